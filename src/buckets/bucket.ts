@@ -1,0 +1,76 @@
+/** Options that every bucket operation takes. */
+export interface BucketCall {
+  /** Aborts the request on the wire; the operation then rejects with `interrupted`. */
+  readonly signal?: AbortSignal;
+}
+
+/** One entry of a listing. */
+export interface ListedObject {
+  readonly name: string;
+  /** Stored bytes. */
+  readonly size: number;
+}
+
+/**
+ * A place for whole objects: a local folder, a GCS bucket, an S3 bucket. Each with an optional prefix
+ * that callers never see: names below are relative to it.
+ *
+ * The contract, which `test/buckets/conformance.ts` states one sentence a test:
+ *
+ * - Names are 1 to 255 bytes of `a-z A-Z 0-9 . _ - + /`, with no empty, `.` or `..` segment; others are `invalid-input`.
+ * - A driver makes one attempt. Retrying is the decorator `retrying`; SDKs' own retries are off.
+ * - Every error is a VaultError. Only `unavailable` may be tried again: time-outs, resets, 408, 429, 5xx.
+ *   `denied`: credentials refused. `bucket-missing`: the bucket itself is not there, never confused with
+ *   `object-missing`. `storage-full`: no room or quota. `interrupted`: the caller's signal.
+ * - An object is never seen half written, by anybody, also after a crash of this process or the machine.
+ * - Several operations may run at once on one bucket, also on one name.
+ */
+export interface Bucket {
+  /** What to call this bucket in messages: its URL, without any secret. */
+  readonly label: string;
+
+  /**
+   * Stores an object. When this resolves the object is durable and its checksum has been acknowledged
+   * by the service. Repeating it with the same bytes succeeds and changes nothing; names here are unique to
+   * their bytes, so an existing object of that name and another content is `already-exists`, except that
+   * with `replace` it is replaced atomically.
+   *
+   * The caller may reuse `bytes` once the promise has settled, not before.
+   */
+  put(name: string, bytes: Uint8Array, call?: BucketCall & { readonly replace?: boolean }): Promise<void>;
+
+  /**
+   * The whole object, its transfer checksum verified, or an error; never a part of it.
+   *
+   * @param call `maxSize`: bytes; a larger object is `damaged` without being read whole (a hostile bucket
+   *   must not fill the memory). The default is 256 MiB.
+   * @throws `object-missing` if the bucket answers and has no such object
+   */
+  get(name: string, call?: BucketCall & { readonly maxSize?: number }): Promise<Uint8Array>;
+
+  /** Removes an object, and whatever an unfinished `put` of that name left. An absent object is a success. */
+  remove(name: string, call?: BucketCall): Promise<void>;
+
+  /**
+   * Every object whose name starts with `prefix` and is greater than `after`, in byte order of the names,
+   * each exactly once. Memory is one page, where the service has pages. A listing that cannot be completed
+   * throws; it never just ends.
+   */
+  list(prefix: string, call?: BucketCall & { readonly after?: string }): AsyncIterable<ListedObject>;
+
+  /** Releases sockets and handles. Operations after it are a bug. */
+  close(): Promise<void>;
+}
+
+/** Largest object that `get` returns unless told otherwise: a 64 MiB chunk with room to spare, in bytes. */
+export const DEFAULT_MAX_OBJECT_SIZE = 256 * 1024 * 1024;
+
+const NAME = /^[A-Za-z0-9._+/-]{1,255}$/;
+
+/**
+ * Whether a name may be given to a bucket: portable to every file system and object store, so that a
+ * bucket's content can be copied from one kind to another.
+ */
+export function isObjectName(name: string): boolean {
+  return NAME.test(name) && name.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+}

@@ -1,0 +1,89 @@
+/**
+ * Everything that can go wrong, as a closed set. Callers act on the code and never on the message;
+ * messages are for people and may change.
+ *
+ * - `invalid-input`     wrong usage or configuration; nothing was done
+ * - `denied`            credentials were refused by a bucket or the database
+ * - `already-exists`    a vault, a bucket or an output file is there already and is not overwritten
+ * - `bucket-mismatch`   the place answers, but is not the bucket that the vault knows by this identity
+ * - `bucket-missing`    the bucket itself does not exist (an unmounted disk, a mistyped name)
+ * - `object-missing`    the bucket answers and has no such object
+ * - `file-not-found`    no stored file, or no input file, goes by this name or hash
+ * - `source-changed`    the input changed, vanished or failed while it was read
+ * - `unavailable`       storage or database cannot be reached just now; the one code that is retried
+ * - `storage-full`      no room left; trying again at once cannot help
+ * - `damaged`           stored bytes are not what was stored, or too few of them are left
+ * - `unsupported`       written by a newer version of the format than this one reads
+ * - `no-vault`          there is no vault here
+ * - `wrong-password`    no keyslot opens with this password
+ * - `stale`             the operation's record was swept meanwhile (it slept too long); start it again
+ * - `interrupted`       the caller's signal was aborted
+ */
+export type ErrorCode =
+  | 'invalid-input'
+  | 'denied'
+  | 'already-exists'
+  | 'bucket-mismatch'
+  | 'bucket-missing'
+  | 'object-missing'
+  | 'file-not-found'
+  | 'source-changed'
+  | 'unavailable'
+  | 'storage-full'
+  | 'damaged'
+  | 'unsupported'
+  | 'no-vault'
+  | 'wrong-password'
+  | 'stale'
+  | 'interrupted';
+
+/** The only error that this package throws on purpose. Anything else that escapes is a bug. */
+export class VaultError extends Error {
+  readonly code: ErrorCode;
+  /** Milliseconds after which the service asked to be tried again (`Retry-After`); null if it did not say. */
+  readonly retryAfterMs: number | null;
+
+  /**
+   * @param code what kind of failure this is
+   * @param message what was tried, on what, and what the user can do; never a secret
+   * @param options `cause`: the error that led here, kept for `--debug` and for callers
+   */
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown; retryAfterMs?: number | null }) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'VaultError';
+    this.code = code;
+    this.retryAfterMs = options?.retryAfterMs ?? null;
+  }
+}
+
+/**
+ * Whether an error is a VaultError of one of the given codes.
+ *
+ * @param error anything caught
+ * @param codes the codes that count; none given means any VaultError
+ */
+export function isVaultError(error: unknown, ...codes: readonly ErrorCode[]): error is VaultError {
+  return error instanceof VaultError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** The system's error code (`ENOENT`, `ECONNRESET`, ...) of anything caught, or null. */
+export function systemCode(error: unknown): string | null {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return null;
+  return typeof error.code === 'string' ? error.code : null;
+}
+
+/** A caught value's message, for embedding in another one. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Throws `interrupted` if the signal has been aborted.
+ *
+ * @param signal the caller's signal; undefined never throws
+ */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) {
+    throw new VaultError('interrupted', 'The operation was interrupted.', { cause: signal.reason });
+  }
+}
