@@ -17,7 +17,8 @@ export interface ListedObject {
  *
  * The contract, which `test/buckets/conformance.ts` states one sentence a test:
  *
- * - Names are 1 to 255 bytes of `a-z A-Z 0-9 . _ - + /`, with no empty, `.` or `..` segment; others are `invalid-input`.
+ * - Names are 1 to 255 bytes of `a-z A-Z 0-9 . _ - + /`, with no empty, `.` or `..` segment; others are `invalid-input`,
+ *   and so is a prefix that no name can start with (`isNamePrefix`).
  * - A driver makes one attempt. Retrying is the decorator `retrying`; SDKs' own retries are off.
  * - Every error is a VaultError. Only `unavailable` may be tried again: time-outs, resets, 408, 429, 5xx.
  *   `denied`: credentials refused. `bucket-missing`: the bucket itself is not there, never confused with
@@ -73,4 +74,12 @@ const NAME = /^[A-Za-z0-9._+/-]{1,255}$/;
  */
 export function isObjectName(name: string): boolean {
   return NAME.test(name) && name.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+}
+
+/**
+ * Whether a string may be given to `list` as a prefix: it is empty, or a name could start with it. Others are
+ * `invalid-input`, so that no prefix leads out of the bucket.
+ */
+export function isNamePrefix(prefix: string): boolean {
+  return prefix === '' || isObjectName(prefix) || isObjectName(`${prefix}x`);
 }
