@@ -1,0 +1,199 @@
+/**
+ * A vault, opened: one master key, its buckets, its catalog. This is the library's surface and all that the
+ * command line uses. `create.ts` and `open.ts` make one.
+ */
+import type { BucketState } from '../catalog/catalog.ts';
+import type { Redundancy } from '../format/shard.ts';
+
+export interface Vault {
+  /** 32 hex digits. */
+  readonly id: string;
+
+  /** What new files are stored with. */
+  readonly redundancy: Redundancy;
+
+  /**
+   * Encrypts, codes and stores a file, and makes it visible when all of it is durable.
+   *
+   * Killed at any instant it leaves no listed file that cannot be read; repeated, it does not store again what was stored.
+   *
+   * @param source the bytes; `fileSource` and `streamSource` make one
+   * @throws `invalid-input` for an impossible name or chunk size; `file-not-found` and `source-changed` from the
+   *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
+   */
+  put(source: FileSource, options: PutOptions): Promise<PutResult>;
+
+  /**
+   * Finds a file and reads its manifest, which proves everything it says.
+   *
+   * @param reference hash, unique prefix of it (8 or more digits), or name (then the newest of that name)
+   * @throws `file-not-found`; `invalid-input` if a prefix fits several files; `damaged` if no bucket has an intact
+   *   manifest; `unavailable` if the buckets that may have one cannot be reached
+   */
+  get(reference: string, options?: CallOptions): Promise<StoredFile>;
+
+  /** Files, newest first; of several versions of a name the newest, unless `all`. */
+  list(options?: CallOptions & { readonly all?: boolean }): AsyncIterable<FileInfo>;
+
+  /**
+   * Removes files: they are hidden at once, and what no other file shares leaves the buckets. What a bucket that is
+   * down still holds is remembered and removed by a later `sweep`.
+   *
+   * @param references as for `get`; a name means its newest version, with `allVersions` all of them
+   * @throws `file-not-found` if any is unknown; then none is removed
+   */
+  remove(
+    references: readonly string[],
+    options?: CallOptions & { readonly allVersions?: boolean },
+  ): Promise<RemoveResult>;
+
+  /**
+   * Removes expired files, what dead puts left, what removals still owe, and objects that nothing explains (those only when an
+   * earlier sweep, `strayGraceMs` ago, has seen them already). Safe beside running puts.
+   */
+  sweep(options?: CallOptions & { readonly strayGraceMs?: number }): Promise<SweepResult>;
+
+  /** A file's facts and where its shards lie, without reading them. */
+  inspect(reference: string, options?: CallOptions): Promise<FileDetails>;
+
+  /** The vault's buckets, without asking them. */
+  buckets(): readonly BucketInfo[];
+
+  /** Ends workers and connections. Operations after it are a bug. */
+  close(): Promise<void>;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+  /** Told of everything that went wrong and was got round: a bucket down, a shard damaged. */
+  readonly onWarning?: (warning: Warning) => void;
+}
+
+/** How far an operation has come. */
+export interface Progress {
+  /** Bytes of the file done so far. */
+  readonly doneBytes: number;
+  /** Bytes of the file; null where the source does not say (standard input). */
+  readonly totalBytes: number | null;
+}
+
+/** Something that went wrong and was got round. */
+export interface Warning {
+  readonly kind: 'bucket-down' | 'shard-damaged' | 'shard-missing' | 'manifest-damaged' | 'degraded';
+  /** For people: what, where, and what it means. */
+  readonly message: string;
+  /** The bucket concerned; null if none is. */
+  readonly bucket: string | null;
+}
+
+/** Where a file's bytes come from. */
+export interface FileSource {
+  /** For messages: a path, `standard input`. */
+  readonly label: string;
+  /** Opens it. @throws `file-not-found`, `denied` or `invalid-input` (a folder) */
+  open(signal?: AbortSignal): Promise<OpenSource>;
+}
+
+export interface OpenSource {
+  /** Bytes, modification time and permission bits; null where the source does not say. */
+  readonly size: number | null;
+  readonly modifiedAtMs: number | null;
+  readonly mode: number | null;
+  /** Fills `target` as far as the source goes; fewer bytes than asked mean its end. @throws `source-changed` */
+  read(target: Uint8Array): Promise<number>;
+  /** After the last byte: checks that what was read is one state of the source. @throws `source-changed` */
+  verify(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface PutOptions extends CallOptions {
+  /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
+  readonly name: string;
+  /** Bytes; 64 KiB to 64 MiB, default 1 MiB. */
+  readonly chunkSize?: number;
+  /** When sweep removes it; null (default) for never. */
+  readonly expiresAtMs?: number | null;
+}
+
+/** A file as the catalog knows it. */
+export interface FileInfo {
+  /** 64 hex digits. */
+  readonly hash: string;
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly createdAtMs: number;
+  readonly modifiedAtMs: number | null;
+  readonly mode: number | null;
+  readonly expiresAtMs: number | null;
+  readonly chunkSize: number;
+  readonly chunks: number;
+  readonly redundancy: Redundancy;
+}
+
+export interface PutResult extends FileInfo {
+  /** The same content was there under the same name; `hash` is that file's, and nothing was stored. */
+  readonly unchanged: boolean;
+  /** Chunks that were not in the vault before, or were not whole. */
+  readonly chunksStored: number;
+  /** Bytes sent to buckets: shards and manifests. */
+  readonly bytesStored: number;
+  /** Chunks of this file stored with fewer shards than the redundancy asks for; `repair` completes them. */
+  readonly degradedChunks: number;
+  /** Buckets that have the manifest. */
+  readonly manifestCopies: number;
+  /** Whether manifest or chunks have fewer copies than they should. */
+  readonly degraded: boolean;
+}
+
+export interface StoredFile extends FileInfo {
+  /**
+   * The file's bytes in order, each run verified before it is yielded. A run's memory is only valid until the next one is asked for.
+   *
+   * @throws `damaged` if a chunk cannot be had from any k shards, naming which bucket lacks what; `unavailable` if it
+   *   could be had from a bucket that is down; what came before was right
+   */
+  content(options?: CallOptions): AsyncIterable<Uint8Array>;
+}
+
+export interface RemoveResult {
+  readonly removed: readonly FileInfo[];
+  readonly objectsRemoved: number;
+  /** Objects that could not be removed now, remembered for the next sweep. */
+  readonly objectsOwed: number;
+}
+
+export interface SweepResult {
+  readonly expired: readonly FileInfo[];
+  readonly objectsRemoved: number;
+  readonly objectsOwed: number;
+  /** Objects that nothing explains and that this sweep left: seen for the first time, or of files unknown to the catalog. */
+  readonly strays: number;
+  /** Manifests that open with this vault's key and are not in the catalog: files that `recover` can bring back. */
+  readonly unknownFiles: readonly string[];
+  /** Buckets that could not be asked. */
+  readonly unreachable: readonly string[];
+}
+
+export interface FileDetails extends FileInfo {
+  /** Bytes of this file's chunks in all buckets; shared chunks count in full. */
+  readonly storedBytes: number;
+  readonly placement: readonly ChunkPlacement[];
+}
+
+export interface ChunkPlacement {
+  readonly chunkId: string;
+  /** Bytes of the file in this chunk. */
+  readonly length: number;
+  readonly redundancy: Redundancy;
+  /** Bucket labels by shard index; null where a shard is not stored, and an empty list for a chunk that the catalog does not know. */
+  readonly shards: readonly (string | null)[];
+}
+
+export interface BucketInfo {
+  readonly id: string;
+  /** The bucket's URL. */
+  readonly url: string;
+  readonly state: BucketState;
+}
