@@ -1,0 +1,443 @@
+import { Readable } from 'node:stream';
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput, PutObjectCommandOutput } from '@aws-sdk/client-s3';
+import { VaultError, messageOf, throwIfAborted } from '../errors.ts';
+import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from './bucket.ts';
+import type { Bucket, BucketCall, ListedObject } from './bucket.ts';
+import { acknowledgedBytes, crc32Base64, md5, sha256Hex } from './s3-checksum.ts';
+import type { S3Checksum, SentChecksum } from './s3-checksum.ts';
+import { isConditionFailed, refusedPart, translateS3Error } from './s3-errors.ts';
+import type { OptionalPart, S3Attempt } from './s3-errors.ts';
+
+export interface S3BucketOptions {
+  readonly bucket: string;
+  /** Folder inside the bucket, with or without a slash at its end; '' for the whole bucket. */
+  readonly prefix: string;
+  /** Null: as the AWS tools find it (`AWS_REGION`, the profile); behind an endpoint of one's own, us-east-1 in the end. */
+  readonly region: string | null;
+  /** URL of a service other than Amazon's; null: Amazon's, or what `AWS_ENDPOINT_URL` says. */
+  readonly endpoint: string | null;
+  /**
+   * Whether the bucket is named in the path rather than in the host. Null: yes exactly if an endpoint is given,
+   * since most services elsewhere have neither the DNS records nor the certificate for a host per bucket.
+   */
+  readonly forcePathStyle: boolean | null;
+  /** What to call the bucket in messages: its URL. */
+  readonly label: string;
+  readonly checksum?: S3Checksum;
+  /** Connections at most; requests beyond it wait. Default 64. */
+  readonly maxSockets?: number;
+}
+
+/**
+ * Opens a bucket of Amazon S3 or of a service that speaks its protocol. Sends nothing yet. Credentials are those
+ * that the AWS tools would use, looked up at the first request.
+ *
+ * One operation is one request, except where a service turns out not to know a header: then the
+ * request is repeated without it, and the rest of this bucket's requests are sent that way from the start.
+ *
+ * Where a service has no conditional put, an object of the same name is overwritten; names are unique to
+ * their bytes, so the bytes are the same.
+ *
+ * @throws `invalid-input` if no such bucket can exist, or no region is known
+ */
+export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
+  checkOptions(options);
+  const client = makeClient(options, options.region);
+  try {
+    await client.config.region();
+    return new S3Bucket(client, options);
+  } catch (error) {
+    client.destroy();
+    // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
+    if (options.endpoint !== null) return new S3Bucket(makeClient(options, 'us-east-1'), options);
+    throw new VaultError(
+      'invalid-input',
+      `Could not open ${options.label}: ${messageOf(error)}. Put ?region=<region> into its URL, or set AWS_REGION.`,
+      { cause: error },
+    );
+  }
+}
+
+function checkOptions(options: S3BucketOptions): void {
+  const refuse = (reason: string): never => {
+    throw new VaultError('invalid-input', `Could not open ${options.label}: ${reason}`);
+  };
+  const { bucket, endpoint } = options;
+  if (endpoint !== null && !(URL.canParse(endpoint) && /^https?:\/\/[^/]/.test(endpoint))) {
+    refuse(`the endpoint ${JSON.stringify(endpoint)} is no URL; write it like https://s3.example.com.`);
+  }
+  // Amazon's rules for general purpose buckets (user guide, "Bucket naming rules"). Elsewhere older and laxer
+  // rules are in use, so that only what could not be part of a URL is refused.
+  const isAllowed =
+    endpoint === null
+      ? /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) &&
+        !bucket.includes('..') &&
+        !/^\d+\.\d+\.\d+\.\d+$/.test(bucket)
+      : /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(bucket) && !bucket.includes('..');
+  if (!isAllowed) {
+    refuse(
+      `${JSON.stringify(bucket)} cannot be the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit first and last.`,
+    );
+  }
+  if (bucket.endsWith('--x-s3')) {
+    refuse('directory buckets list their objects in no order; use a general purpose bucket.');
+  }
+  // S3 allows 1024 bytes a key, and names here have up to 255.
+  if (Buffer.byteLength(options.prefix) > 768) refuse('the prefix has more than 768 bytes.');
+}
+
+function makeClient(options: S3BucketOptions, region: string | null): S3Client {
+  const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
+  const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
+  return new S3Client({
+    ...(region === null ? {} : { region }),
+    ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
+    forcePathStyle: options.forcePathStyle ?? options.endpoint !== null,
+    // One attempt, whatever AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: `retrying` decides about another.
+    maxAttempts: 1,
+    retryMode: 'standard',
+    followRegionRedirects: false,
+    // A wrong clock is told, not worked around: leases and expiry times depend on it, too.
+    disableClockSkewCorrection: true,
+    // Checksums are computed and compared below; the SDK's own would cost a second pass, and for streams the
+    // aws-chunked encoding, which many services reject.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // Otherwise bodies of 2 MiB and more cost another round trip each, on a connection of their own.
+    expectContinueHeader: false,
+    // The handler warns on the console where many requests wait for a socket; waiting is intended.
+    requestHandler: { httpAgent: sockets, httpsAgent: sockets, logger: silent },
+  });
+}
+
+/** The optional parts of one upload. */
+interface UploadForm {
+  readonly checksum: SentChecksum;
+  /** Whether it carries `If-None-Match: *`. */
+  readonly isConditional: boolean;
+}
+
+class S3Bucket implements Bucket {
+  readonly label: string;
+  readonly #client: S3Client;
+  readonly #bucket: string;
+  readonly #root: string;
+  readonly #checksum: S3Checksum;
+  /** What this service has turned out not to take; never sent again. */
+  readonly #refused = new Set<OptionalPart>();
+
+  constructor(client: S3Client, options: S3BucketOptions) {
+    this.label = options.label;
+    this.#client = client;
+    this.#bucket = options.bucket;
+    this.#root =
+      options.prefix === '' || options.prefix.endsWith('/') ? options.prefix : `${options.prefix}/`;
+    this.#checksum = options.checksum ?? 'auto';
+  }
+
+  async put(name: string, bytes: Uint8Array, call: BucketCall & { readonly replace?: boolean } = {}) {
+    const attempt = this.#begin('store', name, call.signal);
+    // A view, not a copy, also of shared memory, which the SDK and node:http take as a Buffer only.
+    const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const refused = new Set(this.#refused);
+    let isReplacing = call.replace === true;
+    while (true) {
+      const form: UploadForm = {
+        checksum: this.#checksumWithout(refused),
+        isConditional: !isReplacing && !refused.has('condition'),
+      };
+      let output: PutObjectCommandOutput;
+      try {
+        output = await this.#upload(name, body, form, call.signal);
+      } catch (error) {
+        if (form.isConditional && isConditionFailed(error)) {
+          await this.#compare(name, body, attempt);
+          break;
+        }
+        const part = refusedPart(error, this.#partsOf(form));
+        if (part === null) throw translateS3Error(error, attempt);
+        refused.add(part);
+        continue;
+      }
+      const acknowledged = acknowledgedBytes(output, body, form.checksum);
+      if (acknowledged === 'same-bytes') break;
+      const canAskForMore = this.#checksum === 'auto' && form.checksum === 'crc32';
+      if (acknowledged === 'other-bytes' || (acknowledged === 'nothing' && !canAskForMore)) {
+        throw new VaultError(
+          'unavailable',
+          `Could not store ${name} in ${this.label}: the service did not acknowledge the bytes that were sent.`,
+        );
+      }
+      if (canAskForMore) refused.add('checksum');
+      if (acknowledged === 'same-bytes-by-etag') break;
+      // Stored, but for all that the service said it could be anything: once more over it, with a checksum that
+      // the service verifies first.
+      isReplacing = true;
+    }
+    for (const part of refused) this.#refused.add(part);
+  }
+
+  async get(name: string, call: BucketCall & { readonly maxSize?: number } = {}): Promise<Uint8Array> {
+    const attempt = this.#begin('read', name, call.signal);
+    try {
+      const output = await this.#download(name, call.signal);
+      const bytes = await readBody(output, call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE, attempt);
+      // Multipart uploads have a checksum of checksums ("...-2"); nothing is stored that way from here.
+      const expected = output.ChecksumCRC32 ?? null;
+      if (expected !== null && !expected.includes('-') && expected !== crc32Base64(bytes)) {
+        throw new VaultError(
+          'damaged',
+          `${name} from ${this.label} does not have the checksum it was stored with.`,
+        );
+      }
+      return bytes;
+    } catch (error) {
+      throw translateS3Error(error, attempt);
+    }
+  }
+
+  async remove(name: string, call: BucketCall = {}): Promise<void> {
+    const attempt = this.#begin('remove', name, call.signal);
+    try {
+      const command = new DeleteObjectCommand({ Bucket: this.#bucket, Key: this.#root + name });
+      await this.#client.send(command, sendOptions(call.signal));
+    } catch (error) {
+      const failure = translateS3Error(error, attempt);
+      if (failure.code !== 'object-missing') throw failure;
+    }
+  }
+
+  async *list(
+    prefix: string,
+    call: BucketCall & { readonly after?: string } = {},
+  ): AsyncGenerator<ListedObject, void, undefined> {
+    if (!isNamePrefix(prefix)) {
+      throw new VaultError(
+        'invalid-input',
+        `${JSON.stringify(prefix)} starts no name that an object can have.`,
+      );
+    }
+    const attempt: S3Attempt = { action: 'list', name: prefix, label: this.label, signal: call.signal };
+    const broken = (reason: string): VaultError =>
+      new VaultError('unavailable', `Could not list the objects ${prefix} in ${this.label}: ${reason}.`);
+    const after = call.after ?? '';
+    let last = after;
+    let token: string | null = null;
+    do {
+      throwIfAborted(call.signal);
+      const page = await this.#listPage(prefix, token === null ? { after } : { token }, attempt);
+      for (const { Key: encoded, Size: size } of page.Contents ?? []) {
+        if (encoded === undefined || size === undefined)
+          throw broken('the service left out a name or a size');
+        const key = page.EncodingType === 'url' ? decodeKey(encoded) : encoded;
+        if (!key.startsWith(this.#root + prefix))
+          throw broken(`the service lists ${JSON.stringify(key)} as well`);
+        const name = key.slice(this.#root.length);
+        // What others keep under the prefix is none of ours; and some services do not know `start-after`.
+        if (!isObjectName(name) || name <= after || name === last) continue;
+        // Names are ASCII, so that comparing UTF-16 units compares bytes.
+        if (name < last) throw broken('the service lists names in no order');
+        last = name;
+        yield { name, size };
+        throwIfAborted(call.signal);
+      }
+      // Anything that answers 200 with other XML would look like an empty bucket otherwise.
+      if (page.IsTruncated === undefined) throw broken('the answer does not say whether it is complete');
+      token = page.IsTruncated ? (page.NextContinuationToken ?? null) : null;
+      if (page.IsTruncated && token === null) throw broken('the service does not say how to go on');
+    } while (token !== null);
+  }
+
+  async close(): Promise<void> {
+    this.#client.destroy();
+  }
+
+  #begin(action: S3Attempt['action'], name: string, signal: AbortSignal | undefined): S3Attempt {
+    if (!isObjectName(name)) {
+      throw new VaultError(
+        'invalid-input',
+        `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
+      );
+    }
+    throwIfAborted(signal);
+    return { action, name, label: this.label, signal };
+  }
+
+  #checksumWithout(refused: ReadonlySet<OptionalPart>): SentChecksum {
+    if (this.#checksum !== 'auto') return this.#checksum;
+    return refused.has('checksum') ? 'md5' : 'crc32';
+  }
+
+  /** What an upload can do without, if the service does not take it. */
+  #partsOf(form: UploadForm): readonly OptionalPart[] {
+    const parts: OptionalPart[] = [];
+    if (this.#checksum === 'auto' && form.checksum === 'crc32') parts.push('checksum');
+    if (form.isConditional) parts.push('condition');
+    return parts;
+  }
+
+  async #upload(
+    name: string,
+    body: Buffer,
+    form: UploadForm,
+    signal: AbortSignal | undefined,
+  ): Promise<PutObjectCommandOutput> {
+    const command = new PutObjectCommand({
+      Bucket: this.#bucket,
+      Key: this.#root + name,
+      Body: body,
+      ContentLength: body.length,
+      ContentType: 'application/octet-stream',
+      ...(form.isConditional ? { IfNoneMatch: '*' } : {}),
+      ...(form.checksum === 'crc32' ? { ChecksumCRC32: crc32Base64(body) } : {}),
+      ...(form.checksum === 'md5' ? { ContentMD5: md5(body).toString('base64') } : {}),
+    });
+    // The signature covers all headers. Over TLS it need not cover the body as well, whose checksum is one of
+    // those headers; that saves a pass over the bytes. In the clear it does, against changes on the way.
+    const bodyHash = (protocol: unknown): string =>
+      protocol === 'https:' && form.checksum !== 'sha256' ? 'UNSIGNED-PAYLOAD' : sha256Hex(body);
+    command.middlewareStack.add(withHeader('x-amz-content-sha256', bodyHash), { step: 'build' });
+    return await this.#client.send(command, sendOptions(signal));
+  }
+
+  /** Settles a put whose name is taken: by the same bytes, or by others. */
+  async #compare(name: string, body: Buffer, attempt: S3Attempt): Promise<void> {
+    const taken = (): VaultError =>
+      new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
+    let existing: Uint8Array;
+    try {
+      existing = await this.get(name, {
+        maxSize: body.length,
+        ...(attempt.signal === undefined ? {} : { signal: attempt.signal }),
+      });
+    } catch (error) {
+      if (error instanceof VaultError && error.code === 'damaged') throw taken();
+      if (error instanceof VaultError && error.code === 'object-missing') {
+        throw new VaultError(
+          'unavailable',
+          `Could not store ${name} in ${this.label}: an object of that name came and went meanwhile.`,
+          { cause: error },
+        );
+      }
+      throw error;
+    }
+    if (Buffer.compare(existing, body) !== 0) throw taken();
+  }
+
+  async #download(name: string, signal: AbortSignal | undefined): Promise<GetObjectCommandOutput> {
+    const request = (): GetObjectCommand =>
+      new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name });
+    if (this.#checksumWithout(this.#refused) !== 'crc32') {
+      return await this.#client.send(request(), sendOptions(signal));
+    }
+    const command = request();
+    // Not through `ChecksumMode`, with which the SDK verifies in JavaScript, chunk by chunk.
+    command.middlewareStack.add(
+      withHeader('x-amz-checksum-mode', () => 'ENABLED'),
+      { step: 'build' },
+    );
+    try {
+      return await this.#client.send(command, sendOptions(signal));
+    } catch (error) {
+      if (this.#checksum !== 'auto' || refusedPart(error, ['checksum']) === null) throw error;
+      const output = await this.#client.send(request(), sendOptions(signal));
+      this.#refused.add('checksum');
+      return output;
+    }
+  }
+
+  async #listPage(
+    prefix: string,
+    from: { readonly after: string } | { readonly token: string },
+    attempt: S3Attempt,
+  ) {
+    const command = new ListObjectsV2Command({
+      Bucket: this.#bucket,
+      Prefix: this.#root + prefix,
+      MaxKeys: 1000,
+      // Others may keep names there that XML cannot express.
+      EncodingType: 'url',
+      ...('token' in from ? { ContinuationToken: from.token } : {}),
+      ...('after' in from && from.after !== '' ? { StartAfter: this.#root + from.after } : {}),
+    });
+    try {
+      return await this.#client.send(command, sendOptions(attempt.signal));
+    } catch (error) {
+      throw translateS3Error(error, attempt);
+    }
+  }
+}
+
+function sendOptions(signal: AbortSignal | undefined): { readonly abortSignal?: AbortSignal } {
+  return signal === undefined ? {} : { abortSignal: signal };
+}
+
+/** Middleware, for one command, that adds a header before the request is signed. */
+function withHeader(name: string, value: (protocol: unknown) => string) {
+  return <Args extends { readonly request: unknown }, Result>(next: (args: Args) => Promise<Result>) =>
+    (args: Args): Promise<Result> => {
+      const { request } = args;
+      if (isRecord(request) && isRecord(request['headers'])) {
+        request['headers'][name] = value(request['protocol']);
+      }
+      return next(args);
+    };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** The whole body of an answer. @throws `damaged` if it is larger than `maxSize`, `unavailable` if it is cut short */
+async function readBody(
+  output: GetObjectCommandOutput,
+  maxSize: number,
+  attempt: S3Attempt,
+): Promise<Uint8Array> {
+  const body: unknown = output.Body;
+  if (!(body instanceof Readable)) return new Uint8Array();
+  const length = output.ContentLength ?? null;
+  const tooLarge = (): VaultError =>
+    new VaultError(
+      'damaged',
+      `${attempt.name} in ${attempt.label} has more bytes than the ${maxSize} it can have.`,
+    );
+  try {
+    if (length !== null && length > maxSize) throw tooLarge();
+    // Memory that is not used yet costs nothing, so that the promised length may be believed up to here.
+    let bytes = Buffer.allocUnsafeSlow(length ?? Math.min(maxSize, 65_536));
+    let filled = 0;
+    for await (const part of body) {
+      const chunk: Buffer = part;
+      if (filled + chunk.length > maxSize) throw tooLarge();
+      if (filled + chunk.length > bytes.length) {
+        const larger = Buffer.allocUnsafeSlow(Math.min(maxSize, 2 * (filled + chunk.length)));
+        bytes.copy(larger, 0, 0, filled);
+        bytes = larger;
+      }
+      chunk.copy(bytes, filled);
+      filled += chunk.length;
+    }
+    if (length !== null && filled !== length) {
+      throw new VaultError(
+        'unavailable',
+        `Could not read ${attempt.name} from ${attempt.label}: ${filled} of ${length} bytes arrived.`,
+      );
+    }
+    return filled === bytes.length ? bytes : bytes.subarray(0, filled);
+  } finally {
+    body.destroy();
+  }
+}
+
+/** A key as `encoding-type=url` writes it: percent-encoded UTF-8, a space as a plus sign. */
+function decodeKey(encoded: string): string {
+  return decodeURIComponent(encoded.replaceAll('+', ' '));
+}
