@@ -135,22 +135,31 @@ export function decodeManifest(body: Uint8Array): Manifest {
   if (headEnd > bytes.length || headEnd > 4 + MAX_HEAD_SIZE) throw malformed('has a head that does not fit');
   const head = decodeHead(bytes.subarray(4, headEnd));
   const table = decodeTable(bytes.subarray(headEnd), head.chunkSize);
-  if (head.tableDepth === 0) checkTable(head, table);
-  else if (table.length === 0) throw malformed('has an empty table');
+  checkTable(head, table, head.tableDepth);
   return { head, table };
 }
 
+/** Chunks that this many bytes are cut into: no bytes are one chunk of length 0. */
+export function chunkCount(size: number, chunkSize: number): number {
+  const rest = size % chunkSize;
+  return Math.max(1, (size - rest) / chunkSize + (rest === 0 ? 0 : 1));
+}
+
 /**
- * Checks that the entries of a file's chunks say what the head says.
+ * Checks that a table lists chunks of the number and lengths that follow from the head.
  *
- * @param table every entry of depth 0
+ * @param table every entry of its depth
+ * @param depth 0 for the file's own chunks; see `ManifestHead.tableDepth`
  * @throws `damaged`
  */
-export function checkTable(head: ManifestHead, table: readonly TableEntry[]): void {
-  const size = table.reduce((sum, entry) => sum + entry.length, 0);
-  const full = table.slice(0, -1).every((entry) => entry.length === head.chunkSize);
-  if (table.length !== head.chunks || size !== head.size || !full) {
-    throw malformed('lists chunks that do not make up the file');
+export function checkTable(head: ManifestHead, table: readonly TableEntry[], depth: number): void {
+  let size = head.size;
+  for (let below = 0; below < depth; below += 1) size = TABLE_ENTRY_SIZE * chunkCount(size, head.chunkSize);
+  const last = chunkCount(size, head.chunkSize) - 1;
+  const lastLength = size - last * head.chunkSize;
+  const isWhole = table.every((entry, i) => entry.length === (i === last ? lastLength : head.chunkSize));
+  if (table.length !== last + 1 || !isWhole) {
+    throw malformed(`lists chunks that do not make up the ${depth === 0 ? 'file' : 'table'}`);
   }
 }
 
@@ -179,22 +188,31 @@ function decodeHead(bytes: Uint8Array): ManifestHead {
   const optional = (key: string, least: number, most: number): number | null =>
     fields.get(key) === null ? null : integer(key, least, most);
   const name = fields.get('name');
-  if (typeof name !== 'string' || name === '' || Buffer.byteLength(name) > MAX_NAME_SIZE) {
+  if (
+    typeof name !== 'string' ||
+    name === '' ||
+    !name.isWellFormed() ||
+    Buffer.byteLength(name) > MAX_NAME_SIZE
+  ) {
     throw malformed('has an impossible "name"');
   }
   const redundancyText = fields.get('redundancy');
   const redundancy = typeof redundancyText === 'string' ? parseRedundancy(redundancyText) : null;
   if (redundancy === null) throw malformed('has an impossible "redundancy"');
+  const size = integer('size', 0, MAX_FILE_SIZE);
+  const chunkSize = integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE);
+  const chunks = integer('chunks', 1, MAX_FILE_SIZE);
+  if (chunks !== chunkCount(size, chunkSize)) throw malformed('has an impossible "chunks"');
   return {
     name,
-    size: integer('size', 0, MAX_FILE_SIZE),
+    size,
     createdAtMs: integer('createdAt', 0, MAX_TIME_MS),
     modifiedAtMs: optional('modifiedAt', -MAX_TIME_MS, MAX_TIME_MS),
     mode: optional('mode', 0, 0o7777),
     expiresAtMs: optional('expiresAt', 0, MAX_TIME_MS),
-    chunkSize: integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE),
+    chunkSize,
     redundancy,
-    chunks: integer('chunks', 1, MAX_FILE_SIZE),
+    chunks,
     tableDepth: integer('tableDepth', 0, MAX_TABLE_DEPTH),
   };
 }
