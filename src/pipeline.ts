@@ -58,13 +58,21 @@ export async function* mapOrdered<T, U>(
     try {
       const next = await items.next();
       if (next.done === true) exhausted = true;
-      else if (failures.length === 0) start(next.value);
+      else if (!abort.signal.aborted) start(next.value);
     } catch (error) {
       exhausted = true;
       fail(error);
     }
     pulling = null;
     wake?.();
+  };
+  const endSource = async (): Promise<void> => {
+    try {
+      await items.return?.();
+    } catch (error) {
+      // What went wrong first counts, not what its clean-up says.
+      if (failures.length === 0) throw error;
+    }
   };
   const onAbort = (): void => {
     fail(new VaultError('interrupted', 'The operation was interrupted.', { cause: options.signal?.reason }));
@@ -91,7 +99,7 @@ export async function* mapOrdered<T, U>(
     options.signal?.removeEventListener('abort', onAbort);
     abort.abort();
     await Promise.all([pulling, ...started.map((entry) => entry.settled)]);
-    if (!exhausted) await items.return?.();
+    if (!exhausted) await endSource();
   }
   if (failures.length > 0) throw failures[0];
 }
