@@ -1,0 +1,36 @@
+import { throwIfAborted, VaultError } from '../errors.ts';
+import type { Catalog } from './catalog.ts';
+import { sqlCatalog } from './sql-catalog.ts';
+
+export interface OpenCatalogOptions {
+  /** Make the file or schema, and its tables, if there are none. Without it, a place without a catalog is `no-vault`. */
+  readonly create?: boolean;
+  readonly signal?: AbortSignal;
+  /** Where the variables that Postgres clients know (`PGSSLMODE`, `PGPASSFILE`, ...) are looked up. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+}
+
+/**
+ * Opens a catalog, and takes an older schema to the present one.
+ *
+ * @param location path of an SQLite file, or a `postgres://` URL
+ * @returns the catalog; the caller closes it
+ * @throws `no-vault`, `invalid-input` (a malformed URL, a database of something else), `denied`, `unavailable`,
+ *   `damaged`, `unsupported` (written by a newer version), `storage-full`, `interrupted`
+ */
+export async function openCatalog(location: string, options: OpenCatalogOptions = {}): Promise<Catalog> {
+  throwIfAborted(options.signal);
+  const create = options.create ?? false;
+  if (/^postgres(ql)?:/i.test(location)) {
+    const { openPostgres } = await import('./postgres.ts');
+    return sqlCatalog(await openPostgres(location, { ...options, create }));
+  }
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(location)) {
+    throw new VaultError(
+      'invalid-input',
+      `A catalog is an SQLite file or a postgres:// URL, not ${location.replace(/:.*/s, '://...')}`,
+    );
+  }
+  const { openSqlite } = await import('./sqlite.ts');
+  return sqlCatalog(await openSqlite(location, { create }));
+}

@@ -1,0 +1,158 @@
+import { encodeGarbage, hexOf } from './encoding.ts';
+import type { Engine, Session } from './engine.ts';
+import { CHUNK_GARBAGE, DEAD, PENDING } from './schema.ts';
+
+/** References dropped by one round of statements: bounds the memory for a file of any size. */
+const PAGE = 5000;
+
+/**
+ * Drops everything that these rows of `files` refer to, and turns the chunks that nothing else refers to
+ * into garbage. The caller holds a `change` lock on the rows, so they gain no reference meanwhile.
+ *
+ * Each page locks its chunks first. From then on no claim can get a reference in (the foreign key's check
+ * waits) and no other removal can take one out, so the look for other references and the
+ * deletion agree; a client whose database locks differently is stopped by the foreign key.
+ */
+export async function dropRefs(
+  engine: Engine,
+  session: Session,
+  files: readonly Uint8Array[],
+): Promise<void> {
+  const { db } = engine;
+  const { rows } = await session.run(
+    db
+      .selectFrom('refs')
+      .select(['file', (eb) => eb.fn.countAll<number>().as('chunks')])
+      .where('file', 'in', files)
+      .groupBy('file')
+      .orderBy('file'),
+  );
+  let group: Uint8Array[] = [];
+  let inGroup = 0;
+  for (const { file, chunks } of rows) {
+    if (inGroup + chunks > PAGE && group.length > 0) {
+      await dropPage(engine, session, group);
+      group = [];
+      inGroup = 0;
+    }
+    group.push(file);
+    inGroup += chunks;
+    if (inGroup > PAGE) {
+      // A large file, on its own.
+      while ((await dropPage(engine, session, group)) === PAGE);
+      group = [];
+      inGroup = 0;
+    }
+  }
+  if (group.length > 0) await dropPage(engine, session, group);
+}
+
+/** Drops the first `PAGE` chunks that the files refer to. @returns how many there were */
+async function dropPage(engine: Engine, session: Session, files: readonly Uint8Array[]): Promise<number> {
+  const { db, dialect } = engine;
+  const { rows } = await session.run(
+    dialect.lock(
+      db
+        .selectFrom('chunks')
+        .select('id')
+        .where('id', 'in', (eb) =>
+          eb.selectFrom('refs').select('chunk').where('file', 'in', files).orderBy('chunk').limit(PAGE),
+        )
+        .orderBy('id'),
+      'chunks',
+      'change',
+    ),
+  );
+  const ids = rows.map((row) => row.id);
+  if (ids.length === 0) return 0;
+  const unreferenced = db
+    .selectFrom('chunks')
+    .select((eb) => ['id', eb.lit(CHUNK_GARBAGE).as('kind'), 'k', 'm', 'shards'] as const)
+    .where('id', 'in', ids)
+    .where((eb) =>
+      eb.not(eb.exists(eb.selectFrom('refs').select('refs.file').whereRef('refs.chunk', '=', 'chunks.id'))),
+    );
+  await Promise.all([
+    session.run(db.deleteFrom('refs').where('file', 'in', files).where('chunk', 'in', ids)),
+    session.run(
+      db
+        .insertInto('garbage')
+        .columns(['id', 'kind', 'k', 'm', 'places'])
+        .expression(unreferenced)
+        .onConflict((conflict) => conflict.columns(['id', 'kind', 'places']).doNothing()),
+    ),
+    session.run(
+      db
+        .deleteFrom('chunks')
+        .where('id', 'in', ids)
+        .where((eb) =>
+          eb.not(
+            eb.exists(eb.selectFrom('refs').select('refs.file').whereRef('refs.chunk', '=', 'chunks.id')),
+          ),
+        ),
+    ),
+  ]);
+  return ids.length;
+}
+
+/** Owes the removal of these manifests in every bucket, except those of files that are visible. */
+export async function oweManifests(
+  engine: Engine,
+  session: Session,
+  hashes: readonly Uint8Array[],
+): Promise<void> {
+  const { db } = engine;
+  const [visible, buckets] = await Promise.all([
+    session.run(db.selectFrom('files').select('hash').where('hash', 'in', hashes)),
+    session.run(db.selectFrom('buckets').select('number').where('id', 'is not', null)),
+  ]);
+  const kept = new Set(visible.rows.map((row) => (row.hash === null ? '' : hexOf(row.hash))));
+  const places = buckets.rows.map((row) => ({ index: 0, bucket: row.number, generation: '' }));
+  const rows = hashes.flatMap((hash) => {
+    const id = hexOf(hash);
+    return kept.has(id) ? [] : encodeGarbage({ kind: 'manifest', id, k: 0, m: 0, places });
+  });
+  if (rows.length === 0) return;
+  await session.run(
+    db
+      .insertInto('garbage')
+      .values(rows)
+      .onConflict((conflict) => conflict.columns(['id', 'kind', 'places']).doNothing()),
+  );
+}
+
+/**
+ * Ends a pending put: drops its references and owes the removal of the manifest that it announced. Does nothing
+ * if it is not pending.
+ *
+ * @param end `forget`: nothing remains of it. `bury`: its generation stays known as dead; with `renewedAt`, the
+ *   sign of life that it was judged by, it is spared if it has shown another one since
+ */
+export async function endPut(
+  engine: Engine,
+  session: Session,
+  generation: Uint8Array,
+  end: { readonly to: 'forget' } | { readonly to: 'bury'; readonly renewedAt: number },
+): Promise<void> {
+  const { db, dialect } = engine;
+  const { rows } = await session.run(
+    dialect.lock(
+      db
+        .selectFrom('files')
+        .select(['announced', 'renewed_at'])
+        .where('generation', '=', generation)
+        .where('state', '=', PENDING),
+      'files',
+      'change',
+    ),
+  );
+  const [put] = rows;
+  if (put === undefined || (end.to === 'bury' && put.renewed_at !== end.renewedAt)) return;
+  await dropRefs(engine, session, [generation]);
+  if (put.announced !== null) await oweManifests(engine, session, [put.announced]);
+  await session.run(
+    end.to === 'forget'
+      ? db.deleteFrom('files').where('generation', '=', generation)
+      : db.updateTable('files').set({ state: DEAD }).where('generation', '=', generation),
+  );
+}
