@@ -4,26 +4,27 @@
  * Reed-Solomon over GF(2^8), byte by byte: byte i of every parity shard depends on byte i of the k data shards
  * alone. What a decoder needs to know:
  *
- * - The field has the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D) and the generator 2. Addition is exclusive or. To
- *   multiply, multiply as polynomials over GF(2) and reduce by 0x11D.
- * - The Vandermonde matrix V has k + m rows and k columns, V[r][c] = r^c, with 0^0 = 1: row number r is a field element.
- * - The coding matrix is M = V * inverse(the first k rows of V). So its first k rows are the identity, every k of its
- *   rows are independent, and row r does not depend on m. For k = 2, m = 1 the last row is (3, 2); for k = 3, m = 2
- *   the last rows are (1, 1, 1) and (15, 8, 6); for k = 1 every row is (1): plain copies.
- * - Shard r is the sum over c of M[r][c] * data shard c. The sealed chunk is the data shards one after the
- *   other, the last one filled up with zeros.
- * - To decode, take any k shards at hand and the k rows of M with their indices. The inverse of those rows times the
- *   shards, in the same order, gives the data shards.
+ * - The field has the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D). Addition and subtraction are exclusive or. To multiply,
+ *   multiply as polynomials over GF(2) and reduce by 0x11D; tables of logarithms can be built on the generator 2.
+ * - The bytes of the k + m shards at one position are the values f(0), f(1), ... f(k + m - 1) of the one polynomial f of
+ *   degree below k whose first k values are the bytes of the data shards. A shard's index is the field element.
+ * - So any k shards, with indices s[0] ... s[k-1], give any shard w by Lagrange's interpolation: the sum over i of
+ *   shard s[i] times the product over all j != i of (w - s[j]) / (s[i] - s[j]).
+ * - For k = 2, m = 1 that makes parity = 3 * data[0] + 2 * data[1]; for k = 3, m = 2 the factors are (1, 1, 1) and
+ *   (15, 8, 6); for k = 1 every shard is a plain copy. The factors of a shard do not depend on m.
+ * - The sealed chunk is the data shards one after the other, the last ones filled up with zeros.
  *
- * This is the construction of Backblaze's JavaReedSolomon (`ReedSolomon.buildMatrix`) and the default one of
- * klauspost/reedsolomon, so that their decoders read these shards.
+ * The same in matrices: V * inverse(the first k rows of V), for V[r][c] = r^c of k + m rows and k columns, 0^0 = 1. That is
+ * the construction of Backblaze's JavaReedSolomon and the default one of klauspost/reedsolomon, so that
+ * their decoders read these shards.
  *
  * The bytes go through a WebAssembly kernel of 128-bit SIMD instructions, which every processor that Node 22 runs on
  * has: see `KERNEL_MODULE`. It works in its own memory, so that shards may lie at any address and in a
  * SharedArrayBuffer. Everything here is synchronous, and each thread has its own kernel.
  */
-import { MAX_SHARDS, isRedundancy } from './format/shard.ts';
+import { isRedundancy } from './format/shard.ts';
 
+/** The factors of the source shards in one shard. */
 type Row = readonly number[];
 
 /**
@@ -46,7 +47,9 @@ export function shardSize(sealedSize: number, k: number): number {
  */
 export function encodeParity(k: number, m: number, shards: readonly Uint8Array[]): void {
   requireShards(k, m, shards);
-  combine(codingMatrix(k).slice(k, k + m), shards.slice(0, k), shards.slice(k));
+  const data = Array.from({ length: k }, (_, index) => index);
+  const rows = Array.from({ length: m }, (_, i) => interpolation(data, k + i));
+  combine(rows, shards.slice(0, k), shards.slice(k));
 }
 
 /**
@@ -100,27 +103,24 @@ export function reconstructShards(
   out: readonly Uint8Array[],
 ): void {
   const size = requireShards(k, m, shards);
-  const matrix = codingMatrix(k);
-  const sources: Uint8Array[] = [];
-  const sourceRows: Row[] = [];
-  // The lowest indices first: a data shard's row is a unit vector and makes for fewer multiplications.
-  for (const [index, shard] of shards.entries()) {
-    if (shard === null || sources.length === k) continue;
-    sources.push(shard);
-    sourceRows.push(at(matrix, index));
-  }
-  if (sources.length < k) {
-    throw new RangeError(`${sources.length} shards cannot give back a chunk that was cut into ${k}.`);
+  // The lowest indices first: a wanted shard that is there is then copied, where it is among the first k.
+  const present = shards.flatMap((shard, index) => (shard === null ? [] : [{ shard, index }])).slice(0, k);
+  if (present.length < k) {
+    throw new RangeError(`${present.length} shards cannot give back a chunk that was cut into ${k}.`);
   }
   if (wanted.length > k + m || wanted.length !== out.length || out.some((view) => view.length !== size)) {
     throw new RangeError(`Each of ${wanted.length} wanted shards needs one buffer of ${size} bytes.`);
   }
-  const decode = invert(sourceRows);
-  const rows = wanted.map((index) => {
-    if (index >= k + m) throw new RangeError(`There is no shard ${index} of ${k}+${m}.`);
-    return multiplyRow(at(matrix, index), decode);
-  });
-  combine(rows, sources, out);
+  if (wanted.some((index) => !(index in shards))) {
+    throw new RangeError(`Not all of the wanted shards ${wanted.join(', ')} are of ${k}+${m}.`);
+  }
+  const indices = present.map(({ index }) => index);
+  const rows = wanted.map((index) => interpolation(indices, index));
+  combine(
+    rows,
+    present.map(({ shard }) => shard),
+    out,
+  );
 }
 
 /** Checks what every caller must get right; the length of a shard in bytes. */
@@ -133,7 +133,7 @@ function requireShards(k: number, m: number, shards: readonly (Uint8Array | null
   return size;
 }
 
-// --- the field and its matrices -----------------------------------------------------------------------
+// --- the field ----------------------------------------------------------------------------------------
 
 const POLYNOMIAL = 0x11d;
 
@@ -157,53 +157,16 @@ function inverse(a: number): number {
   return at(EXP, 255 - at(LOG, a));
 }
 
-function multiplyRow(row: Row, matrix: readonly Row[]): Row {
-  return row.map((_, column) =>
-    row.reduce((sum, factor, i) => sum ^ multiply(factor, at(at(matrix, i), column)), 0),
+/** The factor of each source shard in the wanted shard: the polynomial through the sources, evaluated there. */
+function interpolation(sources: readonly number[], wanted: number): Row {
+  return sources.map((source) =>
+    sources
+      .filter((other) => other !== source)
+      .reduce((product, other) => multiply(product, multiply(wanted ^ other, inverse(source ^ other))), 1),
   );
 }
 
-/** Gauss-Jordan elimination on a matrix that has an inverse. */
-function invert(matrix: readonly Row[]): readonly Row[] {
-  const size = matrix.length;
-  const rows = matrix.map((row, r) => [...row, ...row.map((_, c) => (c === r ? 1 : 0))]);
-  for (let column = 0; column < size; column += 1) {
-    const pivot = rows.findIndex((row, r) => r >= column && row[column] !== 0);
-    const pivotRow = at(rows, pivot);
-    rows[pivot] = at(rows, column);
-    const scale = inverse(at(pivotRow, column));
-    const unit = pivotRow.map((value) => multiply(value, scale));
-    rows[column] = unit;
-    for (const [r, row] of rows.entries()) {
-      const factor = at(row, column);
-      if (r === column || factor === 0) continue;
-      for (const [c, value] of unit.entries()) row[c] = at(row, c) ^ multiply(factor, value);
-    }
-  }
-  return rows.map((row) => row.slice(size));
-}
-
-const codingMatrices = new Map<number, readonly Row[]>();
-
-/** All 32 rows of the coding matrix for k data shards; k + m of them are in use. */
-function codingMatrix(k: number): readonly Row[] {
-  let matrix = codingMatrices.get(k);
-  if (matrix === undefined) {
-    const vandermonde = Array.from({ length: MAX_SHARDS }, (_, r) => {
-      const row = [1];
-      while (row.length < k) row.push(multiply(r, at(row, row.length - 1)));
-      return row;
-    });
-    const top = invert(vandermonde.slice(0, k));
-    matrix = vandermonde.map((row) => multiplyRow(row, top));
-    codingMatrices.set(k, matrix);
-  }
-  return matrix;
-}
-
 /** An element that is known to be there. */
-function at(list: ArrayLike<number>, index: number): number;
-function at<T>(list: readonly T[], index: number): T;
 function at<T>(list: ArrayLike<T>, index: number): T {
   const value = list[index];
   if (value === undefined) throw new RangeError(`There is no element ${index} of ${list.length}.`);
@@ -215,7 +178,7 @@ function at<T>(list: ArrayLike<T>, index: number): T {
 /** Bytes of each shard that are in the kernel's memory at a time: small enough to stay in the processor's caches. */
 const BLOCK_SIZE = 16 * 1024;
 const VECTOR_SIZE = 16;
-/** Where things are in the kernel's memory: for each of 256 factors two tables, then one source, then the sums. */
+/** Where things are in the kernel's memory: for each of 256 factors two tables, then one source, then up to 32 sums. */
 const TABLES_SIZE = 2 * VECTOR_SIZE;
 const SOURCE = 256 * TABLES_SIZE;
 const SUMS = SOURCE + BLOCK_SIZE;

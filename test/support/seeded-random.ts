@@ -1,12 +1,13 @@
 /** Random choices that are the same in every run with the same seed, for tests that must not flicker. */
 export interface SeededRandom {
   /** A whole number from 0 to `limit` - 1, each equally likely. `limit`: 1 to 2^32. */
-  below(limit: number): number;
-  bytes(size: number): Uint8Array<ArrayBuffer>;
+  readonly below: (limit: number) => number;
+  /** Random bytes, that many. */
+  readonly bytes: (size: number) => Uint8Array<ArrayBuffer>;
   /** One element of a list that is not empty. */
-  pick<T>(list: readonly T[]): T;
+  readonly pick: <T>(list: readonly T[]) => T;
   /** A shuffled copy. */
-  shuffle<T>(list: readonly T[]): T[];
+  readonly shuffle: <T>(list: readonly T[]) => T[];
 }
 
 /**
