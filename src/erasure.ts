@@ -4,23 +4,23 @@
  * Reed-Solomon over GF(2^8), byte by byte: byte i of every parity shard depends on byte i of the k data shards
  * alone. What a decoder needs to know:
  *
- * - The field has the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D). Addition and subtraction are exclusive or. To multiply,
- *   multiply as polynomials over GF(2) and reduce by 0x11D; tables of logarithms can be built on the generator 2.
- * - The bytes of the k + m shards at one position are the values f(0), f(1), ... f(k + m - 1) of the one polynomial f of
- *   degree below k whose first k values are the bytes of the data shards. A shard's index is the field element.
+ * - The field has the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D). Addition and subtraction are exclusive or. To
+ *   multiply, multiply as polynomials over GF(2) and reduce by 0x11D; logarithms can be taken to the base 2.
+ * - The bytes of the k + m shards at one position are the values f(0), f(1), ... f(k + m - 1) of the one polynomial
+ *   f of degree below k whose first k values are the data shards' bytes. A shard's index is the field element.
  * - So any k shards, with indices s[0] ... s[k-1], give any shard w by Lagrange's interpolation: the sum over i of
  *   shard s[i] times the product over all j != i of (w - s[j]) / (s[i] - s[j]).
  * - For k = 2, m = 1 that makes parity = 3 * data[0] + 2 * data[1]; for k = 3, m = 2 the factors are (1, 1, 1) and
  *   (15, 8, 6); for k = 1 every shard is a plain copy. The factors of a shard do not depend on m.
  * - The sealed chunk is the data shards one after the other, the last ones filled up with zeros.
  *
- * The same in matrices: V * inverse(the first k rows of V), for V[r][c] = r^c of k + m rows and k columns, 0^0 = 1. That is
- * the construction of Backblaze's JavaReedSolomon and the default one of klauspost/reedsolomon, so that
- * their decoders read these shards.
+ * The same in matrices: V * inverse(the first k rows of V), where V has k + m rows and k columns, V[r][c] = r^c, and
+ * 0^0 = 1. That is the construction of Backblaze's JavaReedSolomon and the default one of klauspost/reedsolomon,
+ * so that their decoders read these shards.
  *
- * The bytes go through a WebAssembly kernel of 128-bit SIMD instructions, which every processor that Node 22 runs on
- * has: see `KERNEL_MODULE`. It works in its own memory, so that shards may lie at any address and in a
- * SharedArrayBuffer. Everything here is synchronous, and each thread has its own kernel.
+ * The bytes go through a WebAssembly kernel of 128-bit SIMD instructions (in every Node since 16.4), see
+ * `KERNEL_MODULE`. It works in its own memory, so that shards may lie at any address and in a SharedArrayBuffer.
+ * Everything here is synchronous, and each thread has its own kernel.
  */
 import { isRedundancy } from './format/shard.ts';
 
@@ -42,7 +42,8 @@ export function shardSize(sealedSize: number, k: number): number {
  *
  * @param k data shards, 1 to 32
  * @param m parity shards, 0 to 32 - k; with 0 there is nothing to do
- * @param shards k + m views of equal length that do not overlap: the data shards are read, the m after them overwritten
+ * @param shards k + m views of equal length that do not overlap: the k data shards are read, the m parity shards
+ *   after them overwritten
  * @throws RangeError if k, m or the shards are not as said; that is a bug of the caller
  */
 export function encodeParity(k: number, m: number, shards: readonly Uint8Array[]): void {
@@ -137,7 +138,7 @@ function requireShards(k: number, m: number, shards: readonly (Uint8Array | null
 
 const POLYNOMIAL = 0x11d;
 
-/** EXP[i] = 2^i, twice over so that a sum of two logarithms needs no reduction; LOG is its inverse, without LOG[0]. */
+/** EXP[i] = 2^i, twice over so that a sum of two logarithms needs no reduction; LOG is its inverse. */
 const EXP = new Uint8Array(510);
 const LOG = new Uint8Array(256);
 for (let i = 0, power = 1; i < 255; i += 1) {
@@ -175,10 +176,10 @@ function at<T>(list: ArrayLike<T>, index: number): T {
 
 // --- the bytes ----------------------------------------------------------------------------------------
 
-/** Bytes of each shard that are in the kernel's memory at a time: small enough to stay in the processor's caches. */
+/** Bytes of each shard that are in the kernel's memory at a time: few enough for the processor's caches. */
 const BLOCK_SIZE = 16 * 1024;
 const VECTOR_SIZE = 16;
-/** Where things are in the kernel's memory: for each of 256 factors two tables, then one source, then up to 32 sums. */
+/** The kernel's memory: for each of 256 factors two tables, then one source, then up to 32 sums. */
 const TABLES_SIZE = 2 * VECTOR_SIZE;
 const SOURCE = 256 * TABLES_SIZE;
 const SUMS = SOURCE + BLOCK_SIZE;
@@ -188,9 +189,9 @@ function combine(rows: readonly Row[], sources: readonly Uint8Array[], out: read
   const computed: { readonly row: Row; readonly view: Uint8Array }[] = [];
   for (const [i, row] of rows.entries()) {
     const view = at(out, i);
-    const first = row.findIndex((factor) => factor !== 0);
-    const isCopy = row[first] === 1 && row.every((factor, j) => factor === 0 || j === first);
-    if (isCopy) view.set(at(sources, first));
+    const used = sources.filter((_, j) => row[j] !== 0);
+    // Interpolation gives a lone factor only as 1: the wanted shard is among the sources, or k = 1.
+    if (used.length === 1) view.set(at(used, 0));
     else computed.push({ row, view });
   }
   if (computed.length === 0) return;
@@ -204,8 +205,7 @@ function combine(rows: readonly Row[], sources: readonly Uint8Array[], out: read
     for (const [j, source] of sources.entries()) {
       memory.set(source.subarray(offset, offset + length), SOURCE);
       for (const [i, { row }] of computed.entries()) {
-        const factor = at(row, j);
-        if (factor !== 0) addScaled(SOURCE, SUMS + i * BLOCK_SIZE, length, factor * TABLES_SIZE);
+        addScaled(SOURCE, SUMS + i * BLOCK_SIZE, length, at(row, j) * TABLES_SIZE);
       }
     }
     for (const [i, { view }] of computed.entries()) {
@@ -254,10 +254,10 @@ function startKernel(): Kernel {
 }
 
 /**
- * The kernel's module in WebAssembly's binary format (https://webassembly.github.io/spec/core/binary/), each line under
- * what it says in the text format. A product is the sum of the products with the byte's two halves; each half
- * has 16 values, so that one `swizzle` looks up 16 bytes in a table that fits a register: Plank, Greenan, Miller,
- * "Screaming Fast Galois Field Arithmetic Using Intel SIMD Instructions", FAST 2013.
+ * The kernel's module in WebAssembly's binary format (https://webassembly.github.io/spec/core/binary/), each line
+ * under what it says in the text format. A product is the sum of the products with the byte's two halves; each
+ * half has 16 values, so that one `swizzle` looks up 16 bytes in a table that fits a register: Plank, Greenan,
+ * Miller, "Screaming Fast Galois Field Arithmetic Using Intel SIMD Instructions", FAST 2013.
  */
 const KERNEL_MODULE = [
   // magic number and version

@@ -80,7 +80,7 @@ function shuffled<T>(list: readonly T[], random: RandomBelow): T[] {
   return list.flatMap(() => takeRandom(left, random) ?? []);
 }
 
-/** Takes one element out of a list, each equally likely; null if it is empty. One step of a Fisher-Yates shuffle. */
+/** Takes one element out of a list, each equally likely; null if it is empty. A step of a Fisher-Yates shuffle. */
 function takeRandom<T>(list: T[], random: RandomBelow): T | null {
   if (list.length === 0) return null;
   const [taken] = list.splice(random(list.length), 1);
