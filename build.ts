@@ -7,7 +7,7 @@ import { build } from 'esbuild';
 
 rmSync('dist', { recursive: true, force: true });
 await build({
-  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts', worker: 'src/crypto/worker.ts' },
+  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts', worker: 'src/vault/chunk-worker.ts' },
   outdir: 'dist',
   bundle: true,
   splitting: true,

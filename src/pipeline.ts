@@ -178,15 +178,21 @@ export async function* chunked<M>(
   }
 }
 
-/** A fixed set of things to borrow, first come first served. */
+/** A bounded number of things to borrow, made when first needed, first come first served. */
 export class Lender<M> {
-  readonly #free: M[];
+  readonly #free: M[] = [];
+  readonly #make: () => M;
+  #unmade: number;
   readonly #waiting: { resolve: (thing: M) => void; reject: (error: unknown) => void }[] = [];
   #closed: VaultError | null = null;
 
-  /** @param things what is lent; each to one borrower at a time */
-  constructor(things: readonly M[]) {
-    this.#free = [...things];
+  /**
+   * @param most how many there may be
+   * @param make makes one
+   */
+  constructor(most: number, make: () => M) {
+    this.#unmade = most;
+    this.#make = make;
   }
 
   /** Waits for a free one. @throws what `close` was given */
@@ -194,6 +200,10 @@ export class Lender<M> {
     if (this.#closed !== null) return Promise.reject(this.#closed);
     const free = this.#free.pop();
     if (free !== undefined) return Promise.resolve(free);
+    if (this.#unmade > 0) {
+      this.#unmade -= 1;
+      return Promise.resolve(this.#make());
+    }
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
@@ -251,4 +261,65 @@ export function batched<T, U>(
       queue.push({ item, resolve, reject });
       if (running < options.inFlight) void start();
     });
+}
+
+/**
+ * Gets a number of answers out of more candidates than are needed: asks as many as are needed, one more for each that
+ * gives none, and one more whenever those asked take long. What is still under way in the end is aborted.
+ *
+ * @param candidates whom to ask, in order of preference
+ * @param ask one candidate's answer; null if it has none. What it throws ends everything
+ * @param options `need`: answers wanted. `hedgeMs`: how long to wait before asking one more
+ * @returns the answers in the order they came; fewer than needed if the candidates have run out
+ * @throws what `ask` threw first; `interrupted` if the caller's signal was aborted
+ */
+export function gather<T, U extends object>(
+  candidates: readonly T[],
+  ask: (candidate: T, signal: AbortSignal) => Promise<U | null>,
+  options: { readonly need: number; readonly hedgeMs: number; readonly signal?: AbortSignal | undefined },
+): Promise<U[]> {
+  const abort = new AbortController();
+  const answers: U[] = [];
+  let asked = 0;
+  let underWay = 0;
+  return new Promise<U[]>((resolve, reject) => {
+    const onAbort = (): void => {
+      fail(
+        new VaultError('interrupted', 'The operation was interrupted.', { cause: options.signal?.reason }),
+      );
+    };
+    const hedge = setInterval(() => void askOne(), options.hedgeMs);
+    const end = (): void => {
+      clearInterval(hedge);
+      options.signal?.removeEventListener('abort', onAbort);
+      abort.abort();
+    };
+    const fail = (error: unknown): void => {
+      end();
+      reject(error);
+    };
+    const askOne = async (): Promise<void> => {
+      const candidate = candidates[asked];
+      if (candidate === undefined) return;
+      asked += 1;
+      underWay += 1;
+      try {
+        const answer = await ask(candidate, abort.signal);
+        underWay -= 1;
+        if (answer !== null && answers.length < options.need) answers.push(answer);
+        proceed();
+      } catch (error) {
+        fail(error);
+      }
+    };
+    const proceed = (): void => {
+      while (underWay + answers.length < options.need && asked < candidates.length) void askOne();
+      if (answers.length < options.need && underWay > 0) return;
+      end();
+      resolve(answers);
+    };
+    if (options.signal?.aborted === true) onAbort();
+    options.signal?.addEventListener('abort', onAbort);
+    proceed();
+  });
 }

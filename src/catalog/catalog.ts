@@ -98,6 +98,11 @@ export interface Catalog {
 
   // --- finding files ----------------------------------------------------------------------------------
 
+  /**
+   * Those of the given hashes (at most 1,000) that a visible file has, or that a pending put has announced.
+   */
+  knownManifests(hashes: readonly string[]): Promise<ReadonlySet<string>>;
+
   /** Up to `limit` visible files whose hash starts with `prefix` (hex, 1 to 64 characters), by hash. */
   filesByHash(prefix: string, limit: number): Promise<readonly FileRow[]>;
 

@@ -19,6 +19,7 @@ import {
   MANIFEST_MAGIC,
   MANIFEST_SALT_SIZE,
 } from '../format/manifest.ts';
+import type { Hmac } from 'node:crypto';
 import type { Manifest } from '../format/manifest.ts';
 import type { Subkeys } from './keys.ts';
 
@@ -105,9 +106,11 @@ export function nameTag(keys: Subkeys, name: string): Buffer {
 /**
  * A tag of a file's content, for "is it unchanged": HMAC-SHA256 over chunk size and table, 32 bytes. It leaves this
  * machine only inside a sealed record.
+ *
+ * @returns a running tag: feed it the table's bytes in order
  */
-export function contentTag(keys: Subkeys, chunkSize: number, tableBytes: Uint8Array): Buffer {
-  return createHmac('sha256', keys.name).update(`content\n${chunkSize}\n`).update(tableBytes).digest();
+export function startContentTag(keys: Subkeys, chunkSize: number): Hmac {
+  return createHmac('sha256', keys.name).update(`content\n${chunkSize}\n`);
 }
 
 /**

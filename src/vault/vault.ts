@@ -91,6 +91,8 @@ export interface Warning {
 export interface FileSource {
   /** For messages: a path, `standard input`. */
   readonly label: string;
+  /** Whether it can be opened again from its beginning; standard input cannot. */
+  readonly reopens: boolean;
   /** Opens it. @throws `file-not-found`, `denied` or `invalid-input` (a folder) */
   open(signal?: AbortSignal): Promise<OpenSource>;
 }
@@ -100,8 +102,13 @@ export interface OpenSource {
   readonly size: number | null;
   readonly modifiedAtMs: number | null;
   readonly mode: number | null;
-  /** Fills `target` as far as the source goes; fewer bytes than asked mean its end. @throws `source-changed` */
-  read(target: Uint8Array): Promise<number>;
+  /**
+   * Fills `target` as far as the source goes; fewer bytes than asked mean its end.
+   *
+   * @param signal ends a long wait for bytes
+   * @throws `source-changed`
+   */
+  read(target: Uint8Array, signal: AbortSignal): Promise<number>;
   /** After the last byte: checks that what was read is one state of the source. @throws `source-changed` */
   verify(): Promise<void>;
   close(): Promise<void>;

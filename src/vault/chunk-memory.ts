@@ -1,0 +1,70 @@
+/**
+ * The memory of one chunk on its way, shared between threads: its payload and behind it its shard objects. It is
+ * allocated once for each chunk in flight and used again and again: fresh pages for every chunk would cost more
+ * than the cryptography.
+ */
+import { PAYLOAD_PREFIX_SIZE, SEAL_OVERHEAD } from '../format/chunk.ts';
+import { SHARD_HEADER_SIZE, shardSize } from '../format/shard.ts';
+import type { Redundancy } from '../format/shard.ts';
+
+export interface ChunkMemory {
+  readonly buffer: SharedArrayBuffer;
+  /** Most bytes of a body. */
+  readonly chunkSize: number;
+}
+
+/**
+ * Memory for chunks of up to a size.
+ *
+ * @param chunkSize most bytes of a body
+ * @param redundancy the widest that it is sealed with; null to only open chunks
+ */
+export function allocateChunkMemory(chunkSize: number, redundancy: Redundancy | null): ChunkMemory {
+  return { buffer: new SharedArrayBuffer(chunkMemorySize(chunkSize, redundancy)), chunkSize };
+}
+
+/** Bytes that `allocateChunkMemory` allocates. */
+export function chunkMemorySize(chunkSize: number, redundancy: Redundancy | null): number {
+  const payload = align(PAYLOAD_PREFIX_SIZE + chunkSize);
+  if (redundancy === null) return payload;
+  const sealedSize = PAYLOAD_PREFIX_SIZE + chunkSize + SEAL_OVERHEAD;
+  const object = align(SHARD_HEADER_SIZE + shardSize(sealedSize, redundancy.k));
+  return payload + object * (redundancy.k + redundancy.m);
+}
+
+/** The payload's memory. */
+export function payloadOf(memory: ChunkMemory, size: number): Uint8Array {
+  return new Uint8Array(memory.buffer, 0, size);
+}
+
+/** The memory of a full body, to be read into. */
+export function bodyOf(memory: ChunkMemory): Uint8Array {
+  return new Uint8Array(memory.buffer, PAYLOAD_PREFIX_SIZE, memory.chunkSize);
+}
+
+/** The memory of each shard object, header included. */
+export function objectsOf(memory: ChunkMemory, count: number, size: number): Uint8Array[] {
+  const start = align(PAYLOAD_PREFIX_SIZE + memory.chunkSize);
+  const stride = align(SHARD_HEADER_SIZE + size);
+  return Array.from(
+    { length: count },
+    (_, index) => new Uint8Array(memory.buffer, start + index * stride, SHARD_HEADER_SIZE + size),
+  );
+}
+
+/** Cache lines of 64 bytes: what one thread writes and another reads does not share one. */
+function align(size: number): number {
+  return Math.ceil(size / 64) * 64;
+}
+
+/**
+ * The buffers that can change hands with a message instead of being copied: those of views that cover all of theirs.
+ */
+export function transferable(views: readonly (Uint8Array | null)[]): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>();
+  for (const view of views) {
+    const buffer = view?.buffer;
+    if (buffer instanceof ArrayBuffer && buffer.byteLength === view?.byteLength) buffers.add(buffer);
+  }
+  return [...buffers];
+}

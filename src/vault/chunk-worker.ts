@@ -1,0 +1,105 @@
+/**
+ * The thread that does the arithmetic of chunks: identifying, sealing, coding, checking, opening. It holds keys and
+ * no other state; memory comes with every job, shared with the main thread, so that no chunk is copied between them.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { chunkId, finishShardObject, isShardIntact, openChunk, sealChunk } from '../crypto/chunk.ts';
+import type { ChunkKeys } from '../crypto/chunk.ts';
+import { encodeParity, reconstructData } from '../erasure.ts';
+import { framePayload, SEAL_OVERHEAD } from '../format/chunk.ts';
+import { SHARD_HEADER_SIZE, shardSize } from '../format/shard.ts';
+import type { Redundancy } from '../format/shard.ts';
+import { objectsOf, payloadOf, transferable } from './chunk-memory.ts';
+import type { ChunkMemory } from './chunk-memory.ts';
+
+/** A job, and beside it what it answers. */
+export type Job =
+  /** Frames the body that lies in memory. Answers the chunk id as hex. */
+  | {
+      readonly kind: 'identify';
+      readonly memory: ChunkMemory;
+      readonly bodyLength: number;
+      readonly size: number;
+    }
+  /** Seals the framed payload into shard objects in memory. Answers null. */
+  | {
+      readonly kind: 'seal';
+      readonly memory: ChunkMemory;
+      readonly size: number;
+      readonly id: string;
+      readonly redundancy: Redundancy;
+    }
+  /** Opens a chunk from k or more of its shard objects into memory. Answers `OpenAnswer`. */
+  | {
+      readonly kind: 'open';
+      readonly memory: ChunkMemory;
+      readonly size: number;
+      readonly id: string;
+      readonly redundancy: Redundancy;
+      readonly objects: readonly (Uint8Array | null)[];
+    }
+  /** Checks shard objects' own checksums. Answers a boolean each. */
+  | { readonly kind: 'check'; readonly objects: readonly Uint8Array[] };
+
+/** Whether the chunk opened, and the objects back again, since sending them took them from the sender. */
+export interface OpenAnswer {
+  readonly opened: boolean;
+  readonly objects: readonly (Uint8Array | null)[];
+}
+
+export interface Answers {
+  identify: string;
+  seal: null;
+  open: OpenAnswer;
+  check: readonly boolean[];
+}
+
+// Structured cloning has turned the parent's Buffers into Uint8Arrays, which serve as keys as well.
+const keys: ChunkKeys = workerData;
+
+parentPort?.on('message', ({ ticket, job }: { ticket: number; job: Job }) => {
+  const answer = run(job);
+  parentPort?.postMessage({ ticket, answer }, job.kind === 'open' ? transferable(job.objects) : []);
+});
+
+function run(job: Job): Answers[Job['kind']] {
+  switch (job.kind) {
+    case 'identify': {
+      const payload = payloadOf(job.memory, job.size);
+      framePayload(payload, job.bodyLength);
+      return chunkId(keys, payload).toString('hex');
+    }
+    case 'seal': {
+      seal(job);
+      return null;
+    }
+    case 'open': {
+      return open(job);
+    }
+    case 'check': {
+      return job.objects.map(isShardIntact);
+    }
+  }
+}
+
+function seal({ memory, size, id, redundancy }: Extract<Job, { kind: 'seal' }>): void {
+  const { k, m } = redundancy;
+  const sealedSize = size + SEAL_OVERHEAD;
+  const objects = objectsOf(memory, k + m, shardSize(sealedSize, k));
+  const shards = objects.map((object) => object.subarray(SHARD_HEADER_SIZE));
+  sealChunk(keys, Buffer.from(id, 'hex'), payloadOf(memory, size), shards.slice(0, k));
+  encodeParity(k, m, shards);
+  for (const [index, object] of objects.entries()) {
+    finishShardObject(object, { k, m, index, sealedSize, chunkId: id });
+  }
+}
+
+function open({ memory, size, id, redundancy, objects }: Extract<Job, { kind: 'open' }>): OpenAnswer {
+  const { k, m } = redundancy;
+  const shards = objects.map((object) => object?.subarray(SHARD_HEADER_SIZE) ?? null);
+  const opened = openChunk(keys, Buffer.from(id, 'hex'), reconstructData(k, m, shards), {
+    sealedSize: size + SEAL_OVERHEAD,
+    payload: payloadOf(memory, size),
+  });
+  return { opened, objects };
+}

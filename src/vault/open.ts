@@ -1,0 +1,101 @@
+/** Opening a vault: from a catalog, a password and a way to reach buckets to a `Vault`. */
+import type { Catalog } from '../catalog/catalog.ts';
+import { VaultError } from '../errors.ts';
+import { BucketSet, VaultBucket } from './bucket-set.ts';
+import type { BucketOpener } from './bucket-set.ts';
+import { ChunkWorkers } from './chunk-workers.ts';
+import { openFileRow } from './files.ts';
+import { getFile } from './get.ts';
+import { inspectFile } from './inspect.ts';
+import { putFile } from './put.ts';
+import { removeFiles } from './remove.ts';
+import { openBucketUrl, openSettings } from './session.ts';
+import type { Limits, ProcessTable, Session } from './session.ts';
+import { sweep } from './sweep.ts';
+import { unlockVault } from './unlock.ts';
+import type { CallOptions, FileInfo, Vault } from './vault.ts';
+
+export interface OpenVaultParts {
+  readonly catalog: Catalog;
+  readonly opener: BucketOpener;
+  /** Gives the password; asked once, and only if there is a vault. */
+  readonly password: () => Promise<string>;
+  readonly processes: ProcessTable;
+  readonly limits: Limits;
+  /** Most threads for the arithmetic of chunks. */
+  readonly threads: number;
+  /** The clock; milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/**
+ * Opens the vault that a catalog describes. The catalog belongs to the vault from then on, and is closed with it.
+ *
+ * @throws `no-vault`; `wrong-password`; `damaged` if the catalog is not what this vault wrote
+ */
+export async function openVaultFrom(parts: OpenVaultParts): Promise<Vault> {
+  const session = await openSession(parts);
+  return vaultOf(session);
+}
+
+/** The session of an opened vault, for operations that need more than `Vault` shows. */
+export async function openSession(parts: OpenVaultParts): Promise<Session> {
+  const { catalog, opener } = parts;
+  const row = await catalog.vault();
+  if (row === null) {
+    throw new VaultError(
+      'no-vault',
+      `There is no vault in ${catalog.label}. Make one with "vault init", or rebuild its catalog from the buckets with "vault recover".`,
+    );
+  }
+  const keys = await unlockVault(catalog, row.id, await parts.password());
+  const buckets = await catalog.buckets();
+  return {
+    vaultId: row.id,
+    keys,
+    catalog,
+    buckets: new BucketSet(
+      buckets.map((bucket) => {
+        const url = openBucketUrl(keys, bucket.id, bucket.record);
+        return new VaultBucket(bucket, { url, vaultId: row.id, opener });
+      }),
+    ),
+    workers: new ChunkWorkers(keys, { most: parts.threads }),
+    limits: parts.limits,
+    processes: parts.processes,
+    settings: openSettings(keys, row.settings),
+    now: parts.now,
+  };
+}
+
+/** The operations on a session. */
+export function vaultOf(session: Session): Vault {
+  return {
+    id: session.vaultId,
+    get redundancy() {
+      return session.settings.redundancy;
+    },
+    put: (source, options) => putFile(session, source, options),
+    get: (reference, options) => getFile(session, reference, options),
+    list: (options) => listFiles(session, options),
+    remove: (references, options) => removeFiles(session, references, options),
+    sweep: (options) => sweep(session, options),
+    inspect: (reference, options) => inspectFile(session, reference, options),
+    buckets: () => session.buckets.all.map(({ id, url, state }) => ({ id, url, state })),
+    async close() {
+      await session.workers.close();
+      await session.buckets.close();
+      await session.catalog.close();
+    },
+  };
+}
+
+async function* listFiles(
+  session: Session,
+  options: CallOptions & { readonly all?: boolean } = {},
+): AsyncGenerator<FileInfo, void, undefined> {
+  const { all = false, signal } = options;
+  for await (const row of session.catalog.listFiles({ all, ...(signal === undefined ? {} : { signal }) })) {
+    yield openFileRow(session, row).info;
+  }
+}
