@@ -14,9 +14,9 @@
  *   (15, 8, 6); for k = 1 every shard is a plain copy. The factors of a shard do not depend on m.
  * - The sealed chunk is the data shards one after the other, the last ones filled up with zeros.
  *
- * The same in matrices: V * inverse(the first k rows of V), where V has k + m rows and k columns, V[r][c] = r^c, and
- * 0^0 = 1. That is the construction of Backblaze's JavaReedSolomon and the default one of klauspost/reedsolomon,
- * so that their decoders read these shards.
+ * The same in matrices: V * inverse(the first k rows of V), where V has k + m rows and k columns, V[r][c] = r^c,
+ * and 0^0 = 1. That is the construction of Backblaze's JavaReedSolomon and the default one of
+ * klauspost/reedsolomon, so that their decoders read these shards.
  *
  * The bytes go through a WebAssembly kernel of 128-bit SIMD instructions (in every Node since 16.4), see
  * `KERNEL_MODULE`. It works in its own memory, so that shards may lie at any address and in a SharedArrayBuffer.

@@ -37,7 +37,8 @@ export function replacePlace(
   except: ReadonlySet<number>,
   random: RandomBelow,
 ): number | null {
-  return takeRandom([...new Set(buckets).difference(except)], random);
+  const free = buckets.filter((bucket) => !except.has(bucket));
+  return takeRandom([...new Set(free)], random);
 }
 
 /** What a reader knows about the buckets just now. */
