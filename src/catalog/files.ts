@@ -14,12 +14,14 @@ import {
 } from './encoding.ts';
 import type { Engine } from './engine.ts';
 import { dropRefs, oweManifests } from './removal.ts';
+import { PENDING } from './schema.ts';
 
 /** Rows in memory while a listing runs. */
 const FILE_PAGE = 500;
 const CHUNK_PAGE = 1000;
 
 type FileMethods =
+  | 'knownManifests'
   | 'filesByHash'
   | 'filesByName'
   | 'listFiles'
@@ -35,6 +37,29 @@ export function fileMethods(engine: Engine): Pick<Catalog, FileMethods> {
   const { db, dialect } = engine;
 
   return {
+    async knownManifests(hashes) {
+      if (hashes.length === 0) return new Set();
+      const wanted = hashes.map((hash) => bytesOf(hash, HASH_DIGITS));
+      // One statement, so that a put which is committed meanwhile is seen on one side of it or on the other.
+      const { rows } = await engine.read((session) =>
+        session.run(
+          db
+            .selectFrom('files')
+            .select('hash as manifest')
+            .where('hash', 'in', wanted)
+            .unionAll(
+              db
+                .selectFrom('files')
+                .select('announced as manifest')
+                .where('seq', 'is', null)
+                .where('state', '=', PENDING)
+                .where('announced', 'in', wanted),
+            ),
+        ),
+      );
+      return new Set(rows.flatMap((row) => (row.manifest === null ? [] : [hexOf(row.manifest)])));
+    },
+
     async filesByHash(prefix, limit) {
       const [low, high] = hashRange(prefix);
       const { rows } = await engine.read((session) =>

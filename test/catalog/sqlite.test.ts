@@ -1,0 +1,215 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { getuid } from 'node:process';
+import Sqlite from 'better-sqlite3';
+import { describe, expect, test } from 'vitest';
+import { openCatalog } from '../../src/catalog/open.ts';
+import { openSqlite } from '../../src/catalog/sqlite.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import { catalogConformance } from './conformance.ts';
+import { codeOf, file, hex, store, VAULT } from './samples.ts';
+import { statementsOf } from './statements.ts';
+
+catalogConformance('SQLite', async () => {
+  const folder = await temporaryFolder();
+  return {
+    open: () => openCatalog(folder.at('catalog.db'), { create: true }),
+    cleanUp: async () => {
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+});
+
+describe('an SQLite file', () => {
+  test('is made with its folder, for the owner only', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('a', 'b', 'catalog.db');
+    const catalog = await openCatalog(path, { create: true });
+    await catalog.create(VAULT, []);
+    expect((await stat(folder.at('a'))).mode & 0o777).toBe(0o700);
+    expect((await stat(folder.at('a', 'b'))).mode & 0o777).toBe(0o700);
+    for (const suffix of ['', '-wal', '-shm']) {
+      expect((await stat(path + suffix)).mode & 0o777).toBe(0o600);
+    }
+    await catalog.close();
+  });
+
+  test('that does not exist is no-vault, and is not made', async () => {
+    await using folder = await temporaryFolder();
+    expect(await codeOf(openCatalog(folder.at('absent.db')))).toBe('no-vault');
+    expect(await codeOf(openCatalog(folder.at('absent', 'absent.db')))).toBe('no-vault');
+    await expect(stat(folder.at('absent.db'))).rejects.toThrow('ENOENT');
+    await writeFile(folder.at('empty.db'), '');
+    expect(await codeOf(openCatalog(folder.at('empty.db')))).toBe('no-vault');
+  });
+
+  test('is kept between two openings', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    const row = file();
+    const first = await openCatalog(path, { create: true });
+    await store(first, row, [hex(64)]);
+    await first.close();
+    const second = await openCatalog(path);
+    expect(await Array.fromAsync(second.listFiles({ all: true }))).toEqual([row]);
+    await second.close();
+  });
+
+  test('of another program is invalid-input and stays as it is', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('other.db');
+    new Sqlite(path).exec('create table something (a)').close();
+    const before = await readFile(path);
+    expect(await codeOf(openCatalog(path))).toBe('invalid-input');
+    expect(await codeOf(openCatalog(path, { create: true }))).toBe('invalid-input');
+    expect(Buffer.compare(await readFile(path), before)).toBe(0);
+  });
+
+  test('that is no database is damaged, and the message says how to rebuild it', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('notes.txt');
+    await writeFile(path, 'This is a text of some length.\n'.repeat(100));
+    await expect(openCatalog(path)).rejects.toMatchObject({
+      code: 'damaged',
+      message: expect.stringContaining('vault recover'),
+    });
+    await expect(openCatalog(folder.path)).rejects.toMatchObject({ code: 'invalid-input' });
+  });
+
+  test('that is cut off is damaged', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    const catalog = await openCatalog(path, { create: true });
+    for (let i = 0; i < 50; i++) await store(catalog, file(), [hex(64), hex(64)]);
+    await catalog.close();
+    await truncate(path, 8192);
+    const work = async (): Promise<void> => {
+      const again = await openCatalog(path);
+      try {
+        await Array.fromAsync(again.listFiles({ all: true }));
+        await Array.fromAsync(again.listChunks());
+      } finally {
+        await again.close();
+      }
+    };
+    expect(await codeOf(work())).toBe('damaged');
+  });
+
+  test('with a row changed by hand is damaged, never believed', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    const catalog = await openCatalog(path, { create: true });
+    const id = hex(64);
+    await store(catalog, file(), [id]);
+    new Sqlite(path).exec('update chunks set k = 9').close();
+    expect(await codeOf(catalog.locateChunks([id]))).toBe('damaged');
+    new Sqlite(path).exec(`update chunks set k = 2, shards = x'0001'`).close();
+    expect(await codeOf(catalog.locateChunks([id]))).toBe('damaged');
+    await catalog.close();
+  });
+
+  test('of a newer schema is unsupported', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    await (await openCatalog(path, { create: true })).close();
+    const database = new Sqlite(path);
+    database.pragma('user_version = 999');
+    database.close();
+    await expect(openCatalog(path)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('schema 999'),
+    });
+  });
+
+  test.skipIf(getuid?.() === 0)('without rights is denied', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    await (await openCatalog(path, { create: true })).close();
+    await chmod(path, 0);
+    expect(await codeOf(openCatalog(path))).toBe('denied');
+    await mkdir(folder.at('closed'), { mode: 0o500 });
+    expect(await codeOf(openCatalog(folder.at('closed', 'x.db'), { create: true }))).toBe('denied');
+  });
+
+  test('waits for a process that writes, without stopping this one', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    const catalog = await openCatalog(path, { create: true });
+    const blocker = new Sqlite(path);
+    blocker.exec('begin immediate');
+    const generation = hex(16);
+    const put = catalog.beginPut({ generation, owner: 'test' });
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(turns).toBeGreaterThan(2);
+    blocker.exec('commit');
+    clearInterval(timer);
+    await put;
+    expect(await catalog.pendingPuts()).toEqual([{ generation, owner: 'test' }]);
+    blocker.close();
+    await catalog.close();
+  });
+
+  test('lets timers have their turn while a listing runs', async () => {
+    await using folder = await temporaryFolder();
+    const catalog = await openCatalog(folder.at('catalog.db'), { create: true });
+    await Promise.all(Array.from({ length: 1200 }, () => store(catalog, file())));
+    let turns = 0;
+    const tick = (): void => {
+      turns++;
+      timer = setImmediate(tick);
+    };
+    let timer = setImmediate(tick);
+    await Array.fromAsync(catalog.listFiles({ all: true }));
+    clearImmediate(timer);
+    expect(turns).toBeGreaterThanOrEqual(3);
+    await catalog.close();
+  });
+
+  test('is made once by many processes that start at once', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    const script = `
+      import { openCatalog } from ${JSON.stringify(new URL('../../src/catalog/open.ts', import.meta.url).href)};
+      const catalog = await openCatalog(process.argv[1], { create: true });
+      await catalog.beginPut({ generation: process.argv[2], owner: 'test' });
+      await catalog.close();`;
+    const exits = await Promise.all(
+      Array.from({ length: 6 }, async () => {
+        const child = spawn(process.execPath, ['--input-type=module', '-e', script, path, hex(16)], {
+          stdio: ['ignore', 'ignore', 'inherit'],
+        });
+        const [code] = await once(child, 'exit');
+        return code as unknown;
+      }),
+    );
+    expect(exits).toEqual([0, 0, 0, 0, 0, 0]);
+    const catalog = await openCatalog(path);
+    expect((await catalog.pendingPuts()).length).toBe(6);
+    await catalog.close();
+  });
+
+  test('finds everything by an index: no statement reads or sorts a whole table', async () => {
+    await using folder = await temporaryFolder();
+    const path = folder.at('catalog.db');
+    const engine = await openSqlite(path, { create: true });
+    const statements = await statementsOf(engine);
+    await engine.close();
+    const database = new Sqlite(path);
+    const plans = statements.flatMap(({ sql, parameters }) =>
+      database
+        .prepare<unknown[], { readonly detail: string }>(`explain query plan ${sql}`)
+        .all(...parameters)
+        .map((step) => `${step.detail} -- ${sql}`),
+    );
+    database.close();
+    // Of buckets there are few, and a walk through all garbage or chunks in the order of their keys is asked for.
+    const whole = plans.filter((plan) =>
+      /^SCAN (?!buckets|garbage --|chunks --|.* USING|CONSTANT|\d+-ROW VALUES)/.test(plan),
+    );
+    expect(whole).toEqual([]);
+    expect(plans.filter((plan) => plan.includes('TEMP B-TREE FOR ORDER BY'))).toEqual([]);
+  });
+});
