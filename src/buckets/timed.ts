@@ -1,0 +1,179 @@
+import { VaultError, throwIfAborted } from '../errors.ts';
+import type { Bucket, BucketCall, ListedObject } from './bucket.ts';
+import { interrupted, systemClock, within } from './clock.ts';
+import type { Clock } from './clock.ts';
+
+/** Every attempt gets this long, in milliseconds, and more for its bytes: a connection that is silent for so long is dead. */
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+/**
+ * What one of many requests on a slow line still gets through, in bytes per second: sixteen at once need half a
+ * MiB per second. It makes the limit of 1 MiB 92 seconds, and that of 64 MiB 35 minutes.
+ */
+const DEFAULT_SLOWEST_RATE = 32 * 1024;
+
+/** Most bytes that a `get` is given time for: `maxSize` is a bound and may be far from the size. */
+const MAX_ALLOWED_FOR = 64 * 1024 * 1024;
+
+/** Options of `timed`. */
+export interface TimedOptions {
+  /** Milliseconds that an attempt may take, besides the time for its bytes. Default 60,000. */
+  readonly timeoutMs?: number | undefined;
+  /** Bytes per second that an attempt's bytes are given time for. Default 32 KiB. */
+  readonly slowestBytesPerSecond?: number | undefined;
+  readonly clock?: Clock | undefined;
+}
+
+/**
+ * A bucket whose every attempt ends: one that takes too long is aborted and rejects with `unavailable`, even if
+ * the driver does not heed its signal. A listing must deliver something, or end, in that time again and again.
+ *
+ * Time counts from the call, so this belongs right around a driver, inside of whatever makes requests wait.
+ *
+ * @param bucket the driver
+ */
+export function timed(bucket: Bucket, options: TimedOptions = {}): Bucket {
+  return new TimedBucket(bucket, options);
+}
+
+class TimedBucket implements Bucket {
+  readonly label: string;
+  readonly #bucket: Bucket;
+  readonly #timeoutMs: number;
+  readonly #slowestBytesPerSecond: number;
+  readonly #clock: Clock;
+
+  constructor(bucket: Bucket, options: TimedOptions) {
+    this.label = bucket.label;
+    this.#bucket = bucket;
+    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#slowestBytesPerSecond = options.slowestBytesPerSecond ?? DEFAULT_SLOWEST_RATE;
+    this.#clock = options.clock ?? systemClock;
+  }
+
+  async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
+    await this.#within(`storing ${name}`, { size: bytes.length, call }, async (signal) => {
+      await this.#bucket.put(name, bytes, { ...call, signal });
+    });
+  }
+
+  async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
+    const size = Math.min(call.maxSize ?? 0, MAX_ALLOWED_FOR);
+    return await this.#within(
+      `reading ${name}`,
+      { size, call },
+      async (signal) => await this.#bucket.get(name, { ...call, signal }),
+    );
+  }
+
+  async remove(name: string, call: BucketCall = {}): Promise<void> {
+    await this.#within(`removing ${name}`, { size: 0, call }, async (signal) => {
+      await this.#bucket.remove(name, { ...call, signal });
+    });
+  }
+
+  async *list(prefix: string, call: Parameters<Bucket['list']>[1] = {}): AsyncIterable<ListedObject> {
+    throwIfAborted(call.signal);
+    const controller = new AbortController();
+    const entries = this.#bucket.list(prefix, { ...call, signal: controller.signal })[Symbol.asyncIterator]();
+    // One timer watches all entries: a timer for each would cost more than a page of them does.
+    const watch = new Watch(this.#clock, this.#timeoutMs, () => this.#expired('listing', this.#timeoutMs));
+    const onAbort = (): void => {
+      watch.end(interrupted(call.signal));
+    };
+    call.signal?.addEventListener('abort', onAbort, { once: true });
+    let ended = false;
+    try {
+      for (;;) {
+        const entry = await watch.wait(entries.next(), controller);
+        if (entry.done === true) {
+          ended = true;
+          return;
+        }
+        yield entry.value;
+        throwIfAborted(call.signal);
+      }
+    } finally {
+      call.signal?.removeEventListener('abort', onAbort);
+      watch.close();
+      if (!ended) {
+        controller.abort();
+        // Not awaited: behind an entry that never comes it would never come either.
+        void Promise.resolve(entries.return?.()).catch(() => undefined);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#bucket.close();
+  }
+
+  async #within<T>(
+    task: string,
+    options: { readonly size: number; readonly call: BucketCall },
+    run: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const timeoutMs = this.#timeoutMs + (options.size / this.#slowestBytesPerSecond) * 1000;
+    return await within(run, {
+      timeoutMs,
+      expired: () => this.#expired(task, timeoutMs),
+      signal: options.call.signal,
+      clock: this.#clock,
+    });
+  }
+
+  #expired(task: string, timeoutMs: number): VaultError {
+    const seconds = Math.round(timeoutMs / 1000);
+    return new VaultError('unavailable', `${this.label} did not answer within ${seconds} s while ${task}.`);
+  }
+}
+
+/** Ends the wait for the next of many things when it takes too long. */
+class Watch {
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  readonly #expired: () => VaultError;
+  #waiting: { readonly sinceMs: number; readonly reject: (error: VaultError) => void } | null = null;
+  #cancel: () => void;
+
+  constructor(clock: Clock, timeoutMs: number, expired: () => VaultError) {
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+    this.#expired = expired;
+    this.#cancel = this.#look(timeoutMs);
+  }
+
+  /** What `next` settles to, or the error with which `end` or the limit ends it; then `controller` is aborted. */
+  async wait<T>(next: Promise<T>, controller: AbortController): Promise<T> {
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        this.#waiting = {
+          sinceMs: this.#clock.now(),
+          reject: (error) => {
+            controller.abort(error);
+            reject(error);
+          },
+        };
+        next.then(resolve, reject);
+      });
+    } finally {
+      this.#waiting = null;
+    }
+  }
+
+  end(error: VaultError): void {
+    this.#waiting?.reject(error);
+  }
+
+  close(): void {
+    this.#cancel();
+  }
+
+  #look(delayMs: number): () => void {
+    return this.#clock.schedule(delayMs, () => {
+      const waitedMs = this.#waiting === null ? 0 : this.#clock.now() - this.#waiting.sinceMs;
+      if (waitedMs >= this.#timeoutMs) this.end(this.#expired());
+      else this.#cancel = this.#look(this.#timeoutMs - waitedMs);
+    });
+  }
+}
