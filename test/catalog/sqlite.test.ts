@@ -210,6 +210,7 @@ describe('an SQLite file', () => {
       /^SCAN (?!buckets|garbage --|chunks --|.* USING|CONSTANT|\d+-ROW VALUES)/.test(plan),
     );
     expect(whole).toEqual([]);
-    expect(plans.filter((plan) => plan.includes('TEMP B-TREE FOR ORDER BY'))).toEqual([]);
+    // A page is read in the order of an index; what is few enough to come in one piece may be sorted.
+    expect(plans.filter((plan) => /TEMP B-TREE FOR ORDER BY.* limit /.test(plan))).toEqual([]);
   });
 });
