@@ -1,0 +1,113 @@
+/** A line in the terminal that says how far something has come. Loaded only once it is to be shown. */
+import ora from 'ora';
+import { showDuration, showName, showSize } from './text.ts';
+import { fit, widthOf } from './width.ts';
+
+export interface ProgressState {
+  /** What is being worked on: a file's name, or what is done. */
+  readonly label: string;
+  readonly doneBytes: number;
+  /** Null where nobody knows. */
+  readonly totalBytes: number | null;
+}
+
+export type ProgressReport = (state: ProgressState) => void;
+
+export interface ProgressDisplay {
+  update(state: ProgressState): void;
+  /** Takes the line away and gives the cursor back. */
+  stop(): void;
+}
+
+/** How often the text changes, in milliseconds. */
+const INTERVAL_MS = 100;
+/** Over how long a rate is averaged, in milliseconds. */
+const RATE_WINDOW_MS = 4000;
+/** Columns of the spinner and the space behind it, and one at the end of the line that stays free. */
+const SPINNER_WIDTH = 3;
+
+/** @param options `width`: columns of the terminal at that moment. `startedAtMs`: when the work began, as `performance.now()` */
+export function showProgress(options: {
+  readonly stream: NodeJS.WriteStream;
+  readonly width: () => number;
+  readonly colored: boolean;
+  readonly startedAtMs: number;
+}): ProgressDisplay {
+  const spinner = ora({
+    stream: options.stream,
+    isEnabled: true,
+    color: options.colored ? 'cyan' : false,
+    // A terminal in raw mode would stay so if this process were killed.
+    discardStdin: false,
+    text: '',
+  }).start();
+  const rate = new RateMeter(options.startedAtMs);
+  let lastChangeMs = -Infinity;
+  return {
+    update(state) {
+      const nowMs = performance.now();
+      rate.add(state.doneBytes, nowMs);
+      if (nowMs - lastChangeMs < INTERVAL_MS) return;
+      lastChangeMs = nowMs;
+      spinner.text = progressLine(state, rate.bytesPerSecond, options.width() - SPINNER_WIDTH);
+    },
+    stop: () => void spinner.stop(),
+  };
+}
+
+/**
+ * `report.pdf  45 %  461 MiB of 1.0 GiB  120 MiB/s  5 s left`: the label gives way first, then what stands last.
+ *
+ * @param bytesPerSecond null while it is not known
+ * @param width columns
+ */
+export function progressLine(state: ProgressState, bytesPerSecond: number | null, width: number): string {
+  const { doneBytes, totalBytes } = state;
+  const facts = [];
+  if (totalBytes !== null && totalBytes > 0) {
+    facts.push(`${Math.floor((100 * Math.min(doneBytes, totalBytes)) / totalBytes)} %`);
+    facts.push(`${showSize(doneBytes)} of ${showSize(totalBytes)}`);
+  } else if (doneBytes > 0) {
+    facts.push(showSize(doneBytes));
+  }
+  if (bytesPerSecond !== null && bytesPerSecond > 0) {
+    facts.push(`${showSize(bytesPerSecond)}/s`);
+    if (totalBytes !== null && totalBytes > doneBytes) {
+      facts.push(`${showDuration((1000 * (totalBytes - doneBytes)) / bytesPerSecond)} left`);
+    }
+  }
+  const label = showName(state.label);
+  const leastLabel = Math.min(widthOf(label), 12);
+  while (facts.length > 1 && widthOf(facts.join('  ')) + 2 + leastLabel > width) facts.pop();
+  const rest = facts.length === 0 ? '' : `  ${facts.join('  ')}`;
+  return `${fit(label, Math.max(1, width - widthOf(rest)))}${rest}`;
+}
+
+/** Bytes per second over the last seconds. */
+export class RateMeter {
+  readonly #marks: { readonly bytes: number; readonly ms: number }[];
+
+  constructor(startedAtMs: number) {
+    this.#marks = [{ bytes: 0, ms: startedAtMs }];
+  }
+
+  /** Null before anything has been done. */
+  get bytesPerSecond(): number | null {
+    const first = this.#marks[0];
+    const last = this.#marks.at(-1);
+    if (first === undefined || last === undefined || last.ms <= first.ms) return null;
+    return (1000 * (last.bytes - first.bytes)) / (last.ms - first.ms);
+  }
+
+  /** @param bytes done since the start */
+  add(bytes: number, ms: number): void {
+    const previous = this.#marks.at(-1);
+    // A few marks a second are exact enough; the last one is always the present.
+    if (this.#marks.length > 2 && previous !== undefined) {
+      const beforeLast = this.#marks.at(-2);
+      if (beforeLast !== undefined && previous.ms - beforeLast.ms < INTERVAL_MS) this.#marks.pop();
+    }
+    this.#marks.push({ bytes, ms });
+    while (this.#marks.length > 2 && (this.#marks[1]?.ms ?? ms) < ms - RATE_WINDOW_MS) this.#marks.shift();
+  }
+}

@@ -1,0 +1,90 @@
+/** Text that came from elsewhere, made safe and readable in a terminal. */
+
+// Controls, surrogates, line and paragraph separators, and invisible formatting, some of which reverses
+// what a terminal shows. The joiners U+200C and U+200D stay: scripts and emoji are spelt with them.
+const UNPRINTABLE = /(?![\u200C\u200D])[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Cf}]/u;
+const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu');
+const EVERY_UNPRINTABLE_OR_QUOTE = new RegExp(`${UNPRINTABLE.source}|[\\\\']`, 'gu');
+
+/**
+ * A file's name as it is shown: unchanged if it can be, otherwise as `$'...'` with escapes, which
+ * bash and zsh read back as the same name. Always one line.
+ */
+export function showName(name: string): string {
+  return UNPRINTABLE.test(name) ? `$'${name.replace(EVERY_UNPRINTABLE_OR_QUOTE, escaped)}'` : name;
+}
+
+/** A message with every character escaped that a terminal would act on, except line ends; those are indented. */
+export function showMessage(message: string): string {
+  return message
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.replace(EVERY_UNPRINTABLE, escaped))
+    .join('\n  ');
+}
+
+const SHORT_ESCAPES = new Map([
+  ['\n', '\\n'],
+  ['\r', '\\r'],
+  ['\t', '\\t'],
+  ['\\', '\\\\'],
+  ["'", "\\'"],
+]);
+
+function escaped(character: string): string {
+  const short = SHORT_ESCAPES.get(character);
+  if (short !== undefined) return short;
+  const point = character.codePointAt(0) ?? 0;
+  if (point < 0x80) return `\\x${point.toString(16).padStart(2, '0')}`;
+  return point <= 0xffff
+    ? `\\u${point.toString(16).padStart(4, '0')}`
+    : `\\U${point.toString(16).padStart(8, '0')}`;
+}
+
+/** A value in quotes inside a message. */
+export function quote(text: string): string {
+  return `'${showMessage(text).replaceAll('\n  ', '\\n')}'`;
+}
+
+/** `1 file`, `2 files`. */
+export function count(amount: number, one: string, many = `${one}s`): string {
+  return `${amount.toLocaleString('en-US')} ${amount === 1 ? one : many}`;
+}
+
+const SIZE_UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
+
+/** A size for people, at most 8 characters: `17 B`, `1.0 KiB`, `234 MiB`. */
+export function showSize(bytes: number): string {
+  if (bytes < 1024) return `${Math.round(bytes)} B`;
+  let value = bytes;
+  let unit = '';
+  for (unit of SIZE_UNITS) {
+    value /= 1024;
+    // What would be rounded to 1024 belongs to the next unit.
+    if (value < 1023.5) break;
+  }
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value).toFixed(0)} ${unit}`;
+}
+
+/** At least two digits. */
+function two(value: number): string {
+  return String(value).padStart(2, '0');
+}
+
+/** A moment for people, in local time: `2026-07-01 09:30`. */
+export function showTime(ms: number): string {
+  const date = new Date(ms);
+  const day = `${String(date.getFullYear()).padStart(4, '0')}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/** How long something takes, for people: `9 s`, `2 min 05 s`, `3 h 20 min`, `4 d 2 h`. */
+export function showDuration(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${two(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${two(minutes % 60)} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
