@@ -1,4 +1,5 @@
-import { Readable } from 'node:stream';
+import * as http from 'node:http';
+import * as https from 'node:https';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -10,14 +11,16 @@ import type { GetObjectCommandOutput, PutObjectCommandOutput } from '@aws-sdk/cl
 import { VaultError, messageOf, throwIfAborted } from '../errors.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from './bucket.ts';
 import type { Bucket, BucketCall, ListedObject } from './bucket.ts';
+import { decodeKey, readBody } from './s3-answers.ts';
 import { acknowledgedBytes, crc32Base64, md5, sha256Hex } from './s3-checksum.ts';
 import type { S3Checksum, SentChecksum } from './s3-checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './s3-errors.ts';
 import type { OptionalPart, S3Attempt } from './s3-errors.ts';
+import { checkBucketName, checkEndpoint, keyRoot } from './s3-names.ts';
 
 export interface S3BucketOptions {
   readonly bucket: string;
-  /** Folder inside the bucket, with or without a slash at its end; '' for the whole bucket. */
+  /** Folder inside the bucket, slashes at its ends or not; '' for the whole bucket. */
   readonly prefix: string;
   /** Null: as the AWS tools find it (`AWS_REGION`, the profile); behind an endpoint of one's own, us-east-1 in the end. */
   readonly region: string | null;
@@ -48,7 +51,10 @@ export interface S3BucketOptions {
  * @throws `invalid-input` if no such bucket can exist, or no region is known
  */
 export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
-  checkOptions(options);
+  const { bucket, endpoint, label } = options;
+  checkBucketName(bucket, endpoint, label);
+  if (endpoint !== null) checkEndpoint(endpoint, label);
+  keyRoot(options.prefix, label);
   const client = makeClient(options, options.region);
   try {
     await client.config.region();
@@ -56,45 +62,20 @@ export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   } catch (error) {
     client.destroy();
     // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
-    if (options.endpoint !== null) return new S3Bucket(makeClient(options, 'us-east-1'), options);
+    if (endpoint !== null) return new S3Bucket(makeClient(options, 'us-east-1'), options);
     throw new VaultError(
       'invalid-input',
-      `Could not open ${options.label}: ${messageOf(error)}. Put ?region=<region> into its URL, or set AWS_REGION.`,
+      `Could not open ${label}: ${messageOf(error)}. Put ?region=<region> into its URL, or set AWS_REGION.`,
       { cause: error },
     );
   }
 }
 
-function checkOptions(options: S3BucketOptions): void {
-  const refuse = (reason: string): never => {
-    throw new VaultError('invalid-input', `Could not open ${options.label}: ${reason}`);
-  };
-  const { bucket, endpoint } = options;
-  if (endpoint !== null && !(URL.canParse(endpoint) && /^https?:\/\/[^/]/.test(endpoint))) {
-    refuse(`the endpoint ${JSON.stringify(endpoint)} is no URL; write it like https://s3.example.com.`);
-  }
-  // Amazon's rules for general purpose buckets (user guide, "Bucket naming rules"). Elsewhere older and laxer
-  // rules are in use, so that only what could not be part of a URL is refused.
-  const isAllowed =
-    endpoint === null
-      ? /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) &&
-        !bucket.includes('..') &&
-        !/^\d+\.\d+\.\d+\.\d+$/.test(bucket)
-      : /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(bucket) && !bucket.includes('..');
-  if (!isAllowed) {
-    refuse(
-      `${JSON.stringify(bucket)} cannot be the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens, with a letter or digit first and last.`,
-    );
-  }
-  if (bucket.endsWith('--x-s3')) {
-    refuse('directory buckets list their objects in no order; use a general purpose bucket.');
-  }
-  // S3 allows 1024 bytes a key, and names here have up to 255.
-  if (Buffer.byteLength(options.prefix) > 768) refuse('the prefix has more than 768 bytes.');
-}
-
 function makeClient(options: S3BucketOptions, region: string | null): S3Client {
   const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
+  // Node's own agents know the proxies of the environment, if NODE_USE_ENV_PROXY is set.
+  const httpAgent = { ...agentOptions(http.globalAgent), ...sockets };
+  const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets };
   const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
   return new S3Client({
     ...(region === null ? {} : { region }),
@@ -112,9 +93,14 @@ function makeClient(options: S3BucketOptions, region: string | null): S3Client {
     responseChecksumValidation: 'WHEN_REQUIRED',
     // Otherwise bodies of 2 MiB and more cost another round trip each, on a connection of their own.
     expectContinueHeader: false,
-    // The handler warns on the console where many requests wait for a socket; waiting is intended.
-    requestHandler: { httpAgent: sockets, httpsAgent: sockets, logger: silent },
+    // Without one, the SDK writes on the console, for instance when many requests wait for a socket.
+    logger: silent,
+    requestHandler: { httpAgent, httpsAgent, logger: silent },
   });
+}
+
+function agentOptions(agent: http.Agent & { readonly options?: https.AgentOptions }): https.AgentOptions {
+  return agent.options ?? {};
 }
 
 /** The optional parts of one upload. */
@@ -137,8 +123,7 @@ class S3Bucket implements Bucket {
     this.label = options.label;
     this.#client = client;
     this.#bucket = options.bucket;
-    this.#root =
-      options.prefix === '' || options.prefix.endsWith('/') ? options.prefix : `${options.prefix}/`;
+    this.#root = keyRoot(options.prefix, options.label);
     this.#checksum = options.checksum ?? 'auto';
   }
 
@@ -234,24 +219,22 @@ class S3Bucket implements Bucket {
       throwIfAborted(call.signal);
       const page = await this.#listPage(prefix, token === null ? { after } : { token }, attempt);
       for (const { Key: encoded, Size: size } of page.Contents ?? []) {
-        if (encoded === undefined || size === undefined)
-          throw broken('the service left out a name or a size');
+        if (encoded === undefined || size === undefined) throw broken('a name or a size is left out');
         const key = page.EncodingType === 'url' ? decodeKey(encoded) : encoded;
-        if (!key.startsWith(this.#root + prefix))
-          throw broken(`the service lists ${JSON.stringify(key)} as well`);
+        if (!key.startsWith(this.#root + prefix)) throw broken(`it holds ${JSON.stringify(key)} as well`);
         const name = key.slice(this.#root.length);
         // What others keep under the prefix is none of ours; and some services do not know `start-after`.
         if (!isObjectName(name) || name <= after || name === last) continue;
         // Names are ASCII, so that comparing UTF-16 units compares bytes.
-        if (name < last) throw broken('the service lists names in no order');
+        if (name < last) throw broken('the names are in no order');
         last = name;
         yield { name, size };
         throwIfAborted(call.signal);
       }
       // Anything that answers 200 with other XML would look like an empty bucket otherwise.
-      if (page.IsTruncated === undefined) throw broken('the answer does not say whether it is complete');
+      if (page.IsTruncated === undefined) throw broken('the answer does not tell whether it is whole');
       token = page.IsTruncated ? (page.NextContinuationToken ?? null) : null;
-      if (page.IsTruncated && token === null) throw broken('the service does not say how to go on');
+      if (page.IsTruncated && token === null) throw broken('the answer does not tell how to go on');
     } while (token !== null);
   }
 
@@ -393,51 +376,4 @@ function withHeader(name: string, value: (protocol: unknown) => string) {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null;
-}
-
-/** The whole body of an answer. @throws `damaged` if it is larger than `maxSize`, `unavailable` if it is cut short */
-async function readBody(
-  output: GetObjectCommandOutput,
-  maxSize: number,
-  attempt: S3Attempt,
-): Promise<Uint8Array> {
-  const body: unknown = output.Body;
-  if (!(body instanceof Readable)) return new Uint8Array();
-  const length = output.ContentLength ?? null;
-  const tooLarge = (): VaultError =>
-    new VaultError(
-      'damaged',
-      `${attempt.name} in ${attempt.label} has more bytes than the ${maxSize} it can have.`,
-    );
-  try {
-    if (length !== null && length > maxSize) throw tooLarge();
-    // Memory that is not used yet costs nothing, so that the promised length may be believed up to here.
-    let bytes = Buffer.allocUnsafeSlow(length ?? Math.min(maxSize, 65_536));
-    let filled = 0;
-    for await (const part of body) {
-      const chunk: Buffer = part;
-      if (filled + chunk.length > maxSize) throw tooLarge();
-      if (filled + chunk.length > bytes.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.min(maxSize, 2 * (filled + chunk.length)));
-        bytes.copy(larger, 0, 0, filled);
-        bytes = larger;
-      }
-      chunk.copy(bytes, filled);
-      filled += chunk.length;
-    }
-    if (length !== null && filled !== length) {
-      throw new VaultError(
-        'unavailable',
-        `Could not read ${attempt.name} from ${attempt.label}: ${filled} of ${length} bytes arrived.`,
-      );
-    }
-    return filled === bytes.length ? bytes : bytes.subarray(0, filled);
-  } finally {
-    body.destroy();
-  }
-}
-
-/** A key as `encoding-type=url` writes it: percent-encoded UTF-8, a space as a plus sign. */
-function decodeKey(encoded: string): string {
-  return decodeURIComponent(encoded.replaceAll('+', ' '));
 }

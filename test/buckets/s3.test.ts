@@ -1,0 +1,660 @@
+import { Buffer } from 'node:buffer';
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Bucket } from '../../src/buckets/bucket.ts';
+import type { S3BucketOptions } from '../../src/buckets/s3.ts';
+import { retrying } from '../../src/buckets/retrying.ts';
+import { VaultError } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
+import { openTestBucket, stubAwsEnvironment } from '../support/s3-bucket.ts';
+import { selfSigned } from '../support/self-signed.ts';
+import { EXAMPLE_CREDENTIALS, startS3Server } from '../support/s3-server.ts';
+import type { S3Fault, S3Kind, S3Server, S3ServerOptions } from '../support/s3-server.ts';
+import { bucketConformance, codeOf, listAll } from './conformance.ts';
+
+beforeAll(stubAwsEnvironment);
+afterAll(() => {
+  vi.unstubAllEnvs();
+});
+
+/** How an operation failed; fails the test if it did not. */
+async function failureOf(operation: Promise<unknown>): Promise<VaultError> {
+  try {
+    await operation;
+  } catch (error) {
+    if (error instanceof VaultError) return error;
+    throw error;
+  }
+  throw new Error('It did not fail.');
+}
+
+/** A page of a listing. */
+function page(...keys: readonly string[]): string {
+  const contents = keys.map((key) => `<Contents><Key>${key}</Key><Size>1</Size></Contents>`);
+  return `<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>${contents.join('')}</ListBucketResult>`;
+}
+
+bucketConformance(
+  's3',
+  async () => {
+    const server = await startS3Server();
+    return {
+      bucket: await openTestBucket(server),
+      reopen: async () => await openTestBucket(server),
+      openMissing: async () => await openTestBucket(server, { bucket: 'missing' }),
+      cleanUp: async () => {
+        await server.close();
+      },
+    };
+  },
+  { manyNames: 2100 },
+);
+
+describe('the S3 driver', () => {
+  let server: S3Server;
+  let bucket: Bucket;
+  let opened: Bucket[] = [];
+
+  const start = async (serverOptions: S3ServerOptions = {}, options: Partial<S3BucketOptions> = {}) => {
+    server = await startS3Server(serverOptions);
+    bucket = await reopen(options);
+  };
+  const reopen = async (options: Partial<S3BucketOptions> = {}): Promise<Bucket> => {
+    const handle = await openTestBucket(server, options);
+    opened.push(handle);
+    return handle;
+  };
+  const operations: Readonly<Record<S3Kind & ('put' | 'get' | 'delete' | 'list'), () => Promise<unknown>>> = {
+    put: async () => {
+      await bucket.put('chunks/object', Buffer.from('content'));
+    },
+    get: async () => await bucket.get('chunks/object'),
+    delete: async () => {
+      await bucket.remove('chunks/object');
+    },
+    list: async () => await listAll(bucket, ''),
+  };
+  const KINDS = ['put', 'get', 'delete', 'list'] as const;
+  const everyKind = (cases: readonly (readonly [string, S3Fault, ErrorCode])[]) =>
+    KINDS.flatMap((kind) => cases.map(([name, fault, code]) => [kind, name, code, fault] as const));
+
+  afterEach(async () => {
+    for (const handle of opened) await handle.close();
+    opened = [];
+    await server.close();
+    stubAwsEnvironment();
+  });
+
+  describe('sends no more than it must', () => {
+    beforeEach(async () => {
+      await start();
+    });
+
+    test('one request an operation', async () => {
+      await bucket.put('chunks/object', Buffer.from('content'));
+      await bucket.put('vault.json', Buffer.from('content'), { replace: true });
+      await bucket.get('chunks/object');
+      await bucket.remove('chunks/object');
+      await listAll(bucket, '');
+      expect(server.requests.map(({ kind }) => kind)).toEqual(['put', 'put', 'get', 'delete', 'list']);
+    });
+
+    test('a listing of 2,500 objects is three requests', async () => {
+      for (let index = 0; index < 2500; index += 1) {
+        server.store('bucket', `backups/vault/chunks/${index}`, Buffer.from('x'));
+      }
+      expect(await listAll(bucket, 'chunks/')).toHaveLength(2500);
+      expect(server.count('list')).toBe(3);
+    });
+
+    test('a checksum and a condition in the headers, and the body as it is', async () => {
+      await bucket.put('chunks/object', Buffer.from('content'));
+      const [{ headers } = { headers: {} }] = server.requests;
+      expect(headers).toMatchObject({
+        'x-amz-checksum-crc32': '/sUwqQ==',
+        'if-none-match': '*',
+        'content-length': '7',
+      });
+      expect(headers).not.toHaveProperty('content-encoding');
+      expect(headers).not.toHaveProperty('x-amz-sdk-checksum-algorithm');
+      expect(headers).not.toHaveProperty('content-md5');
+    });
+
+    test('no condition with replace', async () => {
+      await bucket.put('vault.json', Buffer.from('content'), { replace: true });
+      expect(server.requests[0]?.headers).not.toHaveProperty('if-none-match');
+    });
+
+    test('a body of several MiB without asking for leave first', async () => {
+      await bucket.put('chunks/object', randomBytes(8_388_608));
+      expect(server.requests[0]?.headers).not.toHaveProperty('expect');
+      await bucket.get('chunks/object');
+      expect(await server.connections()).toBe(1);
+    });
+
+    test('requests side by side, on as many connections as allowed', async () => {
+      bucket = await reopen({ maxSockets: 3 });
+      await Promise.all(
+        Array.from({ length: 12 }, async (_, index) => {
+          await bucket.put(`chunks/${index}`, randomBytes(100_000));
+        }),
+      );
+      expect(await server.connections()).toBe(3);
+    });
+  });
+
+  describe('puts each failure under its code', () => {
+    beforeEach(async () => {
+      await start();
+      server.store('bucket', 'backups/vault/chunks/object', Buffer.from('content'));
+    });
+
+    test.each(
+      everyKind([
+        ['429', { status: 429, code: 'TooManyRequests' }, 'unavailable'],
+        ['500', { status: 500, code: 'InternalError' }, 'unavailable'],
+        ['502 from a proxy', { status: 502, body: '<html>Bad Gateway</html>' }, 'unavailable'],
+        ['503', { status: 503, code: 'SlowDown' }, 'unavailable'],
+        ['503 without a body', { status: 503, body: '' }, 'unavailable'],
+        ['a time-out', { status: 400, code: 'RequestTimeout' }, 'unavailable'],
+        ['408', { status: 408, body: '' }, 'unavailable'],
+        ['a reset', { reset: 'before' }, 'unavailable'],
+        ['401', { status: 401, code: 'Unauthorized' }, 'denied'],
+        ['403', { status: 403, code: 'AccessDenied' }, 'denied'],
+        ['403 without a body', { status: 403, body: '' }, 'denied'],
+        ['an unknown key', { status: 403, code: 'InvalidAccessKeyId' }, 'denied'],
+        ['a wrong secret', { status: 403, code: 'SignatureDoesNotMatch' }, 'denied'],
+        ['expired credentials', { status: 400, code: 'ExpiredToken' }, 'denied'],
+        ['a wrong clock', { status: 403, code: 'RequestTimeTooSkewed' }, 'denied'],
+        ['a missing bucket', { status: 404, code: 'NoSuchBucket' }, 'bucket-missing'],
+        ['404 from something else', { status: 404, body: '<html>Not Found</html>' }, 'bucket-missing'],
+        [
+          'another region',
+          { status: 301, code: 'PermanentRedirect', headers: { 'x-amz-bucket-region': 'eu-west-1' } },
+          'invalid-input',
+        ],
+      ]),
+    )('%s: %s is %s', async (kind, _, code, fault) => {
+      server.fail(kind, fault, { times: 10 });
+      expect(await codeOf(operations[kind]())).toBe(code);
+      expect(server.requests).toHaveLength(1);
+    });
+
+    test.each([
+      ['QuotaExceeded', 403],
+      ['XMinioStorageFull', 507],
+      ['InsufficientStorage', 507],
+    ])('put: %s is storage-full', async (code, status) => {
+      server.fail('put', { status, code });
+      expect(await codeOf(bucket.put('chunks/new', Buffer.from('content')))).toBe('storage-full');
+    });
+
+    test.each(['BadDigest', 'XAmzContentSHA256Mismatch', 'IncompleteBody'])(
+      'put: %s, bytes changed on their way, is unavailable',
+      async (code) => {
+        server.fail('put', { status: 400, code });
+        expect(await codeOf(bucket.put('chunks/new', Buffer.from('content')))).toBe('unavailable');
+        expect(server.requests).toHaveLength(1);
+      },
+    );
+
+    test('put: a conflict with a removal is unavailable', async () => {
+      server.fail('put', { status: 409, code: 'ConditionalRequestConflict' });
+      expect(await codeOf(bucket.put('chunks/new', Buffer.from('content')))).toBe('unavailable');
+    });
+
+    test('put: bytes that the service acknowledges otherwise are unavailable', async () => {
+      server.fail('put', { corrupt: true });
+      expect(await codeOf(bucket.put('chunks/new', Buffer.from('content')))).toBe('unavailable');
+    });
+
+    test('put: a refusal of the whole request is invalid-input, and nothing is learnt from it', async () => {
+      server.fail('put', { status: 400, code: 'InvalidArgument' }, { times: 3 });
+      expect(await codeOf(bucket.put('chunks/new', Buffer.from('content')))).toBe('invalid-input');
+      server.forget();
+      await bucket.put('chunks/new', Buffer.from('content'));
+      expect(server.requests[0]?.headers).toMatchObject({
+        'if-none-match': '*',
+        'x-amz-checksum-crc32': '/sUwqQ==',
+      });
+    });
+
+    test('get: a body cut short is unavailable', async () => {
+      server.fail('get', { cutAfter: 3 });
+      expect(await codeOf(operations.get())).toBe('unavailable');
+    });
+
+    test('get: changed bytes are damaged', async () => {
+      await bucket.put('chunks/new', Buffer.from('content'));
+      server.fail('get', { corrupt: true });
+      expect(await codeOf(bucket.get('chunks/new'))).toBe('damaged');
+    });
+
+    test('get: an object larger than allowed is not read', async () => {
+      server.store('bucket', 'backups/vault/chunks/large', Buffer.alloc(50_000_000));
+      expect(await codeOf(bucket.get('chunks/large', { maxSize: 1000 }))).toBe('damaged');
+      await vi.waitUntil(async () => (await server.connections()) === 0);
+    });
+
+    test('list: a page of something else is unavailable, not an empty listing', async () => {
+      server.fail('list', { replaceBody: '<html><body>Please log in</body></html>' });
+      expect(await codeOf(operations.list())).toBe('unavailable');
+      server.fail('list', { replaceBody: '' });
+      expect(await codeOf(operations.list())).toBe('unavailable');
+      server.fail('list', { replaceBody: 'Please log in' });
+      expect(await codeOf(operations.list())).toBe('unavailable');
+    });
+
+    test('list: names out of order or beyond the prefix are unavailable', async () => {
+      server.fail('list', { replaceBody: page('backups/vault/b', 'backups/vault/a') });
+      expect(await codeOf(operations.list())).toBe('unavailable');
+      server.fail('list', { replaceBody: page('backups/other') });
+      expect(await codeOf(operations.list())).toBe('unavailable');
+      server.fail('list', { replaceBody: page('backups/vault/a', 'backups/vault/b') });
+      expect(await listAll(bucket, '')).toHaveLength(2);
+    });
+
+    test('list: a page that fails after a thousand names fails the listing', async () => {
+      for (let index = 0; index < 1500; index += 1) {
+        server.store('bucket', `backups/vault/chunks/${index}`, Buffer.from('x'));
+      }
+      server.fail(({ query }) => query.has('continuation-token'), { status: 500 });
+      expect(await codeOf(listAll(bucket, 'chunks/'))).toBe('unavailable');
+      expect(server.count('list')).toBe(2);
+    });
+
+    test.each([
+      ['7', 7000],
+      ['0', 0],
+      ['soon', null],
+    ])('Retry-After: %s is kept', async (header, expected) => {
+      server.fail('get', { status: 503, code: 'SlowDown', headers: { 'retry-after': header } });
+      expect((await failureOf(operations.get())).retryAfterMs).toBe(expected);
+    });
+
+    test('Retry-After as a date is kept', async () => {
+      const date = new Date(Date.now() + 60_000).toUTCString();
+      server.fail('get', { status: 503, headers: { 'retry-after': date } });
+      const failure = await failureOf(operations.get());
+      expect(failure.retryAfterMs).toBeGreaterThan(50_000);
+      expect(failure.retryAfterMs).toBeLessThanOrEqual(60_000);
+    });
+  });
+
+  describe('says what to do', () => {
+    test('about a wrong region, which it names', async () => {
+      await start({ region: 'eu-central-1' });
+      const failure = await failureOf(bucket.get('vault.json'));
+      expect(failure.code).toBe('invalid-input');
+      expect(failure.message).toContain('?region=eu-central-1');
+    });
+
+    test('about a region behind a redirect, which it does not follow', async () => {
+      await start();
+      server.fail('get', {
+        status: 301,
+        code: 'PermanentRedirect',
+        headers: { 'x-amz-bucket-region': 'eu-west-1' },
+      });
+      expect((await failureOf(bucket.get('vault.json'))).message).toContain('?region=eu-west-1');
+      expect(server.requests).toHaveLength(1);
+    });
+
+    test('about a wrong clock, each time', async () => {
+      await start({ clockOffsetMs: 3_600_000 });
+      for (let turn = 0; turn < 2; turn += 1) {
+        const failure = await failureOf(bucket.get('vault.json'));
+        expect(failure.code).toBe('denied');
+        expect(failure.message).toContain('clock');
+      }
+    });
+
+    test('about a wrong secret, which it does not repeat', async () => {
+      vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'not-the-secret');
+      await start();
+      const failure = await failureOf(bucket.get('vault.json'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain('AWS_ACCESS_KEY_ID');
+      expect(failure.message).not.toContain('not-the-secret');
+    });
+
+    test('about missing credentials', async () => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      await start();
+      const failure = await failureOf(bucket.get('vault.json'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain('AWS_PROFILE');
+      expect(server.requests).toHaveLength(0);
+    });
+
+    test('about a profile that does not exist', async () => {
+      vi.stubEnv('AWS_PROFILE', 'nobody');
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      await start();
+      expect(await codeOf(bucket.get('vault.json'))).toBe('denied');
+    });
+
+    test('about a refused download, which may be of a missing object', async () => {
+      await start();
+      server.fail('get', { status: 403, code: 'AccessDenied' });
+      const { message } = await failureOf(bucket.get('vault.json'));
+      expect(message).toContain('s3:GetObject');
+      expect(message).toContain('s3:ListBucket');
+    });
+
+    test('about a server that is not there', async () => {
+      await start();
+      await server.close();
+      const failure = await failureOf(bucket.get('vault.json'));
+      expect(failure.code).toBe('unavailable');
+      expect(failure.message).toContain('ECONNREFUSED');
+    });
+
+    test.each([
+      ['my_bucket', null],
+      ['MyBucket', null],
+      ['ab', null],
+      ['a..b', null],
+      ['-ab', null],
+      ['192.168.1.1', null],
+      ['a'.repeat(64), null],
+      ['drive--usw2-az1--x-s3', null],
+      ['a/b', 'http://localhost'],
+      ['a..b', 'http://localhost'],
+    ])('about the bucket name %s with the endpoint %s', async (name, endpoint) => {
+      await start();
+      expect(await codeOf(openTestBucket(server, { bucket: name, endpoint, region: 'us-east-1' }))).toBe(
+        'invalid-input',
+      );
+    });
+
+    test.each(['s3.example.com', 'localhost:9000', 'ftp://s3.example.com', 'https://'])(
+      'about the endpoint %s',
+      async (endpoint) => {
+        await start();
+        expect((await failureOf(openTestBucket(server, { endpoint }))).message).toContain('https://');
+      },
+    );
+
+    test('about a missing region', async () => {
+      await start();
+      const failure = await failureOf(openTestBucket(server, { endpoint: null }));
+      expect(failure.code).toBe('invalid-input');
+      expect(failure.message).toContain('?region=');
+    });
+  });
+
+  describe('with services that know less', () => {
+    test.each([
+      ['refuses checksums', { checksums: 'rejected' }, ['put', 'put', 'put']],
+      ['refuses conditions', { conditionalPuts: 'rejected' }, ['put', 'put', 'put']],
+      ['refuses both', { checksums: 'rejected', conditionalPuts: 'rejected' }, ['put', 'put', 'put', 'put']],
+      ['ignores checksums', { checksums: 'ignored' }, ['put', 'put']],
+      ['acknowledges nothing', { checksums: 'ignored', etags: 'kms' }, ['put', 'put', 'put']],
+    ] as const)('one that %s is asked for it once', async (_, dialect, expected) => {
+      await start({ dialect });
+      await bucket.put('chunks/a', Buffer.from('content'));
+      await bucket.put('chunks/b', Buffer.from('content'));
+      expect(server.requests.map(({ kind }) => kind)).toEqual(expected);
+      expect(Buffer.from(await bucket.get('chunks/b')).toString()).toBe('content');
+    });
+
+    test('one that refuses checksums is not asked for them in downloads again', async () => {
+      await start({ dialect: { checksums: 'rejected' } });
+      server.store('bucket', 'backups/vault/chunks/a', Buffer.from('content'));
+      await bucket.get('chunks/a');
+      await bucket.get('chunks/a');
+      expect(server.count('get')).toBe(3);
+    });
+
+    test('one that refuses an unnamed header loses the checksum before the condition', async () => {
+      await start();
+      server.fail(({ headers }) => 'x-amz-checksum-crc32' in headers, {
+        status: 501,
+        code: 'NotImplemented',
+      });
+      await bucket.put('chunks/a', Buffer.from('content'));
+      expect(server.requests[1]?.headers).toMatchObject({
+        'if-none-match': '*',
+        'content-md5': 'mgNkuembtIDdJeHwKEyFVQ==',
+      });
+    });
+
+    test('one with neither checksums nor MD5 ETags takes the signed SHA-256', async () => {
+      await start({ dialect: { checksums: 'rejected', etags: 'opaque' } });
+      expect(await codeOf(bucket.put('chunks/a', Buffer.from('content')))).toBe('unavailable');
+      bucket = await reopen({ checksum: 'sha256' });
+      server.forget();
+      await bucket.put('chunks/b', Buffer.from('content'));
+      expect(server.requests).toHaveLength(1);
+      expect(server.requests[0]?.headers['x-amz-content-sha256']).toMatch(/^[0-9a-f]{64}$/);
+    });
+
+    test.each([
+      ['md5', 'content-md5', 'x-amz-checksum-crc32'],
+      ['crc32', 'x-amz-checksum-crc32', 'content-md5'],
+    ] as const)('with checksum %s, only %s is sent', async (checksum, sent, absent) => {
+      await start({}, { checksum });
+      await bucket.put('chunks/a', Buffer.from('content'));
+      expect(server.requests[0]?.headers).toHaveProperty(sent);
+      expect(server.requests[0]?.headers).not.toHaveProperty(absent);
+      expect(Buffer.from(await bucket.get('chunks/a')).toString()).toBe('content');
+    });
+
+    test('with checksum crc32, a service that does not acknowledge it is an error', async () => {
+      await start({ dialect: { checksums: 'ignored', etags: 'kms' } }, { checksum: 'crc32' });
+      expect(await codeOf(bucket.put('chunks/a', Buffer.from('content')))).toBe('unavailable');
+    });
+  });
+
+  describe('when an acknowledgement is lost', () => {
+    test.each([
+      ['s3', {}],
+      ['a service without conditional puts', { conditionalPuts: 'ignored' }],
+      ['a service that refuses them', { conditionalPuts: 'rejected' }],
+    ] as const)('a repeated put to %s succeeds', async (_, dialect) => {
+      await start({ dialect });
+      const bytes = randomBytes(300_000);
+      server.fail('put', { reset: 'after' });
+      expect(await codeOf(bucket.put('chunks/a', bytes))).toBe('unavailable');
+      await bucket.put('chunks/a', bytes);
+      expect(Buffer.compare(await bucket.get('chunks/a'), bytes)).toBe(0);
+    });
+
+    test('an object that is removed meanwhile is unavailable, so that it is stored again', async () => {
+      await start();
+      await bucket.put('chunks/a', Buffer.from('content'));
+      server.fail('get', { status: 404, code: 'NoSuchKey' });
+      expect(await codeOf(bucket.put('chunks/a', Buffer.from('content')))).toBe('unavailable');
+    });
+
+    test('a repeated remove succeeds', async () => {
+      await start();
+      await bucket.put('chunks/a', Buffer.from('content'));
+      server.fail('delete', { reset: 'after' });
+      expect(await codeOf(bucket.remove('chunks/a'))).toBe('unavailable');
+      await bucket.remove('chunks/a');
+      expect(server.objects('bucket').size).toBe(0);
+    });
+  });
+
+  describe('when it is aborted', () => {
+    test.each([
+      ['put', 'answer'],
+      ['get', 'answer'],
+      ['get', 'body'],
+      ['delete', 'answer'],
+      ['list', 'answer'],
+      ['list', 'body'],
+    ] as const)('%s waiting for the %s is interrupted, and its connection closed', async (kind, stall) => {
+      await start();
+      server.store('bucket', 'backups/vault/chunks/object', Buffer.alloc(1_000_000));
+      server.fail(kind, { stall });
+      const controller = new AbortController();
+      const operate = {
+        put: async () => {
+          await bucket.put('chunks/new', randomBytes(1_000_000), { signal: controller.signal });
+        },
+        get: async () => await bucket.get('chunks/object', { signal: controller.signal }),
+        delete: async () => {
+          await bucket.remove('chunks/object', { signal: controller.signal });
+        },
+        list: async () => await listAll(bucket, '', { signal: controller.signal }),
+      }[kind];
+      const outcome = codeOf(operate());
+      await vi.waitUntil(() => server.requests.length === 1);
+      await delay(20);
+      controller.abort();
+      expect(await outcome).toBe('interrupted');
+      await vi.waitUntil(async () => (await server.connections()) === 0);
+    });
+
+    test('close lets go of all connections', async () => {
+      await start();
+      await bucket.put('chunks/a', Buffer.from('content'));
+      expect(await server.connections()).toBe(1);
+      await bucket.close();
+      await vi.waitUntil(async () => (await server.connections()) === 0);
+    });
+  });
+
+  describe('finds its place', () => {
+    test.each(['', 'a', 'a/', 'a b/ü+%&=?#<>"\'', 'deep/er/prefix/'])(
+      'under the prefix %j',
+      async (prefix) => {
+        await start({}, { prefix });
+        server.store('bucket', 'elsewhere', Buffer.from('x'));
+        await bucket.put('chunks/a+b', Buffer.from('content'));
+        await bucket.put('chunks/b', Buffer.from('content'));
+        const root = prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`;
+        expect([...server.objects('bucket').keys()]).toContain(`${root}chunks/a+b`);
+        expect(await listAll(bucket, 'chunks/')).toEqual([
+          { name: 'chunks/a+b', size: 7 },
+          { name: 'chunks/b', size: 7 },
+        ]);
+        expect(await listAll(bucket, 'chunks/', { after: 'chunks/a+b' })).toEqual([
+          { name: 'chunks/b', size: 7 },
+        ]);
+        await bucket.remove('chunks/a+b');
+        expect(Buffer.from(await bucket.get('chunks/b')).toString()).toBe('content');
+      },
+    );
+
+    test('among what others keep there', async () => {
+      await start();
+      for (const key of [
+        '',
+        'with space',
+        'ünïcode',
+        'a\u0001b',
+        'a//b',
+        '\uFF5E',
+        '\u{1F600}',
+        'a&b',
+        'z<',
+      ]) {
+        server.store('bucket', `backups/vault/${key}`, Buffer.from('theirs'));
+      }
+      await bucket.put('b', Buffer.from('ours'));
+      expect(await listAll(bucket, '')).toEqual([{ name: 'b', size: 4 }]);
+    });
+
+    test('in the path behind an endpoint', async () => {
+      await start();
+      await bucket.put('a', Buffer.from('content'));
+      expect(server.requests[0]?.url).toMatch(/^\/bucket\/backups/);
+    });
+
+    test('in the host if told so', async () => {
+      await start();
+      const hosted = await reopen({ endpoint: 'http://s3.invalid', forcePathStyle: false });
+      expect((await failureOf(hosted.get('a'))).message).toContain('bucket.s3.invalid');
+    });
+
+    test('with the region of the environment, of the URL, or us-east-1', async () => {
+      vi.stubEnv('AWS_REGION', 'eu-north-1');
+      await start({ region: 'eu-north-1' });
+      await bucket.put('a', Buffer.from('content'));
+      expect(await codeOf((await reopen({ region: 'us-east-1' })).get('a'))).toBe('invalid-input');
+      vi.stubEnv('AWS_REGION', undefined);
+      expect(await codeOf((await reopen()).get('a'))).toBe('invalid-input');
+      expect(await codeOf((await reopen({ region: 'eu-north-1' })).get('a'))).toBe('success');
+    });
+
+    test('with a session token', async () => {
+      const credentials = { ...EXAMPLE_CREDENTIALS, sessionToken: 'session' };
+      vi.stubEnv('AWS_SESSION_TOKEN', 'session');
+      await start({ credentials });
+      await bucket.put('a', Buffer.from('content'));
+      expect(Buffer.from(await bucket.get('a')).toString()).toBe('content');
+    });
+  });
+
+  describe('over TLS', () => {
+    test('has no certificate that it does not trust', async () => {
+      await start({ tls: selfSigned() });
+      const failure = await failureOf(bucket.get('a'));
+      expect(failure.code).toBe('invalid-input');
+      expect(failure.message).toContain('NODE_EXTRA_CA_CERTS');
+    });
+
+    test('signs the checksum instead of the body', async () => {
+      const trusted = getCACertificates('default');
+      const tls = selfSigned();
+      setDefaultCACertificates([...trusted, tls.cert]);
+      try {
+        await start({ tls });
+        await bucket.put('a', Buffer.from('content'));
+        expect(Buffer.from(await bucket.get('a')).toString()).toBe('content');
+        expect(server.requests[0]?.headers).toMatchObject({
+          'x-amz-content-sha256': 'UNSIGNED-PAYLOAD',
+          'x-amz-checksum-crc32': '/sUwqQ==',
+        });
+        expect(server.requests[0]?.headers['authorization']).toContain('x-amz-checksum-crc32');
+      } finally {
+        setDefaultCACertificates(trusted);
+      }
+    });
+  });
+
+  describe('tried again by the decorator', () => {
+    test.each([
+      ['put', { status: 503, code: 'SlowDown', headers: { 'retry-after': '0' } }],
+      ['put', { reset: 'before' }],
+      ['put', { reset: 'after' }],
+      ['get', { status: 500 }],
+      ['get', { cutAfter: 10 }],
+      ['get', { reset: 'before' }],
+      ['delete', { reset: 'after' }],
+      ['list', { status: 500 }],
+    ] as const)('%s comes through %o', async (kind, fault) => {
+      await start();
+      bucket = retrying(bucket, { firstDelayMs: 1 });
+      const bytes = randomBytes(100_000);
+      if (kind !== 'put') server.store('bucket', 'backups/vault/chunks/object', bytes);
+      server.fail(kind, fault, { times: 2 });
+      const operate = {
+        put: async () => {
+          await bucket.put('chunks/object', bytes);
+        },
+        get: async () => await bucket.get('chunks/object'),
+        delete: async () => {
+          await bucket.remove('chunks/object');
+        },
+        list: async () => await listAll(bucket, ''),
+      }[kind];
+      expect(await codeOf(operate())).toBe('success');
+      expect(server.objects('bucket').size).toBe(kind === 'delete' ? 0 : 1);
+    });
+
+    test('a refusal of credentials is not', async () => {
+      await start();
+      bucket = retrying(bucket, { firstDelayMs: 1 });
+      server.fail('get', { status: 403, code: 'ExpiredToken' }, { times: 5 });
+      expect(await codeOf(bucket.get('a'))).toBe('denied');
+      expect(server.requests).toHaveLength(1);
+    });
+  });
+});

@@ -1,0 +1,48 @@
+import { vi } from 'vitest';
+import type { Bucket } from '../../src/buckets/bucket.ts';
+import { openS3Bucket } from '../../src/buckets/s3.ts';
+import type { S3BucketOptions } from '../../src/buckets/s3.ts';
+import { EXAMPLE_CREDENTIALS } from './s3-server.ts';
+import type { S3Server } from './s3-server.ts';
+
+/**
+ * Makes the environment one in which the AWS tools find the credentials of the test server, and nothing of the
+ * machine's own. Undone by `vi.unstubAllEnvs`.
+ */
+export function stubAwsEnvironment(): void {
+  const variables: Readonly<Record<string, string | undefined>> = {
+    AWS_ACCESS_KEY_ID: EXAMPLE_CREDENTIALS.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: EXAMPLE_CREDENTIALS.secretAccessKey,
+    AWS_SESSION_TOKEN: undefined,
+    AWS_PROFILE: undefined,
+    AWS_REGION: undefined,
+    AWS_DEFAULT_REGION: undefined,
+    AWS_ENDPOINT_URL: undefined,
+    AWS_ENDPOINT_URL_S3: undefined,
+    AWS_CONFIG_FILE: '/nonexistent',
+    AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+    AWS_EC2_METADATA_DISABLED: 'true',
+    // None of these may make the driver try again, or send other checksums.
+    AWS_MAX_ATTEMPTS: '5',
+    AWS_RETRY_MODE: 'adaptive',
+    AWS_REQUEST_CHECKSUM_CALCULATION: 'WHEN_SUPPORTED',
+    AWS_RESPONSE_CHECKSUM_VALIDATION: 'WHEN_SUPPORTED',
+  };
+  for (const [name, value] of Object.entries(variables)) vi.stubEnv(name, value);
+}
+
+/** Opens the bucket `bucket` of a test server. */
+export async function openTestBucket(
+  server: S3Server,
+  options: Partial<S3BucketOptions> = {},
+): Promise<Bucket> {
+  return await openS3Bucket({
+    bucket: 'bucket',
+    prefix: 'backups/vault',
+    region: null,
+    endpoint: server.url,
+    forcePathStyle: null,
+    label: 's3://bucket/backups/vault',
+    ...options,
+  });
+}
