@@ -313,6 +313,8 @@ export function gather<T, U extends object>(
       }
     };
     const proceed = (): void => {
+      // Answers that come after the end lead to no more questions.
+      if (abort.signal.aborted) return;
       while (underWay + answers.length < options.need && asked < candidates.length) void askOne();
       if (answers.length < options.need && underWay > 0) return;
       end();
