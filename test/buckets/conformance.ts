@@ -94,14 +94,16 @@ function sameBytes(actual: Uint8Array, expected: Uint8Array): boolean {
  *
  * @param name what to call the driver in the test report
  * @param openFresh opens an empty bucket that no other test uses
- * @param options `manyNames`: how many objects the long listing has; more than one page of the service
+ * @param options `manyNames`: how many objects the long listing has; more than one page of the service.
+ *   `overwrites`: why other bytes under a taken name go unnoticed, for a service without conditional puts
  */
 export function bucketConformance(
   name: string,
   openFresh: () => Promise<BucketUnderTest>,
-  options: { readonly manyNames?: number } = {},
+  options: { readonly manyNames?: number; readonly overwrites?: string } = {},
 ): void {
   const manyNames = options.manyNames ?? 1100;
+  const { overwrites } = options;
 
   describe(`${name} keeps the contract of a bucket`, () => {
     let storage: BucketUnderTest;
@@ -191,7 +193,7 @@ export function bucketConformance(
         expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/object', size: 100_000 }]);
       });
 
-      test.each([
+      test.skipIf(overwrites !== undefined).each([
         ['of the same size', 'content', 'CONTENT'],
         ['that are longer', 'content', 'content and more'],
         ['that are shorter', 'content', 'cont'],
@@ -446,7 +448,10 @@ export function bucketConformance(
         expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/object', size: 300_000 }]);
       });
 
-      test('of puts of different bytes under one name at once, one wins and the others are already-exists', async () => {
+      test('of puts of different bytes under one name at once, one wins and the others are already-exists', async ({
+        skip,
+      }) => {
+        skip(overwrites !== undefined, overwrites);
         const other = closing(await storage.reopen());
         const bodies = Array.from({ length: 6 }, () => randomBytes(200_000));
         const endings = await Promise.all(
