@@ -1,0 +1,18 @@
+/**
+ * The library: what the command `vault` is made of.
+ *
+ *     import { fileSource, openVault } from 'shardvault';
+ *
+ *     await using vault = await openVault({ db: 'catalog.db', password: async () => secret, baseFolder: process.cwd() });
+ *     const { hash } = await vault.put(fileSource('file.pdf'), { name: 'file.pdf' });
+ */
+export { createVault, openVault } from './compose.ts';
+export type { NewVaultLocation, RequestOptions, VaultLocation } from './compose.ts';
+export { isVaultError, VaultError } from './errors.ts';
+export type { ErrorCode } from './errors.ts';
+export { formatRedundancy, parseRedundancy } from './format/shard.ts';
+export type { Redundancy } from './format/shard.ts';
+export { fileSource, streamSource } from './vault/source.ts';
+export { restoreFile } from './vault/restore.ts';
+export type { RestoreOptions } from './vault/restore.ts';
+export type * from './vault/vault.ts';

@@ -4,6 +4,13 @@ export interface BucketCall {
   readonly signal?: AbortSignal;
 }
 
+/** Options of `get`. */
+export interface GetCall extends BucketCall {
+  /** Bytes. */
+  readonly maxSize?: number;
+  readonly spare?: ArrayBuffer;
+}
+
 /** One entry of a listing. */
 export interface ListedObject {
   readonly name: string;
@@ -44,10 +51,12 @@ export interface Bucket {
    * The whole object, its transfer checksum verified, or an error; never a part of it.
    *
    * @param call `maxSize`: bytes; a larger object is `damaged` without being read whole (a hostile bucket
-   *   must not fill the memory). The default is 256 MiB.
+   *   must not fill the memory). The default is 256 MiB. `spare`: memory that is the call's from then on, and that the
+   *   result may lie in; a driver that reads into memory of its own choice saves fresh pages by it, others ignore it
+   * @returns bytes that nobody else uses, at the caller's disposal
    * @throws `object-missing` if the bucket answers and has no such object
    */
-  get(name: string, call?: BucketCall & { readonly maxSize?: number }): Promise<Uint8Array>;
+  get(name: string, call?: GetCall): Promise<Uint8Array>;
 
   /** Removes an object, and whatever an unfinished `put` of that name left. An absent object is a success. */
   remove(name: string, call?: BucketCall): Promise<void>;

@@ -90,6 +90,8 @@ class FolderBucket implements Bucket {
   readonly #ready = new Set<string>();
   /** How to make the entries of each folder durable. */
   readonly #syncs = new Map<string, () => Promise<void>>();
+  /** Unfinished files of puts that this handle is running. */
+  readonly #writing = new Set<string>();
 
   constructor(root: string, label: string) {
     this.#root = root;
@@ -97,15 +99,12 @@ class FolderBucket implements Bucket {
   }
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
-    this.#checkName(name);
-    throwIfAborted(call.signal);
     const replace = call.replace === true;
     try {
+      await this.#begin(name, call.signal);
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         await this.#prepare(parentOf(name));
-        const unfinished = join(this.#root, UNFINISHED, randomUUID());
-        const placed = await this.#write(unfinished, name, bytes, { replace, signal: call.signal });
-        if (placed) {
+        if (await this.#write(name, bytes, { replace, signal: call.signal })) {
           await this.#sync(parentOf(name));
           return;
         }
@@ -113,7 +112,8 @@ class FolderBucket implements Bucket {
         this.#ready.clear();
       }
     } catch (error) {
-      if (systemCode(error) === 'ENOTDIR') throw this.#taken(name, error);
+      const code = systemCode(error);
+      if (code === 'ENOTDIR' || code === 'EISDIR' || code === 'ELOOP') throw this.#taken(name, error);
       throw translated(error, `store ${name} in ${this.label}`);
     }
     throw new VaultError(
@@ -124,14 +124,16 @@ class FolderBucket implements Bucket {
 
   /** Writes the file and gives it its name; false if the file or the folder vanished before it had one. */
   async #write(
-    unfinished: string,
     name: string,
     bytes: Uint8Array,
     options: { readonly replace: boolean; readonly signal: AbortSignal | undefined },
   ): Promise<boolean> {
+    const id = randomUUID();
+    const unfinished = join(this.#root, UNFINISHED, id);
     const fd = await openUnlessAbsent(unfinished, O_WRONLY | O_CREAT | O_EXCL);
     if (fd === null) return false;
     let leftover = true;
+    this.#writing.add(id);
     try {
       try {
         throwIfAborted(options.signal);
@@ -153,11 +155,10 @@ class FolderBucket implements Bucket {
       }
       return true;
     } catch (error) {
-      const code = systemCode(error);
-      if (code === 'ENOENT') return false;
-      if (code === 'EISDIR') throw this.#taken(name, error);
+      if (systemCode(error) === 'ENOENT') return false;
       throw error;
     } finally {
+      this.#writing.delete(id);
       if (leftover) await unlink(unfinished).catch(() => undefined);
     }
   }
@@ -192,9 +193,8 @@ class FolderBucket implements Bucket {
   }
 
   async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
-    this.#checkName(name);
-    throwIfAborted(call.signal);
     try {
+      await this.#begin(name, call.signal);
       const fd = await openUnlessAbsent(this.#path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
       if (fd === null) return await this.#missing(name);
       try {
@@ -209,12 +209,18 @@ class FolderBucket implements Bucket {
           throw this.#damaged(name, `has ${size} bytes, more than the ${maxSize} it can have`);
         }
         // One byte more than there should be, so that the same read finds out whether there is more.
-        const buffer = Buffer.allocUnsafeSlow(size + 1);
+        const { spare } = call;
+        const buffer =
+          spare !== undefined && spare.byteLength > size
+            ? Buffer.from(spare, 0, size + 1)
+            : Buffer.allocUnsafeSlow(size + 1);
         let done = 0;
-        for (let count = -1; count !== 0 && done < size; done += count) {
+        let count;
+        do {
           count = (await read(fd, buffer, done, buffer.length - done, done)).bytesRead;
+          done += count;
           throwIfAborted(call.signal);
-        }
+        } while (count > 0 && done < size);
         if (done !== size) throw this.#damaged(name, 'changed its size while it was read');
         return buffer.subarray(0, size);
       } finally {
@@ -228,12 +234,8 @@ class FolderBucket implements Bucket {
   }
 
   async remove(name: string, call: Parameters<Bucket['remove']>[1] = {}): Promise<void> {
-    this.#checkName(name);
-    throwIfAborted(call.signal);
-    // The signal has one turn to be aborted in, as everywhere else.
-    await Promise.resolve();
-    throwIfAborted(call.signal);
     try {
+      await this.#begin(name, call.signal);
       try {
         await unlink(this.#path(name));
       } catch (error) {
@@ -280,7 +282,8 @@ class FolderBucket implements Bucket {
   async #clearUnfinished(): Promise<void> {
     const folder = join(this.#root, UNFINISHED);
     const names = await readdir(folder).catch(() => []);
-    await Promise.all(names.map(async (name) => await unlink(join(folder, name)).catch(() => undefined)));
+    const left = names.filter((name) => !this.#writing.has(name));
+    await Promise.all(left.map(async (name) => await unlink(join(folder, name)).catch(() => undefined)));
   }
 
   /** Makes sure, once, that a folder below the root is there and still will be after a crash. */
@@ -335,13 +338,18 @@ class FolderBucket implements Bucket {
     return join(this.#root, name);
   }
 
-  #checkName(name: string): void {
+  /** What every operation on an object starts with. */
+  async #begin(name: string, signal: AbortSignal | undefined): Promise<void> {
     if (!isObjectName(name)) {
       throw new VaultError(
         'invalid-input',
         `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
       );
     }
+    throwIfAborted(signal);
+    // The sooner the root is known, the sooner it is noticed that another one has taken its place.
+    await (this.#identity === null ? this.#checkRoot() : null);
+    throwIfAborted(signal);
   }
 
   async #missing(name: string): Promise<never> {

@@ -77,10 +77,13 @@ class RetryingBucket implements Bucket {
   }
 
   async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
-    return await this.#persist(
-      call,
-      async (attempt) => await this.#bucket.get(name, { ...call, ...attempt }),
-    );
+    // Spare memory belongs to the attempt that got it, also after that has been given up.
+    let { spare, ...rest } = call;
+    return await this.#persist(rest, async (attempt) => {
+      const own = spare === undefined ? {} : { spare };
+      spare = undefined;
+      return await this.#bucket.get(name, { ...rest, ...attempt, ...own });
+    });
   }
 
   async remove(name: string, call: BucketCall = {}): Promise<void> {

@@ -58,13 +58,16 @@ function align(size: number): number {
 }
 
 /**
- * The buffers that can change hands with a message instead of being copied: those of views that cover all of theirs.
+ * The buffers that change hands with a message instead of being copied. Small views stay, since Node puts them
+ * together into buffers that cannot be given away.
  */
 export function transferable(views: readonly (Uint8Array | null)[]): ArrayBuffer[] {
   const buffers = new Set<ArrayBuffer>();
   for (const view of views) {
-    const buffer = view?.buffer;
-    if (buffer instanceof ArrayBuffer && buffer.byteLength === view?.byteLength) buffers.add(buffer);
+    if (view?.buffer instanceof ArrayBuffer && view.byteLength >= LEAST_TRANSFERRED) buffers.add(view.buffer);
   }
   return [...buffers];
 }
+
+/** Bytes from which on a view has a buffer of its own; Node's pool serves views of a few KiB. */
+const LEAST_TRANSFERRED = 32 * 1024;

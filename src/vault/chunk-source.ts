@@ -44,6 +44,8 @@ export interface WantedChunk extends TableEntry {
   readonly isLast: boolean;
 }
 
+/** Shards whose memory is kept for others. */
+const MOST_SPARE = 32;
 /** Most combinations of shards to try when some of them lie. */
 const MOST_COMBINATIONS = 2_000;
 
@@ -51,6 +53,8 @@ export class ChunkSource {
   readonly #session: Session;
   readonly #chunkSize: number;
   readonly #locate: (id: string) => Promise<ChunkRow | undefined>;
+  /** Memory of shards that have been opened, for those to come: fresh pages cost more than reading does. */
+  readonly #spare: ArrayBuffer[] = [];
   /** Everything that was wrong and was got round, or not. */
   readonly problems = new ShardProblems();
 
@@ -110,7 +114,10 @@ export class ChunkSource {
       need,
     );
     if (fetched.length < row.k) return false;
-    if (await this.#tryOpen(memory, size, row, fetched)) return true;
+    if (await this.#tryOpen(memory, size, row, fetched)) {
+      for (const { object } of fetched) this.#keepSpare(object);
+      return true;
+    }
     // Some of them lie. Whose checksum is wrong is easily told; then the others are worth fetching too.
     const intact = await this.#intact(fetched);
     const seen = new Set(fetched.map((shard) => shard.candidate));
@@ -195,6 +202,10 @@ export class ChunkSource {
       this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
       return null;
     }
+  }
+
+  #keepSpare({ buffer }: Uint8Array): void {
+    if (buffer instanceof ArrayBuffer && this.#spare.length < MOST_SPARE) this.#spare.push(buffer);
   }
 
   /** Opens a chunk from exactly k shards. */

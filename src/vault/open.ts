@@ -70,6 +70,11 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
 
 /** The operations on a session. */
 export function vaultOf(session: Session): Vault {
+  const close = async (): Promise<void> => {
+    await session.workers.close();
+    await session.buckets.close();
+    await session.catalog.close();
+  };
   return {
     id: session.vaultId,
     get redundancy() {
@@ -82,11 +87,8 @@ export function vaultOf(session: Session): Vault {
     sweep: (options) => sweep(session, options),
     inspect: (reference, options) => inspectFile(session, reference, options),
     buckets: () => session.buckets.all.map(({ id, url, state }) => ({ id, url, state })),
-    async close() {
-      await session.workers.close();
-      await session.buckets.close();
-      await session.catalog.close();
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 

@@ -5,7 +5,7 @@
 import type { BucketState } from '../catalog/catalog.ts';
 import type { Redundancy } from '../format/shard.ts';
 
-export interface Vault {
+export interface Vault extends AsyncDisposable {
   /** 32 hex digits. */
   readonly id: string;
 

@@ -1,0 +1,146 @@
+/**
+ * The composition root: the one place that knows catalogs, buckets and the vault, and puts them together.
+ */
+import { availableParallelism } from 'node:os';
+import type { BucketLocation } from './buckets/open.ts';
+import { createFolder } from './buckets/folder.ts';
+import { createLimits } from './buckets/limited.ts';
+import { openBucket, parseBucketUrl } from './buckets/open.ts';
+import type { Waiting } from './buckets/retrying.ts';
+import { openCatalog } from './catalog/open.ts';
+import type { Redundancy } from './format/shard.ts';
+import type { BucketOpener } from './vault/bucket-set.ts';
+import { createVault as createVaultFrom } from './vault/create.ts';
+import { openVaultFrom } from './vault/open.ts';
+import type { OpenVaultParts } from './vault/open.ts';
+import type { ProcessTable } from './vault/session.ts';
+import type { Vault } from './vault/vault.ts';
+
+/** What bounds the requests to buckets. */
+export interface RequestOptions {
+  /** Milliseconds without an answer after which an attempt counts as failed; default 60,000. */
+  readonly timeoutMs?: number;
+  /** Requests in flight over all buckets; default 48. */
+  readonly concurrency?: number;
+  /** Bytes per second over all buckets; unlimited unless given. */
+  readonly limitUpload?: number;
+  readonly limitDownload?: number;
+}
+
+/** What opening and creating a vault have in common. */
+export interface VaultLocation {
+  /** The catalog: path of an SQLite file, or a `postgres://` URL. */
+  readonly db: string;
+  /** Gives the password. Asked once, and only when it is needed. */
+  readonly password: () => Promise<string>;
+  /** The folder that relative paths are meant from; absolute. */
+  readonly baseFolder: string;
+  readonly request?: RequestOptions;
+  /** Told whenever a bucket is being waited for. */
+  readonly onWaiting?: (waiting: Waiting) => void;
+  /** How processes that put files are told alive from gone; without it, by the time since they were last heard of. */
+  readonly processes?: ProcessTable;
+  /** The variables that database clients look at (`PGSSLMODE`, ...); none unless given. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly signal?: AbortSignal;
+}
+
+export interface NewVaultLocation extends VaultLocation {
+  /** URLs or paths. */
+  readonly buckets: readonly string[];
+  /** Null: what suits the number of buckets. */
+  readonly redundancy: Redundancy | null;
+}
+
+/** Requests in flight: enough for 16 chunks of three shards each, so that round trips of 50 ms hardly count. */
+const DEFAULT_CONCURRENCY = 48;
+/** Chunks in flight take this much memory at most, unless they are larger than a third of it. */
+const CHUNK_MEMORY = 48 * 1024 * 1024;
+
+/**
+ * Opens a vault.
+ *
+ * @returns the vault; the caller closes it
+ * @throws `no-vault`; `wrong-password`; `invalid-input`; `unavailable` or `denied` from the database; `damaged`
+ */
+export async function openVault(options: VaultLocation): Promise<Vault> {
+  const catalog = await openCatalog(options.db, catalogOptions(options));
+  try {
+    return await openVaultFrom({
+      catalog,
+      opener: bucketOpener(options),
+      password: options.password,
+      ...machine(options),
+    });
+  } catch (error) {
+    await catalog.close();
+    throw error;
+  }
+}
+
+/**
+ * Makes a vault and opens it. A making that was cut short can be repeated.
+ *
+ * @throws `already-exists` if there is a vault in the catalog or in a bucket; `invalid-input`; what the buckets say
+ */
+export async function createVault(options: NewVaultLocation): Promise<Vault> {
+  const { signal } = options;
+  const locations = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }));
+  const password = await options.password();
+  const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
+  try {
+    for (const location of locations) await prepare(location);
+    const parts = machine(options);
+    const opener = bucketOpener(options);
+    await createVaultFrom({
+      catalog,
+      urls: locations.map(({ url }) => url),
+      opener,
+      redundancy: options.redundancy,
+      password,
+      nowMs: parts.now(),
+      ...(signal === undefined ? {} : { signal }),
+    });
+    return await openVaultFrom({ catalog, opener, password: () => Promise.resolve(password), ...parts });
+  } catch (error) {
+    await catalog.close();
+    throw error;
+  }
+}
+
+/** A folder is made; buckets in clouds are there already, with the rights that their owner has chosen. */
+async function prepare(location: BucketLocation): Promise<void> {
+  if (location.kind === 'folder') await createFolder(location.path);
+}
+
+function catalogOptions({ signal, environment }: VaultLocation): {
+  readonly signal?: AbortSignal;
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+} {
+  return {
+    ...(signal === undefined ? {} : { signal }),
+    ...(environment === undefined ? {} : { environment }),
+  };
+}
+
+function bucketOpener({ request = {}, onWaiting }: VaultLocation): BucketOpener {
+  const limits = createLimits({
+    concurrency: request.concurrency ?? DEFAULT_CONCURRENCY,
+    uploadBytesPerSecond: request.limitUpload ?? null,
+    downloadBytesPerSecond: request.limitDownload ?? null,
+  });
+  return (url) => openBucket(url, { limits, timing: { timeoutMs: request.timeoutMs }, retry: { onWaiting } });
+}
+
+function machine({
+  processes = { self: '', isGone: () => false },
+  request,
+}: VaultLocation): Pick<OpenVaultParts, 'processes' | 'limits' | 'threads' | 'now'> {
+  const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
+  return {
+    processes,
+    limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
+    threads: Math.min(8, availableParallelism()),
+    now: Date.now,
+  };
+}

@@ -1,0 +1,184 @@
+import { buffer } from 'node:stream/consumers';
+import { memoryBucket } from '../../src/buckets/memory.ts';
+import type { Bucket } from '../../src/buckets/bucket.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import type { Catalog } from '../../src/catalog/catalog.ts';
+import type { Redundancy } from '../../src/format/shard.ts';
+import { createVault } from '../../src/vault/create.ts';
+import { openSession, vaultOf } from '../../src/vault/open.ts';
+import type { OpenVaultParts } from '../../src/vault/open.ts';
+import type { Session } from '../../src/vault/session.ts';
+import { streamSource } from '../../src/vault/source.ts';
+import type { FileSource, PutOptions, PutResult, Vault, Warning } from '../../src/vault/vault.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+
+/** Argon2id as cheap as readers allow: tests make many vaults, and its strength is not what they are about. */
+export const CHEAP_KDF = { memoryKib: 8 * 1024, passes: 1, lanes: 1 };
+export const PASSWORD = 'correct horse battery staple';
+/** The smallest chunks, so that small files have several. */
+export const CHUNK_SIZE = 64 * 1024;
+
+/** One bucket's content, and what stands between it and the vault. */
+export interface TestBucket {
+  readonly url: string;
+  readonly storage: Map<string, Uint8Array>;
+  /** What the vault is given; replace it to make the bucket misbehave. */
+  wrap: (bucket: Bucket) => Bucket;
+}
+
+export interface TestVault extends AsyncDisposable {
+  readonly vault: Vault;
+  readonly session: Session;
+  readonly catalog: Catalog;
+  readonly buckets: readonly TestBucket[];
+  /** All objects of all buckets, as `url name`. */
+  objects(prefix?: string): string[];
+  /** Another process's view: the same catalog and buckets, opened anew. */
+  reopen(options?: ReopenOptions): Promise<Vault>;
+}
+
+export interface TestVaultOptions {
+  /** How many buckets; 3 unless told otherwise. */
+  readonly buckets?: number;
+  readonly redundancy?: Redundancy;
+  /** Stands between vault and catalog. */
+  readonly wrapCatalog?: (catalog: Catalog) => Catalog;
+  readonly now?: () => number;
+  /** A place for the catalog; an SQLite file of its own unless told otherwise. */
+  readonly db?: string;
+}
+
+export interface ReopenOptions {
+  readonly self?: string;
+  readonly wrapCatalog?: (catalog: Catalog) => Catalog;
+}
+
+/** Makes a vault over buckets in memory and opens it. */
+export async function testVault(options: TestVaultOptions = {}): Promise<TestVault> {
+  const folder = await temporaryFolder();
+  const db = options.db ?? folder.at('catalog.db');
+  const buckets: TestBucket[] = Array.from({ length: options.buckets ?? 3 }, (_, i) => ({
+    url: `memory:${i + 1}`,
+    storage: new Map<string, Uint8Array>(),
+    wrap: (bucket) => bucket,
+  }));
+  const opener = (url: string): Promise<Bucket> => {
+    const bucket = buckets.find((candidate) => candidate.url === url);
+    if (bucket === undefined) throw new Error(`No test bucket ${url}`);
+    return Promise.resolve(behind(bucket));
+  };
+  const now = options.now ?? Date.now;
+  const creating = await openCatalog(db, { create: true });
+  await createVault({
+    catalog: creating,
+    urls: buckets.map(({ url }) => url),
+    opener,
+    redundancy: options.redundancy ?? null,
+    password: PASSWORD,
+    kdfCost: CHEAP_KDF,
+    nowMs: now(),
+  });
+  await creating.close();
+
+  const opened: Vault[] = [];
+  const open = async (how: ReopenOptions): Promise<{ vault: Vault; session: Session; catalog: Catalog }> => {
+    const wrapCatalog = how.wrapCatalog ?? ((catalog) => catalog);
+    const catalog = wrapCatalog(await openCatalog(db));
+    const session = await openSession(parts(catalog, opener, { now, ...how }));
+    const vault = vaultOf(session);
+    opened.push(vault);
+    return { vault, session, catalog };
+  };
+  const first = await open({
+    ...(options.wrapCatalog === undefined ? {} : { wrapCatalog: options.wrapCatalog }),
+  });
+  return {
+    ...first,
+    buckets,
+    objects: (prefix = '') =>
+      buckets
+        .flatMap(({ url, storage }) => [...storage.keys()].map((name) => ({ url, name })))
+        .filter(({ name }) => name.startsWith(prefix))
+        .map(({ url, name }) => `${url} ${name}`)
+        .toSorted(),
+    reopen: async (how = {}) => (await open(how)).vault,
+    async [Symbol.asyncDispose]() {
+      await Promise.allSettled(opened.map((vault) => vault.close()));
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** The bucket as it is at each call, so that a test can change its behaviour after the vault was opened. */
+function behind(bucket: TestBucket): Bucket {
+  const plain = memoryBucket(bucket.url, bucket.storage);
+  const current = (): Bucket => bucket.wrap(plain);
+  return {
+    label: bucket.url,
+    put: (...args) => current().put(...args),
+    get: (...args) => current().get(...args),
+    remove: (...args) => current().remove(...args),
+    list: (...args) => current().list(...args),
+    close: () => Promise.resolve(),
+  };
+}
+
+/** What a vault in tests is opened with. */
+export function parts(
+  catalog: Catalog,
+  opener: OpenVaultParts['opener'],
+  { now = Date.now, self = 'test-process' }: { readonly now?: () => number; readonly self?: string } = {},
+): OpenVaultParts {
+  return {
+    catalog,
+    opener,
+    password: () => Promise.resolve(PASSWORD),
+    // A process whose word begins with "gone" has ended.
+    processes: { self, isGone: (owner) => owner.startsWith('gone') },
+    limits: { chunkMemory: 16 * 1024 * 1024, chunksInFlight: 4 },
+    threads: 1,
+    now,
+  };
+}
+
+/** A source of given bytes that can be opened again. */
+export function bytesSource(bytes: Uint8Array): FileSource {
+  return {
+    label: 'bytes',
+    reopens: true,
+    open: (signal) => streamSource(once(bytes), 'bytes').open(signal),
+  };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+/** Puts bytes in the smallest chunks. */
+export function putBytes(
+  vault: Vault,
+  bytes: Uint8Array,
+  options: Partial<PutOptions> & { readonly name: string },
+): Promise<PutResult> {
+  return vault.put(bytesSource(bytes), { chunkSize: CHUNK_SIZE, ...options });
+}
+
+/** Gets a whole file. */
+export async function getBytes(
+  vault: Vault,
+  reference: string,
+  onWarning: (warning: Warning) => void = () => undefined,
+): Promise<Buffer> {
+  const file = await vault.get(reference, { onWarning });
+  return buffer(copies(file.content({ onWarning })));
+}
+
+/** A run's memory is used again, so each is copied. */
+async function* copies(runs: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const run of runs) yield Uint8Array.from(run);
+}
+
+/** Everything an iterable gives. */
+export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  return Array.fromAsync(items);
+}
