@@ -1,6 +1,17 @@
-import { openFolderBucket } from '../../src/buckets/folder.ts';
+import { Buffer } from 'node:buffer';
+import { execFile, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmod, chown, mkdir, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { setTimeout as delay } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import type { Bucket } from '../../src/buckets/bucket.ts';
+import { coalesced } from '../../src/buckets/files.ts';
+import { createFolder, openFolderBucket } from '../../src/buckets/folder.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
-import { bucketConformance } from './conformance.ts';
+import type { TemporaryFolder } from '../support/temporary-folder.ts';
+import { bucketConformance, codeOf, listAll } from './conformance.ts';
 
 bucketConformance('folder', async () => {
   const folder = await temporaryFolder();
@@ -12,4 +23,367 @@ bucketConformance('folder', async () => {
       await folder[Symbol.asyncDispose]();
     },
   };
+});
+
+const CONTENT = Buffer.from('content');
+
+function open(folder: TemporaryFolder, name = 'bucket'): Bucket {
+  return openFolderBucket(folder.at(name), { label: `file:///${name}` });
+}
+
+async function modeOf(path: string): Promise<string> {
+  return ((await stat(path)).mode & 0o777).toString(8);
+}
+
+describe('what lies in the folder', () => {
+  test('an object is the file of its name, for its owner only', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('x/bucket'));
+    const bucket = open(folder, 'x/bucket');
+    await bucket.put('chunks/object', CONTENT);
+    await bucket.put('vault.json', CONTENT, { replace: true });
+    expect(await promisify(execFile)('cat', [folder.at('x/bucket/chunks/object')])).toMatchObject({
+      stdout: 'content',
+    });
+    expect(await modeOf(folder.at('x'))).toBe('700');
+    expect(await modeOf(folder.at('x/bucket'))).toBe('700');
+    expect(await modeOf(folder.at('x/bucket/chunks'))).toBe('700');
+    expect(await modeOf(folder.at('x/bucket/chunks/object'))).toBe('600');
+    expect(await modeOf(folder.at('x/bucket/vault.json'))).toBe('600');
+  });
+
+  test('nothing else is left by operations, however they ended', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket'));
+    const bucket = open(folder);
+    await bucket.put('a', CONTENT);
+    await bucket.put('a', CONTENT);
+    await bucket.put('a', CONTENT, { replace: true });
+    expect(await codeOf(bucket.put('a', Buffer.from('other')))).toBe('already-exists');
+    const controller = new AbortController();
+    const ending = codeOf(bucket.put('b', randomBytes(1_000_000), { signal: controller.signal }));
+    controller.abort();
+    expect(await ending).toBe('interrupted');
+    expect(await readdir(folder.at('bucket/unfinished~'))).toEqual([]);
+    expect((await readdir(folder.at('bucket'))).toSorted()).toEqual(['a', 'unfinished~']);
+  });
+
+  test('objects that were copied here by other means are objects', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('bucket/chunks'), { recursive: true });
+    await writeFile(folder.at('bucket/chunks/object'), 'content');
+    const bucket = open(folder);
+    expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/object', size: 7 }]);
+    await bucket.put('chunks/object', CONTENT);
+    expect(await codeOf(bucket.put('chunks/object', Buffer.from('CONTENT')))).toBe('already-exists');
+  });
+
+  test('files that no object can be are left alone and not listed', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('bucket'));
+    for (const name of ['object', 'my notes', 'ünï', 'unfinished~~']) {
+      await writeFile(folder.at('bucket', name), '');
+    }
+    await promisify(execFile)('mkfifo', [folder.at('bucket/fifo')]);
+    await symlink(folder.at('bucket/object'), folder.at('bucket/link'));
+    await symlink('nowhere', folder.at('bucket/dangling'));
+    const bucket = open(folder);
+    expect(await listAll(bucket, '')).toEqual([{ name: 'object', size: 0 }]);
+    expect((await readdir(folder.at('bucket'))).length).toBe(7);
+  });
+
+  test('what only the system may read at the root of a disk does not stop a listing', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('bucket/lost+found/x'), { recursive: true });
+    await writeFile(folder.at('bucket/lost+found/x/object'), '');
+    expect(await listAll(open(folder), '')).toEqual([]);
+  });
+
+  test('createFolder leaves a folder as it is, and refuses a file', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('old'), { mode: 0o755 });
+    await createFolder(folder.at('old'));
+    expect(await modeOf(folder.at('old'))).toBe('755');
+    await writeFile(folder.at('file'), '');
+    expect(await codeOf(createFolder(folder.at('file')))).toBe('invalid-input');
+    expect(await codeOf(createFolder(folder.at('file/below')))).toBe('invalid-input');
+  });
+});
+
+describe('a folder that is not what it was', () => {
+  test.each(['put', 'get', 'list'] as const)(
+    'is bucket-missing when its disk was unmounted after a %s',
+    async (first) => {
+      await using folder = await temporaryFolder();
+      await createFolder(folder.at('bucket'));
+      await open(folder).put('chunks/object', CONTENT);
+      const bucket = open(folder);
+      if (first === 'put') await bucket.put('chunks/next', CONTENT);
+      if (first === 'get') await bucket.get('chunks/object');
+      if (first === 'list') await listAll(bucket, '');
+      // What is left of an unmounted disk: an empty folder of the same name.
+      await rename(folder.at('bucket'), folder.at('elsewhere'));
+      await mkdir(folder.at('bucket'));
+      expect(await codeOf(bucket.get('chunks/object'))).toBe('bucket-missing');
+      expect(await codeOf(bucket.put('chunks/more', CONTENT))).toBe('bucket-missing');
+      expect(await codeOf(bucket.put('more', CONTENT, { replace: true }))).toBe('bucket-missing');
+      expect(await codeOf(bucket.remove('chunks/object'))).toBe('bucket-missing');
+      expect(await codeOf(listAll(bucket, ''))).toBe('bucket-missing');
+      expect(await codeOf(listAll(bucket, 'chunks/'))).toBe('bucket-missing');
+      expect(await readdir(folder.at('bucket'))).toEqual([]);
+    },
+  );
+
+  test('is bucket-missing for everybody when it is a file', async () => {
+    await using folder = await temporaryFolder();
+    await writeFile(folder.at('bucket'), '');
+    const bucket = open(folder);
+    expect(await codeOf(bucket.put('a', CONTENT))).toBe('bucket-missing');
+    expect(await codeOf(bucket.get('a'))).toBe('bucket-missing');
+    expect(await codeOf(listAll(bucket, ''))).toBe('bucket-missing');
+  });
+
+  test('gets its sub-folders again when somebody removed them', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket'));
+    const bucket = open(folder);
+    await bucket.put('chunks/a', CONTENT);
+    await rm(folder.at('bucket/chunks'), { recursive: true });
+    await bucket.put('chunks/b', CONTENT);
+    await rm(folder.at('bucket/unfinished~'), { recursive: true });
+    await bucket.put('chunks/c', CONTENT);
+    expect((await listAll(bucket, '')).map(({ name }) => name)).toEqual(['chunks/b', 'chunks/c']);
+  });
+});
+
+describe('something else under the name of an object', () => {
+  test('is damaged when it is no regular file', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('bucket'));
+    await writeFile(folder.at('secret'), 'not yours');
+    await symlink(folder.at('secret'), folder.at('bucket/link'));
+    await promisify(execFile)('mkfifo', [folder.at('bucket/fifo')]);
+    const bucket = open(folder);
+    expect(await codeOf(bucket.get('link'))).toBe('damaged');
+    expect(await codeOf(bucket.get('fifo'))).toBe('damaged');
+    expect(await codeOf(bucket.put('link', CONTENT))).toBe('already-exists');
+    expect(await codeOf(bucket.put('fifo', CONTENT))).toBe('already-exists');
+    await bucket.put('link', CONTENT, { replace: true });
+    expect(Buffer.from(await bucket.get('link')).toString()).toBe('content');
+  });
+
+  test('is a name that is taken, or none, when it is a folder', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket'));
+    const bucket = open(folder);
+    await bucket.put('a/b', CONTENT);
+    expect(await codeOf(bucket.put('a', CONTENT))).toBe('already-exists');
+    expect(await codeOf(bucket.put('a', CONTENT, { replace: true }))).toBe('already-exists');
+    expect(await codeOf(bucket.put('a/b/c', CONTENT))).toBe('already-exists');
+    expect(await codeOf(bucket.put('a/b/c/d', CONTENT))).toBe('already-exists');
+    expect(await codeOf(bucket.get('a/b/c'))).toBe('object-missing');
+    await bucket.remove('a');
+    await bucket.remove('a/b/c');
+    expect(await listAll(bucket, '')).toEqual([{ name: 'a/b', size: 7 }]);
+  });
+
+  test('makes a listing fail when it is a link to a folder, behind which objects may be', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket'));
+    await open(folder).put('chunks/object', CONTENT);
+    await rename(folder.at('bucket/chunks'), folder.at('chunks'));
+    await symlink(folder.at('chunks'), folder.at('bucket/chunks'));
+    expect(await codeOf(listAll(open(folder), ''))).toBe('damaged');
+  });
+
+  test.skipIf(process.platform !== 'linux')('is damaged when it is not as long as it says', async () => {
+    // Files of /proc say that they are empty and are not.
+    const bucket = openFolderBucket('/proc/self', { label: 'file:///proc' });
+    expect(await codeOf(bucket.get('status'))).toBe('damaged');
+  });
+});
+
+describe('trouble of the system', () => {
+  test.skipIf(process.seteuid === undefined)('no permission is denied', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket'));
+    const bucket = open(folder);
+    await bucket.put('chunks/object', CONTENT);
+    const denied = openFolderBucket(folder.at('bucket'), { label: 'file:///one' });
+    const isRoot = process.geteuid?.() === 0;
+    for (const path of [
+      folder.path,
+      folder.at('bucket'),
+      folder.at('bucket/chunks'),
+      folder.at('bucket/unfinished~'),
+    ]) {
+      if (isRoot) await chown(path, 65_534, 65_534);
+    }
+    await chmod(folder.at('bucket/unfinished~'), 0o500);
+    await chmod(folder.at('bucket/chunks'), 0o000);
+    // Root may do everything, so root tries as nobody.
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      expect(await codeOf(denied.put('chunks/next', CONTENT))).toBe('denied');
+      expect(await codeOf(denied.get('chunks/object'))).toBe('denied');
+      expect(await codeOf(denied.remove('chunks/object'))).toBe('denied');
+      expect(await codeOf(listAll(denied, ''))).toBe('denied');
+      expect(await codeOf(createFolder(folder.at('bucket/chunks/new')))).toBe('denied');
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+      await chmod(folder.at('bucket/chunks'), 0o700);
+      await chmod(folder.at('bucket/unfinished~'), 0o700);
+    }
+  });
+
+  test('a full disk is storage-full, and what was there can still be read', async ({ skip }) => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('bucket'));
+    const size = 'size=256k';
+    const mounted = await promisify(execFile)('mount', [
+      '-t',
+      'tmpfs',
+      '-o',
+      size,
+      'tmpfs',
+      folder.at('bucket'),
+    ]).then(
+      () => true,
+      () => false,
+    );
+    skip(!mounted, 'only root can mount a small disk');
+    try {
+      const bucket = open(folder);
+      await bucket.put('chunks/small', CONTENT);
+      expect(await codeOf(bucket.put('chunks/large', new Uint8Array(1_000_000)))).toBe('storage-full');
+      expect(await codeOf(bucket.put('chunks/large', new Uint8Array(1_000_000), { replace: true }))).toBe(
+        'storage-full',
+      );
+      expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/small', size: 7 }]);
+      expect(await readdir(folder.at('bucket/unfinished~'))).toEqual([]);
+      await bucket.put('chunks/next', CONTENT);
+    } finally {
+      await promisify(execFile)('umount', [folder.at('bucket')]);
+    }
+  });
+});
+
+describe('unfinished puts', () => {
+  test('are cleared away by a listing, and one that is running starts again', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket'));
+    const bucket = open(folder);
+    const other = open(folder);
+    const bytes = randomBytes(500_000);
+    const stored = new AbortController();
+    const clearing = (async () => {
+      while (!stored.signal.aborted) {
+        await listAll(other, 'manifests/');
+        await delay(2);
+      }
+    })();
+    for (let index = 0; index < 30; index += 1) await bucket.put(`chunks/${index}`, bytes);
+    stored.abort();
+    await clearing;
+    const listed = await listAll(bucket, '');
+    expect(listed).toHaveLength(30);
+    expect(listed.every(({ size }) => size === bytes.length)).toBe(true);
+    expect(await readdir(folder.at('bucket/unfinished~'))).toEqual([]);
+  });
+
+  test('of a process that was killed leave whole objects only, and nothing after the next listing', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket'));
+    const source = new URL('../../src/buckets/folder.ts', import.meta.url).href;
+    await writeFile(
+      folder.at('main.ts'),
+      `import { openFolderBucket } from ${JSON.stringify(source)};
+       const bucket = openFolderBucket(${JSON.stringify(folder.at('bucket'))}, { label: 'file:///one' });
+       console.log('ready');
+       for (let index = 0; ; index += 4) {
+         await Promise.all([0, 1, 2, 3].map(async (more) => {
+           const name = 'chunks/' + process.argv[2] + '.' + (index + more);
+           await bucket.put(name, new Uint8Array(300_000).fill(index + more));
+           console.log(name);
+         }));
+       }`,
+    );
+    for (let round = 0; round < 6; round += 1) {
+      const child = spawn(process.execPath, [folder.at('main.ts'), String(round)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      let output = '';
+      child.stdout.setEncoding('utf8');
+      child.stdout.on('data', (text: string) => {
+        output += text;
+      });
+      await once(child.stdout, 'data');
+      await delay(10 + Math.random() * 60);
+      child.kill('SIGKILL');
+      await once(child, 'close');
+
+      const bucket = open(folder);
+      const listed = await listAll(bucket, `chunks/${round}.`);
+      const names = new Set(listed.map(({ name }) => name));
+      const acknowledged = output.split('\n').slice(1, -1);
+      expect(acknowledged.filter((name) => !names.has(name))).toEqual([]);
+      for (const { name, size } of listed) {
+        expect(size).toBe(300_000);
+        const bytes = Buffer.from(await bucket.get(name));
+        expect(bytes.equals(Buffer.alloc(300_000, Number(name.split('.')[1]) & 0xff))).toBe(true);
+      }
+      expect(await readdir(folder.at('bucket/unfinished~'))).toEqual([]);
+    }
+  });
+});
+
+describe('a group commit', () => {
+  test('serves however many ask at once with two runs, each begun after they asked', async () => {
+    let runs = 0;
+    const gates: (() => void)[] = [];
+    const commit = coalesced(async () => {
+      runs += 1;
+      await new Promise<void>((resolve) => {
+        gates.push(resolve);
+      });
+    });
+    const served: string[] = [];
+    const ask = async (name: string): Promise<void> => {
+      await commit();
+      served.push(name);
+    };
+    const all = [ask('first'), ask('second'), ask('third')];
+    expect(runs).toBe(1);
+    gates.shift()?.();
+    await all[0];
+    expect(served).toEqual(['first']);
+    await delay(1);
+    expect(runs).toBe(2);
+    // Too late for the run that has begun.
+    all.push(ask('fourth'));
+    gates.shift()?.();
+    await Promise.all(all.slice(0, 3));
+    expect(served).toEqual(['first', 'second', 'third']);
+    await delay(1);
+    expect(runs).toBe(3);
+    gates.shift()?.();
+    await Promise.all(all);
+  });
+
+  test('fails for those whom the failed run was for, and works for those after', async () => {
+    let runs = 0;
+    const commit = coalesced(async () => {
+      runs += 1;
+      await delay(1);
+      if (runs <= 2) throw new Error(`run ${runs}`);
+    });
+    const outcomes = await Promise.allSettled([commit(), commit(), commit()]);
+    expect(outcomes.map((outcome) => (outcome.status === 'rejected' ? String(outcome.reason) : ''))).toEqual([
+      'Error: run 1',
+      'Error: run 2',
+      'Error: run 2',
+    ]);
+    await commit();
+    expect(runs).toBe(3);
+  });
 });
