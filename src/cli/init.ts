@@ -2,11 +2,12 @@ import { dirname, join, resolve } from 'node:path';
 import { VaultError } from '../errors.ts';
 import type { Redundancy } from '../format/shard.ts';
 import { formatRedundancy } from '../format/shard.ts';
-import { createVault, defaultRedundancy } from '../vault/create.ts';
+import { defaultRedundancy } from '../vault/create.ts';
 import type { ExitCode } from './exit.ts';
 import { DONE } from './exit.ts';
 import type { Invocation } from './invocation.ts';
-import { catalogLocation, isPostgresUrl, parseRedundancyOption, requestOptions } from './options.ts';
+import { surroundings } from './invocation.ts';
+import { catalogLocation, isPostgresUrl, parseRedundancyOption } from './options.ts';
 import { passwordSource, readPassword } from './password.ts';
 import { ask } from './prompt.ts';
 import { count, quote } from './text.ts';
@@ -30,7 +31,7 @@ const LOCAL_BUCKETS = ['bucket-1', 'bucket-2', 'bucket-3'];
 export async function init(invocation: Invocation, flags: InitFlags): Promise<ExitCode> {
   const { options, environment, interactive, signal, terminal, output } = invocation;
   const db = catalogLocation(options, environment);
-  const request = requestOptions(options);
+  const around = surroundings(invocation);
   const redundancy =
     flags.redundancy === undefined ? null : parseRedundancyOption(flags.redundancy, '--redundancy');
   const given = givenBuckets(flags, db);
@@ -43,14 +44,13 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
   // What is missing is said before the first question.
   passwordSource({ options, environment, interactive });
   const plan = given.length > 0 ? { buckets: given, redundancy } : await askForPlan(redundancy, signal);
+  const { createVault } = await import('../compose.ts');
   const vault = await createVault({
     db,
     buckets: plan.buckets,
     redundancy: plan.redundancy,
     password: async () => readPassword({ options, environment, interactive, purpose: 'choose', signal }),
-    baseFolder: process.cwd(),
-    requestOptions: request,
-    signal,
+    ...around,
   });
   try {
     const buckets = vault.buckets().map(({ url }) => url);

@@ -1,8 +1,11 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
+import type { Waiting } from '../buckets/retrying.ts';
+import type { VaultLocation } from '../compose.ts';
 import type { Vault, Warning } from '../vault/vault.ts';
 import type { Environment, SharedOptions } from './options.ts';
 import { catalogLocation, requestOptions } from './options.ts';
 import type { Output } from './output.ts';
+import { processTable } from './processes.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface Invocation {
@@ -22,26 +25,54 @@ export interface Invocation {
  * @throws what opening (`no-vault`, `wrong-password`, ...) or the work throws
  */
 export async function withVault<T>(invocation: Invocation, work: (vault: Vault) => Promise<T>): Promise<T> {
-  const { options, environment, interactive, signal, terminal } = invocation;
+  const { options, environment, interactive, signal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
-  const request = requestOptions(options);
+  const around = surroundings(invocation);
   const [{ openVault }, { readPassword }] = await Promise.all([
-    import('../vault/open.ts'),
+    import('../compose.ts'),
     import('./password.ts'),
   ]);
   const vault = await openVault({
     db: catalogLocation(options, environment),
-    unlock: async () => readPassword({ options, environment, interactive, purpose: 'enter', signal }),
-    baseFolder: process.cwd(),
-    requestOptions: request,
-    onWaiting: (event) => terminal.warn(event.message),
-    signal,
+    password: async () => readPassword({ options, environment, interactive, purpose: 'enter', signal }),
+    ...around,
   });
   try {
     return await work(vault);
   } finally {
     await vault.close();
   }
+}
+
+/**
+ * What a vault is told of the process and the machine around it, and of how to ask buckets.
+ *
+ * @throws `invalid-input`
+ */
+export function surroundings({
+  options,
+  environment,
+  signal,
+  terminal,
+}: Invocation): Omit<VaultLocation, 'db' | 'password'> {
+  return {
+    request: requestOptions(options),
+    baseFolder: process.cwd(),
+    environment,
+    processes: processTable(),
+    onWaiting: warnOfWaiting(terminal),
+    signal,
+  };
+}
+
+/** Says, once for each, which bucket is being waited for. */
+function warnOfWaiting(terminal: Terminal): (waiting: Waiting) => void {
+  const named = new Set<string>();
+  return ({ label, error }) => {
+    if (named.has(label)) return;
+    named.add(label);
+    terminal.warn(`Waiting for ${label}: ${error.message}`, { kind: 'waiting', bucket: label });
+  };
 }
 
 /** Passes on what went wrong in the vault and was got round. */

@@ -65,7 +65,10 @@ async function runCommandLine(args: readonly string[], signal: AbortSignal): Pro
     if (error.code === 'commander.help') {
       return fail(new VaultError('invalid-input', `A command is needed.\n\n${usage}`), shared);
     }
-    const message = error.message.replace(/^error: /, '').replace(/\n\(/, ' (');
+    const message = error.message
+      .replace(/^error: /, '')
+      .replace(/\n\(/, ' (')
+      .replace(/\.+$/, '');
     const help = `See "vault${commandOf(
       args,
       program.commands.map((command) => command.name()),

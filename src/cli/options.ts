@@ -1,6 +1,7 @@
 /** The options that every verb takes, and how values are written on the command line. */
 import { homedir } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
+import type { RequestOptions } from '../compose.ts';
 import { VaultError } from '../errors.ts';
 import type { Redundancy } from '../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../format/shard.ts';
@@ -192,18 +193,7 @@ export function nameAsTyped(text: string): string {
 const MAX_TIMEOUT_MS = DAY_MS;
 const MAX_CONCURRENCY = 1024;
 
-/** How buckets are to be asked, as far as the user said. */
-export interface RequestOptions {
-  /** Milliseconds that one attempt of a request may take. */
-  readonly timeoutMs?: number;
-  /** Requests in flight. */
-  readonly concurrency?: number;
-  /** Bytes per second, over all buckets. */
-  readonly limitUpload?: number;
-  readonly limitDownload?: number;
-}
-
-/** @throws `invalid-input` */
+/** How buckets are to be asked, as far as the user said. @throws `invalid-input` */
 export function requestOptions(options: SharedOptions): RequestOptions {
   const { timeout, concurrency, limitUpload, limitDownload } = options;
   const timeoutMs = timeout === undefined ? undefined : parseDurationMs(timeout, '--timeout');

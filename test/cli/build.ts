@@ -1,0 +1,72 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const BUNDLE = join(ROOT, 'dist', 'cli.js');
+const LOCK = join(tmpdir(), `vault-build-${createHash('sha256').update(ROOT).digest('hex').slice(0, 16)}`);
+
+/** The command as users run it. */
+export const COMMAND = join(ROOT, 'bin', 'vault.js');
+
+/**
+ * Builds what the command runs, unless that has been done since the last change of a source. Several processes may
+ * ask at once: one builds, the others wait.
+ */
+export async function ensureBuilt(): Promise<void> {
+  while (!takeLock()) await new Promise((resolve) => setTimeout(resolve, 50));
+  try {
+    if (isBuilt()) return;
+    try {
+      execFileSync(process.execPath, ['build.ts'], { cwd: ROOT, stdio: 'pipe' });
+    } catch (error) {
+      // The bundle comes first. Whether the declarations of its types can be made, other checks say.
+      if (!isBuilt()) throw error;
+    }
+  } finally {
+    rmSync(LOCK, { recursive: true, force: true });
+  }
+}
+
+function takeLock(): boolean {
+  try {
+    mkdirSync(LOCK);
+    writeFileSync(join(LOCK, 'pid'), String(process.pid));
+    return true;
+  } catch {
+    if (holderIsGone()) rmSync(LOCK, { recursive: true, force: true });
+    return false;
+  }
+}
+
+function holderIsGone(): boolean {
+  let pid;
+  try {
+    pid = Number(readFileSync(join(LOCK, 'pid'), 'utf8'));
+  } catch {
+    // Just made, or just removed.
+    return false;
+  }
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+function isBuilt(): boolean {
+  let builtAtMs;
+  try {
+    builtAtMs = statSync(BUNDLE).mtimeMs;
+  } catch {
+    return false;
+  }
+  const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' });
+  return [...sources.map((name) => join('src', name)), 'build.ts'].every(
+    (name) => statSync(join(ROOT, name)).mtimeMs <= builtAtMs,
+  );
+}

@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { exitCodeOf, gravest } from '../../src/cli/exit.ts';
+import { VaultError } from '../../src/errors.ts';
+
+test.each([
+  ['invalid-input', 2],
+  ['denied', 2],
+  ['already-exists', 2],
+  ['bucket-mismatch', 2],
+  ['bucket-missing', 2],
+  ['unsupported', 2],
+  ['file-not-found', 4],
+  ['unavailable', 5],
+  ['source-changed', 5],
+  ['storage-full', 5],
+  ['stale', 5],
+  ['damaged', 6],
+  ['object-missing', 6],
+  ['no-vault', 10],
+  ['wrong-password', 12],
+  ['interrupted', 130],
+] as const)('%s ends with %d', (code, exit) => {
+  expect(exitCodeOf(new VaultError(code, 'x'))).toBe(exit);
+});
+
+test('anything that is not a VaultError is a bug', () => {
+  expect(exitCodeOf(new TypeError('x'))).toBe(1);
+});
+
+test('several ends make the gravest of them', () => {
+  expect(gravest([])).toBe(0);
+  expect(gravest([0, 3, 0])).toBe(3);
+  expect(gravest([3, 4, 0])).toBe(4);
+  expect(gravest([4, 5])).toBe(5);
+  expect(gravest([5, 2])).toBe(2);
+  expect(gravest([2, 6, 4])).toBe(6);
+  expect(gravest([6, 130])).toBe(130);
+});

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest';
+import { patternMatcher } from '../../src/cli/pattern.ts';
+
+test.each([
+  [undefined, 'anything/at/all'],
+  ['report.pdf', 'report.pdf'],
+  ['*.pdf', 'report.pdf'],
+  ['*.pdf', 'docs/2026/report.pdf'],
+  ['docs', 'docs/2026/report.pdf'],
+  ['docs/', 'docs/a'],
+  ['docs/*.pdf', 'docs/a.pdf'],
+  ['docs/**', 'docs/a/b/c.pdf'],
+  ['**/c.pdf', 'docs/a/b/c.pdf'],
+  ['{a,b}.txt', 'b.txt'],
+  ['[a-c]?', 'b1'],
+  ['*', '.hidden'],
+  ['!a', '!a'],
+  ['./a*', 'abc'],
+  ['what[1].txt', 'what[1].txt'],
+  ['*', 'two\nlines'],
+  ['/abs', '/abs/a'],
+])('the pattern %j fits the name %j', (pattern, name) => {
+  expect(patternMatcher(pattern)(name)).toBe(true);
+});
+
+test.each([
+  ['report.pdf', 'report.pdf.bak'],
+  ['docs/*.pdf', 'docs/2026/a.pdf'],
+  ['docs', 'mydocs/a'],
+  ['*.PDF', 'a.pdf'],
+  ['a?', 'a'],
+])('the pattern %j does not fit the name %j', (pattern, name) => {
+  expect(patternMatcher(pattern)(name)).toBe(false);
+});

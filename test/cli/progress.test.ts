@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'vitest';
+import { progressLine, RateMeter } from '../../src/cli/progress.ts';
+import { widthOf } from '../../src/cli/width.ts';
+
+const MIB = 1024 * 1024;
+
+describe('the line of progress', () => {
+  test('says how much of what is done, how fast, and what is left', () => {
+    const state = { label: 'report.pdf', doneBytes: 256 * MIB, totalBytes: 1024 * MIB };
+    expect(progressLine(state, 64 * MIB, 100)).toBe(
+      'report.pdf  25 %  256 MiB of 1.0 GiB  64 MiB/s  12 s left',
+    );
+  });
+
+  test('does without what nobody knows', () => {
+    expect(progressLine({ label: 'x', doneBytes: 3 * MIB, totalBytes: null }, 2 * MIB, 100)).toBe(
+      'x  3.0 MiB  2.0 MiB/s',
+    );
+    expect(progressLine({ label: 'x', doneBytes: 0, totalBytes: 0 }, null, 100)).toBe('x');
+  });
+
+  test('never takes more than its width, and keeps the percentage longest', () => {
+    const state = { label: 'ein-sehr-langer-Name-日本語.tar.gz', doneBytes: MIB, totalBytes: 10 * MIB };
+    for (let width = 20; width < 120; width += 1) {
+      const line = progressLine(state, MIB, width);
+      expect(widthOf(line)).toBeLessThanOrEqual(width);
+      expect(line).toContain('10 %');
+    }
+  });
+
+  test('shows no control character of a name', () => {
+    expect(progressLine({ label: 'a\u001b[2J', doneBytes: 0, totalBytes: null }, null, 80)).not.toContain(
+      '\u001b',
+    );
+  });
+});
+
+describe('the rate', () => {
+  test('is not known before anything was done', () => {
+    expect(new RateMeter(0).bytesPerSecond).toBeNull();
+  });
+
+  test('is that of the last seconds', () => {
+    const meter = new RateMeter(0);
+    for (let second = 1; second <= 10; second += 1) meter.add(second * 100, second * 1000);
+    expect(meter.bytesPerSecond).toBeCloseTo(100);
+    for (let second = 11; second <= 20; second += 1) meter.add(1000 + (second - 10) * 700, second * 1000);
+    expect(meter.bytesPerSecond).toBeCloseTo(700);
+  });
+
+  test('takes a report for every chunk without keeping them all', () => {
+    const meter = new RateMeter(0);
+    for (let ms = 1; ms <= 5000; ms += 1) meter.add(ms * 10, ms);
+    expect(meter.bytesPerSecond).toBeCloseTo(10_000, -2);
+  });
+});

@@ -1,0 +1,206 @@
+import { spawn as spawnInTerminal } from '@lydell/node-pty';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { dirname } from 'node:path';
+import { buffer, text } from 'node:stream/consumers';
+import { stripVTControlCharacters } from 'node:util';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import { COMMAND, ensureBuilt } from './build.ts';
+
+/** What an ended process left. */
+export interface Ended {
+  /** Exit code, or 128 and the number of the signal that ended it. */
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly stdoutBytes: Buffer;
+}
+
+export interface RunOptions {
+  /** Changes of the environment; undefined takes a variable away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Fed to standard input, which is empty otherwise. */
+  readonly stdin?: string | Uint8Array;
+}
+
+/** The built command in a home, a working folder and an environment of its own. */
+export interface Sandbox extends AsyncDisposable {
+  /** The working folder. */
+  readonly path: string;
+  at(...parts: readonly string[]): string;
+  /** Runs the command without a terminal, to its end. */
+  run(args: readonly string[], options?: RunOptions): Promise<Ended>;
+  /** Starts the command without a terminal; standard input is open. */
+  start(args: readonly string[], options?: RunOptions): Running;
+  /** Runs a line of shell in which `vault` is the command. */
+  shell(line: string, options?: RunOptions): Promise<Ended>;
+  /** Starts the command in a terminal. */
+  terminal(args: readonly string[], options?: RunOptions & { readonly columns?: number }): TerminalRun;
+}
+
+export interface Running {
+  readonly process: ChildProcess;
+  readonly ended: Promise<Ended>;
+}
+
+/** A command in a terminal. */
+export interface TerminalRun {
+  readonly pid: number;
+  /** Everything shown so far, as it came. */
+  readonly raw: string;
+  /** The same without colours and movements of the cursor. */
+  readonly shown: string;
+  /** Waits until something is shown after what was waited for last. */
+  waitFor(what: string | RegExp): Promise<void>;
+  type(keys: string): void;
+  kill(signal: NodeJS.Signals): void;
+  readonly exit: Promise<number>;
+}
+
+export const PASSWORD = 'correct horse battery staple';
+
+/** A sandbox in which `VAULT_PASSWORD` is set. */
+export async function sandbox(): Promise<Sandbox> {
+  await ensureBuilt();
+  const folder = await temporaryFolder();
+  const path = folder.at('work');
+  await mkdir(path);
+  await mkdir(folder.at('home'));
+  const environment = ({ env = {} }: RunOptions): Record<string, string> => {
+    const all = {
+      PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
+      HOME: folder.at('home'),
+      TERM: 'xterm-256color',
+      TZ: 'UTC',
+      VAULT_PASSWORD: PASSWORD,
+      ...env,
+    };
+    return Object.fromEntries(
+      Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined),
+    );
+  };
+  const running = new Set<() => void>();
+
+  const launch = (file: string, args: readonly string[], options: RunOptions): Running => {
+    const child = spawn(file, args, { cwd: path, env: environment(options), stdio: 'pipe' });
+    const kill = (): void => void child.kill('SIGKILL');
+    running.add(kill);
+    child.stdin.on('error', () => undefined);
+    const ended = (async (): Promise<Ended> => {
+      const [stdoutBytes, stderr, exit] = await Promise.all([
+        buffer(child.stdout),
+        text(child.stderr),
+        new Promise<number>((resolve, reject) => {
+          child.on('error', reject);
+          child.on('close', (code, signal) =>
+            resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
+          );
+        }),
+      ]);
+      running.delete(kill);
+      return { exit, stdout: stdoutBytes.toString(), stderr, stdoutBytes };
+    })();
+    return { process: child, ended };
+  };
+
+  return {
+    path,
+    at: (...parts) => folder.at('work', ...parts),
+    start: (args, options = {}) => launch(process.execPath, [COMMAND, ...args], options),
+    async run(args, options = {}) {
+      const { process: child, ended } = launch(process.execPath, [COMMAND, ...args], options);
+      child.stdin?.end(options.stdin ?? '');
+      return ended;
+    },
+    async shell(line, options = {}) {
+      const script = `vault() { '${process.execPath}' '${COMMAND}' "$@"; }\n${line}`;
+      const { process: child, ended } = launch('bash', ['-c', script], options);
+      child.stdin?.end(options.stdin ?? '');
+      return ended;
+    },
+    terminal(args, options = {}) {
+      const run = startInTerminal(args, {
+        cwd: path,
+        env: environment(options),
+        columns: options.columns ?? 100,
+      });
+      const kill = (): void => run.kill('SIGKILL');
+      running.add(kill);
+      void run.exit.then(() => running.delete(kill));
+      return run;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const kill of running) kill();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function startInTerminal(
+  args: readonly string[],
+  options: { readonly cwd: string; readonly env: Record<string, string>; readonly columns: number },
+): TerminalRun {
+  const pty = spawnInTerminal(process.execPath, [COMMAND, ...args], {
+    name: 'xterm-256color',
+    cols: options.columns,
+    rows: 30,
+    cwd: options.cwd,
+    env: options.env,
+  });
+  let raw = '';
+  let position = 0;
+  const watchers = new Set<() => void>();
+  pty.onData((data) => {
+    raw += data;
+    for (const watch of watchers) watch();
+  });
+  let hasEnded = false;
+  const exit = new Promise<number>((resolve) => {
+    pty.onExit(({ exitCode, signal }) => {
+      hasEnded = true;
+      resolve(signal === undefined || signal === 0 ? exitCode : 128 + signal);
+      for (const watch of watchers) watch();
+    });
+  });
+  const shown = (): string => stripVTControlCharacters(raw);
+  return {
+    pid: pty.pid,
+    get raw() {
+      return raw;
+    },
+    get shown() {
+      return shown();
+    },
+    async waitFor(what) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const watch = (): void => {
+        const rest = shown().slice(position);
+        const found = typeof what === 'string' ? rest.indexOf(what) : rest.search(what);
+        if (found !== -1) {
+          position += found + (typeof what === 'string' ? what.length : (what.exec(rest)?.[0].length ?? 0));
+          resolve();
+        } else if (hasEnded) {
+          reject(new Error(`The command ended and never showed ${String(what)}. It showed:\n${shown()}`));
+        }
+      };
+      watchers.add(watch);
+      watch();
+      try {
+        await promise;
+      } finally {
+        watchers.delete(watch);
+      }
+    },
+    type: (keys) => pty.write(keys),
+    kill(signal) {
+      try {
+        pty.kill(signal);
+      } catch {
+        // It has ended.
+      }
+    },
+    exit,
+  };
+}

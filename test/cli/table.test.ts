@@ -1,0 +1,75 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Table } from '../../src/cli/table.ts';
+import { fit, widthOf } from '../../src/cli/width.ts';
+
+const COLUMNS = [
+  { heading: 'HASH', align: 'left' },
+  { heading: 'SIZE', align: 'right' },
+  { heading: 'NAME', align: 'left' },
+] as const;
+
+describe('fit', () => {
+  test('leaves a text alone that fits', () => {
+    expect(fit('report.pdf', 10)).toBe('report.pdf');
+  });
+
+  test('shortens a text in its middle', () => {
+    expect(fit('archive/2026/report.pdf', 13)).toBe('archiv…rt.pdf');
+  });
+
+  test('counts wide characters as two columns and never cuts one', () => {
+    expect(fit('日本語日本語', 7)).toBe('日本…語');
+    expect(fit('日本語日本語', 6)).toBe('日…語');
+  });
+
+  test('never gives more columns than there are, nor half an emoji', () => {
+    const grapheme = fc.constantFrom('a', '日', '👩‍👩‍👧', 'é', '🇦🇹', '…');
+    fc.assert(
+      fc.property(fc.array(grapheme), fc.integer({ min: 1, max: 30 }), (graphemes, width) => {
+        const fitted = fit(graphemes.join(''), width);
+        expect(widthOf(fitted)).toBeLessThanOrEqual(width);
+        const kept = Array.from(new Intl.Segmenter().segment(fitted), ({ segment }) => segment);
+        for (const part of kept) expect([...graphemes, '…']).toContain(part);
+      }),
+    );
+  });
+});
+
+describe('a table', () => {
+  test('aligns columns and shortens the last one to the width', () => {
+    const table = new Table(COLUMNS, { width: 40, styleHeading: (line) => line });
+    expect(
+      table.page([
+        ['0123456789ab', '1.0 KiB', 'a.txt'],
+        ['ba9876543210', '12 B', 'a-very-long-name-indeed.txt'],
+      ]),
+    ).toBe(
+      'HASH             SIZE  NAME\n' +
+        '0123456789ab  1.0 KiB  a.txt\n' +
+        'ba9876543210     12 B  a-very-l…deed.txt\n',
+    );
+  });
+
+  test('has no heading and no limit in a pipe', () => {
+    const table = new Table(COLUMNS, { width: null, styleHeading: null });
+    expect(table.page([['x', '1 B', 'n'.repeat(300)]])).toBe(`x  1 B  ${'n'.repeat(300)}\n`);
+  });
+
+  test('prints its heading once, and widens columns from page to page', () => {
+    const table = new Table(COLUMNS, { width: null, styleHeading: (line) => line });
+    expect(table.page([['aaaa', '1 B', 'n']])).toBe('HASH  SIZE  NAME\naaaa   1 B  n\n');
+    expect(table.page([['aaaa', '1234567', 'n']])).toBe('aaaa  1234567  n\n');
+    expect(table.page([['aaaa', '1 B', 'n']])).toBe('aaaa      1 B  n\n');
+  });
+
+  test('lines up names in scripts of double width', () => {
+    const table = new Table([COLUMNS[2], COLUMNS[1]], { width: null, styleHeading: null });
+    expect(
+      table.page([
+        ['日本', '1 B'],
+        ['abcd', '22 B'],
+      ]),
+    ).toBe('日本   1 B\nabcd  22 B\n');
+  });
+});

@@ -1,0 +1,80 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import facts from '../../package.json' with { type: 'json' };
+import type { Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+let box: Sandbox;
+beforeAll(async () => {
+  box = await sandbox();
+});
+afterAll(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+describe('help', () => {
+  test('goes to standard output and names every verb', async () => {
+    const { exit, stdout, stderr } = await box.run(['--help']);
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+    for (const verb of ['init', 'put', 'get', 'ls', 'rm', 'sweep', 'info']) {
+      expect(stdout).toMatch(new RegExp(`^  ${verb} `, 'm'));
+    }
+  });
+
+  test.each([
+    ['put', '--help'],
+    ['help', 'put'],
+  ])('of a verb names the options of every verb too (%s %s)', async (...args) => {
+    const { exit, stdout } = await box.run(args);
+    expect(exit).toBe(0);
+    expect(stdout).toContain('--chunk-size');
+    expect(stdout).toContain('--password-file');
+  });
+});
+
+test('--version prints the version of the package', async () => {
+  const { exit, stdout } = await box.run(['--version']);
+  expect({ exit, stdout }).toEqual({ exit: 0, stdout: `${facts.version}\n` });
+});
+
+describe('wrong usage ends with 2, one line on standard error and the next step', () => {
+  test.each([
+    [['lss'], /^vault: Unknown command 'lss' \(Did you mean ls\?\)\. See "vault --help"\.\n$/],
+    [['put'], /^vault: Missing required argument 'path'\. See "vault put --help"\.\n$/],
+    [['put', 'a', '--sparkle'], /^vault: Unknown option '--sparkle'\. See "vault put --help"\.\n$/],
+    [['get', 'a', 'b'], /^vault: Too many arguments.*See "vault get --help"\.\n$/],
+    [['put', 'a', '--name'], /^vault: Option '--name <name>' argument missing\./],
+    [['put', 'a', '--chunk-size', 'huge'], /^vault: --chunk-size 'huge' is not a size, for example/],
+    [['put', 'a', '--chunk-size', '1K'], /^vault: --chunk-size '1K' is not from 64KiB to 64MiB\.\n$/],
+    [['put', 'a', '--expires', 'soon'], /^vault: --expires 'soon' is not a duration, for example/],
+    [['put', 'a', 'b', '--name', 'c'], /^vault: --name goes with one file/],
+    [['put', '-'], /^vault: Standard input has no name of its own: say --name <name>\.\n$/],
+    [['put', '-', '-', '--name', 'x'], /^vault: /],
+    [['ls', '--timeout', '5'], /^vault: --timeout '5' is not a duration/],
+    [['--concurrency', '0', 'ls'], /^vault: --concurrency '0' is not a whole number/],
+    [['init'], /^vault: Where should the shards go\? Say --bucket .* or --local/],
+    [['init', '--local', '--bucket', 'x'], /^vault: Say --local or --bucket, not both/],
+    [['init', '--local', '--redundancy', 'lots'], /^vault: --redundancy 'lots' is not k\+m/],
+    [['init', '--local', '--db', 'postgres://h/d'], /^vault: --local puts its folders beside a SQLite file/],
+    [['get', 'x', '-o', '-', '--json'], /^\{"error":\{"code":"invalid-input","message":".*standard output/],
+    [['get', 'x', '-o', '/dev/null', '--force'], /device or a pipe/],
+  ])('%j', async (args, message) => {
+    const { exit, stdout, stderr } = await box.run(args);
+    expect(stderr).toMatch(message);
+    expect({ exit, stdout, lines: stderr.split('\n').length }).toEqual({ exit: 2, stdout: '', lines: 2 });
+  });
+
+  test('also for programs that read JSON', async () => {
+    const { exit, stderr } = await box.run(['lss', '--json']);
+    expect(exit).toBe(2);
+    expect(stderr).toBe(
+      `{"error":{"code":"invalid-input","message":"Unknown command 'lss' (Did you mean ls?). See \\"vault --help\\".","exit":2}}\n`,
+    );
+  });
+
+  test('no command at all shows the help on standard error', async () => {
+    const { exit, stdout, stderr } = await box.run([]);
+    expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+    expect(stderr).toMatch(/^vault: A command is needed\./);
+    expect(stderr).toContain('init');
+  });
+});
