@@ -14,8 +14,12 @@ export type S3Checksum = 'auto' | 'crc32' | 'md5' | 'sha256';
 /** All values of `S3Checksum`, for whoever parses one. */
 export const S3_CHECKSUMS: readonly S3Checksum[] = ['auto', 'crc32', 'md5', 'sha256'];
 
-/** What one upload carries. */
-export type SentChecksum = Exclude<S3Checksum, 'auto'>;
+/** The checksum that one upload carries. */
+export interface SentChecksum {
+  readonly kind: Exclude<S3Checksum, 'auto'>;
+  /** As its header has it: base64, but hex for SHA-256. */
+  readonly value: string;
+}
 
 /** The parts of a service's answer to an upload that depend on the bytes. */
 export interface Acknowledgement {
@@ -32,12 +36,24 @@ export function crc32Base64(bytes: Uint8Array): string {
   return checksum.toString('base64');
 }
 
-export function md5(bytes: Uint8Array): Buffer {
+function md5(bytes: Uint8Array): Buffer {
   return createHash('md5').update(bytes).digest();
 }
 
 export function sha256Hex(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** The checksum of a body, for its header. */
+export function checksumOf(body: Uint8Array, kind: SentChecksum['kind']): SentChecksum {
+  switch (kind) {
+    case 'crc32':
+      return { kind, value: crc32Base64(body) };
+    case 'md5':
+      return { kind, value: md5(body).toString('base64') };
+    case 'sha256':
+      return { kind, value: sha256Hex(body) };
+  }
 }
 
 /**
@@ -53,9 +69,9 @@ export function acknowledgedBytes(
   sent: SentChecksum,
 ): 'same-bytes' | 'same-bytes-by-etag' | 'other-bytes' | 'nothing' {
   // The hash is part of the signed request: a service that has other bytes must refuse it.
-  if (sent === 'sha256') return 'same-bytes';
-  if (sent === 'crc32' && answer.ChecksumCRC32 !== undefined) {
-    return answer.ChecksumCRC32 === crc32Base64(body) ? 'same-bytes' : 'other-bytes';
+  if (sent.kind === 'sha256') return 'same-bytes';
+  if (sent.kind === 'crc32' && answer.ChecksumCRC32 !== undefined) {
+    return answer.ChecksumCRC32 === sent.value ? 'same-bytes' : 'other-bytes';
   }
   const etag = answer.ETag?.replaceAll('"', '').toLowerCase() ?? '';
   // API reference, "Common response headers": the ETag is the MD5 of the bytes, unless the object is encrypted
@@ -64,8 +80,10 @@ export function acknowledgedBytes(
     /^[0-9a-f]{32}$/.test(etag) &&
     !(answer.ServerSideEncryption ?? '').startsWith('aws:kms') &&
     answer.SSECustomerAlgorithm === undefined;
-  const isEqual = isMd5 && etag === md5(body).toString('hex');
-  if (sent === 'crc32') return isEqual ? 'same-bytes-by-etag' : 'nothing';
+  if (sent.kind === 'crc32') {
+    return isMd5 && etag === md5(body).toString('hex') ? 'same-bytes-by-etag' : 'nothing';
+  }
   // Without a comparable ETag: a service that has other bytes than Content-MD5 says must answer BadDigest.
+  const isEqual = etag === Buffer.from(sent.value, 'base64').toString('hex');
   return isEqual || !isMd5 ? 'same-bytes' : 'other-bytes';
 }

@@ -12,7 +12,7 @@ import { VaultError, messageOf, throwIfAborted } from '../errors.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from './bucket.ts';
 import type { Bucket, BucketCall, ListedObject } from './bucket.ts';
 import { decodeKey, readBody } from './s3-answers.ts';
-import { acknowledgedBytes, crc32Base64, md5, sha256Hex } from './s3-checksum.ts';
+import { acknowledgedBytes, checksumOf, crc32Base64, sha256Hex } from './s3-checksum.ts';
 import type { S3Checksum, SentChecksum } from './s3-checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './s3-errors.ts';
 import type { OptionalPart, S3Attempt } from './s3-errors.ts';
@@ -135,7 +135,7 @@ class S3Bucket implements Bucket {
     let isReplacing = call.replace === true;
     while (true) {
       const form: UploadForm = {
-        checksum: this.#checksumWithout(refused),
+        checksum: checksumOf(body, this.#checksumWithout(refused)),
         isConditional: !isReplacing && !refused.has('condition'),
       };
       let output: PutObjectCommandOutput;
@@ -153,7 +153,7 @@ class S3Bucket implements Bucket {
       }
       const acknowledged = acknowledgedBytes(output, body, form.checksum);
       if (acknowledged === 'same-bytes') break;
-      const canAskForMore = this.#checksum === 'auto' && form.checksum === 'crc32';
+      const canAskForMore = this.#checksum === 'auto' && form.checksum.kind === 'crc32';
       if (acknowledged === 'other-bytes' || (acknowledged === 'nothing' && !canAskForMore)) {
         throw new VaultError(
           'unavailable',
@@ -253,7 +253,7 @@ class S3Bucket implements Bucket {
     return { action, name, label: this.label, signal };
   }
 
-  #checksumWithout(refused: ReadonlySet<OptionalPart>): SentChecksum {
+  #checksumWithout(refused: ReadonlySet<OptionalPart>): SentChecksum['kind'] {
     if (this.#checksum !== 'auto') return this.#checksum;
     return refused.has('checksum') ? 'md5' : 'crc32';
   }
@@ -261,7 +261,7 @@ class S3Bucket implements Bucket {
   /** What an upload can do without, if the service does not take it. */
   #partsOf(form: UploadForm): readonly OptionalPart[] {
     const parts: OptionalPart[] = [];
-    if (this.#checksum === 'auto' && form.checksum === 'crc32') parts.push('checksum');
+    if (this.#checksum === 'auto' && form.checksum.kind === 'crc32') parts.push('checksum');
     if (form.isConditional) parts.push('condition');
     return parts;
   }
@@ -272,6 +272,7 @@ class S3Bucket implements Bucket {
     form: UploadForm,
     signal: AbortSignal | undefined,
   ): Promise<PutObjectCommandOutput> {
+    const { kind, value } = form.checksum;
     const command = new PutObjectCommand({
       Bucket: this.#bucket,
       Key: this.#root + name,
@@ -279,13 +280,15 @@ class S3Bucket implements Bucket {
       ContentLength: body.length,
       ContentType: 'application/octet-stream',
       ...(form.isConditional ? { IfNoneMatch: '*' } : {}),
-      ...(form.checksum === 'crc32' ? { ChecksumCRC32: crc32Base64(body) } : {}),
-      ...(form.checksum === 'md5' ? { ContentMD5: md5(body).toString('base64') } : {}),
+      ...(kind === 'crc32' ? { ChecksumCRC32: value } : {}),
+      ...(kind === 'md5' ? { ContentMD5: value } : {}),
     });
     // The signature covers all headers. Over TLS it need not cover the body as well, whose checksum is one of
     // those headers; that saves a pass over the bytes. In the clear it does, against changes on the way.
-    const bodyHash = (protocol: unknown): string =>
-      protocol === 'https:' && form.checksum !== 'sha256' ? 'UNSIGNED-PAYLOAD' : sha256Hex(body);
+    const bodyHash = (protocol: unknown): string => {
+      if (kind === 'sha256') return value;
+      return protocol === 'https:' ? 'UNSIGNED-PAYLOAD' : sha256Hex(body);
+    };
     command.middlewareStack.add(withHeader('x-amz-content-sha256', bodyHash), { step: 'build' });
     return await this.#client.send(command, sendOptions(signal));
   }
