@@ -13,6 +13,7 @@ import {
   shardObjectName,
   shardObjectSize,
   shardSize,
+  writeShardHeader,
 } from '../../src/format/shard.ts';
 import type { ShardHeader } from '../../src/format/shard.ts';
 
@@ -126,10 +127,10 @@ describe("a shard object's header", () => {
   test('admits the largest sealed chunk and refuses a larger one', () => {
     // Only the header counts here, so the memory behind it is never touched.
     const object = new Uint8Array(shardObjectSize(MAX_SEALED_SIZE + 1, 1));
-    finishShardObject(object, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE + 1 });
+    writeShardHeader(object, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE + 1 });
     expect(() => parseShardHeader(object)).toThrow(expect.objectContaining({ code: 'damaged' }));
     const largest = object.subarray(0, -1);
-    finishShardObject(largest, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE });
+    writeShardHeader(largest, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE });
     expect(parseShardHeader(largest).sealedSize).toBe(MAX_SEALED_SIZE);
   });
 });
