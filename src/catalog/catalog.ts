@@ -143,9 +143,16 @@ export interface Catalog {
    * Replaces a chunk's row if it still is `expected`; places of the old row that the new one does not use
    * become garbage.
    *
+   * @param options `generation`: of the pending put on whose behalf the new places were uploaded. Without this, a put that
+   *   was swept while its machine slept would bring places into force whose objects have gone
    * @returns false if the row has changed or gone meanwhile; then nothing was done, and the caller owns what it uploaded
+   * @throws `stale` if that put is no longer pending
    */
-  replaceChunk(expected: ChunkRow, next: ChunkRow): Promise<boolean>;
+  replaceChunk(
+    expected: ChunkRow,
+    next: ChunkRow,
+    options?: { readonly generation?: string },
+  ): Promise<boolean>;
 
   // --- garbage ----------------------------------------------------------------------------------------
 

@@ -40,8 +40,8 @@ export function descriptionMethods(engine: Engine): Pick<Catalog, DescriptionMet
         const { affected } = await session.run(
           db
             .insertInto('vault')
-            .values({ only: 1, id, settings: vault.settings })
-            .onConflict((conflict) => conflict.column('only').doNothing()),
+            .values({ one: 1, id, settings: vault.settings })
+            .onConflict((conflict) => conflict.column('one').doNothing()),
         );
         if (affected === 0) {
           const { rows } = await session.run(db.selectFrom('vault').select('id'));

@@ -64,6 +64,11 @@ export interface Answer<O> {
   readonly affected: number;
 }
 
+/** SQL that the query builder has no words for, as a query. */
+export function rawQuery<O>(db: Kysely<Tables>, text: RawBuilder<O>): Compilable<O> {
+  return { compile: () => text.compile(db) };
+}
+
 /** The differences between the databases that the one implementation has to know. */
 export interface Dialect {
   /** Type of a column of bytes. */
@@ -75,7 +80,7 @@ export interface Dialect {
   /** The next number of the order in which files become visible. */
   readonly nextSeq: RawBuilder<number>;
   /** What `nextSeq` needs, made with the tables. */
-  readonly counters: readonly Compilable[];
+  readonly counters: readonly RawBuilder<unknown>[];
 
   /**
    * Locks the selected rows of one table until the transaction ends, in the order in which they are selected.

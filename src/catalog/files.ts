@@ -7,12 +7,14 @@ import {
   encodeChunk,
   encodeGarbage,
   FILE_COLUMNS,
+  generationBytes,
   HASH_DIGITS,
   hashRange,
   hexOf,
   supersededPlaces,
 } from './encoding.ts';
 import type { Engine } from './engine.ts';
+import { requirePending } from './puts.ts';
 import { dropRefs, oweManifests } from './removal.ts';
 import { PENDING } from './schema.ts';
 
@@ -223,12 +225,14 @@ export function fileMethods(engine: Engine): Pick<Catalog, FileMethods> {
       return [...removed];
     },
 
-    async replaceChunk(expected, next) {
+    async replaceChunk(expected, next, options = {}) {
+      const put = options.generation === undefined ? null : generationBytes(options.generation);
       const old = encodeChunk(expected);
       const row = encodeChunk(next);
       if (expected.id !== next.id) throw new RangeError('A chunk is replaced by one with the same id.');
       const debt = supersededPlaces(expected, next);
       return engine.write('durable', async (session) => {
+        if (put !== null) await requirePending(engine, session, put);
         const { affected } = await session.run(
           db
             .updateTable('chunks')

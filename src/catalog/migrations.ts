@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Compilable } from 'kysely';
 import { VaultError } from '../errors.ts';
+import { rawQuery } from './engine.ts';
 import type { Engine } from './engine.ts';
 
 /** The schema that this version reads and writes. */
@@ -35,7 +36,7 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
   return [
     schema
       .createTable('vault')
-      .addColumn('only', 'integer', (column) => column.primaryKey().check(sql`only = 1`))
+      .addColumn('one', 'integer', (column) => column.primaryKey().check(sql`one = 1`))
       .addColumn('id', bytes, (column) => column.notNull())
       .addColumn('settings', bytes, (column) => column.notNull()),
     schema
@@ -99,6 +100,6 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
       .addColumn('seen_at', 'bigint', (column) => column.notNull())
       .addPrimaryKeyConstraint('strays_pk', ['bucket', 'name'])
       .modifyEnd(dialect.keyedTable),
-    ...dialect.counters,
+    ...dialect.counters.map((counter) => rawQuery(db, counter)),
   ];
 }

@@ -305,7 +305,11 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
 }
 
 /** @throws `stale` unless the put is pending; it stays so until the transaction ends */
-async function requirePending(engine: Engine, session: Session, generation: Uint8Array): Promise<void> {
+export async function requirePending(
+  engine: Engine,
+  session: Session,
+  generation: Uint8Array,
+): Promise<void> {
   const { rows } = await session.run(
     engine.dialect.lock(
       engine.db

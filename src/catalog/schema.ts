@@ -5,8 +5,10 @@ import type { ColumnType } from 'kysely';
  * since 1970. `migrations.ts` creates them; both databases have the same tables, columns and indexes.
  */
 export interface Tables {
+  /** One row. Postgres only: an SQLite file has a place for its version in the header. */
+  vault_schema: { one: number; version: number };
   /** One row, once the catalog describes a vault. */
-  vault: { only: number; id: Uint8Array; settings: Uint8Array };
+  vault: { one: number; id: Uint8Array; settings: Uint8Array };
   keyslots: { id: Uint8Array; body: Uint8Array };
   /** A removed bucket stays as a row without id, state and record, so that its number is never given again. */
   buckets: { number: number; id: Uint8Array | null; state: string | null; record: Uint8Array | null };
@@ -49,15 +51,3 @@ export type FileState = typeof PENDING | typeof VISIBLE | typeof DEAD;
 export const CHUNK_GARBAGE = 0;
 export const MANIFEST_GARBAGE = 1;
 export type GarbageKind = typeof CHUNK_GARBAGE | typeof MANIFEST_GARBAGE;
-
-/** All tables, in an order in which each refers to earlier ones only. */
-export const TABLES = [
-  'vault',
-  'keyslots',
-  'buckets',
-  'files',
-  'chunks',
-  'refs',
-  'garbage',
-  'strays',
-] as const;

@@ -627,6 +627,26 @@ export function catalogConformance(name: string, openFresh: () => Promise<Catalo
         expect(await owedObjects(catalog)).toEqual([]);
       });
 
+      test('replaceChunk on behalf of a put that is no longer pending is stale and does nothing', async () => {
+        const id = hex(64);
+        const old = chunk(id, await store(catalog, file(), [id]));
+        const next = chunk(id, hex(16));
+        const generation = hex(16);
+        await expect(catalog.replaceChunk(old, next, { generation })).rejects.toMatchObject({
+          code: 'stale',
+        });
+        await catalog.beginPut({ generation, owner: 'gone' });
+        await other.buryPuts({ leaseMs: 3_600_000, isGone: () => true });
+        await expect(catalog.replaceChunk(old, next, { generation })).rejects.toMatchObject({
+          code: 'stale',
+        });
+        expect(await catalog.locateChunks([id])).toEqual(new Map([[id, old]]));
+        const alive = hex(16);
+        await catalog.beginPut({ generation: alive, owner: 'alive' });
+        expect(await catalog.replaceChunk(old, next, { generation: alive })).toBe(true);
+        expect(await catalog.locateChunks([id])).toEqual(new Map([[id, next]]));
+      });
+
       test('replaceChunk can change the redundancy', async () => {
         const id = hex(64);
         const generation = await store(catalog, file(), [id]);

@@ -1,0 +1,133 @@
+import { messageOf, systemCode, VaultError } from '../errors.ts';
+
+/**
+ * What to do about a failure.
+ *
+ * - `conflict`: another client was in the way; the transaction did not happen and can be repeated at once
+ * - `outage`: no answer; whether the transaction happened is not known
+ * - `final`: repeating it does not help
+ */
+export type Failure = 'conflict' | 'outage' | 'final';
+
+/** SQLSTATEs (https://www.postgresql.org/docs/current/errcodes-appendix.html) that another client's work causes. */
+const CONFLICTS = new Set([
+  '40001', // serialization_failure
+  '40P01', // deadlock_detected
+  '55P03', // lock_not_available: lock_timeout
+  '23503', // foreign_key_violation: the row referred to has just gone, or has just been referred to
+  '23505', // unique_violation: the row has just been made
+  '42P06', // duplicate_schema, and
+  '42P07', // duplicate_table: made at once, despite `if not exists`
+]);
+
+/** Failures to reach the server or to be answered that come without an SQLSTATE. */
+const BROKEN = /^Connection terminated|timeout expired|^timeout exceeded|^Query read timeout|not queryable/i;
+const BROKEN_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ENOENT', // the socket of a local server that is not running
+]);
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof VaultError) return 'final';
+  const code = systemCode(error) ?? '';
+  if (CONFLICTS.has(code)) return 'conflict';
+  if (isSqlState(code)) return isOutage(code) ? 'outage' : 'final';
+  return BROKEN_CODES.has(code) || BROKEN.test(messageOf(error)) ? 'outage' : 'final';
+}
+
+function isOutage(state: string): boolean {
+  // Connection exceptions, too many connections, shutdown and cancelled statements, errors of the server's system,
+  // and a standby that took over without being writable yet.
+  return /^(08|57|58)/.test(state) || ['53300', '53200', '25006', '25P03'].includes(state);
+}
+
+function isSqlState(code: string): boolean {
+  return /^[0-9A-Z]{5}$/.test(code) && !BROKEN_CODES.has(code);
+}
+
+/** Whether the query met a table or schema that does not exist. */
+export function isMissingTable(error: unknown): boolean {
+  return ['42P01', '3F000'].includes(systemCode(error) ?? '');
+}
+
+/** Whether a statement failed only because one before it in the transaction did. */
+export function isAborted(error: unknown): boolean {
+  return systemCode(error) === '25P02';
+}
+
+/** Whether the server has no TLS. */
+export function isWithoutTls(error: unknown): boolean {
+  return messageOf(error) === 'The server does not support SSL connections';
+}
+
+/**
+ * An error of node-postgres or the server as a VaultError; what is neither comes back as it is.
+ *
+ * @param label the catalog's
+ */
+export function translated(error: unknown, label: string): unknown {
+  if (error instanceof VaultError) return error;
+  const code = systemCode(error) ?? '';
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
+  switch (failureOf(error)) {
+    case 'conflict':
+      return as('unavailable', `Other clients kept getting in the way in ${label}: ${message}. Try again.`);
+    case 'outage':
+      return as(
+        'unavailable',
+        `The database ${label} cannot be reached or does not answer: ${message}. Try again later.`,
+      );
+    case 'final':
+  }
+  if (isWithoutTls(error)) {
+    return as('invalid-input', `The server of ${label} has no TLS, which the sslmode asks for.`);
+  }
+  if (/CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL|^HOSTNAME_MISMATCH/.test(code)) {
+    return as(
+      'denied',
+      `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file>, and the host as the certificate does.`,
+    );
+  }
+  if (/^SASL|password must be a string/i.test(message)) {
+    return as(
+      'denied',
+      `The server of ${label} asks for a password, and none fits (${message}). Give it in the URL, PGPASSWORD or ~/.pgpass (mode 0600).`,
+    );
+  }
+  if (!isSqlState(code)) return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
+  if (code === '53100') return as('storage-full', `The disk of the database ${label} is full: ${message}.`);
+  if (code === '3D000' || code === '3F000') {
+    return as(
+      'invalid-input',
+      `There is no such database or schema: ${label} (${message}). Create it, or name another one.`,
+    );
+  }
+  if (code.startsWith('28') || code === '42501') {
+    return as('denied', `The database ${label} refuses: ${message}. Check user, password and rights.`);
+  }
+  // Corrupted data, a table or column that has gone, a value that the column does not take.
+  if (/^(XX|22|23|42P01|42703|42804)/.test(code)) {
+    return as(
+      'damaged',
+      `The catalog in ${label} is not as it was made (${message}). \`vault recover\` rebuilds it from the buckets.`,
+    );
+  }
+  if (code.startsWith('53') || code.startsWith('54')) {
+    return as('unavailable', `The database ${label} is overloaded: ${message}. Try again later.`);
+  }
+  if (code.startsWith('0A'))
+    return as('unsupported', `The database ${label} cannot do what is needed: ${message}.`);
+  return error;
+}
