@@ -90,8 +90,13 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
     });
   const because = (...known: readonly string[]): boolean => known.some((reason) => reasons.includes(reason));
 
-  // Rates are 429 today; some of them are documented as 403.
-  if (because('rateLimitExceeded', 'userRateLimitExceeded', 'quotaExceeded')) return error('unavailable', '');
+  // Rates are 429 today; some are documented as 403, whose reason a download gives in words only.
+  if (
+    because('rateLimitExceeded', 'userRateLimitExceeded', 'quotaExceeded') ||
+    (status === 403 && /(?:rate limit|quota) exceeded/i.test(message))
+  ) {
+    return error('unavailable', '');
+  }
   if (status === 401) return error('denied', LOG_IN);
   if (because('retentionPolicyNotMet', 'objectUnderActiveHold')) {
     return error('denied', 'A retention policy or a hold keeps the object; wait for its end or lift it.');

@@ -232,6 +232,9 @@ async function openApi(endpoint: string | null, label: string): Promise<Api> {
   if (endpoint !== null) checkEndpoint(endpoint, label);
   const { Storage } = await import('@google-cloud/storage');
   const storage = new Storage({
+    // No request here is about a project. Without any, the SDK would look for one before it gives out a token: with a
+    // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
+    projectId: 'not-used',
     ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
     clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
   });

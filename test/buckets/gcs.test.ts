@@ -1,22 +1,562 @@
+import { Buffer } from 'node:buffer';
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openGcsBucket } from '../../src/buckets/gcs.ts';
+import { retrying } from '../../src/buckets/retrying.ts';
+import { VaultError } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
 import { startGcsServer } from '../support/gcs-server.ts';
-import { bucketConformance } from './conformance.ts';
+import type { Fault, GcsServer, GcsServerOptions, RequestKind } from '../support/gcs-server.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import type { TemporaryFolder } from '../support/temporary-folder.ts';
+import { bucketConformance, codeOf, listAll } from './conformance.ts';
+
+async function open(server: GcsServer, bucket = 'bucket', prefix = 'backups'): Promise<Bucket> {
+  return await openGcsBucket({ bucket, prefix, endpoint: server.url, label: `gs://${bucket}/${prefix}` });
+}
 
 bucketConformance('gcs', async () => {
   const server = await startGcsServer();
-  const open = async (bucket: string) =>
-    await openGcsBucket({
-      bucket,
-      prefix: 'backups/vault',
-      endpoint: server.url,
-      label: `gs://${bucket}/backups/vault`,
-    });
   return {
-    bucket: await open('bucket'),
-    reopen: async () => await open('bucket'),
-    openMissing: async () => await open('absent'),
+    bucket: await open(server),
+    reopen: async () => await open(server),
+    openMissing: async () => await open(server, 'absent'),
     cleanUp: async () => {
       await server.close();
     },
   };
+});
+
+const BYTES = randomBytes(200_000);
+const FEW_BYTES = Buffer.from('few');
+
+type Operation = (bucket: Bucket, signal?: AbortSignal) => Promise<unknown>;
+
+const call = (signal?: AbortSignal): { readonly signal?: AbortSignal } =>
+  signal === undefined ? {} : { signal };
+
+const put: Operation = async (bucket, signal) => {
+  await bucket.put('new', BYTES, call(signal));
+};
+const replace: Operation = async (bucket, signal) => {
+  await bucket.put('old', BYTES, { replace: true, ...call(signal) });
+};
+const get: Operation = async (bucket, signal) => await bucket.get('old', call(signal));
+const remove: Operation = async (bucket, signal) => {
+  await bucket.remove('old', call(signal));
+};
+const list: Operation = async (bucket, signal) => await listAll(bucket, '', call(signal));
+
+const OPERATIONS: readonly (readonly [string, RequestKind, Operation])[] = [
+  ['put', 'upload', put],
+  ['put with replace', 'upload', replace],
+  ['get', 'download', get],
+  ['list', 'list', list],
+  ['remove', 'delete', remove],
+];
+
+function status(code: number, reason = 'backendError', message = 'As told.'): Fault {
+  return { fault: 'status', status: code, reason, message };
+}
+
+async function opening(options: { bucket?: string; prefix?: string; endpoint?: string }): Promise<Bucket> {
+  return await openGcsBucket({ bucket: 'bucket', prefix: '', endpoint: null, label: 'gs://it', ...options });
+}
+
+async function errorOf(operation: Promise<unknown>): Promise<VaultError> {
+  try {
+    await operation;
+  } catch (error) {
+    if (error instanceof VaultError) return error;
+    throw error;
+  }
+  throw new Error('There was no error.');
+}
+
+describe('Google Cloud Storage', () => {
+  let server: GcsServer;
+  let bucket: Bucket;
+
+  const start = async (options?: GcsServerOptions): Promise<void> => {
+    server = await startGcsServer(options);
+    bucket = await open(server);
+  };
+
+  afterEach(async () => {
+    await bucket.close();
+    await server.close();
+    vi.unstubAllEnvs();
+  });
+
+  describe('requests', () => {
+    beforeEach(async () => {
+      await start();
+      server.place('bucket', 'backups/old', BYTES);
+    });
+
+    test.each(OPERATIONS)('%s makes one', async (_, kind, operate) => {
+      await operate(bucket);
+      expect(server.requests.map((request) => request.kind)).toEqual([kind]);
+    });
+
+    test('put of what is stored already makes a second one, to compare', async () => {
+      await bucket.put('old', BYTES);
+      expect(server.requests.map((request) => request.kind)).toEqual(['upload', 'metadata']);
+    });
+
+    test('a listing makes one for every 1,000 names', async () => {
+      for (let index = 1; index < 2_000; index += 1) server.place('bucket', `backups/${index}`, FEW_BYTES);
+      expect(await listAll(bucket, '')).toHaveLength(2_000);
+      expect(server.count('list')).toBe(2);
+    });
+
+    test('none is about the bucket itself', async () => {
+      for (const [, , operate] of OPERATIONS) await operate(bucket);
+      expect(await codeOf(bucket.get('absent'))).toBe('object-missing');
+      expect(server.count('bucket')).toBe(0);
+    });
+
+    test('close closes the connections', async () => {
+      await get(bucket);
+      expect(await server.connections()).toBe(1);
+      await bucket.close();
+      await vi.waitFor(async () => expect(await server.connections()).toBe(0));
+    });
+  });
+
+  describe('faults', () => {
+    beforeEach(async () => {
+      await start();
+      server.place('bucket', 'backups/old', BYTES);
+    });
+
+    const FAULTS: readonly (readonly [string, Fault, ErrorCode])[] = [
+      ['408', status(408), 'unavailable'],
+      ['429', status(429, 'rateLimitExceeded'), 'unavailable'],
+      ['500', status(500), 'unavailable'],
+      ['502', status(502), 'unavailable'],
+      ['503', status(503), 'unavailable'],
+      ['504', status(504), 'unavailable'],
+      ['403 for a rate', status(403, 'userRateLimitExceeded', 'User Rate Limit Exceeded'), 'unavailable'],
+      ['403', status(403, 'forbidden'), 'denied'],
+      ['403 for a closed account', status(403, 'accountDisabled'), 'denied'],
+      ['412 for a policy', status(412, 'orgPolicyConstraintFailed'), 'denied'],
+      ['400', status(400, 'invalid'), 'invalid-input'],
+      ['400 for a checksum', status(400, 'invalid', 'Provided CRC32C "a" doesn\'t match.'), 'unavailable'],
+      ['a redirect', status(307), 'invalid-input'],
+      ['reset before', { fault: 'reset-before' }, 'unavailable'],
+      ['reset after', { fault: 'reset-after' }, 'unavailable'],
+    ];
+
+    test.each(
+      OPERATIONS.flatMap(([name, kind, operate]) =>
+        FAULTS.map(([title, fault, code]) => [name, title, code, { kind, operate, fault }] as const),
+      ),
+    )('%s that ends with %s is %s, after one request', async (_, __, code, { kind, operate, fault }) => {
+      server.fail(kind, fault);
+      expect(await codeOf(operate(bucket))).toBe(code);
+      expect(server.count()).toBe(1);
+    });
+
+    test('a server that is not there is unavailable', async () => {
+      await server.close();
+      for (const [, , operate] of OPERATIONS) expect(await codeOf(operate(bucket))).toBe('unavailable');
+    });
+
+    test.each([
+      ['seconds', () => '7', 7_000, 7_000],
+      ['a date', () => new Date(Date.now() + 3_600_000).toUTCString(), 3_500_000, 3_600_000],
+      ['a date in the past', () => new Date(0).toUTCString(), 0, 0],
+    ])('Retry-After as %s is passed on', async (_, retryAfter, least, most) => {
+      server.fail('download', { fault: 'status', status: 503, retryAfter: retryAfter() });
+      const { retryAfterMs } = await errorOf(get(bucket));
+      expect(retryAfterMs).toBeGreaterThanOrEqual(least);
+      expect(retryAfterMs).toBeLessThanOrEqual(most);
+    });
+
+    test('a Retry-After that says nothing counts as none', async () => {
+      server.fail('download', { fault: 'status', status: 503, retryAfter: 'soon' });
+      expect((await errorOf(get(bucket))).retryAfterMs).toBeNull();
+    });
+
+    test('a refusal before the end of an upload is told as what it is', async () => {
+      server.fail('upload', { fault: 'status', status: 503, retryAfter: '3', early: true });
+      const error = await errorOf(bucket.put('large', randomBytes(32 * 1024 * 1024)));
+      expect(error.code).toBe('unavailable');
+      expect(error.retryAfterMs).toBe(3_000);
+    });
+
+    test.each([
+      ['cut short', { fault: 'cut-body', afterBytes: 100_000 }, 'unavailable'],
+      ['cut before it begins', { fault: 'cut-body', afterBytes: 0 }, 'unavailable'],
+      ['with a wrong bit', { fault: 'wrong-bytes' }, 'damaged'],
+      ['with a wrong checksum', { fault: 'wrong-checksum' }, 'damaged'],
+      ['without a checksum', { fault: 'no-checksum' }, 'success'],
+    ] as const)('a download %s is %s', async (_, fault, code) => {
+      server.fail('download', fault);
+      expect(await codeOf(get(bucket))).toBe(code);
+    });
+
+    test('a download without a checksum is compared with the one that the service keeps', async () => {
+      server.fail('download', { fault: 'no-checksum' });
+      server.fail('metadata', { fault: 'wrong-checksum' });
+      expect(await codeOf(get(bucket))).toBe('damaged');
+    });
+
+    test('an upload that is acknowledged with another checksum is damaged', async () => {
+      server.fail('upload', { fault: 'wrong-checksum' });
+      expect(await codeOf(put(bucket))).toBe('damaged');
+    });
+
+    test('an upload whose acknowledgement has no checksum is not taken for stored', async () => {
+      server.fail('upload', { fault: 'no-checksum' });
+      expect(await codeOf(put(bucket))).toBe('unavailable');
+    });
+
+    test('an upload whose acknowledgement was lost can be repeated', async () => {
+      server.fail('upload', { fault: 'reset-after' });
+      expect(await codeOf(put(bucket))).toBe('unavailable');
+      await put(bucket);
+      expect(server.objects('bucket').get('backups/new')?.bytes.equals(BYTES)).toBe(true);
+    });
+
+    test('a removal whose acknowledgement was lost can be repeated', async () => {
+      server.fail('delete', { fault: 'reset-after' });
+      expect(await codeOf(remove(bucket))).toBe('unavailable');
+      await remove(bucket);
+      expect(server.objects('bucket').has('backups/old')).toBe(false);
+    });
+
+    test('a listing that fails on its second page throws', async () => {
+      for (let index = 0; index < 1_000; index += 1) server.place('bucket', `backups/${index}`, FEW_BYTES);
+      server.fail(({ url }) => url.searchParams.has('pageToken'), status(503));
+      expect(await codeOf(list(bucket))).toBe('unavailable');
+    });
+
+    test('an object that is removed while put looks at it is unavailable', async () => {
+      server.fail('metadata', status(404, 'notFound', 'No such object: bucket/backups/old'));
+      expect(await codeOf(bucket.put('old', BYTES))).toBe('unavailable');
+    });
+
+    test.each([
+      ['bucket', 'object-missing', 'success'],
+      ['absent', 'bucket-missing', 'bucket-missing'],
+    ] as const)(
+      'where %s answers 404 in words of its own, get is %s and remove %s',
+      async (name, getCode, removeCode) => {
+        const other = await open(server, name);
+        server.fail(({ kind }) => kind !== 'list', status(404, 'notFound', 'Not Found'), { times: 2 });
+        expect(await codeOf(other.get('never'))).toBe(getCode);
+        expect(await codeOf(other.remove('never'))).toBe(removeCode);
+        await other.close();
+      },
+    );
+
+    test('a message of the service is passed on, but not a page of it', async () => {
+      server.fail('download', status(500, 'backendError', `<title>Oh</title>${'no '.repeat(1_000)}`));
+      const { message } = await errorOf(get(bucket));
+      expect(message).toContain('500 (Oh no no');
+      expect(message).not.toContain('<');
+      expect(message.length).toBeLessThan(500);
+    });
+  });
+
+  describe('an aborted signal', () => {
+    beforeEach(async () => {
+      await start();
+      server.place('bucket', 'backups/old', BYTES);
+    });
+
+    test.each(OPERATIONS)('ends the connection of %s that is not answered', async (_, kind, operate) => {
+      server.fail(kind, { fault: 'stall' });
+      const controller = new AbortController();
+      const ending = codeOf(operate(bucket, controller.signal));
+      await vi.waitFor(() => expect(server.count(kind)).toBe(1));
+      controller.abort();
+      expect(await ending).toBe('interrupted');
+      await vi.waitFor(async () => expect(await server.connections()).toBe(0));
+      expect(server.abandoned).toBe(1);
+    });
+
+    test('ends the connection of a download that stalls half way', async () => {
+      server.fail('download', { fault: 'stall-body', afterBytes: 100_000 });
+      const controller = new AbortController();
+      const ending = codeOf(get(bucket, controller.signal));
+      await vi.waitFor(() => expect(server.count('download')).toBe(1));
+      controller.abort();
+      expect(await ending).toBe('interrupted');
+      await vi.waitFor(() => expect(server.abandoned).toBe(1));
+    });
+  });
+
+  describe('names', () => {
+    beforeEach(async () => {
+      await start();
+    });
+
+    test.each(['a b/ü€😀/%2F%25/?#&=+;:@', '!\'()*[]{}|\\^~`"<>$,', '..', '.', 'a//b', 'x'.repeat(768)])(
+      'objects lie in the folder %j under exactly that name',
+      async (folder) => {
+        const here = await open(server, 'bucket', folder);
+        await here.put('chunks/a+b', BYTES);
+        expect([...server.objects('bucket').keys()]).toEqual([`${folder}/chunks/a+b`]);
+        expect(Buffer.compare(await here.get('chunks/a+b'), BYTES)).toBe(0);
+        await here.put('chunks/c', BYTES);
+        expect(await listAll(here, 'chunks/', { after: 'chunks/a+b' })).toEqual([
+          { name: 'chunks/c', size: BYTES.length },
+        ]);
+        await here.remove('chunks/c');
+        await here.remove('chunks/a+b');
+        expect(server.objects('bucket').size).toBe(0);
+        await here.close();
+      },
+    );
+
+    test.each(['', '/', 'a', '/a', 'a/', '//a//'])(
+      'slashes around the folder %j mean nothing',
+      async (folder) => {
+        const here = await open(server, 'bucket', folder);
+        await here.put('name', BYTES);
+        expect([...server.objects('bucket').keys()]).toEqual([folder.includes('a') ? 'a/name' : 'name']);
+        await here.close();
+      },
+    );
+
+    test('what is not in the folder is not seen', async () => {
+      await bucket.put('mine', BYTES);
+      for (const name of ['backups', 'backups.json', 'backups0/x', 'back/x', 'other/mine']) {
+        server.place('bucket', name, BYTES);
+      }
+      expect(await listAll(bucket, '')).toEqual([{ name: 'mine', size: BYTES.length }]);
+    });
+
+    test('what cannot be an object’s name here is not listed', async () => {
+      for (const name of ['backups/', 'backups/chunks/', 'backups/ä', 'backups/a b']) {
+        server.place('bucket', name, BYTES);
+      }
+      await bucket.put('chunks/mine', BYTES);
+      expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/mine', size: BYTES.length }]);
+    });
+
+    test('an object that is marked as compressed comes as it is stored', async () => {
+      const stored = gzipSync(BYTES);
+      server.place('bucket', 'backups/old', stored, { contentEncoding: 'gzip' });
+      expect(Buffer.compare(await bucket.get('old'), stored)).toBe(0);
+    });
+  });
+
+  describe('options', () => {
+    beforeEach(async () => {
+      await start();
+    });
+
+    test.each([
+      '',
+      'ab',
+      'Upper',
+      'a b',
+      '-a-',
+      'abc.',
+      '_abc',
+      'a..b',
+      '192.168.5.4',
+      'googly',
+      'a/b',
+      'ü-bucket',
+      'a'.repeat(64),
+      `${'a'.repeat(64)}.com`,
+      `${'a'.repeat(60)}.`.repeat(4),
+    ])('%j cannot be a bucket', async (name) => {
+      expect(await codeOf(opening({ bucket: name }))).toBe('invalid-input');
+    });
+
+    test.each(['abc', '1-2_3.a', 'a'.repeat(63), 'www.example.com', `${'a'.repeat(63)}.com`])(
+      '%j can be a bucket',
+      async (name) => {
+        const here = await opening({ bucket: name });
+        expect(here.label).toBe('gs://it');
+        await here.close();
+      },
+    );
+
+    test.each([
+      'localhost:4443',
+      'storage.example.com',
+      '/path',
+      'ftp://storage.example.com',
+      'https://user:secret@storage.example.com',
+      'https://storage.example.com/?key=secret',
+    ])('%j cannot be an endpoint, and is not repeated in the message', async (endpoint) => {
+      const error = await errorOf(opening({ endpoint }));
+      expect(error.code).toBe('invalid-input');
+      expect(error.message).not.toContain('secret');
+    });
+
+    test.each(['a\nb', 'a\0b', 'x'.repeat(769)])('%j cannot be a folder', async (prefix) => {
+      expect(await codeOf(opening({ prefix }))).toBe('invalid-input');
+    });
+  });
+
+  describe('credentials', () => {
+    let folder: TemporaryFolder;
+
+    beforeEach(async () => {
+      folder = await temporaryFolder();
+      vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', folder.at('credentials.json'));
+    });
+    afterEach(async () => {
+      await folder[Symbol.asyncDispose]();
+    });
+
+    /** Lets workload identity get its tokens from the server. */
+    const logIn = async (): Promise<void> => {
+      await writeFile(folder.at('subject'), 'subject token');
+      await writeFile(
+        folder.at('credentials.json'),
+        JSON.stringify({
+          type: 'external_account',
+          audience: '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q',
+          subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+          token_url: `${server.url}/token`,
+          credential_source: { file: folder.at('subject') },
+        }),
+      );
+    };
+
+    test('are not looked for where nobody asks for them', async () => {
+      await start();
+      await put(bucket);
+      expect(server.requests.some(({ headers }) => 'authorization' in headers)).toBe(false);
+    });
+
+    test('are sent once the server has asked for them, and from then on', async () => {
+      await start({ token: 'access token' });
+      await logIn();
+      await put(bucket);
+      expect(Buffer.compare(await bucket.get('new'), BYTES)).toBe(0);
+      expect(server.requests.map(({ kind }) => kind)).toEqual(['upload', 'token', 'upload', 'download']);
+      expect(server.requests.at(-1)?.headers['authorization']).toBe('Bearer access token');
+    });
+
+    test('are fetched once for all operations that need them at the same time', async () => {
+      await start({ token: 'access token' });
+      await logIn();
+      await Promise.all(Array.from({ length: 8 }, async (_, index) => await bucket.put(`n${index}`, BYTES)));
+      expect(server.count('token')).toBe(1);
+      expect(server.count('upload')).toBe(16);
+    });
+
+    test('that are not there are denied, with what to do about it', async () => {
+      await start({ token: 'access token' });
+      const error = await errorOf(put(bucket));
+      expect(error.code).toBe('denied');
+      expect(error.message).toContain('gcloud auth application-default login');
+    });
+
+    test('that the server does not take are denied', async () => {
+      await start({ token: 'access token' });
+      await logIn();
+      await put(bucket);
+      server.fail('download', { fault: 'status', status: 401, reason: 'authError' });
+      const error = await errorOf(bucket.get('new'));
+      expect(error.code).toBe('denied');
+      expect(error.message).toContain('gcloud auth application-default login');
+      expect(error.message).not.toContain('access token');
+    });
+
+    test.each([
+      [400, 'denied'],
+      [503, 'unavailable'],
+    ] as const)('that the token server answers with %i are %s', async (answered, code) => {
+      await start({ token: 'access token' });
+      await logIn();
+      server.fail('token', status(answered), { times: Infinity });
+      expect(await codeOf(put(bucket))).toBe(code);
+    });
+
+    test('that take too long to come can be aborted', async () => {
+      await start({ token: 'access token' });
+      await logIn();
+      server.fail('token', { fault: 'stall' });
+      const controller = new AbortController();
+      const ending = codeOf(put(bucket, controller.signal));
+      await vi.waitFor(() => expect(server.count('token')).toBe(1));
+      controller.abort();
+      expect(await ending).toBe('interrupted');
+    });
+
+    test('are not sent unencrypted to another machine', async () => {
+      await start({ token: 'access token' });
+      await logIn();
+      // As good as any address of this machine that does not look like it.
+      const endpoint = server.url.replace('127.0.0.1', '0.0.0.0');
+      const other = await openGcsBucket({ bucket: 'bucket', prefix: '', endpoint, label: 'gs://bucket' });
+      expect(await codeOf(put(other))).toBe('denied');
+      expect(server.requests.map(({ kind }) => kind)).toEqual(['upload']);
+      await other.close();
+    });
+
+    test.each([
+      ['put', put, 'create', 'objectUser'],
+      ['put with replace', replace, 'delete', 'objectUser'],
+      ['get', get, 'get', 'objectViewer'],
+      ['list', list, 'list', 'objectViewer'],
+      ['remove', remove, 'delete', 'objectUser'],
+    ] as const)(
+      'that lack the permission for %s are denied, and it is named',
+      async (_, operate, verb, role) => {
+        const others = ['create', 'delete', 'get', 'list'].filter((other) => other !== verb);
+        await start({ permissions: others.map((other) => `storage.objects.${other}`) });
+        server.place('bucket', 'backups/old', BYTES);
+        const error = await errorOf(operate(bucket));
+        expect(error.code).toBe('denied');
+        expect(error.message).toContain(`probably lacks storage.objects.${verb}`);
+        expect(error.message).toContain(`roles/storage.${role}`);
+      },
+    );
+
+    test('that may only read are enough to get and to list', async () => {
+      await start({ permissions: ['storage.objects.get', 'storage.objects.list'] });
+      server.place('bucket', 'backups/old', BYTES);
+      expect(await codeOf(get(bucket))).toBe('success');
+      expect(await codeOf(bucket.get('absent'))).toBe('object-missing');
+      expect(await codeOf(list(bucket))).toBe('success');
+      expect(await codeOf(put(bucket))).toBe('denied');
+    });
+  });
+
+  describe('with retries', () => {
+    let patient: Bucket;
+
+    beforeEach(async () => {
+      await start();
+      server.place('bucket', 'backups/old', BYTES);
+      patient = retrying(bucket, { firstDelayMs: 1 });
+    });
+
+    test.each(OPERATIONS)('%s gets through once the service is back', async (_, kind, operate) => {
+      server.fail(kind, { fault: 'status', status: 503 });
+      server.fail(kind, { fault: 'reset-before' });
+      server.fail(kind, { fault: 'reset-after' });
+      await operate(patient);
+      expect(server.count(kind)).toBe(4);
+    });
+
+    test('a long listing goes on where it broke off', async () => {
+      for (let index = 0; index < 2_500; index += 1) server.place('bucket', `backups/${index}`, FEW_BYTES);
+      server.fail(({ url }) => url.searchParams.has('pageToken'), { fault: 'reset-before' }, { times: 2 });
+      const names = (await listAll(patient, '')).map(({ name }) => name);
+      expect(new Set(names).size).toBe(2_501);
+      expect(names).toEqual(names.toSorted());
+    });
+
+    test('what is denied is not tried again', async () => {
+      server.fail('download', { fault: 'status', status: 403, reason: 'forbidden' });
+      expect(await codeOf(get(patient))).toBe('denied');
+      expect(server.count()).toBe(1);
+    });
+  });
 });

@@ -34,8 +34,8 @@ export type Fault =
   | { readonly fault: 'cut-body' | 'stall-body'; readonly afterBytes: number }
   /** A download's body has one wrong bit. */
   | { readonly fault: 'wrong-bytes' }
-  /** A wrong CRC-32C is told, of what was stored or is downloaded. */
-  | { readonly fault: 'wrong-checksum' };
+  /** A wrong CRC-32C is told, or none, of what was stored or is downloaded. */
+  | { readonly fault: 'wrong-checksum' | 'no-checksum' };
 
 /** A request as it came in. */
 export interface ReceivedRequest {
@@ -64,10 +64,19 @@ export interface GcsServer extends AsyncDisposable {
   readonly requests: readonly ReceivedRequest[];
   /** How many requests lost their connection before they were answered in full. */
   readonly abandoned: number;
+  /** How many connections are open. */
+  connections(): Promise<number>;
   /** How many requests of a kind came in; of all kinds if none is given. */
   count(kind?: RequestKind): number;
-  /** The objects of a bucket, by name, to look at and to tamper with. Creates the bucket if it is absent. */
-  objects(bucket: string): Map<string, GcsObject>;
+  /** The objects of a bucket, by name. */
+  objects(bucket: string): ReadonlyMap<string, GcsObject>;
+  /** Puts an object in its place without a request. */
+  place(
+    bucket: string,
+    name: string,
+    bytes: Uint8Array,
+    options?: { readonly contentEncoding?: string },
+  ): void;
   /** Lets the next `times` (default 1) requests that match fail. */
   fail(
     match: RequestKind | ((request: ReceivedRequest) => boolean),
@@ -92,6 +101,9 @@ export interface GcsServerOptions {
   readonly pageSize?: number;
 }
 
+const OCTETS = 'application/octet-stream';
+// Of no object that a test would store.
+const WRONG_CHECKSUM = 'AAAAAQ==';
 const OBJECT_PERMISSIONS = ['create', 'delete', 'get', 'list', 'update'].map(
   (verb) => `storage.objects.${verb}`,
 );
@@ -147,6 +159,15 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       : new ApiError(401, 'authError', 'Invalid Credentials');
   };
 
+  const newObject = (
+    bytes: Buffer,
+    { contentType, contentEncoding }: Pick<GcsObject, 'contentType' | 'contentEncoding'>,
+  ): GcsObject => {
+    lastGeneration += 1;
+    const timeCreated = new Date().toISOString();
+    return { bytes, generation: lastGeneration, contentType, contentEncoding, timeCreated };
+  };
+
   const store = (
     bucket: string,
     query: URLSearchParams,
@@ -165,14 +186,10 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     checkPreconditions(query, before);
     if (before !== undefined) demand('storage.objects.delete');
     checkHashes(resource, given, bytes);
-    lastGeneration += 1;
-    const object: GcsObject = {
-      bytes,
-      generation: lastGeneration,
-      contentType: textOf(resource['contentType']) ?? 'application/octet-stream',
+    const object = newObject(bytes, {
+      contentType: textOf(resource['contentType']) ?? OCTETS,
       contentEncoding: textOf(resource['contentEncoding']) ?? query.get('contentEncoding'),
-      timeCreated: new Date().toISOString(),
-    };
+    });
     objects.set(name, object);
     return resourceOf(bucket, name, object);
   };
@@ -181,7 +198,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     const body = await bodyOf(incoming);
     const query = request.url.searchParams;
     const given = textOf(request.headers['x-goog-hash']) ?? '';
-    const contentType = textOf(request.headers['content-type']) ?? 'application/octet-stream';
+    const contentType = textOf(request.headers['content-type']) ?? OCTETS;
     const kind = query.get('uploadType');
     if (kind === 'media') {
       return json(store(request.bucket, query, { contentType }, body, given));
@@ -394,12 +411,16 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       return;
     }
     if (answer.json !== undefined) {
-      if (fault?.fault === 'wrong-checksum') answer.json['crc32c'] = crc32cOf(Buffer.from('something else'));
       const fields = request.url.searchParams.get('fields');
-      const shown = fields === null || answer.status >= 300 ? answer.json : partial(answer.json, fields);
+      const shown =
+        fields === null || answer.status >= 300 ? { ...answer.json } : partial(answer.json, fields);
+      if (fault?.fault === 'wrong-checksum') shown['crc32c'] = WRONG_CHECKSUM;
+      if (fault?.fault === 'no-checksum') delete shown['crc32c'];
       answer.body = Buffer.from(JSON.stringify(shown));
     } else if (fault?.fault === 'wrong-checksum') {
-      answer.headers['x-goog-hash'] = `crc32c=${crc32cOf(Buffer.from('something else'))}`;
+      answer.headers['x-goog-hash'] = `crc32c=${WRONG_CHECKSUM}`;
+    } else if (fault?.fault === 'no-checksum') {
+      delete answer.headers['x-goog-hash'];
     }
     if (fault?.fault === 'wrong-bytes') {
       answer.body = Buffer.from(answer.body);
@@ -441,11 +462,14 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     get abandoned() {
       return abandoned;
     },
+    connections: async () =>
+      await new Promise((resolve, reject) => {
+        server.getConnections((error, count) => (error === null ? resolve(count) : reject(error)));
+      }),
     count: (kind) => requests.filter((request) => kind === undefined || request.kind === kind).length,
-    objects(bucket) {
-      const objects = buckets.get(bucket) ?? new Map<string, GcsObject>();
-      buckets.set(bucket, objects);
-      return objects;
+    objects: bucketOf,
+    place(bucket, name, bytes, { contentEncoding = null } = {}) {
+      bucketOf(bucket).set(name, newObject(Buffer.from(bytes), { contentType: OCTETS, contentEncoding }));
     },
     fail(match, fault, { times = 1 } = {}) {
       const matches =
@@ -575,7 +599,7 @@ function relatedParts(
   return {
     resource: parseJson(resource.bytes.toString('utf8')),
     media: media.bytes,
-    mediaType: /^content-type: *(\S+)/im.exec(media.headers)?.[1] ?? 'application/octet-stream',
+    mediaType: /^content-type: *(\S+)/im.exec(media.headers)?.[1] ?? OCTETS,
   };
 }
 
@@ -651,7 +675,9 @@ function resourceOf(bucket: string, name: string, object: GcsObject): Json {
     get md5Hash() {
       return md5Of(object.bytes);
     },
-    crc32c: crc32cOf(object.bytes),
+    get crc32c() {
+      return crc32cOf(object.bytes);
+    },
     etag: etagOf(object),
     timeCreated: object.timeCreated,
     updated: object.timeCreated,
@@ -682,18 +708,21 @@ function md5Of(bytes: Buffer): string {
 }
 
 /** A partial response: `items(name,size),nextPageToken`, `items/name`, `*`. */
-function partial(value: unknown, fields: string): unknown {
-  if (Array.isArray(value)) return value.map((item: unknown) => partial(item, fields));
-  if (!isJson(value)) return value;
+function partial(value: Json, fields: string): Json {
   const shown: Json = {};
   for (const field of splitFields(fields)) {
     const [, name = '', inner] = /^([^(/]+)(?:\/(.+)|\(.+\))?$/.exec(field) ?? [];
     const rest = inner ?? (field.endsWith(')') ? field.slice(name.length + 1, -1) : null);
     for (const key of name === '*' ? Object.keys(value) : [name]) {
-      if (key in value) shown[key] = rest === null ? value[key] : partial(value[key], rest);
+      if (key in value) shown[key] = rest === null ? value[key] : partialInside(value[key], rest);
     }
   }
   return shown;
+}
+
+function partialInside(value: unknown, fields: string): unknown {
+  if (Array.isArray(value)) return value.map((item: unknown) => partialInside(item, fields));
+  return isJson(value) ? partial(value, fields) : value;
 }
 
 function splitFields(fields: string): string[] {
