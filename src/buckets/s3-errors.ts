@@ -37,7 +37,7 @@ const AGAIN: Meaning = { code: 'unavailable', next: '' };
  * Source: the list of error codes in the Amazon S3 API reference, and MinIO's and Ceph's for a full disk.
  */
 const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
-  ['NoSuchBucket', { code: 'bucket-missing', next: 'Check its name, region and endpoint.' }],
+  ['NoSuchBucket', { code: 'bucket-missing', next: "Check the bucket's name, its region and endpoint." }],
   ['NoSuchKey', { code: 'object-missing', next: '' }],
   ['AccessDenied', PERMISSIONS],
   ['AllAccessDisabled', PERMISSIONS],
@@ -215,6 +215,10 @@ function meaningWithoutAnswer(error: unknown, answer: Answer): Meaning {
       next: 'Its certificate is not trusted here: check the endpoint, or name the issuer in NODE_EXTRA_CA_CERTS.',
     };
   }
+  // What TLS says of an answer in the clear.
+  if (system === 'EPROTO') {
+    return { code: 'unavailable', next: 'Check whether the endpoint is https:// or http://.' };
+  }
   if (system !== null || answer.code === 'TimeoutError') return AGAIN;
   // Neither an answer nor a fault of the connection: the SDK would not even send it.
   return { code: 'invalid-input', next: 'Check the URL of the bucket and the AWS configuration.' };
@@ -237,7 +241,8 @@ function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
   if (known === PERMISSIONS || status === 401 || status === 403) return permissionsFor(attempt.action);
   // Only an answer that names the object proves that the object is missing; any other 404 may come from
   // something that is no S3 service at all.
-  if (status === 404) return { code: 'bucket-missing', next: 'Check its name, region and endpoint.' };
+  if (status === 404)
+    return { code: 'bucket-missing', next: "Check the bucket's name, its region and endpoint." };
   if (status === 507) return FULL;
   if (status === 501)
     return { code: 'invalid-input', next: 'The service does not offer what is needed here.' };

@@ -65,7 +65,7 @@ export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
     if (endpoint !== null) return new S3Bucket(makeClient(options, 'us-east-1'), options);
     throw new VaultError(
       'invalid-input',
-      `Could not open ${label}: ${messageOf(error)}. Put ?region=<region> into its URL, or set AWS_REGION.`,
+      `Could not open ${label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
       { cause: error },
     );
   }

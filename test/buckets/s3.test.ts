@@ -352,6 +352,14 @@ describe('the S3 driver', () => {
       expect(failure.message).toContain('ECONNREFUSED');
     });
 
+    test('about an endpoint that does not speak TLS', async () => {
+      await start();
+      bucket = await reopen({ endpoint: server.url.replace('http:', 'https:') });
+      const failure = await failureOf(bucket.get('vault.json'));
+      expect(failure.code).toBe('unavailable');
+      expect(failure.message).toContain('http://');
+    });
+
     test.each([
       ['my_bucket', null],
       ['MyBucket', null],
