@@ -81,6 +81,11 @@ export async function holds(path: string, bytes: Uint8Array): Promise<boolean> {
   }
 }
 
+/** A file descriptor, or null if there is nothing at that path; a file that is made is its owner's only. */
+export async function openUnlessAbsent(path: string, flags: number): Promise<number | null> {
+  return await unlessAbsent(open(path, flags, 0o600));
+}
+
 /** What an operation on a path gives, or null if there is nothing at that path. */
 export async function unlessAbsent<T>(operation: Promise<T>): Promise<T | null> {
   try {

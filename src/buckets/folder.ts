@@ -14,7 +14,7 @@ import {
   holds,
   link,
   lstat,
-  open,
+  openUnlessAbsent,
   read,
   rename,
   stat,
@@ -28,14 +28,22 @@ import { walk } from './walk.ts';
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, S_IFDIR, S_IFMT, S_IFREG } = constants;
 
-const OWNER_ONLY_FILE = 0o600;
 const OWNER_ONLY_FOLDER = 0o700;
 
 /** Where puts that are not finished lie, below the root. No object can have this name: it has a `~`. */
 const UNFINISHED = 'unfinished~';
 
-/** A put whose unfinished file was cleared away under it starts again, this often at most. */
+/** A put whose unfinished file or folder was removed under it starts again, this often at most. */
 const PUT_TURNS = 5;
+
+/**
+ * What the name of an unfinished file ends with if its put has lost one before. It is cleared away only when it is old, so
+ * that a put on a slow disk beside frequent listings comes to an end.
+ */
+const AGAIN = '.again';
+
+/** How old such a file must be, in milliseconds. */
+const AGAIN_AGE_MS = 3_600_000;
 
 /** What `link` answers on file systems that have no hard links (FAT, some network file systems). */
 const NO_HARD_LINKS = new Set(['EPERM', 'EACCES', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EINVAL']);
@@ -104,7 +112,7 @@ class FolderBucket implements Bucket {
       await this.#begin(name, call.signal);
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         await this.#prepare(parentOf(name));
-        if (await this.#write(name, bytes, { replace, signal: call.signal })) {
+        if (await this.#write(name, bytes, { replace, turn, signal: call.signal })) {
           await this.#sync(parentOf(name));
           return;
         }
@@ -126,9 +134,9 @@ class FolderBucket implements Bucket {
   async #write(
     name: string,
     bytes: Uint8Array,
-    options: { readonly replace: boolean; readonly signal: AbortSignal | undefined },
+    options: { readonly replace: boolean; readonly turn: number; readonly signal: AbortSignal | undefined },
   ): Promise<boolean> {
-    const id = randomUUID();
+    const id = randomUUID() + (options.turn === 1 ? '' : AGAIN);
     const unfinished = join(this.#root, UNFINISHED, id);
     const fd = await openUnlessAbsent(unfinished, O_WRONLY | O_CREAT | O_EXCL);
     if (fd === null) return false;
@@ -283,7 +291,17 @@ class FolderBucket implements Bucket {
     const folder = join(this.#root, UNFINISHED);
     const names = await readdir(folder).catch(() => []);
     const left = names.filter((name) => !this.#writing.has(name));
-    await Promise.all(left.map(async (name) => await unlink(join(folder, name)).catch(() => undefined)));
+    await Promise.all(
+      left.map(async (name) => {
+        const path = join(folder, name);
+        try {
+          if (name.endsWith(AGAIN) && (await lstat(path)).mtimeMs > Date.now() - AGAIN_AGE_MS) return;
+          await unlink(path);
+        } catch {
+          // It has gone, or it has to stay.
+        }
+      }),
+    );
   }
 
   /** Makes sure, once, that a folder below the root is there and still will be after a crash. */
@@ -378,8 +396,4 @@ function pathTo(folder: string): string[] {
   if (folder === '') return [];
   const parts = folder.split('/');
   return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
-}
-
-async function openUnlessAbsent(path: string, flags: number): Promise<number | null> {
-  return await unlessAbsent(open(path, flags, OWNER_ONLY_FILE));
 }

@@ -4,13 +4,14 @@ import { VaultError, messageOf } from '../errors.ts';
 import { isObjectName } from './bucket.ts';
 import type { Bucket } from './bucket.ts';
 import { openFolderBucket } from './folder.ts';
-import { checkBucketName } from './gcs-names.ts';
+import { checkBucketName as checkGcsBucketName } from './gcs-names.ts';
 import { limited } from './limited.ts';
 import type { Limits } from './limited.ts';
 import { retrying } from './retrying.ts';
 import type { RetryingOptions } from './retrying.ts';
 import { S3_CHECKSUMS } from './s3-checksum.ts';
 import type { S3Checksum } from './s3-checksum.ts';
+import { checkBucketName as checkS3BucketName } from './s3-names.ts';
 import { timed } from './timed.ts';
 import type { TimedOptions } from './timed.ts';
 
@@ -136,11 +137,11 @@ function parseCloudUrl(scheme: 'gs' | 's3', rest: string): GcsLocation | S3Locat
   const endpoint = parseEndpoint(parameters.get('endpoint') ?? null, place);
 
   if (scheme === 'gs') {
-    checkBucketName(bucket, place);
+    checkGcsBucketName(bucket, place);
     const url = writeUrl(place, prefix, { endpoint });
     return { kind: 'gcs', url, bucket, prefix, endpoint };
   }
-  checkS3BucketName(bucket, { place, endpoint });
+  checkS3BucketName(bucket, endpoint, place);
   const region = parameters.get('region') ?? null;
   if (region !== null && !/^[A-Za-z0-9-]{1,63}$/.test(region)) {
     throw invalid(
@@ -220,21 +221,6 @@ function parseEndpoint(text: string | null, place: string): string | null {
     throw invalid(`${place}: the endpoint must not have a part after "?" or "#".`);
   }
   return url.href.replace(/\/$/, '');
-}
-
-/** Amazon's rules (user guide, "General purpose bucket naming rules"); other services have laxer ones. */
-function checkS3BucketName(
-  bucket: string,
-  options: { readonly place: string; readonly endpoint: string | null },
-): void {
-  const isAmazon = options.endpoint === null;
-  const allowed = isAmazon ? /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/ : /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/;
-  if (!allowed.test(bucket) || bucket.includes('..') || /^\d+\.\d+\.\d+\.\d+$/.test(bucket)) {
-    throw invalid(
-      `${options.place}: ${JSON.stringify(bucket)} cannot be the name of an S3 bucket. Those have 3 to 63 of a-z, 0-9, ` +
-        '"-" and ".", begin and end with a letter or digit, and are no IP address.',
-    );
-  }
 }
 
 /** A URL from its parts, in one order and with as little escaping as can be. */
