@@ -58,13 +58,16 @@ export interface Bucket {
    */
   get(name: string, call?: GetCall): Promise<Uint8Array>;
 
-  /** Removes an object, and whatever an unfinished `put` of that name left. An absent object is a success. */
+  /** Removes an object, durably. An absent object is a success. */
   remove(name: string, call?: BucketCall): Promise<void>;
 
   /**
    * Every object whose name starts with `prefix` and is greater than `after`, in byte order of the names,
    * each exactly once. Memory is one page, where the service has pages. A listing that cannot be completed
    * throws; it never just ends.
+   *
+   * It also clears away what puts of killed processes left unfinished, where a kind of bucket has such a thing.
+   * That never was an object, so it has no name to be removed by.
    */
   list(prefix: string, call?: BucketCall & { readonly after?: string }): AsyncIterable<ListedObject>;
 
