@@ -24,7 +24,7 @@ export interface Engine {
   read<T>(work: (session: Session) => Promise<T>): Promise<T>;
 
   /**
-   * Runs exactly one writing statement, which is its own transaction.
+   * Runs one writing statement, which is its own transaction, and statements that read before or after it.
    *
    * @param durability see `Durability`
    * @param work as for `read`

@@ -14,6 +14,7 @@ import {
   supersededPlaces,
 } from './encoding.ts';
 import type { Engine } from './engine.ts';
+import { owe } from './garbage.ts';
 import { requirePending } from './puts.ts';
 import { dropRefs, oweManifests } from './removal.ts';
 import { PENDING } from './schema.ts';
@@ -258,14 +259,7 @@ export function fileMethods(engine: Engine): Pick<Catalog, FileMethods> {
           return rows.length === 1;
         }
         const owed = debt === null ? [] : encodeGarbage(debt);
-        if (owed.length > 0) {
-          await session.run(
-            db
-              .insertInto('garbage')
-              .values(owed)
-              .onConflict((conflict) => conflict.columns(['id', 'kind', 'places']).doNothing()),
-          );
-        }
+        if (owed.length > 0) await owe(engine, session, owed);
         return true;
       });
     },

@@ -23,7 +23,7 @@ const CONNECTIONS = 4;
 
 /** How long a transaction is repeated while the database does not answer, and while it is being opened. */
 const OUTAGE_DEADLINE_MS = 30_000;
-const OPEN_DEADLINE_MS = 5_000;
+const OPEN_DEADLINE_MS = 3_000;
 
 /** Times that a transaction is repeated because other clients were in the way. */
 const CONFLICT_ATTEMPTS = 20;
@@ -215,6 +215,7 @@ class PostgresEngine implements Engine {
 
   /** Runs an attempt on a connection, and again after conflicts and outages, within bounds. */
   async #untilDone<T>(attempt: (client: PoolClient) => Promise<T>): Promise<T> {
+    let attempts = 0;
     let conflicts = 0;
     let outageSinceMs: number | null = null;
     while (true) {
@@ -228,8 +229,8 @@ class PostgresEngine implements Engine {
             ? ++conflicts < CONFLICT_ATTEMPTS
             : failure === 'outage' && Date.now() - (outageSinceMs ?? 0) < this.#outageDeadlineMs;
         if (!patient) throw translated(error, this.label);
-        const delayMs = failure === 'conflict' ? 5 * 2 ** Math.min(conflicts, 6) : 250;
-        await sleep(delayMs * (0.5 + Math.random()));
+        attempts++;
+        await sleep(Math.min(10 * 2 ** attempts, 500) * (0.5 + Math.random()));
       }
     }
   }

@@ -11,11 +11,10 @@ import {
   supersededPlaces,
 } from './encoding.ts';
 import type { Engine, Session } from './engine.ts';
+import { owe } from './garbage.ts';
 import { endPut } from './removal.ts';
 import { DEAD, MANIFEST_GARBAGE, PENDING, VISIBLE } from './schema.ts';
-
-/** Times that `recordChunks` looks again for a row that another client removes and records by turns. */
-const RECORD_ROUNDS = 10;
+import type { Tables } from './schema.ts';
 
 type PutMethods =
   | 'beginPut'
@@ -59,7 +58,7 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
   return {
     async beginPut({ generation, owner }) {
       const id = generationBytes(generation);
-      await engine.write('lazy', async (session) => {
+      await engine.writeOne('lazy', async (session) => {
         const { affected } = await session.run(
           db
             .insertInto('files')
@@ -102,7 +101,7 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
         return rows.flatMap((row) => (row.id === null ? [] : [row.id]));
       });
       if (found.length === 0) return new Map();
-      await engine.writeOne('lazy', async (session) => {
+      return engine.writeOne('lazy', async (session) => {
         // The locks make the statement wait for a removal that is under way, and then leave out what it
         // removed. They are taken in the order of ids, as everywhere.
         const rows = db
@@ -112,15 +111,18 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
           .where('files.state', '=', PENDING)
           .where('chunks.id', 'in', found)
           .orderBy('chunks.id');
-        await session.run(
-          db
-            .insertInto('refs')
-            .columns(['file', 'chunk'])
-            .expression(dialect.lock(dialect.lock(rows, 'files', 'keep'), 'chunks', 'refer'))
-            .onConflict((conflict) => conflict.columns(['file', 'chunk']).doNothing()),
-        );
+        const [, chunks] = await Promise.all([
+          session.run(
+            db
+              .insertInto('refs')
+              .columns(['file', 'chunk'])
+              .expression(dialect.lock(dialect.lock(rows, 'files', 'keep'), 'chunks', 'refer'))
+              .onConflict((conflict) => conflict.columns(['file', 'chunk']).doNothing()),
+          ),
+          claimed(session, id, found),
+        ]);
+        return chunks;
       });
-      return engine.read((session) => claimed(session, id, found));
     },
 
     async recordChunks(generation, chunks) {
@@ -129,67 +131,45 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
       const rows = chunks.map(encodeChunk).toSorted((a, b) => Buffer.compare(a.id, b.id));
       if (rows.length === 0) return new Map();
       return engine.write('lazy', async (session) => {
-        let missing = rows;
-        const inForce = new Map<string, ChunkRow>();
-        for (let round = 0; missing.length > 0; round++) {
-          if (round === RECORD_ROUNDS) throw contended('recording chunks', engine.label);
-          // One after the other, but without waiting in between: one round trip.
-          const [, inserted] = await Promise.all([
-            requirePending(engine, session, id),
-            session.run(
-              db
-                .insertInto('chunks')
-                .values(missing)
-                .onConflict((conflict) => conflict.column('id').doNothing())
-                .returning('chunks.id'),
-            ),
-          ]);
-          for (const row of inserted.rows) {
-            const chunk = given.get(hexOf(row.id));
-            if (chunk !== undefined) inForce.set(chunk.id, chunk);
-          }
-          missing = missing.filter((row) => !inForce.has(hexOf(row.id)));
-          if (missing.length === 0) break;
-          // Somebody else's rows: theirs stay, unless they have gone since the insert met them.
-          const theirs = await session.run(
-            dialect.lock(
-              db
-                .selectFrom('chunks')
-                .selectAll()
-                .where(
-                  'id',
-                  'in',
-                  missing.map((row) => row.id),
-                )
-                .orderBy('id'),
-              'chunks',
-              'refer',
-            ),
-          );
-          for (const [chunk, row] of chunkMap(theirs.rows)) inForce.set(chunk, row);
-          missing = missing.filter((row) => !inForce.has(hexOf(row.id)));
-        }
-        const superseded = [...inForce.values()].flatMap((row) => {
-          const mine = given.get(row.id);
-          const debt = mine === undefined || mine === row ? null : supersededPlaces(mine, row);
-          return debt === null ? [] : encodeGarbage(debt);
-        });
-        await Promise.all([
+        // One after the other, but without waiting in between: one round trip. After the insert every chunk has a row,
+        // ours or somebody else's, and the references keep it; if one was removed between the two, the foreign key
+        // says so and all of this is repeated.
+        const pending = requirePending(engine, session, id);
+        const writing = Promise.all([
+          session.run(
+            db
+              .insertInto('chunks')
+              .values(rows)
+              .onConflict((conflict) => conflict.column('id').doNothing())
+              .returning('chunks.id'),
+          ),
           session.run(
             db
               .insertInto('refs')
               .values(rows.map((row) => ({ file: id, chunk: row.id })))
               .onConflict((conflict) => conflict.columns(['file', 'chunk']).doNothing()),
           ),
-          superseded.length === 0
-            ? null
-            : session.run(
-                db
-                  .insertInto('garbage')
-                  .values(superseded)
-                  .onConflict((conflict) => conflict.columns(['id', 'kind', 'places']).doNothing()),
-              ),
         ]);
+        // A put that is unknown is stale, however the references to it failed.
+        writing.catch(() => undefined);
+        await pending;
+        const [inserted] = await writing;
+        const inForce = new Map<string, ChunkRow>();
+        for (const row of inserted.rows) {
+          const chunk = given.get(hexOf(row.id));
+          if (chunk !== undefined) inForce.set(chunk.id, chunk);
+        }
+        const known = rows.flatMap((row) => (inForce.has(hexOf(row.id)) ? [] : [row.id]));
+        if (known.length === 0) return inForce;
+        const theirs = await session.run(db.selectFrom('chunks').selectAll().where('id', 'in', known));
+        const owed: Tables['garbage'][] = [];
+        for (const [chunk, row] of chunkMap(theirs.rows)) {
+          inForce.set(chunk, row);
+          const mine = given.get(chunk);
+          const debt = mine === undefined ? null : supersededPlaces(mine, row);
+          if (debt !== null) owed.push(...encodeGarbage(debt));
+        }
+        if (owed.length > 0) await owe(engine, session, owed);
         return inForce;
       });
     },
@@ -334,10 +314,7 @@ function fileColumns(hash: Uint8Array, file: NewFileRow) {
   };
 }
 
-type NullableChunk = {
-  readonly [column in keyof Parameters<typeof decodeChunk>[0]]:
-    Parameters<typeof decodeChunk>[0][column] | null;
-};
+type NullableChunk = { readonly [column in keyof Tables['chunks']]: Tables['chunks'][column] | null };
 
 /** Decoded rows by id; rows that an outer join left empty are passed over. */
 function chunkMap(rows: readonly NullableChunk[]): Map<string, ChunkRow> {
@@ -354,12 +331,5 @@ function stale(generation: Uint8Array): VaultError {
   return new VaultError(
     'stale',
     `The put ${hexOf(generation)} is no longer under way: another client took it for dead and cleaned up. Start it again.`,
-  );
-}
-
-function contended(what: string, label: string): VaultError {
-  return new VaultError(
-    'unavailable',
-    `Other clients kept getting in the way of ${what} in ${label}. Try again.`,
   );
 }

@@ -1,5 +1,6 @@
 import { encodeGarbage, hexOf } from './encoding.ts';
 import type { Engine, Session } from './engine.ts';
+import { owe } from './garbage.ts';
 import { CHUNK_GARBAGE, DEAD, PENDING } from './schema.ts';
 
 /** References dropped by one round of statements: bounds the memory for a file of any size. */
@@ -113,12 +114,7 @@ export async function oweManifests(
     return kept.has(id) ? [] : encodeGarbage({ kind: 'manifest', id, k: 0, m: 0, places });
   });
   if (rows.length === 0) return;
-  await session.run(
-    db
-      .insertInto('garbage')
-      .values(rows)
-      .onConflict((conflict) => conflict.columns(['id', 'kind', 'places']).doNothing()),
-  );
+  await owe(engine, session, rows);
 }
 
 /**
