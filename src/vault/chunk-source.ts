@@ -16,7 +16,7 @@ import type { ChunkMemory } from './chunk-memory.ts';
 import { HEDGE_MS } from './manifests.ts';
 import { ShardProblems } from './shard-problems.ts';
 import type { Session } from './session.ts';
-import { checkShards, fetchShard, listShards, openFrom, openFromAny, recordedShard } from './shards.ts';
+import { checkShards, fetchShard, findShards, openFrom, openFromAny, recordedShard } from './shards.ts';
 import type { CodedChunk, FetchedShard, ShardCandidate } from './shards.ts';
 
 /** A chunk to be read. */
@@ -97,7 +97,7 @@ export class ChunkSource {
     signal: AbortSignal,
   ): Promise<boolean> {
     const found = await Promise.all(
-      this.#session.buckets.all.map((bucket) => this.#listShards(bucket, id, signal)),
+      this.#session.buckets.all.map((bucket) => this.#findShards(bucket, id, signal)),
     );
     const groups = Map.groupBy(found.flat(), ({ name }) => formatRedundancy(name));
     for (const candidates of groups.values()) {
@@ -110,9 +110,9 @@ export class ChunkSource {
     return false;
   }
 
-  async #listShards(bucket: VaultBucket, chunkId: string, signal: AbortSignal): Promise<ShardCandidate[]> {
+  async #findShards(bucket: VaultBucket, chunkId: string, signal: AbortSignal): Promise<ShardCandidate[]> {
     try {
-      return await listShards(bucket, chunkId, signal);
+      return await findShards(bucket, chunkId, signal);
     } catch (error) {
       if (!isVaultError(error) || error.code === 'interrupted') throw error;
       this.problems.add({ bucket, chunkId, index: null, error });

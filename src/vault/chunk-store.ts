@@ -2,21 +2,19 @@
  * Stores chunks on behalf of one put: identifies each, asks the catalog whether it is there, and otherwise seals it,
  * sends its shards to buckets and records them.
  */
-import { randomInt } from 'node:crypto';
 import type { ChunkRow, ShardPlace } from '../catalog/catalog.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../errors.ts';
+import { isVaultError, throwIfAborted } from '../errors.ts';
 import { payloadSize, SEAL_OVERHEAD } from '../format/chunk.ts';
 import type { TableEntry } from '../format/manifest.ts';
-import { shardObjectName, shardObjectSize, shardSize } from '../format/shard.ts';
+import { shardSize } from '../format/shard.ts';
 import type { Redundancy } from '../format/shard.ts';
 import { batched, Lender } from '../pipeline.ts';
-import { placeShards } from '../placement.ts';
-import { describeFailure } from './bucket-set.ts';
 import type { VaultBucket } from './bucket-set.ts';
 import { allocateChunkMemory, chunkMemorySize, objectsOf } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
-import { chunksInFlight, withSignal } from './session.ts';
+import { chunksInFlight } from './session.ts';
 import type { Session } from './session.ts';
+import { ShardUploader } from './shard-uploader.ts';
 import type { Warning } from './vault.ts';
 
 export interface ChunkStoreOptions {
@@ -36,8 +34,8 @@ export class ChunkStore {
   readonly #session: Session;
   readonly #options: ChunkStoreOptions;
   readonly #redundancy: Redundancy;
-  /** Buckets that failed during this put; they get nothing more from it. */
-  readonly #failed = new Map<VaultBucket, VaultError>();
+  /** Sends shards and manifests. */
+  readonly uploader: ShardUploader;
   /** Chunks of this put that are on their way, so that equal ones wait instead of being sent twice. */
   readonly #onTheWay = new Map<string, Promise<void>>();
   readonly #claim: (id: string) => Promise<ChunkRow | undefined>;
@@ -46,13 +44,14 @@ export class ChunkStore {
   readonly memory: Lender<ChunkMemory>;
   /** How many there are. */
   readonly inFlight: number;
-  readonly totals = { chunksStored: 0, bytesStored: 0, degradedChunks: 0 };
+  readonly totals = { chunksStored: 0, degradedChunks: 0 };
 
   constructor(session: Session, options: ChunkStoreOptions) {
     this.#session = session;
     this.#options = options;
     this.#redundancy = session.settings.redundancy;
     const { chunkSize, generation } = options;
+    this.uploader = new ShardUploader({ ...options, all: session.buckets });
     this.inFlight = chunksInFlight(session.limits, chunkMemorySize(chunkSize, this.#redundancy));
     this.memory = new Lender(this.inFlight, () => allocateChunkMemory(chunkSize, this.#redundancy));
     this.#claim = batched((ids) => session.catalog.claimChunks(generation, ids), {
@@ -60,11 +59,6 @@ export class ChunkStore {
       inFlight: 2,
     });
     this.#record = batched((rows) => this.#recordRows(rows), { most: BATCH, inFlight: 2 });
-  }
-
-  /** The buckets that have not failed. */
-  get healthy(): readonly VaultBucket[] {
-    return this.#options.buckets.filter((bucket) => !this.#failed.has(bucket));
   }
 
   /**
@@ -125,81 +119,21 @@ export class ChunkStore {
       shards: Array.from<null>({ length: redundancy.k + redundancy.m }).fill(null),
     };
     const objects = objectsOf(memory, redundancy.k + redundancy.m, shardSize(sealedSize, redundancy.k));
-    const uploaded = await this.#upload(row, objects, signal);
+    const shards = row.shards.map((place) => this.#placeInForce(place));
+    const uploaded = await this.uploader.upload({ ...row, shards }, objects, signal);
+    if (uploaded.shards.filter((place) => place !== null).length < row.k) throw this.uploader.tooFew(row);
     giveBack();
     const stored = known === undefined ? await this.#record(uploaded) : await this.#heal(known, uploaded);
     this.totals.chunksStored += 1;
     if ((stored ?? uploaded).shards.includes(null)) this.totals.degradedChunks += 1;
   }
 
-  /** Sends the shards that have no place yet; the row with the places they got. */
-  async #upload(row: ChunkRow, objects: readonly Uint8Array[], signal: AbortSignal): Promise<ChunkRow> {
-    const shards: (ShardPlace | null)[] = row.shards.map((place) => this.#placeInForce(place));
-    const taken = new Set(shards.flatMap((place) => (place === null ? [] : [place.bucket])));
-    // Several rounds: a shard whose bucket fails goes to another one that has none of this chunk.
-    while (shards.includes(null)) {
-      const free = this.healthy.filter((bucket) => !taken.has(bucket.number));
-      const missing = [...shards.keys()].filter((index) => shards[index] === null);
-      const places = placeShards(
-        missing.length,
-        free.map((bucket) => bucket.number),
-        (below) => randomInt(below),
-      );
-      const attempts = missing.flatMap((index, i) => {
-        const bucket = free.find((candidate) => candidate.number === places[i]);
-        return bucket === undefined ? [] : [{ index, bucket }];
-      });
-      if (attempts.length === 0) break;
-      for (const { bucket } of attempts) taken.add(bucket.number);
-      await Promise.all(
-        attempts.map(async ({ index, bucket }) => {
-          const object = objects[index];
-          if (object === undefined) throw new RangeError(`No object for shard ${index}`);
-          const place = { bucket: bucket.number, generation: this.#options.generation };
-          const { id, k, m } = row;
-          const name = shardObjectName({ chunkId: id, index, k, m, generation: place.generation });
-          if (await this.#send(bucket, name, object, signal)) shards[index] = place;
-        }),
-      );
-    }
-    const stored = shards.filter((place) => place !== null).length;
-    if (stored < row.k) throw this.#tooFew(row);
-    return { ...row, shards };
-  }
-
-  /**
-   * Sends one object to one bucket.
-   *
-   * @returns whether the bucket has it; if not, the bucket counts as failed and a warning was given
-   * @throws `storage-full` and `interrupted`, which no other bucket can mend
-   */
-  async #send(bucket: VaultBucket, name: string, object: Uint8Array, signal: AbortSignal): Promise<boolean> {
-    try {
-      await (await bucket.open()).put(name, object, withSignal(signal));
-      this.totals.bytesStored += object.length;
-      return true;
-    } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted' || error.code === 'storage-full') throw error;
-      if (!this.#failed.has(bucket)) {
-        this.#failed.set(bucket, error);
-        const message = `${describeFailure({ bucket, error })} The other buckets are used instead.`;
-        this.#options.onWarning({ kind: 'bucket-down', message, bucket: bucket.url });
-      }
-      return false;
-    }
-  }
-
-  /** Stores a copy of an object in every healthy bucket; how many have it now. */
-  async spread(name: string, object: Uint8Array, signal: AbortSignal): Promise<number> {
-    const sent = await Promise.all(this.healthy.map((bucket) => this.#send(bucket, name, object, signal)));
-    return sent.filter(Boolean).length;
-  }
-
   /** Completes the row of a chunk that had lost shards. */
   async #heal(known: ChunkRow, healed: ChunkRow): Promise<ChunkRow> {
-    if (await this.#session.catalog.replaceChunk(known, healed)) return healed;
+    const { generation } = this.#options;
+    if (await this.#session.catalog.replaceChunk(known, healed, { generation })) return healed;
     // Somebody else was quicker. Ours are not recorded, so they go; the claim keeps the chunk itself.
-    await this.#removeUploads([healed]);
+    await this.uploader.removeUploads([healed]);
     return known;
   }
 
@@ -209,21 +143,9 @@ export class ChunkStore {
       return new Map(rows.map((row) => [row, inForce.get(row.id) ?? row]));
     } catch (error) {
       // The put has been swept: nobody but us knows what we have just sent.
-      if (isVaultError(error, 'stale')) await this.#removeUploads(rows);
+      if (isVaultError(error, 'stale')) await this.uploader.removeUploads(rows);
       throw error;
     }
-  }
-
-  /** Removes what this put sent for these rows, as far as the buckets let it; sweep finds the rest. */
-  async #removeUploads(rows: readonly ChunkRow[]): Promise<void> {
-    const removals = rows.flatMap(({ id, k, m, shards }) =>
-      shards.map(async (place, index) => {
-        if (place?.generation !== this.#options.generation) return;
-        const bucket = await this.#session.buckets.byNumber(place.bucket)?.open();
-        await bucket?.remove(shardObjectName({ chunkId: id, index, k, m, generation: place.generation }));
-      }),
-    );
-    await Promise.allSettled(removals);
   }
 
   #isWhole(row: ChunkRow): boolean {
@@ -233,15 +155,5 @@ export class ChunkStore {
   /** The place, unless its bucket is no longer the vault's. */
   #placeInForce(place: ShardPlace | null): ShardPlace | null {
     return place !== null && this.#session.buckets.byNumber(place.bucket) !== null ? place : null;
-  }
-
-  #tooFew({ k, m, sealedSize }: ChunkRow): VaultError {
-    const failures = [...this.#failed].map(([bucket, error]) => describeFailure({ bucket, error }));
-    const [, first] = [...this.#failed][0] ?? [];
-    return new VaultError(
-      first?.code ?? 'unavailable',
-      `Too few buckets take shards: ${k}+${m} needs at least ${k}, with ${shardObjectSize(sealedSize, k)} bytes each. ${failures.join(' ')}`.trim(),
-      { cause: first },
-    );
   }
 }

@@ -90,7 +90,7 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
     const same = await findUnchanged(session, content, options);
     if (same !== null) {
       await session.catalog.discardPut(generation);
-      const { bytesStored } = store.totals;
+      const { bytesStored } = store.uploader;
       const degraded = sizes.degradedChunks > 0;
       return { ...same.info, ...sizes, unchanged: true, bytesStored, manifestCopies: 0, degraded };
     }
@@ -110,7 +110,7 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
     const sealed = sealManifest(session.keys, { head, table: decodeTable(content.table, chunkSize) });
     const hash = manifestHash(sealed);
     await session.catalog.announceManifest(generation, hash);
-    const copies = await store.spread(manifestObjectName(hash), sealed, signal);
+    const copies = await store.uploader.spread(manifestObjectName(hash), sealed, signal);
     if (copies === 0) {
       throw new VaultError(
         'unavailable',
@@ -123,7 +123,7 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
       ...infoOf(hash, head),
       ...sizes,
       unchanged: false,
-      bytesStored: store.totals.bytesStored,
+      bytesStored: store.uploader.bytesStored,
       manifestCopies: copies,
       degraded: sizes.degradedChunks > 0 || copies < redundancy.m + 1,
     };

@@ -44,7 +44,7 @@ export function recordedShard(row: ChunkRow, index: number, buckets: BucketSet):
 }
 
 /** Every shard of a chunk that a bucket has, whatever the catalog says of it. @throws what listing throws */
-export async function listShards(
+export async function findShards(
   bucket: VaultBucket,
   chunkId: string,
   signal: AbortSignal,
