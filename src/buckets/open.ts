@@ -7,12 +7,12 @@ import { openFolderBucket } from './folder.ts';
 import { checkBucketName as checkGcsBucketName } from './gcs-names.ts';
 import { limited } from './limited.ts';
 import type { Limits } from './limited.ts';
-import { retrying } from './retrying.ts';
+import { DEFAULT_DEADLINE_MS, retrying } from './retrying.ts';
 import type { RetryingOptions } from './retrying.ts';
 import { S3_CHECKSUMS } from './s3-checksum.ts';
 import type { S3Checksum } from './s3-checksum.ts';
 import { checkBucketName as checkS3BucketName } from './s3-names.ts';
-import { timed } from './timed.ts';
+import { DEFAULT_TIMEOUT_MS, timed } from './timed.ts';
 import type { TimedOptions } from './timed.ts';
 
 /** Where a bucket is. `url` is the normalised form: the same place written otherwise gives the same `url`. */
@@ -67,7 +67,9 @@ export interface OpenBucketOptions {
 export async function openBucket(url: string, options: OpenBucketOptions = {}): Promise<Bucket> {
   const attempts = timed(await openDriver(parseBucketUrl(url)), options.timing);
   const turns = options.limits === undefined ? attempts : limited(attempts, options.limits);
-  return retrying(turns, options.retry);
+  // Whoever allows an attempt more time wants it to be repeated all the same.
+  const deadlineMs = Math.max(DEFAULT_DEADLINE_MS, 2 * (options.timing?.timeoutMs ?? DEFAULT_TIMEOUT_MS));
+  return retrying(turns, { ...options.retry, deadlineMs: options.retry?.deadlineMs ?? deadlineMs });
 }
 
 async function openDriver(location: BucketLocation): Promise<Bucket> {

@@ -14,12 +14,15 @@ export interface Waiting {
   readonly attempt: number;
 }
 
+/**
+ * Longer than a service takes to restart or a load balancer to notice, short enough for a cron job that has other
+ * buckets.
+ */
+export const DEFAULT_DEADLINE_MS = 120_000;
+
 /** Options of `retrying`. */
 export interface RetryingOptions {
-  /**
-   * Milliseconds after an operation's first failure within which it must succeed. Default 120,000: longer than a
-   * service takes to restart or a load balancer to notice, short enough for a cron job that has other buckets.
-   */
+  /** Milliseconds after an operation's first failure within which it must succeed. Default 120,000. */
   readonly deadlineMs?: number | undefined;
   /** Upper bound of the first delay in milliseconds; it doubles with each attempt. Default 200, a few round trips. */
   readonly firstDelayMs?: number | undefined;
@@ -59,7 +62,7 @@ class RetryingBucket implements Bucket {
     this.#bucket = bucket;
     this.#policy = {
       label: bucket.label,
-      deadlineMs: options.deadlineMs ?? 120_000,
+      deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
       firstDelayMs: options.firstDelayMs ?? 200,
       maxDelayMs: options.maxDelayMs ?? 20_000,
       downMs: options.downMs ?? 300_000,

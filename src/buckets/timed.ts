@@ -3,24 +3,22 @@ import type { Bucket, BucketCall, ListedObject } from './bucket.ts';
 import { interrupted, systemClock, within } from './clock.ts';
 import type { Clock } from './clock.ts';
 
-/** Every attempt gets this long, in milliseconds, and more for its bytes: a connection that is silent for so long is dead. */
-const DEFAULT_TIMEOUT_MS = 60_000;
+/** How long a connection may be silent before it counts as dead, in milliseconds. */
+export const DEFAULT_TIMEOUT_MS = 60_000;
 
 /**
- * What one of many requests on a slow line still gets through, in bytes per second: sixteen at once need half a
- * MiB per second. It makes the limit of 1 MiB 92 seconds, and that of 64 MiB 35 minutes.
+ * Each so many bytes have as long again. With the default, a shard of 512 KiB has 90 seconds: 48 of them at once get
+ * through a line of 280 KiB per second.
  */
-const DEFAULT_SLOWEST_RATE = 32 * 1024;
+const BYTES_PER_TIMEOUT = 1024 * 1024;
 
 /** Most bytes that a `get` is given time for: `maxSize` is a bound and may be far from the size. */
 const MAX_ALLOWED_FOR = 64 * 1024 * 1024;
 
 /** Options of `timed`. */
 export interface TimedOptions {
-  /** Milliseconds that an attempt may take, besides the time for its bytes. Default 60,000. */
+  /** Milliseconds that an attempt may take, and as many more for each MiB that it moves. Default 60,000. */
   readonly timeoutMs?: number | undefined;
-  /** Bytes per second that an attempt's bytes are given time for. Default 32 KiB. */
-  readonly slowestBytesPerSecond?: number | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -40,14 +38,12 @@ class TimedBucket implements Bucket {
   readonly label: string;
   readonly #bucket: Bucket;
   readonly #timeoutMs: number;
-  readonly #slowestBytesPerSecond: number;
   readonly #clock: Clock;
 
   constructor(bucket: Bucket, options: TimedOptions) {
     this.label = bucket.label;
     this.#bucket = bucket;
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    this.#slowestBytesPerSecond = options.slowestBytesPerSecond ?? DEFAULT_SLOWEST_RATE;
     this.#clock = options.clock ?? systemClock;
   }
 
@@ -113,7 +109,7 @@ class TimedBucket implements Bucket {
     options: { readonly size: number; readonly call: BucketCall },
     run: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const timeoutMs = this.#timeoutMs + (options.size / this.#slowestBytesPerSecond) * 1000;
+    const timeoutMs = this.#timeoutMs * (1 + options.size / BYTES_PER_TIMEOUT);
     return await within(run, {
       timeoutMs,
       expired: () => this.#expired(task, timeoutMs),
@@ -124,7 +120,10 @@ class TimedBucket implements Bucket {
 
   #expired(task: string, timeoutMs: number): VaultError {
     const seconds = Math.round(timeoutMs / 1000);
-    return new VaultError('unavailable', `${this.label} did not answer within ${seconds} s while ${task}.`);
+    return new VaultError(
+      'unavailable',
+      `${this.label} did not answer within ${seconds} s while ${task}. A slow line needs more time, or fewer requests at once.`,
+    );
   }
 }
 
