@@ -1,15 +1,23 @@
+import { readFile, writeFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
+import Sqlite from 'better-sqlite3';
 import { memoryBucket } from '../../src/buckets/memory.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
+import { isShardIntact } from '../../src/crypto/chunk.ts';
+import { manifestObjectName } from '../../src/format/manifest.ts';
+import { shardObjectName } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
+import { BucketSet, VaultBucket } from '../../src/vault/bucket-set.ts';
 import { createVault } from '../../src/vault/create.ts';
 import { openSession, vaultOf } from '../../src/vault/open.ts';
 import type { OpenVaultParts } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { streamSource } from '../../src/vault/source.ts';
 import type { FileSource, PutOptions, PutResult, Vault, Warning } from '../../src/vault/vault.ts';
+import { Steps } from '../support/steps.ts';
+import type { Around } from '../support/steps.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /** Argon2id as cheap as readers allow: tests make many vaults, and its strength is not what they are about. */
@@ -31,6 +39,8 @@ export interface TestVault extends AsyncDisposable {
   readonly session: Session;
   readonly catalog: Catalog;
   readonly buckets: readonly TestBucket[];
+  /** Where the catalog is. */
+  readonly db: string;
   /** All objects of all buckets, as `url name`. */
   objects(prefix?: string): string[];
   /** Another process's view: the same catalog and buckets, opened anew. */
@@ -89,12 +99,11 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
     opened.push(vault);
     return { vault, session, catalog };
   };
-  const first = await open({
-    ...(options.wrapCatalog === undefined ? {} : { wrapCatalog: options.wrapCatalog }),
-  });
+  const first = await open(options.wrapCatalog === undefined ? {} : { wrapCatalog: options.wrapCatalog });
   return {
     ...first,
     buckets,
+    db,
     objects: (prefix = '') =>
       buckets
         .flatMap(({ url, storage }) => [...storage.keys()].map((name) => ({ url, name })))
@@ -121,6 +130,148 @@ function behind(bucket: TestBucket): Bucket {
     list: (...args) => current().list(...args),
     close: () => Promise.resolve(),
   };
+}
+
+/** A vault's state, to be tried out again and again without making it again. */
+export interface Snapshot {
+  /** A vault of its own with that state: other storage and another catalog, the same keys and threads. */
+  copy(): Promise<VaultCopy>;
+}
+
+export interface VaultCopy extends AsyncDisposable {
+  readonly buckets: readonly TestBucket[];
+  /** Where the catalog is. */
+  readonly db: string;
+  /** One process's view. */
+  open(options?: HandleOptions): Promise<Handle>;
+}
+
+export interface Handle {
+  readonly vault: Vault;
+  readonly session: Session;
+  readonly catalog: Catalog;
+  /** The calls that this handle has made. */
+  readonly steps: Steps;
+}
+
+export interface HandleOptions {
+  /** Its process's word; one that begins with "gone" has ended, for all others. */
+  readonly self?: string;
+  /** Stands around every call of catalog and buckets. */
+  readonly around?: Around;
+  readonly now?: () => number;
+  readonly limits?: Session['limits'];
+}
+
+/**
+ * Keeps a vault's state.
+ *
+ * @param made a vault or a copy of one that nobody changes meanwhile; its session's threads must run as long as copies are used
+ */
+export async function snapshotOf(made: Pick<TestVault, 'buckets' | 'db' | 'session'>): Promise<Snapshot> {
+  const database = new Sqlite(made.db);
+  database.pragma('wal_checkpoint(TRUNCATE)');
+  database.close();
+  const file = await readFile(made.db);
+  const states = made.buckets.map(({ url, storage }) => ({ url, objects: [...storage] }));
+  return {
+    async copy() {
+      const folder = await temporaryFolder();
+      const db = folder.at('catalog.db');
+      await writeFile(db, file);
+      const buckets = states.map(({ url, objects }): TestBucket => ({
+        url,
+        storage: new Map(objects),
+        wrap: (bucket) => bucket,
+      }));
+      const opened: Catalog[] = [];
+      return {
+        buckets,
+        db,
+        async open(options = {}) {
+          const catalog = await openCatalog(db);
+          opened.push(catalog);
+          return handleOn(made.session, { catalog, buckets }, options);
+        },
+        async [Symbol.asyncDispose]() {
+          await Promise.allSettled(opened.map((catalog) => catalog.close()));
+          await folder[Symbol.asyncDispose]();
+        },
+      };
+    },
+  };
+}
+
+function handleOn(
+  base: Session,
+  on: { readonly catalog: Catalog; readonly buckets: readonly TestBucket[] },
+  options: HandleOptions,
+): Handle {
+  const steps = new Steps(options.around ?? ((_, proceed) => proceed()));
+  const catalog = steps.catalog(on.catalog);
+  const opener = (url: string): Promise<Bucket> => {
+    const bucket = on.buckets.find((candidate) => candidate.url === url);
+    if (bucket === undefined) throw new Error(`No test bucket ${url}`);
+    return Promise.resolve(steps.bucket(behind(bucket)));
+  };
+  const session: Session = {
+    ...base,
+    catalog,
+    buckets: new BucketSet(
+      base.buckets.all.map(
+        (bucket) => new VaultBucket(bucket, { url: bucket.url, vaultId: base.vaultId, opener }),
+      ),
+    ),
+    limits: options.limits ?? base.limits,
+    processes: { ...base.processes, self: options.self ?? 'test-process' },
+    now: options.now ?? (() => base.now()),
+  };
+  return { session, catalog, vault: vaultOf(session), steps };
+}
+
+/**
+ * What does not add up between catalog and buckets: objects that no row explains, rows whose objects are not there or
+ * are not whole, debts and puts that are left. Nothing, after a sweep of everything.
+ */
+export async function discrepancies(
+  catalog: Catalog,
+  buckets: readonly TestBucket[],
+): Promise<readonly string[]> {
+  const urls = new Map((await catalog.buckets()).map(({ number }, i) => [number, buckets[i]?.url ?? '']));
+  const expected = new Set<string>();
+  for (const chunk of await all(catalog.listChunks())) {
+    for (const [index, place] of chunk.shards.entries()) {
+      if (place === null) continue;
+      const name = shardObjectName({
+        chunkId: chunk.id,
+        index,
+        k: chunk.k,
+        m: chunk.m,
+        generation: place.generation,
+      });
+      expected.add(`${urls.get(place.bucket)} ${name}`);
+    }
+  }
+  const manifests = new Set(
+    (await all(catalog.listFiles({ all: true }))).map(({ hash }) => manifestObjectName(hash)),
+  );
+  const found: string[] = [];
+  for (const { url, storage } of buckets) {
+    for (const [name, bytes] of storage) {
+      if (name.startsWith('chunks/')) {
+        if (!expected.delete(`${url} ${name}`)) found.push(`${url} has ${name}, which nothing explains`);
+        else if (!isShardIntact(bytes)) found.push(`${url} has ${name}, which is not whole`);
+      } else if (name.startsWith('manifests/') && !manifests.has(name)) {
+        found.push(`${url} has ${name}, which nothing explains`);
+      }
+    }
+  }
+  const { files: _files, chunks: _chunks, ...open } = await catalog.counts();
+  return [
+    ...found,
+    ...[...expected].map((object) => `missing: ${object}`),
+    ...Object.entries(open).flatMap(([what, count]) => (count === 0 ? [] : [`${count} ${what}`])),
+  ];
 }
 
 /** What a vault in tests is opened with. */

@@ -1,0 +1,190 @@
+/**
+ * Every call that a put, a removal and a sweep make of catalog and buckets fails once, in every way that calls fail.
+ * Whatever happens: what is listed can be read, what was listed still is, a repeat succeeds, and a sweep leaves
+ * nothing behind.
+ */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { isVaultError, VaultError } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
+import { seededRandom } from '../support/seeded-random.ts';
+import type { Around } from '../support/steps.ts';
+import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
+import type { Handle, Snapshot, TestVault, VaultCopy } from './harness.ts';
+
+/** How a call fails: with a code, having done nothing or everything; alone, or as the first of all that follow. */
+interface Failure {
+  readonly title: string;
+  readonly code: ErrorCode;
+  readonly when: 'before' | 'after';
+  readonly lasts: boolean;
+}
+
+const ENDING: Failure = {
+  title: 'is where the process ends',
+  code: 'unavailable',
+  when: 'before',
+  lasts: true,
+};
+const FAILURES: readonly Failure[] = [
+  ENDING,
+  { title: 'is unavailable', code: 'unavailable', when: 'before', lasts: false },
+  { title: 'loses its answer', code: 'unavailable', when: 'after', lasts: false },
+  { title: 'is denied', code: 'denied', when: 'before', lasts: false },
+  { title: 'finds the storage full', code: 'storage-full', when: 'before', lasts: false },
+  { title: 'is the last that the process makes', code: 'unavailable', when: 'after', lasts: true },
+];
+
+/** Lets one call fail; `fired` tells whether it came to that. */
+function failAt(nth: number, failure: Failure): { readonly around: Around; readonly fired: () => boolean } {
+  let fired = false;
+  return {
+    fired: () => fired,
+    async around(step, proceed) {
+      const hit = step.nth === nth || (failure.lasts && step.nth > nth);
+      fired ||= hit;
+      if (hit && (failure.when === 'before' || step.nth > nth)) throw error(step.call, failure);
+      await proceed();
+      if (hit) throw error(step.call, failure);
+    },
+  };
+}
+
+function error(call: string, { code, title }: Failure): VaultError {
+  return new VaultError(code, `The test says that ${call} ${title}.`);
+}
+
+const random = seededRandom(7);
+const shared = random.bytes(2 * CHUNK_SIZE);
+const CONTENTS = new Map<string, Uint8Array>([
+  ['kept', Buffer.concat([shared, random.bytes(1000)])],
+  ['removed', Buffer.concat([shared.subarray(0, CHUNK_SIZE), random.bytes(CHUNK_SIZE + 5)])],
+  ['expired', random.bytes(300)],
+  ['new', Buffer.concat([shared.subarray(CHUNK_SIZE), random.bytes(CHUNK_SIZE + 77)])],
+]);
+const EXPIRY = 1_000;
+
+function contentOf(name: string): Uint8Array {
+  const content = CONTENTS.get(name);
+  if (content === undefined) throw new RangeError(name);
+  return content;
+}
+
+/** Everything that is listed comes back exactly; its names. */
+async function readAll({ vault }: Handle): Promise<Set<string>> {
+  const names = new Set<string>();
+  for (const { name, hash } of await all(vault.list({ all: true }))) {
+    const exact = (await getBytes(vault, hash)).equals(contentOf(name));
+    expect({ name, exact }).toEqual({ name, exact: true });
+    names.add(name);
+  }
+  return names;
+}
+
+/** Puts, and says so if a put is acknowledged. */
+async function settledCode(work: Promise<unknown>): Promise<ErrorCode | null> {
+  try {
+    await work;
+    return null;
+  } catch (caught) {
+    if (!isVaultError(caught)) throw caught;
+    return caught.code;
+  }
+}
+
+/** What every scenario starts with: files, one of them expired, and a put that died half-way. */
+async function startingState(made: TestVault): Promise<Snapshot> {
+  for (const name of ['kept', 'removed']) await putBytes(made.vault, contentOf(name), { name });
+  await putBytes(made.vault, contentOf('expired'), { name: 'expired', expiresAtMs: EXPIRY });
+  await using copy = await (await snapshotOf(made)).copy();
+  const dying = await copy.open({ self: 'gone-0', around: failAt(12, ENDING).around });
+  await expect(
+    putBytes(dying.vault, seededRandom(8).bytes(3 * CHUNK_SIZE), { name: 'dead' }),
+  ).rejects.toThrow('the process ends');
+  expect(await dying.catalog.counts().catch(() => null)).toBeNull();
+  const { catalog } = await copy.open();
+  expect(await catalog.counts()).toMatchObject({ files: 3, pendingPuts: 1 });
+  return await snapshotOf({ ...copy, session: made.session });
+}
+
+/** After whatever happened: repeats the put, sweeps, and compares catalog and buckets. */
+async function repeatAndSweep(copy: VaultCopy, { vault, catalog }: Handle): Promise<void> {
+  await putBytes(vault, contentOf('new'), { name: 'new' });
+  await vault.sweep({ strayGraceMs: 0 });
+  expect(await discrepancies(catalog, copy.buckets)).toEqual([]);
+  expect((await getBytes(vault, 'new')).equals(contentOf('new'))).toBe(true);
+}
+
+describe.each([
+  { buckets: 3, failures: FAILURES },
+  // A bucket to spare: what fails goes there.
+  { buckets: 4, failures: FAILURES.filter(({ lasts }) => !lasts) },
+])('With 2+1 over $buckets buckets, whichever call', ({ buckets, failures }) => {
+  let made: TestVault;
+  let start: Snapshot;
+
+  beforeAll(async () => {
+    made = await testVault({ buckets, redundancy: { k: 2, m: 1 } });
+    start = await startingState(made);
+  });
+  afterAll(async () => {
+    await made[Symbol.asyncDispose]();
+  });
+
+  /** Runs an operation once for every call that it makes, with that call failing; how many there are. */
+  async function eachCall(
+    failure: Failure,
+    operation: (handle: Handle) => Promise<unknown>,
+    listed: (outcome: ErrorCode | null) => readonly string[],
+  ): Promise<number> {
+    for (let nth = 1; ; nth += 1) {
+      await using copy = await start.copy();
+      const { around, fired } = failAt(nth, failure);
+      const failing = await copy.open({ self: 'gone-1', around });
+      const outcome = await settledCode(operation(failing));
+      if (!fired()) return nth - 1;
+      const step = failing.steps.log[nth - 1];
+      try {
+        const fresh = await copy.open();
+        const names = await readAll(fresh);
+        expect([...names]).toEqual(expect.arrayContaining([...listed(outcome)]));
+        await repeatAndSweep(copy, fresh);
+      } catch (cause) {
+        throw new Error(`Call ${nth}, ${step?.where} ${step?.call} ${step?.name}, ${failure.title}`, {
+          cause,
+        });
+      }
+    }
+  }
+
+  test.for(failures)('of a put $title', async (failure) => {
+    const calls = await eachCall(
+      failure,
+      ({ vault }) => putBytes(vault, contentOf('new'), { name: 'new' }),
+      (outcome) => ['kept', 'removed', 'expired', ...(outcome === null ? ['new'] : [])],
+    );
+    // Markers, begin, claim, two chunks' shards, record, look for the same, announce, manifests, commit.
+    expect(calls).toBeGreaterThanOrEqual(3 + 2 + 6 + 3 + 3 + 1);
+  });
+
+  // Both treat every refusal of a bucket alike, and use only the buckets that are concerned.
+  const some = buckets === 3 ? failures.filter(({ code }) => code === 'unavailable') : [];
+
+  test.for(some)('of a removal $title', async (failure) => {
+    const calls = await eachCall(
+      failure,
+      ({ vault }) => vault.remove(['removed']),
+      () => ['kept', 'expired'],
+    );
+    // Look-up, removal, debts, markers, one chunk's shards and manifests, settlement.
+    expect(calls).toBeGreaterThanOrEqual(2 + 1 + 3 + 6 + 1);
+  });
+
+  test.for(some)('of a sweep $title', async (failure) => {
+    const calls = await eachCall(
+      failure,
+      ({ vault }) => vault.sweep({ strayGraceMs: 0 }),
+      () => ['kept', 'removed'],
+    );
+    expect(calls).toBeGreaterThanOrEqual(30);
+  });
+});
