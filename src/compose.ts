@@ -8,13 +8,17 @@ import { createLimits } from './buckets/limited.ts';
 import { openBucket, parseBucketUrl } from './buckets/open.ts';
 import type { Waiting } from './buckets/retrying.ts';
 import { openCatalog } from './catalog/open.ts';
+import type { OpenCatalogOptions } from './catalog/open.ts';
 import type { Redundancy } from './format/shard.ts';
 import type { BucketOpener } from './vault/bucket-set.ts';
 import { createVault as createVaultFrom } from './vault/create.ts';
 import { openVaultFrom } from './vault/open.ts';
 import type { OpenVaultParts } from './vault/open.ts';
+import { recoverCatalog } from './vault/recover.ts';
+import type { RecoverResult } from './vault/recover.ts';
+import { withSignal } from './vault/session.ts';
 import type { ProcessTable } from './vault/session.ts';
-import type { Vault } from './vault/vault.ts';
+import type { CallOptions, Vault } from './vault/vault.ts';
 
 /** What bounds the requests to buckets. */
 export interface RequestOptions {
@@ -99,7 +103,7 @@ export async function createVault(options: NewVaultLocation): Promise<Vault> {
       redundancy: options.redundancy,
       password,
       nowMs: parts.now(),
-      ...(signal === undefined ? {} : { signal }),
+      ...withSignal(signal),
     });
     return await openVaultFrom({ catalog, opener, password: () => Promise.resolve(password), ...parts });
   } catch (error) {
@@ -108,17 +112,43 @@ export async function createVault(options: NewVaultLocation): Promise<Vault> {
   }
 }
 
+/**
+ * Rebuilds a lost catalog from the buckets and the password. What was rebuilt stays, so that repeating it after
+ * an interruption goes on.
+ *
+ * @param options `buckets`: URLs or paths of all buckets that can be had
+ * @throws `no-vault` if no bucket has a vault; `invalid-input` if they belong to several; `wrong-password`; `unavailable`
+ */
+export async function recoverVault(
+  options: VaultLocation & CallOptions & { readonly buckets: readonly string[] },
+): Promise<RecoverResult> {
+  const urls = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }).url);
+  const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
+  try {
+    const { password, onProgress, onWarning } = options;
+    return await recoverCatalog({
+      catalog,
+      urls,
+      opener: bucketOpener(options),
+      password,
+      parts: machine(options),
+      ...withSignal(options.signal),
+      ...(onProgress === undefined ? {} : { onProgress }),
+      ...(onWarning === undefined ? {} : { onWarning }),
+    });
+  } finally {
+    await catalog.close();
+  }
+}
+
 /** A folder is made; buckets in clouds are there already, with the rights that their owner has chosen. */
 async function prepare(location: BucketLocation): Promise<void> {
   if (location.kind === 'folder') await createFolder(location.path);
 }
 
-function catalogOptions({ signal, environment }: VaultLocation): {
-  readonly signal?: AbortSignal;
-  readonly environment?: Readonly<Record<string, string | undefined>>;
-} {
+function catalogOptions({ signal, environment }: VaultLocation): OpenCatalogOptions {
   return {
-    ...(signal === undefined ? {} : { signal }),
+    ...withSignal(signal),
     ...(environment === undefined ? {} : { environment }),
   };
 }

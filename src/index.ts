@@ -6,7 +6,7 @@
  *     await using vault = await openVault({ db: 'catalog.db', password: async () => secret, baseFolder: process.cwd() });
  *     const { hash } = await vault.put(fileSource('file.pdf'), { name: 'file.pdf' });
  */
-export { createVault, openVault } from './compose.ts';
+export { createVault, openVault, recoverVault } from './compose.ts';
 export type { NewVaultLocation, RequestOptions, VaultLocation } from './compose.ts';
 export { isVaultError, VaultError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
@@ -14,5 +14,6 @@ export { formatRedundancy, parseRedundancy } from './format/shard.ts';
 export type { Redundancy } from './format/shard.ts';
 export { fileSource, streamSource } from './vault/source.ts';
 export { restoreFile } from './vault/restore.ts';
+export type { RecoverResult } from './vault/recover.ts';
 export type { RestoreOptions } from './vault/restore.ts';
 export type * from './vault/vault.ts';

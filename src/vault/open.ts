@@ -1,5 +1,6 @@
 /** Opening a vault: from a catalog, a password and a way to reach buckets to a `Vault`. */
 import type { Catalog } from '../catalog/catalog.ts';
+import type { Subkeys } from '../crypto/keys.ts';
 import { VaultError } from '../errors.ts';
 import { BucketSet, VaultBucket } from './bucket-set.ts';
 import type { BucketOpener } from './bucket-set.ts';
@@ -20,6 +21,8 @@ export interface OpenVaultParts {
   readonly opener: BucketOpener;
   /** Gives the password; asked once, and only if there is a vault. */
   readonly password: () => Promise<string>;
+  /** Keys that have been unlocked already, so that no password is needed. */
+  readonly unlocked?: Subkeys;
   readonly processes: ProcessTable;
   readonly limits: Limits;
   /** Most threads for the arithmetic of chunks. */
@@ -48,7 +51,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
       `There is no vault in ${catalog.label}. Make one with "vault init", or rebuild its catalog from the buckets with "vault recover".`,
     );
   }
-  const keys = await unlockVault(catalog, row.id, await parts.password());
+  const keys = parts.unlocked ?? (await unlockVault(catalog, row.id, await parts.password()));
   const buckets = await catalog.buckets();
   return {
     vaultId: row.id,

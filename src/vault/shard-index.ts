@@ -1,0 +1,85 @@
+/** Where all shards lie, by the buckets' own listings. Takes about 200 bytes of memory for each chunk. */
+import type { ChunkRow, ShardPlace } from '../catalog/catalog.ts';
+import { CHUNK_PREFIX, parseShardObjectName, shardObjectSize } from '../format/shard.ts';
+import type { VaultBucket } from './bucket-set.ts';
+import { withSignal } from './session.ts';
+
+export interface ShardIndex {
+  /**
+   * The catalog's row of a chunk.
+   *
+   * @param sealedSize the chunk's, in bytes: shards of another size are not its
+   * @returns null if no bucket has any shard of it
+   */
+  rowOf(chunkId: string, sealedSize: number): ChunkRow | null;
+}
+
+interface FoundShard extends ShardPlace {
+  readonly k: number;
+  readonly m: number;
+  readonly index: number;
+  readonly size: number;
+}
+
+/** Lists the shards of all given buckets. @throws if any listing fails: half an index would look like a loss */
+export async function listShards(
+  buckets: readonly VaultBucket[],
+  signal: AbortSignal | undefined,
+): Promise<ShardIndex> {
+  // The listed fields as text: a string of 40 bytes takes a fifth of an object of six fields.
+  const shards = new Map<string, string>();
+  for (const bucket of buckets) {
+    const storage = await bucket.open();
+    for await (const { name, size } of storage.list(CHUNK_PREFIX, withSignal(signal))) {
+      const shard = parseShardObjectName(name);
+      if (shard === null) continue;
+      const { chunkId, k, m, index, generation } = shard;
+      const fields = [k, m, index, generation, bucket.number, size].join(' ');
+      const others = shards.get(chunkId);
+      shards.set(chunkId, others === undefined ? fields : `${others},${fields}`);
+    }
+  }
+  return {
+    rowOf(chunkId, sealedSize) {
+      const fields = shards.get(chunkId);
+      return fields === undefined ? null : bestRow(chunkId, sealedSize, fields.split(',').map(parseFields));
+    },
+  };
+}
+
+function parseFields(text: string): FoundShard {
+  const [k, m, index, generation = '', bucket, size] = text.split(' ');
+  return {
+    k: Number(k),
+    m: Number(m),
+    index: Number(index),
+    generation,
+    bucket: Number(bucket),
+    size: Number(size),
+  };
+}
+
+/** Of the redundancies that a chunk is found with, the one with most shards to spare. */
+function bestRow(chunkId: string, sealedSize: number, found: readonly FoundShard[]): ChunkRow | null {
+  const fitting = found.filter(({ k, size }) => size === shardObjectSize(sealedSize, k));
+  const groups = Map.groupBy(fitting, ({ k, m }) => `${k}+${m}`);
+  let best: { readonly row: ChunkRow; readonly spare: number } | null = null;
+  for (const group of groups.values()) {
+    const [first] = group;
+    if (first === undefined) continue;
+    const { k, m } = first;
+    const shards = Array.from<ShardPlace | null>({ length: k + m }).fill(null);
+    const used = new Set<number>();
+    for (const { index, bucket, generation } of group) {
+      // One shard a bucket: two in one would be lost together.
+      if (shards[index] !== null || used.has(bucket)) continue;
+      shards[index] = { bucket, generation };
+      used.add(bucket);
+    }
+    // A second shard in a bucket is still better than none.
+    for (const { index, bucket, generation } of group) shards[index] ??= { bucket, generation };
+    const spare = shards.filter((place) => place !== null).length - k;
+    if (best === null || spare > best.spare) best = { row: { id: chunkId, k, m, sealedSize, shards }, spare };
+  }
+  return best?.row ?? null;
+}
