@@ -107,6 +107,15 @@ describe('Google Cloud Storage', () => {
       expect(server.requests.map((request) => request.kind)).toEqual(['upload', 'metadata']);
     });
 
+    test('the service’s words say what is missing, without a second one', async () => {
+      expect(await codeOf(bucket.get('absent'))).toBe('object-missing');
+      await bucket.remove('absent');
+      const other = await open(server, 'absent');
+      for (const [, , operate] of OPERATIONS) expect(await codeOf(operate(other))).toBe('bucket-missing');
+      await other.close();
+      expect(server.count()).toBe(2 + OPERATIONS.length);
+    });
+
     test('a listing makes one for every 1,000 names', async () => {
       for (let index = 1; index < 2_000; index += 1) server.place('bucket', `backups/${index}`, FEW_BYTES);
       expect(await listAll(bucket, '')).toHaveLength(2_000);
@@ -187,6 +196,13 @@ describe('Google Cloud Storage', () => {
       const error = await errorOf(bucket.put('large', randomBytes(32 * 1024 * 1024)));
       expect(error.code).toBe('unavailable');
       expect(error.retryAfterMs).toBe(3_000);
+      // The rest of the upload is not sent.
+      await vi.waitFor(async () => expect(await server.connections()).toBe(0));
+    });
+
+    test('a download that says it is too large is not waited for', async () => {
+      server.fail('download', { fault: 'stall-body', afterBytes: 0 });
+      expect(await codeOf(bucket.get('old', { maxSize: BYTES.length - 1 }))).toBe('damaged');
     });
 
     test.each([
