@@ -114,7 +114,11 @@ async function runPasswordCommand(
     shell: true,
     stdio: [process.stdin.isTTY ? 'inherit' : 'ignore', 'pipe', 'inherit'],
   });
-  const stop = (): void => void child.kill();
+  const stop = (): void => {
+    child.kill();
+    // What the shell has started may live on, and must not be waited for.
+    child.stdout.destroy();
+  };
   signal.addEventListener('abort', stop);
   try {
     const ended = new Promise<string | null>((resolve, reject) => {
@@ -128,7 +132,7 @@ async function runPasswordCommand(
     child.stdout.on('data', (part: Uint8Array) => {
       length += part.length;
       if (length <= MAX_PASSWORD_SIZE) parts.push(part);
-      else child.kill();
+      else stop();
     });
     const failure = await ended;
     throwIfAborted(signal);

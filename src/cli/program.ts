@@ -1,5 +1,5 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
-import { Command } from 'commander';
+import { Command, Help } from 'commander';
 import type { ExitCode } from './exit.ts';
 import type { Invocation } from './invocation.ts';
 import type { SharedOptions } from './options.ts';
@@ -31,16 +31,23 @@ export function buildProgram(run: (options: SharedOptions, action: Action) => Pr
     .option('--debug', 'show where an error came from (or VAULT_DEBUG=1)')
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help for a command')
+    .helpCommand('help [command]', 'Show help for a command')
     .addHelpText('after', EXAMPLES);
-  program.configureHelp({ showGlobalOptions: true, sortSubcommands: false });
+  program.configureHelp({
+    showGlobalOptions: true,
+    // Commands first: they are what somebody is looking for who does not know the options yet.
+    formatHelp(command, helper) {
+      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
+      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
+    },
+  });
 
   const verb = (name: string, description: string, action: (command: Command) => Action): Command => {
     const command = program.command(name).description(description);
     return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
   };
 
-  verb('init', 'make a new vault', (command) => async (invocation) => {
+  verb('init', 'Make a new vault', (command) => async (invocation) => {
     const { init } = await import('./init.ts');
     return init(invocation, command.opts());
   })
@@ -48,7 +55,7 @@ export function buildProgram(run: (options: SharedOptions, action: Action) => Pr
     .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; once for every bucket', append)
     .option('--redundancy <k+m>', 'any k of k+m buckets give everything back; usually 2+1 with 3 buckets');
 
-  verb('put', 'store files and print their hashes', (command) => async (invocation) => {
+  verb('put', 'Store files and print their hashes', (command) => async (invocation) => {
     const { put } = await import('./put.ts');
     return put(invocation, command.args, command.opts());
   })
@@ -57,7 +64,7 @@ export function buildProgram(run: (options: SharedOptions, action: Action) => Pr
     .option('--chunk-size <size>', 'from 64KiB to 64MiB (default: 1MiB)')
     .option('--expires <duration>', 'let sweep remove it after this time, for example 30d');
 
-  verb('get', 'get a file back', (command) => async (invocation) => {
+  verb('get', 'Get a file back', (command) => async (invocation) => {
     const { get } = await import('./get.ts');
     return get(invocation, command.args[0] ?? '', command.opts());
   })
@@ -68,7 +75,7 @@ export function buildProgram(run: (options: SharedOptions, action: Action) => Pr
     )
     .option('-f, --force', 'replace a file that exists');
 
-  verb('ls', 'list files, newest first', (command) => async (invocation) => {
+  verb('ls', 'List files, newest first', (command) => async (invocation) => {
     const { ls } = await import('./ls.ts');
     return ls(invocation, command.args[0], command.opts());
   })
@@ -76,24 +83,28 @@ export function buildProgram(run: (options: SharedOptions, action: Action) => Pr
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
     .option('-a, --all', 'also older versions of a name');
 
-  verb('rm', 'remove files', (command) => async (invocation) => {
+  verb('rm', 'Remove files', (command) => async (invocation) => {
     const { rm } = await import('./rm.ts');
     return rm(invocation, command.args, command.opts());
   })
     .argument('<hash|name...>', 'a name means its newest version')
     .option('--all-versions', 'remove every version of a name');
 
-  verb('sweep', 'remove expired files and leftovers', () => async (invocation) => {
+  verb('sweep', 'Remove expired files and leftovers', () => async (invocation) => {
     const { sweep } = await import('./sweep.ts');
     return sweep(invocation);
   });
 
-  verb('info', "show a file's facts and where its shards lie", (command) => async (invocation) => {
+  verb('info', "Show a file's facts and where its shards lie", (command) => async (invocation) => {
     const { info } = await import('./info.ts');
     return info(invocation, command.args[0]);
   }).argument('[hash|name]', 'without it: the vault itself');
 
   return program;
+}
+
+function isOptions(section: string): boolean {
+  return section.startsWith('Options:') || section.startsWith('Global Options:');
 }
 
 const EXAMPLES = `

@@ -3,9 +3,13 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { constants } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
+import { pathToFileURL } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
+import { openBucket } from '../../src/buckets/open.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import { createVault } from '../../src/vault/create.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { COMMAND, ensureBuilt } from './build.ts';
 
@@ -30,6 +34,10 @@ export interface Sandbox extends AsyncDisposable {
   /** The working folder. */
   readonly path: string;
   at(...parts: readonly string[]): string;
+  /** The folder of a bucket of `makeVault` and of `init --local`, from 1. */
+  bucket(number: number): string;
+  /** Makes a vault where the command looks for it, with a password that is quickly tried; its buckets are `bucket-1` ... */
+  makeVault(options?: { readonly buckets?: number }): Promise<void>;
   /** Runs the command without a terminal, to its end. */
   run(args: readonly string[], options?: RunOptions): Promise<Ended>;
   /** Starts the command without a terminal; standard input is open. */
@@ -58,6 +66,9 @@ export interface TerminalRun {
   kill(signal: NodeJS.Signals): void;
   readonly exit: Promise<number>;
 }
+
+/** How long a terminal is watched for something that does not come. */
+const PATIENCE_MS = 30_000;
 
 export const PASSWORD = 'correct horse battery staple';
 
@@ -108,6 +119,26 @@ export async function sandbox(): Promise<Sandbox> {
   return {
     path,
     at: (...parts) => folder.at('work', ...parts),
+    async makeVault({ buckets = 3 } = {}) {
+      const base = folder.at('home', '.local', 'share', 'shardvault');
+      const catalog = await openCatalog(join(base, 'catalog.db'), { create: true });
+      const urls = Array.from(
+        { length: buckets },
+        (_, index) => pathToFileURL(join(base, `bucket-${index + 1}`)).href,
+      );
+      for (const url of urls) await mkdir(new URL(url));
+      await createVault({
+        catalog,
+        urls,
+        opener: async (url) => openBucket(url),
+        redundancy: null,
+        password: PASSWORD,
+        kdfCost: { memoryKib: 8 * 1024, passes: 1, lanes: 1 },
+        nowMs: Date.now(),
+      });
+      await catalog.close();
+    },
+    bucket: (number) => folder.at('home', '.local', 'share', 'shardvault', `bucket-${number}`),
     start: (args, options = {}) => launch(process.execPath, [COMMAND, ...args], options),
     async run(args, options = {}) {
       const { process: child, ended } = launch(process.execPath, [COMMAND, ...args], options);
@@ -187,9 +218,13 @@ function startInTerminal(
       };
       watchers.add(watch);
       watch();
+      const patience = setTimeout(() => {
+        reject(new Error(`The command has not shown ${String(what)}. It showed:\n${shown()}`));
+      }, PATIENCE_MS);
       try {
         await promise;
       } finally {
+        clearTimeout(patience);
         watchers.delete(watch);
       }
     },

@@ -1,0 +1,105 @@
+import { writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RunOptions, Sandbox } from './run.ts';
+import { PASSWORD, sandbox } from './run.ts';
+
+const NONE = { VAULT_PASSWORD: undefined };
+
+let box: Sandbox;
+beforeAll(async () => {
+  box = await sandbox();
+  await box.makeVault();
+  await writeFile(box.at('right'), `${PASSWORD}\n`);
+  await writeFile(box.at('wrong'), 'something else\n');
+});
+afterAll(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+describe('the password comes from', () => {
+  test.each<[string, readonly string[], NonNullable<RunOptions['env']>]>([
+    ['--password-file', ['--password-file', 'right'], NONE],
+    ['--password-command', ['--password-command', 'cat right'], NONE],
+    ['VAULT_PASSWORD', [], { VAULT_PASSWORD: PASSWORD }],
+    ['VAULT_PASSWORD_FILE', [], { ...NONE, VAULT_PASSWORD_FILE: 'right' }],
+    ['VAULT_PASSWORD_COMMAND', [], { ...NONE, VAULT_PASSWORD_COMMAND: 'cat right' }],
+    ['an option before the environment', ['--password-file', 'right'], { VAULT_PASSWORD: 'something else' }],
+    [
+      'a command before the environment',
+      ['--password-command', 'cat right'],
+      { VAULT_PASSWORD_FILE: 'wrong' },
+    ],
+    ['VAULT_PASSWORD before a file', [], { VAULT_PASSWORD: PASSWORD, VAULT_PASSWORD_FILE: 'wrong' }],
+    [
+      'a file before a command',
+      [],
+      { ...NONE, VAULT_PASSWORD_FILE: 'right', VAULT_PASSWORD_COMMAND: 'cat wrong' },
+    ],
+    ['a file of Windows', ['--password-command', `printf '%s\\r\\n' '${PASSWORD}'`], NONE],
+    ['a file without a line end', ['--password-command', `printf %s '${PASSWORD}'`], NONE],
+  ])('%s', async (_, args, env) => {
+    expect(await box.run(['ls', ...args], { env })).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('a pipe', async () => {
+    const { exit } = await box.shell(
+      'vault ls --password-file <(cat right) && cat right | vault ls --password-file /dev/stdin',
+      {
+        env: NONE,
+      },
+    );
+    expect(exit).toBe(0);
+  });
+});
+
+test('a wrong password ends with 12 and does nothing', async () => {
+  await writeFile(box.at('a'), 'a');
+  const { exit, stdout, stderr } = await box.run(['put', 'a', '--password-file', 'wrong']);
+  expect({ exit, stdout }).toEqual({ exit: 12, stdout: '' });
+  expect(stderr).toMatch(/^vault: The password does not open this vault\./);
+  expect((await box.run(['ls'])).stdout).toBe('');
+});
+
+describe('ends with 2 and says why', () => {
+  test.each<[string, readonly string[], NonNullable<RunOptions['env']>, RegExp]>([
+    ['without any source', [], NONE, /no terminal to ask.*--password-file.*VAULT_PASSWORD_COMMAND/],
+    ['with an empty variable', [], { VAULT_PASSWORD: '' }, /\(VAULT_PASSWORD is set, but empty\.\)/],
+    ['with two options', ['--password-file', 'a', '--password-command', 'b'], {}, /not both/],
+    [
+      'without the file',
+      ['--password-file', 'absent'],
+      {},
+      /--password-file 'absent': there is no such file/,
+    ],
+    ['with an empty file', ['--password-file', '/dev/null'], {}, /What --password-file gives is empty\./],
+    ['with an endless file', ['--password-file', '/dev/zero'], {}, /longer than 64 KiB/],
+    ['with bytes that are no text', ['--password-command', String.raw`printf '\377'`], {}, /not UTF-8/],
+    [
+      'with a failing command',
+      ['--password-command', 'echo s3cret; exit 7'],
+      {},
+      /--password-command failed: exit code 7/,
+    ],
+    ['with an endless command', ['--password-command', 'yes s3cret'], {}, /longer than 64 KiB/],
+    ['with a silent command', ['--password-command', 'true'], {}, /What --password-command gives is empty/],
+  ])('%s', async (_, args, env, message) => {
+    const { exit, stdout, stderr } = await box.run(['ls', ...args], { env });
+    expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toContain('s3cret');
+  });
+});
+
+test('a command does not eat what is to be stored', async () => {
+  const put = await box.run(['put', '-', '--name', 'data', '--password-command', 'cat; cat right'], {
+    env: NONE,
+    stdin: 'the data',
+  });
+  expect(put.exit).toBe(0);
+  expect((await box.run(['get', 'data', '-o', '-'])).stdout).toBe('the data');
+});
+
+test('a vault is found before the password is asked for', async () => {
+  const { exit } = await box.run(['ls', '--db', 'absent.db'], { env: NONE });
+  expect(exit).toBe(10);
+});
