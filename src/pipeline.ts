@@ -18,13 +18,18 @@ export type Source<T> = AsyncIterable<T> | Iterable<T> | ((signal: AbortSignal) 
  * @param source items; its `return` is called when iteration ends early. A source that may wait for long (standard
  *   input) takes the signal and rejects when it is aborted
  * @param work what to do with one item; must heed the signal
- * @param options `inFlight`: at least 1. `signal`: the caller's, aborts everything
+ * @param options `inFlight`: at least 1. `signal`: the caller's, aborts everything. `discard`: takes an item that came
+ *   out of the source too late to be worked on
  * @throws what the source or `work` threw first; `interrupted` if the caller's signal was aborted
  */
 export async function* mapOrdered<T, U>(
   source: Source<T>,
   work: (item: T, signal: AbortSignal) => Promise<U>,
-  options: { readonly inFlight: number; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly inFlight: number;
+    readonly signal?: AbortSignal | undefined;
+    readonly discard?: (item: T) => void;
+  },
 ): AsyncGenerator<U, void, undefined> {
   const abort = new AbortController();
   const items = iterate(typeof source === 'function' ? source(abort.signal) : source);
@@ -59,6 +64,7 @@ export async function* mapOrdered<T, U>(
       const next = await items.next();
       if (next.done === true) exhausted = true;
       else if (!abort.signal.aborted) start(next.value);
+      else options.discard?.(next.value);
     } catch (error) {
       exhausted = true;
       fail(error);
@@ -324,4 +330,44 @@ export function gather<T, U extends object>(
     options.signal?.addEventListener('abort', onAbort);
     proceed();
   });
+}
+
+/** A bounded amount of something, such as bytes of memory, first come first served. */
+export class Budget {
+  readonly #total: number;
+  #taken = 0;
+  readonly #waiting: { readonly amount: number; readonly start: () => void }[] = [];
+
+  /** @param total how much may be taken at a time */
+  constructor(total: number) {
+    this.#total = total;
+  }
+
+  /**
+   * Does work that takes some of it, as soon as there is so much. What takes more than there is in all gets its
+   * turn alone.
+   */
+  async spend<T>(amount: number, work: () => Promise<T>): Promise<T> {
+    if (this.#waiting.length > 0 || !this.#fits(amount)) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push({ amount, start: resolve });
+      });
+    } else {
+      this.#taken += amount;
+    }
+    try {
+      return await work();
+    } finally {
+      this.#taken -= amount;
+      for (let next = this.#waiting[0]; next !== undefined && this.#fits(next.amount);) {
+        this.#taken += next.amount;
+        this.#waiting.shift()?.start();
+        next = this.#waiting[0];
+      }
+    }
+  }
+
+  #fits(amount: number): boolean {
+    return this.#taken === 0 || this.#taken + amount <= this.#total;
+  }
 }

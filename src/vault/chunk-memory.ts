@@ -4,8 +4,9 @@
  * than the cryptography.
  */
 import { PAYLOAD_PREFIX_SIZE, SEAL_OVERHEAD } from '../format/chunk.ts';
-import { SHARD_HEADER_SIZE, shardSize } from '../format/shard.ts';
+import { formatRedundancy, SHARD_HEADER_SIZE, shardSize } from '../format/shard.ts';
 import type { Redundancy } from '../format/shard.ts';
+import { Lender } from '../pipeline.ts';
 
 export interface ChunkMemory {
   readonly buffer: SharedArrayBuffer;
@@ -21,6 +22,58 @@ export interface ChunkMemory {
  */
 export function allocateChunkMemory(chunkSize: number, redundancy: Redundancy | null): ChunkMemory {
   return { buffer: new SharedArrayBuffer(chunkMemorySize(chunkSize, redundancy)), chunkSize };
+}
+
+/** What chunks of one kind in flight share. */
+export interface ChunkMemoryShare {
+  /** The memory, to be borrowed. */
+  readonly lender: Lender<ChunkMemory>;
+  /** How many pieces of it there are. */
+  readonly inFlight: number;
+  /**
+   * Turns of operations: each holds one piece of memory while it waits for a second (cutting reads one chunk ahead), so
+   * there are never more of them than half the pieces.
+   */
+  readonly turns: Lender<object>;
+}
+
+/** The memory of all chunks in flight of one opened vault, whatever number of operations runs at once. */
+export class ChunkMemoryPool {
+  readonly #limits: Limits;
+  readonly #shares = new Map<string, ChunkMemoryShare>();
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /** The share of chunks of this size that are sealed with this redundancy. */
+  share(chunkSize: number, redundancy: Redundancy): ChunkMemoryShare {
+    const key = `${chunkSize} ${formatRedundancy(redundancy)}`;
+    let share = this.#shares.get(key);
+    if (share === undefined) {
+      const inFlight = chunksInFlight(this.#limits, chunkMemorySize(chunkSize, redundancy));
+      share = {
+        inFlight,
+        lender: new Lender(inFlight, () => allocateChunkMemory(chunkSize, redundancy)),
+        turns: new Lender(Math.max(1, Math.floor(inFlight / 2)), () => ({})),
+      };
+      this.#shares.set(key, share);
+    }
+    return share;
+  }
+}
+
+/** What bounds the memory and the requests of one opened vault. */
+export interface Limits {
+  /** Bytes that chunks in flight may take. */
+  readonly chunkMemory: number;
+  /** Most chunks in flight, whatever their size. */
+  readonly chunksInFlight: number;
+}
+
+/** How many chunks of a size may be in flight: at least three, as cutting reads one ahead. */
+export function chunksInFlight(limits: Limits, chunkBytes: number): number {
+  return Math.max(3, Math.min(limits.chunksInFlight, Math.floor(limits.chunkMemory / chunkBytes)));
 }
 
 /** Bytes that `allocateChunkMemory` allocates. */

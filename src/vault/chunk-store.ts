@@ -8,11 +8,11 @@ import { payloadSize, SEAL_OVERHEAD } from '../format/chunk.ts';
 import type { TableEntry } from '../format/manifest.ts';
 import { shardSize } from '../format/shard.ts';
 import type { Redundancy } from '../format/shard.ts';
-import { batched, Lender } from '../pipeline.ts';
+import { batched } from '../pipeline.ts';
+import type { Lender } from '../pipeline.ts';
 import type { VaultBucket } from './bucket-set.ts';
-import { allocateChunkMemory, chunkMemorySize, objectsOf } from './chunk-memory.ts';
+import { allocateChunkMemory, chunkMemorySize, objectsOf, payloadOf } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
-import { chunksInFlight } from './session.ts';
 import type { Session } from './session.ts';
 import { ShardUploader } from './shard-uploader.ts';
 import type { Warning } from './vault.ts';
@@ -52,8 +52,9 @@ export class ChunkStore {
     this.#redundancy = session.settings.redundancy;
     const { chunkSize, generation } = options;
     this.uploader = new ShardUploader({ ...options, all: session.buckets });
-    this.inFlight = chunksInFlight(session.limits, chunkMemorySize(chunkSize, this.#redundancy));
-    this.memory = new Lender(this.inFlight, () => allocateChunkMemory(chunkSize, this.#redundancy));
+    const { lender, inFlight } = session.memory.share(chunkSize, this.#redundancy);
+    this.memory = lender;
+    this.inFlight = inFlight;
     this.#claim = batched((ids) => session.catalog.claimChunks(generation, ids), {
       most: BATCH,
       inFlight: 2,
@@ -109,7 +110,8 @@ export class ChunkStore {
     throwIfAborted(signal);
     if (known !== undefined && this.#isWhole(known)) return;
     const redundancy: Redundancy = known ?? this.#redundancy;
-    await this.#session.workers.seal(memory, size, id, redundancy);
+    const sealing = withRoom(memory, size, redundancy);
+    await this.#session.workers.seal(sealing, size, id, redundancy);
     const sealedSize = size + SEAL_OVERHEAD;
     const row: ChunkRow = known ?? {
       id,
@@ -118,7 +120,7 @@ export class ChunkStore {
       sealedSize,
       shards: Array.from<null>({ length: redundancy.k + redundancy.m }).fill(null),
     };
-    const objects = objectsOf(memory, redundancy.k + redundancy.m, shardSize(sealedSize, redundancy.k));
+    const objects = objectsOf(sealing, redundancy.k + redundancy.m, shardSize(sealedSize, redundancy.k));
     const shards = row.shards.map((place) => this.#placeInForce(place));
     const uploaded = await this.uploader.upload({ ...row, shards }, objects, signal);
     if (uploaded.shards.filter((place) => place !== null).length < row.k) throw this.uploader.tooFew(row);
@@ -156,4 +158,15 @@ export class ChunkStore {
   #placeInForce(place: ShardPlace | null): ShardPlace | null {
     return place !== null && this.#session.buckets.byNumber(place.bucket) !== null ? place : null;
   }
+}
+
+/**
+ * Memory with room for the shards of a redundancy: a chunk that is healed keeps its own, which may be wider than what
+ * new chunks get.
+ */
+function withRoom(memory: ChunkMemory, size: number, redundancy: Redundancy): ChunkMemory {
+  if (chunkMemorySize(memory.chunkSize, redundancy) <= memory.buffer.byteLength) return memory;
+  const roomy = allocateChunkMemory(memory.chunkSize, redundancy);
+  payloadOf(roomy, size).set(payloadOf(memory, size));
+  return roomy;
 }

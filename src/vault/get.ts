@@ -4,13 +4,12 @@ import { decodeTable, TABLE_ENTRY_SIZE } from '../format/manifest.ts';
 import type { Manifest, ManifestHead, TableEntry } from '../format/manifest.ts';
 import { VaultError } from '../errors.ts';
 import { Lender, mapOrdered } from '../pipeline.ts';
-import { allocateChunkMemory, chunkMemorySize } from './chunk-memory.ts';
+import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from './chunk-memory.ts';
 import { ChunkSource } from './chunk-source.ts';
 import type { WantedChunk } from './chunk-source.ts';
 import { resolveFile } from './files.ts';
 import { readManifest } from './manifests.ts';
 import { infoOf } from './put.ts';
-import { chunksInFlight } from './session.ts';
 import type { Session } from './session.ts';
 import type { CallOptions, StoredFile } from './vault.ts';
 

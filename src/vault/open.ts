@@ -4,6 +4,8 @@ import type { Subkeys } from '../crypto/keys.ts';
 import { VaultError } from '../errors.ts';
 import { BucketSet, VaultBucket } from './bucket-set.ts';
 import type { BucketOpener } from './bucket-set.ts';
+import { ChunkMemoryPool } from './chunk-memory.ts';
+import type { Limits } from './chunk-memory.ts';
 import { ChunkWorkers } from './chunk-workers.ts';
 import { openFileRow } from './files.ts';
 import { getFile } from './get.ts';
@@ -11,7 +13,7 @@ import { inspectFile } from './inspect.ts';
 import { putFile } from './put.ts';
 import { removeFiles } from './remove.ts';
 import { openBucketUrl, openSettings } from './session.ts';
-import type { Limits, ProcessTable, Session } from './session.ts';
+import type { ProcessTable, Session } from './session.ts';
 import { sweep } from './sweep.ts';
 import { unlockVault } from './unlock.ts';
 import type { CallOptions, FileInfo, Vault } from './vault.ts';
@@ -65,6 +67,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     ),
     workers: new ChunkWorkers(keys, { most: parts.threads }),
     limits: parts.limits,
+    memory: new ChunkMemoryPool(parts.limits),
     processes: parts.processes,
     settings: openSettings(keys, row.settings),
     now: parts.now,

@@ -30,16 +30,22 @@ const ENTRIES_A_BATCH = 256;
 export async function putFile(session: Session, source: FileSource, options: PutOptions): Promise<PutResult> {
   const chunkSize = options.chunkSize ?? DEFAULT_CHUNK_SIZE;
   checkOptions(options.name, chunkSize);
-  for (let starts = 1; ; starts += 1) {
-    throwIfAborted(options.signal);
-    const opened = await source.open(options.signal);
-    try {
-      return await putOnce(session, opened, { ...options, chunkSize });
-    } catch (error) {
-      if (!isVaultError(error, 'stale') || !source.reopens || starts === MOST_STARTS) throw error;
-    } finally {
-      await opened.close();
+  const { turns } = session.memory.share(chunkSize, session.settings.redundancy);
+  const turn = await turns.borrow();
+  try {
+    for (let starts = 1; ; starts += 1) {
+      throwIfAborted(options.signal);
+      const opened = await source.open(options.signal);
+      try {
+        return await putOnce(session, opened, { ...options, chunkSize });
+      } catch (error) {
+        if (!isVaultError(error, 'stale') || !source.reopens || starts === MOST_STARTS) throw error;
+      } finally {
+        await opened.close();
+      }
     }
+  } finally {
+    turns.giveBack(turn);
   }
 }
 
@@ -179,7 +185,13 @@ async function storeContent(
     (aborted) => chunked((target) => source.read(target, aborted), memory),
     (chunk, aborted) => store.store(chunk.memory, chunk, aborted),
     // More than there is memory for: chunks that only wait for the catalog's answer hold none.
-    { inFlight: store.inFlight * 4, signal },
+    {
+      inFlight: store.inFlight * 4,
+      signal,
+      discard: (chunk) => {
+        store.memory.giveBack(chunk.memory);
+      },
+    },
   );
   for await (const entry of entries) {
     gathered.push(entry);

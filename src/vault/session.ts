@@ -6,6 +6,7 @@ import { VaultError } from '../errors.ts';
 import { formatRedundancy, parseRedundancy } from '../format/shard.ts';
 import type { Redundancy } from '../format/shard.ts';
 import type { BucketSet } from './bucket-set.ts';
+import type { ChunkMemoryPool, Limits } from './chunk-memory.ts';
 import type { ChunkWorkers } from './chunk-workers.ts';
 
 export interface Session {
@@ -15,19 +16,12 @@ export interface Session {
   readonly buckets: BucketSet;
   readonly workers: ChunkWorkers;
   readonly limits: Limits;
+  readonly memory: ChunkMemoryPool;
   readonly processes: ProcessTable;
   /** What new files are stored with; changes with `updateSettings`. */
   settings: Settings;
   /** Milliseconds since 1970. */
   now(): number;
-}
-
-/** What bounds the memory and the requests of one operation. */
-export interface Limits {
-  /** Bytes that chunks in flight may take. */
-  readonly chunkMemory: number;
-  /** Most chunks in flight, whatever their size. */
-  readonly chunksInFlight: number;
 }
 
 /** How a pending put's process is told alive from gone. */
@@ -78,11 +72,6 @@ export function brokenRecord(purpose: string): VaultError {
     'damaged',
     `The catalog's record of ${purpose} makes no sense. Rebuild the catalog with "vault recover".`,
   );
-}
-
-/** How many chunks of a size may be in flight: at least two, as cutting reads one ahead. */
-export function chunksInFlight(limits: Limits, chunkBytes: number): number {
-  return Math.max(3, Math.min(limits.chunksInFlight, Math.floor(limits.chunkMemory / chunkBytes)));
 }
 
 /** The signal as the optional property that contracts take. */
