@@ -1,5 +1,4 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
-import type { Waiting } from '../buckets/retrying.ts';
 import type { VaultLocation } from '../compose.ts';
 import type { Vault, Warning } from '../vault/vault.ts';
 import type { Environment, SharedOptions } from './options.ts';
@@ -66,7 +65,7 @@ export function surroundings({
 }
 
 /** Says, once for each, which bucket is being waited for. */
-function warnOfWaiting(terminal: Terminal): (waiting: Waiting) => void {
+function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting']> {
   const named = new Set<string>();
   return ({ label, error }) => {
     if (named.has(label)) return;
