@@ -256,6 +256,7 @@ async function openApi(endpoint: string | null, label: string): Promise<Api> {
 
   return {
     async send({ path, headers, maxBodySize = MAX_JSON_SIZE, ...request }, task) {
+      throwIfAborted(task.signal);
       const url = new URL(storage.apiEndpoint + path);
       const attempt = async (identity: Record<string, string>): Promise<HttpAnswer> =>
         await client.send({

@@ -504,6 +504,15 @@ describe('Google Cloud Storage', () => {
       expect(await ending).toBe('interrupted');
     });
 
+    test('are not waited for by an operation that is aborted already', async () => {
+      await start({ token: 'access token' });
+      await logIn();
+      await put(bucket);
+      const before = server.count();
+      expect(await codeOf(put(bucket, AbortSignal.abort()))).toBe('interrupted');
+      expect(server.count()).toBe(before);
+    });
+
     test('are not sent unencrypted to another machine', async () => {
       await start({ token: 'access token' });
       await logIn();
