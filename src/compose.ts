@@ -20,6 +20,8 @@ import { withSignal } from './vault/session.ts';
 import type { ProcessTable } from './vault/session.ts';
 import type { CallOptions, Vault } from './vault/vault.ts';
 
+export type { Waiting } from './buckets/retrying.ts';
+
 /** What bounds the requests to buckets. */
 export interface RequestOptions {
   /** Milliseconds without an answer after which an attempt counts as failed; default 60,000. */

@@ -7,7 +7,7 @@
  *     const { hash } = await vault.put(fileSource('file.pdf'), { name: 'file.pdf' });
  */
 export { createVault, openVault, recoverVault } from './compose.ts';
-export type { NewVaultLocation, RequestOptions, VaultLocation } from './compose.ts';
+export type { NewVaultLocation, RequestOptions, VaultLocation, Waiting } from './compose.ts';
 export { isVaultError, VaultError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
 export { formatRedundancy, parseRedundancy } from './format/shard.ts';

@@ -1,0 +1,318 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { readSourceTree } from './support/source-tree.ts';
+import type { Import, SourceFacts } from './support/source-tree.ts';
+import { temporaryFolder } from './support/temporary-folder.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/**
+ * The parts of the program from the ground up, each with what belongs to it. The first pattern that fits a path says its
+ * part: a contract lies in the folder of its drivers. Imports point to lower floors or stay within a part.
+ */
+const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] = [
+  [['errors', /^src\/errors\.ts$/]],
+  [
+    ['bucket contract', /^src\/buckets\/bucket\.ts$/],
+    ['catalog contract', /^src\/catalog\/catalog\.ts$/],
+    ['format', /^src\/format\//],
+    ['pipeline', /^src\/pipeline\.ts$/],
+  ],
+  [
+    ['crypto', /^src\/crypto\//],
+    ['erasure', /^src\/erasure\.ts$/],
+    ['placement', /^src\/placement\.ts$/],
+    ['bucket drivers', /^src\/buckets\//],
+    ['catalog drivers', /^src\/catalog\//],
+  ],
+  [['vault', /^src\/vault\//]],
+  [['composition root', /^src\/compose\.ts$/]],
+  [
+    ['library', /^src\/index\.ts$/],
+    ['cli', /^src\/cli\//],
+  ],
+];
+
+/** Buckets and databases are known by their contracts; only the composition root knows which kinds there are. */
+const KNOWS_NO_DRIVER = new Set(['vault', 'library', 'cli']);
+const DRIVERS = new Set(['bucket drivers', 'catalog drivers']);
+
+/** Which files may import a package. Types of one may be seen beside it, in the files of the same driver. */
+const PACKAGES: Readonly<Record<string, RegExp>> = {
+  '@google-cloud/storage': /^src\/buckets\/gcs(-[a-z]+)*\.ts$/,
+  '@aws-sdk/client-s3': /^src\/buckets\/s3(-[a-z]+)*\.ts$/,
+  'better-sqlite3': /^src\/catalog\/sqlite\.ts$/,
+  pg: /^src\/catalog\/postgres(-[a-z]+)*\.ts$/,
+  kysely: /^src\/catalog\//,
+  '@node-rs/argon2': /^src\/crypto\/keys\.ts$/,
+  '@inquirer/prompts': /^src\/cli\/prompt\.ts$/,
+  ora: /^src\/cli\/progress\.ts$/,
+  commander: /^src\/cli\/(main|program)\.ts$/,
+  picomatch: /^src\/cli\/pattern\.ts$/,
+  'string-width': /^src\/cli\/width\.ts$/,
+};
+
+/** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
+const EAGER_PACKAGES = new Set(['commander']);
+const ENTRIES = ['src/cli/main.ts', 'src/index.ts'];
+
+const OUTER_WORLD = ['process', 'console'];
+const OUTER_MODULES = new Set(['node:process', 'node:console', 'node:readline', 'node:tty']);
+
+const VAGUE_FOLDER = /(^|\/)(utils?|helpers?|common|shared|types?|services?|managers?|misc|lib)(\/|$)/;
+const MOST_LINES = 400;
+
+function placeOf(path: string): { readonly floor: number; readonly part: string } | null {
+  for (const [floor, parts] of FLOORS.entries()) {
+    for (const [part, paths] of parts) if (paths.test(path)) return { floor, part };
+  }
+  return null;
+}
+
+function brokenFloors(tree: readonly SourceFacts[]): string[] {
+  return tree.flatMap(({ path, imports }) => {
+    const from = placeOf(path);
+    if (from === null) return [`${path} belongs to no part of the program`];
+    return imports
+      .filter(({ target }) => target.startsWith('src/'))
+      .flatMap(({ target }) => {
+        const to = placeOf(target);
+        if (to === null) return [`${path} imports ${target}, which belongs to no part of the program`];
+        if (to.part === from.part) return [];
+        if (to.floor >= from.floor) return [`${path} (${from.part}) imports ${target} (${to.part})`];
+        return KNOWS_NO_DRIVER.has(from.part) && DRIVERS.has(to.part)
+          ? [`${path} (${from.part}) imports the driver ${target}`]
+          : [];
+      });
+  });
+}
+
+function packageOf({ target }: Import): string | null {
+  if (target.startsWith('src/') || target.startsWith('node:')) return null;
+  return /^(@[^/]+\/)?[^/]+/.exec(target)?.[0] ?? target;
+}
+
+function strayPackages(tree: readonly SourceFacts[]): string[] {
+  return tree.flatMap(({ path, imports }) =>
+    imports.flatMap((one) => {
+      const name = packageOf(one);
+      return name === null || PACKAGES[name]?.test(path) === true ? [] : [`${path} imports ${one.target}`];
+    }),
+  );
+}
+
+/** Packages that are loaded before anything is asked for, with the file that does it. */
+function eagerPackages(tree: readonly SourceFacts[]): string[] {
+  const files = new Map(tree.map((facts) => [facts.path, facts]));
+  const found: string[] = [];
+  const seen = new Set<string>();
+  const load = (path: string): void => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    for (const one of files.get(path)?.imports ?? []) {
+      if (one.kind !== 'eager') continue;
+      const name = packageOf(one);
+      if (name === null) load(one.target);
+      else if (!EAGER_PACKAGES.has(name)) found.push(`${path} loads ${one.target}`);
+    }
+  };
+  for (const entry of ENTRIES) load(entry);
+  return found;
+}
+
+function outsideWorld(tree: readonly SourceFacts[]): string[] {
+  return tree
+    .filter(({ path }) => placeOf(path)?.part !== 'cli')
+    .flatMap(({ path, globals, imports }) => {
+      const modules = imports.map(({ target }) => target).filter((target) => OUTER_MODULES.has(target));
+      return [...globals, ...modules].map((name) => `${path} uses ${name}`);
+    });
+}
+
+function longFiles(tree: readonly SourceFacts[]): string[] {
+  return tree
+    .filter(({ lines }) => lines > MOST_LINES)
+    .map(({ path, lines }) => `${path} has ${lines} lines`);
+}
+
+function vagueFolders(tree: readonly SourceFacts[]): string[] {
+  return tree.map(({ path }) => path).filter((path) => VAGUE_FOLDER.test(path.replace(/\.ts$/, '')));
+}
+
+/** Circles of files that load each other, each told once. Types are gone by then and may refer to one another. */
+function cycles(tree: readonly SourceFacts[]): string[] {
+  const files = new Map(tree.map((facts) => [facts.path, facts]));
+  const found: string[] = [];
+  const done = new Set<string>();
+  const walk = (path: string, trail: readonly string[]): void => {
+    const start = trail.indexOf(path);
+    if (start !== -1) {
+      found.push([...trail.slice(start), path].join(' > '));
+      return;
+    }
+    if (done.has(path)) return;
+    for (const { target, kind } of files.get(path)?.imports ?? []) {
+      if (kind !== 'type' && files.has(target)) walk(target, [...trail, path]);
+    }
+    done.add(path);
+  };
+  for (const path of files.keys()) walk(path, []);
+  return found;
+}
+
+const file = (path: string, facts: Partial<SourceFacts> = {}): SourceFacts => ({
+  path,
+  lines: 1,
+  imports: [],
+  globals: [],
+  ...facts,
+});
+const eager = (target: string): Import => ({ target, kind: 'eager' });
+
+describe('the sources', () => {
+  let tree: readonly SourceFacts[] = [];
+  beforeAll(async () => {
+    tree = await readSourceTree(ROOT, { folder: 'src', globals: OUTER_WORLD });
+  });
+
+  it('are all seen by these rules', () => {
+    expect(tree.map(({ path }) => path)).toEqual(
+      expect.arrayContaining(['src/errors.ts', 'src/vault/put.ts', ...ENTRIES]),
+    );
+  });
+
+  it('import from lower floors only, and know buckets and databases by their contracts', () => {
+    expect(brokenFloors(tree)).toEqual([]);
+  });
+
+  it('import a package in its own place only', () => {
+    expect(strayPackages(tree)).toEqual([]);
+  });
+
+  it('load a package when it is needed and not before', () => {
+    expect(eagerPackages(tree)).toEqual([]);
+  });
+
+  it('leave process, console and environment to the command line', () => {
+    expect(outsideWorld(tree)).toEqual([]);
+  });
+
+  it('load no file in a circle', () => {
+    expect(cycles(tree)).toEqual([]);
+  });
+
+  it(`have at most ${MOST_LINES} lines`, () => {
+    expect(longFiles(tree)).toEqual([]);
+  });
+
+  it('are in no folder whose name says nothing', () => {
+    expect(vagueFolders(tree)).toEqual([]);
+  });
+});
+
+describe('the rules', () => {
+  it.each([
+    ['an import that points up', 'src/format/chunk.ts', 'src/crypto/seal.ts'],
+    ['an import from a neighbour', 'src/erasure.ts', 'src/placement.ts'],
+    ['a contract that knows a driver', 'src/buckets/bucket.ts', 'src/buckets/folder.ts'],
+    ['a vault that knows a driver', 'src/vault/put.ts', 'src/buckets/folder.ts'],
+    ['a vault that knows the composition root', 'src/vault/put.ts', 'src/compose.ts'],
+    ['a command that knows a driver', 'src/cli/put.ts', 'src/catalog/sqlite.ts'],
+    ['a part that nobody has heard of', 'src/vault/put.ts', 'src/extras/new.ts'],
+  ])('refuse %s', (_, path, target) => {
+    expect(brokenFloors([file(path, { imports: [eager(target)] })])).toHaveLength(1);
+    expect(brokenFloors([file(path, { imports: [{ target, kind: 'type' }] })])).toHaveLength(1);
+  });
+
+  it('allow a driver its contract and its neighbours', () => {
+    const imports = [eager('src/buckets/bucket.ts'), eager('src/buckets/walk.ts'), eager('src/errors.ts')];
+    expect(brokenFloors([file('src/buckets/folder.ts', { imports })])).toEqual([]);
+  });
+
+  it.each([
+    ['src/vault/put.ts', 'pg'],
+    ['src/buckets/s3.ts', '@google-cloud/storage'],
+    ['src/cli/put.ts', 'left-pad/deep'],
+  ])('refuse that %s imports %s', (path, target) => {
+    expect(strayPackages([file(path, { imports: [{ target, kind: 'lazy' }] })])).toHaveLength(1);
+  });
+
+  it('refuse a package that is loaded at the start, however deep', () => {
+    const sources = [
+      file('src/cli/main.ts', { imports: [eager('src/compose.ts'), eager('commander')] }),
+      file('src/compose.ts', { imports: [eager('src/buckets/s3.ts')] }),
+      file('src/buckets/s3.ts', { imports: [eager('@aws-sdk/client-s3')] }),
+    ];
+    expect(eagerPackages(sources)).toEqual(['src/buckets/s3.ts loads @aws-sdk/client-s3']);
+    const lazily = sources.with(
+      1,
+      file('src/compose.ts', { imports: [{ target: 'src/buckets/s3.ts', kind: 'lazy' }] }),
+    );
+    expect(eagerPackages(lazily)).toEqual([]);
+  });
+
+  it('refuse the outer world, except to the command line', () => {
+    const facts = { globals: ['process'], imports: [eager('node:readline')] };
+    expect(outsideWorld([file('src/vault/put.ts', facts)])).toHaveLength(2);
+    expect(outsideWorld([file('src/cli/put.ts', facts)])).toEqual([]);
+  });
+
+  it('refuse circles, but not of types', () => {
+    const one = file('src/vault/a.ts', { imports: [eager('src/vault/b.ts')] });
+    const other = file('src/vault/b.ts', { imports: [{ target: 'src/vault/a.ts', kind: 'lazy' }] });
+    expect(cycles([one, other])).toEqual(['src/vault/a.ts > src/vault/b.ts > src/vault/a.ts']);
+    const types = file('src/vault/b.ts', { imports: [{ target: 'src/vault/a.ts', kind: 'type' }] });
+    expect(cycles([one, types])).toEqual([]);
+  });
+
+  it('refuse long files and vague folders', () => {
+    expect(longFiles([file('src/a.ts', { lines: 401 }), file('src/b.ts', { lines: 400 })])).toHaveLength(1);
+    expect(
+      vagueFolders([file('src/utils/a.ts'), file('src/vault/types.ts'), file('src/vault/a.ts')]),
+    ).toEqual(['src/utils/a.ts', 'src/vault/types.ts']);
+  });
+
+  it('see every way to import, and what is used of the outer world', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('src'));
+    await writeFile(
+      folder.at('tsconfig.json'),
+      '{ "compilerOptions": { "noLib": true }, "include": ["src"] }',
+    );
+    await writeFile(
+      folder.at('src', 'one.ts'),
+      [
+        "import a from 'a';",
+        "import { b, type B } from './b.ts';",
+        "import type { C } from '../c.ts';",
+        "import { type D } from 'd';",
+        "import 'e';",
+        "export { f } from 'f';",
+        "export type * from 'g';",
+        "const h = import('h');",
+        "type I = import('i').I;",
+        "// import 'comment';",
+        'const text = "import \'string\'; console";',
+        "const late = import('j' + text);",
+        'const member = { process: 1 }.process;',
+        'if (process.env) (globalThis as { console?: unknown }).console;',
+      ].join('\n'),
+    );
+    const [facts] = await readSourceTree(folder.path, { folder: 'src', globals: ['process', 'console'] });
+    expect(facts?.imports).toEqual([
+      { target: 'a', kind: 'eager' },
+      { target: 'src/b.ts', kind: 'eager' },
+      { target: 'c.ts', kind: 'type' },
+      { target: 'd', kind: 'type' },
+      { target: 'e', kind: 'eager' },
+      { target: 'f', kind: 'eager' },
+      { target: 'g', kind: 'type' },
+      { target: 'h', kind: 'lazy' },
+      { target: 'i', kind: 'type' },
+      { target: 'unknown', kind: 'lazy' },
+    ]);
+    expect(facts?.globals).toEqual(['process']);
+    expect(facts?.lines).toBe(13);
+  });
+});
