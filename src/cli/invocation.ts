@@ -74,7 +74,12 @@ function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting
   };
 }
 
-/** Passes on what went wrong in the vault and was got round. */
+/** Passes on what went wrong in the vault and was got round; the same of many files only once. */
 export function warnTo(terminal: Terminal): (warning: Warning) => void {
-  return ({ message, kind, bucket }) => terminal.warn(message, { kind, bucket });
+  const told = new Set<string>();
+  return ({ message, kind, bucket }) => {
+    if (told.has(message)) return;
+    told.add(message);
+    terminal.warn(message, { kind, bucket });
+  };
 }

@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { VaultError, isVaultError } from '../errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../format/chunk.ts';
+import { mapOrdered } from '../pipeline.ts';
 import { fileSource, streamSource } from '../vault/source.ts';
-import type { FileSource, PutResult, Vault } from '../vault/vault.ts';
+import type { FileSource, PutResult, Vault, Warning } from '../vault/vault.ts';
 import { fileAsJson } from './describe.ts';
 import type { ExitCode } from './exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from './exit.ts';
@@ -18,6 +19,9 @@ export interface PutFlags {
   readonly chunkSize?: string;
   readonly expires?: string;
 }
+
+/** Files under way at once: a small one waits for the disk most of the time. */
+const FILES_IN_FLIGHT = 16;
 
 /** What is to be stored, under which name. */
 interface Task {
@@ -42,19 +46,25 @@ export async function put(
     let degraded = 0;
     await terminal.withProgress(async (report) => {
       const progress = new TotalProgress(tasks, report);
-      for (const [index, task] of tasks.entries()) {
-        let result;
-        try {
-          result = await storeOne(vault, task, { ...settings, invocation, progress });
-        } catch (error) {
+      const warn = warnTo(terminal);
+      const outcomes = mapOrdered(
+        tasks,
+        async (task, signal) => storeOne(vault, task, { ...settings, warn, progress, signal }),
+        { inFlight: FILES_IN_FLIGHT, signal: invocation.signal },
+      );
+      let done = 0;
+      for await (const { task, result, error } of outcomes) {
+        done += 1;
+        if (result === null) {
           codes.push(exitCodeOf(error));
           if (isFatal(error)) {
-            const left = tasks.length - index - 1;
-            if (left > 0) terminal.warn(`${count(left, 'file was', 'files were')} not tried.`);
+            const left = tasks.length - done;
+            if (left > 0)
+              terminal.warn(`${count(left, 'file was', 'files were')} not tried, or not finished.`);
             throw error;
           }
           reportError(error, invocation);
-          progress.skip(task);
+          progress.finish(task);
           continue;
         }
         if (result.degraded) degraded += 1;
@@ -73,24 +83,38 @@ export async function put(
   });
 }
 
+/** What became of a file: a result, or else an error. */
+interface Outcome {
+  readonly task: Task;
+  readonly result: PutResult | null;
+  readonly error: unknown;
+}
+
 async function storeOne(
   vault: Vault,
   task: Task,
   call: ReturnType<typeof putSettings> & {
-    readonly invocation: Invocation;
+    readonly warn: (warning: Warning) => void;
     readonly progress: TotalProgress;
+    readonly signal: AbortSignal;
   },
-): Promise<PutResult> {
-  const { invocation, progress, chunkSize, expiresAtMs } = call;
+): Promise<Outcome> {
+  const { warn, progress, chunkSize, expiresAtMs, signal } = call;
   progress.start(task);
-  return vault.put(task.source, {
-    name: task.name,
-    ...(chunkSize !== null && { chunkSize }),
-    expiresAtMs,
-    signal: invocation.signal,
-    onProgress: ({ doneBytes }) => progress.advance(doneBytes),
-    onWarning: warnTo(invocation.terminal),
-  });
+  try {
+    const result = await vault.put(task.source, {
+      name: task.name,
+      ...(chunkSize !== null && { chunkSize }),
+      expiresAtMs,
+      signal,
+      onProgress: ({ doneBytes }) => progress.advance(task, doneBytes),
+      onWarning: warn,
+    });
+    return { task, result, error: null };
+  } catch (error) {
+    // Its turn comes when those before it have been told of.
+    return { task, result: null, error };
+  }
 }
 
 function putSettings(flags: PutFlags): { chunkSize: number | null; expiresAtMs: number | null } {
@@ -162,15 +186,14 @@ function isFatal(error: unknown): boolean {
   );
 }
 
-/** One progress over several files. */
+/** One progress over several files, of which some are under way at once. */
 class TotalProgress {
   readonly #report: ProgressReport;
   readonly #files: number;
   readonly #totalBytes: number | null;
+  readonly #doneBytes = new Map<Task, number>();
   #label = '';
-  #begun = 0;
-  #beforeBytes = 0;
-  #currentSize = 0;
+  #sum = 0;
 
   constructor(tasks: readonly Task[], report: ProgressReport) {
     this.#report = report;
@@ -180,24 +203,21 @@ class TotalProgress {
       : tasks.reduce((sum, { size }) => sum + (size ?? 0), 0);
   }
 
-  start({ name, size }: Task): void {
-    this.#beforeBytes += this.#currentSize;
-    this.#currentSize = size ?? 0;
-    this.#begun += 1;
-    this.#label = this.#files === 1 ? name : `${this.#begun}/${this.#files} ${name}`;
-    this.advance(0);
+  start(task: Task): void {
+    this.#doneBytes.set(task, 0);
+    this.#label = this.#files === 1 ? task.name : `${this.#doneBytes.size}/${this.#files} ${task.name}`;
+    this.advance(task, 0);
   }
 
-  /** @param doneBytes of the file that was started last */
-  advance(doneBytes: number): void {
-    this.#report({
-      label: this.#label,
-      doneBytes: this.#beforeBytes + doneBytes,
-      totalBytes: this.#totalBytes,
-    });
+  /** @param doneBytes of that file so far */
+  advance(task: Task, doneBytes: number): void {
+    this.#sum += doneBytes - (this.#doneBytes.get(task) ?? 0);
+    this.#doneBytes.set(task, doneBytes);
+    this.#report({ label: this.#label, doneBytes: this.#sum, totalBytes: this.#totalBytes });
   }
 
-  skip({ size }: Task): void {
-    this.advance(size ?? 0);
+  /** A file that will not be stored counts as done. */
+  finish(task: Task): void {
+    this.advance(task, task.size ?? 0);
   }
 }
