@@ -332,6 +332,20 @@ export function gather<T, U extends object>(
   });
 }
 
+/**
+ * Waits for all of them, also when some fail: what they share (memory, a lease) may be used again afterwards.
+ *
+ * @returns their results
+ * @throws the first failure, in the order given
+ */
+export async function settleAll<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(work);
+  return results.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
+
 /** A bounded amount of something, such as bytes of memory, first come first served. */
 export class Budget {
   readonly #total: number;

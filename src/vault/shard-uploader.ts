@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import type { ChunkRow, ShardPlace } from '../catalog/catalog.ts';
 import { isVaultError, VaultError } from '../errors.ts';
 import { shardObjectName, shardObjectSize } from '../format/shard.ts';
+import { settleAll } from '../pipeline.ts';
 import { placeShards } from '../placement.ts';
 import { describeFailure } from './bucket-set.ts';
 import type { BucketSet, VaultBucket } from './bucket-set.ts';
@@ -69,7 +70,7 @@ export class ShardUploader {
       });
       if (attempts.length === 0) break;
       for (const { bucket } of attempts) taken.add(bucket.number);
-      await Promise.all(
+      await settleAll(
         attempts.map(async ({ index, bucket, object }) => {
           const { id: chunkId, k, m } = row;
           const name = shardObjectName({ chunkId, index, k, m, generation });
@@ -84,7 +85,7 @@ export class ShardUploader {
 
   /** Stores a copy of an object in every healthy bucket; how many have it now. */
   async spread(name: string, object: Uint8Array, signal: AbortSignal): Promise<number> {
-    const sent = await Promise.all(this.healthy.map((bucket) => this.#send(bucket, name, object, signal)));
+    const sent = await settleAll(this.healthy.map((bucket) => this.#send(bucket, name, object, signal)));
     return sent.filter(Boolean).length;
   }
 

@@ -25,12 +25,18 @@ const ENDING: Failure = {
   when: 'before',
   lasts: true,
 };
+const FULL: Failure = {
+  title: 'finds the storage full',
+  code: 'storage-full',
+  when: 'before',
+  lasts: false,
+};
 const FAILURES: readonly Failure[] = [
   ENDING,
   { title: 'is unavailable', code: 'unavailable', when: 'before', lasts: false },
   { title: 'loses its answer', code: 'unavailable', when: 'after', lasts: false },
   { title: 'is denied', code: 'denied', when: 'before', lasts: false },
-  { title: 'finds the storage full', code: 'storage-full', when: 'before', lasts: false },
+  FULL,
   { title: 'is the last that the process makes', code: 'unavailable', when: 'after', lasts: true },
 ];
 
@@ -187,4 +193,25 @@ describe.each([
     );
     expect(calls).toBeGreaterThanOrEqual(30);
   });
+});
+
+test('A put that has failed has nothing under way any more', async () => {
+  await using made = await testVault();
+  await using copy = await (await snapshotOf(made)).copy();
+  let underWay = 0;
+  const handle = await copy.open({
+    around: async (step, proceed) => {
+      underWay += 1;
+      try {
+        if (step.call === 'put' && step.where === 'memory:1') throw error('put', FULL);
+        // The others take their time, and do not give up when they are asked to.
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        await proceed();
+      } finally {
+        underWay -= 1;
+      }
+    },
+  });
+  const outcome = await settledCode(putBytes(handle.vault, contentOf('new'), { name: 'new' }));
+  expect({ outcome, underWay }).toEqual({ outcome: 'storage-full', underWay: 0 });
 });
