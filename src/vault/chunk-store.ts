@@ -133,7 +133,12 @@ export class ChunkStore {
   /** Completes the row of a chunk that had lost shards. */
   async #heal(known: ChunkRow, healed: ChunkRow): Promise<ChunkRow> {
     const { generation } = this.#options;
-    if (await this.#session.catalog.replaceChunk(known, healed, { generation })) return healed;
+    try {
+      if (await this.#session.catalog.replaceChunk(known, healed, { generation })) return healed;
+    } catch (error) {
+      if (isVaultError(error, 'stale')) await this.uploader.removeUploads([healed]);
+      throw error;
+    }
     // Somebody else was quicker. Ours are not recorded, so they go; the claim keeps the chunk itself.
     await this.uploader.removeUploads([healed]);
     return known;

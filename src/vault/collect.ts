@@ -44,7 +44,7 @@ export async function collectGarbage(session: Session, options: CallOptions = {}
         if (bucket === null) return [];
         if (failures.has(bucket)) return [place];
         try {
-          await (await bucket.checked(signal)).remove(objectName(row, place), withSignal(signal));
+          await (await bucket.checked(signal)).remove(owedObjectName(row, place), withSignal(signal));
           objectsRemoved += 1;
           return [];
         } catch (error) {
@@ -74,7 +74,8 @@ export async function collectGarbage(session: Session, options: CallOptions = {}
   return { objectsRemoved, objectsOwed, failures: [...failures.values()] };
 }
 
-function objectName(row: GarbageRow, place: GarbageRow['places'][number]): string {
+/** The name of an object whose removal is owed. */
+export function owedObjectName(row: GarbageRow, place: GarbageRow['places'][number]): string {
   if (row.kind === 'manifest') return manifestObjectName(row.id);
   const { index, generation } = place;
   return shardObjectName({ chunkId: row.id, index, k: row.k, m: row.m, generation });

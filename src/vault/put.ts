@@ -116,15 +116,24 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
     const sealed = sealManifest(session.keys, { head, table: decodeTable(content.table, chunkSize) });
     const hash = manifestHash(sealed);
     await session.catalog.announceManifest(generation, hash);
-    const copies = await store.uploader.spread(manifestObjectName(hash), sealed, signal);
-    if (copies === 0) {
-      throw new VaultError(
-        'unavailable',
-        'No bucket took the manifest, so the file was not stored. Try again.',
-      );
+    let copies: number;
+    try {
+      copies = await store.uploader.spread(manifestObjectName(hash), sealed, signal);
+      if (copies === 0) {
+        throw new VaultError(
+          'unavailable',
+          'No bucket took the manifest, so the file was not stored. Try again.',
+        );
+      }
+      throwIfAborted(signal);
+      await session.catalog.commitPut(generation, sealFileRow(session, hash, head, content.tag));
+    } catch (error) {
+      const swept =
+        isVaultError(error, 'stale') ||
+        (isVaultError(error, 'interrupted') && isVaultError(signal.reason, 'stale'));
+      if (swept) await oweManifest(session, hash);
+      throw error;
     }
-    throwIfAborted(signal);
-    await session.catalog.commitPut(generation, sealFileRow(session, hash, head, content.tag));
     return {
       ...infoOf(hash, head),
       ...sizes,
@@ -134,6 +143,15 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
       degraded: sizes.degradedChunks > 0 || copies < redundancy.m + 1,
     };
   });
+}
+
+/**
+ * Owes the removal of a manifest that may have been sent after its put was swept: nobody else knows of it, and its
+ * chunks are gone.
+ */
+async function oweManifest(session: Session, hash: string): Promise<void> {
+  const places = session.buckets.all.map(({ number }) => ({ index: 0, bucket: number, generation: '' }));
+  await session.catalog.addGarbage([{ kind: 'manifest', id: hash, k: 0, m: 0, places }]);
 }
 
 /** What a manifest says, with the hash it goes by. */

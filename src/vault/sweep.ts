@@ -10,7 +10,7 @@ import type { ShardName } from '../format/shard.ts';
 import { forEachBounded } from '../pipeline.ts';
 import { describeFailure } from './bucket-set.ts';
 import type { BucketFailure, VaultBucket } from './bucket-set.ts';
-import { collectGarbage } from './collect.ts';
+import { collectGarbage, owedObjectName } from './collect.ts';
 import { openFileRow } from './files.ts';
 import { LEASE_MS } from './lease.ts';
 import { hideFiles } from './remove.ts';
@@ -55,6 +55,7 @@ export async function sweep(
       failures.push({ bucket, error });
     }
   }
+  await dismissOwed(session, found);
   const removedStrays = await removeStrays(session, { found, listed, options });
   if (listed.length === session.buckets.all.length && found.objectsOwed === 0) {
     for (const generation of dead) await session.catalog.forgetPut(generation);
@@ -66,10 +67,10 @@ export async function sweep(
       bucket: failure.bucket.url,
     });
   }
-  const strays = [...found.strays.values()].reduce((sum, names) => sum + names.length, 0);
+  const strays = [...found.strays.values()].reduce((sum, names) => sum + names.size, 0);
   return {
     expired,
-    objectsRemoved: collected.objectsRemoved + found.objectsRemoved + removedStrays,
+    objectsRemoved: collected.objectsRemoved + found.objectsRemoved,
     objectsOwed: collected.objectsOwed + found.objectsOwed,
     strays: strays - removedStrays,
     unknownFiles: [...found.unknownFiles].toSorted(),
@@ -91,7 +92,7 @@ interface Found {
   objectsRemoved: number;
   objectsOwed: number;
   /** Names that nothing explains, by bucket. */
-  readonly strays: Map<VaultBucket, string[]>;
+  readonly strays: Map<VaultBucket, Set<string>>;
   readonly unknownFiles: Set<string>;
 }
 
@@ -122,7 +123,7 @@ async function examineBucket(session: Session, bucket: VaultBucket, examination:
     }
     await flush();
   }
-  examination.found.strays.set(bucket, strays);
+  examination.found.strays.set(bucket, new Set(strays));
 }
 
 /** Of listed shards: removes those of dead puts; gives those that nothing explains. */
@@ -176,6 +177,18 @@ async function examineManifests(
   return strays;
 }
 
+/** Objects whose removal is owed are in no other row, but they are explained: neither strays nor forgotten files. */
+async function dismissOwed(session: Session, { unknownFiles, strays }: Found): Promise<void> {
+  if (unknownFiles.size === 0 && [...strays.values()].every((names) => names.size === 0)) return;
+  for await (const row of session.catalog.garbage()) {
+    if (row.kind === 'manifest') unknownFiles.delete(row.id);
+    for (const place of row.places) {
+      const bucket = session.buckets.byNumber(place.bucket);
+      if (bucket !== null) strays.get(bucket)?.delete(owedObjectName(row, place));
+    }
+  }
+}
+
 async function isOurManifest(
   session: Session,
   bucket: VaultBucket,
@@ -218,7 +231,7 @@ async function removeStrays(
   const now = session.now();
   const before = found.objectsRemoved;
   for (const bucket of listed) {
-    const names = found.strays.get(bucket) ?? [];
+    const names = [...(found.strays.get(bucket) ?? [])];
     const since = await session.catalog.rememberStrays(bucket.number, names, now);
     // As long as there are files here that the catalog does not know, shards may be theirs.
     if (found.unknownFiles.size > 0) continue;
