@@ -308,14 +308,14 @@ describe('mapOrdered', () => {
       await second.promise;
       yield 2;
     }
-    const started: number[] = [];
-    const work = async (item: number): Promise<number> => {
-      started.push(item);
-      return item;
-    };
+    const { work, finish, started } = steps<number, number>();
     const results = mapOrdered(slow(), work, { inFlight: 2 });
-    await results.next();
+    const first = results.next();
+    await nextTurn();
+    await finish(1, 1);
+    await first;
     const end = results.return();
+    await nextTurn();
     second.resolve();
     await end;
     await nextTurn();

@@ -109,6 +109,19 @@ describe('a manifest', () => {
     expect(decodeManifest(rewritten)).toEqual(manifest);
   });
 
+  test('with a head longer than the limit is refused, though only spaces make it so', () => {
+    const table = entriesOf(HEAD.size, HEAD.chunkSize);
+    const bytes = encodeManifest({ head: HEAD, table });
+    const json = bytes.toString('utf8', 4, 4 + bytes.readUInt32BE(0));
+    const padded = (size: number): Buffer => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(size);
+      return Buffer.concat([length, Buffer.from(json.padEnd(size)), encodeTable(table)]);
+    };
+    expect(decodeManifest(padded(128 * 1024)).head).toEqual(HEAD);
+    expect(() => decodeManifest(padded(128 * 1024 + 1))).toThrow(damaged);
+  });
+
   test('cut anywhere is refused', () => {
     const bytes = encodeManifest({ head: HEAD, table: entriesOf(HEAD.size, HEAD.chunkSize) });
     for (let length = 0; length < bytes.length; length += 1) {
@@ -213,8 +226,15 @@ describe('the number of chunks', () => {
     );
   });
 
-  test('of the largest file is exact', () => {
-    expect(chunkCount(MAX_FILE_SIZE, MIN_CHUNK_SIZE)).toBe(2 ** 37);
+  test('of the largest files is exact, to the byte', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: MIN_CHUNK_SIZE, max: MAX_CHUNK_SIZE }), (chunkSize) => {
+        const full = Math.floor(MAX_FILE_SIZE / chunkSize) - 1;
+        expect([-1, 0, 1].map((more) => chunkCount(full * chunkSize + more, chunkSize) - full)).toEqual([
+          0, 0, 1,
+        ]);
+      }),
+    );
   });
 });
 

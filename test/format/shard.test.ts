@@ -124,6 +124,25 @@ describe("a shard object's header", () => {
     expect(parseShardHeader(memory.subarray(11, 11 + object.length))).toEqual(EXAMPLE);
   });
 
+  test.each([
+    ['k 0', { ...EXAMPLE, k: 0, m: 3 }],
+    ['k and m 33 together', { ...EXAMPLE, k: 2, m: 31 }],
+    ['an index that is k + m', { ...EXAMPLE, index: 3 }],
+    ['a sealed chunk of a tag alone', { ...EXAMPLE, sealedSize: 16 }],
+  ])('with %s is refused', (_, header) => {
+    const object = new Uint8Array(SHARD_HEADER_SIZE + Math.ceil(header.sealedSize / Math.max(1, header.k)));
+    writeShardHeader(object, header);
+    expect(() => parseShardHeader(object)).toThrow(expect.objectContaining({ code: 'damaged' }));
+  });
+
+  test('of an object with a byte more or less than it says is refused', () => {
+    const object = new Uint8Array(shardObjectSize(301, 2) + 1);
+    for (const wrong of [object, object.subarray(0, -2)]) {
+      writeShardHeader(wrong, EXAMPLE);
+      expect(() => parseShardHeader(wrong)).toThrow(expect.objectContaining({ code: 'damaged' }));
+    }
+  });
+
   test('admits the largest sealed chunk and refuses a larger one', () => {
     // Only the header counts here, so the memory behind it is never touched.
     const object = new Uint8Array(shardObjectSize(MAX_SEALED_SIZE + 1, 1));
