@@ -141,8 +141,8 @@ export function decodeManifest(body: Uint8Array): Manifest {
 
 /** Chunks that this many bytes are cut into: no bytes are one chunk of length 0. */
 export function chunkCount(size: number, chunkSize: number): number {
-  const rest = size % chunkSize;
-  return Math.max(1, (size - rest) / chunkSize + (rest === 0 ? 0 : 1));
+  // Exact for sizes below 2^53: the quotient's rounding is less than 1 / chunkSize.
+  return Math.max(1, Math.ceil(size / chunkSize));
 }
 
 /**
