@@ -143,6 +143,16 @@ export async function recoverVault(
   }
 }
 
+/**
+ * The one normalised form of what people write for a bucket; vaults know their buckets by it.
+ *
+ * @param baseFolder absolute path of the folder that relative paths are meant from
+ * @throws `invalid-input`
+ */
+export function bucketUrl(text: string, baseFolder: string): string {
+  return parseBucketUrl(text, { base: baseFolder }).url;
+}
+
 /** A folder is made; buckets in clouds are there already, with the rights that their owner has chosen. */
 async function prepare(location: BucketLocation): Promise<void> {
   if (location.kind === 'folder') await createFolder(location.path);

@@ -83,3 +83,14 @@ export function warnTo(terminal: Terminal): (warning: Warning) => void {
     terminal.warn(message, { kind, bucket });
   };
 }
+
+/** A bucket as the vault knows it, from what was typed. @throws `invalid-input` */
+export async function bucketUrlOf(text: string): Promise<string> {
+  const { bucketUrl } = await import('../compose.ts');
+  return bucketUrl(text, process.cwd());
+}
+
+/** The same, where a bucket's id may stand as well. @throws `invalid-input` */
+export async function bucketReferenceOf(text: string): Promise<string> {
+  return /^[0-9a-f]{32}$/.test(text) ? text : bucketUrlOf(text);
+}

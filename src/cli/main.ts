@@ -1,6 +1,6 @@
 /** The command line's beginning and end: arguments in, exit code out. */
 import { readFileSync } from 'node:fs';
-import { CommanderError } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
 import type { ExitCode } from './exit.ts';
 import { BUG, DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
@@ -8,7 +8,7 @@ import type { Invocation } from './invocation.ts';
 import type { SharedOptions } from './options.ts';
 import { Output } from './output.ts';
 import type { Action } from './program.ts';
-import { buildProgram } from './program.ts';
+import { describeProgram } from './program.ts';
 import { reportError } from './report.ts';
 import { Terminal } from './terminal.ts';
 
@@ -31,23 +31,21 @@ async function runCommandLine(args: readonly string[], signal: AbortSignal): Pro
   let code: ExitCode = DONE;
   let usage = '';
   const output = new Output(process.stdout, signal);
-  const program = buildProgram(async (options, action) => {
+  const program = new Command();
+  program.exitOverride().configureOutput({
+    writeOut: (text) => (usage += text),
+    // Errors are told below in the style of all others; help that was asked for in vain is help all the same.
+    writeErr: (text) => (usage += text),
+    outputError: () => undefined,
+    getOutHelpWidth: () => process.stdout.columns || 80,
+    getErrHelpWidth: () => process.stderr.columns || 80,
+  });
+  describeProgram(program, async (options, action) => {
     code = await runAction(options, action, { output, signal });
   });
   program.on('option:version', () => {
     throw new CommanderError(0, 'commander.version', packageVersion());
   });
-  for (const command of [program, ...program.commands]) {
-    command.exitOverride();
-    command.configureOutput({
-      writeOut: (text) => (usage += text),
-      // Errors are told below in the style of all others; help that was asked for in vain is help all the same.
-      writeErr: (text) => (usage += text),
-      outputError: () => undefined,
-      getOutHelpWidth: () => process.stdout.columns || 80,
-      getErrHelpWidth: () => process.stderr.columns || 80,
-    });
-  }
   // Said before the options are parsed, since what is wrong may be an option.
   const shared = { json: saysJson(args) };
   try {
@@ -69,10 +67,7 @@ async function runCommandLine(args: readonly string[], signal: AbortSignal): Pro
       .replace(/^error: /, '')
       .replace(/\n\(/, ' (')
       .replace(/\.+$/, '');
-    const help = `See "vault${commandOf(
-      args,
-      program.commands.map((command) => command.name()),
-    )} --help".`;
+    const help = `See "vault${commandOf(args, program)} --help".`;
     return fail(new VaultError('invalid-input', `${capitalized(message)}. ${help}`), shared);
   }
 }
@@ -140,9 +135,17 @@ function saysJson(args: readonly string[]): boolean {
   return (end === -1 ? args : args.slice(0, end)).includes('--json');
 }
 
-function commandOf(args: readonly string[], names: readonly string[]): string {
-  const name = args.find((arg) => names.includes(arg));
-  return name === undefined ? '' : ` ${name}`;
+/** The verb, or the verb's verb, that was asked for; each after a space. */
+function commandOf(args: readonly string[], program: Command): string {
+  let command = program;
+  let path = '';
+  for (const arg of args) {
+    const next = command.commands.find((candidate) => candidate.name() === arg);
+    if (next === undefined) continue;
+    command = next;
+    path += ` ${arg}`;
+  }
+  return path;
 }
 
 function capitalized(text: string): string {

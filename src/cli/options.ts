@@ -152,6 +152,20 @@ export function parseCount(text: string, option: string, range: { min: number; m
 }
 
 /**
+ * A part of the whole: `5%`, `0.05`.
+ *
+ * @returns more than 0, at most 1
+ * @throws `invalid-input`
+ */
+export function parseFraction(text: string, option: string): number {
+  const match = /^(\d+(?:\.\d+)?)(%?)$/.exec(text.trim());
+  const fraction = match === null ? NaN : Number(match[1]) / (match[2] === '%' ? 100 : 1);
+  if (!(fraction > 0 && fraction <= 1))
+    throw invalid(option, text, 'a part of the whole, for example 5% or 0.05');
+  return fraction;
+}
+
+/**
  * `2+1` as a value.
  *
  * @throws `invalid-input`

@@ -1,5 +1,6 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
-import { Command, Help } from 'commander';
+import type { Command } from 'commander';
+import { Help } from 'commander';
 import type { ExitCode } from './exit.ts';
 import type { Invocation } from './invocation.ts';
 import type { SharedOptions } from './options.ts';
@@ -8,13 +9,17 @@ import type { SharedOptions } from './options.ts';
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
 
 /**
- * Builds the program.
+ * Describes the program.
  *
+ * @param program a new command; what is set for errors and output holds for the verbs as well
  * @param run is given the verb that was asked for, and the options of every verb
  */
-export function buildProgram(run: (options: SharedOptions, action: Action) => Promise<void>): Command {
-  const program = new Command('vault');
+export function describeProgram(
+  program: Command,
+  run: (options: SharedOptions, action: Action) => Promise<void>,
+): void {
   program
+    .name('vault')
     .description(
       'Keeps files encrypted, in pieces, across several buckets that you own: no bucket holds anything readable, and any one of them can be lost.',
     )
@@ -42,8 +47,13 @@ export function buildProgram(run: (options: SharedOptions, action: Action) => Pr
     },
   });
 
-  const verb = (name: string, description: string, action: (command: Command) => Action): Command => {
-    const command = program.command(name).description(description);
+  const verb = (
+    name: string,
+    description: string,
+    action: (command: Command) => Action,
+    parent = program,
+  ): Command => {
+    const command = parent.command(name).description(description);
     return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
   };
 
@@ -100,7 +110,53 @@ export function buildProgram(run: (options: SharedOptions, action: Action) => Pr
     return info(invocation, command.args[0]);
   }).argument('[hash|name]', 'without it: the vault itself');
 
-  return program;
+  verb('verify', 'Look whether everything is still there', (command) => async (invocation) => {
+    const { verify } = await import('./verify.ts');
+    return verify(invocation, command.args, command.opts());
+  })
+    .argument('[hash|name...]', 'files; all of them if none is named')
+    .option('--read-data', 'read everything, instead of believing what the buckets list')
+    .option('--sample <part>', 'read a random part, for example 5%');
+
+  verb('repair', 'Make whole again what can be', (command) => async (invocation) => {
+    const { repair } = await import('./repair.ts');
+    return repair(invocation, command.args, command.opts());
+  })
+    .argument('[hash|name...]', 'files; all of them if none is named')
+    .option('--read-data', 'read everything to find what is damaged')
+    .option('--redundancy <k+m>', 'code everything anew, and new files as well')
+    .option('--forget-bucket <url>', 'a bucket that is gone for good: store what it had elsewhere');
+
+  const bucket = program.command('bucket').description("Show and change the vault's buckets");
+  verb(
+    'ls',
+    'Show the buckets and what they hold',
+    () => async (invocation) => (await import('./bucket.ts')).listBuckets(invocation),
+    bucket,
+  );
+  verb(
+    'add',
+    'Add a bucket',
+    (command) => async (invocation) =>
+      (await import('./bucket.ts')).addBucket(invocation, command.args[0] ?? ''),
+    bucket,
+  ).argument('<url>', 'folder, gs://name/prefix or s3://name/prefix');
+  verb(
+    'rm',
+    'Move what a bucket holds to the others, and take it out',
+    (command) => async (invocation) =>
+      (await import('./bucket.ts')).removeBucket(invocation, command.args[0] ?? ''),
+    bucket,
+  ).argument('<url|id>', 'as "vault bucket ls" shows it');
+  verb(
+    'set-url',
+    'Say where a bucket is now',
+    (command) => async (invocation) =>
+      (await import('./bucket.ts')).setBucketUrl(invocation, command.args[0] ?? '', command.args[1] ?? ''),
+    bucket,
+  )
+    .argument('<url|id>', 'as the vault knows it')
+    .argument('<new-url>', 'where it is now');
 }
 
 function isOptions(section: string): boolean {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { styleText } from 'node:util';
 import type { Environment } from './options.ts';
 import type { ProgressDisplay, ProgressReport, ProgressState } from './progress.ts';
-import { showMessage } from './text.ts';
+import { showLines, showMessage } from './text.ts';
 
 type Format = Parameters<typeof styleText>[0];
 /** Colours a text, or does not. */
@@ -46,7 +46,7 @@ export class Terminal {
 
   /** Says something that nobody needs to know: only to somebody who looks on. */
   note(text: string): void {
-    if (this.#chatty) this.#write(`${showMessage(text)}\n`);
+    if (this.#chatty) this.#write(`${showLines(text)}\n`);
   }
 
   /**

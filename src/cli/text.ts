@@ -14,13 +14,18 @@ export function showName(name: string): string {
   return UNPRINTABLE.test(name) ? `$'${name.replace(EVERY_UNPRINTABLE_OR_QUOTE, escaped)}'` : name;
 }
 
-/** A message with every character escaped that a terminal would act on, except line ends; those are indented. */
-export function showMessage(message: string): string {
-  return message
+/** Lines with every character escaped that a terminal would act on, except the line ends. */
+export function showLines(text: string): string {
+  return text
     .trimEnd()
     .split('\n')
     .map((line) => line.replace(EVERY_UNPRINTABLE, escaped))
-    .join('\n  ');
+    .join('\n');
+}
+
+/** A message, safe as lines are; all but its first line are indented, so that nothing in it looks like the next message. */
+export function showMessage(message: string): string {
+  return showLines(message).replaceAll('\n', '\n  ');
 }
 
 const SHORT_ESCAPES = new Map([
@@ -43,7 +48,7 @@ function escaped(character: string): string {
 
 /** A value in quotes inside a message. */
 export function quote(text: string): string {
-  return `'${showMessage(text).replaceAll('\n  ', '\\n')}'`;
+  return `'${text.replace(EVERY_UNPRINTABLE, escaped)}'`;
 }
 
 /** `1 file`, `2 files`. */

@@ -5,6 +5,7 @@ import {
   nameAsTyped,
   nameOfPath,
   parseDurationMs,
+  parseFraction,
   parseRate,
   parseRedundancyOption,
   parseSize,
@@ -139,4 +140,18 @@ describe('requests', () => {
       expect(() => requestOptions(options)).toThrow(/is not/);
     },
   );
+});
+
+test.each([
+  ['5%', 0.05],
+  ['0.25', 0.25],
+  ['100%', 1],
+  ['1', 1],
+  ['0.5%', 0.005],
+])('the part %s is %d', (text, fraction) => {
+  expect(parseFraction(text, '--sample')).toBe(fraction);
+});
+
+test.each(['', '0', '0%', '101%', '2', '-5%', '5 percent'])('%j is no part', (text) => {
+  expect(() => parseFraction(text, '--sample')).toThrow(/--sample '.*' is not a part of the whole/);
 });

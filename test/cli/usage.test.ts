@@ -15,7 +15,7 @@ describe('help', () => {
   test('goes to standard output and names every verb', async () => {
     const { exit, stdout, stderr } = await box.run(['--help']);
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
-    for (const verb of ['init', 'put', 'get', 'ls', 'rm', 'sweep', 'info']) {
+    for (const verb of ['init', 'put', 'get', 'ls', 'rm', 'sweep', 'info', 'verify', 'repair', 'bucket']) {
       expect(stdout).toMatch(new RegExp(`^  ${verb} `, 'm'));
     }
   });
@@ -49,6 +49,12 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['put', 'a', 'b', '--name', 'c'], /^vault: --name goes with one file/],
     [['put', '-'], /^vault: Standard input has no name of its own: say --name <name>\.\n$/],
     [['put', '-', '-', '--name', 'x'], /^vault: /],
+    [['bucket', 'add'], /^vault: Missing required argument 'url'\. See "vault bucket add --help"\.\n$/],
+    [
+      ['bucket', 'rn', 'x'],
+      /^vault: Unknown command 'rn' \(Did you mean rm\?\)\. See "vault bucket --help"\.\n$/,
+    ],
+    [['verify', '--sample', 'all'], /^vault: --sample 'all' is not a part of the whole/],
     [['ls', '--timeout', '5'], /^vault: --timeout '5' is not a duration/],
     [['--concurrency', '0', 'ls'], /^vault: --concurrency '0' is not a whole number/],
     [['init'], /^vault: Where should the shards go\? Say --bucket .* or --local/],

@@ -1,0 +1,68 @@
+import { concludeOutcome, printFiles } from './condition.ts';
+import type { ExitCode } from './exit.ts';
+import { ATTENTION, gravest } from './exit.ts';
+import type { Invocation } from './invocation.ts';
+import { bucketReferenceOf, warnTo, withVault } from './invocation.ts';
+import { nameAsTyped, parseRedundancyOption } from './options.ts';
+import { count, showSize } from './text.ts';
+
+export interface RepairFlags {
+  readonly readData?: boolean;
+  readonly redundancy?: string;
+  readonly forgetBucket?: string;
+}
+
+/** `vault repair`: makes everything whole again that can be, and prints what is not whole after all. */
+export async function repair(
+  invocation: Invocation,
+  references: readonly string[],
+  flags: RepairFlags,
+): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  const redundancy =
+    flags.redundancy === undefined ? null : parseRedundancyOption(flags.redundancy, '--redundancy');
+  const forgetBucket = flags.forgetBucket === undefined ? null : await bucketReferenceOf(flags.forgetBucket);
+  return withVault(invocation, async (vault) => {
+    const result = await terminal.withProgress(async (report) =>
+      vault.repair({
+        ...(references.length > 0 && { references: references.map(nameAsTyped) }),
+        depth: flags.readData === true ? 'data' : 'listing',
+        ...(redundancy !== null && { redundancy }),
+        ...(forgetBucket !== null && { forgetBucket }),
+        signal,
+        onWarning: warnTo(terminal),
+        onProgress: (progress) => report({ label: 'Repairing', ...progress }),
+      }),
+    );
+    if (options.json === true) await output.json({ ...result });
+    else await printFiles(invocation, result.affected);
+    const { chunksRepaired, manifestsStored, keyslotsStored, markersStored, bytesStored } = result;
+    const small = manifestsStored + keyslotsStored + markersStored;
+    terminal.note(
+      chunksRepaired + small === 0
+        ? 'There was nothing to repair.'
+        : `Made ${count(chunksRepaired, 'chunk')} whole and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
+    );
+    const codes: ExitCode[] = [];
+    if (result.forgotten === false) {
+      codes.push(ATTENTION);
+      terminal.warn(
+        `${forgetBucket ?? 'The bucket'} is not forgotten yet: something that only it should hold could not be stored elsewhere. Run "vault repair --forget-bucket" again.`,
+        { kind: 'not-forgotten' },
+      );
+    }
+    if (result.objectsOwed > 0) {
+      codes.push(ATTENTION);
+      terminal.warn(
+        `${count(result.objectsOwed, 'replaced object')} could not be removed now. "vault sweep" does it later.`,
+        { kind: 'objects-owed', objectsOwed: result.objectsOwed },
+      );
+    }
+    const later =
+      result.unreachable.length === 0
+        ? 'Run "vault repair" again later.'
+        : `Run "vault repair" again when ${result.unreachable.join(', ')} can be reached.`;
+    codes.push(concludeOutcome(invocation, result, later));
+    return gravest(codes);
+  });
+}
