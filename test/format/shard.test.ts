@@ -4,6 +4,7 @@ import { finishShardObject, isShardIntact } from '../../src/crypto/chunk.ts';
 import { VaultError } from '../../src/errors.ts';
 import {
   formatRedundancy,
+  isRedundancy,
   MAX_SEALED_SIZE,
   MAX_SHARDS,
   parseRedundancy,
@@ -45,6 +46,17 @@ function shardObject(header: ShardHeader): Uint8Array {
 const EXAMPLE: ShardHeader = { k: 2, m: 1, index: 1, sealedSize: 301, chunkId: 'c0'.repeat(32) };
 
 describe('a redundancy', () => {
+  test.each([
+    [0, 1],
+    [1, -1],
+    [1, 32],
+    [33, 0],
+    [1.5, 1],
+    [1, Number.NaN],
+  ])('is not %d+%d', (k, m) => {
+    expect(isRedundancy({ k, m })).toBe(false);
+  });
+
   test('is read as it was written', () => {
     fc.assert(
       fc.property(redundancies, (redundancy) => {
