@@ -230,7 +230,7 @@ class PostgresEngine implements Engine {
             : failure === 'outage' && Date.now() - (outageSinceMs ?? 0) < this.#outageDeadlineMs;
         if (!patient) throw translated(error, this.label);
         attempts++;
-        await sleep(Math.min(10 * 2 ** attempts, 500) * (0.5 + Math.random()));
+        await sleep(Math.min(10 * 2 ** attempts, 200) * (0.5 + Math.random()));
       }
     }
   }
