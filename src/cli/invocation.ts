@@ -66,21 +66,21 @@ export function surroundings({
 
 /** Says, once for each, which bucket is being waited for. */
 function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting']> {
-  const named = new Set<string>();
   return ({ label, error }) => {
-    if (named.has(label)) return;
-    named.add(label);
-    terminal.warn(`Waiting for ${label}: ${error.message}`, { kind: 'waiting', bucket: label });
+    terminal.warn(
+      `Waiting for ${label}: ${error.message}`,
+      { kind: 'waiting', bucket: label },
+      `waiting ${label}`,
+    );
   };
 }
 
-/** Passes on what went wrong in the vault and was got round; the same of many files only once. */
+/** Passes on what went wrong in the vault and was got round. */
 export function warnTo(terminal: Terminal): (warning: Warning) => void {
-  const told = new Set<string>();
   return ({ message, kind, bucket }) => {
-    if (told.has(message)) return;
-    told.add(message);
-    terminal.warn(message, { kind, bucket });
+    // A bucket that is down is met again and again, with a message for every purpose.
+    const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
+    terminal.warn(message, { kind, bucket }, topic);
   };
 }
 

@@ -61,7 +61,8 @@ async function runCommandLine(args: readonly string[], signal: AbortSignal): Pro
       return DONE;
     }
     if (error.code === 'commander.help') {
-      return fail(new VaultError('invalid-input', `A command is needed.\n\n${usage}`), shared);
+      if (!shared.json) process.stderr.write(`${usage}\n`);
+      return fail(new VaultError('invalid-input', 'A command is needed.'), shared);
     }
     const message = error.message
       .replace(/^error: /, '')

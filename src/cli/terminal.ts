@@ -50,13 +50,14 @@ export class Terminal {
   }
 
   /**
-   * Says that something went wrong and was got round, or needs attention; each text once.
+   * Says that something went wrong and was got round, or needs attention.
    *
    * @param details more fields for `--json`
+   * @param topic what it is about: of several warnings about the same, the first is enough
    */
-  warn(message: string, details: Readonly<Record<string, unknown>> = {}): void {
-    if (this.#said.has(message)) return;
-    this.#said.add(message);
+  warn(message: string, details: Readonly<Record<string, unknown>> = {}, topic = message): void {
+    if (this.#said.has(topic)) return;
+    this.#said.add(topic);
     this.#write(
       this.#json
         ? `${JSON.stringify({ warning: { ...details, message } })}\n`

@@ -80,7 +80,7 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
   test('no command at all shows the help on standard error', async () => {
     const { exit, stdout, stderr } = await box.run([]);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
-    expect(stderr).toMatch(/^vault: A command is needed\./);
-    expect(stderr).toContain('init');
+    expect(stderr).toMatch(/^Usage: vault <command>/);
+    expect(stderr).toMatch(/\nvault: A command is needed\.\n$/);
   });
 });
