@@ -145,6 +145,27 @@ export function chunkCount(size: number, chunkSize: number): number {
   return Math.max(1, Math.ceil(size / chunkSize));
 }
 
+/** What the head makes certain of a table before any of it is read. */
+export interface TableShape {
+  /** Entries. */
+  readonly count: number;
+  /** Bytes that entry `i` must have. */
+  lengthOf(i: number): number;
+}
+
+/**
+ * The shape of the table at a depth: all chunks are full but the last.
+ *
+ * @param depth 0 for the file's own chunks; see `ManifestHead.tableDepth`
+ */
+export function tableShape(head: Pick<ManifestHead, 'size' | 'chunkSize'>, depth: number): TableShape {
+  let { size } = head;
+  for (let below = 0; below < depth; below += 1) size = TABLE_ENTRY_SIZE * chunkCount(size, head.chunkSize);
+  const count = chunkCount(size, head.chunkSize);
+  const lastLength = size - (count - 1) * head.chunkSize;
+  return { count, lengthOf: (i) => (i === count - 1 ? lastLength : head.chunkSize) };
+}
+
 /**
  * Checks that a table lists chunks of the number and lengths that follow from the head.
  *
@@ -153,12 +174,8 @@ export function chunkCount(size: number, chunkSize: number): number {
  * @throws `damaged`
  */
 export function checkTable(head: ManifestHead, table: readonly TableEntry[], depth: number): void {
-  let size = head.size;
-  for (let below = 0; below < depth; below += 1) size = TABLE_ENTRY_SIZE * chunkCount(size, head.chunkSize);
-  const last = chunkCount(size, head.chunkSize) - 1;
-  const lastLength = size - last * head.chunkSize;
-  const isWhole = table.every((entry, i) => entry.length === (i === last ? lastLength : head.chunkSize));
-  if (table.length !== last + 1 || !isWhole) {
+  const shape = tableShape(head, depth);
+  if (table.length !== shape.count || !table.every((entry, i) => entry.length === shape.lengthOf(i))) {
     throw malformed(`lists chunks that do not make up the ${depth === 0 ? 'file' : 'table'}`);
   }
 }

@@ -1,7 +1,7 @@
 /** Reading a file back. */
 import { throwIfAborted } from '../errors.ts';
-import { decodeTable, TABLE_ENTRY_SIZE } from '../format/manifest.ts';
-import type { Manifest, ManifestHead, TableEntry } from '../format/manifest.ts';
+import { decodeTable, TABLE_ENTRY_SIZE, tableShape } from '../format/manifest.ts';
+import type { Manifest, ManifestHead, TableEntry, TableShape } from '../format/manifest.ts';
 import { VaultError } from '../errors.ts';
 import { Lender, mapOrdered } from '../pipeline.ts';
 import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from './chunk-memory.ts';
@@ -57,33 +57,48 @@ export async function* readContent(
   for (const warning of source.problems.warnings()) options.onWarning?.(warning);
 }
 
-/**
- * The file's chunks in order, out of the manifest's table or the chunks that hold it, checked against the head: every chunk
- * but the last is full, and together they make the file's size.
- *
- * @throws `damaged` if the table contradicts the head
- */
-export async function* fileEntries(
+/** The file's own chunks in order; see `entriesAtDepth`. */
+export function fileEntries(
   session: Session,
-  { head, table }: Manifest,
+  manifest: Manifest,
   options: CallOptions = {},
 ): AsyncGenerator<WantedChunk, void, undefined> {
-  let entries: AsyncIterable<TableEntry> = inOrder(table);
-  for (let depth = head.tableDepth; depth > 0; depth -= 1) {
-    entries = tableEntries(session, head, withLast(entries), options);
+  return entriesAtDepth(session, manifest, 0, options);
+}
+
+/**
+ * The chunks that a table of some depth lists, in order, out of the manifest or the chunks that hold the table. At
+ * every depth they have the number and the lengths that follow from the head.
+ *
+ * @param depth 0 for the file's own chunks; more for those that hold the table of the depth below, up to the head's
+ * @throws `damaged` if a table contradicts the head; as reading the chunks of the tables above
+ */
+export async function* entriesAtDepth(
+  session: Session,
+  { head, table }: Manifest,
+  depth: number,
+  options: CallOptions = {},
+): AsyncGenerator<WantedChunk, void, undefined> {
+  let entries: AsyncIterable<TableEntry> | Iterable<TableEntry> = table;
+  for (let at = head.tableDepth; at > depth; at -= 1) {
+    entries = tableEntries(session, head, checked(entries, tableShape(head, at)), options);
   }
-  let size = 0;
-  let chunks = 0;
-  for await (const entry of withLast(entries)) {
-    if (!entry.isLast && entry.length !== head.chunkSize) break;
-    size += entry.length;
-    chunks += 1;
-    if (size > head.size || chunks > head.chunks) break;
-    yield entry;
+  yield* checked(entries, tableShape(head, depth));
+}
+
+/** Holds entries to the shape that they must have together. */
+async function* checked(
+  entries: AsyncIterable<TableEntry> | Iterable<TableEntry>,
+  shape: TableShape,
+): AsyncGenerator<WantedChunk, void, undefined> {
+  const contradiction = new VaultError('damaged', 'A manifest lists chunks that do not make up the file.');
+  let at = 0;
+  for await (const entry of entries) {
+    if (at === shape.count || entry.length !== shape.lengthOf(at)) throw contradiction;
+    at += 1;
+    yield { ...entry, isLast: at === shape.count };
   }
-  if (size !== head.size || chunks !== head.chunks) {
-    throw new VaultError('damaged', 'A manifest lists chunks that do not make up the file.');
-  }
+  if (at !== shape.count) throw contradiction;
 }
 
 /** The entries that lie in chunks. */
@@ -112,18 +127,4 @@ async function* tableEntries(
   }
   if (rest.length > 0) throw new VaultError('damaged', 'A manifest has a table that is not whole.');
   for (const warning of source.problems.warnings()) options.onWarning?.(warning);
-}
-
-async function* inOrder<T>(list: readonly T[]): AsyncGenerator<T, void, undefined> {
-  yield* list;
-}
-
-/** Marks the last entry, for which one is held back. */
-async function* withLast(entries: AsyncIterable<TableEntry>): AsyncGenerator<WantedChunk, void, undefined> {
-  let held: TableEntry | null = null;
-  for await (const entry of entries) {
-    if (held !== null) yield { ...held, isLast: false };
-    held = entry;
-  }
-  if (held !== null) yield { ...held, isLast: true };
 }
