@@ -107,6 +107,7 @@ const NO_HOST = 'no-host.invalid';
 
 function parsed(location: string): URL {
   try {
+    if (!/^[a-z]+:\/\//i.test(location)) throw new TypeError('There is no "//".');
     return new URL(location.replace(/^([a-z]+:\/\/[^/?]*@|[a-z]+:\/\/)(?=[/?]|$)/i, `$1${NO_HOST}`));
   } catch {
     throw new VaultError(

@@ -21,6 +21,8 @@ export interface PostgresProxy {
   decide: (text: string) => Fate;
   /** Delay of everything in each direction, in milliseconds. */
   delayMs: number;
+  /** How many clients have asked for TLS and got it. */
+  tlsConnections: number;
   /** Messages from clients (`Q`, `P`, ...), as they came. */
   readonly messages: Message[];
   close(): Promise<void>;
@@ -50,9 +52,13 @@ export async function postgresProxy(
         return;
       }
       plain.write(options.tls === undefined ? 'N' : 'S');
-      const secure =
-        options.tls === undefined ? plain : new TLSSocket(plain, { isServer: true, ...options.tls });
+      if (options.tls === undefined) {
+        relay(plain, plain);
+        return;
+      }
+      const secure = new TLSSocket(plain, { isServer: true, ...options.tls });
       secure.on('error', () => undefined);
+      secure.once('secure', () => proxy.tlsConnections++);
       relay(secure, plain);
     });
   };
@@ -126,6 +132,7 @@ export async function postgresProxy(
     url: url.href,
     decide: () => 'pass',
     delayMs: 0,
+    tlsConnections: 0,
     messages: [],
     async close() {
       listener.close();

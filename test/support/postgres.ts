@@ -146,7 +146,9 @@ export async function runSql(
   text: string,
   values?: readonly unknown[],
 ): Promise<readonly Readonly<Record<string, unknown>>[]> {
-  const client = new Client({ connectionString: url.replace(/\?.*/, '') });
+  const place = new URL(url);
+  place.searchParams.delete('schema');
+  const client = new Client({ connectionString: place.href });
   client.on('error', () => undefined);
   await client.connect();
   try {
