@@ -31,6 +31,21 @@ export async function unlockKeyslots(
   vaultId: string,
   password: string,
 ): Promise<Subkeys> {
+  const { masterKey } = await openKeyslot(bodies, vaultId, password);
+  return deriveSubkeys(masterKey, vaultId);
+}
+
+/**
+ * The keyslot that a password opens, and the master key out of it.
+ *
+ * @param bodies as for `unlockKeyslots`
+ * @throws as `unlockVault`
+ */
+export async function openKeyslot(
+  bodies: readonly Uint8Array[],
+  vaultId: string,
+  password: string,
+): Promise<{ readonly slot: Keyslot; readonly masterKey: Buffer }> {
   const problems: VaultError[] = [];
   let tried = 0;
   for (const body of bodies) {
@@ -45,7 +60,7 @@ export async function unlockKeyslots(
     if (slot.vaultId !== vaultId) continue;
     tried += 1;
     const masterKey = await unwrapMasterKey(slot, password);
-    if (masterKey !== null) return deriveSubkeys(masterKey, vaultId);
+    if (masterKey !== null) return { slot, masterKey };
   }
   if (tried > 0) {
     throw new VaultError('wrong-password', 'The password does not open this vault. Nothing was changed.');
