@@ -127,6 +127,11 @@ export function describeProgram(
     .option('--redundancy <k+m>', 'code everything anew, and new files as well')
     .option('--forget-bucket <url>', 'a bucket that is gone for good: store what it had elsewhere');
 
+  verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
+    const { recover } = await import('./recover.ts');
+    return recover(invocation, command.opts());
+  }).option('--bucket <url>', 'a bucket of the vault; once for every one that can be had', append);
+
   const bucket = program.command('bucket').description("Show and change the vault's buckets");
   verb(
     'ls',

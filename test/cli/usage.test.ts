@@ -15,7 +15,19 @@ describe('help', () => {
   test('goes to standard output and names every verb', async () => {
     const { exit, stdout, stderr } = await box.run(['--help']);
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
-    for (const verb of ['init', 'put', 'get', 'ls', 'rm', 'sweep', 'info', 'verify', 'repair', 'bucket']) {
+    for (const verb of [
+      'init',
+      'put',
+      'get',
+      'ls',
+      'rm',
+      'sweep',
+      'info',
+      'verify',
+      'repair',
+      'recover',
+      'bucket',
+    ]) {
       expect(stdout).toMatch(new RegExp(`^  ${verb} `, 'm'));
     }
   });

@@ -417,6 +417,42 @@ describe('info', () => {
   });
 });
 
+describe('recover', () => {
+  ownSandbox();
+  beforeEach(async () => {
+    await box.makeVault();
+    await box.run(['put', '-', '--name', 'kept'], { stdin: 'kept all the same' });
+  });
+
+  test('rebuilds a lost catalog from the buckets', async () => {
+    const buckets = [1, 2, 3].flatMap((number) => ['--bucket', box.bucket(number)]);
+    const { exit, stdout, stderr } = await box.run(['recover', '--db', 'new.db', ...buckets]);
+    expect({ exit, stdout, stderr }).toEqual({ exit: 0, stdout: '', stderr: '' });
+    const got = await box.run(['get', 'kept', '-o', '-', '--db', 'new.db']);
+    expect(got).toMatchObject({ exit: 0, stdout: 'kept all the same' });
+  });
+
+  test('without one bucket ends with 3 and says which files lack something', async () => {
+    const buckets = [1, 2].flatMap((number) => ['--bucket', box.bucket(number)]);
+    const { exit, stdout, stderr } = await box.run(['recover', '--db', 'new.db', ...buckets]);
+    expect(exit).toBe(3);
+    expect(stdout).toMatch(/^HASH +CONDITION +NAME\n[0-9a-f]{12} {2}degraded +kept\n$/);
+    expect(stderr).toMatch(/^vault: warning: 1 file lacks some pieces and can be read\. "vault repair"/m);
+    expect((await box.run(['get', 'kept', '-o', '-', '--db', 'new.db'])).stdout).toBe('kept all the same');
+  });
+
+  test('of folders that hold no vault ends with 10', async () => {
+    await mkdir(box.at('empty'));
+    expect((await box.run(['recover', '--db', 'new.db', '--bucket', 'empty'])).exit).toBe(10);
+  });
+
+  test('needs buckets', async () => {
+    const { exit, stderr } = await box.run(['recover']);
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(/^vault: Say --bucket /);
+  });
+});
+
 function row(name: string): unknown {
   return expect.stringMatching(
     new RegExp(`^[0-9a-f]{12}  +\\d+ B  \\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d  ${name}$`),
