@@ -43,8 +43,14 @@ export class VaultBucket {
    * @throws `bucket-missing`, `bucket-mismatch`, `unavailable`, `denied`
    */
   async checked(signal?: AbortSignal): Promise<Bucket> {
+    if (!this.#checked) await this.confirm(signal);
+    return this.open();
+  }
+
+  /** Asks for the marker anew. @throws as `checked` */
+  async confirm(signal?: AbortSignal): Promise<void> {
+    this.#checked = false;
     const bucket = await this.open();
-    if (this.#checked) return bucket;
     const marker = await readMarker(bucket, signal);
     if (marker === null) {
       throw new VaultError(
@@ -61,7 +67,6 @@ export class VaultBucket {
       );
     }
     this.#checked = true;
-    return bucket;
   }
 
   async close(): Promise<void> {
@@ -123,17 +128,22 @@ export class BucketSet {
     await bucket?.close();
   }
 
-  /** Asks buckets for their markers, all at once. */
+  /**
+   * Asks buckets for their markers, all at once.
+   *
+   * @param options `anew`: also those that have shown them already
+   */
   async check(
     buckets: readonly VaultBucket[],
     signal?: AbortSignal,
+    options: { readonly anew?: boolean } = {},
   ): Promise<{ readonly usable: readonly VaultBucket[]; readonly failed: readonly BucketFailure[] }> {
     const usable: VaultBucket[] = [];
     const failed: BucketFailure[] = [];
     await Promise.all(
       buckets.map(async (bucket) => {
         try {
-          await bucket.checked(signal);
+          await (options.anew === true ? bucket.confirm(signal) : bucket.checked(signal));
           usable.push(bucket);
         } catch (error) {
           if (!isVaultError(error) || error.code === 'interrupted') throw error;

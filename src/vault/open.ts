@@ -2,21 +2,25 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Subkeys } from '../crypto/keys.ts';
 import { VaultError } from '../errors.ts';
+import { addBucket, bucketReport, setBucketUrl } from './bucket-admin.ts';
 import { BucketSet, VaultBucket } from './bucket-set.ts';
 import type { BucketOpener } from './bucket-set.ts';
 import { ChunkMemoryPool } from './chunk-memory.ts';
 import type { Limits } from './chunk-memory.ts';
 import { ChunkWorkers } from './chunk-workers.ts';
+import { removeBucket } from './drain.ts';
 import { openFileRow } from './files.ts';
 import { getFile } from './get.ts';
 import { inspectFile } from './inspect.ts';
 import { putFile } from './put.ts';
 import { removeFiles } from './remove.ts';
+import { repairVault } from './repair.ts';
 import { openBucketUrl, openSettings } from './session.ts';
 import type { ProcessTable, Session } from './session.ts';
 import { sweep } from './sweep.ts';
 import { unlockVault } from './unlock.ts';
 import type { CallOptions, FileInfo, Vault } from './vault.ts';
+import { verifyVault } from './verify.ts';
 
 export interface OpenVaultParts {
   readonly catalog: Catalog;
@@ -59,6 +63,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     vaultId: row.id,
     keys,
     catalog,
+    opener,
     buckets: new BucketSet(
       buckets.map((bucket) => {
         const url = openBucketUrl(keys, bucket.id, bucket.record);
@@ -92,7 +97,13 @@ export function vaultOf(session: Session): Vault {
     remove: (references, options) => removeFiles(session, references, options),
     sweep: (options) => sweep(session, options),
     inspect: (reference, options) => inspectFile(session, reference, options),
+    verify: (options) => verifyVault(session, options),
+    repair: (options) => repairVault(session, options),
     buckets: () => session.buckets.all.map(({ id, url, state }) => ({ id, url, state })),
+    bucketReport: (options) => bucketReport(session, options),
+    addBucket: (url, options) => addBucket(session, url, options),
+    removeBucket: (reference, options) => removeBucket(session, reference, options),
+    setBucketUrl: (reference, url, options) => setBucketUrl(session, reference, url, options),
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -5,7 +5,7 @@ import type { Subkeys } from '../crypto/keys.ts';
 import { VaultError } from '../errors.ts';
 import { formatRedundancy, parseRedundancy } from '../format/shard.ts';
 import type { Redundancy } from '../format/shard.ts';
-import type { BucketSet } from './bucket-set.ts';
+import type { BucketOpener, BucketSet } from './bucket-set.ts';
 import type { ChunkMemoryPool, Limits } from './chunk-memory.ts';
 import type { ChunkWorkers } from './chunk-workers.ts';
 
@@ -14,6 +14,8 @@ export interface Session {
   readonly keys: Subkeys;
   readonly catalog: Catalog;
   readonly buckets: BucketSet;
+  /** Opens further buckets. */
+  readonly opener: BucketOpener;
   readonly workers: ChunkWorkers;
   readonly limits: Limits;
   readonly memory: ChunkMemoryPool;

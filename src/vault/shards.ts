@@ -4,6 +4,7 @@ import { VaultError } from '../errors.ts';
 import { SEAL_OVERHEAD } from '../format/chunk.ts';
 import {
   CHUNK_PREFIX,
+  MAX_SEALED_SIZE,
   parseShardHeader,
   parseShardObjectName,
   shardObjectName,
@@ -27,6 +28,8 @@ export interface ShardCandidate {
 /** A shard object that has been fetched and has the header it should; its checksum has not been looked at. */
 export interface FetchedShard {
   readonly candidate: ShardCandidate;
+  /** Bytes of the sealed chunk, by its header. */
+  readonly sealedSize: number;
   /** Its memory changes hands when a thread works on it, and comes back as another view. */
   object: Uint8Array;
 }
@@ -61,19 +64,19 @@ export async function findShards(
 /**
  * Fetches one shard object and checks that it is what its name says.
  *
- * @param sealedSize bytes that the sealed chunk must have
+ * @param sealedSize bytes that the sealed chunk must have; null for whatever the shard says
  * @param call `spare`: see `Bucket.get`
  * @throws `damaged` if it is another object, or cut; what `Bucket.get` throws
  */
 export async function fetchShard(
   candidate: ShardCandidate,
-  sealedSize: number,
+  sealedSize: number | null,
   call: { readonly signal: AbortSignal; readonly spare?: ArrayBuffer | undefined },
 ): Promise<FetchedShard> {
   const { bucket, name } = candidate;
   const storage = await bucket.open();
   const object = await storage.get(shardObjectName(name), {
-    maxSize: shardObjectSize(sealedSize, name.k),
+    maxSize: shardObjectSize(sealedSize ?? MAX_SEALED_SIZE, name.k),
     signal: call.signal,
     ...(call.spare === undefined ? {} : { spare: call.spare }),
   });
@@ -83,11 +86,11 @@ export async function fetchShard(
     header.index === name.index &&
     header.k === name.k &&
     header.m === name.m &&
-    header.sealedSize === sealedSize;
+    (sealedSize === null || header.sealedSize === sealedSize);
   if (!same) {
     throw new VaultError('damaged', `The bucket ${bucket.url} has another object in the place of a shard.`);
   }
-  return { candidate, object };
+  return { candidate, object, sealedSize: header.sealedSize };
 }
 
 /** Whether each shard's own checksum is right. */

@@ -189,7 +189,8 @@ async function dismissOwed(session: Session, { unknownFiles, strays }: Found): P
   }
 }
 
-async function isOurManifest(
+/** Whether a bucket's object is a manifest of this vault, or may be one of a newer version. */
+export async function isOurManifest(
   session: Session,
   bucket: VaultBucket,
   {

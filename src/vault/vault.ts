@@ -56,8 +56,55 @@ export interface Vault extends AsyncDisposable {
   /** A file's facts and where its shards lie, without reading them. */
   inspect(reference: string, options?: CallOptions): Promise<FileDetails>;
 
+  /**
+   * Looks whether everything is there: by listings alone, or by reading it. Shards that are lost are recorded as lost,
+   * so that a later put of the same content stores them anew and `repair` knows of them.
+   *
+   * @throws `file-not-found`; `unavailable` (or what they said) if no bucket can be asked
+   */
+  verify(options: VerifyOptions): Promise<VerifyResult>;
+
+  /**
+   * Makes everything whole again that can be: shards, manifests, keyslots, markers. New objects are stored before the
+   * catalog says so, and old ones go after that, so that it can be interrupted at any instant; repeated, it goes on.
+   *
+   * @throws `invalid-input` for a redundancy that the buckets cannot carry, or an unknown bucket; as `verify`
+   */
+  repair(options?: RepairOptions): Promise<RepairResult>;
+
   /** The vault's buckets, without asking them. */
   buckets(): readonly BucketInfo[];
+
+  /** What the buckets hold, by their listings. */
+  bucketReport(options?: CallOptions): Promise<readonly BucketReport[]>;
+
+  /**
+   * Makes a place a bucket of this vault.
+   *
+   * @param url normalised
+   * @throws `already-exists` if it is one already; `bucket-mismatch` if it belongs to another vault; what it says if it
+   *   cannot be used
+   */
+  addBucket(url: string, options?: CallOptions): Promise<BucketInfo>;
+
+  /**
+   * Takes a bucket out of the vault: it gets nothing new, what it holds moves to the others, and then its objects go.
+   * Cut short, it is repeated.
+   *
+   * @param reference its URL or id
+   * @throws `invalid-input` if the vault has no such bucket, if the others are too few for the redundancy, or if it holds files that
+   *   the catalog does not know; what the bucket says if it cannot be used
+   */
+  removeBucket(reference: string, options?: CallOptions): Promise<RemoveBucketResult>;
+
+  /**
+   * Records where a bucket is now: a folder mounted elsewhere, another endpoint.
+   *
+   * @param reference its URL so far, or its id
+   * @param url normalised
+   * @throws `bucket-missing` or `bucket-mismatch` if that is not this bucket; what it says if it cannot be used
+   */
+  setBucketUrl(reference: string, url: string, options?: CallOptions): Promise<BucketInfo>;
 
   /** Ends workers and connections. Operations after it are a bug. */
   close(): Promise<void>;
@@ -203,4 +250,121 @@ export interface BucketInfo {
   /** The bucket's URL. */
   readonly url: string;
   readonly state: BucketState;
+}
+
+export interface VerifyOptions extends CallOptions {
+  /** Hashes, prefixes or names; all files unless given. */
+  readonly references?: readonly string[];
+  /** `listing`: everything is there and has the right size. `data`: everything is read and is right. */
+  readonly depth: 'listing' | 'data';
+  /** With depth `data`: the fraction of chunks and manifests to read, 0 to 1; the others are looked at by listings. */
+  readonly sample?: number;
+  /** Chance, for the sample: 0 up to 1, as `Math.random`. */
+  readonly random?: () => number;
+}
+
+/**
+ * How something stands.
+ *
+ * - `whole`     nothing is missing
+ * - `unknown`   nothing is known to be missing, but a bucket could not be asked
+ * - `degraded`  something is missing, and `repair` can put it back, perhaps only when all buckets can be reached
+ * - `lost`      too little is left, and every bucket that counts has answered
+ */
+export type Condition = 'whole' | 'unknown' | 'degraded' | 'lost';
+
+export type Tally = Readonly<Record<Condition, number>>;
+
+/** What is wrong with a file, and where. */
+export interface FileProblem {
+  readonly what: 'shards' | 'manifest';
+  /**
+   * `missing`, `damaged`: in that bucket. `unknown`: the bucket could not be asked. `unstored`: the catalog has no place for
+   * it. `unrecorded`: the catalog does not know the file's chunks, or has them wrong, which `recover` mends.
+   */
+  readonly problem: 'missing' | 'damaged' | 'unknown' | 'unstored' | 'unrecorded';
+  /** The bucket's URL; null if it is none's. */
+  readonly bucket: string | null;
+}
+
+export interface FileCondition {
+  readonly hash: string;
+  /** Null if the catalog's record of the file is damaged. */
+  readonly name: string | null;
+  readonly condition: Exclude<Condition, 'whole'>;
+  readonly problems: readonly FileProblem[];
+}
+
+export interface BucketCondition extends BucketInfo {
+  /** Why the bucket could not be asked, or not to the end; null if it could. */
+  readonly error: string | null;
+  /** Shards that should be there, of those looked at. */
+  readonly shards: number;
+  readonly shardsMissing: number;
+  readonly shardsDamaged: number;
+  /** Manifests that are not there; each file needs only m + 1 copies. */
+  readonly manifestsMissing: number;
+  readonly manifestsDamaged: number;
+  /** Keyslots that are missing there, or are not what the catalog has. */
+  readonly keyslotsWrong: number;
+}
+
+export interface VerifyResult {
+  /** The gravest of all; `degraded` also if a bucket could not be asked. */
+  readonly outcome: 'whole' | 'degraded' | 'lost';
+  readonly files: Tally;
+  readonly chunks: Tally;
+  /** Files that are not whole, gravest first. */
+  readonly affected: readonly FileCondition[];
+  readonly buckets: readonly BucketCondition[];
+}
+
+export interface RepairOptions extends CallOptions {
+  /** Hashes, prefixes or names; all files unless given. */
+  readonly references?: readonly string[];
+  /** How to find out what to repair; see `VerifyOptions.depth`. Default `listing`. */
+  readonly depth?: 'listing' | 'data';
+  /** New redundancy of the vault: new files get it, and what is stored is coded anew. */
+  readonly redundancy?: Redundancy;
+  /** URL or id of a bucket that is gone for good. */
+  readonly forgetBucket?: string;
+}
+
+export interface RepairResult {
+  /** What is left to do: nothing; something for later, when buckets or room can be had; or something is lost for good. */
+  readonly outcome: 'whole' | 'degraded' | 'lost';
+  /** Chunks made whole, moved or coded anew. */
+  readonly chunksRepaired: number;
+  readonly shardsStored: number;
+  readonly manifestsStored: number;
+  readonly keyslotsStored: number;
+  readonly markersStored: number;
+  /** Bytes sent to buckets. */
+  readonly bytesStored: number;
+  /** Files that are not whole after all, gravest first: lost ones cannot be read any more. */
+  readonly affected: readonly FileCondition[];
+  /** Whether the bucket to be forgotten has been; null if none was to be. */
+  readonly forgotten: boolean | null;
+  /** Replaced objects that could not be removed now, remembered for the next sweep. */
+  readonly objectsOwed: number;
+  /** URLs of buckets that could not be used. */
+  readonly unreachable: readonly string[];
+}
+
+export interface BucketReport extends BucketInfo {
+  /** Objects and bytes of this vault in it; null if it could not be listed. */
+  readonly objects: number | null;
+  readonly bytes: number | null;
+  /** Why it cannot be used; null if it can. */
+  readonly error: string | null;
+}
+
+export interface RemoveBucketResult {
+  /** Whether it is the vault's no more; else repeat the removal when what `reasons` names is over. */
+  readonly removed: boolean;
+  readonly shardsMoved: number;
+  readonly manifestsCopied: number;
+  readonly objectsRemoved: number;
+  /** What kept the bucket from being emptied, a sentence each. */
+  readonly reasons: readonly string[];
 }

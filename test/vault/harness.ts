@@ -217,6 +217,7 @@ function handleOn(
   const session: Session = {
     ...base,
     catalog,
+    opener,
     buckets: new BucketSet(
       base.buckets.all.map(
         (bucket) => new VaultBucket(bucket, { url: bucket.url, vaultId: base.vaultId, opener }),
