@@ -2,11 +2,12 @@
 // the two hundred small modules of the query builder (72 ms against 10 ms of every `vault ls`), and the
 // type declarations of the library.
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
 
 rmSync('dist', { recursive: true, force: true });
-await build({
+const { metafile } = await build({
   entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts', worker: 'src/vault/chunk-worker.ts' },
   outdir: 'dist',
   bundle: true,
@@ -14,8 +15,8 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node22.12',
-  // Everything that npm installs beside us stays outside the bundle and is loaded only when it is used;
-  // the query builder is the one exception, see above.
+  // Everything that npm installs beside us stays outside the bundle and is loaded only when it is used. What is bundled is
+  // the query builder, see above, and what is too small to be worth a package of its own.
   external: [
     '@aws-sdk/*',
     '@google-cloud/*',
@@ -27,9 +28,52 @@ await build({
     'pg',
   ],
   chunkNames: '[name]-[hash]',
-  legalComments: 'linked',
+  legalComments: 'none',
+  metafile: true,
   logLevel: 'warning',
 });
+writeFileSync('dist/third-party-licenses.txt', licenses(Object.keys(metafile.inputs)));
 execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
   stdio: 'inherit',
 });
+keepReachable('dist/types', 'index.d.ts');
+
+/** The licences of the packages that the bundle has parts of. They all ask for their text to be kept. */
+function licenses(inputs: readonly string[]): string {
+  const folders = inputs.flatMap((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []);
+  return [...new Set(folders)]
+    .toSorted()
+    .map((folder) => {
+      const facts: unknown = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+      if (typeof facts !== 'object' || facts === null || !('name' in facts) || !('version' in facts)) {
+        throw new Error(`${folder} has no name and version.`);
+      }
+      const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
+      if (file === undefined) throw new Error(`${folder} has no licence file.`);
+      const text = readFileSync(join(folder, file), 'utf8').trim();
+      return `${String(facts.name)} ${String(facts.version)}\n\n${text}\n`;
+    })
+    .join(`\n${'-'.repeat(80)}\n\n`);
+}
+
+/** Removes the declarations that the library's own do not refer to. */
+function keepReachable(folder: string, entry: string): void {
+  const kept = new Set<string>();
+  const keep = (path: string): void => {
+    if (kept.has(path)) return;
+    kept.add(path);
+    const text = readFileSync(join(folder, path), 'utf8');
+    for (const [, target = ''] of text.matchAll(/(?:from|import\() ?['"](\.[^'"]+)\.ts['"]/g)) {
+      keep(normalize(join(dirname(path), `${target}.d.ts`)));
+    }
+  };
+  keep(entry);
+  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (path.endsWith('.d.ts') && !kept.has(path)) rmSync(join(folder, path));
+  }
+  for (const path of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    const full = join(folder, path);
+    if (existsSync(full) && !path.endsWith('.d.ts') && readdirSync(full).length === 0)
+      rmSync(full, { recursive: true });
+  }
+}
