@@ -275,17 +275,25 @@ export function batched<T, U>(
  *
  * @param candidates whom to ask, in order of preference
  * @param ask one candidate's answer; null if it has none. What it throws ends everything
- * @param options `need`: answers wanted. `hedgeMs`: how long to wait before asking one more
+ * @param options `need`: answers wanted. `hedgeMs`: how long to wait before asking one more. `onSlow`: told of every candidate
+ *   that has been asked for so long without an answer
  * @returns the answers in the order they came; fewer than needed if the candidates have run out
  * @throws what `ask` threw first; `interrupted` if the caller's signal was aborted
  */
 export function gather<T, U extends object>(
   candidates: readonly T[],
   ask: (candidate: T, signal: AbortSignal) => Promise<U | null>,
-  options: { readonly need: number; readonly hedgeMs: number; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly need: number;
+    readonly hedgeMs: number;
+    readonly onSlow?: (candidate: T) => void;
+    readonly signal?: AbortSignal | undefined;
+  },
 ): Promise<U[]> {
   const abort = new AbortController();
   const answers: U[] = [];
+  /** Waits that each of those now asked has been through. */
+  const waits = new Map<T, number>();
   let asked = 0;
   let underWay = 0;
   return new Promise<U[]>((resolve, reject) => {
@@ -294,7 +302,13 @@ export function gather<T, U extends object>(
         new VaultError('interrupted', 'The operation was interrupted.', { cause: options.signal?.reason }),
       );
     };
-    const hedge = setInterval(() => void askOne(), options.hedgeMs);
+    const hedge = setInterval(() => {
+      for (const [candidate, before] of waits) {
+        waits.set(candidate, before + 1);
+        if (before === 1) options.onSlow?.(candidate);
+      }
+      void askOne();
+    }, options.hedgeMs);
     const end = (): void => {
       clearInterval(hedge);
       options.signal?.removeEventListener('abort', onAbort);
@@ -309,9 +323,12 @@ export function gather<T, U extends object>(
       if (candidate === undefined) return;
       asked += 1;
       underWay += 1;
+      // Those that are asked later have not waited for all of the first wait.
+      waits.set(candidate, asked <= options.need ? 1 : 0);
       try {
         const answer = await ask(candidate, abort.signal);
         underWay -= 1;
+        waits.delete(candidate);
         if (answer !== null && answers.length < options.need) answers.push(answer);
         proceed();
       } catch (error) {

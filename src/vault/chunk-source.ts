@@ -26,6 +26,7 @@ export interface WantedChunk extends TableEntry {
 
 /** Shards whose memory is kept for others. */
 const MOST_SPARE = 32;
+
 export class ChunkSource {
   readonly #session: Session;
   readonly #chunkSize: number;
@@ -75,19 +76,23 @@ export class ChunkSource {
     const order = readOrder(row, { down: this.problems.downBuckets, inFlight: new Map() }, (below) =>
       randomInt(below),
     );
-    const candidates = order.flatMap((index) => recordedShard(row, index, this.#session.buckets) ?? []);
-    const fetched = await this.#fetch(candidates, { need: row.k, sealedSize: row.sealedSize, signal });
-    if (fetched.length < row.k) return false;
+    const { k, sealedSize } = row;
+    const candidates = new Set(
+      order.flatMap((index) => recordedShard(row, index, this.#session.buckets) ?? []),
+    );
+    let fetched = await this.#fetch(candidates, { need: k, sealedSize, signal });
+    if (fetched.length < k) return false;
     if (await openFrom(this.#session, memory, row, fetched)) {
       for (const { object } of fetched) this.#keepSpare(object);
       return true;
     }
-    // Some of them lie. Whose checksum is wrong is easily told; then the others are worth fetching too.
-    const intact = await this.#intact(fetched);
-    const seen = new Set(fetched.map((shard) => shard.candidate));
-    const rest = candidates.filter((candidate) => !seen.has(candidate));
-    const others = await this.#fetch(rest, { need: rest.length, sealedSize: row.sealedSize, signal });
-    return this.#openAny(memory, row, [...intact, ...(await this.#intact(others))]);
+    // Some of them lie. Others take their places, no more of them than are needed: one may be slow to come.
+    const pool: FetchedShard[] = [];
+    while (fetched.length > 0) {
+      if (await this.#openWith(memory, row, { pool, added: fetched })) return true;
+      fetched = await this.#fetch(candidates, { need: Math.max(1, k - pool.length), sealedSize, signal });
+    }
+    return false;
   }
 
   /** Tries every shard of the chunk that any bucket has: the catalog may be wrong, the buckets prove themselves. */
@@ -96,16 +101,32 @@ export class ChunkSource {
     { id, sealedSize }: Pick<CodedChunk, 'id' | 'sealedSize'>,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const found = await Promise.all(
-      this.#session.buckets.all.map((bucket) => this.#findShards(bucket, id, signal)),
-    );
-    const groups = Map.groupBy(found.flat(), ({ name }) => formatRedundancy(name));
-    for (const candidates of groups.values()) {
-      const [first] = candidates;
-      if (first === undefined) continue;
-      const { k, m } = first.name;
-      const fetched = await this.#fetch(candidates, { need: candidates.length, sealedSize, signal });
-      if (await this.#openAny(memory, { id, k, m, sealedSize }, await this.#intact(fetched))) return true;
+    /** Intact shards by redundancy, the latest first. */
+    const pools = new Map<string, FetchedShard[]>();
+    const openWith = async (fetched: readonly FetchedShard[]): Promise<boolean> => {
+      for (const shard of fetched) {
+        const { k, m } = shard.candidate.name;
+        const key = formatRedundancy({ k, m });
+        const pool = pools.get(key) ?? [];
+        pools.set(key, pool);
+        if (await this.#openWith(memory, { id, k, m, sealedSize }, { pool, added: [shard] })) return true;
+      }
+      return false;
+    };
+    // One after the other, as there is only one memory to open into, and nothing once the chunk is in it.
+    let opening = Promise.resolve(false);
+    const ask = async (bucket: VaultBucket, aborted: AbortSignal): Promise<VaultBucket | null> => {
+      const candidates = new Set(await this.#findShards(bucket, id, aborted));
+      const fetched = await this.#fetch(candidates, { need: candidates.size, sealedSize, signal: aborted });
+      const before = opening;
+      opening = (async () => (await before) || (await openWith(fetched)))();
+      return (await opening) ? bucket : null;
+    };
+    const opened = await gather(this.#session.buckets.all, ask, { need: 1, hedgeMs: HEDGE_MS, signal });
+    if (opened.length > 0) return true;
+    for (const pool of pools.values()) {
+      // Enough of them have right checksums, and yet they do not fit together.
+      if (pool.length >= (pool[0]?.candidate.name.k ?? 0)) this.#noteMisfits(pool);
     }
     return false;
   }
@@ -114,15 +135,20 @@ export class ChunkSource {
     try {
       return await findShards(bucket, chunkId, signal);
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
-      this.problems.add({ bucket, chunkId, index: null, error });
+      if (!isVaultError(error)) throw error;
+      if (!signal.aborted) this.problems.add({ bucket, chunkId, index: null, error });
       return [];
     }
   }
 
-  /** Fetches as many shards as are needed; those that cannot be had are noted as problems. */
+  /**
+   * Fetches as many shards as are needed; those that cannot be had are noted as problems.
+   *
+   * @param candidates whom to ask, in order; those that have been asked leave it, and those that were too slow come back
+   *   at its end
+   */
   #fetch(
-    candidates: readonly ShardCandidate[],
+    candidates: Set<ShardCandidate>,
     {
       need,
       sealedSize,
@@ -130,17 +156,24 @@ export class ChunkSource {
     }: { readonly need: number; readonly sealedSize: number; readonly signal: AbortSignal },
   ): Promise<FetchedShard[]> {
     const ask = async (candidate: ShardCandidate, aborted: AbortSignal): Promise<FetchedShard | null> => {
+      const { bucket, name } = candidate;
+      candidates.delete(candidate);
       try {
-        return await fetchShard(candidate, sealedSize, { signal: aborted, spare: this.#spare.pop() });
+        const shard = await fetchShard(candidate, sealedSize, { signal: aborted, spare: this.#spare.pop() });
+        this.problems.noteAnswer(bucket);
+        return shard;
       } catch (error) {
-        if (aborted.aborted) return null;
+        if (aborted.aborted) {
+          candidates.add(candidate);
+          return null;
+        }
         if (!isVaultError(error)) throw error;
-        const { bucket, name } = candidate;
         this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
         return null;
       }
     };
-    return gather(candidates, ask, { need, hedgeMs: HEDGE_MS, signal });
+    const onSlow = ({ bucket }: ShardCandidate): void => this.problems.noteSlow(bucket);
+    return gather([...candidates], ask, { need, hedgeMs: HEDGE_MS, onSlow, signal });
   }
 
   #keepSpare({ buffer }: Uint8Array): void {
@@ -158,15 +191,32 @@ export class ChunkSource {
     });
   }
 
-  /** Opens the chunk from any k of these shards, and notes those that do not fit together. */
-  async #openAny(memory: ChunkMemory, chunk: CodedChunk, shards: readonly FetchedShard[]): Promise<boolean> {
-    const opened = await openFromAny(this.#session, memory, chunk, shards);
-    if (opened?.atOnce === true) return true;
-    for (const { candidate } of shards.length < chunk.k ? [] : (opened?.others ?? shards)) {
+  /**
+   * Adds shards to a pool of intact ones that have not opened the chunk, and tries again with each.
+   *
+   * @returns whether the chunk is in memory; those that do not belong to it have been noted
+   */
+  async #openWith(
+    memory: ChunkMemory,
+    chunk: CodedChunk,
+    { pool, added }: { readonly pool: FetchedShard[]; readonly added: readonly FetchedShard[] },
+  ): Promise<boolean> {
+    for (const shard of await this.#intact(added)) {
+      pool.unshift(shard);
+      const misfits = await openFromAny(this.#session, memory, chunk, pool, { withFirst: true });
+      if (misfits !== null) {
+        this.#noteMisfits(misfits);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #noteMisfits(shards: readonly FetchedShard[]): void {
+    for (const { candidate } of shards) {
       const { bucket, name } = candidate;
-      const error = new VaultError('damaged', `A shard in ${bucket.url} may not be the one that was stored.`);
+      const error = new VaultError('damaged', `A shard in ${bucket.url} is not the one that was stored.`);
       this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
     }
-    return opened !== null;
   }
 }

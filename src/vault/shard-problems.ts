@@ -22,7 +22,13 @@ export class ShardProblems {
   /** Of the chunks now being read; a chunk's are dropped when it has been read. */
   readonly #recent: ShardProblem[] = [];
 
+  /** Buckets that let a reader wait until another one was asked, and whether they have ever answered. */
+  readonly #slow = new Set<VaultBucket>();
+  readonly #answered = new Set<VaultBucket>();
+
   add(problem: ShardProblem): void {
+    // Looking for a chunk everywhere comes by the same shard again.
+    if (this.#recent.some((known) => isSame(known, problem))) return;
     const kinds =
       this.#byBucket.get(problem.bucket) ?? new Map<Kind, { first: ShardProblem; count: number }>();
     this.#byBucket.set(problem.bucket, kinds);
@@ -34,22 +40,44 @@ export class ShardProblems {
     if (this.#recent.length > MOST_RECENT) this.#recent.shift();
   }
 
-  /** Numbers of the buckets that did not answer. */
+  /** A bucket let a reader wait until another one was asked. */
+  noteSlow(bucket: VaultBucket): void {
+    this.#slow.add(bucket);
+  }
+
+  /** A bucket gave a shard. */
+  noteAnswer(bucket: VaultBucket): void {
+    this.#slow.delete(bucket);
+    this.#answered.add(bucket);
+  }
+
+  /** Numbers of the buckets that did not answer, or not in time. */
   get downBuckets(): ReadonlySet<number> {
-    const down = [...this.#byBucket].filter(([, kinds]) => kinds.has('down'));
-    return new Set(down.map(([bucket]) => bucket.number));
+    const down = [...this.#byBucket].flatMap(([bucket, kinds]) => (kinds.has('down') ? [bucket] : []));
+    return new Set([...down, ...this.#slow].map((bucket) => bucket.number));
   }
 
   /** One warning for each bucket with problems, for when all could be got round. */
   warnings(): Warning[] {
-    return [...this.#byBucket].map(([bucket, kinds]) => {
+    const silent = [...this.#slow].filter(
+      (bucket) => !this.#answered.has(bucket) && !this.#byBucket.has(bucket),
+    );
+    const told = [...this.#byBucket].map(([bucket, kinds]): Warning => {
       const parts = [...kinds].map(([kind, { first, count }]) => describe(kind, first, count));
       return {
         kind: kinds.has('damaged') ? 'shard-damaged' : kinds.has('missing') ? 'shard-missing' : 'bucket-down',
-        message: `${bucket.url}: ${parts.join('; ')}. The file was read from the other buckets.`,
+        message: `${bucket.url}: ${parts.join('; ')}. ${ELSEWHERE}`,
         bucket: bucket.url,
       };
     });
+    return [
+      ...told,
+      ...silent.map(({ url }): Warning => ({
+        kind: 'bucket-down',
+        message: `${url} did not answer in time. ${ELSEWHERE}`,
+        bucket: url,
+      })),
+    ];
   }
 
   /**
@@ -85,6 +113,16 @@ export class ShardProblems {
 }
 
 const MOST_RECENT = 1_000;
+const ELSEWHERE = 'The file was read from the other buckets.';
+
+function isSame(one: ShardProblem, other: ShardProblem): boolean {
+  return (
+    one.bucket === other.bucket &&
+    one.chunkId === other.chunkId &&
+    one.index === other.index &&
+    kindOf(one.error) === kindOf(other.error)
+  );
+}
 
 function kindOf(error: VaultError): Kind {
   if (isVaultError(error, 'object-missing')) return 'missing';

@@ -34,6 +34,9 @@ export interface FetchedShard {
   object: Uint8Array;
 }
 
+/** Most shards of one chunk that one bucket is believed to have, and most names looked at: a listing may have no end. */
+const MOST_FOUND = 8;
+const MOST_LISTED = 1_000;
 /** Most combinations of shards to try when some of them lie. */
 const MOST_COMBINATIONS = 2_000;
 
@@ -46,17 +49,25 @@ export function recordedShard(row: ChunkRow, index: number, buckets: BucketSet):
   return { bucket, name: { chunkId, index, k, m, generation: place.generation } };
 }
 
-/** Every shard of a chunk that a bucket has, whatever the catalog says of it. @throws what listing throws */
+/**
+ * The shards of a chunk that a bucket has, whatever the catalog says of it. Of a bucket that lists more than an honest one
+ * can have, only the first.
+ *
+ * @throws what listing throws
+ */
 export async function findShards(
   bucket: VaultBucket,
   chunkId: string,
   signal: AbortSignal,
 ): Promise<ShardCandidate[]> {
   const found: ShardCandidate[] = [];
+  let listed = 0;
   const storage = await bucket.open();
   for await (const { name } of storage.list(`${CHUNK_PREFIX}${chunkId}.`, withSignal(signal))) {
     const parsed = parseShardObjectName(name);
-    if (parsed !== null) found.push({ bucket, name: parsed });
+    if (parsed?.chunkId === chunkId) found.push({ bucket, name: parsed });
+    listed += 1;
+    if (found.length === MOST_FOUND || listed === MOST_LISTED) break;
   }
   return found;
 }
@@ -123,25 +134,45 @@ export async function openFrom(
  * and only the seal tells.
  *
  * @param shards with right checksums; several may have the same index
- * @returns those that were not needed, which are suspect if `atOnce` is false; null if no combination opens it
+ * @param options `withFirst`: the others have been tried without the first of them, in vain
+ * @returns those that turned out not to belong to it; null if no combination opens it
  */
 export async function openFromAny(
   session: Session,
   memory: ChunkMemory,
   chunk: CodedChunk,
   shards: readonly FetchedShard[],
-): Promise<{ readonly atOnce: boolean; readonly others: readonly FetchedShard[] } | null> {
+  { withFirst = false }: { readonly withFirst?: boolean } = {},
+): Promise<readonly FetchedShard[] | null> {
   let tried = 0;
   const indices = shards.map(({ candidate }) => candidate.name.index);
   for (const picks of combinations(indices, chunk.k)) {
     tried += 1;
-    if (tried > MOST_COMBINATIONS) break;
+    if (tried > MOST_COMBINATIONS || (withFirst && picks[0] !== 0)) break;
     const picked = picks.flatMap((at) => shards[at] ?? []);
-    if (await openFrom(session, memory, chunk, picked)) {
-      return { atOnce: tried === 1, others: shards.filter((_, at) => !picks.includes(at)) };
-    }
+    if (!(await openFrom(session, memory, chunk, picked))) continue;
+    if (tried === 1 && !withFirst) return [];
+    const others = shards.filter((_, at) => !picks.includes(at));
+    return misfits(session, memory, chunk, { picked, others });
   }
   return null;
+}
+
+/** Which of the other shards do not open the chunk in place of one that does. The chunk stays in memory. */
+async function misfits(
+  session: Session,
+  memory: ChunkMemory,
+  chunk: CodedChunk,
+  { picked, others }: { readonly picked: readonly FetchedShard[]; readonly others: readonly FetchedShard[] },
+): Promise<readonly FetchedShard[] | null> {
+  const found: FetchedShard[] = [];
+  for (const other of others) {
+    const twin = picked.findIndex(({ candidate }) => candidate.name.index === other.candidate.name.index);
+    const team = picked.with(twin === -1 ? picked.length - 1 : twin, other);
+    if (!(await openFrom(session, memory, chunk, team))) found.push(other);
+  }
+  // A team that failed has left something else in memory.
+  return found.length === 0 || (await openFrom(session, memory, chunk, picked)) ? found : null;
 }
 
 /** Every choice of `count` positions whose shard indices differ, in order. */
