@@ -10,7 +10,7 @@ import { count, showName, showSize } from './text.ts';
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal, signal, environment } = invocation;
   return withVault(invocation, async (vault) => {
-    const buckets = await terminal.withProgress(async (report) =>
+    const buckets = await terminal.withProgress('Listing', async (report) =>
       vault.bucketReport({
         signal,
         onWarning: warnTo(terminal),
@@ -59,7 +59,7 @@ export async function addBucket(invocation: Invocation, url: string): Promise<Ex
 export async function removeBucket(invocation: Invocation, reference: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
-    const result = await terminal.withProgress(async (report) =>
+    const result = await terminal.withProgress('Moving', async (report) =>
       vault.removeBucket(await bucketReferenceOf(reference), {
         signal,
         onWarning: warnTo(terminal),

@@ -42,7 +42,8 @@ export async function printBuckets(
   const rows = buckets.map((bucket) => [
     showName(bucket.url),
     bucket.shards.toLocaleString('en-US'),
-    (bucket.shardsMissing + bucket.manifestsMissing).toLocaleString('en-US'),
+    // Not the manifests: of those, not every bucket needs a copy.
+    bucket.shardsMissing.toLocaleString('en-US'),
     (bucket.shardsDamaged + bucket.manifestsDamaged + bucket.keyslotsWrong).toLocaleString('en-US'),
     bucket.error === null ? bucket.state : showName(bucket.error),
   ]);

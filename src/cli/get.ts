@@ -42,7 +42,7 @@ export async function get(invocation: Invocation, reference: string, flags: GetF
       return DONE;
     }
     const path = target.kind === 'folder' ? join(target.path, baseNameOf(file.name)) : target.path;
-    await terminal.withProgress(async (report) =>
+    await terminal.withProgress(file.name, async (report) =>
       restoreFile(file, path, {
         existing,
         signal,
@@ -107,5 +107,5 @@ async function pour(file: StoredFile, { output, terminal, signal }: Invocation):
       if (!(await output.write(bytes))) return;
     }
   };
-  await (output.isTerminal ? work(() => undefined) : terminal.withProgress(work));
+  await (output.isTerminal ? work(() => undefined) : terminal.withProgress(file.name, work));
 }

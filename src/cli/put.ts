@@ -44,7 +44,7 @@ export async function put(
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
     const codes: ExitCode[] = [];
     let degraded = 0;
-    await terminal.withProgress(async (report) => {
+    await terminal.withProgress('Storing', async (report) => {
       const progress = new TotalProgress(tasks, report);
       const warn = warnTo(terminal);
       const outcomes = mapOrdered(

@@ -28,7 +28,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   const around = surroundings(invocation);
   const { recoverVault } = await import('../compose.ts');
   const password = await readPassword({ options, environment, interactive, purpose: 'enter', signal });
-  const result = await terminal.withProgress(async (report) =>
+  const result = await terminal.withProgress('Recovering', async (report) =>
     recoverVault({
       ...around,
       db: catalogLocation(options, environment),

@@ -23,7 +23,7 @@ export async function repair(
     flags.redundancy === undefined ? null : parseRedundancyOption(flags.redundancy, '--redundancy');
   const forgetBucket = flags.forgetBucket === undefined ? null : await bucketReferenceOf(flags.forgetBucket);
   return withVault(invocation, async (vault) => {
-    const result = await terminal.withProgress(async (report) =>
+    const result = await terminal.withProgress('Repairing', async (report) =>
       vault.repair({
         ...(references.length > 0 && { references: references.map(nameAsTyped) }),
         depth: flags.readData === true ? 'data' : 'listing',

@@ -9,7 +9,7 @@ import { count } from './text.ts';
 export async function sweep(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
-    const result = await terminal.withProgress(async (report) =>
+    const result = await terminal.withProgress('Sweeping', async (report) =>
       vault.sweep({
         signal,
         onWarning: warnTo(terminal),

@@ -82,14 +82,15 @@ export class Terminal {
   /**
    * Runs some work while its progress is shown, if anybody looks on and it takes long enough.
    *
+   * @param label what is being done, until the work says more
    * @param work is given where to report to
    */
-  async withProgress<T>(work: (report: ProgressReport) => Promise<T>): Promise<T> {
+  async withProgress<T>(label: string, work: (report: ProgressReport) => Promise<T>): Promise<T> {
     if (!this.#chatty) return work(() => undefined);
     const startedAtMs = performance.now();
-    const shown: { display: ProgressDisplay | null; last: ProgressState | null } = {
+    const shown: { display: ProgressDisplay | null; last: ProgressState } = {
       display: null,
-      last: null,
+      last: { label, doneBytes: 0, totalBytes: null },
     };
     const ended = new AbortController();
     const showing = this.#showLater(shown, startedAtMs, ended.signal);
@@ -106,7 +107,7 @@ export class Terminal {
   }
 
   async #showLater(
-    shown: { display: ProgressDisplay | null; readonly last: ProgressState | null },
+    shown: { display: ProgressDisplay | null; readonly last: ProgressState },
     startedAtMs: number,
     ended: AbortSignal,
   ): Promise<void> {
@@ -123,7 +124,7 @@ export class Terminal {
       colored: this.style('red', '') !== '',
       startedAtMs,
     });
-    if (shown.last !== null) shown.display.update(shown.last);
+    shown.display.update(shown.last);
   }
 
   #write(text: string): void {

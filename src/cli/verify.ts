@@ -24,7 +24,7 @@ export async function verify(
   // To read a part of the data is to read data.
   const depth = flags.readData === true || sample !== null ? 'data' : 'listing';
   return withVault(invocation, async (vault) => {
-    const result = await terminal.withProgress(async (report) =>
+    const result = await terminal.withProgress('Verifying', async (report) =>
       vault.verify({
         ...(references.length > 0 && { references: references.map(nameAsTyped) }),
         depth,

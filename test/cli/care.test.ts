@@ -1,0 +1,125 @@
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+let box: Sandbox;
+beforeEach(async () => {
+  box = await sandbox();
+  await box.makeVault();
+});
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+describe('verify and repair', () => {
+  beforeEach(async () => {
+    await box.run(['put', '-', '--name', 'a'], { stdin: 'content of a' });
+  });
+
+  test('verify of a whole vault is silent without a terminal', async () => {
+    expect(await box.run(['verify'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    expect(await box.run(['verify', '--read-data'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    const { stdout } = await box.run(['verify', '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({ outcome: 'whole', affected: [] });
+  });
+
+  test('verify ends with 3 and says what is wrong where, and repair mends it', async () => {
+    await removeChunks(2);
+    const { exit, stdout, stderr } = await box.run(['verify']);
+    expect(exit).toBe(3);
+    expect(stdout).toMatch(/^[0-9a-f]{12} {2}degraded +a +shards missing in file:.*bucket-2$/m);
+    expect(stdout).toMatch(/bucket-2 +1 +1 +0 +active$/m);
+    expect(stderr).toMatch(/^vault: warning: 1 file is not whole but can be read\. "vault repair"/);
+    expect(await box.run(['repair'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    expect((await box.run(['verify', '--read-data'])).exit).toBe(0);
+  });
+
+  test('what is lost ends both with 6', async () => {
+    await removeChunks(1);
+    await removeChunks(2);
+    for (const verb of ['verify', 'repair']) {
+      const { exit, stdout, stderr } = await box.run([verb]);
+      expect(exit).toBe(6);
+      expect(stdout).toMatch(/^[0-9a-f]{12} {2}lost +a /m);
+      expect(stderr).toMatch(/^vault: 1 file is lost: too little is left of it\. .*put it again/m);
+    }
+  });
+});
+
+describe('bucket', () => {
+  beforeEach(async () => {
+    await box.run(['put', '-', '--name', 'a'], { stdin: 'content of a' });
+  });
+
+  test('ls shows what the buckets hold, and ends with 3 if one is away', async () => {
+    const whole = await box.run(['bucket', 'ls']);
+    expect(whole.exit).toBe(0);
+    expect(whole.stdout).toMatch(/^BUCKET +OBJECTS +SIZE +STATE$/m);
+    expect(whole.stdout.match(/bucket-\d +\d+ +\S+ \S+ +active$/gm)).toHaveLength(3);
+    await rename(box.bucket(2), `${box.bucket(2)}-away`);
+    const { exit, stdout } = await box.run(['bucket', 'ls', '--json']);
+    expect(exit).toBe(3);
+    const second: unknown = JSON.parse(stdout.split('\n')[1] ?? '');
+    expect(second).toMatchObject({ url: expect.stringMatching(/bucket-2$/), objects: null });
+  });
+
+  test('add, rm and set-url change the buckets, and the files stay', async () => {
+    await mkdir(box.at('more'));
+    expect(await box.run(['bucket', 'add', 'more'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    expect((await box.run(['bucket', 'rm', box.bucket(1)])).exit).toBe(0);
+    await rename(box.bucket(2), box.at('elsewhere'));
+    expect((await box.run(['bucket', 'set-url', box.bucket(2), './elsewhere'])).exit).toBe(0);
+    const { stdout } = await box.run(['info', '--json']);
+    const urls = JSON.parse(stdout)
+      .buckets.map(({ url }: { url: string }) => basename(url))
+      .toSorted();
+    expect(urls).toEqual(['bucket-3', 'elsewhere', 'more']);
+    expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe('content of a');
+  });
+
+  test('set-url to another place than that bucket ends with 2', async () => {
+    const { exit } = await box.run(['bucket', 'set-url', box.bucket(1), box.bucket(2)]);
+    expect(exit).toBe(2);
+  });
+});
+
+describe('recover', () => {
+  beforeEach(async () => {
+    await box.run(['put', '-', '--name', 'kept'], { stdin: 'kept all the same' });
+  });
+
+  test('rebuilds a lost catalog from the buckets', async () => {
+    const buckets = [1, 2, 3].flatMap((number) => ['--bucket', box.bucket(number)]);
+    const { exit, stdout, stderr } = await box.run(['recover', '--db', 'new.db', ...buckets]);
+    expect({ exit, stdout, stderr }).toEqual({ exit: 0, stdout: '', stderr: '' });
+    const got = await box.run(['get', 'kept', '-o', '-', '--db', 'new.db']);
+    expect(got).toMatchObject({ exit: 0, stdout: 'kept all the same' });
+  });
+
+  test('without one bucket ends with 3 and says which files lack something', async () => {
+    const buckets = [1, 2].flatMap((number) => ['--bucket', box.bucket(number)]);
+    const { exit, stdout, stderr } = await box.run(['recover', '--db', 'new.db', ...buckets]);
+    expect(exit).toBe(3);
+    expect(stdout).toMatch(/^HASH +CONDITION +NAME\n[0-9a-f]{12} {2}degraded +kept\n$/);
+    expect(stderr).toMatch(/^vault: warning: 1 file lacks some pieces and can be read\. "vault repair"/m);
+    expect((await box.run(['get', 'kept', '-o', '-', '--db', 'new.db'])).stdout).toBe('kept all the same');
+  });
+
+  test('of folders that hold no vault ends with 10', async () => {
+    await mkdir(box.at('empty'));
+    expect((await box.run(['recover', '--db', 'new.db', '--bucket', 'empty'])).exit).toBe(10);
+  });
+
+  test('needs buckets', async () => {
+    const { exit, stderr } = await box.run(['recover']);
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(/^vault: Say --bucket /);
+  });
+});
+
+async function removeChunks(bucket: number): Promise<void> {
+  await rm(join(box.bucket(bucket), 'chunks'), { recursive: true });
+  await mkdir(join(box.bucket(bucket), 'chunks'));
+}

@@ -1,0 +1,45 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+let box: Sandbox;
+beforeAll(async () => {
+  box = await sandbox();
+  await box.makeVault();
+});
+afterAll(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+beforeAll(async () => {
+  await box.run(['put', '-', '--name', 'a'], { stdin: 'content of a' });
+});
+
+test('info draws where the shards lie', async () => {
+  const { exit, stdout } = await box.run(['info', 'a']);
+  expect(exit).toBe(0);
+  expect(stdout).toMatch(/^name +a$/m);
+  expect(stdout).toMatch(/^redundancy +2\+1: any 1 bucket may be lost$/m);
+  expect(stdout.match(/bucket-\d +1 +\d+ B +█$/gm)).toHaveLength(3);
+});
+
+test('info as JSON has every chunk and its places', async () => {
+  const { stdout } = await box.run(['info', 'a', '--json']);
+  expect(JSON.parse(stdout)).toMatchObject({
+    name: 'a',
+    degradedChunks: 0,
+    placement: [
+      {
+        length: 12,
+        redundancy: '2+1',
+        shards: expect.arrayContaining([expect.stringMatching('bucket-1')]),
+      },
+    ],
+  });
+});
+
+test('info without a file describes the vault', async () => {
+  const { stdout } = await box.run(['info']);
+  expect(stdout).toMatch(/^redundancy +2\+1$/m);
+  expect(stdout.match(/^bucket .*bucket-\d$/gm)).toHaveLength(3);
+});

@@ -1,0 +1,64 @@
+import { readdir, stat, writeFile } from 'node:fs/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+let box: Sandbox;
+beforeEach(async () => {
+  box = await sandbox();
+});
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+test('--local makes three folders beside the catalog, says nothing without a terminal, and the vault works', async () => {
+  expect(await box.run(['init', '--local'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+  await writeFile(box.at('a.txt'), 'hello');
+  const put = await box.run(['put', 'a.txt']);
+  expect(put).toMatchObject({ exit: 0, stderr: '' });
+  expect(await box.run(['get', put.stdout.trim(), '-o', '-'])).toMatchObject({ exit: 0, stdout: 'hello' });
+  for (const number of [1, 2, 3]) expect(await readdir(box.bucket(number))).toContain('vault.json');
+  expect((await stat(box.bucket(1))).mode & 0o777).toBe(0o700);
+});
+
+test('takes folders as they are written, and says as JSON what it made', async () => {
+  const { exit, stdout, stderr } = await box.run([
+    'init',
+    '--bucket',
+    'one',
+    '--bucket',
+    './two',
+    '--db',
+    'my.db',
+    '--redundancy',
+    '1+1',
+    '--json',
+  ]);
+  expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+  expect(JSON.parse(stdout)).toMatchObject({
+    redundancy: '1+1',
+    buckets: [`file://${box.at('one')}`, `file://${box.at('two')}`],
+  });
+  expect(await box.run(['ls', '--db', 'my.db'])).toMatchObject({ exit: 0, stdout: '' });
+});
+
+test('never overwrites a vault', async () => {
+  await box.makeVault();
+  const { exit, stderr } = await box.run(['init', '--local']);
+  expect(exit).toBe(2);
+  expect(stderr).toMatch(/^vault: There is a vault already/);
+});
+
+test('refuses more redundancy than there are buckets', async () => {
+  const { exit, stderr } = await box.run(['init', '--bucket', 'one', '--redundancy', '2+1']);
+  expect(exit).toBe(2);
+  expect(stderr).toMatch(/^vault: Redundancy 2\+1 needs 3 buckets or more/);
+});
+
+test('without a vault every verb says how to make one', async () => {
+  for (const args of [['ls'], ['get', 'x'], ['rm', 'x'], ['sweep'], ['info']]) {
+    const { exit, stdout, stderr } = await box.run(args);
+    expect({ exit, stdout }).toEqual({ exit: 10, stdout: '' });
+    expect(stderr).toContain('vault init');
+  }
+});
