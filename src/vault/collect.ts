@@ -3,7 +3,7 @@ import type { GarbageRow } from '../catalog/catalog.ts';
 import { isVaultError } from '../errors.ts';
 import { manifestObjectName } from '../format/manifest.ts';
 import { shardObjectName } from '../format/shard.ts';
-import { mapOrdered } from '../pipeline.ts';
+import { mapOrdered, settleAll } from '../pipeline.ts';
 import type { BucketFailure, VaultBucket } from './bucket-set.ts';
 import { withSignal } from './session.ts';
 import type { Session } from './session.ts';
@@ -37,7 +37,7 @@ export async function collectGarbage(session: Session, options: CallOptions = {}
   };
 
   const removeRow = async (row: GarbageRow, signal: AbortSignal): Promise<(typeof settled)[number]> => {
-    const owed = await Promise.all(
+    const owed = await settleAll(
       row.places.map(async (place) => {
         const bucket = session.buckets.byNumber(place.bucket);
         // A bucket that the vault has given up owes nothing.

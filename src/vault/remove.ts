@@ -1,4 +1,5 @@
 /** Removing files. One transaction hides them; then their objects go, then the record of those. */
+import { throwIfAborted } from '../errors.ts';
 import { describeFailure } from './bucket-set.ts';
 import { collectGarbage } from './collect.ts';
 import { resolveVersions } from './files.ts';
@@ -20,6 +21,7 @@ export async function removeFiles(
     const versions = await resolveVersions(session, reference, { all: options.allVersions ?? false });
     for (const record of versions) found.set(record.info.hash, record);
   }
+  throwIfAborted(options.signal);
   const removed = await hideFiles(session, [...found.values()]);
   const { objectsRemoved, objectsOwed, failures } = await collectGarbage(session, options);
   for (const failure of failures) {
