@@ -79,6 +79,8 @@ export interface Dialect {
   readonly nowMs: RawBuilder<number>;
   /** The next number of the order in which files become visible. */
   readonly nextSeq: RawBuilder<number>;
+  /** Makes `nextSeq` go on behind the highest number in use; null where it does so by itself. */
+  readonly restartSeq: RawBuilder<unknown> | null;
   /** What `nextSeq` needs, made with the tables. */
   readonly counters: readonly RawBuilder<unknown>[];
 

@@ -74,9 +74,10 @@ export function garbageMethods(engine: Engine): Pick<Catalog, GarbageMethods> {
       const given = new Set(names);
       return engine.write('lazy', async (session) => {
         const seen = new Map<string, number>();
-        const gone: string[] = [];
-        for (let after = ''; ;) {
-          const { rows } = await session.run(
+        const gone: Uint8Array[] = [];
+        let after: Uint8Array = new Uint8Array();
+        while (true) {
+          const { rows }: Answer<Pick<Tables['strays'], 'name' | 'seen_at'>> = await session.run(
             db
               .selectFrom('strays')
               .select(['name', 'seen_at'])
@@ -86,7 +87,8 @@ export function garbageMethods(engine: Engine): Pick<Catalog, GarbageMethods> {
               .limit(PAGE),
           );
           for (const row of rows) {
-            if (given.has(row.name)) seen.set(row.name, row.seen_at);
+            const name = Buffer.from(row.name).toString();
+            if (given.has(name)) seen.set(name, row.seen_at);
             else gone.push(row.name);
           }
           const last = rows.at(-1);
@@ -100,7 +102,7 @@ export function garbageMethods(engine: Engine): Pick<Catalog, GarbageMethods> {
           await session.run(
             db
               .insertInto('strays')
-              .values(some.map((name) => ({ bucket, name, seen_at: nowMs })))
+              .values(some.map((name) => ({ bucket, name: Buffer.from(name), seen_at: nowMs })))
               .onConflict((conflict) => conflict.columns(['bucket', 'name']).doNothing()),
           );
           for (const name of some) seen.set(name, nowMs);

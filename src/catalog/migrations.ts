@@ -96,7 +96,7 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
     schema
       .createTable('strays')
       .addColumn('bucket', 'integer', (column) => column.notNull())
-      .addColumn('name', 'text', (column) => column.notNull())
+      .addColumn('name', bytes, (column) => column.notNull())
       .addColumn('seen_at', 'bigint', (column) => column.notNull())
       .addPrimaryKeyConstraint('strays_pk', ['bucket', 'name'])
       .modifyEnd(dialect.keyedTable),

@@ -1,12 +1,16 @@
 import { throwIfAborted, VaultError } from '../errors.ts';
 import type { Catalog } from './catalog.ts';
+import type { Engine } from './engine.ts';
 import { sqlCatalog } from './sql-catalog.ts';
 
 export interface OpenCatalogOptions {
   /** Make the file or schema, and its tables, if there are none. Without it, a place without a catalog is `no-vault`. */
   readonly create?: boolean;
   readonly signal?: AbortSignal;
-  /** Where the variables that Postgres clients know (`PGSSLMODE`, `PGPASSFILE`, ...) are looked up. */
+  /**
+   * Where the variables that Postgres clients know (`PGSSLMODE`, `PGPASSFILE`, `HOME`, ...) are looked up. Undefined leaves it
+   * to node-postgres, which knows some of them and looks into the process's own environment.
+   */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
@@ -19,11 +23,16 @@ export interface OpenCatalogOptions {
  *   `damaged`, `unsupported` (written by a newer version), `storage-full`, `interrupted`
  */
 export async function openCatalog(location: string, options: OpenCatalogOptions = {}): Promise<Catalog> {
+  return sqlCatalog(await openEngine(location, options));
+}
+
+/** The database under a catalog, opened as `openCatalog` does. */
+export async function openEngine(location: string, options: OpenCatalogOptions): Promise<Engine> {
   throwIfAborted(options.signal);
   const create = options.create ?? false;
   if (/^postgres(ql)?:/i.test(location)) {
     const { openPostgres } = await import('./postgres.ts');
-    return sqlCatalog(await openPostgres(location, { ...options, create }));
+    return openPostgres(location, { ...options, create });
   }
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(location)) {
     throw new VaultError(
@@ -32,5 +41,5 @@ export async function openCatalog(location: string, options: OpenCatalogOptions 
     );
   }
   const { openSqlite } = await import('./sqlite.ts');
-  return sqlCatalog(await openSqlite(location, { create }));
+  return openSqlite(location, { create });
 }

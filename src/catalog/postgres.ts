@@ -94,14 +94,15 @@ function cause(error: unknown): unknown {
 }
 
 function postgresDialect(schema: string | null): Dialect {
-  const sequence = sql.id(...(schema === null ? [] : [schema]), 'files_seq');
-  const name = schema === null ? '"files_seq"' : `"${schema.replaceAll('"', '""')}"."files_seq"`;
+  const inSchema = (name: string) => sql.id(...(schema === null ? [] : [schema]), name);
+  const sequence = schema === null ? '"files_seq"' : `"${schema.replaceAll('"', '""')}"."files_seq"`;
   return {
     bytesType: sql`bytea`,
     keyedTable: sql``,
     nowMs: sql<number>`cast(extract(epoch from clock_timestamp()) * 1000 as bigint)`,
-    nextSeq: sql<number>`nextval(${sql.lit(name)})`,
-    counters: [sql`create sequence ${sequence}`],
+    nextSeq: sql<number>`nextval(${sql.lit(sequence)})`,
+    restartSeq: sql`select setval(${sql.lit(sequence)}, (select coalesce(max(seq), 0) + 1 from ${inSchema('files')}), false)`,
+    counters: [sql`create sequence ${inSchema('files_seq')}`],
     lock(query, table, strength) {
       switch (strength) {
         case 'change':

@@ -38,7 +38,8 @@ export interface Tables {
   chunks: { id: Uint8Array; k: number; m: number; sealed_size: number; shards: Uint8Array };
   /** `places`: packed like `shards`. A manifest's are a plain list. */
   garbage: { id: Uint8Array; kind: GarbageKind; k: number; m: number; places: Uint8Array };
-  strays: { bucket: number; name: string; seen_at: number };
+  /** `name` is kept as bytes, which every database orders alike. */
+  strays: { bucket: number; name: Uint8Array; seen_at: number };
 }
 
 /** What a row of `files` is. */

@@ -53,6 +53,7 @@ const DIALECT: Dialect = {
   keyedTable: sql`without rowid`,
   nowMs: sql<number>`cast(unixepoch('subsec') * 1000 as integer)`,
   nextSeq: sql<number>`(select coalesce(max(seq), 0) + 1 from files)`,
+  restartSeq: null,
   counters: [],
   lock: (query) => query,
 };
