@@ -119,7 +119,7 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
 }
 
 /** The bucket as it is at each call, so that a test can change its behaviour after the vault was opened. */
-function behind(bucket: TestBucket): Bucket {
+export function behind(bucket: TestBucket): Bucket {
   const plain = memoryBucket(bucket.url, bucket.storage);
   const current = (): Bucket => bucket.wrap(plain);
   return {

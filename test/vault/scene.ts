@@ -1,0 +1,131 @@
+import type { Bucket } from '../../src/buckets/bucket.ts';
+import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import { finishShardObject } from '../../src/crypto/chunk.ts';
+import { parseShardHeader, SHARD_HEADER_SIZE, shardObjectName } from '../../src/format/shard.ts';
+import { openSession, vaultOf } from '../../src/vault/open.ts';
+import type { Session } from '../../src/vault/session.ts';
+import type { Vault } from '../../src/vault/vault.ts';
+import { Steps } from '../support/steps.ts';
+import type { Around } from '../support/steps.ts';
+import { all, behind, parts, snapshotOf, testVault } from './harness.ts';
+import type { TestBucket, TestVault, TestVaultOptions } from './harness.ts';
+
+/** A vault of a test's own, with what an earlier part of the file has stored. */
+export interface Scene extends AsyncDisposable {
+  /** All places that can be opened; one that is added may become a bucket. */
+  readonly buckets: TestBucket[];
+  bucket(index: number): TestBucket;
+  readonly db: string;
+  /** Opens the vault as a process does: everything it knows comes from the catalog. */
+  open(options?: SceneOptions): Promise<SceneHandle>;
+}
+
+export interface SceneOptions {
+  /** Stands around every call of catalog and buckets. */
+  readonly around?: Around;
+  /** Its process's word; one that begins with "gone" has ended, for all others. */
+  readonly self?: string;
+}
+
+export interface SceneHandle {
+  readonly vault: Vault;
+  readonly session: Session;
+  readonly catalog: Catalog;
+  readonly steps: Steps;
+}
+
+export interface Stage extends AsyncDisposable {
+  scene(): Promise<Scene>;
+}
+
+/** Makes a vault and stores files in it, for many scenes that begin with it. */
+export async function stage(
+  options: TestVaultOptions,
+  prepare: (made: TestVault) => Promise<void>,
+): Promise<Stage> {
+  const made = await testVault(options);
+  await prepare(made);
+  const snapshot = await snapshotOf(made);
+  return {
+    async scene() {
+      const copy = await snapshot.copy();
+      const buckets = [...copy.buckets];
+      const opened: Catalog[] = [];
+      return {
+        buckets,
+        db: copy.db,
+        bucket: (index) => present(buckets[index]),
+        async open({ around, self = 'test-process' } = {}) {
+          const steps = new Steps(around ?? ((_, proceed) => proceed()));
+          const raw = await openCatalog(copy.db);
+          opened.push(raw);
+          const opener = (url: string): Promise<Bucket> => {
+            return Promise.resolve(steps.bucket(behind(present(buckets.find((b) => b.url === url)))));
+          };
+          const unlocked = { unlocked: made.session.keys };
+          const session = await openSession({ ...parts(raw, opener, { self }), ...unlocked });
+          // Threads are dear, and hold nothing but keys.
+          const catalog = steps.catalog(raw);
+          const shared: Session = { ...session, catalog, workers: made.session.workers };
+          return { session: shared, catalog, vault: vaultOf(shared), steps };
+        },
+        async [Symbol.asyncDispose]() {
+          await Promise.allSettled(opened.map((catalog) => catalog.close()));
+          await copy[Symbol.asyncDispose]();
+        },
+      };
+    },
+    [Symbol.asyncDispose]: () => made[Symbol.asyncDispose](),
+  };
+}
+
+/** A place that is no bucket yet. */
+export function emptyPlace(url: string): TestBucket {
+  return { url, storage: new Map(), wrap: (bucket) => bucket };
+}
+
+/** A value that is there. */
+export function present<T>(value: T | null | undefined): T {
+  if (value === null || value === undefined) throw new Error('The test expected something to be there.');
+  return value;
+}
+
+/** The catalog's rows of all chunks. */
+export function rowsOf(catalog: Catalog): Promise<ChunkRow[]> {
+  return all(catalog.listChunks());
+}
+
+/** A stored shard of a chunk: its name, and the storage it is in. Bucket numbers are places in the list, from 1. */
+export function shardOf(
+  scene: Scene,
+  row: ChunkRow,
+  index: number,
+): { readonly name: string; readonly bucket: TestBucket; readonly bytes: Uint8Array } {
+  const place = present(row.shards[index]);
+  const { k, m, id: chunkId } = row;
+  const name = shardObjectName({ chunkId, index, k, m, generation: place.generation });
+  const bucket = scene.bucket(place.bucket - 1);
+  return { name, bucket, bytes: present(bucket.storage.get(name)) };
+}
+
+/** Removes every object with a prefix. */
+export function wipe({ storage }: TestBucket, prefix: string): void {
+  for (const name of storage.keys()) if (name.startsWith(prefix)) storage.delete(name);
+}
+
+/** Flips a bit of an object. */
+export function flip({ storage }: TestBucket, name: string, at: number): void {
+  const bytes = Uint8Array.from(present(storage.get(name)));
+  const byte = at < 0 ? bytes.length + at : at;
+  bytes[byte] = (bytes[byte] ?? 0) ^ 1;
+  storage.set(name, bytes);
+}
+
+/** Changes a shard and gives it the checksum that fits. */
+export function forge({ storage }: TestBucket, name: string): void {
+  const bytes = Uint8Array.from(present(storage.get(name)));
+  bytes[SHARD_HEADER_SIZE] = (bytes[SHARD_HEADER_SIZE] ?? 0) ^ 1;
+  finishShardObject(bytes, parseShardHeader(bytes));
+  storage.set(name, bytes);
+}
