@@ -42,7 +42,7 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
     );
   }
   // What is missing is said before the first question.
-  passwordSource({ options, environment, interactive });
+  passwordSource({ options, environment, interactive, purpose: 'choose' });
   const plan = given.length > 0 ? { buckets: given, redundancy } : await askForPlan(redundancy, signal);
   const { createVault } = await import('../compose.ts');
   const vault = await createVault({

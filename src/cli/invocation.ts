@@ -21,9 +21,14 @@ export interface Invocation {
 /**
  * Opens the vault, works with it and closes it, whatever happens.
  *
+ * @param onPassword told of the password that opens it
  * @throws what opening (`no-vault`, `wrong-password`, ...) or the work throws
  */
-export async function withVault<T>(invocation: Invocation, work: (vault: Vault) => Promise<T>): Promise<T> {
+export async function withVault<T>(
+  invocation: Invocation,
+  work: (vault: Vault) => Promise<T>,
+  onPassword?: (password: string) => void,
+): Promise<T> {
   const { options, environment, interactive, signal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
@@ -33,7 +38,11 @@ export async function withVault<T>(invocation: Invocation, work: (vault: Vault) 
   ]);
   const vault = await openVault({
     db: catalogLocation(options, environment),
-    password: async () => readPassword({ options, environment, interactive, purpose: 'enter', signal }),
+    password: async () => {
+      const password = await readPassword({ options, environment, interactive, purpose: 'enter', signal });
+      onPassword?.(password);
+      return password;
+    },
     ...around,
   });
   try {

@@ -10,9 +10,6 @@ import { quote } from './text.ts';
 /** Longest password in bytes, in a file or from a command: more is a mistaken file. */
 const MAX_PASSWORD_SIZE = 64 * 1024;
 
-export const PASSWORD_ADVICE =
-  'Use --password-file <file>, --password-command <command>, VAULT_PASSWORD, VAULT_PASSWORD_FILE or VAULT_PASSWORD_COMMAND.';
-
 /** A place that a password can be had from; `option` is what to call it in messages. */
 type PasswordSource =
   | { readonly kind: 'value'; readonly option: string; readonly password: string }
@@ -20,13 +17,19 @@ type PasswordSource =
   | { readonly kind: 'command'; readonly option: string; readonly command: string }
   | { readonly kind: 'terminal' };
 
+/** The options that name a password's place, without `new` in front or with it. */
+export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand'>;
+
 export interface PasswordRequest {
-  readonly options: Pick<SharedOptions, 'passwordFile' | 'passwordCommand'>;
+  readonly options: PasswordFlags;
   readonly environment: Environment;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
-  /** `choose`: a new password, asked for twice. `enter`: that of an existing vault. */
-  readonly purpose: 'choose' | 'enter';
+  /**
+   * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
+   * its place, also asked for twice, with options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD`, ...).
+   */
+  readonly purpose: 'choose' | 'enter' | 'replace';
   readonly signal: AbortSignal;
 }
 
@@ -35,30 +38,36 @@ export interface PasswordRequest {
  *
  * @throws `invalid-input` if there is none, or if two options contradict each other
  */
-export function passwordSource(request: Omit<PasswordRequest, 'signal' | 'purpose'>): PasswordSource {
+export function passwordSource(request: Omit<PasswordRequest, 'signal'>): PasswordSource {
   const { passwordFile, passwordCommand } = request.options;
+  const isNew = request.purpose === 'replace';
+  const option = isNew ? '--new-password' : '--password';
+  const variable = isNew ? 'VAULT_NEW_PASSWORD' : 'VAULT_PASSWORD';
+  const fileOption = `${option}-file`;
+  const commandOption = `${option}-command`;
   if (passwordFile !== undefined && passwordCommand !== undefined) {
     throw new VaultError(
       'invalid-input',
-      'Give --password-file or --password-command, not both: they could name different passwords.',
+      `Give ${fileOption} or ${commandOption}, not both: they could name different passwords.`,
     );
   }
-  if (passwordFile !== undefined) return { kind: 'file', option: '--password-file', path: passwordFile };
+  if (passwordFile !== undefined) return { kind: 'file', option: fileOption, path: passwordFile };
   if (passwordCommand !== undefined) {
-    return { kind: 'command', option: '--password-command', command: passwordCommand };
+    return { kind: 'command', option: commandOption, command: passwordCommand };
   }
-  const password = nonEmpty(request.environment['VAULT_PASSWORD']);
-  if (password !== null) return { kind: 'value', option: 'VAULT_PASSWORD', password };
-  const path = nonEmpty(request.environment['VAULT_PASSWORD_FILE']);
-  if (path !== null) return { kind: 'file', option: 'VAULT_PASSWORD_FILE', path };
-  const command = nonEmpty(request.environment['VAULT_PASSWORD_COMMAND']);
-  if (command !== null) return { kind: 'command', option: 'VAULT_PASSWORD_COMMAND', command };
+  const value = (name: string): string | null => nonEmpty(request.environment[name]);
+  const password = value(variable);
+  if (password !== null) return { kind: 'value', option: variable, password };
+  const path = value(`${variable}_FILE`);
+  if (path !== null) return { kind: 'file', option: `${variable}_FILE`, path };
+  const command = value(`${variable}_COMMAND`);
+  if (command !== null) return { kind: 'command', option: `${variable}_COMMAND`, command };
   if (request.interactive) return { kind: 'terminal' };
   // A secret that a job's settings do not have often arrives as a variable that is set to nothing.
-  const empty = request.environment['VAULT_PASSWORD'] === '' ? ' (VAULT_PASSWORD is set, but empty.)' : '';
+  const empty = request.environment[variable] === '' ? ` (${variable} is set, but empty.)` : '';
   throw new VaultError(
     'invalid-input',
-    `A password is needed, and there is no terminal to ask for it. ${PASSWORD_ADVICE}${empty}`,
+    `A ${isNew ? 'new ' : ''}password is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
   );
 }
 

@@ -100,10 +100,10 @@ export function describeProgram(
     .argument('<hash|name...>', 'a name means its newest version')
     .option('--all-versions', 'remove every version of a name');
 
-  verb('sweep', 'Remove expired files and leftovers', () => async (invocation) => {
+  verb('sweep', 'Remove expired files and leftovers', (command) => async (invocation) => {
     const { sweep } = await import('./sweep.ts');
-    return sweep(invocation);
-  });
+    return sweep(invocation, command.opts());
+  }).option('--now', 'also what nothing explains, without waiting a day to see whether it stays so');
 
   verb('info', "Show a file's facts and where its shards lie", (command) => async (invocation) => {
     const { info } = await import('./info.ts');
@@ -131,6 +131,16 @@ export function describeProgram(
     const { recover } = await import('./recover.ts');
     return recover(invocation, command.opts());
   }).option('--bucket <url>', 'a bucket of the vault; once for every one that can be had', append);
+
+  verb('password', 'Change the password', (command) => async (invocation) => {
+    const { changePassword } = await import('./change-password.ts');
+    return changePassword(invocation, command.opts());
+  })
+    .option('--new-password-file <file>', 'read the new password from a file (or VAULT_NEW_PASSWORD_FILE)')
+    .option(
+      '--new-password-command <command>',
+      'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
+    );
 
   const bucket = program.command('bucket').description("Show and change the vault's buckets");
   verb(

@@ -4,6 +4,7 @@
  */
 import type * as Prompts from '@inquirer/prompts';
 import { VaultError } from '../errors.ts';
+import type { PasswordRequest } from './password.ts';
 
 interface Context {
   readonly output: NodeJS.WritableStream;
@@ -44,14 +45,17 @@ export async function ask<T>(
  *
  * @throws `interrupted`
  */
-export async function askForPassword(purpose: 'choose' | 'enter', signal: AbortSignal): Promise<string> {
+export async function askForPassword(
+  purpose: PasswordRequest['purpose'],
+  signal: AbortSignal,
+): Promise<string> {
   const askOnce = async (message: string): Promise<string> =>
     ask(signal, async ({ password }, context) =>
       password({ message, mask: '*', validate: (text) => text !== '' || 'It cannot be empty.' }, context),
     );
   if (purpose === 'enter') return askOnce('Password of the vault:');
   for (;;) {
-    const first = await askOnce('Choose a password:');
+    const first = await askOnce(purpose === 'replace' ? 'New password:' : 'Choose a password:');
     if ((await askOnce('The same again:')) === first) return first;
     process.stderr.write('The two differ. Once more:\n');
   }

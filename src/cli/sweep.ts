@@ -5,13 +5,18 @@ import type { Invocation } from './invocation.ts';
 import { warnTo, withVault } from './invocation.ts';
 import { count } from './text.ts';
 
+export interface SweepFlags {
+  readonly now?: boolean;
+}
+
 /** `vault sweep`: removes what has expired and what nobody needs any more. */
-export async function sweep(invocation: Invocation): Promise<ExitCode> {
+export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
     const result = await terminal.withProgress('Sweeping', async (report) =>
       vault.sweep({
         signal,
+        ...(flags.now === true && { strayGraceMs: 0 }),
         onWarning: warnTo(terminal),
         onProgress: (progress) => report({ label: 'Sweeping', ...progress }),
       }),

@@ -5,6 +5,7 @@ import { VaultError } from '../errors.ts';
 import { addBucket, bucketReport, setBucketUrl } from './bucket-admin.ts';
 import { BucketSet, VaultBucket } from './bucket-set.ts';
 import type { BucketOpener } from './bucket-set.ts';
+import { changePassword } from './change-password.ts';
 import { ChunkMemoryPool } from './chunk-memory.ts';
 import type { Limits } from './chunk-memory.ts';
 import { ChunkWorkers } from './chunk-workers.ts';
@@ -104,6 +105,7 @@ export function vaultOf(session: Session): Vault {
     addBucket: (url, options) => addBucket(session, url, options),
     removeBucket: (reference, options) => removeBucket(session, reference, options),
     setBucketUrl: (reference, url, options) => setBucketUrl(session, reference, url, options),
+    changePassword: (change) => changePassword(session, change),
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -106,6 +106,18 @@ export interface Vault extends AsyncDisposable {
    */
   setBucketUrl(reference: string, url: string, options?: CallOptions): Promise<BucketInfo>;
 
+  /**
+   * Wraps the master key under another password, in the catalog and in every bucket; no chunk is touched. Whoever has a
+   * copy of the old keyslot and the old password still has the master key.
+   *
+   * @throws `wrong-password` if `current` opens no keyslot; what a bucket says that cannot be used: nothing has been changed then
+   */
+  changePassword(change: {
+    readonly current: string;
+    readonly next: string;
+    readonly signal?: AbortSignal;
+  }): Promise<void>;
+
   /** Ends workers and connections. Operations after it are a bug. */
   close(): Promise<void>;
 }
