@@ -6,17 +6,13 @@ import { rawQuery } from './engine.ts';
 import type { Answer, Engine } from './engine.ts';
 import { openEngine } from './open.ts';
 import type { OpenCatalogOptions } from './open.ts';
-import type { Tables } from './schema.ts';
+import { TABLE_NAMES } from './schema.ts';
+import type { TableName, Tables } from './schema.ts';
 
 const PAGE = 1000;
 
-type TableName = Exclude<keyof Tables, 'vault_schema'>;
 type Row = Readonly<Record<string, Uint8Array | number | string | null>>;
 
-/**
- * The tables with their keys, in an order in which each refers to earlier ones only. The vault comes last: without
- * its row, a copy that was broken off is no catalog of a vault.
- */
 const KEYS: Readonly<Record<TableName, readonly string[]>> = {
   keyslots: ['id'],
   buckets: ['number'],
@@ -27,16 +23,6 @@ const KEYS: Readonly<Record<TableName, readonly string[]>> = {
   strays: ['bucket', 'name'],
   vault: ['one'],
 };
-const ORDER: readonly TableName[] = [
-  'keyslots',
-  'buckets',
-  'files',
-  'chunks',
-  'refs',
-  'garbage',
-  'strays',
-  'vault',
-];
 
 export interface CopyOptions extends Pick<OpenCatalogOptions, 'signal' | 'environment'> {
   /** Told how many rows have been copied so far. */
@@ -92,7 +78,7 @@ async function copied(source: Engine, target: Engine, options: CopyOptions): Pro
   await clear(target);
   const sent = createHash('sha256');
   let count = 0;
-  for (const table of ORDER) {
+  for (const table of TABLE_NAMES) {
     for await (const rows of pagesOf(source, table, options.signal)) {
       await insert(target, table, rows);
       digestRows(sent, table, rows);
@@ -124,7 +110,7 @@ async function copied(source: Engine, target: Engine, options: CopyOptions): Pro
 
 async function digestOf(engine: Engine, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash('sha256');
-  for (const table of ORDER) {
+  for (const table of TABLE_NAMES) {
     for await (const rows of pagesOf(engine, table, signal)) digestRows(hash, table, rows);
   }
   return hash.digest('hex');
@@ -195,7 +181,7 @@ async function isEmpty(engine: Engine, table: TableName): Promise<boolean> {
 
 /** Empties every table, the vault's first, page by page so that no statement takes long. */
 async function clear(engine: Engine): Promise<void> {
-  for (const table of ORDER.toReversed()) {
+  for (const table of TABLE_NAMES.toReversed()) {
     const keys = sql.join(KEYS[table].map((key) => sql.ref(key)));
     const page = engine.db
       .selectFrom(table)

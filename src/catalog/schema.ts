@@ -52,3 +52,20 @@ export type FileState = typeof PENDING | typeof VISIBLE | typeof DEAD;
 export const CHUNK_GARBAGE = 0;
 export const MANIFEST_GARBAGE = 1;
 export type GarbageKind = typeof CHUNK_GARBAGE | typeof MANIFEST_GARBAGE;
+
+export type TableName = Exclude<keyof Tables, 'vault_schema'>;
+
+/**
+ * All tables of a vault, each after those that it refers to. The vault itself comes last: a copy that was broken off
+ * before its row describes no vault.
+ */
+export const TABLE_NAMES: readonly TableName[] = [
+  'keyslots',
+  'buckets',
+  'files',
+  'chunks',
+  'refs',
+  'garbage',
+  'strays',
+  'vault',
+];
