@@ -292,8 +292,7 @@ export function gather<T, U extends object>(
 ): Promise<U[]> {
   const abort = new AbortController();
   const answers: U[] = [];
-  /** Waits that each of those now asked has been through. */
-  const waits = new Map<T, number>();
+  const waits = new Map<T, number>(); // That those now asked have been through.
   let asked = 0;
   let underWay = 0;
   return new Promise<U[]>((resolve, reject) => {
@@ -323,8 +322,7 @@ export function gather<T, U extends object>(
       if (candidate === undefined) return;
       asked += 1;
       underWay += 1;
-      // Those that are asked later have not waited for all of the first wait.
-      waits.set(candidate, asked <= options.need ? 1 : 0);
+      waits.set(candidate, asked <= options.need ? 1 : 0); // Later ones begin in the middle of a wait.
       try {
         const answer = await ask(candidate, abort.signal);
         underWay -= 1;
@@ -350,17 +348,13 @@ export function gather<T, U extends object>(
 }
 
 /**
- * Waits for all of them, also when some fail: what they share (memory, a lease) may be used again afterwards.
+ * The results of all, once all have settled, also when some fail: what they share (memory) may then be used again.
  *
- * @returns their results
- * @throws the first failure, in the order given
+ * @throws what failed first
  */
 export async function settleAll<T>(work: readonly Promise<T>[]): Promise<T[]> {
-  const results = await Promise.allSettled(work);
-  return results.map((result) => {
-    if (result.status === 'rejected') throw result.reason;
-    return result.value;
-  });
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }
 
 /** A bounded amount of something, such as bytes of memory, first come first served. */
