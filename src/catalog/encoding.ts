@@ -1,5 +1,6 @@
 import { VaultError } from '../errors.ts';
 import type { ChunkRow, FileRow, GarbageRow, ShardPlace } from './catalog.ts';
+import { isRedundancy } from '../format/shard.ts';
 import { CHUNK_GARBAGE, MANIFEST_GARBAGE } from './schema.ts';
 import type { Tables } from './schema.ts';
 import type { Selectable } from 'kysely';
@@ -103,7 +104,7 @@ export function encodeChunk(row: ChunkRow): Tables['chunks'] {
 /** @throws `damaged` if the row is not one that `encodeChunk` makes */
 export function decodeChunk(row: Tables['chunks']): ChunkRow {
   const shards = unpackPlaces(row.shards);
-  if (row.id.length * 2 !== HASH_DIGITS || row.k < 1 || row.m < 0 || shards.length !== row.k + row.m) {
+  if (row.id.length * 2 !== HASH_DIGITS || !isRedundancy(row) || shards.length !== row.k + row.m) {
     throw damagedRow(`the row of chunk ${hexOf(row.id)} contradicts itself`);
   }
   return { id: hexOf(row.id), k: row.k, m: row.m, sealedSize: row.sealed_size, shards };

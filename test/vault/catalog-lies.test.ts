@@ -1,0 +1,371 @@
+/** The catalog is not trusted: whatever somebody writes into it, no wrong bytes come out, and no crash. */
+import Sqlite from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { VaultError } from '../../src/errors.ts';
+import { seededRandom } from '../support/seeded-random.ts';
+import type { SeededRandom } from '../support/seeded-random.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import { openSession, vaultOf } from '../../src/vault/open.ts';
+import type { Vault } from '../../src/vault/vault.ts';
+import type { Bucket } from '../../src/buckets/bucket.ts';
+import { memoryBucket } from '../../src/buckets/memory.ts';
+import { all, CHUNK_SIZE, getBytes, parts, putBytes, snapshotOf, testVault } from './harness.ts';
+import type { Snapshot, TestVault, VaultCopy } from './harness.ts';
+
+const random = seededRandom(23);
+const FIRST = random.bytes(2 * CHUNK_SIZE + 3000);
+const SECOND = random.bytes(2 * CHUNK_SIZE + 3000);
+
+let made: TestVault;
+let start: Snapshot;
+let hashes: { readonly first: string; readonly second: string };
+beforeAll(async () => {
+  made = await testVault();
+  const first = await putBytes(made.vault, FIRST, { name: 'first', expiresAtMs: 10_000 });
+  const second = await putBytes(made.vault, SECOND, { name: 'second' });
+  hashes = { first: first.hash, second: second.hash };
+  start = await snapshotOf(made);
+});
+afterAll(async () => {
+  await made[Symbol.asyncDispose]();
+});
+
+/** Changes the catalog behind the vault's back. */
+function tamper({ db }: VaultCopy, work: (database: Database) => void): void {
+  const database = new Sqlite(db);
+  try {
+    database.pragma('foreign_keys = off');
+    work(database);
+  } finally {
+    database.close();
+  }
+}
+
+/** `exact`, or the code of the error; everything else is a bug. */
+async function outcomeOf(vault: Vault, reference: string, content: Uint8Array): Promise<string> {
+  try {
+    return (await getBytes(vault, reference)).equals(content) ? 'exact' : 'wrong bytes';
+  } catch (error) {
+    if (!(error instanceof VaultError)) throw error;
+    return error.code;
+  }
+}
+
+interface Lie {
+  readonly title: string;
+  /** SQL, or something that SQL cannot do. */
+  readonly lie: string | ((database: Database) => void);
+  /** What comes of getting the first file by its hash and by its name. */
+  readonly byHash: string;
+  readonly byName: string;
+}
+
+/** Swaps a column between the two rows of a query, which gives keys and values. */
+const swap =
+  (table: string, column: string, key: string, where = '1') =>
+  (database: Database): void => {
+    const rows = database
+      .prepare<[], { key: unknown; value: unknown }>(
+        `select ${key} as key, ${column} as value from ${table} where ${where} order by ${key} limit 2`,
+      )
+      .all();
+    const [one, other] = rows;
+    if (one === undefined || other === undefined) throw new RangeError(`Too few rows in ${table}`);
+    const update = database.prepare<[unknown, unknown]>(`update ${table} set ${column} = ? where ${key} = ?`);
+    // By way of a third value, for columns that are unique.
+    const between = typeof one.value === 'number' ? -1 : Buffer.alloc(1);
+    update.run(between, one.key);
+    update.run(one.value, other.key);
+    update.run(other.value, one.key);
+  };
+
+const FILE_LIES: readonly Lie[] = [
+  {
+    title: 'the records of two files are swapped',
+    lie: swap('files', 'record', 'generation'),
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+  {
+    title: 'the name tags of two files are swapped',
+    lie: swap('files', 'name_tag', 'generation'),
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+  {
+    title: 'the hashes of two files are swapped',
+    lie: swap('files', 'hash', 'generation'),
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+  {
+    title: 'a name tag is made up',
+    lie: 'update files set name_tag = zeroblob(32) where expires_at is not null',
+    byHash: 'damaged',
+    byName: 'file-not-found',
+  },
+  {
+    title: 'a hash is made up',
+    lie: 'update files set hash = zeroblob(32) where expires_at is not null',
+    byHash: 'file-not-found',
+    byName: 'damaged',
+  },
+  {
+    title: 'a file was made earlier',
+    lie: 'update files set created_at = created_at - 1',
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+  {
+    title: 'a file expires earlier',
+    lie: 'update files set expires_at = 5',
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+  {
+    title: 'a file never expires',
+    lie: 'update files set expires_at = null',
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+  {
+    title: 'a record is cut off',
+    lie: 'update files set record = substr(record, 1, 20)',
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+  {
+    title: 'a record is empty',
+    lie: 'update files set record = zeroblob(0)',
+    byHash: 'damaged',
+    byName: 'damaged',
+  },
+];
+
+type Places = Buffer;
+
+/** Changes every chunk's list of places: ten bytes each, the bucket's number and the generation. */
+const places =
+  (edit: (list: Places, lists: readonly Places[]) => Buffer) =>
+  (database: Database): void => {
+    const rows = database.prepare<[], { id: Buffer; shards: Buffer }>('select id, shards from chunks').all();
+    const update = database.prepare<[Buffer, Buffer]>('update chunks set shards = ? where id = ?');
+    const lists = rows.map(({ shards }) => Buffer.from(shards));
+    for (const { id, shards } of rows) update.run(edit(Buffer.from(shards), lists), id);
+  };
+
+const CHUNK_LIES: readonly (readonly [string, string | ((database: Database) => void)])[] = [
+  ['shards lie where those of another chunk do', swap('chunks', 'shards', 'id')],
+  ['chunks have each other’s rows', swap('chunks', 'id', 'shards')],
+  ['all chunks are where one of them is', places((_, lists) => Buffer.concat(lists.slice(0, 1)))],
+  [
+    'shards are each in another bucket',
+    places((list) => {
+      for (const at of [0, 10, 20]) list.writeUInt16BE((list.readUInt16BE(at) % 3) + 1, at);
+      return list;
+    }),
+  ],
+  ['shards have other indices', places((list) => Buffer.concat([list.subarray(10), list.subarray(0, 10)]))],
+  ['generations are made up', places((list) => list.fill(0xab, 2, 10).fill(0xcd, 12, 20))],
+  ['all shards are in one bucket', places((list) => list.fill(list.subarray(0, 10)))],
+  ['no shard is stored', places(() => Buffer.alloc(30))],
+  ['the buckets are none of the vault’s', places((list) => list.fill(0x77))],
+  ['there are more shards', 'update chunks set k = 3, shards = cast(shards || zeroblob(10) as blob)'],
+  ['there are fewer shards', 'update chunks set m = 0, shards = substr(shards, 1, 20)'],
+  ['one shard is enough', 'update chunks set k = 1, m = 2'],
+  ['chunks are larger', 'update chunks set sealed_size = sealed_size * 2'],
+  ['chunks are as small as can be', 'update chunks set sealed_size = 0'],
+  ['there are no chunks', 'delete from chunks'],
+  ['files refer to no chunks', 'delete from refs'],
+];
+
+const BROKEN_CHUNKS: readonly (readonly [string, (database: Database) => void])[] = [
+  ['a list of places is cut off', places((list) => list.subarray(0, 17))],
+  [
+    'there are absurdly many shards',
+    (database) => void database.exec('update chunks set k = 2000, shards = zeroblob(20010)'),
+  ],
+];
+
+describe('When the catalog lies about files, that is a clear error:', () => {
+  test.each(FILE_LIES)('$title', async ({ lie, byHash, byName }) => {
+    await using copy = await start.copy();
+    tamper(copy, typeof lie === 'string' ? (database) => void database.exec(lie) : lie);
+    const { vault } = await copy.open();
+    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe(byHash);
+    expect(await outcomeOf(vault, 'first', FIRST)).toBe(byName);
+    await expect(all(vault.list({ all: true }))).rejects.toMatchObject({ code: 'damaged' });
+  });
+
+  test('an expiry that was changed makes no file vanish', async () => {
+    await using copy = await start.copy();
+    tamper(copy, (database) => void database.exec('update files set expires_at = 5'));
+    const { vault } = await copy.open({ now: () => 1_000 });
+    await expect(vault.sweep()).rejects.toMatchObject({ code: 'damaged' });
+    expect(copy.buckets.map(({ storage }) => storage.size)).toEqual(
+      made.buckets.map(({ storage }) => storage.size),
+    );
+  });
+});
+
+describe('When the catalog lies about chunks, the buckets prove themselves:', () => {
+  test.each(CHUNK_LIES)('%s', async (_, lie) => {
+    await using copy = await start.copy();
+    tamper(copy, typeof lie === 'string' ? (database) => void database.exec(lie) : lie);
+    const { vault } = await copy.open();
+    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe('exact');
+    expect(await outcomeOf(vault, 'second', SECOND)).toBe('exact');
+    await vault.inspect('first');
+    // A put may believe it and store nothing, or find out; what it lists can be read.
+    const { hash } = await putBytes(vault, FIRST, { name: 'again' });
+    expect(await outcomeOf(vault, hash, FIRST)).toBe('exact');
+  });
+
+  test.each(BROKEN_CHUNKS)('a clear error, when %s', async (_, lie) => {
+    await using copy = await start.copy();
+    tamper(copy, lie);
+    const { vault } = await copy.open();
+    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe('damaged');
+    await expect(putBytes(vault, FIRST, { name: 'again' })).rejects.toMatchObject({ code: 'damaged' });
+  });
+});
+
+describe('When the catalog lies about the vault', () => {
+  const LIES: readonly (readonly [string, string | ((database: Database) => void), string])[] = [
+    ['and has the buckets’ records swapped', swap('buckets', 'record', 'number'), 'damaged'],
+    ['and has a bucket’s record cut off', 'update buckets set record = substr(record, 1, 30)', 'damaged'],
+    ['and has other settings', 'update vault set settings = zeroblob(60)', 'damaged'],
+    ['and gives it another id', 'update vault set id = zeroblob(16)', 'damaged'],
+    ['and has a keyslot that is none', 'update keyslots set body = zeroblob(100)', 'damaged'],
+    ['and has no keyslot', 'delete from keyslots', 'damaged'],
+    ['and has the numbers of buckets swapped', swap('buckets', 'number', 'id'), 'exact'],
+  ];
+
+  test.each(LIES)('%s, it is found out', async (_, lie, expected) => {
+    await using copy = await start.copy();
+    tamper(copy, typeof lie === 'string' ? (database) => void database.exec(lie) : lie);
+    expect(await openAndRead(copy)).toBe(expected);
+  });
+
+  test('and has a bucket of another vault in the place of its own, nothing is written there', async () => {
+    await using other = await testVault();
+    await using copy = await start.copy();
+    const [mine] = copy.buckets;
+    const [theirs] = other.buckets;
+    if (mine === undefined || theirs === undefined) throw new RangeError('Both have three buckets.');
+    mine.storage.clear();
+    for (const [name, bytes] of theirs.storage) mine.storage.set(name, bytes);
+    const before = [...mine.storage.keys()];
+    const { vault } = await copy.open();
+    const warnings: string[] = [];
+    const onWarning = ({ message }: { message: string }): void => void warnings.push(message);
+    await putBytes(vault, random.bytes(1000), { name: 'new', onWarning });
+    await vault.sweep({ strayGraceMs: 0, onWarning });
+    expect([...mine.storage.keys()]).toEqual(before);
+    expect(warnings).toEqual([
+      expect.stringContaining('belongs to another vault'),
+      expect.stringContaining('belongs to another vault'),
+    ]);
+  });
+});
+
+/** Opens the vault from nothing but catalog and password, and reads a file. */
+async function openAndRead(copy: VaultCopy): Promise<string> {
+  const catalog = await openCatalog(copy.db);
+  try {
+    const opener = (url: string): Promise<Bucket> =>
+      Promise.resolve(memoryBucket(url, copy.buckets.find((bucket) => bucket.url === url)?.storage));
+    const session = await openSession(parts(catalog, opener));
+    try {
+      return await outcomeOf(vaultOf(session), 'first', FIRST);
+    } finally {
+      await session.workers.close();
+    }
+  } catch (error) {
+    if (!(error instanceof VaultError)) throw error;
+    return error.code;
+  } finally {
+    await catalog.close();
+  }
+}
+
+test('Whatever single value of the catalog is changed, nothing wrong comes out', async () => {
+  const chance = seededRandom(29);
+  const columns = await cells();
+  for (const { table, column, row } of columns) {
+    await using copy = await start.copy();
+    let before: unknown = null;
+    tamper(copy, (database) => {
+      const select = database.prepare<[], { value: unknown }>(`select "${column}" as value from "${table}"`);
+      before = select.all()[row]?.value;
+      const value = changed(before, chance);
+      // What the database's own rules forbid is no lie that it could tell.
+      try {
+        const key = database
+          .prepare<[], { one: unknown }>(`select ${firstColumn(database, table)} as one from "${table}"`)
+          .all()[row];
+        database
+          .prepare(`update "${table}" set "${column}" = ? where ${firstColumn(database, table)} is ?`)
+          .run(value, key?.one);
+      } catch (error) {
+        if (!(error instanceof Sqlite.SqliteError)) throw error;
+      }
+    });
+    const outcomes = [await openAndRead(copy)];
+    const { vault } = await copy.open();
+    outcomes.push(await outcomeOf(vault, hashes.first, FIRST), await outcomeOf(vault, 'second', SECOND));
+    outcomes.push(await settled(putBytes(vault, FIRST, { name: 'again' })));
+    outcomes.push(await settled(all(vault.list())));
+    expect({ table, column, before, outcomes }).toEqual({
+      table,
+      column,
+      before,
+      outcomes: expect.not.arrayContaining(['wrong bytes']),
+    });
+  }
+  expect(columns.length).toBeGreaterThan(60);
+});
+
+async function settled(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+    return 'exact';
+  } catch (error) {
+    if (!(error instanceof VaultError)) throw error;
+    return error.code;
+  }
+}
+
+/** Every value in the catalog. */
+async function cells(): Promise<{ table: string; column: string; row: number }[]> {
+  await using copy = await start.copy();
+  const found: { table: string; column: string; row: number }[] = [];
+  tamper(copy, (database) => {
+    for (const table of ['vault', 'keyslots', 'buckets', 'files', 'chunks', 'refs']) {
+      const rows = database.prepare<[], Record<string, unknown>>(`select * from "${table}"`).all();
+      for (const [row, values] of rows.entries()) {
+        found.push(...Object.keys(values).map((column) => ({ table, column, row })));
+      }
+    }
+  });
+  return found;
+}
+
+function firstColumn(database: Database, table: string): string {
+  const [column] = database
+    .prepare<[], { name: string }>(`select name from pragma_table_info('${table}')`)
+    .all();
+  return `"${column?.name ?? ''}"`;
+}
+
+/** Another value of the same kind. */
+function changed(value: unknown, chance: SeededRandom): unknown {
+  if (typeof value === 'number') return value + chance.pick([1, -1, 1000, -1000]);
+  if (typeof value === 'string') return `${value}x`;
+  if (!(value instanceof Uint8Array)) return 1;
+  const copy = Uint8Array.from(value);
+  const at = chance.below(copy.length);
+  copy[at] = (copy[at] ?? 0) ^ (1 << chance.below(8));
+  return chance.below(4) === 0 ? copy.subarray(0, at) : copy;
+}
