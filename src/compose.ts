@@ -7,6 +7,7 @@ import { createFolder } from './buckets/folder.ts';
 import { createLimits } from './buckets/limited.ts';
 import { openBucket, parseBucketUrl } from './buckets/open.ts';
 import type { Waiting } from './buckets/retrying.ts';
+import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import { openCatalog } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
 import type { Redundancy } from './format/shard.ts';
@@ -16,6 +17,8 @@ import { openVaultFrom } from './vault/open.ts';
 import type { OpenVaultParts } from './vault/open.ts';
 import { recoverCatalog } from './vault/recover.ts';
 import type { RecoverResult } from './vault/recover.ts';
+import { scrubBucket } from './vault/scrub.ts';
+import type { ScrubOptions, ScrubResult } from './vault/scrub.ts';
 import { withSignal } from './vault/session.ts';
 import type { ProcessTable } from './vault/session.ts';
 import type { CallOptions, Vault } from './vault/vault.ts';
@@ -153,6 +156,36 @@ export function bucketUrl(text: string, baseFolder: string): string {
   return parseBucketUrl(text, { base: baseFolder }).url;
 }
 
+/**
+ * Copies a catalog into another database, of the same kind or of another, and verifies both ends.
+ *
+ * @param from location of the catalog
+ * @param to location of the copy, which holds no vault yet
+ * @throws `no-vault`; `already-exists`; `unavailable` if the catalog changed meanwhile; what the databases say
+ */
+export async function copyCatalog(from: string, to: string, options: CopyOptions = {}): Promise<CopyResult> {
+  const { copyCatalog: copy } = await import('./catalog/copy.ts');
+  return copy(from, to, options);
+}
+
+/**
+ * Checks every object of a bucket against its own checksum, without a password and without a catalog.
+ *
+ * @param url URL or path of the bucket
+ * @throws as `scrubBucket`; `invalid-input` for an impossible URL
+ */
+export async function scrubPlace(
+  url: string,
+  options: Omit<VaultLocation, 'db' | 'password'> & ScrubOptions,
+): Promise<ScrubResult> {
+  const bucket = await bucketOpener(options)(parseBucketUrl(url, { base: options.baseFolder }).url);
+  try {
+    return await scrubBucket(bucket, options);
+  } finally {
+    await bucket.close();
+  }
+}
+
 /** A folder is made; buckets in clouds are there already, with the rights that their owner has chosen. */
 async function prepare(location: BucketLocation): Promise<void> {
   if (location.kind === 'folder') await createFolder(location.path);
@@ -165,7 +198,10 @@ function catalogOptions({ signal, environment }: VaultLocation): OpenCatalogOpti
   };
 }
 
-function bucketOpener({ request = {}, onWaiting }: VaultLocation): BucketOpener {
+function bucketOpener({
+  request = {},
+  onWaiting,
+}: Pick<VaultLocation, 'request' | 'onWaiting'>): BucketOpener {
   const limits = createLimits({
     concurrency: request.concurrency ?? DEFAULT_CONCURRENCY,
     uploadBytesPerSecond: request.limitUpload ?? null,

@@ -6,14 +6,16 @@
  *     await using vault = await openVault({ db: 'catalog.db', password: async () => secret, baseFolder: process.cwd() });
  *     const { hash } = await vault.put(fileSource('file.pdf'), { name: 'file.pdf' });
  */
-export { createVault, openVault, recoverVault } from './compose.ts';
+export { copyCatalog, createVault, openVault, recoverVault, scrubPlace } from './compose.ts';
 export type { NewVaultLocation, RequestOptions, VaultLocation, Waiting } from './compose.ts';
+export type { CopyOptions, CopyResult } from './catalog/copy.ts';
 export { isVaultError, VaultError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
 export { formatRedundancy, parseRedundancy } from './format/shard.ts';
 export type { Redundancy } from './format/shard.ts';
 export { fileSource, streamSource } from './vault/source.ts';
 export { restoreFile } from './vault/restore.ts';
+export type { ScrubOptions, ScrubProblem, ScrubResult } from './vault/scrub.ts';
 export type { RecoverResult } from './vault/recover.ts';
 export type { RestoreOptions } from './vault/restore.ts';
 export type * from './vault/vault.ts';

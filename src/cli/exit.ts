@@ -9,6 +9,8 @@ export const BUG: ExitCode = 1;
 export const WRONG_USAGE: ExitCode = 2;
 /** Done, but something needs attention: stored with less redundancy, objects left to sweep. */
 export const ATTENTION: ExitCode = 3;
+/** Stored bytes are damaged or lost. */
+export const DAMAGED: ExitCode = 6;
 export const INTERRUPTED: ExitCode = 130;
 
 const EXIT_OF: Readonly<Record<ErrorCode, ExitCode>> = {
@@ -23,8 +25,8 @@ const EXIT_OF: Readonly<Record<ErrorCode, ExitCode>> = {
   'source-changed': 5,
   'storage-full': 5,
   stale: 5,
-  damaged: 6,
-  'object-missing': 6,
+  damaged: DAMAGED,
+  'object-missing': DAMAGED,
   'no-vault': 10,
   'wrong-password': 12,
   interrupted: INTERRUPTED,

@@ -111,12 +111,21 @@ export function describeProgram(
   }).argument('[hash|name]', 'without it: the vault itself');
 
   verb('verify', 'Look whether everything is still there', (command) => async (invocation) => {
-    const { verify } = await import('./verify.ts');
-    return verify(invocation, command.args, command.opts());
+    if (command.opts<{ password: boolean }>().password) {
+      const { verify } = await import('./verify.ts');
+      return verify(invocation, command.args, command.opts());
+    }
+    const { scrub } = await import('./scrub.ts');
+    return scrub(invocation, command.opts());
   })
     .argument('[hash|name...]', 'files; all of them if none is named')
     .option('--read-data', 'read everything, instead of believing what the buckets list')
-    .option('--sample <part>', 'read a random part, for example 5%');
+    .option('--sample <part>', 'read a random part, for example 5%')
+    .option(
+      '--no-password',
+      'check the objects of buckets by their own checksums, without password and catalog',
+    )
+    .option('--bucket <url>', 'with --no-password: a bucket to check; once for each', append);
 
   verb('repair', 'Make whole again what can be', (command) => async (invocation) => {
     const { repair } = await import('./repair.ts');
@@ -141,6 +150,11 @@ export function describeProgram(
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
+
+  verb('copy-map', 'Copy the catalog into another database', (command) => async (invocation) => {
+    const { copyMap } = await import('./copy-map.ts');
+    return copyMap(invocation, command.args[0] ?? '');
+  }).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
 
   const bucket = program.command('bucket').description("Show and change the vault's buckets");
   verb(
