@@ -65,6 +65,8 @@ describe('the package', () => {
       HOME: folder.path,
       npm_config_cache: folder.at('npm'),
       npm_config_loglevel: 'error',
+      // npm keeps its own compiled code in the folder for temporary files.
+      NODE_DISABLE_COMPILE_CACHE: '1',
     };
     const { stdout } = await run(
       'npm',
