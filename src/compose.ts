@@ -25,6 +25,8 @@ import type { CallOptions, Vault } from './vault/vault.ts';
 
 export type { Waiting } from './buckets/retrying.ts';
 
+export type { CopyOptions, CopyResult };
+
 /** What bounds the requests to buckets. */
 export interface RequestOptions {
   /** Milliseconds without an answer after which an attempt counts as failed; default 60,000. */

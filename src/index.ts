@@ -7,8 +7,14 @@
  *     const { hash } = await vault.put(fileSource('file.pdf'), { name: 'file.pdf' });
  */
 export { copyCatalog, createVault, openVault, recoverVault, scrubPlace } from './compose.ts';
-export type { NewVaultLocation, RequestOptions, VaultLocation, Waiting } from './compose.ts';
-export type { CopyOptions, CopyResult } from './catalog/copy.ts';
+export type {
+  CopyOptions,
+  CopyResult,
+  NewVaultLocation,
+  RequestOptions,
+  VaultLocation,
+  Waiting,
+} from './compose.ts';
 export { isVaultError, VaultError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
 export { formatRedundancy, parseRedundancy } from './format/shard.ts';
