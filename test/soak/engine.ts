@@ -1,0 +1,502 @@
+/**
+ * The robustness engine: several processes do random things to random files on one vault while processes are killed,
+ * buckets go away, objects rot, connections break and disks fill up. After every round, when all is at rest, the vault is
+ * held against a plain model, repaired and swept.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Redundancy } from '../../src/format/shard.ts';
+import { formatRedundancy } from '../../src/format/shard.ts';
+import { seededRandom } from '../support/seeded-random.ts';
+import type { SeededRandom } from '../support/seeded-random.ts';
+import { Killed, OperationError } from './client-process.ts';
+import type { ClientProcess } from './client-process.ts';
+import { FaultPlan } from './faults.ts';
+import type { FaultKind } from './faults.ts';
+import { Model } from './model.ts';
+import type { Span } from './model.ts';
+import type { AnswerOf, Operation } from './operations.ts';
+import type { ServerPlaces } from './places.ts';
+import type { ServerKind } from './servers.ts';
+import { World } from './world.ts';
+import type { WorldPlan } from './world.ts';
+
+export interface SoakOptions {
+  readonly seed: number;
+  /** Rounds are begun for this long. */
+  readonly durationMs: number;
+  /** Makes an empty place for a catalog: a URL of a schema, or null for an SQLite file. */
+  readonly makeDatabase: () => Promise<string | null>;
+  /** Where buckets on servers come from; null for folders alone. */
+  readonly servers: ServerPlaces | null;
+  /** Faults that may happen. */
+  readonly faults: readonly FaultKind[];
+  /** Processes at work on a vault; random unless given. */
+  readonly clients?: number;
+  /** Restarts the database as after a crash; null if that cannot be done. */
+  readonly crashDatabase?: (() => Promise<void>) | null;
+  readonly say: (line: string) => void;
+  /** Told everything that happens. */
+  readonly trace?: (line: string) => void;
+}
+
+export interface SoakResult {
+  readonly vaults: number;
+  readonly rounds: number;
+  /** How many of each, by name. */
+  readonly operations: ReadonlyMap<string, number>;
+  readonly faults: ReadonlyMap<string, number>;
+  /** What went wrong, with the trace of its round; null if nothing did. */
+  readonly finding: string | null;
+}
+
+const ROUNDS_A_VAULT = 8;
+const KIB = 1024;
+const CHUNK_SIZES = [64 * KIB, 64 * KIB, 128 * KIB, 1024 * KIB];
+
+const SHAPES: readonly { readonly buckets: number; readonly redundancy: Redundancy }[] = [
+  { buckets: 3, redundancy: { k: 2, m: 1 } },
+  { buckets: 3, redundancy: { k: 2, m: 1 } },
+  { buckets: 4, redundancy: { k: 2, m: 1 } },
+  { buckets: 2, redundancy: { k: 1, m: 1 } },
+  { buckets: 5, redundancy: { k: 3, m: 2 } },
+  { buckets: 3, redundancy: { k: 1, m: 2 } },
+];
+
+/** Something that must not be. */
+class Finding extends Error {}
+
+/** Runs vault after vault until the time is over or something is found. */
+export async function soak(options: SoakOptions): Promise<SoakResult> {
+  const until = Date.now() + options.durationMs;
+  const totals = {
+    vaults: 0,
+    rounds: 0,
+    operations: new Map<string, number>(),
+    faults: new Map<string, number>(),
+  };
+  while (Date.now() < until) {
+    const vault = totals.vaults;
+    totals.vaults += 1;
+    const random = seededRandom(options.seed * 1009 + vault);
+    const plan = planWorld(random, options);
+    const shape = `${plan.buckets.join('+')}, ${formatRedundancy(plan.redundancy)}, ${plan.clients} processes`;
+    options.say(`vault ${vault}: ${shape}${plan.smallDisk ? ', a small disk' : ''}`);
+    await using world = await World.make(plan, await options.makeDatabase(), options.servers);
+    const run = new Run(world, options, totals);
+    for (let round = 0; round < ROUNDS_A_VAULT && Date.now() < until; round += 1) {
+      totals.rounds += 1;
+      try {
+        await run.round(seededRandom((options.seed * 1009 + vault) * 101 + round), round);
+      } catch (error) {
+        const what =
+          error instanceof Finding ? error.message : String(error instanceof Error ? error.stack : error);
+        const trace = run.trace.join('\n');
+        const finding = `seed ${options.seed}, vault ${vault} (${shape}), round ${round}: ${what}\n${trace}`;
+        return { ...totals, finding };
+      }
+    }
+  }
+  return { ...totals, finding: null };
+}
+
+function planWorld(random: SeededRandom, { servers, faults, clients }: SoakOptions): WorldPlan {
+  const { buckets, redundancy } = random.pick(SHAPES);
+  const kinds: readonly ('folder' | ServerKind)[] =
+    servers === null || random.below(3) === 0 ? ['folder'] : ['folder', 'gcs', 's3'];
+  return {
+    buckets: Array.from({ length: buckets }, (_, i) => (i === 0 ? 'folder' : random.pick(kinds))),
+    redundancy,
+    clients: clients ?? 2 + random.below(2),
+    smallDisk: faults.includes('full disk') && random.below(2) === 0,
+  };
+}
+
+interface Totals {
+  readonly operations: Map<string, number>;
+  readonly faults: Map<string, number>;
+}
+
+/** The rounds of one vault. */
+class Run {
+  readonly #world: World;
+  readonly #options: SoakOptions;
+  readonly #totals: Totals;
+  readonly #model = new Model();
+  /** Buckets that may be damaged or down: as many as may be lost, and the same until all is whole again. */
+  #victims: readonly number[] = [];
+  #redundancy: Redundancy;
+  /** What happened in the present round. */
+  trace: string[] = [];
+  #startedAt = performance.now();
+  readonly #seed: number;
+
+  constructor(world: World, options: SoakOptions, totals: Totals) {
+    this.#world = world;
+    this.#options = options;
+    this.#totals = totals;
+    this.#redundancy = world.plan.redundancy;
+    this.#seed = options.seed;
+  }
+
+  async round(random: SeededRandom, round: number): Promise<void> {
+    this.trace = [];
+    this.#startedAt = performance.now();
+    if (this.#victims.length === 0) {
+      this.#victims = random.shuffle([...this.#world.places.keys()]).slice(0, this.#redundancy.m);
+    }
+    this.#note(`the buckets that may fail are ${this.#victims.join(' and ')}`);
+    const faults = new FaultPlan({
+      world: this.#world,
+      victims: this.#victims,
+      random,
+      kinds: this.#options.faults,
+      crashDatabase: this.#options.crashDatabase ?? null,
+      now: () => this.#now(),
+      note: (line) => this.#note(line),
+      count: (fault) => count(this.#totals.faults, fault),
+    });
+    const working = this.#world.clients.map((client, i) =>
+      this.#work(client, i, seededRandom(random.below(2 ** 32)), faults),
+    );
+    const happening = faults.run();
+    const outcomes = await Promise.allSettled(working);
+    await faults.end();
+    await happening;
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+    await this.#check(random, round);
+  }
+
+  /** What one process does in a round: a few operations, some at the same time. */
+  async #work(client: ClientProcess, i: number, random: SeededRandom, faults: FaultPlan): Promise<void> {
+    const lanes = 1 + random.below(3);
+    const work = async (lane: SeededRandom): Promise<void> => {
+      const operations = 2 + lane.below(4);
+      for (let n = 0; n < operations; n += 1) await this.#perform(client, `${i}`, this.#draw(lane), faults);
+    };
+    await Promise.all(Array.from({ length: lanes }, () => work(seededRandom(random.below(2 ** 32)))));
+  }
+
+  #draw(random: SeededRandom): Operation {
+    const { live } = this.#model;
+    const dice = random.below(100);
+    const known = live.length === 0 ? null : random.pick(live);
+    if (known === null || dice < 40) return this.#drawPut(random);
+    if (dice < 60) return { verb: 'get', reference: random.below(3) === 0 ? known.name : known.hash };
+    if (dice < 80) {
+      const references = Array.from({ length: 1 + random.below(3) }, () => {
+        const { hash, name } = random.pick(live);
+        return random.below(4) === 0 ? name : hash;
+      });
+      return { verb: 'rm', references };
+    }
+    if (dice < 86) return { verb: 'ls' };
+    if (dice < 93) return { verb: 'sweep', strayGraceMs: null };
+    if (dice < 96) return { verb: 'verify', depth: random.below(2) === 0 ? 'listing' : 'data' };
+    return { verb: 'repair', depth: random.below(2) === 0 ? 'listing' : 'data', redundancy: null };
+  }
+
+  #drawPut(random: SeededRandom): Operation {
+    const blocks = random.pick([0, 0, 1, 2, 4, 8, 16, 40]);
+    // Runs of the same few blocks, so that many files share chunks.
+    const first = random.below(12);
+    return {
+      verb: 'put',
+      name: `file ${random.below(14)}`,
+      recipe: {
+        seed: this.#seed,
+        blocks: Array.from({ length: blocks }, (_, i) => (first + i) % 48),
+        rest: random.below(2) === 0 ? random.pick([0, 1, 4096]) : random.below(60_000),
+      },
+      chunkSize: random.pick(CHUNK_SIZES),
+      expired: random.below(12) === 0,
+      pauseMs: random.pick([0, 0, 0, 2, 20]),
+    };
+  }
+
+  /** Has an operation done and holds its outcome against the model. */
+  async #perform(client: ClientProcess, who: string, operation: Operation, faults: FaultPlan): Promise<void> {
+    count(this.#totals.operations, operation.verb);
+    const start = this.#now();
+    const what = `process ${who}: ${describe(operation)}`;
+    this.#note(`${what} ...`);
+    const conclude = this.#begin(operation, start);
+    try {
+      const answer = await client.perform(operation);
+      const span = { start, end: this.#now() };
+      this.#note(`${what}: ${describeAnswer(answer)}`);
+      const problem = conclude(answer, span);
+      if (problem !== null) throw new Finding(`${what}: ${problem}`);
+    } catch (error) {
+      if (error instanceof Finding) throw error;
+      const span = { start, end: this.#now() };
+      this.#note(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+      conclude(null, span);
+      if (error instanceof Killed) return;
+      if (error instanceof OperationError && this.#isExcused(operation, error, span, faults)) return;
+      throw new Finding(`${what} failed: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  /** Tells the model of an operation; gives the function that tells it of the outcome, null for an unknown one. */
+  #begin(
+    operation: Operation,
+    start: number,
+  ): (answer: AnswerOf<Operation> | null, span: Span) => string | null {
+    const model = this.#model;
+    switch (operation.verb) {
+      case 'put': {
+        const attempt = model.beginPut(operation);
+        return (answer, span) =>
+          answer !== null && 'unchanged' in answer ? model.endPut(attempt, answer, span) : null;
+      }
+      case 'rm': {
+        const attempt = model.beginRemoval(operation, start);
+        return (answer, span) =>
+          model.endRemoval(
+            attempt,
+            answer !== null && 'removed' in answer && Array.isArray(answer.removed) ? answer.removed : null,
+            span,
+          );
+      }
+      case 'get':
+        return (answer, span) =>
+          answer !== null && 'sha256' in answer ? model.checkGet(answer, span) : null;
+      case 'ls':
+        return (answer, span) =>
+          answer !== null && 'listed' in answer ? model.checkListing(answer.listed, span) : null;
+      case 'verify':
+      case 'repair':
+        return (answer) =>
+          answer !== null && 'outcome' in answer && answer.outcome === 'lost'
+            ? `lost: ${answer.details}`
+            : null;
+      default:
+        return () => null;
+    }
+  }
+
+  /** Whether a failure is what the faults of that time, or a removal, make right. */
+  #isExcused(operation: Operation, { failed }: OperationError, span: Span, faults: FaultPlan): boolean {
+    const references =
+      operation.verb === 'get' ? [operation.reference] : operation.verb === 'rm' ? operation.references : [];
+    const gone = references.some((reference) => this.#model.mayBeGone(reference, span));
+    switch (failed.code) {
+      case 'file-not-found':
+        return gone;
+      case 'damaged':
+      case 'object-missing':
+        return operation.verb === 'get' && gone;
+      case 'stale':
+        // Its put was taken for dead while it was asleep.
+        return faults.happened('sleep', span);
+      case 'storage-full':
+        return faults.happened('full disk', span);
+      case 'unavailable':
+        return faults.happened('database crash', span);
+      default:
+        return false;
+    }
+  }
+
+  /** Looks at the vault at rest; repairs and sweeps it. */
+  async #check(random: SeededRandom, round: number): Promise<void> {
+    await this.#settle('at rest');
+    const { checker } = this.#world;
+    if (random.below(3) === 0) {
+      await this.#mustBe(
+        'whole',
+        await this.#ask(checker, { verb: 'repair', depth: 'data', redundancy: null }),
+      );
+      await this.#mustBe('whole', await this.#ask(checker, { verb: 'verify', depth: 'data' }));
+      this.#victims = [];
+    }
+    await this.#mustBe('clean', await this.#ask(checker, { verb: 'sweep', strayGraceMs: 0 }));
+    await this.#audit();
+    await this.#settle('after the sweep');
+    if (this.#options.faults.includes('lost catalog')) await this.#recover(random);
+    if (this.#options.faults.includes('change') && this.#victims.length === 0 && round > 0)
+      await this.#change(random);
+  }
+
+  /** What the buckets hold must be what the catalog says; what was damaged may be missing in the victims. */
+  async #audit(): Promise<void> {
+    const problems = await this.#world.discrepancies();
+    const victims = this.#victims.map((i) => this.#world.places[i]?.url ?? '');
+    const serious = problems.filter(
+      (problem) =>
+        problem.includes('nothing explains') || !victims.some((url) => problem.includes(`${url} `)),
+    );
+    if (serious.length > 0) throw new Finding(`catalog and buckets disagree: ${serious.join('; ')}`);
+  }
+
+  /** Reads everything and compares it with the model. */
+  async #settle(when: string, reader: ClientProcess = this.#world.checker): Promise<void> {
+    const { files } = await this.#ask(reader, { verb: 'read all' });
+    const problems = this.#model.settle(files, this.#now());
+    if (problems.length > 0) throw new Finding(`${when}: ${problems.join('; ')}`);
+  }
+
+  async #mustBe(
+    outcome: string,
+    answer: { readonly outcome: string; readonly details: string },
+  ): Promise<void> {
+    if (answer.outcome !== outcome) throw new Finding(`${answer.outcome}, not ${outcome}: ${answer.details}`);
+  }
+
+  /** Rebuilds the catalog: beside the old one, without as many buckets as may be missing; or after having lost it. */
+  async #recover(random: SeededRandom): Promise<void> {
+    const world = this.#world;
+    const urls = world.places.map(({ url }) => url);
+    const dice = random.below(6);
+    if (dice > 3) return;
+    if (dice < 2) {
+      const victims = this.#victims.length > 0 ? this.#victims : [random.below(urls.length)];
+      const buckets = urls.filter((_, i) => !victims.includes(i));
+      const db = world.otherCatalog();
+      await this.#ask(world.checker, { verb: 'recover', buckets, db });
+      await using reader = world.makeClient(db);
+      await this.#settle('in a catalog recovered without the buckets that may fail', reader);
+      return;
+    }
+    if (dice === 2) {
+      // Nothing is lost: then nothing changes.
+      await this.#ask(world.checker, { verb: 'recover', buckets: urls, db: null });
+      await this.#settle('after a needless recovery');
+      await this.#audit();
+      return;
+    }
+    count(this.#totals.faults, 'lost catalog');
+    this.#note('the catalog is lost');
+    await Promise.all([...world.clients, world.checker].map((client) => client.kill()));
+    await world.loseCatalog();
+    const recovery = { verb: 'recover', buckets: urls, db: null } as const;
+    for (let kills = random.below(3); kills > 0; kills -= 1) {
+      const killed = this.#ask(world.checker, recovery).catch((error: unknown) => {
+        if (!(error instanceof Killed)) throw error;
+      });
+      await delay(100 + random.below(600));
+      this.#note('the recovery is killed');
+      count(this.#totals.faults, 'kill');
+      await world.checker.kill();
+      await killed;
+    }
+    const { trouble } = await this.#ask(world.checker, recovery);
+    const serious = trouble.filter((line) => !line.startsWith('degraded'));
+    if (serious.length > 0) throw new Finding(`the recovery found trouble: ${serious.join('; ')}`);
+    await this.#settle('after the recovery');
+    await this.#mustBe('clean', await this.#ask(world.checker, { verb: 'sweep', strayGraceMs: 0 }));
+    await this.#audit();
+    await this.#settle('after the recovery and a sweep');
+  }
+
+  /** Another redundancy, another bucket, one bucket less; killed in the middle at times, and repeated. */
+  async #change(random: SeededRandom): Promise<void> {
+    const world = this.#world;
+    const dice = random.below(6);
+    if (dice > 2) return;
+    count(this.#totals.faults, 'change');
+    if (dice === 0) {
+      const place = await world.makeFolder();
+      await this.#persist(random, { verb: 'add bucket', url: place.url });
+      world.places.push(place);
+    } else if (dice === 1 && world.places.length > this.#redundancy.k + this.#redundancy.m) {
+      const at = random.below(world.places.length);
+      const [place] = world.places.slice(at, at + 1);
+      await this.#persist(random, { verb: 'remove bucket', url: place?.url ?? '' });
+      world.places.splice(at, 1);
+    } else {
+      const fitting = SHAPES.map(({ redundancy }) => redundancy).filter(
+        ({ k, m }) => k + m <= world.places.length,
+      );
+      const redundancy = random.pick(fitting);
+      await this.#persist(random, { verb: 'repair', depth: 'listing', redundancy });
+      this.#redundancy = redundancy;
+    }
+    // What others know of the vault is from before.
+    await Promise.all([...world.clients, world.checker].map((client) => client.kill()));
+    await this.#mustBe('whole', await this.#ask(world.checker, { verb: 'verify', depth: 'data' }));
+    await this.#mustBe('clean', await this.#ask(world.checker, { verb: 'sweep', strayGraceMs: 0 }));
+    await this.#audit();
+    await this.#settle('after the change');
+  }
+
+  /** Has an operation done that may be killed before it is done in the end. */
+  async #persist(random: SeededRandom, operation: Operation): Promise<void> {
+    const { checker } = this.#world;
+    for (let kills = random.below(3); kills > 0; kills -= 1) {
+      const ended = this.#ask(checker, operation).then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof Killed) return false;
+          throw error;
+        },
+      );
+      await delay(200 + random.below(800));
+      this.#note('it is killed');
+      count(this.#totals.faults, 'kill');
+      await checker.kill();
+      if (await ended) return;
+    }
+    await this.#ask(checker, operation).catch((error: unknown) => {
+      // It was done before it was killed.
+      const isDone =
+        error instanceof OperationError &&
+        ((operation.verb === 'add bucket' && error.failed.code === 'already-exists') ||
+          (operation.verb === 'remove bucket' && error.failed.code === 'invalid-input'));
+      if (!isDone) throw error;
+    });
+  }
+
+  async #ask<O extends Operation>(client: ClientProcess, operation: O): Promise<AnswerOf<O>> {
+    const what = `check: ${describe(operation)}`;
+    this.#note(`${what} ...`);
+    count(this.#totals.operations, operation.verb);
+    try {
+      const answer = await client.perform(operation);
+      this.#note(`${what}: ${describeAnswer(answer)}`);
+      return answer;
+    } catch (error) {
+      if (error instanceof Killed) throw error;
+      if (error instanceof OperationError) this.#note(`${what}: ${error.message}`);
+      throw error;
+    }
+  }
+
+  #now(): number {
+    return performance.now() - this.#startedAt;
+  }
+
+  #note(line: string): void {
+    const text = `${this.#now().toFixed(0).padStart(7)} ms  ${line}`;
+    this.trace.push(text);
+    this.#options.trace?.(text);
+  }
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+}
+
+function describe(operation: Operation): string {
+  switch (operation.verb) {
+    case 'put': {
+      const { name, recipe, chunkSize, expired } = operation;
+      const size = recipe.blocks.length * 64 * KIB + recipe.rest;
+      const content = `${recipe.blocks.length} blocks from ${recipe.blocks[0] ?? '-'} and ${recipe.rest} bytes`;
+      return `put "${name}" (${size} bytes: ${content}; chunks of ${chunkSize / KIB} KiB${expired ? ', expired' : ''})`;
+    }
+    case 'get':
+      return `get "${operation.reference}"`;
+    case 'rm':
+      return `rm ${operation.references.map((reference) => `"${reference}"`).join(' ')}`;
+    default:
+      return Object.values(operation)
+        .map((value) => (typeof value === 'string' ? value : JSON.stringify(value)))
+        .join(' ');
+  }
+}
+
+function describeAnswer(answer: object): string {
+  const text = JSON.stringify(answer);
+  return text.length > 600 ? `${text.slice(0, 600)}...` : text;
+}

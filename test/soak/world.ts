@@ -1,0 +1,194 @@
+/** A vault under test, everything that it stands on, and the processes that work on it. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import type { Catalog } from '../../src/catalog/catalog.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import type { Redundancy } from '../../src/format/shard.ts';
+import { runSql } from '../support/postgres.ts';
+import { EXAMPLE_CREDENTIALS } from '../support/s3-server.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import type { TemporaryFolder } from '../support/temporary-folder.ts';
+import { discrepancies, PASSWORD } from '../vault/harness.ts';
+import { ClientProcess } from './client-process.ts';
+import { folderPlace } from './places.ts';
+import type { Place, ServerPlaces } from './places.ts';
+import type { ServerKind } from './servers.ts';
+
+const run = promisify(execFile);
+
+/** The environment of everything that asks buckets: credentials for the test servers, and none of the machine's own. */
+export const ENVIRONMENT: Readonly<Record<string, string | undefined>> = {
+  AWS_ACCESS_KEY_ID: EXAMPLE_CREDENTIALS.accessKeyId,
+  AWS_SECRET_ACCESS_KEY: EXAMPLE_CREDENTIALS.secretAccessKey,
+  AWS_SESSION_TOKEN: undefined,
+  AWS_PROFILE: undefined,
+  AWS_CONFIG_FILE: '/nonexistent',
+  AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+  AWS_EC2_METADATA_DISABLED: 'true',
+  GOOGLE_APPLICATION_CREDENTIALS: undefined,
+  GOOGLE_CLOUD_PROJECT: 'project',
+};
+
+export interface WorldPlan {
+  readonly buckets: readonly ('folder' | ServerKind)[];
+  readonly redundancy: Redundancy;
+  readonly clients: number;
+  /** Whether the first bucket lies on a small disk of its own, where that can be had. */
+  readonly smallDisk: boolean;
+}
+
+/** Bytes of the small disk. */
+const DISK_SIZE = 48 * 1024 * 1024;
+
+/** A disk that can be filled. */
+export interface SmallDisk {
+  readonly path: string;
+  fill(): Promise<void>;
+  free(): Promise<void>;
+}
+
+export class World implements AsyncDisposable {
+  readonly plan: WorldPlan;
+  readonly clients: readonly ClientProcess[];
+  /** Looks at a vault at rest. */
+  readonly checker: ClientProcess;
+  /** In the order of their numbers in the catalog. */
+  readonly places: Place[];
+  readonly disk: SmallDisk | null;
+  readonly db: string;
+  readonly #folder: TemporaryFolder;
+  #catalogs = 0;
+
+  private constructor(
+    plan: WorldPlan,
+    made: { folder: TemporaryFolder; db: string; places: Place[]; disk: SmallDisk | null },
+  ) {
+    this.plan = plan;
+    this.#folder = made.folder;
+    this.db = made.db;
+    this.places = made.places;
+    this.disk = made.disk;
+    this.clients = Array.from({ length: plan.clients }, () => this.makeClient());
+    this.checker = this.makeClient();
+  }
+
+  /**
+   * @param postgres URL of an empty schema for the catalog; null for an SQLite file
+   * @param servers null if no bucket is to be on a server
+   */
+  static async make(plan: WorldPlan, postgres: string | null, servers: ServerPlaces | null): Promise<World> {
+    const folder = await temporaryFolder();
+    try {
+      const disk = plan.smallDisk ? await smallDisk(folder.at('disk')) : null;
+      const places: Place[] = [];
+      for (const [i, kind] of plan.buckets.entries()) {
+        if (kind !== 'folder' && servers !== null) places.push(await servers.make(kind));
+        else
+          places.push(
+            await folderPlace(i === 0 && disk !== null ? `${disk.path}/bucket` : folder.at(`bucket-${i}`)),
+          );
+      }
+      const db = postgres ?? folder.at('catalog.db');
+      const world = new World(plan, { folder, db, places, disk });
+      const buckets = places.map(({ url }) => url);
+      await world.checker.perform({ verb: 'create', buckets, redundancy: plan.redundancy });
+      return world;
+    } catch (error) {
+      await unmount(folder.at('disk'));
+      await folder[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** @param db its catalog; the vault's own unless given */
+  makeClient(db: string = this.db): ClientProcess {
+    return new ClientProcess({ db, password: PASSWORD, baseFolder: this.#folder.path }, { ...ENVIRONMENT });
+  }
+
+  /** A folder for one more bucket. */
+  async makeFolder(): Promise<Place> {
+    this.#catalogs += 1;
+    return folderPlace(this.#folder.at(`more-${this.#catalogs}`));
+  }
+
+  /** A path at which there is no catalog yet. */
+  otherCatalog(): string {
+    this.#catalogs += 1;
+    return this.#folder.at(`other-${this.#catalogs}.db`);
+  }
+
+  /** Does something with the catalog itself. */
+  async withCatalog<T>(work: (catalog: Catalog) => Promise<T>): Promise<T> {
+    const catalog = await openCatalog(this.db);
+    try {
+      return await work(catalog);
+    } finally {
+      await catalog.close();
+    }
+  }
+
+  /** Loses the catalog. No process may be using it. */
+  async loseCatalog(): Promise<void> {
+    const schema = /[?&]schema=([a-z0-9_]+)/.exec(this.db)?.[1];
+    if (schema === undefined) {
+      for (const end of ['', '-wal', '-shm']) await rm(this.db + end, { force: true });
+    } else {
+      await runSql(this.db, `drop schema if exists ${schema} cascade`);
+    }
+  }
+
+  /** What does not add up between catalog and buckets. */
+  async discrepancies(): Promise<readonly string[]> {
+    const buckets = await Promise.all(
+      this.places.map(async (place) => ({
+        url: place.url,
+        storage: await place.objects(),
+        wrap: <T>(bucket: T): T => bucket,
+      })),
+    );
+    return this.withCatalog((catalog) => discrepancies(catalog, buckets));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.clients, this.checker].map((client) => client.kill()));
+    await Promise.all(this.places.map((place) => place.close()));
+    if (this.disk !== null) await unmount(this.disk.path);
+    if (this.db.startsWith('postgres')) await this.loseCatalog();
+    await this.#folder[Symbol.asyncDispose]();
+  }
+}
+
+/** A small disk in memory; null where it cannot be mounted. */
+async function smallDisk(path: string): Promise<SmallDisk | null> {
+  await mkdir(path, { recursive: true });
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${DISK_SIZE}`, 'tmpfs', path]);
+  } catch {
+    return null;
+  }
+  const ballast = `${path}/ballast`;
+  return {
+    path,
+    async fill() {
+      const piece = Buffer.alloc(1024 * 1024);
+      let size = 0;
+      // Down to the last page.
+      while (size < DISK_SIZE) {
+        try {
+          await writeFile(ballast, piece, { flag: 'a' });
+          size += piece.length;
+        } catch {
+          return;
+        }
+      }
+    },
+    free: async () => rm(ballast, { force: true }),
+  };
+}
+
+async function unmount(path: string): Promise<void> {
+  if (existsSync(dirname(path))) await run('umount', ['-l', path]).catch(() => undefined);
+}
