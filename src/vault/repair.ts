@@ -59,8 +59,8 @@ export async function repairVault(session: Session, options: RepairOptions = {})
     findings: after,
     signal,
   });
-  const { objectsOwed } = await collectGarbage(session, silent);
   const forgotten = leaving === null ? null : await forget(session, leaving.bucket, silent);
+  const { objectsOwed } = await collectGarbage(session, silent);
 
   const stillUsable = await usableBuckets(session, after, silent);
   const look = { ...silent, depth: 'listing', usable: stillUsable, hashes, findings: after } as const;

@@ -1,6 +1,7 @@
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
+import { VaultError } from '../../src/errors.ts';
 import { finishShardObject } from '../../src/crypto/chunk.ts';
 import { parseShardHeader, SHARD_HEADER_SIZE, shardObjectName } from '../../src/format/shard.ts';
 import { openSession, vaultOf } from '../../src/vault/open.ts';
@@ -128,4 +129,18 @@ export function forge({ storage }: TestBucket, name: string): void {
   bytes[SHARD_HEADER_SIZE] = (bytes[SHARD_HEADER_SIZE] ?? 0) ^ 1;
   finishShardObject(bytes, parseShardHeader(bytes));
   storage.set(name, bytes);
+}
+
+/** Calls that change nothing: a process that ends at one of them leaves what one leaves that ends at the change before. */
+const LOOKS =
+  /^(get|list|vault|keyslots|buckets|deadPuts|pendingPuts|knownManifests|filesBy\w+|filesOfChunks|(list|expired)(Files|Chunks)|locateChunks|garbage|counts)$/;
+
+/** A process that ends just before the nth of the calls by which it changes anything. */
+export function endingAt(nth: number): Around {
+  let changes = 0;
+  return async ({ call }, proceed) => {
+    if (!LOOKS.test(call)) changes += 1;
+    if (changes >= nth) throw new VaultError('unavailable', `The test has ended the process before ${call}.`);
+    await proceed();
+  };
 }
