@@ -181,6 +181,62 @@ describe('a catalog in Postgres whose connections fail', () => {
   });
 });
 
+describe('a Postgres server that is far away', () => {
+  let place: FreshPostgres;
+  let proxy: PostgresProxy;
+  let catalog: Catalog;
+  const ids = Array.from({ length: 256 }, () => hex(64));
+
+  beforeAll(async () => {
+    place = await freshPostgres();
+    proxy = await postgresProxy(place.url);
+    catalog = await openCatalog(proxy.url, { create: true, environment: {} });
+    await store(catalog, file(), ids);
+    proxy.delayMs = 10;
+  });
+  afterAll(async () => {
+    await catalog.close();
+    await proxy.close();
+    await place.drop();
+  });
+
+  const costs: readonly [string, number, (generation: string) => Promise<unknown>][] = [
+    ['renewPut', 1, (generation) => catalog.renewPut(generation)],
+    ['claimChunks of new chunks', 1, (generation) => catalog.claimChunks(generation, [hex(64), hex(64)])],
+    ['claimChunks of known chunks', 2, (generation) => catalog.claimChunks(generation, ids)],
+    [
+      'recordChunks of new chunks',
+      2,
+      (generation) =>
+        catalog.recordChunks(
+          generation,
+          ids.map(() => chunk(hex(64), generation)),
+        ),
+    ],
+    [
+      'recordChunks of known chunks',
+      4,
+      (generation) =>
+        catalog.recordChunks(
+          generation,
+          ids.map((id) => chunk(id, generation)),
+        ),
+    ],
+    ['announceManifest', 1, (generation) => catalog.announceManifest(generation, hex(64))],
+    ['commitPut', 2, (generation) => catalog.commitPut(generation, file())],
+    ['locateChunks', 1, () => catalog.locateChunks(ids)],
+    ['filesByHash', 1, () => catalog.filesByHash('00', 2)],
+    ['filesByName', 1, () => catalog.filesByName(new Uint8Array(32), 1)],
+  ];
+  test.each(costs)('%s costs %i round trips', async (_, expected, call) => {
+    const generation = hex(16);
+    await catalog.beginPut({ generation, owner: 'test' });
+    proxy.roundTrips = 0;
+    await call(generation);
+    expect(proxy.roundTrips).toBe(expected);
+  });
+});
+
 describe('a Postgres server that goes away', () => {
   test('and comes back is waited for; no change is lost or done by half', async () => {
     // A crash of the server alone loses nothing that was committed, unless it is told not to care.

@@ -21,6 +21,11 @@ export interface PostgresProxy {
   decide: (text: string) => Fate;
   /** Delay of everything in each direction, in milliseconds. */
   delayMs: number;
+  /**
+   * How often a statement came while nothing was awaited: each costs the client a round trip. Needs some
+   * `delayMs`, so that statements sent at once are seen together.
+   */
+  roundTrips: number;
   /** How many clients have asked for TLS and got it. */
   tlsConnections: number;
   /** Messages from clients (`Q`, `P`, ...), as they came. */
@@ -101,6 +106,7 @@ export async function postgresProxy(
     client.on('data', (bytes) => {
       for (const { text, raw } of statements.push(bytes)) {
         const fate = text === null ? null : proxy.decide(text);
+        if (fate !== null && awaited.length === 0) proxy.roundTrips++;
         if (fate === 'lose') {
           reset();
           return;
@@ -132,6 +138,7 @@ export async function postgresProxy(
     url: url.href,
     decide: () => 'pass',
     delayMs: 0,
+    roundTrips: 0,
     tlsConnections: 0,
     messages: [],
     async close() {
