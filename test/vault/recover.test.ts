@@ -23,7 +23,8 @@ async function recover(
   made: TestVault,
   options: { readonly only?: readonly number[]; readonly password?: string; readonly db?: string } = {},
 ): Promise<Recovered> {
-  const folder = await temporaryFolder();
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await temporaryFolder());
   const db = options.db ?? folder.at('recovered.db');
   const chosen = made.buckets.filter((_, i) => options.only?.includes(i) ?? true);
   const opener = (url: string): Promise<ReturnType<typeof memoryBucket>> => {
@@ -33,6 +34,8 @@ async function recover(
     return Promise.resolve({ ...wrapped(plain), put: refuse, remove: refuse });
   };
   const catalog = await openCatalog(db, { create: true });
+  // Also if recovering fails, as some of these shall.
+  stack.defer(() => catalog.close());
   const { catalog: _, opener: __, password: ___, ...rest } = parts(catalog, opener);
   const result = await recoverCatalog({
     catalog,
@@ -46,14 +49,9 @@ async function recover(
     return bucket === undefined ? opener(url) : Promise.resolve(memoryBucket(url, bucket.storage));
   };
   const vault = await openVaultFrom(parts(catalog, writing));
-  return {
-    result,
-    vault,
-    async [Symbol.asyncDispose]() {
-      await vault.close();
-      await folder[Symbol.asyncDispose]();
-    },
-  };
+  stack.defer(() => vault.close());
+  const disposal = stack.move();
+  return { result, vault, [Symbol.asyncDispose]: () => disposal.disposeAsync() };
 }
 
 function wrapped(bucket: ReturnType<typeof memoryBucket>): ReturnType<typeof memoryBucket> {
