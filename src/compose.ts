@@ -188,6 +188,19 @@ export async function scrubPlace(
   }
 }
 
+/**
+ * The normalised URL of a bucket that is to become a vault's, its folder made if it is one.
+ *
+ * @param text URL or path
+ * @param baseFolder the folder that relative paths are meant from; absolute
+ * @throws `invalid-input` for an impossible URL; `denied` or `storage-full` if the folder cannot be made
+ */
+export async function prepareBucket(text: string, baseFolder: string): Promise<string> {
+  const location = parseBucketUrl(text, { base: baseFolder });
+  await prepare(location);
+  return location.url;
+}
+
 /** A folder is made; buckets in clouds are there already, with the rights that their owner has chosen. */
 async function prepare(location: BucketLocation): Promise<void> {
   if (location.kind === 'folder') await createFolder(location.path);

@@ -6,7 +6,7 @@
  *     await using vault = await openVault({ db: 'catalog.db', password: async () => secret, baseFolder: process.cwd() });
  *     const { hash } = await vault.put(fileSource('file.pdf'), { name: 'file.pdf' });
  */
-export { copyCatalog, createVault, openVault, recoverVault, scrubPlace } from './compose.ts';
+export { copyCatalog, createVault, openVault, prepareBucket, recoverVault, scrubPlace } from './compose.ts';
 export type {
   CopyOptions,
   CopyResult,

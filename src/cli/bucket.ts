@@ -6,6 +6,13 @@ import { Table } from './table.ts';
 import { styleFor } from './terminal.ts';
 import { count, showName, showSize } from './text.ts';
 
+/** Kinds of buckets by the scheme of their URLs. */
+const KINDS = new Map([
+  ['file:', 'folder'],
+  ['gs:', 'gcs'],
+  ['s3:', 's3'],
+]);
+
 /** `vault bucket ls`: the vault's buckets, and what they hold. */
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal, signal, environment } = invocation;
@@ -18,7 +25,10 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
       }),
     );
     if (options.json === true) {
-      for (const bucket of buckets) await output.json({ ...bucket });
+      for (const bucket of buckets) {
+        const kind = KINDS.get(new URL(bucket.url).protocol) ?? 'unknown';
+        await output.json({ ...bucket, kind, reachable: bucket.error === null });
+      }
     } else {
       const style = styleFor(process.stdout, environment);
       const table = new Table(
@@ -46,7 +56,9 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
 export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
-    const bucket = await vault.addBucket(await bucketUrlOf(url), { signal, onWarning: warnTo(terminal) });
+    const { prepareBucket } = await import('../compose.ts');
+    const place = await prepareBucket(url, process.cwd());
+    const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
     if (options.json === true) await output.json({ ...bucket });
     terminal.note(
       `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nPut it on your list of buckets: with the password, that list is all it takes to get everything back.`,

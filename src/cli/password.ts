@@ -132,6 +132,8 @@ async function runPasswordCommand(
   try {
     const ended = new Promise<string | null>((resolve, reject) => {
       child.on('error', reject);
+      // A command that does not heed its end is not waited for.
+      signal.addEventListener('abort', () => reject(new VaultError('interrupted', 'Interrupted.')));
       child.on('close', (code, killer) => {
         resolve(code === 0 ? null : code === null ? `it was ended by ${killer}` : `exit code ${code}`);
       });
