@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { readdir, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunOptions, Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
@@ -97,6 +98,21 @@ test('a command does not eat what is to be stored', async () => {
   });
   expect(put.exit).toBe(0);
   expect((await box.run(['get', 'data', '-o', '-'])).stdout).toBe('the data');
+});
+
+test('a stubborn command does not hold up an interruption', async () => {
+  const { process: child, ended } = box.start(
+    ['ls', '--password-command', "trap '' TERM; echo up >&2; sleep 5; touch late; cat right"],
+    {
+      env: NONE,
+    },
+  );
+  await once(child.stderr ?? child, 'data');
+  child.kill('SIGINT');
+  await once(child, 'exit');
+  expect(child.exitCode).toBe(130);
+  expect(await readdir(box.path)).not.toContain('late');
+  await ended;
 });
 
 test('a vault is found before the password is asked for', async () => {
