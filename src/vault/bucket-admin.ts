@@ -80,13 +80,13 @@ async function putKeyslots(session: Session, bucket: Bucket, signal: AbortSignal
   for (const { id, body } of await session.catalog.keyslots()) {
     const name = keyslotObjectName(id);
     await bucket.put(name, body, { ...call, replace: true });
-    const stored = await bucket.get(name, { ...call, maxSize: MAX_JSON_OBJECT_SIZE });
     let listed = false;
     for await (const object of bucket.list(name, call)) listed ||= object.name === name;
-    if (!listed || Buffer.compare(stored, body) !== 0) {
+    const stored = listed ? await bucket.get(name, { ...call, maxSize: MAX_JSON_OBJECT_SIZE }) : null;
+    if (stored === null || Buffer.compare(stored, body) !== 0) {
       throw new VaultError(
         'damaged',
-        `${bucket.label} does not keep what is stored there: ${name} came back otherwise.`,
+        `${bucket.label} does not keep what is stored there: ${name} did not come back as it was.`,
       );
     }
   }

@@ -355,10 +355,9 @@ describe('repair', () => {
       self: 'gone',
       around: async (step, proceed) => {
         if (ended) throw new VaultError('unavailable', 'The test has ended the process.');
-        if (step.call !== 'put' || step.name !== `manifests/${hash}`) return void (await proceed());
-        await other.vault.remove(['small']);
+        ended = step.call === 'put' && step.name === `manifests/${hash}`;
+        if (ended) await other.vault.remove(['small']);
         await proceed();
-        ended = true;
       },
     });
     await expect(ending.vault.repair()).rejects.toMatchObject({ code: 'unavailable' });
