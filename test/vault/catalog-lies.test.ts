@@ -312,7 +312,9 @@ test('Whatever single value of the catalog is changed, nothing wrong comes out',
         if (!(error instanceof Sqlite.SqliteError)) throw error;
       }
     });
-    const outcomes = [await openAndRead(copy)];
+    // Only these are looked at when a vault is opened.
+    const opens = ['vault', 'keyslots', 'buckets'].includes(table);
+    const outcomes = opens ? [await openAndRead(copy)] : [];
     const { vault } = await copy.open();
     outcomes.push(await outcomeOf(vault, hashes.first, FIRST), await outcomeOf(vault, 'second', SECOND));
     outcomes.push(await settled(putBytes(vault, FIRST, { name: 'again' })));
