@@ -10,9 +10,10 @@ import type { Waiting } from './buckets/retrying.ts';
 import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import { openCatalog } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
+import { isVaultError } from './errors.ts';
 import type { Redundancy } from './format/shard.ts';
 import type { BucketOpener } from './vault/bucket-set.ts';
-import { createVault as createVaultFrom } from './vault/create.ts';
+import { createVault as createVaultFrom, vaultExists } from './vault/create.ts';
 import { openVaultFrom } from './vault/open.ts';
 import type { OpenVaultParts } from './vault/open.ts';
 import { recoverCatalog } from './vault/recover.ts';
@@ -97,6 +98,7 @@ export async function openVault(options: VaultLocation): Promise<Vault> {
 export async function createVault(options: NewVaultLocation): Promise<Vault> {
   const { signal } = options;
   const locations = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }));
+  await refuseVaultInUse(options);
   const password = await options.password();
   const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
   try {
@@ -116,6 +118,21 @@ export async function createVault(options: NewVaultLocation): Promise<Vault> {
   } catch (error) {
     await catalog.close();
     throw error;
+  }
+}
+
+/** Refuses a catalog whose vault has files before anybody has to choose a password. */
+async function refuseVaultInUse(options: VaultLocation): Promise<void> {
+  try {
+    const catalog = await openCatalog(options.db, catalogOptions(options));
+    try {
+      const { files } = await catalog.counts();
+      if (files > 0) throw vaultExists(catalog);
+    } finally {
+      await catalog.close();
+    }
+  } catch (error) {
+    if (!isVaultError(error, 'no-vault')) throw error;
   }
 }
 

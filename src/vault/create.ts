@@ -79,14 +79,18 @@ function checkBuckets(urls: readonly string[], redundancy: Redundancy): void {
   }
 }
 
+/** The refusal to make a vault where one is. */
+export function vaultExists(catalog: Catalog, cause?: unknown): VaultError {
+  return new VaultError(
+    'already-exists',
+    `There is a vault already: ${catalog.label} describes one. Use another --db for a second vault.`,
+    { cause },
+  );
+}
+
 /** Finishes a making that was cut short: the catalog has the vault, but not every bucket its marker. */
 async function finishCreation(vault: VaultRow, options: NewVault): Promise<string> {
-  const refuse = (cause?: unknown): VaultError =>
-    new VaultError(
-      'already-exists',
-      `There is a vault already: ${options.catalog.label} describes one. Use another --db for a second vault.`,
-      { cause },
-    );
+  const refuse = (cause?: unknown): VaultError => vaultExists(options.catalog, cause);
   const { files } = await options.catalog.counts();
   if (files > 0) throw refuse();
   let keys: Subkeys;
