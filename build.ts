@@ -72,8 +72,8 @@ function keepReachable(folder: string, entry: string): void {
     if (kept.has(path)) return;
     kept.add(path);
     const text = readFileSync(join(folder, path), 'utf8');
-    for (const [, target = ''] of text.matchAll(/(?:from|import\() ?['"](\.[^'"]+)\.ts['"]/g)) {
-      keep(normalize(join(dirname(path), `${target}.d.ts`)));
+    for (const [, module = ''] of text.matchAll(/(?:from|import\() ?['"](\.[^'"]+)\.ts['"]/g)) {
+      keep(normalize(join(dirname(path), `${module}.d.ts`)));
     }
   };
   keep(entry);
