@@ -63,10 +63,10 @@ export class ShardProblems {
       (bucket) => !this.#answered.has(bucket) && !this.#byBucket.has(bucket),
     );
     const told = [...this.#byBucket].map(([bucket, kinds]): Warning => {
-      const parts = [...kinds].map(([kind, { first, count }]) => describe(kind, first, count));
+      const sentences = [...kinds].map(([kind, { first, count }]) => describe(kind, first, count));
       return {
         kind: kinds.has('damaged') ? 'shard-damaged' : kinds.has('missing') ? 'shard-missing' : 'bucket-down',
-        message: `${bucket.url}: ${parts.join('; ')}. ${ELSEWHERE}`,
+        message: [...sentences, ELSEWHERE].join(' '),
         bucket: bucket.url,
       };
     });
@@ -130,7 +130,8 @@ function kindOf(error: VaultError): Kind {
 }
 
 function describe(kind: Kind, first: ShardProblem, count: number): string {
-  if (kind === 'down') return first.error.message.replace(/\.$/, '');
+  if (kind === 'down') return describeFailure(first);
   const shards = count === 1 ? '1 shard' : `${count} shards`;
-  return `${shards} ${kind} (first: shard ${first.index ?? 0} of chunk ${first.chunkId.slice(0, 12)})`;
+  const example = `shard ${first.index ?? 0} of chunk ${first.chunkId.slice(0, 12)}`;
+  return `${first.bucket.url}: ${shards} ${kind} (first: ${example}).`;
 }
