@@ -1,8 +1,7 @@
 /** Reading a file back. */
-import { throwIfAborted } from '../errors.ts';
+import { isVaultError, throwIfAborted, VaultError } from '../errors.ts';
 import { decodeTable, TABLE_ENTRY_SIZE, tableShape } from '../format/manifest.ts';
 import type { Manifest, ManifestHead, TableEntry, TableShape } from '../format/manifest.ts';
-import { VaultError } from '../errors.ts';
 import { Lender, mapOrdered } from '../pipeline.ts';
 import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from './chunk-memory.ts';
 import { ChunkSource } from './chunk-source.ts';
@@ -19,12 +18,38 @@ export async function getFile(
   reference: string,
   options: CallOptions = {},
 ): Promise<StoredFile> {
-  const { info } = await resolveFile(session, reference);
-  const manifest = await readManifest(session, info.hash, options);
-  return {
-    ...infoOf(info.hash, manifest.head),
-    content: (call) => readContent(session, manifest, call),
-  };
+  const { hash, name } = (await resolveFile(session, reference)).info;
+  try {
+    const manifest = await readManifest(session, hash, options);
+    return {
+      ...infoOf(hash, manifest.head),
+      async *content(call) {
+        try {
+          yield* readContent(session, manifest, call);
+        } catch (error) {
+          throw await whyUnreadable(session, { hash, name }, error);
+        }
+      },
+    };
+  } catch (error) {
+    throw await whyUnreadable(session, { hash, name }, error);
+  }
+}
+
+/** What to say of a file that cannot be read: if it has just been removed, nothing is damaged. */
+async function whyUnreadable(
+  session: Session,
+  { hash, name }: { readonly hash: string; readonly name: string },
+  error: unknown,
+): Promise<unknown> {
+  if (!isVaultError(error, 'damaged')) return error;
+  try {
+    const [visible] = await session.catalog.filesByHash(hash, 1);
+    if (visible !== undefined) return error;
+  } catch {
+    return error;
+  }
+  return new VaultError('file-not-found', `"${name}" was removed while it was read.`, { cause: error });
 }
 
 /** The file's bytes, run by run; see `StoredFile.content`. */

@@ -218,7 +218,7 @@ export interface StoredFile extends FileInfo {
    * The file's bytes in order, each run verified before it is yielded. A run's memory is only valid until the next one is asked for.
    *
    * @throws `damaged` if a chunk cannot be had from any k shards, naming which bucket lacks what; `unavailable` if it
-   *   could be had from a bucket that is down; what came before was right
+   *   could be had from a bucket that is down; `file-not-found` if the file is removed meanwhile; what came before was right
    */
   content(options?: CallOptions): AsyncIterable<Uint8Array>;
 }
