@@ -283,9 +283,6 @@ class Run {
     switch (failed.code) {
       case 'file-not-found':
         return gone;
-      case 'damaged':
-      case 'object-missing':
-        return operation.verb === 'get' && gone;
       case 'stale':
         // Its put was taken for dead while it was asleep.
         return faults.happened('sleep', span);

@@ -110,14 +110,16 @@ export class Model {
     return this.#removedAt(file) < span.start ? `${seen.hash} came back after its removal` : null;
   }
 
-  /** Whether a get or a removal may find nothing, or something that is being removed. */
+  /**
+   * Whether a get or a removal may find nothing: there was no file of this hash or name for sure, or somebody was
+   * removing one. A get by name may find a version that is removed while it is read, even if there are others.
+   */
   mayBeGone(reference: string, span: Span): boolean {
-    return ![...this.#files.values()].some(
-      (file) =>
-        (file.hash === reference || file.name === reference) &&
-        file.put.end < span.start &&
-        this.#removalBegan(file) > span.end,
+    const meant = [...this.#files.values()].filter(
+      (file) => (file.hash === reference || file.name === reference) && file.put.start < span.end,
     );
+    const isSure = meant.some((file) => file.put.end < span.start);
+    return !isSure || meant.some((file) => this.#removalBegan(file) < span.end);
   }
 
   /** What is wrong with a listing that was made while others worked. */
