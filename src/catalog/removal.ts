@@ -4,7 +4,7 @@ import { owe } from './garbage.ts';
 import { CHUNK_GARBAGE, DEAD, PENDING } from './schema.ts';
 
 /** References dropped by one round of statements: bounds the memory for a file of any size. */
-const PAGE = 5000;
+const PAGE = 2000;
 
 /**
  * Drops everything that these rows of `files` refer to, and turns the chunks that nothing else refers to

@@ -17,7 +17,7 @@ const APPLICATION_ID = 0x7661756c;
  * stops this whole process.
  */
 const BUSY_DEADLINE_MS = 60_000;
-const BUSY_STRETCH_MS = 100;
+const BUSY_STRETCH_MS = 20;
 
 /** Statements kept compiled. */
 const STATEMENTS = 100;

@@ -90,6 +90,26 @@ export function concurrencyConformance(connections: () => Connections): void {
       }
     });
 
+    test('a put that is buried while it claims keeps nothing', async () => {
+      const { catalog, other } = connections();
+      const id = hex(64);
+      const row = file();
+      await store(catalog, row, [id]);
+      for (let round = 0; round < 20; round++) {
+        const generation = hex(16);
+        await catalog.beginPut({ generation, owner: 'gone' });
+        const [claimed] = await Promise.all([
+          codeOf(catalog.claimChunks(generation, [id])),
+          other.buryPuts({ leaseMs: 1e9, isGone: () => true }),
+        ]);
+        expect(['success', 'stale']).toContain(claimed);
+        expect(await catalog.deadPuts()).toEqual([generation]);
+        await catalog.forgetPut(generation);
+      }
+      await catalog.removeFiles([row.hash]);
+      expect(await chunkIds(catalog)).toEqual([]);
+    });
+
     test('of a commit and a burial of the same put one wins, and nothing is half done', async () => {
       const { catalog, other } = connections();
       for (let round = 0; round < 20; round++) {

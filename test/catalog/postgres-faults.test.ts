@@ -290,6 +290,28 @@ describe('a Postgres server that goes away', () => {
     });
   });
 
+  test('cannot be outrun: a claim waits for a burial that is under way, and finds the put dead', async () => {
+    const place = await freshPostgres();
+    const catalog = await openCatalog(place.url, { create: true });
+    const id = hex(64);
+    await store(catalog, file(), [id]);
+    const generation = hex(16);
+    await catalog.beginPut({ generation, owner: 'test' });
+    const burial = runSql(
+      place.url,
+      `update ${place.schema}.files set state = 2 where generation = '\\x${generation}'; select pg_sleep(0.5)`,
+    );
+    const asleep = `select 1 from pg_stat_activity where wait_event = 'PgSleep' and query like '%${generation}%'`;
+    while ((await runSql(place.url, asleep)).length === 0);
+    expect(await codeOf(catalog.claimChunks(generation, [id]))).toBe('stale');
+    await burial;
+    // Nothing refers to the dead put, or it could not be forgotten.
+    await catalog.forgetPut(generation);
+    expect(await catalog.deadPuts()).toEqual([]);
+    await catalog.close();
+    await place.drop();
+  });
+
   test('does not hold up others: the lock of a client that vanished in mid-transaction ends with it', async () => {
     const place = await freshPostgres();
     const proxy = await postgresProxy(place.url);

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { getuid } from 'node:process';
@@ -8,7 +8,7 @@ import { openCatalog } from '../../src/catalog/open.ts';
 import { openSqlite } from '../../src/catalog/sqlite.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { catalogConformance } from './conformance.ts';
-import { codeOf, file, hex, store, VAULT } from './samples.ts';
+import { chunk, codeOf, file, hex, store, VAULT } from './samples.ts';
 import { statementsOf } from './statements.ts';
 
 catalogConformance('SQLite', async () => {
@@ -152,17 +152,55 @@ describe('an SQLite file', () => {
     await catalog.close();
   });
 
+  test('on a full disk says storage-full, loses nothing, and goes on when there is room', async (context) => {
+    await using folder = await temporaryFolder();
+    const disk = folder.at('disk');
+    await mkdir(disk);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
+    if (!mounted) context.skip('Only root can make a small disk.');
+    try {
+      const catalog = await openCatalog(folder.at('disk', 'catalog.db'), { create: true });
+      const kept: string[] = [];
+      let code = 'success';
+      while (code === 'success') {
+        const row = file({ record: new Uint8Array(10_000) });
+        code = await codeOf(store(catalog, row, [hex(64)]));
+        if (code === 'success') kept.push(row.hash);
+      }
+      expect(code).toBe('storage-full');
+      const listed = async (): Promise<string[]> => {
+        const rows = await Array.fromAsync(catalog.listFiles({ all: true }));
+        return rows.map((row) => row.hash).toReversed();
+      };
+      expect(await listed()).toEqual(kept);
+      spawnSync('mount', ['-o', 'remount,size=8m', disk]);
+      const row = file();
+      await store(catalog, row);
+      expect(await listed()).toEqual([...kept, row.hash]);
+      await catalog.close();
+    } finally {
+      spawnSync('umount', [disk]);
+    }
+  });
+
   test('lets timers have their turn while a listing runs', async () => {
     await using folder = await temporaryFolder();
     const catalog = await openCatalog(folder.at('catalog.db'), { create: true });
-    await Promise.all(Array.from({ length: 1200 }, () => store(catalog, file())));
+    const generation = hex(16);
+    await catalog.beginPut({ generation, owner: 'test' });
+    for (let i = 0; i < 3; i++) {
+      await catalog.recordChunks(
+        generation,
+        Array.from({ length: 1000 }, () => chunk(hex(64), generation)),
+      );
+    }
     let turns = 0;
     const tick = (): void => {
       turns++;
       timer = setImmediate(tick);
     };
     let timer = setImmediate(tick);
-    await Array.fromAsync(catalog.listFiles({ all: true }));
+    await Array.fromAsync(catalog.listChunks());
     clearImmediate(timer);
     expect(turns).toBeGreaterThanOrEqual(3);
     await catalog.close();
