@@ -6,7 +6,7 @@
 import { randomFillSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -86,7 +86,6 @@ try {
       far.push(await putSeconds({ db: proxy.url, buckets: folders }));
       proxy.close();
     }
-    const middle = (list: number[]): number => list.toSorted((a, b) => a - b)[1] ?? 0;
     console.log(`  at once                 ${rate(middle(near))}`);
     console.log(`  ${values['catalog-delay']} ms a round trip      ${rate(middle(far))}`);
     console.log(`  ratio                   ${(middle(far) / middle(near)).toFixed(2)}`);
@@ -95,6 +94,11 @@ try {
   }
 } finally {
   rmSync(work, { recursive: true, force: true });
+}
+
+/** The middle of three. */
+function middle(list: readonly number[]): number {
+  return list.toSorted((a, b) => a - b)[1] ?? 0;
 }
 
 /** A schema of its own for each vault. */
@@ -122,10 +126,11 @@ async function delayingProxy(url: string, roundTripMs: number): Promise<{ url: s
     }
   });
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  const { port } = proxy.address() as AddressInfo;
+  const address = proxy.address();
+  if (address === null || typeof address === 'string') throw new Error('The proxy has no port.');
   const own = new URL(url);
   own.hostname = '127.0.0.1';
-  own.port = String(port);
+  own.port = String(address.port);
   return {
     url: own.href,
     close() {
