@@ -3,7 +3,9 @@ import { strict as assert } from 'node:assert';
 import * as fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { always, faulty } from '../support/faulty-bucket.ts';
+import { isVaultError } from '../../src/errors.ts';
 import { seededRandom } from '../support/seeded-random.ts';
+import type { SeededRandom } from '../support/seeded-random.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
 import type { Handle, Snapshot, TestVault, VaultCopy } from './harness.ts';
 
@@ -242,3 +244,65 @@ test('Whatever is done, and whichever bucket is away meanwhile, the vault holds 
     { numRuns: 25, endOnFailure: false },
   );
 });
+
+test('However puts, removals and sweeps of several processes mingle, what was stored and not removed is there', async () => {
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const chance = seededRandom(seed);
+    await using copy = await start.copy();
+    const stored = new Map<string, Buffer>();
+    const removed = new Set<string>();
+    // Two of the processes count as gone, so that sweeps take their puts for dead while they run.
+    const processes = ['one', 'two', 'gone-three', 'gone-four'];
+    await Promise.all(
+      processes.map(async (self) => {
+        const { vault } = await copy.open({ self, around: (_, proceed) => hesitant(chance, proceed) });
+        for (let i = 0; i < 8; i += 1) {
+          const action = chance.below(10);
+          const blocks = Array.from({ length: chance.below(3) }, () => chance.below(BLOCKS.length));
+          const bytes = bytesOf({ blocks, end: chance.below(2) * 100 });
+          if (action < 6) {
+            const { hash } = await putBytes(vault, bytes, { name: chance.pick(NAMES) }).catch(onlyStale);
+            if (hash !== null) stored.set(hash, bytes);
+          } else if (action < 8 && stored.size > 0) {
+            const doomed = chance.pick([...stored.keys()]);
+            removed.add(doomed);
+            await vault.remove([doomed]).catch((error: unknown) => {
+              assert.ok(isVaultError(error, 'file-not-found'), String(error));
+            });
+          } else {
+            await vault.sweep({ strayGraceMs: 0 });
+          }
+        }
+      }),
+    );
+    const { vault, catalog } = await copy.open();
+    for (const { hash } of await all(vault.list({ all: true }))) {
+      const bytes = stored.get(hash);
+      if (bytes === undefined) continue;
+      assert.ok((await getBytes(vault, hash)).equals(bytes), `seed ${seed}`);
+      stored.delete(hash);
+    }
+    assert.deepEqual(
+      { seed, lost: [...stored.keys()].filter((hash) => !removed.has(hash)) },
+      { seed, lost: [] },
+    );
+    await vault.sweep({ strayGraceMs: 0 });
+    expect(await discrepancies(catalog, copy.buckets)).toEqual([]);
+  }
+});
+
+/** How many mingled runs. */
+const SEEDS = 6;
+
+/** Lets others go first for a random number of turns. */
+async function hesitant(chance: SeededRandom, proceed: () => Promise<void>): Promise<void> {
+  for (let turns = chance.below(4); turns > 0; turns -= 1)
+    await new Promise((resolve) => setImmediate(resolve));
+  await proceed();
+}
+
+/** A put that was taken for dead each time it began again. */
+function onlyStale(error: unknown): { readonly hash: null } {
+  assert.ok(isVaultError(error, 'stale'), String(error));
+  return { hash: null };
+}
