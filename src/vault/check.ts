@@ -3,22 +3,15 @@ import type { ChunkRow } from '../catalog/catalog.ts';
 import type { ListedObject } from '../buckets/bucket.ts';
 import { isVaultError } from '../errors.ts';
 import { CHUNK_PREFIX } from '../format/shard.ts';
-import { Budget, mapOrdered } from '../pipeline.ts';
+import { mapOrdered } from '../pipeline.ts';
 import type { VaultBucket } from './bucket-set.ts';
-import {
-  correctedRow,
-  examineChunk,
-  examinationSize,
-  isLost,
-  isThere,
-  shardStem,
-  verdictByListing,
-} from './examine.ts';
+import { correctedRow, examineChunk, isLost, isThere, shardStem, verdictByListing } from './examine.ts';
 import type { Verdict } from './examine.ts';
 import type { Findings } from './findings.ts';
 import { ListingCursor } from './listing-cursor.ts';
 import type { Session } from './session.ts';
 import { recordedShard } from './shards.ts';
+import { Workshop } from './workbench.ts';
 
 /** Rows checked together. */
 export const CHECK_BATCH = 500;
@@ -39,12 +32,12 @@ export interface ChunkCheckOptions {
 export class ChunkCheck {
   readonly #session: Session;
   readonly #options: ChunkCheckOptions;
-  readonly #budget: Budget;
+  readonly #workshop: Workshop;
 
   constructor(session: Session, options: ChunkCheckOptions) {
     this.#session = session;
     this.#options = options;
-    this.#budget = new Budget(session.limits.chunkMemory);
+    this.#workshop = new Workshop(session.limits.chunkMemory);
   }
 
   /**
@@ -110,8 +103,8 @@ export class ChunkCheck {
   }
 
   async #examine(row: ChunkRow, signal: AbortSignal): Promise<Verdict> {
-    return this.#budget.spend(examinationSize(row), async () => {
-      const { objects: _, ...verdict } = await examineChunk(this.#session, row, { signal });
+    return this.#workshop.use(row, row, async (bench) => {
+      const { objects: _, ...verdict } = await examineChunk(this.#session, row, { bench, signal });
       return verdict;
     });
   }

@@ -40,7 +40,7 @@ export type Job =
       readonly redundancy: Redundancy;
       readonly objects: readonly (Uint8Array | null)[];
     }
-  /** Checks shard objects' own checksums. Answers a boolean each. */
+  /** Checks shard objects' own checksums. Answers `CheckAnswer`. */
   | { readonly kind: 'check'; readonly objects: readonly Uint8Array[] };
 
 /** Whether the chunk opened, and the objects back again, since sending them took them from the sender. */
@@ -49,11 +49,17 @@ export interface OpenAnswer {
   readonly objects: readonly (Uint8Array | null)[];
 }
 
+/** Whether each object's checksum is right, and the objects back again. */
+export interface CheckAnswer {
+  readonly intact: readonly boolean[];
+  readonly objects: readonly Uint8Array[];
+}
+
 export interface Answers {
   identify: string;
   seal: null;
   open: OpenAnswer;
-  check: readonly boolean[];
+  check: CheckAnswer;
 }
 
 // Structured cloning has turned the parent's Buffers into Uint8Arrays, which serve as keys as well.
@@ -78,7 +84,7 @@ const collectYoung = ((): (() => void) => {
 parentPort?.on('message', ({ ticket, job }: { ticket: number; job: Job }) => {
   const answer = run(job);
   collectYoung();
-  parentPort?.postMessage({ ticket, answer }, job.kind === 'open' ? transferable(job.objects) : []);
+  parentPort?.postMessage({ ticket, answer }, 'objects' in job ? transferable(job.objects) : []);
 });
 
 function run(job: Job): Answers[Job['kind']] {
@@ -96,7 +102,7 @@ function run(job: Job): Answers[Job['kind']] {
       return open(job);
     }
     case 'check': {
-      return job.objects.map(isShardIntact);
+      return { intact: job.objects.map(isShardIntact), objects: job.objects };
     }
   }
 }

@@ -8,7 +8,7 @@ import { messageOf } from '../errors.ts';
 import type { Redundancy } from '../format/shard.ts';
 import { transferable } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
-import type { Answers, Job, OpenAnswer } from './chunk-worker.ts';
+import type { Answers, CheckAnswer, Job, OpenAnswer } from './chunk-worker.ts';
 
 interface Thread {
   readonly worker: Worker;
@@ -65,8 +65,13 @@ export class ChunkWorkers {
     return this.#run({ kind: 'open', memory, size, id, redundancy, objects });
   }
 
-  /** Whether each object's own checksum is right. */
-  check(objects: readonly Uint8Array[]): Promise<readonly boolean[]> {
+  /**
+   * Checks shard objects.
+   *
+   * @param objects their memory goes to the thread: use those in the answer from then on
+   * @returns `intact`: whether each object's own checksum is right
+   */
+  check(objects: readonly Uint8Array[]): Promise<CheckAnswer> {
     return this.#run({ kind: 'check', objects });
   }
 
@@ -76,7 +81,7 @@ export class ChunkWorkers {
   }
 
   #run<K extends Job['kind']>(job: Extract<Job, { kind: K }>): Promise<Answers[K]> {
-    const moved = 'objects' in job && job.kind === 'open' ? transferable(job.objects) : [];
+    const moved = 'objects' in job ? transferable(job.objects) : [];
     const thread = this.#pick();
     const ticket = (this.#tickets += 1);
     return new Promise((resolve, reject) => {

@@ -2,11 +2,10 @@
 import type { ListedObject } from '../buckets/bucket.ts';
 import type { ChunkRow } from '../catalog/catalog.ts';
 import { isVaultError, VaultError } from '../errors.ts';
-import { PAYLOAD_PREFIX_SIZE, SEAL_OVERHEAD } from '../format/chunk.ts';
+import { SEAL_OVERHEAD } from '../format/chunk.ts';
 import {
   CHUNK_PREFIX,
   formatRedundancy,
-  MAX_SEALED_SIZE,
   parseShardObjectName,
   shardObjectName,
   shardObjectSize,
@@ -14,12 +13,14 @@ import {
 } from '../format/shard.ts';
 import type { Redundancy } from '../format/shard.ts';
 import type { BucketSet, VaultBucket } from './bucket-set.ts';
-import { allocateChunkMemory, chunkMemorySize, objectsOf } from './chunk-memory.ts';
+import { allocateChunkMemory, objectsOf } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
 import type { Session } from './session.ts';
 import { checkShards, fetchShard, findShards, openFromAny, recordedShard } from './shards.ts';
 import type { FetchedShard, ShardCandidate } from './shards.ts';
 import type { Condition } from './vault.ts';
+import { benchMemory, bodySize, keepSpare } from './workbench.ts';
+import type { Workbench } from './workbench.ts';
 
 /**
  * What has become of one shard.
@@ -46,7 +47,7 @@ export interface Verdict {
 
 /** A verdict by bytes. */
 export interface Examination extends Verdict {
-  /** The shard objects as they should be, by index, in this examination's own memory; null if the chunk is not readable. */
+  /** The shard objects as they should be, by index, in the workbench's memory; null if the chunk is not readable. */
   readonly objects: readonly Uint8Array[] | null;
 }
 
@@ -78,35 +79,26 @@ export function correctedRow({ row, sealedSize, states }: Verdict): ChunkRow {
   };
 }
 
-/** Bytes of memory that an examination takes. */
-export function examinationSize(row: ChunkRow, redundancy: Redundancy = row): number {
-  const shards = shardObjectSize(row.sealedSize, row.k) * (row.k + row.m);
-  return chunkMemorySize(bodySize(row), redundancy) + shards;
-}
-
-function bodySize({ sealedSize }: Pick<ChunkRow, 'sealedSize'>): number {
-  return Math.max(0, sealedSize - SEAL_OVERHEAD - PAYLOAD_PREFIX_SIZE);
-}
-
 /**
  * Fetches every shard of a chunk and compares each with what the chunk's content makes it: a bucket that lies can give
  * its shards right checksums.
  *
- * @param options `redundancy`: what the resulting objects are coded with; the chunk's own unless given
+ * @param options `bench`: made for this chunk and this redundancy. `redundancy`: what the resulting objects are coded with; the
+ *   chunk's own unless given
  * @throws `interrupted`
  */
 export async function examineChunk(
   session: Session,
   row: ChunkRow,
-  options: { readonly signal: AbortSignal; readonly redundancy?: Redundancy },
+  options: { readonly bench: Workbench; readonly signal: AbortSignal; readonly redundancy?: Redundancy },
 ): Promise<Examination> {
-  const { signal, redundancy = row } = options;
+  const { bench, signal, redundancy = row } = options;
+  const { memory } = bench;
   const states: ShardState[] = row.shards.map((place) => (place === null ? 'unstored' : 'missing'));
   const { sealedSize } = row;
-  const memory = isPossible(row) ? allocateChunkMemory(bodySize(row), redundancy) : null;
   const fetched = await fetchAll(
     row.shards.flatMap((_, index) => recordedShard(row, index, session.buckets) ?? []),
-    { sealedSize, signal, note: ({ name }, state) => (states[name.index] = state) },
+    { bench, sealedSize, signal, note: ({ name }, state) => (states[name.index] = state) },
   );
   const checks = await checkShards(session, fetched);
   const intact = fetched.filter((_, i) => checks[i] === true);
@@ -117,7 +109,9 @@ export async function examineChunk(
   if (memory === null || !opened) {
     const size = await sizeElsewhere(session, row, { memory, signal });
     if (size !== null && size !== sealedSize) {
-      return { ...(await examineChunk(session, { ...row, sealedSize: size }, options)), row };
+      const right = { ...row, sealedSize: size };
+      const roomy = { ...bench, memory: benchMemory(right, redundancy) };
+      return { ...(await examineChunk(session, right, { ...options, bench: roomy })), row };
     }
     if (memory === null || size === null) {
       // k of them with right checksums, and still not the chunk: some of them are forged, and which cannot be told.
@@ -136,21 +130,20 @@ export async function examineChunk(
       if (right === undefined || Buffer.compare(right, object) !== 0) states[index] = 'damaged';
     }
   }
+  keepSpare(bench, fetched);
   return { row, sealedSize, states, readable: true, objects };
-}
-
-function isPossible({ sealedSize }: ChunkRow): boolean {
-  return sealedSize > SEAL_OVERHEAD + PAYLOAD_PREFIX_SIZE && sealedSize <= MAX_SEALED_SIZE;
 }
 
 /** Fetches shards, and notes of the others what has become of them. */
 async function fetchAll(
   candidates: readonly ShardCandidate[],
   {
+    bench,
     sealedSize,
     signal,
     note,
   }: {
+    readonly bench: Workbench | null;
     readonly sealedSize: number | null;
     readonly signal: AbortSignal;
     readonly note: (candidate: ShardCandidate, state: ShardState) => void;
@@ -159,7 +152,7 @@ async function fetchAll(
   const fetched = await Promise.all(
     candidates.map(async (candidate) => {
       try {
-        return [await fetchShard(candidate, sealedSize, { signal })];
+        return [await fetchShard(candidate, sealedSize, { signal, spare: bench?.spare.pop() })];
       } catch (error) {
         note(candidate, stateOf(error));
         return [];
@@ -199,6 +192,7 @@ async function sizeElsewhere(
     }),
   );
   const fetched = await fetchAll(found.flat().slice(0, MOST_ELSEWHERE), {
+    bench: null,
     sealedSize: null,
     signal,
     note: () => undefined,
@@ -287,10 +281,14 @@ export async function isThere(candidate: ShardCandidate, signal: AbortSignal): P
 export async function examineShard(
   session: Session,
   candidate: ShardCandidate,
-  { sealedSize, signal }: { readonly sealedSize: number; readonly signal: AbortSignal },
+  {
+    bench,
+    sealedSize,
+    signal,
+  }: { readonly bench: Workbench; readonly sealedSize: number; readonly signal: AbortSignal },
 ): Promise<{ readonly state: ShardState; readonly object: Uint8Array | null }> {
   try {
-    const shard = await fetchShard(candidate, sealedSize, { signal });
+    const shard = await fetchShard(candidate, sealedSize, { signal, spare: bench.spare.pop() });
     const [intact] = await checkShards(session, [shard]);
     if (intact !== true) throw new VaultError('damaged', 'A shard does not match its checksum.');
     return { state: 'good', object: shard.object };

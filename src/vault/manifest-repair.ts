@@ -45,16 +45,17 @@ export async function repairManifests(
   const { hashes, usable, targets, reads, findings, signal } = options;
   const totals = { manifestsStored: 0, bytesStored: 0 };
   const failed = new Set<VaultBucket>();
-  const lanes = new Lender<Lane>(LANES, () => ({ generation: drawGeneration(), begun: null }));
-  const opened = new Set<Lane>();
+  const opened: Lane[] = [];
+  const lanes = new Lender<Lane>(LANES, () => {
+    const lane = { generation: null };
+    opened.push(lane);
+    return lane;
+  });
 
   const store = async (verdict: ManifestVerdict, lane: Lane, sealed: Uint8Array): Promise<void> => {
     const { hash, copies } = verdict;
-    lane.begun ??= session.catalog.beginPut({ generation: lane.generation, owner: session.processes.self });
-    opened.add(lane);
-    await lane.begun;
-    await withLease(session.catalog, lane.generation, signal, async (aborted) => {
-      await session.catalog.announceManifest(lane.generation, hash);
+    const generation = await announce(session, lane, hash);
+    await withLease(session.catalog, generation, signal, async (aborted) => {
       for (const bucket of targets.filter((target) => !failed.has(target))) {
         const state = copies.get(bucket);
         if (state !== 'missing' && state !== 'damaged') continue;
@@ -107,13 +108,31 @@ export async function repairManifests(
     signal,
   });
   await forEachBounded(walk, repair, { inFlight: LANES, signal });
-  for (const { generation } of opened) await session.catalog.discardPut(generation);
+  for (const { generation } of opened) if (generation !== null) await session.catalog.discardPut(generation);
   return totals;
 }
 
+/** Stands for one copying at a time. */
 interface Lane {
-  readonly generation: string;
-  begun: Promise<void> | null;
+  /** Of its pending put; null before the first copying. */
+  generation: string | null;
+}
+
+/** Records what is about to be stored. @returns the generation that stands for it */
+async function announce(session: Session, lane: Lane, hash: string): Promise<string> {
+  if (lane.generation !== null) {
+    try {
+      await session.catalog.announceManifest(lane.generation, hash);
+      return lane.generation;
+    } catch (error) {
+      // Long without work, it was taken for dead. What it has stored before is of visible files, or owed.
+      if (!isVaultError(error, 'stale')) throw error;
+    }
+  }
+  lane.generation = drawGeneration();
+  await session.catalog.beginPut({ generation: lane.generation, owner: session.processes.self });
+  await session.catalog.announceManifest(lane.generation, hash);
+  return lane.generation;
 }
 
 function manifestProblems({ copies }: ManifestVerdict): Parameters<Findings['addFile']>[2] {

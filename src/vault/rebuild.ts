@@ -5,14 +5,15 @@
 import type { ChunkRow, ShardPlace } from '../catalog/catalog.ts';
 import { isVaultError } from '../errors.ts';
 import type { Redundancy } from '../format/shard.ts';
-import { Budget, forEachBounded } from '../pipeline.ts';
+import { forEachBounded } from '../pipeline.ts';
 import type { VaultBucket } from './bucket-set.ts';
-import { conditionOf, examineChunk, examineShard, examinationSize, isLost } from './examine.ts';
+import { conditionOf, examineChunk, examineShard, isLost } from './examine.ts';
 import type { Examination, ShardState } from './examine.ts';
 import type { Session } from './session.ts';
 import { ShardUploader } from './shard-uploader.ts';
 import { recordedShard } from './shards.ts';
 import type { Warning } from './vault.ts';
+import { keepSpare, Workshop } from './workbench.ts';
 
 export interface RebuildOptions {
   /** Of a pending put that stands for this work. */
@@ -35,7 +36,7 @@ const MOST_TRIES = 3;
 export class Rebuild {
   readonly #session: Session;
   readonly #options: RebuildOptions;
-  readonly #budget: Budget;
+  readonly #workshop: Workshop;
   readonly uploader: ShardUploader;
   /** Chunks of which something could be done. */
   chunksRepaired = 0;
@@ -43,7 +44,7 @@ export class Rebuild {
   constructor(session: Session, options: RebuildOptions) {
     this.#session = session;
     this.#options = options;
-    this.#budget = new Budget(session.limits.chunkMemory);
+    this.#workshop = new Workshop(session.limits.chunkMemory);
     const { generation, targets: buckets, onWarning } = options;
     this.uploader = new ShardUploader({ all: session.buckets, buckets, generation, onWarning });
   }
@@ -128,8 +129,9 @@ export class Rebuild {
     const { redundancy } = this.#options;
     if (redundancy === null || !this.#isOtherCode(row)) return null;
     const { k, m } = redundancy;
-    return this.#budget.spend(examinationSize(row, redundancy), async () => {
-      const { states, sealedSize, objects } = await examineChunk(this.#session, row, { signal, redundancy });
+    return this.#workshop.use(row, redundancy, async (bench) => {
+      const how = { bench, signal, redundancy };
+      const { states, sealedSize, objects } = await examineChunk(this.#session, row, how);
       if (objects === null) return null;
       const shards = objects.map(() => null);
       const next = await this.uploader.upload({ id: row.id, k, m, sealedSize, shards }, objects, signal);
@@ -150,24 +152,28 @@ export class Rebuild {
     const leaving = shards.flatMap((shard) => shard ?? []);
     const missing = kept.filter((place) => place === null).length;
     if (leaving.length < missing || this.#options.leaving?.gone !== false) return null;
-    return this.#budget.spend(examinationSize(row), async () => {
+    return this.#workshop.use(row, row, async (bench) => {
       const objects = Array.from<Uint8Array | null>({ length: kept.length }).fill(null);
       for (const shard of leaving) {
         const { sealedSize } = row;
-        const { object } = await examineShard(this.#session, shard, { sealedSize, signal });
+        const { object } = await examineShard(this.#session, shard, { bench, sealedSize, signal });
         // Not as it should be: then it is made anew from the others.
         if (object === null) return null;
         objects[shard.name.index] = object;
       }
       const next = await this.uploader.upload({ ...row, shards: kept }, objects, signal);
+      keepSpare(
+        bench,
+        objects.flatMap((object) => (object === null ? [] : [{ object }])),
+      );
       return withOldPlaces(row, next);
     });
   }
 
   /** The row with everything that can be had; at worst as it was. */
   async #completed(row: ChunkRow, signal: AbortSignal): Promise<ChunkRow> {
-    return this.#budget.spend(examinationSize(row), async () => {
-      const examined = this.#withoutGone(await examineChunk(this.#session, row, { signal }));
+    return this.#workshop.use(row, row, async (bench) => {
+      const examined = this.#withoutGone(await examineChunk(this.#session, row, { bench, signal }));
       const { states, sealedSize, objects } = examined;
       if (objects === null) return conditionOf(examined) === 'lost' ? this.#withoutLeaving(row) : row;
       const kept = this.#keptPlaces(row).map((place, i) => (isLost(states[i] ?? 'unknown') ? null : place));

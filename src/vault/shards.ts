@@ -109,7 +109,10 @@ export async function checkShards(
   session: Session,
   shards: readonly FetchedShard[],
 ): Promise<readonly boolean[]> {
-  return shards.length === 0 ? [] : session.workers.check(shards.map(({ object }) => object));
+  if (shards.length === 0) return [];
+  const { intact, objects } = await session.workers.check(shards.map(({ object }) => object));
+  for (const [i, shard] of shards.entries()) shard.object = objects[i] ?? shard.object;
+  return intact;
 }
 
 /** Opens a chunk into memory from exactly k of its shards; whether that is the chunk. */
