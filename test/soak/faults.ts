@@ -145,18 +145,20 @@ export class FaultPlan {
     const client = world.clients[i];
     this.#note('sleep', `process ${i} falls asleep`);
     client?.signal('SIGSTOP');
-    try {
+    const buried = (async () => {
       await this.#last(lastsMs / 4);
       // As if it had slept for longer than a put is waited for.
       await world.withCatalog((catalog) => catalog.buryPuts({ leaseMs: 0, isGone: () => false }));
       await world.checker.perform({ verb: 'sweep', strayGraceMs: null });
-    } catch (error) {
-      // The sleeper may hold a lock on the database.
-      note(`nobody could be taken for dead: ${String(error)}`);
+    })();
+    try {
+      // It may hold a lock on the database.
+      await Promise.race([buried, delay(2 * lastsMs)]);
     } finally {
       client?.signal('SIGCONT');
       note(`process ${i} wakes up`);
     }
+    await buried.catch((error: unknown) => note(`nobody was taken for dead: ${String(error)}`));
   }
 
   async #outage(lastsMs: number): Promise<void> {
