@@ -94,6 +94,7 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
     const sizes = { chunksStored: store.totals.chunksStored, degradedChunks: store.totals.degradedChunks };
 
     const same = await findUnchanged(session, content, options);
+    await store.uploader.oweDoubtful(session.catalog);
     if (same !== null) {
       await session.catalog.discardPut(generation);
       const { bytesStored } = store.uploader;

@@ -1,6 +1,6 @@
 /** Sends shards to buckets on behalf of one put or repair, and to other buckets when some of them fail. */
 import { randomInt } from 'node:crypto';
-import type { ChunkRow, ShardPlace } from '../catalog/catalog.ts';
+import type { Catalog, ChunkRow, GarbageRow, ShardPlace } from '../catalog/catalog.ts';
 import { isVaultError, VaultError } from '../errors.ts';
 import { shardObjectName, shardObjectSize } from '../format/shard.ts';
 import { settleAll } from '../pipeline.ts';
@@ -24,6 +24,8 @@ export class ShardUploader {
   readonly #options: ShardUploaderOptions;
   /** Buckets that failed; they get nothing more from this uploader. */
   readonly #failed = new Map<VaultBucket, VaultError>();
+  /** Shards whose upload failed in a way that leaves open whether the bucket has them. */
+  readonly #doubtful: GarbageRow[] = [];
   /** Bytes that buckets have taken. */
   bytesStored = 0;
   /** Shards that buckets have taken. */
@@ -74,9 +76,14 @@ export class ShardUploader {
         attempts.map(async ({ index, bucket, object }) => {
           const { id: chunkId, k, m } = row;
           const name = shardObjectName({ chunkId, index, k, m, generation });
-          if (!(await this.#send(bucket, name, object, signal))) return;
-          shards[index] = { bucket: bucket.number, generation };
-          this.shardsStored += 1;
+          const place = { bucket: bucket.number, generation };
+          const outcome = await this.#send(bucket, name, object, signal);
+          if (outcome === 'stored') {
+            shards[index] = place;
+            this.shardsStored += 1;
+          } else if (outcome === 'doubtful') {
+            this.#doubtful.push({ kind: 'chunk', id: chunkId, k, m, places: [{ index, ...place }] });
+          }
         }),
       );
     }
@@ -86,7 +93,16 @@ export class ShardUploader {
   /** Stores a copy of an object in every healthy bucket; how many have it now. */
   async spread(name: string, object: Uint8Array, signal: AbortSignal): Promise<number> {
     const sent = await settleAll(this.healthy.map((bucket) => this.#send(bucket, name, object, signal)));
-    return sent.filter(Boolean).length;
+    return sent.filter((outcome) => outcome === 'stored').length;
+  }
+
+  /**
+   * Owes the removal of shards that a bucket may have although it gave no good answer: what was to be there is elsewhere
+   * by now. For the end of work that succeeds; what work that is swept has left is found by its generation.
+   */
+  async oweDoubtful(catalog: Catalog): Promise<void> {
+    const rows = this.#doubtful.splice(0);
+    if (rows.length > 0) await catalog.addGarbage(rows);
   }
 
   /** Removes what was sent for these rows, as far as the buckets let it; sweep finds the rest. */
@@ -115,14 +131,19 @@ export class ShardUploader {
   /**
    * Sends one object to one bucket.
    *
-   * @returns whether the bucket has it; if not, the bucket counts as failed and a warning was given
+   * @returns whether the bucket has it; if that is not certain, the bucket counts as failed and a warning was given
    * @throws `storage-full` and `interrupted`, which no other bucket can mend
    */
-  async #send(bucket: VaultBucket, name: string, object: Uint8Array, signal: AbortSignal): Promise<boolean> {
+  async #send(
+    bucket: VaultBucket,
+    name: string,
+    object: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<'stored' | 'doubtful' | 'refused'> {
     try {
       await (await bucket.open()).put(name, object, withSignal(signal));
       this.bytesStored += object.length;
-      return true;
+      return 'stored';
     } catch (error) {
       if (!isVaultError(error) || error.code === 'interrupted' || error.code === 'storage-full') throw error;
       if (!this.#failed.has(bucket)) {
@@ -130,7 +151,7 @@ export class ShardUploader {
         const message = `${describeFailure({ bucket, error })} The other buckets are used instead.`;
         this.#options.onWarning({ kind: 'bucket-down', message, bucket: bucket.url });
       }
-      return false;
+      return error.code === 'unavailable' ? 'doubtful' : 'refused';
     }
   }
 }

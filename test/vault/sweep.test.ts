@@ -293,6 +293,22 @@ describe('What sweep removes', () => {
 });
 
 describe('With a bucket that cannot be used', () => {
+  test('a shard that it took without saying so is owed at once, since it lies elsewhere as well', async () => {
+    await using made = await testVault({ buckets: 4, redundancy: { k: 2, m: 1 } });
+    await using copy = await (await snapshotOf(made)).copy();
+    const { vault, catalog } = await copy.open({
+      around: async (step, proceed) => {
+        await proceed();
+        if (step.where === 'memory:1' && step.call === 'put') throw storageError('unavailable');
+      },
+    });
+    for (let i = 0; i < 4; i += 1) await putBytes(vault, randomBytes(300_000), { name: `file ${i}` });
+    const [first] = copy.buckets;
+    expect([...(first?.storage.keys() ?? [])].filter((name) => name.startsWith('chunks/'))).not.toEqual([]);
+    expect(await vault.sweep()).toMatchObject({ strays: 0, objectsOwed: 0 });
+    expect(await discrepancies(catalog, copy.buckets)).toEqual([]);
+  });
+
   for (const code of ['unavailable', 'bucket-missing', 'denied'] as const) {
     test(`a removal owes its objects, and a later sweep pays (${code})`, async () => {
       await using made = await testVault();
