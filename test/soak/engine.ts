@@ -307,6 +307,8 @@ class Run {
       await this.#mustBe('whole', await this.#ask(checker, { verb: 'verify', depth: 'data' }));
       this.#victims = [];
     }
+    // What failed puts have left is theirs to resume for as long as their processes live.
+    await this.#world.withCatalog((catalog) => catalog.buryPuts({ leaseMs: 0, isGone: () => true }));
     await this.#mustBe('clean', await this.#ask(checker, { verb: 'sweep', strayGraceMs: 0 }));
     await this.#audit();
     await this.#settle('after the sweep');
@@ -459,12 +461,13 @@ class Run {
     }
   }
 
+  /** The clock of the model: milliseconds that never start again. */
   #now(): number {
-    return performance.now() - this.#startedAt;
+    return performance.now();
   }
 
   #note(line: string): void {
-    const text = `${this.#now().toFixed(0).padStart(7)} ms  ${line}`;
+    const text = `${(performance.now() - this.#startedAt).toFixed(0).padStart(7)} ms  ${line}`;
     this.trace.push(text);
     this.#options.trace?.(text);
   }

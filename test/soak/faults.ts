@@ -35,7 +35,7 @@ export interface FaultPlanOptions {
   readonly random: SeededRandom;
   readonly kinds: readonly FaultKind[];
   readonly crashDatabase: (() => Promise<void>) | null;
-  /** Milliseconds of the round. */
+  /** The clock of the model, in milliseconds. */
   readonly now: () => number;
   readonly note: (line: string) => void;
   readonly count: (fault: string) => void;
