@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import Sqlite from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { seededRandom } from '../support/seeded-random.ts';
@@ -177,6 +178,49 @@ describe('Wherever two operations meet, each comes out as if it had been alone',
 });
 
 describe('A put that was taken for dead', () => {
+  test('because its machine slept through its lease begins again', async () => {
+    await using made = await testVault();
+    await using copy = await (await snapshotOf(made)).copy();
+    const other = await copy.open();
+    let slept = false;
+    const { vault } = await copy.open({
+      around: async (step, proceed) => {
+        await proceed();
+        if (slept || step.call !== 'recordChunks') return;
+        slept = true;
+        const database = new Sqlite(copy.db);
+        // As if it had last been heard of eleven minutes ago.
+        database.exec('update files set renewed_at = renewed_at - 11 * 60 * 1000');
+        database.close();
+        expect((await other.vault.sweep()).objectsRemoved).toBeGreaterThan(0);
+      },
+    });
+    const bytes = randomBytes(300_000);
+    await putBytes(vault, bytes, { name: 'a' });
+    expect((await getBytes(other.vault, 'a')).equals(bytes)).toBe(true);
+    await other.vault.sweep();
+    expect(await discrepancies(other.catalog, copy.buckets)).toEqual([]);
+  });
+
+  test('but has been heard of lately is left alone', async () => {
+    await using made = await testVault();
+    await using copy = await (await snapshotOf(made)).copy();
+    const other = await copy.open();
+    let swept = 0;
+    const { vault, steps } = await copy.open({
+      around: async (step, proceed) => {
+        await proceed();
+        if (step.call !== 'recordChunks') return;
+        swept += (await other.vault.sweep()).objectsRemoved;
+      },
+    });
+    await putBytes(vault, randomBytes(300_000), { name: 'a' });
+    expect({ swept, begun: steps.log.filter(({ call }) => call === 'beginPut').length }).toEqual({
+      swept: 0,
+      begun: 1,
+    });
+  });
+
   test('while it completed a chunk that had lost a shard leaves the chunk as it was', async () => {
     await using made = await testVault();
     const bytes = randomBytes(500);
