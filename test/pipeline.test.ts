@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { VaultError } from '../src/errors.ts';
-import { batched, chunked, forEachBounded, gather, Lender, mapOrdered } from '../src/pipeline.ts';
+import { batched, Budget, chunked, forEachBounded, gather, Lender, mapOrdered } from '../src/pipeline.ts';
 import { seededRandom } from './support/seeded-random.ts';
 
 /** Work whose every step the test decides. */
@@ -661,5 +661,67 @@ describe('gather', () => {
     const options = { need: 2, hedgeMs: 1000, signal: AbortSignal.abort() };
     await expect(gather(CANDIDATES, work, options)).rejects.toEqual(interrupted);
     expect(started).toEqual([]);
+  });
+});
+
+describe('Budget', () => {
+  /** Work that takes an amount and lasts until the test ends it. */
+  function spending(budget: Budget) {
+    const started: string[] = [];
+    const ends = new Map<string, (error?: Error) => void>();
+    const spend = (name: string, amount: number): Promise<void> =>
+      budget.spend(amount, async () => {
+        started.push(name);
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        ends.set(name, (error) => {
+          if (error === undefined) resolve();
+          else reject(error);
+        });
+        await promise;
+      });
+    const end = async (name: string, error?: Error): Promise<void> => {
+      ends.get(name)?.(error);
+      await nextTurn();
+    };
+    return { started, spend, end };
+  }
+
+  test('starts work as long as there is enough left, first come first served', async () => {
+    const { started, spend, end } = spending(new Budget(10));
+    const work = [spend('a', 4), spend('b', 6), spend('c', 5), spend('d', 1)];
+    await nextTurn();
+    expect(started).toEqual(['a', 'b']);
+    await end('a');
+    // There would be enough for d, but c was first.
+    expect(started).toEqual(['a', 'b']);
+    await end('b');
+    expect(started).toEqual(['a', 'b', 'c', 'd']);
+    await end('c');
+    await end('d');
+    await Promise.all(work);
+  });
+
+  test('gives what takes more than there is its turn alone', async () => {
+    const { started, spend, end } = spending(new Budget(10));
+    const work = [spend('small', 1), spend('huge', 11), spend('next', 1)];
+    await nextTurn();
+    expect(started).toEqual(['small']);
+    await end('small');
+    expect(started).toEqual(['small', 'huge']);
+    await end('huge');
+    expect(started).toEqual(['small', 'huge', 'next']);
+    await end('next');
+    await Promise.all(work);
+  });
+
+  test('gets back what failed work took', async () => {
+    const { started, spend, end } = spending(new Budget(10));
+    const failing = Promise.allSettled([spend('a', 10)]);
+    const next = spend('b', 10);
+    await end('a', new Error('a fails'));
+    expect(await failing).toMatchObject([{ status: 'rejected' }]);
+    expect(started).toEqual(['a', 'b']);
+    await end('b');
+    await next;
   });
 });

@@ -102,12 +102,12 @@ async function refuseUnknownFiles(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const storage = await bucket.checked(signal);
+  const owed = new Set<string>();
+  for await (const row of session.catalog.garbage()) if (row.kind === 'manifest') owed.add(row.id);
   const unknown: string[] = [];
   let batch: { name: string; hash: string }[] = [];
   const flush = async (): Promise<void> => {
     const known = await session.catalog.knownManifests(batch.map(({ hash }) => hash));
-    const owed = new Set<string>();
-    for await (const row of session.catalog.garbage()) if (row.kind === 'manifest') owed.add(row.id);
     for (const { name, hash } of batch) {
       if (known.has(hash) || owed.has(hash)) continue;
       if (await isOurManifest(session, bucket, { name, hash, signal })) unknown.push(hash);

@@ -54,10 +54,8 @@ interface BucketTotals {
   keyslotsWrong: number;
 }
 
-interface FileFindings {
-  condition: Exclude<Condition, 'whole'>;
-  readonly problems: Map<string, FileProblem>;
-}
+/** How files stand. Many stand alike and share one of these: when a bucket is down, it may be a million of them. */
+type FileFindings = Pick<FileCondition, 'condition' | 'problems'>;
 
 export class Findings {
   readonly #session: Session;
@@ -65,6 +63,7 @@ export class Findings {
   readonly #only: ReadonlySet<string> | null;
   readonly #chunks: Record<Condition, number> = { whole: 0, unknown: 0, degraded: 0, lost: 0 };
   readonly #files = new Map<string, FileFindings>();
+  readonly #alike = new Map<string, FileFindings>();
   readonly #buckets = new Map<VaultBucket, BucketTotals>();
 
   /** @param only hashes of the files to report; null for all */
@@ -131,10 +130,14 @@ export class Findings {
   /** Notes what is wrong with a file. */
   addFile(hash: string, condition: Condition, problems: readonly FileProblem[]): void {
     if (condition === 'whole' || this.#only?.has(hash) === false) return;
-    const known = this.#files.get(hash) ?? { condition, problems: new Map<string, FileProblem>() };
-    this.#files.set(hash, known);
-    if (graver(condition, known.condition) === condition) known.condition = condition;
-    for (const problem of problems) known.problems.set(keyOf(problem), problem);
+    const known = this.#files.get(hash);
+    const merged = new Map([...(known?.problems ?? []), ...problems].map((each) => [keyOf(each), each]));
+    const gravest = known !== undefined && graver(condition, known.condition) !== condition;
+    const found = { condition: gravest ? known.condition : condition, problems: [...merged.values()] };
+    const key = [found.condition, ...[...merged.keys()].toSorted()].join('\n');
+    const alike = this.#alike.get(key) ?? found;
+    this.#alike.set(key, alike);
+    this.#files.set(hash, alike);
   }
 
   /** Files that are not whole, gravest first. */
@@ -144,7 +147,7 @@ export class Findings {
       const [row] = await this.#session.catalog.filesByHash(hash, 1);
       // Removed meanwhile.
       if (row === undefined) continue;
-      found.push({ hash, name: this.#nameOf(row), condition, problems: [...problems.values()] });
+      found.push({ hash, name: this.#nameOf(row), condition, problems });
     }
     return found.toSorted((a, b) => GRAVITY.indexOf(b.condition) - GRAVITY.indexOf(a.condition));
   }
