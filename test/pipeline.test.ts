@@ -664,28 +664,28 @@ describe('gather', () => {
   });
 });
 
-describe('Budget', () => {
-  /** Work that takes an amount and lasts until the test ends it. */
-  function spending(budget: Budget) {
-    const started: string[] = [];
-    const ends = new Map<string, (error?: Error) => void>();
-    const spend = (name: string, amount: number): Promise<void> =>
-      budget.spend(amount, async () => {
-        started.push(name);
-        const { promise, resolve, reject } = Promise.withResolvers<void>();
-        ends.set(name, (error) => {
-          if (error === undefined) resolve();
-          else reject(error);
-        });
-        await promise;
+/** Work that takes an amount and lasts until the test ends it. */
+function spending(budget: Budget) {
+  const started: string[] = [];
+  const ends = new Map<string, (error?: Error) => void>();
+  const spend = (name: string, amount: number): Promise<void> =>
+    budget.spend(amount, async () => {
+      started.push(name);
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      ends.set(name, (error) => {
+        if (error === undefined) resolve();
+        else reject(error);
       });
-    const end = async (name: string, error?: Error): Promise<void> => {
-      ends.get(name)?.(error);
-      await nextTurn();
-    };
-    return { started, spend, end };
-  }
+      await promise;
+    });
+  const end = async (name: string, error?: Error): Promise<void> => {
+    ends.get(name)?.(error);
+    await nextTurn();
+  };
+  return { started, spend, end };
+}
 
+describe('Budget', () => {
   test('starts work as long as there is enough left, first come first served', async () => {
     const { started, spend, end } = spending(new Budget(10));
     const work = [spend('a', 4), spend('b', 6), spend('c', 5), spend('d', 1)];

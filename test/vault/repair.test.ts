@@ -6,7 +6,7 @@ import type { RepairResult, Vault, VerifyOptions } from '../../src/vault/vault.t
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { CHUNK_SIZE, discrepancies, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
-import { endingAt, flip, forge, present, rowsOf, shardOf, stage, wipe } from './scene.ts';
+import { endingAt, flip, forge, present, putWidely, rowsOf, shardOf, stage, wipe } from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
 const BIG = randomBytes(2 * CHUNK_SIZE + 500);
@@ -16,10 +16,9 @@ const DATA: VerifyOptions = { depth: 'data' };
 let ready: Stage;
 
 beforeAll(async () => {
-  ready = await stage({ buckets: 5, redundancy: { k: 2, m: 1 } }, async ({ vault }) => {
-    await putBytes(vault, BIG, { name: 'big' });
-    await putBytes(vault, SMALL, { name: 'small' });
-  });
+  ready = await stage({ buckets: 5, redundancy: { k: 2, m: 1 } }, (made) =>
+    putWidely(made, { big: BIG, small: SMALL }),
+  );
 });
 
 afterAll(async () => {

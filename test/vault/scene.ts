@@ -9,7 +9,7 @@ import type { Session } from '../../src/vault/session.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
-import { all, behind, parts, snapshotOf, testVault } from './harness.ts';
+import { all, behind, parts, putBytes, snapshotOf, testVault } from './harness.ts';
 import type { TestBucket, TestVault, TestVaultOptions } from './harness.ts';
 
 /** A vault of a test's own, with what an earlier part of the file has stored. */
@@ -79,6 +79,20 @@ export async function stage(
     },
     [Symbol.asyncDispose]: () => made[Symbol.asyncDispose](),
   };
+}
+
+/** Puts files, again and again if need be, so that every bucket has a shard: where they lie is left to chance. */
+export async function putWidely(
+  { vault, buckets }: TestVault,
+  files: Readonly<Record<string, Uint8Array>>,
+): Promise<void> {
+  const names = Object.keys(files);
+  for (;;) {
+    for (const name of names) await putBytes(vault, present(files[name]), { name });
+    const isWide = buckets.every(({ storage }) => [...storage.keys()].some((n) => n.startsWith('chunks/')));
+    if (isWide) return;
+    await vault.remove(names);
+  }
 }
 
 /** A place that is no bucket yet. */
