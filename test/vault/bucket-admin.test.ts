@@ -368,7 +368,7 @@ describe('A bucket that is removed', () => {
       await expectTidy(after, scene.buckets.slice(1, 4));
     }
     expect(changes).toBeGreaterThan(10);
-  });
+  }, 240_000);
 });
 
 describe('Without a key, a scrub', () => {

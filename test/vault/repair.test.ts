@@ -642,5 +642,5 @@ describe.each(WORKS)('Wherever $title ends', ({ spoil, run, left }) => {
       await expectTidy(after, left(scene));
     }
     expect(changes).toBeGreaterThan(6);
-  });
+  }, 240_000);
 });
