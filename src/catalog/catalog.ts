@@ -277,7 +277,11 @@ export interface GarbageRow {
   /** The chunk's redundancy; 0 and 0 for a manifest. */
   readonly k: number;
   readonly m: number;
-  /** Shard index and place of each owed object. For a manifest, index and generation mean nothing ('' as generation). */
+  /**
+   * Shard index and place of each owed object. For a manifest the index means nothing, and the generation is the debt's,
+   * drawn for it alone: an object that was stored anew while somebody paid an older debt is owed by a newer one, which
+   * that payment does not strike out. It may be '' if the object cannot have been stored anew.
+   */
   readonly places: readonly (ShardPlace & { readonly index: number })[];
 }
 

@@ -137,8 +137,14 @@ export function encodeGarbage(row: GarbageRow): Tables['garbage'][] {
   const { k, m } = row;
   const id = bytesOf(row.id, HASH_DIGITS);
   if (row.kind === 'manifest') {
-    const numbers = [...new Set(row.places.map((place) => place.bucket))].toSorted((a, b) => a - b);
-    return numbers.length === 0 ? [] : [{ id, kind: MANIFEST_GARBAGE, k, m, places: packBuckets(numbers) }];
+    const byBucket = new Map(
+      row.places.map(({ bucket, generation }) => [
+        bucket,
+        { bucket, generation: generation === '' ? NO_GENERATION : generation },
+      ]),
+    );
+    const places = [...byBucket.values()].toSorted((a, b) => a.bucket - b.bucket);
+    return places.length === 0 ? [] : [{ id, kind: MANIFEST_GARBAGE, k, m, places: packPlaces(places) }];
   }
   const layers: (ShardPlace | null)[][] = [];
   for (const { index, bucket, generation } of row.places) {
@@ -158,9 +164,12 @@ export function encodeGarbage(row: GarbageRow): Tables['garbage'][] {
 /** @throws `damaged` if the places are not whole */
 export function decodeGarbage(row: Tables['garbage']): GarbageRow {
   const manifest = row.kind === MANIFEST_GARBAGE;
-  const places = manifest
-    ? unpackBuckets(row.places).map((bucket) => ({ index: 0, bucket, generation: '' }))
-    : unpackPlaces(row.places).flatMap((place, index) => (place === null ? [] : [{ index, ...place }]));
+  const places = unpackPlaces(row.places).flatMap((place, at) => {
+    if (place === null) return [];
+    const { bucket, generation } = place;
+    if (!manifest) return [{ index: at, ...place }];
+    return [{ index: 0, bucket, generation: generation === NO_GENERATION ? '' : generation }];
+  });
   return { kind: manifest ? 'manifest' : 'chunk', id: hexOf(row.id), k: row.k, m: row.m, places };
 }
 
@@ -176,13 +185,8 @@ export function supersededPlaces(old: ChunkRow, inForce: ChunkRow): GarbageRow |
   return places.length === 0 ? null : { kind: 'chunk', id: old.id, k: old.k, m: old.m, places };
 }
 
-function packBuckets(numbers: readonly number[]): Uint8Array {
-  return packPlaces(numbers.map((bucket) => ({ bucket, generation: '0'.repeat(GENERATION_DIGITS) })));
-}
-
-function unpackBuckets(packed: Uint8Array): number[] {
-  return unpackPlaces(packed).flatMap((place) => (place === null ? [] : [place.bucket]));
-}
+/** In a debt of a manifest that has no generation of its own. */
+const NO_GENERATION = '0'.repeat(GENERATION_DIGITS);
 
 /** An error for a row that this program never writes. */
 export function damagedRow(what: string): VaultError {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { encodeGarbage, hexOf } from './encoding.ts';
 import type { Engine, Session } from './engine.ts';
 import { owe } from './garbage.ts';
@@ -108,7 +109,8 @@ export async function oweManifests(
     session.run(db.selectFrom('buckets').select('number').where('id', 'is not', null)),
   ]);
   const kept = new Set(visible.rows.map((row) => (row.hash === null ? '' : hexOf(row.hash))));
-  const places = buckets.rows.map((row) => ({ index: 0, bucket: row.number, generation: '' }));
+  const generation = randomBytes(8).toString('hex');
+  const places = buckets.rows.map((row) => ({ index: 0, bucket: row.number, generation }));
   const rows = hashes.flatMap((hash) => {
     const id = hexOf(hash);
     return kept.has(id) ? [] : encodeGarbage({ kind: 'manifest', id, k: 0, m: 0, places });

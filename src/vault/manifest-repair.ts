@@ -76,7 +76,7 @@ export async function repairManifests(
     });
     const [visible] = await session.catalog.filesByHash(hash, 1);
     if (visible !== undefined) return;
-    const places = targets.map(({ number }) => ({ index: 0, bucket: number, generation: '' }));
+    const places = targets.map(({ number }) => ({ index: 0, bucket: number, generation }));
     await session.catalog.addGarbage([{ kind: 'manifest', id: hash, k: 0, m: 0, places }]);
   };
 

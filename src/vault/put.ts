@@ -151,7 +151,8 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
  * chunks are gone.
  */
 async function oweManifest(session: Session, hash: string): Promise<void> {
-  const places = session.buckets.all.map(({ number }) => ({ index: 0, bucket: number, generation: '' }));
+  const generation = drawGeneration();
+  const places = session.buckets.all.map(({ number }) => ({ index: 0, bucket: number, generation }));
   await session.catalog.addGarbage([{ kind: 'manifest', id: hash, k: 0, m: 0, places }]);
 }
 

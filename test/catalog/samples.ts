@@ -72,13 +72,14 @@ export async function codeOf(operation: Promise<unknown>): Promise<ErrorCode | '
   }
 }
 
-/** A place for sets: one string for one object. */
+/** A place for sets: one string for one object. A manifest has no generation; its debts have. */
 export function objectKey(
   row: Pick<GarbageRow, 'kind' | 'id' | 'k' | 'm'>,
   index: number,
   place: ShardPlace,
 ): string {
-  return `${row.kind} ${row.id} ${index}of${row.k}+${row.m} ${place.bucket} ${place.generation}`;
+  const generation = row.kind === 'manifest' ? '' : place.generation;
+  return `${row.kind} ${row.id} ${index}of${row.k}+${row.m} ${place.bucket} ${generation}`;
 }
 
 /** The objects that a chunk's row names. */
