@@ -306,6 +306,7 @@ export function catalogConformance(name: string, openFresh: () => Promise<Catalo
       });
 
       test('commitPut under a hash that another put made visible succeeds and drops the second put', async () => {
+        await addBuckets();
         const row = file();
         await store(catalog, row, [hex(64)]);
         const generation = await begin();

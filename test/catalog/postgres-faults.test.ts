@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Catalog } from '../../src/catalog/catalog.ts';
+import { rawQuery } from '../../src/catalog/engine.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
+import { openPostgres } from '../../src/catalog/postgres.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { errorAnswer, postgresProxy } from '../support/postgres-proxy.ts';
 import type { Fate, PostgresProxy } from '../support/postgres-proxy.ts';
@@ -144,6 +147,17 @@ describe('a catalog in Postgres whose connections fail', () => {
     });
     proxy.decide = () => 'pass';
     expect((await catalog.pendingPuts()).map((put) => put.generation)).not.toContain(generation);
+  });
+
+  test('of several statements under way the failure of the first is told, not what followed from it', async () => {
+    const engine = await openPostgres(place.url, { create: false });
+    const work = engine.write('lazy', async (session) => {
+      const failed = session.run(rawQuery(engine.db, sql`select 1 / 0`));
+      failed.catch(() => undefined);
+      await session.run(rawQuery(engine.db, sql`select 1`));
+    });
+    await expect(work).rejects.toMatchObject({ message: expect.stringContaining('division by zero') });
+    await engine.close();
   });
 
   test('a conflict that does not end is unavailable', async () => {
