@@ -8,8 +8,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-build.ts', 'test/support/global-setup.ts'],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     pool: 'forks',
     // Much of the time is spent waiting for disks, servers and child processes, so also a small machine runs a few at once.
     maxWorkers: Math.max(2, availableParallelism()),

@@ -173,7 +173,9 @@ describe('the package', () => {
     );
     const options = '--module nodenext --target esnext --strict --noEmit --types node'.split(' ');
     const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
-    await run(process.execPath, [compiler, ...options, 'index.ts'], { cwd: consumer });
+    // What is wrong it says on standard output.
+    const compiling = run(process.execPath, [compiler, ...options, 'index.ts'], { cwd: consumer });
+    expect(await compiling.catch((error: unknown) => error)).toMatchObject({ stdout: '' });
     const { stdout } = await run(process.execPath, ['index.ts'], { cwd: consumer });
     expect(stdout).toBe('true\n');
   });

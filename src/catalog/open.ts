@@ -26,7 +26,7 @@ export async function openCatalog(location: string, options: OpenCatalogOptions 
   return sqlCatalog(await openEngine(location, options));
 }
 
-/** The database under a catalog, opened as `openCatalog` does. */
+/** The database under a catalog, opened as `openCatalog` does. @internal */
 export async function openEngine(location: string, options: OpenCatalogOptions): Promise<Engine> {
   throwIfAborted(options.signal);
   const create = options.create ?? false;
