@@ -53,13 +53,38 @@ async function checkTarget(path: string, existing: RestoreOptions['existing']): 
 }
 
 async function writeContent(handle: FileHandle, file: StoredFile, options: CallOptions): Promise<void> {
-  for await (const bytes of file.content(options)) {
-    for (let at = 0; at < bytes.length;) {
-      const { bytesWritten } = await handle.write(bytes, at, bytes.length - at);
-      at += bytesWritten;
+  let unsynced = 0;
+  let syncing: Promise<void> | null = null;
+  let failure: unknown = null;
+  const sync = async (): Promise<void> => {
+    try {
+      await handle.datasync();
+    } catch (error) {
+      failure = error;
     }
+    syncing = null;
+  };
+  try {
+    for await (const bytes of file.content(options)) {
+      for (let at = 0; at < bytes.length;) {
+        const { bytesWritten } = await handle.write(bytes, at, bytes.length - at);
+        at += bytesWritten;
+      }
+      unsynced += bytes.length;
+      // The disk writes while the next chunks are read and opened; else it would all be left for the end.
+      if (unsynced >= SYNC_EVERY && syncing === null) {
+        unsynced = 0;
+        syncing = sync();
+      }
+    }
+  } finally {
+    await syncing;
   }
+  if (failure !== null) throw failure;
 }
+
+/** Bytes after which writing to the disk is begun. */
+const SYNC_EVERY = 32 * 1024 * 1024;
 
 /** Gives a finished file its name unless something has got that name meanwhile. */
 async function linkNew(from: string, to: string): Promise<void> {
