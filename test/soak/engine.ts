@@ -80,7 +80,9 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
     const random = seededRandom(options.seed * 1009 + vault);
     const plan = planWorld(random, options);
     const shape = `${plan.buckets.join('+')}, ${formatRedundancy(plan.redundancy)}, ${plan.clients} processes`;
-    options.say(`vault ${vault}: ${shape}${plan.smallDisk ? ', a small disk' : ''}`);
+    options.say(
+      `vault ${vault}: ${shape}${plan.smallDisk === null ? '' : `, a small disk for the ${plan.smallDisk}`}`,
+    );
     await using world = await World.make(plan, await options.makeDatabase(), options.servers);
     const run = new Run(world, options, totals);
     for (let round = 0; round < ROUNDS_A_VAULT && Date.now() < until; round += 1) {
@@ -107,7 +109,7 @@ function planWorld(random: SeededRandom, { servers, faults, clients }: SoakOptio
     buckets: Array.from({ length: buckets }, (_, i) => (i === 0 ? 'folder' : random.pick(kinds))),
     redundancy,
     clients: clients ?? 2 + random.below(2),
-    smallDisk: faults.includes('full disk') && random.below(2) === 0,
+    smallDisk: faults.includes('full disk') ? random.pick(['first bucket', 'catalog', null]) : null,
   };
 }
 

@@ -12,7 +12,7 @@ import type { World } from './world.ts';
  * - `outage`           a bucket that may fail goes away for a while
  * - `rot`              objects in a bucket that may fail are changed, cut, lost, or swapped
  * - `network`          requests to a server are reset, stalled, refused, cut or answered with wrong bytes
- * - `full disk`        the first bucket's disk fills up
+ * - `full disk`        the small disk fills up
  * - `database crash`   the database server crashes and is started again
  * - `lost catalog`     between rounds: the catalog is lost and recovered
  * - `change`           between rounds: another redundancy, another set of buckets
@@ -120,11 +120,11 @@ export class FaultPlan {
           break;
         case 'full disk':
           if (world.disk === null) break;
-          this.#note(kind, 'the first bucket has no room any more');
+          this.#note(kind, `the ${world.plan.smallDisk ?? ''} has no room any more`);
           await world.disk.fill();
           await this.#last(lastsMs);
           await world.disk.free();
-          this.#options.note('the first bucket has room again');
+          this.#options.note('there is room again');
           break;
         case 'database crash':
           if (this.#options.crashDatabase === null) break;

@@ -36,8 +36,8 @@ export interface WorldPlan {
   readonly buckets: readonly ('folder' | ServerKind)[];
   readonly redundancy: Redundancy;
   readonly clients: number;
-  /** Whether the first bucket lies on a small disk of its own, where that can be had. */
-  readonly smallDisk: boolean;
+  /** What lies on a small disk of its own, where that can be had. */
+  readonly smallDisk: 'first bucket' | 'catalog' | null;
 }
 
 /** Bytes of the small disk. */
@@ -82,16 +82,18 @@ export class World implements AsyncDisposable {
   static async make(plan: WorldPlan, postgres: string | null, servers: ServerPlaces | null): Promise<World> {
     const folder = await temporaryFolder();
     try {
-      const disk = plan.smallDisk ? await smallDisk(folder.at('disk')) : null;
+      const disk = plan.smallDisk === null ? null : await smallDisk(folder.at('disk'));
+      const pathOf = (what: NonNullable<WorldPlan['smallDisk']>, name: string): string =>
+        disk !== null && plan.smallDisk === what ? `${disk.path}/${name}` : folder.at(name);
       const places: Place[] = [];
       for (const [i, kind] of plan.buckets.entries()) {
         if (kind !== 'folder' && servers !== null) places.push(await servers.make(kind));
         else
           places.push(
-            await folderPlace(i === 0 && disk !== null ? `${disk.path}/bucket` : folder.at(`bucket-${i}`)),
+            await folderPlace(i === 0 ? pathOf('first bucket', 'bucket-0') : folder.at(`bucket-${i}`)),
           );
       }
-      const db = postgres ?? folder.at('catalog.db');
+      const db = postgres ?? pathOf('catalog', 'catalog.db');
       const world = new World(plan, { folder, db, places, disk });
       const buckets = places.map(({ url }) => url);
       await world.checker.perform({ verb: 'create', buckets, redundancy: plan.redundancy });
