@@ -107,7 +107,7 @@ describe('a catalog in Postgres whose connections fail', () => {
     for (let nth = 1; nth <= total; nth++) {
       await failing(nth, fates[nth % fates.length] ?? (() => 'pass'), () => history(catalog));
     }
-  });
+  }, 240_000);
 
   test('a commit whose answer was lost is not done twice', async () => {
     const id = hex(64);
