@@ -3,6 +3,7 @@ import type { ExitCode } from './exit.ts';
 import { ATTENTION, gravest } from './exit.ts';
 import type { Invocation } from './invocation.ts';
 import { bucketReferenceOf, warnTo, withVault } from './invocation.ts';
+import type { RepairResult, Vault } from '../vault/vault.ts';
 import { nameAsTyped, parseRedundancyOption } from './options.ts';
 import { count, showSize } from './text.ts';
 
@@ -58,11 +59,20 @@ export async function repair(
         { kind: 'objects-owed', objectsOwed: result.objectsOwed },
       );
     }
-    const later =
-      result.unreachable.length === 0
-        ? 'Run "vault repair" again later.'
-        : `Run "vault repair" again when ${result.unreachable.join(', ')} can be reached.`;
-    codes.push(concludeOutcome(invocation, result, later));
+    codes.push(concludeOutcome(invocation, result, nextStep(vault, result)));
     return gravest(codes);
   });
+}
+
+/** What it takes to make whole what this repair could not. */
+function nextStep(vault: Vault, { unreachable }: RepairResult): string {
+  const buckets = vault.buckets().filter(({ state }) => state === 'active');
+  const { k, m } = vault.redundancy;
+  if (buckets.length < k + m) {
+    return `${k}+${m} needs ${k + m} buckets, and the vault has ${buckets.length}: add one with "vault bucket add", or choose less with "vault repair --redundancy". Then run "vault repair" again.`;
+  }
+  const away = unreachable.filter((url) => buckets.some((bucket) => bucket.url === url));
+  return away.length === 0
+    ? 'Run "vault repair" again later.'
+    : `Run "vault repair" again when ${away.join(', ')} can be reached.`;
 }

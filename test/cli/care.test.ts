@@ -36,6 +36,16 @@ describe('verify and repair', () => {
     expect((await box.run(['verify', '--read-data'])).exit).toBe(0);
   });
 
+  test('repair says that a bucket is wanting after one was forgotten', async () => {
+    await rm(box.bucket(3), { recursive: true });
+    const { exit, stderr } = await box.run(['repair', '--forget-bucket', box.bucket(3)]);
+    expect(exit).toBe(3);
+    expect(stderr).toMatch(/2\+1 needs 3 buckets, and the vault has 2: add one with "vault bucket add"/);
+    await box.run(['bucket', 'add', 'more']);
+    expect(await box.run(['repair'])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['verify', '--read-data'])).toMatchObject({ exit: 0 });
+  });
+
   test('what is lost ends both with 6', async () => {
     await removeChunks(1);
     await removeChunks(2);
