@@ -144,10 +144,10 @@ export class ChunkSource {
   /**
    * Fetches as many shards as are needed; those that cannot be had are noted as problems.
    *
-   * @param candidates whom to ask, in order; those that have been asked leave it, and those that were too slow come back
-   *   at its end
+   * @param candidates whom to ask, in order; those that gave a shard or have none leave it, and those that were too late
+   *   move to its end
    */
-  #fetch(
+  async #fetch(
     candidates: Set<ShardCandidate>,
     {
       need,
@@ -155,25 +155,31 @@ export class ChunkSource {
       signal,
     }: { readonly need: number; readonly sealedSize: number; readonly signal: AbortSignal },
   ): Promise<FetchedShard[]> {
+    const asked = new Set<ShardCandidate>();
+    const done = new Set<ShardCandidate>();
     const ask = async (candidate: ShardCandidate, aborted: AbortSignal): Promise<FetchedShard | null> => {
       const { bucket, name } = candidate;
-      candidates.delete(candidate);
+      asked.add(candidate);
       try {
         const shard = await fetchShard(candidate, sealedSize, { signal: aborted, spare: this.#spare.pop() });
         this.problems.noteAnswer(bucket);
         return shard;
       } catch (error) {
-        if (aborted.aborted) {
-          candidates.add(candidate);
-          return null;
-        }
+        if (aborted.aborted) return null;
         if (!isVaultError(error)) throw error;
         this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
+        done.add(candidate);
         return null;
       }
     };
     const onSlow = ({ bucket }: ShardCandidate): void => this.problems.noteSlow(bucket);
-    return gather([...candidates], ask, { need, hedgeMs: HEDGE_MS, onSlow, signal });
+    const fetched = await gather([...candidates], ask, { need, hedgeMs: HEDGE_MS, onSlow, signal });
+    for (const { candidate } of fetched) done.add(candidate);
+    for (const candidate of asked) {
+      candidates.delete(candidate);
+      if (!done.has(candidate)) candidates.add(candidate);
+    }
+    return fetched;
   }
 
   #keepSpare({ buffer }: Uint8Array): void {
