@@ -4,15 +4,33 @@ import { defineConfig } from 'vitest/config';
 /** Where to write the results for machines, if anywhere. */
 const report = process.env['TEST_REPORT'];
 
+/** What is run a second time with its catalogs in Postgres: what vault and command promise whatever the database. */
+const ON_POSTGRES = [
+  ...['faults', 'interrupt', 'model', 'removed-meanwhile', 'round-trip', 'sweep'].map(
+    (suite) => `test/vault/${suite}.test.ts`,
+  ),
+  ...['care', 'change-password', 'get', 'info', 'ls', 'put', 'rm'].map((verb) => `test/cli/${verb}.test.ts`),
+];
+
+const settings = {
+  testTimeout: 180_000,
+  hookTimeout: 180_000,
+  pool: 'forks' as const,
+  // Much of the time is spent waiting for disks, servers and child processes, so also a small machine runs a few at once.
+  maxWorkers: Math.max(2, availableParallelism()),
+};
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    // Both would inherit the global set-up, and each start a server of its own.
+    projects: [
+      { extends: false, test: { ...settings, name: 'sqlite', include: ['test/**/*.test.ts'] } },
+      {
+        extends: false,
+        test: { ...settings, name: 'postgres', include: ON_POSTGRES, env: { TEST_CATALOG: 'postgres' } },
+      },
+    ],
     globalSetup: ['test/support/global-build.ts', 'test/support/global-setup.ts'],
-    testTimeout: 180_000,
-    hookTimeout: 180_000,
-    pool: 'forks',
-    // Much of the time is spent waiting for disks, servers and child processes, so also a small machine runs a few at once.
-    maxWorkers: Math.max(2, availableParallelism()),
     watch: false,
     reporters: report === undefined ? ['default'] : ['default', ['json', { outputFile: report }]],
   },

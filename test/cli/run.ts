@@ -10,6 +10,8 @@ import { stripVTControlCharacters } from 'node:util';
 import { openBucket } from '../../src/buckets/open.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { createVault } from '../../src/vault/create.ts';
+import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
+import type { CatalogPlace } from '../support/catalog-place.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { COMMAND, ensureBuilt } from './build.ts';
 
@@ -79,13 +81,16 @@ export async function sandbox(): Promise<Sandbox> {
   const path = folder.at('work');
   await mkdir(path);
   await mkdir(folder.at('home'));
+  // Where the command is told to look for its vault; an SQLite file it finds by itself.
+  let told: CatalogPlace | null = null;
   const environment = ({ env = {} }: RunOptions): Record<string, string> => {
-    const all = {
+    const all: Record<string, string | undefined> = {
       PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
       HOME: folder.at('home'),
       TERM: 'xterm-256color',
       TZ: 'UTC',
       VAULT_PASSWORD: PASSWORD,
+      VAULT_DB: told?.location,
       ...env,
     };
     return Object.fromEntries(
@@ -121,12 +126,13 @@ export async function sandbox(): Promise<Sandbox> {
     at: (...parts) => folder.at('work', ...parts),
     async makeVault({ buckets = 3 } = {}) {
       const base = folder.at('home', '.local', 'share', 'shardvault');
-      const catalog = await openCatalog(join(base, 'catalog.db'), { create: true });
+      if (DATABASE === 'postgres') told = await catalogPlace();
+      const catalog = await openCatalog(told?.location ?? join(base, 'catalog.db'), { create: true });
       const urls = Array.from(
         { length: buckets },
         (_, index) => pathToFileURL(join(base, `bucket-${index + 1}`)).href,
       );
-      for (const url of urls) await mkdir(new URL(url));
+      for (const url of urls) await mkdir(new URL(url), { recursive: true });
       await createVault({
         catalog,
         urls,
@@ -164,6 +170,7 @@ export async function sandbox(): Promise<Sandbox> {
     },
     async [Symbol.asyncDispose]() {
       for (const kill of running) kill();
+      await told?.[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();
     },
   };

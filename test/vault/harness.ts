@@ -1,6 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
-import Sqlite from 'better-sqlite3';
 import { memoryBucket } from '../../src/buckets/memory.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
@@ -16,9 +14,9 @@ import type { OpenVaultParts } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { streamSource } from '../../src/vault/source.ts';
 import type { FileSource, PutOptions, PutResult, Vault, Warning } from '../../src/vault/vault.ts';
+import { catalogPlace, frozenCatalog } from '../support/catalog-place.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
-import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /** Argon2id as cheap as readers allow: tests make many vaults, and its strength is not what they are about. */
 export const CHEAP_KDF = { memoryKib: 8 * 1024, passes: 1, lanes: 1 };
@@ -54,7 +52,7 @@ export interface TestVaultOptions {
   /** Stands between vault and catalog. */
   readonly wrapCatalog?: (catalog: Catalog) => Catalog;
   readonly now?: () => number;
-  /** A place for the catalog; an SQLite file of its own unless told otherwise. */
+  /** A place for the catalog; one of its own, see `catalogPlace`, unless told otherwise. */
   readonly db?: string;
 }
 
@@ -65,8 +63,8 @@ export interface ReopenOptions {
 
 /** Makes a vault over buckets in memory and opens it. */
 export async function testVault(options: TestVaultOptions = {}): Promise<TestVault> {
-  const folder = await temporaryFolder();
-  const db = options.db ?? folder.at('catalog.db');
+  const place = await catalogPlace();
+  const db = options.db ?? place.location;
   const buckets: TestBucket[] = Array.from({ length: options.buckets ?? 3 }, (_, i) => ({
     url: `memory:${i + 1}`,
     storage: new Map<string, Uint8Array>(),
@@ -113,7 +111,7 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
     reopen: async (how = {}) => (await open(how)).vault,
     async [Symbol.asyncDispose]() {
       await Promise.allSettled(opened.map((vault) => vault.close()));
-      await folder[Symbol.asyncDispose]();
+      await place[Symbol.asyncDispose]();
     },
   };
 }
@@ -169,16 +167,11 @@ export interface HandleOptions {
  * @param made a vault or a copy of one that nobody changes meanwhile; its session's threads must run as long as copies are used
  */
 export async function snapshotOf(made: Pick<TestVault, 'buckets' | 'db' | 'session'>): Promise<Snapshot> {
-  const database = new Sqlite(made.db);
-  database.pragma('wal_checkpoint(TRUNCATE)');
-  database.close();
-  const file = await readFile(made.db);
+  const catalogCopy = await frozenCatalog(made.db);
   const states = made.buckets.map(({ url, storage }) => ({ url, objects: [...storage] }));
   return {
     async copy() {
-      const folder = await temporaryFolder();
-      const db = folder.at('catalog.db');
-      await writeFile(db, file);
+      const place = await catalogCopy();
       const buckets = states.map(({ url, objects }): TestBucket => ({
         url,
         storage: new Map(objects),
@@ -187,15 +180,15 @@ export async function snapshotOf(made: Pick<TestVault, 'buckets' | 'db' | 'sessi
       const opened: Catalog[] = [];
       return {
         buckets,
-        db,
+        db: place.location,
         async open(options = {}) {
-          const catalog = await openCatalog(db);
+          const catalog = await openCatalog(place.location);
           opened.push(catalog);
           return handleOn(made.session, { catalog, buckets }, options);
         },
         async [Symbol.asyncDispose]() {
           await Promise.allSettled(opened.map((catalog) => catalog.close()));
-          await folder[Symbol.asyncDispose]();
+          await place[Symbol.asyncDispose]();
         },
       };
     },

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import Sqlite from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { seededRandom } from '../support/seeded-random.ts';
+import { changeCatalog } from '../support/catalog-place.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import {
   all,
@@ -188,10 +188,8 @@ describe('A put that was taken for dead', () => {
         await proceed();
         if (slept || step.call !== 'recordChunks') return;
         slept = true;
-        const database = new Sqlite(copy.db);
         // As if it had last been heard of eleven minutes ago.
-        database.exec('update files set renewed_at = renewed_at - 11 * 60 * 1000');
-        database.close();
+        await changeCatalog(copy.db, 'update files set renewed_at = renewed_at - 11 * 60 * 1000');
         expect((await other.vault.sweep()).objectsRemoved).toBeGreaterThan(0);
       },
     });
