@@ -55,9 +55,16 @@ export interface Catalog {
    * Opens a pending put: from now on `generation` is known as an intent, so that whatever it leaves in
    * the buckets can be found and swept.
    *
-   * @param put `generation`: random, new for each put; also the pending file's id. `owner`: who runs it, see `PendingPut`
+   * @param put `generation`: random, new for each put; also the pending file's id. `owner`: who runs it, see `PendingPut`.
+   *   `objects`: `sent` (default) by this put, so that they become garbage with it; or `found` in the buckets by a recovery,
+   *   which only describes them: then nothing becomes garbage when it ends without a file, nor because another row of a
+   *   chunk is in force
    */
-  beginPut(put: { readonly generation: string; readonly owner: string }): Promise<void>;
+  beginPut(put: {
+    readonly generation: string;
+    readonly owner: string;
+    readonly objects?: 'sent' | 'found';
+  }): Promise<void>;
 
   /** Says that the put is alive. @throws `stale` if it is no longer pending */
   renewPut(generation: string): Promise<void>;

@@ -188,6 +188,21 @@ export function supersededPlaces(old: ChunkRow, inForce: ChunkRow): GarbageRow |
 /** In a debt of a manifest that has no generation of its own. */
 const NO_GENERATION = '0'.repeat(GENERATION_DIGITS);
 
+/** What the owner's word of a put begins with that sends no objects. Hosts' names have no line breaks. */
+const FOUND = 'found\n';
+
+/** The column `owner`: who runs a put, and where its objects come from. */
+export function encodeOwner(owner: string, objects: 'sent' | 'found'): string {
+  return objects === 'found' ? FOUND + owner : owner;
+}
+
+/** Undoes `encodeOwner`. */
+export function decodeOwner(column: string): { readonly owner: string; readonly objects: 'sent' | 'found' } {
+  return column.startsWith(FOUND)
+    ? { owner: column.slice(FOUND.length), objects: 'found' }
+    : { owner: column, objects: 'sent' };
+}
+
 /** An error for a row that this program never writes. */
 export function damagedRow(what: string): VaultError {
   return new VaultError(

@@ -3,8 +3,10 @@ import type { Catalog, ChunkRow, NewFileRow, PendingPut } from './catalog.ts';
 import {
   bytesOf,
   decodeChunk,
+  decodeOwner,
   encodeChunk,
   encodeGarbage,
+  encodeOwner,
   generationBytes,
   HASH_DIGITS,
   hexOf,
@@ -56,13 +58,18 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
   }
 
   return {
-    async beginPut({ generation, owner }) {
+    async beginPut({ generation, owner, objects = 'sent' }) {
       const id = generationBytes(generation);
       await engine.writeOne('lazy', async (session) => {
         const { affected } = await session.run(
           db
             .insertInto('files')
-            .values({ generation: id, state: PENDING, owner, renewed_at: dialect.nowMs })
+            .values({
+              generation: id,
+              state: PENDING,
+              owner: encodeOwner(owner, objects),
+              renewed_at: dialect.nowMs,
+            })
             .onConflict((conflict) => conflict.column('generation').doNothing()),
         );
         if (affected === 0) await requirePending(engine, session, id);
@@ -152,7 +159,7 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
         ]);
         // A put that is unknown is stale, however the references to it failed.
         writing.catch(() => undefined);
-        await pending;
+        const { objects } = await pending;
         const [inserted] = await writing;
         const inForce = new Map<string, ChunkRow>();
         for (const row of inserted.rows) {
@@ -169,7 +176,7 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
           const debt = mine === undefined ? null : supersededPlaces(mine, row);
           if (debt !== null) owed.push(...encodeGarbage(debt));
         }
-        if (owed.length > 0) await owe(engine, session, owed);
+        if (owed.length > 0 && objects === 'sent') await owe(engine, session, owed);
         return inForce;
       });
     },
@@ -238,7 +245,7 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
         ),
       );
       for (const put of rows) {
-        const gone = isGone(put.owner);
+        const gone = isGone(decodeOwner(put.owner).owner);
         if (!gone && put.renewed_at > put.now - leaseMs) continue;
         // One transaction a put, so that many dead ones do not hold up the living. The one that has shown a sign of life since is spared.
         await engine.write('lazy', async (session) =>
@@ -272,7 +279,10 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
             .orderBy('generation'),
         ),
       );
-      return rows.map((row): PendingPut => ({ generation: hexOf(row.generation), owner: row.owner }));
+      return rows.map((row): PendingPut => ({
+        generation: hexOf(row.generation),
+        owner: decodeOwner(row.owner).owner,
+      }));
     },
 
     async forgetPut(generation) {
@@ -284,24 +294,31 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
   };
 }
 
-/** @throws `stale` unless the put is pending; it stays so until the transaction ends */
+/**
+ * Keeps a put pending until the transaction ends.
+ *
+ * @returns where its objects come from
+ * @throws `stale` unless the put is pending
+ */
 export async function requirePending(
   engine: Engine,
   session: Session,
   generation: Uint8Array,
-): Promise<void> {
+): Promise<Pick<ReturnType<typeof decodeOwner>, 'objects'>> {
   const { rows } = await session.run(
     engine.dialect.lock(
       engine.db
         .selectFrom('files')
-        .select('generation')
+        .select('owner')
         .where('generation', '=', generation)
         .where('state', '=', PENDING),
       'files',
       'keep',
     ),
   );
-  if (rows.length === 0) throw stale(generation);
+  const [put] = rows;
+  if (put === undefined) throw stale(generation);
+  return decodeOwner(put.owner);
 }
 
 function fileColumns(hash: Uint8Array, file: NewFileRow) {

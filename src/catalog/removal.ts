@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { encodeGarbage, hexOf } from './encoding.ts';
+import { decodeOwner, encodeGarbage, hexOf } from './encoding.ts';
 import type { Engine, Session } from './engine.ts';
 import { owe } from './garbage.ts';
 import { CHUNK_GARBAGE, DEAD, PENDING } from './schema.ts';
@@ -9,7 +9,7 @@ const PAGE = 2000;
 
 /**
  * Drops everything that these rows of `files` refer to, and turns the chunks that nothing else refers to
- * into garbage. The caller holds a `change` lock on the rows, so they gain no reference meanwhile.
+ * into garbage, unless their objects were `found`: then only the catalog forgets them. The caller holds a `change` lock on the rows, so they gain no reference meanwhile.
  *
  * Each page locks its chunks first. From then on no claim can get a reference in (the foreign key's check
  * waits) and no other removal can take one out, so the look for other references and the
@@ -19,6 +19,7 @@ export async function dropRefs(
   engine: Engine,
   session: Session,
   files: readonly Uint8Array[],
+  objects: 'sent' | 'found' = 'sent',
 ): Promise<void> {
   const { db } = engine;
   const { rows } = await session.run(
@@ -33,7 +34,7 @@ export async function dropRefs(
   let inGroup = 0;
   for (const { file, chunks } of rows) {
     if (inGroup + chunks > PAGE && group.length > 0) {
-      await dropPage(engine, session, group);
+      await dropPage(engine, session, group, objects);
       group = [];
       inGroup = 0;
     }
@@ -41,16 +42,21 @@ export async function dropRefs(
     inGroup += chunks;
     if (inGroup > PAGE) {
       // A large file, on its own.
-      while ((await dropPage(engine, session, group)) === PAGE);
+      while ((await dropPage(engine, session, group, objects)) === PAGE);
       group = [];
       inGroup = 0;
     }
   }
-  if (group.length > 0) await dropPage(engine, session, group);
+  if (group.length > 0) await dropPage(engine, session, group, objects);
 }
 
 /** Drops the first `PAGE` chunks that the files refer to. @returns how many there were */
-async function dropPage(engine: Engine, session: Session, files: readonly Uint8Array[]): Promise<number> {
+async function dropPage(
+  engine: Engine,
+  session: Session,
+  files: readonly Uint8Array[],
+  objects: 'sent' | 'found',
+): Promise<number> {
   const { db, dialect } = engine;
   const { rows } = await session.run(
     dialect.lock(
@@ -76,13 +82,15 @@ async function dropPage(engine: Engine, session: Session, files: readonly Uint8A
     );
   await Promise.all([
     session.run(db.deleteFrom('refs').where('file', 'in', files).where('chunk', 'in', ids)),
-    session.run(
-      db
-        .insertInto('garbage')
-        .columns(['id', 'kind', 'k', 'm', 'places'])
-        .expression(unreferenced)
-        .onConflict((conflict) => conflict.columns(['id', 'kind', 'places']).doNothing()),
-    ),
+    objects === 'found'
+      ? null
+      : session.run(
+          db
+            .insertInto('garbage')
+            .columns(['id', 'kind', 'k', 'm', 'places'])
+            .expression(unreferenced)
+            .onConflict((conflict) => conflict.columns(['id', 'kind', 'places']).doNothing()),
+        ),
     session.run(
       db
         .deleteFrom('chunks')
@@ -120,8 +128,8 @@ export async function oweManifests(
 }
 
 /**
- * Ends a pending put: drops its references and owes the removal of the manifest that it announced. Does nothing
- * if it is not pending.
+ * Ends a pending put: drops its references and owes the removal of the manifest that it announced, if it sent that.
+ * Does nothing if it is not pending.
  *
  * @param end `forget`: nothing remains of it. `bury`: its generation stays known as dead; with `renewedAt`, the
  *   sign of life that it was judged by, it is spared if it has shown another one since
@@ -137,7 +145,7 @@ export async function endPut(
     dialect.lock(
       db
         .selectFrom('files')
-        .select(['announced', 'renewed_at'])
+        .select(['announced', 'owner', 'renewed_at'])
         .where('generation', '=', generation)
         .where('state', '=', PENDING),
       'files',
@@ -146,8 +154,9 @@ export async function endPut(
   );
   const [put] = rows;
   if (put === undefined || (end.to === 'bury' && put.renewed_at !== end.renewedAt)) return;
-  await dropRefs(engine, session, [generation]);
-  if (put.announced !== null) await oweManifests(engine, session, [put.announced]);
+  const { objects } = decodeOwner(put.owner);
+  await dropRefs(engine, session, [generation], objects);
+  if (put.announced !== null && objects === 'sent') await oweManifests(engine, session, [put.announced]);
   await session.run(
     end.to === 'forget'
       ? db.deleteFrom('files').where('generation', '=', generation)

@@ -4,36 +4,19 @@
  */
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Bucket } from '../buckets/bucket.ts';
-import { drawGeneration } from '../crypto/keys.ts';
 import type { Subkeys } from '../crypto/keys.ts';
-import { openManifest, startContentTag } from '../crypto/seal.ts';
-import { isVaultError, messageOf, throwIfAborted, VaultError } from '../errors.ts';
+import { isVaultError, messageOf, VaultError } from '../errors.ts';
 import { KEYSLOT_PREFIX, MAX_JSON_OBJECT_SIZE } from '../format/keyslot.ts';
-import {
-  encodeTable,
-  MANIFEST_PREFIX,
-  manifestObjectName,
-  MAX_MANIFEST_SIZE,
-  parseManifestObjectName,
-} from '../format/manifest.ts';
-import type { Manifest } from '../format/manifest.ts';
-import { payloadSize, SEAL_OVERHEAD } from '../format/chunk.ts';
-import { mapOrdered } from '../pipeline.ts';
 import { readMarker } from './bucket-set.ts';
-import type { BucketOpener, VaultBucket } from './bucket-set.ts';
-import type { WantedChunk } from './chunk-source.ts';
+import type { BucketOpener } from './bucket-set.ts';
 import { defaultRedundancy } from './create.ts';
-import { sealFileRow } from './files.ts';
-import { fileEntries } from './get.ts';
 import { openSession } from './open.ts';
 import type { OpenVaultParts } from './open.ts';
-import { infoOf } from './put.ts';
-import { openSettings, sealBucketUrl, sealSettings, withSignal } from './session.ts';
-import type { Session } from './session.ts';
-import { listShards } from './shard-index.ts';
-import type { ShardIndex } from './shard-index.ts';
+import { recoverFiles } from './recover-files.ts';
+import type { RecoveredFiles } from './recover-files.ts';
+import { sealBucketUrl, sealSettings, withSignal } from './session.ts';
 import { unlockKeyslots } from './unlock.ts';
-import type { CallOptions, FileInfo } from './vault.ts';
+import type { CallOptions } from './vault.ts';
 
 export interface RecoverOptions extends CallOptions {
   readonly catalog: Catalog;
@@ -46,33 +29,10 @@ export interface RecoverOptions extends CallOptions {
   readonly parts: Omit<OpenVaultParts, 'catalog' | 'opener' | 'password'>;
 }
 
-export interface RecoverResult {
+export interface RecoverResult extends RecoveredFiles {
   readonly vaultId: string;
-  /** Files of which every shard is there. */
-  readonly complete: number;
-  /** Files that can be read, though some shards or manifests are missing; `repair` completes them. */
-  readonly degraded: readonly FileInfo[];
-  /** Files of which some chunk has fewer shards than it needs. They are listed all the same. */
-  readonly lost: readonly FileInfo[];
-  /** Hashes of manifests that no bucket has intact: files whose names are not known any more. */
-  readonly unreadableManifests: readonly string[];
-  /** Files that the catalog had already, from an earlier run. */
-  readonly known: number;
   /** Buckets that could not be used, and why. */
   readonly unusable: readonly { readonly url: string; readonly message: string }[];
-}
-
-/** Manifests fetched at once. */
-const IN_FLIGHT = 16;
-/** Chunks recorded in one transaction. */
-const BATCH = 500;
-
-/** A manifest that was found. */
-interface FoundManifest {
-  readonly hash: string;
-  readonly manifest: Manifest;
-  /** How many buckets have it. */
-  readonly copies: number;
 }
 
 /**
@@ -203,8 +163,8 @@ async function describeVault(
     readonly found: readonly FoundBucket[];
   },
 ): Promise<void> {
-  // Until the newest manifest tells what files were stored with.
-  const settings = sealSettings(keys, { redundancy: defaultRedundancy(found.length) });
+  // The redundancy is a guess until the newest manifest tells what files were stored with.
+  const settings = sealSettings(keys, { redundancy: defaultRedundancy(found.length), rebuilding: true });
   await catalog.create(
     { id: vaultId, settings },
     [...bodies].map(([id, body]) => ({ id, body })),
@@ -214,170 +174,4 @@ async function describeVault(
     if (known.has(bucketId)) continue;
     await catalog.putBucket({ id: bucketId, state: 'active', record: sealBucketUrl(keys, bucketId, url) });
   }
-}
-
-type FilesResult = Omit<RecoverResult, 'vaultId' | 'unusable'>;
-
-async function recoverFiles(session: Session, options: RecoverOptions): Promise<FilesResult> {
-  const { usable } = await session.buckets.check(session.buckets.all, options.signal);
-  const copies = await listManifests(usable, options.signal);
-  const known = new Set<string>();
-  const hashes = [...copies.keys()];
-  for (let at = 0; at < hashes.length; at += BATCH) {
-    for (const hash of await session.catalog.knownManifests(hashes.slice(at, at + BATCH))) known.add(hash);
-  }
-  const unreadableManifests: string[] = [];
-  const manifests: FoundManifest[] = [];
-  let done = known.size;
-  const fetched = mapOrdered(
-    hashes.filter((hash) => !known.has(hash)),
-    async (hash, signal) => ({
-      hash,
-      manifest: await readAnyManifest(session, copies.get(hash) ?? [], { hash, signal }),
-    }),
-    { inFlight: IN_FLIGHT, signal: options.signal },
-  );
-  for await (const { hash, manifest } of fetched) {
-    if (manifest === null) unreadableManifests.push(hash);
-    else manifests.push({ hash, manifest, copies: copies.get(hash)?.length ?? 0 });
-    done += 1;
-    options.onProgress?.({ doneBytes: done, totalBytes: hashes.length * 2 });
-  }
-  // Oldest first, so that the order of versions is the one they were put in.
-  manifests.sort((a, b) => a.manifest.head.createdAtMs - b.manifest.head.createdAtMs);
-  const index = await listShards(usable, options.signal);
-  const newest = manifests.at(-1);
-  if (newest !== undefined && known.size === 0) await keepRedundancy(session, newest.manifest);
-
-  const result = { complete: 0, degraded: [] as FileInfo[], lost: [] as FileInfo[] };
-  for (const file of manifests) {
-    throwIfAborted(options.signal);
-    const state = await recoverFile(session, file, index);
-    const info = infoOf(file.hash, file.manifest.head);
-    if (state === 'complete') result.complete += 1;
-    else result[state].push(info);
-    done += 1;
-    options.onProgress?.({ doneBytes: done, totalBytes: hashes.length * 2 });
-  }
-  return { ...result, unreadableManifests, known: known.size };
-}
-
-/** Which buckets have which manifest. */
-async function listManifests(
-  buckets: readonly VaultBucket[],
-  signal: AbortSignal | undefined,
-): Promise<Map<string, VaultBucket[]>> {
-  const copies = new Map<string, VaultBucket[]>();
-  for (const bucket of buckets) {
-    const storage = await bucket.open();
-    for await (const { name } of storage.list(MANIFEST_PREFIX, withSignal(signal))) {
-      const hash = parseManifestObjectName(name);
-      if (hash === null) continue;
-      const holders = copies.get(hash) ?? [];
-      holders.push(bucket);
-      copies.set(hash, holders);
-    }
-  }
-  return copies;
-}
-
-/** A manifest from the first bucket that has it intact; null if none has. */
-async function readAnyManifest(
-  session: Session,
-  holders: readonly VaultBucket[],
-  { hash, signal }: { readonly hash: string; readonly signal: AbortSignal },
-): Promise<Manifest | null> {
-  for (const holder of holders) {
-    try {
-      const storage = await holder.open();
-      const sealed = await storage.get(manifestObjectName(hash), {
-        maxSize: MAX_MANIFEST_SIZE,
-        ...withSignal(signal),
-      });
-      return openManifest(session.keys, sealed, hash);
-    } catch (error) {
-      if (!isVaultError(error, 'damaged', 'object-missing', 'unsupported')) throw error;
-    }
-  }
-  return null;
-}
-
-/** New files are stored as the newest one was. */
-async function keepRedundancy(session: Session, { head }: Manifest): Promise<void> {
-  const row = await session.catalog.vault();
-  if (row === null) return;
-  const settings = { redundancy: head.redundancy };
-  const { k, m } = openSettings(session.keys, row.settings).redundancy;
-  if (k === head.redundancy.k && m === head.redundancy.m) return;
-  if (await session.catalog.updateSettings(row.settings, sealSettings(session.keys, settings))) {
-    session.settings = settings;
-  }
-}
-
-/** Records one file and its chunks. */
-async function recoverFile(
-  session: Session,
-  { hash, manifest, copies }: FoundManifest,
-  index: ShardIndex,
-): Promise<'complete' | 'degraded' | 'lost'> {
-  const { catalog } = session;
-  const { head } = manifest;
-  const generation = drawGeneration();
-  await catalog.beginPut({ generation, owner: session.processes.self });
-  await catalog.announceManifest(generation, hash);
-  const states = new Set<'degraded' | 'lost'>();
-  if (copies < Math.min(head.redundancy.m + 1, session.buckets.all.length)) states.add('degraded');
-  const tag = startContentTag(session.keys, head.chunkSize);
-
-  const record = async (entries: readonly WantedChunk[]): Promise<void> => {
-    const rows = new Map(
-      entries.flatMap(({ chunkId, length, isLast }) => {
-        const sealedSize = payloadSize(length, { chunkSize: head.chunkSize, isLast }) + SEAL_OVERHEAD;
-        const row = index.rowOf(chunkId, sealedSize);
-        if (row === null) return [];
-        return [[chunkId, row] as const];
-      }),
-    );
-    for (const { chunkId } of entries) {
-      const row = rows.get(chunkId);
-      const shards = row?.shards.filter((place) => place !== null).length ?? 0;
-      if (row === undefined || shards < row.k) states.add('lost');
-      else if (shards < row.k + row.m) states.add('degraded');
-    }
-    await catalog.recordChunks(generation, [...rows.values()]);
-  };
-  try {
-    // The chunks of the table first: the file's own are read out of them.
-    if (head.tableDepth > 0) await record(withLastMarked(manifest));
-    const entries = entriesOf(session, manifest);
-    for (;;) {
-      const batch = await takeSome(entries, BATCH);
-      if (batch.length === 0) break;
-      tag.update(encodeTable(batch));
-      await record(batch);
-    }
-  } catch (error) {
-    if (!isVaultError(error, 'damaged', 'unavailable')) throw error;
-    states.add('lost');
-  }
-  await catalog.commitPut(generation, sealFileRow(session, hash, head, tag.digest('hex')));
-  return states.has('lost') ? 'lost' : states.has('degraded') ? 'degraded' : 'complete';
-}
-
-function entriesOf(session: Session, manifest: Manifest): AsyncIterator<WantedChunk> {
-  return fileEntries(session, manifest)[Symbol.asyncIterator]();
-}
-
-async function takeSome(entries: AsyncIterator<WantedChunk>, most: number): Promise<WantedChunk[]> {
-  const taken: WantedChunk[] = [];
-  while (taken.length < most) {
-    const next = await entries.next();
-    if (next.done === true) break;
-    taken.push(next.value);
-  }
-  return taken;
-}
-
-function withLastMarked({ table }: Manifest): WantedChunk[] {
-  return table.map((entry, i) => ({ ...entry, isLast: i === table.length - 1 }));
 }

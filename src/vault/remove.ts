@@ -4,6 +4,7 @@ import { describeFailure } from './bucket-set.ts';
 import { collectGarbage } from './collect.ts';
 import { resolveVersions } from './files.ts';
 import type { FileRecord } from './files.ts';
+import { requireWholeCatalog } from './session.ts';
 import type { Session } from './session.ts';
 import type { CallOptions, FileInfo, RemoveResult } from './vault.ts';
 
@@ -16,6 +17,7 @@ export async function removeFiles(
   references: readonly string[],
   options: CallOptions & { readonly allVersions?: boolean } = {},
 ): Promise<RemoveResult> {
+  await requireWholeCatalog(session);
   const found = new Map<string, FileRecord>();
   for (const reference of references) {
     const versions = await resolveVersions(session, reference, { all: options.allVersions ?? false });

@@ -15,7 +15,7 @@ import { withLease } from './lease.ts';
 import { repairManifests } from './manifest-repair.ts';
 import { Rebuild } from './rebuild.ts';
 import type { RebuildOptions } from './rebuild.ts';
-import { openSettings, sealSettings, withSignal } from './session.ts';
+import { changeSettings, withSignal } from './session.ts';
 import type { Session } from './session.ts';
 import { hashesOf, usableBuckets, Verification } from './verify.ts';
 import type { CallOptions, RepairOptions, RepairResult } from './vault.ts';
@@ -37,7 +37,8 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   }
   const gone = options.forgetBucket === undefined ? null : resolveBucket(session, options.forgetBucket);
   checkBuckets(session, redundancy ?? session.settings.redundancy, { gone, isNew: redundancy !== null });
-  if (redundancy !== null) await changeRedundancy(session, redundancy);
+  // New files get it from now on.
+  if (redundancy !== null) await changeSettings(session, (settings) => ({ ...settings, redundancy }));
   const leaving = gone === null ? null : { bucket: await drainingBucket(session, gone), gone: true };
 
   const silent = { ...withSignal(signal) };
@@ -95,20 +96,6 @@ function checkBuckets(
     'invalid-input',
     `Redundancy ${formatRedundancy({ k, m })} needs ${needed} buckets or more, and there are ${left}. Add one first: vault bucket add`,
   );
-}
-
-/** Gives new files another redundancy, from now on. */
-async function changeRedundancy(session: Session, redundancy: Redundancy): Promise<void> {
-  for (;;) {
-    const row = await session.catalog.vault();
-    if (row === null)
-      throw new VaultError('no-vault', `There is no vault in ${session.catalog.label} any more.`);
-    const settings = { ...openSettings(session.keys, row.settings), redundancy };
-    if (await session.catalog.updateSettings(row.settings, sealSettings(session.keys, settings))) {
-      session.settings = settings;
-      return;
-    }
-  }
 }
 
 /**

@@ -36,12 +36,15 @@ export interface ProcessTable {
 
 export interface Settings {
   readonly redundancy: Redundancy;
+  /** Set while a recovery that has begun with an empty catalog has not come to its end. */
+  readonly rebuilding?: true;
 }
 
 const SETTINGS = 'settings';
 
-export function sealSettings(keys: Subkeys, settings: Settings): Buffer {
-  return sealRecord(keys, SETTINGS, { redundancy: formatRedundancy(settings.redundancy) });
+export function sealSettings(keys: Subkeys, { redundancy, rebuilding }: Settings): Buffer {
+  const fields = { redundancy: formatRedundancy(redundancy), ...(rebuilding === true && { rebuilding }) };
+  return sealRecord(keys, SETTINGS, fields);
 }
 
 /** @throws `damaged` if they are not what this vault sealed */
@@ -50,7 +53,43 @@ export function openSettings(keys: Subkeys, sealed: Uint8Array): Settings {
   const text = fields.get('redundancy');
   const redundancy = typeof text === 'string' ? parseRedundancy(text) : null;
   if (redundancy === null) throw brokenRecord(SETTINGS);
-  return { redundancy };
+  return { redundancy, ...(fields.get('rebuilding') === true && { rebuilding: true }) };
+}
+
+/** Changes the vault's settings, whoever else changes them meanwhile. */
+export async function changeSettings(
+  session: Session,
+  change: (settings: Settings) => Settings,
+): Promise<void> {
+  for (;;) {
+    const row = await session.catalog.vault();
+    if (row === null)
+      throw new VaultError('no-vault', `There is no vault in ${session.catalog.label} any more.`);
+    const before = openSettings(session.keys, row.settings);
+    const after = change(before);
+    const isSame = JSON.stringify(after) === JSON.stringify(before);
+    if (isSame || (await session.catalog.updateSettings(row.settings, sealSettings(session.keys, after)))) {
+      session.settings = after;
+      return;
+    }
+  }
+}
+
+/**
+ * Makes sure that the catalog knows every file. As long as it does not, nothing may be removed: what it does not know yet
+ * may share chunks with what it knows.
+ *
+ * @throws `unavailable` while it is being rebuilt
+ */
+export async function requireWholeCatalog(session: Session): Promise<void> {
+  if (session.settings.rebuilding === undefined) return;
+  const row = await session.catalog.vault();
+  if (row !== null) session.settings = openSettings(session.keys, row.settings);
+  if (session.settings.rebuilding === undefined) return;
+  throw new VaultError(
+    'unavailable',
+    `The catalog ${session.catalog.label} is being rebuilt and does not know every file yet. Let "vault recover" come to its end first.`,
+  );
 }
 
 export function sealBucketUrl(keys: Subkeys, bucketId: string, url: string): Buffer {

@@ -14,7 +14,7 @@ import { collectGarbage, owedObjectName } from './collect.ts';
 import { openFileRow } from './files.ts';
 import { LEASE_MS } from './lease.ts';
 import { hideFiles } from './remove.ts';
-import { withSignal } from './session.ts';
+import { requireWholeCatalog, withSignal } from './session.ts';
 import type { Session } from './session.ts';
 import type { CallOptions, FileInfo, SweepResult } from './vault.ts';
 
@@ -34,6 +34,7 @@ export async function sweep(
   session: Session,
   options: CallOptions & { readonly strayGraceMs?: number } = {},
 ): Promise<SweepResult> {
+  await requireWholeCatalog(session);
   const expired = await hideExpired(session, options);
   const { processes } = session;
   await session.catalog.buryPuts({ leaseMs: LEASE_MS, isGone: (owner) => processes.isGone(owner) });
@@ -41,7 +42,13 @@ export async function sweep(
   const dead = await session.catalog.deadPuts();
   const { usable, failed } = await session.buckets.check(session.buckets.all, options.signal);
 
-  const found: Found = { objectsRemoved: 0, objectsOwed: 0, strays: new Map(), unknownFiles: new Set() };
+  const found: Found = {
+    objectsRemoved: 0,
+    objectsOwed: 0,
+    strays: new Map(),
+    spared: new Map(),
+    unknownFiles: new Set(),
+  };
   const failures: BucketFailure[] = [...failed];
   const listed: VaultBucket[] = [];
   for (const bucket of usable) {
@@ -93,6 +100,8 @@ interface Found {
   objectsOwed: number;
   /** Names that nothing explains, by bucket. */
   readonly strays: Map<VaultBucket, Set<string>>;
+  /** Those of them that stay: shards of chunks that lack some, which `recover` and `repair` can use. */
+  readonly spared: Map<VaultBucket, Set<string>>;
   readonly unknownFiles: Set<string>;
 }
 
@@ -146,11 +155,16 @@ async function examineShards(
   };
   const strays: string[] = [];
   const doomed: string[] = [];
+  const spared = found.spared.get(bucket) ?? new Set<string>();
+  found.spared.set(bucket, spared);
   for (const { name, shard } of shards) {
     if (shard === null) strays.push(name);
     else if (isRecorded(shard) || pending.has(shard.generation)) continue;
     else if (dead.has(shard.generation)) doomed.push(name);
-    else strays.push(name);
+    else {
+      strays.push(name);
+      if (rows.get(shard.chunkId)?.shards.includes(null) === true) spared.add(name);
+    }
   }
   await removeNames(bucket, doomed, { found, signal });
   return strays;
@@ -236,7 +250,9 @@ async function removeStrays(
     const since = await session.catalog.rememberStrays(bucket.number, names, now);
     // As long as there are files here that the catalog does not know, shards may be theirs.
     if (found.unknownFiles.size > 0) continue;
-    const doomed = names.filter((name) => now - (since.get(name) ?? now) >= graceMs);
+    const doomed = names.filter(
+      (name) => now - (since.get(name) ?? now) >= graceMs && found.spared.get(bucket)?.has(name) !== true,
+    );
     await removeNames(bucket, doomed, { found, signal: options.signal });
   }
   return found.objectsRemoved - before;

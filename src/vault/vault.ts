@@ -40,7 +40,7 @@ export interface Vault extends AsyncDisposable {
    * down still holds is remembered and removed by a later `sweep`.
    *
    * @param references as for `get`; a name means its newest version, with `allVersions` all of them
-   * @throws `file-not-found` if any is unknown; then none is removed
+   * @throws `file-not-found` if any is unknown; then none is removed; `unavailable` while the catalog is being rebuilt
    */
   remove(
     references: readonly string[],
@@ -50,6 +50,8 @@ export interface Vault extends AsyncDisposable {
   /**
    * Removes expired files, what dead puts left, what removals still owe, and objects that nothing explains (those only when an
    * earlier sweep, `strayGraceMs` ago, has seen them already). Safe beside running puts.
+   *
+   * @throws `unavailable` while the catalog is being rebuilt
    */
   sweep(options?: CallOptions & { readonly strayGraceMs?: number }): Promise<SweepResult>;
 

@@ -1,10 +1,10 @@
-/** Debts of manifests: the one kind of object that may be stored anew under the same name while an older debt is paid. */
+/** Debts: of manifests, which may be stored anew under the same name while an older debt is paid; and none of what was found. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Catalog, GarbageRow } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { freshPostgres } from '../support/postgres.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
-import { file, hex, owedObjects, store, VAULT } from './samples.ts';
+import { chunk, chunkIds, file, hex, owedObjects, store, VAULT } from './samples.ts';
 import type { CatalogUnderTest } from './samples.ts';
 
 const databases: readonly { readonly title: string; readonly make: () => Promise<CatalogUnderTest> }[] = [
@@ -78,5 +78,47 @@ describe.each(databases)('In $title', ({ make }) => {
     await catalog.settleGarbage(debt === undefined ? [] : [{ row: debt, owed: debt.places.slice(1) }]);
     const [left] = await allDebts();
     expect(left).toEqual({ ...debt, places: debt?.places.slice(1) });
+  });
+
+  describe('what a recovery has found', () => {
+    const generation = hex(16);
+    const [id, hash] = [hex(64), hex(64)];
+    beforeEach(async () => {
+      await catalog.beginPut({ generation, owner: 'gone', objects: 'found' });
+      await catalog.recordChunks(generation, [chunk(id, hex(16))]);
+      await catalog.announceManifest(generation, hash);
+    });
+
+    test('is forgotten and not owed when the recovery is discarded', async () => {
+      await catalog.discardPut(generation);
+      expect(await owedObjects(catalog)).toEqual([]);
+      expect(await chunkIds(catalog)).toEqual([]);
+    });
+
+    test('is forgotten and not owed when the recovery is buried', async () => {
+      const owners: string[] = [];
+      await catalog.buryPuts({ leaseMs: 60_000, isGone: (owner) => owners.push(owner) > 0 });
+      expect(owners).toEqual(['gone']);
+      expect(await catalog.deadPuts()).toEqual([generation]);
+      expect(await owedObjects(catalog)).toEqual([]);
+      expect(await chunkIds(catalog)).toEqual([]);
+    });
+
+    test('is owed when a file that it has become is removed', async () => {
+      await catalog.commitPut(generation, file({ hash }));
+      await catalog.removeFiles([hash]);
+      expect(await owedObjects(catalog)).toHaveLength(4);
+    });
+
+    test('is not owed because somebody else has recorded the chunk', async () => {
+      const other = hex(16);
+      await catalog.beginPut({ generation: other, owner: 'test', objects: 'found' });
+      await catalog.recordChunks(other, [chunk(id, hex(16))]);
+      expect(await owedObjects(catalog)).toEqual([]);
+    });
+
+    test('is told with the word of its owner alone', async () => {
+      expect(await catalog.pendingPuts()).toEqual([{ generation, owner: 'gone' }]);
+    });
   });
 });
