@@ -62,6 +62,9 @@ const SHAPES: readonly { readonly buckets: number; readonly redundancy: Redundan
   { buckets: 3, redundancy: { k: 1, m: 2 } },
 ];
 
+/** Seconds after which a round is worth a look, though nothing went wrong. */
+const SLOW_ROUND = 45;
+
 /** Something that must not be. */
 class Finding extends Error {}
 
@@ -87,6 +90,7 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
     const run = new Run(world, options, totals);
     for (let round = 0; round < ROUNDS_A_VAULT && Date.now() < until; round += 1) {
       totals.rounds += 1;
+      const startedAtMs = Date.now();
       try {
         await run.round(seededRandom((options.seed * 1009 + vault) * 101 + round), round);
       } catch (error) {
@@ -96,6 +100,8 @@ export async function soak(options: SoakOptions): Promise<SoakResult> {
         const finding = `seed ${options.seed}, vault ${vault} (${shape}), round ${round}: ${what}\n${trace}`;
         return { ...totals, finding };
       }
+      const seconds = Math.round((Date.now() - startedAtMs) / 1000);
+      if (seconds >= SLOW_ROUND) options.say(`round ${round} took ${seconds} s:\n${run.longestWait()}`);
     }
   }
   return { ...totals, finding: null };
@@ -138,6 +144,14 @@ class Run {
     this.#totals = totals;
     this.#redundancy = world.plan.redundancy;
     this.#seed = options.seed;
+  }
+
+  /** Where the round stood still for longest. */
+  longestWait(): string {
+    const times = this.trace.map((line) => Number.parseInt(line, 10));
+    const waits = times.map((time, i) => time - (times[i - 1] ?? 0));
+    const at = waits.indexOf(Math.max(...waits));
+    return this.trace.slice(Math.max(0, at - 12), at + 3).join('\n');
   }
 
   async round(random: SeededRandom, round: number): Promise<void> {
@@ -348,8 +362,8 @@ class Run {
   async #recover(random: SeededRandom): Promise<void> {
     const world = this.#world;
     const urls = world.places.map(({ url }) => url);
-    const dice = random.below(6);
-    if (dice > 3) return;
+    const dice = random.below(7);
+    if (dice > 4) return;
     if (dice < 2) {
       const victims = this.#victims.length > 0 ? this.#victims : [random.below(urls.length)];
       const buckets = urls.filter((_, i) => !victims.includes(i));
@@ -370,7 +384,9 @@ class Run {
     this.#note('the catalog is lost');
     await Promise.all([...world.clients, world.checker].map((client) => client.kill()));
     await world.loseCatalog();
-    const recovery = { verb: 'recover', buckets: urls, db: null } as const;
+    if (random.below(2) === 0) await this.#recoverSome(random);
+    const buckets = world.places.map(({ url }) => url);
+    const recovery = { verb: 'recover', buckets, db: null } as const;
     for (let kills = random.below(3); kills > 0; kills -= 1) {
       const killed = this.#ask(world.checker, recovery).catch((error: unknown) => {
         if (!(error instanceof Killed)) throw error;
@@ -380,6 +396,8 @@ class Run {
       count(this.#totals.faults, 'kill');
       await world.checker.kill();
       await killed;
+      // A cron job knows nothing of that.
+      if (random.below(2) === 0) await this.#sweepIfPossible();
     }
     const { trouble } = await this.#ask(world.checker, recovery);
     const serious = trouble.filter((line) => !line.startsWith('degraded'));
@@ -388,6 +406,30 @@ class Run {
     await this.#mustBe('clean', await this.#ask(world.checker, { verb: 'sweep', strayGraceMs: 0 }));
     await this.#audit();
     await this.#settle('after the recovery and a sweep');
+  }
+
+  /** A first recovery without the buckets that may fail, and a sweep after it; the others come after them in the catalog then. */
+  async #recoverSome(random: SeededRandom): Promise<void> {
+    const world = this.#world;
+    const victims = this.#victims.length > 0 ? this.#victims : [random.below(world.places.length)];
+    const isVictim = (_: unknown, i: number): boolean => victims.includes(i);
+    const [missing, there] = [
+      world.places.filter(isVictim),
+      world.places.filter((place, i) => !isVictim(place, i)),
+    ];
+    await this.#ask(world.checker, { verb: 'recover', buckets: there.map(({ url }) => url), db: null });
+    await this.#settle('after a recovery without the buckets that may fail');
+    await this.#sweepIfPossible();
+    world.places.splice(0, world.places.length, ...there, ...missing);
+    if (this.#victims.length > 0) this.#victims = missing.map((_, i) => there.length + i);
+  }
+
+  async #sweepIfPossible(): Promise<void> {
+    await this.#ask(this.#world.checker, { verb: 'sweep', strayGraceMs: 0 }).catch((error: unknown) => {
+      const isTooEarly =
+        error instanceof OperationError && ['unavailable', 'no-vault'].includes(error.failed.code ?? '');
+      if (!isTooEarly) throw error;
+    });
   }
 
   /** Another redundancy, another bucket, one bucket less; killed in the middle at times, and repeated. */
