@@ -6,6 +6,12 @@ import { temporaryFolder } from './temporary-folder.ts';
 /** Set by the project of vitest that runs suites of vault and command once more. */
 export const DATABASE = process.env['TEST_CATALOG'] === 'postgres' ? 'postgres' : 'sqlite';
 
+/**
+ * From one call that a test lets fail, or lets something come between, to the next. In SQLite that is every call. In Postgres,
+ * where each try takes longer, it is every third; tests of several ways of failing begin each at another call.
+ */
+export const CALL_STRIDE = DATABASE === 'postgres' ? 3 : 1;
+
 /** A place for one catalog, removed with all that is in it at the end of the block: `await using`. */
 export interface CatalogPlace extends AsyncDisposable {
   /** For `openCatalog`; nothing is made there yet. */

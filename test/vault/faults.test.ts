@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isVaultError, VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { DATABASE } from '../support/catalog-place.ts';
+import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import type { Around } from '../support/steps.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
@@ -69,12 +69,6 @@ const CONTENTS = new Map<string, Uint8Array>([
   ['new', Buffer.concat([shared.subarray(CHUNK_SIZE), random.bytes(CHUNK_SIZE + 77)])],
 ]);
 const EXPIRY = 1_000;
-
-/**
- * In SQLite every call fails. In Postgres, where each try takes longer, every third; which ones depends on the way of
- * failing, so that every call has its turn.
- */
-const STRIDE = DATABASE === 'postgres' ? 3 : 1;
 
 function contentOf(name: string): Uint8Array {
   const content = CONTENTS.get(name);
@@ -149,7 +143,7 @@ describe.each([
     operation: (handle: Handle) => Promise<unknown>,
     listed: (outcome: ErrorCode | null) => readonly string[],
   ): Promise<number> {
-    for (let nth = 1 + (FAILURES.indexOf(failure) % STRIDE); ; nth += STRIDE) {
+    for (let nth = 1 + (FAILURES.indexOf(failure) % CALL_STRIDE); ; nth += CALL_STRIDE) {
       await using copy = await start.copy();
       const { around, fired } = failAt(nth, failure);
       const failing = await copy.open({ self: 'gone-1', around });

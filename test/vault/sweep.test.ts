@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { changeCatalog } from '../support/catalog-place.ts';
+import { CALL_STRIDE, changeCatalog } from '../support/catalog-place.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import {
   all,
@@ -123,7 +123,7 @@ describe('Wherever two operations meet, each comes out as if it had been alone',
 
   test.for(MEETINGS)('$title', async ({ first, second, left, buries = false }) => {
     let calls = 0;
-    for (let nth = 1; nth === calls + 1; nth += 1) {
+    for (let nth = 1; nth <= calls + CALL_STRIDE; nth += CALL_STRIDE) {
       await using copy = await start.copy();
       const other = await copy.open();
       const handle = await copy.open({
@@ -147,12 +147,12 @@ describe('Wherever two operations meet, each comes out as if it had been alone',
         });
       }
     }
-    expect(calls).toBeGreaterThan(10);
+    expect(calls).toBeGreaterThan(8);
   });
 
   test('a put of what cannot be read again, and a sweep that takes it for dead', async () => {
     let calls = 0;
-    for (let nth = 1; nth === calls + 1; nth += 1) {
+    for (let nth = 1; nth <= calls + CALL_STRIDE; nth += CALL_STRIDE) {
       await using copy = await start.copy();
       const other = await copy.open();
       const handle = await copy.open({
@@ -230,7 +230,7 @@ describe('A put that was taken for dead', () => {
     third.wrap = (bucket) => bucket;
     const start = await snapshotOf(made);
     let calls = 0;
-    for (let nth = 1; nth === calls + 1; nth += 1) {
+    for (let nth = 1; nth <= calls + CALL_STRIDE; nth += CALL_STRIDE) {
       await using copy = await start.copy();
       const other = await copy.open();
       const handle = await copy.open({
