@@ -216,6 +216,7 @@ export async function rebuildChunks(
   });
   await session.catalog.beginPut({ generation, owner: session.processes.self });
   await withLease(session.catalog, generation, options.signal, (signal) => rebuild.run(rows, signal));
+  await rebuild.uploader.oweDoubtful(session.catalog);
   await session.catalog.discardPut(generation);
   return rebuild;
 }
