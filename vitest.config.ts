@@ -6,7 +6,7 @@ const report = process.env['TEST_REPORT'];
 
 /** What is run a second time with its catalogs in Postgres: what vault and command promise whatever the database. */
 const ON_POSTGRES = [
-  ...['faults', 'interrupt', 'model', 'removed-meanwhile', 'round-trip', 'sweep'].map(
+  ...['change-password', 'faults', 'interrupt', 'model', 'removed-meanwhile', 'round-trip', 'sweep'].map(
     (suite) => `test/vault/${suite}.test.ts`,
   ),
   ...['care', 'change-password', 'get', 'info', 'ls', 'put', 'rm'].map((verb) => `test/cli/${verb}.test.ts`),
