@@ -1,6 +1,6 @@
 /** The buckets of a vault, as the operations see them: opened when first used, and known to be the right ones. */
 import type { Bucket } from '../buckets/bucket.ts';
-import type { BucketRow } from '../catalog/catalog.ts';
+import type { BucketRow, ShardPlace } from '../catalog/catalog.ts';
 import { isVaultError, messageOf, VaultError } from '../errors.ts';
 import { decodeMarker, MARKER_NAME, MAX_JSON_OBJECT_SIZE } from '../format/keyslot.ts';
 
@@ -101,9 +101,34 @@ export interface BucketFailure {
 
 export class BucketSet {
   readonly #byNumber = new Map<number, VaultBucket>();
+  /** Numbers that no bucket of the vault has any more. */
+  readonly #gone = new Set<number>();
+  readonly #reload: () => Promise<readonly VaultBucket[]>;
 
-  constructor(buckets: readonly VaultBucket[]) {
+  /** @param reload asks the catalog for all buckets anew */
+  constructor(
+    buckets: readonly VaultBucket[],
+    reload: () => Promise<readonly VaultBucket[]> = () => Promise.resolve([]),
+  ) {
     for (const bucket of buckets) this.#byNumber.set(bucket.number, bucket);
+    this.#reload = reload;
+  }
+
+  /**
+   * Learns of buckets that others have added since, if any of these places is in one: what lies there must not be taken
+   * for what lay in a bucket that the vault has given up.
+   */
+  async learn(places: Iterable<Pick<ShardPlace, 'bucket'> | null>): Promise<void> {
+    const unknown = [...places].flatMap((place) =>
+      place === null || this.#byNumber.has(place.bucket) || this.#gone.has(place.bucket)
+        ? []
+        : [place.bucket],
+    );
+    if (unknown.length === 0) return;
+    const buckets = await this.#reload();
+    for (const bucket of buckets) if (!this.#byNumber.has(bucket.number)) this.add(bucket);
+    // Numbers are never given twice.
+    for (const number of unknown) if (!this.#byNumber.has(number)) this.#gone.add(number);
   }
 
   /** All of them, by number. */
@@ -125,6 +150,7 @@ export class BucketSet {
   async drop(number: number): Promise<void> {
     const bucket = this.#byNumber.get(number);
     this.#byNumber.delete(number);
+    this.#gone.add(number);
     await bucket?.close();
   }
 

@@ -60,6 +60,7 @@ export class ChunkCheck {
         read = [];
       };
       for await (const row of rows) {
+        await this.#session.buckets.learn(row.shards);
         if (this.#options.reads()) read.push(row);
         else listed.push(verdictByListing(row, await take(cursors, row.id), this.#session.buckets));
         for (const { bucket, failure } of cursors) {
@@ -129,6 +130,7 @@ export class ChunkCheck {
       if (await this.#session.catalog.replaceChunk(verdict.row, correctedRow(verdict))) break;
       const row = (await this.#session.catalog.locateChunks([verdict.row.id])).get(verdict.row.id);
       if (row === undefined || look === MOST_LOOKS) return null;
+      await this.#session.buckets.learn(row.shards);
       verdict = { ...verdict, row, sealedSize: row.sealedSize, states: row.shards.map(() => 'missing') };
     }
     return verdict;

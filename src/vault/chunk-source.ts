@@ -55,6 +55,7 @@ export class ChunkSource {
   async read(memory: ChunkMemory, wanted: WantedChunk, signal: AbortSignal): Promise<Uint8Array> {
     const size = payloadSize(wanted.length, { chunkSize: this.#chunkSize, isLast: wanted.isLast });
     const row = await this.#locate(wanted.chunkId);
+    await this.#session.buckets.learn(row?.shards ?? []);
     const sealedSize = size + SEAL_OVERHEAD;
     const opened =
       // The size is what the manifest says, whatever the row has.

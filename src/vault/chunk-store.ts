@@ -107,6 +107,7 @@ export class ChunkStore {
     { giveBack, signal }: { readonly giveBack: () => void; readonly signal: AbortSignal },
   ): Promise<void> {
     const known = await this.#claim(id);
+    await this.#session.buckets.learn(known?.shards ?? []);
     throwIfAborted(signal);
     if (known !== undefined && this.#isWhole(known)) return;
     const redundancy: Redundancy = known ?? this.#redundancy;

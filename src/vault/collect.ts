@@ -37,6 +37,7 @@ export async function collectGarbage(session: Session, options: CallOptions = {}
   };
 
   const removeRow = async (row: GarbageRow, signal: AbortSignal): Promise<(typeof settled)[number]> => {
+    await session.buckets.learn(row.places);
     const owed = await settleAll(
       row.places.map(async (place) => {
         const bucket = session.buckets.byNumber(place.bucket);

@@ -59,18 +59,17 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     );
   }
   const keys = parts.unlocked ?? (await unlockVault(catalog, row.id, await parts.password()));
-  const buckets = await catalog.buckets();
+  const loadBuckets = async (): Promise<VaultBucket[]> =>
+    (await catalog.buckets()).map((bucket) => {
+      const url = openBucketUrl(keys, bucket.id, bucket.record);
+      return new VaultBucket(bucket, { url, vaultId: row.id, opener });
+    });
   return {
     vaultId: row.id,
     keys,
     catalog,
     opener,
-    buckets: new BucketSet(
-      buckets.map((bucket) => {
-        const url = openBucketUrl(keys, bucket.id, bucket.record);
-        return new VaultBucket(bucket, { url, vaultId: row.id, opener });
-      }),
-    ),
+    buckets: new BucketSet(await loadBuckets(), loadBuckets),
     workers: new ChunkWorkers(keys, { most: parts.threads }),
     limits: parts.limits,
     memory: new ChunkMemoryPool(parts.limits),

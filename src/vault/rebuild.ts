@@ -56,12 +56,14 @@ export class Rebuild {
       // Claimed, so that nobody removes the chunks meanwhile; and their rows as they are now.
       const claimed = await this.#session.catalog.claimChunks(this.#options.generation, [...new Set(batch)]);
       batch = [];
+      for (const row of claimed.values()) await this.#session.buckets.learn(row.shards);
       await forEachBounded(claimed.values(), (row, aborted) => this.#rebuild(row, aborted), {
         inFlight: this.#session.limits.chunksInFlight,
         signal,
       });
     };
     for await (const row of rows) {
+      await this.#session.buckets.learn(row.shards);
       if (!this.#needsWork(row)) continue;
       batch.push(row.id);
       if (batch.length === BATCH) await flush();
@@ -98,6 +100,7 @@ export class Rebuild {
       // Somebody has changed the row meanwhile; the claim keeps the chunk itself.
       const found = await this.#session.catalog.locateChunks([current.id]);
       current = found.get(current.id) ?? current;
+      await this.#session.buckets.learn(current.shards);
     }
   }
 
