@@ -388,14 +388,16 @@ class Run {
     const buckets = world.places.map(({ url }) => url);
     const recovery = { verb: 'recover', buckets, db: null } as const;
     for (let kills = random.below(3); kills > 0; kills -= 1) {
-      const killed = this.#ask(world.checker, recovery).catch((error: unknown) => {
-        if (!(error instanceof Killed)) throw error;
-      });
-      await delay(100 + random.below(600));
+      const ended = this.#ask(world.checker, recovery).then(
+        () => null,
+        (error: unknown) => (error instanceof Killed ? null : { error }),
+      );
+      await Promise.race([ended, delay(100 + random.below(600))]);
       this.#note('the recovery is killed');
       count(this.#totals.faults, 'kill');
       await world.checker.kill();
-      await killed;
+      const failure = await ended;
+      if (failure !== null) throw failure.error;
       // A cron job knows nothing of that.
       if (random.below(2) === 0) await this.#sweepIfPossible();
     }
@@ -421,6 +423,7 @@ class Run {
     await this.#settle('after a recovery without the buckets that may fail');
     await this.#sweepIfPossible();
     world.places.splice(0, world.places.length, ...there, ...missing);
+    await world.checker.kill();
     if (this.#victims.length > 0) this.#victims = missing.map((_, i) => there.length + i);
   }
 
@@ -455,8 +458,9 @@ class Run {
       await this.#persist(random, { verb: 'repair', depth: 'listing', redundancy });
       this.#redundancy = redundancy;
     }
-    // What others know of the vault is from before.
-    await Promise.all([...world.clients, world.checker].map((client) => client.kill()));
+    // What others know of the vault is from before. They learn of new buckets, but would still use one that is given up.
+    await world.checker.kill();
+    if (dice !== 0) await Promise.all(world.clients.map((client) => client.kill()));
     await this.#mustBe('whole', await this.#ask(world.checker, { verb: 'verify', depth: 'data' }));
     await this.#mustBe('clean', await this.#ask(world.checker, { verb: 'sweep', strayGraceMs: 0 }));
     await this.#audit();
@@ -468,17 +472,16 @@ class Run {
     const { checker } = this.#world;
     for (let kills = random.below(3); kills > 0; kills -= 1) {
       const ended = this.#ask(checker, operation).then(
-        () => true,
-        (error: unknown) => {
-          if (error instanceof Killed) return false;
-          throw error;
-        },
+        () => 'done' as const,
+        (error: unknown) => (error instanceof Killed ? ('killed' as const) : { error }),
       );
-      await delay(200 + random.below(800));
+      await Promise.race([ended, delay(200 + random.below(800))]);
       this.#note('it is killed');
       count(this.#totals.faults, 'kill');
       await checker.kill();
-      if (await ended) return;
+      const outcome = await ended;
+      if (outcome === 'done') return;
+      if (outcome !== 'killed') throw outcome.error;
     }
     await this.#ask(checker, operation).catch((error: unknown) => {
       // It was done before it was killed.
