@@ -257,7 +257,7 @@ function isBusy(error: unknown): boolean {
 function translated(error: unknown, path: string): unknown {
   const code = systemCode(error);
   if (error instanceof VaultError || code === null) return error;
-  const [, result] = /^SQLITE_([A-Z]+)/.exec(code) ?? [];
+  const [, result] = /^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(code) ?? [];
   switch (result ?? code) {
     case 'BUSY':
     case 'LOCKED':
@@ -267,6 +267,8 @@ function translated(error: unknown, path: string): unknown {
         { cause: error },
       );
     case 'FULL':
+    // The file beside the database that readers share could not grow.
+    case 'IOERR_SHMSIZE':
     case 'ENOSPC':
     case 'EDQUOT':
       return new VaultError('storage-full', `There is no room left to write the catalog ${path}.`, {
