@@ -65,6 +65,8 @@ const SHAPES: readonly { readonly buckets: number; readonly redundancy: Redundan
 /** Seconds after which a round is worth a look, though nothing went wrong. */
 const SLOW_ROUND = 45;
 
+const REPAIR = { verb: 'repair', depth: 'data', redundancy: null } as const;
+
 /** Something that must not be. */
 class Finding extends Error {}
 
@@ -316,10 +318,7 @@ class Run {
     await this.#settle('at rest');
     const { checker } = this.#world;
     if (random.below(3) === 0) {
-      await this.#mustBe(
-        'whole',
-        await this.#ask(checker, { verb: 'repair', depth: 'data', redundancy: null }),
-      );
+      await this.#mustBe('whole', await this.#ask(checker, REPAIR));
       await this.#mustBe('whole', await this.#ask(checker, { verb: 'verify', depth: 'data' }));
       this.#victims = [];
     }
@@ -405,6 +404,9 @@ class Run {
     const serious = trouble.filter((line) => !line.startsWith('degraded'));
     if (serious.length > 0) throw new Finding(`the recovery found trouble: ${serious.join('; ')}`);
     await this.#settle('after the recovery');
+    // Shards that were damaged are in the way of a clean sweep until the chunks that they belong to are whole.
+    await this.#mustBe('whole', await this.#ask(world.checker, REPAIR));
+    this.#victims = [];
     await this.#mustBe('clean', await this.#ask(world.checker, { verb: 'sweep', strayGraceMs: 0 }));
     await this.#audit();
     await this.#settle('after the recovery and a sweep');

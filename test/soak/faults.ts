@@ -150,15 +150,12 @@ export class FaultPlan {
       // As if it had slept for longer than a put is waited for.
       await world.withCatalog((catalog) => catalog.buryPuts({ leaseMs: 0, isGone: () => false }));
       await world.checker.perform({ verb: 'sweep', strayGraceMs: null });
-    })();
-    try {
-      // It may hold a lock on the database.
-      await Promise.race([buried, delay(2 * lastsMs)]);
-    } finally {
-      client?.signal('SIGCONT');
-      note(`process ${i} wakes up`);
-    }
-    await buried.catch((error: unknown) => note(`nobody was taken for dead: ${String(error)}`));
+    })().catch((error: unknown) => note(`nobody was taken for dead: ${String(error)}`));
+    // It may hold a lock on the database.
+    await Promise.race([buried, delay(2 * lastsMs)]);
+    client?.signal('SIGCONT');
+    note(`process ${i} wakes up`);
+    await buried;
   }
 
   async #outage(lastsMs: number): Promise<void> {
