@@ -8,6 +8,7 @@ import { manifestObjectName } from '../../src/format/manifest.ts';
 import { shardObjectName } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import { BucketSet, VaultBucket } from '../../src/vault/bucket-set.ts';
+import { ChunkMemoryPool } from '../../src/vault/chunk-memory.ts';
 import { createVault } from '../../src/vault/create.ts';
 import { openSession, vaultOf } from '../../src/vault/open.ts';
 import type { OpenVaultParts } from '../../src/vault/open.ts';
@@ -207,16 +208,19 @@ function handleOn(
     if (bucket === undefined) throw new Error(`No test bucket ${url}`);
     return Promise.resolve(steps.bucket(behind(bucket)));
   };
+  const limits = options.limits ?? base.limits;
   const session: Session = {
     ...base,
     catalog,
+    // Its own, as another process has: a put that is held up in the middle would keep the memory that another one waits for.
+    memory: new ChunkMemoryPool(limits),
     opener,
     buckets: new BucketSet(
       base.buckets.all.map(
         (bucket) => new VaultBucket(bucket, { url: bucket.url, vaultId: base.vaultId, opener }),
       ),
     ),
-    limits: options.limits ?? base.limits,
+    limits,
     processes: { ...base.processes, self: options.self ?? 'test-process' },
     now: options.now ?? (() => base.now()),
   };
