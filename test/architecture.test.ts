@@ -42,6 +42,7 @@ const DRIVERS = new Set(['bucket drivers', 'catalog drivers']);
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@google-cloud/storage': /^src\/buckets\/gcs(-[a-z]+)*\.ts$/,
   '@aws-sdk/client-s3': /^src\/buckets\/s3(-[a-z]+)*\.ts$/,
+  '@aws-sdk/credential-providers': /^src\/buckets\/s3\.ts$/,
   'better-sqlite3': /^src\/catalog\/sqlite\.ts$/,
   pg: /^src\/catalog\/postgres(-[a-z]+)*\.ts$/,
   kysely: /^src\/catalog\//,

@@ -44,6 +44,8 @@ export interface S3Location {
   readonly region: string | null;
   /** URL of another server than Amazon's. */
   readonly endpoint: string | null;
+  /** Section of the AWS configuration that has the credentials; null: those of the environment. */
+  readonly profile: string | null;
   /** Whether the bucket is named in the path of requests; null: as the kind of server suggests. */
   readonly forcePathStyle: boolean | null;
   readonly checksum: S3Checksum;
@@ -93,11 +95,11 @@ const MAX_PREFIX_SIZE = 768;
 /** What a URL can ask for, by scheme. */
 const PARAMETERS = {
   gs: ['endpoint'],
-  s3: ['region', 'endpoint', 'forcePathStyle', 'checksum'],
+  s3: ['region', 'endpoint', 'profile', 'forcePathStyle', 'checksum'],
 } as const;
 
 /**
- * Understands how people write a bucket: `gs://name/prefix?endpoint=`, `s3://name/prefix?region=&endpoint=&forcePathStyle=&checksum=`,
+ * Understands how people write a bucket: `gs://name/prefix?endpoint=`, `s3://name/prefix?region=&endpoint=&profile=&forcePathStyle=&checksum=`,
  * `file:///path`, or a path.
  *
  * @param options `base`: absolute path of the folder that relative paths start from; without it they are refused
@@ -150,6 +152,12 @@ function parseCloudUrl(scheme: 'gs' | 's3', rest: string): GcsLocation | S3Locat
       `${place}: ${JSON.stringify(region)} cannot be a region. They are written like eu-central-1.`,
     );
   }
+  const profile = parameters.get('profile') ?? null;
+  if (profile !== null && !/^[\w.@:+=,/-]{1,128}$/.test(profile)) {
+    throw invalid(
+      `${place}: ${JSON.stringify(profile)} cannot be a profile. It is the name of a section in ~/.aws/credentials or ~/.aws/config.`,
+    );
+  }
   const pathStyle = parameters.get('forcePathStyle') ?? null;
   if (pathStyle !== null && pathStyle !== 'true' && pathStyle !== 'false') {
     throw invalid(`${place}: forcePathStyle is either true or false.`);
@@ -162,6 +170,7 @@ function parseCloudUrl(scheme: 'gs' | 's3', rest: string): GcsLocation | S3Locat
     url: writeUrl(place, prefix, {
       region,
       endpoint,
+      profile,
       forcePathStyle: pathStyle,
       checksum: checksum === 'auto' ? null : checksum,
     }),
@@ -169,6 +178,7 @@ function parseCloudUrl(scheme: 'gs' | 's3', rest: string): GcsLocation | S3Locat
     prefix,
     region,
     endpoint,
+    profile,
     forcePathStyle: pathStyle === null ? null : pathStyle === 'true',
     checksum,
   };

@@ -205,7 +205,7 @@ function meaningWithoutAnswer(error: unknown, answer: Answer): Meaning {
   if (NO_CREDENTIALS.has(answer.code)) {
     return {
       code: 'denied',
-      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or "aws sso login".',
+      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "aws sso login", or the profile that ?profile= in the URL names.',
     };
   }
   const system = systemCode(error) ?? systemCode(field(error, 'cause'));

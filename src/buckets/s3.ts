@@ -7,7 +7,7 @@ import {
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
-import type { GetObjectCommandOutput, PutObjectCommandOutput } from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput, PutObjectCommandOutput, S3ClientConfig } from '@aws-sdk/client-s3';
 import { VaultError, messageOf, throwIfAborted } from '../errors.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from './bucket.ts';
 import type { Bucket, BucketCall, ListedObject } from './bucket.ts';
@@ -26,6 +26,11 @@ export interface S3BucketOptions {
   readonly region: string | null;
   /** URL of a service other than Amazon's; null: Amazon's, or what `AWS_ENDPOINT_URL` says. */
   readonly endpoint: string | null;
+  /**
+   * Section of the AWS configuration files that alone gives the credentials, and the region if nothing else does; null: what
+   * the environment gives. So one vault can have buckets with several owners.
+   */
+  readonly profile: string | null;
   /**
    * Whether the bucket is named in the path rather than in the host. Null: yes exactly if an endpoint is given,
    * since most services elsewhere have neither the DNS records nor the certificate for a host per bucket.
@@ -55,14 +60,24 @@ export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   checkBucketName(bucket, endpoint, label);
   if (endpoint !== null) checkEndpoint(endpoint, label);
   keyRoot(options.prefix, label);
-  const client = makeClient(options, options.region);
+  const { profile } = options;
+  // Left to itself, the SDK goes on to other credentials if the profile has none, and warns of them on the console.
+  const owner =
+    profile === null
+      ? {}
+      : { profile, credentials: (await import('@aws-sdk/credential-providers')).fromIni({ profile }) };
+  const client = makeClient(options, {
+    ...owner,
+    ...(options.region === null ? {} : { region: options.region }),
+  });
   try {
     await client.config.region();
     return new S3Bucket(client, options);
   } catch (error) {
     client.destroy();
     // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
-    if (endpoint !== null) return new S3Bucket(makeClient(options, 'us-east-1'), options);
+    if (endpoint !== null)
+      return new S3Bucket(makeClient(options, { ...owner, region: 'us-east-1' }), options);
     throw new VaultError(
       'invalid-input',
       `Could not open ${label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
@@ -71,14 +86,17 @@ export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   }
 }
 
-function makeClient(options: S3BucketOptions, region: string | null): S3Client {
+function makeClient(
+  options: S3BucketOptions,
+  identity: Pick<S3ClientConfig, 'profile' | 'credentials' | 'region'>,
+): S3Client {
   const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
   // Node's own agents know the proxies of the environment, if NODE_USE_ENV_PROXY is set.
   const httpAgent = { ...agentOptions(http.globalAgent), ...sockets };
   const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets };
   const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
   return new S3Client({
-    ...(region === null ? {} : { region }),
+    ...identity,
     ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
     forcePathStyle: options.forcePathStyle ?? options.endpoint !== null,
     // One attempt, whatever AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: `retrying` decides about another.

@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -10,6 +11,8 @@ import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { openTestBucket, stubAwsEnvironment } from '../support/s3-bucket.ts';
 import { selfSigned } from '../support/self-signed.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { EXAMPLE_CREDENTIALS, startS3Server } from '../support/s3-server.ts';
 import type { S3Fault, S3Kind, S3Server, S3ServerOptions } from '../support/s3-server.ts';
 import { bucketConformance, codeOf, listAll } from './conformance.ts';
@@ -597,6 +600,44 @@ describe('the S3 driver', () => {
       await start({ credentials });
       await bucket.put('a', Buffer.from('content'));
       expect(Buffer.from(await bucket.get('a')).toString()).toBe('content');
+    });
+  });
+
+  describe('with a profile in its URL', () => {
+    const OTHER = { accessKeyId: 'OTHEREXAMPLE', secretAccessKey: 'other-secret' };
+    let folder: TemporaryFolder;
+
+    beforeEach(async () => {
+      folder = await temporaryFolder();
+      await writeFile(
+        folder.at('credentials'),
+        `[other]\naws_access_key_id = ${OTHER.accessKeyId}\naws_secret_access_key = ${OTHER.secretAccessKey}\n`,
+      );
+      await writeFile(folder.at('config'), '[profile other]\nregion = eu-north-1\n[profile empty]\n');
+      vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', folder.at('credentials'));
+      vi.stubEnv('AWS_CONFIG_FILE', folder.at('config'));
+    });
+    afterEach(async () => {
+      vi.restoreAllMocks();
+      await folder[Symbol.asyncDispose]();
+    });
+
+    test('uses its credentials and region, without a word, although the environment has others', async () => {
+      const warn = vi.spyOn(console, 'warn');
+      await start({ credentials: OTHER, region: 'eu-north-1' }, { profile: 'other' });
+      await bucket.put('a', Buffer.from('content'));
+      expect(Buffer.from(await bucket.get('a')).toString()).toBe('content');
+      expect(warn).not.toHaveBeenCalled();
+      expect(await codeOf((await reopen()).get('a'))).toBe('denied');
+    });
+
+    test.each(['nobody', 'empty'])('has no other credentials if it has none: %s', async (profile) => {
+      await start({}, { profile });
+      const failure = await failureOf(bucket.get('a'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain('?profile=');
+      expect(failure.message).toContain(profile);
+      expect(server.requests).toHaveLength(0);
     });
   });
 
