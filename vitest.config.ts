@@ -9,7 +9,9 @@ const ON_POSTGRES = [
   ...['change-password', 'faults', 'interrupt', 'model', 'removed-meanwhile', 'round-trip', 'sweep'].map(
     (suite) => `test/vault/${suite}.test.ts`,
   ),
-  ...['care', 'change-password', 'get', 'info', 'ls', 'put', 'rm'].map((verb) => `test/cli/${verb}.test.ts`),
+  ...['care', 'change-password', 'get', 'info', 'init', 'kill', 'ls', 'maps', 'put', 'rm', 'terminal'].map(
+    (verb) => `test/cli/${verb}.test.ts`,
+  ),
 ];
 
 const settings = {

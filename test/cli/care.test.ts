@@ -1,6 +1,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { catalogPlace } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
@@ -104,25 +105,30 @@ describe('recover', () => {
   });
 
   test('rebuilds a lost catalog from the buckets', async () => {
+    await using place = await catalogPlace();
     const buckets = [1, 2, 3].flatMap((number) => ['--bucket', box.bucket(number)]);
-    const { exit, stdout, stderr } = await box.run(['recover', '--db', 'new.db', ...buckets]);
+    const { exit, stdout, stderr } = await box.run(['recover', '--db', place.location, ...buckets]);
     expect({ exit, stdout, stderr }).toEqual({ exit: 0, stdout: '', stderr: '' });
-    const got = await box.run(['get', 'kept', '-o', '-', '--db', 'new.db']);
+    const got = await box.run(['get', 'kept', '-o', '-', '--db', place.location]);
     expect(got).toMatchObject({ exit: 0, stdout: 'kept all the same' });
   });
 
   test('without one bucket ends with 3 and says which files lack something', async () => {
+    await using place = await catalogPlace();
     const buckets = [1, 2].flatMap((number) => ['--bucket', box.bucket(number)]);
-    const { exit, stdout, stderr } = await box.run(['recover', '--db', 'new.db', ...buckets]);
+    const { exit, stdout, stderr } = await box.run(['recover', '--db', place.location, ...buckets]);
     expect(exit).toBe(3);
     expect(stdout).toMatch(/^HASH +CONDITION +NAME\n[0-9a-f]{12} {2}degraded +kept\n$/);
     expect(stderr).toMatch(/^vault: warning: 1 file lacks some pieces and can be read\. "vault repair"/m);
-    expect((await box.run(['get', 'kept', '-o', '-', '--db', 'new.db'])).stdout).toBe('kept all the same');
+    expect((await box.run(['get', 'kept', '-o', '-', '--db', place.location])).stdout).toBe(
+      'kept all the same',
+    );
   });
 
   test('of folders that hold no vault ends with 10', async () => {
+    await using place = await catalogPlace();
     await mkdir(box.at('empty'));
-    expect((await box.run(['recover', '--db', 'new.db', '--bucket', 'empty'])).exit).toBe(10);
+    expect((await box.run(['recover', '--db', place.location, '--bucket', 'empty'])).exit).toBe(10);
   });
 
   test('needs buckets', async () => {

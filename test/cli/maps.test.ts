@@ -1,6 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { catalogPlace } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
@@ -59,6 +60,19 @@ describe('copy-map', () => {
     expect(await box.run(['copy-map', 'copy.db'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
     const got = await box.run(['--db', 'copy.db', 'get', 'a', '-o', '-']);
     expect(got).toMatchObject({ exit: 0, stdout: 'content of a' });
+  });
+
+  test('gives it in the database that it came from, too, where files can be stored and removed', async () => {
+    await using place = await catalogPlace();
+    const db = place.location;
+    await box.run(['copy-map', 'copy.db']);
+    const back = await box.run(['--db', 'copy.db', 'copy-map', db, '--json']);
+    expect(back).toMatchObject({ exit: 0, stderr: '' });
+    expect(JSON.parse(back.stdout)).toEqual({ rows: expect.any(Number), digest: expect.any(String) });
+    await box.run(['--db', db, 'put', '-', '--name', 'b'], { stdin: 'content of b' });
+    expect((await box.run(['--db', db, 'rm', 'a'])).exit).toBe(0);
+    expect(await box.run(['--db', db, 'get', 'b', '-o', '-'])).toMatchObject({ stdout: 'content of b' });
+    expect(await box.run(['--db', db, 'verify', '--read-data'])).toMatchObject({ exit: 0, stderr: '' });
   });
 
   test('does not overwrite a catalog', async () => {

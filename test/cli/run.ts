@@ -11,7 +11,6 @@ import { openBucket } from '../../src/buckets/open.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { createVault } from '../../src/vault/create.ts';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
-import type { CatalogPlace } from '../support/catalog-place.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { COMMAND, ensureBuilt } from './build.ts';
 
@@ -38,6 +37,8 @@ export interface Sandbox extends AsyncDisposable {
   at(...parts: readonly string[]): string;
   /** The folder of a bucket of `makeVault` and of `init --local`, from 1. */
   bucket(number: number): string;
+  /** Where the command looks for its vault's catalog: what `VAULT_DB` says, or the SQLite file it finds by itself. */
+  readonly db: string;
   /** Makes a vault where the command looks for it, with a password that is quickly tried; its buckets are `bucket-1` ... */
   makeVault(options?: { readonly buckets?: number }): Promise<void>;
   /** Runs the command without a terminal, to its end. */
@@ -81,8 +82,10 @@ export async function sandbox(): Promise<Sandbox> {
   const path = folder.at('work');
   await mkdir(path);
   await mkdir(folder.at('home'));
+  const base = folder.at('home', '.local', 'share', 'shardvault');
   // Where the command is told to look for its vault; an SQLite file it finds by itself.
-  let told: CatalogPlace | null = null;
+  const told = DATABASE === 'postgres' ? await catalogPlace() : null;
+  const db = told?.location ?? join(base, 'catalog.db');
   const environment = ({ env = {} }: RunOptions): Record<string, string> => {
     const all: Record<string, string | undefined> = {
       PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
@@ -123,11 +126,10 @@ export async function sandbox(): Promise<Sandbox> {
 
   return {
     path,
+    db,
     at: (...parts) => folder.at('work', ...parts),
     async makeVault({ buckets = 3 } = {}) {
-      const base = folder.at('home', '.local', 'share', 'shardvault');
-      if (DATABASE === 'postgres') told = await catalogPlace();
-      const catalog = await openCatalog(told?.location ?? join(base, 'catalog.db'), { create: true });
+      const catalog = await openCatalog(db, { create: true });
       const urls = Array.from(
         { length: buckets },
         (_, index) => pathToFileURL(join(base, `bucket-${index + 1}`)).href,
@@ -144,7 +146,7 @@ export async function sandbox(): Promise<Sandbox> {
       });
       await catalog.close();
     },
-    bucket: (number) => folder.at('home', '.local', 'share', 'shardvault', `bucket-${number}`),
+    bucket: (number) => join(base, `bucket-${number}`),
     start: (args, options = {}) => launch(process.execPath, [COMMAND, ...args], options),
     async run(args, options = {}) {
       const { process: child, ended } = launch(process.execPath, [COMMAND, ...args], options);
