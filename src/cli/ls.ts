@@ -54,16 +54,21 @@ export async function ls(
     let page: FileInfo[] = [];
     let found = false;
     let printedAtMs = performance.now();
-    for await (const file of list) {
-      if (!matches(file.name)) continue;
-      found = true;
-      page.push(file);
-      if (page.length < PAGE && performance.now() - printedAtMs < PAGE_DELAY_MS) continue;
-      if (!(await print(page))) return DONE;
-      page = [];
-      printedAtMs = performance.now();
+    try {
+      for await (const file of list) {
+        if (!matches(file.name)) continue;
+        found = true;
+        page.push(file);
+        if (page.length < PAGE && performance.now() - printedAtMs < PAGE_DELAY_MS) continue;
+        const whole = page;
+        page = [];
+        if (!(await print(whole))) return DONE;
+        printedAtMs = performance.now();
+      }
+    } finally {
+      // Also when the list ends with an error, which comes after what could be listed.
+      if (page.length > 0) await print(page);
     }
-    if (page.length > 0) await print(page);
     if (!found) {
       terminal.note(
         pattern === undefined

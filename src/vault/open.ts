@@ -1,7 +1,7 @@
 /** Opening a vault: from a catalog, a password and a way to reach buckets to a `Vault`. */
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Subkeys } from '../crypto/keys.ts';
-import { VaultError } from '../errors.ts';
+import { isVaultError, VaultError } from '../errors.ts';
 import { addBucket, bucketReport, setBucketUrl } from './bucket-admin.ts';
 import { BucketSet, VaultBucket } from './bucket-set.ts';
 import type { BucketOpener } from './bucket-set.ts';
@@ -16,7 +16,7 @@ import { inspectFile } from './inspect.ts';
 import { putFile } from './put.ts';
 import { removeFiles } from './remove.ts';
 import { repairVault } from './repair.ts';
-import { openBucketUrl, openSettings } from './session.ts';
+import { openBucketUrl, openSettings, withSignal } from './session.ts';
 import type { ProcessTable, Session } from './session.ts';
 import { sweep } from './sweep.ts';
 import { unlockVault } from './unlock.ts';
@@ -115,7 +115,21 @@ async function* listFiles(
   options: CallOptions & { readonly all?: boolean } = {},
 ): AsyncGenerator<FileInfo, void, undefined> {
   const { all = false, signal } = options;
-  for await (const row of session.catalog.listFiles({ all, ...(signal === undefined ? {} : { signal }) })) {
-    yield openFileRow(session, row).info;
+  let damaged = 0;
+  let first: VaultError | null = null;
+  for await (const row of session.catalog.listFiles({ all, ...withSignal(signal) })) {
+    let info: FileInfo;
+    try {
+      ({ info } = openFileRow(session, row));
+    } catch (error) {
+      if (!isVaultError(error, 'damaged')) throw error;
+      damaged += 1;
+      first ??= error;
+      continue;
+    }
+    yield info;
   }
+  if (first === null) return;
+  if (damaged === 1) throw first;
+  throw new VaultError('damaged', `${damaged} files cannot be listed. ${first.message}`, { cause: first });
 }

@@ -236,18 +236,18 @@ async function findUnchanged(
 ): Promise<FileRecord | null> {
   const [newest] = await session.catalog.filesByName(nameTag(session.keys, options.name), 1);
   if (newest === undefined) return null;
-  const record = openFileRow(session, newest);
-  const same =
-    record.contentTag === content.tag &&
-    record.info.chunkSize === options.chunkSize &&
-    record.info.expiresAtMs === (options.expiresAtMs ?? null);
-  if (!same) return null;
   try {
+    const record = openFileRow(session, newest);
+    const same =
+      record.contentTag === content.tag &&
+      record.info.chunkSize === options.chunkSize &&
+      record.info.expiresAtMs === (options.expiresAtMs ?? null);
+    if (!same) return null;
     const { sealed } = await readManifestObject(session, newest.hash, options);
     openManifest(session.keys, sealed, newest.hash);
     return record;
   } catch (error) {
-    // Its manifest is lost or out of reach: then the content deserves a new one.
+    // Its record was changed by somebody else, or its manifest is lost or out of reach: then the content deserves a new one.
     if (isVaultError(error, 'damaged', 'unavailable')) return null;
     throw error;
   }

@@ -32,7 +32,11 @@ export interface Vault extends AsyncDisposable {
    */
   get(reference: string, options?: CallOptions): Promise<StoredFile>;
 
-  /** Files, newest first; of several versions of a name the newest, unless `all`. */
+  /**
+   * Files, newest first; of several versions of a name the newest, unless `all`.
+   *
+   * @throws `damaged` after the last file, if the catalog's records of others have been changed
+   */
   list(options?: CallOptions & { readonly all?: boolean }): AsyncIterable<FileInfo>;
 
   /**
