@@ -147,6 +147,13 @@ export interface Catalog {
   removeFiles(hashes: readonly string[]): Promise<readonly string[]>;
 
   /**
+   * Puts right what the row of a visible file says beside its hash.
+   *
+   * @returns false if no file with that hash is visible; then nothing was done
+   */
+  replaceFile(file: NewFileRow): Promise<boolean>;
+
+  /**
    * Replaces a chunk's row if it still is `expected`; places of the old row that the new one does not use
    * become garbage.
    *

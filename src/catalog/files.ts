@@ -15,7 +15,7 @@ import {
 } from './encoding.ts';
 import type { Engine } from './engine.ts';
 import { owe } from './garbage.ts';
-import { requirePending } from './puts.ts';
+import { describedBy, requirePending } from './puts.ts';
 import { dropRefs, oweManifests } from './removal.ts';
 import { PENDING } from './schema.ts';
 
@@ -33,6 +33,7 @@ type FileMethods =
   | 'listChunks'
   | 'filesOfChunks'
   | 'removeFiles'
+  | 'replaceFile'
   | 'replaceChunk';
 
 /** The part of the catalog that finds visible files and their chunks, changes and removes them. */
@@ -224,6 +225,15 @@ export function fileMethods(engine: Engine): Pick<Catalog, FileMethods> {
         for (const hash of found) removed.add(hexOf(hash));
       });
       return [...removed];
+    },
+
+    async replaceFile(file) {
+      return engine.writeOne('durable', async (session) => {
+        const { affected } = await session.run(
+          db.updateTable('files').set(describedBy(file)).where('hash', '=', bytesOf(file.hash, HASH_DIGITS)),
+        );
+        return affected === 1;
+      });
     },
 
     async replaceChunk(expected, next, options = {}) {

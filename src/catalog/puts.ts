@@ -204,7 +204,7 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
           session.run(
             db
               .updateTable('files')
-              .set({ state: VISIBLE, seq: dialect.nextSeq, ...fileColumns(hash, file) })
+              .set({ state: VISIBLE, seq: dialect.nextSeq, hash, ...describedBy(file) })
               .where('generation', '=', id)
               .where('state', '=', PENDING)
               .where((eb) =>
@@ -321,9 +321,9 @@ export async function requirePending(
   return decodeOwner(put.owner);
 }
 
-function fileColumns(hash: Uint8Array, file: NewFileRow) {
+/** The columns that say what a visible file is, beside its hash. */
+export function describedBy(file: NewFileRow) {
   return {
-    hash,
     name_tag: file.nameTag,
     record: file.record,
     created_at: file.createdAtMs,

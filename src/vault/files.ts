@@ -1,7 +1,7 @@
 /** Files in the catalog: what their sealed records say, and finding them by hash, prefix or name. */
 import type { FileRow, NewFileRow } from '../catalog/catalog.ts';
 import { nameTag, openRecord, sealRecord } from '../crypto/seal.ts';
-import { VaultError } from '../errors.ts';
+import { isVaultError, VaultError } from '../errors.ts';
 import type { ManifestHead } from '../format/manifest.ts';
 import { formatRedundancy, parseRedundancy } from '../format/shard.ts';
 import { brokenRecord, recordFields } from './session.ts';
@@ -85,6 +85,17 @@ export function openFileRow(session: Session, row: FileRow): FileRecord {
     nameTag(session.keys, info.name).equals(row.nameTag);
   if (!sameColumns) throw brokenRecord(purpose);
   return { info, contentTag: text('content') };
+}
+
+/** Whether a file's row is as this vault wrote it. */
+export function isFileRowIntact(session: Session, row: FileRow): boolean {
+  try {
+    openFileRow(session, row);
+    return true;
+  } catch (error) {
+    if (!isVaultError(error, 'damaged')) throw error;
+    return false;
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Where the copies of manifests are. */
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Catalog, FileRow } from '../catalog/catalog.ts';
 import { manifestHash } from '../crypto/seal.ts';
 import { throwIfAborted, VaultError } from '../errors.ts';
 import { MANIFEST_PREFIX, manifestObjectName, MAX_MANIFEST_SIZE } from '../format/manifest.ts';
@@ -19,14 +19,22 @@ export function manifestCopiesNeeded(session: Session): number {
 export async function* hashesInOrder(
   catalog: Catalog,
   signal: AbortSignal | undefined,
-  prefix = '',
 ): AsyncGenerator<string, void, undefined> {
+  for await (const { hash } of filesInOrder(catalog, signal)) yield hash;
+}
+
+/** The rows of all visible files, in the order of their hashes. */
+export async function* filesInOrder(
+  catalog: Catalog,
+  signal: AbortSignal | undefined,
+  prefix = '',
+): AsyncGenerator<FileRow, void, undefined> {
   for (const digit of '0123456789abcdef') {
     throwIfAborted(signal);
     const files = await catalog.filesByHash(prefix + digit, PAGE);
     // A full page may not be all: then by the next digit.
-    if (files.length === PAGE) yield* hashesInOrder(catalog, signal, prefix + digit);
-    else for (const { hash } of files) yield hash;
+    if (files.length === PAGE) yield* filesInOrder(catalog, signal, prefix + digit);
+    else yield* files;
   }
 }
 

@@ -13,6 +13,7 @@ import { Findings } from './findings.ts';
 import { examineKeyslots } from './keyslot-copies.ts';
 import { withLease } from './lease.ts';
 import { repairManifests } from './manifest-repair.ts';
+import { repairRecords } from './record-repair.ts';
 import { Rebuild } from './rebuild.ts';
 import type { RebuildOptions } from './rebuild.ts';
 import { changeSettings, withSignal } from './session.ts';
@@ -60,6 +61,7 @@ export async function repairVault(session: Session, options: RepairOptions = {})
     findings: after,
     signal,
   });
+  const recordsRepaired = hashes === null ? await repairRecords(session, silent) : 0;
   const forgotten = leaving === null ? null : await forget(session, leaving.bucket, silent);
   const { objectsOwed } = await collectGarbage(session, silent);
 
@@ -75,6 +77,7 @@ export async function repairVault(session: Session, options: RepairOptions = {})
     manifestsStored: manifests.manifestsStored,
     keyslotsStored,
     markersStored,
+    recordsRepaired,
     bytesStored: rebuilt.uploader.bytesStored + manifests.bytesStored,
     affected,
     forgotten,

@@ -295,7 +295,8 @@ export type Tally = Readonly<Record<Condition, number>>;
 
 /** What is wrong with a file, and where. */
 export interface FileProblem {
-  readonly what: 'shards' | 'manifest';
+  /** `record`: the file's row in the catalog. */
+  readonly what: 'shards' | 'manifest' | 'record';
   /**
    * `missing`, `damaged`: in that bucket. `unknown`: the bucket could not be asked. `unstored`: the catalog has no place for
    * it. `unrecorded`: the catalog does not know the file's chunks, or has them wrong, which `recover` mends.
@@ -357,6 +358,8 @@ export interface RepairResult {
   readonly manifestsStored: number;
   readonly keyslotsStored: number;
   readonly markersStored: number;
+  /** Rows of files in the catalog that were made anew from their manifests. */
+  readonly recordsRepaired: number;
   /** Bytes sent to buckets. */
   readonly bytesStored: number;
   /** Files that are not whole after all, gravest first: lost ones cannot be read any more. */

@@ -8,11 +8,11 @@ import type { VaultBucket } from './bucket-set.ts';
 import { CHECK_BATCH, ChunkCheck } from './check.ts';
 import { fileChunks, unreadableAs } from './file-chunks.ts';
 import type { ChunkRun } from './file-chunks.ts';
-import { resolveFile } from './files.ts';
+import { isFileRowIntact, resolveFile } from './files.ts';
 import { Findings, manifestCondition } from './findings.ts';
 import type { ManifestVerdict } from './findings.ts';
 import { examineKeyslots } from './keyslot-copies.ts';
-import { hashesInOrder, manifestCopiesNeeded, readCopies, walkManifests } from './manifest-copies.ts';
+import { filesInOrder, manifestCopiesNeeded, readCopies, walkManifests } from './manifest-copies.ts';
 import { withSignal } from './session.ts';
 import type { Session } from './session.ts';
 import type { CallOptions, VerifyOptions, VerifyResult } from './vault.ts';
@@ -109,7 +109,7 @@ export class Verification {
   async #checkManifests(): Promise<void> {
     const { hashes, usable, findings, signal } = this.#options;
     const walk = walkManifests(this.#session, {
-      hashes: hashes ?? hashesInOrder(this.#session.catalog, signal),
+      hashes: hashes ?? this.#hashesOfAll(),
       from: hashes?.[0] ?? '',
       usable,
       findings,
@@ -121,6 +121,17 @@ export class Verification {
       signal,
     });
     for await (const verdict of verdicts) findings.addManifest(verdict, enough);
+  }
+
+  /** The hashes of all files, in order; rows that were changed are noted on the way. Those of given files have been opened. */
+  async *#hashesOfAll(): AsyncGenerator<string, void, undefined> {
+    for await (const row of filesInOrder(this.#session.catalog, this.#options.signal)) {
+      if (!isFileRowIntact(this.#session, row)) {
+        const problem = { what: 'record', problem: 'damaged', bucket: null } as const;
+        this.#options.findings.addFile(row.hash, 'degraded', [problem]);
+      }
+      yield row.hash;
+    }
   }
 
   async #secondLook(verdict: ManifestVerdict, enough: number, signal: AbortSignal): Promise<ManifestVerdict> {

@@ -601,6 +601,32 @@ export function catalogConformance(name: string, openFresh: () => Promise<Catalo
         expect(owed.some((key) => key.endsWith(generation))).toBe(false);
       });
 
+      test('replaceFile changes what the row of a visible file says, and no other, nor its place in the listing', async () => {
+        const rows = [file(), file(), file()];
+        for (const row of rows) await store(catalog, row, [hex(64)]);
+        const [first = file(), second = file(), third = file()] = rows;
+        const next = { ...file({ expiresAtMs: 7 }), hash: second.hash };
+        expect(await other.replaceFile(next)).toBe(true);
+        expect(await catalog.filesByHash(second.hash, 2)).toEqual([next]);
+        expect(await catalog.filesByName(second.nameTag, 1)).toEqual([]);
+        expect(await list(true)).toEqual([third, next, first]);
+        expect(await catalog.replaceFile(next), 'repeated after a lost answer').toBe(true);
+      });
+
+      test('replaceFile of a file that is not visible says false and does nothing', async () => {
+        const generation = hex(16);
+        const row = file();
+        await catalog.beginPut({ generation, owner: 'test' });
+        await catalog.announceManifest(generation, row.hash);
+        expect(await catalog.replaceFile(row)).toBe(false);
+        expect(await catalog.filesByHash(row.hash, 1)).toEqual([]);
+        expect(
+          await catalog.replaceFile({ ...row, hash: 'x' }).catch((error: unknown) => error),
+        ).toMatchObject({
+          code: 'invalid-input',
+        });
+      });
+
       test('replaceChunk replaces the row that was expected and owes what it no longer uses', async () => {
         const id = hex(64);
         const generation = await store(catalog, file(), [id]);

@@ -52,6 +52,7 @@ export async function statementsOf(engine: Engine): Promise<readonly CompiledQue
   await catalog.filesOfChunks([id, hex(64)]);
   await catalog.pendingPuts();
   await catalog.deadPuts();
+  await catalog.replaceFile(row);
   await catalog.removeFiles([row.hash, hex(64)]);
   return statements;
 }
