@@ -11,7 +11,8 @@ export const SCHEMA_VERSION = 1;
  * The statements that take an empty database, or one of an older version, to `SCHEMA_VERSION`. The caller
  * runs them in one transaction together with the change of the recorded version.
  *
- * A step that has been released never changes again; a later schema is a further step.
+ * A step that has been released never changes again; a later schema is a further step. Each statement passes over what an
+ * attempt that was broken off has made, for databases in which such statements cannot be taken back.
  *
  * @param engine the database
  * @param from the version found; 0 for an empty database
@@ -36,15 +37,18 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
   return [
     schema
       .createTable('vault')
+      .ifNotExists()
       .addColumn('one', 'integer', (column) => column.primaryKey().check(sql`one = 1`))
       .addColumn('id', bytes, (column) => column.notNull())
       .addColumn('settings', bytes, (column) => column.notNull()),
     schema
       .createTable('keyslots')
+      .ifNotExists()
       .addColumn('id', bytes, (column) => column.primaryKey())
       .addColumn('body', bytes, (column) => column.notNull()),
     schema
       .createTable('buckets')
+      .ifNotExists()
       .addColumn('number', 'integer', (column) => column.primaryKey())
       .addColumn('id', bytes, (column) => column.unique())
       .addColumn('state', 'text')
@@ -52,6 +56,7 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
 
     schema
       .createTable('files')
+      .ifNotExists()
       .addColumn('generation', bytes, (column) => column.primaryKey())
       .addColumn('state', 'integer', (column) => column.notNull())
       .addColumn('owner', 'text', (column) => column.notNull())
@@ -63,13 +68,19 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
       .addColumn('created_at', 'bigint')
       .addColumn('expires_at', 'bigint')
       .addColumn('seq', 'bigint', (column) => column.unique()),
-    schema.createIndex('files_by_name').on('files').columns(['name_tag', 'seq']),
-    schema.createIndex('files_by_expiry').on('files').columns(['expires_at', 'seq']),
+    schema.createIndex('files_by_name').ifNotExists().on('files').columns(['name_tag', 'seq']),
+    schema.createIndex('files_by_expiry').ifNotExists().on('files').columns(['expires_at', 'seq']),
     // Puts are few among many files.
-    schema.createIndex('files_by_state').on('files').columns(['state']).where(sql.ref('seq'), 'is', null),
+    schema
+      .createIndex('files_by_state')
+      .ifNotExists()
+      .on('files')
+      .columns(['state'])
+      .where(sql.ref('seq'), 'is', null),
 
     schema
       .createTable('chunks')
+      .ifNotExists()
       .addColumn('id', bytes, (column) => column.primaryKey())
       .addColumn('k', 'integer', (column) => column.notNull())
       .addColumn('m', 'integer', (column) => column.notNull())
@@ -78,14 +89,16 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
       .modifyEnd(dialect.keyedTable),
     schema
       .createTable('refs')
+      .ifNotExists()
       .addColumn('file', bytes, (column) => column.notNull().references('files.generation'))
       .addColumn('chunk', bytes, (column) => column.notNull().references('chunks.id'))
       .addPrimaryKeyConstraint('refs_pk', ['file', 'chunk'])
       .modifyEnd(dialect.keyedTable),
-    schema.createIndex('refs_by_chunk').on('refs').columns(['chunk']),
+    schema.createIndex('refs_by_chunk').ifNotExists().on('refs').columns(['chunk']),
 
     schema
       .createTable('garbage')
+      .ifNotExists()
       .addColumn('id', bytes, (column) => column.notNull())
       .addColumn('kind', 'integer', (column) => column.notNull())
       .addColumn('k', 'integer', (column) => column.notNull())
@@ -95,6 +108,7 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
       .modifyEnd(dialect.keyedTable),
     schema
       .createTable('strays')
+      .ifNotExists()
       .addColumn('bucket', 'integer', (column) => column.notNull())
       .addColumn('name', bytes, (column) => column.notNull())
       .addColumn('seen_at', 'bigint', (column) => column.notNull())

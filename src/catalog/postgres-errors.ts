@@ -37,18 +37,37 @@ const BROKEN_CODES = new Set([
   'ENOENT', // the socket of a local server that is not running
 ]);
 
+/** Those that a wrong host or port has. */
+const UNREACHED_CODES = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'ENOENT']);
+
+/** What node-postgres says of answers that are not Postgres's. */
+const NO_POSTGRES =
+  /^There was an error establishing an SSL connection$|^received invalid response|^Unknown authenticationOk message type/;
+
+/**
+ * What a pooler refuses for good. PgBouncer has one SQLSTATE for all that it says itself, `protocol_violation`, which also
+ * stands for servers that cannot be reached, so that only the text tells.
+ */
+const REFUSED_BY_POOLER =
+  /authentication failed|no such user|no such database|unsupported startup parameter|not allowed/i;
+
 export function failureOf(error: unknown): Failure {
   if (error instanceof VaultError) return 'final';
   const code = systemCode(error) ?? '';
+  if (isRefusedByPooler(error)) return 'final';
   if (CONFLICTS.has(code)) return 'conflict';
   if (isSqlState(code)) return isOutage(code) ? 'outage' : 'final';
   return BROKEN_CODES.has(code) || BROKEN.test(messageOf(error)) ? 'outage' : 'final';
 }
 
+function isRefusedByPooler(error: unknown): boolean {
+  return systemCode(error) === '08P01' && REFUSED_BY_POOLER.test(messageOf(error));
+}
+
 function isOutage(state: string): boolean {
   // Connection exceptions, too many connections, shutdown and cancelled statements, errors of the server's system,
-  // and a standby that took over without being writable yet.
-  return /^(08|57|58)/.test(state) || ['53300', '53200', '25006', '25P03'].includes(state);
+  // a standby that took over without being writable yet, and a server that does not know itself whether it committed.
+  return /^(08|57|58)/.test(state) || ['53300', '53200', '25006', '25P03', '40003'].includes(state);
 }
 
 function isSqlState(code: string): boolean {
@@ -63,6 +82,11 @@ export function isMissingTable(error: unknown): boolean {
 /** Whether a statement failed only because one before it in the transaction did. */
 export function isAborted(error: unknown): boolean {
   return systemCode(error) === '25P02';
+}
+
+/** Whether a rollback found nothing to roll back. CockroachDB, of which this is an error, ends a transaction whose commit failed. */
+export function isWithoutTransaction(error: unknown): boolean {
+  return systemCode(error) === '25P01' || messageOf(error) === 'there is no transaction in progress';
 }
 
 /** Whether the server has no TLS. */
@@ -87,12 +111,19 @@ export function translated(error: unknown, label: string): unknown {
     case 'outage':
       return as(
         'unavailable',
-        `The database ${label} cannot be reached or does not answer: ${message}. Try again later.`,
+        `The database ${label} cannot be reached or does not answer: ${message}. ${UNREACHED_CODES.has(code) ? 'Check host and port, or try' : 'Try'} again later.`,
       );
     case 'final':
   }
+  if (isRefusedByPooler(error)) return refusedByPooler(error, label);
   if (isWithoutTls(error)) {
-    return as('invalid-input', `The server of ${label} has no TLS, which the sslmode asks for.`);
+    return as(
+      'invalid-input',
+      `The server of ${label} has no TLS, and sslmode, PGSSLMODE or sslrootcert asks for it. Turn it on there, or say sslmode=disable if nobody else can listen on the way.`,
+    );
+  }
+  if (NO_POSTGRES.test(message)) {
+    return as('invalid-input', `What answers for ${label} is no Postgres server. Check host and port.`);
   }
   if (/CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL|^HOSTNAME_MISMATCH/.test(code)) {
     return as(
@@ -100,11 +131,14 @@ export function translated(error: unknown, label: string): unknown {
       `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file>, and the host as the certificate does.`,
     );
   }
-  if (/^SASL|password must be a string/i.test(message)) {
+  if (/^SASL.* must be a (non-empty )?string/i.test(message)) {
     return as(
       'denied',
-      `The server of ${label} asks for a password, and none fits (${message}). Give it in the URL, PGPASSWORD or ~/.pgpass (mode 0600).`,
+      `The server of ${label} asks for a password, and there is none. Give it in the URL, PGPASSWORD or ~/.pgpass (mode 0600).`,
     );
+  }
+  if (message.startsWith('SASL')) {
+    return as('denied', `Logging in to ${label} failed: ${message}. Check user and password.`);
   }
   if (!isSqlState(code)) return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
   if (code === '53100') return as('storage-full', `The disk of the database ${label} is full: ${message}.`);
@@ -114,11 +148,20 @@ export function translated(error: unknown, label: string): unknown {
       `There is no such database or schema: ${label} (${message}). Create it, or name another one.`,
     );
   }
-  if (code.startsWith('28') || code === '42501') {
-    return as('denied', `The database ${label} refuses: ${message}. Check user, password and rights.`);
+  if (code.startsWith('28')) {
+    return as('denied', `The database ${label} refuses: ${message}. Check user and password.`);
+  }
+  if (code === '42501') {
+    return as(
+      'denied',
+      `The database ${label} refuses: ${message}. Grant its user that right, or name another user.`,
+    );
+  }
+  if (code === '42704' || code === '22023') {
+    return as('invalid-input', `The server of ${label} does not know a setting: ${message}.`);
   }
   // Corrupted data, a table or column that has gone, a value that the column does not take.
-  if (/^(XX|22|23|42P01|42703|42804)/.test(code)) {
+  if (/^(XX001|XX002|22|23|42P01|42703|42804)/.test(code)) {
     return as(
       'damaged',
       `The catalog in ${label} is not as it was made (${message}). \`vault recover\` rebuilds it from the buckets.`,
@@ -127,7 +170,33 @@ export function translated(error: unknown, label: string): unknown {
   if (code.startsWith('53') || code.startsWith('54')) {
     return as('unavailable', `The database ${label} is overloaded: ${message}. Try again later.`);
   }
+  // What is wrong inside a server of several machines, mostly with the network between them, has no other code.
+  if (code.startsWith('XX')) {
+    return as('unavailable', `The database ${label} failed: ${message}. Try again later.`);
+  }
   if (code.startsWith('0A'))
     return as('unsupported', `The database ${label} cannot do what is needed: ${message}.`);
   return error;
+}
+
+function refusedByPooler(error: unknown, label: string): VaultError {
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
+  if (/transaction blocks/i.test(message)) {
+    return as(
+      'invalid-input',
+      `The pooler before ${label} is in statement mode (${message}). The catalog needs transactions: set pool_mode to transaction or session.`,
+    );
+  }
+  if (/startup parameter/i.test(message)) {
+    return as(
+      'invalid-input',
+      `The pooler before ${label} refuses a setting: ${message}. Leave it out, or name the schema with ?schema=.`,
+    );
+  }
+  if (/database/i.test(message)) {
+    return as('invalid-input', `The pooler before ${label} refuses: ${message}. Name a database it knows.`);
+  }
+  return as('denied', `The pooler before ${label} refuses: ${message}. Check user and password.`);
 }

@@ -13,7 +13,14 @@ import { throwIfAborted, VaultError } from '../errors.ts';
 import { rawQuery } from './engine.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from './engine.ts';
 import { migration, newerSchema, SCHEMA_VERSION } from './migrations.ts';
-import { failureOf, isAborted, isMissingTable, isWithoutTls, translated } from './postgres-errors.ts';
+import {
+  failureOf,
+  isAborted,
+  isMissingTable,
+  isWithoutTls,
+  isWithoutTransaction,
+  translated,
+} from './postgres-errors.ts';
 import { postgresSettings } from './postgres-settings.ts';
 import type { Environment, PostgresSettings } from './postgres-settings.ts';
 import type { Tables } from './schema.ts';
@@ -35,13 +42,21 @@ const OLDEST_SERVER = 110_000;
 const INT8 = 20;
 
 /**
+ * - `read committed`: everything but the schema. Each statement sees what was committed before it, and row locks do the rest
+ * - `serializable`: changes of the schema, which CockroachDB refuses in transactions of any other level
+ */
+type Isolation = 'read committed' | 'serializable';
+
+/**
  * Begins a transaction. The limits hold until its end, so that nothing is left in a session that a pooler gives to somebody
  * else, and no lock outlives a client that sleeps or died without closing its connection.
  */
-const BEGIN = `begin isolation level read committed;
+function begin(isolation: Isolation): string {
+  return `begin isolation level ${isolation};
 set local statement_timeout = 60000;
 set local lock_timeout = 30000;
 set local idle_in_transaction_session_timeout = 60000`;
+}
 
 /**
  * Opens a catalog in a Postgres database.
@@ -100,9 +115,11 @@ function postgresDialect(schema: string | null): Dialect {
     bytesType: sql`bytea`,
     keyedTable: sql``,
     nowMs: sql<number>`cast(extract(epoch from clock_timestamp()) * 1000 as bigint)`,
-    nextSeq: sql<number>`nextval(${sql.lit(sequence)})`,
+    // A sequence alone gives no order where sessions draw its numbers in advance, as YugabyteDB's do, a hundred at a time.
+    // Two that come to the same number meet at the unique index, and one of them tries again.
+    nextSeq: sql<number>`greatest(nextval(${sql.lit(sequence)}), (select coalesce(max(seq), 0) + 1 from ${inSchema('files')}))`,
     restartSeq: sql`select setval(${sql.lit(sequence)}, (select coalesce(max(seq), 0) + 1 from ${inSchema('files')}), false)`,
-    counters: [sql`create sequence ${inSchema('files_seq')}`],
+    counters: [sql`create sequence if not exists ${inSchema('files_seq')}`],
     lock(query, table, strength) {
       switch (strength) {
         case 'change':
@@ -123,7 +140,7 @@ class PostgresEngine implements Engine {
   readonly #schema: string | null;
   readonly #pool: Pool;
   #outageDeadlineMs = OPEN_DEADLINE_MS;
-  /** Whether `BEGIN` has worked on this server, so that statements may be sent right behind it. */
+  /** Whether `begin` has worked on this server, so that statements may be sent right behind it. */
   #beginWorks = false;
   #inUse = 0;
   readonly #waiting: (() => void)[] = [];
@@ -161,7 +178,12 @@ class PostgresEngine implements Engine {
       );
     }
     if (version !== null && version > SCHEMA_VERSION) throw newerSchema(this.label, version);
-    if (version !== SCHEMA_VERSION) await this.write('durable', (session) => this.#migrate(session));
+    if (version !== SCHEMA_VERSION) {
+      await this.write('durable', (session) => this.#requireReadCommitted(session));
+      await this.#untilDone((client) =>
+        this.#transaction(client, 'serializable', (session) => this.#migrate(session)),
+      );
+    }
     this.#outageDeadlineMs = OUTAGE_DEADLINE_MS;
   }
 
@@ -174,15 +196,19 @@ class PostgresEngine implements Engine {
   }
 
   write<T>(_durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#untilDone((client) => this.#transaction(client, work));
+    return this.#untilDone((client) => this.#transaction(client, 'read committed', work));
   }
 
   close(): Promise<void> {
     return this.#pool.end();
   }
 
-  async #transaction<T>(client: PoolClient, work: (session: Session) => Promise<T>): Promise<T> {
-    let begun: Promise<unknown> | null = client.query(BEGIN);
+  async #transaction<T>(
+    client: PoolClient,
+    isolation: Isolation,
+    work: (session: Session) => Promise<T>,
+  ): Promise<T> {
+    let begun: Promise<unknown> | null = client.query(begin(isolation));
     // It is waited for together with the first statement, which is sent right behind it.
     begun.catch(() => undefined);
     let first: unknown = null;
@@ -209,7 +235,14 @@ class PostgresEngine implements Engine {
     } catch (error) {
       // Of several statements under way the first one failed, and the others because of it.
       const reason = isAborted(error) ? (first ?? error) : error;
-      if (failureOf(reason) !== 'outage') await client.query('rollback');
+      const failure = failureOf(reason);
+      if (failure === 'outage') throw reason;
+      try {
+        await rollback(client);
+      } catch (late) {
+        // The connection has ended too, which is tried again unless there is a better reason to give up.
+        throw failure === 'final' ? reason : late;
+      }
       throw reason;
     }
   }
@@ -247,8 +280,8 @@ class PostgresEngine implements Engine {
         client.release();
         return result;
       } catch (error) {
-        // After an outage nobody knows what the connection is still busy with.
-        client.release(failureOf(error) === 'outage');
+        // Nobody knows what the connection is still busy with, unless somebody else was in the way.
+        client.release(failureOf(error) !== 'conflict');
         throw error;
       }
     } finally {
@@ -272,6 +305,30 @@ class PostgresEngine implements Engine {
     });
   }
 
+  /**
+   * YugabyteDB takes read committed for repeatable read unless it is told otherwise, and then misses references that others
+   * add while it removes what they refer to (https://github.com/yugabyte/yugabyte-db/issues/26163).
+   *
+   * @throws `unsupported` on such a server
+   */
+  async #requireReadCommitted(session: Session): Promise<void> {
+    const { rows } = await session.run(
+      rawQuery(
+        this.db,
+        sql<{
+          isolation: string | null;
+        }>`select current_setting('yb_effective_transaction_isolation_level', true) as isolation`,
+      ),
+    );
+    const isolation = rows[0]?.isolation ?? 'read committed';
+    if (isolation === 'read committed') return;
+    throw new VaultError(
+      'unsupported',
+      `The server of ${this.label} runs read committed transactions as ${isolation}. Start YugabyteDB's tservers with --yb_enable_read_committed_isolation=true.`,
+    );
+  }
+
+  /** Every step is safe to repeat: some servers commit each change of the schema at once, whatever transaction it is in. */
   async #migrate(session: Session): Promise<void> {
     const { db } = this;
     const { rows: servers } = await session.run(
@@ -324,6 +381,14 @@ class PostgresEngine implements Engine {
       'invalid-input',
       `${this.label} holds the tables of another program (${names.slice(0, 3).join(', ')}). Name a schema of the vault's own: ?schema=vault`,
     );
+  }
+}
+
+async function rollback(client: PoolClient): Promise<void> {
+  try {
+    await client.query('rollback');
+  } catch (error) {
+    if (!isWithoutTransaction(error)) throw error;
   }
 }
 

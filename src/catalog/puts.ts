@@ -108,7 +108,10 @@ export function putMethods(engine: Engine): Pick<Catalog, PutMethods> {
         return rows.flatMap((row) => (row.id === null ? [] : [row.id]));
       });
       if (found.length === 0) return new Map();
-      return engine.writeOne('lazy', async (session) => {
+      // A transaction, though it is one statement that writes: it must have the isolation that removals have, and a
+      // server may run single statements with another one, as CockroachDB does, where the two then miss each other
+      // (https://github.com/cockroachdb/cockroach/issues/151663).
+      return engine.write('lazy', async (session) => {
         // The locks make the statement wait for a removal that is under way, and then leave out what it
         // removed. They are taken in the order of ids, as everywhere.
         const rows = db

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { SCHEMA_VERSION } from '../../src/catalog/migrations.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
+import { postgresProxy } from '../support/postgres-proxy.ts';
 import { freshPostgres, runSql } from '../support/postgres.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { file, hex, owedObjects, store } from './samples.ts';
@@ -77,6 +78,44 @@ describe.each(VERSIONS)('a catalog of schema %i', (version) => {
     await old.drop();
     await fresh.drop();
   });
+});
+
+test('a Postgres schema is made in a serializable transaction, as CockroachDB wants it', async () => {
+  const place = await freshPostgres();
+  const proxy = await postgresProxy(place.url);
+  await (await openCatalog(proxy.url, { create: true, environment: {} })).close();
+  let begun = '';
+  const isolations = new Set<string>();
+  for (const { type, body } of proxy.messages) {
+    const text = type === 'Q' ? body.toString() : '';
+    if (text.startsWith('begin ')) begun = text.replace(/;.*/s, '');
+    if (text.startsWith('create ')) isolations.add(begun);
+  }
+  expect([...isolations]).toEqual(['begin isolation level serializable']);
+  await proxy.close();
+  await place.drop();
+});
+
+test('a Postgres schema whose making was broken off, on a server that keeps each statement, is completed', async () => {
+  const whole = await freshPostgres();
+  const proxy = await postgresProxy(whole.url);
+  await (await openCatalog(proxy.url, { create: true, environment: {} })).close();
+  const version0 = `insert into "${whole.schema}"."vault_schema" values (1, 0)`;
+  const statements = proxy.messages
+    .flatMap(({ type, body }) => (['Q', 'P'].includes(type) ? [body.toString().replaceAll('\0', '')] : []))
+    .flatMap((text) => (text.startsWith('create ') ? [text] : []))
+    .flatMap((text) => (text.includes('"vault_schema"') ? [text, version0] : [text]));
+  await proxy.close();
+  expect(statements.length).toBeGreaterThan(14);
+  for (const done of [1, 3, 9, statements.length]) {
+    const part = await freshPostgres();
+    const kept = statements.slice(0, done).join('; ').replaceAll(whole.schema, part.schema);
+    await runSql(part.url, kept);
+    await (await openCatalog(part.url, { create: true })).close();
+    expect(await postgresSchema(part)).toEqual(await postgresSchema(whole));
+    await part.drop();
+  }
+  await whole.drop();
 });
 
 function sqliteSchema(path: string): unknown {

@@ -132,6 +132,37 @@ describe('opening a catalog in Postgres', () => {
     await place.drop();
   });
 
+  test('knows the newest file also where each session draws numbers in advance', async () => {
+    const place = await freshPostgres();
+    const clients = [await openCatalog(place.url, CREATE), await openCatalog(place.url)];
+    await runSql(place.url, `alter sequence ${place.schema}.files_seq cache 100`);
+    const nameTag = file().nameTag;
+    const rows = Array.from({ length: 12 }, () => file({ nameTag }));
+    for (const [i, row] of rows.entries()) {
+      const client = clients[[0, 1, 1, 0][i % 4] ?? 0];
+      if (client !== undefined) await store(client, row, []);
+    }
+    expect(await clients[0]?.filesByName(nameTag, 100)).toEqual(rows.toReversed());
+    for (const client of clients) await client.close();
+    await place.drop();
+  });
+
+  test('refuses a YugabyteDB that takes read committed for another isolation', async () => {
+    const place = await freshPostgres();
+    const proxy = await postgresProxy(place.url);
+    proxy.decide = (text) =>
+      text.includes('yb_effective') ? rowAnswer('isolation', 'repeatable read') : 'pass';
+    expect(await failure(proxy.url)).toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining('--yb_enable_read_committed_isolation=true'),
+    });
+    expect(await runSql(place.url, `select * from pg_tables where schemaname = '${place.schema}'`)).toEqual(
+      [],
+    );
+    await proxy.close();
+    await place.drop();
+  });
+
   test('waits for a server that is just starting', async () => {
     const place = await freshPostgres();
     const proxy = await postgresProxy(place.url);

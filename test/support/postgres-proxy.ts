@@ -11,8 +11,9 @@ import { TLSSocket } from 'node:tls';
  * - `lose`: the connection is reset before the statement reaches the server
  * - `lose answer`: the server runs it, and the connection is reset instead of its answer
  * - bytes: the server never sees it, and the client gets these as its answer
+ * - `instead`: the server runs it, and the client gets these as its answer
  */
-export type Fate = 'pass' | 'lose' | 'lose answer' | Uint8Array;
+export type Fate = 'pass' | 'lose' | 'lose answer' | Uint8Array | { readonly instead: Uint8Array };
 
 export interface PostgresProxy {
   /** The server's URL with this proxy's port. */
@@ -80,24 +81,28 @@ export async function postgresProxy(
       plain.resetAndDestroy();
       server.resetAndDestroy();
     };
-    // What the client waits for, in order: the server's answer, one made up here, or one that will not come. The
-    // first of all is the server's greeting.
-    const awaited: (Uint8Array | 'server' | 'reset')[] = ['server'];
+    // What the client waits for, in order: the server's answer, one made up here, one made up as soon as the server has
+    // answered, or one that will not come. The first of all is the server's greeting.
+    const awaited: (Uint8Array | { readonly instead: Uint8Array } | 'server' | 'reset')[] = ['server'];
     const answerUntilServer = (): void => {
-      while (awaited[0] instanceof Uint8Array) {
-        const answer = awaited.shift();
-        void later(() => client.write(answer ?? ''));
+      for (let [next] = awaited; next instanceof Uint8Array; [next] = awaited) {
+        const answer = next;
+        awaited.shift();
+        void later(() => client.write(answer));
       }
     };
     const answers = new MessageReader();
     server.on('data', (bytes) => {
       for (const { type, raw } of answers.push(bytes)) {
-        if (awaited[0] === 'reset') {
+        const [next] = awaited;
+        if (next === 'reset') {
           reset();
           return;
         }
-        void later(() => client.write(raw));
+        const isReplaced = typeof next === 'object' && 'instead' in next;
+        if (!isReplaced) void later(() => client.write(raw));
         if (type !== READY_FOR_QUERY) continue;
+        if (isReplaced) void later(() => client.write(next.instead));
         awaited.shift();
         answerUntilServer();
       }
@@ -116,7 +121,8 @@ export async function postgresProxy(
           answerUntilServer();
           continue;
         }
-        if (fate !== null) awaited.push(fate === 'pass' ? 'server' : 'reset');
+        if (fate === 'pass') awaited.push('server');
+        else if (fate !== null) awaited.push(fate === 'lose answer' ? 'reset' : fate);
         void later(() => server.write(raw));
       }
     });
