@@ -53,6 +53,13 @@ const ROUNDS_A_VAULT = 8;
 const KIB = 1024;
 const CHUNK_SIZES = [64 * KIB, 64 * KIB, 128 * KIB, 1024 * KIB];
 
+/** Contents that are put over and over under many names: at the same time by several, and while others remove them. */
+const POPULAR = [
+  { first: 0, blocks: 2, rest: 1 },
+  { first: 1, blocks: 8, rest: 4096 },
+  { first: 4, blocks: 40, rest: 0 },
+] as const;
+
 const SHAPES: readonly { readonly buckets: number; readonly redundancy: Redundancy }[] = [
   { buckets: 3, redundancy: { k: 2, m: 1 } },
   { buckets: 3, redundancy: { k: 2, m: 1 } },
@@ -214,18 +221,24 @@ class Run {
   }
 
   #drawPut(random: SeededRandom): Operation {
-    const blocks = random.pick([0, 0, 1, 2, 4, 8, 16, 40]);
+    const isPopular = random.below(3) === 0;
     // Runs of the same few blocks, so that many files share chunks.
-    const first = random.below(12);
+    const { first, blocks, rest } = isPopular
+      ? random.pick(POPULAR)
+      : {
+          first: random.below(12),
+          blocks: random.pick([0, 0, 1, 2, 4, 8, 16, 40]),
+          rest: random.below(2) === 0 ? random.pick([0, 1, 4096]) : random.below(60_000),
+        };
     return {
       verb: 'put',
       name: `file ${random.below(14)}`,
       recipe: {
         seed: this.#seed,
         blocks: Array.from({ length: blocks }, (_, i) => (first + i) % 48),
-        rest: random.below(2) === 0 ? random.pick([0, 1, 4096]) : random.below(60_000),
+        rest,
       },
-      chunkSize: random.pick(CHUNK_SIZES),
+      chunkSize: isPopular ? 64 * KIB : random.pick(CHUNK_SIZES),
       expired: random.below(12) === 0,
       pauseMs: random.pick([0, 0, 0, 2, 20]),
     };

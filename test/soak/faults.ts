@@ -61,10 +61,10 @@ export class FaultPlan {
 
   /** Lets the faults of a round happen, each at its time. */
   async run(): Promise<void> {
-    const { random, kinds } = this.#options;
+    const { random, kinds, world } = this.#options;
     const within = kinds.filter((kind) => kind !== 'lost catalog' && kind !== 'change');
     if (within.length === 0) return;
-    const faults = Array.from({ length: random.below(5) }, () => ({
+    const faults = Array.from({ length: random.below(3 + world.clients.length) }, () => ({
       kind: random.pick(within),
       afterMs: random.below(1500),
       lastsMs: 100 + random.below(1400),
