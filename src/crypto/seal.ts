@@ -152,7 +152,7 @@ export function openRecord(keys: Subkeys, purpose: string, sealed: Uint8Array): 
     if (isVaultError(cause)) throw cause;
     throw new VaultError(
       'damaged',
-      `The catalog's record of ${purpose} is not what was written there. Rebuild the catalog with "vault recover".`,
+      `The catalog's record of ${purpose} is not what was written there. "vault repair" mends the record of a file, "vault recover" a whole catalog.`,
       { cause },
     );
   }

@@ -111,7 +111,7 @@ export function recordFields(value: unknown): ReadonlyMap<string, unknown> {
 export function brokenRecord(purpose: string): VaultError {
   return new VaultError(
     'damaged',
-    `The catalog's record of ${purpose} makes no sense. Rebuild the catalog with "vault recover".`,
+    `The catalog's record of ${purpose} makes no sense. "vault repair" mends the record of a file, "vault recover" a whole catalog.`,
   );
 }
 
