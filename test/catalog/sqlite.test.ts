@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { getuid } from 'node:process';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
@@ -178,6 +178,29 @@ describe('an SQLite file', () => {
       await store(catalog, row);
       expect(await listed()).toEqual([...kept, row.hash]);
       await catalog.close();
+    } finally {
+      spawnSync('umount', [disk]);
+    }
+  });
+
+  test('that is opened on a full disk says storage-full, and not that it cannot be read', async (context) => {
+    await using folder = await temporaryFolder();
+    const disk = folder.at('disk');
+    await mkdir(disk);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
+    if (!mounted) context.skip('Only root can make a small disk.');
+    try {
+      const path = folder.at('disk', 'catalog.db');
+      await (await openCatalog(path, { create: true })).close();
+      // Down to the last page: there is no room for the file that readers share.
+      spawnSync('dd', ['if=/dev/zero', `of=${folder.at('disk', 'ballast')}`, 'bs=4k']);
+      const using = async (): Promise<void> => {
+        const catalog = await openCatalog(path);
+        await Array.fromAsync(catalog.listFiles({ all: true })).finally(() => catalog.close());
+      };
+      expect(await codeOf(using())).toBe('storage-full');
+      await rm(folder.at('disk', 'ballast'));
+      expect(await codeOf(using())).toBe('success');
     } finally {
       spawnSync('umount', [disk]);
     }
