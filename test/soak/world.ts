@@ -151,7 +151,10 @@ export class World implements AsyncDisposable {
         wrap: <T>(bucket: T): T => bucket,
       })),
     );
-    return this.withCatalog((catalog) => discrepancies(catalog, buckets));
+    return this.withCatalog(async (catalog) => [
+      ...(await discrepancies(catalog, buckets)),
+      ...(await withoutFile(catalog)),
+    ]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -161,6 +164,16 @@ export class World implements AsyncDisposable {
     if (this.db.startsWith('postgres')) await this.loseCatalog();
     await this.#folder[Symbol.asyncDispose]();
   }
+}
+
+/** Chunks that are kept though no file has them. */
+async function withoutFile(catalog: Catalog): Promise<readonly string[]> {
+  const found: string[] = [];
+  for await (const { id } of catalog.listChunks()) {
+    const files = await catalog.filesOfChunks([id]);
+    if (files.length === 0) found.push(`the catalog has chunk ${id}, which no file has`);
+  }
+  return found;
 }
 
 /** A small disk in memory; null where it cannot be mounted. */
