@@ -4,6 +4,7 @@ import { memoryBucket } from '../../src/buckets/memory.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { scrubBucket } from '../../src/vault/scrub.ts';
+import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
@@ -351,7 +352,7 @@ describe('A bucket that is removed', () => {
 
   test('can be removed again wherever that has ended, and nothing is worse than before', async () => {
     let changes = Infinity;
-    for (let nth = 1; nth <= changes; nth += 1) {
+    for (let nth = 1; nth <= changes; nth += CALL_STRIDE) {
       await using begun = await begin();
       const { scene } = begun;
       const ending = await scene.open({ self: `gone ${nth}`, around: endingAt(nth) });

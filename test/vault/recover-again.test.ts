@@ -8,8 +8,8 @@ import { openVaultFrom } from '../../src/vault/open.ts';
 import { recoverCatalog } from '../../src/vault/recover.ts';
 import type { RecoverResult } from '../../src/vault/recover.ts';
 import type { Vault } from '../../src/vault/vault.ts';
+import { catalogPlace } from '../support/catalog-place.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { temporaryFolder } from '../support/temporary-folder.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, parts, PASSWORD, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
 
@@ -100,8 +100,8 @@ describe('A recovery that was cut short', () => {
   ] as const)('at %s, call %i, lets nothing be removed until it has been repeated', async (method, nth) => {
     await using made = await testVault();
     await putAll(made);
-    await using folder = await temporaryFolder();
-    const db = folder.at('catalog.db');
+    await using place = await catalogPlace();
+    const db = place.location;
     const wrapCatalog = endingAt(method, nth);
     await expect(recoverInto(db, made, { self: 'gone', wrapCatalog })).rejects.toMatchObject({
       code: 'unavailable',
@@ -125,8 +125,8 @@ describe('A recovery that was cut short', () => {
   test('in the end lets files be removed also by those who have opened the vault before', async () => {
     await using made = await testVault();
     await putAll(made);
-    await using folder = await temporaryFolder();
-    const db = folder.at('catalog.db');
+    await using place = await catalogPlace();
+    const db = place.location;
     await expect(recoverInto(db, made, { wrapCatalog: endingAt('commitPut', 3) })).rejects.toThrow(
       VaultError,
     );
@@ -141,8 +141,8 @@ describe('A recovery with buckets that an earlier one did not have', () => {
   test.each([1, 2, 3, 4])('finds their shards, after one with %i of 5', async (first) => {
     await using made = await testVault({ buckets: 5, redundancy: { k: 2, m: 1 } });
     await putAll(made);
-    await using folder = await temporaryFolder();
-    const db = folder.at('catalog.db');
+    await using place = await catalogPlace();
+    const db = place.location;
     await recoverInto(db, made, { buckets: first });
     await recoverInto(db, made);
     const { vault, catalog } = await openAt(db, made);
@@ -155,8 +155,8 @@ describe('A recovery with buckets that an earlier one did not have', () => {
   test('finds their shards also if they have been added and swept before', async () => {
     await using made = await testVault({ buckets: 5, redundancy: { k: 2, m: 1 } });
     await putAll(made);
-    await using folder = await temporaryFolder();
-    const db = folder.at('catalog.db');
+    await using place = await catalogPlace();
+    const db = place.location;
     await recoverInto(db, made, { buckets: 1 });
     const before = made.objects();
     {
@@ -178,8 +178,8 @@ describe('A recovery with buckets that an earlier one did not have', () => {
     const content = Buffer.alloc(1900 * CHUNK_SIZE);
     for (let at = 0; at < content.length; at += CHUNK_SIZE) content.writeUInt32BE(at, at);
     await putBytes(made.vault, content, { name: 'large' });
-    await using folder = await temporaryFolder();
-    const db = folder.at('catalog.db');
+    await using place = await catalogPlace();
+    const db = place.location;
     expect(await recoverInto(db, made, { buckets: 1 })).toMatchObject({
       complete: 0,
       lost: [{ name: 'large' }],

@@ -7,7 +7,7 @@ import { openVaultFrom } from '../../src/vault/open.ts';
 import { recoverCatalog } from '../../src/vault/recover.ts';
 import type { RecoverResult } from '../../src/vault/recover.ts';
 import type { Vault } from '../../src/vault/vault.ts';
-import { temporaryFolder } from '../support/temporary-folder.ts';
+import { catalogPlace } from '../support/catalog-place.ts';
 import { all, CHUNK_SIZE, getBytes, parts, PASSWORD, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
 
@@ -24,8 +24,7 @@ async function recover(
   options: { readonly only?: readonly number[]; readonly password?: string; readonly db?: string } = {},
 ): Promise<Recovered> {
   await using stack = new AsyncDisposableStack();
-  const folder = stack.use(await temporaryFolder());
-  const db = options.db ?? folder.at('recovered.db');
+  const db = options.db ?? stack.use(await catalogPlace()).location;
   const chosen = made.buckets.filter((_, i) => options.only?.includes(i) ?? true);
   const opener = (url: string): Promise<ReturnType<typeof memoryBucket>> => {
     const bucket = chosen.find((candidate) => candidate.url === url);
@@ -34,8 +33,9 @@ async function recover(
     return Promise.resolve({ ...wrapped(plain), put: refuse, remove: refuse });
   };
   const catalog = await openCatalog(db, { create: true });
-  // Also if recovering fails, as some of these shall.
-  stack.defer(() => catalog.close());
+  // The vault closes it, if there comes to be one: recovering shall fail in some of these.
+  let opened: Vault | null = null;
+  stack.defer(() => (opened ?? catalog).close());
   const { catalog: _, opener: __, password: ___, ...rest } = parts(catalog, opener);
   const result = await recoverCatalog({
     catalog,
@@ -49,7 +49,7 @@ async function recover(
     return bucket === undefined ? opener(url) : Promise.resolve(memoryBucket(url, bucket.storage));
   };
   const vault = await openVaultFrom(parts(catalog, writing));
-  stack.defer(() => vault.close());
+  opened = vault;
   const disposal = stack.move();
   return { result, vault, [Symbol.asyncDispose]: () => disposal.disposeAsync() };
 }
@@ -141,13 +141,13 @@ describe('A lost catalog is rebuilt from the buckets and a password', () => {
   });
 
   test('once more, it finds nothing new', async () => {
-    await using folder = await temporaryFolder();
+    await using place = await catalogPlace();
     await using made = await testVault();
     await putBytes(made.vault, randomBytes(10), { name: 'a' });
-    await using first = await recover(made, { db: folder.at('c.db') });
+    await using first = await recover(made, { db: place.location });
     expect(first.result).toMatchObject({ complete: 1, known: 0 });
     await putBytes(made.vault, randomBytes(10), { name: 'b' });
-    await using second = await recover(made, { db: folder.at('c.db') });
+    await using second = await recover(made, { db: place.location });
     expect(second.result).toMatchObject({ complete: 1, known: 1 });
     expect((await all(second.vault.list())).map(({ name }) => name)).toEqual(['b', 'a']);
   });

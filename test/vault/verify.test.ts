@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import Sqlite from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
 import type { VerifyOptions, VerifyResult } from '../../src/vault/vault.ts';
 import { verifyVault } from '../../src/vault/verify.ts';
+import { changeCatalog, literal } from '../support/catalog-place.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import { flip, forge, present, rowsOf, shardOf, stage } from './scene.ts';
@@ -491,11 +491,11 @@ describe('By data, verify', () => {
     await using begun = await begin();
     const { scene, handle } = begun;
     const row = await smallChunk(handle);
-    const database = new Sqlite(scene.db);
-    const id = Buffer.from(row.id, 'hex');
-    database.prepare('delete from refs where chunk = ?').run(id);
-    database.prepare('delete from chunks where id = ?').run(id);
-    database.close();
+    const id = literal(Buffer.from(row.id, 'hex'));
+    await changeCatalog(
+      scene.db,
+      `delete from refs where chunk = ${id}; delete from chunks where id = ${id}`,
+    );
     for (const options of [DATA, { ...LISTING, references: ['small'] }]) {
       const result = await handle.vault.verify(options);
       expect(affectedOf(result)).toEqual({ small: 'degraded' });
