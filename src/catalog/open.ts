@@ -26,6 +26,9 @@ export async function openCatalog(location: string, options: OpenCatalogOptions 
   return sqlCatalog(await openEngine(location, options));
 }
 
+/** The other form of libpq's connection strings, `host=localhost dbname=vault`, which would be the name of a file. */
+const KEYWORDS = /(^|\s)(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=\s*\S/;
+
 /** The database under a catalog, opened as `openCatalog` does. @internal */
 export async function openEngine(location: string, options: OpenCatalogOptions): Promise<Engine> {
   throwIfAborted(options.signal);
@@ -33,6 +36,13 @@ export async function openEngine(location: string, options: OpenCatalogOptions):
   if (/^postgres(ql)?:/i.test(location)) {
     const { openPostgres } = await import('./postgres.ts');
     return openPostgres(location, { ...options, create });
+  }
+  if (KEYWORDS.test(location)) {
+    // Not repeated: it may hold a password.
+    throw new VaultError(
+      'invalid-input',
+      'A catalog is an SQLite file or a postgres:// URL, not a list of keywords: postgres://user@host:port/database is the form.',
+    );
   }
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(location)) {
     throw new VaultError(

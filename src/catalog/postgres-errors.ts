@@ -37,8 +37,9 @@ const BROKEN_CODES = new Set([
   'ENOENT', // the socket of a local server that is not running
 ]);
 
-/** Those that a wrong host or port has. */
+/** Those that a wrong host or port may have. */
 const UNREACHED_CODES = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'ENOENT']);
+const UNREACHED = /connection timeout/i;
 
 /** What node-postgres says of answers that are not Postgres's. */
 const NO_POSTGRES =
@@ -108,11 +109,14 @@ export function translated(error: unknown, label: string): unknown {
   switch (failureOf(error)) {
     case 'conflict':
       return as('unavailable', `Other clients kept getting in the way in ${label}: ${message}. Try again.`);
-    case 'outage':
+    case 'outage': {
+      const advice =
+        UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
       return as(
         'unavailable',
-        `The database ${label} cannot be reached or does not answer: ${message}. ${UNREACHED_CODES.has(code) ? 'Check host and port, or try' : 'Try'} again later.`,
+        `The database ${label} cannot be reached or does not answer: ${message}. ${advice} again later.`,
       );
+    }
     case 'final':
   }
   if (isRefusedByPooler(error)) return refusedByPooler(error, label);

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 import type { ClientConfig } from 'pg';
 import { messageOf, VaultError } from '../errors.ts';
@@ -31,6 +32,9 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const QUERY_TIMEOUT_MS = 90_000;
 const KEEP_ALIVE_DELAY_MS = 10_000;
 
+/** Bytes of a name (`NAMEDATALEN`); the server cuts longer ones off, and two of them would then be the same. */
+const MAX_NAME_BYTES = 63;
+
 /**
  * Reads a connection URL the way libpq does
  * (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), where node-postgres differs:
@@ -60,7 +64,14 @@ export async function postgresSettings(
   const password = take('password') ?? (decoded(url.password) || environment?.['PGPASSWORD']);
   const database = take('dbname') ?? (decoded(url.pathname.slice(1)) || environment?.['PGDATABASE']);
   const port = wholeNumber('port', take('port') ?? (url.port || environment?.['PGPORT']));
+  if (port !== undefined && (port < 1 || port > 65_535)) {
+    throw new VaultError('invalid-input', `The database's port is from 1 to 65535, not ${port}.`);
+  }
+  if (host?.includes(',') === true) throw severalHosts();
   const schema = take('schema') ?? null;
+  if (schema !== null && Buffer.byteLength(schema) > MAX_NAME_BYTES) {
+    throw new VaultError('invalid-input', `A schema's name is ${MAX_NAME_BYTES} bytes long at most.`);
+  }
   const timeoutS = wholeNumber('connect_timeout', take('connect_timeout', 'PGCONNECT_TIMEOUT'));
   const application = take('application_name', 'PGAPPNAME') ?? 'vault';
   const options = take('options', 'PGOPTIONS');
@@ -69,12 +80,17 @@ export async function postgresSettings(
   const tls = await tlsSettings(take, environment !== undefined, host?.startsWith('/') ?? false);
   for (const name of parameters.keys()) {
     if (IGNORED.has(name) || name.startsWith('keepalives') || name.startsWith('tcp_')) continue;
-    throw new VaultError('invalid-input', `The database URL has an unknown parameter "${name}".`);
+    // The rest of a password that has a bare "?" would be shown.
+    const shown = /^\w{1,40}$/.test(name) ? ` "${name}"` : '';
+    throw new VaultError(
+      'invalid-input',
+      `The database URL has an unknown parameter${shown}. Besides those of libpq there is "schema"; special characters are percent-encoded.`,
+    );
   }
   if (database === undefined) {
     throw new VaultError(
       'invalid-input',
-      'The database URL names no database: postgres://user@host/database is the form.',
+      'The database URL names no database, and neither does PGDATABASE: postgres://user@host/database is the form.',
     );
   }
   const place = `${host === undefined || host.startsWith('/') ? '' : host}${port === undefined ? '' : `:${port}`}`;
@@ -108,13 +124,24 @@ const NO_HOST = 'no-host.invalid';
 function parsed(location: string): URL {
   try {
     if (!/^[a-z]+:\/\//i.test(location)) throw new TypeError('There is no "//".');
-    return new URL(location.replace(/^([a-z]+:\/\/[^/?]*@|[a-z]+:\/\/)(?=[/?]|$)/i, `$1${NO_HOST}`));
+    const url = new URL(location.replace(/^([a-z]+:\/\/[^/?]*@|[a-z]+:\/\/)(?=[/?]|$)/i, `$1${NO_HOST}`));
+    // A bare "/" or "#" in the password: what follows it would be taken for the database, and be shown.
+    if (url.pathname.includes('@') || url.hash !== '') throw new TypeError('There is a bare "/" or "#".');
+    return url;
   } catch {
+    if (/^[a-z]+:\/\/([^/?#]*@)?[^/?#@]+,[^/?#@]+([/?]|$)/i.test(location)) throw severalHosts();
     throw new VaultError(
       'invalid-input',
-      'The database URL cannot be read: postgres://user@host:port/database is the form, with special characters percent-encoded.',
+      'The database URL cannot be read: postgres://user:password@host:port/database is the form, with special characters percent-encoded ("/" as %2F, "@" as %40, "#" as %23).',
     );
   }
+}
+
+function severalHosts(): VaultError {
+  return new VaultError(
+    'invalid-input',
+    'The database URL names several hosts, and only one is tried: name the one that can be written to, or a pooler or proxy before them.',
+  );
 }
 
 function decoded(text: string): string {
@@ -155,6 +182,15 @@ async function tlsSettings(
     ...(certificateFile === undefined ? {} : { cert: await contentOf('sslcert', certificateFile) }),
     ...(keyFile === undefined ? {} : { key: await contentOf('sslkey', keyFile) }),
   };
+  try {
+    createSecureContext(own);
+  } catch (error) {
+    throw new VaultError(
+      'invalid-input',
+      `sslrootcert, sslcert or sslkey does not hold what it should (${messageOf(error)}). PEM files are needed, the key without a password.`,
+      { cause: error },
+    );
+  }
   const unverified = { ...own, rejectUnauthorized: false };
   const mode =
     asked ?? (rootFile !== undefined || switched === 'true' || switched === '1' ? 'verify-full' : undefined);

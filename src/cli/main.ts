@@ -16,6 +16,12 @@ import { Terminal } from './terminal.ts';
 export async function main(): Promise<void> {
   const abort = new AbortController();
   listenToSignals(abort);
+  // Node ends with 0 when there is nothing left to wait for, and that would be taken for success.
+  process.on('beforeExit', () => {
+    process.exit(
+      fail(new Error('The command stopped before it was done.'), { json: saysJson(process.argv) }),
+    );
+  });
   const code = await runCommandLine(process.argv.slice(2), abort.signal);
   await flushed(process.stderr);
   // Standard output has been waited for with every write. What an interrupted library still holds open must not keep a cron job.

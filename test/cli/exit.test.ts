@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { exitCodeOf, gravest } from '../../src/cli/exit.ts';
 import { VaultError } from '../../src/errors.ts';
+import { sandbox } from './run.ts';
 
 test.each([
   ['invalid-input', 2],
@@ -35,4 +36,20 @@ test('several ends make the gravest of them', () => {
   expect(gravest([5, 2])).toBe(2);
   expect(gravest([2, 6, 4])).toBe(6);
   expect(gravest([6, 130])).toBe(130);
+});
+
+test('a command that stops before it is done, with nothing left to wait for, ends with 1 and not with 0', async () => {
+  await using box = await sandbox();
+  const never = `import fs from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+fs.open = fs.readFile = () => new Promise(() => {});
+syncBuiltinESMExports();`;
+  const { exit, stdout, stderr } = await box.run(
+    ['ls', '--password-file', 'x', '--db', 'postgres://h/d?sslrootcert=y'],
+    {
+      env: { NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(never)}` },
+    },
+  );
+  expect(stderr).toMatch(/^vault: The command stopped before it was done\.\n.*bug/);
+  expect({ exit, stdout }).toEqual({ exit: 1, stdout: '' });
 });
