@@ -6,9 +6,26 @@ const report = process.env['TEST_REPORT'];
 
 /** What is run a second time with its catalogs in Postgres: what vault and command promise whatever the database. */
 const ON_POSTGRES = [
-  ...['change-password', 'faults', 'interrupt', 'model', 'removed-meanwhile', 'round-trip', 'sweep'].map(
-    (suite) => `test/vault/${suite}.test.ts`,
-  ),
+  ...[
+    'added-buckets',
+    'bucket-admin',
+    'catalog-lies',
+    'change-password',
+    'damage',
+    'damaged-row',
+    'faults',
+    'fixture',
+    'interrupt',
+    'model',
+    'privacy',
+    'recover',
+    'recover-again',
+    'removed-meanwhile',
+    'repair',
+    'round-trip',
+    'sweep',
+    'verify',
+  ].map((suite) => `test/vault/${suite}.test.ts`),
   ...['care', 'change-password', 'get', 'info', 'init', 'kill', 'ls', 'maps', 'put', 'rm', 'terminal'].map(
     (verb) => `test/cli/${verb}.test.ts`,
   ),

@@ -11,6 +11,8 @@ import { openVault, recoverVault } from '../../src/compose.ts';
 import { formatRedundancy } from '../../src/format/shard.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { folderDiscrepancies } from '../soak/folder-audit.ts';
+import { catalogPlace, placeOfFile } from '../support/catalog-place.ts';
+import type { CatalogPlace } from '../support/catalog-place.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { getBytes, putBytes } from './harness.ts';
@@ -35,9 +37,9 @@ const expected: {
 const newestFirst = expected.files.filter(({ removed }) => !removed).toReversed();
 const BUCKETS = ['bucket-1', 'bucket-2', 'bucket-3'];
 
-function at(folder: TemporaryFolder, db: string): Parameters<typeof openVault>[0] {
+function at(folder: TemporaryFolder, { location }: CatalogPlace): Parameters<typeof openVault>[0] {
   return {
-    db: folder.at(db),
+    db: location,
     baseFolder: folder.path,
     password: () => Promise.resolve(expected.password),
   };
@@ -49,9 +51,14 @@ async function copyOfFixture(): Promise<TemporaryFolder> {
   return folder;
 }
 
+/** The catalog that was written with the copied vault. */
+function catalogOf(folder: TemporaryFolder): Promise<CatalogPlace> {
+  return placeOfFile(folder.at('catalog.db'));
+}
+
 /** Opens the copied catalog, which must be told where its buckets are now. */
-async function openCopy(folder: TemporaryFolder): Promise<Vault> {
-  const vault = await openVault(at(folder, 'catalog.db'));
+async function openCopy(folder: TemporaryFolder, place: CatalogPlace): Promise<Vault> {
+  const vault = await openVault(at(folder, place));
   for (const bucket of BUCKETS) {
     const marker: { readonly bucket: string } = JSON.parse(
       await readFile(folder.at(bucket, 'vault.json'), 'utf8'),
@@ -83,7 +90,8 @@ async function contents(vault: Vault): Promise<ExpectedFile[]> {
 
 test('is listed and read with the catalog that was written with it', async () => {
   await using folder = await copyOfFixture();
-  await using vault = await openCopy(folder);
+  await using place = await catalogOf(folder);
+  await using vault = await openCopy(folder, place);
   expect(vault.id).toBe(expected.vaultId);
   expect(formatRedundancy(vault.redundancy)).toBe(expected.redundancy);
   expect(await contents(vault)).toEqual(newestFirst);
@@ -91,7 +99,8 @@ test('is listed and read with the catalog that was written with it', async () =>
 
 test('is found by name, the newest version, and by the beginning of a hash', async () => {
   await using folder = await copyOfFixture();
-  await using vault = await openCopy(folder);
+  await using place = await catalogOf(folder);
+  await using vault = await openCopy(folder, place);
   for (const { name } of newestFirst) {
     const newest = newestFirst.find((file) => file.name === name);
     expect(await vault.get(name)).toMatchObject({ hash: newest?.hash });
@@ -101,7 +110,8 @@ test('is found by name, the newest version, and by the beginning of a hash', asy
 
 test('is whole when everything is read', async () => {
   await using folder = await copyOfFixture();
-  await using vault = await openCopy(folder);
+  await using place = await catalogOf(folder);
+  await using vault = await openCopy(folder, place);
   const { outcome, files } = await vault.verify({ depth: 'data' });
   expect({ outcome, files }).toEqual({
     outcome: 'whole',
@@ -112,9 +122,10 @@ test('is whole when everything is read', async () => {
 test('is rebuilt from its buckets and the password alone', async () => {
   await using folder = await copyOfFixture();
   const buckets = BUCKETS.map((bucket) => folder.at(bucket));
-  const result = await recoverVault({ ...at(folder, 'rebuilt.db'), buckets });
+  await using place = await catalogPlace();
+  const result = await recoverVault({ ...at(folder, place), buckets });
   expect(result).toMatchObject({ vaultId: expected.vaultId, complete: newestFirst.length, lost: [] });
-  await using vault = await openVault(at(folder, 'rebuilt.db'));
+  await using vault = await openVault(at(folder, place));
   expect(formatRedundancy(vault.redundancy)).toBe(expected.redundancy);
   expect(await contents(vault)).toEqual(newestFirst);
 });
@@ -122,9 +133,10 @@ test('is rebuilt from its buckets and the password alone', async () => {
 test.each(BUCKETS)('is rebuilt without %s', async (missing) => {
   await using folder = await copyOfFixture();
   const buckets = BUCKETS.filter((bucket) => bucket !== missing).map((bucket) => folder.at(bucket));
-  const result = await recoverVault({ ...at(folder, 'rebuilt.db'), buckets });
+  await using place = await catalogPlace();
+  const result = await recoverVault({ ...at(folder, place), buckets });
   expect(result).toMatchObject({ vaultId: expected.vaultId, lost: [], unreadableManifests: [] });
-  await using vault = await openVault(at(folder, 'rebuilt.db'));
+  await using vault = await openVault(at(folder, place));
   const names: string[] = [];
   for await (const { hash, name } of vault.list({ all: true })) {
     const sha256 = createHash('sha256')
@@ -138,7 +150,8 @@ test.each(BUCKETS)('is rebuilt without %s', async (missing) => {
 
 test('takes new files, shares its chunks with them, and gives up its own', async () => {
   await using folder = await copyOfFixture();
-  await using vault = await openCopy(folder);
+  await using place = await catalogOf(folder);
+  await using vault = await openCopy(folder, place);
   const chunks = newestFirst.find(({ name }) => name === 'chunks');
   const content = await getBytes(vault, 'chunks');
   const copy = await putBytes(vault, content, { name: 'a copy' });
@@ -151,7 +164,7 @@ test('takes new files, shares its chunks with them, and gives up its own', async
   expect(await getBytes(vault, 'a copy')).toEqual(content);
   await vault.remove(['a copy']);
   await vault.sweep();
-  const catalog = await openCatalog(folder.at('catalog.db'));
+  const catalog = await openCatalog(place.location);
   try {
     const paths = BUCKETS.map((bucket) => folder.at(bucket));
     expect(await folderDiscrepancies(catalog, paths)).toEqual([]);
