@@ -4,7 +4,12 @@
  */
 import { openManifest } from '../crypto/seal.ts';
 import { isVaultError, throwIfAborted } from '../errors.ts';
-import { MANIFEST_PREFIX, MAX_MANIFEST_SIZE, parseManifestObjectName } from '../format/manifest.ts';
+import {
+  MANIFEST_PREFIX,
+  MAX_MANIFEST_SIZE,
+  manifestObjectName,
+  parseManifestObjectName,
+} from '../format/manifest.ts';
 import { CHUNK_PREFIX, parseShardObjectName } from '../format/shard.ts';
 import type { ShardName } from '../format/shard.ts';
 import { forEachBounded } from '../pipeline.ts';
@@ -47,7 +52,7 @@ export async function sweep(
     objectsOwed: 0,
     strays: new Map(),
     spared: new Map(),
-    unknownFiles: new Set(),
+    unknownFiles: new Map(),
   };
   const failures: BucketFailure[] = [...failed];
   const listed: VaultBucket[] = [];
@@ -63,6 +68,7 @@ export async function sweep(
     }
   }
   await dismissOwed(session, found);
+  await dismissRemoved(session, found, options.signal);
   const removedStrays = await removeStrays(session, { found, listed, options });
   if (listed.length === session.buckets.all.length && found.objectsOwed === 0) {
     for (const generation of dead) await session.catalog.forgetPut(generation);
@@ -80,7 +86,7 @@ export async function sweep(
     objectsRemoved: collected.objectsRemoved + found.objectsRemoved,
     objectsOwed: collected.objectsOwed + found.objectsOwed,
     strays: strays - removedStrays,
-    unknownFiles: [...found.unknownFiles].toSorted(),
+    unknownFiles: [...found.unknownFiles.keys()].toSorted(),
     unreachable: [...new Set(failures.map(({ bucket }) => bucket.url))],
   };
 }
@@ -102,7 +108,8 @@ interface Found {
   readonly strays: Map<VaultBucket, Set<string>>;
   /** Those of them that stay: shards of chunks that lack some, which `recover` and `repair` can use. */
   readonly spared: Map<VaultBucket, Set<string>>;
-  readonly unknownFiles: Set<string>;
+  /** A bucket that has the manifest, by hash. */
+  readonly unknownFiles: Map<string, VaultBucket>;
 }
 
 interface Examination {
@@ -184,7 +191,7 @@ async function examineManifests(
     if (hash === null) {
       strays.push(name);
     } else if (!known.has(hash)) {
-      if (await isOurManifest(session, bucket, { name, hash, signal })) found.unknownFiles.add(hash);
+      if (await isOurManifest(session, bucket, { name, hash, signal })) found.unknownFiles.set(hash, bucket);
       else strays.push(name);
     }
   }
@@ -199,6 +206,23 @@ async function dismissOwed(session: Session, { unknownFiles, strays }: Found): P
     for (const place of row.places) {
       const bucket = session.buckets.byNumber(place.bucket);
       if (bucket !== null) strays.get(bucket)?.delete(owedObjectName(row, place));
+    }
+  }
+}
+
+/** Files that somebody else removed during the sweep may be owed no longer, and then their manifests have gone. */
+async function dismissRemoved(
+  session: Session,
+  { unknownFiles }: Found,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const [hash, bucket] of unknownFiles) {
+    try {
+      const name = manifestObjectName(hash);
+      if (!(await isOurManifest(session, bucket, { name, hash, signal }))) unknownFiles.delete(hash);
+    } catch (error) {
+      // It was there, and whether it has gone is not known.
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
     }
   }
 }
