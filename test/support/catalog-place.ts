@@ -8,11 +8,15 @@ import { temporaryFolder } from './temporary-folder.ts';
 export const DATABASE = process.env['TEST_CATALOG'] === 'postgres' ? 'postgres' : 'sqlite';
 
 /**
- * From one call that a test lets fail, or lets something come between, to the next, and likewise where anything else is tried
- * out over and over. In SQLite that is every one. In Postgres, where each try takes longer, it is every third; tests of
- * several ways of failing begin each at another call.
+ * From one call that a test lets fail, or lets something come between, to the next. In SQLite that is every call. In Postgres,
+ * where each try takes longer, it is every third; tests of several ways of failing begin each at another call.
  */
 export const CALL_STRIDE = DATABASE === 'postgres' ? 3 : 1;
+
+/** Those of many cases to try out: all, or in Postgres every third, likewise. */
+export function sampled<T>(cases: readonly T[]): readonly T[] {
+  return cases.filter((_, i) => i % CALL_STRIDE === 0);
+}
 
 /** A place for one catalog, removed with all that is in it at the end of the block: `await using`. */
 export interface CatalogPlace extends AsyncDisposable {

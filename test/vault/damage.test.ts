@@ -10,7 +10,7 @@ import type { ErrorCode } from '../../src/errors.ts';
 import { parseRedundancy, parseShardHeader, parseShardObjectName } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import type { Vault, Warning } from '../../src/vault/vault.ts';
-import { CALL_STRIDE, changeCatalog } from '../support/catalog-place.ts';
+import { changeCatalog, sampled } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
@@ -65,7 +65,7 @@ const ALL_TREATMENTS: readonly (readonly [string, Treatment])[] = [
   ['a forgery with a right checksum', ({ bytes }) => forged(bytes)],
 ];
 /** What is done to objects concerns the catalog little. */
-const TREATMENTS = ALL_TREATMENTS.filter((_, i) => i % CALL_STRIDE === 0);
+const TREATMENTS = sampled(ALL_TREATMENTS);
 
 const forge: Treatment = ({ bytes }) => forged(bytes);
 
