@@ -97,6 +97,25 @@ export async function unlessAbsent<T>(operation: Promise<T>): Promise<T | null> 
   }
 }
 
+/**
+ * What an attempt finds, or null if there is nothing to find. Before nothing is believed, the disk has to be there, and the
+ * attempt is made again: it may have been away when the first was made, and back when it was asked for.
+ *
+ * @param attempt null if there is nothing at its path
+ * @param confirm throws if the disk is not there
+ */
+export async function seek<T>(
+  attempt: () => Promise<T | null>,
+  confirm: () => Promise<void>,
+): Promise<T | null> {
+  for (let turn = 1; turn <= 2; turn += 1) {
+    const found = await attempt();
+    if (found !== null) return found;
+    await confirm();
+  }
+  return null;
+}
+
 /** The VaultError for a system's error; anything else is a bug and stays what it is. */
 export function translated(error: unknown, tried: string): unknown {
   if (error instanceof VaultError || !(error instanceof Error) || !('syscall' in error)) return error;
@@ -130,4 +149,11 @@ export function translated(error: unknown, tried: string): unknown {
     default:
       return new VaultError('unavailable', failed, { cause: error });
   }
+}
+
+/** A folder and all above it but the root, topmost first: `a`, `a/b`, `a/b/c`. */
+export function pathTo(folder: string): string[] {
+  if (folder === '') return [];
+  const parts = folder.split('/');
+  return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
 }

@@ -15,8 +15,10 @@ import {
   link,
   lstat,
   openUnlessAbsent,
+  pathTo,
   read,
   rename,
+  seek,
   stat,
   syncFolder,
   translated,
@@ -203,7 +205,8 @@ class FolderBucket implements Bucket {
   async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
     try {
       await this.#begin(name, call.signal);
-      const fd = await openUnlessAbsent(this.#path(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      const flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+      const fd = await seek(() => openUnlessAbsent(this.#path(name), flags), this.#checkRoot);
       if (fd === null) return await this.#missing(name);
       try {
         throwIfAborted(call.signal);
@@ -244,17 +247,10 @@ class FolderBucket implements Bucket {
   async remove(name: string, call: Parameters<Bucket['remove']>[1] = {}): Promise<void> {
     try {
       await this.#begin(name, call.signal);
-      try {
-        await unlink(this.#path(name));
-      } catch (error) {
-        const code = systemCode(error);
-        if (code !== 'ENOENT' && code !== 'ENOTDIR' && !(await this.#isFolder(name))) throw error;
-        // Nothing there, in a folder that is: done. On an unmounted disk nothing would be done.
-        await this.#checkRoot();
-        return;
-      }
+      // Nothing there, in a folder that is: done. On an unmounted disk nothing would be done.
+      const removed = await seek(() => this.#unlink(name), this.#checkRoot);
       // A removal that a crash undoes would be an object that nobody knows of.
-      await this.#sync(parentOf(name));
+      if (removed !== null) await this.#sync(parentOf(name));
     } catch (error) {
       throw translated(error, `remove ${name} in ${this.label}`);
     }
@@ -272,7 +268,8 @@ class FolderBucket implements Bucket {
       await this.#checkRoot();
       await this.#clearUnfinished();
       throwIfAborted(call.signal);
-      yield* walk({ root: this.#root, prefix, after: call.after ?? '', signal: call.signal });
+      const range = { prefix, after: call.after ?? '', signal: call.signal };
+      yield* walk({ ...range, root: this.#root, confirm: this.#checkRoot });
       // A folder that vanished on the way would have looked empty.
       await this.#checkRoot();
       throwIfAborted(call.signal);
@@ -330,7 +327,7 @@ class FolderBucket implements Bucket {
   }
 
   /** @throws `bucket-missing` if the root is not there, or is not the folder any more that it was */
-  async #checkRoot(): Promise<void> {
+  readonly #checkRoot = async (): Promise<void> => {
     const found = await unlessAbsent(stat(this.#root, { bigint: true }));
     if (found?.isDirectory() !== true) {
       throw new VaultError(
@@ -346,10 +343,18 @@ class FolderBucket implements Bucket {
         `The folder ${this.#root} of the bucket ${this.label} is another one than before. Was its disk unmounted?`,
       );
     }
-  }
+  };
 
-  async #isFolder(name: string): Promise<boolean> {
-    return (await unlessAbsent(stat(this.#path(name))))?.isDirectory() === true;
+  /** Takes a name away; null if there is nothing, or a folder, which is no object. */
+  async #unlink(name: string): Promise<true | null> {
+    try {
+      await unlink(this.#path(name));
+      return true;
+    } catch (error) {
+      const isFolder = (await unlessAbsent(stat(this.#path(name))))?.isDirectory() === true;
+      if (isFolder || ['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return null;
+      throw error;
+    }
   }
 
   #path(name: string): string {
@@ -389,11 +394,4 @@ class FolderBucket implements Bucket {
 /** The folder of an object's name; '' is the root. */
 function parentOf(name: string): string {
   return name.slice(0, Math.max(0, name.lastIndexOf('/')));
-}
-
-/** A folder and all above it but the root, topmost first: `a`, `a/b`, `a/b/c`. */
-function pathTo(folder: string): string[] {
-  if (folder === '') return [];
-  const parts = folder.split('/');
-  return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
 }

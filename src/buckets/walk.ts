@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { VaultError, messageOf, throwIfAborted } from '../errors.ts';
 import { isObjectName } from './bucket.ts';
 import type { ListedObject } from './bucket.ts';
-import { lstat, stat, unlessAbsent } from './files.ts';
+import { lstat, seek, stat, unlessAbsent } from './files.ts';
 
 /** Names whose sizes are asked for at once; two such batches are under way. */
 const BATCH = 256;
@@ -19,6 +19,8 @@ export interface WalkRange {
   /** Only names greater than this; '' for all. */
   readonly after: string;
   readonly signal: AbortSignal | undefined;
+  /** Throws if the disk is not there. */
+  readonly confirm: () => Promise<void>;
 }
 
 /**
@@ -36,10 +38,10 @@ export async function* walk(range: WalkRange): AsyncIterable<ListedObject> {
 async function* walkFolder(range: WalkRange, at: string): AsyncIterable<ListedObject> {
   const entries = await entriesOf(range, at);
   throwIfAborted(range.signal);
-  let next = sizesOf(range.root, entries.slice(0, BATCH));
+  let next = sizesOf(range, entries.slice(0, BATCH));
   for (let start = 0; start < entries.length; start += BATCH) {
     const sizes = await next;
-    next = sizesOf(range.root, entries.slice(start + BATCH, start + 2 * BATCH));
+    next = sizesOf(range, entries.slice(start + BATCH, start + 2 * BATCH));
     for (const [index, size] of sizes.entries()) {
       throwIfAborted(range.signal);
       const name = entries[start + index] ?? '';
@@ -57,7 +59,7 @@ async function* walkFolder(range: WalkRange, at: string): AsyncIterable<ListedOb
 async function entriesOf(range: WalkRange, at: string): Promise<string[]> {
   const { root, prefix, after } = range;
   const entries: string[] = [];
-  const folder = await unlessAbsent(opendir(join(root, at), { bufferSize: 1024 }));
+  const folder = await seek(() => unlessAbsent(opendir(join(root, at), { bufferSize: 1024 })), range.confirm);
   if (folder === null) return entries;
   for await (const entry of folder) {
     const name = at + entry.name;
@@ -84,12 +86,15 @@ async function entriesOf(range: WalkRange, at: string): Promise<string[]> {
 }
 
 /** The sizes of entries, null for what has gone meanwhile or is a folder. Never rejects: it runs ahead of its reader. */
-async function sizesOf(root: string, entries: readonly string[]): Promise<(number | null | Error)[]> {
+async function sizesOf(
+  { root, confirm }: WalkRange,
+  entries: readonly string[],
+): Promise<(number | null | Error)[]> {
   return await Promise.all(
     entries.map(async (name) => {
       if (name.endsWith('/')) return null;
       try {
-        const found = await unlessAbsent(lstat(join(root, name)));
+        const found = await seek(() => unlessAbsent(lstat(join(root, name))), confirm);
         return found?.isFile() === true ? found.size : null;
       } catch (error) {
         return error instanceof Error ? error : new Error(messageOf(error), { cause: error });

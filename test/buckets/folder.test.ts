@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { renameSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -133,6 +134,34 @@ describe('a folder that is not what it was', () => {
       expect(await readdir(folder.at('bucket'))).toEqual([]);
     },
   );
+
+  test('has all its objects still when it was away for a moment, whatever was asked for meanwhile', async () => {
+    await using folder = await temporaryFolder();
+    await createFolder(folder.at('bucket/chunks'));
+    const bucket = open(folder);
+    const names = Array.from({ length: 600 }, (_, i) => `chunks/${String(i).padStart(3, '0')}`);
+    for (const name of names) await writeFile(folder.at('bucket', name), CONTENT);
+    /** Has something asked for while the folder is away, and answered in a process that sleeps until it is back. */
+    const during = async <T>(ask: () => Promise<T>): Promise<T> => {
+      renameSync(folder.at('bucket'), folder.at('away'));
+      const answer = ask();
+      for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+      renameSync(folder.at('away'), folder.at('bucket'));
+      return answer;
+    };
+    await bucket.get('chunks/000');
+    expect(await during(() => codeOf(bucket.get('chunks/000')))).toBe('success');
+    const listing = bucket.list('chunks/')[Symbol.asyncIterator]();
+    // It asks for the sizes of the next entries while the first are taken.
+    await listing.next();
+    let listed = 1;
+    for (let next = await during(() => listing.next()); next.done !== true; next = await listing.next())
+      listed++;
+    expect(listed).toBe(names.length);
+    expect(await during(() => codeOf(bucket.remove('chunks/000')))).toBe('success');
+    expect((await listAll(bucket, 'chunks/'))[0]?.name).toBe('chunks/001');
+  });
 
   test('is bucket-missing for everybody when it is a file', async () => {
     await using folder = await temporaryFolder();
