@@ -81,7 +81,7 @@ export class ShardUploader {
           if (outcome === 'stored') {
             shards[index] = place;
             this.shardsStored += 1;
-          } else if (outcome === 'doubtful') {
+          } else {
             this.#doubtful.push({ kind: 'chunk', id: chunkId, k, m, places: [{ index, ...place }] });
           }
         }),
@@ -131,7 +131,8 @@ export class ShardUploader {
   /**
    * Sends one object to one bucket.
    *
-   * @returns whether the bucket has it; if that is not certain, the bucket counts as failed and a warning was given
+   * @returns whether the bucket has it; if that is not certain, the bucket counts as failed and a warning was given. No error
+   *   makes it certain that the bucket has it not: an earlier attempt of the same put may have come through
    * @throws `storage-full` and `interrupted`, which no other bucket can mend
    */
   async #send(
@@ -139,7 +140,7 @@ export class ShardUploader {
     name: string,
     object: Uint8Array,
     signal: AbortSignal,
-  ): Promise<'stored' | 'doubtful' | 'refused'> {
+  ): Promise<'stored' | 'doubtful'> {
     try {
       await (await bucket.open()).put(name, object, withSignal(signal));
       this.bytesStored += object.length;
@@ -151,7 +152,7 @@ export class ShardUploader {
         const message = `${describeFailure({ bucket, error })} The other buckets are used instead.`;
         this.#options.onWarning({ kind: 'bucket-down', message, bucket: bucket.url });
       }
-      return error.code === 'unavailable' ? 'doubtful' : 'refused';
+      return 'doubtful';
     }
   }
 }
