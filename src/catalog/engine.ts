@@ -86,7 +86,8 @@ export interface Dialect {
 
   /**
    * Locks the selected rows of one table until the transaction ends, in the order in which they are selected.
-   * SQLite has one writer at a time and needs none of it.
+   * SQLite has one writer at a time and needs none of it. A transaction that keeps a row, or refers to it, never changes it
+   * afterwards: two of them would wait for each other, and CockroachDB refuses it.
    *
    * - `change`: nobody else locks or refers to the row
    * - `keep`: the row does not change
