@@ -54,6 +54,7 @@ export class FaultPlan {
   readonly #happened: Happening[] = [];
   readonly #over = new AbortController();
   #running: Promise<void>[] = [];
+  #isDatabaseDown = false;
 
   constructor(options: FaultPlanOptions) {
     this.#options = options;
@@ -127,9 +128,11 @@ export class FaultPlan {
           this.#options.note('there is room again');
           break;
         case 'database crash':
-          if (this.#options.crashDatabase === null) break;
+          if (this.#options.crashDatabase === null || this.#isDatabaseDown) break;
+          this.#isDatabaseDown = true;
           this.#note(kind, 'the database server crashes');
           await this.#options.crashDatabase();
+          this.#isDatabaseDown = false;
           this.#options.note('the database server runs again');
           break;
         default:
