@@ -145,7 +145,12 @@ export function translated(error: unknown, label: string): unknown {
     return as('denied', `Logging in to ${label} failed: ${message}. Check user and password.`);
   }
   if (!isSqlState(code)) return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
-  if (code === '53100') return as('storage-full', `The disk of the database ${label} is full: ${message}.`);
+  if (code === '53100') {
+    return as(
+      'storage-full',
+      `The disk of the database ${label} is full: ${message}. Make room there and try again.`,
+    );
+  }
   if (code === '3D000' || code === '3F000') {
     return as(
       'invalid-input',

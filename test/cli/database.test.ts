@@ -1,9 +1,9 @@
 /** A database that cannot be used: one clear line, an exit code that says whose turn it is, and never a password. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest';
 import { errorAnswer, postgresProxy, rowAnswer } from '../support/postgres-proxy.ts';
 import type { Fate, PostgresProxy } from '../support/postgres-proxy.ts';
 import { runSql } from '../support/postgres.ts';
@@ -270,6 +270,55 @@ describe('a pooler that refuses for good ends with 2', () => {
     }, INIT);
     expect(said).toMatch(/set pool_mode to transaction or session/);
     expect(exit).toBe(2);
+  });
+});
+
+describe('a database that fails in the middle of the work', () => {
+  let proxy: PostgresProxy;
+  let schema: string;
+  let db: string;
+  beforeAll(async () => {
+    schema = `t_${randomBytes(6).toString('hex')}`;
+    proxy = await postgresProxy(inject('postgresUrl'));
+    db = withParts(proxy.url, { search: `?schema=${schema}` }).href;
+    const buckets = ['a', 'b', 'c'].flatMap((name) => ['--bucket', name]);
+    await box.run(['init', ...buckets, '--db', db]);
+    await writeFile(box.at('file'), randomBytes(300_000));
+  });
+  afterAll(async () => {
+    await proxy.close();
+    await runSql(inject('postgresUrl'), `drop schema ${schema} cascade`);
+  });
+  afterEach(() => {
+    proxy.decide = () => 'pass';
+  });
+
+  test('for its disk is full ends a put with 5, and the same put goes on when there is room', async () => {
+    const put = ['put', '--chunk-size', '64KiB', 'file'];
+    proxy.decide = (text) =>
+      /^insert into \S+"chunks"/.test(text) ? errorAnswer('53100', 'could not extend file') : 'pass';
+    const { exit, said } = await saidOf(db, put);
+    expect(said).toMatch(/^The disk of the database .* is full: could not extend file\. Make room/);
+    expect(exit).toBe(5);
+    expect(await box.run(['ls', '--db', db])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    proxy.decide = () => 'pass';
+    expect(await box.run([...put, '--db', db])).toMatchObject({ exit: 0, stderr: '' });
+    const { stdoutBytes } = await box.run(['get', 'file', '-o', '-', '--db', db]);
+    expect(stdoutBytes.equals(await readFile(box.at('file')))).toBe(true);
+    expect(await box.run(['sweep', '--db', db])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['verify', '--read-data', '--db', db])).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('for every other answer to a commit is lost is not noticed', async () => {
+    let commits = 0;
+    proxy.decide = (text) => (text === 'commit' && commits++ % 2 === 0 ? 'lose answer' : 'pass');
+    const put = await box.run(['put', '-', '--name', 'new', '--json', '--db', db], { stdin: 'new content' });
+    expect(put).toMatchObject({ exit: 0, stderr: '' });
+    const got = await box.run(['get', 'new', '-o', '-', '--db', db]);
+    expect(got).toMatchObject({ exit: 0, stdout: 'new content', stderr: '' });
+    expect(await box.run(['rm', 'new', '--db', db])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['sweep', '--db', db])).toMatchObject({ exit: 0, stderr: '' });
+    expect(commits).toBeGreaterThan(4);
   });
 });
 
