@@ -80,9 +80,10 @@ where c.relfilenode <> 0 and (
   or i.indrelid in (select reltoastrelid from tables)
 )`,
     );
-    for (const row of found.map(catalogRow)) {
-      if (typeof row['name'] === 'string' && row['bytes'] instanceof Uint8Array)
-        files.set(row['name'], row['bytes']);
+    for (const { name, bytes } of found) {
+      if (!(bytes instanceof Uint8Array))
+        throw new RangeError(`The server does not show the file of ${String(name)}.`);
+      files.set(String(name), bytes);
     }
     return files;
   }
@@ -183,7 +184,7 @@ async function frozenFile(location: string): Promise<() => Promise<CatalogPlace>
 async function frozenSchema(location: string): Promise<() => Promise<CatalogPlace>> {
   const frozen = await schemaPlace();
   await cloneTables(location, frozen.location);
-  // To make tables takes longer than most tests: those that a test is done with serve the next one.
+  // To make tables takes longer than most tests: those that a test is done with, which changes rows alone, serve the next one.
   const idle: string[] = [];
   return async () => {
     let place = idle.pop();
