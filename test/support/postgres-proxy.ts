@@ -20,6 +20,8 @@ export interface PostgresProxy {
   readonly url: string;
   /** What to do about each statement; asked with its text once it has come in whole. */
   decide: (text: string) => Fate;
+  /** Changes the bytes of a statement on its way, which stay as many. */
+  rewrite: (raw: Buffer) => Buffer;
   /** Delay of everything in each direction, in milliseconds. */
   delayMs: number;
   /**
@@ -123,7 +125,7 @@ export async function postgresProxy(
         }
         if (fate === 'pass') awaited.push('server');
         else if (fate !== null) awaited.push(fate === 'lose answer' ? 'reset' : fate);
-        void later(() => server.write(raw));
+        void later(() => server.write(proxy.rewrite(raw)));
       }
     });
     client.once('close', () => server.destroy());
@@ -143,6 +145,7 @@ export async function postgresProxy(
   const proxy: PostgresProxy = {
     url: url.href,
     decide: () => 'pass',
+    rewrite: (raw) => raw,
     delayMs: 0,
     roundTrips: 0,
     tlsConnections: 0,
