@@ -34,7 +34,7 @@ export async function dropRefs(
   let inGroup = 0;
   for (const { file, chunks } of rows) {
     if (inGroup + chunks > PAGE && group.length > 0) {
-      await dropPage(engine, session, group, objects);
+      await dropPage(engine, session, group, { objects, after: null });
       group = [];
       inGroup = 0;
     }
@@ -42,29 +42,44 @@ export async function dropRefs(
     inGroup += chunks;
     if (inGroup > PAGE) {
       // A large file, on its own.
-      while ((await dropPage(engine, session, group, objects)) === PAGE);
+      let last: Uint8Array | null = null;
+      do last = await dropPage(engine, session, group, { objects, after: last });
+      while (last !== null);
       group = [];
       inGroup = 0;
     }
   }
-  if (group.length > 0) await dropPage(engine, session, group, objects);
+  if (group.length > 0) await dropPage(engine, session, group, { objects, after: null });
 }
 
-/** Drops the first `PAGE` chunks that the files refer to. @returns how many there were */
+/**
+ * Drops the first `PAGE` chunks that the files refer to behind the chunk `after`. Each page begins where the one before it
+ * ended: what a transaction has deleted stays in the index until it ends, so that a search from the start would pass
+ * over all of that again for every page.
+ *
+ * @returns the last of them; null if there were fewer
+ */
 async function dropPage(
   engine: Engine,
   session: Session,
   files: readonly Uint8Array[],
-  objects: 'sent' | 'found',
-): Promise<number> {
+  { objects, after }: { readonly objects: 'sent' | 'found'; readonly after: Uint8Array | null },
+): Promise<Uint8Array | null> {
   const { db, dialect } = engine;
   // Every statement is given the ids that it is about. Asked to find them by a join, a planner that takes the page for a
   // large part of the table reads all of the table.
-  const page = await session.run(
-    db.selectFrom('refs').select('chunk').distinct().where('file', 'in', files).orderBy('chunk').limit(PAGE),
-  );
-  const ids = page.rows.map((row) => row.chunk);
-  if (ids.length === 0) return 0;
+  let page = db
+    .selectFrom('refs')
+    .select('chunk')
+    .distinct()
+    .where('file', 'in', files)
+    .orderBy('chunk')
+    .limit(PAGE);
+  if (after !== null) page = page.where('chunk', '>', after);
+  const { rows } = await session.run(page);
+  const ids = rows.map((row) => row.chunk);
+  if (ids.length === 0) return null;
+  const last = ids.length === PAGE ? (ids.at(-1) ?? null) : null;
   const [locked, , elsewhere] = await Promise.all([
     session.run(
       dialect.lock(
@@ -78,7 +93,7 @@ async function dropPage(
   ]);
   const kept = new Set(elsewhere.rows.map((row) => hexOf(row.chunk)));
   const unreferenced = locked.rows.filter((row) => !kept.has(hexOf(row.id)));
-  if (unreferenced.length === 0) return ids.length;
+  if (unreferenced.length === 0) return last;
   await Promise.all([
     objects === 'found'
       ? null
@@ -95,7 +110,7 @@ async function dropPage(
       ),
     ),
   ]);
-  return ids.length;
+  return last;
 }
 
 /** Owes the removal of these manifests in every bucket, except those of files that are visible. */
