@@ -103,12 +103,14 @@ export class BucketSet {
   readonly #byNumber = new Map<number, VaultBucket>();
   /** Numbers that no bucket of the vault has any more. */
   readonly #gone = new Set<number>();
+  /** What others have removed or changed; work that is under way may still use it. */
+  readonly #retired: VaultBucket[] = [];
   readonly #reload: () => Promise<readonly VaultBucket[]>;
 
   /** @param reload asks the catalog for all buckets anew */
   constructor(
     buckets: readonly VaultBucket[],
-    reload: () => Promise<readonly VaultBucket[]> = () => Promise.resolve([]),
+    reload: () => Promise<readonly VaultBucket[]> = () => Promise.resolve(buckets),
   ) {
     for (const bucket of buckets) this.#byNumber.set(bucket.number, bucket);
     this.#reload = reload;
@@ -129,6 +131,32 @@ export class BucketSet {
     for (const bucket of buckets) if (!this.#byNumber.has(bucket.number)) this.add(bucket);
     // Numbers are never given twice.
     for (const number of unknown) if (!this.#byNumber.has(number)) this.#gone.add(number);
+  }
+
+  /**
+   * Takes over what others have done to the set since: added, changed and removed buckets. For who is about to store
+   * something and has said so in the catalog: whoever empties a bucket first records that it takes nothing new, and then waits
+   * for those that have said so before. So every shard goes to a bucket that stays, or is waited for.
+   *
+   * @returns whether anything is other than before
+   */
+  async refresh(): Promise<boolean> {
+    const before = this.all;
+    const buckets = await this.#reload();
+    const numbers = new Set(buckets.map(({ number }) => number));
+    for (const old of before) {
+      if (numbers.has(old.number)) continue;
+      this.#byNumber.delete(old.number);
+      this.#gone.add(old.number);
+      this.#retired.push(old);
+    }
+    for (const bucket of buckets) {
+      const old = this.#byNumber.get(bucket.number);
+      if (old?.state === bucket.state && old.url === bucket.url) continue;
+      if (old !== undefined) this.#retired.push(old);
+      this.add(bucket);
+    }
+    return before.length !== this.all.length || before.some((old) => this.byNumber(old.number) !== old);
   }
 
   /** All of them, by number. */
@@ -192,7 +220,7 @@ export class BucketSet {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.all.map((bucket) => bucket.close()));
+    await Promise.all([...this.all, ...this.#retired].map((bucket) => bucket.close()));
   }
 }
 

@@ -11,6 +11,7 @@ import type { ManifestHead } from '../format/manifest.ts';
 import { formatRedundancy } from '../format/shard.ts';
 import { chunked, mapOrdered } from '../pipeline.ts';
 import { describeFailure } from './bucket-set.ts';
+import type { BucketSet } from './bucket-set.ts';
 import { bodyOf } from './chunk-memory.ts';
 import { ChunkStore } from './chunk-store.ts';
 import { openFileRow, sealFileRow } from './files.ts';
@@ -67,28 +68,24 @@ function checkOptions(name: string, chunkSize: number): void {
 type PutCall = PutOptions & { readonly chunkSize: number };
 
 async function putOnce(session: Session, source: OpenSource, options: PutCall): Promise<PutResult> {
-  const { redundancy } = session.settings;
-  const { usable, failed } = await session.buckets.writable(options.signal);
-  if (usable.length < redundancy.k) {
-    throw new VaultError(
-      failed[0]?.error.code ?? 'unavailable',
-      `Only ${usable.length} of the vault's buckets can be written to, and ${formatRedundancy(redundancy)} needs at least ${redundancy.k}. ${failed.map(describeFailure).join(' ')}`,
-      { cause: failed[0]?.error },
-    );
-  }
-  for (const failure of failed) {
-    options.onWarning?.({
-      kind: 'bucket-down',
-      message: describeFailure(failure),
-      bucket: failure.bucket.url,
-    });
-  }
+  // Looked at first, so that a put that cannot be leaves nothing behind.
+  let writable = await requireWritable(session, options);
   const generation = drawGeneration();
   await session.catalog.beginPut({ generation, owner: session.processes.self });
   return withLease(session.catalog, generation, options.signal, async (signal) => {
+    if (await session.buckets.refresh()) writable = await requireWritable(session, options);
+    for (const failure of writable.failed) {
+      options.onWarning?.({
+        kind: 'bucket-down',
+        message: describeFailure(failure),
+        bucket: failure.bucket.url,
+      });
+    }
     const warn = (warning: Warning): void => options.onWarning?.(warning);
+    const { redundancy } = session.settings;
     const { chunkSize } = options;
-    const store = new ChunkStore(session, { generation, chunkSize, buckets: usable, onWarning: warn });
+    const buckets = writable.usable;
+    const store = new ChunkStore(session, { generation, chunkSize, buckets, onWarning: warn });
     const content = await storeContent(session, source, store, { ...options, signal });
     await source.verify();
     const sizes = { chunksStored: store.totals.chunksStored, degradedChunks: store.totals.degradedChunks };
@@ -144,6 +141,22 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
       degraded: sizes.degradedChunks > 0 || copies < redundancy.m + 1,
     };
   });
+}
+
+/**
+ * The buckets that new shards can go to.
+ *
+ * @throws what a bucket said, or `unavailable`, if they are fewer than a chunk needs
+ */
+async function requireWritable(session: Session, { signal }: PutCall): ReturnType<BucketSet['writable']> {
+  const { redundancy } = session.settings;
+  const { usable, failed } = await session.buckets.writable(signal);
+  if (usable.length >= redundancy.k) return { usable, failed };
+  throw new VaultError(
+    failed[0]?.error.code ?? 'unavailable',
+    `Only ${usable.length} of the vault's buckets can be written to, and ${formatRedundancy(redundancy)} needs at least ${redundancy.k}. ${failed.map(describeFailure).join(' ')}`,
+    { cause: failed[0]?.error },
+  );
 }
 
 /**

@@ -207,9 +207,12 @@ export async function rebuildChunks(
   },
 ): Promise<Rebuild> {
   const generation = drawGeneration();
+  await session.catalog.beginPut({ generation, owner: session.processes.self });
+  await session.buckets.refresh();
   let doneBytes = 0;
   const rebuild = new Rebuild(session, {
     ...rebuildOptions,
+    targets: rebuildOptions.targets.filter((bucket) => session.buckets.byNumber(bucket.number) === bucket),
     generation,
     onWarning: (warning) => options.onWarning?.(warning),
     onRebuilt: (bytes) => {
@@ -217,7 +220,6 @@ export async function rebuildChunks(
       options.onProgress?.({ doneBytes, totalBytes: null });
     },
   });
-  await session.catalog.beginPut({ generation, owner: session.processes.self });
   await withLease(session.catalog, generation, options.signal, (signal) => rebuild.run(rows, signal));
   await rebuild.uploader.oweDoubtful(session.catalog);
   await session.catalog.discardPut(generation);
