@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { sql } from 'kysely';
 import { throwIfAborted, VaultError } from '../errors.ts';
+import { hexOf } from './encoding.ts';
 import { rawQuery } from './engine.ts';
 import type { Answer, Engine } from './engine.ts';
 import { openEngine } from './open.ts';
@@ -80,7 +81,13 @@ async function copied(source: Engine, target: Engine, options: CopyOptions): Pro
   let count = 0;
   for (const table of TABLE_NAMES) {
     for await (const rows of pagesOf(source, table, options.signal)) {
-      await insert(target, table, rows);
+      try {
+        await insert(target, table, rows);
+      } catch (error) {
+        // References of a put that has begun since its table was read.
+        if (table !== 'refs' || (await haveReferents(target, rows))) throw error;
+        throw await changedMeanwhile(source, target, error);
+      }
       digestRows(sent, table, rows);
       count += rows.length;
       options.onProgress?.(count);
@@ -91,13 +98,7 @@ async function copied(source: Engine, target: Engine, options: CopyOptions): Pro
     await target.writeOne('durable', (session) => session.run(rawQuery(target.db, restartSeq)));
   }
   const digest = sent.digest('hex');
-  if ((await digestOf(source, options.signal)) !== digest) {
-    await clear(target);
-    throw new VaultError(
-      'unavailable',
-      `The catalog ${source.label} changed while it was copied, so nothing was kept. Repeat it when nothing else uses the vault.`,
-    );
-  }
+  if ((await digestOf(source, options.signal)) !== digest) throw await changedMeanwhile(source, target);
   if ((await digestOf(target, options.signal)) !== digest) {
     await clear(target);
     throw new VaultError(
@@ -106,6 +107,32 @@ async function copied(source: Engine, target: Engine, options: CopyOptions): Pro
     );
   }
   return { rows: count, digest };
+}
+
+/** Empties the copy. @returns what to say of a source that changed */
+async function changedMeanwhile(source: Engine, target: Engine, cause?: unknown): Promise<VaultError> {
+  await clear(target);
+  return new VaultError(
+    'unavailable',
+    `The catalog ${source.label} changed while it was copied, so nothing was kept. Repeat it when nothing else uses the vault.`,
+    { cause },
+  );
+}
+
+/** Whether the files and chunks that these references are between have been copied. */
+async function haveReferents(target: Engine, refs: readonly Row[]): Promise<boolean> {
+  const distinct = (column: 'file' | 'chunk'): Buffer[] => {
+    const values = refs.flatMap(({ [column]: value }) => (value instanceof Uint8Array ? [hexOf(value)] : []));
+    return [...new Set(values)].map((hex) => Buffer.from(hex, 'hex'));
+  };
+  const [files, chunks] = [distinct('file'), distinct('chunk')];
+  const { rows: foundFiles } = await target.read((session) =>
+    session.run(target.db.selectFrom('files').select('generation').where('generation', 'in', files)),
+  );
+  const { rows: foundChunks } = await target.read((session) =>
+    session.run(target.db.selectFrom('chunks').select('id').where('id', 'in', chunks)),
+  );
+  return foundFiles.length === files.length && foundChunks.length === chunks.length;
 }
 
 async function digestOf(engine: Engine, signal: AbortSignal | undefined): Promise<string> {

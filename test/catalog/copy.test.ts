@@ -152,6 +152,33 @@ describe('copying a catalog', () => {
     await copy.close();
   });
 
+  test.each(['SQLite', 'Postgres'])(
+    'of a catalog into which a put goes meanwhile says so, and keeps nothing: into %s',
+    async (kind) => {
+      await fill(file1);
+      const to = kind === 'SQLite' ? file2 : place.url;
+      const other = new Sqlite(file1);
+      let puts = 0;
+      // As soon as the tables of files and chunks have been read, and that of references has not.
+      const put = (): void => {
+        const [generation, id] = [hex(16), hex(64)];
+        other.exec(
+          `insert into files (generation, state, owner, renewed_at) values (x'${generation}', 0, 'other', 0);
+           insert into chunks values (x'${id}', 1, 0, 5, x'00010000000000000001');
+           insert into refs values (x'${generation}', x'${id}')`,
+        );
+        puts++;
+      };
+      const copying = copyCatalog(file1, to, { onProgress: put });
+      await expect(copying).rejects.toThrow(/one\.db changed while it was copied/);
+      expect(puts).toBeGreaterThan(2);
+      other.close();
+      const copy = await openCatalog(to);
+      expect(await copy.counts()).toMatchObject({ files: 0, chunks: 0, pendingPuts: 0 });
+      await copy.close();
+    },
+  );
+
   test('that does not read back as it was written is damaged, and keeps nothing', async () => {
     await fill(file1);
     await (await openCatalog(place.url, { create: true })).close();
