@@ -20,6 +20,9 @@ const CONFLICTS = new Set([
   '42P07', // duplicate_table: made at once, despite `if not exists`
 ]);
 
+const TOO_MANY_CONNECTIONS = '53300';
+const READ_ONLY = '25006';
+
 /** Failures to reach the server or to be answered that come without an SQLSTATE. */
 const BROKEN = /^Connection terminated|timeout expired|^timeout exceeded|^Query read timeout|not queryable/i;
 const BROKEN_CODES = new Set([
@@ -68,7 +71,9 @@ function isRefusedByPooler(error: unknown): boolean {
 function isOutage(state: string): boolean {
   // Connection exceptions, too many connections, shutdown and cancelled statements, errors of the server's system,
   // a standby that took over without being writable yet, and a server that does not know itself whether it committed.
-  return /^(08|57|58)/.test(state) || ['53300', '53200', '25006', '25P03', '40003'].includes(state);
+  return (
+    /^(08|57|58)/.test(state) || [TOO_MANY_CONNECTIONS, READ_ONLY, '53200', '25P03', '40003'].includes(state)
+  );
 }
 
 function isSqlState(code: string): boolean {
@@ -110,6 +115,18 @@ export function translated(error: unknown, label: string): unknown {
     case 'conflict':
       return as('unavailable', `Other clients kept getting in the way in ${label}: ${message}. Try again.`);
     case 'outage': {
+      if (code === READ_ONLY) {
+        return as(
+          'unavailable',
+          `The database ${label} takes no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
+        );
+      }
+      if (code === TOO_MANY_CONNECTIONS) {
+        return as(
+          'unavailable',
+          `The database ${label} takes no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
+        );
+      }
       const advice =
         UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
       return as(
@@ -164,6 +181,12 @@ export function translated(error: unknown, label: string): unknown {
     return as(
       'denied',
       `The database ${label} refuses: ${message}. Grant its user that right, or name another user.`,
+    );
+  }
+  if (code === '42939') {
+    return as(
+      'invalid-input',
+      `${label} has a name that the server keeps for itself: ${message}. Name another schema.`,
     );
   }
   if (code === '42704' || code === '22023') {

@@ -87,6 +87,23 @@ describe('opening a catalog in Postgres', () => {
     await catalog.close();
   });
 
+  test('refuses a name that the server keeps for itself', async () => {
+    const { code, message } = await failure(urlWith((url) => url.searchParams.set('schema', 'pg_vault')));
+    expect(code).toBe('invalid-input');
+    expect(message).toMatch(/Name another schema/);
+  });
+
+  test('says of a server that takes no changes that it is no outage', async () => {
+    const place = await freshPostgres();
+    const { code, message } = await failure(`${place.url}&options=-c%20default_transaction_read_only=on`);
+    expect(code).toBe('unavailable');
+    expect(message).toMatch(/takes no changes.*standby/);
+    // Nothing needs to be changed for reading.
+    await opened(place.url);
+    await opened(`${place.url}&options=-c%20default_transaction_read_only=on`, { environment: {} });
+    await place.drop();
+  });
+
   test('many clients that start at once make the tables once', async () => {
     const place = await freshPostgres();
     const catalogs = await Promise.all(Array.from({ length: 8 }, () => openCatalog(place.url, CREATE)));
