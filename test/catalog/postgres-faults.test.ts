@@ -1,9 +1,13 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { rawQuery } from '../../src/catalog/engine.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
+import { PostgresConnections } from '../../src/catalog/postgres-connections.ts';
+import { postgresSettings } from '../../src/catalog/postgres-settings.ts';
 import { openPostgres } from '../../src/catalog/postgres.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { errorAnswer, postgresProxy } from '../support/postgres-proxy.ts';
@@ -453,4 +457,27 @@ describe('a Postgres server that goes away', () => {
     await proxy.close();
     await place.drop();
   });
+});
+
+test('An outage that one transaction has waited out is not waited out by the next one again', async () => {
+  let connections = 0;
+  const dead = createServer((socket) => {
+    connections += 1;
+    socket.destroy();
+  }).listen(0, '127.0.0.1');
+  await once(dead, 'listening');
+  const address = dead.address();
+  const port = typeof address === 'object' ? address?.port : null;
+  const settings = await postgresSettings(`postgres://ann@127.0.0.1:${port}/db?sslmode=disable`, {});
+  const database = await PostgresConnections.to(settings);
+  database.beReady(1_000);
+  const attempt = () => database.transaction('read committed', () => Promise.resolve());
+  await expect(attempt()).rejects.toMatchObject({ code: 'unavailable' });
+  const first = connections;
+  await expect(attempt()).rejects.toMatchObject({ code: 'unavailable' });
+  expect(first).toBeGreaterThan(3);
+  // Twice, as the first time it may have been the connection alone.
+  expect(connections - first).toBe(2);
+  await database.close();
+  dead.close();
 });
