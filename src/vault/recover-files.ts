@@ -62,14 +62,16 @@ interface FoundManifest {
  */
 export async function recoverFiles(session: Session, options: CallOptions): Promise<RecoveredFiles> {
   const { usable } = await session.buckets.check(session.buckets.all, options.signal);
-  const doomed = await findDoomed(session);
   const copies = await listManifests(usable, options.signal);
-  for (const hash of doomed.manifests) copies.delete(hash);
   const known = new Set<string>();
-  const hashes = [...copies.keys()];
-  for (let at = 0; at < hashes.length; at += BATCH) {
-    for (const hash of await session.catalog.knownManifests(hashes.slice(at, at + BATCH))) known.add(hash);
+  const listed = [...copies.keys()];
+  for (let at = 0; at < listed.length; at += BATCH) {
+    for (const hash of await session.catalog.knownManifests(listed.slice(at, at + BATCH))) known.add(hash);
   }
+  // In this order: a file that somebody removes meanwhile is known still, or its manifest is owed by now, or has gone.
+  const doomed = await findDoomed(session);
+  for (const hash of doomed.manifests) copies.delete(hash);
+  const hashes = [...copies.keys()];
   const unreadableManifests: string[] = [];
   const manifests: FoundManifest[] = [];
   let done = known.size;
@@ -83,7 +85,7 @@ export async function recoverFiles(session: Session, options: CallOptions): Prom
   );
   for await (const { hash, manifest } of fetched) {
     if (manifest === null) unreadableManifests.push(hash);
-    else manifests.push({ hash, manifest, copies: copies.get(hash)?.length ?? 0 });
+    else if (manifest !== 'gone') manifests.push({ hash, manifest, copies: copies.get(hash)?.length ?? 0 });
     done += 1;
     options.onProgress?.({ doneBytes: done, totalBytes: hashes.length * 2 });
   }
@@ -167,12 +169,16 @@ async function listManifests(
   return copies;
 }
 
-/** A manifest from the first bucket that has it intact; null if none has. */
+/**
+ * A manifest from the first bucket that has it intact; null if none has; `gone` if all of them have it no more, since
+ * somebody has removed the file.
+ */
 async function readAnyManifest(
   session: Session,
   holders: readonly VaultBucket[],
   { hash, signal }: { readonly hash: string; readonly signal: AbortSignal },
-): Promise<Manifest | null> {
+): Promise<Manifest | 'gone' | null> {
+  let missing = 0;
   for (const holder of holders) {
     try {
       const storage = await holder.open();
@@ -182,10 +188,11 @@ async function readAnyManifest(
       });
       return openManifest(session.keys, sealed, hash);
     } catch (error) {
-      if (!isVaultError(error, 'damaged', 'object-missing', 'unsupported')) throw error;
+      if (isVaultError(error, 'object-missing')) missing += 1;
+      else if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
     }
   }
-  return null;
+  return missing === holders.length ? 'gone' : null;
 }
 
 /** New files are stored as the newest one was. */

@@ -220,6 +220,36 @@ describe('A recovery beside a catalog that is there', () => {
     expect(await discrepancies(made.catalog, made.buckets)).toEqual([]);
   });
 
+  test.each(['at once', 'later'] as const)(
+    'does not bring back a file that is removed while it lists, whose objects go %s',
+    async (when) => {
+      await using made = await testVault();
+      await putAll(made);
+      const other = await made.reopen();
+      let removal: Promise<unknown> | null = null;
+      const remove = async (): Promise<void> => {
+        if (when === 'later') {
+          for (const bucket of made.buckets) bucket.wrap = (storage) => ({ ...storage, remove: down });
+        }
+        await other.remove(['a']);
+      };
+      // The manifests have been listed by now.
+      const wrapCatalog = (catalog: Catalog): Catalog => ({
+        ...catalog,
+        knownManifests: async (hashes) => {
+          await (removal ??= remove());
+          return catalog.knownManifests(hashes);
+        },
+      });
+      const recovered = await recoverInto(made.db, made, { wrapCatalog });
+      expect(recovered).toMatchObject({ known: 2, complete: 0, lost: [], unreadableManifests: [] });
+      for (const bucket of made.buckets) bucket.wrap = (storage) => storage;
+      await made.vault.sweep();
+      expect([...(await readAll(made.vault)).keys()].toSorted()).toEqual(['b', 'c']);
+      expect(await discrepancies(made.catalog, made.buckets)).toEqual([]);
+    },
+  );
+
   test('changes nothing when nothing is missing', async () => {
     await using made = await testVault();
     await putAll(made);
