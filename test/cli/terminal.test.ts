@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { DATABASE } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
 
@@ -161,6 +163,26 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     const { exit, stdout, stderr } = await ended;
     expect({ exit, stdout }).toEqual({ exit: 130, stdout: '' });
     expect(stderr).toMatch(/^vault: Interrupted\./);
+  },
+);
+
+test.skipIf(DATABASE === 'postgres')(
+  'the second Ctrl-C ends what does not heed the first, such as a wait for a locked catalog',
+  async () => {
+    await box.makeVault();
+    const other = new Sqlite(box.db);
+    other.exec('begin immediate');
+    const { process: child, ended } = box.start(['put', '-', '--name', 'data'], { stdin: 'the data' });
+    // Long enough to have come to the lock.
+    await delay(2000);
+    child.kill('SIGINT');
+    await delay(1000);
+    expect(child.exitCode).toBe(null);
+    child.kill('SIGINT');
+    expect(await ended).toMatchObject({ exit: 130, stdout: '' });
+    other.exec('rollback');
+    other.close();
+    expect(await box.run(['ls'])).toMatchObject({ exit: 0, stdout: '' });
   },
 );
 
