@@ -127,13 +127,15 @@ export async function forgiveBucket(engine: Engine, session: Session, bucket: nu
       const row = decodeGarbage(old);
       const places = row.places.filter((place) => place.bucket !== bucket);
       if (places.length === row.places.length) continue;
-      await session.run(
+      const { affected } = await session.run(
         db
           .deleteFrom('garbage')
           .where('id', '=', old.id)
           .where('kind', '=', old.kind)
           .where('places', '=', old.places),
       );
+      // What another client has struck out meanwhile is not owed again.
+      if (affected === 0) continue;
       const remainder = encodeGarbage({ ...row, places });
       if (remainder.length > 0) await owe(engine, session, remainder);
     }

@@ -1,8 +1,9 @@
 /** Debts: of manifests, which may be stored anew under the same name while an older debt is paid; and none of what was found. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Client } from 'pg';
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { Catalog, GarbageRow } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { freshPostgres } from '../support/postgres.ts';
+import { freshPostgres, runShared } from '../support/postgres.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { chunk, chunkIds, file, hex, owedObjects, store, VAULT } from './samples.ts';
 import type { CatalogUnderTest } from './samples.ts';
@@ -26,6 +27,28 @@ const databases: readonly { readonly title: string; readonly make: () => Promise
     },
   },
 ];
+
+test('In Postgres a debt that somebody pays while one of its buckets is forgotten is not owed again', async () => {
+  const place = await freshPostgres();
+  const catalog = await openCatalog(place.url, { create: true, environment: {} });
+  for (let i = 0; i < 2; i++) {
+    await catalog.putBucket({ id: hex(32), state: 'active', record: Buffer.from('record') });
+  }
+  const places = [1, 2].map((bucket) => ({ index: 0, bucket, generation: hex(16) }));
+  await catalog.addGarbage([{ kind: 'manifest', id: hex(64), k: 0, m: 0, places }]);
+  const payer = new Client({ connectionString: inject('postgresUrl') });
+  await payer.connect();
+  await payer.query(`begin; delete from ${place.schema}.garbage`);
+  const forgetting = catalog.removeBucket(1);
+  const waiting = `select count(*)::int as n from pg_stat_activity where wait_event_type = 'Lock' and query like '%"${place.schema}"."garbage"%'`;
+  await expect.poll(() => runShared(waiting)).toEqual([{ n: 1 }]);
+  await payer.query('commit');
+  await payer.end();
+  await forgetting;
+  expect(await Array.fromAsync(catalog.garbage())).toEqual([]);
+  await catalog.close();
+  await place.drop();
+});
 
 describe.each(databases)('In $title', ({ make }) => {
   let place: CatalogUnderTest;
