@@ -2,6 +2,7 @@
 import { drawId } from '../crypto/keys.ts';
 import { isVaultError, VaultError } from '../errors.ts';
 import type { Bucket } from '../buckets/bucket.ts';
+import type { KeyslotRow } from '../catalog/catalog.ts';
 import {
   encodeMarker,
   KEYSLOT_PREFIX,
@@ -59,7 +60,8 @@ export async function addBucket(
     }
     // Keyslots and marker before the catalog's word: as soon as the vault knows the bucket, it can be used. One that was
     // marked and not recorded, because this was cut short, is recorded with the id it has.
-    await putKeyslots(session, bucket, options.signal);
+    const given = await session.catalog.keyslots();
+    await putKeyslots(bucket, given, options.signal);
     const id = marker?.bucketId ?? (await mark(session, url, bucket, options.signal));
     const record = sealBucketUrl(session.keys, id, url);
     const number = await session.catalog.putBucket({ id, state: 'active', record });
@@ -68,16 +70,26 @@ export async function addBucket(
       { url, vaultId: session.vaultId, opener: session.opener },
     );
     session.buckets.add(added);
+    // Who changes the password from now on finds the bucket. A password that was changed meanwhile must not open it.
+    const valid = await session.catalog.keyslots();
+    await putKeyslots(bucket, without(valid, given), options.signal);
+    for (const { id: old } of without(given, valid)) {
+      await bucket.remove(keyslotObjectName(old), withSignal(options.signal));
+    }
     return { id, url, state: 'active' };
   } finally {
     await bucket.close();
   }
 }
 
-/** Stores the keyslots, and sees that they are to be had again: a bucket that can only be written to is of no use. */
-async function putKeyslots(session: Session, bucket: Bucket, signal: AbortSignal | undefined): Promise<void> {
+/** Stores keyslots, and sees that they are to be had again: a bucket that can only be written to is of no use. */
+async function putKeyslots(
+  bucket: Bucket,
+  slots: readonly KeyslotRow[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const call = withSignal(signal);
-  for (const { id, body } of await session.catalog.keyslots()) {
+  for (const { id, body } of slots) {
     const name = keyslotObjectName(id);
     await bucket.put(name, body, { ...call, replace: true });
     let listed = false;
@@ -90,6 +102,10 @@ async function putKeyslots(session: Session, bucket: Bucket, signal: AbortSignal
       );
     }
   }
+}
+
+function without(slots: readonly KeyslotRow[], others: readonly KeyslotRow[]): readonly KeyslotRow[] {
+  return slots.filter(({ id }) => !others.some((other) => other.id === id));
 }
 
 async function mark(

@@ -28,6 +28,7 @@ export async function changePassword(session: Session, change: PasswordChange): 
     vaultId,
     change.current,
   );
+  await session.buckets.refresh();
   const { usable, failed } = await session.buckets.check(session.buckets.all, change.signal);
   if (failed.length > 0) {
     throw new VaultError(
@@ -48,7 +49,13 @@ export async function changePassword(session: Session, change: PasswordChange): 
   }
   await catalog.putKeyslot({ id: slot.id, body });
   await catalog.removeKeyslot(old.id);
-  for (const bucket of usable) {
-    await (await bucket.checked(change.signal)).remove(keyslotObjectName(old.id), withSignal(change.signal));
+  // A bucket that was added meanwhile may have been given the old one alone.
+  await session.buckets.refresh();
+  for (const bucket of session.buckets.all) {
+    const storage = await bucket.checked(change.signal);
+    if (!usable.includes(bucket)) {
+      await storage.put(keyslotObjectName(slot.id), body, { replace: true, ...withSignal(change.signal) });
+    }
+    await storage.remove(keyslotObjectName(old.id), withSignal(change.signal));
   }
 }

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
+import type { Catalog } from '../../src/catalog/catalog.ts';
+import type { Vault } from '../../src/vault/vault.ts';
 import { openKeyslot } from '../../src/vault/unlock.ts';
 import { changePassword } from '../../src/vault/change-password.ts';
 import { CHEAP_KDF, getBytes, PASSWORD, putBytes, testVault } from './harness.ts';
@@ -91,4 +93,49 @@ test('cut short at any write, one of the two passwords opens the vault from ever
       expect((await opens(made, PASSWORD, place)) || (await opens(made, 'a new one', place))).toBe(true);
     }
   }
+});
+
+/** A vault that has given up its fourth bucket, and a process that takes it in again. */
+async function withSpareBucket(wrapCatalog: (catalog: Catalog) => Catalog): Promise<{
+  readonly made: TestVault;
+  readonly adding: Vault;
+}> {
+  const made = await testVault({ buckets: 4 });
+  await made.vault.removeBucket('memory:4');
+  made.buckets[3]?.storage.clear();
+  return { made, adding: await made.reopen({ wrapCatalog }) };
+}
+
+test('a bucket that is added while the password is changed opens with the new one alone', async () => {
+  const { made, adding } = await withSpareBucket((catalog) => catalog);
+  await using _ = made;
+  const { session } = made;
+  const catalog: Catalog = {
+    ...session.catalog,
+    putKeyslot: async (slot) => {
+      await adding.addBucket('memory:4');
+      await session.catalog.putKeyslot(slot);
+    },
+  };
+  await changePassword({ ...session, catalog }, CHANGE);
+  expect(await opens(made, 'a new one', 3)).toBe(true);
+  expect(await opens(made, PASSWORD, 3)).toBe(false);
+});
+
+test('a bucket that is being added when the password is changed opens with the new one alone', async () => {
+  const change = Promise.withResolvers<() => Promise<void>>();
+  const { made, adding } = await withSpareBucket((catalog) => ({
+    ...catalog,
+    putBucket: async (bucket) => {
+      await (
+        await change.promise
+      )();
+      return catalog.putBucket(bucket);
+    },
+  }));
+  await using _ = made;
+  change.resolve(() => changePassword(made.session, CHANGE));
+  await adding.addBucket('memory:4');
+  expect(await opens(made, 'a new one', 3)).toBe(true);
+  expect(await opens(made, PASSWORD, 3)).toBe(false);
 });
