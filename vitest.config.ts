@@ -20,6 +20,7 @@ const ON_POSTGRES = [
     'privacy',
     'recover',
     'recover-again',
+    'removed-buckets',
     'removed-meanwhile',
     'repair',
     'round-trip',
