@@ -1,6 +1,7 @@
 /** The keyslots' copies: every bucket has all of them, so that any one and a password are enough. */
+import type { Bucket } from '../buckets/bucket.ts';
 import { isVaultError } from '../errors.ts';
-import { decodeKeyslot, keyslotObjectName, MAX_JSON_OBJECT_SIZE } from '../format/keyslot.ts';
+import { decodeKeyslot, KEYSLOT_PREFIX, keyslotObjectName, MAX_JSON_OBJECT_SIZE } from '../format/keyslot.ts';
 import type { VaultBucket } from './bucket-set.ts';
 import type { Findings } from './findings.ts';
 import { withSignal } from './session.ts';
@@ -28,7 +29,7 @@ export async function examineKeyslots(
   for (const { id, body } of await session.catalog.keyslots()) {
     const votes = new Map<string, number>();
     const vote = (copy: Uint8Array | null): string | null => {
-      if (copy === null || !isKeyslot(session, id, copy)) return null;
+      if (copy === null || !isKeyslot(session.vaultId, id, copy)) return null;
       const text = Buffer.from(copy).toString('latin1');
       votes.set(text, (votes.get(text) ?? 0) + 1);
       return text;
@@ -37,7 +38,7 @@ export async function examineKeyslots(
     const copies: { readonly bucket: VaultBucket; readonly text: string | null }[] = [];
     for (const bucket of usable) {
       try {
-        copies.push({ bucket, text: vote(await readKeyslot(bucket, id, signal)) });
+        copies.push({ bucket, text: vote(await readKeyslot(await bucket.open(), id, signal)) });
       } catch (error) {
         if (!isVaultError(error) || error.code === 'interrupted') throw error;
         findings.bucketFailed(bucket, error);
@@ -53,25 +54,64 @@ export async function examineKeyslots(
   return verdicts;
 }
 
+/** One wording of a keyslot. */
+export interface KeyslotCopy {
+  readonly id: string;
+  readonly body: Uint8Array;
+  /** How many buckets have it. */
+  readonly votes: number;
+}
+
+/** Different wordings that are looked at: each may cost the stretching of a password, and a hostile bucket has any number. */
+const MOST_COPIES = 100;
+
+/**
+ * The keyslots that buckets have, in all wordings, those that most have first: a bucket that is rotten or lies keeps nobody
+ * from using what the others have.
+ */
+export async function collectKeyslots(
+  buckets: readonly Bucket[],
+  { vaultId, signal }: { readonly vaultId: string; readonly signal: AbortSignal | undefined },
+): Promise<readonly KeyslotCopy[]> {
+  const copies = new Map<string, KeyslotCopy>();
+  for (const bucket of buckets) {
+    let left = MOST_COPIES;
+    try {
+      for await (const { name } of bucket.list(KEYSLOT_PREFIX, withSignal(signal))) {
+        const id = /^keyslots\/([0-9a-f]{32})\.json$/.exec(name)?.[1];
+        if (id === undefined) continue;
+        if (left === 0) break;
+        left -= 1;
+        const body = await readKeyslot(bucket, id, signal);
+        if (body === null || !isKeyslot(vaultId, id, body)) continue;
+        const key = Buffer.from(body).toString('latin1');
+        copies.set(key, { id, body, votes: (copies.get(key)?.votes ?? 0) + 1 });
+      }
+    } catch (error) {
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+    }
+  }
+  return [...copies.values()].toSorted((a, b) => b.votes - a.votes).slice(0, MOST_COPIES);
+}
+
 /** Null if the bucket answers and has none, or something that cannot be one. */
 async function readKeyslot(
-  bucket: VaultBucket,
+  bucket: Bucket,
   id: string,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array | null> {
   try {
-    const storage = await bucket.open();
-    return await storage.get(keyslotObjectName(id), { maxSize: MAX_JSON_OBJECT_SIZE, ...withSignal(signal) });
+    return await bucket.get(keyslotObjectName(id), { maxSize: MAX_JSON_OBJECT_SIZE, ...withSignal(signal) });
   } catch (error) {
     if (isVaultError(error, 'object-missing', 'damaged')) return null;
     throw error;
   }
 }
 
-function isKeyslot(session: Session, id: string, body: Uint8Array): boolean {
+function isKeyslot(vaultId: string, id: string, body: Uint8Array): boolean {
   try {
     const slot = decodeKeyslot(body);
-    return slot.id === id && slot.vaultId === session.vaultId;
+    return slot.id === id && slot.vaultId === vaultId;
   } catch (error) {
     // What needs a newer version cannot be judged here; it counts as it is.
     if (isVaultError(error, 'unsupported')) return true;

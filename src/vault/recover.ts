@@ -4,18 +4,19 @@
  */
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Bucket } from '../buckets/bucket.ts';
+import { deriveSubkeys } from '../crypto/keys.ts';
 import type { Subkeys } from '../crypto/keys.ts';
 import { isVaultError, messageOf, VaultError } from '../errors.ts';
-import { KEYSLOT_PREFIX, MAX_JSON_OBJECT_SIZE } from '../format/keyslot.ts';
 import { readMarker } from './bucket-set.ts';
 import type { BucketOpener } from './bucket-set.ts';
 import { defaultRedundancy } from './create.ts';
+import { collectKeyslots } from './keyslot-copies.ts';
 import { openSession } from './open.ts';
 import type { OpenVaultParts } from './open.ts';
 import { recoverFiles } from './recover-files.ts';
 import type { RecoveredFiles } from './recover-files.ts';
-import { sealBucketUrl, sealSettings, withSignal } from './session.ts';
-import { unlockKeyslots } from './unlock.ts';
+import { sealBucketUrl, sealSettings } from './session.ts';
+import { openKeyslot } from './unlock.ts';
 import type { CallOptions } from './vault.ts';
 
 export interface RecoverOptions extends CallOptions {
@@ -53,11 +54,25 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
       `${catalog.label} describes another vault than these buckets. Name another place with --db.`,
     );
   }
-  const bodies = await readKeyslots(
+  const copies = await collectKeyslots(
     found.map(({ bucket }) => bucket),
-    signal,
+    { vaultId, signal },
   );
-  const keys = await unlockKeyslots([...bodies.values()], vaultId, await options.password());
+  if (copies.length === 0) {
+    throw new VaultError(
+      'damaged',
+      'No bucket has an intact keyslot, without which no password opens the vault. Give more of its buckets.',
+    );
+  }
+  const opened = await openKeyslot(
+    copies.map(({ body }) => body),
+    vaultId,
+    await options.password(),
+  );
+  const keys = deriveSubkeys(opened.masterKey, vaultId);
+  // The copy that opened has proved itself; of the other keyslots, what most buckets have is taken.
+  const bodies = new Map<string, Uint8Array>(copies.toReversed().map(({ id, body }) => [id, body]));
+  bodies.set(opened.slot.id, opened.body);
   await describeVault(options, { vaultId, keys, bodies, found });
 
   const session = await openSession({
@@ -126,26 +141,6 @@ async function findBuckets(
     throw new VaultError('invalid-input', `${twice.url} is the same bucket as another of those given.`);
   }
   return [first, ...others];
-}
-
-/** The keyslots of all buckets, by id. A bucket without any, or with damaged ones, is no reason to stop. */
-async function readKeyslots(
-  buckets: readonly Bucket[],
-  signal: AbortSignal | undefined,
-): Promise<Map<string, Uint8Array>> {
-  const bodies = new Map<string, Uint8Array>();
-  for (const bucket of buckets) {
-    try {
-      for await (const { name } of bucket.list(KEYSLOT_PREFIX, withSignal(signal))) {
-        const id = /^keyslots\/([0-9a-f]{32})\.json$/.exec(name)?.[1];
-        if (id === undefined || bodies.has(id)) continue;
-        bodies.set(id, await bucket.get(name, { maxSize: MAX_JSON_OBJECT_SIZE, ...withSignal(signal) }));
-      }
-    } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
-    }
-  }
-  return bodies;
 }
 
 /** Writes vault, keyslots and buckets into the catalog, as far as they are not there. */

@@ -13,39 +13,25 @@ import type { Keyslot } from '../format/keyslot.ts';
  */
 export async function unlockVault(catalog: Catalog, vaultId: string, password: string): Promise<Subkeys> {
   const rows = await catalog.keyslots();
-  return unlockKeyslots(
+  const { masterKey } = await openKeyslot(
     rows.map(({ body }) => body),
     vaultId,
     password,
   );
-}
-
-/**
- * Tries a password on keyslots, from whatever place they are.
- *
- * @param bodies the keyslots' JSON bytes; those that are damaged or of another vault are passed over
- * @throws as `unlockVault`
- */
-export async function unlockKeyslots(
-  bodies: readonly Uint8Array[],
-  vaultId: string,
-  password: string,
-): Promise<Subkeys> {
-  const { masterKey } = await openKeyslot(bodies, vaultId, password);
   return deriveSubkeys(masterKey, vaultId);
 }
 
 /**
  * The keyslot that a password opens, and the master key out of it.
  *
- * @param bodies as for `unlockKeyslots`
+ * @param bodies the keyslots' JSON bytes, from whatever place; those that are damaged or of another vault are passed over
  * @throws as `unlockVault`
  */
 export async function openKeyslot(
   bodies: readonly Uint8Array[],
   vaultId: string,
   password: string,
-): Promise<{ readonly slot: Keyslot; readonly masterKey: Buffer }> {
+): Promise<{ readonly slot: Keyslot; readonly body: Uint8Array; readonly masterKey: Buffer }> {
   const problems: VaultError[] = [];
   let tried = 0;
   for (const body of bodies) {
@@ -60,7 +46,7 @@ export async function openKeyslot(
     if (slot.vaultId !== vaultId) continue;
     tried += 1;
     const masterKey = await unwrapMasterKey(slot, password);
-    if (masterKey !== null) return { slot, masterKey };
+    if (masterKey !== null) return { slot, body, masterKey };
   }
   if (tried > 0) {
     throw new VaultError('wrong-password', 'The password does not open this vault. Nothing was changed.');

@@ -181,3 +181,50 @@ describe('A lost catalog is rebuilt from the buckets and a password', () => {
     await expect(recover(mixed)).rejects.toMatchObject({ code: 'invalid-input' });
   });
 });
+
+const KEYSLOT_DAMAGE: readonly (readonly [string, (body: Uint8Array) => Uint8Array | null])[] = [
+  ['gone', () => null],
+  ['cut', (body) => body.subarray(0, 50)],
+  ['much too long', (body) => Buffer.concat([body, Buffer.alloc(1024 * 1024, ' ')])],
+  ['still a keyslot, with another salt', (body) => changedField(body, 'salt')],
+  ['still a keyslot, with another wrapped key', (body) => changedField(body, 'key')],
+];
+
+/** The keyslot with one letter of a field changed. */
+function changedField(body: Uint8Array, field: string): Uint8Array {
+  const text = Buffer.from(body).toString();
+  const changed = text.replace(
+    new RegExp(`("${field}": *")(.)`),
+    (_, start: string, letter: string) => start + (letter === '1' ? '2' : '1'),
+  );
+  expect(changed).not.toBe(text);
+  return Buffer.from(changed);
+}
+
+describe('A keyslot that is damaged in one bucket, whichever, keeps nobody out', () => {
+  test.each(KEYSLOT_DAMAGE)('%s', async (_, damage) => {
+    await using made = await testVault();
+    await putBytes(made.vault, Buffer.from('content'), { name: 'file' });
+    for (const { storage } of made.buckets) {
+      const [name, body] = [...storage].find(([candidate]) => candidate.startsWith('keyslots/')) ?? [];
+      if (name === undefined || body === undefined) throw new Error('Every bucket has the keyslot.');
+      const damaged = damage(body);
+      if (damaged === null) storage.delete(name);
+      else storage.set(name, damaged);
+      await using recovered = await recover(made);
+      expect((await getBytes(recovered.vault, 'file')).toString()).toBe('content');
+      // The catalog has the right one, and repair gives it to the bucket.
+      expect(await recovered.vault.repair()).toMatchObject({ outcome: 'whole', keyslotsStored: 1 });
+      expect(Buffer.from(storage.get(name) ?? []).equals(body)).toBe(true);
+    }
+  });
+
+  test('damaged in all of them, it is told so', async () => {
+    await using made = await testVault();
+    for (const { storage } of made.buckets) {
+      for (const name of storage.keys())
+        if (name.startsWith('keyslots/')) storage.set(name, Buffer.from('{'));
+    }
+    await expect(recover(made)).rejects.toMatchObject({ code: 'damaged' });
+  });
+});
