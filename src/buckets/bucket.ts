@@ -9,6 +9,8 @@ export interface GetCall extends BucketCall {
   /** Bytes. */
   readonly maxSize?: number;
   readonly spare?: ArrayBuffer;
+  /** Told how many bytes have arrived, each time some do, for who has to tell a slow line from a silent one. */
+  readonly onBytes?: (count: number) => void;
 }
 
 /** One entry of a listing. */

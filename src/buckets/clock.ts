@@ -72,14 +72,15 @@ export async function sleep(
  * rejects, at the latest after a short grace, even if what runs never settles; what it still does then is ignored.
  *
  * @param run what to do; its signal is aborted by the limit and by the caller's signal
- * @param options `timeoutMs`: the limit; `expired`: makes the error for it; `signal`: the caller's
+ * @param options `timeoutMs`: the limit, asked for again when it has come, as it may have grown; `expired`: makes the error for
+ *   it; `signal`: the caller's
  * @throws `expired()` after the limit, `interrupted` after the caller's signal, else what `run` throws
  */
 export async function within<T>(
   run: (signal: AbortSignal) => Promise<T>,
   options: {
-    readonly timeoutMs: number;
-    readonly expired: () => VaultError;
+    readonly timeoutMs: () => number;
+    readonly expired: (timeoutMs: number) => VaultError;
     readonly signal: AbortSignal | undefined;
     readonly clock: Clock;
   },
@@ -103,9 +104,14 @@ export async function within<T>(
       onAbort = () => {
         end(interrupted(signal));
       };
-      cancel = clock.schedule(options.timeoutMs, () => {
-        end(options.expired());
-      });
+      const startMs = clock.now();
+      const look = (): void => {
+        const timeoutMs = options.timeoutMs();
+        const leftMs = timeoutMs - (clock.now() - startMs);
+        if (leftMs > 0) cancel = clock.schedule(leftMs, look);
+        else end(options.expired(timeoutMs));
+      };
+      cancel = clock.schedule(options.timeoutMs(), look);
       signal?.addEventListener('abort', onAbort, { once: true });
       run(controller.signal).then(resolve, reject);
     });

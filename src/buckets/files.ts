@@ -8,7 +8,7 @@ import { VaultError, systemCode } from '../errors.ts';
 // stored object costs more than the system calls that it wraps.
 export const open = promisify(fs.open);
 export const close = promisify(fs.close);
-export const read = promisify(fs.read);
+const read = promisify(fs.read);
 export const write = promisify(fs.write);
 export const fstat = promisify(fs.fstat);
 export const lstat = promisify(fs.lstat);
@@ -95,6 +95,22 @@ export async function unlessAbsent<T>(operation: Promise<T>): Promise<T | null> 
     if (code === 'ENOENT' || code === 'ENOTDIR') return null;
     throw error;
   }
+}
+
+/** Bytes read at once, so that it shows on a slow disk that something comes. */
+const READ_SIZE = 4 * 1024 * 1024;
+
+/**
+ * Fills a buffer further from a file.
+ *
+ * @param done bytes that it has already
+ * @returns how many came; the last byte never comes alone, so that a buffer of one byte more than expected shows whether there
+ *   are more
+ */
+export async function readOn(fd: number, buffer: Buffer, done: number): Promise<number> {
+  const left = buffer.length - done;
+  const { bytesRead } = await read(fd, buffer, done, left > READ_SIZE + 1 ? READ_SIZE : left, done);
+  return bytesRead;
 }
 
 /**

@@ -16,7 +16,7 @@ import {
   lstat,
   openUnlessAbsent,
   pathTo,
-  read,
+  readOn,
   rename,
   seek,
   stat,
@@ -228,8 +228,9 @@ class FolderBucket implements Bucket {
         let done = 0;
         let count;
         do {
-          count = (await read(fd, buffer, done, buffer.length - done, done)).bytesRead;
+          count = await readOn(fd, buffer, done);
           done += count;
+          call.onBytes?.(count);
           throwIfAborted(call.signal);
         } while (count > 0 && done < size);
         if (done !== size) throw this.#damaged(name, 'changed its size while it was read');

@@ -149,6 +149,7 @@ export async function openGcsBucket(options: {
           // Otherwise an object marked as gzip would come unpacked, unlike its checksum.
           headers: { 'accept-encoding': 'gzip' },
           maxBodySize: call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE,
+          onBytes: call.onBytes,
         },
         task,
       );
@@ -215,7 +216,7 @@ export async function openGcsBucket(options: {
   };
 }
 
-type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body'> & {
+type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes'> & {
   /** Absolute path and query. */
   readonly path: string;
   /** Bytes; what JSON may take if not given. */

@@ -12,6 +12,8 @@ export interface HttpRequest {
   readonly body?: readonly Uint8Array[];
   /** Largest body of a successful answer, in bytes. */
   readonly maxBodySize: number;
+  /** See `GetCall`. */
+  readonly onBytes?: ((count: number) => void) | undefined;
   /** What is being done and on what, in the infinitive, for messages: `read a/b in gs://bucket`. */
   readonly task: string;
   readonly signal?: AbortSignal | undefined;
@@ -119,7 +121,7 @@ async function start(
 
 async function readAnswer(
   response: http.IncomingMessage,
-  { maxBodySize, task }: HttpRequest,
+  { maxBodySize, onBytes, task }: HttpRequest,
 ): Promise<HttpAnswer> {
   const status = response.statusCode ?? 0;
   const successful = status >= 200 && status < 300;
@@ -143,6 +145,7 @@ async function readAnswer(
     for await (const part of response as AsyncIterable<Buffer>) {
       body.set(part, size);
       size += part.length;
+      onBytes?.(part.length);
     }
     return answer(body.subarray(0, size));
   }
@@ -151,6 +154,7 @@ async function readAnswer(
   for await (const part of response as AsyncIterable<Buffer>) {
     parts.push(part);
     size += part.length;
+    onBytes?.(part.length);
     if (size <= limit) continue;
     if (successful) throw tooLarge();
     break;

@@ -48,6 +48,7 @@ export function memoryBucket(label: string, storage: MemoryStorage = new Map()):
           `${name} in ${label} has ${bytes.length} bytes, more than the ${maxSize} it can have.`,
         );
       }
+      call.onBytes?.(bytes.length);
       return new Uint8Array(bytes);
     },
 

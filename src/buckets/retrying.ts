@@ -230,8 +230,9 @@ class Effort {
     const signal = this.#signal;
     if (this.#first === null) return await run(signal === undefined ? {} : { signal });
     const { clock, deadlineMs, label } = this.#policy;
+    const leftMs = Math.max(0, this.#first.atMs + deadlineMs - clock.now());
     return await within(async (limit) => await run({ signal: limit }), {
-      timeoutMs: Math.max(0, this.#first.atMs + deadlineMs - clock.now()),
+      timeoutMs: () => leftMs,
       expired: () => new VaultError('unavailable', `${label} did not answer in the time left.`),
       signal,
       clock,

@@ -1,16 +1,18 @@
 import { Readable } from 'node:stream';
 import { VaultError } from '../errors.ts';
+import { DEFAULT_MAX_OBJECT_SIZE } from './bucket.ts';
+import type { GetCall } from './bucket.ts';
 import type { S3Attempt } from './s3-errors.ts';
 
 /**
  * The whole body of a download.
  *
- * @param maxSize bytes
+ * @param call of `get`
  * @throws `damaged` if it is larger, `unavailable` if it is cut short; errors of the connection as they are
  */
 export async function readBody(
   output: { readonly Body?: unknown; readonly ContentLength?: number | undefined },
-  maxSize: number,
+  { maxSize = DEFAULT_MAX_OBJECT_SIZE, onBytes }: Pick<GetCall, 'maxSize' | 'onBytes'>,
   attempt: S3Attempt,
 ): Promise<Uint8Array> {
   const body = output.Body;
@@ -36,6 +38,7 @@ export async function readBody(
       }
       chunk.copy(bytes, filled);
       filled += chunk.length;
+      onBytes?.(chunk.length);
     }
     if (length !== null && filled !== length) {
       throw new VaultError(

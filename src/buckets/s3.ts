@@ -9,8 +9,8 @@ import {
 } from '@aws-sdk/client-s3';
 import type { GetObjectCommandOutput, PutObjectCommandOutput, S3ClientConfig } from '@aws-sdk/client-s3';
 import { VaultError, messageOf, throwIfAborted } from '../errors.ts';
-import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from './bucket.ts';
-import type { Bucket, BucketCall, ListedObject } from './bucket.ts';
+import { isNamePrefix, isObjectName } from './bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListedObject } from './bucket.ts';
 import { decodeKey, readBody } from './s3-answers.ts';
 import { acknowledgedBytes, checksumOf, crc32Base64, sha256Hex } from './s3-checksum.ts';
 import type { S3Checksum, SentChecksum } from './s3-checksum.ts';
@@ -187,11 +187,11 @@ class S3Bucket implements Bucket {
     for (const part of refused) this.#refused.add(part);
   }
 
-  async get(name: string, call: BucketCall & { readonly maxSize?: number } = {}): Promise<Uint8Array> {
+  async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
     const attempt = this.#begin('read', name, call.signal);
     try {
       const output = await this.#download(name, call.signal);
-      const bytes = await readBody(output, call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE, attempt);
+      const bytes = await readBody(output, call, attempt);
       // Multipart uploads have a checksum of checksums ("...-2"); nothing is stored that way from here.
       const expected = output.ChecksumCRC32 ?? null;
       if (expected !== null && !expected.includes('-') && expected !== crc32Base64(bytes)) {

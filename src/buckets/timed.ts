@@ -12,8 +12,11 @@ export const DEFAULT_TIMEOUT_MS = 60_000;
  */
 const BYTES_PER_TIMEOUT = 1024 * 1024;
 
-/** Most bytes that a `get` is given time for: `maxSize` is a bound and may be far from the size. */
-const MAX_ALLOWED_FOR = 64 * 1024 * 1024;
+/**
+ * Bytes beyond those that have arrived that a `get` is given time for: `maxSize` is a bound and may be far from the size, and
+ * a line that has fallen silent is not waited for as long as a large object would take.
+ */
+const ALLOWED_AHEAD = 2 * 1024 * 1024;
 
 /** Options of `timed`. */
 export interface TimedOptions {
@@ -48,22 +51,37 @@ class TimedBucket implements Bucket {
   }
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
-    await this.#within(`storing ${name}`, { size: bytes.length, call }, async (signal) => {
-      await this.#bucket.put(name, bytes, { ...call, signal });
-    });
+    await this.#within(
+      `storing ${name}`,
+      { timeoutMs: () => this.#allowedMs(bytes.length), call },
+      async (signal) => {
+        await this.#bucket.put(name, bytes, { ...call, signal });
+      },
+    );
   }
 
   async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
-    const size = Math.min(call.maxSize ?? 0, MAX_ALLOWED_FOR);
+    const startMs = this.#clock.now();
+    let lastMs = startMs;
+    let arrived = 0;
+    const onBytes = (count: number): void => {
+      arrived += count;
+      lastMs = this.#clock.now();
+      call.onBytes?.(count);
+    };
+    const ahead = Math.min(call.maxSize ?? 0, ALLOWED_AHEAD);
+    // Silence ends it, and so does a trickle, which a hostile bucket could keep up for ever.
+    const timeoutMs = (): number =>
+      Math.min(this.#allowedMs(arrived + ahead), lastMs - startMs + this.#allowedMs(ahead));
     return await this.#within(
       `reading ${name}`,
-      { size, call },
-      async (signal) => await this.#bucket.get(name, { ...call, signal }),
+      { timeoutMs, call },
+      async (signal) => await this.#bucket.get(name, { ...call, signal, onBytes }),
     );
   }
 
   async remove(name: string, call: BucketCall = {}): Promise<void> {
-    await this.#within(`removing ${name}`, { size: 0, call }, async (signal) => {
+    await this.#within(`removing ${name}`, { timeoutMs: () => this.#timeoutMs, call }, async (signal) => {
       await this.#bucket.remove(name, { ...call, signal });
     });
   }
@@ -106,16 +124,20 @@ class TimedBucket implements Bucket {
 
   async #within<T>(
     task: string,
-    options: { readonly size: number; readonly call: BucketCall },
+    options: { readonly timeoutMs: () => number; readonly call: BucketCall },
     run: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    const timeoutMs = this.#timeoutMs * (1 + options.size / BYTES_PER_TIMEOUT);
     return await within(run, {
-      timeoutMs,
-      expired: () => this.#expired(task, timeoutMs),
+      timeoutMs: options.timeoutMs,
+      expired: (timeoutMs) => this.#expired(task, timeoutMs),
       signal: options.call.signal,
       clock: this.#clock,
     });
+  }
+
+  /** How long moving so many bytes may take. */
+  #allowedMs(bytes: number): number {
+    return this.#timeoutMs * (1 + bytes / BYTES_PER_TIMEOUT);
   }
 
   #expired(task: string, timeoutMs: number): VaultError {

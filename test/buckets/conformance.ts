@@ -263,6 +263,15 @@ export function bucketConformance(
         expect(await codeOf(bucket.get('chunks'))).toBe('object-missing');
       });
 
+      test('get tells of the bytes as they arrive, of all of them', async () => {
+        const content = randomBytes(9 * 1024 * 1024);
+        await bucket.put('chunks/large', content);
+        const told: number[] = [];
+        const got = await bucket.get('chunks/large', { onBytes: (count) => told.push(count) });
+        expect(Buffer.from(got).equals(content)).toBe(true);
+        expect(told.reduce((sum, count) => sum + count, 0)).toBe(content.length);
+      });
+
       test('get of an object larger than maxSize is damaged, and of one as large succeeds', async () => {
         await bucket.put('chunks/object', randomBytes(100_000));
         expect(await codeOf(bucket.get('chunks/object', { maxSize: 99_999 }))).toBe('damaged');
