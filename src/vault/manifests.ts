@@ -40,11 +40,21 @@ export async function readManifestObject(
       return null;
     }
   };
-  const [sealed] = await gather(inRandomOrder(session.buckets.all), ask, {
-    need: 1,
-    hedgeMs: HEDGE_MS,
-    signal: options.signal,
-  });
+  const askSome = async (buckets: readonly VaultBucket[]): Promise<Uint8Array | undefined> => {
+    const answers = await gather(inRandomOrder(buckets), ask, {
+      need: 1,
+      hedgeMs: HEDGE_MS,
+      signal: options.signal,
+    });
+    return answers[0];
+  };
+  let sealed = await askSome(session.buckets.all);
+  if (sealed === undefined) {
+    // Before a file is called lost: what a bucket has may be right, and was changed on the way.
+    const damaged = failures.filter(({ error }) => error.code === 'damaged');
+    for (const failure of damaged) failures.splice(failures.indexOf(failure), 1);
+    sealed = await askSome(damaged.map(({ bucket }) => bucket));
+  }
   if (sealed !== undefined) return { sealed, failures };
   const outage = failures.find(({ error }) => !isVaultError(error, 'damaged', 'object-missing'));
   const reasons = failures.map(describeFailure).join(' ');
