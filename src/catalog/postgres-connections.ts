@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compilable } from 'kysely';
 import type { Pool, PoolClient } from 'pg';
-import type { Answer, Session } from './engine.ts';
+import type { Answer, Durability, Session } from './engine.ts';
 import { failureOf, isAborted, isWithoutTransaction, translated } from './postgres-errors.ts';
 import type { PostgresSettings } from './postgres-settings.ts';
 
@@ -27,18 +27,27 @@ const INT8 = 20;
  * - `read committed`: everything but the schema. Each statement sees what was committed before it, and row locks do the rest
  * - `serializable`: changes of the schema, which CockroachDB refuses in transactions of any other level
  */
-export type Isolation = 'read committed' | 'serializable';
+type Isolation = 'read committed' | 'serializable';
+
+export interface TransactionKind {
+  readonly isolation: Isolation;
+  readonly durability: Durability;
+}
 
 /**
  * Begins a transaction. The limits hold until its end, so that nothing is left in a session that a pooler gives to somebody
  * else, and no lock outlives a client that sleeps or died without closing its connection.
  */
-function begin(isolation: Isolation): string {
-  return `begin isolation level ${isolation};
+function begin({ isolation, durability }: TransactionKind): string {
+  const limits = `begin isolation level ${isolation};
 set local statement_timeout = 60000;
 set local lock_timeout = 30000;
 set local idle_in_transaction_session_timeout = 60000`;
+  return durability === 'lazy' ? limits : `${limits};\n${WAIT_FOR_DISK}`;
 }
+
+/** For databases that are told to answer before a commit is on disk; one that waits for other machines as well goes on doing so. */
+const WAIT_FOR_DISK = `select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit', true) = 'off'`;
 
 /** The connections to one database. Work on one of them is repeated while that makes sense, and its errors are translated. */
 export class PostgresConnections {
@@ -84,8 +93,8 @@ export class PostgresConnections {
   }
 
   /** Runs statements as one transaction. @throws as `run` */
-  transaction<T>(isolation: Isolation, work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#untilDone((client) => this.#transaction(client, isolation, work));
+  transaction<T>(kind: TransactionKind, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#untilDone((client) => this.#transaction(client, kind, work));
   }
 
   close(): Promise<void> {
@@ -94,10 +103,10 @@ export class PostgresConnections {
 
   async #transaction<T>(
     client: PoolClient,
-    isolation: Isolation,
+    kind: TransactionKind,
     work: (session: Session) => Promise<T>,
   ): Promise<T> {
-    let begun: Promise<unknown> | null = client.query(begin(isolation));
+    let begun: Promise<unknown> | null = client.query(begin(kind));
     // It is waited for together with the first statement, which is sent right behind it.
     begun.catch(() => undefined);
     let first: unknown = null;

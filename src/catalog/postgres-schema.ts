@@ -37,8 +37,12 @@ export async function prepareTables(
   }
   if (version !== null && version > SCHEMA_VERSION) throw newerSchema(engine.label, version);
   if (version === SCHEMA_VERSION) return;
-  await connections.transaction('read committed', (session) => requireReadCommitted(database, session));
-  await connections.transaction('serializable', (session) => migrate(database, session));
+  await connections.transaction({ isolation: 'read committed', durability: 'lazy' }, (session) =>
+    requireReadCommitted(database, session),
+  );
+  await connections.transaction({ isolation: 'serializable', durability: 'durable' }, (session) =>
+    migrate(database, session),
+  );
 }
 
 /** The schema version that the database records; null if it holds no catalog. */

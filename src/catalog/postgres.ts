@@ -110,12 +110,13 @@ class PostgresEngine implements Engine {
     return this.#connections.run(work);
   }
 
-  writeOne<T>(_durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
-    return this.read(work);
+  writeOne<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
+    // What is to be durable says so in a transaction of its own.
+    return durability === 'lazy' ? this.read(work) : this.write(durability, work);
   }
 
-  write<T>(_durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#connections.transaction('read committed', work);
+  write<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#connections.transaction({ isolation: 'read committed', durability }, work);
   }
 
   close(): Promise<void> {
