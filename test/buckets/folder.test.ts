@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { coalesced } from '../../src/buckets/files.ts';
 import { createFolder, openFolderBucket } from '../../src/buckets/folder.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { bucketConformance, codeOf, listAll } from './conformance.ts';
@@ -267,33 +268,17 @@ describe('trouble of the system', () => {
 
   test('a full disk is storage-full, and what was there can still be read', async ({ skip }) => {
     await using folder = await temporaryFolder();
-    await mkdir(folder.at('bucket'));
-    const size = 'size=256k';
-    const mounted = await promisify(execFile)('mount', [
-      '-t',
-      'tmpfs',
-      '-o',
-      size,
-      'tmpfs',
-      folder.at('bucket'),
-    ]).then(
-      () => true,
-      () => false,
+    await using disk = await smallDisk(folder.at('bucket'), 256 * 1024);
+    skip(disk === null, 'only root can mount a small disk');
+    const bucket = open(folder);
+    await bucket.put('chunks/small', CONTENT);
+    expect(await codeOf(bucket.put('chunks/large', new Uint8Array(1_000_000)))).toBe('storage-full');
+    expect(await codeOf(bucket.put('chunks/large', new Uint8Array(1_000_000), { replace: true }))).toBe(
+      'storage-full',
     );
-    skip(!mounted, 'only root can mount a small disk');
-    try {
-      const bucket = open(folder);
-      await bucket.put('chunks/small', CONTENT);
-      expect(await codeOf(bucket.put('chunks/large', new Uint8Array(1_000_000)))).toBe('storage-full');
-      expect(await codeOf(bucket.put('chunks/large', new Uint8Array(1_000_000), { replace: true }))).toBe(
-        'storage-full',
-      );
-      expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/small', size: 7 }]);
-      expect(await readdir(folder.at('bucket/unfinished~'))).toEqual([]);
-      await bucket.put('chunks/next', CONTENT);
-    } finally {
-      await promisify(execFile)('umount', [folder.at('bucket')]);
-    }
+    expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/small', size: 7 }]);
+    expect(await readdir(folder.at('bucket/unfinished~'))).toEqual([]);
+    await bucket.put('chunks/next', CONTENT);
   });
 });
 

@@ -1,15 +1,18 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { getuid } from 'node:process';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { openSqlite } from '../../src/catalog/sqlite.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { catalogConformance } from './conformance.ts';
 import { chunk, codeOf, file, hex, store, VAULT } from './samples.ts';
 import { statementsOf } from './statements.ts';
+
+const MIB = 1024 * 1024;
 
 catalogConformance('SQLite', async () => {
   const folder = await temporaryFolder();
@@ -152,62 +155,54 @@ describe('an SQLite file', () => {
     await catalog.close();
   });
 
-  test('on a full disk says storage-full, loses nothing, and goes on when there is room', async (context) => {
+  test('on a full disk says storage-full, loses nothing, and goes on when there is room', async ({
+    skip,
+  }) => {
     await using folder = await temporaryFolder();
-    const disk = folder.at('disk');
-    await mkdir(disk);
-    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
-    if (!mounted) context.skip('Only root can make a small disk.');
-    try {
-      const catalog = await openCatalog(folder.at('disk', 'catalog.db'), { create: true });
-      const kept: string[] = [];
-      let code = 'success';
-      while (code === 'success') {
-        const row = file({ record: new Uint8Array(10_000) });
-        code = await codeOf(store(catalog, row, [hex(64)]));
-        if (code === 'success') kept.push(row.hash);
-      }
-      expect(code).toBe('storage-full');
-      const listed = async (): Promise<string[]> => {
-        const rows = await Array.fromAsync(catalog.listFiles({ all: true }));
-        return rows.map((row) => row.hash).toReversed();
-      };
-      expect(await listed()).toEqual(kept);
-      spawnSync('mount', ['-o', 'remount,size=8m', disk]);
-      const row = file();
-      await store(catalog, row);
-      expect(await listed()).toEqual([...kept, row.hash]);
-      await catalog.close();
-    } finally {
-      spawnSync('umount', [disk]);
+    await using disk = await smallDisk(folder.at('disk'), MIB);
+    if (disk === null) return skip('Only root can make a small disk.');
+    const catalog = await openCatalog(folder.at('disk', 'catalog.db'), { create: true });
+    const kept: string[] = [];
+    let code = 'success';
+    while (code === 'success') {
+      const row = file({ record: new Uint8Array(10_000) });
+      code = await codeOf(store(catalog, row, [hex(64)]));
+      if (code === 'success') kept.push(row.hash);
     }
+    expect(code).toBe('storage-full');
+    const listed = async (): Promise<string[]> => {
+      const rows = await Array.fromAsync(catalog.listFiles({ all: true }));
+      return rows.map((row) => row.hash).toReversed();
+    };
+    expect(await listed()).toEqual(kept);
+    await disk.resize(8 * MIB);
+    const row = file();
+    await store(catalog, row);
+    expect(await listed()).toEqual([...kept, row.hash]);
+    await catalog.close();
   });
 
-  test('that is opened on a full disk says storage-full, and not that it cannot be read', async (context) => {
+  test('that is opened on a full disk says storage-full, and not that it cannot be read', async ({
+    skip,
+  }) => {
     await using folder = await temporaryFolder();
-    const disk = folder.at('disk');
-    await mkdir(disk);
-    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', disk]).status === 0;
-    if (!mounted) context.skip('Only root can make a small disk.');
-    try {
-      const path = folder.at('disk', 'catalog.db');
-      await (await openCatalog(path, { create: true })).close();
-      // Down to the last page: there is no room for the file that readers share.
-      spawnSync('dd', ['if=/dev/zero', `of=${folder.at('disk', 'ballast')}`, 'bs=4k']);
-      const using = async (): Promise<void> => {
-        const catalog = await openCatalog(path);
-        try {
-          await catalog.counts();
-        } finally {
-          await catalog.close();
-        }
-      };
-      expect(await codeOf(using())).toBe('storage-full');
-      await rm(folder.at('disk', 'ballast'));
-      expect(await codeOf(using())).toBe('success');
-    } finally {
-      spawnSync('umount', [disk]);
-    }
+    await using disk = await smallDisk(folder.at('disk'), MIB);
+    if (disk === null) return skip('Only root can make a small disk.');
+    const path = folder.at('disk', 'catalog.db');
+    await (await openCatalog(path, { create: true })).close();
+    // There is no room for the file that readers share.
+    await disk.fill();
+    const using = async (): Promise<void> => {
+      const catalog = await openCatalog(path);
+      try {
+        await catalog.counts();
+      } finally {
+        await catalog.close();
+      }
+    };
+    expect(await codeOf(using())).toBe('storage-full');
+    await disk.free();
+    expect(await codeOf(using())).toBe('success');
   });
 
   test('lets timers have their turn while a listing runs', async () => {

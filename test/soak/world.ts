@@ -1,14 +1,12 @@
 /** A vault under test, everything that it stands on, and the processes that work on it. */
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { promisify } from 'node:util';
+import { rm } from 'node:fs/promises';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import { runSql } from '../support/postgres.ts';
 import { EXAMPLE_CREDENTIALS } from '../support/s3-server.ts';
+import { smallDisk } from '../support/small-disk.ts';
+import type { SmallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { discrepancies, PASSWORD } from '../vault/harness.ts';
@@ -16,8 +14,6 @@ import { ClientProcess } from './client-process.ts';
 import { folderPlace } from './places.ts';
 import type { Place, ServerPlaces } from './places.ts';
 import type { ServerKind } from './servers.ts';
-
-const run = promisify(execFile);
 
 /** The environment of everything that asks buckets: credentials for the test servers, and none of the machine's own. */
 export const ENVIRONMENT: Readonly<Record<string, string | undefined>> = {
@@ -42,13 +38,6 @@ export interface WorldPlan {
 
 /** Bytes of the small disk. */
 const DISK_SIZE = 48 * 1024 * 1024;
-
-/** A disk that can be filled. */
-export interface SmallDisk {
-  readonly path: string;
-  fill(): Promise<void>;
-  free(): Promise<void>;
-}
 
 export class World implements AsyncDisposable {
   readonly plan: WorldPlan;
@@ -81,8 +70,8 @@ export class World implements AsyncDisposable {
    */
   static async make(plan: WorldPlan, postgres: string | null, servers: ServerPlaces | null): Promise<World> {
     const folder = await temporaryFolder();
+    const disk = plan.smallDisk === null ? null : await smallDisk(folder.at('disk'), DISK_SIZE);
     try {
-      const disk = plan.smallDisk === null ? null : await smallDisk(folder.at('disk'));
       const pathOf = (what: NonNullable<WorldPlan['smallDisk']>, name: string): string =>
         disk !== null && plan.smallDisk === what ? `${disk.path}/${name}` : folder.at(name);
       const places: Place[] = [];
@@ -99,7 +88,7 @@ export class World implements AsyncDisposable {
       await world.checker.perform({ verb: 'create', buckets, redundancy: plan.redundancy });
       return world;
     } catch (error) {
-      await unmount(folder.at('disk'));
+      await disk?.[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();
       throw error;
     }
@@ -160,7 +149,7 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([...this.clients, this.checker].map((client) => client.kill()));
     await Promise.all(this.places.map((place) => place.close()));
-    if (this.disk !== null) await unmount(this.disk.path);
+    await this.disk?.[Symbol.asyncDispose]();
     if (this.db.startsWith('postgres')) await this.loseCatalog();
     await this.#folder[Symbol.asyncDispose]();
   }
@@ -174,36 +163,4 @@ async function withoutFile(catalog: Catalog): Promise<readonly string[]> {
     if (files.length === 0) found.push(`the catalog has chunk ${id}, which no file has`);
   }
   return found;
-}
-
-/** A small disk in memory; null where it cannot be mounted. */
-async function smallDisk(path: string): Promise<SmallDisk | null> {
-  await mkdir(path, { recursive: true });
-  try {
-    await run('mount', ['-t', 'tmpfs', '-o', `size=${DISK_SIZE}`, 'tmpfs', path]);
-  } catch {
-    return null;
-  }
-  const ballast = `${path}/ballast`;
-  return {
-    path,
-    async fill() {
-      const piece = Buffer.alloc(1024 * 1024);
-      let size = 0;
-      // Down to the last page.
-      while (size < DISK_SIZE) {
-        try {
-          await writeFile(ballast, piece, { flag: 'a' });
-          size += piece.length;
-        } catch {
-          return;
-        }
-      }
-    },
-    free: async () => rm(ballast, { force: true }),
-  };
-}
-
-async function unmount(path: string): Promise<void> {
-  if (existsSync(dirname(path))) await run('umount', ['-l', path]).catch(() => undefined);
 }
