@@ -78,8 +78,8 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
  * Ends a command that has looked at everything: says what is to be done, if anything.
  *
  * @param advice what to do about what is degraded
- * @returns the exit code, unless something is lost
- * @throws `damaged` if something is lost
+ * @returns the exit code, unless something is lost, or refused because somebody has changed its record
+ * @throws `damaged` then
  */
 export function concludeOutcome(
   { terminal }: Invocation,
@@ -89,18 +89,30 @@ export function concludeOutcome(
   const number = (condition: FileCondition['condition']): number =>
     result.affected.filter((file) => file.condition === condition).length;
   const lost = number('lost');
-  const others = result.affected.length - lost;
+  const changed = result.affected.filter(isRecordChanged).length;
+  const others = result.affected.length - lost - changed;
   if (result.outcome === 'whole') return DONE;
-  if (result.outcome === 'degraded' || others > 0) {
-    terminal.warn(`${describeDegraded(number('degraded'), number('unknown'))} ${advice}`, {
+  if ((result.outcome === 'degraded' && changed === 0) || others > 0) {
+    terminal.warn(`${describeDegraded(number('degraded') - changed, number('unknown'))} ${advice}`, {
       kind: 'degraded',
     });
+  }
+  if (lost === 0 && changed > 0) {
+    throw new VaultError(
+      'damaged',
+      `${count(changed, 'file is', 'files are')} refused: the catalog's record of ${changed === 1 ? 'it' : 'them'} was changed by somebody else. ${advice}`,
+    );
   }
   if (result.outcome === 'degraded') return ATTENTION;
   throw new VaultError(
     'damaged',
     `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,
   );
+}
+
+/** Lost ones have more to tell. */
+function isRecordChanged({ condition, problems }: FileCondition): boolean {
+  return condition !== 'lost' && problems.some(({ what }) => what === 'record');
 }
 
 function describeDegraded(degraded: number, unknown: number): string {

@@ -38,14 +38,17 @@ export async function repair(
     if (options.json === true) await output.json({ ...result });
     else await printFiles(invocation, result.affected);
     const { chunksRepaired, manifestsStored, keyslotsStored, markersStored, bytesStored } = result;
-    if (result.recordsRepaired > 0)
-      terminal.note(`Made ${count(result.recordsRepaired, 'record')} in the catalog anew.`);
     const small = manifestsStored + keyslotsStored + markersStored;
-    terminal.note(
-      chunksRepaired + small + result.recordsRepaired === 0
-        ? 'There was nothing to repair.'
-        : `Made ${count(chunksRepaired, 'chunk')} whole and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
-    );
+    if (result.recordsRepaired > 0) {
+      terminal.note(`Made ${count(result.recordsRepaired, 'record')} in the catalog anew.`);
+    }
+    if (chunksRepaired + small > 0) {
+      terminal.note(
+        `Made ${count(chunksRepaired, 'chunk')} whole and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
+      );
+    } else if (result.recordsRepaired === 0) {
+      terminal.note('There was nothing to repair.');
+    }
     const codes: ExitCode[] = [];
     if (result.forgotten === false) {
       codes.push(ATTENTION);

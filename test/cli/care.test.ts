@@ -1,7 +1,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { catalogPlace } from '../support/catalog-place.ts';
+import { catalogPlace, changeCatalog } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
@@ -35,6 +35,23 @@ describe('verify and repair', () => {
     expect(stderr).toMatch(/^vault: warning: 1 file is not whole but can be read\. "vault repair"/);
     expect(await box.run(['repair'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
     expect((await box.run(['verify', '--read-data'])).exit).toBe(0);
+  });
+
+  test('a row that was changed by hand is told by ls and verify with 6, and mended by repair', async () => {
+    await changeCatalog(box.db, 'update files set created_at = created_at + 1');
+    await box.run(['put', '-', '--name', 'b'], { stdin: 'content of b' });
+    const listed = await box.run(['ls']);
+    expect(listed).toMatchObject({ exit: 6, stdout: expect.stringMatching(/^[^\n]* b\n$/) });
+    expect(listed.stderr).toMatch(/^vault: The catalog's record of file [0-9a-f]{64} .*"vault repair"/);
+    const verified = await box.run(['verify']);
+    expect(verified.exit).toBe(6);
+    expect(verified.stdout).toMatch(/^[0-9a-f]{12} {2}degraded +\? +record damaged$/m);
+    expect(verified.stderr).toMatch(
+      /^vault: 1 file is refused: .* "vault repair" makes whole again[^\n]*\n$/,
+    );
+    expect(await box.run(['repair'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    expect(await box.run(['verify'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe('content of a');
   });
 
   test('repair says that a bucket is wanting after one was forgotten', async () => {
