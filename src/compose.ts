@@ -3,28 +3,28 @@
  */
 import { availableParallelism } from 'node:os';
 import type { BucketLocation } from './buckets/open.ts';
-import { createFolder } from './buckets/folder.ts';
-import { createLimits } from './buckets/limited.ts';
+import { createFolder } from './buckets/folder/driver.ts';
+import { createLimits } from './buckets/layers/limits.ts';
 import { openBucket, parseBucketUrl } from './buckets/open.ts';
-import type { Waiting } from './buckets/retrying.ts';
+import type { Waiting } from './buckets/layers/retry.ts';
 import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import { openCatalog } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
 import { isVaultError } from './errors.ts';
 import type { Redundancy } from './format/shard.ts';
-import type { BucketOpener } from './vault/bucket-set.ts';
-import { createVault as createVaultFrom, vaultExists } from './vault/create.ts';
+import type { BucketOpener } from './vault/buckets/bucket-set.ts';
+import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
 import { openVaultFrom } from './vault/open.ts';
 import type { OpenVaultParts } from './vault/open.ts';
-import { recoverCatalog } from './vault/recover.ts';
-import type { RecoverResult } from './vault/recover.ts';
-import { scrubBucket } from './vault/scrub.ts';
-import type { ScrubOptions, ScrubResult } from './vault/scrub.ts';
+import { recoverCatalog } from './vault/recover/recover.ts';
+import type { RecoverResult } from './vault/recover/recover.ts';
+import { scrubBucket } from './vault/verify/scrub.ts';
+import type { ScrubOptions, ScrubResult } from './vault/verify/scrub.ts';
 import { withSignal } from './vault/session.ts';
 import type { ProcessTable } from './vault/session.ts';
 import type { CallOptions, Vault } from './vault/vault.ts';
 
-export type { Waiting } from './buckets/retrying.ts';
+export type { Waiting } from './buckets/layers/retry.ts';
 
 export type { CopyOptions, CopyResult };
 

@@ -17,12 +17,10 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
     ['bucket contract', /^src\/buckets\/bucket\.ts$/],
     ['catalog contract', /^src\/catalog\/catalog\.ts$/],
     ['format', /^src\/format\//],
-    ['pipeline', /^src\/pipeline\.ts$/],
+    ['concurrency', /^src\/concurrency\//],
   ],
   [
     ['crypto', /^src\/crypto\//],
-    ['erasure', /^src\/erasure\.ts$/],
-    ['placement', /^src\/placement\.ts$/],
     ['bucket drivers', /^src\/buckets\//],
     ['catalog drivers', /^src\/catalog\//],
   ],
@@ -40,18 +38,18 @@ const DRIVERS = new Set(['bucket drivers', 'catalog drivers']);
 
 /** Which files may import a package. Types of one may be seen beside it, in the files of the same driver. */
 const PACKAGES: Readonly<Record<string, RegExp>> = {
-  '@google-cloud/storage': /^src\/buckets\/gcs(-[a-z]+)*\.ts$/,
-  '@aws-sdk/client-s3': /^src\/buckets\/s3(-[a-z]+)*\.ts$/,
-  '@aws-sdk/credential-providers': /^src\/buckets\/s3\.ts$/,
-  'better-sqlite3': /^src\/catalog\/sqlite\.ts$/,
-  pg: /^src\/catalog\/postgres(-[a-z]+)*\.ts$/,
+  '@google-cloud/storage': /^src\/buckets\/gcs\//,
+  '@aws-sdk/client-s3': /^src\/buckets\/s3\//,
+  '@aws-sdk/credential-providers': /^src\/buckets\/s3\/driver\.ts$/,
+  'better-sqlite3': /^src\/catalog\/sqlite\//,
+  pg: /^src\/catalog\/postgres\//,
   kysely: /^src\/catalog\//,
   '@node-rs/argon2': /^src\/crypto\/keys\.ts$/,
-  '@inquirer/prompts': /^src\/cli\/prompt\.ts$/,
-  ora: /^src\/cli\/progress\.ts$/,
+  '@inquirer/prompts': /^src\/cli\/terminal\/prompt\.ts$/,
+  ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program)\.ts$/,
-  picomatch: /^src\/cli\/pattern\.ts$/,
-  'string-width': /^src\/cli\/width\.ts$/,
+  picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
@@ -179,7 +177,7 @@ describe('the sources', () => {
 
   it('are all seen by these rules', () => {
     expect(tree.map(({ path }) => path)).toEqual(
-      expect.arrayContaining(['src/errors.ts', 'src/vault/put.ts', ...ENTRIES]),
+      expect.arrayContaining(['src/errors.ts', 'src/vault/write/put.ts', ...ENTRIES]),
     );
   });
 
@@ -215,26 +213,30 @@ describe('the sources', () => {
 describe('the rules', () => {
   it.each([
     ['an import that points up', 'src/format/chunk.ts', 'src/crypto/seal.ts'],
-    ['an import from a neighbour', 'src/erasure.ts', 'src/placement.ts'],
-    ['a contract that knows a driver', 'src/buckets/bucket.ts', 'src/buckets/folder.ts'],
-    ['a vault that knows a driver', 'src/vault/put.ts', 'src/buckets/folder.ts'],
-    ['a vault that knows the composition root', 'src/vault/put.ts', 'src/compose.ts'],
-    ['a command that knows a driver', 'src/cli/put.ts', 'src/catalog/sqlite.ts'],
-    ['a part that nobody has heard of', 'src/vault/put.ts', 'src/extras/new.ts'],
+    ['an import from a neighbour', 'src/crypto/erasure.ts', 'src/buckets/open.ts'],
+    ['a contract that knows a driver', 'src/buckets/bucket.ts', 'src/buckets/folder/driver.ts'],
+    ['a vault that knows a driver', 'src/vault/write/put.ts', 'src/buckets/folder/driver.ts'],
+    ['a vault that knows the composition root', 'src/vault/write/put.ts', 'src/compose.ts'],
+    ['a command that knows a driver', 'src/cli/commands/put.ts', 'src/catalog/sqlite/engine.ts'],
+    ['a part that nobody has heard of', 'src/vault/write/put.ts', 'src/extras/new.ts'],
   ])('refuse %s', (_, path, target) => {
     expect(brokenFloors([file(path, { imports: [eager(target)] })])).toHaveLength(1);
     expect(brokenFloors([file(path, { imports: [{ target, kind: 'type' }] })])).toHaveLength(1);
   });
 
   it('allow a driver its contract and its neighbours', () => {
-    const imports = [eager('src/buckets/bucket.ts'), eager('src/buckets/walk.ts'), eager('src/errors.ts')];
-    expect(brokenFloors([file('src/buckets/folder.ts', { imports })])).toEqual([]);
+    const imports = [
+      eager('src/buckets/bucket.ts'),
+      eager('src/buckets/folder/walk.ts'),
+      eager('src/errors.ts'),
+    ];
+    expect(brokenFloors([file('src/buckets/folder/driver.ts', { imports })])).toEqual([]);
   });
 
   it.each([
-    ['src/vault/put.ts', 'pg'],
-    ['src/buckets/s3.ts', '@google-cloud/storage'],
-    ['src/cli/put.ts', 'left-pad/deep'],
+    ['src/vault/write/put.ts', 'pg'],
+    ['src/buckets/s3/driver.ts', '@google-cloud/storage'],
+    ['src/cli/commands/put.ts', 'left-pad/deep'],
   ])('refuse that %s imports %s', (path, target) => {
     expect(strayPackages([file(path, { imports: [{ target, kind: 'lazy' }] })])).toHaveLength(1);
   });
@@ -242,21 +244,21 @@ describe('the rules', () => {
   it('refuse a package that is loaded at the start, however deep', () => {
     const sources = [
       file('src/cli/main.ts', { imports: [eager('src/compose.ts'), eager('commander')] }),
-      file('src/compose.ts', { imports: [eager('src/buckets/s3.ts')] }),
-      file('src/buckets/s3.ts', { imports: [eager('@aws-sdk/client-s3')] }),
+      file('src/compose.ts', { imports: [eager('src/buckets/s3/driver.ts')] }),
+      file('src/buckets/s3/driver.ts', { imports: [eager('@aws-sdk/client-s3')] }),
     ];
-    expect(eagerPackages(sources)).toEqual(['src/buckets/s3.ts loads @aws-sdk/client-s3']);
+    expect(eagerPackages(sources)).toEqual(['src/buckets/s3/driver.ts loads @aws-sdk/client-s3']);
     const lazily = sources.with(
       1,
-      file('src/compose.ts', { imports: [{ target: 'src/buckets/s3.ts', kind: 'lazy' }] }),
+      file('src/compose.ts', { imports: [{ target: 'src/buckets/s3/driver.ts', kind: 'lazy' }] }),
     );
     expect(eagerPackages(lazily)).toEqual([]);
   });
 
   it('refuse the outer world, except to the command line', () => {
     const facts = { globals: ['process'], imports: [eager('node:readline')] };
-    expect(outsideWorld([file('src/vault/put.ts', facts)])).toHaveLength(2);
-    expect(outsideWorld([file('src/cli/put.ts', facts)])).toEqual([]);
+    expect(outsideWorld([file('src/vault/write/put.ts', facts)])).toHaveLength(2);
+    expect(outsideWorld([file('src/cli/commands/put.ts', facts)])).toEqual([]);
   });
 
   it('refuse circles, but not of types', () => {

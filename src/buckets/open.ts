@@ -3,17 +3,17 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { VaultError, messageOf } from '../errors.ts';
 import { isObjectName } from './bucket.ts';
 import type { Bucket } from './bucket.ts';
-import { openFolderBucket } from './folder.ts';
-import { checkBucketName as checkGcsBucketName } from './gcs-names.ts';
-import { limited } from './limited.ts';
-import type { Limits } from './limited.ts';
-import { DEFAULT_DEADLINE_MS, retrying } from './retrying.ts';
-import type { RetryingOptions } from './retrying.ts';
-import { S3_CHECKSUMS } from './s3-checksum.ts';
-import type { S3Checksum } from './s3-checksum.ts';
-import { checkBucketName as checkS3BucketName } from './s3-names.ts';
-import { DEFAULT_TIMEOUT_MS, timed } from './timed.ts';
-import type { TimedOptions } from './timed.ts';
+import { openFolderBucket } from './folder/driver.ts';
+import { checkBucketName as checkGcsBucketName } from './gcs/names.ts';
+import { limited } from './layers/limits.ts';
+import type { Limits } from './layers/limits.ts';
+import { DEFAULT_DEADLINE_MS, retrying } from './layers/retry.ts';
+import type { RetryingOptions } from './layers/retry.ts';
+import { S3_CHECKSUMS } from './s3/checksum.ts';
+import type { S3Checksum } from './s3/checksum.ts';
+import { checkBucketName as checkS3BucketName } from './s3/names.ts';
+import { DEFAULT_TIMEOUT_MS, timed } from './layers/timeout.ts';
+import type { TimedOptions } from './layers/timeout.ts';
 
 /** Where a bucket is. `url` is the normalised form: the same place written otherwise gives the same `url`. */
 export type BucketLocation = FolderLocation | GcsLocation | S3Location;
@@ -79,11 +79,11 @@ async function openDriver(location: BucketLocation): Promise<Bucket> {
     case 'folder':
       return openFolderBucket(location.path, { label: location.url });
     case 'gcs': {
-      const { openGcsBucket } = await import('./gcs.ts');
+      const { openGcsBucket } = await import('./gcs/driver.ts');
       return await openGcsBucket({ ...location, label: location.url });
     }
     case 's3': {
-      const { openS3Bucket } = await import('./s3.ts');
+      const { openS3Bucket } = await import('./s3/driver.ts');
       return await openS3Bucket({ ...location, label: location.url });
     }
   }

@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { sql } from 'kysely';
 import { throwIfAborted, VaultError } from '../errors.ts';
-import { hexOf } from './encoding.ts';
-import { rawQuery } from './engine.ts';
-import type { Answer, Engine } from './engine.ts';
+import { hexOf } from './sql/encoding.ts';
+import { rawQuery } from './sql/engine.ts';
+import type { Answer, Engine } from './sql/engine.ts';
 import { openEngine } from './open.ts';
 import type { OpenCatalogOptions } from './open.ts';
-import { TABLE_NAMES } from './schema.ts';
-import type { TableName, Tables } from './schema.ts';
+import { TABLE_NAMES } from './sql/schema.ts';
+import type { TableName, Tables } from './sql/schema.ts';
 
 const PAGE = 1000;
 

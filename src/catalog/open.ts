@@ -1,7 +1,7 @@
 import { throwIfAborted, VaultError } from '../errors.ts';
 import type { Catalog } from './catalog.ts';
-import type { Engine } from './engine.ts';
-import { sqlCatalog } from './sql-catalog.ts';
+import type { Engine } from './sql/engine.ts';
+import { sqlCatalog } from './sql/catalog.ts';
 
 export interface OpenCatalogOptions {
   /** Make the file or schema, and its tables, if there are none. Without it, a place without a catalog is `no-vault`. */
@@ -34,7 +34,7 @@ export async function openEngine(location: string, options: OpenCatalogOptions):
   throwIfAborted(options.signal);
   const create = options.create ?? false;
   if (/^postgres(ql)?:/i.test(location)) {
-    const { openPostgres } = await import('./postgres.ts');
+    const { openPostgres } = await import('./postgres/engine.ts');
     return openPostgres(location, { ...options, create });
   }
   if (KEYWORDS.test(location)) {
@@ -50,6 +50,6 @@ export async function openEngine(location: string, options: OpenCatalogOptions):
       `A catalog is an SQLite file or a postgres:// URL, not ${location.replace(/:.*/s, '://...')}`,
     );
   }
-  const { openSqlite } = await import('./sqlite.ts');
+  const { openSqlite } = await import('./sqlite/engine.ts');
   return openSqlite(location, { create });
 }

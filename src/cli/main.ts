@@ -4,13 +4,13 @@ import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
 import type { ExitCode } from './exit.ts';
 import { BUG, DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
-import type { Invocation } from './invocation.ts';
-import type { SharedOptions } from './options.ts';
-import { Output } from './output.ts';
+import type { Invocation } from './arguments/invocation.ts';
+import type { SharedOptions } from './arguments/options.ts';
+import { Output } from './terminal/output.ts';
 import type { Action } from './program.ts';
 import { describeProgram } from './program.ts';
-import { reportError } from './report.ts';
-import { Terminal } from './terminal.ts';
+import { reportError } from './terminal/report.ts';
+import { Terminal } from './terminal/terminal.ts';
 
 /** Runs one command line and ends the process. */
 export async function main(): Promise<void> {

@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { Help } from 'commander';
 import type { ExitCode } from './exit.ts';
-import type { Invocation } from './invocation.ts';
-import type { SharedOptions } from './options.ts';
+import type { Invocation } from './arguments/invocation.ts';
+import type { SharedOptions } from './arguments/options.ts';
 
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
@@ -58,7 +58,7 @@ export function describeProgram(
   };
 
   verb('init', 'Make a new vault', (command) => async (invocation) => {
-    const { init } = await import('./init.ts');
+    const { init } = await import('./commands/init.ts');
     return init(invocation, command.opts());
   })
     .option('--local', 'try it out: three folders beside the catalog')
@@ -66,7 +66,7 @@ export function describeProgram(
     .option('--redundancy <k+m>', 'any k of k+m buckets give everything back; usually 2+1 with 3 buckets');
 
   verb('put', 'Store files and print their hashes', (command) => async (invocation) => {
-    const { put } = await import('./put.ts');
+    const { put } = await import('./commands/put.ts');
     return put(invocation, command.args, command.opts());
   })
     .argument('<path...>', 'files, or - for standard input')
@@ -75,7 +75,7 @@ export function describeProgram(
     .option('--expires <duration>', 'let sweep remove it after this time, for example 30d');
 
   verb('get', 'Get a file back', (command) => async (invocation) => {
-    const { get } = await import('./get.ts');
+    const { get } = await import('./commands/get.ts');
     return get(invocation, command.args[0] ?? '', command.opts());
   })
     .argument('<hash|name>', 'hash, its first 8 or more digits, or name')
@@ -86,7 +86,7 @@ export function describeProgram(
     .option('-f, --force', 'replace a file that exists');
 
   verb('ls', 'List files, newest first', (command) => async (invocation) => {
-    const { ls } = await import('./ls.ts');
+    const { ls } = await import('./commands/ls.ts');
     return ls(invocation, command.args[0], command.opts());
   })
     .argument('[pattern]', "names to list: '*.pdf', 'docs/**', a folder")
@@ -94,28 +94,28 @@ export function describeProgram(
     .option('-a, --all', 'also older versions of a name');
 
   verb('rm', 'Remove files', (command) => async (invocation) => {
-    const { rm } = await import('./rm.ts');
+    const { rm } = await import('./commands/rm.ts');
     return rm(invocation, command.args, command.opts());
   })
     .argument('<hash|name...>', 'a name means its newest version')
     .option('--all-versions', 'remove every version of a name');
 
   verb('sweep', 'Remove expired files and leftovers', (command) => async (invocation) => {
-    const { sweep } = await import('./sweep.ts');
+    const { sweep } = await import('./commands/sweep.ts');
     return sweep(invocation, command.opts());
   }).option('--now', 'also what nothing explains, without waiting a day to see whether it stays so');
 
   verb('info', "Show a file's facts and where its shards lie", (command) => async (invocation) => {
-    const { info } = await import('./info.ts');
+    const { info } = await import('./commands/info.ts');
     return info(invocation, command.args[0]);
   }).argument('[hash|name]', 'without it: the vault itself');
 
   verb('verify', 'Look whether everything is still there', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
-      const { verify } = await import('./verify.ts');
+      const { verify } = await import('./commands/verify.ts');
       return verify(invocation, command.args, command.opts());
     }
-    const { scrub } = await import('./scrub.ts');
+    const { scrub } = await import('./commands/scrub.ts');
     return scrub(invocation, command.opts());
   })
     .argument('[hash|name...]', 'files; all of them if none is named')
@@ -128,7 +128,7 @@ export function describeProgram(
     .option('--bucket <url>', 'with --no-password: a bucket to check; once for each', append);
 
   verb('repair', 'Make whole again what can be', (command) => async (invocation) => {
-    const { repair } = await import('./repair.ts');
+    const { repair } = await import('./commands/repair.ts');
     return repair(invocation, command.args, command.opts());
   })
     .argument('[hash|name...]', 'files; all of them if none is named')
@@ -137,12 +137,12 @@ export function describeProgram(
     .option('--forget-bucket <url>', 'a bucket that is gone for good: store what it had elsewhere');
 
   verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
-    const { recover } = await import('./recover.ts');
+    const { recover } = await import('./commands/recover.ts');
     return recover(invocation, command.opts());
   }).option('--bucket <url>', 'a bucket of the vault; once for every one that can be had', append);
 
   verb('password', 'Change the password', (command) => async (invocation) => {
-    const { changePassword } = await import('./change-password.ts');
+    const { changePassword } = await import('./commands/change-password.ts');
     return changePassword(invocation, command.opts());
   })
     .option('--new-password-file <file>', 'read the new password from a file (or VAULT_NEW_PASSWORD_FILE)')
@@ -152,7 +152,7 @@ export function describeProgram(
     );
 
   verb('copy-map', 'Copy the catalog into another database', (command) => async (invocation) => {
-    const { copyMap } = await import('./copy-map.ts');
+    const { copyMap } = await import('./commands/copy-map.ts');
     return copyMap(invocation, command.args[0] ?? '');
   }).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
 
@@ -160,28 +160,32 @@ export function describeProgram(
   verb(
     'ls',
     'Show the buckets and what they hold',
-    () => async (invocation) => (await import('./bucket.ts')).listBuckets(invocation),
+    () => async (invocation) => (await import('./commands/bucket.ts')).listBuckets(invocation),
     bucket,
   );
   verb(
     'add',
     'Add a bucket',
     (command) => async (invocation) =>
-      (await import('./bucket.ts')).addBucket(invocation, command.args[0] ?? ''),
+      (await import('./commands/bucket.ts')).addBucket(invocation, command.args[0] ?? ''),
     bucket,
   ).argument('<url>', 'folder, gs://name/prefix or s3://name/prefix');
   verb(
     'rm',
     'Move what a bucket holds to the others, and take it out',
     (command) => async (invocation) =>
-      (await import('./bucket.ts')).removeBucket(invocation, command.args[0] ?? ''),
+      (await import('./commands/bucket.ts')).removeBucket(invocation, command.args[0] ?? ''),
     bucket,
   ).argument('<url|id>', 'as "vault bucket ls" shows it');
   verb(
     'set-url',
     'Say where a bucket is now',
     (command) => async (invocation) =>
-      (await import('./bucket.ts')).setBucketUrl(invocation, command.args[0] ?? '', command.args[1] ?? ''),
+      (await import('./commands/bucket.ts')).setBucketUrl(
+        invocation,
+        command.args[0] ?? '',
+        command.args[1] ?? '',
+      ),
     bucket,
   )
     .argument('<url|id>', 'as the vault knows it')

@@ -5,9 +5,9 @@ import type { Subkeys } from '../crypto/keys.ts';
 import { VaultError } from '../errors.ts';
 import { formatRedundancy, parseRedundancy } from '../format/shard.ts';
 import type { Redundancy } from '../format/shard.ts';
-import type { BucketOpener, BucketSet } from './bucket-set.ts';
-import type { ChunkMemoryPool, Limits } from './chunk-memory.ts';
-import type { ChunkWorkers } from './chunk-workers.ts';
+import type { BucketOpener, BucketSet } from './buckets/bucket-set.ts';
+import type { ChunkMemoryPool, Limits } from './chunks/chunk-memory.ts';
+import type { ChunkWorkers } from './chunks/chunk-workers.ts';
 
 export interface Session {
   readonly vaultId: string;

@@ -6,7 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { argv, exit, stdout } from 'node:process';
 import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { openPostgres } from '../../src/catalog/postgres.ts';
+import { openPostgres } from '../../src/catalog/postgres/engine.ts';
 import { chunk, file, hex } from '../catalog/samples.ts';
 import { statementsOf } from '../catalog/statements.ts';
 import { runSql, startPostgres } from '../support/postgres.ts';

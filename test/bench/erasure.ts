@@ -6,7 +6,7 @@
  * - words: four bytes at a time in one number, multiplied by doubling; written out for 2+1, where it is at its best
  */
 import { randomBytes } from 'node:crypto';
-import { encodeParity, reconstructData, shardSize } from '../../src/erasure.ts';
+import { encodeParity, reconstructData, shardSize } from '../../src/crypto/erasure.ts';
 
 type Shards = readonly Uint8Array[];
 

@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { createVault } from '../../src/compose.ts';
 import type { RequestOptions } from '../../src/compose.ts';
-import { fileSource } from '../../src/vault/source.ts';
+import { fileSource } from '../../src/vault/write/source.ts';
 import { startPostgres } from '../support/postgres.ts';
 
 const { values } = parseArgs({

@@ -1,12 +1,12 @@
 import { Buffer } from 'node:buffer';
 import { readdir } from 'node:fs/promises';
 import { describe, expect, test, vi } from 'vitest';
-import { openFolderBucket } from '../../src/buckets/folder.ts';
+import { openFolderBucket } from '../../src/buckets/folder/driver.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { codeOf, listAll } from './conformance.ts';
 
 // No file system without hard links can be had here, so the one system call answers as on FAT.
-vi.mock(import('../../src/buckets/files.ts'), async (original) => ({
+vi.mock(import('../../src/buckets/folder/files.ts'), async (original) => ({
   ...(await original()),
   link: async () => {
     throw Object.assign(new Error('EPERM: operation not permitted, link'), {

@@ -8,8 +8,8 @@ import { promisify } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { coalesced } from '../../src/buckets/files.ts';
-import { createFolder, openFolderBucket } from '../../src/buckets/folder.ts';
+import { coalesced } from '../../src/buckets/folder/files.ts';
+import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
@@ -311,7 +311,7 @@ describe('unfinished puts', () => {
   test('of a process that was killed leave whole objects only, and nothing after the next listing', async () => {
     await using folder = await temporaryFolder();
     await createFolder(folder.at('bucket'));
-    const source = new URL('../../src/buckets/folder.ts', import.meta.url).href;
+    const source = new URL('../../src/buckets/folder/driver.ts', import.meta.url).href;
     await writeFile(
       folder.at('main.ts'),
       `import { openFolderBucket } from ${JSON.stringify(source)};

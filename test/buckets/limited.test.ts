@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { Gate, createLimits, limited } from '../../src/buckets/limited.ts';
+import { Gate, createLimits, limited } from '../../src/buckets/layers/limits.ts';
 import { memoryBucket } from '../../src/buckets/memory.ts';
 import type { MemoryStorage } from '../../src/buckets/memory.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';

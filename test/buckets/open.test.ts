@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { isDeepStrictEqual, promisify } from 'node:util';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createLimits } from '../../src/buckets/limited.ts';
+import { createLimits } from '../../src/buckets/layers/limits.ts';
 import { openBucket, parseBucketUrl } from '../../src/buckets/open.ts';
 import { isVaultError } from '../../src/errors.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';

@@ -7,10 +7,10 @@ import { rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { copyCatalog } from '../../src/catalog/copy.ts';
-import { SCHEMA_VERSION, migration } from '../../src/catalog/migrations.ts';
+import { SCHEMA_VERSION, migration } from '../../src/catalog/sql/migrations.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { openPostgres } from '../../src/catalog/postgres.ts';
-import { TABLE_NAMES } from '../../src/catalog/schema.ts';
+import { openPostgres } from '../../src/catalog/postgres/engine.ts';
+import { TABLE_NAMES } from '../../src/catalog/sql/schema.ts';
 import { runSql, startPostgres } from '../support/postgres.ts';
 import { chunk } from './samples.ts';
 

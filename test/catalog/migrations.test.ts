@@ -2,7 +2,7 @@ import { copyFile, readFile } from 'node:fs/promises';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import type { Catalog } from '../../src/catalog/catalog.ts';
-import { SCHEMA_VERSION } from '../../src/catalog/migrations.ts';
+import { SCHEMA_VERSION } from '../../src/catalog/sql/migrations.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { postgresProxy } from '../support/postgres-proxy.ts';
 import { freshPostgres, runSql } from '../support/postgres.ts';

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { OpenCatalogOptions } from '../../src/catalog/open.ts';
-import { openPostgres } from '../../src/catalog/postgres.ts';
+import { openPostgres } from '../../src/catalog/postgres/engine.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { errorAnswer, postgresProxy, rowAnswer } from '../support/postgres-proxy.ts';

@@ -5,7 +5,7 @@ import { getuid } from 'node:process';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { openSqlite } from '../../src/catalog/sqlite.ts';
+import { openSqlite } from '../../src/catalog/sqlite/engine.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { catalogConformance } from './conformance.ts';

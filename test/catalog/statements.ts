@@ -1,6 +1,6 @@
 import type { CompiledQuery } from 'kysely';
-import type { Engine, Session } from '../../src/catalog/engine.ts';
-import { sqlCatalog } from '../../src/catalog/sql-catalog.ts';
+import type { Engine, Session } from '../../src/catalog/sql/engine.ts';
+import { sqlCatalog } from '../../src/catalog/sql/catalog.ts';
 import { chunk, file, hex, store } from './samples.ts';
 
 /** Enough rows for a second page of every listing, of a catalog of any size. */

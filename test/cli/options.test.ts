@@ -10,7 +10,7 @@ import {
   parseRedundancyOption,
   parseSize,
   requestOptions,
-} from '../../src/cli/options.ts';
+} from '../../src/cli/arguments/options.ts';
 
 describe('sizes', () => {
   test.each([

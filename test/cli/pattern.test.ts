@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { patternMatcher } from '../../src/cli/pattern.ts';
+import { patternMatcher } from '../../src/cli/arguments/pattern.ts';
 
 test.each([
   [undefined, 'anything/at/all'],

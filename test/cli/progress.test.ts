@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { progressLine, RateMeter } from '../../src/cli/progress.ts';
-import { widthOf } from '../../src/cli/width.ts';
+import { progressLine, RateMeter } from '../../src/cli/terminal/progress.ts';
+import { widthOf } from '../../src/cli/terminal/width.ts';
 
 const MIB = 1024 * 1024;
 

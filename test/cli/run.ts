@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { openBucket } from '../../src/buckets/open.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { createVault } from '../../src/vault/create.ts';
+import { createVault } from '../../src/vault/manage/create.ts';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { COMMAND, ensureBuilt } from './build.ts';

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Table } from '../../src/cli/table.ts';
-import { fit, widthOf } from '../../src/cli/width.ts';
+import { Table } from '../../src/cli/terminal/table.ts';
+import { fit, widthOf } from '../../src/cli/terminal/width.ts';
 
 const COLUMNS = [
   { heading: 'HASH', align: 'left' },

@@ -1,7 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { quote, showDuration, showMessage, showName, showSize, showTime } from '../../src/cli/text.ts';
+import {
+  quote,
+  showDuration,
+  showMessage,
+  showName,
+  showSize,
+  showTime,
+} from '../../src/cli/terminal/text.ts';
 
 describe('showName', () => {
   test.each(['report.pdf', 'a b.txt', 'naïve/日本語.txt', "it's", 'back\\slash', '👩‍👩‍👧 family'])(

@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/buckets/clock.ts';
+import type { Clock } from '../../src/buckets/layers/clock.ts';
 
 /**
  * A clock that jumps to the next timer as soon as nothing else is left to do, so that hours of waiting take no

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { memoryBucket } from '../../src/buckets/memory.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { scrubBucket } from '../../src/vault/scrub.ts';
+import { scrubBucket } from '../../src/vault/verify/scrub.ts';
 import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes } from './harness.ts';

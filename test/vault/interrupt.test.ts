@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
-import { restoreFile } from '../../src/vault/restore.ts';
+import { restoreFile } from '../../src/vault/read/restore.ts';
 import type { CallOptions } from '../../src/vault/vault.ts';
 import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { faulty } from '../support/faulty-bucket.ts';

@@ -1,6 +1,6 @@
 /** Memory is chunks in flight times their size, whatever the file's size and however slow the other end. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { streamSource } from '../../src/vault/source.ts';
+import { streamSource } from '../../src/vault/write/source.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import type { Around } from '../support/steps.ts';
 import { CHUNK_SIZE, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';

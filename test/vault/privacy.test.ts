@@ -1,7 +1,7 @@
 /** Whoever holds the buckets and the catalog, but no password, learns no content, no file name and no exact size. */
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TABLE_NAMES } from '../../src/catalog/schema.ts';
+import { TABLE_NAMES } from '../../src/catalog/sql/schema.ts';
 import { framePayload, PAYLOAD_PREFIX_SIZE, payloadSize } from '../../src/format/chunk.ts';
 import { catalogFiles, catalogRows } from '../support/catalog-place.ts';
 import type { CatalogValue } from '../support/catalog-place.ts';

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
 import type { VerifyOptions, VerifyResult } from '../../src/vault/vault.ts';
-import { verifyVault } from '../../src/vault/verify.ts';
+import { verifyVault } from '../../src/vault/verify/verify.ts';
 import { changeCatalog, literal } from '../support/catalog-place.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';

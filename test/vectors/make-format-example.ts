@@ -7,7 +7,7 @@ import { hashRaw } from '@node-rs/argon2';
 import { chunkId, finishShardObject, sealChunk } from '../../src/crypto/chunk.ts';
 import { deriveSubkeys, wrapMasterKey } from '../../src/crypto/keys.ts';
 import { manifestHash, sealManifest } from '../../src/crypto/seal.ts';
-import { encodeParity } from '../../src/erasure.ts';
+import { encodeParity } from '../../src/crypto/erasure.ts';
 import { framePayload, PAYLOAD_PREFIX_SIZE, payloadSize, SEAL_OVERHEAD } from '../../src/format/chunk.ts';
 import {
   encodeKeyslot,

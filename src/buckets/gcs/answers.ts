@@ -1,0 +1,177 @@
+import { VaultError } from '../../errors.ts';
+import type { ListedObject } from '../bucket.ts';
+import type { HttpAnswer } from '../http.ts';
+
+// What the JSON API of Google Cloud Storage answers, as values and as errors. Statuses and reasons:
+// https://cloud.google.com/storage/docs/json_api/v1/status-codes
+
+/** What is being done, for messages, and the permission that it takes. */
+export interface Task {
+  /** In the infinitive: `read a/b in gs://bucket`. */
+  readonly task: string;
+  readonly permission: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What identifies an object's content. */
+export interface Content {
+  /** Bytes. */
+  readonly size: number;
+  /** CRC-32C, big-endian, in base64: as the API writes it. */
+  readonly checksum: string;
+}
+
+/** How to let the tool in, for messages. */
+export const LOG_IN =
+  'Log in with "gcloud auth application-default login", or let GOOGLE_APPLICATION_CREDENTIALS name a key file.';
+
+const MAX_MESSAGE_LENGTH = 300;
+
+/** The body of an answer of 200 as JSON. */
+export function jsonOf(answer: HttpAnswer, task: Task): Record<string, unknown> {
+  const value = parsed(answer);
+  if (isRecord(value)) return value;
+  throw incomprehensible(task);
+}
+
+/** The content that an object's resource tells of. */
+export function contentOf(resource: Record<string, unknown>, task: Task): Content {
+  const { size, crc32c } = resource;
+  // 64-bit numbers are strings in this API's JSON.
+  if (typeof size !== 'string' || typeof crc32c !== 'string') throw incomprehensible(task);
+  return { size: Number(size), checksum: crc32c };
+}
+
+/** One page of a listing: full names, in the order of the service. */
+export function pageOf(
+  page: Record<string, unknown>,
+  task: Task,
+): { readonly items: readonly ListedObject[]; readonly nextPageToken: string | null } {
+  const { items = [], nextPageToken = null } = page;
+  if (!Array.isArray(items) || (nextPageToken !== null && typeof nextPageToken !== 'string')) {
+    throw incomprehensible(task);
+  }
+  return {
+    items: items.map((item: unknown) => {
+      if (!isRecord(item) || typeof item['name'] !== 'string') throw incomprehensible(task);
+      const size = Number(item['size']);
+      if (!Number.isSafeInteger(size) || size < 0) throw incomprehensible(task);
+      return { name: item['name'], size };
+    }),
+    nextPageToken,
+  };
+}
+
+/**
+ * Whose absence an answer of 404 tells: the service says it in words only. A download is answered with the bare
+ * words, everything else with JSON around them.
+ *
+ * @returns null if the words are not the service's own
+ */
+export function missingThing(answer: HttpAnswer): 'bucket' | 'object' | null {
+  const { message } = explanationOf(answer);
+  if (message.startsWith('No such object: ')) return 'object';
+  if (message.startsWith('The specified bucket does not exist')) return 'bucket';
+  return null;
+}
+
+/** Whether an answer of 412 is about the request's own precondition: an organisation's policies fail with 412 too. */
+export function isConditionNotMet(answer: HttpAnswer): boolean {
+  return !explanationOf(answer).reasons.includes('orgPolicyConstraintFailed');
+}
+
+/** The error that an unsuccessful answer other than 404 stands for. */
+export function failureOf(answer: HttpAnswer, { task, permission }: Task): VaultError {
+  const { status } = answer;
+  const { message, reasons } = explanationOf(answer);
+  const error = (code: 'denied' | 'unavailable' | 'invalid-input', advice: string): VaultError =>
+    new VaultError(code, `Could not ${task}: the service answered ${status} (${message}). ${advice}`.trim(), {
+      retryAfterMs: code === 'unavailable' ? retryAfterMs(answer) : null,
+    });
+  const because = (...known: readonly string[]): boolean => known.some((reason) => reasons.includes(reason));
+
+  // Rates are 429 today; some are documented as 403, whose reason a download gives in words only.
+  if (
+    because('rateLimitExceeded', 'userRateLimitExceeded', 'quotaExceeded') ||
+    (status === 403 && /(?:rate limit|quota) exceeded/i.test(message))
+  ) {
+    return error('unavailable', '');
+  }
+  if (status === 401) return error('denied', LOG_IN);
+  if (because('retentionPolicyNotMet', 'objectUnderActiveHold')) {
+    return error('denied', 'A retention policy or a hold keeps the object; wait for its end or lift it.');
+  }
+  if (
+    because('accountDisabled', 'UserProjectAccountProblem') ||
+    (status === 403 && /billing/i.test(message))
+  ) {
+    return error('denied', 'Check the billing of the project that owns the bucket.');
+  }
+  if (status === 403) {
+    const role = /\.(?:get|list)$/.test(permission) ? 'objectViewer' : 'objectUser';
+    return error(
+      'denied',
+      `The account probably lacks ${permission} on the bucket; the role roles/storage.${role} has it.`,
+    );
+  }
+  if (status === 412) return error('denied', 'Ask the administrator of the organisation.');
+  if (status === 400 && /CRC32C|MD5/i.test(message)) {
+    return error('unavailable', 'The bytes were changed on the way; try again.');
+  }
+  if (status === 408 || status === 409 || status === 429 || status >= 500) return error('unavailable', '');
+  return error('invalid-input', 'Check the bucket’s URL.');
+}
+
+/** The error for a listing that does not go forward. */
+export function disordered({ task }: Task): VaultError {
+  return new VaultError('damaged', `Could not ${task}: the service repeated itself, or changed the order.`);
+}
+
+function incomprehensible({ task }: Task): VaultError {
+  // As a network's log-in page would; so it may go away.
+  return new VaultError(
+    'unavailable',
+    `Could not ${task}: the answer is not one of Google Cloud Storage. Check the network and the endpoint.`,
+  );
+}
+
+function explanationOf(answer: HttpAnswer): { message: string; reasons: readonly unknown[] } {
+  const value = parsed(answer);
+  const error = isRecord(value) ? value['error'] : undefined;
+  if (!isRecord(error)) return { message: brief(answer.body.toString('utf8')), reasons: [] };
+  const details: readonly unknown[] = Array.isArray(error['errors']) ? error['errors'] : [];
+  return {
+    message: brief(typeof error['message'] === 'string' ? error['message'] : ''),
+    reasons: details.map((detail) => (isRecord(detail) ? detail['reason'] : undefined)),
+  };
+}
+
+function brief(text: string): string {
+  const words = text
+    .replaceAll(/<(style|script)\b.*?<\/\1>|<[^>]*>/gs, ' ')
+    .replaceAll(/[\s\p{Cc}]+/gu, ' ')
+    .trim();
+  if (words === '') return 'without an explanation';
+  return words.length > MAX_MESSAGE_LENGTH ? `${words.slice(0, MAX_MESSAGE_LENGTH)}…` : words;
+}
+
+/** RFC 9110, section 10.2.3: seconds, or a date. */
+function retryAfterMs({ headers }: HttpAnswer): number | null {
+  const value = headers['retry-after'];
+  if (value === undefined) return null;
+  if (/^\d+$/.test(value)) return Number(value) * 1_000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
+}
+
+function parsed(answer: HttpAnswer): unknown {
+  try {
+    return JSON.parse(answer.body.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

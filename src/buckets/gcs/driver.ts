@@ -1,0 +1,352 @@
+import { Buffer } from 'node:buffer';
+import { randomUUID } from 'node:crypto';
+import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
+import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
+import type { Bucket } from '../bucket.ts';
+import { crc32c } from '../crc32c.ts';
+import {
+  LOG_IN,
+  contentOf,
+  disordered,
+  failureOf,
+  isConditionNotMet,
+  jsonOf,
+  missingThing,
+  pageOf,
+} from './answers.ts';
+import type { Content, Task } from './answers.ts';
+import { checkBucketName, checkEndpoint, encodeName, objectPrefix } from './names.ts';
+import { openHttpClient } from '../http.ts';
+import type { HttpAnswer, HttpRequest } from '../http.ts';
+
+// The SDK finds the endpoint and the credentials; the requests themselves are made here. Its own take no
+// AbortSignal (an upload goes on after its stream is destroyed), wrap a buffer in several streams, and hash it at
+// 80 MB/s. One request of node:http is one attempt, ends with the signal, and sends the caller's bytes as they lie.
+// What is spoken is the JSON API: https://cloud.google.com/storage/docs/json_api/v1/objects
+
+// The service's largest page.
+const PAGE_SIZE = 1_000;
+const MAX_JSON_SIZE = 16 * 1024 * 1024;
+// All requests wait for one request for a token: without a limit, a stalled one would stall them for good. The
+// SDK repeats requests for tokens by itself; none for an object goes through it.
+const TOKEN_TIMEOUT_MS = 30_000;
+
+/**
+ * Opens a bucket of Google Cloud Storage. Nothing is connected before the first operation.
+ *
+ * Credentials are found as Google's tools find them (application default credentials). A server that is not
+ * Google's is shown none until it asks for them by answering 401, so emulators work without any, and then
+ * only over HTTPS or on this machine. No permission on the bucket itself is needed, only those on objects.
+ *
+ * @param options `bucket`: its name; `prefix`: the folder in it, '' for none; `endpoint`: URL of a server that
+ *   speaks the JSON API, null for Google's; `label`: what messages call the bucket
+ * @throws `invalid-input` for a name, prefix or endpoint that cannot be
+ */
+export async function openGcsBucket(options: {
+  readonly bucket: string;
+  readonly prefix: string;
+  readonly endpoint: string | null;
+  readonly label: string;
+}): Promise<Bucket> {
+  const { bucket, label } = options;
+  checkBucketName(bucket, label);
+  const prefix = objectPrefix(options.prefix, label);
+  const api = await openApi(options.endpoint, label);
+
+  const objects = `/storage/v1/b/${encodeURIComponent(bucket)}/o`;
+  const object = (name: string): string => `${objects}/${encodeName(prefix + name)}`;
+
+  function taskOf(words: string, permission: string, call: { readonly signal?: AbortSignal }): Task {
+    return { task: `${words} ${label}`, permission: `storage.objects.${permission}`, signal: call.signal };
+  }
+
+  /** The error that an answer of 404 stands for: the object is missing, or the whole bucket. */
+  async function missing(answer: HttpAnswer, task: Task): Promise<VaultError> {
+    const thing = missingThing(answer) ?? ((await isThere(task)) ? 'object' : 'bucket');
+    return thing === 'object'
+      ? new VaultError('object-missing', `Could not ${task.task}: there is no such object.`)
+      : new VaultError(
+          'bucket-missing',
+          `Could not ${task.task}: there is no bucket ${bucket}. Check the URL, or create it with ` +
+            `"gcloud storage buckets create gs://${bucket}".`,
+        );
+  }
+
+  /** Whether the bucket is there, by a listing, which needs no permission on the bucket itself. */
+  async function isThere({ signal }: Task): Promise<boolean> {
+    const task = taskOf('list', 'list', signal === undefined ? {} : { signal });
+    const answer = await api.send(
+      { method: 'GET', path: `${objects}?maxResults=1&fields=nextPageToken` },
+      task,
+    );
+    if (answer.status !== 200 && answer.status !== 404) throw failureOf(answer, task);
+    return answer.status === 200;
+  }
+
+  /** What an object holds; null if it is missing. */
+  async function contentAt(name: string, task: Task): Promise<Content | null> {
+    const answer = await api.send({ method: 'GET', path: `${object(name)}?fields=size,crc32c` }, task);
+    if (answer.status === 200) return contentOf(jsonOf(answer, task), task);
+    if (answer.status !== 404) throw failureOf(answer, task);
+    const error = await missing(answer, task);
+    if (error.code === 'object-missing') return null;
+    throw error;
+  }
+
+  function checkName(name: string): void {
+    if (isObjectName(name)) return;
+    throw new VaultError(
+      'invalid-input',
+      `${JSON.stringify(name)} is not a name that an object in ${label} can have.`,
+    );
+  }
+
+  return {
+    label,
+
+    async put(name, bytes, call = {}) {
+      checkName(name);
+      const replace = call.replace === true;
+      const task = taskOf(`store ${name} in`, replace ? 'delete' : 'create', call);
+      const content: Content = { size: bytes.length, checksum: checksumOf(bytes) };
+      const query = new URLSearchParams({ uploadType: 'multipart', fields: 'size,crc32c' });
+      // Generation 0 stands for an absent object.
+      if (!replace) query.set('ifGenerationMatch', '0');
+      const answer = await api.send(
+        {
+          method: 'POST',
+          path: `/upload${objects}?${query.toString()}`,
+          ...multipart({ name: prefix + name, crc32c: content.checksum }, bytes),
+        },
+        task,
+      );
+      if (answer.status === 412 && !replace && isConditionNotMet(answer)) {
+        // Somebody else stored it, or an earlier attempt did whose acknowledgement was lost.
+        const existing = await contentAt(name, taskOf(`look at ${name} in`, 'get', call));
+        if (existing === null) {
+          throw new VaultError('unavailable', `Could not ${task.task}: it was removed at the same time.`);
+        }
+        if (isSame(existing, content)) return;
+        throw new VaultError('already-exists', `${label} holds ${name} already, with another content.`);
+      }
+      if (answer.status === 404) throw await missing(answer, task);
+      if (answer.status !== 200) throw failureOf(answer, task);
+      if (!isSame(contentOf(jsonOf(answer, task), task), content)) {
+        throw new VaultError(
+          'damaged',
+          `Could not ${task.task}: the service acknowledged another size or checksum than was sent.`,
+        );
+      }
+    },
+
+    async get(name, call = {}) {
+      checkName(name);
+      const task = taskOf(`read ${name} in`, 'get', call);
+      const answer = await api.send(
+        {
+          method: 'GET',
+          path: `${object(name)}?alt=media`,
+          // Otherwise an object marked as gzip would come unpacked, unlike its checksum.
+          headers: { 'accept-encoding': 'gzip' },
+          maxBodySize: call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE,
+          onBytes: call.onBytes,
+        },
+        task,
+      );
+      if (answer.status === 404) throw await missing(answer, task);
+      if (answer.status !== 200) throw failureOf(answer, task);
+      const checksum = announcedChecksum(answer) ?? (await contentAt(name, task))?.checksum;
+      if (checksum !== checksumOf(answer.body)) {
+        throw new VaultError('damaged', `Could not ${task.task}: its bytes do not match its checksum.`);
+      }
+      return answer.body;
+    },
+
+    async remove(name, call = {}) {
+      checkName(name);
+      const task = taskOf(`remove ${name} from`, 'delete', call);
+      const answer = await api.send({ method: 'DELETE', path: object(name) }, task);
+      if (answer.status === 204 || answer.status === 200) return;
+      if (answer.status !== 404) throw failureOf(answer, task);
+      const error = await missing(answer, task);
+      if (error.code !== 'object-missing') throw error;
+    },
+
+    async *list(namePrefix, call = {}) {
+      if (!isNamePrefix(namePrefix)) {
+        throw new VaultError(
+          'invalid-input',
+          `${JSON.stringify(namePrefix)} starts no name that an object in ${label} can have.`,
+        );
+      }
+      const task = taskOf('list', 'list', call);
+      const { after = '' } = call;
+      const query = new URLSearchParams({
+        prefix: prefix + namePrefix,
+        startOffset: prefix + after,
+        maxResults: String(PAGE_SIZE),
+        fields: 'items(name,size),nextPageToken',
+      });
+      for (let previous = after; ;) {
+        const answer = await api.send({ method: 'GET', path: `${objects}?${query.toString()}` }, task);
+        if (answer.status === 404) throw await missing(answer, task);
+        if (answer.status !== 200) throw failureOf(answer, task);
+        const page = pageOf(jsonOf(answer, task), task);
+        for (const { name: fullName, size } of page.items) {
+          throwIfAborted(call.signal);
+          const name = fullName.slice(prefix.length);
+          // Others may keep things under the prefix too, folder markers above all, whose names are none of ours.
+          if (!fullName.startsWith(prefix + namePrefix) || !isObjectName(name)) continue;
+          // The start includes the name itself, unlike `after`.
+          if (name === after) continue;
+          if (name <= previous) throw disordered(task);
+          previous = name;
+          yield { name, size };
+        }
+        throwIfAborted(call.signal);
+        if (page.nextPageToken === null) return;
+        if (page.nextPageToken === query.get('pageToken')) throw disordered(task);
+        query.set('pageToken', page.nextPageToken);
+      }
+    },
+
+    async close() {
+      api.close();
+    },
+  };
+}
+
+type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes'> & {
+  /** Absolute path and query. */
+  readonly path: string;
+  /** Bytes; what JSON may take if not given. */
+  readonly maxBodySize?: number;
+};
+
+interface Api {
+  /** Makes a request once, with the credentials that it needs. */
+  send(request: ApiRequest, task: Task): Promise<HttpAnswer>;
+  close(): void;
+}
+
+async function openApi(endpoint: string | null, label: string): Promise<Api> {
+  if (endpoint !== null) checkEndpoint(endpoint, label);
+  const { Storage } = await import('@google-cloud/storage');
+  const storage = new Storage({
+    // No request here is about a project. Without any, the SDK would look for one before it gives out a token: with a
+    // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
+    projectId: 'not-used',
+    ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
+    clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
+  });
+  const client = openHttpClient();
+  let identified = isGoogles(new URL(storage.apiEndpoint));
+
+  async function credentials(url: URL, { task, signal }: Task): Promise<Record<string, string>> {
+    try {
+      return Object.fromEntries(await unlessAborted(storage.authClient.getRequestHeaders(url.href), signal));
+    } catch (error) {
+      throwIfAborted(signal);
+      throw new VaultError(
+        isPassing(error) ? 'unavailable' : 'denied',
+        `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${LOG_IN}`,
+        { cause: error },
+      );
+    }
+  }
+
+  return {
+    async send({ path, headers, maxBodySize = MAX_JSON_SIZE, ...request }, task) {
+      throwIfAborted(task.signal);
+      const url = new URL(storage.apiEndpoint + path);
+      const attempt = async (identity: Record<string, string>): Promise<HttpAnswer> =>
+        await client.send({
+          ...request,
+          url,
+          headers: { 'user-agent': 'shardvault', ...headers, ...identity },
+          maxBodySize,
+          task: task.task,
+          signal: task.signal,
+        });
+
+      if (identified) return await attempt(await credentials(url, task));
+      const answer = await attempt({});
+      if (answer.status !== 401) return answer;
+      if (url.protocol === 'http:' && !isLoopback(url)) {
+        throw new VaultError(
+          'denied',
+          `Could not ${task.task}: ${url.host} asks for credentials, which are not sent unencrypted. ` +
+            'Use an endpoint that starts with https://.',
+        );
+      }
+      const identity = await credentials(url, task);
+      identified = true;
+      return await attempt(identity);
+    },
+
+    close() {
+      client.close();
+    },
+  };
+}
+
+/** Whether what kept the SDK from getting a token can go away by itself. */
+function isPassing(error: unknown): boolean {
+  // Only requests have a configuration; without one, the credentials were not found or not understood.
+  if (!(error instanceof Error) || !('config' in error)) return false;
+  const response = 'response' in error ? error.response : undefined;
+  if (typeof response !== 'object' || response === null || !('status' in response)) return true;
+  const status = Number(response.status);
+  return status === 408 || status === 429 || status >= 500;
+}
+
+/** Lets go of some work when the signal is aborted; the work itself goes on, for the others who wait for it. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await work;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(new Error('aborted'));
+  signal.addEventListener('abort', stop);
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+/** The body of an upload with its metadata, in pieces (RFC 2387), so that the bytes are not copied. */
+function multipart(
+  resource: { readonly name: string; readonly crc32c: string },
+  bytes: Uint8Array,
+): Required<Pick<ApiRequest, 'headers' | 'body'>> {
+  const boundary = `vault-${randomUUID()}`;
+  const head =
+    `--${boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n${JSON.stringify(resource)}\r\n` +
+    `--${boundary}\r\nContent-Type: application/octet-stream\r\n\r\n`;
+  return {
+    headers: { 'content-type': `multipart/related; boundary=${boundary}` },
+    body: [Buffer.from(head), bytes, Buffer.from(`\r\n--${boundary}--\r\n`)],
+  };
+}
+
+function checksumOf(bytes: Uint8Array): string {
+  const checksum = Buffer.alloc(4);
+  checksum.writeUInt32BE(crc32c(bytes));
+  return checksum.toString('base64');
+}
+
+/** The checksum of the stored bytes that a download comes with, or null. */
+function announcedChecksum({ headers }: HttpAnswer): string | null {
+  return /(?:^|[\s,])crc32c=([A-Za-z0-9+/]+=*)/.exec(String(headers['x-goog-hash'] ?? ''))?.[1] ?? null;
+}
+
+function isSame(one: Content, other: Content): boolean {
+  return one.size === other.size && one.checksum === other.checksum;
+}
+
+function isGoogles({ protocol, hostname }: URL): boolean {
+  return protocol === 'https:' && hostname.endsWith('.googleapis.com');
+}
+
+function isLoopback({ hostname }: URL): boolean {
+  return /^(?:127\.\d+\.\d+\.\d+|\[::1\]|(?:.+\.)?localhost)$/.test(hostname);
+}

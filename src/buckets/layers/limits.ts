@@ -1,0 +1,186 @@
+import { throwIfAborted } from '../../errors.ts';
+import type { Bucket, BucketCall, ListedObject } from '../bucket.ts';
+import { interrupted, sleep, systemClock } from './clock.ts';
+import type { Clock } from './clock.ts';
+
+/** What all buckets of a vault share. Made once, by `createLimits`, and given to each. */
+export interface Limits {
+  readonly gate: Gate;
+  readonly upload: Rate | null;
+  readonly download: Rate | null;
+}
+
+/**
+ * Makes limits that several buckets share.
+ *
+ * @param options `concurrency`: requests in flight at most, at least 1; `uploadBytesPerSecond` and
+ *   `downloadBytesPerSecond`: objects' bytes per second, null for no limit
+ */
+export function createLimits(options: {
+  readonly concurrency: number;
+  readonly uploadBytesPerSecond: number | null;
+  readonly downloadBytesPerSecond: number | null;
+  readonly clock?: Clock;
+}): Limits {
+  const clock = options.clock ?? systemClock;
+  const rate = (bytesPerSecond: number | null): Rate | null =>
+    bytesPerSecond === null ? null : new Rate(bytesPerSecond, clock);
+  return {
+    gate: new Gate(options.concurrency),
+    upload: rate(options.uploadBytesPerSecond),
+    download: rate(options.downloadBytesPerSecond),
+  };
+}
+
+/**
+ * A bucket whose requests wait for their turn among all buckets with the same limits. Listings are not
+ * counted: each has one request in flight at a time, and whoever reads it may be waiting for a turn himself.
+ *
+ * Belongs inside of `retrying`, so that nothing keeps its turn while it waits to try again.
+ */
+export function limited(bucket: Bucket, limits: Limits): Bucket {
+  return new LimitedBucket(bucket, limits);
+}
+
+class LimitedBucket implements Bucket {
+  readonly label: string;
+  readonly #bucket: Bucket;
+  readonly #limits: Limits;
+
+  constructor(bucket: Bucket, limits: Limits) {
+    this.label = bucket.label;
+    this.#bucket = bucket;
+    this.#limits = limits;
+  }
+
+  async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
+    await this.#limits.upload?.take(bytes.length, call.signal);
+    await this.#limits.gate.pass(call.signal, async () => {
+      await this.#bucket.put(name, bytes, call);
+    });
+  }
+
+  async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
+    const { download, gate } = this.#limits;
+    if (download === null)
+      return await gate.pass(call.signal, async () => await this.#bucket.get(name, call));
+    const expected = download.expected;
+    await download.take(expected, call.signal);
+    let size = 0;
+    try {
+      const bytes = await gate.pass(call.signal, async () => await this.#bucket.get(name, call));
+      size = bytes.length;
+      return bytes;
+    } finally {
+      download.correct(expected, size);
+    }
+  }
+
+  async remove(name: string, call: BucketCall = {}): Promise<void> {
+    await this.#limits.gate.pass(call.signal, async () => {
+      await this.#bucket.remove(name, call);
+    });
+  }
+
+  list(prefix: string, call: Parameters<Bucket['list']>[1] = {}): AsyncIterable<ListedObject> {
+    return this.#bucket.list(prefix, call);
+  }
+
+  async close(): Promise<void> {
+    await this.#bucket.close();
+  }
+}
+
+/** Lets a number of things happen at once; the others wait, first come, first served. */
+export class Gate {
+  #free: number;
+  /** Who waits, in order: a Set so that one that gives up leaves at no cost. */
+  readonly #waiting = new Set<() => void>();
+
+  /** @param width how many at once, at least 1 */
+  constructor(width: number) {
+    this.#free = width;
+  }
+
+  /**
+   * Runs something when it is its turn.
+   *
+   * @throws `interrupted` if the signal is aborted before its turn; then it is never run
+   */
+  async pass<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
+    throwIfAborted(signal);
+    if (this.#free > 0) this.#free -= 1;
+    else await this.#turn(signal);
+    try {
+      return await run();
+    } finally {
+      const [next] = this.#waiting;
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+
+  async #turn(signal: AbortSignal | undefined): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiting.delete(enter);
+        reject(interrupted(signal));
+      };
+      const enter = (): void => {
+        this.#waiting.delete(enter);
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      };
+      this.#waiting.add(enter);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+}
+
+/**
+ * A token bucket without an upper bound on one request: each begins when what went before it is paid for, and its own
+ * bytes are owed by those after it. So the average holds for objects of any size, and a single one never waits.
+ */
+export class Rate {
+  readonly #bytesPerMs: number;
+  readonly #clock: Clock;
+  /** When all that was taken is paid for, in the clock's milliseconds. */
+  #paidAtMs = 0;
+  #expected = 0;
+
+  constructor(bytesPerSecond: number, clock: Clock) {
+    this.#bytesPerMs = bytesPerSecond / 1000;
+    this.#clock = clock;
+  }
+
+  /** What the next request will probably take, in bytes: what the last one took. */
+  get expected(): number {
+    return this.#expected;
+  }
+
+  /**
+   * Waits until it is this request's turn, in the order of calls.
+   *
+   * @param size bytes that it takes
+   * @throws `interrupted`; then nothing was taken
+   */
+  async take(size: number, signal: AbortSignal | undefined): Promise<void> {
+    throwIfAborted(signal);
+    const nowMs = this.#clock.now();
+    const startMs = Math.max(nowMs, this.#paidAtMs);
+    this.#paidAtMs = startMs + size / this.#bytesPerMs;
+    if (startMs <= nowMs) return;
+    try {
+      await sleep(this.#clock, { delayMs: startMs - nowMs, signal });
+    } catch (error) {
+      this.#paidAtMs -= size / this.#bytesPerMs;
+      throw error;
+    }
+  }
+
+  /** Puts right what was taken on expectation. */
+  correct(expected: number, actual: number): void {
+    if (actual > 0) this.#expected = actual;
+    this.#paidAtMs += (actual - expected) / this.#bytesPerMs;
+  }
+}

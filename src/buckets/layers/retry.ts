@@ -1,0 +1,296 @@
+import { VaultError, isVaultError } from '../../errors.ts';
+import type { Bucket, BucketCall, ListedObject } from '../bucket.ts';
+import { sleep, systemClock, within } from './clock.ts';
+import type { Clock } from './clock.ts';
+
+/** An operation that failed and will be tried again. */
+export interface Waiting {
+  /** The bucket's label. */
+  readonly label: string;
+  readonly error: VaultError;
+  /** Milliseconds until the next attempt. */
+  readonly delayMs: number;
+  /** How many attempts of this operation have failed, from 1. */
+  readonly attempt: number;
+}
+
+/**
+ * Longer than a service takes to restart or a load balancer to notice, short enough for a cron job that has other
+ * buckets.
+ */
+export const DEFAULT_DEADLINE_MS = 120_000;
+
+/** Options of `retrying`. */
+export interface RetryingOptions {
+  /** Milliseconds after an operation's first failure within which it must succeed. Default 120,000. */
+  readonly deadlineMs?: number | undefined;
+  /** Upper bound of the first delay in milliseconds; it doubles with each attempt. Default 200, a few round trips. */
+  readonly firstDelayMs?: number | undefined;
+  /** Upper bound of every delay in milliseconds. Default 20,000, so that the end of an outage is soon noticed. */
+  readonly maxDelayMs?: number | undefined;
+  /** Milliseconds for which a bucket that used up a deadline is not asked at all. Default 300,000. */
+  readonly downMs?: number | undefined;
+  /** Called before each wait. Must not throw. */
+  readonly onWaiting?: ((waiting: Waiting) => void) | undefined;
+  readonly clock?: Clock | undefined;
+  /** A number from 0 up to 1; Math.random unless told otherwise. */
+  readonly random?: (() => number) | undefined;
+}
+
+/**
+ * A bucket whose operations are repeated while they fail with `unavailable`: exponential backoff with full jitter
+ * (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), never sooner than the service asked
+ * for, until a deadline. Every other error is passed on at once. A listing resumes after the last name delivered.
+ *
+ * When a deadline has passed without any answer from the bucket, it counts as down: for a while operations fail
+ * at once with `unavailable`, also those that are waiting to try again. Then a single attempt finds out whether it is back.
+ *
+ * @param bucket makes one attempt for each call, and ends it some time (`timed`)
+ */
+export function retrying(bucket: Bucket, options: RetryingOptions = {}): Bucket {
+  return new RetryingBucket(bucket, options);
+}
+
+class RetryingBucket implements Bucket {
+  readonly label: string;
+  readonly #bucket: Bucket;
+  readonly #policy: Policy;
+  readonly #health: Health;
+
+  constructor(bucket: Bucket, options: RetryingOptions) {
+    this.label = bucket.label;
+    this.#bucket = bucket;
+    this.#policy = {
+      label: bucket.label,
+      deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+      firstDelayMs: options.firstDelayMs ?? 200,
+      maxDelayMs: options.maxDelayMs ?? 20_000,
+      downMs: options.downMs ?? 300_000,
+      onWaiting: options.onWaiting ?? (() => undefined),
+      clock: options.clock ?? systemClock,
+      random: options.random ?? Math.random,
+    };
+    this.#health = new Health(this.#policy);
+  }
+
+  async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
+    await this.#persist(call, async (attempt) => {
+      await this.#bucket.put(name, bytes, { ...call, ...attempt });
+    });
+  }
+
+  async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
+    // Spare memory belongs to the attempt that got it, also after that has been given up.
+    let { spare, ...rest } = call;
+    return await this.#persist(rest, async (attempt) => {
+      const own = spare === undefined ? {} : { spare };
+      spare = undefined;
+      return await this.#bucket.get(name, { ...rest, ...attempt, ...own });
+    });
+  }
+
+  async remove(name: string, call: BucketCall = {}): Promise<void> {
+    await this.#persist(call, async (attempt) => {
+      await this.#bucket.remove(name, attempt);
+    });
+  }
+
+  async *list(prefix: string, call: Parameters<Bucket['list']>[1] = {}): AsyncIterable<ListedObject> {
+    const effort = new Effort(this.#policy, this.#health, call.signal);
+    let resume = call;
+    for (;;) {
+      effort.begin();
+      try {
+        for await (const object of this.#bucket.list(prefix, resume)) {
+          effort.answered();
+          resume = { ...call, after: object.name };
+          yield object;
+        }
+        effort.answered();
+        return;
+      } catch (error) {
+        await effort.failed(error);
+      } finally {
+        effort.end();
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#bucket.close();
+  }
+
+  async #persist<T>(call: BucketCall, run: (attempt: BucketCall) => Promise<T>): Promise<T> {
+    const effort = new Effort(this.#policy, this.#health, call.signal);
+    for (;;) {
+      effort.begin();
+      try {
+        const result = await effort.attempt(run);
+        effort.answered();
+        return result;
+      } catch (error) {
+        await effort.failed(error);
+      } finally {
+        effort.end();
+      }
+    }
+  }
+}
+
+interface Policy {
+  readonly label: string;
+  readonly deadlineMs: number;
+  readonly firstDelayMs: number;
+  readonly maxDelayMs: number;
+  readonly downMs: number;
+  readonly onWaiting: (waiting: Waiting) => void;
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+/** What all operations on one bucket know together about whether it answers. */
+class Health {
+  readonly #policy: Policy;
+  /** Why the bucket counts as down, and until when it is not asked; null while it does not. */
+  #down: { readonly untilMs: number; readonly error: VaultError } | null = null;
+  #probing = false;
+  /** Waits of operations that will try again; ended when the bucket is found to be down. */
+  readonly sleepers = new Set<() => void>();
+  /** How often the bucket has answered anything. */
+  answers = 0;
+
+  constructor(policy: Policy) {
+    this.#policy = policy;
+  }
+
+  /**
+   * Asks for leave to make an attempt.
+   *
+   * @returns whether the attempt is the one that finds out whether the bucket is back
+   * @throws `unavailable` while the bucket is down
+   */
+  admit(): boolean {
+    if (this.#down === null) return false;
+    const leftMs = this.#down.untilMs - this.#policy.clock.now();
+    if (leftMs > 0 || this.#probing) {
+      const when = leftMs > 0 ? `is asked again in ${seconds(leftMs)}` : 'is being asked again just now';
+      throw new VaultError(
+        'unavailable',
+        `${this.#policy.label} did not answer and ${when}: ${this.#down.error.message}`,
+        { cause: this.#down.error },
+      );
+    }
+    this.#probing = true;
+    return true;
+  }
+
+  answered(): void {
+    this.answers += 1;
+    this.#down = null;
+  }
+
+  get isDown(): boolean {
+    return this.#down !== null;
+  }
+
+  /** From now on the bucket counts as down, and nobody waits for it any more. */
+  goDown(error: VaultError): void {
+    this.#down = { untilMs: this.#policy.clock.now() + this.#policy.downMs, error };
+    for (const wake of this.sleepers) wake();
+  }
+
+  endProbe(): void {
+    this.#probing = false;
+  }
+}
+
+/** One operation's attempts. Each is: begin; answered or failed; end. */
+class Effort {
+  readonly #policy: Policy;
+  readonly #health: Health;
+  readonly #signal: AbortSignal | undefined;
+  #failures = 0;
+  /** The first failure since the last answer. */
+  #first: { readonly atMs: number; readonly answers: number } | null = null;
+  #isProbe = false;
+
+  constructor(policy: Policy, health: Health, signal: AbortSignal | undefined) {
+    this.#policy = policy;
+    this.#health = health;
+    this.#signal = signal;
+  }
+
+  /** @throws `unavailable` while the bucket is down */
+  begin(): void {
+    this.#isProbe = this.#health.admit();
+  }
+
+  /** Makes an attempt; after a failure it has only what is left until the deadline. */
+  async attempt<T>(run: (attempt: BucketCall) => Promise<T>): Promise<T> {
+    const signal = this.#signal;
+    if (this.#first === null) return await run(signal === undefined ? {} : { signal });
+    const { clock, deadlineMs, label } = this.#policy;
+    const leftMs = Math.max(0, this.#first.atMs + deadlineMs - clock.now());
+    return await within(async (limit) => await run({ signal: limit }), {
+      timeoutMs: () => leftMs,
+      expired: () => new VaultError('unavailable', `${label} did not answer in the time left.`),
+      signal,
+      clock,
+    });
+  }
+
+  answered(): void {
+    this.#failures = 0;
+    this.#first = null;
+    this.#health.answered();
+  }
+
+  /** Waits for the next attempt; throws if there is none. */
+  async failed(error: unknown): Promise<void> {
+    if (!isVaultError(error, 'unavailable')) {
+      // A refusal is an answer too; an interruption says nothing about the bucket, nor does a bug.
+      if (isVaultError(error) && error.code !== 'interrupted') this.#health.answered();
+      throw error;
+    }
+    const { clock, deadlineMs, onWaiting, label } = this.#policy;
+    this.#failures += 1;
+    this.#first ??= { atMs: clock.now(), answers: this.#health.answers };
+    const delayMs = this.#delayMs(error);
+    if (this.#isProbe || this.#health.isDown || clock.now() + delayMs >= this.#first.atMs + deadlineMs)
+      throw this.#exhausted(error);
+
+    onWaiting({ label, error, delayMs, attempt: this.#failures });
+    await sleep(clock, { delayMs, signal: this.#signal, sleepers: this.#health.sleepers });
+  }
+
+  end(): void {
+    if (this.#isProbe) this.#health.endProbe();
+    this.#isProbe = false;
+  }
+
+  #delayMs(error: VaultError): number {
+    const { firstDelayMs, maxDelayMs, random } = this.#policy;
+    const jittered = random() * Math.min(maxDelayMs, firstDelayMs * 2 ** (this.#failures - 1));
+    // Jitter on top of what was asked for: all clients were asked for the same.
+    return error.retryAfterMs === null ? jittered : error.retryAfterMs + jittered;
+  }
+
+  #exhausted(error: VaultError): VaultError {
+    const { clock, label } = this.#policy;
+    const first = this.#first ?? { atMs: clock.now(), answers: this.#health.answers };
+    const attempts = this.#failures === 1 ? 'one attempt' : `${this.#failures} attempts`;
+    const exhausted = new VaultError(
+      'unavailable',
+      `${label} stayed unavailable for ${seconds(clock.now() - first.atMs)} and ${attempts}: ${error.message}`,
+      { cause: error },
+    );
+    // If others were answered meanwhile, the trouble is with this object and not with the bucket.
+    const isSilent = this.#health.answers === first.answers;
+    if (this.#isProbe || (isSilent && !this.#health.isDown)) this.#health.goDown(error);
+    return exhausted;
+  }
+}
+
+function seconds(durationMs: number): string {
+  return `${Math.ceil(durationMs / 1000)} s`;
+}

@@ -1,0 +1,400 @@
+import * as http from 'node:http';
+import * as https from 'node:https';
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput, PutObjectCommandOutput, S3ClientConfig } from '@aws-sdk/client-s3';
+import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
+import { isNamePrefix, isObjectName } from '../bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListedObject } from '../bucket.ts';
+import { decodeKey, readBody } from './answers.ts';
+import { acknowledgedBytes, checksumOf, crc32Base64, sha256Hex } from './checksum.ts';
+import type { S3Checksum, SentChecksum } from './checksum.ts';
+import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
+import type { OptionalPart, S3Attempt } from './errors.ts';
+import { checkBucketName, checkEndpoint, keyRoot } from './names.ts';
+
+export interface S3BucketOptions {
+  readonly bucket: string;
+  /** Folder inside the bucket, slashes at its ends or not; '' for the whole bucket. */
+  readonly prefix: string;
+  /** Null: as the AWS tools find it (`AWS_REGION`, the profile); behind an endpoint of one's own, us-east-1 in the end. */
+  readonly region: string | null;
+  /** URL of a service other than Amazon's; null: Amazon's, or what `AWS_ENDPOINT_URL` says. */
+  readonly endpoint: string | null;
+  /**
+   * Section of the AWS configuration files that alone gives the credentials, and the region if nothing else does; null: what
+   * the environment gives. So one vault can have buckets with several owners.
+   */
+  readonly profile: string | null;
+  /**
+   * Whether the bucket is named in the path rather than in the host. Null: yes exactly if an endpoint is given,
+   * since most services elsewhere have neither the DNS records nor the certificate for a host per bucket.
+   */
+  readonly forcePathStyle: boolean | null;
+  /** What to call the bucket in messages: its URL. */
+  readonly label: string;
+  readonly checksum?: S3Checksum;
+  /** Connections at most; requests beyond it wait. Default 64. */
+  readonly maxSockets?: number;
+}
+
+/**
+ * Opens a bucket of Amazon S3 or of a service that speaks its protocol. Sends nothing yet. Credentials are those
+ * that the AWS tools would use, looked up at the first request.
+ *
+ * One operation is one request, except where a service turns out not to know a header: then the
+ * request is repeated without it, and the rest of this bucket's requests are sent that way from the start.
+ *
+ * Where a service has no conditional put, an object of the same name is overwritten; names are unique to
+ * their bytes, so the bytes are the same.
+ *
+ * @throws `invalid-input` if no such bucket can exist, or no region is known
+ */
+export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
+  const { bucket, endpoint, label } = options;
+  checkBucketName(bucket, endpoint, label);
+  if (endpoint !== null) checkEndpoint(endpoint, label);
+  keyRoot(options.prefix, label);
+  const { profile } = options;
+  // Left to itself, the SDK goes on to other credentials if the profile has none, and warns of them on the console.
+  const owner =
+    profile === null
+      ? {}
+      : { profile, credentials: (await import('@aws-sdk/credential-providers')).fromIni({ profile }) };
+  const client = makeClient(options, {
+    ...owner,
+    ...(options.region === null ? {} : { region: options.region }),
+  });
+  try {
+    await client.config.region();
+    return new S3Bucket(client, options);
+  } catch (error) {
+    client.destroy();
+    // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
+    if (endpoint !== null)
+      return new S3Bucket(makeClient(options, { ...owner, region: 'us-east-1' }), options);
+    throw new VaultError(
+      'invalid-input',
+      `Could not open ${label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
+      { cause: error },
+    );
+  }
+}
+
+function makeClient(
+  options: S3BucketOptions,
+  identity: Pick<S3ClientConfig, 'profile' | 'credentials' | 'region'>,
+): S3Client {
+  const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
+  // Node's own agents know the proxies of the environment, if NODE_USE_ENV_PROXY is set.
+  const httpAgent = { ...agentOptions(http.globalAgent), ...sockets };
+  const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets };
+  const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
+  return new S3Client({
+    ...identity,
+    ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
+    forcePathStyle: options.forcePathStyle ?? options.endpoint !== null,
+    // One attempt, whatever AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: `retrying` decides about another.
+    maxAttempts: 1,
+    retryMode: 'standard',
+    followRegionRedirects: false,
+    // A wrong clock is told, not worked around: leases and expiry times depend on it, too.
+    disableClockSkewCorrection: true,
+    // Checksums are computed and compared below; the SDK's own would cost a second pass, and for streams the
+    // aws-chunked encoding, which many services reject.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // Otherwise bodies of 2 MiB and more cost another round trip each, on a connection of their own.
+    expectContinueHeader: false,
+    // Without one, the SDK writes on the console, for instance when many requests wait for a socket.
+    logger: silent,
+    requestHandler: { httpAgent, httpsAgent, logger: silent },
+  });
+}
+
+function agentOptions(agent: http.Agent & { readonly options?: https.AgentOptions }): https.AgentOptions {
+  return agent.options ?? {};
+}
+
+/** The optional parts of one upload. */
+interface UploadForm {
+  readonly checksum: SentChecksum;
+  /** Whether it carries `If-None-Match: *`. */
+  readonly isConditional: boolean;
+}
+
+class S3Bucket implements Bucket {
+  readonly label: string;
+  readonly #client: S3Client;
+  readonly #bucket: string;
+  readonly #root: string;
+  readonly #checksum: S3Checksum;
+  /** What this service has turned out not to take; never sent again. */
+  readonly #refused = new Set<OptionalPart>();
+
+  constructor(client: S3Client, options: S3BucketOptions) {
+    this.label = options.label;
+    this.#client = client;
+    this.#bucket = options.bucket;
+    this.#root = keyRoot(options.prefix, options.label);
+    this.#checksum = options.checksum ?? 'auto';
+  }
+
+  async put(name: string, bytes: Uint8Array, call: BucketCall & { readonly replace?: boolean } = {}) {
+    const attempt = this.#begin('store', name, call.signal);
+    // A view, not a copy, also of shared memory, which the SDK and node:http take as a Buffer only.
+    const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const refused = new Set(this.#refused);
+    let isReplacing = call.replace === true;
+    while (true) {
+      const form: UploadForm = {
+        checksum: checksumOf(body, this.#checksumWithout(refused)),
+        isConditional: !isReplacing && !refused.has('condition'),
+      };
+      let output: PutObjectCommandOutput;
+      try {
+        output = await this.#upload(name, body, form, call.signal);
+      } catch (error) {
+        if (form.isConditional && isConditionFailed(error)) {
+          await this.#compare(name, body, attempt);
+          break;
+        }
+        const part = refusedPart(error, this.#partsOf(form));
+        if (part === null) throw translateS3Error(error, attempt);
+        refused.add(part);
+        continue;
+      }
+      const acknowledged = acknowledgedBytes(output, body, form.checksum);
+      if (acknowledged === 'same-bytes') break;
+      const canAskForMore = this.#checksum === 'auto' && form.checksum.kind === 'crc32';
+      if (acknowledged === 'other-bytes' || (acknowledged === 'nothing' && !canAskForMore)) {
+        throw new VaultError(
+          'unavailable',
+          `Could not store ${name} in ${this.label}: the service did not acknowledge the bytes that were sent.`,
+        );
+      }
+      if (canAskForMore) refused.add('checksum');
+      if (acknowledged === 'same-bytes-by-etag') break;
+      // Stored, but for all that the service said it could be anything: once more over it, with a checksum that
+      // the service verifies first.
+      isReplacing = true;
+    }
+    for (const part of refused) this.#refused.add(part);
+  }
+
+  async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
+    const attempt = this.#begin('read', name, call.signal);
+    try {
+      const output = await this.#download(name, call.signal);
+      const bytes = await readBody(output, call, attempt);
+      // Multipart uploads have a checksum of checksums ("...-2"); nothing is stored that way from here.
+      const expected = output.ChecksumCRC32 ?? null;
+      if (expected !== null && !expected.includes('-') && expected !== crc32Base64(bytes)) {
+        throw new VaultError(
+          'damaged',
+          `${name} from ${this.label} does not have the checksum it was stored with.`,
+        );
+      }
+      return bytes;
+    } catch (error) {
+      throw translateS3Error(error, attempt);
+    }
+  }
+
+  async remove(name: string, call: BucketCall = {}): Promise<void> {
+    const attempt = this.#begin('remove', name, call.signal);
+    try {
+      const command = new DeleteObjectCommand({ Bucket: this.#bucket, Key: this.#root + name });
+      await this.#client.send(command, sendOptions(call.signal));
+    } catch (error) {
+      const failure = translateS3Error(error, attempt);
+      if (failure.code !== 'object-missing') throw failure;
+    }
+  }
+
+  async *list(
+    prefix: string,
+    call: BucketCall & { readonly after?: string } = {},
+  ): AsyncGenerator<ListedObject, void, undefined> {
+    if (!isNamePrefix(prefix)) {
+      throw new VaultError(
+        'invalid-input',
+        `${JSON.stringify(prefix)} starts no name that an object can have.`,
+      );
+    }
+    const attempt: S3Attempt = { action: 'list', name: prefix, label: this.label, signal: call.signal };
+    const broken = (reason: string): VaultError =>
+      new VaultError('unavailable', `Could not list the objects ${prefix} in ${this.label}: ${reason}.`);
+    const after = call.after ?? '';
+    let last = after;
+    let token: string | null = null;
+    do {
+      throwIfAborted(call.signal);
+      const page = await this.#listPage(prefix, token === null ? { after } : { token }, attempt);
+      for (const { Key: encoded, Size: size } of page.Contents ?? []) {
+        if (encoded === undefined || size === undefined) throw broken('a name or a size is left out');
+        const key = page.EncodingType === 'url' ? decodeKey(encoded) : encoded;
+        if (!key.startsWith(this.#root + prefix)) throw broken(`it holds ${JSON.stringify(key)} as well`);
+        const name = key.slice(this.#root.length);
+        // What others keep under the prefix is none of ours; and some services do not know `start-after`.
+        if (!isObjectName(name) || name <= after || name === last) continue;
+        // Names are ASCII, so that comparing UTF-16 units compares bytes.
+        if (name < last) throw broken('the names are in no order');
+        last = name;
+        yield { name, size };
+        throwIfAborted(call.signal);
+      }
+      // Anything that answers 200 with other XML would look like an empty bucket otherwise.
+      if (page.IsTruncated === undefined) throw broken('the answer does not tell whether it is whole');
+      token = page.IsTruncated ? (page.NextContinuationToken ?? null) : null;
+      if (page.IsTruncated && token === null) throw broken('the answer does not tell how to go on');
+    } while (token !== null);
+  }
+
+  async close(): Promise<void> {
+    this.#client.destroy();
+  }
+
+  #begin(action: S3Attempt['action'], name: string, signal: AbortSignal | undefined): S3Attempt {
+    if (!isObjectName(name)) {
+      throw new VaultError(
+        'invalid-input',
+        `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
+      );
+    }
+    throwIfAborted(signal);
+    return { action, name, label: this.label, signal };
+  }
+
+  #checksumWithout(refused: ReadonlySet<OptionalPart>): SentChecksum['kind'] {
+    if (this.#checksum !== 'auto') return this.#checksum;
+    return refused.has('checksum') ? 'md5' : 'crc32';
+  }
+
+  /** What an upload can do without, if the service does not take it. */
+  #partsOf(form: UploadForm): readonly OptionalPart[] {
+    const parts: OptionalPart[] = [];
+    if (this.#checksum === 'auto' && form.checksum.kind === 'crc32') parts.push('checksum');
+    if (form.isConditional) parts.push('condition');
+    return parts;
+  }
+
+  async #upload(
+    name: string,
+    body: Buffer,
+    form: UploadForm,
+    signal: AbortSignal | undefined,
+  ): Promise<PutObjectCommandOutput> {
+    const { kind, value } = form.checksum;
+    const command = new PutObjectCommand({
+      Bucket: this.#bucket,
+      Key: this.#root + name,
+      Body: body,
+      ContentLength: body.length,
+      ContentType: 'application/octet-stream',
+      ...(form.isConditional ? { IfNoneMatch: '*' } : {}),
+      ...(kind === 'crc32' ? { ChecksumCRC32: value } : {}),
+      ...(kind === 'md5' ? { ContentMD5: value } : {}),
+    });
+    // The signature covers all headers. Over TLS it need not cover the body as well, whose checksum is one of
+    // those headers; that saves a pass over the bytes. In the clear it does, against changes on the way.
+    const bodyHash = (protocol: unknown): string => {
+      if (kind === 'sha256') return value;
+      return protocol === 'https:' ? 'UNSIGNED-PAYLOAD' : sha256Hex(body);
+    };
+    command.middlewareStack.add(withHeader('x-amz-content-sha256', bodyHash), { step: 'build' });
+    return await this.#client.send(command, sendOptions(signal));
+  }
+
+  /** Settles a put whose name is taken: by the same bytes, or by others. */
+  async #compare(name: string, body: Buffer, attempt: S3Attempt): Promise<void> {
+    const taken = (): VaultError =>
+      new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
+    let existing: Uint8Array;
+    try {
+      existing = await this.get(name, {
+        maxSize: body.length,
+        ...(attempt.signal === undefined ? {} : { signal: attempt.signal }),
+      });
+    } catch (error) {
+      if (error instanceof VaultError && error.code === 'damaged') throw taken();
+      if (error instanceof VaultError && error.code === 'object-missing') {
+        throw new VaultError(
+          'unavailable',
+          `Could not store ${name} in ${this.label}: an object of that name came and went meanwhile.`,
+          { cause: error },
+        );
+      }
+      throw error;
+    }
+    if (Buffer.compare(existing, body) !== 0) throw taken();
+  }
+
+  async #download(name: string, signal: AbortSignal | undefined): Promise<GetObjectCommandOutput> {
+    const request = (): GetObjectCommand =>
+      new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name });
+    if (this.#checksumWithout(this.#refused) !== 'crc32') {
+      return await this.#client.send(request(), sendOptions(signal));
+    }
+    const command = request();
+    // Not through `ChecksumMode`, with which the SDK verifies in JavaScript, chunk by chunk.
+    command.middlewareStack.add(
+      withHeader('x-amz-checksum-mode', () => 'ENABLED'),
+      { step: 'build' },
+    );
+    try {
+      return await this.#client.send(command, sendOptions(signal));
+    } catch (error) {
+      if (this.#checksum !== 'auto' || refusedPart(error, ['checksum']) === null) throw error;
+      const output = await this.#client.send(request(), sendOptions(signal));
+      this.#refused.add('checksum');
+      return output;
+    }
+  }
+
+  async #listPage(
+    prefix: string,
+    from: { readonly after: string } | { readonly token: string },
+    attempt: S3Attempt,
+  ) {
+    const command = new ListObjectsV2Command({
+      Bucket: this.#bucket,
+      Prefix: this.#root + prefix,
+      MaxKeys: 1000,
+      // Others may keep names there that XML cannot express.
+      EncodingType: 'url',
+      ...('token' in from ? { ContinuationToken: from.token } : {}),
+      ...('after' in from && from.after !== '' ? { StartAfter: this.#root + from.after } : {}),
+    });
+    try {
+      return await this.#client.send(command, sendOptions(attempt.signal));
+    } catch (error) {
+      throw translateS3Error(error, attempt);
+    }
+  }
+}
+
+function sendOptions(signal: AbortSignal | undefined): { readonly abortSignal?: AbortSignal } {
+  return signal === undefined ? {} : { abortSignal: signal };
+}
+
+/** Middleware, for one command, that adds a header before the request is signed. */
+function withHeader(name: string, value: (protocol: unknown) => string) {
+  return <Args extends { readonly request: unknown }, Result>(next: (args: Args) => Promise<Result>) =>
+    (args: Args): Promise<Result> => {
+      const { request } = args;
+      if (isRecord(request) && isRecord(request['headers'])) {
+        request['headers'][name] = value(request['protocol']);
+      }
+      return next(args);
+    };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}

@@ -1,0 +1,274 @@
+import { VaultError, messageOf, systemCode } from '../../errors.ts';
+import type { ErrorCode } from '../../errors.ts';
+
+/** What was being done when a request failed; the words of the message. */
+export interface S3Attempt {
+  readonly action: 'store' | 'read' | 'remove' | 'list';
+  /** The object's name, or the prefix of a listing. */
+  readonly name: string;
+  /** The bucket, as messages call it. */
+  readonly label: string;
+  readonly signal: AbortSignal | undefined;
+}
+
+interface Meaning {
+  readonly code: ErrorCode;
+  /** What the user can do; '' where the service's own words say enough. */
+  readonly next: string;
+}
+
+const PERMISSIONS: Meaning = {
+  code: 'denied',
+  next: 'Check that these credentials may use this bucket.',
+};
+const CREDENTIALS: Meaning = {
+  code: 'denied',
+  next: 'Check the access key and its secret (AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws).',
+};
+const EXPIRED: Meaning = {
+  code: 'denied',
+  next: 'Renew the credentials (for example with "aws sso login") and run the command again; it resumes.',
+};
+const FULL: Meaning = { code: 'storage-full', next: 'Free some room there or raise the quota.' };
+const AGAIN: Meaning = { code: 'unavailable', next: '' };
+
+/**
+ * The error codes of S3 and its look-alikes that mean more, or something else, than their HTTP status.
+ * Source: the list of error codes in the Amazon S3 API reference, and MinIO's and Ceph's for a full disk.
+ */
+const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
+  ['NoSuchBucket', { code: 'bucket-missing', next: "Check the bucket's name, its region and endpoint." }],
+  ['NoSuchKey', { code: 'object-missing', next: '' }],
+  ['AccessDenied', PERMISSIONS],
+  ['AllAccessDisabled', PERMISSIONS],
+  ['AccountProblem', PERMISSIONS],
+  ['InvalidAccessKeyId', CREDENTIALS],
+  ['SignatureDoesNotMatch', CREDENTIALS],
+  ['InvalidToken', CREDENTIALS],
+  ['ExpiredToken', EXPIRED],
+  ['ExpiredTokenException', EXPIRED],
+  ['TokenRefreshRequired', EXPIRED],
+  [
+    'RequestTimeTooSkewed',
+    {
+      code: 'denied',
+      next: 'The clock of this machine is wrong: set it (for example with NTP) and run again.',
+    },
+  ],
+  [
+    'InvalidObjectState',
+    { code: 'denied', next: 'The object lies in an archive class: restore it there, then run again.' },
+  ],
+  ['QuotaExceeded', FULL],
+  ['XMinioStorageFull', FULL],
+  ['XMinioAdminBucketQuotaExceeded', FULL],
+  // Altered or cut short on the way there: sending it again is the cure.
+  ['BadDigest', AGAIN],
+  ['XAmzContentChecksumMismatch', AGAIN],
+  ['XAmzContentSHA256Mismatch', AGAIN],
+  ['IncompleteBody', AGAIN],
+  // Not every service gives these a 5xx status.
+  ['RequestTimeout', AGAIN],
+  ['RequestTimeoutException', AGAIN],
+  ['SlowDown', AGAIN],
+  ['ServiceUnavailable', AGAIN],
+  ['InternalError', AGAIN],
+  ['Throttling', AGAIN],
+  ['ThrottlingException', AGAIN],
+  ['TooManyRequests', AGAIN],
+  ['RequestLimitExceeded', AGAIN],
+  ['BandwidthLimitExceeded', AGAIN],
+  ['TemporaryRedirect', AGAIN],
+  ['OperationAborted', AGAIN],
+  // Somebody removed the object while a conditional put of the same name was under way.
+  ['ConditionalRequestConflict', AGAIN],
+]);
+
+const WRONG_REGION = new Set([
+  'PermanentRedirect',
+  'AuthorizationHeaderMalformed',
+  'IllegalLocationConstraintException',
+]);
+
+const UNTRUSTED_CERTIFICATE = new Set([
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+]);
+
+/** Errors of the SDK that say that it found no credentials, or could not renew them. */
+const NO_CREDENTIALS = new Set(['CredentialsProviderError', 'TokenProviderError', 'ProviderError']);
+
+/** What an error of the SDK says about the answer that it stands for. */
+interface Answer {
+  /** The `Code` of the error body; the SDK's own word if there was none. */
+  readonly code: string;
+  readonly status: number | null;
+  readonly headers: ReadonlyMap<string, string>;
+  /** Where the bucket really is, if the service said so. */
+  readonly region: string | null;
+  /** The header that the service will not have, if it said so. */
+  readonly header: string;
+  readonly message: string;
+}
+
+function field(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, key) : undefined;
+}
+
+function text(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' ? value : null;
+}
+
+function readAnswer(error: unknown): Answer {
+  const status = field(field(error, '$metadata'), 'httpStatusCode');
+  const raw = field(field(error, '$response'), 'headers');
+  const headers = new Map<string, string>();
+  for (const [key, value] of Object.entries(typeof raw === 'object' && raw !== null ? raw : {})) {
+    if (typeof value === 'string') headers.set(key.toLowerCase(), value);
+  }
+  return {
+    code: text(field(error, 'Code')) ?? text(field(error, 'name')) ?? '',
+    status: typeof status === 'number' ? status : null,
+    headers,
+    region: headers.get('x-amz-bucket-region') ?? text(field(error, 'Region')),
+    header: text(field(error, 'Header')) ?? '',
+    // The SDK appends hints for developers, on lines of their own.
+    message: messageOf(error).split('\n', 1)[0] ?? '',
+  };
+}
+
+/** A part of a request that not every service takes. */
+export type OptionalPart = 'condition' | 'checksum';
+
+/**
+ * Which optional part of a request the service would not take: some answer 400 or 501 to headers that they do
+ * not know. Null if the error is about something else.
+ *
+ * @param error what the request was answered with
+ * @param sent the optional parts that it had, the likelier culprit first, for a service that does not name it
+ */
+export function refusedPart(error: unknown, sent: readonly OptionalPart[]): OptionalPart | null {
+  const answer = readAnswer(error);
+  if (answer.status !== 400 && answer.status !== 501) return null;
+  if (MEANINGS.has(answer.code) || WRONG_REGION.has(answer.code)) return null;
+  const said = `${answer.header} ${answer.message}`;
+  const named = /if-none-match/i.test(said) ? 'condition' : /checksum/i.test(said) ? 'checksum' : null;
+  if (named !== null) return sent.includes(named) ? named : null;
+  return sent[0] ?? null;
+}
+
+/** Whether the service refused a conditional request because its condition does not hold. */
+export function isConditionFailed(error: unknown): boolean {
+  return readAnswer(error).status === 412;
+}
+
+/**
+ * The VaultError for anything that a request of the S3 SDK rejected with; a VaultError is passed through.
+ *
+ * @param error what was caught
+ * @param attempt what was being done
+ */
+export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError {
+  if (error instanceof VaultError) return error;
+  if (attempt.signal?.aborted === true) {
+    return new VaultError('interrupted', 'The operation was interrupted.', { cause: attempt.signal.reason });
+  }
+  const answer = readAnswer(error);
+  const meaning = answer.status === null ? meaningWithoutAnswer(error, answer) : meaningOf(answer, attempt);
+  const object = attempt.name === '' ? '' : `${attempt.name} `;
+  const tried = {
+    store: `Could not store ${object}in ${attempt.label}`,
+    read: `Could not read ${object}from ${attempt.label}`,
+    remove: `Could not remove ${object}from ${attempt.label}`,
+    list: `Could not list the objects ${object}in ${attempt.label}`,
+  }[attempt.action];
+  return new VaultError(meaning.code, `${tried}: ${reasonOf(error, answer)}. ${meaning.next}`.trimEnd(), {
+    cause: error,
+    retryAfterMs: retryAfterMs(answer.headers.get('retry-after')),
+  });
+}
+
+function reasonOf(error: unknown, answer: Answer): string {
+  const message = answer.message.replace(/[.\s]+$/, '');
+  if (answer.status === null) return message === '' ? (systemCode(error) ?? answer.code) : message;
+  const known = message !== '' && message !== 'UnknownError' && message !== 'Unknown';
+  return known ? `${message} (${answer.code}, HTTP ${answer.status})` : `HTTP ${answer.status}`;
+}
+
+function meaningWithoutAnswer(error: unknown, answer: Answer): Meaning {
+  if (NO_CREDENTIALS.has(answer.code)) {
+    return {
+      code: 'denied',
+      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "aws sso login", or the profile that ?profile= in the URL names.',
+    };
+  }
+  const system = systemCode(error) ?? systemCode(field(error, 'cause'));
+  if (system !== null && UNTRUSTED_CERTIFICATE.has(system)) {
+    return {
+      code: 'invalid-input',
+      next: 'Its certificate is not trusted here: check the endpoint, or name the issuer in NODE_EXTRA_CA_CERTS.',
+    };
+  }
+  // What TLS says of an answer in the clear.
+  if (system === 'EPROTO') {
+    return { code: 'unavailable', next: 'Check whether the endpoint is https:// or http://.' };
+  }
+  if (system !== null || answer.code === 'TimeoutError') return AGAIN;
+  // Neither an answer nor a fault of the connection: the SDK would not even send it.
+  return { code: 'invalid-input', next: 'Check the URL of the bucket and the AWS configuration.' };
+}
+
+function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
+  const { code, status } = answer;
+  const known = MEANINGS.get(code);
+  if (known !== undefined && known !== PERMISSIONS) return known;
+  if (WRONG_REGION.has(code) || (status === 301 && answer.region !== null)) {
+    return {
+      code: 'invalid-input',
+      next:
+        answer.region === null
+          ? 'The bucket is in another region, or behind another endpoint: correct ?region= or ?endpoint= in its URL.'
+          : `The bucket is in the region ${answer.region}: put ?region=${answer.region} into its URL.`,
+    };
+  }
+  if (status === null) return AGAIN;
+  if (known === PERMISSIONS || status === 401 || status === 403) return permissionsFor(attempt.action);
+  // Only an answer that names the object proves that the object is missing; any other 404 may come from
+  // something that is no S3 service at all.
+  if (status === 404)
+    return { code: 'bucket-missing', next: "Check the bucket's name, its region and endpoint." };
+  if (status === 507) return FULL;
+  if (status === 501)
+    return { code: 'invalid-input', next: 'The service does not offer what is needed here.' };
+  if (status >= 500 || status === 408 || status === 425 || status === 429) return AGAIN;
+  // A success that cannot be parsed: a proxy or a login page in between.
+  if (status < 300)
+    return { code: 'unavailable', next: 'Whatever answered there is not S3, or cut it short.' };
+  return { code: 'invalid-input', next: 'Check the URL of the bucket.' };
+}
+
+function permissionsFor(action: S3Attempt['action']): Meaning {
+  const permission = {
+    store: 's3:PutObject',
+    read: 's3:GetObject',
+    remove: 's3:DeleteObject',
+    list: 's3:ListBucket',
+  }[action];
+  const ambiguity =
+    action === 'read' ? ' Without s3:ListBucket, S3 answers the same for an object that does not exist.' : '';
+  return { code: 'denied', next: `The credentials need ${permission} on this bucket.${ambiguity}` };
+}
+
+/** Milliseconds that a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). */
+function retryAfterMs(header: string | undefined): number | null {
+  if (header === undefined) return null;
+  if (/^\d+$/.test(header)) return Number(header) * 1000;
+  const at = Date.parse(header);
+  return Number.isNaN(at) ? null : Math.max(0, at - Date.now());
+}

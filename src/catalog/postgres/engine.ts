@@ -1,0 +1,125 @@
+import {
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  sql,
+} from 'kysely';
+import type { Dialect, Durability, Engine, Session } from '../sql/engine.ts';
+import { PostgresConnections } from './connections.ts';
+import { isWithoutTls } from './errors.ts';
+import { prepareTables } from './schema.ts';
+import { postgresSettings } from './settings.ts';
+import type { Environment, PostgresSettings } from './settings.ts';
+import type { Tables } from '../sql/schema.ts';
+
+/**
+ * Opens a catalog in a Postgres database.
+ *
+ * @param location see `postgresSettings`
+ * @param options `create`: make the schema and the tables if there are none
+ * @throws `no-vault` if the database holds no catalog and it is not to be created; `invalid-input` for a malformed URL, no
+ *   such database, or a schema of another program; `denied`; `unavailable`; `unsupported`
+ */
+export async function openPostgres(
+  location: string,
+  options: {
+    readonly create: boolean;
+    readonly signal?: AbortSignal | undefined;
+    readonly environment?: Environment | undefined;
+  },
+): Promise<Engine> {
+  const settings = await postgresSettings(location, options.environment);
+  try {
+    return await connected(settings, options);
+  } catch (error) {
+    if (!settings.plainAllowed || !isWithoutTls(cause(error))) throw error;
+    return connected({ ...settings, client: { ...settings.client, ssl: false } }, options);
+  }
+}
+
+async function connected(
+  settings: PostgresSettings,
+  options: { readonly create: boolean; readonly signal?: AbortSignal | undefined },
+): Promise<Engine> {
+  const connections = await PostgresConnections.to(settings);
+  const engine = new PostgresEngine(settings, connections);
+  try {
+    await prepareTables({ engine, connections, schema: settings.schema }, options);
+    connections.beReady();
+    return engine;
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+function cause(error: unknown): unknown {
+  return error instanceof Error ? error.cause : undefined;
+}
+
+function postgresDialect(schema: string | null): Dialect {
+  const inSchema = (name: string) => sql.id(...(schema === null ? [] : [schema]), name);
+  const sequence = schema === null ? '"files_seq"' : `"${schema.replaceAll('"', '""')}"."files_seq"`;
+  return {
+    bytesType: sql`bytea`,
+    keyedTable: sql``,
+    nowMs: sql<number>`cast(extract(epoch from clock_timestamp()) * 1000 as bigint)`,
+    // A sequence alone gives no order where sessions draw its numbers in advance, as YugabyteDB's do, a hundred at a time.
+    // Two that come to the same number meet at the unique index, and one of them tries again.
+    nextSeq: sql<number>`greatest(nextval(${sql.lit(sequence)}), (select coalesce(max(seq), 0) + 1 from ${inSchema('files')}))`,
+    restartSeq: sql`select setval(${sql.lit(sequence)}, (select coalesce(max(seq), 0) + 1 from ${inSchema('files')}), false)`,
+    counters: [sql`create sequence if not exists ${inSchema('files_seq')}`],
+    lock(query, table, strength) {
+      switch (strength) {
+        case 'change':
+          return query.forUpdate(table);
+        case 'keep':
+          return query.forShare(table);
+        case 'refer':
+          return query.forKeyShare(table);
+      }
+    },
+  };
+}
+
+class PostgresEngine implements Engine {
+  readonly label: string;
+  readonly db: Kysely<Tables>;
+  readonly dialect: Dialect;
+  readonly #connections: PostgresConnections;
+
+  constructor({ label, schema }: PostgresSettings, connections: PostgresConnections) {
+    this.label = label;
+    this.#connections = connections;
+    const db = new Kysely<Tables>({
+      dialect: {
+        createAdapter: () => new PostgresAdapter(),
+        createDriver: () => new DummyDriver(),
+        createIntrospector: (kysely) => new PostgresIntrospector(kysely),
+        createQueryCompiler: () => new PostgresQueryCompiler(),
+      },
+    });
+    // Every name carries its schema, since a session's search path would not survive a pooler.
+    this.db = schema === null ? db : db.withSchema(schema);
+    this.dialect = postgresDialect(schema);
+  }
+
+  read<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#connections.run(work);
+  }
+
+  writeOne<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
+    // What is to be durable says so in a transaction of its own.
+    return durability === 'lazy' ? this.read(work) : this.write(durability, work);
+  }
+
+  write<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#connections.transaction({ isolation: 'read committed', durability }, work);
+  }
+
+  close(): Promise<void> {
+    return this.#connections.close();
+  }
+}

@@ -1,0 +1,234 @@
+import { messageOf, systemCode, VaultError } from '../../errors.ts';
+
+/**
+ * What to do about a failure.
+ *
+ * - `conflict`: another client was in the way; the transaction did not happen and can be repeated at once
+ * - `outage`: no answer; whether the transaction happened is not known
+ * - `final`: repeating it does not help
+ */
+export type Failure = 'conflict' | 'outage' | 'final';
+
+/** SQLSTATEs (https://www.postgresql.org/docs/current/errcodes-appendix.html) that another client's work causes. */
+const CONFLICTS = new Set([
+  '40001', // serialization_failure
+  '40P01', // deadlock_detected
+  '55P03', // lock_not_available: lock_timeout
+  '23503', // foreign_key_violation: the row referred to has just gone, or has just been referred to
+  '23505', // unique_violation: the row has just been made
+  '42P06', // duplicate_schema, and
+  '42P07', // duplicate_table: made at once, despite `if not exists`
+]);
+
+const TOO_MANY_CONNECTIONS = '53300';
+const READ_ONLY = '25006';
+
+/** Failures to reach the server or to be answered that come without an SQLSTATE. */
+const BROKEN = /^Connection terminated|timeout expired|^timeout exceeded|^Query read timeout|not queryable/i;
+const BROKEN_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ENOENT', // the socket of a local server that is not running
+]);
+
+/** Those that a wrong host or port may have. */
+const UNREACHED_CODES = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'ENOENT']);
+const UNREACHED = /connection timeout/i;
+
+/** What node-postgres says of answers that are not Postgres's. */
+const NO_POSTGRES =
+  /^There was an error establishing an SSL connection$|^received invalid response|^Unknown authenticationOk message type/;
+
+/**
+ * What a pooler refuses for good. PgBouncer has one SQLSTATE for all that it says itself, `protocol_violation`, which also
+ * stands for servers that cannot be reached, so that only the text tells.
+ */
+const REFUSED_BY_POOLER =
+  /authentication failed|no such user|no such database|unsupported startup parameter|not allowed/i;
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof VaultError) return 'final';
+  const code = systemCode(error) ?? '';
+  if (isRefusedByPooler(error)) return 'final';
+  if (CONFLICTS.has(code)) return 'conflict';
+  if (isSqlState(code)) return isOutage(code) ? 'outage' : 'final';
+  return BROKEN_CODES.has(code) || BROKEN.test(messageOf(error)) ? 'outage' : 'final';
+}
+
+function isRefusedByPooler(error: unknown): boolean {
+  return systemCode(error) === '08P01' && REFUSED_BY_POOLER.test(messageOf(error));
+}
+
+function isOutage(state: string): boolean {
+  // Connection exceptions, too many connections, shutdown and cancelled statements, errors of the server's system,
+  // a standby that took over without being writable yet, and a server that does not know itself whether it committed.
+  return (
+    /^(08|57|58)/.test(state) || [TOO_MANY_CONNECTIONS, READ_ONLY, '53200', '25P03', '40003'].includes(state)
+  );
+}
+
+function isSqlState(code: string): boolean {
+  return /^[0-9A-Z]{5}$/.test(code) && !BROKEN_CODES.has(code);
+}
+
+/** Whether the query met a table or schema that does not exist. */
+export function isMissingTable(error: unknown): boolean {
+  return ['42P01', '3F000'].includes(systemCode(error) ?? '');
+}
+
+/** Whether a statement failed only because one before it in the transaction did. */
+export function isAborted(error: unknown): boolean {
+  return systemCode(error) === '25P02';
+}
+
+/** Whether a rollback found nothing to roll back. CockroachDB, of which this is an error, ends a transaction whose commit failed. */
+export function isWithoutTransaction(error: unknown): boolean {
+  return systemCode(error) === '25P01' || messageOf(error) === 'there is no transaction in progress';
+}
+
+/** Whether the server has no TLS. */
+export function isWithoutTls(error: unknown): boolean {
+  return messageOf(error) === 'The server does not support SSL connections';
+}
+
+/**
+ * An error of node-postgres or the server as a VaultError; what is neither comes back as it is.
+ *
+ * @param label the catalog's
+ */
+export function translated(error: unknown, label: string): unknown {
+  if (error instanceof VaultError) return error;
+  const code = systemCode(error) ?? '';
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
+  switch (failureOf(error)) {
+    case 'conflict':
+      return as('unavailable', `Other clients kept getting in the way in ${label}: ${message}. Try again.`);
+    case 'outage': {
+      if (code === READ_ONLY) {
+        return as(
+          'unavailable',
+          `The database ${label} takes no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
+        );
+      }
+      if (code === TOO_MANY_CONNECTIONS) {
+        return as(
+          'unavailable',
+          `The database ${label} takes no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
+        );
+      }
+      const advice =
+        UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
+      return as(
+        'unavailable',
+        `The database ${label} cannot be reached or does not answer: ${message}. ${advice} again later.`,
+      );
+    }
+    case 'final':
+  }
+  if (isRefusedByPooler(error)) return refusedByPooler(error, label);
+  if (isWithoutTls(error)) {
+    return as(
+      'invalid-input',
+      `The server of ${label} has no TLS, and sslmode, PGSSLMODE or sslrootcert asks for it. Turn it on there, or say sslmode=disable if nobody else can listen on the way.`,
+    );
+  }
+  if (NO_POSTGRES.test(message)) {
+    return as('invalid-input', `What answers for ${label} is no Postgres server. Check host and port.`);
+  }
+  if (/CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL|^HOSTNAME_MISMATCH/.test(code)) {
+    return as(
+      'denied',
+      `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file>, and the host as the certificate does.`,
+    );
+  }
+  if (/^SASL.* must be a (non-empty )?string/i.test(message)) {
+    return as(
+      'denied',
+      `The server of ${label} asks for a password, and there is none. Give it in the URL, PGPASSWORD or ~/.pgpass (mode 0600).`,
+    );
+  }
+  if (message.startsWith('SASL')) {
+    return as('denied', `Logging in to ${label} failed: ${message}. Check user and password.`);
+  }
+  if (!isSqlState(code)) return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
+  if (code === '53100') {
+    return as(
+      'storage-full',
+      `The disk of the database ${label} is full: ${message}. Make room there and try again.`,
+    );
+  }
+  if (code === '3D000' || code === '3F000') {
+    return as(
+      'invalid-input',
+      `There is no such database or schema: ${label} (${message}). Create it, or name another one.`,
+    );
+  }
+  if (code.startsWith('28')) {
+    return as('denied', `The database ${label} refuses: ${message}. Check user and password.`);
+  }
+  if (code === '42501') {
+    return as(
+      'denied',
+      `The database ${label} refuses: ${message}. Grant its user that right, or name another user.`,
+    );
+  }
+  if (code === '42939') {
+    return as(
+      'invalid-input',
+      `${label} has a name that the server keeps for itself: ${message}. Name another schema.`,
+    );
+  }
+  if (code === '42704' || code === '22023') {
+    return as('invalid-input', `The server of ${label} does not know a setting: ${message}.`);
+  }
+  // Corrupted data, a table or column that has gone, a value that the column does not take.
+  if (/^(XX001|XX002|22|23|42P01|42703|42804)/.test(code)) {
+    return as(
+      'damaged',
+      `The catalog in ${label} is not as it was made (${message}). \`vault recover\` rebuilds it from the buckets.`,
+    );
+  }
+  if (code.startsWith('53') || code.startsWith('54')) {
+    return as('unavailable', `The database ${label} is overloaded: ${message}. Try again later.`);
+  }
+  // What is wrong inside a server of several machines, mostly with the network between them, has no other code.
+  if (code.startsWith('XX')) {
+    return as('unavailable', `The database ${label} failed: ${message}. Try again later.`);
+  }
+  if (code.startsWith('0A'))
+    return as('unsupported', `The database ${label} cannot do what is needed: ${message}.`);
+  return error;
+}
+
+function refusedByPooler(error: unknown, label: string): VaultError {
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
+  if (/transaction blocks/i.test(message)) {
+    return as(
+      'invalid-input',
+      `The pooler before ${label} is in statement mode (${message}). The catalog needs transactions: set pool_mode to transaction or session.`,
+    );
+  }
+  if (/startup parameter/i.test(message)) {
+    return as(
+      'invalid-input',
+      `The pooler before ${label} refuses a setting: ${message}. Leave it out, or name the schema with ?schema=.`,
+    );
+  }
+  if (/database/i.test(message)) {
+    return as('invalid-input', `The pooler before ${label} refuses: ${message}. Name a database it knows.`);
+  }
+  return as('denied', `The pooler before ${label} refuses: ${message}. Check user and password.`);
+}

@@ -1,0 +1,283 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
+import type { ConnectionOptions } from 'node:tls';
+import type { ClientConfig } from 'pg';
+import { messageOf, VaultError } from '../../errors.ts';
+
+/** How to reach a Postgres database, as a URL and the environment say it. */
+export interface PostgresSettings {
+  /** The URL without password and without what does not tell one database from another. */
+  readonly label: string;
+  /** Where the tables are; null for the first schema of the server's search path. */
+  readonly schema: string | null;
+  readonly client: ClientConfig;
+  /** Whether to do without TLS if the server has none. */
+  readonly plainAllowed: boolean;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Parameters of libpq's URLs that change nothing here, and a few that other clients' URLs carry. */
+const IGNORED = new Set([
+  'target_session_attrs',
+  'gssencmode',
+  'krbsrvname',
+  'load_balance_hosts',
+  'pgbouncer',
+  'uselibpqcompat',
+]);
+
+const CONNECT_TIMEOUT_MS = 10_000;
+const QUERY_TIMEOUT_MS = 90_000;
+const KEEP_ALIVE_DELAY_MS = 10_000;
+
+/** Bytes of a name (`NAMEDATALEN`); the server cuts longer ones off, and two of them would then be the same. */
+const MAX_NAME_BYTES = 63;
+
+/**
+ * Reads a connection URL the way libpq does
+ * (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), where node-postgres differs:
+ * its `sslmode`s `prefer`, `require` and `verify-ca` all mean `verify-full` and print a warning, as does its own
+ * look into `~/.pgpass`.
+ *
+ * @param location `postgres://user:password@host:port/database?parameters`. Besides libpq's parameters: `schema`
+ * @param environment where `PGDATABASE`, `PGSSLMODE`, `PGPASSFILE` and the like are looked up; undefined leaves them to
+ *   node-postgres, which looks into the process's own
+ * @throws `invalid-input`; never with the URL in the message, which may hold a password
+ */
+export async function postgresSettings(
+  location: string,
+  environment: Environment | undefined,
+): Promise<PostgresSettings> {
+  const url = parsed(location);
+  const parameters = new Map(url.searchParams);
+  const take = (name: string, variable?: string): string | undefined => {
+    const value = parameters.get(name) ?? (variable === undefined ? undefined : environment?.[variable]);
+    parameters.delete(name);
+    return value === '' ? undefined : value;
+  };
+  // Without a host, the address is that of a local socket.
+  const hostOfUrl = decoded(url.hostname === NO_HOST ? '' : url.hostname).replace(/^\[(.+)\]$/, '$1');
+  const host = take('host', 'PGHOST') ?? (hostOfUrl === '' ? undefined : hostOfUrl);
+  const user = take('user') ?? (decoded(url.username) || environment?.['PGUSER']);
+  const password = take('password') ?? (decoded(url.password) || environment?.['PGPASSWORD']);
+  const database = take('dbname') ?? (decoded(url.pathname.slice(1)) || environment?.['PGDATABASE']);
+  const port = wholeNumber('port', take('port') ?? (url.port || environment?.['PGPORT']));
+  if (port !== undefined && (port < 1 || port > 65_535)) {
+    throw new VaultError('invalid-input', `The database's port is from 1 to 65535, not ${port}.`);
+  }
+  if (host?.includes(',') === true) throw severalHosts();
+  const schema = take('schema') ?? null;
+  if (schema !== null && Buffer.byteLength(schema) > MAX_NAME_BYTES) {
+    throw new VaultError('invalid-input', `A schema's name is ${MAX_NAME_BYTES} bytes long at most.`);
+  }
+  const timeoutS = wholeNumber('connect_timeout', take('connect_timeout', 'PGCONNECT_TIMEOUT'));
+  const application = take('application_name', 'PGAPPNAME') ?? 'vault';
+  const options = take('options', 'PGOPTIONS');
+  const channelBinding = take('channel_binding', 'PGCHANNELBINDING');
+  const negotiation = take('sslnegotiation', 'PGSSLNEGOTIATION');
+  const tls = await tlsSettings(take, environment !== undefined, host?.startsWith('/') ?? false);
+  for (const name of parameters.keys()) {
+    if (IGNORED.has(name) || name.startsWith('keepalives') || name.startsWith('tcp_')) continue;
+    // The rest of a password that has a bare "?" would be shown.
+    const shown = /^\w{1,40}$/.test(name) ? ` "${name}"` : '';
+    throw new VaultError(
+      'invalid-input',
+      `The database URL has an unknown parameter${shown}. Besides those of libpq there is "schema"; special characters are percent-encoded.`,
+    );
+  }
+  if (database === undefined) {
+    throw new VaultError(
+      'invalid-input',
+      'The database URL names no database, and neither does PGDATABASE: postgres://user@host/database is the form.',
+    );
+  }
+  const place = `${host === undefined || host.startsWith('/') ? '' : host}${port === undefined ? '' : `:${port}`}`;
+  return {
+    label: `postgres://${user === undefined ? '' : `${user}@`}${place}/${database}${schema === null ? '' : `?schema=${schema}`}`,
+    schema,
+    plainAllowed: tls.plainAllowed,
+    client: {
+      ...(host === undefined ? {} : { host }),
+      ...(port === undefined ? {} : { port }),
+      ...(user === undefined ? {} : { user }),
+      database,
+      ...passwordSetting(password, environment),
+      ...(options === undefined ? {} : { options }),
+      ...(tls.ssl === undefined ? {} : { ssl: tls.ssl }),
+      ...(negotiation === 'direct' ? { sslnegotiation: 'direct' } : {}),
+      enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
+      application_name: application,
+      connectionTimeoutMillis: timeoutS === undefined ? CONNECT_TIMEOUT_MS : timeoutS * 1000,
+      // Longer than the server's own limits, for the case that the server is no longer there.
+      query_timeout: QUERY_TIMEOUT_MS,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_DELAY_MS,
+    },
+  };
+}
+
+/** Stands in for the host of `postgres:///database`, which is no URL to the parser when there is a user too. */
+const NO_HOST = 'no-host.invalid';
+
+function parsed(location: string): URL {
+  try {
+    if (!/^[a-z]+:\/\//i.test(location)) throw new TypeError('There is no "//".');
+    const url = new URL(location.replace(/^([a-z]+:\/\/[^/?]*@|[a-z]+:\/\/)(?=[/?]|$)/i, `$1${NO_HOST}`));
+    // A bare "/" or "#" in the password: what follows it would be taken for the database, and be shown.
+    if (url.pathname.includes('@') || url.hash !== '') throw new TypeError('There is a bare "/" or "#".');
+    return url;
+  } catch {
+    if (/^[a-z]+:\/\/([^/?#]*@)?[^/?#@]+,[^/?#@]+([/?]|$)/i.test(location)) throw severalHosts();
+    throw new VaultError(
+      'invalid-input',
+      'The database URL cannot be read: postgres://user:password@host:port/database is the form, with special characters percent-encoded ("/" as %2F, "@" as %40, "#" as %23).',
+    );
+  }
+}
+
+function severalHosts(): VaultError {
+  return new VaultError(
+    'invalid-input',
+    'The database URL names several hosts, and only one is tried: name the one that can be written to, or a pooler or proxy before them.',
+  );
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new VaultError(
+      'invalid-input',
+      'The database URL has a "%" that is not followed by two hex digits.',
+    );
+  }
+}
+
+function wholeNumber(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^\d{1,6}$/.test(text)) {
+    throw new VaultError('invalid-input', `The database's ${name} must be a whole number.`);
+  }
+  return Number(text);
+}
+
+/** TLS as https://www.postgresql.org/docs/current/libpq-ssl.html says, with `no-verify` as in node-postgres. */
+async function tlsSettings(
+  take: (name: string, variable?: string) => string | undefined,
+  complete: boolean,
+  isSocket: boolean,
+): Promise<{ readonly ssl: boolean | ConnectionOptions | undefined; readonly plainAllowed: boolean }> {
+  const asked = take('sslmode', 'PGSSLMODE');
+  const rootFile = take('sslrootcert', 'PGSSLROOTCERT');
+  const certificateFile = take('sslcert', 'PGSSLCERT');
+  const keyFile = take('sslkey', 'PGSSLKEY');
+  const switched = take('ssl');
+  if (isSocket) return { ssl: false, plainAllowed: true };
+  const ca =
+    rootFile === undefined || rootFile === 'system' ? null : await contentOf('sslrootcert', rootFile);
+  const own: ConnectionOptions = {
+    ...(ca === null ? {} : { ca }),
+    ...(certificateFile === undefined ? {} : { cert: await contentOf('sslcert', certificateFile) }),
+    ...(keyFile === undefined ? {} : { key: await contentOf('sslkey', keyFile) }),
+  };
+  try {
+    createSecureContext(own);
+  } catch (error) {
+    throw new VaultError(
+      'invalid-input',
+      `sslrootcert, sslcert or sslkey does not hold what it should (${messageOf(error)}). PEM files are needed, the key without a password.`,
+      { cause: error },
+    );
+  }
+  const unverified = { ...own, rejectUnauthorized: false };
+  const mode =
+    asked ?? (rootFile !== undefined || switched === 'true' || switched === '1' ? 'verify-full' : undefined);
+  switch (mode) {
+    case undefined:
+      // Left to node-postgres, which may find a PGSSLMODE.
+      if (!complete) return { ssl: undefined, plainAllowed: false };
+      return { ssl: unverified, plainAllowed: true };
+    case 'disable':
+      return { ssl: false, plainAllowed: true };
+    case 'allow':
+    case 'prefer':
+      return { ssl: unverified, plainAllowed: true };
+    case 'no-verify':
+      return { ssl: unverified, plainAllowed: false };
+    case 'require':
+      if (ca === null) return { ssl: unverified, plainAllowed: false };
+      return { ssl: { ...own, checkServerIdentity: () => undefined }, plainAllowed: false };
+    case 'verify-ca':
+      if (ca === null) {
+        throw new VaultError(
+          'invalid-input',
+          'sslmode=verify-ca needs sslrootcert=<file>: any certificate of a public authority would pass otherwise. Use verify-full for those.',
+        );
+      }
+      return { ssl: { ...own, checkServerIdentity: () => undefined }, plainAllowed: false };
+    case 'verify-full':
+      return { ssl: own, plainAllowed: false };
+    default:
+      throw new VaultError(
+        'invalid-input',
+        `sslmode is disable, prefer, require, verify-ca or verify-full, not "${mode}".`,
+      );
+  }
+}
+
+async function contentOf(parameter: string, path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new VaultError('invalid-input', `${parameter}=${path} cannot be read: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function passwordSetting(
+  password: string | undefined,
+  environment: Environment | undefined,
+): Pick<ClientConfig, 'password'> {
+  if (password !== undefined) return { password };
+  if (environment === undefined) return {};
+  // Called with the settings of the connection when the server asks for a password.
+  return {
+    password: async (...[connection]: unknown[]) => (await passwordFromFile(environment, connection)) ?? '',
+  };
+}
+
+/**
+ * The password that the password file has for a connection
+ * (https://www.postgresql.org/docs/current/libpq-pgpass.html); null if there is none, or if others may read the file.
+ */
+async function passwordFromFile(environment: Environment, connection: unknown): Promise<string | null> {
+  const home = environment['HOME'];
+  const path = environment['PGPASSFILE'] ?? (home === undefined ? undefined : join(home, '.pgpass'));
+  if (path === undefined) return null;
+  let text: string;
+  try {
+    if (((await stat(path)).mode & 0o077) !== 0) return null;
+    text = await readFile(path, 'utf8');
+  } catch {
+    return null;
+  }
+  const wanted = ['host', 'port', 'database', 'user'].map((name) => fieldOf(connection, name));
+  if (wanted[0]?.startsWith('/') === true) wanted[0] = 'localhost';
+  for (const line of text.split(/\r?\n/)) {
+    if (line.startsWith('#')) continue;
+    const fields = [...line.matchAll(/((?:\\.|[^\\:])*)(?::|$)/g)].map(([, field = '']) =>
+      field.replaceAll(/\\(.)/g, '$1'),
+    );
+    const matches = wanted.every((value, at) => fields[at] === '*' || fields[at] === value);
+    if (matches && fields[4] !== undefined) return fields[4];
+  }
+  return null;
+}
+
+function fieldOf(value: unknown, name: string): string {
+  const field: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
+  return typeof field === 'string' || typeof field === 'number' ? String(field) : '';
+}

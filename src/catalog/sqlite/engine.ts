@@ -1,0 +1,312 @@
+import { mkdir, open, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { setImmediate as yieldTurn, setTimeout as sleep } from 'node:timers/promises';
+import type { Database, Statement } from 'better-sqlite3';
+import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
+import type { Compilable } from 'kysely';
+import { messageOf, systemCode, VaultError } from '../../errors.ts';
+import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
+import { migration, newerSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
+import type { Tables } from '../sql/schema.ts';
+
+/** Says in the file's header that it is a catalog ("vaul"). */
+const APPLICATION_ID = 0x7661756c;
+
+/**
+ * How long a write waits for other processes, and how long of that SQLite itself waits at a stretch, which
+ * stops this whole process.
+ */
+const BUSY_DEADLINE_MS = 60_000;
+const BUSY_STRETCH_MS = 20;
+
+/** Statements kept compiled. */
+const STATEMENTS = 100;
+
+/**
+ * Opens a catalog in an SQLite file.
+ *
+ * @param path the file
+ * @param options `create`: make the folder (mode 0700), the file (0600) and the tables if there are none
+ * @throws `no-vault` if there is no such file, or no catalog in it, and it is not to be created; `invalid-input` if it is
+ *   a database of something else; `denied`; `damaged`; `unsupported` if a newer version wrote it; `unavailable`
+ */
+export async function openSqlite(path: string, options: { readonly create: boolean }): Promise<Engine> {
+  await checkFile(path, options);
+  const { default: Sqlite } = await import('better-sqlite3');
+  try {
+    const database = new Sqlite(path, { fileMustExist: true, timeout: BUSY_STRETCH_MS });
+    try {
+      const engine = new SqliteEngine(path, database);
+      await engine.prepare(options);
+      return engine;
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  } catch (error) {
+    throw translated(error, path);
+  }
+}
+
+const DIALECT: Dialect = {
+  bytesType: sql`blob`,
+  keyedTable: sql`without rowid`,
+  nowMs: sql<number>`cast(unixepoch('subsec') * 1000 as integer)`,
+  nextSeq: sql<number>`(select coalesce(max(seq), 0) + 1 from files)`,
+  restartSeq: null,
+  counters: [],
+  lock: (query) => query,
+};
+
+class SqliteEngine implements Engine {
+  readonly label: string;
+  readonly dialect = DIALECT;
+  readonly db = new Kysely<Tables>({
+    dialect: {
+      createAdapter: () => new SqliteAdapter(),
+      createDriver: () => new DummyDriver(),
+      createIntrospector: (db) => new SqliteIntrospector(db),
+      createQueryCompiler: () => new SqliteQueryCompiler(),
+    },
+  });
+  readonly #database: Database;
+  readonly #session: Session;
+  readonly #statements = new Map<string, Statement>();
+  #synchronous: Durability | null = null;
+  /** Settles when nobody uses the connection. There is only one, so a read must not fall into an open transaction. */
+  #free: Promise<unknown> = Promise.resolve();
+
+  constructor(label: string, database: Database) {
+    this.label = label;
+    this.#database = database;
+    this.#session = { run: async (query) => this.#run(query) };
+  }
+
+  /** Sets the connection up, and makes or upgrades the tables. */
+  async prepare({ create }: { readonly create: boolean }): Promise<void> {
+    this.#database.pragma('foreign_keys = on');
+    const [version, ours] = await this.#untilFree(() => this.#version());
+    if (ours && version === SCHEMA_VERSION) return;
+    if (ours && version > SCHEMA_VERSION) throw newerSchema(this.label, version);
+    if (!ours) await this.#requireEmpty({ create });
+    await this.#untilFree(() => this.#database.pragma('journal_mode = wal'));
+    await this.#exclusively(async () => {
+      this.#setSynchronous('durable');
+      await this.#transaction(async (session) => {
+        // Another process may have been faster.
+        const [found, known] = this.#version();
+        if (known && found > SCHEMA_VERSION) throw newerSchema(this.label, found);
+        const from = known ? found : 0;
+        for (const statement of migration(this, from)) await session.run(statement);
+        this.#database.pragma(`application_id = ${APPLICATION_ID}`);
+        this.#database.pragma(`user_version = ${SCHEMA_VERSION}`);
+      });
+    });
+  }
+
+  read<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#exclusively(() => work(this.#session));
+  }
+
+  writeOne<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.write(durability, work);
+  }
+
+  write<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#exclusively(() => {
+      this.#setSynchronous(durability);
+      return this.#transaction(work);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#free;
+    this.#database.close();
+  }
+
+  async #transaction<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    this.#database.exec('begin immediate');
+    try {
+      const result = await work(this.#session);
+      this.#database.exec('commit');
+      return result;
+    } finally {
+      if (this.#database.inTransaction) this.#database.exec('rollback');
+    }
+  }
+
+  /** Runs an attempt while nobody else uses the connection, and again as long as other processes are in the way. */
+  async #exclusively<T>(attempt: () => Promise<T>): Promise<T> {
+    const before = this.#free;
+    const mine = Promise.withResolvers<void>();
+    this.#free = mine.promise;
+    await before;
+    try {
+      // The driver never waits, so a loop of calls would otherwise keep timers and signals from their turn.
+      await yieldTurn();
+      return await this.#untilFree(attempt);
+    } catch (error) {
+      throw translated(error, this.label);
+    } finally {
+      mine.resolve();
+    }
+  }
+
+  async #untilFree<T>(attempt: () => Promise<T> | T): Promise<T> {
+    const deadline = Date.now() + BUSY_DEADLINE_MS;
+    while (true) {
+      try {
+        return await attempt();
+      } catch (error) {
+        if (!isBusy(error) || Date.now() > deadline) throw error;
+        await sleep(10 + Math.random() * 50);
+      }
+    }
+  }
+
+  #run<O>(query: Compilable<O>): Answer<O> {
+    const { sql: text, parameters } = query.compile();
+    let statement = this.#statements.get(text);
+    if (statement === undefined) {
+      statement = this.#database.prepare(text);
+      this.#statements.set(text, statement);
+      const [oldest] = this.#statements.keys();
+      if (this.#statements.size > STATEMENTS && oldest !== undefined) this.#statements.delete(oldest);
+    }
+    if (statement.reader) {
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the query's type says what its rows are
+      const rows = statement.all(...parameters) as O[];
+      return { rows, affected: rows.length };
+    }
+    return { rows: [], affected: statement.run(...parameters).changes };
+  }
+
+  #setSynchronous(durability: Durability): void {
+    if (this.#synchronous === durability) return;
+    // Takes effect only outside a transaction.
+    this.#database.pragma(`synchronous = ${durability === 'durable' ? 'full' : 'normal'}`);
+    this.#synchronous = durability;
+  }
+
+  /** The recorded schema version, and whether the file is a catalog at all. */
+  #version(): readonly [number, boolean] {
+    const version = Number(this.#database.pragma('user_version', { simple: true }));
+    return [version, Number(this.#database.pragma('application_id', { simple: true })) === APPLICATION_ID];
+  }
+
+  async #requireEmpty({ create }: { readonly create: boolean }): Promise<void> {
+    const tables = await this.#untilFree(() =>
+      this.#database.prepare('select count(*) from sqlite_schema').pluck().get(),
+    );
+    // Another process may just have made the tables.
+    if (this.#version()[1]) return;
+    if (tables !== 0) {
+      throw new VaultError(
+        'invalid-input',
+        `${this.label} is the database of another program. Name another file (--db).`,
+      );
+    }
+    if (!create) throw noVault(this.label);
+  }
+}
+
+async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {
+  try {
+    if (create) {
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      // Made here, since SQLite would make it readable by everybody.
+      const file = await open(path, 'a', 0o600);
+      await file.close();
+      return;
+    }
+    const found = await stat(path);
+    if (!found.isFile()) {
+      throw new VaultError('invalid-input', `${path} is not a file. Name the catalog's file (--db).`);
+    }
+  } catch (error) {
+    if (error instanceof VaultError) throw error;
+    switch (systemCode(error) ?? '') {
+      case 'ENOENT':
+        throw noVault(path, error);
+      case 'ENOTDIR':
+      case 'EISDIR':
+      case 'EEXIST':
+      case 'ENAMETOOLONG':
+        throw new VaultError('invalid-input', `The catalog cannot be at ${path}: ${messageOf(error)}`, {
+          cause: error,
+        });
+      default:
+        throw translated(error, path);
+    }
+  }
+}
+
+function noVault(path: string, cause?: unknown): VaultError {
+  return new VaultError(
+    'no-vault',
+    `There is no vault at ${path}. \`vault init\` makes one; --db or VAULT_DB names another place.`,
+    { cause },
+  );
+}
+
+function isBusy(error: unknown): boolean {
+  return /^SQLITE_(BUSY|LOCKED)/.test(systemCode(error) ?? '');
+}
+
+/** SQLite's result codes (https://sqlite.org/rescode.html) and the file system's as VaultErrors; what is neither comes back as it is. */
+function translated(error: unknown, path: string): unknown {
+  const code = systemCode(error);
+  if (error instanceof VaultError || code === null) return error;
+  const [, result] = /^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(code) ?? [];
+  switch (result ?? code) {
+    case 'BUSY':
+    case 'LOCKED':
+      return new VaultError(
+        'unavailable',
+        `Another process has been writing to the catalog ${path} for more than ${BUSY_DEADLINE_MS / 1000} seconds. Try again later.`,
+        { cause: error },
+      );
+    case 'FULL':
+    // The file beside the database that readers share could not grow.
+    case 'IOERR_SHMSIZE':
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new VaultError('storage-full', `There is no room left to write the catalog ${path}.`, {
+        cause: error,
+      });
+    case 'CORRUPT':
+    case 'NOTADB':
+      return new VaultError(
+        'damaged',
+        `The catalog ${path} is damaged or is no catalog (${messageOf(error)}). If it is the right file, \`vault recover\` rebuilds it from the buckets.`,
+        { cause: error },
+      );
+    case 'READONLY':
+    case 'CANTOPEN':
+    case 'PERM':
+    case 'AUTH':
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new VaultError(
+        'denied',
+        `The catalog ${path} cannot be opened for writing (${messageOf(error)}). Check the rights to the file and its folder.`,
+        { cause: error },
+      );
+    case 'IOERR':
+    case 'NOMEM':
+    case 'PROTOCOL':
+    case 'EIO':
+    case 'EMFILE':
+    case 'ENFILE':
+      return new VaultError(
+        'unavailable',
+        `The catalog ${path} cannot be read or written: ${messageOf(error)}.`,
+        {
+          cause: error,
+        },
+      );
+    default:
+      return error;
+  }
+}

@@ -1,0 +1,105 @@
+/** One run of the command line: what its commands are given, and how they get at the vault. */
+import type { VaultLocation } from '../../compose.ts';
+import type { Vault, Warning } from '../../vault/vault.ts';
+import type { Environment, SharedOptions } from './options.ts';
+import { catalogLocation, requestOptions } from './options.ts';
+import type { Output } from '../terminal/output.ts';
+import { processTable } from './processes.ts';
+import type { Terminal } from '../terminal/terminal.ts';
+
+export interface Invocation {
+  readonly options: SharedOptions;
+  readonly environment: Environment;
+  /** Whether somebody can be asked: standard input and standard error are a terminal. */
+  readonly interactive: boolean;
+  /** Aborted by Ctrl-C and its like. */
+  readonly signal: AbortSignal;
+  readonly output: Output;
+  readonly terminal: Terminal;
+}
+
+/**
+ * Opens the vault, works with it and closes it, whatever happens.
+ *
+ * @param onPassword told of the password that opens it
+ * @throws what opening (`no-vault`, `wrong-password`, ...) or the work throws
+ */
+export async function withVault<T>(
+  invocation: Invocation,
+  work: (vault: Vault) => Promise<T>,
+  onPassword?: (password: string) => void,
+): Promise<T> {
+  const { options, environment, interactive, signal } = invocation;
+  // What is wrong with the options is said before anything is opened or asked.
+  const around = surroundings(invocation);
+  const [{ openVault }, { readPassword }] = await Promise.all([
+    import('../../compose.ts'),
+    import('./password.ts'),
+  ]);
+  const vault = await openVault({
+    db: catalogLocation(options, environment),
+    password: async () => {
+      const password = await readPassword({ options, environment, interactive, purpose: 'enter', signal });
+      onPassword?.(password);
+      return password;
+    },
+    ...around,
+  });
+  try {
+    return await work(vault);
+  } finally {
+    await vault.close();
+  }
+}
+
+/**
+ * What a vault is told of the process and the machine around it, and of how to ask buckets.
+ *
+ * @throws `invalid-input`
+ */
+export function surroundings({
+  options,
+  environment,
+  signal,
+  terminal,
+}: Invocation): Omit<VaultLocation, 'db' | 'password'> {
+  return {
+    request: requestOptions(options),
+    baseFolder: process.cwd(),
+    environment,
+    processes: processTable(),
+    onWaiting: warnOfWaiting(terminal),
+    signal,
+  };
+}
+
+/** Says, once for each, which bucket is being waited for. */
+function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting']> {
+  return ({ label, error }) => {
+    terminal.warn(
+      `Waiting for ${label}: ${error.message}`,
+      { kind: 'waiting', bucket: label },
+      `waiting ${label}`,
+    );
+  };
+}
+
+/** Passes on what went wrong in the vault and was got round. */
+export function warnTo(terminal: Terminal): (warning: Warning) => void {
+  return ({ message, kind, bucket }) => {
+    // A bucket that is down is met again and again, with a message for every purpose.
+    const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
+    terminal.warn(message, { kind, bucket }, topic);
+  };
+}
+
+/** A bucket as the vault knows it, from what was typed. @throws `invalid-input` */
+export async function bucketUrlOf(text: string): Promise<string> {
+  const { bucketUrl } = await import('../../compose.ts');
+  return bucketUrl(text, process.cwd());
+}
+
+/** The same, where a bucket's id may stand as well. @throws `invalid-input` */
+export async function bucketReferenceOf(text: string): Promise<string> {
+  return /^[0-9a-f]{32}$/.test(text) ? text : bucketUrlOf(text);
+}

@@ -1,0 +1,225 @@
+/** The options that every verb takes, and how values are written on the command line. */
+import { homedir } from 'node:os';
+import { isAbsolute, join, normalize } from 'node:path';
+import type { RequestOptions } from '../../compose.ts';
+import { VaultError } from '../../errors.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
+import { quote } from '../terminal/text.ts';
+
+/** The environment, as far as a value is set. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The options of every verb, as written. */
+export interface SharedOptions {
+  readonly db?: string;
+  readonly passwordFile?: string;
+  readonly passwordCommand?: string;
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly debug?: boolean;
+  readonly timeout?: string;
+  readonly concurrency?: string;
+  readonly limitUpload?: string;
+  readonly limitDownload?: string;
+}
+
+/** Name of this program's folder and of its files in the platform's data folder. */
+const DATA_FOLDER = 'shardvault';
+const CATALOG_FILE = 'catalog.db';
+
+/**
+ * Where the catalog is: `--db`, else `VAULT_DB`, else a SQLite file in the platform's folder for application data.
+ *
+ * @param options `platform`: as `process.platform` says it
+ * @returns a path or a Postgres URL
+ */
+export function catalogLocation(
+  options: Pick<SharedOptions, 'db'>,
+  environment: Environment,
+  platform: NodeJS.Platform = process.platform,
+): string {
+  if (options.db !== undefined) {
+    if (options.db === '') throw new VaultError('invalid-input', '--db needs a file or a Postgres URL.');
+    return options.db;
+  }
+  return (
+    nonEmpty(environment['VAULT_DB']) ?? join(dataFolder(environment, platform), DATA_FOLDER, CATALOG_FILE)
+  );
+}
+
+function dataFolder(environment: Environment, platform: NodeJS.Platform): string {
+  const home = nonEmpty(environment['HOME']) ?? homedir();
+  if (platform === 'win32') {
+    return nonEmpty(environment['LOCALAPPDATA']) ?? join(homedir(), 'AppData', 'Local');
+  }
+  if (platform === 'darwin') return join(home, 'Library', 'Application Support');
+  // The XDG base directory specification: a relative path is to be ignored.
+  const xdg = environment['XDG_DATA_HOME'];
+  return xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.local', 'share');
+}
+
+/** A variable's value; null if it is not set or empty. */
+export function nonEmpty(value: string | undefined): string | null {
+  return value === undefined || value === '' ? null : value;
+}
+
+/** Whether a catalog location is a database server's URL and not a file's path. */
+export function isPostgresUrl(location: string): boolean {
+  return /^postgres(ql)?:\/\//i.test(location);
+}
+
+const SIZE = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?B)?|B)?$/i;
+const POWER: ReadonlyMap<string, number> = new Map([
+  ['K', 1],
+  ['M', 2],
+  ['G', 3],
+  ['T', 4],
+]);
+
+/**
+ * A size as people write it: `1MiB`, `512K`, `1.5G`, `65536`. `K` and `KiB` are 1,024 bytes, `KB` is 1,000.
+ *
+ * @param option the option's name, for the message
+ * @returns bytes, whole and at least 1
+ * @throws `invalid-input`
+ */
+export function parseSize(text: string, option: string): number {
+  const match = SIZE.exec(text.trim());
+  const [, amount = '', unit = '', suffix = ''] = match ?? [];
+  const power = POWER.get(unit.toUpperCase()) ?? 0;
+  const bytes = Number(amount) * (suffix.toUpperCase() === 'B' ? 1000 : 1024) ** power;
+  if (match === null || !Number.isSafeInteger(Math.round(bytes)) || Math.round(bytes) < 1) {
+    throw invalid(option, text, 'a size, for example 512K, 1MiB or 1048576');
+  }
+  return Math.round(bytes);
+}
+
+/**
+ * Bytes per second: `10M`, `512K`, `1.5MiB/s`; a size as in `parseSize`.
+ *
+ * @throws `invalid-input`
+ */
+export function parseRate(text: string, option: string): number {
+  try {
+    return parseSize(text.trim().replace(/\/s$/i, ''), option);
+  } catch (cause) {
+    throw invalid(option, text, 'a number of bytes per second, for example 10M or 512K', cause);
+  }
+}
+
+const DURATION = /^(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d|w)$/i;
+const DAY_MS = 86_400_000;
+const UNIT_MS: ReadonlyMap<string, number> = new Map([
+  ['ms', 1],
+  ['s', 1000],
+  ['m', 60_000],
+  ['min', 60_000],
+  ['h', 3_600_000],
+  ['d', DAY_MS],
+  ['w', 7 * DAY_MS],
+]);
+/** Longest duration: a thousand years, in milliseconds; dates stay within what a Date can hold. */
+const MAX_DURATION_MS = 365_250 * DAY_MS;
+
+/**
+ * A duration as people write it: `30s`, `15m`, `12h`, `30d`, `2w`.
+ *
+ * @returns milliseconds, whole and at least 1
+ * @throws `invalid-input`
+ */
+export function parseDurationMs(text: string, option: string): number {
+  const match = DURATION.exec(text.trim());
+  const [, amount = '', unit = ''] = match ?? [];
+  const ms = Math.round(Number(amount) * (UNIT_MS.get(unit.toLowerCase()) ?? 0));
+  if (match === null || ms < 1 || ms > MAX_DURATION_MS) {
+    throw invalid(option, text, 'a duration, for example 30s, 15m, 12h, 30d or 2w');
+  }
+  return ms;
+}
+
+/**
+ * A whole number.
+ *
+ * @throws `invalid-input`
+ */
+export function parseCount(text: string, option: string, range: { min: number; max: number }): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+  if (!(value >= range.min && value <= range.max)) {
+    throw invalid(option, text, `a whole number from ${range.min} to ${range.max}`);
+  }
+  return value;
+}
+
+/**
+ * A part of the whole: `5%`, `0.05`.
+ *
+ * @returns more than 0, at most 1
+ * @throws `invalid-input`
+ */
+export function parseFraction(text: string, option: string): number {
+  const match = /^(\d+(?:\.\d+)?)(%?)$/.exec(text.trim());
+  const fraction = match === null ? NaN : Number(match[1]) / (match[2] === '%' ? 100 : 1);
+  if (!(fraction > 0 && fraction <= 1))
+    throw invalid(option, text, 'a part of the whole, for example 5% or 0.05');
+  return fraction;
+}
+
+/**
+ * `2+1` as a value.
+ *
+ * @throws `invalid-input`
+ */
+export function parseRedundancyOption(text: string, option: string): Redundancy {
+  const redundancy = parseRedundancy(text);
+  if (redundancy === null) {
+    throw invalid(
+      option,
+      text,
+      `k+m, for example 2+1: any 2 of 3 buckets give everything back (at most ${MAX_SHARDS} in all)`,
+    );
+  }
+  return redundancy;
+}
+
+function invalid(option: string, text: string, expected: string, cause?: unknown): VaultError {
+  return new VaultError('invalid-input', `${option} ${quote(text)} is not ${expected}.`, { cause });
+}
+
+/**
+ * The name under which a path is stored: the path as given, without what means nothing (`./a//b` is `a/b`), with
+ * forward slashes on every platform.
+ */
+export function nameOfPath(path: string, platform: NodeJS.Platform = process.platform): string {
+  const name = normalize(path);
+  return platform === 'win32' ? name.replaceAll('\\', '/') : name;
+}
+
+/**
+ * The name that somebody means by what they typed where a name or a hash may stand: `./a` is the name that
+ * storing `./a` gave; anything else is taken to the letter.
+ */
+export function nameAsTyped(text: string): string {
+  return /^\.[/\\]/.test(text) ? nameOfPath(text) : text;
+}
+
+/** Longest single attempt of a request, and most requests in flight, that can be asked for. */
+const MAX_TIMEOUT_MS = DAY_MS;
+const MAX_CONCURRENCY = 1024;
+
+/** How buckets are to be asked, as far as the user said. @throws `invalid-input` */
+export function requestOptions(options: SharedOptions): RequestOptions {
+  const { timeout, concurrency, limitUpload, limitDownload } = options;
+  const timeoutMs = timeout === undefined ? undefined : parseDurationMs(timeout, '--timeout');
+  if (timeoutMs !== undefined && timeoutMs > MAX_TIMEOUT_MS) {
+    throw invalid('--timeout', timeout ?? '', 'at most a day');
+  }
+  return {
+    ...(timeoutMs !== undefined && { timeoutMs }),
+    ...(concurrency !== undefined && {
+      concurrency: parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
+    }),
+    ...(limitUpload !== undefined && { limitUpload: parseRate(limitUpload, '--limit-upload') }),
+    ...(limitDownload !== undefined && { limitDownload: parseRate(limitDownload, '--limit-download') }),
+  };
+}

@@ -1,0 +1,183 @@
+/** Where the password comes from: a file, a command, the environment, or the person at the terminal. */
+import { spawn } from 'node:child_process';
+import { open } from 'node:fs/promises';
+import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
+import type { Environment, SharedOptions } from './options.ts';
+import { nonEmpty } from './options.ts';
+import { askForPassword } from '../terminal/prompt.ts';
+import { quote } from '../terminal/text.ts';
+
+/** Longest password in bytes, in a file or from a command: more is a mistaken file. */
+const MAX_PASSWORD_SIZE = 64 * 1024;
+
+/** A place that a password can be had from; `option` is what to call it in messages. */
+type PasswordSource =
+  | { readonly kind: 'value'; readonly option: string; readonly password: string }
+  | { readonly kind: 'file'; readonly option: string; readonly path: string }
+  | { readonly kind: 'command'; readonly option: string; readonly command: string }
+  | { readonly kind: 'terminal' };
+
+/** The options that name a password's place, without `new` in front or with it. */
+export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand'>;
+
+export interface PasswordRequest {
+  readonly options: PasswordFlags;
+  readonly environment: Environment;
+  /** Whether somebody can be asked: standard input and standard error are a terminal. */
+  readonly interactive: boolean;
+  /**
+   * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
+   * its place, also asked for twice, with options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD`, ...).
+   */
+  readonly purpose: 'choose' | 'enter' | 'replace';
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Decides where the password comes from, without getting it: an option, else the environment, else the terminal.
+ *
+ * @throws `invalid-input` if there is none, or if two options contradict each other
+ */
+export function passwordSource(request: Omit<PasswordRequest, 'signal'>): PasswordSource {
+  const { passwordFile, passwordCommand } = request.options;
+  const isNew = request.purpose === 'replace';
+  const option = isNew ? '--new-password' : '--password';
+  const variable = isNew ? 'VAULT_NEW_PASSWORD' : 'VAULT_PASSWORD';
+  const fileOption = `${option}-file`;
+  const commandOption = `${option}-command`;
+  if (passwordFile !== undefined && passwordCommand !== undefined) {
+    throw new VaultError(
+      'invalid-input',
+      `Give ${fileOption} or ${commandOption}, not both: they could name different passwords.`,
+    );
+  }
+  if (passwordFile !== undefined) return { kind: 'file', option: fileOption, path: passwordFile };
+  if (passwordCommand !== undefined) {
+    return { kind: 'command', option: commandOption, command: passwordCommand };
+  }
+  const value = (name: string): string | null => nonEmpty(request.environment[name]);
+  const password = value(variable);
+  if (password !== null) return { kind: 'value', option: variable, password };
+  const path = value(`${variable}_FILE`);
+  if (path !== null) return { kind: 'file', option: `${variable}_FILE`, path };
+  const command = value(`${variable}_COMMAND`);
+  if (command !== null) return { kind: 'command', option: `${variable}_COMMAND`, command };
+  if (request.interactive) return { kind: 'terminal' };
+  // A secret that a job's settings do not have often arrives as a variable that is set to nothing.
+  const empty = request.environment[variable] === '' ? ` (${variable} is set, but empty.)` : '';
+  throw new VaultError(
+    'invalid-input',
+    `A ${isNew ? 'new ' : ''}password is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
+  );
+}
+
+/**
+ * Gets the password. Of a file and of a command's output one line end is taken off the end.
+ *
+ * @throws `invalid-input` if there is no source, or it fails or gives nothing; `interrupted`
+ */
+export async function readPassword(request: PasswordRequest): Promise<string> {
+  const source = passwordSource(request);
+  throwIfAborted(request.signal);
+  switch (source.kind) {
+    case 'value':
+      return source.password;
+    case 'file':
+      return passwordOf(await readPasswordFile(source.path, source.option), source.option);
+    case 'command':
+      return passwordOf(await runPasswordCommand(source, request.signal), source.option);
+    case 'terminal':
+      return askForPassword(request.purpose, request.signal);
+  }
+}
+
+async function readPasswordFile(path: string, option: string): Promise<Uint8Array> {
+  try {
+    await using file = await open(path, 'r');
+    // Not `readFile`: a device or a pipe may have no end.
+    const target = Buffer.alloc(MAX_PASSWORD_SIZE + 1);
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(target, length, target.length - length, null);
+      length += bytesRead;
+      if (bytesRead === 0 || length === target.length) return target.subarray(0, length);
+    }
+  } catch (cause) {
+    const why = systemCode(cause) === 'ENOENT' ? 'there is no such file' : messageOf(cause);
+    throw new VaultError('invalid-input', `Cannot read the password from ${option} ${quote(path)}: ${why}.`, {
+      cause,
+    });
+  }
+}
+
+/**
+ * Runs a command in the shell and collects what it prints. The command may talk to the person at the terminal (a
+ * password manager asks for its own password), but it never gets a standard input that is data to store. Neither
+ * the command nor its output appears in a message: both may hold the secret.
+ */
+async function runPasswordCommand(
+  { command, option }: { readonly command: string; readonly option: string },
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const child = spawn(command, {
+    shell: true,
+    stdio: [process.stdin.isTTY ? 'inherit' : 'ignore', 'pipe', 'inherit'],
+  });
+  const stop = (): void => {
+    child.kill();
+    // What the shell has started may live on, and must not be waited for.
+    child.stdout.destroy();
+  };
+  signal.addEventListener('abort', stop);
+  try {
+    const ended = new Promise<string | null>((resolve, reject) => {
+      child.on('error', reject);
+      // A command that does not heed its end is not waited for.
+      signal.addEventListener('abort', () => reject(new VaultError('interrupted', 'Interrupted.')));
+      child.on('close', (code, killer) => {
+        resolve(code === 0 ? null : code === null ? `it was ended by ${killer}` : `exit code ${code}`);
+      });
+    });
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    child.stdout.on('data', (part: Uint8Array) => {
+      length += part.length;
+      if (length <= MAX_PASSWORD_SIZE) parts.push(part);
+      else stop();
+    });
+    const failure = await ended;
+    throwIfAborted(signal);
+    if (length > MAX_PASSWORD_SIZE) return new Uint8Array(MAX_PASSWORD_SIZE + 1);
+    if (failure !== null)
+      throw new VaultError('invalid-input', `The command of ${option} failed: ${failure}.`);
+    return Buffer.concat(parts);
+  } catch (cause) {
+    if (cause instanceof VaultError) throw cause;
+    throw new VaultError(
+      'invalid-input',
+      `The command of ${option} could not be run: ${systemCode(cause)}.`,
+      {
+        cause,
+      },
+    );
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+function passwordOf(bytes: Uint8Array, option: string): string {
+  if (bytes.length > MAX_PASSWORD_SIZE) {
+    throw new VaultError('invalid-input', `What ${option} gives is no password: it is longer than 64 KiB.`);
+  }
+  let text;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new VaultError('invalid-input', `What ${option} gives is no password: it is not UTF-8 text.`, {
+      cause,
+    });
+  }
+  const password = text.replace(/\r?\n$/, '');
+  if (password === '') throw new VaultError('invalid-input', `What ${option} gives is empty.`);
+  return password;
+}

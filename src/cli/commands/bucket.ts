@@ -1,0 +1,112 @@
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { bucketReferenceOf, bucketUrlOf, warnTo, withVault } from '../arguments/invocation.ts';
+import { Table } from '../terminal/table.ts';
+import { styleFor } from '../terminal/terminal.ts';
+import { count, showName, showSize } from '../terminal/text.ts';
+
+/** Kinds of buckets by the scheme of their URLs. */
+const KINDS = new Map([
+  ['file:', 'folder'],
+  ['gs:', 'gcs'],
+  ['s3:', 's3'],
+]);
+
+/** `vault bucket ls`: the vault's buckets, and what they hold. */
+export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
+  const { output, options, terminal, signal, environment } = invocation;
+  return withVault(invocation, async (vault) => {
+    const buckets = await terminal.withProgress('Listing', async (report) =>
+      vault.bucketReport({
+        signal,
+        onWarning: warnTo(terminal),
+        onProgress: (progress) => report({ label: 'Listing', ...progress }),
+      }),
+    );
+    if (options.json === true) {
+      for (const bucket of buckets) {
+        const kind = KINDS.get(new URL(bucket.url).protocol) ?? 'unknown';
+        await output.json({ ...bucket, kind, reachable: bucket.error === null });
+      }
+    } else {
+      const style = styleFor(process.stdout, environment);
+      const table = new Table(
+        [
+          { heading: 'BUCKET', align: 'left' },
+          { heading: 'OBJECTS', align: 'right' },
+          { heading: 'SIZE', align: 'right' },
+          { heading: 'STATE', align: 'left' },
+        ],
+        { width: output.width, styleHeading: (line) => style('bold', line) },
+      );
+      const rows = buckets.map(({ url, state, objects, bytes, error }) => [
+        showName(url),
+        objects === null ? '?' : objects.toLocaleString('en-US'),
+        bytes === null ? '?' : showSize(bytes),
+        error === null ? state : showName(error),
+      ]);
+      await output.write(table.page(rows));
+    }
+    return buckets.every(({ error }) => error === null) ? DONE : ATTENTION;
+  });
+}
+
+/** `vault bucket add`. */
+export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const { prepareBucket } = await import('../../compose.ts');
+    const place = await prepareBucket(url, process.cwd());
+    const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
+    if (options.json === true) await output.json({ ...bucket });
+    terminal.note(
+      `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nPut it on your list of buckets: with the password, that list is all it takes to get everything back.`,
+    );
+    return DONE;
+  });
+}
+
+/** `vault bucket rm`. */
+export async function removeBucket(invocation: Invocation, reference: string): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const result = await terminal.withProgress('Moving', async (report) =>
+      vault.removeBucket(await bucketReferenceOf(reference), {
+        signal,
+        onWarning: warnTo(terminal),
+        onProgress: (progress) => report({ label: 'Moving', ...progress }),
+      }),
+    );
+    if (options.json === true) await output.json({ ...result });
+    if (result.removed) {
+      terminal.note(
+        `Moved ${count(result.shardsMoved, 'shard')} to the other buckets. The bucket is no part of the vault any more.`,
+      );
+      return DONE;
+    }
+    terminal.warn(
+      `The bucket is not empty yet. ${result.reasons.join(' ')} Run "vault bucket rm" again then; what has moved need not move again.`,
+      { kind: 'not-removed' },
+    );
+    return ATTENTION;
+  });
+}
+
+/** `vault bucket set-url`. */
+export async function setBucketUrl(
+  invocation: Invocation,
+  reference: string,
+  url: string,
+): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const bucket = await vault.setBucketUrl(await bucketReferenceOf(reference), await bucketUrlOf(url), {
+      signal,
+      onWarning: warnTo(terminal),
+    });
+    if (options.json === true) await output.json({ ...bucket });
+    terminal.note(`The bucket is looked for at ${bucket.url} from now on.`);
+    return DONE;
+  });
+}

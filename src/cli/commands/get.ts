@@ -1,0 +1,111 @@
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { VaultError } from '../../errors.ts';
+import { restoreFile } from '../../vault/read/restore.ts';
+import type { StoredFile } from '../../vault/vault.ts';
+import { fileAsJson } from '../terminal/describe.ts';
+import type { ExitCode } from '../exit.ts';
+import { DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
+import { nameAsTyped } from '../arguments/options.ts';
+import type { ProgressReport } from '../terminal/progress.ts';
+import { quote, showName, showSize } from '../terminal/text.ts';
+
+export interface GetFlags {
+  readonly output?: string;
+  readonly force?: boolean;
+}
+
+/** Longest file name that file systems take, in bytes. */
+const MAX_BASE_NAME_SIZE = 255;
+
+/** Where the bytes go. */
+type Target =
+  | { readonly kind: 'stdout' }
+  | { readonly kind: 'folder'; readonly path: string }
+  | { readonly kind: 'file'; readonly path: string };
+
+/** `vault get`: writes one file, whole and verified, or pours it into standard output. */
+export async function get(invocation: Invocation, reference: string, flags: GetFlags): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  const existing = flags.force === true ? 'replace' : 'refuse';
+  const target = await targetOf(flags.output ?? '.', existing);
+  if (target.kind === 'stdout' && options.json === true) {
+    throw new VaultError('invalid-input', '--json and "-o -" both want standard output. Choose one.');
+  }
+  return withVault(invocation, async (vault) => {
+    const onWarning = warnTo(terminal);
+    const file = await vault.get(nameAsTyped(reference), { signal, onWarning });
+    if (target.kind === 'stdout') {
+      await pour(file, invocation);
+      return DONE;
+    }
+    const path = target.kind === 'folder' ? join(target.path, baseNameOf(file.name)) : target.path;
+    await terminal.withProgress(file.name, async (report) =>
+      restoreFile(file, path, {
+        existing,
+        signal,
+        onWarning,
+        onProgress: (progress) => report({ label: file.name, ...progress }),
+      }),
+    );
+    if (options.json === true) await output.json({ ...fileAsJson(file), path });
+    terminal.note(`Wrote ${showName(path)} (${showSize(file.size)}).`);
+    return DONE;
+  });
+}
+
+/**
+ * Looks at the target before anything is opened or asked.
+ *
+ * @throws `already-exists`
+ */
+async function targetOf(path: string, existing: 'refuse' | 'replace'): Promise<Target> {
+  if (path === '-') return { kind: 'stdout' };
+  if (path === '') throw new VaultError('invalid-input', '-o needs a path, or "-" for standard output.');
+  const found = await stat(path).catch(() => null);
+  if (found === null) return { kind: 'file', path };
+  if (found.isDirectory()) return { kind: 'folder', path };
+  if (!found.isFile()) {
+    // It would be replaced by a file of that name: not what anybody wants of /dev/null.
+    throw new VaultError(
+      'invalid-input',
+      `${quote(path)} is a device or a pipe. Use standard output: "-o - > ${path}".`,
+    );
+  }
+  if (existing === 'refuse') {
+    throw new VaultError(
+      'already-exists',
+      `${quote(path)} exists and was not overwritten. Use --force to replace it.`,
+    );
+  }
+  return { kind: 'file', path };
+}
+
+/** The last part of a stored name, if a file can have it; a name never leads out of the folder. */
+function baseNameOf(name: string): string {
+  const base = basename(name);
+  if (base === '' || base === '.' || base === '..' || Buffer.byteLength(base) > MAX_BASE_NAME_SIZE) {
+    throw new VaultError(
+      'invalid-input',
+      `The name ${quote(name)} cannot be that of a file here. Say where to write it with -o <path>.`,
+    );
+  }
+  return base;
+}
+
+/** Writes the content to standard output, with progress unless that would be written into what is shown. */
+async function pour(file: StoredFile, { output, terminal, signal }: Invocation): Promise<void> {
+  const work = async (report: ProgressReport): Promise<void> => {
+    const content = file.content({
+      signal,
+      onWarning: warnTo(terminal),
+      onProgress: (progress) => report({ label: file.name, ...progress }),
+    });
+    for await (const bytes of content) {
+      if (!(await output.write(bytes))) return;
+    }
+  };
+  await (output.isTerminal ? work(() => undefined) : terminal.withProgress(file.name, work));
+}

@@ -1,0 +1,187 @@
+import type { BucketInfo, ChunkPlacement, FileDetails } from '../../vault/vault.ts';
+import { formatRedundancy, shardSize } from '../../format/shard.ts';
+import { fileAsJson } from '../terminal/describe.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
+import { catalogLocation, nameAsTyped } from '../arguments/options.ts';
+import { Table } from '../terminal/table.ts';
+import type { Style } from '../terminal/terminal.ts';
+import { styleFor } from '../terminal/terminal.ts';
+import { count, showName, showSize, showTime } from '../terminal/text.ts';
+import { fit } from '../terminal/width.ts';
+
+/** Columns of the picture where the output has no width of its own. */
+const USUAL_WIDTH = 80;
+/** How much of them a bucket's URL may take. */
+const LABEL_SHARE = 0.4;
+const LEAST_LABEL_WIDTH = 16;
+/** From no chunk of a cell to all of them. */
+const SHADES = ['·', '░', '▒', '▓', '█'] as const;
+
+/** `vault info`: a file's facts and where its shards lie; without a file, the vault's own. */
+export async function info(invocation: Invocation, reference: string | undefined): Promise<ExitCode> {
+  const { output, options, terminal, signal, environment } = invocation;
+  return withVault(invocation, async (vault) => {
+    const buckets = vault.buckets();
+    if (reference === undefined) {
+      const redundancy = formatRedundancy(vault.redundancy);
+      await (options.json === true
+        ? output.json({ id: vault.id, redundancy, buckets })
+        : output.write(
+            facts([
+              ['vault', vault.id],
+              ['catalog', catalogLabel(catalogLocation(options, environment))],
+              ['redundancy', redundancy],
+              ...buckets.map(({ url, state }): [string, string] => [
+                'bucket',
+                state === 'active' ? url : `${url} (${state})`,
+              ]),
+            ]),
+          ));
+      return DONE;
+    }
+    const file = await vault.inspect(nameAsTyped(reference), { signal, onWarning: warnTo(terminal) });
+    const summary = summarize(file, buckets);
+    if (options.json === true) {
+      await output.json({
+        ...fileAsJson(file),
+        storedBytes: file.storedBytes,
+        degradedChunks: summary.degraded,
+        lostChunks: summary.lost,
+        buckets: summary.rows.map(({ url, shards }) => ({ url, shards })),
+        placement: file.placement.map(({ redundancy, ...chunk }) => ({
+          ...chunk,
+          redundancy: formatRedundancy(redundancy),
+        })),
+      });
+    } else {
+      const style = styleFor(process.stdout, environment);
+      const width = output.width ?? USUAL_WIDTH;
+      await output.write(fileFacts(file, summary) + picture(file, summary, { width, style }));
+    }
+    if (summary.degraded === 0 && summary.lost === 0) return DONE;
+    const lost =
+      summary.lost === 0 ? '' : ` ${count(summary.lost, 'chunk has', 'chunks have')} too few to be read.`;
+    terminal.warn(
+      `${count(summary.degraded + summary.lost, 'chunk lacks', 'chunks lack')} shards.${lost} "vault repair" makes whole again what it can.`,
+      { kind: 'degraded' },
+    );
+    return ATTENTION;
+  });
+}
+
+/** A Postgres URL without the password in it; a path as it is. */
+function catalogLabel(location: string): string {
+  return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
+}
+
+interface BucketShare {
+  readonly url: string;
+  readonly shards: number;
+  /** Of the chunks' sealed bytes, without headers and padding. */
+  readonly approximateBytes: number;
+  /** Whether the chunk at this place in the file has a shard here. */
+  readonly has: readonly boolean[];
+}
+
+interface Summary {
+  readonly rows: readonly BucketShare[];
+  /** Chunks that lack shards and can be read, and those that cannot. */
+  readonly degraded: number;
+  readonly lost: number;
+}
+
+function summarize(file: FileDetails, buckets: readonly BucketInfo[]): Summary {
+  const labels = new Set(buckets.map(({ url }) => url));
+  for (const { shards } of file.placement) {
+    for (const label of shards) if (label !== null) labels.add(label);
+  }
+  const rows = Array.from(labels, (url): BucketShare => {
+    const has = file.placement.map(({ shards }) => shards.includes(url));
+    let shards = 0;
+    let approximateBytes = 0;
+    for (const chunk of file.placement) {
+      const here = chunk.shards.filter((label) => label === url).length;
+      shards += here;
+      approximateBytes += here * shardSize(chunk.length, chunk.redundancy.k);
+    }
+    return { url, shards, approximateBytes, has };
+  });
+  const lacking = file.placement.filter((chunk) => stored(chunk) < chunk.redundancy.k + chunk.redundancy.m);
+  const lost = lacking.filter((chunk) => stored(chunk) < chunk.redundancy.k).length;
+  return { rows, degraded: lacking.length - lost, lost };
+}
+
+function stored({ shards }: ChunkPlacement): number {
+  return shards.filter((label) => label !== null).length;
+}
+
+function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
+  const { k, m } = file.redundancy;
+  const survives = m === 0 ? 'no bucket may be lost' : `any ${count(m, 'bucket')} may be lost`;
+  const health =
+    degraded + lost === 0
+      ? ''
+      : ` (${[degraded > 0 ? `${degraded} degraded` : '', lost > 0 ? `${lost} lost` : ''].filter(Boolean).join(', ')})`;
+  return facts([
+    ['name', showName(file.name)],
+    ['hash', file.hash],
+    ['size', `${showSize(file.size)} (${count(file.size, 'byte')})`],
+    ['stored', showTime(file.createdAtMs)],
+    ['modified', file.modifiedAtMs === null ? null : showTime(file.modifiedAtMs)],
+    ['expires', file.expiresAtMs === null ? null : showTime(file.expiresAtMs)],
+    ['chunks', `${file.chunks.toLocaleString('en-US')} of ${showSize(file.chunkSize)}${health}`],
+    ['redundancy', `${k}+${m}: ${survives}`],
+    ['in buckets', showSize(file.storedBytes)],
+  ]);
+}
+
+function facts(rows: readonly (readonly [string, string | null])[]): string {
+  return rows
+    .filter(([, value]) => value !== null)
+    .map(([label, value]) => `${label.padEnd(12)}${value}\n`)
+    .join('');
+}
+
+/**
+ * A table with a row for every bucket. Its last column is the file from beginning to end in cells: darker where more of
+ * a cell's chunks have a shard in that bucket.
+ */
+function picture(
+  file: FileDetails,
+  { rows }: Summary,
+  { width, style }: { readonly width: number; readonly style: Style },
+): string {
+  if (file.placement.length === 0) return '';
+  const table = new Table(
+    [
+      { heading: 'BUCKET', align: 'left' },
+      { heading: 'SHARDS', align: 'right' },
+      { heading: 'ABOUT', align: 'right' },
+      { heading: 'CHUNKS', align: 'left' },
+    ],
+    { width, styleHeading: (line) => style('bold', line) },
+  );
+  const texts = rows.map(({ url, shards, approximateBytes }) => [
+    fit(showName(url), Math.max(LEAST_LABEL_WIDTH, Math.floor(width * LABEL_SHARE))),
+    shards.toLocaleString('en-US'),
+    showSize(approximateBytes),
+  ]);
+  const cells = Math.min(file.placement.length, table.roomBeside(texts));
+  return `\n${table.page(texts.map((text, index) => text.concat(shades(rows[index]?.has ?? [], cells))))}`;
+}
+
+function shades(has: readonly boolean[], cells: number): string {
+  let text = '';
+  for (let cell = 0; cell < cells; cell += 1) {
+    const part = has.slice(
+      Math.floor((cell * has.length) / cells),
+      Math.floor(((cell + 1) * has.length) / cells),
+    );
+    const share = part.filter(Boolean).length / part.length;
+    text += SHADES[share === 0 ? 0 : Math.max(1, Math.round(share * (SHADES.length - 1)))] ?? '';
+  }
+  return text;
+}

@@ -1,0 +1,223 @@
+import { stat } from 'node:fs/promises';
+import { VaultError, isVaultError } from '../../errors.ts';
+import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
+import { mapOrdered } from '../../concurrency/map-ordered.ts';
+import { fileSource, streamSource } from '../../vault/write/source.ts';
+import type { FileSource, PutResult, Vault, Warning } from '../../vault/vault.ts';
+import { fileAsJson } from '../terminal/describe.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
+import { nameAsTyped, nameOfPath, parseDurationMs, parseSize } from '../arguments/options.ts';
+import type { ProgressReport } from '../terminal/progress.ts';
+import { reportError } from '../terminal/report.ts';
+import { count, quote } from '../terminal/text.ts';
+
+export interface PutFlags {
+  readonly name?: string;
+  readonly chunkSize?: string;
+  readonly expires?: string;
+}
+
+/** Files under way at once: a small one waits for the disk most of the time. */
+const FILES_IN_FLIGHT = 16;
+
+/** What is to be stored, under which name. */
+interface Task {
+  readonly source: FileSource;
+  readonly name: string;
+  /** Bytes; null where it is not known beforehand. */
+  readonly size: number | null;
+}
+
+/** `vault put`: stores files and prints their hashes in the order of the paths. A file that fails stops no other. */
+export async function put(
+  invocation: Invocation,
+  paths: readonly string[],
+  flags: PutFlags,
+): Promise<ExitCode> {
+  const { terminal, output, options } = invocation;
+  const settings = putSettings(flags);
+  checkPaths(paths, flags);
+  return withVault(invocation, async (vault) => {
+    const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
+    const codes: ExitCode[] = [];
+    let degraded = 0;
+    await terminal.withProgress('Storing', async (report) => {
+      const progress = new TotalProgress(tasks, report);
+      const warn = warnTo(terminal);
+      const outcomes = mapOrdered(
+        tasks,
+        async (task, signal) => storeOne(vault, task, { ...settings, warn, progress, signal }),
+        { inFlight: FILES_IN_FLIGHT, signal: invocation.signal },
+      );
+      let done = 0;
+      for await (const { task, result, error } of outcomes) {
+        done += 1;
+        if (result === null) {
+          codes.push(exitCodeOf(error));
+          if (isFatal(error)) {
+            const left = tasks.length - done;
+            if (left > 0)
+              terminal.warn(`${count(left, 'file was', 'files were')} not tried, or not finished.`);
+            throw error;
+          }
+          reportError(error, invocation);
+          progress.finish(task);
+          continue;
+        }
+        if (result.degraded) degraded += 1;
+        // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
+        await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
+      }
+    });
+    if (degraded > 0) {
+      codes.push(ATTENTION);
+      terminal.warn(
+        `${count(degraded, 'file is', 'files are')} stored with less redundancy than asked for. When all buckets can be reached, "vault repair" completes ${degraded === 1 ? 'it' : 'them'}.`,
+        { kind: 'degraded' },
+      );
+    }
+    return gravest(codes);
+  });
+}
+
+/** What became of a file: a result, or else an error. */
+interface Outcome {
+  readonly task: Task;
+  readonly result: PutResult | null;
+  readonly error: unknown;
+}
+
+async function storeOne(
+  vault: Vault,
+  task: Task,
+  call: ReturnType<typeof putSettings> & {
+    readonly warn: (warning: Warning) => void;
+    readonly progress: TotalProgress;
+    readonly signal: AbortSignal;
+  },
+): Promise<Outcome> {
+  const { warn, progress, chunkSize, expiresAtMs, signal } = call;
+  progress.start(task);
+  try {
+    const result = await vault.put(task.source, {
+      name: task.name,
+      ...(chunkSize !== null && { chunkSize }),
+      expiresAtMs,
+      signal,
+      onProgress: ({ doneBytes }) => progress.advance(task, doneBytes),
+      onWarning: warn,
+    });
+    return { task, result, error: null };
+  } catch (error) {
+    // Its turn comes when those before it have been told of.
+    return { task, result: null, error };
+  }
+}
+
+function putSettings(flags: PutFlags): { chunkSize: number | null; expiresAtMs: number | null } {
+  const chunkSize = flags.chunkSize === undefined ? null : parseSize(flags.chunkSize, '--chunk-size');
+  if (chunkSize !== null && (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)) {
+    throw new VaultError(
+      'invalid-input',
+      `--chunk-size ${quote(flags.chunkSize ?? '')} is not from 64KiB to 64MiB.`,
+    );
+  }
+  const expiresAtMs =
+    flags.expires === undefined ? null : Date.now() + parseDurationMs(flags.expires, '--expires');
+  return { chunkSize, expiresAtMs };
+}
+
+function checkPaths(paths: readonly string[], flags: PutFlags): void {
+  const streams = paths.filter((path) => path === '-').length;
+  if (streams > 1) {
+    throw new VaultError('invalid-input', 'Standard input ("-") can be stored only once.');
+  }
+  if (flags.name !== undefined && paths.length > 1) {
+    throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
+  }
+  if (streams > 0 && flags.name === undefined) {
+    throw new VaultError('invalid-input', 'Standard input has no name of its own: say --name <name>.');
+  }
+}
+
+async function taskOf(path: string, flags: PutFlags): Promise<Task> {
+  const name = flags.name === undefined ? nameOfPath(path) : nameAsTyped(flags.name);
+  if (path === '-') {
+    return { source: streamSource(process.stdin, 'standard input'), name, size: null };
+  }
+  let size: number | null = null;
+  try {
+    const stats = await stat(path);
+    // Its refusal names the folder, and reads better without the slash that completion puts behind it.
+    if (stats.isDirectory())
+      return { source: fileSource(nameOfPath(path).replace(/(?<=.)\/+$/, '')), name, size: 0 };
+    if (stats.isFile()) size = stats.size;
+  } catch {
+    // Opening it will say what is wrong.
+    size = 0;
+  }
+  return { source: fileSource(path), name, size };
+}
+
+function resultAsJson(result: PutResult): Record<string, unknown> {
+  return {
+    ...fileAsJson(result),
+    chunksStored: result.chunksStored,
+    bytesStored: result.bytesStored,
+    unchanged: result.unchanged,
+    degraded: result.degraded,
+  };
+}
+
+/** Whether the same would befall every other file: the store is down or full, the user has had enough, or this is a bug. */
+function isFatal(error: unknown): boolean {
+  return !isVaultError(
+    error,
+    'file-not-found',
+    'source-changed',
+    'invalid-input',
+    'denied',
+    'stale',
+    'damaged',
+    'object-missing',
+  );
+}
+
+/** One progress over several files, of which some are under way at once. */
+class TotalProgress {
+  readonly #report: ProgressReport;
+  readonly #files: number;
+  readonly #totalBytes: number | null;
+  readonly #doneBytes = new Map<Task, number>();
+  #label = '';
+  #sum = 0;
+
+  constructor(tasks: readonly Task[], report: ProgressReport) {
+    this.#report = report;
+    this.#files = tasks.length;
+    this.#totalBytes = tasks.some(({ size }) => size === null)
+      ? null
+      : tasks.reduce((sum, { size }) => sum + (size ?? 0), 0);
+  }
+
+  start(task: Task): void {
+    this.#doneBytes.set(task, 0);
+    this.#label = this.#files === 1 ? task.name : `${this.#doneBytes.size}/${this.#files} ${task.name}`;
+    this.advance(task, 0);
+  }
+
+  /** @param doneBytes of that file so far */
+  advance(task: Task, doneBytes: number): void {
+    this.#sum += doneBytes - (this.#doneBytes.get(task) ?? 0);
+    this.#doneBytes.set(task, doneBytes);
+    this.#report({ label: this.#label, doneBytes: this.#sum, totalBytes: this.#totalBytes });
+  }
+
+  /** A file that will not be stored counts as done. */
+  finish(task: Task): void {
+    this.advance(task, task.size ?? 0);
+  }
+}

@@ -1,0 +1,51 @@
+import { VaultError } from '../../errors.ts';
+import type { ExitCode } from '../exit.ts';
+import { DAMAGED, DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { surroundings, warnTo } from '../arguments/invocation.ts';
+import { parseFraction } from '../arguments/options.ts';
+import { count } from '../terminal/text.ts';
+
+export interface ScrubFlags {
+  readonly bucket?: readonly string[];
+  readonly sample?: string;
+}
+
+/** `vault verify --no-password`: checks buckets by the checksums in their objects alone, and prints what is damaged. */
+export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<ExitCode> {
+  const { output, options, terminal } = invocation;
+  const { bucket = [] } = flags;
+  if (bucket.length === 0) {
+    throw new VaultError(
+      'invalid-input',
+      'Without the password not even the catalog tells where the buckets are: say --bucket <folder, gs:// or s3:// URL> once for each that shall be checked.',
+    );
+  }
+  const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
+  const around = surroundings(invocation);
+  const { scrubPlace } = await import('../../compose.ts');
+  let damaged = 0;
+  for (const url of bucket) {
+    const result = await terminal.withProgress('Verifying', async (report) =>
+      scrubPlace(url, {
+        ...around,
+        ...(sample !== null && { sample }),
+        onWarning: warnTo(terminal),
+        onProgress: (progress) => report({ label: `Verifying ${url}`, ...progress }),
+      }),
+    );
+    const { problems, objects, strangers } = result;
+    damaged += problems.length;
+    if (options.json === true) await output.json({ bucket: url, ...result });
+    else for (const { name, message } of problems) await output.line(`${url} ${name}: ${message}`);
+    terminal.note(
+      `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${strangers > 0 ? `, ${count(strangers, 'other file')} left alone` : ''}.`,
+    );
+  }
+  if (damaged === 0) return DONE;
+  terminal.warn(
+    `${count(damaged, 'object is', 'objects are')} damaged. "vault repair --read-data" replaces ${damaged === 1 ? 'it' : 'them'} from the other buckets.`,
+    { kind: 'damaged' },
+  );
+  return DAMAGED;
+}

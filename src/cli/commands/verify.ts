@@ -1,0 +1,50 @@
+import type { ExitCode } from '../exit.ts';
+import { concludeOutcome, printBuckets, printFiles } from '../terminal/condition.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
+import { nameAsTyped, parseFraction } from '../arguments/options.ts';
+import { count } from '../terminal/text.ts';
+
+export interface VerifyFlags {
+  readonly readData?: boolean;
+  readonly sample?: string;
+}
+
+/**
+ * `vault verify`: looks whether everything is there. Prints what is not whole, and in a terminal or if something is
+ * wrong how each bucket stands; a cron job in which all is well is silent.
+ */
+export async function verify(
+  invocation: Invocation,
+  references: readonly string[],
+  flags: VerifyFlags,
+): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
+  // To read a part of the data is to read data.
+  const depth = flags.readData === true || sample !== null ? 'data' : 'listing';
+  return withVault(invocation, async (vault) => {
+    const result = await terminal.withProgress('Verifying', async (report) =>
+      vault.verify({
+        ...(references.length > 0 && { references: references.map(nameAsTyped) }),
+        depth,
+        ...(sample !== null && { sample }),
+        signal,
+        onWarning: warnTo(terminal),
+        onProgress: (progress) => report({ label: 'Verifying', ...progress }),
+      }),
+    );
+    if (options.json === true) {
+      await output.json({ ...result });
+    } else if (result.outcome !== 'whole' || output.isTerminal) {
+      await printFiles(invocation, result.affected);
+      await printBuckets(invocation, result.buckets);
+    }
+    if (result.outcome === 'whole') {
+      terminal.note(
+        `${count(result.files.whole, 'file')}, ${count(result.chunks.whole, 'chunk')}: everything is there${depth === 'listing' ? ', by what the buckets list. "vault verify --read-data" reads it as well' : ''}.`,
+      );
+    }
+    return concludeOutcome(invocation, result, '"vault repair" makes whole again what it can.');
+  });
+}

@@ -1,0 +1,126 @@
+/** How files stand after a look at all their parts: for people, and as an exit code. */
+import { VaultError } from '../../errors.ts';
+import type { BucketCondition, FileCondition, FileProblem } from '../../vault/vault.ts';
+import { shortHash } from './describe.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { Table } from './table.ts';
+import { styleFor } from './terminal.ts';
+import { count, showName } from './text.ts';
+
+/** Prints the files that are not whole, a line each. */
+export async function printFiles(invocation: Invocation, files: readonly FileCondition[]): Promise<void> {
+  if (files.length === 0) return;
+  const table = tableFor(invocation, [
+    { heading: 'HASH', align: 'left' },
+    { heading: 'CONDITION', align: 'left' },
+    { heading: 'NAME', align: 'left' },
+    { heading: 'WHAT IS WRONG', align: 'left' },
+  ]);
+  const rows = files.map(({ hash, name, condition, problems }) => [
+    shortHash(hash),
+    condition,
+    name === null ? '?' : showName(name),
+    [...new Set(problems.map(describeProblem))].join('; '),
+  ]);
+  await invocation.output.write(table.page(rows));
+}
+
+/** Prints what was found in every bucket, a line each. */
+export async function printBuckets(
+  invocation: Invocation,
+  buckets: readonly BucketCondition[],
+): Promise<void> {
+  const table = tableFor(invocation, [
+    { heading: 'BUCKET', align: 'left' },
+    { heading: 'SHARDS', align: 'right' },
+    { heading: 'MISSING', align: 'right' },
+    { heading: 'DAMAGED', align: 'right' },
+    { heading: 'STATE', align: 'left' },
+  ]);
+  const rows = buckets.map((bucket) => [
+    showName(bucket.url),
+    bucket.shards.toLocaleString('en-US'),
+    // Not the manifests: of those, not every bucket needs a copy.
+    bucket.shardsMissing.toLocaleString('en-US'),
+    (bucket.shardsDamaged + bucket.manifestsDamaged + bucket.keyslotsWrong).toLocaleString('en-US'),
+    bucket.error === null ? bucket.state : showName(bucket.error),
+  ]);
+  await invocation.output.write(table.page(rows));
+}
+
+function tableFor(
+  { output, environment }: Invocation,
+  columns: ConstructorParameters<typeof Table>[0],
+): Table {
+  const style = styleFor(process.stdout, environment);
+  return new Table(columns, { width: output.width, styleHeading: (line) => style('bold', line) });
+}
+
+function describeProblem({ what, problem, bucket }: FileProblem): string {
+  const where = bucket === null ? '' : ` in ${bucket}`;
+  switch (problem) {
+    case 'missing':
+      return `${what} missing${where}`;
+    case 'damaged':
+      return `${what} damaged${where}`;
+    case 'unknown':
+      return `${what} not seen${where}, which could not be asked`;
+    case 'unstored':
+      return `${what} not stored`;
+    case 'unrecorded':
+      return `${what} not in the catalog`;
+  }
+}
+
+/**
+ * Ends a command that has looked at everything: says what is to be done, if anything.
+ *
+ * @param advice what to do about what is degraded
+ * @returns the exit code, unless something is lost, or refused because somebody has changed its record
+ * @throws `damaged` then
+ */
+export function concludeOutcome(
+  { terminal }: Invocation,
+  result: { readonly outcome: 'whole' | 'degraded' | 'lost'; readonly affected: readonly FileCondition[] },
+  advice: string,
+): ExitCode {
+  const number = (condition: FileCondition['condition']): number =>
+    result.affected.filter((file) => file.condition === condition).length;
+  const lost = number('lost');
+  const changed = result.affected.filter(isRecordChanged).length;
+  const others = result.affected.length - lost - changed;
+  if (result.outcome === 'whole') return DONE;
+  if ((result.outcome === 'degraded' && changed === 0) || others > 0) {
+    terminal.warn(`${describeDegraded(number('degraded') - changed, number('unknown'))} ${advice}`, {
+      kind: 'degraded',
+    });
+  }
+  if (lost === 0 && changed > 0) {
+    throw new VaultError(
+      'damaged',
+      `${count(changed, 'file is', 'files are')} refused: the catalog's record of ${changed === 1 ? 'it' : 'them'} was changed by somebody else. ${advice}`,
+    );
+  }
+  if (result.outcome === 'degraded') return ATTENTION;
+  throw new VaultError(
+    'damaged',
+    `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,
+  );
+}
+
+/** Lost ones have more to tell. */
+function isRecordChanged({ condition, problems }: FileCondition): boolean {
+  return condition !== 'lost' && problems.some(({ what }) => what === 'record');
+}
+
+function describeDegraded(degraded: number, unknown: number): string {
+  const parts = [
+    ...(degraded > 0 ? [`${count(degraded, 'file is', 'files are')} not whole but can be read.`] : []),
+    ...(unknown > 0
+      ? [`${count(unknown, 'file', 'files')} could not be looked at in full, as a bucket could not be asked.`]
+      : []),
+  ];
+  return parts.length === 0 ? 'Not everything is as it should be.' : parts.join(' ');
+}

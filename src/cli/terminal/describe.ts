@@ -1,0 +1,30 @@
+/** A file's facts as one line of JSON has them; names and meanings are an interface. */
+import type { FileInfo } from '../../vault/vault.ts';
+import { formatRedundancy } from '../../format/shard.ts';
+
+export function fileAsJson(file: FileInfo): Record<string, unknown> {
+  return {
+    hash: file.hash,
+    name: file.name,
+    size: file.size,
+    createdAt: asTime(file.createdAtMs),
+    modifiedAt: asTime(file.modifiedAtMs),
+    expiresAt: asTime(file.expiresAtMs),
+    mode: file.mode === null ? null : file.mode.toString(8).padStart(4, '0'),
+    chunkSize: file.chunkSize,
+    chunks: file.chunks,
+    redundancy: formatRedundancy(file.redundancy),
+  };
+}
+
+/** ISO 8601, in UTC; null stays null. */
+function asTime(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}
+
+/** How many digits of a hash are shown where space is short; `get` and the others take 8 or more. */
+const SHORT_HASH_LENGTH = 12;
+
+export function shortHash(hash: string): string {
+  return hash.slice(0, SHORT_HASH_LENGTH);
+}

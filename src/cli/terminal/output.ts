@@ -1,0 +1,76 @@
+/** Standard output, which carries data alone: hashes, tables, JSON lines, a file's bytes. */
+import type { WriteStream } from 'node:tty';
+import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
+
+/** Codes of a write to a reader that has gone: `vault ls | head`. */
+const READER_GONE = new Set<string | null>(['EPIPE', 'EOF', 'ECONNRESET', 'ERR_STREAM_DESTROYED']);
+
+/** Columns of a terminal that does not say. */
+const USUAL_WIDTH = 80;
+
+export class Output {
+  readonly #stream: NodeJS.WriteStream | WriteStream;
+  readonly #signal: AbortSignal;
+  #readerGone = false;
+
+  /** @param signal ends a wait for a reader that takes nothing */
+  constructor(stream: NodeJS.WriteStream, signal: AbortSignal) {
+    this.#stream = stream;
+    this.#signal = signal;
+    // Failures are told to each write; without a listener the same error would end the process.
+    stream.on('error', () => undefined);
+  }
+
+  get isTerminal(): boolean {
+    return this.#stream.isTTY;
+  }
+
+  /** Columns of the terminal; null if this is none, and lines may be of any length. */
+  get width(): number | null {
+    return this.isTerminal ? this.#stream.columns || USUAL_WIDTH : null;
+  }
+
+  /**
+   * Writes, and waits until the bytes have been taken; the caller may then reuse them.
+   *
+   * @returns false if nobody reads any more; nothing will be written from then on, which is not an error
+   * @throws `storage-full` or `unavailable` if standard output is a file that cannot be written; `interrupted`
+   */
+  async write(data: string | Uint8Array): Promise<boolean> {
+    if (this.#readerGone) return false;
+    throwIfAborted(this.#signal);
+    const written = Promise.withResolvers<unknown>();
+    const stop = (): void => {
+      written.reject(new VaultError('interrupted', 'Interrupted.', { cause: this.#signal.reason }));
+    };
+    this.#signal.addEventListener('abort', stop);
+    try {
+      this.#stream.write(data, written.resolve);
+      const error = await written.promise;
+      if (error === undefined || error === null) return true;
+      if (!READER_GONE.has(systemCode(error))) throw cannotWrite(error);
+      this.#readerGone = true;
+      return false;
+    } finally {
+      this.#signal.removeEventListener('abort', stop);
+    }
+  }
+
+  /** Writes one line; see `write`. */
+  async line(text: string): Promise<boolean> {
+    return this.write(`${text}\n`);
+  }
+
+  /** Writes a value as one line of JSON; see `write`. */
+  async json(value: Readonly<Record<string, unknown>>): Promise<boolean> {
+    return this.line(JSON.stringify(value));
+  }
+}
+
+function cannotWrite(cause: unknown): VaultError {
+  return new VaultError(
+    systemCode(cause) === 'ENOSPC' ? 'storage-full' : 'unavailable',
+    `Cannot write to standard output: ${messageOf(cause)}.`,
+    { cause },
+  );
+}

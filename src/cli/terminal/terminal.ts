@@ -1,0 +1,134 @@
+/** Standard error: what is said to people. Without a terminal it is silent unless something is wrong. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { styleText } from 'node:util';
+import type { Environment } from '../arguments/options.ts';
+import type { ProgressDisplay, ProgressReport, ProgressState } from './progress.ts';
+import { showLines, showMessage } from './text.ts';
+
+type Format = Parameters<typeof styleText>[0];
+/** Colours a text, or does not. */
+export type Style = (format: Format, text: string) => string;
+
+/** Columns of a terminal that does not say. */
+const USUAL_WIDTH = 80;
+/** A command that is done sooner shows no progress, and need not load what shows it; in milliseconds. */
+const PROGRESS_DELAY_MS = 400;
+
+/**
+ * How to colour what goes to a stream: only on a terminal that can, and not against `NO_COLOR` (no-color.org).
+ */
+export function styleFor(stream: { readonly isTTY?: boolean }, environment: Environment): Style {
+  const wanted =
+    stream.isTTY === true && (environment['NO_COLOR'] ?? '') === '' && environment['TERM'] !== 'dumb';
+  return (format, text) => (wanted ? styleText(format, text, { validateStream: false }) : text);
+}
+
+export class Terminal {
+  /** Colours for standard error. */
+  readonly style: Style;
+  readonly #stream: NodeJS.WriteStream;
+  readonly #json: boolean;
+  readonly #chatty: boolean;
+  readonly #said = new Set<string>();
+
+  /** @param options `json`: what is wrong is said in JSON lines. `quiet`: nothing else is said */
+  constructor(
+    stream: NodeJS.WriteStream,
+    environment: Environment,
+    options: { readonly json: boolean; readonly quiet: boolean },
+  ) {
+    this.#stream = stream;
+    this.#json = options.json;
+    this.#chatty = stream.isTTY && !options.quiet && !options.json;
+    this.style = styleFor(stream, environment);
+    stream.on('error', () => undefined);
+  }
+
+  /** Says something that nobody needs to know: only to somebody who looks on. */
+  note(text: string): void {
+    if (this.#chatty) this.#write(`${showLines(text)}\n`);
+  }
+
+  /**
+   * Says that something went wrong and was got round, or needs attention.
+   *
+   * @param details more fields for `--json`
+   * @param topic what it is about: of several warnings about the same, the first is enough
+   */
+  warn(message: string, details: Readonly<Record<string, unknown>> = {}, topic = message): void {
+    if (this.#said.has(topic)) return;
+    this.#said.add(topic);
+    this.#write(
+      this.#json
+        ? `${JSON.stringify({ warning: { ...details, message } })}\n`
+        : `${this.style('yellow', 'vault: warning:')} ${showMessage(message)}\n`,
+    );
+  }
+
+  /** Says why something failed. */
+  fail(message: string, details: { readonly code: string; readonly exit: number }): void {
+    this.#write(
+      this.#json
+        ? `${JSON.stringify({ error: { code: details.code, message, exit: details.exit } })}\n`
+        : `${this.style('red', 'vault:')} ${showMessage(message)}\n`,
+    );
+  }
+
+  /** Shows where an error came from, for those who asked. */
+  trace(text: string): void {
+    this.#write(`${text}\n`);
+  }
+
+  /**
+   * Runs some work while its progress is shown, if anybody looks on and it takes long enough.
+   *
+   * @param label what is being done, until the work says more
+   * @param work is given where to report to
+   */
+  async withProgress<T>(label: string, work: (report: ProgressReport) => Promise<T>): Promise<T> {
+    if (!this.#chatty) return work(() => undefined);
+    const startedAtMs = performance.now();
+    const shown: { display: ProgressDisplay | null; last: ProgressState } = {
+      display: null,
+      last: { label, doneBytes: 0, totalBytes: null },
+    };
+    const ended = new AbortController();
+    const showing = this.#showLater(shown, startedAtMs, ended.signal);
+    try {
+      return await work((state) => {
+        shown.last = state;
+        shown.display?.update(state);
+      });
+    } finally {
+      ended.abort();
+      await showing;
+      shown.display?.stop();
+    }
+  }
+
+  async #showLater(
+    shown: { display: ProgressDisplay | null; readonly last: ProgressState },
+    startedAtMs: number,
+    ended: AbortSignal,
+  ): Promise<void> {
+    try {
+      await delay(PROGRESS_DELAY_MS, undefined, { signal: ended });
+    } catch {
+      return;
+    }
+    const { showProgress } = await import('./progress.ts');
+    if (ended.aborted) return;
+    shown.display = showProgress({
+      stream: this.#stream,
+      width: () => this.#stream.columns || USUAL_WIDTH,
+      colored: this.style('red', '') !== '',
+      startedAtMs,
+    });
+    shown.display.update(shown.last);
+  }
+
+  #write(text: string): void {
+    // A progress that is being shown makes room by itself.
+    this.#stream.write(text);
+  }
+}

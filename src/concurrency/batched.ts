@@ -1,0 +1,43 @@
+/** Single requests gathered into batches. */
+
+/**
+ * Gathers single requests into batches: what arrives while a batch is under way forms the next one, so that a slow
+ * answer makes larger batches instead of a longer queue.
+ *
+ * @param run answers a batch, by item; an item without an answer gets undefined
+ * @param options `most`: items a batch; `inFlight`: batches under way at once
+ * @returns a function that answers one item
+ */
+export function batched<T, U>(
+  run: (items: readonly T[]) => Promise<ReadonlyMap<T, U>>,
+  options: { readonly most: number; readonly inFlight: number },
+): (item: T) => Promise<U | undefined> {
+  interface Request {
+    readonly item: T;
+    readonly resolve: (answer: U | undefined) => void;
+    readonly reject: (error: unknown) => void;
+  }
+  const queue: Request[] = [];
+  let running = 0;
+
+  const start = async (): Promise<void> => {
+    running += 1;
+    // One turn of the event loop, so that everything that is asked for in this one goes together.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (queue.length > 0) {
+      const batch = queue.splice(0, options.most);
+      try {
+        const answers = await run(batch.map((request) => request.item));
+        for (const request of batch) request.resolve(answers.get(request.item));
+      } catch (error) {
+        for (const request of batch) request.reject(error);
+      }
+    }
+    running -= 1;
+  };
+  return (item) =>
+    new Promise((resolve, reject) => {
+      queue.push({ item, resolve, reject });
+      if (running < options.inFlight) void start();
+    });
+}

@@ -1,0 +1,85 @@
+/** Bounded amounts of things: pieces that are borrowed, and quantities that are spent. First come, first served. */
+import type { VaultError } from '../errors.ts';
+
+/** A bounded number of things to borrow, made when first needed, first come first served. */
+export class Lender<M> {
+  readonly #free: M[] = [];
+  readonly #make: () => M;
+  #unmade: number;
+  readonly #waiting: { resolve: (thing: M) => void; reject: (error: unknown) => void }[] = [];
+  #closed: VaultError | null = null;
+
+  /**
+   * @param most how many there may be
+   * @param make makes one
+   */
+  constructor(most: number, make: () => M) {
+    this.#unmade = most;
+    this.#make = make;
+  }
+
+  /** Waits for a free one. @throws what `close` was given */
+  borrow(): Promise<M> {
+    if (this.#closed !== null) return Promise.reject(this.#closed);
+    const free = this.#free.pop();
+    if (free !== undefined) return Promise.resolve(free);
+    if (this.#unmade > 0) {
+      this.#unmade -= 1;
+      return Promise.resolve(this.#make());
+    }
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  /** Gives one back, to whoever has waited longest. */
+  giveBack(thing: M): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(thing);
+    else next.resolve(thing);
+  }
+
+  /** Fails everybody who waits or will ask. */
+  close(error: VaultError): void {
+    this.#closed = error;
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
+  }
+}
+
+/** A bounded amount of something, such as bytes of memory, first come first served. */
+export class Budget {
+  readonly #total: number;
+  #taken = 0;
+  readonly #waiting: { readonly amount: number; readonly start: () => void }[] = [];
+
+  /** @param total how much may be taken at a time */
+  constructor(total: number) {
+    this.#total = total;
+  }
+
+  /**
+   * Does work that takes some of it, as soon as there is so much. What takes more than there is in all gets its
+   * turn alone.
+   */
+  async spend<T>(amount: number, work: () => Promise<T>): Promise<T> {
+    if (this.#waiting.length > 0 || !this.#fits(amount)) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push({ amount, start: resolve });
+      });
+    } else {
+      this.#taken += amount;
+    }
+    try {
+      return await work();
+    } finally {
+      this.#taken -= amount;
+      for (let next = this.#waiting[0]; next !== undefined && this.#fits(next.amount);) {
+        this.#taken += next.amount;
+        this.#waiting.shift()?.start();
+        next = this.#waiting[0];
+      }
+    }
+  }
+
+  #fits(amount: number): boolean {
+    return this.#taken === 0 || this.#taken + amount <= this.#total;
+  }
+}

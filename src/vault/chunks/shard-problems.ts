@@ -1,0 +1,137 @@
+/** What was wrong with shards while reading: gathered, so that a thousand of them make one line a bucket. */
+import type { ChunkRow } from '../../catalog/catalog.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import { formatRedundancy } from '../../format/shard.ts';
+import { describeFailure } from '../buckets/bucket-set.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { Warning } from '../vault.ts';
+
+export interface ShardProblem {
+  readonly bucket: VaultBucket;
+  readonly chunkId: string;
+  /** The shard's index; null if the bucket as a whole could not be asked. */
+  readonly index: number | null;
+  readonly error: VaultError;
+}
+
+type Kind = 'missing' | 'damaged' | 'down';
+
+export class ShardProblems {
+  /** Of each bucket and kind: the first problem, and how many. */
+  readonly #byBucket = new Map<VaultBucket, Map<Kind, { readonly first: ShardProblem; count: number }>>();
+  /** Of the chunks now being read; a chunk's are dropped when it has been read. */
+  readonly #recent: ShardProblem[] = [];
+
+  /** Buckets that let a reader wait until another one was asked, and whether they have ever answered. */
+  readonly #slow = new Set<VaultBucket>();
+  readonly #answered = new Set<VaultBucket>();
+
+  add(problem: ShardProblem): void {
+    // Looking for a chunk everywhere comes by the same shard again.
+    if (this.#recent.some((known) => isSame(known, problem))) return;
+    const kinds =
+      this.#byBucket.get(problem.bucket) ?? new Map<Kind, { first: ShardProblem; count: number }>();
+    this.#byBucket.set(problem.bucket, kinds);
+    const kind = kindOf(problem.error);
+    const known = kinds.get(kind);
+    if (known === undefined) kinds.set(kind, { first: problem, count: 1 });
+    else known.count += 1;
+    this.#recent.push(problem);
+    if (this.#recent.length > MOST_RECENT) this.#recent.shift();
+  }
+
+  /** A bucket let a reader wait until another one was asked. */
+  noteSlow(bucket: VaultBucket): void {
+    this.#slow.add(bucket);
+  }
+
+  /** A bucket gave a shard. */
+  noteAnswer(bucket: VaultBucket): void {
+    this.#slow.delete(bucket);
+    this.#answered.add(bucket);
+  }
+
+  /** Numbers of the buckets that did not answer, or not in time. */
+  get downBuckets(): ReadonlySet<number> {
+    const down = [...this.#byBucket].flatMap(([bucket, kinds]) => (kinds.has('down') ? [bucket] : []));
+    return new Set([...down, ...this.#slow].map((bucket) => bucket.number));
+  }
+
+  /** One warning for each bucket with problems, for when all could be got round. */
+  warnings(): Warning[] {
+    const silent = [...this.#slow].filter(
+      (bucket) => !this.#answered.has(bucket) && !this.#byBucket.has(bucket),
+    );
+    const told = [...this.#byBucket].map(([bucket, kinds]): Warning => {
+      const sentences = [...kinds].map(([kind, { first, count }]) => describe(kind, first, count));
+      return {
+        kind: kinds.has('damaged') ? 'shard-damaged' : kinds.has('missing') ? 'shard-missing' : 'bucket-down',
+        message: [...sentences, ELSEWHERE].join(' '),
+        bucket: bucket.url,
+      };
+    });
+    return [
+      ...told,
+      ...silent.map(({ url }): Warning => ({
+        kind: 'bucket-down',
+        message: `${url} did not answer in time. ${ELSEWHERE}`,
+        bucket: url,
+      })),
+    ];
+  }
+
+  /**
+   * The error for a chunk that could not be read.
+   *
+   * @param row what the catalog says of it; null if it does not know it
+   */
+  lost(chunkId: string, row: ChunkRow | null): VaultError {
+    const problems = this.#recent.filter((problem) => problem.chunkId === chunkId);
+    const outage = problems.find(({ error }) => kindOf(error) === 'down');
+    const what =
+      row === null
+        ? `The chunk ${chunkId} is not in the catalog`
+        : `The chunk ${chunkId} needs ${row.k} of its ${row.k + row.m} shards (${formatRedundancy(row)}), and fewer are left`;
+    const seen = new Set(
+      problems.map(({ bucket, index, error }) =>
+        index === null
+          ? describeFailure({ bucket, error })
+          : `${bucket.url} ${kindOf(error) === 'missing' ? 'lacks' : kindOf(error) === 'damaged' ? 'has damaged' : 'did not give'} shard ${index}.`,
+      ),
+    );
+    const unstored = row === null ? 0 : row.shards.filter((place) => place === null).length;
+    if (unstored > 0) seen.add(`${unstored} of its shards were never stored.`);
+    const reasons = [...seen].join(' ');
+    return outage === undefined
+      ? new VaultError('damaged', `${what}: ${reasons || 'no bucket has any.'} The file cannot be read.`, {
+          cause: problems[0]?.error,
+        })
+      : new VaultError('unavailable', `${what} within reach: ${reasons} Try again when the bucket is back.`, {
+          cause: outage.error,
+        });
+  }
+}
+
+const MOST_RECENT = 1_000;
+const ELSEWHERE = 'The file was read from the other buckets.';
+
+function isSame(one: ShardProblem, other: ShardProblem): boolean {
+  return (
+    one.bucket === other.bucket &&
+    one.chunkId === other.chunkId &&
+    one.index === other.index &&
+    kindOf(one.error) === kindOf(other.error)
+  );
+}
+
+function kindOf(error: VaultError): Kind {
+  if (isVaultError(error, 'object-missing')) return 'missing';
+  return isVaultError(error, 'damaged', 'unsupported') ? 'damaged' : 'down';
+}
+
+function describe(kind: Kind, first: ShardProblem, count: number): string {
+  if (kind === 'down') return describeFailure(first);
+  const shards = count === 1 ? '1 shard' : `${count} shards`;
+  const example = `shard ${first.index ?? 0} of chunk ${first.chunkId.slice(0, 12)}`;
+  return `${first.bucket.url}: ${shards} ${kind} (first: ${example}).`;
+}

@@ -1,0 +1,159 @@
+import * as fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { placeShards, readOrder, replacePlace } from '../../src/vault/chunks/placement.ts';
+import type { BucketConditions } from '../../src/vault/chunks/placement.ts';
+import { seededRandom } from '../support/seeded-random.ts';
+
+const bucketNumbers = fc.array(fc.integer({ min: 1, max: 65_535 }), { maxLength: 40 });
+const seeds = fc.integer();
+
+describe('placeShards', () => {
+  test('gives every shard a bucket of its own, as long as there are buckets', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 32 }), bucketNumbers, seeds, (count, buckets, seed) => {
+        const places = placeShards(count, buckets, seededRandom(seed).below);
+        expect(places).toHaveLength(count);
+        const placed = places.filter((place) => place !== null);
+        expect(new Set(placed).size).toBe(placed.length);
+        expect(placed.length).toBe(Math.min(count, new Set(buckets).size));
+        expect(buckets).toEqual(expect.arrayContaining(placed));
+      }),
+    );
+  });
+
+  test('leaves the last shards without a bucket where there are too few', () => {
+    fc.assert(
+      fc.property(bucketNumbers, seeds, (buckets, seed) => {
+        const places = placeShards(32, buckets, seededRandom(seed).below);
+        const distinct = new Set(buckets).size;
+        expect(places.slice(distinct).every((place) => place === null)).toBe(true);
+      }),
+    );
+  });
+
+  test('does not change the list it is given', () => {
+    const buckets = [3, 1, 2];
+    placeShards(3, buckets, seededRandom(1).below);
+    expect(buckets).toEqual([3, 1, 2]);
+  });
+
+  test('takes every ordered choice of buckets with the same probability', () => {
+    const random = seededRandom(2);
+    const counts = new Map<string, number>();
+    const draws = 60_000;
+    for (let i = 0; i < draws; i += 1) {
+      const places = placeShards(3, [1, 2, 3, 4, 5], random.below).join();
+      counts.set(places, (counts.get(places) ?? 0) + 1);
+    }
+    expect(counts.size).toBe(5 * 4 * 3);
+    // 59 degrees of freedom: a fair choice exceeds 98.3 once in a thousand seeds.
+    expect(chiSquare([...counts.values()], draws / 60)).toBeLessThan(98.3);
+  });
+});
+
+describe('replacePlace', () => {
+  test('chooses a bucket that is not excepted, or null if there is none', () => {
+    fc.assert(
+      fc.property(bucketNumbers, bucketNumbers, seeds, (buckets, excepted, seed) => {
+        const except = new Set([...excepted, ...buckets.slice(0, 20)]);
+        const place = replacePlace(buckets, except, seededRandom(seed).below);
+        const free = buckets.filter((bucket) => !except.has(bucket));
+        expect(free.length === 0 ? [null] : free).toContain(place);
+      }),
+    );
+  });
+
+  test('takes each free bucket with the same probability, however often it is named', () => {
+    const random = seededRandom(3);
+    const counts = new Map<number | null, number>();
+    for (let i = 0; i < 30_000; i += 1) {
+      const place = replacePlace([1, 2, 2, 3, 4, 4, 4], new Set([3]), random.below);
+      counts.set(place, (counts.get(place) ?? 0) + 1);
+    }
+    expect(ascending([...counts.keys()])).toEqual([1, 2, 4]);
+    // 2 degrees of freedom, one in a thousand.
+    expect(chiSquare([...counts.values()], 10_000)).toBeLessThan(13.8);
+  });
+});
+
+describe('readOrder', () => {
+  test('names every stored shard once', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 32 }),
+        fc.array(fc.option(fc.integer({ min: 1, max: 9 })), { maxLength: 32 }),
+        fc.subarray([1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        seeds,
+        (k, buckets, down, seed) => {
+          const order = readOrder(chunk(k, ...buckets), conditions(down), seededRandom(seed).below);
+          const stored = [...buckets.keys()].filter((index) => buckets[index] !== null);
+          expect(ascending(order)).toEqual(stored);
+        },
+      ),
+    );
+  });
+
+  test('tries data shards before parity shards', () => {
+    fc.assert(
+      fc.property(seeds, (seed) => {
+        const order = readOrder(chunk(3, 1, 2, 3, 4, 5), conditions([], { 2: 9 }), seededRandom(seed).below);
+        expect(ascending(order.slice(0, 3))).toEqual([0, 1, 2]);
+      }),
+    );
+  });
+
+  test('tries buckets that are down last, and still data shards first among them', () => {
+    const order = readOrder(chunk(2, 1, 2, 3, 4), conditions([1, 2, 4]), seededRandom(1).below);
+    expect(order[0]).toBe(2);
+    expect(ascending(order.slice(1, 3))).toEqual([0, 1]);
+    expect(order[3]).toBe(3);
+  });
+
+  test('tries the bucket with the fewest requests under way first', () => {
+    const busy = conditions([], { 1: 3, 2: 1, 4: 2 });
+    expect(readOrder(chunk(4, 1, 2, 3, 4), busy, seededRandom(1).below)).toEqual([2, 1, 3, 0]);
+  });
+
+  test('treats all shards of plain copies alike', () => {
+    expect(readOrder(chunk(1, 1, 2), conditions([], { 1: 1 }), seededRandom(1).below)).toEqual([1, 0]);
+  });
+
+  test('leaves equals to chance', () => {
+    const random = seededRandom(4);
+    const counts = new Map<string, number>();
+    for (let i = 0; i < 24_000; i += 1) {
+      const order = readOrder(chunk(1, 1, 2, 3, 4), conditions([]), random.below).join();
+      counts.set(order, (counts.get(order) ?? 0) + 1);
+    }
+    expect(counts.size).toBe(24);
+    // 23 degrees of freedom, one in a thousand.
+    expect(chiSquare([...counts.values()], 1000)).toBeLessThan(49.7);
+  });
+});
+
+/** How far counts are from all being `expected`: around the degrees of freedom if they were drawn so. */
+function chiSquare(counts: readonly number[], expected: number): number {
+  return counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+}
+
+function conditions(
+  down: readonly number[],
+  inFlight: Readonly<Record<number, number>> = {},
+): BucketConditions {
+  return {
+    down: new Set(down),
+    inFlight: new Map(Object.entries(inFlight).map(([bucket, count]) => [Number(bucket), count])),
+  };
+}
+
+/** What `readOrder` takes, with one bucket number a shard. */
+function chunk(k: number, ...buckets: readonly (number | null)[]): Parameters<typeof readOrder>[0] {
+  return {
+    k,
+    shards: buckets.map((bucket) => (bucket === null ? null : { bucket, generation: '0123456789abcdef' })),
+  };
+}
+
+function ascending(numbers: readonly (number | null)[]): number[] {
+  return numbers.filter((number) => number !== null).toSorted((a, b) => a - b);
+}
