@@ -116,7 +116,7 @@ describe('the S3 driver', () => {
       await bucket.put('chunks/object', Buffer.from('content'));
       const [{ headers } = { headers: {} }] = server.requests;
       expect(headers).toMatchObject({
-        'x-amz-checksum-crc32': '/sUwqQ==',
+        'x-amz-checksum-crc32c': 'Ya91Mw==',
         'if-none-match': '*',
         'content-length': '7',
       });
@@ -220,7 +220,7 @@ describe('the S3 driver', () => {
       await bucket.put('chunks/new', Buffer.from('content'));
       expect(server.requests[0]?.headers).toMatchObject({
         'if-none-match': '*',
-        'x-amz-checksum-crc32': '/sUwqQ==',
+        'x-amz-checksum-crc32c': 'Ya91Mw==',
       });
     });
 
@@ -250,11 +250,11 @@ describe('the S3 driver', () => {
       expect(await codeOf(operations.list())).toBe('unavailable');
     });
 
-    test('list: names out of order or beyond the prefix are unavailable', async () => {
+    test('list: names out of order or beyond the prefix are damaged', async () => {
       server.fail('list', { replaceBody: page('backups/vault/b', 'backups/vault/a') });
-      expect(await codeOf(operations.list())).toBe('unavailable');
+      expect(await codeOf(operations.list())).toBe('damaged');
       server.fail('list', { replaceBody: page('backups/other') });
-      expect(await codeOf(operations.list())).toBe('unavailable');
+      expect(await codeOf(operations.list())).toBe('damaged');
       server.fail('list', { replaceBody: page('backups/vault/a', 'backups/vault/b') });
       expect(await listAll(bucket, '')).toHaveLength(2);
     });
@@ -337,6 +337,31 @@ describe('the S3 driver', () => {
       vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
       await start();
       expect(await codeOf(bucket.get('vault.json'))).toBe('denied');
+    });
+
+    test.each([
+      ['AccessDenied', '', 'AccessDenied, HTTP 403'],
+      ['AccessDenied', 'Access Denied', 'AccessDenied, HTTP 403'],
+      ['AccessDenied', 'Not for you.', 'Not for you (AccessDenied, HTTP 403)'],
+      ['InvalidAccessKeyId', '', 'InvalidAccessKeyId, HTTP 403'],
+    ])('about %s with the message %j: it tells each thing once', async (code, message, expected) => {
+      await start();
+      server.fail('get', { status: 403, code, message });
+      const failure = await failureOf(bucket.get('vault.json'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain(`from s3://bucket/backups/vault: ${expected}. `);
+    });
+
+    test('about an answer that is not S3’s, without the words of the parser', async () => {
+      await start();
+      server.fail('get', { status: 403, body: '<html><br>Forbidden' });
+      expect((await failureOf(bucket.get('vault.json'))).message).toContain(': HTTP 403. ');
+    });
+
+    test('about a long message, in short', async () => {
+      await start();
+      server.fail('get', { status: 503, code: 'SlowDown', message: 'no '.repeat(3_000) });
+      expect((await failureOf(bucket.get('vault.json'))).message.length).toBeLessThan(400);
     });
 
     test('about a refused download, which may be of a missing object', async () => {
@@ -422,7 +447,7 @@ describe('the S3 driver', () => {
 
     test('one that refuses an unnamed header loses the checksum before the condition', async () => {
       await start();
-      server.fail(({ headers }) => 'x-amz-checksum-crc32' in headers, {
+      server.fail(({ headers }) => 'x-amz-checksum-crc32c' in headers, {
         status: 501,
         code: 'NotImplemented',
       });
@@ -444,8 +469,8 @@ describe('the S3 driver', () => {
     });
 
     test.each([
-      ['md5', 'content-md5', 'x-amz-checksum-crc32'],
-      ['crc32', 'x-amz-checksum-crc32', 'content-md5'],
+      ['md5', 'content-md5', 'x-amz-checksum-crc32c'],
+      ['crc32c', 'x-amz-checksum-crc32c', 'content-md5'],
     ] as const)('with checksum %s, only %s is sent', async (checksum, sent, absent) => {
       await start({}, { checksum });
       await bucket.put('chunks/a', Buffer.from('content'));
@@ -454,8 +479,8 @@ describe('the S3 driver', () => {
       expect(Buffer.from(await bucket.get('chunks/a')).toString()).toBe('content');
     });
 
-    test('with checksum crc32, a service that does not acknowledge it is an error', async () => {
-      await start({ dialect: { checksums: 'ignored', etags: 'kms' } }, { checksum: 'crc32' });
+    test('with checksum crc32c, a service that does not acknowledge it is an error', async () => {
+      await start({ dialect: { checksums: 'ignored', etags: 'kms' } }, { checksum: 'crc32c' });
       expect(await codeOf(bucket.put('chunks/a', Buffer.from('content')))).toBe('unavailable');
     });
   });
@@ -645,7 +670,7 @@ describe('the S3 driver', () => {
     test('has no certificate that it does not trust', async () => {
       await start({ tls: selfSigned() });
       const failure = await failureOf(bucket.get('a'));
-      expect(failure.code).toBe('invalid-input');
+      expect(failure.code).toBe('unavailable');
       expect(failure.message).toContain('NODE_EXTRA_CA_CERTS');
     });
 
@@ -659,9 +684,9 @@ describe('the S3 driver', () => {
         expect(Buffer.from(await bucket.get('a')).toString()).toBe('content');
         expect(server.requests[0]?.headers).toMatchObject({
           'x-amz-content-sha256': 'UNSIGNED-PAYLOAD',
-          'x-amz-checksum-crc32': '/sUwqQ==',
+          'x-amz-checksum-crc32c': 'Ya91Mw==',
         });
-        expect(server.requests[0]?.headers['authorization']).toContain('x-amz-checksum-crc32');
+        expect(server.requests[0]?.headers['authorization']).toContain('x-amz-checksum-crc32c');
       } finally {
         setDefaultCACertificates(trusted);
       }
