@@ -245,6 +245,16 @@ describe('a listing', () => {
     expect(inner.calls.list).toBeGreaterThan(4);
   });
 
+  test('without an end is damaged, although it breaks off now and then', async () => {
+    const { bucket, inner } = setUp(
+      ({ operation }) => (operation === 'list' ? { kind: 'cut', after: 2, error: storageError() } : null),
+      { maxListed: 7 },
+    );
+    for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) await bucket.put(name, BYTES);
+    expect(await codeOf(listAll(bucket, ''))).toBe('damaged');
+    expect(inner.calls.list).toBe(4);
+  });
+
   test('that stalls is given up and resumed', async () => {
     const { bucket, inner, waits } = setUp(({ operation, nth }) =>
       operation === 'list' && nth < 3 ? { kind: 'hang', heedsSignal: nth === 1 } : null,

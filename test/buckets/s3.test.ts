@@ -1,10 +1,14 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
+import { isAmazons } from '../../src/buckets/s3/client.ts';
 import type { S3BucketOptions } from '../../src/buckets/s3/driver.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { VaultError } from '../../src/errors.ts';
@@ -663,6 +667,84 @@ describe('the S3 driver', () => {
       expect(failure.message).toContain('?profile=');
       expect(failure.message).toContain(profile);
       expect(server.requests).toHaveLength(0);
+    });
+  });
+
+  describe('where the machine was given credentials', () => {
+    const ROLE = { accessKeyId: 'ROLEEXAMPLE', secretAccessKey: 'role-secret', sessionToken: 'role-session' };
+    let metadata: Server;
+    let asked = 0;
+
+    beforeEach(async () => {
+      asked = 0;
+      metadata = createServer((_, response) => {
+        asked += 1;
+        response.setHeader('content-type', 'application/json');
+        response.end(
+          JSON.stringify({
+            AccessKeyId: ROLE.accessKeyId,
+            SecretAccessKey: ROLE.secretAccessKey,
+            Token: ROLE.sessionToken,
+            Expiration: new Date(Date.now() + 3_600_000).toISOString(),
+          }),
+        );
+      });
+      metadata.listen(0, '127.0.0.1');
+      await once(metadata, 'listening');
+      const address = metadata.address();
+      if (address === null || typeof address === 'string') throw new Error('The server has no port.');
+      vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', `http://127.0.0.1:${address.port}/role`);
+    });
+    afterEach(async () => {
+      vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', undefined);
+      const closed = once(metadata, 'close');
+      metadata.close();
+      metadata.closeAllConnections();
+      await closed;
+    });
+
+    test('an endpoint that is not Amazon’s does not get them', async () => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      await start({ credentials: ROLE });
+      const failure = await failureOf(bucket.get('a'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain('credentials=send');
+      expect(server.requests).toHaveLength(0);
+      expect(asked).toBe(0);
+    });
+
+    test('it gets them if the URL says so', async () => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      await start({ credentials: ROLE }, { sendCredentials: true });
+      await bucket.put('a', Buffer.from('content'));
+      expect(asked).toBe(1);
+    });
+
+    test('it gets what the user put into the environment or a profile', async () => {
+      await start();
+      await bucket.put('a', Buffer.from('content'));
+      await using folder = await temporaryFolder();
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', folder.at('credentials'));
+      const { accessKeyId, secretAccessKey } = EXAMPLE_CREDENTIALS;
+      const keys = `aws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`;
+      await writeFile(folder.at('credentials'), `[default]\n${keys}`);
+      const other = await reopen();
+      expect(Buffer.from(await other.get('a')).toString()).toBe('content');
+      expect(asked).toBe(0);
+    });
+
+    test.each([
+      ['https://s3.eu-central-1.amazonaws.com', true],
+      ['https://bucket.vpce-1a2b3c4d.s3.eu-west-1.vpce.amazonaws.com', true],
+      ['https://s3.cn-north-1.amazonaws.com.cn', true],
+      ['https://s3.eu-central-1.api.aws', true],
+      ['http://s3.eu-central-1.amazonaws.com', false],
+      ['https://amazonaws.com.example.com', false],
+      ['https://evilamazonaws.com', false],
+    ])('%s is Amazon’s: %s', async (endpoint, isOne) => {
+      await start();
+      expect(isAmazons(endpoint)).toBe(isOne);
     });
   });
 

@@ -39,6 +39,8 @@ export interface RetryingOptions {
   readonly maxDelayMs?: number | undefined;
   /** Milliseconds for which a bucket that counts as down is not asked at all. Default 300,000. */
   readonly downMs?: number | undefined;
+  /** Names after which a listing counts as endless, over all attempts. Default `MAX_LISTED_KEYS`. */
+  readonly maxListed?: number | undefined;
   /** Called before each wait. Must not throw. */
   readonly onWaiting?: ((waiting: Waiting) => void) | undefined;
   readonly clock?: Clock | undefined;
@@ -65,10 +67,12 @@ export function retrying(bucket: Bucket, options: RetryingOptions = {}): Bucket 
 class RetryingBucket implements Bucket {
   readonly label: string;
   readonly #bucket: Bucket;
+  readonly #maxListed: number;
   readonly #policy: Policy;
   readonly #health: Health;
 
   constructor(bucket: Bucket, options: RetryingOptions) {
+    this.#maxListed = options.maxListed ?? MAX_LISTED_KEYS;
     this.label = bucket.label;
     this.#bucket = bucket;
     this.#policy = {
@@ -117,7 +121,7 @@ class RetryingBucket implements Bucket {
         for await (const object of this.#bucket.list(prefix, resume)) {
           effort.answered();
           count += 1;
-          if (count > MAX_LISTED_KEYS) throw this.#endless(prefix);
+          if (count > this.#maxListed) throw this.#endless(prefix);
           resume = { ...call, after: object.name };
           yield object;
         }
@@ -138,7 +142,7 @@ class RetryingBucket implements Bucket {
   #endless(prefix: string): VaultError {
     return new VaultError(
       'damaged',
-      `Could not list the objects ${prefix} in ${this.label}: there are more than ${MAX_LISTED_KEYS}.`,
+      `Could not list the objects ${prefix} in ${this.label}: there are more than ${this.#maxListed}.`,
     );
   }
 

@@ -211,7 +211,7 @@ function meaningWithoutAnswer(error: unknown, answer: Answer): Meaning {
   if (NO_CREDENTIALS.has(answer.code)) {
     return {
       code: 'denied',
-      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "aws sso login", or the profile that ?profile= in the URL names.',
+      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "aws sso login", the profile that ?profile= in the URL names, or credentials=send there for an endpoint that may have the role of this machine.',
     };
   }
   const isConnection = systemCode(error) !== null || systemCode(field(error, 'cause')) !== null;
