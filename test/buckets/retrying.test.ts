@@ -389,10 +389,11 @@ const hanging: FaultPlan = () => ({ kind: 'hang', heedsSignal: true });
 
 describe('first contact', () => {
   test('with a bucket that is not there fails within seconds, and it counts as down', async () => {
-    const { bucket, inner, clock } = setUpNew(unreachable);
+    const { bucket, inner, clock, waits } = setUpNew(unreachable);
     const message = await messageFrom(bucket.get('a'));
     expect(message).toMatch(/^Nothing listens there\. Tried \d times in \d s\.$/);
     expect(clock.now()).toBeLessThanOrEqual(5_000);
+    expect(waits).toEqual([]);
     const asked = inner.log.length;
     expect(await codeOf(bucket.put('a', BYTES))).toBe('unavailable');
     expect(inner.log).toHaveLength(asked);

@@ -41,7 +41,7 @@ export interface RetryingOptions {
   readonly downMs?: number | undefined;
   /** Names after which a listing counts as endless, over all attempts. Default `MAX_LISTED_KEYS`. */
   readonly maxListed?: number | undefined;
-  /** Called before each wait. Must not throw. */
+  /** Called before each wait, unless all of them are over within seconds. Must not throw. */
   readonly onWaiting?: ((waiting: Waiting) => void) | undefined;
   readonly clock?: Clock | undefined;
   /** A number from 0 up to 1; Math.random unless told otherwise. */
@@ -294,7 +294,10 @@ class Effort {
       throw this.#exhausted(error, this.#first);
     }
 
-    onWaiting({ label, error, delayMs, attempt: this.#failures });
+    // What is over within seconds is not worth a word.
+    if (this.#lastMs(this.#first) - this.#startMs > DEFAULT_CONTACT_MS) {
+      onWaiting({ label, error, delayMs, attempt: this.#failures });
+    }
     await sleep(clock, { delayMs, signal: this.#signal, sleepers: this.#health.sleepers });
   }
 
