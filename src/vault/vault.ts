@@ -3,6 +3,7 @@
  * command line uses. `create.ts` and `open.ts` make one.
  */
 import type { BucketState } from '../catalog/catalog.ts';
+import type { FileTime } from '../format/file-time.ts';
 import type { Redundancy } from '../format/shard.ts';
 
 export interface Vault extends AsyncDisposable {
@@ -145,7 +146,14 @@ export interface Progress {
 
 /** Something that went wrong and was got round. */
 export interface Warning {
-  readonly kind: 'bucket-down' | 'shard-damaged' | 'shard-missing' | 'manifest-damaged' | 'degraded';
+  readonly kind:
+    | 'bucket-down'
+    | 'shard-damaged'
+    | 'shard-missing'
+    | 'manifest-damaged'
+    | 'degraded'
+    /** What the target's file system did not take of a restored file, other than its bytes. */
+    | 'not-kept';
   /** For people: what, where, and what it means. */
   readonly message: string;
   /** The bucket concerned; null if none is. */
@@ -156,26 +164,36 @@ export interface Warning {
 export interface FileSource {
   /** For messages: a path, `standard input`. */
   readonly label: string;
-  /** Whether it can be opened again from its beginning; standard input cannot. */
+  /** Whether it can be opened again from its beginning; standard input cannot, nor can a path that turned out to be a pipe's. */
   readonly reopens: boolean;
-  /** Opens it. @throws `file-not-found`, `denied` or `invalid-input` (a folder) */
+  /**
+   * Opens it. A pipe that nobody writes to is opened at once, and waited for when it is read.
+   *
+   * @param signal ends a wait for a file system that does not answer
+   * @throws `file-not-found`, `denied`; `invalid-input` (a folder, closed standard input); `source-changed` if it cannot be opened;
+   *   `interrupted` as soon as the signal is aborted
+   */
   open(signal?: AbortSignal): Promise<OpenSource>;
 }
 
 export interface OpenSource {
-  /** Bytes, modification time and permission bits; null where the source does not say. */
+  /** Bytes; null where the source does not say. */
   readonly size: number | null;
-  readonly modifiedAtMs: number | null;
+  /** Modification time; null where the source has none, or one that cannot be kept (beyond 275,760 years from 1970). */
+  readonly modified: FileTime | null;
+  /** Permission bits, up to `0o7777`; null where the source does not say. */
   readonly mode: number | null;
   /**
    * Fills `target` as far as the source goes; fewer bytes than asked mean its end.
    *
+   * @param target not written to any more once the promise has settled, whatever became of it
    * @param signal ends a long wait for bytes
-   * @throws `source-changed`
+   * @throws `source-changed`; `invalid-input` if the source's size is not that of what it holds, as in /proc; `interrupted`
    */
   read(target: Uint8Array, signal: AbortSignal): Promise<number>;
-  /** After the last byte: checks that what was read is one state of the source. @throws `source-changed` */
+  /** After the last byte: checks that what was read is one state of the source. @throws as `read` */
   verify(): Promise<void>;
+  /** Ends its use, also after a read that failed or was interrupted; never waits for bytes. */
   close(): Promise<void>;
 }
 
@@ -220,6 +238,8 @@ export interface PutResult extends FileInfo {
 }
 
 export interface StoredFile extends FileInfo {
+  /** The source's modification time; null if it had none. */
+  readonly modified: FileTime | null;
   /**
    * The file's bytes in order, each run verified before it is yielded. A run's memory is only valid until the next one is asked for.
    *
