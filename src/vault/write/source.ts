@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
-import type { FileSource, OpenSource } from '../vault.ts';
+import type { FileSource, OpenSource } from './file-source.ts';
 
 // Descriptors, not handles: a pipe's is given to a socket, which closes it.
 const openDescriptor = promisify(fs.open);
