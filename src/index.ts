@@ -18,10 +18,11 @@ export type {
 export { isVaultError, VaultError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
 export { formatRedundancy, parseRedundancy } from './format/shard.ts';
+export type { FileTime } from './format/file-time.ts';
 export type { Redundancy } from './format/shard.ts';
 export { fileSource, streamSource } from './vault/write/source.ts';
 export { restoreFile } from './vault/read/restore.ts';
+export type { RestorableFile, RestoreOptions } from './vault/read/restore.ts';
 export type { ScrubOptions, ScrubProblem, ScrubResult } from './vault/verify/scrub.ts';
 export type { RecoverResult } from './vault/recover/recover.ts';
-export type { RestoreOptions } from './vault/read/restore.ts';
 export type * from './vault/vault.ts';

@@ -7,6 +7,7 @@
  */
 import { VaultError } from '../errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from './chunk.ts';
+import { MAX_TIME_MS } from './file-time.ts';
 import { formatRedundancy, parseRedundancy } from './shard.ts';
 import type { Redundancy } from './shard.ts';
 
@@ -233,9 +234,6 @@ function decodeHead(bytes: Uint8Array): ManifestHead {
     tableDepth: integer('tableDepth', 0, MAX_TABLE_DEPTH),
   };
 }
-
-/** The range of ECMAScript times, in milliseconds. */
-const MAX_TIME_MS = 8_640_000_000_000_000;
 
 function malformed(what: string, cause?: unknown): VaultError {
   return new VaultError('damaged', `A manifest ${what}.`, { cause });

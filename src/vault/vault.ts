@@ -3,7 +3,11 @@
  * command line uses. `create.ts` and `open.ts` make one.
  */
 import type { BucketState } from '../catalog/catalog.ts';
+import type { FileTime } from '../format/file-time.ts';
 import type { Redundancy } from '../format/shard.ts';
+import type { FileSource } from './write/file-source.ts';
+
+export type { FileSource, OpenSource } from './write/file-source.ts';
 
 export interface Vault extends AsyncDisposable {
   /** 32 hex digits. */
@@ -145,38 +149,18 @@ export interface Progress {
 
 /** Something that went wrong and was got round. */
 export interface Warning {
-  readonly kind: 'bucket-down' | 'shard-damaged' | 'shard-missing' | 'manifest-damaged' | 'degraded';
+  readonly kind:
+    | 'bucket-down'
+    | 'shard-damaged'
+    | 'shard-missing'
+    | 'manifest-damaged'
+    | 'degraded'
+    /** What the target's file system did not take of a restored file, other than its bytes. */
+    | 'not-kept';
   /** For people: what, where, and what it means. */
   readonly message: string;
   /** The bucket concerned; null if none is. */
   readonly bucket: string | null;
-}
-
-/** Where a file's bytes come from. */
-export interface FileSource {
-  /** For messages: a path, `standard input`. */
-  readonly label: string;
-  /** Whether it can be opened again from its beginning; standard input cannot. */
-  readonly reopens: boolean;
-  /** Opens it. @throws `file-not-found`, `denied` or `invalid-input` (a folder) */
-  open(signal?: AbortSignal): Promise<OpenSource>;
-}
-
-export interface OpenSource {
-  /** Bytes, modification time and permission bits; null where the source does not say. */
-  readonly size: number | null;
-  readonly modifiedAtMs: number | null;
-  readonly mode: number | null;
-  /**
-   * Fills `target` as far as the source goes; fewer bytes than asked mean its end.
-   *
-   * @param signal ends a long wait for bytes
-   * @throws `source-changed`
-   */
-  read(target: Uint8Array, signal: AbortSignal): Promise<number>;
-  /** After the last byte: checks that what was read is one state of the source. @throws `source-changed` */
-  verify(): Promise<void>;
-  close(): Promise<void>;
 }
 
 export interface PutOptions extends CallOptions {
@@ -220,6 +204,8 @@ export interface PutResult extends FileInfo {
 }
 
 export interface StoredFile extends FileInfo {
+  /** The source's modification time; null if it had none. */
+  readonly modified: FileTime | null;
   /**
    * The file's bytes in order, each run verified before it is yielded. A run's memory is only valid until the next one is asked for.
    *

@@ -1,5 +1,6 @@
 /** Reading a file back. */
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { fileTimeOfMs } from '../../format/file-time.ts';
 import { decodeTable, TABLE_ENTRY_SIZE, tableShape } from '../../format/manifest.ts';
 import type { Manifest, ManifestHead, TableEntry, TableShape } from '../../format/manifest.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
@@ -24,6 +25,7 @@ export async function getFile(
     const manifest = await readManifest(session, hash, options);
     return {
       ...infoOf(hash, manifest.head),
+      modified: manifest.head.modifiedAtMs === null ? null : fileTimeOfMs(manifest.head.modifiedAtMs),
       async *content(call) {
         try {
           yield* readContent(session, manifest, call);

@@ -5,6 +5,7 @@
 import { drawGeneration } from '../../crypto/keys.ts';
 import { manifestHash, nameTag, openManifest, sealManifest, startContentTag } from '../../crypto/seal.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { msOfFileTime } from '../../format/file-time.ts';
 import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { decodeTable, encodeTable, manifestObjectName, MAX_NAME_SIZE } from '../../format/manifest.ts';
 import type { ManifestHead } from '../../format/manifest.ts';
@@ -104,7 +105,7 @@ async function putOnce(session: Session, source: OpenSource, options: PutCall): 
       name: options.name,
       size: content.size,
       createdAtMs: session.now(),
-      modifiedAtMs: source.modifiedAtMs,
+      modifiedAtMs: source.modified === null ? null : msOfFileTime(source.modified),
       mode: source.mode,
       expiresAtMs: options.expiresAtMs ?? null,
       chunkSize,
