@@ -1,0 +1,168 @@
+/** Which chunks live files need: what a sweep must leave alone. */
+import { openPutMarker } from '../../crypto/put-marker.ts';
+import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { MAX_PUT_MARKER_SIZE, parsePutMarkerName, PUTS_PREFIX } from '../../format/removal.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
+import { readCopy } from '../buckets/spread.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { learnFile } from '../files/catch-up.ts';
+import { joinFiles } from '../files/file-join.ts';
+import type { JoinedFile } from '../files/file-join.ts';
+import type { FileInfo, FileRecord } from '../files/records.ts';
+import { neededChunks } from '../files/tables.ts';
+import type { Session } from '../session.ts';
+import { MARKER_LIFETIME_MS } from '../write/put-guard.ts';
+import { listDeletions } from './deletions.ts';
+
+export interface LiveFiles {
+  /** Ids of every chunk that a live file needs. */
+  readonly ids: IdSet;
+  /** Files whose grace is over, and who has their manifests. */
+  readonly dead: readonly JoinedFile[];
+  /** Live files whose time is over, not yet removed. */
+  readonly expired: readonly FileInfo[];
+  /** Records of removal whose manifests are in no bucket any more. */
+  readonly settled: readonly string[];
+  /** Files that the catalog did not know. */
+  readonly learned: number;
+  /** Visible rows of the catalog that no bucket has a manifest of. */
+  readonly missing: readonly string[];
+  /** Why no chunk may be removed; null if nothing is in the way. */
+  readonly blockedBy: string | null;
+}
+
+export interface LiveOptions {
+  /** Removed files whose grace ends at or before this are dead. */
+  readonly nowMs: number;
+  /** Whether the grace of removed files counts as over. */
+  readonly ignoreGrace: boolean;
+  /** Whether the catalog may catch up. */
+  readonly write: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Looks through all manifests.
+ *
+ * @param buckets all of the vault's; each must list completely
+ * @throws what a bucket says
+ */
+export async function findLive(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  options: LiveOptions,
+): Promise<LiveFiles> {
+  const { signal, write } = options;
+  const deletions = await listDeletions(session, buckets, signal);
+  const settled = new Set(deletions.keys());
+  const ids = new IdSet();
+  const dead: JoinedFile[] = [];
+  const expired: FileInfo[] = [];
+  const missing: string[] = [];
+  let learned = 0;
+  let blockedBy: string | null = null;
+  for await (const file of joinFiles(session, buckets, { signal })) {
+    throwIfAborted(signal);
+    const { hash, holders, row } = file;
+    const deletion = deletions.get(hash) ?? null;
+    if (holders.length === 0) {
+      if (deletion === null && row !== null && row.hiddenAtMs === null) missing.push(hash);
+      else if (row !== null && row.hiddenAtMs !== null && write) await session.catalog.files.forget([hash]);
+      continue;
+    }
+    settled.delete(hash);
+    if (deletion !== null && isOver(deletion, options)) {
+      dead.push(file);
+      continue;
+    }
+    try {
+      const known = await learnFile(session, file, { deletion, write, signal });
+      if (known.kind === 'learned') learned += 1;
+      if (known.kind === 'unreadable') blockedBy ??= `The manifest ${hash} cannot be read`;
+      if (known.kind === 'known' || known.kind === 'learned') {
+        await addNeeded(session, known.record, ids, signal);
+        const { expiresAtMs } = known.record.info;
+        const isExpired = expiresAtMs !== null && expiresAtMs <= options.nowMs;
+        if (isExpired && (deletion === null || deletion.live)) expired.push(known.record.info);
+      }
+    } catch (error) {
+      if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+      blockedBy ??= `The file ${hash} cannot be judged: ${error.message}`;
+    }
+  }
+  for (const [hash, record] of deletions) if (record.live) settled.delete(hash);
+  return { ids, dead, expired, settled: [...settled], learned, missing, blockedBy };
+}
+
+function isOver({ live, atMs, graceMs }: DeletionRecord, { nowMs, ignoreGrace }: LiveOptions): boolean {
+  return !live && (ignoreGrace || atMs + graceMs <= nowMs);
+}
+
+async function addNeeded(
+  session: Session,
+  { ids }: FileRecord,
+  into: IdSet,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for await (const run of neededChunks(session, ids, { signal })) for (const { id } of run) into.add(id);
+}
+
+/** The markers of puts that may still run. */
+export interface Markers {
+  /** Names of markers that are younger than a day. */
+  readonly young: ReadonlySet<string>;
+  /** Names of those that are older: nobody's. */
+  readonly old: readonly string[];
+}
+
+/** Lists the markers. @throws what a bucket says */
+export async function listMarkers(
+  buckets: readonly VaultBucket[],
+  nowMs: number,
+  signal?: AbortSignal,
+): Promise<Markers> {
+  const young = new Set<string>();
+  const old: string[] = [];
+  for await (const { name } of mergedListing(buckets, PUTS_PREFIX, { signal })) {
+    const parsed = parsePutMarkerName(name);
+    if (parsed === null) continue;
+    if (nowMs - parsed.createdAtMs < MARKER_LIFETIME_MS) young.add(name);
+    else old.push(name);
+  }
+  return { young, old };
+}
+
+/**
+ * Adds the ids that markers name: what their puts rely on, though no manifest says so yet.
+ *
+ * @throws `unavailable` if a marker cannot be read: what it names is not known then
+ */
+export async function addMarkedIds(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  names: Iterable<string>,
+  into: IdSet,
+  signal?: AbortSignal,
+): Promise<void> {
+  for (const name of names) {
+    let opened = false;
+    let seen = false;
+    for (const bucket of buckets) {
+      const bytes = await readCopy(bucket, name, { maxSize: MAX_PUT_MARKER_SIZE, signal });
+      if (bytes === null) continue;
+      seen = true;
+      try {
+        for (const id of openPutMarker(session.keys, bytes).ids) into.add(id);
+        opened = true;
+        break;
+      } catch (error) {
+        if (!isVaultError(error, 'damaged')) throw error;
+      }
+    }
+    if (seen && !opened) {
+      throw new VaultError('unavailable', `The marker ${name} of a running put cannot be read. Sweep again in a day.`);
+    }
+  }
+}
