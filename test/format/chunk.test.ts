@@ -20,6 +20,7 @@ import { seededRandom } from '../support/seeded-random.ts';
 
 const DAMAGED = expect.objectContaining({ code: 'damaged' });
 const UNSUPPORTED = expect.objectContaining({ code: 'unsupported' });
+const REFUSED = expect.any(String);
 
 /** A payload of this size, or of the size that the format asks for. */
 function framed(stored: Uint8Array, codec: number, size = payloadSize(stored.length, false)): Uint8Array {
@@ -199,9 +200,7 @@ describe('a payload', () => {
       const payload = framed(body, CODEC_STORED, payloadSize(body.length, full));
       for (let bit = 0; bit < payload.length * 8; bit += 1) {
         const found = outcome(() => unpackPayload(flipped(payload, bit), body.length));
-        const expected = bit < body.length * 8 ? flipped(body, bit) : found;
-        expect(found).toEqual(expected);
-        if (bit >= body.length * 8) expect(found).toBeTypeOf('string');
+        expect(found).toEqual(bit < body.length * 8 ? flipped(body, bit) : REFUSED);
       }
     }
   });
@@ -252,8 +251,8 @@ const TEXT = Buffer.from(
   Array.from({ length: 200 }, (_, i) => `line ${i} of a text that shrinks\n`).join(''),
 );
 
-function packed(frame: Uint8Array): Uint8Array {
-  return framed(frame, CODEC_ZSTD);
+function packed(bytes: Uint8Array): Uint8Array {
+  return framed(bytes, CODEC_ZSTD);
 }
 
 function flipped(bytes: Uint8Array, bit: number): Uint8Array {
@@ -293,7 +292,7 @@ describe('a packed payload', () => {
     const params = { [constants.ZSTD_c_compressionLevel]: level };
     for (const body of [TEXT, Buffer.alloc(70_000), Buffer.alloc(9 * 1024 * 1024, 'ab')]) {
       for (const options of [{ params }, { params, pledgedSrcSize: body.length }]) {
-        expect(unpackPayload(packed(zstdCompressSync(body, options)), body.length).equals(body)).toBe(true);
+        expect(body.equals(unpackPayload(packed(zstdCompressSync(body, options)), body.length))).toBe(true);
       }
     }
   });
@@ -351,7 +350,7 @@ describe('a packed payload', () => {
     const large = Buffer.alloc(16 * 1024 * 1024 + 1, 5);
     const runs = Array.from({ length: 128 }, () => runBlock(5, 128 * 1024));
     const bytes = frame([0x00, 0x70], [...runs, runBlock(5, 1)]);
-    expect(unpackPayload(packed(bytes), large.length).equals(large)).toBe(true);
+    expect(large.equals(unpackPayload(packed(bytes), large.length))).toBe(true);
     expect(() => unpackPayload(packed(frame([0x00, 0x74], [...runs, runBlock(5, 1)])), large.length)).toThrow(
       DAMAGED,
     );

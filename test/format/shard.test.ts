@@ -167,7 +167,7 @@ describe("a shard object's header", () => {
   test('has its fields in these places, and a CRC32C of the id, itself and the shard', () => {
     const object = Buffer.from(shardObject(EXAMPLE));
     expect(object.toString('hex', 0, 28)).toBe(
-      `${Buffer.from('vlt2shrd').toString('hex')}02010100` + `0000012d${NONCE.toString('hex')}`,
+      `${Buffer.from('vlt2shrd').toString('hex')}020101000000012d${NONCE.toString('hex')}`,
     );
     const covered = Buffer.concat([Buffer.from(ID, 'hex'), object.subarray(0, 28), object.subarray(32)]);
     expect(object.readUInt32BE(28)).toBe(crc32c(covered));
