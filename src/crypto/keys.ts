@@ -1,7 +1,7 @@
 /**
  * The keys of a vault: what the root secret gives, what a keyslot wraps, and the password that unwraps it. FORMAT.md, "Keys".
  */
-import { createPrivateKey, createPublicKey, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createPrivateKey, createPublicKey, hkdfSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import { encodeStrictJson, parseStrictJson } from '../format/json.ts';
@@ -9,7 +9,7 @@ import type { Fields, JsonObject } from '../format/json.ts';
 import { COMMITMENT_SIZE, kdfWork, SALT_SIZE } from '../format/keyring.ts';
 import type { KdfCost, Keyslot, Role } from '../format/keyring.ts';
 import { KDF_LIMITS, MAX_KDF_WORK } from '../format/limits.ts';
-import { openOnce, sealOnce } from './sealing.ts';
+import { isCommitment, openOnce, sealOnce } from './sealing.ts';
 import { sealLabel } from './records.ts';
 
 export { kdfWork } from '../format/keyring.ts';
@@ -87,8 +87,7 @@ export function keysOfRoot(
   p: { readonly vaultId: string; readonly rootNumber: number; readonly writer: string },
 ): VaultKeys {
   const salt = Buffer.from(p.vaultId, 'hex');
-  const derive = (purpose: string): Buffer =>
-    Buffer.from(hkdfSync('sha256', root, salt, `vault/2 ${purpose}`, KEY_SIZE));
+  const derive = (purpose: string): Buffer => deriveKey(root, salt, `vault/2 ${purpose}`);
   const readPrivate = privateKey('x25519', derive('read'));
   const signing = privateKey('ed25519', derive('sign'));
   const writer = rememberWriters((id) => {
@@ -105,6 +104,11 @@ export function keysOfRoot(
     urls: derive('urls'),
     full: { root: Buffer.from(root), readPrivate, signing, writer },
   };
+}
+
+/** HKDF-SHA256 (RFC 5869) to 32 bytes. */
+export function deriveKey(ikm: Uint8Array, salt: Uint8Array, info: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', ikm, salt, info, KEY_SIZE));
 }
 
 /** The keys that only full keyslots give. @throws `invalid-input` if these are a put keyslot's */
@@ -220,7 +224,7 @@ export async function unwrapKeys(
   p: { readonly vaultId: string; readonly rootNumber: number },
 ): Promise<VaultKeys | null> {
   const { kek, commitment } = await passwordKeys(password, slot);
-  if (!timingSafeEqual(commitment, slot.commitment)) return null;
+  if (!isCommitment(slot.commitment, commitment)) return null;
   const secrets = openOnce(kek, keyslotAad(slot, p), slot.wrapped);
   if (secrets === null) throw new VaultError('damaged', 'A keyslot is not what its password wrapped.');
   const fields = parseStrictJson(secrets, 'What a keyslot wraps');

@@ -26,7 +26,7 @@ import type { CommittedKey } from './sealing.ts';
 export function sealPutMarker(
   keys: VaultKeys,
   ids: readonly string[],
-  fixed?: { readonly salt: Buffer } | undefined,
+  fixed?: { readonly salt: Buffer },
 ): Buffer {
   const json = encodePutMarker(keys.vaultId, ids);
   try {
@@ -63,7 +63,7 @@ export function openPutMarker(
     throw new VaultError('unsupported', `A put's marker is sealed under root ${object.rootNumber}.`);
   }
   const key = markerKey(full.writer(object.writer), object.salt);
-  if (!isCommitment(object.commitment, key)) {
+  if (!isCommitment(object.commitment, key.commitment)) {
     throw new VaultError('damaged', "A put's marker was sealed with another key.");
   }
   const payload = openOnce(key.key, object.header, object.sealed);

@@ -64,7 +64,7 @@ export function committedKey(ikm: Uint8Array, salt: Uint8Array, info: string): C
 const ONE = Buffer.from([1]);
 const TWO = Buffer.from([2]);
 
-/** Whether a stored commitment is that of a key. GCM alone does not bind its key. */
-export function isCommitment(stored: Uint8Array, { commitment }: CommittedKey): boolean {
+/** Whether a stored commitment is that of a key, in constant time. GCM alone does not bind its key. */
+export function isCommitment(stored: Uint8Array, commitment: Uint8Array): boolean {
   return stored.length === commitment.length && timingSafeEqual(stored, commitment);
 }

@@ -23,9 +23,13 @@ const MAX_DEPTH = 8;
 /**
  * The bytes of a value.
  *
- * @param value text must be well-formed Unicode, numbers safe integers: decoding refuses others
+ * @throws `invalid-input` naming the field, if a text in it is not well-formed Unicode or a number no safe integer: JSON
+ *   would write something else instead, and nobody would notice
  */
 export function encodeStrictJson(value: JsonObject): Buffer {
+  for (const [key, field] of Object.entries(value)) {
+    if (!isStrict(field, 1)) throw new VaultError('invalid-input', `"${key}" cannot be written as it is.`);
+  }
   return Buffer.from(JSON.stringify(value));
 }
 

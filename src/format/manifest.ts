@@ -160,15 +160,14 @@ export function decodeVaultPart(body: Uint8Array): VaultPart {
   const { fields, binary } = decodeBody(body);
   const name = fields.string('name', { least: 1, most: MAX_NAME_SIZE });
   if (name.includes('\0')) throw fields.impossible('name');
-  const time = (at: Fields, key: string): number => at.integer(key, -MAX_TIME_MS, MAX_TIME_MS);
   const unlocked = {
     kind: 'file' as const,
     name,
     size: fields.nullable('size', (at, key) => at.integer(key, 0, MAX_FILE_SIZE)),
-    createdAtMs: time(fields, 'created'),
+    createdAtMs: readTime(fields, 'created'),
     modified: fields.nullable('modified', readFileTime),
     mode: fields.nullable('mode', (at, key) => at.integer(key, 0, 0o7777)),
-    expiresAtMs: fields.nullable('expires', time),
+    expiresAtMs: fields.nullable('expires', readTime),
     version: fields.integer('version', 1, MAX_VERSION),
     epoch: fields.integer('epoch', 1, MAX_EPOCH),
     redundancy: readRedundancy(fields, 'redundancy'),
@@ -203,6 +202,10 @@ function checkIds(chunks: number, table: IdsTable): void {
   if (table.depth === 0) return;
   const below = countTableEntries(table.refs, table.depth === 1 ? ID_ENTRY_SIZE : REF_SIZE);
   if (table.depth === 1 && below < chunks) throw malformed('lists too few chunks');
+}
+
+function readTime(fields: Fields, key: string): number {
+  return fields.integer(key, -MAX_TIME_MS, MAX_TIME_MS);
 }
 
 function readFileTime(fields: Fields, key: string): FileTime {

@@ -64,6 +64,7 @@ export function encodeRefs(refs: readonly ChunkRef[]): Buffer {
   const bytes = Buffer.alloc(refs.length * REF_SIZE);
   for (const [index, { tag, hash, length }] of refs.entries()) {
     const at = index * REF_SIZE;
+    if (tag.length !== 32 || hash.length !== 32) throw new RangeError('A tag and a hash have 32 bytes.');
     bytes.set(tag, at);
     bytes.set(hash, at + 32);
     bytes.writeUInt32BE(length, at + 64);
@@ -91,7 +92,8 @@ export function decodeRefs(source: Uint8Array): ChunkRef[] {
 export function encodeIds(ids: readonly ChunkId[]): Buffer {
   const bytes = Buffer.alloc(ids.length * ID_ENTRY_SIZE);
   for (const [index, { id, padded }] of ids.entries()) {
-    bytes.write(id, index * ID_ENTRY_SIZE, 'hex');
+    const written = bytes.write(id, index * ID_ENTRY_SIZE, 'hex');
+    if (written !== 32 || id.length !== 64) throw new RangeError('A chunk id has 64 hex digits.');
     bytes.writeUInt32BE(padded, index * ID_ENTRY_SIZE + 32);
   }
   return bytes;
