@@ -5,11 +5,12 @@
  * outputs the allocator reuses, instead of asking the system for fresh pages for every chunk (measured: 400,000 page
  * faults a GiB with whole-chunk buffers, 50,000 so).
  */
-import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, createSecretKey, hash } from 'node:crypto';
 import { constants as zlibConstants, zstdCompressSync } from 'node:zlib';
 import { VaultError } from '../errors.ts';
 import { CODEC_STORED, CODEC_ZSTD, payloadSize } from '../format/chunk.ts';
 import { MIN_PADDED_SIZE, PAYLOAD_TRAILER_SIZE, SEAL_OVERHEAD } from '../format/limits.ts';
+import type { KeyObject } from 'node:crypto';
 
 const SLICE_SIZE = 64 * 1024;
 const NONCE_SIZE = 12;
@@ -39,7 +40,7 @@ export function bodyHash(body: Uint8Array): Buffer {
  * @param h what `bodyHash` gave
  */
 export function chunkTag(dedupKey: Uint8Array, h: Uint8Array): Buffer {
-  return createHmac('sha256', dedupKey).update(h).digest();
+  return hmac(createSecretKey(dedupKey), h);
 }
 
 /** Id and keys of the chunk with this tag: HKDF-Expand (RFC 5869) to 96 bytes. */
@@ -50,11 +51,22 @@ export function chunkSecrets(t: Buffer): ChunkSecrets {
 
 /** The three blocks of HKDF-Expand; node:crypto has only extract and expand together. */
 function expand(t: Uint8Array): readonly [Buffer, Buffer, Buffer] {
-  const block = (previous: Uint8Array, number: number): Buffer =>
-    createHmac('sha256', t).update(previous).update(AAD).update(Uint8Array.of(number)).digest();
-  const first = block(new Uint8Array(0), 1);
-  const second = block(first, 2);
-  return [first, second, block(second, 3)];
+  const key = createSecretKey(t);
+  const first = hmac(key, EXPAND_INFO[0]);
+  const second = hmac(key, Buffer.concat([first, EXPAND_INFO[1]]));
+  return [first, second, hmac(key, Buffer.concat([second, EXPAND_INFO[2]]))];
+}
+
+/** Keys as objects: with bytes for a key, each HMAC takes 14 µs instead of 3. */
+function hmac(key: KeyObject, bytes: Uint8Array): Buffer {
+  return createHmac('sha256', key).update(bytes).digest();
+}
+
+/** The info of each block, with its number behind it. */
+const EXPAND_INFO = [infoOf(1), infoOf(2), infoOf(3)] as const;
+
+function infoOf(block: number): Buffer {
+  return Buffer.from(`vault/2 chunk${String.fromCharCode(block)}`, 'ascii');
 }
 
 /**
@@ -162,13 +174,14 @@ export function packBody(body: Uint8Array, level: number): Uint8Array | null {
 /** Bytes of each of the samples that `looksCompressible` takes. */
 const SAMPLE_SIZE = 16 * 1024;
 const SAMPLES = 3;
-/** Largest share of its size to which a sample must shrink: padding takes up to 3 % of what a chunk gains. */
+/** Largest share of its size to which a sample must shrink: below that, padding to steps of up to 3 % takes most of the gain. */
 const WORTHWHILE = 0.95;
 
 /**
  * Whether a body seems worth packing: samples of its beginning, middle and end are packed at the fastest level.
  *
- * Measured: 40 µs for random bytes, 120 µs for text, of any length.
+ * Measured with chunks of 1 MiB at 2+1: 52 µs of 2,100 µs for all other arithmetic where the bytes are random (2.5 %), 150 µs
+ * where they are not, before 4,500 µs of packing. The length hardly matters.
  */
 export function looksCompressible(body: Uint8Array): boolean {
   if (body.length + PAYLOAD_TRAILER_SIZE <= MIN_PADDED_SIZE) return false;
