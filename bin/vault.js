@@ -6,12 +6,12 @@ import { homedir } from 'os';
 import { join } from 'path';
 
 const [major, minor] = process.versions.node.split('.').map(Number);
-if (major > 22 || (major === 22 && minor >= 12)) {
+if (major > 22 || (major === 22 && minor >= 15)) {
   keepCompiledCode();
   void import('../dist/cli.js').then((cli) => cli.main());
 } else {
   process.stderr.write(
-    `vault: Node ${process.versions.node} is too old: 22.12 or newer is needed. Get it from https://nodejs.org\n`,
+    `vault: Node ${process.versions.node} is too old: 22.15 or newer is needed. Get it from https://nodejs.org\n`,
   );
   process.exitCode = 2;
 }

@@ -45,6 +45,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   pg: /^src\/catalog\/postgres\//,
   kysely: /^src\/catalog\//,
   '@node-rs/argon2': /^src\/crypto\/keys\.ts$/,
+  '@node-rs/crc32': /^src\/format\/shard\.ts$/,
   '@inquirer/prompts': /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program)\.ts$/,
@@ -298,6 +299,8 @@ describe('the rules', () => {
         "// import 'comment';",
         'const text = "import \'string\'; console";',
         "const late = import('j' + text);",
+        "const k = require('k');",
+        'const l = require(text);',
         'const member = { process: 1 }.process;',
         'if (process.env) (globalThis as { console?: unknown }).console;',
       ].join('\n'),
@@ -314,8 +317,10 @@ describe('the rules', () => {
       { target: 'h', kind: 'lazy' },
       { target: 'i', kind: 'type' },
       { target: 'unknown', kind: 'lazy' },
+      { target: 'k', kind: 'lazy' },
+      { target: 'unknown', kind: 'lazy' },
     ]);
     expect(facts?.globals).toEqual(['process']);
-    expect(facts?.lines).toBe(13);
+    expect(facts?.lines).toBe(15);
   });
 });
