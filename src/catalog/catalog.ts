@@ -4,7 +4,7 @@
  * reader could forge is proved by the manifest, and no row decides that an object may be removed or need not be sent.
  *
  * Identifiers are lower-case hex strings: hash and chunk id 64 characters; vault, bucket and writer id 32; upload 16;
- * sealing 8. Times are whole milliseconds since 1970.
+ * sealing 8. Times are whole milliseconds since 1970, or before it.
  *
  * The contract, which `test/catalog/conformance.ts` states one sentence a test:
  *
@@ -12,7 +12,7 @@
  * - What is given in one call may repeat an identifier; the last row given for it counts. Calls are given at most
  *   `MAX_ROWS` rows or identifiers; more is a RangeError.
  * - Iterables hold one page in memory, whatever the table's size, and tolerate changes while they run: what stays as it is
- *   comes exactly once, what is added, changed or forgotten meanwhile at most once.
+ *   comes exactly once, what is added, changed or forgotten meanwhile may come or not.
  * - Clients that write the same rows at once wait for each other; none of them fails for it, and the last one wins row by row.
  * - Errors are VaultErrors: `unavailable` (try again; already tried within reason), `denied`, `storage-full`,
  *   `damaged` (a row or the database file is not what was written), `unsupported` (a newer or unreleased schema),
@@ -98,7 +98,7 @@ export interface FileCatalog {
   /**
    * Rows with any of these name tags, newest first: by version, then createdAtMs, then hash, all descending.
    *
-   * @param tags 32 bytes each
+   * @param tags 32 bytes each; a name has one for each writer
    * @param limit most rows to return, over all tags together
    * @param options `hidden`: hidden ones too
    */
@@ -202,7 +202,7 @@ export interface FileRow {
   readonly nameTag: Uint8Array;
   /** The sealed description of the file; opaque here. */
   readonly record: Uint8Array;
-  /** Orders the files of one name: 1 to 2^53 - 1. */
+  /** Orders the files of one name, the highest being the newest: 1 to 2^53 - 1. */
   readonly version: number;
   readonly createdAtMs: number;
   /** Null if it does not expire. */
