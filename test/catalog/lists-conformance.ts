@@ -73,7 +73,11 @@ export function listsConformance(connections: () => Connections): void {
       const { catalog } = connections();
       const tags = many(1000, () => nameTag());
       const rows = many(MANY, (i) =>
-        file({ nameTag: tags[i % 1000] ?? nameTag(), version: MANY - i, createdAtMs: 1000 - Math.floor(i / 7) }),
+        file({
+          nameTag: tags[i % 1000] ?? nameTag(),
+          version: MANY - i,
+          createdAtMs: 1000 - Math.floor(i / 7),
+        }),
       );
       await putAll(catalog, rows);
       const order = (given: FileRow[]): FileRow[] =>
