@@ -14,7 +14,6 @@ const CONFLICTS = new Set([
   '40001', // serialization_failure
   '40P01', // deadlock_detected
   '55P03', // lock_not_available: lock_timeout
-  '23503', // foreign_key_violation: the row referred to has just gone, or has just been referred to
   '23505', // unique_violation: the row has just been made
   '42P06', // duplicate_schema, and
   '42P07', // duplicate_table: made at once, despite `if not exists`
