@@ -1,16 +1,16 @@
 /** Options that every bucket operation takes. */
 export interface BucketCall {
   /** Aborts the request on the wire; the operation then rejects with `interrupted`. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of `get`. */
 export interface GetCall extends BucketCall {
   /** Bytes. */
-  readonly maxSize?: number;
-  readonly spare?: ArrayBuffer;
+  readonly maxSize?: number | undefined;
+  readonly spare?: ArrayBuffer | undefined;
   /** Told how many bytes have arrived, each time some do, for who has to tell a slow line from a silent one. */
-  readonly onBytes?: (count: number) => void;
+  readonly onBytes?: ((count: number) => void) | undefined;
 }
 
 /** One entry of a listing. */
@@ -47,7 +47,7 @@ export interface Bucket {
    *
    * The caller may reuse `bytes` once the promise has settled, not before.
    */
-  put(name: string, bytes: Uint8Array, call?: BucketCall & { readonly replace?: boolean }): Promise<void>;
+  put(name: string, bytes: Uint8Array, call?: BucketCall & { readonly replace?: boolean | undefined }): Promise<void>;
 
   /**
    * The whole object, its transfer checksum verified, or an error; never a part of it.
@@ -71,7 +71,7 @@ export interface Bucket {
    * It also clears away what puts of killed processes left unfinished, where a kind of bucket has such a thing.
    * That never was an object, so it has no name to be removed by.
    */
-  list(prefix: string, call?: BucketCall & { readonly after?: string }): AsyncIterable<ListedObject>;
+  list(prefix: string, call?: BucketCall & { readonly after?: string | undefined }): AsyncIterable<ListedObject>;
 
   /** Releases sockets and handles. Operations after it are a bug. */
   close(): Promise<void>;

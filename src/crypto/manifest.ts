@@ -21,6 +21,7 @@ import {
 import type {
   ChunkId,
   ChunkRef,
+  ContentAccess,
   ContentTable,
   IdsTable,
   LockStanza,
@@ -48,6 +49,8 @@ export interface OpenedManifest {
   /** Who stored the file, 32 hex digits. */
   readonly writer: string;
   readonly ids: IdsTable;
+  /** What leads to the content: its key, or the lock around it. */
+  readonly access: ContentAccess;
   /** Null when the file is locked. */
   readonly content: OpenedContent | null;
   /**
@@ -248,6 +251,7 @@ export class ManifestOpener {
       head,
       writer: object.writer,
       ids,
+      access,
       content: opened,
       async unlock(password) {
         if (!('lock' in access)) return opened;

@@ -83,7 +83,9 @@ export interface SweepList {
   readonly atMs: number;
   /** When the last of them was removed; null while that is not over. */
   readonly doneAtMs: number | null;
-  /** Object names below `chunks/`. */
+  /** Markers of puts that stood when the list did, and are waited for; null until that is known. */
+  readonly waitsFor: readonly string[] | null;
+  /** Names of shards and manifests. */
   readonly objects: readonly string[];
 }
 
@@ -104,12 +106,16 @@ export function encodeSweepList(vaultId: string, list: SweepList): Buffer {
     sweep: list.id,
     at: list.atMs,
     doneAt: list.doneAtMs,
+    waitsFor: list.waitsFor,
     objects: list.objects,
   });
 }
 
-/** Whatever a list says, what is not below `chunks/` is not removed by it. */
-const SWEPT_NAME = /^chunks\/[!-~]{1,240}$/;
+/** Whatever a list says, nothing else is removed by it. */
+const SWEPT_NAME = /^(chunks|manifests)\/[!-~]{1,240}$/;
+const MARKER_OBJECT = /^puts\/[0-9]{14}\.[0-9a-f]{16}$/;
+/** Markers that a list waits for: a hostile bucket shows any number. */
+const MAX_WAITS = 10_000;
 
 /** @throws `damaged` | `unsupported` */
 export function decodeSweepList(json: Uint8Array): { readonly vaultId: string; readonly list: SweepList } {
@@ -120,6 +126,9 @@ export function decodeSweepList(json: Uint8Array): { readonly vaultId: string; r
     id: fields.hex('sweep', ID_SIZE),
     atMs: fields.integer('at', -MAX_TIME_MS, MAX_TIME_MS),
     doneAtMs: fields.nullable('doneAt', (at, key) => at.integer(key, -MAX_TIME_MS, MAX_TIME_MS)),
+    waitsFor: fields.nullable('waitsFor', (at, key) =>
+      at.list(key, { least: 0, most: MAX_WAITS }, (items, index) => items.match(index, MARKER_OBJECT)),
+    ),
     objects: fields.list('objects', { least: 0, most: MAX_SWEEP_OBJECTS }, (items, index) =>
       items.match(index, SWEPT_NAME),
     ),

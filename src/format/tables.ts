@@ -14,6 +14,8 @@ export const TOP_ENTRIES = 2048;
 /** Entries of a table chunk; only the last of a table has fewer. */
 export const MIN_TABLE_ENTRIES = 256;
 export const MAX_TABLE_ENTRIES = 4096;
+/** Largest body of a table chunk in bytes. */
+export const MAX_TABLE_BODY = MAX_TABLE_ENTRIES * REF_SIZE;
 /** One entry in so many ends a table chunk, by its own tag: 1,024 on average. */
 const END_MASK = 0x3ff;
 

@@ -47,7 +47,8 @@ export async function* mergedListing(
       }
     } catch (error) {
       side.next = null;
-      if (options.onFailure === undefined || !isVaultError(error) || error.code === 'interrupted') throw error;
+      if (options.onFailure === undefined || !isVaultError(error) || error.code === 'interrupted')
+        throw error;
       options.onFailure({ bucket: side.bucket, error });
     }
   };
@@ -62,7 +63,8 @@ export async function* mergedListing(
     );
     for (;;) {
       let name: string | null = null;
-      for (const { next } of sides) if (next !== null && (name === null || next.name < name)) name = next.name;
+      for (const { next } of sides)
+        if (next !== null && (name === null || next.name < name)) name = next.name;
       if (name === null) break;
       const holding = sides.filter(({ next }) => next?.name === name);
       yield { name, holders: holding.map(({ bucket, next }) => ({ bucket, size: next?.size ?? 0 })) };

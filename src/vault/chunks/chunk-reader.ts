@@ -70,9 +70,7 @@ export class ChunkReader {
       randomInt(below),
     );
     const recorded = recordedShards(row, this.#session.buckets);
-    const candidates = new Set(
-      order.flatMap((index) => recorded.filter(({ name }) => name.index === index)),
-    );
+    const candidates = new Set(order.flatMap((index) => recorded.filter(({ name }) => name.index === index)));
     return this.#readFrom(memory, ref, { candidates, k: row.k, signal });
   }
 
@@ -84,7 +82,11 @@ export class ChunkReader {
       id,
       found,
       signal,
-    }: { readonly id: string; readonly found: { redundancy: Redundancy | null }; readonly signal: AbortSignal },
+    }: {
+      readonly id: string;
+      readonly found: { redundancy: Redundancy | null };
+      readonly signal: AbortSignal;
+    },
   ): Promise<boolean> {
     this.#presence ??= new Presence(this.#session.buckets.all);
     const sets = await this.#presence.sets(id, signal);
@@ -110,7 +112,11 @@ export class ChunkReader {
   ): Promise<boolean> {
     const most = mostSealed(ref.length);
     let fetched = await this.#fetch(candidates, { need: k, most, signal });
-    if (distinct(fetched) >= k && fetched.length === k && (await openFrom(this.#session, memory, ref, fetched))) {
+    if (
+      distinct(fetched) >= k &&
+      fetched.length === k &&
+      (await openFrom(this.#session, memory, ref, fetched))
+    ) {
       for (const { object } of fetched) this.#keepSpare(object);
       return true;
     }

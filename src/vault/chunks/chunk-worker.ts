@@ -179,7 +179,10 @@ function run(job: Job): Answers[Job['kind']] {
       return seal(job);
     }
     case 'open': {
-      return { opened: open(job.memory, job.proof, { ...job.coded, objects: job.objects }), objects: job.objects };
+      return {
+        opened: open(job.memory, job.proof, { ...job.coded, objects: job.objects }),
+        objects: job.objects,
+      };
     }
     case 'recode': {
       return { opened: recode(job), objects: job.objects };
@@ -193,7 +196,7 @@ function run(job: Job): Answers[Job['kind']] {
 
 function seal(job: Extract<Job, { kind: 'seal' }>): SealedChunk {
   const { memory, length, full, redundancy } = job;
-  const secrets = chunkSecrets(job.tag);
+  const secrets = chunkSecrets(asBuffer(job.tag));
   const size = pack(job) ?? storedAsIs(memory, length, full);
   const payload = payloadOf(memory, size);
   const nonce = chunkNonce(secrets, payload);
@@ -238,7 +241,8 @@ function open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): bool
   const { k, m, sealedSize } = coded;
   const parts = reconstructData(k, m, bodiesOf(coded.objects));
   const payload = payloadOf(memory, sealedSize - SEAL_OVERHEAD);
-  if (!openChunk(chunkSecrets(proof.tag), coded.nonce, parts, { sealedSize, payload })) return false;
+  if (!openChunk(chunkSecrets(asBuffer(proof.tag)), coded.nonce, parts, { sealedSize, payload }))
+    return false;
   try {
     const body = unpackPayload(payload, proof.length);
     // Chunk keys are known to whoever once had the bytes: the tag of the cipher alone proves nothing.
@@ -271,7 +275,8 @@ function recode(job: Extract<Job, { kind: 'recode' }>): boolean {
       from += count;
     }
   }
-  for (; at < size * redundancy.k; at += 1) shards[Math.floor(at / size)]?.fill(0, at % size, (at % size) + 1);
+  for (; at < size * redundancy.k; at += 1)
+    shards[Math.floor(at / size)]?.fill(0, at % size, (at % size) + 1);
   encodeParity(redundancy.k, redundancy.m, shards);
   for (const [index, object] of objects.entries()) {
     finishShardObject(object, id, { ...redundancy, index, sealedSize, nonce: Buffer.from(nonce) });
@@ -281,4 +286,9 @@ function recode(job: Extract<Job, { kind: 'recode' }>): boolean {
 
 function bodiesOf(objects: readonly (Uint8Array | null)[]): (Uint8Array | null)[] {
   return objects.map((object) => object?.subarray(SHARD_HEADER_SIZE) ?? null);
+}
+
+/** Structured cloning turns Buffers into plain arrays of bytes. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -43,7 +43,9 @@ export class Presence {
 
   /** Buckets that could not be listed, and why. */
   get failures(): readonly { readonly bucket: VaultBucket; readonly error: VaultError }[] {
-    return this.#sides.flatMap(({ bucket, failure }) => (failure === null ? [] : [{ bucket, error: failure }]));
+    return this.#sides.flatMap(({ bucket, failure }) =>
+      failure === null ? [] : [{ bucket, error: failure }],
+    );
   }
 }
 
@@ -113,7 +115,10 @@ class BucketPresence {
     let open: string | null = null;
     let complete = true;
     const storage = await this.bucket.checked(signal);
-    for await (const { name, size } of storage.list(CHUNK_PREFIX, { after: CHUNK_PREFIX + chunkId, signal })) {
+    for await (const { name, size } of storage.list(CHUNK_PREFIX, {
+      after: CHUNK_PREFIX + chunkId,
+      signal,
+    })) {
       patience ??= 2 * (performance.now() - began);
       const isEnough =
         count >= LEAST_A_PAGE && (count >= MOST_A_PAGE || performance.now() - began > patience);

@@ -101,9 +101,13 @@ export class ShardProblems {
     );
     const reasons = [...seen].join(' ');
     return outage === undefined
-      ? new VaultError('damaged', `${what}: ${reasons || 'no bucket has the others.'} The file cannot be read.`, {
-          cause: problems[0]?.error,
-        })
+      ? new VaultError(
+          'damaged',
+          `${what}: ${reasons || 'no bucket has the others.'} The file cannot be read.`,
+          {
+            cause: problems[0]?.error,
+          },
+        )
       : new VaultError('unavailable', `${what} within reach: ${reasons} Try again when the bucket is back.`, {
           cause: outage.error,
         });

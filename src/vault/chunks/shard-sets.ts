@@ -1,6 +1,11 @@
 /** Which of the listed shards of a chunk fit together, and whether they are a complete set. Pure. */
 import type { ChunkRow } from '../../catalog/catalog.ts';
-import { formatRedundancy, parseShardObjectName, shardObjectName, shardObjectSize } from '../../format/shard.ts';
+import {
+  formatRedundancy,
+  parseShardObjectName,
+  shardObjectName,
+  shardObjectSize,
+} from '../../format/shard.ts';
 import type { Redundancy, ShardName } from '../../format/shard.ts';
 import type { MergedEntry } from '../buckets/merged-listing.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -36,10 +41,7 @@ export function objectNameOf(shard: ListedShard): string {
 
 /** The sets that the shards of one chunk form, fullest first. Objects of another size than the others' are a set of their own. */
 export function setsOf(shards: readonly ListedShard[]): ShardSet[] {
-  const groups = Map.groupBy(
-    shards,
-    ({ name, size }) => `${name.sealing} ${formatRedundancy(name)} ${size}`,
-  );
+  const groups = Map.groupBy(shards, ({ name, size }) => `${name.sealing} ${formatRedundancy(name)} ${size}`);
   const sets = [...groups.values()].flatMap((group): ShardSet[] => {
     const [first] = group;
     if (first === undefined) return [];

@@ -66,7 +66,8 @@ export class ShardUploader {
           const upload = drawUpload();
           const { id: chunkId, k, m, sealing } = row;
           const name = shardObjectName({ chunkId, sealing, index, k, m, upload });
-          if (await this.#send(bucket, name, object, signal)) shards[index] = { bucket: bucket.number, upload };
+          if (await this.#send(bucket, name, object, signal))
+            shards[index] = { bucket: bucket.number, upload };
         }),
       );
     }

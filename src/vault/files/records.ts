@@ -67,14 +67,18 @@ export function openFileRow(session: Session, row: FileRow): FileRecord {
   return { info: { hash: row.hash, ...head }, ids: part.ids, contentDigest: content, row };
 }
 
-function openFields(session: Session, row: FileRow): { readonly part: VaultPart; readonly content: string | null } {
+function openFields(
+  session: Session,
+  row: FileRow,
+): { readonly part: VaultPart; readonly content: string | null } {
   const keys = writerKeys(session, row.writer);
   const value = openRecord(keys.catalog, purposeOf(row.hash), row.record);
   if (typeof value !== 'object' || value === null) throw brokenRecord(row.hash);
   const fields = new Map<string, unknown>(Object.entries(value));
   const part = fields.get('part');
   const content = fields.get('content');
-  if (typeof part !== 'string' || (typeof content !== 'string' && content !== null)) throw brokenRecord(row.hash);
+  if (typeof part !== 'string' || (typeof content !== 'string' && content !== null))
+    throw brokenRecord(row.hash);
   return { part: decodeVaultPart(Buffer.from(part, 'base64')), content };
 }
 
@@ -93,7 +97,10 @@ export function writerKeys(session: Session, writer: string): WriterKeys {
   const { keys } = session;
   if (writer === keys.writer.id) return keys.writer;
   if (keys.full !== null && /^[0-9a-f]{32}$/.test(writer)) return keys.full.writer(writer);
-  throw new VaultError('denied', 'This keyslot can only store: what other writers have stored is closed to it.');
+  throw new VaultError(
+    'denied',
+    'This keyslot can only store: what other writers have stored is closed to it.',
+  );
 }
 
 /** A digest of a content's table, by which an unchanged file is known: equal content of one writer and chunk size has an equal one. */

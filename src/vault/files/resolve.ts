@@ -44,7 +44,9 @@ export async function resolveVersions(
   const { files } = session.catalog;
   const wanted = (rows: readonly FileRow[]): FileRow[] =>
     rows.filter(({ hiddenAtMs }) => (hiddenAtMs !== null) === hidden);
-  const named = wanted(await files.byName(nameTags(session, reference), all || hidden ? MANY : 1, { hidden }));
+  const named = wanted(
+    await files.byName(nameTags(session, reference), all || hidden ? MANY : 1, { hidden }),
+  );
   const some = all ? named : named.slice(0, 1);
   const prefix = reference.toLowerCase();
   const isPrefix = /^[0-9a-f]{8,64}$/.test(prefix);

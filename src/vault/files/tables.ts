@@ -94,7 +94,11 @@ async function* tableBodies(
 }
 
 /** Holds the ids that a manifest lists to its content. @throws `damaged` where they differ */
-export async function checkIds(session: Session, manifest: OpenedManifest, table: ContentTable): Promise<void> {
+export async function checkIds(
+  session: Session,
+  manifest: OpenedManifest,
+  table: ContentTable,
+): Promise<void> {
   const ids = neededChunks(session, manifest.ids);
   const listed = new Set<string>();
   for await (const run of ids) for (const { id } of run) listed.add(id);

@@ -139,7 +139,10 @@ export async function changeKeyring(
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
     const { usable, failed } = await refreshKeyring(session, signal);
     if (usable.length === 0 || (options.all && failed.length > 0)) {
-      throw tooFewBuckets('Nothing was changed, since a bucket that cannot be used would keep the old keyring.', failed);
+      throw tooFewBuckets(
+        'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
+        failed,
+      );
     }
     const before = session.keyring;
     const changed = await change(before.keyring);
@@ -158,7 +161,10 @@ export async function changeKeyring(
     const taken = await spread(others, { name, bytes }, { signal, replace: true });
     await adoptKeyring(session, { keyring, bytes });
     if (options.all && taken.failed.length > 0) {
-      throw tooFewBuckets('The keyring was changed, but not in every bucket. Repeat this, or run "vault repair".', taken.failed);
+      throw tooFewBuckets(
+        'The keyring was changed, but not in every bucket. Repeat this, or run "vault repair".',
+        taken.failed,
+      );
     }
     await removeOlder(session, keyring.epoch, signal);
     return true;

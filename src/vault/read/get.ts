@@ -87,7 +87,10 @@ async function unlockContent(
   { lockPassword }: GetOptions,
 ): Promise<OpenedContent> {
   if (lockPassword === undefined) {
-    throw new VaultError('wrong-password', `"${info.name}" has a password of its own, and none was given for it.`);
+    throw new VaultError(
+      'wrong-password',
+      `"${info.name}" has a password of its own, and none was given for it.`,
+    );
   }
   const content = await manifest.unlock(await lockPassword(info));
   if (content !== null) return content;

@@ -4,7 +4,9 @@ import { link, open, rename, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
-import type { CallOptions, StoredFile } from '../vault.ts';
+import type { CallOptions } from '../call.ts';
+import { timeToMs } from '../write/put.ts';
+import type { StoredFile } from './get.ts';
 
 export interface RestoreOptions extends CallOptions {
   /** What to do if the target exists. */
@@ -30,7 +32,8 @@ export async function restoreFile(file: StoredFile, path: string, options: Resto
     handle = await open(unfinished, 'wx', 0o600);
     await writeContent(handle, file, options);
     if (file.mode !== null) await handle.chmod(file.mode & 0o777);
-    if (file.modifiedAtMs !== null) await handle.utimes(new Date(), new Date(file.modifiedAtMs));
+    const modifiedAtMs = timeToMs(file.modified);
+    if (modifiedAtMs !== null) await handle.utimes(new Date(), new Date(modifiedAtMs));
     await handle.sync();
     await handle.close();
     handle = null;

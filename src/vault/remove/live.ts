@@ -162,7 +162,10 @@ export async function addMarkedIds(
       }
     }
     if (seen && !opened) {
-      throw new VaultError('unavailable', `The marker ${name} of a running put cannot be read. Sweep again in a day.`);
+      throw new VaultError(
+        'unavailable',
+        `The marker ${name} of a running put cannot be read. Sweep again in a day.`,
+      );
     }
   }
 }

@@ -4,7 +4,6 @@ import type { Redundancy } from '../../format/shard.ts';
 import { throwIfAborted } from '../../errors.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
-import type { IdSet } from '../chunks/id-set.ts';
 import { chosenShards, isComplete, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard } from '../chunks/shard-sets.ts';
 import type { Session } from '../session.ts';
@@ -33,7 +32,15 @@ export interface RemovalPlan {
 export async function planRemoval(
   session: Session,
   buckets: readonly VaultBucket[],
-  { live, named, signal }: { readonly live: LiveFiles; readonly named: ReadonlySet<string>; readonly signal?: AbortSignal | undefined },
+  {
+    live,
+    named,
+    signal,
+  }: {
+    readonly live: LiveFiles;
+    readonly named: ReadonlySet<string>;
+    readonly signal?: AbortSignal | undefined;
+  },
 ): Promise<RemovalPlan> {
   const names: string[] = [];
   let bytes = 0;

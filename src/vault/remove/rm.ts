@@ -39,7 +39,8 @@ export async function removeFiles(
   for (const { hash } of removed) {
     const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
     const { usable, failed } = await writeDeletion(session, change, options.signal);
-    if (usable.length === 0) throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
+    if (usable.length === 0)
+      throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
     for (const { bucket } of failed) unreachable.add(bucket.url);
     await session.catalog.files.hide([hash], session.now());
   }
@@ -91,7 +92,10 @@ export async function undeleteFiles(
   await session.guard.run(async (guarded) => {
     for (const { info, ids } of found) {
       const { hash, name } = info;
-      const gone = new VaultError('file-not-found', `"${name}" can no longer be brought back: a part of it is gone.`);
+      const gone = new VaultError(
+        'file-not-found',
+        `"${name}" can no longer be brought back: a part of it is gone.`,
+      );
       if (guarded.isNamed(manifestObjectName(hash))) throw gone;
       try {
         await readManifestBytes(session, hash, { signal: options.signal });
@@ -106,7 +110,11 @@ export async function undeleteFiles(
           if (!sets.some((set) => isComplete(set) || isReadable(set))) throw gone;
         }
       }
-      const { usable, failed } = await writeDeletion(session, { hash, live: true, graceMs: 0 }, options.signal);
+      const { usable, failed } = await writeDeletion(
+        session,
+        { hash, live: true, graceMs: 0 },
+        options.signal,
+      );
       if (usable.length === 0) throw tooFewBuckets('No bucket took the record. Try again.', failed);
       for (const { bucket } of failed) unreachable.add(bucket.url);
       await guarded.keep(options.signal);

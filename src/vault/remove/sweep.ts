@@ -81,7 +81,11 @@ export async function sweep(session: Session, options: SweepOptions = {}): Promi
   await refreshKeyring(session, signal);
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
   for (const failure of failed) {
-    options.onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
+    options.onWarning?.({
+      kind: 'bucket-down',
+      message: describeFailure(failure),
+      bucket: failure.bucket.url,
+    });
   }
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
   if (failed.length > 0) return nothingRemoved(failed.map(({ bucket }) => bucket.url));
@@ -130,7 +134,11 @@ class Sweep {
     if (!dryRun) for (const { hash } of live.expired) await this.#expire(hash);
     for (;;) {
       const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
-      const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal: this.#options.signal });
+      const plan = await planRemoval(this.#session, this.#buckets, {
+        live,
+        named,
+        signal: this.#options.signal,
+      });
       foreign = plan.foreign;
       if (dryRun) {
         this.#filesRemoved = live.dead.length;
@@ -215,7 +223,8 @@ class Sweep {
   async #putList(list: SweepList): Promise<void> {
     const object = { name: sweepObjectName(list.id), bytes: signSweepList(this.#session.keys, list) };
     const { failed } = await spread(this.#buckets, object, { signal: this.#options.signal, replace: true });
-    if (failed.length > 0) throw tooFewBuckets('Nothing was removed, since a bucket did not take the list.', failed);
+    if (failed.length > 0)
+      throw tooFewBuckets('Nothing was removed, since a bucket did not take the list.', failed);
   }
 
   /** Goes on with what an earlier sweep has left. One that was cut short may have left its list in some buckets only. */
@@ -272,9 +281,15 @@ class Sweep {
       const hash = parseManifestObjectName(name);
       return hash === null ? live.blockedBy === null && !spared.has(idOf(name)) : dead.has(hash);
     });
-    await forEachBounded(going, (name, aborted) => this.#removeObject(name, aborted), { inFlight: IN_FLIGHT, signal });
+    await forEachBounded(going, (name, aborted) => this.#removeObject(name, aborted), {
+      inFlight: IN_FLIGHT,
+      signal,
+    });
     const gone = new Set(going.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
-    await this.#forget([...gone].filter((id) => id !== ''), going.flatMap((name) => parseManifestObjectName(name) ?? []));
+    await this.#forget(
+      [...gone].filter((id) => id !== ''),
+      going.flatMap((name) => parseManifestObjectName(name) ?? []),
+    );
     for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.now() });
   }
 
@@ -301,7 +316,8 @@ class Sweep {
   }
 
   async #forget(ids: readonly string[], hashes: readonly string[]): Promise<void> {
-    for (let at = 0; at < ids.length; at += 500) await this.#session.catalog.chunks.forget(ids.slice(at, at + 500));
+    for (let at = 0; at < ids.length; at += 500)
+      await this.#session.catalog.chunks.forget(ids.slice(at, at + 500));
     for (let at = 0; at < hashes.length; at += 500) {
       await this.#session.catalog.files.forget(hashes.slice(at, at + 500));
     }

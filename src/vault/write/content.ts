@@ -9,7 +9,7 @@ import { ChunkWriter } from './chunk-writer.ts';
 import { chunked } from './chunked.ts';
 import type { PutCall } from './put.ts';
 import type { Guarded } from './put-guard.ts';
-import type { OpenSource } from './source.ts';
+import type { OpenSource } from './file-source.ts';
 import { TableWriter } from './table-writer.ts';
 
 /** The keys that make ids of bodies: a writer's, or a locked file's own. */
@@ -78,7 +78,13 @@ export async function storeContent(
   const { depth, refs, ids } = await tables.finish();
   await writer.finish();
   const { bytesStored } = writer.uploader;
-  return { table: { size, chunkSize, depth, refs, inline: null }, ids, chunks, ...writer.totals, bytesStored };
+  return {
+    table: { size, chunkSize, depth, refs, inline: null },
+    ids,
+    chunks,
+    ...writer.totals,
+    bytesStored,
+  };
 }
 
 /** Reads what has been read before, and then the source. */

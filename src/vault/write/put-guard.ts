@@ -139,7 +139,10 @@ export class PutGuard {
     if (age() < TRUSTED_FOR_MS) return;
     if ((await this.#current) === guarded) this.#current = null;
     await removeMarkers(guarded.standing);
-    throw new VaultError('stale', 'This put has slept for too long, and what it found may be gone. It begins anew.');
+    throw new VaultError(
+      'stale',
+      'This put has slept for too long, and what it found may be gone. It begins anew.',
+    );
   }
 
   /** Takes the marker away, once nobody works under it. */
@@ -199,10 +202,12 @@ async function begin(
     holders = taken.usable;
     failed.push(...taken.failed);
   }
-  if (holders.length === 0) throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
+  if (holders.length === 0)
+    throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
   const { absent, failed: unlisted } = await readSweepLists(session, holders, signal);
   const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
-  if (readable.length === 0) throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
+  if (readable.length === 0)
+    throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
   return {
     presence: new Presence(readable, absent),
     targets: readable.filter(({ state }) => state === 'active'),

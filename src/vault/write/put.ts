@@ -22,7 +22,7 @@ import { isDeleted } from '../remove/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
-import type { FileSource, OpenSource } from './source.ts';
+import type { FileSource, OpenSource } from './file-source.ts';
 import type { Guarded } from './put-guard.ts';
 
 export interface PutOptions extends CallOptions {
@@ -114,8 +114,7 @@ export interface PutCall extends PutOptions {
 async function putOnce(session: Session, source: OpenSource, call: PutCall): Promise<PutResult> {
   const signal = call.signal ?? new AbortController().signal;
   const contentKey = randomBytes(32);
-  const dedup: DedupKeys =
-    call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
+  const dedup: DedupKeys = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
   const beginning = await readBeginning(source, signal);
   if (beginning.length <= INLINE_SIZE) {
     await source.verify();
@@ -126,7 +125,11 @@ async function putOnce(session: Session, source: OpenSource, call: PutCall): Pro
   return session.guard.run(async (guarded) => {
     requireTargets(session, guarded);
     for (const failure of guarded.failed) {
-      call.onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
+      call.onWarning?.({
+        kind: 'bucket-down',
+        message: describeFailure(failure),
+        bucket: failure.bucket.url,
+      });
     }
     const content = await storeContent(session, source, { ...call, beginning, guarded, dedup, signal });
     await source.verify();
@@ -269,7 +272,11 @@ async function versionsOf(session: Session, name: string): Promise<readonly File
 async function findUnchanged(
   session: Session,
   versions: readonly FileRecord[],
-  { call, digest, guarded }: { readonly call: PutCall; readonly digest: string; readonly guarded: Guarded | null },
+  {
+    call,
+    digest,
+    guarded,
+  }: { readonly call: PutCall; readonly digest: string; readonly guarded: Guarded | null },
 ): Promise<FileRecord | null> {
   const [newest] = versions;
   if (newest === undefined || call.lock !== undefined || newest.contentDigest !== digest) return null;
@@ -291,4 +298,3 @@ async function findUnchanged(
 export function timeToMs(time: FileTime | null): number | null {
   return time === null ? null : time.seconds * 1000 + Math.floor(time.nanoseconds / 1e6);
 }
-

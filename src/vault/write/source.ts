@@ -2,7 +2,9 @@
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
-import type { FileSource, OpenSource } from '../vault.ts';
+import { MAX_TIME_SECONDS } from '../../format/limits.ts';
+import type { FileTime } from '../../format/manifest.ts';
+import type { FileSource, OpenSource } from './file-source.ts';
 
 /**
  * A file of this machine. Its size and times are compared when it has been read: a file that changed meanwhile is
@@ -48,7 +50,7 @@ async function openFile(path: string): Promise<OpenSource> {
     let at = 0;
     return {
       size: regular ? Number(before.size) : null,
-      modifiedAtMs: regular ? Number(before.mtimeMs) : null,
+      modified: regular ? timeOf(before.mtimeNs) : null,
       mode: regular ? Number(before.mode) & 0o7777 : null,
       async read(target, signal) {
         let filled = 0;
@@ -120,7 +122,7 @@ function openStream(stream: AsyncIterator<Uint8Array>, label: string): OpenSourc
   let ended = false;
   return {
     size: null,
-    modifiedAtMs: null,
+    modified: null,
     mode: null,
     async read(target, signal) {
       let filled = 0;
@@ -171,4 +173,14 @@ async function nextOf(
   } finally {
     signal.removeEventListener('abort', onAbort);
   }
+}
+
+/** A time of the file system's; null if it is none that can be kept. */
+function timeOf(nanoseconds: bigint): FileTime | null {
+  const seconds = nanoseconds / 1_000_000_000n;
+  const rest = nanoseconds % 1_000_000_000n;
+  const down = rest < 0n ? 1n : 0n;
+  const whole = Number(seconds - down);
+  if (Math.abs(whole) > MAX_TIME_SECONDS) return null;
+  return { seconds: whole, nanoseconds: Number(rest + down * 1_000_000_000n) };
 }

@@ -2,7 +2,8 @@
 import { VaultError } from '../../errors.ts';
 import { encodeIds, encodeRefs, isTableEnd, TOP_ENTRIES } from '../../format/manifest.ts';
 import type { ChunkId, ChunkRef, IdsTable } from '../../format/manifest.ts';
-import { MAX_TABLE_DEPTH } from '../../format/limits.ts';
+import { isTableDepth } from '../../format/tables.ts';
+import type { TableDepth } from '../../format/tables.ts';
 import type { StoredChunk } from './chunk-writer.ts';
 
 /** Stores the bytes of a table's run as a chunk. */
@@ -18,7 +19,7 @@ class Levels<E> {
   readonly #tagOf: (entry: E) => Uint8Array;
   #entries: E[] = [];
   #above: Levels<ChunkRef> | null = null;
-  readonly #depth: number;
+  readonly #depth: TableDepth;
 
   constructor(
     depth: number,
@@ -28,8 +29,11 @@ class Levels<E> {
       readonly tagOf: (entry: E) => Uint8Array;
     },
   ) {
-    if (depth > MAX_TABLE_DEPTH) {
-      throw new VaultError('invalid-input', 'The file is too large for its chunk size. Put it with a larger one.');
+    if (!isTableDepth(depth)) {
+      throw new VaultError(
+        'invalid-input',
+        'The file is too large for its chunk size. Put it with a larger one.',
+      );
     }
     this.#depth = depth;
     this.#store = how.store;
@@ -44,7 +48,11 @@ class Levels<E> {
   }
 
   /** The top of the tree: entries of this level, or of the one above that took its place. */
-  async finish(): Promise<{ readonly depth: number; readonly entries: readonly E[]; readonly refs: readonly ChunkRef[] }> {
+  async finish(): Promise<{
+    readonly depth: TableDepth;
+    readonly entries: readonly E[];
+    readonly refs: readonly ChunkRef[];
+  }> {
     if (this.#above === null) return { depth: this.#depth, entries: this.#entries, refs: [] };
     await this.#cut(true);
     const top = await this.#above.finish();
@@ -96,7 +104,11 @@ export class TableWriter {
       encode: encodeRefs,
       tagOf: ({ tag }) => tag,
     });
-    this.#ids = new Levels(0, { store, encode: encodeIds, tagOf: ({ id }) => Buffer.from(id.slice(0, 4), 'hex') });
+    this.#ids = new Levels(0, {
+      store,
+      encode: encodeIds,
+      tagOf: ({ id }) => Buffer.from(id.slice(0, 4), 'hex'),
+    });
   }
 
   /** Adds a chunk of the content, in order. */
@@ -106,7 +118,11 @@ export class TableWriter {
   }
 
   /** What the manifest lists. */
-  async finish(): Promise<{ readonly depth: number; readonly refs: readonly ChunkRef[]; readonly ids: IdsTable }> {
+  async finish(): Promise<{
+    readonly depth: TableDepth;
+    readonly refs: readonly ChunkRef[];
+    readonly ids: IdsTable;
+  }> {
     const content = await this.#refs.finish();
     for (const id of this.#tables) await this.#ids.add(id);
     const ids = await this.#ids.finish();
