@@ -41,6 +41,11 @@ export class Presence {
     return setsOf(found.flat());
   }
 
+  /** Notes shards that buckets have taken since: this process has their word for it. */
+  note(shards: readonly ListedShard[]): void {
+    for (const shard of shards) this.#sides.find(({ bucket }) => bucket === shard.bucket)?.note(shard);
+  }
+
   /** Buckets that could not be listed, and why. */
   get failures(): readonly { readonly bucket: VaultBucket; readonly error: VaultError }[] {
     return this.#sides.flatMap(({ bucket, failure }) =>
@@ -64,6 +69,8 @@ class BucketPresence {
   readonly bucket: VaultBucket;
   readonly #absent: ReadonlySet<string>;
   #pages: Page[] = [];
+  /** Shards that were stored after the listings were read, by chunk. */
+  readonly #stored = new Map<string, ListedShard[]>();
   #reading = 0;
   #read = 0;
   readonly #waiting: (() => void)[] = [];
@@ -78,11 +85,26 @@ class BucketPresence {
     for (;;) {
       if (this.failure !== null) return [];
       const page = this.#pages.find(({ after, last }) => after < chunkId && chunkId <= last);
-      if (page !== undefined) return page.shards.get(chunkId) ?? [];
+      if (page !== undefined) return this.#withStored(chunkId, page.shards.get(chunkId) ?? []);
       // The first listings tell how large the bucket is: of a small one, one is enough for everybody.
       if (this.#reading < Math.min(MOST_AT_ONCE, this.#read + 1)) await this.#readFrom(chunkId, signal);
       else await raceAbort(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
     }
+  }
+
+  note(shard: ListedShard): void {
+    const { chunkId } = shard.name;
+    this.#stored.set(chunkId, [...(this.#stored.get(chunkId) ?? []), shard]);
+    const [oldest] = this.#stored.keys();
+    if (this.#stored.size > MOST_REMEMBERED && oldest !== undefined) this.#stored.delete(oldest);
+  }
+
+  /** A listing that was read later has them, too. */
+  #withStored(chunkId: string, listed: readonly ListedShard[]): readonly ListedShard[] {
+    const stored = this.#stored.get(chunkId);
+    if (stored === undefined) return listed;
+    const uploads = new Set(listed.map(({ name }) => name.upload));
+    return [...listed, ...stored.filter(({ name }) => !uploads.has(name.upload))];
   }
 
   async #readFrom(chunkId: string, signal: AbortSignal | undefined): Promise<void> {

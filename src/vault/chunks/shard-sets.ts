@@ -106,3 +106,15 @@ export function rowOfSet(set: ShardSet, sealedSize: number): ChunkRow {
 export function fitsSize(set: ShardSet, sealedSize: number): boolean {
   return set.objectSize === shardObjectSize(sealedSize, set.k);
 }
+
+/** The shards that a row records, as a listing would show them. @param buckets among which its buckets are */
+export function shardsOfRow(row: ChunkRow, buckets: readonly VaultBucket[]): ListedShard[] {
+  const { id: chunkId, k, m, sealing } = row;
+  const size = shardObjectSize(row.sealedSize, k);
+  return row.shards.flatMap((place, index) => {
+    const bucket = buckets.find(({ number }) => number === place?.bucket);
+    return place === null || bucket === undefined
+      ? []
+      : [{ bucket, name: { chunkId, sealing, index, k, m, upload: place.upload }, size }];
+  });
+}

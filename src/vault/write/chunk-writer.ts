@@ -13,7 +13,7 @@ import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { Identity, SealedChunk } from '../chunks/chunk-worker.ts';
-import { fitsSize, isComplete, rowOfSet } from '../chunks/shard-sets.ts';
+import { fitsSize, isComplete, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
@@ -141,6 +141,7 @@ export class ChunkWriter {
     this.totals.chunksStored += 1;
     this.totals.newBytes += length;
     if (count < k + m) this.totals.degradedChunks += 1;
+    guarded.presence.note(shardsOfRow(stored, guarded.targets));
     await this.#record(stored);
   }
 
