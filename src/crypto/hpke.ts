@@ -2,7 +2,7 @@
  * HPKE (RFC 9180) as far as manifests need it: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, export-only; modes base and psk.
  * One-shot sealing is not here: what is exported is a session's secret.
  */
-import { createHmac, diffieHellman, generateKeyPairSync } from 'node:crypto';
+import { createHmac, createSecretKey, diffieHellman, generateKeyPairSync } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import { publicBytes, publicKey } from './keys.ts';
@@ -113,7 +113,12 @@ function schedule(shared: Buffer, { info, preShared }: Setup): Exporter {
 const VERSION = Buffer.from('HPKE-v1', 'ascii');
 
 function labeledExtract(suite: Buffer, salt: Uint8Array, label: string, ikm: Uint8Array): Buffer {
-  return createHmac('sha256', salt).update(VERSION).update(suite).update(label).update(ikm).digest();
+  return createHmac('sha256', createSecretKey(salt))
+    .update(VERSION)
+    .update(suite)
+    .update(label)
+    .update(ikm)
+    .digest();
 }
 
 function labeledExpand(
@@ -125,10 +130,11 @@ function labeledExpand(
   const length = Buffer.alloc(2);
   length.writeUInt16BE(size);
   const labeled = Buffer.concat([length, VERSION, suite, Buffer.from(label, 'ascii'), info]);
+  const key = createSecretKey(prk);
   const blocks: Buffer[] = [];
   let last: Buffer = EMPTY;
   for (let counter = 1; blocks.length * 32 < size; counter += 1) {
-    last = createHmac('sha256', prk)
+    last = createHmac('sha256', key)
       .update(last)
       .update(labeled)
       .update(Buffer.from([counter]))

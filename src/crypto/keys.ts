@@ -1,7 +1,7 @@
 /**
  * The keys of a vault: what the root secret gives, what a keyslot wraps, and the password that unwraps it. FORMAT.md, "Keys".
  */
-import { createPrivateKey, createPublicKey, hkdfSync, randomBytes } from 'node:crypto';
+import { createPrivateKey, createPublicKey, createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import { encodeStrictJson, parseStrictJson } from '../format/json.ts';
@@ -108,7 +108,7 @@ export function keysOfRoot(
 
 /** HKDF-SHA256 (RFC 5869) to 32 bytes. */
 export function deriveKey(ikm: Uint8Array, salt: Uint8Array, info: string): Buffer {
-  return Buffer.from(hkdfSync('sha256', ikm, salt, info, KEY_SIZE));
+  return Buffer.from(hkdfSync('sha256', createSecretKey(ikm), salt, info, KEY_SIZE));
 }
 
 /** The keys that only full keyslots give. @throws `invalid-input` if these are a put keyslot's */

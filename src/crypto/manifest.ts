@@ -4,7 +4,7 @@
  * A process agrees once on a session secret with whoever reads, by HPKE, and seals all its manifests under that: so
  * writers cannot open manifests, not even their own of yesterday, and readers do the costly part once a session.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { isVaultError, VaultError } from '../errors.ts';
 import { padBody, payloadSize, unpadBody } from '../format/chunk.ts';
@@ -65,7 +65,7 @@ export interface OpenedManifest {
 
 /** A file's hash: lower-case hex SHA-256 of its manifest's object. */
 export function manifestHash(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+  return hash('sha256', bytes, 'hex');
 }
 
 /**
@@ -228,12 +228,12 @@ export class ManifestOpener {
    * Opens a manifest.
    *
    * @param bytes the object
-   * @param hash the hash it goes by
+   * @param fileHash the hash it goes by
    * @throws `damaged` if the bytes do not have that hash, were not sealed by a writer of this vault, or contradict themselves;
    *   `unsupported` if they need a newer version or another root
    */
-  open(bytes: Uint8Array, hash: string): OpenedManifest {
-    if (manifestHash(bytes) !== hash) {
+  open(bytes: Uint8Array, fileHash: string): OpenedManifest {
+    if (manifestHash(bytes) !== fileHash) {
       throw new VaultError('damaged', 'A manifest does not have the hash it goes by.');
     }
     const object = decodeManifestObject(bytes);
@@ -247,7 +247,7 @@ export class ManifestOpener {
     const { head, ids, access } = this.#openVaultPart(object);
     const opened = 'lock' in access ? null : openContent(object, access.content, { head, ids });
     return {
-      hash,
+      hash: fileHash,
       head,
       writer: object.writer,
       ids,
@@ -301,7 +301,7 @@ function sessionSecret(exportSecret: Exporter): Buffer {
 
 /** Binds the vault part to its header and to the one content part that it belongs to. */
 function vaultAad(header: Buffer, content: Buffer): Buffer {
-  return Buffer.concat([header, createHash('sha256').update(content).digest()]);
+  return Buffer.concat([header, hash('sha256', content, 'buffer')]);
 }
 
 function openVaultPart(object: ManifestObject, secret: Buffer): VaultPart {
