@@ -14,7 +14,6 @@ import { isVaultError } from './errors.ts';
 import type { Redundancy } from './format/shard.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
 import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
-import { openVaultFrom } from './vault/open.ts';
 import type { OpenVaultParts } from './vault/open.ts';
 import { recoverCatalog } from './vault/recover/recover.ts';
 import type { RecoverResult } from './vault/recover/recover.ts';

@@ -2,10 +2,14 @@
  * A vault, opened: one root secret, its buckets, its catalog. This is the library's surface and all that the command line and the
  * server use.
  */
-import type { Keyring } from '../format/keyring.ts';
 import type { Redundancy } from '../format/shard.ts';
 import type { CallOptions } from './call.ts';
-import type { BucketPlace } from './buckets/bucket-set.ts';
+import { changePassword } from './keys/password.ts';
+import type { PasswordChange } from './keys/password.ts';
+import { addBucket, bucketReport, changeDefaults, setBucketUrl } from './manage/buckets.ts';
+import type { BucketInfo, BucketReport, VaultDefaults } from './manage/buckets.ts';
+import { removeBucket } from './manage/remove-bucket.ts';
+import type { RemoveBucketOptions, RemoveBucketResult } from './manage/remove-bucket.ts';
 import { openSession } from './open.ts';
 import type { OpenVaultParts } from './open.ts';
 import { getFile } from './read/get.ts';
@@ -18,13 +22,13 @@ import { removeFiles, undeleteFiles } from './remove/rm.ts';
 import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
 import type { SweepOptions, SweepResult } from './remove/sweep.ts';
+import { repairVault } from './repair/repair.ts';
+import type { RepairOptions } from './repair/options.ts';
+import type { RepairResult } from './repair/repair.ts';
 import type { Session } from './session.ts';
 import { putFile } from './write/put.ts';
 import type { PutOptions, PutResult } from './write/put.ts';
 import type { FileSource } from './write/file-source.ts';
-
-/** A bucket of a vault, for people. */
-export type BucketInfo = Omit<BucketPlace, 'number'>;
 
 export class Vault implements AsyncDisposable {
   readonly #session: Session;
@@ -54,7 +58,7 @@ export class Vault implements AsyncDisposable {
   }
 
   /** The vault's defaults for new files. */
-  get defaults(): Pick<Keyring, 'chunkSize' | 'compression'> {
+  get defaults(): Omit<VaultDefaults, 'redundancy'> {
     const { chunkSize, compression } = this.#session.keyring.keyring;
     return { chunkSize, compression };
   }
@@ -128,6 +132,70 @@ export class Vault implements AsyncDisposable {
    */
   sweep(options?: SweepOptions): Promise<SweepResult> {
     return sweep(this.#session, options);
+  }
+
+  /**
+   * Makes everything whole again that can be: shards, manifests, keyrings, markers, records of the catalog. New objects are stored,
+   * and nothing is removed, so that it can be interrupted at any instant; repeated, it goes on.
+   *
+   * @throws `invalid-input` for a redundancy that the buckets cannot carry; `unavailable` if no bucket can be used
+   */
+  repair(options?: RepairOptions): Promise<RepairResult> {
+    return repairVault(this.#session, options);
+  }
+
+  /** What the buckets hold, by their listings. */
+  bucketReport(options?: CallOptions): Promise<readonly BucketReport[]> {
+    return bucketReport(this.#session, options);
+  }
+
+  /**
+   * Makes a place a bucket of this vault.
+   *
+   * @param url normalised
+   * @throws `already-exists` if it is one already; `bucket-mismatch` if it belongs to another vault; what it says if it
+   *   cannot be used
+   */
+  addBucket(url: string, options?: CallOptions): Promise<BucketInfo> {
+    return addBucket(this.#session, url, options);
+  }
+
+  /**
+   * Takes a bucket out of the vault: it gets nothing new, what it holds moves to the others, and then its objects go.
+   * Cut short, it is repeated.
+   *
+   * @param reference its URL or id
+   * @throws `invalid-input` if the vault has no such bucket, or if the others are too few for the redundancy; what the bucket
+   *   says if it cannot be used, unless it is `gone`
+   */
+  removeBucket(reference: string, options?: RemoveBucketOptions): Promise<RemoveBucketResult> {
+    return removeBucket(this.#session, reference, options);
+  }
+
+  /**
+   * Records where a bucket is now: a folder mounted elsewhere, another endpoint.
+   *
+   * @param reference its URL so far, or its id
+   * @param url normalised
+   * @throws `bucket-missing` or `bucket-mismatch` if that is not this bucket; what it says if it cannot be used
+   */
+  setBucketUrl(reference: string, url: string, options?: CallOptions): Promise<BucketInfo> {
+    return setBucketUrl(this.#session, reference, url, options);
+  }
+
+  /** Changes what new files are stored with. @returns whether anything was changed */
+  changeDefaults(defaults: Partial<VaultDefaults>, options?: CallOptions): Promise<boolean> {
+    return changeDefaults(this.#session, defaults, options);
+  }
+
+  /**
+   * Wraps the keys under another password, in a new keyring in every bucket; no chunk is touched. Whoever has a
+   * copy of the old keyring and the old password still has the keys.
+   *
+   * @throws `wrong-password` if `current` opens no keyslot; what a bucket says that cannot be used: nothing has been changed then
+   */
+  changePassword(change: PasswordChange): Promise<void> {
+    return changePassword(this.#session, change);
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

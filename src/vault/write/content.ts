@@ -4,10 +4,11 @@ import { MAX_TABLE_BODY } from '../../format/tables.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { bodyOf } from '../chunks/chunk-memory.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
+import type { Compression } from '../../format/keyring.ts';
+import type { CallOptions, Warning } from '../call.ts';
 import type { Session } from '../session.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { chunked } from './chunked.ts';
-import type { PutCall } from './put.ts';
 import type { Guarded } from './put-guard.ts';
 import type { OpenSource } from './file-source.ts';
 import { TableWriter } from './table-writer.ts';
@@ -28,7 +29,10 @@ export interface StoredContent {
   readonly bytesStored: number;
 }
 
-export interface ContentCall extends PutCall {
+export interface ContentCall extends CallOptions {
+  /** Bytes of a full chunk. */
+  readonly chunkSize: number;
+  readonly compression: Compression;
   /** What has been read of the source already. */
   readonly beginning: Uint8Array;
   readonly guarded: Guarded;
@@ -43,7 +47,7 @@ export async function storeContent(
   call: ContentCall,
 ): Promise<StoredContent> {
   const { signal, chunkSize, guarded, compression, dedup } = call;
-  const warn = (warning: Parameters<NonNullable<PutCall['onWarning']>>[0]): void => call.onWarning?.(warning);
+  const warn = (warning: Warning): void => call.onWarning?.(warning);
   const writer = new ChunkWriter(session, { guarded, chunkSize, compression, onWarning: warn });
   const tableMemory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
   const tables = new TableWriter(async (bytes) => {

@@ -208,9 +208,11 @@ async function begin(
   const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
   if (readable.length === 0)
     throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
+  const targets = readable.filter(({ state }) => state === 'active');
   return {
-    presence: new Presence(readable, absent),
-    targets: readable.filter(({ state }) => state === 'active'),
+    // What lies in a bucket that is being emptied does not count as stored.
+    presence: new Presence(targets, absent),
+    targets,
     failed: [...failed, ...unlisted],
     absent,
     names,
