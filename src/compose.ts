@@ -11,6 +11,7 @@ import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import { openCatalog } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
 import { isVaultError } from './errors.ts';
+import type { Compression } from './format/keyring.ts';
 import type { Redundancy } from './format/shard.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
 import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
@@ -19,9 +20,9 @@ import { recoverCatalog } from './vault/recover/recover.ts';
 import type { RecoverResult } from './vault/recover/recover.ts';
 import { scrubBucket } from './vault/verify/scrub.ts';
 import type { ScrubOptions, ScrubResult } from './vault/verify/scrub.ts';
-import { withSignal } from './vault/session.ts';
-import type { ProcessTable } from './vault/session.ts';
-import type { CallOptions, Vault } from './vault/vault.ts';
+import type { CallOptions } from './vault/call.ts';
+import { openSession } from './vault/open.ts';
+import { Vault } from './vault/vault.ts';
 
 export type { Waiting } from './buckets/layers/retry.ts';
 
@@ -49,8 +50,6 @@ export interface VaultLocation {
   readonly request?: RequestOptions;
   /** Told whenever a bucket is being waited for. */
   readonly onWaiting?: (waiting: Waiting) => void;
-  /** How processes that put files are told alive from gone; without it, by the time since they were last heard of. */
-  readonly processes?: ProcessTable;
   /** The variables that database clients look at (`PGSSLMODE`, ...); none unless given. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly signal?: AbortSignal;
@@ -61,6 +60,10 @@ export interface NewVaultLocation extends VaultLocation {
   readonly buckets: readonly string[];
   /** Null: what suits the number of buckets. */
   readonly redundancy: Redundancy | null;
+  /** Bytes; 1 MiB unless given. */
+  readonly chunkSize?: number | undefined;
+  /** `auto` unless given. */
+  readonly compression?: Compression | undefined;
 }
 
 /** Requests in flight: enough for 16 chunks of three shards each, so that round trips of 50 ms hardly count. */
@@ -77,7 +80,7 @@ const CHUNK_MEMORY = 48 * 1024 * 1024;
 export async function openVault(options: VaultLocation): Promise<Vault> {
   const catalog = await openCatalog(options.db, catalogOptions(options));
   try {
-    return await openVaultFrom({
+    return await Vault.open({
       catalog,
       opener: bucketOpener(options),
       password: options.password,
@@ -104,16 +107,20 @@ export async function createVault(options: NewVaultLocation): Promise<Vault> {
     for (const location of locations) await prepare(location);
     const parts = machine(options);
     const opener = bucketOpener(options);
-    await createVaultFrom({
+    const unlocked = await createVaultFrom({
       catalog,
       urls: locations.map(({ url }) => url),
       opener,
       redundancy: options.redundancy,
+      chunkSize: options.chunkSize,
+      compression: options.compression,
       password,
       nowMs: parts.now(),
-      ...withSignal(signal),
+      signal,
     });
-    return await openVaultFrom({ catalog, opener, password: () => Promise.resolve(password), ...parts });
+    return new Vault(
+      await openSession({ catalog, opener, password: () => Promise.resolve(password), unlocked, ...parts }),
+    );
   } catch (error) {
     await catalog.close();
     throw error;
@@ -125,7 +132,7 @@ async function refuseVaultInUse(options: VaultLocation): Promise<void> {
   try {
     const catalog = await openCatalog(options.db, catalogOptions(options));
     try {
-      const { files } = await catalog.counts();
+      const { files } = await catalog.files.counts();
       if (files > 0) throw vaultExists(catalog);
     } finally {
       await catalog.close();
@@ -148,17 +155,9 @@ export async function recoverVault(
   const urls = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }).url);
   const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
   try {
-    const { password, onProgress, onWarning } = options;
-    return await recoverCatalog({
-      catalog,
-      urls,
-      opener: bucketOpener(options),
-      password,
-      parts: machine(options),
-      ...withSignal(options.signal),
-      ...(onProgress === undefined ? {} : { onProgress }),
-      ...(onWarning === undefined ? {} : { onWarning }),
-    });
+    const { password, onProgress, onWarning, signal } = options;
+    const [opener, parts] = [bucketOpener(options), machine(options)];
+    return await recoverCatalog({ catalog, urls, opener, password, parts, signal, onProgress, onWarning });
   } finally {
     await catalog.close();
   }
@@ -224,7 +223,7 @@ async function prepare(location: BucketLocation): Promise<void> {
 
 function catalogOptions({ signal, environment }: VaultLocation): OpenCatalogOptions {
   return {
-    ...withSignal(signal),
+    ...(signal === undefined ? {} : { signal }),
     ...(environment === undefined ? {} : { environment }),
   };
 }
@@ -241,13 +240,9 @@ function bucketOpener({
   return (url) => openBucket(url, { limits, timing: { timeoutMs: request.timeoutMs }, retry: { onWaiting } });
 }
 
-function machine({
-  processes = { self: '', isGone: () => false },
-  request,
-}: VaultLocation): Pick<OpenVaultParts, 'processes' | 'limits' | 'threads' | 'now'> {
+function machine({ request }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'threads' | 'now'> {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
-    processes,
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
     threads: Math.min(8, availableParallelism()),
     now: Date.now,

@@ -43,6 +43,12 @@ export interface SetupCatalog {
    * @throws `already-exists` if it describes one with another id; the same id again succeeds and changes nothing
    */
   create(vault: VaultRow): Promise<void>;
+  /**
+   * Makes the catalog describe no vault again: the vault, its notes and buckets go. For a making that failed.
+   *
+   * @throws `already-exists` if there are files; nothing was done then
+   */
+  clear(): Promise<void>;
 
   /**
    * Remembers a keyring of a higher epoch than the one that is known. One that is not higher changes nothing, nor does any

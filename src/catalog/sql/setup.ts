@@ -46,6 +46,18 @@ export class SqlSetup implements SetupCatalog {
     });
   }
 
+  async clear(): Promise<void> {
+    const { db, label } = this.#engine;
+    await this.#engine.write('durable', async (session) => {
+      const { rows } = await session.run(db.selectFrom('files').select('hash').limit(1));
+      if (rows.length > 0)
+        throw new VaultError('already-exists', `${label} describes a vault that has files.`);
+      await session.run(db.deleteFrom('buckets'));
+      await session.run(db.deleteFrom('notes'));
+      await session.run(db.deleteFrom('vault'));
+    });
+  }
+
   async putKeyring({
     epoch,
     keyring,

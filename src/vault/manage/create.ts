@@ -5,7 +5,7 @@ import { sealRecord } from '../../crypto/records.ts';
 import { signKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import type { Catalog } from '../../catalog/catalog.ts';
+import type { Catalog, VaultRow } from '../../catalog/catalog.ts';
 import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
 import { keyringObjectName } from '../../format/keyring.ts';
 import type { Compression, Keyring } from '../../format/keyring.ts';
@@ -14,6 +14,9 @@ import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { readMarker } from '../buckets/bucket-set.ts';
 import type { BucketOpener } from '../buckets/bucket-set.ts';
+import { openBucketUrl } from '../keys/keyring-store.ts';
+import { unlock } from '../keys/unlock.ts';
+import type { Unlocked } from '../keys/unlock.ts';
 
 export interface NewVault {
   readonly catalog: Catalog;
@@ -49,44 +52,58 @@ interface NewBucket {
 }
 
 /**
- * Makes a vault: the marker first, which of two makings at once lets one have the bucket; then the keyring; then the
- * catalog. If anything fails, what was stored is taken away again.
+ * Makes a vault: the catalog first, so that a making that was killed can be finished by repeating it; then the markers, of which two
+ * makings at once let one have the bucket; then the keyring. If anything fails, what was stored is taken away again.
  *
- * @returns the vault's keys and keyring, as they now stand
+ * @returns what opens the vault
  * @throws `already-exists` if the catalog has a vault or a bucket belongs to one; `invalid-input` if there are too few buckets
  *   for the redundancy; what a bucket says if it cannot be used. No vault has been made then
  */
-export async function createVault(
-  options: NewVault,
-): Promise<{ readonly keys: VaultKeys; readonly keyring: Keyring; readonly bytes: Uint8Array }> {
+export async function createVault(options: NewVault): Promise<Unlocked> {
   const redundancy = options.redundancy ?? defaultRedundancy(options.urls.length);
   checkSettings(options, redundancy);
-  if ((await options.catalog.setup.vault()) !== null) throw vaultExists(options.catalog);
-  const vaultId = drawId();
-  const keys = keysOfRoot(drawRoot(), { vaultId, rootNumber: 1, writer: drawId() });
+  const existing = await options.catalog.setup.vault();
   const opened: NewBucket[] = [];
-  const undo: (() => Promise<void>)[] = [];
   try {
     for (const url of options.urls) opened.push({ id: drawId(), url, bucket: await options.opener(url) });
+    if (existing !== null) return await finishCreation(existing, opened, options);
     for (const { url, bucket } of opened) await requireUnused(url, bucket, options.signal);
-    const slot = await wrapKeys(keys, options.password, {
-      role: 'full',
-      createdAtMs: options.nowMs,
-      label: options.label ?? '',
-      cost: options.kdfCost,
-    });
-    const keyring: Keyring = {
-      vaultId,
-      epoch: 1,
-      previous: null,
-      root: 1,
-      redundancy,
-      chunkSize: options.chunkSize ?? DEFAULT_CHUNK_SIZE,
-      compression: options.compression ?? 'auto',
-      buckets: opened.map(({ id }) => ({ id, state: 'active' as const })),
-      slots: [slot],
-    };
-    const bytes = signKeyring(keys, keyring);
+    return await makeVault(opened, redundancy, options);
+  } finally {
+    await Promise.allSettled(opened.map(({ bucket }) => bucket.close()));
+  }
+}
+
+async function makeVault(
+  opened: readonly NewBucket[],
+  redundancy: Redundancy,
+  options: NewVault,
+): Promise<Unlocked> {
+  const vaultId = drawId();
+  const keys = keysOfRoot(drawRoot(), { vaultId, rootNumber: 1, writer: drawId() });
+  const slot = await wrapKeys(keys, options.password, {
+    role: 'full',
+    createdAtMs: options.nowMs,
+    label: options.label ?? '',
+    cost: options.kdfCost,
+  });
+  const keyring: Keyring = {
+    vaultId,
+    epoch: 1,
+    previous: null,
+    root: 1,
+    redundancy,
+    chunkSize: options.chunkSize ?? DEFAULT_CHUNK_SIZE,
+    compression: options.compression ?? 'auto',
+    buckets: opened.map(({ id }) => ({ id, state: 'active' as const })),
+    slots: [slot],
+  };
+  const bytes = signKeyring(keys, keyring);
+  const { setup } = options.catalog;
+  const undo: (() => Promise<void>)[] = [() => setup.clear()];
+  try {
+    await setup.create({ id: vaultId, epoch: 1, keyring: bytes, writer: keys.writer.id });
+    for (const { id, url } of opened) await setup.putBucket({ id, record: sealBucketUrl(keys, id, url) });
     for (const { id, url, bucket } of opened) {
       await putMarker(bucket, url, { vaultId, bucketId: id }, options.signal);
       undo.push(() => bucket.remove(MARKER_NAME));
@@ -95,18 +112,49 @@ export async function createVault(
       undo.push(() => bucket.remove(keyringObjectName(1)));
       await putKeyring(bucket, bytes, options.signal);
     }
-    await options.catalog.setup.create({ id: vaultId, epoch: 1, keyring: bytes, writer: keys.writer.id });
-    for (const { id, url } of opened) {
-      await options.catalog.setup.putBucket({ id, record: sealBucketUrl(keys, id, url) });
-    }
     return { keys, keyring, bytes };
   } catch (error) {
     // What went wrong first counts, not what its clean-up says.
     for (const step of undo.toReversed()) await step().catch(() => undefined);
     throw error;
-  } finally {
-    await Promise.allSettled(opened.map(({ bucket }) => bucket.close()));
   }
+}
+
+/** Finishes a making that was killed: the catalog has the vault, but not every bucket its marker and keyring. */
+async function finishCreation(
+  vault: VaultRow,
+  opened: readonly NewBucket[],
+  options: NewVault,
+): Promise<Unlocked> {
+  const { catalog, signal } = options;
+  const refusal = vaultExists(catalog);
+  const { files, hidden } = await catalog.files.counts();
+  if (files + hidden > 0 || vault.epoch > 1) throw refusal;
+  let unlocked: Unlocked;
+  const ids = new Map<string, string>();
+  try {
+    unlocked = await unlock([vault.keyring], options.password, { vaultId: vault.id });
+    for (const row of await catalog.setup.buckets()) ids.set(openBucketUrl(unlocked.keys, row), row.id);
+  } catch (error) {
+    if (isVaultError(error, 'interrupted')) throw error;
+    throw refusal;
+  }
+  const bucketsOfKeyring = unlocked.keyring.buckets.length;
+  if (ids.size !== bucketsOfKeyring || !opened.every(({ url }) => ids.has(url))) throw refusal;
+  let finished = 0;
+  for (const { url, bucket } of opened) {
+    const bucketId = ids.get(url) ?? '';
+    const marker = await readMarker(bucket, signal);
+    if (marker !== null && marker.bucketId !== bucketId) throw refusal;
+    const name = keyringObjectName(1);
+    const listed = await Array.fromAsync(bucket.list(name, { signal }));
+    if (marker !== null && listed.some((object) => object.name === name)) continue;
+    if (marker === null) await putMarker(bucket, url, { vaultId: vault.id, bucketId }, signal);
+    await putKeyring(bucket, vault.keyring, signal);
+    finished += 1;
+  }
+  if (finished === 0) throw refusal;
+  return unlocked;
 }
 
 /** A bucket's URL as the catalog has it. */
