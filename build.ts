@@ -25,6 +25,7 @@ const { metafile } = await build({
     '@node-rs/*',
     'better-sqlite3',
     'commander',
+    'google-auth-library',
     'ora',
     'pg',
   ],

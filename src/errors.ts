@@ -42,17 +42,24 @@ export class VaultError extends Error {
   readonly code: ErrorCode;
   /** Milliseconds after which the service asked to be tried again (`Retry-After`); null if it did not say. */
   readonly retryAfterMs: number | null;
+  /** Whether nothing answered at all: no such host, nothing that listens or speaks the protocol there, or only silence. */
+  readonly unreachable: boolean;
 
   /**
    * @param code what kind of failure this is
    * @param message what was tried, on what, and what the user can do; never a secret
-   * @param options `cause`: the error that led here, kept for `--debug` and for callers
+   * @param options `cause`: the error that led here, kept for `--debug` and for callers; the others as the fields
    */
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown; retryAfterMs?: number | null }) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options?: { cause?: unknown; retryAfterMs?: number | null; unreachable?: boolean },
+  ) {
     super(message, options?.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'VaultError';
     this.code = code;
     this.retryAfterMs = options?.retryAfterMs ?? null;
+    this.unreachable = options?.unreachable ?? false;
   }
 }
 

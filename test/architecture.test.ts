@@ -40,10 +40,12 @@ const DRIVERS = new Set(['bucket drivers', 'catalog drivers']);
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@google-cloud/storage': /^src\/buckets\/gcs\//,
   '@aws-sdk/client-s3': /^src\/buckets\/s3\//,
-  '@aws-sdk/credential-providers': /^src\/buckets\/s3\/driver\.ts$/,
+  'google-auth-library': /^src\/buckets\/gcs\/api\.ts$/,
+  '@aws-sdk/credential-providers': /^src\/buckets\/s3\/client\.ts$/,
   'better-sqlite3': /^src\/catalog\/sqlite\//,
   pg: /^src\/catalog\/postgres\//,
   kysely: /^src\/catalog\//,
+  '@node-rs/crc32': /^src\/buckets\/(gcs|s3)\//,
   '@node-rs/argon2': /^src\/crypto\/keys\.ts$/,
   '@node-rs/crc32': /^src\/format\/shard\.ts$/,
   '@inquirer/prompts': /^src\/cli\/terminal\/prompt\.ts$/,

@@ -13,6 +13,18 @@ export interface GetCall extends BucketCall {
   readonly onBytes?: ((count: number) => void) | undefined;
 }
 
+/** Options of `put`. */
+export interface PutCall extends BucketCall {
+  /** Whether an object of that name is replaced. */
+  readonly replace?: boolean | undefined;
+}
+
+/** Options of `list`. */
+export interface ListCall extends BucketCall {
+  /** A name: only greater ones are listed. */
+  readonly after?: string | undefined;
+}
+
 /** One entry of a listing. */
 export interface ListedObject {
   readonly name: string;
@@ -29,9 +41,11 @@ export interface ListedObject {
  * - Names are 1 to 255 bytes of `a-z A-Z 0-9 . _ - + /`, with no empty, `.` or `..` segment; others are `invalid-input`,
  *   and so is a prefix that no name can start with (`isNamePrefix`).
  * - A driver makes one attempt. Retrying is the decorator `retrying`; SDKs' own retries are off.
- * - Every error is a VaultError. Only `unavailable` may be tried again: time-outs, resets, 408, 429, 5xx.
- *   `denied`: credentials refused. `bucket-missing`: the bucket itself is not there, never confused with
- *   `object-missing`. `storage-full`: no room or quota. `interrupted`: the caller's signal.
+ * - Every error is a VaultError. Only `unavailable` may be tried again: time-outs, resets, 408, 429, 5xx; `unreachable`
+ *   says that nothing answered at all. `denied`: credentials refused, whatever else the answer says; never read as
+ *   missing or damaged. `bucket-missing`: the bucket itself is not there, never confused with `object-missing`.
+ *   `damaged`: an answer that no working service gives. `storage-full`: no room or quota. `interrupted`: the caller's signal.
+ * - Whatever a server sends costs bounded memory (`bounds.ts`), and time that `timed` bounds.
  * - An object is never seen half written, by anybody, also after a crash of this process or the machine.
  * - Several operations may run at once on one bucket, also on one name.
  */
@@ -47,7 +61,7 @@ export interface Bucket {
    *
    * The caller may reuse `bytes` once the promise has settled, not before.
    */
-  put(name: string, bytes: Uint8Array, call?: BucketCall & { readonly replace?: boolean | undefined }): Promise<void>;
+  put(name: string, bytes: Uint8Array, call?: PutCall): Promise<void>;
 
   /**
    * The whole object, its transfer checksum verified, or an error; never a part of it.
@@ -66,12 +80,13 @@ export interface Bucket {
   /**
    * Every object whose name starts with `prefix` and is greater than `after`, in byte order of the names,
    * each exactly once. Memory is one page, where the service has pages. A listing that cannot be completed
-   * throws; it never just ends.
+   * throws; it never just ends. One that makes no progress is `damaged`. What others keep there under names that no object
+   * can have is passed over.
    *
    * It also clears away what puts of killed processes left unfinished, where a kind of bucket has such a thing.
    * That never was an object, so it has no name to be removed by.
    */
-  list(prefix: string, call?: BucketCall & { readonly after?: string | undefined }): AsyncIterable<ListedObject>;
+  list(prefix: string, call?: ListCall): AsyncIterable<ListedObject>;
 
   /** Releases sockets and handles. Operations after it are a bug. */
   close(): Promise<void>;

@@ -1,7 +1,9 @@
 import { Buffer } from 'node:buffer';
 import * as http from 'node:http';
 import * as https from 'node:https';
-import { VaultError, messageOf, throwIfAborted } from '../errors.ts';
+import { VaultError, throwIfAborted } from '../errors.ts';
+import { MAX_EXPLANATION_SIZE, MAX_HEADER_SIZE } from './bounds.ts';
+import { connectionAdvice, connectionFault } from './connection.ts';
 
 /** One request, to be made once. */
 export interface HttpRequest {
@@ -40,9 +42,6 @@ export interface HttpClient {
   close(): void;
 }
 
-// An explanation of a failure need not be read further than this.
-const MAX_EXPLANATION_SIZE = 64 * 1024;
-
 /** Opens a client. Nothing is connected before the first request. */
 export function openHttpClient(): HttpClient {
   const agents = {
@@ -52,12 +51,14 @@ export function openHttpClient(): HttpClient {
   return {
     async send(request) {
       throwIfAborted(request.signal);
+      let isAnswered = false;
       try {
         const { url } = request;
         const response =
           url.protocol === 'https:'
             ? await start(https.request, agents['https:'], request)
             : await start(http.request, agents['http:'], request);
+        isAnswered = true;
         const answer = await readAnswer(response, request);
         throwIfAborted(request.signal);
         return answer;
@@ -66,9 +67,9 @@ export function openHttpClient(): HttpClient {
         if (error instanceof VaultError) throw error;
         throw new VaultError(
           'unavailable',
-          `Could not ${request.task}: no answer from ${request.url.host} (${messageOf(error)}). ` +
-            'Check the network and the bucket’s URL, or try again later.',
-          { cause: error },
+          `Could not ${request.task}: no ${isAnswered ? 'whole ' : ''}answer from ${request.url.host} ` +
+            `(${connectionFault(error)}). ${connectionAdvice(error)}`,
+          { cause: error, unreachable: !isAnswered },
         );
       }
     },
@@ -101,8 +102,9 @@ async function start(
         ...headers,
         ...(body === undefined ? {} : { 'content-length': body.reduce((sum, part) => sum + part.length, 0) }),
       },
+      maxHeaderSize: MAX_HEADER_SIZE,
       // Aborting destroys the socket, at any stage of the exchange.
-      ...(signal === undefined ? {} : { signal }),
+      signal,
     });
     outgoing.once('response', (response) => {
       // An answer before the end of the upload is a refusal. The rest must not be sent: the caller may reuse its

@@ -9,11 +9,9 @@ import { limited } from './layers/limits.ts';
 import type { Limits } from './layers/limits.ts';
 import { DEFAULT_DEADLINE_MS, retrying } from './layers/retry.ts';
 import type { RetryingOptions } from './layers/retry.ts';
-import { S3_CHECKSUMS } from './s3/checksum.ts';
-import type { S3Checksum } from './s3/checksum.ts';
-import { checkBucketName as checkS3BucketName } from './s3/names.ts';
+import { S3_CHECKSUMS, checkBucketName as checkS3BucketName } from './s3/names.ts';
+import type { S3Checksum } from './s3/names.ts';
 import { DEFAULT_TIMEOUT_MS, timed } from './layers/timeout.ts';
-import type { TimedOptions } from './layers/timeout.ts';
 
 /** Where a bucket is. `url` is the normalised form: the same place written otherwise gives the same `url`. */
 export type BucketLocation = FolderLocation | GcsLocation | S3Location;
@@ -33,6 +31,8 @@ export interface GcsLocation {
   readonly prefix: string;
   /** URL of another server than Google's. */
   readonly endpoint: string | null;
+  /** Whether that server may have Google's credentials. */
+  readonly sendCredentials: boolean;
 }
 
 export interface S3Location {
@@ -44,6 +44,8 @@ export interface S3Location {
   readonly region: string | null;
   /** URL of another server than Amazon's. */
   readonly endpoint: string | null;
+  /** Whether that server may have credentials that the machine was given, and not the user. */
+  readonly sendCredentials: boolean;
   /** Section of the AWS configuration that has the credentials; null: those of the environment. */
   readonly profile: string | null;
   /** Whether the bucket is named in the path of requests; null: as the kind of server suggests. */
@@ -55,8 +57,12 @@ export interface S3Location {
 export interface OpenBucketOptions {
   /** Shared by all buckets that are opened with them; without, nothing is limited. */
   readonly limits?: Limits | undefined;
-  readonly timing?: TimedOptions | undefined;
-  readonly retry?: RetryingOptions | undefined;
+  /** Milliseconds that one attempt may take, see `TimedOptions`; bounds first contact as well if given. */
+  readonly timeoutMs?: number | undefined;
+  /** Milliseconds for which a bucket that does not answer is tried again, also at first contact if given. */
+  readonly maxWaitMs?: number | undefined;
+  /** See `RetryingOptions`. */
+  readonly onWaiting?: RetryingOptions['onWaiting'];
 }
 
 /**
@@ -67,11 +73,15 @@ export interface OpenBucketOptions {
  * @throws `invalid-input`, see `parseBucketUrl`
  */
 export async function openBucket(url: string, options: OpenBucketOptions = {}): Promise<Bucket> {
-  const attempts = timed(await openDriver(parseBucketUrl(url)), options.timing);
-  const turns = options.limits === undefined ? attempts : limited(attempts, options.limits);
+  const { limits, maxWaitMs, onWaiting } = options;
+  // Nobody who waits for a bucket only so long waits longer for an attempt, unless told to.
+  const timeoutMs =
+    options.timeoutMs ?? (maxWaitMs === undefined ? undefined : Math.min(maxWaitMs, DEFAULT_TIMEOUT_MS));
+  const attempts = timed(await openDriver(parseBucketUrl(url)), { timeoutMs });
+  const turns = limits === undefined ? attempts : limited(attempts, limits);
   // Whoever allows an attempt more time wants it to be repeated all the same.
-  const deadlineMs = Math.max(DEFAULT_DEADLINE_MS, 2 * (options.timing?.timeoutMs ?? DEFAULT_TIMEOUT_MS));
-  return retrying(turns, { ...options.retry, deadlineMs: options.retry?.deadlineMs ?? deadlineMs });
+  const deadlineMs = maxWaitMs ?? Math.max(DEFAULT_DEADLINE_MS, 2 * (timeoutMs ?? DEFAULT_TIMEOUT_MS));
+  return retrying(turns, { deadlineMs, contactMs: maxWaitMs, onWaiting });
 }
 
 async function openDriver(location: BucketLocation): Promise<Bucket> {
@@ -94,13 +104,13 @@ const MAX_PREFIX_SIZE = 768;
 
 /** What a URL can ask for, by scheme. */
 const PARAMETERS = {
-  gs: ['endpoint'],
-  s3: ['region', 'endpoint', 'profile', 'forcePathStyle', 'checksum'],
+  gs: ['endpoint', 'credentials'],
+  s3: ['region', 'endpoint', 'credentials', 'profile', 'forcePathStyle', 'checksum'],
 } as const;
 
 /**
- * Understands how people write a bucket: `gs://name/prefix?endpoint=`, `s3://name/prefix?region=&endpoint=&profile=&forcePathStyle=&checksum=`,
- * `file:///path`, or a path.
+ * Understands how people write a bucket: `gs://name/prefix?endpoint=&credentials=send`,
+ * `s3://name/prefix?region=&endpoint=&credentials=send&profile=&forcePathStyle=&checksum=`, `file:///path`, or a path.
  *
  * @param options `base`: absolute path of the folder that relative paths start from; without it they are refused
  * @throws `invalid-input` if it is none of these, or names a bucket that cannot exist; the message never repeats
@@ -139,11 +149,19 @@ function parseCloudUrl(scheme: 'gs' | 's3', rest: string): GcsLocation | S3Locat
   const prefix = parsePrefix(path, place);
   const parameters = parseQuery(scheme, query, place);
   const endpoint = parseEndpoint(parameters.get('endpoint') ?? null, place);
+  const credentials = parameters.get('credentials') ?? null;
+  if (credentials !== null && credentials !== 'send') {
+    throw invalid(
+      `${place}: credentials can only be "send", by which the endpoint may have yours. They themselves are found in ` +
+        'the environment.',
+    );
+  }
+  const sendCredentials = credentials === 'send';
 
   if (scheme === 'gs') {
     checkGcsBucketName(bucket, place);
-    const url = writeUrl(place, prefix, { endpoint });
-    return { kind: 'gcs', url, bucket, prefix, endpoint };
+    const url = writeUrl(place, prefix, { endpoint, credentials });
+    return { kind: 'gcs', url, bucket, prefix, endpoint, sendCredentials };
   }
   checkS3BucketName(bucket, endpoint, place);
   const region = parameters.get('region') ?? null;
@@ -170,6 +188,7 @@ function parseCloudUrl(scheme: 'gs' | 's3', rest: string): GcsLocation | S3Locat
     url: writeUrl(place, prefix, {
       region,
       endpoint,
+      credentials,
       profile,
       forcePathStyle: pathStyle,
       checksum: checksum === 'auto' ? null : checksum,
@@ -178,6 +197,7 @@ function parseCloudUrl(scheme: 'gs' | 's3', rest: string): GcsLocation | S3Locat
     prefix,
     region,
     endpoint,
+    sendCredentials,
     profile,
     forcePathStyle: pathStyle === null ? null : pathStyle === 'true',
     checksum,

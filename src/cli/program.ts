@@ -30,6 +30,7 @@ export function describeProgram(
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'say nothing on standard error unless something is wrong')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
+    .option('--max-wait <duration>', 'how long to wait for a bucket in all before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
+import { isGoogles } from '../../src/buckets/gcs/api.ts';
 import { openGcsBucket } from '../../src/buckets/gcs/driver.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { VaultError } from '../../src/errors.ts';
@@ -14,8 +15,14 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { bucketConformance, codeOf, listAll } from './conformance.ts';
 
-async function open(server: GcsServer, bucket = 'bucket', prefix = 'backups'): Promise<Bucket> {
-  return await openGcsBucket({ bucket, prefix, endpoint: server.url, label: `gs://${bucket}/${prefix}` });
+async function open(
+  server: Pick<GcsServer, 'url'>,
+  bucket = 'bucket',
+  prefix = 'backups',
+  { sendCredentials = false } = {},
+): Promise<Bucket> {
+  const label = `gs://${bucket}/${prefix}`;
+  return await openGcsBucket({ bucket, prefix, endpoint: server.url, sendCredentials, label });
 }
 
 bucketConformance('gcs', async () => {
@@ -63,7 +70,8 @@ function status(code: number, reason = 'backendError', message = 'As told.'): Fa
 }
 
 async function opening(options: { bucket?: string; prefix?: string; endpoint?: string }): Promise<Bucket> {
-  return await openGcsBucket({ bucket: 'bucket', prefix: '', endpoint: null, label: 'gs://it', ...options });
+  const place = { bucket: 'bucket', prefix: '', endpoint: null, sendCredentials: false, label: 'gs://it' };
+  return await openGcsBucket({ ...place, ...options });
 }
 
 async function errorOf(operation: Promise<unknown>): Promise<VaultError> {
@@ -83,6 +91,13 @@ describe('Google Cloud Storage', () => {
   const start = async (options?: GcsServerOptions): Promise<void> => {
     server = await startGcsServer(options);
     bucket = await open(server);
+  };
+
+  /** A server that wants credentials, and a bucket that may send them. */
+  const startWithToken = async (): Promise<void> => {
+    await start({ token: 'access token' });
+    await bucket.close();
+    bucket = await open(server, 'bucket', 'backups', { sendCredentials: true });
   };
 
   afterEach(async () => {
@@ -442,38 +457,87 @@ describe('Google Cloud Storage', () => {
       );
     };
 
-    test('are not looked for where nobody asks for them', async () => {
+    test('are not looked for where the server is not Google’s', async () => {
       await start();
       await put(bucket);
       expect(server.requests.some(({ headers }) => 'authorization' in headers)).toBe(false);
     });
 
-    test('are sent once the server has asked for them, and from then on', async () => {
+    test('are not sent to a server that is not Google’s, although it asks for them', async () => {
       await start({ token: 'access token' });
+      await logIn();
+      for (const [, kind, operate] of OPERATIONS) {
+        const error = await errorOf(operate(bucket));
+        expect(error.code).toBe('denied');
+        expect(error.message).toContain('credentials=send');
+        expect(server.requests.at(-1)?.kind).toBe(kind);
+      }
+      expect(server.count('token')).toBe(0);
+      expect(server.requests.some(({ headers }) => 'authorization' in headers)).toBe(false);
+    });
+
+    test.each([
+      ['https://storage.googleapis.com', true],
+      ['https://googleapis.com', true],
+      ['https://storage.europe-west3.rep.googleapis.com:443', true],
+      ['http://storage.googleapis.com', false],
+      ['https://storage.googleapis.com.example.com', false],
+      ['https://googleapis.com.', false],
+      ['https://evilgoogleapis.com', false],
+      ['https://example.com/storage.googleapis.com', false],
+      ['http://localhost:4443', false],
+    ])('are for %s: %s', async (url, isOne) => {
+      await start();
+      expect(isGoogles(new URL(url))).toBe(isOne);
+    });
+
+    test('are not sent to the emulator that the environment names', async () => {
+      await start({ token: 'access token' });
+      await logIn();
+      vi.stubEnv('STORAGE_EMULATOR_HOST', server.url);
+      const other = await opening({});
+      expect(await codeOf(put(other))).toBe('denied');
+      expect(server.requests.map(({ kind }) => kind)).toEqual(['upload']);
+      await other.close();
+    });
+
+    test('are got for Google’s own endpoint, which is the default', async () => {
+      await start();
+      await logIn();
+      server.fail('token', status(400), { times: Infinity });
+      const google = await opening({});
+      expect(await codeOf(put(google))).toBe('denied');
+      expect(server.requests.map(({ kind }) => kind)).toEqual(['token']);
+      await google.close();
+    });
+
+    test('are sent if the URL says so, with no more power than is needed', async () => {
+      await startWithToken();
       await logIn();
       await put(bucket);
       expect(Buffer.compare(await bucket.get('new'), BYTES)).toBe(0);
-      expect(server.requests.map(({ kind }) => kind)).toEqual(['upload', 'token', 'upload', 'download']);
+      expect(server.requests.map(({ kind }) => kind)).toEqual(['token', 'upload', 'download']);
       expect(server.requests.at(-1)?.headers['authorization']).toBe('Bearer access token');
+      expect(server.scopes).toEqual(['https://www.googleapis.com/auth/devstorage.read_write']);
     });
 
     test('are fetched once for all operations that need them at the same time', async () => {
-      await start({ token: 'access token' });
+      await startWithToken();
       await logIn();
       await Promise.all(Array.from({ length: 8 }, async (_, index) => await bucket.put(`n${index}`, BYTES)));
       expect(server.count('token')).toBe(1);
-      expect(server.count('upload')).toBe(16);
+      expect(server.count('upload')).toBe(8);
     });
 
     test('that are not there are denied, with what to do about it', async () => {
-      await start({ token: 'access token' });
+      await startWithToken();
       const error = await errorOf(put(bucket));
       expect(error.code).toBe('denied');
       expect(error.message).toContain('gcloud auth application-default login');
     });
 
     test('that the server does not take are denied', async () => {
-      await start({ token: 'access token' });
+      await startWithToken();
       await logIn();
       await put(bucket);
       server.fail('download', { fault: 'status', status: 401, reason: 'authError' });
@@ -487,14 +551,14 @@ describe('Google Cloud Storage', () => {
       [400, 'denied'],
       [503, 'unavailable'],
     ] as const)('that the token server answers with %i are %s', async (answered, code) => {
-      await start({ token: 'access token' });
+      await startWithToken();
       await logIn();
       server.fail('token', status(answered), { times: Infinity });
       expect(await codeOf(put(bucket))).toBe(code);
     });
 
     test('that take too long to come can be aborted', async () => {
-      await start({ token: 'access token' });
+      await startWithToken();
       await logIn();
       server.fail('token', { fault: 'stall' });
       const controller = new AbortController();
@@ -505,7 +569,7 @@ describe('Google Cloud Storage', () => {
     });
 
     test('are not waited for by an operation that is aborted already', async () => {
-      await start({ token: 'access token' });
+      await startWithToken();
       await logIn();
       await put(bucket);
       const before = server.count();
@@ -513,15 +577,11 @@ describe('Google Cloud Storage', () => {
       expect(server.count()).toBe(before);
     });
 
-    test('are not sent unencrypted to another machine', async () => {
-      await start({ token: 'access token' });
-      await logIn();
+    test('are not sent unencrypted to another machine, whatever the URL says', async () => {
+      await start();
       // As good as any address of this machine that does not look like it.
-      const endpoint = server.url.replace('127.0.0.1', '0.0.0.0');
-      const other = await openGcsBucket({ bucket: 'bucket', prefix: '', endpoint, label: 'gs://bucket' });
-      expect(await codeOf(put(other))).toBe('denied');
-      expect(server.requests.map(({ kind }) => kind)).toEqual(['upload']);
-      await other.close();
+      const url = server.url.replace('127.0.0.1', '0.0.0.0');
+      expect(await codeOf(open({ url }, 'bucket', '', { sendCredentials: true }))).toBe('invalid-input');
     });
 
     test.each([

@@ -1,10 +1,13 @@
 import { Buffer } from 'node:buffer';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { isDeepStrictEqual, promisify } from 'node:util';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createLimits } from '../../src/buckets/layers/limits.ts';
+import type { Waiting } from '../../src/buckets/layers/retry.ts';
 import { openBucket, parseBucketUrl } from '../../src/buckets/open.ts';
 import { isVaultError } from '../../src/errors.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -88,7 +91,14 @@ describe('a folder', () => {
 
 describe('a GCS bucket', () => {
   test.each([
-    ['gs://photos', { url: 'gs://photos', bucket: 'photos', prefix: '', endpoint: null }],
+    [
+      'gs://photos',
+      { url: 'gs://photos', bucket: 'photos', prefix: '', endpoint: null, sendCredentials: false },
+    ],
+    [
+      'gs://photos?credentials=send&endpoint=https://gcs.example.com',
+      { url: 'gs://photos?endpoint=https://gcs.example.com&credentials=send', sendCredentials: true },
+    ],
     ['GS://photos/', { url: 'gs://photos', bucket: 'photos', prefix: '' }],
     ['gs://my_photos.example.com/a/b-c/', { url: 'gs://my_photos.example.com/a/b-c', prefix: 'a/b-c' }],
     [
@@ -130,6 +140,7 @@ describe('a GCS bucket', () => {
     ['gs://photos?region=eu', /no option "region"/],
     ['gs://photos?endpoint=', /no value/],
     ['gs://photos?endpoint=http://a&endpoint=http://b', /twice/],
+    ['gs://photos?credentials=hunter2', /can only be "send"/],
     ['gs://photos?endpoint=localhost:4443', /with its scheme/],
     ['gs://photos?endpoint=//localhost', /with its scheme/],
     ['gs://photos?endpoint=ftp://localhost', /with its scheme/],
@@ -168,6 +179,10 @@ describe('an S3 bucket', () => {
     ['s3://photos?checksum=md5', { url: 's3://photos?checksum=md5', checksum: 'md5' }],
     ['s3://photos?checksum=auto', { url: 's3://photos', checksum: 'auto' }],
     ['s3://Old_Photos?endpoint=https://s3.example.com', { bucket: 'Old_Photos' }],
+    [
+      's3://photos?credentials=send&endpoint=https://s3.example.com',
+      { url: 's3://photos?endpoint=https://s3.example.com&credentials=send', sendCredentials: true },
+    ],
     ['s3://photos?endpoint=http://[::1]:9000', { endpoint: 'http://[::1]:9000' }],
   ])('%s', (text, expected) => {
     const location = parseBucketUrl(text);
@@ -208,6 +223,7 @@ describe('anything else', () => {
     's3://photos?endpoint=https://user:hunter2@host',
     's3://photos?secretAccessKey=hunter2',
     's3://photos?endpoint=hunter2',
+    's3://photos?credentials=hunter2',
     'https://user:hunter2@host/photos',
     's3://photos?forcePathStyle=hunter2',
     's3://photos#hunter2',
@@ -269,6 +285,30 @@ describe('opening', () => {
     expect(s3.label).toBe('s3://photos/x?region=eu-central-1&endpoint=http://127.0.0.1:9&checksum=md5');
     await gcs.close();
     await s3.close();
+  });
+
+  test('hands on how long to wait for it', async () => {
+    const server = createServer();
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('The server has no port.');
+    const closed = once(server, 'close');
+    server.close();
+    await closed;
+    const waits: Waiting[] = [];
+    const bucket = await openBucket(`gs://photos/x?endpoint=http://127.0.0.1:${address.port}`, {
+      maxWaitMs: 1,
+      onWaiting: (waiting) => waits.push(waiting),
+    });
+    const failures = ['a', 'b'].map(async (name) => await bucket.get(name).catch((error: unknown) => error));
+    expect(await Promise.all(failures)).toMatchObject([{ code: 'unavailable' }, { code: 'unavailable' }]);
+    expect(await bucket.get('c').catch((error: unknown) => error)).toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(/^Counts as down, asked again in 300 s: /),
+    });
+    expect(waits.length).toBeLessThanOrEqual(2);
+    await bucket.close();
   });
 
   test('a folder loads no cloud SDK', async () => {

@@ -6,7 +6,8 @@ import type { MemoryStorage } from '../../src/buckets/memory.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import type { RetryingOptions, Waiting } from '../../src/buckets/layers/retry.ts';
 import { timed } from '../../src/buckets/layers/timeout.ts';
-import { isVaultError } from '../../src/errors.ts';
+import type { TimedOptions } from '../../src/buckets/layers/timeout.ts';
+import { VaultError, isVaultError } from '../../src/errors.ts';
 import { always, failNth, faulty, healthy, storageError } from '../support/faulty-bucket.ts';
 import type { FaultPlan, FaultyBucket } from '../support/faulty-bucket.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
@@ -43,11 +44,17 @@ interface Setting {
   readonly waits: Waiting[];
 }
 
+/** A bucket of which nothing is expected at first contact that is not expected later. */
 function setUp(plan: FaultPlan = healthy, options: RetryingOptions = {}): Setting {
+  const contactMs = 60_000 + (options.deadlineMs ?? 120_000);
+  return setUpNew(plan, { contactMs, ...options }, { timeoutMs: 60_000 });
+}
+
+function setUpNew(plan: FaultPlan, options: RetryingOptions = {}, timing: TimedOptions = {}): Setting {
   const clock = new VirtualClock();
   const inner = faulty(memoryBucket('memory:one'), plan);
   const waits: Waiting[] = [];
-  const bucket = retrying(timed(inner, { clock }), {
+  const bucket = retrying(timed(inner, { clock, ...timing }), {
     clock,
     random: () => 0.5,
     onWaiting: (waiting) => waits.push(waiting),
@@ -133,9 +140,7 @@ describe('trying again', () => {
   test('the deadline ends it, with what the last attempt said', async () => {
     const { bucket, clock } = setUp(always('unavailable'), { deadlineMs: 60_000 });
     const message = await messageFrom(bucket.get('a'));
-    expect(message).toMatch(
-      /^memory:one stayed unavailable for \d+ s and \d+ attempts: The test says unavailable\./,
-    );
+    expect(message).toMatch(/^The test says unavailable\. Tried \d+ times in \d+ s\.$/);
     expect(clock.now()).toBeLessThanOrEqual(60_000);
     expect(clock.now()).toBeGreaterThan(40_000);
   });
@@ -240,6 +245,16 @@ describe('a listing', () => {
     expect(inner.calls.list).toBeGreaterThan(4);
   });
 
+  test('without an end is damaged, although it breaks off now and then', async () => {
+    const { bucket, inner } = setUp(
+      ({ operation }) => (operation === 'list' ? { kind: 'cut', after: 2, error: storageError() } : null),
+      { maxListed: 7 },
+    );
+    for (const name of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) await bucket.put(name, BYTES);
+    expect(await codeOf(listAll(bucket, ''))).toBe('damaged');
+    expect(inner.calls.list).toBe(4);
+  });
+
   test('that stalls is given up and resumed', async () => {
     const { bucket, inner, waits } = setUp(({ operation, nth }) =>
       operation === 'list' && nth < 3 ? { kind: 'hang', heedsSignal: nth === 1 } : null,
@@ -271,7 +286,7 @@ describe('a bucket that stays unavailable', () => {
     const asked = inner.calls.get;
     const elapsedMs = clock.now();
     expect(await messageFrom(bucket.get('b'))).toMatch(
-      /^memory:one did not answer and is asked again in 300 s: The test says unavailable\.$/,
+      /^Counts as down, asked again in 300 s: The test says unavailable\.$/,
     );
     expect(await codeOf(bucket.put('b', BYTES))).toBe('unavailable');
     expect(await codeOf(bucket.remove('b'))).toBe('unavailable');
@@ -310,7 +325,7 @@ describe('a bucket that stays unavailable', () => {
     ]);
     expect(inner.calls.get).toBe(asked + 1);
     expect(clock.now()).toBe(elapsedMs);
-    expect(await messageFrom(bucket.get('e'))).toMatch(/is asked again in 50 s/);
+    expect(await messageFrom(bucket.get('e'))).toMatch(/asked again in 50 s/);
   });
 
   test.each([
@@ -361,5 +376,93 @@ describe('a bucket that stays unavailable', () => {
     expect(caught).toMatchObject({ cause: error });
     const next: unknown = await bucket.get('a').catch((reason: unknown) => reason);
     expect(next).toMatchObject({ cause: error });
+  });
+});
+
+/** A bucket that is not there, until it is. */
+const unreachable: FaultPlan = () => ({
+  kind: 'fail',
+  when: 'before',
+  error: new VaultError('unavailable', 'Nothing listens there.', { unreachable: true }),
+});
+const hanging: FaultPlan = () => ({ kind: 'hang', heedsSignal: true });
+
+describe('first contact', () => {
+  test('with a bucket that is not there fails within seconds, and it counts as down', async () => {
+    const { bucket, inner, clock, waits } = setUpNew(unreachable);
+    const message = await messageFrom(bucket.get('a'));
+    expect(message).toMatch(/^Nothing listens there\. Tried \d times in \d s\.$/);
+    expect(clock.now()).toBeLessThanOrEqual(5_000);
+    expect(waits).toEqual([]);
+    const asked = inner.log.length;
+    expect(await codeOf(bucket.put('a', BYTES))).toBe('unavailable');
+    expect(inner.log).toHaveLength(asked);
+  });
+
+  test('with a bucket that is silent is given up after one attempt of 15 s, by all calls', async () => {
+    const { bucket, inner, clock } = setUpNew(hanging);
+    const calls = ['a', 'b', 'c'].map(async (name) => await codeOf(bucket.get(name)));
+    expect(await Promise.all([...calls, codeOf(listAll(bucket, ''))])).toEqual(Array(4).fill('unavailable'));
+    expect(clock.now()).toBe(15_000);
+    expect(inner.log).toHaveLength(4);
+    expect(await codeOf(bucket.put('a', BYTES))).toBe('unavailable');
+    expect(clock.now()).toBe(15_000);
+  });
+
+  test('succeeds if the bucket comes up at once', async () => {
+    const { bucket, inner } = setUpNew((call) => (call.overall < 3 ? unreachable(call) : null));
+    await bucket.put('a', BYTES);
+    expect(inner.calls.put).toBe(3);
+  });
+
+  test.each([
+    ['an object', async (bucket: Bucket) => await bucket.put('a', BYTES)],
+    ['a refusal', async (bucket: Bucket) => await codeOf(bucket.get('absent'))],
+  ])('once made, by %s, has the bucket waited for as long as any', async (_, contact) => {
+    const { bucket, inner, clock } = setUpNew(healthy);
+    await contact(bucket);
+    inner.follow(unreachable);
+    expect(await codeOf(bucket.get('a'))).toBe('unavailable');
+    expect(clock.now()).toBeGreaterThan(90_000);
+  });
+
+  test('once made, gives an attempt 60 s', async () => {
+    const { bucket, inner, waits } = setUpNew(healthy);
+    await bucket.put('a', BYTES);
+    inner.follow(hanging);
+    expect(await codeOf(bucket.remove('a'))).toBe('unavailable');
+    expect(waits[0]?.error.message).toMatch(/did not answer within 60 s/);
+  });
+
+  test('is made by a bucket that says that it is busy', async () => {
+    const { bucket, clock } = setUpNew((call) =>
+      call.nth === 1 ? always('unavailable')(call) : unreachable(call),
+    );
+    expect(await codeOf(bucket.get('a'))).toBe('unavailable');
+    expect(clock.now()).toBeGreaterThan(90_000);
+  });
+
+  test('made while another call waits gives that one its time as well', async () => {
+    const { bucket, clock } = setUpNew(
+      ({ name }) => (name === 'slow' ? { kind: 'hang', heedsSignal: true } : null),
+      {},
+      {},
+    );
+    const slow = codeOf(bucket.get('slow'));
+    await clock.pass(10_000);
+    await bucket.put('a', BYTES);
+    await clock.pass(10_000);
+    expect(clock.now()).toBe(20_000);
+    expect(await slow).toBe('unavailable');
+    expect(clock.now()).toBeGreaterThan(60_000);
+  });
+
+  test('has as long as was asked for', async () => {
+    const { bucket, clock } = setUpNew(unreachable, { contactMs: 600_000 });
+    expect(await codeOf(bucket.get('a'))).toBe('unavailable');
+    expect(clock.now()).toBeGreaterThan(500_000);
+    const patient = setUpNew(hanging, {}, { timeoutMs: 40_000 });
+    expect(await codeOf(patient.bucket.get('a'))).toBe('unavailable');
+    expect(patient.clock.now()).toBe(40_000);
   });
 });

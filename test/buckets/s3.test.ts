@@ -1,10 +1,14 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
+import { isAmazons } from '../../src/buckets/s3/client.ts';
 import type { S3BucketOptions } from '../../src/buckets/s3/driver.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { VaultError } from '../../src/errors.ts';
@@ -116,7 +120,7 @@ describe('the S3 driver', () => {
       await bucket.put('chunks/object', Buffer.from('content'));
       const [{ headers } = { headers: {} }] = server.requests;
       expect(headers).toMatchObject({
-        'x-amz-checksum-crc32': '/sUwqQ==',
+        'x-amz-checksum-crc32c': 'Ya91Mw==',
         'if-none-match': '*',
         'content-length': '7',
       });
@@ -220,7 +224,7 @@ describe('the S3 driver', () => {
       await bucket.put('chunks/new', Buffer.from('content'));
       expect(server.requests[0]?.headers).toMatchObject({
         'if-none-match': '*',
-        'x-amz-checksum-crc32': '/sUwqQ==',
+        'x-amz-checksum-crc32c': 'Ya91Mw==',
       });
     });
 
@@ -250,11 +254,11 @@ describe('the S3 driver', () => {
       expect(await codeOf(operations.list())).toBe('unavailable');
     });
 
-    test('list: names out of order or beyond the prefix are unavailable', async () => {
+    test('list: names out of order or beyond the prefix are damaged', async () => {
       server.fail('list', { replaceBody: page('backups/vault/b', 'backups/vault/a') });
-      expect(await codeOf(operations.list())).toBe('unavailable');
+      expect(await codeOf(operations.list())).toBe('damaged');
       server.fail('list', { replaceBody: page('backups/other') });
-      expect(await codeOf(operations.list())).toBe('unavailable');
+      expect(await codeOf(operations.list())).toBe('damaged');
       server.fail('list', { replaceBody: page('backups/vault/a', 'backups/vault/b') });
       expect(await listAll(bucket, '')).toHaveLength(2);
     });
@@ -337,6 +341,31 @@ describe('the S3 driver', () => {
       vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
       await start();
       expect(await codeOf(bucket.get('vault.json'))).toBe('denied');
+    });
+
+    test.each([
+      ['AccessDenied', '', 'AccessDenied, HTTP 403'],
+      ['AccessDenied', 'Access Denied', 'AccessDenied, HTTP 403'],
+      ['AccessDenied', 'Not for you.', 'Not for you (AccessDenied, HTTP 403)'],
+      ['InvalidAccessKeyId', '', 'InvalidAccessKeyId, HTTP 403'],
+    ])('about %s with the message %j: it tells each thing once', async (code, message, expected) => {
+      await start();
+      server.fail('get', { status: 403, code, message });
+      const failure = await failureOf(bucket.get('vault.json'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain(`from s3://bucket/backups/vault: ${expected}. `);
+    });
+
+    test('about an answer that is not S3’s, without the words of the parser', async () => {
+      await start();
+      server.fail('get', { status: 403, body: '<html><br>Forbidden' });
+      expect((await failureOf(bucket.get('vault.json'))).message).toContain(': HTTP 403. ');
+    });
+
+    test('about a long message, in short', async () => {
+      await start();
+      server.fail('get', { status: 503, code: 'SlowDown', message: 'no '.repeat(3_000) });
+      expect((await failureOf(bucket.get('vault.json'))).message.length).toBeLessThan(400);
     });
 
     test('about a refused download, which may be of a missing object', async () => {
@@ -422,7 +451,7 @@ describe('the S3 driver', () => {
 
     test('one that refuses an unnamed header loses the checksum before the condition', async () => {
       await start();
-      server.fail(({ headers }) => 'x-amz-checksum-crc32' in headers, {
+      server.fail(({ headers }) => 'x-amz-checksum-crc32c' in headers, {
         status: 501,
         code: 'NotImplemented',
       });
@@ -444,8 +473,8 @@ describe('the S3 driver', () => {
     });
 
     test.each([
-      ['md5', 'content-md5', 'x-amz-checksum-crc32'],
-      ['crc32', 'x-amz-checksum-crc32', 'content-md5'],
+      ['md5', 'content-md5', 'x-amz-checksum-crc32c'],
+      ['crc32c', 'x-amz-checksum-crc32c', 'content-md5'],
     ] as const)('with checksum %s, only %s is sent', async (checksum, sent, absent) => {
       await start({}, { checksum });
       await bucket.put('chunks/a', Buffer.from('content'));
@@ -454,8 +483,8 @@ describe('the S3 driver', () => {
       expect(Buffer.from(await bucket.get('chunks/a')).toString()).toBe('content');
     });
 
-    test('with checksum crc32, a service that does not acknowledge it is an error', async () => {
-      await start({ dialect: { checksums: 'ignored', etags: 'kms' } }, { checksum: 'crc32' });
+    test('with checksum crc32c, a service that does not acknowledge it is an error', async () => {
+      await start({ dialect: { checksums: 'ignored', etags: 'kms' } }, { checksum: 'crc32c' });
       expect(await codeOf(bucket.put('chunks/a', Buffer.from('content')))).toBe('unavailable');
     });
   });
@@ -641,11 +670,89 @@ describe('the S3 driver', () => {
     });
   });
 
+  describe('where the machine was given credentials', () => {
+    const ROLE = { accessKeyId: 'ROLEEXAMPLE', secretAccessKey: 'role-secret', sessionToken: 'role-session' };
+    let metadata: Server;
+    let asked = 0;
+
+    beforeEach(async () => {
+      asked = 0;
+      metadata = createServer((_, response) => {
+        asked += 1;
+        response.setHeader('content-type', 'application/json');
+        response.end(
+          JSON.stringify({
+            AccessKeyId: ROLE.accessKeyId,
+            SecretAccessKey: ROLE.secretAccessKey,
+            Token: ROLE.sessionToken,
+            Expiration: new Date(Date.now() + 3_600_000).toISOString(),
+          }),
+        );
+      });
+      metadata.listen(0, '127.0.0.1');
+      await once(metadata, 'listening');
+      const address = metadata.address();
+      if (address === null || typeof address === 'string') throw new Error('The server has no port.');
+      vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', `http://127.0.0.1:${address.port}/role`);
+    });
+    afterEach(async () => {
+      vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', undefined);
+      const closed = once(metadata, 'close');
+      metadata.close();
+      metadata.closeAllConnections();
+      await closed;
+    });
+
+    test('an endpoint that is not Amazon’s does not get them', async () => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      await start({ credentials: ROLE });
+      const failure = await failureOf(bucket.get('a'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain('credentials=send');
+      expect(server.requests).toHaveLength(0);
+      expect(asked).toBe(0);
+    });
+
+    test('it gets them if the URL says so', async () => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      await start({ credentials: ROLE }, { sendCredentials: true });
+      await bucket.put('a', Buffer.from('content'));
+      expect(asked).toBe(1);
+    });
+
+    test('it gets what the user put into the environment or a profile', async () => {
+      await start();
+      await bucket.put('a', Buffer.from('content'));
+      await using folder = await temporaryFolder();
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', folder.at('credentials'));
+      const { accessKeyId, secretAccessKey } = EXAMPLE_CREDENTIALS;
+      const keys = `aws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`;
+      await writeFile(folder.at('credentials'), `[default]\n${keys}`);
+      const other = await reopen();
+      expect(Buffer.from(await other.get('a')).toString()).toBe('content');
+      expect(asked).toBe(0);
+    });
+
+    test.each([
+      ['https://s3.eu-central-1.amazonaws.com', true],
+      ['https://bucket.vpce-1a2b3c4d.s3.eu-west-1.vpce.amazonaws.com', true],
+      ['https://s3.cn-north-1.amazonaws.com.cn', true],
+      ['https://s3.eu-central-1.api.aws', true],
+      ['http://s3.eu-central-1.amazonaws.com', false],
+      ['https://amazonaws.com.example.com', false],
+      ['https://evilamazonaws.com', false],
+    ])('%s is Amazon’s: %s', async (endpoint, isOne) => {
+      await start();
+      expect(isAmazons(endpoint)).toBe(isOne);
+    });
+  });
+
   describe('over TLS', () => {
     test('has no certificate that it does not trust', async () => {
       await start({ tls: selfSigned() });
       const failure = await failureOf(bucket.get('a'));
-      expect(failure.code).toBe('invalid-input');
+      expect(failure.code).toBe('unavailable');
       expect(failure.message).toContain('NODE_EXTRA_CA_CERTS');
     });
 
@@ -659,9 +766,9 @@ describe('the S3 driver', () => {
         expect(Buffer.from(await bucket.get('a')).toString()).toBe('content');
         expect(server.requests[0]?.headers).toMatchObject({
           'x-amz-content-sha256': 'UNSIGNED-PAYLOAD',
-          'x-amz-checksum-crc32': '/sUwqQ==',
+          'x-amz-checksum-crc32c': 'Ya91Mw==',
         });
-        expect(server.requests[0]?.headers['authorization']).toContain('x-amz-checksum-crc32');
+        expect(server.requests[0]?.headers['authorization']).toContain('x-amz-checksum-crc32c');
       } finally {
         setDefaultCACertificates(trusted);
       }

@@ -1,6 +1,7 @@
 import { readdir, stat, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
+import { startS3Server } from '../support/s3-server.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
@@ -66,4 +67,19 @@ test('without a vault every verb says how to make one', async () => {
     expect({ exit, stdout }).toEqual({ exit: 10, stdout: '' });
     expect(stderr).toContain('vault init');
   }
+});
+
+test.each([
+  ['gs://photos', ''],
+  ['s3://photos', '&region=us-east-1'],
+])('says at once that nothing listens where %s should be', async (place, options) => {
+  const server = await startS3Server();
+  await server.close();
+  const url = `${place}?endpoint=${server.url}${options}`;
+  const { exit, stdout, stderr } = await box.run(['init', '--bucket', url], {
+    env: { AWS_ACCESS_KEY_ID: 'key', AWS_SECRET_ACCESS_KEY: 'secret' },
+  });
+  expect({ exit, stdout }).toEqual({ exit: 5, stdout: '' });
+  // Once, and not that it is being waited for.
+  expect(stderr.match(/Check host and port in the bucket’s URL/g)).toHaveLength(1);
 });

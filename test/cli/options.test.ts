@@ -126,20 +126,35 @@ test('a name is taken to the letter unless it is typed as a path', () => {
 describe('requests', () => {
   test('are as asked for', () => {
     expect(
-      requestOptions({ timeout: '5s', concurrency: '16', limitUpload: '1M', limitDownload: '2M' }),
-    ).toEqual({ timeoutMs: 5000, concurrency: 16, limitUpload: 1_048_576, limitDownload: 2_097_152 });
+      requestOptions({
+        timeout: '5s',
+        maxWait: '1m',
+        concurrency: '16',
+        limitUpload: '1M',
+        limitDownload: '2M',
+      }),
+    ).toEqual({
+      timeoutMs: 5000,
+      maxWaitMs: 60_000,
+      concurrency: 16,
+      limitUpload: 1_048_576,
+      limitDownload: 2_097_152,
+    });
   });
 
   test('are left to the vault where nothing is asked for', () => {
     expect(requestOptions({})).toEqual({});
   });
 
-  test.each([{ concurrency: '0' }, { concurrency: '1.5' }, { concurrency: 'many' }, { timeout: '2d' }])(
-    'cannot be %j',
-    (options) => {
-      expect(() => requestOptions(options)).toThrow(/is not/);
-    },
-  );
+  test.each([
+    { concurrency: '0' },
+    { concurrency: '1.5' },
+    { concurrency: 'many' },
+    { timeout: '2d' },
+    { maxWait: '25h' },
+  ])('cannot be %j', (options) => {
+    expect(() => requestOptions(options)).toThrow(/is not/);
+  });
 });
 
 test.each([

@@ -68,6 +68,7 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     ],
     [['verify', '--sample', 'all'], /^vault: --sample 'all' is not a part of the whole/],
     [['ls', '--timeout', '5'], /^vault: --timeout '5' is not a duration/],
+    [['ls', '--max-wait', 'long'], /^vault: --max-wait 'long' is not a duration/],
     [['--concurrency', '0', 'ls'], /^vault: --concurrency '0' is not a whole number/],
     [['init'], /^vault: Where should the shards go\? Say --bucket .* or --local/],
     [['init', '--local', '--bucket', 'x'], /^vault: Say --local or --bucket, not both/],

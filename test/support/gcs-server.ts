@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
-import { crc32c } from '../../src/buckets/crc32c.ts';
+import { crc32c } from './crc32c.ts';
 
 // The object methods of Google Cloud Storage's JSON API as Google documents them, over one HTTP server:
 // https://cloud.google.com/storage/docs/json_api/v1/objects and the pages beside it on uploading, preconditions,
@@ -62,6 +62,8 @@ export interface GcsServer extends AsyncDisposable {
   readonly url: string;
   /** Every request so far, in the order of arrival. */
   readonly requests: readonly ReceivedRequest[];
+  /** The scope that each token was asked for with, in order. */
+  readonly scopes: readonly string[];
   /** How many requests lost their connection before they were answered in full. */
   readonly abandoned: number;
   /** How many connections are open. */
@@ -124,6 +126,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     readonly fault: Fault;
     left: number;
   }[] = [];
+  const scopes: string[] = [];
   let abandoned = 0;
   let lastGeneration = 1_700_000_000_000_000;
 
@@ -336,7 +339,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
   async function answerTo(request: ReceivedRequest, incoming: IncomingMessage): Promise<Answer> {
     if (request.kind === 'token') {
       // The token exchange of workload identity (RFC 8693).
-      await bodyOf(incoming);
+      scopes.push(new URLSearchParams((await bodyOf(incoming)).toString()).get('scope') ?? '');
       return json({
         access_token: token ?? 'anything',
         issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
@@ -459,6 +462,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
   return {
     url,
     requests,
+    scopes,
     get abandoned() {
       return abandoned;
     },

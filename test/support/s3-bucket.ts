@@ -41,6 +41,7 @@ export async function openTestBucket(
     prefix: 'backups/vault',
     region: null,
     endpoint: server.url,
+    sendCredentials: false,
     profile: null,
     forcePathStyle: null,
     label: 's3://bucket/backups/vault',

@@ -1,5 +1,6 @@
 import { VaultError } from '../../errors.ts';
 import type { ListedObject } from '../bucket.ts';
+import { brief } from '../explanation.ts';
 import type { HttpAnswer } from '../http.ts';
 
 // What the JSON API of Google Cloud Storage answers, as values and as errors. Statuses and reasons:
@@ -24,8 +25,6 @@ export interface Content {
 /** How to let the tool in, for messages. */
 export const LOG_IN =
   'Log in with "gcloud auth application-default login", or let GOOGLE_APPLICATION_CREDENTIALS name a key file.';
-
-const MAX_MESSAGE_LENGTH = 300;
 
 /** The body of an answer of 200 as JSON. */
 export function jsonOf(answer: HttpAnswer, task: Task): Record<string, unknown> {
@@ -85,9 +84,13 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
   const { status } = answer;
   const { message, reasons } = explanationOf(answer);
   const error = (code: 'denied' | 'unavailable' | 'invalid-input', advice: string): VaultError =>
-    new VaultError(code, `Could not ${task}: the service answered ${status} (${message}). ${advice}`.trim(), {
-      retryAfterMs: code === 'unavailable' ? retryAfterMs(answer) : null,
-    });
+    new VaultError(
+      code,
+      `Could not ${task}: the service answered ${status}${message === '' ? '' : ` (${message})`}. ${advice}`.trim(),
+      {
+        retryAfterMs: code === 'unavailable' ? retryAfterMs(answer) : null,
+      },
+    );
   const because = (...known: readonly string[]): boolean => known.some((reason) => reasons.includes(reason));
 
   // Rates are 429 today; some are documented as 403, whose reason a download gives in words only.
@@ -98,6 +101,7 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
     return error('unavailable', '');
   }
   if (status === 401) return error('denied', LOG_IN);
+  if (status === 407) return error('denied', 'The proxy wants credentials: put them into its URL.');
   if (because('retentionPolicyNotMet', 'objectUnderActiveHold')) {
     return error('denied', 'A retention policy or a hold keeps the object; wait for its end or lift it.');
   }
@@ -122,11 +126,6 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
   return error('invalid-input', 'Check the bucket’s URL.');
 }
 
-/** The error for a listing that does not go forward. */
-export function disordered({ task }: Task): VaultError {
-  return new VaultError('damaged', `Could not ${task}: the service repeated itself, or changed the order.`);
-}
-
 function incomprehensible({ task }: Task): VaultError {
   // As a network's log-in page would; so it may go away.
   return new VaultError(
@@ -144,15 +143,6 @@ function explanationOf(answer: HttpAnswer): { message: string; reasons: readonly
     message: brief(typeof error['message'] === 'string' ? error['message'] : ''),
     reasons: details.map((detail) => (isRecord(detail) ? detail['reason'] : undefined)),
   };
-}
-
-function brief(text: string): string {
-  const words = text
-    .replaceAll(/<(style|script)\b.*?<\/\1>|<[^>]*>/gs, ' ')
-    .replaceAll(/[\s\p{Cc}]+/gu, ' ')
-    .trim();
-  if (words === '') return 'without an explanation';
-  return words.length > MAX_MESSAGE_LENGTH ? `${words.slice(0, MAX_MESSAGE_LENGTH)}…` : words;
 }
 
 /** RFC 9110, section 10.2.3: seconds, or a date. */

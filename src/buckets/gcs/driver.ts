@@ -1,62 +1,47 @@
 import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
-import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
+import { crc32c } from '@node-rs/crc32';
+import { VaultError, throwIfAborted } from '../../errors.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
-import type { Bucket } from '../bucket.ts';
-import { crc32c } from '../crc32c.ts';
-import {
-  LOG_IN,
-  contentOf,
-  disordered,
-  failureOf,
-  isConditionNotMet,
-  jsonOf,
-  missingThing,
-  pageOf,
-} from './answers.ts';
+import type { Bucket, BucketCall } from '../bucket.ts';
+import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
 import type { Content, Task } from './answers.ts';
-import { checkBucketName, checkEndpoint, encodeName, objectPrefix } from './names.ts';
-import { openHttpClient } from '../http.ts';
-import type { HttpAnswer, HttpRequest } from '../http.ts';
+import { openGcsApi } from './api.ts';
+import type { ApiRequest } from './api.ts';
+import { checkBucketName, encodeName, objectPrefix } from './names.ts';
+import type { HttpAnswer } from '../http.ts';
+import { KEYS_PER_PAGE } from '../bounds.ts';
+import { ListingProgress } from '../listing-progress.ts';
 
-// The SDK finds the endpoint and the credentials; the requests themselves are made here. Its own take no
-// AbortSignal (an upload goes on after its stream is destroyed), wrap a buffer in several streams, and hash it at
-// 80 MB/s. One request of node:http is one attempt, ends with the signal, and sends the caller's bytes as they lie.
 // What is spoken is the JSON API: https://cloud.google.com/storage/docs/json_api/v1/objects
-
-// The service's largest page.
-const PAGE_SIZE = 1_000;
-const MAX_JSON_SIZE = 16 * 1024 * 1024;
-// All requests wait for one request for a token: without a limit, a stalled one would stall them for good. The
-// SDK repeats requests for tokens by itself; none for an object goes through it.
-const TOKEN_TIMEOUT_MS = 30_000;
 
 /**
  * Opens a bucket of Google Cloud Storage. Nothing is connected before the first operation.
  *
- * Credentials are found as Google's tools find them (application default credentials). A server that is not
- * Google's is shown none until it asks for them by answering 401, so emulators work without any, and then
- * only over HTTPS or on this machine. No permission on the bucket itself is needed, only those on objects.
+ * Credentials are found as Google's tools find them (application default credentials), and are sent to Google's own
+ * hosts only, unless `sendCredentials`. No permission on the bucket itself is needed, only those on objects.
  *
  * @param options `bucket`: its name; `prefix`: the folder in it, '' for none; `endpoint`: URL of a server that
- *   speaks the JSON API, null for Google's; `label`: what messages call the bucket
+ *   speaks the JSON API, null for Google's, or what STORAGE_EMULATOR_HOST says; `sendCredentials`: whether that server
+ *   may have the credentials, whoever it is; `label`: what messages call the bucket
  * @throws `invalid-input` for a name, prefix or endpoint that cannot be
  */
 export async function openGcsBucket(options: {
   readonly bucket: string;
   readonly prefix: string;
   readonly endpoint: string | null;
+  readonly sendCredentials: boolean;
   readonly label: string;
 }): Promise<Bucket> {
   const { bucket, label } = options;
   checkBucketName(bucket, label);
   const prefix = objectPrefix(options.prefix, label);
-  const api = await openApi(options.endpoint, label);
+  const api = await openGcsApi(options);
 
   const objects = `/storage/v1/b/${encodeURIComponent(bucket)}/o`;
   const object = (name: string): string => `${objects}/${encodeName(prefix + name)}`;
 
-  function taskOf(words: string, permission: string, call: { readonly signal?: AbortSignal }): Task {
+  function taskOf(words: string, permission: string, call: BucketCall): Task {
     return { task: `${words} ${label}`, permission: `storage.objects.${permission}`, signal: call.signal };
   }
 
@@ -74,7 +59,7 @@ export async function openGcsBucket(options: {
 
   /** Whether the bucket is there, by a listing, which needs no permission on the bucket itself. */
   async function isThere({ signal }: Task): Promise<boolean> {
-    const task = taskOf('list', 'list', signal === undefined ? {} : { signal });
+    const task = taskOf('list', 'list', { signal });
     const answer = await api.send(
       { method: 'GET', path: `${objects}?maxResults=1&fields=nextPageToken` },
       task,
@@ -184,29 +169,31 @@ export async function openGcsBucket(options: {
       const query = new URLSearchParams({
         prefix: prefix + namePrefix,
         startOffset: prefix + after,
-        maxResults: String(PAGE_SIZE),
+        maxResults: String(KEYS_PER_PAGE),
         fields: 'items(name,size),nextPageToken',
       });
+      const progress = new ListingProgress(`Could not ${task.task}`);
       for (let previous = after; ;) {
         const answer = await api.send({ method: 'GET', path: `${objects}?${query.toString()}` }, task);
         if (answer.status === 404) throw await missing(answer, task);
         if (answer.status !== 200) throw failureOf(answer, task);
         const page = pageOf(jsonOf(answer, task), task);
+        const keys = page.items.map((item) => item.name);
+        progress.page(keys, prefix + namePrefix);
         for (const { name: fullName, size } of page.items) {
           throwIfAborted(call.signal);
           const name = fullName.slice(prefix.length);
           // Others may keep things under the prefix too, folder markers above all, whose names are none of ours.
-          if (!fullName.startsWith(prefix + namePrefix) || !isObjectName(name)) continue;
+          if (!isObjectName(name)) continue;
           // The start includes the name itself, unlike `after`.
           if (name === after) continue;
-          if (name <= previous) throw disordered(task);
+          if (name <= previous) throw progress.broken('the names are in no order');
           previous = name;
           yield { name, size };
         }
         throwIfAborted(call.signal);
         if (page.nextPageToken === null) return;
-        if (page.nextPageToken === query.get('pageToken')) throw disordered(task);
-        query.set('pageToken', page.nextPageToken);
+        query.set('pageToken', progress.next(page.nextPageToken));
       }
     },
 
@@ -214,103 +201,6 @@ export async function openGcsBucket(options: {
       api.close();
     },
   };
-}
-
-type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes'> & {
-  /** Absolute path and query. */
-  readonly path: string;
-  /** Bytes; what JSON may take if not given. */
-  readonly maxBodySize?: number;
-};
-
-interface Api {
-  /** Makes a request once, with the credentials that it needs. */
-  send(request: ApiRequest, task: Task): Promise<HttpAnswer>;
-  close(): void;
-}
-
-async function openApi(endpoint: string | null, label: string): Promise<Api> {
-  if (endpoint !== null) checkEndpoint(endpoint, label);
-  const { Storage } = await import('@google-cloud/storage');
-  const storage = new Storage({
-    // No request here is about a project. Without any, the SDK would look for one before it gives out a token: with a
-    // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
-    projectId: 'not-used',
-    ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
-    clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
-  });
-  const client = openHttpClient();
-  let identified = isGoogles(new URL(storage.apiEndpoint));
-
-  async function credentials(url: URL, { task, signal }: Task): Promise<Record<string, string>> {
-    try {
-      return Object.fromEntries(await unlessAborted(storage.authClient.getRequestHeaders(url.href), signal));
-    } catch (error) {
-      throwIfAborted(signal);
-      throw new VaultError(
-        isPassing(error) ? 'unavailable' : 'denied',
-        `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${LOG_IN}`,
-        { cause: error },
-      );
-    }
-  }
-
-  return {
-    async send({ path, headers, maxBodySize = MAX_JSON_SIZE, ...request }, task) {
-      throwIfAborted(task.signal);
-      const url = new URL(storage.apiEndpoint + path);
-      const attempt = async (identity: Record<string, string>): Promise<HttpAnswer> =>
-        await client.send({
-          ...request,
-          url,
-          headers: { 'user-agent': 'shardvault', ...headers, ...identity },
-          maxBodySize,
-          task: task.task,
-          signal: task.signal,
-        });
-
-      if (identified) return await attempt(await credentials(url, task));
-      const answer = await attempt({});
-      if (answer.status !== 401) return answer;
-      if (url.protocol === 'http:' && !isLoopback(url)) {
-        throw new VaultError(
-          'denied',
-          `Could not ${task.task}: ${url.host} asks for credentials, which are not sent unencrypted. ` +
-            'Use an endpoint that starts with https://.',
-        );
-      }
-      const identity = await credentials(url, task);
-      identified = true;
-      return await attempt(identity);
-    },
-
-    close() {
-      client.close();
-    },
-  };
-}
-
-/** Whether what kept the SDK from getting a token can go away by itself. */
-function isPassing(error: unknown): boolean {
-  // Only requests have a configuration; without one, the credentials were not found or not understood.
-  if (!(error instanceof Error) || !('config' in error)) return false;
-  const response = 'response' in error ? error.response : undefined;
-  if (typeof response !== 'object' || response === null || !('status' in response)) return true;
-  const status = Number(response.status);
-  return status === 408 || status === 429 || status >= 500;
-}
-
-/** Lets go of some work when the signal is aborted; the work itself goes on, for the others who wait for it. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await work;
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const stop = (): void => reject(new Error('aborted'));
-  signal.addEventListener('abort', stop);
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
 }
 
 /** The body of an upload with its metadata, in pieces (RFC 2387), so that the bytes are not copied. */
@@ -341,12 +231,4 @@ function announcedChecksum({ headers }: HttpAnswer): string | null {
 
 function isSame(one: Content, other: Content): boolean {
   return one.size === other.size && one.checksum === other.checksum;
-}
-
-function isGoogles({ protocol, hostname }: URL): boolean {
-  return protocol === 'https:' && hostname.endsWith('.googleapis.com');
-}
-
-function isLoopback({ hostname }: URL): boolean {
-  return /^(?:127\.\d+\.\d+\.\d+|\[::1\]|(?:.+\.)?localhost)$/.test(hostname);
 }

@@ -1,5 +1,5 @@
 import { throwIfAborted } from '../../errors.ts';
-import type { Bucket, BucketCall, ListedObject } from '../bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
 import { interrupted, sleep, systemClock } from './clock.ts';
 import type { Clock } from './clock.ts';
 
@@ -53,14 +53,14 @@ class LimitedBucket implements Bucket {
     this.#limits = limits;
   }
 
-  async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
+  async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
     await this.#limits.upload?.take(bytes.length, call.signal);
     await this.#limits.gate.pass(call.signal, async () => {
       await this.#bucket.put(name, bytes, call);
     });
   }
 
-  async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
+  async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
     const { download, gate } = this.#limits;
     if (download === null)
       return await gate.pass(call.signal, async () => await this.#bucket.get(name, call));
@@ -82,7 +82,7 @@ class LimitedBucket implements Bucket {
     });
   }
 
-  list(prefix: string, call: Parameters<Bucket['list']>[1] = {}): AsyncIterable<ListedObject> {
+  list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {
     return this.#bucket.list(prefix, call);
   }
 

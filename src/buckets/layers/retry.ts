@@ -1,5 +1,6 @@
 import { VaultError, isVaultError } from '../../errors.ts';
-import type { Bucket, BucketCall, ListedObject } from '../bucket.ts';
+import { MAX_LISTED_KEYS } from '../bounds.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
 import { sleep, systemClock, within } from './clock.ts';
 import type { Clock } from './clock.ts';
 
@@ -20,17 +21,27 @@ export interface Waiting {
  */
 export const DEFAULT_DEADLINE_MS = 120_000;
 
+/**
+ * Long enough for a name server's hiccup. A bucket that has never answered is more likely mistyped, switched off or not
+ * there than about to come back.
+ */
+const DEFAULT_CONTACT_MS = 5_000;
+
 /** Options of `retrying`. */
 export interface RetryingOptions {
   /** Milliseconds after an operation's first failure within which it must succeed. Default 120,000. */
   readonly deadlineMs?: number | undefined;
+  /** Milliseconds after an operation's start within which a bucket that has never answered is tried again. Default 5,000. */
+  readonly contactMs?: number | undefined;
   /** Upper bound of the first delay in milliseconds; it doubles with each attempt. Default 200, a few round trips. */
   readonly firstDelayMs?: number | undefined;
   /** Upper bound of every delay in milliseconds. Default 20,000, so that the end of an outage is soon noticed. */
   readonly maxDelayMs?: number | undefined;
-  /** Milliseconds for which a bucket that used up a deadline is not asked at all. Default 300,000. */
+  /** Milliseconds for which a bucket that counts as down is not asked at all. Default 300,000. */
   readonly downMs?: number | undefined;
-  /** Called before each wait. Must not throw. */
+  /** Names after which a listing counts as endless, over all attempts. Default `MAX_LISTED_KEYS`. */
+  readonly maxListed?: number | undefined;
+  /** Called before each wait, unless all of them are over within seconds. Must not throw. */
   readonly onWaiting?: ((waiting: Waiting) => void) | undefined;
   readonly clock?: Clock | undefined;
   /** A number from 0 up to 1; Math.random unless told otherwise. */
@@ -44,6 +55,8 @@ export interface RetryingOptions {
  *
  * When a deadline has passed without any answer from the bucket, it counts as down: for a while operations fail
  * at once with `unavailable`, also those that are waiting to try again. Then a single attempt finds out whether it is back.
+ * A bucket that cannot be reached (`unreachable`) and never could be counts as down after seconds: a wrong host, a closed
+ * port or silence is told at once, and whoever has other buckets goes on with those.
  *
  * @param bucket makes one attempt for each call, and ends it some time (`timed`)
  */
@@ -54,15 +67,18 @@ export function retrying(bucket: Bucket, options: RetryingOptions = {}): Bucket 
 class RetryingBucket implements Bucket {
   readonly label: string;
   readonly #bucket: Bucket;
+  readonly #maxListed: number;
   readonly #policy: Policy;
   readonly #health: Health;
 
   constructor(bucket: Bucket, options: RetryingOptions) {
+    this.#maxListed = options.maxListed ?? MAX_LISTED_KEYS;
     this.label = bucket.label;
     this.#bucket = bucket;
     this.#policy = {
       label: bucket.label,
       deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+      contactMs: options.contactMs ?? DEFAULT_CONTACT_MS,
       firstDelayMs: options.firstDelayMs ?? 200,
       maxDelayMs: options.maxDelayMs ?? 20_000,
       downMs: options.downMs ?? 300_000,
@@ -73,19 +89,19 @@ class RetryingBucket implements Bucket {
     this.#health = new Health(this.#policy);
   }
 
-  async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
+  async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
     await this.#persist(call, async (attempt) => {
       await this.#bucket.put(name, bytes, { ...call, ...attempt });
     });
   }
 
-  async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
+  async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
     // Spare memory belongs to the attempt that got it, also after that has been given up.
     let { spare, ...rest } = call;
     return await this.#persist(rest, async (attempt) => {
-      const own = spare === undefined ? {} : { spare };
+      const own = spare;
       spare = undefined;
-      return await this.#bucket.get(name, { ...rest, ...attempt, ...own });
+      return await this.#bucket.get(name, { ...rest, ...attempt, spare: own });
     });
   }
 
@@ -95,14 +111,17 @@ class RetryingBucket implements Bucket {
     });
   }
 
-  async *list(prefix: string, call: Parameters<Bucket['list']>[1] = {}): AsyncIterable<ListedObject> {
+  async *list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {
     const effort = new Effort(this.#policy, this.#health, call.signal);
     let resume = call;
+    let count = 0;
     for (;;) {
       effort.begin();
       try {
         for await (const object of this.#bucket.list(prefix, resume)) {
           effort.answered();
+          count += 1;
+          if (count > this.#maxListed) throw this.#endless(prefix);
           resume = { ...call, after: object.name };
           yield object;
         }
@@ -118,6 +137,13 @@ class RetryingBucket implements Bucket {
 
   async close(): Promise<void> {
     await this.#bucket.close();
+  }
+
+  #endless(prefix: string): VaultError {
+    return new VaultError(
+      'damaged',
+      `Could not list the objects ${prefix} in ${this.label}: there are more than ${this.#maxListed}.`,
+    );
   }
 
   async #persist<T>(call: BucketCall, run: (attempt: BucketCall) => Promise<T>): Promise<T> {
@@ -140,6 +166,7 @@ class RetryingBucket implements Bucket {
 interface Policy {
   readonly label: string;
   readonly deadlineMs: number;
+  readonly contactMs: number;
   readonly firstDelayMs: number;
   readonly maxDelayMs: number;
   readonly downMs: number;
@@ -158,6 +185,8 @@ class Health {
   readonly sleepers = new Set<() => void>();
   /** How often the bucket has answered anything. */
   answers = 0;
+  /** Whether anything has ever answered there, be it that it is busy. */
+  isReached = false;
 
   constructor(policy: Policy) {
     this.#policy = policy;
@@ -173,12 +202,12 @@ class Health {
     if (this.#down === null) return false;
     const leftMs = this.#down.untilMs - this.#policy.clock.now();
     if (leftMs > 0 || this.#probing) {
-      const when = leftMs > 0 ? `is asked again in ${seconds(leftMs)}` : 'is being asked again just now';
-      throw new VaultError(
-        'unavailable',
-        `${this.#policy.label} did not answer and ${when}: ${this.#down.error.message}`,
-        { cause: this.#down.error },
-      );
+      const { error } = this.#down;
+      const when = leftMs > 0 ? `asked again in ${seconds(leftMs)}` : 'being asked again just now';
+      throw new VaultError('unavailable', `Counts as down, ${when}: ${error.message}`, {
+        cause: error,
+        unreachable: error.unreachable,
+      });
     }
     this.#probing = true;
     return true;
@@ -186,6 +215,7 @@ class Health {
 
   answered(): void {
     this.answers += 1;
+    this.isReached = true;
     this.#down = null;
   }
 
@@ -209,6 +239,7 @@ class Effort {
   readonly #policy: Policy;
   readonly #health: Health;
   readonly #signal: AbortSignal | undefined;
+  readonly #startMs: number;
   #failures = 0;
   /** The first failure since the last answer. */
   #first: { readonly atMs: number; readonly answers: number } | null = null;
@@ -218,6 +249,7 @@ class Effort {
     this.#policy = policy;
     this.#health = health;
     this.#signal = signal;
+    this.#startMs = policy.clock.now();
   }
 
   /** @throws `unavailable` while the bucket is down */
@@ -228,12 +260,13 @@ class Effort {
   /** Makes an attempt; after a failure it has only what is left until the deadline. */
   async attempt<T>(run: (attempt: BucketCall) => Promise<T>): Promise<T> {
     const signal = this.#signal;
-    if (this.#first === null) return await run(signal === undefined ? {} : { signal });
-    const { clock, deadlineMs, label } = this.#policy;
-    const leftMs = Math.max(0, this.#first.atMs + deadlineMs - clock.now());
+    if (this.#first === null) return await run({ signal });
+    const { clock, label } = this.#policy;
+    const leftMs = Math.max(0, this.#lastMs(this.#first) - clock.now());
     return await within(async (limit) => await run({ signal: limit }), {
       timeoutMs: () => leftMs,
-      expired: () => new VaultError('unavailable', `${label} did not answer in the time left.`),
+      expired: () =>
+        new VaultError('unavailable', `${label} did not answer in the time left.`, { unreachable: true }),
       signal,
       clock,
     });
@@ -252,20 +285,31 @@ class Effort {
       if (isVaultError(error) && error.code !== 'interrupted') this.#health.answered();
       throw error;
     }
-    const { clock, deadlineMs, onWaiting, label } = this.#policy;
+    const { clock, onWaiting, label } = this.#policy;
+    if (!error.unreachable) this.#health.isReached = true;
     this.#failures += 1;
     this.#first ??= { atMs: clock.now(), answers: this.#health.answers };
     const delayMs = this.#delayMs(error);
-    if (this.#isProbe || this.#health.isDown || clock.now() + delayMs >= this.#first.atMs + deadlineMs)
-      throw this.#exhausted(error);
+    if (this.#isProbe || this.#health.isDown || clock.now() + delayMs >= this.#lastMs(this.#first)) {
+      throw this.#exhausted(error, this.#first);
+    }
 
-    onWaiting({ label, error, delayMs, attempt: this.#failures });
+    // What is over within seconds is not worth a word.
+    if (this.#lastMs(this.#first) - this.#startMs > DEFAULT_CONTACT_MS) {
+      onWaiting({ label, error, delayMs, attempt: this.#failures });
+    }
     await sleep(clock, { delayMs, signal: this.#signal, sleepers: this.#health.sleepers });
   }
 
   end(): void {
     if (this.#isProbe) this.#health.endProbe();
     this.#isProbe = false;
+  }
+
+  /** Until when this may be tried again. */
+  #lastMs(first: { readonly atMs: number }): number {
+    const { deadlineMs, contactMs } = this.#policy;
+    return this.#health.isReached ? first.atMs + deadlineMs : this.#startMs + contactMs;
   }
 
   #delayMs(error: VaultError): number {
@@ -275,19 +319,16 @@ class Effort {
     return error.retryAfterMs === null ? jittered : error.retryAfterMs + jittered;
   }
 
-  #exhausted(error: VaultError): VaultError {
-    const { clock, label } = this.#policy;
-    const first = this.#first ?? { atMs: clock.now(), answers: this.#health.answers };
-    const attempts = this.#failures === 1 ? 'one attempt' : `${this.#failures} attempts`;
-    const exhausted = new VaultError(
-      'unavailable',
-      `${label} stayed unavailable for ${seconds(clock.now() - first.atMs)} and ${attempts}: ${error.message}`,
-      { cause: error },
-    );
+  #exhausted(error: VaultError, first: { readonly atMs: number; readonly answers: number }): VaultError {
     // If others were answered meanwhile, the trouble is with this object and not with the bucket.
     const isSilent = this.#health.answers === first.answers;
     if (this.#isProbe || (isSilent && !this.#health.isDown)) this.#health.goDown(error);
-    return exhausted;
+    if (this.#failures === 1) return error;
+    const tried = `Tried ${this.#failures} times in ${seconds(this.#policy.clock.now() - first.atMs)}.`;
+    return new VaultError('unavailable', `${error.message} ${tried}`, {
+      cause: error,
+      unreachable: error.unreachable,
+    });
   }
 }
 

@@ -1,10 +1,16 @@
-import { VaultError, throwIfAborted } from '../../errors.ts';
-import type { Bucket, BucketCall, ListedObject } from '../bucket.ts';
+import { VaultError, isVaultError, throwIfAborted } from '../../errors.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
 import { interrupted, systemClock, within } from './clock.ts';
 import type { Clock } from './clock.ts';
 
 /** How long a connection may be silent before it counts as dead, in milliseconds. */
 export const DEFAULT_TIMEOUT_MS = 60_000;
+
+/**
+ * How long a bucket that has not answered yet may be silent, in milliseconds: a disk has time to spin up, and a host that
+ * swallows what it is sent is noticed while somebody still waits.
+ */
+const DEFAULT_CONTACT_TIMEOUT_MS = 15_000;
 
 /**
  * Each so many bytes have as long again. With the default, a shard of 512 KiB has 90 seconds: 48 of them at once get
@@ -22,6 +28,8 @@ const ALLOWED_AHEAD = 2 * 1024 * 1024;
 export interface TimedOptions {
   /** Milliseconds that an attempt may take, and as many more for each MiB that it moves. Default 60,000. */
   readonly timeoutMs?: number | undefined;
+  /** The same for a bucket that has not answered yet. Default `timeoutMs` if that is given, else 15,000. */
+  readonly contactTimeoutMs?: number | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -40,17 +48,20 @@ export function timed(bucket: Bucket, options: TimedOptions = {}): Bucket {
 class TimedBucket implements Bucket {
   readonly label: string;
   readonly #bucket: Bucket;
-  readonly #timeoutMs: number;
+  readonly #answeredMs: number;
+  readonly #contactMs: number;
   readonly #clock: Clock;
+  #isReached = false;
 
   constructor(bucket: Bucket, options: TimedOptions) {
     this.label = bucket.label;
     this.#bucket = bucket;
-    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#answeredMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.#contactMs = options.contactTimeoutMs ?? options.timeoutMs ?? DEFAULT_CONTACT_TIMEOUT_MS;
     this.#clock = options.clock ?? systemClock;
   }
 
-  async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
+  async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
     await this.#within(
       `storing ${name}`,
       { timeoutMs: () => this.#allowedMs(bytes.length), call },
@@ -60,12 +71,13 @@ class TimedBucket implements Bucket {
     );
   }
 
-  async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
+  async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
     const startMs = this.#clock.now();
     let lastMs = startMs;
     let arrived = 0;
     const onBytes = (count: number): void => {
       arrived += count;
+      this.#isReached = true;
       lastMs = this.#clock.now();
       call.onBytes?.(count);
     };
@@ -81,17 +93,18 @@ class TimedBucket implements Bucket {
   }
 
   async remove(name: string, call: BucketCall = {}): Promise<void> {
-    await this.#within(`removing ${name}`, { timeoutMs: () => this.#timeoutMs, call }, async (signal) => {
+    await this.#within(`removing ${name}`, { timeoutMs: () => this.#timeoutMs(), call }, async (signal) => {
       await this.#bucket.remove(name, { ...call, signal });
     });
   }
 
-  async *list(prefix: string, call: Parameters<Bucket['list']>[1] = {}): AsyncIterable<ListedObject> {
+  async *list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {
     throwIfAborted(call.signal);
     const controller = new AbortController();
     const entries = this.#bucket.list(prefix, { ...call, signal: controller.signal })[Symbol.asyncIterator]();
     // One timer watches all entries: a timer for each would cost more than a page of them does.
-    const watch = new Watch(this.#clock, this.#timeoutMs, () => this.#expired('listing', this.#timeoutMs));
+    const timeoutMs = (): number => this.#timeoutMs();
+    const watch = new Watch(this.#clock, timeoutMs, () => this.#expired('listing', timeoutMs()));
     const onAbort = (): void => {
       watch.end(interrupted(call.signal));
     };
@@ -99,7 +112,7 @@ class TimedBucket implements Bucket {
     let ended = false;
     try {
       for (;;) {
-        const entry = await watch.wait(entries.next(), controller);
+        const entry = await this.#noting(watch.wait(entries.next(), controller));
         if (entry.done === true) {
           ended = true;
           return;
@@ -127,17 +140,35 @@ class TimedBucket implements Bucket {
     options: { readonly timeoutMs: () => number; readonly call: BucketCall },
     run: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
-    return await within(run, {
-      timeoutMs: options.timeoutMs,
-      expired: (timeoutMs) => this.#expired(task, timeoutMs),
-      signal: options.call.signal,
-      clock: this.#clock,
-    });
+    return await this.#noting(
+      within(run, {
+        timeoutMs: options.timeoutMs,
+        expired: (timeoutMs) => this.#expired(task, timeoutMs),
+        signal: options.call.signal,
+        clock: this.#clock,
+      }),
+    );
+  }
+
+  /** Takes note of whether the bucket answers. */
+  async #noting<T>(attempt: Promise<T>): Promise<T> {
+    try {
+      const result = await attempt;
+      this.#isReached = true;
+      return result;
+    } catch (error) {
+      if (isVaultError(error) && error.code !== 'interrupted' && !error.unreachable) this.#isReached = true;
+      throw error;
+    }
+  }
+
+  #timeoutMs(): number {
+    return this.#isReached ? this.#answeredMs : this.#contactMs;
   }
 
   /** How long moving so many bytes may take. */
   #allowedMs(bytes: number): number {
-    return this.#timeoutMs * (1 + bytes / BYTES_PER_TIMEOUT);
+    return this.#timeoutMs() * (1 + bytes / BYTES_PER_TIMEOUT);
   }
 
   #expired(task: string, timeoutMs: number): VaultError {
@@ -145,6 +176,7 @@ class TimedBucket implements Bucket {
     return new VaultError(
       'unavailable',
       `${this.label} did not answer within ${seconds} s while ${task}. A slow line needs more time, or fewer requests at once.`,
+      { unreachable: true },
     );
   }
 }
@@ -152,16 +184,16 @@ class TimedBucket implements Bucket {
 /** Ends the wait for the next of many things when it takes too long. */
 class Watch {
   readonly #clock: Clock;
-  readonly #timeoutMs: number;
+  readonly #timeoutMs: () => number;
   readonly #expired: () => VaultError;
   #waiting: { readonly sinceMs: number; readonly reject: (error: VaultError) => void } | null = null;
   #cancel: () => void;
 
-  constructor(clock: Clock, timeoutMs: number, expired: () => VaultError) {
+  constructor(clock: Clock, timeoutMs: () => number, expired: () => VaultError) {
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
     this.#expired = expired;
-    this.#cancel = this.#look(timeoutMs);
+    this.#cancel = this.#look(timeoutMs());
   }
 
   /** What `next` settles to, or the error with which `end` or the limit ends it; then `controller` is aborted. */
@@ -193,8 +225,9 @@ class Watch {
   #look(delayMs: number): () => void {
     return this.#clock.schedule(delayMs, () => {
       const waitedMs = this.#waiting === null ? 0 : this.#clock.now() - this.#waiting.sinceMs;
-      if (waitedMs >= this.#timeoutMs) this.end(this.#expired());
-      else this.#cancel = this.#look(this.#timeoutMs - waitedMs);
+      const timeoutMs = this.#timeoutMs();
+      if (waitedMs >= timeoutMs) this.end(this.#expired());
+      else this.#cancel = this.#look(timeoutMs - waitedMs);
     });
   }
 }

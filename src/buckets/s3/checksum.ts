@@ -1,18 +1,6 @@
 import { createHash } from 'node:crypto';
-import { crc32 } from 'node:zlib';
-
-/**
- * How an upload's bytes are proved to have arrived.
- *
- * - `auto`    starts with `crc32`; a service that refuses the header or does not acknowledge it gets `md5`
- * - `crc32`   `x-amz-checksum-crc32`, stored with the object and acknowledged
- * - `md5`     `Content-MD5`, and the acknowledged ETag compared; every service knows it, but MD5 is slow
- * - `sha256`  only the body's SHA-256 in the signature; for a service whose ETag is no MD5 either
- */
-export type S3Checksum = 'auto' | 'crc32' | 'md5' | 'sha256';
-
-/** All values of `S3Checksum`, for whoever parses one. */
-export const S3_CHECKSUMS: readonly S3Checksum[] = ['auto', 'crc32', 'md5', 'sha256'];
+import { crc32c } from '@node-rs/crc32';
+import type { S3Checksum } from './names.ts';
 
 /** The checksum that one upload carries. */
 export interface SentChecksum {
@@ -23,16 +11,16 @@ export interface SentChecksum {
 
 /** The parts of a service's answer to an upload that depend on the bytes. */
 export interface Acknowledgement {
-  readonly ChecksumCRC32?: string | undefined;
+  readonly ChecksumCRC32C?: string | undefined;
   readonly ETag?: string | undefined;
   readonly ServerSideEncryption?: string | undefined;
   readonly SSECustomerAlgorithm?: string | undefined;
 }
 
-/** CRC-32 as S3 writes it: base64 of four bytes, the highest first. */
-export function crc32Base64(bytes: Uint8Array): string {
+/** CRC-32C as S3 writes it: base64 of four bytes, the highest first. */
+export function crc32cBase64(bytes: Uint8Array): string {
   const checksum = Buffer.alloc(4);
-  checksum.writeUInt32BE(crc32(bytes));
+  checksum.writeUInt32BE(crc32c(bytes));
   return checksum.toString('base64');
 }
 
@@ -47,8 +35,8 @@ export function sha256Hex(bytes: Uint8Array): string {
 /** The checksum of a body, for its header. */
 export function checksumOf(body: Uint8Array, kind: SentChecksum['kind']): SentChecksum {
   switch (kind) {
-    case 'crc32':
-      return { kind, value: crc32Base64(body) };
+    case 'crc32c':
+      return { kind, value: crc32cBase64(body) };
     case 'md5':
       return { kind, value: md5(body).toString('base64') };
     case 'sha256':
@@ -70,8 +58,8 @@ export function acknowledgedBytes(
 ): 'same-bytes' | 'same-bytes-by-etag' | 'other-bytes' | 'nothing' {
   // The hash is part of the signed request: a service that has other bytes must refuse it.
   if (sent.kind === 'sha256') return 'same-bytes';
-  if (sent.kind === 'crc32' && answer.ChecksumCRC32 !== undefined) {
-    return answer.ChecksumCRC32 === sent.value ? 'same-bytes' : 'other-bytes';
+  if (sent.kind === 'crc32c' && answer.ChecksumCRC32C !== undefined) {
+    return answer.ChecksumCRC32C === sent.value ? 'same-bytes' : 'other-bytes';
   }
   const etag = answer.ETag?.replaceAll('"', '').toLowerCase() ?? '';
   // API reference, "Common response headers": the ETag is the MD5 of the bytes, unless the object is encrypted
@@ -80,7 +68,7 @@ export function acknowledgedBytes(
     /^[0-9a-f]{32}$/.test(etag) &&
     !(answer.ServerSideEncryption ?? '').startsWith('aws:kms') &&
     answer.SSECustomerAlgorithm === undefined;
-  if (sent.kind === 'crc32') {
+  if (sent.kind === 'crc32c') {
     return isMd5 && etag === md5(body).toString('hex') ? 'same-bytes-by-etag' : 'nothing';
   }
   // Without a comparable ETag: a service that has other bytes than Content-MD5 says must answer BadDigest.

@@ -1,22 +1,17 @@
-import * as http from 'node:http';
-import * as https from 'node:https';
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  ListObjectsV2Command,
-  PutObjectCommand,
-  S3Client,
-} from '@aws-sdk/client-s3';
-import type { GetObjectCommandOutput, PutObjectCommandOutput, S3ClientConfig } from '@aws-sdk/client-s3';
-import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
-import { isNamePrefix, isObjectName } from '../bucket.ts';
-import type { Bucket, BucketCall, GetCall, ListedObject } from '../bucket.ts';
-import { decodeKey, readBody } from './answers.ts';
-import { acknowledgedBytes, checksumOf, crc32Base64, sha256Hex } from './checksum.ts';
-import type { S3Checksum, SentChecksum } from './checksum.ts';
+import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
+import { VaultError, throwIfAborted } from '../../errors.ts';
+import { isObjectName } from '../bucket.ts';
+import type { Bucket, GetCall, ListCall, ListedObject, PutCall, BucketCall } from '../bucket.ts';
+import { readBody } from './answers.ts';
+import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex } from './checksum.ts';
+import type { SentChecksum } from './checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
+import { openS3Client, sendOptions } from './client.ts';
+import { listObjects } from './listing.ts';
 import { checkBucketName, checkEndpoint, keyRoot } from './names.ts';
+import type { S3Checksum } from './names.ts';
 
 export interface S3BucketOptions {
   readonly bucket: string;
@@ -31,6 +26,8 @@ export interface S3BucketOptions {
    * the environment gives. So one vault can have buckets with several owners.
    */
   readonly profile: string | null;
+  /** Whether an endpoint may have every credential that is found; see `openS3Client` for those that it gets otherwise. */
+  readonly sendCredentials: boolean;
   /**
    * Whether the bucket is named in the path rather than in the host. Null: yes exactly if an endpoint is given,
    * since most services elsewhere have neither the DNS records nor the certificate for a host per bucket.
@@ -60,65 +57,7 @@ export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   checkBucketName(bucket, endpoint, label);
   if (endpoint !== null) checkEndpoint(endpoint, label);
   keyRoot(options.prefix, label);
-  const { profile } = options;
-  // Left to itself, the SDK goes on to other credentials if the profile has none, and warns of them on the console.
-  const owner =
-    profile === null
-      ? {}
-      : { profile, credentials: (await import('@aws-sdk/credential-providers')).fromIni({ profile }) };
-  const client = makeClient(options, {
-    ...owner,
-    ...(options.region === null ? {} : { region: options.region }),
-  });
-  try {
-    await client.config.region();
-    return new S3Bucket(client, options);
-  } catch (error) {
-    client.destroy();
-    // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
-    if (endpoint !== null)
-      return new S3Bucket(makeClient(options, { ...owner, region: 'us-east-1' }), options);
-    throw new VaultError(
-      'invalid-input',
-      `Could not open ${label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
-      { cause: error },
-    );
-  }
-}
-
-function makeClient(
-  options: S3BucketOptions,
-  identity: Pick<S3ClientConfig, 'profile' | 'credentials' | 'region'>,
-): S3Client {
-  const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
-  // Node's own agents know the proxies of the environment, if NODE_USE_ENV_PROXY is set.
-  const httpAgent = { ...agentOptions(http.globalAgent), ...sockets };
-  const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets };
-  const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
-  return new S3Client({
-    ...identity,
-    ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
-    forcePathStyle: options.forcePathStyle ?? options.endpoint !== null,
-    // One attempt, whatever AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: `retrying` decides about another.
-    maxAttempts: 1,
-    retryMode: 'standard',
-    followRegionRedirects: false,
-    // A wrong clock is told, not worked around: leases and expiry times depend on it, too.
-    disableClockSkewCorrection: true,
-    // Checksums are computed and compared below; the SDK's own would cost a second pass, and for streams the
-    // aws-chunked encoding, which many services reject.
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    // Otherwise bodies of 2 MiB and more cost another round trip each, on a connection of their own.
-    expectContinueHeader: false,
-    // Without one, the SDK writes on the console, for instance when many requests wait for a socket.
-    logger: silent,
-    requestHandler: { httpAgent, httpsAgent, logger: silent },
-  });
-}
-
-function agentOptions(agent: http.Agent & { readonly options?: https.AgentOptions }): https.AgentOptions {
-  return agent.options ?? {};
+  return new S3Bucket(await openS3Client(options), options);
 }
 
 /** The optional parts of one upload. */
@@ -145,7 +84,7 @@ class S3Bucket implements Bucket {
     this.#checksum = options.checksum ?? 'auto';
   }
 
-  async put(name: string, bytes: Uint8Array, call: BucketCall & { readonly replace?: boolean } = {}) {
+  async put(name: string, bytes: Uint8Array, call: PutCall = {}) {
     const attempt = this.#begin('store', name, call.signal);
     // A view, not a copy, also of shared memory, which the SDK and node:http take as a Buffer only.
     const body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -171,7 +110,7 @@ class S3Bucket implements Bucket {
       }
       const acknowledged = acknowledgedBytes(output, body, form.checksum);
       if (acknowledged === 'same-bytes') break;
-      const canAskForMore = this.#checksum === 'auto' && form.checksum.kind === 'crc32';
+      const canAskForMore = this.#checksum === 'auto' && form.checksum.kind === 'crc32c';
       if (acknowledged === 'other-bytes' || (acknowledged === 'nothing' && !canAskForMore)) {
         throw new VaultError(
           'unavailable',
@@ -193,8 +132,8 @@ class S3Bucket implements Bucket {
       const output = await this.#download(name, call.signal);
       const bytes = await readBody(output, call, attempt);
       // Multipart uploads have a checksum of checksums ("...-2"); nothing is stored that way from here.
-      const expected = output.ChecksumCRC32 ?? null;
-      if (expected !== null && !expected.includes('-') && expected !== crc32Base64(bytes)) {
+      const expected = output.ChecksumCRC32C ?? null;
+      if (expected !== null && !expected.includes('-') && expected !== crc32cBase64(bytes)) {
         throw new VaultError(
           'damaged',
           `${name} from ${this.label} does not have the checksum it was stored with.`,
@@ -217,43 +156,12 @@ class S3Bucket implements Bucket {
     }
   }
 
-  async *list(
-    prefix: string,
-    call: BucketCall & { readonly after?: string } = {},
-  ): AsyncGenerator<ListedObject, void, undefined> {
-    if (!isNamePrefix(prefix)) {
-      throw new VaultError(
-        'invalid-input',
-        `${JSON.stringify(prefix)} starts no name that an object can have.`,
-      );
-    }
-    const attempt: S3Attempt = { action: 'list', name: prefix, label: this.label, signal: call.signal };
-    const broken = (reason: string): VaultError =>
-      new VaultError('unavailable', `Could not list the objects ${prefix} in ${this.label}: ${reason}.`);
-    const after = call.after ?? '';
-    let last = after;
-    let token: string | null = null;
-    do {
-      throwIfAborted(call.signal);
-      const page = await this.#listPage(prefix, token === null ? { after } : { token }, attempt);
-      for (const { Key: encoded, Size: size } of page.Contents ?? []) {
-        if (encoded === undefined || size === undefined) throw broken('a name or a size is left out');
-        const key = page.EncodingType === 'url' ? decodeKey(encoded) : encoded;
-        if (!key.startsWith(this.#root + prefix)) throw broken(`it holds ${JSON.stringify(key)} as well`);
-        const name = key.slice(this.#root.length);
-        // What others keep under the prefix is none of ours; and some services do not know `start-after`.
-        if (!isObjectName(name) || name <= after || name === last) continue;
-        // Names are ASCII, so that comparing UTF-16 units compares bytes.
-        if (name < last) throw broken('the names are in no order');
-        last = name;
-        yield { name, size };
-        throwIfAborted(call.signal);
-      }
-      // Anything that answers 200 with other XML would look like an empty bucket otherwise.
-      if (page.IsTruncated === undefined) throw broken('the answer does not tell whether it is whole');
-      token = page.IsTruncated ? (page.NextContinuationToken ?? null) : null;
-      if (page.IsTruncated && token === null) throw broken('the answer does not tell how to go on');
-    } while (token !== null);
+  list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {
+    return listObjects(
+      { client: this.#client, bucket: this.#bucket, root: this.#root, label: this.label },
+      prefix,
+      call,
+    );
   }
 
   async close(): Promise<void> {
@@ -273,13 +181,13 @@ class S3Bucket implements Bucket {
 
   #checksumWithout(refused: ReadonlySet<OptionalPart>): SentChecksum['kind'] {
     if (this.#checksum !== 'auto') return this.#checksum;
-    return refused.has('checksum') ? 'md5' : 'crc32';
+    return refused.has('checksum') ? 'md5' : 'crc32c';
   }
 
   /** What an upload can do without, if the service does not take it. */
   #partsOf(form: UploadForm): readonly OptionalPart[] {
     const parts: OptionalPart[] = [];
-    if (this.#checksum === 'auto' && form.checksum.kind === 'crc32') parts.push('checksum');
+    if (this.#checksum === 'auto' && form.checksum.kind === 'crc32c') parts.push('checksum');
     if (form.isConditional) parts.push('condition');
     return parts;
   }
@@ -298,7 +206,7 @@ class S3Bucket implements Bucket {
       ContentLength: body.length,
       ContentType: 'application/octet-stream',
       ...(form.isConditional ? { IfNoneMatch: '*' } : {}),
-      ...(kind === 'crc32' ? { ChecksumCRC32: value } : {}),
+      ...(kind === 'crc32c' ? { ChecksumCRC32C: value } : {}),
       ...(kind === 'md5' ? { ContentMD5: value } : {}),
     });
     // The signature covers all headers. Over TLS it need not cover the body as well, whose checksum is one of
@@ -317,10 +225,7 @@ class S3Bucket implements Bucket {
       new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
     let existing: Uint8Array;
     try {
-      existing = await this.get(name, {
-        maxSize: body.length,
-        ...(attempt.signal === undefined ? {} : { signal: attempt.signal }),
-      });
+      existing = await this.get(name, { maxSize: body.length, signal: attempt.signal });
     } catch (error) {
       if (error instanceof VaultError && error.code === 'damaged') throw taken();
       if (error instanceof VaultError && error.code === 'object-missing') {
@@ -338,7 +243,7 @@ class S3Bucket implements Bucket {
   async #download(name: string, signal: AbortSignal | undefined): Promise<GetObjectCommandOutput> {
     const request = (): GetObjectCommand =>
       new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name });
-    if (this.#checksumWithout(this.#refused) !== 'crc32') {
+    if (this.#checksumWithout(this.#refused) !== 'crc32c') {
       return await this.#client.send(request(), sendOptions(signal));
     }
     const command = request();
@@ -356,31 +261,6 @@ class S3Bucket implements Bucket {
       return output;
     }
   }
-
-  async #listPage(
-    prefix: string,
-    from: { readonly after: string } | { readonly token: string },
-    attempt: S3Attempt,
-  ) {
-    const command = new ListObjectsV2Command({
-      Bucket: this.#bucket,
-      Prefix: this.#root + prefix,
-      MaxKeys: 1000,
-      // Others may keep names there that XML cannot express.
-      EncodingType: 'url',
-      ...('token' in from ? { ContinuationToken: from.token } : {}),
-      ...('after' in from && from.after !== '' ? { StartAfter: this.#root + from.after } : {}),
-    });
-    try {
-      return await this.#client.send(command, sendOptions(attempt.signal));
-    } catch (error) {
-      throw translateS3Error(error, attempt);
-    }
-  }
-}
-
-function sendOptions(signal: AbortSignal | undefined): { readonly abortSignal?: AbortSignal } {
-  return signal === undefined ? {} : { abortSignal: signal };
 }
 
 /** Middleware, for one command, that adds a header before the request is signed. */

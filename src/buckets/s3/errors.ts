@@ -1,5 +1,7 @@
 import { VaultError, messageOf, systemCode } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
+import { connectionAdvice, connectionFault } from '../connection.ts';
+import { brief } from '../explanation.ts';
 
 /** What was being done when a request failed; the words of the message. */
 export interface S3Attempt {
@@ -30,6 +32,10 @@ const EXPIRED: Meaning = {
   next: 'Renew the credentials (for example with "aws sso login") and run the command again; it resumes.',
 };
 const FULL: Meaning = { code: 'storage-full', next: 'Free some room there or raise the quota.' };
+const NO_BUCKET: Meaning = {
+  code: 'bucket-missing',
+  next: "Check the bucket's name, its region and endpoint.",
+};
 const AGAIN: Meaning = { code: 'unavailable', next: '' };
 
 /**
@@ -37,7 +43,7 @@ const AGAIN: Meaning = { code: 'unavailable', next: '' };
  * Source: the list of error codes in the Amazon S3 API reference, and MinIO's and Ceph's for a full disk.
  */
 const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
-  ['NoSuchBucket', { code: 'bucket-missing', next: "Check the bucket's name, its region and endpoint." }],
+  ['NoSuchBucket', NO_BUCKET],
   ['NoSuchKey', { code: 'object-missing', next: '' }],
   ['AccessDenied', PERMISSIONS],
   ['AllAccessDisabled', PERMISSIONS],
@@ -88,17 +94,6 @@ const WRONG_REGION = new Set([
   'PermanentRedirect',
   'AuthorizationHeaderMalformed',
   'IllegalLocationConstraintException',
-]);
-
-const UNTRUSTED_CERTIFICATE = new Set([
-  'CERT_HAS_EXPIRED',
-  'CERT_NOT_YET_VALID',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
 ]);
 
 /** Errors of the SDK that say that it found no credentials, or could not renew them. */
@@ -191,43 +186,55 @@ export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError
   return new VaultError(meaning.code, `${tried}: ${reasonOf(error, answer)}. ${meaning.next}`.trimEnd(), {
     cause: error,
     retryAfterMs: retryAfterMs(answer.headers.get('retry-after')),
+    unreachable: answer.status === null && meaning.code === 'unavailable',
   });
 }
 
+/** Words of the SDK's own for an answer that has none, or none that it understands. */
+const NO_WORDS = /^(?:|UnknownError|Unknown|Error|@aws-sdk XML parse error.*)$/;
+
+/** What the service said, with its code and status; what it says twice only once. */
 function reasonOf(error: unknown, answer: Answer): string {
-  const message = answer.message.replace(/[.\s]+$/, '');
-  if (answer.status === null) return message === '' ? (systemCode(error) ?? answer.code) : message;
-  const known = message !== '' && message !== 'UnknownError' && message !== 'Unknown';
-  return known ? `${message} (${answer.code}, HTTP ${answer.status})` : `HTTP ${answer.status}`;
+  if (answer.status === null) return connectionFault(error).replace(/[.\s]+$/, '');
+  const status = `HTTP ${answer.status}`;
+  const code = NO_WORDS.test(answer.code) ? '' : brief(answer.code);
+  const message = NO_WORDS.test(answer.message) ? '' : brief(answer.message).replace(/[.\s]+$/, '');
+  const named = code === '' ? status : `${code}, ${status}`;
+  return message === '' || bare(message) === bare(code) ? named : `${message} (${named})`;
+}
+
+function bare(words: string): string {
+  return words.replaceAll(/[^\p{L}\p{N}]/gu, '').toLowerCase();
 }
 
 function meaningWithoutAnswer(error: unknown, answer: Answer): Meaning {
   if (NO_CREDENTIALS.has(answer.code)) {
     return {
       code: 'denied',
-      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "aws sso login", or the profile that ?profile= in the URL names.',
+      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "aws sso login", the profile that ?profile= in the URL names, or credentials=send there for an endpoint that may have the role of this machine.',
     };
   }
-  const system = systemCode(error) ?? systemCode(field(error, 'cause'));
-  if (system !== null && UNTRUSTED_CERTIFICATE.has(system)) {
+  const isConnection = systemCode(error) !== null || systemCode(field(error, 'cause')) !== null;
+  if (isConnection || answer.code === 'TimeoutError') {
     return {
-      code: 'invalid-input',
-      next: 'Its certificate is not trusted here: check the endpoint, or name the issuer in NODE_EXTRA_CA_CERTS.',
+      code: 'unavailable',
+      next: connectionAdvice(systemCode(error) === null ? field(error, 'cause') : error),
     };
   }
-  // What TLS says of an answer in the clear.
-  if (system === 'EPROTO') {
-    return { code: 'unavailable', next: 'Check whether the endpoint is https:// or http://.' };
-  }
-  if (system !== null || answer.code === 'TimeoutError') return AGAIN;
   // Neither an answer nor a fault of the connection: the SDK would not even send it.
   return { code: 'invalid-input', next: 'Check the URL of the bucket and the AWS configuration.' };
 }
 
 function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
   const { code, status } = answer;
+  const isRefusal = status === 401 || status === 403 || status === 407;
   const known = MEANINGS.get(code);
-  if (known !== undefined && known !== PERMISSIONS) return known;
+  if (known !== undefined && known !== PERMISSIONS && !(isRefusal && isMissing(known))) {
+    // Only what is asked for by name can be missing by itself.
+    return known.code === 'object-missing' && attempt.action !== 'read' && attempt.action !== 'remove'
+      ? NO_BUCKET
+      : known;
+  }
   if (WRONG_REGION.has(code) || (status === 301 && answer.region !== null)) {
     return {
       code: 'invalid-input',
@@ -238,11 +245,10 @@ function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
     };
   }
   if (status === null) return AGAIN;
-  if (known === PERMISSIONS || status === 401 || status === 403) return permissionsFor(attempt.action);
+  if (known === PERMISSIONS || isRefusal) return permissionsFor(attempt.action);
   // Only an answer that names the object proves that the object is missing; any other 404 may come from
   // something that is no S3 service at all.
-  if (status === 404)
-    return { code: 'bucket-missing', next: "Check the bucket's name, its region and endpoint." };
+  if (status === 404) return NO_BUCKET;
   if (status === 507) return FULL;
   if (status === 501)
     return { code: 'invalid-input', next: 'The service does not offer what is needed here.' };
@@ -251,6 +257,10 @@ function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
   if (status < 300)
     return { code: 'unavailable', next: 'Whatever answered there is not S3, or cut it short.' };
   return { code: 'invalid-input', next: 'Check the URL of the bucket.' };
+}
+
+function isMissing({ code }: Meaning): boolean {
+  return code === 'object-missing' || code === 'bucket-missing';
 }
 
 function permissionsFor(action: S3Attempt['action']): Meaning {

@@ -1,5 +1,18 @@
 import { VaultError } from '../../errors.ts';
 
+/**
+ * How an upload's bytes are proved to have arrived.
+ *
+ * - `auto`    starts with `crc32c`; a service that refuses the header or does not acknowledge it gets `md5`
+ * - `crc32c`  `x-amz-checksum-crc32c`, stored with the object and acknowledged
+ * - `md5`     `Content-MD5`, and the acknowledged ETag compared; every service knows it, but MD5 is slow
+ * - `sha256`  only the body's SHA-256 in the signature; for a service whose ETag is no MD5 either
+ */
+export type S3Checksum = 'auto' | 'crc32c' | 'md5' | 'sha256';
+
+/** All values of `S3Checksum`, for whoever parses one. */
+export const S3_CHECKSUMS: readonly S3Checksum[] = ['auto', 'crc32c', 'md5', 'sha256'];
+
 // S3 allows keys of 1,024 bytes, of which what callers call a name takes up to 255.
 const MAX_ROOT_SIZE = 769;
 

@@ -19,6 +19,7 @@ export interface SharedOptions {
   readonly quiet?: boolean;
   readonly debug?: boolean;
   readonly timeout?: string;
+  readonly maxWait?: string;
   readonly concurrency?: string;
   readonly limitUpload?: string;
   readonly limitDownload?: string;
@@ -203,23 +204,27 @@ export function nameAsTyped(text: string): string {
   return /^\.[/\\]/.test(text) ? nameOfPath(text) : text;
 }
 
-/** Longest single attempt of a request, and most requests in flight, that can be asked for. */
-const MAX_TIMEOUT_MS = DAY_MS;
+/** Longest single attempt of a request, longest wait for a bucket, and most requests in flight, that can be asked for. */
+const MAX_WAIT_MS = DAY_MS;
 const MAX_CONCURRENCY = 1024;
 
 /** How buckets are to be asked, as far as the user said. @throws `invalid-input` */
 export function requestOptions(options: SharedOptions): RequestOptions {
-  const { timeout, concurrency, limitUpload, limitDownload } = options;
-  const timeoutMs = timeout === undefined ? undefined : parseDurationMs(timeout, '--timeout');
-  if (timeoutMs !== undefined && timeoutMs > MAX_TIMEOUT_MS) {
-    throw invalid('--timeout', timeout ?? '', 'at most a day');
-  }
+  const { timeout, maxWait, concurrency, limitUpload, limitDownload } = options;
   return {
-    ...(timeoutMs !== undefined && { timeoutMs }),
+    timeoutMs: parseWaitMs(timeout, '--timeout'),
+    maxWaitMs: parseWaitMs(maxWait, '--max-wait'),
     ...(concurrency !== undefined && {
       concurrency: parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
     }),
     ...(limitUpload !== undefined && { limitUpload: parseRate(limitUpload, '--limit-upload') }),
     ...(limitDownload !== undefined && { limitDownload: parseRate(limitDownload, '--limit-download') }),
   };
+}
+
+function parseWaitMs(text: string | undefined, option: string): number | undefined {
+  if (text === undefined) return undefined;
+  const waitMs = parseDurationMs(text, option);
+  if (waitMs > MAX_WAIT_MS) throw invalid(option, text, 'at most a day');
+  return waitMs;
 }

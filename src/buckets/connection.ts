@@ -1,0 +1,42 @@
+import { messageOf, systemCode } from '../errors.ts';
+
+const UNKNOWN_HOST = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_NODATA', 'EAI_NONAME']);
+
+const UNTRUSTED_CERTIFICATE = new Set([
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+]);
+
+/**
+ * What a user can do about a connection that failed; drivers put it at the end of their messages.
+ *
+ * @param error what Node's sockets, TLS or HTTP failed with
+ */
+export function connectionAdvice(error: unknown): string {
+  const code = systemCode(error) ?? '';
+  if (UNKNOWN_HOST.has(code)) return 'Check the host’s name in the bucket’s URL, and the network.';
+  if (code === 'ECONNREFUSED') return 'Check host and port in the bucket’s URL, and whether the server runs.';
+  if (UNTRUSTED_CERTIFICATE.has(code)) {
+    return 'Its certificate is not trusted here: check the URL, or name the issuer in NODE_EXTRA_CA_CERTS.';
+  }
+  // What TLS says of an answer in the clear.
+  if (code === 'EPROTO' || code.startsWith('ERR_SSL_')) {
+    return 'Check whether the endpoint is https:// or http://.';
+  }
+  if (code.startsWith('HPE_')) return 'Whatever answers there does not speak HTTP: check the URL.';
+  return 'Check the network and the bucket’s URL, or try again later.';
+}
+
+/** Why a connection failed, in a few words. */
+export function connectionFault(error: unknown): string {
+  // A host with several addresses fails with an error for each and no words of its own. OpenSSL's take lines.
+  const message = messageOf(error).split('\n', 1)[0]?.trim() ?? '';
+  if (/wrong version number|packet length too long/i.test(message)) return 'it does not speak TLS';
+  return message === '' ? (systemCode(error) ?? 'the connection failed') : message;
+}

@@ -1,0 +1,157 @@
+import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
+import { MAX_PAGE_SIZE } from '../bounds.ts';
+import { openHttpClient } from '../http.ts';
+import type { HttpAnswer, HttpRequest } from '../http.ts';
+import { LOG_IN } from './answers.ts';
+import type { Task } from './answers.ts';
+import { checkEndpoint } from './names.ts';
+
+// The SDK finds the endpoint and the credentials; the requests themselves are made here. Its own take no
+// AbortSignal (an upload goes on after its stream is destroyed), wrap a buffer in several streams, and hash it at
+// 80 MB/s. One request of node:http is one attempt, ends with the signal, and sends the caller's bytes as they lie.
+
+/** What a token may do, of all that its owner may: read, write and list objects, and no more than that. */
+const SCOPE = 'https://www.googleapis.com/auth/devstorage.read_write';
+
+// All requests wait for one request for a token: without a limit, a stalled one would stall them for good. The
+// SDK repeats requests for tokens by itself; none for an object goes through it.
+const TOKEN_TIMEOUT_MS = 30_000;
+
+/** One request to the JSON API. */
+export type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes'> & {
+  /** Absolute path and query. */
+  readonly path: string;
+  /** Bytes; what JSON may take if not given. */
+  readonly maxBodySize?: number;
+};
+
+/** The JSON API of a server. */
+export interface GcsApi {
+  /**
+   * Makes a request once, with the credentials that the server may have.
+   *
+   * @throws as `HttpClient.send`; `denied` if there are no usable credentials, or the server wants some that it may not have
+   */
+  send(request: ApiRequest, task: Task): Promise<HttpAnswer>;
+  close(): void;
+}
+
+/**
+ * Opens the API of Google, or of another server. Nothing is connected before the first request.
+ *
+ * The URL of a bucket is in the catalog, where others may have written it, and a token is good for every bucket of its
+ * owner, whoever shows it. So Google's own hosts get it, over TLS, and nobody else unless the user says so.
+ *
+ * @param options as `openGcsBucket`
+ * @throws `invalid-input` for an impossible endpoint
+ */
+export async function openGcsApi(options: {
+  readonly endpoint: string | null;
+  readonly sendCredentials: boolean;
+  readonly label: string;
+}): Promise<GcsApi> {
+  const { endpoint, sendCredentials, label } = options;
+  if (endpoint !== null) checkEndpoint(endpoint, label);
+  const [{ Storage }, { GoogleAuth }] = await Promise.all([
+    import('@google-cloud/storage'),
+    import('google-auth-library'),
+  ]);
+  const storage = new Storage({
+    ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
+    // The SDK's own would ask for everything that can be done in Google's cloud.
+    authClient: new GoogleAuth({
+      scopes: SCOPE,
+      // No request here is about a project. Without any, one would be looked for before a token is given out: with a
+      // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
+      projectId: 'not-used',
+      clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
+    }),
+  });
+  const base = new URL(storage.apiEndpoint);
+  if (sendCredentials && base.protocol === 'http:' && !isLoopback(base)) {
+    throw new VaultError(
+      'invalid-input',
+      `${label}: credentials are not sent to ${base.host} unencrypted. Use an endpoint that starts with https://.`,
+    );
+  }
+  const isTrusted = sendCredentials || isGoogles(base);
+  const client = openHttpClient();
+
+  async function credentials(url: URL, { task, signal }: Task): Promise<Record<string, string>> {
+    try {
+      return Object.fromEntries(await unlessAborted(storage.authClient.getRequestHeaders(url.href), signal));
+    } catch (error) {
+      throwIfAborted(signal);
+      const isPassing = isPassingFailure(error);
+      throw new VaultError(
+        isPassing ? 'unavailable' : 'denied',
+        `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${LOG_IN}`,
+        { cause: error, unreachable: isPassing && statusOf(error) === null },
+      );
+    }
+  }
+
+  return {
+    async send({ path, headers, maxBodySize = MAX_PAGE_SIZE, ...request }, task) {
+      throwIfAborted(task.signal);
+      const url = new URL(storage.apiEndpoint + path);
+      const identity = isTrusted ? await credentials(url, task) : {};
+      const answer = await client.send({
+        ...request,
+        url,
+        headers: { 'user-agent': 'shardvault', ...headers, ...identity },
+        maxBodySize,
+        task: task.task,
+        signal: task.signal,
+      });
+      if (answer.status !== 401 || isTrusted) return answer;
+      throw new VaultError(
+        'denied',
+        `Could not ${task.task}: ${url.host} wants credentials, and Google’s are sent to Google’s own hosts only. ` +
+          'If it may have them, put credentials=send into the bucket’s URL.',
+      );
+    },
+
+    close() {
+      client.close();
+    },
+  };
+}
+
+/** Whether what kept the SDK from getting a token can go away by itself. */
+function isPassingFailure(error: unknown): boolean {
+  // Only requests have a configuration; without one, the credentials were not found or not understood.
+  if (!(error instanceof Error) || !('config' in error)) return false;
+  const status = statusOf(error);
+  return status === null || status === 408 || status === 429 || status >= 500;
+}
+
+/** The status that a request for a token was answered with; null if it was not. */
+function statusOf(error: unknown): number | null {
+  if (!(error instanceof Error) || !('response' in error)) return null;
+  const { response } = error;
+  if (typeof response !== 'object' || response === null || !('status' in response)) return null;
+  return Number(response.status);
+}
+
+/** Lets go of some work when the signal is aborted; the work itself goes on, for the others who wait for it. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return await work;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(new Error('aborted'));
+  signal.addEventListener('abort', stop);
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}
+
+/** Whether a URL is one of Google's own services, reached so that it can prove it. */
+export function isGoogles({ protocol, hostname }: URL): boolean {
+  return protocol === 'https:' && /(?:^|\.)googleapis\.com$/.test(hostname);
+}
+
+function isLoopback({ hostname }: URL): boolean {
+  return /^(?:127\.\d+\.\d+\.\d+|\[::1\]|(?:.+\.)?localhost)$/.test(hostname);
+}

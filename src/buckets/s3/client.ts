@@ -1,0 +1,101 @@
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { S3Client } from '@aws-sdk/client-s3';
+import type { S3ClientConfig } from '@aws-sdk/client-s3';
+import { VaultError, messageOf } from '../../errors.ts';
+import { boundAnswers } from './answers.ts';
+import type { S3BucketOptions } from './driver.ts';
+
+/**
+ * The SDK's client for a bucket, with one attempt a request. Sends nothing yet.
+ *
+ * @throws `invalid-input` if no region is known
+ */
+export async function openS3Client(options: S3BucketOptions): Promise<S3Client> {
+  const identity = await identityFor(options);
+  const client = makeClient(options, {
+    ...identity,
+    ...(options.region === null ? {} : { region: options.region }),
+  });
+  try {
+    await client.config.region();
+    return client;
+  } catch (error) {
+    client.destroy();
+    // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
+    if (options.endpoint !== null) return makeClient(options, { ...identity, region: 'us-east-1' });
+    throw new VaultError(
+      'invalid-input',
+      `Could not open ${options.label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Whose requests a bucket gets.
+ *
+ * The URL of a bucket is in the catalog, where others may have written it, so its endpoint is not simply believed. A
+ * signed request does not reveal the secret, and is worth nothing at another host than the one it is for. So whoever has
+ * put keys into the environment or into a profile has said enough to use them with a service that speaks S3. What the
+ * machine has been given (the role of an instance, a container or a pod) was never meant for another service: it is left
+ * out there, unless the URL says `credentials=send`.
+ */
+async function identityFor(
+  options: S3BucketOptions,
+): Promise<Pick<S3ClientConfig, 'profile' | 'credentials'>> {
+  const { profile, endpoint, sendCredentials } = options;
+  if (profile === null && (endpoint === null || isAmazons(endpoint) || sendCredentials)) return {};
+  const { createCredentialChain, fromEnv, fromIni } = await import('@aws-sdk/credential-providers');
+  // Left to itself, the SDK goes on to other credentials if the profile has none, and warns of them on the console.
+  if (profile !== null) return { profile, credentials: fromIni({ profile }) };
+  return { credentials: createCredentialChain(fromEnv(), fromIni()) };
+}
+
+/** Whether a URL is one of Amazon's own services, reached so that it can prove it. */
+export function isAmazons(endpoint: string): boolean {
+  const { protocol, hostname } = new URL(endpoint);
+  return protocol === 'https:' && /(?:^|\.)(?:amazonaws\.com|amazonaws\.com\.cn|api\.aws)$/.test(hostname);
+}
+
+function makeClient(
+  options: S3BucketOptions,
+  identity: Pick<S3ClientConfig, 'profile' | 'credentials' | 'region'>,
+): S3Client {
+  const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
+  // Node's own agents know the proxies of the environment, if NODE_USE_ENV_PROXY is set.
+  const httpAgent = { ...agentOptions(http.globalAgent), ...sockets };
+  const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets };
+  const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
+  const client = new S3Client({
+    ...identity,
+    ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
+    forcePathStyle: options.forcePathStyle ?? options.endpoint !== null,
+    // One attempt, whatever AWS_MAX_ATTEMPTS and AWS_RETRY_MODE say: `retrying` decides about another.
+    maxAttempts: 1,
+    retryMode: 'standard',
+    followRegionRedirects: false,
+    // A wrong clock is told, not worked around: leases and expiry times depend on it, too.
+    disableClockSkewCorrection: true,
+    // Checksums are computed and compared by the driver; the SDK's own would cost a second pass, and for streams the
+    // aws-chunked encoding, which many services reject.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // Otherwise bodies of 2 MiB and more cost another round trip each, on a connection of their own.
+    expectContinueHeader: false,
+    // Without one, the SDK writes on the console, for instance when many requests wait for a socket.
+    logger: silent,
+    requestHandler: { httpAgent, httpsAgent, logger: silent },
+  });
+  boundAnswers(client);
+  return client;
+}
+
+function agentOptions(agent: http.Agent & { readonly options?: https.AgentOptions }): https.AgentOptions {
+  return agent.options ?? {};
+}
+
+/** The SDK's options for a request; it does not take `undefined` for a signal. */
+export function sendOptions(signal: AbortSignal | undefined): { readonly abortSignal?: AbortSignal } {
+  return signal === undefined ? {} : { abortSignal: signal };
+}
