@@ -18,7 +18,8 @@ export type {
 export { isVaultError, VaultError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
 export type { Compression } from './format/keyring.ts';
-export type { FileTime, ManifestHead } from './format/manifest.ts';
+export type { FileTime } from './format/file-time.ts';
+export type { ManifestHead } from './format/manifest.ts';
 export { formatRedundancy, parseRedundancy } from './format/shard.ts';
 export type { Redundancy } from './format/shard.ts';
 export type { CallOptions, Progress, Warning } from './vault/call.ts';
@@ -30,7 +31,7 @@ export type { GetOptions, StoredFile } from './vault/read/get.ts';
 export type { ChunkPlacement, FileDetails } from './vault/read/inspect.ts';
 export type { ListedFile, ListOptions } from './vault/read/list.ts';
 export { restoreFile } from './vault/read/restore.ts';
-export type { RestoreOptions } from './vault/read/restore.ts';
+export type { RestorableFile, RestoreOptions } from './vault/read/restore.ts';
 export type { RecoverResult } from './vault/recover/recover.ts';
 export type { RemoveOptions, RemoveResult, UndeleteResult } from './vault/remove/rm.ts';
 export type { SweepOptions, SweepResult } from './vault/remove/sweep.ts';

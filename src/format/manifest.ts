@@ -5,6 +5,7 @@
 import { hash } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
+import type { FileTime } from './file-time.ts';
 import type { Fields } from './json.ts';
 import { COMMITMENT_SIZE, kdfJson, readKdf, readRedundancy } from './keyring.ts';
 import type { Keyslot } from './keyring.ts';
@@ -37,6 +38,7 @@ import type { ChunkRef, IdsTable, TableDepth } from './tables.ts';
 
 export { decodeIds, decodeRefs, encodeIds, encodeRefs, isTableEnd, TOP_ENTRIES } from './tables.ts';
 export type { ChunkId, ChunkRef, IdsTable, TableDepth } from './tables.ts';
+export type { FileTime } from './file-time.ts';
 export { MAX_MANIFEST_SIZE, MAX_NAME_SIZE } from './limits.ts';
 
 /** Where manifests are. */
@@ -47,14 +49,6 @@ export const INLINE_SIZE = 16 * 1024;
 export const MAX_INLINE_SIZE = MIN_CHUNK_SIZE;
 /** Largest head in bytes: a name whose every byte needs an escape, and the rest. */
 const MAX_HEAD_SIZE = 128 * 1024;
-
-/** A source's time, exactly as file systems tell it. */
-export interface FileTime {
-  /** Seconds since 1970, rounded down. */
-  readonly seconds: number;
-  /** 0 to 999,999,999. */
-  readonly nanoseconds: number;
-}
 
 /** What a manifest says of a file to whoever has the vault. */
 export interface ManifestHead {

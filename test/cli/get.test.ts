@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rename, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
@@ -61,6 +61,33 @@ test('of a name that leads elsewhere stays in the folder', async () => {
   const { exit, stderr } = await box.run(['get', 'a/..']);
   expect(exit).toBe(2);
   expect(stderr).toMatch(/cannot be that of a file here\. Say where to write it with -o <path>\./);
+});
+
+test("takes names of any characters, and any target that is a file's", async () => {
+  const name = '漢'.repeat(84);
+  await writeFile(box.at(name), report);
+  await box.run(['put', name]);
+  await mkdir(box.at('long'));
+  expect(await box.run(['get', name, '-o', 'long'])).toMatchObject({ exit: 0, stderr: '' });
+  expect(await readdir(box.at('long'))).toEqual([name]);
+  expect(sha256(await readFile(box.at('long', name)))).toBe(sha256(report));
+});
+
+test('takes a symbolic link for the file that it is, and never replaces a device', async () => {
+  await symlink('nowhere', box.at('link'));
+  const refused = await box.run(['get', 'docs/report.pdf', '-o', 'link']);
+  expect(refused.exit).toBe(2);
+  expect(refused.stderr).toMatch(/'link' exists and was not overwritten/);
+  expect(await box.run(['get', 'docs/report.pdf', '-o', 'link', '--force'])).toMatchObject({ exit: 0 });
+  expect((await lstat(box.at('link'))).isFile()).toBe(true);
+  // Its own descriptors are links to whatever is open, here a file.
+  const device = await box.shell(
+    'mkfifo pipe; for name in /dev/fd/1 pipe; do vault get docs/report.pdf --force -o $name > file; echo $?; done',
+  );
+  expect(device.stdout).toBe('2\n2\n');
+  expect(device.stderr.match(/is a device or a pipe/g)).toHaveLength(2);
+  const folder = await box.run(['get', 'docs/report.pdf', '-o', 'none/']);
+  expect(folder).toMatchObject({ exit: 2, stderr: expect.stringMatching(/There is no folder none\//) });
 });
 
 test('of something unknown ends with 4', async () => {

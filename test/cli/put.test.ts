@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { appendFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
@@ -79,6 +79,38 @@ test('refuses a file that changes while it is read', async () => {
   expect({ exit, stdout }).toEqual({ exit: 5, stdout: '' });
   expect(stderr).toMatch(/^vault: log changed while it was read/);
   expect((await box.run(['ls'])).stdout).toBe('');
+});
+
+test('refuses standard input that is a folder or closed, and stores an empty one', async () => {
+  await mkdir(box.at('folder'));
+  const put = 'vault put - --name n --json';
+  for (const [from, says] of [
+    ['< folder', 'standard input is a folder'],
+    ['<&-', 'standard input is closed'],
+  ]) {
+    const { stdout, stderr } = await box.shell(`${put} ${from}; echo $?`);
+    expect({ from, stdout }).toEqual({ from, stdout: '2\n' });
+    expect(stderr).toContain(says);
+  }
+  expect((await box.run(['ls'])).stdout).toBe('');
+  for (const from of ['< /dev/null', '< empty']) {
+    await writeFile(box.at('empty'), '');
+    const { stdout } = await box.shell(`${put} ${from}`);
+    expect(JSON.parse(stdout)).toMatchObject({ name: 'n', size: 0 });
+  }
+});
+
+test('stores what a process substitution gives, and ends at once when a pipe stalls', async () => {
+  const { stdout } = await box.shell('vault put <(printf given) --name given --json');
+  expect(JSON.parse(stdout)).toMatchObject({ size: 5 });
+  await box.shell('mkfifo pipe');
+  const put = box.start(['put', 'pipe']);
+  // Opens when the command has opened it.
+  await using writer = await open(box.at('pipe'), 'w');
+  await writer.write('begun');
+  put.process.kill('SIGTERM');
+  const { exit, stderr } = await put.ended;
+  expect({ exit, stderr }).toEqual({ exit: 130, stderr: 'vault: Interrupted.\n' });
 });
 
 test('with a bucket gone stores what it can, ends with 3, and says what completes it', async () => {

@@ -93,4 +93,8 @@ test.each([
 
 test('a time is shown in local time, to the minute', () => {
   expect(showTime(new Date(2026, 0, 2, 3, 4, 59).getTime())).toBe('2026-01-02 03:04');
+  // Clocks go wrong, and files keep what they said.
+  expect(showTime(8.64e15)).toMatch(/^2757(59|60)-\d\d-\d\d \d\d:\d\d$/);
+  expect(showTime(new Date(-5, 0, 2, 3, 4).getTime())).toBe('-0005-01-02 03:04');
+  for (const ms of [8.64e15 + 1, -8.64e15 - 1, NaN, Infinity]) expect(showTime(ms)).toBe('?');
 });

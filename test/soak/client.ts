@@ -168,7 +168,7 @@ function slowSource(bytes: Uint8Array, pauseMs: number): FileSource {
       let at = 0;
       return Promise.resolve({
         size: bytes.length,
-        modifiedAtMs: null,
+        modified: null,
         mode: null,
         async read(target) {
           if (pauseMs > 0) await delay(pauseMs);

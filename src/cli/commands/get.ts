@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { lstat, stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import { VaultError } from '../../errors.ts';
 import { restoreFile } from '../../vault/read/restore.ts';
 import type { StoredFile } from '../../vault/vault.ts';
@@ -19,6 +19,9 @@ export interface GetFlags {
 
 /** Longest file name that file systems take, in bytes. */
 const MAX_BASE_NAME_SIZE = 255;
+
+/** Names of what this process has open, whatever that is: `/dev/stdout` is a link that must not be replaced by a file. */
+const OWN_DESCRIPTOR = /^\/dev\/(stdin|stdout|stderr|fd\/.*)$|^\/proc\/[^/]+\/fd\//;
 
 /** Where the bytes go. */
 type Target =
@@ -65,9 +68,11 @@ async function targetOf(path: string, existing: 'refuse' | 'replace'): Promise<T
   if (path === '-') return { kind: 'stdout' };
   if (path === '') throw new VaultError('invalid-input', '-o needs a path, or "-" for standard output.');
   const found = await stat(path).catch(() => null);
-  if (found === null) return { kind: 'file', path };
-  if (found.isDirectory()) return { kind: 'folder', path };
-  if (!found.isFile()) {
+  if (found?.isDirectory() === true) return { kind: 'folder', path };
+  // A link to nothing is there, too.
+  const itself = await lstat(path).catch(() => null);
+  if (itself === null) return { kind: 'file', path };
+  if ((found !== null && !found.isFile()) || OWN_DESCRIPTOR.test(resolve(path))) {
     // It would be replaced by a file of that name: not what anybody wants of /dev/null.
     throw new VaultError(
       'invalid-input',

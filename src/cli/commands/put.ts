@@ -146,7 +146,7 @@ function checkPaths(paths: readonly string[], flags: PutFlags): void {
 async function taskOf(path: string, flags: PutFlags): Promise<Task> {
   const name = flags.name === undefined ? nameOfPath(path) : nameAsTyped(flags.name);
   if (path === '-') {
-    return { source: streamSource(process.stdin, 'standard input'), name, size: null };
+    return { source: streamSource(process.stdin, 'standard input', 0), name, size: null };
   }
   let size: number | null = null;
   try {

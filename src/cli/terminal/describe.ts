@@ -17,9 +17,11 @@ export function fileAsJson(file: FileInfo): Record<string, unknown> {
   };
 }
 
-/** ISO 8601, in UTC; null stays null. */
+/** ISO 8601, in UTC; null stays null, and so is a moment that no calendar has. */
 function asTime(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
+  if (ms === null) return null;
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? null : date.toISOString();
 }
 
 /** How many digits of a hash are shown where space is short; `get` and the others take 8 or more. */

@@ -76,10 +76,12 @@ function two(value: number): string {
   return String(value).padStart(2, '0');
 }
 
-/** A moment for people, in local time: `2026-07-01 09:30`. */
+/** A moment for people, in local time: `2026-07-01 09:30`; `?` for one that no calendar has. */
 export function showTime(ms: number): string {
   const date = new Date(ms);
-  const day = `${String(date.getFullYear()).padStart(4, '0')}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  const year = date.getFullYear();
+  if (Number.isNaN(year)) return '?';
+  const day = `${year < 0 ? '-' : ''}${String(Math.abs(year)).padStart(4, '0')}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 

@@ -7,7 +7,7 @@
 import { isVaultError } from '../../errors.ts';
 import type { VaultError } from '../../errors.ts';
 import { CHUNK_PREFIX, parseShardObjectName, shardObjectName } from '../../format/shard.ts';
-import { raceAbort } from '../../concurrency/abort.ts';
+import { untilAborted } from '../../concurrency/until-aborted.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { setsOf } from './shard-sets.ts';
 import type { ListedShard, ShardSet } from './shard-sets.ts';
@@ -88,7 +88,7 @@ class BucketPresence {
       if (page !== undefined) return this.#withStored(chunkId, page.shards.get(chunkId) ?? []);
       // The first listings tell how large the bucket is: of a small one, one is enough for everybody.
       if (this.#reading < Math.min(MOST_AT_ONCE, this.#read + 1)) await this.#readFrom(chunkId, signal);
-      else await raceAbort(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
+      else await untilAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
     }
   }
 

@@ -1,12 +1,27 @@
 /** Writing a stored file into the file system, whole or not at all. */
 import { randomBytes } from 'node:crypto';
-import { link, open, rename, rm, stat } from 'node:fs/promises';
+import { link, lstat, open, rename, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { untilAborted } from '../../concurrency/until-aborted.ts';
+import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
+import type { FileTime } from '../../format/file-time.ts';
 import type { CallOptions } from '../call.ts';
-import { timeToMs } from '../write/put.ts';
-import type { StoredFile } from './get.ts';
+import { reasonOf, setAttributes } from './attributes.ts';
+import type { NotKept } from './attributes.ts';
+import { impossibleName, restoreError } from './restore-error.ts';
+import { ContentWriter, isUnsupported } from './content-writer.ts';
+
+/** What is restored of a file; a `StoredFile` is one. */
+export interface RestorableFile {
+  /** Permission bits; null leaves those of a new file, which only its owner may read. */
+  readonly mode: number | null;
+  /** Modification time; null leaves the present. */
+  readonly modified: FileTime | null;
+  /** Its bytes in order, each run verified and valid until the next one is asked for. */
+  content(options: CallOptions): AsyncIterable<Uint8Array>;
+}
 
 export interface RestoreOptions extends CallOptions {
   /** What to do if the target exists. */
@@ -15,102 +30,196 @@ export interface RestoreOptions extends CallOptions {
 
 /**
  * Writes a file beside its target, makes it durable, and only then gives it the target's name: nobody ever sees a
- * partial or unverified file there. Modification time and permission bits are those of the file that was put.
+ * partial or unverified file there, and when this returns a power cut takes nothing away. Long runs of zeros become holes.
+ * Modification time and permission bits (`0o777`) are those of the file that was put, the time to the microsecond.
+ *
+ * A target that is a symbolic link counts as existing, whatever it points to. To replace it replaces the link: what it
+ * points to stays as it is.
+ *
+ * What the file system does not take beside the bytes (time, permissions, syncing) is told to `onWarning`, once, as `not-kept`.
  *
  * @param path the target; its folder must exist
- * @throws `already-exists`; `invalid-input` if the target is a folder or its folder does not exist; `denied`; `storage-full`;
- *   what reading the file throws. The target is then as it was
+ * @param options `signal`: ends it at once, also while a disk does not answer
+ * @throws `already-exists`; `invalid-input` if the target is a folder, a device or a pipe, if its folder does not exist, or if the
+ *   name cannot be one there; `denied`; `storage-full`; `unavailable` if writing or syncing fails; `interrupted`; what
+ *   reading the file throws. The target is then as it was, unless the message says that it is written
  */
-export async function restoreFile(file: StoredFile, path: string, options: RestoreOptions): Promise<void> {
-  await checkTarget(path, options.existing);
-  const unfinished = join(
-    dirname(path),
-    `.${basename(path).slice(0, 100)}.${randomBytes(6).toString('hex')}.partial`,
-  );
+export async function restoreFile(
+  file: RestorableFile,
+  path: string,
+  options: RestoreOptions,
+): Promise<void> {
+  const { signal, existing } = options;
+  throwIfAborted(signal);
+  await untilAborted(checkTarget(path, existing), signal);
+  const unfinished = join(dirname(path), unfinishedName(basename(path)));
+  const notKept: NotKept[] = [];
   let handle: FileHandle | null = null;
   try {
-    handle = await open(unfinished, 'wx', 0o600);
-    await writeContent(handle, file, options);
-    if (file.mode !== null) await handle.chmod(file.mode & 0o777);
-    const modifiedAtMs = timeToMs(file.modified);
-    if (modifiedAtMs !== null) await handle.utimes(new Date(), new Date(modifiedAtMs));
-    await handle.sync();
-    await handle.close();
-    handle = null;
-    if (options.existing === 'replace') await rename(unfinished, path);
-    else await linkNew(unfinished, path);
-    await syncFolder(dirname(path));
+    handle = await openNew(unfinished, signal);
+    const writer = new ContentWriter(handle, signal);
+    for await (const bytes of file.content(options)) await writer.write(bytes);
+    await writer.finish();
+    notKept.push(...(await untilAborted(setAttributes(handle, file), signal)));
+    notKept.push(...(await untilAborted(sync(handle), signal)));
+    // Some file systems (NFS, quotas) tell only now what could not be written.
+    await untilAborted(handle.close(), signal);
+    throwIfAborted(signal);
+    notKept.push(...(await giveName(unfinished, path, existing)));
   } catch (error) {
-    await handle?.close();
-    await rm(unfinished, { force: true });
-    throw isVaultError(error) ? error : writeError(path, error);
+    await discard(unfinished, handle, signal);
+    throw isVaultError(error) ? error : restoreError(path, error);
   }
+  notKept.push(...(await syncFolder(path)));
+  if (notKept.length === 0) return;
+  options.onWarning?.({
+    kind: 'not-kept',
+    message: `${path} is written and verified, but its file system did not take: ${notKept.join('; ')}.`,
+    bucket: null,
+  });
+}
+
+/** Bytes of the target's name that its unfinished file shows. With what is around them they fit where names are shortest (eCryptfs: 143). */
+const SHOWN_NAME_SIZE = 100;
+
+/** A name for a file in the making: hidden, random, and telling which file it is. */
+function unfinishedName(base: string): string {
+  const bytes = Buffer.from(base);
+  let end = Math.min(bytes.length, SHOWN_NAME_SIZE);
+  // Never within a character, whose later bytes are 0b10xxxxxx.
+  while (end < bytes.length && end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
+  return `.${bytes.toString('utf8', 0, end)}.${randomBytes(6).toString('hex')}.partial`;
 }
 
 async function checkTarget(path: string, existing: RestoreOptions['existing']): Promise<void> {
-  const found = await stat(path).catch(() => null);
-  if (found?.isDirectory() === true) {
+  const found = await lstat(path).catch((error: unknown) => {
+    // Better said now than when everything has been fetched. Of other failures the first write tells.
+    const code = systemCode(error) ?? '';
+    if (['ENAMETOOLONG', 'EINVAL', 'EILSEQ', 'ELOOP'].includes(code)) throw impossibleName(path, error);
+    return null;
+  });
+  if (found === null) {
+    if (!path.endsWith('/')) return;
+    throw new VaultError('invalid-input', `There is no folder ${path}. Make it, or name the file to write.`);
+  }
+  const meant = found.isSymbolicLink() ? await stat(path).catch(() => null) : found;
+  if (meant?.isDirectory() === true) {
     throw new VaultError('invalid-input', `${path} is a folder. Name the file to write.`);
   }
-  if (found !== null && existing === 'refuse') throw exists(path);
-}
-
-async function writeContent(handle: FileHandle, file: StoredFile, options: CallOptions): Promise<void> {
-  let unsynced = 0;
-  let syncing: Promise<void> | null = null;
-  let failure: unknown = null;
-  const sync = async (): Promise<void> => {
-    try {
-      await handle.datasync();
-    } catch (error) {
-      failure = error;
-    }
-    syncing = null;
-  };
-  try {
-    for await (const bytes of file.content(options)) {
-      for (let at = 0; at < bytes.length;) {
-        const { bytesWritten } = await handle.write(bytes, at, bytes.length - at);
-        at += bytesWritten;
-      }
-      unsynced += bytes.length;
-      // The disk writes while the next chunks are read and opened; else it would all be left for the end.
-      if (unsynced >= SYNC_EVERY && syncing === null) {
-        unsynced = 0;
-        syncing = sync();
-      }
-    }
-  } finally {
-    await syncing;
+  if (existing === 'refuse') throw exists(path);
+  if (!found.isFile() && !found.isSymbolicLink()) {
+    throw new VaultError('invalid-input', `${path} is a device or a pipe, and is not replaced by a file.`);
   }
-  if (failure !== null) throw failure;
 }
 
-/** Bytes after which writing to the disk is begun. */
-const SYNC_EVERY = 32 * 1024 * 1024;
+async function openNew(path: string, signal: AbortSignal | undefined): Promise<FileHandle> {
+  const opening = open(path, 'wx', 0o600);
+  try {
+    return await untilAborted(opening, signal);
+  } catch (error) {
+    // It may yet be made, when nobody wants it any more.
+    if (isVaultError(error)) {
+      void opening.then(async (handle) => discard(path, handle, undefined)).catch(() => undefined);
+    }
+    throw error;
+  }
+}
 
-/** Gives a finished file its name unless something has got that name meanwhile. */
-async function linkNew(from: string, to: string): Promise<void> {
+/** Makes a file's bytes durable. @returns that it cannot be done here, if so */
+async function sync(handle: FileHandle): Promise<NotKept[]> {
+  try {
+    await handle.sync();
+    return [];
+  } catch (error) {
+    if (!isUnsupported(error)) throw error;
+    return [`syncing the file (${reasonOf(error)})`];
+  }
+}
+
+/** Gives a finished file its name; with `refuse` unless something has got that name meanwhile. */
+async function giveName(from: string, to: string, existing: RestoreOptions['existing']): Promise<NotKept[]> {
+  if (existing === 'replace') {
+    await rename(from, to);
+    return [];
+  }
   try {
     await link(from, to);
-    await rm(from);
   } catch (error) {
-    if (systemCode(error) === 'EEXIST') throw exists(to);
-    // File systems without hard links: the check at the start is the best there is.
-    if ((await stat(to).catch(() => null)) !== null) throw exists(to);
-    await rename(from, to);
+    if (systemCode(error) === 'EEXIST' && !(await isSameFile(from, to))) throw exists(to);
+    if (systemCode(error) !== 'EEXIST') {
+      // File systems without hard links: the check at the start, and this one, are the best there is.
+      if ((await lstat(to).catch(() => null)) !== null) throw exists(to);
+      await rename(from, to);
+      return [];
+    }
+  }
+  try {
+    await rm(from);
+    return [];
+  } catch (error) {
+    return [`removal of its second name ${basename(from)} (${reasonOf(error)})`];
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
-  // Windows cannot open folders; its renames need no such call.
-  const folder = await open(path, 'r').catch(() => null);
-  if (folder === null) return;
+/** Whether two names are one file's: over a network a link may be made, its answer lost, and the second attempt refused. */
+async function isSameFile(one: string, other: string): Promise<boolean> {
   try {
-    await folder.sync();
-  } finally {
-    await folder.close();
+    const [a, b] = await Promise.all([lstat(one, { bigint: true }), lstat(other, { bigint: true })]);
+    return a.ino === b.ino && a.dev === b.dev && a.nlink > 1n;
+  } catch {
+    return false;
   }
+}
+
+/**
+ * Makes a file's name durable.
+ *
+ * @returns that it cannot be done here, if so
+ * @throws what the disk says; the file has its name then
+ */
+async function syncFolder(path: string): Promise<NotKept[]> {
+  let folder: FileHandle | null = null;
+  try {
+    folder = await open(dirname(path), 'r');
+    await folder.sync();
+    return [];
+  } catch (error) {
+    // A folder that one may write to but not read cannot be opened for it.
+    const mayNot = ['EACCES', 'EPERM'].includes(systemCode(error) ?? '');
+    if (mayNot || isUnsupported(error)) return [`syncing the folder (${reasonOf(error)})`];
+    throw new VaultError(
+      'unavailable',
+      `${path} is written, but a power cut may take it away: syncing its folder failed (${reasonOf(error)}).`,
+      { cause: error },
+    );
+  } finally {
+    await folder?.close().catch(() => undefined);
+  }
+}
+
+/** How long an interrupted restore tries to clean up after itself, in milliseconds: the disk may not answer. */
+const CLEAN_UP_MS = 500;
+
+/** Removes an unfinished file. Never fails: what led here is what the user is told. */
+async function discard(
+  unfinished: string,
+  handle: FileHandle | null,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const gone = Promise.allSettled([
+    handle?.close(),
+    ...(handle === null ? [] : [rm(unfinished, { force: true })]),
+  ]);
+  if (signal?.aborted !== true) {
+    await gone;
+    return;
+  }
+  const patience = new AbortController();
+  await Promise.race([
+    gone,
+    delay(CLEAN_UP_MS, undefined, { signal: patience.signal }).catch(() => undefined),
+  ]);
+  patience.abort();
 }
 
 function exists(path: string): VaultError {
@@ -118,24 +227,4 @@ function exists(path: string): VaultError {
     'already-exists',
     `${path} exists and was not overwritten. Use --force to replace it.`,
   );
-}
-
-function writeError(path: string, cause: unknown): VaultError {
-  const reason = messageOf(cause);
-  switch (systemCode(cause)) {
-    case 'ENOSPC':
-    case 'EDQUOT':
-      return new VaultError('storage-full', `There is no room to write ${path}.`, { cause });
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return new VaultError('invalid-input', `${path} cannot be written: its folder does not exist.`, {
-        cause,
-      });
-    case 'EACCES':
-    case 'EPERM':
-    case 'EROFS':
-      return new VaultError('denied', `${path} may not be written by this user.`, { cause });
-    default:
-      return new VaultError('unavailable', `${path} could not be written: ${reason}.`, { cause });
-  }
 }

@@ -7,7 +7,7 @@ import { lockContentKey, lockedDedupKeys, manifestHash } from '../../crypto/mani
 import type { KdfCost } from '../../crypto/keys.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { INLINE_SIZE, manifestObjectName, MAX_NAME_SIZE } from '../../format/manifest.ts';
-import type { ContentTable, FileTime, ManifestHead } from '../../format/manifest.ts';
+import type { ContentTable, ManifestHead } from '../../format/manifest.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
 import { formatRedundancy } from '../../format/shard.ts';
@@ -292,9 +292,4 @@ async function findUnchanged(
     if (isVaultError(error, 'damaged', 'unavailable', 'object-missing', 'denied')) return null;
     throw error;
   }
-}
-
-/** Times as people and JSON have them: milliseconds since 1970; null if there is none. */
-export function timeToMs(time: FileTime | null): number | null {
-  return time === null ? null : time.seconds * 1000 + Math.floor(time.nanoseconds / 1e6);
 }

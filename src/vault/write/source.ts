@@ -1,19 +1,59 @@
 /** Where the bytes of a put come from: a file of this machine, or a stream. */
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
-import { messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
-import { MAX_TIME_SECONDS } from '../../format/limits.ts';
-import type { FileTime } from '../../format/manifest.ts';
+import * as fs from 'node:fs';
+import { Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { untilAborted } from '../../concurrency/until-aborted.ts';
+import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
+import { fileTimeOfNs } from '../../format/file-time.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
 
+// Descriptors, not handles: a pipe's is given to a socket, which closes it.
+const openDescriptor = promisify(fs.open);
+const closeDescriptor = promisify(fs.close);
+const readDescriptor = promisify(fs.read);
+const writeDescriptor = promisify(fs.write);
+const statDescriptor = promisify(fs.fstat);
+const statPath = promisify(fs.stat);
+const statFileSystem = promisify(fs.statfs);
+
+/** Milliseconds between two looks at a device that has nothing yet. */
+const PAUSE_MS = 20;
+/** Bytes read at once where they are read aside first. */
+const ASIDE_SIZE = 1024 * 1024;
+
 /**
- * A file of this machine. Its size and times are compared when it has been read: a file that changed meanwhile is
- * an error, not a mixture.
+ * A file of this machine: a regular one, a pipe or a device. Of a regular one size and modification time are compared
+ * when it has been read: a file that was written to meanwhile is an error, not a mixture. One that was renamed, removed or
+ * replaced by another is whole, and is stored as it was when it was opened.
  *
  * @param path absolute, or relative to the working directory
  */
 export function fileSource(path: string): FileSource {
-  return { label: path, reopens: true, open: () => openFile(path) };
+  let drained = false;
+  return {
+    label: path,
+    get reopens() {
+      return !drained;
+    },
+    async open(signal) {
+      const descriptor = await openPath(path, signal);
+      try {
+        const facts = await untilAborted(statDescriptor(descriptor, { bigint: true }), signal);
+        if (facts.isDirectory()) throw isFolder(path);
+        drained = !facts.isFile();
+        // The socket closes the descriptor.
+        if (facts.isFIFO()) return openStream(pipeOf(descriptor), path);
+        const direct = facts.isFile() && (await untilAborted(isLocal(path), signal));
+        return new OpenFile(descriptor, facts, { path, direct });
+      } catch (error) {
+        const closed = closeDescriptor(descriptor).catch(() => undefined);
+        if (!isVaultError(error, 'interrupted')) await closed;
+        throw error;
+      }
+    },
+  };
 }
 
 /**
@@ -21,105 +61,183 @@ export function fileSource(path: string): FileSource {
  *
  * @param stream chunks of any size
  * @param label for messages, as `standard input`
+ * @param descriptor what the stream reads from, if it is one of this process's own: a folder or a closed one reads as nothing, and is
+ *   refused when the source is opened
  */
-export function streamSource(stream: AsyncIterable<Uint8Array>, label: string): FileSource {
+export function streamSource(
+  stream: AsyncIterable<Uint8Array>,
+  label: string,
+  descriptor?: number,
+): FileSource {
   return {
     label,
     reopens: false,
-    open: () => Promise.resolve(openStream(stream[Symbol.asyncIterator](), label)),
+    async open(signal) {
+      throwIfAborted(signal);
+      if (descriptor !== undefined) await checkDescriptor(descriptor, label);
+      return openStream(stream, label);
+    },
   };
 }
 
-async function openFile(path: string): Promise<OpenSource> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path, 'r');
-  } catch (cause) {
-    throw openError(path, cause);
+/** Opens a path without waiting: not for a pipe's writer, and not for what holds a lease on a file. */
+async function openPath(path: string, signal: AbortSignal | undefined): Promise<number> {
+  for (;;) {
+    throwIfAborted(signal);
+    const opening = openDescriptor(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    try {
+      return await untilAborted(opening, signal);
+    } catch (cause) {
+      if (isVaultError(cause)) {
+        // It may yet open, when nobody wants it any more.
+        void opening.then(closeDescriptor).catch(() => undefined);
+        throw cause;
+      }
+      if (systemCode(cause) !== 'EAGAIN') throw openError(path, cause);
+    }
+    await untilAborted(delay(PAUSE_MS), signal);
   }
+}
+
+/**
+ * Whether a path is on a file system of this machine, as far as that is known. Elsewhere a read may hang until a server
+ * is back, and then write into memory that has long been used for something else.
+ */
+async function isLocal(path: string): Promise<boolean> {
   try {
-    const before = await handle.stat({ bigint: true });
-    if (before.isDirectory()) {
+    return LOCAL_FILE_SYSTEMS.has((await statFileSystem(path)).type);
+  } catch {
+    return false;
+  }
+}
+
+/** The numbers that Linux gives ext2 to ext4, XFS, Btrfs, tmpfs, overlay, ZFS and F2FS. */
+const LOCAL_FILE_SYSTEMS = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0x2fc12fc1, 0xf2f52010,
+]);
+
+/** A regular file or a device. */
+class OpenFile implements OpenSource {
+  readonly size: number | null;
+  readonly modified: OpenSource['modified'];
+  readonly mode: number | null;
+  readonly #descriptor: number;
+  readonly #before: fs.BigIntStats;
+  readonly #path: string;
+  /** Bytes read so far. */
+  #at = 0;
+  /** Whether bytes are read straight to where they are wanted. */
+  readonly #direct: boolean;
+  /** Where they are read to otherwise. */
+  #aside = Buffer.alloc(0);
+  #reading: Promise<unknown> = Promise.resolve();
+  /** Whether a read was left behind by an abort. */
+  #abandoned = false;
+
+  /** @param options `direct`: reads never hang, so that an abort can wait for the one under way */
+  constructor(
+    descriptor: number,
+    before: fs.BigIntStats,
+    { path, direct }: { readonly path: string; readonly direct: boolean },
+  ) {
+    const regular = before.isFile();
+    // A device has no size and no times worth keeping.
+    this.size = regular ? Number(before.size) : null;
+    this.modified = regular ? fileTimeOfNs(before.mtimeNs) : null;
+    this.mode = regular ? Number(before.mode) & 0o7777 : null;
+    this.#descriptor = descriptor;
+    this.#before = before;
+    this.#path = path;
+    this.#direct = direct;
+  }
+
+  async read(target: Uint8Array, signal: AbortSignal): Promise<number> {
+    let filled = 0;
+    while (filled < target.length) {
+      throwIfAborted(signal);
+      const bytesRead = await this.#readSome(target.subarray(filled), signal);
+      if (bytesRead === null) {
+        await untilAborted(delay(PAUSE_MS), signal);
+        continue;
+      }
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+      this.#at += bytesRead;
+      // More than there was: found out at once, since a log grows on, and some files of the kernel never end.
+      if (this.size !== null && this.#at > this.size) await this.verify();
+    }
+    return filled;
+  }
+
+  async verify(): Promise<void> {
+    if (this.size === null) return;
+    const after = await statDescriptor(this.#descriptor, { bigint: true });
+    const grewFromNothing = this.#at > 0 && this.size === 0 && after.size === 0n;
+    if (!grewFromNothing && (after.size !== this.#before.size || after.mtimeNs !== this.#before.mtimeNs)) {
       throw new VaultError(
-        'invalid-input',
-        `${path} is a folder. Store its files by name, or the whole as one file: tar -cf - ${path} | vault put - --name ${path}.tar`,
+        'source-changed',
+        `${this.#path} changed while it was read, so it was not stored. Put it again when nothing writes to it.`,
       );
     }
-    // A pipe or a device has no size and no times worth keeping.
-    const regular = before.isFile();
-    let at = 0;
-    return {
-      size: regular ? Number(before.size) : null,
-      modified: regular ? timeOf(before.mtimeNs) : null,
-      mode: regular ? Number(before.mode) & 0o7777 : null,
-      async read(target, signal) {
-        let filled = 0;
-        while (filled < target.length) {
-          throwIfAborted(signal);
-          const { bytesRead } = await readAt(handle, path, {
-            target: target.subarray(filled),
-            position: regular ? at : null,
-          });
-          if (bytesRead === 0) break;
-          filled += bytesRead;
-          at += bytesRead;
-        }
-        return filled;
-      },
-      async verify() {
-        if (!regular) return;
-        const after = await handle.stat({ bigint: true });
-        const same =
-          after.size === before.size && after.mtimeNs === before.mtimeNs && after.ctimeNs === before.ctimeNs;
-        if (!same || BigInt(at) !== before.size) {
-          throw new VaultError(
-            'source-changed',
-            `${path} changed while it was read, so it was not stored. Put it again when nothing writes to it.`,
-          );
-        }
-      },
-      close: () => handle.close(),
-    };
-  } catch (error) {
-    await handle.close();
-    throw error;
+    if (this.#at !== this.size) throw sizeMeansNothing(this.#path);
+  }
+
+  async close(): Promise<void> {
+    if (!this.#abandoned) return closeDescriptor(this.#descriptor);
+    // Once closed its number may be another file's, which must not be read instead.
+    void this.#reading
+      .catch(() => undefined)
+      .then(async () => closeDescriptor(this.#descriptor))
+      .catch(() => undefined);
+  }
+
+  /** Reads once. @returns bytes read, 0 at the end; null if there are none yet */
+  async #readSome(target: Uint8Array, signal: AbortSignal): Promise<number | null> {
+    const into = this.#direct ? target : this.#asideFor(target.length);
+    const reading = readDescriptor(
+      this.#descriptor,
+      into,
+      0,
+      into.length,
+      this.size === null ? null : this.#at,
+    );
+    this.#reading = reading;
+    try {
+      const { bytesRead } = await (this.#direct ? reading : untilAborted(reading, signal));
+      if (!this.#direct) target.set(into.subarray(0, bytesRead));
+      return bytesRead;
+    } catch (cause) {
+      if (isVaultError(cause)) {
+        this.#abandoned = true;
+        throw cause;
+      }
+      if (systemCode(cause) !== 'EAGAIN') throw readError(this.#path, cause);
+      // A regular file always has what its size says.
+      if (this.size !== null) throw sizeMeansNothing(this.#path);
+      return null;
+    }
+  }
+
+  #asideFor(size: number): Buffer {
+    const most = Math.min(size, ASIDE_SIZE);
+    if (this.#aside.length < most) this.#aside = Buffer.allocUnsafeSlow(most);
+    return this.#aside.subarray(0, most);
   }
 }
 
-async function readAt(
-  handle: FileHandle,
-  path: string,
-  { target, position }: { readonly target: Uint8Array; readonly position: number | null },
-): Promise<{ bytesRead: number }> {
-  try {
-    return await handle.read(target, 0, target.length, position);
-  } catch (cause) {
-    throw new VaultError('source-changed', `${path} could not be read to its end: ${messageOf(cause)}.`, {
-      cause,
-    });
-  }
+/** The stream of a pipe's descriptor, which waits for its writers without a thread. */
+function pipeOf(descriptor: number): Readable {
+  const pipe = new Socket({ fd: descriptor, readable: true, writable: false });
+  // Told to whoever reads; without a listener an early one would end the process.
+  pipe.on('error', () => undefined);
+  return pipe;
 }
 
-function openError(path: string, cause: unknown): VaultError {
-  switch (systemCode(cause)) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return new VaultError('file-not-found', `There is no file ${path}.`, { cause });
-    case 'EACCES':
-    case 'EPERM':
-      return new VaultError('denied', `${path} may not be read by this user.`, { cause });
-    case 'ENAMETOOLONG':
-    case 'ELOOP':
-    case 'EINVAL':
-      return new VaultError('invalid-input', `${path} is no usable path: ${messageOf(cause)}.`, { cause });
-    default:
-      return new VaultError('source-changed', `${path} could not be opened: ${messageOf(cause)}.`, { cause });
-  }
-}
-
-function openStream(stream: AsyncIterator<Uint8Array>, label: string): OpenSource {
+function openStream(stream: AsyncIterable<Uint8Array>, label: string): OpenSource {
+  const iterator = stream[Symbol.asyncIterator]();
   let rest: Uint8Array = new Uint8Array(0);
   let ended = false;
+  let waiting = false;
   return {
     size: null,
     modified: null,
@@ -127,10 +245,14 @@ function openStream(stream: AsyncIterator<Uint8Array>, label: string): OpenSourc
     async read(target, signal) {
       let filled = 0;
       while (filled < target.length) {
+        throwIfAborted(signal);
         if (rest.length === 0) {
           if (ended) break;
-          rest = await nextOf(stream, label, signal);
-          ended = rest.length === 0;
+          waiting = true;
+          const next = await untilAborted(nextOf(iterator, label), signal);
+          waiting = false;
+          rest = next ?? rest;
+          ended = next === null;
           continue;
         }
         const part = rest.subarray(0, target.length - filled);
@@ -142,45 +264,94 @@ function openStream(stream: AsyncIterator<Uint8Array>, label: string): OpenSourc
     },
     verify: () => Promise.resolve(),
     async close() {
-      if (!ended) await stream.return?.();
+      if (ended) return;
+      if (stream instanceof Readable) stream.destroy();
+      const returned = Promise.resolve(iterator.return?.());
+      // Behind bytes that never come its end would never come either.
+      if (waiting) void returned.catch(() => undefined);
+      else await returned;
     },
   };
 }
 
-/** The next bytes of a stream, at least one; none at its end. A writer that never writes does not hold up an abort. */
-async function nextOf(
-  stream: AsyncIterator<Uint8Array>,
-  label: string,
-  signal: AbortSignal,
-): Promise<Uint8Array> {
-  throwIfAborted(signal);
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => {
-    aborted.reject(new VaultError('interrupted', 'The operation was interrupted.', { cause: signal.reason }));
-  };
-  signal.addEventListener('abort', onAbort);
+/** The next bytes of a stream; null at its end. */
+async function nextOf(stream: AsyncIterator<Uint8Array>, label: string): Promise<Uint8Array | null> {
   try {
-    while (true) {
-      const next = await Promise.race([stream.next(), aborted.promise]);
-      if (next.done === true) return new Uint8Array(0);
-      if (next.value.length > 0) return next.value;
-    }
+    const next = await stream.next();
+    return next.done === true ? null : next.value;
   } catch (cause) {
-    if (cause instanceof VaultError) throw cause;
-    throw new VaultError('source-changed', `${label} could not be read to its end: ${messageOf(cause)}.`, {
-      cause,
-    });
-  } finally {
-    signal.removeEventListener('abort', onAbort);
+    throw isVaultError(cause) ? cause : readError(label, cause);
   }
 }
 
-/** A time of the file system's; null if it is none that can be kept. */
-function timeOf(nanoseconds: bigint): FileTime | null {
-  const seconds = nanoseconds / 1_000_000_000n;
-  const rest = nanoseconds % 1_000_000_000n;
-  const down = rest < 0n ? 1n : 0n;
-  const whole = Number(seconds - down);
-  if (Math.abs(whole) > MAX_TIME_SECONDS) return null;
-  return { seconds: whole, nanoseconds: Number(rest + down * 1_000_000_000n) };
+/** Looks whether a descriptor of this process can be read. */
+async function checkDescriptor(descriptor: number, label: string): Promise<void> {
+  let facts: fs.Stats;
+  try {
+    facts = await statDescriptor(descriptor);
+  } catch (cause) {
+    throw isClosed(label, cause);
+  }
+  if (facts.isDirectory()) {
+    throw new VaultError(
+      'invalid-input',
+      `${label} is a folder, so there is nothing to store. Give it a pipe or a file.`,
+    );
+  }
+  // Node opens the null device for reading and writing in the place of what was closed when it started.
+  if (!facts.isCharacterDevice() || (await statPath('/dev/null')).rdev !== facts.rdev) return;
+  const writable = await writeDescriptor(descriptor, Buffer.alloc(0)).then(
+    () => true,
+    () => false,
+  );
+  if (writable) throw isClosed(label);
+}
+
+function isFolder(path: string): VaultError {
+  return new VaultError(
+    'invalid-input',
+    `${path} is a folder. Store its files by name, or the whole as one file: tar -cf - ${path} | vault put - --name ${path}.tar`,
+  );
+}
+
+function isClosed(label: string, cause?: unknown): VaultError {
+  return new VaultError(
+    'invalid-input',
+    `${label} is closed, so there is nothing to store. Give it a pipe or a file.`,
+    { cause },
+  );
+}
+
+/** What the kernel makes up while it is read, as in /proc and /sys, can be put from a pipe. */
+function sizeMeansNothing(path: string): VaultError {
+  return new VaultError(
+    'invalid-input',
+    `The size of ${path} cannot be relied upon. Store what it says now: cat ${path} | vault put - --name ${path}`,
+  );
+}
+
+function readError(what: string, cause: unknown): VaultError {
+  return new VaultError('source-changed', `${what} could not be read to its end: ${messageOf(cause)}.`, {
+    cause,
+  });
+}
+
+function openError(path: string, cause: unknown): VaultError {
+  switch (systemCode(cause)) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return new VaultError('file-not-found', `There is no file ${path}.`, { cause });
+    case 'EACCES':
+    case 'EPERM':
+      return new VaultError('denied', `${path} may not be read by this user.`, { cause });
+    case 'ENXIO':
+    case 'ENODEV':
+      return new VaultError('invalid-input', `${path} is a socket or a device that is not there.`, { cause });
+    case 'ENAMETOOLONG':
+    case 'ELOOP':
+    case 'EINVAL':
+      return new VaultError('invalid-input', `${path} is no usable path: ${messageOf(cause)}.`, { cause });
+    default:
+      return new VaultError('source-changed', `${path} could not be opened: ${messageOf(cause)}.`, { cause });
+  }
 }

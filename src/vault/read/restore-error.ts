@@ -1,0 +1,39 @@
+/** What a failure to write a restored file is called. */
+import { messageOf, systemCode, VaultError } from '../../errors.ts';
+
+/** @param cause what the system threw */
+export function restoreError(path: string, cause: unknown): VaultError {
+  const reason = messageOf(cause);
+  switch (systemCode(cause)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new VaultError('storage-full', `There is no room to write ${path}.`, { cause });
+    case 'EFBIG':
+      return new VaultError('storage-full', `${path} is larger than its file system takes files.`, { cause });
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return new VaultError('invalid-input', `${path} cannot be written: its folder does not exist.`, {
+        cause,
+      });
+    case 'ENAMETOOLONG':
+    case 'EILSEQ':
+    case 'ELOOP':
+      return impossibleName(path, cause);
+    case 'EROFS':
+      return new VaultError('denied', `${path} is on a file system that is read-only.`, { cause });
+    case 'EACCES':
+    case 'EPERM':
+      return new VaultError('denied', `${path} may not be written by this user.`, { cause });
+    default:
+      return new VaultError('unavailable', `${path} could not be written: ${reason}.`, { cause });
+  }
+}
+
+/** @param cause what the system threw */
+export function impossibleName(path: string, cause: unknown): VaultError {
+  return new VaultError(
+    'invalid-input',
+    `${path} cannot be the name of a file there. Say another with -o <path>.`,
+    { cause },
+  );
+}
