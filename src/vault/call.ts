@@ -18,7 +18,14 @@ export interface Progress {
 /** Something that went wrong and was got round. */
 export interface Warning {
   readonly kind:
-    'bucket-down' | 'shard-damaged' | 'shard-missing' | 'manifest-damaged' | 'degraded' | 'catalog';
+    | 'bucket-down'
+    | 'shard-damaged'
+    | 'shard-missing'
+    | 'manifest-damaged'
+    | 'degraded'
+    | 'catalog'
+    /** What the target's file system did not take of a restored file, other than its bytes. */
+    | 'not-kept';
   /** For people: what, where, and what it means. */
   readonly message: string;
   /** The bucket concerned; null if none is. */
