@@ -1,7 +1,7 @@
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { bucketReferenceOf, bucketUrlOf, warnTo, withVault } from '../arguments/invocation.ts';
+import { bucketReferenceOf, bucketUrlOf, preparedBucketUrl, warnTo, withVault } from '../arguments/invocation.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import { count, showName, showSize } from '../terminal/text.ts';
@@ -56,8 +56,7 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
 export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
-    const { prepareBucket } = await import('../../compose.ts');
-    const place = await prepareBucket(url, process.cwd());
+    const place = await preparedBucketUrl(url);
     const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
     if (options.json === true) await output.json({ ...bucket });
     terminal.note(

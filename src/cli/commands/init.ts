@@ -6,7 +6,7 @@ import { defaultRedundancy } from '../../vault/manage/create.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings } from '../arguments/invocation.ts';
+import { surroundings, warnOfFile } from '../arguments/invocation.ts';
 import { catalogLocation, isPostgresUrl, parseRedundancyOption } from '../arguments/options.ts';
 import { passwordSource, readPassword } from '../arguments/password.ts';
 import { ask } from '../terminal/prompt.ts';
@@ -49,7 +49,7 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
     db,
     buckets: plan.buckets,
     redundancy: plan.redundancy,
-    password: async () => readPassword({ options, environment, interactive, purpose: 'choose', signal }),
+    password: async () => readPassword({ ...invocation, purpose: 'choose', warn: warnOfFile(terminal) }),
     ...around,
   });
   try {

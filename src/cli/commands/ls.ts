@@ -9,7 +9,7 @@ import { patternMatcher } from '../arguments/pattern.ts';
 import type { Column } from '../terminal/table.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { showName, showSize, showTime } from '../terminal/text.ts';
+import { jsonOf, showName, showSize, showTime } from '../terminal/text.ts';
 
 export interface LsFlags {
   readonly long?: boolean;
@@ -84,7 +84,7 @@ export async function ls(
 type PagePrinter = (files: readonly FileInfo[]) => Promise<boolean>;
 
 function jsonPrinter({ output }: Invocation): PagePrinter {
-  return async (files) => output.write(files.map((file) => `${JSON.stringify(fileAsJson(file))}\n`).join(''));
+  return async (files) => output.write(files.map((file) => `${jsonOf(fileAsJson(file))}\n`).join(''));
 }
 
 function tablePrinter({ output, environment }: Invocation, { long }: LsFlags): PagePrinter {

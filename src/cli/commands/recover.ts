@@ -4,7 +4,7 @@ import { fileAsJson, shortHash } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, warnTo } from '../arguments/invocation.ts';
+import { surroundings, warnOfFile, warnTo } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { readPassword } from '../arguments/password.ts';
 import { Table } from '../terminal/table.ts';
@@ -17,7 +17,7 @@ export interface RecoverFlags {
 
 /** `vault recover`: rebuilds the catalog from the buckets, and prints the files that are not whole. */
 export async function recover(invocation: Invocation, flags: RecoverFlags): Promise<ExitCode> {
-  const { output, options, environment, interactive, terminal, signal } = invocation;
+  const { output, options, environment, terminal } = invocation;
   const { bucket = [] } = flags;
   if (bucket.length === 0) {
     throw new VaultError(
@@ -25,9 +25,9 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
       'Say --bucket <folder, gs:// or s3:// URL> once for every bucket of the vault that can still be had.',
     );
   }
-  const around = surroundings(invocation);
+  const around = surroundings(invocation, bucket);
   const { recoverVault } = await import('../../compose.ts');
-  const password = await readPassword({ options, environment, interactive, purpose: 'enter', signal });
+  const password = await readPassword({ ...invocation, purpose: 'enter', warn: warnOfFile(terminal) });
   const result = await terminal.withProgress('Recovering', async (report) =>
     recoverVault({
       ...around,
