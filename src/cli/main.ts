@@ -145,8 +145,8 @@ function listenToSignals(abort: AbortController): Promise<'overdue'> {
 }
 
 function saysJson(args: readonly string[]): boolean {
-  const end = args.indexOf('--');
-  return (end === -1 ? args : args.slice(0, end)).includes('--json');
+  const stop = args.indexOf('--');
+  return (stop === -1 ? args : args.slice(0, stop)).includes('--json');
 }
 
 /** The verb, or the verb's verb, that was asked for; each after a space. */

@@ -73,6 +73,11 @@ export function homeFolder(environment: Environment): string {
   }
 }
 
+/** A path that somebody typed where no shell has put the home folder for `~`. @throws `invalid-input` if there is none */
+export function expandHome(path: string, environment: Environment): string {
+  return /^~(?=$|[/\\])/.test(path) ? homeFolder(environment) + path.slice(1) : path;
+}
+
 /** A variable's value; null if it is not set or empty. */
 export function nonEmpty(value: string | undefined): string | null {
   return value === undefined || value === '' ? null : value;

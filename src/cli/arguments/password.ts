@@ -93,7 +93,7 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
     case 'command':
       return passwordOf(await runPasswordCommand(source, request.signal), source.option);
     case 'terminal':
-      return askForPassword(request.purpose, request.signal);
+      return askForPassword(request.purpose, request);
   }
 }
 

@@ -1,7 +1,13 @@
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { bucketReferenceOf, bucketUrlOf, preparedBucketUrl, warnTo, withVault } from '../arguments/invocation.ts';
+import {
+  bucketReferenceOf,
+  bucketUrlOf,
+  preparedBucketUrl,
+  warnTo,
+  withVault,
+} from '../arguments/invocation.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import { count, showName, showSize } from '../terminal/text.ts';

@@ -94,9 +94,7 @@ export async function put(
 /** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */
 async function print(result: PutResult, { options, output }: Invocation): Promise<VaultError | null> {
   try {
-    const read = await (options.json === true
-      ? output.json(resultAsJson(result))
-      : output.line(result.hash));
+    const read = await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
     return read ? null : new VaultError('unavailable', 'Whoever read standard output has gone.');
   } catch (error) {
     if (isVaultError(error, 'unavailable', 'storage-full')) return error;
@@ -105,10 +103,15 @@ async function print(result: PutResult, { options, output }: Invocation): Promis
 }
 
 function unprintedError(files: number, cause: VaultError): VaultError {
-  const what = files === 1 ? 'A file is stored, but its hash' : `${count(files, 'file')} are stored, but their hashes`;
-  return new VaultError(cause.code, `${what} could not be printed. ${cause.message} "vault ls --long" shows hashes.`, {
-    cause,
-  });
+  const what =
+    files === 1 ? 'A file is stored, but its hash' : `${count(files, 'file')} are stored, but their hashes`;
+  return new VaultError(
+    cause.code,
+    `${what} could not be printed. ${cause.message} "vault ls --long" shows hashes.`,
+    {
+      cause,
+    },
+  );
 }
 
 /** What became of a file: a result, or else an error. */

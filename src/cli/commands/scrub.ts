@@ -37,7 +37,9 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
     const { problems, objects, strangers } = result;
     damaged += problems.length;
     if (options.json === true) await output.json({ bucket: url, ...result });
-    else for (const { name, message } of problems) await output.line(showLines(`${url} ${showName(name)}: ${message}`));
+    else
+      for (const { name, message } of problems)
+        await output.line(showLines(`${url} ${showName(name)}: ${message}`));
     terminal.note(
       `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${strangers > 0 ? `, ${count(strangers, 'other file')} left alone` : ''}.`,
     );
