@@ -25,7 +25,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
     ['catalog drivers', /^src\/catalog\//],
   ],
   [['vault', /^src\/vault\//]],
-  [['composition root', /^src\/compose\.ts$/]],
+  [['composition root', /^src\/(compose|making)\.ts$/]],
   [
     ['library', /^src\/index\.ts$/],
     ['cli', /^src\/cli\//],

@@ -26,6 +26,11 @@ export async function openCatalog(location: string, options: OpenCatalogOptions 
   return sqlCatalog(await openEngine(location, options));
 }
 
+/** Whether a location is a database server's URL, well formed or not, rather than a file's path. */
+export function isDatabaseUrl(location: string): boolean {
+  return /^postgres(ql)?:/i.test(location);
+}
+
 /** The other form of libpq's connection strings, `host=localhost dbname=vault`, which would be the name of a file. */
 const KEYWORDS = /(^|\s)(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=\s*\S/;
 
@@ -33,7 +38,7 @@ const KEYWORDS = /(^|\s)(host|hostaddr|port|dbname|user|password|passfile|servic
 export async function openEngine(location: string, options: OpenCatalogOptions): Promise<Engine> {
   throwIfAborted(options.signal);
   const create = options.create ?? false;
-  if (/^postgres(ql)?:/i.test(location)) {
+  if (isDatabaseUrl(location)) {
     const { openPostgres } = await import('./postgres/engine.ts');
     return openPostgres(location, { ...options, create });
   }

@@ -139,7 +139,7 @@ export function translated(error: unknown, label: string): unknown {
   if (isWithoutTls(error)) {
     return as(
       'invalid-input',
-      `The server of ${label} has no TLS, and sslmode, PGSSLMODE or sslrootcert asks for it. Turn it on there, or say sslmode=disable if nobody else can listen on the way.`,
+      `The server of ${label} has no TLS, which a server elsewhere needs unless sslmode or PGSSLMODE says otherwise. Turn it on there, or say sslmode=disable if nobody else can listen on the way.`,
     );
   }
   if (NO_POSTGRES.test(message)) {
@@ -148,7 +148,7 @@ export function translated(error: unknown, label: string): unknown {
   if (/CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL|^HOSTNAME_MISMATCH/.test(code)) {
     return as(
       'denied',
-      `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file>, and the host as the certificate does.`,
+      `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file> and the host as it does, or say sslmode=require to go without this check.`,
     );
   }
   if (/^SASL.* must be a (non-empty )?string/i.test(message)) {

@@ -1,4 +1,4 @@
-import { mkdir, open, stat } from 'node:fs/promises';
+import { lstat, mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setImmediate as yieldTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Statement } from 'better-sqlite3';
@@ -31,6 +31,7 @@ const STATEMENTS = 100;
  *   a database of something else; `denied`; `damaged`; `unsupported`, see `requireKnownSchema`; `unavailable`
  */
 export async function openSqlite(path: string, options: { readonly create: boolean }): Promise<Engine> {
+  requireFileName(path);
   await checkFile(path, options);
   const { default: Sqlite } = await import('better-sqlite3');
   try {
@@ -205,10 +206,47 @@ class SqliteEngine implements Engine {
   }
 }
 
+/** Refuses what SQLite takes for something else than the file of that name: a database in memory would be gone with the process. */
+function requireFileName(path: string): void {
+  const name = path.trim();
+  if (name === path && name !== '' && !/^(:|file:)/i.test(name) && !/[/\\]$/.test(name)) return;
+  throw new VaultError(
+    'invalid-input',
+    `'${path}' cannot be the name of a catalog's file. Give a path (--db or VAULT_DB), such as ./catalog.db.`,
+  );
+}
+
+/**
+ * Makes a folder with its parents, for its owner alone. Each is tried once: Node's own way does not end where the system says of a
+ * folder that is there that it is not, as /proc does.
+ */
+async function makeFolder(path: string): Promise<void> {
+  const missing: string[] = [];
+  for (let at = path; !(await exists(at)) && dirname(at) !== at; at = dirname(at)) missing.unshift(at);
+  for (const folder of missing) {
+    try {
+      await mkdir(folder, { mode: 0o700 });
+    } catch (error) {
+      // Another process may have been faster.
+      if (systemCode(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
 async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {
   try {
     if (create) {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await makeFolder(dirname(path));
       // Made here, since SQLite would make it readable by everybody.
       const file = await open(path, 'a', 0o600);
       await file.close();
@@ -220,9 +258,10 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
     }
   } catch (error) {
     if (error instanceof VaultError) throw error;
+    if (!create && systemCode(error) === 'ENOENT') throw noVault(path, error);
     switch (systemCode(error) ?? '') {
+      // A folder that cannot be made, as in /proc.
       case 'ENOENT':
-        throw noVault(path, error);
       case 'ENOTDIR':
       case 'EISDIR':
       case 'EEXIST':

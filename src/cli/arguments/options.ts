@@ -50,14 +50,33 @@ export function catalogLocation(
 }
 
 function dataFolder(environment: Environment, platform: NodeJS.Platform): string {
-  const home = nonEmpty(environment['HOME']) ?? homedir();
   if (platform === 'win32') {
-    return nonEmpty(environment['LOCALAPPDATA']) ?? join(homedir(), 'AppData', 'Local');
+    return nonEmpty(environment['LOCALAPPDATA']) ?? join(homeFolder({}), 'AppData', 'Local');
   }
-  if (platform === 'darwin') return join(home, 'Library', 'Application Support');
+  if (platform === 'darwin') return join(homeFolder(environment), 'Library', 'Application Support');
   // The XDG base directory specification: a relative path is to be ignored.
   const xdg = environment['XDG_DATA_HOME'];
-  return xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.local', 'share');
+  return xdg !== undefined && isAbsolute(xdg) ? xdg : join(homeFolder(environment), '.local', 'share');
+}
+
+/** The user's home folder. @throws `invalid-input` if there is none, as in some containers */
+export function homeFolder(environment: Environment): string {
+  const home = nonEmpty(environment['HOME']);
+  if (home !== null) return home;
+  try {
+    return homedir();
+  } catch (cause) {
+    throw new VaultError(
+      'invalid-input',
+      'This user has no home folder, where the catalog would be. Say --db <file>, or set VAULT_DB or HOME.',
+      { cause },
+    );
+  }
+}
+
+/** A path that somebody typed where no shell has put the home folder for `~`. @throws `invalid-input` if there is none */
+export function expandHome(path: string, environment: Environment): string {
+  return /^~(?=$|[/\\])/.test(path) ? homeFolder(environment) + path.slice(1) : path;
 }
 
 /** A variable's value; null if it is not set or empty. */

@@ -1,5 +1,6 @@
 /** Where the password comes from: a file, a command, the environment, or the person at the terminal. */
 import { spawn } from 'node:child_process';
+import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
 import type { Environment, SharedOptions } from './options.ts';
@@ -31,14 +32,19 @@ export interface PasswordRequest {
    */
   readonly purpose: 'choose' | 'enter' | 'replace';
   readonly signal: AbortSignal;
+  /** Told of a password file that is not the user's alone. */
+  readonly warn: (message: string) => void;
 }
+
+/** What it takes to say where the password would come from. */
+type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn'>;
 
 /**
  * Decides where the password comes from, without getting it: an option, else the environment, else the terminal.
  *
  * @throws `invalid-input` if there is none, or if two options contradict each other
  */
-export function passwordSource(request: Omit<PasswordRequest, 'signal'>): PasswordSource {
+export function passwordSource(request: SourceRequest): PasswordSource {
   const { passwordFile, passwordCommand } = request.options;
   const isNew = request.purpose === 'replace';
   const option = isNew ? '--new-password' : '--password';
@@ -83,17 +89,22 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
     case 'value':
       return source.password;
     case 'file':
-      return passwordOf(await readPasswordFile(source.path, source.option), source.option);
+      return passwordOf(await readPasswordFile(source, request.warn), source.option);
     case 'command':
       return passwordOf(await runPasswordCommand(source, request.signal), source.option);
     case 'terminal':
-      return askForPassword(request.purpose, request.signal);
+      return askForPassword(request.purpose, request);
   }
 }
 
-async function readPasswordFile(path: string, option: string): Promise<Uint8Array> {
+async function readPasswordFile(
+  { path, option }: { readonly path: string; readonly option: string },
+  warn: PasswordRequest['warn'],
+): Promise<Uint8Array> {
   try {
     await using file = await open(path, 'r');
+    const exposure = exposureOf(await file.stat());
+    if (exposure !== null) warn(`The password file ${quote(path)} ${exposure}: chmod 600 it.`);
     // Not `readFile`: a device or a pipe may have no end.
     const target = Buffer.alloc(MAX_PASSWORD_SIZE + 1);
     let length = 0;
@@ -108,6 +119,15 @@ async function readPasswordFile(path: string, option: string): Promise<Uint8Arra
       cause,
     });
   }
+}
+
+/** What others can do to a password file; null if it is the user's alone, or a group's to read. Pipes are as they are. */
+function exposureOf(stats: Stats): string | null {
+  if (process.platform === 'win32' || !stats.isFile()) return null;
+  if ((stats.mode & 0o022) !== 0 || (stats.uid !== 0 && stats.uid !== process.getuid?.())) {
+    return 'can be changed by other users';
+  }
+  return (stats.mode & 0o004) === 0 ? null : 'can be read by every user';
 }
 
 /**

@@ -37,6 +37,7 @@ export async function get(invocation: Invocation, reference: string, flags: GetF
   if (target.kind === 'stdout' && options.json === true) {
     throw new VaultError('invalid-input', '--json and "-o -" both want standard output. Choose one.');
   }
+  if (target.kind === 'stdout') output.requireOpen();
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
     const file = await vault.get(nameAsTyped(reference), { signal, onWarning });
@@ -109,7 +110,11 @@ async function pour(file: StoredFile, { output, terminal, signal }: Invocation):
       onProgress: (progress) => report({ label: file.name, ...progress }),
     });
     for await (const bytes of content) {
-      if (!(await output.write(bytes))) return;
+      if (await output.write(bytes)) continue;
+      throw new VaultError(
+        'unavailable',
+        'Whoever read standard output has gone before the whole file was written.',
+      );
     }
   };
   await (output.isTerminal ? work(() => undefined) : terminal.withProgress(file.name, work));

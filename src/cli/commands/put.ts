@@ -12,6 +12,7 @@ import { warnTo, withVault } from '../arguments/invocation.ts';
 import { nameAsTyped, nameOfPath, parseDurationMs, parseSize } from '../arguments/options.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
+import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote } from '../terminal/text.ts';
 
 export interface PutFlags {
@@ -37,13 +38,14 @@ export async function put(
   paths: readonly string[],
   flags: PutFlags,
 ): Promise<ExitCode> {
-  const { terminal, output, options } = invocation;
+  const { terminal } = invocation;
   const settings = putSettings(flags);
   checkPaths(paths, flags);
   return withVault(invocation, async (vault) => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
     const codes: ExitCode[] = [];
     let degraded = 0;
+    const unprinted: VaultError[] = [];
     await terminal.withProgress('Storing', async (report) => {
       const progress = new TotalProgress(tasks, report);
       const warn = warnTo(terminal);
@@ -69,9 +71,15 @@ export async function put(
         }
         if (result.degraded) degraded += 1;
         // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
-        await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
+        const problem = await print(result, invocation);
+        if (problem !== null) unprinted.push(problem);
       }
     });
+    const [unprintable] = unprinted;
+    if (unprintable !== undefined) {
+      codes.push(exitCodeOf(unprintable));
+      reportError(unprintedError(unprinted.length, unprintable), invocation);
+    }
     if (degraded > 0) {
       codes.push(ATTENTION);
       terminal.warn(
@@ -81,6 +89,29 @@ export async function put(
     }
     return gravest(codes);
   });
+}
+
+/** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */
+async function print(result: PutResult, { options, output }: Invocation): Promise<VaultError | null> {
+  try {
+    const read = await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
+    return read ? null : new VaultError('unavailable', 'Whoever read standard output has gone.');
+  } catch (error) {
+    if (isVaultError(error, 'unavailable', 'storage-full')) return error;
+    throw error;
+  }
+}
+
+function unprintedError(files: number, cause: VaultError): VaultError {
+  const what =
+    files === 1 ? 'A file is stored, but its hash' : `${count(files, 'file')} are stored, but their hashes`;
+  return new VaultError(
+    cause.code,
+    `${what} could not be printed. ${cause.message} "vault ls --long" shows hashes.`,
+    {
+      cause,
+    },
+  );
 }
 
 /** What became of a file: a result, or else an error. */
@@ -134,6 +165,13 @@ function checkPaths(paths: readonly string[], flags: PutFlags): void {
   const streams = paths.filter((path) => path === '-').length;
   if (streams > 1) {
     throw new VaultError('invalid-input', 'Standard input ("-") can be stored only once.');
+  }
+  const unreadable = streams > 0 ? whyUnreadable() : null;
+  if (unreadable !== null) {
+    throw new VaultError(
+      'invalid-input',
+      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "< /dev/null" stores an empty file.`,
+    );
   }
   if (flags.name !== undefined && paths.length > 1) {
     throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');

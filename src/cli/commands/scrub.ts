@@ -4,7 +4,7 @@ import { DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnTo } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
-import { count } from '../terminal/text.ts';
+import { count, showLines, showName } from '../terminal/text.ts';
 
 export interface ScrubFlags {
   readonly bucket?: readonly string[];
@@ -22,7 +22,7 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
     );
   }
   const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
-  const around = surroundings(invocation);
+  const around = surroundings(invocation, bucket);
   const { scrubPlace } = await import('../../compose.ts');
   let damaged = 0;
   for (const url of bucket) {
@@ -37,7 +37,9 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
     const { problems, objects, strangers } = result;
     damaged += problems.length;
     if (options.json === true) await output.json({ bucket: url, ...result });
-    else for (const { name, message } of problems) await output.line(`${url} ${name}: ${message}`);
+    else
+      for (const { name, message } of problems)
+        await output.line(showLines(`${url} ${showName(name)}: ${message}`));
     terminal.note(
       `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${strangers > 0 ? `, ${count(strangers, 'other file')} left alone` : ''}.`,
     );
