@@ -241,8 +241,9 @@ export class SqlFiles implements FileCatalog {
       );
     }
     if (all) return page;
-    return page.where(({ eb, not, exists, selectFrom }) => {
-      let newer = selectFrom('files as newer')
+    return page.where((eb) => {
+      let newer = eb
+        .selectFrom('files as newer')
         .select('newer.hash')
         .whereRef('newer.name_tag', '=', 'files.name_tag')
         .where('newer.hidden_at', shown, null)
@@ -259,7 +260,7 @@ export class SqlFiles implements FileCatalog {
           inner(inner.refTuple('newer.created_at', 'newer.hash'), '<=', eb.tuple(at, hash)),
         );
       }
-      return not(exists(newer));
+      return eb.not(eb.exists(newer));
     });
   }
 }
