@@ -144,11 +144,13 @@ export class SqlFiles implements FileCatalog {
     const unwanted = allBytesOf(hashes);
     if (unwanted.length === 0) return;
     const { db, dialect } = this.#engine;
-    const query = db.deleteFrom('files').where('hash', 'in', (eb) =>
-      // Locks are taken in the order of hashes, as everywhere.
-      dialect.lock(eb.selectFrom('files').select('hash').where('hash', 'in', unwanted).orderBy('hash')),
-    );
-    await this.#engine.writeOne('durable', (session) => session.run(query));
+    const known = db.selectFrom('files').select('hash').where('hash', 'in', unwanted).orderBy('hash');
+    await this.#engine.write('durable', async (session) => {
+      // Only what has been locked in order: others may have come since.
+      const { rows } = await session.run(dialect.lock(known));
+      const found = rows.map((row) => row.hash);
+      if (found.length > 0) await session.run(db.deleteFrom('files').where('hash', 'in', found));
+    });
   }
 
   async *expired(
