@@ -9,6 +9,14 @@ function signed(client: number, round: number): Uint8Array {
   return Uint8Array.of(client, round);
 }
 
+function even(list: readonly string[]): string[] {
+  return list.filter((_, i) => i % 2 === 0);
+}
+
+function odd(list: readonly string[]): string[] {
+  return list.filter((_, i) => i % 2 === 1);
+}
+
 /** What the contract says of several clients at once. */
 export function concurrencyConformance(connections: () => Connections): void {
   describe('several clients', () => {
@@ -78,7 +86,6 @@ export function concurrencyConformance(connections: () => Connections): void {
       // The even ones are forgotten by somebody, again and again.
       const hashes = many(40, () => hex(64));
       const ids = many(40, () => hex(64));
-      const even = (list: readonly string[]) => list.filter((_, i) => i % 2 === 0);
       const tag = nameTag();
       await catalog.files.put(hashes.map((hash) => file({ hash, nameTag: tag })));
       await catalog.chunks.put(ids.map((id) => chunk(id)));
@@ -99,7 +106,6 @@ export function concurrencyConformance(connections: () => Connections): void {
       );
       const files = (await Array.fromAsync(catalog.files.walk())).map((row) => row.hash);
       const chunks = (await Array.fromAsync(catalog.chunks.walk())).map((row) => row.id);
-      const odd = (list: readonly string[]) => list.filter((_, i) => i % 2 === 1);
       expect(files).toEqual(expect.arrayContaining(odd(hashes)));
       expect(hashes).toEqual(expect.arrayContaining(files));
       expect(chunks).toEqual(expect.arrayContaining(odd(ids)));

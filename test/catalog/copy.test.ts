@@ -11,7 +11,8 @@ import { bytes, chunk, codeOf, contents, file, hex, many, nameTag, VAULT } from 
 
 /** Something in every table, and more than a page in some. */
 async function fill(location: string): Promise<void> {
-  const { setup, files, chunks, close } = await openCatalog(location, { create: true });
+  const catalog = await openCatalog(location, { create: true });
+  const { setup, files, chunks } = catalog;
   await setup.create(VAULT);
   for (const key of ['a', 'Z', 'ä', '_']) await setup.putNote(key, bytes(key));
   for (let i = 0; i < 3; i++) await setup.putBucket({ id: hex(32), record: bytes(`sealed ${i}`) });
@@ -24,7 +25,7 @@ async function fill(location: string): Promise<void> {
     await files.put(rows);
   }
   for (let i = 0; i < 3; i++) await chunks.put(many(700, () => chunk(hex(64), [1, null, 3])));
-  await close();
+  await catalog.close();
 }
 
 /** Everything that a catalog says. */

@@ -22,7 +22,8 @@ function fixed(name: string, digits: number): string {
 }
 
 async function fill(path: string): Promise<void> {
-  const { setup, files, chunks, close } = await openCatalog(path, { create: true });
+  const catalog = await openCatalog(path, { create: true });
+  const { setup, files, chunks } = catalog;
   const writer = fixed('writer', 32);
   await setup.create({ id: fixed('vault', 32), epoch: 3, keyring: Buffer.from('keyring'), writer });
   await setup.putNote('rebuilding', Buffer.from('note'));
@@ -61,7 +62,7 @@ async function fill(path: string): Promise<void> {
       shards: [place(2), place(1)],
     },
   ]);
-  await close();
+  await catalog.close();
   // One file without what belongs to it: a log, and pages that are not used.
   const database = new Sqlite(path);
   database.pragma('journal_mode = delete');
@@ -71,7 +72,7 @@ async function fill(path: string): Promise<void> {
 function literal(value: unknown): string {
   if (value instanceof Uint8Array) return `'\\x${Buffer.from(value).toString('hex')}'`;
   // The driver gives large whole numbers as text.
-  return value === null ? 'null' : String(value);
+  return typeof value === 'number' || typeof value === 'string' ? String(value) : 'null';
 }
 
 /** The statements that make and fill the tables, in whatever schema is first in the search path. */

@@ -102,7 +102,14 @@ const chunkRow: fc.Arbitrary<ChunkRow> = fc
     sealedSize: fc.nat(),
     shards: fc.array(place, { minLength: 1, maxLength: 4 }),
   })
-  .map((row) => ({ ...row, k: 1, m: row.shards.length - 1 }));
+  .map(({ id, sealing, sealedSize, shards }) => ({
+    id,
+    k: 1,
+    m: shards.length - 1,
+    sealing,
+    sealedSize,
+    shards,
+  }));
 
 /** One call, made of the model and of the catalog; both must return the same. */
 interface Step {
@@ -243,7 +250,8 @@ export function modelConformance(connections: () => Connections): void {
         try {
           for (const [number, { name, expected, actual }] of history) {
             const wanted = expected(model);
-            expect(await actual(clients[number] ?? catalog), name).toEqual(wanted);
+            const got = await actual(clients[number] ?? catalog);
+            expect({ name, result: got }).toEqual({ name, result: wanted });
           }
           expect(await contents(other)).toEqual({
             vault: model.vault,

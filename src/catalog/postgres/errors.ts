@@ -106,36 +106,51 @@ export function isWithoutTls(error: unknown): boolean {
  */
 export function translated(error: unknown, label: string): unknown {
   if (error instanceof VaultError) return error;
+  switch (failureOf(error)) {
+    case 'conflict':
+      return new VaultError(
+        'unavailable',
+        `Other clients kept getting in the way in ${label}: ${messageOf(error)}. Try again.`,
+        { cause: error },
+      );
+    case 'outage':
+      return outage(error, label);
+    case 'final':
+      if (isRefusedByPooler(error)) return refusedByPooler(error, label);
+      return isSqlState(systemCode(error) ?? '') ? refusedByServer(error, label) : notConnected(error, label);
+  }
+}
+
+function outage(error: unknown, label: string): VaultError {
   const code = systemCode(error) ?? '';
   const message = messageOf(error);
   const as = (kind: VaultError['code'], text: string): VaultError =>
     new VaultError(kind, text, { cause: error });
-  switch (failureOf(error)) {
-    case 'conflict':
-      return as('unavailable', `Other clients kept getting in the way in ${label}: ${message}. Try again.`);
-    case 'outage': {
-      if (code === READ_ONLY) {
-        return as(
-          'unavailable',
-          `The database ${label} takes no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
-        );
-      }
-      if (code === TOO_MANY_CONNECTIONS) {
-        return as(
-          'unavailable',
-          `The database ${label} takes no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
-        );
-      }
-      const advice =
-        UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
-      return as(
-        'unavailable',
-        `The database ${label} cannot be reached or does not answer: ${message}. ${advice} again later.`,
-      );
-    }
-    case 'final':
+  if (code === READ_ONLY) {
+    return as(
+      'unavailable',
+      `The database ${label} takes no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
+    );
   }
-  if (isRefusedByPooler(error)) return refusedByPooler(error, label);
+  if (code === TOO_MANY_CONNECTIONS) {
+    return as(
+      'unavailable',
+      `The database ${label} takes no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
+    );
+  }
+  const advice = UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
+  return as(
+    'unavailable',
+    `The database ${label} cannot be reached or does not answer: ${message}. ${advice} again later.`,
+  );
+}
+
+/** Failures without an SQLSTATE: the server was never logged in to. */
+function notConnected(error: unknown, label: string): unknown {
+  const code = systemCode(error) ?? '';
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
   if (isWithoutTls(error)) {
     return as(
       'invalid-input',
@@ -160,7 +175,15 @@ export function translated(error: unknown, label: string): unknown {
   if (message.startsWith('SASL')) {
     return as('denied', `Logging in to ${label} failed: ${message}. Check user and password.`);
   }
-  if (!isSqlState(code)) return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
+  return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
+}
+
+/** What the server says with an SQLSTATE. */
+function refusedByServer(error: unknown, label: string): unknown {
+  const code = systemCode(error) ?? '';
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
   if (code === '53100') {
     return as(
       'storage-full',

@@ -44,11 +44,13 @@ export class SqlChunks implements ChunkCatalog {
     const unwanted = allBytesOf(ids);
     if (unwanted.length === 0) return;
     const { db, dialect } = this.#engine;
-    const query = db.deleteFrom('chunks').where('id', 'in', (eb) =>
-      // Locks are taken in the order of ids, as everywhere.
-      dialect.lock(eb.selectFrom('chunks').select('id').where('id', 'in', unwanted).orderBy('id')),
-    );
-    await this.#engine.writeOne('lazy', (session) => session.run(query));
+    const known = db.selectFrom('chunks').select('id').where('id', 'in', unwanted).orderBy('id');
+    await this.#engine.write('lazy', async (session) => {
+      // Only what has been locked in order: others may have come since.
+      const { rows } = await session.run(dialect.lock(known));
+      const found = rows.map((row) => row.id);
+      if (found.length > 0) await session.run(db.deleteFrom('chunks').where('id', 'in', found));
+    });
   }
 
   async *walk({

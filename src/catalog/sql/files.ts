@@ -144,11 +144,13 @@ export class SqlFiles implements FileCatalog {
     const unwanted = allBytesOf(hashes);
     if (unwanted.length === 0) return;
     const { db, dialect } = this.#engine;
-    const query = db.deleteFrom('files').where('hash', 'in', (eb) =>
-      // Locks are taken in the order of hashes, as everywhere.
-      dialect.lock(eb.selectFrom('files').select('hash').where('hash', 'in', unwanted).orderBy('hash')),
-    );
-    await this.#engine.writeOne('durable', (session) => session.run(query));
+    const known = db.selectFrom('files').select('hash').where('hash', 'in', unwanted).orderBy('hash');
+    await this.#engine.write('durable', async (session) => {
+      // Only what has been locked in order: others may have come since.
+      const { rows } = await session.run(dialect.lock(known));
+      const found = rows.map((row) => row.hash);
+      if (found.length > 0) await session.run(db.deleteFrom('files').where('hash', 'in', found));
+    });
   }
 
   async *expired(
@@ -241,8 +243,9 @@ export class SqlFiles implements FileCatalog {
       );
     }
     if (all) return page;
-    return page.where(({ eb, not, exists, selectFrom }) => {
-      let newer = selectFrom('files as newer')
+    return page.where((eb) => {
+      let newer = eb
+        .selectFrom('files as newer')
         .select('newer.hash')
         .whereRef('newer.name_tag', '=', 'files.name_tag')
         .where('newer.hidden_at', shown, null)
@@ -259,7 +262,7 @@ export class SqlFiles implements FileCatalog {
           inner(inner.refTuple('newer.created_at', 'newer.hash'), '<=', eb.tuple(at, hash)),
         );
       }
-      return not(exists(newer));
+      return eb.not(eb.exists(newer));
     });
   }
 }
