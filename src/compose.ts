@@ -37,8 +37,10 @@ export type { CopyOptions, CopyResult };
 
 /** What bounds the requests to buckets. */
 export interface RequestOptions {
-  /** Milliseconds without an answer after which an attempt counts as failed; default 60,000. */
-  readonly timeoutMs?: number;
+  /** Milliseconds without an answer after which an attempt counts as failed; default 60,000, and 15,000 at first contact. */
+  readonly timeoutMs?: number | undefined;
+  /** Milliseconds for which a bucket that does not answer is tried again; default 120,000, and 5,000 for one that never has. */
+  readonly maxWaitMs?: number | undefined;
   /** Requests in flight over all buckets; default 48. */
   readonly concurrency?: number;
   /** Bytes per second over all buckets; unlimited unless given. */
@@ -181,7 +183,7 @@ export async function probeBucket(
   const location = parseBucketUrl(text, { base: options.baseFolder });
   if (location.kind === 'folder' && !(await checkFolder(location.path))) return location.url;
   const timeoutMs = Math.min(options.request?.timeoutMs ?? PROBE_TIMEOUT_MS, PROBE_TIMEOUT_MS);
-  const bucket = await openBucket(location.url, { timing: { timeoutMs }, retry: { deadlineMs: 0 } });
+  const bucket = await openBucket(location.url, { timeoutMs, maxWaitMs: 0 });
   try {
     if ((await readMarker(bucket, options.signal)) === null) return location.url;
   } finally {
@@ -303,7 +305,8 @@ function bucketOpener({
     uploadBytesPerSecond: request.limitUpload ?? null,
     downloadBytesPerSecond: request.limitDownload ?? null,
   });
-  return (url) => openBucket(url, { limits, timing: { timeoutMs: request.timeoutMs }, retry: { onWaiting } });
+  const { timeoutMs, maxWaitMs } = request;
+  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting });
 }
 
 function machine({ request }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'threads' | 'now'> {

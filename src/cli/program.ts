@@ -64,7 +64,9 @@ export function describeProgram(
   })
     .option('--local', 'try it out: three folders beside the catalog')
     .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; once for every bucket', append)
-    .option('--redundancy <k+m>', 'any k of k+m buckets give everything back; usually 2+1 with 3 buckets');
+    .option('--redundancy <k+m>', 'any k of k+m buckets give everything back; usually 2+1 with 3 buckets')
+    .option('--chunk-size <size>', 'what files are cut into, from 64KiB to 64MiB (default: 1MiB)')
+    .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
   verb('put', 'Store files and print their hashes', (command) => async (invocation) => {
     const { put } = await import('./commands/put.ts');
@@ -72,8 +74,15 @@ export function describeProgram(
   })
     .argument('<path...>', 'files, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
-    .option('--chunk-size <size>', 'from 64KiB to 64MiB (default: 1MiB)')
-    .option('--expires <duration>', 'let sweep remove it after this time, for example 30d');
+    .option('--chunk-size <size>', "from 64KiB to 64MiB (default: the vault's)")
+    .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
+    .option('--expires <duration>', 'let sweep remove it after this time, for example 30d')
+    .option('--lock', 'give it a password of its own, without which nobody reads it')
+    .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
+    .option(
+      '--lock-password-command <command>',
+      'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
+    );
 
   verb('get', 'Get a file back', (command) => async (invocation) => {
     const { get } = await import('./commands/get.ts');
@@ -84,7 +93,12 @@ export function describeProgram(
       '-o, --output <path>',
       'file or folder to write to, - for standard output (default: its own name, here)',
     )
-    .option('-f, --force', 'replace a file that exists');
+    .option('-f, --force', 'replace a file that exists')
+    .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
+    .option(
+      '--lock-password-command <command>',
+      'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
+    );
 
   verb('ls', 'List files, newest first', (command) => async (invocation) => {
     const { ls } = await import('./commands/ls.ts');
@@ -92,26 +106,36 @@ export function describeProgram(
   })
     .argument('[pattern]', "names to list: '*.pdf', 'docs/**', a folder")
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
-    .option('-a, --all', 'also older versions of a name');
+    .option('-a, --all', 'also older versions of a name')
+    .option('--deleted', 'removed files that can still be brought back');
 
   verb('rm', 'Remove files', (command) => async (invocation) => {
     const { rm } = await import('./commands/rm.ts');
     return rm(invocation, command.args, command.opts());
   })
     .argument('<hash|name...>', 'a name means its newest version')
-    .option('--all-versions', 'remove every version of a name');
+    .option('--all-versions', 'remove every version of a name')
+    .option('--now', 'free the space at once; there is no way back then')
+    .option('-n, --dry-run', 'only show what would be removed');
 
-  verb('sweep', 'Remove expired files and leftovers', (command) => async (invocation) => {
+  verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
+    const { undelete } = await import('./commands/rm.ts');
+    return undelete(invocation, command.args);
+  }).argument('<hash|name...>', 'as "vault ls --deleted" shows them');
+
+  verb('sweep', 'Remove what nothing needs any more', (command) => async (invocation) => {
     const { sweep } = await import('./commands/sweep.ts');
     return sweep(invocation, command.opts());
-  }).option('--now', 'also what nothing explains, without waiting a day to see whether it stays so');
+  })
+    .option('--now', 'also what "vault rm" hid less than seven days ago')
+    .option('-n, --dry-run', 'only tell what would be removed');
 
   verb('info', "Show a file's facts and where its shards lie", (command) => async (invocation) => {
     const { info } = await import('./commands/info.ts');
     return info(invocation, command.args[0]);
   }).argument('[hash|name]', 'without it: the vault itself');
 
-  verb('verify', 'Look whether everything is still there', (command) => async (invocation) => {
+  verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
       const { verify } = await import('./commands/verify.ts');
       return verify(invocation, command.args, command.opts());
@@ -135,7 +159,9 @@ export function describeProgram(
     .argument('[hash|name...]', 'files; all of them if none is named')
     .option('--read-data', 'read everything to find what is damaged')
     .option('--redundancy <k+m>', 'code everything anew, and new files as well')
-    .option('--forget-bucket <url>', 'a bucket that is gone for good: store what it had elsewhere');
+    .option('--forget-bucket <url>', 'a bucket that is gone for good: store what it had elsewhere')
+    .option('-y, --yes', 'do not ask before lowering the redundancy')
+    .option('-n, --dry-run', 'only tell what would be done');
 
   verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
     const { recover } = await import('./commands/recover.ts');
@@ -152,10 +178,16 @@ export function describeProgram(
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
 
-  verb('copy-map', 'Copy the catalog into another database', (command) => async (invocation) => {
-    const { copyMap } = await import('./commands/copy-map.ts');
-    return copyMap(invocation, command.args[0] ?? '');
-  }).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
+  const catalog = program.command('catalog').description('Move the catalog');
+  verb(
+    'copy',
+    'Copy the catalog into another database',
+    (command) => async (invocation) => {
+      const { copyTo } = await import('./commands/catalog-copy.ts');
+      return copyTo(invocation, command.args[0] ?? '');
+    },
+    catalog,
+  ).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
 
   const bucket = program.command('bucket').description("Show and change the vault's buckets");
   verb(
@@ -175,9 +207,12 @@ export function describeProgram(
     'rm',
     'Move what a bucket holds to the others, and take it out',
     (command) => async (invocation) =>
-      (await import('./commands/bucket.ts')).removeBucket(invocation, command.args[0] ?? ''),
+      (await import('./commands/bucket.ts')).removeBucket(invocation, command.args[0] ?? '', command.opts()),
     bucket,
-  ).argument('<url|id>', 'as "vault bucket ls" shows it');
+  )
+    .argument('<url|id>', 'as "vault bucket ls" shows it')
+    .option('--gone', 'it will never answer again: make what it held anew from the others')
+    .option('-n, --dry-run', 'only tell what would be moved');
   verb(
     'set-url',
     'Say where a bucket is now',
@@ -205,7 +240,7 @@ Examples:
   vault get report.pdf -o copy.pdf  get it back, by name or hash
 
 Exit codes: 0 done, 2 wrong usage, 3 done but needs attention, 4 no such file, 5 try again,
-6 data damaged or lost, 10 no vault here, 12 wrong password, 130 interrupted.
+6 data damaged or lost, 7 made by a newer version, 10 no vault here, 12 wrong password, 130 interrupted.
 `;
 
 function append(value: string, previous: readonly string[] | undefined): readonly string[] {

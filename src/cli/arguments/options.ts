@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
 import { VaultError } from '../../errors.ts';
+import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
@@ -200,6 +201,17 @@ export function parseRedundancyOption(text: string, option: string): Redundancy 
     );
   }
   return redundancy;
+}
+
+/**
+ * How to compress: `auto`, `off`, or a level from 1 to 19.
+ *
+ * @throws `invalid-input`
+ */
+export function parseCompression(text: string, option: string): Compression {
+  if (text === 'auto' || text === 'off') return text;
+  if (/^([1-9]|1[0-9])$/.test(text)) return Number(text);
+  throw invalid(option, text, 'auto, off, or a level from 1 to 19');
 }
 
 function invalid(option: string, text: string, expected: string, cause?: unknown): VaultError {

@@ -18,6 +18,21 @@ type PasswordSource =
   | { readonly kind: 'command'; readonly option: string; readonly command: string }
   | { readonly kind: 'terminal' };
 
+const VAULT_NAMES = { option: '--password', variable: 'VAULT_PASSWORD', what: 'A password' };
+const LOCK_NAMES = {
+  option: '--lock-password',
+  variable: 'VAULT_LOCK_PASSWORD',
+  what: 'The password of the file itself',
+};
+/** What options and variables are called, by what a password is for. */
+const NAMES: Readonly<Record<PasswordRequest['purpose'], typeof VAULT_NAMES>> = {
+  choose: VAULT_NAMES,
+  enter: VAULT_NAMES,
+  replace: { option: '--new-password', variable: 'VAULT_NEW_PASSWORD', what: 'A new password' },
+  lock: LOCK_NAMES,
+  unlock: LOCK_NAMES,
+};
+
 /** The options that name a password's place, without `new` in front or with it. */
 export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand'>;
 
@@ -28,9 +43,12 @@ export interface PasswordRequest {
   readonly interactive: boolean;
   /**
    * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
-   * its place, also asked for twice, with options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD`, ...).
+   * its place, also asked for twice, with options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD`, ...). `lock`
+   * and `unlock`: a file's own password, to be chosen or to be entered (`--lock-password-file`, `VAULT_LOCK_PASSWORD`, ...).
    */
-  readonly purpose: 'choose' | 'enter' | 'replace';
+  readonly purpose: 'choose' | 'enter' | 'replace' | 'lock' | 'unlock';
+  /** What the password is of, for a lock: the file's name. */
+  readonly file?: string | undefined;
   readonly signal: AbortSignal;
   /** Told of a password file that is not the user's alone. */
   readonly warn: (message: string) => void;
@@ -46,9 +64,7 @@ type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn'>;
  */
 export function passwordSource(request: SourceRequest): PasswordSource {
   const { passwordFile, passwordCommand } = request.options;
-  const isNew = request.purpose === 'replace';
-  const option = isNew ? '--new-password' : '--password';
-  const variable = isNew ? 'VAULT_NEW_PASSWORD' : 'VAULT_PASSWORD';
+  const { option, variable, what } = NAMES[request.purpose];
   const fileOption = `${option}-file`;
   const commandOption = `${option}-command`;
   if (passwordFile !== undefined && passwordCommand !== undefined) {
@@ -73,7 +89,7 @@ export function passwordSource(request: SourceRequest): PasswordSource {
   const empty = request.environment[variable] === '' ? ` (${variable} is set, but empty.)` : '';
   throw new VaultError(
     'invalid-input',
-    `A ${isNew ? 'new ' : ''}password is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
+    `${what} is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
   );
 }
 
@@ -93,7 +109,7 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
     case 'command':
       return passwordOf(await runPasswordCommand(source, request.signal), source.option);
     case 'terminal':
-      return askForPassword(request.purpose, request);
+      return askForPassword(request, request);
   }
 }
 

@@ -1,5 +1,6 @@
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { isVaultError, VaultError } from '../../errors.ts';
+import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { defaultRedundancy } from '../../vault/manage/create.ts';
@@ -9,7 +10,14 @@ import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { workingFolder } from '../arguments/intact.ts';
 import { bucketUrlOf, surroundings, warnOfFile } from '../arguments/invocation.ts';
-import { catalogLocation, expandHome, isPostgresUrl, parseRedundancyOption } from '../arguments/options.ts';
+import {
+  catalogLocation,
+  expandHome,
+  isPostgresUrl,
+  parseCompression,
+  parseRedundancyOption,
+  parseSize,
+} from '../arguments/options.ts';
 import { passwordSource, readPassword } from '../arguments/password.ts';
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';
@@ -19,12 +27,17 @@ export interface InitFlags {
   readonly local?: boolean;
   readonly bucket?: readonly string[];
   readonly redundancy?: string;
+  readonly chunkSize?: string;
+  readonly compression?: string;
 }
 
 /** What a new vault is made of; redundancy null for the usual one. */
 interface Plan {
   readonly buckets: readonly string[];
   readonly redundancy: Redundancy | null;
+  /** Bytes, and how to compress; undefined for the usual. */
+  readonly chunkSize: number | undefined;
+  readonly compression: Compression | undefined;
 }
 
 /** Folder buckets that `--local` makes. */
@@ -36,6 +49,11 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
   const db = catalogLocation(options, environment);
   const redundancy =
     flags.redundancy === undefined ? null : parseRedundancyOption(flags.redundancy, '--redundancy');
+  const defaults = {
+    chunkSize: flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size'),
+    compression:
+      flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression'),
+  };
   const given = givenBuckets(flags, db);
   if (given.length === 0 && !interactive) {
     throw new VaultError(
@@ -46,8 +64,8 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
   // What is missing is said before the first question.
   passwordSource({ options, environment, interactive, purpose: 'choose' });
   const vault = await (given.length > 0
-    ? make(invocation, { buckets: given, redundancy }, passwordOnce(invocation))
-    : askAndMake(invocation, redundancy));
+    ? make(invocation, { buckets: given, redundancy, ...defaults }, passwordOnce(invocation))
+    : askAndMake(invocation, { redundancy, ...defaults }));
   try {
     const buckets = vault.buckets.map(({ url }) => url);
     const made = { id: vault.id, redundancy: formatRedundancy(vault.redundancy), buckets };

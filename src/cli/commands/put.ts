@@ -3,13 +3,23 @@ import { VaultError, isVaultError } from '../../errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { fileSource, streamSource } from '../../vault/write/source.ts';
-import type { FileSource, PutResult, Vault, Warning } from '../../vault/vault.ts';
+import type { Compression } from '../../format/keyring.ts';
+import type { Warning } from '../../vault/call.ts';
+import type { Vault } from '../../vault/vault.ts';
+import type { FileSource } from '../../vault/write/file-source.ts';
+import type { PutResult } from '../../vault/write/put.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
-import { nameAsTyped, nameOfPath, parseDurationMs, parseSize } from '../arguments/options.ts';
+import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
+import {
+  nameAsTyped,
+  nameOfPath,
+  parseCompression,
+  parseDurationMs,
+  parseSize,
+} from '../arguments/options.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
@@ -19,6 +29,10 @@ export interface PutFlags {
   readonly name?: string;
   readonly chunkSize?: string;
   readonly expires?: string;
+  readonly compression?: string;
+  readonly lock?: boolean;
+  readonly lockPasswordFile?: string;
+  readonly lockPasswordCommand?: string;
 }
 
 /** Files under way at once: a small one waits for the disk most of the time. */
@@ -39,7 +53,7 @@ export async function put(
   flags: PutFlags,
 ): Promise<ExitCode> {
   const { terminal } = invocation;
-  const settings = putSettings(flags);
+  const settings = { ...putSettings(flags), lock: await lockOf(invocation, flags) };
   checkPaths(paths, flags);
   return withVault(invocation, async (vault) => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
@@ -125,18 +139,21 @@ async function storeOne(
   vault: Vault,
   task: Task,
   call: ReturnType<typeof putSettings> & {
+    readonly lock: { readonly password: string } | undefined;
     readonly warn: (warning: Warning) => void;
     readonly progress: TotalProgress;
     readonly signal: AbortSignal;
   },
 ): Promise<Outcome> {
-  const { warn, progress, chunkSize, expiresAtMs, signal } = call;
+  const { warn, progress, chunkSize, compression, expiresAtMs, lock, signal } = call;
   progress.start(task);
   try {
     const result = await vault.put(task.source, {
       name: task.name,
-      ...(chunkSize !== null && { chunkSize }),
+      chunkSize,
+      compression,
       expiresAtMs,
+      lock,
       signal,
       onProgress: ({ doneBytes }) => progress.advance(task, doneBytes),
       onWarning: warn,
@@ -148,9 +165,31 @@ async function storeOne(
   }
 }
 
-function putSettings(flags: PutFlags): { chunkSize: number | null; expiresAtMs: number | null } {
-  const chunkSize = flags.chunkSize === undefined ? null : parseSize(flags.chunkSize, '--chunk-size');
-  if (chunkSize !== null && (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)) {
+/** The file's own password, if it is to have one. */
+async function lockOf(
+  invocation: Invocation,
+  flags: PutFlags,
+): Promise<{ readonly password: string } | undefined> {
+  const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
+  if (flags.lock !== true && passwordFile === undefined && passwordCommand === undefined) return undefined;
+  const { readPassword } = await import('../arguments/password.ts');
+  const warn = warnOfFile(invocation.terminal);
+  const options = {
+    ...(passwordFile !== undefined && { passwordFile }),
+    ...(passwordCommand !== undefined && { passwordCommand }),
+  };
+  return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
+}
+
+function putSettings(flags: PutFlags): {
+  chunkSize: number | undefined;
+  compression: Compression | undefined;
+  expiresAtMs: number | null;
+} {
+  const chunkSize = flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size');
+  const compression =
+    flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression');
+  if (chunkSize !== undefined && (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)) {
     throw new VaultError(
       'invalid-input',
       `--chunk-size ${quote(flags.chunkSize ?? '')} is not from 64KiB to 64MiB.`,
@@ -158,7 +197,7 @@ function putSettings(flags: PutFlags): { chunkSize: number | null; expiresAtMs: 
   }
   const expiresAtMs =
     flags.expires === undefined ? null : Date.now() + parseDurationMs(flags.expires, '--expires');
-  return { chunkSize, expiresAtMs };
+  return { chunkSize, compression, expiresAtMs };
 }
 
 function checkPaths(paths: readonly string[], flags: PutFlags): void {
@@ -203,7 +242,9 @@ async function taskOf(path: string, flags: PutFlags): Promise<Task> {
 function resultAsJson(result: PutResult): Record<string, unknown> {
   return {
     ...fileAsJson(result),
+    contentSize: result.contentSize,
     chunksStored: result.chunksStored,
+    bytesNew: result.bytesNew,
     bytesStored: result.bytesStored,
     unchanged: result.unchanged,
     degraded: result.degraded,

@@ -1,6 +1,6 @@
 /** How files stand after a look at all their parts: for people, and as an exit code. */
 import { VaultError } from '../../errors.ts';
-import type { BucketCondition, FileCondition, FileProblem } from '../../vault/vault.ts';
+import type { BucketCondition, FileCondition, FileProblem } from '../../vault/verify/condition.ts';
 import { shortHash } from './describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';

@@ -86,17 +86,26 @@ export async function askForChoice<T>(
  *
  * @throws `interrupted`
  */
-export async function askForPassword(purpose: PasswordRequest['purpose'], asking: Asking): Promise<string> {
+export async function askForPassword(
+  { purpose, file }: Pick<PasswordRequest, 'purpose' | 'file'>,
+  asking: Asking,
+): Promise<string> {
   const validate = onlyIntact((text) => text !== '' || 'It cannot be empty.');
   const askOnce = async (message: string): Promise<string> =>
     isPlain(asking)
       ? askPlainly(message, { validate, usual: null, hidden: true }, asking)
       : ask(asking, async ({ password }, context) => password({ message, mask: '*', validate }, context));
   if (purpose === 'enter') return askOnce('Password of the vault:');
+  if (purpose === 'unlock') return askOnce(`Password of ${file ?? 'the file'}:`);
+  const question = {
+    replace: 'New password:',
+    choose: 'Choose a password:',
+    lock: 'Password of the file itself:',
+  }[purpose];
   for (;;) {
-    const first = await askOnce(purpose === 'replace' ? 'New password:' : 'Choose a password:');
+    const first = await askOnce(question);
     if ((await askOnce('The same again:')) === first) return first;
-    process.stderr.write('The two differ. Once more:\n');
+    process.stderr.write('The passwords do not match. Once more:\n');
   }
 }
 

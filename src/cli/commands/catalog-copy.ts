@@ -4,8 +4,8 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { count } from '../terminal/text.ts';
 
-/** `vault copy-map`: copies the catalog into another database, of either kind. */
-export async function copyMap(invocation: Invocation, to: string): Promise<ExitCode> {
+/** `vault catalog copy`: copies the catalog into another database, of either kind. */
+export async function copyTo(invocation: Invocation, to: string): Promise<ExitCode> {
   const { output, options, environment, terminal, signal } = invocation;
   const { copyCatalog } = await import('../../compose.ts');
   const { rows, digest } = await terminal.withProgress('Copying', async () =>
@@ -13,7 +13,7 @@ export async function copyMap(invocation: Invocation, to: string): Promise<ExitC
   );
   if (options.json === true) await output.json({ rows, digest });
   terminal.note(
-    `Copied ${count(rows, 'row')}, and both ends read the same. Use the copy from now on, with --db or VAULT_DB, and the old catalog no more: what one of them removes, the other would still list.`,
+    `Copied ${count(rows, 'row')}, and both ends read the same. Use the copy from now on, with --db or VAULT_DB, and not the old catalog: each of them would learn only from the buckets what the other does.`,
   );
   return DONE;
 }
