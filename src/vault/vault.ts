@@ -19,6 +19,9 @@ import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts
 import { sweep } from './remove/sweep.ts';
 import type { SweepOptions, SweepResult } from './remove/sweep.ts';
 import type { Session } from './session.ts';
+import type { VerifyResult } from './verify/condition.ts';
+import { verifyVault } from './verify/verify.ts';
+import type { VerifyOptions } from './verify/verify.ts';
 import { putFile } from './write/put.ts';
 import type { PutOptions, PutResult } from './write/put.ts';
 import type { FileSource } from './write/file-source.ts';
@@ -128,6 +131,16 @@ export class Vault implements AsyncDisposable {
    */
   sweep(options?: SweepOptions): Promise<SweepResult> {
     return sweep(this.#session, options);
+  }
+
+  /**
+   * Looks whether everything is there: by listings alone, or by reading it. The buckets are believed, the catalog is compared with
+   * them and catches up; nothing is written to a bucket.
+   *
+   * @throws `file-not-found`; `unavailable` (or what they said) if no bucket can be asked
+   */
+  verify(options: VerifyOptions): Promise<VerifyResult> {
+    return verifyVault(this.#session, options);
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */
