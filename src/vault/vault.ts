@@ -26,6 +26,9 @@ import { repairVault } from './repair/repair.ts';
 import type { RepairOptions } from './repair/options.ts';
 import type { RepairResult } from './repair/repair.ts';
 import type { Session } from './session.ts';
+import type { VerifyResult } from './verify/condition.ts';
+import { verifyVault } from './verify/verify.ts';
+import type { VerifyOptions } from './verify/verify.ts';
 import { putFile } from './write/put.ts';
 import type { PutOptions, PutResult } from './write/put.ts';
 import type { FileSource } from './write/file-source.ts';
@@ -196,6 +199,16 @@ export class Vault implements AsyncDisposable {
    */
   changePassword(change: PasswordChange): Promise<void> {
     return changePassword(this.#session, change);
+  }
+
+  /**
+   * Looks whether everything is there: by listings alone, or by reading it. The buckets are believed, the catalog is compared with
+   * them and catches up; nothing is written to a bucket.
+   *
+   * @throws `file-not-found`; `unavailable` (or what they said) if no bucket can be asked
+   */
+  verify(options: VerifyOptions): Promise<VerifyResult> {
+    return verifyVault(this.#session, options);
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

@@ -88,7 +88,7 @@ async function make(invocation: Invocation, plan: Plan, password: () => Promise<
 }
 
 /** Asks where the vault is to be, and makes it. If that fails, no answer is lost. */
-async function askAndMake(invocation: Invocation, redundancy: Redundancy | null): Promise<Vault> {
+async function askAndMake(invocation: Invocation, given: Omit<Plan, 'buckets'>): Promise<Vault> {
   const { requireNoFiles } = await import('../../compose.ts');
   const password = passwordOnce(invocation);
   // Nobody shall answer questions for a catalog that cannot be.
@@ -99,7 +99,7 @@ async function askAndMake(invocation: Invocation, redundancy: Redundancy | null)
   });
   let previous: readonly string[] = [];
   for (;;) {
-    const plan = await askForPlan(invocation, redundancy, previous);
+    const plan = await askForPlan(invocation, given, previous);
     try {
       return await make(invocation, plan, password);
     } catch (error) {
@@ -150,7 +150,7 @@ function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly s
 /** @param previous answers of a try that failed, which an empty line keeps */
 async function askForPlan(
   invocation: Invocation,
-  redundancy: Redundancy | null,
+  given: Omit<Plan, 'buckets'>,
   previous: readonly string[],
 ): Promise<Plan> {
   process.stderr.write(
@@ -170,7 +170,8 @@ async function askForPlan(
     if (answer.trim() === '') break;
     buckets.push(await bucketUrlOf(typedBucket(answer, invocation)));
   }
-  return { buckets, redundancy: redundancy ?? (await askForRedundancy(buckets.length, invocation)) };
+  const redundancy = given.redundancy ?? (await askForRedundancy(buckets.length, invocation));
+  return { ...given, buckets, redundancy };
 }
 
 function typedBucket(text: string, { environment }: Invocation): string {

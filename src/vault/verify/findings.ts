@@ -1,0 +1,200 @@
+/** Gathers what a check has found, by file and by bucket. */
+import type { VaultError } from '../../errors.ts';
+import type { CallOptions } from '../call.ts';
+import { describeFailure } from '../buckets/bucket-set.ts';
+import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { Session } from '../session.ts';
+import type { ChunkCensus } from './census.ts';
+import { emptyTally, graver, gravityOf, problemKey } from './condition.ts';
+import type {
+  BucketCondition,
+  Condition,
+  FileCondition,
+  FileProblem,
+  Tally,
+  VerifyResult,
+} from './condition.ts';
+import type { ManifestCopies } from './manifest-copies.ts';
+
+interface BucketTotals {
+  error: string | null;
+  marker: BucketCondition['marker'];
+  manifestsMissing: number;
+  manifestsDamaged: number;
+  keyringsWrong: number;
+}
+
+/** How a file stands. Many stand alike and share one of these: when a bucket is down, it may be a million of them. */
+type FileFindings = Pick<FileCondition, 'problems'> & { readonly condition: Condition };
+
+export class Findings {
+  readonly #session: Session;
+  readonly #options: CallOptions;
+  readonly #files = new Map<string, { readonly found: FileFindings; name: string | null }>();
+  readonly #alike = new Map<string, FileFindings>();
+  readonly #buckets = new Map<VaultBucket, BucketTotals>();
+  /** Files that nobody has removed. */
+  files = 0;
+  filesUnlisted = 0;
+  filesHidden = 0;
+  filesShown = 0;
+  notOpened = 0;
+  tooNew = 0;
+  foreignObjects = 0;
+  /** Ids of buckets that the keyring names and the catalog does not know. */
+  readonly bucketsUnknown: readonly string[];
+
+  constructor(session: Session, options: CallOptions) {
+    this.#session = session;
+    this.#options = options;
+    const known = new Set(session.buckets.all.map(({ id }) => id));
+    const ids = session.keyring.keyring.buckets.map(({ id }) => id);
+    this.bucketsUnknown = ids.filter((id) => !known.has(id));
+    for (const bucket of session.buckets.all) {
+      this.#buckets.set(bucket, {
+        error: null,
+        marker: 'right',
+        manifestsMissing: 0,
+        manifestsDamaged: 0,
+        keyringsWrong: 0,
+      });
+    }
+  }
+
+  /** Notes why a bucket could not be asked, and warns of it once. */
+  bucketFailed({ bucket, error }: BucketFailure): void {
+    const totals = this.#totals(bucket);
+    if (totals.error !== null) return;
+    totals.error = describeFailure({ bucket, error });
+    totals.marker = markerBy(error);
+    this.#options.onWarning?.({ kind: 'bucket-down', message: totals.error, bucket: bucket.url });
+  }
+
+  /** Buckets that could be asked so far. */
+  get usable(): readonly VaultBucket[] {
+    return this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error === null);
+  }
+
+  /** Whether any bucket of the vault could not be asked: also those that the catalog does not know. */
+  get someUnreachable(): boolean {
+    return this.bucketsUnknown.length > 0 || this.unreachable.size > 0;
+  }
+
+  /** Buckets that could not be asked. */
+  get unreachable(): ReadonlySet<VaultBucket> {
+    return new Set(this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error !== null));
+  }
+
+  keyringWrong(bucket: VaultBucket): void {
+    this.#totals(bucket).keyringsWrong += 1;
+  }
+
+  /** Notes what is wrong with the copies of a manifest, by bucket. */
+  countCopies(copies: ManifestCopies): void {
+    for (const [bucket, state] of copies) {
+      if (state === 'missing') this.#totals(bucket).manifestsMissing += 1;
+      if (state === 'damaged') this.#totals(bucket).manifestsDamaged += 1;
+    }
+  }
+
+  /** Notes what is wrong with a file. */
+  addFile(hash: string, name: string | null, condition: Condition, problems: readonly FileProblem[]): void {
+    const known = this.#files.get(hash);
+    const merged = new Map<string, FileProblem>();
+    for (const each of [...(known?.found.problems ?? []), ...problems]) merged.set(problemKey(each), each);
+    const gravest = known === undefined ? condition : graver(condition, known.found.condition);
+    const key = [gravest, ...[...merged.keys()].toSorted()].join('\n');
+    let found = this.#alike.get(key);
+    if (found === undefined) {
+      found = { condition: gravest, problems: [...merged.values()] };
+      this.#alike.set(key, found);
+    }
+    this.#files.set(hash, { found, name: name ?? known?.name ?? null });
+  }
+
+  /** Forgets a file that has been removed meanwhile. */
+  dropFile(hash: string): void {
+    this.#files.delete(hash);
+    this.files -= 1;
+  }
+
+  /** @param census whose needed chunks have all been judged */
+  result(census: ChunkCensus): VerifyResult {
+    const affected = this.#affected();
+    const files = emptyTally();
+    for (const { condition } of affected) files[condition] += 1;
+    files.whole = Math.max(0, this.files - affected.length);
+    const chunks = emptyTally();
+    const shards = new Map<VaultBucket, { shards: number; shardsMissing: number; shardsDamaged: number }>();
+    for (const bucket of this.#buckets.keys())
+      shards.set(bucket, { shards: 0, shardsMissing: 0, shardsDamaged: 0 });
+    for (const judgement of census.needed()) {
+      chunks[judgement.condition] += 1;
+      for (const { bucket, state } of judgement.shards) {
+        const totals = bucket === null ? undefined : shards.get(bucket);
+        if (totals === undefined) continue;
+        totals.shards += 1;
+        if (state === 'missing') totals.shardsMissing += 1;
+        if (state === 'damaged') totals.shardsDamaged += 1;
+      }
+    }
+    const buckets: BucketCondition[] = [];
+    for (const [bucket, totals] of this.#buckets) {
+      const { id, url, state } = bucket;
+      const counts = shards.get(bucket) ?? { shards: 0, shardsMissing: 0, shardsDamaged: 0 };
+      buckets.push({ id, url, state, ...totals, ...counts });
+    }
+    const { filesUnlisted, filesHidden, filesShown, notOpened, tooNew, foreignObjects, bucketsUnknown } =
+      this;
+    return {
+      outcome: this.#outcome(files),
+      files,
+      chunks,
+      affected,
+      buckets,
+      bucketsUnknown,
+      filesUnlisted,
+      filesHidden,
+      filesShown,
+      notOpened,
+      tooNew,
+      foreignObjects,
+    };
+  }
+
+  #affected(): FileCondition[] {
+    const found = [...this.#files].flatMap(
+      ([
+        hash,
+        {
+          found: { condition, problems },
+          name,
+        },
+      ]) => (condition === 'whole' ? [] : [{ hash, name, condition, problems }]),
+    );
+    return found.toSorted((a, b) => gravityOf(b.condition) - gravityOf(a.condition));
+  }
+
+  #outcome(files: Tally): VerifyResult['outcome'] {
+    if (files.lost > 0) return 'lost';
+    const wrong = [...this.#buckets.values()].some(
+      ({ error, keyringsWrong }) => error !== null || keyringsWrong > 0,
+    );
+    const disagree = this.filesUnlisted + this.filesHidden + this.filesShown + this.tooNew;
+    return wrong || this.bucketsUnknown.length > 0 || files.degraded + files.unknown + disagree > 0
+      ? 'degraded'
+      : 'whole';
+  }
+
+  #totals(bucket: VaultBucket): BucketTotals {
+    const totals = this.#buckets.get(bucket);
+    if (totals === undefined) throw new RangeError('The vault has no such bucket.');
+    return totals;
+  }
+}
+
+/** What the failure of a bucket says of its marker. */
+function markerBy({ code }: VaultError): BucketCondition['marker'] {
+  if (code === 'bucket-missing') return 'missing';
+  return code === 'bucket-mismatch' || code === 'damaged' ? 'wrong' : 'unknown';
+}

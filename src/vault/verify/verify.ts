@@ -1,0 +1,405 @@
+/**
+ * Looking whether everything is there, and right. The buckets' listings and objects say what is there; the catalog is compared
+ * with them, and catches up. Nothing is written to a bucket.
+ */
+import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
+import { isVaultError } from '../../errors.ts';
+import { mapOrdered } from '../../concurrency/map-ordered.ts';
+import { tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketFailure } from '../buckets/bucket-set.ts';
+import type { CallOptions } from '../call.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { joinFiles } from '../files/file-join.ts';
+import type { JoinedFile } from '../files/file-join.ts';
+import { openFileRowIfIntact } from '../files/records.ts';
+import type { FileRecord } from '../files/records.ts';
+import { neededChunks } from '../files/tables.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
+import type { Session } from '../session.ts';
+import { ChunkCensus } from './census.ts';
+import { bySize, judgeChunk } from './chunk-judgement.ts';
+import type { Judgement } from './chunk-judgement.ts';
+import type { VerifyResult } from './condition.ts';
+import { lookAtFile, readDeletions } from './file-look.ts';
+import type { FileLook } from './file-look.ts';
+import { FileReading, spareOf } from './file-reading.ts';
+import { Findings } from './findings.ts';
+import { givenFiles } from './given-files.ts';
+import { checkKeyrings } from './keyring-check.ts';
+import {
+  copiesByListing,
+  copyProblems,
+  manifestCondition,
+  manifestCopiesNeeded,
+  readCopies,
+} from './manifest-copies.ts';
+import type { ManifestCopies } from './manifest-copies.ts';
+
+export interface VerifyOptions extends CallOptions {
+  /** Hashes, prefixes or names; all files unless given. */
+  readonly references?: readonly string[] | undefined;
+  /** `listing`: everything is there and has the right size. `data`: everything is read and is right. */
+  readonly depth: 'listing' | 'data';
+  /** With depth `data`: the fraction of chunks and manifests to read, 0 to 1; the others are looked at by listings. */
+  readonly sample?: number | undefined;
+  /** Chance, for the sample: 0 up to 1, as `Math.random`. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** Files looked at together. */
+const IN_FLIGHT = 8;
+/** Files that are not whole, looked at again together. */
+const BATCH = 200;
+
+/** See `Vault.verify`. */
+export async function verifyVault(session: Session, options: VerifyOptions): Promise<VerifyResult> {
+  const { signal } = options;
+  manifestOpener(session);
+  await refreshKeyring(session, signal);
+  const findings = new Findings(session, options);
+  await askBuckets(session, findings, signal);
+  await checkKeyrings(session, findings, signal);
+  // Of given files only their chunks count: those are looked for one by one.
+  const census = options.references === undefined ? await takeCensus(findings, signal) : new ChunkCensus();
+  await new Verification(session, { findings, census }, options).run();
+  return findings.result(census);
+}
+
+/** What the buckets list of all chunks; those that cannot be listed are noted. */
+export function takeCensus(findings: Findings, signal: AbortSignal | undefined): Promise<ChunkCensus> {
+  return ChunkCensus.take(findings.usable, {
+    signal,
+    onFailure: (failure) => findings.bucketFailed(failure),
+    onForeign: () => {
+      findings.foreignObjects += 1;
+    },
+  });
+}
+
+/** Asks all buckets for their markers as they are now. @throws if none can be used */
+export async function askBuckets(
+  session: Session,
+  findings: Findings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  for (const failure of failed) findings.bucketFailed(failure);
+}
+
+class Verification {
+  readonly #session: Session;
+  readonly #findings: Findings;
+  readonly #options: VerifyOptions;
+  readonly #census: ChunkCensus;
+  readonly #reading: FileReading;
+  #deletions: Awaited<ReturnType<typeof readDeletions>> = new Map();
+  /** Files that seem not to be whole, by hash: whether their manifests are to be read. */
+  readonly #pending = new Map<string, { readonly manifest: boolean }>();
+  #doneBytes = 0;
+
+  constructor(
+    session: Session,
+    checked: { readonly findings: Findings; readonly census: ChunkCensus },
+    options: VerifyOptions,
+  ) {
+    const { findings, census } = checked;
+    this.#session = session;
+    this.#findings = findings;
+    this.#census = census;
+    this.#options = options;
+    this.#reading = new FileReading(session, {
+      census,
+      findings,
+      confirm: () => this.#confirm(),
+      reads: () => this.#reads(),
+      onRead: (bytes) => this.#progress(bytes),
+      signal: options.signal,
+    });
+  }
+
+  async run(): Promise<void> {
+    const { signal, references } = this.#options;
+    const onFailure = this.#onFailure;
+    await this.#readDeletions();
+    const files =
+      references === undefined
+        ? joinFiles(this.#session, this.#findings.usable, { signal, onFailure })
+        : givenFiles(this.#session, this.#findings.usable, { references, signal, onFailure });
+    const looks = mapOrdered(files, (file, aborted) => this.#lookAt(file, aborted), {
+      inFlight: IN_FLIGHT,
+      signal,
+    });
+    for await (const look of looks) if (look !== null) await this.#add(look);
+    await this.#judgeDoubtful();
+    await this.#readDeletions();
+    const pending = [...this.#pending.keys()];
+    for (let at = 0; at < pending.length; at += BATCH) await this.#conclude(pending.slice(at, at + BATCH));
+    await this.#confirm();
+    this.#warnOfCatalog();
+  }
+
+  readonly #onFailure = (failure: BucketFailure): void => this.#findings.bucketFailed(failure);
+
+  async #readDeletions(): Promise<void> {
+    this.#deletions = await readDeletions(this.#session, this.#findings.usable, {
+      signal: this.#options.signal,
+      onFailure: this.#onFailure,
+      onTooNew: () => {
+        this.#findings.tooNew += 1;
+      },
+    });
+  }
+
+  /** Asks the buckets for their markers: no loss is believed of one that has none just now, it may be an unmounted disk. */
+  async #confirm(): Promise<void> {
+    const { usable } = this.#findings;
+    const { failed } = await this.#session.buckets.check(usable, this.#options.signal, { anew: true });
+    for (const failure of failed) this.#findings.bucketFailed(failure);
+  }
+
+  #reads(): boolean {
+    const { depth, sample = 1, random = Math.random } = this.#options;
+    return depth === 'data' && random() < sample;
+  }
+
+  #lookAt(file: JoinedFile, signal: AbortSignal): Promise<FileLook | null> {
+    const { usable, someUnreachable } = this.#findings;
+    const how = { deletions: this.#deletions, usable, someUnreachable, write: true, signal };
+    return lookAtFile(this.#session, file, how);
+  }
+
+  async #add(look: FileLook): Promise<void> {
+    const { hash, standing, row, record, holders } = look;
+    const findings = this.#findings;
+    if (standing === 'removed') findings.filesShown += 1;
+    if (standing === 'foreign') findings.foreignObjects += 1;
+    if (standing === 'removed' || standing === 'foreign') return;
+    findings.files += 1;
+    const name = record?.info.name ?? null;
+    if (row === 'hidden') findings.filesHidden += 1;
+    else if ((row === 'absent' || row === 'broken') && holders.length > 0) findings.filesUnlisted += 1;
+    if (row !== 'right') {
+      const problem = row === 'hidden' ? 'hidden' : row === 'broken' ? 'damaged' : 'missing';
+      findings.addFile(hash, name, 'degraded', [{ what: 'record', problem, bucket: null }]);
+    }
+    if (standing === 'too-new') {
+      findings.tooNew += 1;
+      findings.addFile(hash, name, 'unknown', [{ what: 'manifest', problem: 'too-new', bucket: null }]);
+      return;
+    }
+    if (record?.info.locked === true) findings.notOpened += 1;
+    const { copies, bytes } = await this.#copies(look);
+    const isManifestWhole =
+      copies !== null && manifestCondition(copies, manifestCopiesNeeded(this.#session)) === 'whole';
+    if (isManifestWhole) findings.countCopies(copies);
+    const isWhole = record === null ? false : await this.#addChunks(record, { look, bytes });
+    const isDoubted = this.#pending.get(hash)?.manifest === true;
+    if (!isManifestWhole || !isWhole) this.#pending.set(hash, { manifest: !isManifestWhole || isDoubted });
+  }
+
+  async #copies({ hash, holders }: FileLook): Promise<{
+    readonly copies: ManifestCopies | null;
+    readonly bytes: Uint8Array | null;
+  }> {
+    const { usable, unreachable } = this.#findings;
+    const listed = copiesByListing(this.#session, holders, unreachable);
+    if (!this.#reads()) return { copies: listed, bytes: null };
+    const holding = new Set(holders.map(({ bucket }) => bucket));
+    const read = await readCopies(this.#session, hash, {
+      usable: usable.filter((bucket) => holding.has(bucket)),
+      signal: this.#options.signal,
+    });
+    const copies = new Map(read.copies);
+    for (const [bucket, state] of listed ?? []) if (!holding.has(bucket)) copies.set(bucket, state);
+    return { copies, bytes: read.bytes };
+  }
+
+  /** Looks up a file's chunks, and reads those that are to be read. @returns whether all of them are whole */
+  async #addChunks(
+    record: FileRecord,
+    { look, bytes }: { readonly look: FileLook; readonly bytes: Uint8Array | null },
+  ): Promise<boolean> {
+    const { signal, depth } = this.#options;
+    const spare = spareOf(this.#session, record);
+    const listed = new IdSet();
+    try {
+      for await (const run of neededChunks(this.#session, record.ids, { signal })) {
+        const doubtful: string[] = [];
+        for (const chunk of run) {
+          if (this.#census.need(chunk, spare) === null) doubtful.push(chunk.id);
+          if (depth === 'data') listed.add(chunk.id);
+          else this.#progress(chunk.padded);
+        }
+        await this.#hint(doubtful);
+        if (depth === 'data' && record.info.locked) await this.#reading.readLocked(record, run);
+      }
+      if (depth === 'data' && !record.info.locked) await this.#readFile(record, { look, bytes, listed });
+      for await (const run of neededChunks(this.#session, record.ids, { signal })) {
+        if (run.some(({ id }) => this.#census.judgementOf(id)?.condition !== 'whole')) return false;
+      }
+      return true;
+    } catch (error) {
+      this.#unreadable(record, error);
+      return false;
+    }
+  }
+
+  /** Asks the catalog where it has last seen chunks that are not whole: that tells which bucket lacks what. */
+  async #hint(ids: readonly string[]): Promise<void> {
+    const { catalog, buckets } = this.#session;
+    for (let at = 0; at < ids.length; at += 500) {
+      const rows = await catalog.chunks.locate([...new Set(ids.slice(at, at + 500))]);
+      for (const row of rows.values()) this.#census.hint(row, buckets);
+    }
+  }
+
+  /** What an error says of a file whose manifest or tables cannot be read. @throws it, if it says nothing of that */
+  #unreadable({ info: { hash, name } }: FileRecord, error: unknown): void {
+    if (!isVaultError(error) || error.code === 'interrupted') throw error;
+    const problem = { what: 'manifest', bucket: null } as const;
+    if (error.code === 'damaged') {
+      this.#findings.addFile(hash, name, 'lost', [{ ...problem, problem: 'damaged' }]);
+    } else if (error.code === 'unsupported') {
+      this.#findings.tooNew += 1;
+      this.#findings.addFile(hash, name, 'unknown', [{ ...problem, problem: 'too-new' }]);
+    } else this.#findings.addFile(hash, name, 'unknown', [{ ...problem, problem: 'unknown' }]);
+  }
+
+  /** Reads a file as `get` does, and more: every shard of its chunks. */
+  async #readFile(
+    record: FileRecord,
+    {
+      look,
+      bytes,
+      listed,
+    }: { readonly look: FileLook; readonly bytes: Uint8Array | null; readonly listed: IdSet },
+  ): Promise<void> {
+    const { hash } = record.info;
+    const manifest = bytes ?? (await this.#manifestOf(look));
+    if (manifest === null) this.#pending.set(hash, { manifest: true });
+    else await this.#reading.read(record, { bytes: manifest, listed });
+  }
+
+  /** Null if no copy is right: which are wrong is told by reading each. */
+  async #manifestOf({ hash, holders }: FileLook): Promise<Uint8Array | null> {
+    const from = holders.map(({ bucket }) => bucket);
+    try {
+      return (await readManifestBytes(this.#session, hash, { from, signal: this.#options.signal })).bytes;
+    } catch (error) {
+      if (isVaultError(error, 'object-missing', 'damaged')) return null;
+      throw error;
+    }
+  }
+
+  #progress(bytes: number): void {
+    this.#doneBytes += bytes;
+    this.#options.onProgress?.({ doneBytes: this.#doneBytes, totalBytes: null });
+  }
+
+  // --- the second look --------------------------------------------------------------------------------
+
+  /** Judges the chunks of which no complete set was listed, by what is listed now. */
+  async #judgeDoubtful(): Promise<void> {
+    const { signal } = this.#options;
+    for (;;) {
+      const before = this.#findings.unreachable.size;
+      const slots: number[] = [];
+      const judged: Judgement[] = [];
+      const doubtful = this.#census.lookAgain(this.#findings.usable, { signal, onFailure: this.#onFailure });
+      for await (const { slot, shards, padded, spare, hint } of doubtful) {
+        const { fit, bad } = bySize(shards, padded);
+        slots.push(slot);
+        judged.push(
+          this.#census.alike(
+            judgeChunk({
+              shards: fit,
+              bad,
+              spare,
+              hint,
+              buckets: this.#session.buckets.all,
+              unreachable: this.#findings.unreachable,
+              someUnreachable: this.#findings.someUnreachable,
+              redundancy: this.#session.keyring.keyring.redundancy,
+            }),
+          ),
+        );
+      }
+      if (slots.length > 0) await this.#confirm();
+      if (this.#findings.unreachable.size > before) continue;
+      for (const [i, judgement] of judged.entries()) this.#census.settle(slots[i] ?? 0, judgement);
+      return;
+    }
+  }
+
+  /** Tells of files that are not whole, unless they have been removed meanwhile. */
+  async #conclude(hashes: readonly string[]): Promise<void> {
+    const { signal } = this.#options;
+    const rows = await this.#session.catalog.files.byHashes(hashes);
+    const copies = new Map<string, ManifestCopies>();
+    for (const hash of hashes) {
+      if (this.#pending.get(hash)?.manifest !== true) continue;
+      const { usable } = this.#findings;
+      copies.set(hash, (await readCopies(this.#session, hash, { usable, signal })).copies);
+    }
+    if (copies.size > 0) await this.#confirm();
+    for (const hash of hashes) {
+      const row = rows.get(hash) ?? null;
+      const deletion = this.#deletions.get(hash);
+      const found = copies.get(hash);
+      const isGone =
+        row === null && found !== undefined && [...found.values()].every((state) => state === 'missing');
+      if (isGone || deletion?.live === false) {
+        this.#findings.dropFile(hash);
+        continue;
+      }
+      const record = row === null ? null : openFileRowIfIntact(this.#session, row);
+      const name = record?.info.name ?? null;
+      if (found !== undefined) this.#concludeManifest(hash, name, found);
+      if (record !== null) await this.#concludeChunks(record);
+    }
+  }
+
+  #concludeManifest(hash: string, name: string | null, found: ManifestCopies): void {
+    const { unreachable, bucketsUnknown } = this.#findings;
+    const copies = new Map(
+      [...found].map(([bucket, state]) => [bucket, unreachable.has(bucket) ? 'unknown' : state] as const),
+    );
+    this.#findings.countCopies(copies);
+    let condition = manifestCondition(copies, manifestCopiesNeeded(this.#session));
+    if (condition === 'lost' && bucketsUnknown.length > 0) condition = 'degraded';
+    this.#findings.addFile(hash, name, condition, condition === 'whole' ? [] : copyProblems(copies));
+  }
+
+  async #concludeChunks(record: FileRecord): Promise<void> {
+    const { hash, name } = record.info;
+    const seen = new Set<Judgement>();
+    try {
+      for await (const run of neededChunks(this.#session, record.ids, { signal: this.#options.signal })) {
+        for (const { id } of run) {
+          const judgement = this.#census.judgementOf(id);
+          if (judgement === null || seen.has(judgement)) continue;
+          seen.add(judgement);
+          this.#findings.addFile(hash, name, judgement.condition, judgement.problems);
+        }
+      }
+    } catch (error) {
+      this.#unreadable(record, error);
+    }
+  }
+
+  #warnOfCatalog(): void {
+    const { filesUnlisted, filesHidden, filesShown } = this.#findings;
+    const parts = [
+      ...(filesUnlisted > 0 ? [`did not know ${filesUnlisted} of the files in the buckets`] : []),
+      ...(filesHidden > 0 ? [`hid ${filesHidden} that nobody has removed`] : []),
+      ...(filesShown > 0 ? [`showed ${filesShown} that were removed`] : []),
+    ];
+    if (parts.length === 0) return;
+    this.#options.onWarning?.({
+      kind: 'catalog',
+      message: `The catalog disagreed with the buckets: it ${parts.join(', ')}. It agrees now.`,
+      bucket: null,
+    });
+  }
+}
