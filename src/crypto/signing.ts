@@ -1,7 +1,7 @@
 /**
  * Signed objects: the keyring, deletion records and sweep lists. FORMAT.md, "Signed objects".
  */
-import { hash, sign, verify } from 'node:crypto';
+import { hash as digest, sign, verify } from 'node:crypto';
 import { isVaultError, VaultError } from '../errors.ts';
 import { decodeKeyring, encodeKeyring } from '../format/keyring.ts';
 import type { Keyring } from '../format/keyring.ts';
@@ -26,7 +26,7 @@ type Kind = 'keyring' | 'deleted' | 'sweep';
 
 /** Lower-case hex SHA-256 of an object's bytes. */
 export function objectDigest(bytes: Uint8Array): string {
-  return hash('sha256', bytes, 'hex');
+  return digest('sha256', bytes, 'hex');
 }
 
 /**

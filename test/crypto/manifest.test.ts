@@ -15,7 +15,7 @@ import { decodeManifestObject } from '../../src/format/manifest-object.ts';
 import { INLINE_SIZE, MAX_INLINE_SIZE, TOP_ENTRIES } from '../../src/format/manifest.ts';
 import type { ChunkRef, ContentTable, IdsTable, ManifestHead } from '../../src/format/manifest.ts';
 import {
-  changesOf,
+  acceptedChanges,
   CHEAP,
   inlineFile,
   outcome,
@@ -81,15 +81,14 @@ describe('a manifest', () => {
       fc.property(anyHead, fc.nat({ max: 20 }), fc.uint8Array({ maxLength: 300 }), (head, chunks, inline) => {
         const file = chunks === 0 ? inlineFile(Buffer.from(inline), head) : sampleFile(chunks, head);
         const bytes = sealer.seal(file);
-        const { unlock, ...opened } = open(bytes);
-        expect(opened).toEqual({
+        expect(open(bytes)).toEqual({
+          unlock: expect.any(Function),
           hash: manifestHash(bytes),
           head: file.head,
           writer: WRITER,
           ids: file.ids,
           content: { table: file.content, key: file.contentKey },
         });
-        expect(typeof unlock).toBe('function');
       }),
       { numRuns: 60 },
     );
@@ -135,16 +134,7 @@ describe('a manifest', () => {
   test('is refused with any byte of it changed or missing, under its old hash and its new one', () => {
     const bytes = sealer.seal(inlineFile(Buffer.from('body')));
     const hash = manifestHash(bytes);
-    for (const [what, changed] of changesOf(bytes)) {
-      expect(
-        outcome(() => opener.open(changed, hash)),
-        what,
-      ).toBe('damaged');
-      expect(
-        outcome(() => open(changed)),
-        what,
-      ).toMatch(/damaged|unsupported/);
-    }
+    expect(acceptedChanges(bytes, (changed) => opener.open(changed, hash))).toEqual([]);
   });
 
   test('of any bytes is damaged or unsupported', () => {
@@ -203,6 +193,12 @@ function sampleFileOf(chunks: number): SampleFile {
     contentKey: randomBytes(32),
     lock: null,
   };
+}
+
+/** A table that lists a chunk too few. */
+function shortDeepFile(): SampleFile {
+  const deep = deepFile(1000, 1);
+  return { ...deep, head: { ...deep.head, chunks: 1001, size: 1001 * 64 * 1024 } };
 }
 
 describe('what readers would refuse is not sealed', () => {
@@ -296,22 +292,17 @@ describe('what readers would refuse is not sealed', () => {
   ])('%s', (_, changed) => {
     expect(outcome(() => sealer.seal(changed))).toBe('invalid-input');
   });
-
-  function shortDeepFile(): SampleFile {
-    const deep = deepFile(1000, 1);
-    return { ...deep, head: { ...deep.head, chunks: 1001, size: 1001 * 64 * 1024 } };
-  }
 });
+
+async function lockedFile(): Promise<{ file: SampleFile; bytes: Buffer }> {
+  const file = sampleFile(3);
+  const lock = await lockContentKey(file.contentKey, 'lock word', { vaultId: VAULT_ID, cost: CHEAP });
+  const head = { ...file.head, size: null, locked: true };
+  return { file: { ...file, head }, bytes: sealer.seal({ ...file, head, lock }) };
+}
 
 describe('a lock', () => {
   const salt = Buffer.alloc(32, 8);
-
-  async function lockedFile(): Promise<{ file: SampleFile; bytes: Buffer }> {
-    const file = sampleFile(3);
-    const lock = await lockContentKey(file.contentKey, 'lock word', { vaultId: VAULT_ID, cost: CHEAP });
-    const head = { ...file.head, size: null, locked: true };
-    return { file: { ...file, head }, bytes: sealer.seal({ ...file, head, lock }) };
-  }
 
   test('keeps the content from the vault, and gives it to its password', async () => {
     const { file, bytes } = await lockedFile();

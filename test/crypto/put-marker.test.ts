@@ -9,7 +9,7 @@ import {
   parsePutMarkerName,
   putMarkerName,
 } from '../../src/format/removal.ts';
-import { changesOf, outcome, sampleKeys, VAULT_ID, WRITER } from './samples.ts';
+import { acceptedChanges, outcome, sampleKeys, VAULT_ID, WRITER } from './samples.ts';
 
 const keys = sampleKeys();
 const ID = 'ab'.repeat(32);
@@ -50,12 +50,7 @@ test.each(['ab', 'AB'.repeat(32), 'zz'.repeat(32)])('does not name %s', (id) => 
 });
 
 test('is refused with any byte of it changed or missing', () => {
-  for (const [what, changed] of changesOf(sealPutMarker(keys, [ID]))) {
-    expect(
-      outcome(() => openPutMarker(keys, changed)),
-      what,
-    ).toMatch(/damaged|unsupported/);
-  }
+  expect(acceptedChanges(sealPutMarker(keys, [ID]), (changed) => openPutMarker(keys, changed))).toEqual([]);
 });
 
 test('of any bytes is damaged or unsupported', () => {
@@ -115,14 +110,8 @@ test('has its time in its name', () => {
   const name = putMarkerName(1_700_000_000_000, '0123456789abcdef');
   expect(name).toBe('puts/01700000000000.0123456789abcdef');
   expect(parsePutMarkerName(name)).toEqual({ createdAtMs: 1_700_000_000_000, random: '0123456789abcdef' });
-  for (const other of [
-    'puts/',
-    'puts/1.0123456789abcdef',
-    'puts/01700000000000.0123456789ABCDEF',
-    `${name}0`,
-  ]) {
-    expect(parsePutMarkerName(other), other).toBeNull();
-  }
+  const others = ['puts/', 'puts/1.0123456789abcdef', 'puts/01700000000000.0123456789ABCDEF', `${name}0`];
+  expect(others.filter((other) => parsePutMarkerName(other) !== null)).toEqual([]);
 });
 
 test.each([-1, 100_000_000_000_000, 1.5, NaN])('has no time of %d', (time) => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { nameTag, openLabel, openRecord, sealLabel, sealRecord } from '../../src/crypto/records.ts';
-import { changesOf, outcome, sampleKeys, WRITER } from './samples.ts';
+import { acceptedChanges, outcome, sampleKeys, WRITER } from './samples.ts';
 
 const keys = sampleKeys();
 const key = keys.writer.catalog;
@@ -19,12 +19,9 @@ test('a record is opened as it was sealed, for its purpose and key only', () => 
 });
 
 test('a record is refused with any byte of it changed or missing', () => {
-  for (const [what, changed] of changesOf(sealRecord(key, 'file', { name: 'a' }))) {
-    expect(
-      outcome(() => openRecord(key, 'file', changed)),
-      what,
-    ).toBe('damaged');
-  }
+  expect(
+    acceptedChanges(sealRecord(key, 'file', { name: 'a' }), (changed) => openRecord(key, 'file', changed)),
+  ).toEqual([]);
 });
 
 test('a record tells little of its length, and nothing of its being the same', () => {
@@ -54,10 +51,7 @@ test('a label is opened as it was sealed, in its own keyslot only', () => {
 });
 
 test('a label is refused with any byte of it changed or missing', () => {
-  for (const [what, label] of changesOf(sealLabel(keys, WRITER, 'office'))) {
-    expect(
-      outcome(() => openLabel(keys, { writer: WRITER, label })),
-      what,
-    ).toBe('damaged');
-  }
+  expect(
+    acceptedChanges(sealLabel(keys, WRITER, 'office'), (label) => openLabel(keys, { writer: WRITER, label })),
+  ).toEqual([]);
 });

@@ -27,7 +27,15 @@ import {
 } from '../../src/format/removal.ts';
 import type { DeletionRecord, SweepList } from '../../src/format/removal.ts';
 import { encodeSigned } from '../../src/format/signed.ts';
-import { CHEAP, changesOf, outcome, sampleKeyring, sampleKeys, sampleSlot, VAULT_ID } from './samples.ts';
+import {
+  CHEAP,
+  acceptedChanges,
+  outcome,
+  sampleKeyring,
+  sampleKeys,
+  sampleSlot,
+  VAULT_ID,
+} from './samples.ts';
 
 const keys = sampleKeys();
 const HASH = 'ab'.repeat(32);
@@ -116,12 +124,7 @@ describe('a keyring', () => {
 
   test('is refused with any byte of it changed or missing', () => {
     const small = signKeyring(keys, sampleKeyring([sampleSlot()]));
-    for (const [what, changed] of changesOf(small)) {
-      expect(
-        outcome(() => verifyKeyring(keys, changed)),
-        what,
-      ).toMatch(/damaged|unsupported/);
-    }
+    expect(acceptedChanges(small, (changed) => verifyKeyring(keys, changed))).toEqual([]);
   });
 
   test.each([
@@ -234,15 +237,14 @@ describe('a keyring', () => {
   test('has its epoch in its name', () => {
     expect(keyringObjectName(7)).toBe('keyring/0000000007');
     expect(parseKeyringObjectName('keyring/9999999999')).toBe(9_999_999_999);
-    for (const name of [
+    const others = [
       'keyring/7',
       'keyring/0000000000',
       'keyring/00000000007',
       'keyring/000000000x',
       'keyring/',
-    ]) {
-      expect(parseKeyringObjectName(name), name).toBeNull();
-    }
+    ];
+    expect(others.filter((name) => parseKeyringObjectName(name) !== null)).toEqual([]);
   });
 });
 
@@ -267,12 +269,9 @@ describe('a deletion record', () => {
   });
 
   test('is refused with any byte of it changed or missing', () => {
-    for (const [what, changed] of changesOf(signDeletion(keys, record))) {
-      expect(
-        outcome(() => openDeletion(keys, changed, HASH)),
-        what,
-      ).toMatch(/damaged|unsupported/);
-    }
+    expect(
+      acceptedChanges(signDeletion(keys, record), (changed) => openDeletion(keys, changed, HASH)),
+    ).toEqual([]);
   });
 
   test.each([
@@ -295,9 +294,8 @@ describe('a deletion record', () => {
 
   test('has its hash in its name', () => {
     expect(parseDeletionObjectName(deletionObjectName(HASH))).toBe(HASH);
-    for (const name of ['deleted/', `deleted/${HASH}0`, `deleted/${HASH.toUpperCase()}`, HASH]) {
-      expect(parseDeletionObjectName(name), name).toBeNull();
-    }
+    const others = ['deleted/', `deleted/${HASH}0`, `deleted/${HASH.toUpperCase()}`, HASH];
+    expect(others.filter((name) => parseDeletionObjectName(name) !== null)).toEqual([]);
   });
 });
 
@@ -331,12 +329,9 @@ describe('a sweep list', () => {
   });
 
   test('is refused with any byte of it changed or missing', () => {
-    for (const [what, changed] of changesOf(signSweepList(keys, list))) {
-      expect(
-        outcome(() => openSweepList(keys, changed, ID)),
-        what,
-      ).toMatch(/damaged|unsupported/);
-    }
+    expect(acceptedChanges(signSweepList(keys, list), (changed) => openSweepList(keys, changed, ID))).toEqual(
+      [],
+    );
   });
 
   test.each([
@@ -352,9 +347,8 @@ describe('a sweep list', () => {
 
   test('has its id in its name', () => {
     expect(parseSweepObjectName(sweepObjectName(ID))).toBe(ID);
-    for (const name of ['sweep/', `sweep/${ID}0`, `sweep/${ID.toUpperCase()}`]) {
-      expect(parseSweepObjectName(name), name).toBeNull();
-    }
+    const others = ['sweep/', `sweep/${ID}0`, `sweep/${ID.toUpperCase()}`];
+    expect(others.filter((name) => parseSweepObjectName(name) !== null)).toEqual([]);
   });
 });
 
