@@ -42,13 +42,17 @@ export function signKeyring(keys: VaultKeys, keyring: Keyring): Buffer {
 /**
  * The keyring in an object.
  *
+ * @param epoch that the object's name gives; absent where the object has no name, as in the catalog
  * @throws `damaged` if it is none, is not signed with the vault's key, or is another vault's; `unsupported` if it is of another
  *   version of the format, or requires what this one does not know
  */
-export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array): Keyring {
+export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring {
   const { keyring, signed, signature } = decodeKeyring(bytes);
   requireSignature(keys, 'keyring', { signed, signature });
   requireVault(keys, keyring.vaultId, 'keyring');
+  if (epoch !== undefined && keyring.epoch !== epoch) {
+    throw new VaultError('damaged', 'A keyring lies under another name.');
+  }
   return keyring;
 }
 

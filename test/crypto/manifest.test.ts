@@ -4,8 +4,6 @@ import { describe, expect, test } from 'vitest';
 import { privateKey, unwrapKeys, wrapKeys } from '../../src/crypto/keys.ts';
 import {
   idEntry,
-  lockContentKey,
-  lockedDedupKeys,
   ManifestOpener,
   ManifestSealer,
   manifestHash,
@@ -291,67 +289,6 @@ describe('what readers would refuse is not sealed', () => {
     ['a lock that is not there', { ...sampleFile(1, { locked: true, size: null }) }],
   ])('%s', (_, changed) => {
     expect(outcome(() => sealer.seal(changed))).toBe('invalid-input');
-  });
-});
-
-async function lockedFile(): Promise<{ file: SampleFile; bytes: Buffer }> {
-  const file = sampleFile(3);
-  const lock = await lockContentKey(file.contentKey, 'lock word', { vaultId: VAULT_ID, cost: CHEAP });
-  const head = { ...file.head, size: null, locked: true };
-  return { file: { ...file, head }, bytes: sealer.seal({ ...file, head, lock }) };
-}
-
-describe('a lock', () => {
-  const salt = Buffer.alloc(32, 8);
-
-  test('keeps the content from the vault, and gives it to its password', async () => {
-    const { file, bytes } = await lockedFile();
-    const opened = open(bytes);
-    expect(opened.head).toEqual(file.head);
-    expect(opened.ids).toEqual(file.ids);
-    expect(opened.content).toBeNull();
-    expect(await opened.unlock('other word')).toBeNull();
-    expect(await opened.unlock('lock word')).toEqual({ table: file.content, key: file.contentKey });
-  });
-
-  test('that is not there opens without asking', async () => {
-    const opened = open(sealer.seal(sampleFile(1)));
-    expect(await opened.unlock('anything')).toBe(opened.content);
-  });
-
-  test('is of one vault', async () => {
-    const file = sampleFile(1, { size: null, locked: true });
-    const elsewhere = { vaultId: 'f0'.repeat(16), cost: CHEAP };
-    const lock = await lockContentKey(file.contentKey, 'lock word', elsewhere);
-    const opened = open(sealer.seal({ ...file, lock }));
-    await expect(opened.unlock('lock word')).rejects.toMatchObject({ code: 'damaged' });
-  });
-
-  test('of a content key that is not that of the content part is damaged', async () => {
-    const file = sampleFile(1, { size: null, locked: true });
-    const lock = await lockContentKey(randomBytes(32), 'lock word', { vaultId: VAULT_ID, cost: CHEAP });
-    const opened = open(sealer.seal({ ...file, lock }));
-    await expect(opened.unlock('lock word')).rejects.toMatchObject({ code: 'damaged' });
-  });
-
-  test('asks for no more work than the format allows', async () => {
-    const file = sampleFile(1, { size: null, locked: true });
-    const lock = await lockContentKey(file.contentKey, 'lock word', {
-      vaultId: VAULT_ID,
-      cost: CHEAP,
-      fixed: { salt },
-    });
-    const cost = { memoryKib: 1_048_576, passes: 5, lanes: 1 };
-    expect(outcome(() => sealer.seal({ ...file, lock: { ...lock, cost } }))).toBe('invalid-input');
-    await expect(lockContentKey(file.contentKey, 'w', { vaultId: VAULT_ID, cost })).rejects.toMatchObject({
-      code: 'invalid-input',
-    });
-  });
-
-  test('has dedup keys that only its content key gives', () => {
-    const [one, other] = [lockedDedupKeys(Buffer.alloc(32, 1)), lockedDedupKeys(Buffer.alloc(32, 2))];
-    const all = [one.content, one.table, other.content, other.table].map((key) => key.toString('hex'));
-    expect(new Set(all).size).toBe(4);
   });
 });
 

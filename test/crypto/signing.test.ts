@@ -110,6 +110,12 @@ describe('a keyring', () => {
     );
   });
 
+  test('lies under the name of its epoch', () => {
+    const object = signKeyring(keys, keyring);
+    expect(verifyKeyring(keys, object, 1)).toEqual(keyring);
+    expect(outcome(() => verifyKeyring(keys, object, 2))).toBe('damaged');
+  });
+
   test('is as large as it may be', () => {
     const slots = Array.from({ length: 64 }, (_, i) =>
       sampleSlot({
