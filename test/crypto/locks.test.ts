@@ -72,6 +72,15 @@ describe('a lock', () => {
     });
   });
 
+  test('cannot hide that the vault part tells of another number of chunks', async () => {
+    const file = sampleFile(3, { size: null, locked: true });
+    const lock = await lockContentKey(file.contentKey, 'lock word', { vaultId: VAULT_ID, cost: CHEAP });
+    const ids = { depth: 1, refs: [{ tag: salt, hash: salt, length: 36 * 3 }] } as const;
+    expect(outcome(() => sealer.seal({ ...file, ids, lock }))).toBe('success');
+    const head = { ...file.head, chunks: 2 };
+    expect(outcome(() => sealer.seal({ ...file, head, ids, lock }))).toBe('invalid-input');
+  });
+
   test('has dedup keys that only its content key gives', () => {
     const [one, other] = [lockedDedupKeys(Buffer.alloc(32, 1)), lockedDedupKeys(Buffer.alloc(32, 2))];
     const all = [one.content, one.table, other.content, other.table].map((key) => key.toString('hex'));

@@ -260,7 +260,7 @@ function agreementCases(): Change[] {
     [
       'whose parts differ in a chunk',
       'damaged',
-      manifestByHand({ vault: { ...vault, binary: encodeIds([other.id]) } }),
+      manifestByHand({ vault: { ...vault, binary: encodeIds([{ ...chunk.id, id: other.id.id }]) } }),
     ],
     [
       'whose parts differ in a length',
