@@ -43,14 +43,14 @@ export function openRecord(key: Buffer, purpose: string, bytes: Uint8Array): unk
   const nonce = bytes.subarray(0, NONCE_SIZE);
   const text =
     bytes.length < NONCE_SIZE ? null : openOnce(key, recordAad(purpose), bytes.subarray(NONCE_SIZE), nonce);
-  if (text === null) {
-    throw new VaultError(
-      'damaged',
-      `The catalog's record of ${purpose} is not what was written there. "vault repair" mends the record of a file, "vault recover" a whole catalog.`,
-    );
+  if (text !== null) {
+    const value: unknown = JSON.parse(text.toString());
+    return value;
   }
-  const value: unknown = JSON.parse(text.toString());
-  return value;
+  throw new VaultError(
+    'damaged',
+    `The catalog's record of ${purpose} is not what was written there. "vault repair" mends the record of a file, "vault recover" a whole catalog.`,
+  );
 }
 
 const RECORD_STEP = 128;

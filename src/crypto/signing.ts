@@ -1,7 +1,7 @@
 /**
  * Signed objects: the keyring, deletion records and sweep lists. FORMAT.md, "Signed objects".
  */
-import { hash, sign, verify } from 'node:crypto';
+import { hash as digest, sign, verify } from 'node:crypto';
 import { isVaultError, VaultError } from '../errors.ts';
 import { decodeKeyring, encodeKeyring } from '../format/keyring.ts';
 import type { Keyring } from '../format/keyring.ts';
@@ -26,7 +26,7 @@ type Kind = 'keyring' | 'deleted' | 'sweep';
 
 /** Lower-case hex SHA-256 of an object's bytes. */
 export function objectDigest(bytes: Uint8Array): string {
-  return hash('sha256', bytes, 'hex');
+  return digest('sha256', bytes, 'hex');
 }
 
 /**
@@ -42,13 +42,17 @@ export function signKeyring(keys: VaultKeys, keyring: Keyring): Buffer {
 /**
  * The keyring in an object.
  *
+ * @param epoch that the object's name gives; absent where the object has no name, as in the catalog
  * @throws `damaged` if it is none, is not signed with the vault's key, or is another vault's; `unsupported` if it is of another
  *   version of the format, or requires what this one does not know
  */
-export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array): Keyring {
+export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring {
   const { keyring, signed, signature } = decodeKeyring(bytes);
   requireSignature(keys, 'keyring', { signed, signature });
   requireVault(keys, keyring.vaultId, 'keyring');
+  if (epoch !== undefined && keyring.epoch !== epoch) {
+    throw new VaultError('damaged', 'A keyring lies under another name.');
+  }
   return keyring;
 }
 

@@ -17,6 +17,9 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
+/** A byte order mark is kept, so that it is no JSON. */
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** Nothing in the format nests deeper; it bounds the recursion of those who walk a value. */
 const MAX_DEPTH = 8;
 
@@ -46,7 +49,7 @@ export function parseStrictJson(bytes: Uint8Array, what: string, most: number = 
   let text: string;
   let value: unknown;
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    text = UTF8.decode(bytes);
     value = JSON.parse(text);
   } catch (cause) {
     throw new VaultError('damaged', `${what} is not JSON.`, { cause });

@@ -2,7 +2,7 @@
  * A file's manifest: what it says. FORMAT.md, "Manifest".
  * Two parts, sealed apart (`manifest-object.ts`). In each:  head length (4) | head (strict JSON) | table, or an inline body
  */
-import { hash } from 'node:crypto';
+import { hash as sha2 } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
 import type { FileTime } from './file-time.ts';
@@ -319,7 +319,7 @@ function decodeBody(body: Uint8Array): { readonly fields: Fields; readonly binar
 }
 
 function digestOf(bytes: Uint8Array): string {
-  return hash('sha256', bytes, 'hex');
+  return sha2('sha256', bytes, 'hex');
 }
 
 function malformed(what: string): VaultError {

@@ -139,8 +139,17 @@ export function decodeSweepList(json: Uint8Array): { readonly vaultId: string; r
 
 // --- put markers --------------------------------------------------------------------------------------
 
-/** The object name of a put's marker: `puts/<created, 14 digits>.<random, 16 hex digits>`. */
+const MAX_MARKER_TIME = 99_999_999_999_999;
+
+/**
+ * The object name of a put's marker: `puts/<created, 14 digits>.<random, 16 hex digits>`.
+ *
+ * @throws `invalid-input` for a time before 1970 or after 5138, which no name can hold
+ */
 export function putMarkerName(createdAtMs: number, random: string): string {
+  if (!Number.isInteger(createdAtMs) || createdAtMs < 0 || createdAtMs > MAX_MARKER_TIME) {
+    throw new VaultError('invalid-input', "This machine's clock is far off. Set it and try again.");
+  }
   return `${PUTS_PREFIX}${String(createdAtMs).padStart(14, '0')}.${random}`;
 }
 

@@ -34,14 +34,16 @@ async function unwrap(slot: Keyslot, password = 'password'): Promise<VaultKeys> 
   return opened;
 }
 
+/** All keys that every keyslot gives, as hex. */
+function keysIn(of: VaultKeys): string[] {
+  const own = PURPOSES.map((purpose) => of.writer[purpose]);
+  return [of.readPublic, of.verification, of.urls, ...own].map((key) => key.toString('hex'));
+}
+
 describe('keys of a root', () => {
   test('are all different, and differ for another root, vault and writer', () => {
-    const all = (of: VaultKeys): string[] =>
-      [of.readPublic, of.verification, of.urls, ...PURPOSES.map((purpose) => of.writer[purpose])].map((key) =>
-        key.toString('hex'),
-      );
     const others = [keys, sampleKeys({ root: 2 }), sampleKeys({ vaultId: 'f0'.repeat(16) })].flatMap((of) =>
-      all(of),
+      keysIn(of),
     );
     expect(new Set(others).size).toBe(3 * 11);
     const colleague = sampleKeys({ writer: 'f1'.repeat(16) });

@@ -121,15 +121,26 @@ export function outcome(read: () => unknown): string {
   }
 }
 
-/** Every byte changed in two ways, every length it can be cut to, and one byte more. */
-export function* changesOf(bytes: Uint8Array): Generator<readonly [what: string, changed: Buffer]> {
+/**
+ * Every byte changed in two ways, every length the bytes can be cut to, and one byte more.
+ *
+ * @param read reads changed bytes as an object of the format
+ * @returns the changes that were not refused: none
+ */
+export function acceptedChanges(bytes: Uint8Array, read: (changed: Buffer) => unknown): string[] {
+  const accepted: string[] = [];
+  const attempt = (what: string, changed: Buffer): void => {
+    const code = outcome(() => read(changed));
+    if (code !== 'damaged' && code !== 'unsupported') accepted.push(`${what}: ${code}`);
+  };
   for (let at = 0; at < bytes.length; at += 1) {
     for (const mask of [0x01, 0x80]) {
       const changed = Buffer.from(bytes);
       changed[at] = (changed[at] ?? 0) ^ mask;
-      yield [`byte ${at} changed by ${mask}`, changed];
+      attempt(`byte ${at} changed by ${mask}`, changed);
     }
-    yield [`cut to ${at} bytes`, Buffer.from(bytes.subarray(0, at))];
+    attempt(`cut to ${at} bytes`, Buffer.from(bytes.subarray(0, at)));
   }
-  yield ['one byte longer', Buffer.concat([bytes, Buffer.from([0x0a])])];
+  attempt('one byte longer', Buffer.concat([bytes, Buffer.from('\n')]));
+  return accepted;
 }
