@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
+import { constants } from 'node:fs';
 import type * as Fs from 'node:fs';
 import {
   appendFile,
@@ -114,6 +115,10 @@ async function readAll(source: FileSource, between?: () => Promise<unknown>): Pr
 async function fifo(name: string): Promise<string> {
   await promisify(execFile)('mkfifo', [folder.at(name)]);
   return folder.at(name);
+}
+
+async function openedToWrite(path: string): Promise<void> {
+  await using _ = await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
 }
 
 describe('A regular file', () => {
@@ -273,16 +278,20 @@ describe('A pipe', () => {
         await writer.write('begun');
         const target = Buffer.alloc(10);
         const reading = opened.read(target, abort.signal);
-        return { opened, writer, target, outcome: reading.then(String, (error: unknown) => error) };
+        return { path, opened, writer, target, outcome: reading.then(String, (error: unknown) => error) };
       }),
     );
     await vi.waitUntil(() => pipes.every(({ target }) => target.toString('latin1', 0, 5) === 'begun'), {
       timeout: 60_000,
     });
     abort.abort();
-    for (const { opened, writer, outcome } of pipes) {
+    for (const { path, opened, writer, outcome } of pipes) {
       expect(await outcome).toMatchObject({ code: 'interrupted' });
       await opened.close();
+      // Nobody reads it any more, so it cannot be opened for writing without waiting.
+      await vi.waitFor(async () => expect(openedToWrite(path)).rejects.toMatchObject({ code: 'ENXIO' }), {
+        timeout: 60_000,
+      });
       await writer.close();
     }
   });

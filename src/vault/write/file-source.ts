@@ -1,4 +1,4 @@
-/** The contract of what is put: a file, a pipe, a stream. */
+/** What a put reads from. */
 import type { FileTime } from '../../format/file-time.ts';
 
 /** Where a file's bytes come from. */
