@@ -1,5 +1,4 @@
 import type { ListedFile } from '../../vault/read/list.ts';
-import { formatRedundancy } from '../../format/shard.ts';
 import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
@@ -35,7 +34,6 @@ const LONG: readonly Column[] = [
   { heading: 'STORED', align: 'left' },
   { heading: 'MODIFIED', align: 'left' },
   { heading: 'EXPIRES', align: 'left' },
-  { heading: 'CODING', align: 'left' },
   { heading: 'CHUNKS', align: 'right' },
   { heading: 'NAME', align: 'left' },
 ];
@@ -127,7 +125,6 @@ function longRow(file: ListedFile): string[] {
     showTime(file.createdAtMs),
     modified === null ? '-' : showTime(modified),
     file.expiresAtMs === null ? '-' : showTime(file.expiresAtMs),
-    formatRedundancy(file.redundancy),
     String(file.chunks),
     showName(file.name),
   ];

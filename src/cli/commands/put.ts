@@ -4,6 +4,7 @@ import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { fileSource, streamSource } from '../../vault/write/source.ts';
 import type { Compression } from '../../format/keyring.ts';
+import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
@@ -242,6 +243,7 @@ async function taskOf(path: string, flags: PutFlags): Promise<Task> {
 function resultAsJson(result: PutResult): Record<string, unknown> {
   return {
     ...fileAsJson(result),
+    redundancy: formatRedundancy(result.redundancy),
     contentSize: result.contentSize,
     chunksStored: result.chunksStored,
     bytesNew: result.bytesNew,

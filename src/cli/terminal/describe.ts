@@ -1,7 +1,6 @@
 /** A file's facts as one line of JSON has them; names and meanings are an interface. */
 import type { FileInfo } from '../../vault/files/records.ts';
 import { msOfFileTime } from '../../format/file-time.ts';
-import { formatRedundancy } from '../../format/shard.ts';
 
 export function fileAsJson(file: FileInfo): Record<string, unknown> {
   return {
@@ -14,7 +13,6 @@ export function fileAsJson(file: FileInfo): Record<string, unknown> {
     mode: file.mode === null ? null : file.mode.toString(8).padStart(4, '0'),
     chunkSize: file.chunkSize,
     chunks: file.chunks,
-    redundancy: formatRedundancy(file.redundancy),
     version: file.version,
     locked: file.locked,
   };
