@@ -1,9 +1,10 @@
-import { mkdir, open, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setImmediate as yieldTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Statement } from 'better-sqlite3';
 import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 import type { Compilable } from 'kysely';
+import { makeFolder } from '../../disk/folders.ts';
 import { messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, newerSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
@@ -213,7 +214,7 @@ class SqliteEngine implements Engine {
 async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {
   try {
     if (create) {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await makeFolder(dirname(path), { mode: 0o700 });
       // Made here, since SQLite would make it readable by everybody.
       const file = await open(path, 'a', 0o600);
       await file.close();
