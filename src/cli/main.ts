@@ -1,5 +1,6 @@
 /** The command line's beginning and end: arguments in, exit code out. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
 import type { ExitCode } from './exit.ts';
@@ -18,14 +19,41 @@ export async function main(): Promise<void> {
   listenToSignals(abort);
   // Node ends with 0 when there is nothing left to wait for, and that would be taken for success.
   process.on('beforeExit', () => {
-    process.exit(
-      fail(new Error('The command stopped before it was done.'), { json: saysJson(process.argv) }),
-    );
+    leave(fail(new Error('The command stopped before it was done.'), { json: saysJson(process.argv) }));
   });
   const code = await runCommandLine(process.argv.slice(2), abort.signal);
   await flushed(process.stderr);
   // Standard output has been waited for with every write. What an interrupted library still holds open must not keep a cron job.
+  for (let turn = 0; turn < PATIENCE_TURNS && isWaitedFor(); turn += 1) await sleep(1);
+  leave(code);
+}
+
+/** How many milliseconds the last calls, which close what was open, get before they count as hanging. */
+const PATIENCE_TURNS = 50;
+
+/** Requests that a thread works on: `process.exit` waits until they have come back. */
+const WORK_OF_THREADS = new Set(['FSReqCallback', 'FSReqPromise', 'GetAddrInfoReqWrap']);
+
+/** What ends with a number and nothing else, and is there wherever a process can take another's place. */
+const SHELL = '/bin/sh';
+
+/**
+ * Ends the process. A call that hangs in the system, as on a disk whose server has gone, would keep `process.exit` for ever:
+ * then a shell takes the place of this process, which ends all its threads, and exits with the number.
+ */
+function leave(code: ExitCode): never {
+  if (!isWaitedFor()) process.exit(code);
+  if (process.execve !== undefined && existsSync(SHELL)) {
+    // It is said to be experimental, which is nothing to tell a user.
+    process.removeAllListeners('warning');
+    process.execve(SHELL, ['sh', '-c', `exit ${code}`], {});
+  }
+  process.kill(process.pid, 'SIGKILL');
   process.exit(code);
+}
+
+function isWaitedFor(): boolean {
+  return process.getActiveResourcesInfo().some((name) => WORK_OF_THREADS.has(name));
 }
 
 /** Waits until what was written has been taken; a reader that has gone counts. */
@@ -122,7 +150,7 @@ function terminalFor({ json, quiet }: SharedOptions): Terminal {
 function listenToSignals(abort: AbortController): void {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => {
-      if (abort.signal.aborted) process.exit(INTERRUPTED);
+      if (abort.signal.aborted) leave(INTERRUPTED);
       abort.abort(name);
     });
   }
@@ -133,7 +161,7 @@ function listenToSignals(abort: AbortController): void {
       options: {},
       environment: process.env,
     });
-    process.exit(BUG);
+    leave(BUG);
   });
 }
 
