@@ -17,6 +17,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
     ['bucket contract', /^src\/buckets\/bucket\.ts$/],
     ['catalog contract', /^src\/catalog\/catalog\.ts$/],
     ['format', /^src\/format\//],
+    ['disk', /^src\/disk\//],
     ['concurrency', /^src\/concurrency\//],
   ],
   [

@@ -1,9 +1,10 @@
-import { lstat, mkdir, open, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setImmediate as yieldTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Statement } from 'better-sqlite3';
 import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 import type { Compilable } from 'kysely';
+import { makeFolder } from '../../disk/folders.ts';
 import { messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
@@ -216,37 +217,10 @@ function requireFileName(path: string): void {
   );
 }
 
-/**
- * Makes a folder with its parents, for its owner alone. Each is tried once: Node's own way does not end where the system says of a
- * folder that is there that it is not, as /proc does.
- */
-async function makeFolder(path: string): Promise<void> {
-  const missing: string[] = [];
-  for (let at = path; !(await exists(at)) && dirname(at) !== at; at = dirname(at)) missing.unshift(at);
-  for (const folder of missing) {
-    try {
-      await mkdir(folder, { mode: 0o700 });
-    } catch (error) {
-      // Another process may have been faster.
-      if (systemCode(error) !== 'EEXIST') throw error;
-    }
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
-    throw error;
-  }
-}
-
 async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {
   try {
     if (create) {
-      await makeFolder(dirname(path));
+      await makeFolder(dirname(path), { mode: 0o700 });
       // Made here, since SQLite would make it readable by everybody.
       const file = await open(path, 'a', 0o600);
       await file.close();
