@@ -10,7 +10,7 @@ import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemCode } from '../../src/errors.ts';
 import { DATABASE } from '../support/catalog-place.ts';
-import type { Running, Sandbox } from './run.ts';
+import type { Ended, Running, Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
 
 const MIB = 1024 * 1024;
@@ -47,10 +47,19 @@ async function writerOf(path: string): Promise<FileHandle> {
   }
 }
 
+/** How a command ends that was interrupted, and said so. */
+const INTERRUPTED = { exit: 130, stdout: '', stderr: 'vault: Interrupted.\n' };
+
 /** Sends one signal, which has to be enough. */
-async function interrupted({ process: child, ended }: Running, signal: NodeJS.Signals): Promise<void> {
+async function interrupted({ process: child, ended }: Running, signal: NodeJS.Signals): Promise<Ended> {
   child.kill(signal);
-  expect(await ended).toMatchObject({ exit: 130, stdout: '', stderr: 'vault: Interrupted.\n' });
+  return ended;
+}
+
+/** Gives a password to the command that waits for it at a pipe. */
+async function tellPassword(path: string): Promise<void> {
+  await using writer = await writerOf(path);
+  await writer.writeFile(PASSWORD);
 }
 
 describe.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('one %s ends', (signal) => {
@@ -59,39 +68,41 @@ describe.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('one %s ends', (signal) 
     const run = box.start(['put', 'big.bin', '--limit-upload', '2M']);
     const chunks = async (): Promise<string[]> => readdir(join(box.bucket(1), 'chunks'), { recursive: true });
     await until(async () => (await chunks().catch(() => [])).length > 1);
-    await interrupted(run, signal);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
   });
 
   test('a wait for a pipe that nobody writes to', async () => {
     const password = await makePipe('password');
     await makePipe('pipe');
     const run = box.start(['put', 'pipe', '--password-file', 'password']);
-    await (await writerOf(password)).writeFile(PASSWORD);
+    await tellPassword(password);
     // Enough, mostly, to come to the pipe; wherever it is by then, it has to end.
     await delay(1500);
-    await interrupted(run, signal);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
   });
 
   test('a wait for a pipe whose writer writes nothing', async () => {
     const path = await makePipe('pipe');
     const run = box.start(['put', 'pipe']);
-    await using _writer = await writerOf(path);
-    await interrupted(run, signal);
+    await using writer = await writerOf(path);
+    expect(writer.fd).toBeGreaterThan(2);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
   });
 
   test('a wait for a password', async () => {
     const path = await makePipe('password');
     const run = box.start(['ls', '--password-file', 'password']);
-    await using _writer = await writerOf(path);
-    await interrupted(run, signal);
+    await using writer = await writerOf(path);
+    expect(writer.fd).toBeGreaterThan(2);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
   });
 
   test('a wait for standard input', async () => {
     const path = await makePipe('password');
     const run = box.start(['put', '-', '--name', 'n', '--password-file', 'password']);
-    await (await writerOf(path)).writeFile(PASSWORD);
+    await tellPassword(path);
     await delay(1500);
-    await interrupted(run, signal);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
   });
 
   test('a wait for a reader of what is printed', async () => {
@@ -115,9 +126,9 @@ describe.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('one %s ends', (signal) 
       stdin: 'the data',
     });
     run.process.stdin?.end('the data');
-    await (await writerOf(password)).writeFile(PASSWORD);
+    await tellPassword(password);
     await delay(1500);
-    await interrupted(run, signal);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
     other.exec('rollback');
     other.close();
     expect(await box.run(['ls'])).toMatchObject({ exit: 0, stdout: '' });
@@ -127,7 +138,7 @@ describe.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('one %s ends', (signal) 
     await using server = await silentServer();
     const run = box.start(['ls', '--db', `postgres://u@127.0.0.1:${server.port}/d?sslmode=disable`]);
     await server.asked;
-    await interrupted(run, signal);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
   });
 
   test('a wait for a bucket that says nothing', async () => {
@@ -136,7 +147,7 @@ describe.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('one %s ends', (signal) 
     const env = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'key' };
     const run = box.start(['init', '--bucket', url, '--db', 'x.db'], { env });
     await server.asked;
-    await interrupted(run, signal);
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
   });
 });
 

@@ -129,9 +129,8 @@ describe('a password that is not UTF-8 is refused', () => {
   test('and one with a real U+FFFD is taken, where that can be told', async () => {
     await using other = await sandbox();
     const env = { VAULT_PASSWORD: 'p\uFFFDss' };
-    const { exit, stderr } = await other.run(['init', '--bucket', 'one', '--db', 'x.db'], { env });
+    const { exit } = await other.run(['init', '--bucket', 'one', '--db', 'x.db'], { env });
     expect(exit).toBe(existsSync('/proc/self/environ') ? 0 : 2);
-    expect(stderr).toBe(existsSync('/proc/self/environ') ? '' : expect.stringContaining('not UTF-8'));
   });
 });
 

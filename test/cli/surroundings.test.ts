@@ -162,11 +162,6 @@ describe('never a bug:', () => {
   });
 
   test('a working folder whose path is too long', async () => {
-    const deep = async (command: string): Promise<Ended> => {
-      const name = 'd'.repeat(200);
-      const steps = `for i in $(seq 25); do mkdir ${name}; cd ${name}; done`;
-      return box.shell(`${steps}; ${command}; r=$?; cd ${box.path}; rm -r ${name}; exit $r`);
-    };
     expect(await deep('vault ls')).toMatchObject({ exit: 0, stderr: '' });
     expect(await deep('vault bucket add b')).toMatchObject({ exit: 2 });
   });
@@ -218,3 +213,10 @@ test('nothing that a terminal acts on reaches it by way of JSON or of --debug', 
     expect(text).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
   }
 });
+
+/** Runs a line of shell in a folder whose path is longer than the system takes. */
+async function deep(line: string): Promise<Ended> {
+  const name = 'd'.repeat(200);
+  const steps = `for i in $(seq 25); do mkdir ${name}; cd ${name}; done`;
+  return box.shell(`${steps}; ${line}; r=$?; cd ${box.path}; rm -r ${name}; exit $r`);
+}
