@@ -8,6 +8,8 @@ import { dirname, isAbsolute, join } from 'path';
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major > 22 || (major === 22 && minor >= 15)) {
+  // Until the rest has been loaded, and knows better.
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => process.exit(130));
   keepCompiledCode();
   void import('../dist/cli.js').then((cli) => cli.main());
 } else {

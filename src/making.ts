@@ -9,9 +9,9 @@ export class Making {
   async expectFolder(path: string): Promise<void> {
     const missing: string[] = [];
     for (let at = path; !(await exists(at)) && dirname(at) !== at; at = dirname(at)) missing.push(at);
-    const before = new Set(missing.length > 0 ? [] : await readdir(path));
+    const before = new Set(await namesIn(path));
     this.#steps.push(async () => {
-      for (const name of await readdir(path)) if (!before.has(name)) await removeEmpty(join(path, name));
+      for (const name of await namesIn(path)) if (!before.has(name)) await removeEmpty(join(path, name));
       for (const folder of missing) await rmdir(folder);
     });
   }
@@ -43,6 +43,11 @@ async function removeEmpty(folder: string): Promise<void> {
     if (entry.isDirectory()) await removeEmpty(join(folder, entry.name));
   }
   await rmdir(folder);
+}
+
+/** None where there is no folder, or it cannot be listed: using it says so. */
+async function namesIn(folder: string): Promise<string[]> {
+  return readdir(folder).catch(() => []);
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -130,7 +130,7 @@ function terminalFor({ json, quiet }: SharedOptions): Terminal {
 function listenToSignals(abort: AbortController): Promise<'overdue'> {
   const overdue = Promise.withResolvers<'overdue'>();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
+    process.removeAllListeners(name).on(name, () => {
       if (abort.signal.aborted) leave(INTERRUPTED);
       abort.abort(name);
       setTimeout(() => overdue.resolve('overdue'), CLEAN_UP_MS);

@@ -270,7 +270,10 @@ async function explain(url: string, sql: string, parameters: readonly unknown[])
 async function over(
   proxy: PostgresProxy,
   parameters: string,
-  options: { readonly environment?: Record<string, string>; readonly host?: string } = {},
+  options: {
+    readonly environment?: Readonly<Record<string, string | undefined>>;
+    readonly host?: string;
+  } = {},
 ): Promise<string> {
   const url = new URL(`${proxy.url}&${parameters}`);
   url.hostname = options.host ?? '127.0.0.1';
@@ -382,6 +385,36 @@ describe('the settings of libpq', () => {
       const host = 'localhost';
       expect(await over(secure, `sslmode=verify-full&sslrootcert=${root}`, { host })).toBe('denied');
       expect(await over(secure, `sslmode=verify-ca&sslrootcert=${root}`, { host })).toBe('encrypted');
+    });
+
+    // An address that leads to this machine, and that nobody takes for it by its looks.
+    const elsewhere = '0.0.0.0';
+    test.each([
+      ['', {}, 'denied', 'invalid-input'],
+      ['sslrootcert=ROOT', {}, 'denied', 'invalid-input'],
+      ['sslmode=require', {}, 'encrypted', 'invalid-input'],
+      ['sslmode=prefer', {}, 'encrypted', 'plain'],
+      ['sslmode=disable', {}, 'plain', 'plain'],
+      ['', { PGSSLMODE: 'require' }, 'encrypted', 'invalid-input'],
+      ['', { PGSSLMODE: 'disable' }, 'plain', 'plain'],
+      ['', { PGHOST: '127.0.0.1' }, 'denied', 'invalid-input'],
+    ])(
+      'a server elsewhere has to prove itself unless told otherwise: "%s" %j',
+      async (parameters, environment, withTls, without) => {
+        const options = { host: elsewhere, environment };
+        const filled = parameters.replace('ROOT', root);
+        expect(await over(secure, filled, options)).toBe(withTls);
+        expect(await over(plain, filled, options)).toBe(without);
+      },
+    );
+
+    test('and so it does for a library that hands in no variables', async () => {
+      const url = new URL(plain.url);
+      url.hostname = elsewhere;
+      expect(await failure(url.href, {})).toMatchObject({
+        code: 'invalid-input',
+        message: expect.stringContaining('has no TLS'),
+      });
     });
 
     test('PGSSLMODE and PGSSLROOTCERT say the same as the parameters, which win', async () => {

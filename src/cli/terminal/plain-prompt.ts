@@ -18,7 +18,6 @@ export async function askForLine(
   message: string,
   { hidden, signal }: { readonly hidden: boolean; readonly signal: AbortSignal },
 ): Promise<string> {
-  process.stderr.write(`${message} `);
   const input = process.stdin.setEncoding('utf8');
   const line = Promise.withResolvers<string>();
   const leave = (): void =>
@@ -35,9 +34,11 @@ export async function askForLine(
     rest += data;
     look();
   };
-  // Without the terminal's echo there are no line editing and no signals either.
+  // Without the terminal's echo there are no line editing and no signals either. Before the question: who types fast is not shown.
   if (hidden) input.setRawMode(true);
-  input.on('data', onData).on('end', leave);
+  process.stderr.write(`${message} `);
+  // Reading stopped after the answer before.
+  input.on('data', onData).on('end', leave).resume();
   signal.addEventListener('abort', leave);
   try {
     if (signal.aborted) leave();
