@@ -15,6 +15,7 @@ import { payloadOf } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
 import { readOrder } from './placement.ts';
 import { Presence } from './presence.ts';
+import type { ShardSet } from './shard-sets.ts';
 import { ShardProblems } from './shard-problems.ts';
 import { checkShards, fetchShard, mostSealed, openFrom, openFromAny, recordedShards } from './shards.ts';
 import type { FetchedShard, ShardCandidate } from './shards.ts';
@@ -89,15 +90,20 @@ export class ChunkReader {
     },
   ): Promise<boolean> {
     this.#presence ??= new Presence(this.#session.buckets.all);
-    const sets = await this.#presence.sets(id, signal);
-    for (const { bucket, error } of this.#presence.failures) {
-      this.problems.add({ bucket, chunkId: id, index: null, error });
-    }
-    for (const { k, m, shards } of sets) {
-      found.redundancy ??= { k, m };
-      if (await this.#readFrom(memory, ref, { candidates: new Set(shards), k, signal })) return true;
-    }
-    return false;
+    const presence = this.#presence;
+    const soon = await presence.soon(id, HEDGE_MS, signal);
+    const tryAll = async (sets: readonly ShardSet[]): Promise<boolean> => {
+      for (const { bucket, error } of presence.failures) {
+        this.problems.add({ bucket, chunkId: id, index: null, error });
+      }
+      for (const { k, m, shards } of sets) {
+        found.redundancy ??= { k, m };
+        if (await this.#readFrom(memory, ref, { candidates: new Set(shards), k, signal })) return true;
+      }
+      return false;
+    };
+    if (await tryAll(soon.sets)) return true;
+    return soon.complete ? false : tryAll(await presence.sets(id, signal));
   }
 
   /** Tries candidates of one set until k of them open the chunk. */

@@ -22,6 +22,8 @@ const MOST_AT_ONCE = 8;
 
 export class Presence {
   readonly #sides: readonly BucketPresence[];
+  /** Those that have let a reader wait. */
+  readonly #late = new Set<BucketPresence>();
 
   /**
    * @param buckets whose listings count
@@ -39,6 +41,42 @@ export class Presence {
   async sets(chunkId: string, signal?: AbortSignal): Promise<ShardSet[]> {
     const found = await Promise.all(this.#sides.map((side) => side.shards(chunkId, signal)));
     return setsOf(found.flat());
+  }
+
+  /**
+   * As `sets`, by what comes soon: a bucket that lets its reader wait is left out, and then not waited for again.
+   *
+   * @returns `complete`: whether all have answered
+   */
+  async soon(
+    chunkId: string,
+    patienceMs: number,
+    signal?: AbortSignal,
+  ): Promise<{ readonly sets: ShardSet[]; readonly complete: boolean }> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<null>((resolve) => {
+      timer = setInterval(() => resolve(null), patienceMs);
+    });
+    const now = new Promise<null>((resolve) => setImmediate(() => resolve(null)));
+    try {
+      const found = await Promise.all(
+        this.#sides.map(async (side) => {
+          const listed = side.shards(chunkId, signal);
+          const shards = await Promise.race([listed, this.#late.has(side) ? now : late]);
+          if (shards !== null) {
+            this.#late.delete(side);
+            return shards;
+          }
+          this.#late.add(side);
+          // Nobody waits for it any more; whether it fails is asked when it matters.
+          listed.catch(() => undefined);
+          return null;
+        }),
+      );
+      return { sets: setsOf(found.flatMap((shards) => shards ?? [])), complete: !found.includes(null) };
+    } finally {
+      clearInterval(timer);
+    }
   }
 
   /** Notes shards that buckets have taken since: this process has their word for it. */
@@ -145,6 +183,13 @@ class BucketPresence {
       const isEnough =
         count >= LEAST_A_PAGE && (count >= MOST_A_PAGE || performance.now() - began > patience);
       const parsed = parseShardObjectName(name);
+      // What is no shard has no chunk to wait for the end of, and a hostile listing may have nothing else.
+      if (parsed === null && isEnough && count >= MOST_A_PAGE) {
+        const rest = name.slice(CHUNK_PREFIX.length);
+        open = rest > chunkId ? rest : chunkId;
+        complete = false;
+        break;
+      }
       if (parsed !== null && parsed.chunkId !== open) {
         if (isEnough) {
           complete = false;

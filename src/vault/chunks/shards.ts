@@ -114,10 +114,19 @@ export async function openFrom(
   shards: readonly FetchedShard[],
 ): Promise<boolean> {
   const coded = codedObjects(shards);
-  if (coded === null) return false;
+  if (coded === null || !fitTogether(shards)) return false;
   const answer = await session.workers.open(memory, proof, coded);
   takeBack(shards, answer.objects);
   return answer.opened;
+}
+
+/** Whether shards are of one sealing, to the last bit: its digits in their names can be found by trying. */
+export function fitTogether(shards: readonly FetchedShard[]): boolean {
+  const [first] = shards;
+  return shards.every(
+    ({ sealedSize, nonce }) =>
+      first !== undefined && sealedSize === first.sealedSize && Buffer.compare(nonce, first.nonce) === 0,
+  );
 }
 
 /** What opens a chunk, and what turned out not to belong to it. */

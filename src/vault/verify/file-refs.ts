@@ -18,6 +18,7 @@ export async function* everyRef(
   table: ContentTable,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<{ readonly ref: ChunkRef; readonly isTable: boolean }, void, undefined> {
+  if (table.inline !== null) return;
   for await (const ref of contentRefs(session, table, { signal })) yield { ref, isTable: false };
   const roots = [table, ...(ids.depth === 0 ? [] : [ids])];
   for (const { refs, depth } of roots) {

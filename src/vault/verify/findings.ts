@@ -118,6 +118,22 @@ export class Findings {
     this.files -= 1;
   }
 
+  /** Warns of what the catalog had wrong, once. */
+  warnOfCatalog(): void {
+    const { filesUnlisted, filesHidden, filesShown } = this;
+    const parts = [
+      ...(filesUnlisted > 0 ? [`did not know ${filesUnlisted} of the files in the buckets`] : []),
+      ...(filesHidden > 0 ? [`hid ${filesHidden} that nobody has removed`] : []),
+      ...(filesShown > 0 ? [`showed ${filesShown} that were removed`] : []),
+    ];
+    if (parts.length === 0) return;
+    this.#options.onWarning?.({
+      kind: 'catalog',
+      message: `The catalog disagreed with the buckets: it ${parts.join(', ')}. It agrees now.`,
+      bucket: null,
+    });
+  }
+
   /** @param census whose needed chunks have all been judged */
   result(census: ChunkCensus): VerifyResult {
     const affected = this.#affected();

@@ -136,7 +136,7 @@ class Verification {
     const pending = [...this.#pending.keys()];
     for (let at = 0; at < pending.length; at += BATCH) await this.#conclude(pending.slice(at, at + BATCH));
     await this.#confirm();
-    this.#warnOfCatalog();
+    this.#findings.warnOfCatalog();
   }
 
   readonly #onFailure = (failure: BucketFailure): void => this.#findings.bucketFailed(failure);
@@ -386,20 +386,5 @@ class Verification {
     } catch (error) {
       this.#unreadable(record, error);
     }
-  }
-
-  #warnOfCatalog(): void {
-    const { filesUnlisted, filesHidden, filesShown } = this.#findings;
-    const parts = [
-      ...(filesUnlisted > 0 ? [`did not know ${filesUnlisted} of the files in the buckets`] : []),
-      ...(filesHidden > 0 ? [`hid ${filesHidden} that nobody has removed`] : []),
-      ...(filesShown > 0 ? [`showed ${filesShown} that were removed`] : []),
-    ];
-    if (parts.length === 0) return;
-    this.#options.onWarning?.({
-      kind: 'catalog',
-      message: `The catalog disagreed with the buckets: it ${parts.join(', ')}. It agrees now.`,
-      bucket: null,
-    });
   }
 }
