@@ -34,14 +34,14 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
         onProgress: (progress) => report({ label: `Verifying ${url}`, ...progress }),
       }),
     );
-    const { problems, objects, ignored } = result;
+    const { problems, objects, foreignObjects, tooNew } = result;
     damaged += problems.length;
     if (options.json === true) await output.json({ bucket: url, ...result });
     else
       for (const { name, message } of problems)
         await output.line(showLines(`${url} ${showName(name)}: ${message}`));
     terminal.note(
-      `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${ignored > 0 ? `, ${count(ignored, 'other file')} left alone` : ''}.`,
+      `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${foreignObjects > 0 ? `, ${count(foreignObjects, 'other file')} left alone` : ''}${tooNew > 0 ? `, ${count(tooNew, 'object')} of a newer version` : ''}.`,
     );
   }
   if (damaged === 0) return DONE;
