@@ -134,38 +134,53 @@ export async function listMarkers(
   return { young, old };
 }
 
+/** How often markers are listed anew because some went while they were read. */
+const MOST_LISTINGS = 100;
+
 /**
- * Adds the ids that markers name: what their puts rely on, though no manifest says so yet.
+ * The ids that young markers name: what their puts rely on, though no manifest may say so yet.
  *
  * @throws `unavailable` if a marker cannot be read: what it names is not known then
  */
-export async function addMarkedIds(
+export async function readMarkedIds(
   session: Session,
   buckets: readonly VaultBucket[],
-  names: Iterable<string>,
-  into: IdSet,
   signal?: AbortSignal,
-): Promise<void> {
-  for (const name of names) {
-    let opened = false;
-    let seen = false;
-    for (const bucket of buckets) {
-      const bytes = await readCopy(bucket, name, { maxSize: MAX_PUT_MARKER_SIZE, signal });
-      if (bytes === null) continue;
-      seen = true;
-      try {
-        for (const id of openPutMarker(session.keys, bytes).ids) into.add(id);
-        opened = true;
-        break;
-      } catch (error) {
-        if (!isVaultError(error, 'damaged')) throw error;
-      }
-    }
-    if (seen && !opened) {
-      throw new VaultError(
-        'unavailable',
-        `The marker ${name} of a running put cannot be read. Sweep again in a day.`,
-      );
+): Promise<readonly string[]> {
+  for (let listings = 0; listings < MOST_LISTINGS; listings += 1) {
+    const { young } = await listMarkers(buckets, session.now(), signal);
+    const found: (readonly string[] | null)[] = [];
+    for (const name of young) found.push(await readMarker(session, buckets, name, signal));
+    // One that went meanwhile may have been renewed by one that this listing does not show.
+    if (found.every((ids) => ids !== null)) return found.flat();
+  }
+  throw new VaultError(
+    'unavailable',
+    'Markers of puts come and go too quickly to be read. Sweep again later.',
+  );
+}
+
+/** The ids that a marker names; null if no bucket has it any more. */
+async function readMarker(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<readonly string[] | null> {
+  let seen = false;
+  for (const bucket of buckets) {
+    const bytes = await readCopy(bucket, name, { maxSize: MAX_PUT_MARKER_SIZE, signal });
+    if (bytes === null) continue;
+    seen = true;
+    try {
+      return openPutMarker(session.keys, bytes).ids;
+    } catch (error) {
+      if (!isVaultError(error, 'damaged')) throw error;
     }
   }
+  if (!seen) return null;
+  throw new VaultError(
+    'unavailable',
+    `The marker ${name} of a running put cannot be read. Sweep again in a day.`,
+  );
 }

@@ -32,7 +32,7 @@ import type { CallOptions } from '../call.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import { GRACE_MS, writeDeletion } from './deletions.ts';
-import { addMarkedIds, findLive, listMarkers } from './live.ts';
+import { findLive, listMarkers, readMarkedIds } from './live.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval } from './plan.ts';
 
@@ -271,9 +271,10 @@ class Sweep {
   /** Looks again, and removes what may still go. */
   async #remove(lists: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
+    // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
+    const marked = await readMarkedIds(this.#session, this.#buckets, signal);
     const live = await this.#findLive();
-    const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
-    await addMarkedIds(this.#session, this.#buckets, young, live.ids, signal);
+    for (const id of marked) live.ids.add(id);
     const names = lists.flatMap(({ objects }) => objects);
     const spared = await this.#spared(names, live);
     const dead = new Set(live.dead.map(({ hash }) => hash));
