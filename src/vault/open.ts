@@ -7,7 +7,7 @@ import type { BucketOpener } from './buckets/bucket-set.ts';
 import { ChunkMemoryPool } from './chunks/chunk-memory.ts';
 import type { Limits } from './chunks/chunk-memory.ts';
 import { ChunkWorkers } from './chunks/chunk-workers.ts';
-import { bucketsOf } from './keys/keyring-store.ts';
+import { bucketsOf } from './keys/bucket-places.ts';
 import { unlock } from './keys/unlock.ts';
 import type { Unlocked } from './keys/unlock.ts';
 import type { Session } from './session.ts';
@@ -44,7 +44,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
   const { keys, keyring, bytes } =
     parts.unlocked ??
     (await unlock([row.keyring], await parts.password(), { vaultId: row.id, hint: row.writer }));
-  const buckets = await bucketsOf(keys, keyring, { vaultId: row.id, catalog, opener });
+  const buckets = await bucketsOf({ vaultId: row.id, keys, catalog, opener }, keyring);
   const guard = new PutGuard();
   const session: Session = {
     vaultId: row.id,
