@@ -74,7 +74,12 @@ export function sealLabel(
   label: string,
   nonce: Buffer = randomBytes(NONCE_SIZE),
 ): Buffer {
-  return sealText(keys, { aad: labelAad(keys.vaultId, writer), what: 'A label', most: MAX_LABEL_SIZE }, label, nonce);
+  return sealText(
+    keys,
+    { aad: labelAad(keys.vaultId, writer), what: 'A label', most: MAX_LABEL_SIZE },
+    label,
+    nonce,
+  );
 }
 
 /**
@@ -99,7 +104,12 @@ export function sealBucketUrl(
   url: string,
   nonce: Buffer = randomBytes(NONCE_SIZE),
 ): Buffer {
-  return sealText(keys, { aad: urlAad(keys.vaultId, id), what: 'A URL', most: MAX_BUCKET_URL_SIZE }, url, nonce);
+  return sealText(
+    keys,
+    { aad: urlAad(keys.vaultId, id), what: 'A URL', most: MAX_BUCKET_URL_SIZE },
+    url,
+    nonce,
+  );
 }
 
 /**

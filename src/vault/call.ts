@@ -18,7 +18,13 @@ export interface Progress {
 /** Something that went wrong and was got round. */
 export interface Warning {
   readonly kind:
-    'bucket-down' | 'shard-damaged' | 'shard-missing' | 'manifest-damaged' | 'degraded' | 'catalog';
+    | 'bucket-down'
+    | 'shard-damaged'
+    | 'shard-missing'
+    | 'manifest-damaged'
+    | 'degraded'
+    | 'catalog'
+    | 'keyring';
   /** For people: what, where, and what it means. */
   readonly message: string;
   /** The bucket concerned; null if none is. */

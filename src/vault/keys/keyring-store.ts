@@ -62,8 +62,7 @@ interface Shown extends KeyringState {
  */
 function newestOf(shown: readonly Shown[]): Shown | null {
   const [first] = shown.toSorted(
-    (a, b) =>
-      b.keyring.epoch - a.keyring.epoch || b.votes - a.votes || (a.digest < b.digest ? 1 : -1),
+    (a, b) => b.keyring.epoch - a.keyring.epoch || b.votes - a.votes || (a.digest < b.digest ? 1 : -1),
   );
   return first ?? null;
 }

@@ -37,7 +37,7 @@ export interface BucketReport extends BucketInfo {
 }
 
 /** Fewest digits of an id by which a bucket is known. */
-const MIN_ID_LENGTH = 8;
+export const MIN_ID_LENGTH = 8;
 
 /**
  * The bucket that a URL or the beginning of an id means.
@@ -161,7 +161,8 @@ async function requireEmpty(
 
 /** Names that are no vault's and are looked at before a place counts as somebody else's altogether. */
 const MOST_FOREIGN = 1_000;
-const KINDS: readonly (readonly [string, (name: string) => unknown])[] = [
+/** What a vault keeps in a bucket beside the marker, by prefix, and what tells its names from others'. */
+export const KINDS: readonly (readonly [string, (name: string) => unknown])[] = [
   [KEYRING_PREFIX, parseKeyringObjectName],
   [MANIFEST_PREFIX, parseManifestObjectName],
   [CHUNK_PREFIX, parseShardObjectName],

@@ -143,7 +143,7 @@ export async function addMarkedIds(
   session: Session,
   buckets: readonly VaultBucket[],
   names: Iterable<string>,
-  into: IdSet,
+  into: { add(id: string): unknown },
   signal?: AbortSignal,
 ): Promise<void> {
   for (const name of names) {
