@@ -25,7 +25,9 @@ export interface Warning {
     | 'degraded'
     | 'catalog'
     /** What the target's file system did not take of a restored file, other than its bytes. */
-    | 'not-kept';
+    | 'not-kept'
+    /** The keyring is not as new as what is stored, or names buckets whose places are not known. */
+    | 'keyring';
   /** For people: what, where, and what it means. */
   readonly message: string;
   /** The bucket concerned; null if none is. */

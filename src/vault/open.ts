@@ -1,5 +1,5 @@
 /** Opening a vault: from a catalog, a password and a way to reach buckets to a session. */
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Catalog, VaultRow } from '../catalog/catalog.ts';
 import { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import { VaultError } from '../errors.ts';
 import { BucketSet } from './buckets/bucket-set.ts';
@@ -7,10 +7,11 @@ import type { BucketOpener } from './buckets/bucket-set.ts';
 import { ChunkMemoryPool } from './chunks/chunk-memory.ts';
 import type { Limits } from './chunks/chunk-memory.ts';
 import { ChunkWorkers } from './chunks/chunk-workers.ts';
-import { bucketsOf } from './keys/keyring-store.ts';
+import { bucketsOf } from './keys/bucket-places.ts';
+import { verifiedOrNull } from './keys/keyring-store.ts';
 import { unlock } from './keys/unlock.ts';
 import type { Unlocked } from './keys/unlock.ts';
-import type { Session } from './session.ts';
+import type { KeyringState, Session } from './session.ts';
 import { PutGuard } from './write/put-guard.ts';
 
 export interface OpenVaultParts {
@@ -41,10 +42,12 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
       `There is no vault in ${catalog.label}. Make one with "vault init", or rebuild its catalog from the buckets with "vault recover".`,
     );
   }
-  const { keys, keyring, bytes } =
+  const unlocked =
     parts.unlocked ??
     (await unlock([row.keyring], await parts.password(), { vaultId: row.id, hint: row.writer }));
-  const buckets = await bucketsOf(keys, keyring, { vaultId: row.id, catalog, opener });
+  const { keys } = unlocked;
+  const { keyring, bytes } = newer(unlocked, row);
+  const buckets = await bucketsOf({ vaultId: row.id, keys, catalog, opener }, keyring);
   const guard = new PutGuard();
   const session: Session = {
     vaultId: row.id,
@@ -63,4 +66,12 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
   };
   guard.attach(session);
   return session;
+}
+
+/** What was unlocked, or the keyring that the catalog remembers, if that is a newer one of this vault. */
+function newer({ keys, keyring, bytes }: Unlocked, row: VaultRow): KeyringState {
+  const known = row.epoch > keyring.epoch ? verifiedOrNull(keys, row.keyring) : null;
+  return known === null || known.epoch <= keyring.epoch
+    ? { keyring, bytes }
+    : { keyring: known, bytes: row.keyring };
 }

@@ -7,7 +7,7 @@ import type { CallOptions } from './call.ts';
 import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
 import { addBucket, bucketReport, changeDefaults, setBucketUrl } from './manage/buckets.ts';
-import type { BucketInfo, BucketReport, VaultDefaults } from './manage/buckets.ts';
+import type { BucketInfo, BucketReport, SetBucketUrlOptions, VaultDefaults } from './manage/buckets.ts';
 import { removeBucket } from './manage/remove-bucket.ts';
 import type { RemoveBucketOptions, RemoveBucketResult } from './manage/remove-bucket.ts';
 import { openSession } from './open.ts';
@@ -180,9 +180,10 @@ export class Vault implements AsyncDisposable {
    *
    * @param reference its URL so far, or its id
    * @param url normalised
+   * @param options `local`: for this machine alone; else every machine learns of it
    * @throws `bucket-missing` or `bucket-mismatch` if that is not this bucket; what it says if it cannot be used
    */
-  setBucketUrl(reference: string, url: string, options?: CallOptions): Promise<BucketInfo> {
+  setBucketUrl(reference: string, url: string, options?: SetBucketUrlOptions): Promise<BucketInfo> {
     return setBucketUrl(this.#session, reference, url, options);
   }
 

@@ -79,6 +79,15 @@ export class VaultBucket implements BucketPlace {
     this.#checked = true;
   }
 
+  /** The same bucket, as it will be when it takes nothing new. */
+  leaving(): VaultBucket {
+    const { number, id, url } = this;
+    return new VaultBucket(
+      { number, id, url, state: 'draining' },
+      { vaultId: this.#vaultId, opener: () => this.open() },
+    );
+  }
+
   async close(): Promise<void> {
     if (this.#opened === null) return;
     const [bucket] = await Promise.allSettled([this.#opened]);

@@ -12,6 +12,7 @@ import { placeShards } from './placement.ts';
 
 export class ShardUploader {
   readonly #onWarning: (warning: Warning) => void;
+  readonly #fullIsFatal: boolean;
   /** Buckets that failed; they get nothing more from this uploader. */
   readonly #failed = new Map<VaultBucket, VaultError>();
   /** Bytes that buckets have taken. */
@@ -19,8 +20,13 @@ export class ShardUploader {
   /** Shards that buckets have taken. */
   shardsStored = 0;
 
-  constructor(onWarning: (warning: Warning) => void) {
+  /** @param options `fullIsFatal`: whether a bucket without room ends everything (default), or others are used instead */
+  constructor(
+    onWarning: (warning: Warning) => void,
+    { fullIsFatal = true }: { readonly fullIsFatal?: boolean } = {},
+  ) {
     this.#onWarning = onWarning;
+    this.#fullIsFatal = fullIsFatal;
   }
 
   /** Whether a bucket has failed here. */
@@ -103,7 +109,8 @@ export class ShardUploader {
       this.shardsStored += 1;
       return true;
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted' || error.code === 'storage-full') throw error;
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (error.code === 'storage-full' && this.#fullIsFatal) throw error;
       if (!this.#failed.has(bucket)) {
         this.#failed.set(bucket, error);
         const message = `${describeFailure({ bucket, error })} The other buckets are used instead.`;

@@ -32,6 +32,27 @@ export async function* contentRefs(
 }
 
 /**
+ * What proves chunks of a file, one by one: those below some references of a table, and those of the tables on the way.
+ *
+ * @param depth how many levels of tables there are below the references
+ * @throws as reading the chunks of the tables
+ */
+export async function* provingRefs(
+  session: Session,
+  refs: readonly ChunkRef[],
+  depth: number,
+  options: CallOptions = {},
+): AsyncGenerator<ChunkRef, void, undefined> {
+  for (const ref of refs) {
+    yield ref;
+    if (depth === 0) continue;
+    for await (const body of tableBodies(session, [ref], options)) {
+      yield* provingRefs(session, decodeRefs(body), depth - 1, options);
+    }
+  }
+}
+
+/**
  * The ids of every chunk that a file needs, in runs: those of its content, of its content's tables, and of the tables of ids.
  *
  * @throws as reading the chunks of the tables

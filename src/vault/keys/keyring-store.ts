@@ -1,34 +1,42 @@
 /**
  * The keyring in the buckets: one object an epoch, in every bucket. The highest valid epoch counts; a change is the next epoch,
- * created where it is absent, so that of two changes at once one wins and the other begins anew.
+ * created where it is absent, bucket by bucket in the order that the keyring names them, so that of two changes at once one meets
+ * the other and begins anew upon it.
  */
 import { objectDigest, signKeyring, verifyKeyring } from '../../crypto/signing.ts';
+import type { VerifyingKeys } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
-import { openRecord } from '../../crypto/records.ts';
-import type { VaultKeys } from '../../crypto/keys.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import type { BucketRow } from '../../catalog/catalog.ts';
-import { checkEach, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
-import type { BucketCheck, BucketOpener } from '../buckets/bucket-set.ts';
-import { removeFrom, spread } from '../buckets/spread.ts';
+import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import { readCopy } from '../buckets/spread.ts';
 import type { KeyringState, Session } from '../session.ts';
+import { bucketsOf } from './bucket-places.ts';
 
 /** Epochs of one bucket that are looked at, newest first: a hostile bucket shows any number. */
 const MOST_EPOCHS = 4;
 /** Names of keyrings that are looked at. */
 const MOST_LISTED = 10_000;
 /** How often a change that meets another one begins anew. */
-const MOST_TRIES = 8;
+const MOST_TRIES = 16;
 
-/** The keyring objects that a bucket has, newest first; damaged ones are left out. */
-export async function readKeyrings(bucket: Bucket, signal?: AbortSignal): Promise<Uint8Array[]> {
+/**
+ * The keyring objects that a bucket has, newest first; damaged ones are left out.
+ *
+ * @param options `least`: the lowest epoch that matters
+ */
+export async function readKeyrings(
+  bucket: Bucket,
+  options: { readonly least?: number; readonly signal?: AbortSignal | undefined } = {},
+): Promise<Uint8Array[]> {
+  const { least = 1, signal } = options;
   const epochs: number[] = [];
   for await (const { name } of bucket.list(KEYRING_PREFIX, { signal })) {
     const epoch = parseKeyringObjectName(name);
-    if (epoch !== null) epochs.push(epoch);
+    if (epoch !== null && epoch >= least) epochs.push(epoch);
     if (epochs.length > MOST_LISTED) epochs.splice(0, MOST_LISTED / 2);
   }
   const found: Uint8Array[] = [];
@@ -42,84 +50,75 @@ export async function readKeyrings(bucket: Bucket, signal?: AbortSignal): Promis
   return found;
 }
 
+/** A keyring, and how many buckets show it. */
+interface Shown extends KeyringState {
+  readonly digest: string;
+  votes: number;
+}
+
+/**
+ * Of several keyrings the one that counts: the highest epoch. Two of one epoch are changes that have not met, since neither reached
+ * the other's buckets: then it is what more buckets show, and then chance, the same for everybody.
+ */
+function newestOf(shown: readonly Shown[]): Shown | null {
+  const [first] = shown.toSorted(
+    (a, b) => b.keyring.epoch - a.keyring.epoch || b.votes - a.votes || (a.digest < b.digest ? 1 : -1),
+  );
+  return first ?? null;
+}
+
 /**
  * Takes over the newest keyring that any bucket has, and the set of buckets with it.
  *
- * @returns which buckets could be asked
- * @throws `unsupported` if the newest needs a newer version
+ * @param options `thorough`: also looks for another keyring of the epoch that is known, as two changes at once may have left.
+ *   `from`: whom to ask; all of the vault's unless given
+ * @returns which buckets could be asked; one that shows a keyring of a newer version has failed with `unsupported`
  */
-export async function refreshKeyring(session: Session, signal?: AbortSignal): Promise<BucketCheck> {
-  let newest: KeyringState = session.keyring;
-  const check = await checkEach(session.buckets.all, async (bucket) => {
-    for (const bytes of await readKeyrings(await bucket.checked(signal), signal)) {
-      const keyring = verifiedOrNull(session, bytes);
+export async function refreshKeyring(
+  session: Session,
+  signal?: AbortSignal,
+  {
+    thorough = false,
+    from = session.buckets.all,
+  }: { readonly thorough?: boolean; readonly from?: readonly VaultBucket[] } = {},
+): Promise<BucketCheck> {
+  const known = session.keyring;
+  const shown = new Map<string, Shown>();
+  const own: Shown = { ...known, digest: objectDigest(known.bytes), votes: 0 };
+  shown.set(own.digest, own);
+  const least = known.keyring.epoch + (thorough ? 0 : 1);
+  const check = await checkEach(from, async (bucket) => {
+    for (const bytes of await readKeyrings(await bucket.checked(signal), { least, signal })) {
+      const keyring = verifiedOrNull(session.keys, bytes);
       if (keyring === null) continue;
-      if (keyring.epoch > newest.keyring.epoch) newest = { keyring, bytes };
+      const digest = objectDigest(bytes);
+      const seen = shown.get(digest) ?? { keyring, bytes, digest, votes: 0 };
+      seen.votes += 1;
+      shown.set(digest, seen);
       break;
     }
   });
-  if (newest !== session.keyring) await adoptKeyring(session, newest);
-  else session.buckets.replace(await loadBuckets(session, newest.keyring));
+  const newest = newestOf([...shown.values()]);
+  if (newest !== null && newest !== own) await adoptKeyring(session, newest);
+  else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
   return check;
 }
 
 /** Null for what somebody else has put there. @throws `unsupported` */
-function verifiedOrNull(session: Session, bytes: Uint8Array): Keyring | null {
+export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array): Keyring | null {
   try {
-    return verifyKeyring(session.keys, bytes);
+    return verifyKeyring(keys, bytes);
   } catch (error) {
     if (isVaultError(error, 'damaged')) return null;
     throw error;
   }
 }
 
-async function adoptKeyring(session: Session, state: KeyringState): Promise<void> {
-  await session.catalog.setup.putKeyring({ epoch: state.keyring.epoch, keyring: state.bytes });
-  session.keyring = state;
-  session.buckets.replace(await loadBuckets(session, state.keyring));
-}
-
-/** The buckets that the keyring names and the catalog knows the URLs of. */
-export function loadBuckets(
-  session: Pick<Session, 'keys' | 'catalog' | 'opener' | 'vaultId'>,
-  keyring: Keyring,
-): Promise<VaultBucket[]> {
-  return bucketsOf(session.keys, keyring, session);
-}
-
-/** As `loadBuckets`, before there is a session. */
-export async function bucketsOf(
-  keys: VaultKeys,
-  keyring: Keyring,
-  place: Pick<Session, 'catalog' | 'opener' | 'vaultId'>,
-): Promise<VaultBucket[]> {
-  const states = new Map(keyring.buckets.map(({ id, state }) => [id, state]));
-  return (await place.catalog.setup.buckets()).flatMap((row) => {
-    const state = states.get(row.id);
-    // The keyring is signed and says which buckets there are; a row beside it is a leftover, or forged.
-    if (state === undefined) return [];
-    const url = openBucketUrl(keys, row);
-    return [new VaultBucket({ number: row.number, id: row.id, state, url }, vaultOf(place))];
-  });
-}
-
-function vaultOf(place: { readonly vaultId: string; readonly opener: BucketOpener }): {
-  readonly vaultId: string;
-  readonly opener: BucketOpener;
-} {
-  return { vaultId: place.vaultId, opener: place.opener };
-}
-
-/** Where a bucket is. @throws `damaged` if the row was changed by somebody else */
-export function openBucketUrl(keys: VaultKeys, row: Pick<BucketRow, 'id' | 'record'>): string {
-  const value = openRecord(keys.urls, `bucket ${row.id}`, row.record);
-  if (typeof value === 'object' && value !== null && 'url' in value && typeof value.url === 'string') {
-    return value.url;
-  }
-  throw new VaultError(
-    'damaged',
-    'The catalog’s record of a bucket makes no sense. Rebuild the catalog in another place: vault recover',
-  );
+async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState): Promise<void> {
+  const buckets = await bucketsOf(session, keyring);
+  await session.catalog.setup.putKeyring({ epoch: keyring.epoch, keyring: bytes });
+  session.keyring = { keyring, bytes };
+  session.buckets.replace(buckets);
 }
 
 /**
@@ -135,53 +134,175 @@ export async function changeKeyring(
   change: (keyring: Keyring) => Promise<Keyring | null> | Keyring | null,
   options: { readonly all: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<boolean> {
-  const { signal } = options;
+  const { all, signal } = options;
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
-    const { usable, failed } = await refreshKeyring(session, signal);
-    if (usable.length === 0 || (options.all && failed.length > 0)) {
+    const { usable, failed } = await refreshKeyring(session, signal, { thorough: true });
+    if (usable.length === 0 || (all && failed.length > 0)) {
       throw tooFewBuckets(
         'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
         failed,
       );
     }
-    const before = session.keyring;
-    const changed = await change(before.keyring);
-    if (changed === null) return false;
-    const keyring = { ...changed, epoch: before.keyring.epoch + 1, previous: objectDigest(before.bytes) };
-    const bytes = signKeyring(session.keys, keyring);
-    const name = keyringObjectName(keyring.epoch);
-    // One bucket decides who was first: the one with the lowest number that can be used.
-    const [first] = usable;
-    const won = first === undefined ? null : await spread([first], { name, bytes }, { signal });
-    if (won !== null && won.failed.length > 0) {
-      if (won.failed.some(({ error }) => error.code !== 'already-exists')) throw won.failed[0]?.error;
+    const next = await nextKeyring(session, change);
+    if (next === null) {
+      // It may have been made before, by somebody who was cut short.
+      const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
+      if (all && lacking.length > 0) throw notEverywhere(lacking);
+      return false;
+    }
+    const outcome = await create(session, next, { usable, all, signal });
+    if (outcome.met !== null) {
+      // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
+      await adoptKeyring(session, outcome.met);
       continue;
     }
-    const others = usable.slice(1);
-    const taken = await spread(others, { name, bytes }, { signal, replace: true });
-    await adoptKeyring(session, { keyring, bytes });
-    if (options.all && taken.failed.length > 0) {
-      throw tooFewBuckets(
-        'The keyring was changed, but not in every bucket. Repeat this, or run "vault repair".',
-        taken.failed,
-      );
+    if (outcome.taken === 0) {
+      throw tooFewBuckets('The keyring could not be changed. Repeat this.', outcome.failed);
     }
-    await removeOlder(session, keyring.epoch, signal);
+    // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
+    await refreshKeyring(session, signal);
+    if (session.keyring.keyring.epoch > next.keyring.epoch) continue;
+    await adoptKeyring(session, next);
+    const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
+    if (all && lacking.length > 0) throw notEverywhere(lacking);
     return true;
   }
   throw new VaultError('unavailable', 'Others change the vault’s keyring at the same time. Try again.');
 }
 
-/** Removes the epochs before one that stands in every bucket; a bucket that cannot be reached keeps them until `repair`. */
-export async function removeOlder(session: Session, epoch: number, signal?: AbortSignal): Promise<void> {
-  const { usable } = await checkEach(session.buckets.all, (bucket) => bucket.checked(signal));
-  const names = new Set<string>();
-  for (const bucket of usable) {
-    for await (const { name } of (await bucket.open()).list(KEYRING_PREFIX, { signal })) {
-      const found = parseKeyringObjectName(name);
-      if (found !== null && found < epoch) names.add(name);
-      if (names.size === MOST_LISTED) break;
+function notEverywhere(failed: readonly BucketFailure[]): VaultError {
+  return tooFewBuckets(
+    'The keyring was changed, but not in every bucket. Repeat this, or run "vault repair".',
+    failed,
+  );
+}
+
+async function nextKeyring(
+  session: Session,
+  change: (keyring: Keyring) => Promise<Keyring | null> | Keyring | null,
+): Promise<KeyringState | null> {
+  const { keyring, bytes } = session.keyring;
+  const changed = await change(keyring);
+  if (changed === null) return null;
+  const next = { ...changed, epoch: keyring.epoch + 1, previous: objectDigest(bytes) };
+  return { keyring: next, bytes: signKeyring(session.keys, next) };
+}
+
+interface Creation {
+  /** The other keyring of this epoch, if somebody else has made one. */
+  readonly met: KeyringState | null;
+  /** How many buckets have taken it. */
+  readonly taken: number;
+  readonly failed: readonly BucketFailure[];
+}
+
+/** Stores a new keyring, bucket by bucket in the order that everybody keeps to. */
+async function create(
+  session: Session,
+  next: KeyringState,
+  call: {
+    readonly usable: readonly VaultBucket[];
+    readonly all: boolean;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<Creation> {
+  const { usable, all, signal } = call;
+  const name = keyringObjectName(next.keyring.epoch);
+  const failed: BucketFailure[] = [];
+  const order = session.keyring.keyring.buckets.map(({ id }) => id);
+  const inOrder = usable.toSorted((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
+  let taken = 0;
+  for (const bucket of inOrder) {
+    try {
+      const storage = await bucket.checked(signal);
+      try {
+        await storage.put(name, next.bytes, { signal });
+      } catch (error) {
+        if (!isVaultError(error, 'already-exists')) throw error;
+        const met = await readKeyring(session, bucket, next.keyring.epoch, signal);
+        if (met !== null) return { met, taken, failed };
+        // What lies there is no keyring of this vault.
+        await storage.put(name, next.bytes, { signal, replace: true });
+      }
+      taken += 1;
+    } catch (error) {
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      failed.push({ bucket, error });
+      // Once it stands anywhere, the others must get it all the same.
+      if (all && taken === 0) break;
     }
   }
-  for (const name of names) await removeFrom(usable, name, signal);
+  return { met: null, taken, failed };
+}
+
+/** A bucket's keyring of an epoch; null if it has none that is valid. */
+async function readKeyring(
+  session: Session,
+  bucket: VaultBucket,
+  epoch: number,
+  signal: AbortSignal | undefined,
+): Promise<KeyringState | null> {
+  const bytes = await readCopyIfWhole(bucket, keyringObjectName(epoch), signal);
+  const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes);
+  return keyring === null || bytes === null || keyring.epoch !== epoch ? null : { keyring, bytes };
+}
+
+async function readCopyIfWhole(
+  bucket: VaultBucket,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array | null> {
+  try {
+    return await readCopy(bucket, name, { maxSize: MAX_KEYRING_SIZE, signal });
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return null;
+    throw error;
+  }
+}
+
+export interface Settled extends BucketCheck {
+  /** How many buckets got the keyring now (with `dryRun`: would get it). */
+  readonly stored: number;
+}
+
+/**
+ * Gives each of the buckets the keyring that counts, and takes the earlier ones away where it stands: a bucket that cannot keep the
+ * new one keeps what it has.
+ *
+ * @param options `dryRun`: only tells
+ */
+export async function settleKeyring(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  options: { readonly dryRun?: boolean | undefined; readonly signal?: AbortSignal | undefined } = {},
+): Promise<Settled> {
+  const { dryRun = false, signal } = options;
+  const { keyring, bytes } = session.keyring;
+  const current = keyringObjectName(keyring.epoch);
+  let stored = 0;
+  const check = await checkEach(buckets, async (bucket) => {
+    const storage = await bucket.checked(signal);
+    const copy = await readCopyIfWhole(bucket, current, signal);
+    if (copy === null || Buffer.compare(copy, bytes) !== 0) {
+      stored += 1;
+      if (dryRun) return;
+      await storage.put(current, bytes, { signal, replace: true });
+    }
+    if (dryRun) return;
+    const listed = await keyringNames(storage, signal);
+    // A bucket that does not list what it has taken would be left without any.
+    if (!listed.includes(current)) return;
+    for (const name of listed) if (name < current) await storage.remove(name, { signal });
+  });
+  return { ...check, stored };
+}
+
+async function keyringNames(storage: Bucket, signal: AbortSignal | undefined): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of storage.list(KEYRING_PREFIX, { signal })) {
+    if (parseKeyringObjectName(name) !== null) names.push(name);
+    // Those beyond stay for another time; the newest matter.
+    if (names.length > MOST_LISTED) names.splice(0, MOST_LISTED / 2);
+  }
+  return names;
 }

@@ -2,11 +2,12 @@
 import { openLabel } from '../../crypto/records.ts';
 import { wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
-import { VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
-import { changeKeyring } from './keyring-store.ts';
+import { changeKeyring, refreshKeyring } from './keyring-store.ts';
 import { unlock } from './unlock.ts';
+import type { Unlocked } from './unlock.ts';
 
 export interface PasswordChange extends CallOptions {
   readonly current: string;
@@ -20,11 +21,18 @@ export interface PasswordChange extends CallOptions {
  * two changes at once one wins, and the other finds that its current password is no longer right.
  */
 export async function changePassword(session: Session, change: PasswordChange): Promise<void> {
-  const { vaultId } = session;
-  const { current, next, signal } = change;
-  const { keys } = await unlock([session.keyring.bytes], current, { vaultId, hint: session.keys.writer.id });
+  const { next, signal } = change;
+  if (next === '') throw new VaultError('invalid-input', 'The new password is empty.');
+  // Another machine may have changed it since this one has last looked.
+  await refreshKeyring(session, signal, { thorough: true });
+  const unlocked = await unlockCurrent(session, change);
+  if (unlocked === null) {
+    await changeKeyring(session, () => null, { all: true, signal });
+    return;
+  }
+  const { keys, keyring: seen } = unlocked;
   const writer = keys.writer.id;
-  const before = session.keyring.keyring.slots.find((slot) => slot.writer === writer);
+  const before = seen.slots.find((slot) => slot.writer === writer);
   await changeKeyring(
     session,
     async (keyring) => {
@@ -45,4 +53,18 @@ export async function changePassword(session: Session, change: PasswordChange): 
     },
     { all: true, signal },
   );
+}
+
+/** The keys under the current password; null if the next one is in force already, as when a change was cut short and is repeated. */
+async function unlockCurrent(session: Session, { current, next }: PasswordChange): Promise<Unlocked | null> {
+  const { vaultId, keyring, keys } = session;
+  const options = { vaultId, hint: keys.writer.id };
+  try {
+    return await unlock([keyring.bytes], current, options);
+  } catch (error) {
+    if (!isVaultError(error, 'wrong-password')) throw error;
+    const repeated = await unlock([keyring.bytes], next, options).catch(() => null);
+    if (repeated?.keys.writer.id !== keys.writer.id) throw error;
+    return null;
+  }
 }

@@ -1,16 +1,29 @@
 /** The vault's set of buckets: taking one in, looking at them, and recording where one is now. */
 import { drawId } from '../../crypto/keys.ts';
+import { openBucketUrl, sealBucketUrl } from '../../crypto/records.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { keyringObjectName } from '../../format/keyring.ts';
-import type { Keyring } from '../../format/keyring.ts';
-import { MARKER_NAME } from '../../format/marker.ts';
-import { describeFailure, readMarker } from '../buckets/bucket-set.ts';
+import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
+import type { Keyring, KeyringBucket } from '../../format/keyring.ts';
+import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
+import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
+import type { Marker } from '../../format/marker.ts';
+import {
+  DELETED_PREFIX,
+  parseDeletionObjectName,
+  parsePutMarkerName,
+  parseSweepObjectName,
+  PUTS_PREFIX,
+  SWEEP_PREFIX,
+} from '../../format/removal.ts';
+import { CHUNK_PREFIX, parseShardObjectName } from '../../format/shard.ts';
+import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
-import { changeKeyring, loadBuckets } from '../keys/keyring-store.ts';
+import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
+import { changeKeyring, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import { putMarker, sealBucketUrl } from './create.ts';
+import { putMarker, requireKept } from './create.ts';
 
 /** A bucket of a vault, for people. */
 export type BucketInfo = Omit<BucketPlace, 'number'>;
@@ -24,7 +37,7 @@ export interface BucketReport extends BucketInfo {
 }
 
 /** Fewest digits of an id by which a bucket is known. */
-const MIN_ID_LENGTH = 8;
+export const MIN_ID_LENGTH = 8;
 
 /**
  * The bucket that a URL or the beginning of an id means.
@@ -53,55 +66,110 @@ export async function addBucket(
   options: CallOptions = {},
 ): Promise<BucketInfo> {
   const { signal } = options;
-  requireNewUrl(session, url);
+  await refreshKeyring(session, signal, { thorough: true });
+  const known = session.buckets.all.find((bucket) => bucket.url === url);
+  if (known !== undefined) return finishAdding(session, known, signal);
   const bucket = await session.opener(url);
   try {
     const marker = await readMarker(bucket, signal);
-    if (marker !== null) requireOurs(session, url, marker.vaultId);
-    const known = session.buckets.all.find(({ id }) => id === marker?.bucketId);
-    if (known !== undefined) {
-      throw new VaultError(
-        'already-exists',
-        `${url} is a bucket of this vault already, known as ${known.url}. If it has moved: vault bucket set-url`,
-      );
-    }
+    if (marker !== null) requireNew(session, url, marker);
     // One that was marked and is not in the keyring, because this was cut short, is taken in with the id it has.
     const id = marker?.bucketId ?? drawId();
-    if (marker === null) await putMarker(bucket, url, { vaultId: session.vaultId, bucketId: id }, signal);
-    await session.catalog.setup.putBucket({ id, record: sealBucketUrl(session.keys, id, url) });
+    await requireEmpty(bucket, { url, marked: marker !== null, signal });
+    await mark(bucket, url, { vaultId: session.vaultId, bucketId: id }, signal);
     await changeKeyring(
       session,
       (keyring) => {
         if (keyring.buckets.some((other) => other.id === id)) return null;
-        return { ...keyring, buckets: [...keyring.buckets, { id, state: 'active' as const }] };
+        const added: KeyringBucket = { id, state: 'active', url: sealBucketUrl(session.keys, id, url) };
+        return { ...keyring, buckets: [...keyring.buckets, added] };
       },
       { all: true, signal },
     );
-    await storeKeyring(session, bucket, signal);
     return { id, url, state: 'active' };
   } finally {
     await bucket.close();
   }
 }
 
-/** Stores the keyring in a new bucket, and sees that it is to be had again: one that can only be written to is of no use. */
-async function storeKeyring(
+/** The keyring names the bucket already: either it was added long ago, or that was cut short before every bucket knew. */
+async function finishAdding(
   session: Session,
+  known: VaultBucket,
+  signal: AbortSignal | undefined,
+): Promise<BucketInfo> {
+  const { id, url, state } = known;
+  const { stored, failed } = await settleKeyring(session, session.buckets.all, { signal });
+  if (failed.length > 0) throw tooFewBuckets('Not every bucket could be told of the new one.', failed);
+  if (stored === 0) throw new VaultError('already-exists', `${url} is a bucket of this vault already.`);
+  return { id, url, state };
+}
+
+/** Marks a bucket and sees that it keeps that. One that does not is left as it was. */
+async function mark(
   bucket: Bucket,
+  url: string,
+  marker: Marker,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { keyring, bytes } = session.keyring;
-  const name = keyringObjectName(keyring.epoch);
-  await bucket.put(name, bytes, { signal, replace: true });
-  let listed = false;
-  for await (const object of bucket.list(name, { signal })) listed ||= object.name === name;
-  const stored = listed ? await bucket.get(name, { signal, maxSize: bytes.length }) : null;
-  if (stored !== null && Buffer.compare(stored, bytes) === 0) return;
+  await putMarker(bucket, url, marker, signal);
+  try {
+    await requireKept(bucket, { name: MARKER_NAME, bytes: encodeMarker(marker) }, signal);
+  } catch (error) {
+    // What went wrong first counts, not what its clean-up says.
+    await bucket.remove(MARKER_NAME).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** @throws `bucket-mismatch` for another vault's bucket; `already-exists` for one of this vault */
+function requireNew(session: Session, url: string, marker: Marker): void {
+  requireOurs(session, url, marker.vaultId);
+  const known = session.buckets.all.find(({ id }) => id === marker.bucketId);
+  if (known === undefined) return;
   throw new VaultError(
-    'damaged',
-    `${bucket.label} does not keep what is stored there: ${name} did not come back as it was.`,
+    'already-exists',
+    `${url} is a bucket of this vault already, known as ${known.url}. If it has moved: vault bucket set-url`,
   );
 }
+
+/**
+ * Refuses a bucket that has been a vault's before and still holds what it held then: files that have been removed since would come
+ * back with it.
+ */
+async function requireEmpty(
+  bucket: Bucket,
+  place: { readonly url: string; readonly marked: boolean; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  const { url, marked, signal } = place;
+  for (const [prefix, parse] of KINDS) {
+    // A keyring comes with the marker.
+    if (marked && prefix === KEYRING_PREFIX) continue;
+    let seen = 0;
+    for await (const { name } of bucket.list(prefix, { signal })) {
+      seen += 1;
+      if (parse(name) !== null) {
+        throw new VaultError(
+          'already-exists',
+          `${url} holds ${name}, from when it was part of a vault. Empty it first (vault bucket rm ${url}) or name another place.`,
+        );
+      }
+      if (seen === MOST_FOREIGN) break;
+    }
+  }
+}
+
+/** Names that are no vault's and are looked at before a place counts as somebody else's altogether. */
+const MOST_FOREIGN = 1_000;
+/** What a vault keeps in a bucket beside the marker, by prefix, and what tells its names from others'. */
+export const KINDS: readonly (readonly [string, (name: string) => unknown])[] = [
+  [KEYRING_PREFIX, parseKeyringObjectName],
+  [MANIFEST_PREFIX, parseManifestObjectName],
+  [CHUNK_PREFIX, parseShardObjectName],
+  [DELETED_PREFIX, parseDeletionObjectName],
+  [SWEEP_PREFIX, parseSweepObjectName],
+  [PUTS_PREFIX, parsePutMarkerName],
+];
 
 /** See `Vault.bucketReport`. */
 export async function bucketReport(session: Session, options: CallOptions = {}): Promise<BucketReport[]> {
@@ -125,35 +193,65 @@ export async function bucketReport(session: Session, options: CallOptions = {}):
   );
 }
 
+export interface SetBucketUrlOptions extends CallOptions {
+  /** Whether it is there for this machine alone, and for others where it was. */
+  readonly local?: boolean | undefined;
+}
+
 /** See `Vault.setBucketUrl`. */
 export async function setBucketUrl(
   session: Session,
   reference: string,
   url: string,
-  options: CallOptions = {},
+  options: SetBucketUrlOptions = {},
 ): Promise<BucketInfo> {
+  const { signal, local = false } = options;
   const old = resolveBucket(session, reference);
   const { id, state } = old;
   if (old.url !== url) requireNewUrl(session, url);
+  await requireSame(session, old, { url, signal });
+  // For this machine first: so the bucket can be reached while the keyring is changed.
+  await putPlace(session, id, url);
+  session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  // A keyslot that can only store cannot tell the others.
+  if (local || session.keys.full === null) return { id, url, state };
+  await changeKeyring(
+    session,
+    (keyring) => {
+      const known = keyring.buckets.find((bucket) => bucket.id === id);
+      if (known === undefined || openBucketUrl(session.keys, known) === url) return null;
+      const moved = { ...known, url: sealBucketUrl(session.keys, id, url) };
+      return { ...keyring, buckets: keyring.buckets.map((one) => (one === known ? moved : one)) };
+    },
+    { all: false, signal },
+  );
+  await putPlace(session, id, null);
+  session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  return { id, url, state };
+}
+
+/** @throws `bucket-missing` or `bucket-mismatch` if another bucket is there than the vault knows */
+async function requireSame(
+  session: Session,
+  known: VaultBucket,
+  { url, signal }: { readonly url: string; readonly signal: AbortSignal | undefined },
+): Promise<void> {
   const bucket = await session.opener(url);
   try {
-    const marker = await readMarker(bucket, options.signal);
+    const marker = await readMarker(bucket, signal);
     if (marker === null) {
       throw new VaultError(
         'bucket-missing',
-        `${url} has no ${MARKER_NAME}, so it is not the bucket ${old.url}. Is its disk mounted, is the URL right?`,
+        `${url} has no ${MARKER_NAME}, so it is not the bucket ${known.url}. Is its disk mounted, is the URL right?`,
       );
     }
     requireOurs(session, url, marker.vaultId);
-    if (marker.bucketId !== id) {
-      throw new VaultError('bucket-mismatch', `${url} is another bucket of this vault than ${old.url}.`);
+    if (marker.bucketId !== known.id) {
+      throw new VaultError('bucket-mismatch', `${url} is another bucket of this vault than ${known.url}.`);
     }
   } finally {
     await bucket.close();
   }
-  await session.catalog.setup.putBucket({ id, record: sealBucketUrl(session.keys, id, url) });
-  session.buckets.replace(await loadBuckets(session, session.keyring.keyring));
-  return { id, url, state };
 }
 
 function requireNewUrl(session: Session, url: string): void {

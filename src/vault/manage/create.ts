@@ -1,20 +1,19 @@
 /** Making a vault: one that is there is never overwritten, and a making that failed leaves nothing behind. */
 import { drawId, drawRoot, keysOfRoot, wrapKeys } from '../../crypto/keys.ts';
-import type { KdfCost, VaultKeys } from '../../crypto/keys.ts';
-import { sealRecord } from '../../crypto/records.ts';
+import type { KdfCost } from '../../crypto/keys.ts';
+import { openBucketUrl, sealBucketUrl } from '../../crypto/records.ts';
 import { signKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import type { Catalog, VaultRow } from '../../catalog/catalog.ts';
 import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
-import { keyringObjectName } from '../../format/keyring.ts';
+import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
 import type { Compression, Keyring } from '../../format/keyring.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { readMarker } from '../buckets/bucket-set.ts';
 import type { BucketOpener } from '../buckets/bucket-set.ts';
-import { openBucketUrl } from '../keys/keyring-store.ts';
 import { unlock } from '../keys/unlock.ts';
 import type { Unlocked } from '../keys/unlock.ts';
 
@@ -79,6 +78,7 @@ async function makeVault(
   redundancy: Redundancy,
   options: NewVault,
 ): Promise<Unlocked> {
+  const { signal } = options;
   const vaultId = drawId();
   const keys = keysOfRoot(drawRoot(), { vaultId, rootNumber: 1, writer: drawId() });
   const slot = await wrapKeys(keys, options.password, {
@@ -95,27 +95,57 @@ async function makeVault(
     redundancy,
     chunkSize: options.chunkSize ?? DEFAULT_CHUNK_SIZE,
     compression: options.compression ?? 'auto',
-    buckets: opened.map(({ id }) => ({ id, state: 'active' as const })),
+    buckets: opened.map(({ id, url }) => ({
+      id,
+      state: 'active' as const,
+      url: sealBucketUrl(keys, id, url),
+    })),
     slots: [slot],
   };
   const bytes = signKeyring(keys, keyring);
-  const { setup } = options.catalog;
-  const undo: (() => Promise<void>)[] = [() => setup.clear()];
   try {
-    await setup.create({ id: vaultId, epoch: 1, keyring: bytes, writer: keys.writer.id });
-    for (const { id, url } of opened) await setup.putBucket({ id, record: sealBucketUrl(keys, id, url) });
+    await options.catalog.setup.create({ id: vaultId, epoch: 1, keyring: bytes, writer: keys.writer.id });
     for (const { id, url, bucket } of opened) {
-      await putMarker(bucket, url, { vaultId, bucketId: id }, options.signal);
-      undo.push(() => bucket.remove(MARKER_NAME));
+      await putMarker(bucket, url, { vaultId, bucketId: id }, signal);
     }
-    for (const { bucket } of opened) {
-      undo.push(() => bucket.remove(keyringObjectName(1)));
-      await putKeyring(bucket, bytes, options.signal);
-    }
+    for (const { bucket } of opened) await storeFirstKeyring(bucket, bytes, signal);
     return { keys, keyring, bytes };
   } catch (error) {
     // What went wrong first counts, not what its clean-up says.
-    for (const step of undo.toReversed()) await step().catch(() => undefined);
+    await undo(opened, { vaultId, bytes, catalog: options.catalog }).catch(() => undefined);
+    throw error;
+  }
+}
+
+/**
+ * Takes away what a making has stored, and nothing that somebody else has: an answer that was lost leaves open which. If a bucket does
+ * not let go of it, the catalog keeps the vault, so that repeating the making finishes it.
+ */
+async function undo(
+  opened: readonly NewBucket[],
+  made: { readonly vaultId: string; readonly bytes: Uint8Array; readonly catalog: Catalog },
+): Promise<void> {
+  const { vaultId, bytes, catalog } = made;
+  const name = keyringObjectName(1);
+  const results = await Promise.allSettled(
+    opened.map(async ({ bucket }) => {
+      const marker = await readMarker(bucket);
+      if (marker?.vaultId !== vaultId) return;
+      const copy = await getIfThere(bucket, name, bytes.length);
+      if (copy !== null && Buffer.compare(copy, bytes) === 0) await bucket.remove(name);
+      await bucket.remove(MARKER_NAME);
+    }),
+  );
+  if (results.some(({ status }) => status === 'rejected')) return;
+  if ((await catalog.setup.vault())?.id === vaultId) await catalog.setup.clear();
+}
+
+async function getIfThere(bucket: Bucket, name: string, maxSize: number): Promise<Uint8Array | null> {
+  try {
+    return await bucket.get(name, { maxSize });
+  } catch (error) {
+    // A larger one is not what was stored here.
+    if (isVaultError(error, 'object-missing', 'damaged')) return null;
     throw error;
   }
 }
@@ -130,36 +160,54 @@ async function finishCreation(
   const refusal = vaultExists(catalog);
   const { files, hidden } = await catalog.files.counts();
   if (files + hidden > 0 || vault.epoch > 1) throw refusal;
-  let unlocked: Unlocked;
-  const ids = new Map<string, string>();
-  try {
-    unlocked = await unlock([vault.keyring], options.password, { vaultId: vault.id });
-    for (const row of await catalog.setup.buckets()) ids.set(openBucketUrl(unlocked.keys, row), row.id);
-  } catch (error) {
-    if (isVaultError(error, 'interrupted')) throw error;
-    throw refusal;
-  }
-  const bucketsOfKeyring = unlocked.keyring.buckets.length;
-  if (ids.size !== bucketsOfKeyring || !opened.every(({ url }) => ids.has(url))) throw refusal;
-  let finished = 0;
+  const { unlocked, ids } = await reopen(vault, options);
+  if (ids.size !== opened.length || !opened.every(({ url }) => ids.has(url))) throw refusal;
+  // Everything is looked at before anything is stored.
+  const missing: NewBucket[] = [];
   for (const { url, bucket } of opened) {
-    const bucketId = ids.get(url) ?? '';
+    const id = ids.get(url) ?? '';
     const marker = await readMarker(bucket, signal);
-    if (marker !== null && marker.bucketId !== bucketId) throw refusal;
-    const name = keyringObjectName(1);
-    const listed = await Array.fromAsync(bucket.list(name, { signal }));
-    if (marker !== null && listed.some((object) => object.name === name)) continue;
-    if (marker === null) await putMarker(bucket, url, { vaultId: vault.id, bucketId }, signal);
-    await putKeyring(bucket, vault.keyring, signal);
-    finished += 1;
+    if (marker !== null && (marker.bucketId !== id || marker.vaultId !== vault.id)) throw refusal;
+    const keyrings = await keyringNames(bucket, signal);
+    // A vault whose keyring has changed was made long ago.
+    if (keyrings.some((name) => name !== keyringObjectName(1))) throw refusal;
+    if (marker === null || keyrings.length === 0) missing.push({ id, url, bucket });
   }
-  if (finished === 0) throw refusal;
+  if (missing.length === 0) throw refusal;
+  requireSameSettings(options, unlocked.keyring);
+  for (const { id, url, bucket } of missing) {
+    await putMarker(bucket, url, { vaultId: vault.id, bucketId: id }, signal);
+    await storeFirstKeyring(bucket, vault.keyring, signal);
+  }
   return unlocked;
 }
 
-/** A bucket's URL as the catalog has it. */
-export function sealBucketUrl(keys: VaultKeys, id: string, url: string): Buffer {
-  return sealRecord(keys.urls, `bucket ${id}`, { url });
+/** @throws `already-exists` if this is not a vault that the same password has begun to make */
+async function reopen(
+  vault: VaultRow,
+  options: NewVault,
+): Promise<{ readonly unlocked: Unlocked; readonly ids: ReadonlyMap<string, string> }> {
+  try {
+    const unlocked = await unlock([vault.keyring], options.password, { vaultId: vault.id });
+    const { buckets } = unlocked.keyring;
+    return { unlocked, ids: new Map(buckets.map((one) => [openBucketUrl(unlocked.keys, one), one.id])) };
+  } catch (error) {
+    if (isVaultError(error, 'interrupted')) throw error;
+    throw vaultExists(options.catalog);
+  }
+}
+
+function requireSameSettings(options: NewVault, keyring: Keyring): void {
+  const { redundancy, chunkSize, compression } = options;
+  const same =
+    (redundancy === null || formatRedundancy(redundancy) === formatRedundancy(keyring.redundancy)) &&
+    (chunkSize ?? keyring.chunkSize) === keyring.chunkSize &&
+    (compression ?? keyring.compression) === keyring.compression;
+  if (same) return;
+  throw new VaultError(
+    'invalid-input',
+    `The making of this vault was cut short with redundancy ${formatRedundancy(keyring.redundancy)} and other settings than these. Repeat it as it was begun, and change them then.`,
+  );
 }
 
 function checkSettings({ urls, chunkSize = DEFAULT_CHUNK_SIZE }: NewVault, redundancy: Redundancy): void {
@@ -189,13 +237,23 @@ export function vaultExists(catalog: Pick<Catalog, 'label'>): VaultError {
   );
 }
 
-/** Refuses a bucket that belongs to a vault. */
+/** Refuses a bucket that belongs to a vault, also one that has lost its marker. */
 async function requireUnused(url: string, bucket: Bucket, signal: AbortSignal | undefined): Promise<void> {
-  if ((await readMarker(bucket, signal)) === null) return;
+  const marker = await readMarker(bucket, signal);
+  if (marker === null && (await keyringNames(bucket, signal)).length === 0) return;
   throw new VaultError(
     'already-exists',
     `${url} belongs to a vault already. To use that vault here, rebuild its catalog: vault recover --bucket ${url}`,
   );
+}
+
+async function keyringNames(bucket: Bucket, signal: AbortSignal | undefined): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of bucket.list(KEYRING_PREFIX, { signal })) {
+    if (parseKeyringObjectName(name) !== null) names.push(name);
+    if (names.length > 1) break;
+  }
+  return names;
 }
 
 /** Makes a place a vault's bucket. @throws `already-exists` if somebody else has just done so */
@@ -217,10 +275,22 @@ export async function putMarker(
   }
 }
 
-/** Stores a keyring, and sees that it is to be had again: a bucket that can only be written to is of no use. */
-async function putKeyring(bucket: Bucket, bytes: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+async function storeFirstKeyring(
+  bucket: Bucket,
+  bytes: Uint8Array,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const name = keyringObjectName(1);
   await bucket.put(name, bytes, { signal });
+  await requireKept(bucket, { name, bytes }, signal);
+}
+
+/** Sees that what was stored is to be had again: a bucket that can only be written to is of no use. @throws `damaged` */
+export async function requireKept(
+  bucket: Bucket,
+  { name, bytes }: { readonly name: string; readonly bytes: Uint8Array },
+  signal: AbortSignal | undefined,
+): Promise<void> {
   let listed = false;
   for await (const object of bucket.list(name, { signal })) listed ||= object.name === name;
   const stored = listed ? await bucket.get(name, { signal, maxSize: bytes.length }) : null;

@@ -1,19 +1,23 @@
 /** Taking a bucket out of the vault: everything moves to the others first, under the same rules as every put and sweep. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { verifyKeyring } from '../../crypto/signing.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
-import type { Bucket } from '../../buckets/bucket.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
-import { readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
-import { changeKeyring } from '../keys/keyring-store.ts';
-import { listMarkers } from '../remove/live.ts';
-import { repairManifests } from '../repair/manifests.ts';
+import { openPlace, putPlace } from '../keys/bucket-places.ts';
+import { changeKeyring, readKeyrings, refreshKeyring } from '../keys/keyring-store.ts';
+import { listDeletions } from '../remove/deletions.ts';
+import { listMarkers, readMarkedIds } from '../remove/live.ts';
 import { repairChunks } from '../repair/chunks.ts';
+import { repairDeletions } from '../repair/deletions.ts';
+import { onGround, withoutBucket } from '../repair/ground.ts';
+import { repairManifests } from '../repair/manifests.ts';
 import type { Session } from '../session.ts';
-import { resolveBucket } from './buckets.ts';
+import { KINDS, MIN_ID_LENGTH, resolveBucket } from './buckets.ts';
 
 export interface RemoveBucketOptions extends CallOptions {
   /** Whether the bucket will never answer again: what it held is made anew from the others. */
@@ -30,6 +34,8 @@ export interface RemoveBucketResult {
   readonly shardsMoved: number;
   readonly manifestsCopied: number;
   readonly objectsRemoved: number;
+  /** Hashes of files that cannot be read any more. */
+  readonly filesLost: readonly string[];
   /** What kept the bucket from being taken out, a sentence each. */
   readonly reasons: readonly string[];
 }
@@ -50,33 +56,45 @@ export async function removeBucket(
   reference: string,
   options: RemoveBucketOptions = {},
 ): Promise<RemoveBucketResult> {
-  const { signal, gone = false } = options;
-  const leftover = await emptyLeftover(session, reference, signal);
-  if (leftover !== null) return leftover;
-  const { id } = resolveBucket(session, reference);
-  const bucket = resolveBucket(session, id);
+  const { signal, gone = false, dryRun = false } = options;
+  const { failed } = await refreshKeyring(session, signal, { thorough: true });
+  const leftover = await findLeftover(session, reference, signal);
+  if (leftover !== null)
+    return emptyLeftover(session, leftover, { failed: failed.length > 0, dryRun, signal });
+  const bucket = resolveBucket(session, reference);
+  const { id, number, url } = bucket;
   requireRest(session, bucket, gone);
   if (!gone) await bucket.confirm(signal);
-  if (options.dryRun !== true) await setState(session, id, { state: 'draining', gone, signal });
+  if (dryRun) return { ...(await moveAway(session, id, options)), ...KEPT };
+  await setState(session, id, { state: 'draining', gone, signal });
+  // A marker of this process that lingers is nobody's.
+  await session.guard.end();
+  const earlier = gone ? new Set<string>() : await youngMarkers(session, signal);
   const first = await moveAway(session, id, options);
-  if (options.dryRun === true) return { ...first, removed: false, objectsRemoved: 0, reasons: [] };
-  const reasons = await awaitPuts(session, options);
+  if (first.reasons.length > 0) return { ...first, ...KEPT, reasons: first.reasons };
+  const running = await awaitPuts(session, earlier, options);
+  if (running > 0) {
+    const reason = `${running} puts that began before are still running, and may store shards in it.`;
+    return { ...first, ...KEPT, reasons: [reason] };
+  }
   // What such puts have stored meanwhile.
-  const second = reasons.length > 0 ? NOTHING : await moveAway(session, id, options);
+  const second = gone ? NOTHING_MOVED : await moveAway(session, id, options);
   const moved = {
     shardsMoved: first.shardsMoved + second.shardsMoved,
     manifestsCopied: first.manifestsCopied + second.manifestsCopied,
+    filesLost: gone ? first.filesLost : second.filesLost,
   };
-  reasons.push(...(reasons.length > 0 ? first.reasons : second.reasons));
-  if (reasons.length > 0) return { ...moved, removed: false, objectsRemoved: 0, reasons };
-  const url = session.buckets.all.find((one) => one.id === id)?.url ?? reference;
+  if (second.reasons.length > 0) return { ...moved, ...KEPT, reasons: second.reasons };
+  // So that it is known by its id, too, if this is cut short after the keyring has dropped it.
+  await putPlace(session, id, url);
   await setState(session, id, { state: null, gone, signal });
-  const objectsRemoved = gone ? 0 : await emptyBucket(session, url, id, signal);
-  await session.catalog.setup.removeBucket(bucket.number);
+  const objectsRemoved = gone ? 0 : await emptyBucket(session, { url, id }, signal);
+  await session.catalog.setup.removeBucket(number);
   return { ...moved, removed: true, objectsRemoved, reasons: [] };
 }
 
-const NOTHING = { shardsMoved: 0, manifestsCopied: 0, reasons: [] as readonly string[] };
+const KEPT = { removed: false, objectsRemoved: 0 } as const;
+const NOTHING_MOVED: Moved = { shardsMoved: 0, manifestsCopied: 0, filesLost: [], reasons: [] };
 
 function requireRest(session: Session, bucket: VaultBucket, gone: boolean): void {
   const { redundancy } = session.keyring.keyring;
@@ -107,7 +125,7 @@ async function setState(
       if (known === undefined || known.state === state) return null;
       const buckets = keyring.buckets.flatMap((one) => {
         if (one.id !== id) return [one];
-        return state === null ? [] : [{ id, state }];
+        return state === null ? [] : [{ ...one, state }];
       });
       return { ...keyring, buckets };
     },
@@ -115,87 +133,170 @@ async function setState(
   );
 }
 
-/** Stores elsewhere what lies in the bucket. */
-async function moveAway(
-  session: Session,
-  id: string,
-  options: RemoveBucketOptions,
-): Promise<{
+interface Moved {
   readonly shardsMoved: number;
   readonly manifestsCopied: number;
+  readonly filesLost: readonly string[];
+  /** Why the bucket must stay for now. */
   readonly reasons: readonly string[];
-}> {
-  const { signal, gone = false, dryRun, onWarning, onProgress } = options;
-  const others = session.buckets.all.filter((one) => !gone || one.id !== id);
-  const { usable, failed } = await session.buckets.check(others, signal);
-  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const call = { signal, onWarning, onProgress, dryRun };
-  const chunks = await repairChunks(session, usable, { ...call, redundancy: null });
-  await session.guard.end();
-  const manifests = dryRun === true ? { stored: 0 } : await repairManifests(session, usable, call);
-  const reasons: string[] = failed.map(
-    ({ bucket, error }) => `${bucket.url} cannot be used: ${error.message}`,
-  );
-  if (chunks.degraded > 0 && !gone) {
-    reasons.push(`${chunks.degraded} chunks could not be stored whole in the other buckets.`);
-  }
-  return { shardsMoved: chunks.shardsStored, manifestsCopied: manifests.stored, reasons };
 }
 
-/** Waits for puts that began before the bucket took nothing new. @returns why it cannot go on, if they take too long */
-async function awaitPuts(session: Session, options: RemoveBucketOptions): Promise<string[]> {
-  const { signal, waitMs = WAIT_MS, gone = false } = options;
-  if (gone) return [];
-  const buckets = session.buckets.all;
-  const { young: earlier } = await listMarkers(buckets, session.now(), signal);
+/** Stores elsewhere what lies in the bucket. */
+async function moveAway(session: Session, id: string, options: RemoveBucketOptions): Promise<Moved> {
+  const { signal, gone = false, onWarning, onProgress } = options;
+  const dryRun = options.dryRun === true;
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  const call = { signal, onWarning, onProgress, dryRun };
+  const moved = await onGround(
+    session,
+    usable,
+    { dryRun, gone: gone ? id : undefined, signal },
+    async (found) => {
+      // As if it took nothing new, which only the keyring of a removal in earnest says.
+      const ground = dryRun ? withoutBucket(found, id) : found;
+      const onFailure = (failure: (typeof failed)[number]): void => ground.noteFailure(failure);
+      const deletions = await listDeletions(session, ground.sources, signal, onFailure);
+      await repairDeletions(session, ground, { deletions, write: !dryRun, signal });
+      const marked = new Set(await readMarkedIds(session, ground.sources, signal));
+      const chunks = await repairChunks(session, ground, {
+        ...call,
+        redundancy: null,
+        deletions,
+        marked,
+        onReplaced: () => Promise.resolve(),
+      });
+      const manifests = await repairManifests(session, ground, {
+        ...call,
+        reads: false,
+        deletions,
+        only: null,
+      });
+      return { chunks, manifests, failed: ground.failed };
+    },
+  );
+  await session.guard.end();
+  const { chunks, manifests } = moved;
+  const down = [...failed, ...moved.failed].filter(({ bucket }) => !gone || bucket.id !== id);
+  const reasons = down.map(describeFailure);
+  if (!gone && chunks.degraded + chunks.unknown > 0) {
+    reasons.push(
+      `${chunks.degraded + chunks.unknown} chunks could not be stored whole in the other buckets.`,
+    );
+  }
+  const uncopied = [...manifests.states.values()].filter((state) => state !== 'lost').length;
+  if (uncopied > 0) reasons.push(`${uncopied} manifests could not be copied to the other buckets.`);
+  const filesLost = [...chunks.states].flatMap(([hash, state]) => (state === 'lost' ? [hash] : []));
+  return { shardsMoved: chunks.shardsStored, manifestsCopied: manifests.stored, filesLost, reasons };
+}
+
+async function youngMarkers(session: Session, signal: AbortSignal | undefined): Promise<ReadonlySet<string>> {
+  return (await listMarkers(session.buckets.all, session.now(), signal)).young;
+}
+
+/** Waits for puts that began before the bucket took nothing new. @returns how many are running still when it has taken too long */
+async function awaitPuts(
+  session: Session,
+  earlier: ReadonlySet<string>,
+  { signal, waitMs = WAIT_MS }: RemoveBucketOptions,
+): Promise<number> {
+  if (earlier.size === 0) return 0;
   const until = performance.now() + waitMs;
   for (;;) {
     throwIfAborted(signal);
-    const { young } = await listMarkers(buckets, session.now(), signal);
+    const young = await youngMarkers(session, signal);
     const running = [...earlier].filter((name) => young.has(name)).length;
-    if (running === 0) return [];
-    if (performance.now() >= until) {
-      return [`${running} puts that began before are still running, and may store shards in it.`];
-    }
+    if (running === 0 || performance.now() >= until) return running;
     await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
   }
 }
 
-/** Goes on with a removal that was cut short after the keyring had dropped the bucket; null if this is none. */
-async function emptyLeftover(
+/** A place that the keyring does not name, or no longer. */
+interface Leftover {
+  readonly url: string;
+  /** Null where only its marker tells it. */
+  readonly id: string | null;
+}
+
+/** What a reference means that is no bucket of the vault: a place whose removal was cut short; null if it is none. */
+async function findLeftover(
   session: Session,
   reference: string,
   signal: AbortSignal | undefined,
-): Promise<RemoveBucketResult | null> {
-  const { keyring } = session.keyring;
-  if (
-    session.buckets.all.some(({ url, id }) => url === reference || id.startsWith(reference.toLowerCase()))
-  ) {
+): Promise<Leftover | null> {
+  const { all } = session.buckets;
+  const isId = reference.length >= MIN_ID_LENGTH && /^[0-9a-f]+$/i.test(reference);
+  if (all.some(({ url, id }) => url === reference || (isId && id.startsWith(reference.toLowerCase())))) {
     return null;
   }
-  let bucket: Bucket;
+  for (const row of await session.catalog.setup.buckets()) {
+    if (all.some(({ id }) => id === row.id)) continue;
+    const url = openPlace(session.keys, row);
+    if (url === null) continue;
+    if (url === reference || (isId && row.id.startsWith(reference.toLowerCase()))) return { url, id: row.id };
+  }
+  if (isId) return null;
   try {
-    bucket = await session.opener(reference);
+    const bucket = await session.opener(reference);
+    try {
+      const marker = await readMarker(bucket, signal);
+      const isOurs = marker?.vaultId === session.vaultId && !all.some(({ id }) => id === marker.bucketId);
+      return isOurs ? { url: reference, id: null } : null;
+    } finally {
+      await bucket.close();
+    }
   } catch (error) {
-    if (isVaultError(error)) return null;
+    if (isVaultError(error) && error.code !== 'interrupted') return null;
     throw error;
   }
+}
+
+/** Goes on with a removal that was cut short after the keyring had dropped the bucket. */
+async function emptyLeftover(
+  session: Session,
+  leftover: Leftover,
+  call: { readonly failed: boolean; readonly dryRun: boolean; readonly signal: AbortSignal | undefined },
+): Promise<RemoveBucketResult> {
+  const { failed, dryRun, signal } = call;
+  // A bucket that cannot be asked may have a newer keyring, which names this one.
+  if (failed || (await knowsNewerKeyring(session, leftover.url, signal))) {
+    throw new VaultError(
+      'unavailable',
+      `${leftover.url} may be a bucket of this vault that was added just now: not every bucket could be asked. Nothing was removed.`,
+    );
+  }
+  const objectsRemoved = dryRun ? 0 : await emptyBucket(session, leftover, signal);
+  const row = (await session.catalog.setup.buckets()).find(({ id }) => id === leftover.id);
+  if (row !== undefined && !dryRun) await session.catalog.setup.removeBucket(row.number);
+  return { ...NOTHING_MOVED, removed: !dryRun, objectsRemoved };
+}
+
+async function knowsNewerKeyring(
+  session: Session,
+  url: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const bucket = await session.opener(url);
   try {
-    const marker = await readMarker(bucket, signal).catch(() => null);
-    if (marker?.vaultId !== session.vaultId || keyring.buckets.some(({ id }) => id === marker.bucketId))
-      return null;
+    const least = session.keyring.keyring.epoch + 1;
+    for (const bytes of await readKeyrings(bucket, { least, signal })) {
+      try {
+        verifyKeyring(session.keys, bytes);
+        return true;
+      } catch (error) {
+        if (!isVaultError(error, 'damaged')) throw error;
+      }
+    }
+    return false;
   } finally {
     await bucket.close();
   }
-  const objectsRemoved = await emptyBucket(session, reference, null, signal);
-  return { removed: true, shardsMoved: 0, manifestsCopied: 0, objectsRemoved, reasons: [] };
 }
 
 /** Removes what the vault has in a bucket, its marker last, so that it stays known as the vault's until it is empty. */
 async function emptyBucket(
   session: Session,
-  url: string,
-  id: string | null,
+  { url, id }: Leftover,
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const bucket = await session.opener(url);
@@ -204,10 +305,12 @@ async function emptyBucket(
     if (marker === null || marker.vaultId !== session.vaultId || (id !== null && marker.bucketId !== id))
       return 0;
     let removed = 0;
-    for (const prefix of ['chunks/', 'manifests/', 'keyring/', 'deleted/', 'sweep/', 'puts/', 'shares/']) {
+    for (const [prefix, parse] of KINDS) {
       await forEachBounded(
         bucket.list(prefix, { signal }),
         async ({ name }, aborted) => {
+          // What others keep there is theirs.
+          if (parse(name) === null) return;
           await bucket.remove(name, { signal: aborted });
           removed += 1;
         },

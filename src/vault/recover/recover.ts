@@ -4,30 +4,35 @@
  */
 import type { Catalog, ChunkRow } from '../../catalog/catalog.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
+import { openBucketUrl } from '../../crypto/records.ts';
+import { objectDigest } from '../../crypto/signing.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { decodeKeyring } from '../../format/keyring.ts';
-import { SEAL_OVERHEAD } from '../../format/limits.ts';
-import { SHARD_HEADER_SIZE } from '../../format/shard.ts';
-import { describeFailure, readMarker } from '../buckets/bucket-set.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import { forEachBounded } from '../../concurrency/map-ordered.ts';
+import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketFailure, BucketOpener, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { isReadable, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
-import type { ShardSet } from '../chunks/shard-sets.ts';
 import { learnFile } from '../files/catch-up.ts';
+import type { Known } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
+import type { JoinedFile } from '../files/file-join.ts';
+import { putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings, refreshKeyring } from '../keys/keyring-store.ts';
 import { unlock } from '../keys/unlock.ts';
 import type { Unlocked } from '../keys/unlock.ts';
-import { sealBucketUrl } from '../manage/create.ts';
 import { openSession } from '../open.ts';
 import type { OpenVaultParts } from '../open.ts';
-import { readDeletion } from '../remove/deletions.ts';
+import { listDeletions } from '../remove/deletions.ts';
+import { sealedSizeOf } from '../repair/census.ts';
+import { warnOfEpoch } from '../repair/files.ts';
 import type { Session } from '../session.ts';
 
 export interface RecoverOptions extends CallOptions {
   readonly catalog: Catalog;
-  /** URLs of the buckets, normalised: all that can be had. */
+  /** URLs of buckets, normalised: one is enough, unless others have moved; the keyring knows where they are. */
   readonly urls: readonly string[];
   readonly opener: BucketOpener;
   /** Gives the password; asked once, when a bucket has shown that there is a vault. */
@@ -48,8 +53,15 @@ export interface RecoverResult {
   readonly unreadableManifests: readonly string[];
   /** Files that the catalog lists and no bucket has; they are left listed. */
   readonly missing: readonly string[];
-  /** Buckets of the vault that were not given or could not be used, by URL or else id, and why. */
-  readonly unusable: readonly { readonly url: string; readonly message: string }[];
+  /** Files whose manifests could not be read just now, or are of a newer version. */
+  readonly unknown: readonly string[];
+  /** Buckets that could not be used, given or found by the keyring, and why. */
+  readonly unusable: readonly Unusable[];
+}
+
+interface Unusable {
+  readonly url: string;
+  readonly message: string;
 }
 
 /**
@@ -60,7 +72,7 @@ export interface RecoverResult {
  */
 export async function recoverCatalog(options: RecoverOptions): Promise<RecoverResult> {
   const { catalog, signal } = options;
-  const unusable: { url: string; message: string }[] = [];
+  const unusable: Unusable[] = [];
   const found = await findBuckets(options, unusable);
   try {
     const [{ vaultId }] = found;
@@ -73,6 +85,10 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
     }
     const unlocked = await unlockFrom(found, vaultId, options);
     await describeVault(options, unlocked, found);
+    for (const { url, bucketId } of found) {
+      if (unlocked.keyring.buckets.some(({ id }) => id === bucketId)) continue;
+      unusable.push({ url, message: `${url} is no longer a bucket of this vault.` });
+    }
     const session = await openSession({
       ...options.parts,
       catalog,
@@ -97,6 +113,9 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
     { password }: RecoverOptions,
   ): Promise<Unlocked> {
     const candidates = await collectKeyrings(buckets, unusable, signal);
+    // A catalog that is there may know of a newer one than these buckets show.
+    const existing = await catalog.setup.vault();
+    if (existing !== null) candidates.push(existing.keyring);
     if (candidates.length === 0) {
       throw new VaultError(
         'damaged',
@@ -116,7 +135,7 @@ interface FoundBucket {
 
 async function findBuckets(
   options: RecoverOptions,
-  unusable: { url: string; message: string }[],
+  unusable: Unusable[],
 ): Promise<readonly [FoundBucket, ...FoundBucket[]]> {
   const found: FoundBucket[] = [];
   const errors: VaultError[] = [];
@@ -159,17 +178,20 @@ async function findBuckets(
   return [first, ...others];
 }
 
-/** The keyrings that the buckets have, each once, highest epoch first; of equal epochs what most of them have. */
+/**
+ * The keyrings that the buckets have, each once: those that most buckets show come first, so that one bucket's false ones neither hide
+ * the vault's nor cost anything; of equals, the highest epoch.
+ */
 async function collectKeyrings(
   buckets: readonly FoundBucket[],
-  unusable: { url: string; message: string }[],
+  unusable: Unusable[],
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array[]> {
   const copies = new Map<string, { readonly bytes: Uint8Array; readonly epoch: number; votes: number }>();
   for (const { bucket, url } of buckets) {
     try {
-      for (const bytes of await readKeyrings(bucket, signal)) {
-        const key = Buffer.from(bytes).toString('latin1');
+      for (const bytes of await readKeyrings(bucket, { signal })) {
+        const key = objectDigest(bytes);
         const known = copies.get(key);
         if (known === undefined) copies.set(key, { bytes, epoch: epochOf(bytes), votes: 1 });
         else known.votes += 1;
@@ -180,7 +202,7 @@ async function collectKeyrings(
     }
   }
   return [...copies.values()]
-    .toSorted((a, b) => b.epoch - a.epoch || b.votes - a.votes)
+    .toSorted((a, b) => b.votes - a.votes || b.epoch - a.epoch)
     .map(({ bytes }) => bytes);
 }
 
@@ -189,70 +211,103 @@ function epochOf(bytes: Uint8Array): number {
   try {
     return decodeKeyring(bytes).keyring.epoch;
   } catch (error) {
-    if (isVaultError(error, 'unsupported')) return Number.MAX_SAFE_INTEGER;
-    if (isVaultError(error, 'damaged')) return 0;
+    if (isVaultError(error, 'damaged', 'unsupported')) return 0;
     throw error;
   }
 }
 
-/** Writes vault and buckets into the catalog, as far as they are not there. */
+/** Writes the vault into the catalog, and where its buckets are for this machine, as far as that is not what the keyring says. */
 async function describeVault(
   { catalog }: RecoverOptions,
   { keys, keyring, bytes }: Unlocked,
   found: readonly FoundBucket[],
 ): Promise<void> {
-  const { epoch, vaultId } = keyring;
+  const { epoch, vaultId, buckets } = keyring;
   await catalog.setup.create({ id: vaultId, epoch, keyring: bytes, writer: keys.writer.id });
   await catalog.setup.putKeyring({ epoch, keyring: bytes });
-  const known = new Set((await catalog.setup.buckets()).map(({ id }) => id));
-  for (const { bucketId, url } of found) {
-    if (known.has(bucketId) || !keyring.buckets.some(({ id }) => id === bucketId)) continue;
-    await catalog.setup.putBucket({ id: bucketId, record: sealBucketUrl(keys, bucketId, url) });
+  for (const bucket of buckets) {
+    const given = found.find(({ bucketId }) => bucketId === bucket.id);
+    if (given === undefined) continue;
+    await putPlace(
+      { keys, catalog },
+      bucket.id,
+      openBucketUrl(keys, bucket) === given.url ? null : given.url,
+    );
   }
 }
 
 /** Rows recorded in one transaction. */
 const BATCH = 500;
+/** Manifests read at once. */
+const IN_FLIGHT = 16;
 
 async function recoverFiles(
   session: Session,
   options: CallOptions,
-  unusable: { url: string; message: string }[],
+  unusable: Unusable[],
 ): Promise<Omit<RecoverResult, 'vaultId' | 'unusable'>> {
-  const { signal } = options;
-  await refreshKeyring(session, signal);
+  const { signal, onWarning } = options;
+  await refreshKeyring(session, signal, { thorough: true });
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
-  for (const failure of failed) addUnusable(unusable, failure);
-  const listed = new Set(session.buckets.all.map(({ id }) => id));
-  for (const { id } of session.keyring.keyring.buckets) {
-    if (!listed.has(id)) unusable.push({ url: id, message: `The vault’s bucket ${id} was not given.` });
-  }
   const onFailure = (failure: BucketFailure): void => addUnusable(unusable, failure);
+  for (const failure of failed) onFailure(failure);
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  const deletions = await listDeletions(session, usable, signal, onFailure);
+  let totalBytes = 0;
+  for await (const _ of joinFiles(session, usable, { signal, onFailure })) totalBytes += 1;
   const counts = { learned: 0, known: 0, hidden: 0 };
-  const unreadableManifests: string[] = [];
-  const missing: string[] = [];
-  let total = 0;
-  for await (const _ of joinFiles(session, usable, { signal, onFailure })) total += 1;
-  let done = 0;
-  options.onProgress?.({ doneBytes: 0, totalBytes: total });
-  for await (const file of joinFiles(session, usable, { signal, onFailure })) {
-    done += 1;
-    if (file.holders.length === 0) {
-      if (file.row?.hiddenAtMs === null) missing.push(file.hash);
-      continue;
-    }
-    const { record: deletion } = await readDeletion(session, file.hash, { from: usable, signal });
-    const known = await learnFile(session, file, { deletion, write: true, signal });
-    if (known.kind === 'unreadable') unreadableManifests.push(file.hash);
-    else if (known.kind !== 'foreign') counts[known.kind] += 1;
-    if (deletion !== null && !deletion.live) counts.hidden += 1;
-    options.onProgress?.({ doneBytes: done, totalBytes: total });
-  }
+  const [unreadableManifests, missing, unknown]: [string[], string[], string[]] = [[], [], []];
+  let doneBytes = 0;
+  let warned = false;
+  const tell = (): void => options.onProgress?.({ doneBytes, totalBytes });
+  tell();
+  await forEachBounded(
+    joinFiles(session, usable, { signal, onFailure }),
+    async (file, aborted) => {
+      const deletion = deletions.get(file.hash) ?? null;
+      const known = await learn(session, file, { deletion, signal: aborted });
+      if (known.kind === 'missing') missing.push(file.hash);
+      if (known.kind === 'unreadable') unreadableManifests.push(file.hash);
+      if (known.kind === 'unknown') unknown.push(file.hash);
+      if (known.kind === 'known' || known.kind === 'learned') {
+        counts[known.kind] += 1;
+        if (deletion !== null && !deletion.live) counts.hidden += 1;
+        warned ||= warnOfEpoch(session, known.record, onWarning);
+      }
+      doneBytes += 1;
+      totalBytes = Math.max(totalBytes, doneBytes);
+      tell();
+    },
+    { inFlight: IN_FLIGHT, signal },
+  );
   await recoverPlaces(session, usable, { signal, onFailure });
-  return { ...counts, unreadableManifests, missing };
+  return {
+    ...counts,
+    unreadableManifests: unreadableManifests.toSorted(),
+    missing: missing.toSorted(),
+    unknown: unknown.toSorted(),
+  };
 }
 
-function addUnusable(unusable: { url: string; message: string }[], failure: BucketFailure): void {
+async function learn(
+  session: Session,
+  file: JoinedFile,
+  {
+    deletion,
+    signal,
+  }: { readonly deletion: DeletionRecord | null; readonly signal: AbortSignal | undefined },
+): Promise<Known | { readonly kind: 'missing' | 'unknown' | 'gone' }> {
+  if (file.holders.length === 0) return { kind: file.row?.hiddenAtMs === null ? 'missing' : 'gone' };
+  try {
+    return await learnFile(session, file, { deletion, write: true, signal });
+  } catch (error) {
+    // The others can be had all the same.
+    if (isVaultError(error, 'unavailable', 'denied', 'unsupported')) return { kind: 'unknown' };
+    throw error;
+  }
+}
+
+function addUnusable(unusable: Unusable[], failure: BucketFailure): void {
   if (unusable.some(({ url }) => url === failure.bucket.url)) return;
   unusable.push({ url: failure.bucket.url, message: describeFailure(failure) });
 }
@@ -273,9 +328,4 @@ async function recoverPlaces(
     rows = [];
   }
   if (rows.length > 0) await session.catalog.chunks.put(rows);
-}
-
-/** As far as object sizes tell: readers go by the shards' headers. */
-function sealedSizeOf({ objectSize, k }: ShardSet): number {
-  return Math.max(SEAL_OVERHEAD, (objectSize - SHARD_HEADER_SIZE) * k);
 }

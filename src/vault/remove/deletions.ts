@@ -67,7 +67,7 @@ export async function writeDeletion(
 }
 
 /**
- * The records that count, by hash, out of buckets that must all answer.
+ * The records that count, by hash, out of buckets that must all answer, unless `onFailure` takes it that one does not.
  *
  * @throws what a bucket says; `unsupported` for a record of a newer version
  */
@@ -75,16 +75,20 @@ export async function listDeletions(
   session: Session,
   buckets: readonly VaultBucket[],
   signal?: AbortSignal,
+  onFailure?: (failure: BucketFailure) => void,
 ): Promise<Map<string, DeletionRecord>> {
   const records = new Map<string, DeletionRecord>();
-  for await (const { name, holders } of mergedListing(buckets, DELETED_PREFIX, { signal })) {
+  for await (const { name, holders } of mergedListing(buckets, DELETED_PREFIX, { signal, onFailure })) {
     const hash = parseDeletionObjectName(name);
     if (hash === null) continue;
     const { record, failed } = await readDeletion(session, hash, {
       from: holders.map(({ bucket }) => bucket),
       signal,
     });
-    if (failed[0] !== undefined) throw failed[0].error;
+    for (const failure of failed) {
+      if (onFailure === undefined) throw failure.error;
+      onFailure(failure);
+    }
     if (record !== null) records.set(hash, record);
   }
   return records;

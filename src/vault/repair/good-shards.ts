@@ -7,11 +7,13 @@ import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import type { Session } from '../session.ts';
 
 export interface GoodShards {
-  /** k of them that give the chunk. */
-  readonly picked: readonly FetchedShard[];
+  /** k of them that give the chunk; null if none do. */
+  readonly picked: readonly FetchedShard[] | null;
   /** What counts as there: what was found good, and what was not looked at. */
   readonly good: readonly ListedShard[];
   readonly bad: readonly ListedShard[];
+  /** Shards that could not be asked for: they may be good. */
+  readonly unknown: readonly ListedShard[];
 }
 
 export interface GoodShardsOptions {
@@ -24,22 +26,24 @@ export interface GoodShardsOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** @returns null if the set does not give the chunk */
+/** Looks at the shards of a set. */
 export async function goodShards(
   session: Session,
   set: ShardSet,
   options: GoodShardsOptions,
-): Promise<GoodShards | null> {
+): Promise<GoodShards> {
   const { proof, all } = options;
-  const { fetched, rest, bad } = await fetchShards(session, set, options);
+  const { fetched, rest, bad, unknown } = await fetchShards(session, set, options);
   const pool = [...fetched.keys()];
   const picked = proof === null ? firstOfEach(pool, set.k) : await pickProved(session, pool, proof);
-  if (picked === null)
-    return all || rest.length === 0 ? null : goodShards(session, set, { ...options, all: true });
+  if (picked === null) {
+    if (!all && rest.length > 0) return goodShards(session, set, { ...options, all: true });
+    return { picked: null, good: [], bad, unknown };
+  }
   const misfits = new Set(picked.misfits);
   const good = pool.filter((shard) => !misfits.has(shard)).flatMap((shard) => fetched.get(shard) ?? []);
   const wrong = picked.misfits.flatMap((shard) => fetched.get(shard) ?? []);
-  return { picked: picked.picked, good: [...good, ...rest], bad: [...bad, ...wrong] };
+  return { picked: picked.picked, good: [...good, ...rest], bad: [...bad, ...wrong], unknown };
 }
 
 /** Fetches shards whose checksums are right: all, or until there are k of different indices. */
@@ -51,11 +55,13 @@ async function fetchShards(
   readonly fetched: ReadonlyMap<FetchedShard, ListedShard>;
   readonly rest: readonly ListedShard[];
   readonly bad: readonly ListedShard[];
+  readonly unknown: readonly ListedShard[];
 }> {
   const fetched = new Map<FetchedShard, ListedShard>();
   const indices = new Set<number>();
   const rest: ListedShard[] = [];
   const bad: ListedShard[] = [];
+  const unknown: ListedShard[] = [];
   for (const shard of set.shards) {
     if (!all && indices.size >= set.k) {
       rest.push(shard);
@@ -69,11 +75,12 @@ async function fetchShards(
         indices.add(shard.name.index);
       } else bad.push(shard);
     } catch (error) {
-      // What is missing or out of reach counts as not there.
-      if (stateOf(error) === 'damaged') bad.push(shard);
+      const state = stateOf(error);
+      if (state === 'damaged') bad.push(shard);
+      if (state === 'unknown') unknown.push(shard);
     }
   }
-  return { fetched, rest, bad };
+  return { fetched, rest, bad, unknown };
 }
 
 async function pickProved(

@@ -2,8 +2,9 @@
  * Making chunks whole: the shards that are missing are made anew from the others and stored in buckets that have none of the
  * chunk, or a whole new set is stored. It works under a marker, and removes nothing: what is left over goes with a sweep.
  */
-import { SEAL_OVERHEAD } from '../../format/limits.ts';
-import { CHUNK_PREFIX, shardSize } from '../../format/shard.ts';
+import type { ChunkRow } from '../../catalog/catalog.ts';
+import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
+import { CHUNK_PREFIX, shardObjectSize, shardSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { Budget } from '../../concurrency/semaphore.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -11,145 +12,251 @@ import { mergedListing } from '../buckets/merged-listing.ts';
 import type { Warning } from '../call.ts';
 import { allocateChunkMemory, chunkMemorySize, objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkProof } from '../chunks/chunk-worker.ts';
-import { isComplete, objectNameOf, rowOfSet, setsOf, shardsOf } from '../chunks/shard-sets.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { Presence } from '../chunks/presence.ts';
+import {
+  fitsSize,
+  isComplete,
+  isReadable,
+  objectNameOf,
+  rowOfSet,
+  setsOf,
+  shardsOf,
+} from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import { codedObjects, mostSealed, takeBack } from '../chunks/shards.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
-import type { Guarded } from '../write/put-guard.ts';
+import { isCoded, isWhole, sealedSizeOf } from './census.ts';
 import { goodShards } from './good-shards.ts';
 import type { GoodShards } from './good-shards.ts';
+import type { Ground } from './ground.ts';
 
 export interface RebuildOptions {
-  readonly guarded: Guarded;
-  /** Buckets that are asked for shards. */
-  readonly sources: readonly VaultBucket[];
+  readonly ground: Ground;
   /** What chunks shall be coded with; null for as they are. */
   readonly redundancy: Redundancy | null;
   /** Whether every shard is read, and not only looked for. */
   readonly reads: boolean;
+  /** Whether it only finds out what would be done. */
+  readonly dryRun: boolean;
+  /** About how many chunks there will be. */
+  readonly expected: number;
   readonly onWarning: (warning: Warning) => void;
+  /** Told of an object that is not what it should be, and has been replaced. */
+  readonly onReplaced: (objectName: string) => Promise<void>;
 }
 
-/** What became of one chunk: it was whole, is whole now, is as whole as the buckets allow, or cannot be had. */
-export type Rebuilt = 'whole' | 'repaired' | 'degraded' | 'lost';
+/**
+ * What became of one chunk: it was whole, is whole now, is as whole as the buckets allow, cannot be had while a bucket does not
+ * answer, or cannot be had.
+ */
+export type Rebuilt = 'whole' | 'repaired' | 'degraded' | 'unknown' | 'lost';
 
 /** A chunk to be made whole. */
-interface Task {
+export interface NeedyChunk {
+  /** 64 hex digits. */
   readonly id: string;
+  /** Bytes of its plain payload; null where that is not known. */
+  readonly padded: number | null;
+  /**
+   * What its body is known by; null where nobody here can open it (the content of locked files): then its shards are as good as
+   * their checksums.
+   */
   readonly proof: ChunkProof | null;
-  /** Its shards that no list of removal names. */
+}
+
+interface Task extends NeedyChunk {
+  /** All its shards, and those that no list of removal names. */
+  readonly shards: readonly ListedShard[];
   readonly lasting: readonly ListedShard[];
   readonly signal: AbortSignal | undefined;
 }
+
+/** Chunks for which one listing of everything is cheaper than one for each. */
+const MOST_BY_PAGES = 50_000;
 
 export class Rebuild {
   readonly #session: Session;
   readonly #options: RebuildOptions;
   readonly #budget: Budget;
-  readonly uploader: ShardUploader;
-  /** Chunks of which something was stored. */
-  chunksRepaired = 0;
-  /** Names of objects that are not what they should be, and have been replaced. */
-  readonly damaged: string[] = [];
+  readonly #presence: Presence | null;
+  readonly #uploader: ShardUploader | ShardPlan;
+  /** Chunks of which something was stored (or would be). */
+  readonly repaired = new IdSet();
 
   constructor(session: Session, options: RebuildOptions) {
     this.#session = session;
     this.#options = options;
     this.#budget = new Budget(session.limits.chunkMemory);
-    this.uploader = new ShardUploader(options.onWarning);
+    const { ground, expected } = options;
+    this.#presence = expected <= MOST_BY_PAGES ? new Presence(ground.sources) : null;
+    this.#uploader = options.dryRun
+      ? new ShardPlan()
+      : new ShardUploader(options.onWarning, { fullIsFatal: false });
   }
 
-  /**
-   * Does what can be done for one chunk.
-   *
-   * @param id 64 hex digits
-   * @param proof what its body is known by; null where nobody here can open it (tables of ids, locked files): then its shards are
-   *   as good as their checksums
-   */
-  async run(id: string, proof: ChunkProof | null, signal: AbortSignal | undefined): Promise<Rebuilt> {
-    const { guarded, sources, redundancy, reads } = this.#options;
-    await guarded.keep(signal);
-    guarded.note(id);
-    const shards = await listShards(sources, id, signal);
-    const lasting = shards.filter((shard) => !guarded.isNamed(objectNameOf(shard)));
+  /** Shards stored, and their bytes (or what would be). */
+  get shardsStored(): number {
+    return this.#uploader.shardsStored;
+  }
+  get bytesStored(): number {
+    return this.#uploader.bytesStored;
+  }
+
+  /** Does what can be done for one chunk. */
+  async run(chunk: NeedyChunk, signal: AbortSignal | undefined): Promise<Rebuilt> {
+    const { ground, redundancy, reads } = this.#options;
+    await ground.keep(signal);
+    ground.note(chunk.id);
+    const shards = await this.#look(chunk.id, signal);
+    const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
     if (!reads && isWhole(lasting, redundancy)) return 'whole';
-    let best: Rebuilt = 'lost';
+    let best: Rebuilt = ground.isComplete ? 'lost' : 'unknown';
     for (const set of setsOf(shards)) {
-      const outcome = await this.#fromSet(set, { id, proof, lasting, signal });
+      const outcome = await this.#fromSet(set, { ...chunk, shards, lasting, signal });
       if (outcome === 'whole' || outcome === 'repaired') return outcome;
-      if (outcome === 'degraded') best = 'degraded';
+      if (outcome === 'degraded' || best === 'lost') best = outcome;
+      if (outcome === 'degraded') break;
     }
     return best;
   }
 
+  /** The shards of one chunk that buckets list. */
+  async #look(id: string, signal: AbortSignal | undefined): Promise<ListedShard[]> {
+    const { ground } = this.#options;
+    if (this.#presence !== null) {
+      const sets = await this.#presence.sets(id, signal);
+      for (const failure of this.#presence.failures) ground.noteFailure(failure);
+      return sets.flatMap(({ shards }) => shards);
+    }
+    const found: ListedShard[] = [];
+    const prefix = `${CHUNK_PREFIX}${id}.`;
+    const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+    for await (const entry of mergedListing(ground.sources, prefix, { signal, onFailure })) {
+      found.push(...shardsOf(entry));
+    }
+    return found;
+  }
+
   /** Makes a chunk whole out of the shards of one sealing, if they give it. */
   async #fromSet(set: ShardSet, task: Task): Promise<Rebuilt> {
-    const target = this.#options.redundancy ?? { k: set.k, m: set.m };
-    const most = mostSealed(task.proof?.length ?? null);
+    const { target, isWished } = this.#targetOf(set);
     const cost = chunkMemorySize(set.k * set.objectSize, target) + set.objectSize * set.shards.length;
     return this.#budget.spend(cost, async () => {
-      const { proof, signal } = task;
-      const found = await goodShards(this.#session, set, { proof, most, all: this.#options.reads, signal });
-      if (found === null) return 'lost';
-      const kept = { ...set, ...target, shards: lastingOf(set, target, found, task) };
-      const outcome = isComplete(kept) ? 'whole' : await this.#store(kept, found, task);
-      if (outcome !== 'lost') this.damaged.push(...found.bad.map(objectNameOf));
-      return outcome;
+      const found = await this.#lookInto(set, task);
+      if (found.picked === null) {
+        return found.unknown.length > 0 || !this.#options.ground.isComplete ? 'unknown' : 'lost';
+      }
+      const kept = { ...set, ...target, shards: this.#keptOf(set, target, found, task) };
+      const outcome = isComplete(kept) ? 'whole' : await this.#store(set, kept, found.picked, task);
+      if (outcome === 'whole' || outcome === 'repaired') {
+        for (const shard of found.bad) await this.#options.onReplaced(objectNameOf(shard));
+      }
+      return isWished || outcome === 'lost' ? outcome : 'degraded';
     });
   }
 
+  /** What a set shall be coded with: as it is, if the buckets that take shards are too few for what is wished. */
+  #targetOf(set: ShardSet): { readonly target: Redundancy; readonly isWished: boolean } {
+    const { redundancy, ground } = this.#options;
+    const own = { k: set.k, m: set.m };
+    if (redundancy === null || isCoded(set, redundancy)) return { target: own, isWished: true };
+    const takers = ground.targets.filter((bucket) => !this.#uploader.hasFailed(bucket));
+    if (takers.length >= redundancy.k + redundancy.m) return { target: redundancy, isWished: true };
+    return { target: own, isWished: false };
+  }
+
+  async #lookInto(set: ShardSet, { proof, padded, signal }: Task): Promise<GoodShards> {
+    const { dryRun, reads } = this.#options;
+    // What would be done is told by the listings, as far as they go: reading is what a dry run saves.
+    if (dryRun && !reads) {
+      return { picked: isReadable(set) ? [] : null, good: set.shards, bad: [], unknown: [] };
+    }
+    const most =
+      padded === null ? mostSealed(proof?.length ?? null) : payloadSize(padded, false) + SEAL_OVERHEAD;
+    return goodShards(this.#session, set, { proof, most, all: reads, signal });
+  }
+
+  /** The shards that stay: in buckets that are not being emptied, and coded as they shall be. */
+  #keptOf(
+    set: ShardSet,
+    target: Redundancy,
+    { good, unknown }: GoodShards,
+    { shards, lasting }: Task,
+  ): readonly ListedShard[] {
+    const stays = new Set(lasting.filter(({ bucket }) => bucket.state === 'active'));
+    if (isCoded(set, target)) return [...good, ...unknown].filter((shard) => stays.has(shard));
+    if (this.#options.reads) return [];
+    // A coding anew that was cut short has left some.
+    const size = shardObjectSize(sealedSizeOf(set), target.k);
+    return shards.filter(
+      (shard) =>
+        shard.name.sealing === set.sealing &&
+        isCoded(shard.name, target) &&
+        Math.abs(shard.size - size) <= set.k &&
+        stays.has(shard),
+    );
+  }
+
   /** Makes all shards of a set, and stores those that it lacks. */
-  async #store(kept: ShardSet, { picked }: GoodShards, { id, proof, signal }: Task): Promise<Rebuilt> {
-    const coded = codedObjects(picked);
-    if (coded === null) return 'lost';
-    const { sealedSize } = coded;
-    const bodySize = Math.max(proof?.length ?? 0, sealedSize - SEAL_OVERHEAD);
+  async #store(
+    set: ShardSet,
+    kept: ShardSet,
+    picked: NonNullable<GoodShards['picked']>,
+    { id, proof, padded, signal }: Task,
+  ): Promise<Rebuilt> {
     const redundancy = { k: kept.k, m: kept.m };
-    const memory = allocateChunkMemory(bodySize, redundancy);
-    const answer = await this.#session.workers.recode(memory, { id, proof, redundancy }, coded);
-    takeBack(picked, answer.objects);
-    if (!answer.opened) return 'lost';
-    const objects = objectsOf(memory, kept.k + kept.m, shardSize(sealedSize, kept.k));
-    const before = this.uploader.shardsStored;
-    const { targets } = this.#options.guarded;
-    const stored = await this.uploader.upload(rowOfSet(kept, sealedSize), objects, targets, signal);
-    if (this.uploader.shardsStored > before) this.chunksRepaired += 1;
-    await this.#session.catalog.chunks.put([stored]);
+    const { targets } = this.#options.ground;
+    const before = this.shardsStored;
+    let stored: ChunkRow;
+    if (this.#uploader instanceof ShardPlan) {
+      const sealedSize = picked[0]?.sealedSize ?? likelySize(set, padded);
+      stored = this.#uploader.upload(rowOfSet(kept, sealedSize), targets);
+    } else {
+      const coded = codedObjects(picked);
+      if (coded === null) return 'lost';
+      const { sealedSize } = coded;
+      const bodySize = Math.max(proof?.length ?? 0, sealedSize - SEAL_OVERHEAD);
+      const memory = allocateChunkMemory(bodySize, redundancy);
+      const answer = await this.#session.workers.recode(memory, { id, proof, redundancy }, coded);
+      takeBack(picked, answer.objects);
+      if (!answer.opened) return 'lost';
+      const objects = objectsOf(memory, kept.k + kept.m, shardSize(sealedSize, kept.k));
+      const row = rowOfSet(kept, sealedSize);
+      stored = await this.#uploader.upload(row, objects, targets, signal);
+      await this.#session.catalog.chunks.put([stored]);
+    }
+    if (this.shardsStored > before) this.repaired.add(id);
     return stored.shards.includes(null) ? 'degraded' : 'repaired';
   }
 }
 
-/** The good shards of a set that stay: in buckets that are not being emptied, and coded as they shall be. */
-function lastingOf(
-  set: ShardSet,
-  target: Redundancy,
-  { good }: GoodShards,
-  task: Task,
-): readonly ListedShard[] {
-  if (set.k !== target.k || set.m !== target.m) return [];
-  const lasting = new Set(task.lasting);
-  return good.filter((shard) => lasting.has(shard) && shard.bucket.state === 'active');
+/** Bytes of the sealed chunk, as far as its size and that of its shards tell. */
+function likelySize(set: ShardSet, padded: number | null): number {
+  const plain = padded === null ? null : padded + SEAL_OVERHEAD;
+  return plain !== null && fitsSize(set, plain) ? plain : sealedSizeOf(set);
 }
 
-/** Whether shards hold a complete set, none of it in a bucket that is being emptied. @param redundancy null for any */
-export function isWhole(shards: readonly ListedShard[], redundancy: Redundancy | null): boolean {
-  const staying = shards.filter(({ bucket }) => bucket.state === 'active');
-  return setsOf(staying).some(
-    (set) => isComplete(set) && (redundancy === null || (set.k === redundancy.k && set.m === redundancy.m)),
-  );
-}
+/** Says where shards would go. */
+class ShardPlan {
+  shardsStored = 0;
+  bytesStored = 0;
 
-/** The shards of one chunk that buckets list; a bucket that cannot be listed has none. */
-async function listShards(
-  buckets: readonly VaultBucket[],
-  id: string,
-  signal: AbortSignal | undefined,
-): Promise<ListedShard[]> {
-  const found: ListedShard[] = [];
-  const prefix = `${CHUNK_PREFIX}${id}.`;
-  for await (const entry of mergedListing(buckets, prefix, { signal, onFailure: () => undefined })) {
-    found.push(...shardsOf(entry));
+  hasFailed(): boolean {
+    return false;
   }
-  return found;
+
+  upload(row: ChunkRow, targets: readonly VaultBucket[]): ChunkRow {
+    const taken = new Set(row.shards.flatMap((place) => (place === null ? [] : [place.bucket])));
+    const free = targets.filter(({ number }) => !taken.has(number));
+    const shards = row.shards.map((place) => {
+      const bucket = place === null ? free.shift() : undefined;
+      if (bucket === undefined) return place;
+      this.shardsStored += 1;
+      this.bytesStored += shardObjectSize(row.sealedSize, row.k);
+      return { bucket: bucket.number, upload: '' };
+    });
+    return { ...row, shards };
+  }
 }

@@ -1,40 +1,61 @@
-/** Making everything whole again that can be: markers, keyrings, manifests, chunks, and the catalog's knowledge of them. */
-import { isVaultError, VaultError } from '../../errors.ts';
-import { keyringObjectName } from '../../format/keyring.ts';
-import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
+/** Making everything whole again that can be: markers, keyrings, records, manifests, chunks, and the catalog's knowledge of them. */
+import { VaultError } from '../../errors.ts';
+import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import { checkEach, describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { readCopy } from '../buckets/spread.ts';
-import { refreshKeyring, removeOlder } from '../keys/keyring-store.ts';
+import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import { refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import { changeDefaults } from '../manage/buckets.ts';
+import { listDeletions } from '../remove/deletions.ts';
 import { listForRemoval } from '../remove/sweep.ts';
+import { resolveFile } from '../files/resolve.ts';
 import type { Session } from '../session.ts';
 import { repairChunks } from './chunks.ts';
-import type { RepairOptions } from './options.ts';
+import type { RepairedChunks } from './chunks.ts';
+import { repairDeletions } from './deletions.ts';
+import type { FileState } from './files.ts';
+import { onGround } from './ground.ts';
+import type { Ground } from './ground.ts';
 import { repairManifests } from './manifests.ts';
+import type { RepairedManifests } from './manifests.ts';
+import { restoreMarkers } from './markers.ts';
+import type { RepairOptions } from './options.ts';
 
 export interface RepairResult {
+  /** How the vault stands now (with `dryRun`: would stand): `degraded` also if a bucket could not be asked. */
+  readonly outcome: 'whole' | 'degraded' | 'lost';
   /** Chunks made whole, moved or coded anew (with `dryRun`: that would be). */
   readonly chunksRepaired: number;
   /** Chunks that are readable and still lack something: too few buckets can be used. */
   readonly chunksDegraded: number;
-  /** Chunks that no k shards give. */
+  /** Chunks that cannot be had while a bucket does not answer. */
+  readonly chunksUnknown: number;
+  /** Chunks that no k shards give, though every bucket has answered. */
   readonly chunksLost: number;
+  /** Chunks looked at that cannot be opened here, being of locked files: their shards are as good as their checksums. */
+  readonly chunksNotOpened: number;
   readonly shardsStored: number;
   readonly manifestsStored: number;
   readonly keyringsStored: number;
   readonly markersStored: number;
+  /** Records of removal that were given to buckets which lacked them. */
+  readonly deletionsStored: number;
   /** Rows of files in the catalog that were made anew from their manifests. */
   readonly recordsRepaired: number;
-  /** Bytes sent to buckets. */
+  /** Rows of the catalog that named shards where there are none. */
+  readonly placesRepaired: number;
+  /** Bytes of shards and manifests sent to buckets. */
   readonly bytesStored: number;
   /** Objects that were replaced, and go with the next sweep. */
   readonly objectsReplaced: number;
-  /** Hashes of files that cannot be read any more, or lack a manifest. */
+  /** Hashes of files that cannot be read any more. */
   readonly filesLost: readonly string[];
-  /** URLs of buckets that could not be used. */
+  /** Hashes of files that can be read, and of which something is missing still. */
+  readonly filesDegraded: readonly string[];
+  /** Hashes of files of which it is not known, since a bucket could not be asked, or they are of a newer version. */
+  readonly filesUnknown: readonly string[];
+  /** URLs of buckets that could not be used, or not to the end. */
   readonly unreachable: readonly string[];
 }
 
@@ -42,14 +63,11 @@ export interface RepairResult {
 export async function repairVault(session: Session, options: RepairOptions = {}): Promise<RepairResult> {
   const { signal, redundancy, dryRun = false } = options;
   if (redundancy !== undefined) requireBuckets(session, redundancy, options);
-  const markersStored = dryRun ? 0 : await restoreMarkers(session, signal);
-  const { failed } = await refreshKeyring(session, signal);
-  const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal, {
-    anew: true,
-  });
-  if (usable.length === 0)
-    throw tooFewBuckets("None of the vault's buckets can be used.", [...unusable, ...failed]);
-  for (const failure of unusable) {
+  const markersStored = await restoreMarkers(session, { write: !dryRun, signal });
+  await refreshKeyring(session, signal, { thorough: true });
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  for (const failure of failed) {
     options.onWarning?.({
       kind: 'bucket-down',
       message: describeFailure(failure),
@@ -58,25 +76,120 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   }
   // New files get it from now on.
   if (redundancy !== undefined && !dryRun) await changeDefaults(session, { redundancy }, options);
-  const keyringsStored = dryRun ? 0 : await restoreKeyrings(session, usable, signal);
-  const chunks = await repairChunks(session, usable, { ...options, redundancy: redundancy ?? null });
-  const manifests = dryRun
-    ? { stored: 0, bytes: 0, lost: [] }
-    : await repairManifests(session, usable, options);
-  if (!dryRun && chunks.damaged.length > 0) await listForRemoval(session, usable, chunks.damaged, signal);
+  const keyrings = await settleKeyring(session, usable, { dryRun, signal });
+  const work = await onGround(session, usable, { dryRun, signal }, (ground) =>
+    repairAll(session, ground, { ...options, redundancy: redundancy ?? null }),
+  );
+  const unreachable = new Set(
+    [...failed, ...keyrings.failed, ...work.failed].map(({ bucket }) => bucket.url),
+  );
+  return resultOf(work, { markersStored, keyringsStored: keyrings.stored, unreachable });
+}
+
+interface Work {
+  readonly chunks: RepairedChunks;
+  readonly manifests: RepairedManifests;
+  readonly deletionsStored: number;
+  readonly failed: readonly BucketFailure[];
+}
+
+async function repairAll(
+  session: Session,
+  ground: Ground,
+  options: Omit<RepairOptions, 'redundancy'> & { readonly redundancy: Redundancy | null },
+): Promise<Work> {
+  const { signal, references } = options;
+  const dryRun = options.dryRun === true;
+  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+  const deletions = await listDeletions(session, ground.sources, signal, onFailure);
+  const only = references === undefined ? null : await hashesOf(session, references);
+  const deletionsStored =
+    only === null ? await repairDeletions(session, ground, { deletions, write: !dryRun, signal }) : 0;
+  const replaced = new ReplacedObjects(session, ground.sources, { dryRun, signal });
+  const chunks = await repairChunks(session, ground, {
+    ...options,
+    deletions,
+    onReplaced: (name) => replaced.add(name),
+  });
+  await replaced.flush();
+  const reads = options.depth === 'data';
+  const manifests = await repairManifests(session, ground, { ...options, reads, dryRun, deletions, only });
+  return { chunks, manifests, deletionsStored, failed: ground.failed };
+}
+
+async function hashesOf(session: Session, references: readonly string[]): Promise<ReadonlySet<string>> {
+  const hashes = new Set<string>();
+  for (const reference of references) hashes.add((await resolveFile(session, reference)).info.hash);
+  return hashes;
+}
+
+/** Objects that were replaced, on their way to a list of removal. */
+class ReplacedObjects {
+  readonly #session: Session;
+  readonly #buckets: readonly VaultBucket[];
+  readonly #options: { readonly dryRun: boolean; readonly signal: AbortSignal | undefined };
+  #names: string[] = [];
+
+  constructor(
+    session: Session,
+    buckets: readonly VaultBucket[],
+    options: { readonly dryRun: boolean; readonly signal: AbortSignal | undefined },
+  ) {
+    this.#session = session;
+    this.#buckets = buckets;
+    this.#options = options;
+  }
+
+  async add(name: string): Promise<void> {
+    if (this.#options.dryRun) return;
+    this.#names.push(name);
+    if (this.#names.length >= MAX_SWEEP_OBJECTS) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const names = this.#names.splice(0);
+    if (names.length > 0) await listForRemoval(this.#session, this.#buckets, names, this.#options.signal);
+  }
+}
+
+function resultOf(
+  { chunks, manifests, deletionsStored }: Work,
+  {
+    unreachable,
+    ...stored
+  }: {
+    readonly markersStored: number;
+    readonly keyringsStored: number;
+    readonly unreachable: ReadonlySet<string>;
+  },
+): RepairResult {
+  const states = new Map(chunks.states);
+  for (const [hash, state] of manifests.states) {
+    if (states.get(hash) !== 'lost')
+      states.set(hash, state === 'unknown' ? (states.get(hash) ?? state) : state);
+  }
+  const filesIn = (wanted: FileState): string[] =>
+    [...states].flatMap(([hash, state]) => (state === wanted ? [hash] : [])).toSorted();
+  const isWhole = states.size === 0 && unreachable.size === 0 && chunks.degraded === 0;
   return {
+    outcome: filesIn('lost').length > 0 ? 'lost' : isWhole ? 'whole' : 'degraded',
     chunksRepaired: chunks.repaired,
     chunksDegraded: chunks.degraded,
+    chunksUnknown: chunks.unknown,
     chunksLost: chunks.lost,
+    chunksNotOpened: chunks.notOpened,
     shardsStored: chunks.shardsStored,
     manifestsStored: manifests.stored,
-    keyringsStored,
-    markersStored,
+    ...stored,
+    deletionsStored,
     recordsRepaired: chunks.learned,
+    placesRepaired: chunks.placesRepaired,
     bytesStored: chunks.bytesStored + manifests.bytes,
-    objectsReplaced: chunks.damaged.length,
-    filesLost: [...new Set([...chunks.filesLost, ...manifests.lost])].toSorted(),
-    unreachable: unusable.map(({ bucket }) => bucket.url),
+    objectsReplaced: chunks.objectsReplaced,
+    filesLost: filesIn('lost'),
+    filesDegraded: filesIn('degraded'),
+    filesUnknown: filesIn('unknown'),
+    unreachable: [...unreachable].toSorted(),
   };
 }
 
@@ -91,53 +204,4 @@ function requireBuckets(session: Session, redundancy: Redundancy, { references }
     'invalid-input',
     `Redundancy ${formatRedundancy(redundancy)} needs ${k + m} buckets, and the vault has ${active}. Add some: vault bucket add`,
   );
-}
-
-/** Marks buckets of the vault anew that have lost their markers but still show its keyring. @returns how many */
-async function restoreMarkers(session: Session, signal: AbortSignal | undefined): Promise<number> {
-  let stored = 0;
-  await checkEach(session.buckets.all, async (bucket) => {
-    const storage = await bucket.open();
-    let marker: Awaited<ReturnType<typeof readMarker>> = null;
-    let damaged = false;
-    try {
-      marker = await readMarker(storage, signal);
-    } catch (error) {
-      if (!isVaultError(error, 'damaged')) throw error;
-      damaged = true;
-    }
-    if (marker !== null) return;
-    // Only a bucket that shows this very vault's keyring is known to be the one: an empty disk is not.
-    const name = keyringObjectName(session.keyring.keyring.epoch);
-    const copy = await readCopy(bucket, name, { maxSize: session.keyring.bytes.length, signal }).catch(
-      () => null,
-    );
-    if (copy === null || Buffer.compare(copy, session.keyring.bytes) !== 0) return;
-    const bytes = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
-    await storage.put(MARKER_NAME, bytes, { signal, replace: damaged });
-    stored += 1;
-  });
-  return stored;
-}
-
-/** Gives every bucket the newest keyring, and leaves it no older one. @returns how many got it */
-async function restoreKeyrings(
-  session: Session,
-  usable: readonly VaultBucket[],
-  signal: AbortSignal | undefined,
-): Promise<number> {
-  const { keyring, bytes } = session.keyring;
-  const name = keyringObjectName(keyring.epoch);
-  let stored = 0;
-  const { failed } = await checkEach(usable, async (bucket) => {
-    const copy = await readCopy(bucket, name, { maxSize: bytes.length, signal }).catch((error: unknown) => {
-      if (isVaultError(error, 'damaged')) return null;
-      throw error;
-    });
-    if (copy !== null && Buffer.compare(copy, bytes) === 0) return;
-    await (await bucket.checked(signal)).put(name, bytes, { signal, replace: true });
-    stored += 1;
-  });
-  if (failed.length === 0) await removeOlder(session, keyring.epoch, signal);
-  return stored;
 }

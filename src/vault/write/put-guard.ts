@@ -208,7 +208,10 @@ async function begin(
   const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
   if (readable.length === 0)
     throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
-  const targets = readable.filter(({ state }) => state === 'active');
+  // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for markers
+  // after that, so of the two at least one sees the other.
+  await refreshKeyring(session, signal);
+  const targets = session.buckets.active.filter(({ id }) => readable.some((bucket) => bucket.id === id));
   return {
     // What lies in a bucket that is being emptied does not count as stored.
     presence: new Presence(targets, absent),

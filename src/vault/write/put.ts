@@ -12,12 +12,14 @@ import type { Compression } from '../../format/keyring.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
 import { contentDigestOf, openFileRowIfIntact, sealFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { nameTags } from '../files/resolve.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
 import { isDeleted } from '../remove/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
@@ -258,8 +260,32 @@ async function storeManifest(
   if (full !== undefined) throw full.error;
   throwIfAborted(signal);
   // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
-  await guarded?.keep(signal);
+  if (guarded !== null) await guarded.keep(signal);
+  else await keepInVault(session, { object, stored: usable, signal });
   return usable.length;
+}
+
+/**
+ * Without a marker nobody waits for this put: a bucket that took the manifest may be leaving the vault. Whoever takes it out says so in
+ * the keyring first and copies its manifests after that, so of the two at least one sees the other.
+ */
+async function keepInVault(
+  session: Session,
+  put: {
+    readonly object: { readonly name: string; readonly bytes: Uint8Array };
+    readonly stored: readonly VaultBucket[];
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<void> {
+  const { object, stored, signal } = put;
+  await refreshKeyring(session, signal, { from: stored });
+  const { active } = session.buckets;
+  const has = new Set(stored.map(({ id }) => id));
+  if (stored.every(({ id }) => active.some((bucket) => bucket.id === id))) return;
+  const others = active.filter(({ id }) => !has.has(id));
+  const { usable, failed } = await spread(others, object, { signal });
+  if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
+  throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', failed);
 }
 
 /** What the catalog knows under a name, newest first; a row that was changed by hand is passed over. */
