@@ -51,13 +51,23 @@ export class ChunkReader {
    */
   async read(memory: ChunkMemory, ref: ChunkRef, signal: AbortSignal): Promise<Uint8Array> {
     const id = chunkSecrets(ref.tag).id.toString('hex');
-    const row = await this.#locate(id);
+    const row = await this.#rowOf(id);
     const recorded = row !== undefined && (await this.#readRecorded(memory, ref, row, signal));
     const found: { redundancy: Redundancy | null } = { redundancy: row ?? null };
     if (!recorded && !(await this.#readAnywhere(memory, ref, { id, found, signal }))) {
       throw this.problems.lost(id, found.redundancy);
     }
     return payloadOf(memory, ref.length);
+  }
+
+  /** The catalog's row of a chunk; one that makes no sense says as little as none. */
+  async #rowOf(id: string): Promise<ChunkRow | undefined> {
+    try {
+      return await this.#locate(id);
+    } catch (error) {
+      if (isVaultError(error, 'damaged')) return undefined;
+      throw error;
+    }
   }
 
   /** Tries the shards that the catalog knows of. */

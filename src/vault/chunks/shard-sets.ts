@@ -87,6 +87,14 @@ export function isComplete(set: ShardSet): boolean {
   return chosenShards(set).size === set.k + set.m;
 }
 
+/**
+ * Whether a set is complete and bears the loss of so many buckets. Only such a set is a reason to leave other shards out, or to remove
+ * them: as many buckets as may be lost may also lie, and together they can show any set that needs no others.
+ */
+export function isEnough(set: ShardSet, spare: number): boolean {
+  return set.m >= spare && isComplete(set);
+}
+
 /** Whether enough different shards are there to read the chunk. */
 export function isReadable(set: ShardSet): boolean {
   return new Set(set.shards.map(({ name }) => name.index)).size >= set.k;

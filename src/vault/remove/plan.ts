@@ -4,7 +4,7 @@ import type { Redundancy } from '../../format/shard.ts';
 import { throwIfAborted } from '../../errors.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
-import { chosenShards, isComplete, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
+import { chosenShards, isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard } from '../chunks/shard-sets.ts';
 import type { Session } from '../session.ts';
 import type { LiveFiles } from './live.ts';
@@ -69,12 +69,12 @@ export async function planRemoval(
 }
 
 /**
- * The shards of a chunk beyond one complete set; none if there is no complete set. A set that needs no bucket that is being
+ * The shards of a chunk beyond one complete set that is as redundant as the vault; none if there is no such set. A set that needs no bucket that is being
  * emptied is kept before others, then one of the vault's redundancy.
  */
 export function beyondOneSet(shards: readonly ListedShard[], redundancy: Redundancy): readonly ListedShard[] {
   const staying = shards.filter(({ bucket }) => bucket.state === 'active');
-  const complete = [...setsOf(staying), ...setsOf(shards)].filter((set) => isComplete(set));
+  const complete = [...setsOf(staying), ...setsOf(shards)].filter((set) => isEnough(set, redundancy.m));
   const kept = complete.find(({ k, m }) => k === redundancy.k && m === redundancy.m) ?? complete[0];
   if (kept === undefined) return [];
   const keep = new Set([...chosenShards(kept).values()].map((shard) => objectNameOf(shard)));

@@ -25,7 +25,7 @@ import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
-import { isComplete, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
+import { isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { FileInfo } from '../files/records.ts';
 import type { CallOptions } from '../call.ts';
@@ -300,10 +300,11 @@ class Sweep {
     const wanted = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
     if (wanted.size === 0) return wanted;
     const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
+    const { m } = this.#session.keyring.keyring.redundancy;
     for await (const { id, shards } of listChunks(this.#buckets, { signal })) {
       if (!wanted.has(id)) continue;
       const rest = shards.filter((shard) => !named.has(objectNameOf(shard)));
-      if (setsOf(rest).some((set) => isComplete(set))) wanted.delete(id);
+      if (setsOf(rest).some((set) => isEnough(set, m))) wanted.delete(id);
     }
     return wanted;
   }

@@ -70,7 +70,7 @@ export class ChunkExaminer {
   /** Reads a chunk's shards, and the chunk from them. @throws `interrupted` */
   async examine(chunk: ChunkToExamine, signal: AbortSignal): Promise<Judgement> {
     const { buckets } = this.#session;
-    const row = await this.#locate(chunk.id);
+    const row = await this.#rowOf(chunk.id);
     const recorded = row === undefined ? [] : shardsOfRow(row, buckets.all);
     const hint = row === undefined ? null : hintOf(row, this.#session);
     if (row !== undefined && recorded.length === row.k + row.m) {
@@ -90,6 +90,16 @@ export class ChunkExaminer {
     const judgement = this.#judge(looked, chunk.spare, hint);
     if (judgement.condition !== 'lost' && judgement.condition !== 'degraded') return judgement;
     return this.#asRead(judgement, chunk, signal);
+  }
+
+  /** The catalog's row of a chunk; one that makes no sense says as little as none. */
+  async #rowOf(id: string): Promise<ChunkRow | undefined> {
+    try {
+      return await this.#locate(id);
+    } catch (error) {
+      if (isVaultError(error, 'damaged')) return undefined;
+      throw error;
+    }
   }
 
   #judge({ good, bad, isContradictory }: Looked, spare: number, hint: PlacesHint | null): Judgement {

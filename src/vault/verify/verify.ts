@@ -5,7 +5,6 @@
 import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
 import { isVaultError } from '../../errors.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketFailure } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { IdSet } from '../chunks/id-set.ts';
@@ -16,6 +15,7 @@ import type { FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
+import { askBuckets, takeCensus } from './ask-buckets.ts';
 import { ChunkCensus } from './census.ts';
 import { bySize, judgeChunk } from './chunk-judgement.ts';
 import type { Judgement } from './chunk-judgement.ts';
@@ -48,7 +48,7 @@ export interface VerifyOptions extends CallOptions {
 
 /** Files looked at together. */
 const IN_FLIGHT = 8;
-/** Files that are not whole, looked at again together. */
+/** Those that are not whole, looked at again together. */
 const BATCH = 200;
 
 /** See `Vault.verify`. */
@@ -63,28 +63,6 @@ export async function verifyVault(session: Session, options: VerifyOptions): Pro
   const census = options.references === undefined ? await takeCensus(findings, signal) : new ChunkCensus();
   await new Verification(session, { findings, census }, options).run();
   return findings.result(census);
-}
-
-/** What the buckets list of all chunks; those that cannot be listed are noted. */
-export function takeCensus(findings: Findings, signal: AbortSignal | undefined): Promise<ChunkCensus> {
-  return ChunkCensus.take(findings.usable, {
-    signal,
-    onFailure: (failure) => findings.bucketFailed(failure),
-    onForeign: () => {
-      findings.foreignObjects += 1;
-    },
-  });
-}
-
-/** Asks all buckets for their markers as they are now. @throws if none can be used */
-export async function askBuckets(
-  session: Session,
-  findings: Findings,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
-  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  for (const failure of failed) findings.bucketFailed(failure);
 }
 
 class Verification {
@@ -179,6 +157,12 @@ class Verification {
     const name = record?.info.name ?? null;
     if (row === 'hidden') findings.filesHidden += 1;
     else if ((row === 'absent' || row === 'broken') && holders.length > 0) findings.filesUnlisted += 1;
+    if (standing === 'missing' && row === 'broken') {
+      // Nothing proves that there ever was such a file.
+      const problem = { what: 'record', problem: 'damaged', bucket: null } as const;
+      findings.addFile(hash, null, 'degraded', [problem]);
+      return;
+    }
     if (row !== 'right') {
       const problem = row === 'hidden' ? 'hidden' : row === 'broken' ? 'damaged' : 'missing';
       findings.addFile(hash, name, 'degraded', [{ what: 'record', problem, bucket: null }]);
@@ -249,8 +233,13 @@ class Verification {
   async #hint(ids: readonly string[]): Promise<void> {
     const { catalog, buckets } = this.#session;
     for (let at = 0; at < ids.length; at += 500) {
-      const rows = await catalog.chunks.locate([...new Set(ids.slice(at, at + 500))]);
-      for (const row of rows.values()) this.#census.hint(row, buckets);
+      try {
+        const rows = await catalog.chunks.locate([...new Set(ids.slice(at, at + 500))]);
+        for (const row of rows.values()) this.#census.hint(row, buckets);
+      } catch (error) {
+        // Rows that make no sense say nothing.
+        if (!isVaultError(error, 'damaged')) throw error;
+      }
     }
   }
 

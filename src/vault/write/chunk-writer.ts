@@ -13,7 +13,7 @@ import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { Identity, SealedChunk } from '../chunks/chunk-worker.ts';
-import { fitsSize, isComplete, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
+import { fitsSize, isEnough, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
@@ -121,7 +121,7 @@ export class ChunkWriter {
     guarded.note(id);
     const sets = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
     throwIfAborted(signal);
-    const whole = sets.find((set) => isComplete(set));
+    const whole = sets.find((set) => isEnough(set, this.#redundancy.m));
     if (whole !== undefined) {
       await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
       return;
