@@ -4,8 +4,8 @@ import { wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
-import type { Session } from '../session.ts';
-import { changeKeyring, refreshKeyring } from './keyring-store.ts';
+import type { KeyringState, Session } from '../session.ts';
+import { changeKeyring, refreshKeyring, settleKeyring } from './keyring-store.ts';
 import { unlock } from './unlock.ts';
 import type { Unlocked } from './unlock.ts';
 
@@ -23,9 +23,10 @@ export interface PasswordChange extends CallOptions {
 export async function changePassword(session: Session, change: PasswordChange): Promise<void> {
   const { next, signal } = change;
   if (next === '') throw new VaultError('invalid-input', 'The new password is empty.');
+  const opened = session.keyring;
   // Another machine may have changed it since this one has last looked.
   await refreshKeyring(session, signal, { thorough: true });
-  const unlocked = await unlockCurrent(session, change);
+  const unlocked = await unlockCurrent(session, change, opened);
   if (unlocked === null) {
     await changeKeyring(session, () => null, { all: true, signal });
     return;
@@ -55,16 +56,37 @@ export async function changePassword(session: Session, change: PasswordChange): 
   );
 }
 
-/** The keys under the current password; null if the next one is in force already, as when a change was cut short and is repeated. */
-async function unlockCurrent(session: Session, { current, next }: PasswordChange): Promise<Unlocked | null> {
+/**
+ * The keys under the current password; null if the next one is in force already, as when a change was cut short and is repeated.
+ *
+ * A change that was cut short and stands in some buckets only is overruled by whoever has the password from before it: it was never
+ * acknowledged, and nobody may remember what it was to be.
+ *
+ * @param opened the keyring that the session began with
+ */
+async function unlockCurrent(
+  session: Session,
+  { current, next, signal }: PasswordChange,
+  opened: KeyringState,
+): Promise<Unlocked | null> {
   const { vaultId, keyring, keys } = session;
   const options = { vaultId, hint: keys.writer.id };
-  try {
-    return await unlock([keyring.bytes], current, options);
-  } catch (error) {
-    if (!isVaultError(error, 'wrong-password')) throw error;
-    const repeated = await unlock([keyring.bytes], next, options).catch(() => null);
-    if (repeated?.keys.writer.id !== keys.writer.id) throw error;
-    return null;
+  const attempt = async (bytes: Uint8Array, password: string): Promise<Unlocked | null> => {
+    try {
+      const unlocked = await unlock([bytes], password, options);
+      return unlocked.keys.writer.id === keys.writer.id ? unlocked : null;
+    } catch (error) {
+      if (isVaultError(error, 'wrong-password')) return null;
+      throw error;
+    }
+  };
+  const unlocked = await attempt(keyring.bytes, current);
+  if (unlocked !== null) return unlocked;
+  if ((await attempt(keyring.bytes, next)) !== null) return null;
+  const before = opened === keyring ? null : await attempt(opened.bytes, current);
+  if (before !== null) {
+    const { stored } = await settleKeyring(session, session.buckets.all, { dryRun: true, signal });
+    if (stored > 0) return { ...before, keyring: keyring.keyring };
   }
+  throw new VaultError('wrong-password', 'The password does not open this vault. Nothing was changed.');
 }
