@@ -146,7 +146,8 @@ class BucketPresence {
         count >= LEAST_A_PAGE && (count >= MOST_A_PAGE || performance.now() - began > patience);
       const parsed = parseShardObjectName(name);
       if (parsed !== null && parsed.chunkId !== open) {
-        if (isEnough) {
+        // What is no shard has no place that a page could end at.
+        if (isEnough && open !== null) {
           complete = false;
           break;
         }
@@ -159,7 +160,7 @@ class BucketPresence {
       if (known === undefined) shards.set(parsed.chunkId, [shard]);
       else if (known.length < MOST_OF_A_CHUNK) known.push(shard);
     }
-    return { after: justBefore(chunkId), last: complete ? END : (open ?? END), shards, count };
+    return { after: justBefore(chunkId), last: complete || open === null ? END : open, shards, count };
   }
 }
 
