@@ -191,7 +191,8 @@ class BucketPresence {
         break;
       }
       if (parsed !== null && parsed.chunkId !== open) {
-        if (isEnough) {
+        // What is no shard has no place that a page could end at.
+        if (isEnough && open !== null) {
           complete = false;
           break;
         }
@@ -204,7 +205,7 @@ class BucketPresence {
       if (known === undefined) shards.set(parsed.chunkId, [shard]);
       else if (known.length < MOST_OF_A_CHUNK) known.push(shard);
     }
-    return { after: justBefore(chunkId), last: complete ? END : (open ?? END), shards, count };
+    return { after: justBefore(chunkId), last: complete || open === null ? END : open, shards, count };
   }
 }
 

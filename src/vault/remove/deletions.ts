@@ -54,6 +54,12 @@ export async function isDeleted(session: Session, hash: string, signal?: AbortSi
   return record !== null && !record.live;
 }
 
+/** Whether every bucket answers, and by their records the file is not removed. */
+export async function isSurelyLive(session: Session, hash: string, signal?: AbortSignal): Promise<boolean> {
+  const { record, failed } = await readDeletion(session, hash, { signal });
+  return failed.length === 0 && (record === null || record.live);
+}
+
 /** Writes a record that overrules those before it, into every bucket that can be reached. */
 export async function writeDeletion(
   session: Session,
@@ -61,7 +67,9 @@ export async function writeDeletion(
   signal?: AbortSignal,
 ): Promise<BucketCheck> {
   const { record } = await readDeletion(session, change.hash, { signal });
-  const next = { ...change, serial: (record?.serial ?? 0) + 1, atMs: session.now() };
+  const atMs = session.now();
+  // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here.
+  const next = { ...change, serial: Math.max((record?.serial ?? 0) + 1, atMs), atMs };
   const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
   return spread(session.buckets.all, object, { signal, replace: true });
 }

@@ -9,12 +9,13 @@ import { readCopy } from '../buckets/spread.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { learnFile } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
+import { readManifestBytes } from '../files/manifests.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { MARKER_LIFETIME_MS } from '../write/put-guard.ts';
-import { listDeletions } from './deletions.ts';
+import { isDeleted, listDeletions } from './deletions.ts';
 
 export interface LiveFiles {
   /** Ids of every chunk that a live file needs. */
@@ -68,13 +69,14 @@ export async function findLive(
     const { hash, holders, row } = file;
     const deletion = deletions.get(hash) ?? null;
     if (holders.length === 0) {
-      if (deletion === null && row !== null && row.hiddenAtMs === null) missing.push(hash);
+      if (deletion?.live !== false && row !== null && row.hiddenAtMs === null) missing.push(hash);
       else if (row !== null && row.hiddenAtMs !== null && write) await session.catalog.files.forget([hash]);
       continue;
     }
     settled.delete(hash);
     if (deletion !== null && isOver(deletion, options)) {
       dead.push(file);
+      if (write && row?.hiddenAtMs === null) await session.catalog.files.hide([hash], deletion.atMs);
       continue;
     }
     try {
@@ -85,7 +87,9 @@ export async function findLive(
         await addNeeded(session, known.record, ids, signal);
         const { expiresAtMs } = known.record.info;
         const isExpired = expiresAtMs !== null && expiresAtMs <= options.nowMs;
-        if (isExpired && (deletion === null || deletion.live)) expired.push(known.record.info);
+        // What was brought back after its time stays.
+        const isRenewed = deletion !== null && (!deletion.live || deletion.atMs >= (expiresAtMs ?? 0));
+        if (isExpired && !isRenewed) expired.push(known.record.info);
       }
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
@@ -93,7 +97,28 @@ export async function findLive(
     }
   }
   for (const [hash, record] of deletions) if (record.live) settled.delete(hash);
-  return { ids, dead, expired, settled: [...settled], learned, missing, blockedBy };
+  const gone = await confirmMissing(session, missing, signal);
+  return { ids, dead, expired, settled: [...settled], learned, missing: gone, blockedBy };
+}
+
+/** Of files that no bucket listed: those that no bucket has now either. Others were put or removed while the listings were read. */
+async function confirmMissing(
+  session: Session,
+  hashes: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  const gone: string[] = [];
+  for (const hash of hashes) {
+    const row = (await session.catalog.files.byHashes([hash])).get(hash);
+    if (row === undefined || row.hiddenAtMs !== null || (await isDeleted(session, hash, signal))) continue;
+    try {
+      await readManifestBytes(session, hash, { signal });
+    } catch (error) {
+      if (!isVaultError(error, 'object-missing')) throw error;
+      gone.push(hash);
+    }
+  }
+  return gone;
 }
 
 function isOver({ live, atMs, graceMs }: DeletionRecord, { nowMs, ignoreGrace }: LiveOptions): boolean {

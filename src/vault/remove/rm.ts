@@ -104,8 +104,8 @@ export async function undeleteFiles(
       }
       for await (const run of neededChunks(session, ids, options)) {
         for (const { id } of run) {
-          await guarded.keep(options.signal);
           guarded.note(id);
+          await guarded.keep(options.signal);
           const sets = await guarded.presence.sets(id, options.signal);
           if (!sets.some((set) => isComplete(set) || isReadable(set))) throw gone;
         }

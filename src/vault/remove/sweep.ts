@@ -8,8 +8,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drawId } from '../../crypto/keys.ts';
 import { openSweepList, signSweepList } from '../../crypto/signing.ts';
-import { isVaultError, throwIfAborted } from '../../errors.ts';
-import { parseManifestObjectName } from '../../format/manifest.ts';
+import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import {
   deletionObjectName,
@@ -31,6 +31,7 @@ import type { FileInfo } from '../files/records.ts';
 import type { CallOptions } from '../call.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
+import { TRUSTED_FOR_MS } from '../write/put-guard.ts';
 import { GRACE_MS, writeDeletion } from './deletions.ts';
 import { findLive, listMarkers, readMarkedIds } from './live.ts';
 import type { LiveFiles } from './live.ts';
@@ -71,7 +72,7 @@ export interface SweepResult {
   readonly filesMissing: readonly string[];
   /** Why no chunk was removed; null if nothing was in the way. */
   readonly blockedBy: string | null;
-  /** Buckets that could not be asked: nothing was removed then. */
+  /** Buckets that could not be asked (URLs; ids of those that the catalog has no URL of): nothing was removed then. */
   readonly unreachable: readonly string[];
 }
 
@@ -88,9 +89,21 @@ export async function sweep(session: Session, options: SweepOptions = {}): Promi
     });
   }
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  if (failed.length > 0) return nothingRemoved(failed.map(({ bucket }) => bucket.url));
+  const unknown = unknownBuckets(session);
+  for (const id of unknown) {
+    const message = `The catalog does not know where the bucket ${id} is, which another machine has added. Nothing is removed without it.`;
+    options.onWarning?.({ kind: 'bucket-down', message, bucket: null });
+  }
+  if (failed.length > 0 || unknown.length > 0)
+    return nothingRemoved([...failed.map(({ bucket }) => bucket.url), ...unknown]);
   const pass = new Sweep(session, usable, options);
   return pass.run();
+}
+
+/** Ids of buckets that the keyring names and the catalog has no URL of: they were added elsewhere, or the row was taken away. */
+function unknownBuckets({ keyring, buckets }: Session): readonly string[] {
+  const known = new Set(buckets.all.map(({ id }) => id));
+  return keyring.keyring.buckets.flatMap(({ id }) => (known.has(id) ? [] : [id]));
 }
 
 function nothingRemoved(unreachable: readonly string[]): SweepResult {
@@ -129,7 +142,7 @@ class Sweep {
     const lists = await this.#readLists();
     if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
     let live = await this.#findLive();
-    const found = live;
+    const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
     let foreign = 0;
     if (!dryRun) for (const { hash } of live.expired) await this.#expire(hash);
     for (;;) {
@@ -175,6 +188,16 @@ class Sweep {
       write: this.#options.dryRun !== true,
       signal: this.#options.signal,
     });
+  }
+
+  /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
+  async #unexplained(missing: readonly string[], lists: readonly SweepList[]): Promise<readonly string[]> {
+    const swept = new Set(lists.flatMap(({ objects }) => objects));
+    const [removed, unexplained] = [true, false].map((wanted) =>
+      missing.filter((hash) => swept.has(manifestObjectName(hash)) === wanted),
+    );
+    if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
+    return unexplained ?? [];
   }
 
   /** A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while. */
@@ -271,6 +294,7 @@ class Sweep {
   /** Looks again, and removes what may still go. */
   async #remove(lists: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
+    const lookedAtMs = this.#session.now();
     // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
     const marked = await readMarkedIds(this.#session, this.#buckets, signal);
     const live = await this.#findLive();
@@ -282,7 +306,12 @@ class Sweep {
       const hash = parseManifestObjectName(name);
       return hash === null ? live.blockedBy === null && !spared.has(idOf(name)) : dead.has(hash);
     });
-    await forEachBounded(going, (name, aborted) => this.#removeObject(name, aborted), {
+    const remove = (name: string, aborted: AbortSignal): Promise<void> => {
+      // A machine that slept: its lists may have gone meanwhile, and their objects be needed again.
+      if (this.#session.now() - lookedAtMs >= TRUSTED_FOR_MS) throw sleptTooLong();
+      return this.#removeObject(name, aborted);
+    };
+    await forEachBounded(going, remove, {
       inFlight: IN_FLIGHT,
       signal,
     });
@@ -339,6 +368,10 @@ class Sweep {
       await removeFrom(this.#buckets, name, signal);
     }
   }
+}
+
+function sleptTooLong(): VaultError {
+  return new VaultError('unavailable', 'This sweep has slept for too long and stops. Sweep again.');
 }
 
 /** How far a list has come: done, waiting, or just written. */

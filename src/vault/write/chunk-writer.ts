@@ -116,9 +116,10 @@ export class ChunkWriter {
   ): Promise<void> {
     const { guarded } = this.#options;
     const { identity, signal } = call;
-    await guarded.keep(signal);
     const { id } = identity;
+    // First noted: a renewal that begins meanwhile must name it.
     guarded.note(id);
+    await guarded.keep(signal);
     const sets = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
     throwIfAborted(signal);
     const whole = sets.find((set) => isEnough(set, this.#redundancy.m));

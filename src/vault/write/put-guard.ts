@@ -9,6 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { openSweepList } from '../../crypto/signing.ts';
 import { sealPutMarker } from '../../crypto/put-marker.ts';
+import { raceAbort } from '../../concurrency/abort.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { MAX_MARKER_IDS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
@@ -71,7 +72,7 @@ export class Guarded {
     return this.#standing.absent.has(objectName);
   }
 
-  /** Notes a chunk that the put relies on, so that a renewed marker names it. */
+  /** Notes a chunk that the put relies on, so that a renewed marker names it. Call it before `keep`, and that before the look. */
   note(chunkId: string): void {
     this.#guard.ids.add(chunkId);
   }
@@ -94,6 +95,10 @@ export class Guarded {
 export class PutGuard {
   #session: Session | null = null;
   #current: Promise<Guarded> | null = null;
+  /** What `#current` came to; null while it begins. */
+  #stands: Guarded | null = null;
+  /** Stops what begins or is renewed when nobody waits for it any more: one user's interruption is not the others'. */
+  #unwanted = new AbortController();
   #renewing: Promise<void> | null = null;
   #users = 0;
   #lingering: NodeJS.Timeout | null = null;
@@ -113,13 +118,18 @@ export class PutGuard {
    */
   async run<T>(work: (guarded: Guarded) => Promise<T>, signal?: AbortSignal): Promise<T> {
     this.#stopLingering();
+    // A marker that lingered while the machine slept.
+    if (this.#users === 0 && this.#stands !== null && this.#ageOf(this.#stands) >= RENEW_AFTER_MS)
+      void this.end();
     this.#users += 1;
     try {
-      const guarded = await (this.#current ?? this.#begin(signal));
+      const guarded = await raceAbort(this.#current ?? this.#begin(), signal);
       return await work(guarded);
     } finally {
       this.#users -= 1;
       if (this.#users === 0) {
+        this.#unwanted.abort();
+        this.#unwanted = new AbortController();
         this.#lingering = setTimeout(() => void this.end(), LINGER_MS);
         this.#lingering.unref();
       }
@@ -128,16 +138,19 @@ export class PutGuard {
 
   /** See `Guarded.keep`. */
   async keep(guarded: Guarded, signal: AbortSignal | undefined): Promise<void> {
-    const age = (): number => this.#required().now() - guarded.standing.beganAtMs;
-    if (age() < RENEW_AFTER_MS) return;
-    if (age() < TRUSTED_FOR_MS) {
-      this.#renewing ??= this.#renew(guarded, signal).finally(() => {
+    const age = this.#ageOf(guarded);
+    if (age < RENEW_AFTER_MS && this.#renewing === null) return;
+    if (age < TRUSTED_FOR_MS) {
+      this.#renewing ??= this.#renew(guarded).finally(() => {
         this.#renewing = null;
       });
-      await this.#renewing;
+      await raceAbort(this.#renewing, signal);
     }
-    if (age() < TRUSTED_FOR_MS) return;
-    if ((await this.#current) === guarded) this.#current = null;
+    if (this.#ageOf(guarded) < TRUSTED_FOR_MS) return;
+    if (this.#stands === guarded) {
+      this.#current = null;
+      this.#stands = null;
+    }
     await removeMarkers(guarded.standing);
     throw new VaultError(
       'stale',
@@ -145,18 +158,29 @@ export class PutGuard {
     );
   }
 
+  #ageOf({ standing }: Guarded): number {
+    return this.#required().now() - standing.beganAtMs;
+  }
+
   /** Takes the marker away, once nobody works under it. */
   async end(): Promise<void> {
     this.#stopLingering();
-    if (this.#users > 0 || this.#current === null) return;
-    const [ending] = await Promise.allSettled([this.#current]);
+    const ending = this.#current;
+    if (this.#users > 0 || ending === null) return;
+    // At once: who comes while this waits must not find a marker that is about to go.
     this.#current = null;
+    this.#stands = null;
     this.ids.clear();
-    if (ending.status === 'fulfilled') await removeMarkers(ending.value.standing);
+    const [ended] = await Promise.allSettled([ending]);
+    if (ended.status === 'fulfilled') await removeMarkers(ended.value.standing);
   }
 
-  #begin(signal: AbortSignal | undefined): Promise<Guarded> {
-    const beginning = begin(this.#required(), [], signal).then((standing) => new Guarded(this, standing));
+  #begin(): Promise<Guarded> {
+    const beginning = begin(this.#required(), [], this.#unwanted.signal).then((standing) => {
+      const guarded = new Guarded(this, standing);
+      if (this.#current === beginning) this.#stands = guarded;
+      return guarded;
+    });
     this.#current = beginning;
     // Whoever waits for it is told; the next put begins anew.
     beginning.catch(() => {
@@ -165,9 +189,9 @@ export class PutGuard {
     return beginning;
   }
 
-  async #renew(guarded: Guarded, signal: AbortSignal | undefined): Promise<void> {
+  async #renew(guarded: Guarded): Promise<void> {
     const old = guarded.standing;
-    guarded.standing = await begin(this.#required(), [...this.ids], signal);
+    guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal);
     await removeMarkers(old);
   }
 
@@ -194,37 +218,43 @@ async function begin(
   const beganAtMs = session.now();
   const names: string[] = [];
   let holders = usable;
-  for (let at = 0; at === 0 || at < ids.length; at += MAX_MARKER_IDS) {
-    const name = putMarkerName(beganAtMs, randomBytes(8).toString('hex'));
-    const bytes = sealPutMarker(session.keys, ids.slice(at, at + MAX_MARKER_IDS));
-    names.push(name);
-    const taken = await spread(holders, { name, bytes }, { signal });
-    holders = taken.usable;
-    failed.push(...taken.failed);
+  try {
+    for (let at = 0; at === 0 || at < ids.length; at += MAX_MARKER_IDS) {
+      const name = putMarkerName(beganAtMs, randomBytes(8).toString('hex'));
+      const bytes = sealPutMarker(session.keys, ids.slice(at, at + MAX_MARKER_IDS));
+      names.push(name);
+      const taken = await spread(holders, { name, bytes }, { signal });
+      holders = taken.usable;
+      failed.push(...taken.failed);
+    }
+    if (holders.length === 0)
+      throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
+    const { absent, failed: unlisted } = await readSweepLists(session, holders, signal);
+    const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
+    if (readable.length === 0)
+      throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
+    // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for
+    // markers after that, so of the two at least one sees the other.
+    await refreshKeyring(session, signal);
+    const targets = session.buckets.active.filter(({ id }) => readable.some((bucket) => bucket.id === id));
+    return {
+      // What lies in a bucket that is being emptied does not count as stored.
+      presence: new Presence(targets, absent),
+      targets,
+      failed: [...failed, ...unlisted],
+      absent,
+      names,
+      holders,
+      beganAtMs,
+    };
+  } catch (error) {
+    // Else every sweep would wait for it, for a day.
+    await removeMarkers({ names, holders: usable });
+    throw error;
   }
-  if (holders.length === 0)
-    throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
-  const { absent, failed: unlisted } = await readSweepLists(session, holders, signal);
-  const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
-  if (readable.length === 0)
-    throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
-  // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for markers
-  // after that, so of the two at least one sees the other.
-  await refreshKeyring(session, signal);
-  const targets = session.buckets.active.filter(({ id }) => readable.some((bucket) => bucket.id === id));
-  return {
-    // What lies in a bucket that is being emptied does not count as stored.
-    presence: new Presence(targets, absent),
-    targets,
-    failed: [...failed, ...unlisted],
-    absent,
-    names,
-    holders,
-    beganAtMs,
-  };
 }
 
-async function removeMarkers({ names, holders }: Standing): Promise<void> {
+async function removeMarkers({ names, holders }: Pick<Standing, 'names' | 'holders'>): Promise<void> {
   for (const name of names) await removeFrom(holders, name);
 }
 

@@ -20,7 +20,7 @@ import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { nameTags } from '../files/resolve.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
-import { isDeleted } from '../remove/deletions.ts';
+import { isSurelyLive } from '../remove/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
@@ -312,7 +312,8 @@ async function findUnchanged(
   try {
     await readManifestBytes(session, hash, { signal: call.signal });
     if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
-    return (await isDeleted(session, hash, call.signal)) ? null : newest;
+    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too.
+    return (await isSurelyLive(session, hash, call.signal)) ? newest : null;
   } catch (error) {
     // Its manifest is lost or out of reach: then the content deserves a new one.
     if (isVaultError(error, 'damaged', 'unavailable', 'object-missing', 'denied')) return null;
