@@ -140,7 +140,8 @@ export interface OpenedFrom {
  * and only the body's hash tells.
  *
  * @param shards of one sealing, with right checksums; several may have the same index
- * @param options `withFirst`: the others have been tried without the first of them, in vain
+ * @param options `withFirst`: the others have been tried without the first of them, in vain. `judgeAll`: also says which of the
+ *   others do not belong to the chunk when the first ones tried have opened it
  * @returns null if no combination opens it
  */
 export async function openFromAny(
@@ -148,7 +149,10 @@ export async function openFromAny(
   memory: ChunkMemory,
   proof: ChunkProof,
   shards: readonly FetchedShard[],
-  { withFirst = false }: { readonly withFirst?: boolean } = {},
+  {
+    withFirst = false,
+    judgeAll = false,
+  }: { readonly withFirst?: boolean; readonly judgeAll?: boolean } = {},
 ): Promise<OpenedFrom | null> {
   let tried = 0;
   const indices = shards.map(({ candidate }) => candidate.name.index);
@@ -159,7 +163,7 @@ export async function openFromAny(
     const picked = picks.flatMap((at) => shards[at] ?? []);
     if (!(await openFrom(session, memory, proof, picked))) continue;
     const others = shards.filter((_, at) => !picks.includes(at));
-    if (tried === 1 && !withFirst) return { picked, misfits: [] };
+    if (tried === 1 && !withFirst && !judgeAll) return { picked, misfits: [] };
     return { picked, misfits: await misfits(session, memory, proof, { picked, others }) };
   }
   return null;

@@ -71,7 +71,7 @@ function newestOf(shown: readonly Shown[]): Shown | null {
  * Takes over the newest keyring that any bucket has, and the set of buckets with it.
  *
  * @param options `thorough`: also looks for another keyring of the epoch that is known, as two changes at once may have left.
- *   `from`: whom to ask; all of the vault's unless given
+ *   `from`: whom to ask; all of the vault's unless given. `except`: digests of keyrings that do not count
  * @returns which buckets could be asked; one that shows a keyring of a newer version has failed with `unsupported`
  */
 export async function refreshKeyring(
@@ -80,7 +80,12 @@ export async function refreshKeyring(
   {
     thorough = false,
     from = session.buckets.all,
-  }: { readonly thorough?: boolean; readonly from?: readonly VaultBucket[] } = {},
+    except,
+  }: {
+    readonly thorough?: boolean;
+    readonly from?: readonly VaultBucket[];
+    readonly except?: ReadonlySet<string>;
+  } = {},
 ): Promise<BucketCheck> {
   const known = session.keyring;
   const shown = new Map<string, Shown>();
@@ -90,8 +95,8 @@ export async function refreshKeyring(
   const check = await checkEach(from, async (bucket) => {
     for (const bytes of await readKeyrings(await bucket.checked(signal), { least, signal })) {
       const keyring = verifiedOrNull(session.keys, bytes);
-      if (keyring === null) continue;
       const digest = objectDigest(bytes);
+      if (keyring === null || except?.has(digest) === true) continue;
       const seen = shown.get(digest) ?? { keyring, bytes, digest, votes: 0 };
       seen.votes += 1;
       shown.set(digest, seen);
@@ -135,8 +140,13 @@ export async function changeKeyring(
   options: { readonly all: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<boolean> {
   const { all, signal } = options;
+  // What this has made and given up, since it met what somebody else has made.
+  const given = new Set<string>();
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
-    const { usable, failed } = await refreshKeyring(session, signal, { thorough: true });
+    const { usable, failed } = await refreshKeyring(session, signal, {
+      thorough: true,
+      except: given,
+    });
     if (usable.length === 0 || (all && failed.length > 0)) {
       throw tooFewBuckets(
         'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
@@ -148,12 +158,14 @@ export async function changeKeyring(
       // It may have been made before, by somebody who was cut short.
       const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
       if (all && lacking.length > 0) throw notEverywhere(lacking);
-      return false;
+      // Whoever met what this has made may have made it part of theirs.
+      return given.size > 0;
     }
     const outcome = await create(session, next, { usable, all, signal });
     if (outcome.met !== null) {
       // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
       await adoptKeyring(session, outcome.met);
+      if (outcome.taken > 0) given.add(objectDigest(next.bytes));
       continue;
     }
     if (outcome.taken === 0) {
@@ -161,7 +173,10 @@ export async function changeKeyring(
     }
     // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
     await refreshKeyring(session, signal);
-    if (session.keyring.keyring.epoch > next.keyring.epoch) continue;
+    if (session.keyring.keyring.epoch > next.keyring.epoch) {
+      given.add(objectDigest(next.bytes));
+      continue;
+    }
     await adoptKeyring(session, next);
     const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
     if (all && lacking.length > 0) throw notEverywhere(lacking);

@@ -35,7 +35,7 @@ export async function goodShards(
   const { proof, all } = options;
   const { fetched, rest, bad, unknown } = await fetchShards(session, set, options);
   const pool = [...fetched.keys()];
-  const picked = proof === null ? firstOfEach(pool, set.k) : await pickProved(session, pool, proof);
+  const picked = proof === null ? firstOfEach(pool, set.k) : await pickProved(session, pool, { proof, judgeAll: all });
   if (picked === null) {
     if (!all && rest.length > 0) return goodShards(session, set, { ...options, all: true });
     return { picked: null, good: [], bad, unknown };
@@ -86,12 +86,12 @@ async function fetchShards(
 async function pickProved(
   session: Session,
   pool: readonly FetchedShard[],
-  proof: ChunkProof,
+  { proof, judgeAll }: { readonly proof: ChunkProof; readonly judgeAll: boolean },
 ): ReturnType<typeof openFromAny> {
   const [first] = pool;
   if (first === undefined) return null;
   const size = Math.max(proof.length, first.sealedSize);
-  return openFromAny(session, allocateChunkMemory(size, null), proof, pool);
+  return openFromAny(session, allocateChunkMemory(size, null), proof, pool, { judgeAll });
 }
 
 /** One shard of each index, as many as are needed; null if there are fewer. */

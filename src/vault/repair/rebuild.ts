@@ -151,7 +151,9 @@ export class Rebuild {
       const kept = { ...set, ...target, shards: this.#keptOf(set, target, found, task) };
       const outcome = isComplete(kept) ? 'whole' : await this.#store(set, kept, found.picked, task);
       if (outcome === 'whole' || outcome === 'repaired') {
-        for (const shard of found.bad) await this.#options.onReplaced(objectNameOf(shard));
+        // Those that are on their way out already have been replaced before.
+        const replaced = found.bad.filter((shard) => task.lasting.includes(shard));
+        for (const shard of replaced) await this.#options.onReplaced(objectNameOf(shard));
       }
       return isWished || outcome === 'lost' ? outcome : 'degraded';
     });
