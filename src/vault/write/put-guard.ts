@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { openSweepList } from '../../crypto/signing.ts';
 import { sealPutMarker } from '../../crypto/put-marker.ts';
-import { raceAbort } from '../../concurrency/abort.ts';
+import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { MAX_MARKER_IDS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
@@ -123,7 +123,7 @@ export class PutGuard {
       void this.end();
     this.#users += 1;
     try {
-      const guarded = await raceAbort(this.#current ?? this.#begin(), signal);
+      const guarded = await untilAborted(this.#current ?? this.#begin(), signal);
       return await work(guarded);
     } finally {
       this.#users -= 1;
@@ -144,7 +144,7 @@ export class PutGuard {
       this.#renewing ??= this.#renew(guarded).finally(() => {
         this.#renewing = null;
       });
-      await raceAbort(this.#renewing, signal);
+      await untilAborted(this.#renewing, signal);
     }
     if (this.#ageOf(guarded) < TRUSTED_FOR_MS) return;
     if (this.#stands === guarded) {
