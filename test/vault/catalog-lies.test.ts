@@ -385,8 +385,8 @@ describe('When the catalog lies about chunks, the buckets prove themselves:', ()
 
 describe('When the catalog lies about the vault', () => {
   const LIES: readonly (readonly [string, Lie, string])[] = [
-    ['and has the buckets’ records swapped', swap('buckets', 'record', 'number'), 'damaged'],
-    ['and has a bucket’s record cut off', 'update buckets set record = substr(record, 1, 30)', 'damaged'],
+    ['and has the buckets’ records swapped', swap('buckets', 'record', 'number'), 'exact'],
+    ['and has a bucket’s record cut off', 'update buckets set record = substr(record, 1, 30)', 'exact'],
     ['and gives it another id', `update vault set id = ${zeros(16)}`, 'damaged'],
     ['and has a keyring that is none', `update vault set keyring = ${zeros(100)}`, 'damaged'],
     ['and has a keyring of another epoch', 'update vault set epoch = epoch + 7', 'exact'],
@@ -394,7 +394,7 @@ describe('When the catalog lies about the vault', () => {
     ['and has the numbers of buckets swapped', swap('buckets', 'number', 'id'), 'exact'],
   ];
 
-  test.each(LIES)('%s, it is found out', async (_, lie, expected) => {
+  test.each(LIES)('%s, no wrong bytes come of it', async (_, lie, expected) => {
     await using copy = await start.copy();
     await tell(copy, lie);
     expect(await openAndRead(copy)).toBe(expected);

@@ -108,17 +108,12 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
 
 /** Where the catalog says other than the buckets. */
 function disagreements(result: VerifyResult): string[] {
-  const { filesUnlisted, filesHidden, filesShown, bucketsUnknown, tooNew } = result;
+  const { filesUnlisted, filesHidden, filesShown, tooNew } = result;
   const changed = filesUnlisted + filesHidden + filesShown;
   return [
     ...(changed > 0
       ? [
           `The catalog disagreed with the buckets about ${count(changed, 'file')}, and says what they say now. Is it an old copy, or has somebody changed it?`,
-        ]
-      : []),
-    ...(bucketsUnknown.length > 0
-      ? [
-          `The catalog does not know where ${count(bucketsUnknown.length, 'bucket')} of the vault is. Say it with "vault bucket add <url>".`,
         ]
       : []),
     ...(tooNew > 0 ? [`${count(tooNew, 'object')} can only be judged by a newer version.`] : []),

@@ -149,10 +149,7 @@ export async function openFromAny(
   memory: ChunkMemory,
   proof: ChunkProof,
   shards: readonly FetchedShard[],
-  {
-    withFirst = false,
-    judgeAll = false,
-  }: { readonly withFirst?: boolean; readonly judgeAll?: boolean } = {},
+  { withFirst = false, judgeAll = false }: { readonly withFirst?: boolean; readonly judgeAll?: boolean } = {},
 ): Promise<OpenedFrom | null> {
   let tried = 0;
   const indices = shards.map(({ candidate }) => candidate.name.index);

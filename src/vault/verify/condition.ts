@@ -84,8 +84,6 @@ export interface VerifyResult {
   /** Files that are not whole, gravest first. */
   readonly affected: readonly FileCondition[];
   readonly buckets: readonly BucketCondition[];
-  /** Ids of buckets of the vault whose places the catalog does not know, so that they could not be asked. */
-  readonly bucketsUnknown: readonly string[];
   /** Files in the buckets that the catalog did not know, or had a broken row of. It knows them from now on. */
   readonly filesUnlisted: number;
   /** Files that the catalog hid though nobody had removed them. It shows them from now on. */

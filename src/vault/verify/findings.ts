@@ -41,15 +41,10 @@ export class Findings {
   notOpened = 0;
   tooNew = 0;
   foreignObjects = 0;
-  /** Ids of buckets that the keyring names and the catalog does not know. */
-  readonly bucketsUnknown: readonly string[];
 
   constructor(session: Session, options: CallOptions) {
     this.#session = session;
     this.#options = options;
-    const known = new Set(session.buckets.all.map(({ id }) => id));
-    const ids = session.keyring.keyring.buckets.map(({ id }) => id);
-    this.bucketsUnknown = ids.filter((id) => !known.has(id));
     for (const bucket of session.buckets.all) {
       this.#buckets.set(bucket, {
         error: null,
@@ -75,9 +70,9 @@ export class Findings {
     return this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error === null);
   }
 
-  /** Whether any bucket of the vault could not be asked: also those that the catalog does not know. */
+  /** Whether any bucket of the vault could not be asked. */
   get someUnreachable(): boolean {
-    return this.bucketsUnknown.length > 0 || this.unreachable.size > 0;
+    return this.unreachable.size > 0;
   }
 
   /** Buckets that could not be asked. */
@@ -160,15 +155,13 @@ export class Findings {
       const counts = shards.get(bucket) ?? { shards: 0, shardsMissing: 0, shardsDamaged: 0 };
       buckets.push({ id, url, state, ...totals, ...counts });
     }
-    const { filesUnlisted, filesHidden, filesShown, notOpened, tooNew, foreignObjects, bucketsUnknown } =
-      this;
+    const { filesUnlisted, filesHidden, filesShown, notOpened, tooNew, foreignObjects } = this;
     return {
       outcome: this.#outcome(files),
       files,
       chunks,
       affected,
       buckets,
-      bucketsUnknown,
       filesUnlisted,
       filesHidden,
       filesShown,
@@ -197,9 +190,7 @@ export class Findings {
       ({ error, keyringsWrong }) => error !== null || keyringsWrong > 0,
     );
     const disagree = this.filesUnlisted + this.filesHidden + this.filesShown + this.tooNew;
-    return wrong || this.bucketsUnknown.length > 0 || files.degraded + files.unknown + disagree > 0
-      ? 'degraded'
-      : 'whole';
+    return wrong || files.degraded + files.unknown + disagree > 0 ? 'degraded' : 'whole';
   }
 
   #totals(bucket: VaultBucket): BucketTotals {

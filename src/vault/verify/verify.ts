@@ -350,13 +350,12 @@ class Verification {
   }
 
   #concludeManifest(hash: string, name: string | null, found: ManifestCopies): void {
-    const { unreachable, bucketsUnknown } = this.#findings;
+    const { unreachable } = this.#findings;
     const copies = new Map(
       [...found].map(([bucket, state]) => [bucket, unreachable.has(bucket) ? 'unknown' : state] as const),
     );
     this.#findings.countCopies(copies);
-    let condition = manifestCondition(copies, manifestCopiesNeeded(this.#session));
-    if (condition === 'lost' && bucketsUnknown.length > 0) condition = 'degraded';
+    const condition = manifestCondition(copies, manifestCopiesNeeded(this.#session));
     this.#findings.addFile(hash, name, condition, condition === 'whole' ? [] : copyProblems(copies));
   }
 
