@@ -200,7 +200,8 @@ export async function snapshotOf(made: Pick<TestVault, 'buckets' | 'db' | 'sessi
   };
 }
 
-function handleOn(
+/** One process's view of buckets and a catalog, with the keys and threads of a session that is open. */
+export function handleOn(
   base: Session,
   on: { readonly catalog: Catalog; readonly buckets: readonly TestBucket[] },
   options: HandleOptions,

@@ -102,6 +102,8 @@ interface Page {
 
 /** Greater than any chunk's id. */
 const END = 'g';
+/** No id is less. */
+const FIRST = '0'.repeat(64);
 
 class BucketPresence {
   readonly bucket: VaultBucket;
@@ -111,6 +113,8 @@ class BucketPresence {
   readonly #stored = new Map<string, ListedShard[]>();
   #reading = 0;
   #read = 0;
+  /** Whether the listing has been read from its beginning. */
+  #beginning: 'unread' | 'read now' | 'read' = 'unread';
   readonly #waiting: (() => void)[] = [];
   failure: VaultError | null = null;
 
@@ -124,8 +128,10 @@ class BucketPresence {
       if (this.failure !== null) return [];
       const page = this.#pages.find(({ after, last }) => after < chunkId && chunkId <= last);
       if (page !== undefined) return this.#withStored(chunkId, page.shards.get(chunkId) ?? []);
-      // The first listings tell how large the bucket is: of a small one, one is enough for everybody.
-      if (this.#reading < Math.min(MOST_AT_ONCE, this.#read + 1)) await this.#readFrom(chunkId, signal);
+      // The first listings tell how large the bucket is: of a small one, two are enough for everybody.
+      const mayRead =
+        this.#reading < Math.min(MOST_AT_ONCE, this.#read + 1) && this.#beginning !== 'read now';
+      if (mayRead) await this.#readFrom(chunkId, signal);
       else await untilAborted(new Promise<void>((resolve) => this.#waiting.push(resolve)), signal);
     }
   }
@@ -147,8 +153,11 @@ class BucketPresence {
 
   async #readFrom(chunkId: string, signal: AbortSignal | undefined): Promise<void> {
     this.#reading += 1;
+    // What came to the end in one go is small, or the end of something large: the beginning is worth a try.
+    const fromBeginning = this.#beginning === 'unread' && this.#pages.some(({ last }) => last === END);
+    if (fromBeginning) this.#beginning = 'read now';
     try {
-      const page = await this.#page(chunkId, signal);
+      const page = await this.#page(fromBeginning ? FIRST : chunkId, signal);
       this.#pages.push(page);
       let kept = this.#pages.reduce((sum, { count }) => sum + count, 0);
       while (kept > MOST_REMEMBERED && this.#pages.length > 1) kept -= this.#pages.shift()?.count ?? 0;
@@ -156,6 +165,7 @@ class BucketPresence {
       if (!isVaultError(error) || error.code === 'interrupted') throw error;
       this.failure = error;
     } finally {
+      if (fromBeginning) this.#beginning = 'read';
       this.#reading -= 1;
       this.#read += 1;
       for (const wake of this.#waiting.splice(0)) wake();

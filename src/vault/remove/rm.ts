@@ -107,7 +107,13 @@ export async function undeleteFiles(
           guarded.note(id);
           await guarded.keep(options.signal);
           const sets = await guarded.presence.sets(id, options.signal);
-          if (!sets.some((set) => isComplete(set) || isReadable(set))) throw gone;
+          if (sets.some((set) => isComplete(set) || isReadable(set))) continue;
+          const unasked = [...guarded.failed, ...guarded.presence.failures];
+          if (unasked.length === 0) throw gone;
+          throw tooFewBuckets(
+            `"${name}" cannot be brought back while buckets are away that may have a part of it.`,
+            unasked,
+          );
         }
       }
       const { usable, failed } = await writeDeletion(

@@ -79,8 +79,10 @@ export interface SweepResult {
 /** See `Vault.sweep`. */
 export async function sweep(session: Session, options: SweepOptions = {}): Promise<SweepResult> {
   const { signal } = options;
+  // A disk that has gone since would show empty listings.
+  await session.buckets.check(session.buckets.all, signal, { anew: true });
   await refreshKeyring(session, signal);
-  const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   for (const failure of failed) {
     options.onWarning?.({
       kind: 'bucket-down',
