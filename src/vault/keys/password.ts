@@ -2,6 +2,7 @@
 import { openLabel } from '../../crypto/records.ts';
 import { wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
+import type { Keyslot } from '../../format/keyring.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
@@ -34,10 +35,13 @@ export async function changePassword(session: Session, change: PasswordChange): 
   const { keys, keyring: seen } = unlocked;
   const writer = keys.writer.id;
   const before = seen.slots.find((slot) => slot.writer === writer);
+  let made: Keyslot | null = null;
   await changeKeyring(
     session,
     async (keyring) => {
       const slot = keyring.slots.find((one) => one.writer === writer);
+      // Somebody else has changed the keyring after this, and kept it.
+      if (made !== null && slot?.salt.equals(made.salt) === true) return null;
       if (slot === undefined || before === undefined || !slot.salt.equals(before.salt)) {
         throw new VaultError(
           'wrong-password',
@@ -50,6 +54,7 @@ export async function changePassword(session: Session, change: PasswordChange): 
         label: openLabel(session.keys, slot),
         cost: change.kdfCost,
       });
+      made = wrapped;
       return { ...keyring, slots: keyring.slots.map((one) => (one === slot ? wrapped : one)) };
     },
     { all: true, signal },
