@@ -122,7 +122,11 @@ export function sweeps(): Change[] {
     ['of another id than its name', /"sweep":"..../, '"sweep":"0000'],
     ['that names neither shard nor manifest', '"chunks/', '"keyring/'],
     ['without what it waits for', '"waitsFor":null,', ''],
-    ['that waits for no put marker', '"waitsFor":null', '"waitsFor":["sweep/01700000000000.0123456789abcdef"]'],
+    [
+      'that waits for no put marker',
+      '"waitsFor":null',
+      '"waitsFor":["sweep/01700000000000.0123456789abcdef"]',
+    ],
     ['that names no text', /"objects":\[/, '"objects":[1,'],
     ['done at no time', '"doneAt":null', '"doneAt":""'],
   ]);
