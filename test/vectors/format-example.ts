@@ -88,7 +88,7 @@ export async function computeExample(): Promise<Example> {
   const record = { hash: hash ?? '', serial: 1, live: false, atMs: createdAtMs, graceMs: 604_800_000 };
   objects.set(deletionObjectName(record.hash), signDeletion(FULL, record));
   const swept = [...packed.objects.keys()];
-  const list = { id: INPUTS.sweep, atMs: createdAtMs, doneAtMs: null, objects: swept };
+  const list = { id: INPUTS.sweep, atMs: createdAtMs, doneAtMs: null, waitsFor: null, objects: swept };
   objects.set(sweepObjectName(list.id), signSweepList(FULL, list));
   const marker = sealPutMarker(PUT, [stored.id.id, packed.id.id], { salt: count(0xe0, 32) });
   objects.set(putMarkerName(createdAtMs, INPUTS.upload), marker);

@@ -120,7 +120,13 @@ export function deletions(): Change[] {
 export function sweeps(): Change[] {
   return signedCases('sweep', 'deleted', object('sweep/').bytes, [
     ['of another id than its name', /"sweep":"..../, '"sweep":"0000'],
-    ['that names what is not below chunks/', '"chunks/', '"manifests/'],
+    ['that names neither shard nor manifest', '"chunks/', '"keyring/'],
+    ['without what it waits for', '"waitsFor":null,', ''],
+    [
+      'that waits for no put marker',
+      '"waitsFor":null',
+      '"waitsFor":["sweep/01700000000000.0123456789abcdef"]',
+    ],
     ['that names no text', /"objects":\[/, '"objects":[1,'],
     ['done at no time', '"doneAt":null', '"doneAt":""'],
   ]);
