@@ -170,7 +170,7 @@ describe('never a bug:', () => {
     const env = { VAULT_DB: '/proc/nope/deeper/c.db' };
     const { exit, stderr } = await box.run(['init', '--bucket', 'b'], { env });
     expect(exit).toBe(2);
-    expect(stderr).toMatch(/^vault: The catalog cannot be at \/proc/);
+    expect(stderr).toMatch(/^vault: Cannot make the folder \/proc\/nope/);
     expect(await box.run(['ls'], { env: { XDG_CACHE_HOME: '/proc/nope' } })).toMatchObject({
       exit: 0,
       stderr: '',

@@ -69,7 +69,7 @@ async function migrate(database: Preparing, session: Session): Promise<void> {
   const server = Number(servers[0]?.server_version_num);
   if (server < OLDEST_SERVER) {
     throw new VaultError(
-      'unsupported',
+      'denied',
       `The server of ${label} is too old (${server}): Postgres ${OLDEST_SERVER / 10_000} or later is needed.`,
     );
   }

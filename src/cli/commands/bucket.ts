@@ -11,6 +11,7 @@ import {
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import type { RemoveBucketResult } from '../../vault/manage/remove-bucket.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { count, showName, showSize } from '../terminal/text.ts';
 
 /** Kinds of buckets by the scheme of their URLs. */
@@ -97,28 +98,39 @@ export async function removeBucket(
       }),
     );
     if (options.json === true) await output.json({ ...result, dryRun });
-    if (!dryRun) return reportRemoval(invocation, result);
+    if (!dryRun) return reportRemoval(invocation, vault, result);
     terminal.note('Nothing was changed.');
     return DONE;
   });
 }
 
-/** Says what became of a bucket that was to be taken out. */
+/** Says what became of a bucket that was to be taken out, and whether the others are enough. */
 export function reportRemoval(
   { terminal }: Pick<Invocation, 'terminal'>,
+  vault: Vault,
   { removed, shardsMoved, reasons }: RemoveBucketResult,
 ): ExitCode {
   if (removed) {
     terminal.note(
       `Stored ${count(shardsMoved, 'shard')} in the other buckets. The bucket is no longer part of the vault.`,
     );
-    return DONE;
+    const advice = adviceOnTooFew(vault);
+    if (advice === null) return DONE;
+    terminal.warn(`Not everything is whole now. ${advice}`, { kind: 'degraded' });
+    return ATTENTION;
   }
   terminal.warn(
     `The bucket is still part of the vault. ${reasons.join(' ')} Repeat this command then; what has moved need not move again.`,
     { kind: 'not-removed' },
   );
   return ATTENTION;
+}
+
+/** What to do about having fewer buckets than the redundancy needs; null if there are enough. */
+export function adviceOnTooFew({ buckets, redundancy: { k, m } }: Vault): string | null {
+  const active = buckets.filter(({ state }) => state === 'active').length;
+  if (active >= k + m) return null;
+  return `${k}+${m} needs ${k + m} buckets, and the vault has ${active}: add one with "vault bucket add", or choose less with "vault repair --redundancy". Then run "vault repair" again.`;
 }
 
 /** `vault bucket set-url`. */

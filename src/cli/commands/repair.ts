@@ -10,7 +10,7 @@ import { bucketReferenceOf, warnTo, withVault } from '../arguments/invocation.ts
 import { nameAsTyped, parseRedundancyOption } from '../arguments/options.ts';
 import { askForChoice } from '../terminal/prompt.ts';
 import { count, showSize } from '../terminal/text.ts';
-import { reportRemoval } from './bucket.ts';
+import { adviceOnTooFew, reportRemoval } from './bucket.ts';
 
 export interface RepairFlags {
   readonly readData?: boolean;
@@ -46,7 +46,7 @@ export async function repair(
         }),
       );
       if (options.json === true) await output.json({ ...moved });
-      return reportRemoval(invocation, moved);
+      return reportRemoval(invocation, vault, moved);
     }
     const result = await terminal.withProgress('Repairing', async (report) =>
       vault.repair({
@@ -120,11 +120,8 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
 
 /** What it takes to make whole what this repair could not. */
 function nextStep(vault: Vault, { unreachable }: RepairResult): string {
-  const active = vault.buckets.filter(({ state }) => state === 'active');
-  const { k, m } = vault.redundancy;
-  if (active.length < k + m) {
-    return `${k}+${m} needs ${k + m} buckets, and the vault has ${active.length}: add one with "vault bucket add", or choose less with "vault repair --redundancy". Then run "vault repair" again.`;
-  }
+  const advice = adviceOnTooFew(vault);
+  if (advice !== null) return advice;
   return unreachable.length === 0
     ? 'Run "vault repair" again later.'
     : `Run "vault repair" again when ${unreachable.join(', ')} can be reached.`;
