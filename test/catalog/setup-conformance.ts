@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Connections } from './samples.ts';
-import { bytes, chunk, codeOf, hex, many, VAULT } from './samples.ts';
+import { bytes, chunk, codeOf, file, hex, many, VAULT } from './samples.ts';
 
 /** What the contract says of `catalog.setup`. */
 export function setupConformance(connections: () => Connections): void {
@@ -36,6 +36,26 @@ export function setupConformance(connections: () => Connections): void {
         ),
       );
       expect(results.toSorted()).toEqual(['already-exists', 'success']);
+    });
+
+    test('clear makes it describe none again, with its buckets and notes, and can be repeated', async () => {
+      const { catalog, other } = connections();
+      await catalog.setup.create(VAULT);
+      await catalog.setup.putBucket({ id: hex(32), record: bytes('bucket') });
+      await catalog.setup.putNote('note', bytes('note'));
+      await catalog.setup.clear();
+      await catalog.setup.clear();
+      expect(await other.setup.vault()).toBeNull();
+      expect(await other.setup.buckets()).toEqual([]);
+      expect(await other.setup.note('note')).toBeNull();
+    });
+
+    test('clear refuses with already-exists while there are files', async () => {
+      const { catalog } = connections();
+      await catalog.setup.create(VAULT);
+      await catalog.files.put([file()]);
+      expect(await codeOf(catalog.setup.clear())).toBe('already-exists');
+      expect(await catalog.setup.vault()).toEqual(VAULT);
     });
   });
 

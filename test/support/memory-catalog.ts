@@ -79,6 +79,12 @@ function setupOf(state: CatalogState): SetupCatalog {
     async create(vault) {
       state.vault ??= vault;
     },
+    async clear() {
+      if (state.files.size > 0) throw new VaultError('already-exists', 'There are files.');
+      state.vault = null;
+      state.buckets.length = 0;
+      state.notes.clear();
+    },
     async putKeyring({ epoch, keyring }) {
       if (state.vault === null) return false;
       if (epoch > state.vault.epoch) state.vault = { ...state.vault, epoch, keyring };
