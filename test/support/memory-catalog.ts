@@ -1,3 +1,4 @@
+import { VaultError } from '../../src/errors.ts';
 import type {
   BucketRow,
   Catalog,

@@ -110,6 +110,11 @@ export function rowOfSet(set: ShardSet, sealedSize: number): ChunkRow {
   return { id: set.chunkId, k: set.k, m: set.m, sealing: set.sealing, sealedSize, shards };
 }
 
+/** Bytes of the largest sealed chunk that gives objects of a set's size: as much as a listing tells of it. */
+export function mostSealedOf(set: ShardSet): number {
+  return (set.objectSize - shardObjectSize(0, set.k)) * set.k;
+}
+
 /** Whether the objects of a set have the size that a sealed chunk of so many bytes gives. */
 export function fitsSize(set: ShardSet, sealedSize: number): boolean {
   return set.objectSize === shardObjectSize(sealedSize, set.k);

@@ -7,25 +7,18 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drawId } from '../../crypto/keys.ts';
-import { openSweepList, signSweepList } from '../../crypto/signing.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { throwIfAborted, VaultError } from '../../errors.ts';
 import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
-import {
-  deletionObjectName,
-  MAX_SWEEP_SIZE,
-  parseSweepObjectName,
-  SWEEP_PREFIX,
-  sweepObjectName,
-} from '../../format/removal.ts';
+import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { parseShardObjectName } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { mergedListing } from '../buckets/merged-listing.ts';
-import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
-import { isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
+import { removeFrom } from '../buckets/spread.ts';
+import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
+import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { FileInfo } from '../files/records.ts';
 import type { CallOptions } from '../call.ts';
@@ -33,6 +26,7 @@ import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../write/put-guard.ts';
 import { GRACE_MS, writeDeletion } from './deletions.ts';
+import { putList, readLists } from './lists.ts';
 import { findLive, listMarkers, readMarkedIds } from './live.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval } from './plan.ts';
@@ -208,29 +202,8 @@ class Sweep {
     await this.#session.catalog.files.hide([hash], this.#session.now());
   }
 
-  /** Every list of removal, done or not. @throws `unavailable` where one cannot be read: what it names is not known then */
-  async #readLists(): Promise<SweepList[]> {
-    const { signal } = this.#options;
-    const lists: SweepList[] = [];
-    for await (const { name, holders } of mergedListing(this.#buckets, SWEEP_PREFIX, { signal })) {
-      const id = parseSweepObjectName(name);
-      if (id === null) continue;
-      const copies: SweepList[] = [];
-      for (const { bucket } of holders) {
-        const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal });
-        if (bytes === null) continue;
-        try {
-          copies.push(openSweepList(this.#session.keys, bytes, id));
-        } catch (error) {
-          // What this vault has not signed says nothing.
-          if (!isVaultError(error, 'damaged')) throw error;
-        }
-      }
-      // A list that is done anywhere is done: that is written last.
-      const [list] = copies.toSorted((a, b) => progressOf(b) - progressOf(a));
-      if (list !== undefined) lists.push(list);
-    }
-    return lists;
+  #readLists(): Promise<readonly SweepList[]> {
+    return readLists(this.#session, this.#buckets, this.#options.signal);
   }
 
   /** Writes what is to go into lists, in every bucket. @throws what a bucket says; what was written is resumed by the next sweep */
@@ -245,11 +218,8 @@ class Sweep {
     return lists;
   }
 
-  async #putList(list: SweepList): Promise<void> {
-    const object = { name: sweepObjectName(list.id), bytes: signSweepList(this.#session.keys, list) };
-    const { failed } = await spread(this.#buckets, object, { signal: this.#options.signal, replace: true });
-    if (failed.length > 0)
-      throw tooFewBuckets('Nothing was removed, since a bucket did not take the list.', failed);
+  #putList(list: SweepList): Promise<void> {
+    return putList(this.#session, this.#buckets, list, this.#options.signal);
   }
 
   /** Goes on with what an earlier sweep has left. One that was cut short may have left its list in some buckets only. */
@@ -302,7 +272,7 @@ class Sweep {
     const live = await this.#findLive();
     for (const id of marked) live.ids.add(id);
     const names = lists.flatMap(({ objects }) => objects);
-    const spared = await this.#spared(names, live);
+    const { spared, staying } = await this.#look(names, live);
     const dead = new Set(live.dead.map(({ hash }) => hash));
     const going = names.filter((name) => {
       const hash = parseManifestObjectName(name);
@@ -322,22 +292,43 @@ class Sweep {
       [...gone].filter((id) => id !== ''),
       going.flatMap((name) => parseManifestObjectName(name) ?? []),
     );
+    await this.#record(going.flatMap((name) => staying.get(idOf(name)) ?? []));
     for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.now() });
   }
 
-  /** Chunks that are live now and would not keep a complete set outside of all lists: of those nothing goes. */
-  async #spared(names: readonly string[], live: LiveFiles): Promise<ReadonlySet<string>> {
+  /**
+   * Looks at the chunks that are live now.
+   *
+   * @returns `spared`: those that would not keep a complete set outside of all lists, of which nothing goes; `staying`: the set that the
+   *   others keep
+   */
+  async #look(
+    names: readonly string[],
+    live: LiveFiles,
+  ): Promise<{ readonly spared: ReadonlySet<string>; readonly staying: ReadonlyMap<string, ShardSet> }> {
     const { signal } = this.#options;
-    const wanted = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
-    if (wanted.size === 0) return wanted;
+    const spared = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
+    const staying = new Map<string, ShardSet>();
+    if (spared.size === 0) return { spared, staying };
     const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
     const { m } = this.#session.keyring.keyring.redundancy;
     for await (const { id, shards } of listChunks(this.#buckets, { signal })) {
-      if (!wanted.has(id)) continue;
+      if (!spared.has(id)) continue;
       const rest = shards.filter((shard) => !named.has(objectNameOf(shard)));
-      if (setsOf(rest).some((set) => isEnough(set, m))) wanted.delete(id);
+      const kept = setsOf(rest).find((set) => isEnough(set, m));
+      if (kept === undefined) continue;
+      spared.delete(id);
+      staying.set(id, kept);
     }
-    return wanted;
+    return { spared, staying };
+  }
+
+  /** Tells the catalog where those are that stay, since what it knew may have gone. */
+  async #record(sets: readonly ShardSet[]): Promise<void> {
+    const rows = [...new Set(sets)].map((set) => rowOfSet(set, mostSealedOf(set)));
+    for (let at = 0; at < rows.length; at += 500) {
+      await this.#session.catalog.chunks.put(rows.slice(at, at + 500));
+    }
   }
 
   async #removeObject(name: string, signal: AbortSignal): Promise<void> {
@@ -374,11 +365,6 @@ class Sweep {
 
 function sleptTooLong(): VaultError {
   return new VaultError('unavailable', 'This sweep has slept for too long and stops. Sweep again.');
-}
-
-/** How far a list has come: done, waiting, or just written. */
-function progressOf({ doneAtMs, waitsFor }: SweepList): number {
-  return doneAtMs !== null ? 2 : waitsFor === null ? 0 : 1;
 }
 
 /** The chunk that an object is of; '' for another kind. */

@@ -13,7 +13,7 @@ import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { Identity, SealedChunk } from '../chunks/chunk-worker.ts';
-import { fitsSize, isEnough, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
+import { fitsSize, isEnough, mostSealedOf, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
@@ -178,5 +178,5 @@ export class ChunkWriter {
 function sealedSizeOf(set: ShardSet, { length, full }: Body): number {
   const plain = payloadSize(length, full) + SEAL_OVERHEAD;
   if (fitsSize(set, plain)) return plain;
-  return Math.min(plain, (set.objectSize - shardObjectSize(0, set.k)) * set.k);
+  return Math.min(plain, mostSealedOf(set));
 }
