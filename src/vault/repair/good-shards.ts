@@ -35,7 +35,8 @@ export async function goodShards(
   const { proof, all } = options;
   const { fetched, rest, bad, unknown } = await fetchShards(session, set, options);
   const pool = [...fetched.keys()];
-  const picked = proof === null ? firstOfEach(pool, set.k) : await pickProved(session, pool, { proof, judgeAll: all });
+  const picked =
+    proof === null ? firstOfEach(pool, set.k) : await pickProved(session, pool, { proof, judgeAll: all });
   if (picked === null) {
     if (!all && rest.length > 0) return goodShards(session, set, { ...options, all: true });
     return { picked: null, good: [], bad, unknown };
