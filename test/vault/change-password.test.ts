@@ -57,7 +57,9 @@ test('the new password opens the vault from the catalog and from every bucket, a
   const row = present(await made.catalog.setup.vault());
   const { vaultId } = made.session;
   expect((await unlock([row.keyring], NEXT, { vaultId })).keyring.epoch).toBe(2);
-  await expect(unlock([row.keyring], PASSWORD, { vaultId })).rejects.toMatchObject({ code: 'wrong-password' });
+  await expect(unlock([row.keyring], PASSWORD, { vaultId })).rejects.toMatchObject({
+    code: 'wrong-password',
+  });
   for (const bucket of made.buckets) expect(await opening(vaultId, [bucket])).toEqual([NEXT]);
   expect(await getBytes(made.vault, 'a')).toEqual(bytes);
   const again = { current: NEXT, next: 'another one', kdfCost: CHEAP_KDF };
@@ -100,9 +102,11 @@ test('killed at any instant, each bucket opens with one password, and repeating 
     for (let nth = 1; ends; nth += 1) {
       await using scene = await ready.scene();
       const ending = await scene.open({ around: endingAt(nth) });
-      ends = (await changePassword(ending.session, CHANGE).catch((error: unknown) => error)) instanceof VaultError;
+      ends =
+        (await changePassword(ending.session, CHANGE).catch((error: unknown) => error)) instanceof VaultError;
       const valid = await openingEach(scene);
-      for (const passwords of valid) expect({ nth, passwords: passwords.length }).toEqual({ nth, passwords: 1 });
+      for (const passwords of valid)
+        expect({ nth, passwords: passwords.length }).toEqual({ nth, passwords: 1 });
       const after = await scene.open();
       if (finish === 'repeat') await changePassword(after.session, CHANGE);
       else await after.vault.repair();
@@ -137,7 +141,8 @@ test('of two at once one wins and the other is told, whichever way their calls c
     );
     const results = [mine, await beside];
     const expected = results[0] === 'won' ? NEXT : 'another one';
-    for (const passwords of await openingEach(scene)) expect({ nth, passwords }).toEqual({ nth, passwords: [expected] });
+    for (const passwords of await openingEach(scene))
+      expect({ nth, passwords }).toEqual({ nth, passwords: [expected] });
     const told = results.filter((result) => result !== 'won');
     if (beside !== null) expect({ nth, told }).toMatchObject({ nth, told: [{ code: 'wrong-password' }] });
   }

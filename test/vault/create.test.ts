@@ -53,7 +53,9 @@ function bucketAt(places: Places, url: string): Bucket {
 }
 
 function objects(places: Places): string[] {
-  return [...places].flatMap(([url, storage]) => [...storage.keys()].map((name) => `${url} ${name}`)).toSorted();
+  return [...places]
+    .flatMap(([url, storage]) => [...storage.keys()].map((name) => `${url} ${name}`))
+    .toSorted();
 }
 
 const COMPLETE = URLS.flatMap((url) => [`${url} keyring/0000000001`, `${url} vault.json`]);
@@ -119,9 +121,11 @@ describe('A making that fails', () => {
     await using begun = await room();
     let down = false;
     const around: Around = async (step, proceed) => {
-      if (step.where === 'memory:1' && down) throw new VaultError('unavailable', 'The test has taken it away.');
+      if (step.where === 'memory:1' && down)
+        throw new VaultError('unavailable', 'The test has taken it away.');
       down ||= step.where === 'memory:2' && step.call === 'put';
-      if (step.where === 'memory:2' && step.call === 'put') throw new VaultError('unavailable', 'Not this one.');
+      if (step.where === 'memory:2' && step.call === 'put')
+        throw new VaultError('unavailable', 'Not this one.');
       await proceed();
     };
     await expect(make({ ...begun, around })).rejects.toMatchObject({ code: 'unavailable' });
@@ -182,7 +186,9 @@ describe('A making that was killed', () => {
     let ends = true;
     for (let nth = 1; ends; nth += 1) {
       await using begun = await room();
-      ends = (await make({ ...begun, around: endingAt(nth) }).catch((error: unknown) => error)) instanceof VaultError;
+      ends =
+        (await make({ ...begun, around: endingAt(nth) }).catch((error: unknown) => error)) instanceof
+        VaultError;
       if (!ends) continue;
       // Once more cut short, in between.
       await make({ ...begun, around: endingAt(2) }).catch(() => undefined);
@@ -253,10 +259,13 @@ describe('Two makings at once', () => {
     await using one = await room();
     const places = new Map([...one.places, ['memory:4', new Map()]]);
     for (let nth = 1; nth <= 12; nth += 1) {
-      await using both = await room(new Map([...places].map(([url]) => [url, new Map<string, Uint8Array>()])));
+      await using both = await room(
+        new Map([...places].map(([url]) => [url, new Map<string, Uint8Array>()])),
+      );
       let first: unknown = null;
       const around: Around = async (step, proceed) => {
-        if (step.nth === nth) first = await make({ ...both, urls: ['memory:4'] }).catch((error: unknown) => error);
+        if (step.nth === nth)
+          first = await make({ ...both, urls: ['memory:4'] }).catch((error: unknown) => error);
         await proceed();
       };
       const second = await make({ ...both, around }).catch((error: unknown) => error);

@@ -1,10 +1,9 @@
 /** The keyring in the buckets: changes at once, buckets that are down, and buckets that show what is old or false. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { memoryBucket } from '../../src/buckets/memory.ts';
 import { openBucketUrl } from '../../src/crypto/records.ts';
 import { signKeyring } from '../../src/crypto/signing.ts';
 import { VaultError } from '../../src/errors.ts';
-import { decodeKeyring, keyringObjectName } from '../../src/format/keyring.ts';
+import { decodeKeyring } from '../../src/format/keyring.ts';
 import type { Keyring } from '../../src/format/keyring.ts';
 import { changeKeyring, refreshKeyring, settleKeyring } from '../../src/vault/keys/keyring-store.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
@@ -13,7 +12,7 @@ import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';
 import { CHEAP_KDF, PASSWORD, testVault } from './harness.ts';
 import type { TestBucket } from './harness.ts';
-import { endingAt, flip, present, stage } from './scene.ts';
+import { endingAt, present, stage } from './scene.ts';
 import type { Scene, Stage } from './scene.ts';
 
 let ready: Stage;
@@ -68,7 +67,9 @@ describe('A change of the keyring', () => {
     expect(session.keyring.keyring).toMatchObject({ epoch: 2, chunkSize: CHUNKS });
     for (const bucket of scene.buckets) {
       expect(epochsIn(bucket)).toEqual(['keyring/0000000002']);
-      expect(decodeKeyring(present(bucket.storage.get('keyring/0000000002'))).keyring.previous).toMatch(/^[0-9a-f]{64}$/);
+      expect(decodeKeyring(present(bucket.storage.get('keyring/0000000002'))).keyring.previous).toMatch(
+        /^[0-9a-f]{64}$/,
+      );
     }
     expect(before.keyring.epoch).toBe(1);
     expect(await changeKeyring(session, setChunks, ALL)).toBe(false);
@@ -122,7 +123,8 @@ describe('A change of the keyring', () => {
       await changeKeyring(after.session, setChunks, ALL);
       expect(after.session.keyring.keyring.chunkSize).toBe(CHUNKS);
       const [name] = epochsIn(scene.bucket(0));
-      for (const bucket of scene.buckets) expect({ nth, names: epochsIn(bucket) }).toEqual({ nth, names: [name] });
+      for (const bucket of scene.buckets)
+        expect({ nth, names: epochsIn(bucket) }).toEqual({ nth, names: [name] });
     }
   });
 
@@ -132,12 +134,16 @@ describe('A change of the keyring', () => {
     const { session } = await scene.open();
     const stranger = (await foreign.open()).session;
     await changeKeyring(stranger, setCompression, ALL);
-    scene.bucket(0).storage.set('keyring/0000000002', present(foreign.bucket(0).storage.get('keyring/0000000002')));
+    scene
+      .bucket(0)
+      .storage.set('keyring/0000000002', present(foreign.bucket(0).storage.get('keyring/0000000002')));
     scene.bucket(1).storage.set('keyring/0000000002', Buffer.from('rubbish'));
     await changeKeyring(session, setChunks, ALL);
     expect(await seen(scene)).toMatchObject({ epoch: 2, chunkSize: CHUNKS, compression: 'off' });
     for (const bucket of scene.buckets) {
-      expect(bucket.storage.get('keyring/0000000002')).toEqual(scene.bucket(2).storage.get('keyring/0000000002'));
+      expect(bucket.storage.get('keyring/0000000002')).toEqual(
+        scene.bucket(2).storage.get('keyring/0000000002'),
+      );
     }
   });
 });
@@ -193,28 +199,39 @@ describe('Two changes at once', () => {
   test.each([
     ['everywhere', 'everywhere', ALL, ALL],
     ['everywhere', 'where they can', ALL, SOME],
-  ])('are both made, %s and %s, whichever way their calls come between each other', async (_, __, one, another) => {
-    const makeOne: Change = (session) => changeKeyring(session, setChunks, one);
-    const makeOther: Change = (session) => changeKeyring(session, setCompression, another);
-    const [most, others] = [await callsOf(makeOne), await callsOf(makeOther)];
-    for (let i = 1; i <= most; i += 1) {
-      for (let j = 1; j <= others + 1; j += 2) {
-        await using scene = await ready.scene();
-        const results = await interleave(scene, [makeOne, makeOther], [i, j]);
-        expect({ i, j, results }).toEqual({ i, j, results: Array(2).fill({ status: 'fulfilled', value: true }) });
-        expect(await seen(scene)).toMatchObject({ chunkSize: CHUNKS, compression: 7 });
-        for (const bucket of scene.buckets) expect(epochsIn(bucket).at(-1)).toBe(epochsIn(scene.bucket(0)).at(-1));
+  ])(
+    'are both made, %s and %s, whichever way their calls come between each other',
+    async (_, __, one, another) => {
+      const makeOne: Change = (session) => changeKeyring(session, setChunks, one);
+      const makeOther: Change = (session) => changeKeyring(session, setCompression, another);
+      const [most, others] = [await callsOf(makeOne), await callsOf(makeOther)];
+      for (let i = 1; i <= most; i += 1) {
+        for (let j = 1; j <= others + 1; j += 2) {
+          await using scene = await ready.scene();
+          const results = await interleave(scene, [makeOne, makeOther], [i, j]);
+          expect({ i, j, results }).toEqual({
+            i,
+            j,
+            results: Array(2).fill({ status: 'fulfilled', value: true }),
+          });
+          expect(await seen(scene)).toMatchObject({ chunkSize: CHUNKS, compression: 7 });
+          for (const bucket of scene.buckets)
+            expect(epochsIn(bucket).at(-1)).toBe(epochsIn(scene.bucket(0)).at(-1));
+        }
       }
-    }
-  }, 240_000);
+    },
+    240_000,
+  );
 
   test('are both made when each cannot reach the bucket that decides for the other', async () => {
     const makeOne: Change = (session) => changeKeyring(session, setChunks, SOME);
     const makeOther: Change = (session) => changeKeyring(session, setCompression, SOME);
-    const blind = (url: string, pause: Around): Around => async (step, proceed) => {
-      if (step.where === url) throw new VaultError('unavailable', `The test hides ${url}.`);
-      await pause(step, proceed);
-    };
+    const blind =
+      (url: string, pause: Around): Around =>
+      async (step, proceed) => {
+        if (step.where === url) throw new VaultError('unavailable', `The test hides ${url}.`);
+        await pause(step, proceed);
+      };
     for (let i = 1; i <= 30; i += 1) {
       for (let j = 1; j <= 30; j += 3) {
         await using scene = await ready.scene();
@@ -250,7 +267,9 @@ describe('Two changes at once', () => {
     }
     await a.vault.repair();
     for (const bucket of scene.buckets) {
-      expect(bucket.storage.get('keyring/0000000002')).toEqual(scene.bucket(1).storage.get('keyring/0000000002'));
+      expect(bucket.storage.get('keyring/0000000002')).toEqual(
+        scene.bucket(1).storage.get('keyring/0000000002'),
+      );
     }
   });
 });
@@ -385,7 +404,9 @@ describe('A password', () => {
       [old, bytes],
       [bytes, old],
     ]) {
-      await expect(unlock(candidates, PASSWORD, { vaultId })).rejects.toMatchObject({ code: 'wrong-password' });
+      await expect(unlock(candidates, PASSWORD, { vaultId })).rejects.toMatchObject({
+        code: 'wrong-password',
+      });
       expect((await unlock(candidates, 'a new one', { vaultId })).keyring.epoch).toBe(2);
     }
     expect((await unlock([old], PASSWORD, { vaultId })).keyring.epoch).toBe(1);

@@ -113,7 +113,11 @@ describe('repair', () => {
     wipe(scene.bucket(0), 'chunks/');
     const planned = await handle.vault.repair({ dryRun: true });
     const result = await handle.vault.repair();
-    expect(result).toMatchObject({ outcome: 'whole', shardsStored: lost.length, chunksRepaired: lost.length });
+    expect(result).toMatchObject({
+      outcome: 'whole',
+      shardsStored: lost.length,
+      chunksRepaired: lost.length,
+    });
     expect(planned).toEqual(result);
     await expectWhole(handle);
     await expectDistinctBuckets(handle);
@@ -158,7 +162,10 @@ describe('repair', () => {
         const result = await handle.vault.repair();
         expect(result).toMatchObject({ outcome: 'lost', chunksLost: 1, shardsStored: 0 });
         missing.bucket.storage.set(missing.name, missing.bytes);
-        expect(await handle.vault.repair({ depth: 'data' })).toMatchObject({ outcome: 'whole', shardsStored: 1 });
+        expect(await handle.vault.repair({ depth: 'data' })).toMatchObject({
+          outcome: 'whole',
+          shardsStored: 1,
+        });
         await expectWhole(handle);
       }
     }
@@ -286,7 +293,12 @@ describe('repair', () => {
     const handle = await scene.open();
     const planned = await handle.vault.repair({ dryRun: true });
     const result = await handle.vault.repair();
-    expect(result).toMatchObject({ outcome: 'whole', chunksRepaired: 3, shardsStored: 3, manifestsStored: 1 });
+    expect(result).toMatchObject({
+      outcome: 'whole',
+      chunksRepaired: 3,
+      shardsStored: 3,
+      manifestsStored: 1,
+    });
     expect(planned).toEqual(result);
     expect(await handle.vault.repair({ depth: 'data' })).toMatchObject(NOTHING_DONE);
     expect(await getBytes(handle.vault, 'big')).toEqual(BIG);

@@ -33,16 +33,19 @@ export async function readKeyrings(
   options: { readonly least?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Uint8Array[]> {
   const { least = 1, signal } = options;
-  const epochs: number[] = [];
-  for await (const { name } of bucket.list(KEYRING_PREFIX, { signal })) {
-    const epoch = parseKeyringObjectName(name);
-    if (epoch !== null && epoch >= least) epochs.push(epoch);
-    if (epochs.length > MOST_LISTED) epochs.splice(0, MOST_LISTED / 2);
-  }
+  return readNamed(bucket, await keyringNames(bucket, signal), { least, signal });
+}
+
+async function readNamed(
+  bucket: Bucket,
+  names: readonly string[],
+  { least, signal }: { readonly least: number; readonly signal: AbortSignal | undefined },
+): Promise<Uint8Array[]> {
   const found: Uint8Array[] = [];
-  for (const epoch of epochs.toReversed().slice(0, MOST_EPOCHS)) {
+  const newest = names.filter((name) => (parseKeyringObjectName(name) ?? 0) >= least).toReversed();
+  for (const name of newest.slice(0, MOST_EPOCHS)) {
     try {
-      found.push(await bucket.get(keyringObjectName(epoch), { maxSize: MAX_KEYRING_SIZE, signal }));
+      found.push(await bucket.get(name, { maxSize: MAX_KEYRING_SIZE, signal }));
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'object-missing')) throw error;
     }
@@ -67,6 +70,17 @@ function newestOf(shown: readonly Shown[]): Shown | null {
   return first ?? null;
 }
 
+export interface RefreshedKeyring extends BucketCheck {
+  /** Buckets that have no keyring at all: they may have been taken out of the vault and emptied. */
+  readonly without: readonly VaultBucket[];
+}
+
+/** What to say of a bucket that has no keyring. */
+export function withoutKeyring(bucket: VaultBucket): BucketFailure {
+  const message = `${bucket.url} has no keyring, so it may have been taken out of the vault. If not: vault repair`;
+  return { bucket, error: new VaultError('bucket-missing', message) };
+}
+
 /**
  * Takes over the newest keyring that any bucket has, and the set of buckets with it.
  *
@@ -86,14 +100,18 @@ export async function refreshKeyring(
     readonly from?: readonly VaultBucket[];
     readonly except?: ReadonlySet<string>;
   } = {},
-): Promise<BucketCheck> {
+): Promise<RefreshedKeyring> {
   const known = session.keyring;
   const shown = new Map<string, Shown>();
   const own: Shown = { ...known, digest: objectDigest(known.bytes), votes: 0 };
   shown.set(own.digest, own);
   const least = known.keyring.epoch + (thorough ? 0 : 1);
+  const without: VaultBucket[] = [];
   const check = await checkEach(from, async (bucket) => {
-    for (const bytes of await readKeyrings(await bucket.checked(signal), { least, signal })) {
+    const storage = await bucket.checked(signal);
+    const names = await keyringNames(storage, signal);
+    if (names.length === 0) without.push(bucket);
+    for (const bytes of await readNamed(storage, names, { least, signal })) {
       const keyring = verifiedOrNull(session.keys, bytes);
       const digest = objectDigest(bytes);
       if (keyring === null || except?.has(digest) === true) continue;
@@ -106,7 +124,7 @@ export async function refreshKeyring(
   const newest = newestOf([...shown.values()]);
   if (newest !== null && newest !== own) await adoptKeyring(session, newest);
   else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
-  return check;
+  return { ...check, without };
 }
 
 /** Null for what somebody else has put there. @throws `unsupported` */

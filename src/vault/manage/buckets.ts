@@ -29,7 +29,7 @@ import { putMarker, requireKept } from './create.ts';
 export type BucketInfo = Omit<BucketPlace, 'number'>;
 
 export interface BucketReport extends BucketInfo {
-  /** Objects and bytes in it; null if it could not be listed. */
+  /** Objects of the vault and their bytes in it; null if it could not be listed. */
   readonly objects: number | null;
   readonly bytes: number | null;
   /** Why it cannot be used; null if it can. */
@@ -161,15 +161,21 @@ async function requireEmpty(
 
 /** Names that are no vault's and are looked at before a place counts as somebody else's altogether. */
 const MOST_FOREIGN = 1_000;
-/** What a vault keeps in a bucket beside the marker, by prefix, and what tells its names from others'. */
+/** What a vault keeps in a bucket beside the marker, by prefix, and what tells its names from others'; the keyring last. */
 export const KINDS: readonly (readonly [string, (name: string) => unknown])[] = [
-  [KEYRING_PREFIX, parseKeyringObjectName],
   [MANIFEST_PREFIX, parseManifestObjectName],
   [CHUNK_PREFIX, parseShardObjectName],
   [DELETED_PREFIX, parseDeletionObjectName],
   [SWEEP_PREFIX, parseSweepObjectName],
   [PUTS_PREFIX, parsePutMarkerName],
+  [KEYRING_PREFIX, parseKeyringObjectName],
 ];
+
+function isVaultName(name: string): boolean {
+  return (
+    name === MARKER_NAME || KINDS.some(([prefix, parse]) => name.startsWith(prefix) && parse(name) !== null)
+  );
+}
 
 /** See `Vault.bucketReport`. */
 export async function bucketReport(session: Session, options: CallOptions = {}): Promise<BucketReport[]> {
@@ -180,7 +186,8 @@ export async function bucketReport(session: Session, options: CallOptions = {}):
       let bytes = 0;
       try {
         const storage = await bucket.checked(options.signal);
-        for await (const { size } of storage.list('', { signal: options.signal })) {
+        for await (const { name, size } of storage.list('', { signal: options.signal })) {
+          if (!isVaultName(name)) continue;
           objects += 1;
           bytes += size;
         }

@@ -9,7 +9,7 @@ import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-se
 import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
-import { changeKeyring, readKeyrings, refreshKeyring } from '../keys/keyring-store.ts';
+import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import { listDeletions } from '../remove/deletions.ts';
 import { listMarkers, readMarkedIds } from '../remove/live.ts';
 import { repairChunks } from '../repair/chunks.ts';
@@ -265,10 +265,15 @@ async function emptyLeftover(
       `${leftover.url} may be a bucket of this vault that was added just now: not every bucket could be asked. Nothing was removed.`,
     );
   }
-  const objectsRemoved = dryRun ? 0 : await emptyBucket(session, leftover, signal);
+  if (dryRun) return { ...NOTHING_MOVED, ...KEPT };
+  // It may be the only one that has the keyring that dropped it.
+  const settled = await settleKeyring(session, session.buckets.all, { signal });
+  if (settled.failed.length > 0)
+    throw tooFewBuckets('A bucket could not be told. Repeat this.', settled.failed);
+  const objectsRemoved = await emptyBucket(session, leftover, signal);
   const row = (await session.catalog.setup.buckets()).find(({ id }) => id === leftover.id);
-  if (row !== undefined && !dryRun) await session.catalog.setup.removeBucket(row.number);
-  return { ...NOTHING_MOVED, removed: !dryRun, objectsRemoved };
+  if (row !== undefined) await session.catalog.setup.removeBucket(row.number);
+  return { ...NOTHING_MOVED, removed: true, objectsRemoved };
 }
 
 async function knowsNewerKeyring(
@@ -293,7 +298,10 @@ async function knowsNewerKeyring(
   }
 }
 
-/** Removes what the vault has in a bucket, its marker last, so that it stays known as the vault's until it is empty. */
+/**
+ * Removes what the vault has in a bucket: its keyring after all else, which tells those who still use it, and its marker last, so that
+ * it stays known as the vault's until it is empty.
+ */
 async function emptyBucket(
   session: Session,
   { url, id }: Leftover,

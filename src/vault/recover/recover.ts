@@ -225,14 +225,12 @@ async function describeVault(
   const { epoch, vaultId, buckets } = keyring;
   await catalog.setup.create({ id: vaultId, epoch, keyring: bytes, writer: keys.writer.id });
   await catalog.setup.putKeyring({ epoch, keyring: bytes });
+  const known = new Set((await catalog.setup.buckets()).map(({ id }) => id));
   for (const bucket of buckets) {
     const given = found.find(({ bucketId }) => bucketId === bucket.id);
-    if (given === undefined) continue;
-    await putPlace(
-      { keys, catalog },
-      bucket.id,
-      openBucketUrl(keys, bucket) === given.url ? null : given.url,
-    );
+    if (given === undefined && known.has(bucket.id)) continue;
+    const isElsewhere = given !== undefined && given.url !== openBucketUrl(keys, bucket);
+    await putPlace({ keys, catalog }, bucket.id, isElsewhere ? given.url : null);
   }
 }
 

@@ -1,6 +1,8 @@
 /** Lists of removal: signed objects that name what a sweep is about to remove, or has removed, in every bucket. */
+import { drawId } from '../../crypto/keys.ts';
 import { openSweepList, signSweepList } from '../../crypto/signing.ts';
 import { isVaultError } from '../../errors.ts';
+import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, SWEEP_PREFIX, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
@@ -53,4 +55,24 @@ export async function putList(
 /** How far a list has come: done, waiting, or just written. */
 function progressOf({ doneAtMs, waitsFor }: SweepList): number {
   return doneAtMs !== null ? 2 : waitsFor === null ? 0 : 1;
+}
+
+/**
+ * Puts objects that were replaced on a list of removal, for the next sweep: it looks again whether a complete set stands without
+ * them.
+ *
+ * @param buckets all of the vault's; if one cannot be reached, nothing is listed, and they stay for now
+ */
+export async function listForRemoval(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  names: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (buckets.length < session.buckets.all.length) return;
+  for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
+    const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
+    const list = { id: drawId(), atMs: session.now(), doneAtMs: null, waitsFor: null, objects };
+    await putList(session, buckets, list, signal);
+  }
 }

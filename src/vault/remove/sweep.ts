@@ -371,24 +371,3 @@ function sleptTooLong(): VaultError {
 function idOf(name: string): string {
   return parseShardObjectName(name)?.chunkId ?? '';
 }
-
-/**
- * Puts objects that were replaced on a list of removal, for the next sweep: it looks again whether a complete set stands without
- * them.
- *
- * @param buckets all of the vault's; if one cannot be reached, nothing is listed, and they stay for now
- */
-export async function listForRemoval(
-  session: Session,
-  buckets: readonly VaultBucket[],
-  names: readonly string[],
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (buckets.length < session.buckets.all.length) return;
-  for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
-    const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
-    const list = { id: drawId(), atMs: session.now(), doneAtMs: null, waitsFor: null, objects };
-    const bytes = signSweepList(session.keys, list);
-    await spread(buckets, { name: sweepObjectName(list.id), bytes }, { signal });
-  }
-}

@@ -8,7 +8,7 @@ import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import { changeDefaults } from '../manage/buckets.ts';
 import { listDeletions } from '../remove/deletions.ts';
-import { listForRemoval } from '../remove/sweep.ts';
+import { listForRemoval } from '../remove/lists.ts';
 import { resolveFile } from '../files/resolve.ts';
 import type { Session } from '../session.ts';
 import { repairChunks } from './chunks.ts';

@@ -17,7 +17,7 @@ import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
 import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
 import { Presence } from '../chunks/presence.ts';
-import { refreshKeyring } from '../keys/keyring-store.ts';
+import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 
 /** After this long a new marker takes the place of the old one. */
@@ -235,8 +235,10 @@ async function begin(
       throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
     // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for
     // markers after that, so of the two at least one sees the other.
-    await refreshKeyring(session, signal);
-    const targets = session.buckets.active.filter(({ id }) => readable.some((bucket) => bucket.id === id));
+    const { without } = await refreshKeyring(session, signal);
+    failed.push(...without.map(withoutKeyring));
+    const staying = readable.filter((bucket) => !without.includes(bucket));
+    const targets = session.buckets.active.filter(({ id }) => staying.some((bucket) => bucket.id === id));
     return {
       // What lies in a bucket that is being emptied does not count as stored.
       presence: new Presence(targets, absent),

@@ -19,7 +19,7 @@ import { contentDigestOf, openFileRowIfIntact, sealFileRow } from '../files/reco
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { nameTags } from '../files/resolve.ts';
-import { refreshKeyring } from '../keys/keyring-store.ts';
+import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { isSurelyLive } from '../remove/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
@@ -278,14 +278,17 @@ async function keepInVault(
   },
 ): Promise<void> {
   const { object, stored, signal } = put;
-  await refreshKeyring(session, signal, { from: stored });
+  const { without } = await refreshKeyring(session, signal, { from: stored });
   const { active } = session.buckets;
-  const has = new Set(stored.map(({ id }) => id));
-  if (stored.every(({ id }) => active.some((bucket) => bucket.id === id))) return;
-  const others = active.filter(({ id }) => !has.has(id));
+  const has = new Set(stored.filter((bucket) => !without.includes(bucket)).map(({ id }) => id));
+  if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
+  const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
   const { usable, failed } = await spread(others, object, { signal });
   if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
-  throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', failed);
+  throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
+    ...failed,
+    ...without.map(withoutKeyring),
+  ]);
 }
 
 /** What the catalog knows under a name, newest first; a row that was changed by hand is passed over. */
