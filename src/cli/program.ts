@@ -28,9 +28,9 @@ export function describeProgram(
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
-    .option('-q, --quiet', 'say nothing on standard error unless something is wrong')
+    .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
-    .option('--max-wait <duration>', 'how long to wait for a bucket in all before going on without it')
+    .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')
@@ -62,10 +62,10 @@ export function describeProgram(
     const { init } = await import('./commands/init.ts');
     return init(invocation, command.opts());
   })
-    .option('--local', 'try it out: three folders beside the catalog')
-    .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; once for every bucket', append)
-    .option('--redundancy <k+m>', 'any k of k+m buckets give everything back; usually 2+1 with 3 buckets')
-    .option('--chunk-size <size>', 'what files are cut into, from 64KiB to 64MiB (default: 1MiB)')
+    .option('--local', 'three folders beside the catalog, to try it out')
+    .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; repeat for each bucket', append)
+    .option('--redundancy <k+m>', 'any k of k+m buckets give everything back (default with 3 buckets: 2+1)')
+    .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
     .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
   verb('put', 'Store files and print their hashes', (command) => async (invocation) => {
@@ -74,10 +74,10 @@ export function describeProgram(
   })
     .argument('<path...>', 'files, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
-    .option('--chunk-size <size>', "from 64KiB to 64MiB (default: the vault's)")
+    .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
-    .option('--expires <duration>', 'let sweep remove it after this time, for example 30d')
-    .option('--lock', 'give it a password of its own, without which nobody reads it')
+    .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
+    .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
     .option(
       '--lock-password-command <command>',
@@ -115,7 +115,7 @@ export function describeProgram(
   })
     .argument('<hash|name...>', 'a name means its newest version')
     .option('--all-versions', 'remove every version of a name')
-    .option('--now', 'free the space at once; there is no way back then')
+    .option('--now', 'free the space at once; this cannot be undone')
     .option('-n, --dry-run', 'only show what would be removed');
 
   verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
@@ -123,14 +123,14 @@ export function describeProgram(
     return undelete(invocation, command.args);
   }).argument('<hash|name...>', 'as "vault ls --deleted" shows them');
 
-  verb('sweep', 'Remove what nothing needs any more', (command) => async (invocation) => {
+  verb('sweep', 'Free the space of removed files and of leftovers', (command) => async (invocation) => {
     const { sweep } = await import('./commands/sweep.ts');
     return sweep(invocation, command.opts());
   })
-    .option('--now', 'also what "vault rm" hid less than seven days ago')
-    .option('-n, --dry-run', 'only tell what would be removed');
+    .option('--now', 'also of files that were removed less than seven days ago')
+    .option('-n, --dry-run', 'only show what would be removed');
 
-  verb('info', "Show a file's facts and where its shards lie", (command) => async (invocation) => {
+  verb('info', "Show a file's details and where its shards are", (command) => async (invocation) => {
     const { info } = await import('./commands/info.ts');
     return info(invocation, command.args[0]);
   }).argument('[hash|name]', 'without it: the vault itself');
@@ -144,29 +144,29 @@ export function describeProgram(
     return scrub(invocation, command.opts());
   })
     .argument('[hash|name...]', 'files; all of them if none is named')
-    .option('--read-data', 'read everything, instead of believing what the buckets list')
+    .option('--read-data', 'download and check everything, not only the listings')
     .option('--sample <part>', 'read a random part, for example 5%')
     .option(
       '--no-password',
-      'check the objects of buckets by their own checksums, without password and catalog',
+      "check the buckets' objects by their own checksums, without password and catalog",
     )
-    .option('--bucket <url>', 'with --no-password: a bucket to check; once for each', append);
+    .option('--bucket <url>', 'with --no-password: a bucket to check; repeat for each', append);
 
-  verb('repair', 'Make whole again what can be', (command) => async (invocation) => {
+  verb('repair', 'Replace what is missing or damaged', (command) => async (invocation) => {
     const { repair } = await import('./commands/repair.ts');
     return repair(invocation, command.args, command.opts());
   })
     .argument('[hash|name...]', 'files; all of them if none is named')
     .option('--read-data', 'read everything to find what is damaged')
-    .option('--redundancy <k+m>', 'code everything anew, and new files as well')
-    .option('--forget-bucket <url>', 'a bucket that is gone for good: store what it had elsewhere')
+    .option('--redundancy <k+m>', 'store everything with another redundancy, new files too')
+    .option('--forget-bucket <url>', 'a bucket that is lost for good: rebuild what it held in the others')
     .option('-y, --yes', 'do not ask before lowering the redundancy')
-    .option('-n, --dry-run', 'only tell what would be done');
+    .option('-n, --dry-run', 'only show what would be done');
 
   verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
     const { recover } = await import('./commands/recover.ts');
     return recover(invocation, command.opts());
-  }).option('--bucket <url>', 'a bucket of the vault; once for every one that can be had', append);
+  }).option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append);
 
   verb('password', 'Change the password', (command) => async (invocation) => {
     const { changePassword } = await import('./commands/change-password.ts');
@@ -205,17 +205,17 @@ export function describeProgram(
   ).argument('<url>', 'folder, gs://name/prefix or s3://name/prefix');
   verb(
     'rm',
-    'Move what a bucket holds to the others, and take it out',
+    'Move what a bucket holds to the others, and remove it',
     (command) => async (invocation) =>
       (await import('./commands/bucket.ts')).removeBucket(invocation, command.args[0] ?? '', command.opts()),
     bucket,
   )
     .argument('<url|id>', 'as "vault bucket ls" shows it')
-    .option('--gone', 'it will never answer again: make what it held anew from the others')
-    .option('-n, --dry-run', 'only tell what would be moved');
+    .option('--gone', 'it is lost for good: rebuild what it held from the others')
+    .option('-n, --dry-run', 'only show what would be moved');
   verb(
     'set-url',
-    'Say where a bucket is now',
+    'Change the URL of a bucket',
     (command) => async (invocation) =>
       (await import('./commands/bucket.ts')).setBucketUrl(
         invocation,

@@ -68,7 +68,7 @@ export async function addBucket(invocation: Invocation, url: string): Promise<Ex
     const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
     if (options.json === true) await output.json({ ...bucket });
     terminal.note(
-      `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nPut it on your list of buckets: with the password, that list is all it takes to get everything back.`,
+      `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nAdd it to your list of buckets: that list and the password are all it takes to get everything back.`,
     );
     return DONE;
   });
@@ -146,7 +146,7 @@ export async function setBucketUrl(
       onWarning: warnTo(terminal),
     });
     if (options.json === true) await output.json({ ...bucket });
-    terminal.note(`The bucket is looked for at ${bucket.url} from now on.`);
+    terminal.note(`The bucket's URL is ${bucket.url} from now on.`);
     return DONE;
   });
 }

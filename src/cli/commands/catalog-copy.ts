@@ -13,7 +13,7 @@ export async function copyTo(invocation: Invocation, to: string): Promise<ExitCo
   );
   if (options.json === true) await output.json({ rows, digest });
   terminal.note(
-    `Copied ${count(rows, 'row')}, and both ends read the same. Use the copy from now on, with --db or VAULT_DB, and not the old catalog: each of them would learn only from the buckets what the other does.`,
+    `Copied ${count(rows, 'row')}, and verified the copy. Use it from now on, with --db or VAULT_DB, instead of the old catalog.`,
   );
   return DONE;
 }

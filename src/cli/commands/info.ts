@@ -21,7 +21,7 @@ const LEAST_LABEL_WIDTH = 16;
 /** From no chunk of a cell to all of them. */
 const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 
-/** `vault info`: a file's facts and where its shards lie; without a file, the vault's own. */
+/** `vault info`: a file's details and where its shards are; without a file, the vault's own. */
 export async function info(invocation: Invocation, reference: string | undefined): Promise<ExitCode> {
   const { output, options, terminal, signal, environment } = invocation;
   return withVault(invocation, async (vault) => {
@@ -68,7 +68,7 @@ export async function info(invocation: Invocation, reference: string | undefined
     const lost =
       summary.lost === 0 ? '' : ` ${count(summary.lost, 'chunk has', 'chunks have')} too few to be read.`;
     terminal.warn(
-      `${count(summary.degraded + summary.lost, 'chunk lacks', 'chunks lack')} shards.${lost} "vault repair" makes whole again what it can.`,
+      `${count(summary.degraded + summary.lost, 'chunk lacks', 'chunks lack')} shards.${lost} "vault repair" replaces what is missing or damaged.`,
       { kind: 'degraded' },
     );
     return ATTENTION;
@@ -132,9 +132,7 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
     ['hash', file.hash],
     [
       'size',
-      file.size === null
-        ? 'known with the file’s own password only'
-        : `${showSize(file.size)} (${count(file.size, 'byte')})`,
+      file.size === null ? 'hidden by the lock' : `${showSize(file.size)} (${count(file.size, 'byte')})`,
     ],
     ['locked', file.locked ? 'with a password of its own' : null],
     ['stored', showTime(file.createdAtMs)],
@@ -143,7 +141,7 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
     [
       'chunks',
       file.chunks === 0
-        ? 'none: the file is in its manifest'
+        ? 'none: the content is in the manifest'
         : `${file.chunks.toLocaleString('en-US')} of ${showSize(file.chunkSize)}${health}`,
     ],
     ['redundancy', safetyOf(file)],

@@ -18,7 +18,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   if (bucket.length === 0) {
     throw new VaultError(
       'invalid-input',
-      'Say --bucket <folder, gs:// or s3:// URL> once for every bucket of the vault that can still be had.',
+      'Say --bucket <folder, gs:// or s3:// URL> for each bucket of the vault that you still have.',
     );
   }
   const around = surroundings(invocation, bucket);

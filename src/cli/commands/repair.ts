@@ -20,7 +20,7 @@ export interface RepairFlags {
   readonly dryRun?: boolean;
 }
 
-/** `vault repair`: makes everything whole again that can be, and says what is not whole after all. */
+/** `vault repair`: replaces what is missing or damaged, and says what it could not. */
 export async function repair(
   invocation: Invocation,
   references: readonly string[],
@@ -90,14 +90,14 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
   const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
     result;
   if (dryRun) {
-    terminal.note(`Would look into ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
+    terminal.note(`Would repair ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
     return DONE;
   }
   const small = manifestsStored + keyringsStored + markersStored;
-  if (recordsRepaired > 0) terminal.note(`Made ${count(recordsRepaired, 'record')} in the catalog anew.`);
+  if (recordsRepaired > 0) terminal.note(`Rebuilt ${count(recordsRepaired, 'record')} of the catalog.`);
   if (chunksRepaired + small > 0) {
     terminal.note(
-      `Made ${count(chunksRepaired, 'chunk')} whole and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
+      `Repaired ${count(chunksRepaired, 'chunk')} and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
     );
   } else if (recordsRepaired === 0) {
     terminal.note('There was nothing to repair.');
@@ -107,7 +107,7 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
   }
   if (result.filesLost.length > 0) {
     terminal.warn(
-      `${count(result.filesLost.length, 'file')} cannot be read any more: "vault verify" names ${result.filesLost.length === 1 ? 'it' : 'them'}.`,
+      `${count(result.filesLost.length, 'file')} can no longer be read: "vault verify" names ${result.filesLost.length === 1 ? 'it' : 'them'}.`,
       { kind: 'lost' },
     );
     return DAMAGED;

@@ -39,7 +39,7 @@ export async function rm(
     const codes: ExitCode[] = [];
     if (unreachable.length > 0) {
       terminal.warn(
-        `${unreachable.join(', ')} could not be told of the removal. The other buckets know, and "vault sweep" goes by them.`,
+        `${unreachable.join(', ')} could not be told of the removal. The other buckets have been, and that is enough for "vault sweep".`,
         { kind: 'bucket-down' },
       );
       codes.push(ATTENTION);
@@ -68,7 +68,7 @@ export async function undelete(invocation: Invocation, references: readonly stri
     if (options.json === true) for (const file of restored) await output.json(fileAsJson(file));
     terminal.note(`Brought back ${count(restored.length, 'file')}.`);
     if (unreachable.length === 0) return DONE;
-    terminal.warn(`${unreachable.join(', ')} could not be told. The other buckets know.`, {
+    terminal.warn(`${unreachable.join(', ')} could not be told. The other buckets have been.`, {
       kind: 'bucket-down',
     });
     return ATTENTION;

@@ -18,7 +18,7 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
   if (bucket.length === 0) {
     throw new VaultError(
       'invalid-input',
-      'Without the password not even the catalog tells where the buckets are: say --bucket <folder, gs:// or s3:// URL> once for each that shall be checked.',
+      'Without the password the buckets are not known: say --bucket <folder, gs:// or s3:// URL> for each one to check.',
     );
   }
   const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');

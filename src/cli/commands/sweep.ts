@@ -11,7 +11,7 @@ export interface SweepFlags {
   readonly dryRun?: boolean;
 }
 
-/** `vault sweep`: removes what nothing needs any more. */
+/** `vault sweep`: frees the space of removed files and of leftovers. */
 export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const dryRun = flags.dryRun === true;
@@ -30,7 +30,7 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
     }
     if (!dryRun) return reportSweep(invocation, result);
     terminal.note(
-      `Would hide ${count(result.expired.length, 'expired file')}, and remove ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)}). Nothing was changed.`,
+      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)}). Nothing was changed.`,
     );
     return DONE;
   });
@@ -42,7 +42,7 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
     result;
   if (expired.length > 0) {
     terminal.note(
-      `Hid ${count(expired.length, 'expired file')}: "vault undelete" brings back within seven days.`,
+      `Removed ${count(expired.length, 'expired file')}: "vault undelete" can bring ${expired.length === 1 ? 'it' : 'them'} back within seven days.`,
     );
   }
   if (unreachable.length === 0) {
@@ -66,7 +66,7 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
   }
   if (blockedBy !== null) {
     attention(
-      `No shard was removed: ${blockedBy}. What it needs is not known. "vault repair" may help, or "vault rm" if it is lost.`,
+      `No shard was removed: ${blockedBy}. It is not known which chunks it needs. Try "vault repair", or "vault rm" if it is lost.`,
       'blocked',
     );
   }

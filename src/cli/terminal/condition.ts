@@ -71,7 +71,7 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
     case 'damaged':
       return `${what} damaged${where}`;
     case 'unknown':
-      return `${what} not seen${where}, which could not be asked`;
+      return `${what} not seen${where}, which did not answer`;
     case 'unstored':
       return `${what} not stored`;
     case 'hidden':
@@ -124,8 +124,8 @@ function describeDegraded(degraded: number, unknown: number): string {
   const parts = [
     ...(degraded > 0 ? [`${count(degraded, 'file is', 'files are')} not whole but can be read.`] : []),
     ...(unknown > 0
-      ? [`${count(unknown, 'file', 'files')} could not be looked at in full, as a bucket could not be asked.`]
+      ? [`${count(unknown, 'file', 'files')} could not be checked completely, since a bucket did not answer.`]
       : []),
   ];
-  return parts.length === 0 ? 'Not everything is as it should be.' : parts.join(' ');
+  return parts.length === 0 ? 'Something is wrong.' : parts.join(' ');
 }
