@@ -1,5 +1,6 @@
 /** The buckets of a vault, as the operations see them: opened when first used, and known to be the right ones. */
 import type { Bucket } from '../../buckets/bucket.ts';
+import { settleAll } from '../../concurrency/gather.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
@@ -184,7 +185,8 @@ export async function checkEach(
 ): Promise<BucketCheck> {
   const usable: VaultBucket[] = [];
   const failed: BucketFailure[] = [];
-  await Promise.all(
+  // All of them, also after an interruption: whoever is told of it has nothing under way any more.
+  await settleAll(
     buckets.map(async (bucket) => {
       try {
         await work(bucket);
