@@ -18,6 +18,8 @@ class Levels<E> {
   readonly #encode: (entries: readonly E[]) => Buffer;
   readonly #tagOf: (entry: E) => Uint8Array;
   #entries: E[] = [];
+  /** Of those, how many are known not to end a run. */
+  #scanned = 0;
   #above: Levels<ChunkRef> | null = null;
   readonly #depth: TableDepth;
 
@@ -53,16 +55,18 @@ class Levels<E> {
     readonly entries: readonly E[];
     readonly refs: readonly ChunkRef[];
   }> {
-    if (this.#above === null) return { depth: this.#depth, entries: this.#entries, refs: [] };
+    if (this.#above === null && this.#entries.length <= TOP_ENTRIES) {
+      return { depth: this.#depth, entries: this.#entries, refs: [] };
+    }
     await this.#cut(true);
-    const top = await this.#above.finish();
+    const top = await this.#next().finish();
     return { depth: top.depth, entries: [], refs: top.depth === this.#depth + 1 ? top.entries : top.refs };
   }
 
   /** Stores the runs that are complete; with `all` also the last one. */
   async #cut(all: boolean): Promise<void> {
     let start = 0;
-    for (let at = 0; at < this.#entries.length; at += 1) {
+    for (let at = this.#scanned; at < this.#entries.length; at += 1) {
       const entry = this.#entries[at];
       if (entry === undefined || !isTableEnd(this.#tagOf(entry), at + 1 - start)) continue;
       await this.#storeRun(this.#entries.slice(start, at + 1));
@@ -72,17 +76,21 @@ class Levels<E> {
       await this.#storeRun(this.#entries.slice(start));
       start = this.#entries.length;
     }
-    this.#entries = this.#entries.slice(start);
+    if (start > 0) this.#entries = this.#entries.slice(start);
+    this.#scanned = this.#entries.length;
   }
 
   async #storeRun(run: readonly E[]): Promise<void> {
     const { ref } = await this.#store(this.#encode(run));
-    this.#above ??= new Levels<ChunkRef>(this.#depth + 1, {
+    await this.#next().add(ref);
+  }
+
+  #next(): Levels<ChunkRef> {
+    return (this.#above ??= new Levels<ChunkRef>(this.#depth + 1, {
       store: this.#store,
       encode: encodeRefs,
       tagOf: ({ tag }) => tag,
-    });
-    await this.#above.add(ref);
+    }));
   }
 }
 
