@@ -33,6 +33,9 @@ const MIN_WRAPPED_SIZE = 17;
 /** Bytes of a sealed label: nonce, a padded payload of at least 256 bytes, tag. */
 const MAX_SEALED_LABEL_SIZE = 2048;
 const MIN_SEALED_LABEL_SIZE = 12 + 256 + 16;
+/** Bytes of a sealed URL, likewise. */
+const MAX_SEALED_URL_SIZE = 5120;
+const MIN_SEALED_URL_SIZE = MIN_SEALED_LABEL_SIZE;
 
 /** Argon2id's costs (RFC 9106). */
 export interface KdfCost {
@@ -69,6 +72,8 @@ export interface KeyringBucket {
   readonly id: string;
   /** `draining`: takes nothing new, and goes once nothing is left in it. */
   readonly state: 'active' | 'draining';
+  /** Where it is, sealed: see `openBucketUrl`. */
+  readonly url: Buffer;
 }
 
 export interface Keyring {
@@ -116,7 +121,7 @@ export function encodeKeyring(keyring: Keyring): Buffer {
     redundancy: formatRedundancy(keyring.redundancy),
     chunkSize: keyring.chunkSize,
     compression: String(keyring.compression),
-    buckets: keyring.buckets.map(({ id, state }) => ({ id, state })),
+    buckets: keyring.buckets.map(({ id, state, url }) => ({ id, state, url: url.toString('hex') })),
     slots: keyring.slots.map((slot) => ({
       writer: slot.writer,
       role: slot.role,
@@ -203,7 +208,11 @@ export function readRedundancy(fields: Fields, key: string): Redundancy {
 
 function readBucket(buckets: Fields, index: string): KeyringBucket {
   const fields = buckets.object(index);
-  const bucket = { id: fields.hex('id', ID_SIZE), state: fields.oneOf('state', ['active', 'draining']) };
+  const bucket: KeyringBucket = {
+    id: fields.hex('id', ID_SIZE),
+    state: fields.oneOf('state', ['active', 'draining']),
+    url: fields.bytes('url', MIN_SEALED_URL_SIZE, MAX_SEALED_URL_SIZE),
+  };
   fields.end();
   return bucket;
 }

@@ -32,8 +32,8 @@ export function sampleKeyring(slots: readonly Keyslot[], change: Partial<Keyring
     chunkSize: 1024 * 1024,
     compression: 'auto',
     buckets: [
-      { id: 'b0'.repeat(16), state: 'active' },
-      { id: 'b1'.repeat(16), state: 'draining' },
+      { id: 'b0'.repeat(16), state: 'active', url: Buffer.alloc(284, 6) },
+      { id: 'b1'.repeat(16), state: 'draining', url: Buffer.alloc(284, 7) },
     ],
     slots,
     ...change,
