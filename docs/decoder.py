@@ -79,7 +79,7 @@ KEYRING = fields(
     format=FORMAT, vault=is_hex(16), epoch=EPOCH, previous=or_null(is_hex(32)), root=integer(1, 2**32 - 1),
     requires=among([]), redundancy=is_redundancy, chunkSize=CHUNK_SIZE,
     compression=among('auto', 'off', *map(str, range(1, 20))), slots=many(1, 64, SLOT),
-    buckets=many(1, 1024, fields(id=is_hex(16), state=among('active', 'draining'))))
+    buckets=many(1, 1024, fields(id=is_hex(16), state=among('active', 'draining'), url=is_hex(284, 5120))))
 DELETION = fields(format=FORMAT, vault=is_hex(16), deleted=is_hex(32), serial=integer(1, MOST), live=FLAG, at=TIME,
                   graceMs=integer(0, 36600 * 86400000))
 VAULT_HEAD = fields(

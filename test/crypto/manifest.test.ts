@@ -85,6 +85,7 @@ describe('a manifest', () => {
           head: file.head,
           writer: WRITER,
           ids: file.ids,
+          access: { content: file.contentKey },
           content: { table: file.content, key: file.contentKey },
         });
       }),

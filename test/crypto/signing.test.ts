@@ -52,7 +52,8 @@ const list: SweepList = {
   id: ID,
   atMs: 1_700_000_000_000,
   doneAtMs: null,
-  objects: ['chunks/one', 'chunks/two'],
+  waitsFor: ['puts/01700000000000.0123456789abcdef'],
+  objects: ['chunks/one', 'manifests/two'],
 };
 
 /** Signs a text as whoever has the vault's key can. */
@@ -78,7 +79,11 @@ const anyKeyring: fc.Arbitrary<Keyring> = fc.record({
   chunkSize: fc.integer({ min: 65_536, max: 67_108_864 }),
   compression: fc.oneof(fc.constantFrom('auto' as const, 'off' as const), fc.integer({ min: 1, max: 19 })),
   buckets: fc.uniqueArray(
-    fc.record({ id: hexId, state: fc.constantFrom('active' as const, 'draining' as const) }),
+    fc.record({
+      id: hexId,
+      state: fc.constantFrom('active' as const, 'draining' as const),
+      url: fc.integer({ min: 284, max: 5120 }).chain(bytes),
+    }),
     { minLength: 1, maxLength: 5, selector: ({ id }) => id },
   ),
   slots: fc.uniqueArray(
@@ -158,8 +163,8 @@ describe('a keyring', () => {
       'a bucket twice',
       {
         buckets: [
-          { id: ID, state: 'active' },
-          { id: ID, state: 'draining' },
+          { id: ID, state: 'active', url: Buffer.alloc(284) },
+          { id: ID, state: 'draining', url: Buffer.alloc(284) },
         ],
       },
     ],
@@ -310,6 +315,7 @@ describe('a sweep list', () => {
     id: hexId,
     atMs: time,
     doneAtMs: fc.option(time),
+    waitsFor: fc.option(fc.array(bytes(8).map((random) => `puts/01700000000000.${random.toString('hex')}`))),
     objects: fc.array(
       bytes(20).map((name) => `chunks/${name.toString('hex')}.0of2+1.00`),
       { maxLength: 20 },
@@ -341,7 +347,7 @@ describe('a sweep list', () => {
   });
 
   test.each([
-    'manifests/ab',
+    'keyring/0000000001',
     'vault.json',
     'chunks/',
     'chunks/a b',

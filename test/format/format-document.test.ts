@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { MAX_LABEL_SIZE } from '../../src/crypto/records.ts';
+import { MAX_BUCKET_URL_SIZE, MAX_LABEL_SIZE } from '../../src/crypto/records.ts';
 import { payloadSize } from '../../src/format/chunk.ts';
 import { MAX_BUCKETS } from '../../src/format/keyring.ts';
 import * as limits from '../../src/format/limits.ts';
@@ -65,6 +65,11 @@ const LIMITS: readonly (readonly [what: string, least: number | null, most: numb
     constant('keyring.ts', 'MIN_SEALED_LABEL_SIZE'),
     constant('keyring.ts', 'MAX_SEALED_LABEL_SIZE'),
   ],
+  [
+    'sealed URL of a bucket',
+    constant('keyring.ts', 'MIN_SEALED_LABEL_SIZE'),
+    constant('keyring.ts', 'MAX_SEALED_URL_SIZE'),
+  ],
   ['manifest object', MANIFEST_HEADER_SIZE + 2 * (PART_FRAME + MIN_PADDED_SIZE), limits.MAX_MANIFEST_SIZE],
   ["head of a manifest's part", null, constant('manifest.ts', 'MAX_HEAD_SIZE')],
   ['name of a file, UTF-8', 1, limits.MAX_NAME_SIZE],
@@ -117,6 +122,7 @@ const largestPart = payloadSize(largestBody, false);
 test.each([
   ['what goes inline', `contents of at most ${shown(INLINE_SIZE)} bytes inline`],
   ['the size of a label', `a label of at most ${shown(MAX_LABEL_SIZE)} bytes`],
+  ['the size of a URL', `a bucket's URL of at most\n${shown(MAX_BUCKET_URL_SIZE)}`],
   ['where tables are cut', `at most ${shown(TOP_ENTRIES)} entries in the manifest`],
   ['the least of a table chunk', `at least its\n${MIN_TABLE_ENTRIES}th and`],
   ['the most of a table chunk', `after its ${shown(MAX_TABLE_ENTRIES)}th entry`],

@@ -99,7 +99,7 @@ async function keyring(): Promise<string> {
   const secrets = openOnce(kek, aad, slot.wrapped);
   return `### Keyring
 
-The second one. Its labels are \`office\` and \`nightly\`.
+The second one. Its labels are \`office\` and \`nightly\`, its bucket's URL is \`${example.inputs.bucketUrl}\`.
 
 ${shown('keyring/0000000002')}
 

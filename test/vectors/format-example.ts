@@ -8,6 +8,7 @@ import { keysOfRoot, privateKey, wrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, lockContentKey, manifestHash, ManifestSealer } from '../../src/crypto/manifest.ts';
 import { sealPutMarker } from '../../src/crypto/put-marker.ts';
+import { sealBucketUrl } from '../../src/crypto/records.ts';
 import { objectDigest, signDeletion, signKeyring, signSweepList } from '../../src/crypto/signing.ts';
 import {
   CODEC_STORED,
@@ -47,6 +48,7 @@ export const INPUTS = {
   rootNumber: 1,
   vaultId: count(0x20, 16).toString('hex'),
   bucketId: count(0x30, 16).toString('hex'),
+  bucketUrl: 'file:///backup',
   writer: count(0x40, 16).toString('hex'),
   putWriter: count(0x50, 16).toString('hex'),
   password: 'correct horse battery staple',
@@ -132,6 +134,7 @@ async function keyrings(): Promise<[string, Buffer][]> {
     cost,
     fixed: { salt: count(0x90, 32), nonce: count(0xb0, 12) },
   });
+  const url = sealBucketUrl(FULL, INPUTS.bucketId, INPUTS.bucketUrl, count(0xc0, 12));
   const first: Keyring = {
     vaultId,
     epoch: 1,
@@ -140,7 +143,7 @@ async function keyrings(): Promise<[string, Buffer][]> {
     redundancy,
     chunkSize,
     compression: 'auto',
-    buckets: [{ id: INPUTS.bucketId, state: 'active' }],
+    buckets: [{ id: INPUTS.bucketId, state: 'active', url }],
     slots: [slot],
   };
   const firstObject = signKeyring(FULL, first);

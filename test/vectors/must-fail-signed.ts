@@ -68,7 +68,7 @@ export function keyrings(): Change[] {
   const whole = object('keyring/0000000002').bytes;
   const text = jsonOf(whole);
   const slot = /\{"writer":"4041[^}]*\}[^}]*\}/.exec(text)?.[0] ?? '';
-  const bucket = `{"id":"${INPUTS.bucketId}","state":"active"}`;
+  const bucket = /\{"id":"3031[^}]*\}/.exec(text)?.[0] ?? '';
   return [
     ...signedCases('keyring', 'sweep', whole, [
       ['of epoch 0', '"epoch":2', '"epoch":0'],
@@ -86,6 +86,8 @@ export function keyrings(): Change[] {
       ['without buckets', `[${bucket}]`, '[]'],
       ['with a bucket twice', bucket, `${bucket},${bucket}`],
       ['with a bucket of an unknown state', '"active"', '"gone"'],
+      ['with a bucket without a URL', /,"url":"[^"]*"/, ''],
+      ['with a URL that is too short to be sealed', /"url":"../, '"url":"'],
       ['with a keyslot twice', slot, `${slot},${slot}`],
       ['without keyslots', /"slots":.*\]/, '"slots":[]'],
       ['without a full keyslot', `${slot},`, ''],
