@@ -8,6 +8,14 @@ import type { SharedOptions } from './arguments/options.ts';
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
 
+/** Adds a verb, to the program unless another parent is given. */
+type AddVerb = (
+  name: string,
+  description: string,
+  action: (command: Command) => Action,
+  parent?: Command,
+) => Command;
+
 /**
  * Describes the program.
  *
@@ -18,6 +26,30 @@ export function describeProgram(
   program: Command,
   run: (options: SharedOptions, action: Action) => Promise<void>,
 ): void {
+  describeOptions(program);
+  program.configureHelp({
+    showGlobalOptions: true,
+    // Commands first: they are what somebody is looking for who does not know the options yet.
+    formatHelp(command, helper) {
+      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
+      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
+    },
+  });
+
+  const verb: AddVerb = (name, description, action, parent = program) => {
+    const command = parent.command(name).description(description);
+    return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
+  };
+
+  describeStoring(verb);
+  describeRemoving(verb);
+  describeCare(verb);
+  describeCatalog(verb, program.command('catalog').description('Move the catalog'));
+  describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
+}
+
+/** What holds for every verb. */
+function describeOptions(program: Command): void {
   program
     .name('vault')
     .description(
@@ -39,25 +71,10 @@ export function describeProgram(
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'Show help for a command')
     .addHelpText('after', EXAMPLES);
-  program.configureHelp({
-    showGlobalOptions: true,
-    // Commands first: they are what somebody is looking for who does not know the options yet.
-    formatHelp(command, helper) {
-      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
-      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
-    },
-  });
+}
 
-  const verb = (
-    name: string,
-    description: string,
-    action: (command: Command) => Action,
-    parent = program,
-  ): Command => {
-    const command = parent.command(name).description(description);
-    return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
-  };
-
+/** Making a vault, and what one keeps it for. */
+function describeStoring(verb: AddVerb): void {
   verb('init', 'Make a new vault', (command) => async (invocation) => {
     const { init } = await import('./commands/init.ts');
     return init(invocation, command.opts());
@@ -108,7 +125,9 @@ export function describeProgram(
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
     .option('-a, --all', 'also older versions of a name')
     .option('--deleted', 'removed files that can still be brought back');
+}
 
+function describeRemoving(verb: AddVerb): void {
   verb('rm', 'Remove files', (command) => async (invocation) => {
     const { rm } = await import('./commands/rm.ts');
     return rm(invocation, command.args, command.opts());
@@ -129,7 +148,10 @@ export function describeProgram(
   })
     .option('--now', 'also of files that were removed less than seven days ago')
     .option('-n, --dry-run', 'only show what would be removed');
+}
 
+/** Looking after what is stored. */
+function describeCare(verb: AddVerb): void {
   verb('info', "Show a file's details and where its shards are", (command) => async (invocation) => {
     const { info } = await import('./commands/info.ts');
     return info(invocation, command.args[0]);
@@ -177,8 +199,9 @@ export function describeProgram(
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
+}
 
-  const catalog = program.command('catalog').description('Move the catalog');
+function describeCatalog(verb: AddVerb, catalog: Command): void {
   verb(
     'copy',
     'Copy the catalog into another database',
@@ -188,8 +211,9 @@ export function describeProgram(
     },
     catalog,
   ).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
+}
 
-  const bucket = program.command('bucket').description("Show and change the vault's buckets");
+function describeBuckets(verb: AddVerb, bucket: Command): void {
   verb(
     'ls',
     'Show the buckets and what they hold',

@@ -153,9 +153,7 @@ describe('recover', () => {
     expect(verified.exit).toBe(3);
     expect(verified.stdout).toMatch(/^[0-9a-f]{12} {2}(unknown|degraded) +kept +shards not /m);
     expect(verified.stderr).toMatch(/does not know where 1 bucket of the vault is\./);
-    expect((await box.run(['get', 'kept', '-o', '-', '--db', place.location])).stdout).toBe(
-      CONTENT,
-    );
+    expect((await box.run(['get', 'kept', '-o', '-', '--db', place.location])).stdout).toBe(CONTENT);
   });
 
   test('of folders that hold no vault ends with 10', async () => {

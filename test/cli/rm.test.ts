@@ -66,15 +66,18 @@ describe('rm', () => {
     expect(await box.run(['verify', '--read-data'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
   });
 
-  test.each([[['--now']], [[]]])('removes nothing if some are unknown, and names all of those %s', async (flags) => {
-    const { exit, stdout, stderr } = await box.run(['rm', 'a', 'unknown', 'b', 'nobody', ...flags]);
-    expect({ exit, stdout }).toEqual({ exit: 4, stdout: '' });
-    expect(stderr).toMatch(/^vault: 2 of 4 are unknown, so nothing was changed\./);
-    expect(stderr).toContain('"unknown"');
-    expect(stderr).toContain('"nobody"');
-    expect(await listed()).toEqual(['a', 'b', 'c']);
-    expect(await objectsOf('deleted')).toEqual([]);
-  });
+  test.each([[['--now']], [[]]])(
+    'removes nothing if some are unknown, and names all of those %s',
+    async (flags) => {
+      const { exit, stdout, stderr } = await box.run(['rm', 'a', 'unknown', 'b', 'nobody', ...flags]);
+      expect({ exit, stdout }).toEqual({ exit: 4, stdout: '' });
+      expect(stderr).toMatch(/^vault: 2 of 4 are unknown, so nothing was changed\./);
+      expect(stderr).toContain('"unknown"');
+      expect(stderr).toContain('"nobody"');
+      expect(await listed()).toEqual(['a', 'b', 'c']);
+      expect(await objectsOf('deleted')).toEqual([]);
+    },
+  );
 
   test.each([[[]], [['--now']]])('-n only tells what would be removed %s', async (flags) => {
     const before = await objectsOf('chunks');

@@ -200,7 +200,7 @@ describe('progress', () => {
   });
 
   test('Ctrl-C in the middle ends with 130, gives the cursor back, lists nothing, and the next run resumes', async () => {
-    const run = box.terminal(['put', 'big.bin', '--limit-upload', '6M']);
+    const run = box.terminal(['put', 'big.bin', '--limit-upload', '2M']);
     await run.waitFor(/[2-9]\d %/);
     run.type(CTRL_C);
     expect(await run.exit).toBe(130);
@@ -276,7 +276,10 @@ describe('a table', () => {
   beforeEach(async () => {
     await box.makeVault();
     await mkdir(box.at('a-folder-with-a-long-name'));
-    await writeFile(box.at('a-folder-with-a-long-name', 'and-a-file-with-a-long-name.txt'), 'x'.repeat(20_000));
+    await writeFile(
+      box.at('a-folder-with-a-long-name', 'and-a-file-with-a-long-name.txt'),
+      'x'.repeat(20_000),
+    );
     await box.run(['put', 'a-folder-with-a-long-name/and-a-file-with-a-long-name.txt']);
   });
 

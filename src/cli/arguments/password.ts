@@ -6,6 +6,7 @@ import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.
 import type { Environment, SharedOptions } from './options.ts';
 import { nonEmpty } from './options.ts';
 import { askForPassword } from '../terminal/prompt.ts';
+import type { PasswordQuestion } from '../terminal/prompt.ts';
 import { quote } from '../terminal/text.ts';
 
 /** Longest password in bytes, in a file or from a command: more is a mistaken file. */
@@ -36,19 +37,12 @@ const NAMES: Readonly<Record<PasswordRequest['purpose'], typeof VAULT_NAMES>> = 
 /** The options that name a password's place, without `new` in front or with it. */
 export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand'>;
 
-export interface PasswordRequest {
+/** `replace` has options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD` ...), and so has a lock. */
+export interface PasswordRequest extends PasswordQuestion {
   readonly options: PasswordFlags;
   readonly environment: Environment;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
-  /**
-   * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
-   * its place, also asked for twice, with options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD`, ...). `lock`
-   * and `unlock`: a file's own password, to be chosen or to be entered (`--lock-password-file`, `VAULT_LOCK_PASSWORD`, ...).
-   */
-  readonly purpose: 'choose' | 'enter' | 'replace' | 'lock' | 'unlock';
-  /** What the password is of, for a lock: the file's name. */
-  readonly file?: string | undefined;
   readonly signal: AbortSignal;
   /** Told of a password file that is not the user's alone. */
   readonly warn: (message: string) => void;

@@ -41,9 +41,9 @@ export async function get(invocation: Invocation, reference: string, flags: GetF
     throw new VaultError('invalid-input', '--json and "-o -" both want standard output. Choose one.');
   }
   if (target.kind === 'stdout') output.requireOpen();
+  const lockPassword = (locked: FileInfo): Promise<string> => readLockPassword(invocation, flags, locked);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
-    const lockPassword = (locked: FileInfo): Promise<string> => readLockPassword(invocation, flags, locked);
     const file = await vault.get(nameAsTyped(reference), { signal, onWarning, lockPassword });
     if (target.kind === 'stdout') {
       await pour(file, invocation);

@@ -6,7 +6,6 @@ import type * as Prompts from '@inquirer/prompts';
 import { VaultError } from '../../errors.ts';
 import { isIntact } from '../arguments/intact.ts';
 import type { Environment } from '../arguments/options.ts';
-import type { PasswordRequest } from '../arguments/password.ts';
 import { askForLine } from './plain-prompt.ts';
 import { takesSequences } from './terminal.ts';
 
@@ -15,6 +14,17 @@ export interface Asking {
   readonly signal: AbortSignal;
   /** Says what kind of terminal it is. */
   readonly environment: Environment;
+}
+
+/** Which password is asked for. */
+export interface PasswordQuestion {
+  /**
+   * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
+   * its place, also asked for twice. `lock` and `unlock`: a file's own password, to be chosen or to be entered.
+   */
+  readonly purpose: 'choose' | 'enter' | 'replace' | 'lock' | 'unlock';
+  /** What the password is of, for `unlock`: the file's name. */
+  readonly file?: string | undefined;
 }
 
 /** True for an answer that will do, otherwise what is wrong with it. */
@@ -86,10 +96,7 @@ export async function askForChoice<T>(
  *
  * @throws `interrupted`
  */
-export async function askForPassword(
-  { purpose, file }: Pick<PasswordRequest, 'purpose' | 'file'>,
-  asking: Asking,
-): Promise<string> {
+export async function askForPassword({ purpose, file }: PasswordQuestion, asking: Asking): Promise<string> {
   const validate = onlyIntact((text) => text !== '' || 'It cannot be empty.');
   const askOnce = async (message: string): Promise<string> =>
     isPlain(asking)
