@@ -546,7 +546,8 @@ describe('A put that runs while a bucket is removed', () => {
         });
         expect(await handle.vault.removeBucket('memory:1')).toMatchObject({ removed: true });
         const after = await scene.open();
-        if (reached) expect(await getBytes(after.vault, 'beside')).toEqual(content);
+        const beside = reached ? await getBytes(after.vault, 'beside') : content;
+        expect(Buffer.compare(beside, content)).toBe(0);
         await expectWhole(after);
       }
     },
@@ -577,8 +578,8 @@ describe('A put that runs while a bucket is removed', () => {
       expect(manager.vault.buckets.map(({ url }) => url)).toEqual(['memory:2']);
       scene.bucket(0).storage.clear();
       // It is acknowledged and there, or refused.
-      if (put instanceof VaultError) expect(put.code).toBe('unavailable');
-      else expect(await getBytes((await scene.open()).vault, 'file')).toEqual(content);
+      const read = put instanceof VaultError ? put.code : await getBytes((await scene.open()).vault, 'file');
+      expect(put instanceof VaultError ? 'unavailable' : content).toEqual(read);
     }
   });
 });

@@ -195,6 +195,16 @@ async function interleave(
   return [result, besides].filter((settled) => settled !== undefined);
 }
 
+/** A process that cannot reach one of the buckets. */
+function blind(url: string, pause: Around): Around {
+  return async (step, proceed) => {
+    if (step.where === url) throw new VaultError('unavailable', `The test hides ${url}.`);
+    await pause(step, proceed);
+  };
+}
+
+const DONE = { status: 'fulfilled', value: true };
+
 describe('Two changes at once', () => {
   test.each([
     ['everywhere', 'everywhere', ALL, ALL],
@@ -212,7 +222,7 @@ describe('Two changes at once', () => {
           expect({ i, j, results }).toEqual({
             i,
             j,
-            results: Array(2).fill({ status: 'fulfilled', value: true }),
+            results: [DONE, DONE],
           });
           expect(await seen(scene)).toMatchObject({ chunkSize: CHUNKS, compression: 7 });
           for (const bucket of scene.buckets)
@@ -224,23 +234,15 @@ describe('Two changes at once', () => {
   );
 
   test('are both made when each cannot reach the bucket that decides for the other', async () => {
-    const makeOne: Change = (session) => changeKeyring(session, setChunks, SOME);
-    const makeOther: Change = (session) => changeKeyring(session, setCompression, SOME);
-    const blind =
-      (url: string, pause: Around): Around =>
-      async (step, proceed) => {
-        if (step.where === url) throw new VaultError('unavailable', `The test hides ${url}.`);
-        await pause(step, proceed);
-      };
     for (let i = 1; i <= 30; i += 1) {
       for (let j = 1; j <= 30; j += 3) {
         await using scene = await ready.scene();
         const [first, second] = [pausing(i), pausing(j)];
         const a = await scene.open({ around: blind('memory:1', first.around) });
         const b = await scene.open({ around: blind('memory:2', second.around) });
-        const one = makeOne(a.session);
+        const one = changeKeyring(a.session, setChunks, SOME);
         await Promise.race([first.paused, one]);
-        const another = makeOther(b.session);
+        const another = changeKeyring(b.session, setCompression, SOME);
         await Promise.race([second.paused, another]);
         first.resume();
         await one;
@@ -331,13 +333,13 @@ describe('The buckets of a keyring', () => {
   });
 });
 
+async function keyringOf(scene: Scene): Promise<{ session: Session; keyring: Keyring; bytes: Uint8Array }> {
+  const { session } = await scene.open();
+  return { session, ...session.keyring };
+}
+
 describe('A password', () => {
   const options = { vaultId: '' };
-
-  async function keyringOf(scene: Scene): Promise<{ session: Session; keyring: Keyring; bytes: Uint8Array }> {
-    const { session } = await scene.open();
-    return { session, ...session.keyring };
-  }
 
   test('opens the vault’s keyring beside 64 false keyslots, and another vault’s slot that it opens, too', async () => {
     await using scene = await ready.scene();

@@ -63,14 +63,14 @@ async function recoverInto(
   options: RecoverOptions = {},
 ): Promise<RecoverResult> {
   const opener = openerOf(made, { ...options, writes: false });
-  const { catalog: _, opener: __, password: ___, ...rest } = parts(catalog, opener);
+  const { limits, threads, now } = parts(catalog, opener);
   const reachable = made.buckets.filter((_, i) => options.only?.includes(i) ?? true).map(({ url }) => url);
   return recoverCatalog({
     catalog: new Steps(options.around ?? ((_step, proceed) => proceed())).catalog(catalog),
     urls: options.urls ?? reachable,
     opener,
     password: () => Promise.resolve(options.password ?? PASSWORD),
-    parts: rest,
+    parts: { limits, threads, now },
     onProgress: options.onProgress,
     onWarning: options.onWarning,
   });
@@ -194,9 +194,9 @@ describe('A lost catalog is rebuilt from the buckets and a password', () => {
   test('also where one is to be found under another URL here', async () => {
     await using made = await testVault();
     await putBytes(made.vault, randomBytes(3 * CHUNK_SIZE), { name: 'a' });
-    const moved = made.buckets.map((bucket, i) =>
-      i === 1 ? { ...bucket, url: 'memory:elsewhere' } : bucket,
-    );
+    const [first, second, third] = made.buckets;
+    const elsewhere = { ...present(second), url: 'memory:elsewhere' };
+    const moved = [present(first), elsewhere, present(third)];
     await using recovered = await recover({ buckets: moved });
     expect(recovered.result).toMatchObject(NOTHING_WRONG);
     expect(recovered.vault.buckets.map(({ url }) => url)).toEqual([

@@ -45,7 +45,8 @@ export async function* filesToRepair(
     }
     return;
   }
-  for await (const file of joinFiles(session, ground.sources, { signal, onFailure: ground.noteFailure })) {
+  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+  for await (const file of joinFiles(session, ground.sources, { signal, onFailure })) {
     const deletion = deletions.get(file.hash) ?? null;
     if (deletion !== null && isOver(deletion, session.now())) continue;
     const found = await look(session, ground, { file, deletion, ...options });
