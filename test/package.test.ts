@@ -102,7 +102,7 @@ describe('the package', () => {
 
   it('holds the command, the library and what explains them, and nothing else', () => {
     const expected =
-      /^(package\.json|README\.md|LICENSE|FORMAT\.md|CHANGELOG\.md|bin\/vault\.js|dist\/[\w-]+\.js|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
+      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py)|bin\/vault\.js|dist\/[\w-]+\.js|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
     expect(files.filter((path) => !expected.test(path))).toEqual([]);
     const declared = [facts.bin['vault'], ...Object.values(facts.exports['.'] ?? {})].map((path) =>
       path?.replace('./', ''),
@@ -114,6 +114,7 @@ describe('the package', () => {
         'LICENSE',
         'FORMAT.md',
         'CHANGELOG.md',
+        'docs/threat-model.md',
         'dist/third-party-licenses.txt',
       ]),
     );
