@@ -10,7 +10,7 @@ import type {
   VaultRow,
 } from '../../src/catalog/catalog.ts';
 
-/** A catalog in a few maps, for tests that make thousands of them; `test/catalog` holds it to the contract. */
+/** A catalog in a few maps, for tests that make thousands of them: what the vault's own code asks of one, without its limits. */
 export class MemoryCatalog implements Catalog {
   readonly label = 'memory catalog';
   readonly setup: SetupCatalog;

@@ -7,15 +7,12 @@ import { VaultError } from '../../src/errors.ts';
 import { parseShardObjectName } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import { BucketSet, VaultBucket } from '../../src/vault/buckets/bucket-set.ts';
-import { bodyOf, ChunkMemoryPool, objectsOf, payloadOf } from '../../src/vault/chunks/chunk-memory.ts';
-import type { ChunkMemory } from '../../src/vault/chunks/chunk-memory.ts';
-import { ChunkWorkers } from '../../src/vault/chunks/chunk-workers.ts';
-import type { Identity, SealedChunk } from '../../src/vault/chunks/chunk-worker.ts';
-import { shardSize } from '../../src/format/shard.ts';
+import { ChunkMemoryPool } from '../../src/vault/chunks/chunk-memory.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { PutGuard } from '../../src/vault/write/put-guard.ts';
 import { asPuppet } from '../support/puppets.ts';
+import { RememberingWorkers } from '../support/remembering-workers.ts';
 import type { Move, World } from '../support/interleavings.ts';
 import { MemoryCatalog } from '../support/memory-catalog.ts';
 import { getBytes, putBytes, testVault } from './harness.ts';
@@ -81,13 +78,13 @@ export interface Stage {
   /** The hash of the file that was there at the beginning. */
   readonly first: string;
   /** From now on a file must be readable. */
-  acknowledge(hash: string): void;
+  readonly acknowledge: (hash: string) => void;
   /** It need not be any more. */
-  release(hash: string): void;
+  readonly release: (hash: string) => void;
   /** Waits until the explorer lets it go on: a moment at which others may have done anything. */
-  pause(what: string): Promise<void>;
+  readonly pause: (what: string) => Promise<void>;
   /** Moves the clock on, for everybody. */
-  pass(ms: number): void;
+  readonly pass: (ms: number) => void;
 }
 
 export interface Actor {
@@ -169,7 +166,7 @@ export class RemovalWorld implements World {
 
   /** The markers of puts that stand, and how late it is: what a sweep waits for. */
   #markers(): string {
-    const names = [...this.#storages.values()].flatMap((storage) => [...storage.keys()]);
+    const names = namesIn(this.#storages);
     return `${this.#nowMs} ${names.filter((name) => name.startsWith('puts/')).join()}`;
   }
 
@@ -210,7 +207,7 @@ export class RemovalWorld implements World {
 
   /** Cheaper than reading the file. */
   #whyLost(hash: string): string | null {
-    const objects = [...this.#storages.values()].flatMap((storage) => [...storage.keys()]);
+    const objects = namesIn(this.#storages);
     if (!objects.includes(`manifests/${hash}`)) return `The manifest of ${hash} is gone.`;
     const shards = objects.flatMap((name) => parseShardObjectName(name) ?? []);
     const readable = shards.some(
@@ -244,12 +241,13 @@ export class RemovalWorld implements World {
       await vault.sweep({ waitMs: 0, ignoreGrace: true });
       for (const hash of this.#acknowledged) {
         const bytes = await getBytes(vault, hash).catch((error: unknown) => String(error));
-        if (!BODY.equals(Buffer.from(bytes))) return `${hours} hours later ${hash} cannot be read: ${bytes}`;
+        if (!BODY.equals(Buffer.from(bytes)))
+          return `${hours} hours later ${hash} cannot be read: ${bytes.toString()}`;
       }
     }
     const { k, m } = session.keyring.keyring.redundancy;
     for (const prefix of ['puts/', 'sweep/', 'chunks/']) {
-      const names = [...storages.values()].flatMap((storage) => [...storage.keys()]);
+      const names = namesIn(storages);
       const most = prefix === 'chunks/' && names.some((name) => name.startsWith('manifests/')) ? k + m : 0;
       const left = names.filter((name) => name.startsWith(prefix));
       if (left.length > most) return `In the end there is left over: ${left.join(' ')}`;
@@ -387,6 +385,13 @@ function hashOf(bytes: Uint8Array): string {
   return createHash('sha1').update(bytes).digest('base64');
 }
 
+/** The names of all objects, of each bucket's. */
+function namesIn(storages: Storages): string[] {
+  const names: string[] = [];
+  for (const storage of storages.values()) names.push(...storage.keys());
+  return names;
+}
+
 /** The buckets' objects; of those whose names stand for their bytes the name alone. */
 function stateOf(storages: Storages): string {
   const lines: string[] = [];
@@ -397,54 +402,4 @@ function stateOf(storages: Storages): string {
     }
   }
   return lines.toSorted().join('\n');
-}
-
-/** Threads whose answers for the few bodies of a test are known after the first time, so that no thread is waited for. */
-class RememberingWorkers extends ChunkWorkers {
-  readonly #workers: ChunkWorkers;
-  readonly #identities = new Map<string, Identity>();
-  readonly #opened = new Map<string, Buffer>();
-  readonly #sealed = new Map<string, { readonly answer: SealedChunk; readonly objects: readonly Buffer[] }>();
-
-  constructor(workers: ChunkWorkers) {
-    super({ most: 1 });
-    this.#workers = workers;
-  }
-
-  override async identify(memory: ChunkMemory, length: number, dedupKey: Uint8Array): Promise<Identity> {
-    const key = hashOf(Buffer.from(bodyOf(memory).subarray(0, length)));
-    const known = this.#identities.get(key) ?? (await this.#workers.identify(memory, length, dedupKey));
-    this.#identities.set(key, known);
-    return known;
-  }
-
-  override async seal(memory: ChunkMemory, chunk: Parameters<ChunkWorkers['seal']>[1]): Promise<SealedChunk> {
-    const { k, m } = chunk.redundancy;
-    const key = `${Buffer.from(chunk.tag).toString('hex')} ${k}+${m}`;
-    const known = this.#sealed.get(key);
-    if (known !== undefined) {
-      const targets = objectsOf(memory, k + m, shardSize(known.answer.sealedSize, k));
-      for (const [i, target] of targets.entries()) target.set(known.objects[i] ?? []);
-      return known.answer;
-    }
-    const answer = await this.#workers.seal(memory, chunk);
-    const objects = objectsOf(memory, k + m, shardSize(answer.sealedSize, k)).map((object) =>
-      Buffer.from(object),
-    );
-    this.#sealed.set(key, { answer, objects });
-    return answer;
-  }
-
-  override async open(...args: Parameters<ChunkWorkers['open']>): ReturnType<ChunkWorkers['open']> {
-    const [memory, proof, { objects }] = args;
-    const key = `${hashOf(proof.hash)} ${objects.map((object) => (object === null ? '' : hashOf(object))).join()}`;
-    const known = this.#opened.get(key);
-    if (known !== undefined) {
-      payloadOf(memory, known.length).set(known);
-      return { opened: true, objects };
-    }
-    const answer = await this.#workers.open(...args);
-    if (answer.opened) this.#opened.set(key, Buffer.from(payloadOf(memory, proof.length)));
-    return answer;
-  }
 }

@@ -134,17 +134,19 @@ test('a file that is removed and swept while a sweep reads the listings is not r
   await using copy = await (await snapshotOf(made)).copy();
   const other = await copy.open();
   let removed = false;
+  let swept = 0;
   const { vault } = await copy.open({
     around: async (step, proceed) => {
       if (step.call === 'list' && step.name === 'manifests/' && !removed) {
         removed = true;
         await other.vault.remove(['a'], { graceMs: 0 });
-        expect(await other.vault.sweep({ waitMs: 0 })).toMatchObject({ filesRemoved: 1 });
+        swept = (await other.vault.sweep({ waitMs: 0 })).filesRemoved;
       }
       await proceed();
     },
   });
   expect(await vault.sweep({ waitMs: 0 })).toMatchObject({ filesMissing: [] });
+  expect(swept).toBe(1);
 });
 
 test('what was brought back after it had expired stays', async () => {

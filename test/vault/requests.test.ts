@@ -39,6 +39,11 @@ const UNDER_MARKER = {
   'remove puts/': BUCKETS,
 };
 
+async function severalPuts({ vault }: Handle): Promise<void> {
+  for (const name of ['a', 'b', 'c']) await putBytes(vault, randomBytes(CHUNK_SIZE), { name });
+  await Promise.all(['d', 'e'].map((name) => putBytes(vault, randomBytes(CHUNK_SIZE), { name })));
+}
+
 describe('No request is made that is not needed:', () => {
   for (const chunks of [1, 7, 40]) {
     test(`a put of ${chunks} new chunks looks once and sends each shard and each manifest once`, async () => {
@@ -81,11 +86,7 @@ describe('No request is made that is not needed:', () => {
 
   test('several puts share a marker, lists and look', async () => {
     await using made = await testVault();
-    const puts = async ({ vault }: Handle): Promise<void> => {
-      for (const name of ['a', 'b', 'c']) await putBytes(vault, randomBytes(CHUNK_SIZE), { name });
-      await Promise.all(['d', 'e'].map((name) => putBytes(vault, randomBytes(CHUNK_SIZE), { name })));
-    };
-    expect(await requestsOf(made, puts)).toEqual({
+    expect(await requestsOf(made, severalPuts)).toEqual({
       ...UNDER_MARKER,
       'list chunks/': BUCKETS,
       'put chunks/': 5 * 3,

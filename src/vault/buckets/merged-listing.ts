@@ -71,7 +71,7 @@ export async function* mergedListing(
       for (const side of holding) await advance(side);
     }
   } finally {
-    await Promise.allSettled(sides.map(({ entries }) => entries.return?.()));
+    await Promise.allSettled(sides.map(async ({ entries }) => entries.return?.()));
   }
 }
 
