@@ -37,7 +37,7 @@ def warning(what, passing=()):  # goes on without what is rejected
     except passing:
         raise
     except ERRORS as error:
-        print(f'decoder: {what}: {error!r}', file=sys.stderr)
+        print(f'decoder: {what}: {str(error) or "it does not open"}', file=sys.stderr)
 
 # --- notation (2) and JSON (3) ----------------------------------------------------------------------
 u32 = lambda data, at=0: int.from_bytes(data[at:at + 4], 'big')
@@ -131,9 +131,9 @@ def unlock(objects, password, vault):
     ranked, work = [], 0
     for data, epoch in set(objects):
         with warning('a keyring'):
-            ranked.append((epoch, objects.count((data, epoch)), sha256(data), *parse_keyring(data, epoch)))
+            ranked.append((objects.count((data, epoch)), epoch, sha256(data), *parse_keyring(data, epoch)))
     ranked = [one[3:] for one in sorted(ranked, key=lambda one: one[:3], reverse=True) if one[3]['vault'] == vault]
-    for at, (keyring, proof) in enumerate(ranked):
+    for keyring, proof in ranked:
         for slot in keyring['slots']:
             work += slot['kdf']['memory'] * slot['kdf']['passes']
             need(work <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
@@ -145,10 +145,10 @@ def unlock(objects, password, vault):
                 secrets = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')
                 keys = Keys(bytes.fromhex(secrets['root']), vault, keyring['root'])
                 need(keys.signed(b'keyring', proof), 'its keyring is not signed by the vault')
-                newer = any(keys.signed(b'keyring', proof) for _, proof in ranked[:at])  # the password was tried on those
-                need(not newer, 'the password has been replaced by another')
+                newest = max(other['epoch'] for other, its_proof in ranked if keys.signed(b'keyring', its_proof))
+                need(keyring['epoch'] == newest, 'its keyring has been replaced')
                 return keys
-    raise Rejected('the password opens no keyslot')
+    raise Rejected('the password opens no keyslot of the newest keyring')
 
 # --- chunks (9) -------------------------------------------------------------------------------------
 def padded(stored):
@@ -396,4 +396,4 @@ if __name__ == '__main__':
     try:
         main()
     except ERRORS as error:
-        sys.exit(f'decoder: {error!r}')
+        sys.exit(f'decoder: {error}')

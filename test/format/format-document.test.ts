@@ -139,7 +139,12 @@ test('the example is that of the vectors', async () => {
 
 test('every heading that the code refers to is there', () => {
   const headings = [...text.matchAll(/^##+ (?:[0-9]+\. )?(.+)$/gm)].map(([, heading]) => heading);
-  const references = sources.flatMap(({ source }) => [...source.matchAll(/FORMAT\.md,\s(?:\* )?"([^"]+)"/g)]);
+  const references = [
+    ...sources
+      .map(({ source }) => source)
+      .join('\n')
+      .matchAll(/FORMAT\.md,\s(?: ?\* )?"([^"]+)"/g),
+  ];
   expect(references.length).toBeGreaterThan(10);
   for (const [, heading] of references) expect(headings).toContain(heading);
 });
