@@ -25,6 +25,7 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
   const around = surroundings(invocation, bucket);
   const { scrubPlace } = await import('../../compose.ts');
   let damaged = 0;
+  let unknown = 0;
   for (const url of bucket) {
     const result = await terminal.withProgress('Verifying', async (report) =>
       scrubPlace(url, {
@@ -36,12 +37,19 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
     );
     const { problems, objects, foreignObjects, tooNew } = result;
     damaged += problems.length;
+    unknown += tooNew;
     if (options.json === true) await output.json({ bucket: url, ...result });
     else
       for (const { name, message } of problems)
         await output.line(showLines(`${url} ${showName(name)}: ${message}`));
     terminal.note(
       `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${foreignObjects > 0 ? `, ${count(foreignObjects, 'other file')} left alone` : ''}${tooNew > 0 ? `, ${count(tooNew, 'object')} of a newer version` : ''}.`,
+    );
+  }
+  if (damaged === 0 && unknown > 0) {
+    throw new VaultError(
+      'unsupported',
+      `${count(unknown, 'object is', 'objects are')} of another version of the format, which this one cannot judge.`,
     );
   }
   if (damaged === 0) return DONE;

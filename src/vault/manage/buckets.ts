@@ -77,6 +77,22 @@ export async function addBucket(
     const id = marker?.bucketId ?? drawId();
     await requireEmpty(bucket, { url, marked: marker !== null, signal });
     await mark(bucket, url, { vaultId: session.vaultId, bucketId: id }, signal);
+    await joinKeyring(session, { id, url, bucket, wasMarked: marker !== null }, signal);
+    return { id, url, state: 'active' };
+  } finally {
+    await bucket.close();
+  }
+}
+
+/** Takes a marked bucket into the keyring; one that was marked for it and did not get in is left as it was. */
+async function joinKeyring(
+  session: Session,
+  added: { readonly id: string; readonly url: string; readonly bucket: Bucket; readonly wasMarked: boolean },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { id, url, bucket, wasMarked } = added;
+  const isIn = (): boolean => session.keyring.keyring.buckets.some((other) => other.id === id);
+  try {
     await changeKeyring(
       session,
       (keyring) => {
@@ -86,9 +102,10 @@ export async function addBucket(
       },
       { all: true, signal },
     );
-    return { id, url, state: 'active' };
-  } finally {
-    await bucket.close();
+  } catch (error) {
+    // What went wrong first counts, not what its clean-up says.
+    if (!wasMarked && !isIn()) await bucket.remove(MARKER_NAME).catch(() => undefined);
+    throw error;
   }
 }
 
