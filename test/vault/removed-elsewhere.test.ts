@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
+import { changeKeyring } from '../../src/vault/keys/keyring-store.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
@@ -186,4 +187,28 @@ test('a sweep that slept between its look and the removal removes nothing, and t
   looks = 2;
   await vault.sweep({ waitMs: 0 });
   expect(names().filter((name) => /^(chunks|manifests)/.test(name))).toEqual([]);
+});
+
+test('a removed file is brought back although a bucket is being emptied that has its shards', async () => {
+  await using made = await testVault({ buckets: 2, redundancy: { k: 1, m: 0 } });
+  await putBytes(made.vault, BODY, { name: 'file' });
+  await made.vault.remove(['file']);
+  await made.session.guard.end();
+  for (const { id } of made.session.buckets.all) {
+    await changeKeyring(
+      made.session,
+      (keyring) => ({
+        ...keyring,
+        buckets: keyring.buckets.map((bucket) => ({
+          ...bucket,
+          state: bucket.id === id ? ('draining' as const) : ('active' as const),
+        })),
+      }),
+      { all: true },
+    );
+    await made.vault.undelete(['file']);
+    expect(await getBytes(made.vault, 'file')).toEqual(BODY);
+    await made.vault.remove(['file']);
+    await made.session.guard.end();
+  }
 });

@@ -106,9 +106,9 @@ export async function undeleteFiles(
         for (const { id } of run) {
           guarded.note(id);
           await guarded.keep(options.signal);
-          const sets = await guarded.presence.sets(id, options.signal);
+          const sets = await guarded.everywhere.sets(id, options.signal);
           if (sets.some((set) => isComplete(set) || isReadable(set))) continue;
-          const unasked = [...guarded.failed, ...guarded.presence.failures];
+          const unasked = [...guarded.failed, ...guarded.everywhere.failures];
           if (unasked.length === 0) throw gone;
           throw tooFewBuckets(
             `"${name}" cannot be brought back while buckets are away that may have a part of it.`,

@@ -32,6 +32,7 @@ const LINGER_MS = 2_000;
 /** One marker and what was seen under it. */
 interface Standing {
   readonly presence: Presence;
+  readonly everywhere: Presence;
   readonly targets: readonly VaultBucket[];
   readonly failed: readonly BucketFailure[];
   /** Names of all objects that lists of removal name. */
@@ -55,6 +56,11 @@ export class Guarded {
   /** What the buckets have, as seen under the marker. */
   get presence(): Presence {
     return this.#standing.presence;
+  }
+
+  /** The same, also in buckets that are being emptied: what is there and will be moved. */
+  get everywhere(): Presence {
+    return this.#standing.everywhere;
   }
 
   /** Buckets that take new objects. */
@@ -242,6 +248,7 @@ async function begin(
     return {
       // What lies in a bucket that is being emptied does not count as stored.
       presence: new Presence(targets, absent),
+      everywhere: new Presence(readable, absent),
       targets,
       failed: [...failed, ...unlisted],
       absent,
