@@ -81,7 +81,7 @@ test('an undelete outlives the sweep, though the bucket that knows of the remova
   expect((await all(vault.list())).map(({ name }) => name)).toEqual(['a']);
 });
 
-test('a sweep removes nothing while the catalog does not know where a bucket of the vault is', async () => {
+test('a sweep goes by the keyring for the buckets, whatever the catalog has lost', async () => {
   await using made = await testVault({ buckets: 3, redundancy: { k: 1, m: 0 } });
   await putBytes(made.vault, BODY, { name: 'old' });
   await made.vault.remove(['old'], { graceMs: 0 });
@@ -98,10 +98,7 @@ test('a sweep removes nothing while the catalog does not know where a bucket of 
   await catalog.setup.removeBucket(third.number);
   const { session } = await copy.open();
   const poor = new Vault({ ...session, catalog });
-  const warned: string[] = [];
-  const result = await poor.sweep({ waitMs: 0, onWarning: ({ message }) => warned.push(message) });
-  expect(result).toMatchObject({ objectsRemoved: 0, filesRemoved: 0, unreachable: [third.id] });
-  expect(warned.join()).toContain(third.id);
+  await poor.sweep({ waitMs: 0 });
   expect((await getBytes((await copy.open()).vault, hash)).equals(BODY)).toBe(true);
   await catalog.close();
 });
@@ -207,7 +204,7 @@ test('a removed file is brought back although a bucket is being emptied that has
       { all: true },
     );
     await made.vault.undelete(['file']);
-    expect(await getBytes(made.vault, 'file')).toEqual(BODY);
+    expect(await getBytes(made.vault, 'file')).toEqual(Buffer.from(BODY));
     await made.vault.remove(['file']);
     await made.session.guard.end();
   }
