@@ -399,7 +399,7 @@ describe(`kill -9, seed ${seed},`, () => {
   });
 
   test('of a repair: everything reads as before, and a repeat makes all of it whole', async () => {
-    await killed(RUNS.repair, async (i, fraction) => {
+    await killed(RUNS.repair, async (_, fraction) => {
       const [, second = ''] = scene.folders;
       await rm(join(second, 'chunks'), { recursive: true });
       const before = scene.countObjects();
@@ -452,8 +452,8 @@ describe(`kill -9, seed ${seed},`, () => {
       for (const password of [current, next]) {
         expect(await opens(password)).toBe(false);
         for (const folder of scene.folders) {
-          await using place = await catalogPlace();
-          const args = ['recover', '--db', place.location, '--bucket', folder];
+          await using fresh = await catalogPlace();
+          const args = ['recover', '--db', fresh.location, '--bucket', folder];
           const { exit: ended } = await scene.box.run(args, { env: { VAULT_PASSWORD: password } });
           expect({ password, folder, ended }).toEqual({ password, folder, ended: 12 });
         }

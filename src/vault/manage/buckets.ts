@@ -87,10 +87,10 @@ export async function addBucket(
 /** Takes a marked bucket into the keyring; one that was marked for it and did not get in is left as it was. */
 async function joinKeyring(
   session: Session,
-  added: { readonly id: string; readonly url: string; readonly bucket: Bucket; readonly wasMarked: boolean },
+  joining: { readonly id: string; readonly url: string; readonly bucket: Bucket; readonly wasMarked: boolean },
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { id, url, bucket, wasMarked } = added;
+  const { id, url, bucket, wasMarked } = joining;
   const isIn = (): boolean => session.keyring.keyring.buckets.some((other) => other.id === id);
   try {
     await changeKeyring(
