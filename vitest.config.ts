@@ -7,20 +7,19 @@ const report = process.env['TEST_REPORT'];
 /** What is run a second time with its catalogs in Postgres: what vault and command promise whatever the database. */
 const ON_POSTGRES = [
   ...[
-    'added-buckets',
     'bucket-admin',
     'catalog-lies',
     'change-password',
+    'create',
     'damage',
     'damaged-row',
     'faults',
     'fixture',
     'interrupt',
+    'keyring',
     'model',
     'privacy',
     'recover',
-    'recover-again',
-    'removed-buckets',
     'removed-meanwhile',
     'repair',
     'round-trip',
