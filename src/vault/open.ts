@@ -12,7 +12,7 @@ import { verifiedOrNull } from './keys/keyring-store.ts';
 import { unlock } from './keys/unlock.ts';
 import type { Unlocked } from './keys/unlock.ts';
 import type { KeyringState, Session } from './session.ts';
-import { PutGuard } from './write/put-guard.ts';
+import { PutGuard } from './protocol/put-guard.ts';
 
 export interface OpenVaultParts {
   readonly catalog: Catalog;

@@ -17,7 +17,7 @@ import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import type { FileSource } from '../../src/vault/write/file-source.ts';
 import type { PutOptions, PutResult } from '../../src/vault/write/put.ts';
-import { PutGuard } from '../../src/vault/write/put-guard.ts';
+import { PutGuard } from '../../src/vault/protocol/put-guard.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { catalogPlace, frozenCatalog } from '../support/catalog-place.ts';
 import { Steps } from '../support/steps.ts';

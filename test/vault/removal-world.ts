@@ -10,7 +10,7 @@ import { BucketSet, VaultBucket } from '../../src/vault/buckets/bucket-set.ts';
 import { ChunkMemoryPool } from '../../src/vault/chunks/chunk-memory.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { PutGuard } from '../../src/vault/write/put-guard.ts';
+import { PutGuard } from '../../src/vault/protocol/put-guard.ts';
 import { asPuppet } from '../support/puppets.ts';
 import { RememberingWorkers } from '../support/remembering-workers.ts';
 import type { Move, World } from '../support/interleavings.ts';

@@ -4,7 +4,7 @@ import { openBucketUrl, sealBucketUrl } from '../../crypto/records.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
-import type { Keyring, KeyringBucket } from '../../format/keyring.ts';
+import type { KeyringBucket } from '../../format/keyring.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Marker } from '../../format/marker.ts';
@@ -87,7 +87,12 @@ export async function addBucket(
 /** Takes a marked bucket into the keyring; one that was marked for it and did not get in is left as it was. */
 async function joinKeyring(
   session: Session,
-  joining: { readonly id: string; readonly url: string; readonly bucket: Bucket; readonly wasMarked: boolean },
+  joining: {
+    readonly id: string;
+    readonly url: string;
+    readonly bucket: Bucket;
+    readonly wasMarked: boolean;
+  },
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { id, url, bucket, wasMarked } = joining;
@@ -288,27 +293,4 @@ function requireOurs(session: Session, url: string, vaultId: string): void {
   if (vaultId !== session.vaultId) {
     throw new VaultError('bucket-mismatch', `${url} belongs to another vault.`);
   }
-}
-
-/** What new files are stored with; what is stored already stays until `repair` codes it anew. */
-export type VaultDefaults = Pick<Keyring, 'redundancy' | 'chunkSize' | 'compression'>;
-
-/** Changes the vault's defaults. @returns whether anything was changed */
-export function changeDefaults(
-  session: Session,
-  defaults: Partial<VaultDefaults>,
-  options: CallOptions = {},
-): Promise<boolean> {
-  return changeKeyring(
-    session,
-    (keyring) => {
-      const next = { ...keyring, ...defaults };
-      return JSON.stringify(defaultsOf(next)) === JSON.stringify(defaultsOf(keyring)) ? null : next;
-    },
-    { all: false, signal: options.signal },
-  );
-}
-
-function defaultsOf({ redundancy, chunkSize, compression }: VaultDefaults): VaultDefaults {
-  return { redundancy: { k: redundancy.k, m: redundancy.m }, chunkSize, compression };
 }

@@ -11,7 +11,7 @@ import { readManifest } from '../files/manifests.ts';
 import type { FileInfo } from '../files/records.ts';
 import { notFound, resolveFile } from '../files/resolve.ts';
 import { contentRefs } from '../files/tables.ts';
-import { isDeleted } from '../remove/deletions.ts';
+import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 
 export interface GetOptions extends CallOptions {

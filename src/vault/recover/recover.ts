@@ -25,7 +25,7 @@ import { unlock } from '../keys/unlock.ts';
 import type { Unlocked } from '../keys/unlock.ts';
 import { openSession } from '../open.ts';
 import type { OpenVaultParts } from '../open.ts';
-import { listDeletions } from '../remove/deletions.ts';
+import { listDeletions } from '../protocol/deletions.ts';
 import { sealedSizeOf } from '../repair/census.ts';
 import { warnOfEpoch } from '../repair/files.ts';
 import type { Session } from '../session.ts';

@@ -9,7 +9,7 @@ import type { FileInfo, FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
-import { GRACE_MS, writeDeletion } from './deletions.ts';
+import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
 
 export interface RemoveOptions extends CallOptions {
   /** Every version of a name, not the newest alone. */

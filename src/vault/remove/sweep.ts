@@ -24,10 +24,11 @@ import type { FileInfo } from '../files/records.ts';
 import type { CallOptions } from '../call.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import { TRUSTED_FOR_MS } from '../write/put-guard.ts';
-import { GRACE_MS, writeDeletion } from './deletions.ts';
-import { putList, readLists } from './lists.ts';
-import { findLive, listMarkers, readMarkedIds } from './live.ts';
+import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
+import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
+import { putList, readLists } from '../protocol/lists.ts';
+import { findLive } from './live.ts';
+import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval } from './plan.ts';
 

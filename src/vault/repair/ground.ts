@@ -2,7 +2,7 @@
 import { isVaultError } from '../../errors.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import type { Session } from '../session.ts';
-import { readSweepLists } from '../write/put-guard.ts';
+import { readSweepLists } from '../protocol/put-guard.ts';
 
 export interface Ground {
   /** Buckets that can be asked. */

@@ -8,7 +8,7 @@ import { learnFile } from '../files/catch-up.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
-import { readDeletion } from '../remove/deletions.ts';
+import { readDeletion } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 
 /**

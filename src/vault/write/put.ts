@@ -20,12 +20,12 @@ import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { nameTags } from '../files/resolve.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
-import { isSurelyLive } from '../remove/deletions.ts';
+import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
-import type { Guarded } from './put-guard.ts';
+import type { Guarded } from '../protocol/put-guard.ts';
 
 export interface PutOptions extends CallOptions {
   /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
