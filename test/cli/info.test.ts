@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { rename } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';

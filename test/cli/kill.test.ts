@@ -399,7 +399,7 @@ describe(`kill -9, seed ${seed},`, () => {
   });
 
   test('of a repair: everything reads as before, and a repeat makes all of it whole', async () => {
-    await killed(RUNS.repair, async (i, fraction) => {
+    await killed(RUNS.repair, async (_, fraction) => {
       const [, second = ''] = scene.folders;
       await rm(join(second, 'chunks'), { recursive: true });
       const before = scene.countObjects();

@@ -1,8 +1,10 @@
 /** Which of the listed shards of a chunk fit together, and whether they are a complete set. Pure. */
 import type { ChunkRow } from '../../catalog/catalog.ts';
+import { SEAL_OVERHEAD } from '../../format/limits.ts';
 import {
   formatRedundancy,
   parseShardObjectName,
+  SHARD_HEADER_SIZE,
   shardObjectName,
   shardObjectSize,
 } from '../../format/shard.ts';
@@ -100,6 +102,11 @@ export function rowOfSet(set: ShardSet, sealedSize: number): ChunkRow {
     return shard === undefined ? null : { bucket: shard.bucket.number, upload: shard.name.upload };
   });
   return { id: set.chunkId, k: set.k, m: set.m, sealing: set.sealing, sealedSize, shards };
+}
+
+/** Bytes of a set's sealed chunk, as far as object sizes tell: readers go by the shards' headers. */
+export function sealedSizeByListing({ objectSize, k }: ShardSet): number {
+  return Math.max(SEAL_OVERHEAD, (objectSize - SHARD_HEADER_SIZE) * k);
 }
 
 /** Whether the objects of a set have the size that a sealed chunk of so many bytes gives. */

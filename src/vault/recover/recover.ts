@@ -6,14 +6,11 @@ import type { Catalog, ChunkRow } from '../../catalog/catalog.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { decodeKeyring } from '../../format/keyring.ts';
-import { SEAL_OVERHEAD } from '../../format/limits.ts';
-import { SHARD_HEADER_SIZE } from '../../format/shard.ts';
 import { describeFailure, readMarker } from '../buckets/bucket-set.ts';
 import type { BucketFailure, BucketOpener, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
-import { isReadable, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
-import type { ShardSet } from '../chunks/shard-sets.ts';
+import { isReadable, rowOfSet, sealedSizeByListing, setsOf } from '../chunks/shard-sets.ts';
 import { learnFile } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { readKeyrings, refreshKeyring } from '../keys/keyring-store.ts';
@@ -267,15 +264,10 @@ async function recoverPlaces(
   for await (const { shards } of listChunks(buckets, options)) {
     const best = setsOf(shards).find((set) => isReadable(set));
     if (best === undefined) continue;
-    rows.push(rowOfSet(best, sealedSizeOf(best)));
+    rows.push(rowOfSet(best, sealedSizeByListing(best)));
     if (rows.length < BATCH) continue;
     await session.catalog.chunks.put(rows);
     rows = [];
   }
   if (rows.length > 0) await session.catalog.chunks.put(rows);
-}
-
-/** As far as object sizes tell: readers go by the shards' headers. */
-function sealedSizeOf({ objectSize, k }: ShardSet): number {
-  return Math.max(SEAL_OVERHEAD, (objectSize - SHARD_HEADER_SIZE) * k);
 }

@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drawId } from '../../crypto/keys.ts';
+import type { ChunkRow } from '../../catalog/catalog.ts';
 import { openSweepList, signSweepList } from '../../crypto/signing.ts';
 import { isVaultError, throwIfAborted } from '../../errors.ts';
 import { parseManifestObjectName } from '../../format/manifest.ts';
@@ -25,7 +26,7 @@ import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
-import { isComplete, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
+import { isComplete, objectNameOf, rowOfSet, sealedSizeByListing, setsOf } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { FileInfo } from '../files/records.ts';
 import type { CallOptions } from '../call.ts';
@@ -275,7 +276,7 @@ class Sweep {
     const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
     await addMarkedIds(this.#session, this.#buckets, young, live.ids, signal);
     const names = lists.flatMap(({ objects }) => objects);
-    const spared = await this.#spared(names, live);
+    const { spared, kept } = await this.#keepers(names, live);
     const dead = new Set(live.dead.map(({ hash }) => hash));
     const going = names.filter((name) => {
       const hash = parseManifestObjectName(name);
@@ -285,6 +286,10 @@ class Sweep {
       inFlight: IN_FLIGHT,
       signal,
     });
+    // What the catalog knew of a chunk may have been among what went.
+    for (let at = 0; at < kept.length; at += 500) {
+      await this.#session.catalog.chunks.put(kept.slice(at, at + 500));
+    }
     const gone = new Set(going.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
     await this.#forget(
       [...gone].filter((id) => id !== ''),
@@ -293,18 +298,28 @@ class Sweep {
     for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.now() });
   }
 
-  /** Chunks that are live now and would not keep a complete set outside of all lists: of those nothing goes. */
-  async #spared(names: readonly string[], live: LiveFiles): Promise<ReadonlySet<string>> {
+  /**
+   * Among the chunks of objects that are listed: `spared`, those that are live now and would not keep a complete set outside of
+   * all lists, so that nothing of them goes; and of the other live ones the sets that are kept, as rows of the catalog.
+   */
+  async #keepers(
+    names: readonly string[],
+    live: LiveFiles,
+  ): Promise<{ readonly spared: ReadonlySet<string>; readonly kept: readonly ChunkRow[] }> {
     const { signal } = this.#options;
     const wanted = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
-    if (wanted.size === 0) return wanted;
+    const kept: ChunkRow[] = [];
+    if (wanted.size === 0) return { spared: wanted, kept };
     const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
     for await (const { id, shards } of listChunks(this.#buckets, { signal })) {
       if (!wanted.has(id)) continue;
       const rest = shards.filter((shard) => !named.has(objectNameOf(shard)));
-      if (setsOf(rest).some((set) => isComplete(set))) wanted.delete(id);
+      const set = setsOf(rest).find(isComplete);
+      if (set === undefined) continue;
+      wanted.delete(id);
+      kept.push(rowOfSet(set, sealedSizeByListing(set)));
     }
-    return wanted;
+    return { spared: wanted, kept };
   }
 
   async #removeObject(name: string, signal: AbortSignal): Promise<void> {
