@@ -1,4 +1,5 @@
-import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace } from '../support/catalog-place.ts';
@@ -179,6 +180,30 @@ describe('sweep', () => {
     const now = await box.run(['sweep', '--now', '--json']);
     expect(JSON.parse(now.stdout)).toMatchObject({ expired: [], filesRemoved: 1, dryRun: false });
     expect(await listed('--deleted')).toEqual([]);
+  });
+
+  test('of shards that were stored twice leaves one of each, and the catalog knows which', async () => {
+    const content = randomBytes(300_000);
+    const put = ['put', '-', '--chunk-size', '64KiB', '--name'];
+    await box.run([...put, 'first'], { stdin: content });
+    const folders = [1, 2, 3].map((number) => join(box.bucket(number), 'chunks'));
+    const stored: (readonly [string, Buffer])[] = [];
+    for (const folder of folders) {
+      for (const name of await readdir(folder))
+        stored.push([join(folder, name), await readFile(join(folder, name))]);
+      await rm(folder, { recursive: true });
+    }
+    // As two processes do that store the same at the same time.
+    await box.run([...put, 'second'], { stdin: content });
+    for (const [path, bytes] of stored) await writeFile(path, bytes);
+    expect(await box.run(['sweep', '--now'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    expect(await objectsOf('chunks')).toHaveLength(3 * (5 + 3));
+    for (const name of ['first', 'second']) {
+      const got = await box.run(['get', name, '-o', '-']);
+      expect(got).toMatchObject({ exit: 0, stderr: '' });
+      expect(got.stdoutBytes.equals(content)).toBe(true);
+    }
+    expect(await box.run(['verify', '--read-data'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
   });
 
   test('-n only tells what would go, and changes nothing', async () => {
