@@ -8,7 +8,7 @@ import type {
 } from '../../vault/verify/condition.ts';
 import { shortHash } from './describe.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { Table } from './table.ts';
 import { styleFor } from './terminal.ts';
@@ -99,7 +99,7 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
       kind: 'degraded',
     });
   }
-  if (lost === 0) return ATTENTION;
+  if (lost === 0) return result.tooNew > 0 ? TOO_OLD : ATTENTION;
   throw new VaultError(
     'damaged',
     `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,

@@ -102,8 +102,14 @@ export async function readMarker(bucket: Bucket, signal?: AbortSignal): Promise<
     return decodeMarker(await bucket.get(MARKER_NAME, { maxSize: MAX_JSON_SIZE, signal }));
   } catch (error) {
     if (isVaultError(error, 'object-missing')) return null;
+    if (isVaultError(error, 'unsupported')) throw ofOtherVersion(bucket, error);
     throw error;
   }
+}
+
+/** What a marker of another version says, with the bucket's name. */
+export function ofOtherVersion({ label }: Pick<Bucket, 'label'>, cause: VaultError): VaultError {
+  return new VaultError('unsupported', `${label} is of another version. ${cause.message}`, { cause });
 }
 
 /** A bucket that could not be used, and why. */

@@ -30,6 +30,7 @@ import type { ShardName } from '../../format/shard.ts';
 import { decodeSigned } from '../../format/signed.ts';
 import { Budget } from '../../concurrency/semaphore.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
+import { ofOtherVersion } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 
 export interface ScrubOptions extends CallOptions {
@@ -87,7 +88,7 @@ const MEMORY = 64 * 1024 * 1024;
  * Reads the objects of a bucket and compares each with its own checksum. What somebody has forged with a right checksum is found
  * only with the password, and so is whether what is signed was signed by this vault.
  *
- * @throws what the bucket says if it cannot be listed or read; `bucket-missing` if it has no marker and nothing else of a vault
+ * @throws what the bucket says if it cannot be listed or read; `unsupported` if its marker is of another version; `bucket-missing` if it has no marker and nothing else of a vault
  */
 export async function scrubBucket(bucket: Bucket, options: ScrubOptions = {}): Promise<ScrubResult> {
   const { signal, seen } = options;
@@ -163,6 +164,8 @@ class Scrub {
         // Removed since it was listed.
         if (isVaultError(error, 'object-missing')) return null;
         if (isVaultError(error, 'unsupported')) {
+          // Of another version is everything here then.
+          if (name === MARKER_NAME) throw ofOtherVersion(this.#bucket, error);
           this.tooNew += 1;
           return null;
         }
