@@ -15,7 +15,7 @@ const { metafile } = await build({
   splitting: true,
   format: 'esm',
   platform: 'node',
-  target: 'node22.12',
+  target: 'node22.15',
   // Everything that npm installs beside us stays outside the bundle and is loaded only when it is used. What is bundled is
   // the query builder, see above, and what is too small to be worth a package of its own.
   external: [

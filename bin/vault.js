@@ -1,26 +1,68 @@
 #!/usr/bin/env node
 // Written so that old versions of Node can read it and say that they are too old: what is loaded after the check would
 // not even parse there.
+import { chmodSync, lstatSync, mkdirSync, realpathSync } from 'fs';
 import module from 'module';
 import { homedir } from 'os';
-import { join } from 'path';
+import { dirname, isAbsolute, join } from 'path';
 
 const [major, minor] = process.versions.node.split('.').map(Number);
-if (major > 22 || (major === 22 && minor >= 12)) {
+if (major > 22 || (major === 22 && minor >= 15)) {
+  // Until the rest has been loaded, and knows better.
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => process.exit(130));
   keepCompiledCode();
   void import('../dist/cli.js').then((cli) => cli.main());
 } else {
   process.stderr.write(
-    `vault: Node ${process.versions.node} is too old: 22.12 or newer is needed. Get it from https://nodejs.org\n`,
+    `vault: Node ${process.versions.node} is too old: 22.15 or newer is needed. Get it from https://nodejs.org\n`,
   );
   process.exitCode = 2;
 }
 
-/** In a folder of the user's own: Node's choice is one that all users share, and whoever puts code there has it run. */
+/**
+ * In a folder of the user's own: Node's choice is one that all users share, and whoever puts code there has it run. Where
+ * there is no such folder, as without a home in some containers, the code is compiled every time.
+ */
 function keepCompiledCode() {
   try {
-    module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'shardvault'));
+    const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
+    // What is no UTF-8 would be another path.
+    if (!isAbsolute(cache) || cache.includes('\ufffd')) return;
+    makeFolder(join(cache, 'shardvault'));
+    const folder = join(realpathSync(cache), 'shardvault');
+    if (isOwnersAlone(folder)) module.enableCompileCache(folder);
   } catch {
-    // There is no home, as in some containers: then the code is compiled every time.
+    // Then without it.
   }
+}
+
+/** Node's own way to make a folder with its parents never ends where the system says that there is no parent, as in /proc. */
+function makeFolder(path) {
+  const missing = [];
+  for (let at = path; !exists(at) && dirname(at) !== at; at = dirname(at)) missing.unshift(at);
+  for (const folder of missing) mkdirSync(folder, 0o700);
+}
+
+function exists(path) {
+  try {
+    return lstatSync(path) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether nobody else, except root, can put anything at a path without links, or could have done so before. */
+function isOwnersAlone(path) {
+  if (process.platform === 'win32') return true;
+  const user = process.getuid();
+  const found = lstatSync(path);
+  if (!found.isDirectory() || found.uid !== user || (found.mode & 0o022) !== 0) return false;
+  for (let at = dirname(path); ; at = dirname(at)) {
+    const { uid, mode } = lstatSync(at);
+    // In a folder like /tmp, everybody's entries stay their own.
+    if ((uid !== user && uid !== 0) || ((mode & 0o022) !== 0 && (mode & 0o1000) === 0)) return false;
+    if (dirname(at) === at) break;
+  }
+  if ((found.mode & 0o077) !== 0) chmodSync(path, 0o700);
+  return true;
 }

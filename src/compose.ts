@@ -1,28 +1,35 @@
 /**
  * The composition root: the one place that knows catalogs, buckets and the vault, and puts them together.
  */
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { dirname, resolve } from 'node:path';
 import type { BucketLocation } from './buckets/open.ts';
 import { createFolder } from './buckets/folder/driver.ts';
 import { createLimits } from './buckets/layers/limits.ts';
 import { openBucket, parseBucketUrl } from './buckets/open.ts';
 import type { Waiting } from './buckets/layers/retry.ts';
 import type { CopyOptions, CopyResult } from './catalog/copy.ts';
-import { openCatalog } from './catalog/open.ts';
+import type { Catalog } from './catalog/catalog.ts';
+import { isDatabaseUrl, openCatalog } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
-import { isVaultError } from './errors.ts';
+import { isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
+import type { Compression } from './format/keyring.ts';
 import type { Redundancy } from './format/shard.ts';
+import { Making } from './making.ts';
+import { readMarker } from './vault/buckets/bucket-set.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
 import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
-import { openVaultFrom } from './vault/open.ts';
 import type { OpenVaultParts } from './vault/open.ts';
 import { recoverCatalog } from './vault/recover/recover.ts';
 import type { RecoverResult } from './vault/recover/recover.ts';
 import { scrubBucket } from './vault/verify/scrub.ts';
 import type { ScrubOptions, ScrubResult } from './vault/verify/scrub.ts';
-import { withSignal } from './vault/session.ts';
-import type { ProcessTable } from './vault/session.ts';
-import type { CallOptions, Vault } from './vault/vault.ts';
+import type { CallOptions } from './vault/call.ts';
+import type { Unlocked } from './vault/keys/unlock.ts';
+import { openSession } from './vault/open.ts';
+import { Vault } from './vault/vault.ts';
 
 export type { Waiting } from './buckets/layers/retry.ts';
 
@@ -52,8 +59,6 @@ export interface VaultLocation {
   readonly request?: RequestOptions;
   /** Told whenever a bucket is being waited for. */
   readonly onWaiting?: (waiting: Waiting) => void;
-  /** How processes that put files are told alive from gone; without it, by the time since they were last heard of. */
-  readonly processes?: ProcessTable;
   /** The variables that database clients look at (`PGSSLMODE`, ...); none unless given. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly signal?: AbortSignal;
@@ -64,6 +69,10 @@ export interface NewVaultLocation extends VaultLocation {
   readonly buckets: readonly string[];
   /** Null: what suits the number of buckets. */
   readonly redundancy: Redundancy | null;
+  /** Bytes; 1 MiB unless given. */
+  readonly chunkSize?: number | undefined;
+  /** `auto` unless given. */
+  readonly compression?: Compression | undefined;
 }
 
 /** Requests in flight: enough for 16 chunks of three shards each, so that round trips of 50 ms hardly count. */
@@ -80,7 +89,7 @@ const CHUNK_MEMORY = 48 * 1024 * 1024;
 export async function openVault(options: VaultLocation): Promise<Vault> {
   const catalog = await openCatalog(options.db, catalogOptions(options));
   try {
-    return await openVaultFrom({
+    return await Vault.open({
       catalog,
       opener: bucketOpener(options),
       password: options.password,
@@ -93,48 +102,111 @@ export async function openVault(options: VaultLocation): Promise<Vault> {
 }
 
 /**
- * Makes a vault and opens it. A making that was cut short can be repeated.
+ * Makes a vault and opens it. A making that was cut short can be repeated; one that fails takes back what it has made: folders,
+ * objects, and an SQLite file.
  *
  * @throws `already-exists` if there is a vault in the catalog or in a bucket; `invalid-input`; what the buckets say
  */
 export async function createVault(options: NewVaultLocation): Promise<Vault> {
   const { signal } = options;
   const locations = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }));
-  await refuseVaultInUse(options);
+  const begun = await requireNoFiles(options);
   const password = await options.password();
-  const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
+  const making = new Making();
+  if (!begun && !isDatabaseUrl(options.db)) await making.expectCatalog(resolve(options.db));
+  const parts = machine(options);
+  const opener = bucketOpener(options);
+  let catalog: Catalog | null = null;
+  let unlocked: Unlocked;
   try {
-    for (const location of locations) await prepare(location);
-    const parts = machine(options);
-    const opener = bucketOpener(options);
-    await createVaultFrom({
-      catalog,
-      urls: locations.map(({ url }) => url),
-      opener,
-      redundancy: options.redundancy,
-      password,
-      nowMs: parts.now(),
-      ...withSignal(signal),
-    });
-    return await openVaultFrom({ catalog, opener, password: () => Promise.resolve(password), ...parts });
+    catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
+    for (const location of locations) {
+      if (location.kind === 'folder') await making.expectFolder(location.path);
+      await prepare(location);
+    }
+    const urls = locations.map(({ url }) => url);
+    const { redundancy, chunkSize, compression } = options;
+    const nowMs = parts.now();
+    const made = { catalog, urls, opener, redundancy, chunkSize, compression, password, nowMs, signal };
+    unlocked = await createVaultFrom(made);
+  } catch (error) {
+    await catalog?.close();
+    // One that was begun before is completed by the next call, and stays until then.
+    if (!begun) await making.undo();
+    throw error;
+  }
+  try {
+    const session = { catalog, opener, password: () => Promise.resolve(password), unlocked, ...parts };
+    return new Vault(await openSession(session));
   } catch (error) {
     await catalog.close();
     throw error;
   }
 }
 
-/** Refuses a catalog whose vault has files before anybody has to choose a password. */
-async function refuseVaultInUse(options: VaultLocation): Promise<void> {
+/**
+ * Refuses a catalog whose vault has files, before anybody has to choose a password.
+ *
+ * @returns whether there is a vault in it that has none, as a making that was cut short leaves it
+ * @throws `already-exists`; what opening the catalog throws, except for `no-vault`
+ */
+export async function requireNoFiles(options: VaultLocation): Promise<boolean> {
   try {
     const catalog = await openCatalog(options.db, catalogOptions(options));
     try {
-      const { files } = await catalog.counts();
-      if (files > 0) throw vaultExists(catalog);
+      const { files, hidden } = await catalog.files.counts();
+      if (files + hidden > 0) throw vaultExists(catalog);
+      return (await catalog.setup.vault()) !== null;
     } finally {
       await catalog.close();
     }
   } catch (error) {
     if (!isVaultError(error, 'no-vault')) throw error;
+    return false;
+  }
+}
+
+/** Attempts at a bucket that somebody waits for an answer about take this long at most, in milliseconds. */
+const PROBE_TIMEOUT_MS = 10_000;
+
+/**
+ * Looks whether a place can become a bucket of a new vault, and changes nothing there.
+ *
+ * @param text URL or path
+ * @returns the normalised URL
+ * @throws `invalid-input` for an impossible URL or folder; `already-exists` if the place belongs to a vault; what the bucket says
+ */
+export async function probeBucket(
+  text: string,
+  options: Pick<VaultLocation, 'baseFolder' | 'request' | 'signal'>,
+): Promise<string> {
+  const location = parseBucketUrl(text, { base: options.baseFolder });
+  if (location.kind === 'folder' && !(await checkFolder(location.path))) return location.url;
+  const timeoutMs = Math.min(options.request?.timeoutMs ?? PROBE_TIMEOUT_MS, PROBE_TIMEOUT_MS);
+  const bucket = await openBucket(location.url, { timeoutMs, maxWaitMs: 0 });
+  try {
+    if ((await readMarker(bucket, options.signal)) === null) return location.url;
+  } finally {
+    await bucket.close();
+  }
+  throw new VaultError('already-exists', `${location.url} belongs to a vault already.`);
+}
+
+/** Whether a folder is there; one that is not can be made. @throws `invalid-input` if it can neither be used nor made */
+async function checkFolder(path: string): Promise<boolean> {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const found = await stat(at);
+      if (!found.isDirectory()) throw new VaultError('invalid-input', `${at} is a file, not a folder.`);
+      await access(at, constants.W_OK);
+      return at === path;
+    } catch (cause) {
+      if (systemCode(cause) === 'ENOENT' && dirname(at) !== at) continue;
+      if (isVaultError(cause)) throw cause;
+      throw new VaultError('invalid-input', `${path} cannot be a bucket's folder: ${messageOf(cause)}.`, {
+        cause,
+      });
+    }
   }
 }
 
@@ -151,17 +223,9 @@ export async function recoverVault(
   const urls = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }).url);
   const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
   try {
-    const { password, onProgress, onWarning } = options;
-    return await recoverCatalog({
-      catalog,
-      urls,
-      opener: bucketOpener(options),
-      password,
-      parts: machine(options),
-      ...withSignal(options.signal),
-      ...(onProgress === undefined ? {} : { onProgress }),
-      ...(onWarning === undefined ? {} : { onWarning }),
-    });
+    const { password, onProgress, onWarning, signal } = options;
+    const [opener, parts] = [bucketOpener(options), machine(options)];
+    return await recoverCatalog({ catalog, urls, opener, password, parts, signal, onProgress, onWarning });
   } finally {
     await catalog.close();
   }
@@ -227,7 +291,7 @@ async function prepare(location: BucketLocation): Promise<void> {
 
 function catalogOptions({ signal, environment }: VaultLocation): OpenCatalogOptions {
   return {
-    ...withSignal(signal),
+    ...(signal === undefined ? {} : { signal }),
     ...(environment === undefined ? {} : { environment }),
   };
 }
@@ -245,13 +309,9 @@ function bucketOpener({
   return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting });
 }
 
-function machine({
-  processes = { self: '', isGone: () => false },
-  request,
-}: VaultLocation): Pick<OpenVaultParts, 'processes' | 'limits' | 'threads' | 'now'> {
+function machine({ request }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'threads' | 'now'> {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
-    processes,
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
     threads: Math.min(8, availableParallelism()),
     now: Date.now,

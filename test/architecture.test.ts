@@ -17,6 +17,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
     ['bucket contract', /^src\/buckets\/bucket\.ts$/],
     ['catalog contract', /^src\/catalog\/catalog\.ts$/],
     ['format', /^src\/format\//],
+    ['disk', /^src\/disk\//],
     ['concurrency', /^src\/concurrency\//],
   ],
   [
@@ -25,7 +26,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
     ['catalog drivers', /^src\/catalog\//],
   ],
   [['vault', /^src\/vault\//]],
-  [['composition root', /^src\/compose\.ts$/]],
+  [['composition root', /^src\/(compose|making)\.ts$/]],
   [
     ['library', /^src\/index\.ts$/],
     ['cli', /^src\/cli\//],
@@ -36,6 +37,38 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
 const KNOWS_NO_DRIVER = new Set(['vault', 'library', 'cli']);
 const DRIVERS = new Set(['bucket drivers', 'catalog drivers']);
 
+/**
+ * The rooms of the vault, and which others each may import. Any room may know the types of `call.ts` (what every verb takes)
+ * and `session.ts` (what every operation works with).
+ */
+const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  call: [],
+  session: ['buckets', 'chunks', 'protocol'],
+  buckets: [],
+  chunks: ['buckets'],
+  keys: ['buckets'],
+  protocol: ['buckets', 'chunks', 'keys'],
+  files: ['buckets', 'chunks'],
+  write: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
+  remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
+  read: ['chunks', 'files', 'protocol'],
+  verify: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
+  repair: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
+  manage: ['buckets', 'keys', 'protocol', 'repair'],
+  open: ['buckets', 'chunks', 'keys', 'protocol'],
+  recover: ['buckets', 'chunks', 'files', 'keys', 'open', 'protocol', 'repair'],
+  vault: ['keys', 'manage', 'open', 'read', 'remove', 'repair', 'verify', 'write'],
+};
+/** Known by their types alone. */
+const TYPE_ROOMS = new Set(['call', 'session']);
+
+/** The circles there are, of types alone, by their files; there shall be no others. */
+const TYPE_CIRCLES: readonly string[] = [
+  'src/buckets/s3/client.ts, src/buckets/s3/driver.ts, src/buckets/s3/listing.ts',
+  'src/crypto/keys.ts, src/crypto/records.ts',
+  'src/vault/keys/keyring-store.ts, src/vault/protocol/put-guard.ts, src/vault/session.ts',
+];
+
 /** Which files may import a package. Types of one may be seen beside it, in the files of the same driver. */
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@google-cloud/storage': /^src\/buckets\/gcs\//,
@@ -45,8 +78,8 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   'better-sqlite3': /^src\/catalog\/sqlite\//,
   pg: /^src\/catalog\/postgres\//,
   kysely: /^src\/catalog\//,
-  '@node-rs/crc32': /^src\/buckets\/(gcs|s3)\//,
   '@node-rs/argon2': /^src\/crypto\/keys\.ts$/,
+  '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
   '@inquirer/prompts': /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program)\.ts$/,
@@ -86,6 +119,26 @@ function brokenFloors(tree: readonly SourceFacts[]): string[] {
           ? [`${path} (${from.part}) imports the driver ${target}`]
           : [];
       });
+  });
+}
+
+/** The room of a file of the vault: its folder, or its own name if it lies in none; null for other files. */
+function roomOf(path: string): string | null {
+  return /^src\/vault\/([^/]+?)(?:\/|\.ts$)/.exec(path)?.[1] ?? null;
+}
+
+function brokenRooms(tree: readonly SourceFacts[]): string[] {
+  return tree.flatMap(({ path, imports }) => {
+    const from = roomOf(path);
+    if (from === null) return [];
+    const allowed = ROOMS[from];
+    if (allowed === undefined) return [`${path} is in no room of the vault`];
+    const broken = imports.filter(({ target, kind }) => {
+      const to = roomOf(target);
+      if (to === null || to === from) return false;
+      return TYPE_ROOMS.has(to) ? kind !== 'type' : !allowed.includes(to);
+    });
+    return [...new Set(broken.map(({ target }) => `${path} imports ${target}`))];
   });
 }
 
@@ -162,6 +215,31 @@ function cycles(tree: readonly SourceFacts[]): string[] {
   return found;
 }
 
+/** Sets of files that import each other round about, also where only types are imported. */
+function tangles(tree: readonly SourceFacts[]): string[] {
+  const files = new Map(tree.map((facts) => [facts.path, facts]));
+  const reach = new Map<string, ReadonlySet<string>>();
+  for (const path of files.keys()) {
+    const seen = new Set<string>();
+    const open = [path];
+    for (let at = open.pop(); at !== undefined; at = open.pop()) {
+      for (const { target } of files.get(at)?.imports ?? []) {
+        if (!files.has(target) || seen.has(target)) continue;
+        seen.add(target);
+        open.push(target);
+      }
+    }
+    reach.set(path, seen);
+  }
+  const found = new Set<string>();
+  for (const [path, seen] of reach) {
+    if (!seen.has(path)) continue;
+    const members = [...seen].filter((other) => reach.get(other)?.has(path) === true);
+    found.add(members.toSorted().join(', '));
+  }
+  return [...found].toSorted();
+}
+
 const file = (path: string, facts: Partial<SourceFacts> = {}): SourceFacts => ({
   path,
   lines: 1,
@@ -187,6 +265,11 @@ describe('the sources', () => {
     expect(brokenFloors(tree)).toEqual([]);
   });
 
+  it('of the vault import what their rooms may know', () => {
+    const broken = brokenRooms(tree);
+    expect(broken).toEqual([]);
+  });
+
   it('import a package in its own place only', () => {
     expect(strayPackages(tree)).toEqual([]);
   });
@@ -201,6 +284,10 @@ describe('the sources', () => {
 
   it('load no file in a circle', () => {
     expect(cycles(tree)).toEqual([]);
+  });
+
+  it('know each other in no circle, also none of types', () => {
+    expect(tangles(tree)).toEqual(TYPE_CIRCLES);
   });
 
   it(`have at most ${MOST_LINES} lines`, () => {
@@ -224,6 +311,29 @@ describe('the rules', () => {
   ])('refuse %s', (_, path, target) => {
     expect(brokenFloors([file(path, { imports: [eager(target)] })])).toHaveLength(1);
     expect(brokenFloors([file(path, { imports: [{ target, kind: 'type' }] })])).toHaveLength(1);
+  });
+
+  it.each([
+    ['an import that points up', 'src/vault/chunks/shards.ts', 'src/vault/write/put.ts'],
+    ['an import from a neighbour', 'src/vault/verify/verify.ts', 'src/vault/repair/chunks.ts'],
+    ['a room that knows the surface', 'src/vault/read/get.ts', 'src/vault/vault.ts'],
+    ['a room that nobody has heard of', 'src/vault/extras/new.ts', 'src/errors.ts'],
+  ])('refuse in the vault %s', (_, path, target) => {
+    expect(brokenRooms([file(path, { imports: [eager(target)] })])).toHaveLength(1);
+    expect(brokenRooms([file(path, { imports: [{ target, kind: 'type' }] })])).toHaveLength(1);
+  });
+
+  it('allow a room the types of the session, and not what it does', () => {
+    const [path, target] = ['src/vault/read/get.ts', 'src/vault/session.ts'];
+    expect(brokenRooms([file(path, { imports: [{ target, kind: 'type' }] })])).toEqual([]);
+    expect(brokenRooms([file(path, { imports: [eager(target)] })])).toHaveLength(1);
+  });
+
+  it('have rooms that form no circle', () => {
+    const rooms = Object.entries(ROOMS).map(([room, others]) =>
+      file(room, { imports: TYPE_ROOMS.has(room) ? [] : others.map(eager) }),
+    );
+    expect(tangles(rooms)).toEqual([]);
   });
 
   it('allow a driver its contract and its neighbours', () => {
@@ -263,12 +373,14 @@ describe('the rules', () => {
     expect(outsideWorld([file('src/cli/commands/put.ts', facts)])).toEqual([]);
   });
 
-  it('refuse circles, but not of types', () => {
+  it('tell circles, and those that are of types alone', () => {
     const one = file('src/vault/a.ts', { imports: [eager('src/vault/b.ts')] });
     const other = file('src/vault/b.ts', { imports: [{ target: 'src/vault/a.ts', kind: 'lazy' }] });
     expect(cycles([one, other])).toEqual(['src/vault/a.ts > src/vault/b.ts > src/vault/a.ts']);
     const types = file('src/vault/b.ts', { imports: [{ target: 'src/vault/a.ts', kind: 'type' }] });
     expect(cycles([one, types])).toEqual([]);
+    expect(tangles([one, types])).toEqual(['src/vault/a.ts, src/vault/b.ts']);
+    expect(tangles([one, file('src/vault/b.ts')])).toEqual([]);
   });
 
   it('refuse long files and vague folders', () => {
@@ -300,6 +412,8 @@ describe('the rules', () => {
         "// import 'comment';",
         'const text = "import \'string\'; console";',
         "const late = import('j' + text);",
+        "const k = require('k');",
+        'const l = require(text);',
         'const member = { process: 1 }.process;',
         'if (process.env) (globalThis as { console?: unknown }).console;',
       ].join('\n'),
@@ -316,8 +430,10 @@ describe('the rules', () => {
       { target: 'h', kind: 'lazy' },
       { target: 'i', kind: 'type' },
       { target: 'unknown', kind: 'lazy' },
+      { target: 'k', kind: 'lazy' },
+      { target: 'unknown', kind: 'lazy' },
     ]);
     expect(facts?.globals).toEqual(['process']);
-    expect(facts?.lines).toBe(13);
+    expect(facts?.lines).toBe(15);
   });
 });

@@ -102,7 +102,7 @@ describe('the package', () => {
 
   it('holds the command, the library and what explains them, and nothing else', () => {
     const expected =
-      /^(package\.json|README\.md|LICENSE|FORMAT\.md|CHANGELOG\.md|bin\/vault\.js|dist\/[\w-]+\.js|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
+      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py)|bin\/vault\.js|dist\/[\w-]+\.js|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
     expect(files.filter((path) => !expected.test(path))).toEqual([]);
     const declared = [facts.bin['vault'], ...Object.values(facts.exports['.'] ?? {})].map((path) =>
       path?.replace('./', ''),
@@ -114,6 +114,7 @@ describe('the package', () => {
         'LICENSE',
         'FORMAT.md',
         'CHANGELOG.md',
+        'docs/threat-model.md',
         'dist/third-party-licenses.txt',
       ]),
     );
@@ -196,14 +197,14 @@ describe('the start of the command', () => {
     });
   };
 
-  it.each(['18.20.0', '20.20.2', '22.11.0'])('says in one line that Node %s is too old', async (version) => {
+  it.each(['18.20.0', '20.20.2', '22.14.0'])('says in one line that Node %s is too old', async (version) => {
     const { exit, stdout, stderr } = await startUnder(version);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
-    expect(stderr).toMatch(/^vault: Node [\d.]+ is too old: 22\.12 or newer is needed\..*\n$/);
+    expect(stderr).toMatch(/^vault: Node [\d.]+ is too old: 22\.15 or newer is needed\..*\n$/);
     expect(stderr).toContain(version);
   });
 
-  it.each(['22.12.0', '24.0.0', '30.1.0'])('goes on under Node %s', async (version) => {
+  it.each(['22.15.0', '24.0.0', '30.1.0'])('goes on under Node %s', async (version) => {
     expect(await startUnder(version)).toMatchObject({ exit: 0 });
   });
 
@@ -213,7 +214,7 @@ describe('the start of the command', () => {
       ['node14', 'esnext'].map(async (target) => transform(text, { target, format: 'esm' })),
     );
     expect(old?.code).toBe(recent?.code);
-    expect((await packageFacts()).engines.node).toBe('>=22.12');
+    expect((await packageFacts()).engines.node).toBe('>=22.15');
   });
 });
 

@@ -57,7 +57,9 @@ export interface Bucket {
    * Stores an object. When this resolves the object is durable and its checksum has been acknowledged
    * by the service. Repeating it with the same bytes succeeds and changes nothing; names here are unique to
    * their bytes, so an existing object of that name and another content is `already-exists`, except that
-   * with `replace` it is replaced atomically.
+   * with `replace` it is replaced atomically. Whether a name is free is decided in the same instant in which it is taken,
+   * except in folders on file systems without hard links, where two processes that store different bytes under one name in the
+   * same moment may both succeed, and one of the two stays.
    *
    * The caller may reuse `bytes` once the promise has settled, not before.
    */
@@ -83,7 +85,7 @@ export interface Bucket {
    * throws; it never just ends. One that makes no progress is `damaged`. What others keep there under names that no object
    * can have is passed over.
    *
-   * It also clears away what puts of killed processes left unfinished, where a kind of bucket has such a thing.
+   * It also clears away what puts of killed processes left unfinished, once it is old, where a kind of bucket has such a thing.
    * That never was an object, so it has no name to be removed by.
    */
   list(prefix: string, call?: ListCall): AsyncIterable<ListedObject>;

@@ -1,27 +1,39 @@
 /**
- * The catalog: the database of files, chunks and where their shards lie. It is a cache of what the buckets
- * say (`recover` rebuilds it) and it is not trusted: what would tell a reader something is sealed before it
- * comes here, and what a reader could forge is proved by the manifest, not by a row.
+ * The catalog: the database of files and of where shards were last seen. It is a cache of what the buckets say
+ * (`recover` rebuilds it) and it is not trusted: what would tell a reader something is sealed before it comes here, what a
+ * reader could forge is proved by the manifest, and no row decides that an object may be removed or need not be sent.
  *
- * Identifiers are lower-case hex strings: hash and chunk id 64 characters, vault, bucket and keyslot id 32,
- * generation 16. Times are milliseconds since 1970.
+ * Identifiers are lower-case hex strings: hash and chunk id 64 characters; vault, bucket and writer id 32; upload 16;
+ * sealing 8. Times are whole milliseconds since 1970, or before it.
  *
  * The contract, which `test/catalog/conformance.ts` states one sentence a test:
  *
- * - Every method is one transaction: all of it happened or none. Each is safe to repeat after an answer was lost.
- * - Iterables hold one page in memory, whatever the table's size, and tolerate changes while they run.
- * - The database itself keeps a chunk alive while a file refers to it (foreign keys), whatever
- *   order concurrent clients run in; no method relies on an earlier look.
+ * - Every method is one transaction: all of it happened or none. Each is safe to repeat, also after an answer was lost.
+ * - What is given in one call may repeat an identifier; the last row given for it counts. Calls are given at most
+ *   `MAX_ROWS` rows or identifiers; more is a RangeError.
+ * - Iterables hold one page in memory, whatever the table's size, and tolerate changes while they run: what stays as it is
+ *   comes exactly once, what is added, changed or forgotten meanwhile may come or not.
+ * - Clients that write the same rows at once wait for each other; none of them fails for it, and the last one wins row by row.
  * - Errors are VaultErrors: `unavailable` (try again; already tried within reason), `denied`, `storage-full`,
- *   `stale` (the pending put is gone), `damaged` (a row or the database file is not what was written),
- *   `unsupported` (a newer schema), `interrupted`.
+ *   `damaged` (a row or the database file is not what was written), `unsupported` (a newer or unreleased schema),
+ *   `invalid-input` (a row that could not be read back), `interrupted`.
  */
 export interface Catalog {
   /** What to call this catalog in messages: path or URL, without any secret. */
   readonly label: string;
+  readonly setup: SetupCatalog;
+  readonly files: FileCatalog;
+  readonly chunks: ChunkCatalog;
 
-  // --- the vault itself -------------------------------------------------------------------------------
+  /** Ends connections. Operations after it are a bug. */
+  close(): Promise<void>;
+}
 
+/** Most rows or identifiers that one call is given. */
+export const MAX_ROWS = 1000;
+
+/** The vault itself, its keyring and its buckets. */
+export interface SetupCatalog {
   /** The vault that this catalog describes; null when it holds none yet. */
   vault(): Promise<VaultRow | null>;
 
@@ -30,219 +42,194 @@ export interface Catalog {
    *
    * @throws `already-exists` if it describes one with another id; the same id again succeeds and changes nothing
    */
-  create(vault: VaultRow, keyslots: readonly KeyslotRow[]): Promise<void>;
+  create(vault: VaultRow): Promise<void>;
+  /**
+   * Makes the catalog describe no vault again: the vault, its notes and buckets go. For a making that failed.
+   *
+   * @throws `already-exists` if there are files; nothing was done then
+   */
+  clear(): Promise<void>;
 
-  /** Replaces the vault's sealed settings if they are still `expected`; false if somebody else changed them. */
-  updateSettings(expected: Uint8Array, next: Uint8Array): Promise<boolean>;
+  /**
+   * Remembers a keyring of a higher epoch than the one that is known. One that is not higher changes nothing, nor does any
+   * before `create`.
+   *
+   * @param row `epoch`: whole, at least 0. `keyring`: the object's bytes
+   * @returns whether this is the keyring that the catalog has now, so the same answer when it is repeated
+   */
+  putKeyring(row: { readonly epoch: number; readonly keyring: Uint8Array }): Promise<boolean>;
 
-  /** All keyslots, by id. */
-  keyslots(): Promise<readonly KeyslotRow[]>;
-  /** Adds or replaces one keyslot. */
-  putKeyslot(keyslot: KeyslotRow): Promise<void>;
-  /** Removes a keyslot; an absent one is a success. */
-  removeKeyslot(id: string): Promise<void>;
+  /** The note under a key: a small sealed value, such as how far a recovery has come; null if there is none. */
+  note(key: string): Promise<Uint8Array | null>;
+  /** Writes, replaces or (null) removes a note. */
+  putNote(key: string, value: Uint8Array | null): Promise<void>;
 
   /** All buckets, by number. */
   buckets(): Promise<readonly BucketRow[]>;
-  /** Adds a bucket, or replaces record and state of the one with that id; the number it has from now on (1 to 65535, never given twice). */
-  putBucket(bucket: Omit<BucketRow, 'number'>): Promise<number>;
-  /** Forgets a bucket, and every removal owed to it. The caller has seen to it that no shard lies there. */
+  /**
+   * Adds a bucket, or replaces the record of the one with that id.
+   *
+   * @returns its number, 1 to 65535, never given twice: a bucket that was removed and is added again gets a new one
+   * @throws `invalid-input` when there are no numbers left
+   */
+  putBucket(bucket: { readonly id: string; readonly record: Uint8Array }): Promise<number>;
+  /**
+   * Forgets a bucket and with it that shards lie there: rows of chunks keep its number, which no bucket has or will ever
+   * have. Readers take a place whose number is not among `buckets()` for no place. An absent one is a success.
+   */
   removeBucket(number: number): Promise<void>;
+}
 
-  // --- storing a file ---------------------------------------------------------------------------------
+/** The stored files and folders, one row a hash. */
+export interface FileCatalog {
+  /** Adds files; a file that is there already gets this row instead of its own, hidden or not as the row says. */
+  put(files: readonly FileRow[]): Promise<void>;
+
+  /** The rows of these whole hashes, hidden ones too; unknown ones are absent. */
+  byHashes(hashes: readonly string[]): Promise<ReadonlyMap<string, FileRow>>;
 
   /**
-   * Opens a pending put: from now on `generation` is known as an intent, so that whatever it leaves in
-   * the buckets can be found and swept.
+   * Rows whose hash starts with a prefix, by hash.
    *
-   * @param put `generation`: random, new for each put; also the pending file's id. `owner`: who runs it, see `PendingPut`.
-   *   `objects`: `sent` (default) by this put, so that they become garbage with it; or `found` in the buckets by a recovery,
-   *   which only describes them: then nothing becomes garbage when it ends without a file, nor because another row of a
-   *   chunk is in force
+   * @param prefix 1 to 64 hex digits
+   * @param limit most rows to return
+   * @param options `hidden`: hidden ones too
    */
-  beginPut(put: {
-    readonly generation: string;
-    readonly owner: string;
-    readonly objects?: 'sent' | 'found';
-  }): Promise<void>;
-
-  /** Says that the put is alive. @throws `stale` if it is no longer pending */
-  renewPut(generation: string): Promise<void>;
+  byPrefix(
+    prefix: string,
+    limit: number,
+    options?: { readonly hidden?: boolean | undefined },
+  ): Promise<readonly FileRow[]>;
 
   /**
-   * Makes the pending file refer to those of the given chunks that are stored, and returns exactly those.
-   * What is returned cannot be removed by anyone before the put is discarded or swept.
+   * Rows with any of these name tags, newest first: by version, then createdAtMs, then hash, all descending.
    *
-   * @param ids distinct chunk ids, at most 1,000
-   * @throws `stale` if the put is no longer pending
+   * @param tags 32 bytes each; a name has one for each writer
+   * @param limit most rows to return, over all tags together
+   * @param options `hidden`: hidden ones too
    */
-  claimChunks(generation: string, ids: readonly string[]): Promise<ReadonlyMap<string, ChunkRow>>;
+  byName(
+    tags: readonly Uint8Array[],
+    limit: number,
+    options?: { readonly hidden?: boolean | undefined },
+  ): Promise<readonly FileRow[]>;
 
   /**
-   * Records chunks whose shards have been uploaded and makes the pending file refer to them. For a chunk
-   * that somebody else recorded first, the first row stays, and the places of the second that the first does not
-   * use become garbage in the same transaction.
+   * Visible rows, newest first: by createdAtMs, then hash, both descending.
    *
-   * @param chunks distinct, at most 1,000
-   * @returns the rows in force, by id
-   * @throws `stale` if the put is no longer pending; then the caller owns what it uploaded and removes it
-   */
-  recordChunks(generation: string, chunks: readonly ChunkRow[]): Promise<ReadonlyMap<string, ChunkRow>>;
-
-  /** Records the manifest's hash as an intent, before the manifest is uploaded. @throws `stale` */
-  announceManifest(generation: string, hash: string): Promise<void>;
-
-  /**
-   * Makes the file visible, as the newest of its name. Repeating it for a file that is visible under the same
-   * hash succeeds: an answer that was lost is resolved by asking.
+   * A version that is put while the listing runs does not make the one before it disappear, unless its time lies
+   * before that of the first row listed.
    *
-   * @throws `stale` if the put is no longer pending (and not visible under this hash)
+   * @param options `all`: also those that are not the newest of their name tag, in the order of `byName`.
+   *   `hidden`: the hidden rows instead, the newest of a tag then being the newest hidden one
    */
-  commitPut(generation: string, file: NewFileRow): Promise<void>;
-
-  /** Ends a pending put without a file: what only it referred to becomes garbage. An absent one is a success. */
-  discardPut(generation: string): Promise<void>;
-
-  // --- finding files ----------------------------------------------------------------------------------
+  list(options: {
+    readonly all: boolean;
+    readonly hidden?: boolean | undefined;
+    readonly signal?: AbortSignal | undefined;
+  }): AsyncIterable<FileRow>;
 
   /**
-   * Those of the given hashes (at most 1,000) that a visible file has, or that a pending put has announced.
-   */
-  knownManifests(hashes: readonly string[]): Promise<ReadonlySet<string>>;
-
-  /** Up to `limit` visible files whose hash starts with `prefix` (hex, 1 to 64 characters), by hash. */
-  filesByHash(prefix: string, limit: number): Promise<readonly FileRow[]>;
-
-  /** The visible files with this name tag, newest first. */
-  filesByName(nameTag: Uint8Array, limit: number): Promise<readonly FileRow[]>;
-
-  /**
-   * Visible files, newest first.
+   * All rows, hidden ones too, by hash: the side that is joined with a listing of manifests.
    *
-   * @param options `all`: also those that are not the newest of their name
+   * @param options `after`: a whole hash; only greater ones come
    */
-  listFiles(options: { readonly all: boolean; readonly signal?: AbortSignal }): AsyncIterable<FileRow>;
-
-  /** Visible files whose expiry is at or before `nowMs`, soonest first. */
-  expiredFiles(nowMs: number): AsyncIterable<FileRow>;
-
-  /** Where the shards of these chunks lie (at most 1,000 distinct ids); unknown chunks are absent from the map. */
-  locateChunks(ids: readonly string[]): Promise<ReadonlyMap<string, ChunkRow>>;
-
-  /** Every recorded chunk whose id is greater than `after` ('' for all), in the order of ids. */
-  listChunks(options?: { readonly after?: string; readonly signal?: AbortSignal }): AsyncIterable<ChunkRow>;
-
-  /** The visible files that refer to any of these chunks (at most 1,000 ids), each once, in no particular order. */
-  filesOfChunks(ids: readonly string[]): Promise<readonly FileRow[]>;
-
-  // --- changing and removing --------------------------------------------------------------------------
+  walk(options?: {
+    readonly after?: string | undefined;
+    readonly signal?: AbortSignal | undefined;
+  }): AsyncIterable<FileRow>;
 
   /**
-   * Hides files and drops the chunks that nothing else refers to; their objects and the manifests become
-   * garbage. One transaction for all given files.
+   * Hides files (a time) or shows them again (null). A hidden file that is hidden again gets the new time.
    *
-   * @param hashes at most 1,000; unknown ones are ignored
-   * @returns the hashes that were visible and now are not
+   * @param hashes unknown ones are ignored
+   * @returns the hashes that were visible and now are hidden, or the other way round
    */
-  removeFiles(hashes: readonly string[]): Promise<readonly string[]>;
+  hide(hashes: readonly string[], hiddenAtMs: number | null): Promise<readonly string[]>;
+
+  /** Forgets rows altogether; unknown hashes are ignored. */
+  forget(hashes: readonly string[]): Promise<void>;
+
+  /** Visible rows whose expiry is at or before `nowMs`, soonest first, then by hash. */
+  expired(nowMs: number, options?: { readonly signal?: AbortSignal | undefined }): AsyncIterable<FileRow>;
+
+  /** How many rows are visible (`files`) and how many hidden. */
+  counts(): Promise<{ readonly files: number; readonly hidden: number }>;
+}
+
+/** Where the shards of chunks were last seen, one row a chunk. */
+export interface ChunkCatalog {
+  /** The rows of these chunks; unknown ones are absent. */
+  locate(ids: readonly string[]): Promise<ReadonlyMap<string, ChunkRow>>;
+
+  /** Records chunks, or replaces their rows. */
+  put(rows: readonly ChunkRow[]): Promise<void>;
+
+  /** Forgets rows; unknown ids are ignored. */
+  forget(ids: readonly string[]): Promise<void>;
 
   /**
-   * Puts right what the row of a visible file says beside its hash.
+   * All rows, by id.
    *
-   * @returns false if no file with that hash is visible; then nothing was done
+   * @param options `after`: a whole id; only greater ones come
    */
-  replaceFile(file: NewFileRow): Promise<boolean>;
+  walk(options?: {
+    readonly after?: string | undefined;
+    readonly signal?: AbortSignal | undefined;
+  }): AsyncIterable<ChunkRow>;
 
-  /**
-   * Replaces a chunk's row if it still is `expected`; places of the old row that the new one does not use
-   * become garbage.
-   *
-   * @param options `generation`: of the pending put on whose behalf the new places were uploaded. Without this, a put that
-   *   was swept while its machine slept would bring places into force whose objects have gone
-   * @returns false if the row has changed or gone meanwhile; then nothing was done, and the caller owns what it uploaded
-   * @throws `stale` if that put is no longer pending
-   */
-  replaceChunk(
-    expected: ChunkRow,
-    next: ChunkRow,
-    options?: { readonly generation?: string },
-  ): Promise<boolean>;
-
-  // --- garbage ----------------------------------------------------------------------------------------
-
-  /** Objects whose removal is owed, in no particular order. What is added meanwhile may be missed. */
-  garbage(): AsyncIterable<GarbageRow>;
-
-  /** Owes the removal of these objects (at most 1,000); repeating it changes nothing. */
-  addGarbage(rows: readonly GarbageRow[]): Promise<void>;
-
-  /**
-   * Strikes out removals that have been done (at most 1,000 rows).
-   *
-   * @param done rows as `garbage` gave them, each with the places that are *still* owed: an empty list removes the row
-   */
-  settleGarbage(
-    done: readonly { readonly row: GarbageRow; readonly owed: GarbageRow['places'] }[],
-  ): Promise<void>;
-
-  /**
-   * Turns pending puts into dead ones: those not renewed for `leaseMs` by the database's clock, and those
-   * that `isGone` says of. What only they referred to becomes garbage, and so does their announced manifest;
-   * the generation stays known as dead until `forgetPut`.
-   */
-  buryPuts(options: { readonly leaseMs: number; readonly isGone: (owner: string) => boolean }): Promise<void>;
-
-  /** Generations of dead puts: objects that carry one and are in no chunk's row are nobody's. */
-  deadPuts(): Promise<readonly string[]>;
-
-  /** Generations of pending puts: objects that carry one may be on their way into a row. */
-  pendingPuts(): Promise<readonly PendingPut[]>;
-
-  /** Forgets a dead put, once no bucket holds an object of its generation. */
-  forgetPut(generation: string): Promise<void>;
-
-  /**
-   * Remembers objects that no row explains, and since when; forgets remembered ones of that bucket that are not given
-   * (they have gone, or are explained now).
-   *
-   * @returns when each of the given ones was first remembered, by name
-   */
-  rememberStrays(
-    bucket: number,
-    names: readonly string[],
-    nowMs: number,
-  ): Promise<ReadonlyMap<string, number>>;
-
-  // --- the whole --------------------------------------------------------------------------------------
-
-  /** Counts for people: visible files, chunks, owed removals, pending and dead puts. */
-  counts(): Promise<CatalogCounts>;
-
-  /** Ends connections. Operations after it are a bug. */
-  close(): Promise<void>;
+  /** How many chunks there are. */
+  count(): Promise<number>;
 }
 
 export interface VaultRow {
   readonly id: string;
-  /** Sealed settings; opaque here. */
-  readonly settings: Uint8Array;
+  /** Epoch of the keyring, at least 0. */
+  readonly epoch: number;
+  /** The keyring's bytes, as in the buckets. */
+  readonly keyring: Uint8Array;
+  /** Whose keyslot made this catalog; a hint. */
+  readonly writer: string;
 }
-
-export interface KeyslotRow {
-  readonly id: string;
-  /** The keyslot's JSON bytes, as in the buckets. */
-  readonly body: Uint8Array;
-}
-
-export type BucketState = 'active' | 'draining';
 
 export interface BucketRow {
   /** Short name inside this catalog, 1 to 65535; rows of chunks use it. */
   readonly number: number;
   readonly id: string;
-  readonly state: BucketState;
   /** Sealed URL; opaque here. */
   readonly record: Uint8Array;
+}
+
+export interface FileRow {
+  readonly hash: string;
+  /** Who stored it: the name tag and the record are under this writer's keys. */
+  readonly writer: string;
+  /** 32 bytes: the keyed tag of the name, by which it is looked up. */
+  readonly nameTag: Uint8Array;
+  /** The sealed description of the file; opaque here. */
+  readonly record: Uint8Array;
+  /** Orders the files of one name, the highest being the newest: 1 to 2^53 - 1. */
+  readonly version: number;
+  readonly createdAtMs: number;
+  /** Null if it does not expire. */
+  readonly expiresAtMs: number | null;
+  /** Since when it is hidden (pending deletion); null while it is visible. */
+  readonly hiddenAtMs: number | null;
+}
+
+/** One set of shards of a chunk: shards of one sealing, which fit together. */
+export interface ChunkRow {
+  readonly id: string;
+  /** Data shards, at least 1. */
+  readonly k: number;
+  /** Parity shards; k + m is at most 16. */
+  readonly m: number;
+  /** Which sealing the shards are of: 8 hex digits, part of their names. */
+  readonly sealing: string;
+  /** Bytes of the sealed chunk, before it is cut into shards. */
+  readonly sealedSize: number;
+  /** k + m places by shard index; null where that shard was not seen. */
+  readonly shards: readonly (ShardPlace | null)[];
 }
 
 /** Where one shard lies. */
@@ -250,59 +237,5 @@ export interface ShardPlace {
   /** The bucket's number in this catalog. */
   readonly bucket: number;
   /** 16 hex digits, part of the object's name. */
-  readonly generation: string;
-}
-
-export interface ChunkRow {
-  readonly id: string;
-  /** Data shards. */
-  readonly k: number;
-  /** Parity shards. */
-  readonly m: number;
-  /** Bytes of the sealed chunk, before it is cut into shards. */
-  readonly sealedSize: number;
-  /** k + m places by shard index; null where that shard is not stored. */
-  readonly shards: readonly (ShardPlace | null)[];
-}
-
-export interface NewFileRow {
-  readonly hash: string;
-  /** 32 bytes: the keyed tag of the name, by which it is looked up. */
-  readonly nameTag: Uint8Array;
-  /** The sealed description of the file; opaque here. */
-  readonly record: Uint8Array;
-  readonly createdAtMs: number;
-  readonly expiresAtMs: number | null;
-}
-
-export type FileRow = NewFileRow;
-
-export interface PendingPut {
-  readonly generation: string;
-  /** Who runs it: an opaque word that the process which runs on the same machine can tell alive from gone. */
-  readonly owner: string;
-}
-
-/** Objects of one name stem whose removal is owed. */
-export interface GarbageRow {
-  readonly kind: 'chunk' | 'manifest';
-  /** The chunk's id or the manifest's hash. */
-  readonly id: string;
-  /** The chunk's redundancy; 0 and 0 for a manifest. */
-  readonly k: number;
-  readonly m: number;
-  /**
-   * Shard index and place of each owed object. For a manifest the index means nothing, and the generation is the debt's,
-   * drawn for it alone: an object that was stored anew while somebody paid an older debt is owed by a newer one, which
-   * that payment does not strike out. It may be '' if the object cannot have been stored anew.
-   */
-  readonly places: readonly (ShardPlace & { readonly index: number })[];
-}
-
-export interface CatalogCounts {
-  readonly files: number;
-  readonly chunks: number;
-  readonly garbage: number;
-  readonly pendingPuts: number;
-  readonly deadPuts: number;
+  readonly upload: string;
 }

@@ -1,33 +1,29 @@
 import { createHash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { sql } from 'kysely';
-import { throwIfAborted, VaultError } from '../errors.ts';
-import { hexOf } from './sql/encoding.ts';
-import { rawQuery } from './sql/engine.ts';
-import type { Answer, Engine } from './sql/engine.ts';
+import { VaultError } from '../errors.ts';
+import type { Engine } from './sql/engine.ts';
 import { openEngine } from './open.ts';
 import type { OpenCatalogOptions } from './open.ts';
+import { pagesOf } from './sql/pages.ts';
 import { TABLE_NAMES } from './sql/schema.ts';
 import type { TableName, Tables } from './sql/schema.ts';
 
-const PAGE = 1000;
+const PAGE = 500;
 
 type Row = Readonly<Record<string, Uint8Array | number | string | null>>;
 
-const KEYS: Readonly<Record<TableName, readonly string[]>> = {
-  keyslots: ['id'],
-  buckets: ['number'],
-  files: ['generation'],
-  chunks: ['id'],
-  refs: ['file', 'chunk'],
-  garbage: ['id', 'kind', 'places'],
-  strays: ['bucket', 'name'],
-  vault: ['one'],
+const KEYS: Readonly<Record<TableName, string>> = {
+  notes: 'key',
+  buckets: 'number',
+  files: 'hash',
+  chunks: 'id',
+  vault: 'one',
 };
 
 export interface CopyOptions extends Pick<OpenCatalogOptions, 'signal' | 'environment'> {
   /** Told how many rows have been copied so far. */
-  readonly onProgress?: (rows: number) => void;
+  readonly onProgress?: ((rows: number) => void) | undefined;
 }
 
 export interface CopyResult {
@@ -47,17 +43,13 @@ export interface CopyResult {
  *   changed meanwhile, then the copy is emptied; `damaged` if the copy does not read back as written; and what opening throws
  */
 export async function copyCatalog(from: string, to: string, options: CopyOptions = {}): Promise<CopyResult> {
-  const { signal } = options;
-  const opening = {
-    ...(signal === undefined ? {} : { signal }),
-    ...(options.environment === undefined ? {} : { environment: options.environment }),
-  };
-  const source = await openEngine(from, opening);
+  const { signal, environment } = options;
+  const source = await openEngine(from, { signal, environment });
   try {
     if (await isEmpty(source, 'vault')) {
       throw new VaultError('no-vault', `There is no vault in ${source.label} whose catalog could be copied.`);
     }
-    const target = await openEngine(to, { ...opening, create: true });
+    const target = await openEngine(to, { signal, environment, create: true });
     try {
       return await copied(source, target, options);
     } finally {
@@ -80,25 +72,21 @@ async function copied(source: Engine, target: Engine, options: CopyOptions): Pro
   const sent = createHash('sha256');
   let count = 0;
   for (const table of TABLE_NAMES) {
-    for await (const rows of pagesOf(source, table, options.signal)) {
-      try {
-        await insert(target, table, rows);
-      } catch (error) {
-        // References of a put that has begun since its table was read.
-        if (table !== 'refs' || (await haveReferents(target, rows))) throw error;
-        throw await changedMeanwhile(source, target, error);
-      }
+    for await (const rows of tablePages(source, table, options.signal)) {
+      await insert(target, table, rows);
       digestRows(sent, table, rows);
       count += rows.length;
       options.onProgress?.(count);
     }
   }
-  const { restartSeq } = target.dialect;
-  if (restartSeq !== null) {
-    await target.writeOne('durable', (session) => session.run(rawQuery(target.db, restartSeq)));
-  }
   const digest = sent.digest('hex');
-  if ((await digestOf(source, options.signal)) !== digest) throw await changedMeanwhile(source, target);
+  if ((await digestOf(source, options.signal)) !== digest) {
+    await clear(target);
+    throw new VaultError(
+      'unavailable',
+      `The catalog ${source.label} changed while it was copied, so nothing was kept. Repeat it when nothing else uses the vault.`,
+    );
+  }
   if ((await digestOf(target, options.signal)) !== digest) {
     await clear(target);
     throw new VaultError(
@@ -109,36 +97,10 @@ async function copied(source: Engine, target: Engine, options: CopyOptions): Pro
   return { rows: count, digest };
 }
 
-/** Empties the copy. @returns what to say of a source that changed */
-async function changedMeanwhile(source: Engine, target: Engine, cause?: unknown): Promise<VaultError> {
-  await clear(target);
-  return new VaultError(
-    'unavailable',
-    `The catalog ${source.label} changed while it was copied, so nothing was kept. Repeat it when nothing else uses the vault.`,
-    { cause },
-  );
-}
-
-/** Whether the files and chunks that these references are between have been copied. */
-async function haveReferents(target: Engine, refs: readonly Row[]): Promise<boolean> {
-  const distinct = (column: 'file' | 'chunk'): Buffer[] => {
-    const values = refs.flatMap(({ [column]: value }) => (value instanceof Uint8Array ? [hexOf(value)] : []));
-    return [...new Set(values)].map((hex) => Buffer.from(hex, 'hex'));
-  };
-  const [files, chunks] = [distinct('file'), distinct('chunk')];
-  const { rows: foundFiles } = await target.read((session) =>
-    session.run(target.db.selectFrom('files').select('generation').where('generation', 'in', files)),
-  );
-  const { rows: foundChunks } = await target.read((session) =>
-    session.run(target.db.selectFrom('chunks').select('id').where('id', 'in', chunks)),
-  );
-  return foundFiles.length === files.length && foundChunks.length === chunks.length;
-}
-
 async function digestOf(engine: Engine, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash('sha256');
   for (const table of TABLE_NAMES) {
-    for await (const rows of pagesOf(engine, table, signal)) digestRows(hash, table, rows);
+    for await (const rows of tablePages(engine, table, signal)) digestRows(hash, table, rows);
   }
   return hash.digest('hex');
 }
@@ -156,28 +118,17 @@ function digestRows(hash: Hash, table: TableName, rows: readonly Row[]): void {
   }
 }
 
-async function* pagesOf(
+function tablePages(
   engine: Engine,
   table: TableName,
   signal: AbortSignal | undefined,
-): AsyncGenerator<readonly Row[], void, undefined> {
-  const keys = KEYS[table];
-  const columns = sql.join(keys.map((key) => sql.ref(key)));
-  let after: Row | null = null;
-  while (true) {
-    throwIfAborted(signal);
-    let page = engine.db.selectFrom(table).selectAll().limit(PAGE);
-    for (const key of keys) page = page.orderBy(sql.ref(key));
-    if (after !== null) {
-      const values: Row = after;
-      const place = sql.join(keys.map((key) => values[key] ?? null));
-      page = page.where(sql<boolean>`(${columns}) > (${place})`);
-    }
-    const { rows }: Answer<Row> = await engine.read((session) => session.run(page));
-    if (rows.length > 0) yield rows;
-    if (rows.length < PAGE) return;
-    after = rows.at(-1) ?? null;
-  }
+): AsyncIterable<readonly Row[]> {
+  const key = sql.ref(KEYS[table]);
+  return pagesOf<Row>(PAGE, signal, async (last, size) => {
+    let page = engine.db.selectFrom(table).selectAll().orderBy(key).limit(size);
+    if (last !== null) page = page.where(sql<boolean>`${key} > ${last[KEYS[table]] ?? null}`);
+    return (await engine.read((session) => session.run(page))).rows;
+  });
 }
 
 async function insert(engine: Engine, table: TableName, rows: readonly Row[]): Promise<void> {
@@ -209,15 +160,12 @@ async function isEmpty(engine: Engine, table: TableName): Promise<boolean> {
 /** Empties every table, the vault's first, page by page so that no statement takes long. */
 async function clear(engine: Engine): Promise<void> {
   for (const table of TABLE_NAMES.toReversed()) {
-    const keys = sql.join(KEYS[table].map((key) => sql.ref(key)));
-    const page = engine.db
-      .selectFrom(table)
-      .select(sql`${keys}`.as('key'))
-      .limit(PAGE);
+    const key = sql.ref(KEYS[table]);
+    const page = engine.db.selectFrom(table).select(key.as('key')).limit(PAGE);
     let affected = PAGE;
     while (affected === PAGE) {
       ({ affected } = await engine.writeOne('durable', (session) =>
-        session.run(engine.db.deleteFrom(table).where(sql<boolean>`(${keys}) in (${page})`)),
+        session.run(engine.db.deleteFrom(table).where(sql<boolean>`${key} in (${page})`)),
       ));
     }
   }

@@ -5,13 +5,13 @@ import { sqlCatalog } from './sql/catalog.ts';
 
 export interface OpenCatalogOptions {
   /** Make the file or schema, and its tables, if there are none. Without it, a place without a catalog is `no-vault`. */
-  readonly create?: boolean;
-  readonly signal?: AbortSignal;
+  readonly create?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
   /**
    * Where the variables that Postgres clients know (`PGSSLMODE`, `PGPASSFILE`, `HOME`, ...) are looked up. Undefined leaves it
    * to node-postgres, which knows some of them and looks into the process's own environment.
    */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 /**
@@ -20,10 +20,15 @@ export interface OpenCatalogOptions {
  * @param location path of an SQLite file, or a `postgres://` URL
  * @returns the catalog; the caller closes it
  * @throws `no-vault`, `invalid-input` (a malformed URL, a database of something else), `denied`, `unavailable`,
- *   `damaged`, `unsupported` (written by a newer version), `storage-full`, `interrupted`
+ *   `damaged`, `unsupported` (written by a newer version, or by an unreleased one), `storage-full`, `interrupted`
  */
 export async function openCatalog(location: string, options: OpenCatalogOptions = {}): Promise<Catalog> {
   return sqlCatalog(await openEngine(location, options));
+}
+
+/** Whether a location is a database server's URL, well formed or not, rather than a file's path. */
+export function isDatabaseUrl(location: string): boolean {
+  return /^postgres(ql)?:/i.test(location);
 }
 
 /** The other form of libpq's connection strings, `host=localhost dbname=vault`, which would be the name of a file. */
@@ -33,7 +38,7 @@ const KEYWORDS = /(^|\s)(host|hostaddr|port|dbname|user|password|passfile|servic
 export async function openEngine(location: string, options: OpenCatalogOptions): Promise<Engine> {
   throwIfAborted(options.signal);
   const create = options.create ?? false;
-  if (/^postgres(ql)?:/i.test(location)) {
+  if (isDatabaseUrl(location)) {
     const { openPostgres } = await import('./postgres/engine.ts');
     return openPostgres(location, { ...options, create });
   }

@@ -2,7 +2,7 @@
 import type { ErrorCode } from '../errors.ts';
 import { isVaultError } from '../errors.ts';
 
-export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 10 | 12 | 130;
+export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 10 | 12 | 130;
 
 export const DONE: ExitCode = 0;
 export const BUG: ExitCode = 1;
@@ -11,6 +11,8 @@ export const WRONG_USAGE: ExitCode = 2;
 export const ATTENTION: ExitCode = 3;
 /** Stored bytes are damaged or lost. */
 export const DAMAGED: ExitCode = 6;
+/** What is stored needs a newer version than this one. */
+export const TOO_OLD: ExitCode = 7;
 export const INTERRUPTED: ExitCode = 130;
 
 const EXIT_OF: Readonly<Record<ErrorCode, ExitCode>> = {
@@ -19,7 +21,7 @@ const EXIT_OF: Readonly<Record<ErrorCode, ExitCode>> = {
   'already-exists': WRONG_USAGE,
   'bucket-mismatch': WRONG_USAGE,
   'bucket-missing': WRONG_USAGE,
-  unsupported: WRONG_USAGE,
+  unsupported: TOO_OLD,
   'file-not-found': 4,
   unavailable: 5,
   'source-changed': 5,
@@ -38,7 +40,7 @@ export function exitCodeOf(error: unknown): ExitCode {
 }
 
 // From the least to the gravest. "Try again" yields to what trying again cannot cure.
-const GRAVITY: readonly ExitCode[] = [0, ATTENTION, 4, 5, WRONG_USAGE, 10, 12, 6, BUG, INTERRUPTED];
+const GRAVITY: readonly ExitCode[] = [0, ATTENTION, 4, 5, WRONG_USAGE, 10, 12, TOO_OLD, 6, BUG, INTERRUPTED];
 
 /** The code of a command whose parts ended differently: that of the gravest. */
 export function gravest(codes: Iterable<ExitCode>): ExitCode {

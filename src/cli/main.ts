@@ -3,37 +3,46 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
 import type { ExitCode } from './exit.ts';
-import { BUG, DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
+import { DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
+import { takeEnvironment } from './arguments/environment.ts';
+import { requireIntactArguments } from './arguments/intact.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
+import { end, leave } from './end.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './program.ts';
 import { describeProgram } from './program.ts';
 import { reportError } from './terminal/report.ts';
 import { Terminal } from './terminal/terminal.ts';
 
-/** Runs one command line and ends the process. */
+/** How long a command that was told to end may clear up after itself, in milliseconds. */
+const CLEAN_UP_MS = 600;
+
+/** Runs one command line and ends the process: the one way out, whatever happens in between. */
 export async function main(): Promise<void> {
   const abort = new AbortController();
-  listenToSignals(abort);
+  const args = process.argv.slice(2);
+  const overdue = listenToSignals(abort);
   // Node ends with 0 when there is nothing left to wait for, and that would be taken for success.
   process.on('beforeExit', () => {
-    process.exit(
-      fail(new Error('The command stopped before it was done.'), { json: saysJson(process.argv) }),
-    );
+    leave(fail(new Error('The command stopped before it was done.'), { json: saysJson(args) }));
   });
-  const code = await runCommandLine(process.argv.slice(2), abort.signal);
-  await flushed(process.stderr);
-  // Standard output has been waited for with every write. What an interrupted library still holds open must not keep a cron job.
-  process.exit(code);
-}
-
-/** Waits until what was written has been taken; a reader that has gone counts. */
-async function flushed(stream: NodeJS.WriteStream): Promise<void> {
-  await new Promise<void>((resolve) => stream.write('', () => resolve()));
+  const code = await Promise.race([runCommandLine(args, abort.signal), overdue]);
+  // What does not heed an abort is left where it is: at no instant is that worse than a power cut.
+  if (code === 'overdue') fail(interrupted(), { json: saysJson(args) });
+  await end(code === 'overdue' ? INTERRUPTED : code, overdue);
 }
 
 async function runCommandLine(args: readonly string[], signal: AbortSignal): Promise<ExitCode> {
+  try {
+    requireIntactArguments(args);
+    return await runVerb(args, signal);
+  } catch (error) {
+    return fail(signal.aborted ? interrupted(error) : error, { json: saysJson(args) });
+  }
+}
+
+async function runVerb(args: readonly string[], signal: AbortSignal): Promise<ExitCode> {
   let code: ExitCode = DONE;
   let usage = '';
   const output = new Output(process.stdout, signal);
@@ -84,7 +93,7 @@ async function runAction(
   action: Action,
   { output, signal }: Pick<Invocation, 'output' | 'signal'>,
 ): Promise<ExitCode> {
-  const environment = process.env;
+  const environment = takeEnvironment();
   const terminal = terminalFor(options);
   // Warnings of Node and of libraries are for those who debug, not for a cron job's mail.
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
@@ -93,17 +102,14 @@ async function runAction(
     return await action({ options, environment, interactive, signal, output, terminal });
   } catch (error) {
     // Whatever an abort led to, the user knows why it ended.
-    if (signal.aborted) {
-      reportError(new VaultError('interrupted', 'Interrupted.', { cause: error }), {
-        terminal,
-        options,
-        environment,
-      });
-      return INTERRUPTED;
-    }
-    reportError(error, { terminal, options, environment });
-    return exitCodeOf(error);
+    const told = signal.aborted ? interrupted(error) : error;
+    reportError(told, { terminal, options, environment });
+    return exitCodeOf(told);
   }
+}
+
+function interrupted(cause?: unknown): VaultError {
+  return new VaultError('interrupted', 'Interrupted.', { cause });
 }
 
 function fail(error: unknown, options: SharedOptions): ExitCode {
@@ -118,28 +124,29 @@ function terminalFor({ json, quiet }: SharedOptions): Terminal {
 /**
  * The first Ctrl-C, or a polite end from outside, aborts what is under way, which then cleans up; the second one ends
  * the process as it is.
+ *
+ * @returns settles when the time to clean up is over
  */
-function listenToSignals(abort: AbortController): void {
+function listenToSignals(abort: AbortController): Promise<'overdue'> {
+  const overdue = Promise.withResolvers<'overdue'>();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (abort.signal.aborted) process.exit(INTERRUPTED);
+    process.removeAllListeners(name).on(name, () => {
+      if (abort.signal.aborted) leave(INTERRUPTED);
       abort.abort(name);
+      setTimeout(() => overdue.resolve('overdue'), CLEAN_UP_MS);
     });
   }
   // Nothing may be left undone silently: a promise that nobody awaits is a bug like any other.
   process.on('uncaughtException', (error) => {
-    reportError(error, {
-      terminal: terminalFor({ json: saysJson(process.argv) }),
-      options: {},
-      environment: process.env,
-    });
-    process.exit(BUG);
+    const told = abort.signal.aborted ? interrupted(error) : error;
+    leave(fail(told, { json: saysJson(process.argv) }));
   });
+  return overdue.promise;
 }
 
 function saysJson(args: readonly string[]): boolean {
-  const end = args.indexOf('--');
-  return (end === -1 ? args : args.slice(0, end)).includes('--json');
+  const stop = args.indexOf('--');
+  return (stop === -1 ? args : args.slice(0, stop)).includes('--json');
 }
 
 /** The verb, or the verb's verb, that was asked for; each after a space. */

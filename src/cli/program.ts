@@ -8,6 +8,14 @@ import type { SharedOptions } from './arguments/options.ts';
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
 
+/** Adds a verb, to the program unless another parent is given. */
+type AddVerb = (
+  name: string,
+  description: string,
+  action: (command: Command) => Action,
+  parent?: Command,
+) => Command;
+
 /**
  * Describes the program.
  *
@@ -18,6 +26,30 @@ export function describeProgram(
   program: Command,
   run: (options: SharedOptions, action: Action) => Promise<void>,
 ): void {
+  describeOptions(program);
+  program.configureHelp({
+    showGlobalOptions: true,
+    // Commands first: they are what somebody is looking for who does not know the options yet.
+    formatHelp(command, helper) {
+      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
+      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
+    },
+  });
+
+  const verb: AddVerb = (name, description, action, parent = program) => {
+    const command = parent.command(name).description(description);
+    return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
+  };
+
+  describeStoring(verb);
+  describeRemoving(verb);
+  describeCare(verb);
+  describeCatalog(verb, program.command('catalog').description('Move the catalog'));
+  describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
+}
+
+/** What holds for every verb. */
+function describeOptions(program: Command): void {
   program
     .name('vault')
     .description(
@@ -28,9 +60,9 @@ export function describeProgram(
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
-    .option('-q, --quiet', 'say nothing on standard error unless something is wrong')
+    .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
-    .option('--max-wait <duration>', 'how long to wait for a bucket in all before going on without it')
+    .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')
@@ -39,32 +71,19 @@ export function describeProgram(
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'Show help for a command')
     .addHelpText('after', EXAMPLES);
-  program.configureHelp({
-    showGlobalOptions: true,
-    // Commands first: they are what somebody is looking for who does not know the options yet.
-    formatHelp(command, helper) {
-      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
-      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
-    },
-  });
+}
 
-  const verb = (
-    name: string,
-    description: string,
-    action: (command: Command) => Action,
-    parent = program,
-  ): Command => {
-    const command = parent.command(name).description(description);
-    return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
-  };
-
+/** Making a vault, and what one keeps it for. */
+function describeStoring(verb: AddVerb): void {
   verb('init', 'Make a new vault', (command) => async (invocation) => {
     const { init } = await import('./commands/init.ts');
     return init(invocation, command.opts());
   })
-    .option('--local', 'try it out: three folders beside the catalog')
-    .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; once for every bucket', append)
-    .option('--redundancy <k+m>', 'any k of k+m buckets give everything back; usually 2+1 with 3 buckets');
+    .option('--local', 'three folders beside the catalog, to try it out')
+    .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; repeat for each bucket', append)
+    .option('--redundancy <k+m>', 'any k of k+m buckets give everything back (default with 3 buckets: 2+1)')
+    .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
+    .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
   verb('put', 'Store files and print their hashes', (command) => async (invocation) => {
     const { put } = await import('./commands/put.ts');
@@ -72,8 +91,15 @@ export function describeProgram(
   })
     .argument('<path...>', 'files, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
-    .option('--chunk-size <size>', 'from 64KiB to 64MiB (default: 1MiB)')
-    .option('--expires <duration>', 'let sweep remove it after this time, for example 30d');
+    .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
+    .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
+    .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
+    .option('--lock', 'protect it with a password of its own')
+    .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
+    .option(
+      '--lock-password-command <command>',
+      'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
+    );
 
   verb('get', 'Get a file back', (command) => async (invocation) => {
     const { get } = await import('./commands/get.ts');
@@ -84,7 +110,12 @@ export function describeProgram(
       '-o, --output <path>',
       'file or folder to write to, - for standard output (default: its own name, here)',
     )
-    .option('-f, --force', 'replace a file that exists');
+    .option('-f, --force', 'replace a file that exists')
+    .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
+    .option(
+      '--lock-password-command <command>',
+      'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
+    );
 
   verb('ls', 'List files, newest first', (command) => async (invocation) => {
     const { ls } = await import('./commands/ls.ts');
@@ -92,26 +123,41 @@ export function describeProgram(
   })
     .argument('[pattern]', "names to list: '*.pdf', 'docs/**', a folder")
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
-    .option('-a, --all', 'also older versions of a name');
+    .option('-a, --all', 'also older versions of a name')
+    .option('--deleted', 'removed files that can still be brought back');
+}
 
+function describeRemoving(verb: AddVerb): void {
   verb('rm', 'Remove files', (command) => async (invocation) => {
     const { rm } = await import('./commands/rm.ts');
     return rm(invocation, command.args, command.opts());
   })
     .argument('<hash|name...>', 'a name means its newest version')
-    .option('--all-versions', 'remove every version of a name');
+    .option('--all-versions', 'remove every version of a name')
+    .option('--now', 'free the space at once; this cannot be undone')
+    .option('-n, --dry-run', 'only show what would be removed');
 
-  verb('sweep', 'Remove expired files and leftovers', (command) => async (invocation) => {
+  verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
+    const { undelete } = await import('./commands/rm.ts');
+    return undelete(invocation, command.args);
+  }).argument('<hash|name...>', 'as "vault ls --deleted" shows them');
+
+  verb('sweep', 'Free the space of removed files and of leftovers', (command) => async (invocation) => {
     const { sweep } = await import('./commands/sweep.ts');
     return sweep(invocation, command.opts());
-  }).option('--now', 'also what nothing explains, without waiting a day to see whether it stays so');
+  })
+    .option('--now', 'also of files that were removed less than seven days ago')
+    .option('-n, --dry-run', 'only show what would be removed');
+}
 
-  verb('info', "Show a file's facts and where its shards lie", (command) => async (invocation) => {
+/** Looking after what is stored. */
+function describeCare(verb: AddVerb): void {
+  verb('info', "Show a file's details and where its shards are", (command) => async (invocation) => {
     const { info } = await import('./commands/info.ts');
     return info(invocation, command.args[0]);
   }).argument('[hash|name]', 'without it: the vault itself');
 
-  verb('verify', 'Look whether everything is still there', (command) => async (invocation) => {
+  verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
       const { verify } = await import('./commands/verify.ts');
       return verify(invocation, command.args, command.opts());
@@ -120,27 +166,29 @@ export function describeProgram(
     return scrub(invocation, command.opts());
   })
     .argument('[hash|name...]', 'files; all of them if none is named')
-    .option('--read-data', 'read everything, instead of believing what the buckets list')
+    .option('--read-data', 'download and check everything, not only the listings')
     .option('--sample <part>', 'read a random part, for example 5%')
     .option(
       '--no-password',
-      'check the objects of buckets by their own checksums, without password and catalog',
+      "check the buckets' objects by their own checksums, without password and catalog",
     )
-    .option('--bucket <url>', 'with --no-password: a bucket to check; once for each', append);
+    .option('--bucket <url>', 'with --no-password: a bucket to check; repeat for each', append);
 
-  verb('repair', 'Make whole again what can be', (command) => async (invocation) => {
+  verb('repair', 'Replace what is missing or damaged', (command) => async (invocation) => {
     const { repair } = await import('./commands/repair.ts');
     return repair(invocation, command.args, command.opts());
   })
     .argument('[hash|name...]', 'files; all of them if none is named')
     .option('--read-data', 'read everything to find what is damaged')
-    .option('--redundancy <k+m>', 'code everything anew, and new files as well')
-    .option('--forget-bucket <url>', 'a bucket that is gone for good: store what it had elsewhere');
+    .option('--redundancy <k+m>', 'store everything with another redundancy, new files too')
+    .option('--forget-bucket <url>', 'a bucket that is lost for good: rebuild what it held in the others')
+    .option('-y, --yes', 'do not ask before lowering the redundancy')
+    .option('-n, --dry-run', 'only show what would be done');
 
   verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
     const { recover } = await import('./commands/recover.ts');
     return recover(invocation, command.opts());
-  }).option('--bucket <url>', 'a bucket of the vault; once for every one that can be had', append);
+  }).option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append);
 
   verb('password', 'Change the password', (command) => async (invocation) => {
     const { changePassword } = await import('./commands/change-password.ts');
@@ -151,13 +199,21 @@ export function describeProgram(
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
+}
 
-  verb('copy-map', 'Copy the catalog into another database', (command) => async (invocation) => {
-    const { copyMap } = await import('./commands/copy-map.ts');
-    return copyMap(invocation, command.args[0] ?? '');
-  }).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
+function describeCatalog(verb: AddVerb, catalog: Command): void {
+  verb(
+    'copy',
+    'Copy the catalog into another database',
+    (command) => async (invocation) => {
+      const { copyTo } = await import('./commands/catalog-copy.ts');
+      return copyTo(invocation, command.args[0] ?? '');
+    },
+    catalog,
+  ).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
+}
 
-  const bucket = program.command('bucket').description("Show and change the vault's buckets");
+function describeBuckets(verb: AddVerb, bucket: Command): void {
   verb(
     'ls',
     'Show the buckets and what they hold',
@@ -173,14 +229,17 @@ export function describeProgram(
   ).argument('<url>', 'folder, gs://name/prefix or s3://name/prefix');
   verb(
     'rm',
-    'Move what a bucket holds to the others, and take it out',
+    'Move what a bucket holds to the others, and remove it',
     (command) => async (invocation) =>
-      (await import('./commands/bucket.ts')).removeBucket(invocation, command.args[0] ?? ''),
+      (await import('./commands/bucket.ts')).removeBucket(invocation, command.args[0] ?? '', command.opts()),
     bucket,
-  ).argument('<url|id>', 'as "vault bucket ls" shows it');
+  )
+    .argument('<url|id>', 'as "vault bucket ls" shows it')
+    .option('--gone', 'it is lost for good: rebuild what it held from the others')
+    .option('-n, --dry-run', 'only show what would be moved');
   verb(
     'set-url',
-    'Say where a bucket is now',
+    'Change the URL of a bucket',
     (command) => async (invocation) =>
       (await import('./commands/bucket.ts')).setBucketUrl(
         invocation,
@@ -205,7 +264,7 @@ Examples:
   vault get report.pdf -o copy.pdf  get it back, by name or hash
 
 Exit codes: 0 done, 2 wrong usage, 3 done but needs attention, 4 no such file, 5 try again,
-6 data damaged or lost, 10 no vault here, 12 wrong password, 130 interrupted.
+6 data damaged or lost, 7 made by a newer version, 10 no vault here, 12 wrong password, 130 interrupted.
 `;
 
 function append(value: string, previous: readonly string[] | undefined): readonly string[] {

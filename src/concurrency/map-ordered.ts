@@ -22,89 +22,131 @@ export type Source<T> = AsyncIterable<T> | Iterable<T> | ((signal: AbortSignal) 
 export async function* mapOrdered<T, U>(
   source: Source<T>,
   work: (item: T, signal: AbortSignal) => Promise<U>,
-  options: {
-    readonly inFlight: number;
-    readonly signal?: AbortSignal | undefined;
-    readonly discard?: (item: T) => void;
-  },
+  options: MapOptions<T>,
 ): AsyncGenerator<U, void, undefined> {
-  const abort = new AbortController();
-  const items = iterate(typeof source === 'function' ? source(abort.signal) : source);
-  // What has been started and not yet yielded, in order. Everything below only changes this state and calls
-  // `wake`; racing the promises themselves would leave a reaction behind on each for every turn.
-  const started: { result: { readonly value: U } | null; readonly settled: Promise<void> }[] = [];
-  let pulling: Promise<void> | null = null;
-  let exhausted = false;
-  let wake: (() => void) | null = null;
-  const failures: unknown[] = [];
-
-  const fail = (error: unknown): void => {
-    failures.push(error);
-    abort.abort(error);
-    wake?.();
-  };
-  const start = (item: T): void => {
-    const entry: (typeof started)[number] = { result: null, settled: run() };
-    async function run(): Promise<void> {
-      try {
-        const value = await work(item, abort.signal);
-        entry.result = { value };
-        wake?.();
-      } catch (error) {
-        fail(error);
-      }
-    }
-    started.push(entry);
-  };
-  const pull = async (): Promise<void> => {
-    try {
-      const next = await items.next();
-      if (next.done === true) exhausted = true;
-      else if (!abort.signal.aborted) start(next.value);
-      else options.discard?.(next.value);
-    } catch (error) {
-      exhausted = true;
-      fail(error);
-    }
-    pulling = null;
-    wake?.();
-  };
-  const endSource = async (): Promise<void> => {
-    try {
-      await items.return?.();
-    } catch (error) {
-      // What went wrong first counts, not what its clean-up says.
-      if (failures.length === 0) throw error;
-    }
-  };
-  const onAbort = (): void => {
-    fail(new VaultError('interrupted', 'The operation was interrupted.', { cause: options.signal?.reason }));
-  };
-  if (options.signal?.aborted === true) onAbort();
-  options.signal?.addEventListener('abort', onAbort);
+  const stage = new Stage(source, work, options);
   try {
-    while (failures.length === 0) {
-      const ready = started[0]?.result ?? null;
+    for (let next = await stage.next(); next !== null; next = await stage.next()) yield next.value;
+  } finally {
+    await stage.end();
+  }
+  stage.throwFailure();
+}
+
+/** See `mapOrdered`. */
+export interface MapOptions<T> {
+  readonly inFlight: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly discard?: ((item: T) => void) | undefined;
+}
+
+/**
+ * What has been started and not yet yielded, in order. Everything here only changes this state and calls `#wake`; racing the
+ * promises themselves would leave a reaction behind on each for every turn.
+ */
+class Stage<T, U> {
+  readonly #work: (item: T, signal: AbortSignal) => Promise<U>;
+  readonly #options: MapOptions<T>;
+  readonly #abort = new AbortController();
+  readonly #items: AsyncIterator<T> | Iterator<T>;
+  readonly #started: Started<U>[] = [];
+  readonly #failures: unknown[] = [];
+  #pulling: Promise<void> | null = null;
+  #exhausted = false;
+  #wake: (() => void) | null = null;
+
+  constructor(source: Source<T>, work: (item: T, signal: AbortSignal) => Promise<U>, options: MapOptions<T>) {
+    this.#work = work;
+    this.#options = options;
+    this.#items = iterate(typeof source === 'function' ? source(this.#abort.signal) : source);
+    if (options.signal?.aborted === true) this.#onAbort();
+    options.signal?.addEventListener('abort', this.#onAbort);
+  }
+
+  /** The next result in order; null at the end, also at that which a failure makes. */
+  async next(): Promise<{ readonly value: U } | null> {
+    while (this.#failures.length === 0) {
+      const ready = this.#started[0]?.result ?? null;
       if (ready !== null) {
-        started.shift();
-        yield ready.value;
-      } else if (!exhausted && pulling === null && started.length < options.inFlight) {
-        pulling = pull();
-      } else if (exhausted && started.length === 0) {
-        break;
+        this.#started.shift();
+        return ready;
+      }
+      if (!this.#exhausted && this.#pulling === null && this.#started.length < this.#options.inFlight) {
+        this.#pulling = this.#pull();
+      } else if (this.#exhausted && this.#started.length === 0) {
+        return null;
       } else {
         const change = Promise.withResolvers<void>();
-        wake = change.resolve;
+        this.#wake = change.resolve;
         await change.promise;
       }
     }
-  } finally {
-    options.signal?.removeEventListener('abort', onAbort);
-    abort.abort();
-    await Promise.all([pulling, ...started.map((entry) => entry.settled)]);
-    if (!exhausted) await endSource();
+    return null;
   }
-  if (failures.length > 0) throw failures[0];
+
+  /** Aborts what is under way, and waits for it. */
+  async end(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#abort.abort();
+    await Promise.all([this.#pulling, ...this.#started.map((entry) => entry.settled)]);
+    if (this.#exhausted) return;
+    try {
+      await this.#items.return?.();
+    } catch (error) {
+      // What went wrong first counts, not what its clean-up says.
+      if (this.#failures.length === 0) throw error;
+    }
+  }
+
+  throwFailure(): void {
+    if (this.#failures.length > 0) throw this.#failures[0];
+  }
+
+  readonly #onAbort = (): void => {
+    const { signal } = this.#options;
+    this.#fail(new VaultError('interrupted', 'The operation was interrupted.', { cause: signal?.reason }));
+  };
+
+  #fail(error: unknown): void {
+    this.#failures.push(error);
+    this.#abort.abort(error);
+    this.#wake?.();
+  }
+
+  async #pull(): Promise<void> {
+    try {
+      const next = await this.#items.next();
+      if (next.done === true) this.#exhausted = true;
+      else if (this.#abort.signal.aborted) this.#options.discard?.(next.value);
+      else this.#start(next.value);
+    } catch (error) {
+      this.#exhausted = true;
+      this.#fail(error);
+    }
+    this.#pulling = null;
+    this.#wake?.();
+  }
+
+  #start(item: T): void {
+    const entry: Started<U> = { result: null, settled: Promise.resolve() };
+    entry.settled = this.#run(item, entry);
+    this.#started.push(entry);
+  }
+
+  async #run(item: T, entry: Started<U>): Promise<void> {
+    try {
+      entry.result = { value: await this.#work(item, this.#abort.signal) };
+      this.#wake?.();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+}
+
+/** One item under way: its result once there is one, and when it has settled either way. */
+interface Started<U> {
+  result: { readonly value: U } | null;
+  settled: Promise<void>;
 }
 
 function iterate<T>(source: AsyncIterable<T> | Iterable<T>): AsyncIterator<T> | Iterator<T> {

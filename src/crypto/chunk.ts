@@ -1,42 +1,110 @@
 /**
- * Identifying, sealing and opening chunks, and checking shards. FORMAT.md, "Chunks".
+ * Identifying, packing, sealing and opening chunks. FORMAT.md, "Chunks".
  *
- * Synchronous, and written for the thread it runs in: ciphers work in slices that stay in the processor's cache and
- * whose small outputs the allocator reuses, instead of asking the system for fresh pages for every chunk (measured: 400,000
- * page faults a GiB with whole-chunk buffers, 50,000 so).
+ * Synchronous, and written for worker threads: ciphers work in slices that stay in the processor's cache and whose small
+ * outputs the allocator reuses, instead of asking the system for fresh pages for every chunk (measured: 400,000 page
+ * faults a GiB with whole-chunk buffers, 50,000 so).
  */
-import { createCipheriv, createDecipheriv, createHash, createHmac } from 'node:crypto';
-import { SEAL_OVERHEAD } from '../format/chunk.ts';
-import { SHARD_CHECKED_SIZE, SHARD_HEADER_SIZE, writeShardHeader } from '../format/shard.ts';
-import type { ShardHeader } from '../format/shard.ts';
-import type { Subkeys } from './keys.ts';
-
-/** The part of the subkeys that chunks need. */
-export type ChunkKeys = Pick<Subkeys, 'vaultId' | 'chunkId' | 'chunkSeal'>;
+import { createCipheriv, createDecipheriv, createHmac, createSecretKey, hash } from 'node:crypto';
+import { constants as zlibConstants, zstdCompressSync } from 'node:zlib';
+import { VaultError } from '../errors.ts';
+import { CODEC_STORED, CODEC_ZSTD, payloadSize } from '../format/chunk.ts';
+import { MIN_PADDED_SIZE, PAYLOAD_TRAILER_SIZE, SEAL_OVERHEAD } from '../format/limits.ts';
+import type { KeyObject } from 'node:crypto';
 
 const SLICE_SIZE = 64 * 1024;
-/** The key is a function of the payload, so it never meets a second message. */
-const ZERO_NONCE = new Uint8Array(12);
+const NONCE_SIZE = 12;
+const AAD = Buffer.from('vault/2 chunk', 'ascii');
 
-/** A chunk's id: HMAC-SHA256 of its payload, 32 bytes. */
-export function chunkId(keys: ChunkKeys, payload: Uint8Array): Buffer {
-  return createHmac('sha256', keys.chunkId).update(payload).digest();
+/** What a chunk's tag gives. */
+export interface ChunkSecrets {
+  /** 32 bytes: the chunk's tag, from which the others follow. */
+  readonly t: Buffer;
+  /** 32 bytes. The one that is no secret. */
+  readonly id: Buffer;
+  /** 32 bytes: AES-256. */
+  readonly key: Buffer;
+  /** 32 bytes: HMAC-SHA256. */
+  readonly nonceKey: Buffer;
+}
+
+/** SHA-256 of a body, 32 bytes: the one pass over plain bytes. */
+export function bodyHash(body: Uint8Array): Buffer {
+  return hash('sha256', body, 'buffer');
+}
+
+/**
+ * A chunk's tag t: HMAC-SHA256(dedup key, h), 32 bytes.
+ *
+ * @param dedupKey 32 bytes: the writer's for this kind of chunk, or the locked file's
+ * @param h what `bodyHash` gave
+ */
+export function chunkTag(dedupKey: Uint8Array, h: Uint8Array): Buffer {
+  return hmac(createSecretKey(dedupKey), h);
+}
+
+/** Id and keys of the chunk with this tag: HKDF-Expand (RFC 5869) to 96 bytes. */
+export function chunkSecrets(t: Buffer): ChunkSecrets {
+  const [id, key, nonceKey] = expand(t);
+  return { t, id, key, nonceKey };
+}
+
+/** The three blocks of HKDF-Expand; node:crypto has only extract and expand together. */
+function expand(t: Uint8Array): readonly [Buffer, Buffer, Buffer] {
+  const key = createSecretKey(t);
+  const first = hmac(key, EXPAND_INFO[0]);
+  const second = hmac(key, Buffer.concat([first, EXPAND_INFO[1]]));
+  return [first, second, hmac(key, Buffer.concat([second, EXPAND_INFO[2]]))];
+}
+
+/** Keys as objects: with bytes for a key, each HMAC takes 14 µs instead of 3. */
+function hmac(key: KeyObject, bytes: Uint8Array): Buffer {
+  return createHmac('sha256', key).update(bytes).digest();
+}
+
+/** The info of each block, with its number behind it. */
+const EXPAND_INFO = [infoOf(1), infoOf(2), infoOf(3)] as const;
+
+function infoOf(block: number): Buffer {
+  return Buffer.from(`vault/2 chunk${String.fromCharCode(block)}`, 'ascii');
+}
+
+/**
+ * The nonce for sealing a payload, 12 bytes: the payload determines it, so no key meets a nonce twice with different
+ * payloads.
+ *
+ * @param payload framed; its codec is read from it
+ */
+export function chunkNonce(secrets: ChunkSecrets, payload: Uint8Array): Buffer {
+  const nonce = Buffer.alloc(NONCE_SIZE);
+  const codec = payload[payload.length - PAYLOAD_TRAILER_SIZE];
+  if (codec === CODEC_STORED) {
+    nonce.writeUInt32BE(payload.length, 1);
+  } else if (codec === CODEC_ZSTD) {
+    nonce[0] = CODEC_ZSTD;
+    createHmac('sha256', secrets.nonceKey)
+      .update(payload)
+      .digest()
+      .copy(nonce, 1, 0, NONCE_SIZE - 1);
+  } else {
+    throw new VaultError('unsupported', 'This content uses a codec which this version does not know.');
+  }
+  return nonce;
 }
 
 /**
  * Seals a payload straight into the data shards it is cut into.
  *
- * @param id the payload's chunk id, 32 bytes
+ * @param nonce from `chunkNonce` of the same payload
  * @param shards one or more runs of memory, together at least as long as the sealed chunk; what is left over is zeroed
  */
 export function sealChunk(
-  keys: ChunkKeys,
-  id: Uint8Array,
+  secrets: ChunkSecrets,
+  nonce: Uint8Array,
   payload: Uint8Array,
   shards: readonly Uint8Array[],
 ): void {
-  const cipher = createCipheriv('aes-256-gcm', sealKey(keys, id), ZERO_NONCE);
-  cipher.setAAD(chunkAad(keys));
+  const cipher = createCipheriv('aes-256-gcm', secrets.key, nonce).setAAD(AAD);
   const out = scatter(shards);
   for (let at = 0; at < payload.length; at += SLICE_SIZE) {
     out.write(cipher.update(payload.subarray(at, at + SLICE_SIZE)));
@@ -47,20 +115,24 @@ export function sealChunk(
 }
 
 /**
- * Opens a sealed chunk that lies in runs of memory, and proves that it is the chunk with this id.
+ * Opens a sealed chunk that lies in runs of memory.
  *
+ * That the tag is right does not prove that this is the chunk: whoever once had its bytes knows its keys. The caller also
+ * checks that the body's SHA-256 is h and that h gives the tag, before it uses a byte.
+ *
+ * @param nonce 12 bytes, as the shards' headers say
  * @param parts the sealed chunk, in order; what is beyond `sealedSize` is ignored
- * @param payload memory for the payload: `sealedSize` less the tag, in bytes
- * @returns whether it is the chunk; if not, what is in `payload` must not be used
+ * @param payload memory for the payload: `sealedSize` less `SEAL_OVERHEAD`, in bytes
+ * @returns whether it opened; if not, what is in `payload` must not be used
  */
 export function openChunk(
-  keys: ChunkKeys,
-  id: Uint8Array,
+  secrets: ChunkSecrets,
+  nonce: Uint8Array,
   parts: readonly Uint8Array[],
   { sealedSize, payload }: { readonly sealedSize: number; readonly payload: Uint8Array },
 ): boolean {
-  const decipher = createDecipheriv('aes-256-gcm', sealKey(keys, id), ZERO_NONCE);
-  decipher.setAAD(chunkAad(keys));
+  if (sealedSize < SEAL_OVERHEAD) return false;
+  const decipher = createDecipheriv('aes-256-gcm', secrets.key, nonce).setAAD(AAD);
   const tag = Buffer.alloc(SEAL_OVERHEAD);
   const cipherSize = sealedSize - SEAL_OVERHEAD;
   const out = scatter([payload]);
@@ -84,38 +156,51 @@ export function openChunk(
   } catch {
     return false;
   }
-  // AES-GCM alone does not bind its key (two keys can open one ciphertext); the id does.
-  return chunkId(keys, payload).equals(id);
+  return true;
 }
 
 /**
- * Writes a shard object's header and checksum before the shard that is in place.
+ * Packs a body as one zstd frame.
  *
- * @param object the whole object; the shard lies at `SHARD_HEADER_SIZE`
+ * @param level zstd's, 1 to 19
+ * @returns the frame; null where its payload would not be smaller than that of the body itself, full chunk or not
  */
-export function finishShardObject(object: Uint8Array, header: ShardHeader): void {
-  writeShardHeader(object, header);
-  object.set(shardChecksum(object), SHARD_CHECKED_SIZE);
+export function packBody(body: Uint8Array, level: number): Uint8Array | null {
+  const frame = zstdFrame(body, level);
+  // Padded sizes are their own padding, so one that is below the padded size of a body is below the body as well.
+  return payloadSize(frame.length, false) < payloadSize(body.length, false) ? frame : null;
 }
 
-/** Whether the checksum in a shard object's header is that of its bytes. */
-export function isShardIntact(object: Uint8Array): boolean {
-  return shardChecksum(object).equals(object.subarray(SHARD_CHECKED_SIZE, SHARD_HEADER_SIZE));
+/** Bytes of each of the samples that `looksCompressible` takes. */
+const SAMPLE_SIZE = 16 * 1024;
+const SAMPLES = 3;
+/** Largest share of its size to which a sample must shrink: below that, padding to steps of up to 3 % takes most of the gain. */
+const WORTHWHILE = 0.95;
+
+/**
+ * Whether a body seems worth packing: samples of its beginning, middle and end are packed at the fastest level.
+ *
+ * Measured with chunks of 1 MiB at 2+1: 52 µs of 2,100 µs for all other arithmetic where the bytes are random (2.5 %), 150 µs
+ * where they are not, before 4,500 µs of packing. The length hardly matters.
+ */
+export function looksCompressible(body: Uint8Array): boolean {
+  if (body.length + PAYLOAD_TRAILER_SIZE <= MIN_PADDED_SIZE) return false;
+  if (body.length <= SAMPLES * SAMPLE_SIZE) return true;
+  const step = Math.floor((body.length - SAMPLE_SIZE) / (SAMPLES - 1));
+  const sample = Buffer.allocUnsafe(SAMPLES * SAMPLE_SIZE);
+  for (let i = 0; i < SAMPLES; i += 1) {
+    sample.set(body.subarray(i * step, i * step + SAMPLE_SIZE), i * SAMPLE_SIZE);
+  }
+  return zstdFrame(sample, 1).length < sample.length * WORTHWHILE;
 }
 
-function shardChecksum(object: Uint8Array): Buffer {
-  return createHash('sha256')
-    .update(object.subarray(0, SHARD_CHECKED_SIZE))
-    .update(object.subarray(SHARD_HEADER_SIZE))
-    .digest();
-}
-
-function sealKey(keys: ChunkKeys, id: Uint8Array): Buffer {
-  return createHmac('sha256', keys.chunkSeal).update(id).digest();
-}
-
-function chunkAad(keys: ChunkKeys): Buffer {
-  return Buffer.from(`vault/1 chunk\n${keys.vaultId}`, 'ascii');
+/** One frame with its content size in the header. Its memory has room for what does not shrink: growing it costs more. */
+function zstdFrame(body: Uint8Array, level: number): Buffer {
+  return zstdCompressSync(body, {
+    params: { [zlibConstants.ZSTD_c_compressionLevel]: level },
+    pledgedSrcSize: body.length,
+    chunkSize: body.length + (body.length >> 8) + 1024,
+  });
 }
 
 /** Writes bytes one after another into several runs of memory. */

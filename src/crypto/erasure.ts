@@ -28,20 +28,10 @@ import { isRedundancy } from '../format/shard.ts';
 type Row = readonly number[];
 
 /**
- * Bytes of each shard of a sealed chunk; the last data shards may be filled up with zeros.
- *
- * @param sealedSize bytes of the sealed chunk
- * @param k data shards, 1 to 32
- */
-export function shardSize(sealedSize: number, k: number): number {
-  return Math.ceil(sealedSize / k);
-}
-
-/**
  * Computes the parity shards in place.
  *
- * @param k data shards, 1 to 32
- * @param m parity shards, 0 to 32 - k; with 0 there is nothing to do
+ * @param k data shards, 1 to 16
+ * @param m parity shards, 0 to 16 - k; with 0 there is nothing to do
  * @param shards k + m views of equal length that do not overlap: the k data shards are read, the m parity shards
  *   after them overwritten
  * @throws RangeError if k, m or the shards are not as said; that is a bug of the caller
@@ -57,8 +47,8 @@ export function encodeParity(k: number, m: number, shards: readonly Uint8Array[]
  * The k data shards of a chunk, from any k of its shards. Nothing here can tell a wrong shard from a right one:
  * the caller has verified those it gives.
  *
- * @param k data shards, 1 to 32
- * @param m parity shards, 0 to 32 - k
+ * @param k data shards, 1 to 16
+ * @param m parity shards, 0 to 16 - k
  * @param shards k + m entries by shard index, of equal length; null where there is none. At least k are there
  * @param out where to put missing data shards, in the order of their indices, each of a shard's length and
  *   overlapping nothing else; what is not given is allocated
@@ -89,8 +79,8 @@ export function reconstructData(
 /**
  * Computes any shards of a chunk, data or parity, from any k of its shards.
  *
- * @param k data shards, 1 to 32
- * @param m parity shards, 0 to 32 - k
+ * @param k data shards, 1 to 16
+ * @param m parity shards, 0 to 16 - k
  * @param shards k + m entries by shard index, of equal length; null where there is none. At least k are there
  * @param wanted indices of the shards to compute, 0 to k + m - 1, at most k + m
  * @param out one view for each wanted index, of a shard's length and overlapping nothing else; overwritten
@@ -179,7 +169,7 @@ function at<T>(list: ArrayLike<T>, index: number): T {
 /** Bytes of each shard that are in the kernel's memory at a time: few enough for the processor's caches. */
 const BLOCK_SIZE = 16 * 1024;
 const VECTOR_SIZE = 16;
-/** The kernel's memory: for each of 256 factors two tables, then one source, then up to 32 sums. */
+/** The kernel's memory: for each of 256 factors two tables, then one source, then up to 16 sums. */
 const TABLES_SIZE = 2 * VECTOR_SIZE;
 const SOURCE = 256 * TABLES_SIZE;
 const SUMS = SOURCE + BLOCK_SIZE;
@@ -266,8 +256,8 @@ const KERNEL_MODULE = [
   0x01, 0x08, 0x01, 0x60, 0x04, 0x7f, 0x7f, 0x7f, 0x7f, 0x00,
   // section 3, 2 bytes: (func (type 0))
   0x03, 0x02, 0x01, 0x00,
-  // section 5, 3 bytes: (memory 9), in pages of 64 KiB: SUMS + 32 * BLOCK_SIZE = 548,864 bytes
-  0x05, 0x03, 0x01, 0x00, 0x09,
+  // section 5, 3 bytes: (memory 5), in pages of 64 KiB: SUMS + 16 * BLOCK_SIZE = 286,720 bytes
+  0x05, 0x03, 0x01, 0x00, 0x05,
   // section 7, 22 bytes: two exports
   0x07, 0x16, 0x02,
   // (export "memory" (memory 0))

@@ -1,4 +1,5 @@
 /** Times as file systems keep them: to the nanosecond, and before 1970 too. */
+import { MAX_TIME_MS } from './limits.ts';
 
 /** A moment. Both numbers are integers; 1.5 s before 1970 are `{ seconds: -2, nanoseconds: 500_000_000 }`. */
 export interface FileTime {
@@ -10,8 +11,6 @@ export interface FileTime {
 
 const NS_A_SECOND = 1_000_000_000n;
 const NS_A_MS = 1_000_000;
-/** The range of ECMAScript times, in milliseconds from 1970 either way: 275,760 years. */
-export const MAX_TIME_MS = 8_640_000_000_000_000;
 const MAX_TIME_NS = BigInt(MAX_TIME_MS) * BigInt(NS_A_MS);
 
 /**

@@ -1,66 +1,102 @@
 /**
- * A file's manifest: what it says, and the bytes that are sealed. FORMAT.md, "Manifest".
- *
- * Sealed object:  magic (8) | salt (32) | key commitment (32) | AES-256-GCM ciphertext and tag
- * Inside, framed and padded like a last chunk:  head length (4, big-endian) | head (JSON) | table
- * Table entry:    chunk id (32) | body length (4, big-endian)
+ * A file's manifest: what it says. FORMAT.md, "Manifest".
+ * Two parts, sealed apart (`manifest-object.ts`). In each:  head length (4) | head (strict JSON) | table, or an inline body
  */
+import { hash as sha2 } from 'node:crypto';
 import { VaultError } from '../errors.ts';
-import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from './chunk.ts';
-import { MAX_TIME_MS } from './file-time.ts';
-import { formatRedundancy, parseRedundancy } from './shard.ts';
+import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
+import type { FileTime } from './file-time.ts';
+import type { Fields } from './json.ts';
+import { COMMITMENT_SIZE, kdfJson, readKdf, readRedundancy } from './keyring.ts';
+import type { Keyslot } from './keyring.ts';
+import {
+  MAX_CHUNK_SIZE,
+  MAX_EPOCH,
+  MAX_FILE_SIZE,
+  MAX_NAME_SIZE,
+  MAX_TABLE_DEPTH,
+  MAX_TIME_MS,
+  MAX_TIME_SECONDS,
+  MAX_VERSION,
+  MIN_CHUNK_SIZE,
+  SEAL_OVERHEAD,
+} from './limits.ts';
+import { formatRedundancy } from './shard.ts';
 import type { Redundancy } from './shard.ts';
+import {
+  countTableEntries,
+  decodeIds,
+  decodeRefs,
+  encodeIds,
+  encodeRefs,
+  ID_ENTRY_SIZE,
+  isTableDepth,
+  REF_SIZE,
+  TOP_ENTRIES,
+} from './tables.ts';
+import type { ChunkRef, IdsTable, TableDepth } from './tables.ts';
 
-export const MANIFEST_MAGIC = Buffer.from('vlt1mnfs', 'ascii');
-export const MANIFEST_SALT_SIZE = 32;
-export const MANIFEST_COMMITMENT_SIZE = 32;
-/** Bytes before the ciphertext; all of them are its additional data. */
-export const MANIFEST_HEADER_SIZE = 8 + MANIFEST_SALT_SIZE + MANIFEST_COMMITMENT_SIZE;
+export { decodeIds, decodeRefs, encodeIds, encodeRefs, isTableEnd, TOP_ENTRIES } from './tables.ts';
+export type { ChunkId, ChunkRef, IdsTable, TableDepth } from './tables.ts';
+export type { FileTime } from './file-time.ts';
+export { MAX_MANIFEST_SIZE, MAX_NAME_SIZE } from './limits.ts';
+
 /** Where manifests are. */
 export const MANIFEST_PREFIX = 'manifests/';
-/** Bytes of a table entry. */
-export const TABLE_ENTRY_SIZE = 36;
-/** Longest name in bytes of UTF-8. */
-export const MAX_NAME_SIZE = 16 * 1024;
+/** A body of at most so many bytes lies in the manifest itself. */
+export const INLINE_SIZE = 16 * 1024;
+/** Largest inline body in bytes that a reader accepts: the smallest chunk. */
+export const MAX_INLINE_SIZE = MIN_CHUNK_SIZE;
+/** Largest head in bytes: a name whose every byte needs an escape, and the rest. */
 const MAX_HEAD_SIZE = 128 * 1024;
-/** Largest sealed manifest in bytes: the largest table that stays inside, its head, and padding. */
-export const MAX_MANIFEST_SIZE = Math.ceil((MAX_CHUNK_SIZE + MAX_HEAD_SIZE) * 1.125);
-/** Deepest table of tables: two levels of the smallest chunks already hold more than 300 TB. */
-export const MAX_TABLE_DEPTH = 3;
-/** Largest file in bytes that JSON's numbers carry exactly. */
-export const MAX_FILE_SIZE = Number.MAX_SAFE_INTEGER;
 
-/** What a manifest says of a file. */
+/** What a manifest says of a file to whoever has the vault. */
 export interface ManifestHead {
+  readonly kind: 'file';
   readonly name: string;
-  /** Bytes. */
-  readonly size: number;
+  /** Bytes; null if the file is locked. */
+  readonly size: number | null;
   readonly createdAtMs: number;
   /** The source's modification time; null if it had none. */
-  readonly modifiedAtMs: number | null;
+  readonly modified: FileTime | null;
   /** The source's permission bits (`0o644`); null if it had none. */
   readonly mode: number | null;
   readonly expiresAtMs: number | null;
-  readonly chunkSize: number;
-  /** The redundancy the file was put with; a shared chunk may have another. */
+  /** Of those under one name the highest is the newest, 1 or more. */
+  readonly version: number;
+  /** The keyring's epoch that the writer knew. */
+  readonly epoch: number;
+  /** What the file was put with; a shared chunk may have another. */
   readonly redundancy: Redundancy;
-  /** Chunks of the file itself. */
+  /** Bytes of every chunk but the last. */
+  readonly chunkSize: number;
+  /** Chunks of the content; 0 if it is inline. */
   readonly chunks: number;
-  /** 0: the table lists the file's chunks. d: it lists chunks that hold the table of depth d - 1. */
-  readonly tableDepth: number;
+  readonly locked: boolean;
 }
 
-/** One run of bytes, by reference. */
-export interface TableEntry {
-  /** 64 hex digits. */
-  readonly chunkId: string;
-  /** Bytes of the chunk's body. */
-  readonly length: number;
-}
+/** A content key that only a password of the file's own unwraps. */
+export type LockStanza = Pick<Keyslot, 'cost' | 'salt' | 'commitment' | 'wrapped'>;
 
-export interface Manifest {
+/** What leads to the content part. */
+export type ContentAccess = { readonly content: Buffer } | { readonly lock: LockStanza };
+
+export interface VaultPart {
   readonly head: ManifestHead;
-  readonly table: readonly TableEntry[];
+  readonly ids: IdsTable;
+  readonly access: ContentAccess;
+}
+
+/** The content part: all that it takes to read the bytes. */
+export interface ContentTable {
+  /** Bytes. */
+  readonly size: number;
+  readonly chunkSize: number;
+  readonly depth: TableDepth;
+  /** The table of this depth; empty if the content is inline. */
+  readonly refs: readonly ChunkRef[];
+  /** The content itself, or null. */
+  readonly inline: Uint8Array | null;
 }
 
 /** The object name of a manifest: `manifests/<hash>`. */
@@ -73,168 +109,219 @@ export function parseManifestObjectName(name: string): string | null {
   return /^manifests\/([0-9a-f]{64})$/.exec(name)?.[1] ?? null;
 }
 
-/** The bytes of table entries. */
-export function encodeTable(entries: readonly TableEntry[]): Buffer {
-  const bytes = Buffer.allocUnsafe(entries.length * TABLE_ENTRY_SIZE);
-  entries.forEach((entry, i) => {
-    bytes.write(entry.chunkId, i * TABLE_ENTRY_SIZE, 'hex');
-    bytes.writeUInt32BE(entry.length, i * TABLE_ENTRY_SIZE + 32);
-  });
-  return bytes;
-}
-
-/**
- * Entries from their bytes.
- *
- * @param chunkSize bound of every entry's length
- * @throws `damaged` if the bytes are no whole number of entries, or a length is impossible
- */
-export function decodeTable(bytes: Uint8Array, chunkSize: number): TableEntry[] {
-  if (bytes.length % TABLE_ENTRY_SIZE !== 0) throw malformed('has a table that is not whole');
-  const source = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const entries: TableEntry[] = [];
-  for (let at = 0; at < source.length; at += TABLE_ENTRY_SIZE) {
-    const length = source.readUInt32BE(at + 32);
-    if (length > chunkSize) throw malformed('lists a chunk that is larger than its chunk size');
-    entries.push({ chunkId: source.toString('hex', at, at + 32), length });
-  }
-  return entries;
-}
-
-/** The bytes that are framed, padded and sealed. */
-export function encodeManifest({ head, table }: Manifest): Buffer {
-  const json = Buffer.from(
-    JSON.stringify({
-      format: 'vault/1',
-      name: head.name,
-      size: head.size,
-      createdAt: head.createdAtMs,
-      modifiedAt: head.modifiedAtMs,
-      mode: head.mode,
-      expiresAt: head.expiresAtMs,
-      chunkSize: head.chunkSize,
-      redundancy: formatRedundancy(head.redundancy),
-      chunks: head.chunks,
-      tableDepth: head.tableDepth,
-      secret: null,
-    }),
-  );
-  const length = Buffer.allocUnsafe(4);
-  length.writeUInt32BE(json.length);
-  return Buffer.concat([length, json, encodeTable(table)]);
-}
-
-/**
- * A manifest from its opened body.
- *
- * @throws `damaged` if it is not one, or contradicts itself; `unsupported` if it needs a newer version
- */
-export function decodeManifest(body: Uint8Array): Manifest {
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  if (bytes.length < 4) throw malformed('is too short');
-  const headEnd = 4 + bytes.readUInt32BE(0);
-  if (headEnd > bytes.length || headEnd > 4 + MAX_HEAD_SIZE) throw malformed('has a head that does not fit');
-  const head = decodeHead(bytes.subarray(4, headEnd));
-  const table = decodeTable(bytes.subarray(headEnd), head.chunkSize);
-  checkTable(head, table, head.tableDepth);
-  return { head, table };
-}
-
-/** Chunks that this many bytes are cut into: no bytes are one chunk of length 0. */
+/** Chunks that this many bytes are cut into; 0 bytes are always inline. */
 export function chunkCount(size: number, chunkSize: number): number {
   // Exact for sizes below 2^53: the quotient's rounding is less than 1 / chunkSize.
-  return Math.max(1, Math.ceil(size / chunkSize));
+  return Math.ceil(size / chunkSize);
 }
 
-/** What the head makes certain of a table before any of it is read. */
-export interface TableShape {
-  /** Entries. */
-  readonly count: number;
-  /** Bytes that entry `i` must have. */
-  lengthOf(i: number): number;
+// --- the vault part -----------------------------------------------------------------------------------
+
+/** The bytes that are padded and sealed. */
+export function encodeVaultPart({ head, ids, access }: VaultPart): Buffer {
+  const { modified } = head;
+  const json = encodeStrictJson({
+    format: FORMAT,
+    kind: head.kind,
+    name: head.name,
+    size: head.size,
+    created: head.createdAtMs,
+    modified: modified === null ? null : [modified.seconds, modified.nanoseconds],
+    mode: head.mode,
+    expires: head.expiresAtMs,
+    version: head.version,
+    epoch: head.epoch,
+    redundancy: formatRedundancy(head.redundancy),
+    chunkSize: head.chunkSize,
+    chunks: head.chunks,
+    idsDepth: ids.depth,
+    key:
+      'lock' in access
+        ? {
+            lock: {
+              kdf: kdfJson(access.lock),
+              commitment: access.lock.commitment.toString('hex'),
+              wrapped: access.lock.wrapped.toString('hex'),
+            },
+          }
+        : { content: access.content.toString('hex') },
+  });
+  return encodeBody(json, ids.depth === 0 ? encodeIds(ids.ids) : encodeRefs(ids.refs));
+}
+
+/** @throws `damaged` if the body is not a vault part or contradicts itself; `unsupported` if it needs a newer version */
+export function decodeVaultPart(body: Uint8Array): VaultPart {
+  const { fields, binary } = decodeBody(body);
+  const name = fields.string('name', { least: 1, most: MAX_NAME_SIZE });
+  if (name.includes('\0')) throw fields.impossible('name');
+  const unlocked = {
+    kind: 'file' as const,
+    name,
+    size: fields.nullable('size', (at, key) => at.integer(key, 0, MAX_FILE_SIZE)),
+    createdAtMs: readTime(fields, 'created'),
+    modified: fields.nullable('modified', readFileTime),
+    mode: fields.nullable('mode', (at, key) => at.integer(key, 0, 0o7777)),
+    expiresAtMs: fields.nullable('expires', readTime),
+    version: fields.integer('version', 1, MAX_VERSION),
+    epoch: fields.integer('epoch', 1, MAX_EPOCH),
+    redundancy: readRedundancy(fields, 'redundancy'),
+    chunkSize: fields.integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE),
+    chunks: fields.integer('chunks', 0, MAX_FILE_SIZE),
+  };
+  const depth = readDepth(fields, 'idsDepth');
+  const access = readAccess(fields.object('key'));
+  fields.end();
+  const head = { ...unlocked, locked: 'lock' in access };
+  if ((head.size === null) !== head.locked) throw fields.impossible('size');
+  if (head.size !== null && head.chunks !== expectedChunks(head.size, head.chunkSize, head.chunks === 0)) {
+    throw fields.impossible('chunks');
+  }
+  const ids: IdsTable = depth === 0 ? { depth, ids: decodeIds(binary) } : { depth, refs: decodeRefs(binary) };
+  checkIds(head.chunks, ids);
+  return { head, ids, access };
+}
+
+function expectedChunks(size: number, chunkSize: number, inline: boolean): number | null {
+  if (inline) return size <= MAX_INLINE_SIZE ? 0 : null;
+  return chunkCount(size, chunkSize);
+}
+
+/** Exact where the whole table is at hand; a table in chunks also lists chunks that only the content part knows. */
+function checkIds(chunks: number, table: IdsTable): void {
+  const entries = table.depth === 0 ? table.ids : table.refs;
+  if (entries.length > TOP_ENTRIES) throw malformed('lists too many chunks in itself');
+  if (chunks === 0 && (table.depth > 0 || entries.length > 0)) throw malformed('lists chunks of no content');
+  if (table.depth === 0 && table.ids.length < chunks) throw malformed('lists too few chunks');
+  if (table.depth > 0 && entries.length === 0) throw malformed('has an empty table');
+  if (table.depth === 0) return;
+  const below = countTableEntries(table.refs, table.depth === 1 ? ID_ENTRY_SIZE : REF_SIZE);
+  if (table.depth === 1 && below < chunks) throw malformed('lists too few chunks');
+}
+
+function readTime(fields: Fields, key: string): number {
+  return fields.integer(key, -MAX_TIME_MS, MAX_TIME_MS);
+}
+
+function readFileTime(fields: Fields, key: string): FileTime {
+  const [seconds = 0, nanoseconds = 0] = fields.list(key, { least: 2, most: 2 }, (items, index) =>
+    index === '0'
+      ? items.integer(index, -MAX_TIME_SECONDS, MAX_TIME_SECONDS)
+      : items.integer(index, 0, 999_999_999),
+  );
+  return { seconds, nanoseconds };
+}
+
+function readDepth(fields: Fields, key: string): TableDepth {
+  const depth = fields.integer(key, 0, MAX_TABLE_DEPTH);
+  if (!isTableDepth(depth)) throw fields.impossible(key);
+  return depth;
+}
+
+function readAccess(fields: Fields): ContentAccess {
+  if (!fields.has('lock')) {
+    const access = { content: fields.bytes('content', 32) };
+    fields.end();
+    return access;
+  }
+  const stanza = fields.object('lock');
+  const lock = {
+    ...readKdf(stanza),
+    commitment: stanza.bytes('commitment', COMMITMENT_SIZE),
+    wrapped: stanza.bytes('wrapped', 32 + SEAL_OVERHEAD),
+  };
+  stanza.end();
+  fields.end();
+  return { lock };
+}
+
+// --- the content part ---------------------------------------------------------------------------------
+
+/** The bytes that are padded and sealed. */
+export function encodeContentPart(table: ContentTable): Buffer {
+  const { inline } = table;
+  const json = encodeStrictJson({
+    format: FORMAT,
+    kind: 'file',
+    size: table.size,
+    chunkSize: table.chunkSize,
+    depth: table.depth,
+    entries: table.refs.length,
+    inline: inline !== null,
+    digest: inline === null ? null : digestOf(inline),
+  });
+  return encodeBody(json, inline ?? encodeRefs(table.refs));
+}
+
+/** @throws `damaged` if the body is not a content part or contradicts itself; `unsupported` if it needs a newer version */
+export function decodeContentPart(body: Uint8Array): ContentTable {
+  const { fields, binary } = decodeBody(body);
+  const size = fields.integer('size', 0, MAX_FILE_SIZE);
+  const chunkSize = fields.integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE);
+  const depth = readDepth(fields, 'depth');
+  const entries = fields.integer('entries', 0, TOP_ENTRIES);
+  const isInline = fields.boolean('inline');
+  const digest = fields.nullable('digest', (at, key) => at.hex(key, 32));
+  fields.end();
+  if (isInline !== (digest !== null)) throw fields.impossible('digest');
+  if (isInline) {
+    if (entries !== 0 || depth !== 0) throw fields.impossible('entries');
+    if (size !== binary.length || size > MAX_INLINE_SIZE) throw fields.impossible('size');
+    if (digest !== digestOf(binary)) throw fields.impossible('digest');
+    return { size, chunkSize, depth, refs: [], inline: binary };
+  }
+  if (entries === 0 || entries * REF_SIZE !== binary.length) throw fields.impossible('entries');
+  const refs = decodeRefs(binary);
+  checkContent({ size, chunkSize, depth, refs });
+  return { size, chunkSize, depth, refs, inline: null };
 }
 
 /**
- * The shape of the table at a depth: all chunks are full but the last.
+ * Checks that entries of one depth can be all of the content's: its chunks are full but for the last.
  *
- * @param depth 0 for the file's own chunks; see `ManifestHead.tableDepth`
- */
-export function tableShape(head: Pick<ManifestHead, 'size' | 'chunkSize'>, depth: number): TableShape {
-  let { size } = head;
-  for (let below = 0; below < depth; below += 1) size = TABLE_ENTRY_SIZE * chunkCount(size, head.chunkSize);
-  const count = chunkCount(size, head.chunkSize);
-  const lastLength = size - (count - 1) * head.chunkSize;
-  return { count, lengthOf: (i) => (i === count - 1 ? lastLength : head.chunkSize) };
-}
-
-/**
- * Checks that a table lists chunks of the number and lengths that follow from the head.
- *
- * @param table every entry of its depth
- * @param depth 0 for the file's own chunks; see `ManifestHead.tableDepth`
  * @throws `damaged`
  */
-export function checkTable(head: ManifestHead, table: readonly TableEntry[], depth: number): void {
-  const shape = tableShape(head, depth);
-  if (table.length !== shape.count || !table.every((entry, i) => entry.length === shape.lengthOf(i))) {
-    throw malformed(`lists chunks that do not make up the ${depth === 0 ? 'file' : 'table'}`);
+export function checkContent({ size, chunkSize, depth, refs }: Omit<ContentTable, 'inline'>): void {
+  const chunks = chunkCount(size, chunkSize);
+  if (depth > 0) {
+    const below = countTableEntries(refs, REF_SIZE);
+    if (depth === 1 && below !== chunks) throw malformed('lists chunks that do not make up the content');
+    return;
+  }
+  const lastLength = size - (chunks - 1) * chunkSize;
+  const fits = ({ length }: ChunkRef, i: number): boolean =>
+    length === (i === chunks - 1 ? lastLength : chunkSize);
+  if (refs.length !== chunks || !refs.every(fits)) {
+    throw malformed('lists chunks that do not make up the content');
   }
 }
 
-function decodeHead(bytes: Uint8Array): ManifestHead {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-  } catch (cause) {
-    throw malformed('has a head that is not JSON', cause);
-  }
-  if (typeof json !== 'object' || json === null) throw malformed('has a head that is not an object');
-  const fields = new Map<string, unknown>(Object.entries(json));
-  if (fields.get('format') !== 'vault/1') {
-    throw new VaultError('unsupported', 'The manifest is of a newer format. Use a newer version.');
-  }
-  if (fields.get('secret') !== null) {
-    throw new VaultError('unsupported', 'The file has a password of its own, which needs a newer version.');
-  }
-  const integer = (key: string, least: number, most: number): number => {
-    const value = fields.get(key);
-    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least || value > most) {
-      throw malformed(`has an impossible "${key}"`);
-    }
-    return value;
-  };
-  const optional = (key: string, least: number, most: number): number | null =>
-    fields.get(key) === null ? null : integer(key, least, most);
-  const name = fields.get('name');
-  if (
-    typeof name !== 'string' ||
-    name === '' ||
-    !name.isWellFormed() ||
-    Buffer.byteLength(name) > MAX_NAME_SIZE
-  ) {
-    throw malformed('has an impossible "name"');
-  }
-  const redundancyText = fields.get('redundancy');
-  const redundancy = typeof redundancyText === 'string' ? parseRedundancy(redundancyText) : null;
-  if (redundancy === null) throw malformed('has an impossible "redundancy"');
-  const size = integer('size', 0, MAX_FILE_SIZE);
-  const chunkSize = integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE);
-  const chunks = integer('chunks', 1, MAX_FILE_SIZE);
-  if (chunks !== chunkCount(size, chunkSize)) throw malformed('has an impossible "chunks"');
-  return {
-    name,
-    size,
-    createdAtMs: integer('createdAt', 0, MAX_TIME_MS),
-    modifiedAtMs: optional('modifiedAt', -MAX_TIME_MS, MAX_TIME_MS),
-    mode: optional('mode', 0, 0o7777),
-    expiresAtMs: optional('expiresAt', 0, MAX_TIME_MS),
-    chunkSize,
-    redundancy,
-    chunks,
-    tableDepth: integer('tableDepth', 0, MAX_TABLE_DEPTH),
-  };
+// --- both parts ---------------------------------------------------------------------------------------
+
+function encodeBody(head: Buffer, binary: Uint8Array): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(head.length);
+  return Buffer.concat([length, head, binary]);
 }
 
-function malformed(what: string, cause?: unknown): VaultError {
-  return new VaultError('damaged', `A manifest ${what}.`, { cause });
+function decodeBody(body: Uint8Array): { readonly fields: Fields; readonly binary: Buffer } {
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  const end = bytes.length < 4 ? Infinity : 4 + bytes.readUInt32BE(0);
+  if (end > bytes.length || end > 4 + MAX_HEAD_SIZE) throw malformed('has a head that does not fit');
+  const fields = parseStrictJson(bytes.subarray(4, end), 'A manifest', MAX_HEAD_SIZE);
+  fields.oneOf('format', [FORMAT]);
+  if (fields.string('kind') !== 'file') {
+    throw new VaultError(
+      'unsupported',
+      'A manifest is of a kind that this version does not know. Use a newer version.',
+    );
+  }
+  return { fields, binary: bytes.subarray(end) };
+}
+
+function digestOf(bytes: Uint8Array): string {
+  return sha2('sha256', bytes, 'hex');
+}
+
+function malformed(what: string): VaultError {
+  return new VaultError('damaged', `A manifest ${what}.`);
 }

@@ -1,23 +1,25 @@
 /**
  * A shard object: its name and its bytes. FORMAT.md, "Shard objects".
  *
- *     magic (8) | k | m | index | 0 | sealed size (4, big-endian) | chunk id (32) | SHA-256 (32) | shard
+ *     magic (8) | k | m | index | 0 | sealed size (4, big-endian) | nonce (12) | CRC32C (4, big-endian) | shard
  *
- * The checksum covers the 48 bytes before it and the shard, so that a bucket can be scrubbed without any key, and
- * an object that has been put in another's place is noticed.
+ * The checksum covers the chunk's id, the 28 bytes before it and the shard, so that a bucket can be scrubbed without
+ * any key, and an object that lies under another's name is noticed. It finds rot; tampering is found by opening.
  */
+import { createHash } from 'node:crypto';
+import { createRequire } from 'node:module';
 import { VaultError } from '../errors.ts';
-import { MAX_CHUNK_SIZE, PAYLOAD_PREFIX_SIZE, SEAL_OVERHEAD } from './chunk.ts';
+import { MAX_SEALED_SIZE, MAX_SHARDS, PAYLOAD_TRAILER_SIZE, SEAL_OVERHEAD } from './limits.ts';
+import type * as Crc32 from '@node-rs/crc32';
 
-const MAGIC = Buffer.from('vlt1shrd', 'ascii');
-/** Bytes of the header that the checksum covers, before the checksum itself. */
-export const SHARD_CHECKED_SIZE = 48;
+export { MAX_SEALED_SIZE, MAX_SHARDS } from './limits.ts';
+
+const MAGIC = Buffer.from('vlt2shrd', 'ascii');
 /** Bytes before the shard. */
-export const SHARD_HEADER_SIZE = 80;
-/** Largest k + m. */
-export const MAX_SHARDS = 32;
-/** Largest sealed chunk in bytes. */
-export const MAX_SEALED_SIZE = PAYLOAD_PREFIX_SIZE + MAX_CHUNK_SIZE + SEAL_OVERHEAD;
+export const SHARD_HEADER_SIZE = 32;
+const CRC_OFFSET = 28;
+const NONCE_OFFSET = 16;
+const NONCE_SIZE = 12;
 /** Where shard objects are. */
 export const CHUNK_PREFIX = 'chunks/';
 
@@ -30,17 +32,20 @@ export interface Redundancy {
 export interface ShardName extends Redundancy {
   /** 64 hex digits. */
   readonly chunkId: string;
+  /** 8 hex digits, see `sealingOf`: shards of one chunk with the same sealing, k and m fit together. */
+  readonly sealing: string;
   /** 0 to k + m - 1. */
   readonly index: number;
-  /** 16 hex digits: one put's or one repair's uploads. */
-  readonly generation: string;
+  /** 16 hex digits, random for each object. */
+  readonly upload: string;
 }
 
 export interface ShardHeader extends Redundancy {
-  readonly chunkId: string;
   readonly index: number;
   /** Bytes of the sealed chunk, all data shards together without padding. */
   readonly sealedSize: number;
+  /** 12 bytes, with which the chunk was sealed. */
+  readonly nonce: Buffer;
 }
 
 /** Whether k and m are a redundancy that the format admits. */
@@ -60,23 +65,36 @@ export function formatRedundancy({ k, m }: Redundancy): string {
   return `${k}+${m}`;
 }
 
-/** The object name of a shard: `chunks/<id>.<index>of<k>+<m>.<generation>`. */
-export function shardObjectName({ chunkId, index, k, m, generation }: ShardName): string {
-  return `${CHUNK_PREFIX}${chunkId}.${index}of${k}+${m}.${generation}`;
+/** The object name of a shard: `chunks/<id>.<sealing>.<index>of<k>+<m>.<upload>`. */
+export function shardObjectName({ chunkId, sealing, index, k, m, upload }: ShardName): string {
+  return `${CHUNK_PREFIX}${chunkId}.${sealing}.${index}of${k}+${m}.${upload}`;
 }
 
-const NAME = /^chunks\/([0-9a-f]{64})\.(0|[1-9][0-9]?)of([1-9][0-9]?)\+(0|[1-9][0-9]?)\.([0-9a-f]{16})$/;
+const NAME =
+  /^chunks\/([0-9a-f]{64})\.([0-9a-f]{8})\.(0|[1-9][0-9]?)of([1-9][0-9]?)\+(0|[1-9][0-9]?)\.([0-9a-f]{16})$/;
 
 /** What an object name says; null if it is not the name of a shard. */
 export function parseShardObjectName(name: string): ShardName | null {
   const match = NAME.exec(name);
   if (match === null) return null;
-  const [, chunkId = '', index, k, m, generation = ''] = match;
-  const shard = { chunkId, index: Number(index), k: Number(k), m: Number(m), generation };
+  const [, chunkId = '', sealing = '', index, k, m, upload = ''] = match;
+  const shard = { chunkId, sealing, index: Number(index), k: Number(k), m: Number(m), upload };
   return isRedundancy(shard) && shard.index < shard.k + shard.m ? shard : null;
 }
 
-/** Bytes of each shard of a sealed chunk: the last data shard is padded with zeros to the length of the others. */
+/**
+ * The sealing in the names of a sealed chunk's shards: the first 8 hex digits of SHA-256(nonce | sealed size as u32).
+ *
+ * @param nonce 12 bytes
+ * @param sealedSize bytes
+ */
+export function sealingOf(nonce: Uint8Array, sealedSize: number): string {
+  const size = Buffer.alloc(4);
+  size.writeUInt32BE(sealedSize);
+  return createHash('sha256').update(nonce).update(size).digest('hex').slice(0, 8);
+}
+
+/** Bytes of each shard of a sealed chunk: the last data shards are padded with zeros to the length of the others. */
 export function shardSize(sealedSize: number, k: number): number {
   return Math.ceil(sealedSize / k);
 }
@@ -86,28 +104,39 @@ export function shardObjectSize(sealedSize: number, k: number): number {
   return SHARD_HEADER_SIZE + shardSize(sealedSize, k);
 }
 
-/** Writes the checked part of a header; the caller adds the checksum behind it. */
-export function writeShardHeader(target: Uint8Array, header: ShardHeader): void {
-  target.set(MAGIC, 0);
-  target[8] = header.k;
-  target[9] = header.m;
-  target[10] = header.index;
-  target[11] = 0;
-  new DataView(target.buffer, target.byteOffset).setUint32(12, header.sealedSize);
-  target.set(Buffer.from(header.chunkId, 'hex'), 16);
+/**
+ * Writes a shard object's header, with its checksum, before the shard that is in place.
+ *
+ * @param object the whole object, also in shared memory; the shard lies at `SHARD_HEADER_SIZE`
+ * @param chunkId 64 hex digits
+ */
+export function finishShardObject(object: Uint8Array, chunkId: string, header: ShardHeader): void {
+  const bytes = bufferOf(object);
+  MAGIC.copy(bytes, 0);
+  bytes.writeUInt8(header.k, 8);
+  bytes.writeUInt8(header.m, 9);
+  bytes.writeUInt8(header.index, 10);
+  bytes.writeUInt8(0, 11);
+  bytes.writeUInt32BE(header.sealedSize, 12);
+  bytes.set(header.nonce, NONCE_OFFSET);
+  bytes.writeUInt32BE(checksum(bytes, chunkId), CRC_OFFSET);
 }
 
 /**
  * Reads a shard object's header and checks that the object has the size it says. The checksum is the caller's to check.
  *
+ * @param object the whole object
  * @throws `damaged` if this is not a shard object or has been cut; `unsupported` for a newer format
  */
 export function parseShardHeader(object: Uint8Array): ShardHeader {
   if (object.length < SHARD_HEADER_SIZE) throw malformed('is shorter than a header');
-  const bytes = Buffer.from(object.buffer, object.byteOffset, SHARD_HEADER_SIZE);
-  if (!bytes.subarray(0, 8).equals(MAGIC)) {
-    if (/^vlt[0-9]shrd$/.test(bytes.toString('latin1', 0, 8))) {
-      throw new VaultError('unsupported', 'A shard was written in a newer format. Use a newer version.');
+  const bytes = bufferOf(object);
+  if (!bytes.subarray(0, MAGIC.length).equals(MAGIC)) {
+    if (/^vlt[0-9]shrd$/.test(bytes.toString('latin1', 0, MAGIC.length))) {
+      throw new VaultError(
+        'unsupported',
+        'A shard was written in another version of the format than this reads.',
+      );
     }
     throw malformed('does not start like one');
   }
@@ -116,17 +145,50 @@ export function parseShardHeader(object: Uint8Array): ShardHeader {
     m: bytes.readUInt8(9),
     index: bytes.readUInt8(10),
     sealedSize: bytes.readUInt32BE(12),
-    chunkId: bytes.toString('hex', 16, 48),
+    nonce: Buffer.from(bytes.subarray(NONCE_OFFSET, NONCE_OFFSET + NONCE_SIZE)),
   };
   if (bytes[11] !== 0 || !isRedundancy(header) || header.index >= header.k + header.m) {
     throw malformed('has an impossible header');
   }
-  if (header.sealedSize <= SEAL_OVERHEAD || header.sealedSize > MAX_SEALED_SIZE) {
+  if (header.sealedSize < PAYLOAD_TRAILER_SIZE + SEAL_OVERHEAD || header.sealedSize > MAX_SEALED_SIZE) {
     throw malformed('has an impossible size in its header');
   }
-  if (object.length !== shardObjectSize(header.sealedSize, header.k))
+  if (object.length !== shardObjectSize(header.sealedSize, header.k)) {
     throw malformed('has been cut or extended');
+  }
   return header;
+}
+
+/**
+ * Whether the checksum in a shard object is that of its bytes under this chunk's id.
+ *
+ * @param object the whole object, also in shared memory
+ * @param chunkId 64 hex digits, from the object's name
+ */
+export function isShardIntact(object: Uint8Array, chunkId: string): boolean {
+  if (object.length < SHARD_HEADER_SIZE) return false;
+  const bytes = bufferOf(object);
+  return bytes.readUInt32BE(CRC_OFFSET) === checksum(bytes, chunkId);
+}
+
+function checksum(object: Buffer, chunkId: string): number {
+  crc32c ??= loadCrc32c();
+  const ofId = crc32c(Buffer.from(chunkId, 'hex'));
+  const ofHeader = crc32c(object.subarray(0, CRC_OFFSET), ofId);
+  return crc32c(object.subarray(SHARD_HEADER_SIZE), ofHeader);
+}
+
+let crc32c: typeof Crc32.crc32c | null = null;
+
+/** When it is needed: most commands check no shard in their main thread, and the package takes 6 ms to load. */
+function loadCrc32c(): typeof Crc32.crc32c {
+  const require = createRequire(import.meta.url);
+  const loaded: typeof Crc32 = require('@node-rs/crc32');
+  return loaded.crc32c;
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function malformed(what: string): VaultError {

@@ -4,10 +4,10 @@
 //   node test/bench/catalog-scale.ts [files, 1000000 by default; ten chunks each]
 import { createHash, randomBytes } from 'node:crypto';
 import { argv, exit, stdout } from 'node:process';
-import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
+import type { Catalog } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { openPostgres } from '../../src/catalog/postgres/engine.ts';
-import { chunk, file, hex } from '../catalog/samples.ts';
+import { chunk, file, hex, many } from '../catalog/samples.ts';
 import { statementsOf } from '../catalog/statements.ts';
 import { runSql, startPostgres } from '../support/postgres.ts';
 
@@ -24,7 +24,7 @@ const SMALLER = 100;
  */
 async function fill(server: string, schema: string, files: number): Promise<void> {
   const catalog = await openCatalog(`${server}?schema=${schema}`, { create: true });
-  await catalog.putBucket({ id: hex(32), state: 'active', record: Buffer.from('x') });
+  await catalog.setup.putBucket({ id: hex(32), record: Buffer.from('x') });
   await catalog.close();
   const place = `'\\x0001'::bytea || substr(sha256(int8send(i)), 1, 8)`;
   const { drop, make } = await indexes(server, schema);
@@ -32,30 +32,26 @@ async function fill(server: string, schema: string, files: number): Promise<void
     server,
     `${drop}
      insert into ${schema}.chunks
-       select sha256('c' || int8send(i)), 2, 1, 1048600, ${place} || ${place} || ${place}
+       select sha256('c' || int8send(i)), 2, 1, '\\x00000000', 1048600, ${place} || ${place} || ${place}
        from generate_series(1, ${files * CHUNKS_A_FILE}) i;
-     insert into ${schema}.files (generation, state, owner, renewed_at, hash, name_tag, record, created_at, seq)
-       select substr(sha256('g' || int8send(i)), 1, 8), 1, 'bench', 0, sha256('f' || int8send(i)),
-         sha256('n' || int8send(i % (${files} * 9 / 10))), sha256('r' || int8send(i)) || sha256('s' || int8send(i)), 0,
-         nextval('${schema}.files_seq')
+     insert into ${schema}.files
+       select sha256('f' || int8send(i)), substr(sha256('w'), 1, 16), sha256('n' || int8send(i % (${files} * 9 / 10))),
+         sha256('r' || int8send(i)) || sha256('s' || int8send(i)), i, 1700000000000 + i * 1000, null,
+         case when i % 50 = 0 then 1800000000000 end
        from generate_series(1, ${files}) i;
-     insert into ${schema}.refs
-       select substr(sha256('g' || int8send((i - 1) / ${CHUNKS_A_FILE} + 1)), 1, 8), sha256('c' || int8send(i))
-       from generate_series(1, ${files * CHUNKS_A_FILE}) i;
      ${make}`,
   );
-  await runSql(server, `vacuum analyze ${schema}.files, ${schema}.chunks, ${schema}.refs`);
+  await runSql(server, `vacuum analyze ${schema}.files, ${schema}.chunks`);
   await runSql(server, 'checkpoint');
 }
 
 /** Statements that drop the constraints and indexes of the large tables, and that make them again as they were. */
 async function indexes(server: string, schema: string): Promise<{ drop: string; make: string }> {
-  const of = ['files', 'chunks', 'refs'].map((table) => `'${schema}.${table}'::regclass`).join();
-  // Foreign keys first: they need the keys that they refer to.
+  const of = ['files', 'chunks'].map((table) => `'${schema}.${table}'::regclass`).join();
   const constraints = await runSql(
     server,
     `select conrelid::regclass::text as on, quote_ident(conname) as name, pg_get_constraintdef(oid) as is
-     from pg_constraint where conrelid in (${of}) and contype in ('f', 'p', 'u') order by contype`,
+     from pg_constraint where conrelid in (${of}) and contype in ('p', 'u')`,
   );
   const others = await runSql(
     server,
@@ -67,9 +63,9 @@ async function indexes(server: string, schema: string): Promise<{ drop: string; 
     ...others.map(({ name }) => `drop index ${String(name)};`),
   ];
   const make = [
-    ...constraints
-      .toReversed()
-      .map(({ on, name, is }) => `alter table ${String(on)} add constraint ${String(name)} ${String(is)};`),
+    ...constraints.map(
+      ({ on, name, is }) => `alter table ${String(on)} add constraint ${String(name)} ${String(is)};`,
+    ),
     ...others.map(({ is }) => `${String(is)};`),
   ];
   return { drop: drop.join('\n'), make: make.join('\n') };
@@ -90,53 +86,31 @@ const knownIds = (files: number): string[] => [
     Array.from({ length: BATCH }, () => digest('c', somewhere(files * CHUNKS_A_FILE)).toString('hex')),
   ),
 ];
-const freshRows = (generation: string): ChunkRow[] =>
-  Array.from({ length: BATCH }, () => chunk(hex(64), generation, [1, 1, 1]));
-
-async function pending(catalog: Catalog): Promise<string> {
-  const generation = hex(16);
-  await catalog.beginPut({ generation, owner: 'bench' });
-  return generation;
-}
-
 async function first(rows: AsyncIterable<unknown>): Promise<unknown> {
   const { value } = await rows[Symbol.asyncIterator]().next();
   return value;
 }
 
-const calls: Readonly<Record<string, (catalog: Catalog) => Promise<Call>>> = {
-  'file by hash': async () => (catalog, files) =>
-    catalog.filesByHash(digest('f', somewhere(files)).toString('hex'), 2),
-  'file by prefix of hash': async () => (catalog, files) =>
-    catalog.filesByHash(digest('f', somewhere(files)).toString('hex', 0, 4), 2),
-  'file by name': async () => (catalog, files) => catalog.filesByName(digest('n', somewhere(files)), 1),
-  'first page of ls': async () => (catalog) => first(catalog.listFiles({ all: false })),
-  'first page of ls --all': async () => (catalog) => first(catalog.listFiles({ all: true })),
-  [`locate ${BATCH} chunks`]: async () => (catalog, files) => catalog.locateChunks(knownIds(files)),
-  [`claim ${BATCH} new chunks`]: async (catalog) => {
-    const generation = await pending(catalog);
-    return () =>
-      catalog.claimChunks(
-        generation,
-        freshRows(generation).map((row) => row.id),
-      );
-  },
-  [`claim ${BATCH} known chunks`]: async (catalog) => {
-    const generation = await pending(catalog);
-    return (_, files) => catalog.claimChunks(generation, knownIds(files));
-  },
-  [`record ${BATCH} new chunks`]: async (catalog) => {
-    const generation = await pending(catalog);
-    return () => catalog.recordChunks(generation, freshRows(generation));
-  },
-  'begin, announce and commit': async (catalog) => async () => {
-    const row = file();
-    const generation = await pending(catalog);
-    await catalog.announceManifest(generation, row.hash);
-    await catalog.commitPut(generation, row);
-  },
-  'remove a file': async () => (catalog, files) =>
-    catalog.removeFiles([digest('f', somewhere(files)).toString('hex')]),
+const knownHash = (files: number): string => digest('f', somewhere(files)).toString('hex');
+
+const calls: Readonly<Record<string, Call>> = {
+  'file by hash': ({ files }, count) => files.byHashes([knownHash(count)]),
+  'file by prefix of hash': ({ files }, count) => files.byPrefix(knownHash(count).slice(0, 4), 2),
+  'file by name': ({ files }, count) => files.byName([digest('n', somewhere(count))], 1),
+  'file by name of 20 writers': ({ files }, count) =>
+    files.byName(
+      many(20, () => digest('n', somewhere(count))),
+      1,
+    ),
+  'first page of ls': ({ files }) => first(files.list({ all: false })),
+  'first page of ls --all': ({ files }) => first(files.list({ all: true })),
+  'first page of ls --deleted': ({ files }) => first(files.list({ all: false, hidden: true })),
+  [`locate ${BATCH} chunks`]: ({ chunks }, count) => chunks.locate(knownIds(count)),
+  [`put ${BATCH} new chunks`]: ({ chunks }) => chunks.put(many(BATCH, () => chunk(hex(64), [1, 1, 1]))),
+  [`put ${BATCH} known chunks`]: ({ chunks }, count) => chunks.put(knownIds(count).map((id) => chunk(id))),
+  'put a file': ({ files }) => files.put([file()]),
+  'hide a file': ({ files }, count) => files.hide([knownHash(count)], Date.now()),
+  'forget a file': ({ files }, count) => files.forget([knownHash(count)]),
 };
 
 /**
@@ -171,7 +145,7 @@ async function planFaults(url: string): Promise<string[]> {
     const [longest] = list.toSorted((a, b) => b.parameters.length - a.parameters.length);
     const rows = await runSql(url, `explain ${longest?.sql ?? ''}`, longest?.parameters);
     const plan = rows.map((row) => String(row['QUERY PLAN']).slice(0, 150)).join('\n');
-    if (/Seq Scan on (files|chunks|refs)/.test(plan)) faults.push(`${shape}\n${plan}`);
+    if (/Seq Scan on (files|chunks)/.test(plan)) faults.push(`${shape}\n${plan}`);
   }
   stdout.write(`\n${shapes.size} kinds of statements, ${faults.length} of them without an index\n`);
   return faults;
@@ -198,10 +172,8 @@ try {
   stdout.write(
     `\n${'median of a call'.padEnd(30)}${'small'.padStart(12)}${'large'.padStart(12)}${'ratio'.padStart(8)}\n`,
   );
-  for (const [name, prepare] of Object.entries(calls)) {
-    const places = await Promise.all(
-      catalogs.map(async (catalog, at) => ({ catalog, files: sizes[at] ?? 0, call: await prepare(catalog) })),
-    );
+  for (const [name, call] of Object.entries(calls)) {
+    const places = catalogs.map((catalog, at) => ({ catalog, files: sizes[at] ?? 0, call }));
     const [small = NaN, large = NaN] = await mediansMs(places);
     const cells = [`${small.toFixed(2)} ms`.padStart(12), `${large.toFixed(2)} ms`.padStart(12)];
     stdout.write(`${name.padEnd(30)}${cells.join('')}${(large / small).toFixed(2).padStart(8)}\n`);

@@ -6,7 +6,8 @@
  * - words: four bytes at a time in one number, multiplied by doubling; written out for 2+1, where it is at its best
  */
 import { randomBytes } from 'node:crypto';
-import { encodeParity, reconstructData, shardSize } from '../../src/crypto/erasure.ts';
+import { encodeParity, reconstructData } from '../../src/crypto/erasure.ts';
+import { shardSize } from '../../src/format/shard.ts';
 
 type Shards = readonly Uint8Array[];
 
@@ -23,7 +24,7 @@ for (const [k, m] of [
   [3, 2],
   [4, 2],
   [8, 3],
-  [17, 3],
+  [13, 3],
 ] as const) {
   const chunks = Array.from({ length: CHUNKS }, () => randomShards(k, m));
   const out = [new Uint8Array(shardSize(CHUNK_SIZE, k))];

@@ -1,166 +1,287 @@
-import { VaultError } from '../../src/errors.ts';
-import type { ChunkRow, NewFileRow } from '../../src/catalog/catalog.ts';
-import { objectKey, objectsOf } from './samples.ts';
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { BucketRow, Catalog, ChunkRow, FileRow, VaultRow } from '../../src/catalog/catalog.ts';
+import type { Connections } from './samples.ts';
+import { bytes, contents, hex, VAULT } from './samples.ts';
 
-interface ModelPut {
-  state: 'pending' | 'visible' | 'dead';
-  readonly refs: Set<string>;
-  announced: string | null;
-  file: NewFileRow | null;
-}
-
-/** The catalog in a few lines of plain maps: slow, in memory, and easy to see right. */
-export class ModelCatalog {
-  readonly puts = new Map<string, ModelPut>();
+/** What a catalog is to hold, in the simplest way to say it. */
+class ModelCatalog {
+  vault: VaultRow | null = null;
+  readonly notes = new Map<string, Uint8Array>();
+  readonly buckets = new Map<number, BucketRow>();
+  lastBucket = 0;
+  readonly files = new Map<string, FileRow>();
   readonly chunks = new Map<string, ChunkRow>();
-  readonly owed = new Set<string>();
-  /** Generations of visible files, oldest first. */
-  readonly order: string[] = [];
-  readonly buckets: readonly number[];
 
-  constructor(buckets: readonly number[]) {
-    this.buckets = buckets;
-  }
-
-  beginPut(generation: string): void {
-    this.puts.set(generation, { state: 'pending', refs: new Set(), announced: null, file: null });
-  }
-
-  claimChunks(generation: string, ids: readonly string[]): Map<string, ChunkRow> {
-    const put = this.#pending(generation);
-    const found = this.#rows(ids);
-    for (const id of found.keys()) put.refs.add(id);
-    return found;
-  }
-
-  recordChunks(generation: string, rows: readonly ChunkRow[]): Map<string, ChunkRow> {
-    const put = this.#pending(generation);
-    for (const row of rows) {
-      put.refs.add(row.id);
-      const first = this.chunks.get(row.id);
-      if (first === undefined) this.chunks.set(row.id, row);
-      else this.#supersede(row, first);
-    }
-    return this.#rows(rows.map((row) => row.id));
-  }
-
-  announceManifest(generation: string, hash: string): void {
-    this.#pending(generation).announced = hash;
-  }
-
-  commitPut(generation: string, file: NewFileRow): void {
-    const put = this.puts.get(generation);
-    const visible = this.#visible(file.hash);
-    if (visible !== null) {
-      if (visible !== generation && put?.state === 'pending') this.discardPut(generation);
-    } else {
-      this.#pending(generation);
-      if (put === undefined) return;
-      put.state = 'visible';
-      put.file = file;
-      this.order.push(generation);
-    }
-    for (const key of this.owed) if (key.startsWith(`manifest ${file.hash} `)) this.owed.delete(key);
-  }
-
-  discardPut(generation: string): void {
-    const put = this.puts.get(generation);
-    if (put?.state !== 'pending') return;
-    this.#end(put);
-    this.puts.delete(generation);
-  }
-
-  buryPut(generation: string): void {
-    const put = this.puts.get(generation);
-    if (put?.state !== 'pending') return;
-    this.#end(put);
-    put.state = 'dead';
-  }
-
-  forgetPut(generation: string): void {
-    if (this.puts.get(generation)?.state === 'dead') this.puts.delete(generation);
-  }
-
-  removeFiles(hashes: readonly string[]): string[] {
-    const removed: string[] = [];
-    for (const hash of new Set(hashes)) {
-      const generation = this.#visible(hash);
-      if (generation === null) continue;
-      this.order.splice(this.order.indexOf(generation), 1);
-      const put = this.puts.get(generation);
-      this.puts.delete(generation);
-      if (put !== undefined) this.#dropRefs(put);
-      this.#oweManifest(hash);
-      removed.push(hash);
-    }
-    return removed.toSorted();
-  }
-
-  replaceChunk(expected: ChunkRow, next: ChunkRow): boolean {
-    const now = this.chunks.get(expected.id);
-    if (now === undefined) return false;
-    if (JSON.stringify(now) !== JSON.stringify(expected)) return JSON.stringify(now) === JSON.stringify(next);
-    this.chunks.set(next.id, next);
-    this.#supersede(expected, next);
-    return true;
-  }
-
-  /** Visible files, newest first. */
-  files(options: { readonly all: boolean }): NewFileRow[] {
-    const files = this.order.toReversed().flatMap((generation) => this.puts.get(generation)?.file ?? []);
-    if (options.all) return files;
-    const names = new Set<string>();
-    return files.filter((file) => {
-      const name = Buffer.from(file.nameTag).toString('hex');
-      if (names.has(name)) return false;
-      names.add(name);
-      return true;
+  hide(hashes: readonly string[], hiddenAtMs: number | null): string[] {
+    return hashes.filter((hash) => {
+      const row = this.files.get(hash);
+      if (row === undefined) return false;
+      this.files.set(hash, { ...row, hiddenAtMs });
+      return (row.hiddenAtMs === null) !== (hiddenAtMs === null);
     });
   }
 
-  #rows(ids: readonly string[]): Map<string, ChunkRow> {
-    return new Map(
-      ids.flatMap((id) => {
-        const row = this.chunks.get(id);
-        return row === undefined ? [] : [[id, row] as const];
+  putBucket(id: string, record: Uint8Array): number {
+    const known = [...this.buckets.values()].find((bucket) => bucket.id === id)?.number;
+    const number = known ?? ++this.lastBucket;
+    this.buckets.set(number, { number, id, record });
+    return number;
+  }
+
+  byName(tags: readonly Uint8Array[], limit: number, hidden: boolean): FileRow[] {
+    return [...this.files.values()]
+      .filter((row) => tags.includes(row.nameTag) && (hidden || row.hiddenAtMs === null))
+      .toSorted((a, b) => descending(a.version, b.version) || newestFirst(a, b))
+      .slice(0, limit);
+  }
+
+  list(all: boolean, hidden: boolean): FileRow[] {
+    return [...this.files.values()]
+      .filter((row) => (row.hiddenAtMs !== null) === hidden)
+      .toSorted((a, b) => newestFirst(a, b))
+      .filter(
+        (row, _, shown) =>
+          all ||
+          shown
+            .filter((other) => other.nameTag === row.nameTag)
+            .toSorted((a, b) => descending(a.version, b.version) || newestFirst(a, b))[0] === row,
+      );
+  }
+
+  expired(nowMs: number): FileRow[] {
+    return [...this.files.values()]
+      .filter((row) => row.hiddenAtMs === null && (row.expiresAtMs ?? Infinity) <= nowMs)
+      .toSorted((a, b) => (a.expiresAtMs ?? 0) - (b.expiresAtMs ?? 0) || -descending(a.hash, b.hash));
+  }
+}
+
+function newestFirst(a: FileRow, b: FileRow): number {
+  return descending(a.createdAtMs, b.createdAtMs) || descending(a.hash, b.hash);
+}
+
+function descending<T extends number | string>(a: T, b: T): number {
+  if (a === b) return 0;
+  return a < b ? 1 : -1;
+}
+
+function ordered<T>(rows: ReadonlyMap<string, T>): T[] {
+  return [...rows].toSorted(([a], [b]) => -descending(a, b)).map(([, row]) => row);
+}
+
+/** Few of each, so that histories meet the same rows again and again. */
+const HASHES = Array.from({ length: 8 }, () => hex(64));
+const IDS = Array.from({ length: 6 }, () => hex(64));
+const BUCKET_IDS = Array.from({ length: 3 }, () => hex(32));
+const TAGS = Array.from({ length: 3 }, (_, i) => new Uint8Array(32).fill(i));
+
+const smallTime = fc.integer({ min: -1, max: 3 });
+const maybeTime = fc.option(smallTime, { nil: null });
+const record = fc.uint8Array({ maxLength: 3 }).map((value) => Uint8Array.from(value));
+
+const fileRow: fc.Arbitrary<FileRow> = fc.record({
+  hash: fc.constantFrom(...HASHES),
+  writer: fc.constantFrom(...BUCKET_IDS),
+  nameTag: fc.constantFrom(...TAGS),
+  record,
+  version: fc.integer({ min: 1, max: 3 }),
+  createdAtMs: smallTime,
+  expiresAtMs: maybeTime,
+  hiddenAtMs: maybeTime,
+});
+
+const place = fc.option(
+  fc.record({ bucket: fc.integer({ min: 1, max: 3 }), upload: fc.constantFrom('0'.repeat(16), hex(16)) }),
+  { nil: null },
+);
+
+const chunkRow: fc.Arbitrary<ChunkRow> = fc
+  .record({
+    id: fc.constantFrom(...IDS),
+    sealing: fc.constantFrom('00000000', 'ffffffff'),
+    sealedSize: fc.nat(),
+    shards: fc.array(place, { minLength: 1, maxLength: 4 }),
+  })
+  .map(({ id, sealing, sealedSize, shards }) => ({
+    id,
+    k: 1,
+    m: shards.length - 1,
+    sealing,
+    sealedSize,
+    shards,
+  }));
+
+/** One call, made of the model and of the catalog; both must return the same. */
+interface Step {
+  readonly name: string;
+  readonly expected: (model: ModelCatalog) => unknown;
+  readonly actual: (catalog: Catalog) => Promise<unknown>;
+}
+
+function step<T>(
+  name: string,
+  input: fc.Arbitrary<T>,
+  expected: (model: ModelCatalog, input: T) => unknown,
+  actual: (catalog: Catalog, input: T) => Promise<unknown>,
+): fc.Arbitrary<Step> {
+  return input.map((value) => ({
+    name: `${name} ${fc.stringify(value)}`,
+    expected: (model) => expected(model, value),
+    actual: (catalog) => actual(catalog, value),
+  }));
+}
+
+const changes: fc.Arbitrary<Step>[] = [
+  step(
+    'files.put',
+    fc.array(fileRow, { maxLength: 6 }),
+    (model, rows) => rows.forEach((row) => model.files.set(row.hash, row)),
+    (catalog, rows) => catalog.files.put(rows),
+  ),
+  step(
+    'files.hide',
+    fc.tuple(fc.subarray(HASHES), maybeTime),
+    (model, [hashes, at]) => model.hide(hashes, at).toSorted(),
+    async (catalog, [hashes, at]) => (await catalog.files.hide(hashes, at)).toSorted(),
+  ),
+  step(
+    'files.forget',
+    fc.subarray(HASHES, { maxLength: 3 }),
+    (model, hashes) => hashes.forEach((hash) => model.files.delete(hash)),
+    (catalog, hashes) => catalog.files.forget(hashes),
+  ),
+  step(
+    'chunks.put',
+    fc.array(chunkRow, { maxLength: 6 }),
+    (model, rows) => rows.forEach((row) => model.chunks.set(row.id, row)),
+    (catalog, rows) => catalog.chunks.put(rows),
+  ),
+  step(
+    'chunks.forget',
+    fc.subarray(IDS, { maxLength: 3 }),
+    (model, ids) => ids.forEach((id) => model.chunks.delete(id)),
+    (catalog, ids) => catalog.chunks.forget(ids),
+  ),
+  step(
+    'setup.putKeyring',
+    fc.record({ epoch: fc.nat(4), keyring: record }),
+    (model, next) => {
+      if (model.vault !== null && next.epoch > model.vault.epoch) model.vault = { ...model.vault, ...next };
+      return (
+        model.vault !== null &&
+        model.vault.epoch === next.epoch &&
+        Buffer.compare(model.vault.keyring, next.keyring) === 0
+      );
+    },
+    (catalog, next) => catalog.setup.putKeyring(next),
+  ),
+  step(
+    'setup.putNote',
+    fc.tuple(fc.constantFrom('a', 'ä', ''), fc.option(record, { nil: null })),
+    (model, [key, value]) => {
+      if (value === null) model.notes.delete(key);
+      else model.notes.set(key, value);
+    },
+    (catalog, [key, value]) => catalog.setup.putNote(key, value),
+  ),
+  step(
+    'setup.putBucket',
+    fc.record({ id: fc.constantFrom(...BUCKET_IDS), record }),
+    (model, bucket) => model.putBucket(bucket.id, bucket.record),
+    (catalog, bucket) => catalog.setup.putBucket(bucket),
+  ),
+  step(
+    'setup.removeBucket',
+    fc.integer({ min: 1, max: 5 }),
+    (model, number) => void model.buckets.delete(number),
+    (catalog, number) => catalog.setup.removeBucket(number),
+  ),
+];
+
+const looks: fc.Arbitrary<Step>[] = [
+  step(
+    'files.byName',
+    fc.tuple(fc.subarray(TAGS), fc.integer({ min: 1, max: 4 }), fc.boolean()),
+    (model, [tags, limit, hidden]) => model.byName(tags, limit, hidden),
+    (catalog, [tags, limit, hidden]) => catalog.files.byName(tags, limit, { hidden }),
+  ),
+  step(
+    'files.list',
+    fc.record({ all: fc.boolean(), hidden: fc.boolean() }),
+    (model, { all, hidden }) => model.list(all, hidden),
+    (catalog, options) => Array.fromAsync(catalog.files.list(options)),
+  ),
+  step(
+    'files.expired',
+    smallTime,
+    (model, nowMs) => model.expired(nowMs),
+    (catalog, nowMs) => Array.fromAsync(catalog.files.expired(nowMs)),
+  ),
+  step(
+    'files.byHashes',
+    fc.subarray(HASHES),
+    (model, hashes) =>
+      hashes.filter((hash) => model.files.has(hash)).map((hash) => [hash, model.files.get(hash)]),
+    async (catalog, hashes) => {
+      const found = await catalog.files.byHashes(hashes);
+      return hashes.filter((hash) => found.has(hash)).map((hash) => [hash, found.get(hash)]);
+    },
+  ),
+];
+
+/** Long random histories against a model. */
+export function modelConformance(connections: () => Connections): void {
+  test('any history over several connections gives what the model says', async () => {
+    const { under, catalog, other } = connections();
+    const third = await under.open();
+    const clients = [catalog, other, third];
+    await catalog.setup.create(VAULT);
+    let lastBucket = 0;
+    const client = fc.nat(2);
+    const histories = fc.array(fc.tuple(client, fc.oneof(...changes, ...changes, ...looks)), {
+      maxLength: 60,
+      size: 'max',
+    });
+    await fc.assert(
+      fc.asyncProperty(histories, async (history) => {
+        const model = new ModelCatalog();
+        model.vault = await catalog.setup.vault();
+        model.lastBucket = lastBucket;
+        try {
+          for (const [number, { name, expected, actual }] of history) {
+            const wanted = expected(model);
+            const got = await actual(clients[number] ?? catalog);
+            expect({ name, result: got }).toEqual({ name, result: wanted });
+          }
+          expect(await contents(other)).toEqual({
+            vault: model.vault,
+            buckets: [...model.buckets.values()].toSorted((a, b) => a.number - b.number),
+            files: ordered(model.files),
+            chunks: ordered(model.chunks),
+          });
+          for (const key of ['a', 'ä', '']) {
+            expect(await third.setup.note(key)).toEqual(model.notes.get(key) ?? null);
+          }
+          expect(await third.chunks.count()).toBe(model.chunks.size);
+          const hidden = [...model.files.values()].filter((row) => row.hiddenAtMs !== null).length;
+          expect(await third.files.counts()).toEqual({ files: model.files.size - hidden, hidden });
+        } finally {
+          await empty(catalog);
+          const probe = { id: hex(32), record: bytes('x') };
+          lastBucket = await catalog.setup.putBucket(probe);
+          await catalog.setup.removeBucket(lastBucket);
+        }
       }),
+      { numRuns: 60 },
     );
-  }
+    await third.close();
+  });
+}
 
-  #pending(generation: string): ModelPut {
-    const put = this.puts.get(generation);
-    if (put?.state !== 'pending') throw new VaultError('stale', generation);
-    return put;
-  }
-
-  #visible(hash: string): string | null {
-    return this.order.find((generation) => this.puts.get(generation)?.file?.hash === hash) ?? null;
-  }
-
-  #end(put: ModelPut): void {
-    this.#dropRefs(put);
-    if (put.announced !== null && this.#visible(put.announced) === null) this.#oweManifest(put.announced);
-  }
-
-  #dropRefs(put: ModelPut): void {
-    const ids = [...put.refs];
-    put.refs.clear();
-    for (const id of ids) {
-      const row = this.chunks.get(id);
-      if (row === undefined || [...this.puts.values()].some((other) => other.refs.has(id))) continue;
-      this.chunks.delete(id);
-      for (const key of objectsOf(row)) this.owed.add(key);
-    }
-  }
-
-  #oweManifest(hash: string): void {
-    for (const bucket of this.buckets) {
-      this.owed.add(objectKey({ kind: 'manifest', id: hash, k: 0, m: 0 }, 0, { bucket, generation: '' }));
-    }
-  }
-
-  #supersede(old: ChunkRow, inForce: ChunkRow): void {
-    const used = new Set(objectsOf(inForce));
-    for (const key of objectsOf(old)) if (!used.has(key)) this.owed.add(key);
-  }
+/** Leaves a catalog with nothing but its vault, for the next history. */
+async function empty(catalog: Catalog): Promise<void> {
+  await catalog.files.forget(HASHES);
+  await catalog.chunks.forget(IDS);
+  for (const key of ['a', 'ä', '']) await catalog.setup.putNote(key, null);
+  for (const { number } of await catalog.setup.buckets()) await catalog.setup.removeBucket(number);
 }

@@ -7,6 +7,7 @@ import type { PostgresProxy } from '../support/postgres-proxy.ts';
 import { freshPostgres } from '../support/postgres.ts';
 import { concurrencyConformance } from './concurrency.ts';
 import { catalogConformance } from './conformance.ts';
+import { modelConformance } from './model.ts';
 import type { CatalogUnderTest } from './samples.ts';
 
 catalogConformance('Postgres', async () => {
@@ -46,4 +47,5 @@ describe('A Postgres that runs every transaction serializable', () => {
   });
 
   concurrencyConformance(() => ({ under, catalog, other }));
+  modelConformance(() => ({ under, catalog, other }));
 });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Catalog, ChunkRow, GarbageRow, NewFileRow, ShardPlace } from '../../src/catalog/catalog.ts';
+import type { Catalog, ChunkRow, FileRow, VaultRow } from '../../src/catalog/catalog.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 
@@ -11,54 +11,76 @@ export interface CatalogUnderTest {
   cleanUp(): Promise<void>;
 }
 
-export const VAULT = { id: hex(32), settings: Buffer.from('settings') };
+/** Several connections to one catalog, which the test that calls finds empty. */
+export interface Connections {
+  readonly under: CatalogUnderTest;
+  readonly catalog: Catalog;
+  readonly other: Catalog;
+}
 
 /** Random lower-case hex. */
 export function hex(digits: number): string {
   return randomBytes(digits / 2).toString('hex');
 }
 
-/** A chunk whose shards carry the generation and lie in the given buckets; null for a shard that is not stored. */
-export function chunk(
-  id: string,
-  generation: string,
-  buckets: readonly (number | null)[] = [1, 2, 3],
-  k = buckets.length - 1,
-): ChunkRow {
+export function bytes(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+export const VAULT: VaultRow = { id: hex(32), epoch: 1, keyring: bytes('keyring 1'), writer: hex(32) };
+
+/** A chunk whose shards lie in the given buckets; null for a shard that was not seen. Random but for what is given. */
+export function chunk(id = hex(64), buckets: readonly (number | null)[] = [1, 2, 3]): ChunkRow {
   return {
     id,
-    k,
-    m: buckets.length - k,
+    k: buckets.length - 1,
+    m: 1,
+    sealing: hex(8),
     sealedSize: 1_048_600,
-    shards: buckets.map((bucket) => (bucket === null ? null : { bucket, generation })),
+    shards: buckets.map((bucket) => (bucket === null ? null : { bucket, upload: hex(16) })),
   };
 }
 
-/** A file to commit; a random hash and name unless given. */
-export function file(given: Partial<NewFileRow> = {}): NewFileRow {
+/** A file; random but for what is given. */
+export function file(given: Partial<FileRow> = {}): FileRow {
   return {
     hash: hex(64),
-    nameTag: new Uint8Array(randomBytes(32)),
+    writer: hex(32),
+    nameTag: nameTag(),
     record: new Uint8Array(randomBytes(50)),
+    version: 1,
     createdAtMs: 1_700_000_000_000,
     expiresAtMs: null,
+    hiddenAtMs: null,
     ...given,
   };
 }
 
-/** Goes the whole way of a put. @returns its generation */
-export async function store(catalog: Catalog, row: NewFileRow, ids: readonly string[] = []): Promise<string> {
-  const generation = hex(16);
-  await catalog.beginPut({ generation, owner: 'test' });
-  const known = await catalog.claimChunks(generation, ids);
-  const fresh = ids.filter((id) => !known.has(id));
-  await catalog.recordChunks(
-    generation,
-    fresh.map((id) => chunk(id, generation)),
-  );
-  await catalog.announceManifest(generation, row.hash);
-  await catalog.commitPut(generation, row);
-  return generation;
+export function nameTag(): Uint8Array {
+  return new Uint8Array(randomBytes(32));
+}
+
+/** That many of something, each made with its number from 0. */
+export function many<T>(count: number, make: (i: number) => T): T[] {
+  return Array.from({ length: count }, (_, i) => make(i));
+}
+
+export function byHash(rows: readonly FileRow[]): FileRow[] {
+  return rows.toSorted((a, b) => (a.hash < b.hash ? -1 : 1));
+}
+
+export function byId(rows: readonly ChunkRow[]): ChunkRow[] {
+  return rows.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** Everything that a catalog says. */
+export async function contents(catalog: Catalog) {
+  return {
+    vault: await catalog.setup.vault(),
+    buckets: await catalog.setup.buckets(),
+    files: await Array.fromAsync(catalog.files.walk()),
+    chunks: await Array.fromAsync(catalog.chunks.walk()),
+  };
 }
 
 /** How an operation ended: its error's code, or `success`. An error that is no VaultError is thrown on. */
@@ -70,36 +92,4 @@ export async function codeOf(operation: Promise<unknown>): Promise<ErrorCode | '
     if (error instanceof VaultError) return error.code;
     throw error;
   }
-}
-
-/** A place for sets: one string for one object. A manifest has no generation; its debts have. */
-export function objectKey(
-  row: Pick<GarbageRow, 'kind' | 'id' | 'k' | 'm'>,
-  index: number,
-  place: ShardPlace,
-): string {
-  const generation = row.kind === 'manifest' ? '' : place.generation;
-  return `${row.kind} ${row.id} ${index}of${row.k}+${row.m} ${place.bucket} ${generation}`;
-}
-
-/** The objects that a chunk's row names. */
-export function objectsOf(row: ChunkRow): string[] {
-  return row.shards.flatMap((place, index) =>
-    place === null ? [] : [objectKey({ kind: 'chunk', ...row }, index, place)],
-  );
-}
-
-/** The objects whose removal is owed, each once, sorted. */
-export async function owedObjects(catalog: Catalog): Promise<string[]> {
-  const keys = new Set<string>();
-  for await (const row of catalog.garbage()) {
-    for (const place of row.places) keys.add(objectKey(row, place.index, place));
-  }
-  return [...keys].toSorted();
-}
-
-/** The ids of all recorded chunks, in the order of the listing. */
-export async function chunkIds(catalog: Catalog): Promise<string[]> {
-  const rows = await Array.fromAsync(catalog.listChunks());
-  return rows.map((row) => row.id);
 }

@@ -9,7 +9,7 @@ import { openSqlite } from '../../src/catalog/sqlite/engine.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { catalogConformance } from './conformance.ts';
-import { chunk, codeOf, file, hex, store, VAULT } from './samples.ts';
+import { chunk, codeOf, file, hex, many, VAULT } from './samples.ts';
 import { statementsOf } from './statements.ts';
 
 const MIB = 1024 * 1024;
@@ -29,7 +29,7 @@ describe('an SQLite file', () => {
     await using folder = await temporaryFolder();
     const path = folder.at('a', 'b', 'catalog.db');
     const catalog = await openCatalog(path, { create: true });
-    await catalog.create(VAULT, []);
+    await catalog.setup.create(VAULT);
     expect((await stat(folder.at('a'))).mode & 0o777).toBe(0o700);
     expect((await stat(folder.at('a', 'b'))).mode & 0o777).toBe(0o700);
     for (const suffix of ['', '-wal', '-shm']) {
@@ -52,10 +52,10 @@ describe('an SQLite file', () => {
     const path = folder.at('catalog.db');
     const row = file();
     const first = await openCatalog(path, { create: true });
-    await store(first, row, [hex(64)]);
+    await first.files.put([row]);
     await first.close();
     const second = await openCatalog(path);
-    expect(await Array.fromAsync(second.listFiles({ all: true }))).toEqual([row]);
+    expect(await Array.fromAsync(second.files.walk())).toEqual([row]);
     await second.close();
   });
 
@@ -84,14 +84,15 @@ describe('an SQLite file', () => {
     await using folder = await temporaryFolder();
     const path = folder.at('catalog.db');
     const catalog = await openCatalog(path, { create: true });
-    for (let i = 0; i < 50; i++) await store(catalog, file(), [hex(64), hex(64)]);
+    await catalog.files.put(many(100, () => file()));
+    await catalog.chunks.put(many(100, () => chunk()));
     await catalog.close();
     await truncate(path, 8192);
     const work = async (): Promise<void> => {
       const again = await openCatalog(path);
       try {
-        await Array.fromAsync(again.listFiles({ all: true }));
-        await Array.fromAsync(again.listChunks());
+        await Array.fromAsync(again.files.walk());
+        await Array.fromAsync(again.chunks.walk());
       } finally {
         await again.close();
       }
@@ -103,12 +104,27 @@ describe('an SQLite file', () => {
     await using folder = await temporaryFolder();
     const path = folder.at('catalog.db');
     const catalog = await openCatalog(path, { create: true });
-    const id = hex(64);
-    await store(catalog, file(), [id]);
-    new Sqlite(path).exec('update chunks set k = 9').close();
-    expect(await codeOf(catalog.locateChunks([id]))).toBe('damaged');
-    new Sqlite(path).exec(`update chunks set k = 2, shards = x'0001'`).close();
-    expect(await codeOf(catalog.locateChunks([id]))).toBe('damaged');
+    const [places, row] = [chunk(), file()];
+    await catalog.chunks.put([places]);
+    await catalog.files.put([row]);
+    const changed = async (table: string, change: string): Promise<string> => {
+      new Sqlite(path).exec(`update ${table} set ${change}`).close();
+      return table === 'chunks'
+        ? codeOf(catalog.chunks.locate([places.id]))
+        : codeOf(Array.fromAsync(catalog.files.walk()));
+    };
+    expect(await changed('chunks', 'k = 9')).toBe('damaged');
+    expect(await changed('chunks', `k = 2, shards = x'0001'`)).toBe('damaged');
+    expect(await changed('chunks', `shards = '${'x'.repeat(30)}'`)).toBe('damaged');
+    expect(await changed('chunks', `shards = zeroblob(30), sealing = x'00'`)).toBe('damaged');
+    expect(await changed('chunks', `sealing = x'00000000', sealed_size = 0.5`)).toBe('damaged');
+    expect(await changed('chunks', 'sealed_size = 5')).toBe('success');
+    expect(await changed('files', `version = 'second'`)).toBe('damaged');
+    expect(await changed('files', 'version = 0')).toBe('damaged');
+    expect(await changed('files', `version = 1, name_tag = x'00'`)).toBe('damaged');
+    expect(await changed('files', `name_tag = zeroblob(32), created_at = 1.5`)).toBe('damaged');
+    expect(await changed('files', `created_at = 1, record = 'text'`)).toBe('damaged');
+    expect(await changed('files', `record = x''`)).toBe('success');
     await catalog.close();
   });
 
@@ -141,8 +157,8 @@ describe('an SQLite file', () => {
     const catalog = await openCatalog(path, { create: true });
     const blocker = new Sqlite(path);
     blocker.exec('begin immediate');
-    const generation = hex(16);
-    const put = catalog.beginPut({ generation, owner: 'test' });
+    const row = file();
+    const put = catalog.files.put([row]);
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -150,7 +166,7 @@ describe('an SQLite file', () => {
     blocker.exec('commit');
     clearInterval(timer);
     await put;
-    expect(await catalog.pendingPuts()).toEqual([{ generation, owner: 'test' }]);
+    expect(await Array.fromAsync(catalog.files.walk())).toEqual([row]);
     blocker.close();
     await catalog.close();
   });
@@ -166,19 +182,19 @@ describe('an SQLite file', () => {
     let code = 'success';
     while (code === 'success') {
       const row = file({ record: new Uint8Array(10_000) });
-      code = await codeOf(store(catalog, row, [hex(64)]));
+      code = await codeOf(catalog.files.put([row]));
       if (code === 'success') kept.push(row.hash);
     }
     expect(code).toBe('storage-full');
     const listed = async (): Promise<string[]> => {
-      const rows = await Array.fromAsync(catalog.listFiles({ all: true }));
-      return rows.map((row) => row.hash).toReversed();
+      const rows = await Array.fromAsync(catalog.files.walk());
+      return rows.map((row) => row.hash);
     };
-    expect(await listed()).toEqual(kept);
+    expect(await listed()).toEqual(kept.toSorted());
     await disk.resize(8 * MIB);
     const row = file();
-    await store(catalog, row);
-    expect(await listed()).toEqual([...kept, row.hash]);
+    await catalog.files.put([row]);
+    expect(await listed()).toEqual([...kept, row.hash].toSorted());
     await catalog.close();
   });
 
@@ -195,7 +211,7 @@ describe('an SQLite file', () => {
     const using = async (): Promise<void> => {
       const catalog = await openCatalog(path);
       try {
-        await catalog.counts();
+        await catalog.files.counts();
       } finally {
         await catalog.close();
       }
@@ -208,21 +224,14 @@ describe('an SQLite file', () => {
   test('lets timers have their turn while a listing runs', async () => {
     await using folder = await temporaryFolder();
     const catalog = await openCatalog(folder.at('catalog.db'), { create: true });
-    const generation = hex(16);
-    await catalog.beginPut({ generation, owner: 'test' });
-    for (let i = 0; i < 3; i++) {
-      await catalog.recordChunks(
-        generation,
-        Array.from({ length: 1000 }, () => chunk(hex(64), generation)),
-      );
-    }
+    for (let i = 0; i < 3; i++) await catalog.chunks.put(many(1000, () => chunk()));
     let turns = 0;
     const tick = (): void => {
       turns++;
       timer = setImmediate(tick);
     };
     let timer = setImmediate(tick);
-    await Array.fromAsync(catalog.listChunks());
+    await Array.fromAsync(catalog.chunks.walk());
     clearImmediate(timer);
     expect(turns).toBeGreaterThanOrEqual(3);
     await catalog.close();
@@ -234,11 +243,11 @@ describe('an SQLite file', () => {
     const script = `
       import { openCatalog } from ${JSON.stringify(new URL('../../src/catalog/open.ts', import.meta.url).href)};
       const catalog = await openCatalog(process.argv[1], { create: true });
-      await catalog.beginPut({ generation: process.argv[2], owner: 'test' });
+      await catalog.setup.putBucket({ id: process.argv[2], record: new Uint8Array(1) });
       await catalog.close();`;
     const exits = await Promise.all(
       Array.from({ length: 6 }, async () => {
-        const child = spawn(process.execPath, ['--input-type=module', '-e', script, path, hex(16)], {
+        const child = spawn(process.execPath, ['--input-type=module', '-e', script, path, hex(32)], {
           stdio: ['ignore', 'ignore', 'inherit'],
         });
         const [code] = await once(child, 'exit');
@@ -247,7 +256,7 @@ describe('an SQLite file', () => {
     );
     expect(exits).toEqual([0, 0, 0, 0, 0, 0]);
     const catalog = await openCatalog(path);
-    expect((await catalog.pendingPuts()).length).toBe(6);
+    expect((await catalog.setup.buckets()).map((bucket) => bucket.number)).toEqual([1, 2, 3, 4, 5, 6]);
     await catalog.close();
   });
 
@@ -265,9 +274,9 @@ describe('an SQLite file', () => {
         .map((step) => `${step.detail} -- ${sql}`),
     );
     database.close();
-    // Of buckets there are few, and a walk through all garbage or chunks in the order of their keys is asked for.
+    // Pages of what one statement puts together, and walks through all chunks in the order of their keys are asked for.
     const whole = plans.filter((plan) =>
-      /^SCAN (?!buckets|garbage --|chunks --|.* USING|CONSTANT|\d+-ROW VALUES)/.test(plan),
+      /^SCAN (?!of_tag|chunks --|.* USING|CONSTANT|\d+-ROW VALUES)/.test(plan),
     );
     expect(whole).toEqual([]);
     // A page is read in the order of an index; what is few enough to come in one piece may be sorted.

@@ -1,7 +1,7 @@
 import type { CompiledQuery } from 'kysely';
 import type { Engine, Session } from '../../src/catalog/sql/engine.ts';
 import { sqlCatalog } from '../../src/catalog/sql/catalog.ts';
-import { chunk, file, hex, store } from './samples.ts';
+import { chunk, file, hex, many } from './samples.ts';
 
 /** Enough rows for a second page of every listing, of a catalog of any size. */
 const ENOUGH = 2500;
@@ -11,7 +11,10 @@ async function some(rows: AsyncIterable<unknown>): Promise<void> {
   for await (const _ of rows) if (++read === ENOUGH) return;
 }
 
-/** Every kind of statement that finding, listing, storing and removing run, with the values of their parameters. */
+/**
+ * Every kind of statement that finding, listing, storing and removing run, with the values of their parameters. What they store
+ * is forgotten again.
+ */
 export async function statementsOf(engine: Engine): Promise<readonly CompiledQuery[]> {
   const statements: CompiledQuery[] = [];
   const recording = (session: Session): Session => ({
@@ -20,7 +23,7 @@ export async function statementsOf(engine: Engine): Promise<readonly CompiledQue
       return session.run(query);
     },
   });
-  const catalog = sqlCatalog({
+  const { files, chunks } = sqlCatalog({
     label: engine.label,
     db: engine.db,
     dialect: engine.dialect,
@@ -29,30 +32,29 @@ export async function statementsOf(engine: Engine): Promise<readonly CompiledQue
     write: (durability, work) => engine.write(durability, (session) => work(recording(session))),
     close: () => engine.close(),
   });
-  const id = hex(64);
-  const row = file({ expiresAtMs: 5 });
-  await store(catalog, row, [id, hex(64)]);
-  await store(catalog, file(), [id]);
-  const generation = hex(16);
-  await catalog.beginPut({ generation, owner: 'test' });
-  await catalog.recordChunks(generation, [chunk(id, generation)]);
-  await catalog.discardPut(generation);
-  await catalog.beginPut({ generation: hex(16), owner: 'gone' });
-  await catalog.buryPuts({ leaseMs: 1000, isGone: () => true });
-  await some(catalog.listFiles({ all: false }));
-  await some(catalog.listFiles({ all: true }));
-  await some(catalog.expiredFiles(10));
-  await some(catalog.listChunks());
-  await some(catalog.listChunks({ after: '0'.repeat(64) }));
-  await some(catalog.garbage());
-  await catalog.filesByHash('00', 2);
-  await catalog.filesByName(row.nameTag, 2);
-  await catalog.knownManifests([row.hash, hex(64)]);
-  await catalog.locateChunks([id, hex(64)]);
-  await catalog.filesOfChunks([id, hex(64)]);
-  await catalog.pendingPuts();
-  await catalog.deadPuts();
-  await catalog.replaceFile(row);
-  await catalog.removeFiles([row.hash, hex(64)]);
+  // More than a page of each listing.
+  const rows = many(1200, (i) => file({ expiresAtMs: 5, hiddenAtMs: i % 2 === 0 ? null : 5 }));
+  for (let at = 0; at < rows.length; at += 600) await files.put(rows.slice(at, at + 600));
+  const places = many(1000, () => chunk());
+  await chunks.put(places);
+  await chunks.put([chunk(places[0]?.id)]);
+  for (const hidden of [true, false]) {
+    await some(files.list({ all: false, hidden }));
+    await some(files.list({ all: true, hidden }));
+    await files.byPrefix('00', 2, { hidden });
+    await files.byName([file().nameTag], 2, { hidden });
+    await files.byName([file().nameTag, file().nameTag], 2, { hidden });
+  }
+  await some(files.walk());
+  await some(files.walk({ after: '0'.repeat(64) }));
+  await some(files.expired(10));
+  await some(chunks.walk());
+  await some(chunks.walk({ after: '0'.repeat(64) }));
+  const hashes = rows.map((row) => row.hash);
+  await files.byHashes([...hashes.slice(0, 10), hex(64)]);
+  await files.hide([...hashes.slice(0, 10), hex(64)], 7);
+  await chunks.locate([...places.slice(0, 10).map((row) => row.id), hex(64)]);
+  for (let at = 0; at < hashes.length; at += 600) await files.forget(hashes.slice(at, at + 600));
+  await chunks.forget(places.map((row) => row.id));
   return statements;
 }

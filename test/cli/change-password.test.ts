@@ -14,7 +14,7 @@ afterEach(async () => {
 });
 
 test('a new password from a file opens the vault from then on, and the old one does not', async () => {
-  await writeFile(box.at('new'), 'the new one\n');
+  await writeFile(box.at('new'), 'the new one\n', { mode: 0o600 });
   const changed = await box.run(['password', '--new-password-file', 'new']);
   expect(changed).toMatchObject({ exit: 0, stdout: '', stderr: '' });
   expect((await box.run(['get', 'a', '-o', '-'])).exit).toBe(12);

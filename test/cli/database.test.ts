@@ -312,11 +312,12 @@ describe('a database that fails in the middle of the work', () => {
   test('for every other answer to a commit is lost is not noticed', async () => {
     let commits = 0;
     proxy.decide = (text) => (text === 'commit' && commits++ % 2 === 0 ? 'lose answer' : 'pass');
-    const put = await box.run(['put', '-', '--name', 'new', '--json', '--db', db], { stdin: 'new content' });
+    const content = 'new content '.repeat(10_000);
+    const put = await box.run(['put', '-', '--name', 'new', '--json', '--db', db], { stdin: content });
     expect(put).toMatchObject({ exit: 0, stderr: '' });
     const got = await box.run(['get', 'new', '-o', '-', '--db', db]);
-    expect(got).toMatchObject({ exit: 0, stdout: 'new content', stderr: '' });
-    expect(await box.run(['rm', 'new', '--db', db])).toMatchObject({ exit: 0, stderr: '' });
+    expect(got).toMatchObject({ exit: 0, stdout: content, stderr: '' });
+    expect(await box.run(['rm', 'new', '--now', '--db', db])).toMatchObject({ exit: 0, stderr: '' });
     expect(await box.run(['sweep', '--db', db])).toMatchObject({ exit: 0, stderr: '' });
     expect(commits).toBeGreaterThan(4);
   });

@@ -9,7 +9,7 @@ test.each([
   ['already-exists', 2],
   ['bucket-mismatch', 2],
   ['bucket-missing', 2],
-  ['unsupported', 2],
+  ['unsupported', 7],
   ['file-not-found', 4],
   ['unavailable', 5],
   ['source-changed', 5],
@@ -34,6 +34,8 @@ test('several ends make the gravest of them', () => {
   expect(gravest([3, 4, 0])).toBe(4);
   expect(gravest([4, 5])).toBe(5);
   expect(gravest([5, 2])).toBe(2);
+  expect(gravest([12, 7, 2])).toBe(7);
+  expect(gravest([7, 6])).toBe(6);
   expect(gravest([2, 6, 4])).toBe(6);
   expect(gravest([6, 130])).toBe(130);
 });

@@ -108,14 +108,14 @@ test('gets round a lost bucket, whichever it is, with one warning', async () => 
   }
 });
 
-test('into a pipe that closes early is no error', async () => {
+test('into a pipe that closes early says that the file is not whole there', async () => {
   const { exit, stdout, stderr } = await box.shell(
     'set -o pipefail; vault get docs/report.pdf -o - | head -c 5 | wc -c; echo ${PIPESTATUS[0]}',
   );
   expect({ exit, stderr, stdout: stdout.split(/\s+/).filter(Boolean) }).toEqual({
     exit: 0,
-    stderr: '',
-    stdout: ['5', '0'],
+    stderr: 'vault: Whoever read standard output has gone before the whole file was written.\n',
+    stdout: ['5', '5'],
   });
 });
 

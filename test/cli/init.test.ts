@@ -1,5 +1,5 @@
-import { readdir, stat, writeFile } from 'node:fs/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
 import { startS3Server } from '../support/s3-server.ts';
 import type { Sandbox } from './run.ts';
@@ -83,3 +83,55 @@ test.each([
   // Once, and not that it is being waited for.
   expect(stderr.match(/Check host and port in the bucket’s URL/g)).toHaveLength(1);
 });
+
+describe('an init that fails leaves nothing behind', () => {
+  test('of folders, objects and the catalog, when the last bucket cannot be used', async () => {
+    await mkdir(box.at('there'));
+    await writeFile(box.at('no-folder'), '');
+    const before = await readdir(box.path, { recursive: true });
+    await using place = await catalogPlace();
+    const db = DATABASE === 'sqlite' ? box.at('new', 'folder', 'x.db') : place.location;
+    const buckets = ['--bucket', 'one/deeper', '--bucket', 'there', '--bucket', 'no-folder/x'];
+    const failed = await box.run(['init', '--db', db, ...buckets]);
+    expect(failed.stderr).toMatch(/^vault: .*no-folder/);
+    expect(failed.exit).toBe(2);
+    expect(await readdir(box.path, { recursive: true })).toEqual(before);
+    // And it is in nobody's way.
+    const again = await box.run(['init', '--db', db, '--bucket', 'one/deeper', '--bucket', 'there']);
+    expect(again).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('when a bucket turns out to be full of another vault, or cannot be reached', async () => {
+    await using place = await catalogPlace();
+    expect((await box.run(['init', '--bucket', 'used', '--db', place.location])).exit).toBe(0);
+    const before = await readdir(box.path, { recursive: true });
+    await using other = await catalogPlace();
+    const used = await box.run(['init', '--bucket', 'one', '--bucket', 'used', '--db', other.location]);
+    expect(used).toMatchObject({ exit: 2, stderr: expect.stringContaining('belongs to a vault already') });
+    const twice = await box.run(['init', '--bucket', 'one', '--bucket', './one', '--db', other.location]);
+    expect(twice).toMatchObject({ exit: 2, stderr: expect.stringContaining('given twice') });
+    expect(await readdir(box.path, { recursive: true })).toEqual(before);
+  });
+
+  test('also in the buckets, when one of them is the same place as another', async () => {
+    await mkdir(box.at('one'));
+    await symlink('one', box.at('same'));
+    await using place = await catalogPlace();
+    const failed = await box.run(['init', '--bucket', 'one', '--bucket', 'same', '--db', place.location]);
+    expect(failed.exit).toBe(2);
+    expect(await readdir(box.at('one'), { recursive: true })).toEqual([]);
+  });
+});
+
+test.each([':memory:', ' ', '', 'file:x.db?mode=memory', 'x.db ', 'folder/'])(
+  'refuses "%s" for a catalog',
+  async (db) => {
+    const before = await readdir(box.path);
+    for (const args of [['init', '--bucket', 'one'], ['ls']]) {
+      const { exit, stderr } = await box.run([...args, '--db', db]);
+      expect(stderr).toMatch(/^vault: ('.*' cannot be the name of a catalog's file|--db needs a file)/);
+      expect(exit).toBe(2);
+    }
+    expect(await readdir(box.path)).toEqual(before);
+  },
+);

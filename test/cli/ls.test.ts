@@ -50,8 +50,9 @@ test('prints JSON lines with the facts of every file', async () => {
     expiresAt: null,
     mode: expect.stringMatching(/^0[0-7]{3}$/),
     chunkSize: MIB,
-    chunks: 1,
-    redundancy: '2+1',
+    chunks: 0,
+    version: 1,
+    locked: false,
   });
 });
 
@@ -67,7 +68,7 @@ test('takes a pattern', async () => {
 
 test('--long has whole hashes and exact sizes', async () => {
   const { stdout } = await box.run(['ls', '-l', 'a.txt']);
-  expect(stdout).toMatch(/^[0-9a-f]{64} {2}16 {2}\S+ \S+ {2}\S+ \S+ {2}- {2}2\+1 {2}1 {2}a\.txt\n$/);
+  expect(stdout).toMatch(/^[0-9a-f]{64} {2}16 {2}\S+ \S+ {2}\S+ \S+ {2}- {2}0 {2}a\.txt\n$/);
 });
 
 test('shows the newest version of a name, and with --all every one', async () => {

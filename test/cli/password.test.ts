@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { readdir, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, readdir, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RunOptions, Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
@@ -10,8 +11,8 @@ let box: Sandbox;
 beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
-  await writeFile(box.at('right'), `${PASSWORD}\n`);
-  await writeFile(box.at('wrong'), 'something else\n');
+  await writeFile(box.at('right'), `${PASSWORD}\n`, { mode: 0o600 });
+  await writeFile(box.at('wrong'), 'something else\n', { mode: 0o600 });
 });
 afterAll(async () => {
   await box[Symbol.asyncDispose]();
@@ -89,6 +90,62 @@ describe('ends with 2 and says why', () => {
     expect(stderr).toMatch(message);
     expect(stderr).not.toContain('s3cret');
   });
+});
+
+test.each([
+  ['that others can change', 0o620, 'can be changed by other users'],
+  ['that everybody can read', 0o604, 'can be read by every user'],
+])('a file %s draws a warning and is used', async (_, mode, message) => {
+  await writeFile(box.at('open'), `${PASSWORD}\n`);
+  await chmod(box.at('open'), mode);
+  const { exit, stderr } = await box.run(['ls', '--password-file', 'open'], { env: NONE });
+  expect({ exit, stderr }).toEqual({
+    exit: 0,
+    stderr: `vault: warning: The password file 'open' ${message}: chmod 600 it.\n`,
+  });
+  await chmod(box.at('open'), 0o640);
+  expect(await box.run(['ls', '--password-file', 'open'], { env: NONE })).toMatchObject({
+    exit: 0,
+    stderr: '',
+  });
+});
+
+describe('a password that is not UTF-8 is refused', () => {
+  test.each([
+    ['as a variable', "VAULT_PASSWORD=$'p\\xe4ss' vault ls", /^vault: VAULT_PASSWORD is not UTF-8/],
+    [
+      'as a new one',
+      "VAULT_NEW_PASSWORD=$'p\\xe4ss' vault password",
+      /^vault: VAULT_NEW_PASSWORD is not UTF-8/,
+    ],
+    ['in a file', "vault ls --password-file <(printf 'p\\344ss')", /not UTF-8/],
+    ['of a command', 'vault ls --password-command "printf \'p\\344ss\'"', /not UTF-8/],
+  ])('%s', async (_, line, message) => {
+    const { exit, stderr } = await box.shell(line);
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(message);
+  });
+
+  test('and one with a real U+FFFD is taken, where that can be told', async () => {
+    await using other = await sandbox();
+    const env = { VAULT_PASSWORD: 'p\uFFFDss' };
+    const { exit } = await other.run(['init', '--bucket', 'one', '--db', 'x.db'], { env });
+    expect(exit).toBe(existsSync('/proc/self/environ') ? 0 : 2);
+  });
+});
+
+test('no program that is started sees a secret', async () => {
+  const url = `postgres://user:s3cret@127.0.0.1:1/db`;
+  const { stderr } = await box.run(['ls', '--db', box.db, '--password-command', 'env >&2; cat right'], {
+    env: {
+      VAULT_PASSWORD: 's3cret-1',
+      VAULT_NEW_PASSWORD: 's3cret-2',
+      PGPASSWORD: 's3cret-3',
+      VAULT_DB: url,
+    },
+  });
+  expect(stderr).toMatch(/^PATH=/m);
+  expect(stderr).not.toContain('s3cret');
 });
 
 test('a command does not eat what is to be stored', async () => {

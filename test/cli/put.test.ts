@@ -85,8 +85,8 @@ test('refuses standard input that is a folder or closed, and stores an empty one
   await mkdir(box.at('folder'));
   const put = 'vault put - --name n --json';
   for (const [from, says] of [
-    ['< folder', 'standard input is a folder'],
-    ['<&-', 'standard input is closed'],
+    ['< folder', 'Standard input is a folder'],
+    ['<&-', 'Standard input is closed'],
   ]) {
     const { stdout, stderr } = await box.shell(`${put} ${from}; echo $?`);
     expect({ from, stdout }).toEqual({ from, stdout: '2\n' });
@@ -115,7 +115,7 @@ test('stores what a process substitution gives, and ends at once when a pipe sta
 
 test('with a bucket gone stores what it can, ends with 3, and says what completes it', async () => {
   await rename(box.bucket(2), `${box.bucket(2)}-away`);
-  await writeFile(box.at('a'), randomBytes(1000));
+  await writeFile(box.at('a'), randomBytes(20_000));
   const { exit, stdout, stderr } = await box.run(['put', 'a']);
   expect(exit).toBe(3);
   expect(stdout.trim()).toMatch(HASH);

@@ -28,6 +28,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Fed to standard input, which is empty otherwise. */
   readonly stdin?: string | Uint8Array;
+  /** A descriptor for standard output; what is written there is not in what is left. */
+  readonly stdout?: number;
 }
 
 /** The built command in a home, a working folder and an environment of its own. */
@@ -49,6 +51,8 @@ export interface Sandbox extends AsyncDisposable {
   shell(line: string, options?: RunOptions): Promise<Ended>;
   /** Starts the command in a terminal. */
   terminal(args: readonly string[], options?: RunOptions & { readonly columns?: number }): TerminalRun;
+  /** Runs a line of shell in a terminal, in which `exec vault` is the command. */
+  terminalOf(line: string, options?: RunOptions): TerminalRun;
 }
 
 export interface Running {
@@ -103,14 +107,18 @@ export async function sandbox(): Promise<Sandbox> {
   const running = new Set<() => void>();
 
   const launch = (file: string, args: readonly string[], options: RunOptions): Running => {
-    const child = spawn(file, args, { cwd: path, env: environment(options), stdio: 'pipe' });
+    const child = spawn(file, args, {
+      cwd: path,
+      env: environment(options),
+      stdio: ['pipe', options.stdout ?? 'pipe', 'pipe'],
+    });
     const kill = (): void => void child.kill('SIGKILL');
     running.add(kill);
-    child.stdin.on('error', () => undefined);
+    child.stdin?.on('error', () => undefined);
     const ended = (async (): Promise<Ended> => {
       const [stdoutBytes, stderr, exit] = await Promise.all([
-        buffer(child.stdout),
-        text(child.stderr),
+        child.stdout === null ? Buffer.alloc(0) : buffer(child.stdout),
+        child.stderr === null ? '' : text(child.stderr),
         new Promise<number>((resolve, reject) => {
           child.on('error', reject);
           child.on('close', (code, signal) =>
@@ -122,6 +130,19 @@ export async function sandbox(): Promise<Sandbox> {
       return { exit, stdout: stdoutBytes.toString(), stderr, stdoutBytes };
     })();
     return { process: child, ended };
+  };
+
+  const inTerminal = (
+    file: string,
+    args: readonly string[],
+    options: RunOptions & { readonly columns?: number },
+  ): TerminalRun => {
+    const columns = options.columns ?? 100;
+    const run = startInTerminal(file, args, { cwd: path, env: environment(options), columns });
+    const kill = (): void => run.kill('SIGKILL');
+    running.add(kill);
+    void run.exit.then(() => running.delete(kill));
+    return run;
   };
 
   return {
@@ -159,17 +180,13 @@ export async function sandbox(): Promise<Sandbox> {
       child.stdin?.end(options.stdin ?? '');
       return ended;
     },
-    terminal(args, options = {}) {
-      const run = startInTerminal(args, {
-        cwd: path,
-        env: environment(options),
-        columns: options.columns ?? 100,
-      });
-      const kill = (): void => run.kill('SIGKILL');
-      running.add(kill);
-      void run.exit.then(() => running.delete(kill));
-      return run;
-    },
+    terminal: (args, options = {}) => inTerminal(process.execPath, [COMMAND, ...args], options),
+    terminalOf: (line, options = {}) =>
+      inTerminal(
+        'bash',
+        ['-c', line.replaceAll('exec vault', `exec '${process.execPath}' '${COMMAND}'`)],
+        options,
+      ),
     async [Symbol.asyncDispose]() {
       for (const kill of running) kill();
       await told?.[Symbol.asyncDispose]();
@@ -179,11 +196,13 @@ export async function sandbox(): Promise<Sandbox> {
 }
 
 function startInTerminal(
+  file: string,
   args: readonly string[],
   options: { readonly cwd: string; readonly env: Record<string, string>; readonly columns: number },
 ): TerminalRun {
-  const pty = spawnInTerminal(process.execPath, [COMMAND, ...args], {
-    name: 'xterm-256color',
+  const pty = spawnInTerminal(file, [...args], {
+    // It would take the place of a TERM that is not set.
+    name: options.env['TERM'] ?? '',
     cols: options.columns,
     rows: 30,
     cwd: options.cwd,

@@ -1,108 +1,213 @@
-import * as fc from 'fast-check';
+import { diffieHellman, generateKeyPairSync, sign, verify } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import {
   DEFAULT_KDF_COST,
-  deriveSubkeys,
-  drawGeneration,
   drawId,
-  drawMasterKey,
-  unwrapMasterKey,
-  wrapMasterKey,
+  drawRoot,
+  drawUpload,
+  kdfWork,
+  keysOfRoot,
+  MAX_UNLOCK_WORK,
+  publicKey,
+  unwrapKeys,
+  wrapKeys,
 } from '../../src/crypto/keys.ts';
-import { KDF_LIMITS } from '../../src/format/keyslot.ts';
-import type { Keyslot } from '../../src/format/keyslot.ts';
+import type { VaultKeys } from '../../src/crypto/keys.ts';
+import { ManifestOpener } from '../../src/crypto/manifest.ts';
+import { openPutMarker, sealPutMarker } from '../../src/crypto/put-marker.ts';
+import { openLabel } from '../../src/crypto/records.ts';
+import { signDeletion, signKeyring } from '../../src/crypto/signing.ts';
+import type { Keyslot } from '../../src/format/keyring.ts';
+import { CHEAP, sampleKeyring, sampleKeys, VAULT_ID, WRITER } from './samples.ts';
 
-/** The least that the format admits: this is no test of Argon2. */
-const CHEAP = { memoryKib: KDF_LIMITS.memoryKib.least, passes: 1, lanes: 1 };
-const MASTER_KEY = Buffer.alloc(32, 0x42);
-const VAULT_ID = '0f'.repeat(16);
+const keys = sampleKeys();
+const place = { vaultId: VAULT_ID, rootNumber: 1 };
+const PURPOSES = ['psk', 'content', 'table', 'index', 'names', 'catalog', 'markers', 'cut'] as const;
 
-function wrap(password: string): Promise<Keyslot> {
-  return wrapMasterKey(MASTER_KEY, password, { vaultId: VAULT_ID, createdAtMs: 1, cost: CHEAP });
+async function wrap(role: 'full' | 'put', password = 'password', label = 'office'): Promise<Keyslot> {
+  return wrapKeys(keys, password, { role, createdAtMs: 1, label, cost: CHEAP });
 }
 
-describe('a keyslot', () => {
-  test('gives the master key to its password', async () => {
-    const passwords = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 });
-    await fc.assert(
-      fc.asyncProperty(passwords, async (password) => {
-        expect(await unwrapMasterKey(await wrap(password), password)).toEqual(MASTER_KEY);
-      }),
-      { numRuns: 20 },
+async function unwrap(slot: Keyslot, password = 'password'): Promise<VaultKeys> {
+  const opened = await unwrapKeys(slot, password, place);
+  if (opened === null) throw new Error('It does not open.');
+  return opened;
+}
+
+/** All keys that every keyslot gives, as hex. */
+function keysIn(of: VaultKeys): string[] {
+  const own = PURPOSES.map((purpose) => of.writer[purpose]);
+  return [of.readPublic, of.verification, of.urls, ...own].map((key) => key.toString('hex'));
+}
+
+describe('keys of a root', () => {
+  test('are all different, and differ for another root, vault and writer', () => {
+    const others = [keys, sampleKeys({ root: 2 }), sampleKeys({ vaultId: 'f0'.repeat(16) })].flatMap((of) =>
+      keysIn(of),
     );
+    expect(new Set(others).size).toBe(3 * 11);
+    const colleague = sampleKeys({ writer: 'f1'.repeat(16) });
+    expect(colleague.readPublic).toEqual(keys.readPublic);
+    for (const purpose of PURPOSES) expect(colleague.writer[purpose]).not.toEqual(keys.writer[purpose]);
   });
 
-  test('gives nothing to any other password', async () => {
-    const slot = await wrap('password');
-    for (const other of ['', 'Password', 'password ', 'password\n', 'passwor', 'passwordpassword']) {
-      expect(await unwrapMasterKey(slot, other)).toBeNull();
+  test('give any writer', () => {
+    const id = 'f1'.repeat(16);
+    expect(keys.full?.writer(id)).toEqual(sampleKeys({ writer: id }).writer);
+    expect(keys.full?.writer(id)).toBe(keys.full?.writer(id));
+    expect(keys.full?.writer(WRITER)).toBe(keys.writer);
+  });
+
+  test('have public keys that fit the private ones', () => {
+    const { full } = keys;
+    if (full === null) throw new Error('These are full keys.');
+    const other = generateKeyPairSync('x25519');
+    expect(diffieHellman({ privateKey: full.readPrivate, publicKey: other.publicKey })).toEqual(
+      diffieHellman({ privateKey: other.privateKey, publicKey: publicKey('x25519', keys.readPublic) }),
+    );
+    const signature = sign(null, Buffer.from('message'), full.signing);
+    expect(verify(null, Buffer.from('message'), publicKey('ed25519', keys.verification), signature)).toBe(
+      true,
+    );
+  });
+});
+
+describe('a full keyslot', () => {
+  test('gives everything back, to its password only', async () => {
+    const slot = await wrap('full');
+    const opened = await unwrap(slot);
+    expect({ ...opened, full: null }).toEqual({ ...keys, full: null });
+    expect(opened.full?.root).toEqual(keys.full?.root);
+    expect(openLabel(opened, slot)).toBe('office');
+    for (const password of ['Password', 'password ', '', 'passwor']) {
+      expect(await unwrapKeys(slot, password, place)).toBeNull();
     }
   });
 
-  test('opens whichever way a keyboard composes an accent', async () => {
-    const slot = await wrap('caf\u00e9 \u1e69');
-    expect(await unwrapMasterKey(slot, 'cafe\u0301 s\u0307\u0323')).toEqual(MASTER_KEY);
-  });
-
-  test('does not take letters for the same that only look alike', async () => {
-    // Compatibility normalisation would make a ligature and its letters one password.
-    expect(await unwrapMasterKey(await wrap('\ufb01x'), 'fix')).toBeNull();
-  });
-
-  test('takes a password of 4 KiB with zero bytes, and all of it counts', async () => {
-    const long = `a\0${'b'.repeat(4094)}`;
-    const slot = await wrap(long);
-    expect(await unwrapMasterKey(slot, long)).toEqual(MASTER_KEY);
-    expect(await unwrapMasterKey(slot, 'a')).toBeNull();
-    expect(await unwrapMasterKey(slot, `${long.slice(0, -1)}c`)).toBeNull();
+  test('opens whichever way the password is composed, and however long it is', async () => {
+    const slot = await wrap('full', 'caf\u00e9');
+    await unwrap(slot, 'cafe\u0301');
+    const long = 'a'.repeat(2000);
+    const longSlot = await wrap('full', `${long}b`);
+    await unwrap(longSlot, `${long}b`);
+    expect(await unwrapKeys(longSlot, `${long}c`, place)).toBeNull();
   });
 
   test('differs each time, also for the same password', async () => {
-    const [one, other] = [await wrap('password'), await wrap('password')];
-    for (const field of ['id', 'salt', 'nonce', 'wrapped'] as const)
+    const [one, other] = [await wrap('full'), await wrap('full')];
+    for (const field of ['salt', 'commitment', 'wrapped', 'label'] as const) {
       expect(one[field]).not.toEqual(other[field]);
-  });
-
-  test('costs by default what the format advises, within its limits', async () => {
-    expect(DEFAULT_KDF_COST).toEqual({ memoryKib: 131_072, passes: 3, lanes: 4 });
-    const slot = await wrapMasterKey(MASTER_KEY, 'password', { vaultId: VAULT_ID, createdAtMs: 1 });
-    expect(slot.cost).toEqual(DEFAULT_KDF_COST);
-  });
-
-  test('whose function cannot run says so, and is not taken for a wrong password', async () => {
-    // Less memory than Argon2 can work in fails as too much does; decoding would refuse either.
-    const slot = { ...(await wrap('password')), cost: { memoryKib: 1, passes: 1, lanes: 1 } };
-    await expect(unwrapMasterKey(slot, 'password')).rejects.toMatchObject({ code: 'unavailable' });
-  });
-});
-
-describe('subkeys', () => {
-  test('are all different', () => {
-    const { vaultId: _, ...keys } = deriveSubkeys(MASTER_KEY, VAULT_ID);
-    const all = Object.values(keys).map((key) => key.toString('hex'));
-    expect(new Set(all).size).toBe(5);
-    expect(all.every((key) => key.length === 64)).toBe(true);
-  });
-
-  test('differ for another vault id and for another master key', () => {
-    const own = deriveSubkeys(MASTER_KEY, VAULT_ID);
-    const others = [deriveSubkeys(MASTER_KEY, 'f0'.repeat(16)), deriveSubkeys(Buffer.alloc(32), VAULT_ID)];
-    for (const other of others) {
-      for (const key of ['chunkId', 'chunkSeal', 'manifest', 'name', 'catalog'] as const) {
-        expect(other[key]).not.toEqual(own[key]);
-      }
     }
   });
+
+  test.each<[string, (slot: Keyslot) => Keyslot]>([
+    ['another writer', (slot) => ({ ...slot, writer: 'f1'.repeat(16) })],
+    ['another role', (slot) => ({ ...slot, role: 'put' })],
+    ['other wrapped secrets', (slot) => ({ ...slot, wrapped: Buffer.alloc(slot.wrapped.length) })],
+    ['wrapped secrets cut short', (slot) => ({ ...slot, wrapped: slot.wrapped.subarray(0, 15) })],
+  ])('with %s is damaged', async (_, change) => {
+    await expect(unwrapKeys(change(await wrap('full')), 'password', place)).rejects.toMatchObject({
+      code: 'damaged',
+    });
+  });
+
+  test.each([
+    ['vault', { ...place, vaultId: 'f0'.repeat(16) }],
+    ['root', { ...place, rootNumber: 2 }],
+  ])('of another %s is damaged', async (_, elsewhere) => {
+    await expect(unwrapKeys(await wrap('full'), 'password', elsewhere)).rejects.toMatchObject({
+      code: 'damaged',
+    });
+  });
+
+  test.each<[string, (slot: Keyslot) => Keyslot]>([
+    ['salt', (slot) => ({ ...slot, salt: Buffer.alloc(32) })],
+    ['commitment', (slot) => ({ ...slot, commitment: Buffer.alloc(32) })],
+    ['costs', (slot) => ({ ...slot, cost: { ...CHEAP, passes: 2 } })],
+  ])('with another %s looks like another password', async (_, change) => {
+    expect(await unwrapKeys(change(await wrap('full')), 'password', place)).toBeNull();
+  });
+
+  test('does not say how long its label is', async () => {
+    const [short, long] = [await wrap('full', 'p', ''), await wrap('full', 'p', 'x'.repeat(200))];
+    expect(short.label).toHaveLength(long.label.length);
+  });
+
+  test.each([
+    ['too long', 'x'.repeat(1025)],
+    ['no text', '\ud800'],
+  ])('has no label that is %s', async (_, label) => {
+    await expect(wrap('full', 'p', label)).rejects.toMatchObject({ code: 'invalid-input' });
+  });
 });
 
-describe('what is drawn', () => {
-  test.each([
-    ['a master key', () => drawMasterKey().toString('hex'), 64],
-    ['an id', drawId, 32],
-    ['a generation', drawGeneration, 16],
-  ])('%s is hex of its length and never the same', (_, draw, digits) => {
-    const drawn = new Set(Array.from({ length: 100 }, draw));
-    expect(drawn.size).toBe(100);
-    for (const one of drawn) expect(one).toMatch(new RegExp(`^[0-9a-f]{${digits}}$`));
+describe('a put keyslot', () => {
+  test("gives its writer's secrets and public keys, and nothing that reads or signs", async () => {
+    const opened = await unwrap(await wrap('put'));
+    expect(opened).toEqual({ ...keys, role: 'put', full: null });
+    expect(() => new ManifestOpener(opened)).toThrow(expect.objectContaining({ code: 'invalid-input' }));
+    expect(() => signKeyring(opened, sampleKeyring([]))).toThrow(
+      expect.objectContaining({ code: 'invalid-input' }),
+    );
+    const record = { hash: '00'.repeat(32), serial: 1, live: false, atMs: 1, graceMs: 1 };
+    expect(() => signDeletion(opened, record)).toThrow(expect.objectContaining({ code: 'invalid-input' }));
+    const marker = sealPutMarker(opened, []);
+    expect(() => openPutMarker(opened, marker)).toThrow(expect.objectContaining({ code: 'invalid-input' }));
+    expect(openPutMarker(keys, marker)).toEqual({ writer: WRITER, ids: [] });
   });
+
+  test('holds no secret of the root, nor of another writer', async () => {
+    const opened = await unwrap(await wrap('put'));
+    const has = JSON.stringify(opened, (_, value: unknown) =>
+      value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
+    );
+    const others = sampleKeys({ writer: 'f1'.repeat(16) }).writer;
+    const secrets = [Buffer.alloc(32, 1), ...PURPOSES.map((purpose) => others[purpose])];
+    for (const secret of secrets) expect(has).not.toContain(secret.toString('hex'));
+  });
+
+  test('cannot be made a full one', async () => {
+    const opened = await unwrap(await wrap('put'));
+    await expect(
+      wrapKeys(opened, 'password', { role: 'full', createdAtMs: 1, label: '', cost: CHEAP }),
+    ).rejects.toMatchObject({ code: 'invalid-input' });
+  });
+});
+
+describe('costs', () => {
+  test('are by default what the format advises', () => {
+    expect(DEFAULT_KDF_COST).toEqual({ memoryKib: 131_072, passes: 3, lanes: 4 });
+    expect(kdfWork(DEFAULT_KDF_COST)).toBe(393_216);
+    expect(MAX_UNLOCK_WORK).toBe(64 * 1024 * 1024);
+  });
+
+  test.each([
+    { memoryKib: 8191, passes: 1, lanes: 1 },
+    { memoryKib: 1_048_577, passes: 1, lanes: 1 },
+    { memoryKib: 1_048_576, passes: 5, lanes: 1 },
+    { memoryKib: 8192, passes: 0, lanes: 1 },
+    { memoryKib: 8192, passes: 17, lanes: 1 },
+    { memoryKib: 8192, passes: 1, lanes: 17 },
+    { memoryKib: 8192.5, passes: 1, lanes: 1 },
+  ])('of %o are never spent', async (cost) => {
+    const options = { role: 'full', createdAtMs: 1, label: '', cost } as const;
+    await expect(wrapKeys(keys, 'password', options)).rejects.toMatchObject({ code: 'invalid-input' });
+    const slot = { ...(await wrap('full')), cost };
+    await expect(unwrapKeys(slot, 'password', place)).rejects.toMatchObject({ code: 'invalid-input' });
+  });
+});
+
+test.each([
+  ['a root', () => drawRoot().toString('hex'), 64],
+  ['an id', drawId, 32],
+  ["an upload's random", drawUpload, 16],
+])('%s is drawn: hex of its length and never the same', (_, draw, digits) => {
+  const drawn = new Set(Array.from({ length: 100 }, draw));
+  expect(drawn.size).toBe(100);
+  for (const one of drawn) expect(one).toMatch(new RegExp(`^[0-9a-f]{${digits}}$`));
+});
+
+test('the keys of one root are always the same', () => {
+  const p = { vaultId: VAULT_ID, rootNumber: 1, writer: WRITER };
+  expect({ ...keysOfRoot(Buffer.alloc(32, 1), p), full: null }).toEqual({ ...keys, full: null });
 });

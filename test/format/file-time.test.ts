@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fileTimeOfMs, fileTimeOfNs, MAX_TIME_MS, msOfFileTime } from '../../src/format/file-time.ts';
+import { fileTimeOfMs, fileTimeOfNs, msOfFileTime } from '../../src/format/file-time.ts';
+import { MAX_TIME_MS } from '../../src/format/limits.ts';
 
 const MAX_NS = BigInt(MAX_TIME_MS) * 1_000_000n;
 

@@ -1,20 +1,22 @@
+import { createHash } from 'node:crypto';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { finishShardObject, isShardIntact } from '../../src/crypto/chunk.ts';
 import { VaultError } from '../../src/errors.ts';
 import {
+  finishShardObject,
   formatRedundancy,
   isRedundancy,
+  isShardIntact,
   MAX_SEALED_SIZE,
   MAX_SHARDS,
   parseRedundancy,
   parseShardHeader,
   parseShardObjectName,
+  sealingOf,
   SHARD_HEADER_SIZE,
   shardObjectName,
   shardObjectSize,
   shardSize,
-  writeShardHeader,
 } from '../../src/format/shard.ts';
 import type { ShardHeader } from '../../src/format/shard.ts';
 
@@ -32,25 +34,26 @@ const shards = redundancies.chain(({ k, m }) =>
     k: fc.constant(k),
     m: fc.constant(m),
     index: fc.integer({ min: 0, max: k + m - 1 }),
-    chunkId: hex(64),
   }),
 );
 
+const ID = 'c0'.repeat(32);
+const NONCE = Buffer.from('000102030405060708090a0b', 'hex');
+const EXAMPLE: ShardHeader = { k: 2, m: 1, index: 1, sealedSize: 301, nonce: NONCE };
+
 /** A whole shard object, filled with a pattern. */
-function shardObject(header: ShardHeader): Uint8Array {
+function shardObject(header: ShardHeader, chunkId = ID): Uint8Array {
   const object = new Uint8Array(shardObjectSize(header.sealedSize, header.k)).fill(0xa5);
-  finishShardObject(object, header);
+  finishShardObject(object, chunkId, header);
   return object;
 }
-
-const EXAMPLE: ShardHeader = { k: 2, m: 1, index: 1, sealedSize: 301, chunkId: 'c0'.repeat(32) };
 
 describe('a redundancy', () => {
   test.each([
     [0, 1],
     [1, -1],
-    [1, 32],
-    [33, 0],
+    [1, 16],
+    [17, 0],
     [1.5, 1],
     [1, Number.NaN],
   ])('is not %d+%d', (k, m) => {
@@ -65,16 +68,31 @@ describe('a redundancy', () => {
     );
   });
 
-  test.each(['', '+', '2', '2+', '+1', '0+1', '0+0', '02+1', '2+01', '2 +1', '2+1\n', '32+1', '1+32', '2-1'])(
-    'is not read from %j',
-    (text) => {
-      expect(parseRedundancy(text)).toBeNull();
-    },
-  );
+  test.each([
+    '',
+    '+',
+    '2',
+    '2+',
+    '+1',
+    '0+1',
+    '0+0',
+    '02+1',
+    '2+01',
+    '2 +1',
+    '2+1\n',
+    '16+1',
+    '1+16',
+    '100+1',
+    '2-1',
+  ])('is not read from %j', (text) => {
+    expect(parseRedundancy(text)).toBeNull();
+  });
 });
 
 describe("a shard object's name", () => {
-  const names = fc.tuple(shards, hex(16)).map(([shard, generation]) => Object.assign(shard, { generation }));
+  const names = fc
+    .tuple(shards, hex(64), hex(8), hex(16))
+    .map(([shard, chunkId, sealing, upload]) => Object.assign(shard, { chunkId, sealing, upload }));
 
   test('is read as it was written', () => {
     fc.assert(
@@ -85,7 +103,7 @@ describe("a shard object's name", () => {
   });
 
   test('has one spelling: whatever is read is written the same', () => {
-    const changes = fc.record({ at: fc.nat(110), text: fc.string({ maxLength: 3 }), skip: fc.nat(3) });
+    const changes = fc.record({ at: fc.nat(120), text: fc.string({ maxLength: 3 }), skip: fc.nat(3) });
     fc.assert(
       fc.property(names, changes, (name, { at, text, skip }) => {
         const whole = shardObjectName(name);
@@ -97,72 +115,125 @@ describe("a shard object's name", () => {
   });
 
   const id = 'ab'.repeat(32);
+  test('has the parts in this order', () => {
+    const name = { chunkId: id, sealing: '89abcdef', index: 2, k: 2, m: 1, upload: '0123456789abcdef' };
+    expect(shardObjectName(name)).toBe(`chunks/${id}.89abcdef.2of2+1.0123456789abcdef`);
+  });
+
   test.each([
-    `chunks/${id}.3of2+1.0123456789abcdef`,
-    `chunks/${id}.0of0+1.0123456789abcdef`,
-    `chunks/${id}.0of32+1.0123456789abcdef`,
-    `chunks/${id}.00of2+1.0123456789abcdef`,
-    `chunks/${id}.0of2+1.0123456789ABCDEF`,
-    `chunks/${id}.0of2+1.0123456789abcde`,
-    `chunks/${id}.0of2+1.0123456789abcdef\n`,
-    `chunks/${id}.0of2+1.0123456789abcdef.partial`,
-    `chunks/${id.slice(1)}.0of2+1.0123456789abcdef`,
-    `x/chunks/${id}.0of2+1.0123456789abcdef`,
+    `chunks/${id}.89abcdef.3of2+1.0123456789abcdef`,
+    `chunks/${id}.89abcdef.0of0+1.0123456789abcdef`,
+    `chunks/${id}.89abcdef.0of16+1.0123456789abcdef`,
+    `chunks/${id}.89abcdef.00of2+1.0123456789abcdef`,
+    `chunks/${id}.89abcdef.0of2+1.0123456789ABCDEF`,
+    `chunks/${id}.89abcdef.0of2+1.0123456789abcde`,
+    `chunks/${id}.89abcdef.0of2+1.0123456789abcdef\n`,
+    `chunks/${id}.89abcdef.0of2+1.0123456789abcdef.partial`,
+    `chunks/${id}.89abcde.0of2+1.0123456789abcdef`,
+    `chunks/${id}.89ABCDEF.0of2+1.0123456789abcdef`,
+    `chunks/${id}.0of2+1.0123456789abcdef`,
+    `chunks/${id.slice(1)}.89abcdef.0of2+1.0123456789abcdef`,
+    `x/chunks/${id}.89abcdef.0of2+1.0123456789abcdef`,
     `manifests/${id}`,
   ])('is not read from %s', (name) => {
     expect(parseShardObjectName(name)).toBeNull();
   });
 });
 
+test('a sealing is the beginning of SHA-256 over nonce and sealed size', () => {
+  const digest = createHash('sha256')
+    .update(Buffer.from('000102030405060708090a0b0000012d', 'hex'))
+    .digest('hex');
+  expect(sealingOf(NONCE, 301)).toBe(digest.slice(0, 8));
+  expect(sealingOf(NONCE, 302)).not.toBe(digest.slice(0, 8));
+});
+
 describe("a shard object's header", () => {
   const headers = fc
-    .tuple(shards, fc.integer({ min: 17, max: 5000 }))
-    .map(([shard, sealedSize]) => Object.assign(shard, { sealedSize }));
+    .tuple(shards, fc.integer({ min: 21, max: 5000 }), fc.uint8Array({ minLength: 12, maxLength: 12 }))
+    .map(([shard, sealedSize, nonce]) => Object.assign(shard, { sealedSize, nonce: Buffer.from(nonce) }));
 
   test('is read as it was written, and the checksum is right', () => {
     fc.assert(
-      fc.property(headers, (header) => {
-        const object = shardObject(header);
+      fc.property(headers, hex(64), (header, chunkId) => {
+        const object = shardObject(header, chunkId);
         expect(parseShardHeader(object)).toEqual(header);
-        expect(isShardIntact(object)).toBe(true);
+        expect(isShardIntact(object, chunkId)).toBe(true);
       }),
     );
   });
 
-  test('that lies inside other memory is read at its place', () => {
+  test('has its fields in these places, and a CRC32C of the id, itself and the shard', () => {
+    const object = Buffer.from(shardObject(EXAMPLE));
+    expect(object.toString('hex', 0, 28)).toBe(
+      `${Buffer.from('vlt2shrd').toString('hex')}020101000000012d${NONCE.toString('hex')}`,
+    );
+    const covered = Buffer.concat([Buffer.from(ID, 'hex'), object.subarray(0, 28), object.subarray(32)]);
+    expect(object.readUInt32BE(28)).toBe(crc32c(covered));
+    expect(crc32c(Buffer.from('123456789'))).toBe(0xe3069283);
+  });
+
+  // In place: what is checked and what is written may be memory that threads share.
+  test('that lies inside other, shared memory is written and read at its place', () => {
     const object = shardObject(EXAMPLE);
-    const memory = new Uint8Array(object.length + 33);
-    memory.set(object, 11);
-    expect(parseShardHeader(memory.subarray(11, 11 + object.length))).toEqual(EXAMPLE);
+    const memory = new Uint8Array(new SharedArrayBuffer(object.length + 33)).fill(0xa5);
+    const view = memory.subarray(11, 11 + object.length);
+    finishShardObject(view, ID, EXAMPLE);
+    expect([...view]).toEqual([...object]);
+    expect(memory.subarray(0, 11).every((byte) => byte === 0xa5)).toBe(true);
+    expect(parseShardHeader(view)).toEqual(EXAMPLE);
+    expect(isShardIntact(view, ID)).toBe(true);
+  });
+
+  test('keeps its nonce when the memory it was read from is used again', () => {
+    const object = shardObject(EXAMPLE);
+    const { nonce } = parseShardHeader(object);
+    object.fill(0);
+    expect(nonce).toEqual(NONCE);
   });
 
   test.each([
     ['k 0', { ...EXAMPLE, k: 0, m: 3 }],
-    ['k and m 33 together', { ...EXAMPLE, k: 2, m: 31 }],
+    ['k and m 17 together', { ...EXAMPLE, k: 2, m: 15 }],
     ['an index that is k + m', { ...EXAMPLE, index: 3 }],
-    ['a sealed chunk of a tag alone', { ...EXAMPLE, sealedSize: 16 }],
+    ['a sealed chunk smaller than trailer and tag', { ...EXAMPLE, sealedSize: 20 }],
   ])('with %s is refused', (_, header) => {
     const object = new Uint8Array(SHARD_HEADER_SIZE + Math.ceil(header.sealedSize / Math.max(1, header.k)));
-    writeShardHeader(object, header);
+    finishShardObject(object, ID, header);
     expect(() => parseShardHeader(object)).toThrow(expect.objectContaining({ code: 'damaged' }));
   });
 
   test('of an object with a byte more or less than it says is refused', () => {
     const object = new Uint8Array(shardObjectSize(301, 2) + 1);
     for (const wrong of [object, object.subarray(0, -2)]) {
-      writeShardHeader(wrong, EXAMPLE);
+      finishShardObject(wrong, ID, EXAMPLE);
       expect(() => parseShardHeader(wrong)).toThrow(expect.objectContaining({ code: 'damaged' }));
     }
   });
 
+  test.each(['vlt1shrd', 'vlt3shrd'])('of another format, %s, asks for another version', (magic) => {
+    const object = shardObject(EXAMPLE);
+    object.set(Buffer.from(magic));
+    expect(() => parseShardHeader(object)).toThrow(expect.objectContaining({ code: 'unsupported' }));
+  });
+
   test('admits the largest sealed chunk and refuses a larger one', () => {
-    // Only the header counts here, so the memory behind it is never touched.
     const object = new Uint8Array(shardObjectSize(MAX_SEALED_SIZE + 1, 1));
-    writeShardHeader(object, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE + 1 });
+    finishShardObject(object, ID, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE + 1 });
     expect(() => parseShardHeader(object)).toThrow(expect.objectContaining({ code: 'damaged' }));
     const largest = object.subarray(0, -1);
-    writeShardHeader(largest, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE });
+    finishShardObject(largest, ID, { ...EXAMPLE, k: 1, sealedSize: MAX_SEALED_SIZE });
     expect(parseShardHeader(largest).sealedSize).toBe(MAX_SEALED_SIZE);
+  });
+
+  test('made of any bytes is read or refused', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 80 }), fc.boolean(), (bytes, magic) => {
+        if (magic) bytes.set(Buffer.from('vlt2shrd').subarray(0, bytes.length));
+        expect(accepted(bytes)).toBe(false);
+      }),
+      { numRuns: 1000 },
+    );
   });
 });
 
@@ -177,9 +248,14 @@ describe('a shard object', () => {
     }
   });
 
+  test('does not match its checksum under the id of another chunk', () => {
+    for (const id of [`${'c0'.repeat(31)}c1`, '00'.repeat(32)]) expect(isShardIntact(whole, id)).toBe(false);
+  });
+
   test('cut at any place is refused', () => {
     for (let length = 0; length < whole.length; length += 1) {
       expect(accepted(whole.subarray(0, length))).toBe(false);
+      expect(isShardIntact(whole.subarray(0, length), ID)).toBe(false);
     }
   });
 
@@ -203,6 +279,23 @@ describe('a shard object', () => {
   });
 });
 
+test('shardSize is the share of the sealed chunk, rounded up', () => {
+  expect([0, 1, 2, 3, 4].map((sealedSize) => shardSize(sealedSize, 3))).toEqual([0, 1, 1, 1, 2]);
+  expect(shardSize(1_048_625, 2)).toBe(524_313);
+});
+
+/** CRC-32C bit by bit, as RFC 3720 defines it. */
+function crc32c(bytes: Uint8Array): number {
+  let remainder = 0xffffffff;
+  for (const byte of bytes) {
+    remainder ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) {
+      remainder = (remainder & 1) === 0 ? remainder >>> 1 : (remainder >>> 1) ^ 0x82f63b78;
+    }
+  }
+  return ~remainder >>> 0;
+}
+
 /** Whether an object passes both the header's check and the checksum's. */
 function accepted(object: Uint8Array): boolean {
   try {
@@ -211,5 +304,5 @@ function accepted(object: Uint8Array): boolean {
     if (error instanceof VaultError) return false;
     throw error;
   }
-  return isShardIntact(object);
+  return isShardIntact(object, ID);
 }

@@ -4,12 +4,13 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { openBucket } from '../../src/buckets/open.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { processTable } from '../../src/cli/arguments/processes.ts';
 import { openVault, recoverVault } from '../../src/compose.ts';
 import type { VaultLocation } from '../../src/compose.ts';
 import { isVaultError } from '../../src/errors.ts';
+import type { RepairResult } from '../../src/vault/repair/repair.ts';
 import { createVault } from '../../src/vault/manage/create.ts';
-import type { FileSource, Vault } from '../../src/vault/vault.ts';
+import type { Vault } from '../../src/vault/vault.ts';
+import type { FileSource } from '../../src/vault/write/file-source.ts';
 import { CHEAP_KDF } from '../vault/harness.ts';
 import { contentOf } from './operations.ts';
 import type { Answers, ClientSettings, Operation, Reply, Request, SeenFile, Verb } from './operations.ts';
@@ -20,7 +21,6 @@ const location: VaultLocation = {
   password: () => Promise.resolve(settings.password),
   // Test servers stall at times.
   request: { timeoutMs: 3_000 },
-  processes: processTable(),
 };
 let opened: Promise<Vault> | null = null;
 
@@ -71,8 +71,13 @@ async function perform(operation: Operation): Promise<Answers[Verb]> {
     case 'get':
       return get(vault, operation.reference);
     case 'rm': {
-      const { removed } = await vault.remove(operation.references);
+      const { references, now } = operation;
+      const { removed } = await vault.remove(references, { graceMs: now ? 0 : undefined });
       return { removed: removed.map(({ hash }) => hash) };
+    }
+    case 'undelete': {
+      const { restored } = await vault.undelete(operation.references);
+      return { restored: restored.map(({ hash }) => hash) };
     }
     case 'ls': {
       const files = await Array.fromAsync(vault.list({ all: true }));
@@ -84,10 +89,11 @@ async function perform(operation: Operation): Promise<Answers[Verb]> {
       return { files };
     }
     case 'sweep': {
-      const { strayGraceMs } = operation;
-      const { expired, ...result } = await vault.sweep(strayGraceMs === null ? {} : { strayGraceMs });
-      const { objectsOwed, strays, unknownFiles, unreachable } = result;
-      const clean = objectsOwed + strays + unknownFiles.length + unreachable.length === 0;
+      const { ignoreGrace, waitMs } = operation;
+      const { expired, ...result } = await vault.sweep({ ignoreGrace, waitMs });
+      const { objectsWaiting, foreignObjects, filesMissing, unreachable, blockedBy } = result;
+      const open = objectsWaiting + foreignObjects + filesMissing.length + unreachable.length;
+      const clean = open === 0 && blockedBy === null;
       const details = JSON.stringify({ ...result, expired: expired.length });
       return { outcome: clean ? 'clean' : 'unfinished', details };
     }
@@ -97,11 +103,8 @@ async function perform(operation: Operation): Promise<Answers[Verb]> {
     }
     case 'repair': {
       const { depth, redundancy } = operation;
-      const { affected, ...facts } = await vault.repair({
-        depth,
-        ...(redundancy === null ? {} : { redundancy }),
-      });
-      return { outcome: facts.outcome, details: JSON.stringify({ ...facts, affected }) };
+      const result = await vault.repair({ depth, redundancy: redundancy ?? undefined });
+      return { outcome: outcomeOf(result), details: JSON.stringify(result) };
     }
     case 'add bucket': {
       const { id } = await vault.addBucket(operation.url);
@@ -112,6 +115,11 @@ async function perform(operation: Operation): Promise<Answers[Verb]> {
       return { removed, reasons };
     }
   }
+}
+
+function outcomeOf({ filesLost, chunksLost, chunksDegraded, unreachable }: RepairResult): string {
+  if (filesLost.length + chunksLost > 0) return 'lost';
+  return chunksDegraded + unreachable.length > 0 ? 'degraded' : 'whole';
 }
 
 async function create({
@@ -148,13 +156,12 @@ async function recover({
 }: Extract<Operation, { verb: 'recover' }>): Promise<Answers['recover']> {
   const result = await recoverVault({ ...location, db: db ?? location.db, buckets });
   return {
-    complete: result.complete,
+    learned: result.learned,
     known: result.known,
     trouble: [
-      ...result.degraded.map(({ name }) => `degraded: ${name}`),
-      ...result.lost.map(({ name, hash }) => `lost: ${name} ${hash}`),
+      ...result.missing.map((hash) => `missing: ${hash}`),
       ...result.unreadableManifests.map((hash) => `unreadable: ${hash}`),
-      ...result.unusable.map(({ message }) => `unusable: ${message}`),
+      ...result.unusable.map(({ url, message }) => `unusable: ${url}: ${message}`),
     ],
   };
 }

@@ -8,7 +8,7 @@ import type { World } from './world.ts';
 
 /**
  * - `kill`             a process is killed
- * - `sleep`            a process stops, is taken for dead by a sweep, and goes on
+ * - `sleep`            a process stops while another one sweeps, and goes on
  * - `outage`           a bucket that may fail goes away for a while
  * - `rot`              objects in a bucket that may fail are changed, cut, lost, or swapped
  * - `network`          requests to a server are reset, stalled, refused, cut or answered with wrong bytes
@@ -148,17 +148,16 @@ export class FaultPlan {
     const client = world.clients[i];
     this.#note('sleep', `process ${i} falls asleep`);
     client?.signal('SIGSTOP');
-    const buried = (async () => {
+    const swept = (async () => {
       await this.#last(lastsMs / 4);
-      // As if it had slept for longer than a put is waited for.
-      await world.withCatalog((catalog) => catalog.buryPuts({ leaseMs: 0, isGone: () => false }));
-      await world.checker.perform({ verb: 'sweep', strayGraceMs: null });
-    })().catch((error: unknown) => note(`nobody was taken for dead: ${String(error)}`));
+      // Its marker stands, so that nothing goes that it relies on.
+      await world.checker.perform({ verb: 'sweep', ignoreGrace: true, waitMs: lastsMs });
+    })().catch((error: unknown) => note(`nothing was swept: ${String(error)}`));
     // It may hold a lock on the database.
-    await Promise.race([buried, delay(2 * lastsMs)]);
+    await Promise.race([swept, delay(2 * lastsMs)]);
     client?.signal('SIGCONT');
     note(`process ${i} wakes up`);
-    await buried;
+    await swept;
   }
 
   async #outage(lastsMs: number): Promise<void> {

@@ -2,11 +2,13 @@
  * What must be in the vault: acknowledged puts minus acknowledged removals. What was cut short may have been done or not,
  * until the listing of a vault at rest tells.
  */
+import type { SeededRandom } from '../support/seeded-random.ts';
 import { contentOf, sha256 } from './operations.ts';
 import type { AnswerOf, Operation, Recipe, SeenFile } from './operations.ts';
 
 type Put = Extract<Operation, { verb: 'put' }>;
 type Removal = Extract<Operation, { verb: 'rm' }>;
+type Restoring = Extract<Operation, { verb: 'undelete' }>;
 
 /** From when an operation was asked for to when its answer came, on the engine's clock; Infinity as long as it has not. */
 export interface Span {
@@ -38,7 +40,17 @@ interface RemovalAttempt {
   removed: ReadonlySet<string> | null;
 }
 
+/** An undeletion; its answer null as long as there is none. */
+interface RestoreAttempt {
+  readonly references: ReadonlySet<string>;
+  span: Span;
+  restored: ReadonlySet<string> | null;
+}
+
 export class Model {
+  /** Removed files that can be brought back, as far as is known at rest. */
+  readonly #hidden = new Map<string, Stored>();
+  readonly #restores = new Set<RestoreAttempt>();
   readonly #files = new Map<string, Stored>();
   readonly #puts = new Set<PutAttempt>();
   readonly #removals = new Set<RemovalAttempt>();
@@ -98,6 +110,35 @@ export class Model {
     return null;
   }
 
+  /** The hash of a removed file, for somebody to bring it back; null if there is none. */
+  removed(random: SeededRandom): string | null {
+    const removed = [...this.#files.values()].filter((file) => this.#removalBegan(file) < Infinity);
+    const files = [...removed, ...this.#hidden.values()];
+    return files.length === 0 ? null : random.pick(files).hash;
+  }
+
+  beginRestoring({ references }: Restoring, start: number): RestoreAttempt {
+    const attempt = { references: new Set(references), span: { start, end: Infinity }, restored: null };
+    this.#restores.add(attempt);
+    return attempt;
+  }
+
+  /** @returns what is wrong with the answer, which is null if it never came */
+  endRestoring(attempt: RestoreAttempt, restored: readonly string[] | null, span: Span): string | null {
+    attempt.span = span;
+    if (restored === null) return null;
+    attempt.restored = new Set(restored);
+    const unknown = restored.find((hash) => !this.#files.has(hash) && !this.#hidden.has(hash));
+    return unknown === undefined || this.#puts.size > 0
+      ? null
+      : `${unknown} was brought back, which nobody put`;
+  }
+
+  /** Everything that was removed is gone for good: it was swept. */
+  forgetRemoved(): void {
+    this.#hidden.clear();
+  }
+
   /** What is wrong with an answered get. */
   checkGet(seen: SeenFile, span: Span): string | null {
     const file = this.#files.get(seen.hash);
@@ -149,7 +190,10 @@ export class Model {
       const here = seen.get(hash);
       if (here === undefined) {
         if (this.#removalBegan(file) === Infinity) problems.push(`LOST: ${hash} (${name}) is not listed`);
+        if (this.#mustBeBack(file))
+          problems.push(`LOST: ${hash} (${name}) was brought back and is not listed`);
         this.#files.delete(hash);
+        this.#hidden.set(hash, file);
       } else {
         if (this.#removedAt(file) < Infinity) problems.push(`${hash} (${name}) is listed after its removal`);
         if (here.sha256 !== file.sha256 || here.name !== name)
@@ -158,12 +202,20 @@ export class Model {
     }
     for (const file of listed) {
       if (this.#files.has(file.hash)) continue;
+      const hidden = this.#hidden.get(file.hash);
+      if (hidden !== undefined && this.#isRestored(hidden)) {
+        if (file.sha256 !== hidden.sha256) problems.push(`WRONG BYTES: ${file.hash} (${file.name})`);
+        this.#hidden.delete(file.hash);
+        this.#files.set(file.hash, { ...hidden, put: { start: now, end: now } });
+        continue;
+      }
       if (!this.#wasTried(file)) problems.push(`${file.hash} (${file.name}) is listed, and nobody put that`);
       const expired = [...this.#puts].some(({ put }) => put.name === file.name && put.expired);
       this.#files.set(file.hash, { ...file, expired, put: { start: now, end: now }, isAnswered: false });
     }
     this.#puts.clear();
     this.#removals.clear();
+    this.#restores.clear();
     return problems;
   }
 
@@ -183,8 +235,30 @@ export class Model {
     return began;
   }
 
-  /** When a file's removal was acknowledged; Infinity if it was not. */
-  #removedAt({ hash }: Stored): number {
+  /** Whether somebody may have brought a file back. */
+  #isRestored({ hash, name }: Stored): boolean {
+    return [...this.#restores].some(
+      ({ references, restored }) => restored?.has(hash) ?? (references.has(hash) || references.has(name)),
+    );
+  }
+
+  /** Whether a file was surely brought back, after every removal of it. */
+  #mustBeBack(file: Stored): boolean {
+    const { hash, name, expired } = file;
+    if (expired) return false;
+    const removals = [...this.#removals].filter(
+      ({ references, removed }) => removed?.has(hash) ?? (references.has(hash) || references.has(name)),
+    );
+    return [...this.#restores].some(
+      ({ restored, span }) =>
+        restored?.has(hash) === true && removals.every((removal) => removal.span.end < span.start),
+    );
+  }
+
+  /** When a file's removal was acknowledged; Infinity if it was not, or somebody may have brought it back. */
+  #removedAt(file: Stored): number {
+    const { hash } = file;
+    if (this.#isRestored(file)) return Infinity;
     const times = [...this.#removals].flatMap(({ removed, span }) =>
       removed?.has(hash) === true ? [span.end] : [],
     );

@@ -25,10 +25,18 @@ export type Operation =
     }
   | { readonly verb: 'create'; readonly buckets: readonly string[]; readonly redundancy: Redundancy }
   | { readonly verb: 'get'; readonly reference: string }
-  | { readonly verb: 'rm'; readonly references: readonly string[] }
+  /** `now`: without a grace in which they can be brought back. */
+  | { readonly verb: 'rm'; readonly references: readonly string[]; readonly now: boolean }
+  | { readonly verb: 'undelete'; readonly references: readonly string[] }
   | { readonly verb: 'ls' }
   | { readonly verb: 'read all' }
-  | { readonly verb: 'sweep'; readonly strayGraceMs: number | null }
+  | {
+      readonly verb: 'sweep';
+      /** Whether removed files go whose grace is not over. */
+      readonly ignoreGrace: boolean;
+      /** Milliseconds to wait for running puts. */
+      readonly waitMs: number;
+    }
   | { readonly verb: 'verify'; readonly depth: 'listing' | 'data' }
   | { readonly verb: 'repair'; readonly depth: 'listing' | 'data'; readonly redundancy: Redundancy | null }
   | { readonly verb: 'recover'; readonly buckets: readonly string[]; readonly db: string | null }
@@ -48,12 +56,13 @@ export interface Answers {
   readonly 'read all': { readonly files: readonly SeenFile[] };
   readonly get: SeenFile;
   readonly rm: { readonly removed: readonly string[] };
+  readonly undelete: { readonly restored: readonly string[] };
   readonly ls: { readonly listed: readonly (readonly [hash: string, name: string])[] };
   readonly sweep: { readonly outcome: 'clean' | 'unfinished'; readonly details: string };
   readonly verify: { readonly outcome: string; readonly details: string };
   readonly repair: { readonly outcome: string; readonly details: string };
   readonly recover: {
-    readonly complete: number;
+    readonly learned: number;
     readonly known: number;
     readonly trouble: readonly string[];
   };

@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { namesIn } from './folder-audit.ts';
+import { namesIn, VAULT_FOLDERS } from './folder-audit.ts';
 import type { ServerAnswer, ServerCommand, ServerKind, Trouble } from './servers.ts';
 
 export interface Place {
@@ -23,7 +23,7 @@ export interface Place {
   close(): Promise<void>;
 }
 
-const FOLDERS = ['', 'chunks', 'manifests', 'keyslots'];
+const FOLDERS = ['', ...VAULT_FOLDERS];
 
 /** A folder as a bucket. */
 export async function folderPlace(path: string): Promise<Place> {

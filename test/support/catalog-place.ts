@@ -94,18 +94,17 @@ where c.relfilenode <> 0 and (
 }
 
 /**
- * Changes a catalog behind the back of who has it open, also in ways that its foreign keys forbid.
+ * Changes a catalog behind the back of who has it open.
  *
  * @param statement SQL that both databases understand, with values as `literal` writes them
  * @throws an error that `isForbidden` knows if a rule of the database is against it
  */
 export async function changeCatalog(location: string, statement: string): Promise<void> {
   if (DATABASE === 'postgres') {
-    await query(location, `set local session_replication_role = replica; ${statement}`);
+    await query(location, statement);
     return;
   }
   using database = openFile(location);
-  database.sqlite.pragma('foreign_keys = off');
   database.sqlite.exec(statement);
 }
 
@@ -236,17 +235,6 @@ begin
   for one in select tablename as name from pg_tables where schemaname = source loop
     execute format('create table %I (like %I.%I including all)', one.name, source, one.name);
   end loop;
-  -- Those are not part of "all".
-  for one in
-    select c.relname as name, k.conname as key, replace(pg_get_constraintdef(k.oid), source || '.', '') as definition
-    from pg_constraint k join pg_class c on c.oid = k.conrelid
-    where k.contype = 'f' and k.connamespace = source::regnamespace
-  loop
-    execute format('alter table %I add constraint %I %s', one.name, one.key, one.definition);
-  end loop;
-  for one in select sequencename as name from pg_sequences where schemaname = source loop
-    execute format('create sequence %I', one.name);
-  end loop;
 end $$`,
   );
   await copyRows(from, to);
@@ -256,8 +244,7 @@ end $$`,
 async function copyRows(from: string, to: string): Promise<void> {
   await query(
     to,
-    `set local session_replication_role = replica;
-do $$
+    `do $$
 declare
   source constant text := '${schemaOf(from)}';
   one record;
@@ -265,9 +252,6 @@ begin
   for one in select tablename as name from pg_tables where schemaname = source loop
     execute format('delete from %I', one.name);
     execute format('insert into %I select * from %I.%I', one.name, source, one.name);
-  end loop;
-  for one in select sequencename as name from pg_sequences where schemaname = source loop
-    execute format('select setval(%L, last_value, is_called) from %I.%I', one.name, source, one.name);
   end loop;
 end $$`,
   );

@@ -19,7 +19,7 @@ import { API } from 'typescript/unstable/sync';
 export interface Import {
   /** A path from the root (`src/errors.ts`) or what stands in the file (`node:fs`, `pg`). */
   readonly target: string;
-  /** `lazy`: by `import()`, when it is called. `type`: gone at run time. */
+  /** `lazy`: by `import()` or `require()`, when it is called. `type`: gone at run time. */
   readonly kind: 'eager' | 'lazy' | 'type';
 }
 
@@ -100,7 +100,7 @@ function importOf(node: Node): Import | null {
     if (!isStringLiteral(node.moduleSpecifier)) return null;
     return { target: node.moduleSpecifier.text, kind: node.isTypeOnly ? 'type' : 'eager' };
   }
-  if (isCallExpression(node) && node.expression.kind === SyntaxKind.ImportKeyword) {
+  if (isCallExpression(node) && loadsModule(node.expression)) {
     const [specifier] = node.arguments;
     // What cannot be read here must not pass unseen.
     const target = specifier !== undefined && isStringLiteral(specifier) ? specifier.text : 'unknown';
@@ -111,6 +111,11 @@ function importOf(node: Node): Import | null {
     return isStringLiteral(literal) ? { target: literal.text, kind: 'type' } : null;
   }
   return null;
+}
+
+/** `import(...)`, or `require(...)` as node:module makes it, for what must not wait. */
+function loadsModule(callee: Node): boolean {
+  return callee.kind === SyntaxKind.ImportKeyword || (isIdentifier(callee) && callee.text === 'require');
 }
 
 function resolved(specifier: string, importer: string): string {

@@ -57,20 +57,31 @@ export class Steps {
     };
   }
 
-  /** The catalog, with every call but `close` a step. */
+  /** The catalog, with every call of each of its nouns a step, `files.put` and the like. */
   catalog(catalog: Catalog): Catalog {
-    return new Proxy(catalog, {
+    return {
+      label: catalog.label,
+      setup: this.#noun('setup', catalog.setup),
+      files: this.#noun('files', catalog.files),
+      chunks: this.#noun('chunks', catalog.chunks),
+      close: () => catalog.close(),
+    };
+  }
+
+  #noun<N extends object>(noun: string, part: N): N {
+    return new Proxy(part, {
       get: (target, key): unknown => {
         const member: unknown = Reflect.get(target, key);
-        if (typeof member !== 'function' || typeof key !== 'string' || key === 'close') return member;
+        if (typeof member !== 'function' || typeof key !== 'string') return member;
         return (...args: unknown[]): unknown => {
           const call = async (): Promise<unknown> => {
             const answer: unknown = Reflect.apply(member, target, args);
             return isIterable(answer) ? Array.fromAsync(answer) : answer;
           };
-          return LISTINGS.has(key)
-            ? later(async () => asList(await this.take('catalog', key, '', call)))
-            : this.take('catalog', key, '', call);
+          const name = `${noun}.${key}`;
+          return LISTINGS.has(name)
+            ? later(async () => asList(await this.take('catalog', name, '', call)))
+            : this.take('catalog', name, '', call);
         };
       },
     });
@@ -78,7 +89,7 @@ export class Steps {
 }
 
 /** Methods of the catalog that give iterables. */
-const LISTINGS: ReadonlySet<string> = new Set(['listFiles', 'expiredFiles', 'listChunks', 'garbage']);
+const LISTINGS: ReadonlySet<string> = new Set(['files.list', 'files.walk', 'files.expired', 'chunks.walk']);
 
 async function* later<T>(entries: () => Promise<readonly T[]>): AsyncGenerator<T, void, undefined> {
   yield* await entries();

@@ -13,8 +13,8 @@ import type { CatalogRow, CatalogValue } from '../support/catalog-place.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import type { SeededRandom } from '../support/seeded-random.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { openSession, vaultOf } from '../../src/vault/open.ts';
-import type { Vault } from '../../src/vault/vault.ts';
+import { openSession } from '../../src/vault/open.ts';
+import { Vault } from '../../src/vault/vault.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { memoryBucket } from '../../src/buckets/memory.ts';
 import { all, CHUNK_SIZE, getBytes, parts, putBytes, snapshotOf, testVault } from './harness.ts';
@@ -22,6 +22,8 @@ import type { Snapshot, TestVault, VaultCopy } from './harness.ts';
 
 const random = seededRandom(23);
 const FIRST = random.bytes(2 * CHUNK_SIZE + 3000);
+/** Far in the future. */
+const EXPIRY = 4_000_000_000_000;
 const SECOND = random.bytes(2 * CHUNK_SIZE + 3000);
 
 let made: TestVault;
@@ -29,9 +31,10 @@ let start: Snapshot;
 let hashes: { readonly first: string; readonly second: string };
 beforeAll(async () => {
   made = await testVault();
-  const first = await putBytes(made.vault, FIRST, { name: 'first', expiresAtMs: 10_000 });
+  const first = await putBytes(made.vault, FIRST, { name: 'first', expiresAtMs: EXPIRY });
   const second = await putBytes(made.vault, SECOND, { name: 'second' });
   hashes = { first: first.hash, second: second.hash };
+  await made.session.guard.end();
   start = await snapshotOf(made);
 });
 afterAll(async () => {
@@ -62,12 +65,25 @@ async function outcomeOf(vault: Vault, reference: string, content: Uint8Array): 
   }
 }
 
+/** How many files are listed, or the code of the error. */
+async function listOutcome(vault: Vault): Promise<number | string> {
+  try {
+    return (await all(vault.list({ all: true }))).length;
+  } catch (error) {
+    if (!(error instanceof VaultError)) throw error;
+    return error.code;
+  }
+}
+
 interface FileLie {
   readonly title: string;
   readonly lie: Lie;
-  /** What comes of getting the first file by its hash and by its name. */
-  readonly byHash: string;
+  /** What comes of getting the first file by its name. By its hash, the buckets have it whatever the catalog says. */
   readonly byName: string;
+  /** What comes of listing all files: how many, or an error. */
+  readonly listed: number | 'damaged';
+  /** What verify tells. */
+  readonly told: { readonly filesUnlisted?: number; readonly filesHidden?: number };
 }
 
 function setColumn(
@@ -101,67 +117,105 @@ const swap =
 const FILE_LIES: readonly FileLie[] = [
   {
     title: 'the records of two files are swapped',
-    lie: swap('files', 'record', 'generation'),
-    byHash: 'damaged',
+    lie: swap('files', 'record', 'hash'),
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
   },
   {
     title: 'the name tags of two files are swapped',
-    lie: swap('files', 'name_tag', 'generation'),
-    byHash: 'damaged',
+    lie: swap('files', 'name_tag', 'hash'),
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
   },
   {
     title: 'the hashes of two files are swapped',
-    lie: swap('files', 'hash', 'generation'),
-    byHash: 'damaged',
+    lie: swap('files', 'hash', 'hash'),
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
   },
   {
     title: 'a name tag is made up',
     lie: `update files set name_tag = ${zeros(32)} where expires_at is not null`,
-    byHash: 'damaged',
     byName: 'file-not-found',
+    listed: 'damaged',
+    told: { filesUnlisted: 1 },
   },
   {
     title: 'a hash is made up',
     lie: `update files set hash = ${zeros(32)} where expires_at is not null`,
-    byHash: 'file-not-found',
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 1 },
   },
   {
-    title: 'a file was made earlier',
+    title: 'files were made earlier',
     lie: 'update files set created_at = created_at - 1',
-    byHash: 'damaged',
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
   },
   {
-    title: 'a file expires earlier',
-    lie: 'update files set expires_at = 5',
-    byHash: 'damaged',
+    title: 'files are older versions',
+    lie: 'update files set version = version + 1',
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
+  },
+  {
+    title: 'files have expired',
+    lie: 'update files set expires_at = 5',
+    byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
   },
   {
     title: 'a file never expires',
     lie: 'update files set expires_at = null',
-    byHash: 'damaged',
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 1 },
   },
   {
-    title: 'a record is cut off',
+    title: 'another writer has stored them',
+    lie: `update files set writer = ${zeros(16)}`,
+    byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
+  },
+  {
+    title: 'records are cut off',
     lie: 'update files set record = substr(record, 1, 20)',
-    byHash: 'damaged',
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
   },
   {
-    title: 'a record is empty',
+    title: 'records are empty',
     lie: `update files set record = ${zeros(0)}`,
-    byHash: 'damaged',
     byName: 'damaged',
+    listed: 'damaged',
+    told: { filesUnlisted: 2 },
+  },
+  {
+    title: 'there are no files',
+    lie: 'delete from files',
+    byName: 'file-not-found',
+    listed: 0,
+    told: { filesUnlisted: 2 },
+  },
+  {
+    title: 'files have been removed',
+    lie: 'update files set hidden_at = 5',
+    byName: 'file-not-found',
+    listed: 0,
+    told: { filesHidden: 2 },
   },
 ];
 
-/** Changes every chunk's list of places: ten bytes each, the bucket's number and the generation. */
+/** Changes every chunk's list of places: ten bytes each, the bucket's number and the upload. */
 const places =
   (edit: (list: Buffer, lists: readonly Buffer[]) => Buffer): LieFrom =>
   (tables) => {
@@ -192,7 +246,8 @@ const CHUNK_LIES: readonly (readonly [string, Lie])[] = [
     }),
   ],
   ['shards have other indices', places((list) => Buffer.concat([list.subarray(10), list.subarray(0, 10)]))],
-  ['generations are made up', places((list) => list.fill(0xab, 2, 10).fill(0xcd, 12, 20))],
+  ['uploads are made up', places((list) => list.fill(0xab, 2, 10).fill(0xcd, 12, 20))],
+  ['sealings are made up', `update chunks set sealing = ${zeros(4)}`],
   ['all shards are in one bucket', places((list) => list.fill(list.subarray(0, 10)))],
   ['no shard is stored', places(() => Buffer.alloc(30))],
   ['the buckets are none of the vault’s', places((list) => list.fill(0x77))],
@@ -206,69 +261,140 @@ const CHUNK_LIES: readonly (readonly [string, Lie])[] = [
   ['chunks are larger', 'update chunks set sealed_size = sealed_size * 2'],
   ['chunks are as small as can be', 'update chunks set sealed_size = 0'],
   ['there are no chunks', 'delete from chunks'],
-  ['files refer to no chunks', 'delete from refs'],
-];
-
-const BROKEN_CHUNKS: readonly (readonly [string, Lie])[] = [
   ['a list of places is cut off', places((list) => list.subarray(0, 17))],
   ['there are absurdly many shards', `update chunks set k = 2000, shards = ${zeros(20_010)}`],
 ];
 
-describe('When the catalog lies about files, that is a clear error:', () => {
-  test.each(FILE_LIES)('$title', async ({ lie, byHash, byName }) => {
+/** What the buckets have of files: nothing of it may go, as long as nobody removes a file. */
+function keptObjects({ buckets }: Pick<VaultCopy, 'buckets'>): string[] {
+  return buckets
+    .flatMap(({ url, storage }) => [...storage.keys()].map((name) => `${url} ${name}`))
+    .filter((object) => /^\S+ (chunks|manifests|keyring|vault)/.test(object))
+    .toSorted();
+}
+
+/** Everything that removes objects, or may come to the idea. */
+async function removeWhatGoes(vault: Vault): Promise<void> {
+  await settled(vault.sweep({ ignoreGrace: true, waitMs: 0 }));
+  await settled(vault.verify({ depth: 'data' }));
+  await settled(vault.sweep({ ignoreGrace: true, waitMs: 0 }));
+}
+
+describe('When the catalog lies about files, the buckets know better:', () => {
+  test.each(FILE_LIES)('$title', async ({ lie, byName, listed, told }) => {
     await using copy = await start.copy();
     await tell(copy, lie);
     const { vault } = await copy.open();
-    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe(byHash);
+    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe('exact');
+    expect(await outcomeOf(vault, hashes.second, SECOND)).toBe('exact');
     expect(await outcomeOf(vault, 'first', FIRST)).toBe(byName);
-    await expect(all(vault.list({ all: true }))).rejects.toMatchObject({ code: 'damaged' });
+    expect(await listOutcome(vault)).toBe(listed);
+    const result = await vault.verify({ depth: 'listing' });
+    expect(result).toMatchObject({ outcome: 'degraded', files: { lost: 0 }, ...told });
+    // It has learned what the buckets say.
+    expect(await vault.verify({ depth: 'data' })).toMatchObject({
+      files: { lost: 0 },
+      chunks: { whole: 6 },
+      filesUnlisted: 0,
+      filesHidden: 0,
+    });
+    expect(await outcomeOf(vault, 'first', FIRST)).toBe('exact');
+    expect(await outcomeOf(vault, 'second', SECOND)).toBe('exact');
   });
 
-  test('an expiry that was changed makes no file vanish', async () => {
+  test.each(FILE_LIES)('nothing that a file needs is removed, though $title', async ({ lie }) => {
     await using copy = await start.copy();
-    await tell(copy, 'update files set expires_at = 5');
-    const { vault } = await copy.open({ now: () => 1_000 });
-    await expect(vault.sweep()).rejects.toMatchObject({ code: 'damaged' });
-    expect(copy.buckets.map(({ storage }) => storage.size)).toEqual(
-      made.buckets.map(({ storage }) => storage.size),
+    const before = keptObjects(copy);
+    await tell(copy, lie);
+    const { vault } = await copy.open({ now: () => 2_000_000_000_000 });
+    await removeWhatGoes(vault);
+    expect(keptObjects(copy)).toEqual(before);
+    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe('exact');
+  });
+
+  test('a removed file that it shows again is not there, and verify hides it', async () => {
+    await using copy = await start.copy();
+    const { vault } = await copy.open();
+    await vault.remove(['second']);
+    await tell(copy, 'update files set hidden_at = null');
+    expect(await vault.verify({ depth: 'listing' })).toMatchObject({ outcome: 'degraded', filesShown: 1 });
+    expect(await outcomeOf(vault, 'second', SECOND)).toBe('file-not-found');
+    expect(await outcomeOf(vault, 'first', FIRST)).toBe('exact');
+  });
+
+  test('a row put back from before a removal gives a clear error, and verify says that the file is lost', async () => {
+    await using copy = await start.copy();
+    const { vault } = await copy.open();
+    const rows = (await catalogRows(copy.db)).get('files') ?? [];
+    await vault.remove(['second'], { graceMs: 0 });
+    // The second one takes away the record of the removal, which has served.
+    for (let sweeps = 0; sweeps < 2; sweeps += 1) await vault.sweep({ ignoreGrace: true, waitMs: 0 });
+    await tell(copy, 'delete from files');
+    for (const row of rows) {
+      const columns = Object.keys(row).join(', ');
+      await tell(
+        copy,
+        `insert into files (${columns}) values (${Object.values(row).map(literal).join(', ')})`,
+      );
+    }
+    expect(await outcomeOf(vault, 'second', SECOND)).toBe('damaged');
+    const before = keptObjects(copy);
+    expect(await vault.verify({ depth: 'listing' })).toMatchObject({
+      outcome: 'lost',
+      affected: [{ hash: hashes.second, condition: 'lost' }],
+    });
+    await removeWhatGoes(vault);
+    expect(keptObjects(copy)).toEqual(before);
+    expect(await outcomeOf(vault, 'first', FIRST)).toBe('exact');
+  });
+
+  test('a row that is copied to another hash is no file', async () => {
+    await using copy = await start.copy();
+    await tell(
+      copy,
+      `insert into files (hash, writer, name_tag, record, version, created_at, expires_at, hidden_at)
+       select ${zeros(32)}, writer, name_tag, record, version + 1, created_at, expires_at, hidden_at
+       from files where expires_at is not null`,
     );
+    const { vault } = await copy.open();
+    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe('exact');
+    expect(await outcomeOf(vault, 'first', FIRST)).toBe('damaged');
+    const result = await vault.verify({ depth: 'listing' });
+    expect(result).toMatchObject({ outcome: 'degraded', files: { whole: 2, degraded: 1, lost: 0 } });
   });
 });
 
 describe('When the catalog lies about chunks, the buckets prove themselves:', () => {
   test.each(CHUNK_LIES)('%s', async (_, lie) => {
     await using copy = await start.copy();
+    const before = keptObjects(copy);
     await tell(copy, lie);
     const { vault } = await copy.open();
     expect(await outcomeOf(vault, hashes.first, FIRST)).toBe('exact');
     expect(await outcomeOf(vault, 'second', SECOND)).toBe('exact');
-    await vault.inspect('first');
-    // A put may believe it and store nothing, or find out; what it lists can be read.
+    // It is a cache: that it is wrong about chunks concerns nobody but itself.
+    for (const depth of ['listing', 'data'] as const) {
+      expect(await vault.verify({ depth })).toMatchObject({ outcome: 'whole', chunks: { whole: 6 } });
+    }
+    await removeWhatGoes(vault);
+    expect(keptObjects(copy)).toEqual(before);
     const { hash } = await putBytes(vault, FIRST, { name: 'again' });
     expect(await outcomeOf(vault, hash, FIRST)).toBe('exact');
-  });
-
-  test.each(BROKEN_CHUNKS)('a clear error, when %s', async (_, lie) => {
-    await using copy = await start.copy();
-    await tell(copy, lie);
-    const { vault } = await copy.open();
-    expect(await outcomeOf(vault, hashes.first, FIRST)).toBe('damaged');
-    await expect(putBytes(vault, FIRST, { name: 'again' })).rejects.toMatchObject({ code: 'damaged' });
   });
 });
 
 describe('When the catalog lies about the vault', () => {
   const LIES: readonly (readonly [string, Lie, string])[] = [
-    ['and has the buckets’ records swapped', swap('buckets', 'record', 'number'), 'damaged'],
-    ['and has a bucket’s record cut off', 'update buckets set record = substr(record, 1, 30)', 'damaged'],
-    ['and has other settings', `update vault set settings = ${zeros(60)}`, 'damaged'],
+    ['and has the buckets’ records swapped', swap('buckets', 'record', 'number'), 'exact'],
+    ['and has a bucket’s record cut off', 'update buckets set record = substr(record, 1, 30)', 'exact'],
     ['and gives it another id', `update vault set id = ${zeros(16)}`, 'damaged'],
-    ['and has a keyslot that is none', `update keyslots set body = ${zeros(100)}`, 'damaged'],
-    ['and has no keyslot', 'delete from keyslots', 'damaged'],
+    ['and has a keyring that is none', `update vault set keyring = ${zeros(100)}`, 'damaged'],
+    ['and has a keyring of another epoch', 'update vault set epoch = epoch + 7', 'exact'],
+    ['and names another writer', `update vault set writer = ${zeros(16)}`, 'exact'],
     ['and has the numbers of buckets swapped', swap('buckets', 'number', 'id'), 'exact'],
   ];
 
-  test.each(LIES)('%s, it is found out', async (_, lie, expected) => {
+  test.each(LIES)('%s, no wrong bytes come of it', async (_, lie, expected) => {
     await using copy = await start.copy();
     await tell(copy, lie);
     expect(await openAndRead(copy)).toBe(expected);
@@ -286,13 +412,12 @@ describe('When the catalog lies about the vault', () => {
     const { vault } = await copy.open();
     const warnings: string[] = [];
     const onWarning = ({ message }: { message: string }): void => void warnings.push(message);
-    await putBytes(vault, random.bytes(1000), { name: 'new', onWarning });
-    await vault.sweep({ strayGraceMs: 0, onWarning });
+    await putBytes(vault, random.bytes(20_000), { name: 'new', onWarning });
+    await vault.sweep({ waitMs: 0, onWarning });
+    await vault.verify({ depth: 'listing', onWarning });
     expect([...mine.storage.keys()]).toEqual(before);
-    expect(warnings).toEqual([
-      expect.stringContaining('belongs to another vault'),
-      expect.stringContaining('belongs to another vault'),
-    ]);
+    expect(warnings.length).toBeGreaterThanOrEqual(3);
+    for (const warning of warnings) expect(warning).toContain('belongs to another vault');
   });
 });
 
@@ -304,7 +429,7 @@ async function openAndRead(copy: VaultCopy): Promise<string> {
       Promise.resolve(memoryBucket(url, copy.buckets.find((bucket) => bucket.url === url)?.storage));
     const session = await openSession(parts(catalog, opener));
     try {
-      return await outcomeOf(vaultOf(session), 'first', FIRST);
+      return await outcomeOf(new Vault(session), 'first', FIRST);
     } finally {
       await session.workers.close();
     }
@@ -316,12 +441,13 @@ async function openAndRead(copy: VaultCopy): Promise<string> {
   }
 }
 
-test('Whatever single value of the catalog is changed, nothing wrong comes out', async () => {
+test('Whatever single value of the catalog is changed, nothing wrong comes out and nothing goes', async () => {
   const chance = seededRandom(29);
   const changes = await singleChanges(chance);
   let told = 0;
   for (const { table, column, row, before, to } of changes) {
     await using copy = await start.copy();
+    const objects = keptObjects(copy);
     const [key = '', value = null] = Object.entries(row)[0] ?? [];
     try {
       await tell(copy, setColumn(table, column, to, [key, value]));
@@ -332,12 +458,19 @@ test('Whatever single value of the catalog is changed, nothing wrong comes out',
     }
     told += 1;
     // Only these are looked at when a vault is opened.
-    const opens = ['vault', 'keyslots', 'buckets'].includes(table);
+    const opens = ['vault', 'buckets'].includes(table);
     const outcomes = opens ? [await openAndRead(copy)] : [];
     const { vault } = await copy.open();
     outcomes.push(await outcomeOf(vault, hashes.first, FIRST), await outcomeOf(vault, 'second', SECOND));
-    outcomes.push(await settled(putBytes(vault, FIRST, { name: 'again' })));
     outcomes.push(await settled(all(vault.list())));
+    await removeWhatGoes(vault);
+    expect({ table, column, before, kept: keptObjects(copy) }).toEqual({
+      table,
+      column,
+      before,
+      kept: objects,
+    });
+    outcomes.push(await settled(putBytes(vault, FIRST, { name: 'again' })));
     expect({ table, column, before, outcomes }).toEqual({
       table,
       column,
@@ -345,8 +478,8 @@ test('Whatever single value of the catalog is changed, nothing wrong comes out',
       outcomes: expect.not.arrayContaining(['wrong bytes']),
     });
   }
-  expect(changes.length).toBeGreaterThan(60 / CALL_STRIDE);
-  expect(told).toBeGreaterThan(0.9 * changes.length);
+  expect(changes.length).toBeGreaterThan(50 / CALL_STRIDE);
+  expect(told).toBeGreaterThan(0.8 * changes.length);
 });
 
 async function settled(work: Promise<unknown>): Promise<string> {
@@ -370,7 +503,7 @@ interface SingleChange {
 /** Another value for every one in the catalog. */
 async function singleChanges(chance: SeededRandom): Promise<SingleChange[]> {
   const tables = await catalogRows(made.db);
-  return ['vault', 'keyslots', 'buckets', 'files', 'chunks', 'refs'].flatMap((table) =>
+  return ['vault', 'buckets', 'files', 'chunks'].flatMap((table) =>
     // By rows, so that every column has its turn.
     sampled(tables.get(table) ?? []).flatMap((row) =>
       Object.entries(row).map(([column, before]) => ({

@@ -4,16 +4,25 @@
  */
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { finishShardObject } from '../../src/crypto/chunk.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { parseRedundancy, parseShardHeader, parseShardObjectName } from '../../src/format/shard.ts';
+import {
+  parseRedundancy,
+  parseShardObjectName,
+  sealingOf,
+  SHARD_HEADER_SIZE,
+  finishShardObject,
+  shardObjectName,
+} from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
-import type { Vault, Warning } from '../../src/vault/vault.ts';
+import type { Warning } from '../../src/vault/call.ts';
+import type { Vault } from '../../src/vault/vault.ts';
+import type { Condition, VerifyResult } from '../../src/vault/verify/condition.ts';
 import { changeCatalog, sampled } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
+import { forged, present } from './scene.ts';
 import type { TestBucket, TestVault } from './harness.ts';
 
 /** One shard object of the file, and where it lies. */
@@ -40,14 +49,14 @@ const ALL_TREATMENTS: readonly (readonly [string, Treatment])[] = [
   ['a flipped bit in the index', flipAt(10)],
   ['a flipped bit in the byte that is zero', flipAt(11)],
   ['a flipped bit in the size', flipAt(15)],
-  ['a flipped bit in the chunk id', flipAt(40)],
-  ['a flipped bit in the first byte of the shard', flipAt(80)],
+  ['a flipped bit in the nonce', flipAt(20)],
+  ['a flipped bit in the first byte of the shard', flipAt(32)],
   ['a flipped bit in the middle', ({ bytes }) => flipped(bytes, bytes.length >> 1)],
   // Not the very end: up to k - 1 bytes of the last data shard are padding, which nobody reads.
   ['a flipped bit near the end', flipAt(-5)],
   ['a byte cut off', ({ bytes }) => bytes.slice(0, -1)],
-  ['nothing but a header', ({ bytes }) => bytes.slice(0, 80)],
-  ['half a header', ({ bytes }) => bytes.slice(0, 40)],
+  ['nothing but a header', ({ bytes }) => bytes.slice(0, 32)],
+  ['half a header', ({ bytes }) => bytes.slice(0, 20)],
   ['no bytes', () => new Uint8Array(0)],
   ['a byte too many', ({ bytes }) => new Uint8Array([...bytes, 0])],
   ['ten times its size', ({ bytes }) => new Uint8Array(bytes.length * 10)],
@@ -62,23 +71,16 @@ const ALL_TREATMENTS: readonly (readonly [string, Treatment])[] = [
     ({ chunkId, index }, others) =>
       find(others, (other) => other.chunkId === chunkId && other.index !== index),
   ],
-  ['a forgery with a right checksum', ({ bytes }) => forged(bytes)],
+  ['a forgery with a right checksum', ({ name, bytes }) => forged(name, bytes)],
 ];
 /** What is done to objects concerns the catalog little. */
 const TREATMENTS = sampled(ALL_TREATMENTS);
 
-const forge: Treatment = ({ bytes }) => forged(bytes);
+const forge: Treatment = ({ name, bytes }) => forged(name, bytes);
 
 function flipped(bytes: Uint8Array, at: number): Uint8Array {
   const copy = Uint8Array.from(bytes);
   copy[at] = (copy[at] ?? 0) ^ 0x10;
-  return copy;
-}
-
-/** Wrong content under a header and a checksum that are right. */
-function forged(bytes: Uint8Array): Uint8Array {
-  const copy = flipped(bytes, 100);
-  finishShardObject(copy, parseShardHeader(bytes));
   return copy;
 }
 
@@ -89,6 +91,8 @@ function find(shards: readonly Shard[], wanted: (shard: Shard) => boolean): Uint
 }
 
 const CONTENT = seededRandom(3).bytes(2 * CHUNK_SIZE + 3000);
+/** Of the bytes of a shard object, one in its checksum. */
+const CHECKSUM_AT = 28;
 
 /** A vault with one file of three chunks, to be damaged again and again. */
 interface Scene {
@@ -257,7 +261,9 @@ describe.each(['1+1', '2+1', '3+2', '1+2'])('Of a file stored %s', (text) => {
 test('A shard whose checksum alone is wrong is still a shard', async () => {
   const it = await scene('2+1');
   // Readers believe the seal; the checksum is for those who have no key.
-  const warnings = await treated(it.shards, { treatment: flipAt(50), all: it.shards }, () => readExactly(it));
+  const warnings = await treated(it.shards, { treatment: flipAt(CHECKSUM_AT), all: it.shards }, () =>
+    readExactly(it),
+  );
   expect(warnings).toEqual([]);
 });
 
@@ -367,6 +373,149 @@ function hang(bucket: Bucket): Bucket {
   return faulty(bucket, () => ({ kind: 'hang', heedsSignal: true }));
 }
 
+/** One kind of thing that was done, and what verify makes of it. */
+interface Verdict {
+  readonly result: VerifyResult;
+  /** What `get` makes of it: `exact`, or the code of its error. */
+  readonly got: string;
+}
+
+async function bothWays(it: Scene): Promise<Verdict> {
+  const result = await it.vault.verify({ depth: 'data', references: [it.hash] });
+  try {
+    await readExactly(it);
+    return { result, got: 'exact' };
+  } catch (error) {
+    if (!(error instanceof VaultError)) throw error;
+    return { result, got: error.code };
+  }
+}
+
+function conditionIn({ affected }: VerifyResult): Condition {
+  return affected[0]?.condition ?? 'whole';
+}
+
+describe.each(['1+0', '1+1', '2+1', '3+2', '1+2'])('Of a file stored %s, verify', (text) => {
+  test('finds any one object that is damaged, and names its bucket', async () => {
+    const it = await scene(text);
+    const { m } = it.redundancy;
+    for (const [title, treatment] of TREATMENTS) {
+      if (title === 'another shard of the same chunk' && it.redundancy.k + m === 1) continue;
+      // One of each index.
+      for (const shard of it.chunks[1] ?? []) {
+        const { result, got } = await treated([shard], { treatment, all: it.shards }, () => bothWays(it));
+        const condition = m === 0 ? 'lost' : 'degraded';
+        const problem = title === 'no object' ? 'missing' : 'damaged';
+        expect({ title, got, condition: conditionIn(result) }).toEqual({
+          title,
+          got: m === 0 ? 'damaged' : 'exact',
+          condition,
+        });
+        expect({ title, problems: result.affected[0]?.problems }).toEqual({
+          title,
+          problems: [{ what: 'shards', problem, bucket: shard.bucket.url }],
+        });
+      }
+    }
+  });
+
+  test('says what get does, whatever is done to however many objects of one chunk', async () => {
+    const it = await scene(text);
+    const random = seededRandom(21);
+    const { k, m } = it.redundancy;
+    for (const [title, treatment] of TREATMENTS) {
+      if (title === 'another shard of the same chunk' && k + m === 1) continue;
+      for (let count = 1; count <= k + m; count += 1) {
+        const shards = random.shuffle(it.chunks[2] ?? []).slice(0, count);
+        const { result, got } = await treated(shards, { treatment, all: it.shards }, () => bothWays(it));
+        const condition = conditionIn(result);
+        expect({ title, count, condition }).toEqual({
+          title,
+          count,
+          condition: got === 'exact' ? 'degraded' : 'lost',
+        });
+        expect(['exact', 'damaged']).toContain(got);
+      }
+    }
+  });
+
+  test('calls nothing lost or damaged as long as a bucket is down, and get says to try again', async () => {
+    const it = await scene(text);
+    const random = seededRandom(22);
+    for (let count = 1; count < it.buckets.length; count += 1) {
+      const down = random.shuffle(it.buckets).slice(0, count);
+      for (const bucket of down) bucket.wrap = (plain) => faulty(plain, always('unavailable'));
+      const { result, got } = await bothWays(it);
+      for (const bucket of down) bucket.wrap = (plain) => plain;
+      expect({ count, condition: conditionIn(result) }).toEqual({ count, condition: 'unknown' });
+      expect({ count, got }).toEqual({ count, got: count <= it.redundancy.m ? 'exact' : 'unavailable' });
+    }
+  });
+});
+
+test('A bucket that shows a set of its own making gets nobody to remove or leave out the others’ shards', async () => {
+  await using made = await testVault();
+  const { hash } = await putBytes(made.vault, CONTENT, { name: 'file' });
+  await made.session.guard.end();
+  const [liar, ...others] = made.buckets;
+  const { storage } = present(liar);
+  const objects = Array.from(storage);
+  for (const [name, { length }] of objects) {
+    const parsed = parseShardObjectName(name);
+    if (parsed === null) continue;
+    storage.delete(name);
+    const alone = shardObjectName({ ...parsed, index: 0, k: 1, m: 0, sealing: '00000000' });
+    storage.set(alone, new Uint8Array(length + 100));
+  }
+  await made.vault.sweep({ ignoreGrace: true, waitMs: 0 });
+  await readExactly({ vault: made.vault, hash });
+  // Nor is it enough for a put.
+  for (const bucket of others) {
+    for (const name of bucket.storage.keys()) if (name.startsWith('chunks/')) bucket.storage.delete(name);
+  }
+  const again = await putBytes(await made.reopen(), CONTENT, { name: 'again' });
+  await readExactly({ vault: made.vault, hash: again.hash });
+  expect(again.chunksStored).toBe(3);
+});
+
+test('Shards whose sealings have the same digits and are of other sizes are not taken for one chunk', async () => {
+  await using made = await testVault();
+  const { hash } = await putBytes(made.vault, CONTENT, { name: 'file' });
+  const { chunkId } = present((await made.vault.inspect(hash)).placement[0]);
+  // Of 32 bits, two that are alike are soon found.
+  const random = seededRandom(23);
+  const found = new Map<string, Buffer>();
+  let pair: { readonly sealing: string; readonly nonces: readonly [Buffer, Buffer] } | null = null;
+  while (pair === null) {
+    const nonce = Buffer.from(random.bytes(12));
+    found.set(sealingOf(nonce, 1_000), nonce);
+    const other = Buffer.from(random.bytes(12));
+    const first = found.get(sealingOf(other, 2_000));
+    if (first !== undefined) pair = { sealing: sealingOf(other, 2_000), nonces: [first, other] };
+  }
+  const upload = '0123456789abcdef';
+  for (const [index, sealedSize] of [1_000, 2_000].entries()) {
+    const name = { chunkId, sealing: pair.sealing, index, k: 2, m: 1, upload };
+    const object = new Uint8Array(SHARD_HEADER_SIZE + sealedSize / 2);
+    const nonce = present(pair.nonces[index]);
+    finishShardObject(object, chunkId, { k: 2, m: 1, index, sealedSize, nonce });
+    present(made.buckets[index]).storage.set(shardObjectName(name), object);
+  }
+  const [one, two] = await made.catalog.setup.buckets();
+  await made.catalog.chunks.put([
+    {
+      id: chunkId,
+      k: 2,
+      m: 1,
+      sealing: pair.sealing,
+      sealedSize: 1_000,
+      shards: [{ bucket: present(one).number, upload }, { bucket: present(two).number, upload }, null],
+    },
+  ]);
+  await readExactly({ vault: made.vault, hash });
+  expect(await made.vault.verify({ depth: 'data' })).toMatchObject({ files: { lost: 0 } });
+});
+
 test('A listing without end does not keep a chunk from being found elsewhere', async () => {
   const it = await scene('2+1');
   // The catalog is wrong about every place, so that buckets are asked what they have.
@@ -439,6 +588,7 @@ describe('A bucket that never answers', () => {
     await changeCatalog(made.db, 'delete from chunks');
     for (const bucket of made.buckets.slice(0, 2)) bucket.wrap = hang;
     expect(await readExactly({ vault: made.vault, hash })).toEqual([]);
+    for (const bucket of made.buckets) bucket.wrap = (plain) => plain;
   });
 
   test('does not hold up every chunk anew', async () => {
@@ -456,6 +606,7 @@ describe('A bucket that never answers', () => {
     expect((await getBytes(made.vault, hash)).equals(content)).toBe(true);
     // Those that were in flight when it first turned out to be slow.
     expect(asked).toBeLessThan(12);
+    bucket.wrap = (plain) => plain;
   });
 });
 
@@ -506,7 +657,10 @@ describe('A manifest', () => {
     }
     const error = await readInVain(it);
     expect(error.code).toBe('damaged');
-    for (const { url } of it.buckets) expect(error.message).toContain(url);
+    // Those that have one are named.
+    const holding = it.buckets.filter(({ storage }) => storage.has(name));
+    for (const { url } of holding) expect(error.message).toContain(url);
+    expect(error.message).toMatch(/^No bucket has /);
   });
 
   test.each([

@@ -3,18 +3,22 @@ import { memoryBucket } from '../../src/buckets/memory.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
-import { isShardIntact } from '../../src/crypto/chunk.ts';
-import { manifestObjectName } from '../../src/format/manifest.ts';
-import { shardObjectName } from '../../src/format/shard.ts';
+import { ManifestOpener, ManifestSealer } from '../../src/crypto/manifest.ts';
+import type { Compression } from '../../src/format/keyring.ts';
+import { isShardIntact, parseShardObjectName, shardObjectName } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import { BucketSet, VaultBucket } from '../../src/vault/buckets/bucket-set.ts';
+import type { Warning } from '../../src/vault/call.ts';
 import { ChunkMemoryPool } from '../../src/vault/chunks/chunk-memory.ts';
 import { createVault } from '../../src/vault/manage/create.ts';
-import { openSession, vaultOf } from '../../src/vault/open.ts';
+import { openSession } from '../../src/vault/open.ts';
 import type { OpenVaultParts } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
+import { Vault } from '../../src/vault/vault.ts';
+import type { FileSource } from '../../src/vault/write/file-source.ts';
+import type { PutOptions, PutResult } from '../../src/vault/write/put.ts';
+import { PutGuard } from '../../src/vault/protocol/put-guard.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
-import type { FileSource, PutOptions, PutResult, Vault, Warning } from '../../src/vault/vault.ts';
 import { catalogPlace, frozenCatalog } from '../support/catalog-place.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
@@ -50,6 +54,7 @@ export interface TestVaultOptions {
   /** How many buckets; 3 unless told otherwise. */
   readonly buckets?: number;
   readonly redundancy?: Redundancy;
+  readonly compression?: Compression;
   /** Stands between vault and catalog. */
   readonly wrapCatalog?: (catalog: Catalog) => Catalog;
   readonly now?: () => number;
@@ -58,7 +63,6 @@ export interface TestVaultOptions {
 }
 
 export interface ReopenOptions {
-  readonly self?: string;
   readonly wrapCatalog?: (catalog: Catalog) => Catalog;
 }
 
@@ -85,6 +89,8 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
     redundancy: options.redundancy ?? null,
     password: PASSWORD,
     kdfCost: CHEAP_KDF,
+    chunkSize: CHUNK_SIZE,
+    compression: options.compression ?? 'off',
     nowMs: now(),
   });
   await creating.close();
@@ -93,8 +99,8 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
   const open = async (how: ReopenOptions): Promise<{ vault: Vault; session: Session; catalog: Catalog }> => {
     const wrapCatalog = how.wrapCatalog ?? ((catalog) => catalog);
     const catalog = wrapCatalog(await openCatalog(db));
-    const session = await openSession(parts(catalog, opener, { now, ...how }));
-    const vault = vaultOf(session);
+    const session = await openSession(parts(catalog, opener, { now }));
+    const vault = new Vault(session);
     opened.push(vault);
     return { vault, session, catalog };
   };
@@ -154,8 +160,6 @@ export interface Handle {
 }
 
 export interface HandleOptions {
-  /** Its process's word; one that begins with "gone" has ended, for all others. */
-  readonly self?: string;
   /** Stands around every call of catalog and buckets. */
   readonly around?: Around;
   readonly now?: () => number;
@@ -196,7 +200,8 @@ export async function snapshotOf(made: Pick<TestVault, 'buckets' | 'db' | 'sessi
   };
 }
 
-function handleOn(
+/** One process's view of buckets and a catalog, with the keys and threads of a session that is open. */
+export function handleOn(
   base: Session,
   on: { readonly catalog: Catalog; readonly buckets: readonly TestBucket[] },
   options: HandleOptions,
@@ -209,6 +214,7 @@ function handleOn(
     return Promise.resolve(steps.bucket(behind(bucket)));
   };
   const limits = options.limits ?? base.limits;
+  const guard = new PutGuard();
   const session: Session = {
     ...base,
     catalog,
@@ -216,74 +222,77 @@ function handleOn(
     memory: new ChunkMemoryPool(limits),
     opener,
     buckets: new BucketSet(
-      base.buckets.all.map(
-        (bucket) => new VaultBucket(bucket, { url: bucket.url, vaultId: base.vaultId, opener }),
-      ),
+      base.buckets.all.map((bucket) => new VaultBucket(bucket, { vaultId: base.vaultId, opener })),
     ),
+    sealer: new ManifestSealer(base.keys),
+    manifests: new ManifestOpener(base.keys),
+    guard,
     limits,
-    processes: { ...base.processes, self: options.self ?? 'test-process' },
     now: options.now ?? (() => base.now()),
   };
-  return { session, catalog, vault: vaultOf(session), steps };
+  guard.attach(session);
+  return { session, catalog, vault: new Vault(session), steps };
 }
 
 /**
- * What does not add up between catalog and buckets: objects that no row explains, rows whose objects are not there or
- * are not whole, debts and puts that are left. Nothing, after a sweep of everything.
+ * What does not add up between catalog and buckets: objects that no file explains, and rows of places whose objects are not there
+ * or are not whole. Nothing, after a sweep of everything.
  */
 export async function discrepancies(
-  catalog: Catalog,
+  { catalog, keys }: Pick<Session, 'catalog' | 'keys'>,
   buckets: readonly TestBucket[],
 ): Promise<readonly string[]> {
-  const urls = new Map((await catalog.buckets()).map(({ number }, i) => [number, buckets[i]?.url ?? '']));
-  const expected = new Set<string>();
-  for (const chunk of await all(catalog.listChunks())) {
-    for (const [index, place] of chunk.shards.entries()) {
-      if (place === null) continue;
-      const name = shardObjectName({
-        chunkId: chunk.id,
-        index,
-        k: chunk.k,
-        m: chunk.m,
-        generation: place.generation,
-      });
-      expected.add(`${urls.get(place.bucket)} ${name}`);
-    }
-  }
-  const manifests = new Set(
-    (await all(catalog.listFiles({ all: true }))).map(({ hash }) => manifestObjectName(hash)),
+  const urls = new Map(
+    (await catalog.setup.buckets()).map(({ number }, i) => [number, buckets[i]?.url ?? '']),
   );
+  const opener = new ManifestOpener(keys);
+  const needed = new Set<string>();
+  const files = new Set((await all(catalog.files.walk())).map(({ hash }) => hash));
   const found: string[] = [];
   for (const { url, storage } of buckets) {
     for (const [name, bytes] of storage) {
-      if (name.startsWith('chunks/')) {
-        if (!expected.delete(`${url} ${name}`)) found.push(`${url} has ${name}, which nothing explains`);
-        else if (!isShardIntact(bytes)) found.push(`${url} has ${name}, which is not whole`);
-      } else if (name.startsWith('manifests/') && !manifests.has(name)) {
-        found.push(`${url} has ${name}, which nothing explains`);
-      }
+      if (!name.startsWith('manifests/')) continue;
+      const hash = name.slice('manifests/'.length);
+      if (!files.has(hash)) found.push(`${url} has ${name}, which the catalog does not know`);
+      const { ids } = opener.open(bytes, hash);
+      if (ids.depth !== 0) throw new Error('The test’s files are too large');
+      for (const { id } of ids.ids) needed.add(id);
     }
   }
-  const { files: _files, chunks: _chunks, ...open } = await catalog.counts();
-  return [
-    ...found,
-    ...[...expected].map((object) => `missing: ${object}`),
-    ...Object.entries(open).flatMap(([what, count]) => (count === 0 ? [] : [`${count} ${what}`])),
-  ];
+  const expected = new Set<string>();
+  for (const { id: chunkId, k, m, sealing, shards } of await all(catalog.chunks.walk())) {
+    for (const [index, place] of shards.entries()) {
+      if (place === null) continue;
+      const name = shardObjectName({ chunkId, sealing, index, k, m, upload: place.upload });
+      expected.add(`${urls.get(place.bucket)} ${name}`);
+    }
+  }
+  for (const { url, storage } of buckets) {
+    for (const [name, bytes] of storage) {
+      const shard = parseShardObjectName(name);
+      if (shard === null) {
+        if (/^(puts|sweep)\//.test(name)) found.push(`${url} has ${name}, which is left over`);
+        continue;
+      }
+      if (!needed.has(shard.chunkId)) found.push(`${url} has ${name}, which nothing explains`);
+      else if (!expected.delete(`${url} ${name}`))
+        found.push(`${url} has ${name}, which the catalog does not know`);
+      if (!isShardIntact(bytes, shard.chunkId)) found.push(`${url} has ${name}, which is not whole`);
+    }
+  }
+  return [...found, ...[...expected].map((object) => `missing: ${object}`)];
 }
 
 /** What a vault in tests is opened with. */
 export function parts(
   catalog: Catalog,
   opener: OpenVaultParts['opener'],
-  { now = Date.now, self = 'test-process' }: { readonly now?: () => number; readonly self?: string } = {},
+  { now = Date.now }: { readonly now?: () => number } = {},
 ): OpenVaultParts {
   return {
     catalog,
     opener,
     password: () => Promise.resolve(PASSWORD),
-    // A process whose word begins with "gone" has ended.
-    processes: { self, isGone: (owner) => owner.startsWith('gone') },
     limits: { chunkMemory: 16 * 1024 * 1024, chunksInFlight: 4 },
     threads: 1,
     now,

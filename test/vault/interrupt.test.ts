@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { restoreFile } from '../../src/vault/read/restore.ts';
-import type { CallOptions } from '../../src/vault/vault.ts';
+import type { CallOptions } from '../../src/vault/call.ts';
 import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
@@ -26,7 +26,9 @@ const OLD = Buffer.concat([shared, random.bytes(5000)]);
 /** More chunks than are in flight at once. */
 const NEW = Buffer.concat([shared, random.bytes(6 * CHUNK_SIZE)]);
 const NEW_CHUNKS = 7;
-const AT_ONCE = { strayGraceMs: 0 };
+/** Two of the old file, one of what has expired, two of what goes. */
+const OTHER_CHUNKS = 5;
+const HOUR_MS = 3_600_000;
 
 let made: TestVault;
 let start: Snapshot;
@@ -34,6 +36,8 @@ beforeAll(async () => {
   made = await testVault();
   await putBytes(made.vault, OLD, { name: 'old' });
   await putBytes(made.vault, OLD.subarray(0, 70_000), { name: 'expired', expiresAtMs: 1_000 });
+  await putBytes(made.vault, random.bytes(70_000), { name: 'gone' });
+  await made.session.guard.end();
   start = await snapshotOf(made);
 });
 afterAll(async () => {
@@ -68,6 +72,7 @@ async function atEachCall(
       },
     });
     const outcome = await outcomeOf(operation(handle, { signal: abort.signal }, copy));
+    await handle.session.guard.end();
     if (calls < nth) break;
     const { where, call } = handle.steps.log[nth - 1] ?? { where: '', call: '' };
     const step = `${where} ${call}, call ${nth}`;
@@ -91,8 +96,19 @@ async function listed({ vault }: Handle): Promise<string[]> {
   return (await all(vault.list({ all: true }))).map(({ name }) => name).toSorted();
 }
 
+/** Days later, after sweeps, nothing is left over. */
+async function expectTidy(copy: VaultCopy, step: string): Promise<void> {
+  let nowMs = Date.now();
+  const { vault, session } = await copy.open({ now: () => nowMs });
+  for (let i = 0; i < 4; i += 1) {
+    nowMs += 97 * HOUR_MS;
+    await vault.sweep({ waitMs: 0 });
+  }
+  expect({ step, found: await discrepancies(session, copy.buckets) }).toEqual({ step, found: [] });
+}
+
 describe('Aborted at any call,', () => {
-  test('a put leaves nothing listed, and a repeat sends only what was not recorded', async () => {
+  test('a put leaves nothing listed and no marker, and a repeat sends only what is not there', async () => {
     await atEachCall(
       ({ vault }, options) => putBytes(vault, NEW, { name: 'new', ...options }),
       async (copy, outcome, step) => {
@@ -102,42 +118,26 @@ describe('Aborted at any call,', () => {
         const stored = outcome === 'done';
         expect({ step, names, outcome }).toEqual({
           step,
-          names: ['expired', ...(stored ? ['new'] : []), 'old'],
+          names: ['expired', 'gone', ...(stored ? ['new'] : []), 'old'],
           outcome: stored ? 'done' : 'interrupted',
         });
-        const recorded = (await all(handle.catalog.listChunks())).length - 3;
-        const { chunksStored } = await putBytes(handle.vault, NEW, { name: 'new' });
+        const marks = copy.buckets.flatMap(({ storage }) =>
+          [...storage.keys()].filter((name) => name.startsWith('puts/')),
+        );
+        expect({ step, marks }).toEqual({ step, marks: [] });
+        const there = copy.buckets.flatMap(({ storage }) =>
+          [...storage.keys()].filter((name) => name.startsWith('chunks/')),
+        );
+        await putBytes(handle.vault, NEW, { name: 'new' });
         const uploads = handle.steps.log.filter(
           ({ call, name }) => call === 'put' && name.startsWith('chunks/'),
         );
-        const missing = NEW_CHUNKS - 1 - recorded;
-        expect({ step, chunksStored, uploads: uploads.length }).toEqual({
-          step,
-          chunksStored: missing,
-          uploads: missing * 3,
-        });
+        // One chunk is shared with the old file.
+        const expected = (OTHER_CHUNKS + NEW_CHUNKS - 1) * 3;
+        expect({ step, shards: uploads.length + there.length }).toEqual({ step, shards: expected });
         expect((await getBytes(handle.vault, 'new')).equals(NEW)).toBe(true);
       },
     );
-  });
-
-  test('a put resumes from chunks that were recorded', async () => {
-    await using copy = await start.copy();
-    const abort = new AbortController();
-    let recorded = 0;
-    const first = await copy.open({
-      around: async (step, proceed) => {
-        await proceed();
-        if (step.call === 'recordChunks') recorded += 1;
-        if (recorded === 1) abort.abort();
-      },
-    });
-    const options = { name: 'new', signal: abort.signal };
-    await expect(putBytes(first.vault, NEW, options)).rejects.toMatchObject({ code: 'interrupted' });
-    const second = await copy.open();
-    const { chunksStored } = await putBytes(second.vault, NEW, { name: 'new' });
-    expect(chunksStored).toBeLessThan(NEW_CHUNKS - 1);
-    expect((await getBytes(second.vault, 'new')).equals(NEW)).toBe(true);
   });
 
   test('a removal has either removed the file or not begun', async () => {
@@ -146,26 +146,44 @@ describe('Aborted at any call,', () => {
       async (copy, outcome, step) => {
         const handle = await copy.open();
         const names = await listed(handle);
-        const begun = !step.startsWith('catalog filesByName') && !step.startsWith('catalog filesByHash');
-        expect(['done', 'interrupted']).toContain(outcome);
-        expect({ step, names }).toEqual({ step, names: begun ? ['expired'] : ['expired', 'old'] });
-        await handle.vault.sweep(AT_ONCE);
-        expect(await discrepancies(handle.catalog, copy.buckets)).toEqual([]);
+        expect([
+          ['expired', 'gone'],
+          ['expired', 'gone', 'old'],
+        ]).toContainEqual(names);
+        expect({ outcome, kept: outcome === 'done' && names.includes('old') }).toMatchObject({ kept: false });
+        await expectTidy(copy, step);
+      },
+    );
+  });
+
+  test('an undelete has either brought the file back or not begun', async () => {
+    await atEachCall(
+      async ({ vault }, options) => {
+        await vault.remove(['old']);
+        await vault.undelete(['old'], options);
+      },
+      async (copy, outcome, step) => {
+        const handle = await copy.open();
+        if (outcome !== 'done') await handle.vault.undelete(['old']).catch(() => undefined);
+        expect((await getBytes(handle.vault, 'old')).equals(OLD)).toBe(true);
+        await handle.session.guard.end();
+        expect(await listed(handle)).toContain('old');
+        await expectTidy(copy, step);
       },
     );
   });
 
   test('a sweep leaves the rest to the next one', async () => {
     await atEachCall(
-      ({ vault }, options) => vault.sweep({ ...AT_ONCE, ...options }),
+      async ({ vault }, options) => {
+        await vault.remove(['gone'], { graceMs: 0 });
+        await vault.sweep({ waitMs: 0, ...options });
+      },
       async (copy, outcome, step) => {
         expect(['done', 'interrupted']).toContain(outcome);
+        await expectTidy(copy, step);
         const handle = await copy.open();
-        await handle.vault.sweep(AT_ONCE);
-        expect({ step, found: await discrepancies(handle.catalog, copy.buckets) }).toEqual({
-          step,
-          found: [],
-        });
+        expect(await listed(handle)).toEqual(['old']);
         expect((await getBytes(handle.vault, 'old')).equals(OLD)).toBe(true);
       },
     );
@@ -199,7 +217,7 @@ describe('A signal that is aborted', () => {
     expect(await outcomeOf(handle.vault.remove(['old'], { signal }))).toBe('interrupted');
     expect(await outcomeOf(handle.vault.get('old', { signal }))).toBe('interrupted');
     expect(await outcomeOf(all(handle.vault.list({ signal })))).toBe('interrupted');
-    expect(await listed(handle)).toEqual(['expired', 'old']);
+    expect(await listed(handle)).toEqual(['expired', 'gone', 'old']);
   });
 
   for (const operation of ['put', 'get', 'remove', 'list'] as const) {
@@ -207,6 +225,7 @@ describe('A signal that is aborted', () => {
       await using copy = await start.copy();
       const abort = new AbortController();
       const { vault } = await copy.open();
+      if (operation === 'remove') await vault.remove(['gone'], { graceMs: 0 });
       for (const bucket of copy.buckets) {
         bucket.wrap = (plain) =>
           faulty(plain, (call) => {
@@ -219,7 +238,7 @@ describe('A signal that is aborted', () => {
       const work = {
         put: () => putBytes(vault, NEW, { name: 'new', ...options }),
         get: () => vault.get('old', options),
-        remove: () => vault.remove(['old'], options),
+        remove: () => vault.sweep(options),
         list: () => vault.sweep(options),
       }[operation];
       expect(await outcomeOf(work())).toBe('interrupted');

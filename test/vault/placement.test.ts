@@ -150,7 +150,7 @@ function conditions(
 function chunk(k: number, ...buckets: readonly (number | null)[]): Parameters<typeof readOrder>[0] {
   return {
     k,
-    shards: buckets.map((bucket) => (bucket === null ? null : { bucket, generation: '0123456789abcdef' })),
+    shards: buckets.map((bucket) => (bucket === null ? null : { bucket, upload: '0123456789abcdef' })),
   };
 }
 

@@ -8,7 +8,7 @@ import { VaultError } from '../../src/errors.ts';
 import type { FileTime } from '../../src/format/file-time.ts';
 import { restoreFile } from '../../src/vault/read/restore.ts';
 import type { RestorableFile } from '../../src/vault/read/restore.ts';
-import type { Warning } from '../../src/vault/vault.ts';
+import type { Warning } from '../../src/vault/call.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 

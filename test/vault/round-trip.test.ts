@@ -54,11 +54,13 @@ describe('Content that is there is not stored again', () => {
     await using made = await testVault();
     const bytes = randomBytes(200_000);
     const first = await putBytes(made.vault, bytes, { name: 'a' });
+    await made.session.guard.end();
     const before = made.objects();
     const second = await putBytes(made.vault, bytes, { name: 'a' });
+    await made.session.guard.end();
     expect(second).toMatchObject({ hash: first.hash, unchanged: true, chunksStored: 0, bytesStored: 0 });
     expect(made.objects()).toEqual(before);
-    expect(await made.catalog.counts()).toMatchObject({ files: 1, pendingPuts: 0 });
+    expect(await made.catalog.files.counts()).toEqual({ files: 1, hidden: 0 });
   });
 
   test('under another name only a manifest is stored', async () => {
@@ -100,20 +102,41 @@ describe('Removing', () => {
     const own = randomBytes(2 * CHUNK_SIZE);
     await putBytes(made.vault, Buffer.concat([shared, own]), { name: 'both' });
     await putBytes(made.vault, shared, { name: 'shared' });
-    const result = await made.vault.remove(['both']);
-    expect(result).toMatchObject({ objectsOwed: 0 });
+    await made.session.guard.end();
+    const stored = made.objects('chunks/');
+    await made.vault.remove(['both'], { graceMs: 0 });
+    // Nothing goes before a sweep.
+    expect(made.objects('chunks/')).toEqual(stored);
+    expect(await all(made.vault.list())).toHaveLength(1);
+    await made.vault.sweep({ waitMs: 0 });
     expect(made.objects('chunks/')).toHaveLength(4 * 3);
     expect(await getBytes(made.vault, 'shared')).toEqual(shared);
-    await made.vault.remove(['shared']);
+    await made.vault.remove(['shared'], { graceMs: 0 });
+    await made.vault.sweep({ waitMs: 0 });
     expect(made.objects('chunks/')).toEqual([]);
     expect(made.objects('manifests/')).toEqual([]);
-    expect(await made.catalog.counts()).toEqual({
-      files: 0,
-      chunks: 0,
-      garbage: 0,
-      pendingPuts: 0,
-      deadPuts: 0,
-    });
+    expect(await made.catalog.files.counts()).toEqual({ files: 0, hidden: 0 });
+    expect(await made.catalog.chunks.count()).toBe(0);
+    await made.vault.sweep({ waitMs: 0 });
+    expect(made.objects('deleted/')).toEqual([]);
+  });
+
+  test('can be undone within the grace, and not after it', async () => {
+    await using made = await testVault();
+    const bytes = randomBytes(3 * CHUNK_SIZE);
+    const { hash } = await putBytes(made.vault, bytes, { name: 'a' });
+    await made.vault.remove(['a']);
+    await expect(made.vault.get('a')).rejects.toMatchObject({ code: 'file-not-found' });
+    await made.vault.sweep({ waitMs: 0 });
+    expect((await all(made.vault.list({ deleted: true }))).map((file) => file.hash)).toEqual([hash]);
+    expect((await made.vault.undelete(['a'])).restored.map((file) => file.hash)).toEqual([hash]);
+    expect(await getBytes(made.vault, 'a')).toEqual(bytes);
+    await made.session.guard.end();
+    await made.vault.sweep({ waitMs: 0 });
+    expect(await getBytes(made.vault, 'a')).toEqual(bytes);
+    await made.vault.remove(['a'], { graceMs: 0 });
+    await made.vault.sweep({ waitMs: 0 });
+    await expect(made.vault.undelete([hash])).rejects.toMatchObject({ code: 'file-not-found' });
   });
 
   test('an unknown name removes nothing at all', async () => {

@@ -1,12 +1,17 @@
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
+import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
 import { VaultError } from '../../src/errors.ts';
-import { finishShardObject } from '../../src/crypto/chunk.ts';
-import { parseShardHeader, SHARD_HEADER_SIZE, shardObjectName } from '../../src/format/shard.ts';
-import { openSession, vaultOf } from '../../src/vault/open.ts';
+import {
+  finishShardObject,
+  parseShardHeader,
+  parseShardObjectName,
+  SHARD_HEADER_SIZE,
+  shardObjectName,
+} from '../../src/format/shard.ts';
+import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
-import type { Vault } from '../../src/vault/vault.ts';
+import { Vault } from '../../src/vault/vault.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
 import { all, behind, parts, putBytes, snapshotOf, testVault } from './harness.ts';
@@ -25,8 +30,7 @@ export interface Scene extends AsyncDisposable {
 export interface SceneOptions {
   /** Stands around every call of catalog and buckets. */
   readonly around?: Around;
-  /** Its process's word; one that begins with "gone" has ended, for all others. */
-  readonly self?: string;
+  readonly now?: () => number;
 }
 
 export interface SceneHandle {
@@ -47,32 +51,40 @@ export async function stage(
 ): Promise<Stage> {
   const made = await testVault(options);
   await prepare(made);
+  // What this process has under way ends with it.
+  await made.session.guard.end();
   const snapshot = await snapshotOf(made);
   return {
     async scene() {
       const copy = await snapshot.copy();
       const buckets = [...copy.buckets];
-      const opened: Catalog[] = [];
+      const opened: Session[] = [];
       return {
         buckets,
         db: copy.db,
         bucket: (index) => present(buckets[index]),
-        async open({ around, self = 'test-process' } = {}) {
+        async open({ around, now = (): number => made.session.now() } = {}) {
           const steps = new Steps(around ?? ((_, proceed) => proceed()));
           const raw = await openCatalog(copy.db);
-          opened.push(raw);
           const opener = (url: string): Promise<Bucket> => {
             return Promise.resolve(steps.bucket(behind(present(buckets.find((b) => b.url === url)))));
           };
-          const unlocked = { unlocked: made.session.keys };
-          const session = await openSession({ ...parts(raw, opener, { self }), ...unlocked });
+          const { keyring, bytes } = made.session.keyring;
+          const unlocked = { keys: made.session.keys, keyring, bytes };
+          const session = await openSession({ ...parts(raw, opener, { now }), unlocked });
           // Threads are dear, and hold nothing but keys.
+          await session.workers.close();
           const catalog = steps.catalog(raw);
           const shared: Session = { ...session, catalog, workers: made.session.workers };
-          return { session: shared, catalog, vault: vaultOf(shared), steps };
+          shared.guard.attach(shared);
+          opened.push(shared);
+          return { session: shared, catalog, vault: new Vault(shared), steps };
         },
         async [Symbol.asyncDispose]() {
-          await Promise.allSettled(opened.map((catalog) => catalog.close()));
+          for (const session of opened) {
+            await session.guard.end().catch(() => undefined);
+            await session.catalog.close();
+          }
           await copy[Symbol.asyncDispose]();
         },
       };
@@ -81,7 +93,7 @@ export async function stage(
   };
 }
 
-/** Puts files, again and again if need be, so that every bucket has a shard: where they lie is left to chance. */
+/** Puts files whose every bucket has a shard: where they lie is left to chance, so others come beside them until it is so. */
 export async function putWidely(
   { vault, buckets }: TestVault,
   files: Readonly<Record<string, Uint8Array>>,
@@ -91,7 +103,8 @@ export async function putWidely(
     for (const name of names) await putBytes(vault, present(files[name]), { name });
     const isWide = buckets.every(({ storage }) => [...storage.keys()].some((n) => n.startsWith('chunks/')));
     if (isWide) return;
-    await vault.remove(names);
+    await vault.remove(names, { graceMs: 0 });
+    await vault.sweep({ ignoreGrace: true });
   }
 }
 
@@ -108,7 +121,7 @@ export function present<T>(value: T | null | undefined): T {
 
 /** The catalog's rows of all chunks. */
 export function rowsOf(catalog: Catalog): Promise<ChunkRow[]> {
-  return all(catalog.listChunks());
+  return all(catalog.chunks.walk());
 }
 
 /** A stored shard of a chunk: its name, and the storage it is in. Bucket numbers are places in the list, from 1. */
@@ -118,8 +131,8 @@ export function shardOf(
   index: number,
 ): { readonly name: string; readonly bucket: TestBucket; readonly bytes: Uint8Array } {
   const place = present(row.shards[index]);
-  const { k, m, id: chunkId } = row;
-  const name = shardObjectName({ chunkId, index, k, m, generation: place.generation });
+  const { k, m, id: chunkId, sealing } = row;
+  const name = shardObjectName({ chunkId, sealing, index, k, m, upload: place.upload });
   const bucket = scene.bucket(place.bucket - 1);
   return { name, bucket, bytes: present(bucket.storage.get(name)) };
 }
@@ -139,15 +152,20 @@ export function flip({ storage }: TestBucket, name: string, at: number): void {
 
 /** Changes a shard and gives it the checksum that fits. */
 export function forge({ storage }: TestBucket, name: string): void {
-  const bytes = Uint8Array.from(present(storage.get(name)));
-  bytes[SHARD_HEADER_SIZE] = (bytes[SHARD_HEADER_SIZE] ?? 0) ^ 1;
-  finishShardObject(bytes, parseShardHeader(bytes));
-  storage.set(name, bytes);
+  storage.set(name, forged(name, present(storage.get(name))));
+}
+
+/** Other content under a header and a checksum that are right. */
+export function forged(name: string, bytes: Uint8Array): Uint8Array {
+  const copy = Uint8Array.from(bytes);
+  copy[SHARD_HEADER_SIZE] = (copy[SHARD_HEADER_SIZE] ?? 0) ^ 1;
+  finishShardObject(copy, present(parseShardObjectName(name)).chunkId, parseShardHeader(bytes));
+  return copy;
 }
 
 /** Calls that change nothing: a process that ends at one of them leaves what one leaves that ends at the change before. */
 const LOOKS =
-  /^(get|list|vault|keyslots|buckets|deadPuts|pendingPuts|knownManifests|filesBy\w+|filesOfChunks|(list|expired)(Files|Chunks)|locateChunks|garbage|counts)$/;
+  /^(get|list|setup\.(vault|note|buckets)|files\.(by\w+|list|walk|expired|counts)|chunks\.(locate|walk|count))$/;
 
 /** A process that ends just before the nth of the calls by which it changes anything. */
 export function endingAt(nth: number): Around {

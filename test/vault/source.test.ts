@@ -17,7 +17,7 @@ import { once } from 'node:events';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { fileSource, streamSource } from '../../src/vault/write/source.ts';
-import type { FileSource } from '../../src/vault/vault.ts';
+import type { FileSource } from '../../src/vault/write/file-source.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 

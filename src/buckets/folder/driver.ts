@@ -1,63 +1,42 @@
 import { Buffer } from 'node:buffer';
-import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
-import { VaultError, systemCode, throwIfAborted } from '../../errors.ts';
+import { join } from 'node:path';
+import { makeFolder } from '../../disk/folders.ts';
+import { VaultError, systemCode } from '../../errors.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
-import type { Bucket, ListedObject } from '../bucket.ts';
-import {
-  close,
-  coalesced,
-  fstat,
-  fsync,
-  holds,
-  link,
-  lstat,
-  openUnlessAbsent,
-  pathTo,
-  readOn,
-  rename,
-  seek,
-  stat,
-  syncFolder,
-  translated,
-  unlessAbsent,
-  unlink,
-  write,
-} from './files.ts';
+import type { Bucket, GetCall, ListedObject } from '../bucket.ts';
+import { systemClock, within } from '../layers/clock.ts';
+import { DEFAULT_TIMEOUT_MS } from '../layers/timeout.ts';
+import { FolderCalls } from './calls.ts';
+import type { Operation } from './calls.ts';
+import { close, fstat, lstat, openUnlinked, readOn, translated, unlessAbsent, unlink } from './files.ts';
+import { Places, linked, parentOf } from './places.ts';
+import type { Place } from './places.ts';
+import { clearUnfinished, isTaken, store } from './unfinished.ts';
 import { walk } from './walk.ts';
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY, S_IFDIR, S_IFMT, S_IFREG } = constants;
+const { O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFMT, S_IFREG } = constants;
 
 const OWNER_ONLY_FOLDER = 0o700;
 
-/** Where puts that are not finished lie, below the root. No object can have this name: it has a `~`. */
-const UNFINISHED = 'unfinished~';
-
 /** A put whose unfinished file or folder was removed under it starts again, this often at most. */
 const PUT_TURNS = 5;
-
-/**
- * What the name of an unfinished file ends with if its put has lost one before. It is cleared away only when it is old, so
- * that a put on a slow disk beside frequent listings comes to an end.
- */
-const AGAIN = '.again';
-
-/** How old such a file must be, in milliseconds. */
-const AGAIN_AGE_MS = 3_600_000;
-
-/** What `link` answers on file systems that have no hard links (FAT, some network file systems). */
-const NO_HARD_LINKS = new Set(['EPERM', 'EACCES', 'ENOTSUP', 'ENOSYS', 'EMLINK', 'EINVAL']);
 
 /**
  * A folder as a bucket. An object's name is its path below the folder, so that plain tools can copy a
  * bucket from and to a cloud.
  *
  * A put writes a file of its own in `unfinished~`, syncs it, and then links it to its name: that is atomic, and it
- * fails when the name is taken. The folder's entry is synced too before the put resolves. A killed process
- * leaves its unfinished files; every listing clears them away, also those of puts that are still running
- * elsewhere, which notice and start again.
+ * fails when the name is taken. Where the file system has no hard links the name is looked at and the file is then
+ * renamed: in between, another process could store other bytes under the same name, and one of the two would win
+ * unnoticed. The folder's entry is synced too before the put resolves. A killed process leaves its unfinished files; a
+ * listing clears them away once they are an hour old.
+ *
+ * Nothing outside of the folder is ever written, read or removed: a symbolic link inside, at any level, is `damaged`, and
+ * left where it is. The folder itself may be reached through one.
+ *
+ * Few calls are in flight at once. While one hangs that an operation ran out of time with, every other operation is
+ * `unavailable` at once.
  *
  * @param root absolute path of the folder, which exists already; `createFolder` makes it
  * @param options `label`: what to call the bucket in messages
@@ -70,16 +49,18 @@ export function openFolderBucket(root: string, options: { readonly label: string
  * Makes a folder for a bucket, with its parents, accessible to its owner only; one that exists is left as it is.
  *
  * @param path absolute path
- * @throws `denied`, `storage-full`, or `invalid-input` if something that is no folder is in the way
+ * @throws `denied`, `storage-full`, `unavailable` if the disk does not answer, or `invalid-input` if something that is no
+ *   folder is in the way
  */
 export async function createFolder(path: string): Promise<void> {
   try {
-    const first = await mkdir(path, { recursive: true, mode: OWNER_ONLY_FOLDER });
-    if (first === undefined) return;
-    // Each new folder is an entry of its parent, up to the first that was there before.
-    for (let made = resolve(path); made.length >= first.length; made = dirname(made)) {
-      await syncFolder(dirname(made));
-    }
+    await within(() => makeFolder(path, { mode: OWNER_ONLY_FOLDER }), {
+      timeoutMs: () => DEFAULT_TIMEOUT_MS,
+      expired: () =>
+        new VaultError('unavailable', `Could not make the folder ${path}: its disk does not answer.`),
+      signal: undefined,
+      clock: systemClock,
+    });
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST' || code === 'ENOTDIR') {
@@ -94,166 +75,112 @@ export async function createFolder(path: string): Promise<void> {
 class FolderBucket implements Bucket {
   readonly label: string;
   readonly #root: string;
-  /** Device and inode of the root when it was first seen: another folder there later is an unmounted disk. */
-  #identity: string | null = null;
-  /** Folders below the root (`''` is the root) that this handle has seen to be there, durably. */
-  readonly #ready = new Set<string>();
-  /** How to make the entries of each folder durable. */
-  readonly #syncs = new Map<string, () => Promise<void>>();
-  /** Unfinished files of puts that this handle is running. */
-  readonly #writing = new Set<string>();
+  readonly #calls: FolderCalls;
+  readonly #places: Places;
 
   constructor(root: string, label: string) {
     this.#root = root;
     this.label = label;
+    this.#calls = new FolderCalls(label);
+    this.#places = new Places(root, { label, calls: this.#calls });
   }
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
     const replace = call.replace === true;
-    try {
-      await this.#begin(name, call.signal);
+    const parts = { places: this.#places, calls: this.#calls, bytes, replace };
+    await this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
-        await this.#prepare(parentOf(name));
-        if (await this.#write(name, bytes, { replace, turn, signal: call.signal })) {
-          await this.#sync(parentOf(name));
-          return;
-        }
-        // The unfinished file, or a folder, was removed by somebody: begin at the beginning.
-        this.#ready.clear();
+        const stored = await this.#places.within(
+          operation,
+          parentOf(name),
+          { make: true },
+          async (target) =>
+            (await store(operation, { ...parts, path: `${target.base}/${fileOf(name)}` })) &&
+            (await target.sync()),
+        );
+        if (stored === true) return;
+        // The unfinished file, or a folder, was removed or moved by somebody: begin at the beginning.
+        this.#places.forget();
       }
-    } catch (error) {
-      const code = systemCode(error);
-      if (code === 'ENOTDIR' || code === 'EISDIR' || code === 'ELOOP') throw this.#taken(name, error);
-      throw translated(error, `store ${name} in ${this.label}`);
-    }
-    throw new VaultError(
-      'unavailable',
-      `Storing ${name} in ${this.label} failed: something removes its unfinished file again and again.`,
-    );
+      throw new VaultError(
+        'unavailable',
+        `Storing ${name} in ${this.label} failed: something removes its unfinished file again and again.`,
+      );
+    });
   }
 
-  /** Writes the file and gives it its name; false if the file or the folder vanished before it had one. */
-  async #write(
-    name: string,
-    bytes: Uint8Array,
-    options: { readonly replace: boolean; readonly turn: number; readonly signal: AbortSignal | undefined },
-  ): Promise<boolean> {
-    const id = randomUUID() + (options.turn === 1 ? '' : AGAIN);
-    const unfinished = join(this.#root, UNFINISHED, id);
-    const fd = await openUnlessAbsent(unfinished, O_WRONLY | O_CREAT | O_EXCL);
-    if (fd === null) return false;
-    let leftover = true;
-    this.#writing.add(id);
-    try {
-      try {
-        throwIfAborted(options.signal);
-        for (let done = 0; done < bytes.length;) {
-          done += (await write(fd, bytes, done, bytes.length - done, done)).bytesWritten;
+  async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
+    return await this.#operate(name, { tried: 'read', signal: call.signal }, async (operation) => {
+      const found = await this.#seek(operation, name, async (path) => {
+        const fd = await operation.run(() => unlessAbsent(openUnlinked(path, O_RDONLY | O_NONBLOCK)));
+        if (fd === null) return null;
+        try {
+          return await this.#read(operation, fd, { name, call });
+        } finally {
+          this.#calls.later(() => close(fd).catch(() => undefined));
         }
-        throwIfAborted(options.signal);
-        await fsync(fd);
-        throwIfAborted(options.signal);
-      } finally {
-        await close(fd);
-      }
-      // From here on the put is carried through, also when the signal is aborted.
-      if (options.replace) {
-        await rename(unfinished, this.#path(name));
-        leftover = false;
-      } else {
-        leftover = !(await this.#linkNew(unfinished, name, bytes));
-      }
-      return true;
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return false;
-      throw error;
-    } finally {
-      this.#writing.delete(id);
-      if (leftover) await unlink(unfinished).catch(() => undefined);
-    }
+      });
+      if (found === null) throw new VaultError('object-missing', `${this.label} has no object ${name}.`);
+      return found;
+    });
   }
 
-  /**
-   * Gives a finished file a name that must be free, or hold the same bytes already.
-   *
-   * @returns whether the file has been moved, not linked, so that nothing is left under its old name
-   */
-  async #linkNew(unfinished: string, name: string, bytes: Uint8Array): Promise<boolean> {
-    const path = this.#path(name);
-    try {
-      await link(unfinished, path);
-      return false;
-    } catch (error) {
-      const code = systemCode(error);
-      if (code === 'EEXIST') {
-        if (await holds(path, bytes)) return false;
-        throw this.#taken(name, error);
-      }
-      if (code === null || !NO_HARD_LINKS.has(code)) throw error;
-    }
-    // Without hard links there is no moment at which the name is both looked at and taken. Names are unique
-    // to their bytes, so what could come between is a put of the same bytes.
-    const existing = await unlessAbsent(lstat(path));
-    if (existing !== null) {
-      if (await holds(path, bytes)) return false;
-      throw this.#taken(name, null);
-    }
-    await rename(unfinished, path);
-    return true;
-  }
-
-  async get(name: string, call: Parameters<Bucket['get']>[1] = {}): Promise<Uint8Array> {
-    try {
-      await this.#begin(name, call.signal);
-      const flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-      const fd = await seek(() => openUnlessAbsent(this.#path(name), flags), this.#checkRoot);
-      if (fd === null) return await this.#missing(name);
-      try {
-        throwIfAborted(call.signal);
-        const { size, mode } = await fstat(fd);
-        throwIfAborted(call.signal);
-        const type = mode & S_IFMT;
-        if (type === S_IFDIR) return await this.#missing(name);
-        if (type !== S_IFREG) throw this.#damaged(name, 'is not a regular file');
-        const maxSize = call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE;
-        if (size > maxSize) {
-          throw this.#damaged(name, `has ${size} bytes, more than the ${maxSize} it can have`);
-        }
-        // One byte more than there should be, so that the same read finds out whether there is more.
-        const { spare } = call;
-        const buffer =
-          spare !== undefined && spare.byteLength > size
-            ? Buffer.from(spare, 0, size + 1)
-            : Buffer.allocUnsafeSlow(size + 1);
-        let done = 0;
-        let count;
-        do {
-          count = await readOn(fd, buffer, done);
-          done += count;
-          call.onBytes?.(count);
-          throwIfAborted(call.signal);
-        } while (count > 0 && done < size);
-        if (done !== size) throw this.#damaged(name, 'changed its size while it was read');
-        return buffer.subarray(0, size);
-      } finally {
-        await close(fd);
-      }
-    } catch (error) {
-      const code = systemCode(error);
-      if (code === 'ELOOP' || code === 'ENXIO') throw this.#damaged(name, 'is not a regular file', error);
-      throw translated(error, `read ${name} in ${this.label}`);
-    }
+  /** The content of an open file; null if it is a folder. */
+  async #read(
+    operation: Operation,
+    fd: number,
+    { name, call }: { readonly name: string; readonly call: GetCall },
+  ): Promise<Uint8Array | null> {
+    const { size, mode } = await operation.run(() => fstat(fd));
+    const type = mode & S_IFMT;
+    if (type === S_IFDIR) return null;
+    if (type !== S_IFREG) throw this.#damaged(name, 'is not a regular file');
+    const maxSize = call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE;
+    if (size > maxSize) throw this.#damaged(name, `has ${size} bytes, more than the ${maxSize} it can have`);
+    // One byte more than there should be, so that the same read finds out whether there is more.
+    const { spare } = call;
+    const buffer =
+      spare !== undefined && spare.byteLength > size
+        ? Buffer.from(spare, 0, size + 1)
+        : Buffer.allocUnsafeSlow(size + 1);
+    let done = 0;
+    let count;
+    do {
+      const from = done;
+      count = await operation.run(() => readOn(fd, buffer, from));
+      done += count;
+      call.onBytes?.(count);
+      operation.check();
+    } while (count > 0 && done < size);
+    if (done !== size) throw this.#damaged(name, 'changed its size while it was read');
+    return buffer.subarray(0, size);
   }
 
   async remove(name: string, call: Parameters<Bucket['remove']>[1] = {}): Promise<void> {
+    await this.#operate(name, { tried: 'remove', signal: call.signal }, async (operation) => {
+      const removed = await this.#seek(operation, name, async (path, place) => {
+        const isRemoved = await operation.run(async () => {
+          const found = await unlessAbsent(lstat(path));
+          if (found?.isSymbolicLink() === true) throw linked(join(this.#root, name));
+          // A folder is no object.
+          if (found === null || found.isDirectory()) return false;
+          return (await unlessAbsent(unlink(path))) !== null;
+        });
+        // A removal that a crash undoes would be an object that nobody knows of.
+        return isRemoved && (await place.sync()) ? true : null;
+      });
+      // It may have gone a moment ago, by a removal that failed to make that durable.
+      if (removed === null) await this.#syncIfThere(operation, parentOf(name));
+    });
+  }
+
+  async #syncIfThere(operation: Operation, folder: string): Promise<void> {
+    const place = await this.#places.enter(operation, folder);
+    if (place === null) return;
     try {
-      await this.#begin(name, call.signal);
-      // Nothing there, in a folder that is: done. On an unmounted disk nothing would be done.
-      const removed = await seek(() => this.#unlink(name), this.#checkRoot);
-      // A removal that a crash undoes would be an object that nobody knows of.
-      if (removed !== null) await this.#sync(parentOf(name));
-    } catch (error) {
-      throw translated(error, `remove ${name} in ${this.label}`);
+      await place.sync();
+    } finally {
+      this.#places.leave(place);
     }
   }
 
@@ -264,121 +191,87 @@ class FolderBucket implements Bucket {
         `${JSON.stringify(prefix)} starts no name that an object can have.`,
       );
     }
-    throwIfAborted(call.signal);
+    const operation = this.#calls.begin(call.signal);
     try {
-      await this.#checkRoot();
-      await this.#clearUnfinished();
-      throwIfAborted(call.signal);
-      const range = { prefix, after: call.after ?? '', signal: call.signal };
-      yield* walk({ ...range, root: this.#root, confirm: this.#checkRoot });
+      await this.#places.checkRoot(operation);
+      await clearUnfinished(operation, this.#places);
+      operation.check();
+      // All names with the prefix lie in or below the folder that it names, so nothing above is read.
+      const at = parentOf(prefix);
+      const place = await this.#places.enter(operation, at);
+      if (place !== null) {
+        try {
+          const after = call.after ?? '';
+          yield* walk({ operation, prefix, after, root: this.#root, places: this.#places }, place);
+        } finally {
+          this.#places.leave(place);
+        }
+      }
       // A folder that vanished on the way would have looked empty.
-      await this.#checkRoot();
-      throwIfAborted(call.signal);
+      await this.#places.checkRoot(operation);
     } catch (error) {
       throw translated(error, `list ${prefix === '' ? 'the objects' : `${prefix}*`} in ${this.label}`);
+    } finally {
+      operation.end();
     }
   }
 
   async close(): Promise<void> {
-    this.#ready.clear();
-    this.#syncs.clear();
+    this.#places.forget();
   }
 
-  /** Removes what unfinished puts left. It must not keep a listing from being read: a read-only disk can be listed. */
-  async #clearUnfinished(): Promise<void> {
-    const folder = join(this.#root, UNFINISHED);
-    const names = await readdir(folder).catch(() => []);
-    const left = names.filter((name) => !this.#writing.has(name));
-    await Promise.all(
-      left.map(async (name) => {
-        const path = join(folder, name);
-        try {
-          if (name.endsWith(AGAIN) && (await lstat(path)).mtimeMs > Date.now() - AGAIN_AGE_MS) return;
-          await unlink(path);
-        } catch {
-          // It has gone, or it has to stay.
-        }
-      }),
-    );
-  }
-
-  /** Makes sure, once, that a folder below the root is there and still will be after a crash. */
-  async #prepare(folder: string): Promise<void> {
-    if (this.#ready.has(folder)) return;
-    await this.#checkRoot();
-    const folders = pathTo(folder);
-    for (const needed of [UNFINISHED, ...folders]) {
-      await mkdir(this.#path(needed), { mode: OWNER_ONLY_FOLDER }).catch((error: unknown) => {
-        if (systemCode(error) !== 'EEXIST') throw error;
-      });
-    }
-    // Also where it was there already: another process may have made it a moment ago.
-    for (const made of folders) await this.#sync(parentOf(made));
-    this.#ready.add(folder);
-  }
-
-  /** Makes the entries of a folder durable, together with whoever else asks for that now. */
-  async #sync(folder: string): Promise<void> {
-    let sync = this.#syncs.get(folder);
-    if (sync === undefined) {
-      sync = coalesced(async () => await syncFolder(this.#path(folder)));
-      this.#syncs.set(folder, sync);
-    }
-    await sync();
-  }
-
-  /** @throws `bucket-missing` if the root is not there, or is not the folder any more that it was */
-  readonly #checkRoot = async (): Promise<void> => {
-    const found = await unlessAbsent(stat(this.#root, { bigint: true }));
-    if (found?.isDirectory() !== true) {
-      throw new VaultError(
-        'bucket-missing',
-        `There is no folder ${this.#root} for the bucket ${this.label}. Is its disk mounted?`,
-      );
-    }
-    const identity = `${found.dev}:${found.ino}`;
-    this.#identity ??= identity;
-    if (this.#identity !== identity) {
-      throw new VaultError(
-        'bucket-missing',
-        `The folder ${this.#root} of the bucket ${this.label} is another one than before. Was its disk unmounted?`,
-      );
-    }
-  };
-
-  /** Takes a name away; null if there is nothing, or a folder, which is no object. */
-  async #unlink(name: string): Promise<true | null> {
-    try {
-      await unlink(this.#path(name));
-      return true;
-    } catch (error) {
-      const isFolder = (await unlessAbsent(stat(this.#path(name))))?.isDirectory() === true;
-      if (isFolder || ['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return null;
-      throw error;
-    }
-  }
-
-  #path(name: string): string {
-    return join(this.#root, name);
-  }
-
-  /** What every operation on an object starts with. */
-  async #begin(name: string, signal: AbortSignal | undefined): Promise<void> {
+  /** What every operation on an object starts and ends with. */
+  async #operate<T>(
+    name: string,
+    { tried, signal }: { readonly tried: string; readonly signal: AbortSignal | undefined },
+    run: (operation: Operation) => Promise<T>,
+  ): Promise<T> {
     if (!isObjectName(name)) {
       throw new VaultError(
         'invalid-input',
         `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
       );
     }
-    throwIfAborted(signal);
-    // The sooner the root is known, the sooner it is noticed that another one has taken its place.
-    await (this.#identity === null ? this.#checkRoot() : null);
-    throwIfAborted(signal);
+    const operation = this.#calls.begin(signal);
+    try {
+      return await run(operation);
+    } catch (error) {
+      if (isTaken(error)) throw this.#taken(name, error);
+      const code = systemCode(error);
+      if (code === 'ELOOP') throw linked(join(this.#root, name), error);
+      if (code === 'ENXIO') throw this.#damaged(name, 'is not a regular file', error);
+      if (code === 'ENOTDIR' || code === 'EISDIR') throw this.#taken(name, error);
+      throw translated(error, `${tried} ${name} in ${this.label}`);
+    } finally {
+      operation.end();
+    }
   }
 
-  async #missing(name: string): Promise<never> {
-    await this.#checkRoot();
-    throw new VaultError('object-missing', `${this.label} has no object ${name}.`);
+  /**
+   * What an attempt finds, or null if there is nothing to find. Before nothing is believed, the disk has to be there, and the
+   * attempt is made again: it may have been away when the first was made, and back when it was asked for.
+   *
+   * @param attempt given the object's path and its folder; null if there is nothing
+   */
+  async #seek<T>(
+    operation: Operation,
+    name: string,
+    attempt: (path: string, place: Place) => Promise<T | null>,
+  ): Promise<T | null> {
+    for (let turn = 1; turn <= 2; turn += 1) {
+      const place = await this.#places.enter(operation, parentOf(name));
+      if (place !== null) {
+        try {
+          const found = await attempt(`${place.base}/${fileOf(name)}`, place);
+          if (found !== null) return found;
+        } finally {
+          this.#places.leave(place);
+        }
+      }
+      this.#places.forget();
+      await this.#places.checkRoot(operation);
+    }
+    return null;
   }
 
   #damaged(name: string, fault: string, cause?: unknown): VaultError {
@@ -392,7 +285,7 @@ class FolderBucket implements Bucket {
   }
 }
 
-/** The folder of an object's name; '' is the root. */
-function parentOf(name: string): string {
-  return name.slice(0, Math.max(0, name.lastIndexOf('/')));
+/** An object's name within its folder. */
+function fileOf(name: string): string {
+  return name.slice(name.lastIndexOf('/') + 1);
 }

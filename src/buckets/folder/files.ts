@@ -15,29 +15,31 @@ export const lstat = promisify(fs.lstat);
 export const stat = promisify(fs.stat);
 export const fsync = promisify(fs.fsync);
 export const link = promisify(fs.link);
+export const mkdir = promisify(fs.mkdir);
+export const readdir = promisify(fs.readdir);
 export const rename = promisify(fs.rename);
 export const unlink = promisify(fs.unlink);
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 
-/** What `fsync` of a folder answers where only files can be synced. */
-const NO_FOLDER_SYNC = new Set(['EINVAL', 'ENOTSUP', 'ENOSYS']);
+/** What `open` answers on file systems that do not know `O_NOFOLLOW`. */
+const NO_NOFOLLOW = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
 /**
  * Group commit: however many ask at once, one run is under way and one more waits, and each asker's run began
  * after it asked.
  */
-export function coalesced(run: () => Promise<void>): () => Promise<void> {
-  let running: Promise<void> | null = null;
-  let queued: Promise<void> | null = null;
-  const start = (): Promise<void> => {
+export function coalesced<T>(run: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | null = null;
+  let queued: Promise<T> | null = null;
+  const start = (): Promise<T> => {
     const mine = run().finally(() => {
       running = null;
     });
     running = mine;
     return mine;
   };
-  const startQueued = (): Promise<void> => {
+  const startQueued = (): Promise<T> => {
     queued = null;
     return start();
   };
@@ -48,22 +50,54 @@ export function coalesced(run: () => Promise<void>): () => Promise<void> {
   };
 }
 
-/** Makes a folder's entries durable, where the file system can do that. */
-export async function syncFolder(path: string): Promise<void> {
-  const fd = await open(path, O_RDONLY);
+/** One thing on a disk, whatever its name: device and inode. */
+export function identityOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string {
+  return `${dev}:${ino}`;
+}
+
+/**
+ * Opens a file or a folder that is there, and never what a symbolic link under its name leads to.
+ *
+ * @param flags those of `open`, without `O_NOFOLLOW`
+ * @returns its descriptor
+ * @throws `ELOOP` if there is a symbolic link; the system's errors
+ */
+export async function openUnlinked(path: string, flags: number): Promise<number> {
   try {
-    await fsync(fd);
+    return await open(path, flags | O_NOFOLLOW);
   } catch (error) {
-    const code = systemCode(error);
-    if (code === null || !NO_FOLDER_SYNC.has(code)) throw error;
-  } finally {
-    await close(fd);
+    const code = systemCode(error) ?? '';
+    // Linux says ENOTDIR of a link where a folder is asked for, BSDs have codes of their own.
+    if (code === 'ENOTDIR' || code === 'EMLINK' || code === 'EFTYPE') await refuseLink(path);
+    if (!NO_NOFOLLOW.has(code)) throw error;
+  }
+  await refuseLink(path);
+  const fd = await open(path, flags);
+  try {
+    const [opened, named] = await Promise.all([fstat(fd, { bigint: true }), lstat(path, { bigint: true })]);
+    if (identityOf(opened) === identityOf(named)) return fd;
+    throw linkError(path);
+  } catch (error) {
+    await close(fd).catch(() => undefined);
+    throw error;
   }
 }
 
-/** Whether a file has exactly these bytes. */
-export async function holds(path: string, bytes: Uint8Array): Promise<boolean> {
-  const fd = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+/** @throws `ELOOP` if there is a symbolic link at that path */
+export async function refuseLink(path: string): Promise<void> {
+  if ((await unlessAbsent(lstat(path)))?.isSymbolicLink() === true) throw linkError(path);
+}
+
+function linkError(path: string): Error {
+  return Object.assign(new Error(`ELOOP: a symbolic link, open '${path}'`), {
+    code: 'ELOOP',
+    syscall: 'open',
+  });
+}
+
+/** Whether a file has exactly these bytes, and has them durably: whoever stored them may not have waited for that. */
+export async function holdsDurably(path: string, bytes: Uint8Array): Promise<boolean> {
+  const fd = await openUnlinked(path, O_RDONLY | O_NONBLOCK);
   try {
     const found = await fstat(fd);
     if (!found.isFile() || found.size !== bytes.length) return false;
@@ -75,15 +109,12 @@ export async function holds(path: string, bytes: Uint8Array): Promise<boolean> {
         return false;
       done += bytesRead;
     }
+    await fsync(fd);
     return true;
   } finally {
-    await close(fd);
+    // Nothing was written, and what went wrong before it is what counts.
+    await close(fd).catch(() => undefined);
   }
-}
-
-/** A file descriptor, or null if there is nothing at that path; a file that is made is its owner's only. */
-export async function openUnlessAbsent(path: string, flags: number): Promise<number | null> {
-  return await unlessAbsent(open(path, flags, 0o600));
 }
 
 /** What an operation on a path gives, or null if there is nothing at that path. */
@@ -113,29 +144,11 @@ export async function readOn(fd: number, buffer: Buffer, done: number): Promise<
   return bytesRead;
 }
 
-/**
- * What an attempt finds, or null if there is nothing to find. Before nothing is believed, the disk has to be there, and the
- * attempt is made again: it may have been away when the first was made, and back when it was asked for.
- *
- * @param attempt null if there is nothing at its path
- * @param confirm throws if the disk is not there
- */
-export async function seek<T>(
-  attempt: () => Promise<T | null>,
-  confirm: () => Promise<void>,
-): Promise<T | null> {
-  for (let turn = 1; turn <= 2; turn += 1) {
-    const found = await attempt();
-    if (found !== null) return found;
-    await confirm();
-  }
-  return null;
-}
-
 /** The VaultError for a system's error; anything else is a bug and stays what it is. */
 export function translated(error: unknown, tried: string): unknown {
   if (error instanceof VaultError || !(error instanceof Error) || !('syscall' in error)) return error;
-  const failed = `Could not ${tried}: ${error.message}.`;
+  // Without the path: what was tried says on what, and the path may be that of an open folder in /proc.
+  const failed = `Could not ${tried}: ${error.message.replace(/ '.*'$/s, '')}.`;
   switch (systemCode(error) ?? '') {
     case 'ENOSPC':
     case 'EDQUOT':
@@ -165,11 +178,4 @@ export function translated(error: unknown, tried: string): unknown {
     default:
       return new VaultError('unavailable', failed, { cause: error });
   }
-}
-
-/** A folder and all above it but the root, topmost first: `a`, `a/b`, `a/b/c`. */
-export function pathTo(folder: string): string[] {
-  if (folder === '') return [];
-  const parts = folder.split('/');
-  return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
 }

@@ -1,11 +1,13 @@
-import { opendir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
+import { messageOf } from '../../errors.ts';
 import { isObjectName } from '../bucket.ts';
 import type { ListedObject } from '../bucket.ts';
-import { lstat, seek, stat, unlessAbsent } from './files.ts';
+import type { Operation } from './calls.ts';
+import { lstat, readdir, unlessAbsent } from './files.ts';
+import { linked } from './places.ts';
+import type { Place, Places } from './places.ts';
 
-/** Names whose sizes are asked for at once; two such batches are under way. */
+/** Names that are looked at in one go; two such batches are under way. */
 const BATCH = 256;
 
 /** What the root of a disk has of its own, and only the system's administrator can read. */
@@ -13,92 +15,111 @@ const LOST_AND_FOUND = 'lost+found';
 
 /** Which part of a tree of folders to list. */
 export interface WalkRange {
-  /** Absolute path of the folder that names are relative to. */
+  readonly places: Places;
+  readonly operation: Operation;
+  /** Absolute path of the root, for messages. */
   readonly root: string;
   readonly prefix: string;
   /** Only names greater than this; '' for all. */
   readonly after: string;
-  readonly signal: AbortSignal | undefined;
-  /** Throws if the disk is not there. */
-  readonly confirm: () => Promise<void>;
 }
+
+/** What an entry is: a folder, a file with its bytes, or null for what has gone or is neither. */
+type Found = 'folder' | number | null;
 
 /**
  * The files below a folder whose names start with a prefix, in byte order of their whole names. Memory is the
- * names of one folder and of those above it. A folder that is not there has no files.
+ * names of one folder and of those above it.
  *
- * @throws `damaged` if a symbolic link leads to a folder: what lies behind it would be missing from the listing
+ * @param place the folder, open: the one that holds all names with the prefix
+ * @throws `damaged` if there is a symbolic link: what it leads to would be missing from the listing, and is not the bucket's
  */
-export async function* walk(range: WalkRange): AsyncIterable<ListedObject> {
-  // All names with the prefix lie in or below the folder that it names, so nothing above is read.
-  yield* walkFolder(range, range.prefix.slice(0, range.prefix.lastIndexOf('/') + 1));
+export async function* walk(range: WalkRange, place: Place): AsyncIterable<ListedObject> {
+  const at = place.folder === '' ? '' : `${place.folder}/`;
+  const names = await namesOf(range, at, place);
+  // Folders whose files come later than some that follow: `a/` sorts behind `a-b`.
+  const folders: string[] = [];
+  let next = lookAt(range, place, names.slice(0, BATCH));
+  for (let start = 0; start < names.length; start += BATCH) {
+    const batch = await next;
+    next = lookAt(range, place, names.slice(start + BATCH, start + 2 * BATCH));
+    for (const [index, found] of batch.entries()) {
+      range.operation.check();
+      if (found instanceof Error) throw found;
+      const name = at + (names[start + index] ?? '');
+      for (let first = folders[0]; first !== undefined && first < name; first = folders[0]) {
+        folders.shift();
+        yield* walkBelow(range, place, first);
+      }
+      if (found === 'folder') {
+        if (isFolderWanted(range, name)) insert(folders, `${name}/`);
+      } else if (found !== null && isFileWanted(range, name)) {
+        yield { name, size: found };
+      }
+    }
+  }
+  for (const folder of folders) yield* walkBelow(range, place, folder);
 }
 
-/** @param at the folder, '' or ending with a slash */
-async function* walkFolder(range: WalkRange, at: string): AsyncIterable<ListedObject> {
-  const entries = await entriesOf(range, at);
-  throwIfAborted(range.signal);
-  let next = sizesOf(range, entries.slice(0, BATCH));
-  for (let start = 0; start < entries.length; start += BATCH) {
-    const sizes = await next;
-    next = sizesOf(range, entries.slice(start + BATCH, start + 2 * BATCH));
-    for (const [index, size] of sizes.entries()) {
-      throwIfAborted(range.signal);
-      const name = entries[start + index] ?? '';
-      if (size instanceof Error) throw size;
-      if (name.endsWith('/')) yield* walkFolder(range, name);
-      else if (size !== null) yield { name, size };
-    }
+/** @param folder a folder of the open one, with a slash at its end */
+async function* walkBelow(range: WalkRange, above: Place, folder: string): AsyncIterable<ListedObject> {
+  const name = folder.slice(0, -1).slice(folder.lastIndexOf('/', folder.length - 2) + 1);
+  const place = await range.places.enterBelow(range.operation, above, name);
+  // Somebody has removed it meanwhile.
+  if (place === null) return;
+  try {
+    yield* walk(range, place);
+  } finally {
+    range.places.leave(place);
   }
 }
 
-/**
- * What one folder has that belongs to the range, sorted. Folders end with a slash: as no file has the name of
- * a folder, that puts the names of the whole tree in order, folder by folder.
- */
-async function entriesOf(range: WalkRange, at: string): Promise<string[]> {
-  const { root, prefix, after } = range;
-  const entries: string[] = [];
-  const folder = await seek(() => unlessAbsent(opendir(join(root, at), { bufferSize: 1024 })), range.confirm);
-  if (folder === null) return entries;
-  for await (const entry of folder) {
-    const name = at + entry.name;
-    if (!isObjectName(name)) continue;
-    if (entry.isFile()) {
-      if (name > after && name.startsWith(prefix)) entries.push(name);
-    } else if (entry.isDirectory()) {
-      const below = `${name}/`;
-      const wanted = below.startsWith(prefix) && (below > after || after.startsWith(below));
-      if (wanted && name !== LOST_AND_FOUND) entries.push(below);
-    } else if (
-      entry.isSymbolicLink() &&
-      (await unlessAbsent(stat(join(root, name))))?.isDirectory() === true
-    ) {
-      throw new VaultError(
-        'damaged',
-        `${join(root, name)} is a symbolic link to a folder, which a bucket cannot have inside. ` +
-          'Move the whole bucket to where it leads, or mount it there.',
-      );
-    }
-  }
-  // Names are ASCII: the order of UTF-16 units, which it uses, is byte order.
-  return entries.toSorted();
+/** What one folder has that may belong to the range, in byte order. */
+async function namesOf(range: WalkRange, at: string, place: Place): Promise<string[]> {
+  const names = await range.operation.run(() => readdir(place.base));
+  range.operation.check();
+  return (
+    names
+      .filter((name) => {
+        const whole = at + name;
+        return (isFileWanted(range, whole) || isFolderWanted(range, whole)) && isObjectName(whole);
+      })
+      // Names are ASCII: the order of UTF-16 units, which it uses, is byte order.
+      .toSorted()
+  );
 }
 
-/** The sizes of entries, null for what has gone meanwhile or is a folder. Never rejects: it runs ahead of its reader. */
-async function sizesOf(
-  { root, confirm }: WalkRange,
-  entries: readonly string[],
-): Promise<(number | null | Error)[]> {
+function isFileWanted({ prefix, after }: WalkRange, name: string): boolean {
+  return name > after && name.startsWith(prefix);
+}
+
+function isFolderWanted({ prefix, after }: WalkRange, name: string): boolean {
+  const below = `${name}/`;
+  const isWanted = below.startsWith(prefix) && (below > after || after.startsWith(below));
+  return isWanted && name !== LOST_AND_FOUND;
+}
+
+/** What entries are. Never rejects: it runs ahead of its reader. */
+async function lookAt(
+  { operation, root }: WalkRange,
+  place: Place,
+  names: readonly string[],
+): Promise<(Found | Error)[]> {
   return await Promise.all(
-    entries.map(async (name) => {
-      if (name.endsWith('/')) return null;
+    names.map(async (name) => {
       try {
-        const found = await seek(() => unlessAbsent(lstat(join(root, name))), confirm);
+        const found = await operation.run(() => unlessAbsent(lstat(`${place.base}/${name}`)));
+        if (found?.isSymbolicLink() === true) return linked(join(root, place.folder, name));
+        if (found?.isDirectory() === true) return 'folder';
         return found?.isFile() === true ? found.size : null;
       } catch (error) {
         return error instanceof Error ? error : new Error(messageOf(error), { cause: error });
       }
     }),
   );
+}
+
+function insert(sorted: string[], name: string): void {
+  const index = sorted.findIndex((other) => other > name);
+  sorted.splice(index === -1 ? sorted.length : index, 0, name);
 }

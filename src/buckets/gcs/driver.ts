@@ -3,11 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
 import { VaultError, throwIfAborted } from '../../errors.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
-import type { Bucket, BucketCall } from '../bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
 import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
 import type { Content, Task } from './answers.ts';
 import { openGcsApi } from './api.ts';
-import type { ApiRequest } from './api.ts';
+import type { ApiRequest, GcsApi } from './api.ts';
 import { checkBucketName, encodeName, objectPrefix } from './names.ts';
 import type { HttpAnswer } from '../http.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
@@ -36,32 +36,54 @@ export async function openGcsBucket(options: {
   const { bucket, label } = options;
   checkBucketName(bucket, label);
   const prefix = objectPrefix(options.prefix, label);
-  const api = await openGcsApi(options);
+  return new GcsBucket(await openGcsApi(options), { bucket, prefix, label });
+}
 
-  const objects = `/storage/v1/b/${encodeURIComponent(bucket)}/o`;
-  const object = (name: string): string => `${objects}/${encodeName(prefix + name)}`;
+class GcsBucket implements Bucket {
+  readonly label: string;
+  readonly #api: GcsApi;
+  readonly #bucket: string;
+  /** What every object's full name begins with. */
+  readonly #prefix: string;
+  /** The path of the bucket's objects. */
+  readonly #objects: string;
 
-  function taskOf(words: string, permission: string, call: BucketCall): Task {
-    return { task: `${words} ${label}`, permission: `storage.objects.${permission}`, signal: call.signal };
+  constructor(
+    api: GcsApi,
+    place: { readonly bucket: string; readonly prefix: string; readonly label: string },
+  ) {
+    this.#api = api;
+    this.label = place.label;
+    this.#bucket = place.bucket;
+    this.#prefix = place.prefix;
+    this.#objects = `/storage/v1/b/${encodeURIComponent(place.bucket)}/o`;
+  }
+
+  #taskOf(words: string, permission: string, call: BucketCall): Task {
+    return {
+      task: `${words} ${this.label}`,
+      permission: `storage.objects.${permission}`,
+      signal: call.signal,
+    };
   }
 
   /** The error that an answer of 404 stands for: the object is missing, or the whole bucket. */
-  async function missing(answer: HttpAnswer, task: Task): Promise<VaultError> {
-    const thing = missingThing(answer) ?? ((await isThere(task)) ? 'object' : 'bucket');
+  async #missing(answer: HttpAnswer, task: Task): Promise<VaultError> {
+    const thing = missingThing(answer) ?? ((await this.#isThere(task)) ? 'object' : 'bucket');
     return thing === 'object'
       ? new VaultError('object-missing', `Could not ${task.task}: there is no such object.`)
       : new VaultError(
           'bucket-missing',
-          `Could not ${task.task}: there is no bucket ${bucket}. Check the URL, or create it with ` +
-            `"gcloud storage buckets create gs://${bucket}".`,
+          `Could not ${task.task}: there is no bucket ${this.#bucket}. Check the URL, or create it with ` +
+            `"gcloud storage buckets create gs://${this.#bucket}".`,
         );
   }
 
   /** Whether the bucket is there, by a listing, which needs no permission on the bucket itself. */
-  async function isThere({ signal }: Task): Promise<boolean> {
-    const task = taskOf('list', 'list', { signal });
-    const answer = await api.send(
-      { method: 'GET', path: `${objects}?maxResults=1&fields=nextPageToken` },
+  async #isThere({ signal }: Task): Promise<boolean> {
+    const task = this.#taskOf('list', 'list', { signal });
+    const answer = await this.#api.send(
+      { method: 'GET', path: `${this.#objects}?maxResults=1&fields=nextPageToken` },
       task,
     );
     if (answer.status !== 200 && answer.status !== 404) throw failureOf(answer, task);
@@ -69,138 +91,145 @@ export async function openGcsBucket(options: {
   }
 
   /** What an object holds; null if it is missing. */
-  async function contentAt(name: string, task: Task): Promise<Content | null> {
-    const answer = await api.send({ method: 'GET', path: `${object(name)}?fields=size,crc32c` }, task);
+  async #contentAt(name: string, task: Task): Promise<Content | null> {
+    const answer = await this.#api.send(
+      { method: 'GET', path: `${this.#object(name)}?fields=size,crc32c` },
+      task,
+    );
     if (answer.status === 200) return contentOf(jsonOf(answer, task), task);
     if (answer.status !== 404) throw failureOf(answer, task);
-    const error = await missing(answer, task);
+    const error = await this.#missing(answer, task);
     if (error.code === 'object-missing') return null;
     throw error;
   }
 
-  function checkName(name: string): void {
+  #checkName(name: string): void {
     if (isObjectName(name)) return;
     throw new VaultError(
       'invalid-input',
-      `${JSON.stringify(name)} is not a name that an object in ${label} can have.`,
+      `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
     );
   }
 
-  return {
-    label,
+  async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
+    this.#checkName(name);
+    const replace = call.replace === true;
+    const task = this.#taskOf(`store ${name} in`, replace ? 'delete' : 'create', call);
+    const content: Content = { size: bytes.length, checksum: checksumOf(bytes) };
+    const query = new URLSearchParams({ uploadType: 'multipart', fields: 'size,crc32c' });
+    // Generation 0 stands for an absent object.
+    if (!replace) query.set('ifGenerationMatch', '0');
+    const answer = await this.#api.send(
+      {
+        method: 'POST',
+        path: `/upload${this.#objects}?${query.toString()}`,
+        ...multipart({ name: this.#prefix + name, crc32c: content.checksum }, bytes),
+      },
+      task,
+    );
+    if (answer.status === 412 && !replace && isConditionNotMet(answer)) {
+      // Somebody else stored it, or an earlier attempt did whose acknowledgement was lost.
+      const existing = await this.#contentAt(name, this.#taskOf(`look at ${name} in`, 'get', call));
+      if (existing === null) {
+        throw new VaultError('unavailable', `Could not ${task.task}: it was removed at the same time.`);
+      }
+      if (isSame(existing, content)) return;
+      throw new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
+    }
+    if (answer.status === 404) throw await this.#missing(answer, task);
+    if (answer.status !== 200) throw failureOf(answer, task);
+    if (!isSame(contentOf(jsonOf(answer, task), task), content)) {
+      throw new VaultError(
+        'damaged',
+        `Could not ${task.task}: the service acknowledged another size or checksum than was sent.`,
+      );
+    }
+  }
 
-    async put(name, bytes, call = {}) {
-      checkName(name);
-      const replace = call.replace === true;
-      const task = taskOf(`store ${name} in`, replace ? 'delete' : 'create', call);
-      const content: Content = { size: bytes.length, checksum: checksumOf(bytes) };
-      const query = new URLSearchParams({ uploadType: 'multipart', fields: 'size,crc32c' });
-      // Generation 0 stands for an absent object.
-      if (!replace) query.set('ifGenerationMatch', '0');
-      const answer = await api.send(
-        {
-          method: 'POST',
-          path: `/upload${objects}?${query.toString()}`,
-          ...multipart({ name: prefix + name, crc32c: content.checksum }, bytes),
-        },
+  async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
+    this.#checkName(name);
+    const task = this.#taskOf(`read ${name} in`, 'get', call);
+    const answer = await this.#api.send(
+      {
+        method: 'GET',
+        path: `${this.#object(name)}?alt=media`,
+        // Otherwise an object marked as gzip would come unpacked, unlike its checksum.
+        headers: { 'accept-encoding': 'gzip' },
+        maxBodySize: call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE,
+        onBytes: call.onBytes,
+      },
+      task,
+    );
+    if (answer.status === 404) throw await this.#missing(answer, task);
+    if (answer.status !== 200) throw failureOf(answer, task);
+    const checksum = announcedChecksum(answer) ?? (await this.#contentAt(name, task))?.checksum;
+    if (checksum !== checksumOf(answer.body)) {
+      throw new VaultError('damaged', `Could not ${task.task}: its bytes do not match its checksum.`);
+    }
+    return answer.body;
+  }
+
+  async remove(name: string, call: BucketCall = {}): Promise<void> {
+    this.#checkName(name);
+    const task = this.#taskOf(`remove ${name} from`, 'delete', call);
+    const answer = await this.#api.send({ method: 'DELETE', path: this.#object(name) }, task);
+    if (answer.status === 204 || answer.status === 200) return;
+    if (answer.status !== 404) throw failureOf(answer, task);
+    const error = await this.#missing(answer, task);
+    if (error.code !== 'object-missing') throw error;
+  }
+
+  async *list(namePrefix: string, call: ListCall = {}): AsyncGenerator<ListedObject, void, undefined> {
+    if (!isNamePrefix(namePrefix)) {
+      throw new VaultError(
+        'invalid-input',
+        `${JSON.stringify(namePrefix)} starts no name that an object in ${this.label} can have.`,
+      );
+    }
+    const task = this.#taskOf('list', 'list', call);
+    const { after = '' } = call;
+    const query = new URLSearchParams({
+      prefix: this.#prefix + namePrefix,
+      startOffset: this.#prefix + after,
+      maxResults: String(KEYS_PER_PAGE),
+      fields: 'items(name,size),nextPageToken',
+    });
+    const progress = new ListingProgress(`Could not ${task.task}`);
+    for (let previous = after; ;) {
+      const answer = await this.#api.send(
+        { method: 'GET', path: `${this.#objects}?${query.toString()}` },
         task,
       );
-      if (answer.status === 412 && !replace && isConditionNotMet(answer)) {
-        // Somebody else stored it, or an earlier attempt did whose acknowledgement was lost.
-        const existing = await contentAt(name, taskOf(`look at ${name} in`, 'get', call));
-        if (existing === null) {
-          throw new VaultError('unavailable', `Could not ${task.task}: it was removed at the same time.`);
-        }
-        if (isSame(existing, content)) return;
-        throw new VaultError('already-exists', `${label} holds ${name} already, with another content.`);
-      }
-      if (answer.status === 404) throw await missing(answer, task);
+      if (answer.status === 404) throw await this.#missing(answer, task);
       if (answer.status !== 200) throw failureOf(answer, task);
-      if (!isSame(contentOf(jsonOf(answer, task), task), content)) {
-        throw new VaultError(
-          'damaged',
-          `Could not ${task.task}: the service acknowledged another size or checksum than was sent.`,
-        );
-      }
-    },
-
-    async get(name, call = {}) {
-      checkName(name);
-      const task = taskOf(`read ${name} in`, 'get', call);
-      const answer = await api.send(
-        {
-          method: 'GET',
-          path: `${object(name)}?alt=media`,
-          // Otherwise an object marked as gzip would come unpacked, unlike its checksum.
-          headers: { 'accept-encoding': 'gzip' },
-          maxBodySize: call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE,
-          onBytes: call.onBytes,
-        },
-        task,
-      );
-      if (answer.status === 404) throw await missing(answer, task);
-      if (answer.status !== 200) throw failureOf(answer, task);
-      const checksum = announcedChecksum(answer) ?? (await contentAt(name, task))?.checksum;
-      if (checksum !== checksumOf(answer.body)) {
-        throw new VaultError('damaged', `Could not ${task.task}: its bytes do not match its checksum.`);
-      }
-      return answer.body;
-    },
-
-    async remove(name, call = {}) {
-      checkName(name);
-      const task = taskOf(`remove ${name} from`, 'delete', call);
-      const answer = await api.send({ method: 'DELETE', path: object(name) }, task);
-      if (answer.status === 204 || answer.status === 200) return;
-      if (answer.status !== 404) throw failureOf(answer, task);
-      const error = await missing(answer, task);
-      if (error.code !== 'object-missing') throw error;
-    },
-
-    async *list(namePrefix, call = {}) {
-      if (!isNamePrefix(namePrefix)) {
-        throw new VaultError(
-          'invalid-input',
-          `${JSON.stringify(namePrefix)} starts no name that an object in ${label} can have.`,
-        );
-      }
-      const task = taskOf('list', 'list', call);
-      const { after = '' } = call;
-      const query = new URLSearchParams({
-        prefix: prefix + namePrefix,
-        startOffset: prefix + after,
-        maxResults: String(KEYS_PER_PAGE),
-        fields: 'items(name,size),nextPageToken',
-      });
-      const progress = new ListingProgress(`Could not ${task.task}`);
-      for (let previous = after; ;) {
-        const answer = await api.send({ method: 'GET', path: `${objects}?${query.toString()}` }, task);
-        if (answer.status === 404) throw await missing(answer, task);
-        if (answer.status !== 200) throw failureOf(answer, task);
-        const page = pageOf(jsonOf(answer, task), task);
-        const keys = page.items.map((item) => item.name);
-        progress.page(keys, prefix + namePrefix);
-        for (const { name: fullName, size } of page.items) {
-          throwIfAborted(call.signal);
-          const name = fullName.slice(prefix.length);
-          // Others may keep things under the prefix too, folder markers above all, whose names are none of ours.
-          if (!isObjectName(name)) continue;
-          // The start includes the name itself, unlike `after`.
-          if (name === after) continue;
-          if (name <= previous) throw progress.broken('the names are in no order');
-          previous = name;
-          yield { name, size };
-        }
+      const page = pageOf(jsonOf(answer, task), task);
+      const keys = page.items.map((item) => item.name);
+      progress.page(keys, this.#prefix + namePrefix);
+      for (const { name: fullName, size } of page.items) {
         throwIfAborted(call.signal);
-        if (page.nextPageToken === null) return;
-        query.set('pageToken', progress.next(page.nextPageToken));
+        const name = fullName.slice(this.#prefix.length);
+        // Others may keep things under the prefix too, folder markers above all, whose names are none of ours.
+        if (!isObjectName(name)) continue;
+        // The start includes the name itself, unlike `after`.
+        if (name === after) continue;
+        if (name <= previous) throw progress.broken('the names are in no order');
+        previous = name;
+        yield { name, size };
       }
-    },
+      throwIfAborted(call.signal);
+      if (page.nextPageToken === null) return;
+      query.set('pageToken', progress.next(page.nextPageToken));
+    }
+  }
 
-    async close() {
-      api.close();
-    },
-  };
+  close(): Promise<void> {
+    this.#api.close();
+    return Promise.resolve();
+  }
+
+  #object(name: string): string {
+    return `${this.#objects}/${encodeName(this.#prefix + name)}`;
+  }
 }
 
 /** The body of an upload with its metadata, in pieces (RFC 2387), so that the bytes are not copied. */

@@ -86,7 +86,7 @@ export class PostgresConnections {
   /**
    * Runs statements, each a transaction of its own.
    *
-   * @throws what `postgres-errors.ts` makes of what the database said
+   * @throws what `errors.ts` makes of what the database said
    */
   run<T>(work: (session: Session) => Promise<T>): Promise<T> {
     return this.#untilDone((client) => work({ run: (query) => run(client, query) }));

@@ -59,35 +59,16 @@ function cause(error: unknown): unknown {
   return error instanceof Error ? error.cause : undefined;
 }
 
-function postgresDialect(schema: string | null): Dialect {
-  const inSchema = (name: string) => sql.id(...(schema === null ? [] : [schema]), name);
-  const sequence = schema === null ? '"files_seq"' : `"${schema.replaceAll('"', '""')}"."files_seq"`;
-  return {
-    bytesType: sql`bytea`,
-    keyedTable: sql``,
-    nowMs: sql<number>`cast(extract(epoch from clock_timestamp()) * 1000 as bigint)`,
-    // A sequence alone gives no order where sessions draw its numbers in advance, as YugabyteDB's do, a hundred at a time.
-    // Two that come to the same number meet at the unique index, and one of them tries again.
-    nextSeq: sql<number>`greatest(nextval(${sql.lit(sequence)}), (select coalesce(max(seq), 0) + 1 from ${inSchema('files')}))`,
-    restartSeq: sql`select setval(${sql.lit(sequence)}, (select coalesce(max(seq), 0) + 1 from ${inSchema('files')}), false)`,
-    counters: [sql`create sequence if not exists ${inSchema('files_seq')}`],
-    lock(query, table, strength) {
-      switch (strength) {
-        case 'change':
-          return query.forUpdate(table);
-        case 'keep':
-          return query.forShare(table);
-        case 'refer':
-          return query.forKeyShare(table);
-      }
-    },
-  };
-}
+const DIALECT: Dialect = {
+  bytesType: sql`bytea`,
+  keyedTable: sql``,
+  lock: (query) => query.forUpdate(),
+};
 
 class PostgresEngine implements Engine {
   readonly label: string;
   readonly db: Kysely<Tables>;
-  readonly dialect: Dialect;
+  readonly dialect = DIALECT;
   readonly #connections: PostgresConnections;
 
   constructor({ label, schema }: PostgresSettings, connections: PostgresConnections) {
@@ -103,7 +84,6 @@ class PostgresEngine implements Engine {
     });
     // Every name carries its schema, since a session's search path would not survive a pooler.
     this.db = schema === null ? db : db.withSchema(schema);
-    this.dialect = postgresDialect(schema);
   }
 
   read<T>(work: (session: Session) => Promise<T>): Promise<T> {

@@ -14,7 +14,6 @@ const CONFLICTS = new Set([
   '40001', // serialization_failure
   '40P01', // deadlock_detected
   '55P03', // lock_not_available: lock_timeout
-  '23503', // foreign_key_violation: the row referred to has just gone, or has just been referred to
   '23505', // unique_violation: the row has just been made
   '42P06', // duplicate_schema, and
   '42P07', // duplicate_table: made at once, despite `if not exists`
@@ -107,40 +106,55 @@ export function isWithoutTls(error: unknown): boolean {
  */
 export function translated(error: unknown, label: string): unknown {
   if (error instanceof VaultError) return error;
+  switch (failureOf(error)) {
+    case 'conflict':
+      return new VaultError(
+        'unavailable',
+        `Other clients kept getting in the way in ${label}: ${messageOf(error)}. Try again.`,
+        { cause: error },
+      );
+    case 'outage':
+      return outage(error, label);
+    case 'final':
+      if (isRefusedByPooler(error)) return refusedByPooler(error, label);
+      return isSqlState(systemCode(error) ?? '') ? refusedByServer(error, label) : notConnected(error, label);
+  }
+}
+
+function outage(error: unknown, label: string): VaultError {
   const code = systemCode(error) ?? '';
   const message = messageOf(error);
   const as = (kind: VaultError['code'], text: string): VaultError =>
     new VaultError(kind, text, { cause: error });
-  switch (failureOf(error)) {
-    case 'conflict':
-      return as('unavailable', `Other clients kept getting in the way in ${label}: ${message}. Try again.`);
-    case 'outage': {
-      if (code === READ_ONLY) {
-        return as(
-          'unavailable',
-          `The database ${label} takes no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
-        );
-      }
-      if (code === TOO_MANY_CONNECTIONS) {
-        return as(
-          'unavailable',
-          `The database ${label} takes no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
-        );
-      }
-      const advice =
-        UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
-      return as(
-        'unavailable',
-        `The database ${label} cannot be reached or does not answer: ${message}. ${advice} again later.`,
-      );
-    }
-    case 'final':
+  if (code === READ_ONLY) {
+    return as(
+      'unavailable',
+      `The database ${label} takes no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
+    );
   }
-  if (isRefusedByPooler(error)) return refusedByPooler(error, label);
+  if (code === TOO_MANY_CONNECTIONS) {
+    return as(
+      'unavailable',
+      `The database ${label} takes no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
+    );
+  }
+  const advice = UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
+  return as(
+    'unavailable',
+    `The database ${label} cannot be reached or does not answer: ${message}. ${advice} again later.`,
+  );
+}
+
+/** Failures without an SQLSTATE: the server was never logged in to. */
+function notConnected(error: unknown, label: string): unknown {
+  const code = systemCode(error) ?? '';
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
   if (isWithoutTls(error)) {
     return as(
       'invalid-input',
-      `The server of ${label} has no TLS, and sslmode, PGSSLMODE or sslrootcert asks for it. Turn it on there, or say sslmode=disable if nobody else can listen on the way.`,
+      `The server of ${label} has no TLS, which a server elsewhere needs unless sslmode or PGSSLMODE says otherwise. Turn it on there, or say sslmode=disable if nobody else can listen on the way.`,
     );
   }
   if (NO_POSTGRES.test(message)) {
@@ -149,7 +163,7 @@ export function translated(error: unknown, label: string): unknown {
   if (/CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL|^HOSTNAME_MISMATCH/.test(code)) {
     return as(
       'denied',
-      `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file>, and the host as the certificate does.`,
+      `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file> and the host as it does, or say sslmode=require to go without this check.`,
     );
   }
   if (/^SASL.* must be a (non-empty )?string/i.test(message)) {
@@ -161,7 +175,15 @@ export function translated(error: unknown, label: string): unknown {
   if (message.startsWith('SASL')) {
     return as('denied', `Logging in to ${label} failed: ${message}. Check user and password.`);
   }
-  if (!isSqlState(code)) return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
+  return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
+}
+
+/** What the server says with an SQLSTATE. */
+function refusedByServer(error: unknown, label: string): unknown {
+  const code = systemCode(error) ?? '';
+  const message = messageOf(error);
+  const as = (kind: VaultError['code'], text: string): VaultError =>
+    new VaultError(kind, text, { cause: error });
   if (code === '53100') {
     return as(
       'storage-full',

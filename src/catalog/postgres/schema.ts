@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { throwIfAborted, VaultError } from '../../errors.ts';
 import { rawQuery } from '../sql/engine.ts';
 import type { Engine, Session } from '../sql/engine.ts';
-import { migration, newerSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
+import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { PostgresConnections } from './connections.ts';
 import { isMissingTable } from './errors.ts';
 
@@ -35,11 +35,8 @@ export async function prepareTables(
       `There is no vault in ${engine.label}. \`vault init\` makes one; --db or VAULT_DB names another place.`,
     );
   }
-  if (version !== null && version > SCHEMA_VERSION) throw newerSchema(engine.label, version);
+  if (version !== null) requireKnownSchema(engine.label, version);
   if (version === SCHEMA_VERSION) return;
-  await connections.transaction({ isolation: 'read committed', durability: 'lazy' }, (session) =>
-    requireReadCommitted(database, session),
-  );
   await connections.transaction({ isolation: 'serializable', durability: 'durable' }, (session) =>
     migrate(database, session),
   );
@@ -62,29 +59,6 @@ async function recordedVersion(
   });
 }
 
-/**
- * YugabyteDB takes read committed for repeatable read unless it is told otherwise, and then misses references that others
- * add while it removes what they refer to (https://github.com/yugabyte/yugabyte-db/issues/26163).
- *
- * @throws `unsupported` on such a server
- */
-async function requireReadCommitted({ engine }: Preparing, session: Session): Promise<void> {
-  const { rows } = await session.run(
-    rawQuery(
-      engine.db,
-      sql<{
-        isolation: string | null;
-      }>`select current_setting('yb_effective_transaction_isolation_level', true) as isolation`,
-    ),
-  );
-  const isolation = rows[0]?.isolation ?? 'read committed';
-  if (isolation === 'read committed') return;
-  throw new VaultError(
-    'unsupported',
-    `The server of ${engine.label} runs read committed transactions as ${isolation}. Start YugabyteDB's tservers with --yb_enable_read_committed_isolation=true.`,
-  );
-}
-
 /** Every step is safe to repeat: some servers commit each change of the schema at once, whatever transaction it is in. */
 async function migrate(database: Preparing, session: Session): Promise<void> {
   const { engine, schema } = database;
@@ -95,7 +69,7 @@ async function migrate(database: Preparing, session: Session): Promise<void> {
   const server = Number(servers[0]?.server_version_num);
   if (server < OLDEST_SERVER) {
     throw new VaultError(
-      'unsupported',
+      'denied',
       `The server of ${label} is too old (${server}): Postgres ${OLDEST_SERVER / 10_000} or later is needed.`,
     );
   }
@@ -117,7 +91,7 @@ async function migrate(database: Preparing, session: Session): Promise<void> {
   // Another machine that upgrades at the same time waits here, and then finds nothing left to do.
   const { rows } = await session.run(db.selectFrom('vault_schema').select('version').forUpdate());
   const from = rows[0]?.version ?? 0;
-  if (from > SCHEMA_VERSION) throw newerSchema(label, from);
+  requireKnownSchema(label, from);
   for (const statement of migration(engine, from)) await session.run(statement);
   await session.run(db.updateTable('vault_schema').set({ version: SCHEMA_VERSION }));
 }

@@ -39,7 +39,8 @@ const MAX_NAME_BYTES = 63;
  * Reads a connection URL the way libpq does
  * (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), where node-postgres differs:
  * its `sslmode`s `prefer`, `require` and `verify-ca` all mean `verify-full` and print a warning, as does its own
- * look into `~/.pgpass`.
+ * look into `~/.pgpass`. Unlike libpq, it takes a server that is reached over a network and for which nobody asks for another
+ * `sslmode` for one of `verify-full`.
  *
  * @param location `postgres://user:password@host:port/database?parameters`. Besides libpq's parameters: `schema`
  * @param environment where `PGDATABASE`, `PGSSLMODE`, `PGPASSFILE` and the like are looked up; undefined leaves them to
@@ -59,7 +60,7 @@ export async function postgresSettings(
   };
   // Without a host, the address is that of a local socket.
   const hostOfUrl = decoded(url.hostname === NO_HOST ? '' : url.hostname).replace(/^\[(.+)\]$/, '$1');
-  const host = take('host', 'PGHOST') ?? (hostOfUrl === '' ? undefined : hostOfUrl);
+  const host = take('host') ?? (hostOfUrl || environment?.['PGHOST'] || undefined);
   const user = take('user') ?? (decoded(url.username) || environment?.['PGUSER']);
   const password = take('password') ?? (decoded(url.password) || environment?.['PGPASSWORD']);
   const database = take('dbname') ?? (decoded(url.pathname.slice(1)) || environment?.['PGDATABASE']);
@@ -77,7 +78,7 @@ export async function postgresSettings(
   const options = take('options', 'PGOPTIONS');
   const channelBinding = take('channel_binding', 'PGCHANNELBINDING');
   const negotiation = take('sslnegotiation', 'PGSSLNEGOTIATION');
-  const tls = await tlsSettings(take, environment !== undefined, host?.startsWith('/') ?? false);
+  const tls = await tlsSettings(take, environment !== undefined, wayTo(host));
   for (const name of parameters.keys()) {
     if (IGNORED.has(name) || name.startsWith('keepalives') || name.startsWith('tcp_')) continue;
     // The rest of a password that has a bare "?" would be shown.
@@ -163,18 +164,27 @@ function wholeNumber(name: string, text: string | undefined): number | undefined
   return Number(text);
 }
 
+/** How the server is reached: not over a network, over one, or as node-postgres finds out. */
+type Way = 'socket' | 'loopback' | 'network' | 'unnamed';
+
+function wayTo(host: string | undefined): Way {
+  if (host === undefined) return 'unnamed';
+  if (host.startsWith('/')) return 'socket';
+  return /^(localhost\.?|127\.\d+\.\d+\.\d+|::1)$/i.test(host) ? 'loopback' : 'network';
+}
+
 /** TLS as https://www.postgresql.org/docs/current/libpq-ssl.html says, with `no-verify` as in node-postgres. */
 async function tlsSettings(
   take: (name: string, variable?: string) => string | undefined,
   complete: boolean,
-  isSocket: boolean,
+  way: Way,
 ): Promise<{ readonly ssl: boolean | ConnectionOptions | undefined; readonly plainAllowed: boolean }> {
   const asked = take('sslmode', 'PGSSLMODE');
   const rootFile = take('sslrootcert', 'PGSSLROOTCERT');
   const certificateFile = take('sslcert', 'PGSSLCERT');
   const keyFile = take('sslkey', 'PGSSLKEY');
   const switched = take('ssl');
-  if (isSocket) return { ssl: false, plainAllowed: true };
+  if (way === 'socket') return { ssl: false, plainAllowed: true };
   const ca =
     rootFile === undefined || rootFile === 'system' ? null : await contentOf('sslrootcert', rootFile);
   const own: ConnectionOptions = {
@@ -196,7 +206,9 @@ async function tlsSettings(
     asked ?? (rootFile !== undefined || switched === 'true' || switched === '1' ? 'verify-full' : undefined);
   switch (mode) {
     case undefined:
-      // Left to node-postgres, which may find a PGSSLMODE.
+      // Whoever listens on the way would have the password, and whoever answers in the server's stead the whole catalog.
+      if (way === 'network') return { ssl: own, plainAllowed: false };
+      // Left to node-postgres, which may find a PGHOST and a PGSSLMODE.
       if (!complete) return { ssl: undefined, plainAllowed: false };
       return { ssl: unverified, plainAllowed: true };
     case 'disable':

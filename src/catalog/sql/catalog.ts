@@ -1,18 +1,16 @@
 import type { Catalog } from '../catalog.ts';
-import { descriptionMethods } from './descriptions.ts';
+import { SqlChunks } from './chunks.ts';
 import type { Engine } from './engine.ts';
-import { fileMethods } from './files.ts';
-import { garbageMethods } from './garbage.ts';
-import { putMethods } from './puts.ts';
+import { SqlFiles } from './files.ts';
+import { SqlSetup } from './setup.ts';
 
 /** The catalog in an SQL database: one implementation for all of them, over what an engine can do. */
 export function sqlCatalog(engine: Engine): Catalog {
   return {
     label: engine.label,
-    ...descriptionMethods(engine),
-    ...putMethods(engine),
-    ...fileMethods(engine),
-    ...garbageMethods(engine),
+    setup: new SqlSetup(engine),
+    files: new SqlFiles(engine),
+    chunks: new SqlChunks(engine),
     close: () => engine.close(),
   };
 }

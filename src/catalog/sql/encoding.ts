@@ -1,15 +1,19 @@
 import { VaultError } from '../../errors.ts';
-import type { ChunkRow, FileRow, GarbageRow, ShardPlace } from '../catalog.ts';
 import { isRedundancy } from '../../format/shard.ts';
-import { CHUNK_GARBAGE, MANIFEST_GARBAGE } from './schema.ts';
+import { MAX_ROWS } from '../catalog.ts';
+import type { ChunkRow, FileRow, ShardPlace } from '../catalog.ts';
 import type { Tables } from './schema.ts';
-import type { Selectable } from 'kysely';
 
-/** Bytes of one packed place: the bucket's number, then the generation. All zeros say that there is none. */
+/** Bytes of one packed place: the bucket's number, then the upload. All zeros say that there is none. */
 const PLACE_SIZE = 10;
-const GENERATION_DIGITS = 16;
+const UPLOAD_DIGITS = 16;
+const SEALING_DIGITS = 8;
+const NAME_TAG_SIZE = 32;
 
-/** Hex digits of a hash or a chunk id, and of a vault, bucket or keyslot id. */
+/** Highest number that a bucket can have. */
+export const LAST_BUCKET = 0xffff;
+
+/** Hex digits of a hash or a chunk id, and of a vault, bucket or writer id. */
 export const HASH_DIGITS = 64;
 export const ID_DIGITS = 32;
 
@@ -22,17 +26,15 @@ export const ID_DIGITS = 32;
  */
 export function bytesOf(hex: string, digits: number): Uint8Array {
   if (hex.length !== digits || !/^[0-9a-f]*$/.test(hex)) {
-    throw new VaultError(
-      'invalid-input',
-      `An identifier of ${digits} hex digits was expected, not "${hex}".`,
-    );
+    throw invalid(`An identifier of ${digits} hex digits was expected, not "${hex}".`);
   }
   return Buffer.from(hex, 'hex');
 }
 
-/** The bytes of a generation. @throws `invalid-input` unless it is 16 hex digits */
-export function generationBytes(generation: string): Uint8Array {
-  return bytesOf(generation, GENERATION_DIGITS);
+/** The bytes of hashes or chunk ids. @throws RangeError if there are more than `MAX_ROWS`; `invalid-input` */
+export function allBytesOf(hashes: readonly string[]): readonly Uint8Array[] {
+  requireFew(hashes);
+  return hashes.map((hash) => bytesOf(hash, HASH_DIGITS));
 }
 
 /** Lower-case hex of bytes. */
@@ -48,10 +50,7 @@ export function plain(bytes: Uint8Array): Uint8Array {
 /** The lowest and the highest hash that start with these hex digits (1 to 64). @throws `invalid-input` */
 export function hashRange(prefix: string): readonly [Uint8Array, Uint8Array] {
   if (prefix.length < 1 || prefix.length > HASH_DIGITS) {
-    throw new VaultError(
-      'invalid-input',
-      `A hash prefix has 1 to ${HASH_DIGITS} hex digits, not "${prefix}".`,
-    );
+    throw invalid(`A hash prefix has 1 to ${HASH_DIGITS} hex digits, not "${prefix}".`);
   }
   return [
     bytesOf(prefix.padEnd(HASH_DIGITS, '0'), HASH_DIGITS),
@@ -59,44 +58,33 @@ export function hashRange(prefix: string): readonly [Uint8Array, Uint8Array] {
   ];
 }
 
-/** Packs places in their order. @throws `invalid-input` if a bucket's number is not 1 to 65535 */
-export function packPlaces(places: readonly (ShardPlace | null)[]): Uint8Array {
-  const packed = Buffer.alloc(places.length * PLACE_SIZE);
-  for (const [index, place] of places.entries()) {
-    if (place === null) continue;
-    if (!Number.isInteger(place.bucket) || place.bucket < 1 || place.bucket > 0xffff) {
-      throw new VaultError('invalid-input', `A bucket's number is 1 to 65535, not ${place.bucket}.`);
-    }
-    packed.writeUInt16BE(place.bucket, index * PLACE_SIZE);
-    packed.set(generationBytes(place.generation), index * PLACE_SIZE + 2);
-  }
-  return packed;
-}
-
-/** Undoes `packPlaces`. @throws `damaged` if the bytes are not whole places */
-export function unpackPlaces(packed: Uint8Array): (ShardPlace | null)[] {
-  if (packed.length % PLACE_SIZE !== 0) throw damagedRow('a list of places is cut off');
-  const bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
-  return Array.from({ length: bytes.length / PLACE_SIZE }, (_, index) => {
-    const at = index * PLACE_SIZE;
-    const bucket = bytes.readUInt16BE(at);
-    return bucket === 0 ? null : { bucket, generation: bytes.toString('hex', at + 2, at + PLACE_SIZE) };
-  });
+/**
+ * The rows to write for what one call was given: the last for each identifier, in the order of identifiers, in which all
+ * clients take their locks.
+ *
+ * @throws RangeError if more than `MAX_ROWS` were given; what `encode` throws
+ */
+export function encodeAll<Given, Row>(
+  given: readonly Given[],
+  key: (row: Given) => string,
+  encode: (row: Given) => Row,
+): readonly Row[] {
+  requireFew(given);
+  const last = new Map(given.map((row) => [key(row), row]));
+  return [...last].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => encode(row));
 }
 
 /** @throws `invalid-input` if the row is not well formed */
 export function encodeChunk(row: ChunkRow): Tables['chunks'] {
-  if (row.shards.length !== row.k + row.m) {
-    throw new VaultError(
-      'invalid-input',
-      `A chunk of ${row.k}+${row.m} was given ${row.shards.length} places.`,
-    );
+  if (!isRedundancy(row) || row.shards.length !== row.k + row.m) {
+    throw invalid(`A chunk of ${row.k}+${row.m} was given ${row.shards.length} places.`);
   }
   return {
     id: bytesOf(row.id, HASH_DIGITS),
     k: row.k,
     m: row.m,
-    sealed_size: row.sealedSize,
+    sealing: bytesOf(row.sealing, SEALING_DIGITS),
+    sealed_size: whole(row.sealedSize, 'The size of a sealed chunk'),
     shards: packPlaces(row.shards),
   };
 }
@@ -104,103 +92,70 @@ export function encodeChunk(row: ChunkRow): Tables['chunks'] {
 /** @throws `damaged` if the row is not one that `encodeChunk` makes */
 export function decodeChunk(row: Tables['chunks']): ChunkRow {
   const shards = unpackPlaces(row.shards);
-  if (row.id.length * 2 !== HASH_DIGITS || !isRedundancy(row) || shards.length !== row.k + row.m) {
+  const { k, m, sealed_size: sealedSize } = row;
+  const fits = isRedundancy({ k, m }) && shards.length === k + m && isWhole(sealedSize);
+  if (!fits || !isBytes(row.id, HASH_DIGITS / 2) || !isBytes(row.sealing, SEALING_DIGITS / 2)) {
     throw damagedRow(`the row of chunk ${hexOf(row.id)} contradicts itself`);
   }
-  return { id: hexOf(row.id), k: row.k, m: row.m, sealedSize: row.sealed_size, shards };
+  return { id: hexOf(row.id), k, m, sealing: hexOf(row.sealing), sealedSize, shards };
 }
 
-/** The columns of `files` that describe a visible file. */
-export const FILE_COLUMNS = ['hash', 'name_tag', 'record', 'created_at', 'expires_at', 'seq'] as const;
+/** @throws `invalid-input` if the row is not well formed */
+export function encodeFile(row: FileRow): Tables['files'] {
+  if (row.nameTag.length !== NAME_TAG_SIZE) {
+    throw invalid(`A name tag has ${NAME_TAG_SIZE} bytes, not ${row.nameTag.length}.`);
+  }
+  if (row.version === 0) throw invalid('The versions of a name begin with 1.');
+  return {
+    hash: bytesOf(row.hash, HASH_DIGITS),
+    writer: bytesOf(row.writer, ID_DIGITS),
+    name_tag: row.nameTag,
+    record: row.record,
+    version: whole(row.version, 'A version'),
+    created_at: time(row.createdAtMs),
+    expires_at: row.expiresAtMs === null ? null : time(row.expiresAtMs),
+    hidden_at: row.hiddenAtMs === null ? null : time(row.hiddenAtMs),
+  };
+}
 
-/** @throws `damaged` if a visible file's row lacks what commitPut gave it */
-export function decodeFile(row: Pick<Selectable<Tables['files']>, (typeof FILE_COLUMNS)[number]>): FileRow {
-  if (row.hash === null || row.name_tag === null || row.record === null || row.created_at === null) {
-    throw damagedRow(
-      `the row of file ${row.hash === null ? 'without a hash' : hexOf(row.hash)} is incomplete`,
-    );
+/** @throws `damaged` if the row is not one that `encodeFile` makes */
+export function decodeFile(row: Tables['files']): FileRow {
+  const times = [row.created_at, row.expires_at ?? 0, row.hidden_at ?? 0];
+  const fits =
+    isBytes(row.hash, HASH_DIGITS / 2) &&
+    isBytes(row.writer, ID_DIGITS / 2) &&
+    isBytes(row.name_tag, NAME_TAG_SIZE) &&
+    isBytes(row.record);
+  if (!fits || !times.every(Number.isSafeInteger) || !isWhole(row.version) || row.version === 0) {
+    throw damagedRow(`the row of file ${isBytes(row.hash) ? hexOf(row.hash) : ''} contradicts itself`);
   }
   return {
     hash: hexOf(row.hash),
+    writer: hexOf(row.writer),
     nameTag: plain(row.name_tag),
     record: plain(row.record),
+    version: row.version,
     createdAtMs: row.created_at,
     expiresAtMs: row.expires_at,
+    hiddenAtMs: row.hidden_at,
   };
 }
 
 /**
- * The rows that hold a debt. A packed row has one place an index, so a debt of several generations of one
- * shard takes several rows.
+ * A number as every database keeps it.
+ *
+ * @param what what it counts, to begin a message with
+ * @throws `invalid-input` unless it is whole, at least 0 and at most 2^53 - 1
  */
-export function encodeGarbage(row: GarbageRow): Tables['garbage'][] {
-  const { k, m } = row;
-  const id = bytesOf(row.id, HASH_DIGITS);
-  if (row.kind === 'manifest') {
-    const byBucket = new Map(
-      row.places.map(({ bucket, generation }) => [
-        bucket,
-        { bucket, generation: generation === '' ? NO_GENERATION : generation },
-      ]),
-    );
-    const places = [...byBucket.values()].toSorted((a, b) => a.bucket - b.bucket);
-    return places.length === 0 ? [] : [{ id, kind: MANIFEST_GARBAGE, k, m, places: packPlaces(places) }];
-  }
-  const layers: (ShardPlace | null)[][] = [];
-  for (const { index, bucket, generation } of row.places) {
-    if (index < 0 || index >= k + m) {
-      throw new VaultError('invalid-input', `A chunk of ${k}+${m} has no shard with index ${index}.`);
-    }
-    let layer = layers.find((places) => places[index] === null);
-    if (layer === undefined) {
-      layer = Array.from({ length: k + m }, () => null);
-      layers.push(layer);
-    }
-    layer[index] = { bucket, generation };
-  }
-  return layers.map((places) => ({ id, kind: CHUNK_GARBAGE, k, m, places: packPlaces(places) }));
+export function whole(value: number, what: string): number {
+  if (!isWhole(value)) throw invalid(`${what} is a whole number from 0 to 2^53 - 1, not ${value}.`);
+  return value;
 }
 
-/** @throws `damaged` if the places are not whole */
-export function decodeGarbage(row: Tables['garbage']): GarbageRow {
-  const manifest = row.kind === MANIFEST_GARBAGE;
-  const places = unpackPlaces(row.places).flatMap((place, at) => {
-    if (place === null) return [];
-    const { bucket, generation } = place;
-    if (!manifest) return [{ index: at, ...place }];
-    return [{ index: 0, bucket, generation: generation === NO_GENERATION ? '' : generation }];
-  });
-  return { kind: manifest ? 'manifest' : 'chunk', id: hexOf(row.id), k: row.k, m: row.m, places };
-}
-
-/** The debt of what a chunk's old row names and the new one does not; nothing if there is no such place. */
-export function supersededPlaces(old: ChunkRow, inForce: ChunkRow): GarbageRow | null {
-  const sameCode = old.k === inForce.k && old.m === inForce.m;
-  const places = old.shards.flatMap((place, index) => {
-    if (place === null) return [];
-    const kept = sameCode ? inForce.shards[index] : null;
-    const used = kept?.bucket === place.bucket && kept.generation === place.generation;
-    return used ? [] : [{ index, ...place }];
-  });
-  return places.length === 0 ? null : { kind: 'chunk', id: old.id, k: old.k, m: old.m, places };
-}
-
-/** In a debt of a manifest that has no generation of its own. */
-const NO_GENERATION = '0'.repeat(GENERATION_DIGITS);
-
-/** What the owner's word of a put begins with that sends no objects. Hosts' names have no line breaks. */
-const FOUND = 'found\n';
-
-/** The column `owner`: who runs a put, and where its objects come from. */
-export function encodeOwner(owner: string, objects: 'sent' | 'found'): string {
-  return objects === 'found' ? FOUND + owner : owner;
-}
-
-/** Undoes `encodeOwner`. */
-export function decodeOwner(column: string): { readonly owner: string; readonly objects: 'sent' | 'found' } {
-  return column.startsWith(FOUND)
-    ? { owner: column.slice(FOUND.length), objects: 'found' }
-    : { owner: column, objects: 'sent' };
+/** Milliseconds since 1970, or before. @throws `invalid-input` unless they are whole and exact */
+export function time(ms: number): number {
+  if (!Number.isSafeInteger(ms)) throw invalid(`A time is a whole number of milliseconds, not ${ms}.`);
+  return ms;
 }
 
 /** An error for a row that this program never writes. */
@@ -209,4 +164,46 @@ export function damagedRow(what: string): VaultError {
     'damaged',
     `The catalog is damaged: ${what}. \`vault recover\` rebuilds it from the buckets.`,
   );
+}
+
+/** Packs places in their order. @throws `invalid-input` if a bucket's number is not 1 to 65535 */
+function packPlaces(places: readonly (ShardPlace | null)[]): Uint8Array {
+  const packed = Buffer.alloc(places.length * PLACE_SIZE);
+  for (const [index, place] of places.entries()) {
+    if (place === null) continue;
+    if (!Number.isInteger(place.bucket) || place.bucket < 1 || place.bucket > LAST_BUCKET) {
+      throw invalid(`A bucket's number is 1 to ${LAST_BUCKET}, not ${place.bucket}.`);
+    }
+    packed.writeUInt16BE(place.bucket, index * PLACE_SIZE);
+    packed.set(bytesOf(place.upload, UPLOAD_DIGITS), index * PLACE_SIZE + 2);
+  }
+  return packed;
+}
+
+/** Undoes `packPlaces`. @throws `damaged` if the bytes are not whole places */
+function unpackPlaces(packed: Uint8Array): (ShardPlace | null)[] {
+  if (!isBytes(packed) || packed.length % PLACE_SIZE !== 0) throw damagedRow('a list of places is cut off');
+  const bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
+  return Array.from({ length: bytes.length / PLACE_SIZE }, (_, index) => {
+    const at = index * PLACE_SIZE;
+    const bucket = bytes.readUInt16BE(at);
+    return bucket === 0 ? null : { bucket, upload: bytes.toString('hex', at + 2, at + PLACE_SIZE) };
+  });
+}
+
+/** SQLite keeps values of any type in any column. */
+function isBytes(value: unknown, size?: number): boolean {
+  return value instanceof Uint8Array && (size === undefined || value.length === size);
+}
+
+function isWhole(value: unknown): boolean {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+function requireFew(given: readonly unknown[]): void {
+  if (given.length > MAX_ROWS) throw new RangeError(`A call takes ${MAX_ROWS} rows, not ${given.length}.`);
+}
+
+function invalid(message: string): VaultError {
+  return new VaultError('invalid-input', message);
 }

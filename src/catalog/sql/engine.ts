@@ -47,9 +47,9 @@ export interface Engine {
 /**
  * Whether the change must outlive a power cut once the promise has resolved.
  *
- * - `durable`: yes, and with it everything written before it: what makes a file visible, hides it, or says where its shards are
- * - `lazy`: not by itself. Losing an intent or a reference of a pending put leaves only objects
- *   that a sweep finds
+ * - `durable`: yes, and with it everything written before it: files, and what describes the vault
+ * - `lazy`: not by itself: where shards were seen, which a listing tells again. What was written before a file is as
+ *   durable as the file
  */
 export type Durability = 'durable' | 'lazy';
 
@@ -73,29 +73,12 @@ export function rawQuery<O>(db: Kysely<Tables>, text: RawBuilder<O>): Compilable
 export interface Dialect {
   /** Type of a column of bytes. */
   readonly bytesType: RawBuilder<unknown>;
-  /** What ends a `create table` whose rows are found by primary key alone. */
+  /** What ends a `create table` whose rows are small and found by primary key alone. */
   readonly keyedTable: RawBuilder<unknown>;
-  /** The database's clock in milliseconds since 1970. */
-  readonly nowMs: RawBuilder<number>;
-  /** The next number of the order in which files become visible. */
-  readonly nextSeq: RawBuilder<number>;
-  /** Makes `nextSeq` go on behind the highest number in use; null where it does so by itself. */
-  readonly restartSeq: RawBuilder<unknown> | null;
-  /** What `nextSeq` needs, made with the tables. */
-  readonly counters: readonly RawBuilder<unknown>[];
 
   /**
-   * Locks the selected rows of one table until the transaction ends, in the order in which they are selected.
-   * SQLite has one writer at a time and needs none of it. A transaction that keeps a row, or refers to it, never changes it
-   * afterwards: two of them would wait for each other, and CockroachDB refuses it.
-   *
-   * - `change`: nobody else locks or refers to the row
-   * - `keep`: the row does not change
-   * - `refer`: the row does not vanish
+   * Locks the selected rows of one table against changes until the transaction ends, in the order in which they are
+   * selected. SQLite has one writer at a time and needs none of it.
    */
-  lock<T extends keyof Tables, O>(
-    query: SelectQueryBuilder<Tables, T, O>,
-    table: T,
-    strength: 'change' | 'keep' | 'refer',
-  ): SelectQueryBuilder<Tables, T, O>;
+  lock<T extends keyof Tables, O>(query: SelectQueryBuilder<Tables, T, O>): SelectQueryBuilder<Tables, T, O>;
 }

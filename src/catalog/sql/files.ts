@@ -1,277 +1,275 @@
-import { throwIfAborted } from '../../errors.ts';
-import type { Catalog, ChunkRow, FileRow } from '../catalog.ts';
+import type { Compilable } from 'kysely';
+import type { FileCatalog, FileRow } from '../catalog.ts';
 import {
+  allBytesOf,
   bytesOf,
-  decodeChunk,
   decodeFile,
-  encodeChunk,
-  encodeGarbage,
-  FILE_COLUMNS,
-  generationBytes,
+  encodeAll,
+  encodeFile,
   HASH_DIGITS,
   hashRange,
   hexOf,
-  supersededPlaces,
+  time,
 } from './encoding.ts';
 import type { Engine } from './engine.ts';
-import { owe } from './garbage.ts';
-import { describedBy, requirePending } from './puts.ts';
-import { dropRefs, oweManifests } from './removal.ts';
-import { PENDING } from './schema.ts';
+import { rowsOf } from './pages.ts';
+import type { Tables } from './schema.ts';
 
-/** Rows in memory while a listing runs. */
-const FILE_PAGE = 500;
-const CHUNK_PAGE = 1000;
+const PAGE = 500;
 
-type FileMethods =
-  | 'knownManifests'
-  | 'filesByHash'
-  | 'filesByName'
-  | 'listFiles'
-  | 'expiredFiles'
-  | 'locateChunks'
-  | 'listChunks'
-  | 'filesOfChunks'
-  | 'removeFiles'
-  | 'replaceFile'
-  | 'replaceChunk';
+/** Name tags looked up by one statement, which SQLite joins from as many (500 at most). */
+const TAGS_AT_ONCE = 100;
 
-/** The part of the catalog that finds visible files and their chunks, changes and removes them. */
-export function fileMethods(engine: Engine): Pick<Catalog, FileMethods> {
-  const { db, dialect } = engine;
+type Row = Tables['files'];
 
-  return {
-    async knownManifests(hashes) {
-      if (hashes.length === 0) return new Set();
-      const wanted = hashes.map((hash) => bytesOf(hash, HASH_DIGITS));
-      // One statement, so that a put which is committed meanwhile is seen on one side of it or on the other.
-      const { rows } = await engine.read((session) =>
-        session.run(
-          db
-            .selectFrom('files')
-            .select('hash as manifest')
-            .where('hash', 'in', wanted)
-            .unionAll(
-              db
-                .selectFrom('files')
-                .select('announced as manifest')
-                .where('seq', 'is', null)
-                .where('state', '=', PENDING)
-                .where('announced', 'in', wanted),
-            ),
+/** The part of the catalog that knows the stored files and folders. */
+export class SqlFiles implements FileCatalog {
+  readonly #engine: Engine;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  async put(files: readonly FileRow[]): Promise<void> {
+    const rows = encodeAll(files, (row) => row.hash, encodeFile);
+    if (rows.length === 0) return;
+    const query = this.#engine.db
+      .insertInto('files')
+      .values(rows)
+      .onConflict((conflict) =>
+        conflict.column('hash').doUpdateSet((eb) => ({
+          writer: eb.ref('excluded.writer'),
+          name_tag: eb.ref('excluded.name_tag'),
+          record: eb.ref('excluded.record'),
+          version: eb.ref('excluded.version'),
+          created_at: eb.ref('excluded.created_at'),
+          expires_at: eb.ref('excluded.expires_at'),
+          hidden_at: eb.ref('excluded.hidden_at'),
+        })),
+      );
+    await this.#engine.writeOne('durable', (session) => session.run(query));
+  }
+
+  async byHashes(hashes: readonly string[]): Promise<ReadonlyMap<string, FileRow>> {
+    const wanted = allBytesOf(hashes);
+    if (wanted.length === 0) return new Map();
+    const rows = await this.#read(this.#all().where('hash', 'in', wanted));
+    return new Map(rows.map(decodeFile).map((row) => [row.hash, row]));
+  }
+
+  async byPrefix(
+    prefix: string,
+    limit: number,
+    options?: { readonly hidden?: boolean | undefined },
+  ): Promise<readonly FileRow[]> {
+    const [low, high] = hashRange(prefix);
+    let query = this.#all().where('hash', '>=', low).where('hash', '<=', high).orderBy('hash').limit(limit);
+    if (options?.hidden !== true) query = query.where('hidden_at', 'is', null);
+    return (await this.#read(query)).map(decodeFile);
+  }
+
+  async byName(
+    tags: readonly Uint8Array[],
+    limit: number,
+    options?: { readonly hidden?: boolean | undefined },
+  ): Promise<readonly FileRow[]> {
+    const distinct = [...new Map(tags.map((tag) => [hexOf(tag), tag])).values()];
+    const found: FileRow[] = [];
+    for (let at = 0; at < distinct.length; at += TAGS_AT_ONCE) {
+      const query = this.#newestOf(distinct.slice(at, at + TAGS_AT_ONCE), limit, options?.hidden ?? false);
+      found.push(...(await this.#read(query)).map(decodeFile));
+    }
+    return found.toSorted(newestFirst).slice(0, limit);
+  }
+
+  async *list({
+    all,
+    hidden = false,
+    signal,
+  }: {
+    readonly all: boolean;
+    readonly hidden?: boolean | undefined;
+    readonly signal?: AbortSignal | undefined;
+  }): AsyncIterable<FileRow> {
+    let newest: Row | null = null;
+    const rows = rowsOf<Row>(PAGE, signal, async (last, size) => {
+      const page = await this.#read(this.#listed({ all, hidden, last, newest, size }));
+      newest ??= page[0] ?? null;
+      return page;
+    });
+    for await (const row of rows) yield decodeFile(row);
+  }
+
+  async *walk({
+    after,
+    signal,
+  }: {
+    readonly after?: string | undefined;
+    readonly signal?: AbortSignal | undefined;
+  } = {}): AsyncIterable<FileRow> {
+    const start = after === undefined ? null : bytesOf(after, HASH_DIGITS);
+    const rows = rowsOf<Row>(PAGE, signal, (last, size) => {
+      const behind = last?.hash ?? start;
+      const page = this.#all().orderBy('hash').limit(size);
+      return this.#read(behind === null ? page : page.where('hash', '>', behind));
+    });
+    for await (const row of rows) yield decodeFile(row);
+  }
+
+  async hide(hashes: readonly string[], hiddenAtMs: number | null): Promise<readonly string[]> {
+    const wanted = allBytesOf(hashes);
+    if (wanted.length === 0) return [];
+    const next = hiddenAtMs === null ? null : time(hiddenAtMs);
+    const { db, dialect } = this.#engine;
+    // Kept across attempts: if the answer to the commit was lost, the next attempt finds nothing to change.
+    const changed = new Set<string>();
+    await this.#engine.write('durable', async (session) => {
+      const { rows } = await session.run(
+        dialect.lock(
+          db.selectFrom('files').select(['hash', 'hidden_at']).where('hash', 'in', wanted).orderBy('hash'),
         ),
       );
-      return new Set(rows.flatMap((row) => (row.manifest === null ? [] : [hexOf(row.manifest)])));
-    },
-
-    async filesByHash(prefix, limit) {
-      const [low, high] = hashRange(prefix);
-      const { rows } = await engine.read((session) =>
-        session.run(
-          db
-            .selectFrom('files')
-            .select(FILE_COLUMNS)
-            .where('hash', '>=', low)
-            .where('hash', '<=', high)
-            .orderBy('hash')
-            .limit(limit),
-        ),
-      );
-      return rows.map(decodeFile);
-    },
-
-    async filesByName(nameTag, limit) {
-      const { rows } = await engine.read((session) =>
-        session.run(
-          db
-            .selectFrom('files')
-            .select(FILE_COLUMNS)
-            .where('name_tag', '=', nameTag)
-            .orderBy('seq', 'desc')
-            .limit(limit),
-        ),
-      );
-      return rows.map(decodeFile);
-    },
-
-    async *listFiles({ all, signal }) {
-      let before = Number.MAX_SAFE_INTEGER;
-      // Files that become visible while the listing runs are left out also as successors: else a file replaced
-      // meanwhile would be missing in both its versions.
-      let newest: number | null = null;
-      while (true) {
-        throwIfAborted(signal);
-        let page = db
-          .selectFrom('files')
-          .select(FILE_COLUMNS)
-          .where('seq', '<', before)
-          .orderBy('seq', 'desc')
-          .limit(FILE_PAGE);
-        if (!all) {
-          const upTo = newest ?? Number.MAX_SAFE_INTEGER;
-          page = page.where((eb) =>
-            eb.not(
-              eb.exists(
-                eb
-                  .selectFrom('files as newer')
-                  .select('newer.seq')
-                  .whereRef('newer.name_tag', '=', 'files.name_tag')
-                  .whereRef('newer.seq', '>', 'files.seq')
-                  .where('newer.seq', '<=', upTo),
-              ),
-            ),
-          );
-        }
-        const { rows } = await engine.read((session) => session.run(page));
-        for (const row of rows) {
-          throwIfAborted(signal);
-          yield decodeFile(row);
-          before = row.seq ?? before;
-          newest ??= before;
-        }
-        if (rows.length < FILE_PAGE) return;
+      const other = rows.filter((row) => row.hidden_at !== next);
+      if (other.length === 0) return;
+      const found = other.map((row) => row.hash);
+      await session.run(db.updateTable('files').set({ hidden_at: next }).where('hash', 'in', found));
+      for (const row of other) {
+        if ((row.hidden_at === null) !== (next === null)) changed.add(hexOf(row.hash));
       }
-    },
+    });
+    return [...changed];
+  }
 
-    async *expiredFiles(nowMs) {
-      let after: { readonly at: number; readonly seq: number } | null = null;
-      while (true) {
-        let page = db
-          .selectFrom('files')
-          .select(FILE_COLUMNS)
-          .where('expires_at', '<=', nowMs)
-          .orderBy('expires_at')
-          .orderBy('seq')
-          .limit(FILE_PAGE);
-        if (after !== null) {
-          const { at, seq }: { at: number; seq: number } = after;
-          page = page.where((eb) => eb(eb.refTuple('expires_at', 'seq'), '>', eb.tuple(at, seq)));
-        }
-        const { rows } = await engine.read((session) => session.run(page));
-        for (const row of rows) {
-          yield decodeFile(row);
-          after = { at: row.expires_at ?? nowMs, seq: row.seq ?? 0 };
-        }
-        if (rows.length < FILE_PAGE) return;
-      }
-    },
+  async forget(hashes: readonly string[]): Promise<void> {
+    const unwanted = allBytesOf(hashes);
+    if (unwanted.length === 0) return;
+    const { db, dialect } = this.#engine;
+    const known = db.selectFrom('files').select('hash').where('hash', 'in', unwanted).orderBy('hash');
+    await this.#engine.write('durable', async (session) => {
+      // Only what has been locked in order: others may have come since.
+      const { rows } = await session.run(dialect.lock(known));
+      const found = rows.map((row) => row.hash);
+      if (found.length > 0) await session.run(db.deleteFrom('files').where('hash', 'in', found));
+    });
+  }
 
-    async locateChunks(ids) {
-      if (ids.length === 0) return new Map();
-      const wanted = ids.map((id) => bytesOf(id, HASH_DIGITS));
-      const { rows } = await engine.read((session) =>
-        session.run(db.selectFrom('chunks').selectAll().where('id', 'in', wanted)),
-      );
-      return new Map(rows.map((row) => [hexOf(row.id), decodeChunk(row)]));
-    },
-
-    async *listChunks(options) {
-      let after: ChunkRow['id'] = options?.after ?? '';
-      while (true) {
-        throwIfAborted(options?.signal);
-        let page = db.selectFrom('chunks').selectAll().orderBy('id').limit(CHUNK_PAGE);
-        if (after !== '') page = page.where('id', '>', bytesOf(after, HASH_DIGITS));
-        const { rows } = await engine.read((session) => session.run(page));
-        for (const row of rows) {
-          throwIfAborted(options?.signal);
-          const chunk = decodeChunk(row);
-          after = chunk.id;
-          yield chunk;
-        }
-        if (rows.length < CHUNK_PAGE) return;
-      }
-    },
-
-    async filesOfChunks(ids) {
-      if (ids.length === 0) return [];
-      const wanted = ids.map((id) => bytesOf(id, HASH_DIGITS));
-      const { rows } = await engine.read((session) =>
-        session.run(
-          db
-            .selectFrom('files')
-            .select(FILE_COLUMNS)
-            .where('seq', 'is not', null)
-            .where('generation', 'in', (eb) =>
-              eb.selectFrom('refs').select('file').distinct().where('chunk', 'in', wanted),
-            ),
+  async *expired(
+    nowMs: number,
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): AsyncIterable<FileRow> {
+    const rows = rowsOf<Row>(PAGE, options?.signal, (last, size) => {
+      const page = this.#all()
+        .where('hidden_at', 'is', null)
+        .where('expires_at', '<=', nowMs)
+        .orderBy('expires_at')
+        .orderBy('hash')
+        .limit(size);
+      if (last === null) return this.#read(page);
+      return this.#read(
+        page.where((eb) =>
+          eb(eb.refTuple('expires_at', 'hash'), '>', eb.tuple(last.expires_at ?? nowMs, last.hash)),
         ),
       );
-      return rows.map(decodeFile);
-    },
+    });
+    for await (const row of rows) yield decodeFile(row);
+  }
 
-    async removeFiles(hashes) {
-      if (hashes.length === 0) return [];
-      const wanted = hashes.map((hash) => bytesOf(hash, HASH_DIGITS));
-      // Kept across attempts: if the answer to the commit was lost, the next attempt finds nothing any more.
-      const removed = new Set<FileRow['hash']>();
-      await engine.write('durable', async (session) => {
-        const { rows } = await session.run(
-          dialect.lock(
-            db
-              .selectFrom('files')
-              .select(['generation', 'hash'])
-              .where('hash', 'in', wanted)
-              .orderBy('generation'),
-            'files',
-            'change',
+  async counts(): Promise<{ readonly files: number; readonly hidden: number }> {
+    const counted = (operator: 'is' | 'is not') =>
+      this.#engine.db
+        .selectFrom('files')
+        .select((eb) => eb.fn.countAll<number>().as('n'))
+        .where('hidden_at', operator, null);
+    const query = this.#engine.db.selectNoFrom([
+      counted('is').$asScalar().as('files'),
+      counted('is not').$asScalar().as('hidden'),
+    ]);
+    const [counts] = await this.#read(query);
+    return { files: counts?.files ?? 0, hidden: counts?.hidden ?? 0 };
+  }
+
+  #all() {
+    return this.#engine.db.selectFrom('files').selectAll();
+  }
+
+  async #read<O>(query: Compilable<O>): Promise<readonly O[]> {
+    return (await this.#engine.read((session) => session.run(query))).rows;
+  }
+
+  /** The newest rows of each tag, as many as may be wanted of one. */
+  #newestOf(tags: readonly Uint8Array[], limit: number, hidden: boolean): Compilable<Row> {
+    const [first, ...others] = tags.map((tag) => {
+      let query = this.#all()
+        .where('name_tag', '=', tag)
+        .orderBy('version', 'desc')
+        .orderBy('created_at', 'desc')
+        .orderBy('hash', 'desc')
+        .limit(limit);
+      if (!hidden) query = query.where('hidden_at', 'is', null);
+      return this.#engine.db.selectFrom(query.as('of_tag')).selectAll();
+    });
+    if (first === undefined) throw new RangeError('No name tag is looked for.');
+    return others.reduce((union, query) => union.unionAll(query), first);
+  }
+
+  /**
+   * One page of a listing.
+   *
+   * @param of `newest`: the first row of the whole listing, once it is known. Versions that are put behind it meanwhile do
+   *   not count as successors: else a file that gets a new version would be missing in both
+   */
+  #listed({
+    all,
+    hidden,
+    last,
+    newest,
+    size,
+  }: {
+    readonly all: boolean;
+    readonly hidden: boolean;
+    readonly last: Row | null;
+    readonly newest: Row | null;
+    readonly size: number;
+  }): Compilable<Row> {
+    const shown = hidden ? 'is not' : 'is';
+    let page = this.#all()
+      .where('hidden_at', shown, null)
+      .orderBy('created_at', 'desc')
+      .orderBy('hash', 'desc')
+      .limit(size);
+    if (last !== null) {
+      page = page.where((eb) =>
+        eb(eb.refTuple('created_at', 'hash'), '<', eb.tuple(last.created_at, last.hash)),
+      );
+    }
+    if (all) return page;
+    return page.where((eb) => {
+      let newer = eb
+        .selectFrom('files as newer')
+        .select('newer.hash')
+        .whereRef('newer.name_tag', '=', 'files.name_tag')
+        .where('newer.hidden_at', shown, null)
+        .where((inner) =>
+          inner(
+            inner.refTuple('newer.version', 'newer.created_at', 'newer.hash'),
+            '>',
+            inner.refTuple('files.version', 'files.created_at', 'files.hash'),
           ),
         );
-        if (rows.length === 0) return;
-        const generations = rows.map((row) => row.generation);
-        const found = rows.flatMap((row) => (row.hash === null ? [] : [row.hash]));
-        await dropRefs(engine, session, generations);
-        await session.run(db.deleteFrom('files').where('generation', 'in', generations));
-        await oweManifests(engine, session, found);
-        for (const hash of found) removed.add(hexOf(hash));
-      });
-      return [...removed];
-    },
-
-    async replaceFile(file) {
-      return engine.writeOne('durable', async (session) => {
-        const { affected } = await session.run(
-          db.updateTable('files').set(describedBy(file)).where('hash', '=', bytesOf(file.hash, HASH_DIGITS)),
+      if (newest !== null) {
+        const { created_at: at, hash } = newest;
+        newer = newer.where((inner) =>
+          inner(inner.refTuple('newer.created_at', 'newer.hash'), '<=', eb.tuple(at, hash)),
         );
-        return affected === 1;
-      });
-    },
+      }
+      return eb.not(eb.exists(newer));
+    });
+  }
+}
 
-    async replaceChunk(expected, next, options = {}) {
-      const put = options.generation === undefined ? null : generationBytes(options.generation);
-      const old = encodeChunk(expected);
-      const row = encodeChunk(next);
-      if (expected.id !== next.id) throw new RangeError('A chunk is replaced by one with the same id.');
-      const debt = supersededPlaces(expected, next);
-      return engine.write('durable', async (session) => {
-        if (put !== null) await requirePending(engine, session, put);
-        const { affected } = await session.run(
-          db
-            .updateTable('chunks')
-            .set({ k: row.k, m: row.m, sealed_size: row.sealed_size, shards: row.shards })
-            .where('id', '=', old.id)
-            .where('k', '=', old.k)
-            .where('m', '=', old.m)
-            .where('sealed_size', '=', old.sealed_size)
-            .where('shards', '=', old.shards),
-        );
-        if (affected === 0) {
-          // Perhaps it was this very call, whose answer was lost.
-          const { rows } = await session.run(
-            db
-              .selectFrom('chunks')
-              .select('id')
-              .where('id', '=', row.id)
-              .where('k', '=', row.k)
-              .where('m', '=', row.m)
-              .where('sealed_size', '=', row.sealed_size)
-              .where('shards', '=', row.shards),
-          );
-          return rows.length === 1;
-        }
-        const owed = debt === null ? [] : encodeGarbage(debt);
-        if (owed.length > 0) await owe(engine, session, owed);
-        return true;
-      });
-    },
-  };
+/** Orders the versions of a name: by version, then time, then hash, all descending. */
+function newestFirst(a: FileRow, b: FileRow): number {
+  if (a.version !== b.version) return b.version - a.version;
+  if (a.createdAtMs !== b.createdAtMs) return b.createdAtMs - a.createdAtMs;
+  return a.hash < b.hash ? 1 : -1;
 }

@@ -1,11 +1,17 @@
 import { sql } from 'kysely';
 import type { Compilable } from 'kysely';
 import { VaultError } from '../../errors.ts';
-import { rawQuery } from './engine.ts';
 import type { Engine } from './engine.ts';
 
+type Building = Pick<Engine, 'db' | 'dialect'>;
+
+const STEPS: readonly ((engine: Building) => Compilable[])[] = [firstSchema];
+
+/** The version before the first step. Versions up to this one were never released, and their tables are other ones. */
+const UNRELEASED = 100;
+
 /** The schema that this version reads and writes. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = UNRELEASED + STEPS.length;
 
 /**
  * The statements that take an empty database, or one of an older version, to `SCHEMA_VERSION`. The caller
@@ -15,23 +21,34 @@ export const SCHEMA_VERSION = 1;
  * attempt that was broken off has made, for databases in which such statements cannot be taken back.
  *
  * @param engine the database
- * @param from the version found; 0 for an empty database
+ * @param from the version found, which `requireKnownSchema` has let pass; 0 for an empty database
  */
-export function migration(engine: Pick<Engine, 'db' | 'dialect'>, from: number): readonly Compilable[] {
-  return STEPS.slice(from).flatMap((step) => step(engine));
+export function migration(engine: Building, from: number): readonly Compilable[] {
+  return STEPS.slice(from === 0 ? 0 : from - UNRELEASED).flatMap((step) => step(engine));
 }
 
-/** What to say of a catalog that a newer version has upgraded. */
-export function newerSchema(label: string, version: number): VaultError {
-  return new VaultError(
-    'unsupported',
-    `The catalog ${label} was written by a newer version of this program (schema ${version}, this one knows ${SCHEMA_VERSION}). Upgrade it on this machine too.`,
-  );
+/**
+ * Lets pass what this version reads or can take to its own schema; also 0, a database without tables.
+ *
+ * @param label the catalog's
+ * @throws `unsupported` for a schema that is newer, or from before the first release
+ */
+export function requireKnownSchema(label: string, version: number): void {
+  if (version > SCHEMA_VERSION) {
+    throw new VaultError(
+      'unsupported',
+      `The catalog ${label} was written by a newer version of this program (schema ${version}, this one knows ${SCHEMA_VERSION}). Upgrade it on this machine too.`,
+    );
+  }
+  if (version > 0 && version <= UNRELEASED) {
+    throw new VaultError(
+      'unsupported',
+      `The catalog ${label} was made by an unreleased version; rebuild it with \`vault recover\` in another place.`,
+    );
+  }
 }
 
-const STEPS: readonly ((engine: Pick<Engine, 'db' | 'dialect'>) => Compilable[])[] = [firstSchema];
-
-function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilable[] {
+function firstSchema({ db, dialect }: Building): Compilable[] {
   const { schema } = db;
   const bytes = dialect.bytesType;
   return [
@@ -40,80 +57,73 @@ function firstSchema({ db, dialect }: Pick<Engine, 'db' | 'dialect'>): Compilabl
       .ifNotExists()
       .addColumn('one', 'integer', (column) => column.primaryKey().check(sql`one = 1`))
       .addColumn('id', bytes, (column) => column.notNull())
-      .addColumn('settings', bytes, (column) => column.notNull()),
+      .addColumn('epoch', 'bigint', (column) => column.notNull())
+      .addColumn('keyring', bytes, (column) => column.notNull())
+      .addColumn('writer', bytes, (column) => column.notNull()),
     schema
-      .createTable('keyslots')
+      .createTable('notes')
       .ifNotExists()
-      .addColumn('id', bytes, (column) => column.primaryKey())
-      .addColumn('body', bytes, (column) => column.notNull()),
+      .addColumn('key', bytes, (column) => column.notNull().primaryKey())
+      .addColumn('value', bytes, (column) => column.notNull()),
     schema
       .createTable('buckets')
       .ifNotExists()
       .addColumn('number', 'integer', (column) => column.primaryKey())
       .addColumn('id', bytes, (column) => column.unique())
-      .addColumn('state', 'text')
       .addColumn('record', bytes),
-
-    schema
-      .createTable('files')
-      .ifNotExists()
-      .addColumn('generation', bytes, (column) => column.primaryKey())
-      .addColumn('state', 'integer', (column) => column.notNull())
-      .addColumn('owner', 'text', (column) => column.notNull())
-      .addColumn('renewed_at', 'bigint', (column) => column.notNull())
-      .addColumn('announced', bytes)
-      .addColumn('hash', bytes, (column) => column.unique())
-      .addColumn('name_tag', bytes)
-      .addColumn('record', bytes)
-      .addColumn('created_at', 'bigint')
-      .addColumn('expires_at', 'bigint')
-      .addColumn('seq', 'bigint', (column) => column.unique()),
-    schema.createIndex('files_by_name').ifNotExists().on('files').columns(['name_tag', 'seq']),
-    schema.createIndex('files_by_expiry').ifNotExists().on('files').columns(['expires_at', 'seq']),
-    // Puts are few among many files.
-    schema
-      .createIndex('files_by_state')
-      .ifNotExists()
-      .on('files')
-      .columns(['state'])
-      .where(sql.ref('seq'), 'is', null),
-
+    ...filesTable({ db, dialect }),
     schema
       .createTable('chunks')
       .ifNotExists()
-      .addColumn('id', bytes, (column) => column.primaryKey())
+      .addColumn('id', bytes, (column) => column.notNull().primaryKey())
       .addColumn('k', 'integer', (column) => column.notNull())
       .addColumn('m', 'integer', (column) => column.notNull())
+      .addColumn('sealing', bytes, (column) => column.notNull())
       .addColumn('sealed_size', 'bigint', (column) => column.notNull())
       .addColumn('shards', bytes, (column) => column.notNull())
       .modifyEnd(dialect.keyedTable),
-    schema
-      .createTable('refs')
-      .ifNotExists()
-      .addColumn('file', bytes, (column) => column.notNull().references('files.generation'))
-      .addColumn('chunk', bytes, (column) => column.notNull().references('chunks.id'))
-      .addPrimaryKeyConstraint('refs_pk', ['file', 'chunk'])
-      .modifyEnd(dialect.keyedTable),
-    schema.createIndex('refs_by_chunk').ifNotExists().on('refs').columns(['chunk']),
+  ];
+}
 
+function filesTable({ db: { schema }, dialect }: Building): Compilable[] {
+  const bytes = dialect.bytesType;
+  const hidden = sql.ref('hidden_at');
+  return [
     schema
-      .createTable('garbage')
+      .createTable('files')
       .ifNotExists()
-      .addColumn('id', bytes, (column) => column.notNull())
-      .addColumn('kind', 'integer', (column) => column.notNull())
-      .addColumn('k', 'integer', (column) => column.notNull())
-      .addColumn('m', 'integer', (column) => column.notNull())
-      .addColumn('places', bytes, (column) => column.notNull())
-      .addPrimaryKeyConstraint('garbage_pk', ['id', 'kind', 'places'])
-      .modifyEnd(dialect.keyedTable),
+      .addColumn('hash', bytes, (column) => column.notNull().primaryKey())
+      .addColumn('writer', bytes, (column) => column.notNull())
+      .addColumn('name_tag', bytes, (column) => column.notNull())
+      .addColumn('record', bytes, (column) => column.notNull())
+      .addColumn('version', 'bigint', (column) => column.notNull())
+      .addColumn('created_at', 'bigint', (column) => column.notNull())
+      .addColumn('expires_at', 'bigint')
+      .addColumn('hidden_at', 'bigint'),
+    // The last column lets hidden versions be passed over without a look at their rows.
     schema
-      .createTable('strays')
+      .createIndex('files_by_name')
       .ifNotExists()
-      .addColumn('bucket', 'integer', (column) => column.notNull())
-      .addColumn('name', bytes, (column) => column.notNull())
-      .addColumn('seen_at', 'bigint', (column) => column.notNull())
-      .addPrimaryKeyConstraint('strays_pk', ['bucket', 'name'])
-      .modifyEnd(dialect.keyedTable),
-    ...dialect.counters.map((counter) => rawQuery(db, counter)),
+      .on('files')
+      .columns(['name_tag', 'version', 'created_at', 'hash', 'hidden_at']),
+    schema
+      .createIndex('files_by_time')
+      .ifNotExists()
+      .on('files')
+      .columns(['created_at', 'hash'])
+      .where(hidden, 'is', null),
+    schema
+      .createIndex('files_hidden')
+      .ifNotExists()
+      .on('files')
+      .columns(['created_at', 'hash'])
+      .where(hidden, 'is not', null),
+    schema
+      .createIndex('files_by_expiry')
+      .ifNotExists()
+      .on('files')
+      .columns(['expires_at', 'hash'])
+      .where(hidden, 'is', null)
+      .where(sql.ref('expires_at'), 'is not', null),
   ];
 }

@@ -1,12 +1,13 @@
-import { mkdir, open, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setImmediate as yieldTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Statement } from 'better-sqlite3';
 import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 import type { Compilable } from 'kysely';
+import { makeFolder } from '../../disk/folders.ts';
 import { messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
-import { migration, newerSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
+import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { Tables } from '../sql/schema.ts';
 
 /** Says in the file's header that it is a catalog ("vaul"). */
@@ -28,9 +29,10 @@ const STATEMENTS = 100;
  * @param path the file
  * @param options `create`: make the folder (mode 0700), the file (0600) and the tables if there are none
  * @throws `no-vault` if there is no such file, or no catalog in it, and it is not to be created; `invalid-input` if it is
- *   a database of something else; `denied`; `damaged`; `unsupported` if a newer version wrote it; `unavailable`
+ *   a database of something else; `denied`; `damaged`; `unsupported`, see `requireKnownSchema`; `unavailable`
  */
 export async function openSqlite(path: string, options: { readonly create: boolean }): Promise<Engine> {
+  requireFileName(path);
   await checkFile(path, options);
   const { default: Sqlite } = await import('better-sqlite3');
   try {
@@ -51,10 +53,6 @@ export async function openSqlite(path: string, options: { readonly create: boole
 const DIALECT: Dialect = {
   bytesType: sql`blob`,
   keyedTable: sql`without rowid`,
-  nowMs: sql<number>`cast(unixepoch('subsec') * 1000 as integer)`,
-  nextSeq: sql<number>`(select coalesce(max(seq), 0) + 1 from files)`,
-  restartSeq: null,
-  counters: [],
   lock: (query) => query,
 };
 
@@ -84,10 +82,9 @@ class SqliteEngine implements Engine {
 
   /** Sets the connection up, and makes or upgrades the tables. */
   async prepare({ create }: { readonly create: boolean }): Promise<void> {
-    this.#database.pragma('foreign_keys = on');
     const [version, ours] = await this.#untilFree(() => this.#version());
     if (ours && version === SCHEMA_VERSION) return;
-    if (ours && version > SCHEMA_VERSION) throw newerSchema(this.label, version);
+    if (ours) requireKnownSchema(this.label, version);
     if (!ours) await this.#requireEmpty({ create });
     await this.#untilFree(() => this.#database.pragma('journal_mode = wal'));
     await this.#exclusively(async () => {
@@ -95,8 +92,8 @@ class SqliteEngine implements Engine {
       await this.#transaction(async (session) => {
         // Another process may have been faster.
         const [found, known] = this.#version();
-        if (known && found > SCHEMA_VERSION) throw newerSchema(this.label, found);
         const from = known ? found : 0;
+        requireKnownSchema(this.label, from);
         for (const statement of migration(this, from)) await session.run(statement);
         this.#database.pragma(`application_id = ${APPLICATION_ID}`);
         this.#database.pragma(`user_version = ${SCHEMA_VERSION}`);
@@ -210,10 +207,20 @@ class SqliteEngine implements Engine {
   }
 }
 
+/** Refuses what SQLite takes for something else than the file of that name: a database in memory would be gone with the process. */
+function requireFileName(path: string): void {
+  const name = path.trim();
+  if (name === path && name !== '' && !/^(:|file:)/i.test(name) && !/[/\\]$/.test(name)) return;
+  throw new VaultError(
+    'invalid-input',
+    `'${path}' cannot be the name of a catalog's file. Give a path (--db or VAULT_DB), such as ./catalog.db.`,
+  );
+}
+
 async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {
   try {
     if (create) {
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await makeFolder(dirname(path), { mode: 0o700 });
       // Made here, since SQLite would make it readable by everybody.
       const file = await open(path, 'a', 0o600);
       await file.close();
@@ -225,9 +232,10 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
     }
   } catch (error) {
     if (error instanceof VaultError) throw error;
+    if (!create && systemCode(error) === 'ENOENT') throw noVault(path, error);
     switch (systemCode(error) ?? '') {
+      // A folder that cannot be made, as in /proc.
       case 'ENOENT':
-        throw noVault(path, error);
       case 'ENOTDIR':
       case 'EISDIR':
       case 'EEXIST':

@@ -1,10 +1,12 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
+import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
-import type { Vault, Warning } from '../../vault/vault.ts';
+import type { Warning } from '../../vault/call.ts';
+import type { Vault } from '../../vault/vault.ts';
 import type { Environment, SharedOptions } from './options.ts';
 import { catalogLocation, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
-import { processTable } from './processes.ts';
+import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 export interface Invocation {
@@ -29,7 +31,7 @@ export async function withVault<T>(
   work: (vault: Vault) => Promise<T>,
   onPassword?: (password: string) => void,
 ): Promise<T> {
-  const { options, environment, interactive, signal } = invocation;
+  const { options, environment, terminal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
   const [{ openVault }, { readPassword }] = await Promise.all([
@@ -39,7 +41,7 @@ export async function withVault<T>(
   const vault = await openVault({
     db: catalogLocation(options, environment),
     password: async () => {
-      const password = await readPassword({ options, environment, interactive, purpose: 'enter', signal });
+      const password = await readPassword({ ...invocation, purpose: 'enter', warn: warnOfFile(terminal) });
       onPassword?.(password);
       return password;
     },
@@ -55,22 +57,29 @@ export async function withVault<T>(
 /**
  * What a vault is told of the process and the machine around it, and of how to ask buckets.
  *
+ * @param places URLs and paths of the buckets that the command names
  * @throws `invalid-input`
  */
-export function surroundings({
-  options,
-  environment,
-  signal,
-  terminal,
-}: Invocation): Omit<VaultLocation, 'db' | 'password'> {
+export function surroundings(
+  { options, environment, signal, terminal }: Invocation,
+  places: readonly string[] = [],
+): Omit<VaultLocation, 'db' | 'password'> {
   return {
     request: requestOptions(options),
-    baseFolder: process.cwd(),
+    baseFolder: baseFolderOf(places),
     environment,
-    processes: processTable(),
     onWaiting: warnOfWaiting(terminal),
     signal,
   };
+}
+
+/**
+ * The folder that relative paths start from: the working folder, if any of the places needs it. A command that names none works
+ * in a folder that has been removed, too.
+ */
+function baseFolderOf(places: readonly string[]): string {
+  const needed = places.some((place) => !isAbsolute(place) && !/^[a-z][a-z0-9+.-]*:\/\//i.test(place));
+  return needed ? workingFolder() : sep;
 }
 
 /** Says, once for each, which bucket is being waited for. */
@@ -82,6 +91,11 @@ function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting
       `waiting ${label}`,
     );
   };
+}
+
+/** Says that a password file is not its owner's alone. */
+export function warnOfFile(terminal: Terminal): (message: string) => void {
+  return (message) => terminal.warn(message, { kind: 'password-file' });
 }
 
 /** Passes on what went wrong in the vault and was got round. */
@@ -96,7 +110,13 @@ export function warnTo(terminal: Terminal): (warning: Warning) => void {
 /** A bucket as the vault knows it, from what was typed. @throws `invalid-input` */
 export async function bucketUrlOf(text: string): Promise<string> {
   const { bucketUrl } = await import('../../compose.ts');
-  return bucketUrl(text, process.cwd());
+  return bucketUrl(text, baseFolderOf([text]));
+}
+
+/** The same for a bucket that is to be added: its folder is made, if it is one. @throws `invalid-input`; `denied`; `storage-full` */
+export async function preparedBucketUrl(text: string): Promise<string> {
+  const { prepareBucket } = await import('../../compose.ts');
+  return prepareBucket(text, baseFolderOf([text]));
 }
 
 /** The same, where a bucket's id may stand as well. @throws `invalid-input` */

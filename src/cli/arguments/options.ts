@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
 import { VaultError } from '../../errors.ts';
+import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
@@ -50,14 +51,33 @@ export function catalogLocation(
 }
 
 function dataFolder(environment: Environment, platform: NodeJS.Platform): string {
-  const home = nonEmpty(environment['HOME']) ?? homedir();
   if (platform === 'win32') {
-    return nonEmpty(environment['LOCALAPPDATA']) ?? join(homedir(), 'AppData', 'Local');
+    return nonEmpty(environment['LOCALAPPDATA']) ?? join(homeFolder({}), 'AppData', 'Local');
   }
-  if (platform === 'darwin') return join(home, 'Library', 'Application Support');
+  if (platform === 'darwin') return join(homeFolder(environment), 'Library', 'Application Support');
   // The XDG base directory specification: a relative path is to be ignored.
   const xdg = environment['XDG_DATA_HOME'];
-  return xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.local', 'share');
+  return xdg !== undefined && isAbsolute(xdg) ? xdg : join(homeFolder(environment), '.local', 'share');
+}
+
+/** The user's home folder. @throws `invalid-input` if there is none, as in some containers */
+export function homeFolder(environment: Environment): string {
+  const home = nonEmpty(environment['HOME']);
+  if (home !== null) return home;
+  try {
+    return homedir();
+  } catch (cause) {
+    throw new VaultError(
+      'invalid-input',
+      'This user has no home folder, where the catalog would be. Say --db <file>, or set VAULT_DB or HOME.',
+      { cause },
+    );
+  }
+}
+
+/** A path that somebody typed where no shell has put the home folder for `~`. @throws `invalid-input` if there is none */
+export function expandHome(path: string, environment: Environment): string {
+  return /^~(?=$|[/\\])/.test(path) ? homeFolder(environment) + path.slice(1) : path;
 }
 
 /** A variable's value; null if it is not set or empty. */
@@ -181,6 +201,17 @@ export function parseRedundancyOption(text: string, option: string): Redundancy 
     );
   }
   return redundancy;
+}
+
+/**
+ * How to compress: `auto`, `off`, or a level from 1 to 19.
+ *
+ * @throws `invalid-input`
+ */
+export function parseCompression(text: string, option: string): Compression {
+  if (text === 'auto' || text === 'off') return text;
+  if (/^([1-9]|1[0-9])$/.test(text)) return Number(text);
+  throw invalid(option, text, 'auto, off, or a level from 1 to 19');
 }
 
 function invalid(option: string, text: string, expected: string, cause?: unknown): VaultError {

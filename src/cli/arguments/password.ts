@@ -1,10 +1,12 @@
 /** Where the password comes from: a file, a command, the environment, or the person at the terminal. */
 import { spawn } from 'node:child_process';
+import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
 import type { Environment, SharedOptions } from './options.ts';
 import { nonEmpty } from './options.ts';
 import { askForPassword } from '../terminal/prompt.ts';
+import type { PasswordQuestion } from '../terminal/prompt.ts';
 import { quote } from '../terminal/text.ts';
 
 /** Longest password in bytes, in a file or from a command: more is a mistaken file. */
@@ -17,32 +19,46 @@ type PasswordSource =
   | { readonly kind: 'command'; readonly option: string; readonly command: string }
   | { readonly kind: 'terminal' };
 
+const VAULT_NAMES = { option: '--password', variable: 'VAULT_PASSWORD', what: 'A password' };
+const LOCK_NAMES = {
+  option: '--lock-password',
+  variable: 'VAULT_LOCK_PASSWORD',
+  what: 'The password of the file itself',
+};
+/** What options and variables are called, by what a password is for. */
+const NAMES: Readonly<Record<PasswordRequest['purpose'], typeof VAULT_NAMES>> = {
+  choose: VAULT_NAMES,
+  enter: VAULT_NAMES,
+  replace: { option: '--new-password', variable: 'VAULT_NEW_PASSWORD', what: 'A new password' },
+  lock: LOCK_NAMES,
+  unlock: LOCK_NAMES,
+};
+
 /** The options that name a password's place, without `new` in front or with it. */
 export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand'>;
 
-export interface PasswordRequest {
+/** `replace` has options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD` ...), and so has a lock. */
+export interface PasswordRequest extends PasswordQuestion {
   readonly options: PasswordFlags;
   readonly environment: Environment;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
-  /**
-   * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
-   * its place, also asked for twice, with options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD`, ...).
-   */
-  readonly purpose: 'choose' | 'enter' | 'replace';
   readonly signal: AbortSignal;
+  /** Told of a password file that is not the user's alone. */
+  readonly warn: (message: string) => void;
 }
+
+/** What it takes to say where the password would come from. */
+type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn'>;
 
 /**
  * Decides where the password comes from, without getting it: an option, else the environment, else the terminal.
  *
  * @throws `invalid-input` if there is none, or if two options contradict each other
  */
-export function passwordSource(request: Omit<PasswordRequest, 'signal'>): PasswordSource {
+export function passwordSource(request: SourceRequest): PasswordSource {
   const { passwordFile, passwordCommand } = request.options;
-  const isNew = request.purpose === 'replace';
-  const option = isNew ? '--new-password' : '--password';
-  const variable = isNew ? 'VAULT_NEW_PASSWORD' : 'VAULT_PASSWORD';
+  const { option, variable, what } = NAMES[request.purpose];
   const fileOption = `${option}-file`;
   const commandOption = `${option}-command`;
   if (passwordFile !== undefined && passwordCommand !== undefined) {
@@ -67,7 +83,7 @@ export function passwordSource(request: Omit<PasswordRequest, 'signal'>): Passwo
   const empty = request.environment[variable] === '' ? ` (${variable} is set, but empty.)` : '';
   throw new VaultError(
     'invalid-input',
-    `A ${isNew ? 'new ' : ''}password is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
+    `${what} is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
   );
 }
 
@@ -83,17 +99,22 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
     case 'value':
       return source.password;
     case 'file':
-      return passwordOf(await readPasswordFile(source.path, source.option), source.option);
+      return passwordOf(await readPasswordFile(source, request.warn), source.option);
     case 'command':
       return passwordOf(await runPasswordCommand(source, request.signal), source.option);
     case 'terminal':
-      return askForPassword(request.purpose, request.signal);
+      return askForPassword(request, request);
   }
 }
 
-async function readPasswordFile(path: string, option: string): Promise<Uint8Array> {
+async function readPasswordFile(
+  { path, option }: { readonly path: string; readonly option: string },
+  warn: PasswordRequest['warn'],
+): Promise<Uint8Array> {
   try {
     await using file = await open(path, 'r');
+    const exposure = exposureOf(await file.stat());
+    if (exposure !== null) warn(`The password file ${quote(path)} ${exposure}: chmod 600 it.`);
     // Not `readFile`: a device or a pipe may have no end.
     const target = Buffer.alloc(MAX_PASSWORD_SIZE + 1);
     let length = 0;
@@ -108,6 +129,15 @@ async function readPasswordFile(path: string, option: string): Promise<Uint8Arra
       cause,
     });
   }
+}
+
+/** What others can do to a password file; null if it is the user's alone, or a group's to read. Pipes are as they are. */
+function exposureOf(stats: Stats): string | null {
+  if (process.platform === 'win32' || !stats.isFile()) return null;
+  if ((stats.mode & 0o022) !== 0 || (stats.uid !== 0 && stats.uid !== process.getuid?.())) {
+    return 'can be changed by other users';
+  }
+  return (stats.mode & 0o004) === 0 ? null : 'can be read by every user';
 }
 
 /**

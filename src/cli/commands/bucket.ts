@@ -1,9 +1,17 @@
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { bucketReferenceOf, bucketUrlOf, warnTo, withVault } from '../arguments/invocation.ts';
+import {
+  bucketReferenceOf,
+  bucketUrlOf,
+  preparedBucketUrl,
+  warnTo,
+  withVault,
+} from '../arguments/invocation.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
+import type { RemoveBucketResult } from '../../vault/manage/remove-bucket.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { count, showName, showSize } from '../terminal/text.ts';
 
 /** Kinds of buckets by the scheme of their URLs. */
@@ -56,41 +64,73 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
 export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
-    const { prepareBucket } = await import('../../compose.ts');
-    const place = await prepareBucket(url, process.cwd());
+    const place = await preparedBucketUrl(url);
     const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
     if (options.json === true) await output.json({ ...bucket });
     terminal.note(
-      `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nPut it on your list of buckets: with the password, that list is all it takes to get everything back.`,
+      `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nAdd it to your list of buckets: that list and the password are all it takes to get everything back.`,
     );
     return DONE;
   });
 }
 
+export interface RemoveBucketFlags {
+  readonly gone?: boolean;
+  readonly dryRun?: boolean;
+}
+
 /** `vault bucket rm`. */
-export async function removeBucket(invocation: Invocation, reference: string): Promise<ExitCode> {
+export async function removeBucket(
+  invocation: Invocation,
+  reference: string,
+  flags: RemoveBucketFlags,
+): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
+  const dryRun = flags.dryRun === true;
   return withVault(invocation, async (vault) => {
     const result = await terminal.withProgress('Moving', async (report) =>
       vault.removeBucket(await bucketReferenceOf(reference), {
         signal,
+        gone: flags.gone,
+        dryRun,
         onWarning: warnTo(terminal),
         onProgress: (progress) => report({ label: 'Moving', ...progress }),
       }),
     );
-    if (options.json === true) await output.json({ ...result });
-    if (result.removed) {
-      terminal.note(
-        `Moved ${count(result.shardsMoved, 'shard')} to the other buckets. The bucket is no part of the vault any more.`,
-      );
-      return DONE;
-    }
-    terminal.warn(
-      `The bucket is not empty yet. ${result.reasons.join(' ')} Run "vault bucket rm" again then; what has moved need not move again.`,
-      { kind: 'not-removed' },
-    );
-    return ATTENTION;
+    if (options.json === true) await output.json({ ...result, dryRun });
+    if (!dryRun) return reportRemoval(invocation, vault, result);
+    terminal.note('Nothing was changed.');
+    return DONE;
   });
+}
+
+/** Says what became of a bucket that was to be taken out, and whether the others are enough. */
+export function reportRemoval(
+  { terminal }: Pick<Invocation, 'terminal'>,
+  vault: Vault,
+  { removed, shardsMoved, reasons }: RemoveBucketResult,
+): ExitCode {
+  if (removed) {
+    terminal.note(
+      `Stored ${count(shardsMoved, 'shard')} in the other buckets. The bucket is no longer part of the vault.`,
+    );
+    const advice = adviceOnTooFew(vault);
+    if (advice === null) return DONE;
+    terminal.warn(`Not everything is whole now. ${advice}`, { kind: 'degraded' });
+    return ATTENTION;
+  }
+  terminal.warn(
+    `The bucket is still part of the vault. ${reasons.join(' ')} Repeat this command then; what has moved need not move again.`,
+    { kind: 'not-removed' },
+  );
+  return ATTENTION;
+}
+
+/** What to do about having fewer buckets than the redundancy needs; null if there are enough. */
+export function adviceOnTooFew({ buckets, redundancy: { k, m } }: Vault): string | null {
+  const active = buckets.filter(({ state }) => state === 'active').length;
+  if (active >= k + m) return null;
+  return `${k}+${m} needs ${k + m} buckets, and the vault has ${active}: add one with "vault bucket add", or choose less with "vault repair --redundancy". Then run "vault repair" again.`;
 }
 
 /** `vault bucket set-url`. */
@@ -106,7 +146,7 @@ export async function setBucketUrl(
       onWarning: warnTo(terminal),
     });
     if (options.json === true) await output.json({ ...bucket });
-    terminal.note(`The bucket is looked for at ${bucket.url} from now on.`);
+    terminal.note(`The bucket's URL is ${bucket.url} from now on.`);
     return DONE;
   });
 }

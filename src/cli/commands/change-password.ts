@@ -1,7 +1,7 @@
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { withVault } from '../arguments/invocation.ts';
+import { warnOfFile, withVault } from '../arguments/invocation.ts';
 import { passwordSource, readPassword } from '../arguments/password.ts';
 
 export interface ChangePasswordFlags {
@@ -27,7 +27,11 @@ export async function changePassword(invocation: Invocation, flags: ChangePasswo
   return withVault(
     invocation,
     async (vault) => {
-      await vault.changePassword({ current, next: await readPassword({ ...next, signal }), signal });
+      await vault.changePassword({
+        current,
+        next: await readPassword({ ...next, signal, warn: warnOfFile(terminal) }),
+        signal,
+      });
       terminal.note(
         'The password was changed. Whoever has an old copy of a keyslot and the old password can still open the vault with them.',
       );

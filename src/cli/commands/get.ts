@@ -2,12 +2,13 @@ import { lstat, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { VaultError } from '../../errors.ts';
 import { restoreFile } from '../../vault/read/restore.ts';
-import type { StoredFile } from '../../vault/vault.ts';
+import type { FileInfo } from '../../vault/files/records.ts';
+import type { StoredFile } from '../../vault/read/get.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { quote, showName, showSize } from '../terminal/text.ts';
@@ -15,6 +16,8 @@ import { quote, showName, showSize } from '../terminal/text.ts';
 export interface GetFlags {
   readonly output?: string;
   readonly force?: boolean;
+  readonly lockPasswordFile?: string;
+  readonly lockPasswordCommand?: string;
 }
 
 /** Longest file name that file systems take, in bytes. */
@@ -37,9 +40,11 @@ export async function get(invocation: Invocation, reference: string, flags: GetF
   if (target.kind === 'stdout' && options.json === true) {
     throw new VaultError('invalid-input', '--json and "-o -" both want standard output. Choose one.');
   }
+  if (target.kind === 'stdout') output.requireOpen();
+  const lockPassword = (locked: FileInfo): Promise<string> => readLockPassword(invocation, flags, locked);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
-    const file = await vault.get(nameAsTyped(reference), { signal, onWarning });
+    const file = await vault.get(nameAsTyped(reference), { signal, onWarning, lockPassword });
     if (target.kind === 'stdout') {
       await pour(file, invocation);
       return DONE;
@@ -54,9 +59,24 @@ export async function get(invocation: Invocation, reference: string, flags: GetF
       }),
     );
     if (options.json === true) await output.json({ ...fileAsJson(file), path });
-    terminal.note(`Wrote ${showName(path)} (${showSize(file.size)}).`);
+    terminal.note(`Wrote ${showName(path)} (${showSize(file.contentSize)}).`);
     return DONE;
   });
+}
+
+/** The password of a locked file. */
+async function readLockPassword(
+  invocation: Invocation,
+  { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand }: GetFlags,
+  { name }: FileInfo,
+): Promise<string> {
+  const { readPassword } = await import('../arguments/password.ts');
+  const options = {
+    ...(passwordFile !== undefined && { passwordFile }),
+    ...(passwordCommand !== undefined && { passwordCommand }),
+  };
+  const warn = warnOfFile(invocation.terminal);
+  return readPassword({ ...invocation, options, purpose: 'unlock', file: showName(name), warn });
 }
 
 /**
@@ -109,7 +129,11 @@ async function pour(file: StoredFile, { output, terminal, signal }: Invocation):
       onProgress: (progress) => report({ label: file.name, ...progress }),
     });
     for await (const bytes of content) {
-      if (!(await output.write(bytes))) return;
+      if (await output.write(bytes)) continue;
+      throw new VaultError(
+        'unavailable',
+        'Whoever read standard output has gone before the whole file was written.',
+      );
     }
   };
   await (output.isTerminal ? work(() => undefined) : terminal.withProgress(file.name, work));

@@ -1,6 +1,7 @@
-import type { BucketInfo, ChunkPlacement, FileDetails } from '../../vault/vault.ts';
+import type { BucketInfo } from '../../vault/manage/buckets.ts';
+import type { ChunkPlacement, FileDetails } from '../../vault/read/inspect.ts';
 import { formatRedundancy, shardSize } from '../../format/shard.ts';
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson, modifiedMs } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -20,11 +21,11 @@ const LEAST_LABEL_WIDTH = 16;
 /** From no chunk of a cell to all of them. */
 const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 
-/** `vault info`: a file's facts and where its shards lie; without a file, the vault's own. */
+/** `vault info`: a file's details and where its shards are; without a file, the vault's own. */
 export async function info(invocation: Invocation, reference: string | undefined): Promise<ExitCode> {
   const { output, options, terminal, signal, environment } = invocation;
   return withVault(invocation, async (vault) => {
-    const buckets = vault.buckets();
+    const buckets = vault.buckets;
     if (reference === undefined) {
       const redundancy = formatRedundancy(vault.redundancy);
       await (options.json === true
@@ -47,6 +48,8 @@ export async function info(invocation: Invocation, reference: string | undefined
     if (options.json === true) {
       await output.json({
         ...fileAsJson(file),
+        redundancy: formatRedundancy(file.placed ?? file.redundancy),
+        survives: file.survives,
         storedBytes: file.storedBytes,
         degradedChunks: summary.degraded,
         lostChunks: summary.lost,
@@ -65,7 +68,7 @@ export async function info(invocation: Invocation, reference: string | undefined
     const lost =
       summary.lost === 0 ? '' : ` ${count(summary.lost, 'chunk has', 'chunks have')} too few to be read.`;
     terminal.warn(
-      `${count(summary.degraded + summary.lost, 'chunk lacks', 'chunks lack')} shards.${lost} "vault repair" makes whole again what it can.`,
+      `${count(summary.degraded + summary.lost, 'chunk lacks', 'chunks lack')} shards.${lost} "vault repair" replaces what is missing or damaged.`,
       { kind: 'degraded' },
     );
     return ATTENTION;
@@ -119,8 +122,7 @@ function stored({ shards }: ChunkPlacement): number {
 }
 
 function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
-  const { k, m } = file.redundancy;
-  const survives = m === 0 ? 'no bucket may be lost' : `any ${count(m, 'bucket')} may be lost`;
+  const modified = modifiedMs(file);
   const health =
     degraded + lost === 0
       ? ''
@@ -128,14 +130,32 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
   return facts([
     ['name', showName(file.name)],
     ['hash', file.hash],
-    ['size', `${showSize(file.size)} (${count(file.size, 'byte')})`],
+    [
+      'size',
+      file.size === null ? 'hidden by the lock' : `${showSize(file.size)} (${count(file.size, 'byte')})`,
+    ],
+    ['locked', file.locked ? 'with a password of its own' : null],
     ['stored', showTime(file.createdAtMs)],
-    ['modified', file.modifiedAtMs === null ? null : showTime(file.modifiedAtMs)],
+    ['modified', modified === null ? null : showTime(modified)],
     ['expires', file.expiresAtMs === null ? null : showTime(file.expiresAtMs)],
-    ['chunks', `${file.chunks.toLocaleString('en-US')} of ${showSize(file.chunkSize)}${health}`],
-    ['redundancy', `${k}+${m}: ${survives}`],
+    [
+      'chunks',
+      file.chunks === 0
+        ? 'none: the content is in the manifest'
+        : `${file.chunks.toLocaleString('en-US')} of ${showSize(file.chunkSize)}${health}`,
+    ],
+    ['redundancy', safetyOf(file)],
     ['in buckets', showSize(file.storedBytes)],
   ]);
+}
+
+/** What may happen to the buckets, as the shards lie. */
+function safetyOf({ placed, survives, redundancy }: FileDetails): string {
+  const { k, m } = placed ?? redundancy;
+  const what = placed === null ? 'a copy in every bucket' : `${k}+${m}`;
+  return survives === 0
+    ? `${what}: survives the loss of no bucket`
+    : `${what}: survives the loss of any ${count(survives, 'bucket')}`;
 }
 
 function facts(rows: readonly (readonly [string, string | null])[]): string {

@@ -1,27 +1,43 @@
-import { dirname, join, resolve } from 'node:path';
-import { VaultError } from '../../errors.ts';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { isVaultError, VaultError } from '../../errors.ts';
+import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { defaultRedundancy } from '../../vault/manage/create.ts';
+import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings } from '../arguments/invocation.ts';
-import { catalogLocation, isPostgresUrl, parseRedundancyOption } from '../arguments/options.ts';
+import { workingFolder } from '../arguments/intact.ts';
+import { bucketUrlOf, surroundings, warnOfFile } from '../arguments/invocation.ts';
+import {
+  catalogLocation,
+  expandHome,
+  isPostgresUrl,
+  parseCompression,
+  parseRedundancyOption,
+  parseSize,
+} from '../arguments/options.ts';
 import { passwordSource, readPassword } from '../arguments/password.ts';
-import { ask } from '../terminal/prompt.ts';
-import { count, quote } from '../terminal/text.ts';
+import { askForChoice, askForText } from '../terminal/prompt.ts';
+import { reportError } from '../terminal/report.ts';
+import { count, quote, showLines } from '../terminal/text.ts';
 
 export interface InitFlags {
   readonly local?: boolean;
   readonly bucket?: readonly string[];
   readonly redundancy?: string;
+  readonly chunkSize?: string;
+  readonly compression?: string;
 }
 
 /** What a new vault is made of; redundancy null for the usual one. */
 interface Plan {
   readonly buckets: readonly string[];
   readonly redundancy: Redundancy | null;
+  /** Bytes, and how to compress; undefined for the usual. */
+  readonly chunkSize: number | undefined;
+  readonly compression: Compression | undefined;
 }
 
 /** Folder buckets that `--local` makes. */
@@ -29,11 +45,15 @@ const LOCAL_BUCKETS = ['bucket-1', 'bucket-2', 'bucket-3'];
 
 /** `vault init`: makes a vault. */
 export async function init(invocation: Invocation, flags: InitFlags): Promise<ExitCode> {
-  const { options, environment, interactive, signal, terminal, output } = invocation;
+  const { options, environment, interactive, terminal, output } = invocation;
   const db = catalogLocation(options, environment);
-  const around = surroundings(invocation);
   const redundancy =
     flags.redundancy === undefined ? null : parseRedundancyOption(flags.redundancy, '--redundancy');
+  const defaults = {
+    chunkSize: flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size'),
+    compression:
+      flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression'),
+  };
   const given = givenBuckets(flags, db);
   if (given.length === 0 && !interactive) {
     throw new VaultError(
@@ -43,24 +63,71 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
   }
   // What is missing is said before the first question.
   passwordSource({ options, environment, interactive, purpose: 'choose' });
-  const plan = given.length > 0 ? { buckets: given, redundancy } : await askForPlan(redundancy, signal);
-  const { createVault } = await import('../../compose.ts');
-  const vault = await createVault({
-    db,
-    buckets: plan.buckets,
-    redundancy: plan.redundancy,
-    password: async () => readPassword({ options, environment, interactive, purpose: 'choose', signal }),
-    ...around,
-  });
+  const vault = await (given.length > 0
+    ? make(invocation, { buckets: given, redundancy, ...defaults }, passwordOnce(invocation))
+    : askAndMake(invocation, { redundancy, ...defaults }));
   try {
-    const buckets = vault.buckets().map(({ url }) => url);
+    const buckets = vault.buckets.map(({ url }) => url);
     const made = { id: vault.id, redundancy: formatRedundancy(vault.redundancy), buckets };
     if (options.json === true) await output.json(made);
-    terminal.note(farewell({ buckets, redundancy: vault.redundancy, db: options.db ?? null }));
+    terminal.note(summary({ buckets, redundancy: vault.redundancy, db: options.db ?? null }));
   } finally {
     await vault.close();
   }
   return DONE;
+}
+
+async function make(invocation: Invocation, plan: Plan, password: () => Promise<string>): Promise<Vault> {
+  const { createVault } = await import('../../compose.ts');
+  return createVault({
+    ...surroundings(invocation, plan.buckets),
+    db: catalogLocation(invocation.options, invocation.environment),
+    ...plan,
+    password,
+  });
+}
+
+/** Asks where the vault is to be, and makes it. If that fails, no answer is lost. */
+async function askAndMake(invocation: Invocation, given: Omit<Plan, 'buckets'>): Promise<Vault> {
+  const { requireNoFiles } = await import('../../compose.ts');
+  const password = passwordOnce(invocation);
+  // Nobody shall answer questions for a catalog that cannot be.
+  await requireNoFiles({
+    ...surroundings(invocation),
+    db: catalogLocation(invocation.options, invocation.environment),
+    password,
+  });
+  let previous: readonly string[] = [];
+  for (;;) {
+    const plan = await askForPlan(invocation, given, previous);
+    try {
+      return await make(invocation, plan, password);
+    } catch (error) {
+      if (!isVaultError(error) || invocation.signal.aborted || isVaultError(error, 'interrupted'))
+        throw error;
+      reportError(error, invocation);
+      const again = await askForChoice(
+        {
+          message: 'Nothing was made. Try again?',
+          choices: [
+            { value: true, name: 'yes, and look at the buckets once more' },
+            { value: false, name: 'no' },
+          ],
+          usual: true,
+        },
+        invocation,
+      );
+      if (!again) throw error;
+      previous = plan.buckets;
+    }
+  }
+}
+
+/** Gets the password when it is needed, and asks for it once. */
+function passwordOnce(invocation: Invocation): () => Promise<string> {
+  let password: Promise<string> | null = null;
+  const warn = warnOfFile(invocation.terminal);
+  return async () => (password ??= readPassword({ ...invocation, purpose: 'choose', warn }));
 }
 
 function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly string[] {
@@ -77,48 +144,69 @@ function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly s
       '--local puts its folders beside a SQLite file, and --db or VAULT_DB names a Postgres server. Say --bucket instead.',
     );
   }
-  return LOCAL_BUCKETS.map((name) => join(dirname(resolve(db)), name));
+  return LOCAL_BUCKETS.map((name) => join(dirname(isAbsolute(db) ? db : resolve(workingFolder(), db)), name));
 }
 
-async function askForPlan(redundancy: Redundancy | null, signal: AbortSignal): Promise<Plan> {
+/** @param previous answers of a try that failed, which an empty line keeps */
+async function askForPlan(
+  invocation: Invocation,
+  given: Omit<Plan, 'buckets'>,
+  previous: readonly string[],
+): Promise<Plan> {
   process.stderr.write(
     'Where should the shards go? Name the buckets one by one: a folder, gs://bucket/prefix or s3://bucket/prefix.\n' +
       'Three buckets in different places survive the loss of any one of them. An empty line ends the list.\n',
   );
   const buckets: string[] = [];
   for (;;) {
-    const answer = await ask(signal, async ({ input }, context) =>
-      input(
-        {
-          message: `Bucket ${buckets.length + 1}:`,
-          validate: (text) => {
-            if (text.trim() === '') return buckets.length > 0 || 'A vault needs at least one bucket.';
-            return !buckets.includes(text.trim()) || 'That one is in the list already.';
-          },
-        },
-        context,
-      ),
+    const answer = await askForText(
+      {
+        message: `Bucket ${buckets.length + 1}:`,
+        check: async (text) => checkBucket(text, buckets, invocation),
+        usual: previous[buckets.length] ?? null,
+      },
+      invocation,
     );
     if (answer.trim() === '') break;
-    buckets.push(answer.trim());
+    buckets.push(await bucketUrlOf(typedBucket(answer, invocation)));
   }
-  return { buckets, redundancy: redundancy ?? (await askForRedundancy(buckets.length, signal)) };
+  const redundancy = given.redundancy ?? (await askForRedundancy(buckets.length, invocation));
+  return { ...given, buckets, redundancy };
 }
 
-async function askForRedundancy(buckets: number, signal: AbortSignal): Promise<Redundancy> {
+function typedBucket(text: string, { environment }: Invocation): string {
+  return expandHome(text.trim(), environment);
+}
+
+/** Looks at an answer at once: whether it names a bucket, which is none of those before, can be reached, and is in no vault. */
+async function checkBucket(
+  text: string,
+  before: readonly string[],
+  invocation: Invocation,
+): Promise<true | string> {
+  if (text.trim() === '') return before.length > 0 || 'A vault needs at least one bucket.';
+  try {
+    const place = typedBucket(text, invocation);
+    const { probeBucket } = await import('../../compose.ts');
+    const url = await probeBucket(place, surroundings(invocation, [place]));
+    return !before.includes(url) || 'That one is in the list already.';
+  } catch (error) {
+    if (!isVaultError(error)) throw error;
+    return showLines(error.message);
+  }
+}
+
+async function askForRedundancy(buckets: number, invocation: Invocation): Promise<Redundancy> {
   const choices = redundancyChoices(buckets);
   const [only] = choices;
   if (only !== undefined && choices.length === 1) return only;
-  const usual = choices.find((choice) => sameRedundancy(choice, defaultRedundancy(buckets)));
-  return ask(signal, async ({ select }, context) =>
-    select(
-      {
-        message: 'How many buckets may be lost?',
-        choices: choices.map((value) => ({ value, name: describeRedundancy(value, buckets) })),
-        ...(usual !== undefined && { default: usual }),
-      },
-      context,
-    ),
+  return askForChoice(
+    {
+      message: 'How many buckets may be lost?',
+      choices: choices.map((value) => ({ value, name: describeRedundancy(value, buckets) })),
+      usual: choices.find((choice) => sameRedundancy(choice, defaultRedundancy(buckets))),
+    },
+    invocation,
   );
 }
 
@@ -146,7 +234,7 @@ function sameRedundancy(a: Redundancy, b: Redundancy): boolean {
 }
 
 /** What a person should know who has just made a vault. */
-function farewell(made: {
+function summary(made: {
   /** As given with --db; null if the next command finds the catalog without being told. */
   readonly db: string | null;
   readonly redundancy: Redundancy;

@@ -1,6 +1,5 @@
-import type { FileInfo } from '../../vault/vault.ts';
-import { formatRedundancy } from '../../format/shard.ts';
-import { fileAsJson, shortHash } from '../terminal/describe.ts';
+import type { ListedFile } from '../../vault/read/list.ts';
+import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -9,11 +8,12 @@ import { patternMatcher } from '../arguments/pattern.ts';
 import type { Column } from '../terminal/table.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { showName, showSize, showTime } from '../terminal/text.ts';
+import { jsonOf, showName, showSize, showTime } from '../terminal/text.ts';
 
 export interface LsFlags {
   readonly long?: boolean;
   readonly all?: boolean;
+  readonly deleted?: boolean;
 }
 
 /** Rows that are laid out together: enough to fill a screen, few enough to appear at once. */
@@ -34,7 +34,6 @@ const LONG: readonly Column[] = [
   { heading: 'STORED', align: 'left' },
   { heading: 'MODIFIED', align: 'left' },
   { heading: 'EXPIRES', align: 'left' },
-  { heading: 'CODING', align: 'left' },
   { heading: 'CHUNKS', align: 'right' },
   { heading: 'NAME', align: 'left' },
 ];
@@ -48,10 +47,11 @@ export async function ls(
   const matches = patternMatcher(pattern);
   return withVault(invocation, async (vault) => {
     const { signal, terminal } = invocation;
-    const list = vault.list({ all: flags.all === true, signal, onWarning: warnTo(terminal) });
+    const { all, deleted } = flags;
+    const list = vault.list({ all, deleted, signal, onWarning: warnTo(terminal) });
     const print =
       invocation.options.json === true ? jsonPrinter(invocation) : tablePrinter(invocation, flags);
-    let page: FileInfo[] = [];
+    let page: ListedFile[] = [];
     let found = false;
     let printedAtMs = performance.now();
     try {
@@ -71,9 +71,11 @@ export async function ls(
     }
     if (!found) {
       terminal.note(
-        pattern === undefined
-          ? 'Nothing is stored yet. "vault put <path>" stores a file.'
-          : 'No name matches. "vault ls" shows what there is.',
+        deleted === true
+          ? 'There is no removed file that could be brought back.'
+          : pattern === undefined
+            ? 'Nothing is stored yet. "vault put <path>" stores a file.'
+            : 'No name matches. "vault ls" shows what there is.',
       );
     }
     return DONE;
@@ -81,10 +83,10 @@ export async function ls(
 }
 
 /** Prints one page; false if nobody reads any more. */
-type PagePrinter = (files: readonly FileInfo[]) => Promise<boolean>;
+type PagePrinter = (files: readonly ListedFile[]) => Promise<boolean>;
 
 function jsonPrinter({ output }: Invocation): PagePrinter {
-  return async (files) => output.write(files.map((file) => `${JSON.stringify(fileAsJson(file))}\n`).join(''));
+  return async (files) => output.write(files.map((file) => `${jsonOf(listedAsJson(file))}\n`).join(''));
 }
 
 function tablePrinter({ output, environment }: Invocation, { long }: LsFlags): PagePrinter {
@@ -99,18 +101,30 @@ function tablePrinter({ output, environment }: Invocation, { long }: LsFlags): P
   return async (files) => output.write(table.page(files.map(row)));
 }
 
-function shortRow(file: FileInfo): string[] {
-  return [shortHash(file.hash), showSize(file.size), showTime(file.createdAtMs), showName(file.name)];
+function listedAsJson(file: ListedFile): Record<string, unknown> {
+  const { deletedAtMs } = file;
+  return deletedAtMs === null
+    ? fileAsJson(file)
+    : { ...fileAsJson(file), deletedAt: new Date(deletedAtMs).toISOString() };
 }
 
-function longRow(file: FileInfo): string[] {
+/** A locked file's size is known with its own password only. */
+function sizeOf({ size }: ListedFile): string {
+  return size === null ? 'locked' : showSize(size);
+}
+
+function shortRow(file: ListedFile): string[] {
+  return [shortHash(file.hash), sizeOf(file), showTime(file.createdAtMs), showName(file.name)];
+}
+
+function longRow(file: ListedFile): string[] {
+  const modified = modifiedMs(file);
   return [
     file.hash,
-    String(file.size),
+    file.size === null ? 'locked' : String(file.size),
     showTime(file.createdAtMs),
-    file.modifiedAtMs === null ? '-' : showTime(file.modifiedAtMs),
+    modified === null ? '-' : showTime(modified),
     file.expiresAtMs === null ? '-' : showTime(file.expiresAtMs),
-    formatRedundancy(file.redundancy),
     String(file.chunks),
     showName(file.name),
   ];

@@ -3,21 +3,37 @@ import { VaultError, isVaultError } from '../../errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { fileSource, streamSource } from '../../vault/write/source.ts';
-import type { FileSource, PutResult, Vault, Warning } from '../../vault/vault.ts';
+import type { Compression } from '../../format/keyring.ts';
+import { formatRedundancy } from '../../format/shard.ts';
+import type { Warning } from '../../vault/call.ts';
+import type { Vault } from '../../vault/vault.ts';
+import type { FileSource } from '../../vault/write/file-source.ts';
+import type { PutResult } from '../../vault/write/put.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
-import { nameAsTyped, nameOfPath, parseDurationMs, parseSize } from '../arguments/options.ts';
+import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
+import {
+  nameAsTyped,
+  nameOfPath,
+  parseCompression,
+  parseDurationMs,
+  parseSize,
+} from '../arguments/options.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
+import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote } from '../terminal/text.ts';
 
 export interface PutFlags {
   readonly name?: string;
   readonly chunkSize?: string;
   readonly expires?: string;
+  readonly compression?: string;
+  readonly lock?: boolean;
+  readonly lockPasswordFile?: string;
+  readonly lockPasswordCommand?: string;
 }
 
 /** Files under way at once: a small one waits for the disk most of the time. */
@@ -37,13 +53,14 @@ export async function put(
   paths: readonly string[],
   flags: PutFlags,
 ): Promise<ExitCode> {
-  const { terminal, output, options } = invocation;
-  const settings = putSettings(flags);
+  const { terminal } = invocation;
+  const settings = { ...putSettings(flags), lock: await lockOf(invocation, flags) };
   checkPaths(paths, flags);
   return withVault(invocation, async (vault) => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
     const codes: ExitCode[] = [];
     let degraded = 0;
+    const unprinted: VaultError[] = [];
     await terminal.withProgress('Storing', async (report) => {
       const progress = new TotalProgress(tasks, report);
       const warn = warnTo(terminal);
@@ -69,9 +86,15 @@ export async function put(
         }
         if (result.degraded) degraded += 1;
         // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
-        await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
+        const problem = await print(result, invocation);
+        if (problem !== null) unprinted.push(problem);
       }
     });
+    const [unprintable] = unprinted;
+    if (unprintable !== undefined) {
+      codes.push(exitCodeOf(unprintable));
+      reportError(unprintedError(unprinted.length, unprintable), invocation);
+    }
     if (degraded > 0) {
       codes.push(ATTENTION);
       terminal.warn(
@@ -81,6 +104,29 @@ export async function put(
     }
     return gravest(codes);
   });
+}
+
+/** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */
+async function print(result: PutResult, { options, output }: Invocation): Promise<VaultError | null> {
+  try {
+    const read = await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
+    return read ? null : new VaultError('unavailable', 'Whoever read standard output has gone.');
+  } catch (error) {
+    if (isVaultError(error, 'unavailable', 'storage-full')) return error;
+    throw error;
+  }
+}
+
+function unprintedError(files: number, cause: VaultError): VaultError {
+  const what =
+    files === 1 ? 'A file is stored, but its hash' : `${count(files, 'file')} are stored, but their hashes`;
+  return new VaultError(
+    cause.code,
+    `${what} could not be printed. ${cause.message} "vault ls --long" shows hashes.`,
+    {
+      cause,
+    },
+  );
 }
 
 /** What became of a file: a result, or else an error. */
@@ -94,18 +140,21 @@ async function storeOne(
   vault: Vault,
   task: Task,
   call: ReturnType<typeof putSettings> & {
+    readonly lock: { readonly password: string } | undefined;
     readonly warn: (warning: Warning) => void;
     readonly progress: TotalProgress;
     readonly signal: AbortSignal;
   },
 ): Promise<Outcome> {
-  const { warn, progress, chunkSize, expiresAtMs, signal } = call;
+  const { warn, progress, chunkSize, compression, expiresAtMs, lock, signal } = call;
   progress.start(task);
   try {
     const result = await vault.put(task.source, {
       name: task.name,
-      ...(chunkSize !== null && { chunkSize }),
+      chunkSize,
+      compression,
       expiresAtMs,
+      lock,
       signal,
       onProgress: ({ doneBytes }) => progress.advance(task, doneBytes),
       onWarning: warn,
@@ -117,9 +166,31 @@ async function storeOne(
   }
 }
 
-function putSettings(flags: PutFlags): { chunkSize: number | null; expiresAtMs: number | null } {
-  const chunkSize = flags.chunkSize === undefined ? null : parseSize(flags.chunkSize, '--chunk-size');
-  if (chunkSize !== null && (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)) {
+/** The file's own password, if it is to have one. */
+async function lockOf(
+  invocation: Invocation,
+  flags: PutFlags,
+): Promise<{ readonly password: string } | undefined> {
+  const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
+  if (flags.lock !== true && passwordFile === undefined && passwordCommand === undefined) return undefined;
+  const { readPassword } = await import('../arguments/password.ts');
+  const warn = warnOfFile(invocation.terminal);
+  const options = {
+    ...(passwordFile !== undefined && { passwordFile }),
+    ...(passwordCommand !== undefined && { passwordCommand }),
+  };
+  return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
+}
+
+function putSettings(flags: PutFlags): {
+  chunkSize: number | undefined;
+  compression: Compression | undefined;
+  expiresAtMs: number | null;
+} {
+  const chunkSize = flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size');
+  const compression =
+    flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression');
+  if (chunkSize !== undefined && (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)) {
     throw new VaultError(
       'invalid-input',
       `--chunk-size ${quote(flags.chunkSize ?? '')} is not from 64KiB to 64MiB.`,
@@ -127,13 +198,20 @@ function putSettings(flags: PutFlags): { chunkSize: number | null; expiresAtMs: 
   }
   const expiresAtMs =
     flags.expires === undefined ? null : Date.now() + parseDurationMs(flags.expires, '--expires');
-  return { chunkSize, expiresAtMs };
+  return { chunkSize, compression, expiresAtMs };
 }
 
 function checkPaths(paths: readonly string[], flags: PutFlags): void {
   const streams = paths.filter((path) => path === '-').length;
   if (streams > 1) {
     throw new VaultError('invalid-input', 'Standard input ("-") can be stored only once.');
+  }
+  const unreadable = streams > 0 ? whyUnreadable() : null;
+  if (unreadable !== null) {
+    throw new VaultError(
+      'invalid-input',
+      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "< /dev/null" stores an empty file.`,
+    );
   }
   if (flags.name !== undefined && paths.length > 1) {
     throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
@@ -165,7 +243,10 @@ async function taskOf(path: string, flags: PutFlags): Promise<Task> {
 function resultAsJson(result: PutResult): Record<string, unknown> {
   return {
     ...fileAsJson(result),
+    redundancy: formatRedundancy(result.redundancy),
+    contentSize: result.contentSize,
     chunksStored: result.chunksStored,
+    bytesNew: result.bytesNew,
     bytesStored: result.bytesStored,
     unchanged: result.unchanged,
     degraded: result.degraded,

@@ -1,19 +1,26 @@
-import { concludeOutcome, printFiles } from '../terminal/condition.ts';
+import { VaultError } from '../../errors.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import { formatRedundancy } from '../../format/shard.ts';
+import type { RepairResult } from '../../vault/repair/repair.ts';
+import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, gravest } from '../exit.ts';
+import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { bucketReferenceOf, warnTo, withVault } from '../arguments/invocation.ts';
-import type { RepairResult, Vault } from '../../vault/vault.ts';
 import { nameAsTyped, parseRedundancyOption } from '../arguments/options.ts';
+import { askForChoice } from '../terminal/prompt.ts';
 import { count, showSize } from '../terminal/text.ts';
+import { adviceOnTooFew, reportRemoval } from './bucket.ts';
 
 export interface RepairFlags {
   readonly readData?: boolean;
   readonly redundancy?: string;
   readonly forgetBucket?: string;
+  readonly yes?: boolean;
+  readonly dryRun?: boolean;
 }
 
-/** `vault repair`: makes everything whole again that can be, and prints what is not whole after all. */
+/** `vault repair`: replaces what is missing or damaged, and says what it could not. */
 export async function repair(
   invocation: Invocation,
   references: readonly string[],
@@ -21,63 +28,101 @@ export async function repair(
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const redundancy =
-    flags.redundancy === undefined ? null : parseRedundancyOption(flags.redundancy, '--redundancy');
-  const forgetBucket = flags.forgetBucket === undefined ? null : await bucketReferenceOf(flags.forgetBucket);
+    flags.redundancy === undefined ? undefined : parseRedundancyOption(flags.redundancy, '--redundancy');
+  const gone = flags.forgetBucket === undefined ? null : await bucketReferenceOf(flags.forgetBucket);
+  if (gone !== null && (references.length > 0 || redundancy !== undefined)) {
+    throw new VaultError('invalid-input', '--forget-bucket is for the whole vault: give it alone.');
+  }
   return withVault(invocation, async (vault) => {
+    const onWarning = warnTo(terminal);
+    if (redundancy !== undefined) await confirmLess(invocation, vault, redundancy, flags.yes === true);
+    const call = { signal, onWarning, dryRun: flags.dryRun };
+    if (gone !== null) {
+      const moved = await terminal.withProgress('Repairing', async (report) =>
+        vault.removeBucket(gone, {
+          ...call,
+          gone: true,
+          onProgress: (progress) => report({ label: 'Repairing', ...progress }),
+        }),
+      );
+      if (options.json === true) await output.json({ ...moved });
+      return reportRemoval(invocation, vault, moved);
+    }
     const result = await terminal.withProgress('Repairing', async (report) =>
       vault.repair({
-        ...(references.length > 0 && { references: references.map(nameAsTyped) }),
+        ...call,
+        references: references.length > 0 ? references.map(nameAsTyped) : undefined,
         depth: flags.readData === true ? 'data' : 'listing',
-        ...(redundancy !== null && { redundancy }),
-        ...(forgetBucket !== null && { forgetBucket }),
-        signal,
-        onWarning: warnTo(terminal),
+        redundancy,
         onProgress: (progress) => report({ label: 'Repairing', ...progress }),
       }),
     );
-    if (options.json === true) await output.json({ ...result });
-    else await printFiles(invocation, result.affected);
-    const { chunksRepaired, manifestsStored, keyslotsStored, markersStored, bytesStored } = result;
-    const small = manifestsStored + keyslotsStored + markersStored;
-    if (result.recordsRepaired > 0) {
-      terminal.note(`Made ${count(result.recordsRepaired, 'record')} in the catalog anew.`);
-    }
-    if (chunksRepaired + small > 0) {
-      terminal.note(
-        `Made ${count(chunksRepaired, 'chunk')} whole and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
-      );
-    } else if (result.recordsRepaired === 0) {
-      terminal.note('There was nothing to repair.');
-    }
-    const codes: ExitCode[] = [];
-    if (result.forgotten === false) {
-      codes.push(ATTENTION);
-      terminal.warn(
-        `${forgetBucket ?? 'The bucket'} is not forgotten yet: something that only it should hold could not be stored elsewhere. Run "vault repair --forget-bucket" again.`,
-        { kind: 'not-forgotten' },
-      );
-    }
-    if (result.objectsOwed > 0) {
-      codes.push(ATTENTION);
-      terminal.warn(
-        `${count(result.objectsOwed, 'replaced object')} could not be removed now. "vault sweep" does it later.`,
-        { kind: 'objects-owed', objectsOwed: result.objectsOwed },
-      );
-    }
-    codes.push(concludeOutcome(invocation, result, nextStep(vault, result)));
-    return gravest(codes);
+    if (options.json === true) await output.json({ ...result, dryRun: flags.dryRun === true });
+    return conclude(invocation, vault, result, flags.dryRun === true);
   });
+}
+
+/** Less redundancy is what people ask for by mistake: they are asked whether they mean it. */
+async function confirmLess(
+  { interactive, signal, environment }: Invocation,
+  vault: Vault,
+  { k, m }: Redundancy,
+  yes: boolean,
+): Promise<void> {
+  const before = vault.redundancy;
+  if (m >= before.m || yes) return;
+  const loss = `${formatRedundancy({ k, m })} survives the loss of ${m === 0 ? 'no bucket' : count(m, 'bucket')}, ${formatRedundancy(before)} of ${before.m}`;
+  if (!interactive) {
+    throw new VaultError('invalid-input', `${loss}. Say --yes if that is what you want.`);
+  }
+  const choices = [
+    { value: false, name: 'No, leave it' },
+    { value: true, name: 'Yes' },
+  ];
+  const go = await askForChoice(
+    { message: `${loss}. Go on?`, choices, usual: false },
+    { signal, environment },
+  );
+  if (!go) throw new VaultError('interrupted', 'Nothing was changed.');
+}
+
+function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {
+  const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
+    result;
+  if (dryRun) {
+    terminal.note(`Would repair ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
+    return DONE;
+  }
+  const small = manifestsStored + keyringsStored + markersStored;
+  if (recordsRepaired > 0) terminal.note(`Rebuilt ${count(recordsRepaired, 'record')} of the catalog.`);
+  if (chunksRepaired + small > 0) {
+    terminal.note(
+      `Repaired ${count(chunksRepaired, 'chunk')} and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
+    );
+  } else if (recordsRepaired === 0) {
+    terminal.note('There was nothing to repair.');
+  }
+  if (result.objectsReplaced > 0) {
+    terminal.note(`${count(result.objectsReplaced, 'replaced object')} will go with the next "vault sweep".`);
+  }
+  if (result.filesLost.length > 0) {
+    terminal.warn(
+      `${count(result.filesLost.length, 'file')} cannot be read any more: "vault verify" names ${result.filesLost.length === 1 ? 'it' : 'them'}.`,
+      { kind: 'lost' },
+    );
+    return DAMAGED;
+  }
+  const isDegraded = result.chunksDegraded > 0 || result.unreachable.length > 0;
+  if (!isDegraded) return DONE;
+  terminal.warn(`Not everything is whole yet. ${nextStep(vault, result)}`, { kind: 'degraded' });
+  return ATTENTION;
 }
 
 /** What it takes to make whole what this repair could not. */
 function nextStep(vault: Vault, { unreachable }: RepairResult): string {
-  const buckets = vault.buckets().filter(({ state }) => state === 'active');
-  const { k, m } = vault.redundancy;
-  if (buckets.length < k + m) {
-    return `${k}+${m} needs ${k + m} buckets, and the vault has ${buckets.length}: add one with "vault bucket add", or choose less with "vault repair --redundancy". Then run "vault repair" again.`;
-  }
-  const away = unreachable.filter((url) => buckets.some((bucket) => bucket.url === url));
-  return away.length === 0
+  const advice = adviceOnTooFew(vault);
+  if (advice !== null) return advice;
+  return unreachable.length === 0
     ? 'Run "vault repair" again later.'
-    : `Run "vault repair" again when ${away.join(', ')} can be reached.`;
+    : `Run "vault repair" again when ${unreachable.join(', ')} can be reached.`;
 }

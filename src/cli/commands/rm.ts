@@ -1,35 +1,76 @@
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
-import { count } from '../terminal/text.ts';
+import { count, showName } from '../terminal/text.ts';
+import { reportSweep } from './sweep.ts';
 
 export interface RmFlags {
   readonly allVersions?: boolean;
+  readonly now?: boolean;
+  readonly dryRun?: boolean;
 }
 
-/** `vault rm`: removes files, all that are named or none. Prints nothing, except with `--json` what is gone. */
+/** `vault rm`: hides files, all that are named or none; with `--now` what only they used goes at once. */
 export async function rm(
   invocation: Invocation,
   references: readonly string[],
   flags: RmFlags,
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
+  const { allVersions, now = false, dryRun = false } = flags;
   return withVault(invocation, async (vault) => {
-    const { removed, objectsRemoved, objectsOwed } = await vault.remove(references.map(nameAsTyped), {
-      allVersions: flags.allVersions === true,
+    const onWarning = warnTo(terminal);
+    const { removed, unreachable } = await vault.remove(references.map(nameAsTyped), {
+      allVersions,
+      graceMs: now ? 0 : undefined,
+      dryRun,
+      signal,
+      onWarning,
+    });
+    if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
+    if (dryRun) {
+      if (options.json !== true) for (const { name } of removed) await output.line(showName(name));
+      terminal.note(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`);
+      return DONE;
+    }
+    const codes: ExitCode[] = [];
+    if (unreachable.length > 0) {
+      terminal.warn(
+        `${unreachable.join(', ')} could not be told of the removal. The other buckets have been, and that is enough for "vault sweep".`,
+        { kind: 'bucket-down' },
+      );
+      codes.push(ATTENTION);
+    }
+    if (!now) {
+      terminal.note(
+        `Removed ${count(removed.length, 'file')}. "vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within seven days; after that "vault sweep" frees the space.`,
+      );
+      return gravest(codes);
+    }
+    terminal.note(`Removed ${count(removed.length, 'file')}.`);
+    const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
+    codes.push(reportSweep(invocation, result));
+    return gravest(codes);
+  });
+}
+
+/** `vault undelete`: brings removed files back, all that are named or none. */
+export async function undelete(invocation: Invocation, references: readonly string[]): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const { restored, unreachable } = await vault.undelete(references.map(nameAsTyped), {
       signal,
       onWarning: warnTo(terminal),
     });
-    if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
-    terminal.note(`Removed ${count(removed.length, 'file')} and ${count(objectsRemoved, 'object')}.`);
-    if (objectsOwed === 0) return DONE;
-    terminal.warn(
-      `${count(objectsOwed, 'object')} could not be removed from the buckets now. "vault sweep" does it when they can be reached.`,
-      { kind: 'objects-owed', objectsOwed },
-    );
+    if (options.json === true) for (const file of restored) await output.json(fileAsJson(file));
+    terminal.note(`Brought back ${count(restored.length, 'file')}.`);
+    if (unreachable.length === 0) return DONE;
+    terminal.warn(`${unreachable.join(', ')} could not be told. The other buckets have been.`, {
+      kind: 'bucket-down',
+    });
     return ATTENTION;
   });
 }

@@ -4,7 +4,7 @@ import { DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnTo } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
-import { count } from '../terminal/text.ts';
+import { count, showLines, showName } from '../terminal/text.ts';
 
 export interface ScrubFlags {
   readonly bucket?: readonly string[];
@@ -18,13 +18,14 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
   if (bucket.length === 0) {
     throw new VaultError(
       'invalid-input',
-      'Without the password not even the catalog tells where the buckets are: say --bucket <folder, gs:// or s3:// URL> once for each that shall be checked.',
+      'Without the password the buckets are not known: say --bucket <folder, gs:// or s3:// URL> for each one to check.',
     );
   }
   const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
-  const around = surroundings(invocation);
+  const around = surroundings(invocation, bucket);
   const { scrubPlace } = await import('../../compose.ts');
   let damaged = 0;
+  let unknown = 0;
   for (const url of bucket) {
     const result = await terminal.withProgress('Verifying', async (report) =>
       scrubPlace(url, {
@@ -34,12 +35,21 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
         onProgress: (progress) => report({ label: `Verifying ${url}`, ...progress }),
       }),
     );
-    const { problems, objects, strangers } = result;
+    const { problems, objects, foreignObjects, tooNew } = result;
     damaged += problems.length;
+    unknown += tooNew;
     if (options.json === true) await output.json({ bucket: url, ...result });
-    else for (const { name, message } of problems) await output.line(`${url} ${name}: ${message}`);
+    else
+      for (const { name, message } of problems)
+        await output.line(showLines(`${url} ${showName(name)}: ${message}`));
     terminal.note(
-      `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${strangers > 0 ? `, ${count(strangers, 'other file')} left alone` : ''}.`,
+      `${url}: ${count(objects, 'object')} read, ${problems.length} damaged${foreignObjects > 0 ? `, ${count(foreignObjects, 'other file')} left alone` : ''}${tooNew > 0 ? `, ${count(tooNew, 'object')} of a newer version` : ''}.`,
+    );
+  }
+  if (damaged === 0 && unknown > 0) {
+    throw new VaultError(
+      'unsupported',
+      `${count(unknown, 'object is', 'objects are')} of another version of the format, which this one cannot judge.`,
     );
   }
   if (damaged === 0) return DONE;

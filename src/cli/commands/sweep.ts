@@ -3,59 +3,84 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { count } from '../terminal/text.ts';
+import type { SweepResult } from '../../vault/remove/sweep.ts';
+import { count, showSize } from '../terminal/text.ts';
 
 export interface SweepFlags {
   readonly now?: boolean;
+  readonly dryRun?: boolean;
 }
 
-/** `vault sweep`: removes what has expired and what nobody needs any more. */
+/** `vault sweep`: frees the space of removed files and of leftovers. */
 export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
+  const dryRun = flags.dryRun === true;
   return withVault(invocation, async (vault) => {
     const result = await terminal.withProgress('Sweeping', async (report) =>
       vault.sweep({
         signal,
-        ...(flags.now === true && { strayGraceMs: 0 }),
+        ignoreGrace: flags.now === true,
+        dryRun,
         onWarning: warnTo(terminal),
         onProgress: (progress) => report({ label: 'Sweeping', ...progress }),
       }),
     );
     if (options.json === true) {
-      await output.json({ ...result, expired: result.expired.map(fileAsJson) });
+      await output.json({ ...result, expired: result.expired.map(fileAsJson), dryRun });
     }
-    const { expired, objectsRemoved, objectsOwed, strays, unknownFiles, unreachable } = result;
+    if (!dryRun) return reportSweep(invocation, result);
     terminal.note(
-      `Removed ${count(expired.length, 'expired file')} and ${count(objectsRemoved, 'object')} that nothing needs.`,
+      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)}). Nothing was changed.`,
     );
-    if (strays > 0) {
-      terminal.note(
-        `${count(strays, 'object')} in the buckets ${strays === 1 ? 'is' : 'are'} unexplained and left alone for now; a later sweep decides.`,
-      );
-    }
-    let code: ExitCode = DONE;
-    const attention = (message: string, kind: string): void => {
-      terminal.warn(message, { kind });
-      code = ATTENTION;
-    };
-    if (unreachable.length > 0) {
-      attention(
-        `Could not be asked, so not swept: ${unreachable.join(', ')}. Run "vault sweep" again when they can be reached.`,
-        'bucket-down',
-      );
-    }
-    if (objectsOwed > 0) {
-      attention(
-        `${count(objectsOwed, 'object')} could not be removed now. Run "vault sweep" again later.`,
-        'objects-owed',
-      );
-    }
-    if (unknownFiles.length > 0) {
-      attention(
-        `The buckets hold ${count(unknownFiles.length, 'file')} of this vault that the catalog does not know. "vault recover" brings them back.`,
-        'unknown-files',
-      );
-    }
-    return code;
+    return DONE;
   });
+}
+
+/** Says what a sweep did, and what it could not do. */
+export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: SweepResult): ExitCode {
+  const { expired, objectsRemoved, objectsWaiting, blockedBy, unreachable, filesMissing, filesLearned } =
+    result;
+  if (expired.length > 0) {
+    terminal.note(
+      `Removed ${count(expired.length, 'expired file')}: "vault undelete" can bring ${expired.length === 1 ? 'it' : 'them'} back within seven days.`,
+    );
+  }
+  if (unreachable.length === 0) {
+    terminal.note(`Removed ${count(objectsRemoved, 'object')} that nothing needs.`);
+  }
+  if (objectsWaiting > 0) {
+    terminal.note(
+      `${count(objectsWaiting, 'object')} will go with the next sweep: a put that began before is still running, or was killed less than a day ago.`,
+    );
+  }
+  let code: ExitCode = DONE;
+  const attention = (message: string, kind: string): void => {
+    terminal.warn(message, { kind });
+    code = ATTENTION;
+  };
+  if (unreachable.length > 0) {
+    attention(
+      `Nothing was removed, since not every bucket can be asked: ${unreachable.join(', ')}. Run "vault sweep" again when they can.`,
+      'bucket-down',
+    );
+  }
+  if (blockedBy !== null) {
+    attention(
+      `No shard was removed: ${blockedBy}. It is not known which chunks it needs. Try "vault repair", or "vault rm" if it is lost.`,
+      'blocked',
+    );
+  }
+  if (filesLearned > 0) {
+    attention(
+      `The buckets hold ${count(filesLearned, 'file')} that the catalog did not know; "vault ls" lists ${filesLearned === 1 ? 'it' : 'them'} now. Is the catalog an old copy?`,
+      'unknown-files',
+    );
+  }
+  if (filesMissing.length > 0) {
+    attention(
+      `The catalog lists ${count(filesMissing.length, 'file')} that no bucket has: ${filesMissing[0]?.slice(0, 12)} ... "vault verify" tells more.`,
+      'missing-files',
+    );
+  }
+  return code;
 }

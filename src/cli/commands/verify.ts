@@ -11,7 +11,7 @@ export interface VerifyFlags {
 }
 
 /**
- * `vault verify`: looks whether everything is there. Prints what is not whole, and in a terminal or if something is
+ * `vault verify`: checks that every piece is present. Prints what is not whole, and in a terminal or if something is
  * wrong how each bucket stands; a cron job in which all is well is silent.
  */
 export async function verify(
@@ -42,9 +42,9 @@ export async function verify(
     }
     if (result.outcome === 'whole') {
       terminal.note(
-        `${count(result.files.whole, 'file')}, ${count(result.chunks.whole, 'chunk')}: everything is there${depth === 'listing' ? ', by what the buckets list. "vault verify --read-data" reads it as well' : ''}.`,
+        `${count(result.files.whole, 'file')}, ${count(result.chunks.whole, 'chunk')}: every piece is present${depth === 'listing' ? ', as the buckets list them. "vault verify --read-data" reads them too' : ''}.`,
       );
     }
-    return concludeOutcome(invocation, result, '"vault repair" makes whole again what it can.');
+    return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
   });
 }

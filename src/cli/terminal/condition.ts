@@ -1,9 +1,14 @@
 /** How files stand after a look at all their parts: for people, and as an exit code. */
 import { VaultError } from '../../errors.ts';
-import type { BucketCondition, FileCondition, FileProblem } from '../../vault/vault.ts';
+import type {
+  BucketCondition,
+  FileCondition,
+  FileProblem,
+  VerifyResult,
+} from '../../vault/verify/condition.ts';
 import { shortHash } from './describe.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { Table } from './table.ts';
 import { styleFor } from './terminal.ts';
@@ -44,7 +49,7 @@ export async function printBuckets(
     bucket.shards.toLocaleString('en-US'),
     // Not the manifests: of those, not every bucket needs a copy.
     bucket.shardsMissing.toLocaleString('en-US'),
-    (bucket.shardsDamaged + bucket.manifestsDamaged + bucket.keyslotsWrong).toLocaleString('en-US'),
+    (bucket.shardsDamaged + bucket.manifestsDamaged + bucket.keyringsWrong).toLocaleString('en-US'),
     bucket.error === null ? bucket.state : showName(bucket.error),
   ]);
   await invocation.output.write(table.page(rows));
@@ -66,11 +71,13 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
     case 'damaged':
       return `${what} damaged${where}`;
     case 'unknown':
-      return `${what} not seen${where}, which could not be asked`;
+      return `${what} not seen${where}, which did not answer`;
     case 'unstored':
       return `${what} not stored`;
-    case 'unrecorded':
-      return `${what} not in the catalog`;
+    case 'hidden':
+      return `${what} hidden by the catalog, though nobody removed the file`;
+    case 'too-new':
+      return `${what}${where} of a newer version`;
   }
 }
 
@@ -78,49 +85,47 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
  * Ends a command that has looked at everything: says what is to be done, if anything.
  *
  * @param advice what to do about what is degraded
- * @returns the exit code, unless something is lost, or refused because somebody has changed its record
+ * @returns the exit code, unless something is lost
  * @throws `damaged` then
  */
-export function concludeOutcome(
-  { terminal }: Invocation,
-  result: { readonly outcome: 'whole' | 'degraded' | 'lost'; readonly affected: readonly FileCondition[] },
-  advice: string,
-): ExitCode {
+export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, advice: string): ExitCode {
   const number = (condition: FileCondition['condition']): number =>
     result.affected.filter((file) => file.condition === condition).length;
   const lost = number('lost');
-  const changed = result.affected.filter(isRecordChanged).length;
-  const others = result.affected.length - lost - changed;
   if (result.outcome === 'whole') return DONE;
-  if ((result.outcome === 'degraded' && changed === 0) || others > 0) {
-    terminal.warn(`${describeDegraded(number('degraded') - changed, number('unknown'))} ${advice}`, {
+  for (const message of disagreements(result)) terminal.warn(message, { kind: 'catalog' });
+  if (result.affected.length > lost) {
+    terminal.warn(`${describeDegraded(number('degraded'), number('unknown'))} ${advice}`, {
       kind: 'degraded',
     });
   }
-  if (lost === 0 && changed > 0) {
-    throw new VaultError(
-      'damaged',
-      `${count(changed, 'file is', 'files are')} refused: the catalog's record of ${changed === 1 ? 'it' : 'them'} was changed by somebody else. ${advice}`,
-    );
-  }
-  if (result.outcome === 'degraded') return ATTENTION;
+  if (lost === 0) return result.tooNew > 0 ? TOO_OLD : ATTENTION;
   throw new VaultError(
     'damaged',
     `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,
   );
 }
 
-/** Lost ones have more to tell. */
-function isRecordChanged({ condition, problems }: FileCondition): boolean {
-  return condition !== 'lost' && problems.some(({ what }) => what === 'record');
+/** Where the catalog says other than the buckets. */
+function disagreements(result: VerifyResult): string[] {
+  const { filesUnlisted, filesHidden, filesShown, tooNew } = result;
+  const changed = filesUnlisted + filesHidden + filesShown;
+  return [
+    ...(changed > 0
+      ? [
+          `The catalog disagreed with the buckets about ${count(changed, 'file')}, and says what they say now. Is it an old copy, or has somebody changed it?`,
+        ]
+      : []),
+    ...(tooNew > 0 ? [`${count(tooNew, 'object')} can only be judged by a newer version.`] : []),
+  ];
 }
 
 function describeDegraded(degraded: number, unknown: number): string {
   const parts = [
     ...(degraded > 0 ? [`${count(degraded, 'file is', 'files are')} not whole but can be read.`] : []),
     ...(unknown > 0
-      ? [`${count(unknown, 'file', 'files')} could not be looked at in full, as a bucket could not be asked.`]
+      ? [`${count(unknown, 'file', 'files')} could not be checked completely, since a bucket did not answer.`]
       : []),
   ];
-  return parts.length === 0 ? 'Not everything is as it should be.' : parts.join(' ');
+  return parts.length === 0 ? 'Something is wrong.' : parts.join(' ');
 }

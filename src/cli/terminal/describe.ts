@@ -1,6 +1,6 @@
 /** A file's facts as one line of JSON has them; names and meanings are an interface. */
-import type { FileInfo } from '../../vault/vault.ts';
-import { formatRedundancy } from '../../format/shard.ts';
+import type { FileInfo } from '../../vault/files/records.ts';
+import { msOfFileTime } from '../../format/file-time.ts';
 
 export function fileAsJson(file: FileInfo): Record<string, unknown> {
   return {
@@ -8,13 +8,19 @@ export function fileAsJson(file: FileInfo): Record<string, unknown> {
     name: file.name,
     size: file.size,
     createdAt: asTime(file.createdAtMs),
-    modifiedAt: asTime(file.modifiedAtMs),
+    modifiedAt: asTime(modifiedMs(file)),
     expiresAt: asTime(file.expiresAtMs),
     mode: file.mode === null ? null : file.mode.toString(8).padStart(4, '0'),
     chunkSize: file.chunkSize,
     chunks: file.chunks,
-    redundancy: formatRedundancy(file.redundancy),
+    version: file.version,
+    locked: file.locked,
   };
+}
+
+/** When the source was last modified, in milliseconds since 1970; null if it did not say. */
+export function modifiedMs({ modified }: Pick<FileInfo, 'modified'>): number | null {
+  return modified === null ? null : msOfFileTime(modified);
 }
 
 /** ISO 8601, in UTC; null stays null, and so is a moment that no calendar has. */

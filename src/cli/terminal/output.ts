@@ -1,6 +1,8 @@
 /** Standard output, which carries data alone: hashes, tables, JSON lines, a file's bytes. */
 import type { WriteStream } from 'node:tty';
 import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
+import { isOutputClosed, isStandIn } from './streams.ts';
+import { jsonOf } from './text.ts';
 
 /** Codes of a write to a reader that has gone: `vault ls | head`. */
 const READER_GONE = new Set<string | null>(['EPIPE', 'EOF', 'ECONNRESET', 'ERR_STREAM_DESTROYED']);
@@ -21,6 +23,19 @@ export class Output {
     stream.on('error', () => undefined);
   }
 
+  /**
+   * Refuses to begin where everything written would be lost.
+   *
+   * @throws `invalid-input`
+   */
+  requireOpen(): void {
+    if (!isStandIn(this.#stream) && !isOutputClosed()) return;
+    throw new VaultError(
+      'invalid-input',
+      'Standard output is closed, or cannot be written. Send it to a file or a pipe; "> /dev/null" throws it away.',
+    );
+  }
+
   get isTerminal(): boolean {
     return this.#stream.isTTY;
   }
@@ -39,6 +54,7 @@ export class Output {
   async write(data: string | Uint8Array): Promise<boolean> {
     if (this.#readerGone) return false;
     throwIfAborted(this.#signal);
+    if (isStandIn(this.#stream)) throw cannotWrite(new Error('it is nothing that can be written'));
     const written = Promise.withResolvers<unknown>();
     const stop = (): void => {
       written.reject(new VaultError('interrupted', 'Interrupted.', { cause: this.#signal.reason }));
@@ -63,7 +79,7 @@ export class Output {
 
   /** Writes a value as one line of JSON; see `write`. */
   async json(value: Readonly<Record<string, unknown>>): Promise<boolean> {
-    return this.line(JSON.stringify(value));
+    return this.line(jsonOf(value));
   }
 }
 

@@ -19,6 +19,8 @@ export interface ProgressDisplay {
   stop(): void;
 }
 
+/** Columns of a terminal that has lost its size. */
+const USUAL_WIDTH = 80;
 /** How often the text changes, in milliseconds. */
 const INTERVAL_MS = 100;
 /** Over how long a rate is averaged, in milliseconds. */
@@ -41,6 +43,11 @@ export function showProgress(options: {
     discardStdin: false,
     text: '',
   }).start();
+  // The spinner would draw a line of no columns without end.
+  const onResize = (): void => {
+    if (options.stream.columns === 0) options.stream.columns = USUAL_WIDTH;
+  };
+  options.stream.on('resize', onResize);
   const rate = new RateMeter(options.startedAtMs);
   let lastChangeMs = -Infinity;
   return {
@@ -51,7 +58,10 @@ export function showProgress(options: {
       lastChangeMs = nowMs;
       spinner.text = progressLine(state, rate.bytesPerSecond, options.width() - SPINNER_WIDTH);
     },
-    stop: () => void spinner.stop(),
+    stop() {
+      spinner.stop();
+      options.stream.off('resize', onResize);
+    },
   };
 }
 

@@ -4,7 +4,31 @@
  */
 import type * as Prompts from '@inquirer/prompts';
 import { VaultError } from '../../errors.ts';
-import type { PasswordRequest } from '../arguments/password.ts';
+import { isIntact } from '../arguments/intact.ts';
+import type { Environment } from '../arguments/options.ts';
+import { askForLine } from './plain-prompt.ts';
+import { takesSequences } from './terminal.ts';
+
+/** Who is asked, and until when. */
+export interface Asking {
+  readonly signal: AbortSignal;
+  /** Says what kind of terminal it is. */
+  readonly environment: Environment;
+}
+
+/** Which password is asked for. */
+export interface PasswordQuestion {
+  /**
+   * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
+   * its place, also asked for twice. `lock` and `unlock`: a file's own password, to be chosen or to be entered.
+   */
+  readonly purpose: 'choose' | 'enter' | 'replace' | 'lock' | 'unlock';
+  /** What the password is of, for `unlock`: the file's name. */
+  readonly file?: string | undefined;
+}
+
+/** True for an answer that will do, otherwise what is wrong with it. */
+type Check = (answer: string) => true | string | Promise<true | string>;
 
 interface Context {
   readonly output: NodeJS.WritableStream;
@@ -12,13 +36,115 @@ interface Context {
 }
 
 /**
- * Asks one question.
+ * Asks for a text until it will do.
  *
- * @param question calls one of the library's prompts with the context
+ * @param question `usual`: what no answer stands for; null for nothing
  * @throws `interrupted` if the person leaves with Ctrl-C or Ctrl-D, or the signal is aborted
  */
-export async function ask<T>(
-  signal: AbortSignal,
+export async function askForText(
+  {
+    message,
+    check,
+    usual,
+  }: { readonly message: string; readonly check: Check; readonly usual: string | null },
+  asking: Asking,
+): Promise<string> {
+  const validate = onlyIntact(check);
+  if (isPlain(asking)) {
+    const shown = usual === null ? message : `${message} (${usual})`;
+    return askPlainly(shown, { validate, usual, hidden: false }, asking);
+  }
+  return ask(asking, async ({ input }, context) =>
+    input({ message, validate, ...(usual !== null && { default: usual }) }, context),
+  );
+}
+
+/**
+ * Asks which of several.
+ *
+ * @param question `usual`: the one to begin with, among the choices
+ * @throws `interrupted`
+ */
+export async function askForChoice<T>(
+  question: {
+    readonly message: string;
+    readonly choices: readonly { readonly value: T; readonly name: string }[];
+    readonly usual: T | undefined;
+  },
+  asking: Asking,
+): Promise<T> {
+  const { message, choices, usual } = question;
+  if (!isPlain(asking)) {
+    return ask(asking, async ({ select }, context) =>
+      select({ message, choices, ...(usual !== undefined && { default: usual }) }, context),
+    );
+  }
+  for (const [index, { name }] of choices.entries()) process.stderr.write(`${index + 1}) ${name}\n`);
+  const at = choices.findIndex(({ value }) => value === usual);
+  const validate: Check = (text) =>
+    choices[Number(text) - 1] !== undefined || `Say a number from 1 to ${choices.length}.`;
+  const usualNumber = at === -1 ? null : String(at + 1);
+  const shown = usualNumber === null ? message : `${message} (${usualNumber})`;
+  const answer = await askPlainly(shown, { validate, usual: usualNumber, hidden: false }, asking);
+  const chosen = choices[Number(answer) - 1];
+  if (chosen === undefined) throw new RangeError('The answer was checked.');
+  return chosen.value;
+}
+
+/**
+ * Asks for a password, which is not shown: for a new one twice, and until both are the same.
+ *
+ * @throws `interrupted`
+ */
+export async function askForPassword({ purpose, file }: PasswordQuestion, asking: Asking): Promise<string> {
+  const validate = onlyIntact((text) => text !== '' || 'It cannot be empty.');
+  const askOnce = async (message: string): Promise<string> =>
+    isPlain(asking)
+      ? askPlainly(message, { validate, usual: null, hidden: true }, asking)
+      : ask(asking, async ({ password }, context) => password({ message, mask: '*', validate }, context));
+  if (purpose === 'enter') return askOnce('Password of the vault:');
+  if (purpose === 'unlock') return askOnce(`Password of ${file ?? 'the file'}:`);
+  const question = {
+    replace: 'New password:',
+    choose: 'Choose a password:',
+    lock: 'Password of the file itself:',
+  }[purpose];
+  for (;;) {
+    const first = await askOnce(question);
+    if ((await askOnce('The same again:')) === first) return first;
+    process.stderr.write('The passwords do not match. Once more:\n');
+  }
+}
+
+function isPlain({ environment }: Asking): boolean {
+  return !takesSequences(process.stderr, environment);
+}
+
+/** What a terminal sends that is no UTF-8 would otherwise become another name or password. */
+function onlyIntact(check: Check): Check {
+  return (text) => (isIntact(text) ? check(text) : 'That is not UTF-8 text. Set the terminal to UTF-8.');
+}
+
+async function askPlainly(
+  message: string,
+  {
+    validate,
+    usual,
+    hidden,
+  }: { readonly validate: Check; readonly usual: string | null; readonly hidden: boolean },
+  { signal }: Asking,
+): Promise<string> {
+  for (;;) {
+    const typed = await askForLine(message, { hidden, signal });
+    const answer = typed === '' && usual !== null ? usual : typed;
+    const problem = await validate(answer);
+    if (problem === true) return answer;
+    process.stderr.write(`${problem}\n`);
+  }
+}
+
+async function ask<T>(
+  { signal }: Asking,
   question: (prompts: typeof Prompts, context: Context) => Promise<T>,
 ): Promise<T> {
   const prompts = await import('@inquirer/prompts');
@@ -37,26 +163,5 @@ export async function ask<T>(
     throw error;
   } finally {
     process.stdin.off('pause', onPause);
-  }
-}
-
-/**
- * Asks for a password, which is not shown: for a new one twice, and until both are the same.
- *
- * @throws `interrupted`
- */
-export async function askForPassword(
-  purpose: PasswordRequest['purpose'],
-  signal: AbortSignal,
-): Promise<string> {
-  const askOnce = async (message: string): Promise<string> =>
-    ask(signal, async ({ password }, context) =>
-      password({ message, mask: '*', validate: (text) => text !== '' || 'It cannot be empty.' }, context),
-    );
-  if (purpose === 'enter') return askOnce('Password of the vault:');
-  for (;;) {
-    const first = await askOnce(purpose === 'replace' ? 'New password:' : 'Choose a password:');
-    if ((await askOnce('The same again:')) === first) return first;
-    process.stderr.write('The two differ. Once more:\n');
   }
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { styleText } from 'node:util';
 import type { Environment } from '../arguments/options.ts';
 import type { ProgressDisplay, ProgressReport, ProgressState } from './progress.ts';
-import { showLines, showMessage } from './text.ts';
+import { jsonOf, showLines, showMessage } from './text.ts';
 
 type Format = Parameters<typeof styleText>[0];
 /** Colours a text, or does not. */
@@ -14,12 +14,32 @@ const USUAL_WIDTH = 80;
 /** A command that is done sooner shows no progress, and need not load what shows it; in milliseconds. */
 const PROGRESS_DELAY_MS = 400;
 
+/** What decides how a stream is written to. */
+type Screen = Pick<NodeJS.WriteStream, 'isTTY' | 'columns'>;
+
+/** Kinds of terminals that no sequences are known for. */
+const PLAIN_TERMINALS = new Set<string | undefined>([undefined, '', 'dumb', 'unknown']);
+
+/**
+ * Whether a stream is a terminal that colours and movements of the cursor can be sent to. One of no columns is nobody's
+ * screen: `script` in a cron job, `ssh -tt` from a program.
+ */
+export function takesSequences(
+  stream: Screen,
+  environment: Environment,
+  platform: NodeJS.Platform = process.platform,
+): boolean {
+  // Windows does not set TERM.
+  return (
+    stream.isTTY && stream.columns > 0 && (platform === 'win32' || !PLAIN_TERMINALS.has(environment['TERM']))
+  );
+}
+
 /**
  * How to colour what goes to a stream: only on a terminal that can, and not against `NO_COLOR` (no-color.org).
  */
-export function styleFor(stream: { readonly isTTY?: boolean }, environment: Environment): Style {
-  const wanted =
-    stream.isTTY === true && (environment['NO_COLOR'] ?? '') === '' && environment['TERM'] !== 'dumb';
+export function styleFor(stream: Screen, environment: Environment): Style {
+  const wanted = takesSequences(stream, environment) && (environment['NO_COLOR'] ?? '') === '';
   return (format, text) => (wanted ? styleText(format, text, { validateStream: false }) : text);
 }
 
@@ -29,6 +49,7 @@ export class Terminal {
   readonly #stream: NodeJS.WriteStream;
   readonly #json: boolean;
   readonly #chatty: boolean;
+  readonly #movable: boolean;
   readonly #said = new Set<string>();
 
   /** @param options `json`: what is wrong is said in JSON lines. `quiet`: nothing else is said */
@@ -40,6 +61,7 @@ export class Terminal {
     this.#stream = stream;
     this.#json = options.json;
     this.#chatty = stream.isTTY && !options.quiet && !options.json;
+    this.#movable = this.#chatty && takesSequences(stream, environment);
     this.style = styleFor(stream, environment);
     stream.on('error', () => undefined);
   }
@@ -60,7 +82,7 @@ export class Terminal {
     this.#said.add(topic);
     this.#write(
       this.#json
-        ? `${JSON.stringify({ warning: { ...details, message } })}\n`
+        ? `${jsonOf({ warning: { ...details, message } })}\n`
         : `${this.style('yellow', 'vault: warning:')} ${showMessage(message)}\n`,
     );
   }
@@ -69,14 +91,14 @@ export class Terminal {
   fail(message: string, details: { readonly code: string; readonly exit: number }): void {
     this.#write(
       this.#json
-        ? `${JSON.stringify({ error: { code: details.code, message, exit: details.exit } })}\n`
+        ? `${jsonOf({ error: { code: details.code, message, exit: details.exit } })}\n`
         : `${this.style('red', 'vault:')} ${showMessage(message)}\n`,
     );
   }
 
   /** Shows where an error came from, for those who asked. */
   trace(text: string): void {
-    this.#write(`${text}\n`);
+    this.#write(`${showLines(text)}\n`);
   }
 
   /**
@@ -86,7 +108,7 @@ export class Terminal {
    * @param work is given where to report to
    */
   async withProgress<T>(label: string, work: (report: ProgressReport) => Promise<T>): Promise<T> {
-    if (!this.#chatty) return work(() => undefined);
+    if (!this.#movable) return work(() => undefined);
     const startedAtMs = performance.now();
     const shown: { display: ProgressDisplay | null; last: ProgressState } = {
       display: null,

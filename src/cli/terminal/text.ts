@@ -28,6 +28,19 @@ export function showMessage(message: string): string {
   return showLines(message).replaceAll('\n', '\n  ');
 }
 
+/**
+ * A value as JSON in one line. What a terminal would act on is escaped, which reads back as the same: `JSON.stringify` leaves some
+ * of it as it is.
+ */
+export function jsonOf(value: Readonly<Record<string, unknown>>): string {
+  return JSON.stringify(value).replace(EVERY_UNPRINTABLE, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
+}
+
 const SHORT_ESCAPES = new Map([
   ['\n', '\\n'],
   ['\r', '\\r'],

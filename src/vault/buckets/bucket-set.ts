@@ -1,33 +1,45 @@
 /** The buckets of a vault, as the operations see them: opened when first used, and known to be the right ones. */
 import type { Bucket } from '../../buckets/bucket.ts';
-import type { BucketRow, ShardPlace } from '../../catalog/catalog.ts';
+import { settleAll } from '../../concurrency/gather.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
-import { decodeMarker, MARKER_NAME, MAX_JSON_OBJECT_SIZE } from '../../format/keyslot.ts';
+import { MAX_JSON_SIZE } from '../../format/limits.ts';
+import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
+import type { Marker } from '../../format/marker.ts';
 
-/** Makes a bucket of a URL; what comes from outside, so that this module knows no driver. */
+/** Makes a bucket of a URL; comes from outside, so that the vault knows no driver. */
 export type BucketOpener = (url: string) => Promise<Bucket>;
 
+/** `draining`: it takes nothing new and is being emptied. */
+export type BucketState = 'active' | 'draining';
+
+/** What identifies one bucket of a vault. */
+export interface BucketPlace {
+  /** Its number in the catalog. */
+  readonly number: number;
+  /** 32 hex digits. */
+  readonly id: string;
+  readonly url: string;
+  readonly state: BucketState;
+}
+
 /** One bucket of the vault. */
-export class VaultBucket {
+export class VaultBucket implements BucketPlace {
   readonly number: number;
   readonly id: string;
   readonly url: string;
-  readonly state: BucketRow['state'];
+  readonly state: BucketState;
   readonly #vaultId: string;
   readonly #opener: BucketOpener;
   #opened: Promise<Bucket> | null = null;
   #checked = false;
 
-  constructor(
-    row: Pick<BucketRow, 'number' | 'id' | 'state'>,
-    place: { readonly url: string; readonly vaultId: string; readonly opener: BucketOpener },
-  ) {
-    this.number = row.number;
-    this.id = row.id;
-    this.state = row.state;
+  constructor(place: BucketPlace, vault: { readonly vaultId: string; readonly opener: BucketOpener }) {
+    this.number = place.number;
+    this.id = place.id;
     this.url = place.url;
-    this.#vaultId = place.vaultId;
-    this.#opener = place.opener;
+    this.state = place.state;
+    this.#vaultId = vault.vaultId;
+    this.#opener = vault.opener;
   }
 
   /** The bucket, for reading: objects prove themselves. */
@@ -50,12 +62,11 @@ export class VaultBucket {
   /** Asks for the marker anew. @throws as `checked` */
   async confirm(signal?: AbortSignal): Promise<void> {
     this.#checked = false;
-    const bucket = await this.open();
-    const marker = await readMarker(bucket, signal);
+    const marker = await readMarker(await this.open(), signal);
     if (marker === null) {
       throw new VaultError(
         'bucket-missing',
-        `The bucket ${this.url} has no ${MARKER_NAME}, so this is not the bucket that the vault knows. Is its disk mounted, is the URL right?`,
+        `The bucket ${this.url} has no ${MARKER_NAME}, so it is not the bucket that the vault knows. Is its disk mounted, is the URL right?`,
       );
     }
     if (marker.vaultId !== this.#vaultId || marker.bucketId !== this.id) {
@@ -69,6 +80,15 @@ export class VaultBucket {
     this.#checked = true;
   }
 
+  /** The same bucket, as it will be when it takes nothing new. */
+  leaving(): VaultBucket {
+    const { number, id, url } = this;
+    return new VaultBucket(
+      { number, id, url, state: 'draining' },
+      { vaultId: this.#vaultId, opener: () => this.open() },
+    );
+  }
+
   async close(): Promise<void> {
     if (this.#opened === null) return;
     const [bucket] = await Promise.allSettled([this.#opened]);
@@ -77,20 +97,19 @@ export class VaultBucket {
 }
 
 /** A bucket's marker; null if the bucket answers and has none. */
-export async function readMarker(
-  bucket: Bucket,
-  signal?: AbortSignal,
-): Promise<{ vaultId: string; bucketId: string } | null> {
+export async function readMarker(bucket: Bucket, signal?: AbortSignal): Promise<Marker | null> {
   try {
-    const bytes = await bucket.get(MARKER_NAME, {
-      maxSize: MAX_JSON_OBJECT_SIZE,
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return decodeMarker(bytes);
+    return decodeMarker(await bucket.get(MARKER_NAME, { maxSize: MAX_JSON_SIZE, signal }));
   } catch (error) {
     if (isVaultError(error, 'object-missing')) return null;
+    if (isVaultError(error, 'unsupported')) throw ofOtherVersion(bucket, error);
     throw error;
   }
+}
+
+/** What a marker of another version says, with the bucket's name. */
+export function ofOtherVersion({ label }: Pick<Bucket, 'label'>, cause: VaultError): VaultError {
+  return new VaultError('unsupported', `${label} is of another version. ${cause.message}`, { cause });
 }
 
 /** A bucket that could not be used, and why. */
@@ -99,87 +118,46 @@ export interface BucketFailure {
   readonly error: VaultError;
 }
 
+/** Which of some buckets could be used, by number. */
+export interface BucketCheck {
+  readonly usable: readonly VaultBucket[];
+  readonly failed: readonly BucketFailure[];
+}
+
 export class BucketSet {
-  readonly #byNumber = new Map<number, VaultBucket>();
-  /** Numbers that no bucket of the vault has any more. */
-  readonly #gone = new Set<number>();
-  /** What others have removed or changed; work that is under way may still use it. */
+  #byNumber = new Map<number, VaultBucket>();
+  /** What has been replaced or removed; work that is under way may still use it. */
   readonly #retired: VaultBucket[] = [];
-  readonly #reload: () => Promise<readonly VaultBucket[]>;
 
-  /** @param reload asks the catalog for all buckets anew */
-  constructor(
-    buckets: readonly VaultBucket[],
-    reload: () => Promise<readonly VaultBucket[]> = () => Promise.resolve(buckets),
-  ) {
+  constructor(buckets: readonly VaultBucket[]) {
     for (const bucket of buckets) this.#byNumber.set(bucket.number, bucket);
-    this.#reload = reload;
   }
 
-  /**
-   * Learns of buckets that others have added since, if any of these places is in one: what lies there must not be taken
-   * for what lay in a bucket that the vault has given up.
-   */
-  async learn(places: Iterable<Pick<ShardPlace, 'bucket'> | null>): Promise<void> {
-    const unknown = [...places].flatMap((place) =>
-      place === null || this.#byNumber.has(place.bucket) || this.#gone.has(place.bucket)
-        ? []
-        : [place.bucket],
-    );
-    if (unknown.length === 0) return;
-    const buckets = await this.#reload();
-    for (const bucket of buckets) if (!this.#byNumber.has(bucket.number)) this.add(bucket);
-    // Numbers are never given twice.
-    for (const number of unknown) if (!this.#byNumber.has(number)) this.#gone.add(number);
-  }
-
-  /**
-   * Takes over what others have done to the set since: added, changed and removed buckets. For who is about to store
-   * something and has said so in the catalog: whoever empties a bucket first records that it takes nothing new, and then waits
-   * for those that have said so before. So every shard goes to a bucket that stays, or is waited for.
-   *
-   * @returns whether anything is other than before
-   */
-  async refresh(): Promise<boolean> {
-    const before = this.all;
-    const buckets = await this.#reload();
-    const numbers = new Set(buckets.map(({ number }) => number));
-    for (const old of before) {
-      if (numbers.has(old.number)) continue;
-      this.#byNumber.delete(old.number);
-      this.#gone.add(old.number);
-      this.#retired.push(old);
-    }
+  /** Takes over a changed set. A bucket whose place and state are as before stays open. */
+  replace(buckets: readonly VaultBucket[]): void {
+    const next = new Map<number, VaultBucket>();
     for (const bucket of buckets) {
       const old = this.#byNumber.get(bucket.number);
-      if (old?.state === bucket.state && old.url === bucket.url) continue;
-      if (old !== undefined) this.#retired.push(old);
-      this.add(bucket);
+      const same = old?.state === bucket.state && old.url === bucket.url && old.id === bucket.id;
+      next.set(bucket.number, same ? old : bucket);
     }
-    return before.length !== this.all.length || before.some((old) => this.byNumber(old.number) !== old);
+    for (const old of this.#byNumber.values()) if (next.get(old.number) !== old) this.#retired.push(old);
+    this.#byNumber = next;
   }
 
   /** All of them, by number. */
   get all(): readonly VaultBucket[] {
-    return [...this.#byNumber.values()];
+    return [...this.#byNumber.values()].toSorted((a, b) => a.number - b.number);
   }
 
-  /** The bucket with a number; null if the vault has none (any more). */
+  /** Those that take new objects. */
+  get active(): readonly VaultBucket[] {
+    return this.all.filter(({ state }) => state === 'active');
+  }
+
+  /** The bucket with a number; null if the vault has none, or no longer. */
   byNumber(number: number): VaultBucket | null {
     return this.#byNumber.get(number) ?? null;
-  }
-
-  /** Takes a bucket in, or replaces the one with its number. */
-  add(bucket: VaultBucket): void {
-    this.#byNumber.set(bucket.number, bucket);
-  }
-
-  /** Lets a bucket go. */
-  async drop(number: number): Promise<void> {
-    const bucket = this.#byNumber.get(number);
-    this.#byNumber.delete(number);
-    this.#gone.add(number);
-    await bucket?.close();
   }
 
   /**
@@ -191,31 +169,9 @@ export class BucketSet {
     buckets: readonly VaultBucket[],
     signal?: AbortSignal,
     options: { readonly anew?: boolean } = {},
-  ): Promise<{ readonly usable: readonly VaultBucket[]; readonly failed: readonly BucketFailure[] }> {
-    const usable: VaultBucket[] = [];
-    const failed: BucketFailure[] = [];
-    await Promise.all(
-      buckets.map(async (bucket) => {
-        try {
-          await (options.anew === true ? bucket.confirm(signal) : bucket.checked(signal));
-          usable.push(bucket);
-        } catch (error) {
-          if (!isVaultError(error) || error.code === 'interrupted') throw error;
-          failed.push({ bucket, error });
-        }
-      }),
-    );
-    const byNumber = (a: VaultBucket, b: VaultBucket): number => a.number - b.number;
-    usable.sort(byNumber);
-    failed.sort((a, b) => byNumber(a.bucket, b.bucket));
-    return { usable, failed };
-  }
-
-  /** The buckets that take new shards, as far as they can be used now. */
-  writable(signal?: AbortSignal): ReturnType<BucketSet['check']> {
-    return this.check(
-      this.all.filter((bucket) => bucket.state === 'active'),
-      signal,
+  ): Promise<BucketCheck> {
+    return checkEach(buckets, (bucket) =>
+      options.anew === true ? bucket.confirm(signal) : bucket.checked(signal),
     );
   }
 
@@ -224,8 +180,47 @@ export class BucketSet {
   }
 }
 
+/**
+ * Does something with each bucket, all at once, and tells which could be used.
+ *
+ * @throws `interrupted`, and bugs
+ */
+export async function checkEach(
+  buckets: readonly VaultBucket[],
+  work: (bucket: VaultBucket) => Promise<unknown>,
+): Promise<BucketCheck> {
+  const usable: VaultBucket[] = [];
+  const failed: BucketFailure[] = [];
+  // All of them, also after an interruption: whoever is told of it has nothing under way any more.
+  await settleAll(
+    buckets.map(async (bucket) => {
+      try {
+        await work(bucket);
+        usable.push(bucket);
+      } catch (error) {
+        if (!isVaultError(error) || error.code === 'interrupted') throw error;
+        failed.push({ bucket, error });
+      }
+    }),
+  );
+  usable.sort((a, b) => a.number - b.number);
+  failed.sort((a, b) => a.bucket.number - b.bucket.number);
+  return { usable, failed };
+}
+
 /** One sentence for a bucket that could not be used. */
 export function describeFailure({ bucket, error }: BucketFailure): string {
   const reason = messageOf(error);
   return reason.includes(bucket.url) ? reason : `${bucket.url}: ${reason}`;
+}
+
+/** The error for work that needs more buckets than could be used. */
+export function tooFewBuckets(what: string, failed: readonly BucketFailure[]): VaultError {
+  const [first] = failed;
+  const code = failed.every(({ error }) => error.code === first?.error.code) ? first?.error.code : undefined;
+  // Disks that are not mounted may be mounted again: that is an outage, not wrong usage.
+  const outage = code === undefined || code === 'bucket-missing' ? 'unavailable' : code;
+  return new VaultError(outage, `${what} ${failed.map(describeFailure).join(' ')}`.trim(), {
+    cause: first?.error,
+  });
 }

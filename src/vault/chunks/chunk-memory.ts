@@ -3,7 +3,7 @@
  * allocated once for each chunk in flight and used again and again: fresh pages for every chunk would cost more
  * than the cryptography.
  */
-import { PAYLOAD_PREFIX_SIZE, SEAL_OVERHEAD } from '../../format/chunk.ts';
+import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import { formatRedundancy, SHARD_HEADER_SIZE, shardSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
@@ -78,11 +78,10 @@ export function chunksInFlight(limits: Limits, chunkBytes: number): number {
 
 /** Bytes that `allocateChunkMemory` allocates. */
 export function chunkMemorySize(chunkSize: number, redundancy: Redundancy | null): number {
-  const payload = align(PAYLOAD_PREFIX_SIZE + chunkSize);
-  if (redundancy === null) return payload;
-  const sealedSize = PAYLOAD_PREFIX_SIZE + chunkSize + SEAL_OVERHEAD;
-  const object = align(SHARD_HEADER_SIZE + shardSize(sealedSize, redundancy.k));
-  return payload + object * (redundancy.k + redundancy.m);
+  const payload = payloadSize(chunkSize, false);
+  if (redundancy === null) return align(payload);
+  const object = align(SHARD_HEADER_SIZE + shardSize(payload + SEAL_OVERHEAD, redundancy.k));
+  return align(payload) + object * (redundancy.k + redundancy.m);
 }
 
 /** The payload's memory. */
@@ -92,12 +91,12 @@ export function payloadOf(memory: ChunkMemory, size: number): Uint8Array {
 
 /** The memory of a full body, to be read into. */
 export function bodyOf(memory: ChunkMemory): Uint8Array {
-  return new Uint8Array(memory.buffer, PAYLOAD_PREFIX_SIZE, memory.chunkSize);
+  return new Uint8Array(memory.buffer, 0, memory.chunkSize);
 }
 
 /** The memory of each shard object, header included. */
 export function objectsOf(memory: ChunkMemory, count: number, size: number): Uint8Array[] {
-  const start = align(PAYLOAD_PREFIX_SIZE + memory.chunkSize);
+  const start = align(payloadSize(memory.chunkSize, false));
   const stride = align(SHARD_HEADER_SIZE + size);
   return Array.from(
     { length: count },

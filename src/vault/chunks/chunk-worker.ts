@@ -1,47 +1,115 @@
 /**
- * The thread that does the arithmetic of chunks: identifying, sealing, coding, checking, opening. It holds keys and
- * no other state; memory comes with every job, shared with the main thread, so that no chunk is copied between them.
+ * The thread that does the arithmetic of chunks: identifying, packing, sealing, coding, checking, opening. It holds no state;
+ * memory comes with every job, shared with the main thread, so that no chunk is copied between them.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { parentPort, workerData } from 'node:worker_threads';
-import { chunkId, finishShardObject, isShardIntact, openChunk, sealChunk } from '../../crypto/chunk.ts';
-import type { ChunkKeys } from '../../crypto/chunk.ts';
+import { parentPort } from 'node:worker_threads';
+import {
+  bodyHash,
+  chunkNonce,
+  chunkSecrets,
+  chunkTag,
+  looksCompressible,
+  openChunk,
+  packBody,
+  sealChunk,
+} from '../../crypto/chunk.ts';
 import { encodeParity, reconstructData } from '../../crypto/erasure.ts';
-import { framePayload, SEAL_OVERHEAD } from '../../format/chunk.ts';
-import { SHARD_HEADER_SIZE, shardSize } from '../../format/shard.ts';
+import { isVaultError } from '../../errors.ts';
+import {
+  CODEC_STORED,
+  CODEC_ZSTD,
+  framePayload,
+  payloadSize,
+  SEAL_OVERHEAD,
+  unpackPayload,
+} from '../../format/chunk.ts';
+import type { Compression } from '../../format/keyring.ts';
+import {
+  finishShardObject,
+  isShardIntact,
+  sealingOf,
+  SHARD_HEADER_SIZE,
+  shardSize,
+} from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { objectsOf, payloadOf, transferable } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
 
+/** What a sealed chunk is known by beside its id. */
+export interface SealedChunk {
+  /** 8 hex digits. */
+  readonly sealing: string;
+  /** Bytes. */
+  readonly sealedSize: number;
+}
+
+/** What proves a chunk's body. */
+export interface ChunkProof {
+  /** t and h of the chunk, 32 bytes each. */
+  readonly tag: Uint8Array;
+  readonly hash: Uint8Array;
+  /** Bytes of the body. */
+  readonly length: number;
+}
+
+/** Shard objects of one sealing, by index; others are null. */
+export interface CodedObjects extends Redundancy {
+  readonly sealedSize: number;
+  /** 12 bytes. */
+  readonly nonce: Uint8Array;
+  readonly objects: readonly (Uint8Array | null)[];
+}
+
 /** A job, and beside it what it answers. */
 export type Job =
-  /** Frames the body that lies in memory. Answers the chunk id as hex. */
+  /** Identifies the body that lies in memory. Answers `Identity`. */
   | {
       readonly kind: 'identify';
       readonly memory: ChunkMemory;
-      readonly bodyLength: number;
-      readonly size: number;
+      readonly length: number;
+      readonly dedupKey: Uint8Array;
     }
-  /** Seals the framed payload into shard objects in memory. Answers null. */
+  /** Seals the body that lies in memory into shard objects in memory. Answers `SealedChunk`. */
   | {
       readonly kind: 'seal';
       readonly memory: ChunkMemory;
-      readonly size: number;
-      readonly id: string;
+      readonly length: number;
+      /** Whether it is a full chunk of a fixed size. */
+      readonly full: boolean;
+      readonly tag: Uint8Array;
+      readonly compression: Compression;
       readonly redundancy: Redundancy;
     }
-  /** Opens a chunk from k or more of its shard objects into memory. Answers `OpenAnswer`. */
+  /** Opens a chunk from k or more of its shard objects; the body then lies in memory. Answers `OpenAnswer`. */
   | {
       readonly kind: 'open';
       readonly memory: ChunkMemory;
-      readonly size: number;
-      readonly id: string;
-      readonly redundancy: Redundancy;
+      readonly proof: ChunkProof;
+      readonly coded: CodedObjects;
       readonly objects: readonly (Uint8Array | null)[];
     }
+  /** Makes shard objects of a redundancy, in memory, from k or more of a sealing's. Answers `OpenAnswer`. */
+  | {
+      readonly kind: 'recode';
+      readonly memory: ChunkMemory;
+      readonly id: string;
+      /** Null for a chunk that cannot be opened here (of a locked file). */
+      readonly proof: ChunkProof | null;
+      readonly coded: CodedObjects;
+      readonly objects: readonly (Uint8Array | null)[];
+      readonly redundancy: Redundancy;
+    }
   /** Checks shard objects' own checksums. Answers `CheckAnswer`. */
-  | { readonly kind: 'check'; readonly objects: readonly Uint8Array[] };
+  | { readonly kind: 'check'; readonly objects: readonly Uint8Array[]; readonly ids: readonly string[] };
+
+export interface Identity {
+  /** 64 hex digits. */
+  readonly id: string;
+  readonly tag: Uint8Array;
+  readonly hash: Uint8Array;
+}
 
 /** Whether the chunk opened, and the objects back again, since sending them took them from the sender. */
 export interface OpenAnswer {
@@ -56,14 +124,12 @@ export interface CheckAnswer {
 }
 
 export interface Answers {
-  identify: string;
-  seal: null;
+  identify: Identity;
+  seal: SealedChunk;
   open: OpenAnswer;
+  recode: OpenAnswer;
   check: CheckAnswer;
 }
-
-// Structured cloning has turned the parent's Buffers into Uint8Arrays, which serve as keys as well.
-const keys: ChunkKeys = workerData;
 
 /**
  * Frees the ciphers' outputs after each job. They are outside of the heap, whose size is what the collector goes by, so that
@@ -105,41 +171,124 @@ parentPort?.on('message', ({ ticket, job }: { ticket: number; job: Job }) => {
 function run(job: Job): Answers[Job['kind']] {
   switch (job.kind) {
     case 'identify': {
-      const payload = payloadOf(job.memory, job.size);
-      framePayload(payload, job.bodyLength);
-      return chunkId(keys, payload).toString('hex');
+      const hash = bodyHash(payloadOf(job.memory, job.length));
+      const tag = chunkTag(job.dedupKey, hash);
+      return { id: chunkSecrets(tag).id.toString('hex'), tag, hash };
     }
     case 'seal': {
-      seal(job);
-      return null;
+      return seal(job);
     }
     case 'open': {
-      return open(job);
+      return {
+        opened: open(job.memory, job.proof, { ...job.coded, objects: job.objects }),
+        objects: job.objects,
+      };
+    }
+    case 'recode': {
+      return { opened: recode(job), objects: job.objects };
     }
     case 'check': {
-      return { intact: job.objects.map(isShardIntact), objects: job.objects };
+      const intact = job.objects.map((object, i) => isShardIntact(object, job.ids[i] ?? ''));
+      return { intact, objects: job.objects };
     }
   }
 }
 
-function seal({ memory, size, id, redundancy }: Extract<Job, { kind: 'seal' }>): void {
+function seal(job: Extract<Job, { kind: 'seal' }>): SealedChunk {
+  const { memory, length, full, redundancy } = job;
+  const secrets = chunkSecrets(asBuffer(job.tag));
+  const size = pack(job) ?? storedAsIs(memory, length, full);
+  const payload = payloadOf(memory, size);
+  const nonce = chunkNonce(secrets, payload);
   const { k, m } = redundancy;
   const sealedSize = size + SEAL_OVERHEAD;
   const objects = objectsOf(memory, k + m, shardSize(sealedSize, k));
   const shards = objects.map((object) => object.subarray(SHARD_HEADER_SIZE));
-  sealChunk(keys, Buffer.from(id, 'hex'), payloadOf(memory, size), shards.slice(0, k));
+  sealChunk(secrets, nonce, payload, shards.slice(0, k));
   encodeParity(k, m, shards);
+  const id = secrets.id.toString('hex');
   for (const [index, object] of objects.entries()) {
-    finishShardObject(object, { k, m, index, sealedSize, chunkId: id });
+    finishShardObject(object, id, { k, m, index, sealedSize, nonce });
+  }
+  return { sealing: sealingOf(nonce, sealedSize), sealedSize };
+}
+
+/** Frames the body as it is; the payload's bytes. */
+function storedAsIs(memory: ChunkMemory, length: number, full: boolean): number {
+  const size = payloadSize(length, full);
+  framePayload(payloadOf(memory, size), CODEC_STORED, length);
+  return size;
+}
+
+/** Replaces the body by a smaller frame; the payload's bytes, or null if that saves nothing. */
+function pack({ memory, length, full, compression }: Extract<Job, { kind: 'seal' }>): number | null {
+  if (compression === 'off') return null;
+  const body = payloadOf(memory, length);
+  if (compression === 'auto' && !looksCompressible(body)) return null;
+  const packed = packBody(body, compression === 'auto' ? AUTO_LEVEL : compression);
+  if (packed === null || payloadSize(packed.length, false) >= payloadSize(length, full)) return null;
+  const size = payloadSize(packed.length, false);
+  body.set(packed);
+  framePayload(payloadOf(memory, size), CODEC_ZSTD, packed.length);
+  return size;
+}
+
+/** zstd's own default. */
+const AUTO_LEVEL = 3;
+
+/** Opens a chunk: the body then lies at the beginning of the memory, proved by its hash. */
+function open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): boolean {
+  const { k, m, sealedSize } = coded;
+  const parts = reconstructData(k, m, bodiesOf(coded.objects));
+  const payload = payloadOf(memory, sealedSize - SEAL_OVERHEAD);
+  if (!openChunk(chunkSecrets(asBuffer(proof.tag)), coded.nonce, parts, { sealedSize, payload }))
+    return false;
+  try {
+    const body = unpackPayload(payload, proof.length);
+    // Chunk keys are known to whoever once had the bytes: the tag of the cipher alone proves nothing.
+    if (!bodyHash(body).equals(proof.hash)) return false;
+    if (body.buffer !== memory.buffer) payloadOf(memory, proof.length).set(body);
+    return true;
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return false;
+    throw error;
   }
 }
 
-function open({ memory, size, id, redundancy, objects }: Extract<Job, { kind: 'open' }>): OpenAnswer {
-  const { k, m } = redundancy;
-  const shards = objects.map((object) => object?.subarray(SHARD_HEADER_SIZE) ?? null);
-  const opened = openChunk(keys, Buffer.from(id, 'hex'), reconstructData(k, m, shards), {
-    sealedSize: size + SEAL_OVERHEAD,
-    payload: payloadOf(memory, size),
-  });
-  return { opened, objects };
+function recode(job: Extract<Job, { kind: 'recode' }>): boolean {
+  const { memory, proof, redundancy, id } = job;
+  const coded = { ...job.coded, objects: job.objects };
+  if (proof !== null && !open(memory, proof, coded)) return false;
+  const { k, m, sealedSize, nonce } = coded;
+  const parts = reconstructData(k, m, bodiesOf(coded.objects));
+  const size = shardSize(sealedSize, redundancy.k);
+  const objects = objectsOf(memory, redundancy.k + redundancy.m, size);
+  const shards = objects.map((object) => object.subarray(SHARD_HEADER_SIZE));
+  let at = 0;
+  for (const part of parts) {
+    for (let from = 0; from < part.length && at < sealedSize;) {
+      const target = shards[Math.floor(at / size)];
+      if (target === undefined) break;
+      const count = Math.min(part.length - from, size - (at % size), sealedSize - at);
+      target.set(part.subarray(from, from + count), at % size);
+      at += count;
+      from += count;
+    }
+  }
+  for (; at < size * redundancy.k; at += 1)
+    shards[Math.floor(at / size)]?.fill(0, at % size, (at % size) + 1);
+  encodeParity(redundancy.k, redundancy.m, shards);
+  for (const [index, object] of objects.entries()) {
+    finishShardObject(object, id, { ...redundancy, index, sealedSize, nonce: Buffer.from(nonce) });
+  }
+  return true;
+}
+
+function bodiesOf(objects: readonly (Uint8Array | null)[]): (Uint8Array | null)[] {
+  return objects.map((object) => object?.subarray(SHARD_HEADER_SIZE) ?? null);
+}
+
+/** Structured cloning turns Buffers into plain arrays of bytes. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

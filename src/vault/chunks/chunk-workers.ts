@@ -3,12 +3,21 @@
  * number; a command that stores one small file starts one.
  */
 import { Worker } from 'node:worker_threads';
-import type { ChunkKeys } from '../../crypto/chunk.ts';
 import { messageOf } from '../../errors.ts';
+import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { transferable } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
-import type { Answers, CheckAnswer, Job, OpenAnswer } from './chunk-worker.ts';
+import type {
+  Answers,
+  CheckAnswer,
+  ChunkProof,
+  CodedObjects,
+  Identity,
+  Job,
+  OpenAnswer,
+  SealedChunk,
+} from './chunk-worker.ts';
 
 interface Thread {
   readonly worker: Worker;
@@ -17,62 +26,75 @@ interface Thread {
 }
 
 export class ChunkWorkers {
-  readonly #keys: ChunkKeys;
   readonly #most: number;
   readonly #threads: Thread[] = [];
   #tickets = 0;
 
-  /**
-   * @param keys what the threads seal and open with
-   * @param options `most`: threads at most
-   */
-  constructor(keys: ChunkKeys, { most }: { readonly most: number }) {
-    this.#keys = keys;
+  /** @param options `most`: threads at most */
+  constructor({ most }: { readonly most: number }) {
     this.#most = most;
   }
 
   /**
-   * Frames a body that has been read into memory, and identifies it.
+   * Identifies a body that has been read into memory.
    *
-   * @param size bytes of the payload: prefix, body and padding
-   * @returns the chunk id, 64 hex digits
+   * @param length bytes of the body
+   * @param dedupKey the key of the writer and kind, 32 bytes
    */
-  identify(memory: ChunkMemory, bodyLength: number, size: number): Promise<string> {
-    return this.#run({ kind: 'identify', memory, bodyLength, size });
+  identify(memory: ChunkMemory, length: number, dedupKey: Uint8Array): Promise<Identity> {
+    return this.#run({ kind: 'identify', memory, length, dedupKey });
   }
 
-  /** Seals an identified payload into shard objects, which lie where `objectsOf` says. */
-  async seal(memory: ChunkMemory, size: number, id: string, redundancy: Redundancy): Promise<void> {
-    await this.#run({ kind: 'seal', memory, size, id, redundancy });
+  /** Seals an identified body into shard objects, which then lie where `objectsOf` says. */
+  seal(
+    memory: ChunkMemory,
+    chunk: {
+      readonly length: number;
+      readonly full: boolean;
+      readonly tag: Uint8Array;
+      readonly compression: Compression;
+      readonly redundancy: Redundancy;
+    },
+  ): Promise<SealedChunk> {
+    return this.#run({ kind: 'seal', memory, ...chunk });
   }
 
   /**
-   * Opens a chunk into memory.
+   * Opens a chunk; its body then lies at the beginning of the memory.
    *
-   * @param objects shard objects by index, at least k of them, headers checked, others null; their memory goes to
-   *   the thread: use those in the answer from then on
-   * @returns `opened`: whether the payload in memory is the chunk with this id
+   * @param coded at least k shard objects of one sealing, headers checked; their memory goes to the thread: use those in the
+   *   answer from then on
+   * @returns `opened`: whether the body in memory is the chunk's
    */
-  open(
+  open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): Promise<OpenAnswer> {
+    const { objects, ...rest } = coded;
+    return this.#run({ kind: 'open', memory, proof, coded: { ...rest, objects: [] }, objects });
+  }
+
+  /**
+   * Makes the shard objects of a sealing anew, also for another redundancy; they then lie where `objectsOf` says.
+   *
+   * @param chunk `proof`: null for a chunk that cannot be opened, whose shards are then only as good as their checksums
+   * @param coded as for `open`
+   */
+  recode(
     memory: ChunkMemory,
-    size: number,
-    id: string,
-    {
-      redundancy,
-      objects,
-    }: { readonly redundancy: Redundancy; readonly objects: readonly (Uint8Array | null)[] },
+    chunk: { readonly id: string; readonly proof: ChunkProof | null; readonly redundancy: Redundancy },
+    coded: CodedObjects,
   ): Promise<OpenAnswer> {
-    return this.#run({ kind: 'open', memory, size, id, redundancy, objects });
+    const { objects, ...rest } = coded;
+    return this.#run({ kind: 'recode', memory, ...chunk, coded: { ...rest, objects: [] }, objects });
   }
 
   /**
    * Checks shard objects.
    *
    * @param objects their memory goes to the thread: use those in the answer from then on
+   * @param ids the chunk's id, by object
    * @returns `intact`: whether each object's own checksum is right
    */
-  check(objects: readonly Uint8Array[]): Promise<CheckAnswer> {
-    return this.#run({ kind: 'check', objects });
+  check(objects: readonly Uint8Array[], ids: readonly string[]): Promise<CheckAnswer> {
+    return this.#run({ kind: 'check', objects, ids });
   }
 
   /** Ends the threads. */
@@ -105,9 +127,7 @@ export class ChunkWorkers {
   #start(): Thread {
     // Beside this file, in the sources as in the built package.
     const file = import.meta.url.endsWith('.ts') ? './chunk-worker.ts' : './worker.js';
-    const { vaultId, chunkId, chunkSeal } = this.#keys;
     const worker = new Worker(new URL(file, import.meta.url), {
-      workerData: { vaultId, chunkId, chunkSeal },
       // A small young generation makes the collector free the ciphers' outputs soon; else they pile up to 64 MiB a thread.
       resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 },
       // None of the parent's flags or environment: the thread needs neither, and secrets stay where they are.

@@ -1,10 +1,10 @@
 /** What was wrong with shards while reading: gathered, so that a thousand of them make one line a bucket. */
-import type { ChunkRow } from '../../catalog/catalog.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { formatRedundancy } from '../../format/shard.ts';
+import type { Redundancy } from '../../format/shard.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import type { Warning } from '../vault.ts';
+import type { Warning } from '../call.ts';
 
 export interface ShardProblem {
   readonly bucket: VaultBucket;
@@ -83,15 +83,15 @@ export class ShardProblems {
   /**
    * The error for a chunk that could not be read.
    *
-   * @param row what the catalog says of it; null if it does not know it
+   * @param redundancy what it is coded with, as far as anybody knows; null if no bucket has any of it
    */
-  lost(chunkId: string, row: ChunkRow | null): VaultError {
+  lost(chunkId: string, redundancy: Redundancy | null): VaultError {
     const problems = this.#recent.filter((problem) => problem.chunkId === chunkId);
     const outage = problems.find(({ error }) => kindOf(error) === 'down');
     const what =
-      row === null
-        ? `The chunk ${chunkId} is not in the catalog`
-        : `The chunk ${chunkId} needs ${row.k} of its ${row.k + row.m} shards (${formatRedundancy(row)}), and fewer are left`;
+      redundancy === null
+        ? `The chunk ${chunkId} is in no bucket`
+        : `The chunk ${chunkId} needs ${redundancy.k} of its ${redundancy.k + redundancy.m} shards (${formatRedundancy(redundancy)}), and fewer are left`;
     const seen = new Set(
       problems.map(({ bucket, index, error }) =>
         index === null
@@ -99,13 +99,15 @@ export class ShardProblems {
           : `${bucket.url} ${kindOf(error) === 'missing' ? 'lacks' : kindOf(error) === 'damaged' ? 'has damaged' : 'did not give'} shard ${index}.`,
       ),
     );
-    const unstored = row === null ? 0 : row.shards.filter((place) => place === null).length;
-    if (unstored > 0) seen.add(`${unstored} of its shards were never stored.`);
     const reasons = [...seen].join(' ');
     return outage === undefined
-      ? new VaultError('damaged', `${what}: ${reasons || 'no bucket has any.'} The file cannot be read.`, {
-          cause: problems[0]?.error,
-        })
+      ? new VaultError(
+          'damaged',
+          `${what}: ${reasons || 'no bucket has the others.'} The file cannot be read.`,
+          {
+            cause: problems[0]?.error,
+          },
+        )
       : new VaultError('unavailable', `${what} within reach: ${reasons} Try again when the bucket is back.`, {
           cause: outage.error,
         });

@@ -1,23 +1,14 @@
 /** Fetching the shards of a chunk, and opening the chunk from them: what reading, checking and repairing share. */
-import type { ChunkRow } from '../../catalog/catalog.ts';
-import { VaultError } from '../../errors.ts';
-import { SEAL_OVERHEAD } from '../../format/chunk.ts';
-import {
-  CHUNK_PREFIX,
-  MAX_SEALED_SIZE,
-  parseShardHeader,
-  parseShardObjectName,
-  shardObjectName,
-  shardObjectSize,
-} from '../../format/shard.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
+import { MAX_SEALED_SIZE } from '../../format/limits.ts';
+import { parseShardHeader, sealingOf, shardObjectName, shardObjectSize } from '../../format/shard.ts';
 import type { ShardName } from '../../format/shard.ts';
+import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { BucketSet, VaultBucket } from '../buckets/bucket-set.ts';
-import type { ChunkMemory } from './chunk-memory.ts';
-import { withSignal } from '../session.ts';
 import type { Session } from '../session.ts';
-
-/** A chunk as its shards know it. */
-export type CodedChunk = Pick<ChunkRow, 'id' | 'k' | 'm' | 'sealedSize'>;
+import type { ChunkMemory } from './chunk-memory.ts';
+import type { ChunkProof, CodedObjects } from './chunk-worker.ts';
 
 /** A shard object that may exist. */
 export interface ShardCandidate {
@@ -28,80 +19,62 @@ export interface ShardCandidate {
 /** A shard object that has been fetched and has the header it should; its checksum has not been looked at. */
 export interface FetchedShard {
   readonly candidate: ShardCandidate;
-  /** Bytes of the sealed chunk, by its header. */
+  /** Bytes of the sealed chunk, and the nonce, by its header. */
   readonly sealedSize: number;
+  readonly nonce: Uint8Array;
   /** Its memory changes hands when a thread works on it, and comes back as another view. */
   object: Uint8Array;
 }
 
-/** Most shards of one chunk that one bucket is believed to have, and most names looked at: a listing may have no end. */
-const MOST_FOUND = 8;
-const MOST_LISTED = 1_000;
 /** Most combinations of shards to try when some of them lie. */
 const MOST_COMBINATIONS = 2_000;
 
-/** The shard that a row records under an index; null if none is recorded, or its bucket is no longer the vault's. */
-export function recordedShard(row: ChunkRow, index: number, buckets: BucketSet): ShardCandidate | null {
-  const place = row.shards[index];
-  const bucket = place && buckets.byNumber(place.bucket);
-  if (!bucket) return null;
-  const { id: chunkId, k, m } = row;
-  return { bucket, name: { chunkId, index, k, m, generation: place.generation } };
+/** The shards that the catalog records of a chunk, as far as their buckets are still the vault's. */
+export function recordedShards(row: ChunkRow, buckets: BucketSet): ShardCandidate[] {
+  const { id: chunkId, k, m, sealing } = row;
+  return row.shards.flatMap((place, index) => {
+    const bucket = place === null ? null : buckets.byNumber(place.bucket);
+    return place === null || bucket === null
+      ? []
+      : [{ bucket, name: { chunkId, sealing, index, k, m, upload: place.upload } }];
+  });
 }
 
-/**
- * The shards of a chunk that a bucket has, whatever the catalog says of it. Of a bucket that lists more than an honest one
- * can have, only the first.
- *
- * @throws what listing throws
- */
-export async function findShards(
-  bucket: VaultBucket,
-  chunkId: string,
-  signal: AbortSignal,
-): Promise<ShardCandidate[]> {
-  const found: ShardCandidate[] = [];
-  let listed = 0;
-  const storage = await bucket.open();
-  for await (const { name } of storage.list(`${CHUNK_PREFIX}${chunkId}.`, withSignal(signal))) {
-    const parsed = parseShardObjectName(name);
-    if (parsed?.chunkId === chunkId) found.push({ bucket, name: parsed });
-    listed += 1;
-    if (found.length === MOST_FOUND || listed === MOST_LISTED) break;
-  }
-  return found;
+/** Bytes of the largest sealed chunk that a body of a length can have. */
+export function mostSealed(length: number | null): number {
+  return length === null ? MAX_SEALED_SIZE : payloadSize(length, false) + SEAL_OVERHEAD;
 }
 
 /**
  * Fetches one shard object and checks that it is what its name says.
  *
- * @param sealedSize bytes that the sealed chunk must have; null for whatever the shard says
+ * @param most bytes of the sealed chunk at most
  * @param call `spare`: see `Bucket.get`
  * @throws `damaged` if it is another object, or cut; what `Bucket.get` throws
  */
 export async function fetchShard(
   candidate: ShardCandidate,
-  sealedSize: number | null,
-  call: { readonly signal: AbortSignal; readonly spare?: ArrayBuffer | undefined },
+  most: number,
+  call: { readonly signal: AbortSignal | undefined; readonly spare?: ArrayBuffer | undefined },
 ): Promise<FetchedShard> {
   const { bucket, name } = candidate;
   const storage = await bucket.open();
   const object = await storage.get(shardObjectName(name), {
-    maxSize: shardObjectSize(sealedSize ?? MAX_SEALED_SIZE, name.k),
+    maxSize: shardObjectSize(most, name.k),
     signal: call.signal,
-    ...(call.spare === undefined ? {} : { spare: call.spare }),
+    spare: call.spare,
   });
-  const header = parseShardHeader(object);
+  const { index, k, m, sealedSize, nonce } = parseShardHeader(object);
   const same =
-    header.chunkId === name.chunkId &&
-    header.index === name.index &&
-    header.k === name.k &&
-    header.m === name.m &&
-    (sealedSize === null || header.sealedSize === sealedSize);
+    index === name.index &&
+    k === name.k &&
+    m === name.m &&
+    sealedSize <= most &&
+    sealingOf(nonce, sealedSize) === name.sealing;
   if (!same) {
     throw new VaultError('damaged', `The bucket ${bucket.url} has another object in the place of a shard.`);
   }
-  return { candidate, object, sealedSize: header.sealedSize };
+  return { candidate, object, sealedSize, nonce: Buffer.from(nonce) };
 }
 
 /** Whether each shard's own checksum is right. */
@@ -110,72 +83,105 @@ export async function checkShards(
   shards: readonly FetchedShard[],
 ): Promise<readonly boolean[]> {
   if (shards.length === 0) return [];
-  const { intact, objects } = await session.workers.check(shards.map(({ object }) => object));
+  const { intact, objects } = await session.workers.check(
+    shards.map(({ object }) => object),
+    shards.map(({ candidate }) => candidate.name.chunkId),
+  );
   for (const [i, shard] of shards.entries()) shard.object = objects[i] ?? shard.object;
   return intact;
 }
 
-/** Opens a chunk into memory from exactly k of its shards; whether that is the chunk. */
+/** What a thread is given of some shards; null if they are none. */
+export function codedObjects(shards: readonly FetchedShard[]): CodedObjects | null {
+  const [first] = shards;
+  if (first === undefined) return null;
+  const { k, m } = first.candidate.name;
+  const objects = Array.from<Uint8Array | null>({ length: k + m }).fill(null);
+  for (const { candidate, object } of shards) objects[candidate.name.index] = object;
+  return { k, m, sealedSize: first.sealedSize, nonce: first.nonce, objects };
+}
+
+/** Takes the memory back that a thread had. */
+export function takeBack(shards: readonly FetchedShard[], objects: readonly (Uint8Array | null)[]): void {
+  for (const shard of shards) shard.object = objects[shard.candidate.name.index] ?? shard.object;
+}
+
+/** Opens a chunk into memory from exactly k of its shards, all of one sealing; whether that is the chunk. */
 export async function openFrom(
   session: Session,
   memory: ChunkMemory,
-  chunk: CodedChunk,
+  proof: ChunkProof,
   shards: readonly FetchedShard[],
 ): Promise<boolean> {
-  const objects = Array.from<Uint8Array | null>({ length: chunk.k + chunk.m }).fill(null);
-  for (const { candidate, object } of shards) objects[candidate.name.index] = object;
-  const answer = await session.workers.open(memory, chunk.sealedSize - SEAL_OVERHEAD, chunk.id, {
-    redundancy: { k: chunk.k, m: chunk.m },
-    objects,
-  });
-  for (const shard of shards) shard.object = answer.objects[shard.candidate.name.index] ?? shard.object;
+  const coded = codedObjects(shards);
+  if (coded === null || !fitTogether(shards)) return false;
+  const answer = await session.workers.open(memory, proof, coded);
+  takeBack(shards, answer.objects);
   return answer.opened;
+}
+
+/** Whether shards are of one sealing, to the last bit: its digits in their names can be found by trying. */
+export function fitTogether(shards: readonly FetchedShard[]): boolean {
+  const [first] = shards;
+  return shards.every(
+    ({ sealedSize, nonce }) =>
+      first !== undefined && sealedSize === first.sealedSize && Buffer.compare(nonce, first.nonce) === 0,
+  );
+}
+
+/** What opens a chunk, and what turned out not to belong to it. */
+export interface OpenedFrom {
+  readonly picked: readonly FetchedShard[];
+  readonly misfits: readonly FetchedShard[];
 }
 
 /**
  * Tries combinations of k shards until one opens the chunk: a bucket that lies can give its shards right checksums,
- * and only the seal tells.
+ * and only the body's hash tells.
  *
- * @param shards with right checksums; several may have the same index
- * @param options `withFirst`: the others have been tried without the first of them, in vain
- * @returns those that turned out not to belong to it; null if no combination opens it
+ * @param shards of one sealing, with right checksums; several may have the same index
+ * @param options `withFirst`: the others have been tried without the first of them, in vain. `judgeAll`: also says which of the
+ *   others do not belong to the chunk when the first ones tried have opened it
+ * @returns null if no combination opens it
  */
 export async function openFromAny(
   session: Session,
   memory: ChunkMemory,
-  chunk: CodedChunk,
+  proof: ChunkProof,
   shards: readonly FetchedShard[],
-  { withFirst = false }: { readonly withFirst?: boolean } = {},
-): Promise<readonly FetchedShard[] | null> {
+  { withFirst = false, judgeAll = false }: { readonly withFirst?: boolean; readonly judgeAll?: boolean } = {},
+): Promise<OpenedFrom | null> {
   let tried = 0;
   const indices = shards.map(({ candidate }) => candidate.name.index);
-  for (const picks of combinations(indices, chunk.k)) {
+  const k = shards[0]?.candidate.name.k ?? 1;
+  for (const picks of combinations(indices, k)) {
     tried += 1;
     if (tried > MOST_COMBINATIONS || (withFirst && picks[0] !== 0)) break;
     const picked = picks.flatMap((at) => shards[at] ?? []);
-    if (!(await openFrom(session, memory, chunk, picked))) continue;
-    if (tried === 1 && !withFirst) return [];
+    if (!(await openFrom(session, memory, proof, picked))) continue;
     const others = shards.filter((_, at) => !picks.includes(at));
-    return misfits(session, memory, chunk, { picked, others });
+    if (tried === 1 && !withFirst && !judgeAll) return { picked, misfits: [] };
+    return { picked, misfits: await misfits(session, memory, proof, { picked, others }) };
   }
   return null;
 }
 
-/** Which of the other shards do not open the chunk in place of one that does. The chunk stays in memory. */
+/** Which of the other shards do not open the chunk in place of one that does. The chunk is in memory afterwards. */
 async function misfits(
   session: Session,
   memory: ChunkMemory,
-  chunk: CodedChunk,
+  proof: ChunkProof,
   { picked, others }: { readonly picked: readonly FetchedShard[]; readonly others: readonly FetchedShard[] },
-): Promise<readonly FetchedShard[] | null> {
+): Promise<readonly FetchedShard[]> {
   const found: FetchedShard[] = [];
   for (const other of others) {
     const twin = picked.findIndex(({ candidate }) => candidate.name.index === other.candidate.name.index);
     const team = picked.with(twin === -1 ? picked.length - 1 : twin, other);
-    if (!(await openFrom(session, memory, chunk, team))) found.push(other);
+    if (!(await openFrom(session, memory, proof, team))) found.push(other);
   }
   // A team that failed has left something else in memory.
-  return found.length === 0 || (await openFrom(session, memory, chunk, picked)) ? found : null;
+  if (found.length > 0) await openFrom(session, memory, proof, picked);
+  return found;
 }
 
 /** Every choice of `count` positions whose shard indices differ, in order. */
@@ -189,4 +195,12 @@ function* combinations(indices: readonly number[], count: number, from = 0): Gen
       if (rest.every((other) => indices[other] !== indices[at])) yield [at, ...rest];
     }
   }
+}
+
+/** What an error says of the object that was asked for. @throws it, if it says nothing of that */
+export function stateOf(error: unknown): 'missing' | 'damaged' | 'unknown' {
+  if (!isVaultError(error) || error.code === 'interrupted') throw error;
+  if (error.code === 'object-missing') return 'missing';
+  // A newer version's shard is not for this one to judge.
+  return error.code === 'damaged' ? 'damaged' : 'unknown';
 }

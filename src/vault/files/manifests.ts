@@ -1,37 +1,36 @@
 /** Reading manifests from whichever bucket has a good one. */
 import { randomInt } from 'node:crypto';
-import { manifestHash, openManifest } from '../../crypto/seal.ts';
+import { manifestHash } from '../../crypto/manifest.ts';
+import type { ManifestOpener, OpenedManifest } from '../../crypto/manifest.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
-import type { Manifest } from '../../format/manifest.ts';
+import type { VaultPart } from '../../format/manifest.ts';
 import { gather } from '../../concurrency/gather.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import { withSignal } from '../session.ts';
+import { HEDGE_MS } from '../chunks/chunk-reader.ts';
+import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
-import type { CallOptions } from '../vault.ts';
-
-/** After this long without an answer the next bucket is asked as well. */
-export const HEDGE_MS = 3_000;
 
 /**
- * A manifest's sealed bytes, which have been found to have the hash.
+ * A manifest's bytes, which have been found to have the hash.
  *
- * @throws `damaged` if every bucket has answered and none has it intact; `unavailable` if one that may have it did not answer
+ * @param from the buckets to ask; all of the vault's unless given
+ * @returns `failures`: what was wrong with the copies that were asked for before
+ * @throws `object-missing` if every bucket has answered and none has it; `damaged` if those that have it have it damaged;
+ *   `unavailable` or `denied` if one that may have it did not answer
  */
-export async function readManifestObject(
+export async function readManifestBytes(
   session: Session,
   hash: string,
-  options: CallOptions = {},
-): Promise<{ readonly sealed: Uint8Array; readonly failures: readonly BucketFailure[] }> {
+  options: { readonly signal?: AbortSignal | undefined; readonly from?: readonly VaultBucket[] } = {},
+): Promise<{ readonly bytes: Uint8Array; readonly failures: readonly BucketFailure[] }> {
   const failures: BucketFailure[] = [];
   const name = manifestObjectName(hash);
   const ask = async (bucket: VaultBucket, signal: AbortSignal): Promise<Uint8Array | null> => {
     try {
-      const sealed = await (
-        await bucket.open()
-      ).get(name, { maxSize: MAX_MANIFEST_SIZE, ...withSignal(signal) });
-      if (manifestHash(sealed) === hash) return sealed;
+      const bytes = await (await bucket.open()).get(name, { maxSize: MAX_MANIFEST_SIZE, signal });
+      if (manifestHash(bytes) === hash) return bytes;
       throw new VaultError('damaged', `The bucket ${bucket.url} has a damaged manifest ${hash}.`);
     } catch (error) {
       if (signal.aborted) return null;
@@ -48,43 +47,75 @@ export async function readManifestObject(
     });
     return answers[0];
   };
-  let sealed = await askSome(session.buckets.all);
-  if (sealed === undefined) {
+  let bytes = await askSome(options.from ?? session.buckets.all);
+  if (bytes === undefined) {
     // Before a file is called lost: what a bucket has may be right, and was changed on the way.
     const damaged = failures.filter(({ error }) => error.code === 'damaged');
     for (const failure of damaged) failures.splice(failures.indexOf(failure), 1);
-    sealed = await askSome(damaged.map(({ bucket }) => bucket));
+    bytes = await askSome(damaged.map(({ bucket }) => bucket));
   }
-  if (sealed !== undefined) return { sealed, failures };
+  if (bytes === undefined) throw unreadable(hash, failures);
+  return { bytes, failures };
+}
+
+function unreadable(hash: string, failures: readonly BucketFailure[]): VaultError {
   const outage = failures.find(({ error }) => !isVaultError(error, 'damaged', 'object-missing'));
   const reasons = failures.map(describeFailure).join(' ');
   if (outage !== undefined) {
-    throw new VaultError(
+    return new VaultError(
       outage.error.code === 'denied' ? 'denied' : 'unavailable',
       `The manifest ${hash} could not be read: a bucket that may have it cannot be used. ${reasons}`,
       { cause: outage.error },
     );
   }
-  throw new VaultError('damaged', `No bucket has an intact manifest ${hash}: the file is lost. ${reasons}`, {
-    cause: failures[0]?.error,
-  });
+  const missing = failures.every(({ error }) => error.code === 'object-missing');
+  return new VaultError(
+    missing ? 'object-missing' : 'damaged',
+    missing
+      ? `No bucket has the manifest ${hash}.`
+      : `No bucket has an intact manifest ${hash}: the file is lost. ${reasons}`,
+    { cause: failures[0]?.error },
+  );
 }
 
-/** Reads and opens a manifest, and warns of copies that are not as they should be. */
+/**
+ * Reads and opens a manifest, and warns of copies that are not as they should be.
+ *
+ * @throws as `readManifestBytes`, with `damaged` also where every bucket has answered and none has it
+ */
 export async function readManifest(
   session: Session,
   hash: string,
   options: CallOptions = {},
-): Promise<Manifest> {
-  const { sealed, failures } = await readManifestObject(session, hash, options);
-  for (const failure of failures) {
-    options.onWarning?.({
-      kind: isVaultError(failure.error, 'damaged', 'object-missing') ? 'manifest-damaged' : 'bucket-down',
-      message: `${describeFailure(failure)} The manifest was read from another bucket.`,
-      bucket: failure.bucket.url,
+): Promise<OpenedManifest> {
+  const opener = manifestOpener(session);
+  try {
+    const { bytes, failures } = await readManifestBytes(session, hash, options);
+    for (const failure of failures) {
+      options.onWarning?.({
+        kind: isVaultError(failure.error, 'damaged', 'object-missing') ? 'manifest-damaged' : 'bucket-down',
+        message: `${describeFailure(failure)} The manifest was read from another bucket.`,
+        bucket: failure.bucket.url,
+      });
+    }
+    return opener.open(bytes, hash);
+  } catch (error) {
+    if (!isVaultError(error, 'object-missing')) throw error;
+    throw new VaultError('damaged', `No bucket has the manifest ${hash}: the file is lost.`, {
+      cause: error,
     });
   }
-  return openManifest(session.keys, sealed, hash);
+}
+
+/** What opens manifests. @throws `denied` for a keyslot that can only store */
+export function manifestOpener(session: Session): ManifestOpener {
+  if (session.manifests !== null) return session.manifests;
+  throw new VaultError('denied', 'This keyslot can only store files: it can neither read nor list them.');
+}
+
+/** What the catalog keeps of a manifest. */
+export function vaultPartOf({ head, ids, access }: OpenedManifest): VaultPart {
+  return { head, ids, access };
 }
 
 /** Spreads the load over the buckets. */

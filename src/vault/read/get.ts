@@ -1,42 +1,100 @@
 /** Reading a file back. */
+import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
-import { fileTimeOfMs } from '../../format/file-time.ts';
-import { decodeTable, TABLE_ENTRY_SIZE, tableShape } from '../../format/manifest.ts';
-import type { Manifest, ManifestHead, TableEntry, TableShape } from '../../format/manifest.ts';
-import { Lender } from '../../concurrency/semaphore.ts';
+import type { ContentTable } from '../../format/manifest.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
+import { Lender } from '../../concurrency/semaphore.ts';
 import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from '../chunks/chunk-memory.ts';
-import { ChunkSource } from '../chunks/chunk-source.ts';
-import type { WantedChunk } from '../chunks/chunk-source.ts';
-import { resolveFile } from '../files/files.ts';
+import { ChunkReader } from '../chunks/chunk-reader.ts';
+import type { CallOptions } from '../call.ts';
 import { readManifest } from '../files/manifests.ts';
-import { infoOf } from '../write/put.ts';
+import type { FileInfo } from '../files/records.ts';
+import { notFound, resolveFile } from '../files/resolve.ts';
+import { contentRefs } from '../files/tables.ts';
+import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
-import type { CallOptions, StoredFile } from '../vault.ts';
+
+export interface GetOptions extends CallOptions {
+  /** Gives the password of a locked file; asked once, and only for one. */
+  readonly lockPassword?: ((file: FileInfo) => Promise<string>) | undefined;
+}
+
+export interface StoredFile extends FileInfo {
+  /** Bytes, also of a locked file. */
+  readonly contentSize: number;
+  /**
+   * The file's bytes in order, each run verified before it is yielded. A run's memory is only valid until the next one is asked for.
+   *
+   * @throws `damaged` if a chunk cannot be had from any k shards, naming which bucket lacks what; `unavailable` if it
+   *   could be had from a bucket that is down; `file-not-found` if the file is removed meanwhile; what came before was right
+   */
+  content(options?: CallOptions): AsyncIterable<Uint8Array>;
+}
 
 /** See `Vault.get`. */
 export async function getFile(
   session: Session,
   reference: string,
-  options: CallOptions = {},
+  options: GetOptions = {},
 ): Promise<StoredFile> {
-  const { hash, name } = (await resolveFile(session, reference)).info;
+  const { hash, name } = await findFile(session, reference, options);
   try {
     const manifest = await readManifest(session, hash, options);
+    const info = { hash, ...manifest.head };
+    const content = manifest.content ?? (await unlockContent(manifest, info, options));
     return {
-      ...infoOf(hash, manifest.head),
-      modified: manifest.head.modifiedAtMs === null ? null : fileTimeOfMs(manifest.head.modifiedAtMs),
+      ...info,
+      contentSize: content.table.size,
       async *content(call) {
         try {
-          yield* readContent(session, manifest, call);
+          yield* readContent(session, content.table, call);
         } catch (error) {
-          throw await whyUnreadable(session, { hash, name }, error);
+          throw await whyUnreadable(session, { hash, name: info.name }, error);
         }
       },
     };
   } catch (error) {
     throw await whyUnreadable(session, { hash, name }, error);
   }
+}
+
+/** What a reference means; a whole hash that the catalog does not know is asked for in the buckets. */
+async function findFile(
+  session: Session,
+  reference: string,
+  { signal }: CallOptions,
+): Promise<{ readonly hash: string; readonly name: string }> {
+  try {
+    const { info } = await resolveFile(session, reference);
+    return { hash: info.hash, name: info.name };
+  } catch (error) {
+    const hash = reference.toLowerCase();
+    const isLost = isVaultError(error, 'file-not-found', 'damaged') && /^[0-9a-f]{64}$/.test(hash);
+    if (!isLost || (await isDeleted(session, hash, signal))) throw error;
+    try {
+      const { head } = await readManifest(session, hash, { signal });
+      return { hash, name: head.name };
+    } catch (cause) {
+      if (isVaultError(cause, 'damaged')) throw notFound(reference);
+      throw cause;
+    }
+  }
+}
+
+async function unlockContent(
+  manifest: OpenedManifest,
+  info: FileInfo,
+  { lockPassword }: GetOptions,
+): Promise<OpenedContent> {
+  if (lockPassword === undefined) {
+    throw new VaultError(
+      'wrong-password',
+      `"${info.name}" has a password of its own, and none was given for it.`,
+    );
+  }
+  const content = await manifest.unlock(await lockPassword(info));
+  if (content !== null) return content;
+  throw new VaultError('wrong-password', `This password does not open the lock of "${info.name}".`);
 }
 
 /** What to say of a file that cannot be read: if it has just been removed, nothing is damaged. */
@@ -47,31 +105,35 @@ async function whyUnreadable(
 ): Promise<unknown> {
   if (!isVaultError(error, 'damaged')) return error;
   try {
-    const [visible] = await session.catalog.filesByHash(hash, 1);
-    if (visible !== undefined) return error;
+    if (!(await isDeleted(session, hash))) return error;
   } catch {
     return error;
   }
   return new VaultError('file-not-found', `"${name}" was removed while it was read.`, { cause: error });
 }
 
-/** The file's bytes, run by run; see `StoredFile.content`. */
+/** The bytes of a content, run by run; see `StoredFile.content`. */
 export async function* readContent(
   session: Session,
-  manifest: Manifest,
+  table: ContentTable,
   options: CallOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { head } = manifest;
-  const source = new ChunkSource(session, head.chunkSize);
-  const inFlight = chunksInFlight(session.limits, chunkMemorySize(head.chunkSize, null) * 2);
-  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(head.chunkSize, null));
+  const { size, chunkSize, inline } = table;
+  options.onProgress?.({ doneBytes: 0, totalBytes: size });
+  if (inline !== null) {
+    yield inline;
+    options.onProgress?.({ doneBytes: size, totalBytes: size });
+    return;
+  }
+  const reader = new ChunkReader(session);
+  const inFlight = chunksInFlight(session.limits, chunkMemorySize(chunkSize, null) * 2);
+  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(chunkSize, null));
   let doneBytes = 0;
-  options.onProgress?.({ doneBytes, totalBytes: head.size });
   const bodies = mapOrdered(
-    fileEntries(session, manifest, options),
-    async (entry, signal) => {
+    contentRefs(session, table, options),
+    async (ref, signal) => {
       const memory = await lender.borrow();
-      return { memory, body: await source.read(memory, entry, signal) };
+      return { memory, body: await reader.read(memory, ref, signal) };
     },
     { inFlight, signal: options.signal },
   );
@@ -80,79 +142,7 @@ export async function* readContent(
     lender.giveBack(memory);
     throwIfAborted(options.signal);
     doneBytes += body.length;
-    options.onProgress?.({ doneBytes, totalBytes: head.size });
+    options.onProgress?.({ doneBytes, totalBytes: size });
   }
-  for (const warning of source.problems.warnings()) options.onWarning?.(warning);
-}
-
-/** The file's own chunks in order; see `entriesAtDepth`. */
-export function fileEntries(
-  session: Session,
-  manifest: Manifest,
-  options: CallOptions = {},
-): AsyncGenerator<WantedChunk, void, undefined> {
-  return entriesAtDepth(session, manifest, 0, options);
-}
-
-/**
- * The chunks that a table of some depth lists, in order, out of the manifest or the chunks that hold the table. At
- * every depth they have the number and the lengths that follow from the head.
- *
- * @param depth 0 for the file's own chunks; more for those that hold the table of the depth below, up to the head's
- * @throws `damaged` if a table contradicts the head; as reading the chunks of the tables above
- */
-export async function* entriesAtDepth(
-  session: Session,
-  { head, table }: Manifest,
-  depth: number,
-  options: CallOptions = {},
-): AsyncGenerator<WantedChunk, void, undefined> {
-  let entries: AsyncIterable<TableEntry> | Iterable<TableEntry> = table;
-  for (let at = head.tableDepth; at > depth; at -= 1) {
-    entries = tableEntries(session, head, checked(entries, tableShape(head, at)), options);
-  }
-  yield* checked(entries, tableShape(head, depth));
-}
-
-/** Holds entries to the shape that they must have together. */
-async function* checked(
-  entries: AsyncIterable<TableEntry> | Iterable<TableEntry>,
-  shape: TableShape,
-): AsyncGenerator<WantedChunk, void, undefined> {
-  const contradiction = new VaultError('damaged', 'A manifest lists chunks that do not make up the file.');
-  let at = 0;
-  for await (const entry of entries) {
-    if (at === shape.count || entry.length !== shape.lengthOf(at)) throw contradiction;
-    at += 1;
-    yield { ...entry, isLast: at === shape.count };
-  }
-  if (at !== shape.count) throw contradiction;
-}
-
-/** The entries that lie in chunks. */
-async function* tableEntries(
-  session: Session,
-  head: ManifestHead,
-  chunks: AsyncIterable<WantedChunk>,
-  options: CallOptions,
-): AsyncGenerator<TableEntry, void, undefined> {
-  const source = new ChunkSource(session, head.chunkSize);
-  const bodies = mapOrdered(
-    chunks,
-    async (entry, signal) => {
-      const memory = allocateChunkMemory(head.chunkSize, null);
-      return source.read(memory, entry, signal);
-    },
-    { inFlight: 2, signal: options.signal },
-  );
-  // An entry may begin in one chunk and end in the next.
-  let rest = Buffer.alloc(0);
-  for await (const body of bodies) {
-    const bytes = Buffer.concat([rest, body]);
-    const whole = bytes.length - (bytes.length % TABLE_ENTRY_SIZE);
-    rest = bytes.subarray(whole);
-    yield* decodeTable(bytes.subarray(0, whole), head.chunkSize);
-  }
-  if (rest.length > 0) throw new VaultError('damaged', 'A manifest has a table that is not whole.');
-  for (const warning of source.problems.warnings()) options.onWarning?.(warning);
+  for (const warning of reader.problems.warnings()) options.onWarning?.(warning);
 }

@@ -1,13 +1,32 @@
-/** A file's facts and where its shards lie. */
-import { shardObjectSize } from '../../format/shard.ts';
+/** A file's facts and where its shards lie, by the placements: what is said about safety is what is there. */
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
-import { fileEntries } from './get.ts';
-import type { WantedChunk } from '../chunks/chunk-source.ts';
-import { resolveFile } from '../files/files.ts';
-import { readManifest } from '../files/manifests.ts';
-import { infoOf } from '../write/put.ts';
+import type { ChunkId } from '../../format/manifest.ts';
+import { shardObjectSize } from '../../format/shard.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import type { CallOptions } from '../call.ts';
+import type { FileInfo } from '../files/records.ts';
+import { resolveFile } from '../files/resolve.ts';
+import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
-import type { CallOptions, ChunkPlacement, FileDetails } from '../vault.ts';
+
+export interface FileDetails extends FileInfo {
+  /** Bytes of this file's chunks in all buckets, as far as the catalog knows; shared chunks count in full. */
+  readonly storedBytes: number;
+  /** The weakest redundancy among its chunks, as they lie; null if the file is inline or the catalog does not know them. */
+  readonly placed: Redundancy | null;
+  /** How many buckets may be lost without losing the file, as its chunks lie. */
+  readonly survives: number;
+  readonly placement: readonly ChunkPlacement[];
+}
+
+export interface ChunkPlacement {
+  readonly chunkId: string;
+  /** Bytes of the chunk's payload, at most. */
+  readonly length: number;
+  readonly redundancy: Redundancy;
+  /** Bucket URLs by shard index; null where a shard is not stored, and an empty list for a chunk that the catalog does not know. */
+  readonly shards: readonly (string | null)[];
+}
 
 const BATCH = 500;
 
@@ -17,29 +36,47 @@ export async function inspectFile(
   reference: string,
   options: CallOptions = {},
 ): Promise<FileDetails> {
-  const { info } = await resolveFile(session, reference);
-  const manifest = await readManifest(session, info.hash, options);
+  const { info, ids } = await resolveFile(session, reference);
   const placement: ChunkPlacement[] = [];
   let storedBytes = 0;
-  let batch: WantedChunk[] = [];
-  const flush = async (): Promise<void> => {
-    const rows = await session.catalog.locateChunks([...new Set(batch.map(({ chunkId }) => chunkId))]);
-    for (const { chunkId, length, isLast } of batch) {
-      const row = rows.get(chunkId);
-      const shards = (row?.shards ?? []).map((place) =>
-        place === null ? null : (session.buckets.byNumber(place.bucket)?.url ?? null),
-      );
-      const { k, m } = row ?? manifest.head.redundancy;
-      const sealedSize = payloadSize(length, { chunkSize: manifest.head.chunkSize, isLast }) + SEAL_OVERHEAD;
-      storedBytes += shards.filter((url) => url !== null).length * shardObjectSize(sealedSize, k);
-      placement.push({ chunkId, length, redundancy: { k, m }, shards });
+  for await (const run of neededChunks(session, ids, options)) {
+    for (let at = 0; at < run.length; at += BATCH) {
+      const some = run.slice(at, at + BATCH);
+      for (const [place, bytes] of await placementsOf(session, some, info.redundancy)) {
+        placement.push(place);
+        storedBytes += bytes;
+      }
     }
-    batch = [];
-  };
-  for await (const entry of fileEntries(session, manifest, options)) {
-    batch.push(entry);
-    if (batch.length === BATCH) await flush();
   }
-  await flush();
-  return { ...infoOf(info.hash, manifest.head), storedBytes, placement };
+  const spare = placement.map(({ redundancy, shards }) => {
+    const stored = new Set(shards.filter((url) => url !== null)).size;
+    return { redundancy, survives: stored - redundancy.k };
+  });
+  const weakest = spare.toSorted((a, b) => a.survives - b.survives)[0] ?? null;
+  const copies = session.buckets.active.length - 1;
+  return {
+    ...info,
+    storedBytes,
+    placed: weakest?.redundancy ?? null,
+    survives: weakest === null ? copies : Math.max(0, weakest.survives),
+    placement,
+  };
+}
+
+async function placementsOf(
+  session: Session,
+  chunks: readonly ChunkId[],
+  asked: Redundancy,
+): Promise<(readonly [ChunkPlacement, number])[]> {
+  const rows = await session.catalog.chunks.locate([...new Set(chunks.map(({ id }) => id))]);
+  return chunks.map(({ id, padded }) => {
+    const row = rows.get(id);
+    const shards = (row?.shards ?? []).map((place) =>
+      place === null ? null : (session.buckets.byNumber(place.bucket)?.url ?? null),
+    );
+    const { k, m } = row ?? asked;
+    const sealedSize = row?.sealedSize ?? payloadSize(padded, true) + SEAL_OVERHEAD;
+    const stored = shards.filter((url) => url !== null).length * shardObjectSize(sealedSize, k);
+    return [{ chunkId: id, length: padded, redundancy: { k, m }, shards }, stored] as const;
+  });
 }

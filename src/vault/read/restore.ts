@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import type { FileTime } from '../../format/file-time.ts';
-import type { CallOptions } from '../vault.ts';
+import type { CallOptions } from '../call.ts';
 import { reasonOf, setAttributes } from './attributes.ts';
 import type { NotKept } from './attributes.ts';
 import { impossibleName, restoreError } from './restore-error.ts';

@@ -2,38 +2,66 @@
  * Rebuilding a lost catalog from the buckets and a password: listings and manifests tell everything; no chunk is read, unless
  * it holds a table, and nothing is written to the buckets.
  */
-import type { Catalog } from '../../catalog/catalog.ts';
+import type { Catalog, ChunkRow } from '../../catalog/catalog.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { deriveSubkeys } from '../../crypto/keys.ts';
-import type { Subkeys } from '../../crypto/keys.ts';
+import { openBucketUrl } from '../../crypto/records.ts';
+import { objectDigest } from '../../crypto/signing.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
-import { readMarker } from '../buckets/bucket-set.ts';
-import type { BucketOpener } from '../buckets/bucket-set.ts';
-import { defaultRedundancy } from '../manage/create.ts';
-import { collectKeyslots } from '../buckets/keyslot-copies.ts';
+import { decodeKeyring } from '../../format/keyring.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import { forEachBounded } from '../../concurrency/map-ordered.ts';
+import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketFailure, BucketOpener, VaultBucket } from '../buckets/bucket-set.ts';
+import type { CallOptions } from '../call.ts';
+import { listChunks } from '../chunks/chunk-listing.ts';
+import { isReadable, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
+import { learnFile } from '../files/catch-up.ts';
+import type { Known } from '../files/catch-up.ts';
+import { joinFiles } from '../files/file-join.ts';
+import type { JoinedFile } from '../files/file-join.ts';
+import { putPlace } from '../keys/bucket-places.ts';
+import { readKeyrings, refreshKeyring } from '../keys/keyring-store.ts';
+import { unlock } from '../keys/unlock.ts';
+import type { Unlocked } from '../keys/unlock.ts';
 import { openSession } from '../open.ts';
 import type { OpenVaultParts } from '../open.ts';
-import { recoverFiles } from './recover-files.ts';
-import type { RecoveredFiles } from './recover-files.ts';
-import { sealBucketUrl, sealSettings } from '../session.ts';
-import { openKeyslot } from '../manage/unlock.ts';
-import type { CallOptions } from '../vault.ts';
+import { listDeletions } from '../protocol/deletions.ts';
+import { sealedSizeOf } from '../repair/census.ts';
+import { warnOfEpoch } from '../repair/files.ts';
+import type { Session } from '../session.ts';
 
 export interface RecoverOptions extends CallOptions {
   readonly catalog: Catalog;
-  /** URLs of the buckets, normalised: all that can be had. */
+  /** URLs of buckets, normalised: one is enough, unless others have moved; the keyring knows where they are. */
   readonly urls: readonly string[];
   readonly opener: BucketOpener;
   /** Gives the password; asked once, when a bucket has shown that there is a vault. */
   readonly password: () => Promise<string>;
   /** What the vault is opened with afterwards. */
-  readonly parts: Omit<OpenVaultParts, 'catalog' | 'opener' | 'password'>;
+  readonly parts: Omit<OpenVaultParts, 'catalog' | 'opener' | 'password' | 'unlocked'>;
 }
 
-export interface RecoverResult extends RecoveredFiles {
+export interface RecoverResult {
   readonly vaultId: string;
-  /** Buckets that could not be used, and why. */
-  readonly unusable: readonly { readonly url: string; readonly message: string }[];
+  /** Files that the catalog knows now and did not know before. */
+  readonly learned: number;
+  /** Files that it had already. */
+  readonly known: number;
+  /** Removed files that can still be brought back, among them. */
+  readonly hidden: number;
+  /** Hashes of manifests that no bucket has intact: files whose names are not known any more. */
+  readonly unreadableManifests: readonly string[];
+  /** Files that the catalog lists and no bucket has; they are left listed. */
+  readonly missing: readonly string[];
+  /** Files whose manifests could not be read just now, or are of a newer version. */
+  readonly unknown: readonly string[];
+  /** Buckets that could not be used, given or found by the keyring, and why. */
+  readonly unusable: readonly Unusable[];
+}
+
+interface Unusable {
+  readonly url: string;
+  readonly message: string;
 }
 
 /**
@@ -44,50 +72,57 @@ export interface RecoverResult extends RecoveredFiles {
  */
 export async function recoverCatalog(options: RecoverOptions): Promise<RecoverResult> {
   const { catalog, signal } = options;
-  const unusable: { url: string; message: string }[] = [];
+  const unusable: Unusable[] = [];
   const found = await findBuckets(options, unusable);
-  const [{ vaultId }] = found;
-  const existing = await catalog.vault();
-  if (existing !== null && existing.id !== vaultId) {
-    throw new VaultError(
-      'invalid-input',
-      `${catalog.label} describes another vault than these buckets. Name another place with --db.`,
-    );
-  }
-  const copies = await collectKeyslots(
-    found.map(({ bucket }) => bucket),
-    { vaultId, signal },
-  );
-  if (copies.length === 0) {
-    throw new VaultError(
-      'damaged',
-      'No bucket has an intact keyslot, without which no password opens the vault. Give more of its buckets.',
-    );
-  }
-  const opened = await openKeyslot(
-    copies.map(({ body }) => body),
-    vaultId,
-    await options.password(),
-  );
-  const keys = deriveSubkeys(opened.masterKey, vaultId);
-  // The copy that opened has proved itself; of the other keyslots, what most buckets have is taken.
-  const bodies = new Map<string, Uint8Array>(copies.toReversed().map(({ id, body }) => [id, body]));
-  bodies.set(opened.slot.id, opened.body);
-  await describeVault(options, { vaultId, keys, bodies, found });
-
-  const session = await openSession({
-    ...options.parts,
-    catalog,
-    opener: options.opener,
-    password: () => Promise.reject(new Error('The vault is unlocked already')),
-    unlocked: keys,
-  });
   try {
-    const result = await recoverFiles(session, options);
-    return { vaultId, unusable, ...result };
+    const [{ vaultId }] = found;
+    const existing = await catalog.setup.vault();
+    if (existing !== null && existing.id !== vaultId) {
+      throw new VaultError(
+        'invalid-input',
+        `${catalog.label} describes another vault than these buckets. Name another place with --db.`,
+      );
+    }
+    const unlocked = await unlockFrom(found, vaultId, options);
+    await describeVault(options, unlocked, found);
+    for (const { url, bucketId } of found) {
+      if (unlocked.keyring.buckets.some(({ id }) => id === bucketId)) continue;
+      unusable.push({ url, message: `${url} is no longer a bucket of this vault.` });
+    }
+    const session = await openSession({
+      ...options.parts,
+      catalog,
+      opener: options.opener,
+      password: () => Promise.reject(new Error('The vault is unlocked already')),
+      unlocked,
+    });
+    try {
+      const result = await recoverFiles(session, options, unusable);
+      return { vaultId, unusable, ...result };
+    } finally {
+      await session.workers.close();
+      await session.buckets.close();
+    }
   } finally {
-    await session.workers.close();
-    await session.buckets.close();
+    await Promise.allSettled(found.map(({ bucket }) => bucket.close()));
+  }
+
+  async function unlockFrom(
+    buckets: readonly FoundBucket[],
+    vaultId: string,
+    { password }: RecoverOptions,
+  ): Promise<Unlocked> {
+    const candidates = await collectKeyrings(buckets, unusable, signal);
+    // A catalog that is there may know of a newer one than these buckets show.
+    const existing = await catalog.setup.vault();
+    if (existing !== null) candidates.push(existing.keyring);
+    if (candidates.length === 0) {
+      throw new VaultError(
+        'damaged',
+        'No bucket has an intact keyring, without which no password opens the vault. Give more of its buckets.',
+      );
+    }
+    return unlock(candidates, await password(), { vaultId });
   }
 }
 
@@ -100,7 +135,7 @@ interface FoundBucket {
 
 async function findBuckets(
   options: RecoverOptions,
-  unusable: { url: string; message: string }[],
+  unusable: Unusable[],
 ): Promise<readonly [FoundBucket, ...FoundBucket[]]> {
   const found: FoundBucket[] = [];
   const errors: VaultError[] = [];
@@ -130,12 +165,12 @@ async function findBuckets(
       { cause: errors[0] },
     );
   }
-  const stranger = others.find(({ vaultId }) => vaultId !== first.vaultId);
-  if (stranger !== undefined) {
-    throw new VaultError('invalid-input', `${first.url} and ${stranger.url} belong to different vaults.`);
+  const other = others.find(({ vaultId }) => vaultId !== first.vaultId);
+  if (other !== undefined) {
+    throw new VaultError('invalid-input', `${first.url} and ${other.url} belong to different vaults.`);
   }
   const twice = others.find(({ bucketId }, i) =>
-    found.slice(0, i + 1).some((other) => other.bucketId === bucketId),
+    found.slice(0, i + 1).some((earlier) => earlier.bucketId === bucketId),
   );
   if (twice !== undefined) {
     throw new VaultError('invalid-input', `${twice.url} is the same bucket as another of those given.`);
@@ -143,30 +178,152 @@ async function findBuckets(
   return [first, ...others];
 }
 
-/** Writes vault, keyslots and buckets into the catalog, as far as they are not there. */
+/**
+ * The keyrings that the buckets have, each once: those that most buckets show come first, so that one bucket's false ones neither hide
+ * the vault's nor cost anything; of equals, the highest epoch.
+ */
+async function collectKeyrings(
+  buckets: readonly FoundBucket[],
+  unusable: Unusable[],
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array[]> {
+  const copies = new Map<string, { readonly bytes: Uint8Array; readonly epoch: number; votes: number }>();
+  for (const { bucket, url } of buckets) {
+    try {
+      for (const bytes of await readKeyrings(bucket, { signal })) {
+        const key = objectDigest(bytes);
+        const known = copies.get(key);
+        if (known === undefined) copies.set(key, { bytes, epoch: epochOf(bytes), votes: 1 });
+        else known.votes += 1;
+      }
+    } catch (error) {
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      unusable.push({ url, message: error.message });
+    }
+  }
+  return [...copies.values()]
+    .toSorted((a, b) => b.votes - a.votes || b.epoch - a.epoch)
+    .map(({ bytes }) => bytes);
+}
+
+/** What an unverified keyring says; what makes no sense comes last. */
+function epochOf(bytes: Uint8Array): number {
+  try {
+    return decodeKeyring(bytes).keyring.epoch;
+  } catch (error) {
+    if (isVaultError(error, 'damaged', 'unsupported')) return 0;
+    throw error;
+  }
+}
+
+/** Writes the vault into the catalog, and where its buckets are for this machine, as far as that is not what the keyring says. */
 async function describeVault(
   { catalog }: RecoverOptions,
-  {
-    vaultId,
-    keys,
-    bodies,
-    found,
-  }: {
-    readonly vaultId: string;
-    readonly keys: Subkeys;
-    readonly bodies: ReadonlyMap<string, Uint8Array>;
-    readonly found: readonly FoundBucket[];
-  },
+  { keys, keyring, bytes }: Unlocked,
+  found: readonly FoundBucket[],
 ): Promise<void> {
-  // The redundancy is a guess until the newest manifest tells what files were stored with.
-  const settings = sealSettings(keys, { redundancy: defaultRedundancy(found.length), rebuilding: true });
-  await catalog.create(
-    { id: vaultId, settings },
-    [...bodies].map(([id, body]) => ({ id, body })),
-  );
-  const known = new Map((await catalog.buckets()).map((bucket) => [bucket.id, bucket]));
-  for (const { bucketId, url } of found) {
-    if (known.has(bucketId)) continue;
-    await catalog.putBucket({ id: bucketId, state: 'active', record: sealBucketUrl(keys, bucketId, url) });
+  const { epoch, vaultId, buckets } = keyring;
+  await catalog.setup.create({ id: vaultId, epoch, keyring: bytes, writer: keys.writer.id });
+  await catalog.setup.putKeyring({ epoch, keyring: bytes });
+  const known = new Set((await catalog.setup.buckets()).map(({ id }) => id));
+  for (const bucket of buckets) {
+    const given = found.find(({ bucketId }) => bucketId === bucket.id);
+    if (given === undefined && known.has(bucket.id)) continue;
+    const isElsewhere = given !== undefined && given.url !== openBucketUrl(keys, bucket);
+    await putPlace({ keys, catalog }, bucket.id, isElsewhere ? given.url : null);
   }
+}
+
+/** Rows recorded in one transaction. */
+const BATCH = 500;
+/** Manifests read at once. */
+const IN_FLIGHT = 16;
+
+async function recoverFiles(
+  session: Session,
+  options: CallOptions,
+  unusable: Unusable[],
+): Promise<Omit<RecoverResult, 'vaultId' | 'unusable'>> {
+  const { signal, onWarning } = options;
+  await refreshKeyring(session, signal, { thorough: true });
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  const onFailure = (failure: BucketFailure): void => addUnusable(unusable, failure);
+  for (const failure of failed) onFailure(failure);
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  const deletions = await listDeletions(session, usable, signal, onFailure);
+  let totalBytes = 0;
+  for await (const _ of joinFiles(session, usable, { signal, onFailure })) totalBytes += 1;
+  const counts = { learned: 0, known: 0, hidden: 0 };
+  const [unreadableManifests, missing, unknown]: [string[], string[], string[]] = [[], [], []];
+  let doneBytes = 0;
+  let warned = false;
+  const tell = (): void => options.onProgress?.({ doneBytes, totalBytes });
+  tell();
+  await forEachBounded(
+    joinFiles(session, usable, { signal, onFailure }),
+    async (file, aborted) => {
+      const deletion = deletions.get(file.hash) ?? null;
+      const known = await learn(session, file, { deletion, signal: aborted });
+      if (known.kind === 'missing') missing.push(file.hash);
+      if (known.kind === 'unreadable') unreadableManifests.push(file.hash);
+      if (known.kind === 'unknown') unknown.push(file.hash);
+      if (known.kind === 'known' || known.kind === 'learned') {
+        counts[known.kind] += 1;
+        if (deletion !== null && !deletion.live) counts.hidden += 1;
+        warned ||= warnOfEpoch(session, known.record, onWarning);
+      }
+      doneBytes += 1;
+      totalBytes = Math.max(totalBytes, doneBytes);
+      tell();
+    },
+    { inFlight: IN_FLIGHT, signal },
+  );
+  await recoverPlaces(session, usable, { signal, onFailure });
+  return {
+    ...counts,
+    unreadableManifests: unreadableManifests.toSorted(),
+    missing: missing.toSorted(),
+    unknown: unknown.toSorted(),
+  };
+}
+
+async function learn(
+  session: Session,
+  file: JoinedFile,
+  {
+    deletion,
+    signal,
+  }: { readonly deletion: DeletionRecord | null; readonly signal: AbortSignal | undefined },
+): Promise<Known | { readonly kind: 'missing' | 'unknown' | 'gone' }> {
+  if (file.holders.length === 0) return { kind: file.row?.hiddenAtMs === null ? 'missing' : 'gone' };
+  try {
+    return await learnFile(session, file, { deletion, write: true, signal });
+  } catch (error) {
+    // The others can be had all the same.
+    if (isVaultError(error, 'unavailable', 'denied', 'unsupported')) return { kind: 'unknown' };
+    throw error;
+  }
+}
+
+function addUnusable(unusable: Unusable[], failure: BucketFailure): void {
+  if (unusable.some(({ url }) => url === failure.bucket.url)) return;
+  unusable.push({ url: failure.bucket.url, message: describeFailure(failure) });
+}
+
+/** Records where shards lie, so that reading need not look for them. */
+async function recoverPlaces(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  options: { readonly signal: AbortSignal | undefined; readonly onFailure: (failure: BucketFailure) => void },
+): Promise<void> {
+  let rows: ChunkRow[] = [];
+  for await (const { shards } of listChunks(buckets, options)) {
+    const best = setsOf(shards).find((set) => isReadable(set));
+    if (best === undefined) continue;
+    rows.push(rowOfSet(best, sealedSizeOf(best)));
+    if (rows.length < BATCH) continue;
+    await session.catalog.chunks.put(rows);
+    rows = [];
+  }
+  if (rows.length > 0) await session.catalog.chunks.put(rows);
 }

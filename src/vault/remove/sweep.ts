@@ -1,304 +1,374 @@
 /**
- * Cleaning up: expired files, what dead puts left, what removals owe, and objects that nothing explains. Safe beside
- * running puts and other sweeps: whatever a put refers to, the catalog keeps; and a generation is never used twice.
+ * Removing what nothing needs any more. It trusts objects, never rows: what is live is what the manifests in the buckets say. The
+ * order of its steps keeps it safe beside running puts and other sweeps; ARCHITECTURE.md, "Removal", has the argument.
+ *
+ * 1. the ids of all live manifests; 2. what goes, by object name, into a signed list in every bucket; 3. the markers that stand
+ * then are waited for; 4. a second look, also at what the markers name; then the objects go, and the list is done.
  */
-import { openManifest } from '../../crypto/seal.ts';
-import { isVaultError, throwIfAborted } from '../../errors.ts';
-import {
-  MANIFEST_PREFIX,
-  MAX_MANIFEST_SIZE,
-  manifestObjectName,
-  parseManifestObjectName,
-} from '../../format/manifest.ts';
-import { CHUNK_PREFIX, parseShardObjectName } from '../../format/shard.ts';
-import type { ShardName } from '../../format/shard.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { drawId } from '../../crypto/keys.ts';
+import { throwIfAborted, VaultError } from '../../errors.ts';
+import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
+import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
+import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
+import type { SweepList } from '../../format/removal.ts';
+import { parseShardObjectName } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import { collectGarbage, owedObjectName } from './collect.ts';
-import { openFileRow } from '../files/files.ts';
-import { LEASE_MS } from '../write/lease.ts';
-import { hideFiles } from './remove.ts';
-import { requireWholeCatalog, withSignal } from '../session.ts';
+import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { removeFrom } from '../buckets/spread.ts';
+import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
+import type { ShardSet } from '../chunks/shard-sets.ts';
+import { listChunks } from '../chunks/chunk-listing.ts';
+import type { FileInfo } from '../files/records.ts';
+import type { CallOptions } from '../call.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import type { CallOptions, FileInfo, SweepResult } from '../vault.ts';
+import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
+import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
+import { putList, readLists } from '../protocol/lists.ts';
+import { findLive } from './live.ts';
+import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import type { LiveFiles } from './live.ts';
+import { planRemoval } from './plan.ts';
 
-/**
- * How long an object that nothing explains is left alone after it was first seen: it may be on its way into another catalog
- * that shares these buckets.
- */
-export const STRAY_GRACE_MS = 24 * 3600 * 1000;
-
-/** Names looked up together. */
-const BATCH = 500;
+/** Done lists stay for so long: longer than anybody's knowledge of what is there. */
+const DONE_LISTS_STAY_MS = 3 * 86_400_000;
 /** Removals under way at once. */
-const IN_FLIGHT = 16;
+const IN_FLIGHT = 24;
+/** How long to wait for running puts, in milliseconds, unless asked otherwise; a later sweep goes on. */
+const WAIT_MS = 20_000;
+const POLL_MS = 500;
+
+export interface SweepOptions extends CallOptions {
+  /** Whether removed files go whose grace is not over. */
+  readonly ignoreGrace?: boolean | undefined;
+  /** Only tells what would be removed. */
+  readonly dryRun?: boolean | undefined;
+  /** Milliseconds to wait for running puts. */
+  readonly waitMs?: number | undefined;
+}
+
+export interface SweepResult {
+  /** Files whose time was over: hidden now, and removed after their grace. */
+  readonly expired: readonly FileInfo[];
+  /** Files whose manifests were removed (with `dryRun`: would be). */
+  readonly filesRemoved: number;
+  /** Objects that were removed (with `dryRun`: would be), and their bytes where that is known. */
+  readonly objectsRemoved: number;
+  readonly bytesRemoved: number;
+  /** Objects that wait for running puts: the next sweep removes them. */
+  readonly objectsWaiting: number;
+  /** Objects among the chunks that are no shards; they stay. */
+  readonly foreignObjects: number;
+  /** Files in the buckets that the catalog did not know, and knows now. */
+  readonly filesLearned: number;
+  /** Hashes of files that the catalog lists and no bucket has. */
+  readonly filesMissing: readonly string[];
+  /** Why no chunk was removed; null if nothing was in the way. */
+  readonly blockedBy: string | null;
+  /** Buckets that could not be asked (URLs; ids of those that the catalog has no URL of): nothing was removed then. */
+  readonly unreachable: readonly string[];
+}
 
 /** See `Vault.sweep`. */
-export async function sweep(
-  session: Session,
-  options: CallOptions & { readonly strayGraceMs?: number } = {},
-): Promise<SweepResult> {
-  await requireWholeCatalog(session);
-  const expired = await hideExpired(session, options);
-  const { processes } = session;
-  await session.catalog.buryPuts({ leaseMs: LEASE_MS, isGone: (owner) => processes.isGone(owner) });
-  const collected = await collectGarbage(session, options);
-  const dead = await session.catalog.deadPuts();
-  const { usable, failed } = await session.buckets.check(session.buckets.all, options.signal);
-
-  const found: Found = {
-    objectsRemoved: 0,
-    objectsOwed: 0,
-    strays: new Map(),
-    spared: new Map(),
-    unknownFiles: new Map(),
-  };
-  const failures: BucketFailure[] = [...failed];
-  const listed: VaultBucket[] = [];
-  for (const bucket of usable) {
-    throwIfAborted(options.signal);
-    try {
-      await examineBucket(session, bucket, { dead: new Set(dead), found, signal: options.signal });
-      listed.push(bucket);
-    } catch (error) {
-      // A listing that failed says nothing: this bucket's objects stay, and the dead puts stay known.
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
-      failures.push({ bucket, error });
-    }
-  }
-  await dismissOwed(session, found);
-  await dismissRemoved(session, found, options.signal);
-  const removedStrays = await removeStrays(session, { found, listed, options });
-  if (listed.length === session.buckets.all.length && found.objectsOwed === 0) {
-    for (const generation of dead) await session.catalog.forgetPut(generation);
-  }
-  for (const failure of failures) {
+export async function sweep(session: Session, options: SweepOptions = {}): Promise<SweepResult> {
+  const { signal } = options;
+  // A disk that has gone since would show empty listings.
+  await session.buckets.check(session.buckets.all, signal, { anew: true });
+  await refreshKeyring(session, signal);
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  for (const failure of failed) {
     options.onWarning?.({
       kind: 'bucket-down',
       message: describeFailure(failure),
       bucket: failure.bucket.url,
     });
   }
-  const strays = [...found.strays.values()].reduce((sum, names) => sum + names.size, 0);
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  const unknown = unknownBuckets(session);
+  for (const id of unknown) {
+    const message = `The catalog does not know where the bucket ${id} is, which another machine has added. Nothing is removed without it.`;
+    options.onWarning?.({ kind: 'bucket-down', message, bucket: null });
+  }
+  if (failed.length > 0 || unknown.length > 0)
+    return nothingRemoved([...failed.map(({ bucket }) => bucket.url), ...unknown]);
+  const pass = new Sweep(session, usable, options);
+  return pass.run();
+}
+
+/** Ids of buckets that the keyring names and the catalog has no URL of: they were added elsewhere, or the row was taken away. */
+function unknownBuckets({ keyring, buckets }: Session): readonly string[] {
+  const known = new Set(buckets.all.map(({ id }) => id));
+  return keyring.keyring.buckets.flatMap(({ id }) => (known.has(id) ? [] : [id]));
+}
+
+function nothingRemoved(unreachable: readonly string[]): SweepResult {
   return {
-    expired,
-    objectsRemoved: collected.objectsRemoved + found.objectsRemoved,
-    objectsOwed: collected.objectsOwed + found.objectsOwed,
-    strays: strays - removedStrays,
-    unknownFiles: [...found.unknownFiles.keys()].toSorted(),
-    unreachable: [...new Set(failures.map(({ bucket }) => bucket.url))],
+    expired: [],
+    filesRemoved: 0,
+    objectsRemoved: 0,
+    bytesRemoved: 0,
+    objectsWaiting: 0,
+    foreignObjects: 0,
+    filesLearned: 0,
+    filesMissing: [],
+    blockedBy: null,
+    unreachable,
   };
 }
 
-async function hideExpired(session: Session, options: CallOptions): Promise<FileInfo[]> {
-  const expired: FileInfo[] = [];
-  for await (const row of session.catalog.expiredFiles(session.now())) {
-    throwIfAborted(options.signal);
-    // The expiry that counts is the sealed one: a changed column must not make a file vanish.
-    expired.push(...(await hideFiles(session, [openFileRow(session, row)])));
+class Sweep {
+  readonly #session: Session;
+  readonly #buckets: readonly VaultBucket[];
+  readonly #options: SweepOptions;
+  #filesRemoved = 0;
+  #objectsRemoved = 0;
+  #bytesRemoved = 0;
+  #objectsWaiting = 0;
+
+  constructor(session: Session, buckets: readonly VaultBucket[], options: SweepOptions) {
+    this.#session = session;
+    this.#buckets = buckets;
+    this.#options = options;
   }
-  return expired;
-}
 
-interface Found {
-  objectsRemoved: number;
-  objectsOwed: number;
-  /** Names that nothing explains, by bucket. */
-  readonly strays: Map<VaultBucket, Set<string>>;
-  /** Those of them that stay: shards of chunks that lack some, which `recover` and `repair` can use. */
-  readonly spared: Map<VaultBucket, Set<string>>;
-  /** A bucket that has the manifest, by hash. */
-  readonly unknownFiles: Map<string, VaultBucket>;
-}
-
-interface Examination {
-  /** Generations of dead puts. */
-  readonly dead: ReadonlySet<string>;
-  readonly found: Found;
-  readonly signal: AbortSignal | undefined;
-}
-
-/** Lists a bucket, removes what dead puts left in it, and notes what nothing explains. */
-async function examineBucket(session: Session, bucket: VaultBucket, examination: Examination): Promise<void> {
-  const strays: string[] = [];
-  const storage = await bucket.checked(examination.signal);
-  const prefixes = [
-    [CHUNK_PREFIX, examineShards],
-    [MANIFEST_PREFIX, examineManifests],
-  ] as const;
-  for (const [prefix, examine] of prefixes) {
-    let names: string[] = [];
-    const flush = async (): Promise<void> => {
-      strays.push(...(await examine(session, bucket, { ...examination, names })));
-      names = [];
-    };
-    for await (const { name } of storage.list(prefix, withSignal(examination.signal))) {
-      names.push(name);
-      if (names.length === BATCH) await flush();
-    }
-    await flush();
-  }
-  examination.found.strays.set(bucket, new Set(strays));
-}
-
-/** Of listed shards: removes those of dead puts; gives those that nothing explains. */
-async function examineShards(
-  session: Session,
-  bucket: VaultBucket,
-  { names, dead, found, signal }: Examination & { readonly names: readonly string[] },
-): Promise<string[]> {
-  if (names.length === 0) return [];
-  // In this order: an upload that was listed belongs to a put that is still pending here, or whose chunks are recorded
-  // by the time they are looked up, or that is dead.
-  const pending = new Set((await session.catalog.pendingPuts()).map(({ generation }) => generation));
-  const shards = names.map((name) => ({ name, shard: parseShardObjectName(name) }));
-  const ids = new Set(shards.flatMap(({ shard }) => (shard === null ? [] : [shard.chunkId])));
-  const rows = await session.catalog.locateChunks([...ids]);
-  const isRecorded = (shard: ShardName): boolean => {
-    const row = rows.get(shard.chunkId);
-    const place = row?.k === shard.k && row.m === shard.m ? row.shards[shard.index] : null;
-    return place?.bucket === bucket.number && place.generation === shard.generation;
-  };
-  const strays: string[] = [];
-  const doomed: string[] = [];
-  const spared = found.spared.get(bucket) ?? new Set<string>();
-  found.spared.set(bucket, spared);
-  for (const { name, shard } of shards) {
-    if (shard === null) strays.push(name);
-    else if (isRecorded(shard) || pending.has(shard.generation)) continue;
-    else if (dead.has(shard.generation)) doomed.push(name);
-    else {
-      strays.push(name);
-      if (rows.get(shard.chunkId)?.shards.includes(null) === true) spared.add(name);
-    }
-  }
-  await removeNames(bucket, doomed, { found, signal });
-  return strays;
-}
-
-/** Of listed manifests: gives those that nothing explains and notes the files that the catalog does not know. */
-async function examineManifests(
-  session: Session,
-  bucket: VaultBucket,
-  { names, found, signal }: Examination & { readonly names: readonly string[] },
-): Promise<string[]> {
-  if (names.length === 0) return [];
-  const hashes = names.map((name) => ({ name, hash: parseManifestObjectName(name) }));
-  const known = await session.catalog.knownManifests(hashes.flatMap(({ hash }) => hash ?? []));
-  const strays: string[] = [];
-  for (const { name, hash } of hashes) {
-    if (hash === null) {
-      strays.push(name);
-    } else if (!known.has(hash)) {
-      if (await isOurManifest(session, bucket, { name, hash, signal })) found.unknownFiles.set(hash, bucket);
-      else strays.push(name);
-    }
-  }
-  return strays;
-}
-
-/** Objects whose removal is owed are in no other row, but they are explained: neither strays nor forgotten files. */
-async function dismissOwed(session: Session, { unknownFiles, strays }: Found): Promise<void> {
-  if (unknownFiles.size === 0 && [...strays.values()].every((names) => names.size === 0)) return;
-  for await (const row of session.catalog.garbage()) {
-    if (row.kind === 'manifest') unknownFiles.delete(row.id);
-    for (const place of row.places) {
-      const bucket = session.buckets.byNumber(place.bucket);
-      if (bucket !== null) strays.get(bucket)?.delete(owedObjectName(row, place));
-    }
-  }
-}
-
-/** Files that somebody else removed during the sweep may be owed no longer, and then their manifests have gone. */
-async function dismissRemoved(
-  session: Session,
-  { unknownFiles }: Found,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  for (const [hash, bucket] of unknownFiles) {
-    try {
-      const name = manifestObjectName(hash);
-      if (!(await isOurManifest(session, bucket, { name, hash, signal }))) unknownFiles.delete(hash);
-    } catch (error) {
-      // It was there, and whether it has gone is not known.
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
-    }
-  }
-}
-
-/** Whether a bucket's object is a manifest of this vault, or may be one of a newer version. */
-export async function isOurManifest(
-  session: Session,
-  bucket: VaultBucket,
-  {
-    name,
-    hash,
-    signal,
-  }: { readonly name: string; readonly hash: string; readonly signal: AbortSignal | undefined },
-): Promise<boolean> {
-  try {
-    const storage = await bucket.open();
-    openManifest(
-      session.keys,
-      await storage.get(name, { maxSize: MAX_MANIFEST_SIZE, ...withSignal(signal) }),
-      hash,
-    );
-    return true;
-  } catch (error) {
-    if (isVaultError(error, 'damaged', 'object-missing')) return false;
-    // Written by a newer version: not ours to judge.
-    if (isVaultError(error, 'unsupported')) return true;
-    throw error;
-  }
-}
-
-/** Removes strays that an earlier sweep has seen long enough ago. */
-async function removeStrays(
-  session: Session,
-  {
-    found,
-    listed,
-    options,
-  }: {
-    readonly found: Found;
-    readonly listed: readonly VaultBucket[];
-    readonly options: CallOptions & { readonly strayGraceMs?: number };
-  },
-): Promise<number> {
-  const graceMs = options.strayGraceMs ?? STRAY_GRACE_MS;
-  const now = session.now();
-  const before = found.objectsRemoved;
-  for (const bucket of listed) {
-    const names = [...(found.strays.get(bucket) ?? [])];
-    const since = await session.catalog.rememberStrays(bucket.number, names, now);
-    // As long as there are files here that the catalog does not know, shards may be theirs.
-    if (found.unknownFiles.size > 0) continue;
-    const doomed = names.filter(
-      (name) => now - (since.get(name) ?? now) >= graceMs && found.spared.get(bucket)?.has(name) !== true,
-    );
-    await removeNames(bucket, doomed, { found, signal: options.signal });
-  }
-  return found.objectsRemoved - before;
-}
-
-async function removeNames(
-  bucket: VaultBucket,
-  names: readonly string[],
-  { found, signal }: { readonly found: Found; readonly signal: AbortSignal | undefined },
-): Promise<void> {
-  const storage = await bucket.checked(signal);
-  await forEachBounded(
-    names,
-    async (name, aborted) => {
-      try {
-        await storage.remove(name, { signal: aborted });
-        found.objectsRemoved += 1;
-      } catch (error) {
-        if (!isVaultError(error) || error.code === 'interrupted') throw error;
-        found.objectsOwed += 1;
+  async run(): Promise<SweepResult> {
+    const dryRun = this.#options.dryRun === true;
+    // What an earlier sweep has left comes first: its lists stand already.
+    const lists = await this.#readLists();
+    if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
+    let live = await this.#findLive();
+    const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
+    let foreign = 0;
+    if (!dryRun) for (const { hash } of live.expired) await this.#expire(hash);
+    for (;;) {
+      const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
+      const plan = await planRemoval(this.#session, this.#buckets, {
+        live,
+        named,
+        signal: this.#options.signal,
+      });
+      foreign = plan.foreign;
+      if (dryRun) {
+        this.#filesRemoved = live.dead.length;
+        this.#objectsRemoved = plan.names.length;
+        this.#bytesRemoved = plan.bytes;
+        break;
       }
-    },
-    { inFlight: IN_FLIGHT, signal },
-  );
+      const written = await this.#writeLists(plan.names);
+      const before = this.#objectsRemoved;
+      await this.#settle(written);
+      if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
+      if (!plan.more || this.#objectsWaiting > 0) break;
+      live = await this.#findLive();
+    }
+    if (!dryRun) await this.#tidy(found);
+    return {
+      expired: found.expired,
+      filesRemoved: this.#filesRemoved,
+      objectsRemoved: this.#objectsRemoved,
+      bytesRemoved: this.#bytesRemoved,
+      objectsWaiting: this.#objectsWaiting,
+      foreignObjects: foreign,
+      filesLearned: found.learned,
+      filesMissing: found.missing,
+      blockedBy: found.blockedBy,
+      unreachable: [],
+    };
+  }
+
+  #findLive(): Promise<LiveFiles> {
+    return findLive(this.#session, this.#buckets, {
+      nowMs: this.#session.now(),
+      ignoreGrace: this.#options.ignoreGrace === true,
+      write: this.#options.dryRun !== true,
+      signal: this.#options.signal,
+    });
+  }
+
+  /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
+  async #unexplained(missing: readonly string[], lists: readonly SweepList[]): Promise<readonly string[]> {
+    const swept = new Set(lists.flatMap(({ objects }) => objects));
+    const [removed, unexplained] = [true, false].map((wanted) =>
+      missing.filter((hash) => swept.has(manifestObjectName(hash)) === wanted),
+    );
+    if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
+    return unexplained ?? [];
+  }
+
+  /** A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while. */
+  async #expire(hash: string): Promise<void> {
+    await writeDeletion(this.#session, { hash, live: false, graceMs: GRACE_MS }, this.#options.signal);
+    await this.#session.catalog.files.hide([hash], this.#session.now());
+  }
+
+  #readLists(): Promise<readonly SweepList[]> {
+    return readLists(this.#session, this.#buckets, this.#options.signal);
+  }
+
+  /** Writes what is to go into lists, in every bucket. @throws what a bucket says; what was written is resumed by the next sweep */
+  async #writeLists(names: readonly string[]): Promise<SweepList[]> {
+    const lists: SweepList[] = [];
+    for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
+      const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
+      const list = { id: drawId(), atMs: this.#session.now(), doneAtMs: null, waitsFor: null, objects };
+      await this.#putList(list);
+      lists.push(list);
+    }
+    return lists;
+  }
+
+  #putList(list: SweepList): Promise<void> {
+    return putList(this.#session, this.#buckets, list, this.#options.signal);
+  }
+
+  /** Goes on with what an earlier sweep has left. One that was cut short may have left its list in some buckets only. */
+  async #resume(lists: readonly SweepList[]): Promise<void> {
+    for (const list of lists) if (list.waitsFor === null) await this.#putList(list);
+    await this.#settle(lists);
+  }
+
+  /** Steps 3 and 4 for lists that stand in every bucket. */
+  async #settle(lists: readonly SweepList[]): Promise<void> {
+    if (lists.length === 0) return;
+    const { signal } = this.#options;
+    // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
+    // knows its own.
+    const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+    const waiting: SweepList[] = [];
+    for (const list of lists) {
+      if (list.waitsFor !== null) {
+        waiting.push(list);
+        continue;
+      }
+      const known = { ...list, waitsFor: [...young] };
+      if (young.size > 0) await this.#putList(known);
+      waiting.push(known);
+    }
+    const ready = await this.#awaitMarkers(waiting);
+    for (const list of waiting) if (!ready.includes(list)) this.#objectsWaiting += list.objects.length;
+    if (ready.length > 0) await this.#remove(ready);
+  }
+
+  /** Waits until the markers that lists wait for are gone or a day old. @returns the lists that need not wait any longer */
+  async #awaitMarkers(lists: readonly SweepList[]): Promise<readonly SweepList[]> {
+    const { waitMs = WAIT_MS, signal } = this.#options;
+    const until = performance.now() + waitMs;
+    for (;;) {
+      throwIfAborted(signal);
+      const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+      const ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
+      if (ready.length === lists.length || performance.now() >= until) return ready;
+      await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
+    }
+  }
+
+  /** Looks again, and removes what may still go. */
+  async #remove(lists: readonly SweepList[]): Promise<void> {
+    const { signal } = this.#options;
+    const lookedAtMs = this.#session.now();
+    // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
+    const marked = await readMarkedIds(this.#session, this.#buckets, signal);
+    const live = await this.#findLive();
+    for (const id of marked) live.ids.add(id);
+    const names = lists.flatMap(({ objects }) => objects);
+    const { spared, staying } = await this.#look(names, live);
+    const dead = new Set(live.dead.map(({ hash }) => hash));
+    const going = names.filter((name) => {
+      const hash = parseManifestObjectName(name);
+      return hash === null ? live.blockedBy === null && !spared.has(idOf(name)) : dead.has(hash);
+    });
+    const remove = (name: string, aborted: AbortSignal): Promise<void> => {
+      // A machine that slept: its lists may have gone meanwhile, and their objects be needed again.
+      if (this.#session.now() - lookedAtMs >= TRUSTED_FOR_MS) throw sleptTooLong();
+      return this.#removeObject(name, aborted);
+    };
+    await forEachBounded(going, remove, {
+      inFlight: IN_FLIGHT,
+      signal,
+    });
+    const gone = new Set(going.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
+    await this.#forget(
+      [...gone].filter((id) => id !== ''),
+      going.flatMap((name) => parseManifestObjectName(name) ?? []),
+    );
+    await this.#record(going.flatMap((name) => staying.get(idOf(name)) ?? []));
+    for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.now() });
+  }
+
+  /**
+   * Looks at the chunks that are live now.
+   *
+   * @returns `spared`: those that would not keep a complete set outside of all lists, of which nothing goes; `staying`: the set that the
+   *   others keep
+   */
+  async #look(
+    names: readonly string[],
+    live: LiveFiles,
+  ): Promise<{ readonly spared: ReadonlySet<string>; readonly staying: ReadonlyMap<string, ShardSet> }> {
+    const { signal } = this.#options;
+    const spared = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
+    const staying = new Map<string, ShardSet>();
+    if (spared.size === 0) return { spared, staying };
+    const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
+    const { m } = this.#session.keyring.keyring.redundancy;
+    for await (const { id, shards } of listChunks(this.#buckets, { signal })) {
+      if (!spared.has(id)) continue;
+      const rest = shards.filter((shard) => !named.has(objectNameOf(shard)));
+      const kept = setsOf(rest).find((set) => isEnough(set, m));
+      if (kept === undefined) continue;
+      spared.delete(id);
+      staying.set(id, kept);
+    }
+    return { spared, staying };
+  }
+
+  /** Tells the catalog where those are that stay, since what it knew may have gone. */
+  async #record(sets: readonly ShardSet[]): Promise<void> {
+    const rows = [...new Set(sets)].map((set) => rowOfSet(set, mostSealedOf(set)));
+    for (let at = 0; at < rows.length; at += 500) {
+      await this.#session.catalog.chunks.put(rows.slice(at, at + 500));
+    }
+  }
+
+  async #removeObject(name: string, signal: AbortSignal): Promise<void> {
+    const { failed } = await removeFrom(this.#buckets, name, signal);
+    // The list stays: the next sweep goes on.
+    if (failed[0] !== undefined) throw failed[0].error;
+    this.#objectsRemoved += 1;
+    if (parseManifestObjectName(name) !== null) this.#filesRemoved += 1;
+  }
+
+  async #forget(ids: readonly string[], hashes: readonly string[]): Promise<void> {
+    for (let at = 0; at < ids.length; at += 500)
+      await this.#session.catalog.chunks.forget(ids.slice(at, at + 500));
+    for (let at = 0; at < hashes.length; at += 500) {
+      await this.#session.catalog.files.forget(hashes.slice(at, at + 500));
+    }
+  }
+
+  /** Removes records that have served: lists that were done days ago, markers of the dead, deletions that are over. */
+  async #tidy(live: LiveFiles): Promise<void> {
+    const { signal } = this.#options;
+    const nowMs = this.#session.now();
+    for (const { id, doneAtMs } of await this.#readLists()) {
+      if (doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS) {
+        await removeFrom(this.#buckets, sweepObjectName(id), signal);
+      }
+    }
+    const { old } = await listMarkers(this.#buckets, nowMs, signal);
+    for (const name of [...old, ...live.settled.map(deletionObjectName)]) {
+      await removeFrom(this.#buckets, name, signal);
+    }
+  }
+}
+
+function sleptTooLong(): VaultError {
+  return new VaultError('unavailable', 'This sweep has slept for too long and stops. Sweep again.');
+}
+
+/** The chunk that an object is of; '' for another kind. */
+function idOf(name: string): string {
+  return parseShardObjectName(name)?.chunkId ?? '';
 }

@@ -1,239 +1,264 @@
 /**
- * Making chunks whole: their missing shards are made anew from the others and stored in buckets that have none of the
- * chunk. New objects first, then the row, and only then does anything go.
+ * Making chunks whole: the shards that are missing are made anew from the others and stored in buckets that have none of the
+ * chunk, or a whole new set is stored. It works under a marker, and removes nothing: what is left over goes with a sweep.
  */
-import type { ChunkRow, ShardPlace } from '../../catalog/catalog.ts';
-import { isVaultError } from '../../errors.ts';
+import type { ChunkRow } from '../../catalog/catalog.ts';
+import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
+import { CHUNK_PREFIX, shardObjectSize, shardSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import { forEachBounded } from '../../concurrency/map-ordered.ts';
+import { Budget } from '../../concurrency/semaphore.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { conditionOf, examineChunk, examineShard, isLost } from '../verify/examine.ts';
-import type { Examination, ShardState } from '../verify/examine.ts';
-import type { Session } from '../session.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
+import type { Warning } from '../call.ts';
+import { allocateChunkMemory, chunkMemorySize, objectsOf } from '../chunks/chunk-memory.ts';
+import type { ChunkProof } from '../chunks/chunk-worker.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { Presence } from '../chunks/presence.ts';
+import {
+  fitsSize,
+  isComplete,
+  isReadable,
+  objectNameOf,
+  rowOfSet,
+  setsOf,
+  shardsOf,
+} from '../chunks/shard-sets.ts';
+import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
+import { codedObjects, mostSealed, takeBack } from '../chunks/shards.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
-import { recordedShard } from '../chunks/shards.ts';
-import type { Warning } from '../vault.ts';
-import { keepSpare, Workshop } from '../chunks/workbench.ts';
+import type { Session } from '../session.ts';
+import { isCoded, isWhole, sealedSizeOf } from './census.ts';
+import { goodShards } from './good-shards.ts';
+import type { GoodShards } from './good-shards.ts';
+import type { Ground } from './ground.ts';
 
 export interface RebuildOptions {
-  /** Of a pending put that stands for this work. */
-  readonly generation: string;
-  /** Buckets that take shards. */
-  readonly targets: readonly VaultBucket[];
-  /** A bucket to be emptied; null for none. `gone`: it will never answer again. */
-  readonly leaving: { readonly bucket: VaultBucket; readonly gone: boolean } | null;
+  readonly ground: Ground;
   /** What chunks shall be coded with; null for as they are. */
   readonly redundancy: Redundancy | null;
+  /** Whether every shard is read, and not only looked for. */
+  readonly reads: boolean;
+  /** Whether it only finds out what would be done. */
+  readonly dryRun: boolean;
+  /** About how many chunks there will be. */
+  readonly expected: number;
   readonly onWarning: (warning: Warning) => void;
-  readonly onRebuilt: (bytes: number) => void;
+  /** Told of an object that is not what it should be, and has been replaced. */
+  readonly onReplaced: (objectName: string) => Promise<void>;
 }
 
-/** Rows claimed in one transaction. */
-const BATCH = 200;
-/** How often a chunk whose row changes meanwhile is tried again. */
-const MOST_TRIES = 3;
+/**
+ * What became of one chunk: it was whole, is whole now, is as whole as the buckets allow, cannot be had while a bucket does not
+ * answer, or cannot be had.
+ */
+export type Rebuilt = 'whole' | 'repaired' | 'degraded' | 'unknown' | 'lost';
+
+/** A chunk to be made whole. */
+export interface NeedyChunk {
+  /** 64 hex digits. */
+  readonly id: string;
+  /** Bytes of its plain payload; null where that is not known. */
+  readonly padded: number | null;
+  /**
+   * What its body is known by; null where nobody here can open it (the content of locked files): then its shards are as good as
+   * their checksums.
+   */
+  readonly proof: ChunkProof | null;
+}
+
+interface Task extends NeedyChunk {
+  /** All its shards, and those that no list of removal names. */
+  readonly shards: readonly ListedShard[];
+  readonly lasting: readonly ListedShard[];
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Chunks for which one listing of everything is cheaper than one for each. */
+const MOST_BY_PAGES = 50_000;
 
 export class Rebuild {
   readonly #session: Session;
   readonly #options: RebuildOptions;
-  readonly #workshop: Workshop;
-  readonly uploader: ShardUploader;
-  /** Chunks of which something could be done. */
-  chunksRepaired = 0;
+  readonly #budget: Budget;
+  readonly #presence: Presence | null;
+  readonly #uploader: ShardUploader | ShardPlan;
+  /** Chunks of which something was stored (or would be). */
+  readonly repaired = new IdSet();
 
   constructor(session: Session, options: RebuildOptions) {
     this.#session = session;
     this.#options = options;
-    this.#workshop = new Workshop(session.limits.chunkMemory);
-    const { generation, targets: buckets, onWarning } = options;
-    this.uploader = new ShardUploader({ all: session.buckets, buckets, generation, onWarning });
+    this.#budget = new Budget(session.limits.chunkMemory);
+    const { ground, expected } = options;
+    this.#presence = expected <= MOST_BY_PAGES ? new Presence(ground.sources) : null;
+    this.#uploader = options.dryRun
+      ? new ShardPlan()
+      : new ShardUploader(options.onWarning, { fullIsFatal: false });
   }
 
-  /** Does what can be done for those of the chunks that need it. */
-  async run(rows: AsyncIterable<ChunkRow> | Iterable<ChunkRow>, signal: AbortSignal): Promise<void> {
-    let batch: string[] = [];
-    const flush = async (): Promise<void> => {
-      // Claimed, so that nobody removes the chunks meanwhile; and their rows as they are now.
-      const claimed = await this.#session.catalog.claimChunks(this.#options.generation, [...new Set(batch)]);
-      batch = [];
-      for (const row of claimed.values()) await this.#session.buckets.learn(row.shards);
-      await forEachBounded(claimed.values(), (row, aborted) => this.#rebuild(row, aborted), {
-        inFlight: this.#session.limits.chunksInFlight,
-        signal,
-      });
-    };
-    for await (const row of rows) {
-      await this.#session.buckets.learn(row.shards);
-      if (!this.#needsWork(row)) continue;
-      batch.push(row.id);
-      if (batch.length === BATCH) await flush();
+  /** Shards stored, and their bytes (or what would be). */
+  get shardsStored(): number {
+    return this.#uploader.shardsStored;
+  }
+  get bytesStored(): number {
+    return this.#uploader.bytesStored;
+  }
+
+  /** Does what can be done for one chunk. */
+  async run(chunk: NeedyChunk, signal: AbortSignal | undefined): Promise<Rebuilt> {
+    const { ground, redundancy, reads } = this.#options;
+    await ground.keep(signal);
+    ground.note(chunk.id);
+    const shards = await this.#look(chunk.id, signal);
+    const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
+    if (!reads && isWhole(lasting, redundancy)) return 'whole';
+    let best: Rebuilt = ground.isComplete ? 'lost' : 'unknown';
+    for (const set of setsOf(shards)) {
+      const outcome = await this.#fromSet(set, { ...chunk, shards, lasting, signal });
+      if (outcome === 'whole' || outcome === 'repaired') return outcome;
+      if (outcome === 'degraded' || best === 'lost') best = outcome;
+      if (outcome === 'degraded') break;
     }
-    if (batch.length > 0) await flush();
+    return best;
   }
 
-  #needsWork(row: ChunkRow): boolean {
-    return this.#isOtherCode(row) || this.#keptPlaces(row).includes(null);
-  }
-
-  #isOtherCode({ k, m }: Redundancy): boolean {
-    const { redundancy } = this.#options;
-    return redundancy !== null && (redundancy.k !== k || redundancy.m !== m);
-  }
-
-  /** The places that may stay: in a bucket of the vault that is not to be emptied, and one a bucket. */
-  #keptPlaces(row: ChunkRow): (ShardPlace | null)[] {
-    const used = new Set<number>();
-    return row.shards.map((place, index) => {
-      const bucket = recordedShard(row, index, this.#session.buckets)?.bucket;
-      if (bucket === undefined || bucket === this.#options.leaving?.bucket || used.has(bucket.number)) {
-        return null;
-      }
-      used.add(bucket.number);
-      return place ?? null;
-    });
-  }
-
-  async #rebuild(row: ChunkRow, signal: AbortSignal): Promise<void> {
-    let current = row;
-    for (let tries = 1; tries <= MOST_TRIES && this.#needsWork(current); tries += 1) {
-      if (await this.#rebuildOnce(current, signal)) return;
-      // Somebody has changed the row meanwhile; the claim keeps the chunk itself.
-      const found = await this.#session.catalog.locateChunks([current.id]);
-      current = found.get(current.id) ?? current;
-      await this.#session.buckets.learn(current.shards);
+  /** The shards of one chunk that buckets list. */
+  async #look(id: string, signal: AbortSignal | undefined): Promise<ListedShard[]> {
+    const { ground } = this.#options;
+    if (this.#presence !== null) {
+      const sets = await this.#presence.sets(id, signal);
+      for (const failure of this.#presence.failures) ground.noteFailure(failure);
+      return sets.flatMap(({ shards }) => shards);
     }
-  }
-
-  /** @returns whether that was all; false if the row has changed meanwhile */
-  async #rebuildOnce(row: ChunkRow, signal: AbortSignal): Promise<boolean> {
-    const next =
-      (await this.#codedAnew(row, signal)) ??
-      (await this.#moved(row, signal)) ??
-      (await this.#completed(row, signal));
-    if (sameRow(row, next)) return true;
-    try {
-      const { generation } = this.#options;
-      if (await this.#session.catalog.replaceChunk(row, next, { generation })) {
-        this.chunksRepaired += 1;
-        this.#options.onRebuilt(row.sealedSize);
-        return true;
-      }
-    } catch (error) {
-      // This work was taken for dead, and nobody knows what has just been sent.
-      if (isVaultError(error, 'stale')) await this.uploader.removeUploads([next]);
-      throw error;
+    const found: ListedShard[] = [];
+    const prefix = `${CHUNK_PREFIX}${id}.`;
+    const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+    for await (const entry of mergedListing(ground.sources, prefix, { signal, onFailure })) {
+      found.push(...shardsOf(entry));
     }
-    await this.uploader.removeUploads([next]);
-    return false;
+    return found;
   }
 
-  /** The row with all shards in the other redundancy; null if none is asked for, or it would be worse than what is there. */
-  async #codedAnew(row: ChunkRow, signal: AbortSignal): Promise<ChunkRow | null> {
-    const { redundancy } = this.#options;
-    if (redundancy === null || !this.#isOtherCode(row)) return null;
-    const { k, m } = redundancy;
-    return this.#workshop.use(row, redundancy, async (bench) => {
-      const how = { bench, signal, redundancy };
-      const { states, sealedSize, objects } = await examineChunk(this.#session, row, how);
-      if (objects === null) return null;
-      const shards = objects.map(() => null);
-      const next = await this.uploader.upload({ id: row.id, k, m, sealedSize, shards }, objects, signal);
-      const stored = countStored(next);
-      const spare = states.filter((state) => state === 'good' || state === 'unknown').length - row.k;
-      if (stored === k + m || (stored >= k && stored - k >= spare)) return next;
-      await this.uploader.removeUploads([next]);
-      return null;
-    });
-  }
-
-  /** The row with the shards that lie in the bucket to be emptied copied elsewhere; null if that is not all there is to do. */
-  async #moved(row: ChunkRow, signal: AbortSignal): Promise<ChunkRow | null> {
-    const kept = this.#keptPlaces(row);
-    const shards = kept.map((place, index) => {
-      return place === null ? recordedShard(row, index, this.#session.buckets) : null;
-    });
-    const leaving = shards.flatMap((shard) => shard ?? []);
-    const missing = kept.filter((place) => place === null).length;
-    if (leaving.length < missing || this.#options.leaving?.gone !== false) return null;
-    return this.#workshop.use(row, row, async (bench) => {
-      const objects = Array.from<Uint8Array | null>({ length: kept.length }).fill(null);
-      for (const shard of leaving) {
-        const { sealedSize } = row;
-        const { object } = await examineShard(this.#session, shard, { bench, sealedSize, signal });
-        // Not as it should be: then it is made anew from the others.
-        if (object === null) return null;
-        objects[shard.name.index] = object;
+  /** Makes a chunk whole out of the shards of one sealing, if they give it. */
+  async #fromSet(set: ShardSet, task: Task): Promise<Rebuilt> {
+    const { target, isWished } = this.#targetOf(set);
+    const cost = chunkMemorySize(set.k * set.objectSize, target) + set.objectSize * set.shards.length;
+    return this.#budget.spend(cost, async () => {
+      const found = await this.#lookInto(set, task);
+      if (found.picked === null) {
+        return found.unknown.length > 0 || !this.#options.ground.isComplete ? 'unknown' : 'lost';
       }
-      const next = await this.uploader.upload({ ...row, shards: kept }, objects, signal);
-      keepSpare(
-        bench,
-        objects.flatMap((object) => (object === null ? [] : [{ object }])),
-      );
-      return withOldPlaces(row, next);
+      const kept = { ...set, ...target, shards: this.#keptOf(set, target, found, task) };
+      const outcome = isComplete(kept) ? 'whole' : await this.#store(set, kept, found.picked, task);
+      if (outcome === 'whole' || outcome === 'repaired') {
+        // Those that are on their way out already have been replaced before.
+        const replaced = found.bad.filter((shard) => task.lasting.includes(shard));
+        for (const shard of replaced) await this.#options.onReplaced(objectNameOf(shard));
+      }
+      return isWished || outcome === 'lost' ? outcome : 'degraded';
     });
   }
 
-  /** The row with everything that can be had; at worst as it was. */
-  async #completed(row: ChunkRow, signal: AbortSignal): Promise<ChunkRow> {
-    return this.#workshop.use(row, row, async (bench) => {
-      const examined = this.#withoutGone(await examineChunk(this.#session, row, { bench, signal }));
-      const { states, sealedSize, objects } = examined;
-      if (objects === null) return conditionOf(examined) === 'lost' ? this.#withoutLeaving(row) : row;
-      const kept = this.#keptPlaces(row).map((place, i) => (isLost(states[i] ?? 'unknown') ? null : place));
-      const next = await this.uploader.upload({ ...row, sealedSize, shards: kept }, objects, signal);
-      const whole = withOldPlaces(row, next);
-      if (!this.#mayGiveUp(next)) return whole;
-      const given = this.#withoutLeaving(whole);
-      // Never below what can be read: then the old place stays, and with it the bucket.
-      return countStored(given) >= row.k ? given : whole;
-    });
+  /** What a set shall be coded with: as it is, if the buckets that take shards are too few for what is wished. */
+  #targetOf(set: ShardSet): { readonly target: Redundancy; readonly isWished: boolean } {
+    const { redundancy, ground } = this.#options;
+    const own = { k: set.k, m: set.m };
+    if (redundancy === null || isCoded(set, redundancy)) return { target: own, isWished: true };
+    const takers = ground.targets.filter((bucket) => !this.#uploader.hasFailed(bucket));
+    if (takers.length >= redundancy.k + redundancy.m) return { target: redundancy, isWished: true };
+    return { target: own, isWished: false };
   }
 
-  /** A bucket that is gone does not come back: what lies there is missing. */
-  #withoutGone(examined: Examination): Examination {
-    const { leaving } = this.#options;
-    if (leaving?.gone !== true) return examined;
-    const states = examined.states.map((state, index): ShardState => {
-      const inGone = examined.row.shards[index]?.bucket === leaving.bucket.number;
-      return inGone && state === 'unknown' ? 'missing' : state;
-    });
-    return { ...examined, states };
+  async #lookInto(set: ShardSet, { proof, padded, signal }: Task): Promise<GoodShards> {
+    const { dryRun, reads } = this.#options;
+    // What would be done is told by the listings, as far as they go: reading is what a dry run saves.
+    if (dryRun && !reads) {
+      return { picked: isReadable(set) ? [] : null, good: set.shards, bad: [], unknown: [] };
+    }
+    const most =
+      padded === null ? mostSealed(proof?.length ?? null) : payloadSize(padded, false) + SEAL_OVERHEAD;
+    return goodShards(this.#session, set, { proof, most, all: reads, signal });
   }
 
-  /** Whether a shard in the bucket that is gone has nowhere else to go, for want of buckets and not because one is down. */
-  #mayGiveUp(row: ChunkRow): boolean {
-    if (this.#options.leaving?.gone !== true) return false;
-    const used = new Set(row.shards.map((place) => place?.bucket));
-    return this.#session.buckets.all.every(
-      (bucket) => bucket === this.#options.leaving?.bucket || used.has(bucket.number),
+  /** The shards that stay: in buckets that are not being emptied, and coded as they shall be. */
+  #keptOf(
+    set: ShardSet,
+    target: Redundancy,
+    { good, unknown }: GoodShards,
+    { shards, lasting }: Task,
+  ): readonly ListedShard[] {
+    const stays = new Set(lasting.filter(({ bucket }) => bucket.state === 'active'));
+    if (isCoded(set, target)) return [...good, ...unknown].filter((shard) => stays.has(shard));
+    if (this.#options.reads) return [];
+    // A coding anew that was cut short has left some.
+    const size = shardObjectSize(sealedSizeOf(set), target.k);
+    return shards.filter(
+      (shard) =>
+        shard.name.sealing === set.sealing &&
+        isCoded(shard.name, target) &&
+        Math.abs(shard.size - size) <= set.k &&
+        stays.has(shard),
     );
   }
 
-  #withoutLeaving(row: ChunkRow): ChunkRow {
-    const { leaving } = this.#options;
-    if (leaving?.gone !== true) return row;
-    const shards = row.shards.map((place) => (place?.bucket === leaving.bucket.number ? null : place));
-    return { ...row, shards };
+  /** Makes all shards of a set, and stores those that it lacks. */
+  async #store(
+    set: ShardSet,
+    kept: ShardSet,
+    picked: NonNullable<GoodShards['picked']>,
+    { id, proof, padded, signal }: Task,
+  ): Promise<Rebuilt> {
+    const redundancy = { k: kept.k, m: kept.m };
+    const { targets } = this.#options.ground;
+    const before = this.shardsStored;
+    let stored: ChunkRow;
+    if (this.#uploader instanceof ShardPlan) {
+      const sealedSize = picked[0]?.sealedSize ?? likelySize(set, padded);
+      stored = this.#uploader.upload(rowOfSet(kept, sealedSize), targets);
+    } else {
+      const coded = codedObjects(picked);
+      if (coded === null) return 'lost';
+      const { sealedSize } = coded;
+      const bodySize = Math.max(proof?.length ?? 0, sealedSize - SEAL_OVERHEAD);
+      const memory = allocateChunkMemory(bodySize, redundancy);
+      const answer = await this.#session.workers.recode(memory, { id, proof, redundancy }, coded);
+      takeBack(picked, answer.objects);
+      if (!answer.opened) return 'lost';
+      const objects = objectsOf(memory, kept.k + kept.m, shardSize(sealedSize, kept.k));
+      const row = rowOfSet(kept, sealedSize);
+      stored = await this.#uploader.upload(row, objects, targets, signal);
+      await this.#session.catalog.chunks.put([stored]);
+    }
+    if (this.shardsStored > before) this.repaired.add(id);
+    return stored.shards.includes(null) ? 'degraded' : 'repaired';
   }
 }
 
-/** Puts old places back where no new one was found: what seems lost now may be there tomorrow. */
-function withOldPlaces(old: ChunkRow, next: ChunkRow): ChunkRow {
-  return { ...next, shards: next.shards.map((place, index) => place ?? old.shards[index] ?? null) };
+/** Bytes of the sealed chunk, as far as its size and that of its shards tell. */
+function likelySize(set: ShardSet, padded: number | null): number {
+  const plain = padded === null ? null : padded + SEAL_OVERHEAD;
+  return plain !== null && fitsSize(set, plain) ? plain : sealedSizeOf(set);
 }
 
-function countStored({ shards }: ChunkRow): number {
-  return shards.filter((place) => place !== null).length;
-}
+/** Says where shards would go. */
+class ShardPlan {
+  shardsStored = 0;
+  bytesStored = 0;
 
-function sameRow(a: ChunkRow, b: ChunkRow): boolean {
-  return (
-    a.k === b.k &&
-    a.m === b.m &&
-    a.sealedSize === b.sealedSize &&
-    a.shards.every((place, i) => {
-      const other = b.shards[i] ?? null;
-      return place?.bucket === other?.bucket && place?.generation === other?.generation;
-    })
-  );
+  hasFailed(): boolean {
+    return false;
+  }
+
+  upload(row: ChunkRow, targets: readonly VaultBucket[]): ChunkRow {
+    const taken = new Set(row.shards.flatMap((place) => (place === null ? [] : [place.bucket])));
+    const free = targets.filter(({ number }) => !taken.has(number));
+    const shards = row.shards.map((place) => {
+      const bucket = place === null ? free.shift() : undefined;
+      if (bucket === undefined) return place;
+      this.shardsStored += 1;
+      this.bytesStored += shardObjectSize(row.sealedSize, row.k);
+      return { bucket: bucket.number, upload: '' };
+    });
+    return { ...row, shards };
+  }
 }

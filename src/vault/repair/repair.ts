@@ -1,247 +1,207 @@
-/** Making everything whole again that can be. */
-import type { ChunkRow } from '../../catalog/catalog.ts';
-import { drawGeneration } from '../../crypto/keys.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
-import { encodeMarker, keyslotObjectName, MARKER_NAME } from '../../format/keyslot.ts';
-import { CHUNK_PREFIX, formatRedundancy, isRedundancy, parseShardObjectName } from '../../format/shard.ts';
+/** Making everything whole again that can be: markers, keyrings, records, manifests, chunks, and the catalog's knowledge of them. */
+import { VaultError } from '../../errors.ts';
+import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
+import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import { drainingBucket, resolveBucket } from '../manage/bucket-admin.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { collectGarbage } from '../remove/collect.ts';
-import { fileChunks, unreadableAs } from '../files/file-chunks.ts';
-import { Findings } from '../verify/findings.ts';
-import { examineKeyslots } from '../buckets/keyslot-copies.ts';
-import { withLease } from '../write/lease.ts';
-import { repairManifests } from './manifest-repair.ts';
-import { repairRecords } from './record-repair.ts';
-import { Rebuild } from './rebuild.ts';
-import type { RebuildOptions } from './rebuild.ts';
-import { changeSettings, withSignal } from '../session.ts';
+import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import { changeDefaults } from '../keys/defaults.ts';
+import { refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
+import { listDeletions } from '../protocol/deletions.ts';
+import { listForRemoval } from '../protocol/lists.ts';
+import { resolveFile } from '../files/resolve.ts';
 import type { Session } from '../session.ts';
-import { hashesOf, usableBuckets, Verification } from '../verify/verify.ts';
-import type { CallOptions, RepairOptions, RepairResult } from '../vault.ts';
+import { repairChunks } from './chunks.ts';
+import type { RepairedChunks } from './chunks.ts';
+import { repairDeletions } from './deletions.ts';
+import type { FileState } from './files.ts';
+import { onGround } from './ground.ts';
+import type { Ground } from './ground.ts';
+import { repairManifests } from './manifests.ts';
+import type { RepairedManifests } from './manifests.ts';
+import { restoreMarkers } from './markers.ts';
+import type { RepairOptions } from './options.ts';
 
-/** Rows looked up together. */
-const BATCH = 500;
-/** Listed shards by which a bucket that has lost its marker is known. */
-const MOST_EVIDENCE = 500;
+export interface RepairResult {
+  /** How the vault stands now (with `dryRun`: would stand): `degraded` also if a bucket could not be asked. */
+  readonly outcome: 'whole' | 'degraded' | 'lost';
+  /** Chunks made whole, moved or coded anew (with `dryRun`: that would be). */
+  readonly chunksRepaired: number;
+  /** Chunks that are readable and still lack something: too few buckets can be used. */
+  readonly chunksDegraded: number;
+  /** Chunks that cannot be had while a bucket does not answer. */
+  readonly chunksUnknown: number;
+  /** Chunks that no k shards give, though every bucket has answered. */
+  readonly chunksLost: number;
+  /** Chunks looked at that cannot be opened here, being of locked files: their shards are as good as their checksums. */
+  readonly chunksNotOpened: number;
+  readonly shardsStored: number;
+  readonly manifestsStored: number;
+  readonly keyringsStored: number;
+  readonly markersStored: number;
+  /** Records of removal that were given to buckets which lacked them. */
+  readonly deletionsStored: number;
+  /** Rows of files in the catalog that were made anew from their manifests. */
+  readonly recordsRepaired: number;
+  /** Rows of the catalog that named shards where there are none. */
+  readonly placesRepaired: number;
+  /** Bytes of shards and manifests sent to buckets. */
+  readonly bytesStored: number;
+  /** Objects that were replaced, and go with the next sweep. */
+  readonly objectsReplaced: number;
+  /** Hashes of files that cannot be read any more. */
+  readonly filesLost: readonly string[];
+  /** Hashes of files that can be read, and of which something is missing still. */
+  readonly filesDegraded: readonly string[];
+  /** Hashes of files of which it is not known, since a bucket could not be asked, or they are of a newer version. */
+  readonly filesUnknown: readonly string[];
+  /** URLs of buckets that could not be used, or not to the end. */
+  readonly unreachable: readonly string[];
+}
 
 /** See `Vault.repair`. */
 export async function repairVault(session: Session, options: RepairOptions = {}): Promise<RepairResult> {
-  const { signal, depth = 'listing', redundancy = null } = options;
-  const hashes = await hashesOf(session, options.references);
-  if (hashes !== null && (redundancy !== null || options.forgetBucket !== undefined)) {
-    throw new VaultError(
-      'invalid-input',
-      'Redundancy and buckets are the whole vault’s: name no files with them.',
-    );
+  const { signal, redundancy, dryRun = false } = options;
+  if (redundancy !== undefined) requireBuckets(session, redundancy, options);
+  const markersStored = await restoreMarkers(session, { write: !dryRun, signal });
+  await refreshKeyring(session, signal, { thorough: true });
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  for (const failure of failed) {
+    options.onWarning?.({
+      kind: 'bucket-down',
+      message: describeFailure(failure),
+      bucket: failure.bucket.url,
+    });
   }
-  const gone = options.forgetBucket === undefined ? null : resolveBucket(session, options.forgetBucket);
-  checkBuckets(session, redundancy ?? session.settings.redundancy, { gone, isNew: redundancy !== null });
   // New files get it from now on.
-  if (redundancy !== null) await changeSettings(session, (settings) => ({ ...settings, redundancy }));
-  const leaving = gone === null ? null : { bucket: await drainingBucket(session, gone), gone: true };
+  if (redundancy !== undefined && !dryRun) await changeDefaults(session, { redundancy }, options);
+  const keyrings = await settleKeyring(session, usable, { dryRun, signal });
+  const work = await onGround(session, usable, { dryRun, signal }, (ground) =>
+    repairAll(session, ground, { ...options, redundancy: redundancy ?? null }),
+  );
+  const unreachable = new Set(
+    [...failed, ...keyrings.failed, ...work.failed].map(({ bucket }) => bucket.url),
+  );
+  return resultOf(work, { markersStored, keyringsStored: keyrings.stored, unreachable });
+}
 
-  const silent = { ...withSignal(signal) };
-  const before = new Findings(session, options, null);
-  const markersStored = await restoreMarkers(session, leaving?.bucket ?? null, silent);
-  const usable = await usableBuckets(session, before, options);
-  const targets = usable.filter(({ state }) => state === 'active');
-  const keyslotsStored = await repairKeyslots(session, usable, before, silent);
-  await new Verification(session, { ...options, depth, usable, hashes, findings: before }).run();
+interface Work {
+  readonly chunks: RepairedChunks;
+  readonly manifests: RepairedManifests;
+  readonly deletionsStored: number;
+  readonly failed: readonly BucketFailure[];
+}
 
-  const after = new Findings(session, silent, hashes === null ? null : new Set(hashes));
-  const rows = hashes === null ? session.catalog.listChunks(silent) : rowsOf(session, hashes, signal);
-  const rebuilt = await rebuildChunks(session, { rows, targets, leaving, redundancy, options });
-  const manifests = await repairManifests(session, {
-    hashes,
-    usable,
-    targets,
-    reads: depth === 'data',
-    findings: after,
-    signal,
+async function repairAll(
+  session: Session,
+  ground: Ground,
+  options: Omit<RepairOptions, 'redundancy'> & { readonly redundancy: Redundancy | null },
+): Promise<Work> {
+  const { signal, references } = options;
+  const dryRun = options.dryRun === true;
+  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+  const deletions = await listDeletions(session, ground.sources, signal, onFailure);
+  const only = references === undefined ? null : await hashesOf(session, references);
+  const deletionsStored =
+    only === null ? await repairDeletions(session, ground, { deletions, write: !dryRun, signal }) : 0;
+  const replaced = new ReplacedObjects(session, ground.sources, { dryRun, signal });
+  const chunks = await repairChunks(session, ground, {
+    ...options,
+    deletions,
+    onReplaced: (name) => replaced.add(name),
   });
-  const recordsRepaired = hashes === null ? await repairRecords(session, silent) : 0;
-  const forgotten = leaving === null ? null : await forget(session, leaving.bucket, silent);
-  const { objectsOwed } = await collectGarbage(session, silent);
+  await replaced.flush();
+  const reads = options.depth === 'data';
+  const manifests = await repairManifests(session, ground, { ...options, reads, dryRun, deletions, only });
+  return { chunks, manifests, deletionsStored, failed: ground.failed };
+}
 
-  const stillUsable = await usableBuckets(session, after, silent);
-  const look = { ...silent, depth: 'listing', usable: stillUsable, hashes, findings: after } as const;
-  await new Verification(session, look).run();
-  const { outcome, affected } = await after.result(0);
-  const unfinished = forgotten === false || objectsOwed > 0 || after.failedBuckets.length > 0;
+async function hashesOf(session: Session, references: readonly string[]): Promise<ReadonlySet<string>> {
+  const hashes = new Set<string>();
+  for (const reference of references) hashes.add((await resolveFile(session, reference)).info.hash);
+  return hashes;
+}
+
+/** Objects that were replaced, on their way to a list of removal. */
+class ReplacedObjects {
+  readonly #session: Session;
+  readonly #buckets: readonly VaultBucket[];
+  readonly #options: { readonly dryRun: boolean; readonly signal: AbortSignal | undefined };
+  #names: string[] = [];
+
+  constructor(
+    session: Session,
+    buckets: readonly VaultBucket[],
+    options: { readonly dryRun: boolean; readonly signal: AbortSignal | undefined },
+  ) {
+    this.#session = session;
+    this.#buckets = buckets;
+    this.#options = options;
+  }
+
+  async add(name: string): Promise<void> {
+    if (this.#options.dryRun) return;
+    this.#names.push(name);
+    if (this.#names.length >= MAX_SWEEP_OBJECTS) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const names = this.#names.splice(0);
+    if (names.length > 0) await listForRemoval(this.#session, this.#buckets, names, this.#options.signal);
+  }
+}
+
+function resultOf(
+  { chunks, manifests, deletionsStored }: Work,
+  {
+    unreachable,
+    ...stored
+  }: {
+    readonly markersStored: number;
+    readonly keyringsStored: number;
+    readonly unreachable: ReadonlySet<string>;
+  },
+): RepairResult {
+  const states = new Map(chunks.states);
+  for (const [hash, state] of manifests.states) {
+    if (states.get(hash) !== 'lost')
+      states.set(hash, state === 'unknown' ? (states.get(hash) ?? state) : state);
+  }
+  const filesIn = (wanted: FileState): string[] =>
+    [...states].flatMap(([hash, state]) => (state === wanted ? [hash] : [])).toSorted();
+  const isWhole = states.size === 0 && unreachable.size === 0 && chunks.degraded === 0;
   return {
-    outcome: outcome === 'whole' && unfinished ? 'degraded' : outcome,
-    chunksRepaired: rebuilt.chunksRepaired,
-    shardsStored: rebuilt.uploader.shardsStored,
-    manifestsStored: manifests.manifestsStored,
-    keyslotsStored,
-    markersStored,
-    recordsRepaired,
-    bytesStored: rebuilt.uploader.bytesStored + manifests.bytesStored,
-    affected,
-    forgotten,
-    objectsOwed,
-    unreachable: [...new Set([...before.failedBuckets, ...after.failedBuckets])],
+    outcome: filesIn('lost').length > 0 ? 'lost' : isWhole ? 'whole' : 'degraded',
+    chunksRepaired: chunks.repaired,
+    chunksDegraded: chunks.degraded,
+    chunksUnknown: chunks.unknown,
+    chunksLost: chunks.lost,
+    chunksNotOpened: chunks.notOpened,
+    shardsStored: chunks.shardsStored,
+    manifestsStored: manifests.stored,
+    ...stored,
+    deletionsStored,
+    recordsRepaired: chunks.learned,
+    placesRepaired: chunks.placesRepaired,
+    bytesStored: chunks.bytesStored + manifests.bytes,
+    objectsReplaced: chunks.objectsReplaced,
+    filesLost: filesIn('lost'),
+    filesDegraded: filesIn('degraded'),
+    filesUnknown: filesIn('unknown'),
+    unreachable: [...unreachable].toSorted(),
   };
 }
 
-function checkBuckets(
-  session: Session,
-  { k, m }: Redundancy,
-  { gone, isNew }: { readonly gone: VaultBucket | null; readonly isNew: boolean },
-): void {
-  const left = session.buckets.all.filter((bucket) => bucket !== gone && bucket.state === 'active').length;
-  // A bucket that is gone is gone: then the vault goes on with fewer shards, as long as they are enough to read.
-  const needed = isNew ? k + m : k;
-  if (isRedundancy({ k, m }) && (left >= needed || (gone === null && !isNew))) return;
+function requireBuckets(session: Session, redundancy: Redundancy, { references }: RepairOptions): void {
+  if (references !== undefined) {
+    throw new VaultError('invalid-input', 'Redundancy is the whole vault’s: name no files with it.');
+  }
+  const { k, m } = redundancy;
+  const active = session.buckets.active.length;
+  if (isRedundancy(redundancy) && active >= k + m) return;
   throw new VaultError(
     'invalid-input',
-    `Redundancy ${formatRedundancy({ k, m })} needs ${needed} buckets or more, and there are ${left}. Add one first: vault bucket add`,
+    `Redundancy ${formatRedundancy(redundancy)} needs ${k + m} buckets, and the vault has ${active}. Add some: vault bucket add`,
   );
-}
-
-/**
- * Marks buckets again that have lost their marker, or whose marker is damaged, if their shards show which they are. An empty folder
- * where a disk should be mounted shows nothing.
- */
-async function restoreMarkers(
-  session: Session,
-  gone: VaultBucket | null,
-  { signal }: CallOptions,
-): Promise<number> {
-  const staying = session.buckets.all.filter((bucket) => bucket !== gone);
-  const { failed } = await session.buckets.check(staying, signal, { anew: true });
-  let stored = 0;
-  for (const { bucket, error } of failed) {
-    if (!isVaultError(error, 'bucket-missing', 'bucket-mismatch', 'damaged')) continue;
-    try {
-      if (!(await isKnownByShards(session, bucket, signal))) continue;
-      const marker = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
-      await (await bucket.open()).put(MARKER_NAME, marker, { replace: true, ...withSignal(signal) });
-      stored += 1;
-    } catch (problem) {
-      // The bucket stays unusable, and is reported so.
-      if (!isVaultError(problem) || problem.code === 'interrupted') throw problem;
-    }
-  }
-  return stored;
-}
-
-/** Whether a bucket lists a shard that the catalog records there: its generation was drawn at random. */
-async function isKnownByShards(
-  session: Session,
-  bucket: VaultBucket,
-  signal: AbortSignal | undefined,
-): Promise<boolean> {
-  const storage = await bucket.open();
-  let left = MOST_EVIDENCE;
-  for await (const { name } of storage.list(CHUNK_PREFIX, withSignal(signal))) {
-    const shard = parseShardObjectName(name);
-    const rows = shard === null ? null : await session.catalog.locateChunks([shard.chunkId]);
-    const row = shard === null ? undefined : rows?.get(shard.chunkId);
-    const place = shard === null ? null : row?.shards[shard.index];
-    if (place?.bucket === bucket.number && place.generation === shard?.generation) return true;
-    left -= 1;
-    if (left === 0) return false;
-  }
-  return false;
-}
-
-/** Stores keyslots where they are missing or other than they should be; also in the catalog. */
-async function repairKeyslots(
-  session: Session,
-  usable: readonly VaultBucket[],
-  findings: Findings,
-  { signal }: CallOptions,
-): Promise<number> {
-  let stored = 0;
-  for (const { id, body, wrong, catalogWrong } of await examineKeyslots(session, usable, {
-    findings,
-    signal,
-  })) {
-    if (catalogWrong) await session.catalog.putKeyslot({ id, body });
-    for (const bucket of wrong) {
-      try {
-        const storage = await bucket.checked(signal);
-        await storage.put(keyslotObjectName(id), body, { replace: true, ...withSignal(signal) });
-        stored += 1;
-      } catch (error) {
-        if (!isVaultError(error) || error.code === 'interrupted') throw error;
-        findings.bucketFailed(bucket, error);
-      }
-    }
-  }
-  return stored;
-}
-
-/** The catalog's rows of given files' chunks, as far as their manifests and tables can be read. */
-async function* rowsOf(
-  session: Session,
-  hashes: readonly string[],
-  signal: AbortSignal | undefined,
-): AsyncGenerator<ChunkRow, void, undefined> {
-  for (const hash of hashes) {
-    try {
-      for await (const { entries } of fileChunks(session, hash, { most: BATCH, signal })) {
-        const ids = new Set(entries.map(({ chunkId }) => chunkId));
-        yield* (await session.catalog.locateChunks([...ids])).values();
-      }
-    } catch (error) {
-      // Reported by the look at what has become of everything.
-      unreadableAs(error, signal);
-    }
-  }
-}
-
-/** Runs a rebuild under a pending put, so that what it leaves when it is killed is swept. */
-export async function rebuildChunks(
-  session: Session,
-  {
-    rows,
-    options,
-    ...rebuildOptions
-  }: Pick<RebuildOptions, 'targets' | 'leaving' | 'redundancy'> & {
-    readonly rows: AsyncIterable<ChunkRow>;
-    readonly options: CallOptions;
-  },
-): Promise<Rebuild> {
-  const generation = drawGeneration();
-  await session.catalog.beginPut({ generation, owner: session.processes.self });
-  await session.buckets.refresh();
-  let doneBytes = 0;
-  const rebuild = new Rebuild(session, {
-    ...rebuildOptions,
-    targets: rebuildOptions.targets.filter((bucket) => session.buckets.byNumber(bucket.number) === bucket),
-    generation,
-    onWarning: (warning) => options.onWarning?.(warning),
-    onRebuilt: (bytes) => {
-      doneBytes += bytes;
-      options.onProgress?.({ doneBytes, totalBytes: null });
-    },
-  });
-  await withLease(session.catalog, generation, options.signal, (signal) => rebuild.run(rows, signal));
-  await rebuild.uploader.oweDoubtful(session.catalog);
-  await session.catalog.discardPut(generation);
-  return rebuild;
-}
-
-/** Whether any chunk is recorded in a bucket. */
-export async function isInUse(
-  session: Session,
-  { number }: VaultBucket,
-  call: CallOptions,
-): Promise<boolean> {
-  for await (const { shards } of session.catalog.listChunks(withSignal(call.signal))) {
-    if (shards.some((place) => place?.bucket === number)) return true;
-  }
-  return false;
-}
-
-/** Forgets a bucket that is gone, unless a chunk could not be moved for now. */
-async function forget(session: Session, bucket: VaultBucket, call: CallOptions): Promise<boolean> {
-  if (await isInUse(session, bucket, call)) return false;
-  await session.catalog.removeBucket(bucket.number);
-  await session.buckets.drop(bucket.number);
-  return true;
 }

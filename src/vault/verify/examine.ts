@@ -1,298 +1,306 @@
-/** What has become of a chunk's shards: told by their bytes, or by listings alone. */
-import type { ListedObject } from '../../buckets/bucket.ts';
-import type { ChunkRow } from '../../catalog/catalog.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
-import { SEAL_OVERHEAD } from '../../format/chunk.ts';
-import {
-  CHUNK_PREFIX,
-  formatRedundancy,
-  parseShardObjectName,
-  shardObjectName,
-  shardObjectSize,
-  shardSize,
-} from '../../format/shard.ts';
+/** How a chunk stands by its bytes: every shard of it is read, and compared with what the chunk's content makes it. */
+import { isVaultError } from '../../errors.ts';
+import { batched } from '../../concurrency/batched.ts';
+import { CHUNK_PREFIX, formatRedundancy, shardSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import type { BucketSet, VaultBucket } from '../buckets/bucket-set.ts';
-import { allocateChunkMemory, objectsOf } from '../chunks/chunk-memory.ts';
+import type { ChunkRow } from '../../catalog/catalog.ts';
+import type { ChunkRef } from '../../format/manifest.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
+import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
-import type { Session } from '../session.ts';
-import { checkShards, fetchShard, findShards, openFromAny, recordedShard } from '../chunks/shards.ts';
+import { ChunkReader } from '../chunks/chunk-reader.ts';
+import { shardsOf, shardsOfRow } from '../chunks/shard-sets.ts';
+import type { ListedShard } from '../chunks/shard-sets.ts';
+import { checkShards, codedObjects, fetchShard, openFromAny, stateOf, takeBack } from '../chunks/shards.ts';
 import type { FetchedShard, ShardCandidate } from '../chunks/shards.ts';
-import type { Condition } from '../vault.ts';
-import { benchMemory, bodySize, keepSpare } from '../chunks/workbench.ts';
-import type { Workbench } from '../chunks/workbench.ts';
+import type { Session } from '../session.ts';
+import { judgeChunk } from './chunk-judgement.ts';
+import type { BadShard, Judgement, PlacesHint } from './chunk-judgement.ts';
+import { graver } from './condition.ts';
+import type { Findings } from './findings.ts';
 
-/**
- * What has become of one shard.
- *
- * - `good`      it is there, as far as was looked
- * - `unstored`  the catalog has no place for it: it was never stored, or is known to be lost
- * - `missing`   its bucket answered that it has no such object, or is no longer the vault's
- * - `damaged`   its bucket has something else in its place
- * - `unknown`   its bucket could not be asked
- */
-export type ShardState = 'good' | 'unstored' | 'missing' | 'damaged' | 'unknown';
+/** Shards of one kind that are read at most, for each that there should be: a hostile listing has any number. */
+const MOST_FOR_ONE = 4;
+/** Kinds of shards (sealing and redundancy) that are looked at. */
+const MOST_KINDS = 8;
 
-/** A chunk, and what has become of its shards. */
-export interface Verdict {
-  /** As the catalog has it. */
-  readonly row: ChunkRow;
-  /** Bytes of the sealed chunk, which the row may have wrong. */
-  readonly sealedSize: number;
-  /** By index. */
-  readonly states: readonly ShardState[];
-  /** Whether k shards are to be had from somewhere, recorded or not. */
-  readonly readable: boolean;
+/** A chunk to be read. */
+export interface ChunkToExamine {
+  /** 64 hex digits. */
+  readonly id: string;
+  /** What proves it; null for a chunk of a locked file, whose shards are only as good as their checksums. */
+  readonly proof: ChunkRef | null;
+  /** Bytes of the sealed chunk at most. */
+  readonly most: number;
+  /** Bytes of its body at most. */
+  readonly length: number;
+  /** How many buckets may be lost without losing it, at least. */
+  readonly spare: number;
 }
 
-/** A verdict by bytes. */
-export interface Examination extends Verdict {
-  /** The shard objects as they should be, by index, in the workbench's memory; null if the chunk is not readable. */
-  readonly objects: readonly Uint8Array[] | null;
+/** Shards that were read. */
+interface Looked {
+  readonly good: readonly ListedShard[];
+  readonly bad: readonly BadShard[];
+  /** Shards with right checksums that contradict each other, and nobody can tell which of them are false. */
+  readonly isContradictory: boolean;
 }
 
-/** Most shards of one chunk that are tried when the recorded ones do not do: a hostile listing must not fill the memory. */
-const MOST_ELSEWHERE = 64;
-
-/** Whether the catalog should stop believing in a shard. */
-export function isLost(state: ShardState): boolean {
-  return state === 'missing' || state === 'damaged';
+export interface ExaminerOptions {
+  readonly findings: Findings;
+  /** Asks all buckets for their markers, and notes those that have none any more. */
+  readonly confirm: () => Promise<void>;
+  readonly signal: AbortSignal | undefined;
 }
 
-/** How a chunk stands. */
-export function conditionOf({ row, sealedSize, states, readable }: Verdict): Condition {
-  if (sealedSize !== row.sealedSize) return 'degraded';
-  const count = (wanted: ShardState): number => states.filter((state) => state === wanted).length;
-  const good = count('good');
-  const unknown = count('unknown');
-  if (good === states.length) return readable ? 'whole' : 'lost';
-  if (good + unknown === states.length) return 'unknown';
-  return readable || good + unknown >= row.k ? 'degraded' : 'lost';
+export class ChunkExaminer {
+  readonly #session: Session;
+  readonly #options: ExaminerOptions;
+  readonly #locate: (id: string) => Promise<ChunkRow | undefined>;
+
+  constructor(session: Session, options: ExaminerOptions) {
+    this.#session = session;
+    this.#options = options;
+    this.#locate = batched((ids) => session.catalog.chunks.locate([...new Set(ids)]), {
+      most: 500,
+      inFlight: 2,
+    });
+  }
+
+  /** Reads a chunk's shards, and the chunk from them. @throws `interrupted` */
+  async examine(chunk: ChunkToExamine, signal: AbortSignal): Promise<Judgement> {
+    const { buckets } = this.#session;
+    const row = await this.#rowOf(chunk.id);
+    const recorded = row === undefined ? [] : shardsOfRow(row, buckets.all);
+    const hint = row === undefined ? null : hintOf(row, this.#session);
+    if (row !== undefined && recorded.length === row.k + row.m) {
+      const first = await this.#look(chunk, recorded, signal);
+      const judgement = this.#judge(first, chunk.spare, hint);
+      if (judgement.condition === 'whole') return judgement;
+    }
+    const listed = await this.#list(chunk.id, signal);
+    const known = new Set(listed.map(keyOf));
+    const looked = await this.#look(
+      chunk,
+      [...listed, ...recorded.filter((shard) => !known.has(keyOf(shard)))],
+      signal,
+    );
+    // No bucket's loss is believed whose marker is not there just now: it may be an unmounted disk.
+    await this.#options.confirm();
+    const judgement = this.#judge(looked, chunk.spare, hint);
+    if (judgement.condition !== 'lost' && judgement.condition !== 'degraded') return judgement;
+    return this.#asRead(judgement, chunk, signal);
+  }
+
+  /** The catalog's row of a chunk; one that makes no sense says as little as none. */
+  async #rowOf(id: string): Promise<ChunkRow | undefined> {
+    try {
+      return await this.#locate(id);
+    } catch (error) {
+      if (isVaultError(error, 'damaged')) return undefined;
+      throw error;
+    }
+  }
+
+  #judge({ good, bad, isContradictory }: Looked, spare: number, hint: PlacesHint | null): Judgement {
+    const { keyring, buckets } = this.#session;
+    const { unreachable, someUnreachable } = this.#options.findings;
+    const judgement = judgeChunk({
+      shards: good,
+      bad: bad.map((shard) => (unreachable.has(shard.bucket) ? { ...shard, state: 'unknown' } : shard)),
+      buckets: buckets.all,
+      unreachable,
+      someUnreachable,
+      hint,
+      spare,
+      redundancy: keyring.keyring.redundancy,
+    });
+    if (!isContradictory) return judgement;
+    const problem = { what: 'shards', problem: 'damaged', bucket: null } as const;
+    return {
+      ...judgement,
+      condition: graver(judgement.condition, 'degraded'),
+      problems: [...judgement.problems, problem],
+    };
+  }
+
+  /** What a reader makes of it has the last word: it is the one that gives the bytes, or does not. */
+  async #asRead(judgement: Judgement, chunk: ChunkToExamine, signal: AbortSignal): Promise<Judgement> {
+    const { proof } = chunk;
+    if (proof === null) return judgement;
+    const reader = new ChunkReader(this.#session);
+    try {
+      await this.#withMemory(chunk, { k: 1, m: 0 }, (memory) => reader.read(memory, proof, signal));
+      return { ...judgement, condition: 'degraded' };
+    } catch (error) {
+      if (!isVaultError(error) || signal.aborted) throw error;
+      const isLost =
+        error.code === 'damaged' && judgement.problems.every(({ problem }) => problem !== 'unknown');
+      return { ...judgement, condition: isLost ? 'lost' : 'degraded' };
+    }
+  }
+
+  /** The chunk's shards that buckets list just now. */
+  async #list(id: string, signal: AbortSignal): Promise<readonly ListedShard[]> {
+    const { findings } = this.#options;
+    const found: ListedShard[] = [];
+    const listing = mergedListing(findings.usable, `${CHUNK_PREFIX}${id}.`, {
+      signal,
+      onFailure: (failure) => findings.bucketFailed(failure),
+    });
+    for await (const entry of listing) found.push(...shardsOf(entry));
+    return found;
+  }
+
+  /** Reads shards, kind by kind, until one kind is whole. */
+  async #look(chunk: ChunkToExamine, shards: readonly ListedShard[], signal: AbortSignal): Promise<Looked> {
+    const kinds = Map.groupBy(shards, ({ name }) => `${name.sealing} ${formatRedundancy(name)}`);
+    const sorted = [...kinds.values()].toSorted((a, b) => b.length - a.length).slice(0, MOST_KINDS);
+    const good: ListedShard[] = [];
+    const bad: BadShard[] = [];
+    let isContradictory = false;
+    for (const kind of sorted) {
+      const [first] = kind;
+      if (first === undefined) continue;
+      const { k, m } = first.name;
+      const looked = await this.#lookAtKind(chunk, kind.slice(0, MOST_FOR_ONE * (k + m)), signal);
+      good.push(...looked.good);
+      bad.push(...looked.bad);
+      isContradictory ||= looked.isContradictory;
+      if (this.#judge(looked, chunk.spare, null).condition === 'whole') return looked;
+    }
+    return { good, bad, isContradictory };
+  }
+
+  async #lookAtKind(
+    chunk: ChunkToExamine,
+    shards: readonly ListedShard[],
+    signal: AbortSignal,
+  ): Promise<Looked> {
+    const bad: BadShard[] = [];
+    const note = ({ bucket, name }: ShardCandidate, state: BadShard['state']): void => {
+      bad.push({ bucket, index: name.index, state });
+    };
+    const fetched = await this.#fetch(shards, { most: chunk.most, note, signal });
+    const checks = await checkShards(this.#session, fetched);
+    // Of one sealing, unless somebody has taken the trouble to find another one with the same digits.
+    const groups = Map.groupBy(
+      fetched.filter((_, i) => checks[i] === true),
+      ({ sealedSize, nonce }) => `${sealedSize} ${Buffer.from(nonce).toString('hex')}`,
+    );
+    const [intact = []] = [...groups.values()].toSorted((a, b) => b.length - a.length);
+    for (const shard of fetched) if (!intact.includes(shard)) note(shard.candidate, 'damaged');
+    const [first] = intact;
+    const indices = new Set(intact.map(({ candidate }) => candidate.name.index));
+    if (first === undefined || indices.size < first.candidate.name.k) {
+      return { good: intact.map(asListed), bad, isContradictory: false };
+    }
+    const wrong = new Set(await this.#misfits(chunk, intact));
+    if (chunk.proof === null) return { good: intact.map(asListed), bad, isContradictory: wrong.size > 0 };
+    for (const { candidate } of wrong) note(candidate, 'damaged');
+    return { good: intact.filter((shard) => !wrong.has(shard)).map(asListed), bad, isContradictory: false };
+  }
+
+  async #fetch(
+    shards: readonly ListedShard[],
+    call: {
+      readonly most: number;
+      readonly note: (candidate: ShardCandidate, state: BadShard['state']) => void;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<FetchedShard[]> {
+    const fetched = await Promise.all(
+      shards.map(async (candidate) => {
+        try {
+          return [await fetchShard(candidate, call.most, { signal: call.signal })];
+        } catch (error) {
+          if (isVaultError(error, 'unsupported')) this.#options.findings.tooNew += 1;
+          call.note(candidate, stateOf(error));
+          return [];
+        }
+      }),
+    );
+    return fetched.flat();
+  }
+
+  /** Those of some shards with right checksums that are not what the chunk's content makes them; all, if they do not open it. */
+  async #misfits(chunk: ChunkToExamine, intact: readonly FetchedShard[]): Promise<readonly FetchedShard[]> {
+    const [first] = intact;
+    if (first === undefined) return [];
+    const { k, m } = first.candidate.name;
+    const redundancy = { k, m };
+    return this.#withMemory(chunk, redundancy, async (memory) => {
+      let picked = oneOfEach(intact).slice(0, k);
+      if (!(await this.#remake(memory, chunk, { picked, redundancy }))) {
+        const opened =
+          chunk.proof === null ? null : await openFromAny(this.#session, memory, chunk.proof, intact);
+        if (opened === null) return intact;
+        picked = [...opened.picked];
+        if (!(await this.#remake(memory, chunk, { picked, redundancy }))) return intact;
+      }
+      const sealedSize = picked[0]?.sealedSize ?? 0;
+      const right = objectsOf(memory, k + m, shardSize(sealedSize, k));
+      return intact.filter(({ candidate, object }) => {
+        const made = right[candidate.name.index];
+        return made === undefined || Buffer.compare(made, object) !== 0;
+      });
+    });
+  }
+
+  /** Makes all shard objects anew from k of them; whether those open the chunk, as far as that can be told. */
+  async #remake(
+    memory: ChunkMemory,
+    { id, proof }: ChunkToExamine,
+    { picked, redundancy }: { readonly picked: readonly FetchedShard[]; readonly redundancy: Redundancy },
+  ): Promise<boolean> {
+    const coded = codedObjects(picked);
+    if (coded === null) return false;
+    const { opened, objects } = await this.#session.workers.recode(memory, { id, proof, redundancy }, coded);
+    takeBack(picked, objects);
+    return opened;
+  }
+
+  async #withMemory<T>(
+    { length }: ChunkToExamine,
+    redundancy: Redundancy,
+    work: (memory: ChunkMemory) => Promise<T>,
+  ): Promise<T> {
+    const { lender } = this.#session.memory.share(memorySizeFor(length), redundancy);
+    const memory = await lender.borrow();
+    try {
+      return await work(memory);
+    } finally {
+      lender.giveBack(memory);
+    }
+  }
 }
 
-/** The row as it should be: without the shards that are lost. */
-export function correctedRow({ row, sealedSize, states }: Verdict): ChunkRow {
+/** Where the catalog has last seen a chunk's shards. */
+export function hintOf(row: ChunkRow, { buckets }: Session): PlacesHint {
   return {
-    ...row,
-    sealedSize,
-    shards: row.shards.map((place, index) => (isLost(states[index] ?? 'unknown') ? null : place)),
+    k: row.k,
+    m: row.m,
+    buckets: row.shards.map((place) => (place === null ? null : buckets.byNumber(place.bucket))),
   };
 }
 
-/**
- * Fetches every shard of a chunk and compares each with what the chunk's content makes it: a bucket that lies can give
- * its shards right checksums.
- *
- * @param options `bench`: made for this chunk and this redundancy. `redundancy`: what the resulting objects are coded with; the
- *   chunk's own unless given
- * @throws `interrupted`
- */
-export async function examineChunk(
-  session: Session,
-  row: ChunkRow,
-  options: { readonly bench: Workbench; readonly signal: AbortSignal; readonly redundancy?: Redundancy },
-): Promise<Examination> {
-  const { bench, signal, redundancy = row } = options;
-  const { memory } = bench;
-  const states: ShardState[] = row.shards.map((place) => (place === null ? 'unstored' : 'missing'));
-  const { sealedSize } = row;
-  const fetched = await fetchAll(
-    row.shards.flatMap((_, index) => recordedShard(row, index, session.buckets) ?? []),
-    { bench, sealedSize, signal, note: ({ name }, state) => (states[name.index] = state) },
-  );
-  const checks = await checkShards(session, fetched);
-  const intact = fetched.filter((_, i) => checks[i] === true);
-  for (const [i, { candidate }] of fetched.entries()) {
-    states[candidate.name.index] = checks[i] === true ? 'good' : 'damaged';
+/** Sizes of memory are few, so that it is used again. */
+function memorySizeFor(length: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(length, 64 * 1024)));
+}
+
+function oneOfEach(shards: readonly FetchedShard[]): FetchedShard[] {
+  const byIndex = new Map<number, FetchedShard>();
+  for (const shard of shards) {
+    if (!byIndex.has(shard.candidate.name.index)) byIndex.set(shard.candidate.name.index, shard);
   }
-  const opened = memory !== null && (await openFromAny(session, memory, row, intact)) !== null;
-  if (memory === null || !opened) {
-    const size = await sizeElsewhere(session, row, { memory, signal });
-    if (size !== null && size !== sealedSize) {
-      const right = { ...row, sealedSize: size };
-      const roomy = { ...bench, memory: benchMemory(right, redundancy) };
-      return { ...(await examineChunk(session, right, { ...options, bench: roomy })), row };
-    }
-    if (memory === null || size === null) {
-      // k of them with right checksums, and still not the chunk: some of them are forged, and which cannot be told.
-      if (intact.length >= row.k)
-        for (const { candidate } of intact) states[candidate.name.index] = 'damaged';
-      return { row, sealedSize, states, readable: false, objects: null };
-    }
-  }
-  const { k, m } = redundancy;
-  await session.workers.seal(memory, sealedSize - SEAL_OVERHEAD, row.id, { k, m });
-  const objects = objectsOf(memory, k + m, shardSize(sealedSize, k));
-  if (k === row.k && m === row.m) {
-    for (const { candidate, object } of intact) {
-      const { index } = candidate.name;
-      const right = objects[index];
-      if (right === undefined || Buffer.compare(right, object) !== 0) states[index] = 'damaged';
-    }
-  }
-  keepSpare(bench, fetched);
-  return { row, sealedSize, states, readable: true, objects };
+  return [...byIndex.values()].toSorted((a, b) => a.candidate.name.index - b.candidate.name.index);
 }
 
-/** Fetches shards, and notes of the others what has become of them. */
-async function fetchAll(
-  candidates: readonly ShardCandidate[],
-  {
-    bench,
-    sealedSize,
-    signal,
-    note,
-  }: {
-    readonly bench: Workbench | null;
-    readonly sealedSize: number | null;
-    readonly signal: AbortSignal;
-    readonly note: (candidate: ShardCandidate, state: ShardState) => void;
-  },
-): Promise<FetchedShard[]> {
-  const fetched = await Promise.all(
-    candidates.map(async (candidate) => {
-      try {
-        return [await fetchShard(candidate, sealedSize, { signal, spare: bench?.spare.pop() })];
-      } catch (error) {
-        note(candidate, stateOf(error));
-        return [];
-      }
-    }),
-  );
-  return fetched.flat();
+function asListed({ candidate, object }: FetchedShard): ListedShard {
+  return { ...candidate, size: object.length };
 }
 
-/** What an error says of the object that was asked for. @throws it, if it says nothing of that */
-export function stateOf(error: unknown): 'missing' | 'damaged' | 'unknown' {
-  if (!isVaultError(error) || error.code === 'interrupted') throw error;
-  if (error.code === 'object-missing') return 'missing';
-  // A newer version's shard is not for this one to judge.
-  return error.code === 'damaged' ? 'damaged' : 'unknown';
-}
-
-/**
- * Opens a chunk from shards that any bucket has, whatever the catalog says.
- *
- * @param options `memory`: for the payload, if the chunk has the size that the row says
- * @returns bytes of the sealed chunk; null if it cannot be opened
- */
-async function sizeElsewhere(
-  session: Session,
-  row: ChunkRow,
-  { memory, signal }: { readonly memory: ChunkMemory | null; readonly signal: AbortSignal },
-): Promise<number | null> {
-  const found = await Promise.all(
-    session.buckets.all.map(async (bucket) => {
-      try {
-        return await findShards(bucket, row.id, signal);
-      } catch (error) {
-        stateOf(error);
-        return [];
-      }
-    }),
-  );
-  const fetched = await fetchAll(found.flat().slice(0, MOST_ELSEWHERE), {
-    bench: null,
-    sealedSize: null,
-    signal,
-    note: () => undefined,
-  });
-  const checks = await checkShards(session, fetched);
-  const intact = fetched.filter((_, i) => checks[i] === true);
-  const groups = Map.groupBy(
-    intact,
-    ({ candidate, sealedSize }) => `${formatRedundancy(candidate.name)} ${sealedSize}`,
-  );
-  for (const group of groups.values()) {
-    const [first] = group;
-    if (first === undefined) continue;
-    const { sealedSize } = first;
-    const { k, m } = first.candidate.name;
-    const coded = { id: row.id, k, m, sealedSize };
-    const fits = memory !== null && sealedSize === row.sealedSize;
-    const target = fits ? memory : allocateChunkMemory(bodySize(coded), null);
-    if ((await openFromAny(session, target, coded, group)) !== null) return sealedSize;
-  }
-  return null;
-}
-
-/**
- * What listings say of a chunk's shards: whether they are there, with the right size.
- *
- * @param listed what each bucket lists of this chunk; null for a bucket that could not be listed
- */
-export function verdictByListing(
-  row: ChunkRow,
-  listed: ReadonlyMap<VaultBucket, readonly ListedObject[] | null>,
-  buckets: BucketSet,
-): Verdict {
-  const size = shardObjectSize(row.sealedSize, row.k);
-  const states = row.shards.map((place, index): ShardState => {
-    if (place === null) return 'unstored';
-    const shard = recordedShard(row, index, buckets);
-    if (shard === null) return 'missing';
-    const objects = listed.get(shard.bucket) ?? null;
-    if (objects === null) return 'unknown';
-    const name = shardObjectName(shard.name);
-    const object = objects.find((candidate) => candidate.name === name);
-    if (object === undefined) return 'missing';
-    return object.size === size ? 'good' : 'damaged';
-  });
-  return { row, sealedSize: row.sealedSize, states, readable: isListed(row, listed) };
-}
-
-/** The beginning of the names of a chunk's shards. */
-export function shardStem(chunkId: string): string {
-  return `${CHUNK_PREFIX}${chunkId}.`;
-}
-
-/** Whether enough shards of a chunk are listed anywhere, under any redundancy. */
-function isListed(row: ChunkRow, listed: ReadonlyMap<VaultBucket, readonly ListedObject[] | null>): boolean {
-  const indices = new Map<string, Set<number>>();
-  for (const { name, size } of [...listed.values()].flatMap((objects) => objects ?? [])) {
-    const shard = parseShardObjectName(name);
-    if (shard === null || size !== shardObjectSize(row.sealedSize, shard.k)) continue;
-    const code = formatRedundancy(shard);
-    const found = indices.get(code) ?? new Set<number>();
-    indices.set(code, found.add(shard.index));
-    if (found.size >= shard.k) return true;
-  }
-  return false;
-}
-
-/**
- * Asks a shard's bucket whether it is there, without reading it whole.
- *
- * @returns `good` if there is an object of any size
- */
-export async function isThere(candidate: ShardCandidate, signal: AbortSignal): Promise<ShardState> {
-  try {
-    const storage = await candidate.bucket.open();
-    // Too small for any shard: the driver refuses what is larger before it reads it.
-    await storage.get(shardObjectName(candidate.name), { maxSize: 1, signal });
-    return 'good';
-  } catch (error) {
-    const state = stateOf(error);
-    return state === 'damaged' ? 'good' : state;
-  }
-}
-
-/** A shard as it is, by its bytes, without the rest of its chunk. */
-export async function examineShard(
-  session: Session,
-  candidate: ShardCandidate,
-  {
-    bench,
-    sealedSize,
-    signal,
-  }: { readonly bench: Workbench; readonly sealedSize: number; readonly signal: AbortSignal },
-): Promise<{ readonly state: ShardState; readonly object: Uint8Array | null }> {
-  try {
-    const shard = await fetchShard(candidate, sealedSize, { signal, spare: bench.spare.pop() });
-    const [intact] = await checkShards(session, [shard]);
-    if (intact !== true) throw new VaultError('damaged', 'A shard does not match its checksum.');
-    return { state: 'good', object: shard.object };
-  } catch (error) {
-    return { state: stateOf(error), object: null };
-  }
+function keyOf({ bucket, name }: ListedShard): string {
+  return `${bucket.number} ${name.sealing} ${formatRedundancy(name)} ${name.index} ${name.upload}`;
 }

@@ -1,227 +1,207 @@
-/** Gathers what a check or a repair has found, by file and by bucket. */
-import type { ChunkRow, FileRow } from '../../catalog/catalog.ts';
-import { isVaultError } from '../../errors.ts';
+/** Gathers what a check has found, by file and by bucket. */
 import type { VaultError } from '../../errors.ts';
+import type { CallOptions } from '../call.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { conditionOf } from './examine.ts';
-import type { ShardState, Verdict } from './examine.ts';
-import { openFileRow } from '../files/files.ts';
+import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import type { Session } from '../session.ts';
+import type { ChunkCensus } from './census.ts';
+import { emptyTally, graver, gravityOf, problemKey } from './condition.ts';
 import type {
   BucketCondition,
-  CallOptions,
   Condition,
   FileCondition,
   FileProblem,
   Tally,
   VerifyResult,
-} from '../vault.ts';
-
-const GRAVITY: readonly Condition[] = ['whole', 'unknown', 'degraded', 'lost'];
-
-/** The graver of two. */
-export function graver(a: Condition, b: Condition): Condition {
-  return GRAVITY.indexOf(a) > GRAVITY.indexOf(b) ? a : b;
-}
-
-/** Where the copies of one manifest are, and how. */
-export interface ManifestVerdict {
-  readonly hash: string;
-  readonly copies: ReadonlyMap<VaultBucket, CopyState>;
-}
-
-/** What has become of one copy; as for shards. */
-export type CopyState = Exclude<ShardState, 'unstored'>;
-
-/** How a file stands by its manifest alone. @param enough copies that it should have */
-export function manifestCondition({ copies }: ManifestVerdict, enough: number): Condition {
-  const states = [...copies.values()];
-  const good = states.filter((state) => state === 'good').length;
-  const unknown = states.filter((state) => state === 'unknown').length;
-  if (good + unknown === 0) return 'lost';
-  if (good + unknown < enough || states.includes('damaged')) return 'degraded';
-  return good < enough ? 'unknown' : 'whole';
-}
+} from './condition.ts';
+import type { ManifestCopies } from './manifest-copies.ts';
 
 interface BucketTotals {
   error: string | null;
-  shards: number;
-  shardsMissing: number;
-  shardsDamaged: number;
+  marker: BucketCondition['marker'];
   manifestsMissing: number;
   manifestsDamaged: number;
-  keyslotsWrong: number;
+  keyringsWrong: number;
 }
 
-/** How files stand. Many stand alike and share one of these: when a bucket is down, it may be a million of them. */
-type FileFindings = Pick<FileCondition, 'condition' | 'problems'>;
+/** How a file stands. Many stand alike and share one of these: when a bucket is down, it may be a million of them. */
+type FileFindings = Pick<FileCondition, 'problems'> & { readonly condition: Condition };
 
 export class Findings {
   readonly #session: Session;
   readonly #options: CallOptions;
-  readonly #only: ReadonlySet<string> | null;
-  readonly #chunks: Record<Condition, number> = { whole: 0, unknown: 0, degraded: 0, lost: 0 };
-  readonly #files = new Map<string, FileFindings>();
+  readonly #files = new Map<string, { readonly found: FileFindings; name: string | null }>();
   readonly #alike = new Map<string, FileFindings>();
   readonly #buckets = new Map<VaultBucket, BucketTotals>();
+  /** Files that nobody has removed. */
+  files = 0;
+  filesUnlisted = 0;
+  filesHidden = 0;
+  filesShown = 0;
+  notOpened = 0;
+  tooNew = 0;
+  foreignObjects = 0;
 
-  /** @param only hashes of the files to report; null for all */
-  constructor(session: Session, options: CallOptions, only: ReadonlySet<string> | null) {
+  constructor(session: Session, options: CallOptions) {
     this.#session = session;
     this.#options = options;
-    this.#only = only;
-    for (const bucket of session.buckets.all) this.#totals(bucket);
+    for (const bucket of session.buckets.all) {
+      this.#buckets.set(bucket, {
+        error: null,
+        marker: 'right',
+        manifestsMissing: 0,
+        manifestsDamaged: 0,
+        keyringsWrong: 0,
+      });
+    }
   }
 
   /** Notes why a bucket could not be asked, and warns of it once. */
-  bucketFailed(bucket: VaultBucket, error: VaultError): void {
+  bucketFailed({ bucket, error }: BucketFailure): void {
     const totals = this.#totals(bucket);
     if (totals.error !== null) return;
     totals.error = describeFailure({ bucket, error });
+    totals.marker = markerBy(error);
     this.#options.onWarning?.({ kind: 'bucket-down', message: totals.error, bucket: bucket.url });
   }
 
-  /** URLs of the buckets that failed. */
-  get failedBuckets(): string[] {
-    return [...this.#buckets].flatMap(([{ url }, { error }]) => (error === null ? [] : [url]));
+  /** Buckets that could be asked so far. */
+  get usable(): readonly VaultBucket[] {
+    return this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error === null);
   }
 
-  keyslotWrong(bucket: VaultBucket): void {
-    this.#totals(bucket).keyslotsWrong += 1;
+  /** Whether any bucket of the vault could not be asked. */
+  get someUnreachable(): boolean {
+    return this.unreachable.size > 0;
   }
 
-  /** Notes how chunks stand, and which files that concerns. @param verdicts at most 1,000 */
-  async addChunks(verdicts: readonly Verdict[]): Promise<void> {
-    const groups = new Map<
-      string,
-      { readonly condition: Condition; readonly problems: readonly FileProblem[]; readonly ids: string[] }
-    >();
-    for (const verdict of verdicts) {
-      const condition = conditionOf(verdict);
-      this.#chunks[condition] += 1;
-      const problems = this.#problemsOf(verdict);
-      if (condition === 'whole') continue;
-      const key = [condition, ...problems.map(keyOf)].join('\n');
-      const group = groups.get(key) ?? { condition, problems, ids: [] };
-      groups.set(key, group);
-      group.ids.push(verdict.row.id);
-    }
-    for (const { condition, problems, ids } of groups.values()) {
-      for (const file of await this.#session.catalog.filesOfChunks(ids)) {
-        this.addFile(file.hash, condition, problems);
-      }
-    }
+  /** Buckets that could not be asked. */
+  get unreachable(): ReadonlySet<VaultBucket> {
+    return new Set(this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error !== null));
   }
 
-  /** Notes how a file's manifest stands. */
-  addManifest(verdict: ManifestVerdict, enough: number): void {
-    const condition = manifestCondition(verdict, enough);
-    const problems: FileProblem[] = [];
-    for (const [bucket, state] of verdict.copies) {
-      if (state === 'good') continue;
+  keyringWrong(bucket: VaultBucket): void {
+    this.#totals(bucket).keyringsWrong += 1;
+  }
+
+  /** Notes what is wrong with the copies of a manifest, by bucket. */
+  countCopies(copies: ManifestCopies): void {
+    for (const [bucket, state] of copies) {
       if (state === 'missing') this.#totals(bucket).manifestsMissing += 1;
       if (state === 'damaged') this.#totals(bucket).manifestsDamaged += 1;
-      problems.push({ what: 'manifest', problem: state, bucket: bucket.url });
     }
-    this.addFile(verdict.hash, condition, problems);
   }
 
   /** Notes what is wrong with a file. */
-  addFile(hash: string, condition: Condition, problems: readonly FileProblem[]): void {
-    if (condition === 'whole' || this.#only?.has(hash) === false) return;
+  addFile(hash: string, name: string | null, condition: Condition, problems: readonly FileProblem[]): void {
     const known = this.#files.get(hash);
-    const merged = new Map([...(known?.problems ?? []), ...problems].map((each) => [keyOf(each), each]));
-    const gravest = known !== undefined && graver(condition, known.condition) !== condition;
-    const found = { condition: gravest ? known.condition : condition, problems: [...merged.values()] };
-    const key = [found.condition, ...[...merged.keys()].toSorted()].join('\n');
-    const alike = this.#alike.get(key) ?? found;
-    this.#alike.set(key, alike);
-    this.#files.set(hash, alike);
-  }
-
-  /** Files that are not whole, gravest first. */
-  async affected(): Promise<FileCondition[]> {
-    const found: FileCondition[] = [];
-    for (const [hash, { condition, problems }] of this.#files) {
-      const [row] = await this.#session.catalog.filesByHash(hash, 1);
-      // Removed meanwhile.
-      if (row === undefined) continue;
-      found.push({ hash, name: this.#nameOf(row), condition, problems });
+    const merged = new Map<string, FileProblem>();
+    for (const each of [...(known?.found.problems ?? []), ...problems]) merged.set(problemKey(each), each);
+    const gravest = known === undefined ? condition : graver(condition, known.found.condition);
+    const key = [gravest, ...[...merged.keys()].toSorted()].join('\n');
+    let found = this.#alike.get(key);
+    if (found === undefined) {
+      found = { condition: gravest, problems: [...merged.values()] };
+      this.#alike.set(key, found);
     }
-    return found.toSorted((a, b) => GRAVITY.indexOf(b.condition) - GRAVITY.indexOf(a.condition));
+    this.#files.set(hash, { found, name: name ?? known?.name ?? null });
   }
 
-  /** @param files how many files there are in all */
-  async result(files: number): Promise<VerifyResult> {
-    const affected = await this.affected();
-    const tally: Record<Condition, number> = { whole: 0, unknown: 0, degraded: 0, lost: 0 };
-    for (const { condition } of affected) tally[condition] += 1;
-    tally.whole = Math.max(0, files - affected.length);
+  /** Forgets a file that has been removed meanwhile. */
+  dropFile(hash: string): void {
+    this.#files.delete(hash);
+    this.files -= 1;
+  }
+
+  /** Warns of what the catalog had wrong, once. */
+  warnOfCatalog(): void {
+    const { filesUnlisted, filesHidden, filesShown } = this;
+    const parts = [
+      ...(filesUnlisted > 0 ? [`did not know ${filesUnlisted} of the files in the buckets`] : []),
+      ...(filesHidden > 0 ? [`hid ${filesHidden} that nobody has removed`] : []),
+      ...(filesShown > 0 ? [`showed ${filesShown} that were removed`] : []),
+    ];
+    if (parts.length === 0) return;
+    this.#options.onWarning?.({
+      kind: 'catalog',
+      message: `The catalog disagreed with the buckets: it ${parts.join(', ')}. It agrees now.`,
+      bucket: null,
+    });
+  }
+
+  /** @param census whose needed chunks have all been judged */
+  result(census: ChunkCensus): VerifyResult {
+    const affected = this.#affected();
+    const files = emptyTally();
+    for (const { condition } of affected) files[condition] += 1;
+    files.whole = Math.max(0, this.files - affected.length);
+    const chunks = emptyTally();
+    const shards = new Map<VaultBucket, { shards: number; shardsMissing: number; shardsDamaged: number }>();
+    for (const bucket of this.#buckets.keys())
+      shards.set(bucket, { shards: 0, shardsMissing: 0, shardsDamaged: 0 });
+    for (const judgement of census.needed()) {
+      chunks[judgement.condition] += 1;
+      for (const { bucket, state } of judgement.shards) {
+        const totals = bucket === null ? undefined : shards.get(bucket);
+        if (totals === undefined) continue;
+        totals.shards += 1;
+        if (state === 'missing') totals.shardsMissing += 1;
+        if (state === 'damaged') totals.shardsDamaged += 1;
+      }
+    }
     const buckets: BucketCondition[] = [];
-    for (const [{ id, url, state }, totals] of this.#buckets) buckets.push({ id, url, state, ...totals });
-    return { outcome: this.#outcome(tally), files: tally, chunks: { ...this.#chunks }, affected, buckets };
+    for (const [bucket, totals] of this.#buckets) {
+      const { id, url, state } = bucket;
+      const counts = shards.get(bucket) ?? { shards: 0, shardsMissing: 0, shardsDamaged: 0 };
+      buckets.push({ id, url, state, ...totals, ...counts });
+    }
+    const { filesUnlisted, filesHidden, filesShown, notOpened, tooNew, foreignObjects } = this;
+    return {
+      outcome: this.#outcome(files),
+      files,
+      chunks,
+      affected,
+      buckets,
+      filesUnlisted,
+      filesHidden,
+      filesShown,
+      notOpened,
+      tooNew,
+      foreignObjects,
+    };
+  }
+
+  #affected(): FileCondition[] {
+    const found = [...this.#files].flatMap(
+      ([
+        hash,
+        {
+          found: { condition, problems },
+          name,
+        },
+      ]) => (condition === 'whole' ? [] : [{ hash, name, condition, problems }]),
+    );
+    return found.toSorted((a, b) => gravityOf(b.condition) - gravityOf(a.condition));
   }
 
   #outcome(files: Tally): VerifyResult['outcome'] {
     if (files.lost > 0) return 'lost';
     const wrong = [...this.#buckets.values()].some(
-      ({ error, keyslotsWrong }) => error !== null || keyslotsWrong > 0,
+      ({ error, keyringsWrong }) => error !== null || keyringsWrong > 0,
     );
-    // Chunks of puts that are still under way belong to no file yet.
-    return wrong || files.degraded + files.unknown + this.#chunks.degraded + this.#chunks.lost > 0
-      ? 'degraded'
-      : 'whole';
-  }
-
-  #problemsOf({ row, sealedSize, states }: Verdict): FileProblem[] {
-    const problems = new Map<string, FileProblem>();
-    const add = (problem: FileProblem): void => void problems.set(keyOf(problem), problem);
-    if (sealedSize !== row.sealedSize) add({ what: 'shards', problem: 'unrecorded', bucket: null });
-    for (const [index, state] of states.entries()) {
-      const bucket = this.#bucketOf(row, index);
-      if (bucket !== null) {
-        const totals = this.#totals(bucket);
-        totals.shards += 1;
-        if (state === 'missing') totals.shardsMissing += 1;
-        if (state === 'damaged') totals.shardsDamaged += 1;
-      }
-      if (state === 'good') continue;
-      const problem = bucket === null ? 'unstored' : state;
-      add({ what: 'shards', problem, bucket: bucket?.url ?? null });
-    }
-    return [...problems.values()].toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  }
-
-  #bucketOf(row: ChunkRow, index: number): VaultBucket | null {
-    const place = row.shards[index];
-    return place ? this.#session.buckets.byNumber(place.bucket) : null;
-  }
-
-  #nameOf(row: FileRow): string | null {
-    try {
-      return openFileRow(this.#session, row).info.name;
-    } catch (error) {
-      if (!isVaultError(error, 'damaged')) throw error;
-      return null;
-    }
+    const disagree = this.filesUnlisted + this.filesHidden + this.filesShown + this.tooNew;
+    return wrong || files.degraded + files.unknown + disagree > 0 ? 'degraded' : 'whole';
   }
 
   #totals(bucket: VaultBucket): BucketTotals {
-    const totals = this.#buckets.get(bucket) ?? {
-      error: null,
-      shards: 0,
-      shardsMissing: 0,
-      shardsDamaged: 0,
-      manifestsMissing: 0,
-      manifestsDamaged: 0,
-      keyslotsWrong: 0,
-    };
-    this.#buckets.set(bucket, totals);
+    const totals = this.#buckets.get(bucket);
+    if (totals === undefined) throw new RangeError('The vault has no such bucket.');
     return totals;
   }
 }
 
-function keyOf({ what, problem, bucket }: FileProblem): string {
-  return `${what} ${problem} ${bucket ?? ''}`;
+/** What the failure of a bucket says of its marker. */
+function markerBy({ code }: VaultError): BucketCondition['marker'] {
+  if (code === 'bucket-missing') return 'missing';
+  return code === 'bucket-mismatch' || code === 'damaged' ? 'wrong' : 'unknown';
 }

@@ -1,104 +1,139 @@
-/** Looking whether everything is there, and right. */
-import type { ChunkRow } from '../../catalog/catalog.ts';
-import { VaultError } from '../../errors.ts';
-import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
+/**
+ * Looking whether everything is there, and right. The buckets' listings and objects say what is there; the catalog is compared
+ * with them, and catches up. Nothing is written to a bucket.
+ */
+import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
+import { isVaultError } from '../../errors.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { CHECK_BATCH, ChunkCheck } from './check.ts';
-import { fileChunks, unreadableAs } from '../files/file-chunks.ts';
-import type { ChunkRun } from '../files/file-chunks.ts';
-import { isFileRowIntact, resolveFile } from '../files/files.ts';
-import { Findings, manifestCondition } from './findings.ts';
-import type { ManifestVerdict } from './findings.ts';
-import { examineKeyslots } from '../buckets/keyslot-copies.ts';
-import { filesInOrder, manifestCopiesNeeded, readCopies, walkManifests } from '../files/manifest-copies.ts';
-import { withSignal } from '../session.ts';
+import type { BucketFailure } from '../buckets/bucket-set.ts';
+import type { CallOptions } from '../call.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { joinFiles } from '../files/file-join.ts';
+import type { JoinedFile } from '../files/file-join.ts';
+import { openFileRowIfIntact } from '../files/records.ts';
+import type { FileRecord } from '../files/records.ts';
+import { neededChunks } from '../files/tables.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import type { CallOptions, VerifyOptions, VerifyResult } from '../vault.ts';
+import { askBuckets, takeCensus } from './ask-buckets.ts';
+import { ChunkCensus } from './census.ts';
+import { bySize, judgeChunk } from './chunk-judgement.ts';
+import type { Judgement } from './chunk-judgement.ts';
+import type { VerifyResult } from './condition.ts';
+import { lookAtFile, readDeletions } from './file-look.ts';
+import type { FileLook } from './file-look.ts';
+import { FileReading, spareOf } from './file-reading.ts';
+import { Findings } from './findings.ts';
+import { givenFiles } from './given-files.ts';
+import { checkKeyrings } from './keyring-check.ts';
+import {
+  copiesByListing,
+  copyProblems,
+  manifestCondition,
+  manifestCopiesNeeded,
+  readCopies,
+} from './manifest-copies.ts';
+import type { ManifestCopies } from './manifest-copies.ts';
 
-/** Manifests looked at once. */
+export interface VerifyOptions extends CallOptions {
+  /** Hashes, prefixes or names; all files unless given. */
+  readonly references?: readonly string[] | undefined;
+  /** `listing`: everything is there and has the right size. `data`: everything is read and is right. */
+  readonly depth: 'listing' | 'data';
+  /** With depth `data`: the fraction of chunks and manifests to read, 0 to 1; the others are looked at by listings. */
+  readonly sample?: number | undefined;
+  /** Chance, for the sample: 0 up to 1, as `Math.random`. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** Files looked at together. */
 const IN_FLIGHT = 8;
-/** Chunks of given files that are sorted and looked for together. */
-const SORTED_TOGETHER = 5_000;
+/** Those that are not whole, looked at again together. */
+const BATCH = 200;
 
 /** See `Vault.verify`. */
 export async function verifyVault(session: Session, options: VerifyOptions): Promise<VerifyResult> {
-  const hashes = await hashesOf(session, options.references);
-  const findings = new Findings(session, options, hashes === null ? null : new Set(hashes));
-  const usable = await usableBuckets(session, findings, options);
-  await examineKeyslots(session, usable, { findings, signal: options.signal });
-  await new Verification(session, { ...options, usable, findings, hashes }).run();
-  return findings.result(hashes === null ? (await session.catalog.counts()).files : hashes.length);
+  const { signal } = options;
+  manifestOpener(session);
+  await refreshKeyring(session, signal);
+  const findings = new Findings(session, options);
+  await askBuckets(session, findings, signal);
+  await checkKeyrings(session, findings, signal);
+  // Of given files only their chunks count: those are looked for one by one.
+  const census = options.references === undefined ? await takeCensus(findings, signal) : new ChunkCensus();
+  await new Verification(session, { findings, census }, options).run();
+  return findings.result(census);
 }
 
-/** The hashes that references mean, in order; null for all files. */
-export async function hashesOf(
-  session: Session,
-  references: readonly string[] | undefined,
-): Promise<readonly string[] | null> {
-  if (references === undefined) return null;
-  const hashes = new Set<string>();
-  for (const reference of references) hashes.add((await resolveFile(session, reference)).info.hash);
-  return [...hashes].toSorted();
-}
-
-/** The buckets that can be asked, known by their markers as they are now. @throws if there is none */
-export async function usableBuckets(
-  session: Session,
-  findings: Findings,
-  options: CallOptions,
-): Promise<readonly VaultBucket[]> {
-  const { usable, failed } = await session.buckets.check(session.buckets.all, options.signal, {
-    anew: true,
-  });
-  const [first] = failed;
-  if (usable.length === 0 && first !== undefined) {
-    throw new VaultError(
-      first.error.code,
-      `None of the vault's buckets can be used. ${failed.map(describeFailure).join(' ')}`,
-      { cause: first.error },
-    );
-  }
-  for (const { bucket, error } of failed) findings.bucketFailed(bucket, error);
-  return usable;
-}
-
-interface VerificationOptions extends VerifyOptions {
-  readonly usable: readonly VaultBucket[];
-  readonly findings: Findings;
-  /** Null for all files. */
-  readonly hashes: readonly string[] | null;
-}
-
-/** One pass over chunks and manifests. */
-export class Verification {
+class Verification {
   readonly #session: Session;
-  readonly #options: VerificationOptions;
-  readonly #check: ChunkCheck;
+  readonly #findings: Findings;
+  readonly #options: VerifyOptions;
+  readonly #census: ChunkCensus;
+  readonly #reading: FileReading;
+  #deletions: Awaited<ReturnType<typeof readDeletions>> = new Map();
+  /** Files that seem not to be whole, by hash: whether their manifests are to be read. */
+  readonly #pending = new Map<string, { readonly manifest: boolean }>();
   #doneBytes = 0;
 
-  constructor(session: Session, options: VerificationOptions) {
+  constructor(
+    session: Session,
+    checked: { readonly findings: Findings; readonly census: ChunkCensus },
+    options: VerifyOptions,
+  ) {
+    const { findings, census } = checked;
     this.#session = session;
+    this.#findings = findings;
+    this.#census = census;
     this.#options = options;
-    const { usable, findings, signal } = options;
-    this.#check = new ChunkCheck(session, {
-      usable,
+    this.#reading = new FileReading(session, {
+      census,
       findings,
-      signal,
+      confirm: () => this.#confirm(),
       reads: () => this.#reads(),
-      onChecked: (bytes) => {
-        this.#doneBytes += bytes;
-        options.onProgress?.({ doneBytes: this.#doneBytes, totalBytes: null });
-      },
+      onRead: (bytes) => this.#progress(bytes),
+      signal: options.signal,
     });
   }
 
   async run(): Promise<void> {
-    const { hashes, signal } = this.#options;
-    if (hashes === null) await this.#check.run(this.#session.catalog.listChunks(withSignal(signal)), '');
-    else for (const hash of hashes) await this.#checkFile(hash);
-    await this.#checkManifests();
+    const { signal, references } = this.#options;
+    const onFailure = this.#onFailure;
+    await this.#readDeletions();
+    const files =
+      references === undefined
+        ? joinFiles(this.#session, this.#findings.usable, { signal, onFailure })
+        : givenFiles(this.#session, this.#findings.usable, { references, signal, onFailure });
+    const looks = mapOrdered(files, (file, aborted) => this.#lookAt(file, aborted), {
+      inFlight: IN_FLIGHT,
+      signal,
+    });
+    for await (const look of looks) if (look !== null) await this.#add(look);
+    await this.#judgeDoubtful();
+    await this.#readDeletions();
+    const pending = [...this.#pending.keys()];
+    for (let at = 0; at < pending.length; at += BATCH) await this.#conclude(pending.slice(at, at + BATCH));
+    await this.#confirm();
+    this.#findings.warnOfCatalog();
+  }
+
+  readonly #onFailure = (failure: BucketFailure): void => this.#findings.bucketFailed(failure);
+
+  async #readDeletions(): Promise<void> {
+    this.#deletions = await readDeletions(this.#session, this.#findings.usable, {
+      signal: this.#options.signal,
+      onFailure: this.#onFailure,
+      onTooNew: () => {
+        this.#findings.tooNew += 1;
+      },
+    });
+  }
+
+  /** Asks the buckets for their markers: no loss is believed of one that has none just now, it may be an unmounted disk. */
+  async #confirm(): Promise<void> {
+    const { usable } = this.#findings;
+    const { failed } = await this.#session.buckets.check(usable, this.#options.signal, { anew: true });
+    for (const failure of failed) this.#findings.bucketFailed(failure);
   }
 
   #reads(): boolean {
@@ -106,103 +141,238 @@ export class Verification {
     return depth === 'data' && random() < sample;
   }
 
-  async #checkManifests(): Promise<void> {
-    const { hashes, usable, findings, signal } = this.#options;
-    const walk = walkManifests(this.#session, {
-      hashes: hashes ?? this.#hashesOfAll(),
-      from: hashes?.[0] ?? '',
-      usable,
-      findings,
-      signal,
-    });
-    const enough = manifestCopiesNeeded(this.#session);
-    const verdicts = mapOrdered(walk, (verdict, aborted) => this.#secondLook(verdict, enough, aborted), {
-      inFlight: IN_FLIGHT,
-      signal,
-    });
-    for await (const verdict of verdicts) findings.addManifest(verdict, enough);
+  #lookAt(file: JoinedFile, signal: AbortSignal): Promise<FileLook | null> {
+    const { usable, someUnreachable } = this.#findings;
+    const how = { deletions: this.#deletions, usable, someUnreachable, write: true, signal };
+    return lookAtFile(this.#session, file, how);
   }
 
-  /** The hashes of all files, in order; rows that were changed are noted on the way. Those of given files have been opened. */
-  async *#hashesOfAll(): AsyncGenerator<string, void, undefined> {
-    for await (const row of filesInOrder(this.#session.catalog, this.#options.signal)) {
-      if (!isFileRowIntact(this.#session, row)) {
-        const problem = { what: 'record', problem: 'damaged', bucket: null } as const;
-        this.#options.findings.addFile(row.hash, 'degraded', [problem]);
-      }
-      yield row.hash;
+  async #add(look: FileLook): Promise<void> {
+    const { hash, standing, row, record, holders } = look;
+    const findings = this.#findings;
+    if (standing === 'removed') findings.filesShown += 1;
+    if (standing === 'foreign') findings.foreignObjects += 1;
+    if (standing === 'removed' || standing === 'foreign') return;
+    findings.files += 1;
+    const name = record?.info.name ?? null;
+    if (row === 'hidden') findings.filesHidden += 1;
+    else if ((row === 'absent' || row === 'broken') && holders.length > 0) findings.filesUnlisted += 1;
+    if (standing === 'missing' && row === 'broken') {
+      // Nothing proves that there ever was such a file.
+      const problem = { what: 'record', problem: 'damaged', bucket: null } as const;
+      findings.addFile(hash, null, 'degraded', [problem]);
+      return;
     }
-  }
-
-  async #secondLook(verdict: ManifestVerdict, enough: number, signal: AbortSignal): Promise<ManifestVerdict> {
-    if (this.#reads()) {
-      const read = await readCopies(verdict, 'good', signal);
-      // Given files have their chunks looked up anyway.
-      if (this.#options.hashes === null) await this.#checkRecords(verdict.hash, signal);
-      return this.#secondLookAtMissing(read, enough, signal);
+    if (row !== 'right') {
+      const problem = row === 'hidden' ? 'hidden' : row === 'broken' ? 'damaged' : 'missing';
+      findings.addFile(hash, name, 'degraded', [{ what: 'record', problem, bucket: null }]);
     }
-    return this.#secondLookAtMissing(verdict, enough, signal);
+    if (standing === 'too-new') {
+      findings.tooNew += 1;
+      findings.addFile(hash, name, 'unknown', [{ what: 'manifest', problem: 'too-new', bucket: null }]);
+      return;
+    }
+    if (record?.info.locked === true) findings.notOpened += 1;
+    const { copies, bytes } = await this.#copies(look);
+    const isManifestWhole =
+      copies !== null && manifestCondition(copies, manifestCopiesNeeded(this.#session)) === 'whole';
+    if (isManifestWhole) findings.countCopies(copies);
+    const isWhole = record === null ? false : await this.#addChunks(record, { look, bytes });
+    const isDoubted = this.#pending.get(hash)?.manifest === true;
+    if (!isManifestWhole || !isWhole) this.#pending.set(hash, { manifest: !isManifestWhole || isDoubted });
   }
 
-  /** A manifest may have been stored after the listing had passed its place. */
-  async #secondLookAtMissing(
-    verdict: ManifestVerdict,
-    enough: number,
-    signal: AbortSignal,
-  ): Promise<ManifestVerdict> {
-    return manifestCondition(verdict, enough) === 'whole' ? verdict : readCopies(verdict, 'missing', signal);
-  }
-
-  /** Whether the catalog knows every chunk of a file. */
-  async #checkRecords(hash: string, signal: AbortSignal): Promise<void> {
-    await this.#throughFile(hash, { most: CHECK_BATCH, signal }, async (run) => {
-      await this.#rowsOf(hash, run);
+  async #copies({ hash, holders }: FileLook): Promise<{
+    readonly copies: ManifestCopies | null;
+    readonly bytes: Uint8Array | null;
+  }> {
+    const { usable, unreachable } = this.#findings;
+    const listed = copiesByListing(this.#session, holders, unreachable);
+    if (!this.#reads()) return { copies: listed, bytes: null };
+    const holding = new Set(holders.map(({ bucket }) => bucket));
+    const read = await readCopies(this.#session, hash, {
+      usable: usable.filter((bucket) => holding.has(bucket)),
+      signal: this.#options.signal,
     });
+    const copies = new Map(read.copies);
+    for (const [bucket, state] of listed ?? []) if (!holding.has(bucket)) copies.set(bucket, state);
+    return { copies, bytes: read.bytes };
   }
 
-  /** Checks the chunks of one file. */
-  async #checkFile(hash: string): Promise<void> {
-    const { signal } = this.#options;
-    await this.#throughFile(hash, { most: SORTED_TOGETHER, signal }, async (run) => {
-      const rows = await this.#rowsOf(hash, run);
-      rows.sort((a, b) => (a.id < b.id ? -1 : 1));
-      await this.#check.run(rows, rows[0]?.id ?? '');
-    });
-  }
-
-  async #throughFile(
-    hash: string,
-    range: { readonly most: number; readonly signal: AbortSignal | undefined },
-    work: (run: ChunkRun) => Promise<void>,
-  ): Promise<void> {
+  /** Looks up a file's chunks, and reads those that are to be read. @returns whether all of them are whole */
+  async #addChunks(
+    record: FileRecord,
+    { look, bytes }: { readonly look: FileLook; readonly bytes: Uint8Array | null },
+  ): Promise<boolean> {
+    const { signal, depth } = this.#options;
+    const spare = spareOf(this.#session, record);
+    const listed = new IdSet();
     try {
-      for await (const run of fileChunks(this.#session, hash, range)) await work(run);
+      for await (const run of neededChunks(this.#session, record.ids, { signal })) {
+        const doubtful: string[] = [];
+        for (const chunk of run) {
+          if (this.#census.need(chunk, spare) === null) doubtful.push(chunk.id);
+          if (depth === 'data') listed.add(chunk.id);
+          else this.#progress(chunk.padded);
+        }
+        await this.#hint(doubtful);
+        if (depth === 'data' && record.info.locked) await this.#reading.readLocked(record, run);
+      }
+      if (depth === 'data' && !record.info.locked) await this.#readFile(record, { look, bytes, listed });
+      for await (const run of neededChunks(this.#session, record.ids, { signal })) {
+        if (run.some(({ id }) => this.#census.judgementOf(id)?.condition !== 'whole')) return false;
+      }
+      return true;
     } catch (error) {
-      // A manifest or table that cannot be read; more is told by the looks at their copies and shards.
-      const condition = unreadableAs(error, range.signal);
-      this.#options.findings.addFile(hash, condition, []);
+      this.#unreadable(record, error);
+      return false;
     }
   }
 
-  /** The catalog's rows of a file's chunks; what it does not know is noted. */
-  async #rowsOf(hash: string, { head, entries }: ChunkRun): Promise<ChunkRow[]> {
-    const found = new Map<string, ChunkRow>();
-    let wrong = false;
-    for (let at = 0; at < entries.length; at += CHECK_BATCH) {
-      const batch = entries.slice(at, at + CHECK_BATCH);
-      const ids = [...new Set(batch.map(({ chunkId }) => chunkId))];
-      const rows = await this.#session.catalog.locateChunks(ids);
-      for (const row of rows.values()) found.set(row.id, row);
-      wrong ||= batch.some(({ chunkId, length, isLast }) => {
-        const size = payloadSize(length, { chunkSize: head.chunkSize, isLast }) + SEAL_OVERHEAD;
-        return rows.get(chunkId)?.sealedSize !== size;
-      });
+  /** Asks the catalog where it has last seen chunks that are not whole: that tells which bucket lacks what. */
+  async #hint(ids: readonly string[]): Promise<void> {
+    const { catalog, buckets } = this.#session;
+    for (let at = 0; at < ids.length; at += 500) {
+      try {
+        const rows = await catalog.chunks.locate([...new Set(ids.slice(at, at + 500))]);
+        for (const row of rows.values()) this.#census.hint(row, buckets);
+      } catch (error) {
+        // Rows that make no sense say nothing.
+        if (!isVaultError(error, 'damaged')) throw error;
+      }
     }
-    if (wrong) {
-      this.#options.findings.addFile(hash, 'degraded', [
-        { what: 'shards', problem: 'unrecorded', bucket: null },
-      ]);
+  }
+
+  /** What an error says of a file whose manifest or tables cannot be read. @throws it, if it says nothing of that */
+  #unreadable({ info: { hash, name } }: FileRecord, error: unknown): void {
+    if (!isVaultError(error) || error.code === 'interrupted') throw error;
+    const problem = { what: 'manifest', bucket: null } as const;
+    if (error.code === 'damaged') {
+      this.#findings.addFile(hash, name, 'lost', [{ ...problem, problem: 'damaged' }]);
+    } else if (error.code === 'unsupported') {
+      this.#findings.tooNew += 1;
+      this.#findings.addFile(hash, name, 'unknown', [{ ...problem, problem: 'too-new' }]);
+    } else this.#findings.addFile(hash, name, 'unknown', [{ ...problem, problem: 'unknown' }]);
+  }
+
+  /** Reads a file as `get` does, and more: every shard of its chunks. */
+  async #readFile(
+    record: FileRecord,
+    {
+      look,
+      bytes,
+      listed,
+    }: { readonly look: FileLook; readonly bytes: Uint8Array | null; readonly listed: IdSet },
+  ): Promise<void> {
+    const { hash } = record.info;
+    const manifest = bytes ?? (await this.#manifestOf(look));
+    if (manifest === null) this.#pending.set(hash, { manifest: true });
+    else await this.#reading.read(record, { bytes: manifest, listed });
+  }
+
+  /** Null if no copy is right: which are wrong is told by reading each. */
+  async #manifestOf({ hash, holders }: FileLook): Promise<Uint8Array | null> {
+    const from = holders.map(({ bucket }) => bucket);
+    try {
+      return (await readManifestBytes(this.#session, hash, { from, signal: this.#options.signal })).bytes;
+    } catch (error) {
+      if (isVaultError(error, 'object-missing', 'damaged')) return null;
+      throw error;
     }
-    return [...found.values()];
+  }
+
+  #progress(bytes: number): void {
+    this.#doneBytes += bytes;
+    this.#options.onProgress?.({ doneBytes: this.#doneBytes, totalBytes: null });
+  }
+
+  // --- the second look --------------------------------------------------------------------------------
+
+  /** Judges the chunks of which no complete set was listed, by what is listed now. */
+  async #judgeDoubtful(): Promise<void> {
+    const { signal } = this.#options;
+    for (;;) {
+      const before = this.#findings.unreachable.size;
+      const slots: number[] = [];
+      const judged: Judgement[] = [];
+      const doubtful = this.#census.lookAgain(this.#findings.usable, { signal, onFailure: this.#onFailure });
+      for await (const { slot, shards, padded, spare, hint } of doubtful) {
+        const { fit, bad } = bySize(shards, padded);
+        slots.push(slot);
+        judged.push(
+          this.#census.alike(
+            judgeChunk({
+              shards: fit,
+              bad,
+              spare,
+              hint,
+              buckets: this.#session.buckets.all,
+              unreachable: this.#findings.unreachable,
+              someUnreachable: this.#findings.someUnreachable,
+              redundancy: this.#session.keyring.keyring.redundancy,
+            }),
+          ),
+        );
+      }
+      if (slots.length > 0) await this.#confirm();
+      if (this.#findings.unreachable.size > before) continue;
+      for (const [i, judgement] of judged.entries()) this.#census.settle(slots[i] ?? 0, judgement);
+      return;
+    }
+  }
+
+  /** Tells of files that are not whole, unless they have been removed meanwhile. */
+  async #conclude(hashes: readonly string[]): Promise<void> {
+    const { signal } = this.#options;
+    const rows = await this.#session.catalog.files.byHashes(hashes);
+    const copies = new Map<string, ManifestCopies>();
+    for (const hash of hashes) {
+      if (this.#pending.get(hash)?.manifest !== true) continue;
+      const { usable } = this.#findings;
+      copies.set(hash, (await readCopies(this.#session, hash, { usable, signal })).copies);
+    }
+    if (copies.size > 0) await this.#confirm();
+    for (const hash of hashes) {
+      const row = rows.get(hash) ?? null;
+      const deletion = this.#deletions.get(hash);
+      const found = copies.get(hash);
+      const isGone =
+        row === null && found !== undefined && [...found.values()].every((state) => state === 'missing');
+      if (isGone || deletion?.live === false) {
+        this.#findings.dropFile(hash);
+        continue;
+      }
+      const record = row === null ? null : openFileRowIfIntact(this.#session, row);
+      const name = record?.info.name ?? null;
+      if (found !== undefined) this.#concludeManifest(hash, name, found);
+      if (record !== null) await this.#concludeChunks(record);
+    }
+  }
+
+  #concludeManifest(hash: string, name: string | null, found: ManifestCopies): void {
+    const { unreachable } = this.#findings;
+    const copies = new Map(
+      [...found].map(([bucket, state]) => [bucket, unreachable.has(bucket) ? 'unknown' : state] as const),
+    );
+    this.#findings.countCopies(copies);
+    const condition = manifestCondition(copies, manifestCopiesNeeded(this.#session));
+    this.#findings.addFile(hash, name, condition, condition === 'whole' ? [] : copyProblems(copies));
+  }
+
+  async #concludeChunks(record: FileRecord): Promise<void> {
+    const { hash, name } = record.info;
+    const seen = new Set<Judgement>();
+    try {
+      for await (const run of neededChunks(this.#session, record.ids, { signal: this.#options.signal })) {
+        for (const { id } of run) {
+          const judgement = this.#census.judgementOf(id);
+          if (judgement === null || seen.has(judgement)) continue;
+          seen.add(judgement);
+          this.#findings.addFile(hash, name, judgement.condition, judgement.problems);
+        }
+      }
+    } catch (error) {
+      this.#unreadable(record, error);
+    }
   }
 }

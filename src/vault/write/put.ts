@@ -1,46 +1,84 @@
 /**
- * Storing a file. The order of writes is what keeps the promises: shards, then manifests, then the one transaction
- * that makes the file visible.
+ * Storing a file. The order of writes is what keeps the promises: marker, shards, manifests, then the one transaction that
+ * makes the file visible.
  */
-import { drawGeneration } from '../../crypto/keys.ts';
-import { manifestHash, nameTag, openManifest, sealManifest, startContentTag } from '../../crypto/seal.ts';
+import { randomBytes } from 'node:crypto';
+import { lockContentKey, lockedDedupKeys, manifestHash } from '../../crypto/manifest.ts';
+import type { KdfCost } from '../../crypto/keys.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
-import { msOfFileTime } from '../../format/file-time.ts';
-import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
-import { decodeTable, encodeTable, manifestObjectName, MAX_NAME_SIZE } from '../../format/manifest.ts';
-import type { ManifestHead } from '../../format/manifest.ts';
+import { INLINE_SIZE, manifestObjectName, MAX_NAME_SIZE } from '../../format/manifest.ts';
+import type { ContentTable, ManifestHead } from '../../format/manifest.ts';
+import type { Compression } from '../../format/keyring.ts';
+import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
 import { formatRedundancy } from '../../format/shard.ts';
-import { chunked } from './chunked.ts';
-import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketSet } from '../buckets/bucket-set.ts';
-import { bodyOf } from '../chunks/chunk-memory.ts';
-import { ChunkStore } from './chunk-store.ts';
-import { openFileRow, sealFileRow } from '../files/files.ts';
-import type { FileRecord } from '../files/files.ts';
-import { withLease } from './lease.ts';
-import { readManifestObject } from '../files/manifests.ts';
+import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { spread } from '../buckets/spread.ts';
+import type { CallOptions } from '../call.ts';
+import { contentDigestOf, openFileRowIfIntact, sealFileRow } from '../files/records.ts';
+import type { FileInfo, FileRecord } from '../files/records.ts';
+import { readManifestBytes } from '../files/manifests.ts';
+import { nameTags } from '../files/resolve.ts';
+import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
-import { TableWriter } from './table-writer.ts';
-import type { FileInfo, FileSource, OpenSource, PutOptions, PutResult, Warning } from '../vault.ts';
+import { storeContent } from './content.ts';
+import type { DedupKeys, StoredContent } from './content.ts';
+import type { FileSource, OpenSource } from './file-source.ts';
+import type { Guarded } from '../protocol/put-guard.ts';
 
-/** How often a put that was swept while it ran (a machine that slept) begins again. */
+export interface PutOptions extends CallOptions {
+  /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
+  readonly name: string;
+  /** Bytes; 64 KiB to 64 MiB. The vault's default unless given. */
+  readonly chunkSize?: number | undefined;
+  /** The vault's default unless given. */
+  readonly compression?: Compression | undefined;
+  /** When sweep removes it; null (default) for never. */
+  readonly expiresAtMs?: number | null | undefined;
+  /** The file's own password, without which its content cannot be read even with the vault's. */
+  readonly lock?: { readonly password: string; readonly cost?: KdfCost | undefined } | undefined;
+}
+
+export interface PutResult extends FileInfo {
+  /** Bytes of the source, also of a locked file. */
+  readonly contentSize: number;
+  /** The same content was there under the same name; `hash` is that file's, and no manifest was stored. */
+  readonly unchanged: boolean;
+  /** Chunks that the buckets did not have whole. */
+  readonly chunksStored: number;
+  /** Bytes of the source in those. */
+  readonly bytesNew: number;
+  /** Bytes sent to buckets: shards and manifests. */
+  readonly bytesStored: number;
+  /** Chunks of this file stored with fewer shards than the redundancy asks for; `repair` completes them. */
+  readonly degradedChunks: number;
+  /** Buckets that have the manifest. */
+  readonly manifestCopies: number;
+  /** Whether manifest or chunks have fewer copies than they should. */
+  readonly degraded: boolean;
+}
+
+/** How often a put whose marker became too old (a machine that slept) begins again. */
 const MOST_STARTS = 3;
-/** Entries gathered before they go into the table. */
-const ENTRIES_A_BATCH = 256;
 
 /** See `Vault.put`. */
 export async function putFile(session: Session, source: FileSource, options: PutOptions): Promise<PutResult> {
-  const chunkSize = options.chunkSize ?? DEFAULT_CHUNK_SIZE;
-  checkOptions(options.name, chunkSize);
-  const { turns } = session.memory.share(chunkSize, session.settings.redundancy);
+  const { keyring } = session.keyring;
+  const call = {
+    ...options,
+    chunkSize: options.chunkSize ?? keyring.chunkSize,
+    compression: options.compression ?? keyring.compression,
+  };
+  checkOptions(call);
+  const { turns } = session.memory.share(call.chunkSize, keyring.redundancy);
   const turn = await turns.borrow();
   try {
     for (let starts = 1; ; starts += 1) {
       throwIfAborted(options.signal);
       const opened = await source.open(options.signal);
       try {
-        return await putOnce(session, opened, { ...options, chunkSize });
+        return await putOnce(session, opened, call);
       } catch (error) {
         if (!isVaultError(error, 'stale') || !source.reopens || starts === MOST_STARTS) throw error;
       } finally {
@@ -52,7 +90,7 @@ export async function putFile(session: Session, source: FileSource, options: Put
   }
 }
 
-function checkOptions(name: string, chunkSize: number): void {
+function checkOptions({ name, chunkSize, lock }: PutCall): void {
   const bytes = Buffer.byteLength(name);
   if (bytes === 0 || bytes > MAX_NAME_SIZE || name.includes('\0')) {
     throw new VaultError(
@@ -60,210 +98,228 @@ function checkOptions(name: string, chunkSize: number): void {
       `A name has 1 to ${MAX_NAME_SIZE} bytes and no NUL; this one has ${bytes}.`,
     );
   }
-  if (!name.isWellFormed())
+  if (!name.isWellFormed()) {
     throw new VaultError('invalid-input', 'A name must be valid Unicode; this one is not.');
+  }
   if (!Number.isInteger(chunkSize) || chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE) {
     throw new VaultError('invalid-input', `A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
   }
+  if (lock?.password === '') throw new VaultError('invalid-input', 'The password of a lock is empty.');
 }
 
-type PutCall = PutOptions & { readonly chunkSize: number };
+export interface PutCall extends PutOptions {
+  readonly chunkSize: number;
+  readonly compression: Compression;
+}
 
-async function putOnce(session: Session, source: OpenSource, options: PutCall): Promise<PutResult> {
-  // Looked at first, so that a put that cannot be leaves nothing behind.
-  let writable = await requireWritable(session, options);
-  const generation = drawGeneration();
-  await session.catalog.beginPut({ generation, owner: session.processes.self });
-  return withLease(session.catalog, generation, options.signal, async (signal) => {
-    if (await session.buckets.refresh()) writable = await requireWritable(session, options);
-    for (const failure of writable.failed) {
-      options.onWarning?.({
+/** A small file needs no marker, unless it turns out not to be small: nothing but its manifest is stored. */
+async function putOnce(session: Session, source: OpenSource, call: PutCall): Promise<PutResult> {
+  const signal = call.signal ?? new AbortController().signal;
+  const contentKey = randomBytes(32);
+  const dedup: DedupKeys = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
+  const beginning = await readBeginning(source, signal);
+  if (beginning.length <= INLINE_SIZE) {
+    await source.verify();
+    const content = inlineContent(beginning, call.chunkSize);
+    call.onProgress?.({ doneBytes: beginning.length, totalBytes: source.size });
+    return finishPut(session, source, { call, content, contentKey, guarded: null });
+  }
+  return session.guard.run(async (guarded) => {
+    requireTargets(session, guarded);
+    for (const failure of guarded.failed) {
+      call.onWarning?.({
         kind: 'bucket-down',
         message: describeFailure(failure),
         bucket: failure.bucket.url,
       });
     }
-    const warn = (warning: Warning): void => options.onWarning?.(warning);
-    const { redundancy } = session.settings;
-    const { chunkSize } = options;
-    const buckets = writable.usable;
-    const store = new ChunkStore(session, { generation, chunkSize, buckets, onWarning: warn });
-    const content = await storeContent(session, source, store, { ...options, signal });
+    const content = await storeContent(session, source, { ...call, beginning, guarded, dedup, signal });
     await source.verify();
-    const sizes = { chunksStored: store.totals.chunksStored, degradedChunks: store.totals.degradedChunks };
-
-    const same = await findUnchanged(session, content, options);
-    await store.uploader.oweDoubtful(session.catalog);
-    if (same !== null) {
-      await session.catalog.discardPut(generation);
-      const { bytesStored } = store.uploader;
-      const degraded = sizes.degradedChunks > 0;
-      return { ...same.info, ...sizes, unchanged: true, bytesStored, manifestCopies: 0, degraded };
-    }
-
-    const head: ManifestHead = {
-      name: options.name,
-      size: content.size,
-      createdAtMs: session.now(),
-      modifiedAtMs: source.modified === null ? null : msOfFileTime(source.modified),
-      mode: source.mode,
-      expiresAtMs: options.expiresAtMs ?? null,
-      chunkSize,
-      redundancy,
-      chunks: content.chunks,
-      tableDepth: content.tableDepth,
-    };
-    const sealed = sealManifest(session.keys, { head, table: decodeTable(content.table, chunkSize) });
-    const hash = manifestHash(sealed);
-    await session.catalog.announceManifest(generation, hash);
-    let copies: number;
-    try {
-      copies = await store.uploader.spread(manifestObjectName(hash), sealed, signal);
-      if (copies === 0) {
-        throw new VaultError(
-          'unavailable',
-          'No bucket took the manifest, so the file was not stored. Try again.',
-        );
-      }
-      throwIfAborted(signal);
-      await session.catalog.commitPut(generation, sealFileRow(session, hash, head, content.tag));
-    } catch (error) {
-      const swept =
-        isVaultError(error, 'stale') ||
-        (isVaultError(error, 'interrupted') && isVaultError(signal.reason, 'stale'));
-      if (swept) await oweManifest(session, hash);
-      throw error;
-    }
-    return {
-      ...infoOf(hash, head),
-      ...sizes,
-      unchanged: false,
-      bytesStored: store.uploader.bytesStored,
-      manifestCopies: copies,
-      degraded: sizes.degradedChunks > 0 || copies < redundancy.m + 1,
-    };
-  });
+    await guarded.keep(signal);
+    return finishPut(session, source, { call, content, contentKey, guarded });
+  }, signal);
 }
 
-/**
- * The buckets that new shards can go to.
- *
- * @throws what a bucket said, or `unavailable`, if they are fewer than a chunk needs
- */
-async function requireWritable(session: Session, { signal }: PutCall): ReturnType<BucketSet['writable']> {
-  const { redundancy } = session.settings;
-  const { usable, failed } = await session.buckets.writable(signal);
-  if (usable.length >= redundancy.k) return { usable, failed };
-  throw new VaultError(
-    failed[0]?.error.code ?? 'unavailable',
-    `Only ${usable.length} of the vault's buckets can be written to, and ${formatRedundancy(redundancy)} needs at least ${redundancy.k}. ${failed.map(describeFailure).join(' ')}`,
-    { cause: failed[0]?.error },
+/** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
+async function readBeginning(source: OpenSource, signal: AbortSignal): Promise<Buffer> {
+  const target = Buffer.alloc(INLINE_SIZE + 1);
+  return target.subarray(0, await source.read(target, signal));
+}
+
+function inlineContent(body: Uint8Array, chunkSize: number): StoredContent {
+  const table: ContentTable = { size: body.length, chunkSize, depth: 0, refs: [], inline: body };
+  const none = { chunksStored: 0, degradedChunks: 0, newBytes: 0, bytesStored: 0 };
+  return { table, ids: { depth: 0, ids: [] }, chunks: 0, ...none };
+}
+
+/** @throws what a bucket said, or `unavailable`, if the buckets that take objects are fewer than a chunk needs */
+function requireTargets(session: Session, { targets, failed }: Guarded): void {
+  const { redundancy } = session.keyring.keyring;
+  if (targets.length >= redundancy.k) return;
+  throw tooFewBuckets(
+    `Only ${targets.length} of the vault's buckets can be written to, and ${formatRedundancy(redundancy)} needs at least ${redundancy.k}.`,
+    failed,
   );
 }
 
-/**
- * Owes the removal of a manifest that may have been sent after its put was swept: nobody else knows of it, and its
- * chunks are gone.
- */
-async function oweManifest(session: Session, hash: string): Promise<void> {
-  const generation = drawGeneration();
-  const places = session.buckets.all.map(({ number }) => ({ index: 0, bucket: number, generation }));
-  await session.catalog.addGarbage([{ kind: 'manifest', id: hash, k: 0, m: 0, places }]);
+interface Finishing {
+  readonly call: PutCall;
+  readonly content: StoredContent;
+  readonly contentKey: Buffer;
+  /** Null for content that lies in the manifest. */
+  readonly guarded: Guarded | null;
 }
 
-/** What a manifest says, with the hash it goes by. */
-export function infoOf(hash: string, head: ManifestHead): FileInfo {
-  const { tableDepth: _, ...facts } = head;
-  return { hash, ...facts };
+/** Everything after the last byte: the manifest, unless the newest version has this very content, and the catalog. */
+async function finishPut(session: Session, source: OpenSource, finishing: Finishing): Promise<PutResult> {
+  const { call, content, contentKey, guarded } = finishing;
+  const { table, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
+  const sizes = { contentSize: table.size, chunksStored, degradedChunks, bytesNew: newBytes };
+  const versions = await versionsOf(session, call.name);
+  const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf(table) });
+  if (same !== null) {
+    const degraded = degradedChunks > 0;
+    return { ...same.info, ...sizes, unchanged: true, bytesStored, manifestCopies: 0, degraded };
+  }
+  const head = headOf(session, source, { call, content, versions });
+  const lock =
+    call.lock === undefined
+      ? null
+      : await lockContentKey(contentKey, call.lock.password, {
+          vaultId: session.vaultId,
+          cost: call.lock.cost,
+        });
+  const bytes = session.sealer.seal({ head, ids, content: table, contentKey, lock });
+  const hash = manifestHash(bytes);
+  const copies = await storeManifest(session, { hash, bytes, guarded, signal: call.signal });
+  const access = lock === null ? { content: contentKey } : { lock };
+  const row = sealFileRow(session, {
+    hash,
+    writer: session.keys.writer.id,
+    part: { head, ids, access },
+    contentDigest: lock === null ? contentDigestOf(table) : null,
+  });
+  await session.catalog.files.put([row]);
+  return {
+    hash,
+    ...head,
+    ...sizes,
+    unchanged: false,
+    bytesStored: bytesStored + copies * bytes.length,
+    manifestCopies: copies,
+    degraded: degradedChunks > 0 || copies < Math.min(head.redundancy.m + 1, session.buckets.active.length),
+  };
 }
 
-interface StoredContent {
-  /** Bytes. */
-  readonly size: number;
-  readonly chunks: number;
-  /** The table's bytes at its depth. */
-  readonly table: Buffer;
-  readonly tableDepth: number;
-  /** Keyed tag of the content, hex. */
-  readonly tag: string;
-}
-
-/** Stores every chunk of a source, and the table if it outgrows the manifest. */
-async function storeContent(
+function headOf(
   session: Session,
   source: OpenSource,
-  store: ChunkStore,
-  options: PutCall & { readonly signal: AbortSignal },
-): Promise<StoredContent> {
-  const { signal, chunkSize } = options;
-  const memory = {
-    borrow: () => store.memory.borrow(),
-    bodyOf,
-    giveBack: store.memory.giveBack.bind(store.memory),
+  {
+    call,
+    content,
+    versions,
+  }: { readonly call: PutCall; readonly content: StoredContent; readonly versions: readonly FileRecord[] },
+): ManifestHead {
+  const { redundancy, epoch } = session.keyring.keyring;
+  const locked = call.lock !== undefined;
+  return {
+    kind: 'file',
+    name: call.name,
+    size: locked ? null : content.table.size,
+    createdAtMs: session.now(),
+    modified: source.modified,
+    mode: source.mode,
+    expiresAtMs: call.expiresAtMs ?? null,
+    // The order of versions goes by this number: clocks can be wrong.
+    version: Math.max(0, ...versions.map(({ info }) => info.version)) + 1,
+    epoch,
+    redundancy,
+    chunkSize: call.chunkSize,
+    chunks: content.chunks,
+    locked,
   };
-  const tag = startContentTag(session.keys, chunkSize);
-  const table = new TableWriter(chunkSize, async (bytes, isLast) => {
-    const lent = await store.memory.borrow();
-    bodyOf(lent).set(bytes);
-    return store.store(lent, { length: bytes.length, isLast }, signal);
-  });
-  let size = 0;
-  let chunks = 0;
-  let gathered: { chunkId: string; length: number }[] = [];
-  const flush = async (): Promise<void> => {
-    tag.update(encodeTable(gathered));
-    await table.add(gathered);
-    gathered = [];
-  };
-  options.onProgress?.({ doneBytes: 0, totalBytes: source.size });
-  const entries = mapOrdered(
-    (aborted) => chunked((target) => source.read(target, aborted), memory),
-    (chunk, aborted) => store.store(chunk.memory, chunk, aborted),
-    // More than there is memory for: chunks that only wait for the catalog's answer hold none.
-    {
-      inFlight: store.inFlight * 4,
-      signal,
-      discard: (chunk) => {
-        store.memory.giveBack(chunk.memory);
-      },
-    },
-  );
-  for await (const entry of entries) {
-    gathered.push(entry);
-    size += entry.length;
-    chunks += 1;
-    if (gathered.length === ENTRIES_A_BATCH) await flush();
-    options.onProgress?.({ doneBytes: size, totalBytes: source.size });
+}
+
+/** Stores the manifest in every bucket that can be reached. @returns how many have it */
+async function storeManifest(
+  session: Session,
+  manifest: {
+    readonly hash: string;
+    readonly bytes: Uint8Array;
+    readonly guarded: Guarded | null;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<number> {
+  const { hash, bytes, guarded, signal } = manifest;
+  const object = { name: manifestObjectName(hash), bytes };
+  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, { signal });
+  if (usable.length === 0) {
+    throw tooFewBuckets('No bucket took the manifest, so the file was not stored. Try again.', failed);
   }
-  await flush();
-  const { bytes, depth } = await table.finish();
-  return { size, chunks, table: bytes, tableDepth: depth, tag: tag.digest('hex') };
+  const full = failed.find(({ error }) => error.code === 'storage-full');
+  if (full !== undefined) throw full.error;
+  throwIfAborted(signal);
+  // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
+  if (guarded !== null) await guarded.keep(signal);
+  else await keepInVault(session, { object, stored: usable, signal });
+  return usable.length;
 }
 
 /**
- * The newest file of this name, if it has this content, lives as long as asked for, and can be read: then there is
- * nothing to store.
+ * Without a marker nobody waits for this put: a bucket that took the manifest may be leaving the vault. Whoever takes it out says so in
+ * the keyring first and copies its manifests after that, so of the two at least one sees the other.
  */
+async function keepInVault(
+  session: Session,
+  put: {
+    readonly object: { readonly name: string; readonly bytes: Uint8Array };
+    readonly stored: readonly VaultBucket[];
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<void> {
+  const { object, stored, signal } = put;
+  const { without } = await refreshKeyring(session, signal, { from: stored });
+  const { active } = session.buckets;
+  const has = new Set(stored.filter((bucket) => !without.includes(bucket)).map(({ id }) => id));
+  if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
+  const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
+  const { usable, failed } = await spread(others, object, { signal });
+  if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
+  throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
+    ...failed,
+    ...without.map(withoutKeyring),
+  ]);
+}
+
+/** What the catalog knows under a name, newest first; a row that was changed by hand is passed over. */
+async function versionsOf(session: Session, name: string): Promise<readonly FileRecord[]> {
+  const rows = await session.catalog.files.byName(nameTags(session, name), 1);
+  return rows.flatMap((row) => openFileRowIfIntact(session, row) ?? []);
+}
+
+/** The newest file of this name, if it has this content, lives as long as asked for, stands, and is not removed. */
 async function findUnchanged(
   session: Session,
-  content: StoredContent,
-  options: PutCall,
+  versions: readonly FileRecord[],
+  {
+    call,
+    digest,
+    guarded,
+  }: { readonly call: PutCall; readonly digest: string; readonly guarded: Guarded | null },
 ): Promise<FileRecord | null> {
-  const [newest] = await session.catalog.filesByName(nameTag(session.keys, options.name), 1);
-  if (newest === undefined) return null;
+  const [newest] = versions;
+  if (newest === undefined || call.lock !== undefined || newest.contentDigest !== digest) return null;
+  const { hash, expiresAtMs, chunkSize } = newest.info;
+  if (chunkSize !== call.chunkSize || expiresAtMs !== (call.expiresAtMs ?? null)) return null;
+  if (newest.row.writer !== session.keys.writer.id) return null;
   try {
-    const record = openFileRow(session, newest);
-    const same =
-      record.contentTag === content.tag &&
-      record.info.chunkSize === options.chunkSize &&
-      record.info.expiresAtMs === (options.expiresAtMs ?? null);
-    if (!same) return null;
-    const { sealed } = await readManifestObject(session, newest.hash, options);
-    openManifest(session.keys, sealed, newest.hash);
-    return record;
+    await readManifestBytes(session, hash, { signal: call.signal });
+    if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
+    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too.
+    return (await isSurelyLive(session, hash, call.signal)) ? newest : null;
   } catch (error) {
-    // Its record was changed by somebody else, or its manifest is lost or out of reach: then the content deserves a new one.
-    if (isVaultError(error, 'damaged', 'unavailable')) return null;
+    // Its manifest is lost or out of reach: then the content deserves a new one.
+    if (isVaultError(error, 'damaged', 'unavailable', 'object-missing', 'denied')) return null;
     throw error;
   }
 }

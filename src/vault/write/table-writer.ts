@@ -1,67 +1,143 @@
-/** Writes a file's table of chunks, whatever its size, in the memory of a few chunks. */
+/** Writes a file's tables of chunks, whatever its size, in the memory of a few of them. FORMAT.md, "Tables". */
 import { VaultError } from '../../errors.ts';
-import { encodeTable, MAX_TABLE_DEPTH } from '../../format/manifest.ts';
-import type { TableEntry } from '../../format/manifest.ts';
+import { encodeIds, encodeRefs, isTableEnd, TOP_ENTRIES } from '../../format/manifest.ts';
+import type { ChunkId, ChunkRef, IdsTable } from '../../format/manifest.ts';
+import { isTableDepth } from '../../format/tables.ts';
+import type { TableDepth } from '../../format/tables.ts';
+import type { StoredChunk } from './chunk-writer.ts';
 
-/** Stores a run of table bytes as a chunk. */
-export type StoreTable = (bytes: Uint8Array, isLast: boolean) => Promise<TableEntry>;
+/** Stores the bytes of a table's run as a chunk. */
+export type StoreTable = (bytes: Uint8Array) => Promise<StoredChunk>;
 
 /**
- * A table that grows beyond one chunk is stored as chunks itself, and the table of those takes its place.
- * FORMAT.md, "Manifest".
+ * A tree of references: a level that grows beyond what a manifest may list is cut into runs, each stored as a chunk, and
+ * the references to those form the next level. Runs end where the entries' tags say so, so that tomorrow's tables share them.
  */
-export class TableWriter {
-  readonly #chunkSize: number;
+class Levels<E> {
   readonly #store: StoreTable;
-  /** Bytes not yet stored, by depth. Only the last level is never stored: it goes into the manifest. */
-  readonly #levels: { parts: Buffer[]; size: number }[] = [{ parts: [], size: 0 }];
+  readonly #encode: (entries: readonly E[]) => Buffer;
+  readonly #tagOf: (entry: E) => Uint8Array;
+  #entries: E[] = [];
+  /** Of those, how many are known not to end a run. */
+  #scanned = 0;
+  #above: Levels<ChunkRef> | null = null;
+  readonly #depth: TableDepth;
 
-  constructor(chunkSize: number, store: StoreTable) {
-    this.#chunkSize = chunkSize;
-    this.#store = store;
-  }
-
-  /** Adds entries of the file's own chunks, in order. */
-  async add(entries: readonly TableEntry[]): Promise<void> {
-    await this.#append(0, encodeTable(entries));
-  }
-
-  /** The entries for the manifest, and their depth. */
-  async finish(): Promise<{ readonly bytes: Buffer; readonly depth: number }> {
-    for (let depth = 0; depth < this.#levels.length - 1; depth += 1) {
-      const rest = this.#take(depth, this.#level(depth).size);
-      await this.#append(depth + 1, encodeTable([await this.#store(rest, true)]));
-    }
-    const depth = this.#levels.length - 1;
-    return { bytes: this.#take(depth, this.#level(depth).size), depth };
-  }
-
-  async #append(depth: number, bytes: Buffer): Promise<void> {
-    const level = this.#level(depth);
-    level.parts.push(bytes);
-    level.size += bytes.length;
-    // Strictly more than a chunk: what is left is never empty, so a last chunk can follow.
-    while (level.size > this.#chunkSize) {
-      const full = this.#take(depth, this.#chunkSize);
-      await this.#append(depth + 1, encodeTable([await this.#store(full, false)]));
-    }
-  }
-
-  #level(depth: number): { parts: Buffer[]; size: number } {
-    if (depth > MAX_TABLE_DEPTH) {
+  constructor(
+    depth: number,
+    how: {
+      readonly store: StoreTable;
+      readonly encode: (entries: readonly E[]) => Buffer;
+      readonly tagOf: (entry: E) => Uint8Array;
+    },
+  ) {
+    if (!isTableDepth(depth)) {
       throw new VaultError(
         'invalid-input',
         'The file is too large for its chunk size. Put it with a larger one.',
       );
     }
-    return (this.#levels[depth] ??= { parts: [], size: 0 });
+    this.#depth = depth;
+    this.#store = how.store;
+    this.#encode = how.encode;
+    this.#tagOf = how.tagOf;
   }
 
-  #take(depth: number, size: number): Buffer {
-    const level = this.#level(depth);
-    const all = Buffer.concat(level.parts);
-    level.parts = [all.subarray(size)];
-    level.size -= size;
-    return all.subarray(0, size);
+  async add(entry: E): Promise<void> {
+    this.#entries.push(entry);
+    if (this.#entries.length <= TOP_ENTRIES) return;
+    await this.#cut(false);
+  }
+
+  /** The top of the tree: entries of this level, or of the one above that took its place. */
+  async finish(): Promise<{
+    readonly depth: TableDepth;
+    readonly entries: readonly E[];
+    readonly refs: readonly ChunkRef[];
+  }> {
+    if (this.#above === null && this.#entries.length <= TOP_ENTRIES) {
+      return { depth: this.#depth, entries: this.#entries, refs: [] };
+    }
+    await this.#cut(true);
+    const top = await this.#next().finish();
+    return { depth: top.depth, entries: [], refs: top.depth === this.#depth + 1 ? top.entries : top.refs };
+  }
+
+  /** Stores the runs that are complete; with `all` also the last one. */
+  async #cut(all: boolean): Promise<void> {
+    let start = 0;
+    for (let at = this.#scanned; at < this.#entries.length; at += 1) {
+      const entry = this.#entries[at];
+      if (entry === undefined || !isTableEnd(this.#tagOf(entry), at + 1 - start)) continue;
+      await this.#storeRun(this.#entries.slice(start, at + 1));
+      start = at + 1;
+    }
+    if (all && start < this.#entries.length) {
+      await this.#storeRun(this.#entries.slice(start));
+      start = this.#entries.length;
+    }
+    if (start > 0) this.#entries = this.#entries.slice(start);
+    this.#scanned = this.#entries.length;
+  }
+
+  async #storeRun(run: readonly E[]): Promise<void> {
+    const { ref } = await this.#store(this.#encode(run));
+    await this.#next().add(ref);
+  }
+
+  #next(): Levels<ChunkRef> {
+    return (this.#above ??= new Levels<ChunkRef>(this.#depth + 1, {
+      store: this.#store,
+      encode: encodeRefs,
+      tagOf: ({ tag }) => tag,
+    }));
+  }
+}
+
+/** The tables of one file: of its content, and of the ids of everything that it needs. */
+export class TableWriter {
+  readonly #refs: Levels<ChunkRef>;
+  readonly #ids: Levels<ChunkId>;
+  /** Chunks of the content's tables: their ids stand behind those of the content. */
+  readonly #tables: ChunkId[] = [];
+
+  /** @param store stores the runs of both; ids of the ids' own tables are not listed, since those are found by their references */
+  constructor(store: StoreTable) {
+    this.#refs = new Levels(0, {
+      store: async (bytes) => {
+        const stored = await store(bytes);
+        this.#tables.push(stored.id);
+        return stored;
+      },
+      encode: encodeRefs,
+      tagOf: ({ tag }) => tag,
+    });
+    this.#ids = new Levels(0, {
+      store,
+      encode: encodeIds,
+      tagOf: ({ id }) => Buffer.from(id.slice(0, 4), 'hex'),
+    });
+  }
+
+  /** Adds a chunk of the content, in order. */
+  async add({ ref, id }: StoredChunk): Promise<void> {
+    await this.#refs.add(ref);
+    await this.#ids.add(id);
+  }
+
+  /** What the manifest lists. */
+  async finish(): Promise<{
+    readonly depth: TableDepth;
+    readonly refs: readonly ChunkRef[];
+    readonly ids: IdsTable;
+  }> {
+    const content = await this.#refs.finish();
+    for (const id of this.#tables) await this.#ids.add(id);
+    const ids = await this.#ids.finish();
+    return {
+      depth: content.depth,
+      refs: content.depth === 0 ? content.entries : content.refs,
+      ids: ids.depth === 0 ? { depth: 0, ids: ids.entries } : { depth: ids.depth, refs: ids.refs },
+    };
   }
 }

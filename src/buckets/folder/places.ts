@@ -1,0 +1,323 @@
+/**
+ * The folders of a bucket, entered without following a symbolic link: whoever can write to a bucket's folder must not be
+ * able to lead the program to other files.
+ *
+ * A folder is opened below the one above it and held while it is in use. On Linux everything in it is named by way of its
+ * descriptor (`/proc/self/fd`), so that no folder can be exchanged for a link between a look and a call. Where there
+ * is no such thing its path is used, and looked at before and after.
+ */
+import { constants } from 'node:fs';
+import { join } from 'node:path';
+import { VaultError, systemCode } from '../../errors.ts';
+import { syncEntries } from '../../disk/folders.ts';
+import type { FolderCalls, Operation } from './calls.ts';
+import {
+  close,
+  coalesced,
+  fstat,
+  identityOf,
+  lstat,
+  mkdir,
+  open,
+  openUnlinked,
+  stat,
+  unlessAbsent,
+} from './files.ts';
+
+const { O_DIRECTORY, O_RDONLY } = constants;
+
+const OWNER_ONLY_FOLDER = 0o700;
+
+/** How long a folder is held that nobody is using, in milliseconds: longer would keep its disk from being unmounted. */
+const IDLE_MS = 1_000;
+
+/** A folder that is open. */
+export interface Place {
+  /** The folder below the root, '' for the root itself. */
+  readonly folder: string;
+  /** What to put a slash and a name behind to get at an entry. */
+  readonly base: string;
+  /** Makes its entries durable, together with whoever else asks for that now; false if its path leads elsewhere by now. */
+  readonly sync: () => Promise<boolean>;
+}
+
+interface Handle {
+  readonly fd: number;
+  readonly identity: string;
+  readonly settle: (place: HeldPlace) => Promise<boolean>;
+}
+
+class HeldPlace implements Place {
+  readonly folder: string;
+  readonly base: string;
+  readonly handle: Handle;
+  readonly sync: () => Promise<boolean>;
+  users = 1;
+
+  constructor(folder: string, base: string, handle: Handle) {
+    this.folder = folder;
+    this.base = base;
+    this.handle = handle;
+    this.sync = coalesced(async () => await handle.settle(this));
+  }
+}
+
+/** The folders of one bucket. */
+export class Places {
+  readonly #root: string;
+  readonly #label: string;
+  readonly #calls: FolderCalls;
+  /** Device and inode of the root when it was first seen: another folder there later is an unmounted disk. */
+  #rootIdentity: string | null = null;
+  /** Whether open folders can be named by their descriptors; null until that was tried. */
+  #hasDescriptorPaths: boolean | null = null;
+  readonly #held = new Map<string, HeldPlace>();
+  /** Folders below the root that are durable entries of those above them, and which ones those were. */
+  readonly #durable = new Map<string, string>();
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(root: string, options: { readonly label: string; readonly calls: FolderCalls }) {
+    this.#root = root;
+    this.#label = options.label;
+    this.#calls = options.calls;
+  }
+
+  /**
+   * Does something in a folder.
+   *
+   * @param folder below the root; '' for the root
+   * @param options `make`: make it if it is not there, with those above it, so that it still is there after a crash
+   * @returns what `use` returns; null if there is no such folder
+   * @throws `bucket-missing` if the root is not there, or is not the folder any more that it was; `damaged` if a symbolic
+   *   link is in the way; the system's errors, `ENOTDIR` where a file is in the way
+   */
+  async within<T>(
+    operation: Operation,
+    folder: string,
+    options: { readonly make: boolean },
+    use: (place: Place) => Promise<T>,
+  ): Promise<T | null> {
+    const place = await this.#enter(operation, folder, options);
+    if (place === null) return null;
+    try {
+      return await use(place);
+    } finally {
+      this.#leave(place);
+    }
+  }
+
+  /** As `within`, for who gives the place back with `leave`; a file in the way is no folder. */
+  async enter(operation: Operation, folder: string): Promise<Place | null> {
+    try {
+      return await this.#enter(operation, folder, { make: false });
+    } catch (error) {
+      if (systemCode(error) === 'ENOTDIR') return null;
+      throw error;
+    }
+  }
+
+  /** Opens a folder of a folder, for who gives it back with `leave`; null if it is not there. */
+  async enterBelow(operation: Operation, above: Place, name: string): Promise<Place | null> {
+    return await this.#open(operation, above, name);
+  }
+
+  /** Gives a folder back that was entered. */
+  leave(place: Place): void {
+    if (place instanceof HeldPlace) this.#leave(place);
+  }
+
+  /** From now on nothing is believed that was known of the folders. */
+  forget(): void {
+    for (const place of this.#held.values()) if (place.users === 0) this.#discard(place);
+    this.#held.clear();
+    this.#durable.clear();
+  }
+
+  /** @throws `bucket-missing` if the root is not there, or is not the folder any more that it was */
+  async checkRoot(operation: Operation): Promise<void> {
+    const found = await operation.run(() => unlessAbsent(stat(this.#root, { bigint: true })));
+    if (found?.isDirectory() !== true) throw this.#missing();
+    this.#checkIdentity(identityOf(found));
+  }
+
+  async #enter(
+    operation: Operation,
+    folder: string,
+    options: { readonly make: boolean },
+  ): Promise<HeldPlace | null> {
+    const held = await this.#heldPlace(operation, folder);
+    if (held !== null) return held;
+    const opened =
+      folder === ''
+        ? await this.#openRoot(operation)
+        : await this.within(operation, parentOf(folder), options, async (above) => {
+            const name = folder.slice(folder.lastIndexOf('/') + 1);
+            const found = await this.#open(operation, above, name);
+            if (!options.make) return found;
+            return await this.#settle(above, found ?? (await this.#make(operation, above, name)));
+          });
+    if (opened === null) return null;
+    // Somebody else may have been quicker; then this one is closed when its user leaves it.
+    if (!this.#held.has(folder)) this.#held.set(folder, opened);
+    return opened;
+  }
+
+  /** A folder that is open already and still where its path says. */
+  async #heldPlace(operation: Operation, folder: string): Promise<HeldPlace | null> {
+    const held = this.#held.get(folder);
+    if (held === undefined) return null;
+    // While others use it, it was looked at a moment ago, unless its path is all that leads to it.
+    const isFresh = held.users > 0 && this.#hasDescriptorPaths === true;
+    held.users += 1;
+    try {
+      if (isFresh || (await operation.run(() => this.#isInPlace(held)))) return held;
+    } catch (error) {
+      this.#leave(held);
+      throw error;
+    }
+    this.#leave(held);
+    this.forget();
+    return null;
+  }
+
+  async #isInPlace(place: HeldPlace): Promise<boolean> {
+    const path = join(this.#root, place.folder);
+    const look = place.folder === '' ? stat(path, { bigint: true }) : lstat(path, { bigint: true });
+    const found = await unlessAbsent(look);
+    return found !== null && identityOf(found) === place.handle.identity;
+  }
+
+  async #openRoot(operation: Operation): Promise<HeldPlace> {
+    const fd = await operation.run(async () => {
+      try {
+        // The one link that is followed: the user may have named the bucket by it.
+        return await unlessAbsent(open(this.#root, O_RDONLY | O_DIRECTORY));
+      } catch (error) {
+        throw systemCode(error) === 'ELOOP' ? this.#missing(error) : error;
+      }
+    });
+    if (fd === null) throw this.#missing();
+    return await this.#hold(operation, '', { fd, path: this.#root });
+  }
+
+  async #open(operation: Operation, above: Place, name: string): Promise<HeldPlace | null> {
+    const path = `${above.base}/${name}`;
+    const folder = above.folder === '' ? name : `${above.folder}/${name}`;
+    const fd = await operation.run(async () => {
+      try {
+        return await openUnlinked(path, O_RDONLY | O_DIRECTORY);
+      } catch (error) {
+        if (systemCode(error) === 'ENOENT') return null;
+        throw systemCode(error) === 'ELOOP' ? linked(join(this.#root, folder), error) : error;
+      }
+    });
+    return fd === null ? null : await this.#hold(operation, folder, { fd, path });
+  }
+
+  /** What is known of a folder that has just been opened. */
+  async #hold(
+    operation: Operation,
+    folder: string,
+    { fd, path }: { readonly fd: number; readonly path: string },
+  ): Promise<HeldPlace> {
+    try {
+      const identity = identityOf(await operation.run(() => fstat(fd, { bigint: true })));
+      if (folder === '') this.#checkIdentity(identity);
+      const short = `/proc/self/fd/${fd}`;
+      this.#hasDescriptorPaths ??= await operation.run(() => leadsTo(`${short}/.`, identity));
+      // A turn of its own, which all share that ask for it: they would keep each other's.
+      const settle = async (place: HeldPlace): Promise<boolean> =>
+        await this.#calls.turn(async () => {
+          await syncEntries(place.handle.fd);
+          return await this.#isInPlace(place);
+        }, undefined);
+      return new HeldPlace(folder, this.#hasDescriptorPaths ? short : path, { fd, identity, settle });
+    } catch (error) {
+      this.#calls.later(() => close(fd).catch(() => undefined));
+      throw error;
+    }
+  }
+
+  async #make(operation: Operation, above: Place, name: string): Promise<HeldPlace | null> {
+    await operation.run(async () => {
+      try {
+        await mkdir(`${above.base}/${name}`, { mode: OWNER_ONLY_FOLDER });
+      } catch (error) {
+        if (systemCode(error) !== 'EEXIST') throw error;
+      }
+    });
+    return await this.#open(operation, above, name);
+  }
+
+  /** Makes sure, once, that a folder still will be there after a crash, also where another process has made it. */
+  async #settle(above: Place, place: HeldPlace | null): Promise<HeldPlace | null> {
+    if (place === null || this.#durable.get(place.folder) === place.handle.identity) return place;
+    try {
+      if (await above.sync()) this.#durable.set(place.folder, place.handle.identity);
+      return place;
+    } catch (error) {
+      this.#leave(place);
+      throw error;
+    }
+  }
+
+  #leave(place: HeldPlace): void {
+    place.users -= 1;
+    if (place.users > 0) return;
+    if (this.#held.get(place.folder) !== place) this.#discard(place);
+    else if (this.#timer === null) this.#timer = setTimeout(this.#closeIdle, IDLE_MS).unref();
+  }
+
+  readonly #closeIdle = (): void => {
+    this.#timer = null;
+    for (const [folder, place] of this.#held) {
+      if (place.users > 0) continue;
+      this.#held.delete(folder);
+      this.#discard(place);
+    }
+  };
+
+  #discard({ handle: { fd } }: HeldPlace): void {
+    // Nothing was written through it that its own sync did not tell of.
+    this.#calls.later(() => close(fd).catch(() => undefined));
+  }
+
+  #checkIdentity(identity: string): void {
+    this.#rootIdentity ??= identity;
+    if (this.#rootIdentity === identity) return;
+    throw new VaultError(
+      'bucket-missing',
+      `The folder ${this.#root} of the bucket ${this.#label} is another one than before. Was its disk unmounted?`,
+    );
+  }
+
+  #missing(cause?: unknown): VaultError {
+    return new VaultError(
+      'bucket-missing',
+      `There is no folder ${this.#root} for the bucket ${this.#label}. Is its disk mounted?`,
+      { cause },
+    );
+  }
+}
+
+async function leadsTo(path: string, identity: string): Promise<boolean> {
+  try {
+    return identityOf(await stat(path, { bigint: true })) === identity;
+  } catch {
+    return false;
+  }
+}
+
+/** The refusal of a link, which is never followed and never removed. */
+export function linked(path: string, cause?: unknown): VaultError {
+  return new VaultError(
+    'damaged',
+    `${path} is a symbolic link, which a bucket cannot have inside. Put what it leads to in its place, or mount it there.`,
+    { cause },
+  );
+}
+
+/** The folder of an object's name, or of a folder's; '' is the root. */
+export function parentOf(name: string): string {
+  return name.slice(0, Math.max(0, name.lastIndexOf('/')));
+}

@@ -1,0 +1,166 @@
+/** The life of an object before it has its name: a file in a folder of its own, which a killed process leaves there. */
+import { randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
+import { systemCode } from '../../errors.ts';
+import type { FolderCalls, Operation } from './calls.ts';
+import {
+  close,
+  fsync,
+  holdsDurably,
+  link,
+  lstat,
+  open,
+  readdir,
+  refuseLink,
+  rename,
+  unlessAbsent,
+  unlink,
+  write,
+} from './files.ts';
+import type { Places } from './places.ts';
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+
+const OWNER_ONLY_FILE = 0o600;
+
+/** Where puts that are not finished lie, below the root. No object can have this name: it has a `~`. */
+const UNFINISHED = 'unfinished~';
+
+/** What files in there are called; what is called otherwise is not ours. */
+const UNFINISHED_NAME = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/**
+ * How old an unfinished file must be to be cleared away, in milliseconds: an hour. No put takes so long; should one be that
+ * slow, or clocks be that far apart, it starts again.
+ */
+const UNFINISHED_AGE_MS = 3_600_000;
+
+/** What `link` answers where there are no hard links, or none from one folder to another (FAT, some network file systems). */
+const NO_HARD_LINKS = new Set([
+  'EPERM',
+  'EACCES',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'ENOSYS',
+  'EMLINK',
+  'EINVAL',
+  'EXDEV',
+]);
+
+/** What is stored, and where. */
+export interface Unnamed {
+  readonly places: Places;
+  readonly calls: FolderCalls;
+  /** Where the object shall be, in a folder that is open. */
+  readonly path: string;
+  readonly bytes: Uint8Array;
+  readonly replace: boolean;
+}
+
+/**
+ * Writes a file, syncs it, and then gives it its name.
+ *
+ * @returns false if the file or a folder vanished before it had its name
+ * @throws what `isTaken` knows if there are other bytes under the name already; the system's errors, `ELOOP` for a symbolic link
+ */
+export async function store(operation: Operation, object: Unnamed): Promise<boolean> {
+  const stored = await object.places.within(operation, UNFINISHED, { make: true }, async ({ base }) => {
+    const unfinished = `${base}/${randomUUID()}`;
+    const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+    const fd = await operation.run(() => unlessAbsent(open(unfinished, flags, OWNER_ONLY_FILE)));
+    if (fd === null) return false;
+    let isMoved = false;
+    try {
+      await fill(operation, fd, object);
+      // From here on the put is carried through, also when the signal is aborted.
+      isMoved = await operation.finish(() => giveName(unfinished, object));
+      return true;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    } finally {
+      // What goes wrong here must not hide what went wrong before; a listing clears away what stays.
+      if (!isMoved) await operation.finish(() => unlink(unfinished)).catch(() => undefined);
+    }
+  });
+  return stored === true;
+}
+
+/** Fills and closes a file, durably. */
+async function fill(operation: Operation, fd: number, { calls, bytes }: Unnamed): Promise<void> {
+  try {
+    operation.check();
+    await operation.run(async () => {
+      for (let done = 0; done < bytes.length;) {
+        done += (await write(fd, bytes, done, bytes.length - done, done)).bytesWritten;
+      }
+    });
+    await operation.run(() => fsync(fd));
+    operation.check();
+  } catch (error) {
+    calls.later(() => close(fd).catch(() => undefined));
+    throw error;
+  }
+  // Some network file systems tell only now that they could not keep what was written.
+  await operation.finish(() => close(fd));
+}
+
+/**
+ * Gives a finished file its name, which must be free unless it is to be replaced, or hold the same bytes already.
+ *
+ * @returns whether the file has been moved, so that nothing is left under its old name
+ */
+async function giveName(unfinished: string, { path, bytes, replace }: Unnamed): Promise<boolean> {
+  if (replace) {
+    await refuseLink(path);
+    await rename(unfinished, path);
+    return true;
+  }
+  try {
+    await link(unfinished, path);
+    return false;
+  } catch (error) {
+    const code = systemCode(error) ?? '';
+    if (code !== 'EEXIST' && !NO_HARD_LINKS.has(code)) throw error;
+  }
+  if ((await unlessAbsent(lstat(path))) === null) {
+    await rename(unfinished, path);
+    return true;
+  }
+  if (await holdsDurably(path, bytes)) return false;
+  throw new TakenError();
+}
+
+/** There are other bytes under the name. */
+class TakenError extends Error {}
+
+export function isTaken(error: unknown): boolean {
+  return error instanceof TakenError;
+}
+
+/**
+ * Removes what puts of killed processes left. It must not keep a listing from being read: a read-only disk can be
+ * listed, and so can one with something else under that name.
+ */
+export async function clearUnfinished(operation: Operation, places: Places): Promise<void> {
+  const oldestMs = Date.now() - UNFINISHED_AGE_MS;
+  try {
+    await places.within(operation, UNFINISHED, { make: false }, async ({ base }) => {
+      const names = await operation.run(() => readdir(base));
+      for (const name of names.filter((one) => UNFINISHED_NAME.test(one))) {
+        await operation.run(() => clear(`${base}/${name}`, oldestMs));
+      }
+    });
+  } catch {
+    operation.check();
+  }
+}
+
+async function clear(path: string, oldestMs: number): Promise<void> {
+  try {
+    const found = await lstat(path);
+    if (found.isFile() && found.mtimeMs < oldestMs) await unlink(path);
+  } catch {
+    // It has gone, or it has to stay.
+  }
+}

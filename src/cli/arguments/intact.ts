@@ -1,0 +1,100 @@
+/**
+ * Whether text that the system handed over as bytes has arrived as it was. Node puts U+FFFD in the place of what is no UTF-8, so
+ * that two file names, or two passwords, would become one: such text is refused wherever it comes from.
+ */
+import { isUtf8 } from 'node:buffer';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { VaultError } from '../../errors.ts';
+
+/** Whether nothing in a text stands for bytes that were lost. */
+export function isIntact(text: string): boolean {
+  return text.isWellFormed() && !text.includes('\uFFFD');
+}
+
+/**
+ * Refuses arguments that are no UTF-8. They are counted and not repeated: one may be a URL with a password.
+ *
+ * @param args all that were given to the command, the last ones of the process
+ * @throws `invalid-input`
+ */
+export function requireIntactArguments(args: readonly string[]): void {
+  if (args.every(isIntact)) return;
+  const given = recordsOf('/proc/self/cmdline').slice(-args.length);
+  const at = args.findIndex((arg, index) => !isIntact(arg) && !isText(given[index]));
+  if (at === -1) return;
+  throw new VaultError(
+    'invalid-input',
+    `Argument ${at + 1} is not UTF-8 text and could be taken for another name. To store a file of such a name: vault put - --name <name> < file`,
+  );
+}
+
+/** Variables that this program looks at itself. */
+const OWN_VARIABLES = /^(VAULT_.*|PG.*|HOME|XDG_DATA_HOME|LOCALAPPDATA)$/;
+
+/** Refuses variables that are no UTF-8, of those that mean something here. @throws `invalid-input` */
+export function requireIntactVariables(environment: Readonly<Record<string, string | undefined>>): void {
+  for (const [name, value = ''] of Object.entries(environment)) {
+    if (isIntact(value) || !OWN_VARIABLES.test(name)) continue;
+    const start = Buffer.from(`${name}=`);
+    const given = recordsOf('/proc/self/environ').find((record) => record.indexOf(start) === 0);
+    if (isText(given)) continue;
+    throw new VaultError(
+      'invalid-input',
+      `${name} is not UTF-8 text and could be taken for something else. Write it in UTF-8.`,
+    );
+  }
+}
+
+/**
+ * The working folder.
+ *
+ * @throws `invalid-input` if it has been removed, its path is too long for the system, or is no UTF-8
+ */
+export function workingFolder(): string {
+  let folder;
+  try {
+    folder = process.cwd();
+  } catch (cause) {
+    throw new VaultError(
+      'invalid-input',
+      'The working folder has been removed, or its path is too long. Go to another one, or give whole paths.',
+      { cause },
+    );
+  }
+  if (!isIntact(folder) && !isText(linkTarget('/proc/self/cwd'))) {
+    throw new VaultError(
+      'invalid-input',
+      "The working folder's path is not UTF-8 text. Go to another one, or give whole paths.",
+    );
+  }
+  return folder;
+}
+
+/** What cannot be looked at counts as lost. */
+function isText(bytes: Buffer | undefined): boolean {
+  return bytes !== undefined && isUtf8(bytes);
+}
+
+/** The records of a file of Linux about this process, each of which ends with a NUL; none where there is no such file. */
+function recordsOf(path: string): Buffer[] {
+  let rest;
+  try {
+    rest = readFileSync(path);
+  } catch {
+    return [];
+  }
+  const records: Buffer[] = [];
+  for (let end = rest.indexOf(0); end !== -1; end = rest.indexOf(0)) {
+    records.push(rest.subarray(0, end));
+    rest = rest.subarray(end + 1);
+  }
+  return records;
+}
+
+function linkTarget(path: string): Buffer | undefined {
+  try {
+    return readlinkSync(path, { encoding: 'buffer' });
+  } catch {
+    return undefined;
+  }
+}

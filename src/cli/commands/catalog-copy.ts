@@ -1,0 +1,19 @@
+import type { ExitCode } from '../exit.ts';
+import { DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { catalogLocation } from '../arguments/options.ts';
+import { count } from '../terminal/text.ts';
+
+/** `vault catalog copy`: copies the catalog into another database, of either kind. */
+export async function copyTo(invocation: Invocation, to: string): Promise<ExitCode> {
+  const { output, options, environment, terminal, signal } = invocation;
+  const { copyCatalog } = await import('../../compose.ts');
+  const { rows, digest } = await terminal.withProgress('Copying', async () =>
+    copyCatalog(catalogLocation(options, environment), to, { environment, signal }),
+  );
+  if (options.json === true) await output.json({ rows, digest });
+  terminal.note(
+    `Copied ${count(rows, 'row')}, and verified the copy. Use it from now on, with --db or VAULT_DB, instead of the old catalog.`,
+  );
+  return DONE;
+}

@@ -1,0 +1,136 @@
+/**
+ * Signed objects: the keyring, deletion records and sweep lists. FORMAT.md, "Signed objects".
+ */
+import { hash as digest, sign, verify } from 'node:crypto';
+import { isVaultError, VaultError } from '../errors.ts';
+import { decodeKeyring, encodeKeyring } from '../format/keyring.ts';
+import type { Keyring } from '../format/keyring.ts';
+import {
+  decodeDeletion,
+  decodeSweepList,
+  encodeDeletion,
+  encodeSweepList,
+  MAX_DELETION_SIZE,
+  MAX_SWEEP_SIZE,
+} from '../format/removal.ts';
+import type { DeletionRecord, SweepList } from '../format/removal.ts';
+import { decodeSigned, encodeSigned } from '../format/signed.ts';
+import type { SignedObject } from '../format/signed.ts';
+import { publicKey, requireFull } from './keys.ts';
+import type { VaultKeys } from './keys.ts';
+
+/** What it takes to verify: every keyslot gives it. */
+export type VerifyingKeys = Pick<VaultKeys, 'verification' | 'vaultId'>;
+
+type Kind = 'keyring' | 'deleted' | 'sweep';
+
+/** Lower-case hex SHA-256 of an object's bytes. */
+export function objectDigest(bytes: Uint8Array): string {
+  return digest('sha256', bytes, 'hex');
+}
+
+/**
+ * The object of a keyring.
+ *
+ * @throws `invalid-input` if the keys are a put keyslot's, or the keyring is not one that readers accept
+ */
+export function signKeyring(keys: VaultKeys, keyring: Keyring): Buffer {
+  const object = signObject(keys, 'keyring', encodeKeyring(keyring));
+  return proven(object, 'keyring', () => verifyKeyring(keys, object));
+}
+
+/**
+ * The keyring in an object.
+ *
+ * @param epoch that the object's name gives; absent where the object has no name, as in the catalog
+ * @throws `damaged` if it is none, is not signed with the vault's key, or is another vault's; `unsupported` if it is of another
+ *   version of the format, or requires what this one does not know
+ */
+export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring {
+  const { keyring, signed, signature } = decodeKeyring(bytes);
+  requireSignature(keys, 'keyring', { signed, signature });
+  requireVault(keys, keyring.vaultId, 'keyring');
+  if (epoch !== undefined && keyring.epoch !== epoch) {
+    throw new VaultError('damaged', 'A keyring lies under another name.');
+  }
+  return keyring;
+}
+
+/** The object of a deletion record. @throws `invalid-input` as `signKeyring` */
+export function signDeletion(keys: VaultKeys, record: DeletionRecord): Buffer {
+  const object = signObject(keys, 'deleted', encodeDeletion(keys.vaultId, record));
+  return proven(object, 'deleted', () => openDeletion(keys, object, record.hash));
+}
+
+/**
+ * The deletion record in an object.
+ *
+ * @param hash that the object's name gives, 64 hex digits
+ * @throws `damaged` if it is none of this vault and hash, or not signed with the vault's key; `unsupported` for another
+ *   version of the format
+ */
+export function openDeletion(keys: VerifyingKeys, bytes: Uint8Array, hash: string): DeletionRecord {
+  const object = decodeSigned(bytes, WHAT.deleted, MAX_DELETION_SIZE);
+  const { vaultId, record } = decodeDeletion(object.signed);
+  requireSignature(keys, 'deleted', object);
+  requireVault(keys, vaultId, 'deleted');
+  if (record.hash !== hash) throw new VaultError('damaged', 'A deletion record lies under another name.');
+  return record;
+}
+
+/** The object of a sweep list. @throws `invalid-input` as `signKeyring` */
+export function signSweepList(keys: VaultKeys, list: SweepList): Buffer {
+  const object = signObject(keys, 'sweep', encodeSweepList(keys.vaultId, list));
+  return proven(object, 'sweep', () => openSweepList(keys, object, list.id));
+}
+
+/**
+ * The sweep list in an object.
+ *
+ * @param id that the object's name gives, 32 hex digits
+ * @throws as `openDeletion`
+ */
+export function openSweepList(keys: VerifyingKeys, bytes: Uint8Array, id: string): SweepList {
+  const object = decodeSigned(bytes, WHAT.sweep, MAX_SWEEP_SIZE);
+  const { vaultId, list } = decodeSweepList(object.signed);
+  requireSignature(keys, 'sweep', object);
+  requireVault(keys, vaultId, 'sweep');
+  if (list.id !== id) throw new VaultError('damaged', 'A sweep list lies under another name.');
+  return list;
+}
+
+const WHAT: Readonly<Record<Kind, string>> = {
+  keyring: 'A keyring',
+  deleted: 'A deletion record',
+  sweep: 'A sweep list',
+};
+
+function message(kind: Kind, json: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(`vault/2 ${kind}\n`, 'ascii'), json]);
+}
+
+function signObject(keys: VaultKeys, kind: Kind, json: Uint8Array): Buffer {
+  const { signing } = requireFull(keys, 'this change');
+  return encodeSigned({ signed: json, signature: sign(null, message(kind, json), signing) });
+}
+
+function requireSignature(keys: VerifyingKeys, kind: Kind, { signed, signature }: SignedObject): void {
+  if (!verify(null, message(kind, signed), publicKey('ed25519', keys.verification), signature)) {
+    throw new VaultError('damaged', `${WHAT[kind]} is not signed with the vault's key.`);
+  }
+}
+
+function requireVault(keys: VerifyingKeys, vaultId: string, kind: Kind): void {
+  if (vaultId !== keys.vaultId) throw new VaultError('damaged', `${WHAT[kind]} is another vault's.`);
+}
+
+/** What readers would refuse must not be stored: they are asked first. */
+function proven(object: Buffer, kind: Kind, read: () => unknown): Buffer {
+  try {
+    read();
+    return object;
+  } catch (cause) {
+    if (!isVaultError(cause)) throw cause;
+    throw new VaultError('invalid-input', `${WHAT[kind]} cannot be written so: ${cause.message}`, { cause });
+  }
+}

@@ -1,0 +1,93 @@
+/** Folders of a file system: made within bounds, and their entries made durable. */
+import * as fs from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { VaultError, systemCode } from '../errors.ts';
+
+const close = promisify(fs.close);
+const fsync = promisify(fs.fsync);
+const mkdir = promisify(fs.mkdir);
+const open = promisify(fs.open);
+const stat = promisify(fs.stat);
+
+const { O_DIRECTORY, O_RDONLY } = fs.constants;
+
+/** What `fsync` of a folder answers where only files can be synced: FAT, SMB, FUSE, some network disks. */
+const NO_FOLDER_SYNC = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EPERM', 'EACCES']);
+
+/**
+ * Makes a folder with those above it, each one durable, and leaves one that exists as it is.
+ *
+ * Written out because `mkdir` with `recursive` never ends where a folder exists whose entries it cannot make and that
+ * answers ENOENT, such as `/proc`: here each folder is tried twice at most.
+ *
+ * @param path the folder; a link on the way to it is followed
+ * @param options `mode`: permissions of each folder that is made
+ * @throws `invalid-input` if the folder above takes no folders; else the system's own error, `ENOTDIR` or `EEXIST` where
+ *   something that is no folder is in the way
+ */
+export async function makeFolder(path: string, options: { readonly mode: number }): Promise<void> {
+  const wanted: string[] = [];
+  let at = resolve(path);
+  for (; !(await isFolder(at)); at = dirname(at)) wanted.push(at);
+  for (const folder of wanted.toReversed()) {
+    try {
+      await mkdir(folder, options);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') {
+        throw new VaultError(
+          'invalid-input',
+          `Cannot make the folder ${folder}: ${dirname(folder)} takes no folders. Name another place.`,
+          { cause: error },
+        );
+      }
+      // Another process may have made it a moment ago.
+      if (systemCode(error) !== 'EEXIST' || !(await isFolder(folder))) throw error;
+    }
+    // A new folder is an entry of the one above.
+    await syncFolder(dirname(folder));
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).isDirectory()) return true;
+  } catch (error) {
+    // Above the topmost folder there is nothing to look for.
+    if (systemCode(error) === 'ENOENT' && dirname(path) !== path) return false;
+    throw error;
+  }
+  throw Object.assign(new Error(`ENOTDIR: not a directory, mkdir '${path}'`), {
+    code: 'ENOTDIR',
+    syscall: 'mkdir',
+  });
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const fd = await open(path, O_RDONLY | O_DIRECTORY).catch((error: unknown) => {
+    // Whoever may make entries need not be allowed to read them.
+    if (systemCode(error) === 'EACCES') return null;
+    throw error;
+  });
+  if (fd === null) return;
+  try {
+    await syncEntries(fd);
+  } finally {
+    // Nothing was written through it.
+    await close(fd).catch(() => undefined);
+  }
+}
+
+/**
+ * Makes a folder's entries durable, where the file system can do that.
+ *
+ * @param fd the open folder
+ * @throws the system's error when the disk failed
+ */
+export async function syncEntries(fd: number): Promise<void> {
+  try {
+    await fsync(fd);
+  } catch (error) {
+    if (!NO_FOLDER_SYNC.has(systemCode(error) ?? '')) throw error;
+  }
+}

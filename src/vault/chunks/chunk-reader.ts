@@ -1,0 +1,234 @@
+/**
+ * Reads chunks back: asks the catalog where the shards were last seen, fetches any k of them, opens the chunk, and goes to any
+ * length to find other shards when that fails. What comes out has been proved to be the chunk of its reference.
+ */
+import { randomInt } from 'node:crypto';
+import { chunkSecrets } from '../../crypto/chunk.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import type { ChunkRow } from '../../catalog/catalog.ts';
+import type { ChunkRef } from '../../format/manifest.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import { batched } from '../../concurrency/batched.ts';
+import { gather } from '../../concurrency/gather.ts';
+import type { Session } from '../session.ts';
+import { payloadOf } from './chunk-memory.ts';
+import type { ChunkMemory } from './chunk-memory.ts';
+import { readOrder } from './placement.ts';
+import { Presence } from './presence.ts';
+import type { ShardSet } from './shard-sets.ts';
+import { ShardProblems } from './shard-problems.ts';
+import { checkShards, fetchShard, mostSealed, openFrom, openFromAny, recordedShards } from './shards.ts';
+import type { FetchedShard, ShardCandidate } from './shards.ts';
+
+/** After this long without an answer the next bucket is asked as well. */
+export const HEDGE_MS = 3_000;
+/** Shards whose memory is kept for others. */
+const MOST_SPARE = 32;
+
+export class ChunkReader {
+  readonly #session: Session;
+  readonly #locate: (id: string) => Promise<ChunkRow | undefined>;
+  /** What the buckets list, for when the catalog is wrong; read only then. */
+  #presence: Presence | null = null;
+  /** Memory of shards that have been opened, for those to come: fresh pages cost more than reading does. */
+  readonly #spare: ArrayBuffer[] = [];
+  /** Everything that was wrong and was got round, or not. */
+  readonly problems = new ShardProblems();
+
+  constructor(session: Session) {
+    this.#session = session;
+    this.#locate = batched((ids) => session.catalog.chunks.locate([...new Set(ids)]), {
+      most: 500,
+      inFlight: 2,
+    });
+  }
+
+  /**
+   * Reads a chunk into memory.
+   *
+   * @returns its body, a view of that memory
+   * @throws `damaged` if no k shards give it back and every bucket that may have one has answered; `unavailable` otherwise
+   */
+  async read(memory: ChunkMemory, ref: ChunkRef, signal: AbortSignal): Promise<Uint8Array> {
+    const id = chunkSecrets(ref.tag).id.toString('hex');
+    const row = await this.#rowOf(id);
+    const recorded = row !== undefined && (await this.#readRecorded(memory, ref, row, signal));
+    const found: { redundancy: Redundancy | null } = { redundancy: row ?? null };
+    if (!recorded && !(await this.#readAnywhere(memory, ref, { id, found, signal }))) {
+      throw this.problems.lost(id, found.redundancy);
+    }
+    return payloadOf(memory, ref.length);
+  }
+
+  /** The catalog's row of a chunk; one that makes no sense says as little as none. */
+  async #rowOf(id: string): Promise<ChunkRow | undefined> {
+    try {
+      return await this.#locate(id);
+    } catch (error) {
+      if (isVaultError(error, 'damaged')) return undefined;
+      throw error;
+    }
+  }
+
+  /** Tries the shards that the catalog knows of. */
+  async #readRecorded(
+    memory: ChunkMemory,
+    ref: ChunkRef,
+    row: ChunkRow,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const order = readOrder(row, { down: this.problems.downBuckets, inFlight: new Map() }, (below) =>
+      randomInt(below),
+    );
+    const recorded = recordedShards(row, this.#session.buckets);
+    const candidates = new Set(order.flatMap((index) => recorded.filter(({ name }) => name.index === index)));
+    return this.#readFrom(memory, ref, { candidates, k: row.k, signal });
+  }
+
+  /** Tries every shard of the chunk that any bucket lists: the catalog may be wrong, the buckets prove themselves. */
+  async #readAnywhere(
+    memory: ChunkMemory,
+    ref: ChunkRef,
+    {
+      id,
+      found,
+      signal,
+    }: {
+      readonly id: string;
+      readonly found: { redundancy: Redundancy | null };
+      readonly signal: AbortSignal;
+    },
+  ): Promise<boolean> {
+    this.#presence ??= new Presence(this.#session.buckets.all);
+    const presence = this.#presence;
+    const soon = await presence.soon(id, HEDGE_MS, signal);
+    const tryAll = async (sets: readonly ShardSet[]): Promise<boolean> => {
+      for (const { bucket, error } of presence.failures) {
+        this.problems.add({ bucket, chunkId: id, index: null, error });
+      }
+      for (const { k, m, shards } of sets) {
+        found.redundancy ??= { k, m };
+        if (await this.#readFrom(memory, ref, { candidates: new Set(shards), k, signal })) return true;
+      }
+      return false;
+    };
+    if (await tryAll(soon.sets)) return true;
+    return soon.complete ? false : tryAll(await presence.sets(id, signal));
+  }
+
+  /** Tries candidates of one set until k of them open the chunk. */
+  async #readFrom(
+    memory: ChunkMemory,
+    ref: ChunkRef,
+    {
+      candidates,
+      k,
+      signal,
+    }: { readonly candidates: Set<ShardCandidate>; readonly k: number; readonly signal: AbortSignal },
+  ): Promise<boolean> {
+    const most = mostSealed(ref.length);
+    let fetched = await this.#fetch(candidates, { need: k, most, signal });
+    if (
+      distinct(fetched) >= k &&
+      fetched.length === k &&
+      (await openFrom(this.#session, memory, ref, fetched))
+    ) {
+      for (const { object } of fetched) this.#keepSpare(object);
+      return true;
+    }
+    // Some of them lie. Others take their places, no more of them than are needed: one may be slow to come.
+    const pool: FetchedShard[] = [];
+    while (fetched.length > 0) {
+      if (await this.#openWith(memory, ref, { pool, added: fetched })) return true;
+      fetched = await this.#fetch(candidates, { need: Math.max(1, k - pool.length), most, signal });
+    }
+    // Enough of them have right checksums, and yet they do not fit together.
+    if (distinct(pool) >= k) this.#noteMisfits(pool);
+    return false;
+  }
+
+  /**
+   * Fetches as many shards as are needed; those that cannot be had are noted as problems.
+   *
+   * @param candidates whom to ask, in order; those that gave a shard or have none leave it, and those that were too late
+   *   move to its end
+   */
+  async #fetch(
+    candidates: Set<ShardCandidate>,
+    { need, most, signal }: { readonly need: number; readonly most: number; readonly signal: AbortSignal },
+  ): Promise<FetchedShard[]> {
+    const asked = new Set<ShardCandidate>();
+    const done = new Set<ShardCandidate>();
+    const ask = async (candidate: ShardCandidate, aborted: AbortSignal): Promise<FetchedShard | null> => {
+      const { bucket, name } = candidate;
+      asked.add(candidate);
+      try {
+        const shard = await fetchShard(candidate, most, { signal: aborted, spare: this.#spare.pop() });
+        this.problems.noteAnswer(bucket);
+        return shard;
+      } catch (error) {
+        if (aborted.aborted) return null;
+        if (!isVaultError(error)) throw error;
+        this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
+        done.add(candidate);
+        return null;
+      }
+    };
+    const onSlow = ({ bucket }: ShardCandidate): void => this.problems.noteSlow(bucket);
+    const fetched = await gather([...candidates], ask, { need, hedgeMs: HEDGE_MS, onSlow, signal });
+    for (const { candidate } of fetched) done.add(candidate);
+    for (const candidate of asked) {
+      candidates.delete(candidate);
+      if (!done.has(candidate)) candidates.add(candidate);
+    }
+    return fetched;
+  }
+
+  #keepSpare({ buffer }: Uint8Array): void {
+    if (buffer instanceof ArrayBuffer && this.#spare.length < MOST_SPARE) this.#spare.push(buffer);
+  }
+
+  /** The shards whose own checksum is right; the others are noted as problems. */
+  async #intact(shards: readonly FetchedShard[]): Promise<FetchedShard[]> {
+    const checks = await checkShards(this.#session, shards);
+    return shards.filter(({ candidate: { bucket, name } }, i) => {
+      if (checks[i] === true) return true;
+      const error = new VaultError('damaged', `A shard in ${bucket.url} does not match its checksum.`);
+      this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
+      return false;
+    });
+  }
+
+  /**
+   * Adds shards to a pool of intact ones that have not opened the chunk, and tries again with each.
+   *
+   * @returns whether the chunk is in memory; those that do not belong to it have been noted
+   */
+  async #openWith(
+    memory: ChunkMemory,
+    ref: ChunkRef,
+    { pool, added }: { readonly pool: FetchedShard[]; readonly added: readonly FetchedShard[] },
+  ): Promise<boolean> {
+    for (const shard of await this.#intact(added)) {
+      pool.unshift(shard);
+      const opened = await openFromAny(this.#session, memory, ref, pool, { withFirst: true });
+      if (opened !== null) {
+        this.#noteMisfits(opened.misfits);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #noteMisfits(shards: readonly FetchedShard[]): void {
+    for (const { candidate } of shards) {
+      const { bucket, name } = candidate;
+      const error = new VaultError('damaged', `A shard in ${bucket.url} is not the one that was stored.`);
+      this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
+    }
+  }
+}
+
+function distinct(shards: readonly FetchedShard[]): number {
+  return new Set(shards.map(({ candidate }) => candidate.name.index)).size;
+}

@@ -1,0 +1,83 @@
+/**
+ * What a file is, by its row in the catalog or else by its manifest; the catalog catches up on the way. A row is believed only as
+ * far as its record is sealed for this very hash: it then says what the manifest says.
+ */
+import { isVaultError } from '../../errors.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { Session } from '../session.ts';
+import type { JoinedFile } from './file-join.ts';
+import { manifestOpener, readManifestBytes, vaultPartOf } from './manifests.ts';
+import { contentDigestOf, openFileRow, openFileRowIfIntact, sealFileRow } from './records.ts';
+import type { FileRecord } from './records.ts';
+
+/**
+ * - `known`      its record was in the catalog
+ * - `learned`    its manifest was read, and the catalog has it now
+ * - `foreign`    no manifest of this vault, though it has the hash that is its name
+ * - `unreadable` its copies do not have the hash; which chunks it needs is not known
+ */
+export type Known =
+  | { readonly kind: 'known' | 'learned'; readonly record: FileRecord }
+  | { readonly kind: 'foreign' }
+  | { readonly kind: 'unreadable' };
+
+/**
+ * Finds out about one file.
+ *
+ * @param options `deletion`: the record that counts, so that the catalog hides and shows what the buckets say. `write`: whether
+ *   the catalog may be changed
+ * @throws `unavailable` and `denied` from buckets; `unsupported` for a file of a newer version
+ */
+export async function learnFile(
+  session: Session,
+  file: JoinedFile,
+  options: {
+    readonly deletion: DeletionRecord | null;
+    readonly write: boolean;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<Known> {
+  const { deletion, write, signal } = options;
+  const hiddenAtMs = deletion === null || deletion.live ? null : deletion.atMs;
+  const record = file.row === null ? null : openFileRowIfIntact(session, file.row);
+  if (record !== null) {
+    const agrees = (record.row.hiddenAtMs === null) === (hiddenAtMs === null);
+    if (!agrees && write) await session.catalog.files.hide([file.hash], hiddenAtMs);
+    return { kind: 'known', record };
+  }
+  const from = file.holders.map(({ bucket }) => bucket);
+  const opened = await openManifest(session, file.hash, from, signal);
+  if (typeof opened === 'string') return { kind: opened };
+  const row = sealFileRow(session, {
+    hash: file.hash,
+    writer: opened.writer,
+    part: vaultPartOf(opened),
+    contentDigest: opened.content === null ? null : contentDigestOf(opened.content.table),
+    hiddenAtMs,
+  });
+  if (write) await session.catalog.files.put([row]);
+  return { kind: 'learned', record: openFileRow(session, row) };
+}
+
+async function openManifest(
+  session: Session,
+  hash: string,
+  from: readonly VaultBucket[],
+  signal: AbortSignal | undefined,
+): Promise<ReturnType<ReturnType<typeof manifestOpener>['open']> | 'foreign' | 'unreadable'> {
+  let bytes: Uint8Array;
+  try {
+    ({ bytes } = await readManifestBytes(session, hash, { from, signal }));
+  } catch (error) {
+    if (isVaultError(error, 'damaged', 'object-missing')) return 'unreadable';
+    throw error;
+  }
+  try {
+    return manifestOpener(session).open(bytes, hash);
+  } catch (error) {
+    // These are the very bytes that the hash stands for: what this vault has sealed would open.
+    if (isVaultError(error, 'damaged')) return 'foreign';
+    throw error;
+  }
+}

@@ -1,0 +1,121 @@
+/** Files in the catalog: what their sealed records say. A record never changes: it says what the manifest says. */
+import { createHash } from 'node:crypto';
+import type { FileRow } from '../../catalog/catalog.ts';
+import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
+import type { WriterKeys } from '../../crypto/keys.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import { decodeVaultPart, encodeRefs, encodeVaultPart } from '../../format/manifest.ts';
+import type { ContentTable, IdsTable, ManifestHead, VaultPart } from '../../format/manifest.ts';
+import type { Session } from '../session.ts';
+
+/** A file as the vault knows it. */
+export interface FileInfo extends ManifestHead {
+  /** 64 hex digits. */
+  readonly hash: string;
+}
+
+/** A file's row, opened. */
+export interface FileRecord {
+  readonly info: FileInfo;
+  readonly ids: IdsTable;
+  /** Digest of its content's table, hex; null for a locked file. */
+  readonly contentDigest: string | null;
+  readonly row: FileRow;
+}
+
+/** The catalog's row of a file. */
+export function sealFileRow(
+  session: Session,
+  file: {
+    readonly hash: string;
+    readonly writer: string;
+    readonly part: VaultPart;
+    readonly contentDigest: string | null;
+    readonly hiddenAtMs?: number | null;
+  },
+): FileRow {
+  const { hash, part, contentDigest } = file;
+  const { head } = part;
+  const keys = writerKeys(session, file.writer);
+  const value = { part: encodeVaultPart(part).toString('base64'), content: contentDigest };
+  return {
+    hash,
+    writer: file.writer,
+    nameTag: nameTag(keys, head.name),
+    record: sealRecord(keys.catalog, purposeOf(hash), value),
+    version: head.version,
+    createdAtMs: head.createdAtMs,
+    expiresAtMs: head.expiresAtMs,
+    hiddenAtMs: file.hiddenAtMs ?? null,
+  };
+}
+
+/**
+ * Opens a file's row and checks that the columns beside the record say the same.
+ *
+ * @throws `damaged` if the row has been changed by anybody else
+ */
+export function openFileRow(session: Session, row: FileRow): FileRecord {
+  const { part, content } = openFields(session, row);
+  const { head } = part;
+  const sameColumns =
+    row.version === head.version &&
+    row.createdAtMs === head.createdAtMs &&
+    row.expiresAtMs === head.expiresAtMs &&
+    nameTag(writerKeys(session, row.writer), head.name).equals(row.nameTag);
+  if (!sameColumns) throw brokenRecord(row.hash);
+  return { info: { hash: row.hash, ...head }, ids: part.ids, contentDigest: content, row };
+}
+
+function openFields(
+  session: Session,
+  row: FileRow,
+): { readonly part: VaultPart; readonly content: string | null } {
+  const keys = writerKeys(session, row.writer);
+  const value = openRecord(keys.catalog, purposeOf(row.hash), row.record);
+  if (typeof value !== 'object' || value === null) throw brokenRecord(row.hash);
+  const fields = new Map<string, unknown>(Object.entries(value));
+  const part = fields.get('part');
+  const content = fields.get('content');
+  if (typeof part !== 'string' || (typeof content !== 'string' && content !== null))
+    throw brokenRecord(row.hash);
+  return { part: decodeVaultPart(Buffer.from(part, 'base64')), content };
+}
+
+/** As `openFileRow`; null for a row that was changed by anybody else. */
+export function openFileRowIfIntact(session: Session, row: FileRow): FileRecord | null {
+  try {
+    return openFileRow(session, row);
+  } catch (error) {
+    if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+    return null;
+  }
+}
+
+/** The keys of a writer, as far as this session may have them. @throws `damaged` for another writer's record on a put keyslot */
+export function writerKeys(session: Session, writer: string): WriterKeys {
+  const { keys } = session;
+  if (writer === keys.writer.id) return keys.writer;
+  if (keys.full !== null && /^[0-9a-f]{32}$/.test(writer)) return keys.full.writer(writer);
+  throw new VaultError(
+    'denied',
+    'This keyslot can only store: what other writers have stored is closed to it.',
+  );
+}
+
+/** A digest of a content's table, by which an unchanged file is known: equal content of one writer and chunk size has an equal one. */
+export function contentDigestOf(table: ContentTable): string {
+  const digest = createHash('sha256').update(`${table.size} ${table.chunkSize} ${table.depth}\n`);
+  return digest.update(table.inline ?? encodeRefs(table.refs)).digest('hex');
+}
+
+function purposeOf(hash: string): string {
+  return `file ${hash}`;
+}
+
+function brokenRecord(hash: string): VaultError {
+  return new VaultError(
+    'damaged',
+    `The catalog’s record of the file ${hash} is not what was written there. "vault repair" makes it anew from the buckets.`,
+  );
+}

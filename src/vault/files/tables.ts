@@ -1,0 +1,133 @@
+/** The chunks of a file, out of its manifest and the chunks that hold its tables. */
+import { chunkSecrets } from '../../crypto/chunk.ts';
+import type { OpenedManifest } from '../../crypto/manifest.ts';
+import { VaultError } from '../../errors.ts';
+import { payloadSize } from '../../format/chunk.ts';
+import { decodeIds, decodeRefs } from '../../format/manifest.ts';
+import type { ChunkId, ChunkRef, ContentTable, IdsTable } from '../../format/manifest.ts';
+import { MAX_TABLE_BODY } from '../../format/tables.ts';
+import { allocateChunkMemory } from '../chunks/chunk-memory.ts';
+import { ChunkReader } from '../chunks/chunk-reader.ts';
+import type { CallOptions } from '../call.ts';
+import type { Session } from '../session.ts';
+
+/**
+ * A content's own chunks in order, held to the size that the manifest says.
+ *
+ * @throws `damaged` if the tables contradict the manifest; as reading the chunks of the tables
+ */
+export async function* contentRefs(
+  session: Session,
+  table: ContentTable,
+  options: CallOptions = {},
+): AsyncGenerator<ChunkRef, void, undefined> {
+  let left = table.size;
+  for await (const ref of refsBelow(session, table.refs, table.depth, options)) {
+    const expected = Math.min(left, table.chunkSize);
+    if (ref.length !== expected || left === 0) throw contradiction();
+    left -= ref.length;
+    yield ref;
+  }
+  if (left !== 0) throw contradiction();
+}
+
+/**
+ * What proves chunks of a file, one by one: those below some references of a table, and those of the tables on the way.
+ *
+ * @param depth how many levels of tables there are below the references
+ * @throws as reading the chunks of the tables
+ */
+export async function* provingRefs(
+  session: Session,
+  refs: readonly ChunkRef[],
+  depth: number,
+  options: CallOptions = {},
+): AsyncGenerator<ChunkRef, void, undefined> {
+  for (const ref of refs) {
+    yield ref;
+    if (depth === 0) continue;
+    for await (const body of tableBodies(session, [ref], options)) {
+      yield* provingRefs(session, decodeRefs(body), depth - 1, options);
+    }
+  }
+}
+
+/**
+ * The ids of every chunk that a file needs, in runs: those of its content, of its content's tables, and of the tables of ids.
+ *
+ * @throws as reading the chunks of the tables
+ */
+export async function* neededChunks(
+  session: Session,
+  table: IdsTable,
+  options: CallOptions = {},
+): AsyncGenerator<readonly ChunkId[], void, undefined> {
+  if (table.depth === 0) {
+    yield table.ids;
+    return;
+  }
+  yield table.refs.map(idOfRef);
+  let refs: AsyncIterable<ChunkRef> | Iterable<ChunkRef> = table.refs;
+  for (let depth: number = table.depth; depth > 1; depth -= 1) {
+    const below: ChunkRef[] = [];
+    for await (const body of tableBodies(session, refs, options)) {
+      const some = decodeRefs(body);
+      below.push(...some);
+      yield some.map(idOfRef);
+    }
+    refs = below;
+  }
+  for await (const body of tableBodies(session, refs, options)) yield decodeIds(body);
+}
+
+/** A table chunk as an entry of a table of ids. */
+export function idOfRef({ tag, length }: ChunkRef): ChunkId {
+  return { id: chunkSecrets(tag).id.toString('hex'), padded: payloadSize(length, false) };
+}
+
+/** The entries at the bottom of a tree of tables. */
+async function* refsBelow(
+  session: Session,
+  refs: AsyncIterable<ChunkRef> | Iterable<ChunkRef>,
+  depth: number,
+  options: CallOptions,
+): AsyncGenerator<ChunkRef, void, undefined> {
+  if (depth === 0) {
+    yield* refs;
+    return;
+  }
+  const inner = refsBelow(session, refs, depth - 1, options);
+  for await (const body of tableBodies(session, inner, options)) yield* decodeRefs(body);
+}
+
+async function* tableBodies(
+  session: Session,
+  refs: AsyncIterable<ChunkRef> | Iterable<ChunkRef>,
+  options: CallOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = new ChunkReader(session);
+  const signal = options.signal ?? new AbortController().signal;
+  for await (const ref of refs) {
+    if (ref.length > MAX_TABLE_BODY) throw contradiction();
+    yield await reader.read(allocateChunkMemory(ref.length, null), ref, signal);
+  }
+  for (const warning of reader.problems.warnings()) options.onWarning?.(warning);
+}
+
+/** Holds the ids that a manifest lists to its content. @throws `damaged` where they differ */
+export async function checkIds(
+  session: Session,
+  manifest: OpenedManifest,
+  table: ContentTable,
+): Promise<void> {
+  const ids = neededChunks(session, manifest.ids);
+  const listed = new Set<string>();
+  for await (const run of ids) for (const { id } of run) listed.add(id);
+  for await (const ref of contentRefs(session, table)) {
+    if (!listed.has(idOfRef(ref).id)) throw contradiction();
+  }
+}
+
+function contradiction(): VaultError {
+  return new VaultError('damaged', 'A manifest lists chunks that do not make up the file.');
+}

@@ -1,0 +1,341 @@
+/**
+ * The keyring in the buckets: one object an epoch, in every bucket. The highest valid epoch counts; a change is the next epoch,
+ * created where it is absent, bucket by bucket in the order that the keyring names them, so that of two changes at once one meets
+ * the other and begins anew upon it.
+ */
+import { objectDigest, signKeyring, verifyKeyring } from '../../crypto/signing.ts';
+import type { VerifyingKeys } from '../../crypto/signing.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
+import type { Keyring } from '../../format/keyring.ts';
+import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
+import type { Bucket } from '../../buckets/bucket.ts';
+import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import { readCopy } from '../buckets/spread.ts';
+import type { KeyringState, Session } from '../session.ts';
+import { bucketsOf } from './bucket-places.ts';
+
+/** Epochs of one bucket that are looked at, newest first: a hostile bucket shows any number. */
+const MOST_EPOCHS = 4;
+/** Names of keyrings that are looked at. */
+const MOST_LISTED = 10_000;
+/** How often a change that meets another one begins anew. */
+const MOST_TRIES = 16;
+
+/**
+ * The keyring objects that a bucket has, newest first; damaged ones are left out.
+ *
+ * @param options `least`: the lowest epoch that matters
+ */
+export async function readKeyrings(
+  bucket: Bucket,
+  options: { readonly least?: number; readonly signal?: AbortSignal | undefined } = {},
+): Promise<Uint8Array[]> {
+  const { least = 1, signal } = options;
+  return readNamed(bucket, await keyringNames(bucket, signal), { least, signal });
+}
+
+async function readNamed(
+  bucket: Bucket,
+  names: readonly string[],
+  { least, signal }: { readonly least: number; readonly signal: AbortSignal | undefined },
+): Promise<Uint8Array[]> {
+  const found: Uint8Array[] = [];
+  const newest = names.filter((name) => (parseKeyringObjectName(name) ?? 0) >= least).toReversed();
+  for (const name of newest.slice(0, MOST_EPOCHS)) {
+    try {
+      found.push(await bucket.get(name, { maxSize: MAX_KEYRING_SIZE, signal }));
+    } catch (error) {
+      if (!isVaultError(error, 'damaged', 'object-missing')) throw error;
+    }
+  }
+  return found;
+}
+
+/** A keyring, and how many buckets show it. */
+interface Shown extends KeyringState {
+  readonly digest: string;
+  votes: number;
+}
+
+/**
+ * Of several keyrings the one that counts: the highest epoch. Two of one epoch are changes that have not met, since neither reached
+ * the other's buckets: then it is what more buckets show, and then chance, the same for everybody.
+ */
+function newestOf(shown: readonly Shown[]): Shown | null {
+  const [first] = shown.toSorted(
+    (a, b) => b.keyring.epoch - a.keyring.epoch || b.votes - a.votes || (a.digest < b.digest ? 1 : -1),
+  );
+  return first ?? null;
+}
+
+export interface RefreshedKeyring extends BucketCheck {
+  /** Buckets that have no keyring at all: they may have been taken out of the vault and emptied. */
+  readonly without: readonly VaultBucket[];
+}
+
+/** What to say of a bucket that has no keyring. */
+export function withoutKeyring(bucket: VaultBucket): BucketFailure {
+  const message = `${bucket.url} has no keyring, so it may have been taken out of the vault. If not: vault repair`;
+  return { bucket, error: new VaultError('bucket-missing', message) };
+}
+
+/**
+ * Takes over the newest keyring that any bucket has, and the set of buckets with it.
+ *
+ * @param options `thorough`: also looks for another keyring of the epoch that is known, as two changes at once may have left.
+ *   `from`: whom to ask; all of the vault's unless given. `except`: digests of keyrings that do not count
+ * @returns which buckets could be asked; one that shows a keyring of a newer version has failed with `unsupported`
+ */
+export async function refreshKeyring(
+  session: Session,
+  signal?: AbortSignal,
+  {
+    thorough = false,
+    from = session.buckets.all,
+    except,
+  }: {
+    readonly thorough?: boolean;
+    readonly from?: readonly VaultBucket[];
+    readonly except?: ReadonlySet<string>;
+  } = {},
+): Promise<RefreshedKeyring> {
+  const known = session.keyring;
+  const shown = new Map<string, Shown>();
+  const own: Shown = { ...known, digest: objectDigest(known.bytes), votes: 0 };
+  shown.set(own.digest, own);
+  const least = known.keyring.epoch + (thorough ? 0 : 1);
+  const without: VaultBucket[] = [];
+  const check = await checkEach(from, async (bucket) => {
+    const storage = await bucket.checked(signal);
+    const names = await keyringNames(storage, signal);
+    if (names.length === 0) without.push(bucket);
+    for (const bytes of await readNamed(storage, names, { least, signal })) {
+      const keyring = verifiedOrNull(session.keys, bytes);
+      const digest = objectDigest(bytes);
+      if (keyring === null || except?.has(digest) === true) continue;
+      const seen = shown.get(digest) ?? { keyring, bytes, digest, votes: 0 };
+      seen.votes += 1;
+      shown.set(digest, seen);
+      break;
+    }
+  });
+  const newest = newestOf([...shown.values()]);
+  if (newest !== null && newest !== own) await adoptKeyring(session, newest);
+  else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  return { ...check, without };
+}
+
+/** Null for what somebody else has put there. @throws `unsupported` */
+export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array): Keyring | null {
+  try {
+    return verifyKeyring(keys, bytes);
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return null;
+    throw error;
+  }
+}
+
+async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState): Promise<void> {
+  const buckets = await bucketsOf(session, keyring);
+  await session.catalog.setup.putKeyring({ epoch: keyring.epoch, keyring: bytes });
+  session.keyring = { keyring, bytes };
+  session.buckets.replace(buckets);
+}
+
+/**
+ * Makes a change to the keyring: the next epoch, in every bucket.
+ *
+ * @param change from the newest keyring to what it shall be; called again when somebody else was quicker. Null: nothing to change
+ * @param options `all`: whether every bucket must take it (else a bucket that cannot be reached gets it from `repair`)
+ * @returns whether anything was changed
+ * @throws what a bucket says that cannot be used, before anything was changed
+ */
+export async function changeKeyring(
+  session: Session,
+  change: (keyring: Keyring) => Promise<Keyring | null> | Keyring | null,
+  options: { readonly all: boolean; readonly signal?: AbortSignal | undefined },
+): Promise<boolean> {
+  const { all, signal } = options;
+  // What this has made and given up, since it met what somebody else has made.
+  const given = new Set<string>();
+  for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
+    const { usable, failed } = await refreshKeyring(session, signal, {
+      thorough: true,
+      except: given,
+    });
+    if (usable.length === 0 || (all && failed.length > 0)) {
+      throw tooFewBuckets(
+        'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
+        failed,
+      );
+    }
+    const next = await nextKeyring(session, change);
+    if (next === null) {
+      // It may have been made before, by somebody who was cut short.
+      const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
+      if (all && lacking.length > 0) throw notEverywhere(lacking);
+      // Whoever met what this has made may have made it part of theirs.
+      return given.size > 0;
+    }
+    const outcome = await create(session, next, { usable, all, signal });
+    if (outcome.met !== null) {
+      // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
+      await adoptKeyring(session, outcome.met);
+      if (outcome.taken > 0) given.add(objectDigest(next.bytes));
+      continue;
+    }
+    if (outcome.taken === 0) {
+      throw tooFewBuckets('The keyring could not be changed. Repeat this.', outcome.failed);
+    }
+    // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
+    await refreshKeyring(session, signal);
+    if (session.keyring.keyring.epoch > next.keyring.epoch) {
+      given.add(objectDigest(next.bytes));
+      continue;
+    }
+    await adoptKeyring(session, next);
+    const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
+    if (all && lacking.length > 0) throw notEverywhere(lacking);
+    return true;
+  }
+  throw new VaultError('unavailable', 'Others change the vault’s keyring at the same time. Try again.');
+}
+
+function notEverywhere(failed: readonly BucketFailure[]): VaultError {
+  return tooFewBuckets(
+    'The keyring was changed, but not in every bucket. Repeat this, or run "vault repair".',
+    failed,
+  );
+}
+
+async function nextKeyring(
+  session: Session,
+  change: (keyring: Keyring) => Promise<Keyring | null> | Keyring | null,
+): Promise<KeyringState | null> {
+  const { keyring, bytes } = session.keyring;
+  const changed = await change(keyring);
+  if (changed === null) return null;
+  const next = { ...changed, epoch: keyring.epoch + 1, previous: objectDigest(bytes) };
+  return { keyring: next, bytes: signKeyring(session.keys, next) };
+}
+
+interface Creation {
+  /** The other keyring of this epoch, if somebody else has made one. */
+  readonly met: KeyringState | null;
+  /** How many buckets have taken it. */
+  readonly taken: number;
+  readonly failed: readonly BucketFailure[];
+}
+
+/** Stores a new keyring, bucket by bucket in the order that everybody keeps to. */
+async function create(
+  session: Session,
+  next: KeyringState,
+  call: {
+    readonly usable: readonly VaultBucket[];
+    readonly all: boolean;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<Creation> {
+  const { usable, all, signal } = call;
+  const name = keyringObjectName(next.keyring.epoch);
+  const failed: BucketFailure[] = [];
+  const order = session.keyring.keyring.buckets.map(({ id }) => id);
+  const inOrder = usable.toSorted((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
+  let taken = 0;
+  for (const bucket of inOrder) {
+    try {
+      const storage = await bucket.checked(signal);
+      try {
+        await storage.put(name, next.bytes, { signal });
+      } catch (error) {
+        if (!isVaultError(error, 'already-exists')) throw error;
+        const met = await readKeyring(session, bucket, next.keyring.epoch, signal);
+        if (met !== null) return { met, taken, failed };
+        // What lies there is no keyring of this vault.
+        await storage.put(name, next.bytes, { signal, replace: true });
+      }
+      taken += 1;
+    } catch (error) {
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      failed.push({ bucket, error });
+      // Once it stands anywhere, the others must get it all the same.
+      if (all && taken === 0) break;
+    }
+  }
+  return { met: null, taken, failed };
+}
+
+/** A bucket's keyring of an epoch; null if it has none that is valid. */
+async function readKeyring(
+  session: Session,
+  bucket: VaultBucket,
+  epoch: number,
+  signal: AbortSignal | undefined,
+): Promise<KeyringState | null> {
+  const bytes = await readCopyIfWhole(bucket, keyringObjectName(epoch), signal);
+  const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes);
+  return keyring === null || bytes === null || keyring.epoch !== epoch ? null : { keyring, bytes };
+}
+
+async function readCopyIfWhole(
+  bucket: VaultBucket,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array | null> {
+  try {
+    return await readCopy(bucket, name, { maxSize: MAX_KEYRING_SIZE, signal });
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return null;
+    throw error;
+  }
+}
+
+export interface Settled extends BucketCheck {
+  /** How many buckets got the keyring now (with `dryRun`: would get it). */
+  readonly stored: number;
+}
+
+/**
+ * Gives each of the buckets the keyring that counts, and takes the earlier ones away where it stands: a bucket that cannot keep the
+ * new one keeps what it has.
+ *
+ * @param options `dryRun`: only tells
+ */
+export async function settleKeyring(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  options: { readonly dryRun?: boolean | undefined; readonly signal?: AbortSignal | undefined } = {},
+): Promise<Settled> {
+  const { dryRun = false, signal } = options;
+  const { keyring, bytes } = session.keyring;
+  const current = keyringObjectName(keyring.epoch);
+  let stored = 0;
+  const check = await checkEach(buckets, async (bucket) => {
+    const storage = await bucket.checked(signal);
+    const copy = await readCopyIfWhole(bucket, current, signal);
+    if (copy === null || Buffer.compare(copy, bytes) !== 0) {
+      stored += 1;
+      if (dryRun) return;
+      await storage.put(current, bytes, { signal, replace: true });
+    }
+    if (dryRun) return;
+    const listed = await keyringNames(storage, signal);
+    // A bucket that does not list what it has taken would be left without any.
+    if (!listed.includes(current)) return;
+    for (const name of listed) if (name < current) await storage.remove(name, { signal });
+  });
+  return { ...check, stored };
+}
+
+async function keyringNames(storage: Bucket, signal: AbortSignal | undefined): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of storage.list(KEYRING_PREFIX, { signal })) {
+    if (parseKeyringObjectName(name) !== null) names.push(name);
+    // Those beyond stay for another time; the newest matter.
+    if (names.length > MOST_LISTED) names.splice(0, MOST_LISTED / 2);
+  }
+  return names;
+}

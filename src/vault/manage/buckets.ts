@@ -1,0 +1,296 @@
+/** The vault's set of buckets: taking one in, looking at them, and recording where one is now. */
+import { drawId } from '../../crypto/keys.ts';
+import { openBucketUrl, sealBucketUrl } from '../../crypto/records.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import type { Bucket } from '../../buckets/bucket.ts';
+import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
+import type { KeyringBucket } from '../../format/keyring.ts';
+import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
+import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
+import type { Marker } from '../../format/marker.ts';
+import {
+  DELETED_PREFIX,
+  parseDeletionObjectName,
+  parsePutMarkerName,
+  parseSweepObjectName,
+  PUTS_PREFIX,
+  SWEEP_PREFIX,
+} from '../../format/removal.ts';
+import { CHUNK_PREFIX, parseShardObjectName } from '../../format/shard.ts';
+import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
+import type { CallOptions } from '../call.ts';
+import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
+import { changeKeyring, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
+import type { Session } from '../session.ts';
+import { putMarker, requireKept } from './create.ts';
+
+/** A bucket of a vault, for people. */
+export type BucketInfo = Omit<BucketPlace, 'number'>;
+
+export interface BucketReport extends BucketInfo {
+  /** Objects of the vault and their bytes in it; null if it could not be listed. */
+  readonly objects: number | null;
+  readonly bytes: number | null;
+  /** Why it cannot be used; null if it can. */
+  readonly error: string | null;
+}
+
+/** Fewest digits of an id by which a bucket is known. */
+export const MIN_ID_LENGTH = 8;
+
+/**
+ * The bucket that a URL or the beginning of an id means.
+ *
+ * @throws `invalid-input` if the vault has no such bucket
+ */
+export function resolveBucket(session: Session, reference: string): VaultBucket {
+  const { all } = session.buckets;
+  const isId = reference.length >= MIN_ID_LENGTH && /^[0-9a-f]+$/i.test(reference);
+  const [found, second] = all.filter(
+    ({ id, url }) => url === reference || (isId && id.startsWith(reference.toLowerCase())),
+  );
+  if (found === undefined || second !== undefined) {
+    throw new VaultError(
+      'invalid-input',
+      `The vault has no bucket ${reference}. It has: ${all.map(({ url }) => url).join(', ')}.`,
+    );
+  }
+  return found;
+}
+
+/** See `Vault.addBucket`. */
+export async function addBucket(
+  session: Session,
+  url: string,
+  options: CallOptions = {},
+): Promise<BucketInfo> {
+  const { signal } = options;
+  await refreshKeyring(session, signal, { thorough: true });
+  const known = session.buckets.all.find((bucket) => bucket.url === url);
+  if (known !== undefined) return finishAdding(session, known, signal);
+  const bucket = await session.opener(url);
+  try {
+    const marker = await readMarker(bucket, signal);
+    if (marker !== null) requireNew(session, url, marker);
+    // One that was marked and is not in the keyring, because this was cut short, is taken in with the id it has.
+    const id = marker?.bucketId ?? drawId();
+    await requireEmpty(bucket, { url, marked: marker !== null, signal });
+    await mark(bucket, url, { vaultId: session.vaultId, bucketId: id }, signal);
+    await joinKeyring(session, { id, url, bucket, wasMarked: marker !== null }, signal);
+    return { id, url, state: 'active' };
+  } finally {
+    await bucket.close();
+  }
+}
+
+/** Takes a marked bucket into the keyring; one that was marked for it and did not get in is left as it was. */
+async function joinKeyring(
+  session: Session,
+  joining: {
+    readonly id: string;
+    readonly url: string;
+    readonly bucket: Bucket;
+    readonly wasMarked: boolean;
+  },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { id, url, bucket, wasMarked } = joining;
+  const isIn = (): boolean => session.keyring.keyring.buckets.some((other) => other.id === id);
+  try {
+    await changeKeyring(
+      session,
+      (keyring) => {
+        if (keyring.buckets.some((other) => other.id === id)) return null;
+        const added: KeyringBucket = { id, state: 'active', url: sealBucketUrl(session.keys, id, url) };
+        return { ...keyring, buckets: [...keyring.buckets, added] };
+      },
+      { all: true, signal },
+    );
+  } catch (error) {
+    // What went wrong first counts, not what its clean-up says.
+    if (!wasMarked && !isIn()) await bucket.remove(MARKER_NAME).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** The keyring names the bucket already: either it was added long ago, or that was cut short before every bucket knew. */
+async function finishAdding(
+  session: Session,
+  known: VaultBucket,
+  signal: AbortSignal | undefined,
+): Promise<BucketInfo> {
+  const { id, url, state } = known;
+  const { stored, failed } = await settleKeyring(session, session.buckets.all, { signal });
+  if (failed.length > 0) throw tooFewBuckets('Not every bucket could be told of the new one.', failed);
+  if (stored === 0) throw new VaultError('already-exists', `${url} is a bucket of this vault already.`);
+  return { id, url, state };
+}
+
+/** Marks a bucket and sees that it keeps that. One that does not is left as it was. */
+async function mark(
+  bucket: Bucket,
+  url: string,
+  marker: Marker,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await putMarker(bucket, url, marker, signal);
+  try {
+    await requireKept(bucket, { name: MARKER_NAME, bytes: encodeMarker(marker) }, signal);
+  } catch (error) {
+    // What went wrong first counts, not what its clean-up says.
+    await bucket.remove(MARKER_NAME).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** @throws `bucket-mismatch` for another vault's bucket; `already-exists` for one of this vault */
+function requireNew(session: Session, url: string, marker: Marker): void {
+  requireOurs(session, url, marker.vaultId);
+  const known = session.buckets.all.find(({ id }) => id === marker.bucketId);
+  if (known === undefined) return;
+  throw new VaultError(
+    'already-exists',
+    `${url} is a bucket of this vault already, known as ${known.url}. If it has moved: vault bucket set-url`,
+  );
+}
+
+/**
+ * Refuses a bucket that has been a vault's before and still holds what it held then: files that have been removed since would come
+ * back with it.
+ */
+async function requireEmpty(
+  bucket: Bucket,
+  place: { readonly url: string; readonly marked: boolean; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  const { url, marked, signal } = place;
+  for (const [prefix, parse] of KINDS) {
+    // A keyring comes with the marker.
+    if (marked && prefix === KEYRING_PREFIX) continue;
+    let seen = 0;
+    for await (const { name } of bucket.list(prefix, { signal })) {
+      seen += 1;
+      if (parse(name) !== null) {
+        throw new VaultError(
+          'already-exists',
+          `${url} holds ${name}, from when it was part of a vault. Empty it first (vault bucket rm ${url}) or name another place.`,
+        );
+      }
+      if (seen === MOST_FOREIGN) break;
+    }
+  }
+}
+
+/** Names that are no vault's and are looked at before a place counts as somebody else's altogether. */
+const MOST_FOREIGN = 1_000;
+/** What a vault keeps in a bucket beside the marker, by prefix, and what tells its names from others'; the keyring last. */
+export const KINDS: readonly (readonly [string, (name: string) => unknown])[] = [
+  [MANIFEST_PREFIX, parseManifestObjectName],
+  [CHUNK_PREFIX, parseShardObjectName],
+  [DELETED_PREFIX, parseDeletionObjectName],
+  [SWEEP_PREFIX, parseSweepObjectName],
+  [PUTS_PREFIX, parsePutMarkerName],
+  [KEYRING_PREFIX, parseKeyringObjectName],
+];
+
+function isVaultName(name: string): boolean {
+  return (
+    name === MARKER_NAME || KINDS.some(([prefix, parse]) => name.startsWith(prefix) && parse(name) !== null)
+  );
+}
+
+/** See `Vault.bucketReport`. */
+export async function bucketReport(session: Session, options: CallOptions = {}): Promise<BucketReport[]> {
+  return Promise.all(
+    session.buckets.all.map(async (bucket): Promise<BucketReport> => {
+      const { id, url, state } = bucket;
+      let objects = 0;
+      let bytes = 0;
+      try {
+        const storage = await bucket.checked(options.signal);
+        for await (const { name, size } of storage.list('', { signal: options.signal })) {
+          if (!isVaultName(name)) continue;
+          objects += 1;
+          bytes += size;
+        }
+        return { id, url, state, objects, bytes, error: null };
+      } catch (error) {
+        if (!isVaultError(error) || error.code === 'interrupted') throw error;
+        return { id, url, state, objects: null, bytes: null, error: describeFailure({ bucket, error }) };
+      }
+    }),
+  );
+}
+
+export interface SetBucketUrlOptions extends CallOptions {
+  /** Whether it is there for this machine alone, and for others where it was. */
+  readonly local?: boolean | undefined;
+}
+
+/** See `Vault.setBucketUrl`. */
+export async function setBucketUrl(
+  session: Session,
+  reference: string,
+  url: string,
+  options: SetBucketUrlOptions = {},
+): Promise<BucketInfo> {
+  const { signal, local = false } = options;
+  const old = resolveBucket(session, reference);
+  const { id, state } = old;
+  if (old.url !== url) requireNewUrl(session, url);
+  await requireSame(session, old, { url, signal });
+  // For this machine first: so the bucket can be reached while the keyring is changed.
+  await putPlace(session, id, url);
+  session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  // A keyslot that can only store cannot tell the others.
+  if (local || session.keys.full === null) return { id, url, state };
+  await changeKeyring(
+    session,
+    (keyring) => {
+      const known = keyring.buckets.find((bucket) => bucket.id === id);
+      if (known === undefined || openBucketUrl(session.keys, known) === url) return null;
+      const moved = { ...known, url: sealBucketUrl(session.keys, id, url) };
+      return { ...keyring, buckets: keyring.buckets.map((one) => (one === known ? moved : one)) };
+    },
+    { all: false, signal },
+  );
+  await putPlace(session, id, null);
+  session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  return { id, url, state };
+}
+
+/** @throws `bucket-missing` or `bucket-mismatch` if another bucket is there than the vault knows */
+async function requireSame(
+  session: Session,
+  known: VaultBucket,
+  { url, signal }: { readonly url: string; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  const bucket = await session.opener(url);
+  try {
+    const marker = await readMarker(bucket, signal);
+    if (marker === null) {
+      throw new VaultError(
+        'bucket-missing',
+        `${url} has no ${MARKER_NAME}, so it is not the bucket ${known.url}. Is its disk mounted, is the URL right?`,
+      );
+    }
+    requireOurs(session, url, marker.vaultId);
+    if (marker.bucketId !== known.id) {
+      throw new VaultError('bucket-mismatch', `${url} is another bucket of this vault than ${known.url}.`);
+    }
+  } finally {
+    await bucket.close();
+  }
+}
+
+function requireNewUrl(session: Session, url: string): void {
+  if (session.buckets.all.some((bucket) => bucket.url === url)) {
+    throw new VaultError('already-exists', `${url} is a bucket of this vault already.`);
+  }
+}
+
+function requireOurs(session: Session, url: string, vaultId: string): void {
+  if (vaultId !== session.vaultId) {
+    throw new VaultError('bucket-mismatch', `${url} belongs to another vault.`);
+  }
+}

@@ -1,0 +1,333 @@
+/** Taking a bucket out of the vault: everything moves to the others first, under the same rules as every put and sweep. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { verifyKeyring } from '../../crypto/signing.ts';
+import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { MARKER_NAME } from '../../format/marker.ts';
+import { formatRedundancy } from '../../format/shard.ts';
+import { forEachBounded } from '../../concurrency/map-ordered.ts';
+import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
+import type { CallOptions } from '../call.ts';
+import { openPlace, putPlace } from '../keys/bucket-places.ts';
+import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
+import { listDeletions } from '../protocol/deletions.ts';
+import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import { repairChunks } from '../repair/chunks.ts';
+import { repairDeletions } from '../repair/deletions.ts';
+import { onGround, withoutBucket } from '../repair/ground.ts';
+import { repairManifests } from '../repair/manifests.ts';
+import type { Session } from '../session.ts';
+import { KINDS, MIN_ID_LENGTH, resolveBucket } from './buckets.ts';
+
+export interface RemoveBucketOptions extends CallOptions {
+  /** Whether the bucket will never answer again: what it held is made anew from the others. */
+  readonly gone?: boolean | undefined;
+  /** Milliseconds to wait for puts that began before. */
+  readonly waitMs?: number | undefined;
+  /** Only tells what would be moved. */
+  readonly dryRun?: boolean | undefined;
+}
+
+export interface RemoveBucketResult {
+  /** Whether it is no longer the vault's; else repeat the removal when what `reasons` names is over. */
+  readonly removed: boolean;
+  readonly shardsMoved: number;
+  readonly manifestsCopied: number;
+  readonly objectsRemoved: number;
+  /** Hashes of files that cannot be read any more. */
+  readonly filesLost: readonly string[];
+  /** What kept the bucket from being taken out, a sentence each. */
+  readonly reasons: readonly string[];
+}
+
+const WAIT_MS = 20_000;
+const POLL_MS = 500;
+/** Removals under way at once. */
+const IN_FLIGHT = 16;
+
+/**
+ * See `Vault.removeBucket`.
+ *
+ * The bucket is first said to take nothing new, in the keyring; puts that began before have markers, and are waited for. What then
+ * lies in it is stored elsewhere. Only then the keyring drops it, and its objects go.
+ */
+export async function removeBucket(
+  session: Session,
+  reference: string,
+  options: RemoveBucketOptions = {},
+): Promise<RemoveBucketResult> {
+  const { signal, gone = false, dryRun = false } = options;
+  const { failed } = await refreshKeyring(session, signal, { thorough: true });
+  const leftover = await findLeftover(session, reference, signal);
+  if (leftover !== null)
+    return emptyLeftover(session, leftover, { failed: failed.length > 0, dryRun, signal });
+  const bucket = resolveBucket(session, reference);
+  const { id, number, url } = bucket;
+  requireRest(session, bucket, gone);
+  if (!gone) await bucket.confirm(signal);
+  if (dryRun) return { ...(await moveAway(session, id, options)), ...KEPT };
+  await setState(session, id, { state: 'draining', gone, signal });
+  // A marker of this process that lingers is nobody's.
+  await session.guard.end();
+  const earlier = gone ? new Set<string>() : await youngMarkers(session, signal);
+  const first = await moveAway(session, id, options);
+  if (first.reasons.length > 0) return { ...first, ...KEPT, reasons: first.reasons };
+  const running = await awaitPuts(session, earlier, options);
+  if (running > 0) {
+    const reason = `${running} puts that began before are still running, and may store shards in it.`;
+    return { ...first, ...KEPT, reasons: [reason] };
+  }
+  // What such puts have stored meanwhile.
+  const second = gone ? NOTHING_MOVED : await moveAway(session, id, options);
+  const moved = {
+    shardsMoved: first.shardsMoved + second.shardsMoved,
+    manifestsCopied: first.manifestsCopied + second.manifestsCopied,
+    filesLost: gone ? first.filesLost : second.filesLost,
+  };
+  if (second.reasons.length > 0) return { ...moved, ...KEPT, reasons: second.reasons };
+  // So that it is known by its id, too, if this is cut short after the keyring has dropped it.
+  await putPlace(session, id, url);
+  await setState(session, id, { state: null, gone, signal });
+  const objectsRemoved = gone ? 0 : await emptyBucket(session, { url, id }, signal);
+  await session.catalog.setup.removeBucket(number);
+  return { ...moved, removed: true, objectsRemoved, reasons: [] };
+}
+
+const KEPT = { removed: false, objectsRemoved: 0 } as const;
+const NOTHING_MOVED: Moved = { shardsMoved: 0, manifestsCopied: 0, filesLost: [], reasons: [] };
+
+function requireRest(session: Session, bucket: VaultBucket, gone: boolean): void {
+  const { redundancy } = session.keyring.keyring;
+  const rest = session.buckets.active.filter(({ id }) => id !== bucket.id).length;
+  const needed = gone ? redundancy.k : redundancy.k + redundancy.m;
+  if (rest >= needed) return;
+  throw new VaultError(
+    'invalid-input',
+    `Without ${bucket.url} the vault has ${rest} buckets, and its redundancy ${formatRedundancy(redundancy)} needs ${needed}. Add another one first (vault bucket add), or choose less redundancy (vault repair --redundancy).`,
+  );
+}
+
+/** Says in the keyring what a bucket is from now on. @param change `state`: null for no longer the vault's */
+async function setState(
+  session: Session,
+  id: string,
+  change: {
+    readonly state: BucketState | null;
+    readonly gone: boolean;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<void> {
+  const { state, gone, signal } = change;
+  await changeKeyring(
+    session,
+    (keyring) => {
+      const known = keyring.buckets.find((one) => one.id === id);
+      if (known === undefined || known.state === state) return null;
+      const buckets = keyring.buckets.flatMap((one) => {
+        if (one.id !== id) return [one];
+        return state === null ? [] : [{ ...one, state }];
+      });
+      return { ...keyring, buckets };
+    },
+    { all: !gone, signal },
+  );
+}
+
+interface Moved {
+  readonly shardsMoved: number;
+  readonly manifestsCopied: number;
+  readonly filesLost: readonly string[];
+  /** Why the bucket must stay for now. */
+  readonly reasons: readonly string[];
+}
+
+/** Stores elsewhere what lies in the bucket. */
+async function moveAway(session: Session, id: string, options: RemoveBucketOptions): Promise<Moved> {
+  const { signal, gone = false, onWarning, onProgress } = options;
+  const dryRun = options.dryRun === true;
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  const call = { signal, onWarning, onProgress, dryRun };
+  const moved = await onGround(
+    session,
+    usable,
+    { dryRun, gone: gone ? id : undefined, signal },
+    async (found) => {
+      // As if it took nothing new, which only the keyring of a removal in earnest says.
+      const ground = dryRun ? withoutBucket(found, id) : found;
+      const onFailure = (failure: (typeof failed)[number]): void => ground.noteFailure(failure);
+      const deletions = await listDeletions(session, ground.sources, signal, onFailure);
+      await repairDeletions(session, ground, { deletions, write: !dryRun, signal });
+      const marked = new Set(await readMarkedIds(session, ground.sources, signal));
+      const chunks = await repairChunks(session, ground, {
+        ...call,
+        redundancy: null,
+        deletions,
+        marked,
+        onReplaced: () => Promise.resolve(),
+      });
+      const manifests = await repairManifests(session, ground, {
+        ...call,
+        reads: false,
+        deletions,
+        only: null,
+      });
+      return { chunks, manifests, failed: ground.failed };
+    },
+  );
+  await session.guard.end();
+  const { chunks, manifests } = moved;
+  const down = [...failed, ...moved.failed].filter(({ bucket }) => !gone || bucket.id !== id);
+  const reasons = down.map(describeFailure);
+  if (!gone && chunks.degraded + chunks.unknown > 0) {
+    reasons.push(
+      `${chunks.degraded + chunks.unknown} chunks could not be stored whole in the other buckets.`,
+    );
+  }
+  const uncopied = [...manifests.states.values()].filter((state) => state !== 'lost').length;
+  if (uncopied > 0) reasons.push(`${uncopied} manifests could not be copied to the other buckets.`);
+  const filesLost = [...chunks.states].flatMap(([hash, state]) => (state === 'lost' ? [hash] : []));
+  return { shardsMoved: chunks.shardsStored, manifestsCopied: manifests.stored, filesLost, reasons };
+}
+
+async function youngMarkers(session: Session, signal: AbortSignal | undefined): Promise<ReadonlySet<string>> {
+  return (await listMarkers(session.buckets.all, session.now(), signal)).young;
+}
+
+/** Waits for puts that began before the bucket took nothing new. @returns how many are running still when it has taken too long */
+async function awaitPuts(
+  session: Session,
+  earlier: ReadonlySet<string>,
+  { signal, waitMs = WAIT_MS }: RemoveBucketOptions,
+): Promise<number> {
+  if (earlier.size === 0) return 0;
+  const until = performance.now() + waitMs;
+  for (;;) {
+    throwIfAborted(signal);
+    const young = await youngMarkers(session, signal);
+    const running = [...earlier].filter((name) => young.has(name)).length;
+    if (running === 0 || performance.now() >= until) return running;
+    await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
+  }
+}
+
+/** A place that the keyring does not name, or no longer. */
+interface Leftover {
+  readonly url: string;
+  /** Null where only its marker tells it. */
+  readonly id: string | null;
+}
+
+/** What a reference means that is no bucket of the vault: a place whose removal was cut short; null if it is none. */
+async function findLeftover(
+  session: Session,
+  reference: string,
+  signal: AbortSignal | undefined,
+): Promise<Leftover | null> {
+  const { all } = session.buckets;
+  const isId = reference.length >= MIN_ID_LENGTH && /^[0-9a-f]+$/i.test(reference);
+  if (all.some(({ url, id }) => url === reference || (isId && id.startsWith(reference.toLowerCase())))) {
+    return null;
+  }
+  for (const row of await session.catalog.setup.buckets()) {
+    if (all.some(({ id }) => id === row.id)) continue;
+    const url = openPlace(session.keys, row);
+    if (url === null) continue;
+    if (url === reference || (isId && row.id.startsWith(reference.toLowerCase()))) return { url, id: row.id };
+  }
+  if (isId) return null;
+  try {
+    const bucket = await session.opener(reference);
+    try {
+      const marker = await readMarker(bucket, signal);
+      const isOurs = marker?.vaultId === session.vaultId && !all.some(({ id }) => id === marker.bucketId);
+      return isOurs ? { url: reference, id: null } : null;
+    } finally {
+      await bucket.close();
+    }
+  } catch (error) {
+    if (isVaultError(error) && error.code !== 'interrupted') return null;
+    throw error;
+  }
+}
+
+/** Goes on with a removal that was cut short after the keyring had dropped the bucket. */
+async function emptyLeftover(
+  session: Session,
+  leftover: Leftover,
+  call: { readonly failed: boolean; readonly dryRun: boolean; readonly signal: AbortSignal | undefined },
+): Promise<RemoveBucketResult> {
+  const { failed, dryRun, signal } = call;
+  // A bucket that cannot be asked may have a newer keyring, which names this one.
+  if (failed || (await knowsNewerKeyring(session, leftover.url, signal))) {
+    throw new VaultError(
+      'unavailable',
+      `${leftover.url} may be a bucket of this vault that was added just now: not every bucket could be asked. Nothing was removed.`,
+    );
+  }
+  if (dryRun) return { ...NOTHING_MOVED, ...KEPT };
+  // It may be the only one that has the keyring that dropped it.
+  const settled = await settleKeyring(session, session.buckets.all, { signal });
+  if (settled.failed.length > 0)
+    throw tooFewBuckets('A bucket could not be told. Repeat this.', settled.failed);
+  const objectsRemoved = await emptyBucket(session, leftover, signal);
+  const row = (await session.catalog.setup.buckets()).find(({ id }) => id === leftover.id);
+  if (row !== undefined) await session.catalog.setup.removeBucket(row.number);
+  return { ...NOTHING_MOVED, removed: true, objectsRemoved };
+}
+
+async function knowsNewerKeyring(
+  session: Session,
+  url: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const bucket = await session.opener(url);
+  try {
+    const least = session.keyring.keyring.epoch + 1;
+    for (const bytes of await readKeyrings(bucket, { least, signal })) {
+      try {
+        verifyKeyring(session.keys, bytes);
+        return true;
+      } catch (error) {
+        if (!isVaultError(error, 'damaged')) throw error;
+      }
+    }
+    return false;
+  } finally {
+    await bucket.close();
+  }
+}
+
+/**
+ * Removes what the vault has in a bucket: its keyring after all else, which tells those who still use it, and its marker last, so that
+ * it stays known as the vault's until it is empty.
+ */
+async function emptyBucket(
+  session: Session,
+  { url, id }: Leftover,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const bucket = await session.opener(url);
+  try {
+    const marker = await readMarker(bucket, signal);
+    if (marker === null || marker.vaultId !== session.vaultId || (id !== null && marker.bucketId !== id))
+      return 0;
+    let removed = 0;
+    for (const [prefix, parse] of KINDS) {
+      await forEachBounded(
+        bucket.list(prefix, { signal }),
+        async ({ name }, aborted) => {
+          // What others keep there is theirs.
+          if (parse(name) === null) return;
+          await bucket.remove(name, { signal: aborted });
+          removed += 1;
+        },
+        { inFlight: IN_FLIGHT, signal },
+      );
+    }
+    await bucket.remove(MARKER_NAME, { signal });
+    return removed + 1;
+  } finally {
+    await bucket.close();
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Deletion records: signed objects that say that a file was removed, or brought back. Of several for one file the one with the
+ * highest serial counts, whichever bucket has it; of equals, the removal.
+ */
+import { openDeletion, signDeletion } from '../../crypto/signing.ts';
+import { isVaultError } from '../../errors.ts';
+import {
+  DELETED_PREFIX,
+  deletionObjectName,
+  MAX_DELETION_SIZE,
+  parseDeletionObjectName,
+} from '../../format/removal.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import { checkEach } from '../buckets/bucket-set.ts';
+import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
+import { readCopy, spread } from '../buckets/spread.ts';
+import type { Session } from '../session.ts';
+
+/** How long a removed file can be brought back, in milliseconds, unless asked otherwise: seven days. */
+export const GRACE_MS = 7 * 86_400_000;
+
+/** The record of a file that counts; null if there is none. @returns `failed`: buckets that could not be asked */
+export async function readDeletion(
+  session: Session,
+  hash: string,
+  options: { readonly from?: readonly VaultBucket[]; readonly signal?: AbortSignal | undefined } = {},
+): Promise<{ readonly record: DeletionRecord | null; readonly failed: readonly BucketFailure[] }> {
+  const { signal } = options;
+  const found: DeletionRecord[] = [];
+  const { failed } = await checkEach(options.from ?? session.buckets.all, async (bucket) => {
+    const name = deletionObjectName(hash);
+    const bytes = await readCopy(bucket, name, { maxSize: MAX_DELETION_SIZE, signal });
+    if (bytes === null) return;
+    try {
+      found.push(openDeletion(session.keys, bytes, hash));
+    } catch (error) {
+      // What this vault has not signed says nothing.
+      if (!isVaultError(error, 'damaged')) throw error;
+    }
+  });
+  return { record: latest(found), failed };
+}
+
+/** Of several records of one file, the one that counts. */
+export function latest(records: readonly DeletionRecord[]): DeletionRecord | null {
+  const order = records.toSorted((a, b) => b.serial - a.serial || Number(a.live) - Number(b.live));
+  return order[0] ?? null;
+}
+
+/** Whether any bucket that answers says that a file is removed. */
+export async function isDeleted(session: Session, hash: string, signal?: AbortSignal): Promise<boolean> {
+  const { record } = await readDeletion(session, hash, { signal });
+  return record !== null && !record.live;
+}
+
+/** Whether every bucket answers, and by their records the file is not removed. */
+export async function isSurelyLive(session: Session, hash: string, signal?: AbortSignal): Promise<boolean> {
+  const { record, failed } = await readDeletion(session, hash, { signal });
+  return failed.length === 0 && (record === null || record.live);
+}
+
+/** Writes a record that overrules those before it, into every bucket that can be reached. */
+export async function writeDeletion(
+  session: Session,
+  change: { readonly hash: string; readonly live: boolean; readonly graceMs: number },
+  signal?: AbortSignal,
+): Promise<BucketCheck> {
+  const { record } = await readDeletion(session, change.hash, { signal });
+  const atMs = session.now();
+  // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here.
+  const next = { ...change, serial: Math.max((record?.serial ?? 0) + 1, atMs), atMs };
+  const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
+  return spread(session.buckets.all, object, { signal, replace: true });
+}
+
+/**
+ * The records that count, by hash, out of buckets that must all answer, unless `onFailure` takes it that one does not.
+ *
+ * @throws what a bucket says; `unsupported` for a record of a newer version
+ */
+export async function listDeletions(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  signal?: AbortSignal,
+  onFailure?: (failure: BucketFailure) => void,
+): Promise<Map<string, DeletionRecord>> {
+  const records = new Map<string, DeletionRecord>();
+  for await (const { name, holders } of mergedListing(buckets, DELETED_PREFIX, { signal, onFailure })) {
+    const hash = parseDeletionObjectName(name);
+    if (hash === null) continue;
+    const { record, failed } = await readDeletion(session, hash, {
+      from: holders.map(({ bucket }) => bucket),
+      signal,
+    });
+    for (const failure of failed) {
+      if (onFailure === undefined) throw failure.error;
+      onFailure(failure);
+    }
+    if (record !== null) records.set(hash, record);
+  }
+  return records;
+}

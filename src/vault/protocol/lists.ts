@@ -1,0 +1,78 @@
+/** Lists of removal: signed objects that name what a sweep is about to remove, or has removed, in every bucket. */
+import { drawId } from '../../crypto/keys.ts';
+import { openSweepList, signSweepList } from '../../crypto/signing.ts';
+import { isVaultError } from '../../errors.ts';
+import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
+import { MAX_SWEEP_SIZE, parseSweepObjectName, SWEEP_PREFIX, sweepObjectName } from '../../format/removal.ts';
+import type { SweepList } from '../../format/removal.ts';
+import { tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
+import { readCopy, spread } from '../buckets/spread.ts';
+import type { Session } from '../session.ts';
+
+/** Every list, done or not. @throws what a bucket says; `unsupported` for a list of a newer version */
+export async function readLists(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  signal: AbortSignal | undefined,
+): Promise<readonly SweepList[]> {
+  const lists: SweepList[] = [];
+  for await (const { name, holders } of mergedListing(buckets, SWEEP_PREFIX, { signal })) {
+    const id = parseSweepObjectName(name);
+    if (id === null) continue;
+    const copies: SweepList[] = [];
+    for (const { bucket } of holders) {
+      const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal });
+      if (bytes === null) continue;
+      try {
+        copies.push(openSweepList(session.keys, bytes, id));
+      } catch (error) {
+        // What this vault has not signed says nothing.
+        if (!isVaultError(error, 'damaged')) throw error;
+      }
+    }
+    // A list that is done anywhere is done: that is written last.
+    const [list] = copies.toSorted((a, b) => progressOf(b) - progressOf(a));
+    if (list !== undefined) lists.push(list);
+  }
+  return lists;
+}
+
+/** Writes a list into every bucket. @throws what a bucket says that does not take it; the next sweep goes on then */
+export async function putList(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  list: SweepList,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const object = { name: sweepObjectName(list.id), bytes: signSweepList(session.keys, list) };
+  const { failed } = await spread(buckets, object, { signal, replace: true });
+  if (failed.length > 0)
+    throw tooFewBuckets('Nothing was removed, since a bucket did not take the list.', failed);
+}
+
+/** How far a list has come: done, waiting, or just written. */
+function progressOf({ doneAtMs, waitsFor }: SweepList): number {
+  return doneAtMs !== null ? 2 : waitsFor === null ? 0 : 1;
+}
+
+/**
+ * Puts objects that were replaced on a list of removal, for the next sweep: it looks again whether a complete set stands without
+ * them.
+ *
+ * @param buckets all of the vault's; if one cannot be reached, nothing is listed, and they stay for now
+ */
+export async function listForRemoval(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  names: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (buckets.length < session.buckets.all.length) return;
+  for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
+    const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
+    const list = { id: drawId(), atMs: session.now(), doneAtMs: null, waitsFor: null, objects };
+    await putList(session, buckets, list, signal);
+  }
+}

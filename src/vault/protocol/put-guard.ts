@@ -1,0 +1,295 @@
+/**
+ * The marker under which a process stores chunks, and relies on chunks that are there: as long as it stands, no sweep removes
+ * what it may have seen. ARCHITECTURE.md, "Removal", has the argument.
+ *
+ * The order is everything: first the marker, in every bucket that can be reached; then the lists of removal, whose objects count as
+ * absent; then the look at what is there. A sweep writes its list first and looks for markers after that, so of the two at
+ * least one sees the other.
+ */
+import { randomBytes } from 'node:crypto';
+import { openSweepList } from '../../crypto/signing.ts';
+import { sealPutMarker } from '../../crypto/put-marker.ts';
+import { untilAborted } from '../../concurrency/until-aborted.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import { MAX_MARKER_IDS } from '../../format/limits.ts';
+import { MAX_SWEEP_SIZE, parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
+import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
+import { Presence } from '../chunks/presence.ts';
+import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import type { Session } from '../session.ts';
+
+/** After this long a new marker takes the place of the old one. */
+export const RENEW_AFTER_MS = 4 * 3_600_000;
+/** A hash is acknowledged only under a marker that is younger. */
+export const TRUSTED_FOR_MS = 12 * 3_600_000;
+/** A marker that is older belongs to nobody: its process is dead, or will notice how old it is. */
+export const MARKER_LIFETIME_MS = 24 * 3_600_000;
+/** How long a marker stays for the next file, in milliseconds. */
+const LINGER_MS = 2_000;
+
+/** One marker and what was seen under it. */
+interface Standing {
+  readonly presence: Presence;
+  readonly everywhere: Presence;
+  readonly targets: readonly VaultBucket[];
+  readonly failed: readonly BucketFailure[];
+  /** Names of all objects that lists of removal name. */
+  readonly absent: ReadonlySet<string>;
+  /** The marker's objects, and who has them. */
+  readonly names: readonly string[];
+  readonly holders: readonly VaultBucket[];
+  readonly beganAtMs: number;
+}
+
+/** What a put works under: a marker, and those that renew it. */
+export class Guarded {
+  readonly #guard: PutGuard;
+  #standing: Standing;
+
+  constructor(guard: PutGuard, standing: Standing) {
+    this.#guard = guard;
+    this.#standing = standing;
+  }
+
+  /** What the buckets have, as seen under the marker. */
+  get presence(): Presence {
+    return this.#standing.presence;
+  }
+
+  /** The same, also in buckets that are being emptied: what is there and will be moved. */
+  get everywhere(): Presence {
+    return this.#standing.everywhere;
+  }
+
+  /** Buckets that take new objects. */
+  get targets(): readonly VaultBucket[] {
+    return this.#standing.targets;
+  }
+
+  /** Buckets that could not be used. */
+  get failed(): readonly BucketFailure[] {
+    return this.#standing.failed;
+  }
+
+  /** Whether a list of removal names this object. */
+  isNamed(objectName: string): boolean {
+    return this.#standing.absent.has(objectName);
+  }
+
+  /** Notes a chunk that the put relies on, so that a renewed marker names it. Call it before `keep`, and that before the look. */
+  note(chunkId: string): void {
+    this.#guard.ids.add(chunkId);
+  }
+
+  /** Renews the marker when it is due. @throws `stale` if it has become too old to be trusted: this machine has slept */
+  async keep(signal?: AbortSignal): Promise<void> {
+    await this.#guard.keep(this, signal);
+  }
+
+  /** The marker as it stands now. Only the guard asks and changes this. */
+  get standing(): Standing {
+    return this.#standing;
+  }
+
+  set standing(next: Standing) {
+    this.#standing = next;
+  }
+}
+
+export class PutGuard {
+  #session: Session | null = null;
+  #current: Promise<Guarded> | null = null;
+  /** What `#current` came to; null while it begins. */
+  #stands: Guarded | null = null;
+  /** Stops what begins or is renewed when nobody waits for it any more: one user's interruption is not the others'. */
+  #unwanted = new AbortController();
+  #renewing: Promise<void> | null = null;
+  #users = 0;
+  #lingering: NodeJS.Timeout | null = null;
+  /** Chunks that this process has stored or found under its markers. */
+  readonly ids = new Set<string>();
+
+  /** Ties the guard to its session. */
+  attach(session: Session): void {
+    this.#session = session;
+  }
+
+  /**
+   * Works under a marker: one that stands already, or a new one.
+   *
+   * @param work gets what is there, seen after the marker was written
+   * @throws `unavailable` (or what they said) if no bucket takes the marker; what the work throws
+   */
+  async run<T>(work: (guarded: Guarded) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    this.#stopLingering();
+    // A marker that lingered while the machine slept.
+    if (this.#users === 0 && this.#stands !== null && this.#ageOf(this.#stands) >= RENEW_AFTER_MS)
+      void this.end();
+    this.#users += 1;
+    try {
+      const guarded = await untilAborted(this.#current ?? this.#begin(), signal);
+      return await work(guarded);
+    } finally {
+      this.#users -= 1;
+      if (this.#users === 0) {
+        this.#unwanted.abort();
+        this.#unwanted = new AbortController();
+        this.#lingering = setTimeout(() => void this.end(), LINGER_MS);
+        this.#lingering.unref();
+      }
+    }
+  }
+
+  /** See `Guarded.keep`. */
+  async keep(guarded: Guarded, signal: AbortSignal | undefined): Promise<void> {
+    const age = this.#ageOf(guarded);
+    if (age < RENEW_AFTER_MS && this.#renewing === null) return;
+    if (age < TRUSTED_FOR_MS) {
+      this.#renewing ??= this.#renew(guarded).finally(() => {
+        this.#renewing = null;
+      });
+      await untilAborted(this.#renewing, signal);
+    }
+    if (this.#ageOf(guarded) < TRUSTED_FOR_MS) return;
+    if (this.#stands === guarded) {
+      this.#current = null;
+      this.#stands = null;
+    }
+    await removeMarkers(guarded.standing);
+    throw new VaultError(
+      'stale',
+      'This put has slept for too long, and what it found may be gone. It begins anew.',
+    );
+  }
+
+  #ageOf({ standing }: Guarded): number {
+    return this.#required().now() - standing.beganAtMs;
+  }
+
+  /** Takes the marker away, once nobody works under it. */
+  async end(): Promise<void> {
+    this.#stopLingering();
+    const ending = this.#current;
+    if (this.#users > 0 || ending === null) return;
+    // At once: who comes while this waits must not find a marker that is about to go.
+    this.#current = null;
+    this.#stands = null;
+    this.ids.clear();
+    const [ended] = await Promise.allSettled([ending]);
+    if (ended.status === 'fulfilled') await removeMarkers(ended.value.standing);
+  }
+
+  #begin(): Promise<Guarded> {
+    const beginning = begin(this.#required(), [], this.#unwanted.signal).then((standing) => {
+      const guarded = new Guarded(this, standing);
+      if (this.#current === beginning) this.#stands = guarded;
+      return guarded;
+    });
+    this.#current = beginning;
+    // Whoever waits for it is told; the next put begins anew.
+    beginning.catch(() => {
+      if (this.#current === beginning) this.#current = null;
+    });
+    return beginning;
+  }
+
+  async #renew(guarded: Guarded): Promise<void> {
+    const old = guarded.standing;
+    guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal);
+    await removeMarkers(old);
+  }
+
+  #stopLingering(): void {
+    if (this.#lingering !== null) clearTimeout(this.#lingering);
+    this.#lingering = null;
+  }
+
+  #required(): Session {
+    if (this.#session === null) throw new Error('The guard has no session yet');
+    return this.#session;
+  }
+}
+
+/** Marker, then lists. @param ids chunks that the process relies on already */
+async function begin(
+  session: Session,
+  ids: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<Standing> {
+  await refreshKeyring(session, signal);
+  const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
+  const failed = [...unusable];
+  const beganAtMs = session.now();
+  const names: string[] = [];
+  let holders = usable;
+  try {
+    for (let at = 0; at === 0 || at < ids.length; at += MAX_MARKER_IDS) {
+      const name = putMarkerName(beganAtMs, randomBytes(8).toString('hex'));
+      const bytes = sealPutMarker(session.keys, ids.slice(at, at + MAX_MARKER_IDS));
+      names.push(name);
+      const taken = await spread(holders, { name, bytes }, { signal });
+      holders = taken.usable;
+      failed.push(...taken.failed);
+    }
+    if (holders.length === 0)
+      throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
+    const { absent, failed: unlisted } = await readSweepLists(session, holders, signal);
+    const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
+    if (readable.length === 0)
+      throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
+    // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for
+    // markers after that, so of the two at least one sees the other.
+    const { without } = await refreshKeyring(session, signal);
+    failed.push(...without.map(withoutKeyring));
+    const staying = readable.filter((bucket) => !without.includes(bucket));
+    const targets = session.buckets.active.filter(({ id }) => staying.some((bucket) => bucket.id === id));
+    return {
+      // What lies in a bucket that is being emptied does not count as stored.
+      presence: new Presence(targets, absent),
+      everywhere: new Presence(readable, absent),
+      targets,
+      failed: [...failed, ...unlisted],
+      absent,
+      names,
+      holders,
+      beganAtMs,
+    };
+  } catch (error) {
+    // Else every sweep would wait for it, for a day.
+    await removeMarkers({ names, holders: usable });
+    throw error;
+  }
+}
+
+async function removeMarkers({ names, holders }: Pick<Standing, 'names' | 'holders'>): Promise<void> {
+  for (const name of names) await removeFrom(holders, name);
+}
+
+/** The names of all objects that any list of removal names, done or not. */
+export async function readSweepLists(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  signal?: AbortSignal,
+): Promise<{ readonly absent: ReadonlySet<string>; readonly failed: readonly BucketFailure[] }> {
+  const absent = new Set<string>();
+  const known = new Set<string>();
+  const { failed } = await checkEach(buckets, async (bucket) => {
+    const storage = await bucket.checked(signal);
+    for await (const { name } of storage.list(SWEEP_PREFIX, { signal })) {
+      const id = parseSweepObjectName(name);
+      if (id === null || known.has(id)) continue;
+      const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal });
+      if (bytes === null) continue;
+      try {
+        for (const object of openSweepList(session.keys, bytes, id).objects) absent.add(object);
+        known.add(id);
+      } catch (error) {
+        // A list that was not signed by this vault says nothing; another bucket may have it intact.
+        if (!isVaultError(error, 'damaged')) throw error;
+      }
+    }
+  });
+  return { absent, failed };
+}

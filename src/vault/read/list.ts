@@ -1,0 +1,40 @@
+/** Listing files by the catalog. */
+import { throwIfAborted, VaultError } from '../../errors.ts';
+import type { CallOptions } from '../call.ts';
+import { openFileRowIfIntact } from '../files/records.ts';
+import type { FileInfo } from '../files/records.ts';
+import type { Session } from '../session.ts';
+
+export interface ListOptions extends CallOptions {
+  /** Every version of a name, not the newest alone. */
+  readonly all?: boolean | undefined;
+  /** Only removed files that can still be brought back. */
+  readonly deleted?: boolean | undefined;
+}
+
+/** A file in a list. */
+export interface ListedFile extends FileInfo {
+  /** When it was removed; null unless it was. */
+  readonly deletedAtMs: number | null;
+}
+
+/** See `Vault.list`. */
+export async function* listFiles(
+  session: Session,
+  options: ListOptions = {},
+): AsyncGenerator<ListedFile, void, undefined> {
+  const { all = false, deleted: hidden = false, signal } = options;
+  let changed = 0;
+  for await (const row of session.catalog.files.list({ all: all || hidden, hidden, signal })) {
+    throwIfAborted(signal);
+    const record = openFileRowIfIntact(session, row);
+    if (record === null) changed += 1;
+    else yield { ...record.info, deletedAtMs: row.hiddenAtMs };
+  }
+  if (changed > 0) {
+    throw new VaultError(
+      'damaged',
+      `${changed} of the catalog’s records are not what was written there. "vault repair" makes them anew from the buckets.`,
+    );
+  }
+}

@@ -1,0 +1,130 @@
+/** Which chunks live files need: what a sweep must leave alone. */
+import { isVaultError, throwIfAborted } from '../../errors.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { learnFile } from '../files/catch-up.ts';
+import { joinFiles } from '../files/file-join.ts';
+import { readManifestBytes } from '../files/manifests.ts';
+import type { JoinedFile } from '../files/file-join.ts';
+import type { FileInfo, FileRecord } from '../files/records.ts';
+import { neededChunks } from '../files/tables.ts';
+import type { Session } from '../session.ts';
+import { isDeleted, listDeletions } from '../protocol/deletions.ts';
+
+export interface LiveFiles {
+  /** Ids of every chunk that a live file needs. */
+  readonly ids: IdSet;
+  /** Files whose grace is over, and who has their manifests. */
+  readonly dead: readonly JoinedFile[];
+  /** Live files whose time is over, not yet removed. */
+  readonly expired: readonly FileInfo[];
+  /** Records of removal whose manifests are in no bucket any more. */
+  readonly settled: readonly string[];
+  /** Files that the catalog did not know. */
+  readonly learned: number;
+  /** Visible rows of the catalog that no bucket has a manifest of. */
+  readonly missing: readonly string[];
+  /** Why no chunk may be removed; null if nothing is in the way. */
+  readonly blockedBy: string | null;
+}
+
+export interface LiveOptions {
+  /** Removed files whose grace ends at or before this are dead. */
+  readonly nowMs: number;
+  /** Whether the grace of removed files counts as over. */
+  readonly ignoreGrace: boolean;
+  /** Whether the catalog may catch up. */
+  readonly write: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Looks through all manifests.
+ *
+ * @param buckets all of the vault's; each must list completely
+ * @throws what a bucket says
+ */
+export async function findLive(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  options: LiveOptions,
+): Promise<LiveFiles> {
+  const { signal, write } = options;
+  const deletions = await listDeletions(session, buckets, signal);
+  const settled = new Set(deletions.keys());
+  const ids = new IdSet();
+  const dead: JoinedFile[] = [];
+  const expired: FileInfo[] = [];
+  const missing: string[] = [];
+  let learned = 0;
+  let blockedBy: string | null = null;
+  for await (const file of joinFiles(session, buckets, { signal })) {
+    throwIfAborted(signal);
+    const { hash, holders, row } = file;
+    const deletion = deletions.get(hash) ?? null;
+    if (holders.length === 0) {
+      if (deletion?.live !== false && row !== null && row.hiddenAtMs === null) missing.push(hash);
+      else if (row !== null && row.hiddenAtMs !== null && write) await session.catalog.files.forget([hash]);
+      continue;
+    }
+    settled.delete(hash);
+    if (deletion !== null && isOver(deletion, options)) {
+      dead.push(file);
+      if (write && row?.hiddenAtMs === null) await session.catalog.files.hide([hash], deletion.atMs);
+      continue;
+    }
+    try {
+      const known = await learnFile(session, file, { deletion, write, signal });
+      if (known.kind === 'learned') learned += 1;
+      if (known.kind === 'unreadable') blockedBy ??= `The manifest ${hash} cannot be read`;
+      if (known.kind === 'known' || known.kind === 'learned') {
+        await addNeeded(session, known.record, ids, signal);
+        const { expiresAtMs } = known.record.info;
+        const isExpired = expiresAtMs !== null && expiresAtMs <= options.nowMs;
+        // What was brought back after its time stays.
+        const isRenewed = deletion !== null && (!deletion.live || deletion.atMs >= (expiresAtMs ?? 0));
+        if (isExpired && !isRenewed) expired.push(known.record.info);
+      }
+    } catch (error) {
+      if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+      blockedBy ??= `The file ${hash} cannot be judged: ${error.message}`;
+    }
+  }
+  for (const [hash, record] of deletions) if (record.live) settled.delete(hash);
+  const gone = await confirmMissing(session, missing, signal);
+  return { ids, dead, expired, settled: [...settled], learned, missing: gone, blockedBy };
+}
+
+/** Of files that no bucket listed: those that no bucket has now either. Others were put or removed while the listings were read. */
+async function confirmMissing(
+  session: Session,
+  hashes: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  const gone: string[] = [];
+  for (const hash of hashes) {
+    const row = (await session.catalog.files.byHashes([hash])).get(hash);
+    if (row === undefined || row.hiddenAtMs !== null || (await isDeleted(session, hash, signal))) continue;
+    try {
+      await readManifestBytes(session, hash, { signal });
+    } catch (error) {
+      if (!isVaultError(error, 'object-missing')) throw error;
+      gone.push(hash);
+    }
+  }
+  return gone;
+}
+
+function isOver({ live, atMs, graceMs }: DeletionRecord, { nowMs, ignoreGrace }: LiveOptions): boolean {
+  return !live && (ignoreGrace || atMs + graceMs <= nowMs);
+}
+
+async function addNeeded(
+  session: Session,
+  { ids }: FileRecord,
+  into: IdSet,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for await (const run of neededChunks(session, ids, { signal })) for (const { id } of run) into.add(id);
+}

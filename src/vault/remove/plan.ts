@@ -1,0 +1,82 @@
+/** Which objects a sweep would remove. It changes nothing: its plan is also the answer of a dry run. */
+import { manifestObjectName } from '../../format/manifest.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import { throwIfAborted } from '../../errors.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { listChunks } from '../chunks/chunk-listing.ts';
+import { chosenShards, isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
+import type { ListedShard } from '../chunks/shard-sets.ts';
+import type { Session } from '../session.ts';
+import type { LiveFiles } from './live.ts';
+
+/** Objects of one round; more are left to the next. */
+const MOST_A_ROUND = 100_000;
+
+export interface RemovalPlan {
+  /** Names of objects that nothing needs: manifests of dead files, and shards. */
+  readonly names: readonly string[];
+  /** Of those: bytes in all buckets. */
+  readonly bytes: number;
+  /** Whether the round was full, so that there is more. */
+  readonly more: boolean;
+  /** Objects below `chunks/` that are no shards: nobody's to remove. */
+  readonly foreign: number;
+}
+
+/**
+ * Chooses what may go: manifests of dead files, shards of chunks that no live file needs, and shards beyond one complete set.
+ *
+ * @param named objects that lists of removal name already: they go by those, and count for no set
+ * @throws what a listing says
+ */
+export async function planRemoval(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  {
+    live,
+    named,
+    signal,
+  }: {
+    readonly live: LiveFiles;
+    readonly named: ReadonlySet<string>;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<RemovalPlan> {
+  const names: string[] = [];
+  let bytes = 0;
+  let foreign = 0;
+  for (const { hash, holders } of live.dead) {
+    const name = manifestObjectName(hash);
+    if (named.has(name) || names.length >= MOST_A_ROUND) continue;
+    names.push(name);
+    bytes += holders.reduce((sum, { size }) => sum + size, 0);
+  }
+  if (live.blockedBy !== null) return { names, bytes, more: false, foreign };
+  const { redundancy } = session.keyring.keyring;
+  const onForeign = (): void => {
+    foreign += 1;
+  };
+  for await (const { id, shards } of listChunks(buckets, { signal, onForeign })) {
+    throwIfAborted(signal);
+    const unnamed = shards.filter((shard) => !named.has(objectNameOf(shard)));
+    for (const shard of live.ids.has(id) ? beyondOneSet(unnamed, redundancy) : unnamed) {
+      names.push(objectNameOf(shard));
+      bytes += shard.size;
+    }
+    if (names.length >= MOST_A_ROUND) return { names, bytes, more: true, foreign };
+  }
+  return { names, bytes, more: false, foreign };
+}
+
+/**
+ * The shards of a chunk beyond one complete set that is as redundant as the vault; none if there is no such set. A set that needs no bucket that is being
+ * emptied is kept before others, then one of the vault's redundancy.
+ */
+export function beyondOneSet(shards: readonly ListedShard[], redundancy: Redundancy): readonly ListedShard[] {
+  const staying = shards.filter(({ bucket }) => bucket.state === 'active');
+  const complete = [...setsOf(staying), ...setsOf(shards)].filter((set) => isEnough(set, redundancy.m));
+  const kept = complete.find(({ k, m }) => k === redundancy.k && m === redundancy.m) ?? complete[0];
+  if (kept === undefined) return [];
+  const keep = new Set([...chosenShards(kept).values()].map((shard) => objectNameOf(shard)));
+  return shards.filter((shard) => !keep.has(objectNameOf(shard)));
+}

@@ -1,0 +1,131 @@
+/** Hiding files, and bringing them back. What is hidden leaves the buckets with a later sweep. */
+import { isVaultError, VaultError } from '../../errors.ts';
+import { manifestObjectName } from '../../format/manifest.ts';
+import { tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { CallOptions } from '../call.ts';
+import { isComplete, isReadable } from '../chunks/shard-sets.ts';
+import { readManifestBytes } from '../files/manifests.ts';
+import type { FileInfo, FileRecord } from '../files/records.ts';
+import { resolveVersions } from '../files/resolve.ts';
+import { neededChunks } from '../files/tables.ts';
+import type { Session } from '../session.ts';
+import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
+
+export interface RemoveOptions extends CallOptions {
+  /** Every version of a name, not the newest alone. */
+  readonly allVersions?: boolean | undefined;
+  /** Milliseconds in which the files can be brought back; seven days unless given. */
+  readonly graceMs?: number | undefined;
+  /** Only tells what would be removed. */
+  readonly dryRun?: boolean | undefined;
+}
+
+export interface RemoveResult {
+  readonly removed: readonly FileInfo[];
+  /** URLs of buckets that could not be told; a later sweep tells them. */
+  readonly unreachable: readonly string[];
+}
+
+/** See `Vault.remove`. */
+export async function removeFiles(
+  session: Session,
+  references: readonly string[],
+  options: RemoveOptions = {},
+): Promise<RemoveResult> {
+  const found = await resolveAll(session, references, { all: options.allVersions === true, hidden: false });
+  const removed = found.map(({ info }) => info);
+  if (options.dryRun === true) return { removed, unreachable: [] };
+  const unreachable = new Set<string>();
+  for (const { hash } of removed) {
+    const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
+    const { usable, failed } = await writeDeletion(session, change, options.signal);
+    if (usable.length === 0)
+      throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
+    for (const { bucket } of failed) unreachable.add(bucket.url);
+    await session.catalog.files.hide([hash], session.now());
+  }
+  return { removed, unreachable: [...unreachable] };
+}
+
+/** The files that references mean, each once. @throws `file-not-found` naming every reference that means nothing */
+async function resolveAll(
+  session: Session,
+  references: readonly string[],
+  how: { readonly all: boolean; readonly hidden: boolean },
+): Promise<readonly FileRecord[]> {
+  const found = new Map<string, FileRecord>();
+  const unknown: VaultError[] = [];
+  for (const reference of references) {
+    try {
+      for (const file of await resolveVersions(session, reference, how)) found.set(file.info.hash, file);
+    } catch (error) {
+      if (!isVaultError(error, 'file-not-found')) throw error;
+      unknown.push(error);
+    }
+  }
+  const [first] = unknown;
+  if (first === undefined) return [...found.values()];
+  if (references.length === 1) throw first;
+  throw new VaultError(
+    'file-not-found',
+    `${unknown.length} of ${references.length} are unknown, so nothing was changed. ${unknown.map(({ message }) => message).join(' ')}`,
+    { cause: first },
+  );
+}
+
+export interface UndeleteResult {
+  readonly restored: readonly FileInfo[];
+  /** URLs of buckets that could not be told. */
+  readonly unreachable: readonly string[];
+}
+
+/**
+ * See `Vault.undelete`. It is a put in all that follows: under a marker, after the lists of removal, and only of what is there.
+ */
+export async function undeleteFiles(
+  session: Session,
+  references: readonly string[],
+  options: CallOptions = {},
+): Promise<UndeleteResult> {
+  const found = await resolveAll(session, references, { all: false, hidden: true });
+  const unreachable = new Set<string>();
+  await session.guard.run(async (guarded) => {
+    for (const { info, ids } of found) {
+      const { hash, name } = info;
+      const gone = new VaultError(
+        'file-not-found',
+        `"${name}" can no longer be brought back: a part of it is gone.`,
+      );
+      if (guarded.isNamed(manifestObjectName(hash))) throw gone;
+      try {
+        await readManifestBytes(session, hash, { signal: options.signal });
+      } catch (error) {
+        throw isVaultError(error, 'object-missing') ? gone : error;
+      }
+      for await (const run of neededChunks(session, ids, options)) {
+        for (const { id } of run) {
+          guarded.note(id);
+          await guarded.keep(options.signal);
+          const sets = await guarded.everywhere.sets(id, options.signal);
+          if (sets.some((set) => isComplete(set) || isReadable(set))) continue;
+          const unasked = [...guarded.failed, ...guarded.everywhere.failures];
+          if (unasked.length === 0) throw gone;
+          throw tooFewBuckets(
+            `"${name}" cannot be brought back while buckets are away that may have a part of it.`,
+            unasked,
+          );
+        }
+      }
+      const { usable, failed } = await writeDeletion(
+        session,
+        { hash, live: true, graceMs: 0 },
+        options.signal,
+      );
+      if (usable.length === 0) throw tooFewBuckets('No bucket took the record. Try again.', failed);
+      for (const { bucket } of failed) unreachable.add(bucket.url);
+      await guarded.keep(options.signal);
+      await session.catalog.files.hide([hash], null);
+    }
+  }, options.signal);
+  return { restored: found.map(({ info }) => info), unreachable: [...unreachable] };
+}

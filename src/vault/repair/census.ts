@@ -1,0 +1,114 @@
+/** What the listings say of chunks: which are whole, and whether the catalog knows where they lie. */
+import type { ChunkRow } from '../../catalog/catalog.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import { SHARD_HEADER_SIZE } from '../../format/shard.ts';
+import { SEAL_OVERHEAD } from '../../format/limits.ts';
+import { listChunks } from '../chunks/chunk-listing.ts';
+import type { ListedChunk } from '../chunks/chunk-listing.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { isComplete, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
+import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
+import type { Session } from '../session.ts';
+import type { Ground } from './ground.ts';
+
+/** Rows looked up or recorded in one transaction. */
+const BATCH = 500;
+
+export interface ChunkCensus {
+  /** Chunks of which the listings show a complete set. */
+  readonly whole: IdSet;
+  /** Rows of places in the catalog that were not what the listings say, and were made anew (or would be). */
+  readonly placesRepaired: number;
+}
+
+/**
+ * Lists all chunks.
+ *
+ * @param options `redundancy`: what counts as whole; null for any. `places`: whether the catalog's rows are looked at. `write`:
+ *   whether they are put right. `onWhole`: told of every whole one
+ */
+export async function takeCensus(
+  session: Session,
+  ground: Ground,
+  options: {
+    readonly redundancy: Redundancy | null;
+    readonly places: boolean;
+    readonly write: boolean;
+    readonly onWhole?: ((id: string) => void) | undefined;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<ChunkCensus> {
+  const { redundancy, places, write, signal } = options;
+  const whole = new IdSet();
+  let placesRepaired = 0;
+  let batch: ListedChunk[] = [];
+  const flush = async (): Promise<void> => {
+    const wrong = await wrongPlaces(session, batch, redundancy);
+    batch = [];
+    placesRepaired += wrong.length;
+    if (write && wrong.length > 0) await session.catalog.chunks.put(wrong);
+  };
+  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+  for await (const { id, shards } of listChunks(ground.sources, { signal, onFailure })) {
+    const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
+    if (!isWhole(lasting, redundancy)) continue;
+    whole.add(id);
+    options.onWhole?.(id);
+    if (!places) continue;
+    batch.push({ id, shards: lasting });
+    if (batch.length === BATCH) await flush();
+  }
+  if (batch.length > 0) await flush();
+  return { whole, placesRepaired };
+}
+
+/** Whether shards hold a complete set, none of it in a bucket that is being emptied. @param redundancy null for any */
+export function isWhole(shards: readonly ListedShard[], redundancy: Redundancy | null): boolean {
+  return wholeSet(shards, redundancy) !== undefined;
+}
+
+function wholeSet(shards: readonly ListedShard[], redundancy: Redundancy | null): ShardSet | undefined {
+  const staying = shards.filter(({ bucket }) => bucket.state === 'active');
+  return setsOf(staying).find((set) => isComplete(set) && (redundancy === null || isCoded(set, redundancy)));
+}
+
+/** Whether a set is coded so. */
+export function isCoded(set: Redundancy, { k, m }: Redundancy): boolean {
+  return set.k === k && set.m === m;
+}
+
+/** The rows that should stand in the place of those that name a shard that is not there. */
+async function wrongPlaces(
+  session: Session,
+  chunks: readonly ListedChunk[],
+  redundancy: Redundancy | null,
+): Promise<ChunkRow[]> {
+  const rows = await session.catalog.chunks.locate(chunks.map(({ id }) => id));
+  return chunks.flatMap(({ id, shards }) => {
+    const set = wholeSet(shards, redundancy);
+    const row = rows.get(id);
+    if (set === undefined || (row !== undefined && isRight(row, shards))) return [];
+    return [rowOfSet(set, sealedSizeOf(set))];
+  });
+}
+
+/** Whether every place of a row has its shard, and none is open. */
+function isRight(row: ChunkRow, shards: readonly ListedShard[]): boolean {
+  return row.shards.every(
+    (place, index) =>
+      place !== null &&
+      shards.some(
+        ({ bucket, name }) =>
+          bucket.number === place.bucket &&
+          name.upload === place.upload &&
+          name.index === index &&
+          name.sealing === row.sealing &&
+          isCoded(row, name),
+      ),
+  );
+}
+
+/** Bytes of the sealed chunk, as far as object sizes tell: readers go by the shards' headers. */
+export function sealedSizeOf({ objectSize, k }: ShardSet): number {
+  return Math.max(SEAL_OVERHEAD, (objectSize - SHARD_HEADER_SIZE) * k);
+}

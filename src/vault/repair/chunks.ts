@@ -1,0 +1,294 @@
+/** Which chunks need repair, and repairing them, file by file. */
+import { isVaultError } from '../../errors.ts';
+import { payloadSize } from '../../format/chunk.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import { forEachBounded } from '../../concurrency/map-ordered.ts';
+import type { ChunkProof } from '../chunks/chunk-worker.ts';
+import { IdSet } from '../chunks/id-set.ts';
+import { readManifest } from '../files/manifests.ts';
+import type { FileRecord } from '../files/records.ts';
+import { idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
+import type { Session } from '../session.ts';
+import { takeCensus } from './census.ts';
+import { filesToRepair, warnOfEpoch } from './files.ts';
+import type { FileState, RepairFile } from './files.ts';
+import type { Ground } from './ground.ts';
+import { Rebuild } from './rebuild.ts';
+import type { NeedyChunk, Rebuilt } from './rebuild.ts';
+import type { RepairOptions } from './options.ts';
+
+export interface RepairedChunks {
+  readonly repaired: number;
+  readonly degraded: number;
+  readonly unknown: number;
+  readonly lost: number;
+  readonly notOpened: number;
+  readonly shardsStored: number;
+  readonly bytesStored: number;
+  readonly objectsReplaced: number;
+  /** Rows of files that the catalog did not have, or not as they should be. */
+  readonly learned: number;
+  readonly placesRepaired: number;
+  /** Files that are not whole, by hash. */
+  readonly states: ReadonlyMap<string, FileState>;
+}
+
+export interface ChunkRepairOptions extends Omit<RepairOptions, 'redundancy'> {
+  /** What chunks shall be coded with; null for as they are. */
+  readonly redundancy: Redundancy | null;
+  readonly deletions: ReadonlyMap<string, DeletionRecord>;
+  /** Chunks that are needed though no file says so yet. */
+  readonly marked?: ReadonlySet<string> | undefined;
+  /** Told of objects that have been replaced. */
+  readonly onReplaced: (objectName: string) => Promise<void>;
+}
+
+/** Repairs the chunks of files that can be read or brought back: all, or those of the given ones. */
+export async function repairChunks(
+  session: Session,
+  ground: Ground,
+  options: ChunkRepairOptions,
+): Promise<RepairedChunks> {
+  const { signal, references, redundancy } = options;
+  const dryRun = options.dryRun === true;
+  const reads = options.depth === 'data';
+  const counting = { redundancy, signal };
+  const census = await takeCensus(session, ground, {
+    ...counting,
+    places: references === undefined,
+    write: !dryRun,
+  });
+  const work = new ChunkRepair(session, ground, { ...options, whole: reads ? null : census.whole });
+  await work.plan();
+  await work.act();
+  // A bucket may say that it has taken what it has not.
+  const unconfirmed = dryRun ? 0 : await unconfirmedRepairs(session, ground, work.rebuilt, counting);
+  const { degraded, unknown, lost, notOpened, learned, objectsReplaced, states, rebuild } = work;
+  return {
+    repaired: rebuild.repaired.size - unconfirmed,
+    degraded: degraded.size + unconfirmed,
+    unknown: unknown.size,
+    lost: lost.size,
+    notOpened,
+    shardsStored: rebuild.shardsStored,
+    bytesStored: rebuild.bytesStored,
+    objectsReplaced,
+    learned,
+    placesRepaired: census.placesRepaired,
+    states,
+  };
+}
+
+/** How many of the chunks that are said to be whole now are not listed so. */
+async function unconfirmedRepairs(
+  session: Session,
+  ground: Ground,
+  rebuilt: IdSet,
+  counting: { readonly redundancy: Redundancy | null; readonly signal: AbortSignal | undefined },
+): Promise<number> {
+  if (rebuilt.size === 0) return 0;
+  let confirmed = 0;
+  const onWhole = (id: string): void => {
+    if (rebuilt.has(id)) confirmed += 1;
+  };
+  await takeCensus(session, ground, { ...counting, places: false, write: false, onWhole });
+  return rebuilt.size - confirmed;
+}
+
+/** Chunks repaired at once. */
+const IN_FLIGHT = 8;
+
+class ChunkRepair {
+  readonly #session: Session;
+  readonly #ground: Ground;
+  readonly #options: ChunkRepairOptions & { readonly whole: IdSet | null };
+  #rebuild: Rebuild | null = null;
+  readonly #done = new IdSet();
+  readonly degraded = new IdSet();
+  readonly unknown = new IdSet();
+  readonly lost = new IdSet();
+  /** Chunks that were made whole. */
+  readonly rebuilt = new IdSet();
+  notOpened = 0;
+  learned = 0;
+  objectsReplaced = 0;
+  readonly states = new Map<string, FileState>();
+  #needy = 0;
+  #totalBytes = 0;
+  #doneBytes = 0;
+
+  constructor(
+    session: Session,
+    ground: Ground,
+    options: ChunkRepairOptions & { readonly whole: IdSet | null },
+  ) {
+    this.#session = session;
+    this.#ground = ground;
+    this.#options = options;
+  }
+
+  get rebuild(): Rebuild {
+    this.#rebuild ??= new Rebuild(this.#session, {
+      ground: this.#ground,
+      redundancy: this.#options.redundancy,
+      reads: this.#options.depth === 'data',
+      dryRun: this.#options.dryRun === true,
+      expected: this.#needy,
+      onWarning: (warning) => this.#options.onWarning?.(warning),
+      onReplaced: async (name) => {
+        this.objectsReplaced += 1;
+        await this.#options.onReplaced(name);
+      },
+    });
+    return this.#rebuild;
+  }
+
+  /** Counts what there is to do, so that it is known how far the work has come. */
+  async plan(): Promise<void> {
+    const counted = new IdSet();
+    const count = (id: string, padded: number): void => {
+      if (this.#options.whole?.has(id) === true || !counted.add(id)) return;
+      this.#needy += 1;
+      this.#totalBytes += padded;
+    };
+    let warned = false;
+    for await (const file of this.#files()) {
+      if (file.learned) this.learned += 1;
+      this.#note(file.hash, file.state);
+      if (file.record === null) continue;
+      warned ||= warnOfEpoch(this.#session, file.record, this.#options.onWarning);
+      await this.#bearing(file, async ({ ids }) => {
+        for await (const run of neededChunks(this.#session, ids, this.#reading)) {
+          for (const { id, padded } of run) count(id, padded);
+        }
+      });
+    }
+    for (const id of this.#options.marked ?? []) count(id, 0);
+    this.#tell();
+  }
+
+  /** Repairs what was found to need it. */
+  async act(): Promise<void> {
+    if (this.#needy === 0) return;
+    for await (const file of this.#files()) {
+      await this.#bearing(file, (record) => this.#repairFile(record));
+    }
+    await this.#each([...(this.#options.marked ?? [])].map((id) => ({ id, padded: null, proof: null })));
+  }
+
+  #files(): AsyncGenerator<RepairFile, void, undefined> {
+    const { references, deletions, signal, dryRun } = this.#options;
+    return filesToRepair(this.#session, this.#ground, {
+      references,
+      deletions,
+      write: dryRun !== true,
+      signal,
+    });
+  }
+
+  get #reading(): { readonly signal: AbortSignal | undefined } {
+    return { signal: this.#options.signal };
+  }
+
+  /** Does something with a file that may turn out not to be readable. */
+  async #bearing(file: RepairFile, work: (record: FileRecord) => Promise<void>): Promise<void> {
+    if (file.record === null) return;
+    try {
+      await work(file.record);
+    } catch (error) {
+      // A table that cannot be read: the file cannot be, either.
+      if (isVaultError(error, 'damaged')) {
+        this.#note(file.hash, this.#ground.isComplete ? 'lost' : 'unknown');
+      } else if (isVaultError(error, 'unavailable', 'denied', 'unsupported')) {
+        this.#note(file.hash, 'unknown');
+      } else throw error;
+    }
+  }
+
+  async #repairFile(record: FileRecord): Promise<void> {
+    const { info, ids } = record;
+    if (await this.#isNeedy(record)) {
+      // What proves a body comes first: what nobody here can open goes by checksums alone.
+      if (ids.depth !== 0) await this.#each(this.#proved(ids.refs, ids.depth - 1, null));
+      const { content } = await readManifest(this.#session, info.hash, this.#reading);
+      if (content !== null) {
+        const { refs, depth } = content.table;
+        await this.#each(this.#proved(refs, depth, info.chunkSize));
+      }
+      await this.#each(this.#unproved(record));
+    }
+    for await (const run of neededChunks(this.#session, ids, this.#reading)) {
+      for (const { id } of run) {
+        if (this.lost.has(id)) this.#note(info.hash, 'lost');
+        else if (this.degraded.has(id)) this.#note(info.hash, 'degraded');
+        else if (this.unknown.has(id)) this.#note(info.hash, 'unknown');
+      }
+    }
+  }
+
+  #isDue(id: string): boolean {
+    return this.#options.whole?.has(id) !== true && !this.#done.has(id);
+  }
+
+  async #isNeedy({ ids }: FileRecord): Promise<boolean> {
+    for await (const run of neededChunks(this.#session, ids, this.#reading)) {
+      if (run.some(({ id }) => this.#isDue(id))) return true;
+    }
+    return false;
+  }
+
+  async *#proved(
+    refs: Parameters<typeof provingRefs>[1],
+    depth: number,
+    chunkSize: number | null,
+  ): AsyncGenerator<NeedyChunk & { readonly proof: ChunkProof }, void, undefined> {
+    for await (const ref of provingRefs(this.#session, refs, depth, this.#reading)) {
+      const { id } = idOfRef(ref);
+      yield { id, padded: payloadSize(ref.length, ref.length === chunkSize), proof: ref };
+    }
+  }
+
+  async *#unproved({ ids }: FileRecord): AsyncGenerator<NeedyChunk, void, undefined> {
+    for await (const run of neededChunks(this.#session, ids, this.#reading)) {
+      for (const { id, padded } of run) {
+        if (!this.#isDue(id)) continue;
+        this.notOpened += 1;
+        yield { id, padded, proof: null };
+      }
+    }
+  }
+
+  async #each(chunks: AsyncIterable<NeedyChunk> | Iterable<NeedyChunk>): Promise<void> {
+    await forEachBounded(
+      chunks,
+      async (chunk, aborted) => {
+        const { id } = chunk;
+        if (!this.#isDue(id)) return;
+        this.#done.add(id);
+        this.#count(id, await this.rebuild.run(chunk, aborted));
+        this.#doneBytes += chunk.padded ?? 0;
+        this.#tell();
+      },
+      { inFlight: IN_FLIGHT, signal: this.#options.signal },
+    );
+  }
+
+  #count(id: string, outcome: Rebuilt): void {
+    if (outcome === 'repaired') this.rebuilt.add(id);
+    if (outcome === 'degraded') this.degraded.add(id);
+    if (outcome === 'unknown') this.unknown.add(id);
+    if (outcome === 'lost') this.lost.add(id);
+  }
+
+  #note(hash: string, state: FileState): void {
+    const known = this.states.get(hash) ?? 'whole';
+    if (GRAVITY.indexOf(state) > GRAVITY.indexOf(known)) this.states.set(hash, state);
+  }
+
+  #tell(): void {
+    this.#options.onProgress?.({ doneBytes: this.#doneBytes, totalBytes: this.#totalBytes });
+  }
+}
+
+const GRAVITY: readonly FileState[] = ['whole', 'unknown', 'degraded', 'lost'];

@@ -1,0 +1,110 @@
+/** The files whose chunks and manifests a repair looks after: live ones, and removed ones that can still be brought back. */
+import { isVaultError } from '../../errors.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import type { CallOptions } from '../call.ts';
+import { learnFile } from '../files/catch-up.ts';
+import { joinFiles } from '../files/file-join.ts';
+import type { JoinedFile } from '../files/file-join.ts';
+import type { FileRecord } from '../files/records.ts';
+import { resolveFile } from '../files/resolve.ts';
+import type { Session } from '../session.ts';
+import type { Ground } from './ground.ts';
+
+/** How a file stands after a repair, from good to bad; `unknown`: a bucket that may have what is missing could not be asked. */
+export type FileState = 'whole' | 'unknown' | 'degraded' | 'lost';
+
+/** A file, and what is known of it; `record` is null where nothing tells which chunks it needs. */
+export interface RepairFile {
+  readonly hash: string;
+  readonly record: FileRecord | null;
+  /** Whether its row in the catalog was missing or not what it should be. */
+  readonly learned: boolean;
+  readonly state: FileState;
+}
+
+/**
+ * Every file that can still be read or brought back.
+ *
+ * @param options `references`: those alone. `write`: whether the catalog may catch up
+ */
+export async function* filesToRepair(
+  session: Session,
+  ground: Ground,
+  options: {
+    readonly references: readonly string[] | undefined;
+    readonly deletions: ReadonlyMap<string, DeletionRecord>;
+    readonly write: boolean;
+    readonly signal: AbortSignal | undefined;
+  },
+): AsyncGenerator<RepairFile, void, undefined> {
+  const { references, deletions, signal } = options;
+  if (references !== undefined) {
+    for (const reference of references) {
+      const record = await resolveFile(session, reference);
+      yield { hash: record.info.hash, record, learned: false, state: 'whole' };
+    }
+    return;
+  }
+  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+  for await (const file of joinFiles(session, ground.sources, { signal, onFailure })) {
+    const deletion = deletions.get(file.hash) ?? null;
+    if (deletion !== null && isOver(deletion, session.now())) continue;
+    const found = await look(session, ground, { file, deletion, ...options });
+    if (found !== null) yield found;
+  }
+}
+
+async function look(
+  session: Session,
+  ground: Ground,
+  {
+    file,
+    deletion,
+    write,
+    signal,
+  }: {
+    readonly file: JoinedFile;
+    readonly deletion: DeletionRecord | null;
+    readonly write: boolean;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<RepairFile | null> {
+  const { hash, holders, row } = file;
+  const none = { hash, record: null, learned: false } as const;
+  // Without a manifest a file cannot be read, whatever the catalog says of its chunks.
+  if (holders.length === 0) {
+    if (row === null || row.hiddenAtMs !== null) return null;
+    return { ...none, state: ground.isComplete ? 'lost' : 'unknown' };
+  }
+  try {
+    const known = await learnFile(session, file, { deletion, write, signal });
+    if (known.kind === 'foreign') return null;
+    if (known.kind === 'unreadable') return { ...none, state: ground.isComplete ? 'lost' : 'unknown' };
+    return { hash, record: known.record, learned: known.kind === 'learned', state: 'whole' };
+  } catch (error) {
+    // One of a newer version, or out of reach: the others can be repaired all the same.
+    if (!isVaultError(error, 'unsupported', 'unavailable', 'denied')) throw error;
+    return { ...none, state: 'unknown' };
+  }
+}
+
+/** Whether a removed file can no longer be brought back. */
+export function isOver({ live, atMs, graceMs }: DeletionRecord, nowMs: number): boolean {
+  return !live && atMs + graceMs <= nowMs;
+}
+
+/** Tells of keyrings that are hidden: a file that was stored under a newer one than any bucket shows. */
+export function warnOfEpoch(
+  session: Session,
+  { info }: FileRecord,
+  onWarning: CallOptions['onWarning'],
+): boolean {
+  const { epoch } = session.keyring.keyring;
+  if (info.epoch <= epoch) return false;
+  onWarning?.({
+    kind: 'keyring',
+    message: `"${info.name}" was stored under keyring ${info.epoch}, and the buckets show none after ${epoch}: one of them holds it back, or a bucket is missing. Passwords and buckets may have changed since.`,
+    bucket: null,
+  });
+  return true;
+}

@@ -1,0 +1,123 @@
+/** Copies of manifests: every bucket has every one that is needed. */
+import { manifestHash } from '../../crypto/manifest.ts';
+import { isVaultError } from '../../errors.ts';
+import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import { describeFailure } from '../buckets/bucket-set.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { readCopy, spread } from '../buckets/spread.ts';
+import type { CallOptions } from '../call.ts';
+import { joinFiles } from '../files/file-join.ts';
+import { readManifestBytes } from '../files/manifests.ts';
+import type { Session } from '../session.ts';
+import { isOver } from './files.ts';
+import type { FileState } from './files.ts';
+import type { Ground } from './ground.ts';
+
+export interface ManifestRepairOptions extends CallOptions {
+  /** Whether copies are read, and not only looked for. */
+  readonly reads: boolean;
+  readonly dryRun: boolean;
+  readonly deletions: ReadonlyMap<string, DeletionRecord>;
+  /** Those files alone, by hash; null for all. */
+  readonly only: ReadonlySet<string> | null;
+}
+
+export interface RepairedManifests {
+  /** Copies stored, and their bytes (or what would be). */
+  readonly stored: number;
+  readonly bytes: number;
+  readonly states: ReadonlyMap<string, FileState>;
+}
+
+/** Gives every bucket every manifest of a file that can be read or brought back. */
+export async function repairManifests(
+  session: Session,
+  ground: Ground,
+  options: ManifestRepairOptions,
+): Promise<RepairedManifests> {
+  const { signal, deletions, only } = options;
+  const states = new Map<string, FileState>();
+  const counts = { stored: 0, bytes: 0 };
+  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
+  for await (const { hash, holders } of joinFiles(session, ground.sources, { signal, onFailure })) {
+    const deletion = deletions.get(hash);
+    if (deletion !== undefined && isOver(deletion, session.now())) continue;
+    // One that a list of removal names is on its way out.
+    if (holders.length === 0 || ground.isNamed(manifestObjectName(hash))) continue;
+    if (only !== null && !only.has(hash)) continue;
+    const state = await repairOne(session, ground, { hash, holders, counts, ...options });
+    if (state !== 'whole') states.set(hash, state);
+  }
+  return { ...counts, states };
+}
+
+async function repairOne(
+  session: Session,
+  ground: Ground,
+  file: ManifestRepairOptions & {
+    readonly hash: string;
+    readonly holders: readonly { readonly bucket: VaultBucket; readonly size: number }[];
+    readonly counts: { stored: number; bytes: number };
+  },
+): Promise<FileState> {
+  const { hash, holders, counts, reads, dryRun, signal } = file;
+  const holding = holders.map(({ bucket }) => bucket);
+  const good = reads ? await goodHolders(hash, holding, { ground, signal }) : holding;
+  const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
+  if (lacking.length === 0) return 'whole';
+  try {
+    if (dryRun && !reads) {
+      counts.stored += lacking.length;
+      counts.bytes += lacking.length * (holders[0]?.size ?? 0);
+      return 'whole';
+    }
+    const { bytes } = await readManifestBytes(session, hash, {
+      from: good.length > 0 ? good : holding,
+      signal,
+    });
+    counts.stored += lacking.length;
+    counts.bytes += lacking.length * bytes.length;
+    if (dryRun) return 'whole';
+    // Under a marker that stands, so that no sweep has removed the others meanwhile.
+    await ground.keep(signal);
+    const object = { name: manifestObjectName(hash), bytes };
+    const { failed } = await spread(lacking, object, { signal, replace: true });
+    counts.stored -= failed.length;
+    counts.bytes -= failed.length * bytes.length;
+    for (const failure of failed) {
+      ground.noteFailure(failure);
+      file.onWarning?.({
+        kind: 'bucket-down',
+        message: describeFailure(failure),
+        bucket: failure.bucket.url,
+      });
+    }
+    return failed.length > 0 ? 'degraded' : 'whole';
+  } catch (error) {
+    if (isVaultError(error, 'damaged', 'object-missing')) return ground.isComplete ? 'lost' : 'unknown';
+    if (isVaultError(error, 'unavailable', 'denied')) return 'unknown';
+    throw error;
+  }
+}
+
+/** The buckets whose copy of a manifest has its hash, or cannot be asked just now. */
+async function goodHolders(
+  hash: string,
+  holders: readonly VaultBucket[],
+  { ground, signal }: { readonly ground: Ground; readonly signal: AbortSignal | undefined },
+): Promise<VaultBucket[]> {
+  const good: VaultBucket[] = [];
+  for (const bucket of holders) {
+    try {
+      const bytes = await readCopy(bucket, manifestObjectName(hash), { maxSize: MAX_MANIFEST_SIZE, signal });
+      if (bytes !== null && manifestHash(bytes) === hash) good.push(bucket);
+    } catch (error) {
+      if (isVaultError(error, 'damaged')) continue;
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      ground.noteFailure({ bucket, error });
+      good.push(bucket);
+    }
+  }
+  return good;
+}

@@ -1,0 +1,72 @@
+/** Markers of buckets that have lost theirs. */
+import { isVaultError } from '../../errors.ts';
+import { MANIFEST_PREFIX, MAX_MANIFEST_SIZE, parseManifestObjectName } from '../../format/manifest.ts';
+import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
+import type { Bucket } from '../../buckets/bucket.ts';
+import { checkEach, readMarker } from '../buckets/bucket-set.ts';
+import { readKeyrings, verifiedOrNull } from '../keys/keyring-store.ts';
+import type { Session } from '../session.ts';
+
+/** Manifests that are tried. */
+const MOST_TRIED = 8;
+
+/**
+ * Marks buckets of the vault anew that have lost their markers but hold what only this vault can have written: an empty place may be
+ * a disk that is not mounted.
+ *
+ * @returns how many were marked (or would be)
+ */
+export async function restoreMarkers(
+  session: Session,
+  { write, signal }: { readonly write: boolean; readonly signal: AbortSignal | undefined },
+): Promise<number> {
+  let stored = 0;
+  await checkEach(session.buckets.all, async (bucket) => {
+    const storage = await bucket.open();
+    const found = await markerOf(storage, signal);
+    if (found === 'there' || !(await isOfVault(session, storage, signal))) return;
+    stored += 1;
+    if (!write) return;
+    const bytes = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
+    await storage.put(MARKER_NAME, bytes, { signal, replace: found === 'damaged' });
+  });
+  return stored;
+}
+
+async function markerOf(
+  storage: Bucket,
+  signal: AbortSignal | undefined,
+): Promise<'there' | 'missing' | 'damaged'> {
+  try {
+    return (await readMarker(storage, signal)) === null ? 'missing' : 'there';
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return 'damaged';
+    throw error;
+  }
+}
+
+/** Whether a place shows a keyring that this vault has signed, or a manifest that it has sealed. */
+async function isOfVault(
+  session: Session,
+  storage: Bucket,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  for (const bytes of await readKeyrings(storage, { signal })) {
+    if (verifiedOrNull(session.keys, bytes) !== null) return true;
+  }
+  if (session.manifests === null) return false;
+  let tried = 0;
+  for await (const { name } of storage.list(MANIFEST_PREFIX, { signal })) {
+    const hash = parseManifestObjectName(name);
+    if (hash === null) continue;
+    try {
+      session.manifests.open(await storage.get(name, { maxSize: MAX_MANIFEST_SIZE, signal }), hash);
+      return true;
+    } catch (error) {
+      if (!isVaultError(error, 'damaged', 'unsupported', 'object-missing')) throw error;
+    }
+    tried += 1;
+    if (tried === MOST_TRIED) return false;
+  }
+  return false;
+}

@@ -1,0 +1,14 @@
+/** What repairing takes. */
+import type { Redundancy } from '../../format/shard.ts';
+import type { CallOptions } from '../call.ts';
+
+export interface RepairOptions extends CallOptions {
+  /** Hashes, prefixes or names; all files unless given. */
+  readonly references?: readonly string[] | undefined;
+  /** How to find out what to repair: by listings, or by reading everything. Default `listing`. */
+  readonly depth?: 'listing' | 'data' | undefined;
+  /** New redundancy of the vault: new files get it, and what is stored is coded anew. */
+  readonly redundancy?: Redundancy | undefined;
+  /** Only tells what would be done. */
+  readonly dryRun?: boolean | undefined;
+}

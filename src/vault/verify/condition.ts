@@ -1,0 +1,99 @@
+/** What is said of things that were looked at: their condition, and what is wrong with them. */
+import type { BucketPlace } from '../buckets/bucket-set.ts';
+
+/**
+ * How something stands.
+ *
+ * - `whole`     nothing is missing
+ * - `unknown`   nothing is known to be missing, but a bucket could not be asked
+ * - `degraded`  something is missing or wrong, and `repair` can put it right, perhaps only when all buckets can be reached
+ * - `lost`      too little is left, and every bucket has answered
+ */
+export type Condition = 'whole' | 'unknown' | 'degraded' | 'lost';
+
+export type Tally = Readonly<Record<Condition, number>>;
+
+const GRAVITY: readonly Condition[] = ['whole', 'unknown', 'degraded', 'lost'];
+
+/** 0 for what is whole, more for what is graver. */
+export function gravityOf(condition: Condition): number {
+  return GRAVITY.indexOf(condition);
+}
+
+/** The graver of two. */
+export function graver(a: Condition, b: Condition): Condition {
+  return gravityOf(a) >= gravityOf(b) ? a : b;
+}
+
+export function emptyTally(): Record<Condition, number> {
+  return { whole: 0, unknown: 0, degraded: 0, lost: 0 };
+}
+
+/** What is wrong with a file, and where. */
+export interface FileProblem {
+  /** `record`: the file's row in the catalog. */
+  readonly what: 'shards' | 'manifest' | 'record';
+  /**
+   * - `missing`, `damaged`  in that bucket; a record: the catalog has none, or what is there was not written by this vault
+   * - `unknown`             the bucket could not be asked
+   * - `unstored`            no bucket is known to have had it
+   * - `hidden`              the catalog hides the file, though nobody has removed it
+   * - `too-new`             it is of a newer version, which only that can judge
+   */
+  readonly problem: 'missing' | 'damaged' | 'unknown' | 'unstored' | 'hidden' | 'too-new';
+  /** The bucket's URL; null if it is none's. */
+  readonly bucket: string | null;
+}
+
+/** A problem as a key. */
+export function problemKey({ what, problem, bucket }: FileProblem): string {
+  return `${what} ${problem} ${bucket ?? ''}`;
+}
+
+export interface FileCondition {
+  readonly hash: string;
+  /** Null if neither a record nor a manifest tells it. */
+  readonly name: string | null;
+  readonly condition: Exclude<Condition, 'whole'>;
+  readonly problems: readonly FileProblem[];
+}
+
+export interface BucketCondition extends Omit<BucketPlace, 'number'> {
+  /** Why the bucket could not be asked, or not to the end; null if it could. */
+  readonly error: string | null;
+  /** Its `vault.json`: `wrong` if it names another bucket or vault, or is damaged. */
+  readonly marker: 'right' | 'missing' | 'wrong' | 'unknown';
+  /** Shards that should be there, of those looked at. */
+  readonly shards: number;
+  readonly shardsMissing: number;
+  readonly shardsDamaged: number;
+  /** Manifests that are not there; each file needs only m + 1 copies. */
+  readonly manifestsMissing: number;
+  readonly manifestsDamaged: number;
+  /** Keyrings that are missing there, are not what they should be, or should have gone: old passwords open old ones. */
+  readonly keyringsWrong: number;
+}
+
+export interface VerifyResult {
+  /** The gravest of all; `degraded` also if a bucket could not be asked, or the catalog was wrong. */
+  readonly outcome: 'whole' | 'degraded' | 'lost';
+  /** Files that nobody has removed. */
+  readonly files: Tally;
+  /** Chunks that they need. */
+  readonly chunks: Tally;
+  /** Files that are not whole, gravest first. */
+  readonly affected: readonly FileCondition[];
+  readonly buckets: readonly BucketCondition[];
+  /** Files in the buckets that the catalog did not know, or had a broken row of. It knows them from now on. */
+  readonly filesUnlisted: number;
+  /** Files that the catalog hid though nobody had removed them. It shows them from now on. */
+  readonly filesHidden: number;
+  /** Removed files that the catalog showed. It hides them from now on. */
+  readonly filesShown: number;
+  /** Locked files: what is in them cannot be looked at, only whether all of it is there. */
+  readonly notOpened: number;
+  /** Objects of a newer version, which only that can judge. */
+  readonly tooNew: number;
+  /** Objects among the manifests and chunks that are none of this vault's. */
+  readonly foreignObjects: number;
+}

@@ -1,0 +1,38 @@
+/** Whether every bucket has the newest keyring, and no other. */
+import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
+import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
+import { isVaultError } from '../../errors.ts';
+import { checkEach } from '../buckets/bucket-set.ts';
+import { readCopy } from '../buckets/spread.ts';
+import type { Session } from '../session.ts';
+import type { Findings } from './findings.ts';
+
+/** Wrong keyrings of one bucket that are counted: a hostile one shows any number. */
+const MOST_COUNTED = 1_000;
+
+/** Looks at the keyrings of all buckets that can be asked. */
+export async function checkKeyrings(
+  session: Session,
+  findings: Findings,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { keyring, bytes: right } = session.keyring;
+  const { failed } = await checkEach(findings.usable, async (bucket) => {
+    const storage = await bucket.open();
+    let wrong = 0;
+    for await (const { name } of storage.list(KEYRING_PREFIX, { signal })) {
+      const epoch = parseKeyringObjectName(name);
+      if (epoch !== null && epoch !== keyring.epoch) wrong += 1;
+      if (wrong === MOST_COUNTED) break;
+    }
+    let copy: Uint8Array | null = null;
+    try {
+      copy = await readCopy(bucket, keyringObjectName(keyring.epoch), { maxSize: MAX_KEYRING_SIZE, signal });
+    } catch (error) {
+      if (!isVaultError(error, 'damaged')) throw error;
+    }
+    if (copy === null || Buffer.compare(copy, right) !== 0) wrong += 1;
+    for (let i = 0; i < wrong; i += 1) findings.keyringWrong(bucket);
+  });
+  for (const failure of failed) findings.bucketFailed(failure);
+}

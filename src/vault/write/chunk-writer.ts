@@ -1,0 +1,182 @@
+/**
+ * Stores chunks on behalf of one put: identifies each, looks whether the buckets have it, and otherwise seals it and sends its
+ * shards. Nothing is skipped because a catalog says so.
+ */
+import type { ChunkRow } from '../../catalog/catalog.ts';
+import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
+import type { Compression } from '../../format/keyring.ts';
+import type { ChunkId, ChunkRef } from '../../format/manifest.ts';
+import { shardObjectSize, shardSize } from '../../format/shard.ts';
+import type { Redundancy } from '../../format/shard.ts';
+import { throwIfAborted } from '../../errors.ts';
+import type { Lender } from '../../concurrency/semaphore.ts';
+import { objectsOf } from '../chunks/chunk-memory.ts';
+import type { ChunkMemory } from '../chunks/chunk-memory.ts';
+import type { Identity, SealedChunk } from '../chunks/chunk-worker.ts';
+import { fitsSize, isEnough, mostSealedOf, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
+import type { ShardSet } from '../chunks/shard-sets.ts';
+import { ShardUploader } from '../chunks/shard-uploader.ts';
+import type { Session } from '../session.ts';
+import type { Warning } from '../call.ts';
+import type { Guarded } from '../protocol/put-guard.ts';
+
+export interface ChunkWriterOptions {
+  readonly guarded: Guarded;
+  /** Bytes of a full chunk's body. */
+  readonly chunkSize: number;
+  readonly compression: Compression;
+  readonly onWarning: (warning: Warning) => void;
+}
+
+/** A body in memory, to be stored. */
+export interface Body {
+  /** Bytes. */
+  readonly length: number;
+  /** Whether it is a full chunk of its content's fixed size. */
+  readonly full: boolean;
+  /** The key of the writer and kind, 32 bytes. */
+  readonly dedupKey: Uint8Array;
+}
+
+export interface StoredChunk {
+  readonly ref: ChunkRef;
+  readonly id: ChunkId;
+}
+
+/** Rows of places that go to the catalog in one transaction. */
+const BATCH = 500;
+
+export class ChunkWriter {
+  readonly #session: Session;
+  readonly #options: ChunkWriterOptions;
+  readonly #redundancy: Redundancy;
+  readonly uploader: ShardUploader;
+  /** Chunks of this put that have been seen to, or are being, so that equal ones are not sent twice. */
+  readonly #seen = new Map<string, Promise<void>>();
+  #rows: ChunkRow[] = [];
+  /** Memory of the chunks in flight. */
+  readonly memory: Lender<ChunkMemory>;
+  /** How many there are. */
+  readonly inFlight: number;
+  readonly totals = { chunksStored: 0, degradedChunks: 0, newBytes: 0 };
+
+  constructor(session: Session, options: ChunkWriterOptions) {
+    this.#session = session;
+    this.#options = options;
+    this.#redundancy = session.keyring.keyring.redundancy;
+    this.uploader = new ShardUploader(options.onWarning);
+    const { lender, inFlight } = session.memory.share(options.chunkSize, this.#redundancy);
+    this.memory = lender;
+    this.inFlight = inFlight;
+  }
+
+  /**
+   * Stores the body that lies in memory, and gives the memory back as soon as it can be used again.
+   *
+   * @param lender whom the memory was borrowed from
+   * @returns how the manifest refers to it, once the buckets have it
+   * @throws `unavailable` (or what the buckets said) if fewer than k take shards; `storage-full`; `stale`; `interrupted`
+   */
+  async store(
+    memory: ChunkMemory,
+    body: Body,
+    signal: AbortSignal,
+    lender: Pick<Lender<ChunkMemory>, 'giveBack'> = this.memory,
+  ): Promise<StoredChunk> {
+    let lent = true;
+    const giveBack = (): void => {
+      if (lent) lender.giveBack(memory);
+      lent = false;
+    };
+    try {
+      const identity = await this.#session.workers.identify(memory, body.length, body.dedupKey);
+      const same = this.#seen.get(identity.id);
+      if (same === undefined) {
+        const storing = this.#ensure(memory, body, { identity, giveBack, signal });
+        this.#seen.set(identity.id, storing);
+        await storing;
+      } else {
+        giveBack();
+        await same;
+      }
+      return {
+        ref: { tag: Buffer.from(identity.tag), hash: Buffer.from(identity.hash), length: body.length },
+        id: { id: identity.id, padded: payloadSize(body.length, body.full) },
+      };
+    } finally {
+      giveBack();
+    }
+  }
+
+  /** Looks whether the buckets have a chunk whole, and stores what is missing. */
+  async #ensure(
+    memory: ChunkMemory,
+    body: Body,
+    call: { readonly identity: Identity; readonly giveBack: () => void; readonly signal: AbortSignal },
+  ): Promise<void> {
+    const { guarded } = this.#options;
+    const { identity, signal } = call;
+    const { id } = identity;
+    // First noted: a renewal that begins meanwhile must name it.
+    guarded.note(id);
+    await guarded.keep(signal);
+    const sets = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
+    throwIfAborted(signal);
+    const whole = sets.find((set) => isEnough(set, this.#redundancy.m));
+    if (whole !== undefined) {
+      await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
+      return;
+    }
+    const { tag } = identity;
+    const { length, full } = body;
+    const { compression } = this.#options;
+    const redundancy = this.#redundancy;
+    const sealed = await this.#session.workers.seal(memory, { length, full, tag, compression, redundancy });
+    const { k, m } = redundancy;
+    const objects = objectsOf(memory, k + m, shardSize(sealed.sealedSize, k));
+    const row = this.#startOf(id, sealed, sets);
+    const stored = await this.uploader.upload(row, objects, guarded.targets, signal);
+    const count = stored.shards.filter((place) => place !== null).length;
+    call.giveBack();
+    if (count < k) throw this.uploader.tooFew(stored);
+    this.totals.chunksStored += 1;
+    this.totals.newBytes += length;
+    if (count < k + m) this.totals.degradedChunks += 1;
+    guarded.presence.note(shardsOfRow(stored, guarded.targets));
+    await this.#record(stored);
+  }
+
+  /** The set to complete: what is there of the same sealing, or nothing. */
+  #startOf(id: string, { sealing, sealedSize }: SealedChunk, sets: readonly ShardSet[]): ChunkRow {
+    const { k, m } = this.#redundancy;
+    const begun = sets.find(
+      (set) => set.sealing === sealing && set.k === k && set.m === m && fitsSize(set, sealedSize),
+    );
+    if (begun !== undefined) return rowOfSet(begun, sealedSize);
+    return { id, k, m, sealing, sealedSize, shards: Array.from<null>({ length: k + m }).fill(null) };
+  }
+
+  /** Whether objects of this size can be the chunk's: no sealing is larger than the one of the plain body. */
+  #isPlausible(set: ShardSet, { length }: Body): boolean {
+    return set.objectSize <= shardObjectSize(payloadSize(length, false) + SEAL_OVERHEAD, set.k);
+  }
+
+  /** Tells the catalog where the shards are, in batches; `finish` sends the last one. */
+  async #record(row: ChunkRow): Promise<void> {
+    this.#rows.push(row);
+    if (this.#rows.length >= BATCH) await this.finish();
+  }
+
+  /** Ends the put's part with the catalog. */
+  async finish(): Promise<void> {
+    const rows = new Map(this.#rows.splice(0).map((row) => [row.id, row]));
+    if (rows.size > 0) await this.#session.catalog.chunks.put([...rows.values()]);
+  }
+}
+
+/** Bytes of the sealed chunk, as far as a listing tells: readers go by the shards' headers. */
+function sealedSizeOf(set: ShardSet, { length, full }: Body): number {
+  const plain = payloadSize(length, full) + SEAL_OVERHEAD;
+  if (fitsSize(set, plain)) return plain;
+  return Math.min(plain, mostSealedOf(set));
+}

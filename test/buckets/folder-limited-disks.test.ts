@@ -1,0 +1,142 @@
+import { Buffer } from 'node:buffer';
+import { constants, fstatSync } from 'node:fs';
+import { mkdir, readdir, symlink } from 'node:fs/promises';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
+import { isVaultError, systemCode } from '../../src/errors.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import { codeOf, listAll } from './conformance.ts';
+
+/** What a file system answers with an error, by call; file systems that cannot do something cannot be had everywhere. */
+const refusals = vi.hoisted(() => new Map<string, (...args: readonly unknown[]) => string | null>());
+
+vi.mock(import('node:fs'), async (original) => {
+  const real = await original();
+  const names = ['open', 'link', 'fsync', 'close', 'unlink', 'write'] as const;
+  const wrapped = names.map((name) => {
+    const call = real[name];
+    const refusing = (...args: readonly unknown[]): void => {
+      const code = refusals.get(name)?.(...args) ?? null;
+      const callback = args.at(-1);
+      if (code === null || typeof callback !== 'function') Reflect.apply(call, real, args);
+      else
+        setImmediate(
+          () =>
+            void Reflect.apply(callback, null, [
+              Object.assign(new Error(`${code}: ${name}`), { code, syscall: name }),
+            ]),
+        );
+    };
+    return [name, Object.defineProperties(refusing, Object.getOwnPropertyDescriptors(call))] as const;
+  });
+  const fs = { ...real, ...Object.fromEntries(wrapped) };
+  return { ...fs, default: fs };
+});
+
+const CONTENT = Buffer.from('content');
+const UNABLE = ['EPERM', 'EACCES', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL'];
+
+afterEach(() => {
+  refusals.clear();
+});
+
+/** The whole life of objects in a bucket that is empty. */
+async function storeAndRemove(path: string): Promise<void> {
+  const bucket = openFolderBucket(path, { label: 'file:///limited' });
+  await bucket.put('chunks/a', CONTENT);
+  await bucket.put('chunks/a', CONTENT);
+  expect(await codeOf(bucket.put('chunks/a', Buffer.from('CONTENT')))).toBe('already-exists');
+  expect(Buffer.from(await bucket.get('chunks/a')).toString()).toBe('content');
+  await bucket.put('chunks/a', Buffer.from('next'), { replace: true });
+  await bucket.put('chunks/b', CONTENT);
+  await bucket.remove('chunks/b');
+  expect(await listAll(bucket, '')).toEqual([{ name: 'chunks/a', size: 4 }]);
+}
+
+function isFolder(fd: unknown): boolean {
+  return typeof fd === 'number' && fstatSync(fd).isDirectory();
+}
+
+function asksForNoLinks(flags: unknown): boolean {
+  return (
+    typeof flags === 'number' && (flags & constants.O_NOFOLLOW) !== 0 && (flags & constants.O_CREAT) === 0
+  );
+}
+
+/** The system's code that an operation failed with. */
+async function causeOf(operation: Promise<unknown>): Promise<string | null> {
+  const error: unknown = await operation.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  return isVaultError(error) ? systemCode(error.cause) : null;
+}
+
+describe('a folder works on a file system', () => {
+  test.each([...UNABLE, 'EMLINK', 'EXDEV'])('without hard links, which says %s', async (code) => {
+    await using folder = await temporaryFolder();
+    refusals.set('link', () => code);
+    await storeAndRemove(folder.path);
+    expect(await readdir(folder.at('unfinished~'))).toEqual([]);
+  });
+
+  test.each(UNABLE)('that cannot sync folders, which says %s', async (code) => {
+    await using folder = await temporaryFolder();
+    refusals.set('fsync', (fd) => (isFolder(fd) ? code : null));
+    await createFolder(folder.at('x/bucket'));
+    await storeAndRemove(folder.at('x/bucket'));
+    expect(await readdir(folder.at('x/bucket/chunks'))).toEqual(['a']);
+  });
+
+  test.each(['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL'])(
+    'that does not know O_NOFOLLOW, which says %s, and refuses links all the same',
+    async (code) => {
+      await using folder = await temporaryFolder();
+      refusals.set('open', (_, flags) => (asksForNoLinks(flags) ? code : null));
+      await mkdir(folder.at('bucket'));
+      await storeAndRemove(folder.at('bucket'));
+      await symlink(folder.at('bucket/chunks'), folder.at('bucket/link'));
+      await symlink('a', folder.at('bucket/chunks/alias'));
+      const bucket = openFolderBucket(folder.at('bucket'), { label: 'file:///limited' });
+      expect(await codeOf(bucket.get('link/a'))).toBe('damaged');
+      expect(await codeOf(bucket.put('link/c', CONTENT))).toBe('damaged');
+      expect(await codeOf(bucket.get('chunks/alias'))).toBe('damaged');
+    },
+  );
+
+  test('a disk that cannot sync an object has not stored it', async () => {
+    await using folder = await temporaryFolder();
+    const bucket = openFolderBucket(folder.path, { label: 'file:///limited' });
+    await bucket.put('first', CONTENT);
+    for (const code of ['EIO', 'EINVAL']) {
+      refusals.set('fsync', () => code);
+      expect(await codeOf(bucket.put('object', CONTENT))).toBe('unavailable');
+    }
+    refusals.clear();
+    expect(await listAll(bucket, '')).toEqual([{ name: 'first', size: 7 }]);
+  });
+});
+
+describe('what goes wrong in clearing up', () => {
+  test.each(['write', 'fsync', 'link'])('does not hide why a put failed in %s', async (call) => {
+    await using folder = await temporaryFolder();
+    const bucket = openFolderBucket(folder.path, { label: 'file:///limited' });
+    await bucket.put('first', CONTENT);
+    refusals.set(call, () => 'ENOSPC');
+    refusals.set('close', () => 'EIO');
+    refusals.set('unlink', () => 'EROFS');
+    expect(await causeOf(bucket.put('object', CONTENT))).toBe(call === 'link' ? 'EIO' : 'ENOSPC');
+    refusals.delete('close');
+    expect(await causeOf(bucket.put('object', CONTENT))).toBe('ENOSPC');
+  });
+
+  test('does not spoil what was stored or read', async () => {
+    await using folder = await temporaryFolder();
+    const bucket = openFolderBucket(folder.path, { label: 'file:///limited' });
+    refusals.set('unlink', () => 'EIO');
+    await bucket.put('object', CONTENT);
+    refusals.set('close', () => 'EIO');
+    expect(Buffer.from(await bucket.get('object')).toString()).toBe('content');
+    expect(await listAll(bucket, '')).toEqual([{ name: 'object', size: 7 }]);
+  });
+});

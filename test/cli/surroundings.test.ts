@@ -1,0 +1,222 @@
+/** What a command makes of streams, names and folders that are not as usual. */
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { DATABASE } from '../support/catalog-place.ts';
+import type { Ended, Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+let box: Sandbox;
+beforeEach(async () => {
+  box = await sandbox();
+  await box.makeVault();
+});
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+describe('standard input', () => {
+  test.each([
+    ['a folder', 'vault put - --name n < .', 'is a folder'],
+    ['closed', 'vault put - --name n <&-', 'is closed'],
+  ])('that is %s is refused, and nothing is stored', async (_, line, why) => {
+    const { exit, stdout, stderr } = await box.shell(line);
+    expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+    expect(stderr).toMatch(new RegExp(`^vault: Standard input ${why}`));
+    expect(await box.run(['ls'])).toMatchObject({ exit: 0, stdout: '' });
+  });
+
+  test('that can only be written is refused', async () => {
+    const { exit, stdout } = await box.shell('vault put - --name n 0> other');
+    expect({ exit, stdout }).toEqual({ exit: 5, stdout: '' });
+  });
+
+  test('that is empty is an empty file', async () => {
+    expect(await box.shell('vault put - --name n < /dev/null')).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('that is closed is nothing to a command that does not read it', async () => {
+    expect(await box.shell('vault ls <&-')).toMatchObject({ exit: 0, stderr: '' });
+  });
+});
+
+describe('standard output', () => {
+  beforeEach(async () => {
+    await writeFile(box.at('f'), 'hello');
+    await box.run(['put', 'f', '--name', 'stored']);
+  });
+
+  test('that is closed is no place for a file', async () => {
+    const { exit, stderr } = await box.shell('vault get stored -o - >&-');
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(/^vault: Standard output is closed/);
+  });
+
+  const commands = [
+    'put f',
+    'put f --json',
+    'ls',
+    'ls --json',
+    'ls --long',
+    'get stored -o -',
+    'get stored -o copy --json',
+    'info',
+    'info stored',
+    'info stored --json',
+    'verify --json',
+    'repair --json',
+    'sweep --json',
+    'rm stored --json',
+    'bucket ls',
+    '--help',
+    'put --help',
+    'help ls',
+    '--version',
+  ];
+  test.each(commands)('that is full ends "vault %s" with 5', async (command) => {
+    const { exit, stderr } = await box.shell(`vault ${command} > /dev/full`);
+    expect(stderr).toMatch(/Cannot write to standard output: .*ENOSPC/);
+    expect(stderr).not.toContain('bug');
+    expect(exit).toBe(5);
+  });
+
+  describe.each(['1< f', '1< .'])('that can only be read (%s)', (way) => {
+    // Each kind of writing once: lines, JSON, a table, bytes, help.
+    test.each(['put f', 'put f --json', 'ls', 'get stored -o -', '--version'])(
+      'ends "vault %s"',
+      async (command) => {
+        const { exit, stderr } = await box.shell(`vault ${command} ${way}`);
+        expect(stderr).toMatch(
+          /Cannot write to standard output|Standard output is closed, or cannot be written/,
+        );
+        expect(exit).toBe(command.endsWith('-o -') && way === '1< .' ? 2 : 5);
+      },
+    );
+  });
+
+  test.each(['put f', 'ls', 'get stored -o -', '--help'])(
+    'that is thrown away is fine for "vault %s"',
+    async (command) => {
+      expect(await box.shell(`vault ${command} > /dev/null`)).toMatchObject({ exit: 0, stderr: '' });
+    },
+  );
+
+  test('that nobody reads any more: put stores all files and says that their hashes were not printed', async () => {
+    for (const name of ['a', 'b']) await writeFile(box.at(name), name);
+    const { stdout, stderr } = await box.shell('vault put a b | true; echo ${PIPESTATUS[0]}');
+    expect(stdout).toBe('5\n');
+    expect(stderr).toMatch(/^vault: 2 files are stored, but their hashes could not be printed\./);
+    expect((await box.run(['ls'])).stdout).toMatch(/ b\n.* a\n/);
+  });
+});
+
+describe('a name that is not UTF-8', () => {
+  test.each([
+    ['a file to store', "vault put $'a\\xff'", 1],
+    ['a name to store under', "vault put f --name $'a\\xff'", 1],
+    ['a file to write', "vault get f -o $'a\\xff'", 1],
+    ['a name to get', "vault get $'a\\xff' -o out", 1],
+    ['a catalog', "vault --db $'a\\xff' ls", 1],
+    ['a password file', "vault --password-file $'a\\xff' ls", 1],
+    ['a bucket', "vault init --db new.db --bucket $'a\\xff'", 1],
+    ['a catalog in the environment', "VAULT_DB=$'a\\xff' vault ls", 1],
+    ['a home', "HOME=$'/a\\xff' vault ls", 1],
+    ['a working folder', "mkdir $'d\\xff' && cd $'d\\xff' && vault init --db ../new.db --bucket b", 1],
+  ])('is refused as %s', async (_, line) => {
+    // What it would be taken for.
+    await writeFile(box.at('a\uFFFD'), 'another file');
+    await mkdir(box.at('d\uFFFD'));
+    await writeFile(box.at('f'), 'hello');
+    await box.run(['put', 'f']);
+    const before = await readdir(box.path);
+    const { exit, stdout, stderr } = await box.shell(line);
+    expect(stderr).toMatch(/^vault: .* is not UTF-8 text/);
+    expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+    const made = (await readdir(box.path)).filter((name) => !before.includes(name));
+    expect(made.filter((name) => !name.startsWith('d'))).toEqual([]);
+    expect((await readdir(box.at('d\uFFFD'))).length).toBe(0);
+  });
+
+  test('is not one that has a real U+FFFD in it, where that can be told', async () => {
+    await writeFile(box.at('a\uFFFD'), 'this file');
+    const { exit } = await box.run(['put', 'a\uFFFD']);
+    expect(exit).toBe(process.platform === 'linux' ? 0 : 2);
+  });
+});
+
+describe('never a bug:', () => {
+  test('a working folder that has been removed', async () => {
+    const gone = 'mkdir gone && cd gone && rmdir ../gone && ';
+    expect(await box.shell(`${gone} vault ls`)).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.shell(`${gone} vault put x`)).toMatchObject({ exit: 4 });
+    for (const command of [
+      'init --db /nope/x.db --bucket b',
+      'recover --bucket b',
+      'verify --no-password --bucket b',
+    ]) {
+      const { exit, stderr } = await box.shell(`${gone} vault ${command}`);
+      expect(stderr).toMatch(/The working folder has been removed/);
+      expect(exit).toBe(2);
+    }
+  });
+
+  test('a working folder whose path is too long', async () => {
+    expect(await deep('vault ls')).toMatchObject({ exit: 0, stderr: '' });
+    expect(await deep('vault bucket add b')).toMatchObject({ exit: 2 });
+  });
+
+  test.skipIf(DATABASE === 'postgres')('a folder in /proc, which cannot be made', async () => {
+    const env = { VAULT_DB: '/proc/nope/deeper/c.db' };
+    const { exit, stderr } = await box.run(['init', '--bucket', 'b'], { env });
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(/^vault: Cannot make the folder \/proc\/nope/);
+    expect(await box.run(['ls'], { env: { XDG_CACHE_HOME: '/proc/nope' } })).toMatchObject({
+      exit: 0,
+      stderr: '',
+    });
+  });
+});
+
+describe('the folder of compiled code', () => {
+  test('is made for its owner alone, and used', async () => {
+    await box.run(['--version'], { env: { XDG_CACHE_HOME: box.at('cache', 'deeper') } });
+    const folder = box.at('cache', 'deeper', 'shardvault');
+    expect((await stat(folder)).mode & 0o777).toBe(0o700);
+    expect((await readdir(folder, { recursive: true })).length).toBeGreaterThan(1);
+  });
+
+  test.each([
+    ['itself', 'shardvault'],
+    ['or one above it', '.'],
+  ])('is not used where others can write to it (%s)', async (_, open) => {
+    const folder = box.at('cache', 'shardvault');
+    await mkdir(folder, { recursive: true });
+    await chmod(join(box.at('cache'), open), 0o777);
+    expect(await box.run(['--version'], { env: { XDG_CACHE_HOME: box.at('cache') } })).toMatchObject({
+      exit: 0,
+    });
+    expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+test('nothing that a terminal acts on reaches it by way of JSON or of --debug', async () => {
+  const name = 'a\u009B31m\u202E\u{E0001}b';
+  await writeFile(box.at('x'), randomBytes(3));
+  const put = await box.run(['put', 'x', '--name', name, '--json']);
+  const list = await box.run(['ls', '--json']);
+  const missing = await box.run(['get', `${name}\u001B[31m`, '--json', '--debug']);
+  expect(JSON.parse(put.stdout)).toMatchObject({ name });
+  expect(JSON.parse(list.stdout)).toMatchObject({ name });
+  expect(missing.exit).toBe(4);
+  for (const text of [put.stdout, list.stdout, missing.stderr]) {
+    expect(text).not.toMatch(/(?!\n)[\p{Cc}\p{Cf}]/u);
+  }
+});
+
+/** Runs a line of shell in a folder whose path is longer than the system takes. */
+async function deep(line: string): Promise<Ended> {
+  const name = 'd'.repeat(200);
+  const steps = `for i in $(seq 25); do mkdir ${name}; cd ${name}; done`;
+  return box.shell(`${steps}; ${line}; r=$?; cd ${box.path}; rm -r ${name}; exit $r`);
+}

@@ -1,0 +1,61 @@
+"""Has docs/decoder.py do much in one process, for decoder.test.ts; prints a line of JSON for each thing that was done.
+
+    python3 decoder-run.py DECODER must-fail EXAMPLE CASES           kind, name and outcome of each case of must-fail.json
+    python3 decoder-run.py DECODER read PASSWORD LOCK BUCKET...      hash of each file, and SHA-256 of its content
+"""
+import hashlib, importlib.util, json, sys
+
+sys.dont_write_bytecode = True
+spec = importlib.util.spec_from_file_location('decoder', sys.argv[1])
+decoder = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(decoder)
+
+
+def read(password, lock, *folders):
+    vault = decoder.Vault(folders, decoder.secret(password))
+    for file in vault.files(deleted=False):
+        if 'lock' in file.head['key']:
+            file.unlock(decoder.secret(lock))
+        digest = hashlib.sha256()
+        for run in vault.content(file):
+            digest.update(run)
+        print(json.dumps([file.hash, digest.hexdigest()]))
+
+
+def must_fail(example, cases):
+    example, cases = (json.load(open(path, encoding='utf-8')) for path in (example, cases))
+    inputs = example['inputs']
+    keys = decoder.Keys(bytes.fromhex(inputs['root']), inputs['vaultId'], inputs['rootNumber'])
+
+    def read_keyring(data, name):
+        keyring, proof = decoder.parse_keyring(data, int(name))
+        decoder.need(keyring['vault'] == keys.vault and keys.signed(b'keyring', proof), 'not of this vault')
+
+    def read_shard(data, name):
+        named = decoder.parse_shard_name(name)
+        decoder.parse_shard(data, named)
+        decoder.need(decoder.is_intact(data, named[0]), 'another checksum')
+
+    readers = {
+        'marker': lambda data, name: decoder.parse_marker(data),
+        'keyring': read_keyring,
+        'deletion': lambda data, name: decoder.parse_deletion(data, keys, name),
+        'manifest': lambda data, name: decoder.Manifest(data, name, keys, {}),
+        'shard': read_shard,
+    }
+    for case in cases:
+        if case['kind'] not in readers:  # it reads no sweep lists and no put markers
+            continue
+        data = bytes.fromhex(case['bytes']) if 'bytes' in case else case['text'].encode()
+        name = case['object'].split('/')[-1] if 'object' in case else decoder.sha256(data).hex()
+        try:
+            readers[case['kind']](data, name)
+            outcome = 'success'
+        except decoder.Unsupported:
+            outcome = 'unsupported'
+        except decoder.ERRORS:
+            outcome = 'damaged'
+        print(json.dumps([case['kind'], case['name'], outcome]))
+
+
+{'read': read, 'must-fail': must_fail}[sys.argv[2]](*sys.argv[3:])

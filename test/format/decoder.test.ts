@@ -1,0 +1,361 @@
+// docs/decoder.py, which was written from FORMAT.md alone, reads what the program writes, with buckets missing and shards wrong.
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openBucket } from '../../src/buckets/open.ts';
+import { createFolder } from '../../src/buckets/folder/driver.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import {
+  finishShardObject,
+  parseShardHeader,
+  parseShardObjectName,
+  SHARD_HEADER_SIZE,
+} from '../../src/format/shard.ts';
+import type { Redundancy } from '../../src/format/shard.ts';
+import { createVault } from '../../src/vault/manage/create.ts';
+import { Vault } from '../../src/vault/vault.ts';
+import type { PutOptions } from '../../src/vault/write/put.ts';
+import { streamSource } from '../../src/vault/write/source.ts';
+import { CHEAP_KDF, CHUNK_SIZE, parts, PASSWORD } from '../vault/harness.ts';
+import { seededRandom } from '../support/seeded-random.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import type { TemporaryFolder } from '../support/temporary-folder.ts';
+import { DECODER, decode, needs, python, runScript } from './decoder-process.ts';
+import type { Decoded } from './decoder-process.ts';
+import example from '../vectors/format-example.json' with { type: 'json' };
+import cases from '../vectors/must-fail.json' with { type: 'json' };
+
+const ROOT = join(import.meta.dirname, '../..');
+const LOCK = 'a word of its own \u00e9';
+
+const PAIR = /^\["([0-9a-f]{64})", "([0-9a-f]{64})"\]$/gm;
+
+function digestOf(runs: Iterable<Uint8Array>): string {
+  const hash = createHash('sha256');
+  for (const run of runs) hash.update(run);
+  return hash.digest('hex');
+}
+
+// --- vaults in folders --------------------------------------------------------------------------------
+
+interface Made {
+  readonly vault: Vault;
+  readonly folders: readonly string[];
+}
+
+function opener(url: string): ReturnType<typeof openBucket> {
+  return openBucket(url);
+}
+
+async function makeVault(
+  place: TemporaryFolder,
+  name: string,
+  count: number,
+  redundancy: Redundancy,
+): Promise<Made> {
+  const folders = Array.from({ length: count }, (_, i) => place.at(name, `bucket ${i}`));
+  for (const folder of folders) await createFolder(folder);
+  const urls = folders.map((folder) => `file://${encodeURI(folder)}`);
+  const catalog = await openCatalog(place.at(`${name}.db`), { create: true });
+  await createVault({
+    catalog,
+    urls,
+    opener,
+    redundancy,
+    password: PASSWORD,
+    kdfCost: CHEAP_KDF,
+    chunkSize: CHUNK_SIZE,
+    nowMs: Date.now(),
+  });
+  return { vault: await Vault.open(parts(catalog, opener)), folders };
+}
+
+/** Runs of bytes, made again each time they are asked for. */
+type Content = () => Iterable<Uint8Array>;
+
+async function* read(content: Content): AsyncGenerator<Uint8Array> {
+  for (const run of content()) yield await Promise.resolve(run);
+}
+
+async function put(
+  { vault }: Made,
+  content: Content,
+  options: Partial<PutOptions> & { readonly name: string },
+): Promise<{ readonly hash: string; readonly digest: string }> {
+  const { hash } = await vault.put(streamSource(read(content), options.name), options);
+  return { hash, digest: digestOf(content()) };
+}
+
+const random = seededRandom(11);
+function randomBytes(size: number): Buffer {
+  return Buffer.from(random.bytes(size));
+}
+
+const just =
+  (bytes: Uint8Array): Content =>
+  () => [bytes];
+const NOTHING = Buffer.alloc(0);
+const WORDS = Buffer.from('the same words again and again, '.repeat(9_000));
+/** More chunks than a manifest lists, most of them equal. */
+function* manyChunks(): Generator<Uint8Array> {
+  for (let i = 0; i < 2_300; i += 1) yield Buffer.alloc(CHUNK_SIZE, i % 500 === 0 ? i / 500 + 1 : 0);
+  yield Buffer.from('the end');
+}
+
+const KINDS: readonly (readonly [name: string, content: Content, options: Partial<PutOptions>])[] = [
+  ['empty', just(NOTHING), {}],
+  ['inline', just(Buffer.from('a few bytes')), {}],
+  ['the largest inline', just(randomBytes(16 * 1024)), {}],
+  ['the smallest in a chunk', just(randomBytes(16 * 1024 + 1)), {}],
+  ['one full chunk', just(randomBytes(CHUNK_SIZE)), {}],
+  ['some chunks', just(randomBytes(3 * CHUNK_SIZE + 12_345)), {}],
+  ['packed', just(WORDS), { compression: 'auto' }],
+  ['packed as far as can be', just(Buffer.concat([WORDS, randomBytes(1_000)])), { compression: 19 }],
+  ['tables in chunks', manyChunks, { compression: 'off' }],
+  ['a name\n\u00e9 / \u{1f512} "', just(randomBytes(70_000)), {}],
+];
+
+/** Every choice of some of the folders. */
+function* choices(folders: readonly string[], count: number): Generator<readonly string[]> {
+  if (count === 0) yield [];
+  for (const [i, folder] of folders.entries()) {
+    if (count > 0) for (const rest of choices(folders.slice(i + 1), count - 1)) yield [folder, ...rest];
+  }
+}
+
+describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
+  let place: TemporaryFolder;
+  let made: Made;
+  const files = new Map<string, { readonly hash: string; readonly digest: string }>();
+  const password = (): string => place.at('password');
+
+  /** Asks for a file of the vault, by default with all its buckets. */
+  function get(reference: string, folders = made.folders, ...options: readonly string[]): Promise<Decoded> {
+    return decode('--password-file', password(), ...options, 'get', reference, ...folders);
+  }
+  function file(name: string): { readonly hash: string; readonly digest: string } {
+    const found = files.get(name);
+    if (found === undefined) throw new Error(`No file ${name} was put.`);
+    return found;
+  }
+
+  /** Reads every file in one process. */
+  function readAll(folders: readonly string[]): {
+    readonly contents: ReadonlyMap<string, string>;
+    readonly errors: string;
+  } {
+    const lines = runScript('read', password(), place.at('lock'), ...folders);
+    return {
+      contents: new Map([...lines.output.matchAll(PAIR)].map(([, hash = '', digest = '']) => [hash, digest])),
+      errors: lines.errors,
+    };
+  }
+  function allContents(): ReadonlyMap<string, string> {
+    const there = [...files].filter(([name]) => name !== 'removed');
+    return new Map(there.map(([, { hash, digest }]) => [hash, digest]));
+  }
+
+  beforeAll(async () => {
+    place = await temporaryFolder();
+    writeFileSync(password(), `${PASSWORD}\n`);
+    writeFileSync(place.at('lock'), LOCK.normalize('NFD'));
+    made = await makeVault(place, 'vault', 3, { k: 2, m: 1 });
+    for (const [name, content, options] of KINDS)
+      files.set(name, await put(made, content, { name, ...options }));
+    const lock = { password: LOCK, cost: CHEAP_KDF };
+    for (const [name, size] of [
+      ['locked', 150_000],
+      ['locked inline', 100],
+    ] as const) {
+      files.set(name, await put(made, just(randomBytes(size)), { name, lock }));
+    }
+    files.set('first', await put(made, just(Buffer.from('one')), { name: 'versions' }));
+    files.set('second', await put(made, just(Buffer.from('two')), { name: 'versions' }));
+    files.set('removed', await put(made, just(randomBytes(20_000)), { name: 'removed' }));
+    files.set('brought back', await put(made, just(randomBytes(20_000)), { name: 'brought back' }));
+    await made.vault.remove([file('removed').hash, file('brought back').hash]);
+    await made.vault.undelete([file('brought back').hash]);
+    await made.vault.close();
+  });
+  afterAll(async () => {
+    await place[Symbol.asyncDispose]();
+  });
+
+  test.each(KINDS.map(([name]) => name))('reads a file: %j', async (name) => {
+    const { code, digest, errors } = await get(name);
+    expect({ code, digest, errors }).toEqual({ code: 0, digest: file(name).digest, errors: '' });
+  });
+
+  test('lists what is there, and every version', async () => {
+    const { code, start } = await decode('--password-file', password(), 'ls', ...made.folders);
+    expect(code).toBe(0);
+    const expected = [...files].flatMap(([name, { hash }]) => (name === 'removed' ? [] : [hash]));
+    const listed = [...start.matchAll(/^\{"hash": "([0-9a-f]{64})"/gm)].map(([, hash = '']) => hash);
+    expect(listed.toSorted()).toEqual(expected.toSorted());
+    expect(start).toContain('"idsDepth": 1');
+  });
+
+  test('was given compressed chunks to read', () => {
+    const chunks = made.folders.flatMap((folder) =>
+      readdirSync(join(folder, 'chunks')).map((name) => readFileSync(join(folder, 'chunks', name))),
+    );
+    expect(chunks.some((object) => parseShardHeader(object).nonce[0] === 1)).toBe(true);
+  });
+
+  test.each([0, 1, 2])('reads every file without bucket %i', (missing) => {
+    const { contents } = readAll(made.folders.filter((_, i) => i !== missing));
+    expect(contents).toEqual(allContents());
+  });
+
+  test('reads with any two of five buckets missing', async () => {
+    const wide = await makeVault(place, 'wide', 5, { k: 3, m: 2 });
+    const { hash, digest } = await put(wide, just(randomBytes(4 * CHUNK_SIZE + 1)), { name: 'wide' });
+    await wide.vault.close();
+    for (const missing of choices(wide.folders, 2)) {
+      const folders = wide.folders.filter((folder) => !missing.includes(folder));
+      expect({ missing, ...(await get(hash, folders)) }).toMatchObject({ missing, code: 0, digest });
+    }
+    const lost = await get(hash, wide.folders.slice(0, 2));
+    expect(lost.code).toBe(1);
+    expect(lost.errors).toContain('is lost');
+  });
+
+  test('reads a locked file with its password only', async () => {
+    for (const name of ['locked', 'locked inline']) {
+      const { code, digest } = await get(name, made.folders, '--lock-password-file', place.at('lock'));
+      expect({ code, digest }).toEqual({ code: 0, digest: file(name).digest });
+      const other = await get(name, made.folders, '--lock-password-file', password());
+      expect(other).toMatchObject({ code: 1, start: '' });
+    }
+    expect(await get('locked')).toMatchObject({ code: 1, start: '' });
+  });
+
+  test('tells versions apart, the newest first', async () => {
+    expect((await get('versions')).start).toBe('two');
+    expect((await get('versions', made.folders, '--version', '1')).start).toBe('one');
+    expect((await get(file('first').hash)).start).toBe('one');
+  });
+
+  test('leaves out what was removed, unless it is asked for', async () => {
+    const { hash, digest } = file('removed');
+    expect(await get(hash)).toMatchObject({ code: 1, start: '' });
+    expect(await get(hash, made.folders, '--deleted')).toMatchObject({ code: 0, digest });
+    expect(await get('brought back')).toMatchObject({ code: 0, digest: file('brought back').digest });
+  });
+
+  test('refuses another password', async () => {
+    writeFileSync(place.at('other'), 'another password');
+    const { code, errors } = await decode('--password-file', place.at('other'), 'ls', ...made.folders);
+    expect(code).toBe(1);
+    expect(errors).toContain('opens no keyslot');
+  });
+
+  test('refuses a password that was changed, though a bucket shows the old keyring', async () => {
+    const twin = await makeVault(place, 'twin', 2, { k: 1, m: 1 });
+    const { hash } = await put(twin, just(Buffer.from('text')), { name: 'file' });
+    const [old = ''] = twin.folders;
+    const first = join(old, 'keyring/0000000001');
+    const before = readFileSync(first);
+    await twin.vault.changePassword({ current: PASSWORD, next: 'the next one', kdfCost: CHEAP_KDF });
+    await twin.vault.close();
+    writeFileSync(first, before);
+    writeFileSync(place.at('next'), 'the next one\r\n');
+    const next = await decode('--password-file', place.at('next'), 'get', hash, ...twin.folders);
+    expect(next).toMatchObject({ code: 0, start: 'text', errors: '' });
+    const { code, errors } = await decode('--password-file', password(), 'get', hash, ...twin.folders);
+    expect(code).toBe(1);
+    expect(errors).toContain('its keyring has been replaced');
+  });
+
+  /** Spoils all shards of one bucket after another, and reads every file. @returns what the decoder says of it */
+  function readSpoilt(spoil: (object: Buffer, name: string) => void): string {
+    let said = '';
+    for (const folder of made.folders) {
+      const chunks = join(folder, 'chunks');
+      const before = readdirSync(chunks).map((name) => [name, readFileSync(join(chunks, name))] as const);
+      for (const [name, bytes] of before) {
+        const object = Buffer.from(bytes);
+        spoil(object, name);
+        writeFileSync(join(chunks, name), object);
+      }
+      const { contents, errors } = readAll(made.folders);
+      expect(contents).toEqual(allContents());
+      said += errors;
+      for (const [name, bytes] of before) writeFileSync(join(chunks, name), bytes);
+    }
+    return said;
+  }
+
+  test('gets round shards with a flipped bit, which their checksums tell', () => {
+    const errors = readSpoilt((object) => {
+      object[SHARD_HEADER_SIZE] = (object[SHARD_HEADER_SIZE] ?? 0) ^ 1;
+    });
+    expect(errors).toContain('it does not open');
+  });
+
+  test('gets round shards that lie, with right checksums', () => {
+    const errors = readSpoilt((object, name) => {
+      const chunkId = parseShardObjectName(`chunks/${name}`)?.chunkId ?? '';
+      object.fill(7, SHARD_HEADER_SIZE);
+      finishShardObject(object, chunkId, parseShardHeader(object));
+    });
+    expect(errors).toContain('it does not open');
+  });
+
+  test('gets round a bucket without a marker, whose small objects are damaged', async () => {
+    const [folder = ''] = made.folders;
+    const names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+    const small = names.filter((name) => /^(manifests|keyring|deleted)\/./.test(name));
+    expect(small.length).toBeGreaterThan(files.size);
+    rmSync(join(folder, 'vault.json'));
+    for (const name of small) {
+      const bytes = readFileSync(join(folder, name));
+      bytes[bytes.length - 5] = (bytes[bytes.length - 5] ?? 0) ^ 1;
+      writeFileSync(join(folder, name), bytes);
+    }
+    expect(await get('some chunks')).toMatchObject({ code: 0, digest: file('some chunks').digest });
+    expect(await get('inline')).toMatchObject({ code: 0, digest: file('inline').digest });
+    expect(await get('removed')).toMatchObject({ code: 1 });
+  });
+
+  test('reads the example', async () => {
+    const folder = place.at('example');
+    for (const [name, one] of Object.entries<{ text?: string; bytes?: string }>(example.objects)) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true });
+      writeFileSync(
+        join(folder, name),
+        Buffer.from(one.bytes ?? one.text ?? '', one.bytes === undefined ? 'utf8' : 'hex'),
+      );
+    }
+    writeFileSync(place.at('example password'), example.inputs.password);
+    writeFileSync(place.at('example lock'), example.inputs.lockPassword);
+    for (const { hash, content } of Object.values(example.files)) {
+      const options = ['--deleted', '--lock-password-file', place.at('example lock')];
+      const { code, digest } = await decode(
+        '--password-file',
+        place.at('example password'),
+        ...options,
+        'get',
+        hash,
+        folder,
+      );
+      expect({ hash, code, digest }).toEqual({ hash, code: 0, digest: content });
+    }
+  });
+
+  test('refuses what readers must refuse', () => {
+    const vectors = ['format-example.json', 'must-fail.json'].map((name) => join(ROOT, 'test/vectors', name));
+    const { output } = runScript('must-fail', ...vectors);
+    const found = output
+      .trim()
+      .split('\n')
+      .map((line): unknown => JSON.parse(line));
+    const known = cases.filter(({ kind }) => kind !== 'sweep' && kind !== 'put marker');
+    expect(found).toEqual(known.map(({ kind, name, expect: outcome }) => [kind, name, outcome]));
+  });
+});
+
+test('the decoder stays short', () => {
+  expect(readFileSync(DECODER, 'utf8').split('\n').length - 1).toBeLessThanOrEqual(400);
+});

@@ -1,0 +1,236 @@
+// The worked example of FORMAT.md, and what must be refused, read as any reader of the format would.
+import { describe, expect, test } from 'vitest';
+import { bodyHash, chunkSecrets, openChunk } from '../../src/crypto/chunk.ts';
+import { reconstructData } from '../../src/crypto/erasure.ts';
+import { unwrapKeys } from '../../src/crypto/keys.ts';
+import type { VaultKeys } from '../../src/crypto/keys.ts';
+import { idEntry, manifestHash, ManifestOpener } from '../../src/crypto/manifest.ts';
+import { openPutMarker } from '../../src/crypto/put-marker.ts';
+import { openLabel } from '../../src/crypto/records.ts';
+import { objectDigest, openDeletion, openSweepList, verifyKeyring } from '../../src/crypto/signing.ts';
+import { VaultError } from '../../src/errors.ts';
+import { SEAL_OVERHEAD, unpackPayload } from '../../src/format/chunk.ts';
+import { parseKeyringObjectName } from '../../src/format/keyring.ts';
+import {
+  decodeIds,
+  decodeRefs,
+  manifestObjectName,
+  MANIFEST_PREFIX,
+  parseManifestObjectName,
+} from '../../src/format/manifest.ts';
+import type { ChunkRef } from '../../src/format/manifest.ts';
+import { decodeMarker } from '../../src/format/marker.ts';
+import {
+  parseDeletionObjectName,
+  parsePutMarkerName,
+  parseSweepObjectName,
+} from '../../src/format/removal.ts';
+import {
+  isShardIntact,
+  parseShardHeader,
+  parseShardObjectName,
+  sealingOf,
+  SHARD_HEADER_SIZE,
+} from '../../src/format/shard.ts';
+import { outcome } from '../crypto/samples.ts';
+import example from '../vectors/format-example.json' with { type: 'json' };
+import {
+  computeExample,
+  FULL,
+  INLINE_BODY,
+  INPUTS,
+  PACKED_BODY,
+  PUT,
+  STORED_BODY,
+} from '../vectors/format-example.ts';
+import type { Kind, MustFail } from '../vectors/broken-json.ts';
+import storedCases from '../vectors/must-fail.json' with { type: 'json' };
+import { computeMustFail } from '../vectors/must-fail.ts';
+
+interface Shown {
+  readonly text?: string;
+  readonly bytes?: string;
+}
+
+function bytesOf({ text, bytes }: Shown): Buffer {
+  return bytes === undefined ? Buffer.from(text ?? '') : Buffer.from(bytes, 'hex');
+}
+
+const objects = new Map(Object.entries<Shown>(example.objects).map(([name, one]) => [name, bytesOf(one)]));
+const opener = new ManifestOpener(FULL);
+
+function named(name: string): Buffer {
+  const found = objects.get(name);
+  if (found === undefined) throw new Error(`The example has no object ${name}.`);
+  return found;
+}
+
+function only(prefix: string): { readonly name: string; readonly bytes: Buffer } {
+  const [found, ...others] = [...objects].filter(([name]) => name.startsWith(prefix));
+  if (found === undefined || others.length > 0) throw new Error(`There is not one object ${prefix}.`);
+  return { name: found[0], bytes: found[1] };
+}
+
+test('the stored example is the one that is computed', async () => {
+  expect(await computeExample()).toEqual(example);
+});
+
+test('the stored cases are those that are computed', () => {
+  expect(computeMustFail()).toEqual(storedCases);
+});
+
+describe('the example', () => {
+  const last = verifyKeyring(FULL, named('keyring/0000000002'), 2);
+
+  async function unlock(writer: string, password: string): Promise<VaultKeys> {
+    const slot = last.slots.find((one) => one.writer === writer);
+    const keys =
+      slot === undefined
+        ? null
+        : await unwrapKeys(slot, password, { vaultId: last.vaultId, rootNumber: last.root });
+    if (slot === undefined || keys === null) throw new Error('It does not open.');
+    expect(openLabel(keys, slot)).toBe(writer === INPUTS.writer ? 'office' : 'nightly');
+    return keys;
+  }
+
+  test('has a marker', () => {
+    expect(decodeMarker(named('vault.json'))).toEqual({ vaultId: INPUTS.vaultId, bucketId: INPUTS.bucketId });
+  });
+
+  test('has two keyrings, the second upon the first', () => {
+    expect(verifyKeyring(FULL, named('keyring/0000000001'), 1).previous).toBeNull();
+    expect(last.previous).toBe(objectDigest(named('keyring/0000000001')));
+    expect(last.compression).toBe(3);
+  });
+
+  test('opens with its passwords', async () => {
+    const full = await unlock(INPUTS.writer, INPUTS.password);
+    expect(full.full?.root).toEqual(INPUTS.root);
+    const put = await unlock(INPUTS.putWriter, INPUTS.putPassword);
+    expect(put).toEqual({ ...PUT, role: 'put', full: null });
+  });
+
+  test('has the objects of a removal and of a put', () => {
+    const deleted = only('deleted/');
+    expect(openDeletion(FULL, deleted.bytes, parseDeletionObjectName(deleted.name) ?? '').live).toBe(false);
+    const sweep = only('sweep/');
+    const list = openSweepList(FULL, sweep.bytes, parseSweepObjectName(sweep.name) ?? '');
+    expect(list.objects).toHaveLength(3);
+    expect(list.objects.every((name) => objects.has(name))).toBe(true);
+    const marker = only('puts/');
+    expect(parsePutMarkerName(marker.name)?.createdAtMs).toBe(INPUTS.createdAtMs);
+    const { writer, ids } = openPutMarker(FULL, marker.bytes);
+    expect(writer).toBe(INPUTS.putWriter);
+    expect(ids).toHaveLength(2);
+  });
+
+  test('has a file whose ids lie in chunks: those of its content, then those of its table', () => {
+    const { hash } = example.files['tables in chunks'];
+    const { ids, content } = opener.open(named(manifestObjectName(hash)), hash);
+    if (ids.depth === 0 || content === null) throw new Error('Its tables are in chunks.');
+    const { refs, chunkSize } = content.table;
+    const below = decodeRefs(Buffer.concat(refs.map(readChunk)));
+    expect(decodeIds(Buffer.concat(ids.refs.map(readChunk)))).toEqual([
+      ...below.map((ref) => idEntry(ref, chunkSize)),
+      ...refs.map((ref) => idEntry(ref, null)),
+    ]);
+  });
+
+  test.each([
+    ['inline', INLINE_BODY],
+    ['stored', STORED_BODY],
+    ['packed', PACKED_BODY],
+    ['tables in chunks', STORED_BODY],
+    ['by a put keyslot', INLINE_BODY],
+    ['locked', INLINE_BODY],
+  ] as const)('has a file that is read: %s', async (what, body) => {
+    const { hash, content } = example.files[what];
+    expect(bodyHash(body).toString('hex')).toBe(content);
+    const opened = opener.open(named(manifestObjectName(hash)), hash);
+    expect(opened.content === null).toBe(what === 'locked');
+    expect(opened.writer).toBe(what === 'by a put keyslot' ? INPUTS.putWriter : INPUTS.writer);
+    const table = (await opened.unlock(INPUTS.lockPassword))?.table;
+    if (table === undefined) throw new Error('The lock does not open.');
+    expect(table.inline ?? readTable(table.depth, table.refs)).toEqual(body);
+  });
+});
+
+function readTable(depth: number, refs: readonly ChunkRef[]): Buffer {
+  const bodies = Buffer.concat(refs.map(readChunk));
+  return depth === 0 ? bodies : readTable(depth - 1, decodeRefs(bodies));
+}
+
+/** A chunk from its last shards, so from parity; and it must be the body that is referred to. */
+function readChunk({ tag, hash, length }: ChunkRef): Buffer {
+  const secrets = chunkSecrets(tag);
+  const chunkId = secrets.id.toString('hex');
+  const shards: (Uint8Array | null)[] = [null, null, null];
+  let header = null;
+  for (const [name, bytes] of objects) {
+    const parsed = parseShardObjectName(name);
+    if (parsed?.chunkId !== chunkId || parsed.index === 0) continue;
+    header = parseShardHeader(bytes);
+    expect(isShardIntact(bytes, chunkId)).toBe(true);
+    expect(parsed.sealing).toBe(sealingOf(header.nonce, header.sealedSize));
+    expect(parsed.index).toBe(header.index);
+    shards[parsed.index] = bytes.subarray(SHARD_HEADER_SIZE);
+  }
+  if (header === null) throw new Error(`The example has no chunk ${chunkId}.`);
+  const { k, m, sealedSize, nonce } = header;
+  const payload = Buffer.alloc(sealedSize - SEAL_OVERHEAD);
+  expect(openChunk(secrets, nonce, reconstructData(k, m, shards), { sealedSize, payload })).toBe(true);
+  const body = Buffer.from(unpackPayload(payload, length));
+  expect(bodyHash(body)).toEqual(hash);
+  return body;
+}
+
+// --- what must be refused -----------------------------------------------------------------------------
+
+/** Reads an object as a reader of the format would. @throws what the code throws */
+const readers: Readonly<Record<Kind, (bytes: Buffer, name: string) => unknown>> = {
+  marker: decodeMarker,
+  keyring: (bytes, name) => verifyKeyring(FULL, bytes, parseKeyringObjectName(name) ?? 0),
+  deletion: (bytes, name) => openDeletion(FULL, bytes, parseDeletionObjectName(name) ?? ''),
+  sweep: (bytes, name) => openSweepList(FULL, bytes, parseSweepObjectName(name) ?? ''),
+  'put marker': (bytes) => openPutMarker(FULL, bytes),
+  manifest: (bytes, name) => opener.open(bytes, parseManifestObjectName(name) ?? ''),
+  shard(bytes, name) {
+    const header = parseShardHeader(bytes);
+    const parsed = parseShardObjectName(name);
+    if (parsed === null || parsed.index !== header.index || !isShardIntact(bytes, parsed.chunkId)) {
+      throw new VaultError('damaged', 'It is not the shard that was asked for.');
+    }
+  },
+};
+
+const byName = new Map(computeMustFail().map((one) => [`${one.kind} ${one.name}`, one]));
+const cases: readonly MustFail[] = storedCases.map((one) => computed(one));
+
+/** JSON's types are wider than what is in it, which the test above holds to what is computed. */
+function computed({ kind, name }: { readonly kind: string; readonly name: string }): MustFail {
+  const found = byName.get(`${kind} ${name}`);
+  if (found === undefined) throw new Error(`There is no case ${kind} ${name}.`);
+  return found;
+}
+
+test('each case has a name of its own', () => {
+  expect(byName.size).toBe(storedCases.length);
+});
+
+test.each([
+  ['marker', 'vault.json'],
+  ['keyring', 'keyring/0000000002'],
+  ['deletion', only('deleted/').name],
+  ['sweep', only('sweep/').name],
+  ['put marker', only('puts/').name],
+  ['manifest', `${MANIFEST_PREFIX}${example.files.stored.hash}`],
+  ['shard', [...objects.keys()].find((name) => name.startsWith('chunks/')) ?? ''],
+] as const)('a %s that is whole is read', (kind, name) => {
+  expect(outcome(() => readers[kind](named(name), name))).toBe('success');
+});
+
+test.each(cases)('$kind $name: $expect', (one) => {
+  const bytes = bytesOf(one);
+  const name = one.object ?? manifestObjectName(manifestHash(bytes));
+  expect(outcome(() => readers[one.kind](bytes, name))).toBe(one.expect);
+});

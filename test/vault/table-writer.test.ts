@@ -1,0 +1,47 @@
+// Tables of every size, cut or not: what a manifest lists itself must be what readers accept.
+import { expect, test } from 'vitest';
+import { bodyHash, chunkTag } from '../../src/crypto/chunk.ts';
+import { idEntry } from '../../src/crypto/manifest.ts';
+import { decodeIds, decodeRefs, TOP_ENTRIES } from '../../src/format/manifest.ts';
+import type { ChunkRef } from '../../src/format/manifest.ts';
+import { MAX_TABLE_BODY } from '../../src/format/tables.ts';
+import type { StoredChunk } from '../../src/vault/write/chunk-writer.ts';
+import { TableWriter } from '../../src/vault/write/table-writer.ts';
+
+const KEY = Buffer.alloc(32, 1);
+
+function storedChunk(body: Uint8Array): StoredChunk {
+  const hash = bodyHash(body);
+  const ref = { tag: chunkTag(KEY, hash), hash, length: body.length };
+  return { ref, id: idEntry(ref, null) };
+}
+
+/** Equal chunks have no entry that ends a table chunk, as long as they are fewer than a table chunk can hold. */
+const SAME = storedChunk(Buffer.from('the same again'));
+
+test.each([
+  ['as many as a manifest lists', TOP_ENTRIES, 0],
+  ['one more, and no entry ends a chunk of the table', TOP_ENTRIES + 1, 1],
+  ['as many as one chunk of the table holds', 4_096, 1],
+  ['one more than that', 4_097, 1],
+])('lists %s', async (_, count, depth) => {
+  const bodies = new Map<string, Buffer>();
+  const tables = new TableWriter((bytes) => {
+    expect(bytes.length).toBeLessThanOrEqual(MAX_TABLE_BODY);
+    const chunk = storedChunk(bytes);
+    bodies.set(chunk.ref.tag.toString('hex'), Buffer.from(bytes));
+    return Promise.resolve(chunk);
+  });
+  for (let i = 0; i < count; i += 1) await tables.add(SAME);
+  const content = await tables.finish();
+  const bodyOf = ({ tag }: ChunkRef): Buffer => bodies.get(tag.toString('hex')) ?? Buffer.alloc(0);
+  expect(content.depth).toBe(depth);
+  expect(content.refs.length).toBeLessThanOrEqual(TOP_ENTRIES);
+  const refs = depth === 0 ? content.refs : content.refs.flatMap((ref) => decodeRefs(bodyOf(ref)));
+  expect(refs).toHaveLength(count);
+  expect(content.ids.depth).toBe(depth);
+  const ids =
+    content.ids.depth === 0 ? content.ids.ids : content.ids.refs.flatMap((ref) => decodeIds(bodyOf(ref)));
+  const own = depth === 0 ? [] : content.refs.map((ref) => idEntry(ref, null));
+  expect(ids.slice(count)).toEqual(own);
+});

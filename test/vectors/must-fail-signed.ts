@@ -1,0 +1,135 @@
+// The cases of must-fail.json that are text: markers, and what is signed.
+import { sign } from 'node:crypto';
+import { keysOfRoot } from '../../src/crypto/keys.ts';
+import type { VaultKeys } from '../../src/crypto/keys.ts';
+import { encodeSigned, SIGNATURE_FRAME_SIZE } from '../../src/format/signed.ts';
+import { brokenJson, object, swap } from './broken-json.ts';
+import type { Change } from './broken-json.ts';
+import { count, FULL, INPUTS } from './format-example.ts';
+
+/** The same vault id with another root. */
+const OTHER = keysOfRoot(count(1, 32), { vaultId: INPUTS.vaultId, rootNumber: 1, writer: INPUTS.writer });
+
+export function markers(): Change[] {
+  const text = object('vault.json').bytes.toString();
+  const changed = (from: string | RegExp, to: string): Buffer => Buffer.from(swap(text, from, to));
+  return [
+    ...brokenJson(text),
+    ['without a vault', 'damaged', changed(/"vault":"[^"]*",/, '')],
+    ['with a vault id in upper case', 'damaged', changed(/2a/, '2A')],
+    ['with a bucket id that is too short', 'damaged', changed(/"bucket":"../, '"bucket":"')],
+    ['with a bucket id that is a number', 'damaged', changed(/"bucket":"[^"]*"/, '"bucket":1')],
+  ];
+}
+
+function signed(kind: string, json: Buffer, by: VaultKeys = FULL): Buffer {
+  if (by.full === null) throw new Error('These are full keys.');
+  const message = Buffer.concat([Buffer.from(`vault/2 ${kind}\n`), json]);
+  return encodeSigned({ signed: json, signature: sign(null, message, by.full.signing) });
+}
+
+function jsonOf(bytes: Buffer): string {
+  return bytes.subarray(0, -SIGNATURE_FRAME_SIZE).toString();
+}
+
+/** What no signed object may be; `fields` are changes to its text, all `damaged`. */
+function signedCases(
+  kind: string,
+  other: string,
+  whole: Buffer,
+  fields: readonly (readonly [string, string | RegExp, string])[],
+): Change[] {
+  const text = jsonOf(whole);
+  const flipped = Buffer.from(whole);
+  flipped.writeUInt8(flipped.readUInt8(whole.length - 2) ^ 1, whole.length - 2);
+  return [
+    ...brokenJson(text).map(([name, expect, json]): Change => [name, expect, signed(kind, json)]),
+    ...fields.map(([name, from, to]): Change => [
+      name,
+      'damaged',
+      signed(kind, Buffer.from(swap(text, from, to))),
+    ]),
+    ['with another signature', 'damaged', flipped],
+    ['signed with the key of another vault', 'damaged', signed(kind, Buffer.from(text), OTHER)],
+    ['signed as another kind', 'damaged', signed(other, Buffer.from(text))],
+    [
+      'with a signature in upper case',
+      'damaged',
+      Buffer.from(whole.toString().replace(/[0-9a-f]{128}/, (hex) => hex.toUpperCase())),
+    ],
+    ['without the last line feed', 'damaged', whole.subarray(0, -1)],
+    ['with something behind it', 'damaged', Buffer.concat([whole, Buffer.from('\n')])],
+    ['changed after it was signed', 'damaged', Buffer.from(swap(whole.toString(), /17000000/, '17000001'))],
+    ['of another vault', 'damaged', signed(kind, Buffer.from(swap(text, INPUTS.vaultId, INPUTS.bucketId)))],
+  ];
+}
+
+export function keyrings(): Change[] {
+  const whole = object('keyring/0000000002').bytes;
+  const text = jsonOf(whole);
+  const slot = /\{"writer":"4041[^}]*\}[^}]*\}/.exec(text)?.[0] ?? '';
+  const bucket = /\{"id":"3031[^}]*\}/.exec(text)?.[0] ?? '';
+  return [
+    ...signedCases('keyring', 'sweep', whole, [
+      ['of epoch 0', '"epoch":2', '"epoch":0'],
+      ['of another epoch than its name', '"epoch":2', '"epoch":3'],
+      ['without its predecessor', /"previous":"[^"]*"/, '"previous":null'],
+      ['of root 0', '"root":1', '"root":0'],
+      ['with more than 16 shards', '"2+1"', '"16+1"'],
+      ['with redundancy 0+1', '"2+1"', '"0+1"'],
+      ['with a redundancy written oddly', '"2+1"', '"02+1"'],
+      ['with chunks that are too small', '"chunkSize":65536', '"chunkSize":65535'],
+      ['with chunks that are too large', '"chunkSize":65536', '"chunkSize":67108865'],
+      ['with a fraction', '"chunkSize":65536', '"chunkSize":65536.0'],
+      ['with an unknown compression', '"compression":"3"', '"compression":"20"'],
+      ['with a compression that is a number', '"compression":"3"', '"compression":3'],
+      ['without buckets', `[${bucket}]`, '[]'],
+      ['with a bucket twice', bucket, `${bucket},${bucket}`],
+      ['with a bucket of an unknown state', '"active"', '"gone"'],
+      ['with a bucket without a URL', /,"url":"[^"]*"/, ''],
+      ['with a URL that is too short to be sealed', /"url":"../, '"url":"'],
+      ['with a keyslot twice', slot, `${slot},${slot}`],
+      ['without keyslots', /"slots":.*\]/, '"slots":[]'],
+      ['without a full keyslot', `${slot},`, ''],
+      ['with an unknown role', '"role":"put"', '"role":"get"'],
+      ['with too little memory', '"memory":8192', '"memory":8191'],
+      ['with too much memory', '"memory":8192', '"memory":1048577'],
+      ['with no pass', '"passes":1', '"passes":0'],
+      ['with too many passes', '"passes":1', '"passes":17'],
+      ['with too many lanes', '"lanes":1', '"lanes":17'],
+      ['with too much work', '"memory":8192,"passes":1', '"memory":1048576,"passes":5'],
+      ['with a salt that is too short', /"salt":"../, '"salt":"'],
+      ['with a commitment that is too long', /"commitment":"/, '"commitment":"00'],
+    ]),
+    [
+      'that requires something',
+      'unsupported',
+      signed('keyring', Buffer.from(swap(text, '"requires":[]', '"requires":["new"]'))),
+    ],
+  ];
+}
+
+export function deletions(): Change[] {
+  return signedCases('deleted', 'sweep', object('deleted/').bytes, [
+    ['of another hash than its name', /"deleted":"....../, '"deleted":"000000'],
+    ['with serial 0', '"serial":1', '"serial":0'],
+    ['with a flag that is a number', '"live":false', '"live":0'],
+    ['with a time that is none', /"at":\d+/, '"at":8640000000000001'],
+    ['with a negative grace', /"graceMs":\d+/, '"graceMs":-1'],
+  ]);
+}
+
+export function sweeps(): Change[] {
+  return signedCases('sweep', 'deleted', object('sweep/').bytes, [
+    ['of another id than its name', /"sweep":"..../, '"sweep":"0000'],
+    ['that names neither shard nor manifest', '"chunks/', '"keyring/'],
+    ['without what it waits for', '"waitsFor":null,', ''],
+    [
+      'that waits for no put marker',
+      '"waitsFor":null',
+      '"waitsFor":["sweep/01700000000000.0123456789abcdef"]',
+    ],
+    ['that names no text', /"objects":\[/, '"objects":[1,'],
+    ['done at no time', '"doneAt":null', '"doneAt":""'],
+  ]);
+}
