@@ -17,7 +17,6 @@ const ON_POSTGRES = [
     'fixture',
     'histories',
     'interrupt',
-    'keyring',
     'privacy',
     'recover',
     'removed-elsewhere',
