@@ -17,7 +17,6 @@ const ON_POSTGRES = [
     'fixture',
     'histories',
     'interrupt',
-    'keyring',
     'privacy',
     'recover',
     'removed-elsewhere',
@@ -27,7 +26,7 @@ const ON_POSTGRES = [
     'sweep',
     'verify',
   ].map((suite) => `test/vault/${suite}.test.ts`),
-  ...['care', 'change-password', 'get', 'info', 'init', 'kill', 'ls', 'maps', 'put', 'rm', 'terminal'].map(
+  ...['care', 'get', 'info', 'init', 'kill', 'ls', 'maps', 'put', 'rm'].map(
     (verb) => `test/cli/${verb}.test.ts`,
   ),
 ];

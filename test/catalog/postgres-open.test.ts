@@ -144,7 +144,7 @@ describe('opening a catalog in Postgres', () => {
     proxy.decide = (text) =>
       text.includes('server_version_num') ? rowAnswer('server_version_num', '90624') : 'pass';
     expect(await failure(proxy.url)).toMatchObject({
-      code: 'unsupported',
+      code: 'denied',
       message: expect.stringContaining('too old'),
     });
     await proxy.close();

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { rename } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
@@ -46,4 +47,15 @@ test('info without a file describes the vault', async () => {
   const { stdout } = await box.run(['info']);
   expect(stdout).toMatch(/^redundancy +2\+1$/m);
   expect(stdout.match(/^bucket .*bucket-\d$/gm)).toHaveLength(3);
+});
+
+test('info of a small file counts the copies that are there', async () => {
+  await box.run(['put', '-', '--name', 'small'], { stdin: Buffer.from('small') });
+  const { stdout } = await box.run(['info', 'small']);
+  expect(stdout).toMatch(/^redundancy +3 copies: survives the loss of any 2 buckets$/m);
+  expect(stdout).not.toMatch(/^in buckets +0 B$/m);
+  await rename(box.bucket(1), `${box.bucket(1)}.away`);
+  const less = await box.run(['info', 'small']);
+  await rename(`${box.bucket(1)}.away`, box.bucket(1));
+  expect(less.stdout).toMatch(/^redundancy +2 copies: survives the loss of any 1 bucket$/m);
 });

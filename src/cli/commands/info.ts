@@ -150,9 +150,10 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
 }
 
 /** What may happen to the buckets, as the shards lie. */
-function safetyOf({ placed, survives, redundancy }: FileDetails): string {
+function safetyOf({ placed, survives, redundancy, chunks, storedBytes }: FileDetails): string {
+  if (chunks === 0 && storedBytes === 0) return 'no bucket that answers has it';
   const { k, m } = placed ?? redundancy;
-  const what = placed === null ? 'a copy in every bucket' : `${k}+${m}`;
+  const what = chunks === 0 ? count(survives + 1, 'copy', 'copies') : `${k}+${m}`;
   return survives === 0
     ? `${what}: survives the loss of no bucket`
     : `${what}: survives the loss of any ${count(survives, 'bucket')}`;

@@ -1,8 +1,11 @@
 /** A file's facts and where its shards lie, by the placements: what is said about safety is what is there. */
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
+import { manifestObjectName } from '../../format/manifest.ts';
 import type { ChunkId } from '../../format/manifest.ts';
 import { shardObjectSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
+import type { MergedEntry } from '../buckets/merged-listing.ts';
 import type { CallOptions } from '../call.ts';
 import type { FileInfo } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
@@ -10,7 +13,10 @@ import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 
 export interface FileDetails extends FileInfo {
-  /** Bytes of this file's chunks in all buckets, as far as the catalog knows; shared chunks count in full. */
+  /**
+   * Bytes of this file's chunks in all buckets, as far as the catalog knows; shared chunks count in full. Of an inline file, those of
+   * its manifest in the buckets that answer.
+   */
   readonly storedBytes: number;
   /** The weakest redundancy among its chunks, as they lie; null if the file is inline or the catalog does not know them. */
   readonly placed: Redundancy | null;
@@ -53,14 +59,26 @@ export async function inspectFile(
     return { redundancy, survives: stored - redundancy.k };
   });
   const weakest = spare.toSorted((a, b) => a.survives - b.survives)[0] ?? null;
-  const copies = session.buckets.active.length - 1;
+  const copies = placement.length === 0 ? await manifestCopies(session, info.hash, options) : [];
   return {
     ...info,
-    storedBytes,
+    storedBytes: copies.reduce((sum, { size }) => sum + size, storedBytes),
     placed: weakest?.redundancy ?? null,
-    survives: weakest === null ? copies : Math.max(0, weakest.survives),
+    survives: Math.max(0, placement.length === 0 ? copies.length - 1 : (weakest?.survives ?? 0)),
     placement,
   };
+}
+
+/** The copies of a manifest in the buckets that answer. */
+async function manifestCopies(
+  session: Session,
+  hash: string,
+  { signal }: CallOptions,
+): Promise<MergedEntry['holders']> {
+  const name = manifestObjectName(hash);
+  const listing = mergedListing(session.buckets.active, name, { signal, onFailure: () => undefined });
+  for await (const entry of listing) if (entry.name === name) return entry.holders;
+  return [];
 }
 
 async function placementsOf(

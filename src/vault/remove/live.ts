@@ -64,8 +64,11 @@ export async function findLive(
     const { hash, holders, row } = file;
     const deletion = deletions.get(hash) ?? null;
     if (holders.length === 0) {
-      if (deletion?.live !== false && row !== null && row.hiddenAtMs === null) missing.push(hash);
-      else if (row !== null && row.hiddenAtMs !== null && write) await session.catalog.files.forget([hash]);
+      if (row === null) continue;
+      // A catalog from before the removal lists it still.
+      const isRemoved = row.hiddenAtMs !== null || deletion?.live === false;
+      if (!isRemoved) missing.push(hash);
+      else if (write) await session.catalog.files.forget([hash]);
       continue;
     }
     settled.delete(hash);

@@ -8,6 +8,7 @@ import { readManifestBytes } from '../files/manifests.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
 
@@ -35,6 +36,8 @@ export async function removeFiles(
   const found = await resolveAll(session, references, { all: options.allVersions === true, hidden: false });
   const removed = found.map(({ info }) => info);
   if (options.dryRun === true) return { removed, unreachable: [] };
+  // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
+  await refreshKeyring(session, options.signal);
   const unreachable = new Set<string>();
   for (const { hash } of removed) {
     const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
