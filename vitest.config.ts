@@ -10,7 +10,6 @@ const ON_POSTGRES = [
     'bucket-admin',
     'catalog-lies',
     'change-password',
-    'create',
     'damage',
     'damaged-row',
     'faults',
@@ -26,9 +25,7 @@ const ON_POSTGRES = [
     'sweep',
     'verify',
   ].map((suite) => `test/vault/${suite}.test.ts`),
-  ...['care', 'get', 'info', 'init', 'kill', 'ls', 'maps', 'put', 'rm'].map(
-    (verb) => `test/cli/${verb}.test.ts`,
-  ),
+  ...['get', 'info', 'init', 'kill', 'ls', 'maps', 'put'].map((verb) => `test/cli/${verb}.test.ts`),
 ];
 
 const settings = {
