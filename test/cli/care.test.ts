@@ -149,6 +149,20 @@ describe('recover', () => {
     expect((await box.run(['get', 'kept', '-o', '-', '--db', place.location])).stdout).toBe(CONTENT);
   });
 
+  test('without a bucket that is away ends with 3', async () => {
+    await using place = await catalogPlace();
+    const buckets = [1, 2].flatMap((number) => ['--bucket', box.bucket(number)]);
+    await rename(box.bucket(3), `${box.bucket(3)}.away`);
+    const { exit, stdout, stderr } = await box.run(['recover', '--db', place.location, ...buckets]);
+    const verified = await box.run(['verify', '--db', place.location]);
+    const got = await box.run(['get', 'kept', '-o', '-', '--db', place.location]);
+    await rename(`${box.bucket(3)}.away`, box.bucket(3));
+    expect({ exit, stdout }).toEqual({ exit: 3, stdout: '' });
+    expect(stderr).toMatch(/bucket-3 could not be used: /);
+    expect(verified.exit).toBe(3);
+    expect(got.stdout).toBe(CONTENT);
+  });
+
   test('of folders that hold no vault ends with 10', async () => {
     await using place = await catalogPlace();
     await mkdir(box.at('empty'));
