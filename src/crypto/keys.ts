@@ -10,7 +10,7 @@ import { COMMITMENT_SIZE, kdfWork, SALT_SIZE } from '../format/keyring.ts';
 import type { KdfCost, Keyslot, Role } from '../format/keyring.ts';
 import { KDF_LIMITS, MAX_KDF_WORK } from '../format/limits.ts';
 import { isCommitment, openOnce, sealOnce } from './sealing.ts';
-import { sealLabel } from './records.ts';
+import { sealLabel } from './texts.ts';
 
 export { kdfWork } from '../format/keyring.ts';
 export { MAX_UNLOCK_WORK } from '../format/limits.ts';

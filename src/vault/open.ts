@@ -12,7 +12,7 @@ import { verifiedOrNull } from './keys/keyring-store.ts';
 import { unlock } from './keys/unlock.ts';
 import type { Unlocked } from './keys/unlock.ts';
 import type { KeyringState, Session } from './session.ts';
-import { PutGuard } from './protocol/put-guard.ts';
+import { MarkerGuard } from './protocol/put-guard.ts';
 
 export interface OpenVaultParts {
   readonly catalog: Catalog;
@@ -48,7 +48,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
   const { keys } = unlocked;
   const { keyring, bytes } = newer(unlocked, row);
   const buckets = await bucketsOf({ vaultId: row.id, keys, catalog, opener }, keyring);
-  const guard = new PutGuard();
+  const guard = new MarkerGuard();
   const session: Session = {
     vaultId: row.id,
     keys,

@@ -6,7 +6,7 @@ import type { Keyring } from '../format/keyring.ts';
 import type { BucketOpener, BucketSet } from './buckets/bucket-set.ts';
 import type { ChunkMemoryPool, Limits } from './chunks/chunk-memory.ts';
 import type { ChunkWorkers } from './chunks/chunk-workers.ts';
-import type { PutGuard } from './protocol/put-guard.ts';
+import type { PutGuard } from './protocol/guarded.ts';
 
 export interface Session {
   readonly vaultId: string;

@@ -9,7 +9,7 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { isAmazons } from '../../src/buckets/s3/client.ts';
-import type { S3BucketOptions } from '../../src/buckets/s3/driver.ts';
+import type { S3BucketOptions } from '../../src/buckets/s3/options.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';

@@ -15,7 +15,7 @@ import {
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { ManifestOpener } from '../../src/crypto/manifest.ts';
 import { openPutMarker, sealPutMarker } from '../../src/crypto/put-marker.ts';
-import { openLabel } from '../../src/crypto/records.ts';
+import { openLabel } from '../../src/crypto/texts.ts';
 import { signDeletion, signKeyring } from '../../src/crypto/signing.ts';
 import type { Keyslot } from '../../src/format/keyring.ts';
 import { CHEAP, sampleKeyring, sampleKeys, VAULT_ID, WRITER } from './samples.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { nameTag, openLabel, openRecord, sealLabel, sealRecord } from '../../src/crypto/records.ts';
+import { nameTag, openRecord, sealRecord } from '../../src/crypto/records.ts';
+import { openLabel, sealLabel } from '../../src/crypto/texts.ts';
 import { acceptedChanges, outcome, sampleKeys, WRITER } from './samples.ts';
 
 const keys = sampleKeys();

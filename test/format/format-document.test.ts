@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { MAX_BUCKET_URL_SIZE, MAX_LABEL_SIZE } from '../../src/crypto/records.ts';
+import { MAX_BUCKET_URL_SIZE, MAX_LABEL_SIZE } from '../../src/crypto/texts.ts';
 import { payloadSize } from '../../src/format/chunk.ts';
 import { MAX_BUCKETS } from '../../src/format/keyring.ts';
 import * as limits from '../../src/format/limits.ts';

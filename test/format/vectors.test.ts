@@ -6,7 +6,7 @@ import { unwrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, manifestHash, ManifestOpener } from '../../src/crypto/manifest.ts';
 import { openPutMarker } from '../../src/crypto/put-marker.ts';
-import { openLabel } from '../../src/crypto/records.ts';
+import { openLabel } from '../../src/crypto/texts.ts';
 import { objectDigest, openDeletion, openSweepList, verifyKeyring } from '../../src/crypto/signing.ts';
 import { VaultError } from '../../src/errors.ts';
 import { SEAL_OVERHEAD, unpackPayload } from '../../src/format/chunk.ts';

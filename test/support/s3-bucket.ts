@@ -1,7 +1,7 @@
 import { vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openS3Bucket } from '../../src/buckets/s3/driver.ts';
-import type { S3BucketOptions } from '../../src/buckets/s3/driver.ts';
+import type { S3BucketOptions } from '../../src/buckets/s3/options.ts';
 import { EXAMPLE_CREDENTIALS } from './s3-server.ts';
 import type { S3Server } from './s3-server.ts';
 

@@ -17,7 +17,7 @@ import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import type { FileSource } from '../../src/vault/write/file-source.ts';
 import type { PutOptions, PutResult } from '../../src/vault/write/put.ts';
-import { PutGuard } from '../../src/vault/protocol/put-guard.ts';
+import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { catalogPlace, frozenCatalog } from '../support/catalog-place.ts';
 import { Steps } from '../support/steps.ts';
@@ -214,7 +214,7 @@ export function handleOn(
     return Promise.resolve(steps.bucket(behind(bucket)));
   };
   const limits = options.limits ?? base.limits;
-  const guard = new PutGuard();
+  const guard = new MarkerGuard();
   const session: Session = {
     ...base,
     catalog,

@@ -1,6 +1,6 @@
 /** The keyring in the buckets: changes at once, buckets that are down, and buckets that show what is old or false. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openBucketUrl } from '../../src/crypto/records.ts';
+import { openBucketUrl } from '../../src/crypto/texts.ts';
 import { signKeyring } from '../../src/crypto/signing.ts';
 import { VaultError } from '../../src/errors.ts';
 import { decodeKeyring } from '../../src/format/keyring.ts';

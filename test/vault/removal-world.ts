@@ -10,7 +10,7 @@ import { BucketSet, VaultBucket } from '../../src/vault/buckets/bucket-set.ts';
 import { ChunkMemoryPool } from '../../src/vault/chunks/chunk-memory.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { PutGuard } from '../../src/vault/protocol/put-guard.ts';
+import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { asPuppet } from '../support/puppets.ts';
 import { RememberingWorkers } from '../support/remembering-workers.ts';
 import type { Move, World } from '../support/interleavings.ts';
@@ -46,8 +46,9 @@ export async function beginning(options: {
   const made: TestVault = await testVault({ ...options, now: () => 0 });
   const workers = new RememberingWorkers(made.session.workers);
   // Once for the workers to remember what they answer, once to be there.
-  const session: Session = { ...made.session, workers };
-  session.guard.attach(session);
+  const guard = new MarkerGuard();
+  const session: Session = { ...made.session, workers, guard };
+  guard.attach(session);
   const vault = new Vault(session);
   const { hash } = await putBytes(vault, BODY, { name: 'F0' });
   await getBytes(vault, hash);
@@ -294,7 +295,7 @@ export class RemovalWorld implements World {
       if (bucket === undefined) throw new Error(url);
       return bucket;
     };
-    const guard = new PutGuard();
+    const guard = new MarkerGuard();
     const session: Session = {
       ...base,
       catalog: how.catalog,

@@ -11,6 +11,7 @@ import {
 } from '../../src/format/shard.ts';
 import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
+import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
@@ -75,8 +76,9 @@ export async function stage(
           // Threads are dear, and hold nothing but keys.
           await session.workers.close();
           const catalog = steps.catalog(raw);
-          const shared: Session = { ...session, catalog, workers: made.session.workers };
-          shared.guard.attach(shared);
+          const guard = new MarkerGuard();
+          const shared: Session = { ...session, catalog, workers: made.session.workers, guard };
+          guard.attach(shared);
           opened.push(shared);
           return { session: shared, catalog, vault: new Vault(shared), steps };
         },

@@ -8,7 +8,7 @@ import { keysOfRoot, privateKey, wrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, lockContentKey, manifestHash, ManifestSealer } from '../../src/crypto/manifest.ts';
 import { sealPutMarker } from '../../src/crypto/put-marker.ts';
-import { sealBucketUrl } from '../../src/crypto/records.ts';
+import { sealBucketUrl } from '../../src/crypto/texts.ts';
 import { objectDigest, signDeletion, signKeyring, signSweepList } from '../../src/crypto/signing.ts';
 import {
   CODEC_STORED,

@@ -1,10 +1,10 @@
 import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
+import { endpointUrl } from '../cloud-url.ts';
 import { openHttpClient } from '../http.ts';
 import type { HttpAnswer, HttpRequest } from '../http.ts';
 import { LOG_IN } from './answers.ts';
 import type { Task } from './answers.ts';
-import { checkEndpoint } from './names.ts';
 
 // The SDK finds the endpoint and the credentials; the requests themselves are made here. Its own take no
 // AbortSignal (an upload goes on after its stream is destroyed), wrap a buffer in several streams, and hash it at
@@ -51,7 +51,7 @@ export async function openGcsApi(options: {
   readonly label: string;
 }): Promise<GcsApi> {
   const { endpoint, sendCredentials, label } = options;
-  if (endpoint !== null) checkEndpoint(endpoint, label);
+  if (endpoint !== null) endpointUrl(endpoint, label);
   const [{ Storage }, { GoogleAuth }] = await Promise.all([
     import('@google-cloud/storage'),
     import('google-auth-library'),

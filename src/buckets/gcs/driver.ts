@@ -8,7 +8,8 @@ import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf }
 import type { Content, Task } from './answers.ts';
 import { openGcsApi } from './api.ts';
 import type { ApiRequest, GcsApi } from './api.ts';
-import { checkBucketName, encodeName, objectPrefix } from './names.ts';
+import { folderPrefix } from '../cloud-url.ts';
+import { checkBucketName } from './url.ts';
 import type { HttpAnswer } from '../http.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
 import { ListingProgress } from '../listing-progress.ts';
@@ -35,7 +36,7 @@ export async function openGcsBucket(options: {
 }): Promise<Bucket> {
   const { bucket, label } = options;
   checkBucketName(bucket, label);
-  const prefix = objectPrefix(options.prefix, label);
+  const prefix = folderPrefix(options.prefix, label);
   return new GcsBucket(await openGcsApi(options), { bucket, prefix, label });
 }
 
@@ -260,4 +261,12 @@ function announcedChecksum({ headers }: HttpAnswer): string | null {
 
 function isSame(one: Content, other: Content): boolean {
   return one.size === other.size && one.checksum === other.checksum;
+}
+
+/** An object's full name as one segment of a path; the API wants more escaped than encodeURIComponent escapes. */
+function encodeName(name: string): string {
+  return encodeURIComponent(name).replaceAll(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
-import type { S3Checksum } from './names.ts';
+import type { S3Checksum } from './url.ts';
 
 /** The checksum that one upload carries. */
 export interface SentChecksum {

@@ -4,7 +4,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { VaultError, messageOf } from '../../errors.ts';
 import { boundAnswers } from './answers.ts';
-import type { S3BucketOptions } from './driver.ts';
+import type { S3BucketOptions } from './options.ts';
 
 /**
  * The SDK's client for a bucket, with one attempt a request. Sends nothing yet.

@@ -3,6 +3,7 @@ import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@
 import { VaultError, throwIfAborted } from '../../errors.ts';
 import { isObjectName } from '../bucket.ts';
 import type { Bucket, GetCall, ListCall, ListedObject, PutCall, BucketCall } from '../bucket.ts';
+import { endpointUrl, folderPrefix } from '../cloud-url.ts';
 import { readBody } from './answers.ts';
 import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex } from './checksum.ts';
 import type { SentChecksum } from './checksum.ts';
@@ -10,35 +11,9 @@ import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
 import { openS3Client, sendOptions } from './client.ts';
 import { listObjects } from './listing.ts';
-import { checkBucketName, checkEndpoint, keyRoot } from './names.ts';
-import type { S3Checksum } from './names.ts';
-
-export interface S3BucketOptions {
-  readonly bucket: string;
-  /** Folder inside the bucket, slashes at its ends or not; '' for the whole bucket. */
-  readonly prefix: string;
-  /** Null: as the AWS tools find it (`AWS_REGION`, the profile); behind an endpoint of one's own, us-east-1 in the end. */
-  readonly region: string | null;
-  /** URL of a service other than Amazon's; null: Amazon's, or what `AWS_ENDPOINT_URL` says. */
-  readonly endpoint: string | null;
-  /**
-   * Section of the AWS configuration files that alone gives the credentials, and the region if nothing else does; null: what
-   * the environment gives. So one vault can have buckets with several owners.
-   */
-  readonly profile: string | null;
-  /** Whether an endpoint may have every credential that is found; see `openS3Client` for those that it gets otherwise. */
-  readonly sendCredentials: boolean;
-  /**
-   * Whether the bucket is named in the path rather than in the host. Null: yes exactly if an endpoint is given,
-   * since most services elsewhere have neither the DNS records nor the certificate for a host per bucket.
-   */
-  readonly forcePathStyle: boolean | null;
-  /** What to call the bucket in messages: its URL. */
-  readonly label: string;
-  readonly checksum?: S3Checksum;
-  /** Connections at most; requests beyond it wait. Default 64. */
-  readonly maxSockets?: number;
-}
+import type { S3BucketOptions } from './options.ts';
+import { checkBucketName } from './url.ts';
+import type { S3Checksum } from './url.ts';
 
 /**
  * Opens a bucket of Amazon S3 or of a service that speaks its protocol. Sends nothing yet. Credentials are those
@@ -55,8 +30,8 @@ export interface S3BucketOptions {
 export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   const { bucket, endpoint, label } = options;
   checkBucketName(bucket, endpoint, label);
-  if (endpoint !== null) checkEndpoint(endpoint, label);
-  keyRoot(options.prefix, label);
+  if (endpoint !== null) endpointUrl(endpoint, label);
+  folderPrefix(options.prefix, label);
   return new S3Bucket(await openS3Client(options), options);
 }
 
@@ -80,7 +55,7 @@ class S3Bucket implements Bucket {
     this.label = options.label;
     this.#client = client;
     this.#bucket = options.bucket;
-    this.#root = keyRoot(options.prefix, options.label);
+    this.#root = folderPrefix(options.prefix, options.label);
     this.#checksum = options.checksum ?? 'auto';
   }
 

@@ -2,7 +2,8 @@
  * Where the vault's buckets are. The keyring says it, to every machine; a catalog may say otherwise for its own machine, such as a
  * folder that is mounted elsewhere there.
  */
-import { openBucketUrl, openRecord, sealRecord } from '../../crypto/records.ts';
+import { openRecord, sealRecord } from '../../crypto/records.ts';
+import { openBucketUrl } from '../../crypto/texts.ts';
 import type { VaultKeys } from '../../crypto/keys.ts';
 import { isVaultError } from '../../errors.ts';
 import type { Keyring } from '../../format/keyring.ts';

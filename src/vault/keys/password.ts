@@ -1,5 +1,5 @@
 /** Changing a password: the keys are wrapped anew in the next keyring; no chunk is touched. */
-import { openLabel } from '../../crypto/records.ts';
+import { openLabel } from '../../crypto/texts.ts';
 import { wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import type { Keyslot } from '../../format/keyring.ts';

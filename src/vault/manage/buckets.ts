@@ -1,6 +1,6 @@
 /** The vault's set of buckets: taking one in, looking at them, and recording where one is now. */
 import { drawId } from '../../crypto/keys.ts';
-import { openBucketUrl, sealBucketUrl } from '../../crypto/records.ts';
+import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';

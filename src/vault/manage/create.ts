@@ -1,7 +1,7 @@
 /** Making a vault: one that is there is never overwritten, and a making that failed leaves nothing behind. */
 import { drawId, drawRoot, keysOfRoot, wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
-import { openBucketUrl, sealBucketUrl } from '../../crypto/records.ts';
+import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { signKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';

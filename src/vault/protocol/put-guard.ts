@@ -19,6 +19,7 @@ import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
 import { Presence } from '../chunks/presence.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
+import type { Guarded, PutGuard } from './guarded.ts';
 
 /** After this long a new marker takes the place of the old one. */
 export const RENEW_AFTER_MS = 4 * 3_600_000;
@@ -43,47 +44,39 @@ interface Standing {
   readonly beganAtMs: number;
 }
 
-/** What a put works under: a marker, and those that renew it. */
-export class Guarded {
-  readonly #guard: PutGuard;
+class GuardedPut implements Guarded {
+  readonly #guard: MarkerGuard;
   #standing: Standing;
 
-  constructor(guard: PutGuard, standing: Standing) {
+  constructor(guard: MarkerGuard, standing: Standing) {
     this.#guard = guard;
     this.#standing = standing;
   }
 
-  /** What the buckets have, as seen under the marker. */
   get presence(): Presence {
     return this.#standing.presence;
   }
 
-  /** The same, also in buckets that are being emptied: what is there and will be moved. */
   get everywhere(): Presence {
     return this.#standing.everywhere;
   }
 
-  /** Buckets that take new objects. */
   get targets(): readonly VaultBucket[] {
     return this.#standing.targets;
   }
 
-  /** Buckets that could not be used. */
   get failed(): readonly BucketFailure[] {
     return this.#standing.failed;
   }
 
-  /** Whether a list of removal names this object. */
   isNamed(objectName: string): boolean {
     return this.#standing.absent.has(objectName);
   }
 
-  /** Notes a chunk that the put relies on, so that a renewed marker names it. Call it before `keep`, and that before the look. */
   note(chunkId: string): void {
     this.#guard.ids.add(chunkId);
   }
 
-  /** Renews the marker when it is due. @throws `stale` if it has become too old to be trusted: this machine has slept */
   async keep(signal?: AbortSignal): Promise<void> {
     await this.#guard.keep(this, signal);
   }
@@ -98,11 +91,11 @@ export class Guarded {
   }
 }
 
-export class PutGuard {
+export class MarkerGuard implements PutGuard {
   #session: Session | null = null;
-  #current: Promise<Guarded> | null = null;
+  #current: Promise<GuardedPut> | null = null;
   /** What `#current` came to; null while it begins. */
-  #stands: Guarded | null = null;
+  #stands: GuardedPut | null = null;
   /** Stops what begins or is renewed when nobody waits for it any more: one user's interruption is not the others'. */
   #unwanted = new AbortController();
   #renewing: Promise<void> | null = null;
@@ -116,12 +109,6 @@ export class PutGuard {
     this.#session = session;
   }
 
-  /**
-   * Works under a marker: one that stands already, or a new one.
-   *
-   * @param work gets what is there, seen after the marker was written
-   * @throws `unavailable` (or what they said) if no bucket takes the marker; what the work throws
-   */
   async run<T>(work: (guarded: Guarded) => Promise<T>, signal?: AbortSignal): Promise<T> {
     this.#stopLingering();
     // A marker that lingered while the machine slept.
@@ -142,8 +129,8 @@ export class PutGuard {
     }
   }
 
-  /** See `Guarded.keep`. */
-  async keep(guarded: Guarded, signal: AbortSignal | undefined): Promise<void> {
+  /** Renews the marker when it is due. */
+  async keep(guarded: GuardedPut, signal: AbortSignal | undefined): Promise<void> {
     const age = this.#ageOf(guarded);
     if (age < RENEW_AFTER_MS && this.#renewing === null) return;
     if (age < TRUSTED_FOR_MS) {
@@ -164,11 +151,10 @@ export class PutGuard {
     );
   }
 
-  #ageOf({ standing }: Guarded): number {
+  #ageOf({ standing }: GuardedPut): number {
     return this.#required().now() - standing.beganAtMs;
   }
 
-  /** Takes the marker away, once nobody works under it. */
   async end(): Promise<void> {
     this.#stopLingering();
     const ending = this.#current;
@@ -181,9 +167,9 @@ export class PutGuard {
     if (ended.status === 'fulfilled') await removeMarkers(ended.value.standing);
   }
 
-  #begin(): Promise<Guarded> {
+  #begin(): Promise<GuardedPut> {
     const beginning = begin(this.#required(), [], this.#unwanted.signal).then((standing) => {
-      const guarded = new Guarded(this, standing);
+      const guarded = new GuardedPut(this, standing);
       if (this.#current === beginning) this.#stands = guarded;
       return guarded;
     });
@@ -195,7 +181,7 @@ export class PutGuard {
     return beginning;
   }
 
-  async #renew(guarded: Guarded): Promise<void> {
+  async #renew(guarded: GuardedPut): Promise<void> {
     const old = guarded.standing;
     guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal);
     await removeMarkers(old);

@@ -4,7 +4,7 @@
  */
 import type { Catalog, ChunkRow } from '../../catalog/catalog.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { openBucketUrl } from '../../crypto/records.ts';
+import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { decodeKeyring } from '../../format/keyring.ts';

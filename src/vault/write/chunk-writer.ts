@@ -18,7 +18,7 @@ import type { ShardSet } from '../chunks/shard-sets.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
 import type { Warning } from '../call.ts';
-import type { Guarded } from '../protocol/put-guard.ts';
+import type { Guarded } from '../protocol/guarded.ts';
 
 export interface ChunkWriterOptions {
   readonly guarded: Guarded;

@@ -9,7 +9,7 @@ import type { CallOptions, Warning } from '../call.ts';
 import type { Session } from '../session.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { chunked } from './chunked.ts';
-import type { Guarded } from '../protocol/put-guard.ts';
+import type { Guarded } from '../protocol/guarded.ts';
 import type { OpenSource } from './file-source.ts';
 import { TableWriter } from './table-writer.ts';
 

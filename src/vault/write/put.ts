@@ -25,7 +25,7 @@ import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
-import type { Guarded } from '../protocol/put-guard.ts';
+import type { Guarded } from '../protocol/guarded.ts';
 
 export interface PutOptions extends CallOptions {
   /** What the file goes by: 1 byte to 16 KiB of UTF-8. */

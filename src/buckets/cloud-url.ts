@@ -1,0 +1,164 @@
+/** What `gs://` and `s3://` URLs share: name, folder and options of a bucket in a cloud. */
+import { Buffer } from 'node:buffer';
+import { VaultError } from '../errors.ts';
+import { isObjectName } from './bucket.ts';
+
+/** Longest folder in a cloud bucket, in bytes: both services allow names of 1,024 bytes, of which objects' names take 255. */
+const MAX_PREFIX_SIZE = 768;
+
+/** A bucket in a cloud, as a URL names it. */
+export interface CloudPlace {
+  readonly bucket: string;
+  /** Folder in the bucket without slashes around it; '' for the whole bucket. */
+  readonly prefix: string;
+  /** URL of another server than the cloud's own, in its normal form. */
+  readonly endpoint: string | null;
+  /** Whether that server may have the credentials that are meant for the cloud. */
+  readonly sendCredentials: boolean;
+  /** The URL as far as the bucket's name, for messages. */
+  readonly place: string;
+  /** The options of this kind of bucket; none is empty. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+/**
+ * Takes a URL of a bucket in a cloud apart.
+ *
+ * @param known the options of this kind of bucket, beside `endpoint` and `credentials`, which every kind has
+ * @throws `invalid-input`; the message never repeats what could be a credential
+ */
+export function parseCloudUrl(scheme: 'gs' | 's3', text: string, known: readonly string[] = []): CloudPlace {
+  const [, authority = '', path = '', query = '', fragment = ''] =
+    /^([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?$/s.exec(text.slice(`${scheme}://`.length)) ?? [];
+  if (authority.includes('@')) {
+    throw invalid(
+      `A ${scheme}:// URL must not contain credentials. Leave out what is before the @; they are found in the ` +
+        "environment, as the cloud's own tools find them.",
+    );
+  }
+  const bucket = authority;
+  const place = `${scheme}://${bucket}`;
+  if (bucket === '') throw invalid(`${scheme}:// needs the name of a bucket: ${scheme}://name/folder.`);
+  if (fragment !== '') throw invalid(`${place}: a bucket's URL has no part after "#".`);
+  const prefix = parsePrefix(path, place);
+  const parameters = parseQuery(scheme, query, { known: [...known, 'endpoint', 'credentials'], place });
+  const endpoint = parameters.get('endpoint') ?? null;
+  const credentials = parameters.get('credentials') ?? null;
+  if (credentials !== null && credentials !== 'send') {
+    throw invalid(
+      `${place}: credentials can only be "send", by which the endpoint may have yours. They themselves are found in ` +
+        'the environment.',
+    );
+  }
+  return {
+    bucket,
+    prefix,
+    endpoint: endpoint === null ? null : endpointUrl(endpoint, place),
+    sendCredentials: credentials === 'send',
+    place,
+    parameters,
+  };
+}
+
+/** The folder that a URL's path names; '' for the whole bucket. */
+function parsePrefix(path: string, place: string): string {
+  if (path === '' || path === '/') return '';
+  const prefix = path.slice(1).replace(/\/$/, '');
+  // The same rule as for objects' names, piece by piece as it may be longer than those.
+  if (prefix.length > MAX_PREFIX_SIZE || !prefix.split('/').every(isObjectName)) {
+    throw invalid(
+      `${place}: the folder ${JSON.stringify(prefix)} cannot be used. It may have A-Z, a-z, 0-9, ".", "_", "+", "-", ` +
+        `single slashes in between, no "." or ".." between slashes, and ${MAX_PREFIX_SIZE} characters.`,
+    );
+  }
+  return prefix;
+}
+
+function parseQuery(
+  scheme: string,
+  query: string,
+  { known, place }: { readonly known: readonly string[]; readonly place: string },
+): ReadonlyMap<string, string> {
+  const parameters = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(query)) {
+    // Names are shown and values are not: a secret may have been put here.
+    if (!known.includes(name)) {
+      throw invalid(
+        `${place}: there is no option ${JSON.stringify(name)} for ${scheme}:// buckets, only ${known.join(', ')}. ` +
+          'In a shell, a URL with "?" or "&" needs quotes.',
+      );
+    }
+    if (parameters.has(name)) throw invalid(`${place}: the option ${name} is given twice.`);
+    if (value === '')
+      throw invalid(`${place}: the option ${name} has no value. Leave it out, or give it one.`);
+    parameters.set(name, value);
+  }
+  return parameters;
+}
+
+/**
+ * The URL of a server in its normal form.
+ *
+ * @param place what messages call the bucket
+ * @throws `invalid-input` if it is not the whole URL of a server, or has credentials or a query
+ */
+export function endpointUrl(text: string, place: string): string {
+  if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) {
+    throw invalid(
+      `${place}: the endpoint must be a whole URL, with its scheme: endpoint=https://host, or ` +
+        'endpoint=http://localhost:9000 for a server on this machine.',
+    );
+  }
+  const url = new URL(text);
+  if (url.username !== '' || url.password !== '') {
+    throw invalid(`${place}: the endpoint must not contain credentials; they are found in the environment.`);
+  }
+  if (url.search !== '' || url.hash !== '') {
+    throw invalid(`${place}: the endpoint must not have a part after "?" or "#".`);
+  }
+  return url.href.replace(/\/$/, '');
+}
+
+/**
+ * A URL from its parts, in one order and with as little escaping as can be: the same bucket has one URL.
+ *
+ * @param options those of this kind of bucket; null for what is not given
+ */
+export function cloudUrl(
+  { place, prefix, endpoint, sendCredentials }: CloudPlace,
+  options: Readonly<Record<string, string | null>> = {},
+): string {
+  const { region = null, ...others } = options;
+  const parameters = { region, endpoint, credentials: sendCredentials ? 'send' : null, ...others };
+  const query = Object.entries(parameters)
+    .filter(([, value]) => value !== null)
+    .map(
+      ([name, value]) =>
+        `${name}=${encodeURIComponent(value ?? '')
+          .replaceAll('%3A', ':')
+          .replaceAll('%2F', '/')}`,
+    );
+  return place + (prefix === '' ? '' : `/${prefix}`) + (query.length === 0 ? '' : `?${query.join('&')}`);
+}
+
+/**
+ * What the full names of all objects in a folder of a cloud's bucket begin with.
+ *
+ * @throws `invalid-input` if no room is left for names
+ */
+export function folderPrefix(folder: string, label: string): string {
+  const trimmed = folder.replaceAll(/^\/+|\/+$/g, '');
+  if (trimmed === '') return '';
+  if (/\p{Cc}|\p{Cs}/u.test(trimmed) || Buffer.byteLength(trimmed) > MAX_PREFIX_SIZE) {
+    throw new VaultError(
+      'invalid-input',
+      `${label}: the folder in the bucket must be at most ${MAX_PREFIX_SIZE} bytes without control characters.`,
+    );
+  }
+  return `${trimmed}/`;
+}
+
+/** A refusal of what somebody wrote. */
+export function invalid(message: string, cause?: unknown): VaultError {
+  return new VaultError('invalid-input', message, { cause });
+}

@@ -1,0 +1,72 @@
+import { isAbsolute, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { VaultError, messageOf } from '../../errors.ts';
+import { invalid } from '../cloud-url.ts';
+
+export interface FolderLocation {
+  readonly kind: 'folder';
+  readonly url: string;
+  /** Absolute path. */
+  readonly path: string;
+}
+
+/** A folder by its `file:///` URL. @throws `invalid-input` */
+export function parseFileUrl(text: string): FolderLocation {
+  return folderLocation(pathOfFileUrl(text));
+}
+
+/**
+ * A folder by its path.
+ *
+ * @param base absolute path of the folder that relative paths start from; null: they are refused
+ * @throws `invalid-input`
+ */
+export function parseFolderPath(text: string, base: string | null): FolderLocation {
+  return folderLocation(absolutePath(text, base));
+}
+
+function folderLocation(path: string): FolderLocation {
+  return { kind: 'folder', url: pathToFileURL(path).href, path };
+}
+
+function pathOfFileUrl(text: string): string {
+  try {
+    const url = new URL(text);
+    if (url.search !== '' || url.hash !== '') {
+      throw invalid(`${url.protocol}//${url.pathname}: in a file URL, write "?" as %3F and "#" as %23.`);
+    }
+    const path = fileURLToPath(url);
+    if (path.includes('\0')) throw invalid('A path cannot contain a zero byte.');
+    // Without a trailing slash, so that a folder has one URL only.
+    return resolve(path);
+  } catch (cause) {
+    if (cause instanceof VaultError) throw cause;
+    throw invalid(
+      `This file URL cannot be used: ${messageOf(cause)}. Write file:///path with three slashes, or just the path.`,
+      cause,
+    );
+  }
+}
+
+function absolutePath(text: string, base: string | null): string {
+  if (text === '') throw invalid('A bucket needs a URL or a path, and this is empty.');
+  if (text.includes('\0')) throw invalid('A path cannot contain a zero byte.');
+  const typo = /^(gs|s3|file):/i.exec(text);
+  if (typo !== null) {
+    const scheme = typo[1]?.toLowerCase() ?? '';
+    const example = scheme === 'file' ? 'file:///path' : `${scheme}://name/folder`;
+    throw invalid(
+      `After ${scheme}: come two slashes: ${example}. For a path of this name, put ./ before it.`,
+    );
+  }
+  // Shells leave the tilde alone behind "=" and in quotes; a folder named "~" is never meant.
+  if (/^~(\/|$)/.test(text)) {
+    throw invalid(`The shell has not replaced the "~" of ${text}. Write $HOME instead, or the whole path.`);
+  }
+  if (!isAbsolute(text) && base === null) {
+    throw invalid(
+      `The path ${text} is relative, and there is nothing that it is relative to. Write the whole path.`,
+    );
+  }
+  return base === null ? resolve(text) : resolve(base, text);
+}

@@ -1,0 +1,105 @@
+import { VaultError } from '../../errors.ts';
+import { cloudUrl, invalid, parseCloudUrl } from '../cloud-url.ts';
+import type { CloudPlace } from '../cloud-url.ts';
+
+/**
+ * How an upload's bytes are proved to have arrived.
+ *
+ * - `auto`    starts with `crc32c`; a service that refuses the header or does not acknowledge it gets `md5`
+ * - `crc32c`  `x-amz-checksum-crc32c`, stored with the object and acknowledged
+ * - `md5`     `Content-MD5`, and the acknowledged ETag compared; every service knows it, but MD5 is slow
+ * - `sha256`  only the body's SHA-256 in the signature; for a service whose ETag is no MD5 either
+ */
+export type S3Checksum = 'auto' | 'crc32c' | 'md5' | 'sha256';
+
+/** All values of `S3Checksum`, for whoever parses one. */
+export const S3_CHECKSUMS: readonly S3Checksum[] = ['auto', 'crc32c', 'md5', 'sha256'];
+
+export interface S3Location extends Pick<CloudPlace, 'bucket' | 'prefix' | 'endpoint' | 'sendCredentials'> {
+  readonly kind: 's3';
+  readonly url: string;
+  readonly region: string | null;
+  /** Section of the AWS configuration that has the credentials; null: those of the environment. */
+  readonly profile: string | null;
+  /** Whether the bucket is named in the path of requests; null: as the kind of server suggests. */
+  readonly forcePathStyle: boolean | null;
+  readonly checksum: S3Checksum;
+}
+
+const OPTIONS = ['region', 'profile', 'forcePathStyle', 'checksum'];
+
+/**
+ * `s3://name/prefix?region=&endpoint=&credentials=send&profile=&forcePathStyle=&checksum=`.
+ *
+ * @throws `invalid-input`
+ */
+export function parseS3Url(text: string): S3Location {
+  const parsed = parseCloudUrl('s3', text, OPTIONS);
+  const { bucket, prefix, endpoint, sendCredentials, place, parameters } = parsed;
+  checkBucketName(bucket, endpoint, place);
+  const region = parameters.get('region') ?? null;
+  if (region !== null && !/^[A-Za-z0-9-]{1,63}$/.test(region)) {
+    throw invalid(
+      `${place}: ${JSON.stringify(region)} cannot be a region. They are written like eu-central-1.`,
+    );
+  }
+  const profile = parameters.get('profile') ?? null;
+  if (profile !== null && !/^[\w.@:+=,/-]{1,128}$/.test(profile)) {
+    throw invalid(
+      `${place}: ${JSON.stringify(profile)} cannot be a profile. It is the name of a section in ~/.aws/credentials or ~/.aws/config.`,
+    );
+  }
+  const pathStyle = parameters.get('forcePathStyle') ?? null;
+  if (pathStyle !== null && pathStyle !== 'true' && pathStyle !== 'false') {
+    throw invalid(`${place}: forcePathStyle is either true or false.`);
+  }
+  const wanted = parameters.get('checksum') ?? 'auto';
+  const checksum = S3_CHECKSUMS.find((known) => known === wanted);
+  if (checksum === undefined) throw invalid(`${place}: checksum is one of ${S3_CHECKSUMS.join(', ')}.`);
+  return {
+    kind: 's3',
+    url: cloudUrl(parsed, {
+      region,
+      profile,
+      forcePathStyle: pathStyle,
+      checksum: checksum === 'auto' ? null : checksum,
+    }),
+    bucket,
+    prefix,
+    region,
+    endpoint,
+    sendCredentials,
+    profile,
+    forcePathStyle: pathStyle === null ? null : pathStyle === 'true',
+    checksum,
+  };
+}
+
+/**
+ * Refuses a bucket name that cannot be, as far as it can be told without asking.
+ *
+ * @param endpoint null: Amazon's rules for general purpose buckets (user guide, "Bucket naming rules"). Elsewhere
+ *   older and laxer rules are in use, so that only what could not be part of a URL is refused
+ * @throws `invalid-input`
+ */
+export function checkBucketName(bucket: string, endpoint: string | null, label: string): void {
+  const isAllowed =
+    endpoint === null
+      ? /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) &&
+        !bucket.includes('..') &&
+        !/^\d+\.\d+\.\d+\.\d+$/.test(bucket)
+      : /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(bucket) && !bucket.includes('..');
+  if (!isAllowed) {
+    throw new VaultError(
+      'invalid-input',
+      `${label}: ${JSON.stringify(bucket)} cannot be the name of an S3 bucket. Those have 3 to 63 of a-z, 0-9, "-" ` +
+        'and ".", and begin and end with a letter or digit.',
+    );
+  }
+  if (bucket.endsWith('--x-s3')) {
+    throw new VaultError(
+      'invalid-input',
+      `${label}: directory buckets list their objects in no order. Use a general purpose bucket.`,
+    );
+  }
+}
