@@ -8,7 +8,6 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import { batched } from '../../concurrency/batched.ts';
 import { gather } from '../../concurrency/gather.ts';
 import type { Session } from '../session.ts';
 import { payloadOf } from './chunk-memory.ts';
@@ -16,6 +15,7 @@ import type { ChunkMemory } from './chunk-memory.ts';
 import { readOrder } from './placement.ts';
 import { Presence } from './presence.ts';
 import type { ShardSet } from './shard-sets.ts';
+import { rowLocator } from './row-locator.ts';
 import { ShardProblems } from './shard-problems.ts';
 import { checkShards, fetchShard, mostSealed, openFrom, openFromAny, recordedShards } from './shards.ts';
 import type { FetchedShard, ShardCandidate } from './shards.ts';
@@ -27,7 +27,7 @@ const MOST_SPARE = 32;
 
 export class ChunkReader {
   readonly #session: Session;
-  readonly #locate: (id: string) => Promise<ChunkRow | undefined>;
+  readonly #rowOf: (id: string) => Promise<ChunkRow | undefined>;
   /** What the buckets list, for when the catalog is wrong; read only then. */
   #presence: Presence | null = null;
   /** Memory of shards that have been opened, for those to come: fresh pages cost more than reading does. */
@@ -37,10 +37,7 @@ export class ChunkReader {
 
   constructor(session: Session) {
     this.#session = session;
-    this.#locate = batched((ids) => session.catalog.chunks.locate([...new Set(ids)]), {
-      most: 500,
-      inFlight: 2,
-    });
+    this.#rowOf = rowLocator(session);
   }
 
   /**
@@ -58,16 +55,6 @@ export class ChunkReader {
       throw this.problems.lost(id, found.redundancy);
     }
     return payloadOf(memory, ref.length);
-  }
-
-  /** The catalog's row of a chunk; one that makes no sense says as little as none. */
-  async #rowOf(id: string): Promise<ChunkRow | undefined> {
-    try {
-      return await this.#locate(id);
-    } catch (error) {
-      if (isVaultError(error, 'damaged')) return undefined;
-      throw error;
-    }
   }
 
   /** Tries the shards that the catalog knows of. */

@@ -1,6 +1,5 @@
 /** How a chunk stands by its bytes: every shard of it is read, and compared with what the chunk's content makes it. */
 import { isVaultError } from '../../errors.ts';
-import { batched } from '../../concurrency/batched.ts';
 import { CHUNK_PREFIX, formatRedundancy, shardSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
@@ -9,6 +8,7 @@ import { mergedListing } from '../buckets/merged-listing.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
+import { rowLocator } from '../chunks/row-locator.ts';
 import { shardsOf, shardsOfRow } from '../chunks/shard-sets.ts';
 import type { ListedShard } from '../chunks/shard-sets.ts';
 import { checkShards, codedObjects, fetchShard, openFromAny, stateOf, takeBack } from '../chunks/shards.ts';
@@ -56,15 +56,12 @@ export interface ExaminerOptions {
 export class ChunkExaminer {
   readonly #session: Session;
   readonly #options: ExaminerOptions;
-  readonly #locate: (id: string) => Promise<ChunkRow | undefined>;
+  readonly #rowOf: (id: string) => Promise<ChunkRow | undefined>;
 
   constructor(session: Session, options: ExaminerOptions) {
     this.#session = session;
     this.#options = options;
-    this.#locate = batched((ids) => session.catalog.chunks.locate([...new Set(ids)]), {
-      most: 500,
-      inFlight: 2,
-    });
+    this.#rowOf = rowLocator(session);
   }
 
   /** Reads a chunk's shards, and the chunk from them. @throws `interrupted` */
@@ -90,16 +87,6 @@ export class ChunkExaminer {
     const judgement = this.#judge(looked, chunk.spare, hint);
     if (judgement.condition !== 'lost' && judgement.condition !== 'degraded') return judgement;
     return this.#asRead(judgement, chunk, signal);
-  }
-
-  /** The catalog's row of a chunk; one that makes no sense says as little as none. */
-  async #rowOf(id: string): Promise<ChunkRow | undefined> {
-    try {
-      return await this.#locate(id);
-    } catch (error) {
-      if (isVaultError(error, 'damaged')) return undefined;
-      throw error;
-    }
   }
 
   #judge({ good, bad, isContradictory }: Looked, spare: number, hint: PlacesHint | null): Judgement {
