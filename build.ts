@@ -21,7 +21,7 @@ const { metafile } = await build({
   external: [
     '@aws-sdk/*',
     '@google-cloud/*',
-    '@inquirer/*',
+    'inquirer',
     '@node-rs/*',
     'better-sqlite3',
     'commander',

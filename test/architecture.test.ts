@@ -73,7 +73,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   kysely: /^src\/catalog\//,
   '@node-rs/argon2': /^src\/crypto\/keys\.ts$/,
   '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
-  '@inquirer/prompts': /^src\/cli\/terminal\/prompt\.ts$/,
+  inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program)\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,

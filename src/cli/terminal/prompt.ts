@@ -2,7 +2,7 @@
  * Questions to the person at the terminal. They are asked on standard error, since standard output is data. The
  * library that asks is loaded with the first question.
  */
-import type * as Prompts from '@inquirer/prompts';
+import type { createPromptModule } from 'inquirer';
 import { VaultError } from '../../errors.ts';
 import { isIntact } from '../arguments/intact.ts';
 import type { Environment } from '../arguments/options.ts';
@@ -30,10 +30,7 @@ export interface PasswordQuestion {
 /** True for an answer that will do, otherwise what is wrong with it. */
 type Check = (answer: string) => true | string | Promise<true | string>;
 
-interface Context {
-  readonly output: NodeJS.WritableStream;
-  readonly signal: AbortSignal;
-}
+type Prompt = ReturnType<typeof createPromptModule>;
 
 /**
  * Asks for a text until it will do.
@@ -54,9 +51,11 @@ export async function askForText(
     const shown = usual === null ? message : `${message} (${usual})`;
     return askPlainly(shown, { validate, usual, hidden: false }, asking);
   }
-  return ask(asking, async ({ input }, context) =>
-    input({ message, validate, ...(usual !== null && { default: usual }) }, context),
-  );
+  return ask(asking, async (prompt) => {
+    const usually = usual === null ? {} : { default: usual };
+    const { answer } = await prompt([{ type: 'input', name: 'answer', message, validate, ...usually }]);
+    return answer;
+  });
 }
 
 /**
@@ -75,9 +74,11 @@ export async function askForChoice<T>(
 ): Promise<T> {
   const { message, choices, usual } = question;
   if (!isPlain(asking)) {
-    return ask(asking, async ({ select }, context) =>
-      select({ message, choices, ...(usual !== undefined && { default: usual }) }, context),
-    );
+    return ask(asking, async (prompt) => {
+      const usually = usual === undefined ? {} : { default: usual };
+      const { answer } = await prompt([{ type: 'select', name: 'answer', message, choices, ...usually }]);
+      return answer;
+    });
   }
   for (const [index, { name }] of choices.entries()) process.stderr.write(`${index + 1}) ${name}\n`);
   const at = choices.findIndex(({ value }) => value === usual);
@@ -101,7 +102,12 @@ export async function askForPassword({ purpose, file }: PasswordQuestion, asking
   const askOnce = async (message: string): Promise<string> =>
     isPlain(asking)
       ? askPlainly(message, { validate, usual: null, hidden: true }, asking)
-      : ask(asking, async ({ password }, context) => password({ message, mask: '*', validate }, context));
+      : ask(asking, async (prompt) => {
+          const { answer } = await prompt([
+            { type: 'password', name: 'answer', message, mask: '*', validate },
+          ]);
+          return answer;
+        });
   if (purpose === 'enter') return askOnce('Password of the vault:');
   if (purpose === 'unlock') return askOnce(`Password of ${file ?? 'the file'}:`);
   const question = {
@@ -143,11 +149,8 @@ async function askPlainly(
   }
 }
 
-async function ask<T>(
-  { signal }: Asking,
-  question: (prompts: typeof Prompts, context: Context) => Promise<T>,
-): Promise<T> {
-  const prompts = await import('@inquirer/prompts');
+async function ask<T>({ signal }: Asking, question: (prompt: Prompt) => Promise<T>): Promise<T> {
+  const { createPromptModule: makePrompt } = await import('inquirer');
   const left = Promise.withResolvers<never>();
   // After Ctrl-D the library stops reading and never answers. Reading stops after every answer too; that one comes first.
   const onPause = (): void => {
@@ -155,7 +158,7 @@ async function ask<T>(
   };
   process.stdin.once('pause', onPause);
   try {
-    return await Promise.race([question(prompts, { output: process.stderr, signal }), left.promise]);
+    return await Promise.race([question(makePrompt({ output: process.stderr, signal })), left.promise]);
   } catch (error) {
     if (error instanceof Error && ['ExitPromptError', 'AbortPromptError'].includes(error.name)) {
       throw new VaultError('interrupted', 'Interrupted.', { cause: error });
