@@ -48,7 +48,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   chunks: ['buckets'],
   keys: ['buckets'],
   protocol: ['buckets', 'chunks', 'keys'],
-  files: ['buckets', 'chunks'],
+  files: ['buckets', 'chunks', 'protocol'],
   write: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   read: ['buckets', 'chunks', 'files', 'protocol'],

@@ -326,6 +326,9 @@ class Run {
         return faults.happened('full disk', span);
       case 'unavailable':
         return faults.happened('database crash', span);
+      case 'bucket-missing':
+        // A sweep goes nowhere without every bucket; the next one goes on. All else must do without the one that may fail.
+        return operation.verb === 'sweep' && faults.happened('outage', span);
       default:
         return false;
     }

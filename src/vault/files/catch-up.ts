@@ -5,6 +5,7 @@
 import { isVaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { latest, readDeletion } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import type { JoinedFile } from './file-join.ts';
 import { manifestOpener, readManifestBytes, vaultPartOf } from './manifests.ts';
@@ -39,11 +40,11 @@ export async function learnFile(
   },
 ): Promise<Known> {
   const { deletion, write, signal } = options;
-  const hiddenAtMs = deletion === null || deletion.live ? null : deletion.atMs;
+  const hiddenAtMs = hiddenAtOf(deletion);
   const record = file.row === null ? null : openFileRowIfIntact(session, file.row);
   if (record !== null) {
     const agrees = (record.row.hiddenAtMs === null) === (hiddenAtMs === null);
-    if (!agrees && write) await session.catalog.files.hide([file.hash], hiddenAtMs);
+    if (!agrees && write) await hideAsRecorded(session, file.hash, deletion, signal);
     return { kind: 'known', record };
   }
   const from = file.holders.map(({ bucket }) => bucket);
@@ -57,7 +58,33 @@ export async function learnFile(
     hiddenAtMs,
   });
   if (write) await session.catalog.files.put([row]);
+  if (write && file.row !== null) await hideAsRecorded(session, file.hash, deletion, signal);
   return { kind: 'learned', record: openFileRow(session, row) };
+}
+
+/**
+ * Hides a file in the catalog, or shows it, as the record that counts says. Who removes a file, or brings it back, writes the record
+ * first and the catalog then, maybe since `deletion` was read: so the record is read again after each change here.
+ *
+ * @throws what the catalog says
+ */
+export async function hideAsRecorded(
+  session: Session,
+  hash: string,
+  deletion: DeletionRecord | null,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let counts = deletion; ;) {
+    await session.catalog.files.hide([hash], hiddenAtOf(counts));
+    const { record } = await readDeletion(session, hash, { signal });
+    const now = latest([counts, record].filter((each) => each !== null));
+    if (hiddenAtOf(now) === hiddenAtOf(counts)) return;
+    counts = now;
+  }
+}
+
+function hiddenAtOf(deletion: DeletionRecord | null): number | null {
+  return deletion === null || deletion.live ? null : deletion.atMs;
 }
 
 async function openManifest(

@@ -3,7 +3,7 @@ import { isVaultError, throwIfAborted } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { IdSet } from '../chunks/id-set.ts';
-import { learnFile } from '../files/catch-up.ts';
+import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import type { JoinedFile } from '../files/file-join.ts';
@@ -74,7 +74,7 @@ export async function findLive(
     settled.delete(hash);
     if (deletion !== null && isOver(deletion, options)) {
       dead.push(file);
-      if (write && row?.hiddenAtMs === null) await session.catalog.files.hide([hash], deletion.atMs);
+      if (write && row?.hiddenAtMs === null) await hideAsRecorded(session, hash, deletion, signal);
       continue;
     }
     try {

@@ -4,7 +4,7 @@ import { DELETED_PREFIX, parseDeletionObjectName } from '../../format/removal.ts
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import { learnFile } from '../files/catch-up.ts';
+import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
@@ -71,7 +71,7 @@ export async function lookAtFile(
   const look = { hash, holders, record: null };
   if (deletion !== null && isRemoval(deletion)) {
     if (row === null || isHidden) return null;
-    if (write) await session.catalog.files.hide([hash], deletion.atMs);
+    if (write) await hideAsRecorded(session, hash, deletion, signal);
     return { ...look, standing: 'removed', row: 'shown' };
   }
   // What says that it was removed may lie in a bucket that could not be asked.
