@@ -24,6 +24,8 @@ export interface FetchedShard {
   readonly nonce: Uint8Array;
   /** Its memory changes hands when a thread works on it, and comes back as another view. */
   object: Uint8Array;
+  /** Whether it was part of what opened, and has a codec that only a newer version knows. */
+  tooNew?: boolean;
 }
 
 /** Most combinations of shards to try when some of them lie. */
@@ -117,6 +119,7 @@ export async function openFrom(
   if (coded === null || !fitTogether(shards)) return false;
   const answer = await session.workers.open(memory, proof, coded);
   takeBack(shards, answer.objects);
+  if (answer.tooNew) for (const shard of shards) shard.tooNew = true;
   return answer.opened;
 }
 
