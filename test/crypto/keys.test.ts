@@ -8,6 +8,7 @@ import {
   kdfWork,
   keysOfRoot,
   MAX_UNLOCK_WORK,
+  passwordKeys,
   publicKey,
   unwrapKeys,
   wrapKeys,
@@ -16,6 +17,7 @@ import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { ManifestOpener } from '../../src/crypto/manifest.ts';
 import { openPutMarker, sealPutMarker } from '../../src/crypto/put-marker.ts';
 import { openLabel } from '../../src/crypto/records.ts';
+import { sealOnce } from '../../src/crypto/sealing.ts';
 import { signDeletion, signKeyring } from '../../src/crypto/signing.ts';
 import type { Keyslot } from '../../src/format/keyring.ts';
 import { CHEAP, sampleKeyring, sampleKeys, VAULT_ID, WRITER } from './samples.ts';
@@ -109,6 +111,20 @@ describe('a full keyslot', () => {
     await expect(unwrapKeys(change(await wrap('full')), 'password', place)).rejects.toMatchObject({
       code: 'damaged',
     });
+  });
+
+  test.each([
+    ['no JSON', 'none'],
+    ['no root', '{}'],
+    ['the secrets of the other role', `{"readKey":"${'00'.repeat(32)}"}`],
+    ['more than a root', `{"root":"${'00'.repeat(32)}","more":1}`],
+    ['a root that is too short', `{"root":"${'00'.repeat(31)}"}`],
+  ])('that wraps %s is damaged', async (_, text) => {
+    const slot = await wrap('full');
+    const { kek } = await passwordKeys('password', slot);
+    const aad = Buffer.from(`vault/2 keyslot\n${VAULT_ID}\n${WRITER}\nfull\n1`);
+    const forged = { ...slot, wrapped: sealOnce(kek, aad, Buffer.from(text)) };
+    await expect(unwrapKeys(forged, 'password', place)).rejects.toMatchObject({ code: 'damaged' });
   });
 
   test.each([
