@@ -1,4 +1,5 @@
 import { diffieHellman, generateKeyPairSync, sign, verify } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   DEFAULT_KDF_COST,
@@ -143,6 +144,28 @@ describe('a full keyslot', () => {
   ])('with another %s looks like another password', async (_, change) => {
     expect(await unwrapKeys(change(await wrap('full')), 'password', place)).toBeNull();
   });
+
+  test.each(['full', 'put'] as const)(
+    'of role %s with any byte of its secrets changed is damaged',
+    async (role) => {
+      const slot = await wrap(role);
+      const changes = fc.record({
+        at: fc.nat(slot.wrapped.length - 1),
+        by: fc.integer({ min: 1, max: 255 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(changes, async ({ at, by }) => {
+          const wrapped = Buffer.from(slot.wrapped);
+          wrapped.writeUInt8(wrapped.readUInt8(at) ^ by, at);
+          for (const other of [wrapped, slot.wrapped.subarray(0, at)]) {
+            const read = unwrapKeys({ ...slot, wrapped: other }, 'password', place);
+            await expect(read).rejects.toMatchObject({ code: 'damaged' });
+          }
+        }),
+        { numRuns: 15 },
+      );
+    },
+  );
 
   test('does not say how long its label is', async () => {
     const [short, long] = [await wrap('full', 'p', ''), await wrap('full', 'p', 'x'.repeat(200))];
