@@ -65,13 +65,14 @@ or_null = lambda check: lambda v: v is None or check(v)
 many = lambda least, most, check: lambda v: type(v) is list and least <= len(v) <= most and all(map(check, v))
 fields = lambda **checks: lambda v: (type(v) is dict and v.keys() == checks.keys()
                                      and all(check(v[k]) for k, check in checks.items()))
-is_name = lambda v: type(v) is str and 1 <= len(v.encode('utf-8', 'replace')) <= 16 * KIB and '\0' not in v
+is_text = lambda least, most: lambda v: type(v) is str and least <= len(v.encode('utf-8', 'replace')) <= most
+is_name = lambda v: is_text(1, 16 * KIB)(v) and '\0' not in v
 is_redundancy = among(*(f'{k}+{m}' for k in range(1, 17) for m in range(17 - k)))
 is_file_time = lambda v: many(2, 2, SECONDS)(v) and 0 <= v[1] <= 999999999
 COSTS = fields(memory=integer(8 * KIB, MIB), passes=integer(1, 16), lanes=integer(1, 16), salt=is_hex(32))
 is_kdf = lambda v: COSTS(v) and v['memory'] * v['passes'] <= 4 * MIB
 SECONDS, TIME = integer(-864 * 10**10, 864 * 10**10), integer(-864 * 10**13, 864 * 10**13)
-CHUNK_SIZE = integer(64 * KIB, MAX_CHUNK)
+CHUNK_SIZE, REQUIRES = integer(64 * KIB, MAX_CHUNK), many(1, 64, is_text(0, 64 * KIB))
 FORMAT, KIND, FLAG, EPOCH = among('vault/2'), among('file'), among(True, False), integer(1, 9999999999)
 SLOT = fields(writer=is_hex(16), role=among('full', 'put'), created=TIME, kdf=is_kdf, commitment=is_hex(32),
               wrapped=is_hex(17, 4096), label=is_hex(284, 2048))
@@ -115,7 +116,7 @@ def parse_signed(data, most, check, what, known=lambda value: True):
     need(len(data) <= most and match, f'{what} is too large or does not end with a signature')
     return parse(data[:-130], most, check, what, known), (data[:-130], bytes.fromhex(match[1].decode()))
 def parse_keyring(data, epoch):
-    value, proof = parse_signed(data, MIB, KEYRING, 'a keyring', lambda value: not value.get('requires'))
+    value, proof = parse_signed(data, MIB, KEYRING, 'a keyring', lambda value: not REQUIRES(value.get('requires')))
     roles, buckets = {slot['writer']: slot['role'] for slot in value['slots']}, {one['id'] for one in value['buckets']}
     need(value['epoch'] == epoch and (value['previous'] is None) == (epoch == 1), 'a keyring is not what its name says')
     need((len(roles), len(buckets)) == (len(value['slots']), len(value['buckets'])), 'a keyring names something twice')
@@ -240,7 +241,7 @@ def open_part(part, ikm, salt, info, aad, check):
     _, plain = parse_payload(gcm_open(both[:32], bytes(12), aad, part[36:]), small=True)
     end = 4 + u32(plain)
     need(4 <= len(plain) and end <= min(len(plain), 4 + 128 * KIB), 'a manifest has a head that does not fit')
-    return parse(plain[4:end], 128 * KIB, check, 'a manifest', lambda head: head.get('kind', 'file') == 'file'), plain[end:]
+    return parse(plain[4:end], 128 * KIB, check, 'a manifest', lambda head: head.get('kind') == 'file' or not is_text(0, 64 * KIB)(head.get('kind'))), plain[end:]
 def entries(data, size):
     need(len(data) % size == 0 and len(data) <= TABLE_ENTRIES * size, 'a table has a wrong size')
     return [data[at:at + size] for at in range(0, len(data), size)]
@@ -272,7 +273,7 @@ class Manifest:
         below = count_below(parse_refs(ids), REF if depth > 1 else ID) if depth else len(self.ids)
         fits = len(self.ids) <= TOP_ENTRIES and (depth > 1 or below >= chunks) and bool(self.ids) == bool(chunks)
         need(fits and (chunks or not depth), 'its table of ids has another number of entries')
-        need(depth or all(1 <= u32(one, 32) <= MAX_PAYLOAD for one in self.ids), 'its table of ids has an impossible length')
+        need(depth or all(256 <= u32(one, 32) <= MAX_PAYLOAD for one in self.ids), 'its table of ids has an impossible length')
         need((head['size'] is None) == ('lock' in head['key']), 'it has a lock or a size too many')
         if 'content' in head['key']:
             self.open_content(bytes.fromhex(head['key']['content']))

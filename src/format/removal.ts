@@ -3,7 +3,15 @@
  */
 import { VaultError } from '../errors.ts';
 import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
-import { MAX_JSON_SIZE, MAX_MARKER_IDS, MAX_ROOT_NUMBER, MAX_SWEEP_OBJECTS, MAX_TIME_MS } from './limits.ts';
+import {
+  MAX_JSON_SIZE,
+  MAX_MARKER_IDS,
+  MAX_ROOT_NUMBER,
+  MAX_SWEEP_OBJECTS,
+  MAX_TIME_MS,
+  MIN_PADDED_SIZE,
+  SEAL_OVERHEAD,
+} from './limits.ts';
 import { ID_SIZE } from './marker.ts';
 
 /** Where deletion records, sweep lists and put markers are. */
@@ -162,8 +170,6 @@ export function parsePutMarkerName(
 }
 
 const PUT_MAGIC = 'vlt2puts';
-const TAG_SIZE = 16;
-const MIN_PADDED_SIZE = 256;
 /** Bytes before the ciphertext, all of them its additional data. */
 export const PUT_HEADER_SIZE = 92;
 
@@ -199,7 +205,10 @@ export function decodePutMarkerObject(
     }
     throw new VaultError('damaged', "A put's marker does not start like one.");
   }
-  if (bytes.length < PUT_HEADER_SIZE + MIN_PADDED_SIZE + TAG_SIZE || bytes.length > MAX_PUT_MARKER_SIZE) {
+  if (
+    bytes.length < PUT_HEADER_SIZE + MIN_PADDED_SIZE + SEAL_OVERHEAD ||
+    bytes.length > MAX_PUT_MARKER_SIZE
+  ) {
     throw new VaultError('damaged', "A put's marker has an impossible size.");
   }
   const rootNumber = bytes.readUInt32BE(8);

@@ -160,6 +160,21 @@ export function parseShardHeader(object: Uint8Array): ShardHeader {
 }
 
 /**
+ * Reads a shard object's header, and holds it to the object's name.
+ *
+ * @throws as `parseShardHeader`, and `damaged` if it is another shard than the name says
+ */
+export function parseNamedShard(object: Uint8Array, name: ShardName): ShardHeader {
+  const header = parseShardHeader(object);
+  const { k, m, index, sealedSize, nonce } = header;
+  const isSame = k === name.k && m === name.m && index === name.index;
+  if (!isSame || sealingOf(nonce, sealedSize) !== name.sealing) {
+    throw malformed('lies in the place of another one');
+  }
+  return header;
+}
+
+/**
  * Whether the checksum in a shard object is that of its bytes under this chunk's id.
  *
  * @param object the whole object, also in shared memory

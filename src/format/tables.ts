@@ -3,7 +3,7 @@
  * the next depth lists. FORMAT.md, "Tables".
  */
 import { VaultError } from '../errors.ts';
-import { MAX_CHUNK_SIZE, MAX_PAYLOAD_SIZE } from './limits.ts';
+import { MAX_CHUNK_SIZE, MAX_PAYLOAD_SIZE, MIN_PADDED_SIZE } from './limits.ts';
 
 /** Bytes of a `ChunkRef`: t (32) | h (32) | length (4, big-endian). */
 export const REF_SIZE = 68;
@@ -112,7 +112,8 @@ export function decodeIds(source: Uint8Array): ChunkId[] {
   return Array.from({ length: bytes.length / ID_ENTRY_SIZE }, (_, index) => {
     const at = index * ID_ENTRY_SIZE;
     const padded = bytes.readUInt32BE(at + 32);
-    if (padded < 1 || padded > MAX_PAYLOAD_SIZE) throw malformed('lists a chunk of an impossible length');
+    if (padded < MIN_PADDED_SIZE || padded > MAX_PAYLOAD_SIZE)
+      throw malformed('lists a chunk of an impossible length');
     return { id: bytes.toString('hex', at, at + 32), padded };
   });
 }

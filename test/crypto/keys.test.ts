@@ -1,4 +1,5 @@
 import { diffieHellman, generateKeyPairSync, sign, verify } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   DEFAULT_KDF_COST,
@@ -8,6 +9,7 @@ import {
   kdfWork,
   keysOfRoot,
   MAX_UNLOCK_WORK,
+  passwordKeys,
   publicKey,
   unwrapKeys,
   wrapKeys,
@@ -15,6 +17,7 @@ import {
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { ManifestOpener } from '../../src/crypto/manifest.ts';
 import { openPutMarker, sealPutMarker } from '../../src/crypto/put-marker.ts';
+import { sealOnce } from '../../src/crypto/sealing.ts';
 import { openLabel } from '../../src/crypto/texts.ts';
 import { signDeletion, signKeyring } from '../../src/crypto/signing.ts';
 import type { Keyslot } from '../../src/format/keyring.ts';
@@ -112,6 +115,20 @@ describe('a full keyslot', () => {
   });
 
   test.each([
+    ['no JSON', 'none'],
+    ['no root', '{}'],
+    ['the secrets of the other role', `{"readKey":"${'00'.repeat(32)}"}`],
+    ['more than a root', `{"root":"${'00'.repeat(32)}","more":1}`],
+    ['a root that is too short', `{"root":"${'00'.repeat(31)}"}`],
+  ])('that wraps %s is damaged', async (_, text) => {
+    const slot = await wrap('full');
+    const { kek } = await passwordKeys('password', slot);
+    const aad = Buffer.from(`vault/2 keyslot\n${VAULT_ID}\n${WRITER}\nfull\n1`);
+    const forged = { ...slot, wrapped: sealOnce(kek, aad, Buffer.from(text)) };
+    await expect(unwrapKeys(forged, 'password', place)).rejects.toMatchObject({ code: 'damaged' });
+  });
+
+  test.each([
     ['vault', { ...place, vaultId: 'f0'.repeat(16) }],
     ['root', { ...place, rootNumber: 2 }],
   ])('of another %s is damaged', async (_, elsewhere) => {
@@ -127,6 +144,28 @@ describe('a full keyslot', () => {
   ])('with another %s looks like another password', async (_, change) => {
     expect(await unwrapKeys(change(await wrap('full')), 'password', place)).toBeNull();
   });
+
+  test.each(['full', 'put'] as const)(
+    'of role %s with any byte of its secrets changed is damaged',
+    async (role) => {
+      const slot = await wrap(role);
+      const changes = fc.record({
+        at: fc.nat(slot.wrapped.length - 1),
+        by: fc.integer({ min: 1, max: 255 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(changes, async ({ at, by }) => {
+          const wrapped = Buffer.from(slot.wrapped);
+          wrapped.writeUInt8(wrapped.readUInt8(at) ^ by, at);
+          for (const other of [wrapped, slot.wrapped.subarray(0, at)]) {
+            const read = unwrapKeys({ ...slot, wrapped: other }, 'password', place);
+            await expect(read).rejects.toMatchObject({ code: 'damaged' });
+          }
+        }),
+        { numRuns: 15 },
+      );
+    },
+  );
 
   test('does not say how long its label is', async () => {
     const [short, long] = [await wrap('full', 'p', ''), await wrap('full', 'p', 'x'.repeat(200))];

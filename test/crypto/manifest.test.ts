@@ -163,6 +163,13 @@ describe('a manifest', () => {
     expect(outcome(() => open(bytes))).toBe(code);
   });
 
+  // Of another root, so that nothing but its size can make it damaged.
+  test.each([707, 64 * 1024 * 1024 + 1])('of %i bytes is damaged', (size) => {
+    const bytes = Buffer.alloc(size);
+    bytes.write('vlt2mnfs\0\0\0\x02', 'latin1');
+    expect(outcome(() => open(bytes))).toBe('damaged');
+  });
+
   test('has one content part: that of another with the same keys does not fit', () => {
     const salt = Buffer.alloc(32, 9);
     const file = sampleFile(2);

@@ -63,6 +63,13 @@ test('of any bytes is damaged or unsupported', () => {
   );
 });
 
+// Of another root, so that nothing but its size can make it damaged.
+test.each([363, 8 * 1024 * 1024 + 1])('of %i bytes is damaged', (size) => {
+  const object = Buffer.alloc(size);
+  object.write('vlt2puts\0\0\0\x02', 'latin1');
+  expect(outcome(() => openPutMarker(keys, object))).toBe('damaged');
+});
+
 test.each([
   ['another root secret', sampleKeys({ root: 2 }), 'damaged'],
   ['another vault', sampleKeys({ vaultId: 'f0'.repeat(16) }), 'damaged'],

@@ -177,6 +177,16 @@ describe('a keyring', () => {
         ),
       },
     ],
+    [
+      '1,025 buckets',
+      {
+        buckets: Array.from({ length: 1025 }, (_, i) => ({
+          id: i.toString(16).padStart(32, '0'),
+          state: 'active' as const,
+          url: Buffer.alloc(284),
+        })),
+      },
+    ],
     ['two keyslots of one writer', { slots: [sampleSlot(), sampleSlot({ role: 'put' })] }],
     ['no full keyslot', { slots: [sampleSlot({ role: 'put' })] }],
     ['epoch 0', { epoch: 0 }],
@@ -338,6 +348,16 @@ describe('a sweep list', () => {
     const full = { ...list, objects: objects.slice(1) };
     expect(openSweepList(keys, signSweepList(keys, full), ID)).toEqual(full);
     expect(outcome(() => signSweepList(keys, { ...list, objects }))).toBe('invalid-input');
+  });
+
+  test('waits for 10,000 puts, no more', () => {
+    const waitsFor = Array.from(
+      { length: 10_001 },
+      (_, i) => `puts/${String(i).padStart(14, '0')}.${'0'.repeat(16)}`,
+    );
+    const full = { ...list, waitsFor: waitsFor.slice(1) };
+    expect(openSweepList(keys, signSweepList(keys, full), ID)).toEqual(full);
+    expect(outcome(() => signSweepList(keys, { ...list, waitsFor }))).toBe('invalid-input');
   });
 
   test('is refused with any byte of it changed or missing', () => {

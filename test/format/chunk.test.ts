@@ -17,6 +17,7 @@ import {
 } from '../../src/format/chunk.ts';
 import { MAX_PAYLOAD_SIZE, MIN_PADDED_SIZE } from '../../src/format/limits.ts';
 import { seededRandom } from '../support/seeded-random.ts';
+import { blockHeader, frame, rawBlock, runBlock, WINDOW } from '../support/zstd-frames.ts';
 
 const DAMAGED = expect.objectContaining({ code: 'damaged' });
 const UNSUPPORTED = expect.objectContaining({ code: 'unsupported' });
@@ -260,32 +261,6 @@ function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
   return changed;
 }
-
-/** A zstd frame by hand: its header behind the magic number, then blocks, the last of which is marked as such. */
-function frame(header: readonly number[], blocks: readonly Uint8Array[]): Buffer {
-  const last = blocks.length - 1;
-  const marked = blocks.map((block, i) =>
-    Uint8Array.from(block, (byte, at) => (at === 0 && i === last ? byte | 1 : byte)),
-  );
-  return Buffer.concat([Buffer.from('28b52ffd', 'hex'), Uint8Array.from(header), ...marked]);
-}
-
-function rawBlock(bytes: Uint8Array): Buffer {
-  return Buffer.concat([blockHeader(0, bytes.length), bytes]);
-}
-
-function runBlock(byte: number, length: number): Buffer {
-  return Buffer.concat([blockHeader(1, length), Uint8Array.of(byte)]);
-}
-
-function blockHeader(type: number, size: number): Buffer {
-  const header = Buffer.alloc(3);
-  header.writeUIntLE((size << 3) | (type << 1), 0, 3);
-  return header;
-}
-
-/** Descriptors of windows of 1 KiB, 8 MiB, a bit more, and the largest. */
-const WINDOW = { smallest: 0x00, largestAllowed: 0x68, larger: 0x69, largest: 0xff };
 
 describe('a packed payload', () => {
   test.each([1, 3, 9, 19])('gives back what zstd packed at level %i', (level) => {

@@ -3,7 +3,7 @@
     python3 decoder-run.py DECODER must-fail EXAMPLE CASES           kind, name and outcome of each case of must-fail.json
     python3 decoder-run.py DECODER read PASSWORD LOCK BUCKET...      hash of each file, and SHA-256 of its content
 """
-import hashlib, importlib.util, json, sys
+import hashlib, importlib.util, json, sys, types
 
 sys.dont_write_bytecode = True
 spec = importlib.util.spec_from_file_location('decoder', sys.argv[1])
@@ -36,12 +36,26 @@ def must_fail(example, cases):
         decoder.parse_shard(data, named)
         decoder.need(decoder.is_intact(data, named[0]), 'another checksum')
 
+    def read_chunk(data, name, entry):
+        (t, h, length), = decoder.parse_refs(bytes.fromhex(entry))
+        named, keys = decoder.parse_shard_name(name), decoder.expand(t, b'vault/2 chunk', 96)
+        k, _, size, nonce = decoder.parse_shard(data, named)
+        decoder.need(named[0] == keys[:32].hex() and decoder.is_intact(data, named[0]), 'another chunk')
+        sealed = decoder.join_data({0: data[32:]}, k)[:size]
+        body = decoder.unpack(decoder.gcm_open(keys[32:64], nonce, b'vault/2 chunk', sealed), length)
+        decoder.need(len(body) == length and decoder.sha256(body) == h, 'another body')
+
+    def read_table(data, size, step):
+        list(decoder.Manifest.checked(types.SimpleNamespace(size=size, step=step), decoder.parse_refs(data)))
+
     readers = {
         'marker': lambda data, name: decoder.parse_marker(data),
         'keyring': read_keyring,
         'deletion': lambda data, name: decoder.parse_deletion(data, keys, name),
         'manifest': lambda data, name: decoder.Manifest(data, name, keys, {}),
         'shard': read_shard,
+        'chunk': lambda data, name: read_chunk(data, name, case['entry']),
+        'table': lambda data, name: read_table(data, case['size'], case['chunkSize']),
     }
     for case in cases:
         if case['kind'] not in readers:  # it reads no sweep lists and no put markers

@@ -45,6 +45,7 @@ const LIMITS: readonly (readonly [what: string, least: number | null, most: numb
   ['chunk size (body of a full chunk)', limits.MIN_CHUNK_SIZE, limits.MAX_CHUNK_SIZE],
   ["length of a listed chunk's body", 1, limits.MAX_CHUNK_SIZE],
   ['payload of a chunk', limits.PAYLOAD_TRAILER_SIZE, limits.MAX_PAYLOAD_SIZE],
+  ['padded length in a table of ids', MIN_PADDED_SIZE, limits.MAX_PAYLOAD_SIZE],
   ['sealed chunk', limits.PAYLOAD_TRAILER_SIZE + SEAL_OVERHEAD, limits.MAX_SEALED_SIZE],
   ['padded payload of a small thing', MIN_PADDED_SIZE, null],
   ['window of a zstd frame, unless the body is larger', null, limits.MAX_ZSTD_WINDOW],
@@ -88,7 +89,7 @@ const LIMITS: readonly (readonly [what: string, least: number | null, most: numb
   ['put markers that a sweep list waits for', 0, constant('removal.ts', 'MAX_WAITS')],
   ['put marker object', PUT_HEADER_SIZE + MIN_PADDED_SIZE + SEAL_OVERHEAD, MAX_PUT_MARKER_SIZE],
   ['ids in a put marker', 0, limits.MAX_MARKER_IDS],
-  ['JSON that has no bound of its own', null, limits.MAX_JSON_SIZE],
+  ['JSON, or a text in it, without a bound of its own', null, limits.MAX_JSON_SIZE],
 ];
 
 function section(heading: string): string {

@@ -1,5 +1,5 @@
 // The worked example of FORMAT.md, and what must be refused, read as any reader of the format would.
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bodyHash, chunkSecrets, openChunk } from '../../src/crypto/chunk.ts';
 import { reconstructData } from '../../src/crypto/erasure.ts';
 import { unwrapKeys } from '../../src/crypto/keys.ts';
@@ -14,6 +14,7 @@ import { parseKeyringObjectName } from '../../src/format/keyring.ts';
 import {
   decodeIds,
   decodeRefs,
+  encodeRefs,
   manifestObjectName,
   MANIFEST_PREFIX,
   parseManifestObjectName,
@@ -27,12 +28,18 @@ import {
 } from '../../src/format/removal.ts';
 import {
   isShardIntact,
+  parseNamedShard,
   parseShardHeader,
   parseShardObjectName,
   sealingOf,
   SHARD_HEADER_SIZE,
 } from '../../src/format/shard.ts';
+import { allocateChunkMemory } from '../../src/vault/chunks/chunk-memory.ts';
+import { ChunkReader } from '../../src/vault/chunks/chunk-reader.ts';
+import { contentRefs } from '../../src/vault/files/tables.ts';
 import { outcome } from '../crypto/samples.ts';
+import { all, testVault } from '../vault/harness.ts';
+import type { TestVault } from '../vault/harness.ts';
 import example from '../vectors/format-example.json' with { type: 'json' };
 import {
   computeExample,
@@ -45,6 +52,7 @@ import {
 } from '../vectors/format-example.ts';
 import type { Kind, MustFail } from '../vectors/broken-json.ts';
 import storedCases from '../vectors/must-fail.json' with { type: 'json' };
+import { wholeChunks } from '../vectors/must-fail-chunks.ts';
 import { computeMustFail } from '../vectors/must-fail.ts';
 
 interface Shown {
@@ -187,7 +195,7 @@ function readChunk({ tag, hash, length }: ChunkRef): Buffer {
 // --- what must be refused -----------------------------------------------------------------------------
 
 /** Reads an object as a reader of the format would. @throws what the code throws */
-const readers: Readonly<Record<Kind, (bytes: Buffer, name: string) => unknown>> = {
+const readers: Readonly<Record<Kind, (bytes: Buffer, name: string, one?: MustFail) => unknown>> = {
   marker: decodeMarker,
   keyring: (bytes, name) => verifyKeyring(FULL, bytes, parseKeyringObjectName(name) ?? 0),
   deletion: (bytes, name) => openDeletion(FULL, bytes, parseDeletionObjectName(name) ?? ''),
@@ -195,13 +203,56 @@ const readers: Readonly<Record<Kind, (bytes: Buffer, name: string) => unknown>> 
   'put marker': (bytes) => openPutMarker(FULL, bytes),
   manifest: (bytes, name) => opener.open(bytes, parseManifestObjectName(name) ?? ''),
   shard(bytes, name) {
-    const header = parseShardHeader(bytes);
     const parsed = parseShardObjectName(name);
-    if (parsed === null || parsed.index !== header.index || !isShardIntact(bytes, parsed.chunkId)) {
-      throw new VaultError('damaged', 'It is not the shard that was asked for.');
-    }
+    if (parsed === null) throw new Error(`${name} is the name of no shard.`);
+    parseNamedShard(bytes, parsed);
+    if (!isShardIntact(bytes, parsed.chunkId)) throw new VaultError('damaged', 'Its checksum is wrong.');
   },
+  chunk: (bytes, name, one) => readStored(bytes, name, one?.entry ?? ''),
+  table: (bytes, _, one) => readTableOf(bytes, one ?? {}),
 };
+
+/** Any vault: what a chunk is told by is the entry that lists it. */
+let made: TestVault;
+beforeAll(async () => {
+  made = await testVault({ buckets: 1 });
+});
+afterAll(() => made[Symbol.asyncDispose]());
+
+/** Reads the chunk that an entry lists, where a bucket has one shard of it. */
+async function readStored(bytes: Buffer, name: string, entry: string): Promise<Uint8Array> {
+  const [ref] = decodeRefs(Buffer.from(entry, 'hex'));
+  const storage = made.buckets[0]?.storage;
+  if (ref === undefined || storage === undefined) throw new Error('There is one of each.');
+  storage.set(name, bytes);
+  try {
+    const memory = allocateChunkMemory(ref.length, null);
+    return await new ChunkReader(made.session).read(memory, ref, new AbortController().signal);
+  } finally {
+    storage.delete(name);
+  }
+}
+
+const TABLE = { size: 140_000, chunkSize: INPUTS.chunkSize };
+
+async function readTableOf(
+  bytes: Buffer,
+  { size = 0, chunkSize = 0 }: { readonly size?: number; readonly chunkSize?: number },
+): Promise<ChunkRef[]> {
+  const refs = decodeRefs(bytes);
+  return all(contentRefs(made.session, { size, chunkSize, depth: 0, refs, inline: null }));
+}
+
+async function outcomeOf(read: () => unknown): Promise<string> {
+  try {
+    await read();
+    return 'success';
+  } catch (error) {
+    return outcome(() => {
+      throw error;
+    });
+  }
+}
 
 const byName = new Map(computeMustFail().map((one) => [`${one.kind} ${one.name}`, one]));
 const cases: readonly MustFail[] = storedCases.map((one) => computed(one));
@@ -229,8 +280,23 @@ test.each([
   expect(outcome(() => readers[kind](named(name), name))).toBe('success');
 });
 
-test.each(cases)('$kind $name: $expect', (one) => {
+test.each(wholeChunks())('a chunk that is whole is read: $object.name', async ({ object, entry }) => {
+  const body = await readStored(object.bytes, object.name, entry);
+  expect(bodyHash(body).toString('hex')).toBe(entry.slice(64, 128));
+});
+
+test('a table that is whole is read', async () => {
+  const full = TABLE.chunkSize;
+  const refs = [full, full, TABLE.size - 2 * full].map((length) => ({
+    tag: Buffer.alloc(32, 1),
+    hash: Buffer.alloc(32, 2),
+    length,
+  }));
+  expect(await readTableOf(encodeRefs(refs), TABLE)).toEqual(refs);
+});
+
+test.each(cases)('$kind $name: $expect', async (one) => {
   const bytes = bytesOf(one);
   const name = one.object ?? manifestObjectName(manifestHash(bytes));
-  expect(outcome(() => readers[one.kind](bytes, name))).toBe(one.expect);
+  expect(await outcomeOf(() => readers[one.kind](bytes, name, one))).toBe(one.expect);
 });

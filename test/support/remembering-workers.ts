@@ -47,7 +47,7 @@ export class RememberingWorkers extends ChunkWorkers {
     const known = this.#opened.get(key);
     if (known !== undefined) {
       payloadOf(memory, known.length).set(known);
-      return { opened: true, objects };
+      return { opened: true, tooNew: false, objects };
     }
     const answer = await this.#workers.open(...args);
     if (answer.opened) this.#opened.set(key, Buffer.from(payloadOf(memory, proof.length)));

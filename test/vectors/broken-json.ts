@@ -8,13 +8,29 @@ export interface MustFail {
   readonly expect: 'damaged' | 'unsupported';
   /** The object's name. A manifest that has none lies under the SHA-256 of its bytes. */
   readonly object?: string;
+  /** Of a chunk: the entry of a content's table that lists it, in hex. */
+  readonly entry?: string;
+  /** Of a table: the content's, in bytes. */
+  readonly size?: number;
+  readonly chunkSize?: number;
   /** The object: text as it is, other bytes in hex. */
   readonly text?: string;
   readonly bytes?: string;
 }
 
 /** What a reader is given the bytes as: in a place of the example's vault, with the example's keys. */
-export type Kind = 'marker' | 'keyring' | 'deletion' | 'sweep' | 'put marker' | 'manifest' | 'shard';
+export type Kind =
+  | 'marker'
+  | 'keyring'
+  | 'deletion'
+  | 'sweep'
+  | 'put marker'
+  | 'manifest'
+  | 'shard'
+  /** The only shard of a chunk, of 1+0. */
+  | 'chunk'
+  /** The table of a content at depth 0, out of the chunks that it lay in. */
+  | 'table';
 
 export type Change = readonly [name: string, expect: MustFail['expect'], bytes: Uint8Array];
 

@@ -19,6 +19,11 @@ export function markers(): Change[] {
     ['with a vault id in upper case', 'damaged', changed(/2a/, '2A')],
     ['with a bucket id that is too short', 'damaged', changed(/"bucket":"../, '"bucket":"')],
     ['with a bucket id that is a number', 'damaged', changed(/"bucket":"[^"]*"/, '"bucket":1')],
+    [
+      'larger than any, whatever its format',
+      'damaged',
+      changed(/vault\/2".*\}/, `vault/3","more":"${'x'.repeat(65_536)}"}`),
+    ],
   ];
 }
 
@@ -100,12 +105,27 @@ export function keyrings(): Change[] {
       ['with too much work', '"memory":8192,"passes":1', '"memory":1048576,"passes":5'],
       ['with a salt that is too short', /"salt":"../, '"salt":"'],
       ['with a commitment that is too long', /"commitment":"/, '"commitment":"00'],
+      ['with wrapped secrets that are too short', /"wrapped":"[^"]*"/, `"wrapped":"${'00'.repeat(16)}"`],
+      ['with wrapped secrets that are too long', /"wrapped":"[^"]*"/, `"wrapped":"${'00'.repeat(4097)}"`],
+      ['with a label that is too short', /"label":"../, '"label":"'],
+      ['with a label that is too long', /"label":"[^"]*"/, `"label":"${'00'.repeat(2049)}"`],
+      ['with a URL that is too long', /"url":"[^"]*"/, `"url":"${'00'.repeat(5121)}"`],
+      ['that requires what is no text', '"requires":[]', '"requires":[1]'],
+      ['that requires more than may be', '"requires":[]', `"requires":[${'"new",'.repeat(64)}"new"]`],
     ]),
     [
       'that requires something',
       'unsupported',
       signed('keyring', Buffer.from(swap(text, '"requires":[]', '"requires":["new"]'))),
     ],
+  ];
+}
+
+export function firstKeyrings(): Change[] {
+  const text = jsonOf(object('keyring/0000000001').bytes);
+  const followed = swap(text, '"previous":null', `"previous":"${'00'.repeat(32)}"`);
+  return [
+    ['with a predecessor, though it is the first', 'damaged', signed('keyring', Buffer.from(followed))],
   ];
 }
 
@@ -116,6 +136,14 @@ export function deletions(): Change[] {
     ['with a flag that is a number', '"live":false', '"live":0'],
     ['with a time that is none', /"at":\d+/, '"at":8640000000000001'],
     ['with a negative grace', /"graceMs":\d+/, '"graceMs":-1'],
+    ['with a grace of minus zero', /"graceMs":\d+/, '"graceMs":-0'],
+    ['with too long a grace', /"graceMs":\d+/, '"graceMs":3162240000001'],
+    ['with a fraction', /"at":\d+/, '"at":1700000000000.0'],
+    ['with an exponent', /"at":\d+/, '"at":17e11'],
+    ['with a leading zero', /"at":\d+/, '"at":01700000000000'],
+    ['with what is no number', /"at":\d+/, '"at":NaN'],
+    ['with an integer beyond 2^53 - 1', '"serial":1', '"serial":9007199254740992'],
+    ['with an escape in upper case', '"live":false', String.raw`"live":"\u001F"`],
   ]);
 }
 
@@ -131,5 +159,8 @@ export function sweeps(): Change[] {
     ],
     ['that names no text', /"objects":\[/, '"objects":[1,'],
     ['done at no time', '"doneAt":null', '"doneAt":""'],
+    ['that names nothing below a prefix', /"chunks\/[^"]*"/, '"chunks/"'],
+    ['that names what no object is called', /"chunks\/[^"]*"/, '"chunks/a b"'],
+    ['that names too long a name', /"chunks\/[^"]*"/, `"chunks/${'a'.repeat(241)}"`],
   ]);
 }

@@ -16,6 +16,7 @@ import {
   INPUTS,
   STORED_BODY,
 } from './format-example.ts';
+import type { Change } from './broken-json.ts';
 import type { ExampleFile } from './format-example.ts';
 
 /** A head and what follows it; `bytes` instead of the head's own, `length` instead of its length. */
@@ -97,4 +98,20 @@ export function putMarkerByHand(payload: Buffer): Buffer {
   const { key, commitment } = committedKey(FULL.writer.markers, salt, 'vault/2 put marker');
   const header = encodePutMarkerHeader({ rootNumber: 1, writer: FULL.writer.id, salt, commitment });
   return Buffer.concat([header, sealOnce(key, header, payload)]);
+}
+
+/** Payloads that no small thing may have. */
+export function paddingCases(seal: (payload: Buffer) => Buffer, plain: Buffer): Change[] {
+  const changed = (from: number, value: number): Buffer => {
+    const payload = padded(plain);
+    payload.writeUInt8(value, payload.length - from);
+    return seal(payload);
+  };
+  return [
+    ['with padding that is not zero', 'damaged', changed(6, 1)],
+    ['that says to be compressed', 'damaged', changed(5, 1)],
+    ['of an unknown codec', 'unsupported', changed(5, 2)],
+    ['longer than its payload', 'damaged', changed(3, 0xff)],
+    ['with more padding than there must be', 'damaged', seal(padded(plain, 512))],
+  ];
 }

@@ -208,9 +208,14 @@ export class ChunkReader {
   }
 
   #noteMisfits(shards: readonly FetchedShard[]): void {
-    for (const { candidate } of shards) {
+    for (const { candidate, tooNew = false } of shards) {
       const { bucket, name } = candidate;
-      const error = new VaultError('damaged', `A shard in ${bucket.url} is not the one that was stored.`);
+      const error = tooNew
+        ? new VaultError(
+            'unsupported',
+            `A shard in ${bucket.url} is of a codec that only a newer version knows.`,
+          )
+        : new VaultError('damaged', `A shard in ${bucket.url} is not the one that was stored.`);
       this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
     }
   }

@@ -114,6 +114,8 @@ export interface Identity {
 /** Whether the chunk opened, and the objects back again, since sending them took them from the sender. */
 export interface OpenAnswer {
   readonly opened: boolean;
+  /** Whether it did not because only a newer version knows its codec. */
+  readonly tooNew: boolean;
   readonly objects: readonly (Uint8Array | null)[];
 }
 
@@ -179,13 +181,11 @@ function run(job: Job): Answers[Job['kind']] {
       return seal(job);
     }
     case 'open': {
-      return {
-        opened: open(job.memory, job.proof, { ...job.coded, objects: job.objects }),
-        objects: job.objects,
-      };
+      const outcome = open(job.memory, job.proof, { ...job.coded, objects: job.objects });
+      return { ...answerOf(outcome), objects: job.objects };
     }
     case 'recode': {
-      return { opened: recode(job), objects: job.objects };
+      return { ...answerOf(recode(job)), objects: job.objects };
     }
     case 'check': {
       const intact = job.objects.map((object, i) => isShardIntact(object, job.ids[i] ?? ''));
@@ -236,29 +236,38 @@ function pack({ memory, length, full, compression }: Extract<Job, { kind: 'seal'
 /** zstd's own default. */
 const AUTO_LEVEL = 3;
 
+type Outcome = 'opened' | 'damaged' | 'too-new';
+
+function answerOf(outcome: Outcome): Pick<OpenAnswer, 'opened' | 'tooNew'> {
+  return { opened: outcome === 'opened', tooNew: outcome === 'too-new' };
+}
+
 /** Opens a chunk: the body then lies at the beginning of the memory, proved by its hash. */
-function open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): boolean {
+function open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): Outcome {
   const { k, m, sealedSize } = coded;
   const parts = reconstructData(k, m, bodiesOf(coded.objects));
   const payload = payloadOf(memory, sealedSize - SEAL_OVERHEAD);
   if (!openChunk(chunkSecrets(asBuffer(proof.tag)), coded.nonce, parts, { sealedSize, payload }))
-    return false;
+    return 'damaged';
   try {
     const body = unpackPayload(payload, proof.length);
     // Chunk keys are known to whoever once had the bytes: the tag of the cipher alone proves nothing.
-    if (!bodyHash(body).equals(proof.hash)) return false;
+    if (!bodyHash(body).equals(proof.hash)) return 'damaged';
     if (body.buffer !== memory.buffer) payloadOf(memory, proof.length).set(body);
-    return true;
+    return 'opened';
   } catch (error) {
-    if (isVaultError(error, 'damaged')) return false;
+    if (isVaultError(error, 'damaged')) return 'damaged';
+    // Perhaps a lie of whoever once had the bytes: then other shards give the chunk.
+    if (isVaultError(error, 'unsupported')) return 'too-new';
     throw error;
   }
 }
 
-function recode(job: Extract<Job, { kind: 'recode' }>): boolean {
+function recode(job: Extract<Job, { kind: 'recode' }>): Outcome {
   const { memory, proof, redundancy, id } = job;
   const coded = { ...job.coded, objects: job.objects };
-  if (proof !== null && !open(memory, proof, coded)) return false;
+  const outcome = proof === null ? 'opened' : open(memory, proof, coded);
+  if (outcome !== 'opened') return outcome;
   const { k, m, sealedSize, nonce } = coded;
   const parts = reconstructData(k, m, bodiesOf(coded.objects));
   const size = shardSize(sealedSize, redundancy.k);
@@ -281,7 +290,7 @@ function recode(job: Extract<Job, { kind: 'recode' }>): boolean {
   for (const [index, object] of objects.entries()) {
     finishShardObject(object, id, { ...redundancy, index, sealedSize, nonce: Buffer.from(nonce) });
   }
-  return true;
+  return 'opened';
 }
 
 function bodiesOf(objects: readonly (Uint8Array | null)[]): (Uint8Array | null)[] {

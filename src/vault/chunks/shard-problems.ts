@@ -100,6 +100,11 @@ export class ShardProblems {
       ),
     );
     const reasons = [...seen].join(' ');
+    const newer = problems.find(({ error }) => isVaultError(error, 'unsupported'));
+    if (outage === undefined && newer !== undefined) {
+      const message = `${what} that this version can read. Use a newer version: ${newer.error.message}`;
+      return new VaultError('unsupported', message, { cause: newer.error });
+    }
     return outage === undefined
       ? new VaultError(
           'damaged',

@@ -2,7 +2,7 @@
 import { isVaultError, VaultError } from '../../errors.ts';
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import { MAX_SEALED_SIZE } from '../../format/limits.ts';
-import { parseShardHeader, sealingOf, shardObjectName, shardObjectSize } from '../../format/shard.ts';
+import { parseNamedShard, shardObjectName, shardObjectSize } from '../../format/shard.ts';
 import type { ShardName } from '../../format/shard.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { BucketSet, VaultBucket } from '../buckets/bucket-set.ts';
@@ -24,6 +24,8 @@ export interface FetchedShard {
   readonly nonce: Uint8Array;
   /** Its memory changes hands when a thread works on it, and comes back as another view. */
   object: Uint8Array;
+  /** Whether it was part of what opened, and has a codec that only a newer version knows. */
+  tooNew?: boolean;
 }
 
 /** Most combinations of shards to try when some of them lie. */
@@ -64,16 +66,8 @@ export async function fetchShard(
     signal: call.signal,
     spare: call.spare,
   });
-  const { index, k, m, sealedSize, nonce } = parseShardHeader(object);
-  const same =
-    index === name.index &&
-    k === name.k &&
-    m === name.m &&
-    sealedSize <= most &&
-    sealingOf(nonce, sealedSize) === name.sealing;
-  if (!same) {
-    throw new VaultError('damaged', `The bucket ${bucket.url} has another object in the place of a shard.`);
-  }
+  const { sealedSize, nonce } = parseNamedShard(object, name);
+  if (sealedSize > most) throw new VaultError('damaged', 'A shard is larger than those of its chunk can be.');
   return { candidate, object, sealedSize, nonce: Buffer.from(nonce) };
 }
 
@@ -117,6 +111,7 @@ export async function openFrom(
   if (coded === null || !fitTogether(shards)) return false;
   const answer = await session.workers.open(memory, proof, coded);
   takeBack(shards, answer.objects);
+  if (answer.tooNew) for (const shard of shards) shard.tooNew = true;
   return answer.opened;
 }
 

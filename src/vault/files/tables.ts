@@ -1,11 +1,10 @@
 /** The chunks of a file, out of its manifest and the chunks that hold its tables. */
 import { chunkSecrets } from '../../crypto/chunk.ts';
-import type { OpenedManifest } from '../../crypto/manifest.ts';
 import { VaultError } from '../../errors.ts';
 import { payloadSize } from '../../format/chunk.ts';
 import { decodeIds, decodeRefs } from '../../format/manifest.ts';
 import type { ChunkId, ChunkRef, ContentTable, IdsTable } from '../../format/manifest.ts';
-import { MAX_TABLE_BODY } from '../../format/tables.ts';
+import { countTableEntries, ID_ENTRY_SIZE, REF_SIZE } from '../../format/tables.ts';
 import { allocateChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
 import type { CallOptions } from '../call.ts';
@@ -46,7 +45,7 @@ export async function* provingRefs(
   for (const ref of refs) {
     yield ref;
     if (depth === 0) continue;
-    for await (const body of tableBodies(session, [ref], options)) {
+    for await (const body of tableBodies(session, [ref], REF_SIZE, options)) {
       yield* provingRefs(session, decodeRefs(body), depth - 1, options);
     }
   }
@@ -70,14 +69,14 @@ export async function* neededChunks(
   let refs: AsyncIterable<ChunkRef> | Iterable<ChunkRef> = table.refs;
   for (let depth: number = table.depth; depth > 1; depth -= 1) {
     const below: ChunkRef[] = [];
-    for await (const body of tableBodies(session, refs, options)) {
+    for await (const body of tableBodies(session, refs, REF_SIZE, options)) {
       const some = decodeRefs(body);
       below.push(...some);
       yield some.map(idOfRef);
     }
     refs = below;
   }
-  for await (const body of tableBodies(session, refs, options)) yield decodeIds(body);
+  for await (const body of tableBodies(session, refs, ID_ENTRY_SIZE, options)) yield decodeIds(body);
 }
 
 /** A table chunk as an entry of a table of ids. */
@@ -97,35 +96,23 @@ async function* refsBelow(
     return;
   }
   const inner = refsBelow(session, refs, depth - 1, options);
-  for await (const body of tableBodies(session, inner, options)) yield* decodeRefs(body);
+  for await (const body of tableBodies(session, inner, REF_SIZE, options)) yield* decodeRefs(body);
 }
 
+/** @param entrySize bytes of an entry in the bodies: a chunk that cannot hold such is not read */
 async function* tableBodies(
   session: Session,
   refs: AsyncIterable<ChunkRef> | Iterable<ChunkRef>,
+  entrySize: number,
   options: CallOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const reader = new ChunkReader(session);
   const signal = options.signal ?? new AbortController().signal;
   for await (const ref of refs) {
-    if (ref.length > MAX_TABLE_BODY) throw contradiction();
+    countTableEntries([ref], entrySize);
     yield await reader.read(allocateChunkMemory(ref.length, null), ref, signal);
   }
   for (const warning of reader.problems.warnings()) options.onWarning?.(warning);
-}
-
-/** Holds the ids that a manifest lists to its content. @throws `damaged` where they differ */
-export async function checkIds(
-  session: Session,
-  manifest: OpenedManifest,
-  table: ContentTable,
-): Promise<void> {
-  const ids = neededChunks(session, manifest.ids);
-  const listed = new Set<string>();
-  for await (const run of ids) for (const { id } of run) listed.add(id);
-  for await (const ref of contentRefs(session, table)) {
-    if (!listed.has(idOfRef(ref).id)) throw contradiction();
-  }
 }
 
 function contradiction(): VaultError {

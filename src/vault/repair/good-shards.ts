@@ -39,7 +39,8 @@ export async function goodShards(
     proof === null ? firstOfEach(pool, set.k) : await pickProved(session, pool, { proof, judgeAll: all });
   if (picked === null) {
     if (!all && rest.length > 0) return goodShards(session, set, { ...options, all: true });
-    return { picked: null, good: [], bad, unknown };
+    const tooNew = pool.filter((shard) => shard.tooNew === true).flatMap((shard) => fetched.get(shard) ?? []);
+    return { picked: null, good: [], bad, unknown: [...unknown, ...tooNew] };
   }
   const misfits = new Set(picked.misfits);
   const good = pool.filter((shard) => !misfits.has(shard)).flatMap((shard) => fetched.get(shard) ?? []);

@@ -184,7 +184,10 @@ export class ChunkExaminer {
     }
     const wrong = new Set(await this.#misfits(chunk, intact));
     if (chunk.proof === null) return { good: intact.map(asListed), bad, isContradictory: wrong.size > 0 };
-    for (const { candidate } of wrong) note(candidate, 'damaged');
+    for (const { candidate, tooNew = false } of wrong) {
+      if (tooNew) this.#options.findings.tooNew += 1;
+      note(candidate, tooNew ? 'unknown' : 'damaged');
+    }
     return { good: intact.filter((shard) => !wrong.has(shard)).map(asListed), bad, isContradictory: false };
   }
 

@@ -21,9 +21,8 @@ import {
 import {
   isShardIntact,
   MAX_SEALED_SIZE,
-  parseShardHeader,
+  parseNamedShard,
   parseShardObjectName,
-  sealingOf,
   shardObjectSize,
 } from '../../format/shard.ts';
 import type { ShardName } from '../../format/shard.ts';
@@ -213,12 +212,7 @@ function judgeOf(name: string): Judge | null {
 
 function judgeOfShard(shard: ShardName): Judge {
   const check = (bytes: Uint8Array): null => {
-    const { index, k, m, sealedSize, nonce } = parseShardHeader(bytes);
-    const isSame = index === shard.index && k === shard.k && m === shard.m;
-    requireName(
-      isSame && sealingOf(nonce, sealedSize) === shard.sealing,
-      'Another shard is in the place of this one.',
-    );
+    parseNamedShard(bytes, shard);
     requireName(isShardIntact(bytes, shard.chunkId), 'The shard does not match its checksum.');
     return null;
   };
