@@ -15,10 +15,9 @@ import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
-import { contentDigestOf, openFileRowIfIntact, sealFileRow } from '../files/records.ts';
+import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
-import { nameTags } from '../files/resolve.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
@@ -26,6 +25,7 @@ import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
 import type { Guarded } from '../protocol/put-guard.ts';
+import { versionsOf } from './versions.ts';
 
 export interface PutOptions extends CallOptions {
   /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
@@ -175,7 +175,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
   const { call, content, contentKey, guarded } = finishing;
   const { table, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const sizes = { contentSize: table.size, chunksStored, degradedChunks, bytesNew: newBytes };
-  const versions = await versionsOf(session, call.name);
+  const versions = await versionsOf(session, call.name, call.signal);
   const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf(table) });
   if (same !== null) {
     const degraded = degradedChunks > 0;
@@ -289,12 +289,6 @@ async function keepInVault(
     ...failed,
     ...without.map(withoutKeyring),
   ]);
-}
-
-/** What the catalog knows under a name, newest first; a row that was changed by hand is passed over. */
-async function versionsOf(session: Session, name: string): Promise<readonly FileRecord[]> {
-  const rows = await session.catalog.files.byName(nameTags(session, name), 1);
-  return rows.flatMap((row) => openFileRowIfIntact(session, row) ?? []);
 }
 
 /** The newest file of this name, if it has this content, lives as long as asked for, stands, and is not removed. */
