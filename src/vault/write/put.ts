@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { lockContentKey, lockedDedupKeys, manifestHash } from '../../crypto/manifest.ts';
+import type { FileRow } from '../../catalog/catalog.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { INLINE_SIZE, manifestObjectName, MAX_NAME_SIZE } from '../../format/manifest.ts';
@@ -199,7 +200,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     part: { head, ids, access },
     contentDigest: lock === null ? contentDigestOf(table) : null,
   });
-  await session.catalog.files.put([row]);
+  await list(session, row);
   return {
     hash,
     ...head,
@@ -209,6 +210,20 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     manifestCopies: copies,
     degraded: degradedChunks > 0 || copies < Math.min(head.redundancy.m + 1, session.buckets.active.length),
   };
+}
+
+/** Makes a file visible whose manifest is stored. */
+async function list(session: Session, row: FileRow): Promise<void> {
+  try {
+    await session.catalog.files.put([row]);
+  } catch (error) {
+    if (!isVaultError(error, 'storage-full', 'denied')) throw error;
+    throw new VaultError(
+      error.code,
+      `${error.message} The file is in the buckets, and not in the catalog: "vault repair" adds it then.`,
+      { cause: error },
+    );
+  }
 }
 
 function headOf(
