@@ -25,6 +25,14 @@ export interface Catalog {
   readonly files: FileCatalog;
   readonly chunks: ChunkCatalog;
 
+  /**
+   * Looks whether the catalog can be written, before something is done that has to be noted there. One that cannot can be read all
+   * the same. Where only a write would tell, as in Postgres, it is believed.
+   *
+   * @throws `denied`; `storage-full`
+   */
+  requireWritable(): Promise<void>;
+
   /** Ends connections. Operations after it are a bug. */
   close(): Promise<void>;
 }

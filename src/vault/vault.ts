@@ -82,8 +82,8 @@ export class Vault implements AsyncDisposable {
    * @throws `invalid-input` for an impossible name or chunk size; `file-not-found` and `source-changed` from the
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
-  put(source: FileSource, options: PutOptions): Promise<PutResult> {
-    return putFile(this.#session, source, options);
+  async put(source: FileSource, options: PutOptions): Promise<PutResult> {
+    return putFile(await this.#writable(), source, options);
   }
 
   /**
@@ -117,8 +117,8 @@ export class Vault implements AsyncDisposable {
    * @param references as for `get`; a name means its newest version, with `allVersions` all of them
    * @throws `file-not-found` if any is unknown; then none is removed
    */
-  remove(references: readonly string[], options?: RemoveOptions): Promise<RemoveResult> {
-    return removeFiles(this.#session, references, options);
+  async remove(references: readonly string[], options?: RemoveOptions): Promise<RemoveResult> {
+    return removeFiles(await this.#writable(options), references, options);
   }
 
   /**
@@ -127,8 +127,8 @@ export class Vault implements AsyncDisposable {
    * @param references hash, prefix or name of removed files; a name means the one that was stored last
    * @throws `file-not-found` if any is unknown, or a part of it is gone
    */
-  undelete(references: readonly string[], options?: CallOptions): Promise<UndeleteResult> {
-    return undeleteFiles(this.#session, references, options);
+  async undelete(references: readonly string[], options?: CallOptions): Promise<UndeleteResult> {
+    return undeleteFiles(await this.#writable(), references, options);
   }
 
   /**
@@ -145,8 +145,8 @@ export class Vault implements AsyncDisposable {
    *
    * @throws `invalid-input` for a redundancy that the buckets cannot carry; `unavailable` if no bucket can be used
    */
-  repair(options?: RepairOptions): Promise<RepairResult> {
-    return repairVault(this.#session, options);
+  async repair(options?: RepairOptions): Promise<RepairResult> {
+    return repairVault(await this.#writable(options), options);
   }
 
   /** What the buckets hold, by their listings. */
@@ -161,8 +161,8 @@ export class Vault implements AsyncDisposable {
    * @throws `already-exists` if it is one already; `bucket-mismatch` if it belongs to another vault; what it says if it
    *   cannot be used
    */
-  addBucket(url: string, options?: CallOptions): Promise<BucketInfo> {
-    return addBucket(this.#session, url, options);
+  async addBucket(url: string, options?: CallOptions): Promise<BucketInfo> {
+    return addBucket(await this.#writable(), url, options);
   }
 
   /**
@@ -173,8 +173,8 @@ export class Vault implements AsyncDisposable {
    * @throws `invalid-input` if the vault has no such bucket, or if the others are too few for the redundancy; what the bucket
    *   says if it cannot be used, unless it is `gone`
    */
-  removeBucket(reference: string, options?: RemoveBucketOptions): Promise<RemoveBucketResult> {
-    return removeBucket(this.#session, reference, options);
+  async removeBucket(reference: string, options?: RemoveBucketOptions): Promise<RemoveBucketResult> {
+    return removeBucket(await this.#writable(options), reference, options);
   }
 
   /**
@@ -185,13 +185,13 @@ export class Vault implements AsyncDisposable {
    * @param options `local`: for this machine alone; else every machine learns of it
    * @throws `bucket-missing` or `bucket-mismatch` if that is not this bucket; what it says if it cannot be used
    */
-  setBucketUrl(reference: string, url: string, options?: SetBucketUrlOptions): Promise<BucketInfo> {
-    return setBucketUrl(this.#session, reference, url, options);
+  async setBucketUrl(reference: string, url: string, options?: SetBucketUrlOptions): Promise<BucketInfo> {
+    return setBucketUrl(await this.#writable(), reference, url, options);
   }
 
   /** Changes what new files are stored with. @returns whether anything was changed */
-  changeDefaults(defaults: Partial<VaultDefaults>, options?: CallOptions): Promise<boolean> {
-    return changeDefaults(this.#session, defaults, options);
+  async changeDefaults(defaults: Partial<VaultDefaults>, options?: CallOptions): Promise<boolean> {
+    return changeDefaults(await this.#writable(), defaults, options);
   }
 
   /**
@@ -200,8 +200,8 @@ export class Vault implements AsyncDisposable {
    *
    * @throws `wrong-password` if `current` opens no keyslot; what a bucket says that cannot be used: nothing has been changed then
    */
-  changePassword(change: PasswordChange): Promise<void> {
-    return changePassword(this.#session, change);
+  async changePassword(change: PasswordChange): Promise<void> {
+    return changePassword(await this.#writable(), change);
   }
 
   /**
@@ -212,6 +212,12 @@ export class Vault implements AsyncDisposable {
    */
   verify(options: VerifyOptions): Promise<VerifyResult> {
     return verifyVault(this.#session, options);
+  }
+
+  /** The session, for what has to be noted in the catalog: one that cannot be written is found out before anything is done. */
+  async #writable({ dryRun = false }: { readonly dryRun?: boolean | undefined } = {}): Promise<Session> {
+    if (!dryRun) await this.#session.catalog.requireWritable();
+    return this.#session;
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

@@ -39,6 +39,7 @@ function fragile(engine: Engine): { readonly catalog: Catalog; broken: Break | n
     // As a transaction, also where one statement needs none: there is a time between it and the commit then.
     writeOne: (durability, work) => engine.write(durability, (session) => during(session, work)),
     write: (durability, work) => engine.write(durability, (session) => during(session, work)),
+    requireWritable: () => engine.requireWritable(),
     close: () => engine.close(),
   });
   return Object.assign(state, { catalog });

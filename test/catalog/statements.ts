@@ -30,6 +30,7 @@ export async function statementsOf(engine: Engine): Promise<readonly CompiledQue
     read: (work) => engine.read((session) => work(recording(session))),
     writeOne: (durability, work) => engine.writeOne(durability, (session) => work(recording(session))),
     write: (durability, work) => engine.write(durability, (session) => work(recording(session))),
+    requireWritable: () => engine.requireWritable(),
     close: () => engine.close(),
   });
   // More than a page of each listing.

@@ -49,6 +49,10 @@ export class MemoryCatalog implements Catalog {
     return new MemoryCatalog(state);
   }
 
+  requireWritable(): Promise<void> {
+    return Promise.resolve();
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }

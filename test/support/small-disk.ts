@@ -14,6 +14,8 @@ export interface SmallDisk extends AsyncDisposable {
   fill(): Promise<void>;
   /** Gives back what `fill` has taken. */
   free(): Promise<void>;
+  /** Lets nobody write to it, or everybody again. */
+  setReadOnly(readOnly: boolean): Promise<void>;
   /** Gives it another size, in bytes. */
   resize(size: number): Promise<void>;
 }
@@ -43,6 +45,9 @@ export async function smallDisk(path: string, size: number): Promise<SmallDisk |
       }
     },
     free: () => rm(ballast, { force: true }),
+    setReadOnly: async (readOnly) => {
+      await run('mount', ['-o', `remount,${readOnly ? 'ro' : 'rw'}`, path]);
+    },
     resize: async (larger) => {
       await run('mount', ['-o', `remount,size=${larger}`, path]);
     },

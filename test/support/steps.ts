@@ -64,6 +64,7 @@ export class Steps {
       setup: this.#noun('setup', catalog.setup),
       files: this.#noun('files', catalog.files),
       chunks: this.#noun('chunks', catalog.chunks),
+      requireWritable: () => catalog.requireWritable(),
       close: () => catalog.close(),
     };
   }

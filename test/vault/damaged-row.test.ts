@@ -1,5 +1,6 @@
-import { expect, test } from 'vitest';
-import { changeCatalog } from '../support/catalog-place.ts';
+import { describe, expect, test } from 'vitest';
+import { changeCatalog, literal } from '../support/catalog-place.ts';
+import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
 
@@ -74,5 +75,106 @@ test('With no manifest to be read it stays, and is told', async () => {
     outcome: 'lost',
     recordsRepaired: 0,
     filesLost: [hashes[0]],
+  });
+});
+
+/** Three versions of a name, while the clock goes backwards: only their numbers order them. */
+async function threeVersions(): Promise<TestVault> {
+  let clock = 1_800_000_000_000;
+  const made = await testVault({ now: () => (clock -= 3_600_000) });
+  for (const number of [1, 2, 3]) await putBytes(made.vault, Buffer.from(`${number}`), { name: 'one' });
+  return made;
+}
+
+describe('A new version is numbered after one whose row was changed', () => {
+  const NEWEST = 'version = (select max(version) from files)';
+  const LIES: readonly (readonly [string, string])[] = [
+    ['its record is cut off', `update files set record = substr(record, 1, 30) where ${NEWEST}`],
+    ['it claims to be a later one', `update files set version = 900 where ${NEWEST}`],
+    ['it claims another time', `update files set created_at = 5 where ${NEWEST}`],
+    ['all rows are changed', 'update files set created_at = 5'],
+  ];
+
+  test.each(LIES)('though %s', async (_, lie) => {
+    await using made = await threeVersions();
+    const { vault, db } = made;
+    await changeCatalog(db, lie);
+    expect(await putBytes(vault, Buffer.from('4'), { name: 'one' })).toMatchObject({ version: 4 });
+    expect((await getBytes(vault, 'one')).toString()).toBe('4');
+    // A catalog that is made anew has the same order.
+    await changeCatalog(db, 'delete from files');
+    await vault.repair();
+    expect((await getBytes(vault, 'one')).toString()).toBe('4');
+    expect(
+      (await all(vault.list({ all: true }))).map(({ version }) => version).toSorted((a, b) => a - b),
+    ).toEqual([1, 2, 3, 4]);
+  });
+
+  test.each(LIES)('and the content that it has is known again, though %s', async (_, lie) => {
+    await using made = await threeVersions();
+    await changeCatalog(made.db, lie);
+    expect(await putBytes(made.vault, Buffer.from('3'), { name: 'one' })).toMatchObject({
+      version: 3,
+      unchanged: true,
+    });
+  });
+
+  test('though a row of a file that is none comes before it', async () => {
+    await using made = await threeVersions();
+    const { vault, db } = made;
+    await changeCatalog(
+      db,
+      `insert into files (hash, writer, name_tag, record, version, created_at, expires_at, hidden_at)
+       select ${literal(Buffer.alloc(32))}, writer, name_tag, record, 900, 5, expires_at, hidden_at
+       from files where ${NEWEST}`,
+    );
+    const stored = await putBytes(vault, Buffer.from('4'), { name: 'one' });
+    expect(stored).toMatchObject({ version: 4 });
+    expect((await getBytes(vault, stored.hash)).toString()).toBe('4');
+    // Which file the name means is not known, and is not guessed.
+    await expect(getBytes(vault, 'one')).rejects.toThrow(/"vault recover" a whole catalog/);
+    await changeCatalog(db, 'delete from files');
+    await vault.repair();
+    expect((await getBytes(vault, 'one')).toString()).toBe('4');
+  });
+
+  test('though a bucket is down', async () => {
+    await using made = await threeVersions();
+    await changeCatalog(made.db, 'update files set created_at = 5');
+    const [first] = made.buckets;
+    if (first === undefined) throw new RangeError('It has three buckets.');
+    first.wrap = (bucket) => faulty(bucket, always('unavailable'));
+    expect(await putBytes(made.vault, Buffer.from('4'), { name: 'one' })).toMatchObject({ version: 4 });
+  });
+
+  test('and is refused while that one cannot be known', async () => {
+    await using made = await threeVersions();
+    await changeCatalog(made.db, 'update files set created_at = 5');
+    let down = true;
+    for (const bucket of made.buckets) {
+      bucket.wrap = (plain) =>
+        faulty(plain, ({ operation, name }) =>
+          down && operation === 'get' && name.startsWith('manifests/')
+            ? { kind: 'fail', when: 'before', error: storageError() }
+            : null,
+        );
+    }
+    const before = made.objects();
+    await expect(putBytes(made.vault, Buffer.from('4'), { name: 'one' })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
+    expect(made.objects()).toEqual(before);
+    down = false;
+    expect(await putBytes(made.vault, Buffer.from('4'), { name: 'one' })).toMatchObject({ version: 4 });
+  });
+
+  test('but not after one that was removed, whose row shows it again', async () => {
+    await using made = await threeVersions();
+    await made.vault.remove(['one']);
+    await changeCatalog(made.db, 'update files set hidden_at = null, created_at = 5');
+    expect(await putBytes(made.vault, Buffer.from('3'), { name: 'one' })).toMatchObject({
+      version: 3,
+      unchanged: false,
+    });
   });
 });

@@ -99,6 +99,10 @@ class PostgresEngine implements Engine {
     return this.#connections.transaction({ isolation: 'read committed', durability }, work);
   }
 
+  requireWritable(): Promise<void> {
+    return Promise.resolve();
+  }
+
   close(): Promise<void> {
     return this.#connections.close();
   }

@@ -11,6 +11,7 @@ export function sqlCatalog(engine: Engine): Catalog {
     setup: new SqlSetup(engine),
     files: new SqlFiles(engine),
     chunks: new SqlChunks(engine),
+    requireWritable: () => engine.requireWritable(),
     close: () => engine.close(),
   };
 }

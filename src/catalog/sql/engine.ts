@@ -40,6 +40,9 @@ export interface Engine {
    */
   write<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T>;
 
+  /** See `Catalog.requireWritable`. */
+  requireWritable(): Promise<void>;
+
   /** Ends connections. */
   close(): Promise<void>;
 }

@@ -5,10 +5,11 @@ import type { Database, Statement } from 'better-sqlite3';
 import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 import type { Compilable } from 'kysely';
 import { makeFolder } from '../../disk/folders.ts';
-import { messageOf, systemCode, VaultError } from '../../errors.ts';
+import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { Tables } from '../sql/schema.ts';
+import { readImage, requireWritableFile } from './image.ts';
 
 /** Says in the file's header that it is a catalog ("vaul"). */
 const APPLICATION_ID = 0x7661756c;
@@ -24,7 +25,8 @@ const BUSY_STRETCH_MS = 20;
 const STATEMENTS = 100;
 
 /**
- * Opens a catalog in an SQLite file.
+ * Opens a catalog in an SQLite file. One that cannot be written, for want of rights or room, is read as it is: what a reading
+ * command learns is kept in memory, and `requireWritable` says why.
  *
  * @param path the file
  * @param options `create`: make the folder (mode 0700), the file (0600) and the tables if there are none
@@ -35,18 +37,31 @@ export async function openSqlite(path: string, options: { readonly create: boole
   requireFileName(path);
   await checkFile(path, options);
   const { default: Sqlite } = await import('better-sqlite3');
-  try {
-    const database = new Sqlite(path, { fileMustExist: true, timeout: BUSY_STRETCH_MS });
+  const openFrom = async (source: string | Buffer, refusal: VaultError | null): Promise<Engine> => {
+    const database = new Sqlite(source, {
+      fileMustExist: typeof source === 'string',
+      timeout: BUSY_STRETCH_MS,
+    });
     try {
-      const engine = new SqliteEngine(path, database);
+      const engine = new SqliteEngine(path, database, refusal);
       await engine.prepare(options);
       return engine;
     } catch (error) {
       database.close();
       throw error;
     }
+  };
+  try {
+    if (!options.create) await requireWritableFile(path);
+    return await openFrom(path, null);
   } catch (error) {
-    throw translated(error, path);
+    const refusal = translated(error, path);
+    if (options.create || !isVaultError(refusal, 'denied', 'storage-full')) throw refusal;
+    try {
+      return await openFrom(await readImage(Sqlite, path), refusal);
+    } catch (cause) {
+      throw translated(cause, path);
+    }
   }
 }
 
@@ -74,9 +89,13 @@ class SqliteEngine implements Engine {
   /** Settles when nobody uses the connection. There is only one, so a read must not fall into an open transaction. */
   #free: Promise<unknown> = Promise.resolve();
 
-  constructor(label: string, database: Database) {
+  /** Why the file cannot be written; null if it can. */
+  readonly #refusal: VaultError | null;
+
+  constructor(label: string, database: Database, refusal: VaultError | null) {
     this.label = label;
     this.#database = database;
+    this.#refusal = refusal;
     this.#session = { run: async (query) => this.#run(query) };
   }
 
@@ -114,6 +133,12 @@ class SqliteEngine implements Engine {
       this.#setSynchronous(durability);
       return this.#transaction(work);
     });
+  }
+
+  async requireWritable(): Promise<void> {
+    if (this.#refusal !== null) throw this.#refusal;
+    // Writes a page, which tells whether there is room for one.
+    await this.write('lazy', async () => this.#database.pragma(`user_version = ${SCHEMA_VERSION}`));
   }
 
   async close(): Promise<void> {
@@ -219,17 +244,17 @@ function requireFileName(path: string): void {
 
 async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {
   try {
-    if (create) {
-      await makeFolder(dirname(path), { mode: 0o700 });
-      // Made here, since SQLite would make it readable by everybody.
-      const file = await open(path, 'a', 0o600);
-      await file.close();
-      return;
-    }
-    const found = await stat(path);
-    if (!found.isFile()) {
+    if (create) await makeFolder(dirname(path), { mode: 0o700 });
+    // Before it is opened: a pipe that nobody reads would be waited for.
+    const found = await stat(path).catch((error: unknown) => {
+      if (create && systemCode(error) === 'ENOENT') return null;
+      throw error;
+    });
+    if (found?.isFile() === false) {
       throw new VaultError('invalid-input', `${path} is not a file. Name the catalog's file (--db).`);
     }
+    // Made here, since SQLite would make it readable by everybody.
+    if (create) await (await open(path, 'a', 0o600)).close();
   } catch (error) {
     if (error instanceof VaultError) throw error;
     if (!create && systemCode(error) === 'ENOENT') throw noVault(path, error);
@@ -252,7 +277,7 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
 function noVault(path: string, cause?: unknown): VaultError {
   return new VaultError(
     'no-vault',
-    `There is no vault at ${path}. \`vault init\` makes one; --db or VAULT_DB names another place.`,
+    `There is no vault at ${path}. \`vault init\` makes one, \`vault recover\` the catalog of one anew from its buckets; --db or VAULT_DB names another place.`,
     { cause },
   );
 }
@@ -279,14 +304,18 @@ function translated(error: unknown, path: string): unknown {
     case 'IOERR_SHMSIZE':
     case 'ENOSPC':
     case 'EDQUOT':
-      return new VaultError('storage-full', `There is no room left to write the catalog ${path}.`, {
-        cause: error,
-      });
+      return new VaultError(
+        'storage-full',
+        `There is no room left to write the catalog ${path}. Make room on its disk, and repeat this.`,
+        {
+          cause: error,
+        },
+      );
     case 'CORRUPT':
     case 'NOTADB':
       return new VaultError(
         'damaged',
-        `The catalog ${path} is damaged or is no catalog (${messageOf(error)}). If it is the right file, \`vault recover\` rebuilds it from the buckets.`,
+        `The catalog ${path} is damaged or is no catalog (${messageOf(error)}). If it is the right file, move it away: \`vault recover\` then makes it anew from the buckets.`,
         { cause: error },
       );
     case 'READONLY':
@@ -298,7 +327,7 @@ function translated(error: unknown, path: string): unknown {
     case 'EROFS':
       return new VaultError(
         'denied',
-        `The catalog ${path} cannot be opened for writing (${messageOf(error)}). Check the rights to the file and its folder.`,
+        `The catalog ${path} cannot be opened or written (${messageOf(error)}). Check the rights to the file and its folder.`,
         { cause: error },
       );
     case 'IOERR':

@@ -1,5 +1,5 @@
 /** The options that every verb takes, and how values are written on the command line. */
-import { homedir } from 'node:os';
+import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
 import { VaultError } from '../../errors.ts';
@@ -65,7 +65,8 @@ export function homeFolder(environment: Environment): string {
   const home = nonEmpty(environment['HOME']);
   if (home !== null) return home;
   try {
-    return homedir();
+    // An empty HOME is no home, also where the system's own look at it says so.
+    return nonEmpty(homedir()) ?? userInfo().homedir;
   } catch (cause) {
     throw new VaultError(
       'invalid-input',

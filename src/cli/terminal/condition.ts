@@ -113,7 +113,7 @@ function disagreements(result: VerifyResult): string[] {
   return [
     ...(changed > 0
       ? [
-          `The catalog disagreed with the buckets about ${count(changed, 'file')}, and says what they say now. Is it an old copy, or has somebody changed it?`,
+          `The catalog disagreed with the buckets about ${count(changed, 'file')}. Is it an old copy, or has somebody changed it?`,
         ]
       : []),
     ...(tooNew > 0 ? [`${count(tooNew, 'object')} can only be judged by a newer version.`] : []),

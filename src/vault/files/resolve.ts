@@ -8,7 +8,8 @@ import type { FileRecord } from './records.ts';
 
 /** Fewest digits of a hash prefix. */
 export const MIN_PREFIX_LENGTH = 8;
-const MANY = 100_000;
+/** More than a name has versions. */
+export const MANY = 100_000;
 
 /**
  * The file that a reference means: a whole hash, a unique prefix of one, or a name (then its newest version).

@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { drawId } from '../../crypto/keys.ts';
-import { throwIfAborted, VaultError } from '../../errors.ts';
+import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
@@ -74,6 +74,7 @@ export interface SweepResult {
 /** See `Vault.sweep`. */
 export async function sweep(session: Session, options: SweepOptions = {}): Promise<SweepResult> {
   const { signal } = options;
+  if (options.dryRun !== true) await warnOfCatalog(session, options);
   // A disk that has gone since would show empty listings.
   await session.buckets.check(session.buckets.all, signal, { anew: true });
   await refreshKeyring(session, signal);
@@ -95,6 +96,17 @@ export async function sweep(session: Session, options: SweepOptions = {}): Promi
     return nothingRemoved([...failed.map(({ bucket }) => bucket.url), ...unknown]);
   const pass = new Sweep(session, usable, options);
   return pass.run();
+}
+
+/** The catalog decides nothing here, and a sweep may be what makes room for it: one that cannot be written is no reason to stop. */
+async function warnOfCatalog({ catalog }: Session, { onWarning }: CallOptions): Promise<void> {
+  try {
+    await catalog.requireWritable();
+  } catch (error) {
+    if (!isVaultError(error, 'denied', 'storage-full')) throw error;
+    const message = `${error.message} It will list what this sweep removes until the next one.`;
+    onWarning?.({ kind: 'catalog', message, bucket: null });
+  }
 }
 
 /** Ids of buckets that the keyring names and the catalog has no URL of: they were added elsewhere, or the row was taken away. */

@@ -1,4 +1,5 @@
 /** Gathers what a check has found, by file and by bucket. */
+import { isVaultError } from '../../errors.ts';
 import type { VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
@@ -33,6 +34,7 @@ export class Findings {
   readonly #files = new Map<string, { readonly found: FileFindings; name: string | null }>();
   readonly #alike = new Map<string, FileFindings>();
   readonly #buckets = new Map<VaultBucket, BucketTotals>();
+  #catalogRefusal: VaultError | null = null;
   /** Files that nobody has removed. */
   files = 0;
   filesUnlisted = 0;
@@ -113,6 +115,18 @@ export class Findings {
     this.files -= 1;
   }
 
+  /** Whether what is found may be noted in the catalog. One that cannot be written is told of if it has something wrong. */
+  async catalogCanCatchUp(): Promise<boolean> {
+    try {
+      await this.#session.catalog.requireWritable();
+      return true;
+    } catch (error) {
+      if (!isVaultError(error, 'denied', 'storage-full')) throw error;
+      this.#catalogRefusal = error;
+      return false;
+    }
+  }
+
   /** Warns of what the catalog had wrong, once. */
   warnOfCatalog(): void {
     const { filesUnlisted, filesHidden, filesShown } = this;
@@ -124,7 +138,7 @@ export class Findings {
     if (parts.length === 0) return;
     this.#options.onWarning?.({
       kind: 'catalog',
-      message: `The catalog disagreed with the buckets: it ${parts.join(', ')}. It agrees now.`,
+      message: `The catalog disagreed with the buckets: it ${parts.join(', ')}. ${this.#catalogRefusal?.message ?? 'It agrees now.'}`,
       bucket: null,
     });
   }

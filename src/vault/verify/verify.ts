@@ -61,7 +61,8 @@ export async function verifyVault(session: Session, options: VerifyOptions): Pro
   await checkKeyrings(session, findings, signal);
   // Of given files only their chunks count: those are looked for one by one.
   const census = options.references === undefined ? await takeCensus(findings, signal) : new ChunkCensus();
-  await new Verification(session, { findings, census }, options).run();
+  const catchUp = await findings.catalogCanCatchUp();
+  await new Verification(session, { findings, census, catchUp }, options).run();
   return findings.result(census);
 }
 
@@ -70,6 +71,7 @@ class Verification {
   readonly #findings: Findings;
   readonly #options: VerifyOptions;
   readonly #census: ChunkCensus;
+  readonly #catchUp: boolean;
   readonly #reading: FileReading;
   #deletions: Awaited<ReturnType<typeof readDeletions>> = new Map();
   /** Files that seem not to be whole, by hash: whether their manifests are to be read. */
@@ -78,13 +80,14 @@ class Verification {
 
   constructor(
     session: Session,
-    checked: { readonly findings: Findings; readonly census: ChunkCensus },
+    checked: { readonly findings: Findings; readonly census: ChunkCensus; readonly catchUp: boolean },
     options: VerifyOptions,
   ) {
-    const { findings, census } = checked;
+    const { findings, census, catchUp } = checked;
     this.#session = session;
     this.#findings = findings;
     this.#census = census;
+    this.#catchUp = catchUp;
     this.#options = options;
     this.#reading = new FileReading(session, {
       census,
@@ -143,7 +146,7 @@ class Verification {
 
   #lookAt(file: JoinedFile, signal: AbortSignal): Promise<FileLook | null> {
     const { usable, someUnreachable } = this.#findings;
-    const how = { deletions: this.#deletions, usable, someUnreachable, write: true, signal };
+    const how = { deletions: this.#deletions, usable, someUnreachable, write: this.#catchUp, signal };
     return lookAtFile(this.#session, file, how);
   }
 

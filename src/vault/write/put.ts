@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { lockContentKey, lockedDedupKeys, manifestHash } from '../../crypto/manifest.ts';
+import type { FileRow } from '../../catalog/catalog.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { INLINE_SIZE, manifestObjectName, MAX_NAME_SIZE } from '../../format/manifest.ts';
@@ -15,10 +16,9 @@ import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
-import { contentDigestOf, openFileRowIfIntact, sealFileRow } from '../files/records.ts';
+import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
-import { nameTags } from '../files/resolve.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
@@ -26,6 +26,7 @@ import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
 import type { Guarded } from '../protocol/guarded.ts';
+import { versionsOf } from './versions.ts';
 
 export interface PutOptions extends CallOptions {
   /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
@@ -175,7 +176,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
   const { call, content, contentKey, guarded } = finishing;
   const { table, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const sizes = { contentSize: table.size, chunksStored, degradedChunks, bytesNew: newBytes };
-  const versions = await versionsOf(session, call.name);
+  const versions = await versionsOf(session, call.name, call.signal);
   const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf(table) });
   if (same !== null) {
     const degraded = degradedChunks > 0;
@@ -199,7 +200,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     part: { head, ids, access },
     contentDigest: lock === null ? contentDigestOf(table) : null,
   });
-  await session.catalog.files.put([row]);
+  await list(session, row);
   return {
     hash,
     ...head,
@@ -209,6 +210,20 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     manifestCopies: copies,
     degraded: degradedChunks > 0 || copies < Math.min(head.redundancy.m + 1, session.buckets.active.length),
   };
+}
+
+/** Makes a file visible whose manifest is stored. */
+async function list(session: Session, row: FileRow): Promise<void> {
+  try {
+    await session.catalog.files.put([row]);
+  } catch (error) {
+    if (!isVaultError(error, 'storage-full', 'denied')) throw error;
+    throw new VaultError(
+      error.code,
+      `${error.message} The file is in the buckets, and not in the catalog: "vault repair" adds it then.`,
+      { cause: error },
+    );
+  }
 }
 
 function headOf(
@@ -289,12 +304,6 @@ async function keepInVault(
     ...failed,
     ...without.map(withoutKeyring),
   ]);
-}
-
-/** What the catalog knows under a name, newest first; a row that was changed by hand is passed over. */
-async function versionsOf(session: Session, name: string): Promise<readonly FileRecord[]> {
-  const rows = await session.catalog.files.byName(nameTags(session, name), 1);
-  return rows.flatMap((row) => openFileRowIfIntact(session, row) ?? []);
 }
 
 /** The newest file of this name, if it has this content, lives as long as asked for, stands, and is not removed. */
