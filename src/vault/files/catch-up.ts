@@ -1,6 +1,6 @@
 /**
  * What a file is, by its row in the catalog or else by its manifest; the catalog catches up on the way. A row is believed only as
- * far as its record is sealed for this very hash: it then says what the manifest says.
+ * far as its record is sealed for this very hash, and by a full keyslot: it then says what the manifest says.
  */
 import { isVaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
@@ -41,7 +41,7 @@ export async function learnFile(
   const { deletion, write, signal } = options;
   const hiddenAtMs = deletion === null || deletion.live ? null : deletion.atMs;
   const record = file.row === null ? null : openFileRowIfIntact(session, file.row);
-  if (record !== null) {
+  if (record?.isProven === true) {
     const agrees = (record.row.hiddenAtMs === null) === (hiddenAtMs === null);
     if (!agrees && write) await session.catalog.files.hide([file.hash], hiddenAtMs);
     return { kind: 'known', record };

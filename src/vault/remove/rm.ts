@@ -4,7 +4,7 @@ import { manifestObjectName } from '../../format/manifest.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { isComplete, isReadable } from '../chunks/shard-sets.ts';
-import { readManifestBytes } from '../files/manifests.ts';
+import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
@@ -34,6 +34,7 @@ export async function removeFiles(
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
   const found = await resolveAll(session, references, { all: options.allVersions === true, hidden: false });
+  for (const record of found) await requireNamed(session, record, options.signal);
   const removed = found.map(({ info }) => info);
   if (options.dryRun === true) return { removed, unreachable: [] };
   // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
@@ -48,6 +49,27 @@ export async function removeFiles(
     await session.catalog.files.hide([hash], session.now());
   }
   return { removed, unreachable: [...unreachable] };
+}
+
+/** A row of a writer that can only put may give another writer's file a name of its own. @throws `damaged` */
+async function requireNamed(
+  session: Session,
+  { info, isProven }: FileRecord,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { hash, name } = info;
+  if (isProven || session.keys.full === null) return;
+  try {
+    const { bytes } = await readManifestBytes(session, hash, { signal });
+    if (manifestOpener(session).open(bytes, hash).head.name === name) return;
+  } catch (error) {
+    if (isVaultError(error, 'object-missing')) return;
+    throw error;
+  }
+  throw new VaultError(
+    'damaged',
+    `The catalog calls a file "${name}" that has another name. "vault repair" makes its record anew from the buckets.`,
+  );
 }
 
 /** The files that references mean, each once. @throws `file-not-found` naming every reference that means nothing */
