@@ -10,7 +10,8 @@ import { resolveVersions } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import { GRACE_MS, readDeletion, writeDeletion } from '../protocol/deletions.ts';
 
 export interface RemoveOptions extends CallOptions {
   /** Every version of a name, not the newest alone. */
@@ -96,6 +97,24 @@ async function resolveAll(
     `${unknown.length} of ${references.length} are unknown, so nothing was changed. ${unknown.map(({ message }) => message).join(' ')}`,
     { cause: first },
   );
+}
+
+/** A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while. */
+export async function expireFile(
+  session: Session,
+  { hash, expiresAtMs }: FileInfo,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  // Since it was found another sweep may have done this, and somebody may have brought it back.
+  const { record } = await readDeletion(session, hash, { signal });
+  if (isSettled(record, expiresAtMs)) return;
+  await writeDeletion(session, { hash, live: false, graceMs: GRACE_MS }, signal);
+  await session.catalog.files.hide([hash], session.now());
+}
+
+/** Whether a file is removed, or was brought back after its time: then that stays so. */
+export function isSettled(record: DeletionRecord | null, expiresAtMs: number | null): boolean {
+  return record !== null && (!record.live || record.atMs >= (expiresAtMs ?? 0));
 }
 
 export interface UndeleteResult {

@@ -25,12 +25,12 @@ import type { CallOptions } from '../call.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
-import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
 import { putList, readLists } from '../protocol/lists.ts';
 import { findLive } from './live.ts';
 import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval } from './plan.ts';
+import { expireFile } from './rm.ts';
 
 /** Done lists stay for so long: longer than anybody's knowledge of what is there. */
 const DONE_LISTS_STAY_MS = 3 * 86_400_000;
@@ -76,8 +76,13 @@ export async function sweep(session: Session, options: SweepOptions = {}): Promi
   const { signal } = options;
   // A disk that has gone since would show empty listings.
   await session.buckets.check(session.buckets.all, signal, { anew: true });
-  await refreshKeyring(session, signal);
-  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  const unread = await refreshKeyring(session, signal);
+  const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
+  // One that does not show its keyring may be the only one that has the newest, which names others.
+  const failed = [
+    ...unusable,
+    ...unread.failed.filter(({ bucket: { id } }) => usable.some((b) => b.id === id)),
+  ];
   for (const failure of failed) {
     options.onWarning?.({
       kind: 'bucket-down',
@@ -141,7 +146,7 @@ class Sweep {
     let live = await this.#findLive();
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
     let foreign = 0;
-    if (!dryRun) for (const { hash } of live.expired) await this.#expire(hash);
+    if (!dryRun) for (const info of live.expired) await expireFile(this.#session, info, this.#options.signal);
     for (;;) {
       const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
       const plan = await planRemoval(this.#session, this.#buckets, {
@@ -195,12 +200,6 @@ class Sweep {
     );
     if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
     return unexplained ?? [];
-  }
-
-  /** A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while. */
-  async #expire(hash: string): Promise<void> {
-    await writeDeletion(this.#session, { hash, live: false, graceMs: GRACE_MS }, this.#options.signal);
-    await this.#session.catalog.files.hide([hash], this.#session.now());
   }
 
   #readLists(): Promise<readonly SweepList[]> {
@@ -265,15 +264,21 @@ class Sweep {
   }
 
   /** Looks again, and removes what may still go. */
-  async #remove(lists: readonly SweepList[]): Promise<void> {
+  async #remove(ready: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
     const lookedAtMs = this.#session.now();
+    await this.#requireSameBuckets();
+    const standing = await this.#readLists();
+    const undone = new Set(standing.flatMap(({ id, doneAtMs }) => (doneAtMs === null ? [id] : [])));
+    // While this waited, or slept, others may have done a list and taken it away: what it names counts as there since.
+    const lists = ready.filter(({ id }) => undone.has(id));
+    const named = new Set(standing.flatMap(({ objects }) => objects));
     // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
     const marked = await readMarkedIds(this.#session, this.#buckets, signal);
     const live = await this.#findLive();
     for (const id of marked) live.ids.add(id);
     const names = lists.flatMap(({ objects }) => objects);
-    const { spared, staying } = await this.#look(names, live);
+    const { spared, staying } = await this.#look(names, { live, named });
     const dead = new Set(live.dead.map(({ hash }) => hash));
     const going = names.filter((name) => {
       const hash = parseManifestObjectName(name);
@@ -298,20 +303,34 @@ class Sweep {
   }
 
   /**
+   * A bucket that has joined meanwhile may have manifests of what this is about to remove, and one that is being emptied is no reason
+   * to remove what lies elsewhere. Whoever changes the buckets says so in the keyring first and reads the lists after that, so of
+   * the two at least one sees the other.
+   */
+  async #requireSameBuckets(): Promise<void> {
+    const { failed } = await refreshKeyring(this.#session, this.#options.signal);
+    const { all } = this.#session.buckets;
+    const same = all.length === this.#buckets.length && all.every((bucket) => this.#buckets.includes(bucket));
+    if (failed.length > 0) throw tooFewBuckets('Not every bucket says which buckets the vault has.', failed);
+    if (same && unknownBuckets(this.#session).length === 0) return;
+    throw new VaultError('unavailable', 'The vault’s buckets have changed during this sweep. Sweep again.');
+  }
+
+  /**
    * Looks at the chunks that are live now.
    *
+   * @param now what is live, and what lists name
    * @returns `spared`: those that would not keep a complete set outside of all lists, of which nothing goes; `staying`: the set that the
    *   others keep
    */
   async #look(
     names: readonly string[],
-    live: LiveFiles,
+    { live, named }: { readonly live: LiveFiles; readonly named: ReadonlySet<string> },
   ): Promise<{ readonly spared: ReadonlySet<string>; readonly staying: ReadonlyMap<string, ShardSet> }> {
     const { signal } = this.#options;
     const spared = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
     const staying = new Map<string, ShardSet>();
     if (spared.size === 0) return { spared, staying };
-    const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
     const { m } = this.#session.keyring.keyring.redundancy;
     for await (const { id, shards } of listChunks(this.#buckets, { signal })) {
       if (!spared.has(id)) continue;
