@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { seededRandom } from '../support/seeded-random.ts';
 import { sealFileRow } from '../../src/vault/files/records.ts';
 import type { ManifestHead } from '../../src/format/manifest.ts';
+import { PutGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { Session } from '../../src/vault/session.ts';
+import { Vault } from '../../src/vault/vault.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
 
@@ -62,6 +64,23 @@ test('a row that was read from the manifest is believed from then on', async () 
   expect((await all(made.vault.list())).map(({ name, size }) => ({ name, size }))).toEqual([
     { name: 'a', size: BODY.length },
   ]);
+});
+
+test('a row that such a writer has written of its own file is no news', async () => {
+  await using made = await testVault();
+  const { keys } = made.session;
+  if (keys.full === null) throw new Error('The vault was opened with everything.');
+  const session: Session = {
+    ...made.session,
+    keys: { ...keys, role: 'put', full: null },
+    guard: new PutGuard(),
+    manifests: null,
+  };
+  session.guard.attach(session);
+  const { hash } = await putBytes(new Vault(session), BODY, { name: 'a' });
+  await session.guard.end();
+  expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ filesLearned: 0, objectsRemoved: 0 });
+  expect((await getBytes(made.vault, hash)).equals(BODY)).toBe(true);
 });
 
 test('a removal by name removes no file of another name', async () => {

@@ -2,6 +2,7 @@
  * What a file is, by its row in the catalog or else by its manifest; the catalog catches up on the way. A row is believed only as
  * far as its record is sealed for this very hash, and by a full keyslot: it then says what the manifest says.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { isVaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -12,7 +13,7 @@ import { contentDigestOf, openFileRow, openFileRowIfIntact, sealFileRow } from '
 import type { FileRecord } from './records.ts';
 
 /**
- * - `known`      its record was in the catalog
+ * - `known`      its record was in the catalog, and is proved there now
  * - `learned`    its manifest was read, and the catalog has it now
  * - `foreign`    no manifest of this vault, though it has the hash that is its name
  * - `unreadable` its copies do not have the hash; which chunks it needs is not known
@@ -57,7 +58,10 @@ export async function learnFile(
     hiddenAtMs,
   });
   if (write) await session.catalog.files.put([row]);
-  return { kind: 'learned', record: openFileRow(session, row) };
+  const learned = openFileRow(session, row);
+  // A writer that can only put had said so already.
+  const isSame = isDeepStrictEqual([record?.info, record?.ids], [learned.info, learned.ids]);
+  return { kind: isSame ? 'known' : 'learned', record: learned };
 }
 
 async function openManifest(
