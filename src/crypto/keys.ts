@@ -57,6 +57,8 @@ export interface FullKeys {
   readonly readPrivate: KeyObject;
   /** Ed25519. */
   readonly signing: KeyObject;
+  /** Proves what the catalog says of files, also of those of other writers, 32 bytes. */
+  readonly catalog: Buffer;
   /** Any writer's keys, by its id of 32 hex digits; remembered. */
   writer(id: string): WriterKeys;
 }
@@ -102,7 +104,7 @@ export function keysOfRoot(
     readPublic: publicBytes(readPrivate),
     verification: publicBytes(signing),
     urls: derive('urls'),
-    full: { root: Buffer.from(root), readPrivate, signing, writer },
+    full: { root: Buffer.from(root), readPrivate, signing, catalog: derive('catalog'), writer },
   };
 }
 

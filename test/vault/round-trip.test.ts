@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseRedundancy } from '../../src/format/shard.ts';
+import { always, faulty } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 
 const SIZES = [0, 1, 255, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 3 * CHUNK_SIZE, 5 * CHUNK_SIZE + 17];
@@ -61,6 +62,21 @@ describe('Content that is there is not stored again', () => {
     expect(second).toMatchObject({ hash: first.hash, unchanged: true, chunksStored: 0, bytesStored: 0 });
     expect(made.objects()).toEqual(before);
     expect(await made.catalog.files.counts()).toEqual({ files: 1, hidden: 0 });
+  });
+
+  test('is stored again while too few buckets have its manifest', async () => {
+    await using made = await testVault({ buckets: 2, redundancy: { k: 1, m: 1 } });
+    const [one, two] = made.buckets;
+    if (one === undefined || two === undefined) throw new RangeError('There are two.');
+    const bytes = randomBytes(300);
+    two.wrap = (plain) => faulty(plain, always('unavailable'));
+    expect(await putBytes(made.vault, bytes, { name: 'a' })).toMatchObject({ degraded: true });
+    two.wrap = (plain) => plain;
+    const vault = await made.reopen();
+    const { hash, degraded } = await putBytes(vault, bytes, { name: 'a' });
+    expect(degraded).toBe(false);
+    one.storage.clear();
+    expect(await getBytes(vault, hash)).toEqual(bytes);
   });
 
   test('under another name only a manifest is stored', async () => {

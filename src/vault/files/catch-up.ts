@@ -1,7 +1,8 @@
 /**
  * What a file is, by its row in the catalog or else by its manifest; the catalog catches up on the way. A row is believed only as
- * far as its record is sealed for this very hash: it then says what the manifest says.
+ * far as its record is sealed for this very hash, and by a full keyslot: it then says what the manifest says.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { isVaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -13,7 +14,7 @@ import { contentDigestOf, openFileRow, openFileRowIfIntact, sealFileRow } from '
 import type { FileRecord } from './records.ts';
 
 /**
- * - `known`      its record was in the catalog
+ * - `known`      its record was in the catalog, and is proved there now
  * - `learned`    its manifest was read, and the catalog has it now
  * - `foreign`    no manifest of this vault, though it has the hash that is its name
  * - `unreadable` its copies do not have the hash; which chunks it needs is not known
@@ -42,7 +43,7 @@ export async function learnFile(
   const { deletion, write, signal } = options;
   const hiddenAtMs = hiddenAtOf(deletion);
   const record = file.row === null ? null : openFileRowIfIntact(session, file.row);
-  if (record !== null) {
+  if (record?.isProven === true) {
     const agrees = (record.row.hiddenAtMs === null) === (hiddenAtMs === null);
     if (!agrees && write) await hideAsRecorded(session, file.hash, deletion, signal);
     return { kind: 'known', record };
@@ -59,7 +60,10 @@ export async function learnFile(
   });
   if (write) await session.catalog.files.put([row]);
   if (write && file.row !== null) await hideAsRecorded(session, file.hash, deletion, signal);
-  return { kind: 'learned', record: openFileRow(session, row) };
+  const learned = openFileRow(session, row);
+  // A writer that can only put had said so already.
+  const isSame = isDeepStrictEqual([record?.info, record?.ids], [learned.info, learned.ids]);
+  return { kind: isSame ? 'known' : 'learned', record: learned };
 }
 
 /**

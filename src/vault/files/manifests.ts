@@ -15,7 +15,7 @@ import type { Session } from '../session.ts';
 /**
  * A manifest's bytes, which have been found to have the hash.
  *
- * @param from the buckets to ask; all of the vault's unless given
+ * @param options `from`: the buckets to ask; all of the vault's unless given. `copies`: how many of them must have it; one unless given
  * @returns `failures`: what was wrong with the copies that were asked for before
  * @throws `object-missing` if every bucket has answered and none has it; `damaged` if those that have it have it damaged;
  *   `unavailable` or `denied` if one that may have it did not answer
@@ -23,8 +23,13 @@ import type { Session } from '../session.ts';
 export async function readManifestBytes(
   session: Session,
   hash: string,
-  options: { readonly signal?: AbortSignal | undefined; readonly from?: readonly VaultBucket[] } = {},
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    readonly from?: readonly VaultBucket[];
+    readonly copies?: number;
+  } = {},
 ): Promise<{ readonly bytes: Uint8Array; readonly failures: readonly BucketFailure[] }> {
+  const { from = session.buckets.all, copies = 1 } = options;
   const failures: BucketFailure[] = [];
   const name = manifestObjectName(hash);
   const ask = async (bucket: VaultBucket, signal: AbortSignal): Promise<Uint8Array | null> => {
@@ -39,22 +44,18 @@ export async function readManifestBytes(
       return null;
     }
   };
-  const askSome = async (buckets: readonly VaultBucket[]): Promise<Uint8Array | undefined> => {
-    const answers = await gather(inRandomOrder(buckets), ask, {
-      need: 1,
-      hedgeMs: HEDGE_MS,
-      signal: options.signal,
-    });
-    return answers[0];
-  };
-  let bytes = await askSome(options.from ?? session.buckets.all);
-  if (bytes === undefined) {
+  const askSome = (buckets: readonly VaultBucket[], need: number): Promise<Uint8Array[]> =>
+    gather(inRandomOrder(buckets), ask, { need, hedgeMs: HEDGE_MS, signal: options.signal });
+  const answers = await askSome(from, copies);
+  if (answers.length < copies) {
     // Before a file is called lost: what a bucket has may be right, and was changed on the way.
     const damaged = failures.filter(({ error }) => error.code === 'damaged');
     for (const failure of damaged) failures.splice(failures.indexOf(failure), 1);
-    bytes = await askSome(damaged.map(({ bucket }) => bucket));
+    const again = damaged.map(({ bucket }) => bucket);
+    answers.push(...(await askSome(again, copies - answers.length)));
   }
-  if (bytes === undefined) throw unreadable(hash, failures);
+  const [bytes] = answers;
+  if (bytes === undefined || answers.length < copies) throw unreadable(hash, failures);
   return { bytes, failures };
 }
 

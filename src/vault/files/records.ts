@@ -1,5 +1,5 @@
 /** Files in the catalog: what their sealed records say. A record never changes: it says what the manifest says. */
-import { createHash } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
@@ -20,6 +20,11 @@ export interface FileRecord {
   readonly ids: IdsTable;
   /** Digest of its content's table, hex; null for a locked file. */
   readonly contentDigest: string | null;
+  /**
+   * Whether a full keyslot has written the row, out of the manifest or as it made that. A row of a writer that can only put is that
+   * writer's word: no removal goes by it.
+   */
+  readonly isProven: boolean;
   readonly row: FileRow;
 }
 
@@ -37,7 +42,8 @@ export function sealFileRow(
   const { hash, part, contentDigest } = file;
   const { head } = part;
   const keys = writerKeys(session, file.writer);
-  const value = { part: encodeVaultPart(part).toString('base64'), content: contentDigest };
+  const encoded = encodeVaultPart(part).toString('base64');
+  const value = { part: encoded, content: contentDigest, proof: proofOf(session, file, encoded) };
   return {
     hash,
     writer: file.writer,
@@ -56,7 +62,7 @@ export function sealFileRow(
  * @throws `damaged` if the row has been changed by anybody else
  */
 export function openFileRow(session: Session, row: FileRow): FileRecord {
-  const { part, content } = openFields(session, row);
+  const { part, content, isProven } = openFields(session, row);
   const { head } = part;
   const sameColumns =
     row.version === head.version &&
@@ -64,13 +70,13 @@ export function openFileRow(session: Session, row: FileRow): FileRecord {
     row.expiresAtMs === head.expiresAtMs &&
     nameTag(writerKeys(session, row.writer), head.name).equals(row.nameTag);
   if (!sameColumns) throw brokenRecord(row.hash);
-  return { info: { hash: row.hash, ...head }, ids: part.ids, contentDigest: content, row };
+  return { info: { hash: row.hash, ...head }, ids: part.ids, contentDigest: content, isProven, row };
 }
 
 function openFields(
   session: Session,
   row: FileRow,
-): { readonly part: VaultPart; readonly content: string | null } {
+): { readonly part: VaultPart; readonly content: string | null; readonly isProven: boolean } {
   const keys = writerKeys(session, row.writer);
   const value = openRecord(keys.catalog, purposeOf(row.hash), row.record);
   if (typeof value !== 'object' || value === null) throw brokenRecord(row.hash);
@@ -79,7 +85,19 @@ function openFields(
   const content = fields.get('content');
   if (typeof part !== 'string' || (typeof content !== 'string' && content !== null))
     throw brokenRecord(row.hash);
-  return { part: decodeVaultPart(Buffer.from(part, 'base64')), content };
+  const proof = proofOf(session, row, part);
+  const isProven = proof !== null && fields.get('proof') === proof;
+  return { part: decodeVaultPart(Buffer.from(part, 'base64')), content, isProven };
+}
+
+/** What only a full keyslot can say of a row; null for another one. */
+function proofOf(
+  { keys }: Session,
+  { hash, writer }: Pick<FileRow, 'hash' | 'writer'>,
+  part: string,
+): string | null {
+  if (keys.full === null) return null;
+  return createHmac('sha256', keys.full.catalog).update(`${hash} ${writer} ${part}`).digest('base64');
 }
 
 /** As `openFileRow`; null for a row that was changed by anybody else. */

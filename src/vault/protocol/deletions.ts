@@ -19,6 +19,8 @@ import type { Session } from '../session.ts';
 
 /** How long a removed file can be brought back, in milliseconds, unless asked otherwise: seven days. */
 export const GRACE_MS = 7 * 86_400_000;
+/** By how much the clocks of two machines may differ, in milliseconds, each being right to half a day. */
+const CLOCKS_DIFFER_MS = 86_400_000;
 
 /** The record of a file that counts; null if there is none. @returns `failed`: buckets that could not be asked */
 export async function readDeletion(
@@ -66,10 +68,12 @@ export async function writeDeletion(
   change: { readonly hash: string; readonly live: boolean; readonly graceMs: number },
   signal?: AbortSignal,
 ): Promise<BucketCheck> {
-  const { record } = await readDeletion(session, change.hash, { signal });
+  const { record, failed } = await readDeletion(session, change.hash, { signal });
   const atMs = session.now();
-  // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here.
-  const next = { ...change, serial: Math.max((record?.serial ?? 0) + 1, atMs), atMs };
+  // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here, written by a
+  // clock that is fast. Then what brings a file back counts, rather than what removes it.
+  const least = change.live && failed.length > 0 ? atMs + CLOCKS_DIFFER_MS : atMs;
+  const next = { ...change, serial: Math.max((record?.serial ?? 0) + 1, least), atMs };
   const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
   return spread(session.buckets.all, object, { signal, replace: true });
 }

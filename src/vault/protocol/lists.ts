@@ -34,7 +34,11 @@ export async function readLists(
     }
     // A list that is done anywhere is done: that is written last.
     const [list] = copies.toSorted((a, b) => progressOf(b) - progressOf(a));
-    if (list !== undefined) lists.push(list);
+    if (list === undefined) continue;
+    // One that lacks somewhere was cut short, or was taken away and is shown again by a bucket that was put back from earlier: puts
+    // that have begun since have not seen it.
+    const stands = copies.length === buckets.length || list.doneAtMs !== null;
+    lists.push(stands ? list : { ...list, waitsFor: null });
   }
   return lists;
 }

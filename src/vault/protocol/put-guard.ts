@@ -227,10 +227,14 @@ async function begin(
       throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
     // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for
     // markers after that, so of the two at least one sees the other.
-    const { without } = await refreshKeyring(session, signal);
-    failed.push(...without.map(withoutKeyring));
-    const staying = readable.filter((bucket) => !without.includes(bucket));
+    const look = await refreshKeyring(session, signal, { from: readable });
+    const { without, usable: asked, failed: unasked } = look;
+    failed.push(...unasked, ...without.map(withoutKeyring));
+    const staying = readable.filter((bucket) => asked.includes(bucket) && !without.includes(bucket));
     const targets = session.buckets.active.filter(({ id }) => staying.some((bucket) => bucket.id === id));
+    // A marker in buckets alone that are being emptied goes with them.
+    if (targets.length === 0)
+      throw tooFewBuckets('No bucket that stays in the vault can be used, so nothing was changed.', failed);
     return {
       // What lies in a bucket that is being emptied does not count as stored.
       presence: new Presence(targets, absent),

@@ -11,6 +11,7 @@ import type { FileInfo, FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { isDeleted, listDeletions } from '../protocol/deletions.ts';
+import { isSettled } from './rm.ts';
 
 export interface LiveFiles {
   /** Ids of every chunk that a live file needs. */
@@ -85,9 +86,7 @@ export async function findLive(
         await addNeeded(session, known.record, ids, signal);
         const { expiresAtMs } = known.record.info;
         const isExpired = expiresAtMs !== null && expiresAtMs <= options.nowMs;
-        // What was brought back after its time stays.
-        const isRenewed = deletion !== null && (!deletion.live || deletion.atMs >= (expiresAtMs ?? 0));
-        if (isExpired && !isRenewed) expired.push(known.record.info);
+        if (isExpired && !isSettled(deletion, expiresAtMs)) expired.push(known.record.info);
       }
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'unsupported')) throw error;

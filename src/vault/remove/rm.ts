@@ -4,13 +4,14 @@ import { manifestObjectName } from '../../format/manifest.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { isComplete, isReadable } from '../chunks/shard-sets.ts';
-import { readManifestBytes } from '../files/manifests.ts';
+import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
+import { GRACE_MS, readDeletion, writeDeletion } from '../protocol/deletions.ts';
 
 export interface RemoveOptions extends CallOptions {
   /** Every version of a name, not the newest alone. */
@@ -34,6 +35,7 @@ export async function removeFiles(
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
   const found = await resolveAll(session, references, { all: options.allVersions === true, hidden: false });
+  for (const record of found) await requireNamed(session, record, options.signal);
   const removed = found.map(({ info }) => info);
   if (options.dryRun === true) return { removed, unreachable: [] };
   // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
@@ -48,6 +50,27 @@ export async function removeFiles(
     await session.catalog.files.hide([hash], session.now());
   }
   return { removed, unreachable: [...unreachable] };
+}
+
+/** A row of a writer that can only put may give another writer's file a name of its own. @throws `damaged` */
+async function requireNamed(
+  session: Session,
+  { info, isProven }: FileRecord,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { hash, name } = info;
+  if (isProven || session.keys.full === null) return;
+  try {
+    const { bytes } = await readManifestBytes(session, hash, { signal });
+    if (manifestOpener(session).open(bytes, hash).head.name === name) return;
+  } catch (error) {
+    if (isVaultError(error, 'object-missing')) return;
+    throw error;
+  }
+  throw new VaultError(
+    'damaged',
+    `The catalog calls a file "${name}" that has another name. "vault repair" makes its record anew from the buckets.`,
+  );
 }
 
 /** The files that references mean, each once. @throws `file-not-found` naming every reference that means nothing */
@@ -74,6 +97,24 @@ async function resolveAll(
     `${unknown.length} of ${references.length} are unknown, so nothing was changed. ${unknown.map(({ message }) => message).join(' ')}`,
     { cause: first },
   );
+}
+
+/** A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while. */
+export async function expireFile(
+  session: Session,
+  { hash, expiresAtMs }: FileInfo,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  // Since it was found another sweep may have done this, and somebody may have brought it back.
+  const { record } = await readDeletion(session, hash, { signal });
+  if (isSettled(record, expiresAtMs)) return;
+  await writeDeletion(session, { hash, live: false, graceMs: GRACE_MS }, signal);
+  await session.catalog.files.hide([hash], session.now());
+}
+
+/** Whether a file is removed, or was brought back after its time: then that stays so. */
+export function isSettled(record: DeletionRecord | null, expiresAtMs: number | null): boolean {
+  return record !== null && (!record.live || record.atMs >= (expiresAtMs ?? 0));
 }
 
 export interface UndeleteResult {

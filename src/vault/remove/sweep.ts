@@ -14,7 +14,6 @@ import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { parseShardObjectName } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
-import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { removeFrom } from '../buckets/spread.ts';
 import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
@@ -22,15 +21,15 @@ import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { FileInfo } from '../files/records.ts';
 import type { CallOptions } from '../call.ts';
-import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
-import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
 import { putList, readLists } from '../protocol/lists.ts';
+import { askEveryBucket, requireSameBuckets } from './every-bucket.ts';
 import { findLive } from './live.ts';
 import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval } from './plan.ts';
+import { expireFile } from './rm.ts';
 
 /** Done lists stay for so long: longer than anybody's knowledge of what is there. */
 const DONE_LISTS_STAY_MS = 3 * 86_400_000;
@@ -73,27 +72,9 @@ export interface SweepResult {
 
 /** See `Vault.sweep`. */
 export async function sweep(session: Session, options: SweepOptions = {}): Promise<SweepResult> {
-  const { signal } = options;
   if (options.dryRun !== true) await warnOfCatalog(session, options);
-  // A disk that has gone since would show empty listings.
-  await session.buckets.check(session.buckets.all, signal, { anew: true });
-  await refreshKeyring(session, signal);
-  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
-  for (const failure of failed) {
-    options.onWarning?.({
-      kind: 'bucket-down',
-      message: describeFailure(failure),
-      bucket: failure.bucket.url,
-    });
-  }
-  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const unknown = unknownBuckets(session);
-  for (const id of unknown) {
-    const message = `The catalog does not know where the bucket ${id} is, which another machine has added. Nothing is removed without it.`;
-    options.onWarning?.({ kind: 'bucket-down', message, bucket: null });
-  }
-  if (failed.length > 0 || unknown.length > 0)
-    return nothingRemoved([...failed.map(({ bucket }) => bucket.url), ...unknown]);
+  const { usable, unreachable } = await askEveryBucket(session, options);
+  if (unreachable.length > 0) return nothingRemoved(unreachable);
   const pass = new Sweep(session, usable, options);
   return pass.run();
 }
@@ -107,12 +88,6 @@ async function warnOfCatalog({ catalog }: Session, { onWarning }: CallOptions): 
     const message = `${error.message} It will list what this sweep removes until the next one.`;
     onWarning?.({ kind: 'catalog', message, bucket: null });
   }
-}
-
-/** Ids of buckets that the keyring names and the catalog has no URL of: they were added elsewhere, or the row was taken away. */
-function unknownBuckets({ keyring, buckets }: Session): readonly string[] {
-  const known = new Set(buckets.all.map(({ id }) => id));
-  return keyring.keyring.buckets.flatMap(({ id }) => (known.has(id) ? [] : [id]));
 }
 
 function nothingRemoved(unreachable: readonly string[]): SweepResult {
@@ -153,7 +128,7 @@ class Sweep {
     let live = await this.#findLive();
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
     let foreign = 0;
-    if (!dryRun) for (const { hash } of live.expired) await this.#expire(hash);
+    if (!dryRun) for (const info of live.expired) await expireFile(this.#session, info, this.#options.signal);
     for (;;) {
       const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
       const plan = await planRemoval(this.#session, this.#buckets, {
@@ -207,12 +182,6 @@ class Sweep {
     );
     if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
     return unexplained ?? [];
-  }
-
-  /** A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while. */
-  async #expire(hash: string): Promise<void> {
-    await writeDeletion(this.#session, { hash, live: false, graceMs: GRACE_MS }, this.#options.signal);
-    await this.#session.catalog.files.hide([hash], this.#session.now());
   }
 
   #readLists(): Promise<readonly SweepList[]> {
@@ -277,15 +246,21 @@ class Sweep {
   }
 
   /** Looks again, and removes what may still go. */
-  async #remove(lists: readonly SweepList[]): Promise<void> {
+  async #remove(ready: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
     const lookedAtMs = this.#session.now();
+    await requireSameBuckets(this.#session, this.#buckets, signal);
+    const standing = await this.#readLists();
+    const undone = new Set(standing.flatMap(({ id, doneAtMs }) => (doneAtMs === null ? [id] : [])));
+    // While this waited, or slept, others may have done a list and taken it away: what it names counts as there since.
+    const lists = ready.filter(({ id }) => undone.has(id));
+    const named = new Set(standing.flatMap(({ objects }) => objects));
     // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
     const marked = await readMarkedIds(this.#session, this.#buckets, signal);
     const live = await this.#findLive();
     for (const id of marked) live.ids.add(id);
     const names = lists.flatMap(({ objects }) => objects);
-    const { spared, staying } = await this.#look(names, live);
+    const { spared, staying } = await this.#look(names, { live, named });
     const dead = new Set(live.dead.map(({ hash }) => hash));
     const going = names.filter((name) => {
       const hash = parseManifestObjectName(name);
@@ -312,18 +287,18 @@ class Sweep {
   /**
    * Looks at the chunks that are live now.
    *
+   * @param now what is live, and what lists name
    * @returns `spared`: those that would not keep a complete set outside of all lists, of which nothing goes; `staying`: the set that the
    *   others keep
    */
   async #look(
     names: readonly string[],
-    live: LiveFiles,
+    { live, named }: { readonly live: LiveFiles; readonly named: ReadonlySet<string> },
   ): Promise<{ readonly spared: ReadonlySet<string>; readonly staying: ReadonlyMap<string, ShardSet> }> {
     const { signal } = this.#options;
     const spared = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
     const staying = new Map<string, ShardSet>();
     if (spared.size === 0) return { spared, staying };
-    const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
     const { m } = this.#session.keyring.keyring.redundancy;
     for await (const { id, shards } of listChunks(this.#buckets, { signal })) {
       if (!spared.has(id)) continue;

@@ -6,7 +6,7 @@ import { SEAL_OVERHEAD } from '../../format/limits.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { ListedChunk } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
-import { isComplete, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
+import { isComplete, isEnough, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import type { Session } from '../session.ts';
 import type { Ground } from './ground.ts';
@@ -24,7 +24,7 @@ export interface ChunkCensus {
 /**
  * Lists all chunks.
  *
- * @param options `redundancy`: what counts as whole; null for any. `places`: whether the catalog's rows are looked at. `write`:
+ * @param options `redundancy` and `spare`: what counts as whole, see `isWhole`. `places`: whether the catalog's rows are looked at. `write`:
  *   whether they are put right. `onWhole`: told of every whole one
  */
 export async function takeCensus(
@@ -32,18 +32,19 @@ export async function takeCensus(
   ground: Ground,
   options: {
     readonly redundancy: Redundancy | null;
+    readonly spare: number;
     readonly places: boolean;
     readonly write: boolean;
     readonly onWhole?: ((id: string) => void) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<ChunkCensus> {
-  const { redundancy, places, write, signal } = options;
+  const { places, write, signal } = options;
   const whole = new IdSet();
   let placesRepaired = 0;
   let batch: ListedChunk[] = [];
   const flush = async (): Promise<void> => {
-    const wrong = await wrongPlaces(session, batch, redundancy);
+    const wrong = await wrongPlaces(session, batch, options);
     batch = [];
     placesRepaired += wrong.length;
     if (write && wrong.length > 0) await session.catalog.chunks.put(wrong);
@@ -51,7 +52,7 @@ export async function takeCensus(
   const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
   for await (const { id, shards } of listChunks(ground.sources, { signal, onFailure })) {
     const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
-    if (!isWhole(lasting, redundancy)) continue;
+    if (!isWhole(lasting, options)) continue;
     whole.add(id);
     options.onWhole?.(id);
     if (!places) continue;
@@ -62,14 +63,23 @@ export async function takeCensus(
   return { whole, placesRepaired };
 }
 
-/** Whether shards hold a complete set, none of it in a bucket that is being emptied. @param redundancy null for any */
-export function isWhole(shards: readonly ListedShard[], redundancy: Redundancy | null): boolean {
-  return wholeSet(shards, redundancy) !== undefined;
+interface Wish {
+  /** What a set shall be coded with; null for anything. */
+  readonly redundancy: Redundancy | null;
+  /** How many buckets may be lost, or lie: see `isEnough`. */
+  readonly spare: number;
 }
 
-function wholeSet(shards: readonly ListedShard[], redundancy: Redundancy | null): ShardSet | undefined {
+/** Whether shards hold a complete set, none of it in a bucket that is being emptied. */
+export function isWhole(shards: readonly ListedShard[], wish: Wish): boolean {
+  return wholeSet(shards, wish) !== undefined;
+}
+
+function wholeSet(shards: readonly ListedShard[], { redundancy, spare }: Wish): ShardSet | undefined {
   const staying = shards.filter(({ bucket }) => bucket.state === 'active');
-  return setsOf(staying).find((set) => isComplete(set) && (redundancy === null || isCoded(set, redundancy)));
+  return setsOf(staying).find((set) =>
+    redundancy === null ? isEnough(set, spare) : isComplete(set) && isCoded(set, redundancy),
+  );
 }
 
 /** Whether a set is coded so. */
@@ -81,11 +91,11 @@ export function isCoded(set: Redundancy, { k, m }: Redundancy): boolean {
 async function wrongPlaces(
   session: Session,
   chunks: readonly ListedChunk[],
-  redundancy: Redundancy | null,
+  wish: Wish,
 ): Promise<ChunkRow[]> {
   const rows = await session.catalog.chunks.locate(chunks.map(({ id }) => id));
   return chunks.flatMap(({ id, shards }) => {
-    const set = wholeSet(shards, redundancy);
+    const set = wholeSet(shards, wish);
     const row = rows.get(id);
     if (set === undefined || (row !== undefined && isRight(row, shards))) return [];
     return [rowOfSet(set, sealedSizeOf(set))];

@@ -54,8 +54,10 @@ export async function repairChunks(
   const dryRun = options.dryRun === true;
   const reads = options.depth === 'data';
   const counting = { redundancy, signal };
+  const spare = session.keyring.keyring.redundancy.m;
   const census = await takeCensus(session, ground, {
     ...counting,
+    spare,
     places: references === undefined,
     write: !dryRun,
   });
@@ -92,7 +94,8 @@ async function unconfirmedRepairs(
   const onWhole = (id: string): void => {
     if (rebuilt.has(id)) confirmed += 1;
   };
-  await takeCensus(session, ground, { ...counting, places: false, write: false, onWhole });
+  // Those have been read or made here: however they are coded, they are no one bucket's word.
+  await takeCensus(session, ground, { ...counting, spare: 0, places: false, write: false, onWhole });
   return rebuilt.size - confirmed;
 }
 

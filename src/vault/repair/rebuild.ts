@@ -111,9 +111,12 @@ export class Rebuild {
     ground.note(chunk.id);
     const shards = await this.#look(chunk.id, signal);
     const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
-    if (!reads && isWhole(lasting, redundancy)) return 'whole';
+    const spare = this.#session.keyring.keyring.redundancy.m;
+    if (!reads && isWhole(lasting, { redundancy, spare })) return 'whole';
+    // What one bucket alone can show comes last: where nothing proves the body, the first that can be read is believed.
+    const sets = setsOf(shards).toSorted((a, b) => Number(a.m < spare) - Number(b.m < spare));
     let best: Rebuilt = ground.isComplete ? 'lost' : 'unknown';
-    for (const set of setsOf(shards)) {
+    for (const set of sets) {
       const outcome = await this.#fromSet(set, { ...chunk, shards, lasting, signal });
       if (outcome === 'whole' || outcome === 'repaired') return outcome;
       if (outcome === 'degraded' || best === 'lost') best = outcome;

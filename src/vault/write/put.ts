@@ -293,16 +293,17 @@ async function keepInVault(
   },
 ): Promise<void> {
   const { object, stored, signal } = put;
-  const { without } = await refreshKeyring(session, signal, { from: stored });
+  const asked = await refreshKeyring(session, signal, { from: stored });
   const { active } = session.buckets;
-  const has = new Set(stored.filter((bucket) => !without.includes(bucket)).map(({ id }) => id));
+  const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
   if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
   const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
   const { usable, failed } = await spread(others, object, { signal });
   if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
   throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
     ...failed,
-    ...without.map(withoutKeyring),
+    ...asked.failed,
+    ...asked.without.map(withoutKeyring),
   ]);
 }
 
@@ -322,10 +323,15 @@ async function findUnchanged(
   if (chunkSize !== call.chunkSize || expiresAtMs !== (call.expiresAtMs ?? null)) return null;
   if (newest.row.writer !== session.keys.writer.id) return null;
   try {
-    await readManifestBytes(session, hash, { signal: call.signal });
     if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
-    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too.
-    return (await isSurelyLive(session, hash, call.signal)) ? newest : null;
+    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too. The record goes when
+    // the manifest is in no bucket, so it is asked for first.
+    if (!(await isSurelyLive(session, hash, call.signal))) return null;
+    // As many copies as a new manifest would have to have.
+    const { active: from } = session.buckets;
+    const copies = Math.min(session.keyring.keyring.redundancy.m + 1, from.length);
+    await readManifestBytes(session, hash, { from, copies, signal: call.signal });
+    return newest;
   } catch (error) {
     // Its manifest is lost or out of reach: then the content deserves a new one.
     if (isVaultError(error, 'damaged', 'unavailable', 'object-missing', 'denied')) return null;

@@ -1,0 +1,64 @@
+/** A sweep removes nothing unless it can ask every bucket of the vault, and unless they are the same to its end. */
+import { VaultError } from '../../errors.ts';
+import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { CallOptions } from '../call.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
+import type { Session } from '../session.ts';
+
+/**
+ * Asks every bucket what the vault's buckets are.
+ *
+ * @returns `unreachable`: the URLs of those that cannot be asked, and the ids of those whose URL is not known; each was warned of
+ * @throws `unavailable` if none can be asked
+ */
+export async function askEveryBucket(
+  session: Session,
+  { signal, onWarning }: CallOptions,
+): Promise<{ readonly usable: readonly VaultBucket[]; readonly unreachable: readonly string[] }> {
+  // A disk that has gone since would show empty listings.
+  await session.buckets.check(session.buckets.all, signal, { anew: true });
+  const unread = await refreshKeyring(session, signal);
+  const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
+  // One that does not show its keyring may be the only one that has the newest, which names others.
+  const failed = [
+    ...unusable,
+    ...unread.failed.filter(({ bucket: { id } }) => usable.some((bucket) => bucket.id === id)),
+  ];
+  for (const failure of failed) {
+    onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
+  }
+  if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
+  const unknown = unknownBuckets(session);
+  for (const id of unknown) {
+    const message = `The catalog does not know where the bucket ${id} is, which another machine has added. Nothing is removed without it.`;
+    onWarning?.({ kind: 'bucket-down', message, bucket: null });
+  }
+  return { usable, unreachable: [...failed.map(({ bucket }) => bucket.url), ...unknown] };
+}
+
+/**
+ * A bucket that has joined meanwhile may have manifests of what a sweep is about to remove, and one that is being emptied is no
+ * reason to remove what lies elsewhere. Whoever changes the buckets says so in the keyring first and reads the lists after that, so
+ * of the two at least one sees the other.
+ *
+ * @throws `unavailable` if the buckets are not the same any more
+ */
+export async function requireSameBuckets(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { failed } = await refreshKeyring(session, signal);
+  const { all } = session.buckets;
+  const same = all.length === buckets.length && all.every((bucket) => buckets.includes(bucket));
+  if (failed.length > 0) throw tooFewBuckets('Not every bucket says which buckets the vault has.', failed);
+  if (same && unknownBuckets(session).length === 0) return;
+  throw new VaultError('unavailable', 'The vault’s buckets have changed during this sweep. Sweep again.');
+}
+
+/** Ids of buckets that the keyring names and the catalog has no URL of: they were added elsewhere, or the row was taken away. */
+function unknownBuckets({ keyring, buckets }: Session): readonly string[] {
+  const known = new Set(buckets.all.map(({ id }) => id));
+  return keyring.keyring.buckets.flatMap(({ id }) => (known.has(id) ? [] : [id]));
+}
