@@ -12,7 +12,7 @@ import { openSession } from '../../src/vault/open.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { CHUNK_SIZE, parts } from '../vault/harness.ts';
 import type { Sandbox } from './run.ts';
-import { PASSWORD, sandbox } from './run.ts';
+import { giveInTurn, PASSWORD, sandbox } from './run.ts';
 
 const LOCK = 'a password of the file itself';
 const KIB = 1024;
@@ -101,6 +101,23 @@ describe('a locked file', () => {
     expect(await run.exit).toBe(0);
     expect(run.raw).not.toContain(LOCK);
     expect(await readFile(box.at('out'), 'utf8')).toBe(SMALL);
+  });
+
+  test('in a terminal gives three tries', async () => {
+    const run = box.terminal(['get', 'small', '-o', 'out']);
+    await giveInTurn(run, 'Password of small:', ['nonsense', PASSWORD, LOCK]);
+    expect(await run.exit).toBe(0);
+    expect(run.shown).toContain('Wrong password. Once more:');
+    expect(await readFile(box.at('out'), 'utf8')).toBe(SMALL);
+    const refused = box.terminal(['get', 'small', '-o', 'again']);
+    await giveInTurn(refused, 'Password of small:', ['nonsense', PASSWORD, 'nonsense']);
+    expect(await refused.exit).toBe(12);
+    expect(await readdir(box.path)).not.toContain('again');
+  });
+
+  test('in a terminal is tried once if a variable has it', async () => {
+    const run = box.terminal(['get', 'small', '-o', 'out'], { env: { VAULT_LOCK_PASSWORD: 'nonsense' } });
+    expect(await run.exit).toBe(12);
   });
 
   test('is listed, verified, repaired, recovered and removed with the password of the vault alone', async () => {
