@@ -103,6 +103,33 @@ describe('a locked file', () => {
     expect(await readFile(box.at('out'), 'utf8')).toBe(SMALL);
   });
 
+  test('that gets a version without a lock draws a warning, once', async () => {
+    const first = await box.run(['put', 'small']);
+    expect(first.exit).toBe(0);
+    expect(first.stderr).toBe(
+      `vault: warning: 'small' was locked, and its new version is not: the vault's password is enough to read it. The version before stays locked. To lock this one, too: "vault rm --now" it, and put it again with --lock.\n`,
+    );
+    await writeFile(box.at('small'), 'other content');
+    expect(await box.run(['put', 'small'])).toMatchObject({ exit: 0, stderr: '' });
+    const json = await box.run(['put', 'small', '--name', 'large', '--json']);
+    expect(JSON.parse(json.stderr)).toMatchObject({ warning: { kind: 'not-locked' } });
+    expect(JSON.parse(json.stdout)).toMatchObject({ locked: false, version: 2 });
+  });
+
+  test('that gets a version with a lock draws none, nor does one that was removed', async () => {
+    expect(await box.run(['put', 'small', '--lock'], { env: lock })).toMatchObject({ exit: 0, stderr: '' });
+    await box.run(['rm', 'large']);
+    expect(await box.run(['put', 'large'])).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('that expires says until when it stays locked', async () => {
+    await box.run(['put', 'small', '--lock', '--expires', '30d'], { env: lock });
+    const { expiresAt } = JSON.parse((await box.run(['info', 'small', '--json'])).stdout);
+    const until = expiresAt.slice(0, 16).replace('T', ' ');
+    const { stderr } = await box.run(['put', 'small']);
+    expect(stderr).toContain(`The version before stays locked, and expires ${until}.`);
+  });
+
   test('in a terminal gives three tries', async () => {
     const run = box.terminal(['get', 'small', '-o', 'out']);
     await giveInTurn(run, 'Password of small:', ['nonsense', PASSWORD, LOCK]);

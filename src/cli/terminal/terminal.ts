@@ -78,6 +78,11 @@ export class Terminal {
     if (this.#chatty) this.#write(`${showLines(text)}\n`);
   }
 
+  /** Says more about what standard output has: only on a screen, which one of no columns is not. */
+  remark(text: string): void {
+    if (this.#stream.columns > 0) this.note(text);
+  }
+
   /**
    * Says that something went wrong and was got round, or needs attention.
    *
