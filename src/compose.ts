@@ -15,6 +15,7 @@ import type { Catalog } from './catalog/catalog.ts';
 import { isDatabaseUrl, openCatalog } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
 import { isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
+import type { PasswordGiver } from './crypto/asked-password.ts';
 import type { Compression } from './format/keyring.ts';
 import type { Redundancy } from './format/shard.ts';
 import { Making } from './making.ts';
@@ -52,8 +53,10 @@ export interface RequestOptions {
 export interface VaultLocation {
   /** The catalog: path of an SQLite file, or a `postgres://` URL. */
   readonly db: string;
-  /** Gives the password. Asked once, and only when it is needed. */
-  readonly password: () => Promise<string>;
+  /** Gives the password. Asked only when it is needed; once, unless `passwordTries` says otherwise. */
+  readonly password: PasswordGiver;
+  /** How often it is asked for while it does not open the vault, each time but the first with why not; once unless given. */
+  readonly passwordTries?: number | undefined;
   /** The folder that relative paths are meant from; absolute. */
   readonly baseFolder: string;
   readonly request?: RequestOptions;
@@ -93,6 +96,7 @@ export async function openVault(options: VaultLocation): Promise<Vault> {
       catalog,
       opener: bucketOpener(options),
       password: options.password,
+      passwordTries: options.passwordTries,
       ...machine(options),
     });
   } catch (error) {
@@ -111,7 +115,7 @@ export async function createVault(options: NewVaultLocation): Promise<Vault> {
   const { signal } = options;
   const locations = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }));
   const begun = await requireNoFiles(options);
-  const password = await options.password();
+  const password = await options.password(null);
   const making = new Making();
   if (!begun && !isDatabaseUrl(options.db)) await making.expectCatalog(resolve(options.db));
   const parts = machine(options);
@@ -223,9 +227,10 @@ export async function recoverVault(
   const urls = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }).url);
   const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
   try {
-    const { password, onProgress, onWarning, signal } = options;
+    const { password, passwordTries, onProgress, onWarning, signal } = options;
     const [opener, parts] = [bucketOpener(options), machine(options)];
-    return await recoverCatalog({ catalog, urls, opener, password, parts, signal, onProgress, onWarning });
+    const asked = { password, passwordTries, signal, onProgress, onWarning };
+    return await recoverCatalog({ catalog, urls, opener, parts, ...asked });
   } finally {
     await catalog.close();
   }

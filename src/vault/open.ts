@@ -1,5 +1,7 @@
 /** Opening a vault: from a catalog, a password and a way to reach buckets to a session. */
 import type { Catalog, VaultRow } from '../catalog/catalog.ts';
+import { openAsking } from '../crypto/asked-password.ts';
+import type { PasswordGiver } from '../crypto/asked-password.ts';
 import { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import { VaultError } from '../errors.ts';
 import { BucketSet } from './buckets/bucket-set.ts';
@@ -17,8 +19,10 @@ import { MarkerGuard } from './protocol/put-guard.ts';
 export interface OpenVaultParts {
   readonly catalog: Catalog;
   readonly opener: BucketOpener;
-  /** Gives the password; asked once, and only if there is a vault. */
-  readonly password: () => Promise<string>;
+  /** Gives the password; asked only if there is a vault. */
+  readonly password: PasswordGiver;
+  /** How often it is asked for while it is wrong; once unless given. */
+  readonly passwordTries?: number | undefined;
   /** What has been unlocked already, so that no password is needed. */
   readonly unlocked?: Unlocked | undefined;
   readonly limits: Limits;
@@ -44,7 +48,9 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
   }
   const unlocked =
     parts.unlocked ??
-    (await unlock([row.keyring], await parts.password(), { vaultId: row.id, hint: row.writer }));
+    (await openAsking({ give: parts.password, tries: parts.passwordTries }, (password) =>
+      unlock([row.keyring], password, { vaultId: row.id, hint: row.writer }),
+    ));
   const { keys } = unlocked;
   const { keyring, bytes } = newer(unlocked, row);
   const buckets = await bucketsOf({ vaultId: row.id, keys, catalog, opener }, keyring);

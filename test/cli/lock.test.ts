@@ -12,7 +12,7 @@ import { openSession } from '../../src/vault/open.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { CHUNK_SIZE, parts } from '../vault/harness.ts';
 import type { Sandbox } from './run.ts';
-import { PASSWORD, sandbox } from './run.ts';
+import { giveInTurn, PASSWORD, sandbox } from './run.ts';
 
 const LOCK = 'a password of the file itself';
 const KIB = 1024;
@@ -101,6 +101,50 @@ describe('a locked file', () => {
     expect(await run.exit).toBe(0);
     expect(run.raw).not.toContain(LOCK);
     expect(await readFile(box.at('out'), 'utf8')).toBe(SMALL);
+  });
+
+  test('that gets a version without a lock draws a warning, once', async () => {
+    const first = await box.run(['put', 'small']);
+    expect(first.exit).toBe(0);
+    expect(first.stderr).toBe(
+      `vault: warning: 'small' was locked, and its new version is not: the vault's password is enough to read it. The version before stays locked. To lock this one, too: "vault rm --now" it, and put it again with --lock.\n`,
+    );
+    await writeFile(box.at('small'), 'other content');
+    expect(await box.run(['put', 'small'])).toMatchObject({ exit: 0, stderr: '' });
+    const json = await box.run(['put', 'small', '--name', 'large', '--json']);
+    expect(JSON.parse(json.stderr)).toMatchObject({ warning: { kind: 'not-locked' } });
+    expect(JSON.parse(json.stdout)).toMatchObject({ locked: false, version: 2 });
+  });
+
+  test('that gets a version with a lock draws none, nor does one that was removed', async () => {
+    expect(await box.run(['put', 'small', '--lock'], { env: lock })).toMatchObject({ exit: 0, stderr: '' });
+    await box.run(['rm', 'large']);
+    expect(await box.run(['put', 'large'])).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('that expires says until when it stays locked', async () => {
+    await box.run(['put', 'small', '--lock', '--expires', '30d'], { env: lock });
+    const { expiresAt } = JSON.parse((await box.run(['info', 'small', '--json'])).stdout);
+    const until = expiresAt.slice(0, 16).replace('T', ' ');
+    const { stderr } = await box.run(['put', 'small']);
+    expect(stderr).toContain(`The version before stays locked, and expires ${until}.`);
+  });
+
+  test('in a terminal gives three tries', async () => {
+    const run = box.terminal(['get', 'small', '-o', 'out']);
+    await giveInTurn(run, 'Password of small:', ['nonsense', PASSWORD, LOCK]);
+    expect(await run.exit).toBe(0);
+    expect(run.shown).toContain('Wrong password. Once more:');
+    expect(await readFile(box.at('out'), 'utf8')).toBe(SMALL);
+    const refused = box.terminal(['get', 'small', '-o', 'again']);
+    await giveInTurn(refused, 'Password of small:', ['nonsense', PASSWORD, 'nonsense']);
+    expect(await refused.exit).toBe(12);
+    expect(await readdir(box.path)).not.toContain('again');
+  });
+
+  test('in a terminal is tried once if a variable has it', async () => {
+    const run = box.terminal(['get', 'small', '-o', 'out'], { env: { VAULT_LOCK_PASSWORD: 'nonsense' } });
+    expect(await run.exit).toBe(12);
   });
 
   test('is listed, verified, repaired, recovered and removed with the password of the vault alone', async () => {

@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { appendFile, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
@@ -122,6 +123,77 @@ test('with a bucket gone stores what it can, ends with 3, and says what complete
   expect(stderr).toMatch(/^vault: warning: .*bucket-2/m);
   expect(stderr).toMatch(/^vault: warning: 1 file is stored with less redundancy .*"vault repair"/m);
   expect((await box.run(['get', 'a', '-o', '-'])).stdoutBytes).toEqual(await readFile(box.at('a')));
+});
+
+test('of small files with a bucket gone ends with 3 as well, until the bucket is back', async () => {
+  await writeFile(box.at('a'), 'small enough for its manifest');
+  await rename(box.bucket(2), `${box.bucket(2)}-away`);
+  const { exit, stdout, stderr } = await box.run(['put', 'a']);
+  expect({ exit, stdout }).toEqual({ exit: 3, stdout: expect.stringMatching(/^[0-9a-f]{64}\n$/) });
+  expect(stderr).toMatch(/^vault: warning: .*bucket-2/m);
+  expect(stderr).toMatch(/^vault: warning: 1 file is stored with less redundancy .*"vault repair"/m);
+  expect(JSON.parse((await box.run(['put', 'a', '--name', 'b', '--json'])).stdout)).toMatchObject({
+    degraded: true,
+  });
+  await rename(`${box.bucket(2)}-away`, box.bucket(2));
+  expect(await box.run(['put', 'a', '--name', 'c'])).toMatchObject({ exit: 0, stderr: '' });
+  expect((await box.run(['repair'])).exit).toBe(0);
+  const manifests = await Promise.all(
+    [1, 2, 3].map((number) => readdir(join(box.bucket(number), 'manifests'))),
+  );
+  for (const names of manifests) expect(names.toSorted()).toEqual(manifests[0]?.toSorted());
+});
+
+test('with a bucket gone that no chunk needs ends with 3 as well', async () => {
+  await using wide = await sandbox();
+  await wide.makeVault({ buckets: 4 });
+  await rename(wide.bucket(4), `${wide.bucket(4)}-away`);
+  await writeFile(wide.at('a'), randomBytes(20_000));
+  const { exit, stderr } = await wide.run(['put', 'a']);
+  expect(exit).toBe(3);
+  expect(stderr).toMatch(/^vault: warning: .*bucket-4/m);
+});
+
+describe('says to somebody who looks on', () => {
+  const SAID = /(Stored .*|a is unchanged.*)\r\n/;
+  beforeEach(async () => {
+    await writeFile(box.at('a'), 'hello\n');
+    await writeFile(box.at('big'), Buffer.alloc(3 * MIB, randomBytes(MIB)));
+  });
+
+  test.each(['xterm-256color', 'dumb'])('what was stored, and what of it was new (TERM %s)', async (TERM) => {
+    const said: (string | undefined)[] = [];
+    for (const args of [['a'], ['a'], ['a', '--name', 'b\u001b'], ['big'], ['big', '--name', 'again']]) {
+      const run = box.terminal(['put', ...args], { env: { TERM } });
+      expect(await run.exit).toBe(0);
+      said.push(SAID.exec(run.shown)?.[1]);
+    }
+    await writeFile(box.at('big'), Buffer.concat([await readFile(box.at('big')), randomBytes(2 * MIB)]));
+    const run = box.terminal(['put', 'big'], { env: { TERM } });
+    expect(await run.exit).toBe(0);
+    said.push(SAID.exec(run.shown)?.[1]);
+    expect(said).toEqual([
+      'Stored a: 6 B, all new.',
+      'a is unchanged: 6 B, nothing new.',
+      "Stored $'b\\x1b': 6 B, all new.",
+      'Stored big: 3.0 MiB, 1.0 MiB new, 2.0 MiB there already.',
+      'Stored again: 3.0 MiB, nothing new.',
+      'Stored big: 5.0 MiB, 2.0 MiB new, 3.0 MiB there already.',
+    ]);
+  });
+
+  test('and nothing of it to a file or a program', async () => {
+    const run = box.terminalOf('exec vault put a > out');
+    expect(await run.exit).toBe(0);
+    expect(SAID.exec(run.shown)?.[1]).toBe('Stored a: 6 B, all new.');
+    expect(run.shown).not.toMatch(/[0-9a-f]{64}/);
+    expect(await readFile(box.at('out'), 'utf8')).toMatch(/^[0-9a-f]{64}\n$/);
+    for (const flag of ['--quiet', '--json']) {
+      const silent = box.terminal(['put', 'a', flag]);
+      expect(await silent.exit).toBe(0);
+      expect(silent.shown).not.toContain('nothing new');
+    }
+  });
 });
 
 function sha256(bytes: Uint8Array): string {

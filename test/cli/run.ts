@@ -195,6 +195,20 @@ export async function sandbox(): Promise<Sandbox> {
   };
 }
 
+/** Answers a question with one password after the other, each but the first when the one before was refused. */
+export async function giveInTurn(
+  run: TerminalRun,
+  question: string,
+  passwords: readonly string[],
+): Promise<void> {
+  for (const [index, password] of passwords.entries()) {
+    // A question is drawn anew at every key, but not what comes before it.
+    if (index > 0) await run.waitFor('Once more:');
+    await run.waitFor(question);
+    run.type(`${password}\r`);
+  }
+}
+
 function startInTerminal(
   file: string,
   args: readonly string[],

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
-import { PASSWORD, sandbox } from './run.ts';
+import { giveInTurn, PASSWORD, sandbox } from './run.ts';
 
 const ENTER = '\r';
 const CTRL_C = '\u0003';
@@ -57,13 +58,88 @@ describe('a prompt', () => {
     expect(run.raw.lastIndexOf(SHOW_CURSOR)).toBeGreaterThanOrEqual(run.raw.lastIndexOf(HIDE_CURSOR));
   });
 
-  test('with a wrong answer ends with 12', async () => {
+  test('with three wrong answers ends with 12', async () => {
+    const run = box.terminal(['ls'], { env: { VAULT_PASSWORD: undefined } });
+    await giveInTurn(run, 'Password of the vault:', ['nonsense', 'nonsense', 'more of it']);
+    expect(await run.exit).toBe(12);
+    expect(run.shown).toContain('Wrong password. Once more:\r\n');
+    expect(run.shown).toMatch(/vault: The password does not open this vault\. Nothing was changed\.\s*$/);
+    expect(run.raw).not.toMatch(/nonsense|more of it/);
+  });
+
+  test('is asked again, also in a terminal that takes no sequences', async () => {
+    for (const TERM of ['xterm-256color', 'dumb']) {
+      const run = box.terminal(['ls'], { env: { TERM, VAULT_PASSWORD: undefined } });
+      await giveInTurn(run, 'Password of the vault:', ['nonsense', 'nonsense', PASSWORD]);
+      await run.waitFor('Nothing is stored yet.');
+      expect(await run.exit).toBe(0);
+    }
+  });
+
+  test('that is left at the second try ends with 130', async () => {
     const run = box.terminal(['ls'], { env: { VAULT_PASSWORD: undefined } });
     await run.waitFor('Password of the vault:');
     run.type(`nonsense${ENTER}`);
-    expect(await run.exit).toBe(12);
-    expect(run.shown).toContain('vault: The password does not open this vault.');
+    await run.waitFor(/Once more:[^]*Password of the vault:/);
+    run.type(CTRL_C);
+    expect(await run.exit).toBe(130);
   });
+});
+
+describe('a password that was mistyped is asked for again by', () => {
+  beforeEach(async () => {
+    await box.makeVault();
+    await writeFile(box.at('a'), 'content of a');
+    await box.run(['put', 'a']);
+  });
+
+  test.each([[['put', 'a', '--name', 'b']], [['get', 'a', '-o', 'out']], [['repair']], [['bucket', 'ls']]])(
+    '%j',
+    async (args) => {
+      const run = box.terminal(args, { env: { VAULT_PASSWORD: undefined } });
+      await giveInTurn(run, 'Password of the vault:', ['nonsense', PASSWORD]);
+      expect(await run.exit).toBe(0);
+    },
+  );
+
+  test('"password", which goes on with the one that was right', async () => {
+    const env = { VAULT_PASSWORD: undefined, VAULT_NEW_PASSWORD: 'the new one' };
+    const run = box.terminal(['password'], { env });
+    await giveInTurn(run, 'Password of the vault:', ['nonsense', PASSWORD]);
+    await run.waitFor('The password was changed.');
+    expect(await run.exit).toBe(0);
+    expect((await box.run(['ls'], { env: { VAULT_PASSWORD: 'the new one' } })).exit).toBe(0);
+  });
+
+  test('"recover", which draws nothing into the question', async () => {
+    const buckets = [1, 2, 3].flatMap((number) => ['--bucket', box.bucket(number)]);
+    const run = box.terminal(['recover', '--db', 'new.db', ...buckets], {
+      env: { VAULT_PASSWORD: undefined },
+    });
+    await giveInTurn(run, 'Password of the vault:', ['nonsense', 'nonsense']);
+    await run.waitFor(/Once more:[^]*Password of the vault:/);
+    // Long enough for a progress to begin.
+    await delay(700);
+    expect(run.shown).not.toContain('Recovering');
+    run.type(PASSWORD + ENTER);
+    await run.waitFor('The catalog has 1 file now.');
+    expect(await run.exit).toBe(0);
+  });
+});
+
+test('a password from a file, a command or a variable is tried once, also in a terminal', async () => {
+  await box.makeVault();
+  await writeFile(box.at('wrong'), 'nonsense', { mode: 0o600 });
+  for (const [args, env] of [
+    [['--password-file', 'wrong'], {}],
+    [['--password-command', 'echo x >> tries; cat wrong'], {}],
+    [[], { VAULT_PASSWORD: 'nonsense' }],
+  ] as const) {
+    const run = box.terminal(['ls', ...args], { env });
+    expect(await run.exit).toBe(12);
+    expect(run.shown).toMatch(/^vault: The password does not open this vault\. Nothing was changed\.\s*$/);
+  }
+  expect(await readFile(box.at('tries'), 'utf8')).toBe('x\n');
 });
 
 describe('init asks', () => {

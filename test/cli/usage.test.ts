@@ -49,7 +49,7 @@ test('--version prints the version of the package', async () => {
 });
 
 describe('wrong usage ends with 2, one line on standard error and the next step', () => {
-  test.each([
+  test.each<[string[], RegExp]>([
     [['lss'], /^vault: Unknown command 'lss' \(Did you mean ls\?\)\. See "vault --help"\.\n$/],
     [['put'], /^vault: Missing required argument 'path'\. See "vault put --help"\.\n$/],
     [['put', 'a', '--sparkle'], /^vault: Unknown option '--sparkle'\. See "vault put --help"\.\n$/],
@@ -57,6 +57,15 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['put', 'a', '--name'], /^vault: Option '--name <name>' argument missing\./],
     [['put', 'a', '--chunk-size', 'huge'], /^vault: --chunk-size 'huge' is not a size, for example/],
     [['put', 'a', '--chunk-size', '1K'], /^vault: --chunk-size '1K' is not from 64KiB to 64MiB\.\n$/],
+    ...['65535', '67108865', '65M'].map((size): [string[], RegExp] => [
+      ['put', 'a', '--chunk-size', size],
+      /^vault: --chunk-size '\d+M?' is not from 64KiB to 64MiB\.\n$/,
+    ]),
+    ...['25', '20', '0', '3.5', 'on', ''].map((level): [string[], RegExp] => [
+      ['put', 'a', '--compression', level],
+      /^vault: --compression '.*' is not auto, off, or a level from 1 to 19\.\n$/,
+    ]),
+    [['init', '--local', '--compression', '25'], /^vault: --compression '25' is not auto, off, or a level/],
     [['put', 'a', '--expires', 'soon'], /^vault: --expires 'soon' is not a duration, for example/],
     [['put', 'a', 'b', '--name', 'c'], /^vault: --name goes with one file/],
     [['put', '-'], /^vault: Standard input has no name of its own: say --name <name>\.\n$/],

@@ -23,7 +23,7 @@ export interface Invocation {
 /**
  * Opens the vault, works with it and closes it, whatever happens.
  *
- * @param onPassword told of the password that opens it
+ * @param onPassword told of each password that is tried: the last one opens it
  * @throws what opening (`no-vault`, `wrong-password`, ...) or the work throws
  */
 export async function withVault<T>(
@@ -34,14 +34,16 @@ export async function withVault<T>(
   const { options, environment, terminal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
-  const [{ openVault }, { readPassword }] = await Promise.all([
+  const [{ openVault }, { readPassword, PASSWORD_TRIES }] = await Promise.all([
     import('../../compose.ts'),
     import('./password.ts'),
   ]);
   const vault = await openVault({
     db: catalogLocation(options, environment),
-    password: async () => {
-      const password = await readPassword({ ...invocation, purpose: 'enter', warn: warnOfFile(terminal) });
+    passwordTries: PASSWORD_TRIES,
+    password: async (refused) => {
+      const warn = warnOfFile(terminal);
+      const password = await readPassword({ ...invocation, purpose: 'enter', warn, refused });
       onPassword?.(password);
       return password;
     },
@@ -63,7 +65,7 @@ export async function withVault<T>(
 export function surroundings(
   { options, environment, signal, terminal }: Invocation,
   places: readonly string[] = [],
-): Omit<VaultLocation, 'db' | 'password'> {
+): Omit<VaultLocation, 'db' | 'password' | 'passwordTries'> {
   return {
     request: requestOptions(options),
     baseFolder: baseFolderOf(places),

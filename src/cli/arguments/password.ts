@@ -9,6 +9,9 @@ import { askForPassword } from '../terminal/prompt.ts';
 import type { PasswordQuestion } from '../terminal/prompt.ts';
 import { quote } from '../terminal/text.ts';
 
+/** How often somebody is asked for a password that opens something. */
+export const PASSWORD_TRIES = 3;
+
 /** Longest password in bytes, in a file or from a command: more is a mistaken file. */
 const MAX_PASSWORD_SIZE = 64 * 1024;
 
@@ -46,10 +49,12 @@ export interface PasswordRequest extends PasswordQuestion {
   readonly signal: AbortSignal;
   /** Told of a password file that is not the user's alone. */
   readonly warn: (message: string) => void;
+  /** Why the password before this one was refused; null or absent for the first. */
+  readonly refused?: VaultError | null;
 }
 
 /** What it takes to say where the password would come from. */
-type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn'>;
+type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn' | 'refused'>;
 
 /**
  * Decides where the password comes from, without getting it: an option, else the environment, else the terminal.
@@ -90,11 +95,17 @@ export function passwordSource(request: SourceRequest): PasswordSource {
 /**
  * Gets the password. Of a file and of a command's output one line end is taken off the end.
  *
- * @throws `invalid-input` if there is no source, or it fails or gives nothing; `interrupted`
+ * @throws `invalid-input` if there is no source, or it fails or gives nothing; `interrupted`; what is `refused`, unless there is
+ *   somebody to ask: all others give the same password again
  */
 export async function readPassword(request: PasswordRequest): Promise<string> {
   const source = passwordSource(request);
+  const { refused = null } = request;
   throwIfAborted(request.signal);
+  if (refused !== null) {
+    if (source.kind !== 'terminal') throw refused;
+    process.stderr.write('Wrong password. Once more:\n');
+  }
   switch (source.kind) {
     case 'value':
       return source.password;

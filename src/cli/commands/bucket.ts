@@ -79,7 +79,7 @@ export interface RemoveBucketFlags {
   readonly dryRun?: boolean;
 }
 
-/** `vault bucket rm`. */
+/** `vault bucket rm`, and `vault repair --forget-bucket`. */
 export async function removeBucket(
   invocation: Invocation,
   reference: string,
@@ -87,9 +87,10 @@ export async function removeBucket(
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const dryRun = flags.dryRun === true;
+  const bucket = await bucketReferenceOf(reference);
   return withVault(invocation, async (vault) => {
     const result = await terminal.withProgress('Moving', async (report) =>
-      vault.removeBucket(await bucketReferenceOf(reference), {
+      vault.removeBucket(bucket, {
         signal,
         gone: flags.gone,
         dryRun,
@@ -99,13 +100,15 @@ export async function removeBucket(
     );
     if (options.json === true) await output.json({ ...result, dryRun });
     if (!dryRun) return reportRemoval(invocation, vault, result);
-    terminal.note('Nothing was changed.');
+    terminal.note(
+      `Would store ${count(result.shardsMoved, 'shard')} in the other buckets. Nothing was changed.`,
+    );
     return DONE;
   });
 }
 
 /** Says what became of a bucket that was to be taken out, and whether the others are enough. */
-export function reportRemoval(
+function reportRemoval(
   { terminal }: Pick<Invocation, 'terminal'>,
   vault: Vault,
   { removed, shardsMoved, reasons }: RemoveBucketResult,

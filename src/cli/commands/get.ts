@@ -2,7 +2,6 @@ import { lstat, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { VaultError } from '../../errors.ts';
 import { restoreFile } from '../../vault/read/restore.ts';
-import type { FileInfo } from '../../vault/files/records.ts';
 import type { StoredFile } from '../../vault/read/get.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
@@ -10,6 +9,7 @@ import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
+import type { PasswordRequest } from '../arguments/password.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { quote, showName, showSize } from '../terminal/text.ts';
 
@@ -41,10 +41,15 @@ export async function get(invocation: Invocation, reference: string, flags: GetF
     throw new VaultError('invalid-input', '--json and "-o -" both want standard output. Choose one.');
   }
   if (target.kind === 'stdout') output.requireOpen();
-  const lockPassword = (locked: FileInfo): Promise<string> => readLockPassword(invocation, flags, locked);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
-    const file = await vault.get(nameAsTyped(reference), { signal, onWarning, lockPassword });
+    const { readPassword, PASSWORD_TRIES } = await import('../arguments/password.ts');
+    const file = await vault.get(nameAsTyped(reference), {
+      signal,
+      onWarning,
+      lockPasswordTries: PASSWORD_TRIES,
+      lockPassword: ({ name }, refused) => readPassword({ ...lockRequest(invocation, flags, name), refused }),
+    });
     if (target.kind === 'stdout') {
       await pour(file, invocation);
       return DONE;
@@ -64,19 +69,18 @@ export async function get(invocation: Invocation, reference: string, flags: GetF
   });
 }
 
-/** The password of a locked file. */
-async function readLockPassword(
+/** What it takes to get the password of a locked file. */
+function lockRequest(
   invocation: Invocation,
   { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand }: GetFlags,
-  { name }: FileInfo,
-): Promise<string> {
-  const { readPassword } = await import('../arguments/password.ts');
+  name: string,
+): PasswordRequest {
   const options = {
     ...(passwordFile !== undefined && { passwordFile }),
     ...(passwordCommand !== undefined && { passwordCommand }),
   };
   const warn = warnOfFile(invocation.terminal);
-  return readPassword({ ...invocation, options, purpose: 'unlock', file: showName(name), warn });
+  return { ...invocation, options, purpose: 'unlock', file: showName(name), warn };
 }
 
 /**

@@ -6,6 +6,7 @@ import { fileSource, streamSource } from '../../vault/write/source.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
+import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import type { PutResult } from '../../vault/write/put.ts';
@@ -24,7 +25,7 @@ import {
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
-import { count, quote } from '../terminal/text.ts';
+import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
 export interface PutFlags {
   readonly name?: string;
@@ -85,6 +86,7 @@ export async function put(
           continue;
         }
         if (result.degraded) degraded += 1;
+        if (result.unlocks !== null) warnUnlocked(result.unlocks, invocation);
         // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
         const problem = await print(result, invocation);
         if (problem !== null) unprinted.push(problem);
@@ -98,7 +100,7 @@ export async function put(
     if (degraded > 0) {
       codes.push(ATTENTION);
       terminal.warn(
-        `${count(degraded, 'file is', 'files are')} stored with less redundancy than asked for. When all buckets can be reached, "vault repair" completes ${degraded === 1 ? 'it' : 'them'}.`,
+        `${count(degraded, 'file is', 'files are')} stored with less redundancy than with every bucket at hand. When all can be reached, "vault repair" completes ${degraded === 1 ? 'it' : 'them'}.`,
         { kind: 'degraded' },
       );
     }
@@ -107,14 +109,41 @@ export async function put(
 }
 
 /** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */
-async function print(result: PutResult, { options, output }: Invocation): Promise<VaultError | null> {
+async function print(
+  result: PutResult,
+  { options, output, terminal }: Invocation,
+): Promise<VaultError | null> {
   try {
     const read = await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
+    terminal.remark(describeResult(result));
     return read ? null : new VaultError('unavailable', 'Whoever read standard output has gone.');
   } catch (error) {
     if (isVaultError(error, 'unavailable', 'storage-full')) return error;
     throw error;
   }
+}
+
+/** What was stored, and what of it the buckets had. */
+function describeResult({ name, contentSize, chunks, bytesNew, unchanged }: PutResult): string {
+  // What lies in the manifest is in no chunk.
+  const newBytes = chunks === 0 && !unchanged ? contentSize : bytesNew;
+  const what = unchanged ? `${showName(name)} is unchanged` : `Stored ${showName(name)}`;
+  return `${what}: ${showSize(contentSize)}, ${describeNews(contentSize, newBytes)}.`;
+}
+
+function describeNews(size: number, newBytes: number): string {
+  if (newBytes === size) return 'all new';
+  if (newBytes === 0) return 'nothing new';
+  return `${showSize(newBytes)} new, ${showSize(size - newBytes)} there already`;
+}
+
+/** Says that the lock of a name ends with the version before: nobody asked for that. */
+function warnUnlocked({ name, expiresAtMs }: FileInfo, { terminal }: Invocation): void {
+  const until = expiresAtMs === null ? '' : `, and expires ${showTime(expiresAtMs)}`;
+  terminal.warn(
+    `${quote(name)} was locked, and its new version is not: the vault's password is enough to read it. The version before stays locked${until}. To lock this one, too: "vault rm --now" it, and put it again with --lock.`,
+    { kind: 'not-locked' },
+  );
 }
 
 function unprintedError(files: number, cause: VaultError): VaultError {

@@ -4,7 +4,7 @@ import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnOfFile, warnTo } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
-import { readPassword } from '../arguments/password.ts';
+import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { count } from '../terminal/text.ts';
 
 export interface RecoverFlags {
@@ -23,13 +23,17 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   }
   const around = surroundings(invocation, bucket);
   const { recoverVault } = await import('../../compose.ts');
-  const password = await readPassword({ ...invocation, purpose: 'enter', warn: warnOfFile(terminal) });
+  const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
+  // Before anything is made: without a password there is nothing to begin.
+  const first = await readPassword(request);
   const result = await terminal.withProgress('Recovering', async (report) =>
     recoverVault({
       ...around,
       db: catalogLocation(options, environment),
       buckets: bucket,
-      password: () => Promise.resolve(password),
+      passwordTries: PASSWORD_TRIES,
+      password: async (refused) =>
+        refused === null ? first : terminal.asking(async () => readPassword({ ...request, refused })),
       onWarning: warnTo(terminal),
       onProgress: (progress) => report({ label: 'Recovering', ...progress }),
     }),

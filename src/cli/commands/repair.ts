@@ -6,11 +6,11 @@ import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { bucketReferenceOf, warnTo, withVault } from '../arguments/invocation.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
 import { nameAsTyped, parseRedundancyOption } from '../arguments/options.ts';
 import { askForChoice } from '../terminal/prompt.ts';
 import { count, showSize } from '../terminal/text.ts';
-import { adviceOnTooFew, reportRemoval } from './bucket.ts';
+import { adviceOnTooFew, removeBucket } from './bucket.ts';
 
 export interface RepairFlags {
   readonly readData?: boolean;
@@ -27,38 +27,31 @@ export async function repair(
   flags: RepairFlags,
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
+  const dryRun = flags.dryRun === true;
   const redundancy =
     flags.redundancy === undefined ? undefined : parseRedundancyOption(flags.redundancy, '--redundancy');
-  const gone = flags.forgetBucket === undefined ? null : await bucketReferenceOf(flags.forgetBucket);
-  if (gone !== null && (references.length > 0 || redundancy !== undefined)) {
-    throw new VaultError('invalid-input', '--forget-bucket is for the whole vault: give it alone.');
+  if (flags.forgetBucket !== undefined) {
+    if (references.length > 0 || redundancy !== undefined) {
+      throw new VaultError('invalid-input', '--forget-bucket is for the whole vault: give it alone.');
+    }
+    return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
   }
   return withVault(invocation, async (vault) => {
-    const onWarning = warnTo(terminal);
-    if (redundancy !== undefined) await confirmLess(invocation, vault, redundancy, flags.yes === true);
-    const call = { signal, onWarning, dryRun: flags.dryRun };
-    if (gone !== null) {
-      const moved = await terminal.withProgress('Repairing', async (report) =>
-        vault.removeBucket(gone, {
-          ...call,
-          gone: true,
-          onProgress: (progress) => report({ label: 'Repairing', ...progress }),
-        }),
-      );
-      if (options.json === true) await output.json({ ...moved });
-      return reportRemoval(invocation, vault, moved);
-    }
+    if (redundancy !== undefined && !dryRun)
+      await confirmLess(invocation, vault, redundancy, flags.yes === true);
     const result = await terminal.withProgress('Repairing', async (report) =>
       vault.repair({
-        ...call,
+        signal,
+        onWarning: warnTo(terminal),
+        dryRun,
         references: references.length > 0 ? references.map(nameAsTyped) : undefined,
         depth: flags.readData === true ? 'data' : 'listing',
         redundancy,
         onProgress: (progress) => report({ label: 'Repairing', ...progress }),
       }),
     );
-    if (options.json === true) await output.json({ ...result, dryRun: flags.dryRun === true });
-    return conclude(invocation, vault, result, flags.dryRun === true);
+    if (options.json === true) await output.json({ ...result, dryRun });
+    return conclude(invocation, vault, result, dryRun);
   });
 }
 

@@ -15,7 +15,10 @@ export type ProgressReport = (state: ProgressState) => void;
 
 export interface ProgressDisplay {
   update(state: ProgressState): void;
-  /** Takes the line away and gives the cursor back. */
+  /** Takes the line away and gives the cursor back, until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** The same, for good. */
   stop(): void;
 }
 
@@ -58,6 +61,8 @@ export function showProgress(options: {
       lastChangeMs = nowMs;
       spinner.text = progressLine(state, rate.bytesPerSecond, options.width() - SPINNER_WIDTH);
     },
+    pause: () => void spinner.stop(),
+    resume: () => void spinner.start(),
     stop() {
       spinner.stop();
       options.stream.off('resize', onResize);

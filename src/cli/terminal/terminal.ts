@@ -43,6 +43,11 @@ export function styleFor(stream: Screen, environment: Environment): Style {
   return (format, text) => (wanted ? styleText(format, text, { validateStream: false }) : text);
 }
 
+/** How far the work has come whose progress is shown, or will be. */
+interface Shown {
+  last: ProgressState;
+}
+
 export class Terminal {
   /** Colours for standard error. */
   readonly style: Style;
@@ -51,6 +56,8 @@ export class Terminal {
   readonly #chatty: boolean;
   readonly #movable: boolean;
   readonly #said = new Set<string>();
+  #display: ProgressDisplay | null = null;
+  #asking = false;
 
   /** @param options `json`: what is wrong is said in JSON lines. `quiet`: nothing else is said */
   constructor(
@@ -69,6 +76,11 @@ export class Terminal {
   /** Says something that nobody needs to know: only to somebody who looks on. */
   note(text: string): void {
     if (this.#chatty) this.#write(`${showLines(text)}\n`);
+  }
+
+  /** Says more about what standard output has: only on a screen, which one of no columns is not. */
+  remark(text: string): void {
+    if (this.#stream.columns > 0) this.note(text);
   }
 
   /**
@@ -110,29 +122,35 @@ export class Terminal {
   async withProgress<T>(label: string, work: (report: ProgressReport) => Promise<T>): Promise<T> {
     if (!this.#movable) return work(() => undefined);
     const startedAtMs = performance.now();
-    const shown: { display: ProgressDisplay | null; last: ProgressState } = {
-      display: null,
-      last: { label, doneBytes: 0, totalBytes: null },
-    };
+    const shown: Shown = { last: { label, doneBytes: 0, totalBytes: null } };
     const ended = new AbortController();
     const showing = this.#showLater(shown, startedAtMs, ended.signal);
     try {
       return await work((state) => {
         shown.last = state;
-        shown.display?.update(state);
+        this.#display?.update(state);
       });
     } finally {
       ended.abort();
       await showing;
-      shown.display?.stop();
+      this.#display?.stop();
+      this.#display = null;
     }
   }
 
-  async #showLater(
-    shown: { display: ProgressDisplay | null; readonly last: ProgressState },
-    startedAtMs: number,
-    ended: AbortSignal,
-  ): Promise<void> {
+  /** Asks somebody something while work is under way: no progress is drawn into the question. */
+  async asking<T>(question: () => Promise<T>): Promise<T> {
+    this.#asking = true;
+    this.#display?.pause();
+    try {
+      return await question();
+    } finally {
+      this.#asking = false;
+      this.#display?.resume();
+    }
+  }
+
+  async #showLater(shown: Shown, startedAtMs: number, ended: AbortSignal): Promise<void> {
     try {
       await delay(PROGRESS_DELAY_MS, undefined, { signal: ended });
     } catch {
@@ -140,13 +158,15 @@ export class Terminal {
     }
     const { showProgress } = await import('./progress.ts');
     if (ended.aborted) return;
-    shown.display = showProgress({
+    const display = showProgress({
       stream: this.#stream,
       width: () => this.#stream.columns || USUAL_WIDTH,
       colored: this.style('red', '') !== '',
       startedAtMs,
     });
-    shown.display.update(shown.last);
+    display.update(shown.last);
+    if (this.#asking) display.pause();
+    this.#display = display;
   }
 
   #write(text: string): void {

@@ -1,4 +1,5 @@
 /** Reading a file back. */
+import { openAsking } from '../../crypto/asked-password.ts';
 import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import type { ContentTable } from '../../format/manifest.ts';
@@ -15,8 +16,10 @@ import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 
 export interface GetOptions extends CallOptions {
-  /** Gives the password of a locked file; asked once, and only for one. */
-  readonly lockPassword?: ((file: FileInfo) => Promise<string>) | undefined;
+  /** Gives the password of a locked file; asked only for one, and told why the one before was refused. */
+  readonly lockPassword?: ((file: FileInfo, refused: VaultError | null) => Promise<string>) | undefined;
+  /** How often it is asked for while it is wrong; once unless given. */
+  readonly lockPasswordTries?: number | undefined;
 }
 
 export interface StoredFile extends FileInfo {
@@ -84,7 +87,7 @@ async function findFile(
 async function unlockContent(
   manifest: OpenedManifest,
   info: FileInfo,
-  { lockPassword }: GetOptions,
+  { lockPassword, lockPasswordTries: tries }: GetOptions,
 ): Promise<OpenedContent> {
   if (lockPassword === undefined) {
     throw new VaultError(
@@ -92,9 +95,11 @@ async function unlockContent(
       `"${info.name}" has a password of its own, and none was given for it.`,
     );
   }
-  const content = await manifest.unlock(await lockPassword(info));
-  if (content !== null) return content;
-  throw new VaultError('wrong-password', `This password does not open the lock of "${info.name}".`);
+  return openAsking({ give: (refused) => lockPassword(info, refused), tries }, async (password) => {
+    const content = await manifest.unlock(password);
+    if (content !== null) return content;
+    throw new VaultError('wrong-password', `This password does not open the lock of "${info.name}".`);
+  });
 }
 
 /** What to say of a file that cannot be read: if it has just been removed, nothing is damaged. */

@@ -4,6 +4,8 @@
  */
 import type { Catalog, ChunkRow } from '../../catalog/catalog.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
+import { openAsking } from '../../crypto/asked-password.ts';
+import type { PasswordGiver } from '../../crypto/asked-password.ts';
 import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
@@ -35,8 +37,10 @@ export interface RecoverOptions extends CallOptions {
   /** URLs of buckets, normalised: one is enough, unless others have moved; the keyring knows where they are. */
   readonly urls: readonly string[];
   readonly opener: BucketOpener;
-  /** Gives the password; asked once, when a bucket has shown that there is a vault. */
-  readonly password: () => Promise<string>;
+  /** Gives the password; asked when a bucket has shown that there is a vault. */
+  readonly password: PasswordGiver;
+  /** How often it is asked for while it is wrong; once unless given. */
+  readonly passwordTries?: number | undefined;
   /** What the vault is opened with afterwards. */
   readonly parts: Omit<OpenVaultParts, 'catalog' | 'opener' | 'password' | 'unlocked'>;
 }
@@ -110,7 +114,7 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
   async function unlockFrom(
     buckets: readonly FoundBucket[],
     vaultId: string,
-    { password }: RecoverOptions,
+    { password: give, passwordTries: tries }: RecoverOptions,
   ): Promise<Unlocked> {
     const candidates = await collectKeyrings(buckets, unusable, signal);
     // A catalog that is there may know of a newer one than these buckets show.
@@ -122,7 +126,7 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
         'No bucket has an intact keyring, without which no password opens the vault. Give more of its buckets.',
       );
     }
-    return unlock(candidates, await password(), { vaultId });
+    return openAsking({ give, tries }, (password) => unlock(candidates, password, { vaultId }));
   }
 }
 

@@ -13,7 +13,7 @@ import type { Compression } from '../../format/keyring.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
@@ -56,8 +56,10 @@ export interface PutResult extends FileInfo {
   readonly degradedChunks: number;
   /** Buckets that have the manifest. */
   readonly manifestCopies: number;
-  /** Whether manifest or chunks have fewer copies than they should. */
+  /** Whether manifest or chunks have fewer copies than they would with every bucket at hand; `repair` completes them. */
   readonly degraded: boolean;
+  /** The version before, if that is locked and this one is not. */
+  readonly unlocks: FileInfo | null;
 }
 
 /** How often a put whose marker became too old (a machine that slept) begins again. */
@@ -127,18 +129,18 @@ async function putOnce(session: Session, source: OpenSource, call: PutCall): Pro
   }
   return session.guard.run(async (guarded) => {
     requireTargets(session, guarded);
-    for (const failure of guarded.failed) {
-      call.onWarning?.({
-        kind: 'bucket-down',
-        message: describeFailure(failure),
-        bucket: failure.bucket.url,
-      });
-    }
+    warnOf(guarded.failed, call);
     const content = await storeContent(session, source, { ...call, beginning, guarded, dedup, signal });
     await source.verify();
     await guarded.keep(signal);
     return finishPut(session, source, { call, content, contentKey, guarded });
   }, signal);
+}
+
+function warnOf(failed: readonly BucketFailure[], { onWarning }: CallOptions): void {
+  for (const failure of failed) {
+    onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
+  }
 }
 
 /** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
@@ -180,7 +182,15 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
   const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf(table) });
   if (same !== null) {
     const degraded = degradedChunks > 0;
-    return { ...same.info, ...sizes, unchanged: true, bytesStored, manifestCopies: 0, degraded };
+    return {
+      ...same.info,
+      ...sizes,
+      unchanged: true,
+      bytesStored,
+      manifestCopies: 0,
+      degraded,
+      unlocks: null,
+    };
   }
   const head = headOf(session, source, { call, content, versions });
   const lock =
@@ -192,7 +202,10 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
         });
   const bytes = session.sealer.seal({ head, ids, content: table, contentKey, lock });
   const hash = manifestHash(bytes);
-  const copies = await storeManifest(session, { hash, bytes, guarded, signal: call.signal });
+  const { copies, failed } = await storeManifest(session, { hash, bytes, guarded, signal: call.signal });
+  warnOf(failed, call);
+  const missing = [...failed, ...(guarded?.failed ?? [])];
+  const [before] = versions;
   const access = lock === null ? { content: contentKey } : { lock };
   const row = sealFileRow(session, {
     hash,
@@ -208,7 +221,8 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     unchanged: false,
     bytesStored: bytesStored + copies * bytes.length,
     manifestCopies: copies,
-    degraded: degradedChunks > 0 || copies < Math.min(head.redundancy.m + 1, session.buckets.active.length),
+    degraded: degradedChunks > 0 || missing.some(({ bucket }) => bucket.state === 'active'),
+    unlocks: lock === null && before?.info.locked === true ? before.info : null,
   };
 }
 
@@ -255,7 +269,7 @@ function headOf(
   };
 }
 
-/** Stores the manifest in every bucket that can be reached. @returns how many have it */
+/** Stores the manifest in every bucket that can be reached. @returns how many have it, and which could not take it */
 async function storeManifest(
   session: Session,
   manifest: {
@@ -264,7 +278,7 @@ async function storeManifest(
     readonly guarded: Guarded | null;
     readonly signal: AbortSignal | undefined;
   },
-): Promise<number> {
+): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
   const { hash, bytes, guarded, signal } = manifest;
   const object = { name: manifestObjectName(hash), bytes };
   const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, { signal });
@@ -277,7 +291,7 @@ async function storeManifest(
   // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
   if (guarded !== null) await guarded.keep(signal);
   else await keepInVault(session, { object, stored: usable, signal });
-  return usable.length;
+  return { copies: usable.length, failed };
 }
 
 /**

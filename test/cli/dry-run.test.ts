@@ -1,0 +1,133 @@
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { catalogRows } from '../support/catalog-place.ts';
+import type { Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+const CHUNKED = randomBytes(100_000);
+
+let box: Sandbox;
+beforeEach(async () => {
+  box = await sandbox();
+  await box.makeVault({ buckets: 4 });
+  await writeFile(box.at('a'), CHUNKED);
+  await writeFile(box.at('b'), 'small');
+  await box.run(['put', 'a', 'b']);
+});
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+/** Everything there is of a vault: each row of the catalog, and each byte of the buckets. */
+async function fingerprint(): Promise<unknown> {
+  const objects: Record<string, string> = {};
+  for (const number of [1, 2, 3, 4]) {
+    for (const entry of await readdir(box.bucket(number), { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const path = join(entry.parentPath, entry.name);
+      objects[path] = (await readFile(path)).toString('base64');
+    }
+  }
+  return { objects, rows: await catalogRows(box.db) };
+}
+
+describe('-n changes neither catalog nor buckets, and says so', () => {
+  beforeEach(async () => {
+    // Something for each of them to do: a file to sweep, and shards to replace.
+    await box.run(['put', '-', '--name', 'gone'], { stdin: randomBytes(70_000) });
+    await box.run(['rm', 'gone']);
+    await box.run(['put', 'b', '--name', 'old', '--expires', '1s']);
+    await rm(join(box.bucket(2), 'chunks'), { recursive: true });
+    await rm(join(box.bucket(2), 'manifests'), { recursive: true });
+  });
+
+  test.each([
+    [['rm', 'a']],
+    [['rm', 'a', '--now']],
+    [['rm', 'a', '--all-versions']],
+    [['sweep']],
+    [['sweep', '--now']],
+    [['repair']],
+    [['repair', '--read-data']],
+    [['repair', 'a']],
+    [['repair', '--redundancy', '1+2']],
+    [['repair', '--redundancy', '3+0']],
+    [['bucket', 'rm', '1']],
+    [['bucket', 'rm', '1', '--gone']],
+    [['repair', '--forget-bucket', '1']],
+  ])('%j', async (args) => {
+    const before = await fingerprint();
+    const given = args.map((arg) => (arg === '1' ? box.bucket(1) : arg));
+    const { exit, stdout, stderr } = await box.run([...given, '-n', '--json']);
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+    // `rm` prints the files that it would remove.
+    expect(stdout).toContain(args[0] === 'rm' ? '"name":"a"' : '"dryRun":true');
+    expect(await fingerprint()).toEqual(before);
+    const shown = box.terminal([...given, '-n']);
+    expect(await shown.exit).toBe(0);
+    expect(shown.shown).toContain('Nothing was changed.');
+    expect(await fingerprint()).toEqual(before);
+  });
+});
+
+test('repair --forget-bucket -n tells what would be rebuilt, of a bucket that is lost, too', async () => {
+  await rename(box.bucket(1), box.at('away'));
+  const forget = ['repair', '--forget-bucket', box.bucket(1), '--json'];
+  const planned = await box.run([...forget, '-n']);
+  expect(planned.exit).toBe(0);
+  const { shardsMoved, removed, dryRun, reasons } = JSON.parse(planned.stdout);
+  expect({ removed, dryRun, reasons }).toEqual({ removed: false, dryRun: true, reasons: [] });
+  expect(JSON.parse((await box.run(['info', '--json'])).stdout).buckets).toHaveLength(4);
+  const done = await box.run(forget);
+  expect(done.exit).toBe(0);
+  expect(JSON.parse(done.stdout)).toMatchObject({ removed: true, dryRun: false, shardsMoved });
+});
+
+async function redundancy(): Promise<unknown> {
+  return JSON.parse((await box.run(['info', '--json'])).stdout).redundancy;
+}
+
+describe('less redundancy', () => {
+  const lower = ['repair', '--redundancy', '3+0'];
+
+  test('is refused without --yes where nobody can be asked, and changes nothing', async () => {
+    const before = await fingerprint();
+    const { exit, stdout, stderr } = await box.run(lower);
+    expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+    expect(stderr).toBe(
+      'vault: 3+0 survives the loss of no bucket, 2+1 of 1. Say --yes if that is what you want.\n',
+    );
+    expect(await fingerprint()).toEqual(before);
+  });
+
+  test('is what --yes says, and more needs no --yes', async () => {
+    expect((await box.run([...lower, '--yes'])).exit).toBe(0);
+    expect(await redundancy()).toBe('3+0');
+    expect((await box.run(['repair', '--redundancy', '2+2'])).exit).toBe(0);
+    expect(await redundancy()).toBe('2+2');
+    expect((await box.run(['get', 'a', '-o', '-'])).stdoutBytes).toEqual(CHUNKED);
+    expect((await box.run(['verify', '--read-data'])).exit).toBe(0);
+  });
+
+  test('is asked for in a terminal, where no is the usual answer', async () => {
+    const before = await fingerprint();
+    const run = box.terminal(lower);
+    await run.waitFor('Go on?');
+    run.type('\r');
+    expect(await run.exit).toBe(130);
+    expect(run.shown).toContain('vault: Nothing was changed.');
+    expect(await fingerprint()).toEqual(before);
+  });
+});
+
+test.each([
+  ['64KiB', 2],
+  ['64MiB', 1],
+])('chunks of %s, an end of the range, are taken', async (size, chunks) => {
+  const { exit, stdout } = await box.run(['put', 'a', '--name', size, '--chunk-size', size, '--json']);
+  expect(exit).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ chunks });
+  expect((await box.run(['get', size, '-o', '-'])).stdoutBytes).toEqual(CHUNKED);
+});
