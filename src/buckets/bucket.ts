@@ -17,6 +17,11 @@ export interface GetCall extends BucketCall {
 export interface PutCall extends BucketCall {
   /** Whether an object of that name is replaced. */
   readonly replace?: boolean | undefined;
+  /**
+   * Told what the bucket's own clock says at the end of the put, in milliseconds since 1970, whether or not it took the object. A
+   * bucket without another clock than this machine's tells nothing.
+   */
+  readonly onDate?: ((dateMs: number) => void) | undefined;
 }
 
 /** Options of `list`. */

@@ -11,6 +11,7 @@ import type { ApiRequest, GcsApi } from './api.ts';
 import { checkBucketName, encodeName, objectPrefix } from './names.ts';
 import type { HttpAnswer } from '../http.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
+import { dateOf } from '../date.ts';
 import { ListingProgress } from '../listing-progress.ts';
 
 // What is spoken is the JSON API: https://cloud.google.com/storage/docs/json_api/v1/objects
@@ -127,6 +128,8 @@ class GcsBucket implements Bucket {
       },
       task,
     );
+    const date = dateOf(answer.headers.date);
+    if (date !== null) call.onDate?.(date);
     if (answer.status === 412 && !replace && isConditionNotMet(answer)) {
       // Somebody else stored it, or an earlier attempt did whose acknowledgement was lost.
       const existing = await this.#contentAt(name, this.#taskOf(`look at ${name} in`, 'get', call));

@@ -17,6 +17,7 @@ import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
 import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
 import { Presence } from '../chunks/presence.ts';
+import { BucketClocks, Stopwatch } from './clocks.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 
@@ -40,7 +41,9 @@ interface Standing {
   /** The marker's objects, and who has them. */
   readonly names: readonly string[];
   readonly holders: readonly VaultBucket[];
-  readonly beganAtMs: number;
+  readonly age: Stopwatch;
+  /** What the buckets that took the marker say of the time. */
+  readonly clocks: BucketClocks;
 }
 
 /** What a put works under: a marker, and those that renew it. */
@@ -71,6 +74,11 @@ export class Guarded {
   /** Buckets that could not be used. */
   get failed(): readonly BucketFailure[] {
     return this.#standing.failed;
+  }
+
+  /** What the buckets that took the marker say of the time. */
+  get clocks(): BucketClocks {
+    return this.#standing.clocks;
   }
 
   /** Whether a list of removal names this object. */
@@ -165,7 +173,7 @@ export class PutGuard {
   }
 
   #ageOf({ standing }: Guarded): number {
-    return this.#required().now() - standing.beganAtMs;
+    return standing.age.elapsedMs;
   }
 
   /** Takes the marker away, once nobody works under it. */
@@ -221,18 +229,25 @@ async function begin(
   await refreshKeyring(session, signal);
   const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
   const failed = [...unusable];
+  const age = new Stopwatch(session);
   const beganAtMs = session.now();
+  const clocks = new BucketClocks(session);
   const names: string[] = [];
   let holders = usable;
-  try {
+  const mark = async (atMs: number): Promise<void> => {
     for (let at = 0; at === 0 || at < ids.length; at += MAX_MARKER_IDS) {
-      const name = putMarkerName(beganAtMs, randomBytes(8).toString('hex'));
+      const name = putMarkerName(atMs, randomBytes(8).toString('hex'));
       const bytes = sealPutMarker(session.keys, ids.slice(at, at + MAX_MARKER_IDS));
       names.push(name);
-      const taken = await spread(holders, { name, bytes }, { signal });
+      const taken = await spread(holders, { name, bytes }, { clocks, signal });
       holders = taken.usable;
       failed.push(...taken.failed);
     }
+  };
+  try {
+    await mark(beganAtMs);
+    // Sweeps on other machines go by the time in its name: one of either clock, so that it is young by the right one.
+    if (clocks.offMs !== 0) await mark(Math.round(beganAtMs + clocks.offMs));
     if (holders.length === 0)
       throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
     const { absent, failed: unlisted } = await readSweepLists(session, holders, signal);
@@ -254,7 +269,8 @@ async function begin(
       absent,
       names,
       holders,
-      beganAtMs,
+      age,
+      clocks,
     };
   } catch (error) {
     // Else every sweep would wait for it, for a day.

@@ -10,6 +10,7 @@ import { resolveVersions } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
+import { clockWarning } from '../protocol/clocks.ts';
 import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
 
 export interface RemoveOptions extends CallOptions {
@@ -41,7 +42,9 @@ export async function removeFiles(
   const unreachable = new Set<string>();
   for (const { hash } of removed) {
     const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
-    const { usable, failed } = await writeDeletion(session, change, options.signal);
+    const { usable, failed, clocks } = await writeDeletion(session, change, options.signal);
+    const warning = clockWarning(clocks);
+    if (warning !== null) options.onWarning?.(warning);
     if (usable.length === 0)
       throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
     for (const { bucket } of failed) unreachable.add(bucket.url);

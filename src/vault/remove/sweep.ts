@@ -25,6 +25,7 @@ import type { CallOptions } from '../call.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
+import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
 import { GRACE_MS, writeDeletion } from '../protocol/deletions.ts';
 import { putList, readLists } from '../protocol/lists.ts';
 import { findLive } from './live.ts';
@@ -135,6 +136,7 @@ class Sweep {
 
   async run(): Promise<SweepResult> {
     const dryRun = this.#options.dryRun === true;
+    if (!dryRun) await this.#requireRightClock();
     // What an earlier sweep has left comes first: its lists stand already.
     const lists = await this.#readLists();
     if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
@@ -176,6 +178,10 @@ class Sweep {
       blockedBy: found.blockedBy,
       unreachable: [],
     };
+  }
+
+  #requireRightClock(): Promise<void> {
+    return requireRightClock(this.#session, this.#buckets, 'Nothing was removed', this.#options.signal);
   }
 
   #findLive(): Promise<LiveFiles> {
@@ -236,6 +242,8 @@ class Sweep {
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
     // knows its own.
     const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+    // What is written into a list stays: none that is young may be missing there.
+    await this.#requireRightClock();
     const waiting: SweepList[] = [];
     for (const list of lists) {
       if (list.waitsFor !== null) {
@@ -267,7 +275,8 @@ class Sweep {
   /** Looks again, and removes what may still go. */
   async #remove(lists: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
-    const lookedAtMs = this.#session.now();
+    await this.#requireRightClock();
+    const age = new Stopwatch(this.#session);
     // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
     const marked = await readMarkedIds(this.#session, this.#buckets, signal);
     const live = await this.#findLive();
@@ -281,7 +290,7 @@ class Sweep {
     });
     const remove = (name: string, aborted: AbortSignal): Promise<void> => {
       // A machine that slept: its lists may have gone meanwhile, and their objects be needed again.
-      if (this.#session.now() - lookedAtMs >= TRUSTED_FOR_MS) throw sleptTooLong();
+      if (age.elapsedMs >= TRUSTED_FOR_MS) throw sleptTooLong();
       return this.#removeObject(name, aborted);
     };
     await forEachBounded(going, remove, {
@@ -352,13 +361,13 @@ class Sweep {
   async #tidy(live: LiveFiles): Promise<void> {
     const { signal } = this.#options;
     const nowMs = this.#session.now();
-    for (const { id, doneAtMs } of await this.#readLists()) {
-      if (doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS) {
-        await removeFrom(this.#buckets, sweepObjectName(id), signal);
-      }
-    }
+    const done = (await this.#readLists()).filter(
+      ({ doneAtMs }) => doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS,
+    );
     const { old } = await listMarkers(this.#buckets, nowMs, signal);
-    for (const name of [...old, ...live.settled.map(deletionObjectName)]) {
+    const aged = [...done.map(({ id }) => sweepObjectName(id)), ...old];
+    if (aged.length > 0) await this.#requireRightClock();
+    for (const name of [...aged, ...live.settled.map(deletionObjectName)]) {
       await removeFrom(this.#buckets, name, signal);
     }
   }

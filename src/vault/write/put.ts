@@ -20,6 +20,7 @@ import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { nameTags } from '../files/resolve.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
@@ -133,11 +134,17 @@ async function putOnce(session: Session, source: OpenSource, call: PutCall): Pro
         bucket: failure.bucket.url,
       });
     }
+    warnOfClock(guarded.clocks, call);
     const content = await storeContent(session, source, { ...call, beginning, guarded, dedup, signal });
     await source.verify();
     await guarded.keep(signal);
     return finishPut(session, source, { call, content, contentKey, guarded });
   }, signal);
+}
+
+function warnOfClock(clocks: BucketClocks, { onWarning }: PutCall): void {
+  const warning = clockWarning(clocks);
+  if (warning !== null) onWarning?.(warning);
 }
 
 /** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
@@ -191,7 +198,9 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
         });
   const bytes = session.sealer.seal({ head, ids, content: table, contentKey, lock });
   const hash = manifestHash(bytes);
-  const copies = await storeManifest(session, { hash, bytes, guarded, signal: call.signal });
+  const clocks = new BucketClocks(session);
+  const copies = await storeManifest(session, { hash, bytes, guarded, clocks, signal: call.signal });
+  warnOfClock(clocks, call);
   const access = lock === null ? { content: contentKey } : { lock };
   const row = sealFileRow(session, {
     hash,
@@ -247,12 +256,16 @@ async function storeManifest(
     readonly hash: string;
     readonly bytes: Uint8Array;
     readonly guarded: Guarded | null;
+    readonly clocks: BucketClocks;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<number> {
-  const { hash, bytes, guarded, signal } = manifest;
+  const { hash, bytes, guarded, clocks, signal } = manifest;
   const object = { name: manifestObjectName(hash), bytes };
-  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, { signal });
+  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, {
+    clocks,
+    signal,
+  });
   if (usable.length === 0) {
     throw tooFewBuckets('No bucket took the manifest, so the file was not stored. Try again.', failed);
   }
