@@ -1,7 +1,11 @@
+import type { VaultError } from '../errors.ts';
+
 /** Options that every bucket operation takes. */
 export interface BucketCall {
   /** Aborts the request on the wire; the operation then rejects with `interrupted`. */
   readonly signal?: AbortSignal | undefined;
+  /** Told, by whoever tries again (`retrying`), why an attempt failed that will be repeated. */
+  readonly onRetry?: ((error: VaultError) => void) | undefined;
 }
 
 /** Options of `get`. */

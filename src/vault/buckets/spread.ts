@@ -20,10 +20,15 @@ export function spread(
   } = {},
 ): Promise<BucketCheck> {
   const { signal, clocks, replace = false } = call;
-  return checkEach(buckets, async (bucket) => {
-    const storage = await bucket.checked(signal);
-    await storage.put(object.name, object.bytes, { signal, replace, onDate: clocks?.begin(bucket) });
-  });
+  return checkEach(
+    buckets,
+    (bucket) =>
+      bucket.attempt(async (storage, aborted) => {
+        const onDate = clocks?.begin(bucket);
+        await storage.put(object.name, object.bytes, { signal: aborted, replace, onDate });
+      }, signal),
+    (usable) => usable.length > 0,
+  );
 }
 
 /** Removes an object from each of the buckets. */

@@ -7,6 +7,7 @@
  * least one sees the other.
  */
 import { randomBytes } from 'node:crypto';
+import type { Bucket } from '../../buckets/bucket.ts';
 import { openSweepList } from '../../crypto/signing.ts';
 import { sealPutMarker } from '../../crypto/put-marker.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
@@ -291,12 +292,11 @@ export async function readSweepLists(
 ): Promise<{ readonly absent: ReadonlySet<string>; readonly failed: readonly BucketFailure[] }> {
   const absent = new Set<string>();
   const known = new Set<string>();
-  const { failed } = await checkEach(buckets, async (bucket) => {
-    const storage = await bucket.checked(signal);
-    for await (const { name } of storage.list(SWEEP_PREFIX, { signal })) {
+  const read = async (bucket: VaultBucket, storage: Bucket, aborted: AbortSignal): Promise<void> => {
+    for await (const { name } of storage.list(SWEEP_PREFIX, { signal: aborted })) {
       const id = parseSweepObjectName(name);
       if (id === null || known.has(id)) continue;
-      const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal });
+      const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal: aborted });
       if (bytes === null) continue;
       try {
         for (const object of openSweepList(session.keys, bytes, id).objects) absent.add(object);
@@ -306,6 +306,11 @@ export async function readSweepLists(
         if (!isVaultError(error, 'damaged')) throw error;
       }
     }
-  });
+  };
+  const { failed } = await checkEach(
+    buckets,
+    (bucket) => bucket.attempt((storage, aborted) => read(bucket, storage, aborted), signal),
+    (usable) => usable.length > 0,
+  );
   return { absent, failed };
 }
