@@ -16,6 +16,7 @@ import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopy, spread } from '../buckets/spread.ts';
 import type { Session } from '../session.ts';
+import { BucketClocks } from './clocks.ts';
 
 /** How long a removed file can be brought back, in milliseconds, unless asked otherwise: seven days. */
 export const GRACE_MS = 7 * 86_400_000;
@@ -62,20 +63,33 @@ export async function isSurelyLive(session: Session, hash: string, signal?: Abor
   return failed.length === 0 && (record === null || record.live);
 }
 
-/** Writes a record that overrules those before it, into every bucket that can be reached. */
+/**
+ * Writes a record that overrules those before it, into every bucket that can be reached.
+ *
+ * @returns `clocks`: what they say of the time
+ */
 export async function writeDeletion(
   session: Session,
   change: { readonly hash: string; readonly live: boolean; readonly graceMs: number },
   signal?: AbortSignal,
-): Promise<BucketCheck> {
+): Promise<BucketCheck & { readonly clocks: BucketClocks }> {
   const { record, failed } = await readDeletion(session, change.hash, { signal });
+  const clocks = new BucketClocks(session);
+  const write = (next: DeletionRecord): Promise<BucketCheck> => {
+    const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
+    return spread(session.buckets.all, object, { clocks, signal, replace: true });
+  };
   const atMs = session.now();
   // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here, written by a
   // clock that is fast. Then what brings a file back counts, rather than what removes it.
   const least = change.live && failed.length > 0 ? atMs + CLOCKS_DIFFER_MS : atMs;
   const next = { ...change, serial: Math.max((record?.serial ?? 0) + 1, least), atMs };
-  const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
-  return spread(session.buckets.all, object, { signal, replace: true });
+  const written = await write(next);
+  const { offMs } = clocks;
+  if (offMs <= 0 || written.usable.length === 0) return { ...written, clocks };
+  // The grace begins by the later clock: it may last too long, and never ends early.
+  const later = Math.round(atMs + offMs);
+  return { ...(await write({ ...next, serial: Math.max(next.serial + 1, later), atMs: later })), clocks };
 }
 
 /**

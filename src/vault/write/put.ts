@@ -20,6 +20,7 @@ import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
@@ -130,6 +131,7 @@ async function putOnce(session: Session, source: OpenSource, call: PutCall): Pro
   return session.guard.run(async (guarded) => {
     requireTargets(session, guarded);
     warnOf(guarded.failed, call);
+    warnOfClock(guarded.clocks, call);
     const content = await storeContent(session, source, { ...call, beginning, guarded, dedup, signal });
     await source.verify();
     await guarded.keep(signal);
@@ -141,6 +143,11 @@ function warnOf(failed: readonly BucketFailure[], { onWarning }: CallOptions): v
   for (const failure of failed) {
     onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
   }
+}
+
+function warnOfClock(clocks: BucketClocks, { onWarning }: PutCall): void {
+  const warning = clockWarning(clocks);
+  if (warning !== null) onWarning?.(warning);
 }
 
 /** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
@@ -202,8 +209,16 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
         });
   const bytes = session.sealer.seal({ head, ids, content: table, contentKey, lock });
   const hash = manifestHash(bytes);
-  const { copies, failed } = await storeManifest(session, { hash, bytes, guarded, signal: call.signal });
+  const clocks = new BucketClocks(session);
+  const { copies, failed } = await storeManifest(session, {
+    hash,
+    bytes,
+    guarded,
+    clocks,
+    signal: call.signal,
+  });
   warnOf(failed, call);
+  warnOfClock(clocks, call);
   const missing = [...failed, ...(guarded?.failed ?? [])];
   const [before] = versions;
   const access = lock === null ? { content: contentKey } : { lock };
@@ -276,12 +291,16 @@ async function storeManifest(
     readonly hash: string;
     readonly bytes: Uint8Array;
     readonly guarded: Guarded | null;
+    readonly clocks: BucketClocks;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
-  const { hash, bytes, guarded, signal } = manifest;
+  const { hash, bytes, guarded, clocks, signal } = manifest;
   const object = { name: manifestObjectName(hash), bytes };
-  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, { signal });
+  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, {
+    clocks,
+    signal,
+  });
   if (usable.length === 0) {
     throw tooFewBuckets('No bucket took the manifest, so the file was not stored. Try again.', failed);
   }
