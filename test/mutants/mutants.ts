@@ -18,7 +18,7 @@ await new Stryker({
   vitest: { configFile: 'test/mutants/vitest.config.ts', pool: 'threads', related: false },
   concurrency: 2,
   // What hangs is ended by vitest, and what turns for ever by the number of its turns; this is for what neither ends.
-  timeoutMS: 30_000,
+  timeoutMS: 15_000,
   ignorePatterns: ['dist', '.mutants'],
   // Tests run in a copy of everything. Nothing there needs the compiler, whose seventh version has no API for Stryker's use.
   tsconfigFile: 'none',

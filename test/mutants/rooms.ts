@@ -2,11 +2,11 @@
 export const ROOMS = {
   format: {
     mutate: ['src/format/**/*.ts'],
-    tests: ['test/format/*.test.ts', 'test/crypto/*.test.ts'],
+    tests: ['test/format/{chunk,file-time,json,shard,vectors}.test.ts', 'test/crypto/*.test.ts'],
   },
   crypto: {
     mutate: ['src/crypto/**/*.ts', '!src/crypto/erasure.ts'],
-    tests: ['test/crypto/*.test.ts', 'test/format/*.test.ts'],
+    tests: ['test/crypto/*.test.ts', 'test/format/{chunk,file-time,json,shard,vectors}.test.ts'],
   },
   erasure: {
     mutate: ['src/crypto/erasure.ts'],
