@@ -172,8 +172,6 @@ describe('reconstruction', () => {
         wanted,
         sizes.map((size) => new Uint8Array(size)),
       );
-    const buffers = (wanted: number): RangeError =>
-      new RangeError(`Each of ${wanted} wanted shards needs one buffer of 1 bytes.`);
     expect(into([0], [2])).toThrow(buffers(1));
     expect(into([0, 1], [1])).toThrow(buffers(2));
     expect(into([0], [1, 1])).toThrow(buffers(1));
@@ -215,6 +213,9 @@ test('threads that code at the same time do not disturb each other', async () =>
     }),
   );
 });
+
+const buffers = (wanted: number): RangeError =>
+  new RangeError(`Each of ${wanted} wanted shards needs one buffer of 1 bytes.`);
 
 // --- helpers ------------------------------------------------------------------------------------------
 
