@@ -47,11 +47,14 @@ describe('standard output', () => {
     await box.run(['put', 'f', '--name', 'stored']);
   });
 
-  test('that is closed is no place for a file', async () => {
-    const { exit, stderr } = await box.shell('vault get stored -o - >&-');
-    expect(exit).toBe(2);
-    expect(stderr).toMatch(/^vault: Standard output is closed/);
-  });
+  test.each(['get stored -o -', 'ls', 'ls --json', 'info stored', 'info', 'bucket ls'])(
+    'that is closed is no place for what "vault %s" prints',
+    async (command) => {
+      const { exit, stderr } = await box.shell(`vault ${command} >&-`);
+      expect(exit).toBe(2);
+      expect(stderr).toMatch(/^vault: Standard output is closed|"message":"Standard output is closed/);
+    },
+  );
 
   const commands = [
     'put f',

@@ -24,6 +24,7 @@ const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 /** `vault info`: a file's details and where its shards are; without a file, the vault's own. */
 export async function info(invocation: Invocation, reference: string | undefined): Promise<ExitCode> {
   const { output, options, terminal, signal, environment } = invocation;
+  output.requireOpen();
   return withVault(invocation, async (vault) => {
     const buckets = vault.buckets;
     if (reference === undefined) {

@@ -45,6 +45,7 @@ export async function ls(
   flags: LsFlags,
 ): Promise<ExitCode> {
   const matches = patternMatcher(pattern);
+  invocation.output.requireOpen();
   return withVault(invocation, async (vault) => {
     const { signal, terminal } = invocation;
     const { all, deleted } = flags;
