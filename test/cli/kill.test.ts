@@ -290,8 +290,8 @@ const FEW_MANIFESTS = /The manifest was read from another bucket/;
 /** How often each verb is killed. In Postgres, where each try takes longer, half as often. */
 const RUNS =
   DATABASE === 'postgres'
-    ? { put: 3, stream: 2, rm: 3, sweep: 2, repair: 2, password: 1, get: 1 }
-    : { put: 6, stream: 4, rm: 6, sweep: 5, repair: 4, password: 3, get: 4 };
+    ? { put: 2, stream: 1, rm: 2, sweep: 1, repair: 1, password: 1, get: 1 }
+    : { put: 4, stream: 2, rm: 4, sweep: 3, repair: 3, password: 2, get: 2 };
 
 /**
  * A Postgres server answers so quickly from here that hardly any kill would hit a transaction in its middle. This far away is

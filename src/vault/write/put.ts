@@ -15,7 +15,7 @@ import { formatRedundancy } from '../../format/shard.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
-import type { CallOptions } from '../call.ts';
+import type { CallOptions, Warning } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
@@ -71,6 +71,7 @@ export async function putFile(session: Session, source: FileSource, options: Put
   const { keyring } = session.keyring;
   const call = {
     ...options,
+    onWarning: oncePerBucket(options.onWarning),
     chunkSize: options.chunkSize ?? keyring.chunkSize,
     compression: options.compression ?? keyring.compression,
   };
@@ -92,6 +93,18 @@ export async function putFile(session: Session, source: FileSource, options: Put
   } finally {
     turns.giveBack(turn);
   }
+}
+
+/** A bucket that is away is in the way of several steps of a put, and told of once. */
+function oncePerBucket(onWarning: CallOptions['onWarning']): (warning: Warning) => void {
+  const told = new Set<string | null>();
+  return (warning) => {
+    if (warning.kind === 'bucket-down') {
+      if (told.has(warning.bucket)) return;
+      told.add(warning.bucket);
+    }
+    onWarning?.(warning);
+  };
 }
 
 function checkOptions({ name, chunkSize, lock }: PutCall): void {
