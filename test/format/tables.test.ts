@@ -24,18 +24,18 @@ function ref(length: number): ChunkRef {
   return { tag, hash, length };
 }
 
+/** A tag whose first two bytes are these. */
+function starting(start: number): Buffer {
+  const bytes = Buffer.alloc(32, 0xff);
+  bytes.writeUInt16BE(start);
+  return bytes;
+}
+
 test('depths are 0 to 3', () => {
   expect([-1, 0, 0.5, 1, 2, 3, 4].filter(isTableDepth)).toEqual([0, 1, 2, 3]);
 });
 
 describe('a table chunk', () => {
-  /** A tag whose first two bytes are these. */
-  const starting = (start: number): Buffer => {
-    const bytes = Buffer.alloc(32, 0xff);
-    bytes.writeUInt16BE(start);
-    return bytes;
-  };
-
   test.each([
     [0x0000, true],
     [0x0400, true],
