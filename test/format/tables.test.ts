@@ -106,11 +106,14 @@ describe('entries that can be looked for', () => {
     expect(() => decodeIds(Buffer.alloc(size, 1))).toThrow(refusal('damaged'));
   });
 
-  test.each([id.slice(2), `${id}ab`, `zz${id.slice(2)}`])('are not written with the id %s', (wrong) => {
-    expect(() => encodeIds([{ id: wrong, padded: 256 }])).toThrow(
-      new RangeError('A chunk id has 64 hex digits.'),
-    );
-  });
+  test.each([id.slice(2), `${id}a`, `${id}ab`, `zz${id.slice(2)}`])(
+    'are not written with the id %s',
+    (wrong) => {
+      expect(() => encodeIds([{ id: wrong, padded: 256 }])).toThrow(
+        new RangeError('A chunk id has 64 hex digits.'),
+      );
+    },
+  );
 });
 
 describe('the chunks of a table', () => {
