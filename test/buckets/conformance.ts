@@ -47,8 +47,10 @@ export async function codeOf(operation: Promise<unknown>): Promise<ErrorCode | '
     await operation;
     return 'success';
   } catch (error) {
-    if (error instanceof VaultError) return error.code;
-    throw error;
+    if (!(error instanceof VaultError)) throw error;
+    const isSentence = /^\S.*\S[.?]$/s.test(error.message);
+    if (!isSentence) throw new Error(`This says nothing: ${error.message}`, { cause: error });
+    return error.code;
   }
 }
 

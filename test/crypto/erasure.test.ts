@@ -172,10 +172,10 @@ describe('reconstruction', () => {
         wanted,
         sizes.map((size) => new Uint8Array(size)),
       );
-    expect(into([0], [2])).toThrow(buffers(1));
-    expect(into([0, 1], [1])).toThrow(buffers(2));
-    expect(into([0], [1, 1])).toThrow(buffers(1));
-    expect(into([0, 1, 2, 2], [1, 1, 1, 1])).toThrow(buffers(4));
+    expect(into([0], [2])).toThrow(buffersOf1Byte(1));
+    expect(into([0, 1], [1])).toThrow(buffersOf1Byte(2));
+    expect(into([0], [1, 1])).toThrow(buffersOf1Byte(1));
+    expect(into([0, 1, 2, 2], [1, 1, 1, 1])).toThrow(buffersOf1Byte(4));
     expect(into([0, 1, 2], [1, 1, 1])).not.toThrow();
     for (const index of [-1, 0.5, 3]) {
       expect(into([0, index], [1, 1])).toThrow(
@@ -214,9 +214,6 @@ test('threads that code at the same time do not disturb each other', async () =>
   );
 });
 
-const buffers = (wanted: number): RangeError =>
-  new RangeError(`Each of ${wanted} wanted shards needs one buffer of 1 bytes.`);
-
 // --- helpers ------------------------------------------------------------------------------------------
 
 function fromHex(text: string): Uint8Array {
@@ -240,6 +237,10 @@ function encode(m: number, data: readonly Uint8Array[]): Uint8Array[] {
   ];
   encodeParity(data.length, m, shards);
   return shards;
+}
+
+function buffersOf1Byte(wanted: number): RangeError {
+  return new RangeError(`Each of ${wanted} wanted shards needs one buffer of 1 bytes.`);
 }
 
 function without(shards: readonly Uint8Array[], ...indices: readonly number[]): (Uint8Array | null)[] {

@@ -204,6 +204,16 @@ describe("a shard object's header", () => {
     expect(() => parseShardHeader(object)).toThrow(refusal('damaged'));
   });
 
+  test('with a reserved byte that is not 0 is refused, whatever the checksum says', () => {
+    const object = shardObject(EXAMPLE);
+    object[11] = 1;
+    expect(() => parseShardHeader(object)).toThrow(refusal('damaged'));
+  });
+
+  test('admits the smallest sealed chunk', () => {
+    expect(parseShardHeader(shardObject({ ...EXAMPLE, sealedSize: 21 })).sealedSize).toBe(21);
+  });
+
   test('of an object with a byte more or less than it says is refused', () => {
     const object = new Uint8Array(shardObjectSize(301, 2) + 1);
     for (const wrong of [object, object.subarray(0, -2)]) {

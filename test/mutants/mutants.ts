@@ -7,16 +7,20 @@
  */
 import { Stryker } from '@stryker-mutator/core';
 import { ROOMS, roomNamed } from './rooms.ts';
+import type { Facts } from './rooms.ts';
 
 const [name, ...files] = process.argv.slice(2);
 const room = roomNamed(name);
+const facts: Facts = ROOMS[room];
 process.env['MUTANTS_ROOM'] = room;
 
 await new Stryker({
-  mutate: files.length > 0 ? files : [...ROOMS[room].mutate],
+  mutate: files.length > 0 ? files : [...facts.mutate],
   testRunner: 'vitest',
-  vitest: { configFile: 'test/mutants/vitest.config.ts', pool: 'threads', related: false },
+  vitest: { configFile: 'test/mutants/vitest.config.ts', pool: facts.pool ?? 'threads', related: false },
   concurrency: 2,
+  // What only runs while a module is loaded would need all tests anew, for each change.
+  ignoreStatic: true,
   // What hangs is ended by vitest, and what turns for ever by the number of its turns; this is for what neither ends.
   timeoutMS: 15_000,
   ignorePatterns: ['dist', '.mutants'],

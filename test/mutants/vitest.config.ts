@@ -6,5 +6,5 @@ const { tests } = ROOMS[roomNamed(process.env['MUTANTS_ROOM'])];
 
 export default defineConfig({
   // Well above what any of these tests takes on a busy machine: a mutant that hangs is caught by the end of this time.
-  test: { include: [...tests], testTimeout: 20_000, hookTimeout: 60_000 },
+  test: { include: [...tests], testTimeout: 60_000, hookTimeout: 60_000 },
 });
