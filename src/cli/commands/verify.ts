@@ -2,7 +2,8 @@ import type { ExitCode } from '../exit.ts';
 import { concludeOutcome, printBuckets, printFiles } from '../terminal/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { nameAsTyped, parseFraction } from '../arguments/options.ts';
+import { parseFraction } from '../arguments/options.ts';
+import { withFilesMeant } from '../arguments/references.ts';
 import { count } from '../terminal/text.ts';
 
 export interface VerifyFlags {
@@ -25,14 +26,16 @@ export async function verify(
   const depth = flags.readData === true || sample !== null ? 'data' : 'listing';
   return withVault(invocation, async (vault) => {
     const result = await terminal.withProgress('Verifying', async (report) =>
-      vault.verify({
-        ...(references.length > 0 && { references: references.map(nameAsTyped) }),
-        depth,
-        ...(sample !== null && { sample }),
-        signal,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Verifying', ...progress }),
-      }),
+      withFilesMeant(vault, { verb: 'verify', references }, async (meant) =>
+        vault.verify({
+          ...(meant.length > 0 && { references: meant }),
+          depth,
+          ...(sample !== null && { sample }),
+          signal,
+          onWarning: warnTo(terminal),
+          onProgress: (progress) => report({ label: 'Verifying', ...progress }),
+        }),
+      ),
     );
     if (options.json === true) {
       await output.json({ ...result });
