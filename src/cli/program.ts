@@ -95,6 +95,7 @@ function describeStoring(verb: AddVerb): void {
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
+    .option('-n, --dry-run', 'only show what would be stored')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
     .option(

@@ -44,6 +44,7 @@ describe('-n changes neither catalog nor buckets, and says so', () => {
   });
 
   test.each([
+    [['put', 'a', 'b']],
     [['rm', 'a']],
     [['rm', 'a', '--now']],
     [['rm', 'a', '--all-versions']],
@@ -70,6 +71,18 @@ describe('-n changes neither catalog nor buckets, and says so', () => {
     expect(shown.shown).toContain('Nothing was changed.');
     expect(await fingerprint()).toEqual(before);
   });
+});
+
+test('put -n tells what would be stored, and what could not be', async () => {
+  const before = await fingerprint();
+  const { exit, stdout, stderr } = await box.run(['put', '-n', 'a', 'none', './b']);
+  expect({ exit, stdout }).toEqual({ exit: 4, stdout: 'a\nb\n' });
+  expect(stderr).toMatch(/none/);
+  const json = await box.run(['put', '-n', 'a', '--name', 'other', '--json']);
+  expect(JSON.parse(json.stdout)).toEqual({ name: 'other', size: CHUNKED.length, dryRun: true });
+  const input = await box.run(['put', '-n', '-', '--name', 'n', '--json'], { stdin: 'x' });
+  expect(JSON.parse(input.stdout)).toEqual({ name: 'n', size: null, dryRun: true });
+  expect(await fingerprint()).toEqual(before);
 });
 
 test('repair --forget-bucket -n tells what would be rebuilt, of a bucket that is lost, too', async () => {

@@ -8,7 +8,6 @@ import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { FileSource } from '../../vault/write/file-source.ts';
 import type { PutResult } from '../../vault/write/put.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
@@ -26,12 +25,15 @@ import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
+import { putDryRun } from './put-dry-run.ts';
+import type { Task } from './put-dry-run.ts';
 
 export interface PutFlags {
   readonly name?: string;
   readonly chunkSize?: string;
   readonly expires?: string;
   readonly compression?: string;
+  readonly dryRun?: boolean;
   readonly lock?: boolean;
   readonly lockPasswordFile?: string;
   readonly lockPasswordCommand?: string;
@@ -40,14 +42,6 @@ export interface PutFlags {
 /** Files under way at once: a small one waits for the disk most of the time. */
 const FILES_IN_FLIGHT = 16;
 
-/** What is to be stored, under which name. */
-interface Task {
-  readonly source: FileSource;
-  readonly name: string;
-  /** Bytes; null where it is not known beforehand. */
-  readonly size: number | null;
-}
-
 /** `vault put`: stores files and prints their hashes in the order of the paths. A file that fails stops no other. */
 export async function put(
   invocation: Invocation,
@@ -55,10 +49,12 @@ export async function put(
   flags: PutFlags,
 ): Promise<ExitCode> {
   const { terminal } = invocation;
-  const settings = { ...putSettings(flags), lock: await lockOf(invocation, flags) };
+  const dryRun = flags.dryRun === true;
+  const settings = { ...putSettings(flags), lock: dryRun ? undefined : await lockOf(invocation, flags) };
   checkPaths(paths, flags);
   return withVault(invocation, async (vault) => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
+    if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];
     let degraded = 0;
     const unprinted: VaultError[] = [];
