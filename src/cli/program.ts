@@ -20,11 +20,11 @@ type AddVerb = (
  * Describes the program.
  *
  * @param program a new command; what is set for errors and output holds for the verbs as well
- * @param run is given the verb that was asked for, and the options of every verb
+ * @param run is given the verb that was asked for, its name, and the options of every verb
  */
 export function describeProgram(
   program: Command,
-  run: (options: SharedOptions, action: Action) => Promise<void>,
+  run: (options: SharedOptions, action: Action, verb: string) => Promise<void>,
 ): void {
   describeOptions(program);
   program.configureHelp({
@@ -38,7 +38,8 @@ export function describeProgram(
 
   const verb: AddVerb = (name, description, action, parent = program) => {
     const command = parent.command(name).description(description);
-    return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
+    const whole = parent === program ? name : `${parent.name()} ${name}`;
+    return command.action(async () => run(program.opts<SharedOptions>(), action(command), whole));
   };
 
   describeStoring(verb);
@@ -62,6 +63,7 @@ function describeOptions(program: Command): void {
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
+    .option('-v, --verbose', 'say what was done also where that is no terminal')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
     .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
@@ -106,7 +108,7 @@ function describeStoring(verb: AddVerb): void {
 
 /** What is stored, and its bytes. */
 function describeReading(verb: AddVerb): void {
-  const get = verb('get', 'Get files back', (command) => async (invocation) => {
+  const getting = verb('get', 'Get files back', (command) => async (invocation) => {
     const { get } = await import('./commands/get.ts');
     return get(invocation, command.args, command.opts());
   })
@@ -116,7 +118,7 @@ function describeReading(verb: AddVerb): void {
       'file or folder to write to, - for standard output (default: its own name, here)',
     )
     .option('-f, --force', 'replace files that exist');
-  const cat = verb(
+  const pouring = verb(
     'cat',
     'Write files to standard output, one after the other',
     (command) => async (invocation) => {
@@ -124,7 +126,7 @@ function describeReading(verb: AddVerb): void {
       return get(invocation, command.args, { ...command.opts(), output: '-' });
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
-  for (const command of [get, cat]) {
+  for (const command of [getting, pouring]) {
     command
       .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
       .option(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogRows } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
-import { sandbox } from './run.ts';
+import { sandbox, SUMMARY } from './run.ts';
 
 const CHUNKED = randomBytes(100_000);
 
@@ -62,7 +62,7 @@ describe('-n changes neither catalog nor buckets, and says so', () => {
     const before = await fingerprint();
     const given = args.map((arg) => (arg === '1' ? box.bucket(1) : arg));
     const { exit, stdout, stderr } = await box.run([...given, '-n', '--json']);
-    expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
     // `rm` prints the files that it would remove.
     expect(stdout).toContain(args[0] === 'rm' ? '"name":"a"' : '"dryRun":true');
     expect(await fingerprint()).toEqual(before);
@@ -82,6 +82,8 @@ test('put -n tells what would be stored, and what could not be', async () => {
   expect(JSON.parse(json.stdout)).toEqual({ name: 'other', size: CHUNKED.length, dryRun: true });
   const input = await box.run(['put', '-n', '-', '--name', 'n', '--json'], { stdin: 'x' });
   expect(JSON.parse(input.stdout)).toEqual({ name: 'n', size: null, dryRun: true });
+  const said = await box.run(['put', '-n', '-v', 'a', 'b']);
+  expect(said.stderr).toBe('Would store 2 files, 98 KiB. Nothing was changed.\n');
   expect(await fingerprint()).toEqual(before);
 });
 

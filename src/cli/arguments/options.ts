@@ -18,6 +18,7 @@ export interface SharedOptions {
   readonly passwordCommand?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  readonly verbose?: boolean;
   readonly debug?: boolean;
   readonly timeout?: string;
   readonly maxWait?: string;

@@ -13,7 +13,7 @@ import type { PasswordRequest } from '../arguments/password.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
-import { quote, showName, showSize } from '../terminal/text.ts';
+import { count, quote, showName, showSize } from '../terminal/text.ts';
 
 export interface GetFlags {
   readonly output?: string;
@@ -59,9 +59,14 @@ export async function get(
       const codes: ExitCode[] = [];
       const written = new Map<string, StoredFile>();
       const unknown: string[] = [];
+      let bytes = 0;
+      invocation.interruption.kept = () =>
+        several && written.size > 0
+          ? `${written.size.toLocaleString('en-US')} of ${count(meant.length, 'file')} are written, each whole.`
+          : null;
       for (const reference of meant) {
         try {
-          await getOne(invocation, vault, { reference, target, existing, written, flags });
+          bytes += await getOne(invocation, vault, { reference, target, existing, written, flags });
         } catch (error) {
           if (!several || target.kind === 'stdout' || !isOfOneFile(error)) throw error;
           if (isVaultError(error, 'file-not-found')) unknown.push(reference);
@@ -71,6 +76,11 @@ export async function get(
       }
       const advice = await quotingAdvice('get', unknown);
       if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
+      const files = meant.length - codes.length;
+      invocation.terminal.summary(
+        several && target.kind === 'folder' ? `Wrote ${count(files, 'file')}, ${showSize(bytes)}.` : null,
+        { files, failed: codes.length, bytes },
+      );
       return gravest(codes);
     }),
   );
@@ -90,6 +100,7 @@ function isOfOneFile(error: unknown): boolean {
   );
 }
 
+/** @returns how many bytes were written */
 async function getOne(
   invocation: Invocation,
   vault: Vault,
@@ -101,7 +112,7 @@ async function getOne(
     readonly written: Map<string, StoredFile>;
     readonly flags: GetFlags;
   },
-): Promise<void> {
+): Promise<number> {
   const { output, options, terminal, signal } = invocation;
   const { target, existing, written } = one;
   const onWarning = warnTo(terminal);
@@ -113,10 +124,13 @@ async function getOne(
     lockPassword: ({ name }, refused) =>
       readPassword({ ...lockRequest(invocation, one.flags, name), refused }),
   });
-  if (target.kind === 'stdout') return pour(file, invocation);
+  if (target.kind === 'stdout') {
+    await pour(file, invocation);
+    return file.contentSize;
+  }
   const path = target.kind === 'folder' ? join(target.path, baseNameOf(file.name)) : target.path;
   const other = written.get(path);
-  if (other?.hash === file.hash) return undefined;
+  if (other?.hash === file.hash) return 0;
   if (other !== undefined) {
     throw new VaultError(
       'already-exists',
@@ -134,6 +148,7 @@ async function getOne(
   written.set(path, file);
   if (options.json === true) await output.json({ ...fileAsJson(file), path });
   terminal.note(`Wrote ${showName(path)} (${showSize(file.contentSize)}).`);
+  return file.contentSize;
 }
 
 /** What it takes to get the password of a locked file. */

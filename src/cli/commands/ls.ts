@@ -78,8 +78,8 @@ export async function ls(
     if (!(await printPages(list, print, total))) return DONE;
     const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
     if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
-    if (total.files > 0) terminal.remark(describeTotal(total));
-    else terminal.note(describeNothing(patterns, flags));
+    if (total.files === 0) terminal.note(describeNothing(patterns, flags));
+    terminal.summary(total.files > 0 ? describeTotal(total) : null, { ...total });
     return DONE;
   });
 }

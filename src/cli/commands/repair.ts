@@ -38,6 +38,9 @@ export async function repair(
     return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
   }
   return withVault(invocation, async (vault) => {
+    if (!dryRun) {
+      invocation.interruption.kept = () => 'What was stored is kept: the same command goes on from there.';
+    }
     if (redundancy !== undefined && !dryRun)
       await confirmLess(invocation, vault, redundancy, flags.yes === true);
     const result = await terminal.withProgress('Repairing', async (report) =>
@@ -85,6 +88,7 @@ async function confirmLess(
 function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {
   const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
     result;
+  terminal.summary(null, { chunksRepaired, bytesStored, filesLost: result.filesLost.length, dryRun });
   if (dryRun) {
     terminal.note(`Would repair ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
     return DONE;

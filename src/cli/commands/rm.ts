@@ -31,9 +31,10 @@ export async function rm(
       { all: allVersions, signal },
     );
     if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
+    const facts = { files: removed.length, dryRun };
     if (dryRun) {
       if (options.json !== true) for (const { name } of removed) await output.line(showName(name));
-      terminal.note(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`);
+      terminal.summary(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`, facts);
       return DONE;
     }
     const codes: ExitCode[] = [];
@@ -45,12 +46,13 @@ export async function rm(
       codes.push(ATTENTION);
     }
     if (!now) {
-      terminal.note(
+      terminal.summary(
         `Removed ${count(removed.length, 'file')}. "vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within seven days; after that "vault sweep" frees the space.`,
+        facts,
       );
       return gravest(codes);
     }
-    terminal.note(`Removed ${count(removed.length, 'file')}.`);
+    terminal.summary(`Removed ${count(removed.length, 'file')}.`, facts);
     const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
     codes.push(reportSweep(invocation, result));
     return gravest(codes);
@@ -68,7 +70,7 @@ export async function undelete(invocation: Invocation, references: readonly stri
       { deleted: true, signal },
     );
     if (options.json === true) for (const file of restored) await output.json(fileAsJson(file));
-    terminal.note(`Brought back ${count(restored.length, 'file')}.`);
+    terminal.summary(`Brought back ${count(restored.length, 'file')}.`, { files: restored.length });
     if (unreachable.length === 0) return DONE;
     terminal.warn(`${unreachable.join(', ')} could not be told. The other buckets have been.`, {
       kind: 'bucket-down',

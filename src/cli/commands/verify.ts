@@ -43,11 +43,15 @@ export async function verify(
       await printFiles(invocation, result.affected);
       await printBuckets(invocation, result.buckets);
     }
-    if (result.outcome === 'whole') {
-      terminal.note(
-        `${count(result.files.whole, 'file')}, ${count(result.chunks.whole, 'chunk')}: every piece is present${depth === 'listing' ? ', as the buckets list them. "vault verify --read-data" reads them too' : ''}.`,
-      );
-    }
+    const { outcome, files, chunks } = result;
+    const listed =
+      depth === 'listing' ? ', as the buckets list them. "vault verify --read-data" reads them too' : '';
+    terminal.summary(
+      outcome === 'whole'
+        ? `${count(files.whole, 'file')}, ${count(chunks.whole, 'chunk')}: every piece is present${listed}.`
+        : null,
+      { outcome, files, chunks },
+    );
     return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
   });
 }
