@@ -179,6 +179,14 @@ function describeRemoving(verb: AddVerb): void {
 
 /** Looking after what is stored. */
 function describeCare(verb: AddVerb): void {
+  verb('status', 'Show what the vault holds, and how safe it is', (command) => async (invocation) => {
+    const { status } = await import('./commands/status.ts');
+    return status(invocation, command.args, command.opts());
+  })
+    .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
+    .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
+    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter');
+
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
       const { verify } = await import('./commands/verify.ts');
