@@ -55,3 +55,30 @@ export async function readCopy(
     throw error;
   }
 }
+
+/**
+ * What a bucket's copy of an object says. One that is damaged, or that this vault has not made, says nothing: another bucket may have
+ * it intact.
+ *
+ * @param call `open`: from the bytes to what they say; throws `damaged`
+ * @returns null if the copy says nothing, or there is none
+ * @throws what the bucket says otherwise; `unsupported`
+ */
+export async function readCopyAs<T>(
+  bucket: VaultBucket,
+  name: string,
+  call: {
+    readonly maxSize: number;
+    readonly open: (bytes: Uint8Array) => T;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<T | null> {
+  const bytes = await readCopy(bucket, name, call);
+  if (bytes === null) return null;
+  try {
+    return call.open(bytes);
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return null;
+    throw error;
+  }
+}

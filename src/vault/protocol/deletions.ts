@@ -3,7 +3,6 @@
  * highest serial counts, whichever bucket has it; of equals, the removal.
  */
 import { openDeletion, signDeletion } from '../../crypto/signing.ts';
-import { isVaultError } from '../../errors.ts';
 import {
   DELETED_PREFIX,
   deletionObjectName,
@@ -14,7 +13,7 @@ import type { DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import { readCopy, spread } from '../buckets/spread.ts';
+import { readCopyAs, spread } from '../buckets/spread.ts';
 import type { Session } from '../session.ts';
 import { BucketClocks } from './clocks.ts';
 
@@ -32,17 +31,24 @@ export async function readDeletion(
   const { signal } = options;
   const found: DeletionRecord[] = [];
   const { failed } = await checkEach(options.from ?? session.buckets.all, async (bucket) => {
-    const name = deletionObjectName(hash);
-    const bytes = await readCopy(bucket, name, { maxSize: MAX_DELETION_SIZE, signal });
-    if (bytes === null) return;
-    try {
-      found.push(openDeletion(session.keys, bytes, hash));
-    } catch (error) {
-      // What this vault has not signed says nothing.
-      if (!isVaultError(error, 'damaged')) throw error;
-    }
+    const record = await readDeletionIn(session, bucket, hash, signal);
+    if (record !== null) found.push(record);
   });
   return { record: latest(found), failed };
+}
+
+/** The record of a file that one bucket has; null if it has none that this vault has signed. */
+export function readDeletionIn(
+  session: Session,
+  bucket: VaultBucket,
+  hash: string,
+  signal: AbortSignal | undefined,
+): Promise<DeletionRecord | null> {
+  return readCopyAs(bucket, deletionObjectName(hash), {
+    maxSize: MAX_DELETION_SIZE,
+    open: (bytes) => openDeletion(session.keys, bytes, hash),
+    signal,
+  });
 }
 
 /** Of several records of one file, the one that counts. */

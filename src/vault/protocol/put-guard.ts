@@ -8,18 +8,18 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { openSweepList } from '../../crypto/signing.ts';
 import { sealPutMarker } from '../../crypto/put-marker.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { VaultError } from '../../errors.ts';
 import { MAX_MARKER_IDS } from '../../format/limits.ts';
-import { MAX_SWEEP_SIZE, parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
+import { parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
-import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
+import { removeFrom, spread } from '../buckets/spread.ts';
 import { Presence } from '../chunks/presence.ts';
 import { BucketClocks, Stopwatch } from './clocks.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { readList } from './lists.ts';
 import type { Session } from '../session.ts';
 import type { Guarded, PutGuard } from './guarded.ts';
 
@@ -285,15 +285,10 @@ export async function readSweepLists(
     for await (const { name } of storage.list(SWEEP_PREFIX, { signal: aborted })) {
       const id = parseSweepObjectName(name);
       if (id === null || known.has(id)) continue;
-      const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal: aborted });
-      if (bytes === null) continue;
-      try {
-        for (const object of openSweepList(session.keys, bytes, id).objects) absent.add(object);
-        known.add(id);
-      } catch (error) {
-        // A list that was not signed by this vault says nothing; another bucket may have it intact.
-        if (!isVaultError(error, 'damaged')) throw error;
-      }
+      const list = await readList(session, bucket, id, aborted);
+      if (list === null) continue;
+      for (const object of list.objects) absent.add(object);
+      known.add(id);
     }
   };
   const { failed } = await checkEach(
