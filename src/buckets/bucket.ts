@@ -17,6 +17,11 @@ export interface GetCall extends BucketCall {
 export interface PutCall extends BucketCall {
   /** Whether an object of that name is replaced. */
   readonly replace?: boolean | undefined;
+  /**
+   * Whether the name was drawn at random for these bytes, so that no other object can have it: then a driver need not look whether
+   * it is free, where that takes time.
+   */
+  readonly drawn?: boolean | undefined;
 }
 
 /** Options of `list`. */

@@ -27,7 +27,7 @@ const PUT_TURNS = 5;
  * bucket from and to a cloud.
  *
  * A put writes a file of its own in `unfinished~`, syncs it, and then links it to its name: that is atomic, and it
- * fails when the name is taken. Where the file system has no hard links the name is looked at and the file is then
+ * fails when the name is taken. A name that was drawn for it is free, and the file is renamed, which takes half the time. Where the file system has no hard links the name is looked at and the file is then
  * renamed: in between, another process could store other bytes under the same name, and one of the two would win
  * unnoticed. The folder's entry is synced too before the put resolves. A killed process leaves its unfinished files; a
  * listing clears them away once they are an hour old.
@@ -86,8 +86,8 @@ class FolderBucket implements Bucket {
   }
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
-    const replace = call.replace === true;
-    const parts = { places: this.#places, calls: this.#calls, bytes, replace };
+    const { replace = false, drawn = false } = call;
+    const parts = { places: this.#places, calls: this.#calls, bytes, replace, drawn };
     await this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         const stored = await this.#places.within(

@@ -55,6 +55,8 @@ export interface Unnamed {
   readonly path: string;
   readonly bytes: Uint8Array;
   readonly replace: boolean;
+  /** Whether the name is known to be free, or to be that of the same bytes. */
+  readonly drawn: boolean;
 }
 
 /**
@@ -110,9 +112,10 @@ async function fill(operation: Operation, fd: number, { calls, bytes }: Unnamed)
  *
  * @returns whether the file has been moved, so that nothing is left under its old name
  */
-async function giveName(unfinished: string, { path, bytes, replace }: Unnamed): Promise<boolean> {
-  if (replace) {
-    await refuseLink(path);
+async function giveName(unfinished: string, { path, bytes, replace, drawn }: Unnamed): Promise<boolean> {
+  if (replace || drawn) {
+    // A link that somebody put there in the place of a drawn name would be replaced, not followed.
+    if (replace) await refuseLink(path);
     await rename(unfinished, path);
     return true;
   }

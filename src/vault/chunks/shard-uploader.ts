@@ -104,7 +104,7 @@ export class ShardUploader {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     try {
-      await (await bucket.checked(signal)).put(name, object, { signal });
+      await (await bucket.checked(signal)).put(name, object, { signal, drawn: true });
       this.bytesStored += object.length;
       this.shardsStored += 1;
       return true;
