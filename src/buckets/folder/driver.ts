@@ -27,10 +27,11 @@ const PUT_TURNS = 5;
  * bucket from and to a cloud.
  *
  * A put writes a file of its own in `unfinished~`, syncs it, and then links it to its name: that is atomic, and it
- * fails when the name is taken. Where the file system has no hard links the name is looked at and the file is then
- * renamed: in between, another process could store other bytes under the same name, and one of the two would win
- * unnoticed. The folder's entry is synced too before the put resolves. A killed process leaves its unfinished files; a
- * listing clears them away once they are an hour old.
+ * fails when the name is taken. Under a name that was drawn for it, which is free, it is renamed: that takes half the
+ * time. Where the file system has no hard links the name is looked at and the file is then renamed: in between, another
+ * process could store other bytes under the same name, and one of the two would win unnoticed. The folder's entry is
+ * synced too before the put resolves. A killed process leaves its unfinished files; a listing clears them away once they
+ * are an hour old.
  *
  * Nothing outside of the folder is ever written, read or removed: a symbolic link inside, at any level, is `damaged`, and
  * left where it is. The folder itself may be reached through one.
@@ -86,8 +87,8 @@ class FolderBucket implements Bucket {
   }
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
-    const replace = call.replace === true;
-    const parts = { places: this.#places, calls: this.#calls, bytes, replace, onDate: call.onDate };
+    const { replace = false, drawn = false, onDate } = call;
+    const parts = { places: this.#places, calls: this.#calls, bytes, replace, drawn, onDate };
     await this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         const stored = await this.#places.within(

@@ -61,6 +61,8 @@ export interface Unnamed {
   readonly replace: boolean;
   /** See `PutCall`. */
   readonly onDate: ((dateMs: number) => void) | undefined;
+  /** Whether the name is known to be free, or to be that of the same bytes. */
+  readonly drawn: boolean;
 }
 
 /**
@@ -125,9 +127,10 @@ function tellDate(mtimeMs: number, onDate: (dateMs: number) => void): void {
  *
  * @returns whether the file has been moved, so that nothing is left under its old name
  */
-async function giveName(unfinished: string, { path, bytes, replace }: Unnamed): Promise<boolean> {
-  if (replace) {
-    await refuseLink(path);
+async function giveName(unfinished: string, { path, bytes, replace, drawn }: Unnamed): Promise<boolean> {
+  if (replace || drawn) {
+    // A link that somebody put there in the place of a drawn name would be replaced, not followed.
+    if (replace) await refuseLink(path);
     await rename(unfinished, path);
     return true;
   }
