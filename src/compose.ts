@@ -3,7 +3,6 @@
  */
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import type { BucketLocation } from './buckets/open.ts';
 import { createFolder } from './buckets/folder/driver.ts';
@@ -18,6 +17,8 @@ import { isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
 import type { Compression } from './format/keyring.ts';
 import type { Redundancy } from './format/shard.ts';
+import { thisHost } from './host.ts';
+import type { Host } from './host.ts';
 import { Making } from './making.ts';
 import { readMarker } from './vault/buckets/bucket-set.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
@@ -62,9 +63,9 @@ export interface VaultLocation {
   readonly request?: RequestOptions;
   /** Told whenever a bucket is being waited for. */
   readonly onWaiting?: (waiting: Waiting) => void;
-  /** The variables that database clients look at (`PGSSLMODE`, ...); none unless given. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
-  readonly signal?: AbortSignal;
+  /** Its clock and threads; without one, this machine, and whatever variables node-postgres itself looks at. */
+  readonly host?: Host | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface NewVaultLocation extends VaultLocation {
@@ -130,7 +131,7 @@ export async function createVault(options: NewVaultLocation): Promise<Vault> {
     }
     const urls = locations.map(({ url }) => url);
     const { redundancy, chunkSize, compression } = options;
-    const nowMs = parts.now();
+    const nowMs = parts.host.clock.now();
     const made = { catalog, urls, opener, redundancy, chunkSize, compression, password, nowMs, signal };
     unlocked = await createVaultFrom(made);
   } catch (error) {
@@ -294,31 +295,29 @@ async function prepare(location: BucketLocation): Promise<void> {
   if (location.kind === 'folder') await createFolder(location.path);
 }
 
-function catalogOptions({ signal, environment }: VaultLocation): OpenCatalogOptions {
-  return {
-    ...(signal === undefined ? {} : { signal }),
-    ...(environment === undefined ? {} : { environment }),
-  };
+function catalogOptions({ signal, host }: VaultLocation): OpenCatalogOptions {
+  return { signal, environment: host?.environment, clock: host?.clock };
 }
 
 function bucketOpener({
   request = {},
   onWaiting,
-}: Pick<VaultLocation, 'request' | 'onWaiting'>): BucketOpener {
+  host,
+}: Pick<VaultLocation, 'request' | 'onWaiting' | 'host'>): BucketOpener {
   const limits = createLimits({
     concurrency: request.concurrency ?? DEFAULT_CONCURRENCY,
     uploadBytesPerSecond: request.limitUpload ?? null,
     downloadBytesPerSecond: request.limitDownload ?? null,
+    clock: host?.clock,
   });
   const { timeoutMs, maxWaitMs } = request;
-  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting });
+  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock: host?.clock });
 }
 
-function machine({ request }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'threads' | 'now'> {
+function machine({ request, host }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'host'> {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
-    threads: Math.min(8, availableParallelism()),
-    now: Date.now,
+    host: host ?? thisHost({}),
   };
 }

@@ -17,6 +17,8 @@ export type {
 } from './compose.ts';
 export { isVaultError, VaultError } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
+export { thisHost } from './host.ts';
+export type { Clock, Environment, Host } from './host.ts';
 export type { Compression } from './format/keyring.ts';
 export type { FileTime } from './format/file-time.ts';
 export type { ManifestHead } from './format/manifest.ts';

@@ -4,6 +4,7 @@ import { openAsking } from '../crypto/asked-password.ts';
 import type { PasswordGiver } from '../crypto/asked-password.ts';
 import { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import { VaultError } from '../errors.ts';
+import type { Host } from '../host.ts';
 import { BucketSet } from './buckets/bucket-set.ts';
 import type { BucketOpener } from './buckets/bucket-set.ts';
 import { ChunkMemoryPool } from './chunks/chunk-memory.ts';
@@ -16,6 +17,9 @@ import type { Unlocked } from './keys/unlock.ts';
 import type { KeyringState, Session } from './session.ts';
 import { MarkerGuard } from './protocol/put-guard.ts';
 
+/** Threads for the arithmetic of chunks: more would wait for memory. */
+const MOST_THREADS = 8;
+
 export interface OpenVaultParts {
   readonly catalog: Catalog;
   readonly opener: BucketOpener;
@@ -26,10 +30,7 @@ export interface OpenVaultParts {
   /** What has been unlocked already, so that no password is needed. */
   readonly unlocked?: Unlocked | undefined;
   readonly limits: Limits;
-  /** Most threads for the arithmetic of chunks. */
-  readonly threads: number;
-  /** The clock; milliseconds since 1970. */
-  readonly now: () => number;
+  readonly host: Pick<Host, 'clock' | 'threads'>;
 }
 
 /**
@@ -61,14 +62,14 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     catalog,
     opener,
     buckets: new BucketSet(buckets),
-    workers: new ChunkWorkers({ most: parts.threads }),
+    workers: new ChunkWorkers({ most: Math.min(MOST_THREADS, parts.host.threads) }),
     limits: parts.limits,
     memory: new ChunkMemoryPool(parts.limits),
     sealer: new ManifestSealer(keys),
     manifests: keys.full === null ? null : new ManifestOpener(keys),
     guard,
     keyring: { keyring, bytes },
-    now: parts.now,
+    clock: parts.host.clock,
   };
   guard.attach(session);
   return session;

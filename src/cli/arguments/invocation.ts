@@ -1,9 +1,10 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
 import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
+import type { Host } from '../../host.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { Environment, SharedOptions } from './options.ts';
+import type { SharedOptions } from './options.ts';
 import { catalogLocation, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
@@ -15,9 +16,8 @@ export interface Interruption {
   kept: (() => string | null) | null;
 }
 
-export interface Invocation {
+export interface Invocation extends Host {
   readonly options: SharedOptions;
-  readonly environment: Environment;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
   /** Aborted by Ctrl-C and its like. */
@@ -70,13 +70,14 @@ export async function withVault<T>(
  * @throws `invalid-input`
  */
 export function surroundings(
-  { options, environment, signal, terminal }: Invocation,
+  invocation: Invocation,
   places: readonly string[] = [],
 ): Omit<VaultLocation, 'db' | 'password' | 'passwordTries'> {
+  const { options, signal, terminal } = invocation;
   return {
     request: requestOptions(options),
     baseFolder: baseFolderOf(places),
-    environment,
+    host: invocation,
     onWaiting: warnOfWaiting(terminal),
     signal,
   };

@@ -3,13 +3,13 @@ import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
 import { VaultError } from '../../errors.ts';
+import type { Environment } from '../../host.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
 
 /** The environment, as far as a value is set. */
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The options of every verb, as written. */
 export interface SharedOptions {

@@ -1,4 +1,5 @@
 import { VaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
 import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
@@ -69,14 +70,14 @@ export async function ls(
   flags: LsFlags,
 ): Promise<ExitCode> {
   invocation.output.requireOpen();
-  const choice = choiceOf(patterns, flags);
+  const choice = choiceOf(patterns, flags, invocation.clock);
   const print = printerOf(invocation, flags);
   return withVault(invocation, async (vault) => {
-    const { signal, terminal } = invocation;
+    const { signal, terminal, clock } = invocation;
     const { all, deleted } = flags;
     const list = chosen(vault.list({ all, deleted, signal, onWarning: warnTo(terminal) }), choice);
     const total: Total = { files: 0, bytes: 0, locked: 0 };
-    if (!(await printPages(list, print, total))) return DONE;
+    if (!(await printPages(list, { print, total, clock }))) return DONE;
     const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
     if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
     if (total.files === 0) terminal.note(describeNothing(patterns, flags));
@@ -86,14 +87,14 @@ export async function ls(
 }
 
 /** @throws `invalid-input` */
-function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags): Choice {
+function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags, clock: Clock): Choice {
   const order = sort === undefined ? null : ORDERS.get(sort);
   if (order === undefined) {
     throw new VaultError('invalid-input', `--sort ${quote(sort ?? '')} is not size, name or time.`);
   }
   return {
     patterns: patterns.map((pattern) => ({ matches: patternMatcher(pattern), found: false })),
-    sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', Date.now()),
+    sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', clock.now()),
     leastBytes: larger === undefined ? -Infinity : parseSize(larger, '--larger') + 1,
     order,
   };
@@ -129,22 +130,21 @@ async function* chosen(
 /** Prints the files page by page. @returns false if nobody reads any more */
 async function printPages(
   files: AsyncIterable<ListedFile>,
-  print: PagePrinter,
-  total: Total,
+  { print, total, clock }: { readonly print: PagePrinter; readonly total: Total; readonly clock: Clock },
 ): Promise<boolean> {
   let page: ListedFile[] = [];
-  let printedAtMs = performance.now();
+  let printedAtMs = clock.monotonic();
   try {
     for await (const file of files) {
       page.push(file);
       total.files += 1;
       total.bytes += file.size ?? 0;
       if (file.size === null) total.locked += 1;
-      if (page.length < PAGE && performance.now() - printedAtMs < PAGE_DELAY_MS) continue;
+      if (page.length < PAGE && clock.monotonic() - printedAtMs < PAGE_DELAY_MS) continue;
       const whole = page;
       page = [];
       if (!(await print(whole))) return false;
-      printedAtMs = performance.now();
+      printedAtMs = clock.monotonic();
     }
   } finally {
     // Also when the list ends with an error, which comes after what could be listed.

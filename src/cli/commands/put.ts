@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { VaultError, isVaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { fileSource, streamSource } from '../../vault/write/source.ts';
@@ -50,7 +51,10 @@ export async function put(
 ): Promise<ExitCode> {
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
-  const settings = { ...putSettings(flags), lock: dryRun ? undefined : await lockOf(invocation, flags) };
+  const settings = {
+    ...putSettings(flags, invocation.clock),
+    lock: dryRun ? undefined : await lockOf(invocation, flags),
+  };
   checkPaths(paths, flags);
   return withVault(invocation, async (vault) => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
@@ -201,7 +205,10 @@ async function lockOf(
   return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
 }
 
-function putSettings(flags: PutFlags): {
+function putSettings(
+  flags: PutFlags,
+  clock: Clock,
+): {
   chunkSize: number | undefined;
   compression: Compression | undefined;
   expiresAtMs: number | null;
@@ -216,7 +223,7 @@ function putSettings(flags: PutFlags): {
     );
   }
   const expiresAtMs =
-    flags.expires === undefined ? null : Date.now() + parseDurationMs(flags.expires, '--expires');
+    flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
   return { chunkSize, compression, expiresAtMs };
 }
 

@@ -25,7 +25,7 @@ export async function status(
   names: readonly string[],
   flags: StatusFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options, terminal, signal, clock } = invocation;
   const maxAgeMs = flags.maxAge === undefined ? null : parseDurationMs(flags.maxAge, '--max-age');
   if (flags.prometheus === true && options.json === true) {
     throw new VaultError('invalid-input', '--json and --prometheus both want standard output. Choose one.');
@@ -38,7 +38,7 @@ export async function status(
       const storedBytes = buckets.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0);
       return { ...found, buckets, storedBytes, ages };
     });
-    const reasons = whatIsWrong(standing, maxAgeMs);
+    const reasons = whatIsWrong(standing, { maxAgeMs, nowMs: clock.now() });
     if (options.json === true) await output.json(asJson(standing, vault));
     else if (flags.prometheus === true) await output.write(metricsText(standing, reasons.length === 0));
     else await print(invocation, standing);
@@ -50,7 +50,7 @@ export async function status(
 
 /** @throws `file-not-found` */
 async function agesOf(
-  { signal }: Invocation,
+  { signal, clock }: Invocation,
   vault: Vault,
   { names, maxAgeMs }: { readonly names: readonly string[]; readonly maxAgeMs: number | null },
 ): Promise<readonly Age[]> {
@@ -62,7 +62,7 @@ async function agesOf(
       const ages: Age[] = [];
       for (const reference of meant) {
         const { name, createdAtMs } = await vault.inspect(reference, { signal });
-        const tooOld = maxAgeMs === null ? null : Date.now() - createdAtMs > maxAgeMs;
+        const tooOld = maxAgeMs === null ? null : clock.now() - createdAtMs > maxAgeMs;
         ages.push({ name, storedAtMs: createdAtMs, tooOld });
       }
       return ages;
@@ -76,17 +76,23 @@ interface Reason {
   readonly kind: string;
 }
 
-function whatIsWrong(standing: Standing, maxAgeMs: number | null): Reason[] {
+function whatIsWrong(
+  standing: Standing,
+  { maxAgeMs, nowMs }: { readonly maxAgeMs: number | null; readonly nowMs: number },
+): Reason[] {
   const { ages, buckets, degraded, changed, newestAtMs } = standing;
   const reasons: Reason[] = [];
   const old = ages.filter(({ tooOld }) => tooOld === true);
   for (const { name, storedAtMs } of old) {
-    reasons.push({ message: `${quote(name)} was last stored ${agoOf(storedAtMs)}.`, kind: 'too-old' });
+    reasons.push({
+      message: `${quote(name)} was last stored ${agoOf(nowMs - storedAtMs)}.`,
+      kind: 'too-old',
+    });
   }
-  const newestIsOld = maxAgeMs !== null && (newestAtMs === null || Date.now() - newestAtMs > maxAgeMs);
+  const newestIsOld = maxAgeMs !== null && (newestAtMs === null || nowMs - newestAtMs > maxAgeMs);
   if (ages.length === 0 && newestIsOld) {
     const message =
-      newestAtMs === null ? 'Nothing is stored.' : `The newest file was stored ${agoOf(newestAtMs)}.`;
+      newestAtMs === null ? 'Nothing is stored.' : `The newest file was stored ${agoOf(nowMs - newestAtMs)}.`;
     reasons.push({ message, kind: 'too-old' });
   }
   const down = buckets.filter(({ error }) => error !== null);
@@ -110,8 +116,8 @@ function whatIsWrong(standing: Standing, maxAgeMs: number | null): Reason[] {
   return reasons;
 }
 
-function agoOf(ms: number): string {
-  return `${showDuration(Date.now() - ms)} ago`;
+function agoOf(ageMs: number): string {
+  return `${showDuration(ageMs)} ago`;
 }
 
 function asJson(standing: Standing, { id }: Vault): Record<string, unknown> {
@@ -145,6 +151,7 @@ function bySafety(safety: VaultStatus['safety']): (readonly [number, number])[] 
 
 async function print(invocation: Invocation, standing: Standing): Promise<void> {
   const { output, environment } = invocation;
+  const nowMs = invocation.clock.now();
   const { files, versions, removed, locked, logicalBytes, uniqueBytes, storedBytes, newestAtMs } = standing;
   const more = [
     count(versions, 'version'),
@@ -156,10 +163,10 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
     ['content', showSize(logicalBytes)],
     ['unique', `${showSize(uniqueBytes)}: each chunk once, compressed`],
     ['in buckets', `${showSize(storedBytes)}: with redundancy`],
-    ['newest', newestAtMs === null ? 'none' : `${showTime(newestAtMs)}, ${agoOf(newestAtMs)}`],
+    ['newest', newestAtMs === null ? 'none' : `${showTime(newestAtMs)}, ${agoOf(nowMs - newestAtMs)}`],
     ...standing.ages.map(({ name, storedAtMs }) => [
       'newest of',
-      `${showName(name)}: ${showTime(storedAtMs)}, ${agoOf(storedAtMs)}`,
+      `${showName(name)}: ${showTime(storedAtMs)}, ${agoOf(nowMs - storedAtMs)}`,
     ]),
   ];
   await output.write(facts.map(([label = '', value = '']) => `${label.padEnd(12)}${value}\n`).join(''));

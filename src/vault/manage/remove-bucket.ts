@@ -68,7 +68,7 @@ export async function removeBucket(
   if (!gone) await bucket.confirm(signal);
   if (dryRun) return { ...(await moveAway(session, id, options)), ...KEPT };
   // Puts whose markers seem old would not be waited for.
-  await requireRightClock(session, session.buckets.all, 'The bucket stays', signal);
+  await requireRightClock(session.clock, session.buckets.all, 'The bucket stays', signal);
   await setState(session, id, { state: 'draining', gone, signal });
   // A marker of this process that lingers is nobody's.
   await session.guard.end();
@@ -194,7 +194,7 @@ async function moveAway(session: Session, id: string, options: RemoveBucketOptio
 }
 
 async function youngMarkers(session: Session, signal: AbortSignal | undefined): Promise<ReadonlySet<string>> {
-  return (await listMarkers(session.buckets.all, session.now(), signal)).young;
+  return (await listMarkers(session.buckets.all, session.clock.now(), signal)).young;
 }
 
 /** Waits for puts that began before the bucket took nothing new. @returns how many are running still when it has taken too long */
@@ -204,12 +204,12 @@ async function awaitPuts(
   { signal, waitMs = WAIT_MS }: RemoveBucketOptions,
 ): Promise<number> {
   if (earlier.size === 0) return 0;
-  const until = performance.now() + waitMs;
+  const until = session.clock.monotonic() + waitMs;
   for (;;) {
     throwIfAborted(signal);
     const young = await youngMarkers(session, signal);
     const running = [...earlier].filter((name) => young.has(name)).length;
-    if (running === 0 || performance.now() >= until) return running;
+    if (running === 0 || session.clock.monotonic() >= until) return running;
     await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
   }
 }

@@ -168,12 +168,12 @@ class Sweep {
   }
 
   #requireRightClock(): Promise<void> {
-    return requireRightClock(this.#session, this.#buckets, 'Nothing was removed', this.#options.signal);
+    return requireRightClock(this.#session.clock, this.#buckets, 'Nothing was removed', this.#options.signal);
   }
 
   #findLive(): Promise<LiveFiles> {
     return findLive(this.#session, this.#buckets, {
-      nowMs: this.#session.now(),
+      nowMs: this.#session.clock.now(),
       ignoreGrace: this.#options.ignoreGrace === true,
       write: this.#options.dryRun !== true,
       signal: this.#options.signal,
@@ -199,7 +199,7 @@ class Sweep {
     const lists: SweepList[] = [];
     for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
       const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
-      const list = { id: drawId(), atMs: this.#session.now(), doneAtMs: null, waitsFor: null, objects };
+      const list = { id: drawId(), atMs: this.#session.clock.now(), doneAtMs: null, waitsFor: null, objects };
       await this.#putList(list);
       lists.push(list);
     }
@@ -222,7 +222,7 @@ class Sweep {
     const { signal } = this.#options;
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
     // knows its own.
-    const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+    const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), signal);
     // What is written into a list stays: none that is young may be missing there.
     await this.#requireRightClock();
     const waiting: SweepList[] = [];
@@ -243,12 +243,12 @@ class Sweep {
   /** Waits until the markers that lists wait for are gone or a day old. @returns the lists that need not wait any longer */
   async #awaitMarkers(lists: readonly SweepList[]): Promise<readonly SweepList[]> {
     const { waitMs = WAIT_MS, signal } = this.#options;
-    const until = performance.now() + waitMs;
+    const until = this.#session.clock.monotonic() + waitMs;
     for (;;) {
       throwIfAborted(signal);
-      const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+      const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), signal);
       const ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
-      if (ready.length === lists.length || performance.now() >= until) return ready;
+      if (ready.length === lists.length || this.#session.clock.monotonic() >= until) return ready;
       await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
     }
   }
@@ -257,7 +257,7 @@ class Sweep {
   async #remove(ready: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
     await this.#requireRightClock();
-    const age = new Stopwatch(this.#session);
+    const age = new Stopwatch(this.#session.clock);
     await requireSameBuckets(this.#session, this.#buckets, signal);
     const standing = await this.#readLists();
     const undone = new Set(standing.flatMap(({ id, doneAtMs }) => (doneAtMs === null ? [id] : [])));
@@ -290,7 +290,7 @@ class Sweep {
       going.flatMap((name) => parseManifestObjectName(name) ?? []),
     );
     await this.#record(going.flatMap((name) => staying.get(idOf(name)) ?? []));
-    for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.now() });
+    for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.clock.now() });
   }
 
   /**
@@ -347,7 +347,7 @@ class Sweep {
   /** Removes records that have served: lists that were done days ago, markers of the dead, deletions that are over. */
   async #tidy(live: LiveFiles): Promise<void> {
     const { signal } = this.#options;
-    const nowMs = this.#session.now();
+    const nowMs = this.#session.clock.now();
     const done = (await this.#readLists()).filter(
       ({ doneAtMs }) => doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS,
     );

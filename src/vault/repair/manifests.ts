@@ -42,7 +42,7 @@ export async function repairManifests(
   const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
   for await (const { hash, holders } of joinFiles(session, ground.sources, { signal, onFailure })) {
     const deletion = deletions.get(hash);
-    if (deletion !== undefined && isOver(deletion, session.now())) continue;
+    if (deletion !== undefined && isOver(deletion, session.clock.now())) continue;
     // One that a list of removal names is on its way out.
     if (holders.length === 0 || ground.isNamed(manifestObjectName(hash))) continue;
     if (only !== null && !only.has(hash)) continue;

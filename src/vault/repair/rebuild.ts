@@ -90,7 +90,7 @@ export class Rebuild {
     this.#options = options;
     this.#budget = new Budget(session.limits.chunkMemory);
     const { ground, expected } = options;
-    this.#presence = expected <= MOST_BY_PAGES ? new Presence(ground.sources) : null;
+    this.#presence = expected <= MOST_BY_PAGES ? new Presence(ground.sources, session.clock) : null;
     this.#uploader = options.dryRun
       ? new ShardPlan()
       : new ShardUploader(options.onWarning, { fullIsFatal: false });

@@ -222,7 +222,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
         });
   const bytes = session.sealer.seal({ head, ids, content: table, contentKey, lock });
   const hash = manifestHash(bytes);
-  const clocks = new BucketClocks(session);
+  const clocks = new BucketClocks(session.clock);
   const { copies, failed } = await storeManifest(session, {
     hash,
     bytes,
@@ -283,7 +283,7 @@ function headOf(
     kind: 'file',
     name: call.name,
     size: locked ? null : content.table.size,
-    createdAtMs: session.now(),
+    createdAtMs: session.clock.now(),
     modified: source.modified,
     mode: source.mode,
     expiresAtMs: call.expiresAtMs ?? null,
