@@ -69,6 +69,7 @@ function describeOptions(program: Command): void {
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')
+    .option('--ping-url <url>', 'tell a monitor of start, success and failure (or VAULT_PING_URL)')
     .option('--debug', 'show where an error came from (or VAULT_DEBUG=1)')
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
@@ -185,7 +186,20 @@ function describeCare(verb: AddVerb): void {
   })
     .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
     .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
-    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter');
+    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
+    .option('--no-password', 'only what the catalog says by itself');
+
+  verb(
+    'drill',
+    'Restore random files from the buckets and the password alone',
+    (command) => async (invocation) => {
+      const { drill } = await import('./commands/drill.ts');
+      return drill(invocation, command.opts());
+    },
+  )
+    .option('--files <n>', 'how many (default: 10)')
+    .option('--sample <part>', 'a part of all files, for example 1%; with --files, whichever is more')
+    .option('--bucket <url>', 'go without the catalog, with these buckets; repeat for each', append);
 
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
