@@ -46,6 +46,7 @@ export function describeProgram(
   describeReading(verb);
   describeRemoving(verb);
   describeCare(verb);
+  describeSchedule(verb, program.command('schedule').description('Run it every night'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
 }
@@ -243,6 +244,22 @@ function describeCare(verb: AddVerb): void {
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
+}
+
+function describeSchedule(verb: AddVerb, schedule: Command): void {
+  verb(
+    'print',
+    'Print jobs that put these files, sweep, verify and drill',
+    (command) => async (invocation) =>
+      (await import('./commands/schedule.ts')).printSchedule(invocation, command.args, command.opts()),
+    schedule,
+  )
+    .argument('<path...>', 'what the job is to put')
+    .option('--cron', 'lines for a crontab')
+    .option('--systemd', 'services and timers')
+    .option('--kubernetes', 'CronJobs')
+    .option('--image <image>', 'with --kubernetes: a container image that has vault in it')
+    .option('--bucket <url>', "the vault's buckets, to go without the password; repeat for each", append);
 }
 
 function describeCatalog(verb: AddVerb, catalog: Command): void {
