@@ -2,8 +2,8 @@
  * The composition root: the one place that knows catalogs, buckets and the vault, and puts them together.
  */
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { access, mkdtemp, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import type { BucketLocation } from './buckets/open.ts';
 import { createFolder } from './buckets/folder/driver.ts';
 import { createLimits } from './buckets/layers/limits.ts';
@@ -24,6 +24,9 @@ import { readMarker } from './vault/buckets/bucket-set.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
 import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
 import type { OpenVaultParts } from './vault/open.ts';
+import type { DrillOptions, DrillResult } from './vault/read/drill.ts';
+import { factsOf } from './vault/read/status.ts';
+import type { CatalogFacts } from './vault/read/status.ts';
 import { recoverCatalog } from './vault/recover/recover.ts';
 import type { RecoverResult } from './vault/recover/recover.ts';
 import { scrubBucket } from './vault/verify/scrub.ts';
@@ -237,6 +240,43 @@ export async function recoverVault(
   }
 }
 
+export interface DrillReport extends DrillResult {
+  readonly recovered: RecoverResult;
+}
+
+/**
+ * Shows that buckets and password are enough: rebuilds a catalog beside the vault's own, reads random files by it, and takes it away.
+ * Nothing is written to a bucket, and nothing in clear to this machine.
+ *
+ * @param options `folder`: where there is room for the catalog, meanwhile. `password`: asked twice
+ * @throws as `recoverVault`
+ */
+export async function drillVault({
+  folder,
+  ...options
+}: Omit<VaultLocation, 'db'> &
+  DrillOptions & { readonly buckets: readonly string[]; readonly folder: string }): Promise<DrillReport> {
+  const made = await mkdtemp(join(folder, 'vault-drill-'));
+  try {
+    const location = { ...options, db: join(made, 'catalog.db') };
+    const recovered = await recoverVault({ ...location, onProgress: undefined });
+    await using vault = await openVault(location);
+    return { recovered, ...(await vault.drill(options)) };
+  } finally {
+    await rm(made, { recursive: true, force: true });
+  }
+}
+
+/** What the catalog says to whoever has no password: nobody has checked that it is right. @throws as `openVault`, but for the password */
+export async function catalogFacts(options: Omit<VaultLocation, 'password'>): Promise<CatalogFacts> {
+  const catalog = await openCatalog(options.db, catalogOptions(options));
+  try {
+    return await factsOf(catalog, options.signal);
+  } finally {
+    await catalog.close();
+  }
+}
+
 /**
  * The one normalised form of what people write for a bucket; vaults know their buckets by it.
  *
@@ -295,7 +335,7 @@ async function prepare(location: BucketLocation): Promise<void> {
   if (location.kind === 'folder') await createFolder(location.path);
 }
 
-function catalogOptions({ signal, host }: VaultLocation): OpenCatalogOptions {
+function catalogOptions({ signal, host }: Pick<VaultLocation, 'signal' | 'host'>): OpenCatalogOptions {
   return { signal, environment: host?.environment, clock: host?.clock };
 }
 
@@ -314,7 +354,10 @@ function bucketOpener({
   return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock: host?.clock });
 }
 
-function machine({ request, host }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'host'> {
+function machine({
+  request,
+  host,
+}: Pick<VaultLocation, 'request' | 'host'>): Pick<OpenVaultParts, 'limits' | 'host'> {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },

@@ -6,10 +6,20 @@
  *     await using vault = await openVault({ db: 'catalog.db', password: async () => secret, baseFolder: process.cwd() });
  *     const { hash } = await vault.put(fileSource('file.pdf'), { name: 'file.pdf' });
  */
-export { copyCatalog, createVault, openVault, prepareBucket, recoverVault, scrubPlace } from './compose.ts';
+export {
+  catalogFacts,
+  copyCatalog,
+  createVault,
+  drillVault,
+  openVault,
+  prepareBucket,
+  recoverVault,
+  scrubPlace,
+} from './compose.ts';
 export type {
   CopyOptions,
   CopyResult,
+  DrillReport,
   NewVaultLocation,
   RequestOptions,
   VaultLocation,
@@ -30,12 +40,14 @@ export type { VaultDefaults } from './vault/keys/defaults.ts';
 export type { BucketInfo, BucketReport } from './vault/manage/buckets.ts';
 export type { RemoveBucketOptions, RemoveBucketResult } from './vault/manage/remove-bucket.ts';
 export type { PasswordChange } from './vault/keys/password.ts';
+export type { DrillFailure, DrillOptions, DrillResult } from './vault/read/drill.ts';
 export type { GetOptions, StoredFile } from './vault/read/get.ts';
 export type { ChunkPlacement, FileDetails } from './vault/read/inspect.ts';
 export type { ListedFile, ListOptions } from './vault/read/list.ts';
 export { restoreFile } from './vault/read/restore.ts';
 export type { RestorableFile, RestoreOptions } from './vault/read/restore.ts';
-export type { VaultStatus } from './vault/read/status.ts';
+export type { NotedVerb, Run, RunFacts } from './vault/read/runs.ts';
+export type { CatalogFacts, VaultStatus } from './vault/read/status.ts';
 export type { RecoverResult } from './vault/recover/recover.ts';
 export type { RemoveOptions, RemoveResult, UndeleteResult } from './vault/remove/rm.ts';
 export type { SweepOptions, SweepResult } from './vault/remove/sweep.ts';

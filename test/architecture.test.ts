@@ -52,7 +52,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   files: ['buckets', 'chunks', 'protocol'],
   write: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
-  read: ['buckets', 'chunks', 'files', 'protocol'],
+  read: ['buckets', 'chunks', 'files', 'open', 'protocol'],
   verify: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   repair: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   manage: ['buckets', 'keys', 'protocol', 'repair'],

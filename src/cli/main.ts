@@ -13,6 +13,7 @@ import type { SharedOptions } from './arguments/options.ts';
 import { end, leave } from './end.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './program.ts';
+import { startPing } from './ping.ts';
 import { describeProgram } from './program.ts';
 import { reportError } from './terminal/report.ts';
 import { Terminal } from './terminal/terminal.ts';
@@ -106,15 +107,20 @@ async function runAction(
   // Warnings of Node and of libraries are for those who debug, not for a cron job's mail.
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
+  let ping: ReturnType<typeof startPing> | null = null;
   try {
+    ping = startPing(options, environment, terminal);
     const code = await action({ options, interactive, terminal, ...run });
+    await ping(code);
     terminal.conclude(verb, code);
     return code;
   } catch (error) {
     // Whatever an abort led to, the user knows why it ended.
     const told = run.signal.aborted ? interrupted(run.interruption, error) : error;
     reportError(told, { terminal, options, environment });
-    return exitCodeOf(told);
+    const code = exitCodeOf(told);
+    await ping?.(code);
+    return code;
   }
 }
 

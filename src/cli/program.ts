@@ -46,6 +46,7 @@ export function describeProgram(
   describeReading(verb);
   describeRemoving(verb);
   describeCare(verb);
+  describeSchedule(verb, program.command('schedule').description('Run it every night'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
 }
@@ -69,6 +70,7 @@ function describeOptions(program: Command): void {
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')
+    .option('--ping-url <url>', 'tell a monitor of start, success and failure (or VAULT_PING_URL)')
     .option('--debug', 'show where an error came from (or VAULT_DEBUG=1)')
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
@@ -185,7 +187,20 @@ function describeCare(verb: AddVerb): void {
   })
     .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
     .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
-    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter');
+    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
+    .option('--no-password', 'only what the catalog says by itself');
+
+  verb(
+    'drill',
+    'Restore random files from the buckets and the password alone',
+    (command) => async (invocation) => {
+      const { drill } = await import('./commands/drill.ts');
+      return drill(invocation, command.opts());
+    },
+  )
+    .option('--files <n>', 'how many (default: 10)')
+    .option('--sample <part>', 'a part of all files, for example 1%; with --files, whichever is more')
+    .option('--bucket <url>', 'go without the catalog, with these buckets; repeat for each', append);
 
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
@@ -229,6 +244,22 @@ function describeCare(verb: AddVerb): void {
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
+}
+
+function describeSchedule(verb: AddVerb, schedule: Command): void {
+  verb(
+    'print',
+    'Print jobs that put these files, sweep, verify and drill',
+    (command) => async (invocation) =>
+      (await import('./commands/schedule.ts')).printSchedule(invocation, command.args, command.opts()),
+    schedule,
+  )
+    .argument('<path...>', 'what the job is to put')
+    .option('--cron', 'lines for a crontab')
+    .option('--systemd', 'services and timers')
+    .option('--kubernetes', 'CronJobs')
+    .option('--image <image>', 'with --kubernetes: a container image that has vault in it')
+    .option('--bucket <url>', "the vault's buckets, to go without the password; repeat for each", append);
 }
 
 function describeCatalog(verb: AddVerb, catalog: Command): void {

@@ -41,12 +41,7 @@ export interface OpenVaultParts {
 export async function openSession(parts: OpenVaultParts): Promise<Session> {
   const { catalog, opener } = parts;
   const row = await catalog.setup.vault();
-  if (row === null) {
-    throw new VaultError(
-      'no-vault',
-      `There is no vault in ${catalog.label}. Make one with "vault init", or rebuild its catalog from the buckets with "vault recover".`,
-    );
-  }
+  if (row === null) throw noVault(catalog.label);
   const unlocked =
     parts.unlocked ??
     (await openAsking({ give: parts.password, tries: parts.passwordTries }, (password) =>
@@ -73,6 +68,14 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
   };
   guard.attach(session);
   return session;
+}
+
+/** @param label what to call the catalog */
+export function noVault(label: string): VaultError {
+  return new VaultError(
+    'no-vault',
+    `There is no vault in ${label}. Make one with "vault init", or rebuild its catalog from the buckets with "vault recover".`,
+  );
 }
 
 /** What was unlocked, or the keyring that the catalog remembers, if that is a newer one of this vault. */

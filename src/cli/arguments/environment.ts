@@ -3,7 +3,13 @@ import { isPostgresUrl } from './options.ts';
 import type { Environment } from '../../host.ts';
 
 /** Variables that are secrets, from here on known to this program alone. */
-const SECRETS = ['VAULT_PASSWORD', 'VAULT_NEW_PASSWORD', 'VAULT_LOCK_PASSWORD', 'PGPASSWORD'];
+const SECRETS = [
+  'VAULT_PASSWORD',
+  'VAULT_NEW_PASSWORD',
+  'VAULT_LOCK_PASSWORD',
+  'VAULT_PING_URL',
+  'PGPASSWORD',
+];
 
 /**
  * Takes the variables over. What is secret among them leaves the process's own, which every child inherits: password commands,

@@ -1,9 +1,13 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
 import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
+import { isVaultError } from '../../errors.ts';
 import type { Host } from '../../host.ts';
 import type { Warning } from '../../vault/call.ts';
+import type { NotedVerb } from '../../vault/read/runs.ts';
 import type { Vault } from '../../vault/vault.ts';
+import type { ExitCode } from '../exit.ts';
+import { exitCodeOf } from '../exit.ts';
 import type { SharedOptions } from './options.ts';
 import { catalogLocation, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
@@ -61,6 +65,35 @@ export async function withVault<T>(
   } finally {
     await vault.close();
   }
+}
+
+/**
+ * The same work, whose end is noted in the vault for `vault status`, unless somebody has interrupted it.
+ *
+ * @param verb null: it is not worth noting, such as a dry run
+ */
+export function noted(
+  { signal, terminal }: Invocation,
+  verb: NotedVerb | null,
+  work: (vault: Vault) => Promise<ExitCode>,
+): (vault: Vault) => Promise<ExitCode> {
+  if (verb === null) return work;
+  return async (vault) => {
+    let exit: ExitCode | null = null;
+    try {
+      return (exit = await work(vault));
+    } catch (error) {
+      exit = exitCodeOf(error);
+      throw error;
+    } finally {
+      if (exit !== null && !signal.aborted) {
+        await vault.noteRun(verb, terminal.factsOfEnd(exit)).catch((error: unknown) => {
+          // Of a catalog that can be read and not written nothing more is said.
+          if (!isVaultError(error)) throw error;
+        });
+      }
+    }
+  };
 }
 
 /**

@@ -20,6 +20,7 @@ export interface SharedOptions {
   readonly quiet?: boolean;
   readonly verbose?: boolean;
   readonly debug?: boolean;
+  readonly pingUrl?: string;
   readonly timeout?: string;
   readonly maxWait?: string;
   readonly concurrency?: string;

@@ -14,7 +14,7 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
 import {
   nameAsTyped,
   nameOfPath,
@@ -56,7 +56,7 @@ export async function put(
     lock: dryRun ? undefined : await lockOf(invocation, flags),
   };
   checkPaths(paths, flags);
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
     if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];
@@ -113,7 +113,8 @@ export async function put(
     // Of a single file that was said with its hash.
     terminal.summary(tasks.length > 1 ? total.describe(terminal.elapsedMs) : null, total.facts);
     return gravest(codes);
-  });
+  };
+  return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
 }
 
 /** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */

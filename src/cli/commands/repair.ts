@@ -6,7 +6,7 @@ import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { askForChoice } from '../terminal/prompt.ts';
@@ -37,7 +37,7 @@ export async function repair(
     }
     return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
   }
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     if (!dryRun) {
       invocation.interruption.kept = () => 'What was stored is kept: the same command goes on from there.';
     }
@@ -58,7 +58,9 @@ export async function repair(
     );
     if (options.json === true) await output.json({ ...result, dryRun });
     return conclude(invocation, vault, result, dryRun);
-  });
+  };
+  const whole = references.length === 0 && !dryRun;
+  return withVault(invocation, noted(invocation, whole ? 'repair' : null, work));
 }
 
 /** Less redundancy is what people ask for by mistake: they are asked whether they mean it. */

@@ -2,8 +2,9 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, warnTo, withVault } from '../arguments/invocation.ts';
 import type { SweepResult } from '../../vault/remove/sweep.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { count, showSize } from '../terminal/text.ts';
 
 export interface SweepFlags {
@@ -16,7 +17,7 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
   const { output, options, terminal, signal } = invocation;
   const dryRun = flags.dryRun === true;
   invocation.interruption.kept = () => (dryRun ? null : 'The next sweep goes on from there.');
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     const result = await terminal.withProgress('Sweeping', async (report) =>
       vault.sweep({
         signal,
@@ -35,7 +36,8 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
       { ...factsOf(result), dryRun },
     );
     return DONE;
-  });
+  };
+  return withVault(invocation, noted(invocation, dryRun ? null : 'sweep', work));
 }
 
 function factsOf({

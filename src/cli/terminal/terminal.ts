@@ -109,7 +109,12 @@ export class Terminal {
   /** Ends a verb that was done, for programs. */
   conclude(verb: string, exit: number): void {
     if (!this.#json || this.#quiet) return;
-    this.#write(`${jsonOf({ summary: { verb, exit, seconds: this.elapsedMs / 1000, ...this.#facts } })}\n`);
+    this.#write(`${jsonOf({ summary: { verb, ...this.factsOfEnd(exit) } })}\n`);
+  }
+
+  /** What a verb has to say of itself, to programs. */
+  factsOfEnd(exit: number): Record<string, unknown> {
+    return { exit, seconds: this.elapsedMs / 1000, ...this.#facts };
   }
 
   /** Since the command began, in whole milliseconds. */
