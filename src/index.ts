@@ -34,7 +34,7 @@ export type { FileTime } from './format/file-time.ts';
 export type { ManifestHead } from './format/manifest.ts';
 export { formatRedundancy, parseRedundancy } from './format/shard.ts';
 export type { Redundancy } from './format/shard.ts';
-export type { CallOptions, Progress, Warning } from './vault/call.ts';
+export type { CallOptions, PlannedStep, PlanOptions, Progress, Warning } from './vault/call.ts';
 export type { FileInfo } from './vault/files/records.ts';
 export type { VaultDefaults } from './vault/keys/defaults.ts';
 export type { BucketInfo, BucketReport } from './vault/manage/buckets.ts';

@@ -7,7 +7,7 @@ import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
-import type { CallOptions } from '../call.ts';
+import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
@@ -20,13 +20,11 @@ import { repairManifests } from '../repair/manifests.ts';
 import type { Session } from '../session.ts';
 import { KINDS, MIN_ID_LENGTH, resolveBucket } from './buckets.ts';
 
-export interface RemoveBucketOptions extends CallOptions {
+export interface RemoveBucketOptions extends PlanOptions {
   /** Whether the bucket will never answer again: what it held is made anew from the others. */
   readonly gone?: boolean | undefined;
   /** Milliseconds to wait for puts that began before. */
   readonly waitMs?: number | undefined;
-  /** Only tells what would be moved. */
-  readonly dryRun?: boolean | undefined;
 }
 
 export interface RemoveBucketResult {
@@ -146,11 +144,11 @@ interface Moved {
 
 /** Stores elsewhere what lies in the bucket. */
 async function moveAway(session: Session, id: string, options: RemoveBucketOptions): Promise<Moved> {
-  const { signal, gone = false, onWarning, onProgress } = options;
+  const { signal, gone = false, onWarning, onProgress, onPlanned } = options;
   const dryRun = options.dryRun === true;
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const call = { signal, onWarning, onProgress, dryRun };
+  const call = { signal, onWarning, onProgress, onPlanned, dryRun };
   const moved = await onGround(
     session,
     usable,
@@ -160,7 +158,7 @@ async function moveAway(session: Session, id: string, options: RemoveBucketOptio
       const ground = dryRun ? withoutBucket(found, id) : found;
       const onFailure = (failure: (typeof failed)[number]): void => ground.noteFailure(failure);
       const deletions = await listDeletions(session, ground.sources, signal, onFailure);
-      await repairDeletions(session, ground, { deletions, write: !dryRun, signal });
+      await repairDeletions(session, ground, { deletions, ...call });
       const marked = new Set(await readMarkedIds(session, ground.sources, signal));
       const chunks = await repairChunks(session, ground, {
         ...call,
