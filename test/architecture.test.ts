@@ -77,6 +77,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program)\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
   'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 

@@ -4,6 +4,7 @@ import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
 import type { ExitCode } from './exit.ts';
 import { DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
+import { settle } from './arguments/config.ts';
 import { takeEnvironment } from './arguments/environment.ts';
 import { requireIntactArguments } from './arguments/intact.ts';
 import type { Interruption, Invocation } from './arguments/invocation.ts';
@@ -94,17 +95,19 @@ async function runVerb(args: readonly string[], ending: Ending): Promise<ExitCod
 }
 
 async function runAction(
-  options: SharedOptions,
+  given: SharedOptions,
   action: Action,
   { verb, ...run }: Pick<Invocation, 'output' | 'signal' | 'interruption'> & { readonly verb: string },
 ): Promise<ExitCode> {
   const environment = takeEnvironment();
+  const settled = await settle(given, environment);
+  const { options } = settled;
   const terminal = terminalFor(options);
   // Warnings of Node and of libraries are for those who debug, not for a cron job's mail.
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
   try {
-    const code = await action({ options, environment, interactive, terminal, ...run });
+    const code = await action({ options, settled, environment, interactive, terminal, ...run });
     terminal.conclude(verb, code);
     return code;
   } catch (error) {

@@ -46,6 +46,7 @@ export function describeProgram(
   describeReading(verb);
   describeRemoving(verb);
   describeCare(verb);
+  describeConfig(verb, program.command('config').description('Show the settings'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
 }
@@ -58,6 +59,7 @@ function describeOptions(program: Command): void {
       'Keeps files encrypted, in pieces, across several buckets that you own: no bucket holds anything readable, and any one of them can be lost.',
     )
     .usage('<command> [options]')
+    .option('--vault <name>', 'a vault in ~/.config/shardvault/config.toml (or VAULT_NAME)')
     .option('--db <where>', 'the catalog: a SQLite file or a postgres:// URL (or VAULT_DB)')
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
@@ -229,6 +231,15 @@ function describeCare(verb: AddVerb): void {
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
+}
+
+function describeConfig(verb: AddVerb, config: Command): void {
+  verb(
+    'show',
+    'Show every setting of a vault, and where it comes from',
+    () => async (invocation) => (await import('./commands/config.ts')).showConfig(invocation),
+    config,
+  );
 }
 
 function describeCatalog(verb: AddVerb, catalog: Command): void {

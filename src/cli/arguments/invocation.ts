@@ -3,6 +3,7 @@ import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { Vault } from '../../vault/vault.ts';
+import type { Settled } from './config.ts';
 import type { Environment, SharedOptions } from './options.ts';
 import { catalogLocation, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
@@ -16,7 +17,9 @@ export interface Interruption {
 }
 
 export interface Invocation {
+  /** As settled. */
   readonly options: SharedOptions;
+  readonly settled: Settled;
   readonly environment: Environment;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
