@@ -39,7 +39,7 @@ describe('-n changes neither catalog nor buckets, and says so', () => {
     await box.run(['put', '-', '--name', 'gone'], { stdin: randomBytes(70_000) });
     await box.run(['rm', 'gone']);
     await box.run(['put', 'b', '--name', 'old', '--expires', '1s']);
-    // Of two chunks, none may have a shard there.
+    // Of four buckets one may have no shard.
     await rm(join(box.bucket(2), 'chunks'), { recursive: true, force: true });
     await rm(join(box.bucket(2), 'manifests'), { recursive: true });
   });
