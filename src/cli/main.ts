@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
+import { FORMAT } from '../format/json.ts';
 import type { ExitCode } from './exit.ts';
 import { DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
 import { settle } from './arguments/config.ts';
@@ -13,8 +14,11 @@ import { end, leave } from './end.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './program.ts';
 import { describeProgram } from './program.ts';
+import { synonymOf } from './help/synonyms.ts';
+import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
 import { Terminal } from './terminal/terminal.ts';
+import { jsonOf } from './terminal/text.ts';
 
 /** How long a command that was told to end may clear up after itself, in milliseconds. */
 const CLEAN_UP_MS = 600;
@@ -61,22 +65,27 @@ async function runVerb(args: readonly string[], ending: Ending): Promise<ExitCod
     getOutHelpWidth: () => process.stdout.columns || 80,
     getErrHelpWidth: () => process.stderr.columns || 80,
   });
-  describeProgram(program, async (options, action, verb) => {
-    code = await runAction(options, action, { output, verb, ...ending });
-  });
-  program.on('option:version', () => {
-    throw new CommanderError(0, 'commander.version', packageVersion());
-  });
   // Said before the options are parsed, since what is wrong may be an option.
   const shared = { json: saysJson(args) };
+  describeProgram(program, {
+    run: async (options, action, verb) => {
+      code = await runAction(options, action, { output, verb, ...ending });
+    },
+    say: (text) => (usage += text),
+    version() {
+      usage = shared.json ? `${jsonOf(versionFacts())}\n` : `${packageVersion()}\n`;
+      throw new CommanderError(0, 'commander.version', usage);
+    },
+    ...shared,
+  });
   try {
     await program.parseAsync(args, { from: 'user' });
+    if (usage !== '') await output.write(usage);
     return code;
   } catch (error) {
     if (!(error instanceof CommanderError)) {
       return fail(error, shared);
     }
-    if (error.code === 'commander.version') usage = `${error.message}\n`;
     if (error.exitCode === 0) {
       await output.write(usage);
       return DONE;
@@ -85,13 +94,27 @@ async function runVerb(args: readonly string[], ending: Ending): Promise<ExitCod
       if (!shared.json) process.stderr.write(`${usage}\n`);
       return fail(new VaultError('invalid-input', 'A command is needed.'), shared);
     }
-    const message = error.message
+    return fail(new VaultError('invalid-input', wrongUsage(error, args, program)), shared);
+  }
+}
+
+/** What is wrong with a command line, and where to read on. A verb that is called otherwise elsewhere leads to the one here. */
+function wrongUsage({ code, message }: CommanderError, args: readonly string[], program: Command): string {
+  const where = commandOf(args, program);
+  const meant =
+    code === 'commander.unknownCommand' ? synonymOf(/'(.*?)'/.exec(message)?.[1] ?? '') : undefined;
+  const facts = factsOf(program);
+  const verb = [`${where.trim()} ${meant ?? ''}`.trim(), meant ?? ''].find(
+    (path) => meant !== undefined && verbOf(facts, path) !== undefined,
+  );
+  const said = capitalized(
+    message
       .replace(/^error: /, '')
       .replace(/\n\(/, ' (')
-      .replace(/\.+$/, '');
-    const help = `See "vault${commandOf(args, program)} --help".`;
-    return fail(new VaultError('invalid-input', `${capitalized(message)}. ${help}`), shared);
-  }
+      .replace(/\.+$/, ''),
+  );
+  if (verb === undefined) return `${said}. See "vault${where} --help".`;
+  return `${said.replace(/ \(Did you mean .*$/, '')}: here it is "vault ${verb}". See "vault ${verb} --help".`;
 }
 
 async function runAction(
@@ -179,6 +202,11 @@ function commandOf(args: readonly string[], program: Command): string {
 
 function capitalized(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** For programs. */
+function versionFacts(): Record<string, unknown> {
+  return { version: packageVersion(), format: FORMAT, node: process.versions.node };
 }
 
 function packageVersion(): string {

@@ -145,6 +145,11 @@ function settingsOf(
   return isDirect ? [...settings, { key: 'password', value: '***', from: 'VAULT_PASSWORD' }] : settings;
 }
 
+/** The names that the file has. @throws as `settle` */
+export async function vaultNames(file: string): Promise<readonly string[]> {
+  return [...(await readConfig(file)).vaults.keys()];
+}
+
 interface Config {
   /** The vault that is meant where none is named. */
   readonly usual: string | null;
