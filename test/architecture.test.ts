@@ -76,8 +76,9 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
-  commander: /^src\/cli\/(main|program)\.ts$/,
+  commander: /^src\/cli\/(main|program|help\/(tree|page|man))\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
   'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 

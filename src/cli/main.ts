@@ -2,10 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
+import { FORMAT } from '../format/json.ts';
 import { thisHost } from '../host.ts';
 import type { Host } from '../host.ts';
 import type { ExitCode } from './exit.ts';
 import { DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
+import { settle } from './arguments/config.ts';
 import { takeEnvironment } from './arguments/environment.ts';
 import { requireIntactArguments, requireIntactVariables } from './arguments/intact.ts';
 import type { Interruption, Invocation } from './arguments/invocation.ts';
@@ -15,8 +17,11 @@ import { Output } from './terminal/output.ts';
 import type { Action } from './program.ts';
 import { startPing } from './ping.ts';
 import { describeProgram } from './program.ts';
+import { synonymOf } from './help/synonyms.ts';
+import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
 import { Terminal } from './terminal/terminal.ts';
+import { jsonOf } from './terminal/text.ts';
 
 /** How long a command that was told to end may clear up after itself, in milliseconds. */
 const CLEAN_UP_MS = 600;
@@ -63,22 +68,27 @@ async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
     getOutHelpWidth: () => process.stdout.columns || 80,
     getErrHelpWidth: () => process.stderr.columns || 80,
   });
-  describeProgram(program, async (options, action, verb) => {
-    code = await runAction(options, action, { output, verb, ...run });
-  });
-  program.on('option:version', () => {
-    throw new CommanderError(0, 'commander.version', packageVersion());
-  });
   // Said before the options are parsed, since what is wrong may be an option.
   const shared = { json: saysJson(args) };
+  describeProgram(program, {
+    run: async (options, action, verb) => {
+      code = await runAction(options, action, { output, verb, ...run });
+    },
+    say: (text) => (usage += text),
+    version() {
+      usage = shared.json ? `${jsonOf(versionFacts())}\n` : `${packageVersion()}\n`;
+      throw new CommanderError(0, 'commander.version', usage);
+    },
+    ...shared,
+  });
   try {
     await program.parseAsync(args, { from: 'user' });
+    if (usage !== '') await output.write(usage);
     return code;
   } catch (error) {
     if (!(error instanceof CommanderError)) {
       return fail(error, run, shared);
     }
-    if (error.code === 'commander.version') usage = `${error.message}\n`;
     if (error.exitCode === 0) {
       await output.write(usage);
       return DONE;
@@ -87,22 +97,38 @@ async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
       if (!shared.json) process.stderr.write(`${usage}\n`);
       return fail(new VaultError('invalid-input', 'A command is needed.'), run, shared);
     }
-    const message = error.message
-      .replace(/^error: /, '')
-      .replace(/\n\(/, ' (')
-      .replace(/\.+$/, '');
-    const help = `See "vault${commandOf(args, program)} --help".`;
-    return fail(new VaultError('invalid-input', `${capitalized(message)}. ${help}`), run, shared);
+    return fail(new VaultError('invalid-input', wrongUsage(error, args, program)), run, shared);
   }
 }
 
+/** What is wrong with a command line, and where to read on. A verb that is called otherwise elsewhere leads to the one here. */
+function wrongUsage({ code, message }: CommanderError, args: readonly string[], program: Command): string {
+  const where = commandOf(args, program);
+  const meant =
+    code === 'commander.unknownCommand' ? synonymOf(/'(.*?)'/.exec(message)?.[1] ?? '') : undefined;
+  const facts = factsOf(program);
+  const verb = [`${where.trim()} ${meant ?? ''}`.trim(), meant ?? ''].find(
+    (path) => meant !== undefined && verbOf(facts, path) !== undefined,
+  );
+  const said = capitalized(
+    message
+      .replace(/^error: /, '')
+      .replace(/\n\(/, ' (')
+      .replace(/\.+$/, ''),
+  );
+  if (verb === undefined) return `${said}. See "vault${where} --help".`;
+  return `${said.replace(/ \(Did you mean .*$/, '')}: here it is "vault ${verb}". See "vault ${verb} --help".`;
+}
+
 async function runAction(
-  options: SharedOptions,
+  given: SharedOptions,
   action: Action,
   { verb, ...run }: Run & Pick<Invocation, 'output'> & { readonly verb: string },
 ): Promise<ExitCode> {
   const { environment } = run;
   requireIntactVariables(environment);
+  const settled = await settle(given, environment);
+  const { options } = settled;
   const terminal = terminalFor(run, options);
   // Warnings of Node and of libraries are for those who debug, not for a cron job's mail.
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
@@ -110,7 +136,7 @@ async function runAction(
   let ping: ReturnType<typeof startPing> | null = null;
   try {
     ping = startPing(options, environment, terminal);
-    const code = await action({ options, interactive, terminal, ...run });
+    const code = await action({ options, settled, interactive, terminal, ...run });
     await ping(code);
     terminal.conclude(verb, code);
     return code;
@@ -185,6 +211,11 @@ function commandOf(args: readonly string[], program: Command): string {
 
 function capitalized(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** For programs. */
+function versionFacts(): Record<string, unknown> {
+  return { version: packageVersion(), format: FORMAT, node: process.versions.node };
 }
 
 function packageVersion(): string {

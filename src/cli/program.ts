@@ -1,9 +1,10 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
 import type { Command } from 'commander';
-import { Help } from 'commander';
 import type { ExitCode } from './exit.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
+import { helpJson, helpPage, OPTIONS_PURPOSE, optionsPage } from './help/page.ts';
+import { factsOf } from './help/tree.ts';
 
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
@@ -16,30 +17,25 @@ type AddVerb = (
   parent?: Command,
 ) => Command;
 
-/**
- * Describes the program.
- *
- * @param program a new command; what is set for errors and output holds for the verbs as well
- * @param run is given the verb that was asked for, its name, and the options of every verb
- */
-export function describeProgram(
-  program: Command,
-  run: (options: SharedOptions, action: Action, verb: string) => Promise<void>,
-): void {
-  describeOptions(program);
-  program.configureHelp({
-    showGlobalOptions: true,
-    // Commands first: they are what somebody is looking for who does not know the options yet.
-    formatHelp(command, helper) {
-      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
-      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
-    },
-  });
+/** What the program is described to. */
+export interface Describing {
+  /** Is given the verb that was asked for, its name, and the options of every verb. */
+  readonly run: (options: SharedOptions, action: Action, verb: string) => Promise<void>;
+  /** Takes what needs no vault and no settings: help, scripts for shells. */
+  readonly say: (text: string) => void;
+  /** Says which version this is. */
+  readonly version: () => void;
+  /** Whether help is for programs. */
+  readonly json?: boolean;
+}
 
+/** Describes the program: a new command; what is set for errors and output holds for the verbs as well. */
+export function describeProgram(program: Command, describing: Describing): void {
+  describeOptions(program, describing);
   const verb: AddVerb = (name, description, action, parent = program) => {
     const command = parent.command(name).description(description);
     const whole = parent === program ? name : `${parent.name()} ${name}`;
-    return command.action(async () => run(program.opts<SharedOptions>(), action(command), whole));
+    return command.action(async () => describing.run(program.opts<SharedOptions>(), action(command), whole));
   };
 
   describeStoring(verb);
@@ -47,18 +43,21 @@ export function describeProgram(
   describeRemoving(verb);
   describeCare(verb);
   describeSchedule(verb, program.command('schedule').description('Run it every night'));
+  describeConfig(verb, program.command('config').description('Show the settings'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
+  describeProgramItself(program, describing);
 }
 
 /** What holds for every verb. */
-function describeOptions(program: Command): void {
+function describeOptions(program: Command, { version }: Describing): void {
   program
     .name('vault')
     .description(
       'Keeps files encrypted, in pieces, across several buckets that you own: no bucket holds anything readable, and any one of them can be lost.',
     )
     .usage('<command> [options]')
+    .option('--vault <name>', 'a vault in ~/.config/shardvault/config.toml (or VAULT_NAME)')
     .option('--db <where>', 'the catalog: a SQLite file or a postgres:// URL (or VAULT_DB)')
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
@@ -74,8 +73,57 @@ function describeOptions(program: Command): void {
     .option('--debug', 'show where an error came from (or VAULT_DEBUG=1)')
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'Show help for a command')
-    .addHelpText('after', EXAMPLES);
+    .on('option:version', version);
+}
+
+/** What needs no vault: help, completion, the version. They work whatever the settings say. */
+function describeProgramItself(program: Command, { say, version, json = false }: Describing): void {
+  program
+    .command('completion')
+    .description('Print a script that completes commands, options and names in a shell')
+    .argument('<shell>', 'bash, zsh, fish or powershell')
+    .action(async (shell: string) => say((await import('./commands/completion.ts')).script(shell)));
+  program
+    .command('__complete', { hidden: true })
+    .argument('<line>')
+    .action(async (line: string) => {
+      const { candidates } = await import('./commands/completion.ts');
+      say(await candidates(line, factsOf(program)));
+    });
+  program
+    .command('help')
+    .description('Show help for a command')
+    .argument('[command...]', 'the command, or "options" for the options that every command takes')
+    .action(async (words: readonly string[]) => {
+      let command = program;
+      for (const word of words) {
+        const next = command.commands.find((one) => one.name() === word);
+        // Which says that there is none.
+        if (next === undefined) await command.parseAsync([word], { from: 'user' });
+        command = next ?? command;
+      }
+      command.help();
+    });
+  const options = program
+    .command('options', { hidden: true })
+    .description(OPTIONS_PURPOSE)
+    .action(() => options.help());
+  program.command('version').description('Print the version').action(version);
+  const formatHelp = (command: Command, helper: Parameters<typeof optionsPage>[1]): string => {
+    const facts = factsOf(command === options ? program : command);
+    if (json) {
+      const page = { ...facts, path: 'options', purpose: OPTIONS_PURPOSE, examples: [], verbs: [] };
+      return helpJson(command === options ? page : facts);
+    }
+    return command === options ? optionsPage(facts, helper) : helpPage(facts, helper);
+  };
+  for (const command of [program, ...everyCommand(program)]) {
+    command.helpCommand(false).configureHelp({ formatHelp });
+  }
+}
+
+function everyCommand(command: Command): Command[] {
+  return command.commands.flatMap((one) => [one, ...everyCommand(one)]);
 }
 
 /** Making a vault, and what one keeps it for. */
@@ -262,6 +310,15 @@ function describeSchedule(verb: AddVerb, schedule: Command): void {
     .option('--bucket <url>', "the vault's buckets, to go without the password; repeat for each", append);
 }
 
+function describeConfig(verb: AddVerb, config: Command): void {
+  verb(
+    'show',
+    'Show every setting of a vault, and where it comes from',
+    () => async (invocation) => (await import('./commands/config.ts')).showConfig(invocation),
+    config,
+  );
+}
+
 function describeCatalog(verb: AddVerb, catalog: Command): void {
   verb(
     'copy',
@@ -313,24 +370,8 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
     .argument('<new-url>', 'where it is now');
 }
 
-function isOptions(section: string): boolean {
-  return section.startsWith('Options:') || section.startsWith('Global Options:');
-}
-
 const REFERENCE =
   "hash, its first 8 or more digits, name (its newest version), or a pattern of names in quotes: '*.pdf'";
-
-const EXAMPLES = `
-Examples:
-  vault init --local                try it out with three folders on this machine
-  vault put report.pdf              store a file, print its hash
-  vault ls                          what is stored
-  vault get report.pdf -o copy.pdf  get it back, by name or hash
-  vault get '*.pdf' -o restored/    all that fit a pattern, into a folder
-
-Exit codes: 0 done, 2 wrong usage, 3 done but needs attention, 4 no such file, 5 try again,
-6 data damaged or lost, 7 made by a newer version, 10 no vault here, 12 wrong password, 130 interrupted.
-`;
 
 function append(value: string, previous: readonly string[] | undefined): readonly string[] {
   return [...(previous ?? []), value];

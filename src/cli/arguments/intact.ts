@@ -30,7 +30,7 @@ export function requireIntactArguments(args: readonly string[]): void {
 }
 
 /** Variables that this program looks at itself. */
-const OWN_VARIABLES = /^(VAULT_.*|PG.*|HOME|XDG_DATA_HOME|LOCALAPPDATA)$/;
+const OWN_VARIABLES = /^(VAULT_.*|PG.*|HOME|XDG_(DATA|CONFIG)_HOME|(LOCAL)?APPDATA)$/;
 
 /** Refuses variables that are no UTF-8, of those that mean something here. @throws `invalid-input` */
 export function requireIntactVariables(environment: Environment): void {

@@ -8,6 +8,7 @@ import type { NotedVerb } from '../../vault/read/runs.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { exitCodeOf } from '../exit.ts';
+import type { Settled } from './config.ts';
 import type { SharedOptions } from './options.ts';
 import { catalogLocation, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
@@ -21,7 +22,9 @@ export interface Interruption {
 }
 
 export interface Invocation extends Host {
+  /** As settled. */
   readonly options: SharedOptions;
+  readonly settled: Settled;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
   /** Aborted by Ctrl-C and its like. */

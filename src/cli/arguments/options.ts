@@ -13,6 +13,7 @@ import { quote } from '../terminal/text.ts';
 
 /** The options of every verb, as written. */
 export interface SharedOptions {
+  readonly vault?: string;
   readonly db?: string;
   readonly passwordFile?: string;
   readonly passwordCommand?: string;
@@ -91,6 +92,11 @@ export function nonEmpty(value: string | undefined): string | null {
 /** Whether a catalog location is a database server's URL and not a file's path. */
 export function isPostgresUrl(location: string): boolean {
   return /^postgres(ql)?:\/\//i.test(location);
+}
+
+/** A catalog's location without the password in its URL; a path as it is. */
+export function withoutSecret(location: string): string {
+  return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
 }
 
 const SIZE = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?B)?|B)?$/i;
