@@ -142,8 +142,10 @@ function describeStoring(verb: AddVerb): void {
     const { put } = await import('./commands/put.ts');
     return put(invocation, command.args, command.opts());
   })
-    .argument('<path...>', 'files, or - for standard input')
+    .argument('[path...]', 'files, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
+    .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
+    .option('--allow-empty', 'store standard input, or what a command prints, even if that is nothing')
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')

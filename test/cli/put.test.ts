@@ -82,7 +82,7 @@ test('refuses a file that changes while it is read', async () => {
   expect((await box.run(['ls'])).stdout).toBe('');
 });
 
-test('refuses standard input that is a folder or closed, and stores an empty one', async () => {
+test('refuses standard input that is a folder or closed, or empty unless that is asked for', async () => {
   await mkdir(box.at('folder'));
   const put = 'vault put - --name n --json';
   for (const [from, says] of [
@@ -93,10 +93,15 @@ test('refuses standard input that is a folder or closed, and stores an empty one
     expect({ from, stdout }).toEqual({ from, stdout: '2\n' });
     expect(stderr).toContain(says);
   }
+  await writeFile(box.at('empty'), '');
+  for (const from of ['< /dev/null', '< empty', '< <(true)']) {
+    const { stdout, stderr } = await box.shell(`${put} ${from}; echo $?`);
+    expect({ from, stdout }).toEqual({ from, stdout: '2\n' });
+    expect(stderr).toContain('Nothing came from standard input, so nothing was stored. --allow-empty stores');
+  }
   expect((await box.run(['ls'])).stdout).toBe('');
   for (const from of ['< /dev/null', '< empty']) {
-    await writeFile(box.at('empty'), '');
-    const { stdout } = await box.shell(`${put} ${from}`);
+    const { stdout } = await box.shell(`${put} --allow-empty ${from}`);
     expect(JSON.parse(stdout)).toMatchObject({ name: 'n', size: 0 });
   }
 });

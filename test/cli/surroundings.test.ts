@@ -32,8 +32,9 @@ describe('standard input', () => {
     expect({ exit, stdout }).toEqual({ exit: 5, stdout: '' });
   });
 
-  test('that is empty is an empty file', async () => {
-    expect(await box.shell('vault put - --name n < /dev/null')).toMatchObject({ exit: 0, stderr: '' });
+  test('that is empty is an empty file, if that is asked for', async () => {
+    const put = 'vault put - --name n --allow-empty < /dev/null';
+    expect(await box.shell(put)).toMatchObject({ exit: 0, stderr: '' });
   });
 
   test('that is closed is nothing to a command that does not read it', async () => {

@@ -117,6 +117,11 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['put', '-'], /^vault: Standard input has no name of its own: say --name <name>\.\n$/],
     [['put', '-', '-', '--name', 'x'], /^vault: /],
     [['bucket', 'add'], /^vault: Missing required argument 'url'\. See "vault bucket add --help"\.\n$/],
+    [['put', '--from-command', 'true'], /^vault: What a command prints has no name of its own: say --name/],
+    [
+      ['put', 'a', '--from-command', 'true', '--name', 'x'],
+      /^vault: --from-command takes the place of paths/,
+    ],
     [
       ['bucket', 'rn', 'x'],
       /^vault: Unknown command 'rn' \(Did you mean rm\?\)\. See "vault bucket --help"\.\n$/,

@@ -3,7 +3,7 @@ import { VaultError, isVaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { fileSource, streamSource } from '../../vault/write/source.ts';
+import { fileSource } from '../../vault/write/source.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
@@ -22,6 +22,7 @@ import {
   parseDurationMs,
   parseSize,
 } from '../arguments/options.ts';
+import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { reportError } from '../terminal/report.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
@@ -31,6 +32,8 @@ import type { Task } from './put-dry-run.ts';
 
 export interface PutFlags {
   readonly name?: string;
+  readonly fromCommand?: string;
+  readonly allowEmpty?: boolean;
   readonly chunkSize?: string;
   readonly expires?: string;
   readonly compression?: string;
@@ -57,7 +60,7 @@ export async function put(
   };
   checkPaths(paths, flags);
   const work = async (vault: Vault): Promise<ExitCode> => {
-    const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
+    const tasks = await tasksOf(paths, flags);
     if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];
     let degraded = 0;
@@ -229,6 +232,15 @@ function putSettings(
 }
 
 function checkPaths(paths: readonly string[], flags: PutFlags): void {
+  if (flags.fromCommand !== undefined) {
+    if (paths.length > 0)
+      throw new VaultError('invalid-input', '--from-command takes the place of paths: leave them away.');
+    if (flags.name !== undefined) return;
+    throw new VaultError('invalid-input', 'What a command prints has no name of its own: say --name <name>.');
+  }
+  if (paths.length === 0) {
+    throw new VaultError('invalid-input', `Missing required argument 'path'. See "vault put --help".`);
+  }
   const streams = paths.filter((path) => path === '-').length;
   if (streams > 1) {
     throw new VaultError('invalid-input', 'Standard input ("-") can be stored only once.');
@@ -237,7 +249,7 @@ function checkPaths(paths: readonly string[], flags: PutFlags): void {
   if (unreadable !== null) {
     throw new VaultError(
       'invalid-input',
-      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "< /dev/null" stores an empty file.`,
+      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "--allow-empty < /dev/null" stores an empty file.`,
     );
   }
   if (flags.name !== undefined && paths.length > 1) {
@@ -248,11 +260,15 @@ function checkPaths(paths: readonly string[], flags: PutFlags): void {
   }
 }
 
-async function taskOf(path: string, flags: PutFlags): Promise<Task> {
-  const name = flags.name === undefined ? nameOfPath(path) : nameAsTyped(flags.name);
-  if (path === '-') {
-    return { source: streamSource(process.stdin, 'standard input', 0), name, size: null };
-  }
+async function tasksOf(paths: readonly string[], flags: PutFlags): Promise<readonly Task[]> {
+  const { fromCommand, allowEmpty = false, name } = flags;
+  if (fromCommand === undefined) return Promise.all(paths.map(async (path) => taskOf(path, flags)));
+  return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(name ?? ''), size: null }];
+}
+
+async function taskOf(path: string, { name: given, allowEmpty = false }: PutFlags): Promise<Task> {
+  const name = given === undefined ? nameOfPath(path) : nameAsTyped(given);
+  if (path === '-') return { source: standardInput(allowEmpty), name, size: null };
   let size: number | null = null;
   try {
     const stats = await stat(path);
