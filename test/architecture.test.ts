@@ -49,6 +49,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   keys: ['buckets'],
   protocol: ['buckets', 'chunks', 'keys'],
   files: ['buckets', 'chunks', 'protocol'],
+  folders: [],
   write: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   read: ['buckets', 'chunks', 'files', 'protocol'],
