@@ -92,6 +92,7 @@ function describeStoring(verb: AddVerb): void {
     .argument('<path...>', 'files, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
+    .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
     .option('--lock', 'protect it with a password of its own')

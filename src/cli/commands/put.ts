@@ -9,6 +9,7 @@ import type { Warning } from '../../vault/call.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
+import type { Chunking } from '../../vault/write/content.ts';
 import type { PutResult } from '../../vault/write/put.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
@@ -30,6 +31,7 @@ import { count, quote, showName, showSize, showTime } from '../terminal/text.ts'
 export interface PutFlags {
   readonly name?: string;
   readonly chunkSize?: string;
+  readonly chunks?: string;
   readonly expires?: string;
   readonly compression?: string;
   readonly lock?: boolean;
@@ -175,12 +177,13 @@ async function storeOne(
     readonly signal: AbortSignal;
   },
 ): Promise<Outcome> {
-  const { warn, progress, chunkSize, compression, expiresAtMs, lock, signal } = call;
+  const { warn, progress, chunkSize, chunking, compression, expiresAtMs, lock, signal } = call;
   progress.start(task);
   try {
     const result = await vault.put(task.source, {
       name: task.name,
       chunkSize,
+      chunking,
       compression,
       expiresAtMs,
       lock,
@@ -195,13 +198,17 @@ async function storeOne(
   }
 }
 
+function isLocking({ lock, lockPasswordFile, lockPasswordCommand }: PutFlags): boolean {
+  return lock === true || lockPasswordFile !== undefined || lockPasswordCommand !== undefined;
+}
+
 /** The file's own password, if it is to have one. */
 async function lockOf(
   invocation: Invocation,
   flags: PutFlags,
 ): Promise<{ readonly password: string } | undefined> {
   const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
-  if (flags.lock !== true && passwordFile === undefined && passwordCommand === undefined) return undefined;
+  if (!isLocking(flags)) return undefined;
   const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
   const options = {
@@ -213,9 +220,11 @@ async function lockOf(
 
 function putSettings(flags: PutFlags): {
   chunkSize: number | undefined;
+  chunking: Chunking;
   compression: Compression | undefined;
   expiresAtMs: number | null;
 } {
+  const chunking = chunkingOf(flags);
   const chunkSize = flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size');
   const compression =
     flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression');
@@ -227,7 +236,27 @@ function putSettings(flags: PutFlags): {
   }
   const expiresAtMs =
     flags.expires === undefined ? null : Date.now() + parseDurationMs(flags.expires, '--expires');
-  return { chunkSize, compression, expiresAtMs };
+  return { chunkSize, chunking, compression, expiresAtMs };
+}
+
+/** How chunks are to be cut. */
+function chunkingOf({ chunks = 'fixed', ...flags }: PutFlags): Chunking {
+  if (chunks !== 'fixed' && chunks !== 'content') {
+    throw new VaultError('invalid-input', `--chunks ${quote(chunks)} is not fixed or content.`);
+  }
+  if (chunks === 'content' && flags.chunkSize !== undefined) {
+    throw new VaultError(
+      'invalid-input',
+      '--chunk-size goes with chunks of a fixed size; --chunks content cuts them where the bytes say so.',
+    );
+  }
+  if (chunks === 'content' && isLocking(flags)) {
+    throw new VaultError(
+      'invalid-input',
+      '--chunks content does not go with --lock: a locked file shares no chunks with others.',
+    );
+  }
+  return chunks;
 }
 
 function checkPaths(paths: readonly string[], flags: PutFlags): void {

@@ -22,7 +22,7 @@ import type { Guarded } from '../protocol/guarded.ts';
 
 export interface ChunkWriterOptions {
   readonly guarded: Guarded;
-  /** Bytes of a full chunk's body. */
+  /** Most bytes of a chunk's body. */
   readonly chunkSize: number;
   readonly compression: Compression;
   readonly onWarning: (warning: Warning) => void;

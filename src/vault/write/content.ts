@@ -9,6 +9,8 @@ import type { CallOptions, Warning } from '../call.ts';
 import type { Session } from '../session.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { chunked } from './chunked.ts';
+import { ContentCutter, MOST_CUT_SIZE } from './content-cutter.ts';
+import { cutByContent } from './cut-by-content.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import type { OpenSource } from './file-source.ts';
 import { TableWriter } from './table-writer.ts';
@@ -29,8 +31,25 @@ export interface StoredContent {
   readonly bytesStored: number;
 }
 
+/** `fixed`: chunks of one size, but for the last. `content`: where the bytes say so, from 256 KiB to 4 MiB, about 1 MiB on average. */
+export type Chunking = 'fixed' | 'content';
+
+/** What a manifest says for the chunk size where chunks are cut by content. */
+export const NO_CHUNK_SIZE = 0;
+
+/** What its manifest says of how a content is cut, and the most bytes that a chunk of it has. */
+export function chunkSizes({ chunking, chunkSize }: Pick<ContentCall, 'chunking' | 'chunkSize'>): {
+  readonly stated: number;
+  readonly most: number;
+} {
+  return chunking === 'content'
+    ? { stated: NO_CHUNK_SIZE, most: MOST_CUT_SIZE }
+    : { stated: chunkSize, most: chunkSize };
+}
+
 export interface ContentCall extends CallOptions {
-  /** Bytes of a full chunk. */
+  readonly chunking: Chunking;
+  /** Bytes of a full chunk of `fixed` chunking. */
   readonly chunkSize: number;
   readonly compression: Compression;
   /** What has been read of the source already. */
@@ -46,9 +65,10 @@ export async function storeContent(
   source: OpenSource,
   call: ContentCall,
 ): Promise<StoredContent> {
-  const { signal, chunkSize, guarded, compression, dedup } = call;
+  const { signal, chunking, guarded, compression, dedup } = call;
   const warn = (warning: Warning): void => call.onWarning?.(warning);
-  const writer = new ChunkWriter(session, { guarded, chunkSize, compression, onWarning: warn });
+  const { stated, most } = chunkSizes(call);
+  const writer = new ChunkWriter(session, { guarded, chunkSize: most, compression, onWarning: warn });
   const tableMemory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
   const tables = new TableWriter(async (bytes) => {
     const lent = await tableMemory.borrow();
@@ -66,9 +86,14 @@ export async function storeContent(
   call.onProgress?.({ doneBytes: 0, totalBytes: source.size });
   const read = readAfter(call.beginning, source);
   const stored = mapOrdered(
-    (aborted) => chunked((target) => read(target, aborted), memory),
+    (aborted) => {
+      const readOn = (target: Uint8Array): Promise<number> => read(target, aborted);
+      return chunking === 'content'
+        ? cutByContent(readOn, memory, new ContentCutter(session.keys.writer.cut))
+        : chunked(readOn, memory);
+    },
     (chunk, aborted) => {
-      const full = chunk.length === chunkSize;
+      const full = chunk.length === stated;
       return writer.store(chunk.memory, { length: chunk.length, full, dedupKey: dedup.content }, aborted);
     },
     { inFlight: writer.inFlight, signal, discard: (chunk) => writer.memory.giveBack(chunk.memory) },
@@ -83,7 +108,7 @@ export async function storeContent(
   await writer.finish();
   const { bytesStored } = writer.uploader;
   return {
-    table: { size, chunkSize, depth, refs, inline: null },
+    table: { size, chunkSize: stated, depth, refs, inline: null },
     ids,
     chunks,
     ...writer.totals,

@@ -23,7 +23,7 @@ import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
-import type { DedupKeys, StoredContent } from './content.ts';
+import type { Chunking, DedupKeys, StoredContent } from './content.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import { versionsOf } from './versions.ts';
@@ -31,6 +31,8 @@ import { versionsOf } from './versions.ts';
 export interface PutOptions extends CallOptions {
   /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
   readonly name: string;
+  /** `fixed` unless given. `content` goes without a chunk size, and without a lock: a locked file shares no chunks with others. */
+  readonly chunking?: Chunking | undefined;
   /** Bytes; 64 KiB to 64 MiB. The vault's default unless given. */
   readonly chunkSize?: number | undefined;
   /** The vault's default unless given. */
@@ -68,14 +70,16 @@ const MOST_STARTS = 3;
 /** See `Vault.put`. */
 export async function putFile(session: Session, source: FileSource, options: PutOptions): Promise<PutResult> {
   const { keyring } = session.keyring;
+  checkOptions(options);
   const call = {
     ...options,
+    chunking: options.chunking ?? 'fixed',
     chunkSize: options.chunkSize ?? keyring.chunkSize,
     compression: options.compression ?? keyring.compression,
   };
-  checkOptions(call);
   const { turns } = session.memory.share(call.chunkSize, keyring.redundancy);
-  const turn = await turns.borrow();
+  // Cutting by content never holds one piece of memory while it waits for another.
+  const turn = call.chunking === 'content' ? null : await turns.borrow();
   try {
     for (let starts = 1; ; starts += 1) {
       throwIfAborted(options.signal);
@@ -89,11 +93,11 @@ export async function putFile(session: Session, source: FileSource, options: Put
       }
     }
   } finally {
-    turns.giveBack(turn);
+    if (turn !== null) turns.giveBack(turn);
   }
 }
 
-function checkOptions({ name, chunkSize, lock }: PutCall): void {
+function checkOptions({ name, chunking, chunkSize, lock }: PutOptions): void {
   const bytes = Buffer.byteLength(name);
   if (bytes === 0 || bytes > MAX_NAME_SIZE || name.includes('\0')) {
     throw new VaultError(
@@ -104,13 +108,26 @@ function checkOptions({ name, chunkSize, lock }: PutCall): void {
   if (!name.isWellFormed()) {
     throw new VaultError('invalid-input', 'A name must be valid Unicode; this one is not.');
   }
-  if (!Number.isInteger(chunkSize) || chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE) {
+  if (
+    chunkSize !== undefined &&
+    (!Number.isInteger(chunkSize) || chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)
+  ) {
     throw new VaultError('invalid-input', `A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
+  }
+  if (chunking === 'content' && chunkSize !== undefined) {
+    throw new VaultError('invalid-input', 'Chunks that are cut by content have no size to choose.');
+  }
+  if (chunking === 'content' && lock !== undefined) {
+    throw new VaultError(
+      'invalid-input',
+      'A locked file shares no chunks with others: to cut it by content would gain nothing.',
+    );
   }
   if (lock?.password === '') throw new VaultError('invalid-input', 'The password of a lock is empty.');
 }
 
 export interface PutCall extends PutOptions {
+  readonly chunking: Chunking;
   readonly chunkSize: number;
   readonly compression: Compression;
 }
@@ -149,6 +166,7 @@ async function readBeginning(source: OpenSource, signal: AbortSignal): Promise<B
   return target.subarray(0, await source.read(target, signal));
 }
 
+/** It has no chunks, so how they would be cut is not kept. */
 function inlineContent(body: Uint8Array, chunkSize: number): StoredContent {
   const table: ContentTable = { size: body.length, chunkSize, depth: 0, refs: [], inline: body };
   const none = { chunksStored: 0, degradedChunks: 0, newBytes: 0, bytesStored: 0 };
@@ -179,7 +197,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
   const { table, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const sizes = { contentSize: table.size, chunksStored, degradedChunks, bytesNew: newBytes };
   const versions = await versionsOf(session, call.name, call.signal);
-  const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf(table) });
+  const same = await findUnchanged(session, versions, finishing);
   if (same !== null) {
     const degraded = degradedChunks > 0;
     return {
@@ -263,7 +281,7 @@ function headOf(
     version: Math.max(0, ...versions.map(({ info }) => info.version)) + 1,
     epoch,
     redundancy,
-    chunkSize: call.chunkSize,
+    chunkSize: content.table.chunkSize,
     chunks: content.chunks,
     locked,
   };
@@ -325,16 +343,14 @@ async function keepInVault(
 async function findUnchanged(
   session: Session,
   versions: readonly FileRecord[],
-  {
-    call,
-    digest,
-    guarded,
-  }: { readonly call: PutCall; readonly digest: string; readonly guarded: Guarded | null },
+  { call, content: { table }, guarded }: Finishing,
 ): Promise<FileRecord | null> {
   const [newest] = versions;
-  if (newest === undefined || call.lock !== undefined || newest.contentDigest !== digest) return null;
+  if (newest === undefined || call.lock !== undefined || newest.contentDigest !== contentDigestOf(table)) {
+    return null;
+  }
   const { hash, expiresAtMs, chunkSize } = newest.info;
-  if (chunkSize !== call.chunkSize || expiresAtMs !== (call.expiresAtMs ?? null)) return null;
+  if (chunkSize !== table.chunkSize || expiresAtMs !== (call.expiresAtMs ?? null)) return null;
   if (newest.row.writer !== session.keys.writer.id) return null;
   try {
     if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
