@@ -240,7 +240,12 @@ async function readTableOf(
   { size = 0, chunkSize = 0 }: { readonly size?: number; readonly chunkSize?: number },
 ): Promise<ChunkRef[]> {
   const refs = decodeRefs(bytes);
-  return all(contentRefs(made.session, { size, chunkSize, depth: 0, refs, inline: null }));
+  return all(
+    contentRefs(made.session, {
+      table: { size, chunkSize, depth: 0, refs, inline: null },
+      chunks: refs.length,
+    }),
+  );
 }
 
 async function outcomeOf(read: () => unknown): Promise<string> {

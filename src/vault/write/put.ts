@@ -179,7 +179,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
   const { table, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const sizes = { contentSize: table.size, chunksStored, degradedChunks, bytesNew: newBytes };
   const versions = await versionsOf(session, call.name, call.signal);
-  const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf(table) });
+  const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf({ table, folder: null }) });
   if (same !== null) {
     const degraded = degradedChunks > 0;
     return {
@@ -211,7 +211,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     hash,
     writer: session.keys.writer.id,
     part: { head, ids, access },
-    contentDigest: lock === null ? contentDigestOf(table) : null,
+    contentDigest: lock === null ? contentDigestOf({ table, folder: null }) : null,
   });
   await list(session, row);
   return {
@@ -265,6 +265,9 @@ function headOf(
     redundancy,
     chunkSize: call.chunkSize,
     chunks: content.chunks,
+    indexChunks: 0,
+    entries: null,
+    incomplete: false,
     locked,
   };
 }
@@ -333,8 +336,8 @@ async function findUnchanged(
 ): Promise<FileRecord | null> {
   const [newest] = versions;
   if (newest === undefined || call.lock !== undefined || newest.contentDigest !== digest) return null;
-  const { hash, expiresAtMs, chunkSize } = newest.info;
-  if (chunkSize !== call.chunkSize || expiresAtMs !== (call.expiresAtMs ?? null)) return null;
+  const { hash, kind, expiresAtMs, chunkSize } = newest.info;
+  if (kind !== 'file' || chunkSize !== call.chunkSize || expiresAtMs !== (call.expiresAtMs ?? null)) return null;
   if (newest.row.writer !== session.keys.writer.id) return null;
   try {
     if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
