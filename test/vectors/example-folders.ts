@@ -86,7 +86,12 @@ export function indexOf(entries: readonly FolderEntry[]): {
 /** The folder that is all in its manifest. */
 export function smallFolder(base: ManifestHead): ExampleFile {
   const { index, totals } = indexOf(ENTRIES);
-  return folderOf({ ...base, name: 'folder' }, totals, { table: inline(FOLDER_BODY) }, { table: inline(index) });
+  return folderOf(
+    { ...base, name: 'folder' },
+    totals,
+    { table: inline(FOLDER_BODY) },
+    { table: inline(index) },
+  );
 }
 
 /** The folder of two files, each in a chunk of its own. @param store makes a chunk of its index */
