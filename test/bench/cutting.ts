@@ -4,7 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { groupsOf } from '../../src/vault/folders/grouping.ts';
-import { ContentCutter, MOST_CUT_SIZE } from '../../src/vault/write/content-cutter.ts';
+import { MAX_CUT_SIZE } from '../../src/format/limits.ts';
+import { ContentCutter } from '../../src/vault/write/content-cutter.ts';
 
 const CUT_KEY = Buffer.alloc(32, 1);
 /** More than the processor's caches hold. */
@@ -48,7 +49,7 @@ function countChunks(bytes: Uint8Array): number {
   const cutter = new ContentCutter(CUT_KEY);
   let chunks = 0;
   for (let at = 0; at < bytes.length; chunks += 1) {
-    const length = cutter.next(bytes.subarray(at, at + MOST_CUT_SIZE), at + MOST_CUT_SIZE >= bytes.length);
+    const length = cutter.next(bytes.subarray(at, at + MAX_CUT_SIZE), at + MAX_CUT_SIZE >= bytes.length);
     at += length ?? 0;
   }
   return chunks;

@@ -199,3 +199,20 @@ describe('says to somebody who looks on', () => {
 function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
+
+test('in chunks that are cut by content: what is inserted in the middle moves no others', async () => {
+  const bytes = randomBytes(6 * MIB);
+  await writeFile(box.at('dump'), bytes);
+  const first = await box.run(['put', 'dump', '--chunks', 'content', '--json']);
+  expect(JSON.parse(first.stdout)).toMatchObject({ chunkSize: null, bytesNew: bytes.length });
+  const changed = Buffer.concat([bytes.subarray(0, 3 * MIB), Buffer.from('more'), bytes.subarray(3 * MIB)]);
+  const second = await box.run(['put', '-', '--name', 'dump', '--chunks', 'content', '--json'], {
+    stdin: changed,
+  });
+  expect(JSON.parse(second.stdout)).toMatchObject({ unchanged: false, version: 2 });
+  expect(JSON.parse(second.stdout).chunksStored).toBeLessThanOrEqual(3);
+  const got = await box.run(['get', 'dump', '-o', '-']);
+  expect(sha256(got.stdoutBytes)).toBe(sha256(changed));
+  expect((await box.run(['info', 'dump'])).stdout).toMatch(/cut by content/);
+  expect((await box.run(['verify', '--read-data'])).exit).toBe(0);
+});

@@ -4,7 +4,8 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Lender } from '../../src/concurrency/semaphore.ts';
 import { gearTable, lotOf } from '../../src/crypto/cutting.ts';
-import { ContentCutter, LEAST_CUT_SIZE, MOST_CUT_SIZE } from '../../src/vault/write/content-cutter.ts';
+import { MAX_CUT_SIZE } from '../../src/format/limits.ts';
+import { ContentCutter, LEAST_CUT_SIZE } from '../../src/vault/write/content-cutter.ts';
 import { cutByContent } from '../../src/vault/write/cut-by-content.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 
@@ -37,7 +38,7 @@ function plainLengthsOf(content: Uint8Array): number[] {
     length += 1;
     if (length > LEAST_CUT_SIZE) hash = (hash * 2 + (gear[byte] ?? 0)) | 0;
     const mask = length <= 840 * 1024 ? 0x7ffffe00 : 0x7fffe000;
-    if ((length <= LEAST_CUT_SIZE || (hash & mask) !== 0) && length < MOST_CUT_SIZE) continue;
+    if ((length <= LEAST_CUT_SIZE || (hash & mask) !== 0) && length < MAX_CUT_SIZE) continue;
     lengths.push(length);
     length = 0;
     hash = 0;
@@ -55,7 +56,7 @@ describe('A content', () => {
   test('has chunks of 256 KiB to 4 MiB, 1 MiB on average', () => {
     const lengths = lengthsOf(chunksOf(seededRandom(42).bytes(64 * MIB)));
     expect(Math.min(...lengths.slice(0, -1))).toBeGreaterThanOrEqual(LEAST_CUT_SIZE);
-    expect(Math.max(...lengths)).toBeLessThanOrEqual(MOST_CUT_SIZE);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(MAX_CUT_SIZE);
     const mean = lengths.slice(0, -1).reduce((sum, length) => sum + length, 0) / (lengths.length - 1);
     expect(mean / MIB).toBeCloseTo(1, 0.8);
   });
@@ -63,7 +64,7 @@ describe('A content', () => {
   test.each([0, 1, 7, 255])('of nothing but bytes %i is cut within the limits', (byte) => {
     const lengths = lengthsOf(chunksOf(new Uint8Array(10 * MIB).fill(byte)));
     expect(Math.min(...lengths.slice(0, -1))).toBeGreaterThanOrEqual(LEAST_CUT_SIZE);
-    expect(Math.max(...lengths)).toBeLessThanOrEqual(MOST_CUT_SIZE);
+    expect(Math.max(...lengths)).toBeLessThanOrEqual(MAX_CUT_SIZE);
   });
 
   test('is cut elsewhere with another key', () => {
@@ -127,7 +128,7 @@ function sourceOf(content: Uint8Array, { pieces = 1, failing = Infinity } = {}) 
   let at = 0;
   let reads = 0;
   const lent = new Set<Uint8Array>();
-  const lender = new Lender<Uint8Array>(pieces, () => new Uint8Array(MOST_CUT_SIZE));
+  const lender = new Lender<Uint8Array>(pieces, () => new Uint8Array(MAX_CUT_SIZE));
   return {
     lent,
     read: (target: Uint8Array): Promise<number> => {

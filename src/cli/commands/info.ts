@@ -142,7 +142,7 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
       'chunks',
       file.chunks === 0
         ? 'none: the content is in the manifest'
-        : `${file.chunks.toLocaleString('en-US')} of ${showSize(file.chunkSize)}${health}`,
+        : `${file.chunks.toLocaleString('en-US')} ${file.chunkSize === null ? 'cut by content' : `of ${showSize(file.chunkSize)}`}${health}`,
     ],
     ['redundancy', safetyOf(file)],
     ['in buckets', showSize(file.storedBytes)],

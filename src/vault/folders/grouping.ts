@@ -4,6 +4,7 @@
  * of unchanged files is known by its members, without being read.
  */
 import { lotOf } from '../../crypto/cutting.ts';
+import { MAX_CUT_SIZE } from '../../format/limits.ts';
 
 /** A file of this size and more begins and ends on the borders of chunks. */
 export const LARGE_FILE_SIZE = 256 * 1024;
@@ -12,7 +13,7 @@ const LEAST_GROUP_WEIGHT = 256 * 1024;
 /** after so much more on average, */
 const FURTHER_WEIGHT = 768 * 1024;
 /** and here at the latest: it is one chunk. */
-const MOST_GROUP_WEIGHT = 4 * 1024 * 1024;
+const MOST_GROUP_WEIGHT = MAX_CUT_SIZE;
 /** What an entry weighs beside its bytes: what is known of it takes memory, too, and there may be millions without any bytes. */
 const ENTRY_WEIGHT = 256;
 

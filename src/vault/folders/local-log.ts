@@ -16,11 +16,13 @@ import { FRAME_OVERHEAD, LOG_SALT_SIZE, localLogTag, LogSeal } from '../../crypt
 import type { VaultKeys } from '../../crypto/keys.ts';
 import { makeFolder, syncFolder } from '../../disk/folders.ts';
 import { messageOf } from '../../errors.ts';
+import { comparePaths } from '../../format/folder-index.ts';
+import type { Extent } from '../../format/folder-index.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
 import { decodeRecord, encodeFacts, encodeRecord, firstPathOf, recordSize, RefRuns } from './log-record.ts';
-import type { Extent, FileFacts, LoggedGroup } from './log-record.ts';
+import type { FileFacts, LoggedGroup } from './log-record.ts';
 
-export type { Extent, FileFacts, LoggedGroup } from './log-record.ts';
+export type { FileFacts, LoggedGroup } from './log-record.ts';
 
 /** Which log. */
 export interface LogPlace {
@@ -269,17 +271,4 @@ async function removeLeftBehind(place: LogPlace): Promise<void> {
     const { mtimeMs } = await stat(path);
     if (Date.now() - mtimeMs > LEFT_BEHIND_MS) await rm(path, { force: true });
   }
-}
-
-const SLASH = 0x2f;
-
-/** The order of the index: by bytes, "/" before every other one. */
-function comparePaths(one: Buffer, other: Buffer): number {
-  const most = Math.min(one.length, other.length);
-  for (let i = 0; i < most; i += 1) {
-    const a = one[i] ?? 0;
-    const b = other[i] ?? 0;
-    if (a !== b) return a === SLASH ? -1 : b === SLASH ? 1 : a - b;
-  }
-  return one.length - other.length;
 }

@@ -5,6 +5,7 @@
  *
  * Facts are compared as bytes: a folder has many files, and nearly all of them are as they were.
  */
+import type { Extent } from '../../format/folder-index.ts';
 import { decodeRefs, encodeRefs } from '../../format/manifest.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
 import { REF_SIZE } from '../../format/tables.ts';
@@ -18,12 +19,6 @@ export interface FileFacts {
   readonly mtimeNs: bigint;
   /** Bytes, as the file system says. */
   readonly size: number;
-}
-
-/** A run of data in a sparse file. */
-export interface Extent {
-  readonly start: number;
-  readonly length: number;
 }
 
 /** What was stored of some files together. */

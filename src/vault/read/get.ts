@@ -2,6 +2,7 @@
 import { openAsking } from '../../crypto/asked-password.ts';
 import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { mostBody } from '../../format/manifest.ts';
 import type { ContentTable } from '../../format/manifest.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
@@ -44,13 +45,16 @@ export async function getFile(
   try {
     const manifest = await readManifest(session, hash, options);
     const info = { hash, ...manifest.head };
+    if (info.kind !== 'file') {
+      throw new VaultError('invalid-input', `"${info.name}" is a folder: it cannot be read as a file.`);
+    }
     const content = manifest.content ?? (await unlockContent(manifest, info, options));
     return {
       ...info,
       contentSize: content.table.size,
       async *content(call) {
         try {
-          yield* readContent(session, content.table, call);
+          yield* readContent(session, { table: content.table, chunks: info.chunks }, call);
         } catch (error) {
           throw await whyUnreadable(session, { hash, name: info.name }, error);
         }
@@ -120,10 +124,10 @@ async function whyUnreadable(
 /** The bytes of a content, run by run; see `StoredFile.content`. */
 export async function* readContent(
   session: Session,
-  table: ContentTable,
+  content: { readonly table: ContentTable; readonly chunks: number },
   options: CallOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { size, chunkSize, inline } = table;
+  const { size, inline } = content.table;
   options.onProgress?.({ doneBytes: 0, totalBytes: size });
   if (inline !== null) {
     yield inline;
@@ -131,11 +135,12 @@ export async function* readContent(
     return;
   }
   const reader = new ChunkReader(session);
-  const inFlight = chunksInFlight(session.limits, chunkMemorySize(chunkSize, null) * 2);
-  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(chunkSize, null));
+  const most = mostBody(content.table);
+  const inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
+  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(most, null));
   let doneBytes = 0;
   const bodies = mapOrdered(
-    contentRefs(session, table, options),
+    contentRefs(session, content, options),
     async (ref, signal) => {
       const memory = await lender.borrow();
       return { memory, body: await reader.read(memory, ref, signal) };

@@ -4,10 +4,10 @@
  * A chunk ends where the bytes before say so, so that what is inserted or removed moves the ends beside it, and no others.
  */
 import { gearTable } from '../../crypto/cutting.ts';
+import { MAX_CUT_SIZE } from '../../format/limits.ts';
 
 /** Bytes of a chunk; only the last of a content has fewer. */
 export const LEAST_CUT_SIZE = 256 * 1024;
-export const MOST_CUT_SIZE = 4 * 1024 * 1024;
 
 /**
  * Up to this length one end in 2^22 is taken, from then on one in 2^18: lengths stay near their mean, which is 1 MiB on random
@@ -40,10 +40,10 @@ export class ContentCutter {
    * @returns the chunk's length; null if its end lies further on, also if there are no bytes at all
    */
   next(bytes: Uint8Array, last: boolean): number | null {
-    const end = Math.min(bytes.length, MOST_CUT_SIZE);
+    const end = Math.min(bytes.length, MAX_CUT_SIZE);
     this.#at = Math.max(this.#at, Math.min(end, LEAST_CUT_SIZE));
     const cut = this.#scan(bytes, Math.min(end, NORMAL_SIZE), HARD_MASK) ?? this.#scan(bytes, end, EASY_MASK);
-    if (cut === null && end < MOST_CUT_SIZE && !(last && end > 0)) return null;
+    if (cut === null && end < MAX_CUT_SIZE && !(last && end > 0)) return null;
     this.#at = 0;
     this.#hash = 0;
     return cut ?? end;

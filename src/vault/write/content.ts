@@ -1,4 +1,5 @@
 /** From a source's bytes to stored chunks and the tables that list them. */
+import { mostBody } from '../../format/manifest.ts';
 import type { ContentTable, IdsTable } from '../../format/manifest.ts';
 import { MAX_TABLE_BODY } from '../../format/tables.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
@@ -9,7 +10,7 @@ import type { CallOptions, Warning } from '../call.ts';
 import type { Session } from '../session.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { chunked } from './chunked.ts';
-import { ContentCutter, MOST_CUT_SIZE } from './content-cutter.ts';
+import { ContentCutter } from './content-cutter.ts';
 import { cutByContent } from './cut-by-content.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import type { OpenSource } from './file-source.ts';
@@ -34,19 +35,6 @@ export interface StoredContent {
 /** `fixed`: chunks of one size, but for the last. `content`: where the bytes say so, from 256 KiB to 4 MiB, about 1 MiB on average. */
 export type Chunking = 'fixed' | 'content';
 
-/** What a manifest says for the chunk size where chunks are cut by content. */
-export const NO_CHUNK_SIZE = 0;
-
-/** What its manifest says of how a content is cut, and the most bytes that a chunk of it has. */
-export function chunkSizes({ chunking, chunkSize }: Pick<ContentCall, 'chunking' | 'chunkSize'>): {
-  readonly stated: number;
-  readonly most: number;
-} {
-  return chunking === 'content'
-    ? { stated: NO_CHUNK_SIZE, most: MOST_CUT_SIZE }
-    : { stated: chunkSize, most: chunkSize };
-}
-
 export interface ContentCall extends CallOptions {
   readonly chunking: Chunking;
   /** Bytes of a full chunk of `fixed` chunking. */
@@ -67,7 +55,8 @@ export async function storeContent(
 ): Promise<StoredContent> {
   const { signal, chunking, guarded, compression, dedup } = call;
   const warn = (warning: Warning): void => call.onWarning?.(warning);
-  const { stated, most } = chunkSizes(call);
+  const chunkSize = chunking === 'content' ? null : call.chunkSize;
+  const most = mostBody({ chunkSize });
   const writer = new ChunkWriter(session, { guarded, chunkSize: most, compression, onWarning: warn });
   const tableMemory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
   const tables = new TableWriter(async (bytes) => {
@@ -93,7 +82,7 @@ export async function storeContent(
         : chunked(readOn, memory);
     },
     (chunk, aborted) => {
-      const full = chunk.length === stated;
+      const full = chunk.length === chunkSize;
       return writer.store(chunk.memory, { length: chunk.length, full, dedupKey: dedup.content }, aborted);
     },
     { inFlight: writer.inFlight, signal, discard: (chunk) => writer.memory.giveBack(chunk.memory) },
@@ -108,7 +97,7 @@ export async function storeContent(
   await writer.finish();
   const { bytesStored } = writer.uploader;
   return {
-    table: { size, chunkSize: stated, depth, refs, inline: null },
+    table: { size, chunkSize, depth, refs, inline: null },
     ids,
     chunks,
     ...writer.totals,

@@ -1,6 +1,6 @@
 /** Cutting a source of bytes into chunks by what is in it. */
+import { MAX_CUT_SIZE } from '../../format/limits.ts';
 import type { ContentCutter } from './content-cutter.ts';
-import { MOST_CUT_SIZE } from './content-cutter.ts';
 
 /** Bytes read at a time: at most so many are read beyond a chunk's end, and are copied to where the next one begins. */
 const STEP = 512 * 1024;
@@ -26,7 +26,7 @@ export async function* cutByContent<M>(
     const held = await memory.borrow();
     let lent = true;
     try {
-      const body = memory.bodyOf(held).subarray(0, MOST_CUT_SIZE);
+      const body = memory.bodyOf(held).subarray(0, MAX_CUT_SIZE);
       body.set(rest.subarray(0, restLength));
       let filled = restLength;
       let length = cutter.next(body.subarray(0, filled), ended);

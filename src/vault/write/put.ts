@@ -229,7 +229,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     hash,
     writer: session.keys.writer.id,
     part: { head, ids, access },
-    contentDigest: lock === null ? contentDigestOf(table) : null,
+    contentDigest: lock === null ? contentDigestOf({ table, folder: null }) : null,
   });
   await list(session, row);
   return {
@@ -283,6 +283,9 @@ function headOf(
     redundancy,
     chunkSize: content.table.chunkSize,
     chunks: content.chunks,
+    indexChunks: 0,
+    entries: null,
+    incomplete: false,
     locked,
   };
 }
@@ -346,12 +349,11 @@ async function findUnchanged(
   { call, content: { table }, guarded }: Finishing,
 ): Promise<FileRecord | null> {
   const [newest] = versions;
-  if (newest === undefined || call.lock !== undefined || newest.contentDigest !== contentDigestOf(table)) {
-    return null;
-  }
-  const { hash, expiresAtMs, chunkSize } = newest.info;
-  if (chunkSize !== table.chunkSize || expiresAtMs !== (call.expiresAtMs ?? null)) return null;
+  if (newest === undefined || call.lock !== undefined) return null;
+  if (newest.contentDigest !== contentDigestOf({ table, folder: null })) return null;
+  if (newest.info.expiresAtMs !== (call.expiresAtMs ?? null)) return null;
   if (newest.row.writer !== session.keys.writer.id) return null;
+  const { hash } = newest.info;
   try {
     if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
     // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too. The record goes when
