@@ -25,7 +25,7 @@ const ON_POSTGRES = [
     'sweep',
     'verify',
   ].map((suite) => `test/vault/${suite}.test.ts`),
-  ...['get', 'info', 'init', 'kill', 'ls', 'maps', 'put'].map((verb) => `test/cli/${verb}.test.ts`),
+  ...['init', 'kill', 'maps', 'put'].map((verb) => `test/cli/${verb}.test.ts`),
 ];
 
 const settings = {

@@ -5,9 +5,9 @@
     decoder.py --password-file FILE get HASH|NAME BUCKET... > file
 
 A bucket is a folder; a cloud bucket is copied into one first. Any m buckets may be missing, shards may be damaged or wrong.
-Needs Python 3.9, cryptography and argon2-cffi; for compressed chunks zstandard, or the compression.zstd of Python 3.14.
+Needs Python 3.9, cryptography and argon2-cffi; for compressed chunks the zstd library (libzstd) that systems have.
 """
-import argparse, contextlib, functools, hashlib, hmac, importlib, itertools, json, os, re, sys, unicodedata
+import argparse, contextlib, ctypes.util, functools, hashlib, hmac, itertools, json, os, re, sys, unicodedata
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,10 +16,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-zstd = None
-for name in 'compression.zstd', 'zstandard':
-    with contextlib.suppress(ImportError):
-        zstd = importlib.import_module(name)
 
 KIB, MIB, MOST = 2**10, 2**20, 2**53 - 1
 MAX_CHUNK, MAX_PAYLOAD, TOP_ENTRIES, TABLE_ENTRIES, REF, ID = 64 * MIB, 66 * MIB, 2048, 4096, 68, 36
@@ -29,7 +25,7 @@ class Unsupported(Rejected): """They are of another version."""
 def need(condition, what, kind=Rejected):
     if not condition:
         raise kind(what)
-ERRORS = (Rejected, InvalidTag, ValueError, RecursionError, *([zstd.ZstdError] if zstd else []))
+ERRORS = (Rejected, InvalidTag, ValueError, RecursionError)
 @contextlib.contextmanager
 def warning(what, passing=()):  # goes on without what is rejected
     try:
@@ -169,10 +165,11 @@ def unpack(payload, length):
     if codec == 0:
         return stored
     need(check_frame(stored, length) and len(payload) <= padded(length), 'a frame is not alone, or larger than its body')
-    need(zstd, 'a chunk is compressed: install zstandard, or use Python 3.14')
-    if zstd.__name__ == 'zstandard':
-        return zstd.ZstdDecompressor(max_window_size=MAX_CHUNK).decompress(stored, max_output_size=length)
-    return zstd.ZstdDecompressor().decompress(stored, length + 1)
+    zstd, body = ctypes.CDLL(ctypes.util.find_library('zstd') or 'libzstd.so.1'), ctypes.create_string_buffer(length + 1)
+    zstd.ZSTD_decompress.restype = ctypes.c_size_t
+    size = zstd.ZSTD_decompress(body, ctypes.c_size_t(length + 1), stored, ctypes.c_size_t(len(stored)))
+    need(size <= length, 'a frame is damaged, or larger than its body')  # errors are numbers above all sizes
+    return body.raw[:size]
 def check_frame(frame, length):
     """One zstd frame and nothing else (RFC 8878, 3.1.1), that asks for no more than its body does."""
     need(len(frame) >= 6 and frame[:4] == bytes.fromhex('28b52ffd') and not frame[4] & 0x0b, 'no zstd frame, or not alone')

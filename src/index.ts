@@ -33,6 +33,7 @@ export type { ChunkPlacement, FileDetails } from './vault/read/inspect.ts';
 export type { ListedFile, ListOptions } from './vault/read/list.ts';
 export { restoreFile } from './vault/read/restore.ts';
 export type { RestorableFile, RestoreOptions } from './vault/read/restore.ts';
+export type { VaultStatus } from './vault/read/status.ts';
 export type { RecoverResult } from './vault/recover/recover.ts';
 export type { RemoveOptions, RemoveResult, UndeleteResult } from './vault/remove/rm.ts';
 export type { SweepOptions, SweepResult } from './vault/remove/sweep.ts';

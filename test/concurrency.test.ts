@@ -7,7 +7,8 @@ import { batched } from '../src/concurrency/batched.ts';
 import { Budget, Lender } from '../src/concurrency/semaphore.ts';
 import { chunked } from '../src/vault/write/chunked.ts';
 import { forEachBounded, mapOrdered } from '../src/concurrency/map-ordered.ts';
-import { gather } from '../src/concurrency/gather.ts';
+import { gather, settleAll } from '../src/concurrency/gather.ts';
+import { untilAborted } from '../src/concurrency/until-aborted.ts';
 import { seededRandom } from './support/seeded-random.ts';
 
 /** Work whose every step the test decides. */
@@ -557,6 +558,18 @@ describe('batched', () => {
     expect(await ask(1)).toBeUndefined();
   });
 
+  test('begins anew after it has had nothing to do', async () => {
+    const { batches, run, answer } = manualBatches();
+    const ask = batched(run, { most: 10, inFlight: 1 });
+    for (const item of [0, 1]) {
+      const asked = ask(item);
+      await nextTurn();
+      await answer(item);
+      expect(await asked).toBe(`answer ${item}`);
+    }
+    expect(batches.map(({ items }) => items)).toEqual([[0], [1]]);
+  });
+
   test('fails those of a failed batch, and goes on with the next', async () => {
     const { batches, run, answer } = manualBatches();
     const ask = batched(run, { most: 2, inFlight: 1 });
@@ -626,6 +639,26 @@ describe('gather', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  test('tells once of each candidate that has been asked for long, and of none that has not', async () => {
+    const { work, started, finish } = steps<string, object | null>();
+    const slow: string[] = [];
+    const onSlow = (candidate: string): void => void slow.push(candidate);
+    const answers = gather(['a', 'b', 'c'], work, { need: 2, hedgeMs: 1000, onSlow });
+    vi.advanceTimersByTime(500);
+    await finish('a', null);
+    expect(started).toEqual(['a', 'b', 'c']);
+    vi.advanceTimersByTime(500);
+    expect(slow).toEqual(['b']);
+    vi.advanceTimersByTime(1000);
+    expect(slow).toEqual(['b', 'c']);
+    vi.advanceTimersByTime(10_000);
+    expect(slow).toEqual(['b', 'c']);
+    // Nobody is left to be asked instead.
+    expect(started).toEqual(['a', 'b', 'c']);
+    await Promise.all(['b', 'c'].map((candidate) => finish(candidate, { candidate })));
+    expect(await answers).toHaveLength(2);
+  });
+
   test('gives no more answers than are needed, though a hedge brought more', async () => {
     const { work, finish } = steps<string, object | null>();
     const answers = gather(CANDIDATES, work, { need: 2, hedgeMs: 1000 });
@@ -651,8 +684,9 @@ describe('gather', () => {
     const { work, started, finish, signals } = steps<string, object | null>();
     const answers = gather(CANDIDATES, work, { need: 2, hedgeMs: 1000, signal: controller.signal });
     const outcome = Promise.allSettled([answers]);
-    controller.abort();
-    expect(await outcome).toEqual([{ status: 'rejected', reason: interrupted }]);
+    controller.abort(new Error('why'));
+    const reason = expect.objectContaining({ code: 'interrupted', cause: new Error('why') });
+    expect(await outcome).toEqual([{ status: 'rejected', reason }]);
     expect(signals.get('a')?.aborted).toBe(true);
     await finish('a', null);
     await finish('b', null);
@@ -665,6 +699,51 @@ describe('gather', () => {
     const options = { need: 2, hedgeMs: 1000, signal: AbortSignal.abort() };
     await expect(gather(CANDIDATES, work, options)).rejects.toEqual(interrupted);
     expect(started).toEqual([]);
+  });
+});
+
+describe('settleAll', () => {
+  test('gives all results in order, once all are there', async () => {
+    const [first, second] = [Promise.withResolvers<number>(), Promise.withResolvers<number>()];
+    const all = settleAll([first.promise, second.promise]);
+    second.resolve(2);
+    expect(await Promise.race([all, nextTurn('still waiting')])).toBe('still waiting');
+    first.resolve(1);
+    expect(await all).toEqual([1, 2]);
+  });
+
+  test('throws what failed, and not before all have settled', async () => {
+    const last = Promise.withResolvers<number>();
+    const outcome = Promise.allSettled([settleAll([Promise.reject(new Error('fails')), last.promise])]);
+    expect(await Promise.race([outcome, nextTurn('still waiting')])).toBe('still waiting');
+    last.resolve(1);
+    expect(await outcome).toEqual([{ status: 'rejected', reason: new Error('fails') }]);
+  });
+});
+
+describe('untilAborted', () => {
+  test('gives what the work gives, with a signal or without', async () => {
+    const { signal } = new AbortController();
+    expect(await untilAborted(nextTurn('done'), signal)).toBe('done');
+    expect(await untilAborted(nextTurn('done'), undefined)).toBe('done');
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+  });
+
+  test('throws what the work throws', async () => {
+    const { signal } = new AbortController();
+    await expect(untilAborted(Promise.reject(new Error('work')), signal)).rejects.toThrow('work');
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+  });
+
+  test.each(['before', 'meanwhile'])('does not wait for work that never ends, aborted %s', async (when) => {
+    const controller = new AbortController();
+    const cause = new Error('why');
+    if (when === 'before') controller.abort(cause);
+    const outcome = Promise.allSettled([untilAborted(new Promise(() => undefined), controller.signal)]);
+    controller.abort(cause);
+    const reason = expect.objectContaining({ code: 'interrupted', cause });
+    expect(await outcome).toEqual([{ status: 'rejected', reason }]);
+    expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   });
 });
 

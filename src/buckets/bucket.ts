@@ -1,7 +1,11 @@
+import type { VaultError } from '../errors.ts';
+
 /** Options that every bucket operation takes. */
 export interface BucketCall {
   /** Aborts the request on the wire; the operation then rejects with `interrupted`. */
   readonly signal?: AbortSignal | undefined;
+  /** Told, by whoever tries again (`retrying`), why an attempt failed that will be repeated. */
+  readonly onRetry?: ((error: VaultError) => void) | undefined;
 }
 
 /** Options of `get`. */
@@ -17,6 +21,11 @@ export interface GetCall extends BucketCall {
 export interface PutCall extends BucketCall {
   /** Whether an object of that name is replaced. */
   readonly replace?: boolean | undefined;
+  /**
+   * Told what the bucket's own clock says at the end of the put, in milliseconds since 1970, whether or not it took the object. A
+   * bucket without another clock than this machine's tells nothing.
+   */
+  readonly onDate?: ((dateMs: number) => void) | undefined;
 }
 
 /** Options of `list`. */

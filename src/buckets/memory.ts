@@ -11,8 +11,13 @@ export type MemoryStorage = Map<string, Uint8Array>;
  *
  * @param label what to call it in messages
  * @param storage where the objects are; a second handle with the same map sees the same objects
+ * @param options `now`: the bucket's own clock; it has none unless given
  */
-export function memoryBucket(label: string, storage: MemoryStorage = new Map()): Bucket {
+export function memoryBucket(
+  label: string,
+  storage: MemoryStorage = new Map(),
+  { now }: { readonly now?: () => number } = {},
+): Bucket {
   const checkName = (name: string): void => {
     if (!isObjectName(name)) {
       throw new VaultError(
@@ -28,6 +33,7 @@ export function memoryBucket(label: string, storage: MemoryStorage = new Map()):
     async put(name, bytes, call = {}) {
       checkName(name);
       await begin(call.signal);
+      if (now !== undefined) call.onDate?.(now());
       const existing = storage.get(name);
       if (existing !== undefined && call.replace !== true) {
         if (Buffer.compare(existing, bytes) === 0) return;

@@ -6,7 +6,7 @@ import type { ExitCode } from './exit.ts';
 import { DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
 import { takeEnvironment } from './arguments/environment.ts';
 import { requireIntactArguments } from './arguments/intact.ts';
-import type { Invocation } from './arguments/invocation.ts';
+import type { Interruption, Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { end, leave } from './end.ts';
 import { Output } from './terminal/output.ts';
@@ -22,30 +22,35 @@ const CLEAN_UP_MS = 600;
 export async function main(): Promise<void> {
   const abort = new AbortController();
   const args = process.argv.slice(2);
-  const overdue = listenToSignals(abort);
+  const interruption: Interruption = { kept: null };
+  const overdue = listenToSignals(abort, interruption);
   // Node ends with 0 when there is nothing left to wait for, and that would be taken for success.
   process.on('beforeExit', () => {
     leave(fail(new Error('The command stopped before it was done.'), { json: saysJson(args) }));
   });
-  const code = await Promise.race([runCommandLine(args, abort.signal), overdue]);
+  const code = await Promise.race([runCommandLine(args, { signal: abort.signal, interruption }), overdue]);
   // What does not heed an abort is left where it is: at no instant is that worse than a power cut.
-  if (code === 'overdue') fail(interrupted(), { json: saysJson(args) });
+  if (code === 'overdue') fail(interrupted(interruption), { json: saysJson(args) });
   await end(code === 'overdue' ? INTERRUPTED : code, overdue);
 }
 
-async function runCommandLine(args: readonly string[], signal: AbortSignal): Promise<ExitCode> {
+/** How a command line is told to end, and what is said then. */
+type Ending = Pick<Invocation, 'signal' | 'interruption'>;
+
+async function runCommandLine(args: readonly string[], ending: Ending): Promise<ExitCode> {
   try {
     requireIntactArguments(args);
-    return await runVerb(args, signal);
+    return await runVerb(args, ending);
   } catch (error) {
-    return fail(signal.aborted ? interrupted(error) : error, { json: saysJson(args) });
+    const told = ending.signal.aborted ? interrupted(ending.interruption, error) : error;
+    return fail(told, { json: saysJson(args) });
   }
 }
 
-async function runVerb(args: readonly string[], signal: AbortSignal): Promise<ExitCode> {
+async function runVerb(args: readonly string[], ending: Ending): Promise<ExitCode> {
   let code: ExitCode = DONE;
   let usage = '';
-  const output = new Output(process.stdout, signal);
+  const output = new Output(process.stdout, ending.signal);
   const program = new Command();
   program.exitOverride().configureOutput({
     writeOut: (text) => (usage += text),
@@ -55,8 +60,8 @@ async function runVerb(args: readonly string[], signal: AbortSignal): Promise<Ex
     getOutHelpWidth: () => process.stdout.columns || 80,
     getErrHelpWidth: () => process.stderr.columns || 80,
   });
-  describeProgram(program, async (options, action) => {
-    code = await runAction(options, action, { output, signal });
+  describeProgram(program, async (options, action, verb) => {
+    code = await runAction(options, action, { output, verb, ...ending });
   });
   program.on('option:version', () => {
     throw new CommanderError(0, 'commander.version', packageVersion());
@@ -91,7 +96,7 @@ async function runVerb(args: readonly string[], signal: AbortSignal): Promise<Ex
 async function runAction(
   options: SharedOptions,
   action: Action,
-  { output, signal }: Pick<Invocation, 'output' | 'signal'>,
+  { verb, ...run }: Pick<Invocation, 'output' | 'signal' | 'interruption'> & { readonly verb: string },
 ): Promise<ExitCode> {
   const environment = takeEnvironment();
   const terminal = terminalFor(options);
@@ -99,17 +104,20 @@ async function runAction(
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
   try {
-    return await action({ options, environment, interactive, signal, output, terminal });
+    const code = await action({ options, environment, interactive, terminal, ...run });
+    terminal.conclude(verb, code);
+    return code;
   } catch (error) {
     // Whatever an abort led to, the user knows why it ended.
-    const told = signal.aborted ? interrupted(error) : error;
+    const told = run.signal.aborted ? interrupted(run.interruption, error) : error;
     reportError(told, { terminal, options, environment });
     return exitCodeOf(told);
   }
 }
 
-function interrupted(cause?: unknown): VaultError {
-  return new VaultError('interrupted', 'Interrupted.', { cause });
+function interrupted({ kept }: Interruption, cause?: unknown): VaultError {
+  const what = kept?.() ?? null;
+  return new VaultError('interrupted', what === null ? 'Interrupted.' : `Interrupted. ${what}`, { cause });
 }
 
 function fail(error: unknown, options: SharedOptions): ExitCode {
@@ -117,8 +125,12 @@ function fail(error: unknown, options: SharedOptions): ExitCode {
   return exitCodeOf(error);
 }
 
-function terminalFor({ json, quiet }: SharedOptions): Terminal {
-  return new Terminal(process.stderr, process.env, { json: json === true, quiet: quiet === true });
+function terminalFor({ json, quiet, verbose }: SharedOptions): Terminal {
+  return new Terminal(process.stderr, process.env, {
+    json: json === true,
+    quiet: quiet === true,
+    verbose: verbose === true,
+  });
 }
 
 /**
@@ -127,7 +139,7 @@ function terminalFor({ json, quiet }: SharedOptions): Terminal {
  *
  * @returns settles when the time to clean up is over
  */
-function listenToSignals(abort: AbortController): Promise<'overdue'> {
+function listenToSignals(abort: AbortController, interruption: Interruption): Promise<'overdue'> {
   const overdue = Promise.withResolvers<'overdue'>();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.removeAllListeners(name).on(name, () => {
@@ -138,7 +150,7 @@ function listenToSignals(abort: AbortController): Promise<'overdue'> {
   }
   // Nothing may be left undone silently: a promise that nobody awaits is a bug like any other.
   process.on('uncaughtException', (error) => {
-    const told = abort.signal.aborted ? interrupted(error) : error;
+    const told = abort.signal.aborted ? interrupted(interruption, error) : error;
     leave(fail(told, { json: saysJson(process.argv) }));
   });
   return overdue.promise;

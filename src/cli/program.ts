@@ -20,11 +20,11 @@ type AddVerb = (
  * Describes the program.
  *
  * @param program a new command; what is set for errors and output holds for the verbs as well
- * @param run is given the verb that was asked for, and the options of every verb
+ * @param run is given the verb that was asked for, its name, and the options of every verb
  */
 export function describeProgram(
   program: Command,
-  run: (options: SharedOptions, action: Action) => Promise<void>,
+  run: (options: SharedOptions, action: Action, verb: string) => Promise<void>,
 ): void {
   describeOptions(program);
   program.configureHelp({
@@ -38,10 +38,12 @@ export function describeProgram(
 
   const verb: AddVerb = (name, description, action, parent = program) => {
     const command = parent.command(name).description(description);
-    return command.action(async () => run(program.opts<SharedOptions>(), action(command)));
+    const whole = parent === program ? name : `${parent.name()} ${name}`;
+    return command.action(async () => run(program.opts<SharedOptions>(), action(command), whole));
   };
 
   describeStoring(verb);
+  describeReading(verb);
   describeRemoving(verb);
   describeCare(verb);
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
@@ -61,6 +63,7 @@ function describeOptions(program: Command): void {
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
+    .option('-v, --verbose', 'say what was done also where that is no terminal')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
     .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
@@ -95,37 +98,61 @@ function describeStoring(verb: AddVerb): void {
     .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
+    .option('-n, --dry-run', 'only show what would be stored')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
     .option(
       '--lock-password-command <command>',
       'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
     );
+}
 
-  verb('get', 'Get a file back', (command) => async (invocation) => {
+/** What is stored, and its bytes. */
+function describeReading(verb: AddVerb): void {
+  const getting = verb('get', 'Get files back', (command) => async (invocation) => {
     const { get } = await import('./commands/get.ts');
-    return get(invocation, command.args[0] ?? '', command.opts());
+    return get(invocation, command.args, command.opts());
   })
-    .argument('<hash|name>', 'hash, its first 8 or more digits, or name')
+    .argument('<hash|name|pattern...>', REFERENCE)
     .option(
       '-o, --output <path>',
       'file or folder to write to, - for standard output (default: its own name, here)',
     )
-    .option('-f, --force', 'replace a file that exists')
-    .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
-    .option(
-      '--lock-password-command <command>',
-      'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
-    );
+    .option('-f, --force', 'replace files that exist');
+  const pouring = verb(
+    'cat',
+    'Write files to standard output, one after the other',
+    (command) => async (invocation) => {
+      const { get } = await import('./commands/get.ts');
+      return get(invocation, command.args, { ...command.opts(), output: '-' });
+    },
+  ).argument('<hash|name|pattern...>', REFERENCE);
+  for (const command of [getting, pouring]) {
+    command
+      .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
+      .option(
+        '--lock-password-command <command>',
+        'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
+      );
+  }
 
   verb('ls', 'List files, newest first', (command) => async (invocation) => {
     const { ls } = await import('./commands/ls.ts');
-    return ls(invocation, command.args[0], command.opts());
+    return ls(invocation, command.args, command.opts());
   })
-    .argument('[pattern]', "names to list: '*.pdf', 'docs/**', a folder")
+    .argument('[pattern...]', "names to list, in quotes: '*.pdf', 'docs/**', a folder")
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
     .option('-a, --all', 'also older versions of a name')
-    .option('--deleted', 'removed files that can still be brought back');
+    .option('--deleted', 'removed files that can still be brought back')
+    .option('--sort <order>', 'size (largest first), name or time (newest first)')
+    .option('--since <time>', 'stored since then: 36h, 7d, 2026-07-01')
+    .option('--larger <size>', 'larger than this, for example 100M')
+    .option('-0, --null', 'print names alone, each followed by a NUL, for xargs -0');
+
+  verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
+    const { info } = await import('./commands/info.ts');
+    return info(invocation, command.args);
+  }).argument('[hash|name|pattern...]', 'without it: the vault itself');
 }
 
 function describeRemoving(verb: AddVerb): void {
@@ -133,7 +160,7 @@ function describeRemoving(verb: AddVerb): void {
     const { rm } = await import('./commands/rm.ts');
     return rm(invocation, command.args, command.opts());
   })
-    .argument('<hash|name...>', 'a name means its newest version')
+    .argument('<hash|name|pattern...>', REFERENCE)
     .option('--all-versions', 'remove every version of a name')
     .option('--now', 'free the space at once; this cannot be undone')
     .option('-n, --dry-run', 'only show what would be removed');
@@ -141,7 +168,7 @@ function describeRemoving(verb: AddVerb): void {
   verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
     const { undelete } = await import('./commands/rm.ts');
     return undelete(invocation, command.args);
-  }).argument('<hash|name...>', 'as "vault ls --deleted" shows them');
+  }).argument('<hash|name|pattern...>', 'as "vault ls --deleted" shows them');
 
   verb('sweep', 'Free the space of removed files and of leftovers', (command) => async (invocation) => {
     const { sweep } = await import('./commands/sweep.ts');
@@ -153,10 +180,13 @@ function describeRemoving(verb: AddVerb): void {
 
 /** Looking after what is stored. */
 function describeCare(verb: AddVerb): void {
-  verb('info', "Show a file's details and where its shards are", (command) => async (invocation) => {
-    const { info } = await import('./commands/info.ts');
-    return info(invocation, command.args[0]);
-  }).argument('[hash|name]', 'without it: the vault itself');
+  verb('status', 'Show what the vault holds, and how safe it is', (command) => async (invocation) => {
+    const { status } = await import('./commands/status.ts');
+    return status(invocation, command.args, command.opts());
+  })
+    .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
+    .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
+    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter');
 
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
@@ -166,7 +196,7 @@ function describeCare(verb: AddVerb): void {
     const { scrub } = await import('./commands/scrub.ts');
     return scrub(invocation, command.opts());
   })
-    .argument('[hash|name...]', 'files; all of them if none is named')
+    .argument('[hash|name|pattern...]', 'files; all of them if none is named')
     .option('--read-data', 'download and check everything, not only the listings')
     .option('--sample <part>', 'read a random part, for example 5%')
     .option(
@@ -179,7 +209,7 @@ function describeCare(verb: AddVerb): void {
     const { repair } = await import('./commands/repair.ts');
     return repair(invocation, command.args, command.opts());
   })
-    .argument('[hash|name...]', 'files; all of them if none is named')
+    .argument('[hash|name|pattern...]', 'files; all of them if none is named')
     .option('--read-data', 'read everything to find what is damaged')
     .option('--redundancy <k+m>', 'store everything with another redundancy, new files too')
     .option('--forget-bucket <url>', 'a bucket that is lost for good: rebuild what it held in the others')
@@ -257,12 +287,16 @@ function isOptions(section: string): boolean {
   return section.startsWith('Options:') || section.startsWith('Global Options:');
 }
 
+const REFERENCE =
+  "hash, its first 8 or more digits, name (its newest version), or a pattern of names in quotes: '*.pdf'";
+
 const EXAMPLES = `
 Examples:
   vault init --local                try it out with three folders on this machine
   vault put report.pdf              store a file, print its hash
   vault ls                          what is stored
   vault get report.pdf -o copy.pdf  get it back, by name or hash
+  vault get '*.pdf' -o restored/    all that fit a pattern, into a folder
 
 Exit codes: 0 done, 2 wrong usage, 3 done but needs attention, 4 no such file, 5 try again,
 6 data damaged or lost, 7 made by a newer version, 10 no vault here, 12 wrong password, 130 interrupted.

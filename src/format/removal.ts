@@ -19,6 +19,9 @@ export const DELETED_PREFIX = 'deleted/';
 export const SWEEP_PREFIX = 'sweep/';
 export const PUTS_PREFIX = 'puts/';
 
+/** Stored and removed again by whoever wants to know a bucket's time. It says nothing. */
+export const CLOCK_NAME = 'clock';
+
 /** Largest deletion record, sweep list and put marker in bytes. */
 export const MAX_DELETION_SIZE = MAX_JSON_SIZE;
 export const MAX_SWEEP_SIZE = 8 * 1024 * 1024;

@@ -26,6 +26,8 @@ export interface Warning {
     | 'catalog'
     /** What the target's file system did not take of a restored file, other than its bytes. */
     | 'not-kept'
+    /** This machine's clock is not the buckets'. */
+    | 'clock'
     /** The keyring is not as new as what is stored, or names buckets whose places are not known. */
     | 'keyring';
   /** For people: what, where, and what it means. */

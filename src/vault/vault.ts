@@ -20,6 +20,8 @@ import { inspectFile } from './read/inspect.ts';
 import type { FileDetails } from './read/inspect.ts';
 import { listFiles } from './read/list.ts';
 import type { ListedFile, ListOptions } from './read/list.ts';
+import { vaultStatus } from './read/status.ts';
+import type { VaultStatus } from './read/status.ts';
 import { removeFiles, undeleteFiles } from './remove/rm.ts';
 import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
@@ -109,6 +111,11 @@ export class Vault implements AsyncDisposable {
   /** A file's facts and where its shards lie, without reading them. */
   inspect(reference: string, options?: CallOptions): Promise<FileDetails> {
     return inspectFile(this.#session, reference, options);
+  }
+
+  /** What the vault holds and how safe it is, by the catalog and the listings of manifests. */
+  status(options?: CallOptions): Promise<VaultStatus> {
+    return vaultStatus(this.#session, options);
   }
 
   /**

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket, BucketCall, ListedObject } from '../../src/buckets/bucket.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
@@ -47,8 +47,10 @@ export async function codeOf(operation: Promise<unknown>): Promise<ErrorCode | '
     await operation;
     return 'success';
   } catch (error) {
-    if (error instanceof VaultError) return error.code;
-    throw error;
+    if (!(error instanceof VaultError)) throw error;
+    const isSentence = /^\S.*\S[.?]$/s.test(error.message);
+    if (!isSentence) throw new Error(`This says nothing: ${error.message}`, { cause: error });
+    return error.code;
   }
 }
 
@@ -183,6 +185,27 @@ export function bucketConformance(
         await bucket.put('x/abc', Buffer.from('longer'));
         expect(Buffer.from(await bucket.get('x/ab')).toString()).toBe('lower');
         expect(Buffer.from(await bucket.get('x/abc')).toString()).toBe('longer');
+      });
+
+      test.each(['', 'taken'])('put tells what time it is there, and not here', async (before) => {
+        const startMs = Date.now();
+        if (before !== '') await bucket.put('object', Buffer.from(before));
+        // Less than what S3 refuses.
+        for (const minutes of [10, -10]) {
+          const dates: number[] = [];
+          const here = vi.spyOn(Date, 'now').mockImplementation(() => startMs + minutes * 60_000);
+          try {
+            const call = { replace: true, onDate: (dateMs: number) => dates.push(dateMs) };
+            await bucket.put('object', Buffer.from('content'), call);
+            await bucket.put('object', Buffer.from('content'), { onDate: (dateMs) => dates.push(dateMs) });
+          } finally {
+            here.mockRestore();
+          }
+          expect(dates.length).toBeGreaterThanOrEqual(2);
+          // Dates of HTTP have no fractions of seconds.
+          expect(Math.min(...dates)).toBeGreaterThan(startMs - 2_000);
+          expect(Math.max(...dates)).toBeLessThanOrEqual(Date.now() + 1_000);
+        }
       });
 
       test('put of the same bytes again succeeds and changes nothing', async () => {

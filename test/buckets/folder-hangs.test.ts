@@ -156,11 +156,18 @@ describe('a folder that hangs', () => {
     disks.hanging.add(folder.at('bucket'));
     const limit = new AbortController();
     const first = codeOf(bucket.get('object', { signal: limit.signal }));
-    const others = Array.from({ length: 10 }, () => codeOf(bucket.get('object')));
+    const refusals: unknown[] = [];
+    const others = Array.from({ length: 10 }, () => {
+      const other = bucket.get('object');
+      other.catch((error: unknown) => refusals.push(error));
+      return codeOf(other);
+    });
     await until(() => out(folder.at('bucket')) > 0);
     limit.abort(new VaultError('unavailable', 'The time is up.'));
     // All but the one whose own call is out, and cannot be ended.
     expect(await Promise.race(others)).toBe('unavailable');
+    // That it hangs is no answer, for which it would be tried again and again.
+    expect(refusals[0]).toMatchObject({ unreachable: true });
     comeBack(folder.at('bucket'));
     expect(['interrupted', 'unavailable']).toContain(await first);
     expect((await Promise.all(others)).filter((code) => code === 'unavailable').length).toBeGreaterThan(7);

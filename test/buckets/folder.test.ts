@@ -292,20 +292,20 @@ describe('unfinished puts', () => {
     const bucket = open(folder);
     const bytes = randomBytes(500_000);
     const stored = new AbortController();
+    let count = 0;
     const clearing = (async () => {
       let removed = 0;
-      while (!stored.signal.aborted) {
+      for (let last = { put: -1, times: 0 }; !stored.signal.aborted; await delay(1)) {
+        if (last.put !== count) last = { put: count, times: 0 };
         const [name] = await readdir(folder.at('bucket/unfinished~')).catch(() => []);
-        // Not more than every tenth: a put gives up when it never comes to an end.
-        if (name !== undefined && Math.random() < 0.1) {
-          await rm(folder.at('bucket/unfinished~', name), { force: true });
-          removed += 1;
-        }
-        await delay(1);
+        // Twice a put at most, however slow it is: it gives up when it never comes to an end.
+        if (name === undefined || last.times === 2) continue;
+        await rm(folder.at('bucket/unfinished~', name), { force: true });
+        last.times += 1;
+        removed += 1;
       }
       return removed;
     })();
-    let count = 0;
     try {
       for (; count < 40; count += 1) await bucket.put(`chunks/${count}`, bytes);
     } finally {

@@ -9,6 +9,9 @@ import { faulty, storageError } from '../support/faulty-bucket.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 import { bucketConformance, codeOf, listAll } from './conformance.ts';
 
+/** The buckets' own clock, whatever time it is here. */
+const { now } = Date;
+
 bucketConformance('limited over memory', async () => {
   const storage: MemoryStorage = new Map();
   const open = (): Bucket => {
@@ -18,7 +21,7 @@ bucketConformance('limited over memory', async () => {
       downloadBytesPerSecond: 1_000_000,
       clock: new VirtualClock(),
     });
-    return limited(memoryBucket('memory:limited', storage), limits);
+    return limited(memoryBucket('memory:limited', storage, { now }), limits);
   };
   return {
     bucket: open(),

@@ -13,6 +13,9 @@ import type { FaultPlan, FaultyBucket } from '../support/faulty-bucket.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 import { bucketConformance, codeOf, listAll } from './conformance.ts';
 
+/** The buckets' own clock, whatever time it is here. */
+const { now } = Date;
+
 /** Every third call fails before it does anything, every fourth after, listings in the middle as well. */
 const flaky: FaultPlan = ({ operation, overall }) => {
   if (overall % 3 === 0) return { kind: 'fail', when: 'before', error: storageError() };
@@ -25,7 +28,9 @@ bucketConformance('retrying over a flaky bucket', async () => {
   const storage: MemoryStorage = new Map();
   const open = (): Bucket => {
     const clock = new VirtualClock();
-    return retrying(timed(faulty(memoryBucket('memory:flaky', storage), flaky), { clock }), { clock });
+    return retrying(timed(faulty(memoryBucket('memory:flaky', storage, { now }), flaky), { clock }), {
+      clock,
+    });
   };
   return {
     bucket: open(),

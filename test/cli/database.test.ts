@@ -9,7 +9,7 @@ import type { Fate, PostgresProxy } from '../support/postgres-proxy.ts';
 import { runSql } from '../support/postgres.ts';
 import { selfSigned } from '../support/self-signed.ts';
 import type { Sandbox } from './run.ts';
-import { sandbox } from './run.ts';
+import { sandbox, SUMMARY } from './run.ts';
 
 /** In every URL of this file, so that no output may have it. */
 const SECRET = 'h1dd3n';
@@ -314,7 +314,7 @@ describe('a database that fails in the middle of the work', () => {
     proxy.decide = (text) => (text === 'commit' && commits++ % 2 === 0 ? 'lose answer' : 'pass');
     const content = 'new content '.repeat(10_000);
     const put = await box.run(['put', '-', '--name', 'new', '--json', '--db', db], { stdin: content });
-    expect(put).toMatchObject({ exit: 0, stderr: '' });
+    expect(put).toMatchObject({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
     const got = await box.run(['get', 'new', '-o', '-', '--db', db]);
     expect(got).toMatchObject({ exit: 0, stdout: content, stderr: '' });
     expect(await box.run(['rm', 'new', '--now', '--db', db])).toMatchObject({ exit: 0, stderr: '' });

@@ -44,6 +44,11 @@ test('a bucket that hangs keeps neither a command nor its end', async () => {
   expect(got.exit).toBe(0);
   expect((await readFile(box.at('copy'))).equals(content)).toBe(true);
   expect((await box.run(['info', hash, '--timeout', '1s'], { env })).exit).toBe(0);
+  await writeFile(box.at('other'), randomBytes(3_000_000));
+  const other = await box.run(['put', 'other', '--timeout', '1s'], { env });
+  expect(other.exit).toBe(3);
+  // It has never answered, so nobody waits for it to come back.
+  expect(other.stderr).not.toContain('Waiting for');
 });
 
 test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
 import { startS3Server } from '../support/s3-server.ts';
 import type { Sandbox } from './run.ts';
-import { sandbox } from './run.ts';
+import { sandbox, SUMMARY } from './run.ts';
 
 let box: Sandbox;
 beforeEach(async () => {
@@ -40,7 +40,7 @@ test('takes folders as they are written, and says as JSON what it made', async (
     '1+1',
     '--json',
   ]);
-  expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+  expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
   expect(JSON.parse(stdout)).toMatchObject({
     redundancy: '1+1',
     buckets: [`file://${box.at('one')}`, `file://${box.at('two')}`],

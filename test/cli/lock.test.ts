@@ -12,7 +12,7 @@ import { openSession } from '../../src/vault/open.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { CHUNK_SIZE, parts } from '../vault/harness.ts';
 import type { Sandbox } from './run.ts';
-import { giveInTurn, PASSWORD, sandbox } from './run.ts';
+import { giveInTurn, PASSWORD, sandbox, SUMMARY } from './run.ts';
 
 const LOCK = 'a password of the file itself';
 const KIB = 1024;
@@ -112,7 +112,9 @@ describe('a locked file', () => {
     await writeFile(box.at('small'), 'other content');
     expect(await box.run(['put', 'small'])).toMatchObject({ exit: 0, stderr: '' });
     const json = await box.run(['put', 'small', '--name', 'large', '--json']);
-    expect(JSON.parse(json.stderr)).toMatchObject({ warning: { kind: 'not-locked' } });
+    const [warning = '', ...rest] = json.stderr.split('\n');
+    expect(JSON.parse(warning)).toMatchObject({ warning: { kind: 'not-locked' } });
+    expect(rest.join('\n')).toMatch(SUMMARY);
     expect(JSON.parse(json.stdout)).toMatchObject({ locked: false, version: 2 });
   });
 

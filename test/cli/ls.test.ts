@@ -91,3 +91,27 @@ function row(name: string): unknown {
     new RegExp(`^[0-9a-f]{12}  +\\d+ B  \\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d  ${name}$`),
   );
 }
+
+test('sorts, and lists only what is newer or larger than asked', async () => {
+  const names = async (...flags: readonly string[]): Promise<string[]> =>
+    (await box.run(['ls', '-0', ...flags])).stdout.split('\0').slice(0, -1);
+  await box.run(['put', '-', '--name', 'large'], { stdin: 'x'.repeat(30_000) });
+  expect(await names('--sort', 'name')).toEqual(['a.txt', 'docs/b.pdf', 'large', 'two\nlines', '日本語.pdf']);
+  expect(await names('--sort', 'size')).toEqual(['large', '日本語.pdf', 'docs/b.pdf', 'two\nlines', 'a.txt']);
+  expect(await names('--sort', 'time')).toEqual(['large', '日本語.pdf', 'two\nlines', 'docs/b.pdf', 'a.txt']);
+  expect(await names('--larger', '16')).toHaveLength(4);
+  expect(await names('--larger', '29K')).toEqual(['large']);
+  expect(await names('--since', '1h')).toHaveLength(5);
+  expect(await names('--since', '1ms')).toEqual([]);
+  expect(await names('--since', '2020-01-01')).toHaveLength(5);
+  expect(await names('--since', '2999-12-31 23:59')).toEqual([]);
+  await box.run(['rm', 'large']);
+});
+
+test('takes several patterns, and counts on a terminal', async () => {
+  const run = box.terminal(['ls', 'a.txt', '*.pdf']);
+  await run.waitFor(/3 files, \d+ B\./);
+  expect(await run.exit).toBe(0);
+  const none = box.terminal(['ls', '--larger', '1G']);
+  await none.waitFor('There is no such file.');
+});

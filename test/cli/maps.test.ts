@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
-import { sandbox } from './run.ts';
+import { sandbox, SUMMARY } from './run.ts';
 
 /** Too much for a manifest, so that there are shards. */
 const CONTENT = 'content of a '.repeat(2_000);
@@ -70,7 +70,7 @@ describe('catalog copy', () => {
     const db = place.location;
     await box.run(['catalog', 'copy', 'copy.db']);
     const back = await box.run(['--db', 'copy.db', 'catalog', 'copy', db, '--json']);
-    expect(back).toMatchObject({ exit: 0, stderr: '' });
+    expect(back).toMatchObject({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
     expect(JSON.parse(back.stdout)).toEqual({ rows: expect.any(Number), digest: expect.any(String) });
     await box.run(['--db', db, 'put', '-', '--name', 'b'], { stdin: 'content of b' });
     expect(await box.run(['--db', db, 'rm', 'a', '--now'])).toMatchObject({ exit: 0, stderr: '' });

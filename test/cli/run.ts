@@ -41,8 +41,8 @@ export interface Sandbox extends AsyncDisposable {
   bucket(number: number): string;
   /** Where the command looks for its vault's catalog: what `VAULT_DB` says, or the SQLite file it finds by itself. */
   readonly db: string;
-  /** Makes a vault where the command looks for it, with a password that is quickly tried; its buckets are `bucket-1` ... */
-  makeVault(options?: { readonly buckets?: number }): Promise<void>;
+  /** Makes a vault where the command looks for it, with a password that is quickly tried; its buckets are `bucket-1` ... unless others are given. */
+  makeVault(options?: { readonly buckets?: number; readonly urls?: readonly string[] }): Promise<void>;
   /** Runs the command without a terminal, to its end. */
   run(args: readonly string[], options?: RunOptions): Promise<Ended>;
   /** Starts the command without a terminal; standard input is open. */
@@ -76,6 +76,9 @@ export interface TerminalRun {
 
 /** How long a terminal is watched for something that does not come. */
 const PATIENCE_MS = 30_000;
+
+/** All that a verb says on standard error with `--json` when nothing is wrong. */
+export const SUMMARY = /^\{"summary":\{"verb":"[a-z -]+","exit":0,"seconds":[\d.]+.*\}\}\n$/;
 
 export const PASSWORD = 'correct horse battery staple';
 
@@ -149,13 +152,14 @@ export async function sandbox(): Promise<Sandbox> {
     path,
     db,
     at: (...parts) => folder.at('work', ...parts),
-    async makeVault({ buckets = 3 } = {}) {
+    async makeVault({ buckets = 3, urls: given } = {}) {
       const catalog = await openCatalog(db, { create: true });
-      const urls = Array.from(
+      const folders = Array.from(
         { length: buckets },
         (_, index) => pathToFileURL(join(base, `bucket-${index + 1}`)).href,
       );
-      for (const url of urls) await mkdir(new URL(url), { recursive: true });
+      const urls = given ?? folders;
+      if (given === undefined) for (const url of urls) await mkdir(new URL(url), { recursive: true });
       await createVault({
         catalog,
         urls,

@@ -47,11 +47,14 @@ describe('standard output', () => {
     await box.run(['put', 'f', '--name', 'stored']);
   });
 
-  test('that is closed is no place for a file', async () => {
-    const { exit, stderr } = await box.shell('vault get stored -o - >&-');
-    expect(exit).toBe(2);
-    expect(stderr).toMatch(/^vault: Standard output is closed/);
-  });
+  test.each(['get stored -o -', 'ls', 'ls --json', 'info stored', 'info', 'bucket ls'])(
+    'that is closed is no place for what "vault %s" prints',
+    async (command) => {
+      const { exit, stderr } = await box.shell(`vault ${command} >&-`);
+      expect(exit).toBe(2);
+      expect(stderr).toMatch(/^vault: Standard output is closed|"message":"Standard output is closed/);
+    },
+  );
 
   const commands = [
     'put f',
@@ -90,7 +93,7 @@ describe('standard output', () => {
         expect(stderr).toMatch(
           /Cannot write to standard output|Standard output is closed, or cannot be written/,
         );
-        expect(exit).toBe(command.endsWith('-o -') && way === '1< .' ? 2 : 5);
+        expect(exit).toBe(/^(?:ls|get)/.test(command) && way === '1< .' ? 2 : 5);
       },
     );
   });

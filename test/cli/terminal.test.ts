@@ -280,7 +280,9 @@ describe('progress', () => {
     await run.waitFor(/[2-9]\d %/);
     run.type(CTRL_C);
     expect(await run.exit).toBe(130);
-    expect(run.shown).toMatch(/vault: Interrupted\.\s*$/);
+    expect(run.shown).toMatch(
+      /vault: Interrupted\. What was sent is kept: the same command goes on from there\.\s*$/,
+    );
     expect(run.raw.lastIndexOf(SHOW_CURSOR)).toBeGreaterThan(run.raw.lastIndexOf(HIDE_CURSOR));
     expect((await box.run(['ls'])).stdout).toBe('');
     const { stdout } = await box.run(['put', 'big.bin', '--json']);

@@ -53,7 +53,14 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['lss'], /^vault: Unknown command 'lss' \(Did you mean ls\?\)\. See "vault --help"\.\n$/],
     [['put'], /^vault: Missing required argument 'path'\. See "vault put --help"\.\n$/],
     [['put', 'a', '--sparkle'], /^vault: Unknown option '--sparkle'\. See "vault put --help"\.\n$/],
-    [['get', 'a', 'b'], /^vault: Too many arguments.*See "vault get --help"\.\n$/],
+    [['catalog', 'copy', 'a', 'b'], /^vault: Too many arguments.*See "vault catalog copy --help"\.\n$/],
+    [['ls', '--sort', 'colour'], /^vault: --sort 'colour' is not size, name or time\.\n$/],
+    [['ls', '--since', 'yesterday'], /^vault: --since 'yesterday' is not a time, for example 36h/],
+    [['ls', '--since', '2026-13-40'], /^vault: --since '2026-13-40' is not a time, for example 36h/],
+    [['ls', '--larger', 'huge'], /^vault: --larger 'huge' is not a size/],
+    [['ls', '-0', '--long'], /^vault: -0 prints names alone/],
+    [['get', 'a', 'b', '-o', 'none'], /^vault: Several files need a folder, and 'none' is none\./],
+    [['get', '*', '-o', 'none'], /^vault: Several files need a folder, and 'none' is none\./],
     [['put', 'a', '--name'], /^vault: Option '--name <name>' argument missing\./],
     [['put', 'a', '--chunk-size', 'huge'], /^vault: --chunk-size 'huge' is not a size, for example/],
     [['put', 'a', '--chunk-size', '1K'], /^vault: --chunk-size '1K' is not from 64KiB to 64MiB\.\n$/],
@@ -95,6 +102,7 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['init', '--local', '--redundancy', 'lots'], /^vault: --redundancy 'lots' is not k\+m/],
     [['init', '--local', '--db', 'postgres://h/d'], /^vault: --local puts its folders beside a SQLite file/],
     [['get', 'x', '-o', '-', '--json'], /^\{"error":\{"code":"invalid-input","message":".*standard output/],
+    [['cat', 'x', '--json'], /^\{"error":\{"code":"invalid-input","message":".*standard output/],
     [['get', 'x', '-o', '/dev/null', '--force'], /device or a pipe/],
   ])('%j', async (args, message) => {
     const { exit, stdout, stderr } = await box.run(args);

@@ -22,6 +22,7 @@ import {
   unpackPayload,
 } from '../../src/format/chunk.ts';
 import { seededRandom } from '../support/seeded-random.ts';
+import { refusal } from './samples.ts';
 
 const secrets = chunkSecrets(Buffer.alloc(32, 1));
 const NONCE = Buffer.from('000102030405060708090a0b', 'hex');
@@ -133,7 +134,7 @@ describe("a chunk's nonce", () => {
   });
 
   test('is not made for a codec that is not known', () => {
-    const unsupported = expect.objectContaining({ code: 'unsupported' });
+    const unsupported = refusal('unsupported');
     expect(() => chunkNonce(secrets, framed(new Uint8Array(1), 2))).toThrow(unsupported);
     expect(() => chunkNonce(secrets, new Uint8Array(3))).toThrow(unsupported);
   });

@@ -76,15 +76,15 @@ describe('encodeParity', () => {
   });
 
   test.each([
-    ['k = 0', 0, 2, 2],
-    ['m = -1', 2, -1, 1],
-    ['half a shard', 1.5, 1.5, 3],
-    ['17 shards', 14, 3, 17],
-    ['a shard missing', 2, 1, 2],
-    ['a shard too many', 2, 1, 4],
-  ])('refuses %s', (_, k, m, count) => {
+    ['k = 0', 0, 2, 2, 'There is no redundancy 0+2.'],
+    ['m = -1', 2, -1, 1, 'There is no redundancy 2+-1.'],
+    ['half a shard', 1.5, 1.5, 3, 'There is no redundancy 1.5+1.5.'],
+    ['17 shards', 14, 3, 17, 'There is no redundancy 14+3.'],
+    ['a shard missing', 2, 1, 2, '2+1 takes 3 shards of equal length.'],
+    ['a shard too many', 2, 1, 4, '2+1 takes 3 shards of equal length.'],
+  ])('refuses %s', (_, k, m, count, message) => {
     const shards = Array.from({ length: count }, () => new Uint8Array(4));
-    expect(() => encodeParity(k, m, shards)).toThrow(RangeError);
+    expect(() => encodeParity(k, m, shards)).toThrow(new RangeError(message));
   });
 
   test('refuses shards of unequal length', () => {
@@ -162,12 +162,25 @@ describe('reconstruction', () => {
     expect(() => reconstructData(2, 1, [null, null, null])).toThrow(RangeError);
   });
 
-  test('refuses a buffer of another length, too few of them, and an index that is none', () => {
+  test('refuses a buffer of another length, too few or too many of them, and an index that is none', () => {
     const shards = encode(1, [Uint8Array.of(1), Uint8Array.of(2)]);
-    expect(() => reconstructShards(2, 1, shards, [0], [new Uint8Array(2)])).toThrow(RangeError);
-    expect(() => reconstructShards(2, 1, shards, [0, 1], [new Uint8Array(1)])).toThrow(RangeError);
+    const into = (wanted: readonly number[], sizes: readonly number[]) => (): void =>
+      reconstructShards(
+        2,
+        1,
+        shards,
+        wanted,
+        sizes.map((size) => new Uint8Array(size)),
+      );
+    expect(into([0], [2])).toThrow(buffersOf1Byte(1));
+    expect(into([0, 1], [1])).toThrow(buffersOf1Byte(2));
+    expect(into([0], [1, 1])).toThrow(buffersOf1Byte(1));
+    expect(into([0, 1, 2, 2], [1, 1, 1, 1])).toThrow(buffersOf1Byte(4));
+    expect(into([0, 1, 2], [1, 1, 1])).not.toThrow();
     for (const index of [-1, 0.5, 3]) {
-      expect(() => reconstructShards(2, 1, shards, [index], [new Uint8Array(1)])).toThrow(RangeError);
+      expect(into([0, index], [1, 1])).toThrow(
+        new RangeError(`Not all of the wanted shards 0, ${index} are of 2+1.`),
+      );
     }
   });
 });
@@ -224,6 +237,10 @@ function encode(m: number, data: readonly Uint8Array[]): Uint8Array[] {
   ];
   encodeParity(data.length, m, shards);
   return shards;
+}
+
+function buffersOf1Byte(wanted: number): RangeError {
+  return new RangeError(`Each of ${wanted} wanted shards needs one buffer of 1 bytes.`);
 }
 
 function without(shards: readonly Uint8Array[], ...indices: readonly number[]): (Uint8Array | null)[] {

@@ -15,9 +15,10 @@ const keys = sampleKeys();
 const ID = 'ab'.repeat(32);
 
 /** Seals any payload as the writer of the samples can. */
-function sealPayload(payload: Uint8Array): Buffer {
+function sealPayload(payload: Uint8Array, claimed?: Buffer): Buffer {
   const salt = Buffer.alloc(32, 9);
-  const { key, commitment } = committedKey(keys.writer.markers, salt, 'vault/2 put marker');
+  const { key, commitment: own } = committedKey(keys.writer.markers, salt, 'vault/2 put marker');
+  const commitment = claimed ?? own;
   const header = encodePutMarkerHeader({ rootNumber: 1, writer: WRITER, salt, commitment });
   return Buffer.concat([header, sealOnce(key, header, payload)]);
 }
@@ -87,6 +88,11 @@ test.each([
   ['a compressed body', withCodec(1), 'damaged'],
 ])('sealed with %s is refused', (_, payload, code) => {
   expect(outcome(() => openPutMarker(keys, sealPayload(payload)))).toBe(code);
+});
+
+test('that its key opens, with a commitment to another key, is refused', () => {
+  const sealed = sealPayload(padBody(encodePutMarker(VAULT_ID, [ID])), Buffer.alloc(32, 1));
+  expect(outcome(() => openPutMarker(keys, sealed))).toBe('damaged');
 });
 
 test('sealed by hand as it must be is opened', () => {

@@ -25,6 +25,13 @@ test('a record is refused with any byte of it changed or missing', () => {
   ).toEqual([]);
 });
 
+test('a record of any length is opened', () => {
+  for (let length = 0; length < 300; length += 1) {
+    const text = 'a'.repeat(length);
+    expect(openRecord(key, 'file', sealRecord(key, 'file', text))).toBe(text);
+  }
+});
+
 test('a record tells little of its length, and nothing of its being the same', () => {
   const [one, other] = [sealRecord(key, 'file', { name: 'a' }), sealRecord(key, 'file', { name: 'a' })];
   expect(one).not.toEqual(other);

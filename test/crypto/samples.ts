@@ -1,9 +1,11 @@
 // Vaults, files and objects that tests of the format share.
 import { randomBytes } from 'node:crypto';
+import { expect } from 'vitest';
 import { keysOfRoot } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry } from '../../src/crypto/manifest.ts';
 import { isVaultError } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
 import type { KdfCost, Keyring, Keyslot } from '../../src/format/keyring.ts';
 import type { ChunkRef, ContentTable, IdsTable, ManifestHead } from '../../src/format/manifest.ts';
 
@@ -113,14 +115,24 @@ export function sampleHead(
   };
 }
 
+/** What a refusal says: whole sentences, with nothing left out of them. */
+export const SENTENCES = /^["A-Z].*[\w)"]\.$/s;
+
+/** The error of a refusal, for matching. */
+export function refusal(code: ErrorCode): unknown {
+  return expect.objectContaining({ code, message: expect.stringMatching(SENTENCES) });
+}
+
 /** What reading came to: `success`, or the code of the VaultError. Any other error is thrown on. */
 export function outcome(read: () => unknown): string {
   try {
     read();
     return 'success';
   } catch (error) {
-    if (isVaultError(error)) return error.code;
-    throw error;
+    if (!isVaultError(error)) throw error;
+    if (!SENTENCES.test(error.message))
+      throw new Error(`This says nothing: ${error.message}`, { cause: error });
+    return error.code;
   }
 }
 

@@ -16,11 +16,12 @@ import {
   unpadBody,
 } from '../../src/format/chunk.ts';
 import { MAX_PAYLOAD_SIZE, MIN_PADDED_SIZE } from '../../src/format/limits.ts';
+import { refusal } from '../crypto/samples.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { blockHeader, frame, rawBlock, runBlock, WINDOW } from '../support/zstd-frames.ts';
 
-const DAMAGED = expect.objectContaining({ code: 'damaged' });
-const UNSUPPORTED = expect.objectContaining({ code: 'unsupported' });
+const DAMAGED = refusal('damaged');
+const UNSUPPORTED = refusal('unsupported');
 const REFUSED = expect.any(String);
 
 /** A payload of this size, or of the size that the format asks for. */

@@ -11,11 +11,8 @@ export const DECODER: string = join(import.meta.dirname, '../../docs/decoder.py'
 /** A Python that has what the decoder needs, zstd included; null where there is none. */
 function findPython(): string | null {
   const probe = `
-import argon2, cryptography
-try:
-    import zstandard
-except ImportError:
-    import compression.zstd`;
+import argon2, cryptography, ctypes.util
+ctypes.CDLL(ctypes.util.find_library('zstd') or 'libzstd.so.1')`;
   for (const python of [process.env['PYTHON'], 'python3', 'python', '/usr/bin/python3']) {
     if (python === undefined) continue;
     try {
@@ -32,7 +29,7 @@ except ImportError:
 export const python: string | null = findPython();
 /** To be said of tests that cannot run without it. */
 export const needs: string =
-  python === null ? ' (no Python here has cryptography, argon2-cffi and zstandard)' : '';
+  python === null ? ' (no Python here has cryptography, argon2-cffi and libzstd)' : '';
 
 export interface Decoded {
   readonly code: unknown;

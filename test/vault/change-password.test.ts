@@ -119,6 +119,27 @@ test('killed at any instant, each bucket opens with one password, and repeating 
   }
 });
 
+test('killed at any instant, the password that opens the catalog can be changed to yet another, which alone is valid then', async () => {
+  let ends = true;
+  for (let nth = 1; ends; nth += 1) {
+    await using scene = await ready.scene();
+    const ending = await scene.open({ around: endingAt(nth) });
+    ends =
+      (await changePassword(ending.session, CHANGE).catch((error: unknown) => error)) instanceof VaultError;
+    const { catalog, session } = await scene.open();
+    const { keyring } = present(await catalog.setup.vault());
+    const current = await unlock([keyring], PASSWORD, { vaultId: session.vaultId }).then(
+      () => PASSWORD,
+      () => NEXT,
+    );
+    await changePassword(session, { current, next: 'another one', kdfCost: CHEAP_KDF });
+    expect({ nth, valid: new Set((await openingEach(scene)).flat()) }).toEqual({
+      nth,
+      valid: new Set(['another one']),
+    });
+  }
+});
+
 test('of two at once one wins and the other is told, whichever way their calls come between each other', async () => {
   for (let nth = 1; nth <= 30; nth += 1) {
     await using scene = await ready.scene();

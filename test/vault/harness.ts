@@ -340,3 +340,17 @@ async function* copies(runs: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Arr
 export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return Array.fromAsync(items);
 }
+
+/** Two machines: the buckets are shared, each has its own catalog, both as it stands now. */
+export async function twoMachines(
+  made: TestVault,
+): Promise<{ readonly here: VaultCopy; readonly there: VaultCopy }> {
+  await made.session.guard.end();
+  const snapshot = await snapshotOf(made);
+  const here = await snapshot.copy();
+  const there = await snapshot.copy();
+  for (const [i, bucket] of there.buckets.entries()) {
+    Object.assign(bucket, { storage: here.buckets[i]?.storage });
+  }
+  return { here, there };
+}

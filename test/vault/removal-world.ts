@@ -104,7 +104,7 @@ export interface Cue {
 }
 
 /** Calls that say the same whenever they are made. */
-const SETTLED = /^(keyring\/|vault\.json)/;
+const SETTLED = /^(keyring\/|vault\.json|clock$)/;
 
 interface Waiting {
   readonly move: Move;

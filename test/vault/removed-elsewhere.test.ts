@@ -6,8 +6,8 @@ import { changeKeyring } from '../../src/vault/keys/keyring-store.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { all, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
-import type { TestBucket, TestVault, VaultCopy } from './harness.ts';
+import { all, getBytes, putBytes, snapshotOf, testVault, twoMachines } from './harness.ts';
+import type { TestBucket } from './harness.ts';
 
 const random = seededRandom(32);
 const BODY = random.bytes(30_000);
@@ -20,22 +20,6 @@ function down(bucket: TestBucket | undefined): void {
 
 function up(bucket: TestBucket | undefined): void {
   if (bucket !== undefined) bucket.wrap = (plain: Bucket) => plain;
-}
-
-/** Two machines: the buckets are shared, each has its own catalog, both as it stands now. */
-async function twoMachines(
-  made: TestVault,
-): Promise<{ readonly here: VaultCopy; readonly there: VaultCopy }> {
-  await made.session.guard.end();
-  const snapshot = await snapshotOf(made);
-  const here = await snapshot.copy();
-  const there = await snapshot.copy();
-  const shared = here.buckets.map(({ storage }) => storage);
-  for (const [i, bucket] of there.buckets.entries()) {
-    const storage = shared[i];
-    if (storage !== undefined) Object.assign(bucket, { storage });
-  }
-  return { here, there };
 }
 
 for (const [title, body] of [

@@ -136,6 +136,9 @@ describe('No request is made that is not needed:', () => {
     await made.session.guard.end();
     expect(await requestsOf(made, ({ vault }) => vault.sweep({ waitMs: 0 }))).toEqual({
       'get vault.json': BUCKETS,
+      // What time it is there, before anything counts as old.
+      'put clock': BUCKETS,
+      'remove clock': BUCKETS,
       'list keyring/': BUCKETS,
       'list sweep/': 3 * BUCKETS,
       'list deleted/': BUCKETS,

@@ -6,8 +6,8 @@ import { expect, test } from 'vitest';
 import type { Around } from '../support/steps.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
-import type { TestBucket, TestVault, VaultCopy } from './harness.ts';
+import { getBytes, putBytes, snapshotOf, testVault, twoMachines } from './harness.ts';
+import type { TestBucket, VaultCopy } from './harness.ts';
 
 const random = seededRandom(47);
 const BODY = random.bytes(30_000);
@@ -43,20 +43,6 @@ function heldAt(gate: Gate, call: string, prefix: string, from = 1): Around {
     }
     await proceed();
   };
-}
-
-/** Two machines: the buckets are shared, each has its own catalog, both as it stands now. */
-async function twoMachines(
-  made: TestVault,
-): Promise<{ readonly here: VaultCopy; readonly there: VaultCopy }> {
-  await made.session.guard.end();
-  const snapshot = await snapshotOf(made);
-  const here = await snapshot.copy();
-  const there = await snapshot.copy();
-  for (const [i, bucket] of there.buckets.entries()) {
-    Object.assign(bucket, { storage: here.buckets[i]?.storage });
-  }
-  return { here, there };
 }
 
 /** A bucket that is in neither vault yet. */

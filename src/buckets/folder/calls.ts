@@ -194,6 +194,7 @@ export class FolderCalls {
     return new VaultError(
       'unavailable',
       `${this.#label} does not answer: a call of its file system hangs. Is the disk, or its server, still there?`,
+      { unreachable: true },
     );
   }
 }

@@ -87,7 +87,7 @@ class FolderBucket implements Bucket {
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
     const replace = call.replace === true;
-    const parts = { places: this.#places, calls: this.#calls, bytes, replace };
+    const parts = { places: this.#places, calls: this.#calls, bytes, replace, onDate: call.onDate };
     await this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         const stored = await this.#places.within(

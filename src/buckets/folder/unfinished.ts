@@ -5,6 +5,7 @@ import { systemCode } from '../../errors.ts';
 import type { FolderCalls, Operation } from './calls.ts';
 import {
   close,
+  fstat,
   fsync,
   holdsDurably,
   link,
@@ -31,9 +32,12 @@ const UNFINISHED_NAME = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
  * How old an unfinished file must be to be cleared away, in milliseconds: an hour. No put takes so long; should one be that
- * slow, or clocks be that far apart, it starts again.
+ * slow, it starts again.
  */
 const UNFINISHED_AGE_MS = 3_600_000;
+
+/** A file system whose times are this close to the machine's has the machine's clock, or as good a one: FAT's steps are 2 s. */
+const SAME_CLOCK_MS = 10_000;
 
 /** What `link` answers where there are no hard links, or none from one folder to another (FAT, some network file systems). */
 const NO_HARD_LINKS = new Set([
@@ -55,6 +59,8 @@ export interface Unnamed {
   readonly path: string;
   readonly bytes: Uint8Array;
   readonly replace: boolean;
+  /** See `PutCall`. */
+  readonly onDate: ((dateMs: number) => void) | undefined;
 }
 
 /**
@@ -87,7 +93,7 @@ export async function store(operation: Operation, object: Unnamed): Promise<bool
 }
 
 /** Fills and closes a file, durably. */
-async function fill(operation: Operation, fd: number, { calls, bytes }: Unnamed): Promise<void> {
+async function fill(operation: Operation, fd: number, { calls, bytes, onDate }: Unnamed): Promise<void> {
   try {
     operation.check();
     await operation.run(async () => {
@@ -96,6 +102,7 @@ async function fill(operation: Operation, fd: number, { calls, bytes }: Unnamed)
       }
     });
     await operation.run(() => fsync(fd));
+    if (onDate !== undefined) tellDate((await operation.run(() => fstat(fd))).mtimeMs, onDate);
     operation.check();
   } catch (error) {
     calls.later(() => close(fd).catch(() => undefined));
@@ -103,6 +110,14 @@ async function fill(operation: Operation, fd: number, { calls, bytes }: Unnamed)
   }
   // Some network file systems tell only now that they could not keep what was written.
   await operation.finish(() => close(fd));
+}
+
+/**
+ * Tells when a file was just written, by the clock of its file server. A disk of this machine goes by this machine's clock and proves
+ * nothing about it, and a file system without times says zero.
+ */
+function tellDate(mtimeMs: number, onDate: (dateMs: number) => void): void {
+  if (mtimeMs > 0 && Math.abs(mtimeMs - Date.now()) > SAME_CLOCK_MS) onDate(Math.trunc(mtimeMs));
 }
 
 /**
@@ -143,9 +158,11 @@ export function isTaken(error: unknown): boolean {
  * listed, and so can one with something else under that name.
  */
 export async function clearUnfinished(operation: Operation, places: Places): Promise<void> {
-  const oldestMs = Date.now() - UNFINISHED_AGE_MS;
   try {
     await places.within(operation, UNFINISHED, { make: false }, async ({ base }) => {
+      // By the clock of the disk: its entries last changed then, when a put began or ended.
+      const { mtimeMs } = await operation.run(() => lstat(`${base}/.`));
+      const oldestMs = mtimeMs - UNFINISHED_AGE_MS;
       const names = await operation.run(() => readdir(base));
       for (const name of names.filter((one) => UNFINISHED_NAME.test(one))) {
         await operation.run(() => clear(`${base}/${name}`, oldestMs));

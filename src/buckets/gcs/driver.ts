@@ -12,6 +12,7 @@ import { folderPrefix } from '../cloud-url.ts';
 import { checkBucketName } from './url.ts';
 import type { HttpAnswer } from '../http.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
+import { dateOf } from '../date.ts';
 import { ListingProgress } from '../listing-progress.ts';
 
 // What is spoken is the JSON API: https://cloud.google.com/storage/docs/json_api/v1/objects
@@ -128,6 +129,8 @@ class GcsBucket implements Bucket {
       },
       task,
     );
+    const date = dateOf(answer.headers.date);
+    if (date !== null) call.onDate?.(date);
     if (answer.status === 412 && !replace && isConditionNotMet(answer)) {
       // Somebody else stored it, or an earlier attempt did whose acknowledgement was lost.
       const existing = await this.#contentAt(name, this.#taskOf(`look at ${name} in`, 'get', call));

@@ -112,7 +112,7 @@ class RetryingBucket implements Bucket {
   }
 
   async *list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {
-    const effort = new Effort(this.#policy, this.#health, call.signal);
+    const effort = new Effort(this.#policy, this.#health, call);
     let resume = call;
     let count = 0;
     for (;;) {
@@ -147,7 +147,7 @@ class RetryingBucket implements Bucket {
   }
 
   async #persist<T>(call: BucketCall, run: (attempt: BucketCall) => Promise<T>): Promise<T> {
-    const effort = new Effort(this.#policy, this.#health, call.signal);
+    const effort = new Effort(this.#policy, this.#health, call);
     for (;;) {
       effort.begin();
       try {
@@ -239,16 +239,18 @@ class Effort {
   readonly #policy: Policy;
   readonly #health: Health;
   readonly #signal: AbortSignal | undefined;
+  readonly #onRetry: BucketCall['onRetry'];
   readonly #startMs: number;
   #failures = 0;
   /** The first failure since the last answer. */
   #first: { readonly atMs: number; readonly answers: number } | null = null;
   #isProbe = false;
 
-  constructor(policy: Policy, health: Health, signal: AbortSignal | undefined) {
+  constructor(policy: Policy, health: Health, { signal, onRetry }: BucketCall) {
     this.#policy = policy;
     this.#health = health;
     this.#signal = signal;
+    this.#onRetry = onRetry;
     this.#startMs = policy.clock.now();
   }
 
@@ -294,6 +296,7 @@ class Effort {
       throw this.#exhausted(error, this.#first);
     }
 
+    this.#onRetry?.(error);
     // What is over within seconds is not worth a word.
     if (this.#lastMs(this.#first) - this.#startMs > DEFAULT_CONTACT_MS) {
       onWaiting({ label, error, delayMs, attempt: this.#failures });

@@ -75,7 +75,7 @@ function makeClient(
     maxAttempts: 1,
     retryMode: 'standard',
     followRegionRedirects: false,
-    // A wrong clock is told, not worked around: leases and expiry times depend on it, too.
+    // A wrong clock is told, not worked around: graces and expiry times depend on it, too.
     disableClockSkewCorrection: true,
     // Checksums are computed and compared by the driver; the SDK's own would cost a second pass, and for streams the
     // aws-chunked encoding, which many services reject.

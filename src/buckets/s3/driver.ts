@@ -4,6 +4,7 @@ import { VaultError, throwIfAborted } from '../../errors.ts';
 import { isObjectName } from '../bucket.ts';
 import type { Bucket, GetCall, ListCall, ListedObject, PutCall, BucketCall } from '../bucket.ts';
 import { endpointUrl, folderPrefix } from '../cloud-url.ts';
+import { dateOf } from '../date.ts';
 import { readBody } from './answers.ts';
 import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex } from './checksum.ts';
 import type { SentChecksum } from './checksum.ts';
@@ -72,7 +73,7 @@ class S3Bucket implements Bucket {
       };
       let output: PutObjectCommandOutput;
       try {
-        output = await this.#upload(name, body, form, call.signal);
+        output = await this.#upload(name, body, form, call);
       } catch (error) {
         if (form.isConditional && isConditionFailed(error)) {
           await this.#compare(name, body, attempt);
@@ -171,7 +172,7 @@ class S3Bucket implements Bucket {
     name: string,
     body: Buffer,
     form: UploadForm,
-    signal: AbortSignal | undefined,
+    { signal, onDate }: PutCall,
   ): Promise<PutObjectCommandOutput> {
     const { kind, value } = form.checksum;
     const command = new PutObjectCommand({
@@ -191,6 +192,8 @@ class S3Bucket implements Bucket {
       return protocol === 'https:' ? 'UNSIGNED-PAYLOAD' : sha256Hex(body);
     };
     command.middlewareStack.add(withHeader('x-amz-content-sha256', bodyHash), { step: 'build' });
+    if (onDate !== undefined)
+      command.middlewareStack.add(readingDate(onDate), { step: 'deserialize', priority: 'low' });
     return await this.#client.send(command, sendOptions(signal));
   }
 
@@ -247,6 +250,19 @@ function withHeader(name: string, value: (protocol: unknown) => string) {
         request['headers'][name] = value(request['protocol']);
       }
       return next(args);
+    };
+}
+
+/** Middleware, for one command, that tells the time that the answer says, be it a refusal. */
+function readingDate(onDate: (dateMs: number) => void) {
+  return <Args, Result extends { readonly response: unknown }>(next: (args: Args) => Promise<Result>) =>
+    async (args: Args): Promise<Result> => {
+      const result = await next(args);
+      const { response } = result;
+      const headers = isRecord(response) && isRecord(response['headers']) ? response['headers'] : {};
+      const date = dateOf(headers['date']);
+      if (date !== null) onDate(date);
+      return result;
     };
 }
 

@@ -9,6 +9,12 @@ import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
+/** What is said of a command that is interrupted. */
+export interface Interruption {
+  /** What stays of the work so far, as a sentence; null while there is nothing. Set by the verb. */
+  kept: (() => string | null) | null;
+}
+
 export interface Invocation {
   readonly options: SharedOptions;
   readonly environment: Environment;
@@ -16,6 +22,7 @@ export interface Invocation {
   readonly interactive: boolean;
   /** Aborted by Ctrl-C and its like. */
   readonly signal: AbortSignal;
+  readonly interruption: Interruption;
   readonly output: Output;
   readonly terminal: Terminal;
 }

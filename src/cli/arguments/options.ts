@@ -18,6 +18,7 @@ export interface SharedOptions {
   readonly passwordCommand?: string;
   readonly json?: boolean;
   readonly quiet?: boolean;
+  readonly verbose?: boolean;
   readonly debug?: boolean;
   readonly timeout?: string;
   readonly maxWait?: string;
@@ -157,6 +158,24 @@ export function parseDurationMs(text: string, option: string): number {
   if (match === null || ms < 1 || ms > MAX_DURATION_MS) {
     throw invalid(option, text, 'a duration, for example 30s, 15m, 12h, 30d or 2w');
   }
+  return ms;
+}
+
+const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(Z|[+-]\d\d:?\d\d)?)?$/;
+
+/**
+ * A moment in the past: how long ago it is (`36h`, `7d`), or a day or time of day (`2026-07-01`, `2026-07-01 09:30`), which is local
+ * unless it says otherwise.
+ *
+ * @returns milliseconds since 1970
+ * @throws `invalid-input`
+ */
+export function parseMomentMs(text: string, option: string, nowMs: number): number {
+  const match = MOMENT.exec(text.trim());
+  if (match === null && DURATION.test(text.trim())) return nowMs - parseDurationMs(text, option);
+  const [, day = '', time = '00:00', zone = ''] = match ?? [];
+  const ms = Date.parse(`${day}T${time}${zone}`);
+  if (Number.isNaN(ms)) throw invalid(option, text, 'a time, for example 36h, 7d or 2026-07-01');
   return ms;
 }
 

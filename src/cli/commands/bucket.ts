@@ -10,6 +10,7 @@ import {
 } from '../arguments/invocation.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
+import type { BucketReport } from '../../vault/manage/buckets.ts';
 import type { RemoveBucketResult } from '../../vault/manage/remove-bucket.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { count, showName, showSize } from '../terminal/text.ts';
@@ -23,7 +24,8 @@ const KINDS = new Map([
 
 /** `vault bucket ls`: the vault's buckets, and what they hold. */
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
-  const { output, options, terminal, signal, environment } = invocation;
+  const { output, options, terminal, signal } = invocation;
+  output.requireOpen();
   return withVault(invocation, async (vault) => {
     const buckets = await terminal.withProgress('Listing', async (report) =>
       vault.bucketReport({
@@ -38,26 +40,41 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
         await output.json({ ...bucket, kind, reachable: bucket.error === null });
       }
     } else {
-      const style = styleFor(process.stdout, environment);
-      const table = new Table(
-        [
-          { heading: 'BUCKET', align: 'left' },
-          { heading: 'OBJECTS', align: 'right' },
-          { heading: 'SIZE', align: 'right' },
-          { heading: 'STATE', align: 'left' },
-        ],
-        { width: output.width, styleHeading: (line) => style('bold', line) },
-      );
-      const rows = buckets.map(({ url, state, objects, bytes, error }) => [
-        showName(url),
-        objects === null ? '?' : objects.toLocaleString('en-US'),
-        bytes === null ? '?' : showSize(bytes),
-        error === null ? state : showName(error),
-      ]);
-      await output.write(table.page(rows));
+      await printBucketReports(invocation, buckets);
     }
+    const objects = buckets.reduce((sum, bucket) => sum + (bucket.objects ?? 0), 0);
+    const bytes = buckets.reduce((sum, bucket) => sum + (bucket.bytes ?? 0), 0);
+    terminal.summary(`${count(buckets.length, 'bucket')}, ${count(objects, 'object')}, ${showSize(bytes)}.`, {
+      buckets: buckets.length,
+      objects,
+      bytes,
+    });
     return buckets.every(({ error }) => error === null) ? DONE : ATTENTION;
   });
+}
+
+/** Prints the buckets and what they hold, a line each. */
+export async function printBucketReports(
+  { output, environment }: Pick<Invocation, 'output' | 'environment'>,
+  buckets: readonly BucketReport[],
+): Promise<void> {
+  const style = styleFor(process.stdout, environment);
+  const table = new Table(
+    [
+      { heading: 'BUCKET', align: 'left' },
+      { heading: 'OBJECTS', align: 'right' },
+      { heading: 'SIZE', align: 'right' },
+      { heading: 'STATE', align: 'left' },
+    ],
+    { width: output.width, styleHeading: (line) => style('bold', line) },
+  );
+  const rows = buckets.map(({ url, state, objects, bytes, error }) => [
+    showName(url),
+    objects === null ? '?' : objects.toLocaleString('en-US'),
+    bytes === null ? '?' : showSize(bytes),
+    error === null ? state : showName(error),
+  ]);
+  await output.write(table.page(rows));
 }
 
 /** `vault bucket add`. */
@@ -89,6 +106,9 @@ export async function removeBucket(
   const dryRun = flags.dryRun === true;
   const bucket = await bucketReferenceOf(reference);
   return withVault(invocation, async (vault) => {
+    if (!dryRun) {
+      invocation.interruption.kept = () => 'What has moved need not move again: repeat the command.';
+    }
     const result = await terminal.withProgress('Moving', async (report) =>
       vault.removeBucket(bucket, {
         signal,

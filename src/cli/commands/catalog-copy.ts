@@ -12,8 +12,9 @@ export async function copyTo(invocation: Invocation, to: string): Promise<ExitCo
     copyCatalog(catalogLocation(options, environment), to, { environment, signal }),
   );
   if (options.json === true) await output.json({ rows, digest });
-  terminal.note(
+  terminal.summary(
     `Copied ${count(rows, 'row')}, and verified the copy. Use it from now on, with --db or VAULT_DB, instead of the old catalog.`,
+    { rows },
   );
   return DONE;
 }

@@ -1,17 +1,19 @@
 import { lstat, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { restoreFile } from '../../vault/read/restore.ts';
 import type { StoredFile } from '../../vault/read/get.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
-import { DONE } from '../exit.ts';
+import { exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import { nameAsTyped } from '../arguments/options.ts';
 import type { PasswordRequest } from '../arguments/password.ts';
+import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
-import { quote, showName, showSize } from '../terminal/text.ts';
+import { reportError } from '../terminal/report.ts';
+import { count, quote, showName, showSize } from '../terminal/text.ts';
 
 export interface GetFlags {
   readonly output?: string;
@@ -32,41 +34,121 @@ type Target =
   | { readonly kind: 'folder'; readonly path: string }
   | { readonly kind: 'file'; readonly path: string };
 
-/** `vault get`: writes one file, whole and verified, or pours it into standard output. */
-export async function get(invocation: Invocation, reference: string, flags: GetFlags): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+/**
+ * `vault get`: writes files, each whole and verified, or pours them into standard output one after the other. Of several into a
+ * folder, one that fails stops no other.
+ */
+export async function get(
+  invocation: Invocation,
+  references: readonly string[],
+  flags: GetFlags,
+): Promise<ExitCode> {
+  const { output, options } = invocation;
   const existing = flags.force === true ? 'replace' : 'refuse';
-  const target = await targetOf(flags.output ?? '.', existing);
+  const several = meansSeveral(references);
+  const target = await targetOf(flags.output ?? '.', { existing, several });
   if (target.kind === 'stdout' && options.json === true) {
-    throw new VaultError('invalid-input', '--json and "-o -" both want standard output. Choose one.');
+    throw new VaultError(
+      'invalid-input',
+      "--json and a file's bytes both want standard output. Choose one of them.",
+    );
   }
   if (target.kind === 'stdout') output.requireOpen();
-  return withVault(invocation, async (vault) => {
-    const onWarning = warnTo(terminal);
-    const { readPassword, PASSWORD_TRIES } = await import('../arguments/password.ts');
-    const file = await vault.get(nameAsTyped(reference), {
+  return withVault(invocation, async (vault) =>
+    withFilesMeant(vault, { verb: 'get', references }, async (meant) => {
+      const codes: ExitCode[] = [];
+      const written = new Map<string, StoredFile>();
+      const unknown: string[] = [];
+      let bytes = 0;
+      invocation.interruption.kept = () =>
+        several && written.size > 0
+          ? `${written.size.toLocaleString('en-US')} of ${count(meant.length, 'file')} are written, each whole.`
+          : null;
+      for (const reference of meant) {
+        try {
+          bytes += await getOne(invocation, vault, { reference, target, existing, written, flags });
+        } catch (error) {
+          if (!several || target.kind === 'stdout' || !isOfOneFile(error)) throw error;
+          if (isVaultError(error, 'file-not-found')) unknown.push(reference);
+          codes.push(exitCodeOf(error));
+          reportError(error, invocation);
+        }
+      }
+      const advice = await quotingAdvice('get', unknown);
+      if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
+      const files = meant.length - codes.length;
+      invocation.terminal.summary(
+        several && target.kind === 'folder' ? `Wrote ${count(files, 'file')}, ${showSize(bytes)}.` : null,
+        { files, failed: codes.length, bytes },
+      );
+      return gravest(codes);
+    }),
+  );
+}
+
+/** Whether the next file may fare better. */
+function isOfOneFile(error: unknown): boolean {
+  return isVaultError(
+    error,
+    'file-not-found',
+    'already-exists',
+    'invalid-input',
+    'damaged',
+    'object-missing',
+    'unsupported',
+    'wrong-password',
+  );
+}
+
+/** @returns how many bytes were written */
+async function getOne(
+  invocation: Invocation,
+  vault: Vault,
+  one: {
+    readonly reference: string;
+    readonly target: Target;
+    readonly existing: 'refuse' | 'replace';
+    /** What this command has written, by path. */
+    readonly written: Map<string, StoredFile>;
+    readonly flags: GetFlags;
+  },
+): Promise<number> {
+  const { output, options, terminal, signal } = invocation;
+  const { target, existing, written } = one;
+  const onWarning = warnTo(terminal);
+  const { readPassword, PASSWORD_TRIES } = await import('../arguments/password.ts');
+  const file = await vault.get(one.reference, {
+    signal,
+    onWarning,
+    lockPasswordTries: PASSWORD_TRIES,
+    lockPassword: ({ name }, refused) =>
+      readPassword({ ...lockRequest(invocation, one.flags, name), refused }),
+  });
+  if (target.kind === 'stdout') {
+    await pour(file, invocation);
+    return file.contentSize;
+  }
+  const path = target.kind === 'folder' ? join(target.path, baseNameOf(file.name)) : target.path;
+  const other = written.get(path);
+  if (other?.hash === file.hash) return 0;
+  if (other !== undefined) {
+    throw new VaultError(
+      'already-exists',
+      `${quote(path)} is ${quote(other.name)} now, and ${quote(file.name)} would replace it. Get that one by itself, with -o <path>.`,
+    );
+  }
+  await terminal.withProgress(file.name, async (report) =>
+    restoreFile(file, path, {
+      existing,
       signal,
       onWarning,
-      lockPasswordTries: PASSWORD_TRIES,
-      lockPassword: ({ name }, refused) => readPassword({ ...lockRequest(invocation, flags, name), refused }),
-    });
-    if (target.kind === 'stdout') {
-      await pour(file, invocation);
-      return DONE;
-    }
-    const path = target.kind === 'folder' ? join(target.path, baseNameOf(file.name)) : target.path;
-    await terminal.withProgress(file.name, async (report) =>
-      restoreFile(file, path, {
-        existing,
-        signal,
-        onWarning,
-        onProgress: (progress) => report({ label: file.name, ...progress }),
-      }),
-    );
-    if (options.json === true) await output.json({ ...fileAsJson(file), path });
-    terminal.note(`Wrote ${showName(path)} (${showSize(file.contentSize)}).`);
-    return DONE;
-  });
+      onProgress: (progress) => report({ label: file.name, ...progress }),
+    }),
+  );
+  written.set(path, file);
+  if (options.json === true) await output.json({ ...fileAsJson(file), path });
+  terminal.note(`Wrote ${showName(path)} (${showSize(file.contentSize)}).`);
+  return file.contentSize;
 }
 
 /** What it takes to get the password of a locked file. */
@@ -86,13 +168,22 @@ function lockRequest(
 /**
  * Looks at the target before anything is opened or asked.
  *
- * @throws `already-exists`
+ * @throws `already-exists`; `invalid-input` if it cannot be written to
  */
-async function targetOf(path: string, existing: 'refuse' | 'replace'): Promise<Target> {
+async function targetOf(
+  path: string,
+  { existing, several }: { readonly existing: 'refuse' | 'replace'; readonly several: boolean },
+): Promise<Target> {
   if (path === '-') return { kind: 'stdout' };
   if (path === '') throw new VaultError('invalid-input', '-o needs a path, or "-" for standard output.');
   const found = await stat(path).catch(() => null);
   if (found?.isDirectory() === true) return { kind: 'folder', path };
+  if (several) {
+    throw new VaultError(
+      'invalid-input',
+      `Several files need a folder, and ${quote(path)} is none. Make it, or say another one with -o <folder>.`,
+    );
+  }
   // A link to nothing is there, too.
   const itself = await lstat(path).catch(() => null);
   if (itself === null) return { kind: 'file', path };

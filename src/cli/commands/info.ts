@@ -1,12 +1,14 @@
 import type { BucketInfo } from '../../vault/manage/buckets.ts';
 import type { ChunkPlacement, FileDetails } from '../../vault/read/inspect.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { formatRedundancy, shardSize } from '../../format/shard.ts';
 import { fileAsJson, modifiedMs } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { catalogLocation, nameAsTyped } from '../arguments/options.ts';
+import { catalogLocation } from '../arguments/options.ts';
+import { withFilesMeant } from '../arguments/references.ts';
 import { Table } from '../terminal/table.ts';
 import type { Style } from '../terminal/terminal.ts';
 import { styleFor } from '../terminal/terminal.ts';
@@ -21,58 +23,78 @@ const LEAST_LABEL_WIDTH = 16;
 /** From no chunk of a cell to all of them. */
 const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 
-/** `vault info`: a file's details and where its shards are; without a file, the vault's own. */
-export async function info(invocation: Invocation, reference: string | undefined): Promise<ExitCode> {
-  const { output, options, terminal, signal, environment } = invocation;
+/** `vault info`: files' details and where their shards are; without a file, the vault's own. */
+export async function info(invocation: Invocation, references: readonly string[]): Promise<ExitCode> {
+  const { output, options, signal, terminal } = invocation;
+  output.requireOpen();
   return withVault(invocation, async (vault) => {
-    const buckets = vault.buckets;
-    if (reference === undefined) {
-      const redundancy = formatRedundancy(vault.redundancy);
-      await (options.json === true
-        ? output.json({ id: vault.id, redundancy, buckets })
-        : output.write(
-            facts([
-              ['vault', vault.id],
-              ['catalog', catalogLabel(catalogLocation(options, environment))],
-              ['redundancy', redundancy],
-              ...buckets.map(({ url, state }): [string, string] => [
-                'bucket',
-                state === 'active' ? url : `${url} (${state})`,
-              ]),
-            ]),
-          ));
-      return DONE;
-    }
-    const file = await vault.inspect(nameAsTyped(reference), { signal, onWarning: warnTo(terminal) });
-    const summary = summarize(file, buckets);
-    if (options.json === true) {
-      await output.json({
-        ...fileAsJson(file),
-        redundancy: formatRedundancy(file.placed ?? file.redundancy),
-        survives: file.survives,
-        storedBytes: file.storedBytes,
-        degradedChunks: summary.degraded,
-        lostChunks: summary.lost,
-        buckets: summary.rows.map(({ url, shards }) => ({ url, shards })),
-        placement: file.placement.map(({ redundancy, ...chunk }) => ({
-          ...chunk,
-          redundancy: formatRedundancy(redundancy),
-        })),
-      });
-    } else {
-      const style = styleFor(process.stdout, environment);
-      const width = output.width ?? USUAL_WIDTH;
-      await output.write(fileFacts(file, summary) + picture(file, summary, { width, style }));
-    }
-    if (summary.degraded === 0 && summary.lost === 0) return DONE;
-    const lost =
-      summary.lost === 0 ? '' : ` ${count(summary.lost, 'chunk has', 'chunks have')} too few to be read.`;
-    terminal.warn(
-      `${count(summary.degraded + summary.lost, 'chunk lacks', 'chunks lack')} shards.${lost} "vault repair" replaces what is missing or damaged.`,
-      { kind: 'degraded' },
-    );
-    return ATTENTION;
+    if (references.length === 0) return vaultInfo(invocation, vault);
+    return withFilesMeant(vault, { verb: 'info', references }, async (meant) => {
+      const codes: ExitCode[] = [];
+      for (const reference of meant) {
+        const file = await vault.inspect(reference, { signal, onWarning: warnTo(terminal) });
+        if (codes.length > 0 && options.json !== true) await output.write('\n');
+        codes.push(await fileInfo(invocation, file, summarize(file, vault.buckets)));
+      }
+      return gravest(codes);
+    });
   });
+}
+
+async function vaultInfo(
+  { output, options, environment }: Invocation,
+  { id, redundancy: coded, buckets }: Vault,
+): Promise<ExitCode> {
+  const redundancy = formatRedundancy(coded);
+  await (options.json === true
+    ? output.json({ id, redundancy, buckets })
+    : output.write(
+        facts([
+          ['vault', id],
+          ['catalog', catalogLabel(catalogLocation(options, environment))],
+          ['redundancy', redundancy],
+          ...buckets.map(({ url, state }): [string, string] => [
+            'bucket',
+            state === 'active' ? url : `${url} (${state})`,
+          ]),
+        ]),
+      ));
+  return DONE;
+}
+
+async function fileInfo(
+  { output, options, terminal, environment }: Invocation,
+  file: FileDetails,
+  summary: Summary,
+): Promise<ExitCode> {
+  if (options.json === true) {
+    await output.json({
+      ...fileAsJson(file),
+      redundancy: formatRedundancy(file.placed ?? file.redundancy),
+      survives: file.survives,
+      storedBytes: file.storedBytes,
+      degradedChunks: summary.degraded,
+      lostChunks: summary.lost,
+      buckets: summary.rows.map(({ url, shards }) => ({ url, shards })),
+      placement: file.placement.map(({ redundancy, ...chunk }) => ({
+        ...chunk,
+        redundancy: formatRedundancy(redundancy),
+      })),
+    });
+  } else {
+    const style = styleFor(process.stdout, environment);
+    const width = output.width ?? USUAL_WIDTH;
+    await output.write(fileFacts(file, summary) + picture(file, summary, { width, style }));
+  }
+  if (summary.degraded === 0 && summary.lost === 0) return DONE;
+  const lost =
+    summary.lost === 0 ? '' : ` ${count(summary.lost, 'chunk has', 'chunks have')} too few to be read.`;
+  terminal.warn(
+    `${count(summary.degraded + summary.lost, 'chunk lacks', 'chunks lack')} shards.${lost} "vault repair" replaces what is missing or damaged.`,
+    { kind: 'degraded' },
+    `degraded ${file.hash}`,
+  );
+  return ATTENTION;
 }
 
 /** A Postgres URL without the password in it; a path as it is. */

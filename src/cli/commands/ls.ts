@@ -1,19 +1,26 @@
+import { VaultError } from '../../errors.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
 import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
+import { parseMomentMs, parseSize } from '../arguments/options.ts';
 import { patternMatcher } from '../arguments/pattern.ts';
+import { quotingAdvice } from '../arguments/references.ts';
 import type { Column } from '../terminal/table.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { jsonOf, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
 export interface LsFlags {
   readonly long?: boolean;
   readonly all?: boolean;
   readonly deleted?: boolean;
+  readonly sort?: string;
+  readonly since?: string;
+  readonly larger?: string;
+  readonly null?: boolean;
 }
 
 /** Rows that are laid out together: enough to fill a screen, few enough to appear at once. */
@@ -38,52 +45,140 @@ const LONG: readonly Column[] = [
   { heading: 'NAME', align: 'left' },
 ];
 
-/** `vault ls`: the files, newest first, printed while they are read. */
+/** What of the list is asked for. */
+interface Choice {
+  readonly patterns: readonly { readonly matches: (name: string) => boolean; found: boolean }[];
+  readonly sinceMs: number;
+  readonly leastBytes: number;
+  /** Null: as they come, newest first. */
+  readonly order: ((a: ListedFile, b: ListedFile) => number) | null;
+}
+
+/** What was listed, together. */
+interface Total {
+  files: number;
+  bytes: number;
+  /** Of locked files the size is not known. */
+  locked: number;
+}
+
+/** `vault ls`: the files, newest first unless they are sorted, printed while they are read. */
 export async function ls(
   invocation: Invocation,
-  pattern: string | undefined,
+  patterns: readonly string[],
   flags: LsFlags,
 ): Promise<ExitCode> {
-  const matches = patternMatcher(pattern);
+  invocation.output.requireOpen();
+  const choice = choiceOf(patterns, flags);
+  const print = printerOf(invocation, flags);
   return withVault(invocation, async (vault) => {
     const { signal, terminal } = invocation;
     const { all, deleted } = flags;
-    const list = vault.list({ all, deleted, signal, onWarning: warnTo(terminal) });
-    const print =
-      invocation.options.json === true ? jsonPrinter(invocation) : tablePrinter(invocation, flags);
-    let page: ListedFile[] = [];
-    let found = false;
-    let printedAtMs = performance.now();
-    try {
-      for await (const file of list) {
-        if (!matches(file.name)) continue;
-        found = true;
-        page.push(file);
-        if (page.length < PAGE && performance.now() - printedAtMs < PAGE_DELAY_MS) continue;
-        const whole = page;
-        page = [];
-        if (!(await print(whole))) return DONE;
-        printedAtMs = performance.now();
-      }
-    } finally {
-      // Also when the list ends with an error, which comes after what could be listed.
-      if (page.length > 0) await print(page);
-    }
-    if (!found) {
-      terminal.note(
-        deleted === true
-          ? 'There is no removed file that could be brought back.'
-          : pattern === undefined
-            ? 'Nothing is stored yet. "vault put <path>" stores a file.'
-            : 'No name matches. "vault ls" shows what there is.',
-      );
-    }
+    const list = chosen(vault.list({ all, deleted, signal, onWarning: warnTo(terminal) }), choice);
+    const total: Total = { files: 0, bytes: 0, locked: 0 };
+    if (!(await printPages(list, print, total))) return DONE;
+    const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
+    if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
+    if (total.files === 0) terminal.note(describeNothing(patterns, flags));
+    terminal.summary(total.files > 0 ? describeTotal(total) : null, { ...total });
     return DONE;
   });
 }
 
+/** @throws `invalid-input` */
+function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags): Choice {
+  const order = sort === undefined ? null : ORDERS.get(sort);
+  if (order === undefined) {
+    throw new VaultError('invalid-input', `--sort ${quote(sort ?? '')} is not size, name or time.`);
+  }
+  return {
+    patterns: patterns.map((pattern) => ({ matches: patternMatcher(pattern), found: false })),
+    sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', Date.now()),
+    leastBytes: larger === undefined ? -Infinity : parseSize(larger, '--larger') + 1,
+    order,
+  };
+}
+
+const ORDERS: ReadonlyMap<string, Choice['order']> = new Map<string, Choice['order']>([
+  ['time', null],
+  ['size', (a, b) => (b.size ?? -1) - (a.size ?? -1)],
+  ['name', (a, b) => (a.name < b.name ? -1 : Number(a.name > b.name))],
+]);
+
+/** The files that are asked for, in order. Those that could be listed come before the error with which a list ends. */
+async function* chosen(
+  files: AsyncIterable<ListedFile>,
+  { patterns, sinceMs, leastBytes, order }: Choice,
+): AsyncGenerator<ListedFile, void, undefined> {
+  const kept: ListedFile[] = [];
+  try {
+    for await (const file of files) {
+      const fits = patterns.filter(({ matches }) => matches(file.name));
+      for (const pattern of fits) pattern.found = true;
+      if (patterns.length > 0 && fits.length === 0) continue;
+      // The size of a locked file is not known, so that it is not known to be larger.
+      if (file.createdAtMs < sinceMs || (file.size ?? 0) < leastBytes) continue;
+      if (order === null) yield file;
+      else kept.push(file);
+    }
+  } finally {
+    if (order !== null) yield* kept.toSorted(order);
+  }
+}
+
+/** Prints the files page by page. @returns false if nobody reads any more */
+async function printPages(
+  files: AsyncIterable<ListedFile>,
+  print: PagePrinter,
+  total: Total,
+): Promise<boolean> {
+  let page: ListedFile[] = [];
+  let printedAtMs = performance.now();
+  try {
+    for await (const file of files) {
+      page.push(file);
+      total.files += 1;
+      total.bytes += file.size ?? 0;
+      if (file.size === null) total.locked += 1;
+      if (page.length < PAGE && performance.now() - printedAtMs < PAGE_DELAY_MS) continue;
+      const whole = page;
+      page = [];
+      if (!(await print(whole))) return false;
+      printedAtMs = performance.now();
+    }
+  } finally {
+    // Also when the list ends with an error, which comes after what could be listed.
+    if (page.length > 0) await print(page);
+  }
+  return true;
+}
+
+function describeTotal({ files, bytes, locked }: Total): string {
+  const size = locked === files ? '' : `, ${showSize(bytes)}`;
+  return `${count(files, 'file')}${size}${locked > 0 ? `, ${locked.toLocaleString('en-US')} locked` : ''}.`;
+}
+
+function describeNothing(patterns: readonly string[], { deleted, since, larger }: LsFlags): string {
+  if (deleted === true) return 'There is no removed file that could be brought back.';
+  if (since !== undefined || larger !== undefined) return 'There is no such file.';
+  return patterns.length === 0
+    ? 'Nothing is stored yet. "vault put <path>" stores a file.'
+    : 'No name matches. "vault ls" shows what there is.';
+}
+
 /** Prints one page; false if nobody reads any more. */
 type PagePrinter = (files: readonly ListedFile[]) => Promise<boolean>;
+
+/** @throws `invalid-input` if more than one way to print is asked for */
+function printerOf(invocation: Invocation, flags: LsFlags): PagePrinter {
+  const { options, output } = invocation;
+  if (flags.null !== true)
+    return options.json === true ? jsonPrinter(invocation) : tablePrinter(invocation, flags);
+  if (options.json === true || flags.long === true) {
+    throw new VaultError('invalid-input', '-0 prints names alone: leave --json and --long away.');
+  }
+  return async (files) => output.write(files.map(({ name }) => `${name}\0`).join(''));
+}
 
 function jsonPrinter({ output }: Invocation): PagePrinter {
   return async (files) => output.write(files.map((file) => `${jsonOf(listedAsJson(file))}\n`).join(''));

@@ -8,7 +8,6 @@ import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { FileSource } from '../../vault/write/file-source.ts';
 import type { Chunking } from '../../vault/write/content.ts';
 import type { PutResult } from '../../vault/write/put.ts';
 import { fileAsJson } from '../terminal/describe.ts';
@@ -23,10 +22,12 @@ import {
   parseDurationMs,
   parseSize,
 } from '../arguments/options.ts';
-import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
-import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, quote, showTime } from '../terminal/text.ts';
+import { putDryRun } from './put-dry-run.ts';
+import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
+import type { Task } from './put-dry-run.ts';
 
 export interface PutFlags {
   readonly name?: string;
@@ -34,6 +35,7 @@ export interface PutFlags {
   readonly chunks?: string;
   readonly expires?: string;
   readonly compression?: string;
+  readonly dryRun?: boolean;
   readonly lock?: boolean;
   readonly lockPasswordFile?: string;
   readonly lockPasswordCommand?: string;
@@ -42,14 +44,6 @@ export interface PutFlags {
 /** Files under way at once: a small one waits for the disk most of the time. */
 const FILES_IN_FLIGHT = 16;
 
-/** What is to be stored, under which name. */
-interface Task {
-  readonly source: FileSource;
-  readonly name: string;
-  /** Bytes; null where it is not known beforehand. */
-  readonly size: number | null;
-}
-
 /** `vault put`: stores files and prints their hashes in the order of the paths. A file that fails stops no other. */
 export async function put(
   invocation: Invocation,
@@ -57,19 +51,27 @@ export async function put(
   flags: PutFlags,
 ): Promise<ExitCode> {
   const { terminal } = invocation;
-  const settings = { ...putSettings(flags), lock: await lockOf(invocation, flags) };
+  const dryRun = flags.dryRun === true;
+  const settings = { ...putSettings(flags), lock: dryRun ? undefined : await lockOf(invocation, flags) };
   checkPaths(paths, flags);
   return withVault(invocation, async (vault) => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
+    if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];
     let degraded = 0;
     const unprinted: VaultError[] = [];
+    const total = new PutTotal(tasks.length);
     await terminal.withProgress('Storing', async (report) => {
       const progress = new TotalProgress(tasks, report);
+      invocation.interruption.kept = () => total.kept(progress.doneBytes);
       const warn = warnTo(terminal);
       const outcomes = mapOrdered(
         tasks,
-        async (task, signal) => storeOne(vault, task, { ...settings, warn, progress, signal }),
+        async (task, signal) => {
+          const outcome = await storeOne(vault, task, { ...settings, warn, progress, signal });
+          total.add(outcome.result);
+          return outcome;
+        },
         { inFlight: FILES_IN_FLIGHT, signal: invocation.signal },
       );
       let done = 0;
@@ -106,6 +108,8 @@ export async function put(
         { kind: 'degraded' },
       );
     }
+    // Of a single file that was said with its hash.
+    terminal.summary(tasks.length > 1 ? total.describe(terminal.elapsedMs) : null, total.facts);
     return gravest(codes);
   });
 }
@@ -117,26 +121,12 @@ async function print(
 ): Promise<VaultError | null> {
   try {
     const read = await (options.json === true ? output.json(resultAsJson(result)) : output.line(result.hash));
-    terminal.remark(describeResult(result));
+    terminal.remark(describeStored(result));
     return read ? null : new VaultError('unavailable', 'Whoever read standard output has gone.');
   } catch (error) {
     if (isVaultError(error, 'unavailable', 'storage-full')) return error;
     throw error;
   }
-}
-
-/** What was stored, and what of it the buckets had. */
-function describeResult({ name, contentSize, chunks, bytesNew, unchanged }: PutResult): string {
-  // What lies in the manifest is in no chunk.
-  const newBytes = chunks === 0 && !unchanged ? contentSize : bytesNew;
-  const what = unchanged ? `${showName(name)} is unchanged` : `Stored ${showName(name)}`;
-  return `${what}: ${showSize(contentSize)}, ${describeNews(contentSize, newBytes)}.`;
-}
-
-function describeNews(size: number, newBytes: number): string {
-  if (newBytes === size) return 'all new';
-  if (newBytes === 0) return 'nothing new';
-  return `${showSize(newBytes)} new, ${showSize(size - newBytes)} there already`;
 }
 
 /** Says that the lock of a name ends with the version before: nobody asked for that. */
@@ -323,40 +313,4 @@ function isFatal(error: unknown): boolean {
     'damaged',
     'object-missing',
   );
-}
-
-/** One progress over several files, of which some are under way at once. */
-class TotalProgress {
-  readonly #report: ProgressReport;
-  readonly #files: number;
-  readonly #totalBytes: number | null;
-  readonly #doneBytes = new Map<Task, number>();
-  #label = '';
-  #sum = 0;
-
-  constructor(tasks: readonly Task[], report: ProgressReport) {
-    this.#report = report;
-    this.#files = tasks.length;
-    this.#totalBytes = tasks.some(({ size }) => size === null)
-      ? null
-      : tasks.reduce((sum, { size }) => sum + (size ?? 0), 0);
-  }
-
-  start(task: Task): void {
-    this.#doneBytes.set(task, 0);
-    this.#label = this.#files === 1 ? task.name : `${this.#doneBytes.size}/${this.#files} ${task.name}`;
-    this.advance(task, 0);
-  }
-
-  /** @param doneBytes of that file so far */
-  advance(task: Task, doneBytes: number): void {
-    this.#sum += doneBytes - (this.#doneBytes.get(task) ?? 0);
-    this.#doneBytes.set(task, doneBytes);
-    this.#report({ label: this.#label, doneBytes: this.#sum, totalBytes: this.#totalBytes });
-  }
-
-  /** A file that will not be stored counts as done. */
-  finish(task: Task): void {
-    this.advance(task, task.size ?? 0);
-  }
 }

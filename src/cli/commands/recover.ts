@@ -26,6 +26,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
   // Before anything is made: without a password there is nothing to begin.
   const first = await readPassword(request);
+  invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';
   const result = await terminal.withProgress('Recovering', async (report) =>
     recoverVault({
       ...around,
@@ -41,8 +42,9 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   const { learned, known, hidden, unreadableManifests, missing, unusable } = result;
   if (options.json === true) await output.json({ ...result });
   const removed = hidden > 0 ? ` ${count(hidden, 'removed file')} can still be brought back.` : '';
-  terminal.note(
+  terminal.summary(
     `The catalog has ${count(learned + known - hidden, 'file')} now${known > 0 ? `, ${known.toLocaleString('en-US')} of which it had before` : ''}.${removed} "vault ls" lists them, "vault verify" checks them.`,
+    { learned, known, hidden },
   );
   for (const { url, message } of unusable) {
     terminal.warn(`${url} could not be used: ${message}`, { kind: 'bucket-down', bucket: url });

@@ -7,7 +7,8 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { nameAsTyped, parseRedundancyOption } from '../arguments/options.ts';
+import { parseRedundancyOption } from '../arguments/options.ts';
+import { withFilesMeant } from '../arguments/references.ts';
 import { askForChoice } from '../terminal/prompt.ts';
 import { count, showSize } from '../terminal/text.ts';
 import { adviceOnTooFew, removeBucket } from './bucket.ts';
@@ -37,18 +38,23 @@ export async function repair(
     return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
   }
   return withVault(invocation, async (vault) => {
+    if (!dryRun) {
+      invocation.interruption.kept = () => 'What was stored is kept: the same command goes on from there.';
+    }
     if (redundancy !== undefined && !dryRun)
       await confirmLess(invocation, vault, redundancy, flags.yes === true);
     const result = await terminal.withProgress('Repairing', async (report) =>
-      vault.repair({
-        signal,
-        onWarning: warnTo(terminal),
-        dryRun,
-        references: references.length > 0 ? references.map(nameAsTyped) : undefined,
-        depth: flags.readData === true ? 'data' : 'listing',
-        redundancy,
-        onProgress: (progress) => report({ label: 'Repairing', ...progress }),
-      }),
+      withFilesMeant(vault, { verb: 'repair', references }, async (meant) =>
+        vault.repair({
+          signal,
+          onWarning: warnTo(terminal),
+          dryRun,
+          references: meant.length > 0 ? meant : undefined,
+          depth: flags.readData === true ? 'data' : 'listing',
+          redundancy,
+          onProgress: (progress) => report({ label: 'Repairing', ...progress }),
+        }),
+      ),
     );
     if (options.json === true) await output.json({ ...result, dryRun });
     return conclude(invocation, vault, result, dryRun);
@@ -82,6 +88,7 @@ async function confirmLess(
 function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {
   const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
     result;
+  terminal.summary(null, { chunksRepaired, bytesStored, filesLost: result.filesLost.length, dryRun });
   if (dryRun) {
     terminal.note(`Would repair ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
     return DONE;

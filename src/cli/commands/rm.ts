@@ -3,7 +3,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { nameAsTyped } from '../arguments/options.ts';
+import { withFilesMeant } from '../arguments/references.ts';
 import { count, showName } from '../terminal/text.ts';
 import { reportSweep } from './sweep.ts';
 
@@ -23,17 +23,18 @@ export async function rm(
   const { allVersions, now = false, dryRun = false } = flags;
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
-    const { removed, unreachable } = await vault.remove(references.map(nameAsTyped), {
-      allVersions,
-      graceMs: now ? 0 : undefined,
-      dryRun,
-      signal,
-      onWarning,
-    });
+    const { removed, unreachable } = await withFilesMeant(
+      vault,
+      { verb: 'rm', references },
+      async (meant) =>
+        vault.remove(meant, { allVersions, graceMs: now ? 0 : undefined, dryRun, signal, onWarning }),
+      { all: allVersions, signal },
+    );
     if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
+    const facts = { files: removed.length, dryRun };
     if (dryRun) {
       if (options.json !== true) for (const { name } of removed) await output.line(showName(name));
-      terminal.note(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`);
+      terminal.summary(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`, facts);
       return DONE;
     }
     const codes: ExitCode[] = [];
@@ -45,12 +46,13 @@ export async function rm(
       codes.push(ATTENTION);
     }
     if (!now) {
-      terminal.note(
+      terminal.summary(
         `Removed ${count(removed.length, 'file')}. "vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within seven days; after that "vault sweep" frees the space.`,
+        facts,
       );
       return gravest(codes);
     }
-    terminal.note(`Removed ${count(removed.length, 'file')}.`);
+    terminal.summary(`Removed ${count(removed.length, 'file')}.`, facts);
     const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
     codes.push(reportSweep(invocation, result));
     return gravest(codes);
@@ -61,12 +63,14 @@ export async function rm(
 export async function undelete(invocation: Invocation, references: readonly string[]): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
-    const { restored, unreachable } = await vault.undelete(references.map(nameAsTyped), {
-      signal,
-      onWarning: warnTo(terminal),
-    });
+    const { restored, unreachable } = await withFilesMeant(
+      vault,
+      { verb: 'undelete', references },
+      async (meant) => vault.undelete(meant, { signal, onWarning: warnTo(terminal) }),
+      { deleted: true, signal },
+    );
     if (options.json === true) for (const file of restored) await output.json(fileAsJson(file));
-    terminal.note(`Brought back ${count(restored.length, 'file')}.`);
+    terminal.summary(`Brought back ${count(restored.length, 'file')}.`, { files: restored.length });
     if (unreachable.length === 0) return DONE;
     terminal.warn(`${unreachable.join(', ')} could not be told. The other buckets have been.`, {
       kind: 'bucket-down',

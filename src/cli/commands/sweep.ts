@@ -15,6 +15,7 @@ export interface SweepFlags {
 export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const dryRun = flags.dryRun === true;
+  invocation.interruption.kept = () => (dryRun ? null : 'The next sweep goes on from there.');
   return withVault(invocation, async (vault) => {
     const result = await terminal.withProgress('Sweeping', async (report) =>
       vault.sweep({
@@ -29,11 +30,21 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
       await output.json({ ...result, expired: result.expired.map(fileAsJson), dryRun });
     }
     if (!dryRun) return reportSweep(invocation, result);
-    terminal.note(
+    terminal.summary(
       `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)}). Nothing was changed.`,
+      { ...factsOf(result), dryRun },
     );
     return DONE;
   });
+}
+
+function factsOf({
+  expired,
+  filesRemoved,
+  objectsRemoved,
+  bytesRemoved,
+}: SweepResult): Record<string, unknown> {
+  return { filesExpired: expired.length, filesRemoved, objectsRemoved, bytesRemoved };
 }
 
 /** Says what a sweep did, and what it could not do. */
@@ -45,9 +56,13 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
       `Removed ${count(expired.length, 'expired file')}: "vault undelete" can bring ${expired.length === 1 ? 'it' : 'them'} back within seven days.`,
     );
   }
-  if (unreachable.length === 0) {
-    terminal.note(`Removed ${count(objectsRemoved, 'object')} that nothing needs.`);
-  }
+  const freed = objectsRemoved > 0 ? `, ${showSize(result.bytesRemoved)},` : '';
+  terminal.summary(
+    unreachable.length === 0
+      ? `Removed ${count(objectsRemoved, 'object')}${freed} that nothing needs.`
+      : null,
+    { ...factsOf(result), dryRun: false },
+  );
   if (objectsWaiting > 0) {
     terminal.note(
       `${count(objectsWaiting, 'object')} will go with the next sweep: a put that began before is still running, or was killed less than a day ago.`,

@@ -2,7 +2,8 @@ import type { ExitCode } from '../exit.ts';
 import { concludeOutcome, printBuckets, printFiles } from '../terminal/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { nameAsTyped, parseFraction } from '../arguments/options.ts';
+import { parseFraction } from '../arguments/options.ts';
+import { withFilesMeant } from '../arguments/references.ts';
 import { count } from '../terminal/text.ts';
 
 export interface VerifyFlags {
@@ -25,14 +26,16 @@ export async function verify(
   const depth = flags.readData === true || sample !== null ? 'data' : 'listing';
   return withVault(invocation, async (vault) => {
     const result = await terminal.withProgress('Verifying', async (report) =>
-      vault.verify({
-        ...(references.length > 0 && { references: references.map(nameAsTyped) }),
-        depth,
-        ...(sample !== null && { sample }),
-        signal,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Verifying', ...progress }),
-      }),
+      withFilesMeant(vault, { verb: 'verify', references }, async (meant) =>
+        vault.verify({
+          ...(meant.length > 0 && { references: meant }),
+          depth,
+          ...(sample !== null && { sample }),
+          signal,
+          onWarning: warnTo(terminal),
+          onProgress: (progress) => report({ label: 'Verifying', ...progress }),
+        }),
+      ),
     );
     if (options.json === true) {
       await output.json({ ...result });
@@ -40,11 +43,15 @@ export async function verify(
       await printFiles(invocation, result.affected);
       await printBuckets(invocation, result.buckets);
     }
-    if (result.outcome === 'whole') {
-      terminal.note(
-        `${count(result.files.whole, 'file')}, ${count(result.chunks.whole, 'chunk')}: every piece is present${depth === 'listing' ? ', as the buckets list them. "vault verify --read-data" reads them too' : ''}.`,
-      );
-    }
+    const { outcome, files, chunks } = result;
+    const listed =
+      depth === 'listing' ? ', as the buckets list them. "vault verify --read-data" reads them too' : '';
+    terminal.summary(
+      outcome === 'whole'
+        ? `${count(files.whole, 'file')}, ${count(chunks.whole, 'chunk')}: every piece is present${listed}.`
+        : null,
+      { outcome, files, chunks },
+    );
     return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
   });
 }

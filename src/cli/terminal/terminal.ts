@@ -53,21 +53,30 @@ export class Terminal {
   readonly style: Style;
   readonly #stream: NodeJS.WriteStream;
   readonly #json: boolean;
+  readonly #quiet: boolean;
+  readonly #verbose: boolean;
   readonly #chatty: boolean;
   readonly #movable: boolean;
   readonly #said = new Set<string>();
+  readonly #startedAtMs = performance.now();
+  #facts: Readonly<Record<string, unknown>> = {};
   #display: ProgressDisplay | null = null;
   #asking = false;
 
-  /** @param options `json`: what is wrong is said in JSON lines. `quiet`: nothing else is said */
+  /**
+   * @param options `json`: what is wrong is said in JSON lines. `quiet`: nothing else is said. `verbose`: what is said to somebody who
+   *   looks on is said in any case
+   */
   constructor(
     stream: NodeJS.WriteStream,
     environment: Environment,
-    options: { readonly json: boolean; readonly quiet: boolean },
+    options: { readonly json: boolean; readonly quiet: boolean; readonly verbose: boolean },
   ) {
     this.#stream = stream;
     this.#json = options.json;
-    this.#chatty = stream.isTTY && !options.quiet && !options.json;
+    this.#quiet = options.quiet;
+    this.#verbose = options.verbose;
+    this.#chatty = (stream.isTTY || options.verbose) && !options.quiet && !options.json;
     this.#movable = this.#chatty && takesSequences(stream, environment);
     this.style = styleFor(stream, environment);
     stream.on('error', () => undefined);
@@ -80,7 +89,29 @@ export class Terminal {
 
   /** Says more about what standard output has: only on a screen, which one of no columns is not. */
   remark(text: string): void {
-    if (this.#stream.columns > 0) this.note(text);
+    if (this.#verbose || this.#stream.columns > 0) this.note(text);
+  }
+
+  /**
+   * Says in one line what a verb has done.
+   *
+   * @param text as `remark`; null where enough was said
+   * @param facts the same for `--json`, where `conclude` says it
+   */
+  summary(text: string | null, facts: Readonly<Record<string, unknown>>): void {
+    this.#facts = { ...this.#facts, ...facts };
+    if (text !== null) this.remark(text);
+  }
+
+  /** Ends a verb that was done, for programs. */
+  conclude(verb: string, exit: number): void {
+    if (!this.#json || this.#quiet) return;
+    this.#write(`${jsonOf({ summary: { verb, exit, seconds: this.elapsedMs / 1000, ...this.#facts } })}\n`);
+  }
+
+  /** Since the command began, in whole milliseconds. */
+  get elapsedMs(): number {
+    return Math.round(performance.now() - this.#startedAtMs);
   }
 
   /**

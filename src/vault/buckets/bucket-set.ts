@@ -1,10 +1,10 @@
 /** The buckets of a vault, as the operations see them: opened when first used, and known to be the right ones. */
 import type { Bucket } from '../../buckets/bucket.ts';
-import { settleAll } from '../../concurrency/gather.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Marker } from '../../format/marker.ts';
+import { awaitUnlessSilent, Silence } from './silence.ts';
 
 /** Makes a bucket of a URL; comes from outside, so that the vault knows no driver. */
 export type BucketOpener = (url: string) => Promise<Bucket>;
@@ -32,6 +32,7 @@ export class VaultBucket implements BucketPlace {
   readonly #opener: BucketOpener;
   #opened: Promise<Bucket> | null = null;
   #checked = false;
+  readonly #silence: Silence;
 
   constructor(place: BucketPlace, vault: { readonly vaultId: string; readonly opener: BucketOpener }) {
     this.number = place.number;
@@ -40,12 +41,36 @@ export class VaultBucket implements BucketPlace {
     this.state = place.state;
     this.#vaultId = vault.vaultId;
     this.#opener = vault.opener;
+    this.#silence = new Silence(place.url, async (call) => (await this.#open()).get(MARKER_NAME, call));
   }
 
-  /** The bucket, for reading: objects prove themselves. */
-  open(): Promise<Bucket> {
+  /** The bucket, for reading: objects prove themselves. @throws `unavailable` once it was found silent */
+  async open(): Promise<Bucket> {
+    this.#silence.check();
+    return this.#open();
+  }
+
+  #open(): Promise<Bucket> {
     this.#opened ??= this.#opener(this.url);
     return this.#opened;
+  }
+
+  /**
+   * Does something in the bucket that others can do without it.
+   *
+   * @param run its signal is aborted when the bucket is found to answer nothing at all, see `probe`
+   * @throws `unavailable` then; as `checked`; what `run` throws
+   */
+  async attempt<T>(
+    run: (storage: Bucket, signal: AbortSignal) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    return this.#silence.end(async (aborted) => run(await this.checked(aborted), aborted), signal);
+  }
+
+  /** Asks it something small. If seconds pass without any answer, it counts as away from then on, and every `attempt` ends. */
+  probe(): Promise<void> {
+    return this.#silence.probe();
   }
 
   /**
@@ -183,25 +208,30 @@ export class BucketSet {
 /**
  * Does something with each bucket, all at once, and tells which could be used.
  *
+ * @param work takes the bucket by `attempt` if not all are needed
+ * @param suffices whether those that could be used by now are enough, so that one that answers nothing is not waited for
  * @throws `interrupted`, and bugs
  */
 export async function checkEach(
   buckets: readonly VaultBucket[],
   work: (bucket: VaultBucket) => Promise<unknown>,
+  suffices: (usable: readonly VaultBucket[]) => boolean = () => false,
 ): Promise<BucketCheck> {
   const usable: VaultBucket[] = [];
   const failed: BucketFailure[] = [];
   // All of them, also after an interruption: whoever is told of it has nothing under way any more.
-  await settleAll(
-    buckets.map(async (bucket) => {
-      try {
-        await work(bucket);
-        usable.push(bucket);
-      } catch (error) {
-        if (!isVaultError(error) || error.code === 'interrupted') throw error;
-        failed.push({ bucket, error });
-      }
-    }),
+  const look = async (bucket: VaultBucket): Promise<void> => {
+    try {
+      await work(bucket);
+      usable.push(bucket);
+    } catch (error) {
+      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      failed.push({ bucket, error });
+    }
+  };
+  await awaitUnlessSilent(
+    buckets.map((bucket) => ({ bucket, done: look(bucket) })),
+    () => suffices(usable),
   );
   usable.sort((a, b) => a.number - b.number);
   failed.sort((a, b) => a.bucket.number - b.bucket.number);

@@ -6,18 +6,29 @@ import type { BucketCheck, VaultBucket } from './bucket-set.ts';
 /**
  * Stores an object in each of the buckets.
  *
- * @param call `replace`: other bytes under this name give way; otherwise they are `already-exists`
+ * @param call `replace`: other bytes under this name give way; otherwise they are `already-exists`. `clocks`: takes what the
+ *   buckets say of the time
  * @returns which buckets have it durably now
  */
 export function spread(
   buckets: readonly VaultBucket[],
   object: { readonly name: string; readonly bytes: Uint8Array },
-  call: { readonly replace?: boolean; readonly signal?: AbortSignal | undefined } = {},
+  call: {
+    readonly replace?: boolean;
+    readonly clocks?: { begin(bucket: VaultBucket): (dateMs: number) => void } | undefined;
+    readonly signal?: AbortSignal | undefined;
+  } = {},
 ): Promise<BucketCheck> {
-  return checkEach(buckets, async (bucket) => {
-    const storage = await bucket.checked(call.signal);
-    await storage.put(object.name, object.bytes, { signal: call.signal, replace: call.replace === true });
-  });
+  const { signal, clocks, replace = false } = call;
+  return checkEach(
+    buckets,
+    (bucket) =>
+      bucket.attempt(async (storage, aborted) => {
+        const onDate = clocks?.begin(bucket);
+        await storage.put(object.name, object.bytes, { signal: aborted, replace, onDate });
+      }, signal),
+    (usable) => usable.length > 0,
+  );
 }
 
 /** Removes an object from each of the buckets. */
@@ -41,6 +52,33 @@ export async function readCopy(
     return await (await bucket.open()).get(name, call);
   } catch (error) {
     if (isVaultError(error, 'object-missing')) return null;
+    throw error;
+  }
+}
+
+/**
+ * What a bucket's copy of an object says. One that is damaged, or that this vault has not made, says nothing: another bucket may have
+ * it intact.
+ *
+ * @param call `open`: from the bytes to what they say; throws `damaged`
+ * @returns null if the copy says nothing, or there is none
+ * @throws what the bucket says otherwise; `unsupported`
+ */
+export async function readCopyAs<T>(
+  bucket: VaultBucket,
+  name: string,
+  call: {
+    readonly maxSize: number;
+    readonly open: (bytes: Uint8Array) => T;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<T | null> {
+  const bytes = await readCopy(bucket, name, call);
+  if (bytes === null) return null;
+  try {
+    return call.open(bytes);
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return null;
     throw error;
   }
 }

@@ -4,9 +4,9 @@ import type { ChunkRow, ShardPlace } from '../../catalog/catalog.ts';
 import { drawUpload } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { formatRedundancy, shardObjectName, shardObjectSize } from '../../format/shard.ts';
-import { settleAll } from '../../concurrency/gather.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { awaitUnlessSilent } from '../buckets/silence.ts';
 import type { Warning } from '../call.ts';
 import { placeShards } from './placement.ts';
 
@@ -67,14 +67,15 @@ export class ShardUploader {
       });
       if (attempts.length === 0) break;
       for (const { bucket } of attempts) taken.add(bucket.number);
-      await settleAll(
-        attempts.map(async ({ index, bucket, object }) => {
-          const upload = drawUpload();
-          const { id: chunkId, k, m, sealing } = row;
-          const name = shardObjectName({ chunkId, sealing, index, k, m, upload });
-          if (await this.#send(bucket, name, object, signal))
-            shards[index] = { bucket: bucket.number, upload };
-        }),
+      const send = async ({ index, bucket, object }: (typeof attempts)[number]): Promise<void> => {
+        const upload = drawUpload();
+        const { id: chunkId, k, m, sealing } = row;
+        const name = shardObjectName({ chunkId, sealing, index, k, m, upload });
+        if (await this.#send(bucket, name, object, signal)) shards[index] = { bucket: bucket.number, upload };
+      };
+      await awaitUnlessSilent(
+        attempts.map((attempt) => ({ bucket: attempt.bucket, done: send(attempt) })),
+        () => shards.filter((place) => place !== null).length >= row.k,
       );
     }
     return { ...row, shards };
@@ -104,7 +105,7 @@ export class ShardUploader {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     try {
-      await (await bucket.checked(signal)).put(name, object, { signal });
+      await bucket.attempt((storage, aborted) => storage.put(name, object, { signal: aborted }), signal);
       this.bytesStored += object.length;
       this.shardsStored += 1;
       return true;

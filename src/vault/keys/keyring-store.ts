@@ -197,6 +197,12 @@ export async function changeKeyring(
     }
     await adoptKeyring(session, next);
     const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
+    // Until the keyrings before were gone, somebody else could take this for a change that was cut short, and overrule it.
+    await refreshKeyring(session, signal);
+    if (session.keyring.keyring.epoch > next.keyring.epoch) {
+      given.add(objectDigest(next.bytes));
+      continue;
+    }
     if (all && lacking.length > 0) throw notEverywhere(lacking);
     return true;
   }
@@ -296,6 +302,8 @@ async function readCopyIfWhole(
 export interface Settled extends BucketCheck {
   /** How many buckets got the keyring now (with `dryRun`: would get it). */
   readonly stored: number;
+  /** Whether every bucket still had a keyring from before, so that nobody had begun to settle this one. */
+  readonly isNew: boolean;
 }
 
 /**
@@ -313,21 +321,22 @@ export async function settleKeyring(
   const { keyring, bytes } = session.keyring;
   const current = keyringObjectName(keyring.epoch);
   let stored = 0;
+  let withEarlier = 0;
   const check = await checkEach(buckets, async (bucket) => {
     const storage = await bucket.checked(signal);
     const copy = await readCopyIfWhole(bucket, current, signal);
     if (copy === null || Buffer.compare(copy, bytes) !== 0) {
       stored += 1;
-      if (dryRun) return;
-      await storage.put(current, bytes, { signal, replace: true });
+      if (!dryRun) await storage.put(current, bytes, { signal, replace: true });
     }
-    if (dryRun) return;
     const listed = await keyringNames(storage, signal);
+    const earlier = listed.filter((name) => name < current);
+    if (earlier.length > 0) withEarlier += 1;
     // A bucket that does not list what it has taken would be left without any.
-    if (!listed.includes(current)) return;
-    for (const name of listed) if (name < current) await storage.remove(name, { signal });
+    if (dryRun || !listed.includes(current)) return;
+    for (const name of earlier) await storage.remove(name, { signal });
   });
-  return { ...check, stored };
+  return { ...check, stored, isNew: withEarlier === buckets.length };
 }
 
 async function keyringNames(storage: Bucket, signal: AbortSignal | undefined): Promise<string[]> {

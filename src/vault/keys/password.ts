@@ -64,8 +64,8 @@ export async function changePassword(session: Session, change: PasswordChange): 
 /**
  * The keys under the current password; null if the next one is in force already, as when a change was cut short and is repeated.
  *
- * A change that was cut short and stands in some buckets only is overruled by whoever has the password from before it: it was never
- * acknowledged, and nobody may remember what it was to be.
+ * A change that was cut short, since it stands in some buckets only or none has dropped the keyring before, is overruled by whoever
+ * has the password from before it: it was never acknowledged, and nobody may remember what it was to be.
  *
  * @param opened the keyring that the session began with
  */
@@ -90,8 +90,8 @@ async function unlockCurrent(
   if ((await attempt(keyring.bytes, next)) !== null) return null;
   const before = opened === keyring ? null : await attempt(opened.bytes, current);
   if (before !== null) {
-    const { stored } = await settleKeyring(session, session.buckets.all, { dryRun: true, signal });
-    if (stored > 0) return { ...before, keyring: keyring.keyring };
+    const { stored, isNew } = await settleKeyring(session, session.buckets.all, { dryRun: true, signal });
+    if (stored > 0 || isNew) return { ...before, keyring: keyring.keyring };
   }
   throw new VaultError('wrong-password', 'The password does not open this vault. Nothing was changed.');
 }

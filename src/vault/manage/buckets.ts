@@ -9,6 +9,7 @@ import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Marker } from '../../format/marker.ts';
 import {
+  CLOCK_NAME,
   DELETED_PREFIX,
   parseDeletionObjectName,
   parsePutMarkerName,
@@ -190,6 +191,7 @@ export const KINDS: readonly (readonly [string, (name: string) => unknown])[] = 
   [DELETED_PREFIX, parseDeletionObjectName],
   [SWEEP_PREFIX, parseSweepObjectName],
   [PUTS_PREFIX, parsePutMarkerName],
+  [CLOCK_NAME, (name) => (name === CLOCK_NAME ? name : null)],
   [KEYRING_PREFIX, parseKeyringObjectName],
 ];
 

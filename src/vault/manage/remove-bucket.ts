@@ -10,6 +10,7 @@ import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
+import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
 import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import { repairChunks } from '../repair/chunks.ts';
@@ -66,6 +67,8 @@ export async function removeBucket(
   requireRest(session, bucket, gone);
   if (!gone) await bucket.confirm(signal);
   if (dryRun) return { ...(await moveAway(session, id, options)), ...KEPT };
+  // Puts whose markers seem old would not be waited for.
+  await requireRightClock(session, session.buckets.all, 'The bucket stays', signal);
   await setState(session, id, { state: 'draining', gone, signal });
   // A marker of this process that lingers is nobody's.
   await session.guard.end();

@@ -3,7 +3,6 @@
  * highest serial counts, whichever bucket has it; of equals, the removal.
  */
 import { openDeletion, signDeletion } from '../../crypto/signing.ts';
-import { isVaultError } from '../../errors.ts';
 import {
   DELETED_PREFIX,
   deletionObjectName,
@@ -14,8 +13,9 @@ import type { DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import { readCopy, spread } from '../buckets/spread.ts';
+import { readCopyAs, spread } from '../buckets/spread.ts';
 import type { Session } from '../session.ts';
+import { BucketClocks } from './clocks.ts';
 
 /** How long a removed file can be brought back, in milliseconds, unless asked otherwise: seven days. */
 export const GRACE_MS = 7 * 86_400_000;
@@ -31,17 +31,24 @@ export async function readDeletion(
   const { signal } = options;
   const found: DeletionRecord[] = [];
   const { failed } = await checkEach(options.from ?? session.buckets.all, async (bucket) => {
-    const name = deletionObjectName(hash);
-    const bytes = await readCopy(bucket, name, { maxSize: MAX_DELETION_SIZE, signal });
-    if (bytes === null) return;
-    try {
-      found.push(openDeletion(session.keys, bytes, hash));
-    } catch (error) {
-      // What this vault has not signed says nothing.
-      if (!isVaultError(error, 'damaged')) throw error;
-    }
+    const record = await readDeletionIn(session, bucket, hash, signal);
+    if (record !== null) found.push(record);
   });
   return { record: latest(found), failed };
+}
+
+/** The record of a file that one bucket has; null if it has none that this vault has signed. */
+export function readDeletionIn(
+  session: Session,
+  bucket: VaultBucket,
+  hash: string,
+  signal: AbortSignal | undefined,
+): Promise<DeletionRecord | null> {
+  return readCopyAs(bucket, deletionObjectName(hash), {
+    maxSize: MAX_DELETION_SIZE,
+    open: (bytes) => openDeletion(session.keys, bytes, hash),
+    signal,
+  });
 }
 
 /** Of several records of one file, the one that counts. */
@@ -62,20 +69,33 @@ export async function isSurelyLive(session: Session, hash: string, signal?: Abor
   return failed.length === 0 && (record === null || record.live);
 }
 
-/** Writes a record that overrules those before it, into every bucket that can be reached. */
+/**
+ * Writes a record that overrules those before it, into every bucket that can be reached.
+ *
+ * @returns `clocks`: what they say of the time
+ */
 export async function writeDeletion(
   session: Session,
   change: { readonly hash: string; readonly live: boolean; readonly graceMs: number },
   signal?: AbortSignal,
-): Promise<BucketCheck> {
+): Promise<BucketCheck & { readonly clocks: BucketClocks }> {
   const { record, failed } = await readDeletion(session, change.hash, { signal });
+  const clocks = new BucketClocks(session);
+  const write = (next: DeletionRecord): Promise<BucketCheck> => {
+    const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
+    return spread(session.buckets.all, object, { clocks, signal, replace: true });
+  };
   const atMs = session.now();
   // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here, written by a
   // clock that is fast. Then what brings a file back counts, rather than what removes it.
   const least = change.live && failed.length > 0 ? atMs + CLOCKS_DIFFER_MS : atMs;
   const next = { ...change, serial: Math.max((record?.serial ?? 0) + 1, least), atMs };
-  const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
-  return spread(session.buckets.all, object, { signal, replace: true });
+  const written = await write(next);
+  const { offMs } = clocks;
+  if (offMs <= 0 || written.usable.length === 0) return { ...written, clocks };
+  // The grace begins by the later clock: it may last too long, and never ends early.
+  const later = Math.round(atMs + offMs);
+  return { ...(await write({ ...next, serial: Math.max(next.serial + 1, later), atMs: later })), clocks };
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What a put works under, as the rest of the vault knows it; `put-guard.ts` keeps it. */
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import type { Presence } from '../chunks/presence.ts';
+import type { BucketClocks } from './clocks.ts';
 
 /** Keeps one marker for all puts of a process that run at once. */
 export interface PutGuard {
@@ -25,6 +26,8 @@ export interface Guarded {
   readonly targets: readonly VaultBucket[];
   /** Buckets that could not be used. */
   readonly failed: readonly BucketFailure[];
+  /** What the buckets that took the marker say of the time. */
+  readonly clocks: BucketClocks;
   /** Whether a list of removal names this object. */
   isNamed(objectName: string): boolean;
   /** Notes a chunk that the put relies on, so that a renewed marker names it. Call it before `keep`, and that before the look. */

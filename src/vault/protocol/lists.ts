@@ -1,15 +1,28 @@
 /** Lists of removal: signed objects that name what a sweep is about to remove, or has removed, in every bucket. */
 import { drawId } from '../../crypto/keys.ts';
 import { openSweepList, signSweepList } from '../../crypto/signing.ts';
-import { isVaultError } from '../../errors.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, SWEEP_PREFIX, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import { readCopy, spread } from '../buckets/spread.ts';
+import { readCopyAs, spread } from '../buckets/spread.ts';
 import type { Session } from '../session.ts';
+
+/** A bucket's copy of a list; null if it has none that this vault has signed. */
+export function readList(
+  session: Session,
+  bucket: VaultBucket,
+  id: string,
+  signal: AbortSignal | undefined,
+): Promise<SweepList | null> {
+  return readCopyAs(bucket, sweepObjectName(id), {
+    maxSize: MAX_SWEEP_SIZE,
+    open: (bytes) => openSweepList(session.keys, bytes, id),
+    signal,
+  });
+}
 
 /** Every list, done or not. @throws what a bucket says; `unsupported` for a list of a newer version */
 export async function readLists(
@@ -23,14 +36,8 @@ export async function readLists(
     if (id === null) continue;
     const copies: SweepList[] = [];
     for (const { bucket } of holders) {
-      const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal });
-      if (bytes === null) continue;
-      try {
-        copies.push(openSweepList(session.keys, bytes, id));
-      } catch (error) {
-        // What this vault has not signed says nothing.
-        if (!isVaultError(error, 'damaged')) throw error;
-      }
+      const copy = await readList(session, bucket, id, signal);
+      if (copy !== null) copies.push(copy);
     }
     // A list that is done anywhere is done: that is written last.
     const [list] = copies.toSorted((a, b) => progressOf(b) - progressOf(a));

@@ -7,17 +7,19 @@
  * least one sees the other.
  */
 import { randomBytes } from 'node:crypto';
-import { openSweepList } from '../../crypto/signing.ts';
+import type { Bucket } from '../../buckets/bucket.ts';
 import { sealPutMarker } from '../../crypto/put-marker.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { VaultError } from '../../errors.ts';
 import { MAX_MARKER_IDS } from '../../format/limits.ts';
-import { MAX_SWEEP_SIZE, parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
+import { parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
-import { readCopy, removeFrom, spread } from '../buckets/spread.ts';
+import { removeFrom, spread } from '../buckets/spread.ts';
 import { Presence } from '../chunks/presence.ts';
+import { BucketClocks, Stopwatch } from './clocks.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { readList } from './lists.ts';
 import type { Session } from '../session.ts';
 import type { Guarded, PutGuard } from './guarded.ts';
 
@@ -41,7 +43,9 @@ interface Standing {
   /** The marker's objects, and who has them. */
   readonly names: readonly string[];
   readonly holders: readonly VaultBucket[];
-  readonly beganAtMs: number;
+  readonly age: Stopwatch;
+  /** What the buckets that took the marker say of the time. */
+  readonly clocks: BucketClocks;
 }
 
 class GuardedPut implements Guarded {
@@ -67,6 +71,10 @@ class GuardedPut implements Guarded {
 
   get failed(): readonly BucketFailure[] {
     return this.#standing.failed;
+  }
+
+  get clocks(): BucketClocks {
+    return this.#standing.clocks;
   }
 
   isNamed(objectName: string): boolean {
@@ -152,7 +160,7 @@ export class MarkerGuard implements PutGuard {
   }
 
   #ageOf({ standing }: GuardedPut): number {
-    return this.#required().now() - standing.beganAtMs;
+    return standing.age.elapsedMs;
   }
 
   async end(): Promise<void> {
@@ -207,18 +215,25 @@ async function begin(
   await refreshKeyring(session, signal);
   const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
   const failed = [...unusable];
+  const age = new Stopwatch(session);
   const beganAtMs = session.now();
+  const clocks = new BucketClocks(session);
   const names: string[] = [];
   let holders = usable;
-  try {
+  const mark = async (atMs: number): Promise<void> => {
     for (let at = 0; at === 0 || at < ids.length; at += MAX_MARKER_IDS) {
-      const name = putMarkerName(beganAtMs, randomBytes(8).toString('hex'));
+      const name = putMarkerName(atMs, randomBytes(8).toString('hex'));
       const bytes = sealPutMarker(session.keys, ids.slice(at, at + MAX_MARKER_IDS));
       names.push(name);
-      const taken = await spread(holders, { name, bytes }, { signal });
+      const taken = await spread(holders, { name, bytes }, { clocks, signal });
       holders = taken.usable;
       failed.push(...taken.failed);
     }
+  };
+  try {
+    await mark(beganAtMs);
+    // Sweeps on other machines go by the time in its name: one of either clock, so that it is young by the right one.
+    if (clocks.offMs !== 0) await mark(Math.round(beganAtMs + clocks.offMs));
     if (holders.length === 0)
       throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
     const { absent, failed: unlisted } = await readSweepLists(session, holders, signal);
@@ -244,7 +259,8 @@ async function begin(
       absent,
       names,
       holders,
-      beganAtMs,
+      age,
+      clocks,
     };
   } catch (error) {
     // Else every sweep would wait for it, for a day.
@@ -265,21 +281,20 @@ export async function readSweepLists(
 ): Promise<{ readonly absent: ReadonlySet<string>; readonly failed: readonly BucketFailure[] }> {
   const absent = new Set<string>();
   const known = new Set<string>();
-  const { failed } = await checkEach(buckets, async (bucket) => {
-    const storage = await bucket.checked(signal);
-    for await (const { name } of storage.list(SWEEP_PREFIX, { signal })) {
+  const read = async (bucket: VaultBucket, storage: Bucket, aborted: AbortSignal): Promise<void> => {
+    for await (const { name } of storage.list(SWEEP_PREFIX, { signal: aborted })) {
       const id = parseSweepObjectName(name);
       if (id === null || known.has(id)) continue;
-      const bytes = await readCopy(bucket, name, { maxSize: MAX_SWEEP_SIZE, signal });
-      if (bytes === null) continue;
-      try {
-        for (const object of openSweepList(session.keys, bytes, id).objects) absent.add(object);
-        known.add(id);
-      } catch (error) {
-        // A list that was not signed by this vault says nothing; another bucket may have it intact.
-        if (!isVaultError(error, 'damaged')) throw error;
-      }
+      const list = await readList(session, bucket, id, aborted);
+      if (list === null) continue;
+      for (const object of list.objects) absent.add(object);
+      known.add(id);
     }
-  });
+  };
+  const { failed } = await checkEach(
+    buckets,
+    (bucket) => bucket.attempt((storage, aborted) => read(bucket, storage, aborted), signal),
+    (usable) => usable.length > 0,
+  );
   return { absent, failed };
 }

@@ -5,7 +5,7 @@ import { throwIfAborted } from '../../errors.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { chosenShards, isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
-import type { ListedShard } from '../chunks/shard-sets.ts';
+import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import type { Session } from '../session.ts';
 import type { LiveFiles } from './live.ts';
 
@@ -51,7 +51,10 @@ export async function planRemoval(
     names.push(name);
     bytes += holders.reduce((sum, { size }) => sum + size, 0);
   }
-  if (live.blockedBy !== null) return { names, bytes, more: false, foreign };
+  // Of the dead there may be more than one round takes, whether or not any chunk follows.
+  if (live.blockedBy !== null || names.length >= MOST_A_ROUND) {
+    return { names, bytes, more: names.length >= MOST_A_ROUND, foreign };
+  }
   const { redundancy } = session.keyring.keyring;
   const onForeign = (): void => {
     foreign += 1;
@@ -69,14 +72,18 @@ export async function planRemoval(
 }
 
 /**
- * The shards of a chunk beyond one complete set that is as redundant as the vault; none if there is no such set. A set that needs no bucket that is being
- * emptied is kept before others, then one of the vault's redundancy.
+ * The shards of a chunk beyond one complete set that is as redundant as the vault; none if there is no such set. A set that
+ * needs no bucket that is being emptied is kept before others, then one of the vault's redundancy.
  */
 export function beyondOneSet(shards: readonly ListedShard[], redundancy: Redundancy): readonly ListedShard[] {
   const staying = shards.filter(({ bucket }) => bucket.state === 'active');
-  const complete = [...setsOf(staying), ...setsOf(shards)].filter((set) => isEnough(set, redundancy.m));
-  const kept = complete.find(({ k, m }) => k === redundancy.k && m === redundancy.m) ?? complete[0];
+  const kept = bestSet(staying, redundancy) ?? bestSet(shards, redundancy);
   if (kept === undefined) return [];
   const keep = new Set([...chosenShards(kept).values()].map((shard) => objectNameOf(shard)));
   return shards.filter((shard) => !keep.has(objectNameOf(shard)));
+}
+
+function bestSet(shards: readonly ListedShard[], redundancy: Redundancy): ShardSet | undefined {
+  const complete = setsOf(shards).filter((set) => isEnough(set, redundancy.m));
+  return complete.find(({ k, m }) => k === redundancy.k && m === redundancy.m) ?? complete[0];
 }

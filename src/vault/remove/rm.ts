@@ -11,6 +11,7 @@ import { neededChunks } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
+import { clockWarning } from '../protocol/clocks.ts';
 import { GRACE_MS, readDeletion, writeDeletion } from '../protocol/deletions.ts';
 
 export interface RemoveOptions extends CallOptions {
@@ -43,7 +44,9 @@ export async function removeFiles(
   const unreachable = new Set<string>();
   for (const { hash } of removed) {
     const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
-    const { usable, failed } = await writeDeletion(session, change, options.signal);
+    const { usable, failed, clocks } = await writeDeletion(session, change, options.signal);
+    const warning = clockWarning(clocks);
+    if (warning !== null) options.onWarning?.(warning);
     if (usable.length === 0)
       throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
     for (const { bucket } of failed) unreachable.add(bucket.url);

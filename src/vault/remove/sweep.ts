@@ -23,6 +23,7 @@ import type { FileInfo } from '../files/records.ts';
 import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
+import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
 import { putList, readLists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets } from './every-bucket.ts';
 import { findLive } from './live.ts';
@@ -122,6 +123,7 @@ class Sweep {
 
   async run(): Promise<SweepResult> {
     const dryRun = this.#options.dryRun === true;
+    if (!dryRun) await this.#requireRightClock();
     // What an earlier sweep has left comes first: its lists stand already.
     const lists = await this.#readLists();
     if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
@@ -163,6 +165,10 @@ class Sweep {
       blockedBy: found.blockedBy,
       unreachable: [],
     };
+  }
+
+  #requireRightClock(): Promise<void> {
+    return requireRightClock(this.#session, this.#buckets, 'Nothing was removed', this.#options.signal);
   }
 
   #findLive(): Promise<LiveFiles> {
@@ -217,6 +223,8 @@ class Sweep {
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
     // knows its own.
     const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+    // What is written into a list stays: none that is young may be missing there.
+    await this.#requireRightClock();
     const waiting: SweepList[] = [];
     for (const list of lists) {
       if (list.waitsFor !== null) {
@@ -248,7 +256,8 @@ class Sweep {
   /** Looks again, and removes what may still go. */
   async #remove(ready: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
-    const lookedAtMs = this.#session.now();
+    await this.#requireRightClock();
+    const age = new Stopwatch(this.#session);
     await requireSameBuckets(this.#session, this.#buckets, signal);
     const standing = await this.#readLists();
     const undone = new Set(standing.flatMap(({ id, doneAtMs }) => (doneAtMs === null ? [id] : [])));
@@ -268,7 +277,7 @@ class Sweep {
     });
     const remove = (name: string, aborted: AbortSignal): Promise<void> => {
       // A machine that slept: its lists may have gone meanwhile, and their objects be needed again.
-      if (this.#session.now() - lookedAtMs >= TRUSTED_FOR_MS) throw sleptTooLong();
+      if (age.elapsedMs >= TRUSTED_FOR_MS) throw sleptTooLong();
       return this.#removeObject(name, aborted);
     };
     await forEachBounded(going, remove, {
@@ -339,13 +348,13 @@ class Sweep {
   async #tidy(live: LiveFiles): Promise<void> {
     const { signal } = this.#options;
     const nowMs = this.#session.now();
-    for (const { id, doneAtMs } of await this.#readLists()) {
-      if (doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS) {
-        await removeFrom(this.#buckets, sweepObjectName(id), signal);
-      }
-    }
+    const done = (await this.#readLists()).filter(
+      ({ doneAtMs }) => doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS,
+    );
     const { old } = await listMarkers(this.#buckets, nowMs, signal);
-    for (const name of [...old, ...live.settled.map(deletionObjectName)]) {
+    const aged = [...done.map(({ id }) => sweepObjectName(id)), ...old];
+    if (aged.length > 0) await this.#requireRightClock();
+    for (const name of [...aged, ...live.settled.map(deletionObjectName)]) {
       await removeFrom(this.#buckets, name, signal);
     }
   }

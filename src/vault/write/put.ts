@@ -15,11 +15,12 @@ import { formatRedundancy } from '../../format/shard.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
-import type { CallOptions } from '../call.ts';
+import type { CallOptions, Warning } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import { storeContent } from './content.ts';
@@ -74,6 +75,7 @@ export async function putFile(session: Session, source: FileSource, options: Put
   const call = {
     ...options,
     chunking: options.chunking ?? 'fixed',
+    onWarning: oncePerBucket(options.onWarning),
     chunkSize: options.chunkSize ?? keyring.chunkSize,
     compression: options.compression ?? keyring.compression,
   };
@@ -95,6 +97,18 @@ export async function putFile(session: Session, source: FileSource, options: Put
   } finally {
     if (turn !== null) turns.giveBack(turn);
   }
+}
+
+/** A bucket that is away is in the way of several steps of a put, and told of once. */
+function oncePerBucket(onWarning: CallOptions['onWarning']): (warning: Warning) => void {
+  const told = new Set<string | null>();
+  return (warning) => {
+    if (warning.kind === 'bucket-down') {
+      if (told.has(warning.bucket)) return;
+      told.add(warning.bucket);
+    }
+    onWarning?.(warning);
+  };
 }
 
 function checkOptions({ name, chunking, chunkSize, lock }: PutOptions): void {
@@ -147,6 +161,7 @@ async function putOnce(session: Session, source: OpenSource, call: PutCall): Pro
   return session.guard.run(async (guarded) => {
     requireTargets(session, guarded);
     warnOf(guarded.failed, call);
+    warnOfClock(guarded.clocks, call);
     const content = await storeContent(session, source, { ...call, beginning, guarded, dedup, signal });
     await source.verify();
     await guarded.keep(signal);
@@ -158,6 +173,11 @@ function warnOf(failed: readonly BucketFailure[], { onWarning }: CallOptions): v
   for (const failure of failed) {
     onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
   }
+}
+
+function warnOfClock(clocks: BucketClocks, { onWarning }: PutCall): void {
+  const warning = clockWarning(clocks);
+  if (warning !== null) onWarning?.(warning);
 }
 
 /** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
@@ -220,8 +240,16 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
         });
   const bytes = session.sealer.seal({ head, ids, content: table, contentKey, lock });
   const hash = manifestHash(bytes);
-  const { copies, failed } = await storeManifest(session, { hash, bytes, guarded, signal: call.signal });
+  const clocks = new BucketClocks(session);
+  const { copies, failed } = await storeManifest(session, {
+    hash,
+    bytes,
+    guarded,
+    clocks,
+    signal: call.signal,
+  });
   warnOf(failed, call);
+  warnOfClock(clocks, call);
   const missing = [...failed, ...(guarded?.failed ?? [])];
   const [before] = versions;
   const access = lock === null ? { content: contentKey } : { lock };
@@ -297,12 +325,16 @@ async function storeManifest(
     readonly hash: string;
     readonly bytes: Uint8Array;
     readonly guarded: Guarded | null;
+    readonly clocks: BucketClocks;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
-  const { hash, bytes, guarded, signal } = manifest;
+  const { hash, bytes, guarded, clocks, signal } = manifest;
   const object = { name: manifestObjectName(hash), bytes };
-  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, { signal });
+  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, {
+    clocks,
+    signal,
+  });
   if (usable.length === 0) {
     throw tooFewBuckets('No bucket took the manifest, so the file was not stored. Try again.', failed);
   }

@@ -1,0 +1,84 @@
+/** A vault's status as metrics in Prometheus' text format. Names and meanings are an interface. */
+import type { BucketReport } from '../../vault/manage/buckets.ts';
+import type { VaultStatus } from '../../vault/read/status.ts';
+import { showName } from '../terminal/text.ts';
+
+/** The newest version of a name. */
+export interface Age {
+  readonly name: string;
+  readonly storedAtMs: number;
+  /** Null where nobody asked. */
+  readonly tooOld: boolean | null;
+}
+
+/** All that is shown. */
+export interface Standing extends VaultStatus {
+  readonly buckets: readonly BucketReport[];
+  /** Bytes in the buckets that answer. */
+  readonly storedBytes: number;
+  /** Of the names that were given. */
+  readonly ages: readonly Age[];
+}
+
+/** One metric: its name, what it says, and its values by labels. */
+type Metric = readonly [
+  name: string,
+  help: string,
+  values: readonly (readonly [labels: Readonly<Record<string, string>>, value: number])[],
+];
+
+/** @param good whether the command ends with 0 */
+export function metricsText(standing: Standing, good: boolean): string {
+  const { buckets, ages, safety, newestAtMs } = standing;
+  const metrics: readonly Metric[] = [
+    ['vault_good', 'Whether nothing needs attention.', [[{}, Number(good)]]],
+    ['vault_files', 'Names under which something is stored.', [[{}, standing.files]]],
+    ['vault_versions', 'Versions of them.', [[{}, standing.versions]]],
+    ['vault_removed_files', 'Removed files that can be brought back.', [[{}, standing.removed]]],
+    ['vault_degraded_versions', 'Versions less safe than they were stored for.', [[{}, standing.degraded]]],
+    ['vault_logical_bytes', 'Bytes of all versions as they were put.', [[{}, standing.logicalBytes]]],
+    ['vault_unique_bytes', 'Bytes of all chunks, each once, compressed.', [[{}, standing.uniqueBytes]]],
+    ['vault_stored_bytes', 'Bytes in the buckets that answer.', [[{}, standing.storedBytes]]],
+    [
+      'vault_newest_timestamp_seconds',
+      'When the newest version was stored.',
+      newestAtMs === null ? [] : [[{}, newestAtMs / 1000]],
+    ],
+    [
+      'vault_versions_by_safety',
+      'Versions by how many buckets may be lost; -1: cannot be read now.',
+      [...safety].map(([survives, files]) => [{ survives: String(survives) }, files]),
+    ],
+    [
+      'vault_bucket_up',
+      'Whether a bucket answers.',
+      buckets.map(({ url, error }) => [{ bucket: url }, Number(error === null)]),
+    ],
+    [
+      'vault_bucket_bytes',
+      'Bytes in a bucket.',
+      buckets.flatMap(({ url, bytes }) => (bytes === null ? [] : [[{ bucket: url }, bytes] as const])),
+    ],
+    [
+      'vault_name_timestamp_seconds',
+      'When the newest version of a name was stored.',
+      ages.map(({ name, storedAtMs }) => [{ name: showName(name) }, storedAtMs / 1000]),
+    ],
+  ];
+  return metrics
+    .filter(([, , values]) => values.length > 0)
+    .map(([name, help, values]) => {
+      const lines = values.map(([labels, value]) => `${name}${labelsText(labels)} ${value}\n`);
+      return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${lines.join('')}`;
+    })
+    .join('');
+}
+
+function labelsText(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([key, value]) => `${key}="${escaped(value)}"`);
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+}
+
+function escaped(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+}

@@ -1,0 +1,108 @@
+/** How a vault stands: what it holds, and how much may happen to it. Nothing is downloaded but listings, and tables of large files. */
+import { isVaultError, throwIfAborted } from '../../errors.ts';
+import type { CallOptions } from '../call.ts';
+import { joinFiles } from '../files/file-join.ts';
+import { openFileRowIfIntact } from '../files/records.ts';
+import type { FileRecord } from '../files/records.ts';
+import { neededChunks } from '../files/tables.ts';
+import type { Session } from '../session.ts';
+
+export interface VaultStatus {
+  /** Names under which something is stored. */
+  readonly files: number;
+  /** Versions of them. */
+  readonly versions: number;
+  /** Removed files that the catalog still knows. */
+  readonly removed: number;
+  /** Versions whose size is not known, since they are locked. */
+  readonly locked: number;
+  /** Versions of which the catalog has not what was written there; they are in none of the other numbers but `versions`. */
+  readonly changed: number;
+  /** Bytes of all versions, as they were put. */
+  readonly logicalBytes: number;
+  /** Bytes of all chunks, each once, compressed and sealed, without redundancy; and of contents that lie in manifests. */
+  readonly uniqueBytes: number;
+  /** When the newest version was stored; null where there is none. */
+  readonly newestAtMs: number | null;
+  /** Versions by how many of the buckets that answer may be lost without losing them; fewer than none: they cannot be read now. */
+  readonly safety: ReadonlyMap<number, number>;
+  /** Versions that survive the loss of fewer buckets than they were stored for. */
+  readonly degraded: number;
+}
+
+/** Identifiers in one question to the catalog. */
+const BATCH = 500;
+/** Survives nothing, and cannot be read either. */
+const UNREADABLE = -1;
+
+/** See `Vault.status`. */
+export async function vaultStatus(session: Session, options: CallOptions = {}): Promise<VaultStatus> {
+  const { signal } = options;
+  const { catalog, buckets } = session;
+  const answering = new Set(buckets.all.map(({ id }) => id));
+  const onFailure = ({ bucket }: { readonly bucket: { readonly id: string } }): void => {
+    answering.delete(bucket.id);
+  };
+  const total = { versions: 0, removed: 0, locked: 0, changed: 0, logicalBytes: 0, degraded: 0 };
+  const safety = new Map<number, number>();
+  let uniqueBytes = 0;
+  let newestAtMs: number | null = null;
+  for await (const { row, holders } of joinFiles(session, buckets.all, { signal, onFailure })) {
+    throwIfAborted(signal);
+    if (row === null) continue;
+    if (row.hiddenAtMs !== null) {
+      total.removed += 1;
+      continue;
+    }
+    total.versions += 1;
+    const record = openFileRowIfIntact(session, row);
+    if (record === null) {
+      total.changed += 1;
+      continue;
+    }
+    const { size, chunks, createdAtMs, redundancy } = record.info;
+    if (size === null) total.locked += 1;
+    total.logicalBytes += size ?? 0;
+    if (chunks === 0) uniqueBytes += size ?? 0;
+    newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
+    const spare = Math.min(holders.length - 1, await chunkSpare(session, record, { ...options, answering }));
+    safety.set(spare, (safety.get(spare) ?? 0) + 1);
+    if (spare < redundancy.m) total.degraded += 1;
+  }
+  for await (const { sealedSize } of catalog.chunks.walk({ signal })) uniqueBytes += sealedSize;
+  let files = 0;
+  for await (const _ of catalog.files.list({ all: false, signal })) files += 1;
+  return { files, ...total, uniqueBytes, newestAtMs, safety };
+}
+
+/** How many of the answering buckets may be lost without losing a chunk of a file, as the catalog knows where they lie. */
+async function chunkSpare(
+  session: Session,
+  { ids }: FileRecord,
+  options: CallOptions & { readonly answering: ReadonlySet<string> },
+): Promise<number> {
+  let least = Infinity;
+  try {
+    for await (const run of neededChunks(session, ids, options)) {
+      for (let at = 0; at < run.length; at += BATCH) {
+        const some = [...new Set(run.slice(at, at + BATCH).map(({ id }) => id))];
+        const rows = await session.catalog.chunks.locate(some);
+        for (const id of some) {
+          const row = rows.get(id);
+          const places = (row?.shards ?? []).map((place) =>
+            place === null ? null : (session.buckets.byNumber(place.bucket)?.id ?? null),
+          );
+          const holding = new Set(
+            places.filter((bucket) => bucket !== null && options.answering.has(bucket)),
+          );
+          least = Math.min(least, row === undefined ? UNREADABLE : holding.size - row.k);
+        }
+      }
+    }
+  } catch (error) {
+    // A table of the file cannot be read, and so nor can the file.
+    if (!isVaultError(error, 'unavailable', 'damaged', 'denied', 'object-missing')) throw error;
+    return UNREADABLE;
+  }
+  return Math.max(least, UNREADABLE);
+}

@@ -1,0 +1,50 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { expect, test } from 'vitest';
+import { startGcsServer } from '../support/gcs-server.ts';
+import { sandbox } from './run.ts';
+import type { Sandbox } from './run.ts';
+
+/** What a command runs in on a machine whose clock is ahead by so many days; its buckets' clocks are right. */
+async function daysAhead(box: Sandbox, days: number): Promise<{ readonly NODE_OPTIONS: string }> {
+  const preload = box.at(`clock${days}.mjs`);
+  await writeFile(
+    preload,
+    `const { now } = Date;
+     Date.now = () => now() + ${days * 86_400_000};`,
+  );
+  return { NODE_OPTIONS: `--import=${preload}` };
+}
+
+test.each(['folders', 'a cloud'])(
+  'with a wrong clock nothing in %s is removed early, and commands say that it is wrong',
+  async (kind) => {
+    await using box = await sandbox();
+    await using server = await startGcsServer();
+    const urls = ['a', 'b'].map((prefix) => `gs://bucket/${prefix}?endpoint=${server.url}`);
+    await box.makeVault(kind === 'folders' ? {} : { urls });
+    const ahead = await daysAhead(box, 10);
+    const behind = await daysAhead(box, -10);
+    const content = randomBytes(3_000_000);
+    await writeFile(box.at('file'), content);
+
+    const put = await box.run(['put', 'file'], { env: behind });
+    expect(put.exit).toBe(0);
+    expect(put.stderr).toContain("This machine's clock is 10 days behind ");
+    const hash = put.stdout.trim();
+
+    const removed = await box.run(['rm', hash], { env: behind });
+    expect(removed.exit).toBe(0);
+    expect(removed.stderr).toContain("This machine's clock is 10 days behind ");
+    // Seven days have passed neither by the right clock nor by what the record says.
+    expect((await box.run(['sweep'])).exit).toBe(0);
+
+    const swept = await box.run(['sweep'], { env: ahead });
+    expect(swept.exit).toBe(2);
+    expect(swept.stderr).toContain('Nothing was removed: this machine');
+
+    expect((await box.run(['undelete', hash])).exit).toBe(0);
+    expect((await box.run(['get', hash, '-o', 'copy'])).exit).toBe(0);
+    expect((await readFile(box.at('copy'))).equals(content)).toBe(true);
+  },
+);

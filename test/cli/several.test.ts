@@ -1,0 +1,167 @@
+/** Several files at once, by name and by pattern. */
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Sandbox } from './run.ts';
+import { sandbox, SUMMARY } from './run.ts';
+
+/** Too much for a manifest, so that there are shards. */
+const contentOf = (name: string): string => `content of ${name} `.repeat(2_000);
+const NAMES = ['a.txt', 'b.txt', 'docs/c.pdf', 'docs/d.txt', 'what[1].txt', 'what1.txt'];
+
+let box: Sandbox;
+beforeEach(async () => {
+  box = await sandbox();
+  await box.makeVault();
+  await mkdir(box.at('docs'));
+  await mkdir(box.at('out'));
+  for (const name of NAMES) await writeFile(box.at(name), contentOf(name));
+  await box.run(['put', ...NAMES]);
+});
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+async function listed(...flags: readonly string[]): Promise<string[]> {
+  const { stdout } = await box.run(['ls', '-0', ...flags]);
+  return stdout.split('\0').filter(Boolean);
+}
+
+describe('get', () => {
+  test('writes several files, patterns and names, into a folder, each once', async () => {
+    const { exit, stdout, stderr } = await box.run([
+      'get',
+      'a.txt',
+      './docs/*',
+      '[ab].txt',
+      '-o',
+      'out/',
+      '--json',
+    ]);
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
+    const paths = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line): string => JSON.parse(line).path);
+    const expected = ['a.txt', 'b.txt', 'c.pdf', 'd.txt'];
+    expect(paths.toSorted()).toEqual(expected.map((name) => join('out', name)));
+    expect((await readdir(box.at('out'))).toSorted()).toEqual(expected);
+    expect(await readFile(box.at('out', 'c.pdf'), 'utf8')).toBe(contentOf('docs/c.pdf'));
+  });
+
+  test('of several goes on after one that fails, and ends with the gravest', async () => {
+    await writeFile(box.at('out', 'a.txt'), 'mine');
+    const { exit, stderr } = await box.run(['get', 'a.txt', 'unknown', 'b.txt', '-o', 'out']);
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(/a\.txt exists and was not overwritten/);
+    expect(stderr).toMatch(/No file has the name or hash "unknown"/);
+    expect(stderr).not.toMatch(/pattern/);
+    expect(await readFile(box.at('out', 'a.txt'), 'utf8')).toBe('mine');
+    expect(await readFile(box.at('out', 'b.txt'), 'utf8')).toBe(contentOf('b.txt'));
+  });
+
+  test('never writes one of them over another, not even with --force', async () => {
+    await box.run(['put', 'a.txt', '--name', 'old/b.txt']);
+    const { exit, stderr } = await box.run(['get', '--force', 'b.txt', 'old/b.txt', '-o', 'out']);
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(/'out\/b\.txt' is 'b\.txt' now, and 'old\/b\.txt' would replace it\./);
+    expect(await readFile(box.at('out', 'b.txt'), 'utf8')).toBe(contentOf('b.txt'));
+  });
+
+  test('takes a name with wildcards for that one file', async () => {
+    expect(await box.run(['get', 'what[1].txt', '-o', 'out'])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await readdir(box.at('out'))).toEqual(['what[1].txt']);
+  });
+
+  test('of a pattern that fits nothing ends with 4', async () => {
+    const { exit, stderr } = await box.run(['get', '*.doc', '-o', 'out']);
+    expect(exit).toBe(4);
+    expect(stderr).toMatch(/No file has the name or hash "\*\.doc"/);
+  });
+});
+
+test('cat pours several into standard output in order, and stops at one that fails', async () => {
+  const { exit, stdout, stderr } = await box.run(['cat', 'b.txt', 'a.txt']);
+  expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+  expect(stdout).toBe(contentOf('b.txt') + contentOf('a.txt'));
+  const some = await box.run(['cat', 'b.txt', 'unknown', 'a.txt']);
+  expect({ exit: some.exit, stdout: some.stdout }).toEqual({ exit: 4, stdout: contentOf('b.txt') });
+});
+
+test('rm, undelete, info, verify and repair take patterns, which mean what ls lists for them', async () => {
+  expect(await listed('*.txt')).toHaveLength(5);
+  const shown = await box.run(['info', 'docs/*', '--json']);
+  expect(shown.stdout.trimEnd().split('\n')).toHaveLength(2);
+  const facts = await box.run(['info', 'docs/*']);
+  expect(facts.stdout.match(/^name {8}docs\/[cd]\.(pdf|txt)$/gm)).toHaveLength(2);
+  const checked = await box.run(['verify', 'docs/*', 'a.txt', '--json']);
+  expect(JSON.parse(checked.stdout)).toMatchObject({ outcome: 'whole', files: { whole: 3 } });
+  expect(await box.run(['repair', 'docs/*'])).toMatchObject({ exit: 0, stderr: '' });
+  const dry = await box.run(['rm', '-n', '*.txt']);
+  expect(dry.stdout.trimEnd().split('\n').toSorted()).toEqual(
+    NAMES.filter((name) => name.endsWith('.txt')).toSorted(),
+  );
+  expect(await box.run(['rm', '*.txt'])).toMatchObject({ exit: 0, stderr: '' });
+  expect(await listed()).toEqual(['docs/c.pdf']);
+  expect(await box.run(['undelete', 'docs/*'])).toMatchObject({ exit: 0, stderr: '' });
+  expect((await listed()).toSorted()).toEqual(['docs/c.pdf', 'docs/d.txt']);
+});
+
+test('rm of a pattern removes the newest versions, and with --all-versions all', async () => {
+  await writeFile(box.at('a.txt'), 'another');
+  await box.run(['put', 'a.txt']);
+  await box.run(['rm', '[ab].txt']);
+  expect(await listed('[ab].txt')).toEqual(['a.txt']);
+  await box.run(['undelete', '[ab].txt']);
+  expect(await listed('[ab].txt', '--all')).toHaveLength(3);
+  await box.run(['rm', '[ab].txt', '--all-versions']);
+  expect(await listed('[ab].txt', '--all')).toEqual([]);
+});
+
+test('undelete of a pattern brings back the newest version of each name', async () => {
+  await writeFile(box.at('a.txt'), 'another');
+  await box.run(['put', 'a.txt']);
+  await box.run(['rm', 'a.txt', '--all-versions']);
+  await box.run(['undelete', 'a*']);
+  expect(await listed('a*', '--all')).toEqual(['a.txt']);
+  expect((await box.run(['cat', 'a.txt'])).stdout).toBe('another');
+});
+
+test('rm with a pattern that fits nothing names it among the unknown and removes nothing', async () => {
+  const { exit, stderr } = await box.run(['rm', 'a.txt', '*.doc', 'unknown']);
+  expect(exit).toBe(4);
+  expect(stderr).toContain('"*.doc"');
+  expect(stderr).toContain('"unknown"');
+  expect(await listed()).toHaveLength(NAMES.length);
+});
+
+describe('a pattern that the shell has expanded', () => {
+  beforeEach(async () => {
+    for (const name of ['local.pdf', 'other.pdf']) await writeFile(box.at('docs', name), '');
+  });
+
+  test.each(['rm', 'info', 'verify', 'repair', 'undelete'])('%s says to put it in quotes', async (verb) => {
+    const { exit, stderr } = await box.shell(`vault ${verb} docs/*.pdf`);
+    expect(exit).toBe(4);
+    expect(stderr).toContain(`Put it in quotes: vault ${verb} 'docs/*.pdf'`);
+  });
+
+  test('get and ls say so too, and do what they can', async () => {
+    const got = await box.shell('vault get docs/*.pdf -o out');
+    expect(got.exit).toBe(4);
+    expect(got.stderr).toContain("Put it in quotes: vault get 'docs/*.pdf'");
+    expect(await readdir(box.at('out'))).toEqual(['c.pdf']);
+    const listing = await box.shell('vault ls docs/*.pdf');
+    expect(listing.stdout.trimEnd().split('\n')).toHaveLength(1);
+    expect(listing.stderr).toContain("Put it in quotes: vault ls 'docs/*.pdf'");
+  });
+
+  test('is not seen in names of which one is no file here, nor in quotes', async () => {
+    await rm(box.at('docs', 'local.pdf'));
+    const { stderr } = await box.run(['rm', 'docs/local.pdf', 'docs/other.pdf']);
+    expect(stderr).not.toContain('quotes');
+    expect(await box.shell("vault ls 'docs/*.pdf'")).toMatchObject({ exit: 0, stderr: '' });
+    await rename(box.at('docs', 'other.pdf'), box.at('elsewhere'));
+    expect((await box.shell('vault ls docs/*.pdf')).stderr).toBe('');
+  });
+});
