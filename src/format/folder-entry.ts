@@ -135,7 +135,6 @@ export class EntryWriter {
   }
 }
 
-/** What only entries of this kind have. */
 function writeKind(bytes: GrowingBytes, entry: FolderEntry, groups: number): void {
   const { kind, content, linkGroup, target, device } = entry;
   if (kind === 'file') {

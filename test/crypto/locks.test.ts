@@ -87,7 +87,7 @@ describe('a lock', () => {
 
   test('has dedup keys that only its content key gives', () => {
     const [one, other] = [lockedDedupKeys(Buffer.alloc(32, 1)), lockedDedupKeys(Buffer.alloc(32, 2))];
-    const all = [one, other].flatMap((keys) => Object.values(keys)).map((key) => key.toString('hex'));
+    const all = [one, other].flatMap((own) => Object.values(own)).map((key) => key.toString('hex'));
     expect(new Set(all).size).toBe(8);
   });
 });

@@ -206,7 +206,7 @@ ${fence(`${vault.head}\n${content.head}`)}${binaries(vault.binary, content.binar
 }
 
 function binaries(ids: Buffer, content: Buffer, what: keyof typeof example.files): string {
-  if (what === 'folder') return `\n\n${entries()}`;
+  if (what === 'folder') return `\n\n${entriesShown()}`;
   if (what === 'inline')
     return `\n\nThe content is \`${JSON.stringify(INLINE_BODY.toString())}\`, as JSON writes it.`;
   const named = [
@@ -219,7 +219,7 @@ function binaries(ids: Buffer, content: Buffer, what: keyof typeof example.files
   return `\n\n${block(named)}`;
 }
 
-function entries(): string {
+function entriesShown(): string {
   const encoder = new EntryEncoder();
   const shownAs = ENTRIES.map((entry) => {
     const { path, kind } = entry;

@@ -5,16 +5,9 @@ import { encodeIds, encodeRefs } from '../../src/format/manifest.ts';
 import type { Change, MustFail } from './broken-json.ts';
 import { swap } from './broken-json.ts';
 import { chunkedFolder, ENTRIES, indexOf, PLAIN, smallFolder } from './example-folders.ts';
-import {
-  cutFile,
-  exampleChunk,
-  exampleHead,
-  FULL,
-  PACKED_BODY,
-  shown,
-  STORED_BODY,
-} from './format-example.ts';
+import { cutFile, exampleChunk, exampleHead, FULL, PACKED_BODY, STORED_BODY } from './format-example.ts';
 import type { ExampleFile } from './format-example.ts';
+import { withBytes } from './must-fail-chunks.ts';
 import { headOf, manifestByHand } from './sealed-by-hand.ts';
 import type { Body } from './sealed-by-hand.ts';
 
@@ -35,7 +28,11 @@ function part(which: 'vault' | 'content', file: ExampleFile, [, from, to]: Edit)
 }
 
 function edited(which: 'vault' | 'content', file: ExampleFile, edits: readonly Edit[]): Change[] {
-  return edits.map((edit) => [edit[0], 'damaged', manifestByHand({ file, [which]: part(which, file, edit) })]);
+  return edits.map((edit) => [
+    edit[0],
+    'damaged',
+    manifestByHand({ file, [which]: part(which, file, edit) }),
+  ]);
 }
 
 export function folderManifests(): Change[] {
@@ -69,7 +66,10 @@ export function folderManifests(): Change[] {
     [
       'of a folder with something behind its index',
       'damaged',
-      manifestByHand({ file: SMALL, content: { ...small, binary: Buffer.concat([small.binary, Buffer.alloc(1)]) } }),
+      manifestByHand({
+        file: SMALL,
+        content: { ...small, binary: Buffer.concat([small.binary, Buffer.alloc(1)]) },
+      }),
     ],
     [
       'of a folder with another inline index than its digest',
@@ -81,7 +81,11 @@ export function folderManifests(): Change[] {
       'damaged',
       manifestByHand({ file: LARGE, content: { ...content, binary: content.binary.subarray(0, -34) } }),
     ],
-    ['of a locked folder that tells its entries', 'damaged', manifestByHand({ file: SMALL, vault: lockedHead() })],
+    [
+      'of a locked folder that tells its entries',
+      'damaged',
+      manifestByHand({ file: SMALL, vault: lockedHead() }),
+    ],
     ['cut by content, with a chunk beyond 4 MiB', 'damaged', manifestByHand({ file: tooLarge() })],
   ];
 }
@@ -100,8 +104,7 @@ function lockedHead(): Body {
 function tooLarge(): ExampleFile {
   const [chunk] = CHUNKS;
   const ref = { ...chunk.ref, length: 4 * 1024 * 1024 + 1 };
-  const file = cutFile({ ...chunk, ref, id: { ...chunk.id, padded: 4_325_376 } });
-  return file;
+  return cutFile({ ...chunk, ref, id: { ...chunk.id, padded: 4_325_376 } });
 }
 
 const VAULT_EDITS: readonly Edit[] = [
@@ -132,7 +135,11 @@ const CONTENT_EDITS: readonly Edit[] = [
   ['of a folder with another number of chunks', '"depth":0,"entries":2', '"depth":0,"entries":3'],
   ['of a folder whose index has another size', /("index":\{"size":)\d+/, '$199'],
   ['of a folder whose index is a table', /("index":.*"inline":)false/, '$1true'],
-  ['of a folder whose index is in chunks and has a digest', /("index":.*"digest":)null/, `$1"${'00'.repeat(32)}"`],
+  [
+    'of a folder whose index is in chunks and has a digest',
+    /("index":.*"digest":)null/,
+    `$1"${'00'.repeat(32)}"`,
+  ],
 ];
 
 const CUT_EDITS: readonly Edit[] = [
@@ -163,15 +170,12 @@ export function cutTables(): MustFail[] {
     ['cut by content, with a chunk of no bytes', most, 0, size - most],
     ['cut by content, of another number of chunks', 1, most, size - most - 1],
   ];
-  return cases.map(([name, ...lengths]) => ({
-    kind: 'table' as const,
-    name,
-    expect: 'damaged' as const,
-    size,
-    chunkSize: null,
-    chunks: 2,
-    ...shown(encodeRefs(lengths.map((length) => ({ ...ref, length })))),
-  }));
+  return cases.map(([name, ...lengths]) =>
+    withBytes(
+      { kind: 'table', name, expect: 'damaged', size, chunkSize: null, chunks: 2 },
+      encodeRefs(lengths.map((length) => ({ tag: ref.tag, hash: ref.hash, length }))),
+    ),
+  );
 }
 
 // --- indexes ------------------------------------------------------------------------------------------
@@ -180,17 +184,22 @@ function entry(path: string, change: Partial<FolderEntry> = {}): FolderEntry {
   return { ...PLAIN, path: Buffer.from(path), ...change };
 }
 
-function file(path: string, size = 0, change: Partial<FolderEntry> = {}): FolderEntry {
+function fileEntry(path: string, size = 0, change: Partial<FolderEntry> = {}): FolderEntry {
   return entry(path, { kind: 'file', content: { size, offset: 0, extents: null }, ...change });
 }
 
-function sparse(size: number, ...extents: readonly (readonly [start: number, length: number])[]): FolderEntry {
+function sparse(
+  size: number,
+  ...extents: readonly (readonly [start: number, length: number])[]
+): FolderEntry {
   const content = { size, offset: 0, extents: extents.map(([start, length]) => ({ start, length })) };
-  return file('a', 0, { content });
+  return fileEntry('a', 0, { content });
 }
 
 function named(...names: readonly string[]): FolderEntry {
-  return entry('a', { attributes: names.map((name) => ({ name: Buffer.from(name), value: Buffer.alloc(1) })) });
+  return entry('a', {
+    attributes: names.map((name) => ({ name: Buffer.from(name), value: Buffer.alloc(1) })),
+  });
 }
 
 /** Entries that no writer would write so, or not after one another. */
@@ -198,52 +207,64 @@ const BROKEN: readonly (readonly [name: string, ...entries: readonly FolderEntry
   ['of nothing'],
   ['that begins with another entry than the folder itself', entry('a')],
   ['of a folder that is none', entry('', { kind: 'fifo' })],
-  ...(
-    [
-      ['with the folder itself twice', PLAIN],
-      ['with an absolute path', entry('/a')],
-      ['with a path that ends with a slash', entry('a/')],
-      ['with two slashes', entry('a'), entry('a//b')],
-      ['with a part that is a dot', entry('.')],
-      ['with a part that is two dots', entry('..')],
-      ['with a way out of a folder', entry('a'), file('a/..')],
-      ['with a way through two dots', entry('..'), file('../a')],
-      ['with NUL in a path', file('a\0b')],
-      ['with an entry twice', file('a'), file('a')],
-      ['out of order', file('b'), file('a')],
-      ['in the order of plain bytes', entry('a'), file('a-'), file('a/b')],
-      ['with an entry below a file', file('a'), file('a/b')],
-      ['with an entry below a symlink', entry('a', { kind: 'symlink', target: Buffer.from('/etc') }), file('a/b')],
-      ['with an entry below what is not there', entry('a'), file('b/c')],
-      ['with an entry below what only begins like a folder', entry('a'), file('aa/b')],
-      ['with an entry that skips a folder', entry('a'), file('a/b/c')],
-      ['with a further path of no file', entry('a', { kind: 'file', linkGroup: 1 })],
-      ['with a mode of more than 12 bits', file('a', 0, { mode: 0o10000 })],
-      ['with a time that is none', file('a', 0, { modified: { seconds: 8_640_000_000_001, nanoseconds: 0 } })],
-      ['with a second of 10^9 ns', file('a', 0, { modified: { seconds: 0, nanoseconds: 1_000_000_000 } })],
-      ['with a size beyond 2^53', file('a', 2 ** 53)],
-      ['of more bytes than 2^53', file('a', 2 ** 52), file('b', 2 ** 52)],
-      ['with a symlink without a target', entry('a', { kind: 'symlink' })],
-      ['with NUL in a target', entry('a', { kind: 'symlink', target: Buffer.from('a\0') })],
-      ['with NUL in a user', file('a', 0, { owner: { uid: 0, gid: 0, user: 'a\0', group: null } })],
-      ['with extents that are all of the file', sparse(5, [0, 5])],
-      ['with extents of an empty file', sparse(0)],
-      ['with an extent of nothing', sparse(5, [0, 0])],
-      ['with extents that touch', sparse(9, [0, 2], [2, 2])],
-      ['with extents that overlap', sparse(9, [0, 2], [1, 2])],
-      ['with extents out of order', sparse(9, [5, 1], [0, 2])],
-      ['with an extent beyond the end', sparse(9, [8, 2])],
-      ['with an attribute without a name', named('')],
-      ['with NUL in the name of an attribute', named('a\0')],
-      ['with attributes out of order', named('b', 'a')],
-      ['with an attribute twice', named('a', 'a')],
-      [
-        'with too large an attribute',
-        entry('a', { attributes: [{ name: Buffer.from('a'), value: Buffer.alloc(65_537) }] }),
-      ],
-    ] as const
-  ).map(([name, ...entries]) => [name, PLAIN, ...entries] as const),
 ];
+
+/** The same, behind the folder itself. */
+const BROKEN_INSIDE: readonly (readonly [name: string, ...entries: readonly FolderEntry[]])[] = [
+  ['with the folder itself twice', PLAIN],
+  ['with an absolute path', entry('/a')],
+  ['with a path that ends with a slash', entry('a/')],
+  ['with two slashes', entry('a'), entry('a//b')],
+  ['with a part that is a dot', entry('.')],
+  ['with a part that is two dots', entry('..')],
+  ['with a way out of a folder', entry('a'), fileEntry('a/..')],
+  ['with a way through two dots', entry('..'), fileEntry('../a')],
+  ['with NUL in a path', fileEntry('a\0b')],
+  ['with an entry twice', fileEntry('a'), fileEntry('a')],
+  ['out of order', fileEntry('b'), fileEntry('a')],
+  ['in the order of plain bytes', entry('a'), fileEntry('a-'), fileEntry('a/b')],
+  ['with an entry below a file', fileEntry('a'), fileEntry('a/b')],
+  [
+    'with an entry below a symlink',
+    entry('a', { kind: 'symlink', target: Buffer.from('/etc') }),
+    fileEntry('a/b'),
+  ],
+  ['with an entry below what is not there', entry('a'), fileEntry('b/c')],
+  ['with an entry below what only begins like a folder', entry('a'), fileEntry('aa/b')],
+  ['with an entry that skips a folder', entry('a'), fileEntry('a/b/c')],
+  ['with a further path of no file', entry('a', { kind: 'file', linkGroup: 1 })],
+  ['with a mode of more than 12 bits', fileEntry('a', 0, { mode: 0o10000 })],
+  [
+    'with a time that is none',
+    fileEntry('a', 0, { modified: { seconds: 8_640_000_000_001, nanoseconds: 0 } }),
+  ],
+  ['with a second of 10^9 ns', fileEntry('a', 0, { modified: { seconds: 0, nanoseconds: 1_000_000_000 } })],
+  ['with a size beyond 2^53', fileEntry('a', 2 ** 53)],
+  ['of more bytes than 2^53', fileEntry('a', 2 ** 52), fileEntry('b', 2 ** 52)],
+  ['with a symlink without a target', entry('a', { kind: 'symlink' })],
+  ['with NUL in a target', entry('a', { kind: 'symlink', target: Buffer.from('a\0') })],
+  ['with NUL in a user', fileEntry('a', 0, { owner: { uid: 0, gid: 0, user: 'a\0', group: null } })],
+  ['with extents that are all of the file', sparse(5, [0, 5])],
+  ['with extents of an empty file', sparse(0)],
+  ['with an extent of nothing', sparse(5, [0, 0])],
+  ['with extents that touch', sparse(9, [0, 2], [2, 2])],
+  ['with extents that overlap', sparse(9, [0, 2], [1, 2])],
+  ['with extents out of order', sparse(9, [5, 1], [0, 2])],
+  ['with an extent beyond the end', sparse(9, [8, 2])],
+  ['with an attribute without a name', named('')],
+  ['with NUL in the name of an attribute', named('a\0')],
+  ['with attributes out of order', named('b', 'a')],
+  ['with an attribute twice', named('a', 'a')],
+  [
+    'with too large an attribute',
+    entry('a', { attributes: [{ name: Buffer.from('a'), value: Buffer.alloc(65_537) }] }),
+  ],
+];
+
+/** The folder itself, and what follows it. */
+function raw(hex: string): Buffer {
+  return Buffer.from(`0000000802000000${hex}`, 'hex');
+}
 
 export function indexes(): MustFail[] {
   const { index, totals } = indexOf(ENTRIES);
@@ -254,7 +275,6 @@ export function indexes(): MustFail[] {
     return bytes;
   };
   const none = { entries: 1, size: 0, contentSize: 0 };
-  const raw = (hex: string): Buffer => Buffer.concat([Buffer.from('0000000802000000', 'hex'), Buffer.from(hex, 'hex')]);
   const bytes: readonly (readonly [name: string, bytes: Buffer, totals: typeof totals])[] = [
     ['cut short', index.subarray(0, -1), totals],
     ['with something behind it', Buffer.concat([index, Buffer.alloc(1)]), totals],
@@ -271,18 +291,28 @@ export function indexes(): MustFail[] {
     ['with a field that is not known', raw('000000090220000161'), { ...none, entries: 2 }],
     ['with extents of a folder', raw('0000000b02100001610000'), { ...none, entries: 2 }],
     ['with attributes, and none', raw('0000000b02080001610000'), { ...none, entries: 2 }],
-    ['with a name that is not UTF-8', raw('000000140202000161' + '00'.repeat(8) + '01ff00'), { ...none, entries: 2 }],
+    [
+      'with a name that is not UTF-8',
+      raw('000000140202000161' + '00'.repeat(8) + '01ff00'),
+      { ...none, entries: 2 },
+    ],
     ['with extents of a further path', raw('0000000d011000016100000002'), { ...none, entries: 2 }],
     ['with an entry larger than any', Buffer.from('0003000102', 'hex'), none],
   ];
-  const entries = BROKEN.map(([name, ...broken]) => [name, unchecked(broken), totalsOf(broken)] as const);
-  return [...bytes, ...entries].map(([name, one, said]) => ({
-    kind: 'index' as const,
-    name,
-    expect: 'damaged' as const,
-    ...said,
-    ...shown(one),
-  }));
+  const entries = [
+    ...BROKEN.map(([name, ...broken]) => [name, unchecked(broken), totalsOf(broken)] as const),
+    ...BROKEN_INSIDE.map(
+      ([name, ...broken]) =>
+        [
+          name,
+          Buffer.concat([unchecked([PLAIN]), unchecked(broken)]),
+          totalsOf([PLAIN].concat(broken)),
+        ] as const,
+    ),
+  ];
+  return [...bytes, ...entries].map(([name, one, { entries: number, size, contentSize }]) =>
+    withBytes({ kind: 'index', name, expect: 'damaged', entries: number, size, contentSize }, one),
+  );
 }
 
 function unchecked(entries: readonly FolderEntry[]): Buffer {
