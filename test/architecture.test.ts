@@ -52,6 +52,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   write: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   read: ['buckets', 'chunks', 'files', 'protocol'],
+  folders: ['read'],
   verify: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   repair: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   manage: ['buckets', 'keys', 'protocol', 'repair'],
@@ -77,6 +78,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program)\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  ignore: /^src\/vault\/folders\/excludes\.ts$/,
   'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 
