@@ -26,13 +26,11 @@ export interface DiskCalls {
   close(fd: number): Answer<void>;
   read(fd: number, target: Uint8Array, position: number): Answer<number>;
   write(fd: number, bytes: Uint8Array, position: number): Answer<number>;
-  truncate(fd: number, size: number): Answer<void>;
   mkdir(path: DiskPath, mode: number): Answer<void>;
   symlink(target: DiskPath, path: DiskPath): Answer<void>;
   link(existing: DiskPath, path: DiskPath): Answer<void>;
   rename(from: DiskPath, to: DiskPath): Answer<void>;
   unlink(path: DiskPath): Answer<void>;
-  copyNew(from: DiskPath, to: DiskPath): Answer<void>;
   chmod(path: DiskPath, mode: number): Answer<void>;
   /** Of a symbolic link itself. */
   lchown(path: DiskPath, uid: number, gid: number): Answer<void>;
@@ -50,7 +48,6 @@ export async function diskCalls(path: string | Buffer, signal: AbortSignal | und
 
 const BIG = { bigint: true } as const;
 const LATIN1 = { encoding: 'latin1' } as const;
-const { COPYFILE_EXCL } = fs.constants;
 
 const now = (): number => Date.now() / 1000;
 
@@ -64,13 +61,11 @@ const CALLS_AT_ONCE: DiskCalls = {
   close: (fd) => fs.closeSync(fd),
   read: (fd, target, position) => fs.readSync(fd, target, 0, target.length, position),
   write: (fd, bytes, position) => fs.writeSync(fd, bytes, 0, bytes.length, position),
-  truncate: (fd, size) => fs.ftruncateSync(fd, size),
   mkdir: (path, mode) => fs.mkdirSync(onDisk(path), { recursive: false, mode }),
   symlink: (target, path) => fs.symlinkSync(onDisk(target), onDisk(path)),
   link: (existing, path) => fs.linkSync(onDisk(existing), onDisk(path)),
   rename: (from, to) => fs.renameSync(onDisk(from), onDisk(to)),
   unlink: (path) => fs.unlinkSync(onDisk(path)),
-  copyNew: (from, to) => fs.copyFileSync(onDisk(from), onDisk(to), COPYFILE_EXCL),
   chmod: (path, mode) => fs.chmodSync(onDisk(path), mode),
   lchown: (path, uid, gid) => fs.lchownSync(onDisk(path), uid, gid),
   lutimes: (path, seconds) => fs.lutimesSync(onDisk(path), now(), seconds),
@@ -89,13 +84,11 @@ const threads = {
   close: promisify(fs.close),
   read: promisify(fs.read),
   write: promisify(fs.write),
-  ftruncate: promisify(fs.ftruncate),
   mkdir: promisify(fs.mkdir),
   symlink: promisify(fs.symlink),
   link: promisify(fs.link),
   rename: promisify(fs.rename),
   unlink: promisify(fs.unlink),
-  copyFile: promisify(fs.copyFile),
   chmod: promisify(fs.chmod),
   lchown: promisify(fs.lchown),
   lutimes: promisify(fs.lutimes),
@@ -119,7 +112,6 @@ function callsInThreads(signal: AbortSignal | undefined): DiskCalls {
       const { bytesWritten } = await wait(threads.write(fd, bytes, 0, bytes.length, position));
       return bytesWritten;
     },
-    truncate: async (fd, size) => wait(threads.ftruncate(fd, size)),
     mkdir: async (path, mode) => {
       await wait(threads.mkdir(onDisk(path), { recursive: false, mode }));
     },
@@ -127,7 +119,6 @@ function callsInThreads(signal: AbortSignal | undefined): DiskCalls {
     link: async (existing, path) => wait(threads.link(onDisk(existing), onDisk(path))),
     rename: async (from, to) => wait(threads.rename(onDisk(from), onDisk(to))),
     unlink: async (path) => wait(threads.unlink(onDisk(path))),
-    copyNew: async (from, to) => wait(threads.copyFile(onDisk(from), onDisk(to), COPYFILE_EXCL)),
     chmod: async (path, mode) => wait(threads.chmod(onDisk(path), mode)),
     lchown: async (path, uid, gid) => wait(threads.lchown(onDisk(path), uid, gid)),
     lutimes: async (path, seconds) => wait(threads.lutimes(onDisk(path), now(), seconds)),
