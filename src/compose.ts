@@ -60,6 +60,11 @@ export interface VaultLocation {
   /** The folder that relative paths are meant from; absolute. */
   readonly baseFolder: string;
   readonly request?: RequestOptions;
+  /**
+   * Where this machine remembers what it has stored of folders, so that what is unchanged need not be read again; absolute. Unless
+   * given: beside the catalog if that is a file, else nowhere.
+   */
+  readonly logFolder?: string | undefined;
   /** Told whenever a bucket is being waited for. */
   readonly onWaiting?: (waiting: Waiting) => void;
   /** The variables that database clients look at (`PGSSLMODE`, ...); none unless given. */
@@ -314,11 +319,16 @@ function bucketOpener({
   return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting });
 }
 
-function machine({ request }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'threads' | 'now'> {
+function machine({
+  request,
+  logFolder,
+  db,
+}: VaultLocation): Pick<OpenVaultParts, 'limits' | 'threads' | 'now' | 'logFolder'> {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
     threads: Math.min(8, availableParallelism()),
+    logFolder: logFolder ?? (isDatabaseUrl(db) ? null : `${resolve(db)}.folders`),
     now: Date.now,
   };
 }

@@ -47,6 +47,8 @@ export function comparePaths(one: Uint8Array, other: Uint8Array): number {
 /** Bytes of a chunk of the index as writers cut it: it ends after the entry that reaches the most, if not before. */
 const MIN_INDEX_BODY = 64 * 1024;
 const MAX_INDEX_BODY = 768 * 1024;
+/** Most bytes that it has. */
+export const MOST_INDEX_BODY = MAX_INDEX_BODY + MAX_ENTRY_SIZE;
 /** One entry in so many ends a chunk beyond the least: with some hundred bytes each, 256 KiB on average. */
 const END_MASK = 0x7ff;
 
@@ -54,13 +56,14 @@ const END_MASK = 0x7ff;
  * Whether a writer ends a chunk of the index after an entry, so that indexes which share entries share chunks. With the largest
  * entry behind the most, a chunk has less than 1 MiB.
  *
- * @param mac HMAC of the entry's path with the writer's key for cutting, 32 bytes
+ * @param macOf gives the HMAC of the entry's path with the writer's key for cutting, 32 bytes; asked only where it matters
  * @param bodySize bytes of this chunk, the entry included
  */
-export function isIndexEnd(mac: Uint8Array, bodySize: number): boolean {
-  if (bodySize >= MAX_INDEX_BODY) return true;
+export function isIndexEnd(macOf: () => Uint8Array, bodySize: number): boolean {
+  if (bodySize < MIN_INDEX_BODY || bodySize >= MAX_INDEX_BODY) return bodySize >= MAX_INDEX_BODY;
+  const mac = macOf();
   const last = ((mac[30] ?? 0) << 8) | (mac[31] ?? 0);
-  return bodySize >= MIN_INDEX_BODY && (last & END_MASK) === 0;
+  return (last & END_MASK) === 0;
 }
 
 // --- writing and reading ------------------------------------------------------------------------------
@@ -88,9 +91,8 @@ export class EntryEncoder {
       return Buffer.from(bytes);
     } catch (cause) {
       if (!isVaultError(cause) && !(cause instanceof RangeError)) throw cause;
-      throw new VaultError('invalid-input', `"${entry.path.toString()}" cannot be stored: ${cause.message}`, {
-        cause,
-      });
+      const why = isVaultError(cause) ? cause.message : 'A name in it is too long, or a number too large.';
+      throw new VaultError('invalid-input', `"${entry.path.toString()}" cannot be stored: ${why}`, { cause });
     }
   }
 

@@ -28,6 +28,8 @@ export interface OpenVaultParts {
   readonly limits: Limits;
   /** Most threads for the arithmetic of chunks. */
   readonly threads: number;
+  /** Where this machine remembers what it has stored of folders; nowhere unless given. */
+  readonly logFolder?: string | null | undefined;
   /** The clock; milliseconds since 1970. */
   readonly now: () => number;
 }
@@ -68,6 +70,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     manifests: keys.full === null ? null : new ManifestOpener(keys),
     guard,
     keyring: { keyring, bytes },
+    logFolder: parts.logFolder ?? null,
     now: parts.now,
   };
   guard.attach(session);

@@ -25,6 +25,8 @@ export interface Session {
   readonly guard: PutGuard;
   /** The newest keyring seen, and its bytes. */
   keyring: KeyringState;
+  /** Where this machine remembers what it has stored of folders; null for nowhere. */
+  readonly logFolder: string | null;
   /** Milliseconds since 1970. */
   now(): number;
 }

@@ -16,7 +16,7 @@ import {
 import type { Redundancy } from '../../src/format/shard.ts';
 import { createVault } from '../../src/vault/manage/create.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import type { PutOptions } from '../../src/vault/write/put.ts';
+import type { PutOptions } from '../../src/vault/write/put-call.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { CHEAP_KDF, CHUNK_SIZE, parts, PASSWORD } from '../vault/harness.ts';
 import { seededRandom } from '../support/seeded-random.ts';

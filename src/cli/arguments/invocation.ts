@@ -4,7 +4,7 @@ import type { VaultLocation } from '../../compose.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Environment, SharedOptions } from './options.ts';
-import { catalogLocation, requestOptions } from './options.ts';
+import { catalogLocation, isPostgresUrl, logFolderOf, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -45,8 +45,10 @@ export async function withVault<T>(
     import('../../compose.ts'),
     import('./password.ts'),
   ]);
+  const db = catalogLocation(options, environment);
   const vault = await openVault({
-    db: catalogLocation(options, environment),
+    db,
+    ...(isPostgresUrl(db) && { logFolder: logFolderOf(environment) }),
     passwordTries: PASSWORD_TRIES,
     password: async (refused) => {
       const warn = warnOfFile(terminal);

@@ -1,36 +1,27 @@
-import { stat } from 'node:fs/promises';
 import { VaultError, isVaultError } from '../../errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { fileSource, streamSource } from '../../vault/write/source.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Chunking } from '../../vault/write/content.ts';
-import type { PutResult } from '../../vault/write/put.ts';
+import type { PutResult } from '../../vault/write/put-call.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import {
-  nameAsTyped,
-  nameOfPath,
-  parseCompression,
-  parseDurationMs,
-  parseSize,
-} from '../arguments/options.ts';
+import { parseCompression, parseDurationMs, parseSize } from '../arguments/options.ts';
 import { reportError } from '../terminal/report.ts';
-import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
 import { putDryRun } from './put-dry-run.ts';
 import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
-import type { Task } from './put-dry-run.ts';
+import { tasksOf } from './put-tasks.ts';
+import type { Task, TaskFlags } from './put-tasks.ts';
 
-export interface PutFlags {
-  readonly name?: string;
+export interface PutFlags extends TaskFlags {
   readonly chunkSize?: string;
   readonly chunks?: string;
   readonly expires?: string;
@@ -52,10 +43,10 @@ export async function put(
 ): Promise<ExitCode> {
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
-  const settings = { ...putSettings(flags), lock: dryRun ? undefined : await lockOf(invocation, flags) };
-  checkPaths(paths, flags);
+  const chosen = putSettings(flags);
+  const tasks = await tasksOf(paths, flags);
+  const settings = { ...chosen, lock: dryRun ? undefined : await lockOf(invocation, flags) };
   return withVault(invocation, async (vault) => {
-    const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
     if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];
     let degraded = 0;
@@ -90,7 +81,8 @@ export async function put(
           continue;
         }
         if (result.degraded) degraded += 1;
-        if (result.unlocks !== null) warnUnlocked(result.unlocks, invocation);
+        if (result.incomplete) codes.push(ATTENTION);
+        warnOfResult(result, invocation);
         // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
         const problem = await print(result, invocation);
         if (problem !== null) unprinted.push(problem);
@@ -127,6 +119,13 @@ async function print(
     if (isVaultError(error, 'unavailable', 'storage-full')) return error;
     throw error;
   }
+}
+
+function warnOfResult({ name, incomplete, unlocks }: PutResult, invocation: Invocation): void {
+  if (unlocks !== null) warnUnlocked(unlocks, invocation);
+  if (!incomplete) return;
+  const message = `${quote(name)} is stored without what could not be read, and says so: it is incomplete.`;
+  invocation.terminal.warn(message, { kind: 'incomplete' });
 }
 
 /** Says that the lock of a name ends with the version before: nobody asked for that. */
@@ -172,8 +171,7 @@ async function storeOne(
   try {
     const result = await vault.put(task.source, {
       name: task.name,
-      chunkSize,
-      chunking,
+      ...('root' in task.source ? {} : { chunkSize, chunking }),
       compression,
       expiresAtMs,
       lock,
@@ -247,45 +245,6 @@ function chunkingOf({ chunks = 'fixed', ...flags }: PutFlags): Chunking {
     );
   }
   return chunks;
-}
-
-function checkPaths(paths: readonly string[], flags: PutFlags): void {
-  const streams = paths.filter((path) => path === '-').length;
-  if (streams > 1) {
-    throw new VaultError('invalid-input', 'Standard input ("-") can be stored only once.');
-  }
-  const unreadable = streams > 0 ? whyUnreadable() : null;
-  if (unreadable !== null) {
-    throw new VaultError(
-      'invalid-input',
-      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "< /dev/null" stores an empty file.`,
-    );
-  }
-  if (flags.name !== undefined && paths.length > 1) {
-    throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
-  }
-  if (streams > 0 && flags.name === undefined) {
-    throw new VaultError('invalid-input', 'Standard input has no name of its own: say --name <name>.');
-  }
-}
-
-async function taskOf(path: string, flags: PutFlags): Promise<Task> {
-  const name = flags.name === undefined ? nameOfPath(path) : nameAsTyped(flags.name);
-  if (path === '-') {
-    return { source: streamSource(process.stdin, 'standard input', 0), name, size: null };
-  }
-  let size: number | null = null;
-  try {
-    const stats = await stat(path);
-    // Its refusal names the folder, and reads better without the slash that completion puts behind it.
-    if (stats.isDirectory())
-      return { source: fileSource(nameOfPath(path).replace(/(?<=.)\/+$/, '')), name, size: 0 };
-    if (stats.isFile()) size = stats.size;
-  } catch {
-    // Opening it will say what is wrong.
-    size = 0;
-  }
-  return { source: fileSource(path), name, size };
 }
 
 function resultAsJson(result: PutResult): Record<string, unknown> {

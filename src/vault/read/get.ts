@@ -35,34 +35,56 @@ export interface StoredFile extends FileInfo {
   content(options?: CallOptions): AsyncIterable<Uint8Array>;
 }
 
+/** A file or folder whose manifest has been read, and unlocked if need be. */
+export interface OpenedStored {
+  readonly info: FileInfo;
+  readonly content: OpenedContent;
+  /** What to say of an error that reading it has thrown. */
+  readonly explain: (error: unknown) => Promise<unknown>;
+}
+
 /** See `Vault.get`. */
 export async function getFile(
   session: Session,
   reference: string,
   options: GetOptions = {},
 ): Promise<StoredFile> {
-  const { hash, name } = await findFile(session, reference, options);
+  const opened = await openStored(session, reference, options);
+  if (opened.info.kind === 'file') return storedFile(session, opened);
+  throw new VaultError('invalid-input', `"${opened.info.name}" is a folder: it cannot be read as a file.`);
+}
+
+/** Reads the manifest of what a reference means. @throws as `getFile` */
+export async function openStored(
+  session: Session,
+  reference: string,
+  options: GetOptions,
+): Promise<OpenedStored> {
+  const found = await findFile(session, reference, options);
+  const { hash } = found;
+  const explain = (error: unknown): Promise<unknown> => whyUnreadable(session, found, error);
   try {
     const manifest = await readManifest(session, hash, options);
     const info = { hash, ...manifest.head };
-    if (info.kind !== 'file') {
-      throw new VaultError('invalid-input', `"${info.name}" is a folder: it cannot be read as a file.`);
-    }
-    const content = manifest.content ?? (await unlockContent(manifest, info, options));
-    return {
-      ...info,
-      contentSize: content.table.size,
-      async *content(call) {
-        try {
-          yield* readContent(session, { table: content.table, chunks: info.chunks }, call);
-        } catch (error) {
-          throw await whyUnreadable(session, { hash, name: info.name }, error);
-        }
-      },
-    };
+    return { info, content: manifest.content ?? (await unlockContent(manifest, info, options)), explain };
   } catch (error) {
-    throw await whyUnreadable(session, { hash, name }, error);
+    throw await explain(error);
   }
+}
+
+export function storedFile(session: Session, { info, content, explain }: OpenedStored): StoredFile {
+  const { table } = content;
+  return {
+    ...info,
+    contentSize: table.size,
+    async *content(call) {
+      try {
+        yield* readContent(session, { table, chunks: info.chunks }, call);
+      } catch (error) {
+        throw await explain(error);
+      }
+    },
+  };
 }
 
 /** What a reference means; a whole hash that the catalog does not know is asked for in the buckets. */
