@@ -39,7 +39,8 @@ type FolderSettings = Omit<FolderSource, 'root'>;
  */
 export async function tasksOf(typed: readonly string[], flags: TaskFlags): Promise<readonly Task[]> {
   const paths = [...typed, ...(await listedPaths(flags))];
-  if (paths.length === 0) throw new VaultError('invalid-input', 'Name at least one file or folder to store.');
+  if (paths.length === 0)
+    throw new VaultError('invalid-input', `Missing required argument 'path'. See "vault put --help".`);
   checkPaths(paths, flags);
   const settings = await folderSettings(flags);
   return Promise.all(paths.map(async (path) => taskOf(path, flags, settings)));

@@ -306,3 +306,51 @@ describe('a part of a folder', () => {
     expect(await factsOf(place.at('unpacked', 'docs'))).toEqual(await factsOf(place.at('docs')));
   });
 });
+
+describe('a stored folder is cared for as a file is', () => {
+  test('verified, mended, coded anew, swept around, brought back, shown', async () => {
+    for (let i = 0; i < 30; i += 1) await writeFile(place.at('docs', `f${i}`), Buffer.alloc(20_000, i));
+    const { hash } = await put();
+    const same = async (): Promise<void> => {
+      await rm(place.at('out'), { recursive: true, force: true });
+      await restore(await folderOf(hash), place.at('out'));
+      expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
+    };
+    const storage = made.buckets[0]?.storage ?? new Map<string, Uint8Array>();
+    for (const name of storage.keys()) if (!/^(vault|keyring)/.test(name)) storage.delete(name);
+    expect(await vault.verify({ depth: 'data' })).toMatchObject({ outcome: 'degraded' });
+    await same();
+    expect(await vault.repair({ depth: 'listing' })).toMatchObject({ outcome: 'whole' });
+    await vault.repair({ depth: 'listing', redundancy: { k: 1, m: 1 } });
+    expect(await vault.verify({ depth: 'data' })).toMatchObject({ outcome: 'whole' });
+    await vault.remove(['docs']);
+    await expect(folderOf('docs')).rejects.toMatchObject({ code: 'file-not-found' });
+    await vault.undelete(['docs']);
+    await vault.sweep({ ignoreGrace: true, waitMs: 0 });
+    await same();
+    expect(await vault.inspect('docs')).toMatchObject({ kind: 'folder', hash, survives: 1 });
+    expect(await vault.status()).toMatchObject({ files: 1 });
+    await vault.remove(['docs'], { now: true });
+    await vault.sweep({ ignoreGrace: true, waitMs: 0 });
+    expect(made.objects('chunks/')).toEqual([]);
+  });
+
+  test('and a put that was interrupted goes on where it was', async () => {
+    for (let i = 0; i < 8; i += 1) await writeFile(place.at('docs', `f${i}`), Buffer.alloc(500_000, i));
+    const stop = new AbortController();
+    const interrupted = put(
+      {},
+      {
+        signal: stop.signal,
+        onProgress: ({ doneBytes }) => {
+          if (doneBytes >= 3_500_000) stop.abort();
+        },
+      },
+    );
+    await expect(interrupted).rejects.toMatchObject({ code: 'interrupted' });
+    expect(await Array.fromAsync(vault.list())).toEqual([]);
+    expect((await put()).chunksStored).toBeLessThan(8);
+    await restore(await folderOf(), place.at('out'));
+    expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
+  });
+});

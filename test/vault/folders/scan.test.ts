@@ -241,7 +241,7 @@ describe('a tree that changes while it is scanned', () => {
     const opened = await openScanned(at.path, found, accounts);
     await change(at.at('f'));
     expect(await opened.read(Buffer.alloc(100))).toBe(size);
-    expect(await opened.finish()).toEqual({ size, extents: null, changed: true });
+    expect(await opened.finish()).toEqual({ size, extents: null, changed: true, failure: null });
     await opened.close();
   });
 
@@ -254,7 +254,7 @@ describe('a tree that changes while it is scanned', () => {
     const opened = await openScanned(at.path, found, accounts);
     expect(await opened.read(Buffer.alloc(100))).toBe(7);
     expect(opened.entry.mode).toBe(0o640);
-    expect(await opened.finish()).toEqual({ size: 7, extents: null, changed: false });
+    expect(await opened.finish()).toEqual({ size: 7, extents: null, changed: false, failure: null });
     await opened.close();
   });
 });
