@@ -64,6 +64,11 @@ export interface VaultLocation {
   /** The folder that relative paths are meant from; absolute. */
   readonly baseFolder: string;
   readonly request?: RequestOptions;
+  /**
+   * Where this machine remembers what it has stored of folders, so that what is unchanged need not be read again; absolute. Unless
+   * given: beside the catalog if that is a file, else nowhere.
+   */
+  readonly logFolder?: string | undefined;
   /** Told whenever a bucket is being waited for. */
   readonly onWaiting?: (waiting: Waiting) => void;
   /** Its clock and threads; without one, this machine, and whatever variables node-postgres itself looks at. */
@@ -357,10 +362,16 @@ function bucketOpener({
 function machine({
   request,
   host,
-}: Pick<VaultLocation, 'request' | 'host'>): Pick<OpenVaultParts, 'limits' | 'host'> {
+  logFolder,
+  db,
+}: Pick<VaultLocation, 'request' | 'host' | 'logFolder' | 'db'>): Pick<
+  OpenVaultParts,
+  'limits' | 'host' | 'logFolder'
+> {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
     host: host ?? thisHost({}),
+    logFolder: logFolder ?? (isDatabaseUrl(db) ? null : `${resolve(db)}.folders`),
   };
 }

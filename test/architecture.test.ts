@@ -50,15 +50,16 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   keys: ['buckets'],
   protocol: ['buckets', 'chunks', 'keys'],
   files: ['buckets', 'chunks', 'protocol'],
-  write: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
+  write: ['buckets', 'chunks', 'files', 'folders', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   read: ['buckets', 'chunks', 'files', 'open', 'protocol'],
+  folders: ['chunks', 'files', 'read'],
   verify: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   repair: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   manage: ['buckets', 'keys', 'protocol', 'repair'],
   open: ['buckets', 'chunks', 'keys', 'protocol'],
   recover: ['buckets', 'chunks', 'files', 'keys', 'open', 'protocol', 'repair'],
-  vault: ['keys', 'manage', 'open', 'read', 'remove', 'repair', 'verify', 'write'],
+  vault: ['folders', 'keys', 'manage', 'open', 'read', 'remove', 'repair', 'verify', 'write'],
 };
 /** Known by their types alone. */
 const TYPE_ROOMS = new Set(['call', 'session']);
@@ -78,6 +79,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program|help\/(tree|page|man))\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  ignore: /^src\/vault\/folders\/excludes\.ts$/,
   'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
   'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };

@@ -138,18 +138,27 @@ function describeStoring(verb: AddVerb): void {
     .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
     .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
-  verb('put', 'Store files and print their hashes', (command) => async (invocation) => {
+  verb('put', 'Store files and folders, and print their hashes', (command) => async (invocation) => {
     const { put } = await import('./commands/put.ts');
     return put(invocation, command.args, command.opts());
   })
-    .argument('[path...]', 'files, or - for standard input')
+    .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
     .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
     .option('--allow-empty', 'store standard input, or what a command prints, even if that is nothing')
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
+    .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
     .option('-n, --dry-run', 'only show what would be stored')
+    .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
+    .option('-0, --null', 'those end with a NUL each, as find -print0 prints them')
+    .option('--exclude <pattern>', 'leave out of folders what fits, as in .gitignore; repeat', append)
+    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
+    .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
+    .option('--exclude-larger-than <size>', 'leave out of folders larger files, for example 1G')
+    .option('--one-file-system', 'leave out what is mounted in a folder')
+    .option('--force-read', 'read files of folders also where they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
     .option(
@@ -160,7 +169,7 @@ function describeStoring(verb: AddVerb): void {
 
 /** What is stored, and its bytes. */
 function describeReading(verb: AddVerb): void {
-  const getting = verb('get', 'Get files back', (command) => async (invocation) => {
+  const getting = verb('get', 'Get files and folders back', (command) => async (invocation) => {
     const { get } = await import('./commands/get.ts');
     return get(invocation, command.args, command.opts());
   })
@@ -169,7 +178,9 @@ function describeReading(verb: AddVerb): void {
       '-o, --output <path>',
       'file or folder to write to, - for standard output (default: its own name, here)',
     )
-    .option('-f, --force', 'replace files that exist');
+    .option('-f, --force', 'replace files that exist, and in a folder what differs')
+    .option('--owner', 'give what is in folders its owners (the default for root; --no-owner)')
+    .option('--no-owner', 'leave owners as they come');
   const pouring = verb(
     'cat',
     'Write files to standard output, one after the other',
@@ -178,7 +189,8 @@ function describeReading(verb: AddVerb): void {
       return get(invocation, command.args, { ...command.opts(), output: '-' });
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
-  for (const command of [getting, pouring]) {
+  const listing = describeListing(verb);
+  for (const command of [getting, pouring, ...listing]) {
     command
       .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
       .option(
@@ -187,12 +199,28 @@ function describeReading(verb: AddVerb): void {
       );
   }
 
-  verb('ls', 'List files, newest first', (command) => async (invocation) => {
-    const { ls } = await import('./commands/ls.ts');
-    return ls(invocation, command.args, command.opts());
-  })
-    .argument('[pattern...]', "names to list, in quotes: '*.pdf', 'docs/**', a folder")
+  verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
+    const { info } = await import('./commands/info.ts');
+    return info(invocation, command.args);
+  }).argument('[hash|name|pattern...]', 'without it: the vault itself');
+}
+
+/** Reading without content. @returns those verbs that need the password of what is locked */
+function describeListing(verb: AddVerb): readonly Command[] {
+  const files = verb(
+    'ls',
+    'List files, newest first, or what is in a folder',
+    (command) => async (invocation) => {
+      const { ls } = await import('./commands/ls.ts');
+      return ls(invocation, command.args, command.opts());
+    },
+  )
+    .argument(
+      '[pattern...]',
+      "names to list, in quotes: '*.pdf', 'docs/**'; with a slash at its end a folder: docs/",
+    )
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
+    .option('-R, --recursive', 'of a folder also what lies deeper in it')
     .option('-a, --all', 'also older versions of a name')
     .option('--deleted', 'removed files that can still be brought back')
     .option('--sort <order>', 'size (largest first), name or time (newest first)')
@@ -200,10 +228,18 @@ function describeReading(verb: AddVerb): void {
     .option('--larger <size>', 'larger than this, for example 100M')
     .option('-0, --null', 'print names alone, each followed by a NUL, for xargs -0');
 
-  verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
-    const { info } = await import('./commands/info.ts');
-    return info(invocation, command.args);
-  }).argument('[hash|name|pattern...]', 'without it: the vault itself');
+  const comparing = verb('diff', 'Show what differs in a folder', (command) => async (invocation) => {
+    const { diff } = await import('./commands/diff.ts');
+    return diff(invocation, command.args, command.opts());
+  })
+    .argument('<hash|name>', 'a version of a folder')
+    .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)')
+    .option('--exclude <pattern>', 'leave out of the folder here what fits, as in .gitignore; repeat', append)
+    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
+    .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
+    .option('--exclude-larger-than <size>', 'leave out larger files')
+    .option('--one-file-system', 'leave out what is mounted in it');
+  return [files, comparing];
 }
 
 function describeRemoving(verb: AddVerb): void {

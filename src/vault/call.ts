@@ -62,6 +62,12 @@ export interface Warning {
     | 'catalog'
     /** What the target's file system did not take of a restored file, other than its bytes. */
     | 'not-kept'
+    /** What of a folder could not be stored as it is: it makes the version incomplete. */
+    | 'missed'
+    /** What of a folder means nothing elsewhere, as a socket. */
+    | 'skipped'
+    /** What was stored of a folder could not be noted on this machine. */
+    | 'not-remembered'
     /** This machine's clock is not the buckets'. */
     | 'clock'
     /** The keyring is not as new as what is stored, or names buckets whose places are not known. */

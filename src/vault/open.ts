@@ -31,6 +31,8 @@ export interface OpenVaultParts {
   readonly unlocked?: Unlocked | undefined;
   readonly limits: Limits;
   readonly host: Pick<Host, 'clock' | 'threads'>;
+  /** Where this machine remembers what it has stored of folders; nowhere unless given. */
+  readonly logFolder?: string | null | undefined;
 }
 
 /**
@@ -64,6 +66,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     manifests: keys.full === null ? null : new ManifestOpener(keys),
     guard,
     keyring: { keyring, bytes },
+    logFolder: parts.logFolder ?? null,
     clock: parts.host.clock,
   };
   guard.attach(session);

@@ -27,6 +27,8 @@ export interface Session {
   /** The newest keyring seen, and its bytes. */
   keyring: KeyringState;
   readonly clock: Clock;
+  /** Where this machine remembers what it has stored of folders; null for nowhere. */
+  readonly logFolder: string | null;
 }
 
 export interface KeyringState {

@@ -14,6 +14,9 @@ import { removeBucket } from './manage/remove-bucket.ts';
 import type { RemoveBucketOptions, RemoveBucketResult } from './manage/remove-bucket.ts';
 import { openSession } from './open.ts';
 import type { OpenVaultParts } from './open.ts';
+import type { FolderSource } from './folders/folder-source.ts';
+import { findStored } from './folders/stored-folder.ts';
+import type { Stored } from './folders/stored-folder.ts';
 import { drillFiles } from './read/drill.ts';
 import type { DrillOptions, DrillResult } from './read/drill.ts';
 import { getFile } from './read/get.ts';
@@ -37,8 +40,8 @@ import type { Session } from './session.ts';
 import type { VerifyResult } from './verify/condition.ts';
 import { verifyVault } from './verify/verify.ts';
 import type { VerifyOptions } from './verify/verify.ts';
-import { putFile } from './write/put.ts';
-import type { PutOptions, PutResult } from './write/put.ts';
+import { putSource } from './write/put.ts';
+import type { PutOptions, PutResult } from './write/put-call.ts';
 import type { FileSource } from './write/file-source.ts';
 
 export class Vault implements AsyncDisposable {
@@ -80,16 +83,17 @@ export class Vault implements AsyncDisposable {
   }
 
   /**
-   * Encrypts, codes and stores a file, and makes it visible when all of it is durable.
+   * Encrypts, codes and stores a file or a folder, and makes it visible when all of it is durable.
    *
    * Killed at any instant it leaves no listed file that cannot be read; repeated, it does not store again what was stored.
    *
-   * @param source the bytes; `fileSource` and `streamSource` make one
+   * @param source the bytes; `fileSource` and `streamSource` make one. A folder: of what could not be read `onWarning` is told, and
+   *   the version says that it is incomplete
    * @throws `invalid-input` for an impossible name or chunk size; `file-not-found` and `source-changed` from the
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
-  async put(source: FileSource, options: PutOptions): Promise<PutResult> {
-    return putFile(await this.#writable(), source, options);
+  async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
+    return putSource(await this.#writable(), source, options);
   }
 
   /**
@@ -101,6 +105,15 @@ export class Vault implements AsyncDisposable {
    */
   get(reference: string, options?: GetOptions): Promise<StoredFile> {
     return getFile(this.#session, reference, options);
+  }
+
+  /**
+   * As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path.
+   *
+   * @throws as `get`
+   */
+  find(reference: string, options?: GetOptions): Promise<Stored> {
+    return findStored(this.#session, reference, options);
   }
 
   /**

@@ -112,6 +112,17 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
       /^vault: --compression '.*' is not auto, off, or a level from 1 to 19\.\n$/,
     ]),
     [['init', '--local', '--compression', '25'], /^vault: --compression '25' is not auto, off, or a level/],
+    [['put', 'a', '--chunks', 'big'], /^vault: --chunks 'big' is not fixed or content\.\n$/],
+    [
+      ['put', 'a', '--chunks', 'content', '--chunk-size', '1M'],
+      /^vault: --chunk-size goes with chunks of a fixed/,
+    ],
+    ...[['--lock'], ['--lock-password-file', 'x'], ['--lock-password-command', 'x']].map(
+      (lock): [string[], RegExp] => [
+        ['put', 'a', '--chunks', 'content', ...lock],
+        /^vault: --chunks content does not go with --lock: a locked file shares no chunks with others\.\n$/,
+      ],
+    ),
     [['put', 'a', '--expires', 'soon'], /^vault: --expires 'soon' is not a duration, for example/],
     [['put', 'a', 'b', '--name', 'c'], /^vault: --name goes with one file/],
     [['put', '-'], /^vault: Standard input has no name of its own: say --name <name>\.\n$/],

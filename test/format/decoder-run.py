@@ -45,8 +45,11 @@ def must_fail(example, cases):
         body = decoder.unpack(decoder.gcm_open(keys[32:64], nonce, b'vault/2 chunk', sealed), length)
         decoder.need(len(body) == length and decoder.sha256(body) == h, 'another body')
 
-    def read_table(data, size, step):
-        list(decoder.Manifest.checked(types.SimpleNamespace(size=size, step=step), decoder.parse_refs(data)))
+    def read_table(data, size, step, count):
+        list(decoder.Stream.checked(types.SimpleNamespace(size=size, step=step), decoder.parse_refs(data), count))
+
+    def read_index(data, one):
+        list(decoder.folder.parse_index([data], one['entries'], one['size'], one['contentSize']))
 
     readers = {
         'marker': lambda data, name: decoder.parse_marker(data),
@@ -55,7 +58,8 @@ def must_fail(example, cases):
         'manifest': lambda data, name: decoder.Manifest(data, name, keys, {}),
         'shard': read_shard,
         'chunk': lambda data, name: read_chunk(data, name, case['entry']),
-        'table': lambda data, name: read_table(data, case['size'], case['chunkSize']),
+        'table': lambda data, name: read_table(data, case['size'], case['chunkSize'], case.get('chunks')),
+        'index': lambda data, name: read_index(data, case),
     }
     for case in cases:
         if case['kind'] not in readers:  # it reads no sweep lists and no put markers

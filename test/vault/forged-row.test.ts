@@ -32,6 +32,9 @@ async function forge({ session, catalog }: TestVault, hash: string, name: string
     redundancy: { k: 2, m: 1 },
     chunkSize: CHUNK_SIZE,
     chunks: 0,
+    indexChunks: 0,
+    entries: null,
+    incomplete: false,
     locked: false,
   };
   const part = { head, ids: { depth: 0, ids: [] }, access: { content: Buffer.alloc(32) } } as const;

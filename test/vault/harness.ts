@@ -16,7 +16,7 @@ import type { OpenVaultParts } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import type { FileSource } from '../../src/vault/write/file-source.ts';
-import type { PutOptions, PutResult } from '../../src/vault/write/put.ts';
+import type { PutOptions, PutResult } from '../../src/vault/write/put-call.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { catalogPlace, frozenCatalog } from '../support/catalog-place.ts';
@@ -59,6 +59,8 @@ export interface TestVaultOptions {
   /** Stands between vault and catalog. */
   readonly wrapCatalog?: (catalog: Catalog) => Catalog;
   readonly now?: () => number;
+  /** Where it remembers folders; nowhere unless told otherwise. */
+  readonly logFolder?: string;
   /** A place for the catalog; one of its own, see `catalogPlace`, unless told otherwise. */
   readonly db?: string;
 }
@@ -100,7 +102,7 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
   const open = async (how: ReopenOptions): Promise<{ vault: Vault; session: Session; catalog: Catalog }> => {
     const wrapCatalog = how.wrapCatalog ?? ((catalog) => catalog);
     const catalog = wrapCatalog(await openCatalog(db));
-    const session = await openSession(parts(catalog, opener, { now }));
+    const session = await openSession({ ...parts(catalog, opener, { now }), logFolder: options.logFolder });
     const vault = new Vault(session);
     opened.push(vault);
     return { vault, session, catalog };

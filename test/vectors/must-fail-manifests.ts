@@ -51,7 +51,7 @@ export function manifests(): Change[] {
       'with a larger head than any, whatever its kind',
       'damaged',
       manifestByHand({
-        content: headOf('content', '"kind":"file"', `"kind":"folder","more":"${'x'.repeat(131_072)}"`),
+        content: headOf('content', '"kind":"file"', `"kind":"tree","more":"${'x'.repeat(131_072)}"`),
       }),
     ],
     ...vaultCases(),
@@ -83,7 +83,7 @@ function headCases(part: 'vault' | 'content'): Change[] {
     [
       'of another kind',
       'unsupported',
-      manifestByHand({ [part]: headOf(part, '"kind":"file"', '"kind":"folder"') }),
+      manifestByHand({ [part]: headOf(part, '"kind":"file"', '"kind":"tree"') }),
     ],
     [
       'whose kind is no text',

@@ -13,6 +13,7 @@ import {
 import { brokenJson, object, swap } from './broken-json.ts';
 import type { Change, Kind, MustFail } from './broken-json.ts';
 import { chunks, tables, withBytes } from './must-fail-chunks.ts';
+import { cutTables, folderManifests, indexes } from './must-fail-folders.ts';
 import { manifests } from './must-fail-manifests.ts';
 import { deletions, firstKeyrings, keyrings, markers, sweeps } from './must-fail-signed.ts';
 import { manifestByHand, padded, paddingCases, putMarkerByHand } from './sealed-by-hand.ts';
@@ -36,7 +37,7 @@ export function computeMustFail(): MustFail[] {
     ...under('deletion', object('deleted/').name, deletions()),
     ...under('sweep', object('sweep/').name, sweeps()),
     ...under('put marker', object('puts/').name, putMarkers()),
-    ...under('manifest', null, manifests()),
+    ...under('manifest', null, [...manifests(), ...folderManifests()]),
     ...under('manifest', object('manifests/').name, [
       ['under the hash of another', 'damaged', manifestByHand({})],
     ]),
@@ -44,6 +45,8 @@ export function computeMustFail(): MustFail[] {
     ...misnamedShards(),
     ...chunks(),
     ...tables(),
+    ...cutTables(),
+    ...indexes(),
   ];
 }
 

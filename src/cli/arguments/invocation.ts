@@ -10,7 +10,7 @@ import type { ExitCode } from '../exit.ts';
 import { exitCodeOf } from '../exit.ts';
 import type { Settled } from './config.ts';
 import type { SharedOptions } from './options.ts';
-import { catalogLocation, requestOptions } from './options.ts';
+import { catalogLocation, isPostgresUrl, logFolderOf, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -52,8 +52,10 @@ export async function withVault<T>(
     import('../../compose.ts'),
     import('./password.ts'),
   ]);
+  const db = catalogLocation(options, environment);
   const vault = await openVault({
-    db: catalogLocation(options, environment),
+    db,
+    ...(isPostgresUrl(db) && { logFolder: logFolderOf(environment) }),
     passwordTries: PASSWORD_TRIES,
     password: async (refused) => {
       const warn = warnOfFile(terminal);

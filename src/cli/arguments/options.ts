@@ -53,6 +53,11 @@ export function catalogLocation(
   );
 }
 
+/** Where this machine keeps what it remembers beside a catalog that is on a server. */
+export function logFolderOf(environment: Environment, platform: NodeJS.Platform = process.platform): string {
+  return join(dataFolder(environment, platform), DATA_FOLDER, 'folders');
+}
+
 function dataFolder(environment: Environment, platform: NodeJS.Platform): string {
   if (platform === 'win32') {
     return nonEmpty(environment['LOCALAPPDATA']) ?? join(homeFolder({}), 'AppData', 'Local');

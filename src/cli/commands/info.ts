@@ -151,6 +151,8 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
       'size',
       file.size === null ? 'hidden by the lock' : `${showSize(file.size)} (${count(file.size, 'byte')})`,
     ],
+    ['entries', file.entries === null ? null : file.entries.toLocaleString('en-US')],
+    ['incomplete', file.incomplete ? 'something could not be read when it was stored' : null],
     ['locked', file.locked ? 'with a password of its own' : null],
     ['stored', showTime(file.createdAtMs)],
     ['modified', modified === null ? null : showTime(modified)],
@@ -158,8 +160,10 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
     [
       'chunks',
       file.chunks === 0
-        ? 'none: the content is in the manifest'
-        : `${file.chunks.toLocaleString('en-US')} of ${showSize(file.chunkSize)}${health}`,
+        ? file.kind === 'folder'
+          ? 'none: it has no content'
+          : 'none: the content is in the manifest'
+        : `${file.chunks.toLocaleString('en-US')} ${file.chunkSize === null ? 'cut by content' : `of ${showSize(file.chunkSize)}`}${health}`,
     ],
     ['redundancy', safetyOf(file)],
     ['in buckets', showSize(file.storedBytes)],

@@ -1,12 +1,14 @@
-import { VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
+import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { parseMomentMs, parseSize } from '../arguments/options.ts';
+import { nameAsTyped, parseMomentMs, parseSize } from '../arguments/options.ts';
 import { patternMatcher } from '../arguments/pattern.ts';
 import { quotingAdvice } from '../arguments/references.ts';
 import type { Column } from '../terminal/table.ts';
@@ -14,20 +16,9 @@ import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import { count, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
-export interface LsFlags {
-  readonly long?: boolean;
-  readonly all?: boolean;
-  readonly deleted?: boolean;
-  readonly sort?: string;
-  readonly since?: string;
-  readonly larger?: string;
-  readonly null?: boolean;
-}
-
-/** Rows that are laid out together: enough to fill a screen, few enough to appear at once. */
-const PAGE = 64;
-/** Rows that have waited so long for company are printed, in milliseconds: matches of a pattern may be rare. */
-const PAGE_DELAY_MS = 200;
+import { lockPasswordOf } from './lock-password.ts';
+import type { LsFlags } from './ls-folder.ts';
+import { printPages } from './print-pages.ts';
 
 const SHORT: readonly Column[] = [
   { heading: 'HASH', align: 'left' },
@@ -74,16 +65,41 @@ export async function ls(
   const print = printerOf(invocation, flags);
   return withVault(invocation, async (vault) => {
     const { signal, terminal, clock } = invocation;
+    const [typed = ''] = patterns;
+    const isOne = patterns.length === 1 && typed.includes('/');
+    // What ends with a slash means what is in a folder; other paths do where no name fits.
+    if (isOne && typed.endsWith('/') && (await listInside(invocation, vault, typed, flags))) return DONE;
     const { all, deleted } = flags;
     const list = chosen(vault.list({ all, deleted, signal, onWarning: warnTo(terminal) }), choice);
     const total: Total = { files: 0, bytes: 0, locked: 0 };
-    if (!(await printPages(list, { print, total, clock }))) return DONE;
+    if (!(await printPages(list, { print, onItem: addTo(total), clock }))) return DONE;
+    if (isOne && total.files === 0 && (await listInside(invocation, vault, typed, flags))) return DONE;
     const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
     if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
     if (total.files === 0) terminal.note(describeNothing(patterns, flags));
     terminal.summary(total.files > 0 ? describeTotal(total) : null, { ...total });
     return DONE;
   });
+}
+
+/** Lists what is in a folder. @returns false if there is no such folder */
+async function listInside(
+  invocation: Invocation,
+  vault: Vault,
+  typed: string,
+  flags: LsFlags,
+): Promise<boolean> {
+  let found: Stored;
+  try {
+    found = await vault.find(nameAsTyped(typed), await lockPasswordOf(invocation, flags));
+  } catch (error) {
+    if (isVaultError(error, 'file-not-found')) return false;
+    throw error;
+  }
+  if (found.kind === 'file') return false;
+  const { listFolder } = await import('./ls-folder.ts');
+  await listFolder(invocation, found, flags);
+  return true;
 }
 
 /** @throws `invalid-input` */
@@ -127,30 +143,12 @@ async function* chosen(
   }
 }
 
-/** Prints the files page by page. @returns false if nobody reads any more */
-async function printPages(
-  files: AsyncIterable<ListedFile>,
-  { print, total, clock }: { readonly print: PagePrinter; readonly total: Total; readonly clock: Clock },
-): Promise<boolean> {
-  let page: ListedFile[] = [];
-  let printedAtMs = clock.monotonic();
-  try {
-    for await (const file of files) {
-      page.push(file);
-      total.files += 1;
-      total.bytes += file.size ?? 0;
-      if (file.size === null) total.locked += 1;
-      if (page.length < PAGE && clock.monotonic() - printedAtMs < PAGE_DELAY_MS) continue;
-      const whole = page;
-      page = [];
-      if (!(await print(whole))) return false;
-      printedAtMs = clock.monotonic();
-    }
-  } finally {
-    // Also when the list ends with an error, which comes after what could be listed.
-    if (page.length > 0) await print(page);
-  }
-  return true;
+function addTo(total: Total): (file: ListedFile) => void {
+  return ({ size }) => {
+    total.files += 1;
+    total.bytes += size ?? 0;
+    if (size === null) total.locked += 1;
+  };
 }
 
 function describeTotal({ files, bytes, locked }: Total): string {

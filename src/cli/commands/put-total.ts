@@ -1,15 +1,18 @@
 /** What a put of several files comes to: while it runs, and at its end. */
 import { INLINE_SIZE } from '../../format/manifest.ts';
-import type { PutResult } from '../../vault/write/put.ts';
+import type { PutResult } from '../../vault/write/put-call.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { count, showDuration, showName, showSize } from '../terminal/text.ts';
-import type { Task } from './put-dry-run.ts';
+import type { Task } from './put-tasks.ts';
 
 /** What was stored, and what of it the buckets had. */
 export function describeStored(result: PutResult): string {
-  const { name, contentSize, unchanged } = result;
+  const { kind, name, contentSize, unchanged } = result;
   const what = unchanged ? `${showName(name)} is unchanged` : `Stored ${showName(name)}`;
-  return `${what}: ${showSize(contentSize)}, ${describeNews(contentSize, newBytesOf(result))}.`;
+  // Of a folder's bytes some may be holes, and its index is new, too.
+  const news =
+    kind === 'folder' ? `${showSize(result.bytesNew)} new` : describeNews(contentSize, newBytesOf(result));
+  return `${what}: ${showSize(contentSize)}, ${news}.`;
 }
 
 function describeNews(size: number, newBytes: number): string {

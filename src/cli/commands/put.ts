@@ -1,40 +1,30 @@
-import { stat } from 'node:fs/promises';
 import { VaultError, isVaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { fileSource } from '../../vault/write/source.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { PutResult } from '../../vault/write/put.ts';
+import type { Chunking } from '../../vault/write/content.ts';
+import type { PutResult } from '../../vault/write/put-call.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import {
-  nameAsTyped,
-  nameOfPath,
-  parseCompression,
-  parseDurationMs,
-  parseSize,
-} from '../arguments/options.ts';
-import { commandSource, standardInput } from '../arguments/put-sources.ts';
+import { parseCompression, parseDurationMs, parseSize } from '../arguments/options.ts';
 import { reportError } from '../terminal/report.ts';
-import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
 import { putDryRun } from './put-dry-run.ts';
 import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
-import type { Task } from './put-dry-run.ts';
+import { tasksOf } from './put-tasks.ts';
+import type { Task, TaskFlags } from './put-tasks.ts';
 
-export interface PutFlags {
-  readonly name?: string;
-  readonly fromCommand?: string;
-  readonly allowEmpty?: boolean;
+export interface PutFlags extends TaskFlags {
   readonly chunkSize?: string;
+  readonly chunks?: string;
   readonly expires?: string;
   readonly compression?: string;
   readonly dryRun?: boolean;
@@ -54,13 +44,10 @@ export async function put(
 ): Promise<ExitCode> {
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
-  const settings = {
-    ...putSettings(flags, invocation.clock),
-    lock: dryRun ? undefined : await lockOf(invocation, flags),
-  };
-  checkPaths(paths, flags);
+  const chosen = putSettings(flags, invocation.clock);
+  const settings = { ...chosen, lock: dryRun ? undefined : await lockOf(invocation, flags) };
+  const tasks = await tasksOf(paths, flags);
   const work = async (vault: Vault): Promise<ExitCode> => {
-    const tasks = await tasksOf(paths, flags);
     if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];
     let degraded = 0;
@@ -95,7 +82,8 @@ export async function put(
           continue;
         }
         if (result.degraded) degraded += 1;
-        if (result.unlocks !== null) warnUnlocked(result.unlocks, invocation);
+        if (result.incomplete) codes.push(ATTENTION);
+        warnOfResult(result, invocation);
         // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
         const problem = await print(result, invocation);
         if (problem !== null) unprinted.push(problem);
@@ -133,6 +121,13 @@ async function print(
     if (isVaultError(error, 'unavailable', 'storage-full')) return error;
     throw error;
   }
+}
+
+function warnOfResult({ name, incomplete, unlocks }: PutResult, invocation: Invocation): void {
+  if (unlocks !== null) warnUnlocked(unlocks, invocation);
+  if (!incomplete) return;
+  const message = `${quote(name)} is stored without what could not be read, and says so: it is incomplete.`;
+  invocation.terminal.warn(message, { kind: 'incomplete' });
 }
 
 /** Says that the lock of a name ends with the version before: nobody asked for that. */
@@ -173,12 +168,12 @@ async function storeOne(
     readonly signal: AbortSignal;
   },
 ): Promise<Outcome> {
-  const { warn, progress, chunkSize, compression, expiresAtMs, lock, signal } = call;
+  const { warn, progress, chunkSize, chunking, compression, expiresAtMs, lock, signal } = call;
   progress.start(task);
   try {
     const result = await vault.put(task.source, {
       name: task.name,
-      chunkSize,
+      ...('root' in task.source ? {} : { chunkSize, chunking }),
       compression,
       expiresAtMs,
       lock,
@@ -193,13 +188,17 @@ async function storeOne(
   }
 }
 
+function isLocking({ lock, lockPasswordFile, lockPasswordCommand }: PutFlags): boolean {
+  return lock === true || lockPasswordFile !== undefined || lockPasswordCommand !== undefined;
+}
+
 /** The file's own password, if it is to have one. */
 async function lockOf(
   invocation: Invocation,
   flags: PutFlags,
 ): Promise<{ readonly password: string } | undefined> {
   const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
-  if (flags.lock !== true && passwordFile === undefined && passwordCommand === undefined) return undefined;
+  if (!isLocking(flags)) return undefined;
   const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
   const options = {
@@ -214,9 +213,11 @@ function putSettings(
   clock: Clock,
 ): {
   chunkSize: number | undefined;
+  chunking: Chunking;
   compression: Compression | undefined;
   expiresAtMs: number | null;
 } {
+  const chunking = chunkingOf(flags);
   const chunkSize = flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size');
   const compression =
     flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression');
@@ -228,59 +229,27 @@ function putSettings(
   }
   const expiresAtMs =
     flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
-  return { chunkSize, compression, expiresAtMs };
+  return { chunkSize, chunking, compression, expiresAtMs };
 }
 
-function checkPaths(paths: readonly string[], flags: PutFlags): void {
-  if (flags.fromCommand !== undefined) {
-    if (paths.length > 0)
-      throw new VaultError('invalid-input', '--from-command takes the place of paths: leave them away.');
-    if (flags.name !== undefined) return;
-    throw new VaultError('invalid-input', 'What a command prints has no name of its own: say --name <name>.');
+/** How chunks are to be cut. */
+function chunkingOf({ chunks = 'fixed', ...flags }: PutFlags): Chunking {
+  if (chunks !== 'fixed' && chunks !== 'content') {
+    throw new VaultError('invalid-input', `--chunks ${quote(chunks)} is not fixed or content.`);
   }
-  if (paths.length === 0) {
-    throw new VaultError('invalid-input', `Missing required argument 'path'. See "vault put --help".`);
-  }
-  const streams = paths.filter((path) => path === '-').length;
-  if (streams > 1) {
-    throw new VaultError('invalid-input', 'Standard input ("-") can be stored only once.');
-  }
-  const unreadable = streams > 0 ? whyUnreadable() : null;
-  if (unreadable !== null) {
+  if (chunks === 'content' && flags.chunkSize !== undefined) {
     throw new VaultError(
       'invalid-input',
-      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "--allow-empty < /dev/null" stores an empty file.`,
+      '--chunk-size goes with chunks of a fixed size; --chunks content cuts them where the bytes say so.',
     );
   }
-  if (flags.name !== undefined && paths.length > 1) {
-    throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
+  if (chunks === 'content' && isLocking(flags)) {
+    throw new VaultError(
+      'invalid-input',
+      '--chunks content does not go with --lock: a locked file shares no chunks with others.',
+    );
   }
-  if (streams > 0 && flags.name === undefined) {
-    throw new VaultError('invalid-input', 'Standard input has no name of its own: say --name <name>.');
-  }
-}
-
-async function tasksOf(paths: readonly string[], flags: PutFlags): Promise<readonly Task[]> {
-  const { fromCommand, allowEmpty = false, name } = flags;
-  if (fromCommand === undefined) return Promise.all(paths.map(async (path) => taskOf(path, flags)));
-  return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(name ?? ''), size: null }];
-}
-
-async function taskOf(path: string, { name: given, allowEmpty = false }: PutFlags): Promise<Task> {
-  const name = given === undefined ? nameOfPath(path) : nameAsTyped(given);
-  if (path === '-') return { source: standardInput(allowEmpty), name, size: null };
-  let size: number | null = null;
-  try {
-    const stats = await stat(path);
-    // Its refusal names the folder, and reads better without the slash that completion puts behind it.
-    if (stats.isDirectory())
-      return { source: fileSource(nameOfPath(path).replace(/(?<=.)\/+$/, '')), name, size: 0 };
-    if (stats.isFile()) size = stats.size;
-  } catch {
-    // Opening it will say what is wrong.
-    size = 0;
-  }
-  return { source: fileSource(path), name, size };
+  return chunks;
 }
 
 function resultAsJson(result: PutResult): Record<string, unknown> {

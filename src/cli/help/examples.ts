@@ -25,9 +25,12 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
   [
     'put',
     [
-      ['vault put report.pdf docs/*', 'files, under their paths'],
+      ['vault put report.pdf docs', 'a file and a folder, under their paths'],
       ['vault put -n docs/*', 'what of them would be new'],
-      ['tar -cf - docs | vault put - --name docs.tar', 'standard input, under a name'],
+      [
+        "vault put --from-command 'pg_dump shop' --name shop.dump",
+        'what a command prints, if it ends with 0',
+      ],
       ['vault put shop.dump --expires 30d', 'for a while'],
     ],
   ],
@@ -37,6 +40,27 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
       ['vault get report.pdf', 'the newest version, into this folder'],
       ['vault get 6705a8b0602f -o old.pdf', 'any version, by the beginning of its hash'],
       ["vault get 'docs/**' -o restored/", 'all that fit a pattern'],
+    ],
+  ],
+  [
+    'diff',
+    [
+      ['vault diff docs ./docs', 'what has changed here since it was stored'],
+      ['vault diff 6705a8b0602f docs', 'of two versions'],
+    ],
+  ],
+  [
+    'drill',
+    [
+      ['vault drill', 'restore ten files from the buckets and the password alone'],
+      ['vault drill --sample 1%', 'one file in a hundred'],
+    ],
+  ],
+  [
+    'schedule print',
+    [
+      ['vault schedule print ~/documents --cron --password-file ~/.vault-password', 'lines for a crontab'],
+      ['vault schedule print ~/documents --systemd', 'services and timers'],
     ],
   ],
   [

@@ -1,10 +1,13 @@
 /** A file's facts as one line of JSON has them; names and meanings are an interface. */
+import { isUtf8 } from 'node:buffer';
+import type { FolderEntry } from '../../format/folder-index.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import { msOfFileTime } from '../../format/file-time.ts';
 
 export function fileAsJson(file: FileInfo): Record<string, unknown> {
   return {
     hash: file.hash,
+    kind: file.kind,
     name: file.name,
     size: file.size,
     createdAt: asTime(file.createdAtMs),
@@ -15,6 +18,25 @@ export function fileAsJson(file: FileInfo): Record<string, unknown> {
     chunks: file.chunks,
     version: file.version,
     locked: file.locked,
+    ...(file.kind === 'folder' && { entries: file.entries, incomplete: file.incomplete }),
+  };
+}
+
+/** An entry of a folder as one line of JSON has it. */
+export function entryAsJson(entry: FolderEntry): Record<string, unknown> {
+  const { path, kind, content, mode, owner, target, linkGroup, device } = entry;
+  return {
+    path: path.toString(),
+    // Names that are not UTF-8 are not to be had from `path`.
+    ...(isUtf8(path) ? {} : { pathBytes: path.toString('hex') }),
+    kind,
+    size: content?.size ?? null,
+    modifiedAt: asTime(modifiedMs(entry)),
+    mode: mode === null ? null : mode.toString(8).padStart(4, '0'),
+    owner,
+    ...(target !== null && { target: target.toString() }),
+    ...(linkGroup !== null && { linkGroup }),
+    ...(device !== null && { device }),
   };
 }
 

@@ -69,6 +69,11 @@ export function secondsForUtimes({ seconds, nanoseconds }: FileTime): number {
   return best;
 }
 
+/** The time that a file has after `secondsForUtimes`. */
+export function timeAsSet(time: FileTime): FileTime {
+  return setBy(secondsForUtimes(time));
+}
+
 /** What libuv makes of a number of seconds: it cuts off what is below a nanosecond. */
 function setBy(time: number): FileTime {
   const whole = Math.trunc(time);

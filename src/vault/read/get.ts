@@ -2,6 +2,7 @@
 import { openAsking } from '../../crypto/asked-password.ts';
 import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { mostBody } from '../../format/manifest.ts';
 import type { ContentTable } from '../../format/manifest.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
@@ -34,31 +35,56 @@ export interface StoredFile extends FileInfo {
   content(options?: CallOptions): AsyncIterable<Uint8Array>;
 }
 
+/** A file or folder whose manifest has been read, and unlocked if need be. */
+export interface OpenedStored {
+  readonly info: FileInfo;
+  readonly content: OpenedContent;
+  /** What to say of an error that reading it has thrown. */
+  readonly explain: (error: unknown) => Promise<unknown>;
+}
+
 /** See `Vault.get`. */
 export async function getFile(
   session: Session,
   reference: string,
   options: GetOptions = {},
 ): Promise<StoredFile> {
-  const { hash, name } = await findFile(session, reference, options);
+  const opened = await openStored(session, reference, options);
+  if (opened.info.kind === 'file') return storedFile(session, opened);
+  throw new VaultError('invalid-input', `"${opened.info.name}" is a folder: it cannot be read as a file.`);
+}
+
+/** Reads the manifest of what a reference means. @throws as `getFile` */
+export async function openStored(
+  session: Session,
+  reference: string,
+  options: GetOptions,
+): Promise<OpenedStored> {
+  const found = await findFile(session, reference, options);
+  const { hash } = found;
+  const explain = (error: unknown): Promise<unknown> => whyUnreadable(session, found, error);
   try {
     const manifest = await readManifest(session, hash, options);
     const info = { hash, ...manifest.head };
-    const content = manifest.content ?? (await unlockContent(manifest, info, options));
-    return {
-      ...info,
-      contentSize: content.table.size,
-      async *content(call) {
-        try {
-          yield* readContent(session, content.table, call);
-        } catch (error) {
-          throw await whyUnreadable(session, { hash, name: info.name }, error);
-        }
-      },
-    };
+    return { info, content: manifest.content ?? (await unlockContent(manifest, info, options)), explain };
   } catch (error) {
-    throw await whyUnreadable(session, { hash, name }, error);
+    throw await explain(error);
   }
+}
+
+export function storedFile(session: Session, { info, content, explain }: OpenedStored): StoredFile {
+  const { table } = content;
+  return {
+    ...info,
+    contentSize: table.size,
+    async *content(call) {
+      try {
+        yield* readContent(session, { table, chunks: info.chunks }, call);
+      } catch (error) {
+        throw await explain(error);
+      }
+    },
+  };
 }
 
 /** What a reference means; a whole hash that the catalog does not know is asked for in the buckets. */
@@ -120,10 +146,10 @@ async function whyUnreadable(
 /** The bytes of a content, run by run; see `StoredFile.content`. */
 export async function* readContent(
   session: Session,
-  table: ContentTable,
+  content: { readonly table: ContentTable; readonly chunks: number },
   options: CallOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { size, chunkSize, inline } = table;
+  const { size, inline } = content.table;
   options.onProgress?.({ doneBytes: 0, totalBytes: size });
   if (inline !== null) {
     yield inline;
@@ -131,11 +157,12 @@ export async function* readContent(
     return;
   }
   const reader = new ChunkReader(session);
-  const inFlight = chunksInFlight(session.limits, chunkMemorySize(chunkSize, null) * 2);
-  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(chunkSize, null));
+  const most = mostBody(content.table);
+  const inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
+  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(most, null));
   let doneBytes = 0;
   const bodies = mapOrdered(
-    contentRefs(session, table, options),
+    contentRefs(session, content, options),
     async (ref, signal) => {
       const memory = await lender.borrow();
       return { memory, body: await reader.read(memory, ref, signal) };

@@ -8,7 +8,7 @@ import type { ChunkProof } from '../chunks/chunk-worker.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { readManifest } from '../files/manifests.ts';
 import type { FileRecord } from '../files/records.ts';
-import { idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
+import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { takeCensus } from './census.ts';
 import { filesToRepair, warnOfEpoch } from './files.ts';
@@ -217,8 +217,9 @@ class ChunkRepair {
       if (ids.depth !== 0) await this.#each(this.#proved(ids.refs, ids.depth - 1, null));
       const { content } = await readManifest(this.#session, info.hash, this.#reading);
       if (content !== null) {
-        const { refs, depth } = content.table;
-        await this.#each(this.#proved(refs, depth, info.chunkSize));
+        for (const { table } of contentsOf(info, content)) {
+          await this.#each(this.#proved(table.refs, table.depth, table.chunkSize));
+        }
       }
       await this.#each(this.#unproved(record));
     }
