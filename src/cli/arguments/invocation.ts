@@ -2,7 +2,7 @@
 import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
 import type { Host } from '../../host.ts';
-import type { Warning } from '../../vault/call.ts';
+import type { CallOptions, Warning } from '../../vault/call.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { SharedOptions } from './options.ts';
 import { catalogLocation, requestOptions } from './options.ts';
@@ -115,6 +115,22 @@ export function warnTo(terminal: Terminal): (warning: Warning) => void {
     const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
     terminal.warn(message, { kind, bucket }, topic);
   };
+}
+
+/**
+ * Has the vault do something while its progress is shown.
+ *
+ * @param label what is done, until the work says more
+ * @param work is given what every verb of the vault takes
+ */
+export function withProgress<T>(
+  { terminal, signal }: Invocation,
+  label: string,
+  work: (call: Required<CallOptions>) => Promise<T>,
+): Promise<T> {
+  return terminal.withProgress(label, async (report) =>
+    work({ signal, onWarning: warnTo(terminal), onProgress: (progress) => report({ label, ...progress }) }),
+  );
 }
 
 /** A bucket as the vault knows it, from what was typed. @throws `invalid-input` */

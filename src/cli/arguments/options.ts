@@ -14,8 +14,8 @@ import { quote } from '../terminal/text.ts';
 /** The options of every verb, as written. */
 export interface SharedOptions {
   readonly db?: string;
-  readonly passwordFile?: string;
-  readonly passwordCommand?: string;
+  readonly passwordFile?: string | undefined;
+  readonly passwordCommand?: string | undefined;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly verbose?: boolean;
@@ -265,11 +265,12 @@ export function requestOptions(options: SharedOptions): RequestOptions {
   return {
     timeoutMs: parseWaitMs(timeout, '--timeout'),
     maxWaitMs: parseWaitMs(maxWait, '--max-wait'),
-    ...(concurrency !== undefined && {
-      concurrency: parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
-    }),
-    ...(limitUpload !== undefined && { limitUpload: parseRate(limitUpload, '--limit-upload') }),
-    ...(limitDownload !== undefined && { limitDownload: parseRate(limitDownload, '--limit-download') }),
+    concurrency:
+      concurrency === undefined
+        ? undefined
+        : parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
+    limitUpload: limitUpload === undefined ? undefined : parseRate(limitUpload, '--limit-upload'),
+    limitDownload: limitDownload === undefined ? undefined : parseRate(limitDownload, '--limit-download'),
   };
 }
 

@@ -157,10 +157,7 @@ function lockRequest(
   { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand }: GetFlags,
   name: string,
 ): PasswordRequest {
-  const options = {
-    ...(passwordFile !== undefined && { passwordFile }),
-    ...(passwordCommand !== undefined && { passwordCommand }),
-  };
+  const options = { passwordFile, passwordCommand };
   const warn = warnOfFile(invocation.terminal);
   return { ...invocation, options, purpose: 'unlock', file: showName(name), warn };
 }

@@ -198,10 +198,7 @@ async function lockOf(
   if (flags.lock !== true && passwordFile === undefined && passwordCommand === undefined) return undefined;
   const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
-  const options = {
-    ...(passwordFile !== undefined && { passwordFile }),
-    ...(passwordCommand !== undefined && { passwordCommand }),
-  };
+  const options = { passwordFile, passwordCommand };
   return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
 }
 

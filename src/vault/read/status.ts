@@ -6,6 +6,7 @@ import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface VaultStatus {
   /** Names under which something is stored. */
@@ -84,8 +85,8 @@ async function chunkSpare(
   let least = Infinity;
   try {
     for await (const run of neededChunks(session, ids, options)) {
-      for (let at = 0; at < run.length; at += BATCH) {
-        const some = [...new Set(run.slice(at, at + BATCH).map(({ id }) => id))];
+      for (const slice of slicesOf(run, BATCH)) {
+        const some = [...new Set(slice.map(({ id }) => id))];
         const rows = await session.catalog.chunks.locate(some);
         for (const id of some) {
           const row = rows.get(id);
