@@ -87,11 +87,6 @@ export function nonEmpty(value: string | undefined): string | null {
   return value === undefined || value === '' ? null : value;
 }
 
-/** Whether a catalog location is a database server's URL and not a file's path. */
-export function isPostgresUrl(location: string): boolean {
-  return /^postgres(ql)?:\/\//i.test(location);
-}
-
 const SIZE = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?B)?|B)?$/i;
 const POWER: ReadonlyMap<string, number> = new Map([
   ['K', 1],
