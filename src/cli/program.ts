@@ -58,12 +58,12 @@ function describeOptions(program: Command): void {
       'Keeps files encrypted, in pieces, across several buckets that you own: no bucket holds anything readable, and any one of them can be lost.',
     )
     .usage('<command> [options]')
-    .option('--db <where>', 'the catalog: a SQLite file or a postgres:// URL (or VAULT_DB)')
+    .option('--db <where>', 'the catalog: an SQLite file or a postgres:// URL (or VAULT_DB)')
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
-    .option('-v, --verbose', 'say what was done also where that is no terminal')
+    .option('-v, --verbose', 'say what was done, also when it is not a terminal')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
     .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
@@ -295,7 +295,7 @@ Examples:
   vault put report.pdf              store a file, print its hash
   vault ls                          what is stored
   vault get report.pdf -o copy.pdf  get it back, by name or hash
-  vault get '*.pdf' -o restored/    all that fit a pattern, into a folder
+  vault get '*.pdf' -o restored/    all that match a pattern, into a folder
 
 Exit codes: 0 done, 2 wrong usage, 3 done but needs attention, 4 no such file, 5 try again,
 6 data damaged or lost, 7 made by a newer version, 10 no vault here, 12 wrong password, 130 interrupted.
