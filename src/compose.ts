@@ -47,10 +47,10 @@ export interface RequestOptions {
   /** Milliseconds for which a bucket that does not answer is tried again; default 120,000, and 5,000 for one that never has. */
   readonly maxWaitMs?: number | undefined;
   /** Requests in flight over all buckets; default 48. */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /** Bytes per second over all buckets; unlimited unless given. */
-  readonly limitUpload?: number;
-  readonly limitDownload?: number;
+  readonly limitUpload?: number | undefined;
+  readonly limitDownload?: number | undefined;
 }
 
 /** What opening and creating a vault have in common. */

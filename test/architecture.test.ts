@@ -86,6 +86,8 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
 const EAGER_PACKAGES = new Set(['commander']);
+/** What takes long to load of Node's own, and is not needed to say how a command is used. */
+const LATE_MODULES = /^node:(child_process|crypto|https?|net|tls|worker_threads)$/;
 const ENTRIES = ['src/cli/main.ts', 'src/index.ts'];
 
 /** The outer world, and where it may be touched: everybody else is given the host. */
@@ -163,8 +165,20 @@ function strayPackages(tree: readonly SourceFacts[]): string[] {
   );
 }
 
-/** Packages that are loaded before anything is asked for, with the file that does it. */
+/** Packages that are loaded before anything is asked for. */
 function eagerPackages(tree: readonly SourceFacts[]): string[] {
+  return loadedBy(tree, ENTRIES, (one) => {
+    const name = packageOf(one);
+    return name !== null && !EAGER_PACKAGES.has(name);
+  });
+}
+
+/** What an entry loads, however deep, before anything is asked for, with the file that does it. */
+function loadedBy(
+  tree: readonly SourceFacts[],
+  entries: readonly string[],
+  isMeant: (one: Import) => boolean,
+): string[] {
   const files = new Map(tree.map((facts) => [facts.path, facts]));
   const found: string[] = [];
   const seen = new Set<string>();
@@ -173,12 +187,11 @@ function eagerPackages(tree: readonly SourceFacts[]): string[] {
     seen.add(path);
     for (const one of files.get(path)?.imports ?? []) {
       if (one.kind !== 'eager') continue;
-      const name = packageOf(one);
-      if (name === null) load(one.target);
-      else if (!EAGER_PACKAGES.has(name)) found.push(`${path} loads ${one.target}`);
+      if (files.has(one.target)) load(one.target);
+      else if (isMeant(one)) found.push(`${path} loads ${one.target}`);
     }
   };
-  for (const entry of ENTRIES) load(entry);
+  for (const entry of entries) load(entry);
   return found;
 }
 
@@ -283,6 +296,10 @@ describe('the sources', () => {
 
   it('load a package when it is needed and not before', () => {
     expect(eagerPackages(tree)).toEqual([]);
+  });
+
+  it('load nothing that takes long to say how a command is used', () => {
+    expect(loadedBy(tree, ['src/cli/main.ts'], ({ target }) => LATE_MODULES.test(target))).toEqual([]);
   });
 
   it('leave process and console to the command line, and clock and environment to the host', () => {

@@ -16,7 +16,7 @@ const MAX_TIME_NS = BigInt(MAX_TIME_MS) * BigInt(NS_A_MS);
 /**
  * A moment in the range that is kept.
  *
- * @param ns since 1970; file systems have had stranger ones than any calendar: broken clocks, damaged inodes
+ * @param ns since 1970; file systems may hold times that no calendar has: broken clocks, damaged inodes
  * @returns null if it is out of range, which is beyond 275,760 years from 1970
  */
 export function fileTimeOfNs(ns: bigint): FileTime | null {

@@ -96,11 +96,11 @@ describe('opening a catalog in Postgres', () => {
     expect(message).toMatch(/Name another schema/);
   });
 
-  test('says of a server that takes no changes that it is no outage', async () => {
+  test('says of a server that accepts no changes that it is no outage', async () => {
     const place = await freshPostgres();
     const { code, message } = await failure(`${place.url}&options=-c%20default_transaction_read_only=on`);
     expect(code).toBe('unavailable');
-    expect(message).toMatch(/takes no changes.*standby/);
+    expect(message).toMatch(/accepts no changes.*standby/);
     // Nothing needs to be changed for reading.
     await opened(place.url);
     await opened(`${place.url}&options=-c%20default_transaction_read_only=on`, { environment: {} });

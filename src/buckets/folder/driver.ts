@@ -288,7 +288,7 @@ class FolderBucket implements Bucket {
   }
 
   #taken(name: string, cause: unknown): VaultError {
-    return new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`, {
+    return new VaultError('already-exists', `${this.label} holds ${name} already, with different content.`, {
       cause,
     });
   }

@@ -138,7 +138,7 @@ class GcsBucket implements Bucket {
         throw new VaultError('unavailable', `Could not ${task.task}: it was removed at the same time.`);
       }
       if (isSame(existing, content)) return;
-      throw new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
+      throw new VaultError('already-exists', `${this.label} holds ${name} already, with different content.`);
     }
     if (answer.status === 404) throw await this.#missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);

@@ -1,13 +1,9 @@
-import { VaultError, isVaultError, throwIfAborted } from '../../errors.ts';
+import { interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
+import type { VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 
 /** How long a driver may take to clean up after its signal was aborted, in milliseconds; then nobody waits for it. */
 export const GRACE_MS = 2_000;
-
-/** The caller's abort, as the error that every operation rejects with. */
-export function interrupted(signal: AbortSignal | undefined): VaultError {
-  return new VaultError('interrupted', 'The operation was interrupted.', { cause: signal?.reason });
-}
 
 function nothing(): void {
   // What a timer or a listener is before it is set.

@@ -1,6 +1,6 @@
-import { VaultError, isVaultError, throwIfAborted } from '../../errors.ts';
+import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
-import { interrupted, within } from './clock.ts';
+import { within } from './clock.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
 

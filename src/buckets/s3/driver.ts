@@ -200,7 +200,7 @@ class S3Bucket implements Bucket {
   /** Settles a put whose name is taken: by the same bytes, or by others. */
   async #compare(name: string, body: Buffer, attempt: S3Attempt): Promise<void> {
     const taken = (): VaultError =>
-      new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
+      new VaultError('already-exists', `${this.label} holds ${name} already, with different content.`);
     let existing: Uint8Array;
     try {
       existing = await this.get(name, { maxSize: body.length, signal: attempt.signal });
@@ -209,7 +209,7 @@ class S3Bucket implements Bucket {
       if (error instanceof VaultError && error.code === 'object-missing') {
         throw new VaultError(
           'unavailable',
-          `Could not store ${name} in ${this.label}: an object of that name came and went meanwhile.`,
+          `Could not store ${name} in ${this.label}: an object of that name appeared and vanished meanwhile.`,
           { cause: error },
         );
       }

@@ -1,4 +1,4 @@
-import { VaultError, messageOf, systemCode } from '../../errors.ts';
+import { VaultError, interrupted, messageOf, systemCode } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { connectionAdvice, connectionFault } from '../connection.ts';
 import { retryAfterMs } from '../date.ts';
@@ -172,9 +172,7 @@ export function isConditionFailed(error: unknown): boolean {
  */
 export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError {
   if (error instanceof VaultError) return error;
-  if (attempt.signal?.aborted === true) {
-    return new VaultError('interrupted', 'The operation was interrupted.', { cause: attempt.signal.reason });
-  }
+  if (attempt.signal?.aborted === true) return interrupted(attempt.signal);
   const answer = readAnswer(error);
   const meaning = answer.status === null ? meaningWithoutAnswer(error, answer) : meaningOf(answer, attempt);
   const object = attempt.name === '' ? '' : `${attempt.name} `;

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compilable } from 'kysely';
 import type { Pool, PoolClient } from 'pg';
+import { Gate } from '../../concurrency/semaphore.ts';
 import type { Clock } from '../../host.ts';
 import type { Answer, Durability, Session } from '../sql/engine.ts';
 import { failureOf, isAborted, isWithoutTransaction, translated } from './errors.ts';
@@ -60,8 +61,8 @@ export class PostgresConnections {
   #outage = { sinceMs: -Infinity, lastMs: -Infinity };
   /** Whether `begin` has worked on this server, so that statements may be sent right behind it. */
   #beginWorks = false;
-  #inUse = 0;
-  readonly #waiting: (() => void)[] = [];
+  /** The pool's own queue would count the wait for a free connection as time to connect. */
+  readonly #turns = new Gate(CONNECTIONS);
 
   private constructor(label: string, pool: Pool, clock: Clock) {
     this.#label = label;
@@ -178,10 +179,7 @@ export class PostgresConnections {
   }
 
   async #onConnection<T>(attempt: (client: PoolClient) => Promise<T>): Promise<T> {
-    // The pool's own queue would count the wait for a free connection as time to connect.
-    if (this.#inUse === CONNECTIONS) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#inUse++;
-    try {
+    return this.#turns.pass(undefined, async () => {
       const client = await this.#pool.connect();
       try {
         const result = await attempt(client);
@@ -193,11 +191,7 @@ export class PostgresConnections {
         client.release(failureOf(error) !== 'conflict');
         throw error;
       }
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#inUse--;
-      else next();
-    }
+    });
   }
 }
 

@@ -99,13 +99,13 @@ export async function postgresSettings(
     schema,
     plainAllowed: tls.plainAllowed,
     client: {
-      ...(host === undefined ? {} : { host }),
-      ...(port === undefined ? {} : { port }),
-      ...(user === undefined ? {} : { user }),
+      host,
+      port,
+      user,
       database,
       ...passwordSetting(password, environment),
-      ...(options === undefined ? {} : { options }),
-      ...(tls.ssl === undefined ? {} : { ssl: tls.ssl }),
+      options,
+      ssl: tls.ssl,
       ...(negotiation === 'direct' ? { sslnegotiation: 'direct' } : {}),
       enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
       application_name: application,
@@ -184,12 +184,11 @@ async function tlsSettings(
   const keyFile = take('sslkey', 'PGSSLKEY');
   const switched = take('ssl');
   if (way === 'socket') return { ssl: false, plainAllowed: true };
-  const ca =
-    rootFile === undefined || rootFile === 'system' ? null : await contentOf('sslrootcert', rootFile);
+  const ca = await contentOf('sslrootcert', rootFile === 'system' ? undefined : rootFile);
   const own: ConnectionOptions = {
-    ...(ca === null ? {} : { ca }),
-    ...(certificateFile === undefined ? {} : { cert: await contentOf('sslcert', certificateFile) }),
-    ...(keyFile === undefined ? {} : { key: await contentOf('sslkey', keyFile) }),
+    ca,
+    cert: await contentOf('sslcert', certificateFile),
+    key: await contentOf('sslkey', keyFile),
   };
   try {
     createSecureContext(own);
@@ -218,10 +217,10 @@ async function tlsSettings(
     case 'no-verify':
       return { ssl: unverified, plainAllowed: false };
     case 'require':
-      if (ca === null) return { ssl: unverified, plainAllowed: false };
+      if (ca === undefined) return { ssl: unverified, plainAllowed: false };
       return { ssl: { ...own, checkServerIdentity: () => undefined }, plainAllowed: false };
     case 'verify-ca':
-      if (ca === null) {
+      if (ca === undefined) {
         throw new VaultError(
           'invalid-input',
           'sslmode=verify-ca needs sslrootcert=<file>: any certificate of a public authority would pass otherwise. Use verify-full for those.',
@@ -238,7 +237,8 @@ async function tlsSettings(
   }
 }
 
-async function contentOf(parameter: string, path: string): Promise<string> {
+async function contentOf(parameter: string, path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
   try {
     return await readFile(path, 'utf8');
   } catch (error) {

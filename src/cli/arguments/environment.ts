@@ -1,5 +1,7 @@
-/** The variables of the process: taken once, and without what no other program has any business with. */
-import { isPostgresUrl } from './options.ts';
+/**
+ * The variables of the process: taken once, and without what no other program has any business with. Every start loads this, so it
+ * imports nothing.
+ */
 import type { Environment } from '../../host.ts';
 
 /** Variables that are secrets, from here on known to this program alone. */
@@ -22,4 +24,9 @@ export function takeEnvironment(): Environment {
   for (const name of SECRETS) delete process.env[name];
   if (isPostgresUrl(environment['VAULT_DB'] ?? '')) delete process.env['VAULT_DB'];
   return environment;
+}
+
+/** Whether a catalog location is a database server's URL and not a file's path. */
+export function isPostgresUrl(location: string): boolean {
+  return /^postgres(ql)?:\/\//i.test(location);
 }

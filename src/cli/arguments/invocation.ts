@@ -3,14 +3,15 @@ import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
 import { isVaultError } from '../../errors.ts';
 import type { Host } from '../../host.ts';
-import type { Warning } from '../../vault/call.ts';
+import type { CallOptions, Warning } from '../../vault/call.ts';
 import type { NotedVerb } from '../../vault/read/runs.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { exitCodeOf } from '../exit.ts';
 import type { Settled } from './config.ts';
 import type { SharedOptions } from './options.ts';
-import { catalogLocation, isPostgresUrl, logFolderOf, requestOptions } from './options.ts';
+import { isPostgresUrl } from './environment.ts';
+import { catalogLocation, logFolderOf, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -153,6 +154,22 @@ export function warnTo(terminal: Terminal): (warning: Warning) => void {
     const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
     terminal.warn(message, { kind, bucket }, topic);
   };
+}
+
+/**
+ * Has the vault do something while its progress is shown.
+ *
+ * @param label what is done, until the work says more
+ * @param work is given what every verb of the vault takes
+ */
+export function withProgress<T>(
+  { terminal, signal }: Invocation,
+  label: string,
+  work: (call: Required<CallOptions>) => Promise<T>,
+): Promise<T> {
+  return terminal.withProgress(label, async (report) =>
+    work({ signal, onWarning: warnTo(terminal), onProgress: (progress) => report({ label, ...progress }) }),
+  );
 }
 
 /** A bucket as the vault knows it, from what was typed. @throws `invalid-input` */

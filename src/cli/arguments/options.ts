@@ -15,8 +15,8 @@ import { quote } from '../terminal/text.ts';
 export interface SharedOptions {
   readonly vault?: string;
   readonly db?: string;
-  readonly passwordFile?: string;
-  readonly passwordCommand?: string;
+  readonly passwordFile?: string | undefined;
+  readonly passwordCommand?: string | undefined;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly verbose?: boolean;
@@ -92,11 +92,6 @@ export function expandHome(path: string, environment: Environment): string {
 /** A variable's value; null if it is not set or empty. */
 export function nonEmpty(value: string | undefined): string | null {
   return value === undefined || value === '' ? null : value;
-}
-
-/** Whether a catalog location is a database server's URL and not a file's path. */
-export function isPostgresUrl(location: string): boolean {
-  return /^postgres(ql)?:\/\//i.test(location);
 }
 
 /** A catalog's location without the password in its URL; a path as it is. */
@@ -277,11 +272,12 @@ export function requestOptions(options: SharedOptions): RequestOptions {
   return {
     timeoutMs: parseWaitMs(timeout, '--timeout'),
     maxWaitMs: parseWaitMs(maxWait, '--max-wait'),
-    ...(concurrency !== undefined && {
-      concurrency: parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
-    }),
-    ...(limitUpload !== undefined && { limitUpload: parseRate(limitUpload, '--limit-upload') }),
-    ...(limitDownload !== undefined && { limitDownload: parseRate(limitDownload, '--limit-download') }),
+    concurrency:
+      concurrency === undefined
+        ? undefined
+        : parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
+    limitUpload: limitUpload === undefined ? undefined : parseRate(limitUpload, '--limit-upload'),
+    limitDownload: limitDownload === undefined ? undefined : parseRate(limitDownload, '--limit-download'),
   };
 }
 

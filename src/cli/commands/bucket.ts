@@ -6,6 +6,7 @@ import {
   bucketUrlOf,
   preparedBucketUrl,
   warnTo,
+  withProgress,
   withVault,
 } from '../arguments/invocation.ts';
 import { Plan } from '../terminal/plan.ts';
@@ -25,14 +26,12 @@ const KINDS = new Map([
 
 /** `vault bucket ls`: the vault's buckets, and what they hold. */
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options, terminal } = invocation;
   output.requireOpen();
   return withVault(invocation, async (vault) => {
-    const buckets = await terminal.withProgress('Listing', async (report) =>
+    const buckets = await withProgress(invocation, 'Listing', async (call) =>
       vault.bucketReport({
-        signal,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Listing', ...progress }),
+        ...call,
       }),
     );
     if (options.json === true) {
@@ -103,7 +102,7 @@ export async function removeBucket(
   reference: string,
   flags: RemoveBucketFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options, terminal } = invocation;
   const dryRun = flags.dryRun === true;
   const bucket = await bucketReferenceOf(reference);
   return withVault(invocation, async (vault) => {
@@ -111,14 +110,12 @@ export async function removeBucket(
       invocation.interruption.kept = () => 'What has moved need not move again: repeat the command.';
     }
     const plan = new Plan(invocation);
-    const result = await terminal.withProgress('Moving', async (report) =>
+    const result = await withProgress(invocation, 'Moving', async (call) =>
       vault.removeBucket(bucket, {
-        signal,
+        ...call,
         gone: flags.gone,
         dryRun,
         onPlanned: plan.add,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Moving', ...progress }),
       }),
     );
     await plan.end();

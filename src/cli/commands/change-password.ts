@@ -13,10 +13,7 @@ export interface ChangePasswordFlags {
 export async function changePassword(invocation: Invocation, flags: ChangePasswordFlags): Promise<ExitCode> {
   const { environment, interactive, signal, terminal } = invocation;
   const next = {
-    options: {
-      ...(flags.newPasswordFile !== undefined && { passwordFile: flags.newPasswordFile }),
-      ...(flags.newPasswordCommand !== undefined && { passwordCommand: flags.newPasswordCommand }),
-    },
+    options: { passwordFile: flags.newPasswordFile, passwordCommand: flags.newPasswordCommand },
     environment,
     interactive,
     purpose: 'replace',

@@ -13,11 +13,11 @@ import { bucketUrlOf, surroundings, warnOfFile } from '../arguments/invocation.t
 import {
   catalogLocation,
   expandHome,
-  isPostgresUrl,
   parseCompression,
   parseRedundancyOption,
   parseSize,
 } from '../arguments/options.ts';
+import { isPostgresUrl } from '../arguments/environment.ts';
 import { passwordSource, readPassword } from '../arguments/password.ts';
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';

@@ -15,10 +15,7 @@ export async function lockPasswordOf(
   { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand }: LockFlags,
 ): Promise<GetOptions> {
   const { signal, terminal } = invocation;
-  const options = {
-    ...(passwordFile !== undefined && { passwordFile }),
-    ...(passwordCommand !== undefined && { passwordCommand }),
-  };
+  const options = { passwordFile, passwordCommand };
   const { readPassword, PASSWORD_TRIES } = await import('../arguments/password.ts');
   return {
     signal,

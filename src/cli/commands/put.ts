@@ -201,10 +201,7 @@ async function lockOf(
   if (!isLocking(flags)) return undefined;
   const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
-  const options = {
-    ...(passwordFile !== undefined && { passwordFile }),
-    ...(passwordCommand !== undefined && { passwordCommand }),
-  };
+  const options = { passwordFile, passwordCommand };
   return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
 }
 

@@ -2,7 +2,7 @@ import { VaultError } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, warnOfFile, warnTo } from '../arguments/invocation.ts';
+import { surroundings, warnOfFile, withProgress } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { count } from '../terminal/text.ts';
@@ -27,16 +27,15 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   // Before anything is made: without a password there is nothing to begin.
   const first = await readPassword(request);
   invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';
-  const result = await terminal.withProgress('Recovering', async (report) =>
+  const result = await withProgress(invocation, 'Recovering', async (call) =>
     recoverVault({
+      ...call,
       ...around,
       db: catalogLocation(options, environment),
       buckets: bucket,
       passwordTries: PASSWORD_TRIES,
       password: async (refused) =>
         refused === null ? first : terminal.asking(async () => readPassword({ ...request, refused })),
-      onWarning: warnTo(terminal),
-      onProgress: (progress) => report({ label: 'Recovering', ...progress }),
     }),
   );
   const { learned, known, hidden, unreadableManifests, missing, unusable } = result;

@@ -6,7 +6,7 @@ import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { noted, warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { askForChoice } from '../terminal/prompt.ts';
@@ -28,7 +28,7 @@ export async function repair(
   references: readonly string[],
   flags: RepairFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options } = invocation;
   const dryRun = flags.dryRun === true;
   const redundancy =
     flags.redundancy === undefined ? undefined : parseRedundancyOption(flags.redundancy, '--redundancy');
@@ -45,17 +45,15 @@ export async function repair(
     if (redundancy !== undefined && !dryRun)
       await confirmLess(invocation, vault, redundancy, flags.yes === true);
     const plan = new Plan(invocation);
-    const result = await terminal.withProgress('Repairing', async (report) =>
+    const result = await withProgress(invocation, 'Repairing', async (call) =>
       withFilesMeant(vault, { verb: 'repair', references }, async (meant) =>
         vault.repair({
-          signal,
-          onWarning: warnTo(terminal),
+          ...call,
           dryRun,
           onPlanned: plan.add,
           references: meant.length > 0 ? meant : undefined,
           depth: flags.readData === true ? 'data' : 'listing',
           redundancy,
-          onProgress: (progress) => report({ label: 'Repairing', ...progress }),
         }),
       ),
     );

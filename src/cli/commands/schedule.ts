@@ -1,4 +1,5 @@
-import { isPostgresUrl, catalogLocation } from '../arguments/options.ts';
+import { isPostgresUrl } from '../arguments/environment.ts';
+import { catalogLocation } from '../arguments/options.ts';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VaultError } from '../../errors.ts';

@@ -2,7 +2,7 @@ import { VaultError } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, warnTo } from '../arguments/invocation.ts';
+import { surroundings, withProgress } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
 import { count, showLines, showName } from '../terminal/text.ts';
 
@@ -21,18 +21,17 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
       'Without the password the buckets are not known: say --bucket <folder, gs:// or s3:// URL> for each one to check.',
     );
   }
-  const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
+  const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
   const around = surroundings(invocation, bucket);
   const { scrubPlace } = await import('../../compose.ts');
   let damaged = 0;
   let unknown = 0;
   for (const url of bucket) {
-    const result = await terminal.withProgress('Verifying', async (report) =>
+    const result = await withProgress(invocation, `Verifying ${url}`, async (call) =>
       scrubPlace(url, {
+        ...call,
         ...around,
-        ...(sample !== null && { sample }),
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: `Verifying ${url}`, ...progress }),
+        sample,
       }),
     );
     const { problems, objects, foreignObjects, tooNew } = result;

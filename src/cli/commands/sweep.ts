@@ -2,7 +2,7 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { noted, warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import type { SweepResult } from '../../vault/remove/sweep.ts';
 import { Plan } from '../terminal/plan.ts';
 import type { Vault } from '../../vault/vault.ts';
@@ -15,19 +15,17 @@ export interface SweepFlags {
 
 /** `vault sweep`: frees the space of removed files and of leftovers. */
 export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options, terminal } = invocation;
   const dryRun = flags.dryRun === true;
   invocation.interruption.kept = () => (dryRun ? null : 'The next sweep goes on from there.');
   const work = async (vault: Vault): Promise<ExitCode> => {
     const plan = new Plan(invocation);
-    const result = await terminal.withProgress('Sweeping', async (report) =>
+    const result = await withProgress(invocation, 'Sweeping', async (call) =>
       vault.sweep({
-        signal,
+        ...call,
         ignoreGrace: flags.now === true,
         dryRun,
         onPlanned: plan.add,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Sweeping', ...progress }),
       }),
     );
     await plan.end();

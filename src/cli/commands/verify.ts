@@ -2,7 +2,7 @@ import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { concludeOutcome, printBuckets, printFiles } from '../terminal/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { noted, warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { count } from '../terminal/text.ts';
@@ -21,20 +21,18 @@ export async function verify(
   references: readonly string[],
   flags: VerifyFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
-  const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
+  const { output, options, terminal } = invocation;
+  const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
   // To read a part of the data is to read data.
-  const depth = flags.readData === true || sample !== null ? 'data' : 'listing';
+  const depth = flags.readData === true || sample !== undefined ? 'data' : 'listing';
   const work = async (vault: Vault): Promise<ExitCode> => {
-    const result = await terminal.withProgress('Verifying', async (report) =>
+    const result = await withProgress(invocation, 'Verifying', async (call) =>
       withFilesMeant(vault, { verb: 'verify', references }, async (meant) =>
         vault.verify({
-          ...(meant.length > 0 && { references: meant }),
+          ...call,
+          references: meant.length > 0 ? meant : undefined,
           depth,
-          ...(sample !== null && { sample }),
-          signal,
-          onWarning: warnTo(terminal),
-          onProgress: (progress) => report({ label: 'Verifying', ...progress }),
+          sample,
         }),
       ),
     );

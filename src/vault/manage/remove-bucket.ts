@@ -1,7 +1,6 @@
 /** Taking a bucket out of the vault: everything moves to the others first, under the same rules as every put and sweep. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyKeyring } from '../../crypto/signing.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
@@ -12,7 +11,7 @@ import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
-import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import { repairChunks } from '../repair/chunks.ts';
 import { repairDeletions } from '../repair/deletions.ts';
 import { onGround, withoutBucket } from '../repair/ground.ts';
@@ -39,8 +38,6 @@ export interface RemoveBucketResult {
   readonly reasons: readonly string[];
 }
 
-const WAIT_MS = 20_000;
-const POLL_MS = 500;
 /** Removals under way at once. */
 const IN_FLIGHT = 16;
 
@@ -156,8 +153,7 @@ async function moveAway(session: Session, id: string, options: RemoveBucketOptio
     async (found) => {
       // As if it took nothing new, which only the keyring of a removal in earnest says.
       const ground = dryRun ? withoutBucket(found, id) : found;
-      const onFailure = (failure: (typeof failed)[number]): void => ground.noteFailure(failure);
-      const deletions = await listDeletions(session, ground.sources, signal, onFailure);
+      const deletions = await listDeletions(session, ground.sources, signal, ground.noteFailure);
       await repairDeletions(session, ground, { deletions, ...call });
       const marked = new Set(await readMarkedIds(session, ground.sources, signal));
       const chunks = await repairChunks(session, ground, {
@@ -199,17 +195,15 @@ async function youngMarkers(session: Session, signal: AbortSignal | undefined): 
 async function awaitPuts(
   session: Session,
   earlier: ReadonlySet<string>,
-  { signal, waitMs = WAIT_MS }: RemoveBucketOptions,
+  options: RemoveBucketOptions,
 ): Promise<number> {
-  if (earlier.size === 0) return 0;
-  const until = session.clock.monotonic() + waitMs;
-  for (;;) {
-    throwIfAborted(signal);
-    const young = await youngMarkers(session, signal);
-    const running = [...earlier].filter((name) => young.has(name)).length;
-    if (running === 0 || session.clock.monotonic() >= until) return running;
-    await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
-  }
+  let running = earlier.size;
+  if (running === 0) return 0;
+  await awaitMarkers(session, session.buckets.all, options, (young) => {
+    running = [...earlier].filter((name) => young.has(name)).length;
+    return running === 0;
+  });
+  return running;
 }
 
 /** A place that the keyring does not name, or no longer. */

@@ -155,7 +155,7 @@ export class MarkerGuard implements PutGuard {
     await removeMarkers(guarded.standing);
     throw new VaultError(
       'stale',
-      'This put has slept for too long, and what it found may be gone. It begins anew.',
+      'This put has slept for too long, and what it found may be gone. It starts over.',
     );
   }
 

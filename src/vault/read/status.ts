@@ -10,6 +10,7 @@ import type { Session } from '../session.ts';
 import { noVault } from '../open.ts';
 import { lastRuns } from './runs.ts';
 import type { Run } from './runs.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface VaultStatus {
   /** Names under which something is stored. */
@@ -108,8 +109,8 @@ async function chunkSpare(
   let least = Infinity;
   try {
     for await (const run of neededChunks(session, ids, options)) {
-      for (let at = 0; at < run.length; at += BATCH) {
-        const some = [...new Set(run.slice(at, at + BATCH).map(({ id }) => id))];
+      for (const slice of slicesOf(run, BATCH)) {
+        const some = [...new Set(slice.map(({ id }) => id))];
         const rows = await session.catalog.chunks.locate(some);
         for (const id of some) {
           const row = rows.get(id);

@@ -5,14 +5,12 @@
  * 1. the ids of all live manifests; 2. what goes, by object name, into a signed list in every bucket; 3. the markers that stand
  * then are waited for; 4. a second look, also at what the markers name; then the objects go, and the list is done.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { drawId } from '../../crypto/keys.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
-import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { parseShardObjectName } from '../../format/shard.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { removeFrom } from '../buckets/spread.ts';
@@ -24,10 +22,10 @@ import type { CallOptions, PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
-import { putList, readLists } from '../protocol/lists.ts';
+import { putList, readLists, writeLists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets } from './every-bucket.ts';
 import { findLive } from './live.ts';
-import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval, removals } from './plan.ts';
 import { expireFile } from './rm.ts';
@@ -36,14 +34,13 @@ import { expireFile } from './rm.ts';
 const DONE_LISTS_STAY_MS = 3 * 86_400_000;
 /** Removals under way at once. */
 const IN_FLIGHT = 24;
-/** How long to wait for running puts, in milliseconds, unless asked otherwise; a later sweep goes on. */
-const WAIT_MS = 20_000;
-const POLL_MS = 500;
+/** Rows of the catalog changed at once. */
+const ROWS_AT_ONCE = 500;
 
 export interface SweepOptions extends PlanOptions {
   /** Whether removed files go whose grace is not over. */
   readonly ignoreGrace?: boolean | undefined;
-  /** Milliseconds to wait for running puts. */
+  /** Milliseconds to wait for running puts; a later sweep goes on. */
   readonly waitMs?: number | undefined;
 }
 
@@ -150,7 +147,7 @@ class Sweep {
     for (let live = first; ; live = await this.#findLive()) {
       const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
       const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal });
-      const written = await this.#writeLists(plan.names);
+      const written = await writeLists(this.#session, this.#buckets, plan.names, signal);
       const before = this.#objectsRemoved;
       await this.#settle(written);
       if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
@@ -213,18 +210,6 @@ class Sweep {
     return readLists(this.#session, this.#buckets, this.#options.signal);
   }
 
-  /** Writes what is to go into lists, in every bucket. @throws what a bucket says; what was written is resumed by the next sweep */
-  async #writeLists(names: readonly string[]): Promise<SweepList[]> {
-    const lists: SweepList[] = [];
-    for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
-      const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
-      const list = { id: drawId(), atMs: this.#session.clock.now(), doneAtMs: null, waitsFor: null, objects };
-      await this.#putList(list);
-      lists.push(list);
-    }
-    return lists;
-  }
-
   #putList(list: SweepList): Promise<void> {
     return putList(this.#session, this.#buckets, list, this.#options.signal);
   }
@@ -261,15 +246,12 @@ class Sweep {
 
   /** Waits until the markers that lists wait for are gone or a day old. @returns the lists that need not wait any longer */
   async #awaitMarkers(lists: readonly SweepList[]): Promise<readonly SweepList[]> {
-    const { waitMs = WAIT_MS, signal } = this.#options;
-    const until = this.#session.clock.monotonic() + waitMs;
-    for (;;) {
-      throwIfAborted(signal);
-      const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), signal);
-      const ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
-      if (ready.length === lists.length || this.#session.clock.monotonic() >= until) return ready;
-      await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
-    }
+    let ready: readonly SweepList[] = [];
+    await awaitMarkers(this.#session, this.#buckets, this.#options, (young) => {
+      ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
+      return ready.length === lists.length;
+    });
+    return ready;
   }
 
   /** Looks again, and removes what may still go. */
@@ -342,9 +324,7 @@ class Sweep {
   /** Tells the catalog where those are that stay, since what it knew may have gone. */
   async #record(sets: readonly ShardSet[]): Promise<void> {
     const rows = [...new Set(sets)].map((set) => rowOfSet(set, mostSealedOf(set)));
-    for (let at = 0; at < rows.length; at += 500) {
-      await this.#session.catalog.chunks.put(rows.slice(at, at + 500));
-    }
+    for (const some of slicesOf(rows, ROWS_AT_ONCE)) await this.#session.catalog.chunks.put(some);
   }
 
   async #removeObject(name: string, signal: AbortSignal): Promise<void> {
@@ -356,11 +336,9 @@ class Sweep {
   }
 
   async #forget(ids: readonly string[], hashes: readonly string[]): Promise<void> {
-    for (let at = 0; at < ids.length; at += 500)
-      await this.#session.catalog.chunks.forget(ids.slice(at, at + 500));
-    for (let at = 0; at < hashes.length; at += 500) {
-      await this.#session.catalog.files.forget(hashes.slice(at, at + 500));
-    }
+    const { chunks, files } = this.#session.catalog;
+    for (const some of slicesOf(ids, ROWS_AT_ONCE)) await chunks.forget(some);
+    for (const some of slicesOf(hashes, ROWS_AT_ONCE)) await files.forget(some);
   }
 
   /** Removes records that have served: lists that were done days ago, markers of the dead, deletions that are over. */

@@ -1,14 +1,13 @@
 /** Copies of manifests: every bucket has every one that is needed. */
-import { manifestHash } from '../../crypto/manifest.ts';
 import { isVaultError } from '../../errors.ts';
-import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
+import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { readCopy, spread } from '../buckets/spread.ts';
+import { spread } from '../buckets/spread.ts';
 import type { PlanOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
-import { readManifestBytes } from '../files/manifests.ts';
+import { readManifestBytes, readManifestIn } from '../files/manifests.ts';
 import type { Session } from '../session.ts';
 import { isOver } from './files.ts';
 import type { FileState } from './files.ts';
@@ -39,8 +38,10 @@ export async function repairManifests(
   const { signal, deletions, only } = options;
   const states = new Map<string, FileState>();
   const counts = { stored: 0, bytes: 0 };
-  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
-  for await (const { hash, holders } of joinFiles(session, ground.sources, { signal, onFailure })) {
+  for await (const { hash, holders } of joinFiles(session, ground.sources, {
+    signal,
+    onFailure: ground.noteFailure,
+  })) {
     const deletion = deletions.get(hash);
     if (deletion !== undefined && isOver(deletion, session.clock.now())) continue;
     // One that a list of removal names is on its way out.
@@ -115,10 +116,10 @@ async function goodHolders(
   const good: VaultBucket[] = [];
   for (const bucket of holders) {
     try {
-      const bytes = await readCopy(bucket, manifestObjectName(hash), { maxSize: MAX_MANIFEST_SIZE, signal });
-      if (bytes !== null && manifestHash(bytes) === hash) good.push(bucket);
+      await readManifestIn(bucket, hash, signal);
+      good.push(bucket);
     } catch (error) {
-      if (isVaultError(error, 'damaged')) continue;
+      if (isVaultError(error, 'damaged', 'object-missing')) continue;
       if (!isVaultError(error) || error.code === 'interrupted') throw error;
       ground.noteFailure({ bucket, error });
       good.push(bucket);

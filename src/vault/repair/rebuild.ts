@@ -134,8 +134,10 @@ export class Rebuild {
     }
     const found: ListedShard[] = [];
     const prefix = `${CHUNK_PREFIX}${id}.`;
-    const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
-    for await (const entry of mergedListing(ground.sources, prefix, { signal, onFailure })) {
+    for await (const entry of mergedListing(ground.sources, prefix, {
+      signal,
+      onFailure: ground.noteFailure,
+    })) {
       found.push(...shardsOf(entry));
     }
     return found;

@@ -329,11 +329,13 @@ function openError(path: string, cause: unknown): VaultError {
       return new VaultError('denied', `${path} may not be read by this user.`, { cause });
     case 'ENXIO':
     case 'ENODEV':
-      return new VaultError('invalid-input', `${path} is a socket or a device that is not there.`, { cause });
+      return new VaultError('invalid-input', `${path} is a socket, or a device that does not exist.`, {
+        cause,
+      });
     case 'ENAMETOOLONG':
     case 'ELOOP':
     case 'EINVAL':
-      return new VaultError('invalid-input', `${path} is no usable path: ${messageOf(cause)}.`, { cause });
+      return new VaultError('invalid-input', `${path} is not a usable path: ${messageOf(cause)}.`, { cause });
     default:
       return new VaultError('source-changed', `${path} could not be opened: ${messageOf(cause)}.`, { cause });
   }
