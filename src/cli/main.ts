@@ -34,6 +34,12 @@ export async function main(): Promise<void> {
   await end(code === 'overdue' ? INTERRUPTED : code, overdue);
 }
 
+/**
+ * Verbs that print also without --json. They refuse to begin where nothing can be printed; others may be started by programs that
+ * throw away what a command prints, in a way that looks the same.
+ */
+const PRINTING = new Set(['put', 'cat', 'ls', 'info', 'status', 'verify', 'bucket ls']);
+
 /** How a command line is told to end, and what is said then. */
 type Ending = Pick<Invocation, 'signal' | 'interruption'>;
 
@@ -104,6 +110,7 @@ async function runAction(
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
   try {
+    if (options.json === true || PRINTING.has(verb)) run.output.requireOpen();
     const code = await action({ options, environment, interactive, terminal, ...run });
     terminal.conclude(verb, code);
     return code;

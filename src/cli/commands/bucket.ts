@@ -25,7 +25,6 @@ const KINDS = new Map([
 /** `vault bucket ls`: the vault's buckets, and what they hold. */
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     const buckets = await terminal.withProgress('Listing', async (report) =>
       vault.bucketReport({

@@ -68,7 +68,6 @@ export async function ls(
   patterns: readonly string[],
   flags: LsFlags,
 ): Promise<ExitCode> {
-  invocation.output.requireOpen();
   const choice = choiceOf(patterns, flags);
   const print = printerOf(invocation, flags);
   return withVault(invocation, async (vault) => {
