@@ -19,6 +19,7 @@ import type { CallOptions, Warning } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
+import { versionsOf } from '../files/versions.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
@@ -27,7 +28,6 @@ import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
 import type { Guarded } from '../protocol/guarded.ts';
-import { versionsOf } from './versions.ts';
 
 export interface PutOptions extends CallOptions {
   /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
@@ -78,14 +78,17 @@ export async function putFile(session: Session, source: FileSource, options: Put
   checkOptions(call);
   const { turns } = session.memory.share(call.chunkSize, keyring.redundancy);
   const turn = await turns.borrow();
+  // The same for every start: a manifest that came to stand as the marker was too old has its chunks then.
+  const contentKey = randomBytes(32);
   try {
     for (let starts = 1; ; starts += 1) {
       throwIfAborted(options.signal);
       const opened = await source.open(options.signal);
       try {
-        return await putOnce(session, opened, call);
+        return await putOnce(session, opened, call, contentKey);
       } catch (error) {
-        if (!isVaultError(error, 'stale') || !source.reopens || starts === MOST_STARTS) throw error;
+        if (!isVaultError(error, 'stale')) throw error;
+        if (!source.reopens || starts === MOST_STARTS) throw sleptTooLong(call.name, error);
       } finally {
         await opened.close();
       }
@@ -93,6 +96,14 @@ export async function putFile(session: Session, source: FileSource, options: Put
   } finally {
     turns.giveBack(turn);
   }
+}
+
+function sleptTooLong(name: string, cause: VaultError): VaultError {
+  return new VaultError(
+    'stale',
+    `This put has slept for too long, so "${name}" is not stored. Put it again. If "vault verify" finds a version of it lost that was stored now, nobody was given its hash: "vault rm" removes it.`,
+    { cause },
+  );
 }
 
 /** A bucket that is away is in the way of several steps of a put, and told of once. */
@@ -130,9 +141,13 @@ export interface PutCall extends PutOptions {
 }
 
 /** A small file needs no marker, unless it turns out not to be small: nothing but its manifest is stored. */
-async function putOnce(session: Session, source: OpenSource, call: PutCall): Promise<PutResult> {
+async function putOnce(
+  session: Session,
+  source: OpenSource,
+  call: PutCall,
+  contentKey: Buffer,
+): Promise<PutResult> {
   const signal = call.signal ?? new AbortController().signal;
-  const contentKey = randomBytes(32);
   const dedup: DedupKeys = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
   const beginning = await readBeginning(source, signal);
   if (beginning.length <= INLINE_SIZE) {
@@ -198,7 +213,7 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
   const { call, content, contentKey, guarded } = finishing;
   const { table, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const sizes = { contentSize: table.size, chunksStored, degradedChunks, bytesNew: newBytes };
-  const versions = await versionsOf(session, call.name, call.signal);
+  const versions = await versionsOf(session, call.name, { write: true, signal: call.signal });
   const same = await findUnchanged(session, versions, { ...finishing, digest: contentDigestOf(table) });
   if (same !== null) {
     const degraded = degradedChunks > 0;
