@@ -48,7 +48,15 @@ def must_fail(example, cases):
     def read_table(data, size, step):
         list(decoder.Manifest.checked(types.SimpleNamespace(size=size, step=step), decoder.parse_refs(data)))
 
+    def read_keyslot(data, name):
+        decoder.unlock([(data, int(name))], inputs['password'], keys.vault)
+
+    def read_lock(data, name):
+        decoder.Manifest(data, name, keys, {}).unlock(inputs['lockPassword'])
+
     readers = {
+        'keyslot': read_keyslot,
+        'lock': read_lock,
         'marker': lambda data, name: decoder.parse_marker(data),
         'keyring': read_keyring,
         'deletion': lambda data, name: decoder.parse_deletion(data, keys, name),
@@ -58,7 +66,7 @@ def must_fail(example, cases):
         'table': lambda data, name: read_table(data, case['size'], case['chunkSize']),
     }
     for case in cases:
-        if case['kind'] not in readers:  # it reads no sweep lists and no put markers
+        if case['kind'] not in readers:  # it reads no sweep lists, put markers, labels and URLs
             continue
         data = bytes.fromhex(case['bytes']) if 'bytes' in case else case['text'].encode()
         name = case['object'].split('/')[-1] if 'object' in case else decoder.sha256(data).hex()
