@@ -213,10 +213,10 @@ function shareSeen(bytes: Uint8Array, seen: Int32Array): number {
   let again = 0;
   for (let at = 0; at < bytes.length; at += 1) {
     word = (word << 8) | (bytes[at] ?? 0);
-    const hash = Math.imul(word, 0x9e3779b1);
-    if (hash >>> 29 !== 0) continue;
+    const mixed = Math.imul(word, 0x9e3779b1);
+    if (mixed >>> 29 !== 0) continue;
     taken += 1;
-    const slot = (hash >>> 17) & 4095;
+    const slot = (mixed >>> 17) & 4095;
     if (seen[slot] === word) again += 1;
     seen[slot] = word;
   }

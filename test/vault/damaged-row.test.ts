@@ -179,14 +179,14 @@ describe('A new version is numbered after one whose row was changed', () => {
   });
 });
 
-describe('A row that stands first under a name, and that no bucket bears out,', () => {
-  /** As whoever may write to the catalog makes it: with the tag of the name, and a version beyond all others. */
-  const forge = (db: string): Promise<void> =>
-    changeCatalog(
-      db,
-      `insert into files select ${literal(Buffer.alloc(32, 9))}, writer, name_tag, record, 9000000, created_at + 1, expires_at, hidden_at from files`,
-    );
+/** As whoever may write to the catalog makes it: with the tag of the name, and a version beyond all others. */
+const forge = (db: string): Promise<void> =>
+  changeCatalog(
+    db,
+    `insert into files select ${literal(Buffer.alloc(32, 9))}, writer, name_tag, record, 9000000, created_at + 1, expires_at, hidden_at from files`,
+  );
 
+describe('A row that stands first under a name, and that no bucket bears out,', () => {
   test('keeps nobody from getting the file, and from removing it', async () => {
     await using made = await testVault();
     const { hash } = await putBytes(made.vault, Buffer.from('content'), { name: 'one' });

@@ -213,6 +213,9 @@ function lockedCases(): (readonly [string, Body])[] {
 const LOCK_KEK = Buffer.from('dec3376e331163b32266c3e069587ac966704cdb1f31840cac08d17e413a7d20', 'hex');
 const LOCK_COMMITMENT = '789b7f8e47362d061b8e1705213dd0573ef570e3408f21cc50f1160637a50b5a';
 
+const wrap = (key: Buffer, vault: string = INPUTS.vaultId): Buffer =>
+  sealOnce(LOCK_KEK, Buffer.from(`vault/2 lock\n${vault}`), key);
+
 /** Locked manifests with another thing wrapped, under the right password. */
 export function locks(): Change[] {
   const file = inlineFile();
@@ -225,8 +228,6 @@ export function locks(): Change[] {
       vault: { head: head.replace(/"key":\{.*$/, `"key":{"lock":${lock}}}`), binary },
     });
   };
-  const wrap = (key: Buffer, vault: string = INPUTS.vaultId): Buffer =>
-    sealOnce(LOCK_KEK, Buffer.from(`vault/2 lock\n${vault}`), key);
   return [
     ['copied from another vault', 'damaged', wrapping(wrap(CONTENT_KEY, INPUTS.bucketId))],
     ['that wraps another content key', 'damaged', wrapping(wrap(Buffer.alloc(32)))],

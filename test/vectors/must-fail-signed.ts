@@ -125,14 +125,15 @@ export function keyrings(): Change[] {
   ];
 }
 
+const wrap = (secrets: string, { vault = INPUTS.vaultId, role = 'full', number = 1 } = {}): Buffer => {
+  const aad = Buffer.from(`vault/2 keyslot\n${vault}\n${INPUTS.writer}\n${role}\n${number}`);
+  return sealOnce(SLOT_KEK, aad, Buffer.from(secrets));
+};
+
 /** The keyring with another thing wrapped in its first keyslot, under the right password. */
 export function keyslots(): Change[] {
   const text = jsonOf(object('keyring/0000000002').bytes);
   const root = INPUTS.root.toString('hex');
-  const wrap = (secrets: string, { vault = INPUTS.vaultId, role = 'full', number = 1 } = {}): Buffer => {
-    const aad = Buffer.from(`vault/2 keyslot\n${vault}\n${INPUTS.writer}\n${role}\n${number}`);
-    return sealOnce(SLOT_KEK, aad, Buffer.from(secrets));
-  };
   const whole = `{"root":"${root}"}`;
   const changed = wrap(whole);
   changed.writeUInt8(changed.readUInt8(0) ^ 1, 0);
