@@ -99,11 +99,8 @@ export async function putFile(session: Session, source: FileSource, options: Put
 }
 
 function sleptTooLong(name: string, cause: VaultError): VaultError {
-  return new VaultError(
-    'stale',
-    `This put has slept for too long, so "${name}" is not stored. Put it again. If "vault verify" finds a version of it lost that was stored now, nobody was given its hash: "vault rm" removes it.`,
-    { cause },
-  );
+  const message = `This put has slept for too long, so "${name}" is not stored. Put it again. If "vault verify" finds a version of it lost that was stored now, nobody was given its hash: "vault rm" removes it.`;
+  return new VaultError('stale', message, { cause });
 }
 
 /** A bucket that is away is in the way of several steps of a put, and told of once. */
