@@ -42,6 +42,12 @@ export async function main(): Promise<void> {
   await end(code === 'overdue' ? INTERRUPTED : code, overdue);
 }
 
+/**
+ * Verbs that print also without --json. They refuse to begin where nothing can be printed; others may be started by programs that
+ * throw away what a command prints, in a way that looks the same.
+ */
+const PRINTING = new Set(['put', 'cat', 'ls', 'info', 'status', 'verify', 'bucket ls']);
+
 /** What a command line runs in, how it is told to end, and what is said then. */
 type Run = Host & Pick<Invocation, 'signal' | 'interruption'>;
 
@@ -136,6 +142,7 @@ async function runAction(
   let ping: ReturnType<typeof startPing> | null = null;
   try {
     ping = startPing(options, environment, terminal);
+    if (options.json === true || PRINTING.has(verb)) run.output.requireOpen();
     const code = await action({ options, settled, interactive, terminal, ...run });
     await ping(code);
     terminal.conclude(verb, code);

@@ -51,7 +51,15 @@ def must_fail(example, cases):
     def read_index(data, one):
         list(decoder.folder.parse_index([data], one['entries'], one['size'], one['contentSize']))
 
+    def read_keyslot(data, name):
+        decoder.unlock([(data, int(name))], inputs['password'], keys.vault)
+
+    def read_lock(data, name):
+        decoder.Manifest(data, name, keys, {}).unlock(inputs['lockPassword'])
+
     readers = {
+        'keyslot': read_keyslot,
+        'lock': read_lock,
         'marker': lambda data, name: decoder.parse_marker(data),
         'keyring': read_keyring,
         'deletion': lambda data, name: decoder.parse_deletion(data, keys, name),
@@ -62,7 +70,7 @@ def must_fail(example, cases):
         'index': lambda data, name: read_index(data, case),
     }
     for case in cases:
-        if case['kind'] not in readers:  # it reads no sweep lists and no put markers
+        if case['kind'] not in readers:  # it reads no sweep lists, put markers, labels and URLs
             continue
         data = bytes.fromhex(case['bytes']) if 'bytes' in case else case['text'].encode()
         name = case['object'].split('/')[-1] if 'object' in case else decoder.sha256(data).hex()

@@ -6,7 +6,7 @@ import { unwrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, manifestHash, ManifestOpener } from '../../src/crypto/manifest.ts';
 import { openPutMarker } from '../../src/crypto/put-marker.ts';
-import { openLabel } from '../../src/crypto/texts.ts';
+import { openBucketUrl, openLabel } from '../../src/crypto/texts.ts';
 import { objectDigest, openDeletion, openSweepList, verifyKeyring } from '../../src/crypto/signing.ts';
 import { VaultError } from '../../src/errors.ts';
 import { SEAL_OVERHEAD, unpackPayload } from '../../src/format/chunk.ts';
@@ -235,6 +235,18 @@ const readers: Readonly<Record<Kind, (bytes: Buffer, name: string, one?: MustFai
   chunk: (bytes, name, one) => readStored(bytes, name, one?.entry ?? ''),
   table: (bytes, _, one) => readTableOf(bytes, one ?? {}),
   index: (bytes, _, one) => readIndex(bytes, one ?? {}),
+  async keyslot(bytes) {
+    const { slots, root, vaultId } = verifyKeyring(FULL, bytes, 2);
+    const [slot] = slots;
+    if (slot === undefined) throw new Error('There are two.');
+    expect(await unwrapKeys(slot, INPUTS.password, { vaultId, rootNumber: root })).not.toBeNull();
+  },
+  async lock(bytes, name) {
+    const opened = opener.open(bytes, parseManifestObjectName(name) ?? '');
+    expect(await opened.unlock(INPUTS.lockPassword)).not.toBeNull();
+  },
+  label: (label) => openLabel(FULL, { writer: INPUTS.writer, label }),
+  url: (url) => openBucketUrl(FULL, { id: INPUTS.bucketId, url }),
 };
 
 /** Any vault: what a chunk is told by is the entry that lists it. */
@@ -322,6 +334,12 @@ test.each([
   ['shard', [...objects.keys()].find((name) => name.startsWith('chunks/')) ?? ''],
 ] as const)('a %s that is whole is read', (kind, name) => {
   expect(outcome(() => readers[kind](named(name), name))).toBe('success');
+});
+
+test('a keyslot and a lock that are whole are opened', async () => {
+  expect(await outcomeOf(() => readers.keyslot(named('keyring/0000000002'), ''))).toBe('success');
+  const name = manifestObjectName(example.files.locked.hash);
+  expect(await outcomeOf(() => readers.lock(named(name), name))).toBe('success');
 });
 
 test.each(wholeChunks())('a chunk that is whole is read: $object.name', async ({ object, entry }) => {

@@ -36,7 +36,14 @@ export type Kind =
   /** The table of a content at depth 0, out of the chunks that it lay in. */
   | 'table'
   /** The index of a folder, out of the chunks that it lay in. */
-  | 'index';
+  | 'index'
+  /** A keyring, whose first keyslot is opened with the example's password. */
+  | 'keyslot'
+  /** A locked manifest, opened with the password of its lock. */
+  | 'lock'
+  /** The label of the first keyslot, and the URL of the bucket. */
+  | 'label'
+  | 'url';
 
 export type Change = readonly [name: string, expect: MustFail['expect'], bytes: Uint8Array];
 

@@ -27,7 +27,6 @@ const KINDS = new Map([
 /** `vault bucket ls`: the vault's buckets, and what they hold. */
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     const buckets = await withProgress(invocation, 'Listing', async (call) =>
       vault.bucketReport({

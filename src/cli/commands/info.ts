@@ -26,7 +26,6 @@ const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 /** `vault info`: files' details and where their shards are; without a file, the vault's own. */
 export async function info(invocation: Invocation, references: readonly string[]): Promise<ExitCode> {
   const { output, options, signal, terminal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     if (references.length === 0) return vaultInfo(invocation, vault);
     return withFilesMeant(vault, { verb: 'info', references }, async (meant) => {

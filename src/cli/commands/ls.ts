@@ -60,7 +60,6 @@ export async function ls(
   patterns: readonly string[],
   flags: LsFlags,
 ): Promise<ExitCode> {
-  invocation.output.requireOpen();
   const choice = choiceOf(patterns, flags, invocation.clock);
   const print = printerOf(invocation, flags);
   return withVault(invocation, async (vault) => {

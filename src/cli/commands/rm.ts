@@ -21,6 +21,7 @@ export async function rm(
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const { allVersions, now = false, dryRun = false } = flags;
+  if (dryRun) output.requireOpen();
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
     const { removed, unreachable } = await withFilesMeant(

@@ -125,4 +125,9 @@ export class Stopwatch {
   get elapsedMs(): number {
     return Math.max(this.#clock.now() - this.#beganAtMs, this.#clock.monotonic() - this.#runsSinceMs);
   }
+
+  /** What the clock would show by now, at least, if it had not been set back; milliseconds since 1970. */
+  get shownMs(): number {
+    return this.#beganAtMs + performance.now() - this.#runsSinceMs;
+  }
 }

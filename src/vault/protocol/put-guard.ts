@@ -191,7 +191,7 @@ export class MarkerGuard implements PutGuard {
 
   async #renew(guarded: GuardedPut): Promise<void> {
     const old = guarded.standing;
-    guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal);
+    guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal, old);
     await removeMarkers(old);
   }
 
@@ -206,17 +206,19 @@ export class MarkerGuard implements PutGuard {
   }
 }
 
-/** Marker, then lists. @param ids chunks that the process relies on already */
+/** Marker, then lists. @param ids chunks that the process relies on already. @param old the marker that this one renews */
 async function begin(
   session: Session,
   ids: readonly string[],
   signal: AbortSignal | undefined,
+  old: Standing | null = null,
 ): Promise<Standing> {
   await refreshKeyring(session, signal);
   const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
   const failed = [...unusable];
   const age = new Stopwatch(session.clock);
-  const beganAtMs = session.clock.now();
+  // A clock that has been set back would make it seem older than it is.
+  const beganAtMs = Math.max(session.clock.now(), Math.round(old?.age.shownMs ?? -Infinity));
   const clocks = new BucketClocks(session.clock);
   const names: string[] = [];
   let holders = usable;

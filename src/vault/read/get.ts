@@ -94,7 +94,7 @@ async function findFile(
   { signal }: CallOptions,
 ): Promise<{ readonly hash: string; readonly name: string }> {
   try {
-    const { info } = await resolveFile(session, reference);
+    const { info } = await resolveFile(session, reference, signal);
     return { hash: info.hash, name: info.name };
   } catch (error) {
     const hash = reference.toLowerCase();

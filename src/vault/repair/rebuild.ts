@@ -28,8 +28,8 @@ import { codedObjects, mostSealed, takeBack } from '../chunks/shards.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
 import { isCoded, isWhole, sealedSizeOf } from './census.ts';
-import { goodShards } from './good-shards.ts';
-import type { GoodShards } from './good-shards.ts';
+import { goodShards } from '../chunks/good-shards.ts';
+import type { GoodShards } from '../chunks/good-shards.ts';
 import type { Ground } from './ground.ts';
 
 export interface RebuildOptions extends Pick<PlanOptions, 'dryRun' | 'onPlanned'> {

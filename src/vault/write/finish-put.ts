@@ -11,6 +11,7 @@ import type { CallOptions } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
+import { versionsOf } from '../files/versions.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
@@ -19,7 +20,6 @@ import type { Session } from '../session.ts';
 import type { StoredContent } from './content.ts';
 import type { OpenSource } from './file-source.ts';
 import type { PutCall, PutResult } from './put-call.ts';
-import { versionsOf } from './versions.ts';
 
 /** What is kept of a file or folder beside its content. */
 export type SourceFacts = Pick<OpenSource, 'modified' | 'mode'>;
@@ -42,7 +42,7 @@ export async function finishPut(
   const { table, folder, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const { size: contentSize } = folder ?? table;
   const sizes = { contentSize, chunksStored, degradedChunks, bytesNew: newBytes };
-  const versions = await versionsOf(session, call.name, call.signal);
+  const versions = await versionsOf(session, call.name, { write: true, signal: call.signal });
   const same = await findUnchanged(session, versions, finishing);
   if (same !== null) {
     const degraded = degradedChunks > 0;

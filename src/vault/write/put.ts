@@ -45,19 +45,28 @@ export async function putSource(
   const { turns } = session.memory.share(call.chunkSize, keyring.redundancy);
   // Cutting by content never holds one piece of memory while it waits for another.
   const turn = isFolder || call.chunking === 'content' ? null : await turns.borrow();
+  // The same for every start: a manifest that came to stand as the marker was too old has its chunks then.
+  const contentKey = randomBytes(32);
   try {
     for (let starts = 1; ; starts += 1) {
       throwIfAborted(options.signal);
       try {
-        return await (isFolder ? putFolder(session, source, call) : putFile(session, source, call));
+        return await (isFolder
+          ? putFolder(session, source, call, contentKey)
+          : putFile(session, source, call, contentKey));
       } catch (error) {
-        const again = isVaultError(error, 'stale') && (isFolder || source.reopens);
-        if (!again || starts === MOST_STARTS) throw error;
+        if (!isVaultError(error, 'stale')) throw error;
+        if (!(isFolder || source.reopens) || starts === MOST_STARTS) throw sleptTooLong(call.name, error);
       }
     }
   } finally {
     if (turn !== null) turns.giveBack(turn);
   }
+}
+
+function sleptTooLong(name: string, cause: VaultError): VaultError {
+  const message = `This put has slept for too long, so "${name}" is not stored. Put it again. If "vault verify" finds a version of it lost that was stored now, nobody was given its hash: "vault rm" removes it.`;
+  return new VaultError('stale', message, { cause });
 }
 
 /** A bucket that is away is in the way of several steps of a put, and told of once. */
@@ -101,19 +110,28 @@ function checkOptions({ name, chunking, chunkSize, lock }: PutOptions, isFolder:
   if (lock?.password === '') throw new VaultError('invalid-input', 'The password of a lock is empty.');
 }
 
-async function putFile(session: Session, source: FileSource, call: PutCall): Promise<PutResult> {
+async function putFile(
+  session: Session,
+  source: FileSource,
+  call: PutCall,
+  contentKey: Buffer,
+): Promise<PutResult> {
   const opened = await source.open(call.signal);
   try {
-    return await putOpened(session, opened, call);
+    return await putOpened(session, opened, call, contentKey);
   } finally {
     await opened.close();
   }
 }
 
 /** A small file needs no marker, unless it turns out not to be small: nothing but its manifest is stored. */
-async function putOpened(session: Session, source: OpenSource, call: PutCall): Promise<PutResult> {
+async function putOpened(
+  session: Session,
+  source: OpenSource,
+  call: PutCall,
+  contentKey: Buffer,
+): Promise<PutResult> {
   const signal = call.signal ?? new AbortController().signal;
-  const contentKey = randomBytes(32);
   const dedup = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
   const beginning = await readBeginning(source, signal);
   if (beginning.length <= INLINE_SIZE) {
@@ -129,9 +147,13 @@ async function putOpened(session: Session, source: OpenSource, call: PutCall): P
   });
 }
 
-async function putFolder(session: Session, source: FolderSource, call: PutCall): Promise<PutResult> {
+async function putFolder(
+  session: Session,
+  source: FolderSource,
+  call: PutCall,
+  contentKey: Buffer,
+): Promise<PutResult> {
   const signal = call.signal ?? new AbortController().signal;
-  const contentKey = randomBytes(32);
   const dedup = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
   const { logFolder: folder, keys } = session;
   // Of a locked folder nothing is remembered: it would tell what is in it.
