@@ -13,6 +13,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
  */
 const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] = [
   [['errors', /^src\/errors\.ts$/]],
+  [['host', /^src\/host\.ts$/]],
   [
     ['bucket contract', /^src\/buckets\/bucket\.ts$/],
     ['catalog contract', /^src\/catalog\/catalog\.ts$/],
@@ -51,7 +52,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   files: ['buckets', 'chunks', 'protocol'],
   write: ['buckets', 'chunks', 'files', 'folders', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
-  read: ['buckets', 'chunks', 'files', 'protocol'],
+  read: ['buckets', 'chunks', 'files', 'open', 'protocol'],
   folders: ['chunks', 'files', 'read'],
   verify: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   repair: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
@@ -76,9 +77,10 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
-  commander: /^src\/cli\/(main|program)\.ts$/,
-  picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(tree|page|man))\.ts$/,
   ignore: /^src\/vault\/folders\/excludes\.ts$/,
+  picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
   'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 
@@ -86,7 +88,17 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
 const EAGER_PACKAGES = new Set(['commander']);
 const ENTRIES = ['src/cli/main.ts', 'src/index.ts'];
 
-const OUTER_WORLD = ['process', 'console'];
+/** The outer world, and where it may be touched: everybody else is given the host. */
+const OUTER_WORLD: Readonly<Record<string, RegExp>> = {
+  process: /^src\/cli\//,
+  console: /^src\/cli\//,
+  'process.env': /^src\/cli\/arguments\/environment\.ts$/,
+  'process.kill': /^src\/cli\/end\.ts$/,
+  'process.pid': /^src\/cli\/end\.ts$/,
+  'Date.now': /^src\/host\.ts$/,
+  'new Date': /^src\/host\.ts$/,
+  performance: /^src\/host\.ts$/,
+};
 const OUTER_MODULES = new Set(['node:process', 'node:console', 'node:readline', 'node:tty']);
 
 const VAGUE_FOLDER = /(^|\/)(utils?|helpers?|common|shared|types?|services?|managers?|misc|lib)(\/|$)/;
@@ -171,12 +183,12 @@ function eagerPackages(tree: readonly SourceFacts[]): string[] {
 }
 
 function outsideWorld(tree: readonly SourceFacts[]): string[] {
-  return tree
-    .filter(({ path }) => placeOf(path)?.part !== 'cli')
-    .flatMap(({ path, globals, imports }) => {
-      const modules = imports.map(({ target }) => target).filter((target) => OUTER_MODULES.has(target));
-      return [...globals, ...modules].map((name) => `${path} uses ${name}`);
-    });
+  return tree.flatMap(({ path, globals, imports }) => {
+    const names = globals.filter((name) => OUTER_WORLD[name]?.test(path) !== true);
+    const modules = imports.map(({ target }) => target).filter((target) => OUTER_MODULES.has(target));
+    const isCommandLine = placeOf(path)?.part === 'cli';
+    return [...names, ...(isCommandLine ? [] : modules)].map((name) => `${path} uses ${name}`);
+  });
 }
 
 function longFiles(tree: readonly SourceFacts[]): string[] {
@@ -247,7 +259,7 @@ const eager = (target: string): Import => ({ target, kind: 'eager' });
 describe('the sources', () => {
   let tree: readonly SourceFacts[] = [];
   beforeAll(async () => {
-    tree = await readSourceTree(ROOT, { folder: 'src', globals: OUTER_WORLD });
+    tree = await readSourceTree(ROOT, { folder: 'src', globals: Object.keys(OUTER_WORLD) });
   });
 
   it('are all seen by these rules', () => {
@@ -273,7 +285,7 @@ describe('the sources', () => {
     expect(eagerPackages(tree)).toEqual([]);
   });
 
-  it('leave process, console and environment to the command line', () => {
+  it('leave process and console to the command line, and clock and environment to the host', () => {
     expect(outsideWorld(tree)).toEqual([]);
   });
 
@@ -366,6 +378,10 @@ describe('the rules', () => {
     const facts = { globals: ['process'], imports: [eager('node:readline')] };
     expect(outsideWorld([file('src/vault/write/put.ts', facts)])).toHaveLength(2);
     expect(outsideWorld([file('src/cli/commands/put.ts', facts)])).toEqual([]);
+    for (const name of ['Date.now', 'new Date', 'performance', 'process.env', 'process.kill']) {
+      expect(outsideWorld([file('src/cli/commands/put.ts', { globals: [name] })])).toHaveLength(1);
+    }
+    expect(outsideWorld([file('src/host.ts', { globals: ['Date.now', 'performance'] })])).toEqual([]);
   });
 
   it('tell circles, and those that are of types alone', () => {
@@ -411,9 +427,13 @@ describe('the rules', () => {
         'const l = require(text);',
         'const member = { process: 1 }.process;',
         'if (process.env) (globalThis as { console?: unknown }).console;',
+        'const m = [Date.now(), new Date(0), { Date: { now: 1 } }.Date.now];',
       ].join('\n'),
     );
-    const [facts] = await readSourceTree(folder.path, { folder: 'src', globals: ['process', 'console'] });
+    const [facts] = await readSourceTree(folder.path, {
+      folder: 'src',
+      globals: ['process', 'console', 'Date.now', 'new Date'],
+    });
     expect(facts?.imports).toEqual([
       { target: 'a', kind: 'eager' },
       { target: 'src/b.ts', kind: 'eager' },
@@ -428,7 +448,7 @@ describe('the rules', () => {
       { target: 'k', kind: 'lazy' },
       { target: 'unknown', kind: 'lazy' },
     ]);
-    expect(facts?.globals).toEqual(['process']);
-    expect(facts?.lines).toBe(15);
+    expect(facts?.globals).toEqual(['Date.now', 'process']);
+    expect(facts?.lines).toBe(16);
   });
 });

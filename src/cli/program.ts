@@ -1,9 +1,11 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
 import type { Command } from 'commander';
-import { Help } from 'commander';
 import type { ExitCode } from './exit.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
+import { append, leavingOut, unlocking } from './arguments/repeated.ts';
+import { helpJson, helpPage, OPTIONS_PURPOSE, optionsPage } from './help/page.ts';
+import { factsOf } from './help/tree.ts';
 
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
@@ -16,48 +18,47 @@ type AddVerb = (
   parent?: Command,
 ) => Command;
 
-/**
- * Describes the program.
- *
- * @param program a new command; what is set for errors and output holds for the verbs as well
- * @param run is given the verb that was asked for, its name, and the options of every verb
- */
-export function describeProgram(
-  program: Command,
-  run: (options: SharedOptions, action: Action, verb: string) => Promise<void>,
-): void {
-  describeOptions(program);
-  program.configureHelp({
-    showGlobalOptions: true,
-    // Commands first: they are what somebody is looking for who does not know the options yet.
-    formatHelp(command, helper) {
-      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
-      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
-    },
-  });
+/** What the program is described to. */
+export interface Describing {
+  /** Is given the verb that was asked for, its name, and the options of every verb. */
+  readonly run: (options: SharedOptions, action: Action, verb: string) => Promise<void>;
+  /** Takes what needs no vault and no settings: help, scripts for shells. */
+  readonly say: (text: string) => void;
+  /** Says which version this is. */
+  readonly version: () => void;
+  /** Whether help is for programs. */
+  readonly json?: boolean;
+}
 
+/** Describes the program: a new command; what is set for errors and output holds for the verbs as well. */
+export function describeProgram(program: Command, describing: Describing): void {
+  describeOptions(program, describing);
   const verb: AddVerb = (name, description, action, parent = program) => {
     const command = parent.command(name).description(description);
     const whole = parent === program ? name : `${parent.name()} ${name}`;
-    return command.action(async () => run(program.opts<SharedOptions>(), action(command), whole));
+    return command.action(async () => describing.run(program.opts<SharedOptions>(), action(command), whole));
   };
 
   describeStoring(verb);
   describeReading(verb);
   describeRemoving(verb);
   describeCare(verb);
+  describeSchedule(verb, program.command('schedule').description('Run it every night'));
+  describeConfig(verb, program.command('config').description('Show the settings'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
+  describeProgramItself(program, describing);
 }
 
 /** What holds for every verb. */
-function describeOptions(program: Command): void {
+function describeOptions(program: Command, { version }: Describing): void {
   program
     .name('vault')
     .description(
       'Keeps files encrypted, in pieces, across several buckets that you own: no bucket holds anything readable, and any one of them can be lost.',
     )
     .usage('<command> [options]')
+    .option('--vault <name>', 'a vault in ~/.config/shardvault/config.toml (or VAULT_NAME)')
     .option('--db <where>', 'the catalog: a SQLite file or a postgres:// URL (or VAULT_DB)')
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
@@ -69,11 +70,61 @@ function describeOptions(program: Command): void {
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')
+    .option('--ping-url <url>', 'tell a monitor of start, success and failure (or VAULT_PING_URL)')
     .option('--debug', 'show where an error came from (or VAULT_DEBUG=1)')
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'Show help for a command')
-    .addHelpText('after', EXAMPLES);
+    .on('option:version', version);
+}
+
+/** What needs no vault: help, completion, the version. They work whatever the settings say. */
+function describeProgramItself(program: Command, { say, version, json = false }: Describing): void {
+  program
+    .command('completion')
+    .description('Print a script that completes commands, options and names in a shell')
+    .argument('<shell>', 'bash, zsh, fish or powershell')
+    .action(async (shell: string) => say((await import('./commands/completion.ts')).script(shell)));
+  program
+    .command('__complete', { hidden: true })
+    .argument('<line>')
+    .action(async (line: string) => {
+      const { candidates } = await import('./commands/completion.ts');
+      say(await candidates(line, factsOf(program)));
+    });
+  program
+    .command('help')
+    .description('Show help for a command')
+    .argument('[command...]', 'the command, or "options" for the options that every command takes')
+    .action(async (words: readonly string[]) => {
+      let command = program;
+      for (const word of words) {
+        const next = command.commands.find((one) => one.name() === word);
+        // Which says that there is none.
+        if (next === undefined) await command.parseAsync([word], { from: 'user' });
+        command = next ?? command;
+      }
+      command.help();
+    });
+  const options = program
+    .command('options', { hidden: true })
+    .description(OPTIONS_PURPOSE)
+    .action(() => options.help());
+  program.command('version').description('Print the version').action(version);
+  const formatHelp = (command: Command, helper: Parameters<typeof optionsPage>[1]): string => {
+    const facts = factsOf(command === options ? program : command);
+    if (json) {
+      const page = { ...facts, path: 'options', purpose: OPTIONS_PURPOSE, examples: [], verbs: [] };
+      return helpJson(command === options ? page : facts);
+    }
+    return command === options ? optionsPage(facts, helper) : helpPage(facts, helper);
+  };
+  for (const command of [program, ...everyCommand(program)]) {
+    command.helpCommand(false).configureHelp({ formatHelp });
+  }
+}
+
+function everyCommand(command: Command): Command[] {
+  return command.commands.flatMap((one) => [one, ...everyCommand(one)]);
 }
 
 /** Making a vault, and what one keeps it for. */
@@ -88,10 +139,14 @@ function describeStoring(verb: AddVerb): void {
     .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
     .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
-  verb('put', 'Store files and folders, and print their hashes', (command) => async (invocation) => {
-    const { put } = await import('./commands/put.ts');
-    return put(invocation, command.args, command.opts());
-  })
+  const putting = verb(
+    'put',
+    'Store files and folders, and print their hashes',
+    (command) => async (invocation) => {
+      const { put } = await import('./commands/put.ts');
+      return put(invocation, command.args, command.opts());
+    },
+  )
     .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
@@ -101,11 +156,6 @@ function describeStoring(verb: AddVerb): void {
     .option('-n, --dry-run', 'only show what would be stored')
     .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
     .option('-0, --null', 'those end with a NUL each, as find -print0 prints them')
-    .option('--exclude <pattern>', 'leave out of folders what fits, as in .gitignore; repeat', append)
-    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
-    .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
-    .option('--exclude-larger-than <size>', 'leave out of folders larger files, for example 1G')
-    .option('--one-file-system', 'leave out what is mounted in a folder')
     .option('--force-read', 'read files of folders also where they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
@@ -113,6 +163,7 @@ function describeStoring(verb: AddVerb): void {
       '--lock-password-command <command>',
       'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
     );
+  leavingOut(putting);
 }
 
 /** What is stored, and its bytes. */
@@ -138,14 +189,7 @@ function describeReading(verb: AddVerb): void {
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
   const listing = describeListing(verb);
-  for (const command of [getting, pouring, ...listing]) {
-    command
-      .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
-      .option(
-        '--lock-password-command <command>',
-        'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
-      );
-  }
+  for (const command of [getting, pouring, ...listing]) unlocking(command);
 
   verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
     const { info } = await import('./commands/info.ts');
@@ -181,12 +225,8 @@ function describeListing(verb: AddVerb): readonly Command[] {
     return diff(invocation, command.args, command.opts());
   })
     .argument('<hash|name>', 'a version of a folder')
-    .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)')
-    .option('--exclude <pattern>', 'leave out of the folder here what fits, as in .gitignore; repeat', append)
-    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
-    .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
-    .option('--exclude-larger-than <size>', 'leave out larger files')
-    .option('--one-file-system', 'leave out what is mounted in it');
+    .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)');
+  leavingOut(comparing);
   return [files, comparing];
 }
 
@@ -221,7 +261,20 @@ function describeCare(verb: AddVerb): void {
   })
     .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
     .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
-    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter');
+    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
+    .option('--no-password', 'only what the catalog says by itself');
+
+  verb(
+    'drill',
+    'Restore random files from the buckets and the password alone',
+    (command) => async (invocation) => {
+      const { drill } = await import('./commands/drill.ts');
+      return drill(invocation, command.opts());
+    },
+  )
+    .option('--files <n>', 'how many (default: 10)')
+    .option('--sample <part>', 'a part of all files, for example 1%; with --files, whichever is more')
+    .option('--bucket <url>', 'go without the catalog, with these buckets; repeat for each', append);
 
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
@@ -265,6 +318,31 @@ function describeCare(verb: AddVerb): void {
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
+}
+
+function describeSchedule(verb: AddVerb, schedule: Command): void {
+  verb(
+    'print',
+    'Print jobs that put these files, sweep, verify and drill',
+    (command) => async (invocation) =>
+      (await import('./commands/schedule.ts')).printSchedule(invocation, command.args, command.opts()),
+    schedule,
+  )
+    .argument('<path...>', 'what the job is to put')
+    .option('--cron', 'lines for a crontab')
+    .option('--systemd', 'services and timers')
+    .option('--kubernetes', 'CronJobs')
+    .option('--image <image>', 'with --kubernetes: a container image that has vault in it')
+    .option('--bucket <url>', "the vault's buckets, to go without the password; repeat for each", append);
+}
+
+function describeConfig(verb: AddVerb, config: Command): void {
+  verb(
+    'show',
+    'Show every setting of a vault, and where it comes from',
+    () => async (invocation) => (await import('./commands/config.ts')).showConfig(invocation),
+    config,
+  );
 }
 
 function describeCatalog(verb: AddVerb, catalog: Command): void {
@@ -318,25 +396,5 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
     .argument('<new-url>', 'where it is now');
 }
 
-function isOptions(section: string): boolean {
-  return section.startsWith('Options:') || section.startsWith('Global Options:');
-}
-
 const REFERENCE =
   "hash, its first 8 or more digits, name (its newest version), or a pattern of names in quotes: '*.pdf'";
-
-const EXAMPLES = `
-Examples:
-  vault init --local                try it out with three folders on this machine
-  vault put report.pdf              store a file, print its hash
-  vault ls                          what is stored
-  vault get report.pdf -o copy.pdf  get it back, by name or hash
-  vault get '*.pdf' -o restored/    all that fit a pattern, into a folder
-
-Exit codes: 0 done, 2 wrong usage, 3 done but needs attention, 4 no such file, 5 try again,
-6 data damaged or lost, 7 made by a newer version, 10 no vault here, 12 wrong password, 130 interrupted.
-`;
-
-function append(value: string, previous: readonly string[] | undefined): readonly string[] {
-  return [...(previous ?? []), value];
-}

@@ -7,6 +7,42 @@ export interface CallOptions {
   readonly onWarning?: ((warning: Warning) => void) | undefined;
 }
 
+/** Of a verb that can tell what it would do. */
+export interface PlanOptions extends CallOptions {
+  /** Only tells what would be done. */
+  readonly dryRun?: boolean | undefined;
+  /** With `dryRun`: told of each step, one after the other. */
+  readonly onPlanned?: ((step: PlannedStep) => void | Promise<void>) | undefined;
+}
+
+/** What a verb would do with one object. */
+export interface PlannedStep {
+  /** `hide`: the file is removed, and can be brought back. `store`: something new is stored. */
+  readonly action: 'hide' | 'remove' | 'store';
+  /** The object's name; where shards are to be stored, whose names are drawn then, that of the chunk. */
+  readonly object: string;
+  readonly reason:
+    /** To be hidden: a file whose time is over. */
+    | 'expired'
+    /** To be removed: the manifest of a removed file whose grace is over; a shard of a chunk that no file needs; one beyond a complete set. */
+    | 'removed'
+    | 'unneeded'
+    | 'surplus'
+    /** To be removed: an earlier sweep or repair has chosen it. It stays if it is needed by now. */
+    | 'chosen'
+    /** To be stored: it is missing, not what it should be, in a bucket that is being emptied, or of another redundancy. */
+    | 'missing'
+    | 'damaged'
+    | 'moved'
+    | 'recoded';
+  /** In all buckets; null where that is not known. */
+  readonly bytes: number | null;
+  /** The name of the file; null where it is not known, or no single one. */
+  readonly file: string | null;
+  /** The bucket's URL; null where it is all that have it, or where it is drawn then. */
+  readonly bucket: string | null;
+}
+
 /** How far an operation has come. */
 export interface Progress {
   /** Bytes (or, where the verb says so, files) done so far. */

@@ -17,12 +17,16 @@ import type { OpenVaultParts } from './open.ts';
 import type { FolderSource } from './folders/folder-source.ts';
 import { findStored } from './folders/stored-folder.ts';
 import type { Stored } from './folders/stored-folder.ts';
+import { drillFiles } from './read/drill.ts';
+import type { DrillOptions, DrillResult } from './read/drill.ts';
 import { getFile } from './read/get.ts';
 import type { GetOptions, StoredFile } from './read/get.ts';
 import { inspectFile } from './read/inspect.ts';
 import type { FileDetails } from './read/inspect.ts';
 import { listFiles } from './read/list.ts';
 import type { ListedFile, ListOptions } from './read/list.ts';
+import { noteRun } from './read/runs.ts';
+import type { NotedVerb, RunFacts } from './read/runs.ts';
 import { vaultStatus } from './read/status.ts';
 import type { VaultStatus } from './read/status.ts';
 import { removeFiles, undeleteFiles } from './remove/rm.ts';
@@ -129,6 +133,19 @@ export class Vault implements AsyncDisposable {
   /** What the vault holds and how safe it is, by the catalog and the listings of manifests. */
   status(options?: CallOptions): Promise<VaultStatus> {
     return vaultStatus(this.#session, options);
+  }
+
+  /**
+   * Reads random files, locked ones excepted, and compares every byte with its hash. Nothing is kept, and nothing is written. On a
+   * catalog that `recoverVault` has just made it shows that buckets and password are enough; `drillVault` does both.
+   */
+  drill(options: DrillOptions): Promise<DrillResult> {
+    return drillFiles(this.#session, options);
+  }
+
+  /** Notes in the catalog that a verb has ended, for `status`. */
+  noteRun(verb: NotedVerb, facts: RunFacts): Promise<void> {
+    return noteRun(this.#session, verb, facts);
   }
 
   /**

@@ -14,6 +14,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { codeOf, file, hex, VAULT } from './samples.ts';
 import { statementsOf } from './statements.ts';
+import { systemClock } from '../../src/host.ts';
 
 const CREATE = { create: true, environment: {} } as const;
 
@@ -238,7 +239,7 @@ describe('opening a catalog in Postgres', () => {
 
   test('finds everything by an index: no statement reads a whole table', async () => {
     const place = await freshPostgres();
-    const engine = await openPostgres(place.url, { create: true });
+    const engine = await openPostgres(place.url, { create: true, clock: systemClock });
     const statements = await statementsOf(engine);
     await engine.close();
     const plans: string[] = [];

@@ -11,6 +11,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 import { catalogConformance } from './conformance.ts';
 import { chunk, codeOf, file, hex, many, VAULT } from './samples.ts';
 import { statementsOf } from './statements.ts';
+import { systemClock } from '../../src/host.ts';
 
 const MIB = 1024 * 1024;
 
@@ -264,7 +265,7 @@ describe('an SQLite file', () => {
   test('finds everything by an index: no statement reads or sorts a whole table', async () => {
     await using folder = await temporaryFolder();
     const path = folder.at('catalog.db');
-    const engine = await openSqlite(path, { create: true });
+    const engine = await openSqlite(path, { create: true, clock: systemClock });
     const statements = await statementsOf(engine);
     await engine.close();
     const database = new Sqlite(path);

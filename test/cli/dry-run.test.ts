@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogRows } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
@@ -74,6 +75,66 @@ describe('-n changes neither catalog nor buckets, and says so', () => {
   });
 });
 
+/** The objects of JSON that a command has printed. */
+function linesOf(stdout: string): Record<string, unknown>[] {
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
+/** How many of these are alike in action and reason. */
+function counted(steps: readonly Record<string, unknown>[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { action, reason } of steps) {
+    const key = `${String(action)} ${String(reason)}`;
+    counts[key] = (counts[key] ?? 0) + 1;
+  }
+  return counts;
+}
+
+test('sweep -n tells each object that would go, and why; for people by the reason', async () => {
+  await box.run(['put', '-', '--name', 'gone'], { stdin: randomBytes(70_000) });
+  await box.run(['rm', 'gone']);
+  await box.run(['put', 'b', '--name', 'old', '--expires', '1s']);
+  await setTimeout(1_100);
+  const steps = linesOf((await box.run(['sweep', '--now', '-n', '--json'])).stdout);
+  const { objectsRemoved, bytesRemoved } = steps.pop() ?? {};
+  expect(counted(steps)).toEqual({ 'hide expired': 1, 'remove removed': 1, 'remove unneeded': 3 });
+  const removed = steps.filter(({ action }) => action === 'remove');
+  expect(removed).toHaveLength(Number(objectsRemoved));
+  expect(removed.reduce((sum, { bytes }) => sum + Number(bytes), 0)).toBe(bytesRemoved);
+  expect(steps).toContainEqual(expect.objectContaining({ reason: 'expired', file: 'old' }));
+  expect(steps).toContainEqual(expect.objectContaining({ reason: 'removed', file: 'gone' }));
+  const grouped = (await box.run(['sweep', '--now', '-n'])).stdout;
+  expect(grouped).toMatch(/^hide 1 file: expired\n {2}old\nremove 1 object \(.*\): removed, .*\n {2}gone\n/);
+  expect(grouped).toMatch(/remove 3 objects \(\d+ KiB\): not needed by any file\n( {2}chunks\/.*\n){3}$/);
+  const all = (await box.run(['sweep', '--now', '-n', '--verbose'])).stdout;
+  expect(all.split('\n')).toHaveLength(steps.length + 1);
+  expect(all).toMatch(/^remove chunks\/\S+ \(\d+ KiB\): not needed by any file$/m);
+  await box.run(['sweep', '--now']);
+  expect(linesOf((await box.run(['sweep', '-n', '--json'])).stdout)).toHaveLength(1);
+});
+
+test('repair -n tells what would be stored, and why, and sweep -n what a repair has chosen to go', async () => {
+  await rm(join(box.bucket(2), 'chunks'), { recursive: true, force: true });
+  await rm(join(box.bucket(2), 'manifests'), { recursive: true });
+  const [victim = ''] = await readdir(join(box.bucket(1), 'chunks'), { recursive: true });
+  const lost = linesOf((await box.run(['repair', '-n', '--json'])).stdout);
+  const planned = lost.pop();
+  expect(lost.every(({ action, reason }) => action === 'store' && reason === 'missing')).toBe(true);
+  expect(lost).toHaveLength(Number(planned?.['shardsStored']) + Number(planned?.['manifestsStored']));
+  expect(lost).toContainEqual(expect.objectContaining({ bucket: `file://${box.bucket(2)}` }));
+  const recoded = linesOf((await box.run(['repair', '--redundancy', '1+2', '-n', '--json'])).stdout);
+  expect(counted(recoded.slice(0, -1))['store recoded']).toBe(recoded.at(-1)?.['shardsStored']);
+  if (victim !== '') await writeFile(join(box.bucket(1), 'chunks', victim), randomBytes(10));
+  expect((await box.run(['repair', '--read-data', '-n'])).stdout).toMatch(/^store .*: missing$/m);
+  await box.run(['repair', '--read-data']);
+  const moving = linesOf((await box.run(['bucket', 'rm', box.bucket(1), '-n', '--json'])).stdout);
+  const moved = moving.pop();
+  expect(counted(moving)['store moved'] ?? 0).toBe(moved?.['shardsMoved']);
+});
+
 test('put -n tells what would be stored, and what could not be', async () => {
   const before = await fingerprint();
   const { exit, stdout, stderr } = await box.run(['put', '-n', 'a', 'none', './b']);
@@ -93,7 +154,10 @@ test('repair --forget-bucket -n tells what would be rebuilt, of a bucket that is
   const forget = ['repair', '--forget-bucket', box.bucket(1), '--json'];
   const planned = await box.run([...forget, '-n']);
   expect(planned.exit).toBe(0);
-  const { shardsMoved, removed, dryRun, reasons } = JSON.parse(planned.stdout);
+  const plan = linesOf(planned.stdout);
+  const { shardsMoved, removed, dryRun, reasons } = plan.pop() ?? {};
+  expect(plan.filter(({ object }) => String(object).startsWith('chunks/'))).toHaveLength(Number(shardsMoved));
+  expect(plan).toContainEqual(expect.objectContaining({ action: 'store', reason: 'missing' }));
   expect({ removed, dryRun, reasons }).toEqual({ removed: false, dryRun: true, reasons: [] });
   expect(JSON.parse((await box.run(['info', '--json'])).stdout).buckets).toHaveLength(4);
   const done = await box.run(forget);

@@ -53,7 +53,7 @@ async function putFolder(made: TestVault): Promise<string> {
       kind: 'folder',
       name: 'docs',
       size,
-      createdAtMs: session.now(),
+      createdAtMs: session.clock.now(),
       modified: null,
       mode: null,
       expiresAtMs: null,

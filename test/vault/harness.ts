@@ -22,6 +22,7 @@ import { streamSource } from '../../src/vault/write/source.ts';
 import { catalogPlace, frozenCatalog } from '../support/catalog-place.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
+import { systemClock } from '../../src/host.ts';
 
 /** Argon2id as cheap as readers allow: tests make many vaults, and its strength is not what they are about. */
 export const CHEAP_KDF = { memoryKib: 8 * 1024, passes: 1, lanes: 1 };
@@ -230,7 +231,7 @@ export function handleOn(
     manifests: new ManifestOpener(base.keys),
     guard,
     limits,
-    now: options.now ?? (() => base.now()),
+    clock: { ...systemClock, now: options.now ?? (() => base.clock.now()) },
   };
   guard.attach(session);
   return { session, catalog, vault: new Vault(session), steps };
@@ -296,8 +297,7 @@ export function parts(
     opener,
     password: () => Promise.resolve(PASSWORD),
     limits: { chunkMemory: 16 * 1024 * 1024, chunksInFlight: 4 },
-    threads: 1,
-    now,
+    host: { clock: { ...systemClock, now }, threads: 1 },
   };
 }
 

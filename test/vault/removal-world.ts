@@ -17,6 +17,7 @@ import type { Move, World } from '../support/interleavings.ts';
 import { MemoryCatalog } from '../support/memory-catalog.ts';
 import { getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
+import { systemClock } from '../../src/host.ts';
 
 /** One chunk, too large for a manifest. */
 export const BODY = randomBytes(20_000);
@@ -306,7 +307,7 @@ export class RemovalWorld implements World {
       ),
       sealer,
       guard,
-      now: how.now,
+      clock: { ...systemClock, now: how.now },
     };
     guard.attach(session);
     return { session, vault: new Vault(session) };

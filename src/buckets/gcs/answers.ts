@@ -1,5 +1,6 @@
 import { VaultError } from '../../errors.ts';
 import type { ListedObject } from '../bucket.ts';
+import { retryAfterMs } from '../date.ts';
 import { brief } from '../explanation.ts';
 import type { HttpAnswer } from '../http.ts';
 
@@ -88,7 +89,8 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
       code,
       `Could not ${task}: the service answered ${status}${message === '' ? '' : ` (${message})`}. ${advice}`.trim(),
       {
-        retryAfterMs: code === 'unavailable' ? retryAfterMs(answer) : null,
+        retryAfterMs:
+          code === 'unavailable' ? retryAfterMs(answer.headers['retry-after'], answer.headers.date) : null,
       },
     );
   const because = (...known: readonly string[]): boolean => known.some((reason) => reasons.includes(reason));
@@ -143,15 +145,6 @@ function explanationOf(answer: HttpAnswer): { message: string; reasons: readonly
     message: brief(typeof error['message'] === 'string' ? error['message'] : ''),
     reasons: details.map((detail) => (isRecord(detail) ? detail['reason'] : undefined)),
   };
-}
-
-/** RFC 9110, section 10.2.3: seconds, or a date. */
-function retryAfterMs({ headers }: HttpAnswer): number | null {
-  const value = headers['retry-after'];
-  if (value === undefined) return null;
-  if (/^\d+$/.test(value)) return Number(value) * 1_000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
 }
 
 function parsed(answer: HttpAnswer): unknown {

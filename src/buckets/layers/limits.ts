@@ -1,7 +1,8 @@
 import { throwIfAborted } from '../../errors.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
-import { interrupted, sleep, systemClock } from './clock.ts';
-import type { Clock } from './clock.ts';
+import { interrupted, sleep } from './clock.ts';
+import { systemClock } from '../../host.ts';
+import type { Clock } from '../../host.ts';
 
 /** What all buckets of a vault share. Made once, by `createLimits`, and given to each. */
 export interface Limits {
@@ -20,7 +21,7 @@ export function createLimits(options: {
   readonly concurrency: number;
   readonly uploadBytesPerSecond: number | null;
   readonly downloadBytesPerSecond: number | null;
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }): Limits {
   const clock = options.clock ?? systemClock;
   const rate = (bytesPerSecond: number | null): Rate | null =>
@@ -166,7 +167,7 @@ export class Rate {
    */
   async take(size: number, signal: AbortSignal | undefined): Promise<void> {
     throwIfAborted(signal);
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     const startMs = Math.max(nowMs, this.#paidAtMs);
     this.#paidAtMs = startMs + size / this.#bytesPerMs;
     if (startMs <= nowMs) return;

@@ -1,6 +1,7 @@
 import { VaultError, messageOf, systemCode } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { connectionAdvice, connectionFault } from '../connection.ts';
+import { retryAfterMs } from '../date.ts';
 import { brief } from '../explanation.ts';
 
 /** What was being done when a request failed; the words of the message. */
@@ -185,7 +186,7 @@ export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError
   }[attempt.action];
   return new VaultError(meaning.code, `${tried}: ${reasonOf(error, answer)}. ${meaning.next}`.trimEnd(), {
     cause: error,
-    retryAfterMs: retryAfterMs(answer.headers.get('retry-after')),
+    retryAfterMs: retryAfterMs(answer.headers.get('retry-after'), answer.headers.get('date')),
     unreachable: answer.status === null && meaning.code === 'unavailable',
   });
 }
@@ -273,12 +274,4 @@ function permissionsFor(action: S3Attempt['action']): Meaning {
   const ambiguity =
     action === 'read' ? ' Without s3:ListBucket, S3 answers the same for an object that does not exist.' : '';
   return { code: 'denied', next: `The credentials need ${permission} on this bucket.${ambiguity}` };
-}
-
-/** Milliseconds that a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). */
-function retryAfterMs(header: string | undefined): number | null {
-  if (header === undefined) return null;
-  if (/^\d+$/.test(header)) return Number(header) * 1000;
-  const at = Date.parse(header);
-  return Number.isNaN(at) ? null : Math.max(0, at - Date.now());
 }

@@ -4,6 +4,7 @@ import { createSecureContext } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 import type { ClientConfig } from 'pg';
 import { messageOf, VaultError } from '../../errors.ts';
+import type { Environment } from '../../host.ts';
 
 /** How to reach a Postgres database, as a URL and the environment say it. */
 export interface PostgresSettings {
@@ -15,8 +16,6 @@ export interface PostgresSettings {
   /** Whether to do without TLS if the server has none. */
   readonly plainAllowed: boolean;
 }
-
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Parameters of libpq's URLs that change nothing here, and a few that other clients' URLs carry. */
 const IGNORED = new Set([

@@ -44,7 +44,7 @@ export class SqlFiles implements FileCatalog {
           version: eb.ref('excluded.version'),
           created_at: eb.ref('excluded.created_at'),
           expires_at: eb.ref('excluded.expires_at'),
-          hidden_at: eb.ref('excluded.hidden_at'),
+          // Not `hidden_at`: whoever catches up with the buckets may not have seen that somebody has just removed the file.
         })),
       );
     await this.#engine.writeOne('durable', (session) => session.run(query));

@@ -1,9 +1,15 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
 import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
+import { isVaultError } from '../../errors.ts';
+import type { Host } from '../../host.ts';
 import type { Warning } from '../../vault/call.ts';
+import type { NotedVerb } from '../../vault/read/runs.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { Environment, SharedOptions } from './options.ts';
+import type { ExitCode } from '../exit.ts';
+import { exitCodeOf } from '../exit.ts';
+import type { Settled } from './config.ts';
+import type { SharedOptions } from './options.ts';
 import { catalogLocation, isPostgresUrl, logFolderOf, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
@@ -15,9 +21,10 @@ export interface Interruption {
   kept: (() => string | null) | null;
 }
 
-export interface Invocation {
+export interface Invocation extends Host {
+  /** As settled. */
   readonly options: SharedOptions;
-  readonly environment: Environment;
+  readonly settled: Settled;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
   /** Aborted by Ctrl-C and its like. */
@@ -66,19 +73,49 @@ export async function withVault<T>(
 }
 
 /**
+ * The same work, whose end is noted in the vault for `vault status`, unless somebody has interrupted it.
+ *
+ * @param verb null: it is not worth noting, such as a dry run
+ */
+export function noted(
+  { signal, terminal }: Invocation,
+  verb: NotedVerb | null,
+  work: (vault: Vault) => Promise<ExitCode>,
+): (vault: Vault) => Promise<ExitCode> {
+  if (verb === null) return work;
+  return async (vault) => {
+    let exit: ExitCode | null = null;
+    try {
+      return (exit = await work(vault));
+    } catch (error) {
+      exit = exitCodeOf(error);
+      throw error;
+    } finally {
+      if (exit !== null && !signal.aborted) {
+        await vault.noteRun(verb, terminal.factsOfEnd(exit)).catch((error: unknown) => {
+          // Of a catalog that can be read and not written nothing more is said.
+          if (!isVaultError(error)) throw error;
+        });
+      }
+    }
+  };
+}
+
+/**
  * What a vault is told of the process and the machine around it, and of how to ask buckets.
  *
  * @param places URLs and paths of the buckets that the command names
  * @throws `invalid-input`
  */
 export function surroundings(
-  { options, environment, signal, terminal }: Invocation,
+  invocation: Invocation,
   places: readonly string[] = [],
 ): Omit<VaultLocation, 'db' | 'password' | 'passwordTries'> {
+  const { options, signal, terminal } = invocation;
   return {
     request: requestOptions(options),
     baseFolder: baseFolderOf(places),
-    environment,
+    host: invocation,
     onWaiting: warnOfWaiting(terminal),
     signal,
   };

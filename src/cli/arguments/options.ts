@@ -3,16 +3,17 @@ import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
 import { VaultError } from '../../errors.ts';
+import type { Environment } from '../../host.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
 
 /** The environment, as far as a value is set. */
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The options of every verb, as written. */
 export interface SharedOptions {
+  readonly vault?: string;
   readonly db?: string;
   readonly passwordFile?: string;
   readonly passwordCommand?: string;
@@ -20,6 +21,7 @@ export interface SharedOptions {
   readonly quiet?: boolean;
   readonly verbose?: boolean;
   readonly debug?: boolean;
+  readonly pingUrl?: string;
   readonly timeout?: string;
   readonly maxWait?: string;
   readonly concurrency?: string;
@@ -95,6 +97,11 @@ export function nonEmpty(value: string | undefined): string | null {
 /** Whether a catalog location is a database server's URL and not a file's path. */
 export function isPostgresUrl(location: string): boolean {
   return /^postgres(ql)?:\/\//i.test(location);
+}
+
+/** A catalog's location without the password in its URL; a path as it is. */
+export function withoutSecret(location: string): string {
+  return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
 }
 
 const SIZE = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?B)?|B)?$/i;

@@ -8,6 +8,7 @@ import {
   warnTo,
   withVault,
 } from '../arguments/invocation.ts';
+import { Plan } from '../terminal/plan.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
@@ -109,19 +110,22 @@ export async function removeBucket(
     if (!dryRun) {
       invocation.interruption.kept = () => 'What has moved need not move again: repeat the command.';
     }
+    const plan = new Plan(invocation);
     const result = await terminal.withProgress('Moving', async (report) =>
       vault.removeBucket(bucket, {
         signal,
         gone: flags.gone,
         dryRun,
+        onPlanned: plan.add,
         onWarning: warnTo(terminal),
         onProgress: (progress) => report({ label: 'Moving', ...progress }),
       }),
     );
+    await plan.end();
     if (options.json === true) await output.json({ ...result, dryRun });
     if (!dryRun) return reportRemoval(invocation, vault, result);
     terminal.note(
-      `Would store ${count(result.shardsMoved, 'shard')} in the other buckets. Nothing was changed.`,
+      `Would store ${count(result.shardsMoved, 'shard')} and ${count(result.manifestsCopied, 'manifest')} in the other buckets${flags.gone === true ? '' : ', and then remove what the vault has in this one'}. Nothing was changed.`,
     );
     return DONE;
   });

@@ -59,8 +59,12 @@ export async function diff(
     const isLocal = other === undefined || (/^(\.{0,2}\/|\.{1,2}$)/.test(second) && (await isFolder(second)));
     const after = isLocal ? here(second) : await storedOrHere(second, stored, here);
     const total: Record<ChangeKind, number> = { added: 0, removed: 0, content: 0, kind: 0, metadata: 0 };
-    await printPages(compareTrees(before, after), print, ({ kind }) => {
-      total[kind] += 1;
+    await printPages(compareTrees(before, after), {
+      print,
+      clock: invocation.clock,
+      onItem: ({ kind }) => {
+        total[kind] += 1;
+      },
     });
     const { added, removed, ...others } = total;
     const changed = Object.values(others).reduce((sum, amount) => sum + amount, 0);

@@ -7,7 +7,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { catalogLocation } from '../arguments/options.ts';
+import { catalogLocation, withoutSecret } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { Table } from '../terminal/table.ts';
 import type { Style } from '../terminal/terminal.ts';
@@ -51,7 +51,7 @@ async function vaultInfo(
     : output.write(
         facts([
           ['vault', id],
-          ['catalog', catalogLabel(catalogLocation(options, environment))],
+          ['catalog', withoutSecret(catalogLocation(options, environment))],
           ['redundancy', redundancy],
           ...buckets.map(({ url, state }): [string, string] => [
             'bucket',
@@ -95,11 +95,6 @@ async function fileInfo(
     `degraded ${file.hash}`,
   );
   return ATTENTION;
-}
-
-/** A Postgres URL without the password in it; a path as it is. */
-function catalogLabel(location: string): string {
-  return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
 }
 
 interface BucketShare {

@@ -52,9 +52,13 @@ export async function listFolder(
   const wanted = wantedOf(path);
   const total = { entries: 0, bytes: 0 };
   const entries = listed(folder.list({ signal }), wanted, flags.recursive === true);
-  const whole = await printPages(entries, printerOf(invocation, flags), ({ content }) => {
-    total.entries += 1;
-    total.bytes += content?.size ?? 0;
+  const whole = await printPages(entries, {
+    print: printerOf(invocation, flags),
+    clock: invocation.clock,
+    onItem: ({ content }) => {
+      total.entries += 1;
+      total.bytes += content?.size ?? 0;
+    },
   });
   if (whole && total.entries === 0 && path !== '' && !(await isThere(folder, wanted))) {
     throw new VaultError('file-not-found', `The folder "${folder.name}" has nothing of that name.`);

@@ -1,5 +1,6 @@
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Stored } from '../../vault/folders/stored-folder.ts';
+import type { Clock } from '../../host.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
@@ -60,10 +61,10 @@ export async function ls(
   flags: LsFlags,
 ): Promise<ExitCode> {
   invocation.output.requireOpen();
-  const choice = choiceOf(patterns, flags);
+  const choice = choiceOf(patterns, flags, invocation.clock);
   const print = printerOf(invocation, flags);
   return withVault(invocation, async (vault) => {
-    const { signal, terminal } = invocation;
+    const { signal, terminal, clock } = invocation;
     const [typed = ''] = patterns;
     const isOne = patterns.length === 1 && typed.includes('/');
     // What ends with a slash means what is in a folder; other paths do where no name fits.
@@ -71,7 +72,7 @@ export async function ls(
     const { all, deleted } = flags;
     const list = chosen(vault.list({ all, deleted, signal, onWarning: warnTo(terminal) }), choice);
     const total: Total = { files: 0, bytes: 0, locked: 0 };
-    if (!(await printPages(list, print, addTo(total)))) return DONE;
+    if (!(await printPages(list, { print, clock, onItem: addTo(total) }))) return DONE;
     if (isOne && total.files === 0 && (await listInside(invocation, vault, typed, flags))) return DONE;
     const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
     if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
@@ -102,14 +103,14 @@ async function listInside(
 }
 
 /** @throws `invalid-input` */
-function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags): Choice {
+function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags, clock: Clock): Choice {
   const order = sort === undefined ? null : ORDERS.get(sort);
   if (order === undefined) {
     throw new VaultError('invalid-input', `--sort ${quote(sort ?? '')} is not size, name or time.`);
   }
   return {
     patterns: patterns.map((pattern) => ({ matches: patternMatcher(pattern), found: false })),
-    sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', Date.now()),
+    sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', clock.now()),
     leastBytes: larger === undefined ? -Infinity : parseSize(larger, '--larger') + 1,
     order,
   };

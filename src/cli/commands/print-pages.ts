@@ -1,4 +1,5 @@
 /** Printing what arrives over time: soon, and yet in pages that are laid out together. */
+import type { Clock } from '../../host.ts';
 
 /** Rows that are laid out together: enough to fill a screen, few enough to appear at once. */
 const PAGE = 64;
@@ -14,20 +15,27 @@ const PAGE_DELAY_MS = 200;
  */
 export async function printPages<T>(
   items: AsyncIterable<T>,
-  print: (page: readonly T[]) => Promise<boolean>,
-  onItem: (item: T) => void,
+  {
+    print,
+    onItem,
+    clock,
+  }: {
+    readonly print: (page: readonly T[]) => Promise<boolean>;
+    readonly onItem: (item: T) => void;
+    readonly clock: Clock;
+  },
 ): Promise<boolean> {
   let page: T[] = [];
-  let printedAtMs = performance.now();
+  let printedAtMs = clock.monotonic();
   try {
     for await (const item of items) {
       page.push(item);
       onItem(item);
-      if (page.length < PAGE && performance.now() - printedAtMs < PAGE_DELAY_MS) continue;
+      if (page.length < PAGE && clock.monotonic() - printedAtMs < PAGE_DELAY_MS) continue;
       const whole = page;
       page = [];
       if (!(await print(whole))) return false;
-      printedAtMs = performance.now();
+      printedAtMs = clock.monotonic();
     }
   } finally {
     // Also when the list ends with an error, which comes after what could be listed.

@@ -1,4 +1,5 @@
 import { VaultError, isVaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { Compression } from '../../format/keyring.ts';
@@ -12,7 +13,7 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseCompression, parseDurationMs, parseSize } from '../arguments/options.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
@@ -43,10 +44,10 @@ export async function put(
 ): Promise<ExitCode> {
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
-  const chosen = putSettings(flags);
+  const chosen = putSettings(flags, invocation.clock);
   const tasks = await tasksOf(paths, flags);
   const settings = { ...chosen, lock: dryRun ? undefined : await lockOf(invocation, flags) };
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];
     let degraded = 0;
@@ -103,7 +104,8 @@ export async function put(
     // Of a single file that was said with its hash.
     terminal.summary(tasks.length > 1 ? total.describe(terminal.elapsedMs) : null, total.facts);
     return gravest(codes);
-  });
+  };
+  return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
 }
 
 /** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */
@@ -206,7 +208,10 @@ async function lockOf(
   return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
 }
 
-function putSettings(flags: PutFlags): {
+function putSettings(
+  flags: PutFlags,
+  clock: Clock,
+): {
   chunkSize: number | undefined;
   chunking: Chunking;
   compression: Compression | undefined;
@@ -223,7 +228,7 @@ function putSettings(flags: PutFlags): {
     );
   }
   const expiresAtMs =
-    flags.expires === undefined ? null : Date.now() + parseDurationMs(flags.expires, '--expires');
+    flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
   return { chunkSize, chunking, compression, expiresAtMs };
 }
 

@@ -6,10 +6,11 @@ import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { askForChoice } from '../terminal/prompt.ts';
+import { Plan } from '../terminal/plan.ts';
 import { count, showSize } from '../terminal/text.ts';
 import { adviceOnTooFew, removeBucket } from './bucket.ts';
 
@@ -37,18 +38,20 @@ export async function repair(
     }
     return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
   }
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     if (!dryRun) {
       invocation.interruption.kept = () => 'What was stored is kept: the same command goes on from there.';
     }
     if (redundancy !== undefined && !dryRun)
       await confirmLess(invocation, vault, redundancy, flags.yes === true);
+    const plan = new Plan(invocation);
     const result = await terminal.withProgress('Repairing', async (report) =>
       withFilesMeant(vault, { verb: 'repair', references }, async (meant) =>
         vault.repair({
           signal,
           onWarning: warnTo(terminal),
           dryRun,
+          onPlanned: plan.add,
           references: meant.length > 0 ? meant : undefined,
           depth: flags.readData === true ? 'data' : 'listing',
           redundancy,
@@ -56,9 +59,12 @@ export async function repair(
         }),
       ),
     );
+    await plan.end();
     if (options.json === true) await output.json({ ...result, dryRun });
     return conclude(invocation, vault, result, dryRun);
-  });
+  };
+  const whole = references.length === 0 && !dryRun;
+  return withVault(invocation, noted(invocation, whole ? 'repair' : null, work));
 }
 
 /** Less redundancy is what people ask for by mistake: they are asked whether they mean it. */
@@ -90,7 +96,10 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
     result;
   terminal.summary(null, { chunksRepaired, bytesStored, filesLost: result.filesLost.length, dryRun });
   if (dryRun) {
-    terminal.note(`Would repair ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
+    const small = manifestsStored + keyringsStored + markersStored + result.deletionsStored;
+    terminal.note(
+      `Would repair ${count(chunksRepaired, 'chunk')}, store ${count(small, 'other object')}, and rebuild ${count(recordsRepaired, 'record')} of the catalog. Nothing was changed.`,
+    );
     return DONE;
   }
   const small = manifestsStored + keyringsStored + markersStored;

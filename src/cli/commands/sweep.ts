@@ -2,8 +2,10 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, warnTo, withVault } from '../arguments/invocation.ts';
 import type { SweepResult } from '../../vault/remove/sweep.ts';
+import { Plan } from '../terminal/plan.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { count, showSize } from '../terminal/text.ts';
 
 export interface SweepFlags {
@@ -16,26 +18,32 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
   const { output, options, terminal, signal } = invocation;
   const dryRun = flags.dryRun === true;
   invocation.interruption.kept = () => (dryRun ? null : 'The next sweep goes on from there.');
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
+    const plan = new Plan(invocation);
     const result = await terminal.withProgress('Sweeping', async (report) =>
       vault.sweep({
         signal,
         ignoreGrace: flags.now === true,
         dryRun,
+        onPlanned: plan.add,
         onWarning: warnTo(terminal),
         onProgress: (progress) => report({ label: 'Sweeping', ...progress }),
       }),
     );
+    await plan.end();
     if (options.json === true) {
       await output.json({ ...result, expired: result.expired.map(fileAsJson), dryRun });
     }
     if (!dryRun) return reportSweep(invocation, result);
+    const waiting =
+      result.objectsWaiting === 0 ? '' : `, besides ${count(result.objectsWaiting, 'object')} chosen before`;
     terminal.summary(
-      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)}). Nothing was changed.`,
+      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)})${waiting}. Nothing was changed.`,
       { ...factsOf(result), dryRun },
     );
     return DONE;
-  });
+  };
+  return withVault(invocation, noted(invocation, dryRun ? null : 'sweep', work));
 }
 
 function factsOf({

@@ -1,7 +1,8 @@
+import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { concludeOutcome, printBuckets, printFiles } from '../terminal/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { count } from '../terminal/text.ts';
@@ -24,7 +25,7 @@ export async function verify(
   const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
   // To read a part of the data is to read data.
   const depth = flags.readData === true || sample !== null ? 'data' : 'listing';
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     const result = await terminal.withProgress('Verifying', async (report) =>
       withFilesMeant(vault, { verb: 'verify', references }, async (meant) =>
         vault.verify({
@@ -50,8 +51,10 @@ export async function verify(
       outcome === 'whole'
         ? `${count(files.whole, 'file')}, ${count(chunks.whole, 'chunk')}: every piece is present${listed}.`
         : null,
-      { outcome, files, chunks },
+      { outcome, files, chunks, depth, sample },
     );
     return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
-  });
+  };
+  // What some files are says nothing of the vault.
+  return withVault(invocation, noted(invocation, references.length === 0 ? 'verify' : null, work));
 }

@@ -46,7 +46,7 @@ export function modifiedMs({ modified }: Pick<FileInfo, 'modified'>): number | n
 }
 
 /** ISO 8601, in UTC; null stays null, and so is a moment that no calendar has. */
-function asTime(ms: number | null): string | null {
+export function asTime(ms: number | null): string | null {
   if (ms === null) return null;
   const date = new Date(ms);
   return Number.isNaN(date.getTime()) ? null : date.toISOString();

@@ -5,7 +5,7 @@
 import type { createPromptModule } from 'inquirer';
 import { VaultError } from '../../errors.ts';
 import { isIntact } from '../arguments/intact.ts';
-import type { Environment } from '../arguments/options.ts';
+import type { Environment } from '../../host.ts';
 import { askForLine } from './plain-prompt.ts';
 import { takesSequences } from './terminal.ts';
 

@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
 import { throwIfAborted } from '../../errors.ts';
+import { systemClock } from '../../host.ts';
 import { onDisk } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 
@@ -49,7 +50,7 @@ export async function diskCalls(path: string | Buffer, signal: AbortSignal | und
 const BIG = { bigint: true } as const;
 const LATIN1 = { encoding: 'latin1' } as const;
 
-const now = (): number => Date.now() / 1000;
+const now = (): number => systemClock.now() / 1000;
 
 const CALLS_AT_ONCE: DiskCalls = {
   lstat: (path) => fs.lstatSync(onDisk(path), BIG),
@@ -155,7 +156,7 @@ const TURN_MS = 10;
 
 /** Lets timers, sockets and signals have their turn now and then between calls that are made at once. */
 export class Breather {
-  #since = performance.now();
+  #since = systemClock.monotonic();
   readonly #signal: AbortSignal | undefined;
 
   constructor(signal: AbortSignal | undefined) {
@@ -164,13 +165,13 @@ export class Breather {
 
   /** @throws `interrupted` */
   breathe(): Answer<void> {
-    if (performance.now() - this.#since < TURN_MS) return;
+    if (systemClock.monotonic() - this.#since < TURN_MS) return;
     return this.#turn();
   }
 
   async #turn(): Promise<void> {
     await nextTurn();
     throwIfAborted(this.#signal);
-    this.#since = performance.now();
+    this.#since = systemClock.monotonic();
   }
 }

@@ -83,7 +83,7 @@ export async function listForRemoval(
   if (buckets.length < session.buckets.all.length) return;
   for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
     const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
-    const list = { id: drawId(), atMs: session.now(), doneAtMs: null, waitsFor: null, objects };
+    const list = { id: drawId(), atMs: session.clock.now(), doneAtMs: null, waitsFor: null, objects };
     await putList(session, buckets, list, signal);
   }
 }

@@ -47,7 +47,7 @@ export async function readMarkedIds(
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   for (let listings = 0; listings < MOST_LISTINGS; listings += 1) {
-    const { young } = await listMarkers(buckets, session.now(), signal);
+    const { young } = await listMarkers(buckets, session.clock.now(), signal);
     const found: (readonly string[] | null)[] = [];
     for (const name of young) found.push(await readMarker(session, buckets, name, signal));
     // One that went meanwhile may have been renewed by one that this listing does not show.

@@ -215,9 +215,9 @@ async function begin(
   await refreshKeyring(session, signal);
   const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
   const failed = [...unusable];
-  const age = new Stopwatch(session);
-  const beganAtMs = session.now();
-  const clocks = new BucketClocks(session);
+  const age = new Stopwatch(session.clock);
+  const beganAtMs = session.clock.now();
+  const clocks = new BucketClocks(session.clock);
   const names: string[] = [];
   let holders = usable;
   const mark = async (atMs: number): Promise<void> => {
@@ -252,8 +252,8 @@ async function begin(
       throw tooFewBuckets('No bucket that stays in the vault can be used, so nothing was changed.', failed);
     return {
       // What lies in a bucket that is being emptied does not count as stored.
-      presence: new Presence(targets, absent),
-      everywhere: new Presence(readable, absent),
+      presence: new Presence(targets, session.clock, absent),
+      everywhere: new Presence(readable, session.clock, absent),
       targets,
       failed: [...failed, ...unlisted],
       absent,

@@ -1,11 +1,15 @@
 /** How a vault stands: what it holds, and how much may happen to it. Nothing is downloaded but listings, and tables of large files. */
 import { isVaultError, throwIfAborted } from '../../errors.ts';
+import type { Catalog } from '../../catalog/catalog.ts';
 import type { CallOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
+import { noVault } from '../open.ts';
+import { lastRuns } from './runs.ts';
+import type { Run } from './runs.ts';
 
 export interface VaultStatus {
   /** Names under which something is stored. */
@@ -28,6 +32,26 @@ export interface VaultStatus {
   readonly safety: ReadonlyMap<number, number>;
   /** Versions that survive the loss of fewer buckets than they were stored for. */
   readonly degraded: number;
+  /** The last run of each verb that the catalog knows of. */
+  readonly runs: readonly Run[];
+}
+
+/** What a catalog says without the password. */
+export interface CatalogFacts extends Pick<VaultStatus, 'versions' | 'removed' | 'newestAtMs'> {
+  readonly vaultId: string;
+}
+
+/** @throws `no-vault` */
+export async function factsOf(catalog: Catalog, signal: AbortSignal | undefined): Promise<CatalogFacts> {
+  const row = await catalog.setup.vault();
+  if (row === null) throw noVault(catalog.label);
+  const { files: versions, hidden: removed } = await catalog.files.counts();
+  let newestAtMs: number | null = null;
+  for await (const { createdAtMs } of catalog.files.list({ all: false, signal })) {
+    newestAtMs = createdAtMs;
+    break;
+  }
+  return { vaultId: row.id, versions, removed, newestAtMs };
 }
 
 /** Identifiers in one question to the catalog. */
@@ -72,7 +96,7 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
   for await (const { sealedSize } of catalog.chunks.walk({ signal })) uniqueBytes += sealedSize;
   let files = 0;
   for await (const _ of catalog.files.list({ all: false, signal })) files += 1;
-  return { files, ...total, uniqueBytes, newestAtMs, safety };
+  return { files, ...total, uniqueBytes, newestAtMs, safety, runs: await lastRuns(session) };
 }
 
 /** How many of the answering buckets may be lost without losing a chunk of a file, as the catalog knows where they lie. */

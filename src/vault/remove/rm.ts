@@ -50,7 +50,7 @@ export async function removeFiles(
     if (usable.length === 0)
       throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
     for (const { bucket } of failed) unreachable.add(bucket.url);
-    await session.catalog.files.hide([hash], session.now());
+    await session.catalog.files.hide([hash], session.clock.now());
   }
   return { removed, unreachable: [...unreachable] };
 }
@@ -112,7 +112,7 @@ export async function expireFile(
   const { record } = await readDeletion(session, hash, { signal });
   if (isSettled(record, expiresAtMs)) return;
   await writeDeletion(session, { hash, live: false, graceMs: GRACE_MS }, signal);
-  await session.catalog.files.hide([hash], session.now());
+  await session.catalog.files.hide([hash], session.clock.now());
 }
 
 /** Whether a file is removed, or was brought back after its time: then that stays so. */

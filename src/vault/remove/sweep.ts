@@ -20,7 +20,7 @@ import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunk
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { FileInfo } from '../files/records.ts';
-import type { CallOptions } from '../call.ts';
+import type { CallOptions, PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
@@ -29,7 +29,7 @@ import { askEveryBucket, requireSameBuckets } from './every-bucket.ts';
 import { findLive } from './live.ts';
 import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
-import { planRemoval } from './plan.ts';
+import { planRemoval, removals } from './plan.ts';
 import { expireFile } from './rm.ts';
 
 /** Done lists stay for so long: longer than anybody's knowledge of what is there. */
@@ -40,11 +40,9 @@ const IN_FLIGHT = 24;
 const WAIT_MS = 20_000;
 const POLL_MS = 500;
 
-export interface SweepOptions extends CallOptions {
+export interface SweepOptions extends PlanOptions {
   /** Whether removed files go whose grace is not over. */
   readonly ignoreGrace?: boolean | undefined;
-  /** Only tells what would be removed. */
-  readonly dryRun?: boolean | undefined;
   /** Milliseconds to wait for running puts. */
   readonly waitMs?: number | undefined;
 }
@@ -57,7 +55,7 @@ export interface SweepResult {
   /** Objects that were removed (with `dryRun`: would be), and their bytes where that is known. */
   readonly objectsRemoved: number;
   readonly bytesRemoved: number;
-  /** Objects that wait for running puts: the next sweep removes them. */
+  /** Objects that wait for running puts: the next sweep removes them. With `dryRun`: those that an earlier sweep or a repair has chosen. */
   readonly objectsWaiting: number;
   /** Objects among the chunks that are no shards; they stay. */
   readonly foreignObjects: number;
@@ -127,31 +125,9 @@ class Sweep {
     // What an earlier sweep has left comes first: its lists stand already.
     const lists = await this.#readLists();
     if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
-    let live = await this.#findLive();
+    const live = await this.#findLive();
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
-    let foreign = 0;
-    if (!dryRun) for (const info of live.expired) await expireFile(this.#session, info, this.#options.signal);
-    for (;;) {
-      const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
-      const plan = await planRemoval(this.#session, this.#buckets, {
-        live,
-        named,
-        signal: this.#options.signal,
-      });
-      foreign = plan.foreign;
-      if (dryRun) {
-        this.#filesRemoved = live.dead.length;
-        this.#objectsRemoved = plan.names.length;
-        this.#bytesRemoved = plan.bytes;
-        break;
-      }
-      const written = await this.#writeLists(plan.names);
-      const before = this.#objectsRemoved;
-      await this.#settle(written);
-      if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
-      if (!plan.more || this.#objectsWaiting > 0) break;
-      live = await this.#findLive();
-    }
+    const foreign = dryRun ? await this.#tell(live, lists) : await this.#act(live);
     if (!dryRun) await this.#tidy(found);
     return {
       expired: found.expired,
@@ -167,13 +143,56 @@ class Sweep {
     };
   }
 
+  /** Removes, round by round. @returns objects that are nobody's to remove */
+  async #act(first: LiveFiles): Promise<number> {
+    const { signal } = this.#options;
+    for (const info of first.expired) await expireFile(this.#session, info, signal);
+    for (let live = first; ; live = await this.#findLive()) {
+      const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
+      const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal });
+      const written = await this.#writeLists(plan.names);
+      const before = this.#objectsRemoved;
+      await this.#settle(written);
+      if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
+      if (!plan.more || this.#objectsWaiting > 0) return plan.foreign;
+    }
+  }
+
+  /** Tells what would go. @returns as `#act` */
+  async #tell(live: LiveFiles, lists: readonly SweepList[]): Promise<number> {
+    const { signal, onPlanned } = this.#options;
+    const unknown = { bytes: null, file: null, bucket: null };
+    for (const { hash, name } of live.expired) {
+      const object = manifestObjectName(hash);
+      await onPlanned?.({ ...unknown, action: 'hide', object, reason: 'expired', file: name });
+    }
+    for (const object of lists.flatMap(({ doneAtMs, objects }) => (doneAtMs === null ? objects : []))) {
+      this.#objectsWaiting += 1;
+      await onPlanned?.({ ...unknown, action: 'remove', object, reason: 'chosen' });
+    }
+    const named = new Set(lists.flatMap(({ objects }) => objects));
+    let foreign = 0;
+    const onForeign = (): void => {
+      foreign += 1;
+    };
+    for await (const steps of removals(this.#session, this.#buckets, { live, named, onForeign, signal })) {
+      for (const step of steps) {
+        this.#objectsRemoved += 1;
+        this.#bytesRemoved += step.bytes;
+        await onPlanned?.(step);
+      }
+    }
+    this.#filesRemoved = live.dead.length;
+    return foreign;
+  }
+
   #requireRightClock(): Promise<void> {
-    return requireRightClock(this.#session, this.#buckets, 'Nothing was removed', this.#options.signal);
+    return requireRightClock(this.#session.clock, this.#buckets, 'Nothing was removed', this.#options.signal);
   }
 
   #findLive(): Promise<LiveFiles> {
     return findLive(this.#session, this.#buckets, {
-      nowMs: this.#session.now(),
+      nowMs: this.#session.clock.now(),
       ignoreGrace: this.#options.ignoreGrace === true,
       write: this.#options.dryRun !== true,
       signal: this.#options.signal,
@@ -199,7 +218,7 @@ class Sweep {
     const lists: SweepList[] = [];
     for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
       const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
-      const list = { id: drawId(), atMs: this.#session.now(), doneAtMs: null, waitsFor: null, objects };
+      const list = { id: drawId(), atMs: this.#session.clock.now(), doneAtMs: null, waitsFor: null, objects };
       await this.#putList(list);
       lists.push(list);
     }
@@ -222,7 +241,7 @@ class Sweep {
     const { signal } = this.#options;
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
     // knows its own.
-    const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+    const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), signal);
     // What is written into a list stays: none that is young may be missing there.
     await this.#requireRightClock();
     const waiting: SweepList[] = [];
@@ -243,12 +262,12 @@ class Sweep {
   /** Waits until the markers that lists wait for are gone or a day old. @returns the lists that need not wait any longer */
   async #awaitMarkers(lists: readonly SweepList[]): Promise<readonly SweepList[]> {
     const { waitMs = WAIT_MS, signal } = this.#options;
-    const until = performance.now() + waitMs;
+    const until = this.#session.clock.monotonic() + waitMs;
     for (;;) {
       throwIfAborted(signal);
-      const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+      const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), signal);
       const ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
-      if (ready.length === lists.length || performance.now() >= until) return ready;
+      if (ready.length === lists.length || this.#session.clock.monotonic() >= until) return ready;
       await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
     }
   }
@@ -257,7 +276,7 @@ class Sweep {
   async #remove(ready: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
     await this.#requireRightClock();
-    const age = new Stopwatch(this.#session);
+    const age = new Stopwatch(this.#session.clock);
     await requireSameBuckets(this.#session, this.#buckets, signal);
     const standing = await this.#readLists();
     const undone = new Set(standing.flatMap(({ id, doneAtMs }) => (doneAtMs === null ? [id] : [])));
@@ -290,7 +309,7 @@ class Sweep {
       going.flatMap((name) => parseManifestObjectName(name) ?? []),
     );
     await this.#record(going.flatMap((name) => staying.get(idOf(name)) ?? []));
-    for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.now() });
+    for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.clock.now() });
   }
 
   /**
@@ -347,7 +366,7 @@ class Sweep {
   /** Removes records that have served: lists that were done days ago, markers of the dead, deletions that are over. */
   async #tidy(live: LiveFiles): Promise<void> {
     const { signal } = this.#options;
-    const nowMs = this.#session.now();
+    const nowMs = this.#session.clock.now();
     const done = (await this.#readLists()).filter(
       ({ doneAtMs }) => doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS,
     );

@@ -136,7 +136,8 @@ class ChunkRepair {
       ground: this.#ground,
       redundancy: this.#options.redundancy,
       reads: this.#options.depth === 'data',
-      dryRun: this.#options.dryRun === true,
+      dryRun: this.#options.dryRun,
+      onPlanned: this.#options.onPlanned,
       expected: this.#needy,
       onWarning: (warning) => this.#options.onWarning?.(warning),
       onReplaced: async (name) => {

@@ -6,18 +6,18 @@ import type { DeletionRecord } from '../../format/removal.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { readCopy, spread } from '../buckets/spread.ts';
-import type { CallOptions } from '../call.ts';
+import type { PlanOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import type { Session } from '../session.ts';
 import { isOver } from './files.ts';
 import type { FileState } from './files.ts';
 import type { Ground } from './ground.ts';
+import { storing } from './options.ts';
 
-export interface ManifestRepairOptions extends CallOptions {
+export interface ManifestRepairOptions extends PlanOptions {
   /** Whether copies are read, and not only looked for. */
   readonly reads: boolean;
-  readonly dryRun: boolean;
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
   /** Those files alone, by hash; null for all. */
   readonly only: ReadonlySet<string> | null;
@@ -42,7 +42,7 @@ export async function repairManifests(
   const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
   for await (const { hash, holders } of joinFiles(session, ground.sources, { signal, onFailure })) {
     const deletion = deletions.get(hash);
-    if (deletion !== undefined && isOver(deletion, session.now())) continue;
+    if (deletion !== undefined && isOver(deletion, session.clock.now())) continue;
     // One that a list of removal names is on its way out.
     if (holders.length === 0 || ground.isNamed(manifestObjectName(hash))) continue;
     if (only !== null && !only.has(hash)) continue;
@@ -66,19 +66,24 @@ async function repairOne(
   const good = reads ? await goodHolders(hash, holding, { ground, signal }) : holding;
   const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
   if (lacking.length === 0) return 'whole';
-  try {
-    if (dryRun && !reads) {
-      counts.stored += lacking.length;
-      counts.bytes += lacking.length * (holders[0]?.size ?? 0);
-      return 'whole';
+  const plan = async (bytes: number): Promise<FileState> => {
+    for (const bucket of lacking) {
+      const reason = holding.includes(bucket) ? 'damaged' : 'missing';
+      await file.onPlanned?.(storing(manifestObjectName(hash), bucket, { reason, bytes }));
     }
+    counts.stored += lacking.length;
+    counts.bytes += lacking.length * bytes;
+    return 'whole';
+  };
+  try {
+    if (dryRun === true && !reads) return await plan(holders[0]?.size ?? 0);
     const { bytes } = await readManifestBytes(session, hash, {
       from: good.length > 0 ? good : holding,
       signal,
     });
+    if (dryRun === true) return await plan(bytes.length);
     counts.stored += lacking.length;
     counts.bytes += lacking.length * bytes.length;
-    if (dryRun) return 'whole';
     // Under a marker that stands, so that no sweep has removed the others meanwhile.
     await ground.keep(signal);
     const object = { name: manifestObjectName(hash), bytes };

@@ -67,7 +67,7 @@ export async function finishPut(
     lock,
   });
   const hash = manifestHash(bytes);
-  const clocks = new BucketClocks(session);
+  const clocks = new BucketClocks(session.clock);
   const { copies, failed } = await storeManifest(session, {
     hash,
     bytes,
@@ -137,7 +137,7 @@ function headOf(
     kind: folder === null ? 'file' : 'folder',
     name: call.name,
     size: locked ? null : (folder ?? table).size,
-    createdAtMs: session.now(),
+    createdAtMs: session.clock.now(),
     modified: source.modified,
     mode: source.mode,
     expiresAtMs: call.expiresAtMs ?? null,

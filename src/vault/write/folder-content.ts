@@ -63,7 +63,7 @@ export async function storeFolder(
     contentMemory: lenders.content,
     indexMemory,
     signal,
-    now: () => session.now(),
+    now: () => session.clock.now(),
     onMissed,
     onBytes,
   });

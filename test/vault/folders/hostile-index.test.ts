@@ -41,7 +41,7 @@ function store({ session, buckets }: TestVault, entries: readonly FolderEntry[])
       kind: 'folder',
       name: 'hostile',
       size: 0,
-      createdAtMs: session.now(),
+      createdAtMs: session.clock.now(),
       modified: null,
       mode: null,
       expiresAtMs: null,

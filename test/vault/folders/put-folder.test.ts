@@ -330,7 +330,7 @@ describe('a stored folder is cared for as a file is', () => {
     await same();
     expect(await vault.inspect('docs')).toMatchObject({ kind: 'folder', hash, survives: 1 });
     expect(await vault.status()).toMatchObject({ files: 1 });
-    await vault.remove(['docs'], { now: true });
+    await vault.remove(['docs']);
     await vault.sweep({ ignoreGrace: true, waitMs: 0 });
     expect(made.objects('chunks/')).toEqual([]);
   });
