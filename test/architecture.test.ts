@@ -77,9 +77,9 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
-  commander: /^src\/cli\/(main|program|help\/(tree|page|man))\.ts$/,
-  picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(tree|page|man))\.ts$/,
   ignore: /^src\/vault\/folders\/excludes\.ts$/,
+  picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
   'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
   'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };

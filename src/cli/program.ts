@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { ExitCode } from './exit.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
+import { append, leavingOut, unlocking } from './arguments/repeated.ts';
 import { helpJson, helpPage, OPTIONS_PURPOSE, optionsPage } from './help/page.ts';
 import { factsOf } from './help/tree.ts';
 
@@ -138,10 +139,14 @@ function describeStoring(verb: AddVerb): void {
     .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
     .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
-  verb('put', 'Store files and folders, and print their hashes', (command) => async (invocation) => {
-    const { put } = await import('./commands/put.ts');
-    return put(invocation, command.args, command.opts());
-  })
+  const putting = verb(
+    'put',
+    'Store files and folders, and print their hashes',
+    (command) => async (invocation) => {
+      const { put } = await import('./commands/put.ts');
+      return put(invocation, command.args, command.opts());
+    },
+  )
     .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
     .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
@@ -153,11 +158,6 @@ function describeStoring(verb: AddVerb): void {
     .option('-n, --dry-run', 'only show what would be stored')
     .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
     .option('-0, --null', 'those end with a NUL each, as find -print0 prints them')
-    .option('--exclude <pattern>', 'leave out of folders what fits, as in .gitignore; repeat', append)
-    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
-    .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
-    .option('--exclude-larger-than <size>', 'leave out of folders larger files, for example 1G')
-    .option('--one-file-system', 'leave out what is mounted in a folder')
     .option('--force-read', 'read files of folders also where they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
@@ -165,6 +165,7 @@ function describeStoring(verb: AddVerb): void {
       '--lock-password-command <command>',
       'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
     );
+  leavingOut(putting);
 }
 
 /** What is stored, and its bytes. */
@@ -190,14 +191,7 @@ function describeReading(verb: AddVerb): void {
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
   const listing = describeListing(verb);
-  for (const command of [getting, pouring, ...listing]) {
-    command
-      .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
-      .option(
-        '--lock-password-command <command>',
-        'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
-      );
-  }
+  for (const command of [getting, pouring, ...listing]) unlocking(command);
 
   verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
     const { info } = await import('./commands/info.ts');
@@ -233,12 +227,8 @@ function describeListing(verb: AddVerb): readonly Command[] {
     return diff(invocation, command.args, command.opts());
   })
     .argument('<hash|name>', 'a version of a folder')
-    .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)')
-    .option('--exclude <pattern>', 'leave out of the folder here what fits, as in .gitignore; repeat', append)
-    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
-    .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
-    .option('--exclude-larger-than <size>', 'leave out larger files')
-    .option('--one-file-system', 'leave out what is mounted in it');
+    .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)');
+  leavingOut(comparing);
   return [files, comparing];
 }
 
@@ -410,7 +400,3 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
 
 const REFERENCE =
   "hash, its first 8 or more digits, name (its newest version), or a pattern of names in quotes: '*.pdf'";
-
-function append(value: string, previous: readonly string[] | undefined): readonly string[] {
-  return [...(previous ?? []), value];
-}

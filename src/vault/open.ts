@@ -30,9 +30,9 @@ export interface OpenVaultParts {
   /** What has been unlocked already, so that no password is needed. */
   readonly unlocked?: Unlocked | undefined;
   readonly limits: Limits;
-  readonly host: Pick<Host, 'clock' | 'threads'>;
   /** Where this machine remembers what it has stored of folders; nowhere unless given. */
   readonly logFolder?: string | null | undefined;
+  readonly host: Pick<Host, 'clock' | 'threads'>;
 }
 
 /**

@@ -26,9 +26,9 @@ export interface Session {
   readonly guard: PutGuard;
   /** The newest keyring seen, and its bytes. */
   keyring: KeyringState;
-  readonly clock: Clock;
   /** Where this machine remembers what it has stored of folders; null for nowhere. */
   readonly logFolder: string | null;
+  readonly clock: Clock;
 }
 
 export interface KeyringState {

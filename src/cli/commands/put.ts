@@ -45,8 +45,8 @@ export async function put(
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
   const chosen = putSettings(flags, invocation.clock);
-  const settings = { ...chosen, lock: dryRun ? undefined : await lockOf(invocation, flags) };
   const tasks = await tasksOf(paths, flags);
+  const settings = { ...chosen, lock: dryRun ? undefined : await lockOf(invocation, flags) };
   const work = async (vault: Vault): Promise<ExitCode> => {
     if (dryRun) return putDryRun(invocation, tasks);
     const codes: ExitCode[] = [];

@@ -27,6 +27,7 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
     [
       ['vault put report.pdf docs', 'a file and a folder, under their paths'],
       ['vault put -n docs/*', 'what of them would be new'],
+      ["vault put docs --exclude '*.tmp'", 'a folder, as one version'],
       [
         "vault put --from-command 'pg_dump shop' --name shop.dump",
         'what a command prints, if it ends with 0',
@@ -40,13 +41,8 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
       ['vault get report.pdf', 'the newest version, into this folder'],
       ['vault get 6705a8b0602f -o old.pdf', 'any version, by the beginning of its hash'],
       ["vault get 'docs/**' -o restored/", 'all that fit a pattern'],
-    ],
-  ],
-  [
-    'diff',
-    [
-      ['vault diff docs ./docs', 'what has changed here since it was stored'],
-      ['vault diff 6705a8b0602f docs', 'of two versions'],
+      ['vault get docs -o restored', 'a folder'],
+      ['vault get docs/2024/a.pdf', 'one file of it'],
     ],
   ],
   [
@@ -77,6 +73,14 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
       ['vault ls --sort size --larger 100M', 'the largest first'],
       ['vault ls --all notes.txt', 'every version of a name'],
       ['vault ls --deleted', 'what can be brought back'],
+      ['vault ls docs/ --recursive', 'what is in a folder'],
+    ],
+  ],
+  [
+    'diff',
+    [
+      ['vault diff docs', 'the newest version, and the folder docs here'],
+      ['vault diff 0b1c1f0e docs', 'two versions'],
     ],
   ],
   [

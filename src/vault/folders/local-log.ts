@@ -19,7 +19,6 @@ import { messageOf } from '../../errors.ts';
 import { comparePaths } from '../../format/folder-index.ts';
 import type { Extent } from '../../format/folder-index.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
-import { systemClock } from '../../host.ts';
 import { decodeRecord, encodeFacts, encodeRecord, firstPathOf, recordSize, RefRuns } from './log-record.ts';
 import type { FileFacts, LoggedGroup } from './log-record.ts';
 
@@ -255,21 +254,22 @@ export class LocalLogWriter {
 
   async #create(): Promise<FileHandle> {
     await makeFolder(this.#place.folder, { mode: 0o700 });
-    await removeLeftBehind(this.#place);
     const handle = await open(this.#unfinished, 'wx', 0o600);
     this.#begun = true;
     this.#handle = handle;
+    // By the clock of its file system.
+    await removeLeftBehind(this.#place, (await handle.stat()).mtimeMs);
     await this.#append(handle, this.#salt);
     return handle;
   }
 }
 
 /** Removes what killed puts have left of this log. */
-async function removeLeftBehind(place: LogPlace): Promise<void> {
+async function removeLeftBehind(place: LogPlace, nowMs: number): Promise<void> {
   for (const name of await readdir(place.folder)) {
     if (!name.startsWith(`${fileName(place)}.`) || !name.endsWith('.partial')) continue;
     const path = join(place.folder, name);
     const { mtimeMs } = await stat(path);
-    if (systemClock.now() - mtimeMs > LEFT_BEHIND_MS) await rm(path, { force: true });
+    if (nowMs - mtimeMs > LEFT_BEHIND_MS) await rm(path, { force: true });
   }
 }
