@@ -56,6 +56,8 @@ export type { RestorableFile, RestoreOptions } from './vault/read/restore.ts';
 export type { NotedVerb, Run, RunFacts } from './vault/read/runs.ts';
 export type { CatalogFacts, VaultStatus } from './vault/read/status.ts';
 export type { RecoverResult } from './vault/recover/recover.ts';
+export type { PrunedName, PruneOptions } from './vault/remove/prune.ts';
+export type { Judgement, KeepReason, RetentionRules } from './vault/remove/retention.ts';
 export type { RemoveOptions, RemoveResult, UndeleteResult } from './vault/remove/rm.ts';
 export type { SweepOptions, SweepResult } from './vault/remove/sweep.ts';
 export type { RepairOptions } from './vault/repair/options.ts';

@@ -242,6 +242,22 @@ function describeRemoving(verb: AddVerb): void {
     .option('--now', 'free the space at once; this cannot be undone')
     .option('-n, --dry-run', 'only show what would be removed');
 
+  verb('prune', 'Remove old versions, except for those that rules keep', (command) => async (invocation) => {
+    const { prune } = await import('./commands/prune.ts');
+    return prune(invocation, command.args, command.opts());
+  })
+    .argument('[name|pattern...]', 'names whose versions are looked at; without it: every name')
+    .option('--keep-last <n>', 'keep the newest n versions')
+    .option('--keep-hourly <n>', 'keep the newest of each of the last n hours that have one')
+    .option('--keep-daily <n>', 'the same of days')
+    .option('--keep-weekly <n>', 'the same of weeks, from Monday')
+    .option('--keep-monthly <n>', 'the same of months')
+    .option('--keep-yearly <n>', 'the same of years')
+    .option('--keep-within <duration>', 'keep what was stored within so long of the newest, for example 30d')
+    .option('--now', 'free the space at once; this cannot be undone')
+    .option('-y, --yes', 'do not ask')
+    .option('-n, --dry-run', 'only show what would be kept and why, and what removed');
+
   verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
     const { undelete } = await import('./commands/rm.ts');
     return undelete(invocation, command.args);

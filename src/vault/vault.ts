@@ -29,6 +29,9 @@ import { noteRun } from './read/runs.ts';
 import type { NotedVerb, RunFacts } from './read/runs.ts';
 import { vaultStatus } from './read/status.ts';
 import type { VaultStatus } from './read/status.ts';
+import { planPrune } from './remove/prune.ts';
+import type { PrunedName, PruneOptions } from './remove/prune.ts';
+import type { RetentionRules } from './remove/retention.ts';
 import { removeFiles, undeleteFiles } from './remove/rm.ts';
 import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
@@ -156,6 +159,17 @@ export class Vault implements AsyncDisposable {
    */
   async remove(references: readonly string[], options?: RemoveOptions): Promise<RemoveResult> {
     return removeFiles(await this.#writable(options), references, options);
+  }
+
+  /**
+   * Tells, name by name, which versions rules keep, and why; `remove` takes the others. One version of a name always stays, and so does
+   * what is dated in the future.
+   *
+   * @throws `invalid-input` without a rule, or if this machine's clock is wrong; `file-not-found` if any reference is unknown;
+   *   `damaged` if the catalog's records have been changed; `unavailable` if buckets cannot be asked for what is to stay
+   */
+  planPrune(rules: RetentionRules, options?: PruneOptions): AsyncIterable<PrunedName> {
+    return planPrune(this.#session, rules, options);
   }
 
   /**

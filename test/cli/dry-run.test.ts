@@ -50,6 +50,7 @@ describe('-n changes neither catalog nor buckets, and says so', () => {
     [['rm', 'a']],
     [['rm', 'a', '--now']],
     [['rm', 'a', '--all-versions']],
+    [['prune', '--keep-last', '2']],
     [['sweep']],
     [['sweep', '--now']],
     [['repair']],
@@ -65,8 +66,8 @@ describe('-n changes neither catalog nor buckets, and says so', () => {
     const given = args.map((arg) => (arg === '1' ? box.bucket(1) : arg));
     const { exit, stdout, stderr } = await box.run([...given, '-n', '--json']);
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
-    // `rm` prints the files that it would remove.
-    expect(stdout).toContain(args[0] === 'rm' ? '"name":"a"' : '"dryRun":true');
+    // `rm` prints the files that it would remove, `prune` every version.
+    expect(stdout).toContain(/^(rm|prune)$/.test(args[0] ?? '') ? '"name":"a"' : '"dryRun":true');
     expect(await fingerprint()).toEqual(before);
     const shown = box.terminal([...given, '-n']);
     expect(await shown.exit).toBe(0);

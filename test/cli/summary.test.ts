@@ -35,7 +35,7 @@ test('with --verbose every verb says what it did, and nothing more goes to stand
   expect((await box.run(['bucket', 'ls', '-v'])).stderr).toMatch(/^3 buckets, \d+ objects, [\d.]+ .*\.\n$/);
   expect((await box.run(['rm', 'a', '-v'])).stderr).toMatch(/^Removed 1 file\./);
   expect((await box.run(['undelete', 'a', '-v'])).stderr).toBe('Brought back 1 file.\n');
-  expect((await box.run(['sweep', '-v'])).stderr).toBe('Removed 0 objects that nothing needs.\n');
+  expect((await box.run(['sweep', '-v'])).stderr).toBe('There was nothing to remove.\n');
 });
 
 test('with --json the last line of standard error is the summary, unless --quiet', async () => {

@@ -5,11 +5,11 @@ import type { RepairResult } from '../../vault/repair/repair.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
+import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import { askForChoice } from '../terminal/prompt.ts';
 import { Plan } from '../terminal/plan.ts';
 import { count, showSize } from '../terminal/text.ts';
 import { adviceOnTooFew, removeBucket } from './bucket.ts';
@@ -67,26 +67,15 @@ export async function repair(
 
 /** Less redundancy is what people ask for by mistake: they are asked whether they mean it. */
 async function confirmLess(
-  { interactive, signal, environment }: Invocation,
+  invocation: Invocation,
   vault: Vault,
   { k, m }: Redundancy,
   yes: boolean,
 ): Promise<void> {
   const before = vault.redundancy;
-  if (m >= before.m || yes) return;
+  if (m >= before.m) return;
   const loss = `${formatRedundancy({ k, m })} survives the loss of ${m === 0 ? 'no bucket' : count(m, 'bucket')}, ${formatRedundancy(before)} of ${before.m}`;
-  if (!interactive) {
-    throw new VaultError('invalid-input', `${loss}. Say --yes if that is what you want.`);
-  }
-  const choices = [
-    { value: false, name: 'No, leave it' },
-    { value: true, name: 'Yes' },
-  ];
-  const go = await askForChoice(
-    { message: `${loss}. Go on?`, choices, usual: false },
-    { signal, environment },
-  );
-  if (!go) throw new VaultError('interrupted', 'Nothing was changed.');
+  await confirm(invocation, loss, yes);
 }
 
 function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {

@@ -4,6 +4,7 @@ import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
 import { withFilesMeant } from '../arguments/references.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { count, showName } from '../terminal/text.ts';
 import { reportSweep } from './sweep.ts';
 
@@ -38,26 +39,43 @@ export async function rm(
       terminal.summary(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`, facts);
       return DONE;
     }
-    const codes: ExitCode[] = [];
-    if (unreachable.length > 0) {
-      terminal.warn(
-        `${unreachable.join(', ')} could not be told of the removal. The other buckets have been, and that is enough for "vault sweep".`,
-        { kind: 'bucket-down' },
-      );
-      codes.push(ATTENTION);
-    }
-    if (!now) {
-      terminal.summary(
-        `Removed ${count(removed.length, 'file')}. "vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within seven days; after that "vault sweep" frees the space.`,
-        facts,
-      );
-      return gravest(codes);
-    }
-    terminal.summary(`Removed ${count(removed.length, 'file')}.`, facts);
+    const what = `Removed ${count(removed.length, 'file')}.`;
+    const back = `"vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within seven days; after that "vault sweep" frees the space.`;
+    return concludeRemoval(invocation, vault, { unreachable, now, what, back, facts });
+  });
+}
+
+/** Says what was removed; frees the space at once if that is what was asked for. */
+export async function concludeRemoval(
+  invocation: Invocation,
+  vault: Vault,
+  removal: {
+    /** URLs of buckets that could not be told. */
+    readonly unreachable: readonly string[];
+    readonly now: boolean;
+    readonly what: string;
+    /** How it comes back, unless it goes at once. */
+    readonly back: string;
+    readonly facts: Readonly<Record<string, unknown>>;
+  },
+): Promise<ExitCode> {
+  const { terminal, signal } = invocation;
+  const { unreachable, now, what, back, facts } = removal;
+  const codes: ExitCode[] = [];
+  if (unreachable.length > 0) {
+    terminal.warn(
+      `${unreachable.join(', ')} could not be told of the removal. The other buckets have been, and that is enough for "vault sweep".`,
+      { kind: 'bucket-down' },
+    );
+    codes.push(ATTENTION);
+  }
+  terminal.summary(now ? what : `${what} ${back}`, facts);
+  if (now) {
+    const onWarning = warnTo(terminal);
     const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
     codes.push(reportSweep(invocation, result));
-    return gravest(codes);
-  });
+  }
+  return gravest(codes);
 }
 
 /** `vault undelete`: brings removed files back, all that are named or none. */

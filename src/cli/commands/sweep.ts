@@ -62,13 +62,11 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
       `Removed ${count(expired.length, 'expired file')}: "vault undelete" can bring ${expired.length === 1 ? 'it' : 'them'} back within seven days.`,
     );
   }
-  const freed = objectsRemoved > 0 ? `, ${showSize(result.bytesRemoved)},` : '';
-  terminal.summary(
-    unreachable.length === 0
-      ? `Removed ${count(objectsRemoved, 'object')}${freed} that nothing needs.`
-      : null,
-    { ...factsOf(result), dryRun: false },
-  );
+  const removed =
+    objectsRemoved > 0
+      ? `Removed ${count(objectsRemoved, 'object')}, ${showSize(result.bytesRemoved)}, that nothing needs.`
+      : 'There was nothing to remove.';
+  terminal.summary(unreachable.length === 0 ? removed : null, { ...factsOf(result), dryRun: false });
   if (objectsWaiting > 0) {
     terminal.note(
       `${count(objectsWaiting, 'object')} will go with the next sweep: a put that began before is still running, or was killed less than a day ago.`,

@@ -46,6 +46,13 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
     ],
   ],
   [
+    'prune',
+    [
+      ['vault prune shop.dump --keep-daily 7 --keep-weekly 4 -n', 'what these rules would keep, and why'],
+      ["vault prune 'backups/**' --keep-within 30d --yes", 'without being asked, from cron'],
+    ],
+  ],
+  [
     'drill',
     [
       ['vault drill', 'restore ten files from the buckets and the password alone'],

@@ -61,7 +61,7 @@ export async function removeFiles(
 }
 
 /** A row of a writer that can only put may give another writer's file a name of its own. @throws `damaged` */
-async function requireNamed(
+export async function requireNamed(
   session: Session,
   { info, isProven }: FileRecord,
   signal: AbortSignal | undefined,
@@ -82,7 +82,7 @@ async function requireNamed(
 }
 
 /** The files that references mean, each once. @throws `file-not-found` naming every reference that means nothing */
-async function resolveAll(
+export async function resolveAll(
   session: Session,
   references: readonly string[],
   how: { readonly all: boolean; readonly hidden: boolean },
