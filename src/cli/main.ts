@@ -17,6 +17,7 @@ import { describeProgram } from './program.ts';
 import { synonymOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
+import { giveTyped } from './terminal/typed-ahead.ts';
 import { Terminal } from './terminal/terminal.ts';
 import { jsonOf } from './terminal/text.ts';
 
@@ -130,7 +131,9 @@ async function runAction(
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
   try {
-    const code = await action({ options, settled, environment, interactive, terminal, ...run });
+    const code = await action({ options, settled, environment, interactive, terminal, ...run }).finally(() =>
+      giveTyped({ shown: true }),
+    );
     terminal.conclude(verb, code);
     return code;
   } catch (error) {

@@ -1,7 +1,7 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
 import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
-import type { Warning } from '../../vault/call.ts';
+import type { Step, Warning } from '../../vault/call.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Settled } from './config.ts';
 import type { Environment, SharedOptions } from './options.ts';
@@ -9,6 +9,7 @@ import { catalogLocation, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
+import { showName } from '../terminal/text.ts';
 
 /** What is said of a command that is interrupted. */
 export interface Interruption {
@@ -44,10 +45,9 @@ export async function withVault<T>(
   const { options, environment, terminal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
-  const [{ openVault }, { readPassword, PASSWORD_TRIES }] = await Promise.all([
-    import('../../compose.ts'),
-    import('./password.ts'),
-  ]);
+  const { expectQuestion, readPassword, PASSWORD_TRIES } = await import('./password.ts');
+  expectQuestion({ ...invocation, purpose: 'enter' });
+  const { openVault } = await import('../../compose.ts');
   const vault = await openVault({
     db: catalogLocation(options, environment),
     passwordTries: PASSWORD_TRIES,
@@ -105,9 +105,26 @@ function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting
   };
 }
 
+/** Says that a new password is easy to guess. */
+export function warnOfWeak(terminal: Terminal): (message: string) => void {
+  return (message) => terminal.warn(message, { kind: 'weak-password' });
+}
+
 /** Says that a password file is not its owner's alone. */
 export function warnOfFile(terminal: Terminal): (message: string) => void {
   return (message) => terminal.warn(message, { kind: 'password-file' });
+}
+
+const STEPS: Readonly<Record<Step['what'], string>> = {
+  removed: 'Removed',
+  expired: 'Expired:',
+  repaired: 'Repaired',
+  stored: 'Stored',
+};
+
+/** Passes on what was done, one thing a line. */
+export function tellTo(terminal: Terminal): (step: Step) => void {
+  return ({ what, on }) => terminal.detail(`${STEPS[what]} ${showName(on)}`);
 }
 
 /** Passes on what went wrong in the vault and was got round. */
