@@ -85,7 +85,7 @@ export class Vault implements AsyncDisposable {
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
   async put(source: FileSource, options: PutOptions): Promise<PutResult> {
-    return putFile(await this.#writable(), source, options);
+    return putFile(await this.#writable(options), source, options);
   }
 
   /**

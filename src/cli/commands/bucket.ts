@@ -8,6 +8,7 @@ import {
   warnTo,
   withVault,
 } from '../arguments/invocation.ts';
+import { paintCondition } from '../terminal/describe.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
@@ -64,7 +65,7 @@ export async function printBucketReports(
       { heading: 'BUCKET', align: 'left' },
       { heading: 'OBJECTS', align: 'right' },
       { heading: 'SIZE', align: 'right' },
-      { heading: 'STATE', align: 'left' },
+      { heading: 'STATE', align: 'left', paint: (text) => paintCondition(style, text) },
     ],
     { width: output.width, styleHeading: (line) => style('bold', line) },
   );
@@ -119,6 +120,7 @@ export async function removeBucket(
       }),
     );
     if (options.json === true) await output.json({ ...result, dryRun });
+    terminal.summary(null, { shardsMoved: result.shardsMoved, removed: result.removed, dryRun });
     if (!dryRun) return reportRemoval(invocation, vault, result);
     terminal.note(
       `Would store ${count(result.shardsMoved, 'shard')} in the other buckets. Nothing was changed.`,

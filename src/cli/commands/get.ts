@@ -28,6 +28,9 @@ const MAX_BASE_NAME_SIZE = 255;
 /** Names of what this process has open, whatever that is: `/dev/stdout` is a link that must not be replaced by a file. */
 const OWN_DESCRIPTOR = /^\/dev\/(stdin|stdout|stderr|fd\/.*)$|^\/proc\/[^/]+\/fd\//;
 
+/** Bytes by which a text is told. */
+const LOOKED_AT = 64 * 1024;
+
 /** Where the bytes go. */
 type Target =
   | { readonly kind: 'stdout' }
@@ -77,8 +80,9 @@ export async function get(
       const advice = await quotingAdvice('get', unknown);
       if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
       const files = meant.length - codes.length;
+      const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
       invocation.terminal.summary(
-        several && target.kind === 'folder' ? `Wrote ${count(files, 'file')}, ${showSize(bytes)}.` : null,
+        target.kind === 'stdout' ? (output.isTerminal ? null : described) : several ? described : null,
         { files, failed: codes.length, bytes },
       );
       return gravest(codes);
@@ -125,7 +129,7 @@ async function getOne(
       readPassword({ ...lockRequest(invocation, one.flags, name), refused }),
   });
   if (target.kind === 'stdout') {
-    await pour(file, invocation);
+    await pour(file, invocation, existing === 'replace');
     return file.contentSize;
   }
   const path = target.kind === 'folder' ? join(target.path, baseNameOf(file.name)) : target.path;
@@ -215,8 +219,25 @@ function baseNameOf(name: string): string {
   return base;
 }
 
+/** Whether bytes are the beginning of a text that a terminal shows. */
+function isText(bytes: Uint8Array): boolean {
+  if (bytes.includes(0)) return false;
+  try {
+    // A character that is cut short at the end is none that is wrong.
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Writes the content to standard output, with progress unless that would be written into what is shown. */
-async function pour(file: StoredFile, { output, terminal, signal }: Invocation): Promise<void> {
+async function pour(
+  file: StoredFile,
+  { output, terminal, signal }: Invocation,
+  anyway: boolean,
+): Promise<void> {
+  let looked = anyway || !output.isTerminal;
   const work = async (report: ProgressReport): Promise<void> => {
     const content = file.content({
       signal,
@@ -224,6 +245,13 @@ async function pour(file: StoredFile, { output, terminal, signal }: Invocation):
       onProgress: (progress) => report({ label: file.name, ...progress }),
     });
     for await (const bytes of content) {
+      if (!looked && !isText(bytes.subarray(0, LOOKED_AT))) {
+        throw new VaultError(
+          'invalid-input',
+          `${quote(file.name)} is no text, and would garble the terminal. Write it to a file with "vault get -o <path>", or say "vault get -o - --force".`,
+        );
+      }
+      looked = true;
       if (await output.write(bytes)) continue;
       throw new VaultError(
         'unavailable',

@@ -9,17 +9,19 @@ import type { Task } from './put-dry-run.ts';
 export function describeStored(result: PutResult): string {
   const { name, contentSize, unchanged } = result;
   const what = unchanged ? `${showName(name)} is unchanged` : `Stored ${showName(name)}`;
-  return `${what}: ${showSize(contentSize)}, ${describeNews(contentSize, newBytesOf(result))}.`;
+  return `${what}: ${showSize(contentSize)}, ${describeNews(result)}.`;
 }
 
-function describeNews(size: number, newBytes: number): string {
+export function describeNews(result: PutResult): string {
+  const size = result.contentSize;
+  const newBytes = newBytesOf(result);
   if (newBytes === size) return 'all new';
   if (newBytes === 0) return 'nothing new';
   return `${showSize(newBytes)} new, ${showSize(size - newBytes)} there already`;
 }
 
 /** What lies in the manifest is in no chunk. */
-function newBytesOf({ contentSize, chunks, bytesNew, unchanged }: PutResult): number {
+export function newBytesOf({ contentSize, chunks, bytesNew, unchanged }: PutResult): number {
   return chunks === 0 && !unchanged ? contentSize : bytesNew;
 }
 

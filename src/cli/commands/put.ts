@@ -50,11 +50,11 @@ export async function put(
 ): Promise<ExitCode> {
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
-  const settings = { ...putSettings(flags), lock: dryRun ? undefined : await lockOf(invocation, flags) };
+  const settings = { ...putSettings(flags), lock: await lockOf(invocation, flags) };
   checkPaths(paths, flags);
   return withVault(invocation, async (vault) => {
     const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
-    if (dryRun) return putDryRun(invocation, tasks);
+    if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
     const codes: ExitCode[] = [];
     let degraded = 0;
     const unprinted: VaultError[] = [];
@@ -192,6 +192,8 @@ async function lockOf(
 ): Promise<{ readonly password: string } | undefined> {
   const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
   if (flags.lock !== true && passwordFile === undefined && passwordCommand === undefined) return undefined;
+  // Nothing is locked, and nothing shared with other files all the same.
+  if (flags.dryRun === true) return { password: 'none' };
   const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
   const options = {

@@ -6,7 +6,7 @@ import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { askForChoice } from '../terminal/prompt.ts';
@@ -48,6 +48,7 @@ export async function repair(
         vault.repair({
           signal,
           onWarning: warnTo(terminal),
+          onStep: tellTo(terminal),
           dryRun,
           references: meant.length > 0 ? meant : undefined,
           depth: flags.readData === true ? 'data' : 'listing',

@@ -2,7 +2,7 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { count, showName } from '../terminal/text.ts';
 import { reportSweep } from './sweep.ts';
@@ -53,7 +53,9 @@ export async function rm(
       return gravest(codes);
     }
     terminal.summary(`Removed ${count(removed.length, 'file')}.`, facts);
-    const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
+    const result = await terminal.withProgress('Sweeping', async () =>
+      vault.sweep({ signal, onWarning, onStep: tellTo(terminal) }),
+    );
     codes.push(reportSweep(invocation, result));
     return gravest(codes);
   });

@@ -2,7 +2,7 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
 import type { SweepResult } from '../../vault/remove/sweep.ts';
 import { count, showSize } from '../terminal/text.ts';
 
@@ -23,6 +23,7 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
         ignoreGrace: flags.now === true,
         dryRun,
         onWarning: warnTo(terminal),
+        onStep: tellTo(terminal),
         onProgress: (progress) => report({ label: 'Sweeping', ...progress }),
       }),
     );

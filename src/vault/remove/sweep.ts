@@ -130,7 +130,12 @@ class Sweep {
     let live = await this.#findLive();
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
     let foreign = 0;
-    if (!dryRun) for (const info of live.expired) await expireFile(this.#session, info, this.#options.signal);
+    if (!dryRun) {
+      for (const info of live.expired) {
+        await expireFile(this.#session, info, this.#options.signal);
+        this.#options.onStep?.({ what: 'expired', on: info.name });
+      }
+    }
     for (;;) {
       const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
       const plan = await planRemoval(this.#session, this.#buckets, {
@@ -333,6 +338,7 @@ class Sweep {
     // The list stays: the next sweep goes on.
     if (failed[0] !== undefined) throw failed[0].error;
     this.#objectsRemoved += 1;
+    this.#options.onStep?.({ what: 'removed', on: name });
     if (parseManifestObjectName(name) !== null) this.#filesRemoved += 1;
   }
 

@@ -25,6 +25,8 @@ export interface ChunkWriterOptions {
   /** Bytes of a full chunk's body. */
   readonly chunkSize: number;
   readonly compression: Compression;
+  /** Whether it only counts what would be stored. */
+  readonly dryRun: boolean;
   readonly onWarning: (warning: Warning) => void;
 }
 
@@ -129,6 +131,11 @@ export class ChunkWriter {
     }
     const { tag } = identity;
     const { length, full } = body;
+    if (this.#options.dryRun) {
+      this.totals.chunksStored += 1;
+      this.totals.newBytes += length;
+      return;
+    }
     const { compression } = this.#options;
     const redundancy = this.#redundancy;
     const sealed = await this.#session.workers.seal(memory, { length, full, tag, compression, redundancy });
@@ -163,6 +170,7 @@ export class ChunkWriter {
 
   /** Tells the catalog where the shards are, in batches; `finish` sends the last one. */
   async #record(row: ChunkRow): Promise<void> {
+    if (this.#options.dryRun) return;
     this.#rows.push(row);
     if (this.#rows.length >= BATCH) await this.finish();
   }

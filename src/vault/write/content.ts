@@ -37,6 +37,7 @@ export interface ContentCall extends CallOptions {
   readonly beginning: Uint8Array;
   readonly guarded: Guarded;
   readonly dedup: DedupKeys;
+  readonly dryRun?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -48,7 +49,13 @@ export async function storeContent(
 ): Promise<StoredContent> {
   const { signal, chunkSize, guarded, compression, dedup } = call;
   const warn = (warning: Warning): void => call.onWarning?.(warning);
-  const writer = new ChunkWriter(session, { guarded, chunkSize, compression, onWarning: warn });
+  const writer = new ChunkWriter(session, {
+    guarded,
+    chunkSize,
+    compression,
+    dryRun: call.dryRun === true,
+    onWarning: warn,
+  });
   const tableMemory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
   const tables = new TableWriter(async (bytes) => {
     const lent = await tableMemory.borrow();

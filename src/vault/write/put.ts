@@ -27,6 +27,7 @@ import { storeContent } from './content.ts';
 import type { DedupKeys, StoredContent } from './content.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
 import type { Guarded } from '../protocol/guarded.ts';
+import { withoutMarker } from '../protocol/put-guard.ts';
 import { versionsOf } from './versions.ts';
 
 export interface PutOptions extends CallOptions {
@@ -40,9 +41,13 @@ export interface PutOptions extends CallOptions {
   readonly expiresAtMs?: number | null | undefined;
   /** The file's own password, without which its content cannot be read even with the vault's. */
   readonly lock?: { readonly password: string; readonly cost?: KdfCost | undefined } | undefined;
+  /** Only tells what would be stored: the source is read, and nothing is written. */
+  readonly dryRun?: boolean | undefined;
 }
 
 export interface PutResult extends FileInfo {
+  /** With `dryRun` the hash is '' unless the file is unchanged. */
+  readonly hash: string;
   /** Bytes of the source, also of a locked file. */
   readonly contentSize: number;
   /** The same content was there under the same name; `hash` is that file's, and no manifest was stored. */
@@ -141,7 +146,11 @@ async function putOnce(session: Session, source: OpenSource, call: PutCall): Pro
     call.onProgress?.({ doneBytes: beginning.length, totalBytes: source.size });
     return finishPut(session, source, { call, content, contentKey, guarded: null });
   }
-  return session.guard.run(async (guarded) => {
+  const run: Session['guard']['run'] =
+    call.dryRun === true
+      ? async (work) => work(await withoutMarker(session, signal))
+      : (work, aborted) => session.guard.run(work, aborted);
+  return run(async (guarded) => {
     requireTargets(session, guarded);
     warnOf(guarded.failed, call);
     warnOfClock(guarded.clocks, call);
@@ -213,6 +222,10 @@ async function finishPut(session: Session, source: OpenSource, finishing: Finish
     };
   }
   const head = headOf(session, source, { call, content, versions });
+  if (call.dryRun === true) {
+    const none = { unchanged: false, bytesStored, manifestCopies: 0, degraded: false, unlocks: null };
+    return { hash: '', ...head, ...sizes, ...none };
+  }
   const lock =
     call.lock === undefined
       ? null
