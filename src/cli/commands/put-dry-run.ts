@@ -1,5 +1,4 @@
 import { isVaultError } from '../../errors.ts';
-import type { FileSource } from '../../vault/write/file-source.ts';
 import type { PutOptions, PutResult } from '../../vault/write/put.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
@@ -9,14 +8,7 @@ import { warnTo } from '../arguments/invocation.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, showName, showSize } from '../terminal/text.ts';
 import { describeNews, newBytesOf } from './put-total.ts';
-
-/** What is to be stored, under which name. */
-export interface Task {
-  readonly source: FileSource;
-  readonly name: string;
-  /** Bytes; null where it is not known beforehand. */
-  readonly size: number | null;
-}
+import type { Task } from './put-total.ts';
 
 /** `vault put -n`: tells what would be stored, what of it is new, and what could not be read. Standard input is left unread. */
 export async function putDryRun(

@@ -1,9 +1,17 @@
 /** What a put of several files comes to: while it runs, and at its end. */
 import { INLINE_SIZE } from '../../format/manifest.ts';
+import type { FileSource } from '../../vault/write/file-source.ts';
 import type { PutResult } from '../../vault/write/put.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { count, showDuration, showName, showSize } from '../terminal/text.ts';
-import type { Task } from './put-dry-run.ts';
+
+/** What is to be stored, under which name. */
+export interface Task {
+  readonly source: FileSource;
+  readonly name: string;
+  /** Bytes; null where it is not known beforehand. */
+  readonly size: number | null;
+}
 
 /** What was stored, and what of it the buckets had. */
 export function describeStored(result: PutResult): string {

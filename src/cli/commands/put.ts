@@ -26,7 +26,7 @@ import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
 import { putDryRun } from './put-dry-run.ts';
 import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
-import type { Task } from './put-dry-run.ts';
+import type { Task } from './put-total.ts';
 
 export interface PutFlags {
   readonly name?: string;
