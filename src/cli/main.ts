@@ -20,6 +20,7 @@ import { describeProgram } from './program.ts';
 import { synonymOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
+import { giveTyped } from './terminal/typed-ahead.ts';
 import { Terminal } from './terminal/terminal.ts';
 import { jsonOf } from './terminal/text.ts';
 
@@ -143,7 +144,9 @@ async function runAction(
   try {
     ping = startPing(options, environment, terminal);
     if (options.json === true || PRINTING.has(verb)) run.output.requireOpen();
-    const code = await action({ options, settled, interactive, terminal, ...run });
+    const code = await action({ options, settled, interactive, terminal, ...run }).finally(() =>
+      giveTyped({ shown: true }),
+    );
     await ping(code);
     terminal.conclude(verb, code);
     return code;

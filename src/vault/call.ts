@@ -5,6 +5,15 @@ export interface CallOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Told of everything that went wrong and was got round: a bucket down, a shard damaged. */
   readonly onWarning?: ((warning: Warning) => void) | undefined;
+  /** Told of each thing that is done, by those that clear up: sweep and repair. */
+  readonly onStep?: ((step: Step) => void) | undefined;
+}
+
+/** One thing that a sweep or a repair has done. */
+export interface Step {
+  readonly what: 'removed' | 'expired' | 'repaired' | 'stored';
+  /** An object's name, `chunk` and an id, or a file's name. */
+  readonly on: string;
 }
 
 /** Of a verb that can tell what it would do. */

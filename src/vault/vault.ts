@@ -96,7 +96,7 @@ export class Vault implements AsyncDisposable {
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
   async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
-    return putSource(await this.#writable(), source, options);
+    return putSource(await this.#writable(options), source, options);
   }
 
   /**

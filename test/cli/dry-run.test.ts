@@ -154,11 +154,26 @@ test('put -n tells what would be stored, and what could not be', async () => {
   expect({ exit, stdout }).toEqual({ exit: 4, stdout: 'a\nb\n' });
   expect(stderr).toMatch(/none/);
   const json = await box.run(['put', '-n', 'a', '--name', 'other', '--json']);
-  expect(JSON.parse(json.stdout)).toEqual({ name: 'other', size: CHUNKED.length, dryRun: true });
+  const known = { name: 'other', size: CHUNKED.length, chunks: 1, unchanged: false, dryRun: true };
+  expect(JSON.parse(json.stdout)).toEqual({ ...known, chunksStored: 0, bytesNew: 0 });
+  await writeFile(box.at('c'), randomBytes(150_000));
+  const fresh = await box.run(['put', '-n', 'c', '--chunk-size', '64KiB', '--json']);
+  expect(JSON.parse(fresh.stdout)).toMatchObject({ chunks: 3, chunksStored: 3, bytesNew: 150_000 });
+  expect(JSON.parse(fresh.stderr)).toMatchObject({ summary: { files: 1, bytesNew: 150_000, dryRun: true } });
   const input = await box.run(['put', '-n', '-', '--name', 'n', '--json'], { stdin: 'x' });
-  expect(JSON.parse(input.stdout)).toEqual({ name: 'n', size: null, dryRun: true });
+  expect(JSON.parse(input.stdout)).toMatchObject({ name: 'n', size: null, dryRun: true });
   const said = await box.run(['put', '-n', '-v', 'a', 'b']);
-  expect(said.stderr).toBe('Would store 2 files, 98 KiB. Nothing was changed.\n');
+  expect(said.stderr).toBe(
+    [
+      'Would store a: 98 KiB, nothing new.',
+      'Would store b: 5 B, nothing new.',
+      'Would store 2 files (2 unchanged), 98 KiB: 0 B new. Nothing was changed.',
+      '',
+    ].join('\n'),
+  );
+  // What is locked shares nothing, and its password is not asked for.
+  const locked = await box.run(['put', '-n', '-v', 'a', '--lock']);
+  expect(locked.stderr).toMatch(/^Would store a: 98 KiB, all new\.\n/);
   expect(await fingerprint()).toEqual(before);
 });
 

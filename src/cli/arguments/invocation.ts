@@ -3,7 +3,7 @@ import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
 import { isVaultError } from '../../errors.ts';
 import type { Host } from '../../host.ts';
-import type { CallOptions, Warning } from '../../vault/call.ts';
+import type { CallOptions, Step, Warning } from '../../vault/call.ts';
 import type { NotedVerb } from '../../vault/read/runs.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
@@ -15,6 +15,7 @@ import { catalogLocation, logFolderOf, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
+import { showName } from '../terminal/text.ts';
 
 /** What is said of a command that is interrupted. */
 export interface Interruption {
@@ -49,10 +50,9 @@ export async function withVault<T>(
   const { options, environment, terminal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
-  const [{ openVault }, { readPassword, PASSWORD_TRIES }] = await Promise.all([
-    import('../../compose.ts'),
-    import('./password.ts'),
-  ]);
+  const { expectQuestion, readPassword, PASSWORD_TRIES } = await import('./password.ts');
+  expectQuestion({ ...invocation, purpose: 'enter' });
+  const { openVault } = await import('../../compose.ts');
   const db = catalogLocation(options, environment);
   const vault = await openVault({
     db,
@@ -142,9 +142,26 @@ function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting
   };
 }
 
+/** Says that a new password is easy to guess. */
+export function warnOfWeak(terminal: Terminal): (message: string) => void {
+  return (message) => terminal.warn(message, { kind: 'weak-password' });
+}
+
 /** Says that a password file is not its owner's alone. */
 export function warnOfFile(terminal: Terminal): (message: string) => void {
   return (message) => terminal.warn(message, { kind: 'password-file' });
+}
+
+const STEPS: Readonly<Record<Step['what'], string>> = {
+  removed: 'Removed',
+  expired: 'Expired:',
+  repaired: 'Repaired',
+  stored: 'Stored',
+};
+
+/** Passes on what was done, one thing a line. */
+export function tellTo(terminal: Terminal): (step: Step) => void {
+  return ({ what, on }) => terminal.detail(`${STEPS[what]} ${showName(on)}`);
 }
 
 /** Passes on what went wrong in the vault and was got round. */
@@ -168,7 +185,12 @@ export function withProgress<T>(
   work: (call: Required<CallOptions>) => Promise<T>,
 ): Promise<T> {
   return terminal.withProgress(label, async (report) =>
-    work({ signal, onWarning: warnTo(terminal), onProgress: (progress) => report({ label, ...progress }) }),
+    work({
+      signal,
+      onWarning: warnTo(terminal),
+      onStep: tellTo(terminal),
+      onProgress: (progress) => report({ label, ...progress }),
+    }),
   );
 }
 

@@ -9,6 +9,7 @@ import {
   withProgress,
   withVault,
 } from '../arguments/invocation.ts';
+import { paintCondition } from '../terminal/describe.ts';
 import { Plan } from '../terminal/plan.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
@@ -63,7 +64,7 @@ export async function printBucketReports(
       { heading: 'BUCKET', align: 'left' },
       { heading: 'OBJECTS', align: 'right' },
       { heading: 'SIZE', align: 'right' },
-      { heading: 'STATE', align: 'left' },
+      { heading: 'STATE', align: 'left', paint: (text) => paintCondition(style, text) },
     ],
     { width: output.width, styleHeading: (line) => style('bold', line) },
   );
@@ -119,6 +120,7 @@ export async function removeBucket(
     );
     await plan.end();
     if (options.json === true) await output.json({ ...result, dryRun });
+    terminal.summary(null, { shardsMoved: result.shardsMoved, removed: result.removed, dryRun });
     if (!dryRun) return reportRemoval(invocation, vault, result);
     terminal.note(
       `Would store ${count(result.shardsMoved, 'shard')} and ${count(result.manifestsCopied, 'manifest')} in the other buckets${flags.gone === true ? '' : ', and then remove what the vault has in this one'}. Nothing was changed.`,

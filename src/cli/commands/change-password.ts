@@ -1,8 +1,8 @@
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnOfFile, withVault } from '../arguments/invocation.ts';
-import { passwordSource, readPassword } from '../arguments/password.ts';
+import { warnOfFile, warnOfWeak, withVault } from '../arguments/invocation.ts';
+import { expectQuestion, passwordSource, readNewPassword } from '../arguments/password.ts';
 
 export interface ChangePasswordFlags {
   readonly newPasswordFile?: string;
@@ -26,7 +26,7 @@ export async function changePassword(invocation: Invocation, flags: ChangePasswo
     async (vault) => {
       await vault.changePassword({
         current,
-        next: await readPassword({ ...next, signal, warn: warnOfFile(terminal) }),
+        next: await readNewPassword({ ...next, signal, warn: warnOfFile(terminal) }, warnOfWeak(terminal)),
         signal,
       });
       terminal.note(
@@ -36,6 +36,7 @@ export async function changePassword(invocation: Invocation, flags: ChangePasswo
     },
     (password) => {
       current = password;
+      expectQuestion(next);
     },
   );
 }

@@ -4,20 +4,33 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { catalogLocation, withoutSecret } from '../arguments/options.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { showName } from '../terminal/text.ts';
+import { count, showName } from '../terminal/text.ts';
+import type { Setting } from '../arguments/config.ts';
 
 /** `vault config show`: every setting of a vault, and where it comes from. Needs no password. */
 export async function showConfig(invocation: Invocation): Promise<ExitCode> {
-  const { output, options, environment, settled } = invocation;
+  const { output, options, environment, settled, terminal } = invocation;
   const settings = settled.settings.map(({ key, value, from }) => {
     const told = key === 'db' ? withoutSecret(catalogLocation(options, environment)) : value;
     return { key, value: told, from };
   });
   const { name, file } = settled;
-  if (options.json === true) {
-    await output.json({ vault: name, file, settings });
-    return DONE;
-  }
+  if (options.json === true) await output.json({ vault: name, file, settings });
+  else await printSettings(invocation, settings);
+  const said = settings.filter(({ from }) => from !== 'default').length;
+  terminal.summary(
+    `${count(settings.length, 'setting')}, of which ${said.toLocaleString('en-US')} are not the usual.`,
+    {
+      settings: settings.length,
+    },
+  );
+  return DONE;
+}
+
+async function printSettings(
+  { output, environment, settled: { name, file } }: Invocation,
+  settings: readonly Setting[],
+): Promise<void> {
   const style = styleFor(process.stdout, environment);
   const table = new Table(
     [
@@ -33,5 +46,4 @@ export async function showConfig(invocation: Invocation): Promise<ExitCode> {
       rows.map(({ key, value, from }) => [key, value === null ? '-' : showName(value), showName(from)]),
     ),
   );
-  return DONE;
 }

@@ -30,6 +30,9 @@ const MAX_BASE_NAME_SIZE = 255;
 /** Names of what this process has open, whatever that is: `/dev/stdout` is a link that must not be replaced by a file. */
 const OWN_DESCRIPTOR = /^\/dev\/(stdin|stdout|stderr|fd\/.*)$|^\/proc\/[^/]+\/fd\//;
 
+/** Bytes by which a text is told. */
+const LOOKED_AT = 64 * 1024;
+
 /** Where the bytes go. */
 type Target =
   | { readonly kind: 'stdout' }
@@ -91,10 +94,9 @@ export async function get(
       if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
       const failed = codes.length - done;
       const files = meant.length - failed;
-      invocation.terminal.summary(
-        several && target.kind === 'folder' ? `Wrote ${count(files, 'file')}, ${showSize(bytes)}.` : null,
-        { files, failed, bytes },
-      );
+      const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
+      const shown = target.kind === 'stdout' ? !output.isTerminal : several;
+      invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
       return gravest(codes);
     }),
   );
@@ -216,7 +218,7 @@ async function writeFile(invocation: Invocation, one: One, what: Writable): Prom
   const { target, existing, written } = one;
   const { file, name, size: bytes } = what;
   if (target.kind === 'stdout') {
-    await pour(what, invocation);
+    await pour(what, invocation, existing === 'replace');
     return { code: DONE, bytes };
   }
   const path = target.kind === 'folder' ? join(target.path, baseNameOf(name)) : target.path;
@@ -285,8 +287,25 @@ function baseNameOf(name: string): string {
   return base;
 }
 
+/** Whether bytes are the beginning of a text that a terminal shows. */
+function isText(bytes: Uint8Array): boolean {
+  if (bytes.includes(0)) return false;
+  try {
+    // A character that is cut short at the end is none that is wrong.
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Writes the content to standard output, with progress unless that would be written into what is shown. */
-async function pour({ file, name }: Writable, { output, terminal, signal }: Invocation): Promise<void> {
+async function pour(
+  { file, name }: Writable,
+  { output, terminal, signal }: Invocation,
+  anyway: boolean,
+): Promise<void> {
+  let looked = anyway || !output.isTerminal;
   const work = async (report: ProgressReport): Promise<void> => {
     const content = file.content({
       signal,
@@ -294,6 +313,13 @@ async function pour({ file, name }: Writable, { output, terminal, signal }: Invo
       onProgress: (progress) => report({ label: name, ...progress }),
     });
     for await (const bytes of content) {
+      if (!looked && !isText(bytes.subarray(0, LOOKED_AT))) {
+        throw new VaultError(
+          'invalid-input',
+          `${quote(name)} is no text, and would garble the terminal. Write it to a file with "vault get -o <path>", or say "vault get -o - --force".`,
+        );
+      }
+      looked = true;
       if (await output.write(bytes)) continue;
       throw new VaultError(
         'unavailable',

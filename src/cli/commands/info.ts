@@ -35,13 +35,20 @@ export async function info(invocation: Invocation, references: readonly string[]
         if (codes.length > 0 && options.json !== true) await output.write('\n');
         codes.push(await fileInfo(invocation, file, summarize(file, vault.buckets)));
       }
+      const lacking = codes.filter((code) => code !== DONE).length;
+      terminal.summary(
+        lacking === 0
+          ? `${count(meant.length, 'file')}: every shard has its place, by the catalog.`
+          : `${count(meant.length, 'file')}, of which ${lacking.toLocaleString('en-US')} lack shards.`,
+        { files: meant.length, lacking },
+      );
       return gravest(codes);
     });
   });
 }
 
 async function vaultInfo(
-  { output, options, environment }: Invocation,
+  { output, options, environment, terminal }: Invocation,
   { id, redundancy: coded, buckets }: Vault,
 ): Promise<ExitCode> {
   const redundancy = formatRedundancy(coded);
@@ -58,6 +65,7 @@ async function vaultInfo(
           ]),
         ]),
       ));
+  terminal.summary(`${count(buckets.length, 'bucket')}, ${redundancy}.`, { buckets: buckets.length });
   return DONE;
 }
 

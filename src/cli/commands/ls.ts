@@ -37,6 +37,16 @@ const LONG: readonly Column[] = [
   { heading: 'NAME', align: 'left' },
 ];
 
+/** Columns of the long list that a narrow terminal has no room for: the first of them go first. */
+const SPARE = ['CHUNKS', 'EXPIRES', 'MODIFIED', 'BYTES'];
+/** What their cells take, usually, with the gap before the next one. */
+const USUAL_WIDTHS: Readonly<Record<string, number>> = { BYTES: 14, CHUNKS: 8 };
+const TIME_WIDTH = 18;
+const HASH_WIDTH = 66;
+const SHORT_HASH_WIDTH = 14;
+/** What a name has at least. */
+const NAME_WIDTH = 24;
+
 /** What of the list is asked for. */
 interface Choice {
   readonly patterns: readonly { readonly matches: (name: string) => boolean; found: boolean }[];
@@ -183,14 +193,13 @@ function jsonPrinter({ output }: Invocation): PagePrinter {
 
 function tablePrinter({ output, environment }: Invocation, { long }: LsFlags): PagePrinter {
   const style = styleFor(process.stdout, environment);
-  const table = new Table(long === true ? LONG : SHORT, {
-    // Whole names are asked for with --long, whatever the terminal's width.
-    width: long === true ? null : output.width,
+  const layout = long === true ? longLayout(output.width) : { columns: SHORT, row: shortRow };
+  const table = new Table(layout.columns, {
+    width: output.width,
     // For people; a pipe gets one line a file.
     styleHeading: output.isTerminal ? (line) => style('bold', line) : null,
   });
-  const row = long === true ? longRow : shortRow;
-  return async (files) => output.write(table.page(files.map(row)));
+  return async (files) => output.write(table.page(files.map(layout.row)));
 }
 
 function listedAsJson(file: ListedFile): Record<string, unknown> {
@@ -203,6 +212,33 @@ function listedAsJson(file: ListedFile): Record<string, unknown> {
 /** A locked file's size is known with its own password only. */
 function sizeOf({ size }: ListedFile): string {
   return size === null ? 'locked' : showSize(size);
+}
+
+/** What columns take, usually, without the first one. */
+function widthOf(columns: readonly Column[]): number {
+  return columns
+    .slice(1, -1)
+    .reduce((sum, { heading }) => sum + (USUAL_WIDTHS[heading] ?? TIME_WIDTH), NAME_WIDTH);
+}
+
+/** As much of the long list as a terminal has room for: at first the hash is shortened, then columns go. */
+function longLayout(width: number | null): {
+  readonly columns: readonly Column[];
+  readonly row: (file: ListedFile) => string[];
+} {
+  if (width === null) return { columns: LONG, row: longRow };
+  if (widthOf(LONG) + HASH_WIDTH <= width) return { columns: LONG, row: longRow };
+  let columns = LONG;
+  for (const spare of SPARE) {
+    if (widthOf(columns) + SHORT_HASH_WIDTH <= width) break;
+    columns = columns.filter(({ heading }) => heading !== spare);
+  }
+  const kept = LONG.map((column) => columns.includes(column));
+  const row = (file: ListedFile): string[] =>
+    longRow(file)
+      .with(0, shortHash(file.hash))
+      .filter((_, index) => kept[index]);
+  return { columns, row };
 }
 
 function shortRow(file: ListedFile): string[] {

@@ -7,22 +7,23 @@ import type { Task } from './put-tasks.ts';
 
 /** What was stored, and what of it the buckets had. */
 export function describeStored(result: PutResult): string {
-  const { kind, name, contentSize, unchanged } = result;
+  const { name, contentSize, unchanged } = result;
   const what = unchanged ? `${showName(name)} is unchanged` : `Stored ${showName(name)}`;
-  // Of a folder's bytes some may be holes, and its index is new, too.
-  const news =
-    kind === 'folder' ? `${showSize(result.bytesNew)} new` : describeNews(contentSize, newBytesOf(result));
-  return `${what}: ${showSize(contentSize)}, ${news}.`;
+  return `${what}: ${showSize(contentSize)}, ${describeNews(result)}.`;
 }
 
-function describeNews(size: number, newBytes: number): string {
+export function describeNews(result: PutResult): string {
+  // Of a folder's bytes some may be holes, and its index is new, too.
+  if (result.kind === 'folder') return `${showSize(result.bytesNew)} new`;
+  const size = result.contentSize;
+  const newBytes = newBytesOf(result);
   if (newBytes === size) return 'all new';
   if (newBytes === 0) return 'nothing new';
   return `${showSize(newBytes)} new, ${showSize(size - newBytes)} there already`;
 }
 
 /** What lies in the manifest is in no chunk. */
-function newBytesOf({ contentSize, chunks, bytesNew, unchanged }: PutResult): number {
+export function newBytesOf({ contentSize, chunks, bytesNew, unchanged }: PutResult): number {
   return chunks === 0 && !unchanged ? contentSize : bytesNew;
 }
 

@@ -46,9 +46,9 @@ export async function put(
   const dryRun = flags.dryRun === true;
   const chosen = putSettings(flags, invocation.clock);
   const tasks = await tasksOf(paths, flags);
-  const settings = { ...chosen, lock: dryRun ? undefined : await lockOf(invocation, flags) };
+  const settings = { ...chosen, lock: await lockOf(invocation, flags) };
   const work = async (vault: Vault): Promise<ExitCode> => {
-    if (dryRun) return putDryRun(invocation, tasks);
+    if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
     const codes: ExitCode[] = [];
     let degraded = 0;
     const unprinted: VaultError[] = [];
@@ -199,6 +199,8 @@ async function lockOf(
 ): Promise<{ readonly password: string } | undefined> {
   const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
   if (!isLocking(flags)) return undefined;
+  // Nothing is locked, and nothing shared with other files all the same.
+  if (flags.dryRun === true) return { password: 'none' };
   const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
   const options = { passwordFile, passwordCommand };

@@ -4,7 +4,7 @@ import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnOfFile, withProgress } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
-import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
+import { expectQuestion, PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { count } from '../terminal/text.ts';
 
 export interface RecoverFlags {
@@ -22,8 +22,9 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
     );
   }
   const around = surroundings(invocation, bucket);
-  const { recoverVault } = await import('../../compose.ts');
   const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
+  expectQuestion(request);
+  const { recoverVault } = await import('../../compose.ts');
   // Before anything is made: without a password there is nothing to begin.
   const first = await readPassword(request);
   invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';

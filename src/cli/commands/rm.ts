@@ -2,7 +2,7 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { count, showName } from '../terminal/text.ts';
@@ -72,7 +72,10 @@ export async function concludeRemoval(
   terminal.summary(now ? what : `${what} ${back}`, facts);
   if (now) {
     const onWarning = warnTo(terminal);
-    const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
+    const onStep = tellTo(terminal);
+    const result = await terminal.withProgress('Sweeping', async () =>
+      vault.sweep({ signal, onWarning, onStep }),
+    );
     codes.push(reportSweep(invocation, result));
   }
   return gravest(codes);

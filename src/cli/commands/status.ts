@@ -47,7 +47,10 @@ export async function status(
     else if (flags.prometheus === true) await output.write(metricsText(standing, reasons.length === 0));
     else await print(invocation, standing);
     for (const { message, kind } of reasons) terminal.warn(message, { kind });
-    terminal.summary(null, { files: standing.files, versions: standing.versions });
+    terminal.summary(
+      reasons.length === 0 ? 'Nothing needs attention.' : `${count(reasons.length, 'thing')} to look after.`,
+      { files: standing.files, versions: standing.versions },
+    );
     return reasons.length === 0 ? DONE : ATTENTION;
   });
 }

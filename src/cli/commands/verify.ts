@@ -48,11 +48,18 @@ export async function verify(
     terminal.summary(
       outcome === 'whole'
         ? `${count(files.whole, 'file')}, ${count(chunks.whole, 'chunk')}: every piece is present${listed}.`
-        : null,
+        : `${describeCounts(files, 'file')}; ${describeCounts(chunks, 'chunk')}.`,
       { outcome, files, chunks, depth, sample },
     );
     return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
   };
   // What some files are says nothing of the vault.
   return withVault(invocation, noted(invocation, references.length === 0 ? 'verify' : null, work));
+}
+
+/** `3 files: 2 whole, 1 lost`. */
+function describeCounts(counts: Readonly<Record<string, number>>, what: string): string {
+  const all = Object.values(counts).reduce((sum, number) => sum + number, 0);
+  const parts = Object.entries(counts).filter(([, number]) => number > 0);
+  return `${count(all, what)}: ${parts.map(([condition, number]) => `${number.toLocaleString('en-US')} ${condition}`).join(', ')}`;
 }

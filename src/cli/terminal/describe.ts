@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
+import type { Style } from './terminal.ts';
 import { msOfFileTime } from '../../format/file-time.ts';
 
 export function fileAsJson(file: FileInfo): Record<string, unknown> {
@@ -50,6 +51,12 @@ export function asTime(ms: number | null): string | null {
   if (ms === null) return null;
   const date = new Date(ms);
   return Number.isNaN(date.getTime()) ? null : date.toISOString();
+}
+
+/** Colours a condition of a file or a bucket by how much it asks for attention; what is none of these is an error. */
+export function paintCondition(style: Style, text: string): string {
+  if (text === 'whole' || text === 'active') return style('green', text);
+  return style(['degraded', 'unknown', 'draining'].includes(text) ? 'yellow' : 'red', text);
 }
 
 /** How many digits of a hash are shown where space is short; `get` and the others take 8 or more. */

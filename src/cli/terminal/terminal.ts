@@ -95,6 +95,11 @@ export class Terminal {
     if (this.#verbose || this.#stream.columns > 0) this.note(text);
   }
 
+  /** Says one of many things that were done: only with `verbose`. */
+  detail(text: string): void {
+    if (this.#verbose) this.note(text);
+  }
+
   /**
    * Says in one line what a verb has done.
    *

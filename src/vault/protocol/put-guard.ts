@@ -271,6 +271,23 @@ async function begin(
   }
 }
 
+/** What a put that stores nothing works with: what is there now, without a marker. Its word is good for that moment. */
+export async function withoutMarker(session: Session, signal: AbortSignal | undefined): Promise<Guarded> {
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  const { absent, failed: unlisted } = await readSweepLists(session, usable, signal);
+  const targets = usable.filter(({ state }) => state === 'active');
+  return {
+    presence: new Presence(targets, session.clock, absent),
+    everywhere: new Presence(usable, session.clock, absent),
+    targets,
+    failed: [...failed, ...unlisted],
+    clocks: new BucketClocks(session.clock),
+    isNamed: (name) => absent.has(name),
+    note: () => undefined,
+    keep: () => Promise.resolve(),
+  };
+}
+
 async function removeMarkers({ names, holders }: Pick<Standing, 'names' | 'holders'>): Promise<void> {
   for (const name of names) await removeFrom(holders, name);
 }

@@ -142,8 +142,11 @@ class Sweep {
 
   /** Removes, round by round. @returns objects that are nobody's to remove */
   async #act(first: LiveFiles): Promise<number> {
-    const { signal } = this.#options;
-    for (const info of first.expired) await expireFile(this.#session, info, signal);
+    const { signal, onStep } = this.#options;
+    for (const info of first.expired) {
+      await expireFile(this.#session, info, signal);
+      onStep?.({ what: 'expired', on: info.name });
+    }
     for (let live = first; ; live = await this.#findLive()) {
       const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
       const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal });
@@ -332,6 +335,7 @@ class Sweep {
     // The list stays: the next sweep goes on.
     if (failed[0] !== undefined) throw failed[0].error;
     this.#objectsRemoved += 1;
+    this.#options.onStep?.({ what: 'removed', on: name });
     if (parseManifestObjectName(name) !== null) this.#filesRemoved += 1;
   }
 

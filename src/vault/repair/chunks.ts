@@ -280,7 +280,10 @@ class ChunkRepair {
   }
 
   #count(id: string, outcome: Rebuilt): void {
-    if (outcome === 'repaired') this.rebuilt.add(id);
+    if (outcome === 'repaired') {
+      this.rebuilt.add(id);
+      this.#options.onStep?.({ what: 'repaired', on: `chunk ${id}` });
+    }
     if (outcome === 'degraded') this.degraded.add(id);
     if (outcome === 'unknown') this.unknown.add(id);
     if (outcome === 'lost') this.lost.add(id);

@@ -89,6 +89,7 @@ async function repairOne(
     await ground.keep(signal);
     const object = { name: manifestObjectName(hash), bytes };
     const { failed } = await spread(lacking, object, { signal, replace: true });
+    if (failed.length < lacking.length) file.onStep?.({ what: 'stored', on: object.name });
     counts.stored -= failed.length;
     counts.bytes -= failed.length * bytes.length;
     for (const failure of failed) {

@@ -26,6 +26,8 @@ export interface ChunkWriterOptions {
   /** Most bytes of a chunk's body. */
   readonly chunkSize: number;
   readonly compression: Compression;
+  /** Whether it only counts what would be stored. */
+  readonly dryRun: boolean;
   readonly onWarning: (warning: Warning) => void;
 }
 
@@ -121,6 +123,11 @@ export class ChunkWriter {
     const { isThere, sets } = await this.#look(id, body, signal);
     if (isThere) return;
     const { length, full } = body;
+    if (this.#options.dryRun) {
+      this.totals.chunksStored += 1;
+      this.totals.newBytes += length;
+      return;
+    }
     const { compression } = this.#options;
     const redundancy = this.#redundancy;
     const sealed = await this.#session.workers.seal(memory, { length, full, tag, compression, redundancy });
@@ -178,6 +185,7 @@ export class ChunkWriter {
 
   /** Tells the catalog where the shards are, in batches; `finish` sends the last one. */
   async #record(row: ChunkRow): Promise<void> {
+    if (this.#options.dryRun) return;
     this.#rows.push(row);
     if (this.#rows.length >= BATCH) await this.finish();
   }

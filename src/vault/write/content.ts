@@ -51,18 +51,19 @@ export interface ContentCall extends CallOptions {
   readonly beginning: Uint8Array;
   readonly guarded: Guarded;
   readonly dedup: DedupKeys;
+  readonly dryRun?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
 /** What storing needs in every case: who stores chunks, and who writes the tables of them. */
 export function startStoring(
   session: Session,
-  call: Pick<ContentCall, 'guarded' | 'compression' | 'dedup' | 'signal' | 'onWarning'>,
+  call: Pick<ContentCall, 'guarded' | 'compression' | 'dedup' | 'dryRun' | 'signal' | 'onWarning'>,
   most: number,
 ): { readonly writer: ChunkWriter; readonly tables: TableWriter } {
-  const { guarded, compression, dedup, signal } = call;
+  const { guarded, compression, dedup, dryRun = false, signal } = call;
   const warn = (warning: Warning): void => call.onWarning?.(warning);
-  const writer = new ChunkWriter(session, { guarded, chunkSize: most, compression, onWarning: warn });
+  const writer = new ChunkWriter(session, { guarded, chunkSize: most, compression, dryRun, onWarning: warn });
   const memory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
   const tables = new TableWriter(async (bytes) => {
     const lent = await memory.borrow();

@@ -42,7 +42,7 @@ export async function finishPut(
   const { table, folder, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const { size: contentSize } = folder ?? table;
   const sizes = { contentSize, chunksStored, degradedChunks, bytesNew: newBytes };
-  const versions = await versionsOf(session, call.name, { write: true, signal: call.signal });
+  const versions = await versionsOf(session, call.name, { write: call.dryRun !== true, signal: call.signal });
   const same = await findUnchanged(session, versions, finishing);
   if (same !== null) {
     const degraded = degradedChunks > 0;
@@ -57,6 +57,10 @@ export async function finishPut(
     };
   }
   const head = headOf(session, source, { call, content, versions });
+  if (call.dryRun === true) {
+    const none = { unchanged: false, bytesStored, manifestCopies: 0, degraded: false, unlocks: null };
+    return { hash: '', ...head, ...sizes, ...none };
+  }
   const lock = await lockOf(session, call, contentKey);
   const bytes = session.sealer.seal({
     head,

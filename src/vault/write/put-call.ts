@@ -18,9 +18,13 @@ export interface PutOptions extends CallOptions {
   readonly expiresAtMs?: number | null | undefined;
   /** The file's own password, without which its content cannot be read even with the vault's. */
   readonly lock?: { readonly password: string; readonly cost?: KdfCost | undefined } | undefined;
+  /** Only tells what would be stored: the source is read, and nothing is written. */
+  readonly dryRun?: boolean | undefined;
 }
 
 export interface PutResult extends FileInfo {
+  /** With `dryRun` the hash is '' unless the file is unchanged. */
+  readonly hash: string;
   /** Bytes of the source, also of a locked file. */
   readonly contentSize: number;
   /** The same content was there under the same name; `hash` is that file's, and no manifest was stored. */

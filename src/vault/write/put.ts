@@ -22,6 +22,7 @@ import type { SourceFacts } from './finish-put.ts';
 import { storeFolder } from './folder-content.ts';
 import type { PutCall, PutOptions, PutResult } from './put-call.ts';
 import type { Guarded } from '../protocol/guarded.ts';
+import { withoutMarker } from '../protocol/put-guard.ts';
 
 /** How often a put whose marker became too old (a machine that slept) begins again. */
 const MOST_STARTS = 3;
@@ -158,7 +159,7 @@ async function putFolder(
   const { logFolder: folder, keys } = session;
   // Of a locked folder nothing is remembered: it would tell what is in it.
   const log = folder === null || call.lock !== undefined ? null : { folder, keys, name: call.name };
-  const known = log === null ? null : new LocalLogWriter(log);
+  const known = log === null || call.dryRun === true ? null : new LocalLogWriter(log);
   try {
     const result = await underMarker(session, { ...call, signal }, contentKey, async (guarded) =>
       storeFolder(session, source, { ...call, guarded, dedup, signal, log, known }),
@@ -182,7 +183,11 @@ async function underMarker(
   contentKey: Buffer,
   store: (guarded: Guarded) => Promise<{ readonly content: StoredContent; readonly facts: SourceFacts }>,
 ): Promise<PutResult> {
-  return session.guard.run(async (guarded) => {
+  const run: Session['guard']['run'] =
+    call.dryRun === true
+      ? async (work) => work(await withoutMarker(session, call.signal))
+      : (work, aborted) => session.guard.run(work, aborted);
+  return run(async (guarded) => {
     requireTargets(session, guarded);
     warnOf(guarded.failed, call);
     warnOfClock(guarded.clocks, call);
