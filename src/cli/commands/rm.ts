@@ -1,3 +1,5 @@
+import { VaultError } from '../../errors.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
@@ -23,6 +25,7 @@ export async function rm(
   const { allVersions, now = false, dryRun = false } = flags;
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
+    if (!dryRun) await tellOfDenied(invocation, vault, now);
     const { removed, unreachable } = await withFilesMeant(
       vault,
       { verb: 'rm', references },
@@ -56,6 +59,18 @@ export async function rm(
     const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
     codes.push(reportSweep(invocation, result));
     return gravest(codes);
+  });
+}
+
+/** Says, before anything is hidden, that its space will not be freed by whoever asks. @throws `denied` if that was to be at once */
+async function tellOfDenied({ terminal, signal }: Invocation, vault: Vault, now: boolean): Promise<void> {
+  const denied = await vault.removalDenied({ signal });
+  if (denied.length === 0) return;
+  const which = `These credentials may remove nothing from ${denied.join(', ')}`;
+  if (now)
+    throw new VaultError('denied', `${which}, so nothing was removed. Without --now the file is hidden.`);
+  terminal.warn(`${which}: files are hidden, and a sweep with more rights has to free their space.`, {
+    kind: 'no-delete',
   });
 }
 
