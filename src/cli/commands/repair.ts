@@ -90,7 +90,7 @@ async function confirmLess(
 function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {
   const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
     result;
-  terminal.summary(null, { chunksRepaired, bytesStored, filesLost: result.filesLost.length, dryRun });
+  terminal.summary(null, { chunksRepaired, bytesStored, lost: result.filesLost.length, dryRun });
   if (dryRun) {
     terminal.note(`Would repair ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
     return DONE;
