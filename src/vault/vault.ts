@@ -32,7 +32,7 @@ import type { VaultStatus } from './read/status.ts';
 import { planPrune } from './remove/prune.ts';
 import type { PrunedName, PruneOptions } from './remove/prune.ts';
 import type { RetentionRules } from './remove/retention.ts';
-import { removeFiles, undeleteFiles } from './remove/rm.ts';
+import { removalDenied, removeFiles, undeleteFiles } from './remove/rm.ts';
 import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
 import type { SweepOptions, SweepResult } from './remove/sweep.ts';
@@ -159,6 +159,11 @@ export class Vault implements AsyncDisposable {
    */
   async remove(references: readonly string[], options?: RemoveOptions): Promise<RemoveResult> {
     return removeFiles(await this.#writable(options), references, options);
+  }
+
+  /** URLs of buckets that do not let these credentials remove anything: a removal hides a file, and somebody else has to sweep. */
+  removalDenied(options?: CallOptions): Promise<readonly string[]> {
+    return removalDenied(this.#session, options);
   }
 
   /**

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { startGcsServer } from '../support/gcs-server.ts';
 import { catalogPlace } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
@@ -236,3 +237,24 @@ async function contents(): Promise<ReadonlyMap<string, string>> {
   }
   return found;
 }
+
+test('where nothing may be removed, rm says so before it hides the file, and rm --now does nothing', async () => {
+  const permissions = ['create', 'get', 'list'].map((verb) => `storage.objects.${verb}`);
+  await using server = await startGcsServer({ buckets: ['one', 'two'], permissions });
+  await using other = await sandbox();
+  const urls = ['one', 'two'].map((name) => `gs://${name}?endpoint=${server.url}`);
+  await other.makeVault({ urls });
+  await other.run(['put', '-', '--name', 'a'], { stdin: 'content' });
+  const now = await other.run(['rm', '--now', 'a']);
+  expect({ exit: now.exit, stderr: now.stderr }).toEqual({
+    exit: 2,
+    stderr: expect.stringMatching(
+      /^vault: These credentials may remove nothing from gs:\/\/one.*, gs:\/\/two.*\n$/,
+    ),
+  });
+  expect((await other.run(['ls', '-0'])).stdout).toBe('a\0');
+  const hidden = await other.run(['rm', 'a', '--json']);
+  expect(hidden.exit).toBe(0);
+  expect(hidden.stderr).toMatch(/^\{"warning":\{"kind":"no-delete"/);
+  expect((await other.run(['ls', '-0'])).stdout).toBe('');
+});

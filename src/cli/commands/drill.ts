@@ -8,6 +8,7 @@ import { noted, surroundings, warnOfFile, warnTo, withVault } from '../arguments
 import { parseCount, parseFraction } from '../arguments/options.ts';
 import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { reportError } from '../terminal/report.ts';
+import { recoveredAsJson } from './recover.ts';
 import { count, quote, showDuration, showSize } from '../terminal/text.ts';
 
 export interface DrillFlags {
@@ -95,9 +96,7 @@ async function conclude(invocation: Invocation, report: DrillReport): Promise<Ex
         name,
         error: { code: error.code, message: error.message, exit: exitCodeOf(error) },
       })),
-      unreadableManifests,
-      unknown,
-      unusable,
+      ...recoveredAsJson(recovered),
     });
   }
   const codes: ExitCode[] = [];

@@ -53,7 +53,7 @@ async function vaultInfo(
 ): Promise<ExitCode> {
   const redundancy = formatRedundancy(coded);
   await (options.json === true
-    ? output.json({ id, redundancy, buckets })
+    ? output.json({ vaultId: id, redundancy, buckets })
     : output.write(
         facts([
           ['vault', id],
@@ -80,8 +80,8 @@ async function fileInfo(
       redundancy: formatRedundancy(file.placed ?? file.redundancy),
       survives: file.survives,
       storedBytes: file.storedBytes,
-      degradedChunks: summary.degraded,
-      lostChunks: summary.lost,
+      chunksDegraded: summary.degraded,
+      chunksLost: summary.lost,
       buckets: summary.rows.map(({ url, shards }) => ({ url, shards })),
       placement: file.placement.map(({ redundancy, ...chunk }) => ({
         ...chunk,

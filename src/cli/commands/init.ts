@@ -68,7 +68,7 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
     : askAndMake(invocation, { redundancy, ...defaults }));
   try {
     const buckets = vault.buckets.map(({ url }) => url);
-    const made = { id: vault.id, redundancy: formatRedundancy(vault.redundancy), buckets };
+    const made = { vaultId: vault.id, redundancy: formatRedundancy(vault.redundancy), buckets };
     if (options.json === true) await output.json(made);
     terminal.summary(null, { buckets: buckets.length });
     terminal.note(summary({ buckets, redundancy: vault.redundancy, db: options.db ?? null }));

@@ -74,7 +74,9 @@ export async function put(
           if (isFatal(error)) {
             const left = tasks.length - done;
             if (left > 0)
-              terminal.warn(`${count(left, 'file was', 'files were')} not tried, or not finished.`);
+              terminal.warn(`${count(left, 'file was', 'files were')} not tried, or not finished.`, {
+                kind: 'not-tried',
+              });
             throw error;
           }
           reportError(error, invocation);

@@ -1,4 +1,5 @@
 import { VaultError } from '../../errors.ts';
+import type { RecoverResult } from '../../vault/recover/recover.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -9,6 +10,19 @@ import { count } from '../terminal/text.ts';
 
 export interface RecoverFlags {
   readonly bucket?: readonly string[];
+}
+
+/** What could not be looked at. */
+export function recoveredAsJson({
+  unreadableManifests,
+  unknown,
+  unusable,
+}: RecoverResult): Record<string, unknown> {
+  return {
+    unreadableManifests,
+    filesUnknown: unknown,
+    unusable: unusable.map(({ url, message }) => ({ url, error: message })),
+  };
 }
 
 /** `vault recover`: rebuilds the catalog from the buckets, from what the buckets list. */
@@ -39,12 +53,20 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
         refused === null ? first : terminal.asking(async () => readPassword({ ...request, refused })),
     }),
   );
-  const { learned, known, hidden, unreadableManifests, missing, unusable } = result;
-  if (options.json === true) await output.json({ ...result });
+  const { vaultId, learned, known, hidden, unreadableManifests, missing, unusable } = result;
+  const facts = { filesLearned: learned, filesKnown: known, removed: hidden };
+  if (options.json === true) {
+    await output.json({
+      vaultId,
+      ...facts,
+      filesMissing: missing,
+      ...recoveredAsJson(result),
+    });
+  }
   const removed = hidden > 0 ? ` ${count(hidden, 'removed file')} can still be brought back.` : '';
   terminal.summary(
     `The catalog has ${count(learned + known - hidden, 'file')} now${known > 0 ? `, ${known.toLocaleString('en-US')} of which it had before` : ''}.${removed} "vault ls" lists them, "vault verify" checks them.`,
-    { learned, known, hidden },
+    facts,
   );
   for (const { url, message } of unusable) {
     terminal.warn(`${url} could not be used: ${message}`, { kind: 'bucket-down', bucket: url });

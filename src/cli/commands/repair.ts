@@ -81,7 +81,7 @@ async function confirmLess(
 function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {
   const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
     result;
-  terminal.summary(null, { chunksRepaired, bytesStored, filesLost: result.filesLost.length, dryRun });
+  terminal.summary(null, { chunksRepaired, bytesStored, lost: result.filesLost.length, dryRun });
   if (dryRun) {
     const small = manifestsStored + keyringsStored + markersStored + result.deletionsStored;
     terminal.note(

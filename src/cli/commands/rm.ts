@@ -1,3 +1,4 @@
+import { VaultError } from '../../errors.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
@@ -25,6 +26,7 @@ export async function rm(
   if (dryRun) output.requireOpen();
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
+    if (!dryRun) await tellOfDenied(invocation, vault, now);
     const { removed, unreachable } = await withFilesMeant(
       vault,
       { verb: 'rm', references },
@@ -79,6 +81,18 @@ export async function concludeRemoval(
     codes.push(reportSweep(invocation, result));
   }
   return gravest(codes);
+}
+
+/** Says, before anything is hidden, that its space will not be freed by whoever asks. @throws `denied` if that was to be at once */
+async function tellOfDenied({ terminal, signal }: Invocation, vault: Vault, now: boolean): Promise<void> {
+  const denied = await vault.removalDenied({ signal });
+  if (denied.length === 0) return;
+  const which = `These credentials may remove nothing from ${denied.join(', ')}`;
+  if (now)
+    throw new VaultError('denied', `${which}, so nothing was removed. Without --now the file is hidden.`);
+  terminal.warn(`${which}: files are hidden, and a sweep with more rights has to free their space.`, {
+    kind: 'no-delete',
+  });
 }
 
 /** `vault undelete`: brings removed files back, all that are named or none. */

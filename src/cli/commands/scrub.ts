@@ -37,8 +37,10 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
     const { problems, objects, foreignObjects, tooNew } = result;
     damaged += problems.length;
     unknown += tooNew;
-    if (options.json === true) await output.json({ bucket: url, ...result });
-    else
+    if (options.json === true) {
+      const { bucketId: id, ...rest } = result;
+      await output.json({ url, id, ...rest });
+    } else
       for (const { name, message } of problems)
         await output.line(showLines(`${url} ${showName(name)}: ${message}`));
     terminal.note(

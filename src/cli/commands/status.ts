@@ -144,11 +144,11 @@ async function statusOfCatalog(
   }
   const { catalogFacts } = await import('../../compose.ts');
   const db = catalogLocation(options, environment);
-  const { vaultId: id, ...facts } = await catalogFacts({ ...surroundings(invocation), db });
+  const { vaultId, ...facts } = await catalogFacts({ ...surroundings(invocation), db });
   const { versions, removed, newestAtMs } = facts;
   const reasons = whyTooOld(newestAtMs, { maxAgeMs, nowMs });
   if (options.json === true)
-    await output.json({ id, versions, removed, newestAt: asTime(newestAtMs), checked: false });
+    await output.json({ vaultId, versions, removed, newestAt: asTime(newestAtMs), checked: false });
   else if (prometheus === true) await output.write(catalogMetricsText(facts, reasons.length === 0));
   else {
     const lines = [
@@ -194,7 +194,7 @@ function agoOf(ageMs: number): string {
 function asJson(standing: Standing, { id }: Vault): Record<string, unknown> {
   const { newestAtMs, safety, ages, buckets, runs, ...numbers } = standing;
   return {
-    id,
+    vaultId: id,
     ...numbers,
     newestAt: asTime(newestAtMs),
     safety: bySafety(safety).map(([survives, files]) => ({ survives, files })),
@@ -209,7 +209,7 @@ function asJson(standing: Standing, { id }: Vault): Record<string, unknown> {
     })),
     names: ages.map(({ name, storedAtMs, tooOld }) => ({
       name,
-      storedAt: asTime(storedAtMs),
+      createdAt: asTime(storedAtMs),
       tooOld,
     })),
     runs: runs.map(({ verb, endedAtMs, facts }) =>

@@ -1,6 +1,7 @@
 /** Hiding files, and bringing them back. What is hidden leaves the buckets with a later sweep. */
 import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
+import { CLOCK_NAME } from '../../format/removal.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { goodShards } from '../chunks/good-shards.ts';
@@ -58,6 +59,28 @@ export async function removeFiles(
     await session.catalog.files.hide([hash], session.clock.now());
   }
   return { removed, unreachable: [...unreachable] };
+}
+
+/** See `Vault.removalDenied`. */
+export async function removalDenied(
+  session: Session,
+  { signal }: CallOptions = {},
+): Promise<readonly string[]> {
+  const denied = await Promise.all(
+    session.buckets.all.map(async (bucket) => {
+      try {
+        const storage = await bucket.checked(signal);
+        // Of what is not there, not every service says that it may not be removed.
+        await storage.put(CLOCK_NAME, new Uint8Array(), { signal });
+        await storage.remove(CLOCK_NAME, { signal });
+      } catch (error) {
+        if (!isVaultError(error) || error.code === 'interrupted') throw error;
+        if (error.code === 'denied') return bucket.url;
+      }
+      return null;
+    }),
+  );
+  return denied.filter((url) => url !== null);
 }
 
 /** A row of a writer that can only put may give another writer's file a name of its own. @throws `damaged` */
