@@ -2,12 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
-import { FORMAT } from '../format/json.ts';
+import { FORMAT } from '../format/format.ts';
 import { thisHost } from '../host.ts';
 import type { Host } from '../host.ts';
 import type { ExitCode } from './exit.ts';
 import { DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
-import { settle } from './arguments/config.ts';
 import { takeEnvironment } from './arguments/environment.ts';
 import { requireIntactArguments, requireIntactVariables } from './arguments/intact.ts';
 import type { Interruption, Invocation } from './arguments/invocation.ts';
@@ -15,7 +14,6 @@ import type { SharedOptions } from './arguments/options.ts';
 import { end, leave } from './end.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './program.ts';
-import { startPing } from './ping.ts';
 import { describeProgram } from './program.ts';
 import { synonymOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';
@@ -134,13 +132,18 @@ async function runAction(
 ): Promise<ExitCode> {
   const { environment } = run;
   requireIntactVariables(environment);
+  // Not to be waited for by help.
+  const [{ settle }, { startPing }] = await Promise.all([
+    import('./arguments/config.ts'),
+    import('./ping.ts'),
+  ]);
   const settled = await settle(given, environment);
   const { options } = settled;
   const terminal = terminalFor(run, options);
   // Warnings of Node and of libraries are for those who debug, not for a cron job's mail.
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
-  let ping: ReturnType<typeof startPing> | null = null;
+  let ping: ((exit: ExitCode) => Promise<void>) | null = null;
   try {
     ping = startPing(options, environment, terminal);
     if (options.json === true || PRINTING.has(verb)) run.output.requireOpen();

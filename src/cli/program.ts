@@ -4,8 +4,7 @@ import type { ExitCode } from './exit.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { append, leavingOut, unlocking } from './arguments/repeated.ts';
-import { helpJson, helpPage, OPTIONS_PURPOSE, optionsPage } from './help/page.ts';
-import { factsOf } from './help/tree.ts';
+import { describeHelp } from './help/describe.ts';
 
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
@@ -47,7 +46,7 @@ export function describeProgram(program: Command, describing: Describing): void 
   describeConfig(verb, program.command('config').description('Show the settings'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
-  describeProgramItself(program, describing);
+  describeHelp(program, describing);
 }
 
 /** What holds for every verb. */
@@ -75,56 +74,6 @@ function describeOptions(program: Command, { version }: Describing): void {
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .on('option:version', version);
-}
-
-/** What needs no vault: help, completion, the version. They work whatever the settings say. */
-function describeProgramItself(program: Command, { say, version, json = false }: Describing): void {
-  program
-    .command('completion')
-    .description('Print a script that completes commands, options and names in a shell')
-    .argument('<shell>', 'bash, zsh, fish or powershell')
-    .action(async (shell: string) => say((await import('./commands/completion.ts')).script(shell)));
-  program
-    .command('__complete', { hidden: true })
-    .argument('<line>')
-    .action(async (line: string) => {
-      const { candidates } = await import('./commands/completion.ts');
-      say(await candidates(line, factsOf(program)));
-    });
-  program
-    .command('help')
-    .description('Show help for a command')
-    .argument('[command...]', 'the command, or "options" for the options that every command takes')
-    .action(async (words: readonly string[]) => {
-      let command = program;
-      for (const word of words) {
-        const next = command.commands.find((one) => one.name() === word);
-        // Which says that there is none.
-        if (next === undefined) await command.parseAsync([word], { from: 'user' });
-        command = next ?? command;
-      }
-      command.help();
-    });
-  const options = program
-    .command('options', { hidden: true })
-    .description(OPTIONS_PURPOSE)
-    .action(() => options.help());
-  program.command('version').description('Print the version').action(version);
-  const formatHelp = (command: Command, helper: Parameters<typeof optionsPage>[1]): string => {
-    const facts = factsOf(command === options ? program : command);
-    if (json) {
-      const page = { ...facts, path: 'options', purpose: OPTIONS_PURPOSE, examples: [], verbs: [] };
-      return helpJson(command === options ? page : facts);
-    }
-    return command === options ? optionsPage(facts, helper) : helpPage(facts, helper);
-  };
-  for (const command of [program, ...everyCommand(program)]) {
-    command.helpCommand(false).configureHelp({ formatHelp });
-  }
-}
-
-function everyCommand(command: Command): Command[] {
-  return command.commands.flatMap((one) => [one, ...everyCommand(one)]);
 }
 
 /** Making a vault, and what one keeps it for. */

@@ -49,7 +49,27 @@ describe('every verb prints what the schema says', () => {
     await run('rm', 'b');
     await run('undelete', 'b');
     await run('sweep', '-n');
+    await run('prune', 'a', '--keep-last', '1', '-n');
     expect(printed).toContain('sweep');
+  });
+
+  test('of folders', async () => {
+    await mkdir(box.at('docs'));
+    await writeFile(box.at('docs', 'c'), 'content');
+    await run('put', 'docs');
+    await run('put', 'docs', '-n');
+    await run('ls', 'docs/');
+    await run('get', 'docs', '-o', 'docs-again');
+    await run('get', 'docs/c', '-o', 'c-again');
+    await writeFile(box.at('docs', 'd'), 'content');
+    await run('diff', 'docs');
+    expect(printed).toContain('diff');
+  });
+
+  test('of the program itself', async () => {
+    await run('config show');
+    for (const args of [['--version'], ['version'], ['--help'], ['help', 'put']])
+      expect((await box.run([...args, '--json'])).stdout).toMatch(/^\{/);
   });
 
   test('of buckets', async () => {
@@ -116,8 +136,11 @@ test('codes and kinds are those of the sources', async () => {
   const codes = Array.from(errors.matchAll(/^ {2}\| '([a-z-]+)'/gm), ([, code = '']) => code);
   expect(enumOf('failure', 'code').toSorted()).toEqual([...codes, 'bug'].toSorted());
   const kinds = new Set<string>();
-  const call = await readFile(join(ROOT, 'src/vault/call.ts'), 'utf8');
+  const [, call = ''] = (await readFile(join(ROOT, 'src/vault/call.ts'), 'utf8')).split('interface Warning ');
   for (const [, kind = ''] of call.matchAll(/^ {4}\| '([a-z-]+)'/gm)) kinds.add(kind);
+  const tree = await readFile(join(ROOT, 'src/vault/folders/restore-tree.ts'), 'utf8');
+  const [, problems = ''] = /readonly kind: (.*);/.exec(tree) ?? [];
+  for (const [, kind = ''] of problems.matchAll(/'([a-z-]+)'/g)) kinds.add(kind);
   for (const name of await readdir(join(ROOT, 'src/cli'), { recursive: true })) {
     if (!name.endsWith('.ts')) continue;
     const source = await readFile(join(ROOT, 'src/cli', name), 'utf8');

@@ -40,7 +40,7 @@ describe('help', () => {
     const { exit, stdout } = await box.run(args);
     expect(exit).toBe(0);
     expect(stdout).toMatch(
-      /^Store files and print their hashes\.\n\nUsage: vault put \[options\] <path\.\.\.>\n\nExamples:\n {2}vault put .*\n[^]*\nOptions:\n[^]*--chunk-size[^]*\n\n"vault help options" shows the options that every command takes\.\n$/,
+      /^Store files and folders, and print their hashes\.\n\nUsage: vault put \[options\] \[path\.\.\.\]\n\nExamples:\n {2}vault put .*\n[^]*\nOptions:\n[^]*--chunk-size[^]*\n\n"vault help options" shows the options that every command takes\.\n$/,
     );
     expect(stdout).not.toContain('--password-file');
   });

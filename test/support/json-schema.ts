@@ -96,14 +96,17 @@ export function requireAsDescribed(
   { stdout, stderr }: { readonly stdout: string; readonly stderr: string },
 ): void {
   const words = args.filter((arg) => !arg.startsWith('-'));
-  const name = [words.slice(0, 2).join(' '), words[0] ?? ''].find((one) => one in DEFINITIONS);
+  const asked = args.some((arg) => arg === '--help' || arg === '-h') ? 'help' : '';
+  const version = args.some((arg) => arg === '--version' || arg === '-V') ? 'version' : '';
+  const names = [asked, version, words.slice(0, 2).join(' '), words[0] ?? ''];
+  const name = names.find((one) => one in DEFINITIONS);
   const problems = [
     ...linesOf(stderr).flatMap((line) => {
       const value: unknown = JSON.parse(line);
       const [kind = ''] = Object.keys(Object(value));
       return problemsOf(value, DEFINITIONS[kind] ?? { enum: [] });
     }),
-    // Help that was asked for is text.
+    // A script for a shell is text.
     ...linesOf(stdout.startsWith('{') ? stdout : '').flatMap((line) =>
       problemsOf(JSON.parse(line), (name === undefined ? undefined : DEFINITIONS[name]) ?? { enum: [] }),
     ),

@@ -128,6 +128,6 @@ export class Stopwatch {
 
   /** What the clock would show by now, at least, if it had not been set back; milliseconds since 1970. */
   get shownMs(): number {
-    return this.#beganAtMs + performance.now() - this.#runsSinceMs;
+    return this.#beganAtMs + this.#clock.monotonic() - this.#runsSinceMs;
   }
 }
