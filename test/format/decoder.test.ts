@@ -1,7 +1,16 @@
 // docs/decoder.py, which was written from FORMAT.md alone, reads what the program writes, with buckets missing and shards wrong.
 import { createHash } from 'node:crypto';
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openBucket } from '../../src/buckets/open.ts';
@@ -232,6 +241,26 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
       expect(other).toMatchObject({ code: 1, start: '' });
     }
     expect(await get('locked')).toMatchObject({ code: 1, start: '' });
+  });
+
+  test('reads a folder, its entries and a tar of it', async () => {
+    const one = await makeVault(place, 'of a folder', 2, { k: 1, m: 1 });
+    mkdirSync(place.at('docs', 'sub'), { recursive: true });
+    writeFileSync(place.at('docs', 'sub', 'a'), 'a'.repeat(400_000));
+    writeFileSync(place.at('docs', 'b'), 'b'.repeat(20_000));
+    linkSync(place.at('docs', 'b'), place.at('docs', 'sub', 'again'));
+    symlinkSync('sub', place.at('docs', 'link'));
+    await one.vault.put({ root: place.at('docs') }, { name: 'docs' });
+    await one.vault.close();
+    const args = ['--password-file', password()];
+    const { start } = await decode(...args, 'entries', 'docs', ...one.folders);
+    expect(start.trim().split('\n')).toHaveLength(6);
+    const { status, stdout } = spawnSync(python ?? '', [DECODER, ...args, 'get', 'docs', ...one.folders]);
+    expect(status).toBe(0);
+    mkdirSync(place.at('unpacked'));
+    execFileSync('tar', ['-xpf', '-', '-C', place.at('unpacked')], { input: stdout });
+    const difference = ['-r', '--no-dereference', place.at('docs'), place.at('unpacked')];
+    expect(execFileSync('diff', difference).toString()).toBe('');
   });
 
   test('tells versions apart, the newest first', async () => {
