@@ -449,7 +449,7 @@ describe(`kill -9, seed ${seed},`, () => {
     };
     let current = PASSWORD;
     await killed(RUNS.password, async (i, fraction) => {
-      const [next, last] = [`next ${i}`, `last ${i}`];
+      const [next, last] = [`the next password ${i}`, `the last password ${i}`];
       const env = { VAULT_PASSWORD: current, VAULT_NEW_PASSWORD: next };
       const exit = await scene.kill(['password'], { part: fraction }, { env });
       const still = (await opens(current)) ? current : next;

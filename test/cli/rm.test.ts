@@ -170,7 +170,7 @@ describe('sweep', () => {
     await box.run(['put', 'a', '--name', 'short-lived', '--expires', '1ms']);
     const { exit, stdout } = await box.run(['sweep', '--json']);
     expect(exit).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({
+    expect(lastLine(stdout)).toMatchObject({
       expired: [{ name: 'short-lived' }],
       filesRemoved: 0,
       objectsRemoved: 0,
@@ -213,7 +213,7 @@ describe('sweep', () => {
     const before = await contents();
     const { exit, stdout } = await box.run(['sweep', '-n', '--now', '--json']);
     expect(exit).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({
+    expect(lastLine(stdout)).toMatchObject({
       expired: [{ name: 'short-lived' }],
       filesRemoved: 1,
       objectsRemoved: 4,
@@ -222,9 +222,14 @@ describe('sweep', () => {
     expect(await contents()).toEqual(before);
     expect(await listed()).toEqual(['b', 'c', 'short-lived']);
     const within = await box.run(['sweep', '-n', '--json']);
-    expect(JSON.parse(within.stdout)).toMatchObject({ filesRemoved: 0, objectsRemoved: 0 });
+    expect(lastLine(within.stdout)).toMatchObject({ filesRemoved: 0, objectsRemoved: 0 });
   });
 });
+
+/** What comes after the plan. */
+function lastLine(text: string): unknown {
+  return JSON.parse(text.trimEnd().split('\n').at(-1) ?? '');
+}
 
 /** Everything in the buckets. */
 async function contents(): Promise<ReadonlyMap<string, string>> {

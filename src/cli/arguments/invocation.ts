@@ -89,7 +89,8 @@ export function noted(
     try {
       return (exit = await work(vault));
     } catch (error) {
-      exit = exitCodeOf(error);
+      // What was not begun has not ended either.
+      if (!isVaultError(error, 'invalid-input', 'interrupted')) exit = exitCodeOf(error);
       throw error;
     } finally {
       if (exit !== null && !signal.aborted) {
