@@ -24,7 +24,7 @@ import { readMarker } from './vault/buckets/bucket-set.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
 import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
 import type { OpenVaultParts } from './vault/open.ts';
-import type { DrillOptions, DrillResult } from './vault/read/drill.ts';
+import type { DrillOptions, DrillResult } from './vault/recover/drill.ts';
 import { factsOf } from './vault/read/status.ts';
 import type { CatalogFacts } from './vault/read/status.ts';
 import { recoverCatalog } from './vault/recover/recover.ts';

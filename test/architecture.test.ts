@@ -58,8 +58,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   repair: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   manage: ['buckets', 'keys', 'protocol', 'repair'],
   open: ['buckets', 'chunks', 'keys', 'protocol'],
-  recover: ['buckets', 'chunks', 'files', 'keys', 'open', 'protocol', 'repair'],
-  vault: ['folders', 'keys', 'manage', 'open', 'read', 'remove', 'repair', 'verify', 'write'],
+  recover: ['buckets', 'chunks', 'files', 'folders', 'keys', 'open', 'protocol', 'repair'],
+  vault: ['folders', 'keys', 'manage', 'open', 'read', 'recover', 'remove', 'repair', 'verify', 'write'],
 };
 /** Known by their types alone. */
 const TYPE_ROOMS = new Set(['call', 'session']);

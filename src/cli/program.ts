@@ -189,6 +189,7 @@ function describeRemoving(verb: AddVerb): void {
     .argument('<hash|name|pattern...>', REFERENCE)
     .option('--all-versions', 'remove every version of a name')
     .option('--now', 'free the space at once; this cannot be undone')
+    .option('--grace <duration>', 'how long they can be brought back (default: 7d)')
     .option('-n, --dry-run', 'only show what would be removed');
 
   verb('prune', 'Remove old versions, except for those that rules keep', (command) => async (invocation) => {

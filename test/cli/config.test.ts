@@ -76,6 +76,7 @@ test('config show tells every setting and where it comes from, without a passwor
     concurrency: expect.stringMatching(/\[vault\.work\]$/),
     limit_upload: 'default',
     limit_download: 'default',
+    exclude: 'default',
   });
   const secret = { env: { ...bare.env, VAULT_DB: 'postgres://u:hidden@h/d?password=hidden' } };
   const plain = await box.run(['config', 'show'], secret);
@@ -83,6 +84,20 @@ test('config show tells every setting and where it comes from, without a passwor
   expect(plain.stdout).not.toContain('hidden');
   const direct = await box.run(['config', 'show'], { env: { VAULT_DB: undefined } });
   expect(direct.stdout).toMatch(/^password +\*\*\* +VAULT_PASSWORD$/m);
+});
+
+test('exclude leaves out of folders, and an option takes one back', async () => {
+  await config(
+    `${await readFile(file, 'utf8')}`.replace('concurrency', 'exclude = ["*.tmp", "cache/"]\nconcurrency'),
+  );
+  await mkdir(box.at('docs', 'cache'), { recursive: true });
+  for (const name of ['a', 'b.tmp', 'kept.tmp', 'cache/c']) await writeFile(box.at('docs', name), name);
+  const { exit } = await box.run(['--vault', 'work', 'put', 'docs', '--exclude', '!kept.tmp'], bare);
+  expect(exit).toBe(0);
+  const { stdout } = await box.run(['--vault', 'work', 'ls', 'docs/', '-R', '-0'], bare);
+  expect(stdout.split('\0').filter(Boolean)).toEqual(['a', 'kept.tmp']);
+  const shown = await box.run(['config', 'show', '--vault', 'work'], bare);
+  expect(shown.stdout).toMatch(/^exclude +\*\.tmp cache\/ +.*\[vault\.work\]$/m);
 });
 
 test.skipIf(DATABASE === 'postgres')('a path is meant from the folder of the file', async () => {
@@ -95,6 +110,7 @@ describe('is refused with 2', () => {
   test.each([
     ['[vault.work]\ndbb = "x"', /'dbb' in \[vault\.work\] means nothing\. Known are: db, password_file/],
     ['work = 1', /'work' in the file means nothing/],
+    ['[vault.work]\nexclude = "*.tmp"', /exclude in \[vault\.work\] is not a list of patterns\./],
     ['[vault.work]\ndb = true', /db in \[vault\.work\] is not a text\./],
     ['vault = 1', /vault is not a table/],
     ['default = 1', /default is not the name of a vault/],

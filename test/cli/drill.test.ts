@@ -61,6 +61,16 @@ test('restores files from buckets and password alone, writes nothing to a bucket
   expect(shown).toMatch(/^last verify not known$/m);
 });
 
+test('restores random files of a folder', async () => {
+  await mkdir(box.at('docs'));
+  for (let i = 0; i < 5; i += 1) await writeFile(box.at('docs', `f${i}`), String(i).repeat(1_000));
+  await box.run(['put', 'docs']);
+  await box.run(['rm', 'a', 'b']);
+  const { exit, stdout } = await drill('--files', '3', '--json');
+  expect(exit).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ files: 1, entries: 3, bytes: 3_000, failed: 0, failures: [] });
+});
+
 test('works without the catalog, and makes none', async () => {
   const bucket = ['--bucket', box.bucket(1), '--bucket', box.bucket(2), '--bucket', box.bucket(3)];
   const run = await box.run(['drill', '--json', '--files', '1', ...bucket], {

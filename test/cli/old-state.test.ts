@@ -255,7 +255,10 @@ describe('a keyring from before the password was changed', () => {
       await readdir(join(box.bucket(1), 'keyring')),
     );
     expect((await box.run(['ls'])).exit).toBe(12);
-    expect(await box.run(['put', '-', '--name', 'f'], { env })).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['put', '-', '--name', 'f'], { env, stdin: 'content' })).toMatchObject({
+      exit: 0,
+      stderr: '',
+    });
   });
 });
 

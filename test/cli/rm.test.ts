@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startGcsServer } from '../support/gcs-server.ts';
 import { catalogPlace } from '../support/catalog-place.ts';
@@ -59,6 +60,19 @@ describe('rm', () => {
     expect(await objectsOf('manifests')).toEqual([]);
     expect(await listed('--deleted')).toEqual([]);
     expect((await box.run(['undelete', 'a'])).exit).toBe(4);
+  });
+
+  test('--grace says how long files can be brought back', async () => {
+    await box.run(['rm', 'a', '--grace', '1s']);
+    const { stderr } = await box.run(['rm', 'b', '--grace', '30d', '-v']);
+    expect(stderr).toMatch(/^Removed 1 file\. "vault undelete" brings it back within 30 d 0 h;/);
+    await delay(1_000);
+    await box.run(['sweep']);
+    expect(await listed('--deleted')).toEqual(['b']);
+    for (const grace of ['0s', '200000d'])
+      expect((await box.run(['rm', 'c', '--grace', grace])).exit).toBe(2);
+    expect((await box.run(['rm', 'c', '--now', '--grace', '1d'])).exit).toBe(2);
+    expect(await listed()).toEqual(['c']);
   });
 
   test('--now leaves what other files share', async () => {

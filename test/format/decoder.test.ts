@@ -257,9 +257,9 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     expect(start.trim().split('\n')).toHaveLength(6);
     const { status, stdout } = spawnSync(python ?? '', [DECODER, ...args, 'get', 'docs', ...one.folders]);
     expect(status).toBe(0);
-    mkdirSync(place.at('unpacked'));
-    execFileSync('tar', ['-xpf', '-', '-C', place.at('unpacked')], { input: stdout });
-    const difference = ['-r', '--no-dereference', place.at('docs'), place.at('unpacked')];
+    mkdirSync(place.at('unpacked-docs'));
+    execFileSync('tar', ['-xpf', '-', '-C', place.at('unpacked-docs')], { input: stdout });
+    const difference = ['-r', '--no-dereference', place.at('docs'), place.at('unpacked-docs')];
     expect(execFileSync('diff', difference).toString()).toBe('');
   });
 

@@ -98,7 +98,9 @@ export function requireAsDescribed(
   const words = args.filter((arg) => !arg.startsWith('-'));
   const asked = args.some((arg) => arg === '--help' || arg === '-h') ? 'help' : '';
   const version = args.some((arg) => arg === '--version' || arg === '-V') ? 'version' : '';
-  const names = [asked, version, words.slice(0, 2).join(' '), words[0] ?? ''];
+  // What an option is told may come before the verb.
+  const pairs = words.map((word, index) => `${word} ${words[index + 1] ?? ''}`);
+  const names = [asked, version, ...pairs, ...words];
   const name = names.find((one) => one in DEFINITIONS);
   const problems = [
     ...linesOf(stderr).flatMap((line) => {

@@ -31,6 +31,9 @@ const OPTIONS = [
   'limitDownload',
 ] as const;
 
+/** The one key that is a list, and no option of every verb. */
+const EXCLUDE = 'exclude';
+
 const PASSWORD_VARIABLES = ['VAULT_PASSWORD', 'VAULT_PASSWORD_FILE', 'VAULT_PASSWORD_COMMAND'];
 
 const KEYS: readonly Key[] = OPTIONS.map((option) => ({
@@ -58,6 +61,8 @@ export interface Settled {
   /** The vault's name; null where none was said. */
   readonly name: string | null;
   readonly settings: readonly Setting[];
+  /** What is left out of folders, before what the command's options say: patterns as in .gitignore. */
+  readonly excludes: readonly string[];
 }
 
 /** Where the file is: `config.toml` in the platform's folder for settings. */
@@ -87,12 +92,14 @@ export async function settle(options: SharedOptions, environment: Environment): 
       file: '',
       name: null,
       settings: settingsOf(options, options, { environment, label: '' }),
+      excludes: [],
     };
   }
   const config = await readConfig(file);
   const name = given ?? config.usual;
   if (name === null) {
-    return { options, file, name, settings: settingsOf(options, options, { environment, label: file }) };
+    const settings = settingsOf(options, options, { environment, label: file });
+    return { options, file, name, settings, excludes: [] };
   }
   const table = config.vaults.get(name);
   if (table === undefined) {
@@ -112,7 +119,9 @@ export async function settle(options: SharedOptions, environment: Environment): 
   }
   const settled: SharedOptions = { ...added, ...options };
   const label = `${file} [vault.${name}]`;
-  return { options: settled, file, name, settings: settingsOf(options, settled, { environment, label }) };
+  const excludes = table.get(EXCLUDE)?.split('\n') ?? [];
+  const settings = settingsOf(options, settled, { environment, label, excludes });
+  return { options: settled, file, name, settings, excludes };
 }
 
 /** Whether an option says it. Of the two ways to a password, either. */
@@ -129,7 +138,11 @@ function pathIn(file: string, value: string, environment: Environment): string {
 function settingsOf(
   given: SharedOptions,
   settled: SharedOptions,
-  { environment, label }: { readonly environment: Environment; readonly label: string },
+  {
+    environment,
+    label,
+    excludes = [],
+  }: { readonly environment: Environment; readonly label: string; readonly excludes?: readonly string[] },
 ): Setting[] {
   const settings = KEYS.map(({ key, option, variables }): Setting => {
     const value = settled[option];
@@ -142,6 +155,8 @@ function settingsOf(
       ? { key, value: said, from: own }
       : { key, value: null, from: 'default' };
   });
+  const left = excludes.length > 0 ? excludes.join(' ') : null;
+  settings.push({ key: EXCLUDE, value: left, from: left === null ? 'default' : label });
   const isDirect = !isSaid('passwordFile', settled) && nonEmpty(environment['VAULT_PASSWORD']) !== null;
   // Whose value nobody shows, and which goes before the other variables.
   return isDirect ? [...settings, { key: 'password', value: '***', from: 'VAULT_PASSWORD' }] : settings;
@@ -194,10 +209,18 @@ async function readConfig(file: string): Promise<Config> {
 
 function valuesOf(table: unknown, file: string, where: string): ReadonlyMap<string, string> {
   const entries = Object.entries(tableOf(table, file, where));
-  const unknown = entries.map(([key]) => key).filter((key) => !KEYS.some((one) => one.key === key));
-  requireKnown(unknown, { file, where, known: KEYS.map(({ key }) => key) });
+  const known = [...KEYS.map(({ key }) => key), EXCLUDE];
+  const unknown = entries.map(([key]) => key).filter((key) => !known.includes(key));
+  requireKnown(unknown, { file, where, known });
   const values = new Map<string, string>();
   for (const [key, value] of entries) {
+    if (key === EXCLUDE) {
+      const patterns: readonly unknown[] = Array.isArray(value) ? value : [null];
+      if (!patterns.every((one) => typeof one === 'string' && !one.includes('\n')))
+        throw wrong(file, `${key} in ${where}`, 'a list of patterns');
+      if (patterns.length > 0) values.set(key, patterns.join('\n'));
+      continue;
+    }
     if (typeof value !== 'string' && typeof value !== 'number')
       throw wrong(file, `${key} in ${where}`, 'a text');
     values.set(key, String(value));

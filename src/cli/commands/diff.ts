@@ -35,7 +35,7 @@ export async function diff(
 ): Promise<ExitCode> {
   const { output, options, terminal, signal, clock } = invocation;
   output.requireOpen();
-  const settings = await folderSettings(flags);
+  const settings = await folderSettings(flags, invocation.settled.excludes);
   const print = async (page: readonly Change[]): Promise<boolean> =>
     output.write(page.map(options.json === true ? jsonLine : plainLine).join(''));
   return withVault(invocation, async (vault) => {

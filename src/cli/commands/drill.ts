@@ -84,10 +84,10 @@ async function run(invocation: Invocation, { buckets, files, sample, password }:
 
 async function conclude(invocation: Invocation, report: DrillReport): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
-  const { files, bytes, locked, failures, recovered } = report;
+  const { files, entries, bytes, locked, failures, recovered } = report;
   const { unreadableManifests, unknown, unusable } = recovered;
   const found = recovered.learned - recovered.hidden;
-  const facts = { files, failed: failures.length, bytes, locked, found };
+  const facts = { files, failed: failures.length, entries, bytes, locked, found };
   if (options.json === true) {
     await output.json({
       ...facts,
@@ -126,8 +126,9 @@ async function conclude(invocation: Invocation, report: DrillReport): Promise<Ex
   }
   const tried = files + failures.length;
   if (tried === 0) attention('Nothing was restored: there is no file that this password opens.', 'nothing');
+  const some = entries > 0 ? ` (${count(entries, 'file')} of the folders)` : '';
   terminal.summary(
-    `Restored ${files.toLocaleString('en-US')} of ${count(tried, 'file')}, ${showSize(bytes)}, from the buckets and the password alone in ${showDuration(terminal.elapsedMs)}. Nothing of it was kept.`,
+    `Restored ${files.toLocaleString('en-US')} of ${count(tried, 'file')}${some}, ${showSize(bytes)}, from the buckets and the password alone in ${showDuration(terminal.elapsedMs)}. Nothing of it was kept.`,
     facts,
   );
   return gravest(codes);

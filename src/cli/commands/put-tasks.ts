@@ -37,10 +37,14 @@ export interface TaskFlags {
 type FolderSettings = Omit<FolderSource, 'root'>;
 
 /**
- * @param typed the paths on the command line
+ * @param typed the paths on the command line; `excludes`: what the settings leave out of folders
  * @throws `invalid-input`; `file-not-found`
  */
-export async function tasksOf(typed: readonly string[], flags: TaskFlags): Promise<readonly Task[]> {
+export async function tasksOf(
+  typed: readonly string[],
+  flags: TaskFlags,
+  excludes: readonly string[],
+): Promise<readonly Task[]> {
   const paths = [...typed, ...(await listedPaths(flags))];
   const { fromCommand, allowEmpty = false } = flags;
   if (fromCommand !== undefined) {
@@ -56,7 +60,7 @@ export async function tasksOf(typed: readonly string[], flags: TaskFlags): Promi
   if (paths.length === 0)
     throw new VaultError('invalid-input', `Missing required argument 'path'. See "vault put --help".`);
   checkPaths(paths, flags);
-  const settings = await folderSettings(flags);
+  const settings = await folderSettings(flags, excludes);
   return Promise.all(paths.map(async (path) => taskOf(path, flags, settings)));
 }
 
@@ -69,11 +73,12 @@ async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promi
   return text.split(byNul ? '\0' : /\r?\n/).filter((path) => path !== '');
 }
 
-export async function folderSettings(flags: TaskFlags): Promise<FolderSettings> {
+/** @param excludes what the settings leave out; the flags come after that, so that they can take it back */
+export async function folderSettings(flags: TaskFlags, excludes: readonly string[]): Promise<FolderSettings> {
   const { exclude = [], excludeFrom = [], excludeLargerThan: larger } = flags;
   const files = await Promise.all(excludeFrom.map(async (path) => readGiven(path, '--exclude-from')));
   return {
-    excludes: [...files, ...exclude],
+    excludes: [...excludes, ...files, ...exclude],
     excludeCaches: flags.excludeCaches,
     largest: larger === undefined ? undefined : parseSize(larger, '--exclude-larger-than'),
     oneFileSystem: flags.oneFileSystem,

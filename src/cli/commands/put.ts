@@ -45,7 +45,7 @@ export async function put(
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
   const chosen = putSettings(flags, invocation.clock);
-  const tasks = await tasksOf(paths, flags);
+  const tasks = await tasksOf(paths, flags, invocation.settled.excludes);
   const settings = { ...chosen, lock: await lockOf(invocation, flags) };
   const work = async (vault: Vault): Promise<ExitCode> => {
     if (dryRun) return putDryRun(invocation, vault, { tasks, settings });

@@ -1,17 +1,20 @@
 import { VaultError } from '../../errors.ts';
+import { MAX_GRACE_MS } from '../../format/removal.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
+import { parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { count, showName } from '../terminal/text.ts';
+import { count, showDuration, showName } from '../terminal/text.ts';
 import { reportSweep } from './sweep.ts';
 
 export interface RmFlags {
   readonly allVersions?: boolean;
   readonly now?: boolean;
+  readonly grace?: string;
   readonly dryRun?: boolean;
 }
 
@@ -24,14 +27,14 @@ export async function rm(
   const { output, options, terminal, signal } = invocation;
   const { allVersions, now = false, dryRun = false } = flags;
   if (dryRun) output.requireOpen();
+  const graceMs = graceOf(flags);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
     if (!dryRun) await tellOfDenied(invocation, vault, now);
     const { removed, unreachable } = await withFilesMeant(
       vault,
       { verb: 'rm', references },
-      async (meant) =>
-        vault.remove(meant, { allVersions, graceMs: now ? 0 : undefined, dryRun, signal, onWarning }),
+      async (meant) => vault.remove(meant, { allVersions, graceMs, dryRun, signal, onWarning }),
       { all: allVersions, signal },
     );
     if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
@@ -42,9 +45,18 @@ export async function rm(
       return DONE;
     }
     const what = `Removed ${count(removed.length, 'file')}.`;
-    const back = `"vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within seven days; after that "vault sweep" frees the space.`;
+    const back = `"vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within ${graceMs === undefined ? 'seven days' : showDuration(graceMs)}; after that "vault sweep" frees the space.`;
     return concludeRemoval(invocation, vault, { unreachable, now, what, back, facts });
   });
+}
+
+/** How long the files can be brought back, in milliseconds; undefined for the usual. @throws `invalid-input` */
+function graceOf({ now = false, grace }: RmFlags): number | undefined {
+  if (grace === undefined) return now ? 0 : undefined;
+  if (now) throw new VaultError('invalid-input', 'Say --now or --grace, not both.');
+  const graceMs = parseDurationMs(grace, '--grace');
+  if (graceMs <= MAX_GRACE_MS) return graceMs;
+  throw new VaultError('invalid-input', '--grace is 100 years at most.');
 }
 
 /** Says what was removed; frees the space at once if that is what was asked for. */
