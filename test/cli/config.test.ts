@@ -88,7 +88,7 @@ test('config show tells every setting and where it comes from, without a passwor
 
 test('exclude leaves out of folders, and an option takes one back', async () => {
   await config(
-    `${await readFile(file, 'utf8')}`.replace('concurrency', 'exclude = ["*.tmp", "cache/"]\nconcurrency'),
+    (await readFile(file, 'utf8')).replace('concurrency', 'exclude = ["*.tmp", "cache/"]\nconcurrency'),
   );
   await mkdir(box.at('docs', 'cache'), { recursive: true });
   for (const name of ['a', 'b.tmp', 'kept.tmp', 'cache/c']) await writeFile(box.at('docs', name), name);

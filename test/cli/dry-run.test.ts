@@ -3,9 +3,9 @@ import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { catalogRows } from '../support/catalog-place.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import type { Sandbox } from './run.ts';
-import { sandbox, SUMMARY } from './run.ts';
+import { sandbox } from './run.ts';
 
 const CHUNKED = randomBytes(100_000);
 
@@ -19,61 +19,6 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await box[Symbol.asyncDispose]();
-});
-
-/** Everything there is of a vault: each row of the catalog, and each byte of the buckets. */
-async function fingerprint(): Promise<unknown> {
-  const objects: Record<string, string> = {};
-  for (const number of [1, 2, 3, 4]) {
-    for (const entry of await readdir(box.bucket(number), { recursive: true, withFileTypes: true })) {
-      if (!entry.isFile()) continue;
-      const path = join(entry.parentPath, entry.name);
-      objects[path] = (await readFile(path)).toString('base64');
-    }
-  }
-  return { objects, rows: await catalogRows(box.db) };
-}
-
-describe('-n changes neither catalog nor buckets, and says so', () => {
-  beforeEach(async () => {
-    // Something for each of them to do: a file to sweep, and shards to replace.
-    await box.run(['put', '-', '--name', 'gone'], { stdin: randomBytes(70_000) });
-    await box.run(['rm', 'gone']);
-    await box.run(['put', 'b', '--name', 'old', '--expires', '1s']);
-    // Of four buckets one may have no shard.
-    await rm(join(box.bucket(2), 'chunks'), { recursive: true, force: true });
-    await rm(join(box.bucket(2), 'manifests'), { recursive: true });
-  });
-
-  test.each([
-    [['put', 'a', 'b']],
-    [['rm', 'a']],
-    [['rm', 'a', '--now']],
-    [['rm', 'a', '--all-versions']],
-    [['prune', '--keep-last', '2']],
-    [['sweep']],
-    [['sweep', '--now']],
-    [['repair']],
-    [['repair', '--read-data']],
-    [['repair', 'a']],
-    [['repair', '--redundancy', '1+2']],
-    [['repair', '--redundancy', '3+0']],
-    [['bucket', 'rm', '1']],
-    [['bucket', 'rm', '1', '--gone']],
-    [['repair', '--forget-bucket', '1']],
-  ])('%j', async (args) => {
-    const before = await fingerprint();
-    const given = args.map((arg) => (arg === '1' ? box.bucket(1) : arg));
-    const { exit, stdout, stderr } = await box.run([...given, '-n', '--json']);
-    expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
-    // `rm` prints the files that it would remove, `prune` every version.
-    expect(stdout).toContain(/^(rm|prune)$/.test(args[0] ?? '') ? '"name":"a"' : '"dryRun":true');
-    expect(await fingerprint()).toEqual(before);
-    const shown = box.terminal([...given, '-n']);
-    expect(await shown.exit).toBe(0);
-    expect(shown.shown).toContain('Nothing was changed.');
-    expect(await fingerprint()).toEqual(before);
-  });
 });
 
 /** The objects of JSON that a command has printed. */
@@ -149,7 +94,7 @@ async function firstHolder(): Promise<string> {
 }
 
 test('put -n tells what would be stored, and what could not be', async () => {
-  const before = await fingerprint();
+  const before = await fingerprintOf(box);
   const { exit, stdout, stderr } = await box.run(['put', '-n', 'a', 'none', './b']);
   expect({ exit, stdout }).toEqual({ exit: 4, stdout: 'a\nb\n' });
   expect(stderr).toMatch(/none/);
@@ -174,7 +119,7 @@ test('put -n tells what would be stored, and what could not be', async () => {
   // What is locked shares nothing, and its password is not asked for.
   const locked = await box.run(['put', '-n', '-v', 'a', '--lock']);
   expect(locked.stderr).toMatch(/^Would store a: 98 KiB, all new\.\n/);
-  expect(await fingerprint()).toEqual(before);
+  expect(await fingerprintOf(box)).toEqual(before);
 });
 
 test('repair --forget-bucket -n tells what would be rebuilt, of a bucket that is lost, too', async () => {
@@ -201,13 +146,13 @@ describe('less redundancy', () => {
   const lower = ['repair', '--redundancy', '3+0'];
 
   test('is refused without --yes where nobody can be asked, and changes nothing', async () => {
-    const before = await fingerprint();
+    const before = await fingerprintOf(box);
     const { exit, stdout, stderr } = await box.run(lower);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
     expect(stderr).toBe(
       'vault: 3+0 survives the loss of no bucket, 2+1 of 1. Say --yes if that is what you want.\n',
     );
-    expect(await fingerprint()).toEqual(before);
+    expect(await fingerprintOf(box)).toEqual(before);
   });
 
   test('is what --yes says, and more needs no --yes', async () => {
@@ -220,13 +165,13 @@ describe('less redundancy', () => {
   });
 
   test('is asked for in a terminal, where no is the usual answer', async () => {
-    const before = await fingerprint();
+    const before = await fingerprintOf(box);
     const run = box.terminal(lower);
     await run.waitFor('Go on?');
     run.type('\r');
     expect(await run.exit).toBe(130);
     expect(run.shown).toContain('vault: Nothing was changed.');
-    expect(await fingerprint()).toEqual(before);
+    expect(await fingerprintOf(box)).toEqual(before);
   });
 });
 

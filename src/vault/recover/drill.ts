@@ -35,12 +35,15 @@ export interface DrillFailure {
   readonly error: VaultError;
 }
 
+/** What counts as progress; of a folder little is read. */
+function sizeOf({ kind, size }: FileInfo): number {
+  return kind === 'folder' ? 0 : (size ?? 0);
+}
+
 /** See `Vault.drill`. */
 export async function drillFiles(session: Session, options: DrillOptions): Promise<DrillResult> {
   const { signal } = options;
   const { chosen, locked } = await choose(session, options);
-  // Of a folder little is read.
-  const sizeOf = ({ kind, size }: FileInfo): number => (kind === 'folder' ? 0 : (size ?? 0));
   const totalBytes = chosen.reduce((sum, info) => sum + sizeOf(info), 0);
   const failures: DrillFailure[] = [];
   let [files, entries, bytes, begun] = [0, 0, 0, 0];
