@@ -25,11 +25,6 @@ export function fileTimeOfNs(ns: bigint): FileTime | null {
   return { seconds: Number((ns - nanoseconds) / NS_A_SECOND), nanoseconds: Number(nanoseconds) };
 }
 
-/** The same, from milliseconds. @returns null if that is no number or out of range */
-export function fileTimeOfMs(ms: number): FileTime | null {
-  return Number.isInteger(ms) ? fileTimeOfNs(BigInt(ms) * BigInt(NS_A_MS)) : null;
-}
-
 /** Milliseconds since 1970, rounded down; always in ECMAScript's range for what `fileTimeOfNs` gives. */
 export function msOfFileTime({ seconds, nanoseconds }: FileTime): number {
   return seconds * 1000 + Math.floor(nanoseconds / NS_A_MS);

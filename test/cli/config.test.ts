@@ -78,6 +78,8 @@ test('config show tells every setting and where it comes from, without a passwor
     limit_download: 'default',
     exclude: 'default',
   });
+  expect(shown.settings).toContainEqual({ key: 'concurrency', value: '4', from: expect.any(String) });
+  expect(shown.settings).toContainEqual({ key: 'limit_upload', value: 'none', from: 'default' });
   const secret = { env: { ...bare.env, VAULT_DB: 'postgres://u:hidden@h/d?password=hidden' } };
   const plain = await box.run(['config', 'show'], secret);
   expect(plain.stdout).toMatch(/^db +postgres:\/\/u@h\/d\?password=\*\*\* +VAULT_DB$/m);

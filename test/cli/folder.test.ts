@@ -71,7 +71,16 @@ test('tells what it could not store or restore, and ends with 3', async () => {
 test('takes paths from a file, shows what it would store, and stores several folders', async () => {
   await mkdir(box.at('more\nlines'));
   const dry = await box.run(['put', '-n', 'docs', '--exclude-larger-than', '50K', '--json']);
-  expect(JSON.parse(dry.stdout)).toEqual({ name: 'docs', entries: 4, size: 30_000, dryRun: true });
+  expect(JSON.parse(dry.stdout)).toEqual({
+    name: 'docs',
+    entries: 4,
+    size: 30_000,
+    chunks: 1,
+    chunksStored: 1,
+    bytesNew: 30_000,
+    unchanged: false,
+    dryRun: true,
+  });
   const { exit, stdout } = await box.shell(
     "printf 'docs\\0more\\nlines\\0' | vault put --files-from - -0 --exclude-from /dev/null",
   );

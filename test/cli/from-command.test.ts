@@ -52,7 +52,15 @@ test('-n does not run it', async () => {
   const { exit, stdout } = await box.run(put('touch ran', '-n', '--json'));
   expect({ exit, told: JSON.parse(stdout) }).toEqual({
     exit: 0,
-    told: { name: 'n', size: null, dryRun: true },
+    told: {
+      name: 'n',
+      size: null,
+      chunks: null,
+      chunksStored: null,
+      bytesNew: null,
+      unchanged: null,
+      dryRun: true,
+    },
   });
   expect(existsSync(box.at('ran'))).toBe(false);
 });

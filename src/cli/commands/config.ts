@@ -7,12 +7,22 @@ import { styleFor } from '../terminal/terminal.ts';
 import { count, showName } from '../terminal/text.ts';
 import type { Setting } from '../arguments/config.ts';
 
+/** What holds where nothing is said, as `RequestOptions` has it. */
+const USUAL: ReadonlyMap<string, string> = new Map([
+  ['timeout', '60s, at first contact 15s'],
+  ['max_wait', '2m, of a bucket that has never answered 5s'],
+  ['concurrency', '48'],
+  ['limit_upload', 'none'],
+  ['limit_download', 'none'],
+  ['exclude', 'nothing'],
+]);
+
 /** `vault config show`: every setting of a vault, and where it comes from. Needs no password. */
 export async function showConfig(invocation: Invocation): Promise<ExitCode> {
   const { output, options, environment, settled, terminal } = invocation;
   const settings = settled.settings.map(({ key, value, from }) => {
     const told = key === 'db' ? withoutSecret(catalogLocation(options, environment)) : value;
-    return { key, value: told, from };
+    return { key, value: told ?? USUAL.get(key) ?? null, from };
   });
   const { name, file } = settled;
   if (options.json === true) await output.json({ vault: name, file, settings });

@@ -191,11 +191,17 @@ function agoOf(ageMs: number): string {
   return `${showDuration(ageMs)} ago`;
 }
 
+/** What part of the content need not be stored, being there already or compressed; null where the size of some is not known. */
+function savingsOf({ locked, logicalBytes, uniqueBytes }: Standing): number | null {
+  return locked > 0 || logicalBytes === 0 ? null : Math.max(0, 1 - uniqueBytes / logicalBytes);
+}
+
 function asJson(standing: Standing, { id }: Vault): Record<string, unknown> {
   const { newestAtMs, safety, ages, buckets, runs, ...numbers } = standing;
   return {
     vaultId: id,
     ...numbers,
+    savings: savingsOf(standing),
     newestAt: asTime(newestAtMs),
     safety: bySafety(safety).map(([survives, files]) => ({ survives, files })),
     buckets: buckets.map(({ id: bucketId, url, state, objects, bytes, error }) => ({
@@ -227,6 +233,7 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
   const { output, environment } = invocation;
   const nowMs = invocation.clock.now();
   const { files, versions, removed, locked, logicalBytes, uniqueBytes, storedBytes, newestAtMs } = standing;
+  const saved = savingsOf(standing);
   const more = [
     count(versions, 'version'),
     ...(removed > 0 ? [`${removed.toLocaleString('en-US')} removed`] : []),
@@ -236,6 +243,7 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
     ['files', `${files.toLocaleString('en-US')} (${more.join(', ')})`],
     ['content', showSize(logicalBytes)],
     ['unique', `${showSize(uniqueBytes)}: each chunk once, compressed`],
+    ...(saved === null ? [] : [['saved', `${Math.round(saved * 100)}% of the content`]]),
     ['in buckets', `${showSize(storedBytes)}: with redundancy`],
     newestFact(newestAtMs, nowMs),
     ...standing.ages.map(({ name, storedAtMs }) => [

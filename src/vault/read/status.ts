@@ -3,6 +3,7 @@ import { isVaultError, throwIfAborted } from '../../errors.ts';
 import type { Catalog } from '../../catalog/catalog.ts';
 import type { CallOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
+import { IdSet } from '../chunks/id-set.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
@@ -25,7 +26,7 @@ export interface VaultStatus {
   readonly changed: number;
   /** Bytes of all versions, as they were put. */
   readonly logicalBytes: number;
-  /** Bytes of all chunks, each once, compressed and sealed, without redundancy; and of contents that lie in manifests. */
+  /** Bytes of the chunks of all versions, each once, compressed and sealed, without redundancy; and of contents that lie in manifests. */
   readonly uniqueBytes: number;
   /** When the newest version was stored; null where there is none. */
   readonly newestAtMs: number | null;
@@ -70,6 +71,7 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
   };
   const total = { versions: 0, removed: 0, locked: 0, changed: 0, logicalBytes: 0, degraded: 0 };
   const safety = new Map<number, number>();
+  const live = new IdSet();
   let uniqueBytes = 0;
   let newestAtMs: number | null = null;
   for await (const { row, holders } of joinFiles(session, buckets.all, { signal, onFailure })) {
@@ -90,11 +92,15 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
     total.logicalBytes += size ?? 0;
     if (chunks === 0) uniqueBytes += size ?? 0;
     newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
-    const spare = Math.min(holders.length - 1, await chunkSpare(session, record, { ...options, answering }));
+    const spare = Math.min(
+      holders.length - 1,
+      await chunkSpare(session, record, { ...options, answering, live }),
+    );
     safety.set(spare, (safety.get(spare) ?? 0) + 1);
     if (spare < redundancy.m) total.degraded += 1;
   }
-  for await (const { sealedSize } of catalog.chunks.walk({ signal })) uniqueBytes += sealedSize;
+  for await (const { id, sealedSize } of catalog.chunks.walk({ signal }))
+    if (live.has(id)) uniqueBytes += sealedSize;
   let files = 0;
   for await (const _ of catalog.files.list({ all: false, signal })) files += 1;
   return { files, ...total, uniqueBytes, newestAtMs, safety, runs: await lastRuns(session) };
@@ -104,7 +110,11 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
 async function chunkSpare(
   session: Session,
   { ids }: FileRecord,
-  options: CallOptions & { readonly answering: ReadonlySet<string> },
+  options: CallOptions & {
+    readonly answering: ReadonlySet<string>;
+    /** Gets the ids of its chunks. */
+    readonly live: IdSet;
+  },
 ): Promise<number> {
   let least = Infinity;
   try {
@@ -113,6 +123,7 @@ async function chunkSpare(
         const some = [...new Set(slice.map(({ id }) => id))];
         const rows = await session.catalog.chunks.locate(some);
         for (const id of some) {
+          options.live.add(id);
           const row = rows.get(id);
           const places = (row?.shards ?? []).map((place) =>
             place === null ? null : (session.buckets.byNumber(place.bucket)?.id ?? null),
