@@ -80,6 +80,7 @@ async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
       code = await runAction(options, action, { output, verb, ...run });
     },
     say: (text) => (usage += text),
+    environment: run.environment,
     version() {
       usage = shared.json ? `${jsonOf(versionFacts())}\n` : `${packageVersion()}\n`;
       throw new CommanderError(0, 'commander.version', usage);

@@ -1,6 +1,7 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
 import type { Command } from 'commander';
 import type { ExitCode } from './exit.ts';
+import type { Environment } from '../host.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { append, leavingOut, unlocking } from './arguments/repeated.ts';
@@ -25,6 +26,8 @@ export interface Describing {
   readonly say: (text: string) => void;
   /** Says which version this is. */
   readonly version: () => void;
+  /** What completion looks for vaults and passwords in; none unless given. */
+  readonly environment?: Environment;
   /** Whether help is for programs. */
   readonly json?: boolean;
 }

@@ -5,7 +5,6 @@ import { VaultError } from '../../errors.ts';
 import { thisHost } from '../../host.ts';
 import type { Environment } from '../../host.ts';
 import { configFile, settle, vaultNames } from '../arguments/config.ts';
-import { takeEnvironment } from '../arguments/environment.ts';
 import type { SharedOptions } from '../arguments/options.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { passwordSource, readPassword } from '../arguments/password.ts';
@@ -43,9 +42,8 @@ export function script(shell: string): string {
  *
  * @param line up to the cursor, from the command's name on
  */
-export async function candidates(line: string, facts: VerbFacts): Promise<string> {
+export async function candidates(line: string, facts: VerbFacts, environment: Environment): Promise<string> {
   try {
-    const environment = takeEnvironment();
     return await complete(line, facts, {
       vaults: async () => vaultNames(configFile(environment)),
       names: async (options, deleted) => namesOf({ options, environment }, deleted),

@@ -1,5 +1,6 @@
 /** The verbs that tell of the program itself, and what a help page looks like. */
 import type { Command } from 'commander';
+import type { Environment } from '../../host.ts';
 import { helpJson, helpPage, OPTIONS_PURPOSE, optionsPage } from './page.ts';
 import { factsOf } from './tree.ts';
 
@@ -9,10 +10,12 @@ export function describeHelp(
   {
     say,
     version,
+    environment = {},
     json = false,
   }: {
     readonly say: (text: string) => void;
     readonly version: () => void;
+    readonly environment?: Environment;
     readonly json?: boolean;
   },
 ): void {
@@ -26,7 +29,7 @@ export function describeHelp(
     .argument('<line>')
     .action(async (line: string) => {
       const { candidates } = await import('../commands/completion.ts');
-      say(await candidates(line, factsOf(program)));
+      say(await candidates(line, factsOf(program), environment));
     });
   program
     .command('help')
