@@ -81,7 +81,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   ignore: /^src\/vault\/folders\/excludes\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
   'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
-  'string-width': /^src\/cli\/terminal\/width\.ts$/,
+  'fast-string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
