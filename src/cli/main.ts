@@ -145,7 +145,7 @@ function listenToSignals(abort: AbortController, interruption: Interruption): Pr
     process.removeAllListeners(name).on(name, () => {
       if (abort.signal.aborted) leave(INTERRUPTED);
       abort.abort(name);
-      setTimeout(() => overdue.resolve('overdue'), CLEAN_UP_MS);
+      setTimeout(() => overdue.resolve('overdue'), interruption.patienceMs ?? CLEAN_UP_MS);
     });
   }
   // Nothing may be left undone silently: a promise that nobody awaits is a bug like any other.
