@@ -23,6 +23,7 @@ export const FILES: readonly Route[] = [
     path: '/api/files',
     summary: 'Files, newest first, in pages.',
     scope: 'list',
+    query: ['limit', 'after', 'all'],
     handle: list,
   },
   {
@@ -30,6 +31,7 @@ export const FILES: readonly Route[] = [
     path: '/api/files/{ref...}',
     summary: 'A file by name or hash; takes Range.',
     scope: 'read',
+    answers: [200, 206, 304],
     async handle(exchange, serving) {
       const file = await openFile(exchange, serving, { reference: referenceOf(exchange) });
       return fileAnswer(exchange, file);
@@ -37,9 +39,12 @@ export const FILES: readonly Route[] = [
   },
   {
     method: 'PUT',
-    path: '/api/files/{name...}',
+    path: '/api/files/{ref...}',
     summary: 'Stores the body under a name.',
     scope: 'put',
+    query: ['chunk_size', 'expires_in'],
+    body: ['application/octet-stream'],
+    answers: [200, 201],
     handle: put,
   },
   {

@@ -22,4 +22,16 @@ export const HEALTH: readonly Route[] = [
       return { status: 200, json: { status: 'ready' } };
     },
   },
+  {
+    method: 'GET',
+    path: '/metrics',
+    summary: 'What this process has served, for Prometheus.',
+    scope: 'list',
+    handle: (_, { metrics, running }) =>
+      Promise.resolve({
+        status: 200,
+        headers: { 'Content-Type': 'text/plain; version=0.0.4; charset=utf-8' },
+        text: metrics.text(running()),
+      }),
+  },
 ];

@@ -23,6 +23,8 @@ export const LINKS: readonly Route[] = [
     summary:
       'Makes a link to a file. JSON, all optional: expires_in (seconds), downloads, password, lock_password.',
     scope: 'read',
+    body: ['application/json'],
+    answers: [201],
     handle: makeLink,
   },
   {
@@ -30,6 +32,7 @@ export const LINKS: readonly Route[] = [
     path: '/api/links',
     summary: 'Links, the newest first, with the times they were used; those to one file with file.',
     scope: 'admin',
+    query: ['file'],
     async handle(exchange, { vault }) {
       const reference = exchange.query.get('file');
       const hash = reference === null ? null : (await vault.find(reference)).hash;
@@ -54,6 +57,7 @@ export const LINKS: readonly Route[] = [
     summary:
       'A page for a browser, which asks before it downloads; for programs the file, unless its downloads are counted.',
     scope: null,
+    answers: [200, 206, 304],
     handle: follow,
   },
   {
@@ -61,6 +65,7 @@ export const LINKS: readonly Route[] = [
     path: '/d/{link}',
     summary: 'The file of a link. Its password in the header Vault-Password, or as password of a form.',
     scope: null,
+    body: ['application/json', 'application/x-www-form-urlencoded'],
     handle: follow,
   },
 ];

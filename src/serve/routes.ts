@@ -6,10 +6,25 @@ import type { Exchange } from './exchange.ts';
 import { FILES } from './files.ts';
 import { HEALTH } from './health.ts';
 import { LINKS } from './links.ts';
+import { openApiOf } from './openapi.ts';
 import type { Route } from './serving.ts';
 import { UPLOADS } from './uploads.ts';
 
-export const ROUTES: readonly Route[] = [...HEALTH, ...LINKS, ...FILES, ...UPLOADS];
+export const ROUTES: readonly Route[] = [
+  ...HEALTH,
+  ...LINKS,
+  ...FILES,
+  ...UPLOADS,
+  {
+    method: 'GET',
+    path: '/openapi.json',
+    summary: 'This description.',
+    scope: null,
+    handle: () => Promise.resolve({ status: 200, json: DESCRIPTION }),
+  },
+];
+
+const DESCRIPTION = openApiOf(ROUTES);
 
 const MATCHERS = ROUTES.map((route) => ({ route, pattern: patternOf(route.path) }));
 

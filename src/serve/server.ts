@@ -11,11 +11,14 @@ import { Access } from './access.ts';
 import type { Answer } from './answers.ts';
 import { failure, failureOf, STRICT_HEADERS } from './answers.ts';
 import { Exchange } from './exchange.ts';
+import { Metrics } from './metrics.ts';
 import { routeOf } from './routes.ts';
+import type { AccessEntry } from './access-log.ts';
 import type { Route, ServeOptions, Serving } from './serving.ts';
 import { Slowdown } from './slowdown.ts';
 
-export type { AccessEntry, ServeOptions } from './serving.ts';
+export type { AccessEntry } from './access-log.ts';
+export type { ServeOptions } from './serving.ts';
 
 export interface RunningServer {
   /** Where it listens. */
@@ -54,12 +57,16 @@ export async function startServer(vault: Vault, options: ServeOptions): Promise<
     access,
     slowdown,
     memory: new Budget(DOWNLOAD_MEMORY),
+    metrics: new Metrics(),
+    running: () => running.size,
     isStopping: () => stopping,
   };
   const take = (awaitsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
     const exchange = new Exchange(request, response, { limits: options, awaitsContinue });
     running.add(exchange);
     if (stopping) response.shouldKeepAlive = false;
+    // Once had over HTTPS, it is never asked for in the clear again.
+    if (baseUrl.startsWith('https:')) response.setHeader('Strict-Transport-Security', 'max-age=31536000');
     void serve(exchange, serving).finally(() => running.delete(exchange));
   };
   server.on('request', take(false)).on('checkContinue', take(true)).on('clientError', refuseNonsense);
@@ -137,7 +144,7 @@ async function serve(exchange: Exchange, serving: Serving): Promise<void> {
     tellOperator(serving, exchange, error);
     if (!exchange.response.headersSent) await exchange.send(said).catch(() => undefined);
   }
-  options.log({
+  const entry: AccessEntry = {
     time: new Date().toISOString(),
     client,
     by: exchange.by,
@@ -148,7 +155,9 @@ async function serve(exchange: Exchange, serving: Serving): Promise<void> {
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,
     ms: Math.round(performance.now() - startedAtMs),
-  });
+  };
+  serving.metrics.count(entry);
+  options.log(entry);
 }
 
 async function answerOf({ scope, handle }: Route, exchange: Exchange, serving: Serving): Promise<Answer> {

@@ -2,25 +2,12 @@
 import type { Budget } from '../concurrency/semaphore.ts';
 import type { Scope } from '../vault/grants/tokens.ts';
 import type { Vault } from '../vault/vault.ts';
+import type { AccessEntry } from './access-log.ts';
 import type { Access } from './access.ts';
 import type { Answer } from './answers.ts';
 import type { Exchange, ExchangeLimits } from './exchange.ts';
+import type { Metrics } from './metrics.ts';
 import type { Slowdown } from './slowdown.ts';
-
-/** One request, for whoever keeps the log: without names, tokens and passwords. */
-export interface AccessEntry {
-  readonly time: string;
-  readonly client: string | null;
-  readonly by: string | null;
-  readonly method: string;
-  /** The pattern of the path; null if nothing is there. */
-  readonly route: string | null;
-  readonly status: number;
-  readonly code: string | null;
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  readonly ms: number;
-}
 
 export interface ServeOptions extends ExchangeLimits {
   readonly host: string;
@@ -44,6 +31,9 @@ export interface Serving {
   readonly baseUrl: string;
   readonly access: Access;
   readonly slowdown: Slowdown;
+  readonly metrics: Metrics;
+  /** How many requests are under way. */
+  readonly running: () => number;
   /** Memory of downloads under way, in bytes. */
   readonly memory: Budget;
   /** Whether it is about to end. */
@@ -57,6 +47,12 @@ export interface Route {
   readonly summary: string;
   /** What a token must be good for; null: everybody may. */
   readonly scope: Scope | null;
+  /** Names of what may stand in the query. */
+  readonly query?: readonly string[];
+  /** Types of the body. */
+  readonly body?: readonly string[];
+  /** Statuses that are no errors; 200 unless given. */
+  readonly answers?: readonly number[];
   /** Where wrong passwords and damaged files are 400, as clients of an older service know it. */
   readonly faultsAre400?: true;
   readonly handle: (exchange: Exchange, serving: Serving) => Promise<Answer>;

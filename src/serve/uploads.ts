@@ -17,6 +17,7 @@ export const UPLOADS: readonly Route[] = [
     path: '/api/upload',
     summary: 'Stores the file of a form: password (its lock), chunk_size, then file.',
     scope: 'put',
+    body: ['multipart/form-data'],
     async handle(exchange, serving) {
       const { hash } = await storeForm(exchange, serving);
       return { status: 200, json: { status: 'success', hash } };
@@ -27,6 +28,7 @@ export const UPLOADS: readonly Route[] = [
     path: '/api/retrieve/{hash}',
     summary: 'A link to a file, good for an hour. The password of its lock in the header Vault-Password.',
     scope: 'read',
+    query: ['password'],
     handle: retrieve,
   },
   {
@@ -34,6 +36,7 @@ export const UPLOADS: readonly Route[] = [
     path: '/api/retrieve/{hash}',
     summary: 'The same, with the password in the body: JSON or a form.',
     scope: 'read',
+    body: ['application/json', 'application/x-www-form-urlencoded', 'multipart/form-data'],
     handle: retrieve,
   },
   {
@@ -41,6 +44,8 @@ export const UPLOADS: readonly Route[] = [
     path: '/upload/',
     summary: 'Stores the file of a form.',
     scope: 'put',
+    body: ['multipart/form-data'],
+    answers: [201],
     async handle(exchange, serving) {
       const { name } = await storeForm(exchange, serving);
       const url = `${serving.baseUrl}/upload/?file_name=${encodeURIComponent(name)}`;
@@ -53,6 +58,8 @@ export const UPLOADS: readonly Route[] = [
     summary: 'A file as a download: file_name.',
     faultsAre400: true,
     scope: 'read',
+    query: ['file_name', 'password'],
+    answers: [200, 206, 304],
     async handle(exchange, serving) {
       const reference = exchange.query.get('file_name');
       if (reference === null || reference === '')

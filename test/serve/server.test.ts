@@ -1,6 +1,9 @@
+import type { IncomingMessage } from 'node:http';
+import { get } from 'node:https';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { parseListen } from '../../src/cli/commands/serve.ts';
+import { selfSigned } from '../support/self-signed.ts';
 import { servedVault } from './harness.ts';
 import type { ServedVault } from './harness.ts';
 
@@ -97,6 +100,18 @@ describe('the server', () => {
     expect(other.warnings.join()).toContain('db.internal');
     expect(await other.ask('/healthz')).toMatchObject({ status: 200 });
   });
+});
+
+it('speaks HTTPS with a certificate, and asks to be asked over that alone', async () => {
+  const { cert, key } = selfSigned();
+  await using secure = await servedVault({ tls: { cert: Buffer.from(cert), key: Buffer.from(key) } });
+  expect(secure.url).toMatch(/^https:/);
+  const asked = Promise.withResolvers<IncomingMessage>();
+  get(`${secure.url}/healthz`, { ca: cert, agent: false }, asked.resolve).on('error', asked.reject);
+  const { statusCode, headers } = await asked.promise;
+  expect([statusCode, headers['strict-transport-security']]).toEqual([200, 'max-age=31536000']);
+  const plain = await served.ask('/healthz');
+  expect(plain.headers['strict-transport-security']).toBeUndefined();
 });
 
 describe('--listen', () => {

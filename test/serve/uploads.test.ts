@@ -246,7 +246,7 @@ describe('bad input', () => {
       const before = served.log.length;
       socket.destroy();
       while (served.log.length === before) await delay(10);
-      expect(served.log.at(-1)).toMatchObject({ route: '/api/files/{name...}' });
+      expect(served.log.at(-1)).toMatchObject({ route: '/api/files/{ref...}' });
     }
     await expectUnharmed();
   });
@@ -300,5 +300,5 @@ it('a server that is stopped calls off what runs, and lists nothing of it', asyn
   await delay(100);
   await other.server.stop();
   expect(await all(other.made.vault.list())).toEqual([]);
-  expect(other.log).toMatchObject([{ route: '/api/files/{name...}', status: 503, code: 'interrupted' }]);
+  expect(other.log).toMatchObject([{ route: '/api/files/{ref...}', status: 503, code: 'interrupted' }]);
 });
