@@ -2,9 +2,11 @@
 // the two hundred small modules of the query builder (72 ms against 10 ms of every `vault ls`), and the
 // type declarations of the library.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
+import own from './package.json' with { type: 'json' };
+import { manPages } from './src/cli/help/man.ts';
 
 // Made elsewhere and then put in place, so that what runs meanwhile finds one build or the other.
 const target = `node_modules/.build-${process.pid}`;
@@ -40,6 +42,8 @@ const { metafile } = await build({
   logLevel: 'warning',
 });
 writeFileSync(join(target, 'third-party-licenses.txt'), licenses(Object.keys(metafile.inputs)));
+mkdirSync('man', { recursive: true });
+for (const [name, page] of manPages(own.version)) writeFileSync(join('man', name), page);
 const types = join(target, 'types');
 try {
   const compiler = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', types];

@@ -7,25 +7,16 @@ const report = process.env['TEST_REPORT'];
 /** What is run a second time with its catalogs in Postgres: what vault and command promise whatever the database. */
 const ON_POSTGRES = [
   ...[
-    'bucket-admin',
     'catalog-lies',
-    'change-password',
-    'damage',
     'damaged-row',
     'faults',
-    'fixture',
     'histories',
-    'interrupt',
-    'privacy',
     'recover',
     'removed-elsewhere',
     'removed-meanwhile',
-    'repair',
-    'round-trip',
     'sweep',
-    'verify',
   ].map((suite) => `test/vault/${suite}.test.ts`),
-  ...['init', 'kill', 'maps', 'put'].map((verb) => `test/cli/${verb}.test.ts`),
+  ...['kill', 'maps'].map((verb) => `test/cli/${verb}.test.ts`),
 ];
 
 const settings = {

@@ -2,12 +2,13 @@
 """Reads a vault from folders, by FORMAT.md alone; it shares no code with the program that wrote the vault.
 
     decoder.py --password-file FILE ls BUCKET...
-    decoder.py --password-file FILE get HASH|NAME BUCKET... > file
+    decoder.py --password-file FILE get HASH|NAME BUCKET... > file              (of a folder: a tar archive of it)
+    decoder.py --password-file FILE entries HASH|NAME BUCKET...
 
-A bucket is a folder; a cloud bucket is copied into one first. Any m buckets may be missing, shards may be damaged or wrong.
+Its two other files lie beside it. A bucket is a folder; a cloud bucket is copied into one first. Any m buckets may be missing, shards may be damaged or wrong.
 Needs Python 3.9, cryptography and argon2-cffi; for compressed chunks the zstd library (libzstd) that systems have.
 """
-import argparse, contextlib, ctypes.util, functools, hashlib, hmac, itertools, json, os, re, sys, unicodedata
+import argparse, contextlib, functools, hashlib, hmac, importlib, itertools, json, os, re, sys, unicodedata
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,32 +17,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+folder = importlib.import_module('decoder_folder')
+from decoder_chunk import *
 
-KIB, MIB, MOST = 2**10, 2**20, 2**53 - 1
-MAX_CHUNK, MAX_PAYLOAD, TOP_ENTRIES, TABLE_ENTRIES, REF, ID = 64 * MIB, 66 * MIB, 2048, 4096, 68, 36
-
-class Rejected(Exception): """Damaged: the bytes are not what a writer of this vault made."""
-class Unsupported(Rejected): """They are of another version."""
-def need(condition, what, kind=Rejected):
-    if not condition:
-        raise kind(what)
-ERRORS = (Rejected, InvalidTag, ValueError, RecursionError)
-@contextlib.contextmanager
-def warning(what, passing=()):  # goes on without what is rejected
-    try:
-        yield
-    except passing:
-        raise
-    except ERRORS as error:
-        print(f'decoder: {what}: {str(error) or "it does not open"}', file=sys.stderr)
-
-# --- notation (2) and JSON (3) ----------------------------------------------------------------------
-u32 = lambda data, at=0: int.from_bytes(data[at:at + 4], 'big')
-sha256 = lambda data: hashlib.sha256(data).digest()
-mac = lambda key, data: hmac.new(key, data, hashlib.sha256).digest()
-hkdf = lambda ikm, salt, info, size: expand(mac(salt, ikm), info, size)
-expand = lambda prk, info, size: HKDFExpand(SHA256(), size, info).derive(prk)
-gcm_open = lambda key, nonce, aad, sealed: AESGCM(key).decrypt(nonce, sealed, aad)
+# --- JSON (3) ---------------------------------------------------------------------------------------
 def parse(data, most, check, what, known=lambda value: True):
     """Strict JSON whose fields pass a check; before that, `known` tells whether it is of a kind to be known here."""
     need(len(data) <= most, f'{what} is too large')
@@ -69,7 +50,7 @@ COSTS = fields(memory=integer(8 * KIB, MIB), passes=integer(1, 16), lanes=intege
 is_kdf = lambda v: COSTS(v) and v['memory'] * v['passes'] <= 4 * MIB
 SECONDS, TIME = integer(-864 * 10**10, 864 * 10**10), integer(-864 * 10**13, 864 * 10**13)
 CHUNK_SIZE, REQUIRES = integer(64 * KIB, MAX_CHUNK), many(1, 64, is_text(0, 64 * KIB))
-FORMAT, KIND, FLAG, EPOCH = among('vault/2'), among('file'), among(True, False), integer(1, 9999999999)
+FORMAT, FLAG, EPOCH, COUNT = among('vault/2'), among(True, False), integer(1, 9999999999), integer(0, MOST)
 SLOT = fields(writer=is_hex(16), role=among('full', 'put'), created=TIME, kdf=is_kdf, commitment=is_hex(32),
               wrapped=is_hex(17, 4096), label=is_hex(284, 2048))
 KEYRING = fields(
@@ -79,13 +60,18 @@ KEYRING = fields(
     buckets=many(1, 1024, fields(id=is_hex(16), state=among('active', 'draining'), url=is_hex(284, 5120))))
 DELETION = fields(format=FORMAT, vault=is_hex(16), deleted=is_hex(32), serial=integer(1, MOST), live=FLAG, at=TIME,
                   graceMs=integer(0, 36600 * 86400000))
-VAULT_HEAD = fields(
-    format=FORMAT, kind=KIND, name=is_name, size=or_null(integer(0, MOST)), created=TIME, modified=or_null(is_file_time),
+HEAD = dict(
+    format=FORMAT, kind=among('file', 'folder'), name=is_name, size=or_null(COUNT), created=TIME, modified=or_null(is_file_time),
     mode=or_null(integer(0, 0o7777)), expires=or_null(TIME), version=integer(1, MOST), epoch=EPOCH,
-    redundancy=is_redundancy, chunkSize=CHUNK_SIZE, chunks=integer(0, MOST), idsDepth=integer(0, 3),
+    redundancy=is_redundancy, chunkSize=or_null(CHUNK_SIZE), chunks=COUNT, idsDepth=integer(0, 3),
     key=lambda v: fields(content=is_hex(32))(v) or fields(lock=fields(kdf=is_kdf, commitment=is_hex(32), wrapped=is_hex(48)))(v))
-CONTENT_HEAD = fields(format=FORMAT, kind=KIND, size=integer(0, MOST), chunkSize=CHUNK_SIZE, depth=integer(0, 3),
-                      entries=integer(0, TOP_ENTRIES), inline=FLAG, digest=or_null(is_hex(32)))
+STREAM = dict(size=COUNT, depth=integer(0, 3), entries=integer(0, TOP_ENTRIES), inline=FLAG, digest=or_null(is_hex(32)))
+by_kind = lambda file, folder: lambda v: (folder if type(v) is dict and v.get('kind') == 'folder' else file)(v)
+VAULT_HEAD = by_kind(fields(**HEAD), fields(
+    **{**HEAD, 'chunkSize': among(None)}, indexChunks=COUNT, entries=or_null(integer(1, MOST)), incomplete=FLAG))
+CONTENT_HEAD = by_kind(fields(format=FORMAT, kind=among('file'), chunkSize=or_null(CHUNK_SIZE), **STREAM), fields(
+    format=FORMAT, kind=among('folder'), size=COUNT, entries=integer(1, MOST), incomplete=FLAG,
+    content=fields(**STREAM), index=fields(**STREAM)))
 
 # --- keys (5), signed objects (6), keyring (7) and marker (8) ---------------------------------------
 class Keys:
@@ -147,80 +133,6 @@ def unlock(objects, password, vault):
                 return keys
     raise Rejected('the password opens no keyslot of the newest keyring')
 
-# --- chunks (9) -------------------------------------------------------------------------------------
-def padded(stored):
-    log = (stored + 5).bit_length() - 1
-    step = 2 ** max(0, log - log.bit_length())
-    return max(256, -(-(stored + 5) // step) * step)
-def parse_payload(payload, small=False):
-    need(5 <= len(payload) <= MAX_PAYLOAD, 'a payload has an impossible size')
-    codec, stored = payload[-5], u32(payload[-4:])
-    need(codec <= 1, f'a payload has codec {codec}', Unsupported)
-    exact = codec == 0 and stored + 5 == len(payload) and not small
-    need(stored + 5 <= len(payload) and (exact or len(payload) == padded(stored)), 'a payload has a wrong size')
-    need(not any(payload[stored:-5]) and not (codec and small), 'a payload has wrong padding, or may not be compressed')
-    return codec, payload[:stored]
-def unpack(payload, length):
-    codec, stored = parse_payload(payload)
-    if codec == 0:
-        return stored
-    need(check_frame(stored, length) and len(payload) <= padded(length), 'a frame is not alone, or larger than its body')
-    zstd, body = ctypes.CDLL(ctypes.util.find_library('zstd') or 'libzstd.so.1'), ctypes.create_string_buffer(length + 1)
-    zstd.ZSTD_decompress.restype = ctypes.c_size_t
-    size = zstd.ZSTD_decompress(body, ctypes.c_size_t(length + 1), stored, ctypes.c_size_t(len(stored)))
-    need(size <= length, 'a frame is damaged, or larger than its body')  # errors are numbers above all sizes
-    return body.raw[:size]
-def check_frame(frame, length):
-    """One zstd frame and nothing else (RFC 8878, 3.1.1), that asks for no more than its body does."""
-    need(len(frame) >= 6 and frame[:4] == bytes.fromhex('28b52ffd') and not frame[4] & 0x0b, 'no zstd frame, or not alone')
-    single, flag = frame[4] >> 5 & 1, frame[4] >> 6
-    size, at, window = (2 ** flag if flag else single), 6 - single, (8 + (frame[5] & 7)) << (7 + (frame[5] >> 3))
-    stated = int.from_bytes(frame[at:at + size], 'little') + (256 if size == 2 else 0)
-    need(size == 0 or stated == length, 'a frame has another content size')
-    need(single or window <= max(8 * MIB, length), 'a frame has too large a window')
-    at, last = at + size, False
-    while not last:
-        need(at + 3 <= len(frame), 'a frame is cut short')
-        header = int.from_bytes(frame[at:at + 3], 'little')
-        last, at = header & 1, at + 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
-    return at + (frame[4] & 4) == len(frame)
-
-# --- shards and erasure coding (10) -----------------------------------------------------------------
-SHARD_NAME = re.compile(r'([0-9a-f]{64})\.([0-9a-f]{8})\.(0|[1-9][0-9]?)of([1-9][0-9]?)\+(0|[1-9][0-9]?)\.[0-9a-f]{16}', re.A)
-def parse_shard_name(name):
-    match = SHARD_NAME.fullmatch(name)
-    index, k, m = map(int, match.group(3, 4, 5)) if match else (0, 0, 0)
-    return (match[1], match[2], index, k, m) if index < k + m <= 16 else None
-def parse_shard(data, named):
-    """The set that a shard belongs to. Its checksum is for later."""
-    need(not re.fullmatch(rb'vlt[013-9]shrd', data[:8]), 'a shard of another version', Unsupported)
-    (_, sealing, index, k, m), size, nonce = named, u32(data, 12), data[16:28]
-    need(data[:12] == b'vlt2shrd' + bytes([k, m, index, 0]), 'a shard is not what its name says')
-    need(21 <= size <= MAX_PAYLOAD + 16 and len(data) == 32 + -(-size // k), 'a shard has a wrong size')
-    need(sha256(nonce + data[12:16]).hex()[:8] == sealing, 'a shard is not of the sealing in its name')
-    return k, m, size, nonce
-CRC = [functools.reduce(lambda crc, _: crc >> 1 ^ (0x82F63B78 if crc & 1 else 0), range(8), byte) for byte in range(256)]
-def is_intact(data, chunk_id):
-    crc = 0xFFFFFFFF
-    for byte in itertools.chain(bytes.fromhex(chunk_id), data[:28], data[32:]):
-        crc = crc >> 8 ^ CRC[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF == u32(data, 28)
-EXP = list(itertools.accumulate(range(254), lambda power, _: power << 1 ^ (0x11D if power & 0x80 else 0), initial=1))
-LOG = {power: log for log, power in enumerate(EXP)}
-times = lambda a, b: EXP[(LOG[a] + LOG[b]) % 255] if a and b else 0
-def join_data(shards, k):
-    """The data shards, joined, from k shards by index."""
-    out, size = [], len(next(iter(shards.values())))
-    for wanted in range(k):
-        total = int.from_bytes(shards.get(wanted, b''), 'big')
-        for index, shard in shards.items() if wanted not in shards else ():
-            factor = 1
-            for other in shards.keys() - {index}:
-                factor = times(factor, times(wanted ^ other, EXP[-LOG[index ^ other] % 255]))
-            total ^= int.from_bytes(shard.translate(bytes(times(factor, value) for value in range(256))), 'big')
-        out.append(total.to_bytes(size, 'big'))
-    return b''.join(out)
-
 # --- manifests (11) and tables (12) -----------------------------------------------------------------
 def session_secret(keys, writer, enc):
     extract = lambda suite, salt, label, ikm: mac(salt, b'HPKE-v1' + suite + label + ikm)
@@ -238,7 +150,8 @@ def open_part(part, ikm, salt, info, aad, check):
     _, plain = parse_payload(gcm_open(both[:32], bytes(12), aad, part[36:]), small=True)
     end = 4 + u32(plain)
     need(4 <= len(plain) and end <= min(len(plain), 4 + 128 * KIB), 'a manifest has a head that does not fit')
-    return parse(plain[4:end], 128 * KIB, check, 'a manifest', lambda head: head.get('kind') == 'file' or not is_text(0, 64 * KIB)(head.get('kind'))), plain[end:]
+    known = lambda head: head.get('kind') in ('file', 'folder') or not is_text(0, 64 * KIB)(head.get('kind'))
+    return parse(plain[4:end], 128 * KIB, check, 'a manifest', known), plain[end:]
 def entries(data, size):
     need(len(data) % size == 0 and len(data) <= TABLE_ENTRIES * size, 'a table has a wrong size')
     return [data[at:at + size] for at in range(0, len(data), size)]
@@ -251,6 +164,32 @@ def count_below(refs, entry):
     """Entries in table chunks, by their lengths alone."""
     need(all(length % entry == 0 and length <= TABLE_ENTRIES * entry for *_, length in refs), 'a table chunk has a wrong length')
     return sum(length // entry for *_, length in refs)
+class Stream:
+    """A content or an index: bytes in chunks, or inline."""
+    def __init__(self, head, step, binary):
+        self.size, self.depth, self.step, inline = head['size'], head['depth'], step, head['inline']
+        self.inline, self.refs = (binary, []) if inline else (None, parse_refs(binary))
+        need(head['digest'] == (sha256(binary).hex() if inline else None), 'it has another digest')
+        need(not inline or self.depth == 0 and self.size == len(binary) <= 64 * KIB, 'its inline content has a wrong size')
+        need(head['entries'] == len(self.refs) and (inline or self.refs), 'its table has another number of entries')
+        self.count = len(self.refs if inline or self.depth else list(self.checked(self.refs)))
+        if self.depth:
+            self.count = count_below(self.refs, REF)
+            need(self.depth > 1 or self.can_be(self.count), 'its table has another number of entries')
+    def can_be(self, count):
+        return 0 < -(-self.size // (self.step or MAX_CUT)) <= count <= (-(-self.size // self.step) if self.step else self.size)
+    def checked(self, refs, count=None):
+        """Entries of depth 0, as long as they make up the content."""
+        left, number = self.size, 0
+        for number, ref in enumerate(refs, 1):
+            fits = ref[2] == min(left, self.step) if self.step else ref[2] <= min(left, MAX_CUT)
+            need(left > 0 and fits, 'a table does not make up the content')
+            left -= ref[2]
+            yield ref
+        need(left == 0 and count in (None, number), 'a table does not make up the content')
+    def listed(self):
+        size = lambda length: length + 5 if self.depth == 0 and length == self.step else padded(length)
+        return [expand(t, b'vault/2 chunk', 32) + size(length).to_bytes(4, 'big') for t, _, length in self.refs]
 class Manifest:
     def __init__(self, data, digest, keys, sessions):
         need(sha256(data).hex() == digest, 'a manifest does not have its hash')
@@ -265,13 +204,14 @@ class Manifest:
             sessions[writer, enc] = session_secret(keys, writer, enc)
         aad = data[:92] + sha256(self.content_part)
         head, ids = open_part(part, sessions[writer, enc], self.salt, b'vault/2 vault part', aad, VAULT_HEAD)
-        self.hash, self.vault, self.head, chunks, depth = digest, keys.vault, head, head['chunks'], head['idsDepth']
+        self.hash, self.vault, self.head, chunks, depth = digest, keys.vault, head, head['chunks'] + head.get('indexChunks', 0), head['idsDepth']
         self.ids = entries(ids, REF if depth else ID)
         below = count_below(parse_refs(ids), REF if depth > 1 else ID) if depth else len(self.ids)
         fits = len(self.ids) <= TOP_ENTRIES and (depth > 1 or below >= chunks) and bool(self.ids) == bool(chunks)
         need(fits and (chunks or not depth), 'its table of ids has another number of entries')
         need(depth or all(256 <= u32(one, 32) <= MAX_PAYLOAD for one in self.ids), 'its table of ids has an impossible length')
-        need((head['size'] is None) == ('lock' in head['key']), 'it has a lock or a size too many')
+        unknown = {head['size'] is None, head.get('entries', head['size']) is None}
+        need(unknown == {'lock' in head['key']}, 'it has a lock or a size too many')
         if 'content' in head['key']:
             self.open_content(bytes.fromhex(head['key']['content']))
     def unlock(self, password):
@@ -280,30 +220,32 @@ class Manifest:
     def open_content(self, key):
         info = b'vault/2 content part'
         head, binary = open_part(self.content_part, key, self.salt, info, info, CONTENT_HEAD)
-        self.size, self.step, self.depth, inline = head['size'], head['chunkSize'], head['depth'], head['inline']
-        self.inline, self.refs = (binary, []) if inline else (None, parse_refs(binary))
-        refs, chunks = self.refs, 0 if inline else -(-self.size // self.step)
-        need(head['digest'] == (sha256(binary).hex() if inline else None), 'it has another digest')
-        need(not inline or self.depth == 0 and self.size == len(binary) <= 64 * KIB, 'its inline content has a wrong size')
-        below = count_below(refs, REF) if self.depth else len(refs if inline else list(self.checked(refs)))
-        fits = head['entries'] == len(refs) and (inline or refs) and (below == chunks or self.depth > 1)
-        need(fits, 'its table has another number of entries')
-        said = (self.head['chunkSize'], self.head['chunks'], self.size if self.head['size'] is None else self.head['size'])
-        size = lambda length: length + 5 if self.depth == 0 and length == self.step else padded(length)
-        listed = [expand(t, b'vault/2 chunk', 32) + size(length).to_bytes(4, 'big') for t, _, length in refs]
-        fits = len(self.ids) >= chunks + len(refs) if self.depth else len(self.ids) == len(refs)
-        agreed = self.head['idsDepth'] > 0 or fits and self.ids[len(self.ids) - len(refs):] == listed
-        need(agreed and said == (self.step, chunks, self.size), 'its parts differ')
-    def checked(self, refs):
-        """Entries of depth 0, as long as they make up the content."""
-        left = self.size
-        for ref in refs:
-            need(left > 0 and ref[2] == min(left, self.step), 'a table does not make up the content')
-            left -= ref[2]
-            yield ref
-        need(left == 0, 'a table does not make up the content')
+        said, self.size, self.entries = self.head, head['size'], head['entries']
+        if head['kind'] == 'file':
+            self.streams = [(said['chunks'], Stream(head, head['chunkSize'], binary))]
+        else:
+            end = head['content']['size'] if head['content']['inline'] else REF * head['content']['entries']
+            both = Stream(head['content'], None, binary[:end]), Stream(head['index'], None, binary[end:])
+            self.streams = list(zip((said['chunks'], said.get('indexChunks')), both))
+            need(both[0].size <= self.size and 8 <= both[1].size / self.entries <= 192 * KIB, 'its sizes cannot be')
+            need(said.get('entries') in (None, self.entries) and said.get('incomplete') is head['incomplete'], 'its parts differ')
+        need(said['kind'] == head['kind'] and said['size'] in (None, self.size), 'its parts differ')
+        need(said['chunkSize'] == self.streams[0][1].step, 'its parts differ')
+        for count, stream in self.streams:
+            need(stream.can_be(count) if stream.depth > 1 else count == stream.count, 'its parts differ')
+        if said['idsDepth'] == 0:
+            self.compare(sum(count for count, _ in self.streams))
+    def compare(self, chunks):
+        """The ids of contents come first, those of the table chunks that are listed here last."""
+        tops = sum(len(stream.refs) for _, stream in self.streams if stream.depth)
+        need(len(self.ids) >= chunks + tops if tops else len(self.ids) == chunks, 'its parts differ')
+        at, top = 0, len(self.ids) - tops
+        for count, stream in self.streams:
+            start = top if stream.depth else at
+            need(self.ids[start:start + len(stream.refs)] == stream.listed(), 'its parts differ')
+            at, top = at + count, top + (len(stream.refs) if stream.depth else 0)
 
-# --- a vault (14) -----------------------------------------------------------------------------------
+# --- a vault (15) -----------------------------------------------------------------------------------
 class Vault:
     def __init__(self, folders, password):
         self.folders, self.shards, vaults, keyrings = folders, {}, set(), []
@@ -341,8 +283,13 @@ class Vault:
                 record = parse_deletion(data, self.keys, digest)
                 last = max(last, (record['serial'], not record['live']))
         return last[1]
-    def content(self, file):  # its runs of bytes, each of them checked
-        return map(self.chunk, file.checked(self.below(file.refs, file.depth))) if file.inline is None else [file.inline]
+    def content(self, file, which=0):  # its runs of bytes, each of them checked; of a folder's index with 1
+        count, stream = file.streams[which]
+        below = self.below(stream.refs, stream.depth)
+        return map(self.chunk, stream.checked(below, count)) if stream.inline is None else [stream.inline]
+    def entries(self, file):
+        need(file.head['kind'] == 'folder', 'it is a file, and has no entries')
+        return folder.parse_index(self.content(file, 1), file.entries, file.size, file.streams[0][1].size)
     def below(self, refs, depth):
         for ref in refs:
             yield from self.below(parse_refs(self.chunk(ref)), depth - 1) if depth and count_below([ref], REF) else [ref]
@@ -376,10 +323,10 @@ def main():
     parser.add_argument('--lock-password-file', help="of a locked file's own password")
     parser.add_argument('--deleted', action='store_true', help='removed files, too')
     parser.add_argument('--version', type=int, help='of a name; the newest unless given')
-    parser.add_argument('verb', choices=['ls', 'get'])
+    parser.add_argument('verb', choices=['ls', 'get', 'entries'])
     parser.add_argument('rest', nargs='+', metavar='[HASH|NAME] BUCKET...')
     args = parser.parse_args()
-    wanted = args.rest.pop(0) if args.verb == 'get' else None
+    wanted = args.rest.pop(0) if args.verb != 'ls' else None
     vault = Vault(args.rest, secret(args.password_file))
     files = vault.files(args.deleted)
     if args.verb == 'ls':
@@ -388,7 +335,15 @@ def main():
     file = next(iter([file for file in files if file.hash == wanted] + named), None) or need(False, 'there is no such file')
     if 'lock' in file.head['key']:
         file.unlock(secret(args.lock_password_file or need(False, 'the file is locked: give --lock-password-file')))
-    sys.stdout.buffer.writelines(vault.content(file))
+    if args.verb == 'entries':
+        shown = lambda value: value.decode('utf-8', 'backslashreplace') if type(value) is bytes else value
+        for entry in vault.entries(file):
+            attributes = {shown(name): value.hex() for name, value in entry.pop('attributes').items()}
+            print(json.dumps({**{name: shown(value) for name, value in entry.items()}, 'attributes': attributes}))
+    elif file.head['kind'] == 'folder':
+        folder.write_tar(sys.stdout.buffer, vault.entries(file), vault.content(file))
+    else:
+        sys.stdout.buffer.writelines(vault.content(file))
 
 if __name__ == '__main__':
     try:

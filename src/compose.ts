@@ -2,9 +2,8 @@
  * The composition root: the one place that knows catalogs, buckets and the vault, and puts them together.
  */
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
-import { dirname, resolve } from 'node:path';
+import { access, mkdtemp, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import type { BucketLocation } from './buckets/open.ts';
 import { createFolder } from './buckets/folder/driver.ts';
 import { createLimits } from './buckets/layers/limits.ts';
@@ -18,11 +17,16 @@ import { isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
 import type { Compression } from './format/keyring.ts';
 import type { Redundancy } from './format/shard.ts';
+import { thisHost } from './host.ts';
+import type { Host } from './host.ts';
 import { Making } from './making.ts';
 import { readMarker } from './vault/buckets/bucket-set.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
 import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
 import type { OpenVaultParts } from './vault/open.ts';
+import type { DrillOptions, DrillResult } from './vault/recover/drill.ts';
+import { factsOf } from './vault/read/status.ts';
+import type { CatalogFacts } from './vault/read/status.ts';
 import { recoverCatalog } from './vault/recover/recover.ts';
 import type { RecoverResult } from './vault/recover/recover.ts';
 import { scrubBucket } from './vault/verify/scrub.ts';
@@ -43,10 +47,10 @@ export interface RequestOptions {
   /** Milliseconds for which a bucket that does not answer is tried again; default 120,000, and 5,000 for one that never has. */
   readonly maxWaitMs?: number | undefined;
   /** Requests in flight over all buckets; default 48. */
-  readonly concurrency?: number;
+  readonly concurrency?: number | undefined;
   /** Bytes per second over all buckets; unlimited unless given. */
-  readonly limitUpload?: number;
-  readonly limitDownload?: number;
+  readonly limitUpload?: number | undefined;
+  readonly limitDownload?: number | undefined;
 }
 
 /** What opening and creating a vault have in common. */
@@ -60,11 +64,16 @@ export interface VaultLocation {
   /** The folder that relative paths are meant from; absolute. */
   readonly baseFolder: string;
   readonly request?: RequestOptions;
+  /**
+   * Where this machine remembers what it has stored of folders, so that what is unchanged need not be read again; absolute. Unless
+   * given: beside the catalog if that is a file, else nowhere.
+   */
+  readonly logFolder?: string | undefined;
   /** Told whenever a bucket is being waited for. */
   readonly onWaiting?: (waiting: Waiting) => void;
-  /** The variables that database clients look at (`PGSSLMODE`, ...); none unless given. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
-  readonly signal?: AbortSignal;
+  /** Its clock and threads; without one, this machine, and whatever variables node-postgres itself looks at. */
+  readonly host?: Host | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface NewVaultLocation extends VaultLocation {
@@ -130,7 +139,7 @@ export async function createVault(options: NewVaultLocation): Promise<Vault> {
     }
     const urls = locations.map(({ url }) => url);
     const { redundancy, chunkSize, compression } = options;
-    const nowMs = parts.now();
+    const nowMs = parts.host.clock.now();
     const made = { catalog, urls, opener, redundancy, chunkSize, compression, password, nowMs, signal };
     unlocked = await createVaultFrom(made);
   } catch (error) {
@@ -236,6 +245,43 @@ export async function recoverVault(
   }
 }
 
+export interface DrillReport extends DrillResult {
+  readonly recovered: RecoverResult;
+}
+
+/**
+ * Shows that buckets and password are enough: rebuilds a catalog beside the vault's own, reads random files by it, and takes it away.
+ * Nothing is written to a bucket, and nothing in clear to this machine.
+ *
+ * @param options `folder`: where there is room for the catalog, meanwhile. `password`: asked twice
+ * @throws as `recoverVault`
+ */
+export async function drillVault({
+  folder,
+  ...options
+}: Omit<VaultLocation, 'db'> &
+  DrillOptions & { readonly buckets: readonly string[]; readonly folder: string }): Promise<DrillReport> {
+  const made = await mkdtemp(join(folder, 'vault-drill-'));
+  try {
+    const location = { ...options, db: join(made, 'catalog.db') };
+    const recovered = await recoverVault({ ...location, onProgress: undefined });
+    await using vault = await openVault(location);
+    return { recovered, ...(await vault.drill(options)) };
+  } finally {
+    await rm(made, { recursive: true, force: true });
+  }
+}
+
+/** What the catalog says to whoever has no password: nobody has checked that it is right. @throws as `openVault`, but for the password */
+export async function catalogFacts(options: Omit<VaultLocation, 'password'>): Promise<CatalogFacts> {
+  const catalog = await openCatalog(options.db, catalogOptions(options));
+  try {
+    return await factsOf(catalog, options.signal);
+  } finally {
+    await catalog.close();
+  }
+}
+
 /**
  * The one normalised form of what people write for a bucket; vaults know their buckets by it.
  *
@@ -294,31 +340,38 @@ async function prepare(location: BucketLocation): Promise<void> {
   if (location.kind === 'folder') await createFolder(location.path);
 }
 
-function catalogOptions({ signal, environment }: VaultLocation): OpenCatalogOptions {
-  return {
-    ...(signal === undefined ? {} : { signal }),
-    ...(environment === undefined ? {} : { environment }),
-  };
+function catalogOptions({ signal, host }: Pick<VaultLocation, 'signal' | 'host'>): OpenCatalogOptions {
+  return { signal, environment: host?.environment, clock: host?.clock };
 }
 
 function bucketOpener({
   request = {},
   onWaiting,
-}: Pick<VaultLocation, 'request' | 'onWaiting'>): BucketOpener {
+  host,
+}: Pick<VaultLocation, 'request' | 'onWaiting' | 'host'>): BucketOpener {
   const limits = createLimits({
     concurrency: request.concurrency ?? DEFAULT_CONCURRENCY,
     uploadBytesPerSecond: request.limitUpload ?? null,
     downloadBytesPerSecond: request.limitDownload ?? null,
+    clock: host?.clock,
   });
   const { timeoutMs, maxWaitMs } = request;
-  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting });
+  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock: host?.clock });
 }
 
-function machine({ request }: VaultLocation): Pick<OpenVaultParts, 'limits' | 'threads' | 'now'> {
+function machine({
+  request,
+  host,
+  logFolder,
+  db,
+}: Pick<VaultLocation, 'request' | 'host' | 'logFolder' | 'db'>): Pick<
+  OpenVaultParts,
+  'limits' | 'host' | 'logFolder'
+> {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
-    threads: Math.min(8, availableParallelism()),
-    now: Date.now,
+    host: host ?? thisHost({}),
+    logFolder: logFolder ?? (isDatabaseUrl(db) ? null : `${resolve(db)}.folders`),
   };
 }

@@ -84,13 +84,16 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The caller's abort, as the error that every operation rejects with. */
+export function interrupted(signal: AbortSignal | undefined): VaultError {
+  return new VaultError('interrupted', 'The operation was interrupted.', { cause: signal?.reason });
+}
+
 /**
  * Throws `interrupted` if the signal has been aborted.
  *
  * @param signal the caller's signal; undefined never throws
  */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) {
-    throw new VaultError('interrupted', 'The operation was interrupted.', { cause: signal.reason });
-  }
+  if (signal?.aborted === true) throw interrupted(signal);
 }

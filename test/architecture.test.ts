@@ -13,6 +13,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
  */
 const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] = [
   [['errors', /^src\/errors\.ts$/]],
+  [['host', /^src\/host\.ts$/]],
   [
     ['bucket contract', /^src\/buckets\/bucket\.ts$/],
     ['catalog contract', /^src\/catalog\/catalog\.ts$/],
@@ -51,15 +52,28 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   protocol: ['buckets', 'chunks', 'keys'],
   files: ['buckets', 'chunks', 'protocol'],
   grants: ['read'],
-  write: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
+  write: ['buckets', 'chunks', 'files', 'folders', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
-  read: ['buckets', 'chunks', 'files', 'protocol'],
+  read: ['buckets', 'chunks', 'files', 'open', 'protocol'],
+  folders: ['chunks', 'files', 'read'],
   verify: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   repair: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   manage: ['buckets', 'keys', 'protocol', 'repair'],
   open: ['buckets', 'chunks', 'keys', 'protocol'],
-  recover: ['buckets', 'chunks', 'files', 'keys', 'open', 'protocol', 'repair'],
-  vault: ['files', 'grants', 'keys', 'manage', 'open', 'read', 'remove', 'repair', 'verify', 'write'],
+  recover: ['buckets', 'chunks', 'files', 'folders', 'keys', 'open', 'protocol', 'repair'],
+  vault: [
+    'folders',
+    'grants',
+    'keys',
+    'manage',
+    'open',
+    'read',
+    'recover',
+    'remove',
+    'repair',
+    'verify',
+    'write',
+  ],
 };
 /** Known by their types alone. */
 const TYPE_ROOMS = new Set(['call', 'session']);
@@ -77,16 +91,30 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
-  commander: /^src\/cli\/(main|program)\.ts$/,
+  commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
+  ignore: /^src\/vault\/folders\/excludes\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
+  'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
   'string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
 const EAGER_PACKAGES = new Set(['commander']);
+/** What takes long to load of Node's own, and is not needed to say how a command is used. */
+const LATE_MODULES = /^node:(child_process|crypto|https?|net|tls|worker_threads)$/;
 const ENTRIES = ['src/cli/main.ts', 'src/index.ts'];
 
-const OUTER_WORLD = ['process', 'console'];
+/** The outer world, and where it may be touched: everybody else is given the host. */
+const OUTER_WORLD: Readonly<Record<string, RegExp>> = {
+  process: /^src\/cli\//,
+  console: /^src\/cli\//,
+  'process.env': /^src\/cli\/arguments\/environment\.ts$/,
+  'process.kill': /^src\/cli\/(end|arguments\/put-sources|terminal\/typed-ahead)\.ts$/,
+  'process.pid': /^src\/cli\/(end|terminal\/typed-ahead)\.ts$/,
+  'Date.now': /^src\/host\.ts$/,
+  'new Date': /^src\/host\.ts$/,
+  performance: /^src\/host\.ts$/,
+};
 const OUTER_MODULES = new Set(['node:process', 'node:console', 'node:readline', 'node:tty']);
 
 const VAGUE_FOLDER = /(^|\/)(utils?|helpers?|common|shared|types?|services?|managers?|misc|lib)(\/|$)/;
@@ -151,8 +179,20 @@ function strayPackages(tree: readonly SourceFacts[]): string[] {
   );
 }
 
-/** Packages that are loaded before anything is asked for, with the file that does it. */
+/** Packages that are loaded before anything is asked for. */
 function eagerPackages(tree: readonly SourceFacts[]): string[] {
+  return loadedBy(tree, ENTRIES, (one) => {
+    const name = packageOf(one);
+    return name !== null && !EAGER_PACKAGES.has(name);
+  });
+}
+
+/** What an entry loads, however deep, before anything is asked for, with the file that does it. */
+function loadedBy(
+  tree: readonly SourceFacts[],
+  entries: readonly string[],
+  isMeant: (one: Import) => boolean,
+): string[] {
   const files = new Map(tree.map((facts) => [facts.path, facts]));
   const found: string[] = [];
   const seen = new Set<string>();
@@ -161,22 +201,21 @@ function eagerPackages(tree: readonly SourceFacts[]): string[] {
     seen.add(path);
     for (const one of files.get(path)?.imports ?? []) {
       if (one.kind !== 'eager') continue;
-      const name = packageOf(one);
-      if (name === null) load(one.target);
-      else if (!EAGER_PACKAGES.has(name)) found.push(`${path} loads ${one.target}`);
+      if (files.has(one.target)) load(one.target);
+      else if (isMeant(one)) found.push(`${path} loads ${one.target}`);
     }
   };
-  for (const entry of ENTRIES) load(entry);
+  for (const entry of entries) load(entry);
   return found;
 }
 
 function outsideWorld(tree: readonly SourceFacts[]): string[] {
-  return tree
-    .filter(({ path }) => placeOf(path)?.part !== 'cli')
-    .flatMap(({ path, globals, imports }) => {
-      const modules = imports.map(({ target }) => target).filter((target) => OUTER_MODULES.has(target));
-      return [...globals, ...modules].map((name) => `${path} uses ${name}`);
-    });
+  return tree.flatMap(({ path, globals, imports }) => {
+    const names = globals.filter((name) => OUTER_WORLD[name]?.test(path) !== true);
+    const modules = imports.map(({ target }) => target).filter((target) => OUTER_MODULES.has(target));
+    const isCommandLine = placeOf(path)?.part === 'cli';
+    return [...names, ...(isCommandLine ? [] : modules)].map((name) => `${path} uses ${name}`);
+  });
 }
 
 function longFiles(tree: readonly SourceFacts[]): string[] {
@@ -247,7 +286,7 @@ const eager = (target: string): Import => ({ target, kind: 'eager' });
 describe('the sources', () => {
   let tree: readonly SourceFacts[] = [];
   beforeAll(async () => {
-    tree = await readSourceTree(ROOT, { folder: 'src', globals: OUTER_WORLD });
+    tree = await readSourceTree(ROOT, { folder: 'src', globals: Object.keys(OUTER_WORLD) });
   });
 
   it('are all seen by these rules', () => {
@@ -273,7 +312,11 @@ describe('the sources', () => {
     expect(eagerPackages(tree)).toEqual([]);
   });
 
-  it('leave process, console and environment to the command line', () => {
+  it('load nothing that takes long to say how a command is used', () => {
+    expect(loadedBy(tree, ['src/cli/main.ts'], ({ target }) => LATE_MODULES.test(target))).toEqual([]);
+  });
+
+  it('leave process and console to the command line, and clock and environment to the host', () => {
     expect(outsideWorld(tree)).toEqual([]);
   });
 
@@ -366,6 +409,10 @@ describe('the rules', () => {
     const facts = { globals: ['process'], imports: [eager('node:readline')] };
     expect(outsideWorld([file('src/vault/write/put.ts', facts)])).toHaveLength(2);
     expect(outsideWorld([file('src/cli/commands/put.ts', facts)])).toEqual([]);
+    for (const name of ['Date.now', 'new Date', 'performance', 'process.env', 'process.kill']) {
+      expect(outsideWorld([file('src/cli/commands/put.ts', { globals: [name] })])).toHaveLength(1);
+    }
+    expect(outsideWorld([file('src/host.ts', { globals: ['Date.now', 'performance'] })])).toEqual([]);
   });
 
   it('tell circles, and those that are of types alone', () => {
@@ -411,9 +458,13 @@ describe('the rules', () => {
         'const l = require(text);',
         'const member = { process: 1 }.process;',
         'if (process.env) (globalThis as { console?: unknown }).console;',
+        'const m = [Date.now(), new Date(0), { Date: { now: 1 } }.Date.now];',
       ].join('\n'),
     );
-    const [facts] = await readSourceTree(folder.path, { folder: 'src', globals: ['process', 'console'] });
+    const [facts] = await readSourceTree(folder.path, {
+      folder: 'src',
+      globals: ['process', 'console', 'Date.now', 'new Date'],
+    });
     expect(facts?.imports).toEqual([
       { target: 'a', kind: 'eager' },
       { target: 'src/b.ts', kind: 'eager' },
@@ -428,7 +479,7 @@ describe('the rules', () => {
       { target: 'k', kind: 'lazy' },
       { target: 'unknown', kind: 'lazy' },
     ]);
-    expect(facts?.globals).toEqual(['process']);
-    expect(facts?.lines).toBe(15);
+    expect(facts?.globals).toEqual(['Date.now', 'process']);
+    expect(facts?.lines).toBe(16);
   });
 });

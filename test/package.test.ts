@@ -102,7 +102,7 @@ describe('the package', () => {
 
   it('holds the command, the library and what explains them, and nothing else', () => {
     const expected =
-      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py)|bin\/vault\.js|dist\/[\w-]+\.js|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
+      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py|json)|bin\/vault\.js|man\/[\w-]+\.1|dist\/[\w-]+\.js|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
     expect(files.filter((path) => !expected.test(path))).toEqual([]);
     const declared = [facts.bin['vault'], ...Object.values(facts.exports['.'] ?? {})].map((path) =>
       path?.replace('./', ''),
@@ -115,6 +115,7 @@ describe('the package', () => {
         'FORMAT.md',
         'CHANGELOG.md',
         'docs/threat-model.md',
+        'man/vault-put.1',
         'dist/third-party-licenses.txt',
       ]),
     );
@@ -128,10 +129,10 @@ describe('the package', () => {
 
   it('brings the licence of every package that is bundled', async () => {
     const text = await readFile(join(installed, 'dist', 'third-party-licenses.txt'), 'utf8');
-    for (const name of ['@aws-sdk/client-s3', 'kysely', 'pg', 'picomatch', 'string-width'])
+    for (const name of ['@aws-sdk/client-s3', 'kysely', 'pg', 'picomatch', 'smol-toml', 'string-width'])
       expect(text).toMatch(new RegExp(`^${name} \\d`, 'm'));
     const free =
-      /^(The )?MIT License|^\s*Apache License$|Permission (is hereby granted|to use, copy)|^SPDX-License-Identifier: (MIT|Apache-2\.0)$/im;
+      /^(The )?MIT License|^\s*Apache License$|Permission (is hereby granted|to use, copy)|^Redistribution and use in source and binary forms, with or without|^SPDX-License-Identifier: (MIT|Apache-2\.0)$/im;
     expect(text.split(/^-{80}$/m).filter((section) => !free.test(section))).toEqual([]);
   });
 

@@ -26,6 +26,11 @@ export interface PutCall extends BucketCall {
    * bucket without another clock than this machine's tells nothing.
    */
   readonly onDate?: ((dateMs: number) => void) | undefined;
+  /**
+   * Whether the name was drawn at random for these bytes, so that no other object can have it: then a driver need not look whether
+   * it is free, where that takes time.
+   */
+  readonly drawn?: boolean | undefined;
 }
 
 /** Options of `list`. */

@@ -1,6 +1,8 @@
 /** What `gs://` and `s3://` URLs share: name, folder and options of a bucket in a cloud. */
 import { Buffer } from 'node:buffer';
-import { VaultError } from '../errors.ts';
+import { readFile } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
+import { VaultError, messageOf } from '../errors.ts';
 import { isObjectName } from './bucket.ts';
 
 /** Longest folder in a cloud bucket, in bytes: both services allow names of 1,024 bytes, of which objects' names take 255. */
@@ -156,6 +158,56 @@ export function folderPrefix(folder: string, label: string): string {
     );
   }
   return `${trimmed}/`;
+}
+
+/** What every cloud's bucket can be asked for. Null: what the bucket has by itself. */
+export interface CloudOptions {
+  readonly storageClass: string | null;
+  /** The key of the cloud's key service that encrypts new objects. */
+  readonly kmsKey: string | null;
+  readonly acl: string | null;
+  /** File of certificates, in PEM; the server's is held to these and no others. */
+  readonly caFile: string | null;
+}
+
+export const CLOUD_OPTIONS = ['storageClass', 'kmsKey', 'acl', 'caFile'] as const;
+
+/** What is given for `CLOUD_OPTIONS`. @param how `kmsKey`: how one is named; `acls`: those that there are. @throws `invalid-input` */
+export function cloudOptionsOf(
+  { parameters, place }: CloudPlace,
+  how: { readonly kmsKey: RegExp; readonly kmsExample: string; readonly acls: readonly string[] },
+): CloudOptions {
+  const given = (name: string): string | null => parameters.get(name) ?? null;
+  const [storageClass, kmsKey, acl] = [given('storageClass'), given('kmsKey'), given('acl')];
+  if (storageClass !== null && !/^[A-Z][A-Z0-9_]{0,31}$/.test(storageClass)) {
+    throw invalid(`${place}: a storage class is written like STANDARD or COLDLINE.`);
+  }
+  if (kmsKey !== null && !how.kmsKey.test(kmsKey)) {
+    throw invalid(`${place}: a kmsKey is written like ${how.kmsExample}.`);
+  }
+  if (acl !== null && !how.acls.includes(acl)) {
+    throw invalid(`${place}: acl is one of ${how.acls.join(', ')}.`);
+  }
+  return { storageClass, kmsKey, acl, caFile: fileOption(parameters, 'caFile', place) };
+}
+
+/** A path that is given as an option: a whole one, as a URL is read in any folder. @throws `invalid-input` */
+export function fileOption(parameters: CloudPlace['parameters'], name: string, place: string): string | null {
+  const path = parameters.get(name) ?? null;
+  if (path === null || (isAbsolute(path) && !path.includes('\0'))) return path;
+  throw invalid(`${place}: ${name} needs a whole path, like /etc/ssl/certs/own.pem.`);
+}
+
+/** The certificates in a file; null without one. @throws `invalid-input` */
+export async function certificatesIn(caFile: string | null, label: string): Promise<string | null> {
+  if (caFile === null) return null;
+  try {
+    const text = await readFile(caFile, 'utf8');
+    if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
+  } catch (cause) {
+    throw invalid(`${label}: its caFile cannot be read: ${messageOf(cause)}.`, cause);
+  }
+  throw invalid(`${label}: its caFile has no certificate in PEM.`);
 }
 
 /** A refusal of what somebody wrote. */

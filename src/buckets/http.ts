@@ -42,11 +42,15 @@ export interface HttpClient {
   close(): void;
 }
 
-/** Opens a client. Nothing is connected before the first request. */
-export function openHttpClient(): HttpClient {
+/** Opens a client. Nothing is connected before the first request. @param ca certificates, in PEM, that alone are trusted */
+export function openHttpClient(ca: string | null = null): HttpClient {
   const agents = {
     'http:': new http.Agent({ ...processWideOptions(http.globalAgent), keepAlive: true }),
-    'https:': new https.Agent({ ...processWideOptions(https.globalAgent), keepAlive: true }),
+    'https:': new https.Agent({
+      ...processWideOptions(https.globalAgent),
+      keepAlive: true,
+      ...(ca !== null && { ca }),
+    }),
   };
   return {
     async send(request) {

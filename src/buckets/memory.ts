@@ -37,7 +37,7 @@ export function memoryBucket(
       const existing = storage.get(name);
       if (existing !== undefined && call.replace !== true) {
         if (Buffer.compare(existing, bytes) === 0) return;
-        throw new VaultError('already-exists', `${label} holds ${name} already, with another content.`);
+        throw new VaultError('already-exists', `${label} holds ${name} already, with different content.`);
       }
       storage.set(name, new Uint8Array(bytes));
     },

@@ -1,3 +1,4 @@
+import type { Clock } from '../host.ts';
 import type { Bucket } from './bucket.ts';
 import { invalid } from './cloud-url.ts';
 import { openFolderBucket } from './folder/driver.ts';
@@ -24,6 +25,8 @@ export interface OpenBucketOptions {
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for which a bucket that does not answer is tried again, also at first contact if given. */
   readonly maxWaitMs?: number | undefined;
+  /** This machine's. */
+  readonly clock?: Clock | undefined;
   /** See `RetryingOptions`. */
   readonly onWaiting?: RetryingOptions['onWaiting'];
 }
@@ -36,21 +39,21 @@ export interface OpenBucketOptions {
  * @throws `invalid-input`, see `parseBucketUrl`
  */
 export async function openBucket(url: string, options: OpenBucketOptions = {}): Promise<Bucket> {
-  const { limits, maxWaitMs, onWaiting } = options;
+  const { limits, maxWaitMs, onWaiting, clock } = options;
   // Nobody who waits for a bucket only so long waits longer for an attempt, unless told to.
   const timeoutMs =
     options.timeoutMs ?? (maxWaitMs === undefined ? undefined : Math.min(maxWaitMs, DEFAULT_TIMEOUT_MS));
-  const attempts = timed(await openDriver(parseBucketUrl(url)), { timeoutMs });
+  const attempts = timed(await openDriver(parseBucketUrl(url), clock), { timeoutMs, clock });
   const turns = limits === undefined ? attempts : limited(attempts, limits);
   // Whoever allows an attempt more time wants it to be repeated all the same.
   const deadlineMs = maxWaitMs ?? Math.max(DEFAULT_DEADLINE_MS, 2 * (timeoutMs ?? DEFAULT_TIMEOUT_MS));
-  return retrying(turns, { deadlineMs, contactMs: maxWaitMs, onWaiting });
+  return retrying(turns, { deadlineMs, contactMs: maxWaitMs, onWaiting, clock });
 }
 
-async function openDriver(location: BucketLocation): Promise<Bucket> {
+async function openDriver(location: BucketLocation, clock: Clock | undefined): Promise<Bucket> {
   switch (location.kind) {
     case 'folder':
-      return openFolderBucket(location.path, { label: location.url });
+      return openFolderBucket(location.path, { label: location.url, clock });
     case 'gcs': {
       const { openGcsBucket } = await import('./gcs/driver.ts');
       return await openGcsBucket({ ...location, label: location.url });

@@ -91,7 +91,7 @@ export interface SetupCatalog {
 
 /** The stored files and folders, one row a hash. */
 export interface FileCatalog {
-  /** Adds files; a file that is there already gets this row instead of its own, hidden or not as the row says. */
+  /** Adds files; a file that is there already gets this row instead of its own, and stays as hidden or visible as it is. */
   put(files: readonly FileRow[]): Promise<void>;
 
   /** The rows of these whole hashes, hidden ones too; unknown ones are absent. */

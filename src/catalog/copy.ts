@@ -22,7 +22,7 @@ const KEYS: Readonly<Record<TableName, string>> = {
   vault: 'one',
 };
 
-export interface CopyOptions extends Pick<OpenCatalogOptions, 'signal' | 'environment'> {
+export interface CopyOptions extends Omit<OpenCatalogOptions, 'create'> {
   /** Told how many rows have been copied so far. */
   readonly onProgress?: ((rows: number) => void) | undefined;
 }
@@ -44,13 +44,12 @@ export interface CopyResult {
  *   changed meanwhile, then the copy is emptied; `damaged` if the copy does not read back as written; and what opening throws
  */
 export async function copyCatalog(from: string, to: string, options: CopyOptions = {}): Promise<CopyResult> {
-  const { signal, environment } = options;
-  const source = await openEngine(from, { signal, environment });
+  const source = await openEngine(from, { ...options, create: false });
   try {
     if (await isEmpty(source, 'vault')) {
       throw new VaultError('no-vault', `There is no vault in ${source.label} whose catalog could be copied.`);
     }
-    const target = await openEngine(to, { signal, environment, create: true });
+    const target = await openEngine(to, { ...options, create: true });
     try {
       return await copied(source, target, options);
     } finally {

@@ -1,4 +1,6 @@
 import { throwIfAborted, VaultError } from '../errors.ts';
+import { systemClock } from '../host.ts';
+import type { Clock, Environment } from '../host.ts';
 import type { Catalog } from './catalog.ts';
 import type { Engine } from './sql/engine.ts';
 import { sqlCatalog } from './sql/catalog.ts';
@@ -7,11 +9,13 @@ export interface OpenCatalogOptions {
   /** Make the file or schema, and its tables, if there are none. Without it, a place without a catalog is `no-vault`. */
   readonly create?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** This machine's. */
+  readonly clock?: Clock | undefined;
   /**
    * Where the variables that Postgres clients know (`PGSSLMODE`, `PGPASSFILE`, `HOME`, ...) are looked up. Undefined leaves it
    * to node-postgres, which knows some of them and looks into the process's own environment.
    */
-  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
+  readonly environment?: Environment | undefined;
 }
 
 /**
@@ -37,10 +41,10 @@ const KEYWORDS = /(^|\s)(host|hostaddr|port|dbname|user|password|passfile|servic
 /** The database under a catalog, opened as `openCatalog` does. @internal */
 export async function openEngine(location: string, options: OpenCatalogOptions): Promise<Engine> {
   throwIfAborted(options.signal);
-  const create = options.create ?? false;
+  const { create = false, clock = systemClock } = options;
   if (isDatabaseUrl(location)) {
     const { openPostgres } = await import('./postgres/engine.ts');
-    return openPostgres(location, { ...options, create });
+    return openPostgres(location, { ...options, create, clock });
   }
   if (KEYWORDS.test(location)) {
     // Not repeated: it may hold a password.
@@ -56,5 +60,5 @@ export async function openEngine(location: string, options: OpenCatalogOptions):
     );
   }
   const { openSqlite } = await import('./sqlite/engine.ts');
-  return openSqlite(location, { create });
+  return openSqlite(location, { create, clock });
 }

@@ -2,18 +2,25 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { VaultError } from '../errors.ts';
+import { FORMAT } from '../format/format.ts';
+import { thisHost } from '../host.ts';
+import type { Host } from '../host.ts';
 import type { ExitCode } from './exit.ts';
 import { DONE, INTERRUPTED, exitCodeOf } from './exit.ts';
 import { takeEnvironment } from './arguments/environment.ts';
-import { requireIntactArguments } from './arguments/intact.ts';
+import { requireIntactArguments, requireIntactVariables } from './arguments/intact.ts';
 import type { Interruption, Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { end, leave } from './end.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './program.ts';
 import { describeProgram } from './program.ts';
+import { synonymOf } from './help/synonyms.ts';
+import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
+import { giveTyped } from './terminal/typed-ahead.ts';
 import { Terminal } from './terminal/terminal.ts';
+import { jsonOf } from './terminal/text.ts';
 
 /** How long a command that was told to end may clear up after itself, in milliseconds. */
 const CLEAN_UP_MS = 600;
@@ -22,35 +29,41 @@ const CLEAN_UP_MS = 600;
 export async function main(): Promise<void> {
   const abort = new AbortController();
   const args = process.argv.slice(2);
-  const interruption: Interruption = { kept: null };
-  const overdue = listenToSignals(abort, interruption);
+  const run: Run = { ...thisHost(takeEnvironment()), signal: abort.signal, interruption: { kept: null } };
+  const overdue = listenToSignals(abort, run);
   // Node ends with 0 when there is nothing left to wait for, and that would be taken for success.
   process.on('beforeExit', () => {
-    leave(fail(new Error('The command stopped before it was done.'), { json: saysJson(args) }));
+    leave(fail(new Error('The command stopped before it was done.'), run, { json: saysJson(args) }));
   });
-  const code = await Promise.race([runCommandLine(args, { signal: abort.signal, interruption }), overdue]);
+  const code = await Promise.race([runCommandLine(args, run), overdue]);
   // What does not heed an abort is left where it is: at no instant is that worse than a power cut.
-  if (code === 'overdue') fail(interrupted(interruption), { json: saysJson(args) });
+  if (code === 'overdue') fail(interrupted(run.interruption), run, { json: saysJson(args) });
   await end(code === 'overdue' ? INTERRUPTED : code, overdue);
 }
 
-/** How a command line is told to end, and what is said then. */
-type Ending = Pick<Invocation, 'signal' | 'interruption'>;
+/**
+ * Verbs that print also without --json. They refuse to begin where nothing can be printed; others may be started by programs that
+ * throw away what a command prints, in a way that looks the same.
+ */
+const PRINTING = new Set(['put', 'cat', 'ls', 'info', 'status', 'verify', 'bucket ls']);
 
-async function runCommandLine(args: readonly string[], ending: Ending): Promise<ExitCode> {
+/** What a command line runs in, how it is told to end, and what is said then. */
+type Run = Host & Pick<Invocation, 'signal' | 'interruption'>;
+
+async function runCommandLine(args: readonly string[], run: Run): Promise<ExitCode> {
   try {
     requireIntactArguments(args);
-    return await runVerb(args, ending);
+    return await runVerb(args, run);
   } catch (error) {
-    const told = ending.signal.aborted ? interrupted(ending.interruption, error) : error;
-    return fail(told, { json: saysJson(args) });
+    const told = run.signal.aborted ? interrupted(run.interruption, error) : error;
+    return fail(told, run, { json: saysJson(args) });
   }
 }
 
-async function runVerb(args: readonly string[], ending: Ending): Promise<ExitCode> {
+async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
   let code: ExitCode = DONE;
   let usage = '';
-  const output = new Output(process.stdout, ending.signal);
+  const output = new Output(process.stdout, run.signal);
   const program = new Command();
   program.exitOverride().configureOutput({
     writeOut: (text) => (usage += text),
@@ -60,58 +73,94 @@ async function runVerb(args: readonly string[], ending: Ending): Promise<ExitCod
     getOutHelpWidth: () => process.stdout.columns || 80,
     getErrHelpWidth: () => process.stderr.columns || 80,
   });
-  describeProgram(program, async (options, action, verb) => {
-    code = await runAction(options, action, { output, verb, ...ending });
-  });
-  program.on('option:version', () => {
-    throw new CommanderError(0, 'commander.version', packageVersion());
-  });
   // Said before the options are parsed, since what is wrong may be an option.
   const shared = { json: saysJson(args) };
+  describeProgram(program, {
+    run: async (options, action, verb) => {
+      code = await runAction(options, action, { output, verb, ...run });
+    },
+    say: (text) => (usage += text),
+    environment: run.environment,
+    version() {
+      usage = shared.json ? `${jsonOf(versionFacts())}\n` : `${packageVersion()}\n`;
+      throw new CommanderError(0, 'commander.version', usage);
+    },
+    ...shared,
+  });
   try {
     await program.parseAsync(args, { from: 'user' });
+    if (usage !== '') await output.write(usage);
     return code;
   } catch (error) {
     if (!(error instanceof CommanderError)) {
-      return fail(error, shared);
+      return fail(error, run, shared);
     }
-    if (error.code === 'commander.version') usage = `${error.message}\n`;
     if (error.exitCode === 0) {
       await output.write(usage);
       return DONE;
     }
     if (error.code === 'commander.help') {
       if (!shared.json) process.stderr.write(`${usage}\n`);
-      return fail(new VaultError('invalid-input', 'A command is needed.'), shared);
+      return fail(new VaultError('invalid-input', 'A command is needed.'), run, shared);
     }
-    const message = error.message
-      .replace(/^error: /, '')
-      .replace(/\n\(/, ' (')
-      .replace(/\.+$/, '');
-    const help = `See "vault${commandOf(args, program)} --help".`;
-    return fail(new VaultError('invalid-input', `${capitalized(message)}. ${help}`), shared);
+    return fail(new VaultError('invalid-input', wrongUsage(error, args, program)), run, shared);
   }
 }
 
+/** What is wrong with a command line, and where to read on. A verb that is called otherwise elsewhere leads to the one here. */
+function wrongUsage({ code, message }: CommanderError, args: readonly string[], program: Command): string {
+  const where = commandOf(args, program);
+  const meant =
+    code === 'commander.unknownCommand' ? synonymOf(/'(.*?)'/.exec(message)?.[1] ?? '') : undefined;
+  const facts = factsOf(program);
+  const verb = [`${where.trim()} ${meant ?? ''}`.trim(), meant ?? ''].find(
+    (path) => meant !== undefined && verbOf(facts, path) !== undefined,
+  );
+  const said = capitalized(
+    message
+      .replace(/^error: /, '')
+      .replace(/\n\(/, ' (')
+      .replace(/\.+$/, ''),
+  );
+  if (verb === undefined) return `${said}. See "vault${where} --help".`;
+  return `${said.replace(/ \(Did you mean .*$/, '')}: here it is "vault ${verb}". See "vault ${verb} --help".`;
+}
+
 async function runAction(
-  options: SharedOptions,
+  given: SharedOptions,
   action: Action,
-  { verb, ...run }: Pick<Invocation, 'output' | 'signal' | 'interruption'> & { readonly verb: string },
+  { verb, ...run }: Run & Pick<Invocation, 'output'> & { readonly verb: string },
 ): Promise<ExitCode> {
-  const environment = takeEnvironment();
-  const terminal = terminalFor(options);
+  const { environment } = run;
+  requireIntactVariables(environment);
+  // Not to be waited for by help.
+  const [{ settle }, { startPing }] = await Promise.all([
+    import('./arguments/config.ts'),
+    import('./ping.ts'),
+  ]);
+  const settled = await settle(given, environment);
+  const { options } = settled;
+  const terminal = terminalFor(run, options);
   // Warnings of Node and of libraries are for those who debug, not for a cron job's mail.
   if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
   const interactive = process.stdin.isTTY && process.stderr.isTTY;
+  let ping: ((exit: ExitCode) => Promise<void>) | null = null;
   try {
-    const code = await action({ options, environment, interactive, terminal, ...run });
+    ping = startPing(options, environment, terminal);
+    if (options.json === true || PRINTING.has(verb)) run.output.requireOpen();
+    const code = await action({ options, settled, interactive, terminal, ...run }).finally(() =>
+      giveTyped({ shown: true }),
+    );
+    await ping(code);
     terminal.conclude(verb, code);
     return code;
   } catch (error) {
     // Whatever an abort led to, the user knows why it ended.
     const told = run.signal.aborted ? interrupted(run.interruption, error) : error;
     reportError(told, { terminal, options, environment });
-    return exitCodeOf(told);
+    const code = exitCodeOf(told);
+    await ping?.(code);
+    return code;
   }
 }
 
@@ -120,13 +169,13 @@ function interrupted({ kept }: Interruption, cause?: unknown): VaultError {
   return new VaultError('interrupted', what === null ? 'Interrupted.' : `Interrupted. ${what}`, { cause });
 }
 
-function fail(error: unknown, options: SharedOptions): ExitCode {
-  reportError(error, { terminal: terminalFor(options), options, environment: process.env });
+function fail(error: unknown, host: Host, options: SharedOptions): ExitCode {
+  reportError(error, { terminal: terminalFor(host, options), options, environment: host.environment });
   return exitCodeOf(error);
 }
 
-function terminalFor({ json, quiet, verbose }: SharedOptions): Terminal {
-  return new Terminal(process.stderr, process.env, {
+function terminalFor(host: Host, { json, quiet, verbose }: SharedOptions): Terminal {
+  return new Terminal(process.stderr, host, {
     json: json === true,
     quiet: quiet === true,
     verbose: verbose === true,
@@ -139,19 +188,19 @@ function terminalFor({ json, quiet, verbose }: SharedOptions): Terminal {
  *
  * @returns settles when the time to clean up is over
  */
-function listenToSignals(abort: AbortController, interruption: Interruption): Promise<'overdue'> {
+function listenToSignals(abort: AbortController, run: Run): Promise<'overdue'> {
   const overdue = Promise.withResolvers<'overdue'>();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.removeAllListeners(name).on(name, () => {
       if (abort.signal.aborted) leave(INTERRUPTED);
       abort.abort(name);
-      setTimeout(() => overdue.resolve('overdue'), interruption.patienceMs ?? CLEAN_UP_MS);
+      setTimeout(() => overdue.resolve('overdue'), run.interruption.patienceMs ?? CLEAN_UP_MS);
     });
   }
   // Nothing may be left undone silently: a promise that nobody awaits is a bug like any other.
   process.on('uncaughtException', (error) => {
-    const told = abort.signal.aborted ? interrupted(interruption, error) : error;
-    leave(fail(told, { json: saysJson(process.argv) }));
+    const told = abort.signal.aborted ? interrupted(run.interruption, error) : error;
+    leave(fail(told, run, { json: saysJson(process.argv) }));
   });
   return overdue.promise;
 }
@@ -176,6 +225,11 @@ function commandOf(args: readonly string[], program: Command): string {
 
 function capitalized(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** For programs. */
+function versionFacts(): Record<string, unknown> {
+  return { version: packageVersion(), format: FORMAT, node: process.versions.node };
 }
 
 function packageVersion(): string {

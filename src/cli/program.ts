@@ -1,9 +1,11 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
 import type { Command } from 'commander';
-import { Help } from 'commander';
 import type { ExitCode } from './exit.ts';
+import type { Environment } from '../host.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
+import { append, leavingOut, unlocking } from './arguments/repeated.ts';
+import { describeHelp } from './help/describe.ts';
 
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
@@ -16,65 +18,66 @@ type AddVerb = (
   parent?: Command,
 ) => Command;
 
-/**
- * Describes the program.
- *
- * @param program a new command; what is set for errors and output holds for the verbs as well
- * @param run is given the verb that was asked for, its name, and the options of every verb
- */
-export function describeProgram(
-  program: Command,
-  run: (options: SharedOptions, action: Action, verb: string) => Promise<void>,
-): void {
-  describeOptions(program);
-  program.configureHelp({
-    showGlobalOptions: true,
-    // Commands first: they are what somebody is looking for who does not know the options yet.
-    formatHelp(command, helper) {
-      const sections = new Help().formatHelp.call(helper, command, helper).split(/\n(?=[A-Z][A-Za-z ]*:\n)/);
-      return sections.toSorted((a, b) => Number(isOptions(a)) - Number(isOptions(b))).join('\n');
-    },
-  });
+/** What the program is described to. */
+export interface Describing {
+  /** Is given the verb that was asked for, its name, and the options of every verb. */
+  readonly run: (options: SharedOptions, action: Action, verb: string) => Promise<void>;
+  /** Takes what needs no vault and no settings: help, scripts for shells. */
+  readonly say: (text: string) => void;
+  /** Says which version this is. */
+  readonly version: () => void;
+  /** What completion looks for vaults and passwords in; none unless given. */
+  readonly environment?: Environment;
+  /** Whether help is for programs. */
+  readonly json?: boolean;
+}
 
+/** Describes the program: a new command; what is set for errors and output holds for the verbs as well. */
+export function describeProgram(program: Command, describing: Describing): void {
+  describeOptions(program, describing);
   const verb: AddVerb = (name, description, action, parent = program) => {
     const command = parent.command(name).description(description);
     const whole = parent === program ? name : `${parent.name()} ${name}`;
-    return command.action(async () => run(program.opts<SharedOptions>(), action(command), whole));
+    return command.action(async () => describing.run(program.opts<SharedOptions>(), action(command), whole));
   };
 
   describeStoring(verb);
   describeReading(verb);
   describeRemoving(verb);
   describeCare(verb);
+  describeSchedule(verb, program.command('schedule').description('Run it every night'));
+  describeConfig(verb, program.command('config').description('Show the settings'));
   describeServing(verb, program.command('token').description('Say who may use "vault serve"'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
+  describeHelp(program, describing);
 }
 
 /** What holds for every verb. */
-function describeOptions(program: Command): void {
+function describeOptions(program: Command, { version }: Describing): void {
   program
     .name('vault')
     .description(
       'Keeps files encrypted, in pieces, across several buckets that you own: no bucket holds anything readable, and any one of them can be lost.',
     )
     .usage('<command> [options]')
-    .option('--db <where>', 'the catalog: a SQLite file or a postgres:// URL (or VAULT_DB)')
+    .option('--vault <name>', 'a vault in ~/.config/shardvault/config.toml (or VAULT_NAME)')
+    .option('--db <where>', 'the catalog: an SQLite file or a postgres:// URL (or VAULT_DB)')
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
-    .option('-v, --verbose', 'say what was done also where that is no terminal')
+    .option('-v, --verbose', 'say what was done, also when it is not a terminal')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
     .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')
+    .option('--ping-url <url>', 'tell a monitor of start, success and failure (or VAULT_PING_URL)')
     .option('--debug', 'show where an error came from (or VAULT_DEBUG=1)')
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'Show help for a command')
-    .addHelpText('after', EXAMPLES);
+    .on('option:version', version);
 }
 
 /** Making a vault, and what one keeps it for. */
@@ -89,27 +92,38 @@ function describeStoring(verb: AddVerb): void {
     .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
     .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
-  verb('put', 'Store files and print their hashes', (command) => async (invocation) => {
-    const { put } = await import('./commands/put.ts');
-    return put(invocation, command.args, command.opts());
-  })
-    .argument('<path...>', 'files, or - for standard input')
+  const putting = verb(
+    'put',
+    'Store files and folders, and print their hashes',
+    (command) => async (invocation) => {
+      const { put } = await import('./commands/put.ts');
+      return put(invocation, command.args, command.opts());
+    },
+  )
+    .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
+    .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
+    .option('--allow-empty', 'store standard input, or what a command prints, even if that is nothing')
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
+    .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
     .option('-n, --dry-run', 'only show what would be stored')
+    .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
+    .option('-0, --null', 'those end with a NUL each, as find -print0 prints them')
+    .option('--force-read', 'read files of folders also where they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
     .option(
       '--lock-password-command <command>',
       'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
     );
+  leavingOut(putting);
 }
 
 /** What is stored, and its bytes. */
 function describeReading(verb: AddVerb): void {
-  const getting = verb('get', 'Get files back', (command) => async (invocation) => {
+  const getting = verb('get', 'Get files and folders back', (command) => async (invocation) => {
     const { get } = await import('./commands/get.ts');
     return get(invocation, command.args, command.opts());
   })
@@ -118,7 +132,9 @@ function describeReading(verb: AddVerb): void {
       '-o, --output <path>',
       'file or folder to write to, - for standard output (default: its own name, here)',
     )
-    .option('-f, --force', 'replace files that exist');
+    .option('-f, --force', 'replace files that exist, and in a folder what differs')
+    .option('--owner', 'give what is in folders its owners (the default for root; --no-owner)')
+    .option('--no-owner', 'leave owners as they come');
   const pouring = verb(
     'cat',
     'Write files to standard output, one after the other',
@@ -127,21 +143,31 @@ function describeReading(verb: AddVerb): void {
       return get(invocation, command.args, { ...command.opts(), output: '-' });
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
-  for (const command of [getting, pouring]) {
-    command
-      .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
-      .option(
-        '--lock-password-command <command>',
-        'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
-      );
-  }
+  const listing = describeListing(verb);
+  for (const command of [getting, pouring, ...listing]) unlocking(command);
 
-  verb('ls', 'List files, newest first', (command) => async (invocation) => {
-    const { ls } = await import('./commands/ls.ts');
-    return ls(invocation, command.args, command.opts());
-  })
-    .argument('[pattern...]', "names to list, in quotes: '*.pdf', 'docs/**', a folder")
+  verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
+    const { info } = await import('./commands/info.ts');
+    return info(invocation, command.args);
+  }).argument('[hash|name|pattern...]', 'without it: the vault itself');
+}
+
+/** Reading without content. @returns those verbs that need the password of what is locked */
+function describeListing(verb: AddVerb): readonly Command[] {
+  const files = verb(
+    'ls',
+    'List files, newest first, or what is in a folder',
+    (command) => async (invocation) => {
+      const { ls } = await import('./commands/ls.ts');
+      return ls(invocation, command.args, command.opts());
+    },
+  )
+    .argument(
+      '[pattern...]',
+      "names to list, in quotes: '*.pdf', 'docs/**'; with a slash at its end a folder: docs/",
+    )
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
+    .option('-R, --recursive', 'of a folder also what lies deeper in it')
     .option('-a, --all', 'also older versions of a name')
     .option('--deleted', 'removed files that can still be brought back')
     .option('--sort <order>', 'size (largest first), name or time (newest first)')
@@ -149,10 +175,14 @@ function describeReading(verb: AddVerb): void {
     .option('--larger <size>', 'larger than this, for example 100M')
     .option('-0, --null', 'print names alone, each followed by a NUL, for xargs -0');
 
-  verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
-    const { info } = await import('./commands/info.ts');
-    return info(invocation, command.args);
-  }).argument('[hash|name|pattern...]', 'without it: the vault itself');
+  const comparing = verb('diff', 'Show what differs in a folder', (command) => async (invocation) => {
+    const { diff } = await import('./commands/diff.ts');
+    return diff(invocation, command.args, command.opts());
+  })
+    .argument('<hash|name>', 'a version of a folder')
+    .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)');
+  leavingOut(comparing);
+  return [files, comparing];
 }
 
 function describeRemoving(verb: AddVerb): void {
@@ -163,7 +193,24 @@ function describeRemoving(verb: AddVerb): void {
     .argument('<hash|name|pattern...>', REFERENCE)
     .option('--all-versions', 'remove every version of a name')
     .option('--now', 'free the space at once; this cannot be undone')
+    .option('--grace <duration>', 'how long they can be brought back (default: 7d)')
     .option('-n, --dry-run', 'only show what would be removed');
+
+  verb('prune', 'Remove old versions, except for those that rules keep', (command) => async (invocation) => {
+    const { prune } = await import('./commands/prune.ts');
+    return prune(invocation, command.args, command.opts());
+  })
+    .argument('[name|pattern...]', 'names whose versions are looked at; without it: every name')
+    .option('--keep-last <n>', 'keep the newest n versions')
+    .option('--keep-hourly <n>', 'keep the newest of each of the last n hours that have one')
+    .option('--keep-daily <n>', 'the same of days')
+    .option('--keep-weekly <n>', 'the same of weeks, from Monday')
+    .option('--keep-monthly <n>', 'the same of months')
+    .option('--keep-yearly <n>', 'the same of years')
+    .option('--keep-within <duration>', 'keep what was stored within so long of the newest, for example 30d')
+    .option('--now', 'free the space at once; this cannot be undone')
+    .option('-y, --yes', 'do not ask')
+    .option('-n, --dry-run', 'only show what would be kept and why, and what removed');
 
   verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
     const { undelete } = await import('./commands/rm.ts');
@@ -186,7 +233,20 @@ function describeCare(verb: AddVerb): void {
   })
     .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
     .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
-    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter');
+    .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
+    .option('--no-password', 'only what the catalog says by itself');
+
+  verb(
+    'drill',
+    'Restore random files from the buckets and the password alone',
+    (command) => async (invocation) => {
+      const { drill } = await import('./commands/drill.ts');
+      return drill(invocation, command.opts());
+    },
+  )
+    .option('--files <n>', 'how many (default: 10)')
+    .option('--sample <part>', 'a part of all files, for example 1%; with --files, whichever is more')
+    .option('--bucket <url>', 'go without the catalog, with these buckets; repeat for each', append);
 
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
@@ -270,6 +330,31 @@ function describeServing(verb: AddVerb, token: Command): void {
   ).argument('<id>', 'as "vault token ls" shows it');
 }
 
+function describeSchedule(verb: AddVerb, schedule: Command): void {
+  verb(
+    'print',
+    'Print jobs that put these files, sweep, verify and drill',
+    (command) => async (invocation) =>
+      (await import('./commands/schedule.ts')).printSchedule(invocation, command.args, command.opts()),
+    schedule,
+  )
+    .argument('<path...>', 'what the job is to put')
+    .option('--cron', 'lines for a crontab')
+    .option('--systemd', 'services and timers')
+    .option('--kubernetes', 'CronJobs')
+    .option('--image <image>', 'with --kubernetes: a container image that has vault in it')
+    .option('--bucket <url>', "the vault's buckets, to go without the password; repeat for each", append);
+}
+
+function describeConfig(verb: AddVerb, config: Command): void {
+  verb(
+    'show',
+    'Show every setting of a vault, and where it comes from',
+    () => async (invocation) => (await import('./commands/config.ts')).showConfig(invocation),
+    config,
+  );
+}
+
 function describeCatalog(verb: AddVerb, catalog: Command): void {
   verb(
     'copy',
@@ -321,25 +406,5 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
     .argument('<new-url>', 'where it is now');
 }
 
-function isOptions(section: string): boolean {
-  return section.startsWith('Options:') || section.startsWith('Global Options:');
-}
-
 const REFERENCE =
   "hash, its first 8 or more digits, name (its newest version), or a pattern of names in quotes: '*.pdf'";
-
-const EXAMPLES = `
-Examples:
-  vault init --local                try it out with three folders on this machine
-  vault put report.pdf              store a file, print its hash
-  vault ls                          what is stored
-  vault get report.pdf -o copy.pdf  get it back, by name or hash
-  vault get '*.pdf' -o restored/    all that fit a pattern, into a folder
-
-Exit codes: 0 done, 2 wrong usage, 3 done but needs attention, 4 no such file, 5 try again,
-6 data damaged or lost, 7 made by a newer version, 10 no vault here, 12 wrong password, 130 interrupted.
-`;
-
-function append(value: string, previous: readonly string[] | undefined): readonly string[] {
-  return [...(previous ?? []), value];
-}

@@ -1,4 +1,9 @@
-/** Single requests gathered into batches. */
+/** Many things at once, in batches: those that are there already, and single requests gathered. */
+
+/** Parts of a list, in its order, of so many items at most. */
+export function* slicesOf<T>(items: readonly T[], most: number): Generator<readonly T[], void, undefined> {
+  for (let at = 0; at < items.length; at += most) yield items.slice(at, at + most);
+}
 
 /**
  * Gathers single requests into batches: what arrives while a batch is under way forms the next one, so that a slow

@@ -1,5 +1,5 @@
 /** Answers from several candidates at once: as many as are needed, or all. */
-import { VaultError } from '../errors.ts';
+import { interrupted } from '../errors.ts';
 
 /**
  * Gets a number of answers out of more candidates than are needed: asks as many as are needed, one more for each that
@@ -29,9 +29,7 @@ export function gather<T, U extends object>(
   let underWay = 0;
   return new Promise<U[]>((resolve, reject) => {
     const onAbort = (): void => {
-      fail(
-        new VaultError('interrupted', 'The operation was interrupted.', { cause: options.signal?.reason }),
-      );
+      fail(interrupted(options.signal));
     };
     const hedge = setInterval(() => {
       for (const [candidate, before] of waits) {

@@ -1,5 +1,5 @@
 /** Bounded, ordered, abort-safe stages over async iterables. Nothing in this package starts work that nobody awaits. */
-import { VaultError } from '../errors.ts';
+import { interrupted } from '../errors.ts';
 
 /** Items to work on; the function form is for a source that can be told to give up waiting. */
 export type Source<T> = AsyncIterable<T> | Iterable<T> | ((signal: AbortSignal) => AsyncIterable<T>);
@@ -104,7 +104,7 @@ class Stage<T, U> {
 
   readonly #onAbort = (): void => {
     const { signal } = this.#options;
-    this.#fail(new VaultError('interrupted', 'The operation was interrupted.', { cause: signal?.reason }));
+    this.#fail(interrupted(signal));
   };
 
   #fail(error: unknown): void {

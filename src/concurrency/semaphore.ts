@@ -1,5 +1,52 @@
-/** Bounded amounts of things: pieces that are borrowed, and quantities that are spent. First come, first served. */
+/** Bounded amounts of things: turns that are taken, pieces that are borrowed, and quantities that are spent. First come, first served. */
+import { interrupted, throwIfAborted } from '../errors.ts';
 import type { VaultError } from '../errors.ts';
+
+/** Lets a number of things happen at once; the others wait, first come, first served. */
+export class Gate {
+  #free: number;
+  /** Who waits, in order: a Set so that one that gives up leaves at no cost. */
+  readonly #waiting = new Set<() => void>();
+
+  /** @param width how many at once, at least 1 */
+  constructor(width: number) {
+    this.#free = width;
+  }
+
+  /**
+   * Runs something when it is its turn.
+   *
+   * @throws `interrupted` if the signal is aborted before its turn; then it is never run
+   */
+  async pass<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
+    throwIfAborted(signal);
+    if (this.#free > 0) this.#free -= 1;
+    else await this.#turn(signal);
+    try {
+      return await run();
+    } finally {
+      const [next] = this.#waiting;
+      if (next === undefined) this.#free += 1;
+      else next();
+    }
+  }
+
+  async #turn(signal: AbortSignal | undefined): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiting.delete(enter);
+        reject(interrupted(signal));
+      };
+      const enter = (): void => {
+        this.#waiting.delete(enter);
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      };
+      this.#waiting.add(enter);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+}
 
 /** A bounded number of things to borrow, made when first needed, first come first served. */
 export class Lender<M> {

@@ -1,5 +1,5 @@
 /** Waiting for what cannot be called off. */
-import { VaultError } from '../errors.ts';
+import { interrupted } from '../errors.ts';
 
 /**
  * Waits for some work, but not beyond the abort of a signal: a system call on a dead disk ends when it likes.
@@ -12,7 +12,7 @@ export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal | un
   if (signal === undefined) return work;
   const aborted = Promise.withResolvers<never>();
   const onAbort = (): void => {
-    aborted.reject(new VaultError('interrupted', 'The operation was interrupted.', { cause: signal.reason }));
+    aborted.reject(interrupted(signal));
   };
   signal.addEventListener('abort', onAbort);
   try {

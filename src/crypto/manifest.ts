@@ -7,7 +7,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { isVaultError, VaultError } from '../errors.ts';
-import { padBody, payloadSize, unpadBody } from '../format/chunk.ts';
+import { padBody, unpadBody } from '../format/chunk.ts';
 import { SALT_SIZE } from '../format/keyring.ts';
 import type { KdfCost } from '../format/keyring.ts';
 import { decodeManifestObject, encodeManifestHeader, encodePart } from '../format/manifest-object.ts';
@@ -19,25 +19,26 @@ import {
   encodeVaultPart,
 } from '../format/manifest.ts';
 import type {
-  ChunkId,
-  ChunkRef,
   ContentAccess,
+  ContentPart,
   ContentTable,
+  FolderPart,
   IdsTable,
   LockStanza,
   ManifestHead,
   VaultPart,
 } from '../format/manifest.ts';
-import { chunkSecrets } from './chunk.ts';
+import { requireAgreement } from './agreement.ts';
 import { setupReceiver, setupSender } from './hpke.ts';
 import type { Exporter } from './hpke.ts';
 import { DEFAULT_KDF_COST, deriveKey, passwordKeys, requireFull } from './keys.ts';
 import type { FullKeys, VaultKeys, WriterKeys } from './keys.ts';
 import { committedKey, isCommitment, openOnce, sealOnce } from './sealing.ts';
 
-/** A file's content, opened. */
-export interface OpenedContent {
-  readonly table: ContentTable;
+export { idEntry } from './agreement.ts';
+
+/** A file's or folder's content, opened. */
+export interface OpenedContent extends ContentPart {
   /** The content key, 32 bytes. */
   readonly key: Buffer;
 }
@@ -66,16 +67,6 @@ export interface OpenedManifest {
 /** A file's hash: lower-case hex SHA-256 of its manifest's object. */
 export function manifestHash(bytes: Uint8Array): string {
   return hash('sha256', bytes, 'hex');
-}
-
-/**
- * How a chunk stands in a table of ids.
- *
- * @param chunkSize of the content that the chunk is of; null for a chunk of a table
- */
-export function idEntry(ref: ChunkRef, chunkSize: number | null): ChunkId {
-  const padded = payloadSize(ref.length, ref.length === chunkSize);
-  return { id: chunkSecrets(ref.tag).id.toString('hex'), padded };
 }
 
 // --- locks --------------------------------------------------------------------------------------------
@@ -116,10 +107,14 @@ function lockAad(vaultId: string): Buffer {
   return Buffer.from(`vault/2 lock\n${vaultId}`, 'ascii');
 }
 
-/** The dedup keys of a locked file: only who opens the lock can tell what is in its chunks. 32 bytes each. */
-export function lockedDedupKeys(contentKey: Buffer): { readonly content: Buffer; readonly table: Buffer } {
-  const derive = (info: string): Buffer => deriveKey(contentKey, Buffer.alloc(0), info);
-  return { content: derive('vault/2 locked content'), table: derive('vault/2 locked table') };
+/**
+ * The keys of a locked file or folder: only who opens the lock can tell what is in its chunks, or where its content was cut. 32
+ * bytes each.
+ */
+export function lockedDedupKeys(contentKey: Buffer): Pick<WriterKeys, 'content' | 'table' | 'index' | 'cut'> {
+  const derive = (purpose: string): Buffer =>
+    deriveKey(contentKey, Buffer.alloc(0), `vault/2 locked ${purpose}`);
+  return { content: derive('content'), table: derive('table'), index: derive('index'), cut: derive('cut') };
 }
 
 // --- sealing ------------------------------------------------------------------------------------------
@@ -139,14 +134,15 @@ export class ManifestSealer {
   /**
    * The object of a manifest.
    *
-   * @param m `contentKey`: 32 bytes, drawn for this manifest. `lock`: of that key, for a locked file; its head has no size.
-   *   `fixed`: salt of 32 bytes, for test vectors only; drawn when absent
+   * @param m `folder`: of a folder. `contentKey`: 32 bytes, drawn for this manifest. `lock`: of that key, for a locked file; its
+   *   head has no size. `fixed`: salt of 32 bytes, for test vectors only; drawn when absent
    * @throws `invalid-input` if readers would refuse it: a name, time, mode, table, ... that the format does not allow
    */
   seal(m: {
     readonly head: ManifestHead;
     readonly ids: IdsTable;
     readonly content: ContentTable;
+    readonly folder?: FolderPart | undefined;
     readonly contentKey: Buffer;
     readonly lock: LockStanza | null;
     readonly fixed?: { readonly salt: Buffer } | undefined;
@@ -163,7 +159,8 @@ export class ManifestSealer {
     }
     try {
       const vaultPart = { head: m.head, ids: m.ids, access };
-      const object = sealParts(header, secret, { vaultPart, content: m.content, contentKey: m.contentKey });
+      const content = { table: m.content, folder: m.folder ?? null };
+      const object = sealParts(header, secret, { vaultPart, content, contentKey: m.contentKey });
       prove(object, secret, m.contentKey);
       return object;
     } catch (cause) {
@@ -190,7 +187,7 @@ function prove(bytes: Buffer, secret: Buffer, contentKey: Buffer): void {
 function sealParts(
   header: ManifestHeader,
   secret: Buffer,
-  m: { readonly vaultPart: VaultPart; readonly content: ContentTable; readonly contentKey: Buffer },
+  m: { readonly vaultPart: VaultPart; readonly content: ContentPart; readonly contentKey: Buffer },
 ): Buffer {
   const headerBytes = encodeManifestHeader(header);
   const contentKey = committedKey(m.contentKey, header.salt, CONTENT_PART);
@@ -314,16 +311,16 @@ function openContent(
   key: Buffer,
   expected: { readonly head: ManifestHead; readonly ids: IdsTable },
 ): OpenedContent {
-  const table = openContentPart(object, key);
-  requireAgreement(expected.head, expected.ids, table);
-  return { table, key };
+  const content = openContentPart(object, key);
+  requireAgreement(expected, content);
+  return { ...content, key };
 }
 
 /** The content part of a manifest alone, as whoever has only its content key reads it. @throws `damaged` | `unsupported` */
 export function openContentPart(
   { content, salt }: Pick<ManifestObject, 'content' | 'salt'>,
   contentKey: Buffer,
-): ContentTable {
+): ContentPart {
   return decodeContentPart(
     openPart(content, { ikm: contentKey, salt, info: CONTENT_PART, aad: CONTENT_AAD }),
   );
@@ -345,28 +342,4 @@ function openPart(
   const payload = openOnce(key, aad, part.sealed);
   if (payload === null) throw new VaultError('damaged', 'A manifest does not open with its key.');
   return unpadBody(payload);
-}
-
-/** What the two parts both say must be the same, so that no two readers see two files. */
-function requireAgreement(head: ManifestHead, ids: IdsTable, content: ContentTable): void {
-  const { size, chunkSize, depth, refs, inline } = content;
-  const chunks = inline === null ? Math.ceil(size / chunkSize) : 0;
-  const sameHead =
-    (head.size === null || head.size === size) && head.chunkSize === chunkSize && head.chunks === chunks;
-  if (!sameHead) throw new VaultError('damaged', 'The two parts of a manifest describe different contents.');
-  // A table of ids that lies in chunks is compared by whoever reads those.
-  if (ids.depth !== 0) return;
-  // The content's own chunks come first. The top table's, if it lists table chunks, come last.
-  const from = depth === 0 ? 0 : ids.ids.length - refs.length;
-  const fits = depth === 0 ? ids.ids.length === refs.length : ids.ids.length >= chunks + refs.length;
-  if (
-    !fits ||
-    !refs.every((ref, i) => isEntry(ids.ids[from + i], idEntry(ref, depth === 0 ? chunkSize : null)))
-  ) {
-    throw new VaultError('damaged', 'The two parts of a manifest list different chunks.');
-  }
-}
-
-function isEntry(entry: ChunkId | undefined, expected: ChunkId): boolean {
-  return entry !== undefined && entry.id === expected.id && entry.padded === expected.padded;
 }

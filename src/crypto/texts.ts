@@ -19,6 +19,19 @@ interface SealingKeys {
   readonly urls: Buffer;
 }
 
+/** A kind of text. */
+interface Kind {
+  /** What it is sealed for, before the id of its holder. */
+  readonly purpose: 'label' | 'bucket';
+  /** In messages. */
+  readonly what: string;
+  /** Bytes of UTF-8. */
+  readonly most: number;
+}
+
+const LABEL: Kind = { purpose: 'label', what: "A keyslot's label", most: MAX_LABEL_SIZE };
+const BUCKET_URL: Kind = { purpose: 'bucket', what: "A bucket's URL", most: MAX_BUCKET_URL_SIZE };
+
 /**
  * Seals what people call a keyslot.
  *
@@ -26,18 +39,8 @@ interface SealingKeys {
  * @param nonce 12 bytes, for test vectors only; drawn when absent
  * @throws `invalid-input` if the label is longer than `MAX_LABEL_SIZE` or no well-formed text
  */
-export function sealLabel(
-  keys: SealingKeys,
-  writer: string,
-  label: string,
-  nonce: Buffer = randomBytes(NONCE_SIZE),
-): Buffer {
-  return sealText(
-    keys,
-    { aad: labelAad(keys.vaultId, writer), what: 'A label', most: MAX_LABEL_SIZE },
-    label,
-    nonce,
-  );
+export function sealLabel(keys: SealingKeys, writer: string, label: string, nonce?: Buffer): Buffer {
+  return sealText(keys, { ...LABEL, id: writer, nonce }, label);
 }
 
 /**
@@ -46,7 +49,7 @@ export function sealLabel(
  * @throws `damaged` if it was not sealed for this keyslot
  */
 export function openLabel(keys: SealingKeys, slot: Pick<Keyslot, 'writer' | 'label'>): string {
-  return openText(keys, { aad: labelAad(keys.vaultId, slot.writer), what: "A keyslot's label" }, slot.label);
+  return openText(keys, { ...LABEL, id: slot.writer }, slot.label);
 }
 
 /**
@@ -56,18 +59,8 @@ export function openLabel(keys: SealingKeys, slot: Pick<Keyslot, 'writer' | 'lab
  * @param nonce 12 bytes, for test vectors only; drawn when absent
  * @throws `invalid-input` if the URL is longer than `MAX_BUCKET_URL_SIZE` or no well-formed text
  */
-export function sealBucketUrl(
-  keys: SealingKeys,
-  id: string,
-  url: string,
-  nonce: Buffer = randomBytes(NONCE_SIZE),
-): Buffer {
-  return sealText(
-    keys,
-    { aad: urlAad(keys.vaultId, id), what: 'A URL', most: MAX_BUCKET_URL_SIZE },
-    url,
-    nonce,
-  );
+export function sealBucketUrl(keys: SealingKeys, id: string, url: string, nonce?: Buffer): Buffer {
+  return sealText(keys, { ...BUCKET_URL, id, nonce }, url);
 }
 
 /**
@@ -76,30 +69,27 @@ export function sealBucketUrl(
  * @throws `damaged` if it was not sealed for this bucket
  */
 export function openBucketUrl(keys: SealingKeys, bucket: Pick<KeyringBucket, 'id' | 'url'>): string {
-  return openText(keys, { aad: urlAad(keys.vaultId, bucket.id), what: "A bucket's URL" }, bucket.url);
+  return openText(keys, { ...BUCKET_URL, id: bucket.id }, bucket.url);
 }
 
 function sealText(
   keys: SealingKeys,
-  { aad, what, most }: { readonly aad: Buffer; readonly what: string; readonly most: number },
+  kind: Kind & { readonly id: string; readonly nonce: Buffer | undefined },
   text: string,
-  nonce: Buffer,
 ): Buffer {
+  const { what, most, nonce = randomBytes(NONCE_SIZE) } = kind;
   const body = Buffer.from(text);
   if (body.length > most || !text.isWellFormed()) {
     throw new VaultError('invalid-input', `${what} must be text of at most ${most} bytes.`);
   }
-  return Buffer.concat([nonce, sealOnce(keys.urls, aad, padBody(body), nonce)]);
+  return Buffer.concat([nonce, sealOnce(keys.urls, aadOf(keys, kind), padBody(body), nonce)]);
 }
 
-function openText(
-  keys: SealingKeys,
-  { aad, what }: { readonly aad: Buffer; readonly what: string },
-  sealed: Buffer,
-): string {
+function openText(keys: SealingKeys, kind: Kind & { readonly id: string }, sealed: Buffer): string {
+  const { what } = kind;
   const nonce = sealed.subarray(0, NONCE_SIZE);
-  const payload =
-    sealed.length < NONCE_SIZE ? null : openOnce(keys.urls, aad, sealed.subarray(NONCE_SIZE), nonce);
+  const rest = sealed.subarray(NONCE_SIZE);
+  const payload = sealed.length < NONCE_SIZE ? null : openOnce(keys.urls, aadOf(keys, kind), rest, nonce);
   if (payload === null) throw new VaultError('damaged', `${what} is not what was written there.`);
   const body = unpadBody(payload);
   try {
@@ -109,10 +99,6 @@ function openText(
   }
 }
 
-function labelAad(vaultId: string, writer: string): Buffer {
-  return Buffer.from(`vault/2 label\n${vaultId}\n${writer}`, 'ascii');
-}
-
-function urlAad(vaultId: string, bucket: string): Buffer {
-  return Buffer.from(`vault/2 bucket\n${vaultId}\n${bucket}`, 'ascii');
+function aadOf({ vaultId }: SealingKeys, { purpose, id }: Kind & { readonly id: string }): Buffer {
+  return Buffer.from(`vault/2 ${purpose}\n${vaultId}\n${id}`, 'ascii');
 }

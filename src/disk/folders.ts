@@ -63,7 +63,8 @@ async function isFolder(path: string): Promise<boolean> {
   });
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** Makes the entries of a folder durable, as `syncEntries` does, where this user may open it. */
+export async function syncFolder(path: string): Promise<void> {
   const fd = await open(path, O_RDONLY | O_DIRECTORY).catch((error: unknown) => {
     // Whoever may make entries need not be allowed to read them.
     if (systemCode(error) === 'EACCES') return null;

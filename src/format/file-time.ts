@@ -16,18 +16,13 @@ const MAX_TIME_NS = BigInt(MAX_TIME_MS) * BigInt(NS_A_MS);
 /**
  * A moment in the range that is kept.
  *
- * @param ns since 1970; file systems have had stranger ones than any calendar: broken clocks, damaged inodes
+ * @param ns since 1970; file systems may hold times that no calendar has: broken clocks, damaged inodes
  * @returns null if it is out of range, which is beyond 275,760 years from 1970
  */
 export function fileTimeOfNs(ns: bigint): FileTime | null {
   if (ns < -MAX_TIME_NS || ns > MAX_TIME_NS) return null;
   const nanoseconds = ((ns % NS_A_SECOND) + NS_A_SECOND) % NS_A_SECOND;
   return { seconds: Number((ns - nanoseconds) / NS_A_SECOND), nanoseconds: Number(nanoseconds) };
-}
-
-/** The same, from milliseconds. @returns null if that is no number or out of range */
-export function fileTimeOfMs(ms: number): FileTime | null {
-  return Number.isInteger(ms) ? fileTimeOfNs(BigInt(ms) * BigInt(NS_A_MS)) : null;
 }
 
 /** Milliseconds since 1970, rounded down; always in ECMAScript's range for what `fileTimeOfNs` gives. */

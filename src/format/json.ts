@@ -6,10 +6,10 @@
  * cannot read different things out of it.
  */
 import { VaultError } from '../errors.ts';
+import { FORMAT } from './format.ts';
 import { MAX_JSON_SIZE } from './limits.ts';
 
-/** The `format` of everything that this version writes. */
-export const FORMAT = 'vault/2';
+export { FORMAT };
 
 /** What strict JSON can say. */
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;

@@ -11,6 +11,9 @@ export const MIN_CHUNK_SIZE = 64 * 1024;
 export const MAX_CHUNK_SIZE = 64 * 1024 * 1024;
 export const DEFAULT_CHUNK_SIZE = 1024 * 1024;
 
+/** Bytes of a chunk that is cut by content, at most. */
+export const MAX_CUT_SIZE = 4 * 1024 * 1024;
+
 /** Bytes at the end of a payload: codec and stored length. */
 export const PAYLOAD_TRAILER_SIZE = 5;
 /** Bytes that sealing adds to a payload: the AES-GCM tag. */
@@ -54,6 +57,12 @@ export const MAX_TABLE_DEPTH = 3;
 export const MAX_FILE_SIZE = Number.MAX_SAFE_INTEGER;
 /** Highest version of a name. */
 export const MAX_VERSION = Number.MAX_SAFE_INTEGER;
+
+/** Bytes of an entry in a folder's index, its length included. */
+export const MIN_ENTRY_SIZE = 8;
+export const MAX_ENTRY_SIZE = 192 * 1024;
+/** Bytes of an attribute's value: the most that Linux takes. */
+export const MAX_ATTRIBUTE_SIZE = 64 * 1024;
 
 /** Object names in a sweep list. */
 export const MAX_SWEEP_OBJECTS = 10_000;

@@ -1,26 +1,25 @@
 /**
- * A file's manifest: what it says. FORMAT.md, "Manifest".
- * Two parts, sealed apart (`manifest-object.ts`). In each:  head length (4) | head (strict JSON) | table, or an inline body
+ * A manifest of a file or a folder: what it says. FORMAT.md, "Manifest".
+ * Two parts, sealed apart (`manifest-object.ts`). This is the one for the holders of the vault; the other is in
+ * `content-part.ts`.
  */
-import { hash as sha2 } from 'node:crypto';
-import { VaultError } from '../errors.ts';
-import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
+import { encodeStrictJson, FORMAT } from './json.ts';
+import { canBe, MAX_INLINE_SIZE } from './content-part.ts';
 import type { FileTime } from './file-time.ts';
 import type { Fields } from './json.ts';
 import { COMMITMENT_SIZE, kdfJson, readKdf, readRedundancy } from './keyring.ts';
 import type { Keyslot } from './keyring.ts';
 import {
-  MAX_CHUNK_SIZE,
   MAX_EPOCH,
   MAX_FILE_SIZE,
   MAX_NAME_SIZE,
-  MAX_TABLE_DEPTH,
   MAX_TIME_MS,
   MAX_TIME_SECONDS,
   MAX_VERSION,
-  MIN_CHUNK_SIZE,
   SEAL_OVERHEAD,
 } from './limits.ts';
+import { decodePlain, encodePlain, malformed, readChunkSize, readDepth } from './manifest-part.ts';
+import type { ManifestKind } from './manifest-part.ts';
 import { formatRedundancy } from './shard.ts';
 import type { Redundancy } from './shard.ts';
 import {
@@ -30,31 +29,29 @@ import {
   encodeIds,
   encodeRefs,
   ID_ENTRY_SIZE,
-  isTableDepth,
   REF_SIZE,
   TOP_ENTRIES,
 } from './tables.ts';
-import type { ChunkRef, IdsTable, TableDepth } from './tables.ts';
+import type { IdsTable } from './tables.ts';
 
+export { chunksOf, decodeContentPart, encodeContentPart, MAX_INLINE_SIZE, mostBody } from './content-part.ts';
+export type { ContentPart, ContentTable, FolderPart } from './content-part.ts';
 export { decodeIds, decodeRefs, encodeIds, encodeRefs, isTableEnd, TOP_ENTRIES } from './tables.ts';
 export type { ChunkId, ChunkRef, IdsTable, TableDepth } from './tables.ts';
 export type { FileTime } from './file-time.ts';
+export type { ManifestKind } from './manifest-part.ts';
 export { MAX_MANIFEST_SIZE, MAX_NAME_SIZE } from './limits.ts';
 
 /** Where manifests are. */
 export const MANIFEST_PREFIX = 'manifests/';
 /** A body of at most so many bytes lies in the manifest itself. */
 export const INLINE_SIZE = 16 * 1024;
-/** Largest inline body in bytes that a reader accepts: the smallest chunk. */
-export const MAX_INLINE_SIZE = MIN_CHUNK_SIZE;
-/** Largest head in bytes: a name whose every byte needs an escape, and the rest. */
-const MAX_HEAD_SIZE = 128 * 1024;
 
-/** What a manifest says of a file to whoever has the vault. */
+/** What a manifest says of a file or folder to whoever has the vault. */
 export interface ManifestHead {
-  readonly kind: 'file';
+  readonly kind: ManifestKind;
   readonly name: string;
-  /** Bytes; null if the file is locked. */
+  /** Bytes, of a folder those of its files; null if it is locked. */
   readonly size: number | null;
   readonly createdAtMs: number;
   /** The source's modification time; null if it had none. */
@@ -68,10 +65,16 @@ export interface ManifestHead {
   readonly epoch: number;
   /** What the file was put with; a shared chunk may have another. */
   readonly redundancy: Redundancy;
-  /** Bytes of every chunk but the last. */
-  readonly chunkSize: number;
+  /** Bytes of every chunk but the last; null for chunks that are cut by content, as all of a folder are. */
+  readonly chunkSize: number | null;
   /** Chunks of the content; 0 if it is inline. */
   readonly chunks: number;
+  /** Chunks of a folder's index; 0 if it is inline, and for a file. */
+  readonly indexChunks: number;
+  /** Entries of a folder, itself included; null if it is locked, and for a file. */
+  readonly entries: number | null;
+  /** Whether something of a folder could not be read when it was stored. */
+  readonly incomplete: boolean;
   readonly locked: boolean;
 }
 
@@ -87,18 +90,6 @@ export interface VaultPart {
   readonly access: ContentAccess;
 }
 
-/** The content part: all that it takes to read the bytes. */
-export interface ContentTable {
-  /** Bytes. */
-  readonly size: number;
-  readonly chunkSize: number;
-  readonly depth: TableDepth;
-  /** The table of this depth; empty if the content is inline. */
-  readonly refs: readonly ChunkRef[];
-  /** The content itself, or null. */
-  readonly inline: Uint8Array | null;
-}
-
 /** The object name of a manifest: `manifests/<hash>`. */
 export function manifestObjectName(hash: string): string {
   return `${MANIFEST_PREFIX}${hash}`;
@@ -107,12 +98,6 @@ export function manifestObjectName(hash: string): string {
 /** The hash in a manifest's object name; null if it is not one. */
 export function parseManifestObjectName(name: string): string | null {
   return /^manifests\/([0-9a-f]{64})$/.exec(name)?.[1] ?? null;
-}
-
-/** Chunks that this many bytes are cut into; 0 bytes are always inline. */
-export function chunkCount(size: number, chunkSize: number): number {
-  // Exact for sizes below 2^53: the quotient's rounding is less than 1 / chunkSize.
-  return Math.ceil(size / chunkSize);
 }
 
 // --- the vault part -----------------------------------------------------------------------------------
@@ -134,6 +119,9 @@ export function encodeVaultPart({ head, ids, access }: VaultPart): Buffer {
     redundancy: formatRedundancy(head.redundancy),
     chunkSize: head.chunkSize,
     chunks: head.chunks,
+    ...(head.kind === 'file'
+      ? {}
+      : { indexChunks: head.indexChunks, entries: head.entries, incomplete: head.incomplete }),
     idsDepth: ids.depth,
     key:
       'lock' in access
@@ -146,16 +134,16 @@ export function encodeVaultPart({ head, ids, access }: VaultPart): Buffer {
           }
         : { content: access.content.toString('hex') },
   });
-  return encodeBody(json, ids.depth === 0 ? encodeIds(ids.ids) : encodeRefs(ids.refs));
+  return encodePlain(json, ids.depth === 0 ? encodeIds(ids.ids) : encodeRefs(ids.refs));
 }
 
 /** @throws `damaged` if the body is not a vault part or contradicts itself; `unsupported` if it needs a newer version */
 export function decodeVaultPart(body: Uint8Array): VaultPart {
-  const { fields, binary } = decodeBody(body);
+  const { kind, fields, binary } = decodePlain(body);
   const name = fields.string('name', { least: 1, most: MAX_NAME_SIZE });
   if (name.includes('\0')) throw fields.impossible('name');
   const unlocked = {
-    kind: 'file' as const,
+    kind,
     name,
     size: fields.nullable('size', (at, key) => at.integer(key, 0, MAX_FILE_SIZE)),
     createdAtMs: readTime(fields, 'created'),
@@ -165,25 +153,41 @@ export function decodeVaultPart(body: Uint8Array): VaultPart {
     version: fields.integer('version', 1, MAX_VERSION),
     epoch: fields.integer('epoch', 1, MAX_EPOCH),
     redundancy: readRedundancy(fields, 'redundancy'),
-    chunkSize: fields.integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE),
+    chunkSize: readChunkSize(fields),
     chunks: fields.integer('chunks', 0, MAX_FILE_SIZE),
+    ...(kind === 'file' ? { indexChunks: 0, entries: null, incomplete: false } : readFolder(fields)),
   };
   const depth = readDepth(fields, 'idsDepth');
   const access = readAccess(fields.object('key'));
   fields.end();
   const head = { ...unlocked, locked: 'lock' in access };
   if ((head.size === null) !== head.locked) throw fields.impossible('size');
-  if (head.size !== null && head.chunks !== expectedChunks(head.size, head.chunkSize, head.chunks === 0)) {
-    throw fields.impossible('chunks');
-  }
+  checkChunks(head, fields);
+  if (kind === 'folder' && (head.entries === null) !== head.locked) throw fields.impossible('entries');
   const ids: IdsTable = depth === 0 ? { depth, ids: decodeIds(binary) } : { depth, refs: decodeRefs(binary) };
-  checkIds(head.chunks, ids);
+  checkIds(head.chunks + head.indexChunks, ids);
   return { head, ids, access };
 }
 
-function expectedChunks(size: number, chunkSize: number, inline: boolean): number | null {
-  if (inline) return size <= MAX_INLINE_SIZE ? 0 : null;
-  return chunkCount(size, chunkSize);
+function readFolder(fields: Fields): Pick<ManifestHead, 'indexChunks' | 'entries' | 'incomplete'> {
+  return {
+    indexChunks: fields.integer('indexChunks', 0, MAX_FILE_SIZE),
+    entries: fields.nullable('entries', (at, key) => at.integer(key, 1, MAX_FILE_SIZE)),
+    incomplete: fields.boolean('incomplete'),
+  };
+}
+
+/** Exact for a file; of a folder's files any part may be holes, and only its content part knows of how much. */
+function checkChunks({ kind, size, chunkSize, chunks }: ManifestHead, fields: Fields): void {
+  if (kind === 'folder' && chunkSize !== null) throw fields.impossible('chunkSize');
+  if (size === null) return;
+  const fits =
+    kind === 'folder'
+      ? chunks <= size
+      : chunks === 0
+        ? size <= MAX_INLINE_SIZE
+        : canBe(chunks, { size, chunkSize });
+  if (!fits) throw fields.impossible('chunks');
 }
 
 /** Exact where the whole table is at hand; a table in chunks also lists chunks that only the content part knows. */
@@ -211,12 +215,6 @@ function readFileTime(fields: Fields, key: string): FileTime {
   return { seconds, nanoseconds };
 }
 
-function readDepth(fields: Fields, key: string): TableDepth {
-  const depth = fields.integer(key, 0, MAX_TABLE_DEPTH);
-  if (!isTableDepth(depth)) throw fields.impossible(key);
-  return depth;
-}
-
 function readAccess(fields: Fields): ContentAccess {
   if (!fields.has('lock')) {
     const access = { content: fields.bytes('content', 32) };
@@ -232,96 +230,4 @@ function readAccess(fields: Fields): ContentAccess {
   stanza.end();
   fields.end();
   return { lock };
-}
-
-// --- the content part ---------------------------------------------------------------------------------
-
-/** The bytes that are padded and sealed. */
-export function encodeContentPart(table: ContentTable): Buffer {
-  const { inline } = table;
-  const json = encodeStrictJson({
-    format: FORMAT,
-    kind: 'file',
-    size: table.size,
-    chunkSize: table.chunkSize,
-    depth: table.depth,
-    entries: table.refs.length,
-    inline: inline !== null,
-    digest: inline === null ? null : digestOf(inline),
-  });
-  return encodeBody(json, inline ?? encodeRefs(table.refs));
-}
-
-/** @throws `damaged` if the body is not a content part or contradicts itself; `unsupported` if it needs a newer version */
-export function decodeContentPart(body: Uint8Array): ContentTable {
-  const { fields, binary } = decodeBody(body);
-  const size = fields.integer('size', 0, MAX_FILE_SIZE);
-  const chunkSize = fields.integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE);
-  const depth = readDepth(fields, 'depth');
-  const entries = fields.integer('entries', 0, TOP_ENTRIES);
-  const isInline = fields.boolean('inline');
-  const digest = fields.nullable('digest', (at, key) => at.hex(key, 32));
-  fields.end();
-  if (isInline !== (digest !== null)) throw fields.impossible('digest');
-  if (isInline) {
-    if (entries !== 0 || depth !== 0) throw fields.impossible('entries');
-    if (size !== binary.length || size > MAX_INLINE_SIZE) throw fields.impossible('size');
-    if (digest !== digestOf(binary)) throw fields.impossible('digest');
-    return { size, chunkSize, depth, refs: [], inline: binary };
-  }
-  if (entries === 0 || entries * REF_SIZE !== binary.length) throw fields.impossible('entries');
-  const refs = decodeRefs(binary);
-  checkContent({ size, chunkSize, depth, refs });
-  return { size, chunkSize, depth, refs, inline: null };
-}
-
-/**
- * Checks that entries of one depth can be all of the content's: its chunks are full but for the last.
- *
- * @throws `damaged`
- */
-export function checkContent({ size, chunkSize, depth, refs }: Omit<ContentTable, 'inline'>): void {
-  const chunks = chunkCount(size, chunkSize);
-  if (depth > 0) {
-    const below = countTableEntries(refs, REF_SIZE);
-    if (depth === 1 && below !== chunks) throw malformed('lists chunks that do not make up the content');
-    return;
-  }
-  const lastLength = size - (chunks - 1) * chunkSize;
-  const fits = ({ length }: ChunkRef, i: number): boolean =>
-    length === (i === chunks - 1 ? lastLength : chunkSize);
-  if (refs.length !== chunks || !refs.every(fits)) {
-    throw malformed('lists chunks that do not make up the content');
-  }
-}
-
-// --- both parts ---------------------------------------------------------------------------------------
-
-function encodeBody(head: Buffer, binary: Uint8Array): Buffer {
-  const length = Buffer.alloc(4);
-  length.writeUInt32BE(head.length);
-  return Buffer.concat([length, head, binary]);
-}
-
-function decodeBody(body: Uint8Array): { readonly fields: Fields; readonly binary: Buffer } {
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-  const end = bytes.length < 4 ? Infinity : 4 + bytes.readUInt32BE(0);
-  if (end > bytes.length || end > 4 + MAX_HEAD_SIZE) throw malformed('has a head that does not fit');
-  const fields = parseStrictJson(bytes.subarray(4, end), 'A manifest', MAX_HEAD_SIZE);
-  fields.oneOf('format', [FORMAT]);
-  if (fields.string('kind') !== 'file') {
-    throw new VaultError(
-      'unsupported',
-      'A manifest is of a kind that this version does not know. Use a newer version.',
-    );
-  }
-  return { fields, binary: bytes.subarray(end) };
-}
-
-function digestOf(bytes: Uint8Array): string {
-  return sha2('sha256', bytes, 'hex');
-}
-
-function malformed(what: string): VaultError {
-  return new VaultError('damaged', `A manifest ${what}.`);
 }

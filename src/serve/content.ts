@@ -1,5 +1,6 @@
 /** A stored file as an answer: its headers, and the part of it that was asked for. */
 import { posix } from 'node:path';
+import { mostBody } from '../format/manifest.ts';
 import type { StoredFile } from '../vault/read/get.ts';
 import type { Answer } from './answers.ts';
 import { failure } from './answers.ts';
@@ -39,7 +40,7 @@ export function fileAnswer(exchange: Exchange, file: StoredFile, { ranges = true
     headers,
     content: file.content({ signal, start, end, chunksInFlight: CHUNKS_IN_FLIGHT }),
     // Each chunk in flight, the one that is being sent, and the shards that they are made of.
-    memory: 2 * Math.min(size, (CHUNKS_IN_FLIGHT + 1) * file.chunkSize) + LEAST_MEMORY,
+    memory: 2 * Math.min(size, (CHUNKS_IN_FLIGHT + 1) * mostBody(file)) + LEAST_MEMORY,
   };
 }
 

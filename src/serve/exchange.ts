@@ -1,10 +1,12 @@
 /** One request and its answer: what was asked, the body as it comes, and the bytes that go back. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { VaultError } from '../errors.ts';
+import type { Clock } from '../host.ts';
 import type { Answer, HttpCode } from './answers.ts';
 import { failure, STRICT_HEADERS } from './answers.ts';
 
 export interface ExchangeLimits {
+  readonly clock: Clock;
   /** Most bytes of a body. */
   readonly maxUpload: number;
   /** How long a client may send, or take, next to nothing, in milliseconds. */
@@ -129,7 +131,7 @@ export class Exchange {
     next: Promise<IteratorResult<unknown>>,
     pace: { waitedMs: number; bytes: number },
   ): Promise<IteratorResult<unknown> | 'slow'> {
-    const askedAt = performance.now();
+    const askedAt = this.#limits.clock.monotonic();
     const slow = Promise.withResolvers<'slow'>();
     const timer = setTimeout(() => slow.resolve('slow'), this.#limits.idleMs - pace.waitedMs);
     try {
@@ -138,7 +140,7 @@ export class Exchange {
       throw new VaultError('source-changed', 'The request ended before its body did.', { cause });
     } finally {
       clearTimeout(timer);
-      pace.waitedMs += performance.now() - askedAt;
+      pace.waitedMs += this.#limits.clock.monotonic() - askedAt;
     }
   }
 

@@ -2,7 +2,7 @@
 import { isVaultError, VaultError } from '../errors.ts';
 import type { ListedFile } from '../vault/read/list.ts';
 import type { StoredFile } from '../vault/read/get.ts';
-import type { PutOptions, PutResult } from '../vault/write/put.ts';
+import type { PutOptions, PutResult } from '../vault/write/put-call.ts';
 import { streamSource } from '../vault/write/source.ts';
 import type { Answer } from './answers.ts';
 import { failure } from './answers.ts';
@@ -148,7 +148,7 @@ export async function store(
 ): Promise<PutResult> {
   const { name, chunkSize, password, expiresInMs = null } = upload;
   const lock: PutOptions['lock'] = password === null ? undefined : { password };
-  const expiresAtMs = expiresInMs === null ? null : Date.now() + expiresInMs;
+  const expiresAtMs = expiresInMs === null ? null : options.clock.now() + expiresInMs;
   return vault.put(streamSource(upload.content, 'The body'), {
     name,
     chunkSize,

@@ -35,7 +35,7 @@ export const LINKS: readonly Route[] = [
     query: ['file'],
     async handle(exchange, { vault }) {
       const reference = exchange.query.get('file');
-      const hash = reference === null ? null : (await vault.find(reference)).hash;
+      const hash = reference === null ? null : (await vault.resolve(reference)).hash;
       return { status: 200, json: { links: (await vault.links.list(hash)).map(factsOf) } };
     },
   },
@@ -72,7 +72,7 @@ export const LINKS: readonly Route[] = [
 
 /** Makes a link to a file. */
 export async function addLink(
-  { vault, baseUrl }: Serving,
+  { vault, baseUrl, options: { clock } }: Serving,
   file: Pick<FileInfo, 'hash' | 'name' | 'locked'>,
   wanted: {
     readonly seconds?: number | null;
@@ -82,9 +82,13 @@ export async function addLink(
   },
 ): Promise<{ readonly url: string; readonly id: string; readonly expiresAt: string | null }> {
   const { downloads = null, password = null, lockPassword } = wanted;
-  const expiresAtMs = Date.now() + (wanted.seconds ?? USUAL_SECONDS) * 1000;
-  const options = { expiresAtMs, mostDownloads: downloads, password, lockPassword };
-  const { secret, id } = await vault.links.add(file, options);
+  const expiresAtMs = clock.now() + (wanted.seconds ?? USUAL_SECONDS) * 1000;
+  const { secret, id } = await vault.links.add(file, {
+    expiresAtMs,
+    mostDownloads: downloads,
+    password,
+    lockPassword,
+  });
   return { url: `${baseUrl}/d/${secret}`, id, expiresAt: timeOf(expiresAtMs) };
 }
 
@@ -100,7 +104,7 @@ async function makeLink(exchange: Exchange, serving: Serving): Promise<Answer> {
   };
   const file =
     lockPassword === null
-      ? await serving.vault.find(reference)
+      ? await serving.vault.resolve(reference)
       : await openFile(exchange, serving, { reference, password: lockPassword });
   const { url, id, expiresAt } = await addLink(serving, file, wanted);
   return { status: 201, json: { status: 'success', url, id, expires_at: expiresAt } };

@@ -45,7 +45,7 @@ const LAST_MOMENTS_MS = 2000;
 export async function startServer(vault: Vault, options: ServeOptions): Promise<RunningServer> {
   const running = new Set<Exchange>();
   let stopping = false;
-  const slowdown = new Slowdown(Date.now);
+  const slowdown = new Slowdown(options.clock);
   const access = await Access.of(vault, { ...options, slowdown });
   const server = makeServer(options);
   const url = await listen(server, options);
@@ -124,8 +124,8 @@ async function listen(server: Server, { host, port, tls }: ServeOptions): Promis
 }
 
 async function serve(exchange: Exchange, serving: Serving): Promise<void> {
-  const startedAtMs = performance.now();
   const { options } = serving;
+  const startedAtMs = options.clock.monotonic();
   const { request, method } = exchange;
   const client = request.socket.remoteAddress ?? null;
   let route: Route | null = null;
@@ -145,7 +145,7 @@ async function serve(exchange: Exchange, serving: Serving): Promise<void> {
     if (!exchange.response.headersSent) await exchange.send(said).catch(() => undefined);
   }
   const entry: AccessEntry = {
-    time: new Date().toISOString(),
+    time: new Date(options.clock.now()).toISOString(),
     client,
     by: exchange.by,
     method: /^[A-Z]{1,16}$/.test(method) ? method : '?',
@@ -154,7 +154,7 @@ async function serve(exchange: Exchange, serving: Serving): Promise<void> {
     code: said.code ?? null,
     bytesIn: exchange.bytesIn,
     bytesOut: exchange.bytesOut,
-    ms: Math.round(performance.now() - startedAtMs),
+    ms: Math.round(options.clock.monotonic() - startedAtMs),
   };
   serving.metrics.count(entry);
   options.log(entry);

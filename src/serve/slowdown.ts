@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { isVaultError, VaultError } from '../errors.ts';
+import type { Clock } from '../host.ts';
 
 /** Wrong guesses that cost nothing but the time of the check. */
 const FREE_GUESSES = 5;
@@ -20,11 +21,11 @@ const WRONG_TOKEN_MS = 500;
 export class Slowdown {
   readonly #wrong = new Map<string, { count: number; lastMs: number }>();
   readonly #running = new Map<string, Promise<void>>();
-  readonly #now: () => number;
+  readonly #clock: Clock;
   #waiting = 0;
 
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(clock: Clock) {
+    this.#clock = clock;
   }
 
   /**
@@ -78,11 +79,11 @@ export class Slowdown {
     const wrong = this.#wrong.get(key);
     if (wrong === undefined || wrong.count < FREE_GUESSES) return 0;
     const waitMs = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (wrong.count - FREE_GUESSES));
-    return Math.max(0, wrong.lastMs + waitMs - this.#now());
+    return Math.max(0, wrong.lastMs + waitMs - this.#clock.now());
   }
 
   #count(key: string): void {
-    const nowMs = this.#now();
+    const nowMs = this.#clock.now();
     const known = this.#wrong.get(key);
     const count = known === undefined || nowMs - known.lastMs > FORGOTTEN_MS ? 0 : known.count;
     // The one that was guessed at last comes last.

@@ -1,7 +1,7 @@
 /** Forms: what browsers and simple programs upload with, and how such files are had back. */
 import { VaultError } from '../errors.ts';
 import { MAX_CHUNK_SIZE } from '../format/limits.ts';
-import type { PutResult } from '../vault/write/put.ts';
+import type { PutResult } from '../vault/write/put-call.ts';
 import type { Answer } from './answers.ts';
 import { fileAnswer } from './content.ts';
 import type { Exchange } from './exchange.ts';

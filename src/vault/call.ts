@@ -5,6 +5,51 @@ export interface CallOptions {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
   /** Told of everything that went wrong and was got round: a bucket down, a shard damaged. */
   readonly onWarning?: ((warning: Warning) => void) | undefined;
+  /** Told of each thing that is done, by those that clear up: sweep and repair. */
+  readonly onStep?: ((step: Step) => void) | undefined;
+}
+
+/** One thing that a sweep or a repair has done. */
+export interface Step {
+  readonly what: 'removed' | 'expired' | 'repaired' | 'stored';
+  /** An object's name, `chunk` and an id, or a file's name. */
+  readonly on: string;
+}
+
+/** Of a verb that can tell what it would do. */
+export interface PlanOptions extends CallOptions {
+  /** Only tells what would be done. */
+  readonly dryRun?: boolean | undefined;
+  /** With `dryRun`: told of each step, one after the other. */
+  readonly onPlanned?: ((step: PlannedStep) => void | Promise<void>) | undefined;
+}
+
+/** What a verb would do with one object. */
+export interface PlannedStep {
+  /** `hide`: the file is removed, and can be brought back. `store`: something new is stored. */
+  readonly action: 'hide' | 'remove' | 'store';
+  /** The object's name; where shards are to be stored, whose names are drawn then, that of the chunk. */
+  readonly object: string;
+  readonly reason:
+    /** To be hidden: a file whose time is over. */
+    | 'expired'
+    /** To be removed: the manifest of a removed file whose grace is over; a shard of a chunk that no file needs; one beyond a complete set. */
+    | 'removed'
+    | 'unneeded'
+    | 'surplus'
+    /** To be removed: an earlier sweep or repair has chosen it. It stays if it is needed by now. */
+    | 'chosen'
+    /** To be stored: it is missing, not what it should be, in a bucket that is being emptied, or of another redundancy. */
+    | 'missing'
+    | 'damaged'
+    | 'moved'
+    | 'recoded';
+  /** In all buckets; null where that is not known. */
+  readonly bytes: number | null;
+  /** The name of the file; null where it is not known, or no single one. */
+  readonly file: string | null;
+  /** The bucket's URL; null where it is all that have it, or where it is drawn then. */
+  readonly bucket: string | null;
 }
 
 /** How far an operation has come. */
@@ -26,6 +71,12 @@ export interface Warning {
     | 'catalog'
     /** What the target's file system did not take of a restored file, other than its bytes. */
     | 'not-kept'
+    /** What of a folder could not be stored as it is: it makes the version incomplete. */
+    | 'missed'
+    /** What of a folder means nothing elsewhere, as a socket. */
+    | 'skipped'
+    /** What was stored of a folder could not be noted on this machine. */
+    | 'not-remembered'
     /** This machine's clock is not the buckets'. */
     | 'clock'
     /** The keyring is not as new as what is stored, or names buckets whose places are not known. */

@@ -4,6 +4,7 @@ import { openAsking } from '../crypto/asked-password.ts';
 import type { PasswordGiver } from '../crypto/asked-password.ts';
 import { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import { VaultError } from '../errors.ts';
+import type { Host } from '../host.ts';
 import { BucketSet } from './buckets/bucket-set.ts';
 import type { BucketOpener } from './buckets/bucket-set.ts';
 import { ChunkMemoryPool } from './chunks/chunk-memory.ts';
@@ -16,6 +17,9 @@ import type { Unlocked } from './keys/unlock.ts';
 import type { KeyringState, Session } from './session.ts';
 import { MarkerGuard } from './protocol/put-guard.ts';
 
+/** Threads for the arithmetic of chunks: more would wait for memory. */
+const MOST_THREADS = 8;
+
 export interface OpenVaultParts {
   readonly catalog: Catalog;
   readonly opener: BucketOpener;
@@ -26,10 +30,9 @@ export interface OpenVaultParts {
   /** What has been unlocked already, so that no password is needed. */
   readonly unlocked?: Unlocked | undefined;
   readonly limits: Limits;
-  /** Most threads for the arithmetic of chunks. */
-  readonly threads: number;
-  /** The clock; milliseconds since 1970. */
-  readonly now: () => number;
+  /** Where this machine remembers what it has stored of folders; nowhere unless given. */
+  readonly logFolder?: string | null | undefined;
+  readonly host: Pick<Host, 'clock' | 'threads'>;
 }
 
 /**
@@ -40,12 +43,7 @@ export interface OpenVaultParts {
 export async function openSession(parts: OpenVaultParts): Promise<Session> {
   const { catalog, opener } = parts;
   const row = await catalog.setup.vault();
-  if (row === null) {
-    throw new VaultError(
-      'no-vault',
-      `There is no vault in ${catalog.label}. Make one with "vault init", or rebuild its catalog from the buckets with "vault recover".`,
-    );
-  }
+  if (row === null) throw noVault(catalog.label);
   const unlocked =
     parts.unlocked ??
     (await openAsking({ give: parts.password, tries: parts.passwordTries }, (password) =>
@@ -61,17 +59,26 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     catalog,
     opener,
     buckets: new BucketSet(buckets),
-    workers: new ChunkWorkers({ most: parts.threads }),
+    workers: new ChunkWorkers({ most: Math.min(MOST_THREADS, parts.host.threads) }),
     limits: parts.limits,
     memory: new ChunkMemoryPool(parts.limits),
     sealer: new ManifestSealer(keys),
     manifests: keys.full === null ? null : new ManifestOpener(keys),
     guard,
     keyring: { keyring, bytes },
-    now: parts.now,
+    logFolder: parts.logFolder ?? null,
+    clock: parts.host.clock,
   };
   guard.attach(session);
   return session;
+}
+
+/** @param label what to call the catalog */
+export function noVault(label: string): VaultError {
+  return new VaultError(
+    'no-vault',
+    `There is no vault in ${label}. Make one with "vault init", or rebuild its catalog from the buckets with "vault recover".`,
+  );
 }
 
 /** What was unlocked, or the keyring that the catalog remembers, if that is a newer one of this vault. */

@@ -2,6 +2,7 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import type { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import type { VaultKeys } from '../crypto/keys.ts';
+import type { Clock } from '../host.ts';
 import type { Keyring } from '../format/keyring.ts';
 import type { BucketOpener, BucketSet } from './buckets/bucket-set.ts';
 import type { ChunkMemoryPool, Limits } from './chunks/chunk-memory.ts';
@@ -25,8 +26,9 @@ export interface Session {
   readonly guard: PutGuard;
   /** The newest keyring seen, and its bytes. */
   keyring: KeyringState;
-  /** Milliseconds since 1970. */
-  now(): number;
+  /** Where this machine remembers what it has stored of folders; null for nowhere. */
+  readonly logFolder: string | null;
+  readonly clock: Clock;
 }
 
 export interface KeyringState {

@@ -18,15 +18,25 @@ import { removeBucket } from './manage/remove-bucket.ts';
 import type { RemoveBucketOptions, RemoveBucketResult } from './manage/remove-bucket.ts';
 import { openSession } from './open.ts';
 import type { OpenVaultParts } from './open.ts';
+import type { FolderSource } from './folders/folder-source.ts';
+import { findStored } from './folders/stored-folder.ts';
+import type { Stored } from './folders/stored-folder.ts';
+import { drillFiles } from './recover/drill.ts';
+import type { DrillOptions, DrillResult } from './recover/drill.ts';
 import { getFile } from './read/get.ts';
 import type { GetOptions, StoredFile } from './read/get.ts';
 import { inspectFile } from './read/inspect.ts';
 import type { FileDetails } from './read/inspect.ts';
 import { listFiles } from './read/list.ts';
 import type { ListedFile, ListOptions } from './read/list.ts';
+import { noteRun } from './read/runs.ts';
+import type { NotedVerb, RunFacts } from './read/runs.ts';
 import { vaultStatus } from './read/status.ts';
 import type { VaultStatus } from './read/status.ts';
-import { removeFiles, undeleteFiles } from './remove/rm.ts';
+import { planPrune } from './remove/prune.ts';
+import type { PrunedName, PruneOptions } from './remove/prune.ts';
+import type { RetentionRules } from './remove/retention.ts';
+import { removalDenied, removeFiles, undeleteFiles } from './remove/rm.ts';
 import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
 import type { SweepOptions, SweepResult } from './remove/sweep.ts';
@@ -37,8 +47,8 @@ import type { Session } from './session.ts';
 import type { VerifyResult } from './verify/condition.ts';
 import { verifyVault } from './verify/verify.ts';
 import type { VerifyOptions } from './verify/verify.ts';
-import { putFile } from './write/put.ts';
-import type { PutOptions, PutResult } from './write/put.ts';
+import { putSource } from './write/put.ts';
+import type { PutOptions, PutResult } from './write/put-call.ts';
 import type { FileSource } from './write/file-source.ts';
 
 export class Vault implements AsyncDisposable {
@@ -86,16 +96,17 @@ export class Vault implements AsyncDisposable {
   }
 
   /**
-   * Encrypts, codes and stores a file, and makes it visible when all of it is durable.
+   * Encrypts, codes and stores a file or a folder, and makes it visible when all of it is durable.
    *
    * Killed at any instant it leaves no listed file that cannot be read; repeated, it does not store again what was stored.
    *
-   * @param source the bytes; `fileSource` and `streamSource` make one
+   * @param source the bytes; `fileSource` and `streamSource` make one. A folder: of what could not be read `onWarning` is told, and
+   *   the version says that it is incomplete
    * @throws `invalid-input` for an impossible name or chunk size; `file-not-found` and `source-changed` from the
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
-  async put(source: FileSource, options: PutOptions): Promise<PutResult> {
-    return putFile(await this.#writable(), source, options);
+  async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
+    return putSource(await this.#writable(options), source, options);
   }
 
   /**
@@ -110,8 +121,17 @@ export class Vault implements AsyncDisposable {
   }
 
   /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
-  async find(reference: string): Promise<FileInfo> {
+  async resolve(reference: string): Promise<FileInfo> {
     return (await resolveFile(this.#session, reference)).info;
+  }
+
+  /**
+   * As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path.
+   *
+   * @throws as `get`
+   */
+  find(reference: string, options?: GetOptions): Promise<Stored> {
+    return findStored(this.#session, reference, options);
   }
 
   /**
@@ -134,6 +154,19 @@ export class Vault implements AsyncDisposable {
   }
 
   /**
+   * Reads random files, locked ones excepted, and compares every byte with its hash. Nothing is kept, and nothing is written. On a
+   * catalog that `recoverVault` has just made it shows that buckets and password are enough; `drillVault` does both.
+   */
+  drill(options: DrillOptions): Promise<DrillResult> {
+    return drillFiles(this.#session, options);
+  }
+
+  /** Notes in the catalog that a verb has ended, for `status`. */
+  noteRun(verb: NotedVerb, facts: RunFacts): Promise<void> {
+    return noteRun(this.#session, verb, facts);
+  }
+
+  /**
    * Hides files at once. They can be brought back until their grace is over; then a sweep removes what no other file shares.
    *
    * @param references as for `get`; a name means its newest version, with `allVersions` all of them
@@ -141,6 +174,22 @@ export class Vault implements AsyncDisposable {
    */
   async remove(references: readonly string[], options?: RemoveOptions): Promise<RemoveResult> {
     return removeFiles(await this.#writable(options), references, options);
+  }
+
+  /** URLs of buckets that do not let these credentials remove anything: a removal hides a file, and somebody else has to sweep. */
+  removalDenied(options?: CallOptions): Promise<readonly string[]> {
+    return removalDenied(this.#session, options);
+  }
+
+  /**
+   * Tells, name by name, which versions rules keep, and why; `remove` takes the others. One version of a name always stays, and so does
+   * what is dated in the future.
+   *
+   * @throws `invalid-input` without a rule, or if this machine's clock is wrong; `file-not-found` if any reference is unknown;
+   *   `damaged` if the catalog's records have been changed; `unavailable` if buckets cannot be asked for what is to stay
+   */
+  planPrune(rules: RetentionRules, options?: PruneOptions): AsyncIterable<PrunedName> {
+    return planPrune(this.#session, rules, options);
   }
 
   /**

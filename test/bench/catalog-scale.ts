@@ -10,6 +10,7 @@ import { openPostgres } from '../../src/catalog/postgres/engine.ts';
 import { chunk, file, hex, many } from '../catalog/samples.ts';
 import { statementsOf } from '../catalog/statements.ts';
 import { runSql, startPostgres } from '../support/postgres.ts';
+import { systemClock } from '../../src/host.ts';
 
 const CHUNKS_A_FILE = 10;
 const BATCH = 256;
@@ -132,7 +133,7 @@ async function mediansMs(
 }
 
 async function planFaults(url: string): Promise<string[]> {
-  const engine = await openPostgres(url, { create: false });
+  const engine = await openPostgres(url, { create: false, clock: systemClock });
   const statements = await statementsOf(engine);
   await engine.close();
   // A batch is the same statement, however many values there are of it.

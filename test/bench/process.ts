@@ -20,7 +20,7 @@ export async function measure(
   options: { readonly env: NodeJS.ProcessEnv; readonly cwd: string },
 ): Promise<Measured> {
   // The shell's `time` knows the processor time of the whole process tree, and is everywhere.
-  const child = spawn('bash', ['-c', 'TIMEFORMAT="%R %U %S"; time "$@"', 'bash', ...command], {
+  const child = spawn('bash', ['-c', 'TIMEFORMAT="%R %U %S"; time "$@" >/dev/null', 'bash', ...command], {
     ...options,
     stdio: ['ignore', 'ignore', 'pipe'],
   });

@@ -41,6 +41,8 @@ describe('after a power cut', () => {
   test.each([
     ['a put', 'object', { replace: false }],
     ['a put with replace', 'object', { replace: true }],
+    ['a put under a drawn name', 'object', { drawn: true }],
+    ['a put under a drawn name into folders that are new', 'a/b/object', { drawn: true }],
     ['a put into a folder that is new', 'chunks/object', { replace: false }],
     ['a put with replace into a folder that is new', 'chunks/object', { replace: true }],
     ['a put into folders that are new', 'a/b/c/object', { replace: false }],
@@ -91,6 +93,28 @@ describe('after a power cut', () => {
     // The file, its entry, and the folders on the way, which another process may have made a moment ago.
     for (const path of ['a/b/object', 'a/b', 'a', ''])
       expect(synced).toContain(folder.at(path).replace(/\/$/, ''));
+  });
+
+  test('a put under a drawn name is renamed, which is all that it does with names', async () => {
+    await using folder = await temporaryFolder();
+    const bucket = openFolderBucket(folder.path, { label: 'file:///one' });
+    await bucket.put('chunks/first', CONTENT);
+    calls.length = 0;
+    // Also when it is repeated: the first answer may have been lost.
+    for (const _ of [1, 2]) await bucket.put('chunks/drawn', CONTENT, { drawn: true });
+    expect(calls.map(({ call }) => call)).toEqual([
+      'open',
+      'write',
+      'fsync',
+      'rename',
+      'fsync',
+      'open',
+      'write',
+      'fsync',
+      'rename',
+      'fsync',
+    ]);
+    expect(Buffer.from(await bucket.get('chunks/drawn'))).toEqual(CONTENT);
   });
 
   test('puts at once share syncs, each begun after what it is for', async () => {

@@ -449,6 +449,29 @@ describe('a group commit', () => {
     await Promise.all(all);
   });
 
+  test('is shared by whoever asks until its turn has come, and begins anew when it did not come', async () => {
+    let runs = 0;
+    const turns: { readonly come: () => void; readonly refuse: (error: Error) => void }[] = [];
+    const commit = coalesced(
+      async () => (runs += 1),
+      async (run) => {
+        await new Promise<void>((come, refuse) => turns.push({ come, refuse }));
+        return await run();
+      },
+    );
+    const first = [commit(), commit()];
+    await delay(1);
+    first.push(commit());
+    turns[0]?.come();
+    expect(await Promise.all(first)).toEqual([1, 1, 1]);
+    const refused = commit();
+    turns[1]?.refuse(new Error('no turn'));
+    await expect(refused).rejects.toThrow('no turn');
+    const last = commit();
+    turns[2]?.come();
+    expect(await last).toBe(2);
+  });
+
   test('fails for those whom the failed run was for, and works for those after', async () => {
     let runs = 0;
     const commit = coalesced(async () => {

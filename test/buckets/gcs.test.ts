@@ -106,6 +106,31 @@ describe('Google Cloud Storage', () => {
     vi.unstubAllEnvs();
   });
 
+  test('what the URL asks for is sent', async () => {
+    await start();
+    await bucket.close();
+    const kmsKey = 'projects/p/locations/l/keyRings/r/cryptoKeys/k';
+    const place = {
+      bucket: 'bucket',
+      prefix: '',
+      endpoint: server.url,
+      sendCredentials: false,
+      label: 'gs://it',
+    };
+    const options = { storageClass: 'NEARLINE', kmsKey, acl: 'projectPrivate', userProject: 'acme' };
+    bucket = await openGcsBucket({ ...place, ...options });
+    server.place('bucket', 'old', BYTES);
+    for (const [, , operate] of OPERATIONS) await operate(bucket);
+    const sent = server.requests.map(
+      ({ url, kind }) => [kind, Object.fromEntries(url.searchParams)] as const,
+    );
+    for (const [kind, query] of sent) {
+      const upload = kind === 'upload' ? { kmsKeyName: kmsKey, predefinedAcl: 'projectPrivate' } : {};
+      expect(query).toMatchObject({ userProject: 'acme', ...upload });
+    }
+    expect(server.objects('bucket').get('new')?.storageClass).toBe('NEARLINE');
+  });
+
   describe('requests', () => {
     beforeEach(async () => {
       await start();
@@ -594,7 +619,11 @@ describe('Google Cloud Storage', () => {
       'that lack the permission for %s are denied, and it is named',
       async (_, operate, verb, role) => {
         const others = ['create', 'delete', 'get', 'list'].filter((other) => other !== verb);
-        await start({ permissions: others.map((other) => `storage.objects.${other}`) });
+        const permissions = others.map((other) => `storage.objects.${other}`);
+        await start({ token: 'access token', permissions });
+        await logIn();
+        await bucket.close();
+        bucket = await open(server, 'bucket', 'backups', { sendCredentials: true });
         server.place('bucket', 'backups/old', BYTES);
         const error = await errorOf(operate(bucket));
         expect(error.code).toBe('denied');
@@ -602,6 +631,34 @@ describe('Google Cloud Storage', () => {
         expect(error.message).toContain(`roles/storage.${role}`);
       },
     );
+
+    test('are nothing that Google’s tools could help with where the server is another’s', async () => {
+      await start({ permissions: [] });
+      server.place('bucket', 'backups/old', BYTES);
+      const absent = await open(server, 'absent');
+      const errors = [...OPERATIONS.map(([, , operate]) => errorOf(operate(bucket))), errorOf(list(absent))];
+      for (const { message } of await Promise.all(errors)) expect(message).not.toMatch(/gcloud|roles\//);
+      await absent.close();
+    });
+
+    test('of the file that the URL names are used, and no others', async () => {
+      await startWithToken();
+      await logIn();
+      vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', folder.at('none.json'));
+      const place = {
+        bucket: 'bucket',
+        prefix: '',
+        endpoint: server.url,
+        sendCredentials: true,
+        label: 'gs://it',
+      };
+      const named = await openGcsBucket({ ...place, credentialsFile: folder.at('credentials.json') });
+      await put(named);
+      await named.close();
+      const absent = await openGcsBucket({ ...place, credentialsFile: folder.at('none.json') });
+      expect((await errorOf(put(absent))).message).toContain('Check the credentialsFile');
+      await absent.close();
+    });
 
     test('that may only read are enough to get and to list', async () => {
       await start({ permissions: ['storage.objects.get', 'storage.objects.list'] });

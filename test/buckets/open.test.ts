@@ -99,6 +99,17 @@ describe('a GCS bucket', () => {
       'gs://photos?credentials=send&endpoint=https://gcs.example.com',
       { url: 'gs://photos?endpoint=https://gcs.example.com&credentials=send', sendCredentials: true },
     ],
+    [
+      'gs://photos?storageClass=NEARLINE&kmsKey=projects/p-1/locations/eu/keyRings/r/cryptoKeys/k&acl=private&caFile=/a%20b.pem&userProject=acme&credentialsFile=/k.json',
+      {
+        storageClass: 'NEARLINE',
+        kmsKey: 'projects/p-1/locations/eu/keyRings/r/cryptoKeys/k',
+        acl: 'private',
+        caFile: '/a b.pem',
+        userProject: 'acme',
+        credentialsFile: '/k.json',
+      },
+    ],
     ['GS://photos/', { url: 'gs://photos', bucket: 'photos', prefix: '' }],
     ['gs://my_photos.example.com/a/b-c/', { url: 'gs://my_photos.example.com/a/b-c', prefix: 'a/b-c' }],
     [
@@ -116,6 +127,16 @@ describe('a GCS bucket', () => {
   });
 
   test.each([
+    [
+      'gs://photos?storageclass=NEARLINE',
+      /only userProject, credentialsFile, storageClass, kmsKey, acl, caFile, endpoint, credentials\./,
+    ],
+    ['gs://photos?storageClass=nearline', /storage class is written/],
+    ['gs://photos?kmsKey=alias/x', /kmsKey is written like projects/],
+    ['gs://photos?acl=publicRead', /acl is one of private/],
+    ['gs://photos?caFile=own.pem', /caFile needs a whole path/],
+    ['gs://photos?credentialsFile=~/k.json', /credentialsFile needs a whole path/],
+    ['gs://photos?userProject=A', /userProject is the ID/],
     ['gs:photos', /gs:\/\/name/],
     ['gs:/photos', /gs:\/\/name/],
     ['gs://', /needs the name/],
@@ -202,6 +223,10 @@ describe('an S3 bucket', () => {
     ['s3://photos?profile=%5Bx%5D', /cannot be a profile/],
     ['s3://photos?forcePathStyle=yes', /true or false/],
     ['s3://photos?checksum=crc64', /checksum is one of auto/],
+    ['s3://photos?acl=public-read', /acl is one of private/],
+    ['s3://photos?storageClass=DEEP_ARCHIVE', /cannot be read at once/],
+    ['s3://photos?requesterPays=yes', /requesterPays is true/],
+    ['s3://photos?userProject=acme', /no option "userProject"/],
     ['s3://photos?force_path_style=true', /no option "force_path_style"/],
     ['s3://photos?endpoint=minio.example.com', /with its scheme/],
   ])('%s is refused with what to do', (text, message) => {

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
+import { openGcsBucket } from '../../src/buckets/gcs/driver.ts';
 import { isAmazons } from '../../src/buckets/s3/client.ts';
 import type { S3BucketOptions } from '../../src/buckets/s3/options.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
@@ -748,7 +749,46 @@ describe('the S3 driver', () => {
     });
   });
 
+  test('what the URL asks for is sent', async () => {
+    const asked = { storageClass: 'STANDARD_IA', kmsKey: 'alias/vault', acl: 'bucket-owner-full-control' };
+    await start({}, { ...asked, requesterPays: true });
+    for (const kind of KINDS) await operations[kind]();
+    for (const { headers } of server.requests) expect(headers['x-amz-request-payer']).toBe('requester');
+    expect(server.requests[0]?.headers).toMatchObject({
+      'x-amz-storage-class': 'STANDARD_IA',
+      'x-amz-server-side-encryption': 'aws:kms',
+      'x-amz-server-side-encryption-aws-kms-key-id': 'alias/vault',
+      'x-amz-acl': 'bucket-owner-full-control',
+    });
+    expect(server.requests[0]?.headers['authorization']).toContain('x-amz-acl');
+  });
+
+  test('advice is for the service that answers', async () => {
+    await start();
+    for (const code of ['ExpiredToken', 'AccessDenied', 'InvalidToken']) {
+      server.fail('get', { status: 403, code });
+      expect((await failureOf(bucket.get('a'))).message).not.toMatch(/aws sso|amazon/i);
+    }
+  });
+
   describe('over TLS', () => {
+    test('has the certificates of its caFile, and no others', async () => {
+      await using folder = await temporaryFolder();
+      const tls = selfSigned();
+      await writeFile(folder.at('own.pem'), tls.cert);
+      await writeFile(folder.at('other.pem'), selfSigned().cert);
+      await start({ tls }, { caFile: folder.at('own.pem') });
+      await bucket.put('a', Buffer.from('content'));
+      const other = await reopen({ caFile: folder.at('other.pem') });
+      expect((await failureOf(other.get('a'))).code).toBe('unavailable');
+      expect((await failureOf(reopen({ caFile: folder.at('none.pem') }))).code).toBe('invalid-input');
+      const place = { bucket: 'bucket', prefix: '', endpoint: server.url, sendCredentials: false };
+      const google = await openGcsBucket({ ...place, label: 'gs://it', caFile: folder.at('own.pem') });
+      // Not what it speaks, but it has answered.
+      expect((await failureOf(google.get('a'))).message).toContain('the service answered 4');
+      await google.close();
+    });
+
     test('has no certificate that it does not trust', async () => {
       await start({ tls: selfSigned() });
       const failure = await failureOf(bucket.get('a'));

@@ -22,16 +22,21 @@ export function filesConformance(connections: () => Connections): void {
       expect(await all()).toEqual(byHash(rows));
     });
 
-    test('get the new row when they are put again, hidden or not as it says, and others stay', async () => {
+    test('get the new row when they are put again, but stay as hidden or visible as they are, as do others', async () => {
       const { catalog } = connections();
       const [old, kept] = [file({ hiddenAtMs: 5 }), file()];
       await catalog.files.put([old, kept]);
       const next = file({ hash: old.hash, version: 7, createdAtMs: 8, expiresAtMs: 9 });
       await catalog.files.put([next]);
       await catalog.files.put([next]);
-      expect(await all()).toEqual(byHash([next, kept]));
-      await catalog.files.put([{ ...next, hiddenAtMs: 3 }]);
-      expect(await all()).toEqual(byHash([{ ...next, hiddenAtMs: 3 }, kept]));
+      expect(await all()).toEqual(byHash([{ ...next, hiddenAtMs: 5 }, kept]));
+      await catalog.files.put([{ ...kept, version: 4, hiddenAtMs: 3 }]);
+      expect(await all()).toEqual(
+        byHash([
+          { ...next, hiddenAtMs: 5 },
+          { ...kept, version: 4 },
+        ]),
+      );
     });
 
     test('that are given twice in one call get the last row', async () => {

@@ -13,6 +13,7 @@ import { openPostgres } from '../../src/catalog/postgres/engine.ts';
 import { migration, SCHEMA_VERSION } from '../../src/catalog/sql/migrations.ts';
 import { TABLE_NAMES } from '../../src/catalog/sql/schema.ts';
 import { runSql, startPostgres } from '../support/postgres.ts';
+import { systemClock } from '../../src/host.ts';
 
 const base = fileURLToPath(new URL(`../fixtures/catalog-${SCHEMA_VERSION}`, import.meta.url));
 
@@ -22,7 +23,7 @@ function fixed(name: string, digits: number): string {
 }
 
 async function fill(path: string): Promise<void> {
-  const catalog = await openCatalog(path, { create: true });
+  const catalog = await openCatalog(path, { create: true, clock: systemClock });
   const { setup, files, chunks, grants } = catalog;
   const writer = fixed('writer', 32);
   await setup.create({ id: fixed('vault', 32), epoch: 3, keyring: Buffer.from('keyring'), writer });
@@ -84,7 +85,7 @@ function literal(value: unknown): string {
 
 /** The statements that make and fill the tables, in whatever schema is first in the search path. */
 async function dump(server: string): Promise<string> {
-  const engine = await openPostgres(server, { create: true });
+  const engine = await openPostgres(server, { create: true, clock: systemClock });
   const lines = migration(engine, 0).map((statement) => `${statement.compile().sql};`);
   await engine.close();
   lines.push(

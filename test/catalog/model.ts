@@ -22,6 +22,14 @@ class ModelCatalog {
     });
   }
 
+  putFiles(rows: readonly FileRow[]): void {
+    // Of those given twice the last counts.
+    for (const [hash, row] of new Map(rows.map((each) => [each.hash, each]))) {
+      const known = this.files.get(hash);
+      this.files.set(hash, { ...row, hiddenAtMs: known === undefined ? row.hiddenAtMs : known.hiddenAtMs });
+    }
+  }
+
   putBucket(id: string, record: Uint8Array): number {
     const known = [...this.buckets.values()].find((bucket) => bucket.id === id)?.number;
     const number = known ?? ++this.lastBucket;
@@ -135,7 +143,7 @@ const changes: fc.Arbitrary<Step>[] = [
   step(
     'files.put',
     fc.array(fileRow, { maxLength: 6 }),
-    (model, rows) => rows.forEach((row) => model.files.set(row.hash, row)),
+    (model, rows) => model.putFiles(rows),
     (catalog, rows) => catalog.files.put(rows),
   ),
   step(

@@ -10,6 +10,7 @@ import type { Fate, PostgresProxy } from '../support/postgres-proxy.ts';
 import { freshPostgres } from '../support/postgres.ts';
 import type { FreshPostgres } from '../support/postgres.ts';
 import { byHash, byId, bytes, chunk, codeOf, contents, file, hex, many, nameTag, VAULT } from './samples.ts';
+import { systemClock } from '../../src/host.ts';
 
 /** Changes of every kind. Each step returns what it must return, faults or not, and what is left at the end is right. */
 async function history({ setup, files, chunks }: Catalog): Promise<void> {
@@ -193,7 +194,7 @@ describe('a catalog in Postgres whose connections fail', () => {
   });
 
   test('of several statements under way the failure of the first is told, not what followed from it', async () => {
-    const engine = await openPostgres(place.url, { create: false });
+    const engine = await openPostgres(place.url, { create: false, clock: systemClock });
     const work = engine.write('lazy', async (session) => {
       const failed = session.run(rawQuery(engine.db, sql`select 1 / 0`));
       failed.catch(() => undefined);

@@ -14,6 +14,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { codeOf, file, hex, VAULT } from './samples.ts';
 import { statementsOf } from './statements.ts';
+import { systemClock } from '../../src/host.ts';
 
 const CREATE = { create: true, environment: {} } as const;
 
@@ -95,11 +96,11 @@ describe('opening a catalog in Postgres', () => {
     expect(message).toMatch(/Name another schema/);
   });
 
-  test('says of a server that takes no changes that it is no outage', async () => {
+  test('says of a server that accepts no changes that it is no outage', async () => {
     const place = await freshPostgres();
     const { code, message } = await failure(`${place.url}&options=-c%20default_transaction_read_only=on`);
     expect(code).toBe('unavailable');
-    expect(message).toMatch(/takes no changes.*standby/);
+    expect(message).toMatch(/accepts no changes.*standby/);
     // Nothing needs to be changed for reading.
     await opened(place.url);
     await opened(`${place.url}&options=-c%20default_transaction_read_only=on`, { environment: {} });
@@ -238,7 +239,7 @@ describe('opening a catalog in Postgres', () => {
 
   test('finds everything by an index: no statement reads a whole table', async () => {
     const place = await freshPostgres();
-    const engine = await openPostgres(place.url, { create: true });
+    const engine = await openPostgres(place.url, { create: true, clock: systemClock });
     const statements = await statementsOf(engine);
     await engine.close();
     const plans: string[] = [];

@@ -9,6 +9,7 @@ import { postgresProxy } from '../support/postgres-proxy.ts';
 import { freshPostgres, runSql, startPostgres } from '../support/postgres.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { byHash, byId, chunk, file, hex, many } from './samples.ts';
+import { systemClock } from '../../src/host.ts';
 
 describe('a Postgres server that goes away', () => {
   test('has on its disk what it said was done, also if it was told to answer sooner', async () => {
@@ -156,7 +157,7 @@ test('An outage that one transaction has waited out is not waited out by the nex
   const address = dead.address();
   const port = typeof address === 'object' ? address?.port : null;
   const settings = await postgresSettings(`postgres://ann@127.0.0.1:${port}/db?sslmode=disable`, {});
-  const database = await PostgresConnections.to(settings);
+  const database = await PostgresConnections.to(settings, systemClock);
   database.beReady(1_000);
   const attempt = () =>
     database.transaction({ isolation: 'read committed', durability: 'lazy' }, () => Promise.resolve());

@@ -244,7 +244,7 @@ test.each<[string, Buffer]>([
   await using server = await fakeServer(() => greeting, 'prefer');
   expect(await saidOf(server.url, LS)).toEqual({
     exit: 2,
-    said: `What answers for postgres://vault@127.0.0.1:${new URL(server.url).port}/db is no Postgres server. Check host and port.`,
+    said: `What answers for postgres://vault@127.0.0.1:${new URL(server.url).port}/db is not a Postgres server. Check host and port.`,
   });
 });
 

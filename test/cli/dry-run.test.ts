@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { catalogRows } from '../support/catalog-place.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import type { Sandbox } from './run.ts';
-import { sandbox, SUMMARY } from './run.ts';
+import { sandbox } from './run.ts';
 
 const CHUNKED = randomBytes(100_000);
 
@@ -20,72 +21,105 @@ afterEach(async () => {
   await box[Symbol.asyncDispose]();
 });
 
-/** Everything there is of a vault: each row of the catalog, and each byte of the buckets. */
-async function fingerprint(): Promise<unknown> {
-  const objects: Record<string, string> = {};
-  for (const number of [1, 2, 3, 4]) {
-    for (const entry of await readdir(box.bucket(number), { recursive: true, withFileTypes: true })) {
-      if (!entry.isFile()) continue;
-      const path = join(entry.parentPath, entry.name);
-      objects[path] = (await readFile(path)).toString('base64');
-    }
-  }
-  return { objects, rows: await catalogRows(box.db) };
+/** The objects of JSON that a command has printed. */
+function linesOf(stdout: string): Record<string, unknown>[] {
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
 }
 
-describe('-n changes neither catalog nor buckets, and says so', () => {
-  beforeEach(async () => {
-    // Something for each of them to do: a file to sweep, and shards to replace.
-    await box.run(['put', '-', '--name', 'gone'], { stdin: randomBytes(70_000) });
-    await box.run(['rm', 'gone']);
-    await box.run(['put', 'b', '--name', 'old', '--expires', '1s']);
-    // Of four buckets one may have no shard.
-    await rm(join(box.bucket(2), 'chunks'), { recursive: true, force: true });
-    await rm(join(box.bucket(2), 'manifests'), { recursive: true });
-  });
+/** How many of these are alike in action and reason. */
+function counted(steps: readonly Record<string, unknown>[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { action, reason } of steps) {
+    const key = `${String(action)} ${String(reason)}`;
+    counts[key] = (counts[key] ?? 0) + 1;
+  }
+  return counts;
+}
 
-  test.each([
-    [['put', 'a', 'b']],
-    [['rm', 'a']],
-    [['rm', 'a', '--now']],
-    [['rm', 'a', '--all-versions']],
-    [['sweep']],
-    [['sweep', '--now']],
-    [['repair']],
-    [['repair', '--read-data']],
-    [['repair', 'a']],
-    [['repair', '--redundancy', '1+2']],
-    [['repair', '--redundancy', '3+0']],
-    [['bucket', 'rm', '1']],
-    [['bucket', 'rm', '1', '--gone']],
-    [['repair', '--forget-bucket', '1']],
-  ])('%j', async (args) => {
-    const before = await fingerprint();
-    const given = args.map((arg) => (arg === '1' ? box.bucket(1) : arg));
-    const { exit, stdout, stderr } = await box.run([...given, '-n', '--json']);
-    expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
-    // `rm` prints the files that it would remove.
-    expect(stdout).toContain(args[0] === 'rm' ? '"name":"a"' : '"dryRun":true');
-    expect(await fingerprint()).toEqual(before);
-    const shown = box.terminal([...given, '-n']);
-    expect(await shown.exit).toBe(0);
-    expect(shown.shown).toContain('Nothing was changed.');
-    expect(await fingerprint()).toEqual(before);
-  });
+test('sweep -n tells each object that would go, and why; for people by the reason', async () => {
+  await box.run(['put', '-', '--name', 'gone'], { stdin: randomBytes(70_000) });
+  await box.run(['rm', 'gone']);
+  await box.run(['put', 'b', '--name', 'old', '--expires', '1s']);
+  await setTimeout(1_100);
+  const steps = linesOf((await box.run(['sweep', '--now', '-n', '--json'])).stdout);
+  const { objectsRemoved, bytesRemoved } = steps.pop() ?? {};
+  expect(counted(steps)).toEqual({ 'hide expired': 1, 'remove removed': 1, 'remove unneeded': 3 });
+  const removed = steps.filter(({ action }) => action === 'remove');
+  expect(removed).toHaveLength(Number(objectsRemoved));
+  expect(removed.reduce((sum, { bytes }) => sum + Number(bytes), 0)).toBe(bytesRemoved);
+  expect(steps).toContainEqual(expect.objectContaining({ reason: 'expired', file: 'old' }));
+  expect(steps).toContainEqual(expect.objectContaining({ reason: 'removed', file: 'gone' }));
+  const grouped = (await box.run(['sweep', '--now', '-n'])).stdout;
+  expect(grouped).toMatch(/^hide 1 file: expired\n {2}old\nremove 1 object \(.*\): removed, .*\n {2}gone\n/);
+  expect(grouped).toMatch(/remove 3 objects \(\d+ KiB\): not needed by any file\n( {2}chunks\/.*\n){3}$/);
+  const all = (await box.run(['sweep', '--now', '-n', '--verbose'])).stdout;
+  expect(all.split('\n')).toHaveLength(steps.length + 1);
+  expect(all).toMatch(/^remove chunks\/\S+ \(\d+ KiB\): not needed by any file$/m);
+  await box.run(['sweep', '--now']);
+  expect(linesOf((await box.run(['sweep', '-n', '--json'])).stdout)).toHaveLength(1);
 });
 
+test('repair -n and bucket rm -n tell what would be stored, and why', async () => {
+  const holder = await firstHolder();
+  const damaged = await readFile(holder);
+  damaged[damaged.length - 1] = (damaged.at(-1) ?? 0) ^ 1;
+  await writeFile(holder, damaged);
+  expect((await box.run(['repair', '--read-data', '-n'])).stdout).toMatch(
+    /^store 1 object \(.*\): damaged$/m,
+  );
+  await box.run(['repair', '--read-data']);
+  const chosen = linesOf((await box.run(['sweep', '-n', '--json'])).stdout);
+  expect(counted(chosen.slice(0, -1))).toEqual({ 'remove chosen': chosen.at(-1)?.['objectsWaiting'] });
+  const recoded = linesOf((await box.run(['repair', '--redundancy', '1+2', '-n', '--json'])).stdout);
+  expect(counted(recoded.slice(0, -1))['store recoded']).toBe(recoded.at(-1)?.['shardsStored']);
+  const moving = linesOf((await box.run(['bucket', 'rm', box.bucket(1), '-n', '--json'])).stdout);
+  expect(counted(moving.slice(0, -1))['store moved'] ?? 0).toBe(moving.at(-1)?.['shardsMoved']);
+  await rm(join(box.bucket(2), 'manifests'), { recursive: true });
+  const lost = linesOf((await box.run(['repair', '-n', '--json'])).stdout);
+  expect(counted(lost.slice(0, -1))).toEqual({ 'store missing': lost.at(-1)?.['manifestsStored'] });
+  expect(lost).toContainEqual(expect.objectContaining({ bucket: `file://${box.bucket(2)}` }));
+});
+
+/** The path of a shard; which buckets have one is drawn. */
+async function firstHolder(): Promise<string> {
+  for (const number of [1, 2]) {
+    const folder = join(box.bucket(number), 'chunks');
+    const [name] = await readdir(folder).catch(() => []);
+    if (name !== undefined) return join(folder, name);
+  }
+  throw new Error('Of three shards in four buckets, one of two must have one.');
+}
+
 test('put -n tells what would be stored, and what could not be', async () => {
-  const before = await fingerprint();
+  const before = await fingerprintOf(box);
   const { exit, stdout, stderr } = await box.run(['put', '-n', 'a', 'none', './b']);
   expect({ exit, stdout }).toEqual({ exit: 4, stdout: 'a\nb\n' });
   expect(stderr).toMatch(/none/);
   const json = await box.run(['put', '-n', 'a', '--name', 'other', '--json']);
-  expect(JSON.parse(json.stdout)).toEqual({ name: 'other', size: CHUNKED.length, dryRun: true });
+  const known = { name: 'other', size: CHUNKED.length, chunks: 1, unchanged: false, dryRun: true };
+  expect(JSON.parse(json.stdout)).toEqual({ ...known, chunksStored: 0, bytesNew: 0 });
+  await writeFile(box.at('c'), randomBytes(150_000));
+  const fresh = await box.run(['put', '-n', 'c', '--chunk-size', '64KiB', '--json']);
+  expect(JSON.parse(fresh.stdout)).toMatchObject({ chunks: 3, chunksStored: 3, bytesNew: 150_000 });
+  expect(JSON.parse(fresh.stderr)).toMatchObject({ summary: { files: 1, bytesNew: 150_000, dryRun: true } });
   const input = await box.run(['put', '-n', '-', '--name', 'n', '--json'], { stdin: 'x' });
-  expect(JSON.parse(input.stdout)).toEqual({ name: 'n', size: null, dryRun: true });
+  expect(JSON.parse(input.stdout)).toMatchObject({ name: 'n', size: null, dryRun: true });
   const said = await box.run(['put', '-n', '-v', 'a', 'b']);
-  expect(said.stderr).toBe('Would store 2 files, 98 KiB. Nothing was changed.\n');
-  expect(await fingerprint()).toEqual(before);
+  expect(said.stderr).toBe(
+    [
+      'Would store a: 98 KiB, nothing new.',
+      'Would store b: 5 B, nothing new.',
+      'Would store 2 files (2 unchanged), 98 KiB: 0 B new. Nothing was changed.',
+      '',
+    ].join('\n'),
+  );
+  // What is locked shares nothing, and its password is not asked for.
+  const locked = await box.run(['put', '-n', '-v', 'a', '--lock']);
+  expect(locked.stderr).toMatch(/^Would store a: 98 KiB, all new\.\n/);
+  expect(await fingerprintOf(box)).toEqual(before);
 });
 
 test('repair --forget-bucket -n tells what would be rebuilt, of a bucket that is lost, too', async () => {
@@ -93,7 +127,10 @@ test('repair --forget-bucket -n tells what would be rebuilt, of a bucket that is
   const forget = ['repair', '--forget-bucket', box.bucket(1), '--json'];
   const planned = await box.run([...forget, '-n']);
   expect(planned.exit).toBe(0);
-  const { shardsMoved, removed, dryRun, reasons } = JSON.parse(planned.stdout);
+  const plan = linesOf(planned.stdout);
+  const { shardsMoved, removed, dryRun, reasons } = plan.pop() ?? {};
+  expect(plan.filter(({ object }) => String(object).startsWith('chunks/'))).toHaveLength(Number(shardsMoved));
+  expect(plan.every(({ action }) => action === 'store')).toBe(true);
   expect({ removed, dryRun, reasons }).toEqual({ removed: false, dryRun: true, reasons: [] });
   expect(JSON.parse((await box.run(['info', '--json'])).stdout).buckets).toHaveLength(4);
   const done = await box.run(forget);
@@ -109,13 +146,13 @@ describe('less redundancy', () => {
   const lower = ['repair', '--redundancy', '3+0'];
 
   test('is refused without --yes where nobody can be asked, and changes nothing', async () => {
-    const before = await fingerprint();
+    const before = await fingerprintOf(box);
     const { exit, stdout, stderr } = await box.run(lower);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
     expect(stderr).toBe(
       'vault: 3+0 survives the loss of no bucket, 2+1 of 1. Say --yes if that is what you want.\n',
     );
-    expect(await fingerprint()).toEqual(before);
+    expect(await fingerprintOf(box)).toEqual(before);
   });
 
   test('is what --yes says, and more needs no --yes', async () => {
@@ -128,13 +165,13 @@ describe('less redundancy', () => {
   });
 
   test('is asked for in a terminal, where no is the usual answer', async () => {
-    const before = await fingerprint();
+    const before = await fingerprintOf(box);
     const run = box.terminal(lower);
     await run.waitFor('Go on?');
     run.type('\r');
     expect(await run.exit).toBe(130);
     expect(run.shown).toContain('vault: Nothing was changed.');
-    expect(await fingerprint()).toEqual(before);
+    expect(await fingerprintOf(box)).toEqual(before);
   });
 });
 

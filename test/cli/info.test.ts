@@ -32,7 +32,7 @@ test('info as JSON has every chunk and its places', async () => {
   const { stdout } = await box.run(['info', 'a', '--json']);
   expect(JSON.parse(stdout)).toMatchObject({
     name: 'a',
-    degradedChunks: 0,
+    chunksDegraded: 0,
     placement: [
       {
         length: 20_480,

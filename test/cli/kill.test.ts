@@ -433,7 +433,7 @@ describe(`kill -9, seed ${seed},`, () => {
       expect(await scene.sweptDiscrepancies()).toEqual([]);
       await scene.measure(['verify', '--read-data']);
       const { stdout } = await scene.measure(['info', kept[3] ?? '', '--json']);
-      expect(JSON.parse(stdout)).toMatchObject({ redundancy, degradedChunks: 0, lostChunks: 0 });
+      expect(JSON.parse(stdout)).toMatchObject({ redundancy, chunksDegraded: 0, chunksLost: 0 });
       return exit;
     });
     await scene.measure(['repair', '--redundancy', '2+1', '--yes']);
@@ -449,7 +449,7 @@ describe(`kill -9, seed ${seed},`, () => {
     };
     let current = PASSWORD;
     await killed(RUNS.password, async (i, fraction) => {
-      const [next, last] = [`next ${i}`, `last ${i}`];
+      const [next, last] = [`the next password ${i}`, `the last password ${i}`];
       const env = { VAULT_PASSWORD: current, VAULT_NEW_PASSWORD: next };
       const exit = await scene.kill(['password'], { part: fraction }, { env });
       const still = (await opens(current)) ? current : next;

@@ -43,6 +43,7 @@ test('prints JSON lines with the facts of every file', async () => {
   expect(files).toHaveLength(4);
   expect(files[1]).toEqual({
     hash: expect.stringMatching(HASH),
+    kind: 'file',
     name: 'two\nlines',
     size: 20,
     createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),

@@ -218,7 +218,7 @@ async function copyCatalog(): Promise<Command> {
 }
 
 describe('a keyring from before the password was changed', () => {
-  const env = { VAULT_PASSWORD: 'the new one' };
+  const env = { VAULT_PASSWORD: 'the new one, and longer' };
 
   test('does not open the vault beside the new one', async () => {
     await putKeyringBack();
@@ -255,14 +255,17 @@ describe('a keyring from before the password was changed', () => {
       await readdir(join(box.bucket(1), 'keyring')),
     );
     expect((await box.run(['ls'])).exit).toBe(12);
-    expect(await box.run(['put', '-', '--name', 'f'], { env })).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['put', '-', '--name', 'f'], { env, stdin: 'content' })).toMatchObject({
+      exit: 0,
+      stderr: '',
+    });
   });
 });
 
 /** Changes the password, and puts the keyring from before back beside the new one. */
 async function putKeyringBack(): Promise<void> {
   await cp(join(box.bucket(2), 'keyring'), box.at('keyring'), { recursive: true });
-  const changed = await box.run(['password'], { env: { VAULT_NEW_PASSWORD: 'the new one' } });
+  const changed = await box.run(['password'], { env: { VAULT_NEW_PASSWORD: 'the new one, and longer' } });
   expect(changed).toMatchObject({ exit: 0, stderr: '' });
   await cp(box.at('keyring'), join(box.bucket(2), 'keyring'), { recursive: true });
 }

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { startGcsServer } from '../support/gcs-server.ts';
 import { catalogPlace } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
@@ -58,6 +60,19 @@ describe('rm', () => {
     expect(await objectsOf('manifests')).toEqual([]);
     expect(await listed('--deleted')).toEqual([]);
     expect((await box.run(['undelete', 'a'])).exit).toBe(4);
+  });
+
+  test('--grace says how long files can be brought back', async () => {
+    await box.run(['rm', 'a', '--grace', '1s']);
+    const { stderr } = await box.run(['rm', 'b', '--grace', '30d', '-v']);
+    expect(stderr).toMatch(/^Removed 1 file\. "vault undelete" brings it back within 30 d 0 h;/);
+    await delay(1_000);
+    await box.run(['sweep']);
+    expect(await listed('--deleted')).toEqual(['b']);
+    for (const grace of ['0s', '200000d'])
+      expect((await box.run(['rm', 'c', '--grace', grace])).exit).toBe(2);
+    expect((await box.run(['rm', 'c', '--now', '--grace', '1d'])).exit).toBe(2);
+    expect(await listed()).toEqual(['c']);
   });
 
   test('--now leaves what other files share', async () => {
@@ -169,7 +184,7 @@ describe('sweep', () => {
     await box.run(['put', 'a', '--name', 'short-lived', '--expires', '1ms']);
     const { exit, stdout } = await box.run(['sweep', '--json']);
     expect(exit).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({
+    expect(lastLine(stdout)).toMatchObject({
       expired: [{ name: 'short-lived' }],
       filesRemoved: 0,
       objectsRemoved: 0,
@@ -212,7 +227,7 @@ describe('sweep', () => {
     const before = await contents();
     const { exit, stdout } = await box.run(['sweep', '-n', '--now', '--json']);
     expect(exit).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({
+    expect(lastLine(stdout)).toMatchObject({
       expired: [{ name: 'short-lived' }],
       filesRemoved: 1,
       objectsRemoved: 4,
@@ -221,9 +236,14 @@ describe('sweep', () => {
     expect(await contents()).toEqual(before);
     expect(await listed()).toEqual(['b', 'c', 'short-lived']);
     const within = await box.run(['sweep', '-n', '--json']);
-    expect(JSON.parse(within.stdout)).toMatchObject({ filesRemoved: 0, objectsRemoved: 0 });
+    expect(lastLine(within.stdout)).toMatchObject({ filesRemoved: 0, objectsRemoved: 0 });
   });
 });
+
+/** What comes after the plan. */
+function lastLine(text: string): unknown {
+  return JSON.parse(text.trimEnd().split('\n').at(-1) ?? '');
+}
 
 /** Everything in the buckets. */
 async function contents(): Promise<ReadonlyMap<string, string>> {
@@ -236,3 +256,24 @@ async function contents(): Promise<ReadonlyMap<string, string>> {
   }
   return found;
 }
+
+test('where nothing may be removed, rm says so before it hides the file, and rm --now does nothing', async () => {
+  const permissions = ['create', 'get', 'list'].map((verb) => `storage.objects.${verb}`);
+  await using server = await startGcsServer({ buckets: ['one', 'two'], permissions });
+  await using other = await sandbox();
+  const urls = ['one', 'two'].map((name) => `gs://${name}?endpoint=${server.url}`);
+  await other.makeVault({ urls });
+  await other.run(['put', '-', '--name', 'a'], { stdin: 'content' });
+  const now = await other.run(['rm', '--now', 'a']);
+  expect({ exit: now.exit, stderr: now.stderr }).toEqual({
+    exit: 2,
+    stderr: expect.stringMatching(
+      /^vault: These credentials may remove nothing from gs:\/\/one.*, gs:\/\/two.*\n$/,
+    ),
+  });
+  expect((await other.run(['ls', '-0'])).stdout).toBe('a\0');
+  const hidden = await other.run(['rm', 'a', '--json']);
+  expect(hidden.exit).toBe(0);
+  expect(hidden.stderr).toMatch(/^\{"warning":\{"kind":"no-delete"/);
+  expect((await other.run(['ls', '-0'])).stdout).toBe('');
+});

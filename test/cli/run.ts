@@ -11,6 +11,7 @@ import { openBucket } from '../../src/buckets/open.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { createVault } from '../../src/vault/manage/create.ts';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
+import { requireAsDescribed } from '../support/json-schema.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { COMMAND, ensureBuilt } from './build.ts';
 
@@ -176,6 +177,9 @@ export async function sandbox(): Promise<Sandbox> {
     async run(args, options = {}) {
       const { process: child, ended } = launch(process.execPath, [COMMAND, ...args], options);
       child.stdin?.end(options.stdin ?? '');
+      const { stdout, stderr } = await ended;
+      // Whatever a test is about, its JSON is what docs/json-schema.json says.
+      if (args.includes('--json')) requireAsDescribed(args, { stdout, stderr });
       return ended;
     },
     async shell(line, options = {}) {

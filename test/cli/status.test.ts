@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -24,14 +25,16 @@ async function standing(...args: readonly string[]): Promise<Record<string, unkn
 test('says what there is, once and in the buckets, and how safe it is', async () => {
   await box.run(['put', '-', '--name', 'b'], { stdin: 'newer' });
   await box.run(['put', '-', '--name', 'gone'], { stdin: 'x' });
-  await box.run(['rm', 'gone']);
+  // What was removed takes part in nothing.
+  await box.run(['put', '-', '--name', 'large'], { stdin: randomBytes(100_000) });
+  await box.run(['rm', 'gone', 'large']);
   const { exit, stdout, stderr } = await box.run(['status', '--json']);
   expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
   const found: Record<string, number> = JSON.parse(stdout);
   expect(found).toMatchObject({
     files: 3,
     versions: 4,
-    removed: 1,
+    removed: 2,
     locked: 0,
     changed: 0,
     degraded: 0,
@@ -44,10 +47,13 @@ test('says what there is, once and in the buckets, and how safe it is', async ()
   });
   // Highly compressible content, stored once and 1.5 times.
   expect(found['uniqueBytes']).toBeLessThan(20_000);
+  expect(found['savings']).toBeCloseTo(1 - (found['uniqueBytes'] ?? 0) / (found['logicalBytes'] ?? 0));
   expect(found['storedBytes']).toBeGreaterThan(found['uniqueBytes'] ?? 0);
   const shown = await box.run(['status']);
   expect({ exit: shown.exit, stderr: shown.stderr }).toEqual({ exit: 0, stderr: '' });
-  expect(shown.stdout).toMatch(/^files {7}3 \(4 versions, 1 removed\)\ncontent {5}51 KiB\n/);
+  expect(shown.stdout).toMatch(
+    /^files {7}3 \(4 versions, 2 removed\)\ncontent {5}51 KiB\nunique .*\nsaved {7}\d\d% of the content\n/,
+  );
   expect(shown.stdout).toMatch(/2 {2}survive the loss of any 1 bucket\n/);
   expect(shown.stdout.match(/bucket-\d {2}/g)).toHaveLength(3);
 });

@@ -1,5 +1,6 @@
 /** What a verb says at its end: to people who look on or asked for it, and to programs. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
@@ -35,7 +36,33 @@ test('with --verbose every verb says what it did, and nothing more goes to stand
   expect((await box.run(['bucket', 'ls', '-v'])).stderr).toMatch(/^3 buckets, \d+ objects, [\d.]+ .*\.\n$/);
   expect((await box.run(['rm', 'a', '-v'])).stderr).toMatch(/^Removed 1 file\./);
   expect((await box.run(['undelete', 'a', '-v'])).stderr).toBe('Brought back 1 file.\n');
-  expect((await box.run(['sweep', '-v'])).stderr).toBe('Removed 0 objects that nothing needs.\n');
+  expect((await box.run(['sweep', '-v'])).stderr).toBe('There was nothing to remove.\n');
+  expect((await box.run(['info', 'a', 'b', '-v'])).stderr).toMatch(/^2 files: every shard has its place/);
+  expect((await box.run(['info', '-v'])).stderr).toBe('3 buckets, 2+1.\n');
+  expect((await box.run(['cat', 'a', '-v'])).stderr).toBe('Wrote 1 file, 25 KiB.\n');
+  expect((await box.run(['status', '-v'])).stderr).toBe('Nothing needs attention.\n');
+  expect((await box.run(['config', 'show', '-v'])).stderr).toMatch(
+    /^\d+ settings, of which \d are not the usual\.\n$/,
+  );
+});
+
+test('with --verbose repair and sweep log what they did', async () => {
+  await using other = await sandbox();
+  await other.makeVault();
+  await writeFile(other.at('a'), 'content '.repeat(9_000));
+  await other.run(['put', 'a']);
+  for (const folder of ['chunks', 'manifests']) await rm(join(other.bucket(1), folder), { recursive: true });
+  const degraded = await other.run(['verify', '-v']);
+  expect(degraded.stderr).toMatch(/1 file: 1 degraded; 1 chunk: 1 degraded\.\n/);
+  const repaired = await other.run(['repair', '-v']);
+  expect(repaired.stderr).toMatch(
+    /^Repaired chunk [0-9a-f]{64}\nStored manifests\/[0-9a-f]+\nRepaired 1 chunk and stored 1 other object, .*\n$/,
+  );
+  const removed = await other.run(['rm', 'a', '--now', '-v']);
+  expect(removed.stderr).toMatch(
+    /^Removed 1 file\.\n(Removed (chunks|manifests)\/[^\n]+\n){4}Removed 4 objects, .*\n$/,
+  );
+  expect((await other.run(['repair'])).stderr).toBe('');
 });
 
 test('with --json the last line of standard error is the summary, unless --quiet', async () => {

@@ -32,8 +32,9 @@ describe('standard input', () => {
     expect({ exit, stdout }).toEqual({ exit: 5, stdout: '' });
   });
 
-  test('that is empty is an empty file', async () => {
-    expect(await box.shell('vault put - --name n < /dev/null')).toMatchObject({ exit: 0, stderr: '' });
+  test('that is empty is an empty file, if that is asked for', async () => {
+    const put = 'vault put - --name n --allow-empty < /dev/null';
+    expect(await box.shell(put)).toMatchObject({ exit: 0, stderr: '' });
   });
 
   test('that is closed is nothing to a command that does not read it', async () => {
@@ -47,14 +48,43 @@ describe('standard output', () => {
     await box.run(['put', 'f', '--name', 'stored']);
   });
 
-  test.each(['get stored -o -', 'ls', 'ls --json', 'info stored', 'info', 'bucket ls'])(
-    'that is closed is no place for what "vault %s" prints',
-    async (command) => {
-      const { exit, stderr } = await box.shell(`vault ${command} >&-`);
-      expect(exit).toBe(2);
-      expect(stderr).toMatch(/^vault: Standard output is closed|"message":"Standard output is closed/);
-    },
-  );
+  const printing = [
+    'put f --name new',
+    'put f --name new --json',
+    'put f -n',
+    'get stored -o -',
+    'get stored -o copy --json',
+    'cat stored',
+    'ls',
+    'ls --json',
+    'info stored',
+    'info',
+    'status',
+    'verify',
+    'verify --no-password --bucket b1',
+    'repair --json',
+    'sweep --json',
+    'rm stored -n',
+    'rm stored --json',
+    'bucket ls',
+  ];
+  test('that is closed, or not for writing, is no place for what a verb prints: it does not begin', async () => {
+    for (const way of ['>&-', '1< f']) {
+      const ended = await Promise.all(
+        printing.map(async (command) => {
+          const { exit, stderr } = await box.shell(`vault ${command} ${way}`);
+          const says = /^vault: Standard output is closed|"message":"Standard output is closed/.test(stderr);
+          return `vault ${command} ${way}: ${exit} ${says ? 'refused' : stderr}`;
+        }),
+      );
+      expect(ended).toEqual(printing.map((command) => `vault ${command} ${way}: 2 refused`));
+    }
+    expect((await box.run(['ls', '-0'])).stdout).toBe('stored\0');
+  });
+
+  test('that is closed is nothing to a verb that prints nothing', async () => {
+    expect(await box.shell('vault rm stored >&-')).toMatchObject({ exit: 0 });
+  });
 
   const commands = [
     'put f',
@@ -93,7 +123,7 @@ describe('standard output', () => {
         expect(stderr).toMatch(
           /Cannot write to standard output|Standard output is closed, or cannot be written/,
         );
-        expect(exit).toBe(/^(?:ls|get)/.test(command) && way === '1< .' ? 2 : 5);
+        expect(exit).toBe(command === '--version' ? 5 : 2);
       },
     );
   });

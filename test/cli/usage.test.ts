@@ -21,6 +21,7 @@ describe('help', () => {
       'get',
       'ls',
       'rm',
+      'prune',
       'sweep',
       'info',
       'verify',
@@ -35,22 +36,61 @@ describe('help', () => {
   test.each([
     ['put', '--help'],
     ['help', 'put'],
-  ])('of a verb names the options of every verb too (%s %s)', async (...args) => {
+  ])('of a verb: purpose, examples, its own options, and where the others are (%s %s)', async (...args) => {
     const { exit, stdout } = await box.run(args);
     expect(exit).toBe(0);
-    expect(stdout).toContain('--chunk-size');
-    expect(stdout).toContain('--password-file');
+    expect(stdout).toMatch(
+      /^Store files and folders, and print their hashes\.\n\nUsage: vault put \[options\] \[path\.\.\.\]\n\nExamples:\n {2}vault put .*\n[^]*\nOptions:\n[^]*--chunk-size[^]*\n\n"vault help options" shows the options that every command takes\.\n$/,
+    );
+    expect(stdout).not.toContain('--password-file');
+  });
+
+  test('of the options that every command takes', async () => {
+    const { exit, stdout } = await box.run(['help', 'options']);
+    expect(exit).toBe(0);
+    for (const option of ['--password-file', '--json', '-v, --verbose', '-h, --help'])
+      expect(stdout).toContain(`  ${option}`);
+  });
+
+  test('is JSON with --json', async () => {
+    const { exit, stdout, stderr } = await box.run(['bucket', 'rm', '--help', '--json']);
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toMatchObject({
+      command: 'bucket rm',
+      usage: 'vault bucket rm [options] <url|id>',
+      examples: expect.arrayContaining([
+        { line: expect.stringMatching(/--gone$/), what: expect.any(String) },
+      ]),
+      options: expect.arrayContaining([{ flags: '-n, --dry-run', description: expect.any(String) }]),
+    });
+    const all = JSON.parse((await box.run(['help', 'options', '--json'])).stdout);
+    expect(all).toMatchObject({ command: 'options' });
   });
 });
 
 test('--version prints the version of the package', async () => {
   const { exit, stdout } = await box.run(['--version']);
   expect({ exit, stdout }).toEqual({ exit: 0, stdout: `${facts.version}\n` });
+  for (const args of [
+    ['version', '--json'],
+    ['--json', '--version'],
+  ]) {
+    const json = await box.run(args, { env: { VAULT_NAME: 'none' } });
+    expect(JSON.parse(json.stdout)).toEqual({
+      version: facts.version,
+      format: 'vault/2',
+      node: process.versions.node,
+    });
+  }
 });
 
 describe('wrong usage ends with 2, one line on standard error and the next step', () => {
   test.each<[string[], RegExp]>([
     [['lss'], /^vault: Unknown command 'lss' \(Did you mean ls\?\)\. See "vault --help"\.\n$/],
+    [['delete', 'a'], /^vault: Unknown command 'delete': here it is "vault rm"\. See "vault rm --help"\.\n$/],
+    [['list'], /: here it is "vault ls"\. See "vault ls --help"\.\n$/],
+    [['bucket', 'remove', 'a'], /: here it is "vault bucket rm"\. See "vault bucket rm --help"\.\n$/],
+    [['help', 'restore'], /^vault: Unknown command 'restore': here it is "vault get"/],
     [['put'], /^vault: Missing required argument 'path'\. See "vault put --help"\.\n$/],
     [['put', 'a', '--sparkle'], /^vault: Unknown option '--sparkle'\. See "vault put --help"\.\n$/],
     [['catalog', 'copy', 'a', 'b'], /^vault: Too many arguments.*See "vault catalog copy --help"\.\n$/],
@@ -73,10 +113,35 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
       /^vault: --compression '.*' is not auto, off, or a level from 1 to 19\.\n$/,
     ]),
     [['init', '--local', '--compression', '25'], /^vault: --compression '25' is not auto, off, or a level/],
+    [['put', 'a', '--chunks', 'big'], /^vault: --chunks 'big' is not fixed or content\.\n$/],
+    [
+      ['put', 'a', '--chunks', 'content', '--chunk-size', '1M'],
+      /^vault: --chunk-size goes with chunks of a fixed/,
+    ],
+    ...[['--lock'], ['--lock-password-file', 'x'], ['--lock-password-command', 'x']].map(
+      (lock): [string[], RegExp] => [
+        ['put', 'a', '--chunks', 'content', ...lock],
+        /^vault: --chunks content does not go with --lock: a locked file shares no chunks with others\.\n$/,
+      ],
+    ),
     [['put', 'a', '--expires', 'soon'], /^vault: --expires 'soon' is not a duration, for example/],
     [['put', 'a', 'b', '--name', 'c'], /^vault: --name goes with one file/],
     [['put', '-'], /^vault: Standard input has no name of its own: say --name <name>\.\n$/],
     [['put', '-', '-', '--name', 'x'], /^vault: /],
+    [['put', '--from-command', 'true'], /^vault: What a command prints has no name of its own: say --name/],
+    [
+      ['put', 'a', '--from-command', 'true', '--name', 'x'],
+      /^vault: --from-command takes the place of paths/,
+    ],
+    [['prune', '--yes'], /^vault: Say which versions to keep: --keep-last/],
+    [['prune', '--keep-last', '0', '--yes'], /^vault: --keep-last '0' is not a whole number from 1 to/],
+    [['prune', '--keep-daily', 'all', '--yes'], /^vault: --keep-daily 'all' is not a whole number/],
+    [['prune', '--keep-within', '6m', '--yes'], /^vault: --keep-within '6m' could mean months or minutes\./],
+    [['prune', '--keep-within', '1y', '--yes'], /^vault: --keep-within '1y' is not a duration/],
+    [
+      ['prune', '--keep-last', '1'],
+      /^vault: This removes versions\. Say --yes if that is what you want\.\n$/,
+    ],
     [['bucket', 'add'], /^vault: Missing required argument 'url'\. See "vault bucket add --help"\.\n$/],
     [
       ['bucket', 'rn', 'x'],
@@ -110,7 +175,7 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
   test('no command at all shows the help on standard error', async () => {
     const { exit, stdout, stderr } = await box.run([]);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
-    expect(stderr).toMatch(/^Usage: vault <command>/);
+    expect(stderr).toMatch(/^Keeps files encrypted, [^]*\nUsage: vault <command> /);
     expect(stderr).toMatch(/\nvault: A command is needed\.\n$/);
   });
 });

@@ -87,7 +87,7 @@ describe('a manifest', () => {
           writer: WRITER,
           ids: file.ids,
           access: { content: file.contentKey },
-          content: { table: file.content, key: file.contentKey },
+          content: { table: file.content, folder: null, key: file.contentKey },
         });
       }),
       { numRuns: 60 },
@@ -106,7 +106,7 @@ describe('a manifest', () => {
     const opened = open(sealer.seal(file));
     expect(opened.head).toEqual(file.head);
     expect(opened.ids).toEqual(file.ids);
-    expect(opened.content).toEqual({ table: file.content, key: file.contentKey });
+    expect(opened.content).toEqual({ table: file.content, folder: null, key: file.contentKey });
   });
 
   test('differs each time, and is of one session', () => {
@@ -127,7 +127,7 @@ describe('a manifest', () => {
   test('tells its content to who has only its content key', () => {
     const file = sampleFile(3);
     const object = decodeManifestObject(sealer.seal(file));
-    expect(openContentPart(object, file.contentKey)).toEqual(file.content);
+    expect(openContentPart(object, file.contentKey)).toEqual({ table: file.content, folder: null });
     expect(outcome(() => openContentPart(object, randomBytes(32)))).toBe('damaged');
   });
 

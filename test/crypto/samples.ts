@@ -107,6 +107,9 @@ export function sampleHead(
     version: 1,
     epoch: 1,
     redundancy: { k: 2, m: 1 },
+    indexChunks: 0,
+    entries: null,
+    incomplete: false,
     locked: false,
     ...change,
   };

@@ -45,20 +45,32 @@ def must_fail(example, cases):
         body = decoder.unpack(decoder.gcm_open(keys[32:64], nonce, b'vault/2 chunk', sealed), length)
         decoder.need(len(body) == length and decoder.sha256(body) == h, 'another body')
 
-    def read_table(data, size, step):
-        list(decoder.Manifest.checked(types.SimpleNamespace(size=size, step=step), decoder.parse_refs(data)))
+    def read_table(data, size, step, count):
+        list(decoder.Stream.checked(types.SimpleNamespace(size=size, step=step), decoder.parse_refs(data), count))
+
+    def read_index(data, one):
+        list(decoder.folder.parse_index([data], one['entries'], one['size'], one['contentSize']))
+
+    def read_keyslot(data, name):
+        decoder.unlock([(data, int(name))], inputs['password'], keys.vault)
+
+    def read_lock(data, name):
+        decoder.Manifest(data, name, keys, {}).unlock(inputs['lockPassword'])
 
     readers = {
+        'keyslot': read_keyslot,
+        'lock': read_lock,
         'marker': lambda data, name: decoder.parse_marker(data),
         'keyring': read_keyring,
         'deletion': lambda data, name: decoder.parse_deletion(data, keys, name),
         'manifest': lambda data, name: decoder.Manifest(data, name, keys, {}),
         'shard': read_shard,
         'chunk': lambda data, name: read_chunk(data, name, case['entry']),
-        'table': lambda data, name: read_table(data, case['size'], case['chunkSize']),
+        'table': lambda data, name: read_table(data, case['size'], case['chunkSize'], case.get('chunks')),
+        'index': lambda data, name: read_index(data, case),
     }
     for case in cases:
-        if case['kind'] not in readers:  # it reads no sweep lists and no put markers
+        if case['kind'] not in readers:  # it reads no sweep lists, put markers, labels and URLs
             continue
         data = bytes.fromhex(case['bytes']) if 'bytes' in case else case['text'].encode()
         name = case['object'].split('/')[-1] if 'object' in case else decoder.sha256(data).hex()

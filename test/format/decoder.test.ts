@@ -1,6 +1,16 @@
 // docs/decoder.py, which was written from FORMAT.md alone, reads what the program writes, with buckets missing and shards wrong.
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openBucket } from '../../src/buckets/open.ts';
@@ -15,7 +25,7 @@ import {
 import type { Redundancy } from '../../src/format/shard.ts';
 import { createVault } from '../../src/vault/manage/create.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import type { PutOptions } from '../../src/vault/write/put.ts';
+import type { PutOptions } from '../../src/vault/write/put-call.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { CHEAP_KDF, CHUNK_SIZE, parts, PASSWORD } from '../vault/harness.ts';
 import { seededRandom } from '../support/seeded-random.ts';
@@ -23,6 +33,8 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { DECODER, decode, needs, python, runScript } from './decoder-process.ts';
 import type { Decoded } from './decoder-process.ts';
+import { ENTRIES } from '../vectors/example-folders.ts';
+import { PACKED_BODY, STORED_BODY } from '../vectors/format-example.ts';
 import example from '../vectors/format-example.json' with { type: 'json' };
 import cases from '../vectors/must-fail.json' with { type: 'json' };
 
@@ -231,6 +243,26 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     expect(await get('locked')).toMatchObject({ code: 1, start: '' });
   });
 
+  test('reads a folder, its entries and a tar of it', async () => {
+    const one = await makeVault(place, 'of a folder', 2, { k: 1, m: 1 });
+    mkdirSync(place.at('docs', 'sub'), { recursive: true });
+    writeFileSync(place.at('docs', 'sub', 'a'), 'a'.repeat(400_000));
+    writeFileSync(place.at('docs', 'b'), 'b'.repeat(20_000));
+    linkSync(place.at('docs', 'b'), place.at('docs', 'sub', 'again'));
+    symlinkSync('sub', place.at('docs', 'link'));
+    await one.vault.put({ root: place.at('docs') }, { name: 'docs' });
+    await one.vault.close();
+    const args = ['--password-file', password()];
+    const { start } = await decode(...args, 'entries', 'docs', ...one.folders);
+    expect(start.trim().split('\n')).toHaveLength(6);
+    const { status, stdout } = spawnSync(python ?? '', [DECODER, ...args, 'get', 'docs', ...one.folders]);
+    expect(status).toBe(0);
+    mkdirSync(place.at('unpacked-docs'));
+    execFileSync('tar', ['-xpf', '-', '-C', place.at('unpacked-docs')], { input: stdout });
+    const difference = ['-r', '--no-dereference', place.at('docs'), place.at('unpacked-docs')];
+    expect(execFileSync('diff', difference).toString()).toBe('');
+  });
+
   test('tells versions apart, the newest first', async () => {
     expect((await get('versions')).start).toBe('two');
     expect((await get('versions', made.folders, '--version', '1')).start).toBe('one');
@@ -330,7 +362,8 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     }
     writeFileSync(place.at('example password'), example.inputs.password);
     writeFileSync(place.at('example lock'), example.inputs.lockPassword);
-    for (const { hash, content } of Object.values(example.files)) {
+    for (const [what, { hash, content }] of Object.entries(example.files)) {
+      if (what.includes('folder')) continue;
       const options = ['--deleted', '--lock-password-file', place.at('example lock')];
       const { code, digest } = await decode(
         '--password-file',
@@ -344,6 +377,63 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     }
   });
 
+  /** Runs the decoder on the example. */
+  function ofExample(verb: string, what: keyof typeof example.files): Buffer {
+    const { hash } = example.files[what];
+    const options = [
+      '--password-file',
+      place.at('example password'),
+      '--lock-password-file',
+      place.at('example lock'),
+    ];
+    const args = [DECODER, ...options, verb, hash, place.at('example')];
+    const { status, stdout, stderr } = spawnSync(python ?? '', args);
+    expect({ status, stderr: stderr.toString() }).toEqual({ status: 0, stderr: '' });
+    return stdout;
+  }
+
+  test.each(['folder', 'locked folder'] as const)("lists the entries of the example's %s", (what) => {
+    const lines = ofExample('entries', what).toString().trim().split('\n');
+    const listed = lines.map((line): unknown => JSON.parse(line));
+    expect(listed).toMatchObject(
+      ENTRIES.map(({ kind, mode, modified }) => ({
+        kind,
+        mode,
+        modified: modified === null ? null : [modified.seconds, modified.nanoseconds],
+      })),
+    );
+    expect(listed[6]).toMatchObject({ size: 10_000, extents: [[9000, 4]] });
+    expect(listed[7]).toMatchObject({ device: [5, 0] });
+    expect(listed[2]).toMatchObject({
+      path: 'poems/one \u00e4.txt',
+      attributes: { 'user.a': '', 'user.b': '00ff' },
+    });
+  });
+
+  test('makes an archive of a folder, which tar unpacks', () => {
+    const into = place.at('unpacked');
+    mkdirSync(into);
+    // Nobody but root may make devices.
+    const tar = ['-x', '-C', into, '--exclude=./tty', '--exclude=tty', '--exclude=vda', '--no-same-owner'];
+    expect(spawnSync('tar', tar, { input: ofExample('get', 'folder') }).status).toBe(0);
+    expect(readFileSync(join(into, 'poems/one \u00e4.txt'), 'utf8')).toBe('A poem.\n');
+    expect(statSync(join(into, 'poems/same')).ino).toBe(statSync(join(into, 'poems/one \u00e4.txt')).ino);
+    expect(readFileSync(join(into, 'poems-link'), 'utf8')).toBe('A poem.\n');
+    const sparse = Buffer.alloc(10_000);
+    sparse.write('ends', 9000);
+    expect(readFileSync(join(into, 'sparse'))).toEqual(sparse);
+    expect(readdirSync(into, { encoding: 'buffer' })).toContainEqual(Buffer.from([0x71, 0xff]));
+    expect(statSync(into).mode & 0o7777).toBe(0o755);
+
+    const large = place.at('large');
+    mkdirSync(large);
+    expect(
+      spawnSync('tar', ['-x', '-C', large], { input: ofExample('get', 'folder in chunks') }).status,
+    ).toBe(0);
+    expect(readFileSync(join(large, 'first'))).toEqual(STORED_BODY);
+    expect(readFileSync(join(large, 'second'))).toEqual(PACKED_BODY);
+  });
+
   test('refuses what readers must refuse', () => {
     const vectors = ['format-example.json', 'must-fail.json'].map((name) => join(ROOT, 'test/vectors', name));
     const { output } = runScript('must-fail', ...vectors);
@@ -351,11 +441,13 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
       .trim()
       .split('\n')
       .map((line): unknown => JSON.parse(line));
-    const known = cases.filter(({ kind }) => kind !== 'sweep' && kind !== 'put marker');
+    const unread = new Set(['sweep', 'put marker', 'label', 'url']);
+    const known = cases.filter(({ kind }) => !unread.has(kind));
     expect(found).toEqual(known.map(({ kind, name, expect: outcome }) => [kind, name, outcome]));
   });
 });
 
-test('the decoder stays short', () => {
-  expect(readFileSync(DECODER, 'utf8').split('\n').length - 1).toBeLessThanOrEqual(400);
+test.each(['decoder.py', 'decoder_chunk.py', 'decoder_folder.py'])('%s stays short', (name) => {
+  const lines = readFileSync(join(dirname(DECODER), name), 'utf8').split('\n');
+  expect(lines.length - 1).toBeLessThanOrEqual(400);
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fileTimeOfMs, fileTimeOfNs, msOfFileTime } from '../../src/format/file-time.ts';
+import { fileTimeOfNs, msOfFileTime } from '../../src/format/file-time.ts';
 import { MAX_TIME_MS } from '../../src/format/limits.ts';
 
 const MAX_NS = BigInt(MAX_TIME_MS) * 1_000_000n;
@@ -24,11 +24,9 @@ test('keeps every nanosecond of its range, before 1970 too', () => {
   expect(fileTimeOfNs(-1n)).toEqual({ seconds: -1, nanoseconds: 999_999_999 });
 });
 
-test('has nothing for what is out of range or no number', () => {
+test('has nothing for what is out of range', () => {
   for (const ns of [MAX_NS + 1n, -MAX_NS - 1n, 2n ** 63n * 1_000_000_000n, -(2n ** 63n) * 1_000_000_000n]) {
     expect(fileTimeOfNs(ns)).toBeNull();
   }
-  for (const ms of [NaN, Infinity, MAX_TIME_MS + 1, 1.5]) expect(fileTimeOfMs(ms)).toBeNull();
   expect(fileTimeOfNs(MAX_NS)).toEqual({ seconds: 8_640_000_000_000, nanoseconds: 0 });
-  expect(fileTimeOfMs(-1)).toEqual({ seconds: -1, nanoseconds: 999_000_000 });
 });

@@ -44,6 +44,7 @@ const LIMITS: readonly (readonly [what: string, least: number | null, most: numb
   ['k + m', 1, limits.MAX_SHARDS],
   ['chunk size (body of a full chunk)', limits.MIN_CHUNK_SIZE, limits.MAX_CHUNK_SIZE],
   ["length of a listed chunk's body", 1, limits.MAX_CHUNK_SIZE],
+  ['the same, where chunks are cut by content', 1, limits.MAX_CUT_SIZE],
   ['payload of a chunk', limits.PAYLOAD_TRAILER_SIZE, limits.MAX_PAYLOAD_SIZE],
   ['padded length in a table of ids', MIN_PADDED_SIZE, limits.MAX_PAYLOAD_SIZE],
   ['sealed chunk', limits.PAYLOAD_TRAILER_SIZE + SEAL_OVERHEAD, limits.MAX_SEALED_SIZE],
@@ -72,14 +73,17 @@ const LIMITS: readonly (readonly [what: string, least: number | null, most: numb
     constant('keyring.ts', 'MAX_SEALED_URL_SIZE'),
   ],
   ['manifest object', MANIFEST_HEADER_SIZE + 2 * (PART_FRAME + MIN_PADDED_SIZE), limits.MAX_MANIFEST_SIZE],
-  ["head of a manifest's part", null, constant('manifest.ts', 'MAX_HEAD_SIZE')],
-  ['name of a file, UTF-8', 1, limits.MAX_NAME_SIZE],
-  ['size of a file', 0, limits.MAX_FILE_SIZE],
+  ["head of a manifest's part", null, constant('manifest-part.ts', 'MAX_HEAD_SIZE')],
+  ['name of a file or folder, UTF-8', 1, limits.MAX_NAME_SIZE],
+  ['size of a file or folder', 0, limits.MAX_FILE_SIZE],
   ['inline body', 0, MAX_INLINE_SIZE],
   ['version of a name', 1, limits.MAX_VERSION],
   ['depth of tables', 0, limits.MAX_TABLE_DEPTH],
   ['entries of a table in a manifest', null, TOP_ENTRIES],
   ['entries of a table in a chunk', 1, MAX_TABLE_ENTRIES],
+  ['entries of a folder', 1, limits.MAX_FILE_SIZE],
+  ['entry of an index', limits.MIN_ENTRY_SIZE, limits.MAX_ENTRY_SIZE],
+  ['value of an attribute', 0, limits.MAX_ATTRIBUTE_SIZE],
   ['times, milliseconds either side of 1970', null, limits.MAX_TIME_MS],
   ['times, seconds either side of 1970', null, limits.MAX_TIME_SECONDS],
   ['deletion record object', null, MAX_DELETION_SIZE],
@@ -117,8 +121,10 @@ test('the limits are those of the code, all of them', () => {
 });
 
 const shown = (count: number): string => count.toLocaleString('en-US');
-const largestBody = 4 + constant('manifest.ts', 'MAX_HEAD_SIZE') + TOP_ENTRIES * REF_SIZE;
+const largestBody = 4 + constant('manifest-part.ts', 'MAX_HEAD_SIZE') + TOP_ENTRIES * REF_SIZE;
 const largestPart = payloadSize(largestBody, false);
+const largestFolderBody = largestBody + TOP_ENTRIES * REF_SIZE;
+const largestFolderPart = payloadSize(largestFolderBody, false);
 
 test.each([
   ['what goes inline', `contents of at most ${shown(INLINE_SIZE)} bytes inline`],
@@ -128,7 +134,22 @@ test.each([
   ['the least of a table chunk', `at least its\n${MIN_TABLE_ENTRIES}th and`],
   ['the most of a table chunk', `after its ${shown(MAX_TABLE_ENTRIES)}th entry`],
   ['the largest part of a manifest', `= ${shown(largestBody)} bytes, padded to ${shown(largestPart)}`],
-  ['the largest manifest', `${shown(MANIFEST_HEADER_SIZE + 2 * (PART_FRAME + largestPart))} in all`],
+  [
+    'the largest part of a folder',
+    `folder, ${shown(largestFolderBody)}, padded to ${shown(largestFolderPart)}`,
+  ],
+  [
+    'the largest manifest',
+    `${shown(MANIFEST_HEADER_SIZE + 2 * PART_FRAME + largestPart + largestFolderPart)} in all`,
+  ],
+  [
+    'the least of a chunk of the index',
+    `at least\n${shown(constant('folder-index.ts', 'MIN_INDEX_BODY'))} bytes, and`,
+  ],
+  [
+    'the most of a chunk of the index',
+    `at least ${shown(constant('folder-index.ts', 'MAX_INDEX_BODY'))} bytes;`,
+  ],
   ['an example of padding', `n = 305: E = 8, S = 4, step = 16, so ${payloadSize(300, false)}`],
 ])('the text has %s', (_, sentence) => {
   expect(text).toContain(sentence);

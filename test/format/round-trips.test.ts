@@ -15,7 +15,7 @@ import {
   manifestObjectName,
   parseManifestObjectName,
 } from '../../src/format/manifest.ts';
-import type { ChunkId, ChunkRef, ContentTable, VaultPart } from '../../src/format/manifest.ts';
+import type { ChunkId, ChunkRef, ContentPart, ContentTable, VaultPart } from '../../src/format/manifest.ts';
 import { decodeMarker, encodeMarker } from '../../src/format/marker.ts';
 import {
   deletionObjectName,
@@ -154,8 +154,50 @@ describe("a manifest's part", () => {
     })),
   );
 
-  test('of the content, at any depth', () => {
-    expect(wrongIn(anyContent, encodeContentPart, decodeContentPart)).toBeNull();
+  const CUT_SIZE = 4 * 1024 * 1024;
+  /** Chunks that are cut by content: of any length. */
+  const anyCut: fc.Arbitrary<ContentTable> = fc.oneof(
+    fc.uint8Array({ maxLength: 300 }).map((body) => ({
+      size: body.length,
+      chunkSize: null,
+      depth: 0 as const,
+      refs: [],
+      inline: Buffer.from(body),
+    })),
+    fc.array(ref(fc.integer({ min: 1, max: CUT_SIZE })), { minLength: 1, maxLength: 5 }).map((refs) => ({
+      size: refs.reduce((sum, { length }) => sum + length, 0),
+      chunkSize: null,
+      depth: 0 as const,
+      refs,
+      inline: null,
+    })),
+    fc
+      .tuple(deepRefs(68), fc.constantFrom(1 as const, 2 as const), fc.integer({ min: 1, max: CUT_SIZE }))
+      .map(([refs, depth, each]) => ({
+        size: countOf(refs, 68) * each,
+        chunkSize: null,
+        depth,
+        refs,
+        inline: null,
+      })),
+  );
+  const anyPart: fc.Arbitrary<ContentPart> = fc.oneof(
+    fc.oneof(anyContent, anyCut).map((table) => ({ table, folder: null })),
+    fc
+      .record({
+        table: anyCut,
+        index: anyCut.filter(({ size }) => size >= 8),
+        holes: fc.nat(2 ** 50),
+        incomplete: fc.boolean(),
+      })
+      .map(({ table, index, holes, incomplete }) => ({
+        table,
+        folder: { index, size: table.size + holes, entries: Math.ceil(index.size / 100_000), incomplete },
+      })),
+  );
+
+  test('of the content, at any depth, of a file or a folder', () => {
+    expect(wrongIn(anyPart, encodeContentPart, decodeContentPart)).toBeNull();
   });
 
   const access = fc.oneof(
@@ -175,13 +217,34 @@ describe("a manifest's part", () => {
     deepRefs(68).map((refs) => ({ depth: 2 as const, refs })),
   );
   const anyVaultPart: fc.Arbitrary<VaultPart> = fc
-    .tuple(access, anyIds, fc.string({ unit: 'binary', minLength: 1, maxLength: 30 }))
-    .filter(([, , name]) => !name.includes('\0'))
-    .map(([by, ids, name]) => {
-      const chunks = ids.depth === 0 ? ids.ids.length : 1;
+    .record({
+      by: access,
+      ids: anyIds,
+      name: fc.string({ unit: 'binary', minLength: 1, maxLength: 30 }),
+      chunkSize: fc.constantFrom(CHUNK_SIZE, null),
+      folder: fc.option(
+        fc.record({ index: fc.nat(9), entries: fc.integer({ min: 1 }), incomplete: fc.boolean() }),
+        { nil: null },
+      ),
+    })
+    .filter(({ name }) => !name.includes('\0'))
+    .map(({ by, ids, name, folder, ...drawn }) => {
+      const all = ids.depth === 0 ? ids.ids.length : 1;
       const locked = 'lock' in by;
+      const indexChunks = folder === null ? 0 : Math.min(all, folder.index);
+      const chunks = all - indexChunks;
       const size = locked ? null : chunks * CHUNK_SIZE;
-      return { access: by, ids, head: sampleHead({ name, size, chunkSize: CHUNK_SIZE, chunks, locked }) };
+      const chunkSize = folder === null ? drawn.chunkSize : null;
+      const own =
+        folder === null
+          ? {}
+          : {
+              kind: 'folder' as const,
+              indexChunks,
+              entries: locked ? null : folder.entries,
+              incomplete: folder.incomplete,
+            };
+      return { access: by, ids, head: sampleHead({ name, size, chunkSize, chunks, locked, ...own }) };
     });
 
   test('of the vault, with every kind of table and of key', () => {

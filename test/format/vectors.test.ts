@@ -6,11 +6,13 @@ import { unwrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, manifestHash, ManifestOpener } from '../../src/crypto/manifest.ts';
 import { openPutMarker } from '../../src/crypto/put-marker.ts';
-import { openLabel } from '../../src/crypto/texts.ts';
+import { openBucketUrl, openLabel } from '../../src/crypto/texts.ts';
 import { objectDigest, openDeletion, openSweepList, verifyKeyring } from '../../src/crypto/signing.ts';
 import { VaultError } from '../../src/errors.ts';
 import { SEAL_OVERHEAD, unpackPayload } from '../../src/format/chunk.ts';
 import { parseKeyringObjectName } from '../../src/format/keyring.ts';
+import { EntryDecoder } from '../../src/format/folder-index.ts';
+import type { FolderEntry, FolderTotals } from '../../src/format/folder-index.ts';
 import {
   decodeIds,
   decodeRefs,
@@ -50,6 +52,7 @@ import {
   PUT,
   STORED_BODY,
 } from '../vectors/format-example.ts';
+import { ENTRIES, FOLDER_BODY, indexOf } from '../vectors/example-folders.ts';
 import type { Kind, MustFail } from '../vectors/broken-json.ts';
 import storedCases from '../vectors/must-fail.json' with { type: 'json' };
 import { wholeChunks } from '../vectors/must-fail-chunks.ts';
@@ -145,6 +148,27 @@ describe('the example', () => {
   });
 
   test.each([
+    ['folder', ENTRIES.length],
+    ['folder in chunks', 3],
+    ['locked folder', ENTRIES.length],
+  ] as const)('has a folder whose index is read: %s', async (what, entries) => {
+    const { hash } = example.files[what];
+    const opened = opener.open(named(manifestObjectName(hash)), hash);
+    expect(opened.head).toMatchObject({ kind: 'folder', entries: what === 'locked folder' ? null : entries });
+    const content = await opened.unlock(INPUTS.lockPassword);
+    if (content === null || content.folder === null) throw new Error('It is a folder.');
+    const { index, size } = content.folder;
+    const bytes = Buffer.from(index.inline ?? readTable(index.depth, index.refs));
+    const read = readIndex(bytes, { entries, size, contentSize: content.table.size });
+    expect(read).toHaveLength(entries);
+    expect(read[0]?.kind).toBe('folder');
+  });
+
+  test.each([
+    ['folder', FOLDER_BODY],
+    ['folder in chunks', Buffer.concat([STORED_BODY, PACKED_BODY])],
+    ['locked folder', FOLDER_BODY],
+    ['cut by content', Buffer.concat([STORED_BODY, PACKED_BODY])],
     ['inline', INLINE_BODY],
     ['stored', STORED_BODY],
     ['packed', PACKED_BODY],
@@ -155,7 +179,7 @@ describe('the example', () => {
     const { hash, content } = example.files[what];
     expect(bodyHash(body).toString('hex')).toBe(content);
     const opened = opener.open(named(manifestObjectName(hash)), hash);
-    expect(opened.content === null).toBe(what === 'locked');
+    expect(opened.content === null).toBe(what.startsWith('locked'));
     expect(opened.writer).toBe(what === 'by a put keyslot' ? INPUTS.putWriter : INPUTS.writer);
     const table = (await opened.unlock(INPUTS.lockPassword))?.table;
     if (table === undefined) throw new Error('The lock does not open.');
@@ -210,6 +234,19 @@ const readers: Readonly<Record<Kind, (bytes: Buffer, name: string, one?: MustFai
   },
   chunk: (bytes, name, one) => readStored(bytes, name, one?.entry ?? ''),
   table: (bytes, _, one) => readTableOf(bytes, one ?? {}),
+  index: (bytes, _, one) => readIndex(bytes, one ?? {}),
+  async keyslot(bytes) {
+    const { slots, root, vaultId } = verifyKeyring(FULL, bytes, 2);
+    const [slot] = slots;
+    if (slot === undefined) throw new Error('There are two.');
+    expect(await unwrapKeys(slot, INPUTS.password, { vaultId, rootNumber: root })).not.toBeNull();
+  },
+  async lock(bytes, name) {
+    const opened = opener.open(bytes, parseManifestObjectName(name) ?? '');
+    expect(await opened.unlock(INPUTS.lockPassword)).not.toBeNull();
+  },
+  label: (label) => openLabel(FULL, { writer: INPUTS.writer, label }),
+  url: (url) => openBucketUrl(FULL, { id: INPUTS.bucketId, url }),
 };
 
 /** Any vault: what a chunk is told by is the entry that lists it. */
@@ -237,10 +274,29 @@ const TABLE = { size: 140_000, chunkSize: INPUTS.chunkSize };
 
 async function readTableOf(
   bytes: Buffer,
-  { size = 0, chunkSize = 0 }: { readonly size?: number; readonly chunkSize?: number },
+  {
+    size = 0,
+    chunkSize = 0,
+    chunks,
+  }: { readonly size?: number; readonly chunkSize?: number | null; readonly chunks?: number },
 ): Promise<ChunkRef[]> {
   const refs = decodeRefs(bytes);
-  return all(contentRefs(made.session, { size, chunkSize, depth: 0, refs, inline: null }));
+  return all(
+    contentRefs(made.session, {
+      table: { size, chunkSize, depth: 0, refs, inline: null },
+      chunks: chunks ?? refs.length,
+    }),
+  );
+}
+
+function readIndex(
+  bytes: Buffer,
+  { entries = 0, size = 0, contentSize = 0 }: Partial<FolderTotals>,
+): readonly FolderEntry[] {
+  const decoder = new EntryDecoder({ entries, size, contentSize });
+  const read = decoder.push(bytes);
+  decoder.end();
+  return read;
 }
 
 async function outcomeOf(read: () => unknown): Promise<string> {
@@ -280,6 +336,12 @@ test.each([
   expect(outcome(() => readers[kind](named(name), name))).toBe('success');
 });
 
+test('a keyslot and a lock that are whole are opened', async () => {
+  expect(await outcomeOf(() => readers.keyslot(named('keyring/0000000002'), ''))).toBe('success');
+  const name = manifestObjectName(example.files.locked.hash);
+  expect(await outcomeOf(() => readers.lock(named(name), name))).toBe('success');
+});
+
 test.each(wholeChunks())('a chunk that is whole is read: $object.name', async ({ object, entry }) => {
   const body = await readStored(object.bytes, object.name, entry);
   expect(bodyHash(body).toString('hex')).toBe(entry.slice(64, 128));
@@ -293,6 +355,21 @@ test('a table that is whole is read', async () => {
     length,
   }));
   expect(await readTableOf(encodeRefs(refs), TABLE)).toEqual(refs);
+});
+
+test('a table of a content cut by content that is whole is read', async () => {
+  const refs = [1, 4 * 1024 * 1024].map((length) => ({
+    tag: Buffer.alloc(32, 1),
+    hash: Buffer.alloc(32, 2),
+    length,
+  }));
+  const said = { size: 4 * 1024 * 1024 + 1, chunkSize: null, chunks: 2 };
+  expect(await readTableOf(encodeRefs(refs), said)).toEqual(refs);
+});
+
+test('an index that is whole is read', () => {
+  const { index, totals } = indexOf(ENTRIES);
+  expect(readIndex(index, totals)).toEqual(ENTRIES);
 });
 
 test.each(cases)('$kind $name: $expect', async (one) => {

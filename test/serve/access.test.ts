@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
+import { systemClock } from '../../src/host.ts';
 import { Slowdown } from '../../src/serve/slowdown.ts';
 import type { Scope } from '../../src/vault/grants/tokens.ts';
 import { catalogRows, changeCatalog } from '../support/catalog-place.ts';
@@ -126,7 +127,7 @@ describe('a token', () => {
 describe('guessing', () => {
   it('is slowed down more and more after five wrong ones, for that one thing, until one is right', async () => {
     let nowMs = 0;
-    const slowdown = new Slowdown(() => nowMs);
+    const slowdown = new Slowdown({ ...systemClock, now: () => nowMs });
     const tried = async (): Promise<number | null> =>
       slowdown
         .guessing('a', wrong)
@@ -143,14 +144,14 @@ describe('guessing', () => {
   });
 
   it('counts no other failures', async () => {
-    const slowdown = new Slowdown(() => 0);
+    const slowdown = new Slowdown({ ...systemClock, now: () => 0 });
     for (let i = 0; i < 10; i += 1) {
       await expect(slowdown.guessing('a', () => Promise.reject(new Error('away')))).rejects.toThrow('away');
     }
   });
 
   it('of tokens by many at once is refused at once', async () => {
-    const slowdown = new Slowdown(() => 0);
+    const slowdown = new Slowdown({ ...systemClock, now: () => 0 });
     const told = await Promise.all(Array.from({ length: 70 }, () => slowdown.wrongToken()));
     expect(told.filter((late) => !late)).toHaveLength(6);
   });

@@ -2,6 +2,7 @@ import { request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { connect } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
+import { systemClock } from '../../src/host.ts';
 import { startServer } from '../../src/serve/server.ts';
 import type { AccessEntry, RunningServer, ServeOptions } from '../../src/serve/server.ts';
 import { testVault } from '../vault/harness.ts';
@@ -47,6 +48,7 @@ export async function servedVault(
   const log: AccessEntry[] = [];
   const warnings: string[] = [];
   const settings: ServeOptions = {
+    clock: systemClock,
     host: '127.0.0.1',
     port: 0,
     tls: null,

@@ -41,7 +41,7 @@ async function make(
 /** A link that could not be made over HTTP. */
 async function special(options: Partial<LinkOptions>): Promise<string> {
   const { vault } = served.made;
-  const file = await vault.find(NAME);
+  const file = await vault.resolve(NAME);
   const whole = { expiresAtMs: null, mostDownloads: null, password: null, lockPassword: null, ...options };
   return `/d/${(await vault.links.add(file, whole)).secret}`;
 }

@@ -54,6 +54,8 @@ export interface GcsObject {
   readonly generation: number;
   readonly contentType: string;
   readonly contentEncoding: string | null;
+  /** As the upload asked for; null if it did not. */
+  readonly storageClass: string | null;
   readonly timeCreated: string;
 }
 
@@ -164,11 +166,15 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
 
   const newObject = (
     bytes: Buffer,
-    { contentType, contentEncoding }: Pick<GcsObject, 'contentType' | 'contentEncoding'>,
+    {
+      contentType,
+      contentEncoding,
+      storageClass = null,
+    }: Pick<GcsObject, 'contentType' | 'contentEncoding'> & Partial<Pick<GcsObject, 'storageClass'>>,
   ): GcsObject => {
     lastGeneration += 1;
     const timeCreated = new Date().toISOString();
-    return { bytes, generation: lastGeneration, contentType, contentEncoding, timeCreated };
+    return { bytes, generation: lastGeneration, contentType, contentEncoding, storageClass, timeCreated };
   };
 
   const store = (
@@ -192,6 +198,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     const object = newObject(bytes, {
       contentType: textOf(resource['contentType']) ?? OCTETS,
       contentEncoding: textOf(resource['contentEncoding']) ?? query.get('contentEncoding'),
+      storageClass: textOf(resource['storageClass']),
     });
     objects.set(name, object);
     return resourceOf(bucket, name, object);

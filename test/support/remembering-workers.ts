@@ -10,6 +10,8 @@ export class RememberingWorkers extends ChunkWorkers {
   readonly #workers: ChunkWorkers;
   readonly #identities = new Map<string, Identity>();
   readonly #opened = new Map<string, Buffer>();
+  readonly #recoded = new Map<string, readonly Buffer[]>();
+  readonly #checked = new Map<string, readonly boolean[]>();
   readonly #sealed = new Map<string, { readonly answer: SealedChunk; readonly objects: readonly Buffer[] }>();
 
   constructor(workers: ChunkWorkers) {
@@ -51,6 +53,35 @@ export class RememberingWorkers extends ChunkWorkers {
     }
     const answer = await this.#workers.open(...args);
     if (answer.opened) this.#opened.set(key, Buffer.from(payloadOf(memory, proof.length)));
+    return answer;
+  }
+
+  override async recode(...args: Parameters<ChunkWorkers['recode']>): ReturnType<ChunkWorkers['recode']> {
+    const [memory, { redundancy }, { objects, sealedSize }] = args;
+    const { k, m } = redundancy;
+    const key = `${k}+${m} ${objects.map((object) => (object === null ? '' : hashOf(object))).join()}`;
+    const targets = objectsOf(memory, k + m, shardSize(sealedSize, k));
+    const known = this.#recoded.get(key);
+    if (known !== undefined) {
+      for (const [i, target] of targets.entries()) target.set(known[i] ?? []);
+      return { opened: true, tooNew: false, objects };
+    }
+    const answer = await this.#workers.recode(...args);
+    if (answer.opened)
+      this.#recoded.set(
+        key,
+        targets.map((object) => Buffer.from(object)),
+      );
+    return answer;
+  }
+
+  override async check(...args: Parameters<ChunkWorkers['check']>): ReturnType<ChunkWorkers['check']> {
+    const [objects, ids] = args;
+    const key = `${objects.map(hashOf).join()} ${ids.join()}`;
+    const known = this.#checked.get(key);
+    if (known !== undefined) return { intact: known, objects };
+    const answer = await this.#workers.check(...args);
+    this.#checked.set(key, answer.intact);
     return answer;
   }
 }

@@ -10,6 +10,7 @@ import {
   isImportTypeNode,
   isLiteralTypeNode,
   isNamedImports,
+  isNewExpression,
   isPropertyAccessExpression,
   isStringLiteral,
 } from 'typescript/unstable/ast/is';
@@ -29,7 +30,7 @@ export interface SourceFacts {
   readonly path: string;
   readonly lines: number;
   readonly imports: readonly Import[];
-  /** Names that are used as variables and not declared in the file among those that were asked for. */
+  /** What is used among the names of variables, calls (`Date.now`) and makings without arguments (`new Date`) that were asked for. */
   readonly globals: readonly string[];
 }
 
@@ -76,7 +77,8 @@ function factsOf(
   const visit = (node: Node): void => {
     const found = importOf(node);
     if (found !== null) imports.push({ ...found, target: resolved(found.target, path) });
-    if (isIdentifier(node) && globals.includes(node.text) && isUse(node)) used.add(node.text);
+    const name = nameOf(node);
+    if (name !== null && globals.includes(name)) used.add(name);
     node.forEachChild(visit);
   };
   visit(file);
@@ -120,6 +122,17 @@ function loadsModule(callee: Node): boolean {
 
 function resolved(specifier: string, importer: string): string {
   return specifier.startsWith('.') ? posix.join(posix.dirname(importer), specifier) : specifier;
+}
+
+/** What a node uses, as rules name it; null if no rule can be about it. */
+function nameOf(node: Node): string | null {
+  if (isIdentifier(node)) return isUse(node) ? node.text : null;
+  if (isPropertyAccessExpression(node) && isIdentifier(node.expression)) {
+    return `${node.expression.text}.${node.name.text}`;
+  }
+  if (!isNewExpression(node) || !isIdentifier(node.expression) || (node.arguments ?? []).length > 0)
+    return null;
+  return `new ${node.expression.text}`;
 }
 
 /** Whether an identifier stands for a variable, and is not the name of a member (`event.process`). */

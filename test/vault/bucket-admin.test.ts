@@ -15,18 +15,18 @@ const INLINE = randomBytes(300);
 const DAYS_LATER = { now: () => Date.now() + 4 * 86_400_000 };
 
 let ready: Stage;
-let stranger: Stage;
+let foreignStage: Stage;
 
 beforeAll(async () => {
   ready = await stage({ buckets: 4, redundancy: { k: 2, m: 1 } }, (made) =>
     putWidely(made, { big: BIG, one: ONE, inline: INLINE }),
   );
-  stranger = await stage({ buckets: 1 }, () => Promise.resolve());
+  foreignStage = await stage({ buckets: 1 }, () => Promise.resolve());
 });
 
 afterAll(async () => {
   await ready[Symbol.asyncDispose]();
-  await stranger[Symbol.asyncDispose]();
+  await foreignStage[Symbol.asyncDispose]();
 });
 
 /** A vault of four buckets, 2+1, and a fifth place that is none yet. */
@@ -110,7 +110,7 @@ describe('A bucket that is added', () => {
 
   test('is refused if it belongs to another vault', async () => {
     await using begun = await begin();
-    await using other = await stranger.scene();
+    await using other = await foreignStage.scene();
     const marker = present(other.bucket(0).storage.get('vault.json'));
     begun.place.storage.set('vault.json', marker);
     await expect(begun.handle.vault.addBucket('memory:5')).rejects.toMatchObject({
@@ -245,7 +245,7 @@ describe('A bucket’s new URL', () => {
 
   test('is refused, with one clear line, if that is not the bucket', async () => {
     await using begun = await begin();
-    await using other = await stranger.scene();
+    await using other = await foreignStage.scene();
     const { scene, handle, place } = begun;
     const { vault } = handle;
     const refusal = (url: string, code: ErrorCode, message: RegExp): Promise<void> =>

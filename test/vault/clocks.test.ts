@@ -9,6 +9,7 @@ import { BucketClocks, medianOf, Stopwatch } from '../../src/vault/protocol/cloc
 import { MARKER_LIFETIME_MS } from '../../src/vault/protocol/put-guard.ts';
 import { getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
 import type { Handle, TestBucket, TestVault } from './harness.ts';
+import { systemClock } from '../../src/host.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -92,7 +93,7 @@ describe('what buckets say of the time', () => {
 
 test('what lasts is shortened neither by a clock that is set back, nor by a machine that sleeps', () => {
   let nowMs = START_MS;
-  const watch = new Stopwatch({ now: () => nowMs });
+  const watch = new Stopwatch({ ...systemClock, now: () => nowMs });
   const began = performance.now();
   nowMs -= DAY_MS;
   {
@@ -136,7 +137,7 @@ describe('a sweep by a clock that is ahead', () => {
     await made.session.guard.run(async () => {
       let offMs = 0;
       const other = await machine(made, 0);
-      other.session.now = () => made.time.nowMs + offMs;
+      Object.assign(other.session, { clock: { ...systemClock, now: () => made.time.nowMs + offMs } });
       for (const bucket of made.buckets) {
         const { wrap } = bucket;
         bucket.wrap = (plain) => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { changeCatalog, literal } from '../support/catalog-place.ts';
+import { changeCatalog, DATABASE, literal } from '../support/catalog-place.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
@@ -131,8 +131,8 @@ describe('A new version is numbered after one whose row was changed', () => {
     const stored = await putBytes(vault, Buffer.from('4'), { name: 'one' });
     expect(stored).toMatchObject({ version: 4 });
     expect((await getBytes(vault, stored.hash)).toString()).toBe('4');
-    // Which file the name means is not known, and is not guessed.
-    await expect(getBytes(vault, 'one')).rejects.toThrow(/"vault recover" a whole catalog/);
+    // Every bucket says that it has no such file.
+    expect((await getBytes(vault, 'one')).toString()).toBe('4');
     await changeCatalog(db, 'delete from files');
     await vault.repair();
     expect((await getBytes(vault, 'one')).toString()).toBe('4');
@@ -178,3 +178,76 @@ describe('A new version is numbered after one whose row was changed', () => {
     });
   });
 });
+
+/** As whoever may write to the catalog makes it: with the tag of the name, and a version beyond all others. */
+const forge = (db: string): Promise<void> =>
+  changeCatalog(
+    db,
+    `insert into files select ${literal(Buffer.alloc(32, 9))}, writer, name_tag, record, 9000000, created_at + 1, expires_at, hidden_at from files`,
+  );
+
+describe('A row that stands first under a name, and that no bucket bears out,', () => {
+  test('keeps nobody from getting the file, and from removing it', async () => {
+    await using made = await testVault();
+    const { hash } = await putBytes(made.vault, Buffer.from('content'), { name: 'one' });
+    await forge(made.db);
+    expect((await getBytes(made.vault, 'one')).toString()).toBe('content');
+    expect(await made.vault.remove(['one'], {})).toMatchObject({ removed: [{ hash }] });
+    expect(await made.vault.undelete(['one'])).toMatchObject({ restored: [{ hash }] });
+    await made.session.guard.end();
+  });
+
+  test('is told of where a manifest is damaged that may be meant', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, Buffer.from('old'), { name: 'one' });
+    const { hash } = await putBytes(made.vault, Buffer.from('new'), { name: 'one' });
+    await changeCatalog(made.db, 'update files set record = substr(record, 1, 30) where version = 2');
+    for (const { storage } of made.buckets) storage.set(`manifests/${hash}`, Buffer.alloc(900));
+    await expect(getBytes(made.vault, 'one')).rejects.toMatchObject({ code: 'damaged' });
+  });
+
+  test('is told of if it is alone', async () => {
+    await using made = await testVault();
+    const { hash } = await putBytes(made.vault, Buffer.from('content'), { name: 'one' });
+    await forge(made.db);
+    await made.catalog.files.forget([hash]);
+    await expect(getBytes(made.vault, 'one')).rejects.toMatchObject({ code: 'damaged' });
+  });
+
+  test('is not taken for the newest version if that has a row that was changed', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, Buffer.from('old'), { name: 'one' });
+    await putBytes(made.vault, Buffer.from('new'), { name: 'one' });
+    await changeCatalog(made.db, 'update files set record = substr(record, 1, 30) where version = 2');
+    expect((await getBytes(made.vault, 'one')).toString()).toBe('new');
+  });
+});
+
+/** Of another type where the database takes that, else of another length. */
+const ILL_TYPED =
+  DATABASE === 'sqlite'
+    ? ['name_tag', 'writer', 'record', 'version', 'created_at', 'expires_at'].map(
+        (column) => `${column} = 'x'`,
+      )
+    : [`name_tag = ${literal(Buffer.alloc(3))}`, `writer = ${literal(Buffer.alloc(3))}`];
+
+test.each(ILL_TYPED)(
+  'A row with a column of another type (%s) keeps no other file from being listed, and repair makes it anew',
+  async (change) => {
+    await using made = await testVault();
+    for (const name of ['one', 'two', 'three']) await putBytes(made.vault, Buffer.from(name), { name });
+    const [{ hash } = { hash: '' }] = await all(made.vault.list());
+    await changeCatalog(
+      made.db,
+      `update files set ${change} where hash = ${literal(Buffer.from(hash, 'hex'))}`,
+    );
+    const listed: string[] = [];
+    const list = async (): Promise<void> => {
+      for await (const { name } of made.vault.list()) listed.push(name);
+    };
+    await expect(list()).rejects.toThrow(/^1 of the catalog’s records/);
+    expect(listed).toHaveLength(2);
+    expect(await made.vault.repair()).toMatchObject({ outcome: 'whole', recordsRepaired: 1 });
+    expect(await all(made.vault.list())).toHaveLength(3);
+  },
+);

@@ -5,6 +5,7 @@ import { sealFileRow } from '../../src/vault/files/records.ts';
 import type { ManifestHead } from '../../src/format/manifest.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { Session } from '../../src/vault/session.ts';
+import { planPrune } from '../../src/vault/remove/prune.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
@@ -32,6 +33,9 @@ async function forge({ session, catalog }: TestVault, hash: string, name: string
     redundancy: { k: 2, m: 1 },
     chunkSize: CHUNK_SIZE,
     chunks: 0,
+    indexChunks: 0,
+    entries: null,
+    incomplete: false,
     locked: false,
   };
   const part = { head, ids: { depth: 0, ids: [] }, access: { content: Buffer.alloc(32) } } as const;
@@ -53,6 +57,24 @@ test('a sweep and a repair go by the manifest', async () => {
   await made.vault.repair();
   expect(made.objects('chunks/')).toHaveLength(shards.length);
   expect((await getBytes(made.vault, hash)).equals(BODY)).toBe(true);
+});
+
+test('a pruning counts none of them', async () => {
+  await using made = await testVault();
+  const hashes: string[] = [];
+  for (const name of ['a', 'a', 'b'])
+    hashes.push((await putBytes(made.vault, random.bytes(20), { name })).hash);
+  const [old = '', newest = '', other = ''] = hashes;
+  await forge(made, other, 'a');
+  const { keyring, ...rest } = made.session.keyring;
+  const slots = keyring.slots.flatMap((slot) => [slot, { ...slot, writer: FORGER }]);
+  const session: Session = { ...made.session, keyring: { ...rest, keyring: { ...keyring, slots } } };
+  const judged = (await all(planPrune(session, { last: 1 }))).flat();
+  expect(judged.map(({ version, reasons }) => [version.hash, reasons.join()])).toEqual([
+    [other, 'missing'],
+    [newest, 'last'],
+    [old, ''],
+  ]);
 });
 
 test('a row that was read from the manifest is believed from then on', async () => {

@@ -16,12 +16,13 @@ import type { OpenVaultParts } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import type { FileSource } from '../../src/vault/write/file-source.ts';
-import type { PutOptions, PutResult } from '../../src/vault/write/put.ts';
+import type { PutOptions, PutResult } from '../../src/vault/write/put-call.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { catalogPlace, frozenCatalog } from '../support/catalog-place.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
+import { systemClock } from '../../src/host.ts';
 
 /** Argon2id as cheap as readers allow: tests make many vaults, and its strength is not what they are about. */
 export const CHEAP_KDF = { memoryKib: 8 * 1024, passes: 1, lanes: 1 };
@@ -58,6 +59,8 @@ export interface TestVaultOptions {
   /** Stands between vault and catalog. */
   readonly wrapCatalog?: (catalog: Catalog) => Catalog;
   readonly now?: () => number;
+  /** Where it remembers folders; nowhere unless told otherwise. */
+  readonly logFolder?: string;
   /** A place for the catalog; one of its own, see `catalogPlace`, unless told otherwise. */
   readonly db?: string;
 }
@@ -99,7 +102,7 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
   const open = async (how: ReopenOptions): Promise<{ vault: Vault; session: Session; catalog: Catalog }> => {
     const wrapCatalog = how.wrapCatalog ?? ((catalog) => catalog);
     const catalog = wrapCatalog(await openCatalog(db));
-    const session = await openSession(parts(catalog, opener, { now }));
+    const session = await openSession({ ...parts(catalog, opener, { now }), logFolder: options.logFolder });
     const vault = new Vault(session);
     opened.push(vault);
     return { vault, session, catalog };
@@ -228,7 +231,7 @@ export function handleOn(
     manifests: new ManifestOpener(base.keys),
     guard,
     limits,
-    now: options.now ?? (() => base.now()),
+    clock: { ...systemClock, now: options.now ?? (() => base.clock.now()) },
   };
   guard.attach(session);
   return { session, catalog, vault: new Vault(session), steps };
@@ -294,8 +297,7 @@ export function parts(
     opener,
     password: () => Promise.resolve(PASSWORD),
     limits: { chunkMemory: 16 * 1024 * 1024, chunksInFlight: 4 },
-    threads: 1,
-    now,
+    host: { clock: { ...systemClock, now }, threads: 1 },
   };
 }
 

@@ -1,6 +1,7 @@
 /**
  * Random histories of several machines: two share a catalog, a third has its own; processes end well or are killed, clocks move, a
- * bucket is away, everything is coded anew, a catalog is put back to what it said some time ago, or at first. After each step everything that was acknowledged can be
+ * bucket is away, comes or goes, everything is coded anew, a catalog is put back to what it said some time ago, or at first, is made
+ * anew from the buckets, or is another machine's. After each step everything that was acknowledged can be
  * read; in the end nothing is left that no file needs. What fails is shrunk by fast-check, which says the seed.
  */
 import fc from 'fast-check';
@@ -10,12 +11,18 @@ import { SWEEP_PREFIX } from '../../src/format/removal.ts';
 import { CHUNK_PREFIX } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import type { Bucket, ListedObject } from '../../src/buckets/bucket.ts';
-import type { Vault } from '../../src/vault/vault.ts';
+import { refreshKeyring } from '../../src/vault/keys/keyring-store.ts';
+import { openSession } from '../../src/vault/open.ts';
+import type { OpenVaultParts } from '../../src/vault/open.ts';
+import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
+import { recoverCatalog } from '../../src/vault/recover/recover.ts';
+import type { Session } from '../../src/vault/session.ts';
+import { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { MemoryCatalog } from '../support/memory-catalog.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { CHUNK_SIZE, discrepancies, getBytes, handleOn, putBytes, testVault } from './harness.ts';
-import type { Handle, TestBucket, TestVault } from './harness.ts';
+import { behind, CHUNK_SIZE, discrepancies, getBytes, parts, putBytes, testVault } from './harness.ts';
+import type { TestBucket, TestVault } from './harness.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -47,6 +54,12 @@ interface Told {
   readonly expiresAtMs: number | null;
   /** Null: it must be readable. A time: until then it can be brought back. */
   removedUntilMs: number | null;
+}
+
+/** What runs on a machine. */
+interface Process {
+  readonly session: Session;
+  readonly vault: Vault;
 }
 
 /** Where the protocol is broken on purpose, to see that a history shows it. */
@@ -86,18 +99,18 @@ class Histories {
 
   constructor(catalog: MemoryCatalog, broken: Broken = 'nowhere') {
     this.#broken = broken;
-    this.#shown = made.buckets.map(() => new Map());
     this.#catalogs = [catalog.copy(), catalog.copy()];
     this.save();
-    this.buckets = made.buckets.map(({ url, storage }) => ({
+    this.buckets = [...made.buckets, { url: 'memory:4', storage: new Map() }].map(({ url, storage }) => ({
       url,
       storage: new Map(storage),
       wrap: (bucket) => bucket,
     }));
+    this.#shown = this.buckets.map(() => new Map());
   }
 
   /** A process of a machine. */
-  process(machine: number, verb: Step['kind'] | null = null): Handle {
+  process(machine: number, verb: Step['kind'] | null = null): Promise<Process> {
     for (const [i, bucket] of this.buckets.entries()) {
       bucket.wrap = (plain) => {
         if (i === this.away) return faulty(plain, always('unavailable'));
@@ -109,8 +122,40 @@ class Histories {
     return this.#open(this.#catalogOf(machine));
   }
 
-  #open(catalog: MemoryCatalog): Handle {
-    return handleOn(made.session, { catalog, buckets: this.buckets }, { now: () => this.nowMs });
+  /** It knows which buckets there are by its catalog. */
+  async #open(catalog: MemoryCatalog): Promise<Process> {
+    const { keys, keyring, workers } = made.session;
+    const opened = await openSession({ ...this.#parts(catalog), unlocked: { keys, ...keyring } });
+    const guard = new MarkerGuard();
+    const session: Session = { ...opened, workers, guard };
+    guard.attach(session);
+    return { session, vault: new Vault(session) };
+  }
+
+  #parts(catalog: MemoryCatalog): OpenVaultParts {
+    const opener = async (url: string): Promise<Bucket> => {
+      const bucket = this.buckets.find((one) => one.url === url);
+      if (bucket === undefined) throw new Error(url);
+      return behind(bucket);
+    };
+    return parts(catalog, opener, { now: () => this.nowMs });
+  }
+
+  /** Its catalog is lost, and made anew. */
+  async recover(machine: number): Promise<void> {
+    const catalog = new MemoryCatalog();
+    const { opener, password, ...rest } = this.#parts(catalog);
+    await this.process(machine);
+    const urls = this.buckets.map(({ url }) => url);
+    await recoverCatalog({ catalog, urls, opener, password, parts: rest });
+    this.#catalogs[machine === 2 ? 1 : 0] = catalog;
+  }
+
+  /** It takes over the other's catalog. */
+  copyCatalog(machine: number): void {
+    const [first, second] = this.#catalogs;
+    if (machine === 2) this.#catalogs[1] = first.copy();
+    else this.#catalogs[0] = second.copy();
   }
 
   #catalogOf(machine: number): MemoryCatalog {
@@ -131,10 +176,14 @@ class Histories {
   async check(): Promise<void> {
     const { away } = this;
     this.away = -1;
-    const { vault } = this.process(2);
+    const { vault, session } = await this.process(2);
     for (const [hash, { bytes, removedUntilMs }] of this.files) {
       if (removedUntilMs !== null) continue;
-      const found = await getBytes(vault, hash).catch((error: unknown) => String(error));
+      const found = await getBytes(vault, hash).catch(async () => {
+        // Its catalog may be from before a bucket came.
+        await refreshKeyring(session);
+        return getBytes(vault, hash).catch((error: unknown) => String(error));
+      });
       if (!Buffer.from(bytes).equals(Buffer.from(found)))
         throw new Error(`${hash} is lost: ${found.toString().slice(0, 300)}`);
     }
@@ -167,6 +216,10 @@ type Step =
   | { readonly kind: 'sweep'; readonly machine: number }
   | { readonly kind: 'repair'; readonly machine: number; readonly redundancy: Redundancy | undefined }
   | { readonly kind: 'verify'; readonly machine: number }
+  | { readonly kind: 'bucket add'; readonly machine: number }
+  | { readonly kind: 'bucket rm'; readonly machine: number; readonly bucket: number }
+  | { readonly kind: 'recover'; readonly machine: number }
+  | { readonly kind: 'catalog copy'; readonly machine: number }
   | { readonly kind: 'clock'; readonly hours: number }
   | { readonly kind: 'away'; readonly bucket: number }
   | { readonly kind: 'save' }
@@ -216,8 +269,19 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
   },
   {
     weight: 2,
-    arbitrary: fc.record({ kind: fc.constant('away' as const), bucket: fc.integer({ min: -1, max: 2 }) }),
+    arbitrary: fc.record({ kind: fc.constant('away' as const), bucket: fc.integer({ min: -1, max: 3 }) }),
   },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('bucket add' as const), machine }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('bucket rm' as const),
+      machine,
+      bucket: fc.integer({ min: 0, max: 3 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('recover' as const), machine }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('catalog copy' as const), machine }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'save' as const }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('put back' as const), machine }) },
 );
@@ -229,7 +293,7 @@ async function told<T>(work: Promise<T>): Promise<T | null> {
   try {
     return await work;
   } catch (error) {
-    if (isVaultError(error, 'file-not-found', 'unavailable', 'invalid-input')) return null;
+    if (isVaultError(error, 'file-not-found', 'unavailable', 'invalid-input', 'already-exists')) return null;
     throw error;
   }
 }
@@ -239,29 +303,38 @@ async function take(history: Histories, step: Step): Promise<void> {
     case 'put': {
       const bytes = CONTENTS[step.content] ?? CONTENTS[0];
       const expiresAtMs = step.expires ? history.nowMs + 10 * HOUR_MS : null;
-      const { vault, session } = history.process(step.machine, 'put');
+      const { vault, session } = await history.process(step.machine, 'put');
       const result = await told(putBytes(vault, bytes, { name: step.name, expiresAtMs }));
       if (result !== null) history.files.set(result.hash, { bytes, expiresAtMs, removedUntilMs: null });
       if (!step.killed) await session.guard.end();
       return;
     }
     case 'rm':
-      return remove(history, history.process(step.machine).vault, step);
+      return remove(history, (await history.process(step.machine)).vault, step);
     case 'undelete':
       return undelete(history, step);
     case 'sweep': {
       history.expire();
-      await told(history.process(step.machine).vault.sweep({ waitMs: 0 }));
+      await told((await history.process(step.machine)).vault.sweep({ waitMs: 0 }));
       return;
     }
     case 'repair': {
-      const { vault, session } = history.process(step.machine);
+      const { vault, session } = await history.process(step.machine);
       await told(vault.repair({ redundancy: step.redundancy }));
       await session.guard.end();
       return;
     }
+    case 'bucket add':
+    case 'bucket rm':
+      return changeBuckets(history, step);
+    case 'recover':
+      await told(history.recover(step.machine));
+      return;
+    case 'catalog copy':
+      history.copyCatalog(step.machine);
+      return;
     case 'verify':
-      await told(history.process(step.machine).vault.verify({ depth: 'listing' }));
+      await told((await history.process(step.machine)).vault.verify({ depth: 'listing' }));
       return;
     case 'clock':
       history.nowMs += step.hours * HOUR_MS;
@@ -275,6 +348,24 @@ async function take(history: Histories, step: Step): Promise<void> {
     case 'put back':
       history.putBack(step.machine);
   }
+}
+
+async function changeBuckets(
+  history: Histories,
+  step: Step & { kind: 'bucket add' | 'bucket rm' },
+): Promise<void> {
+  const { vault, session } = await history.process(step.machine);
+  await refreshKeyring(session);
+  const urls = new Set(session.buckets.all.map(({ url }) => url));
+  const url =
+    step.kind === 'bucket add'
+      ? history.buckets.find((bucket) => !urls.has(bucket.url))?.url
+      : history.buckets[step.bucket]?.url;
+  if (url === undefined) return;
+  await told<unknown>(
+    step.kind === 'bucket add' ? vault.addBucket(url) : vault.removeBucket(url, { waitMs: 0 }),
+  );
+  await session.guard.end();
 }
 
 async function remove(history: Histories, vault: Vault, step: Step & { kind: 'rm' }): Promise<void> {
@@ -292,7 +383,7 @@ async function undelete(history: Histories, step: Step & { kind: 'undelete' }): 
   const removed = [...history.files].filter(([, { removedUntilMs }]) => removedUntilMs !== null);
   const [hash, file] = removed[step.which % Math.max(1, removed.length)] ?? [];
   if (hash === undefined || file === undefined) return;
-  const { vault, session } = history.process(step.machine);
+  const { vault, session } = await history.process(step.machine);
   const result = await told(vault.undelete([hash]));
   // What is brought back after its time stays; before it, it still has its time.
   const expiresAtMs = (file.expiresAtMs ?? 0) > history.nowMs ? file.expiresAtMs : null;
@@ -303,7 +394,7 @@ async function undelete(history: Histories, step: Step & { kind: 'undelete' }): 
 /** Everybody is there again; what can be brought back is, and what nobody needs goes. */
 async function end(history: Histories): Promise<void> {
   history.away = -1;
-  const { vault, session } = history.process(0);
+  const { vault, session } = await history.process(0);
   for (const wait of [26 * HOUR_MS, 97 * HOUR_MS, 97 * HOUR_MS, 10 * DAY_MS, 97 * HOUR_MS, 97 * HOUR_MS]) {
     history.nowMs += wait;
     history.expire();
@@ -317,7 +408,8 @@ async function end(history: Histories): Promise<void> {
     });
     await history.check();
   }
-  const found = await discrepancies(session, history.buckets);
+  const inVault = history.buckets.filter(({ url }) => session.buckets.all.some((one) => one.url === url));
+  const found = await discrepancies(session, inVault);
   // Where shards lie is only a hint in a catalog that is one of several.
   expect(found.filter((line) => /nothing explains|left over|not whole|manifests/.test(line))).toEqual([]);
 }

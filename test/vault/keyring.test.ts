@@ -132,8 +132,8 @@ describe('A change of the keyring', () => {
     await using scene = await ready.scene();
     await using foreign = await other.scene();
     const { session } = await scene.open();
-    const stranger = (await foreign.open()).session;
-    await changeKeyring(stranger, setCompression, ALL);
+    const foreignSession = (await foreign.open()).session;
+    await changeKeyring(foreignSession, setCompression, ALL);
     scene
       .bucket(0)
       .storage.set('keyring/0000000002', present(foreign.bucket(0).storage.get('keyring/0000000002')));
@@ -288,9 +288,9 @@ describe('A keyring that a bucket shows', () => {
     scene.bucket(0).storage.set('keyring/0000000001', old);
     const right = present(scene.bucket(1).storage.get('keyring/0000000002'));
     scene.bucket(1).storage.set('keyring/0000000003', right);
-    const stranger = (await foreign.open()).session;
-    const theirs = { ...stranger.keyring.keyring, epoch: 4, previous: 'ab'.repeat(32) };
-    scene.bucket(1).storage.set('keyring/0000000004', signKeyring(stranger.keys, theirs));
+    const foreignSession = (await foreign.open()).session;
+    const theirs = { ...foreignSession.keyring.keyring, epoch: 4, previous: 'ab'.repeat(32) };
+    scene.bucket(1).storage.set('keyring/0000000004', signKeyring(foreignSession.keys, theirs));
     scene.bucket(1).storage.set('keyring/0000000005', Buffer.from('{}'));
     expect(await seen(scene)).toMatchObject({ epoch: 2, chunkSize: CHUNKS });
     const fresh = await scene.open();

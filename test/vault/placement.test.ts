@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { placeShards, readOrder, replacePlace } from '../../src/vault/chunks/placement.ts';
+import { placeShards, readOrder } from '../../src/vault/chunks/placement.ts';
 import type { BucketConditions } from '../../src/vault/chunks/placement.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 
@@ -48,31 +48,6 @@ describe('placeShards', () => {
     expect(counts.size).toBe(5 * 4 * 3);
     // 59 degrees of freedom: a fair choice exceeds 98.3 once in a thousand seeds.
     expect(chiSquare([...counts.values()], draws / 60)).toBeLessThan(98.3);
-  });
-});
-
-describe('replacePlace', () => {
-  test('chooses a bucket that is not excepted, or null if there is none', () => {
-    fc.assert(
-      fc.property(bucketNumbers, bucketNumbers, seeds, (buckets, excepted, seed) => {
-        const except = new Set([...excepted, ...buckets.slice(0, 20)]);
-        const place = replacePlace(buckets, except, seededRandom(seed).below);
-        const free = buckets.filter((bucket) => !except.has(bucket));
-        expect(free.length === 0 ? [null] : free).toContain(place);
-      }),
-    );
-  });
-
-  test('takes each free bucket with the same probability, however often it is named', () => {
-    const random = seededRandom(3);
-    const counts = new Map<number | null, number>();
-    for (let i = 0; i < 30_000; i += 1) {
-      const place = replacePlace([1, 2, 2, 3, 4, 4, 4], new Set([3]), random.below);
-      counts.set(place, (counts.get(place) ?? 0) + 1);
-    }
-    expect(ascending([...counts.keys()])).toEqual([1, 2, 4]);
-    // 2 degrees of freedom, one in a thousand.
-    expect(chiSquare([...counts.values()], 10_000)).toBeLessThan(13.8);
   });
 });
 

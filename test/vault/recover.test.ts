@@ -63,14 +63,14 @@ async function recoverInto(
   options: RecoverOptions = {},
 ): Promise<RecoverResult> {
   const opener = openerOf(made, { ...options, writes: false });
-  const { limits, threads, now } = parts(catalog, opener);
+  const { limits, host } = parts(catalog, opener);
   const reachable = made.buckets.filter((_, i) => options.only?.includes(i) ?? true).map(({ url }) => url);
   return recoverCatalog({
     catalog: new Steps(options.around ?? ((_step, proceed) => proceed())).catalog(catalog),
     urls: options.urls ?? reachable,
     opener,
     password: () => Promise.resolve(options.password ?? PASSWORD),
-    parts: { limits, threads, now },
+    parts: { limits, host },
     onProgress: options.onProgress,
     onWarning: options.onWarning,
   });

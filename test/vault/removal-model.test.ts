@@ -55,6 +55,16 @@ const sweep = (name: string, broken: Partial<Actor> = {}): Actor => ({
   ...broken,
 });
 
+/** Codes everything anew, as the keyring says already. */
+const recode = (broken: Partial<Actor> = {}): Actor => ({
+  name: 'R',
+  async play({ vault, session }) {
+    await vault.repair({ redundancy: NEXT });
+    await session.guard.end();
+  },
+  ...broken,
+});
+
 const clock = (hours: number): Actor => ({
   name: 'clock',
   async play({ pause, pass }) {
@@ -142,22 +152,42 @@ function renewsNothing(bucket: Bucket): Bucket {
   };
 }
 
+/** Takes away, before it stores a new shard in a bucket, what the bucket has of other codings. */
+function replacesShards(bucket: Bucket): Bucket {
+  return {
+    ...bucket,
+    async put(name, bytes, call) {
+      const copy = Uint8Array.from(bytes);
+      if (name.startsWith('chunks/')) {
+        for await (const { name: old } of bucket.list('chunks/')) {
+          if (!old.includes(`of${NEXT.k}+${NEXT.m}.`)) await bucket.remove(old);
+        }
+      }
+      await bucket.put(name, copy, call);
+    },
+  };
+}
+
 // --- worlds -------------------------------------------------------------------------------------------
 
 let theatre: Disposable;
 let one: Beginning;
 let twice: Beginning;
 let two: Beginning;
+/** Two buckets, and a chunk that is to be coded anew. */
+let coded: Beginning;
+const NEXT = { k: 1, m: 1 };
 
 beforeAll(async () => {
   theatre = puppetTheatre();
   one = await beginning({ buckets: 1, redundancy: { k: 1, m: 0 } });
   twice = await beginning({ buckets: 1, redundancy: { k: 1, m: 0 }, twice: true });
   two = await beginning({ buckets: 2, redundancy: { k: 1, m: 1 } });
-});
+  coded = await beginning({ buckets: 2, redundancy: { k: 1, m: 0 }, next: NEXT });
+}, 120_000);
 afterAll(async () => {
   theatre[Symbol.dispose]();
-  for (const start of [one, twice, two]) await start[Symbol.asyncDispose]();
+  for (const start of [one, twice, two, coded]) await start[Symbol.asyncDispose]();
 });
 
 /** How often an actor is left that could go on, in the larger worlds. With 2 they take minutes, and hold. */
@@ -210,6 +240,19 @@ const PLAYS: readonly Play[] = [
     title: 'two buckets: a put, rm, a sweep',
     start: () => two,
     actors: [put('P1'), rm, sweep('S1')],
+    switches: SWITCHES,
+  },
+  {
+    title: 'a re-coding, rm, a sweep',
+    start: () => coded,
+    actors: [recode(), rm, sweep('S1')],
+    switches: SWITCHES,
+  },
+  {
+    title: 'a re-coding that sleeps beyond its marker, rm, a sweep',
+    start: () => coded,
+    actors: [recode(), rm, clock(25), sweep('S1')],
+    prelude: [{ actor: 'R', until: 'put chunks/' }, removed],
     switches: SWITCHES,
   },
 ];
@@ -265,6 +308,11 @@ const BROKEN: readonly Play[] = [
     start: () => one,
     actors: [put('P1', { rig: renewsNothing }), rm, clock(5), sweep('S1')],
     prelude: [looked, removed, later],
+  },
+  {
+    title: 'a re-coding that removes the old shards before the new ones stand',
+    start: () => coded,
+    actors: [recode({ rig: replacesShards })],
   },
 ];
 

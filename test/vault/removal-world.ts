@@ -10,6 +10,7 @@ import { BucketSet, VaultBucket } from '../../src/vault/buckets/bucket-set.ts';
 import { ChunkMemoryPool } from '../../src/vault/chunks/chunk-memory.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
+import { changeDefaults } from '../../src/vault/keys/defaults.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { asPuppet } from '../support/puppets.ts';
 import { RememberingWorkers } from '../support/remembering-workers.ts';
@@ -17,6 +18,7 @@ import type { Move, World } from '../support/interleavings.ts';
 import { MemoryCatalog } from '../support/memory-catalog.ts';
 import { getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
+import { systemClock } from '../../src/host.ts';
 
 /** One chunk, too large for a manifest. */
 export const BODY = randomBytes(20_000);
@@ -37,11 +39,15 @@ export interface Beginning extends AsyncDisposable {
   readonly judged: Map<string, string | null>;
 }
 
-/** @param twice whether the file's chunk has two sets of shards */
+/**
+ * @param options `twice`: whether the file's chunk has two sets of shards. `next`: what everything is to be coded with from now on,
+ *   as the keyring says already and nothing is yet
+ */
 export async function beginning(options: {
   readonly buckets: number;
   readonly redundancy: Redundancy;
   readonly twice?: boolean;
+  readonly next?: Redundancy;
 }): Promise<Beginning> {
   const made: TestVault = await testVault({ ...options, now: () => 0 });
   const workers = new RememberingWorkers(made.session.workers);
@@ -53,7 +59,11 @@ export async function beginning(options: {
   const { hash } = await putBytes(vault, BODY, { name: 'F0' });
   await getBytes(vault, hash);
   await session.guard.end();
+  if (options.next !== undefined) await changeDefaults(session, { redundancy: options.next });
   const storages = new Map(made.buckets.map(({ url, storage }) => [url, new Map(storage)]));
+  const catalog = await MemoryCatalog.of(made.catalog);
+  if (options.next !== undefined) await recodeOnce(made, vault, options.next);
+  await session.guard.end();
   if (options.twice === true) {
     for (const storage of storages.values()) {
       for (const [name, bytes] of storage) {
@@ -63,13 +73,33 @@ export async function beginning(options: {
   }
   return {
     session,
-    catalog: await MemoryCatalog.of(made.catalog),
+    catalog,
     storages,
     hash,
     sealers: new Map(),
     judged: new Map(),
     [Symbol.asyncDispose]: () => made[Symbol.asyncDispose](),
   };
+}
+
+/** Lets the workers see what a coding anew, and puts beside it, will ask of them. */
+async function recodeOnce({ buckets }: TestVault, vault: Vault, next: Redundancy): Promise<void> {
+  await vault.repair({ redundancy: next });
+  const recoded = buckets.map(({ storage }) => new Map(storage));
+  for (const [i] of buckets.entries()) {
+    for (const [j, { storage }] of buckets.entries()) {
+      storage.clear();
+      for (const [name, bytes] of recoded[j] ?? []) {
+        if (!name.startsWith('chunks/') || (i === j && name.includes(`of${next.k}+${next.m}.`)))
+          storage.set(name, bytes);
+      }
+    }
+    await vault.repair({ redundancy: next });
+  }
+  for (const { storage } of buckets) {
+    for (const name of storage.keys()) if (name.startsWith('chunks/')) storage.delete(name);
+  }
+  await putBytes(vault, BODY, { name: 'once' });
 }
 
 /** What an actor works with. */
@@ -306,7 +336,7 @@ export class RemovalWorld implements World {
       ),
       sealer,
       guard,
-      now: how.now,
+      clock: { ...systemClock, now: how.now },
     };
     guard.attach(session);
     return { session, vault: new Vault(session) };

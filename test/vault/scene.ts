@@ -64,7 +64,7 @@ export async function stage(
         buckets,
         db: copy.db,
         bucket: (index) => present(buckets[index]),
-        async open({ around, now = (): number => made.session.now() } = {}) {
+        async open({ around, now = (): number => made.session.clock.now() } = {}) {
           const steps = new Steps(around ?? ((_, proceed) => proceed()));
           const raw = await openCatalog(copy.db);
           const opener = (url: string): Promise<Bucket> => {

@@ -78,6 +78,15 @@ const MEETINGS: readonly Meeting[] = [
   { title: 'a sweep and a put', first: sweep, second: put('new'), left: ['a', 'b', 'new'] },
   { title: 'a sweep and a removal', first: sweep, second: remove('a'), left: ['b'] },
   { title: 'a repair and a removal', first: repair, second: remove('a'), left: ['b'] },
+  {
+    title: 'a repair, and a put with the removal of what it stored',
+    first: repair,
+    second: async (handle) => {
+      await put('new')(handle);
+      await remove('new')(handle);
+    },
+    left: ['a', 'b'],
+  },
   { title: 'a sweep and an undelete', first: sweep, second: undelete('hidden'), left: ['a', 'b', 'hidden'] },
   { title: 'two sweeps', first: sweep, second: sweep, left: ['a', 'b'] },
 ];

@@ -33,15 +33,14 @@ test.each([
     return Promise.resolve(chunk);
   });
   for (let i = 0; i < count; i += 1) await tables.add(SAME);
-  const content = await tables.finish();
+  const { content, ids: listed } = await tables.finish();
   const bodyOf = ({ tag }: ChunkRef): Buffer => bodies.get(tag.toString('hex')) ?? Buffer.alloc(0);
   expect(content.depth).toBe(depth);
   expect(content.refs.length).toBeLessThanOrEqual(TOP_ENTRIES);
   const refs = depth === 0 ? content.refs : content.refs.flatMap((ref) => decodeRefs(bodyOf(ref)));
   expect(refs).toHaveLength(count);
-  expect(content.ids.depth).toBe(depth);
-  const ids =
-    content.ids.depth === 0 ? content.ids.ids : content.ids.refs.flatMap((ref) => decodeIds(bodyOf(ref)));
+  expect(listed.depth).toBe(depth);
+  const ids = listed.depth === 0 ? listed.ids : listed.refs.flatMap((ref) => decodeIds(bodyOf(ref)));
   const own = depth === 0 ? [] : content.refs.map((ref) => idEntry(ref, null));
   expect(ids.slice(count)).toEqual(own);
 });

@@ -10,9 +10,13 @@ export interface MustFail {
   readonly object?: string;
   /** Of a chunk: the entry of a content's table that lists it, in hex. */
   readonly entry?: string;
-  /** Of a table: the content's, in bytes. */
+  /** Of a table: the content's, in bytes; a chunk size of null for one that is cut by content, and then how many chunks. */
   readonly size?: number;
-  readonly chunkSize?: number;
+  readonly chunkSize?: number | null;
+  readonly chunks?: number;
+  /** Of an index, beside the size of its files: what its manifest says. */
+  readonly entries?: number;
+  readonly contentSize?: number;
   /** The object: text as it is, other bytes in hex. */
   readonly text?: string;
   readonly bytes?: string;
@@ -30,7 +34,16 @@ export type Kind =
   /** The only shard of a chunk, of 1+0. */
   | 'chunk'
   /** The table of a content at depth 0, out of the chunks that it lay in. */
-  | 'table';
+  | 'table'
+  /** The index of a folder, out of the chunks that it lay in. */
+  | 'index'
+  /** A keyring, whose first keyslot is opened with the example's password. */
+  | 'keyslot'
+  /** A locked manifest, opened with the password of its lock. */
+  | 'lock'
+  /** The label of the first keyslot, and the URL of the bucket. */
+  | 'label'
+  | 'url';
 
 export type Change = readonly [name: string, expect: MustFail['expect'], bytes: Uint8Array];
 

@@ -7,6 +7,7 @@ import { deriveKey, passwordKeys } from '../../src/crypto/keys.ts';
 import { committedKey, openOnce } from '../../src/crypto/sealing.ts';
 import { objectDigest } from '../../src/crypto/signing.ts';
 import { CODEC_STORED, framePayload, payloadSize, unpadBody } from '../../src/format/chunk.ts';
+import { EntryEncoder } from '../../src/format/folder-index.ts';
 import { decodeKeyring } from '../../src/format/keyring.ts';
 import { decodeManifestObject } from '../../src/format/manifest-object.ts';
 import { decodeVaultPart, manifestObjectName } from '../../src/format/manifest.ts';
@@ -21,10 +22,11 @@ import {
   STORED_BODY,
 } from './format-example.ts';
 import type { ExampleChunk } from './format-example.ts';
+import { ENTRIES, FOLDER_BODY } from './example-folders.ts';
 import example from './format-example.json' with { type: 'json' };
 
 /** Where the example begins, and with it what is written here. */
-const HEADING = '## 18. Worked example\n';
+const HEADING = '## 19. Worked example\n';
 const WIDTH = 96;
 
 /** FORMAT.md with the example that the vectors give. @param text FORMAT.md as it is */
@@ -56,6 +58,15 @@ end. What is random elsewhere counts up here. Hex is broken into lines.`,
       'The same content, with both tables of depth 1; the chunks have the table key.',
     ),
     await locked(),
+    manifest('cut by content', 'The stored chunk, then the compressed one, both of 1 to 4,194,304 bytes.'),
+    manifest(
+      'folder',
+      'All of it lies in the manifest: what the files hold is in the content, all else in the index.',
+    ),
+    manifest(
+      'folder in chunks',
+      'Two files, `first` and `second`, of the stored and of the compressed chunk. The chunk of the index has the index key.',
+    ),
     removal(),
   ];
   return `${parts.join('\n\n')}\n`;
@@ -191,16 +202,34 @@ ${block([
 
 The vault part's head, and the content part's:
 
-${fence(`${vault.head}\n${content.head}`)}${binaries(vault.binary, content.binary, what === 'inline')}`;
+${fence(`${vault.head}\n${content.head}`)}${binaries(vault.binary, content.binary, what)}`;
 }
 
-function binaries(ids: Buffer, content: Buffer, inline: boolean): string {
-  if (inline) return `\n\nThe content is \`${JSON.stringify(INLINE_BODY.toString())}\`, as JSON writes it.`;
+function binaries(ids: Buffer, content: Buffer, what: keyof typeof example.files): string {
+  if (what === 'folder') return `\n\n${entriesShown()}`;
+  if (what === 'inline')
+    return `\n\nThe content is \`${JSON.stringify(INLINE_BODY.toString())}\`, as JSON writes it.`;
   const named = [
     ['table of ids', ids.toString('hex')],
-    ["content's table", content.toString('hex')],
+    [
+      what === 'folder in chunks' ? "content's table, then the index's" : "content's table",
+      content.toString('hex'),
+    ],
   ] as const;
   return `\n\n${block(named)}`;
+}
+
+function entriesShown(): string {
+  const encoder = new EntryEncoder();
+  const shownAs = ENTRIES.map((entry) => {
+    const { path, kind } = entry;
+    const name =
+      path.length === 0 ? 'the folder itself' : `${kind} ${JSON.stringify(path.toString('latin1'))}`;
+    return [name, encoder.encode(entry).toString('hex')] as const;
+  });
+  return `The content is \`${JSON.stringify(FOLDER_BODY.toString())}\`, as JSON writes it. The entries of the index, their paths as ISO 8859-1:
+
+${block(shownAs)}`;
 }
 
 async function locked(): Promise<string> {

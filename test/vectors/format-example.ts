@@ -23,12 +23,14 @@ import { encodeIds, encodeRefs, manifestObjectName } from '../../src/format/mani
 import type {
   ChunkRef,
   ContentTable,
+  FolderPart,
   IdsTable,
   LockStanza,
   ManifestHead,
 } from '../../src/format/manifest.ts';
 import { encodeMarker, MARKER_NAME } from '../../src/format/marker.ts';
 import { deletionObjectName, putMarkerName, sweepObjectName } from '../../src/format/removal.ts';
+import { chunkedFolder, FOLDER_BODY, smallFolder } from './example-folders.ts';
 import {
   finishShardObject,
   SHARD_HEADER_SIZE,
@@ -237,6 +239,7 @@ export interface ExampleFile {
   readonly head: ManifestHead;
   readonly ids: IdsTable;
   readonly content: ContentTable;
+  readonly folder?: FolderPart;
 }
 
 export function exampleHead(name: string, size: number, chunks: number): ManifestHead {
@@ -253,6 +256,9 @@ export function exampleHead(name: string, size: number, chunks: number): Manifes
     redundancy,
     chunkSize,
     chunks,
+    indexChunks: 0,
+    entries: null,
+    incomplete: false,
     locked: false,
   };
 }
@@ -290,6 +296,17 @@ function tableFile(chunk: ExampleChunk, objects: Map<string, Buffer>): ExampleFi
   };
 }
 
+/** A file whose chunks are cut by content. */
+export function cutFile(...chunks: readonly ExampleChunk[]): ExampleFile {
+  const refs = chunks.map(({ ref }) => ref);
+  const size = refs.reduce((sum, { length }) => sum + length, 0);
+  return {
+    head: { ...exampleHead('cut by content', size, chunks.length), chunkSize: null },
+    ids: { depth: 0, ids: chunks.map(({ id }) => id) },
+    content: { size, chunkSize: null, depth: 0, refs, inline: null },
+  };
+}
+
 async function exampleFiles(
   stored: ExampleChunk,
   packed: ExampleChunk,
@@ -323,6 +340,17 @@ async function exampleFiles(
   const lock = await lockContentKey(CONTENT_KEY, INPUTS.lockPassword, { vaultId, cost, fixed });
   const { head, ...rest } = inlineFile();
   add('locked', { ...rest, head: { ...head, size: null, locked: true } }, INLINE_BODY, FULL, lock);
+  add('cut by content', cutFile(stored, packed), Buffer.concat([STORED_BODY, PACKED_BODY]));
+  const folderHead = exampleHead('', 0, 0);
+  add('folder', smallFolder(folderHead), FOLDER_BODY);
+  const large = chunkedFolder(folderHead, [stored, packed], (index) =>
+    exampleChunk(FULL.writer.index, index),
+  );
+  for (const [name, object] of large.objects) objects.set(name, object);
+  add('folder in chunks', large.file, Buffer.concat([STORED_BODY, PACKED_BODY]));
+  const { head: small, ...others } = smallFolder(folderHead);
+  const hidden = { ...small, size: null, entries: null, locked: true };
+  add('locked folder', { ...others, head: hidden }, FOLDER_BODY, FULL, lock);
   return files;
 }
 

@@ -4,7 +4,18 @@ import { encodeIds, encodeRefs } from '../../src/format/manifest.ts';
 import type { ChunkId } from '../../src/format/manifest.ts';
 import { brokenJson, swap } from './broken-json.ts';
 import type { Change } from './broken-json.ts';
-import { chunkFile, exampleChunk, FULL, inlineFile, PACKED_BODY, STORED_BODY } from './format-example.ts';
+import {
+  chunkFile,
+  CONTENT_KEY,
+  count,
+  exampleChunk,
+  FULL,
+  inlineFile,
+  INPUTS,
+  PACKED_BODY,
+  STORED_BODY,
+} from './format-example.ts';
+import { sealOnce } from '../../src/crypto/sealing.ts';
 import type { ExampleFile } from './format-example.ts';
 import { body, headOf, manifestByHand, paddingCases } from './sealed-by-hand.ts';
 import type { Body } from './sealed-by-hand.ts';
@@ -51,7 +62,7 @@ export function manifests(): Change[] {
       'with a larger head than any, whatever its kind',
       'damaged',
       manifestByHand({
-        content: headOf('content', '"kind":"file"', `"kind":"folder","more":"${'x'.repeat(131_072)}"`),
+        content: headOf('content', '"kind":"file"', `"kind":"tree","more":"${'x'.repeat(131_072)}"`),
       }),
     ],
     ...vaultCases(),
@@ -83,7 +94,7 @@ function headCases(part: 'vault' | 'content'): Change[] {
     [
       'of another kind',
       'unsupported',
-      manifestByHand({ [part]: headOf(part, '"kind":"file"', '"kind":"folder"') }),
+      manifestByHand({ [part]: headOf(part, '"kind":"file"', '"kind":"tree"') }),
     ],
     [
       'whose kind is no text',
@@ -175,6 +186,14 @@ function lockedCases(): (readonly [string, Body])[] {
     ['of a locked file with a padded length beyond the most', locked(...name, entry(69_206_017))],
     ['of a locked file with an empty table of tables', locked(...deep, Buffer.alloc(0))],
     ['of a locked file with a table of no bytes', locked(...deep, tableChunk(0))],
+    [
+      'of a locked file with more than 2,048 ids',
+      locked(
+        '"chunks":1',
+        '"chunks":2049',
+        encodeIds(Array.from({ length: 2_049 }, () => ({ id: '00'.repeat(32), padded: 256 }))),
+      ),
+    ],
     ['of a locked file with half an entry in a chunk', locked(...deep, tableChunk(54))],
     ['of a locked file with too large a table chunk', locked(...deep, tableChunk(4097 * 36))],
     [
@@ -190,10 +209,37 @@ function lockedCases(): (readonly [string, Body])[] {
   ];
 }
 
+/** The key that the password of the example's lock gives, its salt and commitment; FORMAT.md shows them. */
+const LOCK_KEK = Buffer.from('dec3376e331163b32266c3e069587ac966704cdb1f31840cac08d17e413a7d20', 'hex');
+const LOCK_COMMITMENT = '789b7f8e47362d061b8e1705213dd0573ef570e3408f21cc50f1160637a50b5a';
+
+const wrap = (key: Buffer, vault: string = INPUTS.vaultId): Buffer =>
+  sealOnce(LOCK_KEK, Buffer.from(`vault/2 lock\n${vault}`), key);
+
+/** Locked manifests with another thing wrapped, under the right password. */
+export function locks(): Change[] {
+  const file = inlineFile();
+  const { head, binary } = headOf('vault', /"size":\d+/, '"size":null', file);
+  const wrapping = (wrapped: Buffer): Buffer => {
+    const kdf = { memory: 8192, passes: 1, lanes: 1, salt: count(0xd0, 32).toString('hex') };
+    const lock = JSON.stringify({ kdf, commitment: LOCK_COMMITMENT, wrapped: wrapped.toString('hex') });
+    return manifestByHand({
+      file,
+      vault: { head: head.replace(/"key":\{.*$/, `"key":{"lock":${lock}}}`), binary },
+    });
+  };
+  return [
+    ['copied from another vault', 'damaged', wrapping(wrap(CONTENT_KEY, INPUTS.bucketId))],
+    ['that wraps another content key', 'damaged', wrapping(wrap(Buffer.alloc(32)))],
+    ['that was changed', 'damaged', wrapping(Buffer.alloc(48))],
+  ];
+}
+
 function contentCases(): Change[] {
   const fields: readonly (readonly [string, string | RegExp, string])[] = [
     ['another number of entries', '"entries":1', '"entries":2'],
     ['no entries', '"entries":1', '"entries":0'],
+    ['more entries than any', '"entries":1', '"entries":2049'],
     ['a digest of no inline body', '"digest":null', `"digest":"${'00'.repeat(32)}"`],
     ['an inline body that is a table', '"inline":false', '"inline":true'],
     ['tables too deep', '"depth":0', '"depth":4'],

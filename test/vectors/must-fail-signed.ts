@@ -5,8 +5,12 @@ import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { encodeSigned, SIGNATURE_FRAME_SIZE } from '../../src/format/signed.ts';
 import { brokenJson, object, swap } from './broken-json.ts';
 import type { Change } from './broken-json.ts';
+import { sealOnce } from '../../src/crypto/sealing.ts';
 import { count, FULL, INPUTS } from './format-example.ts';
+import { padded, paddingCases } from './sealed-by-hand.ts';
 
+/** The key that the example's password gives its first keyslot; FORMAT.md shows it. */
+const SLOT_KEK = Buffer.from('ce78206239cd795f577a431fe60dfc7ba2d4abe299710168fe0e1826f58a9b0c', 'hex');
 /** The same vault id with another root. */
 const OTHER = keysOfRoot(count(1, 32), { vaultId: INPUTS.vaultId, rootNumber: 1, writer: INPUTS.writer });
 
@@ -118,6 +122,57 @@ export function keyrings(): Change[] {
       'unsupported',
       signed('keyring', Buffer.from(swap(text, '"requires":[]', '"requires":["new"]'))),
     ],
+  ];
+}
+
+const wrap = (secrets: string, { vault = INPUTS.vaultId, role = 'full', number = 1 } = {}): Buffer => {
+  const aad = Buffer.from(`vault/2 keyslot\n${vault}\n${INPUTS.writer}\n${role}\n${number}`);
+  return sealOnce(SLOT_KEK, aad, Buffer.from(secrets));
+};
+
+/** The keyring with another thing wrapped in its first keyslot, under the right password. */
+export function keyslots(): Change[] {
+  const text = jsonOf(object('keyring/0000000002').bytes);
+  const root = INPUTS.root.toString('hex');
+  const whole = `{"root":"${root}"}`;
+  const changed = wrap(whole);
+  changed.writeUInt8(changed.readUInt8(0) ^ 1, 0);
+  const cases: readonly (readonly [string, Buffer])[] = [
+    ['that was changed', changed],
+    ['that was copied from another vault', wrap(whole, { vault: INPUTS.bucketId })],
+    ['that was of another role', wrap(whole, { role: 'put' })],
+    ['that was of another root', wrap(whole, { number: 2 })],
+    ['that wraps a root that is too short', wrap(`{"root":"${root.slice(2)}"}`)],
+    ['that wraps something more', wrap(`{"root":"${root}","more":1}`)],
+    ['that wraps what is not strict JSON', wrap(`{"root": "${root}"}`)],
+    ['that wraps the secrets of another role', wrap(`{"psk":"${root}"}`)],
+    ['that wraps no JSON', wrap('root')],
+  ];
+  return cases.map(([name, wrapped]): Change => [
+    name,
+    'damaged',
+    signed('keyring', Buffer.from(swap(text, /"wrapped":"[^"]*"/, `"wrapped":"${wrapped.toString('hex')}"`))),
+  ]);
+}
+
+/** Labels (of a writer) and URLs (of a bucket) that nobody has sealed so. */
+export function texts(kind: 'label' | 'bucket', of: string): Change[] {
+  const nonce = count(0xc0, 12);
+  const seal = (payload: Buffer, aad = `vault/2 ${kind}\n${INPUTS.vaultId}\n${of}`): Buffer =>
+    Buffer.concat([nonce, sealOnce(FULL.urls, Buffer.from(aad), payload, nonce)]);
+  const whole = seal(padded(Buffer.from('text')));
+  const changed = Buffer.from(whole);
+  changed.writeUInt8(changed.readUInt8(12) ^ 1, 12);
+  return [
+    ['that was changed', 'damaged', changed],
+    [
+      'of another',
+      'damaged',
+      seal(padded(Buffer.from('text')), `vault/2 ${kind}\n${INPUTS.vaultId}\n${'00'.repeat(16)}`),
+    ],
+    ['that is not UTF-8', 'damaged', seal(padded(Buffer.from([0xff])))],
+    ['smaller than any', 'damaged', whole.subarray(0, 283)],
+    ...paddingCases(seal, Buffer.from('text')),
   ];
 }
 

@@ -13,8 +13,9 @@ import {
 import { brokenJson, object, swap } from './broken-json.ts';
 import type { Change, Kind, MustFail } from './broken-json.ts';
 import { chunks, tables, withBytes } from './must-fail-chunks.ts';
-import { manifests } from './must-fail-manifests.ts';
-import { deletions, firstKeyrings, keyrings, markers, sweeps } from './must-fail-signed.ts';
+import { cutTables, folderManifests, indexes } from './must-fail-folders.ts';
+import { locks, manifests } from './must-fail-manifests.ts';
+import { deletions, firstKeyrings, keyrings, keyslots, markers, sweeps, texts } from './must-fail-signed.ts';
 import { manifestByHand, padded, paddingCases, putMarkerByHand } from './sealed-by-hand.ts';
 
 function under(kind: Kind, place: string | null, changes: readonly Change[]): MustFail[] {
@@ -36,7 +37,7 @@ export function computeMustFail(): MustFail[] {
     ...under('deletion', object('deleted/').name, deletions()),
     ...under('sweep', object('sweep/').name, sweeps()),
     ...under('put marker', object('puts/').name, putMarkers()),
-    ...under('manifest', null, manifests()),
+    ...under('manifest', null, [...manifests(), ...folderManifests()]),
     ...under('manifest', object('manifests/').name, [
       ['under the hash of another', 'damaged', manifestByHand({})],
     ]),
@@ -44,6 +45,12 @@ export function computeMustFail(): MustFail[] {
     ...misnamedShards(),
     ...chunks(),
     ...tables(),
+    ...cutTables(),
+    ...indexes(),
+    ...under('keyslot', 'keyring/0000000002', keyslots()),
+    ...under('lock', null, locks()),
+    ...under('label', null, texts('label', INPUTS.writer)),
+    ...under('url', null, texts('bucket', INPUTS.bucketId)),
   ];
 }
 
@@ -78,6 +85,8 @@ function putMarkers(): Change[] {
     ['with another salt', 'damaged', changed(28, 0)],
     ['with another commitment', 'damaged', changed(60, 0)],
     ['with another ciphertext', 'damaged', changed(92, 0)],
+    ['smaller than any', 'damaged', putMarkerByHand(Buffer.alloc(255))],
+    ['without anything but its header', 'damaged', whole.subarray(0, 92)],
     ['whose last byte is missing', 'damaged', whole.subarray(0, -1)],
     ['with something behind it', 'damaged', Buffer.concat([whole, Buffer.alloc(1)])],
     ...paddingCases((payload) => putMarkerByHand(payload), Buffer.from(text)),

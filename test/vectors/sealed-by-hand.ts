@@ -46,7 +46,10 @@ export function headOf(
   file: ExampleFile = FILE,
 ): Body {
   const access = { content: CONTENT_KEY };
-  const whole = part === 'vault' ? encodeVaultPart({ ...file, access }) : encodeContentPart(file.content);
+  const whole =
+    part === 'vault'
+      ? encodeVaultPart({ ...file, access })
+      : encodeContentPart({ table: file.content, folder: file.folder ?? null });
   const end = 4 + whole.readUInt32BE(0);
   return { head: whole.toString('utf8', 4, end).replace(from, to), binary: whole.subarray(end) };
 }

@@ -3,8 +3,8 @@
  * gone, keeps its thread for ever and cannot be cancelled. So each folder has few calls in flight, and one that does not
  * answer gets no more of them until what hangs comes back.
  */
-import { VaultError, isVaultError, throwIfAborted } from '../../errors.ts';
-import { GRACE_MS, interrupted } from '../layers/clock.ts';
+import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
+import { GRACE_MS } from '../layers/clock.ts';
 
 /** Calls in flight in one folder. */
 const MOST_IN_A_FOLDER = 2;

@@ -3,9 +3,11 @@ import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../disk/folders.ts';
 import { VaultError, systemCode } from '../../errors.ts';
+import { systemClock } from '../../host.ts';
+import type { Clock } from '../../host.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
 import type { Bucket, GetCall, ListedObject } from '../bucket.ts';
-import { systemClock, within } from '../layers/clock.ts';
+import { within } from '../layers/clock.ts';
 import { DEFAULT_TIMEOUT_MS } from '../layers/timeout.ts';
 import { FolderCalls } from './calls.ts';
 import type { Operation } from './calls.ts';
@@ -27,10 +29,11 @@ const PUT_TURNS = 5;
  * bucket from and to a cloud.
  *
  * A put writes a file of its own in `unfinished~`, syncs it, and then links it to its name: that is atomic, and it
- * fails when the name is taken. Where the file system has no hard links the name is looked at and the file is then
- * renamed: in between, another process could store other bytes under the same name, and one of the two would win
- * unnoticed. The folder's entry is synced too before the put resolves. A killed process leaves its unfinished files; a
- * listing clears them away once they are an hour old.
+ * fails when the name is taken. Under a name that was drawn for it, which is free, it is renamed: that takes half the
+ * time. Where the file system has no hard links the name is looked at and the file is then renamed: in between, another
+ * process could store other bytes under the same name, and one of the two would win unnoticed. The folder's entry is
+ * synced too before the put resolves. A killed process leaves its unfinished files; a listing clears them away once they
+ * are an hour old.
  *
  * Nothing outside of the folder is ever written, read or removed: a symbolic link inside, at any level, is `damaged`, and
  * left where it is. The folder itself may be reached through one.
@@ -39,10 +42,13 @@ const PUT_TURNS = 5;
  * `unavailable` at once.
  *
  * @param root absolute path of the folder, which exists already; `createFolder` makes it
- * @param options `label`: what to call the bucket in messages
+ * @param options `label`: what to call the bucket in messages; `clock`: this machine's
  */
-export function openFolderBucket(root: string, options: { readonly label: string }): Bucket {
-  return new FolderBucket(root, options.label);
+export function openFolderBucket(
+  root: string,
+  options: { readonly label: string; readonly clock?: Clock | undefined },
+): Bucket {
+  return new FolderBucket(root, options.label, options.clock ?? systemClock);
 }
 
 /**
@@ -52,14 +58,14 @@ export function openFolderBucket(root: string, options: { readonly label: string
  * @throws `denied`, `storage-full`, `unavailable` if the disk does not answer, or `invalid-input` if something that is no
  *   folder is in the way
  */
-export async function createFolder(path: string): Promise<void> {
+export async function createFolder(path: string, clock: Clock = systemClock): Promise<void> {
   try {
     await within(() => makeFolder(path, { mode: OWNER_ONLY_FOLDER }), {
       timeoutMs: () => DEFAULT_TIMEOUT_MS,
       expired: () =>
         new VaultError('unavailable', `Could not make the folder ${path}: its disk does not answer.`),
       signal: undefined,
-      clock: systemClock,
+      clock,
     });
   } catch (error) {
     const code = systemCode(error);
@@ -77,17 +83,20 @@ class FolderBucket implements Bucket {
   readonly #root: string;
   readonly #calls: FolderCalls;
   readonly #places: Places;
+  readonly #clock: Clock;
 
-  constructor(root: string, label: string) {
+  constructor(root: string, label: string, clock: Clock) {
     this.#root = root;
+    this.#clock = clock;
     this.label = label;
     this.#calls = new FolderCalls(label);
     this.#places = new Places(root, { label, calls: this.#calls });
   }
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
-    const replace = call.replace === true;
-    const parts = { places: this.#places, calls: this.#calls, bytes, replace, onDate: call.onDate };
+    const { replace = false, drawn = false, onDate } = call;
+    const [places, calls, clock] = [this.#places, this.#calls, this.#clock];
+    const parts = { places, calls, clock, bytes, replace, drawn, onDate };
     await this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         const stored = await this.#places.within(
@@ -279,7 +288,7 @@ class FolderBucket implements Bucket {
   }
 
   #taken(name: string, cause: unknown): VaultError {
-    return new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`, {
+    return new VaultError('already-exists', `${this.label} holds ${name} already, with different content.`, {
       cause,
     });
   }

@@ -28,25 +28,35 @@ const NO_NOFOLLOW = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 /**
  * Group commit: however many ask at once, one run is under way and one more waits, and each asker's run began
  * after it asked.
+ *
+ * @param inTurn lets a run begin when it is its turn; at once unless given. Whoever asks until then shares it
  */
-export function coalesced<T>(run: () => Promise<T>): () => Promise<T> {
+export function coalesced<T>(
+  run: () => Promise<T>,
+  inTurn: (run: () => Promise<T>) => Promise<T> = async (now) => await now(),
+): () => Promise<T> {
   let running: Promise<T> | null = null;
   let queued: Promise<T> | null = null;
-  const start = (): Promise<T> => {
-    const mine = run().finally(() => {
+  const begin = async (): Promise<T> => {
+    queued = null;
+    running = run().finally(() => {
       running = null;
     });
-    running = mine;
-    return mine;
+    return await running;
   };
-  const startQueued = (): Promise<T> => {
-    queued = null;
-    return start();
-  };
+  const start = async (): Promise<T> => await inTurn(begin);
   return async () => {
-    if (queued === null && running === null) return await start();
-    queued ??= (running ?? Promise.resolve()).then(startQueued, startQueued);
-    return await queued;
+    if (queued !== null) return await queued;
+    const before = running;
+    const mine = before === null ? start() : before.then(start, start);
+    // Unless it has begun already.
+    if (before !== null || running === null) queued = mine;
+    try {
+      return await mine;
+    } finally {
+      // One that never got its turn.
+      if (queued === mine) queued = null;
+    }
   };
 }
 

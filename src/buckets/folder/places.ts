@@ -45,6 +45,7 @@ interface Handle {
   readonly fd: number;
   readonly identity: string;
   readonly settle: (place: HeldPlace) => Promise<boolean>;
+  readonly inTurn: <T>(run: () => Promise<T>) => Promise<T>;
 }
 
 class HeldPlace implements Place {
@@ -58,7 +59,7 @@ class HeldPlace implements Place {
     this.folder = folder;
     this.base = base;
     this.handle = handle;
-    this.sync = coalesced(async () => await handle.settle(this));
+    this.sync = coalesced(async () => await handle.settle(this), handle.inTurn);
   }
 }
 
@@ -225,13 +226,14 @@ export class Places {
       if (folder === '') this.#checkIdentity(identity);
       const short = `/proc/self/fd/${fd}`;
       this.#hasDescriptorPaths ??= await operation.run(() => leadsTo(`${short}/.`, identity));
+      const settle = async (place: HeldPlace): Promise<boolean> => {
+        await syncEntries(place.handle.fd);
+        return await this.#isInPlace(place);
+      };
       // A turn of its own, which all share that ask for it: they would keep each other's.
-      const settle = async (place: HeldPlace): Promise<boolean> =>
-        await this.#calls.turn(async () => {
-          await syncEntries(place.handle.fd);
-          return await this.#isInPlace(place);
-        }, undefined);
-      return new HeldPlace(folder, this.#hasDescriptorPaths ? short : path, { fd, identity, settle });
+      const inTurn = async <T>(run: () => Promise<T>): Promise<T> => await this.#calls.turn(run, undefined);
+      const base = this.#hasDescriptorPaths ? short : path;
+      return new HeldPlace(folder, base, { fd, identity, settle, inTurn });
     } catch (error) {
       this.#calls.later(() => close(fd).catch(() => undefined));
       throw error;

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { systemCode } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import type { FolderCalls, Operation } from './calls.ts';
 import {
   close,
@@ -61,6 +62,10 @@ export interface Unnamed {
   readonly replace: boolean;
   /** See `PutCall`. */
   readonly onDate: ((dateMs: number) => void) | undefined;
+  /** Whether the name is known to be free, or to be that of the same bytes. */
+  readonly drawn: boolean;
+  /** This machine's. */
+  readonly clock: Clock;
 }
 
 /**
@@ -93,7 +98,11 @@ export async function store(operation: Operation, object: Unnamed): Promise<bool
 }
 
 /** Fills and closes a file, durably. */
-async function fill(operation: Operation, fd: number, { calls, bytes, onDate }: Unnamed): Promise<void> {
+async function fill(
+  operation: Operation,
+  fd: number,
+  { calls, bytes, clock, onDate }: Unnamed,
+): Promise<void> {
   try {
     operation.check();
     await operation.run(async () => {
@@ -102,7 +111,7 @@ async function fill(operation: Operation, fd: number, { calls, bytes, onDate }: 
       }
     });
     await operation.run(() => fsync(fd));
-    if (onDate !== undefined) tellDate((await operation.run(() => fstat(fd))).mtimeMs, onDate);
+    if (onDate !== undefined) tellDate((await operation.run(() => fstat(fd))).mtimeMs, clock.now(), onDate);
     operation.check();
   } catch (error) {
     calls.later(() => close(fd).catch(() => undefined));
@@ -116,8 +125,8 @@ async function fill(operation: Operation, fd: number, { calls, bytes, onDate }: 
  * Tells when a file was just written, by the clock of its file server. A disk of this machine goes by this machine's clock and proves
  * nothing about it, and a file system without times says zero.
  */
-function tellDate(mtimeMs: number, onDate: (dateMs: number) => void): void {
-  if (mtimeMs > 0 && Math.abs(mtimeMs - Date.now()) > SAME_CLOCK_MS) onDate(Math.trunc(mtimeMs));
+function tellDate(mtimeMs: number, nowMs: number, onDate: (dateMs: number) => void): void {
+  if (mtimeMs > 0 && Math.abs(mtimeMs - nowMs) > SAME_CLOCK_MS) onDate(Math.trunc(mtimeMs));
 }
 
 /**
@@ -125,9 +134,10 @@ function tellDate(mtimeMs: number, onDate: (dateMs: number) => void): void {
  *
  * @returns whether the file has been moved, so that nothing is left under its old name
  */
-async function giveName(unfinished: string, { path, bytes, replace }: Unnamed): Promise<boolean> {
-  if (replace) {
-    await refuseLink(path);
+async function giveName(unfinished: string, { path, bytes, replace, drawn }: Unnamed): Promise<boolean> {
+  if (replace || drawn) {
+    // A link that somebody put there in the place of a drawn name would be replaced, not followed.
+    if (replace) await refuseLink(path);
     await rename(unfinished, path);
     return true;
   }

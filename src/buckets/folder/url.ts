@@ -61,7 +61,7 @@ function absolutePath(text: string, base: string | null): string {
   }
   // Shells leave the tilde alone behind "=" and in quotes; a folder named "~" is never meant.
   if (/^~(\/|$)/.test(text)) {
-    throw invalid(`The shell has not replaced the "~" of ${text}. Write $HOME instead, or the whole path.`);
+    throw invalid(`The shell did not expand the "~" of ${text}. Write $HOME instead, or the whole path.`);
   }
   if (!isAbsolute(text) && base === null) {
     throw invalid(

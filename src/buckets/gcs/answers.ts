@@ -1,5 +1,6 @@
 import { VaultError } from '../../errors.ts';
 import type { ListedObject } from '../bucket.ts';
+import { retryAfterMs } from '../date.ts';
 import { brief } from '../explanation.ts';
 import type { HttpAnswer } from '../http.ts';
 
@@ -11,6 +12,8 @@ export interface Task {
   /** In the infinitive: `read a/b in gs://bucket`. */
   readonly task: string;
   readonly permission: string;
+  /** Whether somebody else's server is asked, of which Google's tools know nothing. */
+  readonly isForeign: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -80,7 +83,7 @@ export function isConditionNotMet(answer: HttpAnswer): boolean {
 }
 
 /** The error that an unsuccessful answer other than 404 stands for. */
-export function failureOf(answer: HttpAnswer, { task, permission }: Task): VaultError {
+export function failureOf(answer: HttpAnswer, { task, permission, isForeign }: Task): VaultError {
   const { status } = answer;
   const { message, reasons } = explanationOf(answer);
   const error = (code: 'denied' | 'unavailable' | 'invalid-input', advice: string): VaultError =>
@@ -88,7 +91,8 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
       code,
       `Could not ${task}: the service answered ${status}${message === '' ? '' : ` (${message})`}. ${advice}`.trim(),
       {
-        retryAfterMs: code === 'unavailable' ? retryAfterMs(answer) : null,
+        retryAfterMs:
+          code === 'unavailable' ? retryAfterMs(answer.headers['retry-after'], answer.headers.date) : null,
       },
     );
   const because = (...known: readonly string[]): boolean => known.some((reason) => reasons.includes(reason));
@@ -100,7 +104,7 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
   ) {
     return error('unavailable', '');
   }
-  if (status === 401) return error('denied', LOG_IN);
+  if (status === 401) return error('denied', isForeign ? 'It wants other credentials.' : LOG_IN);
   if (status === 407) return error('denied', 'The proxy wants credentials: put them into its URL.');
   if (because('retentionPolicyNotMet', 'objectUnderActiveHold')) {
     return error('denied', 'A retention policy or a hold keeps the object; wait for its end or lift it.');
@@ -112,11 +116,15 @@ export function failureOf(answer: HttpAnswer, { task, permission }: Task): Vault
     return error('denied', 'Check the billing of the project that owns the bucket.');
   }
   if (status === 403) {
+    if (isForeign) return error('denied', `It does not allow this account ${permission}.`);
     const role = /\.(?:get|list)$/.test(permission) ? 'objectViewer' : 'objectUser';
     return error(
       'denied',
       `The account probably lacks ${permission} on the bucket; the role roles/storage.${role} has it.`,
     );
+  }
+  if (status === 400 && /requester pays/i.test(message)) {
+    return error('denied', 'Name the project that pays: put userProject=<project> into the bucket’s URL.');
   }
   if (status === 412) return error('denied', 'Ask the administrator of the organisation.');
   if (status === 400 && /CRC32C|MD5/i.test(message)) {
@@ -143,15 +151,6 @@ function explanationOf(answer: HttpAnswer): { message: string; reasons: readonly
     message: brief(typeof error['message'] === 'string' ? error['message'] : ''),
     reasons: details.map((detail) => (isRecord(detail) ? detail['reason'] : undefined)),
   };
-}
-
-/** RFC 9110, section 10.2.3: seconds, or a date. */
-function retryAfterMs({ headers }: HttpAnswer): number | null {
-  const value = headers['retry-after'];
-  if (value === undefined) return null;
-  if (/^\d+$/.test(value)) return Number(value) * 1_000;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
 }
 
 function parsed(answer: HttpAnswer): unknown {

@@ -1,10 +1,12 @@
+import type { Storage } from '@google-cloud/storage';
 import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
-import { endpointUrl } from '../cloud-url.ts';
+import { certificatesIn, endpointUrl } from '../cloud-url.ts';
 import { openHttpClient } from '../http.ts';
 import type { HttpAnswer, HttpRequest } from '../http.ts';
 import { LOG_IN } from './answers.ts';
 import type { Task } from './answers.ts';
+import type { GcsOptions } from './url.ts';
 
 // The SDK finds the endpoint and the credentials; the requests themselves are made here. Its own take no
 // AbortSignal (an upload goes on after its stream is destroyed), wrap a buffer in several streams, and hash it at
@@ -33,6 +35,8 @@ export interface GcsApi {
    * @throws as `HttpClient.send`; `denied` if there are no usable credentials, or the server wants some that it may not have
    */
   send(request: ApiRequest, task: Task): Promise<HttpAnswer>;
+  /** Whether it is Google's own, or as good as that: it gets Google's credentials. */
+  readonly isTrusted: boolean;
   close(): void;
 }
 
@@ -45,28 +49,17 @@ export interface GcsApi {
  * @param options as `openGcsBucket`
  * @throws `invalid-input` for an impossible endpoint
  */
-export async function openGcsApi(options: {
-  readonly endpoint: string | null;
-  readonly sendCredentials: boolean;
-  readonly label: string;
-}): Promise<GcsApi> {
-  const { endpoint, sendCredentials, label } = options;
+export async function openGcsApi(
+  options: {
+    readonly endpoint: string | null;
+    readonly sendCredentials: boolean;
+    readonly label: string;
+  } & Partial<GcsOptions>,
+): Promise<GcsApi> {
+  const { endpoint, sendCredentials, label, credentialsFile = null, userProject = null } = options;
+  const ca = await certificatesIn(options.caFile ?? null, label);
   if (endpoint !== null) endpointUrl(endpoint, label);
-  const [{ Storage }, { GoogleAuth }] = await Promise.all([
-    import('@google-cloud/storage'),
-    import('google-auth-library'),
-  ]);
-  const storage = new Storage({
-    ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
-    // The SDK's own would ask for everything that can be done in Google's cloud.
-    authClient: new GoogleAuth({
-      scopes: SCOPE,
-      // No request here is about a project. Without any, one would be looked for before a token is given out: with a
-      // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
-      projectId: 'not-used',
-      clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
-    }),
-  });
+  const storage = await openStorage(endpoint, credentialsFile);
   const base = new URL(storage.apiEndpoint);
   if (sendCredentials && base.protocol === 'http:' && !isLoopback(base)) {
     throw new VaultError(
@@ -75,7 +68,7 @@ export async function openGcsApi(options: {
     );
   }
   const isTrusted = sendCredentials || isGoogles(base);
-  const client = openHttpClient();
+  const client = openHttpClient(ca);
 
   async function credentials(url: URL, { task, signal }: Task): Promise<Record<string, string>> {
     try {
@@ -85,7 +78,7 @@ export async function openGcsApi(options: {
       const isPassing = isPassingFailure(error);
       throw new VaultError(
         isPassing ? 'unavailable' : 'denied',
-        `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${LOG_IN}`,
+        `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${credentialsFile === null ? LOG_IN : 'Check the credentialsFile in its URL.'}`,
         { cause: error, unreachable: isPassing && statusOf(error) === null },
       );
     }
@@ -95,6 +88,7 @@ export async function openGcsApi(options: {
     async send({ path, headers, maxBodySize = MAX_PAGE_SIZE, ...request }, task) {
       throwIfAborted(task.signal);
       const url = new URL(storage.apiEndpoint + path);
+      if (userProject !== null) url.searchParams.set('userProject', userProject);
       const identity = isTrusted ? await credentials(url, task) : {};
       const answer = await client.send({
         ...request,
@@ -112,10 +106,32 @@ export async function openGcsApi(options: {
       );
     },
 
+    isTrusted,
+
     close() {
       client.close();
     },
   };
+}
+
+/** The SDK, which knows where the API is and whose credentials are used. */
+async function openStorage(endpoint: string | null, credentialsFile: string | null): Promise<Storage> {
+  const [{ Storage: Client }, { GoogleAuth }] = await Promise.all([
+    import('@google-cloud/storage'),
+    import('google-auth-library'),
+  ]);
+  return new Client({
+    ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
+    // The SDK's own would ask for everything that can be done in Google's cloud.
+    authClient: new GoogleAuth({
+      scopes: SCOPE,
+      ...(credentialsFile !== null && { keyFilename: credentialsFile }),
+      // No request here is about a project. Without any, one would be looked for before a token is given out: with a
+      // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
+      projectId: 'not-used',
+      clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
+    }),
+  });
 }
 
 /** Whether what kept the SDK from getting a token can go away by itself. */

@@ -10,6 +10,7 @@ import { openGcsApi } from './api.ts';
 import type { ApiRequest, GcsApi } from './api.ts';
 import { folderPrefix } from '../cloud-url.ts';
 import { checkBucketName } from './url.ts';
+import type { GcsOptions } from './url.ts';
 import type { HttpAnswer } from '../http.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
 import { dateOf } from '../date.ts';
@@ -28,17 +29,19 @@ import { ListingProgress } from '../listing-progress.ts';
  *   may have the credentials, whoever it is; `label`: what messages call the bucket
  * @throws `invalid-input` for a name, prefix or endpoint that cannot be
  */
-export async function openGcsBucket(options: {
-  readonly bucket: string;
-  readonly prefix: string;
-  readonly endpoint: string | null;
-  readonly sendCredentials: boolean;
-  readonly label: string;
-}): Promise<Bucket> {
+export async function openGcsBucket(
+  options: {
+    readonly bucket: string;
+    readonly prefix: string;
+    readonly endpoint: string | null;
+    readonly sendCredentials: boolean;
+    readonly label: string;
+  } & Partial<GcsOptions>,
+): Promise<Bucket> {
   const { bucket, label } = options;
   checkBucketName(bucket, label);
   const prefix = folderPrefix(options.prefix, label);
-  return new GcsBucket(await openGcsApi(options), { bucket, prefix, label });
+  return new GcsBucket(await openGcsApi(options), { ...options, bucket, prefix, label });
 }
 
 class GcsBucket implements Bucket {
@@ -47,17 +50,20 @@ class GcsBucket implements Bucket {
   readonly #bucket: string;
   /** What every object's full name begins with. */
   readonly #prefix: string;
+  /** What uploads ask for. */
+  readonly #asked: Partial<GcsOptions>;
   /** The path of the bucket's objects. */
   readonly #objects: string;
 
   constructor(
     api: GcsApi,
-    place: { readonly bucket: string; readonly prefix: string; readonly label: string },
+    place: { readonly bucket: string; readonly prefix: string; readonly label: string } & Partial<GcsOptions>,
   ) {
     this.#api = api;
     this.label = place.label;
     this.#bucket = place.bucket;
     this.#prefix = place.prefix;
+    this.#asked = place;
     this.#objects = `/storage/v1/b/${encodeURIComponent(place.bucket)}/o`;
   }
 
@@ -65,6 +71,7 @@ class GcsBucket implements Bucket {
     return {
       task: `${words} ${this.label}`,
       permission: `storage.objects.${permission}`,
+      isForeign: !this.#api.isTrusted,
       signal: call.signal,
     };
   }
@@ -76,8 +83,8 @@ class GcsBucket implements Bucket {
       ? new VaultError('object-missing', `Could not ${task.task}: there is no such object.`)
       : new VaultError(
           'bucket-missing',
-          `Could not ${task.task}: there is no bucket ${this.#bucket}. Check the URL, or create it with ` +
-            `"gcloud storage buckets create gs://${this.#bucket}".`,
+          `Could not ${task.task}: there is no bucket ${this.#bucket}. Check the URL, or create it` +
+            (task.isForeign ? ' there.' : ` with "gcloud storage buckets create gs://${this.#bucket}".`),
         );
   }
 
@@ -121,11 +128,19 @@ class GcsBucket implements Bucket {
     const query = new URLSearchParams({ uploadType: 'multipart', fields: 'size,crc32c' });
     // Generation 0 stands for an absent object.
     if (!replace) query.set('ifGenerationMatch', '0');
+    const { storageClass, kmsKey = null, acl = null } = this.#asked;
+    if (kmsKey !== null) query.set('kmsKeyName', kmsKey);
+    if (acl !== null) query.set('predefinedAcl', acl);
+    const resource = {
+      name: this.#prefix + name,
+      crc32c: content.checksum,
+      storageClass: storageClass ?? undefined,
+    };
     const answer = await this.#api.send(
       {
         method: 'POST',
         path: `/upload${this.#objects}?${query.toString()}`,
-        ...multipart({ name: this.#prefix + name, crc32c: content.checksum }, bytes),
+        ...multipart(resource, bytes),
       },
       task,
     );
@@ -138,7 +153,7 @@ class GcsBucket implements Bucket {
         throw new VaultError('unavailable', `Could not ${task.task}: it was removed at the same time.`);
       }
       if (isSame(existing, content)) return;
-      throw new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
+      throw new VaultError('already-exists', `${this.label} holds ${name} already, with different content.`);
     }
     if (answer.status === 404) throw await this.#missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);
@@ -238,7 +253,7 @@ class GcsBucket implements Bucket {
 
 /** The body of an upload with its metadata, in pieces (RFC 2387), so that the bytes are not copied. */
 function multipart(
-  resource: { readonly name: string; readonly crc32c: string },
+  resource: { readonly name: string; readonly crc32c: string; readonly storageClass: string | undefined },
   bytes: Uint8Array,
 ): Required<Pick<ApiRequest, 'headers' | 'body'>> {
   const boundary = `vault-${randomUUID()}`;

@@ -1,18 +1,46 @@
 import { VaultError } from '../../errors.ts';
-import { cloudUrl, parseCloudUrl } from '../cloud-url.ts';
-import type { CloudPlace } from '../cloud-url.ts';
+import { CLOUD_OPTIONS, cloudOptionsOf, cloudUrl, fileOption, invalid, parseCloudUrl } from '../cloud-url.ts';
+import type { CloudOptions, CloudPlace } from '../cloud-url.ts';
 
-export interface GcsLocation extends Pick<CloudPlace, 'bucket' | 'prefix' | 'endpoint' | 'sendCredentials'> {
+/** The options of a `gs://` URL beside those of every cloud's; null for what is not given. */
+export interface GcsOptions extends CloudOptions {
+  /** The project that is billed for the requests, where the bucket's owner does not pay for them. */
+  readonly userProject: string | null;
+  /** Key file that alone gives the credentials; null: those of the environment. */
+  readonly credentialsFile: string | null;
+}
+
+export interface GcsLocation
+  extends Pick<CloudPlace, 'bucket' | 'prefix' | 'endpoint' | 'sendCredentials'>, GcsOptions {
   readonly kind: 'gcs';
   readonly url: string;
 }
 
-/** `gs://name/prefix?endpoint=&credentials=send`. @throws `invalid-input` */
+const OPTIONS = ['userProject', 'credentialsFile', ...CLOUD_OPTIONS];
+
+/** Those of `predefinedAcl` that show nothing to the public. */
+const ACLS = ['private', 'projectPrivate', 'bucketOwnerRead', 'bucketOwnerFullControl', 'authenticatedRead'];
+
+/** `gs://name/prefix?endpoint=&credentials=send` and `OPTIONS`. @throws `invalid-input` */
 export function parseGcsUrl(text: string): GcsLocation {
-  const parsed = parseCloudUrl('gs', text);
-  const { bucket, prefix, endpoint, sendCredentials, place } = parsed;
+  const parsed = parseCloudUrl('gs', text, OPTIONS);
+  const { bucket, prefix, endpoint, sendCredentials, place, parameters } = parsed;
   checkBucketName(bucket, place);
-  return { kind: 'gcs', url: cloudUrl(parsed), bucket, prefix, endpoint, sendCredentials };
+  const userProject = parameters.get('userProject') ?? null;
+  if (userProject !== null && !/^[a-z0-9.:-]{4,63}$/.test(userProject)) {
+    throw invalid(`${place}: userProject is the ID of a project, like acme-backups.`);
+  }
+  const options: GcsOptions = {
+    ...cloudOptionsOf(parsed, {
+      kmsKey: /^projects\/[\w.:-]+\/locations\/[\w-]+\/keyRings\/[\w-]+\/cryptoKeys\/[\w-]+$/,
+      kmsExample: 'projects/P/locations/L/keyRings/R/cryptoKeys/K',
+      acls: ACLS,
+    }),
+    userProject,
+    credentialsFile: fileOption(parameters, 'credentialsFile', place),
+  };
+  const url = cloudUrl(parsed, { ...options });
+  return { kind: 'gcs', url, bucket, prefix, endpoint, sendCredentials, ...options };
 }
 
 /** https://cloud.google.com/storage/docs/buckets#naming, as far as it can be told without asking. */

@@ -1,31 +1,9 @@
-import { VaultError, isVaultError, throwIfAborted } from '../../errors.ts';
-
-/** Time, as far as waiting for buckets needs it; tests bring their own, so that they need not wait. */
-export interface Clock {
-  /** Milliseconds since some moment; never goes back. */
-  now(): number;
-  /** Calls back once, after that many milliseconds; returns how to cancel it, which may be called any time. */
-  schedule(delayMs: number, callback: () => void): () => void;
-}
-
-/** The machine's clock. */
-export const systemClock: Clock = {
-  now: () => performance.now(),
-  schedule(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
-    return () => {
-      clearTimeout(timer);
-    };
-  },
-};
+import { interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
+import type { VaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 
 /** How long a driver may take to clean up after its signal was aborted, in milliseconds; then nobody waits for it. */
 export const GRACE_MS = 2_000;
-
-/** The caller's abort, as the error that every operation rejects with. */
-export function interrupted(signal: AbortSignal | undefined): VaultError {
-  return new VaultError('interrupted', 'The operation was interrupted.', { cause: signal?.reason });
-}
 
 function nothing(): void {
   // What a timer or a listener is before it is set.
@@ -104,10 +82,10 @@ export async function within<T>(
       onAbort = () => {
         end(interrupted(signal));
       };
-      const startMs = clock.now();
+      const startMs = clock.monotonic();
       const look = (): void => {
         const timeoutMs = options.timeoutMs();
-        const leftMs = timeoutMs - (clock.now() - startMs);
+        const leftMs = timeoutMs - (clock.monotonic() - startMs);
         if (leftMs > 0) cancel = clock.schedule(leftMs, look);
         else end(options.expired(timeoutMs));
       };

@@ -1,7 +1,9 @@
 import { throwIfAborted } from '../../errors.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
-import { interrupted, sleep, systemClock } from './clock.ts';
-import type { Clock } from './clock.ts';
+import { Gate } from '../../concurrency/semaphore.ts';
+import { sleep } from './clock.ts';
+import { systemClock } from '../../host.ts';
+import type { Clock } from '../../host.ts';
 
 /** What all buckets of a vault share. Made once, by `createLimits`, and given to each. */
 export interface Limits {
@@ -20,7 +22,7 @@ export function createLimits(options: {
   readonly concurrency: number;
   readonly uploadBytesPerSecond: number | null;
   readonly downloadBytesPerSecond: number | null;
-  readonly clock?: Clock;
+  readonly clock?: Clock | undefined;
 }): Limits {
   const clock = options.clock ?? systemClock;
   const rate = (bytesPerSecond: number | null): Rate | null =>
@@ -91,55 +93,9 @@ class LimitedBucket implements Bucket {
   }
 }
 
-/** Lets a number of things happen at once; the others wait, first come, first served. */
-export class Gate {
-  #free: number;
-  /** Who waits, in order: a Set so that one that gives up leaves at no cost. */
-  readonly #waiting = new Set<() => void>();
-
-  /** @param width how many at once, at least 1 */
-  constructor(width: number) {
-    this.#free = width;
-  }
-
-  /**
-   * Runs something when it is its turn.
-   *
-   * @throws `interrupted` if the signal is aborted before its turn; then it is never run
-   */
-  async pass<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
-    throwIfAborted(signal);
-    if (this.#free > 0) this.#free -= 1;
-    else await this.#turn(signal);
-    try {
-      return await run();
-    } finally {
-      const [next] = this.#waiting;
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
-
-  async #turn(signal: AbortSignal | undefined): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#waiting.delete(enter);
-        reject(interrupted(signal));
-      };
-      const enter = (): void => {
-        this.#waiting.delete(enter);
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      };
-      this.#waiting.add(enter);
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
-  }
-}
-
 /**
  * A token bucket without an upper bound on one request: each begins when what went before it is paid for, and its own
- * bytes are owed by those after it. So the average holds for objects of any size, and a single one never waits.
+ * bytes are paid for by those after it. So the average holds for objects of any size, and a single one never waits.
  */
 export class Rate {
   readonly #bytesPerMs: number;
@@ -166,7 +122,7 @@ export class Rate {
    */
   async take(size: number, signal: AbortSignal | undefined): Promise<void> {
     throwIfAborted(signal);
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     const startMs = Math.max(nowMs, this.#paidAtMs);
     this.#paidAtMs = startMs + size / this.#bytesPerMs;
     if (startMs <= nowMs) return;

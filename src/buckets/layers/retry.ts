@@ -1,8 +1,9 @@
 import { VaultError, isVaultError } from '../../errors.ts';
 import { MAX_LISTED_KEYS } from '../bounds.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
-import { sleep, systemClock, within } from './clock.ts';
-import type { Clock } from './clock.ts';
+import { sleep, within } from './clock.ts';
+import { systemClock } from '../../host.ts';
+import type { Clock } from '../../host.ts';
 
 /** An operation that failed and will be tried again. */
 export interface Waiting {
@@ -200,7 +201,7 @@ class Health {
    */
   admit(): boolean {
     if (this.#down === null) return false;
-    const leftMs = this.#down.untilMs - this.#policy.clock.now();
+    const leftMs = this.#down.untilMs - this.#policy.clock.monotonic();
     if (leftMs > 0 || this.#probing) {
       const { error } = this.#down;
       const when = leftMs > 0 ? `asked again in ${seconds(leftMs)}` : 'being asked again just now';
@@ -225,7 +226,7 @@ class Health {
 
   /** From now on the bucket counts as down, and nobody waits for it any more. */
   goDown(error: VaultError): void {
-    this.#down = { untilMs: this.#policy.clock.now() + this.#policy.downMs, error };
+    this.#down = { untilMs: this.#policy.clock.monotonic() + this.#policy.downMs, error };
     for (const wake of this.sleepers) wake();
   }
 
@@ -251,7 +252,7 @@ class Effort {
     this.#health = health;
     this.#signal = signal;
     this.#onRetry = onRetry;
-    this.#startMs = policy.clock.now();
+    this.#startMs = policy.clock.monotonic();
   }
 
   /** @throws `unavailable` while the bucket is down */
@@ -264,7 +265,7 @@ class Effort {
     const signal = this.#signal;
     if (this.#first === null) return await run({ signal });
     const { clock, label } = this.#policy;
-    const leftMs = Math.max(0, this.#lastMs(this.#first) - clock.now());
+    const leftMs = Math.max(0, this.#lastMs(this.#first) - clock.monotonic());
     return await within(async (limit) => await run({ signal: limit }), {
       timeoutMs: () => leftMs,
       expired: () =>
@@ -290,9 +291,9 @@ class Effort {
     const { clock, onWaiting, label } = this.#policy;
     if (!error.unreachable) this.#health.isReached = true;
     this.#failures += 1;
-    this.#first ??= { atMs: clock.now(), answers: this.#health.answers };
+    this.#first ??= { atMs: clock.monotonic(), answers: this.#health.answers };
     const delayMs = this.#delayMs(error);
-    if (this.#isProbe || this.#health.isDown || clock.now() + delayMs >= this.#lastMs(this.#first)) {
+    if (this.#isProbe || this.#health.isDown || clock.monotonic() + delayMs >= this.#lastMs(this.#first)) {
       throw this.#exhausted(error, this.#first);
     }
 
@@ -327,7 +328,7 @@ class Effort {
     const isSilent = this.#health.answers === first.answers;
     if (this.#isProbe || (isSilent && !this.#health.isDown)) this.#health.goDown(error);
     if (this.#failures === 1) return error;
-    const tried = `Tried ${this.#failures} times in ${seconds(this.#policy.clock.now() - first.atMs)}.`;
+    const tried = `Tried ${this.#failures} times in ${seconds(this.#policy.clock.monotonic() - first.atMs)}.`;
     return new VaultError('unavailable', `${error.message} ${tried}`, {
       cause: error,
       unreachable: error.unreachable,

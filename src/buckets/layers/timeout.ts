@@ -1,7 +1,8 @@
-import { VaultError, isVaultError, throwIfAborted } from '../../errors.ts';
+import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
-import { interrupted, systemClock, within } from './clock.ts';
-import type { Clock } from './clock.ts';
+import { within } from './clock.ts';
+import { systemClock } from '../../host.ts';
+import type { Clock } from '../../host.ts';
 
 /** How long a connection may be silent before it counts as dead, in milliseconds. */
 export const DEFAULT_TIMEOUT_MS = 60_000;
@@ -72,13 +73,13 @@ class TimedBucket implements Bucket {
   }
 
   async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
-    const startMs = this.#clock.now();
+    const startMs = this.#clock.monotonic();
     let lastMs = startMs;
     let arrived = 0;
     const onBytes = (count: number): void => {
       arrived += count;
       this.#isReached = true;
-      lastMs = this.#clock.now();
+      lastMs = this.#clock.monotonic();
       call.onBytes?.(count);
     };
     const ahead = Math.min(call.maxSize ?? 0, ALLOWED_AHEAD);
@@ -201,7 +202,7 @@ class Watch {
     try {
       return await new Promise<T>((resolve, reject) => {
         this.#waiting = {
-          sinceMs: this.#clock.now(),
+          sinceMs: this.#clock.monotonic(),
           reject: (error) => {
             controller.abort(error);
             reject(error);
@@ -224,7 +225,7 @@ class Watch {
 
   #look(delayMs: number): () => void {
     return this.#clock.schedule(delayMs, () => {
-      const waitedMs = this.#waiting === null ? 0 : this.#clock.now() - this.#waiting.sinceMs;
+      const waitedMs = this.#waiting === null ? 0 : this.#clock.monotonic() - this.#waiting.sinceMs;
       const timeoutMs = this.#timeoutMs();
       if (waitedMs >= timeoutMs) this.end(this.#expired());
       else this.#cancel = this.#look(timeoutMs - waitedMs);

@@ -3,6 +3,7 @@ import * as https from 'node:https';
 import { S3Client } from '@aws-sdk/client-s3';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { VaultError, messageOf } from '../../errors.ts';
+import { certificatesIn } from '../cloud-url.ts';
 import { boundAnswers } from './answers.ts';
 import type { S3BucketOptions } from './options.ts';
 
@@ -13,7 +14,8 @@ import type { S3BucketOptions } from './options.ts';
  */
 export async function openS3Client(options: S3BucketOptions): Promise<S3Client> {
   const identity = await identityFor(options);
-  const client = makeClient(options, {
+  const ca = await certificatesIn(options.caFile ?? null, options.label);
+  const client = makeClient(options, ca, {
     ...identity,
     ...(options.region === null ? {} : { region: options.region }),
   });
@@ -23,7 +25,7 @@ export async function openS3Client(options: S3BucketOptions): Promise<S3Client> 
   } catch (error) {
     client.destroy();
     // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
-    if (options.endpoint !== null) return makeClient(options, { ...identity, region: 'us-east-1' });
+    if (options.endpoint !== null) return makeClient(options, ca, { ...identity, region: 'us-east-1' });
     throw new VaultError(
       'invalid-input',
       `Could not open ${options.label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
@@ -60,12 +62,13 @@ export function isAmazons(endpoint: string): boolean {
 
 function makeClient(
   options: S3BucketOptions,
+  ca: string | null,
   identity: Pick<S3ClientConfig, 'profile' | 'credentials' | 'region'>,
 ): S3Client {
   const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
   // Node's own agents know the proxies of the environment, if NODE_USE_ENV_PROXY is set.
   const httpAgent = { ...agentOptions(http.globalAgent), ...sockets };
-  const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets };
+  const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets, ...(ca !== null && { ca }) };
   const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
   const client = new S3Client({
     ...identity,

@@ -10,7 +10,7 @@ import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex } from './checks
 import type { SentChecksum } from './checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
-import { openS3Client, sendOptions } from './client.ts';
+import { isAmazons, openS3Client, sendOptions } from './client.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
 import { checkBucketName } from './url.ts';
@@ -49,6 +49,11 @@ class S3Bucket implements Bucket {
   readonly #bucket: string;
   readonly #root: string;
   readonly #checksum: S3Checksum;
+  readonly #isForeign: boolean;
+  /** What every request says. */
+  readonly #payer: { readonly RequestPayer?: 'requester' };
+  /** What every upload says. */
+  readonly #asked: ReadonlyMap<string, string>;
   /** What this service has turned out not to take; never sent again. */
   readonly #refused = new Set<OptionalPart>();
 
@@ -58,6 +63,9 @@ class S3Bucket implements Bucket {
     this.#bucket = options.bucket;
     this.#root = folderPrefix(options.prefix, options.label);
     this.#checksum = options.checksum ?? 'auto';
+    this.#isForeign = options.endpoint !== null && !isAmazons(options.endpoint);
+    this.#payer = options.requesterPays === true ? { RequestPayer: 'requester' } : {};
+    this.#asked = uploadHeaders(options);
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}) {
@@ -124,7 +132,11 @@ class S3Bucket implements Bucket {
   async remove(name: string, call: BucketCall = {}): Promise<void> {
     const attempt = this.#begin('remove', name, call.signal);
     try {
-      const command = new DeleteObjectCommand({ Bucket: this.#bucket, Key: this.#root + name });
+      const command = new DeleteObjectCommand({
+        Bucket: this.#bucket,
+        Key: this.#root + name,
+        ...this.#payer,
+      });
       await this.#client.send(command, sendOptions(call.signal));
     } catch (error) {
       const failure = translateS3Error(error, attempt);
@@ -134,7 +146,14 @@ class S3Bucket implements Bucket {
 
   list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {
     return listObjects(
-      { client: this.#client, bucket: this.#bucket, root: this.#root, label: this.label },
+      {
+        client: this.#client,
+        bucket: this.#bucket,
+        root: this.#root,
+        label: this.label,
+        isForeign: this.#isForeign,
+        payer: this.#payer,
+      },
       prefix,
       call,
     );
@@ -152,7 +171,7 @@ class S3Bucket implements Bucket {
       );
     }
     throwIfAborted(signal);
-    return { action, name, label: this.label, signal };
+    return { action, name, label: this.label, isForeign: this.#isForeign, signal };
   }
 
   #checksumWithout(refused: ReadonlySet<OptionalPart>): SentChecksum['kind'] {
@@ -181,6 +200,7 @@ class S3Bucket implements Bucket {
       Body: body,
       ContentLength: body.length,
       ContentType: 'application/octet-stream',
+      ...this.#payer,
       ...(form.isConditional ? { IfNoneMatch: '*' } : {}),
       ...(kind === 'crc32c' ? { ChecksumCRC32C: value } : {}),
       ...(kind === 'md5' ? { ContentMD5: value } : {}),
@@ -192,6 +212,12 @@ class S3Bucket implements Bucket {
       return protocol === 'https:' ? 'UNSIGNED-PAYLOAD' : sha256Hex(body);
     };
     command.middlewareStack.add(withHeader('x-amz-content-sha256', bodyHash), { step: 'build' });
+    for (const [header, asked] of this.#asked) {
+      command.middlewareStack.add(
+        withHeader(header, () => asked),
+        { step: 'build' },
+      );
+    }
     if (onDate !== undefined)
       command.middlewareStack.add(readingDate(onDate), { step: 'deserialize', priority: 'low' });
     return await this.#client.send(command, sendOptions(signal));
@@ -200,7 +226,7 @@ class S3Bucket implements Bucket {
   /** Settles a put whose name is taken: by the same bytes, or by others. */
   async #compare(name: string, body: Buffer, attempt: S3Attempt): Promise<void> {
     const taken = (): VaultError =>
-      new VaultError('already-exists', `${this.label} holds ${name} already, with another content.`);
+      new VaultError('already-exists', `${this.label} holds ${name} already, with different content.`);
     let existing: Uint8Array;
     try {
       existing = await this.get(name, { maxSize: body.length, signal: attempt.signal });
@@ -209,7 +235,7 @@ class S3Bucket implements Bucket {
       if (error instanceof VaultError && error.code === 'object-missing') {
         throw new VaultError(
           'unavailable',
-          `Could not store ${name} in ${this.label}: an object of that name came and went meanwhile.`,
+          `Could not store ${name} in ${this.label}: an object of that name appeared and vanished meanwhile.`,
           { cause: error },
         );
       }
@@ -220,7 +246,7 @@ class S3Bucket implements Bucket {
 
   async #download(name: string, signal: AbortSignal | undefined): Promise<GetObjectCommandOutput> {
     const request = (): GetObjectCommand =>
-      new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name });
+      new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name, ...this.#payer });
     if (this.#checksumWithout(this.#refused) !== 'crc32c') {
       return await this.#client.send(request(), sendOptions(signal));
     }
@@ -239,6 +265,21 @@ class S3Bucket implements Bucket {
       return output;
     }
   }
+}
+
+/** What uploads ask for, as headers: the SDK's own options have types that know Amazon's classes alone. */
+function uploadHeaders({
+  storageClass = null,
+  kmsKey = null,
+  acl = null,
+}: S3BucketOptions): ReadonlyMap<string, string> {
+  const headers: Readonly<Record<string, string | null>> = {
+    'x-amz-storage-class': storageClass,
+    'x-amz-server-side-encryption': kmsKey === null ? null : 'aws:kms',
+    'x-amz-server-side-encryption-aws-kms-key-id': kmsKey,
+    'x-amz-acl': acl,
+  };
+  return new Map(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== null));
 }
 
 /** Middleware, for one command, that adds a header before the request is signed. */

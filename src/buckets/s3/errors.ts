@@ -1,6 +1,7 @@
-import { VaultError, messageOf, systemCode } from '../../errors.ts';
+import { VaultError, interrupted, messageOf, systemCode } from '../../errors.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { connectionAdvice, connectionFault } from '../connection.ts';
+import { retryAfterMs } from '../date.ts';
 import { brief } from '../explanation.ts';
 
 /** What was being done when a request failed; the words of the message. */
@@ -10,6 +11,8 @@ export interface S3Attempt {
   readonly name: string;
   /** The bucket, as messages call it. */
   readonly label: string;
+  /** Whether it is a service of somebody else than Amazon. */
+  readonly isForeign: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -29,8 +32,10 @@ const CREDENTIALS: Meaning = {
 };
 const EXPIRED: Meaning = {
   code: 'denied',
-  next: 'Renew the credentials (for example with "aws sso login") and run the command again; it resumes.',
+  next: 'Renew the credentials and run the command again; it resumes.',
 };
+/** The same where Amazon's own tools help. */
+const EXPIRED_AT_AMAZON: Meaning = { ...EXPIRED, next: `${EXPIRED.next} Perhaps with "aws sso login".` };
 const FULL: Meaning = { code: 'storage-full', next: 'Free some room there or raise the quota.' };
 const NO_BUCKET: Meaning = {
   code: 'bucket-missing',
@@ -171,11 +176,10 @@ export function isConditionFailed(error: unknown): boolean {
  */
 export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError {
   if (error instanceof VaultError) return error;
-  if (attempt.signal?.aborted === true) {
-    return new VaultError('interrupted', 'The operation was interrupted.', { cause: attempt.signal.reason });
-  }
+  if (attempt.signal?.aborted === true) return interrupted(attempt.signal);
   const answer = readAnswer(error);
-  const meaning = answer.status === null ? meaningWithoutAnswer(error, answer) : meaningOf(answer, attempt);
+  const meaning =
+    answer.status === null ? meaningWithoutAnswer(error, answer, attempt) : meaningOf(answer, attempt);
   const object = attempt.name === '' ? '' : `${attempt.name} `;
   const tried = {
     store: `Could not store ${object}in ${attempt.label}`,
@@ -185,7 +189,7 @@ export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError
   }[attempt.action];
   return new VaultError(meaning.code, `${tried}: ${reasonOf(error, answer)}. ${meaning.next}`.trimEnd(), {
     cause: error,
-    retryAfterMs: retryAfterMs(answer.headers.get('retry-after')),
+    retryAfterMs: retryAfterMs(answer.headers.get('retry-after'), answer.headers.get('date')),
     unreachable: answer.status === null && meaning.code === 'unavailable',
   });
 }
@@ -207,11 +211,14 @@ function bare(words: string): string {
   return words.replaceAll(/[^\p{L}\p{N}]/gu, '').toLowerCase();
 }
 
-function meaningWithoutAnswer(error: unknown, answer: Answer): Meaning {
+function meaningWithoutAnswer(error: unknown, answer: Answer, { isForeign }: S3Attempt): Meaning {
   if (NO_CREDENTIALS.has(answer.code)) {
+    const places = 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ?profile= in the URL';
     return {
       code: 'denied',
-      next: 'Give credentials as for the AWS command line: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, "aws sso login", the profile that ?profile= in the URL names, or credentials=send there for an endpoint that may have the role of this machine.',
+      next: isForeign
+        ? `Give the keys of this service: ${places}, or credentials=send there if it may have the role of this machine.`
+        : `Give credentials as for the AWS command line: ${places}, "aws sso login", or the role of this machine.`,
     };
   }
   const isConnection = systemCode(error) !== null || systemCode(field(error, 'cause')) !== null;
@@ -230,6 +237,7 @@ function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
   const isRefusal = status === 401 || status === 403 || status === 407;
   const known = MEANINGS.get(code);
   if (known !== undefined && known !== PERMISSIONS && !(isRefusal && isMissing(known))) {
+    if (known === EXPIRED && !attempt.isForeign) return EXPIRED_AT_AMAZON;
     // Only what is asked for by name can be missing by itself.
     return known.code === 'object-missing' && attempt.action !== 'read' && attempt.action !== 'remove'
       ? NO_BUCKET
@@ -245,7 +253,7 @@ function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
     };
   }
   if (status === null) return AGAIN;
-  if (known === PERMISSIONS || isRefusal) return permissionsFor(attempt.action);
+  if (known === PERMISSIONS || isRefusal) return permissionsFor(attempt);
   // Only an answer that names the object proves that the object is missing; any other 404 may come from
   // something that is no S3 service at all.
   if (status === 404) return NO_BUCKET;
@@ -263,7 +271,7 @@ function isMissing({ code }: Meaning): boolean {
   return code === 'object-missing' || code === 'bucket-missing';
 }
 
-function permissionsFor(action: S3Attempt['action']): Meaning {
+function permissionsFor({ action, isForeign }: S3Attempt): Meaning {
   const permission = {
     store: 's3:PutObject',
     read: 's3:GetObject',
@@ -272,13 +280,8 @@ function permissionsFor(action: S3Attempt['action']): Meaning {
   }[action];
   const ambiguity =
     action === 'read' ? ' Without s3:ListBucket, S3 answers the same for an object that does not exist.' : '';
-  return { code: 'denied', next: `The credentials need ${permission} on this bucket.${ambiguity}` };
-}
-
-/** Milliseconds that a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3). */
-function retryAfterMs(header: string | undefined): number | null {
-  if (header === undefined) return null;
-  if (/^\d+$/.test(header)) return Number(header) * 1000;
-  const at = Date.parse(header);
-  return Number.isNaN(at) ? null : Math.max(0, at - Date.now());
+  return {
+    code: 'denied',
+    next: `The credentials need ${permission}${isForeign ? ', or what this service calls it,' : ''} on this bucket.${ambiguity}`,
+  };
 }

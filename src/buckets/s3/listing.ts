@@ -17,6 +17,9 @@ interface Listed {
   /** What the keys of all objects start with. */
   readonly root: string;
   readonly label: string;
+  readonly isForeign: boolean;
+  /** Who pays, if not the bucket's owner. */
+  readonly payer: { readonly RequestPayer?: 'requester' };
 }
 
 /** `list` of a bucket of S3. */
@@ -31,8 +34,8 @@ export async function* listObjects(
       `${JSON.stringify(prefix)} starts no name that an object can have.`,
     );
   }
-  const { root, label } = listed;
-  const attempt: S3Attempt = { action: 'list', name: prefix, label, signal: call.signal };
+  const { root, label, isForeign } = listed;
+  const attempt: S3Attempt = { action: 'list', name: prefix, label, isForeign, signal: call.signal };
   const tried = `Could not list the objects ${prefix === '' ? '' : `${prefix} `}in ${label}`;
   const after = call.after ?? '';
   const progress = new ListingProgress(tried);
@@ -81,7 +84,7 @@ function entriesOf(
 }
 
 async function listPage(
-  { client, bucket, root }: Listed,
+  { client, bucket, root, payer }: Listed,
   prefix: string,
   from: { readonly after: string } | { readonly token: string },
   attempt: S3Attempt,
@@ -92,6 +95,7 @@ async function listPage(
     MaxKeys: KEYS_PER_PAGE,
     // Others may keep names there that XML cannot express.
     EncodingType: 'url',
+    ...payer,
     ...('token' in from ? { ContinuationToken: from.token } : {}),
     ...('after' in from && from.after !== '' ? { StartAfter: root + from.after } : {}),
   });

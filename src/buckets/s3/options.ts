@@ -1,7 +1,8 @@
+import type { CloudOptions } from '../cloud-url.ts';
 import type { S3Checksum } from './url.ts';
 
 /** What `openS3Bucket` is to open, and how. */
-export interface S3BucketOptions {
+export interface S3BucketOptions extends Partial<CloudOptions> {
   readonly bucket: string;
   /** Folder inside the bucket, slashes at its ends or not; '' for the whole bucket. */
   readonly prefix: string;
@@ -24,6 +25,7 @@ export interface S3BucketOptions {
   /** What to call the bucket in messages: its URL. */
   readonly label: string;
   readonly checksum?: S3Checksum;
+  readonly requesterPays?: boolean;
   /** Connections at most; requests beyond it wait. Default 64. */
   readonly maxSockets?: number;
 }

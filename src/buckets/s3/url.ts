@@ -1,6 +1,6 @@
 import { VaultError } from '../../errors.ts';
-import { cloudUrl, invalid, parseCloudUrl } from '../cloud-url.ts';
-import type { CloudPlace } from '../cloud-url.ts';
+import { CLOUD_OPTIONS, cloudOptionsOf, cloudUrl, invalid, parseCloudUrl } from '../cloud-url.ts';
+import type { CloudOptions, CloudPlace } from '../cloud-url.ts';
 
 /**
  * How an upload's bytes are proved to have arrived.
@@ -15,7 +15,8 @@ export type S3Checksum = 'auto' | 'crc32c' | 'md5' | 'sha256';
 /** All values of `S3Checksum`, for whoever parses one. */
 export const S3_CHECKSUMS: readonly S3Checksum[] = ['auto', 'crc32c', 'md5', 'sha256'];
 
-export interface S3Location extends Pick<CloudPlace, 'bucket' | 'prefix' | 'endpoint' | 'sendCredentials'> {
+export interface S3Location
+  extends Pick<CloudPlace, 'bucket' | 'prefix' | 'endpoint' | 'sendCredentials'>, CloudOptions {
   readonly kind: 's3';
   readonly url: string;
   readonly region: string | null;
@@ -24,12 +25,26 @@ export interface S3Location extends Pick<CloudPlace, 'bucket' | 'prefix' | 'endp
   /** Whether the bucket is named in the path of requests; null: as the kind of server suggests. */
   readonly forcePathStyle: boolean | null;
   readonly checksum: S3Checksum;
+  /** Whether the owner of the credentials pays for the requests, and not the bucket's. */
+  readonly requesterPays: boolean;
 }
 
-const OPTIONS = ['region', 'profile', 'forcePathStyle', 'checksum'];
+const OPTIONS = ['region', 'profile', 'forcePathStyle', 'checksum', 'requesterPays', ...CLOUD_OPTIONS];
+
+/** The canned ACLs that show nothing to the public. */
+const ACLS = [
+  'private',
+  'bucket-owner-read',
+  'bucket-owner-full-control',
+  'authenticated-read',
+  'aws-exec-read',
+];
+
+/** Classes whose objects must be restored before they can be read. */
+const FROZEN = new Set(['GLACIER', 'DEEP_ARCHIVE']);
 
 /**
- * `s3://name/prefix?region=&endpoint=&credentials=send&profile=&forcePathStyle=&checksum=`.
+ * `s3://name/prefix?endpoint=&credentials=send` and `OPTIONS`.
  *
  * @throws `invalid-input`
  */
@@ -56,6 +71,16 @@ export function parseS3Url(text: string): S3Location {
   const wanted = parameters.get('checksum') ?? 'auto';
   const checksum = S3_CHECKSUMS.find((known) => known === wanted);
   if (checksum === undefined) throw invalid(`${place}: checksum is one of ${S3_CHECKSUMS.join(', ')}.`);
+  const pays = parameters.get('requesterPays') ?? null;
+  if (pays !== null && pays !== 'true') throw invalid(`${place}: requesterPays is true, or left out.`);
+  const options = cloudOptionsOf(parsed, {
+    kmsKey: /^[\w:/+=,.@-]{1,2048}$/,
+    kmsExample: 'arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+    acls: ACLS,
+  });
+  if (options.storageClass !== null && FROZEN.has(options.storageClass)) {
+    throw invalid(`${place}: what is in ${options.storageClass} cannot be read at once. GLACIER_IR can.`);
+  }
   return {
     kind: 's3',
     url: cloudUrl(parsed, {
@@ -63,7 +88,11 @@ export function parseS3Url(text: string): S3Location {
       profile,
       forcePathStyle: pathStyle,
       checksum: checksum === 'auto' ? null : checksum,
+      requesterPays: pays,
+      ...options,
     }),
+    ...options,
+    requesterPays: pays === 'true',
     bucket,
     prefix,
     region,

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compilable } from 'kysely';
 import type { Pool, PoolClient } from 'pg';
+import { Gate } from '../../concurrency/semaphore.ts';
+import type { Clock } from '../../host.ts';
 import type { Answer, Durability, Session } from '../sql/engine.ts';
 import { failureOf, isAborted, isWithoutTransaction, translated } from './errors.ts';
 import type { PostgresSettings } from './settings.ts';
@@ -53,21 +55,23 @@ const WAIT_FOR_DISK = `select set_config('synchronous_commit', 'on', true) where
 export class PostgresConnections {
   readonly #label: string;
   readonly #pool: Pool;
+  readonly #clock: Clock;
   #outageDeadlineMs = OPEN_DEADLINE_MS;
   /** The outage that is going on, if its last failure is recent: whoever comes second to it does not wait as long again. */
   #outage = { sinceMs: -Infinity, lastMs: -Infinity };
   /** Whether `begin` has worked on this server, so that statements may be sent right behind it. */
   #beginWorks = false;
-  #inUse = 0;
-  readonly #waiting: (() => void)[] = [];
+  /** The pool's own queue would count the wait for a free connection as time to connect. */
+  readonly #turns = new Gate(CONNECTIONS);
 
-  private constructor(label: string, pool: Pool) {
+  private constructor(label: string, pool: Pool, clock: Clock) {
     this.#label = label;
+    this.#clock = clock;
     this.#pool = pool;
   }
 
   /** Connects nothing yet. */
-  static async to({ label, client }: PostgresSettings): Promise<PostgresConnections> {
+  static async to({ label, client }: PostgresSettings, clock: Clock): Promise<PostgresConnections> {
     const { Pool: PgPool, TypeOverrides } = (await import('pg')).default;
     const types = new TypeOverrides();
     types.setTypeParser(INT8, Number);
@@ -75,7 +79,7 @@ export class PostgresConnections {
     // A broken connection is reported by the query that meets it; without a listener it would end the process.
     pool.on('error', () => undefined);
     pool.on('connect', (connection) => connection.on('error', () => undefined));
-    return new PostgresConnections(label, pool);
+    return new PostgresConnections(label, pool, clock);
   }
 
   /** From now on an outage is waited out. Before, the address may be wrong, and who waits wants to know soon. */
@@ -167,7 +171,7 @@ export class PostgresConnections {
 
   /** Whether to try again after this many attempts, of which the last one met an outage. */
   #waitsOut(attempts: number): boolean {
-    const nowMs = performance.now();
+    const nowMs = this.#clock.monotonic();
     const { sinceMs, lastMs } = this.#outage;
     this.#outage = { sinceMs: nowMs - lastMs < OUTAGE_GAP_MS ? sinceMs : nowMs, lastMs: nowMs };
     // Once in any case: it may have been the connection alone.
@@ -175,10 +179,7 @@ export class PostgresConnections {
   }
 
   async #onConnection<T>(attempt: (client: PoolClient) => Promise<T>): Promise<T> {
-    // The pool's own queue would count the wait for a free connection as time to connect.
-    if (this.#inUse === CONNECTIONS) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#inUse++;
-    try {
+    return this.#turns.pass(undefined, async () => {
       const client = await this.#pool.connect();
       try {
         const result = await attempt(client);
@@ -190,11 +191,7 @@ export class PostgresConnections {
         client.release(failureOf(error) !== 'conflict');
         throw error;
       }
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#inUse--;
-      else next();
-    }
+    });
   }
 }
 

@@ -6,12 +6,13 @@ import {
   PostgresQueryCompiler,
   sql,
 } from 'kysely';
+import type { Clock, Environment } from '../../host.ts';
 import type { Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { PostgresConnections } from './connections.ts';
 import { isWithoutTls } from './errors.ts';
 import { prepareTables } from './schema.ts';
 import { postgresSettings } from './settings.ts';
-import type { Environment, PostgresSettings } from './settings.ts';
+import type { PostgresSettings } from './settings.ts';
 import type { Tables } from '../sql/schema.ts';
 
 /**
@@ -28,6 +29,7 @@ export async function openPostgres(
     readonly create: boolean;
     readonly signal?: AbortSignal | undefined;
     readonly environment?: Environment | undefined;
+    readonly clock: Clock;
   },
 ): Promise<Engine> {
   const settings = await postgresSettings(location, options.environment);
@@ -41,9 +43,9 @@ export async function openPostgres(
 
 async function connected(
   settings: PostgresSettings,
-  options: { readonly create: boolean; readonly signal?: AbortSignal | undefined },
+  options: { readonly create: boolean; readonly signal?: AbortSignal | undefined; readonly clock: Clock },
 ): Promise<Engine> {
-  const connections = await PostgresConnections.to(settings);
+  const connections = await PostgresConnections.to(settings, options.clock);
   const engine = new PostgresEngine(settings, connections);
   try {
     await prepareTables({ engine, connections, schema: settings.schema }, options);

@@ -129,13 +129,13 @@ function outage(error: unknown, label: string): VaultError {
   if (code === READ_ONLY) {
     return as(
       'unavailable',
-      `The database ${label} takes no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
+      `The database ${label} accepts no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
     );
   }
   if (code === TOO_MANY_CONNECTIONS) {
     return as(
       'unavailable',
-      `The database ${label} takes no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
+      `The database ${label} accepts no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
     );
   }
   const advice = UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
@@ -154,11 +154,11 @@ function notConnected(error: unknown, label: string): unknown {
   if (isWithoutTls(error)) {
     return as(
       'invalid-input',
-      `The server of ${label} has no TLS, which a server elsewhere needs unless sslmode or PGSSLMODE says otherwise. Turn it on there, or say sslmode=disable if nobody else can listen on the way.`,
+      `The server of ${label} has no TLS, which a server elsewhere needs unless sslmode or PGSSLMODE says otherwise. Turn it on there, or say sslmode=disable if nobody else can listen in.`,
     );
   }
   if (NO_POSTGRES.test(message)) {
-    return as('invalid-input', `What answers for ${label} is no Postgres server. Check host and port.`);
+    return as('invalid-input', `What answers for ${label} is not a Postgres server. Check host and port.`);
   }
   if (/CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL|^HOSTNAME_MISMATCH/.test(code)) {
     return as(

@@ -4,6 +4,7 @@ import { createSecureContext } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 import type { ClientConfig } from 'pg';
 import { messageOf, VaultError } from '../../errors.ts';
+import type { Environment } from '../../host.ts';
 
 /** How to reach a Postgres database, as a URL and the environment say it. */
 export interface PostgresSettings {
@@ -15,8 +16,6 @@ export interface PostgresSettings {
   /** Whether to do without TLS if the server has none. */
   readonly plainAllowed: boolean;
 }
-
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Parameters of libpq's URLs that change nothing here, and a few that other clients' URLs carry. */
 const IGNORED = new Set([
@@ -100,13 +99,13 @@ export async function postgresSettings(
     schema,
     plainAllowed: tls.plainAllowed,
     client: {
-      ...(host === undefined ? {} : { host }),
-      ...(port === undefined ? {} : { port }),
-      ...(user === undefined ? {} : { user }),
+      host,
+      port,
+      user,
       database,
       ...passwordSetting(password, environment),
-      ...(options === undefined ? {} : { options }),
-      ...(tls.ssl === undefined ? {} : { ssl: tls.ssl }),
+      options,
+      ssl: tls.ssl,
       ...(negotiation === 'direct' ? { sslnegotiation: 'direct' } : {}),
       enableChannelBinding: channelBinding === 'require' || channelBinding === 'prefer',
       application_name: application,
@@ -185,12 +184,11 @@ async function tlsSettings(
   const keyFile = take('sslkey', 'PGSSLKEY');
   const switched = take('ssl');
   if (way === 'socket') return { ssl: false, plainAllowed: true };
-  const ca =
-    rootFile === undefined || rootFile === 'system' ? null : await contentOf('sslrootcert', rootFile);
+  const ca = await contentOf('sslrootcert', rootFile === 'system' ? undefined : rootFile);
   const own: ConnectionOptions = {
-    ...(ca === null ? {} : { ca }),
-    ...(certificateFile === undefined ? {} : { cert: await contentOf('sslcert', certificateFile) }),
-    ...(keyFile === undefined ? {} : { key: await contentOf('sslkey', keyFile) }),
+    ca,
+    cert: await contentOf('sslcert', certificateFile),
+    key: await contentOf('sslkey', keyFile),
   };
   try {
     createSecureContext(own);
@@ -219,10 +217,10 @@ async function tlsSettings(
     case 'no-verify':
       return { ssl: unverified, plainAllowed: false };
     case 'require':
-      if (ca === null) return { ssl: unverified, plainAllowed: false };
+      if (ca === undefined) return { ssl: unverified, plainAllowed: false };
       return { ssl: { ...own, checkServerIdentity: () => undefined }, plainAllowed: false };
     case 'verify-ca':
-      if (ca === null) {
+      if (ca === undefined) {
         throw new VaultError(
           'invalid-input',
           'sslmode=verify-ca needs sslrootcert=<file>: any certificate of a public authority would pass otherwise. Use verify-full for those.',
@@ -239,7 +237,8 @@ async function tlsSettings(
   }
 }
 
-async function contentOf(parameter: string, path: string): Promise<string> {
+async function contentOf(parameter: string, path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
   try {
     return await readFile(path, 'utf8');
   } catch (error) {

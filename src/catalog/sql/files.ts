@@ -14,6 +14,7 @@ import {
 import type { Engine } from './engine.ts';
 import { rowsOf } from './pages.ts';
 import type { Tables } from './schema.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 
 const PAGE = 500;
 
@@ -47,7 +48,7 @@ export class SqlFiles implements FileCatalog {
           version: eb.ref('excluded.version'),
           created_at: eb.ref('excluded.created_at'),
           expires_at: eb.ref('excluded.expires_at'),
-          hidden_at: eb.ref('excluded.hidden_at'),
+          // Not `hidden_at`: whoever catches up with the buckets may not have seen that somebody has just removed the file.
         })),
       );
     await this.#engine.writeOne('durable', (session) => session.run(query));
@@ -78,8 +79,8 @@ export class SqlFiles implements FileCatalog {
   ): Promise<readonly FileRow[]> {
     const distinct = [...new Map(tags.map((tag) => [hexOf(tag), tag])).values()];
     const found: FileRow[] = [];
-    for (let at = 0; at < distinct.length; at += TAGS_AT_ONCE) {
-      const query = this.#newestOf(distinct.slice(at, at + TAGS_AT_ONCE), limit, options?.hidden ?? false);
+    for (const some of slicesOf(distinct, TAGS_AT_ONCE)) {
+      const query = this.#newestOf(some, limit, options?.hidden ?? false);
       found.push(...(await this.#read(query)).map(decodeFile));
     }
     return found.toSorted(newestFirst).slice(0, limit);

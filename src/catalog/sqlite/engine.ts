@@ -6,6 +6,7 @@ import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQuer
 import type { Compilable } from 'kysely';
 import { makeFolder } from '../../disk/folders.ts';
 import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { Tables } from '../sql/schema.ts';
@@ -29,11 +30,14 @@ const STATEMENTS = 100;
  * command learns is kept in memory, and `requireWritable` says why.
  *
  * @param path the file
- * @param options `create`: make the folder (mode 0700), the file (0600) and the tables if there are none
+ * @param options `create`: make the folder (mode 0700), the file (0600) and the tables if there are none; `clock`: this machine's
  * @throws `no-vault` if there is no such file, or no catalog in it, and it is not to be created; `invalid-input` if it is
  *   a database of something else; `denied`; `damaged`; `unsupported`, see `requireKnownSchema`; `unavailable`
  */
-export async function openSqlite(path: string, options: { readonly create: boolean }): Promise<Engine> {
+export async function openSqlite(
+  path: string,
+  options: { readonly create: boolean; readonly clock: Clock },
+): Promise<Engine> {
   requireFileName(path);
   await checkFile(path, options);
   const { default: Sqlite } = await import('better-sqlite3');
@@ -43,7 +47,7 @@ export async function openSqlite(path: string, options: { readonly create: boole
       timeout: BUSY_STRETCH_MS,
     });
     try {
-      const engine = new SqliteEngine(path, database, refusal);
+      const engine = new SqliteEngine(path, database, { refusal, clock: options.clock });
       await engine.prepare(options);
       return engine;
     } catch (error) {
@@ -92,10 +96,17 @@ class SqliteEngine implements Engine {
   /** Why the file cannot be written; null if it can. */
   readonly #refusal: VaultError | null;
 
-  constructor(label: string, database: Database, refusal: VaultError | null) {
+  readonly #clock: Clock;
+
+  constructor(
+    label: string,
+    database: Database,
+    { refusal, clock }: { readonly refusal: VaultError | null; readonly clock: Clock },
+  ) {
     this.label = label;
     this.#database = database;
     this.#refusal = refusal;
+    this.#clock = clock;
     this.#session = { run: async (query) => this.#run(query) };
   }
 
@@ -175,12 +186,12 @@ class SqliteEngine implements Engine {
   }
 
   async #untilFree<T>(attempt: () => Promise<T> | T): Promise<T> {
-    const deadline = Date.now() + BUSY_DEADLINE_MS;
+    const deadlineMs = this.#clock.monotonic() + BUSY_DEADLINE_MS;
     while (true) {
       try {
         return await attempt();
       } catch (error) {
-        if (!isBusy(error) || Date.now() > deadline) throw error;
+        if (!isBusy(error) || this.#clock.monotonic() > deadlineMs) throw error;
         await sleep(10 + Math.random() * 50);
       }
     }

@@ -1,22 +1,32 @@
-/** The variables of the process: taken once, and without what no other program has any business with. */
-import { isPostgresUrl } from './options.ts';
-import type { Environment } from './options.ts';
-import { requireIntactVariables } from './intact.ts';
+/**
+ * The variables of the process: taken once, and without what no other program has any business with. Every start loads this, so it
+ * imports nothing.
+ */
+import type { Environment } from '../../host.ts';
 
 /** Variables that are secrets, from here on known to this program alone. */
-const SECRETS = ['VAULT_PASSWORD', 'VAULT_NEW_PASSWORD', 'VAULT_LOCK_PASSWORD', 'PGPASSWORD'];
+const SECRETS = [
+  'VAULT_PASSWORD',
+  'VAULT_NEW_PASSWORD',
+  'VAULT_LOCK_PASSWORD',
+  'VAULT_PING_URL',
+  'PGPASSWORD',
+];
 
 /**
  * Takes the variables over. What is secret among them leaves the process's own, which every child inherits: password commands,
  * and whatever a cloud's library starts to get its credentials.
  *
  * @returns all variables as they were
- * @throws `invalid-input` if one that means something here is no UTF-8
  */
 export function takeEnvironment(): Environment {
   const environment = { ...process.env };
   for (const name of SECRETS) delete process.env[name];
   if (isPostgresUrl(environment['VAULT_DB'] ?? '')) delete process.env['VAULT_DB'];
-  requireIntactVariables(environment);
   return environment;
+}
+
+/** Whether a catalog location is a database server's URL and not a file's path. */
+export function isPostgresUrl(location: string): boolean {
+  return /^postgres(ql)?:\/\//i.test(location);
 }

@@ -5,6 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { VaultError } from '../../errors.ts';
+import type { Environment } from '../../host.ts';
 
 /** Whether nothing in a text stands for bytes that were lost. */
 export function isIntact(text: string): boolean {
@@ -29,10 +30,10 @@ export function requireIntactArguments(args: readonly string[]): void {
 }
 
 /** Variables that this program looks at itself. */
-const OWN_VARIABLES = /^(VAULT_.*|PG.*|HOME|XDG_DATA_HOME|LOCALAPPDATA)$/;
+const OWN_VARIABLES = /^(VAULT_.*|PG.*|HOME|XDG_(DATA|CONFIG)_HOME|(LOCAL)?APPDATA)$/;
 
 /** Refuses variables that are no UTF-8, of those that mean something here. @throws `invalid-input` */
-export function requireIntactVariables(environment: Readonly<Record<string, string | undefined>>): void {
+export function requireIntactVariables(environment: Environment): void {
   for (const [name, value = ''] of Object.entries(environment)) {
     if (isIntact(value) || !OWN_VARIABLES.test(name)) continue;
     const start = Buffer.from(`${name}=`);

@@ -1,13 +1,21 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
 import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
-import type { Warning } from '../../vault/call.ts';
+import { isVaultError } from '../../errors.ts';
+import type { Host } from '../../host.ts';
+import type { CallOptions, Step, Warning } from '../../vault/call.ts';
+import type { NotedVerb } from '../../vault/read/runs.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { Environment, SharedOptions } from './options.ts';
-import { catalogLocation, requestOptions } from './options.ts';
+import type { ExitCode } from '../exit.ts';
+import { exitCodeOf } from '../exit.ts';
+import type { Settled } from './config.ts';
+import type { SharedOptions } from './options.ts';
+import { isPostgresUrl } from './environment.ts';
+import { catalogLocation, logFolderOf, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
+import { showName } from '../terminal/text.ts';
 
 /** What is said of a command that is interrupted. */
 export interface Interruption {
@@ -17,9 +25,10 @@ export interface Interruption {
   patienceMs?: number;
 }
 
-export interface Invocation {
+export interface Invocation extends Host {
+  /** As settled. */
   readonly options: SharedOptions;
-  readonly environment: Environment;
+  readonly settled: Settled;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
   /** Aborted by Ctrl-C and its like. */
@@ -43,12 +52,13 @@ export async function withVault<T>(
   const { options, environment, terminal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
-  const [{ openVault }, { readPassword, PASSWORD_TRIES }] = await Promise.all([
-    import('../../compose.ts'),
-    import('./password.ts'),
-  ]);
+  const { expectQuestion, readPassword, PASSWORD_TRIES } = await import('./password.ts');
+  expectQuestion({ ...invocation, purpose: 'enter' });
+  const { openVault } = await import('../../compose.ts');
+  const db = catalogLocation(options, environment);
   const vault = await openVault({
-    db: catalogLocation(options, environment),
+    db,
+    ...(isPostgresUrl(db) && { logFolder: logFolderOf(environment) }),
     passwordTries: PASSWORD_TRIES,
     password: async (refused) => {
       const warn = warnOfFile(terminal);
@@ -66,19 +76,50 @@ export async function withVault<T>(
 }
 
 /**
+ * The same work, whose end is noted in the vault for `vault status`, unless somebody has interrupted it.
+ *
+ * @param verb null: it is not worth noting, such as a dry run
+ */
+export function noted(
+  { signal, terminal }: Invocation,
+  verb: NotedVerb | null,
+  work: (vault: Vault) => Promise<ExitCode>,
+): (vault: Vault) => Promise<ExitCode> {
+  if (verb === null) return work;
+  return async (vault) => {
+    let exit: ExitCode | null = null;
+    try {
+      return (exit = await work(vault));
+    } catch (error) {
+      // What was not begun has not ended either.
+      if (!isVaultError(error, 'invalid-input', 'interrupted')) exit = exitCodeOf(error);
+      throw error;
+    } finally {
+      if (exit !== null && !signal.aborted) {
+        await vault.noteRun(verb, terminal.factsOfEnd(exit)).catch((error: unknown) => {
+          // Of a catalog that can be read and not written nothing more is said.
+          if (!isVaultError(error)) throw error;
+        });
+      }
+    }
+  };
+}
+
+/**
  * What a vault is told of the process and the machine around it, and of how to ask buckets.
  *
  * @param places URLs and paths of the buckets that the command names
  * @throws `invalid-input`
  */
 export function surroundings(
-  { options, environment, signal, terminal }: Invocation,
+  invocation: Invocation,
   places: readonly string[] = [],
 ): Omit<VaultLocation, 'db' | 'password' | 'passwordTries'> {
+  const { options, signal, terminal } = invocation;
   return {
     request: requestOptions(options),
     baseFolder: baseFolderOf(places),
-    environment,
+    host: invocation,
     onWaiting: warnOfWaiting(terminal),
     signal,
   };
@@ -104,9 +145,26 @@ function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting
   };
 }
 
+/** Says that a new password is easy to guess. */
+export function warnOfWeak(terminal: Terminal): (message: string) => void {
+  return (message) => terminal.warn(message, { kind: 'weak-password' });
+}
+
 /** Says that a password file is not its owner's alone. */
 export function warnOfFile(terminal: Terminal): (message: string) => void {
   return (message) => terminal.warn(message, { kind: 'password-file' });
+}
+
+const STEPS: Readonly<Record<Step['what'], string>> = {
+  removed: 'Removed',
+  expired: 'Expired:',
+  repaired: 'Repaired',
+  stored: 'Stored',
+};
+
+/** Passes on what was done, one thing a line. */
+export function tellTo(terminal: Terminal): (step: Step) => void {
+  return ({ what, on }) => terminal.detail(`${STEPS[what]} ${showName(on)}`);
 }
 
 /** Passes on what went wrong in the vault and was got round. */
@@ -116,6 +174,27 @@ export function warnTo(terminal: Terminal): (warning: Warning) => void {
     const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
     terminal.warn(message, { kind, bucket }, topic);
   };
+}
+
+/**
+ * Has the vault do something while its progress is shown.
+ *
+ * @param label what is done, until the work says more
+ * @param work is given what every verb of the vault takes
+ */
+export function withProgress<T>(
+  { terminal, signal }: Invocation,
+  label: string,
+  work: (call: Required<CallOptions>) => Promise<T>,
+): Promise<T> {
+  return terminal.withProgress(label, async (report) =>
+    work({
+      signal,
+      onWarning: warnTo(terminal),
+      onStep: tellTo(terminal),
+      onProgress: (progress) => report({ label, ...progress }),
+    }),
+  );
 }
 
 /** A bucket as the vault knows it, from what was typed. @throws `invalid-input` */

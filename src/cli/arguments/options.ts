@@ -3,23 +3,25 @@ import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
 import { VaultError } from '../../errors.ts';
+import type { Environment } from '../../host.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
 
 /** The environment, as far as a value is set. */
-export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The options of every verb, as written. */
 export interface SharedOptions {
+  readonly vault?: string;
   readonly db?: string;
-  readonly passwordFile?: string;
-  readonly passwordCommand?: string;
+  readonly passwordFile?: string | undefined;
+  readonly passwordCommand?: string | undefined;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly verbose?: boolean;
   readonly debug?: boolean;
+  readonly pingUrl?: string;
   readonly timeout?: string;
   readonly maxWait?: string;
   readonly concurrency?: string;
@@ -49,6 +51,11 @@ export function catalogLocation(
   return (
     nonEmpty(environment['VAULT_DB']) ?? join(dataFolder(environment, platform), DATA_FOLDER, CATALOG_FILE)
   );
+}
+
+/** Where this machine keeps what it remembers beside a catalog that is on a server. */
+export function logFolderOf(environment: Environment, platform: NodeJS.Platform = process.platform): string {
+  return join(dataFolder(environment, platform), DATA_FOLDER, 'folders');
 }
 
 function dataFolder(environment: Environment, platform: NodeJS.Platform): string {
@@ -87,9 +94,9 @@ export function nonEmpty(value: string | undefined): string | null {
   return value === undefined || value === '' ? null : value;
 }
 
-/** Whether a catalog location is a database server's URL and not a file's path. */
-export function isPostgresUrl(location: string): boolean {
-  return /^postgres(ql)?:\/\//i.test(location);
+/** A catalog's location without the password in its URL; a path as it is. */
+export function withoutSecret(location: string): string {
+  return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
 }
 
 const SIZE = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?B)?|B)?$/i;
@@ -265,11 +272,12 @@ export function requestOptions(options: SharedOptions): RequestOptions {
   return {
     timeoutMs: parseWaitMs(timeout, '--timeout'),
     maxWaitMs: parseWaitMs(maxWait, '--max-wait'),
-    ...(concurrency !== undefined && {
-      concurrency: parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
-    }),
-    ...(limitUpload !== undefined && { limitUpload: parseRate(limitUpload, '--limit-upload') }),
-    ...(limitDownload !== undefined && { limitDownload: parseRate(limitDownload, '--limit-download') }),
+    concurrency:
+      concurrency === undefined
+        ? undefined
+        : parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
+    limitUpload: limitUpload === undefined ? undefined : parseRate(limitUpload, '--limit-upload'),
+    limitDownload: limitDownload === undefined ? undefined : parseRate(limitDownload, '--limit-download'),
   };
 }
 

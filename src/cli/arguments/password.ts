@@ -3,11 +3,14 @@ import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
-import type { Environment, SharedOptions } from './options.ts';
+import type { Environment } from '../../host.ts';
+import type { SharedOptions } from './options.ts';
 import { nonEmpty } from './options.ts';
+import { weaknessOf } from './password-strength.ts';
 import { askForPassword } from '../terminal/prompt.ts';
 import type { PasswordQuestion } from '../terminal/prompt.ts';
 import { quote } from '../terminal/text.ts';
+import { holdTyped } from '../terminal/typed-ahead.ts';
 
 /** How often somebody is asked for a password that opens something. */
 export const PASSWORD_TRIES = 3;
@@ -90,6 +93,26 @@ export function passwordSource(request: SourceRequest): PasswordSource {
     'invalid-input',
     `${what} is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
   );
+}
+
+/** Does not show what is typed before the question, if somebody will be asked. @throws as `passwordSource` */
+export function expectQuestion(request: SourceRequest): void {
+  if (request.interactive && passwordSource(request).kind === 'terminal') holdTyped();
+}
+
+/** Gets a new password as `readPassword` does, and warns of one that is easy to guess. */
+export async function readNewPassword(
+  request: PasswordRequest & { readonly purpose: 'choose' | 'replace' },
+  warnOfWeak: (message: string) => void,
+): Promise<string> {
+  const password = await readPassword(request);
+  const weakness = weaknessOf(password);
+  if (weakness !== null) {
+    warnOfWeak(
+      `The password ${weakness}. Whoever has a copy of one bucket can try as many as they like: four or five random words are hard to guess. "vault password" changes it.`,
+    );
+  }
+  return password;
 }
 
 /**

@@ -8,7 +8,7 @@ import { nameAsTyped } from './options.ts';
 import { patternMatcher } from './pattern.ts';
 
 /** Characters that make a text a pattern. */
-const WILDCARD = /[*?[{]/;
+export const WILDCARD: RegExp = /[*?[{]/;
 
 export interface Typed {
   /** The verb, for advice. */

@@ -6,8 +6,11 @@ import {
   bucketUrlOf,
   preparedBucketUrl,
   warnTo,
+  withProgress,
   withVault,
 } from '../arguments/invocation.ts';
+import { paintCondition } from '../terminal/describe.ts';
+import { Plan } from '../terminal/plan.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
@@ -24,14 +27,11 @@ const KINDS = new Map([
 
 /** `vault bucket ls`: the vault's buckets, and what they hold. */
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
-  output.requireOpen();
+  const { output, options, terminal } = invocation;
   return withVault(invocation, async (vault) => {
-    const buckets = await terminal.withProgress('Listing', async (report) =>
+    const buckets = await withProgress(invocation, 'Listing', async (call) =>
       vault.bucketReport({
-        signal,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Listing', ...progress }),
+        ...call,
       }),
     );
     if (options.json === true) {
@@ -64,7 +64,7 @@ export async function printBucketReports(
       { heading: 'BUCKET', align: 'left' },
       { heading: 'OBJECTS', align: 'right' },
       { heading: 'SIZE', align: 'right' },
-      { heading: 'STATE', align: 'left' },
+      { heading: 'STATE', align: 'left', paint: (text) => paintCondition(style, text) },
     ],
     { width: output.width, styleHeading: (line) => style('bold', line) },
   );
@@ -102,26 +102,28 @@ export async function removeBucket(
   reference: string,
   flags: RemoveBucketFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options, terminal } = invocation;
   const dryRun = flags.dryRun === true;
   const bucket = await bucketReferenceOf(reference);
   return withVault(invocation, async (vault) => {
     if (!dryRun) {
       invocation.interruption.kept = () => 'What has moved need not move again: repeat the command.';
     }
-    const result = await terminal.withProgress('Moving', async (report) =>
+    const plan = new Plan(invocation);
+    const result = await withProgress(invocation, 'Moving', async (call) =>
       vault.removeBucket(bucket, {
-        signal,
+        ...call,
         gone: flags.gone,
         dryRun,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Moving', ...progress }),
+        onPlanned: plan.add,
       }),
     );
+    await plan.end();
     if (options.json === true) await output.json({ ...result, dryRun });
+    terminal.summary(null, { shardsMoved: result.shardsMoved, removed: result.removed, dryRun });
     if (!dryRun) return reportRemoval(invocation, vault, result);
     terminal.note(
-      `Would store ${count(result.shardsMoved, 'shard')} in the other buckets. Nothing was changed.`,
+      `Would store ${count(result.shardsMoved, 'shard')} and ${count(result.manifestsCopied, 'manifest')} in the other buckets${flags.gone === true ? '' : ', and then remove what the vault has in this one'}. Nothing was changed.`,
     );
     return DONE;
   });

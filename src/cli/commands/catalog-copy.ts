@@ -6,10 +6,10 @@ import { count } from '../terminal/text.ts';
 
 /** `vault catalog copy`: copies the catalog into another database, of either kind. */
 export async function copyTo(invocation: Invocation, to: string): Promise<ExitCode> {
-  const { output, options, environment, terminal, signal } = invocation;
+  const { output, options, environment, clock, terminal, signal } = invocation;
   const { copyCatalog } = await import('../../compose.ts');
   const { rows, digest } = await terminal.withProgress('Copying', async () =>
-    copyCatalog(catalogLocation(options, environment), to, { environment, signal }),
+    copyCatalog(catalogLocation(options, environment), to, { environment, clock, signal }),
   );
   if (options.json === true) await output.json({ rows, digest });
   terminal.summary(

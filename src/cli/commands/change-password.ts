@@ -1,8 +1,8 @@
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnOfFile, withVault } from '../arguments/invocation.ts';
-import { passwordSource, readPassword } from '../arguments/password.ts';
+import { warnOfFile, warnOfWeak, withVault } from '../arguments/invocation.ts';
+import { expectQuestion, passwordSource, readNewPassword } from '../arguments/password.ts';
 
 export interface ChangePasswordFlags {
   readonly newPasswordFile?: string;
@@ -13,10 +13,7 @@ export interface ChangePasswordFlags {
 export async function changePassword(invocation: Invocation, flags: ChangePasswordFlags): Promise<ExitCode> {
   const { environment, interactive, signal, terminal } = invocation;
   const next = {
-    options: {
-      ...(flags.newPasswordFile !== undefined && { passwordFile: flags.newPasswordFile }),
-      ...(flags.newPasswordCommand !== undefined && { passwordCommand: flags.newPasswordCommand }),
-    },
+    options: { passwordFile: flags.newPasswordFile, passwordCommand: flags.newPasswordCommand },
     environment,
     interactive,
     purpose: 'replace',
@@ -29,7 +26,7 @@ export async function changePassword(invocation: Invocation, flags: ChangePasswo
     async (vault) => {
       await vault.changePassword({
         current,
-        next: await readPassword({ ...next, signal, warn: warnOfFile(terminal) }),
+        next: await readNewPassword({ ...next, signal, warn: warnOfFile(terminal) }, warnOfWeak(terminal)),
         signal,
       });
       terminal.note(
@@ -39,6 +36,7 @@ export async function changePassword(invocation: Invocation, flags: ChangePasswo
     },
     (password) => {
       current = password;
+      expectQuestion(next);
     },
   );
 }

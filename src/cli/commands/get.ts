@@ -2,24 +2,26 @@ import { lstat, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { restoreFile } from '../../vault/read/restore.ts';
-import type { StoredFile } from '../../vault/read/get.ts';
+import type { RestorableFile } from '../../vault/read/restore.ts';
+import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
-import { exitCodeOf, gravest } from '../exit.ts';
+import { DONE, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import type { PasswordRequest } from '../arguments/password.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showName, showSize } from '../terminal/text.ts';
 
-export interface GetFlags {
+import { lockPasswordOf } from './lock-password.ts';
+import type { LockFlags } from './lock-password.ts';
+
+export interface GetFlags extends LockFlags {
   readonly output?: string;
   readonly force?: boolean;
-  readonly lockPasswordFile?: string;
-  readonly lockPasswordCommand?: string;
+  readonly owner?: boolean;
 }
 
 /** Longest file name that file systems take, in bytes. */
@@ -27,6 +29,9 @@ const MAX_BASE_NAME_SIZE = 255;
 
 /** Names of what this process has open, whatever that is: `/dev/stdout` is a link that must not be replaced by a file. */
 const OWN_DESCRIPTOR = /^\/dev\/(stdin|stdout|stderr|fd\/.*)$|^\/proc\/[^/]+\/fd\//;
+
+/** Bytes by which a text is told. */
+const LOOKED_AT = 64 * 1024;
 
 /** Where the bytes go. */
 type Target =
@@ -57,16 +62,27 @@ export async function get(
   return withVault(invocation, async (vault) =>
     withFilesMeant(vault, { verb: 'get', references }, async (meant) => {
       const codes: ExitCode[] = [];
-      const written = new Map<string, StoredFile>();
+      const written: Written = new Map();
       const unknown: string[] = [];
       let bytes = 0;
+      let done = 0;
       invocation.interruption.kept = () =>
         several && written.size > 0
           ? `${written.size.toLocaleString('en-US')} of ${count(meant.length, 'file')} are written, each whole.`
           : null;
       for (const reference of meant) {
         try {
-          bytes += await getOne(invocation, vault, { reference, target, existing, written, flags });
+          const got = await getOne(invocation, vault, {
+            reference,
+            target,
+            existing,
+            written,
+            flags,
+            several,
+          });
+          bytes += got.bytes;
+          done += 1;
+          codes.push(got.code);
         } catch (error) {
           if (!several || target.kind === 'stdout' || !isOfOneFile(error)) throw error;
           if (isVaultError(error, 'file-not-found')) unknown.push(reference);
@@ -76,11 +92,11 @@ export async function get(
       }
       const advice = await quotingAdvice('get', unknown);
       if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
-      const files = meant.length - codes.length;
-      invocation.terminal.summary(
-        several && target.kind === 'folder' ? `Wrote ${count(files, 'file')}, ${showSize(bytes)}.` : null,
-        { files, failed: codes.length, bytes },
-      );
+      const failed = codes.length - done;
+      const files = meant.length - failed;
+      const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
+      const shown = target.kind === 'stdout' ? !output.isTerminal : several;
+      invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
       return gravest(codes);
     }),
   );
@@ -100,69 +116,125 @@ function isOfOneFile(error: unknown): boolean {
   );
 }
 
-/** @returns how many bytes were written */
-async function getOne(
-  invocation: Invocation,
-  vault: Vault,
-  one: {
-    readonly reference: string;
-    readonly target: Target;
-    readonly existing: 'refuse' | 'replace';
-    /** What this command has written, by path. */
-    readonly written: Map<string, StoredFile>;
-    readonly flags: GetFlags;
-  },
-): Promise<number> {
-  const { output, options, terminal, signal } = invocation;
-  const { target, existing, written } = one;
-  const onWarning = warnTo(terminal);
-  const { readPassword, PASSWORD_TRIES } = await import('../arguments/password.ts');
-  const file = await vault.get(one.reference, {
-    signal,
-    onWarning,
-    lockPasswordTries: PASSWORD_TRIES,
-    lockPassword: ({ name }, refused) =>
-      readPassword({ ...lockRequest(invocation, one.flags, name), refused }),
+/** What this command has written, by path. */
+type Written = Map<string, { readonly hash: string; readonly name: string }>;
+
+interface One {
+  readonly reference: string;
+  readonly target: Target;
+  readonly existing: 'refuse' | 'replace';
+  readonly written: Written;
+  readonly flags: GetFlags;
+  readonly several: boolean;
+}
+
+/** What came of a reference. */
+interface Got {
+  readonly code: ExitCode;
+  readonly bytes: number;
+}
+
+async function getOne(invocation: Invocation, vault: Vault, one: One): Promise<Got> {
+  const found = await vault.find(one.reference, await lockPasswordOf(invocation, one.flags));
+  if (found.kind === 'folder') return getFolder(invocation, found, one);
+  const { file } = found;
+  return writeFile(invocation, one, {
+    file,
+    name: file.name,
+    size: file.contentSize,
+    hash: file.hash,
+    json: fileAsJson(file),
   });
-  if (target.kind === 'stdout') {
-    await pour(file, invocation);
-    return file.contentSize;
+}
+
+/** A folder, a part of it, or one file in it. */
+async function getFolder(
+  invocation: Invocation,
+  { folder, path }: { readonly folder: StoredFolder; readonly path: string },
+  one: One,
+): Promise<Got> {
+  const { signal, terminal, output } = invocation;
+  const { target, flags } = one;
+  const tree = await import('./get-folder.ts');
+  const wanted = tree.wantedOf(path);
+  const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
+  const name = path === '' || wanted === null || !('path' in wanted) ? folder.name : `${folder.name}/${path}`;
+  if (selected.only?.kind === 'file') {
+    const file = tree.entryAsFile(selected, selected.only);
+    const json = { ...fileAsJson(folder), entry: path };
+    return writeFile(invocation, one, { file, name, size: file.size, hash: `${folder.hash}/${path}`, json });
   }
-  const path = target.kind === 'folder' ? join(target.path, baseNameOf(file.name)) : target.path;
-  const other = written.get(path);
-  if (other?.hash === file.hash) return 0;
-  if (other !== undefined) {
+  if (target.kind === 'stdout') {
+    return {
+      code: DONE,
+      bytes: await tree.pourTar(invocation, selected, {
+        name: baseNameOf(name),
+        isTerminal: output.isTerminal,
+      }),
+    };
+  }
+  if (selected.only !== null) {
     throw new VaultError(
-      'already-exists',
-      `${quote(path)} is ${quote(other.name)} now, and ${quote(file.name)} would replace it. Get that one by itself, with -o <path>.`,
+      'invalid-input',
+      `${quote(name)} is no file and no folder. Get the folder that it is in, or write a tar archive with -o -.`,
     );
   }
-  await terminal.withProgress(file.name, async (report) =>
+  const isNamed = flags.output !== undefined && !one.several;
+  const place = isNamed ? target.path : join(target.path, baseNameOf(name));
+  if (isWritten(one.written, place, { hash: folder.hash, name })) return { code: DONE, bytes: 0 };
+  one.written.set(place, { hash: folder.hash, name });
+  return tree.restoreFolder(invocation, folder, selected, {
+    path: place,
+    force: one.existing === 'replace',
+    owner: flags.owner,
+  });
+}
+
+/** @throws `already-exists` if another file has been written there by this command. @returns whether this very one has */
+function isWritten(
+  written: Written,
+  path: string,
+  one: { readonly hash: string; readonly name: string },
+): boolean {
+  const other = written.get(path);
+  if (other === undefined || other.hash === one.hash) return other !== undefined;
+  throw new VaultError(
+    'already-exists',
+    `${quote(path)} is ${quote(other.name)} now, and ${quote(one.name)} would replace it. Get that one by itself, with -o <path>.`,
+  );
+}
+
+/** What is written as one file: a stored one, or one out of a folder. */
+interface Writable {
+  readonly file: RestorableFile;
+  readonly name: string;
+  readonly size: number;
+  readonly hash: string;
+  readonly json: Readonly<Record<string, unknown>>;
+}
+
+async function writeFile(invocation: Invocation, one: One, what: Writable): Promise<Got> {
+  const { output, options, terminal, signal } = invocation;
+  const { target, existing, written } = one;
+  const { file, name, size: bytes } = what;
+  if (target.kind === 'stdout') {
+    await pour(what, invocation, existing === 'replace');
+    return { code: DONE, bytes };
+  }
+  const path = target.kind === 'folder' ? join(target.path, baseNameOf(name)) : target.path;
+  if (isWritten(written, path, what)) return { code: DONE, bytes: 0 };
+  await terminal.withProgress(name, async (report) =>
     restoreFile(file, path, {
       existing,
       signal,
-      onWarning,
-      onProgress: (progress) => report({ label: file.name, ...progress }),
+      onWarning: warnTo(terminal),
+      onProgress: (progress) => report({ label: name, ...progress }),
     }),
   );
-  written.set(path, file);
-  if (options.json === true) await output.json({ ...fileAsJson(file), path });
-  terminal.note(`Wrote ${showName(path)} (${showSize(file.contentSize)}).`);
-  return file.contentSize;
-}
-
-/** What it takes to get the password of a locked file. */
-function lockRequest(
-  invocation: Invocation,
-  { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand }: GetFlags,
-  name: string,
-): PasswordRequest {
-  const options = {
-    ...(passwordFile !== undefined && { passwordFile }),
-    ...(passwordCommand !== undefined && { passwordCommand }),
-  };
-  const warn = warnOfFile(invocation.terminal);
-  return { ...invocation, options, purpose: 'unlock', file: showName(name), warn };
+  written.set(path, what);
+  if (options.json === true) await output.json({ ...what.json, path });
+  terminal.note(`Wrote ${showName(path)} (${showSize(bytes)}).`);
+  return { code: DONE, bytes };
 }
 
 /**
@@ -215,15 +287,39 @@ function baseNameOf(name: string): string {
   return base;
 }
 
+/** Whether bytes are the beginning of a text that a terminal shows. */
+function isText(bytes: Uint8Array): boolean {
+  if (bytes.includes(0)) return false;
+  try {
+    // A character that is cut short at the end is none that is wrong.
+    new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Writes the content to standard output, with progress unless that would be written into what is shown. */
-async function pour(file: StoredFile, { output, terminal, signal }: Invocation): Promise<void> {
+async function pour(
+  { file, name }: Writable,
+  { output, terminal, signal }: Invocation,
+  anyway: boolean,
+): Promise<void> {
+  let looked = anyway || !output.isTerminal;
   const work = async (report: ProgressReport): Promise<void> => {
     const content = file.content({
       signal,
       onWarning: warnTo(terminal),
-      onProgress: (progress) => report({ label: file.name, ...progress }),
+      onProgress: (progress) => report({ label: name, ...progress }),
     });
     for await (const bytes of content) {
+      if (!looked && !isText(bytes.subarray(0, LOOKED_AT))) {
+        throw new VaultError(
+          'invalid-input',
+          `${quote(name)} is no text, and would garble the terminal. Write it to a file with "vault get -o <path>", or say "vault get -o - --force".`,
+        );
+      }
+      looked = true;
       if (await output.write(bytes)) continue;
       throw new VaultError(
         'unavailable',
@@ -231,5 +327,5 @@ async function pour(file: StoredFile, { output, terminal, signal }: Invocation):
       );
     }
   };
-  await (output.isTerminal ? work(() => undefined) : terminal.withProgress(file.name, work));
+  await (output.isTerminal ? work(() => undefined) : terminal.withProgress(name, work));
 }

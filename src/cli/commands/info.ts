@@ -7,7 +7,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { catalogLocation } from '../arguments/options.ts';
+import { catalogLocation, withoutSecret } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { Table } from '../terminal/table.ts';
 import type { Style } from '../terminal/terminal.ts';
@@ -26,7 +26,6 @@ const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 /** `vault info`: files' details and where their shards are; without a file, the vault's own. */
 export async function info(invocation: Invocation, references: readonly string[]): Promise<ExitCode> {
   const { output, options, signal, terminal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     if (references.length === 0) return vaultInfo(invocation, vault);
     return withFilesMeant(vault, { verb: 'info', references }, async (meant) => {
@@ -36,22 +35,29 @@ export async function info(invocation: Invocation, references: readonly string[]
         if (codes.length > 0 && options.json !== true) await output.write('\n');
         codes.push(await fileInfo(invocation, file, summarize(file, vault.buckets)));
       }
+      const lacking = codes.filter((code) => code !== DONE).length;
+      terminal.summary(
+        lacking === 0
+          ? `${count(meant.length, 'file')}: every shard has its place, by the catalog.`
+          : `${count(meant.length, 'file')}, of which ${lacking.toLocaleString('en-US')} lack shards.`,
+        { files: meant.length, lacking },
+      );
       return gravest(codes);
     });
   });
 }
 
 async function vaultInfo(
-  { output, options, environment }: Invocation,
+  { output, options, environment, terminal }: Invocation,
   { id, redundancy: coded, buckets }: Vault,
 ): Promise<ExitCode> {
   const redundancy = formatRedundancy(coded);
   await (options.json === true
-    ? output.json({ id, redundancy, buckets })
+    ? output.json({ vaultId: id, redundancy, buckets })
     : output.write(
         facts([
           ['vault', id],
-          ['catalog', catalogLabel(catalogLocation(options, environment))],
+          ['catalog', withoutSecret(catalogLocation(options, environment))],
           ['redundancy', redundancy],
           ...buckets.map(({ url, state }): [string, string] => [
             'bucket',
@@ -59,6 +65,7 @@ async function vaultInfo(
           ]),
         ]),
       ));
+  terminal.summary(`${count(buckets.length, 'bucket')}, ${redundancy}.`, { buckets: buckets.length });
   return DONE;
 }
 
@@ -73,8 +80,8 @@ async function fileInfo(
       redundancy: formatRedundancy(file.placed ?? file.redundancy),
       survives: file.survives,
       storedBytes: file.storedBytes,
-      degradedChunks: summary.degraded,
-      lostChunks: summary.lost,
+      chunksDegraded: summary.degraded,
+      chunksLost: summary.lost,
       buckets: summary.rows.map(({ url, shards }) => ({ url, shards })),
       placement: file.placement.map(({ redundancy, ...chunk }) => ({
         ...chunk,
@@ -95,11 +102,6 @@ async function fileInfo(
     `degraded ${file.hash}`,
   );
   return ATTENTION;
-}
-
-/** A Postgres URL without the password in it; a path as it is. */
-function catalogLabel(location: string): string {
-  return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
 }
 
 interface BucketShare {
@@ -156,6 +158,8 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
       'size',
       file.size === null ? 'hidden by the lock' : `${showSize(file.size)} (${count(file.size, 'byte')})`,
     ],
+    ['entries', file.entries === null ? null : file.entries.toLocaleString('en-US')],
+    ['incomplete', file.incomplete ? 'something could not be read when it was stored' : null],
     ['locked', file.locked ? 'with a password of its own' : null],
     ['stored', showTime(file.createdAtMs)],
     ['modified', modified === null ? null : showTime(modified)],
@@ -163,8 +167,10 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
     [
       'chunks',
       file.chunks === 0
-        ? 'none: the content is in the manifest'
-        : `${file.chunks.toLocaleString('en-US')} of ${showSize(file.chunkSize)}${health}`,
+        ? file.kind === 'folder'
+          ? 'none: it has no content'
+          : 'none: the content is in the manifest'
+        : `${file.chunks.toLocaleString('en-US')} ${file.chunkSize === null ? 'cut by content' : `of ${showSize(file.chunkSize)}`}${health}`,
     ],
     ['redundancy', safetyOf(file)],
     ['in buckets', showSize(file.storedBytes)],

@@ -9,16 +9,16 @@ import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { workingFolder } from '../arguments/intact.ts';
-import { bucketUrlOf, surroundings, warnOfFile } from '../arguments/invocation.ts';
+import { bucketUrlOf, surroundings, warnOfFile, warnOfWeak } from '../arguments/invocation.ts';
 import {
   catalogLocation,
   expandHome,
-  isPostgresUrl,
   parseCompression,
   parseRedundancyOption,
   parseSize,
 } from '../arguments/options.ts';
-import { passwordSource, readPassword } from '../arguments/password.ts';
+import { isPostgresUrl } from '../arguments/environment.ts';
+import { expectQuestion, passwordSource, readNewPassword } from '../arguments/password.ts';
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showLines } from '../terminal/text.ts';
@@ -68,8 +68,9 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
     : askAndMake(invocation, { redundancy, ...defaults }));
   try {
     const buckets = vault.buckets.map(({ url }) => url);
-    const made = { id: vault.id, redundancy: formatRedundancy(vault.redundancy), buckets };
+    const made = { vaultId: vault.id, redundancy: formatRedundancy(vault.redundancy), buckets };
     if (options.json === true) await output.json(made);
+    terminal.summary(null, { buckets: buckets.length });
     terminal.note(summary({ buckets, redundancy: vault.redundancy, db: options.db ?? null }));
   } finally {
     await vault.close();
@@ -78,6 +79,7 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
 }
 
 async function make(invocation: Invocation, plan: Plan, password: () => Promise<string>): Promise<Vault> {
+  expectQuestion({ ...invocation, purpose: 'choose' });
   const { createVault } = await import('../../compose.ts');
   return createVault({
     ...surroundings(invocation, plan.buckets),
@@ -126,8 +128,8 @@ async function askAndMake(invocation: Invocation, given: Omit<Plan, 'buckets'>):
 /** Gets the password when it is needed, and asks for it once. */
 function passwordOnce(invocation: Invocation): () => Promise<string> {
   let password: Promise<string> | null = null;
-  const warn = warnOfFile(invocation.terminal);
-  return async () => (password ??= readPassword({ ...invocation, purpose: 'choose', warn }));
+  const request = { ...invocation, purpose: 'choose', warn: warnOfFile(invocation.terminal) } as const;
+  return async () => (password ??= readNewPassword(request, warnOfWeak(invocation.terminal)));
 }
 
 function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly string[] {

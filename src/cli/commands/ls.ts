@@ -1,11 +1,14 @@
-import { VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
+import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
-import { parseMomentMs, parseSize } from '../arguments/options.ts';
+import { nameAsTyped, parseMomentMs, parseSize } from '../arguments/options.ts';
 import { patternMatcher } from '../arguments/pattern.ts';
 import { quotingAdvice } from '../arguments/references.ts';
 import type { Column } from '../terminal/table.ts';
@@ -13,20 +16,9 @@ import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import { count, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
-export interface LsFlags {
-  readonly long?: boolean;
-  readonly all?: boolean;
-  readonly deleted?: boolean;
-  readonly sort?: string;
-  readonly since?: string;
-  readonly larger?: string;
-  readonly null?: boolean;
-}
-
-/** Rows that are laid out together: enough to fill a screen, few enough to appear at once. */
-const PAGE = 64;
-/** Rows that have waited so long for company are printed, in milliseconds: matches of a pattern may be rare. */
-const PAGE_DELAY_MS = 200;
+import { lockPasswordOf } from './lock-password.ts';
+import type { LsFlags } from './ls-folder.ts';
+import { printPages } from './print-pages.ts';
 
 const SHORT: readonly Column[] = [
   { heading: 'HASH', align: 'left' },
@@ -44,6 +36,16 @@ const LONG: readonly Column[] = [
   { heading: 'CHUNKS', align: 'right' },
   { heading: 'NAME', align: 'left' },
 ];
+
+/** Columns of the long list that a narrow terminal has no room for: the first of them go first. */
+const SPARE = ['CHUNKS', 'EXPIRES', 'MODIFIED', 'BYTES'];
+/** What their cells take, usually, with the gap before the next one. */
+const USUAL_WIDTHS: Readonly<Record<string, number>> = { BYTES: 14, CHUNKS: 8 };
+const TIME_WIDTH = 18;
+const HASH_WIDTH = 66;
+const SHORT_HASH_WIDTH = 14;
+/** What a name has at least. */
+const NAME_WIDTH = 24;
 
 /** What of the list is asked for. */
 interface Choice {
@@ -68,15 +70,19 @@ export async function ls(
   patterns: readonly string[],
   flags: LsFlags,
 ): Promise<ExitCode> {
-  invocation.output.requireOpen();
-  const choice = choiceOf(patterns, flags);
+  const choice = choiceOf(patterns, flags, invocation.clock);
   const print = printerOf(invocation, flags);
   return withVault(invocation, async (vault) => {
-    const { signal, terminal } = invocation;
+    const { signal, terminal, clock } = invocation;
+    const [typed = ''] = patterns;
+    const isOne = patterns.length === 1 && typed.includes('/');
+    // What ends with a slash means what is in a folder; other paths do where no name fits.
+    if (isOne && typed.endsWith('/') && (await listInside(invocation, vault, typed, flags))) return DONE;
     const { all, deleted } = flags;
     const list = chosen(vault.list({ all, deleted, signal, onWarning: warnTo(terminal) }), choice);
     const total: Total = { files: 0, bytes: 0, locked: 0 };
-    if (!(await printPages(list, print, total))) return DONE;
+    if (!(await printPages(list, { print, onItem: addTo(total), clock }))) return DONE;
+    if (isOne && total.files === 0 && (await listInside(invocation, vault, typed, flags))) return DONE;
     const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
     if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
     if (total.files === 0) terminal.note(describeNothing(patterns, flags));
@@ -85,15 +91,35 @@ export async function ls(
   });
 }
 
+/** Lists what is in a folder. @returns false if there is no such folder */
+async function listInside(
+  invocation: Invocation,
+  vault: Vault,
+  typed: string,
+  flags: LsFlags,
+): Promise<boolean> {
+  let found: Stored;
+  try {
+    found = await vault.find(nameAsTyped(typed), await lockPasswordOf(invocation, flags));
+  } catch (error) {
+    if (isVaultError(error, 'file-not-found')) return false;
+    throw error;
+  }
+  if (found.kind === 'file') return false;
+  const { listFolder } = await import('./ls-folder.ts');
+  await listFolder(invocation, found, flags);
+  return true;
+}
+
 /** @throws `invalid-input` */
-function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags): Choice {
+function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags, clock: Clock): Choice {
   const order = sort === undefined ? null : ORDERS.get(sort);
   if (order === undefined) {
     throw new VaultError('invalid-input', `--sort ${quote(sort ?? '')} is not size, name or time.`);
   }
   return {
     patterns: patterns.map((pattern) => ({ matches: patternMatcher(pattern), found: false })),
-    sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', Date.now()),
+    sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', clock.now()),
     leastBytes: larger === undefined ? -Infinity : parseSize(larger, '--larger') + 1,
     order,
   };
@@ -126,31 +152,12 @@ async function* chosen(
   }
 }
 
-/** Prints the files page by page. @returns false if nobody reads any more */
-async function printPages(
-  files: AsyncIterable<ListedFile>,
-  print: PagePrinter,
-  total: Total,
-): Promise<boolean> {
-  let page: ListedFile[] = [];
-  let printedAtMs = performance.now();
-  try {
-    for await (const file of files) {
-      page.push(file);
-      total.files += 1;
-      total.bytes += file.size ?? 0;
-      if (file.size === null) total.locked += 1;
-      if (page.length < PAGE && performance.now() - printedAtMs < PAGE_DELAY_MS) continue;
-      const whole = page;
-      page = [];
-      if (!(await print(whole))) return false;
-      printedAtMs = performance.now();
-    }
-  } finally {
-    // Also when the list ends with an error, which comes after what could be listed.
-    if (page.length > 0) await print(page);
-  }
-  return true;
+function addTo(total: Total): (file: ListedFile) => void {
+  return ({ size }) => {
+    total.files += 1;
+    total.bytes += size ?? 0;
+    if (size === null) total.locked += 1;
+  };
 }
 
 function describeTotal({ files, bytes, locked }: Total): string {
@@ -186,14 +193,13 @@ function jsonPrinter({ output }: Invocation): PagePrinter {
 
 function tablePrinter({ output, environment }: Invocation, { long }: LsFlags): PagePrinter {
   const style = styleFor(process.stdout, environment);
-  const table = new Table(long === true ? LONG : SHORT, {
-    // Whole names are asked for with --long, whatever the terminal's width.
-    width: long === true ? null : output.width,
+  const layout = long === true ? longLayout(output.width) : { columns: SHORT, row: shortRow };
+  const table = new Table(layout.columns, {
+    width: output.width,
     // For people; a pipe gets one line a file.
     styleHeading: output.isTerminal ? (line) => style('bold', line) : null,
   });
-  const row = long === true ? longRow : shortRow;
-  return async (files) => output.write(table.page(files.map(row)));
+  return async (files) => output.write(table.page(files.map(layout.row)));
 }
 
 function listedAsJson(file: ListedFile): Record<string, unknown> {
@@ -206,6 +212,33 @@ function listedAsJson(file: ListedFile): Record<string, unknown> {
 /** A locked file's size is known with its own password only. */
 function sizeOf({ size }: ListedFile): string {
   return size === null ? 'locked' : showSize(size);
+}
+
+/** What columns take, usually, without the first one. */
+function widthOf(columns: readonly Column[]): number {
+  return columns
+    .slice(1, -1)
+    .reduce((sum, { heading }) => sum + (USUAL_WIDTHS[heading] ?? TIME_WIDTH), NAME_WIDTH);
+}
+
+/** As much of the long list as a terminal has room for: at first the hash is shortened, then columns go. */
+function longLayout(width: number | null): {
+  readonly columns: readonly Column[];
+  readonly row: (file: ListedFile) => string[];
+} {
+  if (width === null) return { columns: LONG, row: longRow };
+  if (widthOf(LONG) + HASH_WIDTH <= width) return { columns: LONG, row: longRow };
+  let columns = LONG;
+  for (const spare of SPARE) {
+    if (widthOf(columns) + SHORT_HASH_WIDTH <= width) break;
+    columns = columns.filter(({ heading }) => heading !== spare);
+  }
+  const kept = LONG.map((column) => columns.includes(column));
+  const row = (file: ListedFile): string[] =>
+    longRow(file)
+      .with(0, shortHash(file.hash))
+      .filter((_, index) => kept[index]);
+  return { columns, row };
 }
 
 function shortRow(file: ListedFile): string[] {

@@ -1,40 +1,75 @@
 import { isVaultError } from '../../errors.ts';
-import type { FileSource } from '../../vault/write/file-source.ts';
+import type { PutOptions, PutResult } from '../../vault/write/put-call.ts';
+import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { exitCodeOf, gravest } from '../exit.ts';
+import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo } from '../arguments/invocation.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, showName, showSize } from '../terminal/text.ts';
+import { describeNews, newBytesOf } from './put-total.ts';
+import type { Task } from './put-tasks.ts';
 
-/** What is to be stored, under which name. */
-export interface Task {
-  readonly source: FileSource;
-  readonly name: string;
-  /** Bytes; null where it is not known beforehand. */
-  readonly size: number | null;
-}
-
-/** `vault put -n`: tells what would be stored, and what could not be opened. Standard input is left unread. */
-export async function putDryRun(invocation: Invocation, tasks: readonly Task[]): Promise<ExitCode> {
+/** `vault put -n`: tells what would be stored, what of it is new, and what could not be read. Standard input is left unread. */
+export async function putDryRun(
+  invocation: Invocation,
+  vault: Vault,
+  { tasks, settings }: { readonly tasks: readonly Task[]; readonly settings: Omit<PutOptions, 'name'> },
+): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const codes: ExitCode[] = [];
-  const sizes: (number | null)[] = [];
-  for (const { source, name, size } of tasks) {
+  const { chunkSize, chunking, ...others } = settings;
+  const total = { failed: 0, files: 0, unread: 0, unchanged: 0, bytes: 0, bytesNew: 0 };
+  for (const { source, name } of tasks) {
+    let result: PutResult | null = null;
     try {
-      await (await source.open(signal)).close();
+      const cutting = 'root' in source ? {} : { chunkSize, chunking };
+      const call = { ...others, ...cutting, name, dryRun: true, signal, onWarning: warnTo(terminal) };
+      if ('root' in source || source.reopens) {
+        result = await terminal.withProgress(name, async (report) =>
+          vault.put(source, { ...call, onProgress: (progress) => report({ label: name, ...progress }) }),
+        );
+      }
     } catch (error) {
       if (!isVaultError(error) || error.code === 'interrupted') throw error;
       codes.push(exitCodeOf(error));
+      total.failed += 1;
       reportError(error, invocation);
       continue;
     }
-    sizes.push(size);
-    await (options.json === true ? output.json({ name, size, dryRun: true }) : output.line(showName(name)));
+    total.files += 1;
+    if (result === null) total.unread += 1;
+    else {
+      const bytesNew = newBytesOf(result);
+      if (result.unchanged) total.unchanged += 1;
+      if (result.incomplete) codes.push(ATTENTION);
+      total.bytes += result.contentSize;
+      total.bytesNew += bytesNew;
+      terminal.remark(
+        `Would store ${showName(name)}: ${showSize(result.contentSize)}, ${describeNews(result)}.`,
+      );
+    }
+    await (options.json === true ? output.json(asJson(name, result)) : output.line(showName(name)));
   }
-  const bytes = sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
-  const more = sizes.includes(null) ? 'at least ' : '';
+  const { failed, files, unread, unchanged, bytes, bytesNew } = total;
+  const some = unchanged > 0 ? ` (${unchanged.toLocaleString('en-US')} unchanged)` : '';
+  const more = unread > 0 ? 'at least ' : '';
   terminal.note(
-    `Would store ${count(sizes.length, 'file')}, ${more}${showSize(bytes)}. Nothing was changed.`,
+    `Would store ${count(files, 'file')}${some}, ${more}${showSize(bytes)}: ${more}${showSize(bytesNew)} new. Nothing was changed.`,
   );
+  terminal.summary(null, { files, unchanged, failed, bytes, bytesNew, dryRun: true });
   return gravest(codes);
+}
+
+function asJson(name: string, result: PutResult | null): Record<string, unknown> {
+  return {
+    name,
+    ...(result?.kind === 'folder' && { entries: result.entries }),
+    size: result?.contentSize ?? null,
+    chunks: result?.chunks ?? null,
+    chunksStored: result?.chunksStored ?? null,
+    bytesNew: result === null ? null : newBytesOf(result),
+    unchanged: result?.unchanged ?? null,
+    dryRun: true,
+  };
 }

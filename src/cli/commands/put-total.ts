@@ -1,25 +1,29 @@
 /** What a put of several files comes to: while it runs, and at its end. */
 import { INLINE_SIZE } from '../../format/manifest.ts';
-import type { PutResult } from '../../vault/write/put.ts';
+import type { PutResult } from '../../vault/write/put-call.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { count, showDuration, showName, showSize } from '../terminal/text.ts';
-import type { Task } from './put-dry-run.ts';
+import type { Task } from './put-tasks.ts';
 
 /** What was stored, and what of it the buckets had. */
 export function describeStored(result: PutResult): string {
   const { name, contentSize, unchanged } = result;
   const what = unchanged ? `${showName(name)} is unchanged` : `Stored ${showName(name)}`;
-  return `${what}: ${showSize(contentSize)}, ${describeNews(contentSize, newBytesOf(result))}.`;
+  return `${what}: ${showSize(contentSize)}, ${describeNews(result)}.`;
 }
 
-function describeNews(size: number, newBytes: number): string {
+export function describeNews(result: PutResult): string {
+  // Of a folder's bytes some may be holes, and its index is new, too.
+  if (result.kind === 'folder') return `${showSize(result.bytesNew)} new`;
+  const size = result.contentSize;
+  const newBytes = newBytesOf(result);
   if (newBytes === size) return 'all new';
   if (newBytes === 0) return 'nothing new';
   return `${showSize(newBytes)} new, ${showSize(size - newBytes)} there already`;
 }
 
 /** What lies in the manifest is in no chunk. */
-function newBytesOf({ contentSize, chunks, bytesNew, unchanged }: PutResult): number {
+export function newBytesOf({ contentSize, chunks, bytesNew, unchanged }: PutResult): number {
   return chunks === 0 && !unchanged ? contentSize : bytesNew;
 }
 

@@ -1,36 +1,30 @@
-import { stat } from 'node:fs/promises';
 import { VaultError, isVaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { fileSource, streamSource } from '../../vault/write/source.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import type { Warning } from '../../vault/call.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { PutResult } from '../../vault/write/put.ts';
+import type { Chunking } from '../../vault/write/content.ts';
+import type { PutResult } from '../../vault/write/put-call.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import {
-  nameAsTyped,
-  nameOfPath,
-  parseCompression,
-  parseDurationMs,
-  parseSize,
-} from '../arguments/options.ts';
+import { noted, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
+import { parseCompression, parseDurationMs, parseSize } from '../arguments/options.ts';
 import { reportError } from '../terminal/report.ts';
-import { whyUnreadable } from '../terminal/streams.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
 import { putDryRun } from './put-dry-run.ts';
 import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
-import type { Task } from './put-dry-run.ts';
+import { tasksOf } from './put-tasks.ts';
+import type { Task, TaskFlags } from './put-tasks.ts';
 
-export interface PutFlags {
-  readonly name?: string;
+export interface PutFlags extends TaskFlags {
   readonly chunkSize?: string;
+  readonly chunks?: string;
   readonly expires?: string;
   readonly compression?: string;
   readonly dryRun?: boolean;
@@ -50,11 +44,11 @@ export async function put(
 ): Promise<ExitCode> {
   const { terminal } = invocation;
   const dryRun = flags.dryRun === true;
-  const settings = { ...putSettings(flags), lock: dryRun ? undefined : await lockOf(invocation, flags) };
-  checkPaths(paths, flags);
-  return withVault(invocation, async (vault) => {
-    const tasks = await Promise.all(paths.map(async (path) => taskOf(path, flags)));
-    if (dryRun) return putDryRun(invocation, tasks);
+  const chosen = putSettings(flags, invocation.clock);
+  const tasks = await tasksOf(paths, flags, invocation.settled.excludes);
+  const settings = { ...chosen, lock: await lockOf(invocation, flags) };
+  const work = async (vault: Vault): Promise<ExitCode> => {
+    if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
     const codes: ExitCode[] = [];
     let degraded = 0;
     const unprinted: VaultError[] = [];
@@ -80,7 +74,9 @@ export async function put(
           if (isFatal(error)) {
             const left = tasks.length - done;
             if (left > 0)
-              terminal.warn(`${count(left, 'file was', 'files were')} not tried, or not finished.`);
+              terminal.warn(`${count(left, 'file was', 'files were')} not tried, or not finished.`, {
+                kind: 'not-tried',
+              });
             throw error;
           }
           reportError(error, invocation);
@@ -88,7 +84,8 @@ export async function put(
           continue;
         }
         if (result.degraded) degraded += 1;
-        if (result.unlocks !== null) warnUnlocked(result.unlocks, invocation);
+        if (result.incomplete) codes.push(ATTENTION);
+        warnOfResult(result, invocation);
         // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
         const problem = await print(result, invocation);
         if (problem !== null) unprinted.push(problem);
@@ -109,7 +106,8 @@ export async function put(
     // Of a single file that was said with its hash.
     terminal.summary(tasks.length > 1 ? total.describe(terminal.elapsedMs) : null, total.facts);
     return gravest(codes);
-  });
+  };
+  return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
 }
 
 /** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */
@@ -125,6 +123,13 @@ async function print(
     if (isVaultError(error, 'unavailable', 'storage-full')) return error;
     throw error;
   }
+}
+
+function warnOfResult({ name, incomplete, unlocks }: PutResult, invocation: Invocation): void {
+  if (unlocks !== null) warnUnlocked(unlocks, invocation);
+  if (!incomplete) return;
+  const message = `${quote(name)} is stored without what could not be read, and says so: it is incomplete.`;
+  invocation.terminal.warn(message, { kind: 'incomplete' });
 }
 
 /** Says that the lock of a name ends with the version before: nobody asked for that. */
@@ -165,12 +170,12 @@ async function storeOne(
     readonly signal: AbortSignal;
   },
 ): Promise<Outcome> {
-  const { warn, progress, chunkSize, compression, expiresAtMs, lock, signal } = call;
+  const { warn, progress, chunkSize, chunking, compression, expiresAtMs, lock, signal } = call;
   progress.start(task);
   try {
     const result = await vault.put(task.source, {
       name: task.name,
-      chunkSize,
+      ...('root' in task.source ? {} : { chunkSize, chunking }),
       compression,
       expiresAtMs,
       lock,
@@ -185,27 +190,35 @@ async function storeOne(
   }
 }
 
+function isLocking({ lock, lockPasswordFile, lockPasswordCommand }: PutFlags): boolean {
+  return lock === true || lockPasswordFile !== undefined || lockPasswordCommand !== undefined;
+}
+
 /** The file's own password, if it is to have one. */
 async function lockOf(
   invocation: Invocation,
   flags: PutFlags,
 ): Promise<{ readonly password: string } | undefined> {
   const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
-  if (flags.lock !== true && passwordFile === undefined && passwordCommand === undefined) return undefined;
+  if (!isLocking(flags)) return undefined;
+  // Nothing is locked, and nothing shared with other files all the same.
+  if (flags.dryRun === true) return { password: 'none' };
   const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
-  const options = {
-    ...(passwordFile !== undefined && { passwordFile }),
-    ...(passwordCommand !== undefined && { passwordCommand }),
-  };
+  const options = { passwordFile, passwordCommand };
   return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
 }
 
-function putSettings(flags: PutFlags): {
+function putSettings(
+  flags: PutFlags,
+  clock: Clock,
+): {
   chunkSize: number | undefined;
+  chunking: Chunking;
   compression: Compression | undefined;
   expiresAtMs: number | null;
 } {
+  const chunking = chunkingOf(flags);
   const chunkSize = flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size');
   const compression =
     flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression');
@@ -216,47 +229,28 @@ function putSettings(flags: PutFlags): {
     );
   }
   const expiresAtMs =
-    flags.expires === undefined ? null : Date.now() + parseDurationMs(flags.expires, '--expires');
-  return { chunkSize, compression, expiresAtMs };
+    flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
+  return { chunkSize, chunking, compression, expiresAtMs };
 }
 
-function checkPaths(paths: readonly string[], flags: PutFlags): void {
-  const streams = paths.filter((path) => path === '-').length;
-  if (streams > 1) {
-    throw new VaultError('invalid-input', 'Standard input ("-") can be stored only once.');
+/** How chunks are to be cut. */
+function chunkingOf({ chunks = 'fixed', ...flags }: PutFlags): Chunking {
+  if (chunks !== 'fixed' && chunks !== 'content') {
+    throw new VaultError('invalid-input', `--chunks ${quote(chunks)} is not fixed or content.`);
   }
-  const unreadable = streams > 0 ? whyUnreadable() : null;
-  if (unreadable !== null) {
+  if (chunks === 'content' && flags.chunkSize !== undefined) {
     throw new VaultError(
       'invalid-input',
-      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "< /dev/null" stores an empty file.`,
+      '--chunk-size goes with chunks of a fixed size; --chunks content cuts them where the bytes say so.',
     );
   }
-  if (flags.name !== undefined && paths.length > 1) {
-    throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
+  if (chunks === 'content' && isLocking(flags)) {
+    throw new VaultError(
+      'invalid-input',
+      '--chunks content does not go with --lock: a locked file shares no chunks with others.',
+    );
   }
-  if (streams > 0 && flags.name === undefined) {
-    throw new VaultError('invalid-input', 'Standard input has no name of its own: say --name <name>.');
-  }
-}
-
-async function taskOf(path: string, flags: PutFlags): Promise<Task> {
-  const name = flags.name === undefined ? nameOfPath(path) : nameAsTyped(flags.name);
-  if (path === '-') {
-    return { source: streamSource(process.stdin, 'standard input', 0), name, size: null };
-  }
-  let size: number | null = null;
-  try {
-    const stats = await stat(path);
-    // Its refusal names the folder, and reads better without the slash that completion puts behind it.
-    if (stats.isDirectory())
-      return { source: fileSource(nameOfPath(path).replace(/(?<=.)\/+$/, '')), name, size: 0 };
-    if (stats.isFile()) size = stats.size;
-  } catch {
-    // Opening it will say what is wrong.
-    size = 0;
-  }
-  return { source: fileSource(path), name, size };
+  return chunks;
 }
 
 function resultAsJson(result: PutResult): Record<string, unknown> {

@@ -1,14 +1,28 @@
 import { VaultError } from '../../errors.ts';
+import type { RecoverResult } from '../../vault/recover/recover.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, warnOfFile, warnTo } from '../arguments/invocation.ts';
+import { surroundings, warnOfFile, withProgress } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
-import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
+import { expectQuestion, PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { count } from '../terminal/text.ts';
 
 export interface RecoverFlags {
   readonly bucket?: readonly string[];
+}
+
+/** What could not be looked at. */
+export function recoveredAsJson({
+  unreadableManifests,
+  unknown,
+  unusable,
+}: RecoverResult): Record<string, unknown> {
+  return {
+    unreadableManifests,
+    filesUnknown: unknown,
+    unusable: unusable.map(({ url, message }) => ({ url, error: message })),
+  };
 }
 
 /** `vault recover`: rebuilds the catalog from the buckets, from what the buckets list. */
@@ -22,29 +36,37 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
     );
   }
   const around = surroundings(invocation, bucket);
-  const { recoverVault } = await import('../../compose.ts');
   const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
+  expectQuestion(request);
+  const { recoverVault } = await import('../../compose.ts');
   // Before anything is made: without a password there is nothing to begin.
   const first = await readPassword(request);
   invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';
-  const result = await terminal.withProgress('Recovering', async (report) =>
+  const result = await withProgress(invocation, 'Recovering', async (call) =>
     recoverVault({
+      ...call,
       ...around,
       db: catalogLocation(options, environment),
       buckets: bucket,
       passwordTries: PASSWORD_TRIES,
       password: async (refused) =>
         refused === null ? first : terminal.asking(async () => readPassword({ ...request, refused })),
-      onWarning: warnTo(terminal),
-      onProgress: (progress) => report({ label: 'Recovering', ...progress }),
     }),
   );
-  const { learned, known, hidden, unreadableManifests, missing, unusable } = result;
-  if (options.json === true) await output.json({ ...result });
+  const { vaultId, learned, known, hidden, unreadableManifests, missing, unusable } = result;
+  const facts = { filesLearned: learned, filesKnown: known, removed: hidden };
+  if (options.json === true) {
+    await output.json({
+      vaultId,
+      ...facts,
+      filesMissing: missing,
+      ...recoveredAsJson(result),
+    });
+  }
   const removed = hidden > 0 ? ` ${count(hidden, 'removed file')} can still be brought back.` : '';
   terminal.summary(
     `The catalog has ${count(learned + known - hidden, 'file')} now${known > 0 ? `, ${known.toLocaleString('en-US')} of which it had before` : ''}.${removed} "vault ls" lists them, "vault verify" checks them.`,
-    { learned, known, hidden },
+    facts,
   );
   for (const { url, message } of unusable) {
     terminal.warn(`${url} could not be used: ${message}`, { kind: 'bucket-down', bucket: url });

@@ -5,11 +5,12 @@ import type { RepairResult } from '../../vault/repair/repair.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
+import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import { askForChoice } from '../terminal/prompt.ts';
+import { Plan } from '../terminal/plan.ts';
 import { count, showSize } from '../terminal/text.ts';
 import { adviceOnTooFew, removeBucket } from './bucket.ts';
 
@@ -27,7 +28,7 @@ export async function repair(
   references: readonly string[],
   flags: RepairFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options } = invocation;
   const dryRun = flags.dryRun === true;
   const redundancy =
     flags.redundancy === undefined ? undefined : parseRedundancyOption(flags.redundancy, '--redundancy');
@@ -37,60 +38,55 @@ export async function repair(
     }
     return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
   }
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     if (!dryRun) {
       invocation.interruption.kept = () => 'What was stored is kept: the same command goes on from there.';
     }
     if (redundancy !== undefined && !dryRun)
       await confirmLess(invocation, vault, redundancy, flags.yes === true);
-    const result = await terminal.withProgress('Repairing', async (report) =>
+    const plan = new Plan(invocation);
+    const result = await withProgress(invocation, 'Repairing', async (call) =>
       withFilesMeant(vault, { verb: 'repair', references }, async (meant) =>
         vault.repair({
-          signal,
-          onWarning: warnTo(terminal),
+          ...call,
           dryRun,
+          onPlanned: plan.add,
           references: meant.length > 0 ? meant : undefined,
           depth: flags.readData === true ? 'data' : 'listing',
           redundancy,
-          onProgress: (progress) => report({ label: 'Repairing', ...progress }),
         }),
       ),
     );
+    await plan.end();
     if (options.json === true) await output.json({ ...result, dryRun });
     return conclude(invocation, vault, result, dryRun);
-  });
+  };
+  const whole = references.length === 0 && !dryRun;
+  return withVault(invocation, noted(invocation, whole ? 'repair' : null, work));
 }
 
 /** Less redundancy is what people ask for by mistake: they are asked whether they mean it. */
 async function confirmLess(
-  { interactive, signal, environment }: Invocation,
+  invocation: Invocation,
   vault: Vault,
   { k, m }: Redundancy,
   yes: boolean,
 ): Promise<void> {
   const before = vault.redundancy;
-  if (m >= before.m || yes) return;
+  if (m >= before.m) return;
   const loss = `${formatRedundancy({ k, m })} survives the loss of ${m === 0 ? 'no bucket' : count(m, 'bucket')}, ${formatRedundancy(before)} of ${before.m}`;
-  if (!interactive) {
-    throw new VaultError('invalid-input', `${loss}. Say --yes if that is what you want.`);
-  }
-  const choices = [
-    { value: false, name: 'No, leave it' },
-    { value: true, name: 'Yes' },
-  ];
-  const go = await askForChoice(
-    { message: `${loss}. Go on?`, choices, usual: false },
-    { signal, environment },
-  );
-  if (!go) throw new VaultError('interrupted', 'Nothing was changed.');
+  await confirm(invocation, loss, yes);
 }
 
 function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {
   const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
     result;
-  terminal.summary(null, { chunksRepaired, bytesStored, filesLost: result.filesLost.length, dryRun });
+  terminal.summary(null, { chunksRepaired, bytesStored, lost: result.filesLost.length, dryRun });
   if (dryRun) {
-    terminal.note(`Would repair ${count(chunksRepaired, 'chunk')}. Nothing was changed.`);
+    const small = manifestsStored + keyringsStored + markersStored + result.deletionsStored;
+    terminal.note(
+      `Would repair ${count(chunksRepaired, 'chunk')}, store ${count(small, 'other object')}, and rebuild ${count(recordsRepaired, 'record')} of the catalog. Nothing was changed.`,
+    );
     return DONE;
   }
   const small = manifestsStored + keyringsStored + markersStored;

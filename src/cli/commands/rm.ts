@@ -1,15 +1,20 @@
+import { VaultError } from '../../errors.ts';
+import { MAX_GRACE_MS } from '../../format/removal.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
+import { parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import { count, showName } from '../terminal/text.ts';
+import type { Vault } from '../../vault/vault.ts';
+import { count, showDuration, showName } from '../terminal/text.ts';
 import { reportSweep } from './sweep.ts';
 
 export interface RmFlags {
   readonly allVersions?: boolean;
   readonly now?: boolean;
+  readonly grace?: string;
   readonly dryRun?: boolean;
 }
 
@@ -21,13 +26,15 @@ export async function rm(
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const { allVersions, now = false, dryRun = false } = flags;
+  if (dryRun) output.requireOpen();
+  const graceMs = graceOf(flags);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
+    if (!dryRun) await tellOfDenied(invocation, vault, now);
     const { removed, unreachable } = await withFilesMeant(
       vault,
       { verb: 'rm', references },
-      async (meant) =>
-        vault.remove(meant, { allVersions, graceMs: now ? 0 : undefined, dryRun, signal, onWarning }),
+      async (meant) => vault.remove(meant, { allVersions, graceMs, dryRun, signal, onWarning }),
       { all: allVersions, signal },
     );
     if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
@@ -37,25 +44,66 @@ export async function rm(
       terminal.summary(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`, facts);
       return DONE;
     }
-    const codes: ExitCode[] = [];
-    if (unreachable.length > 0) {
-      terminal.warn(
-        `${unreachable.join(', ')} could not be told of the removal. The other buckets have been, and that is enough for "vault sweep".`,
-        { kind: 'bucket-down' },
-      );
-      codes.push(ATTENTION);
-    }
-    if (!now) {
-      terminal.summary(
-        `Removed ${count(removed.length, 'file')}. "vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within seven days; after that "vault sweep" frees the space.`,
-        facts,
-      );
-      return gravest(codes);
-    }
-    terminal.summary(`Removed ${count(removed.length, 'file')}.`, facts);
-    const result = await terminal.withProgress('Sweeping', async () => vault.sweep({ signal, onWarning }));
+    const what = `Removed ${count(removed.length, 'file')}.`;
+    const back = `"vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within ${graceMs === undefined ? 'seven days' : showDuration(graceMs)}; after that "vault sweep" frees the space.`;
+    return concludeRemoval(invocation, vault, { unreachable, now, what, back, facts });
+  });
+}
+
+/** How long the files can be brought back, in milliseconds; undefined for the usual. @throws `invalid-input` */
+function graceOf({ now = false, grace }: RmFlags): number | undefined {
+  if (grace === undefined) return now ? 0 : undefined;
+  if (now) throw new VaultError('invalid-input', 'Say --now or --grace, not both.');
+  const graceMs = parseDurationMs(grace, '--grace');
+  if (graceMs <= MAX_GRACE_MS) return graceMs;
+  throw new VaultError('invalid-input', '--grace is 100 years at most.');
+}
+
+/** Says what was removed; frees the space at once if that is what was asked for. */
+export async function concludeRemoval(
+  invocation: Invocation,
+  vault: Vault,
+  removal: {
+    /** URLs of buckets that could not be told. */
+    readonly unreachable: readonly string[];
+    readonly now: boolean;
+    readonly what: string;
+    /** How it comes back, unless it goes at once. */
+    readonly back: string;
+    readonly facts: Readonly<Record<string, unknown>>;
+  },
+): Promise<ExitCode> {
+  const { terminal, signal } = invocation;
+  const { unreachable, now, what, back, facts } = removal;
+  const codes: ExitCode[] = [];
+  if (unreachable.length > 0) {
+    terminal.warn(
+      `${unreachable.join(', ')} could not be told of the removal. The other buckets have been, and that is enough for "vault sweep".`,
+      { kind: 'bucket-down' },
+    );
+    codes.push(ATTENTION);
+  }
+  terminal.summary(now ? what : `${what} ${back}`, facts);
+  if (now) {
+    const onWarning = warnTo(terminal);
+    const onStep = tellTo(terminal);
+    const result = await terminal.withProgress('Sweeping', async () =>
+      vault.sweep({ signal, onWarning, onStep }),
+    );
     codes.push(reportSweep(invocation, result));
-    return gravest(codes);
+  }
+  return gravest(codes);
+}
+
+/** Says, before anything is hidden, that its space will not be freed by whoever asks. @throws `denied` if that was to be at once */
+async function tellOfDenied({ terminal, signal }: Invocation, vault: Vault, now: boolean): Promise<void> {
+  const denied = await vault.removalDenied({ signal });
+  if (denied.length === 0) return;
+  const which = `These credentials may remove nothing from ${denied.join(', ')}`;
+  if (now)
+    throw new VaultError('denied', `${which}, so nothing was removed. Without --now the file is hidden.`);
+  terminal.warn(`${which}: files are hidden, and a sweep with more rights has to free their space.`, {
+    kind: 'no-delete',
   });
 }
 

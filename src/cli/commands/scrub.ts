@@ -2,7 +2,7 @@ import { VaultError } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, warnTo } from '../arguments/invocation.ts';
+import { surroundings, withProgress } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
 import { count, showLines, showName } from '../terminal/text.ts';
 
@@ -21,25 +21,26 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
       'Without the password the buckets are not known: say --bucket <folder, gs:// or s3:// URL> for each one to check.',
     );
   }
-  const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
+  const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
   const around = surroundings(invocation, bucket);
   const { scrubPlace } = await import('../../compose.ts');
   let damaged = 0;
   let unknown = 0;
   for (const url of bucket) {
-    const result = await terminal.withProgress('Verifying', async (report) =>
+    const result = await withProgress(invocation, `Verifying ${url}`, async (call) =>
       scrubPlace(url, {
+        ...call,
         ...around,
-        ...(sample !== null && { sample }),
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: `Verifying ${url}`, ...progress }),
+        sample,
       }),
     );
     const { problems, objects, foreignObjects, tooNew } = result;
     damaged += problems.length;
     unknown += tooNew;
-    if (options.json === true) await output.json({ bucket: url, ...result });
-    else
+    if (options.json === true) {
+      const { bucketId: id, ...rest } = result;
+      await output.json({ url, id, ...rest });
+    } else
       for (const { name, message } of problems)
         await output.line(showLines(`${url} ${showName(name)}: ${message}`));
     terminal.note(

@@ -27,13 +27,14 @@ const CLOSING_MS = 5000;
 
 /** `vault serve`: serves until it is told to end. Standard output has a line of JSON for each request. */
 export async function serve(invocation: Invocation, flags: ServeFlags): Promise<ExitCode> {
-  const { terminal, signal } = invocation;
+  const { terminal, signal, clock } = invocation;
   const [host, port] = parseListen(flags.listen ?? '127.0.0.1:8750');
   const graceMs = parseDurationMs(flags.grace ?? '10s', '--grace');
   const maxUpload = parseSize(flags.maxUpload ?? '10G', '--max-upload');
   const publicUrl = flags.publicUrl === undefined ? null : parsePublicUrl(flags.publicUrl);
   const tls = await readTls(flags);
   const options: ServeOptions = {
+    clock,
     host,
     port,
     tls,
@@ -53,7 +54,7 @@ export async function serve(invocation: Invocation, flags: ServeFlags): Promise<
     const { startServer } = await import('../../serve/server.ts');
     const server = await startServer(vault, options);
     invocation.interruption.patienceMs = graceMs + CLOSING_MS;
-    say({ time: new Date().toISOString(), listening: server.url });
+    say({ time: new Date(clock.now()).toISOString(), listening: server.url });
     terminal.note(`Serving on ${server.url}. Ctrl-C ends it.`);
     if (!signal.aborted) await stopped.promise;
     await server.stop();

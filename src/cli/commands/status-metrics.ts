@@ -1,6 +1,6 @@
 /** A vault's status as metrics in Prometheus' text format. Names and meanings are an interface. */
 import type { BucketReport } from '../../vault/manage/buckets.ts';
-import type { VaultStatus } from '../../vault/read/status.ts';
+import type { CatalogFacts, VaultStatus } from '../../vault/read/status.ts';
 import { showName } from '../terminal/text.ts';
 
 /** The newest version of a name. */
@@ -29,21 +29,14 @@ type Metric = readonly [
 
 /** @param good whether the command ends with 0 */
 export function metricsText(standing: Standing, good: boolean): string {
-  const { buckets, ages, safety, newestAtMs } = standing;
+  const { buckets, ages, safety, runs } = standing;
   const metrics: readonly Metric[] = [
-    ['vault_good', 'Whether nothing needs attention.', [[{}, Number(good)]]],
+    ...catalogMetrics(standing, good),
     ['vault_files', 'Names under which something is stored.', [[{}, standing.files]]],
-    ['vault_versions', 'Versions of them.', [[{}, standing.versions]]],
-    ['vault_removed_files', 'Removed files that can be brought back.', [[{}, standing.removed]]],
     ['vault_degraded_versions', 'Versions less safe than they were stored for.', [[{}, standing.degraded]]],
     ['vault_logical_bytes', 'Bytes of all versions as they were put.', [[{}, standing.logicalBytes]]],
     ['vault_unique_bytes', 'Bytes of all chunks, each once, compressed.', [[{}, standing.uniqueBytes]]],
     ['vault_stored_bytes', 'Bytes in the buckets that answer.', [[{}, standing.storedBytes]]],
-    [
-      'vault_newest_timestamp_seconds',
-      'When the newest version was stored.',
-      newestAtMs === null ? [] : [[{}, newestAtMs / 1000]],
-    ],
     [
       'vault_versions_by_safety',
       'Versions by how many buckets may be lost; -1: cannot be read now.',
@@ -64,7 +57,42 @@ export function metricsText(standing: Standing, good: boolean): string {
       'When the newest version of a name was stored.',
       ages.map(({ name, storedAtMs }) => [{ name: showName(name) }, storedAtMs / 1000]),
     ],
+    [
+      'vault_last_run_timestamp_seconds',
+      'When a verb ended last.',
+      runs.map(({ verb, endedAtMs }) => [{ verb }, endedAtMs / 1000]),
+    ],
+    [
+      'vault_last_run_exit_code',
+      'The exit code it ended with.',
+      runs.map(({ verb, facts }) => [{ verb }, Number(facts['exit'])]),
+    ],
   ];
+  return textOf(metrics);
+}
+
+/** Without the password. */
+export function catalogMetricsText(facts: Omit<CatalogFacts, 'vaultId'>, good: boolean): string {
+  return textOf(catalogMetrics(facts, good));
+}
+
+function catalogMetrics(
+  { versions, removed, newestAtMs }: Omit<CatalogFacts, 'vaultId'>,
+  good: boolean,
+): readonly Metric[] {
+  return [
+    ['vault_good', 'Whether nothing needs attention.', [[{}, Number(good)]]],
+    ['vault_versions', 'Versions of all names.', [[{}, versions]]],
+    ['vault_removed_files', 'Removed files that can be brought back.', [[{}, removed]]],
+    [
+      'vault_newest_timestamp_seconds',
+      'When the newest version was stored.',
+      newestAtMs === null ? [] : [[{}, newestAtMs / 1000]],
+    ],
+  ];
+}
+
+function textOf(metrics: readonly Metric[]): string {
   return metrics
     .filter(([, , values]) => values.length > 0)
     .map(([name, help, values]) => {

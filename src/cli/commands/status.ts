@@ -1,22 +1,25 @@
 import { VaultError } from '../../errors.ts';
+import { NOTED_VERBS } from '../../vault/read/runs.ts';
 import type { VaultStatus } from '../../vault/read/status.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
-import { parseDurationMs } from '../arguments/options.ts';
+import { surroundings, warnTo, withVault } from '../arguments/invocation.ts';
+import { catalogLocation, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
+import { asTime } from '../terminal/describe.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import { count, quote, showDuration, showName, showSize, showTime } from '../terminal/text.ts';
 import { printBucketReports } from './bucket.ts';
-import { metricsText } from './status-metrics.ts';
+import { catalogMetricsText, metricsText } from './status-metrics.ts';
 import type { Age, Standing } from './status-metrics.ts';
 
 export interface StatusFlags {
   readonly maxAge?: string;
   readonly prometheus?: boolean;
+  readonly password?: boolean;
 }
 
 /** `vault status`: what the vault holds and how safe it is, for people, programs and monitoring. */
@@ -25,11 +28,12 @@ export async function status(
   names: readonly string[],
   flags: StatusFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options, terminal, signal, clock } = invocation;
   const maxAgeMs = flags.maxAge === undefined ? null : parseDurationMs(flags.maxAge, '--max-age');
   if (flags.prometheus === true && options.json === true) {
     throw new VaultError('invalid-input', '--json and --prometheus both want standard output. Choose one.');
   }
+  if (flags.password === false) return statusOfCatalog(invocation, names, { ...flags, maxAgeMs });
   return withVault(invocation, async (vault) => {
     const ages = await agesOf(invocation, vault, { names, maxAgeMs });
     const call = { signal, onWarning: warnTo(terminal) };
@@ -38,19 +42,22 @@ export async function status(
       const storedBytes = buckets.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0);
       return { ...found, buckets, storedBytes, ages };
     });
-    const reasons = whatIsWrong(standing, maxAgeMs);
+    const reasons = whatIsWrong(standing, { maxAgeMs, nowMs: clock.now() });
     if (options.json === true) await output.json(asJson(standing, vault));
     else if (flags.prometheus === true) await output.write(metricsText(standing, reasons.length === 0));
     else await print(invocation, standing);
     for (const { message, kind } of reasons) terminal.warn(message, { kind });
-    terminal.summary(null, { files: standing.files, versions: standing.versions });
+    terminal.summary(
+      reasons.length === 0 ? 'Nothing needs attention.' : `${count(reasons.length, 'thing')} to look after.`,
+      { files: standing.files, versions: standing.versions },
+    );
     return reasons.length === 0 ? DONE : ATTENTION;
   });
 }
 
 /** @throws `file-not-found` */
 async function agesOf(
-  { signal }: Invocation,
+  { signal, clock }: Invocation,
   vault: Vault,
   { names, maxAgeMs }: { readonly names: readonly string[]; readonly maxAgeMs: number | null },
 ): Promise<readonly Age[]> {
@@ -62,7 +69,7 @@ async function agesOf(
       const ages: Age[] = [];
       for (const reference of meant) {
         const { name, createdAtMs } = await vault.inspect(reference, { signal });
-        const tooOld = maxAgeMs === null ? null : Date.now() - createdAtMs > maxAgeMs;
+        const tooOld = maxAgeMs === null ? null : clock.now() - createdAtMs > maxAgeMs;
         ages.push({ name, storedAtMs: createdAtMs, tooOld });
       }
       return ages;
@@ -76,19 +83,20 @@ interface Reason {
   readonly kind: string;
 }
 
-function whatIsWrong(standing: Standing, maxAgeMs: number | null): Reason[] {
+function whatIsWrong(
+  standing: Standing,
+  { maxAgeMs, nowMs }: { readonly maxAgeMs: number | null; readonly nowMs: number },
+): Reason[] {
   const { ages, buckets, degraded, changed, newestAtMs } = standing;
   const reasons: Reason[] = [];
   const old = ages.filter(({ tooOld }) => tooOld === true);
   for (const { name, storedAtMs } of old) {
-    reasons.push({ message: `${quote(name)} was last stored ${agoOf(storedAtMs)}.`, kind: 'too-old' });
+    reasons.push({
+      message: `${quote(name)} was last stored ${agoOf(nowMs - storedAtMs)}.`,
+      kind: 'too-old',
+    });
   }
-  const newestIsOld = maxAgeMs !== null && (newestAtMs === null || Date.now() - newestAtMs > maxAgeMs);
-  if (ages.length === 0 && newestIsOld) {
-    const message =
-      newestAtMs === null ? 'Nothing is stored.' : `The newest file was stored ${agoOf(newestAtMs)}.`;
-    reasons.push({ message, kind: 'too-old' });
-  }
+  if (ages.length === 0) reasons.push(...whyTooOld(newestAtMs, { maxAgeMs, nowMs }));
   const down = buckets.filter(({ error }) => error !== null);
   for (const { error, url } of down) reasons.push({ message: error ?? url, kind: 'bucket-down' });
   if (degraded > 0) {
@@ -110,16 +118,91 @@ function whatIsWrong(standing: Standing, maxAgeMs: number | null): Reason[] {
   return reasons;
 }
 
-function agoOf(ms: number): string {
-  return `${showDuration(Date.now() - ms)} ago`;
+function whyTooOld(
+  newestAtMs: number | null,
+  { maxAgeMs, nowMs }: { readonly maxAgeMs: number | null; readonly nowMs: number },
+): Reason[] {
+  if (maxAgeMs === null || (newestAtMs !== null && nowMs - newestAtMs <= maxAgeMs)) return [];
+  const message =
+    newestAtMs === null ? 'Nothing is stored.' : `The newest file was stored ${agoOf(nowMs - newestAtMs)}.`;
+  return [{ message, kind: 'too-old' }];
+}
+
+/** The part that needs no password: what the catalog says, as it says it. */
+async function statusOfCatalog(
+  invocation: Invocation,
+  names: readonly string[],
+  { maxAgeMs, prometheus }: StatusFlags & { readonly maxAgeMs: number | null },
+): Promise<ExitCode> {
+  const { output, options, environment, terminal, clock } = invocation;
+  const nowMs = clock.now();
+  if (names.length > 0) {
+    throw new VaultError(
+      'invalid-input',
+      'Without the password no name is known: give none, or the password.',
+    );
+  }
+  const { catalogFacts } = await import('../../compose.ts');
+  const db = catalogLocation(options, environment);
+  const { vaultId, ...facts } = await catalogFacts({ ...surroundings(invocation), db });
+  const { versions, removed, newestAtMs } = facts;
+  const reasons = whyTooOld(newestAtMs, { maxAgeMs, nowMs });
+  if (options.json === true)
+    await output.json({ vaultId, versions, removed, newestAt: asTime(newestAtMs), checked: false });
+  else if (prometheus === true) await output.write(catalogMetricsText(facts, reasons.length === 0));
+  else {
+    const lines = [
+      ['versions', `${versions.toLocaleString('en-US')} (${removed.toLocaleString('en-US')} removed)`],
+      newestFact(newestAtMs, nowMs),
+    ];
+    await output.write(
+      `${factLines(lines)}\nBy the catalog alone: without the password nobody can check what it says, nor ask the buckets.\n`,
+    );
+  }
+  for (const { message, kind } of reasons) terminal.warn(message, { kind });
+  terminal.summary(null, { versions });
+  return reasons.length === 0 ? DONE : ATTENTION;
+}
+
+function newestFact(newestAtMs: number | null, nowMs: number): string[] {
+  return ['newest', newestAtMs === null ? 'none' : `${showTime(newestAtMs)}, ${agoOf(nowMs - newestAtMs)}`];
+}
+
+function factLines(facts: readonly (readonly string[])[]): string {
+  return facts.map(([label = '', value = '']) => `${label.padEnd(12)}${value}\n`).join('');
+}
+
+/** When each verb that looks after a vault ended last. */
+function runFacts(runs: VaultStatus['runs'], nowMs: number): string[][] {
+  return NOTED_VERBS.map((verb) => {
+    const run = runs.find((one) => one.verb === verb);
+    if (run === undefined) return [`last ${verb}`, 'not known'];
+    const { exit, files, failed } = run.facts;
+    const tried =
+      verb === 'drill' && typeof files === 'number' && typeof failed === 'number'
+        ? `: ${files} of ${files + failed}`
+        : '';
+    const how = exit === 0 ? '' : `, ended with ${String(exit)}`;
+    return [`last ${verb}`, `${showTime(run.endedAtMs)}, ${agoOf(nowMs - run.endedAtMs)}${tried}${how}`];
+  });
+}
+
+function agoOf(ageMs: number): string {
+  return `${showDuration(ageMs)} ago`;
+}
+
+/** What part of the content need not be stored, being there already or compressed; null where the size of some is not known. */
+function savingsOf({ locked, logicalBytes, uniqueBytes }: Standing): number | null {
+  return locked > 0 || logicalBytes === 0 ? null : Math.max(0, 1 - uniqueBytes / logicalBytes);
 }
 
 function asJson(standing: Standing, { id }: Vault): Record<string, unknown> {
-  const { newestAtMs, safety, ages, buckets, ...numbers } = standing;
+  const { newestAtMs, safety, ages, buckets, runs, ...numbers } = standing;
   return {
-    id,
+    vaultId: id,
     ...numbers,
-    newestAt: newestAtMs === null ? null : new Date(newestAtMs).toISOString(),
+    savings: savingsOf(standing),
+    newestAt: asTime(newestAtMs),
     safety: bySafety(safety).map(([survives, files]) => ({ survives, files })),
     buckets: buckets.map(({ id: bucketId, url, state, objects, bytes, error }) => ({
       id: bucketId,
@@ -132,9 +215,12 @@ function asJson(standing: Standing, { id }: Vault): Record<string, unknown> {
     })),
     names: ages.map(({ name, storedAtMs, tooOld }) => ({
       name,
-      storedAt: new Date(storedAtMs).toISOString(),
+      createdAt: asTime(storedAtMs),
       tooOld,
     })),
+    runs: runs.map(({ verb, endedAtMs, facts }) =>
+      Object.assign({ verb, endedAt: asTime(endedAtMs) }, facts),
+    ),
   };
 }
 
@@ -145,7 +231,9 @@ function bySafety(safety: VaultStatus['safety']): (readonly [number, number])[] 
 
 async function print(invocation: Invocation, standing: Standing): Promise<void> {
   const { output, environment } = invocation;
+  const nowMs = invocation.clock.now();
   const { files, versions, removed, locked, logicalBytes, uniqueBytes, storedBytes, newestAtMs } = standing;
+  const saved = savingsOf(standing);
   const more = [
     count(versions, 'version'),
     ...(removed > 0 ? [`${removed.toLocaleString('en-US')} removed`] : []),
@@ -155,14 +243,16 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
     ['files', `${files.toLocaleString('en-US')} (${more.join(', ')})`],
     ['content', showSize(logicalBytes)],
     ['unique', `${showSize(uniqueBytes)}: each chunk once, compressed`],
+    ...(saved === null ? [] : [['saved', `${Math.round(saved * 100)}% of the content`]]),
     ['in buckets', `${showSize(storedBytes)}: with redundancy`],
-    ['newest', newestAtMs === null ? 'none' : `${showTime(newestAtMs)}, ${agoOf(newestAtMs)}`],
+    newestFact(newestAtMs, nowMs),
     ...standing.ages.map(({ name, storedAtMs }) => [
       'newest of',
-      `${showName(name)}: ${showTime(storedAtMs)}, ${agoOf(storedAtMs)}`,
+      `${showName(name)}: ${showTime(storedAtMs)}, ${agoOf(nowMs - storedAtMs)}`,
     ]),
+    ...runFacts(standing.runs, nowMs),
   ];
-  await output.write(facts.map(([label = '', value = '']) => `${label.padEnd(12)}${value}\n`).join(''));
+  await output.write(factLines(facts));
   const style = styleFor(process.stdout, environment);
   if (standing.safety.size > 0) {
     const table = new Table(

@@ -2,8 +2,10 @@ import { fileAsJson } from '../terminal/describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import type { SweepResult } from '../../vault/remove/sweep.ts';
+import { Plan } from '../terminal/plan.ts';
+import type { Vault } from '../../vault/vault.ts';
 import { count, showSize } from '../terminal/text.ts';
 
 export interface SweepFlags {
@@ -13,29 +15,33 @@ export interface SweepFlags {
 
 /** `vault sweep`: frees the space of removed files and of leftovers. */
 export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { output, options, terminal } = invocation;
   const dryRun = flags.dryRun === true;
   invocation.interruption.kept = () => (dryRun ? null : 'The next sweep goes on from there.');
-  return withVault(invocation, async (vault) => {
-    const result = await terminal.withProgress('Sweeping', async (report) =>
+  const work = async (vault: Vault): Promise<ExitCode> => {
+    const plan = new Plan(invocation);
+    const result = await withProgress(invocation, 'Sweeping', async (call) =>
       vault.sweep({
-        signal,
+        ...call,
         ignoreGrace: flags.now === true,
         dryRun,
-        onWarning: warnTo(terminal),
-        onProgress: (progress) => report({ label: 'Sweeping', ...progress }),
+        onPlanned: plan.add,
       }),
     );
+    await plan.end();
     if (options.json === true) {
       await output.json({ ...result, expired: result.expired.map(fileAsJson), dryRun });
     }
     if (!dryRun) return reportSweep(invocation, result);
+    const waiting =
+      result.objectsWaiting === 0 ? '' : `, besides ${count(result.objectsWaiting, 'object')} chosen before`;
     terminal.summary(
-      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)}). Nothing was changed.`,
+      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)})${waiting}. Nothing was changed.`,
       { ...factsOf(result), dryRun },
     );
     return DONE;
-  });
+  };
+  return withVault(invocation, noted(invocation, dryRun ? null : 'sweep', work));
 }
 
 function factsOf({
@@ -56,13 +62,11 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
       `Removed ${count(expired.length, 'expired file')}: "vault undelete" can bring ${expired.length === 1 ? 'it' : 'them'} back within seven days.`,
     );
   }
-  const freed = objectsRemoved > 0 ? `, ${showSize(result.bytesRemoved)},` : '';
-  terminal.summary(
-    unreachable.length === 0
-      ? `Removed ${count(objectsRemoved, 'object')}${freed} that nothing needs.`
-      : null,
-    { ...factsOf(result), dryRun: false },
-  );
+  const removed =
+    objectsRemoved > 0
+      ? `Removed ${count(objectsRemoved, 'object')}, ${showSize(result.bytesRemoved)}, that nothing needs.`
+      : 'There was nothing to remove.';
+  terminal.summary(unreachable.length === 0 ? removed : null, { ...factsOf(result), dryRun: false });
   if (objectsWaiting > 0) {
     terminal.note(
       `${count(objectsWaiting, 'object')} will go with the next sweep: a put that began before is still running, or was killed less than a day ago.`,

@@ -18,12 +18,12 @@ export interface AddTokenFlags {
 
 /** `vault token add`: the one time that a token is shown. */
 export async function addToken(invocation: Invocation, flags: AddTokenFlags): Promise<ExitCode> {
-  const { output, options, terminal } = invocation;
+  const { output, options, terminal, clock } = invocation;
   output.requireOpen();
   const scopes = parseScopes(flags.scope ?? '');
   const lifeMs = flags.expires === undefined ? null : parseDurationMs(flags.expires, '--expires');
   return withVault(invocation, async (vault) => {
-    const expiresAtMs = lifeMs === null ? null : Date.now() + lifeMs;
+    const expiresAtMs = lifeMs === null ? null : clock.now() + lifeMs;
     const { token, ...facts } = await vault.tokens.add({ label: flags.label ?? '', scopes, expiresAtMs });
     await (options.json === true ? output.json({ ...asJson(facts), token }) : output.line(token));
     terminal.note('Keep it: it is not shown again. "vault token rm" takes it away.');

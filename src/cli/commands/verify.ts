@@ -1,7 +1,8 @@
+import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { concludeOutcome, printBuckets, printFiles } from '../terminal/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { count } from '../terminal/text.ts';
@@ -20,20 +21,18 @@ export async function verify(
   references: readonly string[],
   flags: VerifyFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
-  const sample = flags.sample === undefined ? null : parseFraction(flags.sample, '--sample');
+  const { output, options, terminal } = invocation;
+  const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
   // To read a part of the data is to read data.
-  const depth = flags.readData === true || sample !== null ? 'data' : 'listing';
-  return withVault(invocation, async (vault) => {
-    const result = await terminal.withProgress('Verifying', async (report) =>
+  const depth = flags.readData === true || sample !== undefined ? 'data' : 'listing';
+  const work = async (vault: Vault): Promise<ExitCode> => {
+    const result = await withProgress(invocation, 'Verifying', async (call) =>
       withFilesMeant(vault, { verb: 'verify', references }, async (meant) =>
         vault.verify({
-          ...(meant.length > 0 && { references: meant }),
+          ...call,
+          references: meant.length > 0 ? meant : undefined,
           depth,
-          ...(sample !== null && { sample }),
-          signal,
-          onWarning: warnTo(terminal),
-          onProgress: (progress) => report({ label: 'Verifying', ...progress }),
+          sample,
         }),
       ),
     );
@@ -49,9 +48,18 @@ export async function verify(
     terminal.summary(
       outcome === 'whole'
         ? `${count(files.whole, 'file')}, ${count(chunks.whole, 'chunk')}: every piece is present${listed}.`
-        : null,
-      { outcome, files, chunks },
+        : `${describeCounts(files, 'file')}; ${describeCounts(chunks, 'chunk')}.`,
+      { outcome, files, chunks, depth, sample },
     );
     return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
-  });
+  };
+  // What some files are says nothing of the vault.
+  return withVault(invocation, noted(invocation, references.length === 0 ? 'verify' : null, work));
+}
+
+/** `3 files: 2 whole, 1 lost`. */
+function describeCounts(counts: Readonly<Record<string, number>>, what: string): string {
+  const all = Object.values(counts).reduce((sum, number) => sum + number, 0);
+  const parts = Object.entries(counts).filter(([, number]) => number > 0);
+  return `${count(all, what)}: ${parts.map(([condition, number]) => `${number.toLocaleString('en-US')} ${condition}`).join(', ')}`;
 }

@@ -6,7 +6,7 @@ import type {
   FileProblem,
   VerifyResult,
 } from '../../vault/verify/condition.ts';
-import { shortHash } from './describe.ts';
+import { paintCondition, shortHash } from './describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -19,7 +19,7 @@ export async function printFiles(invocation: Invocation, files: readonly FileCon
   if (files.length === 0) return;
   const table = tableFor(invocation, [
     { heading: 'HASH', align: 'left' },
-    { heading: 'CONDITION', align: 'left' },
+    { heading: 'CONDITION', align: 'left', paint: paintIn(invocation) },
     { heading: 'NAME', align: 'left' },
     { heading: 'WHAT IS WRONG', align: 'left' },
   ]);
@@ -42,7 +42,7 @@ export async function printBuckets(
     { heading: 'SHARDS', align: 'right' },
     { heading: 'MISSING', align: 'right' },
     { heading: 'DAMAGED', align: 'right' },
-    { heading: 'STATE', align: 'left' },
+    { heading: 'STATE', align: 'left', paint: paintIn(invocation) },
   ]);
   const rows = buckets.map((bucket) => [
     showName(bucket.url),
@@ -53,6 +53,11 @@ export async function printBuckets(
     bucket.error === null ? bucket.state : showName(bucket.error),
   ]);
   await invocation.output.write(table.page(rows));
+}
+
+function paintIn({ environment }: Invocation): (text: string) => string {
+  const style = styleFor(process.stdout, environment);
+  return (text) => paintCondition(style, text);
 }
 
 function tableFor(

@@ -1,6 +1,7 @@
 /** A line in the terminal that says how far something has come. Loaded only once it is to be shown. */
 import ora from 'ora';
 import { showDuration, showName, showSize } from './text.ts';
+import type { Clock } from '../../host.ts';
 import { fit, widthOf } from './width.ts';
 
 export interface ProgressState {
@@ -31,12 +32,13 @@ const RATE_WINDOW_MS = 4000;
 /** Columns of the spinner and the space behind it, and one at the end of the line that stays free. */
 const SPINNER_WIDTH = 3;
 
-/** @param options `width`: columns of the terminal at that moment. `startedAtMs`: when the work began, as `performance.now()` */
+/** @param options `width`: columns of the terminal at that moment. `startedAtMs`: when the work began, by the clock, which never goes back */
 export function showProgress(options: {
   readonly stream: NodeJS.WriteStream;
   readonly width: () => number;
   readonly colored: boolean;
   readonly startedAtMs: number;
+  readonly clock: Clock;
 }): ProgressDisplay {
   const spinner = ora({
     stream: options.stream,
@@ -55,7 +57,7 @@ export function showProgress(options: {
   let lastChangeMs = -Infinity;
   return {
     update(state) {
-      const nowMs = performance.now();
+      const nowMs = options.clock.monotonic();
       rate.add(state.doneBytes, nowMs);
       if (nowMs - lastChangeMs < INTERVAL_MS) return;
       lastChangeMs = nowMs;

@@ -5,8 +5,9 @@
 import type { createPromptModule } from 'inquirer';
 import { VaultError } from '../../errors.ts';
 import { isIntact } from '../arguments/intact.ts';
-import type { Environment } from '../arguments/options.ts';
+import type { Environment } from '../../host.ts';
 import { askForLine } from './plain-prompt.ts';
+import { giveTyped } from './typed-ahead.ts';
 import { takesSequences } from './terminal.ts';
 
 /** Who is asked, and until when. */
@@ -140,6 +141,7 @@ async function askPlainly(
   }: { readonly validate: Check; readonly usual: string | null; readonly hidden: boolean },
   { signal }: Asking,
 ): Promise<string> {
+  giveTyped({ shown: !hidden });
   for (;;) {
     const typed = await askForLine(message, { hidden, signal });
     const answer = typed === '' && usual !== null ? usual : typed;
@@ -151,6 +153,7 @@ async function askPlainly(
 
 async function ask<T>({ signal }: Asking, question: (prompt: Prompt) => Promise<T>): Promise<T> {
   const { createPromptModule: makePrompt } = await import('inquirer');
+  giveTyped({ shown: false, later: true });
   const left = Promise.withResolvers<never>();
   // After Ctrl-D the library stops reading and never answers. Reading stops after every answer too; that one comes first.
   const onPause = (): void => {

@@ -5,6 +5,7 @@
  */
 import { fstatSync, readSync, statSync, writeSync } from 'node:fs';
 import { Readable, Writable } from 'node:stream';
+import { systemCode } from '../../errors.ts';
 
 /** Why standard input cannot be read; null if it can. */
 export function whyUnreadable(): string | null {
@@ -23,10 +24,15 @@ export function isStandIn(stream: NodeJS.WriteStream): boolean {
 }
 
 /**
- * Whether standard output was closed when the process began. Some programs also start others with a null device that looks the
+ * Whether standard output was closed when the process began, or is open for reading alone. Some programs also start others with a null device that looks the
  * same, to throw away what they print, so this may be asked only of data that nobody throws away.
  */
 export function isOutputClosed(): boolean {
+  try {
+    writeSync(1, new Uint8Array());
+  } catch (error) {
+    if (systemCode(error) === 'EBADF') return true;
+  }
   return isNullBothWays(1);
 }
 

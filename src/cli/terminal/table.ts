@@ -4,6 +4,8 @@ import { fit, pad, widthOf } from './width.ts';
 export interface Column {
   readonly heading: string;
   readonly align: 'left' | 'right';
+  /** Colours a cell; it changes no width. */
+  readonly paint?: (text: string) => string;
 }
 
 /** Between columns. */
@@ -44,7 +46,7 @@ export class Table {
       text += `${this.#styleHeading(this.#line(this.#columns.map(({ heading }) => heading)))}\n`;
     }
     this.#headed = true;
-    for (const row of rows) text += `${this.#line(row)}\n`;
+    for (const row of rows) text += `${this.#line(row, this.#columns)}\n`;
     return text;
   }
 
@@ -66,18 +68,21 @@ export class Table {
     return this.#width === null ? Infinity : Math.max(LEAST_WIDTH, this.#width - used);
   }
 
-  #line(cells: readonly string[]): string {
+  /** @param painted columns whose cells are coloured */
+  #line(cells: readonly string[], painted: readonly Column[] = []): string {
     let line = '';
     let used = 0;
     for (const [index, cell] of cells.entries()) {
       const width = this.#widths[index] ?? 0;
       const align = this.#columns[index]?.align ?? 'left';
+      const paint = painted[index]?.paint ?? ((text: string): string => text);
       if (index < cells.length - 1) {
-        line += pad(cell, width, align) + GAP;
+        line += pad(paint(cell), width, align) + GAP;
         used += width + GAP.length;
       } else {
         const room = this.#room(used);
-        line += align === 'left' ? fit(cell, room) : pad(fit(cell, room), Math.min(width, room), align);
+        const shown = paint(fit(cell, room));
+        line += align === 'left' ? shown : pad(shown, Math.min(width, room), align);
       }
     }
     return line.trimEnd();

@@ -1,7 +1,7 @@
 /** Standard error: what is said to people. Without a terminal it is silent unless something is wrong. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { styleText } from 'node:util';
-import type { Environment } from '../arguments/options.ts';
+import type { Clock, Environment, Host } from '../../host.ts';
 import type { ProgressDisplay, ProgressReport, ProgressState } from './progress.ts';
 import { jsonOf, showLines, showMessage } from './text.ts';
 
@@ -58,7 +58,8 @@ export class Terminal {
   readonly #chatty: boolean;
   readonly #movable: boolean;
   readonly #said = new Set<string>();
-  readonly #startedAtMs = performance.now();
+  readonly #clock: Clock;
+  readonly #startedAtMs: number;
   #facts: Readonly<Record<string, unknown>> = {};
   #display: ProgressDisplay | null = null;
   #asking = false;
@@ -69,10 +70,12 @@ export class Terminal {
    */
   constructor(
     stream: NodeJS.WriteStream,
-    environment: Environment,
+    { clock, environment }: Host,
     options: { readonly json: boolean; readonly quiet: boolean; readonly verbose: boolean },
   ) {
     this.#stream = stream;
+    this.#clock = clock;
+    this.#startedAtMs = clock.monotonic();
     this.#json = options.json;
     this.#quiet = options.quiet;
     this.#verbose = options.verbose;
@@ -92,6 +95,11 @@ export class Terminal {
     if (this.#verbose || this.#stream.columns > 0) this.note(text);
   }
 
+  /** Says one of many things that were done: only with `verbose`. */
+  detail(text: string): void {
+    if (this.#verbose) this.note(text);
+  }
+
   /**
    * Says in one line what a verb has done.
    *
@@ -106,12 +114,17 @@ export class Terminal {
   /** Ends a verb that was done, for programs. */
   conclude(verb: string, exit: number): void {
     if (!this.#json || this.#quiet) return;
-    this.#write(`${jsonOf({ summary: { verb, exit, seconds: this.elapsedMs / 1000, ...this.#facts } })}\n`);
+    this.#write(`${jsonOf({ summary: { verb, ...this.factsOfEnd(exit) } })}\n`);
+  }
+
+  /** What a verb has to say of itself, to programs. */
+  factsOfEnd(exit: number): Record<string, unknown> {
+    return { exit, seconds: this.elapsedMs / 1000, ...this.#facts };
   }
 
   /** Since the command began, in whole milliseconds. */
   get elapsedMs(): number {
-    return Math.round(performance.now() - this.#startedAtMs);
+    return Math.round(this.#clock.monotonic() - this.#startedAtMs);
   }
 
   /**
@@ -152,7 +165,7 @@ export class Terminal {
    */
   async withProgress<T>(label: string, work: (report: ProgressReport) => Promise<T>): Promise<T> {
     if (!this.#movable) return work(() => undefined);
-    const startedAtMs = performance.now();
+    const startedAtMs = this.#clock.monotonic();
     const shown: Shown = { last: { label, doneBytes: 0, totalBytes: null } };
     const ended = new AbortController();
     const showing = this.#showLater(shown, startedAtMs, ended.signal);
@@ -194,6 +207,7 @@ export class Terminal {
       width: () => this.#stream.columns || USUAL_WIDTH,
       colored: this.style('red', '') !== '',
       startedAtMs,
+      clock: this.#clock,
     });
     display.update(shown.last);
     if (this.#asking) display.pause();

@@ -86,7 +86,7 @@ export class ChunkReader {
       readonly signal: AbortSignal;
     },
   ): Promise<boolean> {
-    this.#presence ??= new Presence(this.#session.buckets.all);
+    this.#presence ??= new Presence(this.#session.buckets.all, this.#session.clock);
     const presence = this.#presence;
     const soon = await presence.soon(id, HEDGE_MS, signal);
     const tryAll = async (sets: readonly ShardSet[]): Promise<boolean> => {

@@ -25,22 +25,6 @@ export function placeShards(
   return Array.from({ length: count }, () => takeRandom(left, random));
 }
 
-/**
- * Chooses another bucket for one shard, uniformly.
- *
- * @param buckets numbers of the chunk's possible buckets
- * @param except numbers of the buckets that hold another shard of this chunk, are down, or shall be left
- * @returns a bucket's number; null if none is left
- */
-export function replacePlace(
-  buckets: readonly number[],
-  except: ReadonlySet<number>,
-  random: RandomBelow,
-): number | null {
-  const free = buckets.filter((bucket) => !except.has(bucket));
-  return takeRandom([...new Set(free)], random);
-}
-
 /** What a reader knows about the buckets just now. */
 export interface BucketConditions {
   /** Numbers of the buckets that failed lately. */

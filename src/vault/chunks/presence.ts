@@ -6,6 +6,7 @@
  */
 import { isVaultError } from '../../errors.ts';
 import type { VaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import { CHUNK_PREFIX, parseShardObjectName, shardObjectName } from '../../format/shard.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -27,10 +28,11 @@ export class Presence {
 
   /**
    * @param buckets whose listings count
+   * @param clock this machine's
    * @param absent names of objects that count as absent
    */
-  constructor(buckets: readonly VaultBucket[], absent: ReadonlySet<string> = new Set()) {
-    this.#sides = buckets.map((bucket) => new BucketPresence(bucket, absent));
+  constructor(buckets: readonly VaultBucket[], clock: Clock, absent: ReadonlySet<string> = new Set()) {
+    this.#sides = buckets.map((bucket) => new BucketPresence(bucket, clock, absent));
   }
 
   /**
@@ -107,6 +109,7 @@ const FIRST = '0'.repeat(64);
 
 class BucketPresence {
   readonly bucket: VaultBucket;
+  readonly #clock: Clock;
   readonly #absent: ReadonlySet<string>;
   #pages: Page[] = [];
   /** Shards that were stored after the listings were read, by chunk. */
@@ -118,8 +121,9 @@ class BucketPresence {
   readonly #waiting: (() => void)[] = [];
   failure: VaultError | null = null;
 
-  constructor(bucket: VaultBucket, absent: ReadonlySet<string>) {
+  constructor(bucket: VaultBucket, clock: Clock, absent: ReadonlySet<string>) {
     this.bucket = bucket;
+    this.#clock = clock;
     this.#absent = absent;
   }
 
@@ -178,7 +182,7 @@ class BucketPresence {
    */
   async #page(chunkId: string, signal: AbortSignal | undefined): Promise<Page> {
     const shards = new Map<string, ListedShard[]>();
-    const began = performance.now();
+    const began = this.#clock.monotonic();
     let patience: number | null = null;
     let count = 0;
     // The last chunk may go on behind what was read.
@@ -189,9 +193,9 @@ class BucketPresence {
       after: CHUNK_PREFIX + chunkId,
       signal,
     })) {
-      patience ??= 2 * (performance.now() - began);
+      patience ??= 2 * (this.#clock.monotonic() - began);
       const isEnough =
-        count >= LEAST_A_PAGE && (count >= MOST_A_PAGE || performance.now() - began > patience);
+        count >= LEAST_A_PAGE && (count >= MOST_A_PAGE || this.#clock.monotonic() - began > patience);
       const parsed = parseShardObjectName(name);
       // What is no shard has no chunk to wait for the end of, and a hostile listing may have nothing else.
       if (parsed === null && isEnough && count >= MOST_A_PAGE) {

@@ -105,7 +105,10 @@ export class ShardUploader {
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     try {
-      await bucket.attempt((storage, aborted) => storage.put(name, object, { signal: aborted }), signal);
+      await bucket.attempt(
+        (storage, aborted) => storage.put(name, object, { signal: aborted, drawn: true }),
+        signal,
+      );
       this.bytesStored += object.length;
       this.shardsStored += 1;
       return true;

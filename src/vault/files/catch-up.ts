@@ -55,7 +55,7 @@ export async function learnFile(
     hash: file.hash,
     writer: opened.writer,
     part: vaultPartOf(opened),
-    contentDigest: opened.content === null ? null : contentDigestOf(opened.content.table),
+    contentDigest: opened.content === null ? null : contentDigestOf(opened.content),
     hiddenAtMs,
   });
   if (write) await session.catalog.files.put([row]);

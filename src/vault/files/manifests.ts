@@ -12,6 +12,18 @@ import { HEDGE_MS } from '../chunks/chunk-reader.ts';
 import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 
+/** A bucket's copy of a manifest. @throws `object-missing`; `damaged` if it has another hash; what the bucket says */
+export async function readManifestIn(
+  bucket: VaultBucket,
+  hash: string,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array> {
+  const storage = await bucket.open();
+  const bytes = await storage.get(manifestObjectName(hash), { maxSize: MAX_MANIFEST_SIZE, signal });
+  if (manifestHash(bytes) === hash) return bytes;
+  throw new VaultError('damaged', `The bucket ${bucket.url} has a damaged manifest ${hash}.`);
+}
+
 /**
  * A manifest's bytes, which have been found to have the hash.
  *
@@ -31,12 +43,9 @@ export async function readManifestBytes(
 ): Promise<{ readonly bytes: Uint8Array; readonly failures: readonly BucketFailure[] }> {
   const { from = session.buckets.all, copies = 1 } = options;
   const failures: BucketFailure[] = [];
-  const name = manifestObjectName(hash);
   const ask = async (bucket: VaultBucket, signal: AbortSignal): Promise<Uint8Array | null> => {
     try {
-      const bytes = await (await bucket.open()).get(name, { maxSize: MAX_MANIFEST_SIZE, signal });
-      if (manifestHash(bytes) === hash) return bytes;
-      throw new VaultError('damaged', `The bucket ${bucket.url} has a damaged manifest ${hash}.`);
+      return await readManifestIn(bucket, hash, signal);
     } catch (error) {
       if (signal.aborted) return null;
       if (!isVaultError(error)) throw error;

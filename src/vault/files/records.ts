@@ -5,7 +5,7 @@ import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { decodeVaultPart, encodeRefs, encodeVaultPart } from '../../format/manifest.ts';
-import type { ContentTable, IdsTable, ManifestHead, VaultPart } from '../../format/manifest.ts';
+import type { ContentPart, IdsTable, ManifestHead, VaultPart } from '../../format/manifest.ts';
 import type { Session } from '../session.ts';
 
 /** A file as the vault knows it. */
@@ -121,10 +121,17 @@ export function writerKeys(session: Session, writer: string): WriterKeys {
   );
 }
 
-/** A digest of a content's table, by which an unchanged file is known: equal content of one writer and chunk size has an equal one. */
-export function contentDigestOf(table: ContentTable): string {
-  const digest = createHash('sha256').update(`${table.size} ${table.chunkSize} ${table.depth}\n`);
-  return digest.update(table.inline ?? encodeRefs(table.refs)).digest('hex');
+/**
+ * A digest of a content's table, by which what is unchanged is known: equal content of one writer and chunk size has an equal one, and
+ * so have folders with an equal index.
+ */
+export function contentDigestOf({ table, folder }: ContentPart): string {
+  const digest = createHash('sha256');
+  for (const { size, chunkSize, depth, inline, refs } of folder === null ? [table] : [table, folder.index]) {
+    digest.update(`${size} ${chunkSize} ${depth}\n`).update(inline ?? encodeRefs(refs));
+  }
+  if (folder !== null) digest.update(`folder ${folder.incomplete}`);
+  return digest.digest('hex');
 }
 
 function purposeOf(hash: string): string {

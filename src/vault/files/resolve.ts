@@ -1,68 +1,61 @@
 /** Finding files by hash, prefix or name. */
-import { nameTag } from '../../crypto/records.ts';
-import type { FileRow } from '../../catalog/catalog.ts';
 import { VaultError } from '../../errors.ts';
 import type { Session } from '../session.ts';
-import { openFileRow, writerKeys } from './records.ts';
+import { openFileRow } from './records.ts';
 import type { FileRecord } from './records.ts';
+import { nameTags, versionsOf } from './versions.ts';
+import type { VersionsOptions } from './versions.ts';
 
 /** Fewest digits of a hash prefix. */
 export const MIN_PREFIX_LENGTH = 8;
-/** More than a name has versions. */
-export const MANY = 100_000;
 
 /**
  * The file that a reference means: a whole hash, a unique prefix of one, or a name (then its newest version).
  *
  * @throws `file-not-found`; `invalid-input` if a prefix fits several files
  */
-export async function resolveFile(session: Session, reference: string): Promise<FileRecord> {
-  const [newest] = await resolveVersions(session, reference, { all: false });
+export async function resolveFile(
+  session: Session,
+  reference: string,
+  signal?: AbortSignal,
+): Promise<FileRecord> {
+  const [newest] = await resolveVersions(session, reference, { signal });
   if (newest === undefined) throw notFound(reference);
   return newest;
-}
-
-/** The tags that a name has, one a writer. */
-export function nameTags(session: Session, name: string): Buffer[] {
-  const { keyring } = session.keyring;
-  const writers = new Set([session.keys.writer.id, ...keyring.slots.map(({ writer }) => writer)]);
-  const mine = session.keys.full === null ? [session.keys.writer.id] : [...writers];
-  return mine.map((writer) => nameTag(writerKeys(session, writer), name));
 }
 
 /**
  * The files that a reference means: one by hash or prefix, or the versions of a name, newest first.
  *
- * @param options `all`: every version of a name, not the newest alone. `hidden`: removed files, as long as they can be
- *   brought back
  * @throws `file-not-found`; `invalid-input` if a prefix fits several files
  */
 export async function resolveVersions(
   session: Session,
   reference: string,
-  { all, hidden = false }: { readonly all: boolean; readonly hidden?: boolean },
+  { all = false, hidden = false, signal }: VersionsOptions = {},
 ): Promise<readonly FileRecord[]> {
   const { files } = session.catalog;
-  const wanted = (rows: readonly FileRow[]): FileRow[] =>
-    rows.filter(({ hiddenAtMs }) => (hiddenAtMs !== null) === hidden);
-  const named = wanted(
-    await files.byName(nameTags(session, reference), all || hidden ? MANY : 1, { hidden }),
-  );
+  const named = await versionsOf(session, reference, { all, hidden, signal });
   const some = all ? named : named.slice(0, 1);
   const prefix = reference.toLowerCase();
   const isPrefix = /^[0-9a-f]{8,64}$/.test(prefix);
   // A name that happens to look like a prefix wins: it was given by the user, in full.
-  if (some.length > 0 && prefix.length < 64) return some.map((row) => openFileRow(session, row));
-  const hashed = isPrefix ? wanted(await files.byPrefix(prefix, 2, { hidden })) : [];
+  if (some.length > 0 && prefix.length < 64) return some;
+  const hashed = isPrefix
+    ? (await files.byPrefix(prefix, 2, { hidden })).filter((row) => (row.hiddenAtMs !== null) === hidden)
+    : [];
   if (hashed.length > 1) {
     throw new VaultError(
       'invalid-input',
       `"${reference}" is the beginning of more than one hash. Give more digits of it.`,
     );
   }
-  const rows = hashed.length > 0 ? hashed : some;
-  if (rows.length === 0) throw notFound(reference, hidden);
-  return rows.map((row) => openFileRow(session, row));
+  if (hashed.length > 0) return hashed.map((row) => openFileRow(session, row));
+  if (some.length > 0) return some;
+  // Rows that no bucket bears out.
+  const [changed] = await files.byName(nameTags(session, reference), 1, { hidden });
+  if (changed !== undefined && (changed.hiddenAtMs !== null) === hidden) openFileRow(session, changed);
+  throw notFound(reference, hidden);
 }
 
 /** The error for a reference that means nothing. */

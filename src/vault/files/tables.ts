@@ -2,8 +2,15 @@
 import { chunkSecrets } from '../../crypto/chunk.ts';
 import { VaultError } from '../../errors.ts';
 import { payloadSize } from '../../format/chunk.ts';
-import { decodeIds, decodeRefs } from '../../format/manifest.ts';
-import type { ChunkId, ChunkRef, ContentTable, IdsTable } from '../../format/manifest.ts';
+import { decodeIds, decodeRefs, mostBody } from '../../format/manifest.ts';
+import type {
+  ChunkId,
+  ChunkRef,
+  ContentPart,
+  ContentTable,
+  IdsTable,
+  ManifestHead,
+} from '../../format/manifest.ts';
 import { countTableEntries, ID_ENTRY_SIZE, REF_SIZE } from '../../format/tables.ts';
 import { allocateChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
@@ -11,23 +18,36 @@ import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 
 /**
- * A content's own chunks in order, held to the size that the manifest says.
+ * A content's own chunks in order, held to the size and number that the manifest says.
  *
+ * @param chunks as the vault part has them
  * @throws `damaged` if the tables contradict the manifest; as reading the chunks of the tables
  */
 export async function* contentRefs(
   session: Session,
-  table: ContentTable,
+  { table, chunks }: { readonly table: ContentTable; readonly chunks: number },
   options: CallOptions = {},
 ): AsyncGenerator<ChunkRef, void, undefined> {
   let left = table.size;
+  let count = 0;
   for await (const ref of refsBelow(session, table.refs, table.depth, options)) {
-    const expected = Math.min(left, table.chunkSize);
-    if (ref.length !== expected || left === 0) throw contradiction();
+    const most = Math.min(left, mostBody(table));
+    const fits = table.chunkSize === null ? ref.length <= most : ref.length === most;
+    if (!fits || left === 0) throw contradiction();
     left -= ref.length;
+    count += 1;
     yield ref;
   }
-  if (left !== 0) throw contradiction();
+  if (left !== 0 || count !== chunks) throw contradiction();
+}
+
+/** What of a file or folder lies in chunks, if it is not inline: its content, and of a folder then its index. */
+export function contentsOf(
+  head: Pick<ManifestHead, 'chunks' | 'indexChunks'>,
+  { table, folder }: ContentPart,
+): { readonly table: ContentTable; readonly chunks: number }[] {
+  const content = { table, chunks: head.chunks };
+  return folder === null ? [content] : [content, { table: folder.index, chunks: head.indexChunks }];
 }
 
 /**

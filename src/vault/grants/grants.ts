@@ -27,7 +27,7 @@ export async function addGrant(
 ): Promise<Grant & { readonly secret: string }> {
   const secret = drawSecret();
   const id = idOfSecret(secret, kind) ?? '';
-  const createdAtMs = session.now();
+  const createdAtMs = session.clock.now();
   const record = sealRecord(keyOf(session), `${kind} ${id}`, { ...seal(secret), createdAtMs, expiresAtMs });
   const { grants } = session.catalog;
   await grants.forgetExpired(createdAtMs - REMEMBERED_MS);
@@ -65,7 +65,7 @@ export async function findGrant(
 }
 
 export function isExpired(session: Session, { expiresAtMs }: Grant): boolean {
-  return expiresAtMs !== null && expiresAtMs <= session.now();
+  return expiresAtMs !== null && expiresAtMs <= session.clock.now();
 }
 
 /** Takes one away. @param prefix its id, or the first 8 or more digits of it @throws `file-not-found`; `invalid-input` */

@@ -315,9 +315,13 @@ export interface Settled extends BucketCheck {
 export async function settleKeyring(
   session: Session,
   buckets: readonly VaultBucket[],
-  options: { readonly dryRun?: boolean | undefined; readonly signal?: AbortSignal | undefined } = {},
+  options: {
+    readonly dryRun?: boolean | undefined;
+    readonly onMissing?: ((bucket: VaultBucket, object: string, bytes: number) => Promise<void>) | undefined;
+    readonly signal?: AbortSignal | undefined;
+  } = {},
 ): Promise<Settled> {
-  const { dryRun = false, signal } = options;
+  const { dryRun = false, onMissing, signal } = options;
   const { keyring, bytes } = session.keyring;
   const current = keyringObjectName(keyring.epoch);
   let stored = 0;
@@ -327,7 +331,8 @@ export async function settleKeyring(
     const copy = await readCopyIfWhole(bucket, current, signal);
     if (copy === null || Buffer.compare(copy, bytes) !== 0) {
       stored += 1;
-      if (!dryRun) await storage.put(current, bytes, { signal, replace: true });
+      if (dryRun) await onMissing?.(bucket, current, bytes.length);
+      else await storage.put(current, bytes, { signal, replace: true });
     }
     const listed = await keyringNames(storage, signal);
     const earlier = listed.filter((name) => name < current);

@@ -50,7 +50,7 @@ export async function changePassword(session: Session, change: PasswordChange): 
       }
       const wrapped = await wrapKeys(keys, next, {
         role: slot.role,
-        createdAtMs: session.now(),
+        createdAtMs: session.clock.now(),
         label: openLabel(session.keys, slot),
         cost: change.kdfCost,
       });

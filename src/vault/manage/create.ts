@@ -206,7 +206,7 @@ function requireSameSettings(options: NewVault, keyring: Keyring): void {
   if (same) return;
   throw new VaultError(
     'invalid-input',
-    `The making of this vault was cut short with redundancy ${formatRedundancy(keyring.redundancy)} and other settings than these. Repeat it as it was begun, and change them then.`,
+    `Creating this vault was interrupted, with redundancy ${formatRedundancy(keyring.redundancy)} and other settings than these. Repeat it with the settings that it was begun with, and change them then.`,
   );
 }
 

@@ -1,18 +1,17 @@
 /** Taking a bucket out of the vault: everything moves to the others first, under the same rules as every put and sweep. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { verifyKeyring } from '../../crypto/signing.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
-import type { CallOptions } from '../call.ts';
+import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
-import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import { repairChunks } from '../repair/chunks.ts';
 import { repairDeletions } from '../repair/deletions.ts';
 import { onGround, withoutBucket } from '../repair/ground.ts';
@@ -20,13 +19,11 @@ import { repairManifests } from '../repair/manifests.ts';
 import type { Session } from '../session.ts';
 import { KINDS, MIN_ID_LENGTH, resolveBucket } from './buckets.ts';
 
-export interface RemoveBucketOptions extends CallOptions {
+export interface RemoveBucketOptions extends PlanOptions {
   /** Whether the bucket will never answer again: what it held is made anew from the others. */
   readonly gone?: boolean | undefined;
   /** Milliseconds to wait for puts that began before. */
   readonly waitMs?: number | undefined;
-  /** Only tells what would be moved. */
-  readonly dryRun?: boolean | undefined;
 }
 
 export interface RemoveBucketResult {
@@ -41,8 +38,6 @@ export interface RemoveBucketResult {
   readonly reasons: readonly string[];
 }
 
-const WAIT_MS = 20_000;
-const POLL_MS = 500;
 /** Removals under way at once. */
 const IN_FLIGHT = 16;
 
@@ -68,7 +63,7 @@ export async function removeBucket(
   if (!gone) await bucket.confirm(signal);
   if (dryRun) return { ...(await moveAway(session, id, options)), ...KEPT };
   // Puts whose markers seem old would not be waited for.
-  await requireRightClock(session, session.buckets.all, 'The bucket stays', signal);
+  await requireRightClock(session.clock, session.buckets.all, 'The bucket stays', signal);
   await setState(session, id, { state: 'draining', gone, signal });
   // A marker of this process that lingers is nobody's.
   await session.guard.end();
@@ -146,11 +141,11 @@ interface Moved {
 
 /** Stores elsewhere what lies in the bucket. */
 async function moveAway(session: Session, id: string, options: RemoveBucketOptions): Promise<Moved> {
-  const { signal, gone = false, onWarning, onProgress } = options;
+  const { signal, gone = false, onWarning, onProgress, onPlanned } = options;
   const dryRun = options.dryRun === true;
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const call = { signal, onWarning, onProgress, dryRun };
+  const call = { signal, onWarning, onProgress, onPlanned, dryRun };
   const moved = await onGround(
     session,
     usable,
@@ -158,9 +153,8 @@ async function moveAway(session: Session, id: string, options: RemoveBucketOptio
     async (found) => {
       // As if it took nothing new, which only the keyring of a removal in earnest says.
       const ground = dryRun ? withoutBucket(found, id) : found;
-      const onFailure = (failure: (typeof failed)[number]): void => ground.noteFailure(failure);
-      const deletions = await listDeletions(session, ground.sources, signal, onFailure);
-      await repairDeletions(session, ground, { deletions, write: !dryRun, signal });
+      const deletions = await listDeletions(session, ground.sources, signal, ground.noteFailure);
+      await repairDeletions(session, ground, { deletions, ...call });
       const marked = new Set(await readMarkedIds(session, ground.sources, signal));
       const chunks = await repairChunks(session, ground, {
         ...call,
@@ -194,24 +188,22 @@ async function moveAway(session: Session, id: string, options: RemoveBucketOptio
 }
 
 async function youngMarkers(session: Session, signal: AbortSignal | undefined): Promise<ReadonlySet<string>> {
-  return (await listMarkers(session.buckets.all, session.now(), signal)).young;
+  return (await listMarkers(session.buckets.all, session.clock.now(), signal)).young;
 }
 
 /** Waits for puts that began before the bucket took nothing new. @returns how many are running still when it has taken too long */
 async function awaitPuts(
   session: Session,
   earlier: ReadonlySet<string>,
-  { signal, waitMs = WAIT_MS }: RemoveBucketOptions,
+  options: RemoveBucketOptions,
 ): Promise<number> {
-  if (earlier.size === 0) return 0;
-  const until = performance.now() + waitMs;
-  for (;;) {
-    throwIfAborted(signal);
-    const young = await youngMarkers(session, signal);
-    const running = [...earlier].filter((name) => young.has(name)).length;
-    if (running === 0 || performance.now() >= until) return running;
-    await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
-  }
+  let running = earlier.size;
+  if (running === 0) return 0;
+  await awaitMarkers(session, session.buckets.all, options, (young) => {
+    running = [...earlier].filter((name) => young.has(name)).length;
+    return running === 0;
+  });
+  return running;
 }
 
 /** A place that the keyring does not name, or no longer. */

@@ -4,6 +4,7 @@
  */
 import { settleAll } from '../../concurrency/gather.ts';
 import { VaultError } from '../../errors.ts';
+import type { Clock } from '../../host.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { removeFrom, spread } from '../buckets/spread.ts';
@@ -15,19 +16,13 @@ import type { Warning } from '../call.ts';
  */
 export const MOST_OFF_MS = 5 * 60_000;
 
-/** What tells this machine's time: a session. */
-interface Clock {
-  /** Milliseconds since 1970. */
-  now(): number;
-}
-
 /** What buckets say of the time, gathered while objects are stored in them. */
 export class BucketClocks {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'now'>;
   readonly #offsets = new Map<VaultBucket, number>();
 
   /** @param clock this machine's */
-  constructor(clock: Clock) {
+  constructor(clock: Pick<Clock, 'now'>) {
     this.#clock = clock;
   }
 
@@ -92,12 +87,12 @@ export function clockWarning(clocks: BucketClocks): Warning | null {
  * @throws `invalid-input` if this machine's clock is wrong
  */
 export async function requireRightClock(
-  session: Clock,
+  clock: Clock,
   buckets: readonly VaultBucket[],
   refused: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const clocks = new BucketClocks(session);
+  const clocks = new BucketClocks(clock);
   const object = { name: CLOCK_NAME, bytes: new Uint8Array() };
   const asked = await settleAll(
     buckets.map((bucket) => spread([bucket], object, { clocks, replace: true, signal })),
@@ -119,14 +114,20 @@ export async function requireRightClock(
 export class Stopwatch {
   readonly #clock: Clock;
   readonly #beganAtMs: number;
-  readonly #runsSinceMs = performance.now();
+  readonly #runsSinceMs: number;
 
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#beganAtMs = clock.now();
+    this.#runsSinceMs = clock.monotonic();
   }
 
   get elapsedMs(): number {
-    return Math.max(this.#clock.now() - this.#beganAtMs, performance.now() - this.#runsSinceMs);
+    return Math.max(this.#clock.now() - this.#beganAtMs, this.#clock.monotonic() - this.#runsSinceMs);
+  }
+
+  /** What the clock would show by now, at least, if it had not been set back; milliseconds since 1970. */
+  get shownMs(): number {
+    return this.#beganAtMs + this.#clock.monotonic() - this.#runsSinceMs;
   }
 }

@@ -80,12 +80,12 @@ export async function writeDeletion(
   signal?: AbortSignal,
 ): Promise<BucketCheck & { readonly clocks: BucketClocks }> {
   const { record, failed } = await readDeletion(session, change.hash, { signal });
-  const clocks = new BucketClocks(session);
+  const clocks = new BucketClocks(session.clock);
   const write = (next: DeletionRecord): Promise<BucketCheck> => {
     const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };
     return spread(session.buckets.all, object, { clocks, signal, replace: true });
   };
-  const atMs = session.now();
+  const atMs = session.clock.now();
   // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here, written by a
   // clock that is fast. Then what brings a file back counts, rather than what removes it.
   const least = change.live && failed.length > 0 ? atMs + CLOCKS_DIFFER_MS : atMs;

@@ -9,6 +9,7 @@ import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopyAs, spread } from '../buckets/spread.ts';
 import type { Session } from '../session.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 
 /** A bucket's copy of a list; null if it has none that this vault has signed. */
 export function readList(
@@ -80,10 +81,21 @@ export async function listForRemoval(
   names: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if (buckets.length < session.buckets.all.length) return;
-  for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
-    const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
-    const list = { id: drawId(), atMs: session.now(), doneAtMs: null, waitsFor: null, objects };
+  if (buckets.length === session.buckets.all.length) await writeLists(session, buckets, names, signal);
+}
+
+/** Writes what is to go into new lists, in every bucket. @throws what a bucket says; what was written is resumed by the next sweep */
+export async function writeLists(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  names: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<SweepList[]> {
+  const lists: SweepList[] = [];
+  for (const objects of slicesOf(names, MAX_SWEEP_OBJECTS)) {
+    const list = { id: drawId(), atMs: session.clock.now(), doneAtMs: null, waitsFor: null, objects };
     await putList(session, buckets, list, signal);
+    lists.push(list);
   }
+  return lists;
 }

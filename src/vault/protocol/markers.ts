@@ -1,6 +1,7 @@
 /** The markers of running puts, as a sweep and whoever takes a bucket out see them. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openPutMarker } from '../../crypto/put-marker.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { MAX_PUT_MARKER_SIZE, parsePutMarkerName, PUTS_PREFIX } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
@@ -33,6 +34,30 @@ export async function listMarkers(
   return { young, old };
 }
 
+/** How long running puts are waited for, in milliseconds, unless asked otherwise, and how often they are looked for. */
+const WAIT_MS = 20_000;
+const POLL_MS = 500;
+
+/** Waits for running puts, until enough of their markers are gone or a day old, or time is up. @param isEnough by those that are young */
+export async function awaitMarkers(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  {
+    waitMs = WAIT_MS,
+    signal,
+  }: { readonly waitMs?: number | undefined; readonly signal?: AbortSignal | undefined },
+  isEnough: (young: ReadonlySet<string>) => boolean,
+): Promise<void> {
+  const { clock } = session;
+  const untilMs = clock.monotonic() + waitMs;
+  for (;;) {
+    throwIfAborted(signal);
+    const { young } = await listMarkers(buckets, clock.now(), signal);
+    if (isEnough(young) || clock.monotonic() >= untilMs) return;
+    await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
+  }
+}
+
 /** How often markers are listed anew because some went while they were read. */
 const MOST_LISTINGS = 100;
 
@@ -47,7 +72,7 @@ export async function readMarkedIds(
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   for (let listings = 0; listings < MOST_LISTINGS; listings += 1) {
-    const { young } = await listMarkers(buckets, session.now(), signal);
+    const { young } = await listMarkers(buckets, session.clock.now(), signal);
     const found: (readonly string[] | null)[] = [];
     for (const name of young) found.push(await readMarker(session, buckets, name, signal));
     // One that went meanwhile may have been renewed by one that this listing does not show.

@@ -155,7 +155,7 @@ export class MarkerGuard implements PutGuard {
     await removeMarkers(guarded.standing);
     throw new VaultError(
       'stale',
-      'This put has slept for too long, and what it found may be gone. It begins anew.',
+      'This put has slept for too long, and what it found may be gone. It starts over.',
     );
   }
 
@@ -191,7 +191,7 @@ export class MarkerGuard implements PutGuard {
 
   async #renew(guarded: GuardedPut): Promise<void> {
     const old = guarded.standing;
-    guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal);
+    guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal, old);
     await removeMarkers(old);
   }
 
@@ -206,18 +206,20 @@ export class MarkerGuard implements PutGuard {
   }
 }
 
-/** Marker, then lists. @param ids chunks that the process relies on already */
+/** Marker, then lists. @param ids chunks that the process relies on already. @param old the marker that this one renews */
 async function begin(
   session: Session,
   ids: readonly string[],
   signal: AbortSignal | undefined,
+  old: Standing | null = null,
 ): Promise<Standing> {
   await refreshKeyring(session, signal);
   const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
   const failed = [...unusable];
-  const age = new Stopwatch(session);
-  const beganAtMs = session.now();
-  const clocks = new BucketClocks(session);
+  const age = new Stopwatch(session.clock);
+  // A clock that has been set back would make it seem older than it is.
+  const beganAtMs = Math.max(session.clock.now(), Math.round(old?.age.shownMs ?? -Infinity));
+  const clocks = new BucketClocks(session.clock);
   const names: string[] = [];
   let holders = usable;
   const mark = async (atMs: number): Promise<void> => {
@@ -252,8 +254,8 @@ async function begin(
       throw tooFewBuckets('No bucket that stays in the vault can be used, so nothing was changed.', failed);
     return {
       // What lies in a bucket that is being emptied does not count as stored.
-      presence: new Presence(targets, absent),
-      everywhere: new Presence(readable, absent),
+      presence: new Presence(targets, session.clock, absent),
+      everywhere: new Presence(readable, session.clock, absent),
       targets,
       failed: [...failed, ...unlisted],
       absent,
@@ -267,6 +269,23 @@ async function begin(
     await removeMarkers({ names, holders: usable });
     throw error;
   }
+}
+
+/** What a put that stores nothing works with: what is there now, without a marker. Its word is good for that moment. */
+export async function withoutMarker(session: Session, signal: AbortSignal | undefined): Promise<Guarded> {
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  const { absent, failed: unlisted } = await readSweepLists(session, usable, signal);
+  const targets = usable.filter(({ state }) => state === 'active');
+  return {
+    presence: new Presence(targets, session.clock, absent),
+    everywhere: new Presence(usable, session.clock, absent),
+    targets,
+    failed: [...failed, ...unlisted],
+    clocks: new BucketClocks(session.clock),
+    isNamed: (name) => absent.has(name),
+    note: () => undefined,
+    keep: () => Promise.resolve(),
+  };
 }
 
 async function removeMarkers({ names, holders }: Pick<Standing, 'names' | 'holders'>): Promise<void> {

@@ -29,9 +29,9 @@ export async function setAttributes(
   };
   // The time first: what may not be written any more may not be dated either on some servers.
   if (modified !== null) {
-    const now = Date.now() / 1000;
     // As text, since Node takes a negative number for the present.
-    await attempt('modification time', handle.utimes(now, String(secondsForUtimes(modified))));
+    const set = handle.stat().then(({ atime }) => handle.utimes(atime, String(secondsForUtimes(modified))));
+    await attempt('modification time', set);
   }
   if (mode !== null) await attempt('permissions', handle.chmod(mode & 0o777));
   return notKept;
@@ -67,6 +67,11 @@ export function secondsForUtimes({ seconds, nanoseconds }: FileTime): number {
     }
   }
   return best;
+}
+
+/** The time that a file has after `secondsForUtimes`. */
+export function timeAsSet(time: FileTime): FileTime {
+  return setBy(secondsForUtimes(time));
 }
 
 /** What libuv makes of a number of seconds: it cuts off what is below a nanosecond. */

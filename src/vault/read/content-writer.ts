@@ -41,6 +41,11 @@ export class ContentWriter {
     this.#syncing = this.#sync();
   }
 
+  /** Leaves a hole, which reads as zeros. @param length bytes */
+  skip(length: number): void {
+    this.#given += length;
+  }
+
   /** Ends the file. What it holds is not durable yet. @throws as `write` */
   async finish(): Promise<void> {
     if (this.#written < this.#given) await untilAborted(this.#extend(), this.#signal);

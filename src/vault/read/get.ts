@@ -2,6 +2,7 @@
 import { openAsking } from '../../crypto/asked-password.ts';
 import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { mostBody } from '../../format/manifest.ts';
 import type { ChunkRef, ContentTable } from '../../format/manifest.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
@@ -42,31 +43,56 @@ export interface ContentOptions extends CallOptions {
   readonly chunksInFlight?: number | undefined;
 }
 
+/** A file or folder whose manifest has been read, and unlocked if need be. */
+export interface OpenedStored {
+  readonly info: FileInfo;
+  readonly content: OpenedContent;
+  /** What to say of an error that reading it has thrown. */
+  readonly explain: (error: unknown) => Promise<unknown>;
+}
+
 /** See `Vault.get`. */
 export async function getFile(
   session: Session,
   reference: string,
   options: GetOptions = {},
 ): Promise<StoredFile> {
-  const { hash, name } = await findFile(session, reference, options);
+  const opened = await openStored(session, reference, options);
+  if (opened.info.kind === 'file') return storedFile(session, opened);
+  throw new VaultError('invalid-input', `"${opened.info.name}" is a folder: it cannot be read as a file.`);
+}
+
+/** Reads the manifest of what a reference means. @throws as `getFile` */
+export async function openStored(
+  session: Session,
+  reference: string,
+  options: GetOptions,
+): Promise<OpenedStored> {
+  const found = await findFile(session, reference, options);
+  const { hash } = found;
+  const explain = (error: unknown): Promise<unknown> => whyUnreadable(session, found, error);
   try {
     const manifest = await readManifest(session, hash, options);
     const info = { hash, ...manifest.head };
-    const content = manifest.content ?? (await unlockContent(manifest, info, options));
-    return {
-      ...info,
-      contentSize: content.table.size,
-      async *content(call) {
-        try {
-          yield* readContent(session, content.table, call);
-        } catch (error) {
-          throw await whyUnreadable(session, { hash, name: info.name }, error);
-        }
-      },
-    };
+    return { info, content: manifest.content ?? (await unlockContent(manifest, info, options)), explain };
   } catch (error) {
-    throw await whyUnreadable(session, { hash, name }, error);
+    throw await explain(error);
   }
+}
+
+export function storedFile(session: Session, { info, content, explain }: OpenedStored): StoredFile {
+  const { table } = content;
+  return {
+    ...info,
+    contentSize: table.size,
+    async *content(call) {
+      try {
+        yield* readContent(session, { table, chunks: info.chunks }, call);
+      } catch (error) {
+        throw await explain(error);
+      }
+    },
+  };
 }
 
 /** What a reference means; a whole hash that the catalog does not know is asked for in the buckets. */
@@ -76,7 +102,7 @@ async function findFile(
   { signal }: CallOptions,
 ): Promise<{ readonly hash: string; readonly name: string }> {
   try {
-    const { info } = await resolveFile(session, reference);
+    const { info } = await resolveFile(session, reference, signal);
     return { hash: info.hash, name: info.name };
   } catch (error) {
     const hash = reference.toLowerCase();
@@ -128,10 +154,10 @@ async function whyUnreadable(
 /** The bytes of a content, run by run; see `StoredFile.content`. */
 export async function* readContent(
   session: Session,
-  table: ContentTable,
+  content: { readonly table: ContentTable; readonly chunks: number },
   options: ContentOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { size, chunkSize, inline } = table;
+  const { size, inline } = content.table;
   const { start = 0, end = size } = options;
   options.onProgress?.({ doneBytes: 0, totalBytes: size });
   if (inline !== null) {
@@ -140,16 +166,17 @@ export async function* readContent(
     return;
   }
   const reader = new ChunkReader(session);
-  const most = chunksInFlight(session.limits, chunkMemorySize(chunkSize, null) * 2);
+  const largest = mostBody(content.table);
+  const most = chunksInFlight(session.limits, chunkMemorySize(largest, null) * 2);
   const inFlight = Math.min(most, options.chunksInFlight ?? most);
-  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(chunkSize, null));
+  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(largest, null));
   let doneBytes = 0;
   const bodies = mapOrdered(
-    refsWithin(contentRefs(session, table, options), start, end),
+    refsWithin(contentRefs(session, content, options), start, end),
     async ({ ref, at }, signal) => {
       const memory = await lender.borrow();
-      const body = await reader.read(memory, ref, signal);
-      return { memory, body: body.subarray(Math.max(0, start - at), end - at) };
+      const whole = await reader.read(memory, ref, signal);
+      return { memory, body: whole.subarray(Math.max(0, start - at), end - at) };
     },
     { inFlight, signal: options.signal },
   );

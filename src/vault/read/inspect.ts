@@ -11,6 +11,7 @@ import type { FileInfo } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface FileDetails extends FileInfo {
   /**
@@ -46,8 +47,7 @@ export async function inspectFile(
   const placement: ChunkPlacement[] = [];
   let storedBytes = 0;
   for await (const run of neededChunks(session, ids, options)) {
-    for (let at = 0; at < run.length; at += BATCH) {
-      const some = run.slice(at, at + BATCH);
+    for (const some of slicesOf(run, BATCH)) {
       for (const [place, bytes] of await placementsOf(session, some, info.redundancy)) {
         placement.push(place);
         storedBytes += bytes;

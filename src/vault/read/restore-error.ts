@@ -9,7 +9,7 @@ export function restoreError(path: string, cause: unknown): VaultError {
     case 'EDQUOT':
       return new VaultError('storage-full', `There is no room to write ${path}.`, { cause });
     case 'EFBIG':
-      return new VaultError('storage-full', `${path} is larger than its file system takes files.`, { cause });
+      return new VaultError('storage-full', `${path} is larger than its file system allows.`, { cause });
     case 'ENOENT':
     case 'ENOTDIR':
       return new VaultError('invalid-input', `${path} cannot be written: its folder does not exist.`, {
@@ -33,7 +33,7 @@ export function restoreError(path: string, cause: unknown): VaultError {
 export function impossibleName(path: string, cause: unknown): VaultError {
   return new VaultError(
     'invalid-input',
-    `${path} cannot be the name of a file there. Say another with -o <path>.`,
+    `${path} cannot be the name of a file there. Choose another with -o <path>.`,
     { cause },
   );
 }

@@ -1,11 +1,17 @@
 /** How a vault stands: what it holds, and how much may happen to it. Nothing is downloaded but listings, and tables of large files. */
 import { isVaultError, throwIfAborted } from '../../errors.ts';
+import type { Catalog } from '../../catalog/catalog.ts';
 import type { CallOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
+import { IdSet } from '../chunks/id-set.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
+import { noVault } from '../open.ts';
+import { lastRuns } from './runs.ts';
+import type { Run } from './runs.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface VaultStatus {
   /** Names under which something is stored. */
@@ -20,7 +26,7 @@ export interface VaultStatus {
   readonly changed: number;
   /** Bytes of all versions, as they were put. */
   readonly logicalBytes: number;
-  /** Bytes of all chunks, each once, compressed and sealed, without redundancy; and of contents that lie in manifests. */
+  /** Bytes of the chunks of all versions, each once, compressed and sealed, without redundancy; and of contents that lie in manifests. */
   readonly uniqueBytes: number;
   /** When the newest version was stored; null where there is none. */
   readonly newestAtMs: number | null;
@@ -28,6 +34,26 @@ export interface VaultStatus {
   readonly safety: ReadonlyMap<number, number>;
   /** Versions that survive the loss of fewer buckets than they were stored for. */
   readonly degraded: number;
+  /** The last run of each verb that the catalog knows of. */
+  readonly runs: readonly Run[];
+}
+
+/** What a catalog says without the password. */
+export interface CatalogFacts extends Pick<VaultStatus, 'versions' | 'removed' | 'newestAtMs'> {
+  readonly vaultId: string;
+}
+
+/** @throws `no-vault` */
+export async function factsOf(catalog: Catalog, signal: AbortSignal | undefined): Promise<CatalogFacts> {
+  const row = await catalog.setup.vault();
+  if (row === null) throw noVault(catalog.label);
+  const { files: versions, hidden: removed } = await catalog.files.counts();
+  let newestAtMs: number | null = null;
+  for await (const { createdAtMs } of catalog.files.list({ all: false, signal })) {
+    newestAtMs = createdAtMs;
+    break;
+  }
+  return { vaultId: row.id, versions, removed, newestAtMs };
 }
 
 /** Identifiers in one question to the catalog. */
@@ -45,6 +71,7 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
   };
   const total = { versions: 0, removed: 0, locked: 0, changed: 0, logicalBytes: 0, degraded: 0 };
   const safety = new Map<number, number>();
+  const live = new IdSet();
   let uniqueBytes = 0;
   let newestAtMs: number | null = null;
   for await (const { row, holders } of joinFiles(session, buckets.all, { signal, onFailure })) {
@@ -65,29 +92,38 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
     total.logicalBytes += size ?? 0;
     if (chunks === 0) uniqueBytes += size ?? 0;
     newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
-    const spare = Math.min(holders.length - 1, await chunkSpare(session, record, { ...options, answering }));
+    const spare = Math.min(
+      holders.length - 1,
+      await chunkSpare(session, record, { ...options, answering, live }),
+    );
     safety.set(spare, (safety.get(spare) ?? 0) + 1);
     if (spare < redundancy.m) total.degraded += 1;
   }
-  for await (const { sealedSize } of catalog.chunks.walk({ signal })) uniqueBytes += sealedSize;
+  for await (const { id, sealedSize } of catalog.chunks.walk({ signal }))
+    if (live.has(id)) uniqueBytes += sealedSize;
   let files = 0;
   for await (const _ of catalog.files.list({ all: false, signal })) files += 1;
-  return { files, ...total, uniqueBytes, newestAtMs, safety };
+  return { files, ...total, uniqueBytes, newestAtMs, safety, runs: await lastRuns(session) };
 }
 
 /** How many of the answering buckets may be lost without losing a chunk of a file, as the catalog knows where they lie. */
 async function chunkSpare(
   session: Session,
   { ids }: FileRecord,
-  options: CallOptions & { readonly answering: ReadonlySet<string> },
+  options: CallOptions & {
+    readonly answering: ReadonlySet<string>;
+    /** Gets the ids of its chunks. */
+    readonly live: IdSet;
+  },
 ): Promise<number> {
   let least = Infinity;
   try {
     for await (const run of neededChunks(session, ids, options)) {
-      for (let at = 0; at < run.length; at += BATCH) {
-        const some = [...new Set(run.slice(at, at + BATCH).map(({ id }) => id))];
+      for (const slice of slicesOf(run, BATCH)) {
+        const some = [...new Set(slice.map(({ id }) => id))];
         const rows = await session.catalog.chunks.locate(some);
         for (const id of some) {
+          options.live.add(id);
           const row = rows.get(id);
           const places = (row?.shards ?? []).map((place) =>
             place === null ? null : (session.buckets.byNumber(place.bucket)?.id ?? null),

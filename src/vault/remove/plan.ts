@@ -6,6 +6,8 @@ import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { chosenShards, isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
+import { openFileRowIfIntact } from '../files/records.ts';
+import type { PlannedStep } from '../call.ts';
 import type { Session } from '../session.ts';
 import type { LiveFiles } from './live.ts';
 
@@ -23,52 +25,80 @@ export interface RemovalPlan {
   readonly foreign: number;
 }
 
+/** What is chosen from. */
+interface Choice {
+  readonly live: LiveFiles;
+  /** Objects that lists of removal name already: they go by those, and count for no set. */
+  readonly named: ReadonlySet<string>;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * Chooses what may go: manifests of dead files, shards of chunks that no live file needs, and shards beyond one complete set.
+ * Chooses what may go in one round.
  *
- * @param named objects that lists of removal name already: they go by those, and count for no set
  * @throws what a listing says
  */
 export async function planRemoval(
   session: Session,
   buckets: readonly VaultBucket[],
-  {
-    live,
-    named,
-    signal,
-  }: {
-    readonly live: LiveFiles;
-    readonly named: ReadonlySet<string>;
-    readonly signal?: AbortSignal | undefined;
-  },
+  choice: Choice,
 ): Promise<RemovalPlan> {
   const names: string[] = [];
   let bytes = 0;
   let foreign = 0;
-  for (const { hash, holders } of live.dead) {
-    const name = manifestObjectName(hash);
-    if (named.has(name) || names.length >= MOST_A_ROUND) continue;
-    names.push(name);
-    bytes += holders.reduce((sum, { size }) => sum + size, 0);
-  }
-  // Of the dead there may be more than one round takes, whether or not any chunk follows.
-  if (live.blockedBy !== null || names.length >= MOST_A_ROUND) {
-    return { names, bytes, more: names.length >= MOST_A_ROUND, foreign };
-  }
-  const { redundancy } = session.keyring.keyring;
   const onForeign = (): void => {
     foreign += 1;
   };
+  for await (const steps of removals(session, buckets, { ...choice, onForeign })) {
+    if (names.length >= MOST_A_ROUND) return { names, bytes, more: true, foreign };
+    for (const { object, bytes: size } of steps) {
+      names.push(object);
+      bytes += size;
+    }
+  }
+  return { names, bytes, more: false, foreign };
+}
+
+/** An object that may go. */
+interface Removal extends PlannedStep {
+  readonly bytes: number;
+}
+
+/**
+ * What may go: manifests of dead files, shards of chunks that no live file needs, and shards beyond one complete set.
+ *
+ * @returns what goes together
+ * @throws what a listing says
+ */
+export async function* removals(
+  session: Session,
+  buckets: readonly VaultBucket[],
+  { live, named, onForeign, signal }: Choice & { readonly onForeign: () => void },
+): AsyncGenerator<readonly Removal[], void, undefined> {
+  for (const { hash, holders, row } of live.dead) {
+    const object = manifestObjectName(hash);
+    if (named.has(object)) continue;
+    const bytes = holders.reduce((sum, { size }) => sum + size, 0);
+    const file = row === null ? null : (openFileRowIfIntact(session, row)?.info.name ?? null);
+    yield [{ action: 'remove', object, reason: 'removed', bytes, file, bucket: null }];
+  }
+  if (live.blockedBy !== null) return;
+  const { redundancy } = session.keyring.keyring;
   for await (const { id, shards } of listChunks(buckets, { signal, onForeign })) {
     throwIfAborted(signal);
     const unnamed = shards.filter((shard) => !named.has(objectNameOf(shard)));
-    for (const shard of live.ids.has(id) ? beyondOneSet(unnamed, redundancy) : unnamed) {
-      names.push(objectNameOf(shard));
-      bytes += shard.size;
-    }
-    if (names.length >= MOST_A_ROUND) return { names, bytes, more: true, foreign };
+    const isLive = live.ids.has(id);
+    const going = isLive ? beyondOneSet(unnamed, redundancy) : unnamed;
+    const reason = isLive ? 'surplus' : 'unneeded';
+    yield going.map((shard) => ({
+      action: 'remove',
+      object: objectNameOf(shard),
+      reason,
+      bytes: shard.size,
+      file: null,
+      bucket: null,
+    }));
   }
-  return { names, bytes, more: false, foreign };
 }
 
 /**

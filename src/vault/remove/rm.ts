@@ -1,18 +1,24 @@
 /** Hiding files, and bringing them back. What is hidden leaves the buckets with a later sweep. */
 import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
+import { CLOCK_NAME } from '../../format/removal.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
-import { isComplete, isReadable } from '../chunks/shard-sets.ts';
-import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
+import { goodShards } from '../chunks/good-shards.ts';
+import { Presence } from '../chunks/presence.ts';
+import { isReadable } from '../chunks/shard-sets.ts';
+import { mostSealed } from '../chunks/shards.ts';
+import type { ShardSet } from '../chunks/shard-sets.ts';
+import { manifestOpener, readManifest, readManifestBytes } from '../files/manifests.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
-import { neededChunks } from '../files/tables.ts';
+import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { clockWarning } from '../protocol/clocks.ts';
 import { GRACE_MS, readDeletion, writeDeletion } from '../protocol/deletions.ts';
+import type { Guarded } from '../protocol/guarded.ts';
 
 export interface RemoveOptions extends CallOptions {
   /** Every version of a name, not the newest alone. */
@@ -50,13 +56,35 @@ export async function removeFiles(
     if (usable.length === 0)
       throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
     for (const { bucket } of failed) unreachable.add(bucket.url);
-    await session.catalog.files.hide([hash], session.now());
+    await session.catalog.files.hide([hash], session.clock.now());
   }
   return { removed, unreachable: [...unreachable] };
 }
 
+/** See `Vault.removalDenied`. */
+export async function removalDenied(
+  session: Session,
+  { signal }: CallOptions = {},
+): Promise<readonly string[]> {
+  const denied = await Promise.all(
+    session.buckets.all.map(async (bucket) => {
+      try {
+        const storage = await bucket.checked(signal);
+        // Of what is not there, not every service says that it may not be removed.
+        await storage.put(CLOCK_NAME, new Uint8Array(), { signal });
+        await storage.remove(CLOCK_NAME, { signal });
+      } catch (error) {
+        if (!isVaultError(error) || error.code === 'interrupted') throw error;
+        if (error.code === 'denied') return bucket.url;
+      }
+      return null;
+    }),
+  );
+  return denied.filter((url) => url !== null);
+}
+
 /** A row of a writer that can only put may give another writer's file a name of its own. @throws `damaged` */
-async function requireNamed(
+export async function requireNamed(
   session: Session,
   { info, isProven }: FileRecord,
   signal: AbortSignal | undefined,
@@ -77,7 +105,7 @@ async function requireNamed(
 }
 
 /** The files that references mean, each once. @throws `file-not-found` naming every reference that means nothing */
-async function resolveAll(
+export async function resolveAll(
   session: Session,
   references: readonly string[],
   how: { readonly all: boolean; readonly hidden: boolean },
@@ -112,7 +140,7 @@ export async function expireFile(
   const { record } = await readDeletion(session, hash, { signal });
   if (isSettled(record, expiresAtMs)) return;
   await writeDeletion(session, { hash, live: false, graceMs: GRACE_MS }, signal);
-  await session.catalog.files.hide([hash], session.now());
+  await session.catalog.files.hide([hash], session.clock.now());
 }
 
 /** Whether a file is removed, or was brought back after its time: then that stays so. */
@@ -136,6 +164,7 @@ export async function undeleteFiles(
 ): Promise<UndeleteResult> {
   const found = await resolveAll(session, references, { all: false, hidden: true });
   const unreachable = new Set<string>();
+  const spare = session.keyring.keyring.redundancy.m;
   await session.guard.run(async (guarded) => {
     for (const { info, ids } of found) {
       const { hash, name } = info;
@@ -143,26 +172,24 @@ export async function undeleteFiles(
         'file-not-found',
         `"${name}" can no longer be brought back: a part of it is gone.`,
       );
-      if (guarded.isNamed(manifestObjectName(hash))) throw gone;
       try {
         await readManifestBytes(session, hash, { signal: options.signal });
       } catch (error) {
         throw isVaultError(error, 'object-missing') ? gone : error;
       }
+      if (guarded.isNamed(manifestObjectName(hash))) throw stillListed(name);
+      const doubtful = new Map<string, readonly ShardSet[]>();
       for await (const run of neededChunks(session, ids, options)) {
         for (const { id } of run) {
           guarded.note(id);
           await guarded.keep(options.signal);
-          const sets = await guarded.everywhere.sets(id, options.signal);
-          if (sets.some((set) => isComplete(set) || isReadable(set))) continue;
-          const unasked = [...guarded.failed, ...guarded.everywhere.failures];
-          if (unasked.length === 0) throw gone;
-          throw tooFewBuckets(
-            `"${name}" cannot be brought back while buckets are away that may have a part of it.`,
-            unasked,
-          );
+          const sets = (await guarded.everywhere.sets(id, options.signal)).filter(isReadable);
+          if (sets.some((set) => bucketsOf(set) > spare)) continue;
+          if (sets.length > 0) doubtful.set(id, sets);
+          else throw await whyNotThere(session, { id, name, gone, guarded }, options.signal);
         }
       }
+      await prove(session, hash, doubtful, { gone, signal: options.signal });
       const { usable, failed } = await writeDeletion(
         session,
         { hash, live: true, graceMs: 0 },
@@ -175,4 +202,63 @@ export async function undeleteFiles(
     }
   }, options.signal);
   return { restored: found.map(({ info }) => info), unreachable: [...unreachable] };
+}
+
+/** How many buckets show it: as many as may be lost may also lie, and show what is not there. */
+function bucketsOf({ shards }: ShardSet): number {
+  return new Set(shards.map(({ bucket }) => bucket)).size;
+}
+
+/** Why a chunk of a file that is to be brought back does not count as there. */
+async function whyNotThere(
+  session: Session,
+  chunk: {
+    readonly id: string;
+    readonly name: string;
+    readonly gone: VaultError;
+    readonly guarded: Guarded;
+  },
+  signal: AbortSignal | undefined,
+): Promise<VaultError> {
+  const { id, name, gone, guarded } = chunk;
+  const unasked = [...guarded.failed, ...guarded.everywhere.failures];
+  if (unasked.length > 0) {
+    return tooFewBuckets(
+      `"${name}" cannot be brought back while buckets are away that may have a part of it.`,
+      unasked,
+    );
+  }
+  const listed = await new Presence(session.buckets.all, session.clock).sets(id, signal);
+  return listed.some(isReadable) ? stillListed(name) : gone;
+}
+
+/** A sweep that began before may go on to remove what it has spared so far: what a list names counts for nothing until it is gone. */
+function stillListed(name: string): VaultError {
+  return new VaultError(
+    'unavailable',
+    `"${name}" is on the list of a sweep, and cannot be brought back while that stands: it goes three days after it was done. If the file has not been removed by then, try again ("vault ls --deleted" shows it).`,
+  );
+}
+
+/** Reads the chunks that too few buckets show to be believed. Of a locked file nobody here can tell. @throws `gone` */
+async function prove(
+  session: Session,
+  hash: string,
+  doubtful: ReadonlyMap<string, readonly ShardSet[]>,
+  { gone, signal }: { readonly gone: VaultError; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  if (doubtful.size === 0) return;
+  const { content, ...opened } = await readManifest(session, hash, { signal });
+  if (content === null) return;
+  for (const { table } of contentsOf(opened.head, content)) {
+    for await (const ref of provingRefs(session, table.refs, table.depth, { signal })) {
+      const sets = doubtful.get(idOfRef(ref).id) ?? [];
+      let proved = sets.length === 0;
+      for (const set of sets) {
+        const most = mostSealed(ref.length);
+        proved ||= (await goodShards(session, set, { proof: ref, most, all: false, signal })).picked !== null;
+      }
+      if (!proved) throw gone;
+    }
+  }
 }

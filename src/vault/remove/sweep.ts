@@ -5,14 +5,12 @@
  * 1. the ids of all live manifests; 2. what goes, by object name, into a signed list in every bucket; 3. the markers that stand
  * then are waited for; 4. a second look, also at what the markers name; then the objects go, and the list is done.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { drawId } from '../../crypto/keys.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
-import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { parseShardObjectName } from '../../format/shard.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { removeFrom } from '../buckets/spread.ts';
@@ -20,32 +18,29 @@ import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunk
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { FileInfo } from '../files/records.ts';
-import type { CallOptions } from '../call.ts';
+import type { CallOptions, PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
-import { putList, readLists } from '../protocol/lists.ts';
+import { putList, readLists, writeLists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets } from './every-bucket.ts';
 import { findLive } from './live.ts';
-import { listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
-import { planRemoval } from './plan.ts';
+import { planRemoval, removals } from './plan.ts';
 import { expireFile } from './rm.ts';
 
 /** Done lists stay for so long: longer than anybody's knowledge of what is there. */
 const DONE_LISTS_STAY_MS = 3 * 86_400_000;
 /** Removals under way at once. */
 const IN_FLIGHT = 24;
-/** How long to wait for running puts, in milliseconds, unless asked otherwise; a later sweep goes on. */
-const WAIT_MS = 20_000;
-const POLL_MS = 500;
+/** Rows of the catalog changed at once. */
+const ROWS_AT_ONCE = 500;
 
-export interface SweepOptions extends CallOptions {
+export interface SweepOptions extends PlanOptions {
   /** Whether removed files go whose grace is not over. */
   readonly ignoreGrace?: boolean | undefined;
-  /** Only tells what would be removed. */
-  readonly dryRun?: boolean | undefined;
-  /** Milliseconds to wait for running puts. */
+  /** Milliseconds to wait for running puts; a later sweep goes on. */
   readonly waitMs?: number | undefined;
 }
 
@@ -57,7 +52,7 @@ export interface SweepResult {
   /** Objects that were removed (with `dryRun`: would be), and their bytes where that is known. */
   readonly objectsRemoved: number;
   readonly bytesRemoved: number;
-  /** Objects that wait for running puts: the next sweep removes them. */
+  /** Objects that wait for running puts: the next sweep removes them. With `dryRun`: those that an earlier sweep or a repair has chosen. */
   readonly objectsWaiting: number;
   /** Objects among the chunks that are no shards; they stay. */
   readonly foreignObjects: number;
@@ -127,31 +122,9 @@ class Sweep {
     // What an earlier sweep has left comes first: its lists stand already.
     const lists = await this.#readLists();
     if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
-    let live = await this.#findLive();
+    const live = await this.#findLive();
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
-    let foreign = 0;
-    if (!dryRun) for (const info of live.expired) await expireFile(this.#session, info, this.#options.signal);
-    for (;;) {
-      const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
-      const plan = await planRemoval(this.#session, this.#buckets, {
-        live,
-        named,
-        signal: this.#options.signal,
-      });
-      foreign = plan.foreign;
-      if (dryRun) {
-        this.#filesRemoved = live.dead.length;
-        this.#objectsRemoved = plan.names.length;
-        this.#bytesRemoved = plan.bytes;
-        break;
-      }
-      const written = await this.#writeLists(plan.names);
-      const before = this.#objectsRemoved;
-      await this.#settle(written);
-      if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
-      if (!plan.more || this.#objectsWaiting > 0) break;
-      live = await this.#findLive();
-    }
+    const foreign = dryRun ? await this.#tell(live, lists) : await this.#act(live);
     if (!dryRun) await this.#tidy(found);
     return {
       expired: found.expired,
@@ -167,13 +140,59 @@ class Sweep {
     };
   }
 
+  /** Removes, round by round. @returns objects that are nobody's to remove */
+  async #act(first: LiveFiles): Promise<number> {
+    const { signal, onStep } = this.#options;
+    for (const info of first.expired) {
+      await expireFile(this.#session, info, signal);
+      onStep?.({ what: 'expired', on: info.name });
+    }
+    for (let live = first; ; live = await this.#findLive()) {
+      const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
+      const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal });
+      const written = await writeLists(this.#session, this.#buckets, plan.names, signal);
+      const before = this.#objectsRemoved;
+      await this.#settle(written);
+      if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
+      if (!plan.more || this.#objectsWaiting > 0) return plan.foreign;
+    }
+  }
+
+  /** Tells what would go. @returns as `#act` */
+  async #tell(live: LiveFiles, lists: readonly SweepList[]): Promise<number> {
+    const { signal, onPlanned } = this.#options;
+    const unknown = { bytes: null, file: null, bucket: null };
+    for (const { hash, name } of live.expired) {
+      const object = manifestObjectName(hash);
+      await onPlanned?.({ ...unknown, action: 'hide', object, reason: 'expired', file: name });
+    }
+    for (const object of lists.flatMap(({ doneAtMs, objects }) => (doneAtMs === null ? objects : []))) {
+      this.#objectsWaiting += 1;
+      await onPlanned?.({ ...unknown, action: 'remove', object, reason: 'chosen' });
+    }
+    const named = new Set(lists.flatMap(({ objects }) => objects));
+    let foreign = 0;
+    const onForeign = (): void => {
+      foreign += 1;
+    };
+    for await (const steps of removals(this.#session, this.#buckets, { live, named, onForeign, signal })) {
+      for (const step of steps) {
+        this.#objectsRemoved += 1;
+        this.#bytesRemoved += step.bytes;
+        await onPlanned?.(step);
+      }
+    }
+    this.#filesRemoved = live.dead.length;
+    return foreign;
+  }
+
   #requireRightClock(): Promise<void> {
-    return requireRightClock(this.#session, this.#buckets, 'Nothing was removed', this.#options.signal);
+    return requireRightClock(this.#session.clock, this.#buckets, 'Nothing was removed', this.#options.signal);
   }
 
   #findLive(): Promise<LiveFiles> {
     return findLive(this.#session, this.#buckets, {
-      nowMs: this.#session.now(),
+      nowMs: this.#session.clock.now(),
       ignoreGrace: this.#options.ignoreGrace === true,
       write: this.#options.dryRun !== true,
       signal: this.#options.signal,
@@ -194,18 +213,6 @@ class Sweep {
     return readLists(this.#session, this.#buckets, this.#options.signal);
   }
 
-  /** Writes what is to go into lists, in every bucket. @throws what a bucket says; what was written is resumed by the next sweep */
-  async #writeLists(names: readonly string[]): Promise<SweepList[]> {
-    const lists: SweepList[] = [];
-    for (let at = 0; at < names.length; at += MAX_SWEEP_OBJECTS) {
-      const objects = names.slice(at, at + MAX_SWEEP_OBJECTS);
-      const list = { id: drawId(), atMs: this.#session.now(), doneAtMs: null, waitsFor: null, objects };
-      await this.#putList(list);
-      lists.push(list);
-    }
-    return lists;
-  }
-
   #putList(list: SweepList): Promise<void> {
     return putList(this.#session, this.#buckets, list, this.#options.signal);
   }
@@ -222,7 +229,7 @@ class Sweep {
     const { signal } = this.#options;
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
     // knows its own.
-    const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
+    const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), signal);
     // What is written into a list stays: none that is young may be missing there.
     await this.#requireRightClock();
     const waiting: SweepList[] = [];
@@ -242,22 +249,19 @@ class Sweep {
 
   /** Waits until the markers that lists wait for are gone or a day old. @returns the lists that need not wait any longer */
   async #awaitMarkers(lists: readonly SweepList[]): Promise<readonly SweepList[]> {
-    const { waitMs = WAIT_MS, signal } = this.#options;
-    const until = performance.now() + waitMs;
-    for (;;) {
-      throwIfAborted(signal);
-      const { young } = await listMarkers(this.#buckets, this.#session.now(), signal);
-      const ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
-      if (ready.length === lists.length || performance.now() >= until) return ready;
-      await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
-    }
+    let ready: readonly SweepList[] = [];
+    await awaitMarkers(this.#session, this.#buckets, this.#options, (young) => {
+      ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
+      return ready.length === lists.length;
+    });
+    return ready;
   }
 
   /** Looks again, and removes what may still go. */
   async #remove(ready: readonly SweepList[]): Promise<void> {
     const { signal } = this.#options;
     await this.#requireRightClock();
-    const age = new Stopwatch(this.#session);
+    const age = new Stopwatch(this.#session.clock);
     await requireSameBuckets(this.#session, this.#buckets, signal);
     const standing = await this.#readLists();
     const undone = new Set(standing.flatMap(({ id, doneAtMs }) => (doneAtMs === null ? [id] : [])));
@@ -290,7 +294,7 @@ class Sweep {
       going.flatMap((name) => parseManifestObjectName(name) ?? []),
     );
     await this.#record(going.flatMap((name) => staying.get(idOf(name)) ?? []));
-    for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.now() });
+    for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.clock.now() });
   }
 
   /**
@@ -323,9 +327,7 @@ class Sweep {
   /** Tells the catalog where those are that stay, since what it knew may have gone. */
   async #record(sets: readonly ShardSet[]): Promise<void> {
     const rows = [...new Set(sets)].map((set) => rowOfSet(set, mostSealedOf(set)));
-    for (let at = 0; at < rows.length; at += 500) {
-      await this.#session.catalog.chunks.put(rows.slice(at, at + 500));
-    }
+    for (const some of slicesOf(rows, ROWS_AT_ONCE)) await this.#session.catalog.chunks.put(some);
   }
 
   async #removeObject(name: string, signal: AbortSignal): Promise<void> {
@@ -333,21 +335,20 @@ class Sweep {
     // The list stays: the next sweep goes on.
     if (failed[0] !== undefined) throw failed[0].error;
     this.#objectsRemoved += 1;
+    this.#options.onStep?.({ what: 'removed', on: name });
     if (parseManifestObjectName(name) !== null) this.#filesRemoved += 1;
   }
 
   async #forget(ids: readonly string[], hashes: readonly string[]): Promise<void> {
-    for (let at = 0; at < ids.length; at += 500)
-      await this.#session.catalog.chunks.forget(ids.slice(at, at + 500));
-    for (let at = 0; at < hashes.length; at += 500) {
-      await this.#session.catalog.files.forget(hashes.slice(at, at + 500));
-    }
+    const { chunks, files } = this.#session.catalog;
+    for (const some of slicesOf(ids, ROWS_AT_ONCE)) await chunks.forget(some);
+    for (const some of slicesOf(hashes, ROWS_AT_ONCE)) await files.forget(some);
   }
 
   /** Removes records that have served: lists that were done days ago, markers of the dead, deletions that are over. */
   async #tidy(live: LiveFiles): Promise<void> {
     const { signal } = this.#options;
-    const nowMs = this.#session.now();
+    const nowMs = this.#session.clock.now();
     const done = (await this.#readLists()).filter(
       ({ doneAtMs }) => doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS,
     );

@@ -49,8 +49,7 @@ export async function takeCensus(
     placesRepaired += wrong.length;
     if (write && wrong.length > 0) await session.catalog.chunks.put(wrong);
   };
-  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
-  for await (const { id, shards } of listChunks(ground.sources, { signal, onFailure })) {
+  for await (const { id, shards } of listChunks(ground.sources, { signal, onFailure: ground.noteFailure })) {
     const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
     if (!isWhole(lasting, options)) continue;
     whole.add(id);

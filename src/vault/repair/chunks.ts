@@ -8,7 +8,7 @@ import type { ChunkProof } from '../chunks/chunk-worker.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { readManifest } from '../files/manifests.ts';
 import type { FileRecord } from '../files/records.ts';
-import { idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
+import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { takeCensus } from './census.ts';
 import { filesToRepair, warnOfEpoch } from './files.ts';
@@ -136,7 +136,8 @@ class ChunkRepair {
       ground: this.#ground,
       redundancy: this.#options.redundancy,
       reads: this.#options.depth === 'data',
-      dryRun: this.#options.dryRun === true,
+      dryRun: this.#options.dryRun,
+      onPlanned: this.#options.onPlanned,
       expected: this.#needy,
       onWarning: (warning) => this.#options.onWarning?.(warning),
       onReplaced: async (name) => {
@@ -216,8 +217,9 @@ class ChunkRepair {
       if (ids.depth !== 0) await this.#each(this.#proved(ids.refs, ids.depth - 1, null));
       const { content } = await readManifest(this.#session, info.hash, this.#reading);
       if (content !== null) {
-        const { refs, depth } = content.table;
-        await this.#each(this.#proved(refs, depth, info.chunkSize));
+        for (const { table } of contentsOf(info, content)) {
+          await this.#each(this.#proved(table.refs, table.depth, table.chunkSize));
+        }
       }
       await this.#each(this.#unproved(record));
     }
@@ -278,7 +280,10 @@ class ChunkRepair {
   }
 
   #count(id: string, outcome: Rebuilt): void {
-    if (outcome === 'repaired') this.rebuilt.add(id);
+    if (outcome === 'repaired') {
+      this.rebuilt.add(id);
+      this.#options.onStep?.({ what: 'repaired', on: `chunk ${id}` });
+    }
     if (outcome === 'degraded') this.degraded.add(id);
     if (outcome === 'unknown') this.unknown.add(id);
     if (outcome === 'lost') this.lost.add(id);

@@ -1,36 +1,50 @@
 /** Records of removal: every bucket has the one that counts, so that a bucket that was away brings nothing back. */
 import { signDeletion } from '../../crypto/signing.ts';
+import { isVaultError } from '../../errors.ts';
 import { deletionObjectName } from '../../format/removal.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
-import { readDeletionIn } from '../protocol/deletions.ts';
+import { latest, readDeletionIn } from '../protocol/deletions.ts';
+import type { PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import type { Ground } from './ground.ts';
+import { storing } from './options.ts';
 
 /** Gives every bucket the records that count. @returns how many were stored (or would be) */
 export async function repairDeletions(
   session: Session,
   ground: Ground,
-  options: {
+  options: Pick<PlanOptions, 'dryRun' | 'onPlanned' | 'signal'> & {
     readonly deletions: ReadonlyMap<string, DeletionRecord>;
-    readonly write: boolean;
-    readonly signal: AbortSignal | undefined;
   },
 ): Promise<number> {
-  const { deletions, write, signal } = options;
+  const { deletions, dryRun = false, onPlanned, signal } = options;
   // Only a full keyslot signs; its records say what the one that counts says.
   if (session.keys.full === null) return 0;
   let stored = 0;
   for (const [hash, record] of deletions) {
     const { failed } = await checkEach(ground.sources, async (bucket) => {
-      const copy = await readDeletionIn(session, bucket, hash, signal);
-      const isSame = copy?.serial === record.serial && copy.live === record.live;
-      if (copy !== null && (isSame || copy.serial > record.serial)) return;
-      stored += 1;
-      if (!write) return;
+      const object = deletionObjectName(hash);
       const bytes = signDeletion(session.keys, record);
-      const storage = await bucket.checked(signal);
-      await storage.put(deletionObjectName(hash), bytes, { signal, replace: true });
+      // At first without replacing: a later record that comes meanwhile must stay.
+      for (const replace of [false, true]) {
+        const copy = await readDeletionIn(session, bucket, hash, signal);
+        if (copy !== null && latest([copy, record]) === copy) return;
+        if (dryRun) {
+          const reason = copy === null ? 'missing' : 'damaged';
+          await onPlanned?.(storing(object, bucket, { reason, bytes: bytes.length }));
+          stored += 1;
+          return;
+        }
+        try {
+          const storage = await bucket.checked(signal);
+          await storage.put(object, bytes, { signal, replace });
+          stored += 1;
+          return;
+        } catch (error) {
+          if (replace || !isVaultError(error, 'already-exists')) throw error;
+        }
+      }
     });
     for (const failure of failed) ground.noteFailure(failure);
   }

@@ -45,10 +45,9 @@ export async function* filesToRepair(
     }
     return;
   }
-  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
-  for await (const file of joinFiles(session, ground.sources, { signal, onFailure })) {
+  for await (const file of joinFiles(session, ground.sources, { signal, onFailure: ground.noteFailure })) {
     const deletion = deletions.get(file.hash) ?? null;
-    if (deletion !== null && isOver(deletion, session.now())) continue;
+    if (deletion !== null && isOver(deletion, session.clock.now())) continue;
     const found = await look(session, ground, { file, deletion, ...options });
     if (found !== null) yield found;
   }

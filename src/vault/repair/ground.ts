@@ -12,7 +12,7 @@ export interface Ground {
   /** Buckets that take objects. */
   readonly targets: readonly VaultBucket[];
   /** Notes that a bucket did not answer after all. */
-  noteFailure(failure: BucketFailure): void;
+  readonly noteFailure: (failure: BucketFailure) => void;
   /** Those that did not. */
   readonly failed: readonly BucketFailure[];
   /** Whether a list of removal names this object. */
@@ -34,7 +34,7 @@ export function withoutBucket(ground: Ground, id: string): Ground {
     get failed() {
       return ground.failed;
     },
-    noteFailure: (failure) => ground.noteFailure(failure),
+    noteFailure: ground.noteFailure,
     isNamed: (name) => ground.isNamed(name),
     note: (chunk) => ground.note(chunk),
     keep: (signal) => ground.keep(signal),

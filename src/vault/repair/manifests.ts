@@ -1,23 +1,22 @@
 /** Copies of manifests: every bucket has every one that is needed. */
-import { manifestHash } from '../../crypto/manifest.ts';
 import { isVaultError } from '../../errors.ts';
-import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
+import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { readCopy, spread } from '../buckets/spread.ts';
-import type { CallOptions } from '../call.ts';
+import { spread } from '../buckets/spread.ts';
+import type { PlanOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
-import { readManifestBytes } from '../files/manifests.ts';
+import { readManifestBytes, readManifestIn } from '../files/manifests.ts';
 import type { Session } from '../session.ts';
 import { isOver } from './files.ts';
 import type { FileState } from './files.ts';
 import type { Ground } from './ground.ts';
+import { storing } from './options.ts';
 
-export interface ManifestRepairOptions extends CallOptions {
+export interface ManifestRepairOptions extends PlanOptions {
   /** Whether copies are read, and not only looked for. */
   readonly reads: boolean;
-  readonly dryRun: boolean;
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
   /** Those files alone, by hash; null for all. */
   readonly only: ReadonlySet<string> | null;
@@ -39,10 +38,12 @@ export async function repairManifests(
   const { signal, deletions, only } = options;
   const states = new Map<string, FileState>();
   const counts = { stored: 0, bytes: 0 };
-  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
-  for await (const { hash, holders } of joinFiles(session, ground.sources, { signal, onFailure })) {
+  for await (const { hash, holders } of joinFiles(session, ground.sources, {
+    signal,
+    onFailure: ground.noteFailure,
+  })) {
     const deletion = deletions.get(hash);
-    if (deletion !== undefined && isOver(deletion, session.now())) continue;
+    if (deletion !== undefined && isOver(deletion, session.clock.now())) continue;
     // One that a list of removal names is on its way out.
     if (holders.length === 0 || ground.isNamed(manifestObjectName(hash))) continue;
     if (only !== null && !only.has(hash)) continue;
@@ -66,23 +67,29 @@ async function repairOne(
   const good = reads ? await goodHolders(hash, holding, { ground, signal }) : holding;
   const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
   if (lacking.length === 0) return 'whole';
-  try {
-    if (dryRun && !reads) {
-      counts.stored += lacking.length;
-      counts.bytes += lacking.length * (holders[0]?.size ?? 0);
-      return 'whole';
+  const plan = async (bytes: number): Promise<FileState> => {
+    for (const bucket of lacking) {
+      const reason = holding.includes(bucket) ? 'damaged' : 'missing';
+      await file.onPlanned?.(storing(manifestObjectName(hash), bucket, { reason, bytes }));
     }
+    counts.stored += lacking.length;
+    counts.bytes += lacking.length * bytes;
+    return 'whole';
+  };
+  try {
+    if (dryRun === true && !reads) return await plan(holders[0]?.size ?? 0);
     const { bytes } = await readManifestBytes(session, hash, {
       from: good.length > 0 ? good : holding,
       signal,
     });
+    if (dryRun === true) return await plan(bytes.length);
     counts.stored += lacking.length;
     counts.bytes += lacking.length * bytes.length;
-    if (dryRun) return 'whole';
     // Under a marker that stands, so that no sweep has removed the others meanwhile.
     await ground.keep(signal);
     const object = { name: manifestObjectName(hash), bytes };
     const { failed } = await spread(lacking, object, { signal, replace: true });
+    if (failed.length < lacking.length) file.onStep?.({ what: 'stored', on: object.name });
     counts.stored -= failed.length;
     counts.bytes -= failed.length * bytes.length;
     for (const failure of failed) {
@@ -110,10 +117,10 @@ async function goodHolders(
   const good: VaultBucket[] = [];
   for (const bucket of holders) {
     try {
-      const bytes = await readCopy(bucket, manifestObjectName(hash), { maxSize: MAX_MANIFEST_SIZE, signal });
-      if (bytes !== null && manifestHash(bytes) === hash) good.push(bucket);
+      await readManifestIn(bucket, hash, signal);
+      good.push(bucket);
     } catch (error) {
-      if (isVaultError(error, 'damaged')) continue;
+      if (isVaultError(error, 'damaged', 'object-missing')) continue;
       if (!isVaultError(error) || error.code === 'interrupted') throw error;
       ground.noteFailure({ bucket, error });
       good.push(bucket);

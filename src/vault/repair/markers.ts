@@ -5,7 +5,9 @@ import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { checkEach, readMarker } from '../buckets/bucket-set.ts';
 import { readKeyrings, verifiedOrNull } from '../keys/keyring-store.ts';
+import type { PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
+import { storing } from './options.ts';
 
 /** Manifests that are tried. */
 const MOST_TRIED = 8;
@@ -18,7 +20,7 @@ const MOST_TRIED = 8;
  */
 export async function restoreMarkers(
   session: Session,
-  { write, signal }: { readonly write: boolean; readonly signal: AbortSignal | undefined },
+  { dryRun = false, onPlanned, signal }: Pick<PlanOptions, 'dryRun' | 'onPlanned' | 'signal'>,
 ): Promise<number> {
   let stored = 0;
   await checkEach(session.buckets.all, async (bucket) => {
@@ -26,8 +28,11 @@ export async function restoreMarkers(
     const found = await markerOf(storage, signal);
     if (found === 'there' || !(await isOfVault(session, storage, signal))) return;
     stored += 1;
-    if (!write) return;
     const bytes = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
+    if (dryRun) {
+      await onPlanned?.(storing(MARKER_NAME, bucket, { reason: found, bytes: bytes.length }));
+      return;
+    }
     await storage.put(MARKER_NAME, bytes, { signal, replace: found === 'damaged' });
   });
   return stored;

@@ -1,14 +1,22 @@
 /** What repairing takes. */
 import type { Redundancy } from '../../format/shard.ts';
-import type { CallOptions } from '../call.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { PlannedStep, PlanOptions } from '../call.ts';
 
-export interface RepairOptions extends CallOptions {
+export interface RepairOptions extends PlanOptions {
   /** Hashes, prefixes or names; all files unless given. */
   readonly references?: readonly string[] | undefined;
   /** How to find out what to repair: by listings, or by reading everything. Default `listing`. */
   readonly depth?: 'listing' | 'data' | undefined;
   /** New redundancy of the vault: new files get it, and what is stored is coded anew. */
   readonly redundancy?: Redundancy | undefined;
-  /** Only tells what would be done. */
-  readonly dryRun?: boolean | undefined;
+}
+
+/** The step of a plan that gives an object to a bucket. */
+export function storing(
+  object: string,
+  bucket: VaultBucket,
+  { reason, bytes }: Pick<PlannedStep, 'reason' | 'bytes'>,
+): PlannedStep {
+  return { action: 'store', object, reason, bytes, file: null, bucket: bucket.url };
 }

@@ -9,7 +9,7 @@ import type { Redundancy } from '../../format/shard.ts';
 import { Budget } from '../../concurrency/semaphore.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import type { Warning } from '../call.ts';
+import type { PlannedStep, PlanOptions, Warning } from '../call.ts';
 import { allocateChunkMemory, chunkMemorySize, objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkProof } from '../chunks/chunk-worker.ts';
 import { IdSet } from '../chunks/id-set.ts';
@@ -28,18 +28,16 @@ import { codedObjects, mostSealed, takeBack } from '../chunks/shards.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
 import { isCoded, isWhole, sealedSizeOf } from './census.ts';
-import { goodShards } from './good-shards.ts';
-import type { GoodShards } from './good-shards.ts';
+import { goodShards } from '../chunks/good-shards.ts';
+import type { GoodShards } from '../chunks/good-shards.ts';
 import type { Ground } from './ground.ts';
 
-export interface RebuildOptions {
+export interface RebuildOptions extends Pick<PlanOptions, 'dryRun' | 'onPlanned'> {
   readonly ground: Ground;
   /** What chunks shall be coded with; null for as they are. */
   readonly redundancy: Redundancy | null;
   /** Whether every shard is read, and not only looked for. */
   readonly reads: boolean;
-  /** Whether it only finds out what would be done. */
-  readonly dryRun: boolean;
   /** About how many chunks there will be. */
   readonly expected: number;
   readonly onWarning: (warning: Warning) => void;
@@ -90,10 +88,11 @@ export class Rebuild {
     this.#options = options;
     this.#budget = new Budget(session.limits.chunkMemory);
     const { ground, expected } = options;
-    this.#presence = expected <= MOST_BY_PAGES ? new Presence(ground.sources) : null;
-    this.#uploader = options.dryRun
-      ? new ShardPlan()
-      : new ShardUploader(options.onWarning, { fullIsFatal: false });
+    this.#presence = expected <= MOST_BY_PAGES ? new Presence(ground.sources, session.clock) : null;
+    this.#uploader =
+      options.dryRun === true
+        ? new ShardPlan(options.onPlanned)
+        : new ShardUploader(options.onWarning, { fullIsFatal: false });
   }
 
   /** Shards stored, and their bytes (or what would be). */
@@ -135,8 +134,10 @@ export class Rebuild {
     }
     const found: ListedShard[] = [];
     const prefix = `${CHUNK_PREFIX}${id}.`;
-    const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
-    for await (const entry of mergedListing(ground.sources, prefix, { signal, onFailure })) {
+    for await (const entry of mergedListing(ground.sources, prefix, {
+      signal,
+      onFailure: ground.noteFailure,
+    })) {
       found.push(...shardsOf(entry));
     }
     return found;
@@ -152,7 +153,7 @@ export class Rebuild {
         return found.unknown.length > 0 || !this.#options.ground.isComplete ? 'unknown' : 'lost';
       }
       const kept = { ...set, ...target, shards: this.#keptOf(set, target, found, task) };
-      const outcome = isComplete(kept) ? 'whole' : await this.#store(set, kept, found.picked, task);
+      const outcome = isComplete(kept) ? 'whole' : await this.#store(set, kept, found, task);
       if (outcome === 'whole' || outcome === 'repaired') {
         // Those that are on their way out already have been replaced before.
         const replaced = found.bad.filter((shard) => task.lasting.includes(shard));
@@ -175,7 +176,7 @@ export class Rebuild {
   async #lookInto(set: ShardSet, { proof, padded, signal }: Task): Promise<GoodShards> {
     const { dryRun, reads } = this.#options;
     // What would be done is told by the listings, as far as they go: reading is what a dry run saves.
-    if (dryRun && !reads) {
+    if (dryRun === true && !reads) {
       return { picked: isReadable(set) ? [] : null, good: set.shards, bad: [], unknown: [] };
     }
     const most =
@@ -208,16 +209,17 @@ export class Rebuild {
   async #store(
     set: ShardSet,
     kept: ShardSet,
-    picked: NonNullable<GoodShards['picked']>,
+    found: GoodShards,
     { id, proof, padded, signal }: Task,
   ): Promise<Rebuilt> {
+    const picked = found.picked ?? [];
     const redundancy = { k: kept.k, m: kept.m };
     const { targets } = this.#options.ground;
     const before = this.shardsStored;
     let stored: ChunkRow;
     if (this.#uploader instanceof ShardPlan) {
       const sealedSize = picked[0]?.sealedSize ?? likelySize(set, padded);
-      stored = this.#uploader.upload(rowOfSet(kept, sealedSize), targets);
+      stored = await this.#uploader.upload(rowOfSet(kept, sealedSize), targets, reasonOf(set, kept, found));
     } else {
       const coded = codedObjects(picked);
       if (coded === null) return 'lost';
@@ -243,25 +245,46 @@ function likelySize(set: ShardSet, padded: number | null): number {
   return plain !== null && fitsSize(set, plain) ? plain : sealedSizeOf(set);
 }
 
+/** Why shards of a set are to be stored. */
+function reasonOf(set: ShardSet, kept: ShardSet, { bad, good }: GoodShards): PlannedStep['reason'] {
+  if (!isCoded(set, kept)) return 'recoded';
+  if (bad.length > 0) return 'damaged';
+  return good.some(({ bucket }) => bucket.state !== 'active') ? 'moved' : 'missing';
+}
+
 /** Says where shards would go. */
 class ShardPlan {
+  readonly #onPlanned: PlanOptions['onPlanned'];
   shardsStored = 0;
   bytesStored = 0;
+
+  constructor(onPlanned: PlanOptions['onPlanned']) {
+    this.#onPlanned = onPlanned;
+  }
 
   hasFailed(): boolean {
     return false;
   }
 
-  upload(row: ChunkRow, targets: readonly VaultBucket[]): ChunkRow {
+  async upload(
+    row: ChunkRow,
+    targets: readonly VaultBucket[],
+    reason: PlannedStep['reason'],
+  ): Promise<ChunkRow> {
     const taken = new Set(row.shards.flatMap((place) => (place === null ? [] : [place.bucket])));
     const free = targets.filter(({ number }) => !taken.has(number));
     const shards = row.shards.map((place) => {
       const bucket = place === null ? free.shift() : undefined;
       if (bucket === undefined) return place;
-      this.shardsStored += 1;
-      this.bytesStored += shardObjectSize(row.sealedSize, row.k);
       return { bucket: bucket.number, upload: '' };
     });
+    const bytes = shardObjectSize(row.sealedSize, row.k);
+    const step = { action: 'store', object: CHUNK_PREFIX + row.id, reason, bytes } as const;
+    for (let left = shards.filter((place, i) => place !== row.shards[i]).length; left > 0; left -= 1) {
+      this.shardsStored += 1;
+      this.bytesStored += bytes;
+      await this.#onPlanned?.({ ...step, file: null, bucket: null });
+    }
     return { ...row, shards };
   }
 }

@@ -20,6 +20,7 @@ import type { Ground } from './ground.ts';
 import { repairManifests } from './manifests.ts';
 import type { RepairedManifests } from './manifests.ts';
 import { restoreMarkers } from './markers.ts';
+import { storing } from './options.ts';
 import type { RepairOptions } from './options.ts';
 
 export interface RepairResult {
@@ -61,9 +62,9 @@ export interface RepairResult {
 
 /** See `Vault.repair`. */
 export async function repairVault(session: Session, options: RepairOptions = {}): Promise<RepairResult> {
-  const { signal, redundancy, dryRun = false } = options;
+  const { signal, redundancy, dryRun = false, onPlanned } = options;
   if (redundancy !== undefined) requireBuckets(session, redundancy, options);
-  const markersStored = await restoreMarkers(session, { write: !dryRun, signal });
+  const markersStored = await restoreMarkers(session, { dryRun, onPlanned, signal });
   await refreshKeyring(session, signal, { thorough: true });
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
@@ -76,7 +77,10 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   }
   // New files get it from now on.
   if (redundancy !== undefined && !dryRun) await changeDefaults(session, { redundancy }, options);
-  const keyrings = await settleKeyring(session, usable, { dryRun, signal });
+  const onMissing = async (bucket: VaultBucket, object: string, bytes: number): Promise<void> => {
+    await onPlanned?.(storing(object, bucket, { reason: 'missing', bytes }));
+  };
+  const keyrings = await settleKeyring(session, usable, { dryRun, onMissing, signal });
   const work = await onGround(session, usable, { dryRun, signal }, (ground) =>
     repairAll(session, ground, { ...options, redundancy: redundancy ?? null }),
   );
@@ -100,11 +104,10 @@ async function repairAll(
 ): Promise<Work> {
   const { signal, references } = options;
   const dryRun = options.dryRun === true;
-  const onFailure: Ground['noteFailure'] = (failure) => ground.noteFailure(failure);
-  const deletions = await listDeletions(session, ground.sources, signal, onFailure);
+  const deletions = await listDeletions(session, ground.sources, signal, ground.noteFailure);
   const only = references === undefined ? null : await hashesOf(session, references);
   const deletionsStored =
-    only === null ? await repairDeletions(session, ground, { deletions, write: !dryRun, signal }) : 0;
+    only === null ? await repairDeletions(session, ground, { ...options, deletions }) : 0;
   const replaced = new ReplacedObjects(session, ground.sources, { dryRun, signal });
   const chunks = await repairChunks(session, ground, {
     ...options,

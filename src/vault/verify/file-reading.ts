@@ -2,6 +2,7 @@
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { idEntry } from '../../crypto/manifest.ts';
 import { VaultError } from '../../errors.ts';
+import { mostBody } from '../../format/manifest.ts';
 import type { ChunkId, ChunkRef } from '../../format/manifest.ts';
 import { chunkMemorySize, chunksInFlight } from '../chunks/chunk-memory.ts';
 import type { IdSet } from '../chunks/id-set.ts';
@@ -38,7 +39,7 @@ export class FileReading {
   }
 
   /**
-   * Reads a file that is not locked.
+   * Reads a file or folder that is not locked.
    *
    * @param file `bytes`: its manifest. `listed`: the chunks that it says it needs
    * @throws `damaged` where `get` refuses it, or if it needs chunks that it does not list, which a sweep would remove
@@ -54,7 +55,7 @@ export class FileReading {
     if (content === null) return;
     const { chunkSize } = content.table;
     await forEachBounded(
-      everyRef(this.#session, manifest, content.table, signal),
+      everyRef(this.#session, manifest, content, signal),
       async ({ ref, isTable }, aborted) => {
         const chunk = idEntry(ref, isTable ? null : chunkSize);
         if (!file.listed.has(chunk.id)) {
@@ -81,7 +82,7 @@ export class FileReading {
   }
 
   #inFlight({ info }: FileRecord): number {
-    return chunksInFlight(this.#session.limits, 3 * chunkMemorySize(info.chunkSize, info.redundancy));
+    return chunksInFlight(this.#session.limits, 3 * chunkMemorySize(mostBody(info), info.redundancy));
   }
 
   async #examine(

@@ -1,26 +1,28 @@
-/** Every chunk of a file that is not locked, with what proves it: for checks that read everything. */
+/** Every chunk of a file or folder that is not locked, with what proves it: for checks that read everything. */
 import type { OpenedManifest } from '../../crypto/manifest.ts';
 import { decodeRefs } from '../../format/manifest.ts';
-import type { ChunkRef, ContentTable } from '../../format/manifest.ts';
+import type { ChunkRef, ContentPart } from '../../format/manifest.ts';
 import { allocateChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
-import { contentRefs } from '../files/tables.ts';
+import { contentRefs, contentsOf } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 
 /**
- * Its content's chunks in order, then those of its tables.
+ * Its content's chunks in order, a folder's index's, then those of its tables.
  *
  * @throws `damaged` if the tables contradict the manifest; as reading the chunks of the tables
  */
 export async function* everyRef(
   session: Session,
-  { ids }: Pick<OpenedManifest, 'ids'>,
-  table: ContentTable,
+  { head, ids }: Pick<OpenedManifest, 'head' | 'ids'>,
+  content: ContentPart,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<{ readonly ref: ChunkRef; readonly isTable: boolean }, void, undefined> {
-  if (table.inline !== null) return;
-  for await (const ref of contentRefs(session, table, { signal })) yield { ref, isTable: false };
-  const roots = [table, ...(ids.depth === 0 ? [] : [ids])];
+  const contents = contentsOf(head, content).filter(({ table }) => table.inline === null);
+  for (const one of contents) {
+    for await (const ref of contentRefs(session, one, { signal })) yield { ref, isTable: false };
+  }
+  const roots = [...contents.map(({ table }) => table), ...(ids.depth === 0 ? [] : [ids])];
   for (const { refs, depth } of roots) {
     for await (const ref of tableRefs(session, refs, depth, signal)) yield { ref, isTable: true };
   }

@@ -1,10 +1,8 @@
 /** Where the copies of a manifest are, and how they are. */
-import { manifestHash } from '../../crypto/manifest.ts';
-import { VaultError } from '../../errors.ts';
-import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { stateOf } from '../chunks/shards.ts';
 import type { JoinedFile } from '../files/file-join.ts';
+import { readManifestIn } from '../files/manifests.ts';
 import type { Session } from '../session.ts';
 import type { Condition, FileProblem } from './condition.ts';
 
@@ -68,13 +66,7 @@ export async function readCopies(
   await Promise.all(
     usable.map(async (bucket) => {
       try {
-        const copy = await (
-          await bucket.open()
-        ).get(manifestObjectName(hash), { maxSize: MAX_MANIFEST_SIZE, signal });
-        if (manifestHash(copy) !== hash) {
-          throw new VaultError('damaged', `The bucket ${bucket.url} has a damaged manifest ${hash}.`);
-        }
-        bytes = copy;
+        bytes = await readManifestIn(bucket, hash, signal);
         copies.set(bucket, 'good');
       } catch (error) {
         copies.set(bucket, stateOf(error));

@@ -34,6 +34,7 @@ import {
   readCopies,
 } from './manifest-copies.ts';
 import type { ManifestCopies } from './manifest-copies.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface VerifyOptions extends CallOptions {
   /** Hashes, prefixes or names; all files unless given. */
@@ -114,8 +115,7 @@ class Verification {
     for await (const look of looks) if (look !== null) await this.#add(look);
     await this.#judgeDoubtful();
     await this.#readDeletions();
-    const pending = [...this.#pending.keys()];
-    for (let at = 0; at < pending.length; at += BATCH) await this.#conclude(pending.slice(at, at + BATCH));
+    for (const some of slicesOf([...this.#pending.keys()], BATCH)) await this.#conclude(some);
     await this.#confirm();
     this.#findings.warnOfCatalog();
   }
@@ -235,9 +235,9 @@ class Verification {
   /** Asks the catalog where it has last seen chunks that are not whole: that tells which bucket lacks what. */
   async #hint(ids: readonly string[]): Promise<void> {
     const { catalog, buckets } = this.#session;
-    for (let at = 0; at < ids.length; at += 500) {
+    for (const some of slicesOf(ids, BATCH)) {
       try {
-        const rows = await catalog.chunks.locate([...new Set(ids.slice(at, at + 500))]);
+        const rows = await catalog.chunks.locate([...new Set(some)]);
         for (const row of rows.values()) this.#census.hint(row, buckets);
       } catch (error) {
         // Rows that make no sense say nothing.

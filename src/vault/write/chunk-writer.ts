@@ -3,6 +3,7 @@
  * shards. Nothing is skipped because a catalog says so.
  */
 import type { ChunkRow } from '../../catalog/catalog.ts';
+import { chunkSecrets } from '../../crypto/chunk.ts';
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { ChunkId, ChunkRef } from '../../format/manifest.ts';
@@ -22,9 +23,11 @@ import type { Guarded } from '../protocol/guarded.ts';
 
 export interface ChunkWriterOptions {
   readonly guarded: Guarded;
-  /** Bytes of a full chunk's body. */
+  /** Most bytes of a chunk's body. */
   readonly chunkSize: number;
   readonly compression: Compression;
+  /** Whether it only counts what would be stored. */
+  readonly dryRun: boolean;
   readonly onWarning: (warning: Warning) => void;
 }
 
@@ -116,19 +119,15 @@ export class ChunkWriter {
   ): Promise<void> {
     const { guarded } = this.#options;
     const { identity, signal } = call;
-    const { id } = identity;
-    // First noted: a renewal that begins meanwhile must name it.
-    guarded.note(id);
-    await guarded.keep(signal);
-    const sets = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
-    throwIfAborted(signal);
-    const whole = sets.find((set) => isEnough(set, this.#redundancy.m));
-    if (whole !== undefined) {
-      await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
+    const { id, tag } = identity;
+    const { isThere, sets } = await this.#look(id, body, signal);
+    if (isThere) return;
+    const { length, full } = body;
+    if (this.#options.dryRun) {
+      this.totals.chunksStored += 1;
+      this.totals.newBytes += length;
       return;
     }
-    const { tag } = identity;
-    const { length, full } = body;
     const { compression } = this.#options;
     const redundancy = this.#redundancy;
     const sealed = await this.#session.workers.seal(memory, { length, full, tag, compression, redundancy });
@@ -146,6 +145,29 @@ export class ChunkWriter {
     await this.#record(stored);
   }
 
+  /** Looks for a chunk in the buckets. @returns whether it is there whole; if not, what there is of it */
+  async #look(
+    id: string,
+    body: Pick<Body, 'length' | 'full'>,
+    signal: AbortSignal,
+  ): Promise<{ readonly isThere: boolean; readonly sets: readonly ShardSet[] }> {
+    const { guarded } = this.#options;
+    // First noted: a renewal that begins meanwhile must name it.
+    guarded.note(id);
+    await guarded.keep(signal);
+    const sets = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
+    throwIfAborted(signal);
+    const whole = sets.find((set) => isEnough(set, this.#redundancy.m));
+    if (whole !== undefined) await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
+    return { isThere: whole !== undefined, sets };
+  }
+
+  /** Whether the buckets have a chunk whole that is known from before, so that its body need not be had. */
+  async isThere({ tag, length }: ChunkRef, signal: AbortSignal): Promise<boolean> {
+    const id = chunkSecrets(tag).id.toString('hex');
+    return (await this.#look(id, { length, full: false }, signal)).isThere;
+  }
+
   /** The set to complete: what is there of the same sealing, or nothing. */
   #startOf(id: string, { sealing, sealedSize }: SealedChunk, sets: readonly ShardSet[]): ChunkRow {
     const { k, m } = this.#redundancy;
@@ -157,12 +179,13 @@ export class ChunkWriter {
   }
 
   /** Whether objects of this size can be the chunk's: no sealing is larger than the one of the plain body. */
-  #isPlausible(set: ShardSet, { length }: Body): boolean {
+  #isPlausible(set: ShardSet, { length }: Pick<Body, 'length'>): boolean {
     return set.objectSize <= shardObjectSize(payloadSize(length, false) + SEAL_OVERHEAD, set.k);
   }
 
   /** Tells the catalog where the shards are, in batches; `finish` sends the last one. */
   async #record(row: ChunkRow): Promise<void> {
+    if (this.#options.dryRun) return;
     this.#rows.push(row);
     if (this.#rows.length >= BATCH) await this.finish();
   }
@@ -175,7 +198,7 @@ export class ChunkWriter {
 }
 
 /** Bytes of the sealed chunk, as far as a listing tells: readers go by the shards' headers. */
-function sealedSizeOf(set: ShardSet, { length, full }: Body): number {
+function sealedSizeOf(set: ShardSet, { length, full }: Pick<Body, 'length' | 'full'>): number {
   const plain = payloadSize(length, full) + SEAL_OVERHEAD;
   if (fitsSize(set, plain)) return plain;
   return Math.min(plain, mostSealedOf(set));

@@ -1,14 +1,19 @@
 /** From a source's bytes to stored chunks and the tables that list them. */
-import type { ContentTable, IdsTable } from '../../format/manifest.ts';
+import { mostBody } from '../../format/manifest.ts';
+import type { ContentTable, FolderPart, IdsTable } from '../../format/manifest.ts';
 import { MAX_TABLE_BODY } from '../../format/tables.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
+import type { Lender } from '../../concurrency/semaphore.ts';
 import { bodyOf } from '../chunks/chunk-memory.ts';
+import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { CallOptions, Warning } from '../call.ts';
 import type { Session } from '../session.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { chunked } from './chunked.ts';
+import { ContentCutter } from './content-cutter.ts';
+import { cutByContent } from './cut-by-content.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import type { OpenSource } from './file-source.ts';
 import { TableWriter } from './table-writer.ts';
@@ -18,9 +23,12 @@ export type DedupKeys = Pick<WriterKeys, 'content' | 'table'>;
 
 export interface StoredContent {
   readonly table: ContentTable;
+  /** Null for a file. */
+  readonly folder: FolderPart | null;
   readonly ids: IdsTable;
   /** Chunks of the content. */
   readonly chunks: number;
+  readonly indexChunks: number;
   readonly chunksStored: number;
   readonly degradedChunks: number;
   /** Bytes of the source in chunks that were stored now. */
@@ -29,15 +37,41 @@ export interface StoredContent {
   readonly bytesStored: number;
 }
 
+export const NOTHING_STORED = { chunksStored: 0, degradedChunks: 0, newBytes: 0, bytesStored: 0 };
+
+/** `fixed`: chunks of one size, but for the last. `content`: where the bytes say so, from 256 KiB to 4 MiB, about 1 MiB on average. */
+export type Chunking = 'fixed' | 'content';
+
 export interface ContentCall extends CallOptions {
-  /** Bytes of a full chunk. */
+  readonly chunking: Chunking;
+  /** Bytes of a full chunk of `fixed` chunking. */
   readonly chunkSize: number;
   readonly compression: Compression;
   /** What has been read of the source already. */
   readonly beginning: Uint8Array;
   readonly guarded: Guarded;
   readonly dedup: DedupKeys;
+  readonly dryRun?: boolean | undefined;
   readonly signal: AbortSignal;
+}
+
+/** What storing needs in every case: who stores chunks, and who writes the tables of them. */
+export function startStoring(
+  session: Session,
+  call: Pick<ContentCall, 'guarded' | 'compression' | 'dedup' | 'dryRun' | 'signal' | 'onWarning'>,
+  most: number,
+): { readonly writer: ChunkWriter; readonly tables: TableWriter } {
+  const { guarded, compression, dedup, dryRun = false, signal } = call;
+  const warn = (warning: Warning): void => call.onWarning?.(warning);
+  const writer = new ChunkWriter(session, { guarded, chunkSize: most, compression, dryRun, onWarning: warn });
+  const memory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
+  const tables = new TableWriter(async (bytes) => {
+    const lent = await memory.borrow();
+    bodyOf(lent).set(bytes);
+    const body = { length: bytes.length, full: false, dedupKey: dedup.table };
+    return writer.store(lent, body, signal, memory);
+  });
+  return { writer, tables };
 }
 
 /** Stores every chunk of a source, and of its tables if they outgrow the manifest. */
@@ -46,32 +80,26 @@ export async function storeContent(
   source: OpenSource,
   call: ContentCall,
 ): Promise<StoredContent> {
-  const { signal, chunkSize, guarded, compression, dedup } = call;
-  const warn = (warning: Warning): void => call.onWarning?.(warning);
-  const writer = new ChunkWriter(session, { guarded, chunkSize, compression, onWarning: warn });
-  const tableMemory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
-  const tables = new TableWriter(async (bytes) => {
-    const lent = await tableMemory.borrow();
-    bodyOf(lent).set(bytes);
-    const body = { length: bytes.length, full: false, dedupKey: dedup.table };
-    return writer.store(lent, body, signal, tableMemory);
-  });
-  const memory = {
-    borrow: () => writer.memory.borrow(),
-    bodyOf,
-    giveBack: writer.memory.giveBack.bind(writer.memory),
-  };
+  const { signal, chunking, dedup } = call;
+  const chunkSize = chunking === 'content' ? null : call.chunkSize;
+  const { writer, tables } = startStoring(session, call, mostBody({ chunkSize }));
+  const { memory } = writer;
   let size = 0;
   let chunks = 0;
   call.onProgress?.({ doneBytes: 0, totalBytes: source.size });
   const read = readAfter(call.beginning, source);
   const stored = mapOrdered(
-    (aborted) => chunked((target) => read(target, aborted), memory),
+    (aborted) => {
+      const readOn = (target: Uint8Array): Promise<number> => read(target, aborted);
+      return chunking === 'content'
+        ? cutByContent(readOn, bodiesOf(memory), new ContentCutter(session.keys.writer.cut))
+        : chunked(readOn, bodiesOf(memory));
+    },
     (chunk, aborted) => {
       const full = chunk.length === chunkSize;
       return writer.store(chunk.memory, { length: chunk.length, full, dedupKey: dedup.content }, aborted);
     },
-    { inFlight: writer.inFlight, signal, discard: (chunk) => writer.memory.giveBack(chunk.memory) },
+    { inFlight: writer.inFlight, signal, discard: (chunk) => memory.giveBack(chunk.memory) },
   );
   for await (const chunk of stored) {
     await tables.add(chunk);
@@ -79,16 +107,20 @@ export async function storeContent(
     chunks += 1;
     call.onProgress?.({ doneBytes: size, totalBytes: source.size });
   }
-  const { depth, refs, ids } = await tables.finish();
+  const { content, ids } = await tables.finish();
   await writer.finish();
   const { bytesStored } = writer.uploader;
-  return {
-    table: { size, chunkSize, depth, refs, inline: null },
-    ids,
-    chunks,
-    ...writer.totals,
-    bytesStored,
-  };
+  const table = { size, chunkSize, ...content, inline: null };
+  return { table, folder: null, ids, chunks, indexChunks: 0, ...writer.totals, bytesStored };
+}
+
+/** Memory as those take it who fill it. */
+export function bodiesOf(memory: Lender<ChunkMemory>): {
+  borrow(): Promise<ChunkMemory>;
+  bodyOf(lent: ChunkMemory): Uint8Array;
+  giveBack(lent: ChunkMemory): void;
+} {
+  return { borrow: () => memory.borrow(), bodyOf, giveBack: memory.giveBack.bind(memory) };
 }
 
 /** Reads what has been read before, and then the source. */

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
+import { isLocal } from '../../disk/local.ts';
 import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
 import type { FileSource, OpenSource } from './file-source.ts';
@@ -16,7 +17,6 @@ const readDescriptor = promisify(fs.read);
 const writeDescriptor = promisify(fs.write);
 const statDescriptor = promisify(fs.fstat);
 const statPath = promisify(fs.stat);
-const statFileSystem = promisify(fs.statfs);
 
 /** Milliseconds between two looks at a device that has nothing yet. */
 const PAUSE_MS = 20;
@@ -98,23 +98,6 @@ async function openPath(path: string, signal: AbortSignal | undefined): Promise<
     await untilAborted(delay(PAUSE_MS), signal);
   }
 }
-
-/**
- * Whether a path is on a file system of this machine, as far as that is known. Elsewhere a read may hang until a server
- * is back, and then write into memory that has long been used for something else.
- */
-async function isLocal(path: string): Promise<boolean> {
-  try {
-    return LOCAL_FILE_SYSTEMS.has((await statFileSystem(path)).type);
-  } catch {
-    return false;
-  }
-}
-
-/** The numbers that Linux gives ext2 to ext4, XFS, Btrfs, tmpfs, overlay, ZFS and F2FS. */
-const LOCAL_FILE_SYSTEMS = new Set([
-  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0x2fc12fc1, 0xf2f52010,
-]);
 
 /** A regular file or a device. */
 class OpenFile implements OpenSource {
@@ -346,11 +329,13 @@ function openError(path: string, cause: unknown): VaultError {
       return new VaultError('denied', `${path} may not be read by this user.`, { cause });
     case 'ENXIO':
     case 'ENODEV':
-      return new VaultError('invalid-input', `${path} is a socket or a device that is not there.`, { cause });
+      return new VaultError('invalid-input', `${path} is a socket, or a device that does not exist.`, {
+        cause,
+      });
     case 'ENAMETOOLONG':
     case 'ELOOP':
     case 'EINVAL':
-      return new VaultError('invalid-input', `${path} is no usable path: ${messageOf(cause)}.`, { cause });
+      return new VaultError('invalid-input', `${path} is not a usable path: ${messageOf(cause)}.`, { cause });
     default:
       return new VaultError('source-changed', `${path} could not be opened: ${messageOf(cause)}.`, { cause });
   }

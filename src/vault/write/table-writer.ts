@@ -94,24 +94,29 @@ class Levels<E> {
   }
 }
 
-/** The tables of one file: of its content, and of the ids of everything that it needs. */
+/** The tables of one file or folder: of its content, of a folder's index, and of the ids of everything that it needs. */
 export class TableWriter {
-  readonly #refs: Levels<ChunkRef>;
+  readonly #content: Levels<ChunkRef>;
+  readonly #index: Levels<ChunkRef>;
   readonly #ids: Levels<ChunkId>;
-  /** Chunks of the content's tables: their ids stand behind those of the content. */
-  readonly #tables: ChunkId[] = [];
+  /** Chunks of the index, whose ids stand behind those of the content, and of the tables of both, which stand last. */
+  readonly #indexIds: ChunkId[] = [];
+  readonly #tableIds: ChunkId[] = [];
 
-  /** @param store stores the runs of both; ids of the ids' own tables are not listed, since those are found by their references */
+  /** @param store stores the runs of all; ids of the ids' own tables are not listed, since those are found by their references */
   constructor(store: StoreTable) {
-    this.#refs = new Levels(0, {
-      store: async (bytes) => {
-        const stored = await store(bytes);
-        this.#tables.push(stored.id);
-        return stored;
-      },
-      encode: encodeRefs,
-      tagOf: ({ tag }) => tag,
-    });
+    const levels = (): Levels<ChunkRef> =>
+      new Levels(0, {
+        store: async (bytes) => {
+          const stored = await store(bytes);
+          this.#tableIds.push(stored.id);
+          return stored;
+        },
+        encode: encodeRefs,
+        tagOf: ({ tag }) => tag,
+      });
+    this.#content = levels();
+    this.#index = levels();
     this.#ids = new Levels(0, {
       store,
       encode: encodeIds,
@@ -121,23 +126,36 @@ export class TableWriter {
 
   /** Adds a chunk of the content, in order. */
   async add({ ref, id }: StoredChunk): Promise<void> {
-    await this.#refs.add(ref);
+    await this.#content.add(ref);
     await this.#ids.add(id);
+  }
+
+  /** Adds a chunk of the index, in order. */
+  async addIndex({ ref, id }: StoredChunk): Promise<void> {
+    await this.#index.add(ref);
+    this.#indexIds.push(id);
   }
 
   /** What the manifest lists. */
   async finish(): Promise<{
-    readonly depth: TableDepth;
-    readonly refs: readonly ChunkRef[];
+    readonly content: TopTable;
+    readonly index: TopTable;
     readonly ids: IdsTable;
+    readonly indexChunks: number;
   }> {
-    const content = await this.#refs.finish();
-    for (const id of this.#tables) await this.#ids.add(id);
-    const ids = await this.#ids.finish();
-    return {
-      depth: content.depth,
-      refs: content.depth === 0 ? content.entries : content.refs,
-      ids: ids.depth === 0 ? { depth: 0, ids: ids.entries } : { depth: ids.depth, refs: ids.refs },
-    };
+    const [content, index] = [topOf(await this.#content.finish()), topOf(await this.#index.finish())];
+    for (const id of [...this.#indexIds, ...this.#tableIds]) await this.#ids.add(id);
+    const { depth, entries, refs } = await this.#ids.finish();
+    const ids: IdsTable = depth === 0 ? { depth, ids: entries } : { depth, refs };
+    return { content, index, ids, indexChunks: this.#indexIds.length };
   }
+}
+
+interface TopTable {
+  readonly depth: TableDepth;
+  readonly refs: readonly ChunkRef[];
+}
+
+function topOf({ depth, entries, refs }: TopTable & { readonly entries: readonly ChunkRef[] }): TopTable {
+  return { depth, refs: depth === 0 ? entries : refs };
 }

@@ -1,9 +1,9 @@
 /** Which shards of a set are good: fetched, checked, and, where the body's hash is known, tried. */
-import { checkShards, fetchShard, openFromAny, stateOf } from '../chunks/shards.ts';
-import type { FetchedShard } from '../chunks/shards.ts';
-import { allocateChunkMemory } from '../chunks/chunk-memory.ts';
-import type { ChunkProof } from '../chunks/chunk-worker.ts';
-import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
+import { checkShards, fetchShard, openFromAny, stateOf } from './shards.ts';
+import type { FetchedShard } from './shards.ts';
+import { allocateChunkMemory } from './chunk-memory.ts';
+import type { ChunkProof } from './chunk-worker.ts';
+import type { ListedShard, ShardSet } from './shard-sets.ts';
 import type { Session } from '../session.ts';
 
 export interface GoodShards {

@@ -1,0 +1,26 @@
+/** Options that verbs share, and those that are given more than once. */
+import type { Command } from 'commander';
+
+export function append(value: string, previous: readonly string[] | undefined): readonly string[] {
+  return [...(previous ?? []), value];
+}
+
+/** What is left out of a folder of this machine. */
+export function leavingOut(command: Command): void {
+  command
+    .option('--exclude <pattern>', 'leave out of folders what fits, as in .gitignore; repeat', append)
+    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
+    .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
+    .option('--exclude-larger-than <size>', 'leave out of folders larger files, for example 1G')
+    .option('--one-file-system', 'leave out what is mounted in a folder');
+}
+
+/** What opens files that have a password of their own. */
+export function unlocking(command: Command): void {
+  command
+    .option('--lock-password-file <file>', "a locked file's own password (or VAULT_LOCK_PASSWORD_FILE)")
+    .option(
+      '--lock-password-command <command>',
+      'run a command that prints it (or VAULT_LOCK_PASSWORD_COMMAND)',
+    );
+}

@@ -1,0 +1,119 @@
+/** `vault diff`: what differs between two versions of a folder, or between one and a folder here. */
+import { stat } from 'node:fs/promises';
+import { isVaultError, VaultError } from '../../errors.ts';
+import type { FolderEntry } from '../../format/folder-index.ts';
+import { compareTrees } from '../../vault/folders/compare.ts';
+import type { Change, ChangeKind } from '../../vault/folders/compare.ts';
+import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
+import { localEntries } from '../../vault/folders/local-entries.ts';
+import type { Vault } from '../../vault/vault.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { withVault } from '../arguments/invocation.ts';
+import { nameAsTyped } from '../arguments/options.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
+import { entryAsJson } from '../terminal/describe.ts';
+import { count, jsonOf, quote, showName } from '../terminal/text.ts';
+import { lockPasswordOf } from './lock-password.ts';
+import type { LockFlags } from './lock-password.ts';
+import { printPages } from './print-pages.ts';
+import { folderSettings } from './put-tasks.ts';
+import type { TaskFlags } from './put-tasks.ts';
+
+const SIGNS: Readonly<Record<ChangeKind, string>> = {
+  added: '+',
+  removed: '-',
+  content: 'M',
+  kind: 'T',
+  metadata: 'U',
+};
+
+export async function diff(
+  invocation: Invocation,
+  [one = '', other]: readonly string[],
+  flags: LockFlags & TaskFlags,
+): Promise<ExitCode> {
+  const { output, options, terminal, signal, clock } = invocation;
+  output.requireOpen();
+  const settings = await folderSettings(flags, invocation.settled.excludes);
+  const print = async (page: readonly Change[]): Promise<boolean> =>
+    output.write(page.map(options.json === true ? jsonLine : plainLine).join(''));
+  return withVault(invocation, async (vault) => {
+    let missed = 0;
+    const here = (root: string): AsyncIterable<FolderEntry> =>
+      localEntries(
+        { ...settings, root },
+        {
+          signal,
+          onMissed: ({ why, message }) => {
+            if (why === 'socket') return;
+            missed += 1;
+            terminal.warn(message, { kind: 'missed' });
+          },
+        },
+      );
+    const stored = async (reference: string): Promise<AsyncIterable<FolderEntry>> =>
+      (await folderOf(vault, reference, invocation, flags)).list({ signal });
+    const before = await stored(one);
+    const second = other ?? nameAsTyped(one);
+    const isLocal = other === undefined || (/^(\.{0,2}\/|\.{1,2}$)/.test(second) && (await isFolder(second)));
+    const after = isLocal ? here(second) : await storedOrHere(second, stored, here);
+    const total: Record<ChangeKind, number> = { added: 0, removed: 0, content: 0, kind: 0, metadata: 0 };
+    await printPages(compareTrees(before, after), {
+      print,
+      onItem: ({ kind }) => {
+        total[kind] += 1;
+      },
+      clock,
+    });
+    const { added, removed, ...others } = total;
+    const changed = Object.values(others).reduce((sum, amount) => sum + amount, 0);
+    terminal.summary(
+      `${count(added, 'entry', 'entries')} added, ${removed.toLocaleString('en-US')} removed, ${changed.toLocaleString('en-US')} changed.`,
+      total,
+    );
+    return missed > 0 ? ATTENTION : DONE;
+  });
+}
+
+async function folderOf(
+  vault: Vault,
+  reference: string,
+  invocation: Invocation,
+  flags: LockFlags,
+): Promise<StoredFolder> {
+  const found = await vault.find(nameAsTyped(reference), await lockPasswordOf(invocation, flags));
+  if (found.kind === 'folder' && found.path === '') return found.folder;
+  throw new VaultError('invalid-input', `${quote(reference)} is no whole folder: those are compared.`);
+}
+
+/** A second name is that of a version; a folder here if there is none. */
+async function storedOrHere<T>(
+  reference: string,
+  stored: (reference: string) => Promise<T>,
+  here: (root: string) => T,
+): Promise<T> {
+  try {
+    return await stored(reference);
+  } catch (error) {
+    if (!isVaultError(error, 'file-not-found') || !(await isFolder(reference))) throw error;
+    return here(reference);
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+}
+
+function plainLine({ kind, path, before, after }: Change): string {
+  const isInFolder = (after ?? before)?.kind === 'folder';
+  return `${SIGNS[kind]} ${showName(`${path.toString() || '.'}${isInFolder ? '/' : ''}`)}\n`;
+}
+
+function jsonLine({ kind, before, after }: Change): string {
+  const one = after ?? before;
+  return one === null ? '' : `${jsonOf({ change: kind, ...entryAsJson(one) })}\n`;
+}

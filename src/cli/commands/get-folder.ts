@@ -1,0 +1,163 @@
+/** Getting folders back, and parts of them. */
+import { VaultError } from '../../errors.ts';
+import type { FolderEntry } from '../../format/folder-index.ts';
+import { readAccounts } from '../../vault/folders/accounts.ts';
+import { restoreTree } from '../../vault/folders/restore-tree.ts';
+import type { RestoredTree, TreeProblem } from '../../vault/folders/restore-tree.ts';
+import type { SelectedEntries, StoredFolder } from '../../vault/folders/stored-folder.ts';
+import type { Wanted } from '../../vault/folders/selection.ts';
+import { tarStream } from '../../vault/folders/tar.ts';
+import { withHoles } from '../../vault/folders/with-holes.ts';
+import type { RestorableFile } from '../../vault/read/restore.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { patternMatcher } from '../arguments/pattern.ts';
+import { WILDCARD } from '../arguments/references.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
+import { fileAsJson } from '../terminal/describe.ts';
+import type { ProgressReport } from '../terminal/progress.ts';
+import { count, quote, showName, showSize } from '../terminal/text.ts';
+
+/** What of a folder is meant by what is behind its name. @returns null for all of it */
+export function wantedOf(path: string): Wanted | null {
+  const typed = path.replace(/\/+$/, '');
+  if (typed === '') return null;
+  if (!WILDCARD.test(typed)) return { path: Buffer.from(typed) };
+  // With a name before it: a pattern is compared with whole paths, and not with the last part of them.
+  const fits = patternMatcher(`folder/${typed}`);
+  return { matches: (entry) => entry !== '' && fits(`folder/${entry}`) };
+}
+
+/** An entry that is a file by itself, to be written as a stored file is. */
+export function entryAsFile(
+  selected: SelectedEntries,
+  entry: FolderEntry,
+): RestorableFile & { readonly size: number } {
+  const size = entry.content?.size ?? 0;
+  return {
+    mode: entry.mode,
+    modified: entry.modified,
+    size,
+    async *content({ onProgress, signal }) {
+      const reader = selected.reader();
+      let doneBytes = 0;
+      try {
+        for await (const piece of withHoles(entry, reader.readContent(entry, signal))) {
+          for (const bytes of typeof piece === 'number' ? zeros(piece) : [piece]) {
+            yield bytes;
+            doneBytes += bytes.length;
+            onProgress?.({ doneBytes, totalBytes: size });
+          }
+        }
+      } finally {
+        await reader.close();
+      }
+    },
+  };
+}
+
+const ZEROS = Buffer.alloc(1024 * 1024);
+
+function* zeros(length: number): Generator<Buffer, void, undefined> {
+  for (let left = length; left > 0; left -= ZEROS.length) yield ZEROS.subarray(0, left);
+}
+
+/** Writes what is selected of a folder below a target. @returns how it went, and how many bytes of files that are */
+export async function restoreFolder(
+  invocation: Invocation,
+  folder: StoredFolder,
+  selected: SelectedEntries,
+  {
+    path,
+    force,
+    owner,
+  }: { readonly path: string; readonly force: boolean; readonly owner: boolean | undefined },
+): Promise<{ readonly code: ExitCode; readonly bytes: number }> {
+  const { terminal, output, options, signal } = invocation;
+  const owners = (owner ?? process.getuid?.() === 0) ? await readAccounts() : null;
+  const problems: TreeProblem['kind'][] = [];
+  const done = await terminal.withProgress(folder.name, async (report) => {
+    const reader = selected.reader();
+    const onBytes = counting(report, folder.name, selected.size);
+    try {
+      return await restoreTree(selected.entries(), reader.readContent, path, {
+        force,
+        owners,
+        signal,
+        onBytes,
+        onProblem: ({ kind, message }) => {
+          problems.push(kind);
+          terminal.warn(message, { kind });
+        },
+      });
+    } finally {
+      await reader.close();
+    }
+  });
+  if (options.json === true) await output.json({ ...fileAsJson(folder), path, ...countsOf(done) });
+  terminal.note(`Wrote ${showName(path)} (${describe(done)}, ${showSize(selected.size)}).`);
+  if (folder.incomplete) {
+    terminal.warn(
+      `${quote(folder.name)} was stored without what could not be read then: it is not all that was there.`,
+      { kind: 'incomplete' },
+    );
+  }
+  if (problems.includes('damaged')) return { code: DAMAGED, bytes: selected.size };
+  return { code: problems.length > 0 ? ATTENTION : DONE, bytes: selected.size };
+}
+
+function counting(report: ProgressReport, label: string, totalBytes: number): (count: number) => void {
+  let doneBytes = 0;
+  return (bytes) => {
+    doneBytes += bytes;
+    report({ label, doneBytes, totalBytes });
+  };
+}
+
+function describe({ files, unchanged, missing }: RestoredTree): string {
+  const more = [
+    ...(unchanged > 0 ? [`${unchanged.toLocaleString('en-US')} there already`] : []),
+    ...(missing > 0 ? [`${missing.toLocaleString('en-US')} not restored`] : []),
+  ];
+  return [count(files, 'file'), ...more].join(', ');
+}
+
+function countsOf({ files, unchanged, folders, symlinks, missing, notKept }: RestoredTree): object {
+  return { files, unchanged, folders, symlinks, missing, notKept };
+}
+
+/** Writes what is selected to standard output, as a tar archive. */
+export async function pourTar(
+  { output, terminal, signal }: Invocation,
+  selected: SelectedEntries,
+  { name, isTerminal }: { readonly name: string; readonly isTerminal: boolean },
+): Promise<number> {
+  if (isTerminal) {
+    throw new VaultError(
+      'invalid-input',
+      'A folder is written as a tar archive, which is not for a terminal. Send it to a file or a pipe.',
+    );
+  }
+  await terminal.withProgress(name, async (report) => {
+    const reader = selected.reader();
+    const onBytes = counting(report, name, selected.size);
+    try {
+      for await (const bytes of tarStream(selected.entries(), reader.readContent, { prefix: name, signal })) {
+        onBytes(bytes.length);
+        if (await output.write(bytes)) continue;
+        throw new VaultError(
+          'unavailable',
+          'Whoever read standard output has gone before the whole archive was written.',
+        );
+      }
+    } finally {
+      await reader.close();
+    }
+  });
+  return selected.size;
+}
+
+/** How an entry's file is told of, for `--json`. */
+export function entryAsJson(folder: StoredFolder, path: string, written: string): Record<string, unknown> {
+  return { ...fileAsJson(folder), entry: path, path: written };
+}

@@ -1,0 +1,158 @@
+/** What lies in a stored folder, listed without reading content. */
+import { VaultError } from '../../errors.ts';
+import type { FolderEntry } from '../../format/folder-index.ts';
+import { msOfFileTime } from '../../format/file-time.ts';
+import { selectEntries } from '../../vault/folders/selection.ts';
+import type { Wanted } from '../../vault/folders/selection.ts';
+import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { entryAsJson } from '../terminal/describe.ts';
+import { Table } from '../terminal/table.ts';
+import type { Column } from '../terminal/table.ts';
+import { styleFor } from '../terminal/terminal.ts';
+import { count, jsonOf, showName, showSize, showTime } from '../terminal/text.ts';
+import { wantedOf } from './get-folder.ts';
+import type { LockFlags } from './lock-password.ts';
+import { printPages } from './print-pages.ts';
+
+export interface LsFlags extends LockFlags {
+  readonly recursive?: boolean;
+  readonly long?: boolean;
+  readonly all?: boolean;
+  readonly deleted?: boolean;
+  readonly sort?: string;
+  readonly since?: string;
+  readonly larger?: string;
+  readonly null?: boolean;
+}
+
+const SHORT: readonly Column[] = [
+  { heading: 'SIZE', align: 'right' },
+  { heading: 'MODIFIED', align: 'left' },
+  { heading: 'PATH', align: 'left' },
+];
+
+const LONG: readonly Column[] = [
+  { heading: 'MODE', align: 'left' },
+  { heading: 'OWNER', align: 'left' },
+  { heading: 'GROUP', align: 'left' },
+  { heading: 'BYTES', align: 'right' },
+  { heading: 'MODIFIED', align: 'left' },
+  { heading: 'PATH', align: 'left' },
+];
+
+/** Prints what lies in a folder, or in a part of it. */
+export async function listFolder(
+  invocation: Invocation,
+  { folder, path }: { readonly folder: StoredFolder; readonly path: string },
+  flags: LsFlags,
+): Promise<void> {
+  const { terminal, signal, clock } = invocation;
+  refuseOthers(flags);
+  const wanted = wantedOf(path);
+  const total = { entries: 0, bytes: 0 };
+  const entries = listed(folder.list({ signal }), wanted, flags.recursive === true);
+  const whole = await printPages(entries, {
+    print: printerOf(invocation, flags),
+    onItem({ content }) {
+      total.entries += 1;
+      total.bytes += content?.size ?? 0;
+    },
+    clock,
+  });
+  if (whole && total.entries === 0 && path !== '' && !(await isThere(folder, wanted))) {
+    throw new VaultError('file-not-found', `The folder "${folder.name}" has nothing of that name.`);
+  }
+  const text = `${count(total.entries, 'entry', 'entries')}, ${showSize(total.bytes)}.`;
+  terminal.summary(whole ? text : null, total);
+}
+
+function refuseOthers({ all, deleted, sort, since, larger }: LsFlags): void {
+  if ([all, deleted, sort, since, larger].every((flag) => flag === undefined)) return;
+  throw new VaultError(
+    'invalid-input',
+    '--all, --deleted, --sort, --since and --larger are for lists of files, not for what is in a folder.',
+  );
+}
+
+/** Without `isDeep` of a folder what is right in it, and of a pattern what it fits; with it all below that, too. */
+async function* listed(
+  entries: AsyncIterable<FolderEntry>,
+  wanted: Wanted | null,
+  isDeep: boolean,
+): AsyncGenerator<FolderEntry, void, undefined> {
+  const base = wanted !== null && 'path' in wanted ? wanted.path.toString('latin1') : '';
+  let last = '';
+  for await (const { entry, isParent } of selectEntries(entries, wanted)) {
+    const below = entry.path.toString('latin1');
+    if (isParent || (below === '' && entry.kind === 'folder')) continue;
+    if (!isDeep && last !== '' && below.startsWith(`${last}/`)) continue;
+    last = below;
+    const path = [base, below].filter((part) => part !== '').join('/');
+    yield { ...entry, path: Buffer.from(path, 'latin1') };
+  }
+}
+
+async function isThere(folder: StoredFolder, wanted: Wanted | null): Promise<boolean> {
+  for await (const one of selectEntries(folder.list(), wanted)) if (!one.isParent) return true;
+  return false;
+}
+
+function printerOf(
+  { options, output, environment }: Invocation,
+  { long = false, null: byNul = false }: LsFlags,
+): (entries: readonly FolderEntry[]) => Promise<boolean> {
+  if (byNul && (long || options.json === true)) {
+    throw new VaultError('invalid-input', '-0 prints names alone: leave --json and --long away.');
+  }
+  if (byNul) {
+    const end = Buffer.from([0]);
+    return async (entries) => output.write(Buffer.concat(entries.flatMap(({ path }) => [path, end])));
+  }
+  if (options.json === true) {
+    return async (entries) =>
+      output.write(entries.map((entry) => `${jsonOf(entryAsJson(entry))}\n`).join(''));
+  }
+  const style = styleFor(process.stdout, environment);
+  const table = new Table(long ? LONG : SHORT, {
+    width: long ? null : output.width,
+    styleHeading: output.isTerminal ? (line) => style('bold', line) : null,
+  });
+  return async (entries) => output.write(table.page(entries.map(long ? longRow : shortRow)));
+}
+
+function shortRow(entry: FolderEntry): string[] {
+  const { content } = entry;
+  return [content === null ? '-' : showSize(content.size), timeOf(entry), nameOf(entry)];
+}
+
+function longRow(entry: FolderEntry): string[] {
+  const { content, mode, owner, target } = entry;
+  const name = target === null ? nameOf(entry) : `${nameOf(entry)} -> ${showName(target.toString())}`;
+  return [
+    TYPES[entry.kind] + (mode === null ? '-' : mode.toString(8).padStart(4, '0')),
+    owner === null ? '-' : (owner.user ?? String(owner.uid)),
+    owner === null ? '-' : (owner.group ?? String(owner.gid)),
+    content === null ? '-' : String(content.size),
+    timeOf(entry),
+    name,
+  ];
+}
+
+/** As `ls` has them. */
+const TYPES: Readonly<Record<FolderEntry['kind'], string>> = {
+  file: '-',
+  folder: 'd',
+  symlink: 'l',
+  fifo: 'p',
+  'block-device': 'b',
+  'char-device': 'c',
+};
+
+function nameOf({ path, kind }: FolderEntry): string {
+  return showName(`${path.toString()}${kind === 'folder' ? '/' : ''}`);
+}
+
+function timeOf({ modified }: FolderEntry): string {
+  return modified === null ? '-' : showTime(msOfFileTime(modified));
+}

@@ -1,0 +1,208 @@
+import { VaultError } from '../../errors.ts';
+import type { FileInfo } from '../../vault/files/records.ts';
+import type { PrunedName } from '../../vault/remove/prune.ts';
+import { requireRules } from '../../vault/remove/retention.ts';
+import type { Judgement, RetentionRules } from '../../vault/remove/retention.ts';
+import { confirm } from '../arguments/confirm.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
+import { parseCount, parseDurationMs } from '../arguments/options.ts';
+import { withFilesMeant } from '../arguments/references.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE, gravest } from '../exit.ts';
+import { fileAsJson, shortHash } from '../terminal/describe.ts';
+import { Table } from '../terminal/table.ts';
+import { styleFor } from '../terminal/terminal.ts';
+import { count, quote, showName, showTime } from '../terminal/text.ts';
+import { concludeRemoval } from './rm.ts';
+
+export interface PruneFlags {
+  readonly keepLast?: string;
+  readonly keepHourly?: string;
+  readonly keepDaily?: string;
+  readonly keepWeekly?: string;
+  readonly keepMonthly?: string;
+  readonly keepYearly?: string;
+  readonly keepWithin?: string;
+  readonly now?: boolean;
+  readonly yes?: boolean;
+  readonly dryRun?: boolean;
+}
+
+/** Most versions that a rule can be told to keep. */
+const MOST = 999_999_999;
+
+/** `vault prune`: removes the versions of each name that no rule keeps, as `rm` does. */
+export async function prune(
+  invocation: Invocation,
+  references: readonly string[],
+  flags: PruneFlags,
+): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  const { now = false, yes = false, dryRun = false } = flags;
+  const rules = rulesOf(flags);
+  // Said also on a night on which nothing goes, rather than for the first time weeks later.
+  if (!dryRun && !invocation.interactive) await confirm(invocation, 'This removes versions', yes);
+  return withVault(invocation, async (vault) => {
+    const onWarning = warnTo(terminal);
+    const total = new PruneTotal();
+    const print = printerOf(invocation);
+    const plan = async (): Promise<void> =>
+      withFilesMeant(
+        vault,
+        { verb: 'prune', references },
+        async (meant) => {
+          for await (const name of vault.planPrune(rules, { references: meant, dryRun, signal, onWarning })) {
+            total.add(name);
+            if (dryRun) await print(name);
+          }
+        },
+        { signal },
+      );
+    // What a dry run prints is progress enough.
+    await (dryRun ? plan() : terminal.withProgress('Choosing', plan));
+    const attention = total.warnOfOdd(invocation);
+    const facts = { ...total.facts, dryRun };
+    if (dryRun) {
+      terminal.summary(`${total.describe('Would remove', 'keep')}. Nothing was changed.`, facts);
+      return DONE;
+    }
+    if (total.going.length === 0) {
+      terminal.summary('There was nothing to remove.', facts);
+      return attention;
+    }
+    await confirm(invocation, total.describe('This removes', 'keeps'), yes);
+    const { removed, unreachable } = await terminal.withProgress('Removing', async () =>
+      vault.remove(total.going, { graceMs: now ? 0 : undefined, signal, onWarning }),
+    );
+    if (options.json === true) {
+      for (const version of removed) await output.json(asJson({ version, reasons: [] }));
+    }
+    const what = `${total.describe('Removed', 'kept')}.`;
+    const back =
+      '"vault undelete <hash>" brings one back within seven days; "vault ls --deleted" shows them, and "vault sweep" frees the space after that.';
+    return gravest([
+      attention,
+      await concludeRemoval(invocation, vault, { unreachable, now, what, back, facts }),
+    ]);
+  });
+}
+
+/** @throws `invalid-input` */
+function rulesOf(flags: PruneFlags): RetentionRules {
+  const { keepLast, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly, keepWithin } = flags;
+  // To others `m` is a month, and to this a minute.
+  if (keepWithin !== undefined && /\dm\s*$/i.test(keepWithin)) {
+    throw new VaultError(
+      'invalid-input',
+      `--keep-within ${quote(keepWithin)} could mean months or minutes. Say days, for example 180d, or "min".`,
+    );
+  }
+  const rules = {
+    last: most(keepLast, '--keep-last'),
+    hourly: most(keepHourly, '--keep-hourly'),
+    daily: most(keepDaily, '--keep-daily'),
+    weekly: most(keepWeekly, '--keep-weekly'),
+    monthly: most(keepMonthly, '--keep-monthly'),
+    yearly: most(keepYearly, '--keep-yearly'),
+    withinMs: keepWithin === undefined ? undefined : parseDurationMs(keepWithin, '--keep-within'),
+  };
+  requireRules(rules);
+  return rules;
+}
+
+function most(text: string | undefined, option: string): number | undefined {
+  return text === undefined ? undefined : parseCount(text, option, { min: 1, max: MOST });
+}
+
+/** What a pruning comes to. */
+class PruneTotal {
+  /** Hashes of versions that no rule keeps. */
+  readonly going: string[] = [];
+  #names = 0;
+  #kept = 0;
+  #bytes = 0;
+  /** Versions that no rule applies to and somebody should look at. */
+  readonly #odd = { future: new Array<FileInfo>(), missing: new Array<FileInfo>() };
+
+  add(name: PrunedName): void {
+    const before = this.going.length;
+    for (const { version, reasons } of name) {
+      if (reasons.length > 0) this.#kept += 1;
+      else {
+        this.going.push(version.hash);
+        this.#bytes += version.size ?? 0;
+      }
+      for (const reason of reasons) {
+        if (reason === 'future' || reason === 'missing') this.#odd[reason].push(version);
+      }
+    }
+    if (this.going.length > before) this.#names += 1;
+  }
+
+  /** For `--json`. */
+  get facts(): Readonly<Record<string, unknown>> {
+    const { future, missing } = this.#odd;
+    return {
+      files: this.going.length,
+      names: this.#names,
+      kept: this.#kept,
+      bytes: this.#bytes,
+      future: future.length,
+      missing: missing.length,
+    };
+  }
+
+  /** @param remove the verb in its form, and the same of `keep` */
+  describe(remove: string, keep: string): string {
+    return `${remove} ${count(this.going.length, 'version')} of ${count(this.#names, 'name')} and ${keep} ${this.#kept.toLocaleString('en-US')}`;
+  }
+
+  /** Warns of versions that stay because something is wrong with them. */
+  warnOfOdd({ terminal }: Invocation): ExitCode {
+    const [future] = this.#odd.future;
+    if (future !== undefined) {
+      terminal.warn(
+        `${count(this.#odd.future.length, 'version is', 'versions are')} dated in the future and kept, and no rule counts ${this.#odd.future.length === 1 ? 'it' : 'them'}, such as ${showName(future.name)} of ${showTime(future.createdAtMs)}: this clock is wrong, or one was. "vault rm ${shortHash(future.hash)}" removes it.`,
+        { kind: 'clock' },
+      );
+    }
+    const [missing] = this.#odd.missing;
+    if (missing !== undefined) {
+      terminal.warn(
+        `${count(this.#odd.missing.length, 'version is', 'versions are')} in the catalog and in no bucket, or removed there, such as ${showName(missing.name)} of ${showTime(missing.createdAtMs)}; no rule counts ${this.#odd.missing.length === 1 ? 'it' : 'them'}. "vault verify" tells more. Is the catalog an old copy?`,
+        { kind: 'missing-files' },
+      );
+    }
+    return future === undefined && missing === undefined ? DONE : ATTENTION;
+  }
+}
+
+/** Prints what becomes of the versions of a name. */
+function printerOf({ output, options, environment }: Invocation): (name: PrunedName) => Promise<void> {
+  if (options.json === true) {
+    return async (name) => {
+      for (const judgement of name) await output.json(asJson(judgement));
+    };
+  }
+  const style = styleFor(process.stdout, environment);
+  const headings = ['', 'HASH', 'STORED', 'WHY', 'NAME'];
+  const table = new Table(
+    headings.map((heading) => ({ heading, align: 'left' as const })),
+    { width: output.width, styleHeading: output.isTerminal ? (line) => style('bold', line) : null },
+  );
+  return async (name) => {
+    const rows = name.map(({ version, reasons }) => [
+      reasons.length > 0 ? 'keep' : 'remove',
+      shortHash(version.hash),
+      showTime(version.createdAtMs),
+      reasons.length > 0 ? reasons.join(', ') : '-',
+      showName(version.name),
+    ]);
+    await output.write(table.page(rows));
+  };
+}
+
+function asJson({ version, reasons }: Judgement<FileInfo>): Record<string, unknown> {
+  return { ...fileAsJson(version), kept: reasons.length > 0, reasons };
+}

@@ -1,0 +1,142 @@
+/** What a put is asked to store: paths, where they come from, and what is left out of folders. */
+import { readFile, stat } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { messageOf, VaultError } from '../../errors.ts';
+import type { FolderSource } from '../../vault/folders/folder-source.ts';
+import type { FileSource } from '../../vault/write/file-source.ts';
+import { fileSource } from '../../vault/write/source.ts';
+import { nameAsTyped, nameOfPath, parseSize } from '../arguments/options.ts';
+import { commandSource, standardInput } from '../arguments/put-sources.ts';
+import { whyUnreadable } from '../terminal/streams.ts';
+import { quote } from '../terminal/text.ts';
+
+/** What is to be stored, under which name. */
+export interface Task {
+  readonly source: FileSource | FolderSource;
+  readonly name: string;
+  /** Bytes; null where it is not known beforehand. */
+  readonly size: number | null;
+}
+
+export interface TaskFlags {
+  readonly name?: string;
+  readonly fromCommand?: string;
+  readonly allowEmpty?: boolean;
+  readonly filesFrom?: string;
+  readonly null?: boolean;
+  readonly oneFileSystem?: boolean;
+  readonly exclude?: readonly string[];
+  readonly excludeFrom?: readonly string[];
+  readonly excludeCaches?: boolean;
+  readonly excludeLargerThan?: string;
+  readonly forceRead?: boolean;
+}
+
+/** What holds for every folder of a put. */
+type FolderSettings = Omit<FolderSource, 'root'>;
+
+/**
+ * @param typed the paths on the command line; `excludes`: what the settings leave out of folders
+ * @throws `invalid-input`; `file-not-found`
+ */
+export async function tasksOf(
+  typed: readonly string[],
+  flags: TaskFlags,
+  excludes: readonly string[],
+): Promise<readonly Task[]> {
+  const paths = [...typed, ...(await listedPaths(flags))];
+  const { fromCommand, allowEmpty = false } = flags;
+  if (fromCommand !== undefined) {
+    if (paths.length > 0)
+      throw new VaultError('invalid-input', '--from-command takes the place of paths: leave them away.');
+    if (flags.name === undefined)
+      throw new VaultError(
+        'invalid-input',
+        'What a command prints has no name of its own: say --name <name>.',
+      );
+    return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(flags.name), size: null }];
+  }
+  if (paths.length === 0)
+    throw new VaultError('invalid-input', `Missing required argument 'path'. See "vault put --help".`);
+  checkPaths(paths, flags);
+  const settings = await folderSettings(flags, excludes);
+  return Promise.all(paths.map(async (path) => taskOf(path, flags, settings)));
+}
+
+async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promise<readonly string[]> {
+  if (filesFrom === undefined) {
+    if (byNul) throw new VaultError('invalid-input', '-0 goes with --files-from.');
+    return [];
+  }
+  const text = (await readGiven(filesFrom, '--files-from')).toString();
+  return text.split(byNul ? '\0' : /\r?\n/).filter((path) => path !== '');
+}
+
+/** @param excludes what the settings leave out; the flags come after that, so that they can take it back */
+export async function folderSettings(flags: TaskFlags, excludes: readonly string[]): Promise<FolderSettings> {
+  const { exclude = [], excludeFrom = [], excludeLargerThan: larger } = flags;
+  const files = await Promise.all(excludeFrom.map(async (path) => readGiven(path, '--exclude-from')));
+  return {
+    excludes: [...excludes, ...files, ...exclude],
+    excludeCaches: flags.excludeCaches,
+    largest: larger === undefined ? undefined : parseSize(larger, '--exclude-larger-than'),
+    oneFileSystem: flags.oneFileSystem,
+    forceRead: flags.forceRead,
+  };
+}
+
+async function readGiven(path: string, option: string): Promise<Buffer> {
+  try {
+    return path === '-' ? await buffer(process.stdin) : await readFile(path);
+  } catch (cause) {
+    throw new VaultError('invalid-input', `${option} ${quote(path)} cannot be read: ${messageOf(cause)}.`, {
+      cause,
+    });
+  }
+}
+
+function checkPaths(paths: readonly string[], flags: TaskFlags): void {
+  const streams = [...paths, flags.filesFrom, ...(flags.excludeFrom ?? [])].filter((path) => path === '-');
+  if (streams.length > 1) {
+    throw new VaultError('invalid-input', 'Standard input ("-") can be read only once.');
+  }
+  const unreadable = paths.includes('-') ? whyUnreadable() : null;
+  if (unreadable !== null) {
+    throw new VaultError(
+      'invalid-input',
+      `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "--allow-empty < /dev/null" stores an empty file.`,
+    );
+  }
+  if (flags.name !== undefined && paths.length > 1) {
+    throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
+  }
+  if (paths.includes('-') && flags.name === undefined) {
+    throw new VaultError('invalid-input', 'Standard input has no name of its own: say --name <name>.');
+  }
+}
+
+async function taskOf(path: string, flags: TaskFlags, settings: FolderSettings): Promise<Task> {
+  const name = flags.name === undefined ? null : nameAsTyped(flags.name);
+  if (path === '-') {
+    return { source: standardInput(flags.allowEmpty === true), name: name ?? path, size: null };
+  }
+  let size: number | null = null;
+  try {
+    const stats = await stat(path);
+    if (stats.isDirectory()) {
+      return { source: { ...settings, root: path }, name: name ?? nameOfFolder(path), size: null };
+    }
+    if (stats.isFile()) size = stats.size;
+  } catch {
+    // Opening it will say what is wrong.
+    size = 0;
+  }
+  return { source: fileSource(path), name: name ?? nameOfPath(path), size };
+}
+
+/** As for a file; a folder that is only pointed at goes by its own name. */
+function nameOfFolder(path: string): string {
+  const name = nameOfPath(path).replace(/(?<=.)\/+$/, '');
+  return /^(\.\.?\/)*\.\.?$/.test(name) ? basename(resolve(path)) || '/' : name;
+}

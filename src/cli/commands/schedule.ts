@@ -1,0 +1,163 @@
+import { isPostgresUrl } from '../arguments/environment.ts';
+import { catalogLocation } from '../arguments/options.ts';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { VaultError } from '../../errors.ts';
+import type { ExitCode } from '../exit.ts';
+import { DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { bucketUrlOf, withVault } from '../arguments/invocation.ts';
+import { workingFolder } from '../arguments/intact.ts';
+import { passwordSource } from '../arguments/password.ts';
+import { quote } from '../terminal/text.ts';
+import { cronText, kubernetesText, systemdText } from './schedule-formats.ts';
+import type { Job, Schedule } from './schedule-formats.ts';
+
+export interface ScheduleFlags {
+  readonly cron?: boolean;
+  readonly systemd?: boolean;
+  readonly kubernetes?: boolean;
+  readonly image?: string;
+  readonly bucket?: readonly string[];
+}
+
+/** When, as minute, hour, day of the month and day of the week; nightly, but for what reads or restores. */
+const TIMES = {
+  put: { minute: 17, hour: 2, monthDay: null, weekDay: null },
+  sweep: { minute: 17, hour: 3, monthDay: null, weekDay: null },
+  verify: { minute: 17, hour: 4, monthDay: null, weekDay: 'Sun' },
+  drill: { minute: 17, hour: 5, monthDay: 1, weekDay: null },
+} as const;
+
+/** Variables that say where a cloud's or a database's client finds what it needs, and are no secrets themselves. */
+const CARRIED = [
+  'PATH',
+  'GOOGLE_APPLICATION_CREDENTIALS',
+  'AWS_PROFILE',
+  'AWS_REGION',
+  'AWS_CONFIG_FILE',
+  'AWS_SHARED_CREDENTIALS_FILE',
+  'PGPASSFILE',
+  'PGSSLMODE',
+  'PGSSLROOTCERT',
+  'NODE_EXTRA_CA_CERTS',
+];
+
+/** `vault schedule print`: jobs that put, sweep, verify and drill, with this user's paths, ready for a scheduler. */
+export async function printSchedule(
+  invocation: Invocation,
+  paths: readonly string[],
+  flags: ScheduleFlags,
+): Promise<ExitCode> {
+  const { options, output, terminal } = invocation;
+  const formats = [flags.cron, flags.systemd, flags.kubernetes].filter((wanted) => wanted === true);
+  if (formats.length !== 1) {
+    throw new VaultError('invalid-input', 'Say one of --cron, --systemd and --kubernetes.');
+  }
+  if (flags.kubernetes === true && flags.image === undefined) {
+    throw new VaultError('invalid-input', '--kubernetes needs --image <image>, one that has vault in it.');
+  }
+  const schedule = await scheduleOf(invocation, paths, flags);
+  const print = flags.cron === true ? cronText : flags.systemd === true ? systemdText : kubernetesText;
+  const text = print(schedule);
+  if (options.json === true) await output.json({ text });
+  else await output.write(text);
+  terminal.summary(null, { jobs: schedule.jobs.length });
+  return DONE;
+}
+
+async function scheduleOf(
+  invocation: Invocation,
+  paths: readonly string[],
+  { bucket, image }: ScheduleFlags,
+): Promise<Schedule> {
+  const { options, environment } = invocation;
+  const db = catalogLocation(options, environment);
+  const isFile = !isPostgresUrl(db);
+  if (!isFile && hasPassword(db)) {
+    throw new VaultError(
+      'invalid-input',
+      "A job must not show the database's password: take it out of the URL, into the file that PGPASSFILE names (~/.pgpass).",
+    );
+  }
+  const password = placeOfPassword(invocation);
+  const urls =
+    bucket === undefined
+      ? await withVault(invocation, async (vault) => vault.buckets.map(({ url }) => url))
+      : await Promise.all(bucket.map(async (text) => bucketUrlOf(text)));
+  const put = paths.map((path) => resolve(workingFolder(), path));
+  const catalog = isFile ? resolve(db) : db;
+  const [script = ''] = process.argv.slice(1);
+  const schedule: Schedule = {
+    program: [process.execPath, resolve(script)],
+    shared: [
+      '--db',
+      catalog,
+      ...(password.kind === 'file'
+        ? ['--password-file', password.path]
+        : ['--password-command', password.command]),
+    ],
+    jobs: jobsOf(put),
+    variables: CARRIED.flatMap((name) => {
+      const value = environment[name];
+      return value === undefined || value === '' ? [] : [[name, value] as const];
+    }),
+    buckets: urls,
+    folders: urls.filter((url) => url.startsWith('file:')).map((url) => fileURLToPath(url)),
+    paths: put,
+    catalog: isFile ? catalog : null,
+    passwordFile: password.kind === 'file' ? password.path : null,
+    image: image ?? '',
+  };
+  requirePrintable([
+    ...schedule.program,
+    ...schedule.shared,
+    ...put,
+    ...urls,
+    schedule.image,
+    ...schedule.variables.flat(),
+  ]);
+  return schedule;
+}
+
+function jobsOf(paths: readonly string[]): Job[] {
+  if (paths.includes('-') || paths.length === 0) {
+    throw new VaultError(
+      'invalid-input',
+      'Say which files the job is to put: vault schedule print --cron <path...>',
+    );
+  }
+  return [
+    { verb: 'put', args: ['put', '--', ...paths], time: TIMES.put },
+    { verb: 'sweep', args: ['sweep'], time: TIMES.sweep },
+    { verb: 'verify', args: ['verify', '--sample', '5%'], time: TIMES.verify },
+    { verb: 'drill', args: ['drill'], time: TIMES.drill },
+  ];
+}
+
+/** Where a job may have the password from. @throws `invalid-input` if that would be in clear */
+function placeOfPassword(
+  invocation: Invocation,
+): { readonly kind: 'file'; readonly path: string } | { readonly kind: 'command'; readonly command: string } {
+  const source = passwordSource({ ...invocation, purpose: 'enter' });
+  if (source.kind === 'file') return { kind: 'file', path: resolve(workingFolder(), source.path) };
+  if (source.kind === 'command') return source;
+  throw new VaultError(
+    'invalid-input',
+    'A job needs the password from elsewhere: say --password-file <file> or --password-command <command>. It is never printed in clear.',
+  );
+}
+
+function hasPassword(location: string): boolean {
+  if (!URL.canParse(location)) return /password/i.test(location);
+  const { password, searchParams } = new URL(location);
+  return password !== '' || searchParams.has('password');
+}
+
+/** No format has a way to write line ends and their like that every reader of it knows. */
+function requirePrintable(texts: readonly string[]): void {
+  for (const text of texts) {
+    if (!/\p{Cc}/u.test(text)) continue;
+    throw new VaultError('invalid-input', `${quote(text)} has a character that no schedule can name.`);
+  }
+}

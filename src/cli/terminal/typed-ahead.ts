@@ -1,0 +1,51 @@
+/**
+ * What is typed before a question is asked: the terminal does not show it, and the question gets it. Somebody who knows that a password
+ * will be asked for does not wait for the question.
+ */
+const CTRL_C = '\u0003';
+/** How long a question takes to begin, in milliseconds. */
+const QUESTION_MS = 50;
+
+let stop: (() => (Buffer | string)[]) | null = null;
+
+/** From here on nothing typed is shown, until `giveTyped`. Without a terminal nothing happens. */
+export function holdTyped(): void {
+  const input = process.stdin;
+  if (stop !== null || !input.isTTY) return;
+  const kept: (Buffer | string)[] = [];
+  const onData = (data: Buffer | string): void => {
+    // Without the terminal's echo there are no signals of keys either.
+    if (data.includes(CTRL_C)) process.kill(process.pid, 'SIGINT');
+    else kept.push(data);
+  };
+  input.setRawMode(true);
+  input.on('data', onData);
+  stop = () => {
+    input.off('data', onData).pause();
+    return kept;
+  };
+}
+
+/**
+ * Gives what was typed to whoever reads next.
+ *
+ * @param options `shown`: from here on what is typed is shown; a question that hides it sees to that by itself. `later`: for a question
+ *   that throws away what is there when it begins
+ */
+export function giveTyped({
+  shown,
+  later = false,
+}: {
+  readonly shown: boolean;
+  readonly later?: boolean;
+}): void {
+  if (stop === null) return;
+  const kept = stop();
+  stop = null;
+  const give = (): void => {
+    for (const data of kept.toReversed()) process.stdin.unshift(data);
+  };
+  if (shown) process.stdin.setRawMode(false);
+  if (later && kept.length > 0) setTimeout(give, QUESTION_MS);
+  else give();
+}

@@ -1,0 +1,39 @@
+/** What the program needs of the machine and the process it runs in: made once, where it starts, and handed on. */
+import { availableParallelism } from 'node:os';
+
+/** Time. Tests bring their own, so that they need not wait. */
+export interface Clock {
+  /** Milliseconds since 1970. Somebody may set it. */
+  now(): number;
+  /** Milliseconds since some moment; never goes back. */
+  monotonic(): number;
+  /** Calls back once, after that many milliseconds; returns how to cancel it, which may be called any time. */
+  schedule(delayMs: number, callback: () => void): () => void;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Host {
+  readonly clock: Clock;
+  /** The variables that database clients look at (`PGSSLMODE`, `PGPASSFILE`, `HOME`, ...). */
+  readonly environment: Environment;
+  /** How many threads can work at once. */
+  readonly threads: number;
+}
+
+/** The machine's clock. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  schedule(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return () => {
+      clearTimeout(timer);
+    };
+  },
+};
+
+/** This machine, and a process with these variables. */
+export function thisHost(environment: Environment): Host {
+  return { clock: systemClock, environment, threads: availableParallelism() };
+}

@@ -1,0 +1,90 @@
+/** The versions that a name has, whatever somebody has made of their rows. */
+import type { FileRow } from '../../catalog/catalog.ts';
+import { nameTag } from '../../crypto/records.ts';
+import { isVaultError } from '../../errors.ts';
+import { readDeletion } from '../protocol/deletions.ts';
+import type { Session } from '../session.ts';
+import { learnFile } from './catch-up.ts';
+import { readManifestBytes } from './manifests.ts';
+import { openFileRowIfIntact, writerKeys } from './records.ts';
+import type { FileRecord } from './records.ts';
+
+/** More than a name has versions. */
+const MANY = 100_000;
+
+export interface VersionsOptions {
+  /** Every version, not the newest alone. */
+  readonly all?: boolean;
+  /** Removed ones, as long as they can be brought back, instead of the others. */
+  readonly hidden?: boolean;
+  /** Whether the catalog may catch up with what manifests say. */
+  readonly write?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The tags that a name has, one a writer. */
+export function nameTags(session: Session, name: string): Buffer[] {
+  const { keyring } = session.keyring;
+  const writers = new Set([session.keys.writer.id, ...keyring.slots.map(({ writer }) => writer)]);
+  const mine = session.keys.full === null ? [session.keys.writer.id] : [...writers];
+  return mine.map((writer) => nameTag(writerKeys(session, writer), name));
+}
+
+/**
+ * What is known under a name, newest first; the newest alone, unless all are asked for, if its row is what was written there. Otherwise
+ * the rows that were changed are made anew from the manifests: one may stand for the newest version, or for none at all.
+ *
+ * @throws `unavailable` and `denied` if a manifest that tells is out of reach; `unsupported`
+ */
+export async function versionsOf(
+  session: Session,
+  name: string,
+  { all = false, hidden = false, write = false, signal }: VersionsOptions = {},
+): Promise<readonly FileRecord[]> {
+  const tags = nameTags(session, name);
+  const rowsOf = async (limit: number): Promise<readonly FileRow[]> =>
+    (await session.catalog.files.byName(tags, limit, { hidden })).filter(
+      (row) => (row.hiddenAtMs !== null) === hidden,
+    );
+  const rows = await rowsOf(all || hidden ? MANY : 1);
+  const records = rows.flatMap((row) => openFileRowIfIntact(session, row) ?? []);
+  if (records.length === rows.length) return records;
+  const known: FileRecord[] = [];
+  for (const row of await rowsOf(MANY)) {
+    const version =
+      openFileRowIfIntact(session, row) ?? (await learnVersion(session, row, { write, signal }));
+    if (version?.info.name === name && (version.row.hiddenAtMs !== null) === hidden) known.push(version);
+  }
+  return known.toSorted((a, b) => b.info.version - a.info.version || b.info.createdAtMs - a.info.createdAtMs);
+}
+
+/** What the manifest says that a changed row stands for; null if there is none, or it is closed to this keyslot. */
+async function learnVersion(
+  session: Session,
+  row: FileRow,
+  { write, signal }: { readonly write: boolean; readonly signal: AbortSignal | undefined },
+): Promise<FileRecord | null> {
+  if (session.manifests === null) return null;
+  const { hash } = row;
+  const { record: deletion } = await readDeletion(session, hash, { signal });
+  // Any bucket may have it.
+  const holders = session.buckets.all.map((bucket) => ({ bucket, size: 0 }));
+  const found = await learnFile(session, { hash, holders, row }, { deletion, write, signal });
+  if ('record' in found) return found.record;
+  // Who reads must not take the version before for the newest: only where no bucket has a manifest there is nothing.
+  if (found.kind === 'unreadable' && !write) await requireMissing(session, hash, signal);
+  return null;
+}
+
+/** @throws `damaged` if a bucket has the manifest, `unavailable` or `denied` if one may have it */
+async function requireMissing(
+  session: Session,
+  hash: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await readManifestBytes(session, hash, { signal });
+  } catch (error) {
+    if (!isVaultError(error, 'object-missing')) throw error;
+  }
+}

@@ -1,0 +1,89 @@
+/** A part of a stored folder's entries. */
+import type { EntryContent, FolderEntry } from '../../format/folder-index.ts';
+
+/** An entry and all in it, by its path; or every entry that matches, by its path as text, and the folders that those lie in. */
+export type Wanted = { readonly path: Buffer } | { readonly matches: (path: string) => boolean };
+
+export interface SelectedEntry {
+  /** With the content of its file if no path of that has come before, so that it can be had by this one. */
+  readonly entry: FolderEntry;
+  /** Whether it is there only because of what lies in it. */
+  readonly isParent: boolean;
+}
+
+/**
+ * The wanted entries in order. What is wanted by its path is the root of what comes out, and has the path ''.
+ *
+ * @param wanted null: all of them
+ */
+export async function* selectEntries(
+  entries: AsyncIterable<FolderEntry>,
+  wanted: Wanted | null,
+): AsyncGenerator<SelectedEntry, void, undefined> {
+  if (wanted === null) {
+    for await (const entry of entries) yield { entry, isParent: false };
+    return;
+  }
+  const links = new Links();
+  if ('path' in wanted) {
+    yield* selectBelow(entries, wanted.path, links);
+    return;
+  }
+  /** Folders around the present entry that have not been wanted so far. */
+  let parents: FolderEntry[] = [];
+  for await (const entry of entries) {
+    parents = parents.filter(({ path }) => isIn(entry.path, path));
+    if (!wanted.matches(entry.path.toString())) {
+      links.pass(entry);
+      if (entry.kind === 'folder') parents.push(entry);
+      continue;
+    }
+    for (const parent of parents.splice(0)) yield { entry: parent, isParent: true };
+    yield { entry: links.take(entry), isParent: false };
+  }
+}
+
+async function* selectBelow(
+  entries: AsyncIterable<FolderEntry>,
+  root: Buffer,
+  links: Links,
+): AsyncGenerator<SelectedEntry, void, undefined> {
+  let isFound = false;
+  for await (const entry of entries) {
+    const { path } = entry;
+    const isRoot = path.equals(root);
+    if (isRoot || isIn(path, root)) {
+      isFound = true;
+      const below = isRoot ? Buffer.alloc(0) : path.subarray(root.length === 0 ? 0 : root.length + 1);
+      yield { entry: { ...links.take(entry), path: below }, isParent: false };
+    } else if (isFound) {
+      return;
+    } else {
+      links.pass(entry);
+    }
+  }
+}
+
+const SLASH = 0x2f;
+
+/** Whether a path lies in a folder. */
+export function isIn(path: Buffer, folder: Buffer): boolean {
+  if (folder.length === 0) return path.length > 0;
+  return path[folder.length] === SLASH && path.subarray(0, folder.length).equals(folder);
+}
+
+/** The content of files with several paths goes to the first path that is wanted. */
+class Links {
+  readonly #contents = new Map<number, EntryContent>();
+
+  pass({ linkGroup, content }: FolderEntry): void {
+    if (linkGroup !== null && content !== null) this.#contents.set(linkGroup, content);
+  }
+
+  take(entry: FolderEntry): FolderEntry {
+    const content = entry.linkGroup === null ? undefined : this.#contents.get(entry.linkGroup);
+    if (content === undefined || entry.linkGroup === null) return entry;
+    this.#contents.delete(entry.linkGroup);
+    return { ...entry, content };
+  }
+}

@@ -1,0 +1,170 @@
+/** A stored folder: its entries, and their content. */
+import { VaultError } from '../../errors.ts';
+import { dataSize, EntryDecoder } from '../../format/folder-index.ts';
+import type { FolderEntry } from '../../format/folder-index.ts';
+import type { FolderPart } from '../../format/manifest.ts';
+import type { CallOptions } from '../call.ts';
+import type { FileInfo } from '../files/records.ts';
+import { openStored, readContent, storedFile } from '../read/get.ts';
+import type { GetOptions, OpenedStored, StoredFile } from '../read/get.ts';
+import type { Session } from '../session.ts';
+import { RangeReader, Ranges } from './range-reader.ts';
+import { selectEntries } from './selection.ts';
+import type { Wanted } from './selection.ts';
+import type { ReadContent } from './with-holes.ts';
+
+export interface StoredFolder extends FileInfo {
+  /** Bytes of its files, also of a locked one. */
+  readonly contentSize: number;
+  /** Entries, itself included. */
+  readonly entryCount: number;
+  /**
+   * Its entries in order, itself first, without reading content.
+   *
+   * @throws as a file's content
+   */
+  list(options?: CallOptions): AsyncGenerator<FolderEntry, void, undefined>;
+  /**
+   * Entries to be restored.
+   *
+   * @param wanted null: all
+   * @throws `file-not-found` if there are none
+   */
+  select(wanted: Wanted | null, options?: CallOptions): Promise<SelectedEntries>;
+}
+
+export interface SelectedEntries {
+  /** How many they are, without folders that are there because of what is in them. */
+  readonly count: number;
+  /** Bytes of their files. */
+  readonly size: number;
+  /** What was wanted by its path, if it is no folder. */
+  readonly only: FolderEntry | null;
+  entries(): AsyncGenerator<FolderEntry, void, undefined>;
+  /** Reads only the chunks that it takes. Close it when nothing more is read. */
+  reader(): { readonly readContent: ReadContent; close(): Promise<void> };
+}
+
+/** What a reference means. */
+export type Stored =
+  | { readonly kind: 'file'; readonly file: StoredFile }
+  /** `path`: what is behind the folder's name; '' for the folder itself. */
+  | { readonly kind: 'folder'; readonly folder: StoredFolder; readonly path: string };
+
+/** See `Vault.find`. */
+export async function findStored(
+  session: Session,
+  reference: string,
+  options: GetOptions = {},
+): Promise<Stored> {
+  let unknown: unknown = null;
+  for (let end = reference.length; end > 0; end = reference.lastIndexOf('/', end - 1)) {
+    const path = reference.slice(end + 1);
+    try {
+      const opened = await openStored(session, reference.slice(0, end), options);
+      const { folder } = opened.content;
+      if (folder !== null) return { kind: 'folder', folder: storedFolder(session, opened, folder), path };
+      if (end === reference.length) return { kind: 'file', file: storedFile(session, opened) };
+    } catch (error) {
+      if (!(error instanceof VaultError) || error.code !== 'file-not-found') throw error;
+      unknown ??= error;
+    }
+  }
+  throw unknown ?? new VaultError('file-not-found', `No file has the name "${reference}".`);
+}
+
+function storedFolder(session: Session, opened: OpenedStored, part: FolderPart): StoredFolder {
+  const { info, content, explain } = opened;
+  const { size: contentSize, entries: entryCount } = part;
+  const list = async function* (options: CallOptions = {}): AsyncGenerator<FolderEntry, void, undefined> {
+    const { signal, onWarning } = options;
+    const decoder = new EntryDecoder({
+      entries: entryCount,
+      size: contentSize,
+      contentSize: content.table.size,
+    });
+    try {
+      const index = { table: part.index, chunks: info.indexChunks };
+      for await (const bytes of readContent(session, index, { signal, onWarning }))
+        yield* decoder.push(bytes);
+      decoder.end();
+    } catch (error) {
+      throw await explain(error);
+    }
+  };
+  return {
+    ...info,
+    contentSize,
+    entryCount,
+    list,
+    async select(wanted, options = {}) {
+      const found = await measure(list(options), wanted, {
+        entryCount,
+        contentSize,
+        part: content.table.size,
+      });
+      if (found.count === 0) {
+        const what =
+          wanted !== null && 'path' in wanted ? `called "${wanted.path.toString()}"` : 'of that pattern';
+        throw new VaultError(
+          'file-not-found',
+          `The folder "${info.name}" has no entry ${what}. "vault ls ${info.name}/" lists them.`,
+        );
+      }
+      return {
+        ...found,
+        async *entries() {
+          for await (const { entry } of selectEntries(list(options), wanted)) yield entry;
+        },
+        reader() {
+          const { isWanted } = found;
+          const ranges = new RangeReader(
+            session,
+            { table: content.table, chunks: info.chunks },
+            { ...options, isWanted },
+          );
+          return {
+            async *readContent({ content: of }) {
+              if (of === null) return;
+              try {
+                yield* ranges.read(of.offset, dataSize(of));
+              } catch (error) {
+                throw await explain(error);
+              }
+            },
+            close: () => ranges.close(),
+          };
+        },
+      };
+    },
+  };
+}
+
+/** What is wanted, together. Of all of a folder its manifest says it. */
+async function measure(
+  entries: AsyncIterable<FolderEntry>,
+  wanted: Wanted | null,
+  whole: { readonly entryCount: number; readonly contentSize: number; readonly part: number },
+): Promise<
+  Pick<SelectedEntries, 'count' | 'size' | 'only'> & {
+    isWanted: (span: { start: number; end: number }) => boolean;
+  }
+> {
+  if (wanted === null) {
+    return { count: whole.entryCount, size: whole.contentSize, only: null, isWanted: () => true };
+  }
+  const ranges = new Ranges();
+  let count = 0;
+  let size = 0;
+  let only: FolderEntry | null = null;
+  for await (const { entry, isParent } of selectEntries(entries, wanted)) {
+    if (isParent) continue;
+    count += 1;
+    const { content } = entry;
+    if ('path' in wanted && entry.path.length === 0 && entry.kind !== 'folder') only = entry;
+    if (content === null) continue;
+    size += content.size;
+    ranges.add(content.offset, dataSize(content));
+  }
+  return { count, size, only, isWanted: ranges.lookup() };
+}

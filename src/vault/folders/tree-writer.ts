@@ -1,0 +1,315 @@
+/** Writing the files and symbolic links of a tree that is being restored. */
+import { randomBytes } from 'node:crypto';
+import * as fs from 'node:fs';
+import { open as openHandle } from 'node:fs/promises';
+import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import type { NotKept } from '../read/attributes.ts';
+import { ContentWriter } from '../read/content-writer.ts';
+import type { DiskCalls } from './disk-calls.ts';
+import { below, diskPath, onDisk, shown } from './disk-path.ts';
+import type { DiskPath } from './disk-path.ts';
+import type { EntryKind, FolderEntry } from '../../format/folder-index.ts';
+import { isSameFile, systemError } from './open-folder.ts';
+import { hasTimeOf } from './tree-metadata.ts';
+import type { Metadata } from './tree-metadata.ts';
+import { identityOf, inTheWay, twin } from './tree-place.ts';
+import type { Place } from './tree-place.ts';
+import { withHoles } from './with-holes.ts';
+import type { ReadContent } from './with-holes.ts';
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = fs.constants;
+
+/** Larger files are written in threads, with their holes. */
+const MOST_AT_ONCE = 256 * 1024;
+
+/** What file systems answer that have no hard links, or no more of them. */
+const NO_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV']);
+
+export interface Written {
+  readonly outcome: 'written' | 'unchanged';
+  readonly notKept: readonly NotKept[];
+}
+
+export interface TreeWriterOptions {
+  readonly readContent: ReadContent;
+  readonly force: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onBytes?: ((count: number) => void) | undefined;
+}
+
+/** An entry that is to be written. */
+export interface Item {
+  /** Below the target. */
+  readonly path: DiskPath;
+  readonly name: DiskPath;
+  readonly entry: FolderEntry;
+  /** What to put a slash and a path behind to get below the target. */
+  readonly root: DiskPath;
+}
+
+export class TreeWriter {
+  readonly #calls: DiskCalls;
+  readonly #metadata: Metadata;
+  readonly #options: TreeWriterOptions;
+  /** Of each link group the path that has come first, and which file it is. */
+  readonly #groups = new Map<
+    number,
+    { readonly path: DiskPath; readonly dev: bigint; readonly ino: bigint }
+  >();
+  readonly #random = randomBytes(6).toString('hex');
+  #names = 0;
+
+  constructor(calls: DiskCalls, metadata: Metadata, options: TreeWriterOptions) {
+    this.#calls = calls;
+    this.#metadata = metadata;
+    this.#options = options;
+  }
+
+  /**
+   * Makes a regular file or a symbolic link, or finds that it is there as it should be.
+   *
+   * @throws `already-exists` if something else is there that is not to be replaced; `damaged` if its content cannot be had; the
+   *   system's errors; what `readContent` throws
+   */
+  async write(place: Place, item: Item): Promise<Written> {
+    const found = await this.lookFor(place, item.name);
+    const { linkGroup } = item.entry;
+    const first = linkGroup === null ? undefined : this.#groups.get(linkGroup);
+    if (found !== null && first !== undefined && isSameFile(found, first)) {
+      return { outcome: 'unchanged', notKept: [] };
+    }
+    if (found !== null) {
+      if (place.isNew || place.written?.has(identityOf(found)) === true) throw twin(item.path);
+      if (found.isDirectory() || !this.#options.force) throw inTheWay(item.path);
+    }
+    if (item.entry.kind === 'symlink') return this.#writeLink(place, item, found);
+    if (first !== undefined) return this.#writeFurther(place, item, first);
+    if (item.entry.content === null) {
+      throw new VaultError(
+        'damaged',
+        `${shown(item.path)} is not restored: what it is another path of is not there.`,
+      );
+    }
+    return this.#writeFile(place, item, found);
+  }
+
+  /** What has a name in a folder; null also where there can be nothing. */
+  async lookFor(place: Place, name: DiskPath): Promise<fs.BigIntStats | null> {
+    if (place.isNew && place.written === null) return null;
+    try {
+      return await this.#calls.lstat(`${place.base}/${name}`);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return null;
+      throw error;
+    }
+  }
+
+  async #writeLink(place: Place, item: Item, found: fs.BigIntStats | null): Promise<Written> {
+    const { name, entry } = item;
+    const at = `${place.base}/${name}`;
+    const target = diskPath(entry.target ?? Buffer.alloc(0));
+    if (found?.isSymbolicLink() === true && (await this.#calls.readlink(at)) === target) {
+      this.#remember(place, item, found);
+      return { outcome: 'unchanged', notKept: [] };
+    }
+    const unfinished = this.#unfinished(place);
+    await this.#calls.symlink(target, unfinished);
+    return this.#finish(place, { item, unfinished, at }, async () =>
+      this.#metadata.setOnLink(unfinished, entry),
+    );
+  }
+
+  async #writeFile(place: Place, item: Item, found: fs.BigIntStats | null): Promise<Written> {
+    const { name, entry } = item;
+    const at = `${place.base}/${name}`;
+    const size = entry.content?.size ?? 0;
+    if (found !== null && found.isFile() && found.size === BigInt(size) && hasTimeOf(found, entry)) {
+      this.#remember(place, item, found);
+      this.#options.onBytes?.(size);
+      const notKept = this.#metadata.isSetOn(found, entry) ? [] : await this.#setOnFound(at, found, entry);
+      return { outcome: 'unchanged', notKept };
+    }
+    const unfinished = this.#unfinished(place);
+    const isLarge = size > MOST_AT_ONCE || entry.content?.extents !== null;
+    return this.#finish(place, { item, unfinished, at }, async () =>
+      isLarge ? this.#fillLarge(unfinished, entry) : this.#fillSmall(unfinished, entry),
+    );
+  }
+
+  /** Gives a file that has been written another path. */
+  async #writeFurther(
+    place: Place,
+    item: Item,
+    first: { readonly path: DiskPath; readonly dev: bigint; readonly ino: bigint },
+  ): Promise<Written> {
+    const existing = below(item.root, first.path);
+    const unfinished = this.#unfinished(place);
+    const names = { item, unfinished, at: `${place.base}/${item.name}` };
+    try {
+      await this.#calls.link(existing, unfinished);
+    } catch (error) {
+      if (!NO_LINKS.has(systemCode(error) ?? '')) throw error;
+      return this.#finish(place, names, async () => {
+        const notKept = await this.#copy(existing, unfinished, { first, entry: item.entry });
+        return [...notKept, `being one file with ${shown(first.path)} (${systemCode(error)})`];
+      });
+    }
+    return this.#finish(place, names, async () => {
+      // Somebody may have put a link on the way to it.
+      if (!isSameFile(await this.#calls.lstat(unfinished), first)) {
+        throw systemError('ELOOP', 'another file has taken its place');
+      }
+      return [];
+    });
+  }
+
+  /** Completes something under its passing name and gives it its own; what fails leaves nothing. */
+  async #finish(
+    place: Place,
+    { item, unfinished, at }: { readonly item: Item; readonly unfinished: DiskPath; readonly at: DiskPath },
+    complete: () => Promise<NotKept[]>,
+  ): Promise<Written> {
+    try {
+      const notKept = await complete();
+      if (item.entry.linkGroup !== null || place.written !== null) {
+        this.#remember(place, item, await this.#calls.lstat(unfinished));
+      }
+      if (this.#options.force || place.isNew) await this.#calls.rename(unfinished, at);
+      else await this.#giveFreeName(unfinished, at, item.path);
+      return { outcome: 'written', notKept };
+    } catch (error) {
+      try {
+        await this.#calls.unlink(unfinished);
+      } catch {
+        // What led here is what the user is told.
+      }
+      throw error;
+    }
+  }
+
+  /** Gives a name that nobody else may have taken meanwhile. */
+  async #giveFreeName(from: DiskPath, to: DiskPath, path: DiskPath): Promise<void> {
+    try {
+      await this.#calls.link(from, to);
+    } catch (error) {
+      if (systemCode(error) === 'EEXIST') throw inTheWay(path);
+      // Without hard links it was looked for a moment ago, which is the best there is.
+      await this.#calls.rename(from, to);
+      return;
+    }
+    await this.#calls.unlink(from);
+  }
+
+  async #fillSmall(unfinished: DiskPath, entry: FolderEntry): Promise<NotKept[]> {
+    const fd = await this.#calls.open(unfinished, O_WRONLY | O_CREAT | O_EXCL | (O_NOFOLLOW ?? 0), 0o600);
+    try {
+      let at = 0;
+      for await (const piece of this.#contentOf(entry)) {
+        if (typeof piece === 'number') throw new Error('a file without extents has no holes');
+        at = await this.#writeAll(fd, piece, at);
+      }
+      return await this.#metadata.setOnFile(fd, entry);
+    } finally {
+      await this.#calls.close(fd);
+    }
+  }
+
+  async #fillLarge(unfinished: DiskPath, entry: FolderEntry): Promise<NotKept[]> {
+    const handle = await openHandle(onDisk(unfinished), 'wx', 0o600);
+    try {
+      const writer = new ContentWriter(handle, this.#options.signal);
+      for await (const piece of this.#contentOf(entry)) {
+        if (typeof piece === 'number') writer.skip(piece);
+        else await writer.write(piece);
+      }
+      await writer.finish();
+      return await this.#metadata.setOnFile(handle.fd, entry);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #copy(
+    existing: DiskPath,
+    unfinished: DiskPath,
+    {
+      first,
+      entry,
+    }: { readonly first: { readonly dev: bigint; readonly ino: bigint }; readonly entry: FolderEntry },
+  ): Promise<NotKept[]> {
+    const from = await this.#calls.open(existing, O_RDONLY | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0));
+    try {
+      if (!isSameFile(await this.#calls.fstat(from), first)) {
+        throw systemError('ELOOP', 'another file has taken its place');
+      }
+      const to = await this.#calls.open(unfinished, O_WRONLY | O_CREAT | O_EXCL | (O_NOFOLLOW ?? 0), 0o600);
+      try {
+        const piece = Buffer.allocUnsafe(MOST_AT_ONCE);
+        for (let at = 0, count = -1; count !== 0;) {
+          count = await this.#calls.read(from, piece, at);
+          at = await this.#writeAll(to, piece.subarray(0, count), at);
+        }
+        return await this.#metadata.setOnFile(to, entry);
+      } finally {
+        await this.#calls.close(to);
+      }
+    } finally {
+      await this.#calls.close(from);
+    }
+  }
+
+  /** @returns where the next byte goes */
+  async #writeAll(fd: number, bytes: Uint8Array, position: number): Promise<number> {
+    let done = 0;
+    while (done < bytes.length) {
+      const count = await this.#calls.write(fd, bytes.subarray(done), position + done);
+      if (count === 0) throw systemError('ENOSPC', 'the file system takes no more bytes');
+      done += count;
+    }
+    return position + done;
+  }
+
+  async *#contentOf(entry: FolderEntry): AsyncGenerator<Uint8Array | number, void, undefined> {
+    const { readContent, signal, onBytes } = this.#options;
+    for await (const piece of withHoles(entry, readContent(entry, signal))) {
+      yield piece;
+      onBytes?.(typeof piece === 'number' ? piece : piece.length);
+    }
+  }
+
+  /** Sets owner and permissions of a file that stays. */
+  async #setOnFound(at: DiskPath, found: fs.BigIntStats, entry: FolderEntry): Promise<NotKept[]> {
+    let fd: number;
+    try {
+      fd = await this.#calls.open(at, O_RDONLY | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0));
+    } catch (error) {
+      if (isVaultError(error)) throw error;
+      return [`permissions (${systemCode(error) ?? messageOf(error)})`];
+    }
+    try {
+      if (isSameFile(await this.#calls.fstat(fd), found)) return await this.#metadata.setOnFile(fd, entry);
+      return ['permissions (it was replaced meanwhile)'];
+    } finally {
+      await this.#calls.close(fd);
+    }
+  }
+
+  #remember(place: Place, { path, entry }: Item, { dev, ino }: fs.BigIntStats): void {
+    place.written?.add(identityOf({ dev, ino }));
+    const { linkGroup } = entry;
+    if (linkGroup === null || this.#groups.has(linkGroup)) return;
+    this.#groups.set(linkGroup, { path, dev, ino });
+  }
+
+  #unfinished(place: Place): DiskPath {
+    this.#names += 1;
+    return `${place.base}/.${this.#random}-${this.#names}.partial`;
+  }
+
+  /** Whether a pipe or device is there already. */
+  async isThere(place: Place, name: DiskPath, kind: EntryKind): Promise<boolean> {
+    const found = await this.lookFor(place, name);
+    if (kind === 'fifo') return found?.isFIFO() === true;
+    return kind === 'block-device' ? found?.isBlockDevice() === true : found?.isCharacterDevice() === true;
+  }
+}

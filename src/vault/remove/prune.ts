@@ -1,0 +1,112 @@
+/** Choosing the versions that retention rules leave to removal. It changes nothing: `rm` removes them. */
+import { mapOrdered } from '../../concurrency/map-ordered.ts';
+import { isVaultError } from '../../errors.ts';
+import type { CallOptions } from '../call.ts';
+import { readManifestBytes } from '../files/manifests.ts';
+import { openFileRow } from '../files/records.ts';
+import type { FileInfo, FileRecord } from '../files/records.ts';
+import { nameTags, versionsOf } from '../files/versions.ts';
+import { requireRightClock } from '../protocol/clocks.ts';
+import { isDeleted } from '../protocol/deletions.ts';
+import type { Session } from '../session.ts';
+import { judgeVersions, requireRules } from './retention.ts';
+import type { Judgement, RetentionRules } from './retention.ts';
+import { requireNamed, resolveAll } from './rm.ts';
+
+export interface PruneOptions extends CallOptions {
+  /** Files whose names are pruned, as for `get`; every name unless given. */
+  readonly references?: readonly string[] | undefined;
+  /** Nothing will be removed, so that a wrong clock does no harm. */
+  readonly dryRun?: boolean | undefined;
+}
+
+/** The versions of one name, newest first. */
+export type PrunedName = readonly Judgement<FileInfo>[];
+
+/** Questions to buckets about versions that are under way at once. */
+const IN_FLIGHT = 16;
+
+/** See `Vault.planPrune`. */
+export async function* planPrune(
+  session: Session,
+  rules: RetentionRules,
+  { references = [], dryRun = false, signal }: PruneOptions = {},
+): AsyncGenerator<PrunedName, void, undefined> {
+  requireRules(rules);
+  if (!dryRun) await requireRightClock(session.clock, session.buckets.all, 'Nothing was removed', signal);
+  const newest =
+    references.length === 0
+      ? newestOfAll(session, signal)
+      : await resolveAll(session, references, { all: false, hidden: false });
+  const nowMs = session.clock.now();
+  const done = new Set<string>();
+  const everything = references.length === 0;
+  for await (const record of newest) {
+    const { hash, name, version } = record.info;
+    // A first version that is the newest has none before it, and costs no question.
+    const alone = everything && version === 1 && nameTags(session, name).length === 1;
+    const versions = alone ? [record] : await versionsOf(session, name, { all: true, signal });
+    const [{ info: first } = record] = versions;
+    // What each writer has put last under a name is listed: the newest of these stands for the name. References may mean one twice.
+    if (everything ? first.hash !== hash : done.has(first.hash)) continue;
+    if (!everything) done.add(first.hash);
+    yield await judgeStanding(session, versions, { rules, nowMs, signal });
+  }
+}
+
+async function* newestOfAll(
+  session: Session,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<FileRecord, void, undefined> {
+  for await (const row of session.catalog.files.list({ all: false, signal })) yield openFileRow(session, row);
+}
+
+/**
+ * Judges versions so that those that stay are there. A catalog that is old, or was changed, lists versions that have been removed, and
+ * they would count in the place of others: so the buckets are asked for what stays, wherever something goes.
+ */
+async function judgeStanding(
+  session: Session,
+  records: readonly FileRecord[],
+  how: {
+    readonly rules: RetentionRules;
+    readonly nowMs: number;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<PrunedName> {
+  const recordOf = new Map(records.map((record) => [record.info, record]));
+  const missing = new Set<FileInfo>();
+  const asked = new Set<FileInfo>();
+  for (;;) {
+    const judged = judgeVersions([...recordOf.keys()], how.rules, { ...how, missing });
+    if (judged.every(({ reasons }) => reasons.length > 0)) return judged;
+    const unasked = judged.filter(({ version, reasons }) => reasons.length > 0 && !asked.has(version));
+    const looks = mapOrdered(
+      unasked,
+      async ({ version }, signal) => {
+        const record = recordOf.get(version);
+        return { version, stands: record !== undefined && (await stands(session, record, signal)) };
+      },
+      { inFlight: IN_FLIGHT, signal: how.signal },
+    );
+    const before = missing.size;
+    for await (const look of looks) {
+      asked.add(look.version);
+      if (!look.stands) missing.add(look.version);
+    }
+    if (missing.size === before) return judged;
+  }
+}
+
+/** Whether a bucket has a version, under the name that its row says, and none that answers says that it was removed. */
+async function stands(session: Session, record: FileRecord, signal: AbortSignal): Promise<boolean> {
+  try {
+    if (await isDeleted(session, record.info.hash, signal)) return false;
+    await requireNamed(session, record, signal);
+    await readManifestBytes(session, record.info.hash, { signal });
+    return true;
+  } catch (error) {
+    if (!isVaultError(error, 'object-missing', 'damaged')) throw error;
+    return false;
+  }
+}

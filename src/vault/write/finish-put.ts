@@ -1,0 +1,255 @@
+/** The end of a put, when all its chunks are stored: manifest, catalog, and what is told of it. */
+import { lockContentKey, manifestHash } from '../../crypto/manifest.ts';
+import type { FileRow } from '../../catalog/catalog.ts';
+import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { manifestObjectName } from '../../format/manifest.ts';
+import type { LockStanza, ManifestHead } from '../../format/manifest.ts';
+import { tooFewBuckets, describeFailure } from '../buckets/bucket-set.ts';
+import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import { spread } from '../buckets/spread.ts';
+import type { CallOptions } from '../call.ts';
+import { contentDigestOf, sealFileRow } from '../files/records.ts';
+import type { FileRecord } from '../files/records.ts';
+import { readManifestBytes } from '../files/manifests.ts';
+import { versionsOf } from '../files/versions.ts';
+import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
+import { isSurelyLive } from '../protocol/deletions.ts';
+import type { Guarded } from '../protocol/guarded.ts';
+import type { Session } from '../session.ts';
+import type { StoredContent } from './content.ts';
+import type { OpenSource } from './file-source.ts';
+import type { PutCall, PutResult } from './put-call.ts';
+
+/** What is kept of a file or folder beside its content. */
+export type SourceFacts = Pick<OpenSource, 'modified' | 'mode'>;
+
+export interface Finishing {
+  readonly call: PutCall;
+  readonly content: StoredContent;
+  readonly contentKey: Buffer;
+  /** Null for content that lies in the manifest. */
+  readonly guarded: Guarded | null;
+}
+
+/** Everything after the last byte: the manifest, unless the newest version has this very content, and the catalog. */
+export async function finishPut(
+  session: Session,
+  source: SourceFacts,
+  finishing: Finishing,
+): Promise<PutResult> {
+  const { call, content, contentKey, guarded } = finishing;
+  const { table, folder, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
+  const { size: contentSize } = folder ?? table;
+  const sizes = { contentSize, chunksStored, degradedChunks, bytesNew: newBytes };
+  const versions = await versionsOf(session, call.name, { write: call.dryRun !== true, signal: call.signal });
+  const same = await findUnchanged(session, versions, finishing);
+  if (same !== null) {
+    const degraded = degradedChunks > 0;
+    return {
+      ...same.info,
+      ...sizes,
+      unchanged: true,
+      bytesStored,
+      manifestCopies: 0,
+      degraded,
+      unlocks: null,
+    };
+  }
+  const head = headOf(session, source, { call, content, versions });
+  if (call.dryRun === true) {
+    const none = { unchanged: false, bytesStored, manifestCopies: 0, degraded: false, unlocks: null };
+    return { hash: '', ...head, ...sizes, ...none };
+  }
+  const lock = await lockOf(session, call, contentKey);
+  const bytes = session.sealer.seal({
+    head,
+    ids,
+    content: table,
+    folder: folder ?? undefined,
+    contentKey,
+    lock,
+  });
+  const hash = manifestHash(bytes);
+  const clocks = new BucketClocks(session.clock);
+  const { copies, failed } = await storeManifest(session, {
+    hash,
+    bytes,
+    guarded,
+    clocks,
+    signal: call.signal,
+  });
+  warnOf(failed, call);
+  warnOfClock(clocks, call);
+  const missing = [...failed, ...(guarded?.failed ?? [])];
+  const [before] = versions;
+  const access = lock === null ? { content: contentKey } : { lock };
+  const row = sealFileRow(session, {
+    hash,
+    writer: session.keys.writer.id,
+    part: { head, ids, access },
+    contentDigest: lock === null ? contentDigestOf(content) : null,
+  });
+  await list(session, row);
+  return {
+    hash,
+    ...head,
+    ...sizes,
+    unchanged: false,
+    bytesStored: bytesStored + copies * bytes.length,
+    manifestCopies: copies,
+    degraded: degradedChunks > 0 || missing.some(({ bucket }) => bucket.state === 'active'),
+    unlocks: lock === null && before?.info.locked === true ? before.info : null,
+  };
+}
+
+async function lockOf(
+  { vaultId }: Session,
+  { lock }: PutCall,
+  contentKey: Buffer,
+): Promise<LockStanza | null> {
+  return lock === undefined ? null : lockContentKey(contentKey, lock.password, { vaultId, cost: lock.cost });
+}
+
+/** Makes a file visible whose manifest is stored. */
+async function list(session: Session, row: FileRow): Promise<void> {
+  try {
+    await session.catalog.files.put([row]);
+  } catch (error) {
+    if (!isVaultError(error, 'storage-full', 'denied')) throw error;
+    throw new VaultError(
+      error.code,
+      `${error.message} The file is in the buckets, and not in the catalog: "vault repair" adds it then.`,
+      { cause: error },
+    );
+  }
+}
+
+function headOf(
+  session: Session,
+  source: SourceFacts,
+  {
+    call,
+    content,
+    versions,
+  }: { readonly call: PutCall; readonly content: StoredContent; readonly versions: readonly FileRecord[] },
+): ManifestHead {
+  const { redundancy, epoch } = session.keyring.keyring;
+  const locked = call.lock !== undefined;
+  const { table, folder } = content;
+  return {
+    kind: folder === null ? 'file' : 'folder',
+    name: call.name,
+    size: locked ? null : (folder ?? table).size,
+    createdAtMs: session.clock.now(),
+    modified: source.modified,
+    mode: source.mode,
+    expiresAtMs: call.expiresAtMs ?? null,
+    // The order of versions goes by this number: clocks can be wrong.
+    version: Math.max(0, ...versions.map(({ info }) => info.version)) + 1,
+    epoch,
+    redundancy,
+    chunkSize: table.chunkSize,
+    chunks: content.chunks,
+    indexChunks: content.indexChunks,
+    entries: locked || folder === null ? null : folder.entries,
+    incomplete: folder?.incomplete ?? false,
+    locked,
+  };
+}
+
+/** Stores the manifest in every bucket that can be reached. @returns how many have it, and which could not take it */
+async function storeManifest(
+  session: Session,
+  manifest: {
+    readonly hash: string;
+    readonly bytes: Uint8Array;
+    readonly guarded: Guarded | null;
+    readonly clocks: BucketClocks;
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
+  const { hash, bytes, guarded, clocks, signal } = manifest;
+  const object = { name: manifestObjectName(hash), bytes };
+  const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, {
+    clocks,
+    signal,
+  });
+  if (usable.length === 0) {
+    throw tooFewBuckets('No bucket took the manifest, so the file was not stored. Try again.', failed);
+  }
+  const full = failed.find(({ error }) => error.code === 'storage-full');
+  if (full !== undefined) throw full.error;
+  throwIfAborted(signal);
+  // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
+  if (guarded !== null) await guarded.keep(signal);
+  else await keepInVault(session, { object, stored: usable, signal });
+  return { copies: usable.length, failed };
+}
+
+/**
+ * Without a marker nobody waits for this put: a bucket that took the manifest may be leaving the vault. Whoever takes it out says so in
+ * the keyring first and copies its manifests after that, so of the two at least one sees the other.
+ */
+async function keepInVault(
+  session: Session,
+  put: {
+    readonly object: { readonly name: string; readonly bytes: Uint8Array };
+    readonly stored: readonly VaultBucket[];
+    readonly signal: AbortSignal | undefined;
+  },
+): Promise<void> {
+  const { object, stored, signal } = put;
+  const asked = await refreshKeyring(session, signal, { from: stored });
+  const { active } = session.buckets;
+  const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
+  if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
+  const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
+  const { usable, failed } = await spread(others, object, { signal });
+  if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
+  throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
+    ...failed,
+    ...asked.failed,
+    ...asked.without.map(withoutKeyring),
+  ]);
+}
+
+/** The newest file of this name, if it has this content, lives as long as asked for, stands, and is not removed. */
+async function findUnchanged(
+  session: Session,
+  versions: readonly FileRecord[],
+  { call, content, guarded }: Finishing,
+): Promise<FileRecord | null> {
+  const [newest] = versions;
+  if (newest === undefined || call.lock !== undefined) return null;
+  if (newest.contentDigest !== contentDigestOf(content)) return null;
+  if (newest.info.expiresAtMs !== (call.expiresAtMs ?? null)) return null;
+  if (newest.row.writer !== session.keys.writer.id) return null;
+  const { hash } = newest.info;
+  try {
+    if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
+    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too. The record goes when
+    // the manifest is in no bucket, so it is asked for first.
+    if (!(await isSurelyLive(session, hash, call.signal))) return null;
+    // As many copies as a new manifest would have to have.
+    const { active: from } = session.buckets;
+    const copies = Math.min(session.keyring.keyring.redundancy.m + 1, from.length);
+    await readManifestBytes(session, hash, { from, copies, signal: call.signal });
+    return newest;
+  } catch (error) {
+    // Its manifest is lost or out of reach: then the content deserves a new one.
+    if (isVaultError(error, 'damaged', 'unavailable', 'object-missing', 'denied')) return null;
+    throw error;
+  }
+}
+
+export function warnOf(failed: readonly BucketFailure[], { onWarning }: CallOptions): void {
+  for (const failure of failed) {
+    onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
+  }
+}
+
+export function warnOfClock(clocks: BucketClocks, { onWarning }: PutCall): void {
+  const warning = clockWarning(clocks);
+  if (warning !== null) onWarning?.(warning);
+}

@@ -1,0 +1,205 @@
+/** From a folder of this machine to stored chunks, an index of it, and the tables that list them. */
+import { mapOrdered } from '../../concurrency/map-ordered.ts';
+import type { WriterKeys } from '../../crypto/keys.ts';
+import { dataSize, MOST_INDEX_BODY } from '../../format/folder-index.ts';
+import { MAX_CUT_SIZE } from '../../format/limits.ts';
+import { readAccounts } from '../folders/accounts.ts';
+import { makeExcludes } from '../folders/excludes.ts';
+import type { FolderSource } from '../folders/folder-source.ts';
+import { groupsOf } from '../folders/grouping.ts';
+import type { Group } from '../folders/grouping.ts';
+import { LoggedGroups } from '../folders/local-log.ts';
+import type { LocalLogWriter, LoggedGroup, LogPlace } from '../folders/local-log.ts';
+import { scan } from '../folders/scan.ts';
+import type { Missed, ScannedEntry } from '../folders/scan.ts';
+import { idOfRef } from '../files/tables.ts';
+import type { Session } from '../session.ts';
+import type { ChunkWriter, StoredChunk } from './chunk-writer.ts';
+import { startStoring } from './content.ts';
+import type { TableWriter } from './table-writer.ts';
+import type { ContentCall, StoredContent } from './content.ts';
+import type { SourceFacts } from './finish-put.ts';
+import { factsOf, isToRead, rootOf, TreeReader } from './tree-reader.ts';
+import type { KnownGroup, Piece, TreeMember } from './tree-reader.ts';
+
+export interface FolderCall extends Omit<ContentCall, 'chunking' | 'chunkSize' | 'beginning' | 'dedup'> {
+  readonly dedup: Pick<WriterKeys, 'content' | 'table' | 'index' | 'cut'>;
+  /** What the last put of it remembered; null for nothing. */
+  readonly log: LogPlace | null;
+  /** What this one does. */
+  readonly known: LocalLogWriter | null;
+}
+
+/** Groups that are looked for in the buckets at once. */
+const LOOKS_AT_ONCE = 4;
+const CHUNKS_AT_ONCE = 16;
+
+/** Stores a folder's chunks, those of its index, and of the tables of both. What of it cannot be read is told, and makes it incomplete. */
+export async function storeFolder(
+  session: Session,
+  source: FolderSource,
+  call: FolderCall,
+): Promise<{ readonly content: StoredContent; readonly facts: SourceFacts }> {
+  const { signal, dedup, known } = call;
+  const { writer, tables } = startStoring(session, call, MAX_CUT_SIZE);
+  const indexMemory = session.memory.share(MOST_INDEX_BODY, session.keyring.keyring.redundancy).lender;
+  const accounts = await readAccounts();
+  let incomplete = false;
+  const onMissed = ({ why, message }: Missed): void => {
+    incomplete ||= why !== 'socket';
+    call.onWarning?.({ kind: why === 'socket' ? 'skipped' : 'missed', message, bucket: null });
+  };
+  let doneBytes = 0;
+  const onBytes = (count: number): void => {
+    doneBytes += count;
+    call.onProgress?.({ doneBytes, totalBytes: null });
+  };
+  onBytes(0);
+  const lenders = { content: writer.memory, index: indexMemory };
+  const reader = new TreeReader({
+    root: source.root,
+    accounts,
+    cut: dedup.cut,
+    contentMemory: lenders.content,
+    indexMemory,
+    signal,
+    now: () => session.clock.now(),
+    onMissed,
+    onBytes,
+  });
+  const excludes = await makeExcludes(source.excludes ?? []);
+  const log = source.forceRead === true ? null : call.log;
+  const stored = mapOrdered(
+    (aborted) => {
+      const entries = scan(source.root, { ...source, excludes, accounts, signal: aborted, onMissed });
+      const groups = groupsOf(membersOf(entries), dedup.cut);
+      return reader.pieces(knownGroups(groups, { log, writer, signal: aborted, onBytes }));
+    },
+    async (piece, aborted) => storePiece(writer, piece, { lenders, dedup, aborted }),
+    // Most groups are a body, what is said at their end, and now and then a piece of the index.
+    {
+      inFlight: writer.inFlight * 3,
+      signal,
+      discard: (piece) => {
+        if (piece.kind === 'content' || piece.kind === 'index') lenders[piece.kind].giveBack(piece.memory);
+      },
+    },
+  );
+  let chunks = 0;
+  for await (const { piece, chunk } of stored) {
+    if (chunk === null) {
+      if (piece.kind === 'end') await known?.endGroup(piece.group);
+    } else if (piece.kind === 'index') {
+      await tables.addIndex(chunk);
+    } else {
+      await tables.add(chunk);
+      known?.chunk(chunk.ref);
+      chunks += 1;
+    }
+  }
+  const top = await tables.finish();
+  await writer.finish();
+  const { bytesStored } = writer.uploader;
+  const content = { ...contentOf(reader, top, { chunks, incomplete }), ...writer.totals, bytesStored };
+  return { content, facts: rootOf(reader) };
+}
+
+function contentOf(
+  { totals, indexSize, inlineIndex }: TreeReader,
+  { content, index, ids, indexChunks }: Awaited<ReturnType<TableWriter['finish']>>,
+  { chunks, incomplete }: { readonly chunks: number; readonly incomplete: boolean },
+): Pick<StoredContent, 'table' | 'folder' | 'ids' | 'chunks' | 'indexChunks'> {
+  const { entries, size, contentSize } = totals;
+  const none = chunks === 0 ? Buffer.alloc(0) : null;
+  const table = { size: contentSize, chunkSize: null, ...content, inline: none };
+  const indexTable = { size: indexSize, chunkSize: null, ...index, inline: inlineIndex };
+  return { table, folder: { index: indexTable, size, entries, incomplete }, ids, chunks, indexChunks };
+}
+
+async function storePiece(
+  writer: ChunkWriter,
+  piece: Piece,
+  {
+    lenders,
+    dedup,
+    aborted,
+  }: {
+    readonly lenders: Readonly<Record<'content' | 'index', ChunkWriter['memory']>>;
+    readonly dedup: FolderCall['dedup'];
+    readonly aborted: AbortSignal;
+  },
+): Promise<{ readonly piece: Piece; readonly chunk: StoredChunk | null }> {
+  switch (piece.kind) {
+    case 'content':
+    case 'index': {
+      const body = { length: piece.length, full: false, dedupKey: dedup[piece.kind] };
+      const chunk = await writer.store(piece.memory, body, aborted, lenders[piece.kind]);
+      return { piece, chunk };
+    }
+    case 'known':
+      return { piece, chunk: { ref: piece.ref, id: idOfRef(piece.ref) } };
+    case 'end':
+      return { piece, chunk: null };
+  }
+}
+
+async function* membersOf(entries: AsyncIterable<ScannedEntry>): AsyncGenerator<TreeMember, void, undefined> {
+  const seen = new Set<number>();
+  for await (const scanned of entries) {
+    const { path, kind, linkGroup } = scanned.entry;
+    const hasContent = kind === 'file' && (linkGroup === null || !seen.has(linkGroup));
+    if (linkGroup !== null) seen.add(linkGroup);
+    yield { path, size: hasContent ? scanned.state.size : 0, scanned, hasContent };
+  }
+}
+
+/** Looks each group up: in what is remembered, and then in the buckets. */
+function knownGroups(
+  groups: AsyncIterable<Group<TreeMember>>,
+  p: {
+    readonly log: LogPlace | null;
+    readonly writer: ChunkWriter;
+    readonly signal: AbortSignal;
+    readonly onBytes: (count: number) => void;
+  },
+): AsyncIterable<KnownGroup> {
+  const remembered = async function* (): AsyncGenerator<KnownGroup, void, undefined> {
+    const log = new LoggedGroups(p.log);
+    try {
+      for await (const group of groups) {
+        const files = group.members.filter(isToRead);
+        const logged = await log.find(files.map(({ scanned }) => factsOf(scanned.entry.path, scanned.state)));
+        const size = files.reduce((sum, file) => sum + file.size, 0);
+        yield { ...group, logged: logged !== null && isWhole(logged, size) ? logged : null };
+      }
+    } finally {
+      await log.close();
+    }
+  };
+  return mapOrdered(
+    remembered,
+    async (group, signal) => {
+      const { logged } = group;
+      if (logged === null || !(await areThere(p.writer, logged, signal))) return { ...group, logged: null };
+      p.onBytes(group.members.reduce((sum, { size }) => sum + size, 0));
+      return group;
+    },
+    { inFlight: LOOKS_AT_ONCE, signal: p.signal },
+  );
+}
+
+/** Whether chunks add up to what they are the content of. */
+function isWhole(logged: LoggedGroup, size: number): boolean {
+  let left = dataSize({ size, extents: logged.extents });
+  for (const { length } of logged.refs()) left -= length;
+  return left === 0;
+}
+
+async function areThere(writer: ChunkWriter, logged: LoggedGroup, signal: AbortSignal): Promise<boolean> {
+  const looks = mapOrdered(logged.refs(), (ref, aborted) => writer.isThere(ref, aborted), {
+    inFlight: CHUNKS_AT_ONCE,
+    signal,
+  });
+  for await (const isThere of looks) if (!isThere) return false;
+  return true;
+}

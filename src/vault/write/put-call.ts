@@ -1,0 +1,52 @@
+/** What a put is asked for, and what comes of it. */
+import type { KdfCost } from '../../crypto/keys.ts';
+import type { Compression } from '../../format/keyring.ts';
+import type { CallOptions } from '../call.ts';
+import type { FileInfo } from '../files/records.ts';
+import type { Chunking } from './content.ts';
+
+export interface PutOptions extends CallOptions {
+  /** What the file goes by: 1 byte to 16 KiB of UTF-8. */
+  readonly name: string;
+  /** `fixed` unless given. `content` goes without a chunk size, and without a lock: a locked file shares no chunks with others. */
+  readonly chunking?: Chunking | undefined;
+  /** Bytes; 64 KiB to 64 MiB. The vault's default unless given. */
+  readonly chunkSize?: number | undefined;
+  /** The vault's default unless given. */
+  readonly compression?: Compression | undefined;
+  /** When sweep removes it; null (default) for never. */
+  readonly expiresAtMs?: number | null | undefined;
+  /** The file's own password, without which its content cannot be read even with the vault's. */
+  readonly lock?: { readonly password: string; readonly cost?: KdfCost | undefined } | undefined;
+  /** Only tells what would be stored: the source is read, and nothing is written. */
+  readonly dryRun?: boolean | undefined;
+}
+
+export interface PutResult extends FileInfo {
+  /** With `dryRun` the hash is '' unless the file is unchanged. */
+  readonly hash: string;
+  /** Bytes of the source, also of a locked file. */
+  readonly contentSize: number;
+  /** The same content was there under the same name; `hash` is that file's, and no manifest was stored. */
+  readonly unchanged: boolean;
+  /** Chunks that the buckets did not have whole. */
+  readonly chunksStored: number;
+  /** Bytes of the source in those. */
+  readonly bytesNew: number;
+  /** Bytes sent to buckets: shards and manifests. */
+  readonly bytesStored: number;
+  /** Chunks of this file stored with fewer shards than the redundancy asks for; `repair` completes them. */
+  readonly degradedChunks: number;
+  /** Buckets that have the manifest. */
+  readonly manifestCopies: number;
+  /** Whether manifest or chunks have fewer copies than they would with every bucket at hand; `repair` completes them. */
+  readonly degraded: boolean;
+  /** The version before, if that is locked and this one is not. */
+  readonly unlocks: FileInfo | null;
+}
+
+export interface PutCall extends PutOptions {
+  readonly chunking: Chunking;
+  readonly chunkSize: number;
+  readonly compression: Compression;
+}

@@ -1,0 +1,116 @@
+/** Folders on the command line. */
+import { mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { execFile } from 'node:child_process';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+const run = promisify(execFile);
+
+let box: Sandbox;
+beforeEach(async () => {
+  box = await sandbox();
+  await box.makeVault();
+  await mkdir(box.at('docs', '2024'), { recursive: true });
+  await writeFile(box.at('docs', '2024', 'a.pdf'), 'a'.repeat(100_000));
+  await writeFile(box.at('docs', 'b.tmp'), 'b'.repeat(30_000));
+  await symlink('2024', box.at('docs', 'latest'));
+  await utimes(box.at('docs', '2024'), 1, 1_600_000_000);
+});
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+test('stores a folder under its name with one hash, and gets it back, whole or in part', async () => {
+  const put = await box.run(['put', './docs/', '--exclude', '*.tmp', '--json']);
+  expect(put).toMatchObject({ exit: 0 });
+  const stored = JSON.parse(put.stdout);
+  expect(stored).toMatchObject({
+    kind: 'folder',
+    name: 'docs',
+    entries: 4,
+    incomplete: false,
+    size: 100_000,
+  });
+  expect(await box.run(['get', 'docs', '-o', 'out'])).toMatchObject({ exit: 0, stderr: '' });
+  await rm(box.at('docs', 'b.tmp'));
+  expect((await run('diff', ['-r', '--no-dereference', box.at('docs'), box.at('out')])).stdout).toBe('');
+  // Once more over it: refused, or only what differs.
+  const again = await box.run(['get', 'docs', '-o', 'out']);
+  expect(again).toMatchObject({
+    exit: 2,
+    stderr: expect.stringMatching(/out exists and is not empty.*--force/),
+  });
+  await writeFile(box.at('out', '2024', 'a.pdf'), 'mine');
+  const forced = await box.run(['get', 'docs', '-o', 'out', '--force', '--json']);
+  expect(JSON.parse(forced.stdout)).toMatchObject({ path: 'out', files: 1, unchanged: 1 });
+  expect(await readFile(box.at('out', '2024', 'a.pdf'), 'utf8')).toBe('a'.repeat(100_000));
+});
+
+test('gets a file of a folder by name or hash, and what fits a pattern with the folders around it', async () => {
+  const { stdout } = await box.run(['put', 'docs']);
+  const one = await box.run(['get', `${stdout.slice(0, 12)}/2024/a.pdf`, '-o', 'one.pdf', '--json']);
+  expect(JSON.parse(one.stdout)).toMatchObject({ name: 'docs', entry: '2024/a.pdf', path: 'one.pdf' });
+  expect((await box.run(['cat', 'docs/2024/a.pdf'])).stdout).toBe('a'.repeat(100_000));
+  await mkdir(box.at('some'));
+  await box.run(['get', 'docs/*/a.*', '-o', 'some']);
+  expect(await readdir(box.at('some'), { recursive: true })).toEqual(
+    expect.arrayContaining(['docs', 'docs/2024', 'docs/2024/a.pdf']),
+  );
+  expect(await box.run(['get', 'docs/none'])).toMatchObject({ exit: 4 });
+});
+
+test('tells what it could not store or restore, and ends with 3', async () => {
+  const first = await box.shell('mkfifo docs/pipe; vault put docs; vault get docs -o out');
+  expect(first).toMatchObject({ exit: 3, stderr: expect.stringMatching(/pipe is a named pipe.*-o -/) });
+  const tar = await box.shell('vault get docs -o - | tar -tf -');
+  expect(tar.stdout.split('\n')).toEqual(expect.arrayContaining(['docs/', 'docs/pipe', 'docs/2024/a.pdf']));
+});
+
+test('takes paths from a file, shows what it would store, and stores several folders', async () => {
+  await mkdir(box.at('more\nlines'));
+  const dry = await box.run(['put', '-n', 'docs', '--exclude-larger-than', '50K', '--json']);
+  expect(JSON.parse(dry.stdout)).toEqual({
+    name: 'docs',
+    entries: 4,
+    size: 30_000,
+    chunks: 1,
+    chunksStored: 1,
+    bytesNew: 30_000,
+    unchanged: false,
+    dryRun: true,
+  });
+  const { exit, stdout } = await box.shell(
+    "printf 'docs\\0more\\nlines\\0' | vault put --files-from - -0 --exclude-from /dev/null",
+  );
+  expect({ exit, lines: stdout.trim().split('\n').length }).toEqual({ exit: 0, lines: 2 });
+  expect((await box.run(['ls', '-0'])).stdout.split('\0').toSorted()).toEqual(['', 'docs', 'more\nlines']);
+  expect(await box.run(['put'])).toMatchObject({ exit: 2 });
+});
+
+test('lists what is in a folder', async () => {
+  await box.run(['put', 'docs']);
+  const paths = async (...args: readonly string[]): Promise<string[]> =>
+    (await box.run(['ls', '-0', ...args])).stdout.split('\0').filter(Boolean);
+  expect(await paths('docs/')).toEqual(['2024', 'b.tmp', 'latest']);
+  expect(await paths('docs/', '-R')).toEqual(['2024', '2024/a.pdf', 'b.tmp', 'latest']);
+  expect(await paths('docs/2024')).toEqual(['2024/a.pdf']);
+  expect(await paths('docs/*.tmp')).toEqual(['b.tmp']);
+  const json = (await box.run(['ls', '--json', 'docs/2024/'])).stdout;
+  expect(JSON.parse(json)).toMatchObject({ path: '2024/a.pdf', kind: 'file', size: 100_000, mode: '0644' });
+  expect((await box.run(['ls', '--long', 'docs/'])).stdout).toMatch(/^l0777 .* latest -> 2024$/m);
+  expect(await box.run(['ls', 'docs/none/'])).toMatchObject({ exit: 4 });
+});
+
+test('tells what differs between versions of a folder, and from a folder here', async () => {
+  const before = (await box.run(['put', 'docs'])).stdout.trim();
+  expect((await box.run(['diff', 'docs'])).stdout).toBe('');
+  await writeFile(box.at('docs', 'b.tmp'), 'changed');
+  await rm(box.at('docs', 'latest'));
+  await writeFile(box.at('docs', 'new'), 'new');
+  expect((await box.run(['diff', 'docs', './docs'])).stdout).toBe('M b.tmp\n- latest\n+ new\n');
+  await box.run(['put', 'docs']);
+  const changes = (await box.run(['diff', '--json', before, 'docs'])).stdout.trim().split('\n');
+  expect(changes.map((line): string => JSON.parse(line).change)).toEqual(['content', 'removed', 'added']);
+});

@@ -1,0 +1,424 @@
+import {
+  chmod,
+  link,
+  lstat,
+  lutimes,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { VaultError } from '../../../src/errors.ts';
+import { readAccounts } from '../../../src/vault/folders/accounts.ts';
+import type { FolderEntry } from '../../../src/format/folder-index.ts';
+import { restoreTree } from '../../../src/vault/folders/restore-tree.ts';
+import type {
+  RestoredTree,
+  RestoreTreeOptions,
+  TreeProblem,
+} from '../../../src/vault/folders/restore-tree.ts';
+import { smallDisk } from '../../support/small-disk.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+import { anyThings, factsOf, makeTree, readerOf, run, storeTree } from './tree.ts';
+import type { Stored, Thing, Things } from './tree.ts';
+
+const file = (content = 'x', mode = 0o644): Thing => ({
+  kind: 'file',
+  mode,
+  mtime: 1.5,
+  content: Buffer.from(content),
+});
+const folder = (things: Things = {}, mode = 0o755): Thing => ({ kind: 'folder', mode, mtime: 2.25, things });
+
+const isRoot = process.getuid?.() === 0;
+
+interface Outcome {
+  readonly done: RestoredTree;
+  readonly problems: TreeProblem[];
+  readonly read: string[];
+}
+
+async function restore(
+  stored: Stored,
+  target: string,
+  options: Partial<RestoreTreeOptions> = {},
+): Promise<Outcome> {
+  const problems: TreeProblem[] = [];
+  const read: string[] = [];
+  const reader = readerOf(stored);
+  const done = await restoreTree(
+    stored.entries,
+    (entry) => {
+      read.push(entry.path.toString('latin1'));
+      return reader(entry);
+    },
+    target,
+    { force: false, owners: null, onProblem: (problem) => problems.push(problem), ...options },
+  );
+  return { done, problems, read };
+}
+
+/** An entry as nobody's scan would give it. */
+function crafted(path: string, facts: Partial<FolderEntry> = {}): FolderEntry {
+  return {
+    path: Buffer.from(path, 'latin1'),
+    kind: 'file',
+    mode: 0o644,
+    owner: null,
+    modified: { seconds: 1, nanoseconds: 0 },
+    content: { size: 0, offset: 0, extents: null },
+    target: null,
+    linkGroup: null,
+    device: null,
+    attributes: [],
+    ...facts,
+  };
+}
+const craftedFolder = (path: string): FolderEntry =>
+  crafted(path, { kind: 'folder', mode: 0o755, content: null });
+const craftedLink = (path: string, target: string): FolderEntry =>
+  crafted(path, { kind: 'symlink', mode: 0o777, content: null, target: Buffer.from(target) });
+
+const storedOf = (entries: FolderEntry[], content = ''): Stored => ({
+  entries: entries.map((entry) =>
+    entry.content === null ? entry : { ...entry, content: { ...entry.content, size: content.length } },
+  ),
+  get contents() {
+    return new Map(this.entries.map((entry) => [entry, Buffer.from(entry.content === null ? '' : content)]));
+  },
+  missed: [],
+});
+
+describe('a folder that is restored', () => {
+  it('is what it was, whatever it was', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyThings, async (things) => {
+        await using at = await temporaryFolder();
+        await mkdir(at.at('from'));
+        await makeTree(at.at('from'), things);
+        await utimes(at.at('from'), 5, 1_234_567_890.25);
+        const stored = await storeTree(at.at('from'));
+        const { done, problems } = await restore(stored, at.at('to'));
+        expect(problems).toEqual([]);
+        expect(done).toMatchObject({ missing: 0, notKept: 0, unchanged: 0 });
+        expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+        const names = [at.at('from'), at.at('to')];
+        await run('diff', ['-r', '--no-dereference', ...names]);
+        const judge = 'tar -C "$1" --format=gnu -cf - . | tar -C "$2" --compare -f -';
+        await run('bash', ['-o', 'pipefail', '-c', judge, '-', ...names]);
+        const rsync = 'command -v rsync >/dev/null || exit 0; rsync -aHnci --delete "$1/" "$2/"';
+        expect((await run('bash', ['-c', rsync, '-', ...names])).stdout).toBe('');
+      }),
+      { numRuns: 15, endOnFailure: true },
+    );
+  });
+
+  it('has the holes that it had', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, {
+      from: folder({
+        s: {
+          kind: 'sparse',
+          pieces: [
+            { hole: 32 << 20, data: 1 },
+            { hole: 8 << 20, data: 0 },
+          ],
+        },
+      }),
+    });
+    await restore(await storeTree(at.at('from')), at.at('to'));
+    const [before, after] = await Promise.all([stat(at.at('from', 's')), stat(at.at('to', 's'))]);
+    expect([after.size, after.blocks < 300]).toEqual([before.size, true]);
+  });
+
+  it('needs a folder to be in, and no place that is taken', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, {
+      from: folder({ a: file() }),
+      full: folder({ b: file() }),
+      file: file(),
+      empty: folder(),
+    });
+    const stored = await storeTree(at.at('from'));
+    await expect(restore(stored, at.at('none', 'to'))).rejects.toMatchObject({ code: 'invalid-input' });
+    await expect(restore(stored, at.at('full'))).rejects.toMatchObject({ code: 'already-exists' });
+    await expect(restore(stored, at.at('file'), { force: true })).rejects.toMatchObject({
+      code: 'already-exists',
+    });
+    expect(await readdir(at.at('full'))).toEqual(['b']);
+    await restore(stored, at.at('empty'));
+    expect(await factsOf(at.at('empty'))).toEqual(await factsOf(at.at('from')));
+  });
+
+  it('may lack what is in folders that nobody may enter, and later paths of files in those', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, {
+      from: folder({
+        a: folder({ deep: folder({ f: file() }, 0o444) }, 0o600),
+        b: folder({ g: { kind: 'link' } }, 0o555),
+      }),
+    });
+    const stored = await storeTree(at.at('from'));
+    expect((await restore(stored, at.at('to'))).problems).toEqual([]);
+    expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+  });
+
+  it('can be deeper than any path that the system takes', async () => {
+    await using at = await temporaryFolder();
+    const name = 'n'.repeat(200);
+    const parts = Array.from({ length: 40 }, (_, index) =>
+      Array.from({ length: index + 1 }, () => name).join('/'),
+    );
+    const deepest = parts.at(-1) ?? '';
+    const entries = [...parts.map(craftedFolder), crafted(`${deepest}/f`)];
+    const { problems } = await restore(storedOf(entries, 'deep'), at.at('to'));
+    expect(problems).toEqual([]);
+    const { entries: found } = await storeTree(at.at('to'));
+    expect(found.at(-1)?.path.toString()).toBe(`${deepest}/f`);
+    await run('rm', ['-rf', at.at('to')]);
+  });
+
+  it('tells of pipes and devices that they are not made', async () => {
+    await using at = await temporaryFolder();
+    const device = { major: 1, minor: 3 };
+    const entries = [
+      crafted('d', { kind: 'char-device', content: null, device }),
+      crafted('p', { kind: 'fifo', content: null }),
+    ];
+    const { done, problems } = await restore(storedOf(entries), at.at('to'));
+    expect(problems.map(({ kind }) => kind)).toEqual(['unsupported', 'unsupported']);
+    expect(done.missing).toBe(2);
+    expect(await readdir(at.at('to'))).toEqual([]);
+  });
+
+  it('goes on without a file whose content is damaged, and leaves nothing of it', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { from: folder({ a: file('aaa'), b: file('bbb'), c: file('ccc') }) });
+    const stored = await storeTree(at.at('from'));
+    const problems: TreeProblem[] = [];
+    const options = {
+      force: false,
+      owners: null,
+      onProblem: (problem: TreeProblem) => problems.push(problem),
+    };
+    const failing = (code: 'damaged' | 'unavailable') =>
+      async function* read(entry: FolderEntry): AsyncGenerator<Uint8Array> {
+        if (entry.path.toString() === 'b') {
+          yield Buffer.from('b');
+          throw new VaultError(code, 'no such luck');
+        }
+        yield* readerOf(stored)(entry);
+      };
+    const done = await restoreTree(stored.entries, failing('damaged'), at.at('to'), options);
+    expect(done).toMatchObject({ files: 2, missing: 1 });
+    expect(problems).toMatchObject([{ path: Buffer.from('b'), kind: 'damaged' }]);
+    expect(await readdir(at.at('to'))).toEqual(['a', 'c']);
+    await expect(
+      restoreTree(stored.entries, failing('unavailable'), at.at('t2'), options),
+    ).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await readdir(at.at('t2'))).toEqual(['a']);
+  });
+
+  it.each([
+    ['too short', 'ab'],
+    ['too long', 'abcd'],
+  ])('takes no content that is %s', async (_, content) => {
+    await using at = await temporaryFolder();
+    const entry = crafted('f', { content: { size: 3, offset: 0, extents: null } });
+    const stored = { entries: [entry], contents: new Map([[entry, Buffer.from(content)]]), missed: [] };
+    const { problems } = await restore(stored, at.at('to'));
+    expect(problems).toMatchObject([{ kind: 'damaged' }]);
+    expect(await readdir(at.at('to'))).toEqual([]);
+  });
+
+  it('ends when its disk is full, or when it is told to', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, {
+      from: folder({
+        a: { kind: 'file', mode: 0o644, mtime: 1, content: Buffer.alloc(4 << 20, 1) },
+        b: file(),
+      }),
+    });
+    const stored = await storeTree(at.at('from'));
+    await expect(restore(stored, at.at('t'), { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'interrupted',
+    });
+    await using disk = await smallDisk(at.at('disk'), 1 << 20);
+    if (disk === null) return;
+    await expect(restore(stored, at.at('disk', 'to'))).rejects.toMatchObject({ code: 'storage-full' });
+    expect(await readdir(at.at('disk', 'to'))).toEqual([]);
+  });
+});
+
+describe('a folder that is restored over another', () => {
+  it('is left where it is right, replaced where it differs, and keeps what else is there', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, {
+      from: folder({
+        a: file('one'),
+        b: folder({ c: file('two'), l: { kind: 'symlink', target: 'c', mtime: 3 } }, 0o555),
+        d: file('six', 0o600),
+        e: { kind: 'link' },
+        f: folder({ g: file() }),
+        h: file(),
+      }),
+    });
+    const stored = await storeTree(at.at('from'));
+    await restore(stored, at.at('to'));
+    const again = await restore(stored, at.at('to'), { force: true });
+    expect(again.read).toEqual([]);
+    expect(again.done).toEqual({ files: 0, unchanged: 7, folders: 2, symlinks: 0, missing: 0, notKept: 0 });
+
+    await writeFile(at.at('to', 'a'), 'other');
+    await chmod(at.at('to', 'b/c'), 0o777);
+    await rm(at.at('to', 'b/l'));
+    await symlink('/etc/passwd', at.at('to', 'b/l'));
+    await rm(at.at('to', 'e'));
+    await rm(at.at('to', 'f'), { recursive: true });
+    await writeFile(at.at('to', 'f'), 'a file');
+    await rm(at.at('to', 'h'));
+    await symlink(at.at('outside'), at.at('to', 'h'));
+    await chmod(at.at('to'), 0o755);
+    const mended = await restore(stored, at.at('to'), { force: true });
+    expect(mended.problems).toEqual([]);
+    expect(mended.read).toEqual(['a', 'f/g', 'h']);
+    expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+    await expect(lstat(at.at('outside'))).rejects.toMatchObject({ code: 'ENOENT' });
+
+    await writeFile(at.at('to', 'mine'), 'mine');
+    await restore(stored, at.at('to'), { force: true });
+    expect(await readFile(at.at('to', 'mine'), 'utf8')).toBe('mine');
+  });
+
+  it('goes through no link that is there, and replaces no folder by a file', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, {
+      from: folder({ a: folder({ b: file('new'), c: folder({ d: file() }) }), x: file(), z: file() }),
+      out: folder({ b: file('old') }),
+    });
+    const stored = await storeTree(at.at('from'));
+    await mkdir(at.at('to'));
+    await symlink('../out', at.at('to', 'a'));
+    await mkdir(at.at('to', 'x'));
+    const { problems, done } = await restore(stored, at.at('to'), { force: true });
+    expect(problems.map(({ path, kind }) => [path.toString(), kind])).toEqual([
+      ['a', 'not-restored'],
+      ['x', 'not-restored'],
+    ]);
+    expect(done).toMatchObject({ files: 1, missing: 5 });
+    expect(await readdir(at.at('out'))).toEqual(['b']);
+    expect(await readFile(at.at('out', 'b'), 'utf8')).toBe('old');
+    expect(await readlink(at.at('to', 'a'))).toBe('../out');
+  });
+
+  it('may be a link by its own name', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { from: folder({ a: file() }), real: folder() });
+    await symlink('real', at.at('to'));
+    await restore(await storeTree(at.at('from')), at.at('to'));
+    expect(await readdir(at.at('real'))).toEqual(['a']);
+  });
+
+  it('does not touch the other names of a file that it replaces', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { from: folder({ a: file('new') }), to: folder() });
+    await writeFile(at.at('precious'), 'old');
+    await link(at.at('precious'), at.at('to', 'a'));
+    await restore(await storeTree(at.at('from')), at.at('to'), { force: true });
+    expect(await readFile(at.at('precious'), 'utf8')).toBe('old');
+    expect(await readFile(at.at('to', 'a'), 'utf8')).toBe('new');
+  });
+});
+
+/** What is there after a restore of some entries, two folders deep. */
+const outside = async (
+  entries: FolderEntry[],
+): Promise<{ outside: string[]; inside: string[]; problems: string[] }> => {
+  await using at = await temporaryFolder();
+  await mkdir(at.at('w'));
+  const { problems } = await restore(storedOf(entries, 'evil'), at.at('w', 'to'));
+  const found = await storeTree(at.at('w', 'to'));
+  const inside = found.entries.slice(1).map(({ path }) => path.toString());
+  return {
+    outside: [...(await readdir(at.path)), ...(await readdir(at.at('w')))],
+    inside,
+    problems: problems.map(({ path }) => path.toString()),
+  };
+};
+
+describe('hostile entries', () => {
+  it.each([
+    ['..', [crafted('..')], [], ['..']],
+    ['../x', [crafted('../x')], [], ['../x']],
+    ['a/../../x', [craftedFolder('a'), crafted('a/..'), crafted('a/../../x')], ['a'], ['a/..', 'a/../../x']],
+    ['a folder ..', [craftedFolder('..'), crafted('../x')], [], ['..']],
+    ['/x', [crafted('/x')], [], ['/x']],
+    ['a//x', [craftedFolder('a'), crafted('a//x')], ['a'], ['a//x']],
+    ['a zero byte', [crafted('a\0b')], [], ['a\0b']],
+    ['a link, then through it', [craftedLink('a', '..'), crafted('a/x')], ['a'], ['a/x']],
+    ['a file, then below it', [crafted('a'), crafted('a/x')], ['a'], ['a/x']],
+    ['no folder', [crafted('a/b')], [], ['a/b']],
+    ['another path of nothing', [crafted('a', { content: null, linkGroup: 1 })], [], ['a']],
+  ])('with %s leave nothing outside of the target', async (_, entries, inside, problems) => {
+    expect(await outside(entries)).toEqual({ outside: ['w', 'to'], inside, problems });
+  });
+
+  it.each([
+    ['twice', [crafted('a'), crafted('a')]],
+    ['a link, then a folder of its name', [craftedLink('a', '..'), craftedFolder('a'), crafted('a/x')]],
+    ['backwards', [crafted('b'), crafted('a')]],
+  ])('that come %s are refused', async (_, entries) => {
+    await expect(outside(entries)).rejects.toMatchObject({ code: 'damaged' });
+  });
+
+  it('make no program that runs as somebody else', async () => {
+    await using at = await temporaryFolder();
+    await restore(
+      storedOf([crafted('a', { mode: 0o6755, owner: { uid: 0, gid: 0, user: null, group: null } })]),
+      at.at('to'),
+    );
+    expect((await stat(at.at('to', 'a'))).mode & 0o7777).toBe(0o755);
+  });
+});
+
+async function owned(path: string): Promise<number[]> {
+  const { uid, gid, mode } = await lstat(path);
+  return [uid, gid, mode & 0o7777];
+}
+
+describe('owners', () => {
+  it.runIf(isRoot)('are given by name, else by number, and only if asked for', async () => {
+    await using at = await temporaryFolder();
+    const entries = [
+      crafted('', {
+        kind: 'folder',
+        content: null,
+        mode: 0o750,
+        owner: { uid: 7, gid: 8, user: null, group: null },
+      }),
+      crafted('a', {
+        mode: 0o4755,
+        owner: { uid: 12_345, gid: 12_345, user: 'nobody', group: 'unheard-of' },
+      }),
+      { ...craftedLink('l', 'a'), owner: { uid: 9, gid: 10, user: null, group: null } },
+    ];
+    const accounts = await readAccounts();
+    await restore(storedOf(entries), at.at('to'), { owners: accounts });
+    expect(await owned(at.at('to'))).toEqual([7, 8, 0o750]);
+    expect(await owned(at.at('to', 'a'))).toEqual([accounts.uid('nobody'), 12_345, 0o4755]);
+    expect(await owned(at.at('to', 'l'))).toEqual([9, 10, 0o777]);
+    await restore(storedOf(entries), at.at('t2'));
+    expect(await owned(at.at('t2', 'a'))).toEqual([0, 0, 0o755]);
+    await lutimes(at.at('t2', 'a'), 1, 1);
+    const again = await restore(storedOf(entries), at.at('t2'), { owners: accounts, force: true });
+    expect(again.done.unchanged).toBe(2);
+    expect(await owned(at.at('t2', 'a'))).toEqual([accounts.uid('nobody'), 12_345, 0o4755]);
+  });
+});
