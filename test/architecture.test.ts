@@ -28,6 +28,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
   ],
   [['vault', /^src\/vault\//]],
   [['composition root', /^src\/(compose|making)\.ts$/]],
+  [['server', /^src\/serve\//]],
   [
     ['library', /^src\/index\.ts$/],
     ['cli', /^src\/cli\//],
@@ -35,7 +36,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
 ];
 
 /** Buckets and databases are known by their contracts; only the composition root knows which kinds there are. */
-const KNOWS_NO_DRIVER = new Set(['vault', 'library', 'cli']);
+const KNOWS_NO_DRIVER = new Set(['vault', 'server', 'library', 'cli']);
 const DRIVERS = new Set(['bucket drivers', 'catalog drivers']);
 
 /**
@@ -50,6 +51,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   keys: ['buckets'],
   protocol: ['buckets', 'chunks', 'keys'],
   files: ['buckets', 'chunks', 'protocol'],
+  grants: ['read'],
   write: ['buckets', 'chunks', 'files', 'folders', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   read: ['buckets', 'chunks', 'files', 'open', 'protocol'],
@@ -59,7 +61,19 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   manage: ['buckets', 'keys', 'protocol', 'repair'],
   open: ['buckets', 'chunks', 'keys', 'protocol'],
   recover: ['buckets', 'chunks', 'files', 'folders', 'keys', 'open', 'protocol', 'repair'],
-  vault: ['folders', 'keys', 'manage', 'open', 'read', 'recover', 'remove', 'repair', 'verify', 'write'],
+  vault: [
+    'folders',
+    'grants',
+    'keys',
+    'manage',
+    'open',
+    'read',
+    'recover',
+    'remove',
+    'repair',
+    'verify',
+    'write',
+  ],
 };
 /** Known by their types alone. */
 const TYPE_ROOMS = new Set(['call', 'session']);

@@ -8,6 +8,10 @@ import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
 import { changeDefaults } from './keys/defaults.ts';
 import type { VaultDefaults } from './keys/defaults.ts';
+import type { FileInfo } from './files/records.ts';
+import { resolveFile } from './files/resolve.ts';
+import { Links } from './grants/links.ts';
+import { Tokens } from './grants/tokens.ts';
 import { addBucket, bucketReport, setBucketUrl } from './manage/buckets.ts';
 import type { BucketInfo, BucketReport, SetBucketUrlOptions } from './manage/buckets.ts';
 import { removeBucket } from './manage/remove-bucket.ts';
@@ -49,10 +53,16 @@ import type { FileSource } from './write/file-source.ts';
 
 export class Vault implements AsyncDisposable {
   readonly #session: Session;
+  /** Who may come in over HTTP. */
+  readonly tokens: Tokens;
+  /** Addresses of single files. */
+  readonly links: Links;
 
   /** @param session is the vault's from then on, and closed with it */
   constructor(session: Session) {
     this.#session = session;
+    this.tokens = new Tokens(session);
+    this.links = new Links(session);
   }
 
   /**
@@ -108,6 +118,11 @@ export class Vault implements AsyncDisposable {
    */
   get(reference: string, options?: GetOptions): Promise<StoredFile> {
     return getFile(this.#session, reference, options);
+  }
+
+  /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
+  async resolve(reference: string): Promise<FileInfo> {
+    return (await resolveFile(this.#session, reference)).info;
   }
 
   /**
@@ -274,6 +289,11 @@ export class Vault implements AsyncDisposable {
   async #writable({ dryRun = false }: { readonly dryRun?: boolean | undefined } = {}): Promise<Session> {
     if (!dryRun) await this.#session.catalog.requireWritable();
     return this.#session;
+  }
+
+  /** Whether the catalog answers. @throws what the database says */
+  async ready(): Promise<void> {
+    await this.#session.catalog.setup.vault();
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

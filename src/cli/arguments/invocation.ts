@@ -25,6 +25,8 @@ import { prepareBucket } from '../../compose.ts';
 export interface Interruption {
   /** What stays of the work so far, as a sentence; null while there is nothing. Set by the verb. */
   kept: (() => string | null) | null;
+  /** How long the verb may take to end, in milliseconds, where that is longer than usual. */
+  patienceMs?: number;
 }
 
 export interface Invocation extends Host {

@@ -1,4 +1,5 @@
 /** Listing files by the catalog. */
+import type { ListPosition } from '../../catalog/catalog.ts';
 import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
@@ -10,6 +11,8 @@ export interface ListOptions extends CallOptions {
   readonly all?: boolean | undefined;
   /** Only removed files that can still be brought back. */
   readonly deleted?: boolean | undefined;
+  /** Goes on behind the last file of a list that began with the first one. */
+  readonly after?: ListPosition | undefined;
 }
 
 /** A file in a list. */
@@ -23,9 +26,9 @@ export async function* listFiles(
   session: Session,
   options: ListOptions = {},
 ): AsyncGenerator<ListedFile, void, undefined> {
-  const { all = false, deleted: hidden = false, signal } = options;
+  const { all = false, deleted: hidden = false, after, signal } = options;
   let changed = 0;
-  for await (const row of session.catalog.files.list({ all: all || hidden, hidden, signal })) {
+  for await (const row of session.catalog.files.list({ all: all || hidden, hidden, after, signal })) {
     throwIfAborted(signal);
     const record = openFileRowIfIntact(session, row);
     if (record === null) changed += 1;

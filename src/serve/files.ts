@@ -1,0 +1,237 @@
+/** The files of the vault by their names and hashes. */
+import { isVaultError, VaultError } from '../errors.ts';
+import type { ListedFile } from '../vault/read/list.ts';
+import type { StoredFile } from '../vault/read/get.ts';
+import type { PutOptions, PutResult } from '../vault/write/put-call.ts';
+import { streamSource } from '../vault/write/source.ts';
+import type { Answer } from './answers.ts';
+import { failure } from './answers.ts';
+import { fileAnswer } from './content.ts';
+import type { Exchange } from './exchange.ts';
+import type { Route, Serving } from './serving.ts';
+
+/** Files on a page of a list. */
+const PAGE = 100;
+const MAX_PAGE = 1000;
+
+/** The header with a file's own password. */
+export const PASSWORD_HEADER = 'vault-password';
+
+export const FILES: readonly Route[] = [
+  {
+    method: 'GET',
+    path: '/api/files',
+    summary: 'Files, newest first, in pages.',
+    scope: 'list',
+    query: ['limit', 'after', 'all'],
+    handle: list,
+  },
+  {
+    method: 'GET',
+    path: '/api/files/{ref...}',
+    summary: 'A file by name or hash; takes Range.',
+    scope: 'read',
+    answers: [200, 206, 304],
+    async handle(exchange, serving) {
+      const file = await openFile(exchange, serving, { reference: referenceOf(exchange) });
+      return fileAnswer(exchange, file);
+    },
+  },
+  {
+    method: 'PUT',
+    path: '/api/files/{ref...}',
+    summary: 'Stores the body under a name.',
+    scope: 'put',
+    query: ['chunk_size', 'expires_in'],
+    body: ['application/octet-stream'],
+    answers: [200, 201],
+    handle: put,
+  },
+  {
+    method: 'DELETE',
+    path: '/api/files/{ref...}',
+    summary: 'Removes a file; it can be brought back for seven days.',
+    scope: 'delete',
+    async handle(exchange, { vault }) {
+      const { removed } = await vault.remove([referenceOf(exchange)], { signal: exchange.signal });
+      return { status: 200, json: { status: 'success', removed: removed.map(({ hash }) => hash) } };
+    },
+  },
+];
+
+/**
+ * Finds a file, and opens its lock if it has one.
+ *
+ * @param asked `password`: the file's own, where it does not stand in a header
+ */
+export async function openFile(
+  exchange: Exchange,
+  { vault, slowdown }: Serving,
+  asked: { readonly reference: string; readonly password?: string | null },
+): Promise<StoredFile> {
+  const password = asked.password ?? exchange.header(PASSWORD_HEADER);
+  const { signal } = exchange;
+  if (password === null) return vault.get(asked.reference, { signal });
+  return slowdown.guessing(`file ${asked.reference}`, () =>
+    vault.get(asked.reference, { signal, lockPassword: () => Promise.resolve(password) }),
+  );
+}
+
+async function list(exchange: Exchange, { vault }: Serving): Promise<Answer> {
+  const limit = wholeOf(exchange, 'limit', { least: 1, most: MAX_PAGE }) ?? PAGE;
+  const all = exchange.query.get('all') === 'true';
+  const cursor = exchange.query.get('after');
+  const after = cursor === null ? undefined : positionOf(cursor);
+  const files: ListedFile[] = [];
+  let damaged = false;
+  try {
+    for await (const file of vault.list({ all, after, signal: exchange.signal })) {
+      files.push(file);
+      if (files.length > limit) break;
+    }
+  } catch (error) {
+    // The records that can be read are listed all the same.
+    if (!isVaultError(error, 'damaged')) throw error;
+    damaged = true;
+  }
+  const shown = files.slice(0, limit);
+  const [first, last] = [after?.first ?? shown[0], shown.at(-1)];
+  const next =
+    files.length > limit && first !== undefined && last !== undefined ? cursorOf(first, last) : null;
+  return { status: 200, json: { files: shown.map(factsOf), next, ...(damaged && { damaged }) } };
+}
+
+async function put(exchange: Exchange, serving: Serving): Promise<Answer> {
+  const headers = exchange.request.headers;
+  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) {
+    return failure(
+      411,
+      'no-length',
+      'A body needs Content-Length or Transfer-Encoding; Content-Length: 0 is an empty file.',
+    );
+  }
+  if (headers['content-encoding'] !== undefined || headers['content-range'] !== undefined) {
+    return failure(
+      400,
+      'invalid-input',
+      'Parts of files and encoded bodies are not taken: send the whole file as it is.',
+    );
+  }
+  const stored = await store(exchange, serving, {
+    name: pathName(referenceOf(exchange)),
+    content: exchange.body(),
+    chunkSize: wholeOf(exchange, 'chunk_size') ?? undefined,
+    password: exchange.header(PASSWORD_HEADER),
+    expiresInMs: secondsOf(exchange, 'expires_in'),
+  });
+  return {
+    status: stored.unchanged ? 200 : 201,
+    json: { status: 'success', ...factsOf(stored), degraded: stored.degraded },
+  };
+}
+
+/** What an upload says of the file. */
+export interface Upload {
+  readonly name: string;
+  readonly content: AsyncIterable<Uint8Array>;
+  readonly chunkSize?: number | undefined;
+  /** Its lock. */
+  readonly password: string | null;
+  readonly expiresInMs?: number | null;
+}
+
+/** Stores an upload. Nothing is listed unless its body came to its end. */
+export async function store(
+  exchange: Exchange,
+  { vault, options }: Serving,
+  upload: Upload,
+): Promise<PutResult> {
+  const { name, chunkSize, password, expiresInMs = null } = upload;
+  const lock: PutOptions['lock'] = password === null ? undefined : { password };
+  const expiresAtMs = expiresInMs === null ? null : options.clock.now() + expiresInMs;
+  return vault.put(streamSource(upload.content, 'The body'), {
+    name,
+    chunkSize,
+    lock,
+    expiresAtMs,
+    signal: exchange.signal,
+    onWarning: ({ message }) => options.warn(message, null),
+  });
+}
+
+/**
+ * A name as a path of it can stand in a URL.
+ *
+ * @throws `invalid-input` for one that clients and proxies would change on its way
+ */
+export function pathName(name: string): string {
+  if (!name.split('/').some((part) => part === '' || part === '.' || part === '..')) return name;
+  throw new VaultError(
+    'invalid-input',
+    'A name here has no empty parts between slashes, and none of "." or "..".',
+  );
+}
+
+function referenceOf({ parameters }: Exchange): string {
+  return parameters[0] ?? '';
+}
+
+/** A whole number of the query; null if it is not there. @throws `invalid-input` */
+export function wholeOf(
+  { query }: Pick<Exchange, 'query'>,
+  name: string,
+  { least = 0, most = Number.MAX_SAFE_INTEGER } = {},
+): number | null {
+  const text = query.get(name);
+  if (text === null) return null;
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  throw new VaultError('invalid-input', `${name} is a whole number from ${least} to ${most}.`);
+}
+
+/** A thousand years. */
+const MAX_SECONDS = 31_557_600_000;
+
+function secondsOf(exchange: Exchange, name: string): number | null {
+  const seconds = wholeOf(exchange, name, { least: 1, most: MAX_SECONDS });
+  return seconds === null ? null : seconds * 1000;
+}
+
+/** A file's facts, as `vault ls --json` names them. */
+function factsOf(file: Omit<ListedFile, 'deletedAtMs'>): Record<string, unknown> {
+  const { hash, name, size, createdAtMs, expiresAtMs, version, locked } = file;
+  return {
+    hash,
+    name,
+    size,
+    createdAt: timeOf(createdAtMs),
+    expiresAt: timeOf(expiresAtMs),
+    version,
+    locked,
+  };
+}
+
+/** ISO 8601, in UTC. */
+export function timeOf(ms: number | null): string | null {
+  const date = ms === null ? null : new Date(ms);
+  return date === null || Number.isNaN(date.getTime()) ? null : date.toISOString();
+}
+
+interface Position {
+  readonly createdAtMs: number;
+  readonly hash: string;
+}
+
+function cursorOf(first: Position, last: Position): string {
+  return [first, last].map(({ createdAtMs, hash }) => `${createdAtMs}.${hash}`).join('.');
+}
+
+function positionOf(cursor: string): { readonly first: Position; readonly last: Position } {
+  const match = /^(-?\d{1,16})\.([0-9a-f]{64})\.(-?\d{1,16})\.([0-9a-f]{64})$/.exec(cursor);
+  const [, firstMs, first = '', lastMs, last = ''] = match ?? [];
+  if (match === null) throw new VaultError('invalid-input', 'after is what the page before said as next.');
+  return {
+    first: { createdAtMs: Number(firstMs), hash: first },
+    last: { createdAtMs: Number(lastMs), hash: last },
+  };
+}
