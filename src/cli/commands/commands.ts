@@ -16,6 +16,8 @@ export { repair } from './repair.ts';
 export { rm, undelete } from './rm.ts';
 export { printSchedule } from './schedule.ts';
 export { scrub } from './scrub.ts';
+export { serve } from './serve.ts';
 export { status } from './status.ts';
 export { sweep } from './sweep.ts';
+export { addToken, listTokens, removeToken } from './token.ts';
 export { verify } from './verify.ts';
