@@ -51,11 +51,19 @@ export async function readSourceTree(
     .toSorted();
   const api = new API({ cwd: root });
   try {
-    const snapshot = api.updateSnapshot({ openProject: join(root, 'tsconfig.json') });
-    const program = snapshot.getProjects()[0]?.program;
+    // What runs in browsers is a project of its own.
+    const projects = ['tsconfig.json', ...names.filter((name) => /[\\/]tsconfig\.json$/.test(name))].map(
+      (name, index) => join(root, index === 0 ? '' : options.folder, name),
+    );
+    const programs = projects.flatMap((openProject) =>
+      api
+        .updateSnapshot({ openProject })
+        .getProjects()
+        .map(({ program }) => program),
+    );
     return await Promise.all(
       paths.map(async (path) => {
-        const parsed = program?.getSourceFile(join(root, path));
+        const parsed = programs.map((program) => program.getSourceFile(join(root, path))).find(Boolean);
         if (parsed === undefined) throw new Error(`${path} is not part of the project.`);
         const text = await readFile(join(root, path), 'utf8');
         const { imports, globals } = factsOf(parsed, path, options.globals);
