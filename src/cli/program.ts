@@ -1,22 +1,11 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
 import type { Command } from 'commander';
-import type { ExitCode } from './exit.ts';
 import type { Environment } from '../host.ts';
-import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { append, leavingOut, unlocking } from './arguments/repeated.ts';
 import { describeHelp } from './help/describe.ts';
-
-/** A verb, ready to run. */
-export type Action = (invocation: Invocation) => Promise<ExitCode>;
-
-/** Adds a verb, to the program unless another parent is given. */
-type AddVerb = (
-  name: string,
-  description: string,
-  action: (command: Command) => Action,
-  parent?: Command,
-) => Command;
+import { describeServing } from './serving.ts';
+import type { Action, AddVerb } from './verb.ts';
 
 /** What the program is described to. */
 export interface Describing {
@@ -290,44 +279,6 @@ function describeCare(verb: AddVerb): void {
       '--new-password-command <command>',
       'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
     );
-}
-
-/** The vault over HTTP. */
-function describeServing(verb: AddVerb, token: Command): void {
-  verb('serve', 'Serve the vault over HTTP', (command) => async (invocation) => {
-    const { serve } = await import('./commands/serve.ts');
-    return serve(invocation, command.opts());
-  })
-    .option('--listen <address>', 'where to listen (default: 127.0.0.1:8750)')
-    .option('--public-url <url>', 'what clients call this server, for example https://files.example.com')
-    .option('--tls-cert <file>', 'certificate in PEM, with --tls-key: speak HTTPS')
-    .option('--tls-key <file>', 'its key')
-    .option('--max-upload <size>', 'largest file that is taken (default: 10G)')
-    .option('--grace <duration>', 'how long requests may go on when it is stopped (default: 10s)');
-
-  verb(
-    'add',
-    'Make a token, and show it this once',
-    (command) => async (invocation) =>
-      (await import('./commands/token.ts')).addToken(invocation, command.opts()),
-    token,
-  )
-    .requiredOption('--scope <scopes>', 'what it is good for: some of put,read,list,delete,admin')
-    .option('--label <text>', 'what you call it')
-    .option('--expires <duration>', 'how long it is good, for example 90d (default: until it is removed)');
-  verb(
-    'ls',
-    'Show the tokens',
-    () => async (invocation) => (await import('./commands/token.ts')).listTokens(invocation),
-    token,
-  );
-  verb(
-    'rm',
-    'Take a token away, at once and on every server',
-    (command) => async (invocation) =>
-      (await import('./commands/token.ts')).removeToken(invocation, command.args[0] ?? ''),
-    token,
-  ).argument('<id>', 'as "vault token ls" shows it');
 }
 
 function describeSchedule(verb: AddVerb, schedule: Command): void {

@@ -8,8 +8,6 @@ import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
 import { changeDefaults } from './keys/defaults.ts';
 import type { VaultDefaults } from './keys/defaults.ts';
-import type { FileInfo } from './files/records.ts';
-import { resolveFile } from './files/resolve.ts';
 import { Links } from './grants/links.ts';
 import { Tokens } from './grants/tokens.ts';
 import { addBucket, bucketReport, setBucketUrl } from './manage/buckets.ts';
@@ -23,7 +21,7 @@ import { findStored } from './folders/stored-folder.ts';
 import type { Stored } from './folders/stored-folder.ts';
 import { drillFiles } from './recover/drill.ts';
 import type { DrillOptions, DrillResult } from './recover/drill.ts';
-import { getFile } from './read/get.ts';
+import { fileInfo, getFile } from './read/get.ts';
 import type { GetOptions, StoredFile } from './read/get.ts';
 import { inspectFile } from './read/inspect.ts';
 import type { FileDetails } from './read/inspect.ts';
@@ -121,8 +119,8 @@ export class Vault implements AsyncDisposable {
   }
 
   /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
-  async resolve(reference: string): Promise<FileInfo> {
-    return (await resolveFile(this.#session, reference)).info;
+  resolve(reference: string): ReturnType<typeof fileInfo> {
+    return fileInfo(this.#session, reference);
   }
 
   /**
