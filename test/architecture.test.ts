@@ -91,14 +91,14 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
-  commander: /^src\/cli\/(main|program|serving|verb|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
+  commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
   fastify: /^src\/serve\/(server|routes)\.ts$/,
   '@fastify/busboy': /^src\/serve\/multipart\.ts$/,
   'prom-client': /^src\/serve\/metrics\.ts$/,
   ignore: /^src\/vault\/folders\/excludes\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
   'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
-  'string-width': /^src\/cli\/terminal\/width\.ts$/,
+  'fast-string-width': /^src\/cli\/terminal\/width\.ts$/,
 };
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */

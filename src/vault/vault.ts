@@ -21,12 +21,12 @@ import { findStored } from './folders/stored-folder.ts';
 import type { Stored } from './folders/stored-folder.ts';
 import { drillFiles } from './recover/drill.ts';
 import type { DrillOptions, DrillResult } from './recover/drill.ts';
-import { fileInfo, getFile } from './read/get.ts';
+import { getFile } from './read/get.ts';
 import type { GetOptions, StoredFile } from './read/get.ts';
 import { inspectFile } from './read/inspect.ts';
 import type { FileDetails } from './read/inspect.ts';
-import { listFiles } from './read/list.ts';
-import type { ListedFile, ListOptions } from './read/list.ts';
+import { factsOf, listFiles } from './read/list.ts';
+import type { FileFacts, ListedFile, ListOptions } from './read/list.ts';
 import { noteRun } from './read/runs.ts';
 import type { NotedVerb, RunFacts } from './read/runs.ts';
 import { vaultStatus } from './read/status.ts';
@@ -119,8 +119,8 @@ export class Vault implements AsyncDisposable {
   }
 
   /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
-  resolve(reference: string): ReturnType<typeof fileInfo> {
-    return fileInfo(this.#session, reference);
+  async resolve(reference: string): Promise<FileFacts> {
+    return factsOf(this.#session, reference);
   }
 
   /**

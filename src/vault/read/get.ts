@@ -62,11 +62,6 @@ export async function getFile(
   throw new VaultError('invalid-input', `"${opened.info.name}" is a folder: it cannot be read as a file.`);
 }
 
-/** See `Vault.resolve`. */
-export async function fileInfo(session: Session, reference: string): Promise<FileInfo> {
-  return (await resolveFile(session, reference)).info;
-}
-
 /** Reads the manifest of what a reference means. @throws as `getFile` */
 export async function openStored(
   session: Session,
