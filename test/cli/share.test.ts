@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { stubAwsEnvironment } from '../support/s3-bucket.ts';
 import { EXAMPLE_CREDENTIALS, startS3Server } from '../support/s3-server.ts';
 import type { S3Server } from '../support/s3-server.ts';
-import { open, readPage, readParts, unlock } from '../support/share-link.ts';
+import { open, readPage, readParts, statusOf, unlock } from '../support/share-link.ts';
 import { PASSWORD, sandbox } from './run.ts';
 import type { Ended, RunOptions, Sandbox } from './run.ts';
 
@@ -76,7 +76,7 @@ describe('vault share', () => {
     });
     const removed = await run(['share', 'rm', id, '--json']);
     expect(JSON.parse(removed.stdout).id.slice(0, 12)).toBe(id);
-    expect((await fetch(link)).status).toBe(404);
+    expect(await statusOf(link)).toBe(404);
     expect((await run(['share', 'rm', id])).exit).toBe(4);
   });
 

@@ -26,6 +26,7 @@ const SERVED = [
   'GET /api/files/{ref}',
   'DELETE /api/files/{ref}',
   'PUT /api/files/{ref}',
+  'GET /api/folders/{ref}',
   'POST /api/upload',
   'GET /api/retrieve/{hash}',
   'POST /api/retrieve/{hash}',
@@ -56,7 +57,10 @@ it('The description says what may be asked for, and what comes of it', async () 
   const { json } = await served.ask('/openapi.json');
   const operation = fieldsOf(fieldsOf(fieldsOf(json['paths'])['/api/files/{ref}'])['get']);
   expect(operation).toMatchObject({
-    parameters: [{ name: 'ref', in: 'path', required: true }],
+    parameters: [
+      { name: 'ref', in: 'path', required: true },
+      { name: 'format', in: 'query', required: false },
+    ],
     responses: { 200: {}, 206: {}, 304: {}, default: { $ref: '#/components/responses/Error' } },
     security: [{ token: [] }],
   });
@@ -71,6 +75,6 @@ it('Metrics count requests by route, and have no names', async () => {
     'vault_http_request_seconds_count{method="GET",route="/api/files/{ref...}",status="200"} 1\n',
   );
   expect(text).toContain('vault_http_requests_running 1\n');
-  for (const line of text.trim().split('\n'))
+  for (const line of text.split('\n').filter((one) => one !== ''))
     expect(line).toMatch(/^(# (HELP|TYPE) vault_\w+ .+|vault_\w+(\{.+\})? [\d.e+-]+)$/);
 });

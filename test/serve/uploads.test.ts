@@ -4,7 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readForm } from '../../src/serve/multipart.ts';
 import { storageError } from '../support/faulty-bucket.ts';
+import { VaultError } from '../../src/errors.ts';
 import { all, getBytes } from '../vault/harness.ts';
+import type { TestVaultOptions } from '../vault/harness.ts';
 import { servedVault } from './harness.ts';
 import type { ServedVault } from './harness.ts';
 
@@ -99,6 +101,14 @@ describe('a form', () => {
     });
   });
 
+  it('may have something before its parts and behind them, which is no part of it', async () => {
+    const body = `x\r\n${filePart('between', 'hello')}${END}more`;
+    expect(await served.ask('/upload/', { method: 'POST', body, headers: typed })).toMatchObject({
+      status: 201,
+    });
+    expect((await getBytes(served.made.vault, 'between')).toString()).toBe('hello');
+  });
+
   it('is read alike however its bytes are cut', async () => {
     const text = Buffer.from(
       `${field('a', 'b')}${filePart('f', `x\r\n--boundar\r\n${'y'.repeat(100)}`)}${END}`,
@@ -125,8 +135,6 @@ const BAD_FORMS: readonly [what: string, body: string, headers?: Record<string, 
   ['an end in the middle of a file', filePart('bad', big).slice(0, -10)],
   ['two files', filePart('bad', big) + filePart('bad2', big) + END],
   ['a field behind the file', filePart('bad', big) + field('password', 'late') + END],
-  ['something behind the end', `${filePart('bad', big)}${END}more`],
-  ['something before the beginning', `x\r\n${filePart('bad', big)}${END}`],
   ['10,000 parts', field('a', 'b').repeat(10_000) + END],
   ['a field that is there twice', field('a', '1') + field('a', '2') + filePart('bad', 'x') + END],
   ['a field that is too long', field('a', 'x'.repeat(20_000)) + filePart('bad', 'x') + END],
@@ -288,6 +296,34 @@ describe('bad input', () => {
     expect(served.warnings.join()).toContain('memory:');
     await expectUnharmed();
   });
+});
+
+it('a database that is gone in the middle is an error that tells nothing of it, and nothing is listed', async () => {
+  let isGone = false;
+  const wrapCatalog: TestVaultOptions['wrapCatalog'] = (catalog) => ({
+    ...catalog,
+    requireWritable: () => catalog.requireWritable(),
+    close: () => catalog.close(),
+    files: new Proxy(catalog.files, {
+      get: (target, key): unknown =>
+        key === 'put' && isGone
+          ? () => Promise.reject(new VaultError('unavailable', 'The test is at db.internal.'))
+          : Reflect.get(target, key).bind(target),
+    }),
+  });
+  await using other = await servedVault({ vault: { wrapCatalog } });
+  isGone = true;
+  const answers = [
+    await other.ask('/api/files/bad', { method: 'PUT', body: CONTENT }),
+    await other.ask('/api/upload', { method: 'POST', body: form({}, { name: 'bad', bytes: CONTENT }) }),
+  ];
+  isGone = false;
+  for (const answer of answers) {
+    expect(answer).toMatchObject({ status: 503, code: 'unavailable', headers: { 'retry-after': '5' } });
+    expect(answer.bytes.toString()).not.toContain('db.internal');
+  }
+  expect(await all(other.made.vault.list())).toEqual([]);
+  expect(await other.ask('/api/files/bad', { method: 'PUT', body: CONTENT })).toMatchObject({ status: 201 });
 });
 
 it('a server that is stopped calls off what runs, and lists nothing of it', async () => {

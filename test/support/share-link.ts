@@ -2,7 +2,7 @@
 import { Decrypter } from 'age-encryption';
 
 /** Who tries a password lets nothing else run, and connections that are kept end meanwhile. */
-export const CLOSING = { headers: { connection: 'close' } };
+const CLOSING = { headers: { connection: 'close' } };
 
 /** The page and what it names. */
 export interface SharePage {
@@ -29,6 +29,14 @@ export async function readPage(link: string): Promise<SharePage> {
     fragment,
     about: Buffer.from(/data-about="([^"]+)"/.exec(html)?.[1] ?? '', 'base64'),
   };
+}
+
+/** How a link is answered. */
+export async function statusOf(url: string): Promise<number> {
+  const answer = await fetch(url, CLOSING);
+  // Of what is not read, the end of the connection is an error of its own.
+  await answer.arrayBuffer();
+  return answer.status;
 }
 
 /** The sealed file. */

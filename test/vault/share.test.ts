@@ -11,7 +11,7 @@ import type { Share, SharedContent, ShareOptions } from '../../src/vault/share/s
 import { cloudVault } from '../support/cloud-vault.ts';
 import type { CloudVault } from '../support/cloud-vault.ts';
 import { writeUserAccount } from '../support/service-account.ts';
-import { CLOSING, open, readPage, readParts, unlock } from '../support/share-link.ts';
+import { open, readPage, readParts, statusOf, unlock } from '../support/share-link.ts';
 import { codeOf } from '../buckets/conformance.ts';
 
 const NAME = 'home/me/<img src=x onerror=alert(1)> & "it".pdf';
@@ -120,11 +120,7 @@ describe.each(['gcs', 's3'] as const)('a link through %s', (cloud) => {
     const server = made[cloud];
     const { link, expiresAtMs } = await share({ bucket: made.buckets[cloud], expiresMs: 3_600_000 });
     const { parts } = await readPage(link);
-    const statuses = async (): Promise<number[]> => {
-      const answers = await Promise.all([link, ...parts].map((url) => fetch(url, CLOSING)));
-      await Promise.all(answers.map((answer) => answer.arrayBuffer()));
-      return answers.map(({ status }) => status);
-    };
+    const statuses = (): Promise<number[]> => Promise.all([link, ...parts].map(statusOf));
     try {
       server.clockOffsetMs = expiresAtMs - Date.now() - 30_000;
       expect(new Set(await statuses())).toEqual(new Set([200]));
@@ -223,11 +219,11 @@ describe('shares', () => {
     for (const wrong of ['1234567', 'g'.repeat(8), '0'.repeat(32), '', `${one.id}0`]) {
       expect(await codeOf(made.vault.removeShares([one.id, wrong]))).toBe('file-not-found');
     }
-    expect((await fetch(one.link, CLOSING)).status).toBe(200);
+    expect(await statusOf(one.link)).toBe(200);
     expect(await made.vault.removeShares([one.id.slice(0, 8)])).toEqual([one.id]);
-    expect((await fetch(one.link, CLOSING)).status).toBe(404);
+    expect(await statusOf(one.link)).toBe(404);
     expect([...objects().keys()].filter((name) => name.includes(one.id))).toEqual([]);
-    expect((await fetch(other.link, CLOSING)).status).toBe(200);
+    expect(await statusOf(other.link)).toBe(200);
   });
 
   test('stay with verify and with a check without password, and belong to the bucket', async () => {
@@ -275,7 +271,7 @@ describe('shares', () => {
     expect({ objectsRemoved, bytesRemoved }).toEqual({ objectsRemoved: 3, bytesRemoved: 15 });
     const left = [...objects().keys()];
     expect(left.filter((name) => !name.includes(living.id))).toEqual(foreign.map((name) => `shares/${name}`));
-    expect((await fetch(living.link, CLOSING)).status).toBe(200);
+    expect(await statusOf(living.link)).toBe(200);
     for (const name of foreign) made.s3.objects('bucket').delete(`vault/shares/${name}`);
   });
 

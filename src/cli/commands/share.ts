@@ -8,7 +8,7 @@ import { bucketReferenceOf, warnOfFile, warnTo, withProgress, withVault } from '
 import { parseDurationMs } from '../arguments/options.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
-import { asTime } from '../terminal/describe.ts';
+import { asTime } from '../../vault/files/as-json.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
