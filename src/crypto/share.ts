@@ -31,7 +31,8 @@ export async function drawShareKey(password: string | null): Promise<ShareKey> {
     const lock = new age.Encrypter();
     lock.setPassphrase(password.normalize('NFC'));
     lock.setScryptWorkFactor(SCRYPT_LOG_N);
-    fragment = Buffer.from(await lock.encrypt(`${identity}\n`)).toString('base64url');
+    // Empty lines mean nothing to age. With this one the base64 of it all needs no padding, which tools would miss.
+    fragment = Buffer.from(await lock.encrypt(`${identity}\n\n`)).toString('base64url');
   }
   return {
     fragment,
