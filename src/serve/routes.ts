@@ -7,7 +7,9 @@ import { FILES } from './files.ts';
 import { HEALTH } from './health.ts';
 import { LINKS } from './links.ts';
 import { openApiOf } from './openapi.ts';
+import { PAGE } from './page/routes.ts';
 import type { Route } from './serving.ts';
+import { STATUS } from './status.ts';
 import { UPLOADS } from './uploads.ts';
 
 export const ROUTES: readonly Route[] = [
@@ -15,6 +17,8 @@ export const ROUTES: readonly Route[] = [
   ...LINKS,
   ...FILES,
   ...UPLOADS,
+  ...PAGE,
+  ...STATUS,
   {
     method: 'GET',
     path: '/openapi.json',

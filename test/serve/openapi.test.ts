@@ -31,6 +31,15 @@ const SERVED = [
   'POST /api/retrieve/{hash}',
   'POST /upload/',
   'GET /upload/',
+  'POST /api/files/{ref}/undelete',
+  'GET /api/status',
+  'GET /api/session',
+  'POST /api/session',
+  'DELETE /api/session',
+  'GET /',
+  'GET /page.js',
+  'GET /page.css',
+  'GET /icon.svg',
   'GET /openapi.json',
 ];
 
