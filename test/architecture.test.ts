@@ -92,10 +92,14 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
+  fastify: /^src\/serve\/(server|routes)\.ts$/,
+  '@fastify/busboy': /^src\/serve\/multipart\.ts$/,
+  'prom-client': /^src\/serve\/metrics\.ts$/,
   ignore: /^src\/vault\/folders\/excludes\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
   'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
-  'string-width': /^src\/cli\/terminal\/width\.ts$/,
+  'fast-string-width': /^src\/cli\/terminal\/width\.ts$/,
+  uqr: /^src\/serve\/page\/browser\/links\.ts$/,
 };
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
@@ -111,7 +115,8 @@ const OUTER_WORLD: Readonly<Record<string, RegExp>> = {
   'process.env': /^src\/cli\/arguments\/environment\.ts$/,
   'process.kill': /^src\/cli\/(end|arguments\/put-sources|terminal\/typed-ahead)\.ts$/,
   'process.pid': /^src\/cli\/(end|terminal\/typed-ahead)\.ts$/,
-  'Date.now': /^src\/host\.ts$/,
+  // A browser has a clock of its own.
+  'Date.now': /^src\/(host|serve\/page\/browser\/\w+)\.ts$/,
   'new Date': /^src\/host\.ts$/,
   performance: /^src\/host\.ts$/,
 };

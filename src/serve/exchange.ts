@@ -24,11 +24,9 @@ export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly method: string;
-  /** As it was sent, percent signs and all. */
-  readonly path: string;
   readonly query: URLSearchParams;
-  /** What the route's pattern found in the path, decoded. */
-  parameters: readonly string[] = [];
+  /** What stands in the path for the route's parameters, decoded. */
+  readonly parameters: readonly string[];
   /** Who asks, for the log: the first digits of a token's id. */
   by: string | null = null;
   bytesIn = 0;
@@ -41,16 +39,15 @@ export class Exchange {
   constructor(
     request: IncomingMessage,
     response: ServerResponse,
-    { limits, awaitsContinue }: { readonly limits: ExchangeLimits; readonly awaitsContinue: boolean },
+    { limits, parameters }: { readonly limits: ExchangeLimits; readonly parameters: readonly string[] },
   ) {
     this.request = request;
     this.response = response;
+    this.parameters = parameters;
     this.method = request.method ?? '';
-    const [path, query] = split(request.url ?? '', '?');
-    this.path = path;
-    this.query = new URLSearchParams(query);
+    this.query = new URLSearchParams(request.url?.replace(/^[^?]*\??/, ''));
     this.#limits = limits;
-    this.#awaitsContinue = awaitsContinue;
+    this.#awaitsContinue = request.headers.expect !== undefined;
     response.on('close', () => this.abort());
   }
 
@@ -225,10 +222,4 @@ export class Exchange {
       });
     });
   }
-}
-
-/** @returns what comes before a character and what comes behind it */
-function split(value: string, at: string): readonly [string, string] {
-  const found = value.indexOf(at);
-  return found === -1 ? [value, ''] : [value.slice(0, found), value.slice(found + 1)];
 }

@@ -28,7 +28,7 @@ export const FILES: readonly Route[] = [
   },
   {
     method: 'POST',
-    path: '/api/files/{ref...}/undelete',
+    path: '/api/undelete/{ref...}',
     summary: 'Brings a removed file back.',
     scope: 'delete',
     async handle(exchange, { vault }) {

@@ -27,11 +27,10 @@ export const HEALTH: readonly Route[] = [
     path: '/metrics',
     summary: 'What this process has served, for Prometheus.',
     scope: 'list',
-    handle: (_, { metrics, running }) =>
-      Promise.resolve({
-        status: 200,
-        headers: { 'Content-Type': 'text/plain; version=0.0.4; charset=utf-8' },
-        text: metrics.text(running()),
-      }),
+    handle: async (_, { metrics }) => ({
+      status: 200,
+      headers: { 'Content-Type': 'text/plain; version=0.0.4; charset=utf-8' },
+      text: await metrics.text(),
+    }),
   },
 ];

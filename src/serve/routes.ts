@@ -1,8 +1,6 @@
 /** What is served where. */
-import { VaultError } from '../errors.ts';
-import type { Answer } from './answers.ts';
+import type { HTTPMethods } from 'fastify';
 import { failure } from './answers.ts';
-import type { Exchange } from './exchange.ts';
 import { FILES } from './files.ts';
 import { HEALTH } from './health.ts';
 import { LINKS } from './links.ts';
@@ -12,6 +10,7 @@ import type { Route } from './serving.ts';
 import { STATUS } from './status.ts';
 import { UPLOADS } from './uploads.ts';
 
+/** What is served is in this list; the server, its log and its description follow. */
 export const ROUTES: readonly Route[] = [
   ...HEALTH,
   ...LINKS,
@@ -30,39 +29,43 @@ export const ROUTES: readonly Route[] = [
 
 const DESCRIPTION = openApiOf(ROUTES);
 
-const MATCHERS = ROUTES.map((route) => ({ route, pattern: patternOf(route.path) }));
+/** A route as the router takes it. */
+export interface Routed {
+  readonly methods: readonly HTTPMethods[];
+  readonly url: string;
+  /** What follows a parameter that takes all the rest, which the router does not know. */
+  readonly behind: string;
+  readonly handle: Route['handle'];
+  /** Null for what only says that a path can be asked for in other ways. */
+  readonly route: Route | null;
+}
 
-/** The route of a request, whose parameters the exchange has from then on; or what to say where there is none. */
-export function routeOf(exchange: Exchange): Route | Answer {
-  const there = MATCHERS.flatMap(({ route, pattern }) => {
-    const match = pattern.exec(exchange.path);
-    return match === null ? [] : [{ route, found: match.slice(1) }];
+/** All routes, and for each path those that refuse other methods. @param known all methods */
+export function routedOf(routes: readonly Route[], known: readonly HTTPMethods[]): readonly Routed[] {
+  const served = routes.map((route): Routed => {
+    const methods: readonly HTTPMethods[] = route.method === 'GET' ? ['GET', 'HEAD'] : [route.method];
+    const url = route.path.replace(/\{\w+\.\.\.\}.*$/, '*').replaceAll(/\{(\w+)\}/g, ':$1');
+    const [, behind = ''] = /\.\.\.\}(.*)$/.exec(route.path) ?? [];
+    return { methods, url, behind, handle: route.handle, route };
   });
-  if (there.length === 0) return failure(404, 'no-route', 'Nothing is served here. See /openapi.json.');
-  const asked = exchange.method === 'HEAD' ? 'GET' : exchange.method;
-  const matching = there.find(({ route }) => route.method === asked);
-  if (matching === undefined) {
-    const allowed = new Set(there.map(({ route }) => route.method));
-    const Allow = [...allowed, ...(allowed.has('GET') ? ['HEAD'] : [])].join(', ');
-    return failure(405, 'wrong-method', `This can be asked for with ${Allow}.`, { Allow });
-  }
-  exchange.parameters = matching.found.map(decoded);
-  return matching.route;
+  const refusing = [...Map.groupBy(served, ({ url }) => url)].map(([url, group]): Routed => {
+    const allowed = group.flatMap(({ methods }) => methods);
+    return {
+      methods: known.filter((method) => !allowed.includes(method)),
+      url,
+      behind: '',
+      route: null,
+      handle: () => Promise.resolve(wrongMethod(allowed)),
+    };
+  });
+  return [...served, ...refusing];
 }
 
-function patternOf(path: string): RegExp {
-  const pattern = path
-    .split(/(\{[a-z]+(?:\.\.\.)?\})/)
-    .map((part) =>
-      part.startsWith('{') ? (part.endsWith('...}') ? '(.+)' : '([^/]+)') : part.replaceAll('.', '\\.'),
-    );
-  return new RegExp(`^${pattern.join('')}$`);
+function wrongMethod(allowed: readonly string[]): ReturnType<typeof failure> {
+  const Allow = allowed.join(', ');
+  return failure(405, 'wrong-method', `This can be asked for with ${Allow}.`, { Allow });
 }
 
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch (cause) {
-    throw new VaultError('invalid-input', 'The path is not UTF-8 in percent encoding.', { cause });
-  }
+export function noRoute(): ReturnType<typeof failure> {
+  return failure(404, 'no-route', 'Nothing is served here. See /openapi.json.');
 }

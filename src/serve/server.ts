@@ -1,9 +1,11 @@
 /** The HTTP server of an opened vault. It keeps no state: any number of them may serve one vault. */
 import { createServer } from 'node:http';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Socket } from 'node:net';
+import fastify from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Budget } from '../concurrency/semaphore.ts';
 import { isVaultError, messageOf, systemCode, VaultError } from '../errors.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -12,9 +14,10 @@ import type { Answer } from './answers.ts';
 import { failure, failureOf, STRICT_HEADERS } from './answers.ts';
 import { Exchange } from './exchange.ts';
 import { Metrics } from './metrics.ts';
-import { routeOf } from './routes.ts';
+import { noRoute, ROUTES, routedOf } from './routes.ts';
+import type { Routed } from './routes.ts';
 import type { AccessEntry } from './access-log.ts';
-import type { Route, ServeOptions, Serving } from './serving.ts';
+import type { ServeOptions, Serving } from './serving.ts';
 import { Slowdown } from './slowdown.ts';
 
 export type { AccessEntry } from './access-log.ts';
@@ -44,38 +47,34 @@ const LAST_MOMENTS_MS = 2000;
  */
 export async function startServer(vault: Vault, options: ServeOptions): Promise<RunningServer> {
   const running = new Set<Exchange>();
-  let stopping = false;
+  const state = { stopping: false, url: '' };
   const slowdown = new Slowdown(options.clock);
   const access = await Access.of(vault, { ...options, slowdown });
-  const server = makeServer(options);
-  const url = await listen(server, options);
-  const baseUrl = options.publicUrl ?? url;
   const serving: Serving = {
     vault,
     options,
-    baseUrl,
+    get baseUrl() {
+      return options.publicUrl ?? state.url;
+    },
     access,
     slowdown,
     memory: new Budget(DOWNLOAD_MEMORY),
-    metrics: new Metrics(),
-    running: () => running.size,
-    isStopping: () => stopping,
+    metrics: new Metrics(() => running.size),
+    isStopping: () => state.stopping,
   };
-  const take = (awaitsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
-    const exchange = new Exchange(request, response, { limits: options, awaitsContinue });
+  const app = appOf(options, async (exchange, answering) => {
     running.add(exchange);
-    if (stopping) response.shouldKeepAlive = false;
     // Once had over HTTPS, it is never asked for in the clear again.
-    if (baseUrl.startsWith('https:')) response.setHeader('Strict-Transport-Security', 'max-age=31536000');
-    void serve(exchange, serving).finally(() => running.delete(exchange));
-  };
-  server.on('request', take(false)).on('checkContinue', take(true)).on('clientError', refuseNonsense);
+    if (serving.baseUrl.startsWith('https:'))
+      exchange.response.setHeader('Strict-Transport-Security', 'max-age=31536000');
+    await serve(exchange, serving, answering).finally(() => running.delete(exchange));
+  });
+  state.url = await listen(app, options);
   return {
-    url,
+    url: state.url,
     async stop() {
-      stopping = true;
-      const closed = new Promise((resolve) => server.close(resolve));
-      server.closeIdleConnections();
+      state.stopping = true;
+      const closed = app.close();
       const patience = new AbortController();
       await Promise.race([
         closed,
@@ -84,7 +83,7 @@ export async function startServer(vault: Vault, options: ServeOptions): Promise<
       patience.abort();
       for (const exchange of running) exchange.abort();
       await emptied(running);
-      server.closeAllConnections();
+      app.server.closeAllConnections();
       await emptied(running);
       await closed;
     },
@@ -94,6 +93,52 @@ export async function startServer(vault: Vault, options: ServeOptions): Promise<
 /** Waits until nothing is under way, for a while. */
 async function emptied(running: ReadonlySet<Exchange>): Promise<void> {
   for (let waitedMs = 0; running.size > 0 && waitedMs < LAST_MOMENTS_MS; waitedMs += 20) await delay(20);
+}
+
+/** What answers a request. */
+type Answering = Pick<Routed, 'handle' | 'route'>;
+
+const saying = (answer: Answer): Answering => ({ route: null, handle: () => Promise.resolve(answer) });
+
+/** The routes behind a server. Bodies are left to those who answer: nothing is read before it is known who sends it. */
+function appOf(
+  options: ServeOptions,
+  take: (exchange: Exchange, answering: Answering) => Promise<void>,
+): FastifyInstance {
+  const respond =
+    (answering: Answering, behind = '') =>
+    (request: FastifyRequest, reply: FastifyReply) => {
+      reply.hijack();
+      const found = Object.values(Object(request.params)).map(String);
+      const parameters = found.map((one) => one.slice(0, one.length - behind.length));
+      const fits = found.every((one) => one !== behind && one.endsWith(behind));
+      const exchange = new Exchange(request.raw, reply.raw, { limits: options, parameters });
+      void take(exchange, fits ? answering : saying(noRoute()));
+    };
+  const app = fastify({
+    serverFactory: (handler) => makeServer(options).on('request', handler).on('checkContinue', handler),
+    clientErrorHandler: refuseNonsense,
+    frameworkErrors: (error, request, reply) => {
+      respond(saying(failure(400, 'invalid-input', `The path cannot be used: ${error.message}.`)))(
+        request,
+        reply,
+      );
+    },
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: MAX_HEAD_SIZE },
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (_request, _body, done) => {
+    done(null);
+  });
+  app.setErrorHandler((error, request, reply) => {
+    respond(saying(failure(400, 'bad-request', messageOf(error))))(request, reply);
+  });
+  app.setNotFoundHandler(respond(saying(noRoute())));
+  for (const { methods, url, behind, ...answering } of routedOf(ROUTES, app.supportedMethods))
+    app.route({ method: [...methods], url, handler: respond(answering, behind) });
+  return app;
 }
 
 function makeServer({ tls }: ServeOptions): Server {
@@ -110,32 +155,29 @@ function makeServer({ tls }: ServeOptions): Server {
   return server;
 }
 
-async function listen(server: Server, { host, port, tls }: ServeOptions): Promise<string> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      const message = `Cannot listen on ${host}:${port}: ${messageOf(cause)}. Choose another place with --listen.`;
-      reject(new VaultError('invalid-input', message, { cause }));
-    });
-    server.listen({ host, port }, resolve);
-  });
-  const address = server.address();
-  const actual = typeof address === 'object' && address !== null ? address.port : port;
-  return `${tls === null ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${actual}`;
+async function listen(app: FastifyInstance, { host, port, tls }: ServeOptions): Promise<string> {
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    const message = `Cannot listen on ${host}:${port}: ${messageOf(cause)}. Choose another place with --listen.`;
+    throw new VaultError('invalid-input', message, { cause });
+  }
+  const name = host.includes(':') ? `[${host}]` : host;
+  return `${tls === null ? 'http' : 'https'}://${name}:${Object(app.server.address()).port}`;
 }
 
-async function serve(exchange: Exchange, serving: Serving): Promise<void> {
+async function serve(exchange: Exchange, serving: Serving, { route, handle }: Answering): Promise<void> {
   const { options } = serving;
   const startedAtMs = options.clock.monotonic();
   const { request, method } = exchange;
   const client = request.socket.remoteAddress ?? null;
-  let route: Route | null = null;
   let said: Answer;
   try {
-    const found = routeOf(exchange);
-    if ('handle' in found) route = found;
-    said = 'handle' in found ? await answerOf(found, exchange, serving) : found;
-    const answer = said;
-    await serving.memory.spend(said.memory ?? 0, () => exchange.send(answer));
+    const refused =
+      route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
+    const answer = refused ?? (await handle(exchange, serving));
+    said = answer;
+    await serving.memory.spend(answer.memory ?? 0, () => exchange.send(answer));
   } catch (error) {
     said = exchange.refusal ?? failureOf(error);
     if (route?.faultsAre400 === true && (said.code === 'wrong-password' || said.code === 'damaged')) {
@@ -158,11 +200,6 @@ async function serve(exchange: Exchange, serving: Serving): Promise<void> {
   };
   serving.metrics.count(entry);
   options.log(entry);
-}
-
-async function answerOf({ scope, handle }: Route, exchange: Exchange, serving: Serving): Promise<Answer> {
-  const refused = scope === null ? null : await serving.access.refused(exchange, scope);
-  return refused ?? handle(exchange, serving);
 }
 
 /** Storage that fails is its operator's to mend; what a client does wrong, or that it has gone, is not. */

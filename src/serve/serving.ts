@@ -32,8 +32,6 @@ export interface Serving {
   readonly access: Access;
   readonly slowdown: Slowdown;
   readonly metrics: Metrics;
-  /** How many requests are under way. */
-  readonly running: () => number;
   /** Memory of downloads under way, in bytes. */
   readonly memory: Budget;
   /** Whether it is about to end. */

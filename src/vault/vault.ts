@@ -8,8 +8,6 @@ import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
 import { changeDefaults } from './keys/defaults.ts';
 import type { VaultDefaults } from './keys/defaults.ts';
-import type { FileInfo } from './files/records.ts';
-import { resolveFile } from './files/resolve.ts';
 import { Links } from './grants/links.ts';
 import { Tokens } from './grants/tokens.ts';
 import { addBucket, bucketReport, setBucketUrl } from './manage/buckets.ts';
@@ -27,8 +25,8 @@ import { getFile } from './read/get.ts';
 import type { GetOptions, StoredFile } from './read/get.ts';
 import { inspectFile } from './read/inspect.ts';
 import type { FileDetails } from './read/inspect.ts';
-import { listFiles } from './read/list.ts';
-import type { ListedFile, ListOptions } from './read/list.ts';
+import { factsOf, listFiles } from './read/list.ts';
+import type { FileFacts, ListedFile, ListOptions } from './read/list.ts';
 import { noteRun } from './read/runs.ts';
 import type { NotedVerb, RunFacts } from './read/runs.ts';
 import { vaultOutlook } from './read/outlook.ts';
@@ -123,8 +121,8 @@ export class Vault implements AsyncDisposable {
   }
 
   /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
-  async resolve(reference: string): Promise<FileInfo> {
-    return (await resolveFile(this.#session, reference)).info;
+  async resolve(reference: string): Promise<FileFacts> {
+    return factsOf(this.#session, reference);
   }
 
   /**

@@ -31,7 +31,7 @@ const SERVED = [
   'POST /api/retrieve/{hash}',
   'POST /upload/',
   'GET /upload/',
-  'POST /api/files/{ref}/undelete',
+  'POST /api/undelete/{ref}',
   'GET /api/status',
   'GET /api/session',
   'POST /api/session',
@@ -80,6 +80,6 @@ it('Metrics count requests by route, and have no names', async () => {
     'vault_http_request_seconds_count{method="GET",route="/api/files/{ref...}",status="200"} 1\n',
   );
   expect(text).toContain('vault_http_requests_running 1\n');
-  for (const line of text.trim().split('\n'))
+  for (const line of text.split('\n').filter((one) => one !== ''))
     expect(line).toMatch(/^(# (HELP|TYPE) vault_\w+ .+|vault_\w+(\{.+\})? [\d.e+-]+)$/);
 });

@@ -93,7 +93,7 @@ describe('the list of files', () => {
     await served.ask(`/api/files/${hash}`, { method: 'DELETE', headers });
     expect(await names('deleted=true')).toEqual(['Report.pdf 2']);
     expect(await names('search=report')).toEqual(['Report.pdf 1']);
-    const back = await served.ask(`/api/files/${hash}/undelete`, { method: 'POST', headers });
+    const back = await served.ask(`/api/undelete/${hash}`, { method: 'POST', headers });
     expect(back.json).toEqual({ status: 'success', restored: [hash] });
     expect(await names('search=report')).toEqual(['Report.pdf 2']);
   });

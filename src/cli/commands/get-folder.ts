@@ -16,7 +16,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import { fileAsJson } from '../terminal/describe.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
-import { count, quote, showName, showSize } from '../terminal/text.ts';
+import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 
 /** What of a folder is meant by what is behind its name. @returns null for all of it */
 export function wantedOf(path: string): Wanted | null {
@@ -116,8 +116,8 @@ function counting(report: ProgressReport, label: string, totalBytes: number): (c
 
 function describe({ files, unchanged, missing }: RestoredTree): string {
   const more = [
-    ...(unchanged > 0 ? [`${unchanged.toLocaleString('en-US')} there already`] : []),
-    ...(missing > 0 ? [`${missing.toLocaleString('en-US')} not restored`] : []),
+    ...(unchanged > 0 ? [`${grouped(unchanged)} there already`] : []),
+    ...(missing > 0 ? [`${grouped(missing)} not restored`] : []),
   ];
   return [count(files, 'file'), ...more].join(', ');
 }

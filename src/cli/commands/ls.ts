@@ -14,11 +14,12 @@ import { quotingAdvice } from '../arguments/references.ts';
 import type { Column } from '../terminal/table.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { count, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, grouped, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
 import { lockPasswordOf } from './lock-password.ts';
 import type { LsFlags } from './ls-folder.ts';
 import { printPages } from './print-pages.ts';
+import { listFolder } from './ls-folder.ts';
 
 const SHORT: readonly Column[] = [
   { heading: 'HASH', align: 'left' },
@@ -106,7 +107,6 @@ async function listInside(
     throw error;
   }
   if (found.kind === 'file') return false;
-  const { listFolder } = await import('./ls-folder.ts');
   await listFolder(invocation, found, flags);
   return true;
 }
@@ -162,7 +162,7 @@ function addTo(total: Total): (file: ListedFile) => void {
 
 function describeTotal({ files, bytes, locked }: Total): string {
   const size = locked === files ? '' : `, ${showSize(bytes)}`;
-  return `${count(files, 'file')}${size}${locked > 0 ? `, ${locked.toLocaleString('en-US')} locked` : ''}.`;
+  return `${count(files, 'file')}${size}${locked > 0 ? `, ${grouped(locked)} locked` : ''}.`;
 }
 
 function describeNothing(patterns: readonly string[], { deleted, since, larger }: LsFlags): string {

@@ -13,7 +13,7 @@ import { ATTENTION, DONE, gravest } from '../exit.ts';
 import { fileAsJson, shortHash } from '../terminal/describe.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { count, quote, showName, showTime } from '../terminal/text.ts';
+import { count, grouped, quote, showName, showTime } from '../terminal/text.ts';
 import { concludeRemoval } from './rm.ts';
 
 export interface PruneFlags {
@@ -155,7 +155,7 @@ class PruneTotal {
 
   /** @param remove the verb in its form, and the same of `keep` */
   describe(remove: string, keep: string): string {
-    return `${remove} ${count(this.going.length, 'version')} of ${count(this.#names, 'name')} and ${keep} ${this.#kept.toLocaleString('en-US')}`;
+    return `${remove} ${count(this.going.length, 'version')} of ${count(this.#names, 'name')} and ${keep} ${grouped(this.#kept)}`;
   }
 
   /** Warns of versions that stay because something is wrong with them. */

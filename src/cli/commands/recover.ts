@@ -6,7 +6,8 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnOfFile, withProgress } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { expectQuestion, PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
-import { count } from '../terminal/text.ts';
+import { count, grouped } from '../terminal/text.ts';
+import { recoverVault } from '../../compose.ts';
 
 export interface RecoverFlags {
   readonly bucket?: readonly string[];
@@ -38,7 +39,6 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   const around = surroundings(invocation, bucket);
   const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
   expectQuestion(request);
-  const { recoverVault } = await import('../../compose.ts');
   // Before anything is made: without a password there is nothing to begin.
   const first = await readPassword(request);
   invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';
@@ -65,7 +65,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   }
   const removed = hidden > 0 ? ` ${count(hidden, 'removed file')} can still be brought back.` : '';
   terminal.summary(
-    `The catalog has ${count(learned + known - hidden, 'file')} now${known > 0 ? `, ${known.toLocaleString('en-US')} of which it had before` : ''}.${removed} "vault ls" lists them, "vault verify" checks them.`,
+    `The catalog has ${count(learned + known - hidden, 'file')} now${known > 0 ? `, ${grouped(known)} of which it had before` : ''}.${removed} "vault ls" lists them, "vault verify" checks them.`,
     facts,
   );
   for (const { url, message } of unusable) {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { messageOf, VaultError } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
@@ -39,7 +40,7 @@ export async function report(invocation: Invocation, flags: ReportFlags): Promis
 
 /** A report takes the place of the one before at once, for whoever reads there. @throws `invalid-input` */
 async function replaceFile(path: string, text: string): Promise<void> {
-  const part = `${path}.${process.pid}.part`;
+  const part = `${path}.${randomBytes(4).toString('hex')}.part`;
   try {
     await writeFile(part, text, { flag: 'wx' });
     await rename(part, path);

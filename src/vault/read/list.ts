@@ -4,6 +4,7 @@ import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileInfo } from '../files/records.ts';
+import { resolveFile } from '../files/resolve.ts';
 import type { Session } from '../session.ts';
 
 export interface ListOptions extends CallOptions {
@@ -19,6 +20,13 @@ export interface ListOptions extends CallOptions {
 export interface ListedFile extends FileInfo {
   /** When it was removed; null unless it was. */
   readonly deletedAtMs: number | null;
+}
+
+export type FileFacts = FileInfo;
+
+/** See `Vault.resolve`. */
+export async function factsOf(session: Session, reference: string): Promise<FileFacts> {
+  return (await resolveFile(session, reference)).info;
 }
 
 /** See `Vault.list`. */

@@ -194,7 +194,7 @@ function badge(text: string): Node {
 }
 
 async function undelete({ hash, name }: Listed): Promise<void> {
-  await ask(`${pathOf(hash)}/undelete`, { method: 'POST' });
+  await ask(`api/undelete/${hash}`, { method: 'POST' });
   tell(`${nameText(name)} is back.`);
 }
 
