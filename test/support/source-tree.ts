@@ -51,19 +51,23 @@ export async function readSourceTree(
     .toSorted();
   const api = new API({ cwd: root });
   try {
-    // What runs in browsers is a project of its own.
-    const projects = ['tsconfig.json', ...names.filter((name) => /[\\/]tsconfig\.json$/.test(name))].map(
-      (name, index) => join(root, index === 0 ? '' : options.folder, name),
-    );
-    const programs = projects.flatMap((openProject) =>
-      api
+    // What runs elsewhere is a project of its own.
+    const configs = [
+      'tsconfig.json',
+      ...names.filter((name) => name.endsWith('tsconfig.json')).map((name) => join(options.folder, name)),
+    ];
+    const programs = configs.map((config) => {
+      const openProject = join(root, config);
+      return api
         .updateSnapshot({ openProject })
         .getProjects()
-        .map(({ program }) => program),
-    );
+        .find(({ configFileName }) => configFileName === openProject)?.program;
+    });
     return await Promise.all(
       paths.map(async (path) => {
-        const parsed = programs.map((program) => program.getSourceFile(join(root, path))).find(Boolean);
+        const parsed = programs
+          .map((program) => program?.getSourceFile(join(root, path)))
+          .find((found) => found !== undefined);
         if (parsed === undefined) throw new Error(`${path} is not part of the project.`);
         const text = await readFile(join(root, path), 'utf8');
         const { imports, globals } = factsOf(parsed, path, options.globals);
