@@ -100,6 +100,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
   'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
   'fast-string-width': /^src\/cli\/terminal\/width\.ts$/,
+  uqr: /^src\/serve\/page\/browser\/links\.ts$/,
 };
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
@@ -115,7 +116,8 @@ const OUTER_WORLD: Readonly<Record<string, RegExp>> = {
   'process.env': /^src\/cli\/arguments\/environment\.ts$/,
   'process.kill': /^src\/cli\/(end|arguments\/put-sources|terminal\/typed-ahead)\.ts$/,
   'process.pid': /^src\/cli\/(end|terminal\/typed-ahead)\.ts$/,
-  'Date.now': /^src\/host\.ts$/,
+  // A browser has a clock of its own.
+  'Date.now': /^src\/(host|serve\/page\/browser\/\w+)\.ts$/,
   'new Date': /^src\/host\.ts$/,
   performance: /^src\/host\.ts$/,
 };

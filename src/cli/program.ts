@@ -228,6 +228,12 @@ function describeCare(verb: AddVerb): void {
     .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
     .option('--no-password', 'only what the catalog says by itself');
 
+  verb('report', 'Write what status tells as a page', (command) => async (invocation) => {
+    return (await commands()).report(invocation, command.opts());
+  })
+    .requiredOption('-o, --output <file>', 'where to, replacing what is there; - for standard output')
+    .option('--redact-names', 'without names of files and places of buckets');
+
   verb(
     'drill',
     'Restore random files from the buckets and the password alone',

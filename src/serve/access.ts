@@ -8,6 +8,18 @@ import { failure } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import type { Slowdown } from './slowdown.ts';
 
+/** Where the page keeps its token: no script can read it, and no other site's page makes a browser send it. */
+export const SESSION_COOKIE = 'vault-session';
+
+/** The token that came with a request; null if none did. */
+export function tokenShown({ request: { headers } }: Exchange): string | null {
+  const bearer = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
+  if (bearer !== undefined) return bearer;
+  // A page of another port of this machine is of the same site, but its requests are not of the same origin.
+  if (!['same-origin', 'none', undefined].includes(headers['sec-fetch-site']?.toString())) return null;
+  return new RegExp(`(?:^|; *)${SESSION_COOKIE}=([^;]+)`).exec(headers.cookie ?? '')?.[1] ?? null;
+}
+
 /** Whether nobody but this machine reaches an address or name. */
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
@@ -56,8 +68,8 @@ export class Access {
     }
     if (this.#open && !(await this.#vault.tokens.any())) return refusedAsOpen(exchange);
     this.#open = false;
-    const shown = /^Bearer +(\S+)$/i.exec(exchange.request.headers.authorization ?? '')?.[1];
-    if (shown === undefined) {
+    const shown = tokenShown(exchange);
+    if (shown === null) {
       return failure(401, 'unauthorized', 'A token is needed: Authorization: Bearer <token>.', {
         'WWW-Authenticate': 'Bearer',
       });

@@ -17,8 +17,18 @@ export const FILES: readonly Route[] = [
     path: '/api/files',
     summary: 'Files, newest first, in pages.',
     scope: 'list',
-    query: ['limit', 'after', 'all'],
+    query: ['limit', 'after', 'all', 'name', 'search', 'deleted'],
     handle: list,
+  },
+  {
+    method: 'POST',
+    path: '/api/undelete/{ref...}',
+    summary: 'Brings a removed file back.',
+    scope: 'delete',
+    async handle(exchange, { vault }) {
+      const { restored } = await vault.undelete([referenceOf(exchange)], { signal: exchange.signal });
+      return { status: 200, json: { status: 'success', restored: restored.map(({ hash }) => hash) } };
+    },
   },
   {
     method: 'GET',
@@ -61,10 +71,13 @@ async function list(exchange: Exchange, { vault }: Serving): Promise<Answer> {
   const all = exchange.query.get('all') === 'true';
   const cursor = exchange.query.get('after');
   const after = cursor === null ? undefined : positionOf(cursor);
+  const deleted = exchange.query.get('deleted') === 'true';
+  const fits = matcherOf(exchange);
   const files: ListedFile[] = [];
   let damaged = false;
   try {
-    for await (const file of vault.list({ all, after, signal: exchange.signal })) {
+    for await (const file of vault.list({ all, deleted, after, signal: exchange.signal })) {
+      if (!fits(file.name)) continue;
       files.push(file);
       if (files.length > limit) break;
     }
@@ -78,6 +91,12 @@ async function list(exchange: Exchange, { vault }: Serving): Promise<Answer> {
   const next =
     files.length > limit && first !== undefined && last !== undefined ? cursorOf(first, last) : null;
   return { status: 200, json: { files: shown.map(fileAsJson), next, ...(damaged && { damaged }) } };
+}
+
+/** Which names are asked for: one, or all that have a text in them. */
+function matcherOf({ query }: Exchange): (name: string) => boolean {
+  const [wanted, part] = [query.get('name'), query.get('search')?.toLowerCase() ?? ''];
+  return (name) => (wanted === null || name === wanted) && name.toLowerCase().includes(part);
 }
 
 async function put(exchange: Exchange, serving: Serving): Promise<Answer> {

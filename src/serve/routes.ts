@@ -6,7 +6,9 @@ import { FOLDERS } from './folders.ts';
 import { HEALTH } from './health.ts';
 import { LINKS } from './links.ts';
 import { openApiOf } from './openapi.ts';
+import { PAGE } from './page/routes.ts';
 import type { Route } from './serving.ts';
+import { STATUS } from './status.ts';
 import { UPLOADS } from './uploads.ts';
 
 /** What is served is in this list; the server, its log and its description follow. */
@@ -16,6 +18,8 @@ export const ROUTES: readonly Route[] = [
   ...FILES,
   ...FOLDERS,
   ...UPLOADS,
+  ...PAGE,
+  ...STATUS,
   {
     method: 'GET',
     path: '/openapi.json',

@@ -29,6 +29,8 @@ import { factsOf, listFiles } from './read/list.ts';
 import type { FileFacts, ListedFile, ListOptions } from './read/list.ts';
 import { noteRun } from './read/runs.ts';
 import type { NotedVerb, RunFacts } from './read/runs.ts';
+import { vaultOutlook } from './read/outlook.ts';
+import type { VaultOutlook } from './read/outlook.ts';
 import { vaultStatus } from './read/status.ts';
 import type { VaultStatus } from './read/status.ts';
 import { planPrune } from './remove/prune.ts';
@@ -149,6 +151,11 @@ export class Vault implements AsyncDisposable {
   /** What the vault holds and how safe it is, by the catalog and the listings of manifests. */
   status(options?: CallOptions): Promise<VaultStatus> {
     return vaultStatus(this.#session, options);
+  }
+
+  /** As `status`, and beside it which versions would go with which buckets, and what was stored on which day. */
+  outlook(options?: CallOptions): Promise<VaultOutlook> {
+    return vaultOutlook(this.#session, options);
   }
 
   /**

@@ -88,6 +88,7 @@ describe('every verb prints what the schema says', () => {
     await run('repair');
     await run('status', '--max-age', '1h', 'a');
     await run('status', '--no-password');
+    await run('report', '-o', 'report.html');
     expect(printed).toContain('status');
   });
 

@@ -32,6 +32,15 @@ const SERVED = [
   'POST /api/retrieve/{hash}',
   'POST /upload/',
   'GET /upload/',
+  'POST /api/undelete/{ref}',
+  'GET /api/status',
+  'GET /api/session',
+  'POST /api/session',
+  'DELETE /api/session',
+  'GET /',
+  'GET /page.js',
+  'GET /page.css',
+  'GET /icon.svg',
   'GET /openapi.json',
 ];
 

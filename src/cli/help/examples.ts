@@ -121,6 +121,13 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
     ],
   ],
   [
+    'report',
+    [
+      ['vault report -o vault.html', 'how the vault stands, as a page that needs nothing else'],
+      ['vault report -o vault.html --redact-names', 'one to show around'],
+    ],
+  ],
+  [
     'verify',
     [
       ['vault verify', 'by listings, without downloading'],
