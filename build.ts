@@ -41,7 +41,27 @@ const { metafile } = await build({
   metafile: true,
   logLevel: 'warning',
 });
-writeFileSync(join(target, 'third-party-licenses.txt'), licenses(Object.keys(metafile.inputs)));
+// What browsers get.
+const forBrowsers = await build({
+  entryPoints: ['browser/page.ts', 'page.css', 'index.html', 'icon.svg'].map(
+    (file) => `src/serve/page/${file}`,
+  ),
+  outdir: join(target, 'page'),
+  entryNames: '[name]',
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  platform: 'browser',
+  target: 'es2022',
+  loader: { '.html': 'copy', '.svg': 'copy' },
+  legalComments: 'none',
+  metafile: true,
+  logLevel: 'warning',
+});
+writeFileSync(
+  join(target, 'third-party-licenses.txt'),
+  licenses([metafile, forBrowsers.metafile].flatMap(({ inputs }) => Object.keys(inputs))),
+);
 mkdirSync('man', { recursive: true });
 for (const [name, page] of manPages(own.version)) writeFileSync(join('man', name), page);
 const types = join(target, 'types');

@@ -28,6 +28,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
   ],
   [['vault', /^src\/vault\//]],
   [['composition root', /^src\/(compose|making)\.ts$/]],
+  [['server', /^src\/serve\//]],
   [
     ['library', /^src\/index\.ts$/],
     ['cli', /^src\/cli\//],
@@ -35,7 +36,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
 ];
 
 /** Buckets and databases are known by their contracts; only the composition root knows which kinds there are. */
-const KNOWS_NO_DRIVER = new Set(['vault', 'library', 'cli']);
+const KNOWS_NO_DRIVER = new Set(['vault', 'server', 'library', 'cli']);
 const DRIVERS = new Set(['bucket drivers', 'catalog drivers']);
 
 /**
@@ -50,6 +51,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   keys: ['buckets'],
   protocol: ['buckets', 'chunks', 'keys'],
   files: ['buckets', 'chunks', 'protocol'],
+  grants: ['read'],
   write: ['buckets', 'chunks', 'files', 'folders', 'keys', 'protocol'],
   remove: ['buckets', 'chunks', 'files', 'keys', 'protocol'],
   read: ['buckets', 'chunks', 'files', 'open', 'protocol'],
@@ -59,7 +61,19 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   manage: ['buckets', 'keys', 'protocol', 'repair'],
   open: ['buckets', 'chunks', 'keys', 'protocol'],
   recover: ['buckets', 'chunks', 'files', 'folders', 'keys', 'open', 'protocol', 'repair'],
-  vault: ['folders', 'keys', 'manage', 'open', 'read', 'recover', 'remove', 'repair', 'verify', 'write'],
+  vault: [
+    'folders',
+    'grants',
+    'keys',
+    'manage',
+    'open',
+    'read',
+    'recover',
+    'remove',
+    'repair',
+    'verify',
+    'write',
+  ],
 };
 /** Known by their types alone. */
 const TYPE_ROOMS = new Set(['call', 'session']);
@@ -78,10 +92,15 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
   commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
+  fastify: /^src\/serve\/(server|routes)\.ts$/,
+  '@fastify/busboy': /^src\/serve\/multipart\.ts$/,
+  'client-zip': /^src\/serve\/zip\.ts$/,
+  'prom-client': /^src\/serve\/metrics\.ts$/,
   ignore: /^src\/vault\/folders\/excludes\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,
   'smol-toml': /^src\/cli\/arguments\/config\.ts$/,
-  'string-width': /^src\/cli\/terminal\/width\.ts$/,
+  'fast-string-width': /^src\/cli\/terminal\/width\.ts$/,
+  uqr: /^src\/serve\/page\/browser\/links\.ts$/,
 };
 
 /** What every start of the program may load beside Node's own modules; the rest waits until it is needed. */
@@ -97,7 +116,8 @@ const OUTER_WORLD: Readonly<Record<string, RegExp>> = {
   'process.env': /^src\/cli\/arguments\/environment\.ts$/,
   'process.kill': /^src\/cli\/(end|arguments\/put-sources|terminal\/typed-ahead)\.ts$/,
   'process.pid': /^src\/cli\/(end|terminal\/typed-ahead)\.ts$/,
-  'Date.now': /^src\/host\.ts$/,
+  // A browser has a clock of its own.
+  'Date.now': /^src\/(host|serve\/page\/browser\/\w+)\.ts$/,
   'new Date': /^src\/host\.ts$/,
   performance: /^src\/host\.ts$/,
 };

@@ -102,7 +102,7 @@ describe('the package', () => {
 
   it('holds the command, the library and what explains them, and nothing else', () => {
     const expected =
-      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py|json)|bin\/vault\.js|man\/[\w-]+\.1|dist\/[\w-]+\.js|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
+      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py|json)|bin\/vault\.js|man\/[\w-]+\.1|dist\/[\w-]+\.js|dist\/page\/page\.(js|css)|dist\/page\/(index\.html|icon\.svg)|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
     expect(files.filter((path) => !expected.test(path))).toEqual([]);
     const declared = [facts.bin['vault'], ...Object.values(facts.exports['.'] ?? {})].map((path) =>
       path?.replace('./', ''),
@@ -129,7 +129,7 @@ describe('the package', () => {
 
   it('brings the licence of every package that is bundled', async () => {
     const text = await readFile(join(installed, 'dist', 'third-party-licenses.txt'), 'utf8');
-    for (const name of ['@aws-sdk/client-s3', 'kysely', 'pg', 'picomatch', 'smol-toml', 'string-width'])
+    for (const name of ['@aws-sdk/client-s3', 'kysely', 'pg', 'picomatch', 'smol-toml', 'fast-string-width'])
       expect(text).toMatch(new RegExp(`^${name} \\d`, 'm'));
     const free =
       /^(The )?MIT License|^\s*Apache License$|Permission (is hereby granted|to use, copy)|^Redistribution and use in source and binary forms, with or without|^SPDX-License-Identifier: (MIT|Apache-2\.0)$/im;

@@ -24,6 +24,7 @@ export interface Catalog {
   readonly setup: SetupCatalog;
   readonly files: FileCatalog;
   readonly chunks: ChunkCatalog;
+  readonly grants: GrantCatalog;
 
   /**
    * Looks whether the catalog can be written, before something is done that has to be noted there. One that cannot can be read all
@@ -129,11 +130,13 @@ export interface FileCatalog {
    * before that of the first row listed.
    *
    * @param options `all`: also those that are not the newest of their name tag, in the order of `byName`.
-   *   `hidden`: the hidden rows instead, the newest of a tag then being the newest hidden one
+   *   `hidden`: the hidden rows instead, the newest of a tag then being the newest hidden one.
+   *   `after`: goes on behind the last row of a listing that began with the first one
    */
   list(options: {
     readonly all: boolean;
     readonly hidden?: boolean | undefined;
+    readonly after?: ListPosition | undefined;
     readonly signal?: AbortSignal | undefined;
   }): AsyncIterable<FileRow>;
 
@@ -188,6 +191,53 @@ export interface ChunkCatalog {
 
   /** How many chunks there are. */
   count(): Promise<number>;
+}
+
+/**
+ * Who may ask a server for something: tokens and links, one row each. They are found by a digest of their secret. Unlike the rest of
+ * the catalog no bucket knows them.
+ */
+export interface GrantCatalog {
+  /** Adds one, or replaces the row of that id except for its uses. */
+  put(row: Omit<GrantRow, 'uses'>): Promise<void>;
+
+  find(id: string): Promise<GrantRow | null>;
+
+  /** All of a kind, by id. */
+  list(kind: GrantKind, options?: { readonly signal?: AbortSignal | undefined }): AsyncIterable<GrantRow>;
+
+  /**
+   * Counts one more use. Repeated after an answer was lost it may count two.
+   *
+   * @param most after as many uses there is none left; null: there always is
+   * @returns whether there was one left; false for an unknown id
+   */
+  use(id: string, most: number | null): Promise<boolean>;
+
+  /** Unknown ids are ignored. */
+  forget(ids: readonly string[]): Promise<void>;
+
+  /** Forgets those whose expiry lies before a time. */
+  forgetExpired(beforeMs: number): Promise<void>;
+}
+
+export type GrantKind = 'token' | 'link';
+
+export interface GrantRow {
+  /** 64 hex digits: a digest of the secret. */
+  readonly id: string;
+  readonly kind: GrantKind;
+  /** What it grants, sealed; opaque here. */
+  readonly record: Uint8Array;
+  /** Null if it does not expire. */
+  readonly expiresAtMs: number | null;
+  readonly uses: number;
+}
+
+/** How far a listing has come: where it began and where it was left. */
+export interface ListPosition {
+  readonly first: Pick<FileRow, 'createdAtMs' | 'hash'>;
+  readonly last: Pick<FileRow, 'createdAtMs' | 'hash'>;
 }
 
 export interface VaultRow {

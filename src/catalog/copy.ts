@@ -18,6 +18,7 @@ const KEYS: Readonly<Record<TableName, string>> = {
   buckets: 'number',
   files: 'hash',
   chunks: 'id',
+  grants: 'id',
   vault: 'one',
 };
 

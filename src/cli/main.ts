@@ -194,7 +194,7 @@ function listenToSignals(abort: AbortController, run: Run): Promise<'overdue'> {
     process.removeAllListeners(name).on(name, () => {
       if (abort.signal.aborted) leave(INTERRUPTED);
       abort.abort(name);
-      setTimeout(() => overdue.resolve('overdue'), CLEAN_UP_MS);
+      setTimeout(() => overdue.resolve('overdue'), run.interruption.patienceMs ?? CLEAN_UP_MS);
     });
   }
   // Nothing may be left undone silently: a promise that nobody awaits is a bug like any other.

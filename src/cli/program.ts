@@ -1,11 +1,15 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
 import type { Command } from 'commander';
+import type * as Commands from './commands/commands.ts';
 import type { ExitCode } from './exit.ts';
 import type { Environment } from '../host.ts';
 import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { append, leavingOut, unlocking } from './arguments/repeated.ts';
 import { describeHelp } from './help/describe.ts';
+
+/** What verbs do: one load for all, since many small files take longer than what a verb does not need. */
+const commands = async (): Promise<typeof Commands> => import('./commands/commands.ts');
 
 /** A verb, ready to run. */
 export type Action = (invocation: Invocation) => Promise<ExitCode>;
@@ -47,6 +51,7 @@ export function describeProgram(program: Command, describing: Describing): void 
   describeCare(verb);
   describeSchedule(verb, program.command('schedule').description('Run it every night'));
   describeConfig(verb, program.command('config').description('Show the settings'));
+  describeServing(verb, program.command('token').description('Say who may use "vault serve"'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
   describeHelp(program, describing);
@@ -82,8 +87,7 @@ function describeOptions(program: Command, { version }: Describing): void {
 /** Making a vault, and what one keeps it for. */
 function describeStoring(verb: AddVerb): void {
   verb('init', 'Make a new vault', (command) => async (invocation) => {
-    const { init } = await import('./commands/init.ts');
-    return init(invocation, command.opts());
+    return (await commands()).init(invocation, command.opts());
   })
     .option('--local', 'three folders beside the catalog, to try it out')
     .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; repeat for each bucket', append)
@@ -95,8 +99,7 @@ function describeStoring(verb: AddVerb): void {
     'put',
     'Store files and folders, and print their hashes',
     (command) => async (invocation) => {
-      const { put } = await import('./commands/put.ts');
-      return put(invocation, command.args, command.opts());
+      return (await commands()).put(invocation, command.args, command.opts());
     },
   )
     .argument('[path...]', 'files and folders, or - for standard input')
@@ -123,8 +126,7 @@ function describeStoring(verb: AddVerb): void {
 /** What is stored, and its bytes. */
 function describeReading(verb: AddVerb): void {
   const getting = verb('get', 'Get files and folders back', (command) => async (invocation) => {
-    const { get } = await import('./commands/get.ts');
-    return get(invocation, command.args, command.opts());
+    return (await commands()).get(invocation, command.args, command.opts());
   })
     .argument('<hash|name|pattern...>', REFERENCE)
     .option(
@@ -138,16 +140,14 @@ function describeReading(verb: AddVerb): void {
     'cat',
     'Write files to standard output, one after the other',
     (command) => async (invocation) => {
-      const { get } = await import('./commands/get.ts');
-      return get(invocation, command.args, { ...command.opts(), output: '-' });
+      return (await commands()).get(invocation, command.args, { ...command.opts(), output: '-' });
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
   const listing = describeListing(verb);
   for (const command of [getting, pouring, ...listing]) unlocking(command);
 
   verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
-    const { info } = await import('./commands/info.ts');
-    return info(invocation, command.args);
+    return (await commands()).info(invocation, command.args);
   }).argument('[hash|name|pattern...]', 'without it: the vault itself');
 }
 
@@ -157,8 +157,7 @@ function describeListing(verb: AddVerb): readonly Command[] {
     'ls',
     'List files, newest first, or what is in a folder',
     (command) => async (invocation) => {
-      const { ls } = await import('./commands/ls.ts');
-      return ls(invocation, command.args, command.opts());
+      return (await commands()).ls(invocation, command.args, command.opts());
     },
   )
     .argument(
@@ -175,8 +174,7 @@ function describeListing(verb: AddVerb): readonly Command[] {
     .option('-0, --null', 'print names alone, each followed by a NUL, for xargs -0');
 
   const comparing = verb('diff', 'Show what differs in a folder', (command) => async (invocation) => {
-    const { diff } = await import('./commands/diff.ts');
-    return diff(invocation, command.args, command.opts());
+    return (await commands()).diff(invocation, command.args, command.opts());
   })
     .argument('<hash|name>', 'a version of a folder')
     .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)');
@@ -186,8 +184,7 @@ function describeListing(verb: AddVerb): readonly Command[] {
 
 function describeRemoving(verb: AddVerb): void {
   verb('rm', 'Remove files', (command) => async (invocation) => {
-    const { rm } = await import('./commands/rm.ts');
-    return rm(invocation, command.args, command.opts());
+    return (await commands()).rm(invocation, command.args, command.opts());
   })
     .argument('<hash|name|pattern...>', REFERENCE)
     .option('--all-versions', 'remove every version of a name')
@@ -196,8 +193,7 @@ function describeRemoving(verb: AddVerb): void {
     .option('-n, --dry-run', 'only show what would be removed');
 
   verb('prune', 'Remove old versions, except for those that rules keep', (command) => async (invocation) => {
-    const { prune } = await import('./commands/prune.ts');
-    return prune(invocation, command.args, command.opts());
+    return (await commands()).prune(invocation, command.args, command.opts());
   })
     .argument('[name|pattern...]', 'names whose versions are looked at; without it: every name')
     .option('--keep-last <n>', 'keep the newest n versions')
@@ -212,13 +208,11 @@ function describeRemoving(verb: AddVerb): void {
     .option('-n, --dry-run', 'only show what would be kept and why, and what removed');
 
   verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
-    const { undelete } = await import('./commands/rm.ts');
-    return undelete(invocation, command.args);
+    return (await commands()).undelete(invocation, command.args);
   }).argument('<hash|name|pattern...>', 'as "vault ls --deleted" shows them');
 
   verb('sweep', 'Free the space of removed files and of leftovers', (command) => async (invocation) => {
-    const { sweep } = await import('./commands/sweep.ts');
-    return sweep(invocation, command.opts());
+    return (await commands()).sweep(invocation, command.opts());
   })
     .option('--now', 'also of files that were removed less than seven days ago')
     .option('-n, --dry-run', 'only show what would be removed');
@@ -227,20 +221,24 @@ function describeRemoving(verb: AddVerb): void {
 /** Looking after what is stored. */
 function describeCare(verb: AddVerb): void {
   verb('status', 'Show what the vault holds, and how safe it is', (command) => async (invocation) => {
-    const { status } = await import('./commands/status.ts');
-    return status(invocation, command.args, command.opts());
+    return (await commands()).status(invocation, command.args, command.opts());
   })
     .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
     .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
     .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
     .option('--no-password', 'only what the catalog says by itself');
 
+  verb('report', 'Write what status tells as a page', (command) => async (invocation) => {
+    return (await commands()).report(invocation, command.opts());
+  })
+    .requiredOption('-o, --output <file>', 'where to, replacing what is there; - for standard output')
+    .option('--redact-names', 'without names of files and places of buckets');
+
   verb(
     'drill',
     'Restore random files from the buckets and the password alone',
     (command) => async (invocation) => {
-      const { drill } = await import('./commands/drill.ts');
-      return drill(invocation, command.opts());
+      return (await commands()).drill(invocation, command.opts());
     },
   )
     .option('--files <n>', 'how many (default: 10)')
@@ -249,11 +247,9 @@ function describeCare(verb: AddVerb): void {
 
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
-      const { verify } = await import('./commands/verify.ts');
-      return verify(invocation, command.args, command.opts());
+      return (await commands()).verify(invocation, command.args, command.opts());
     }
-    const { scrub } = await import('./commands/scrub.ts');
-    return scrub(invocation, command.opts());
+    return (await commands()).scrub(invocation, command.opts());
   })
     .argument('[hash|name|pattern...]', 'files; all of them if none is named')
     .option('--read-data', 'download and check everything, not only the listings')
@@ -265,8 +261,7 @@ function describeCare(verb: AddVerb): void {
     .option('--bucket <url>', 'with --no-password: a bucket to check; repeat for each', append);
 
   verb('repair', 'Replace what is missing or damaged', (command) => async (invocation) => {
-    const { repair } = await import('./commands/repair.ts');
-    return repair(invocation, command.args, command.opts());
+    return (await commands()).repair(invocation, command.args, command.opts());
   })
     .argument('[hash|name|pattern...]', 'files; all of them if none is named')
     .option('--read-data', 'read everything to find what is damaged')
@@ -276,13 +271,13 @@ function describeCare(verb: AddVerb): void {
     .option('-n, --dry-run', 'only show what would be done');
 
   verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
-    const { recover } = await import('./commands/recover.ts');
-    return recover(invocation, command.opts());
-  }).option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append);
+    return (await commands()).recover(invocation, command.opts());
+  })
+    .option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append)
+    .option('-n, --dry-run', 'only show what the catalog would have');
 
   verb('password', 'Change the password', (command) => async (invocation) => {
-    const { changePassword } = await import('./commands/change-password.ts');
-    return changePassword(invocation, command.opts());
+    return (await commands()).changePassword(invocation, command.opts());
   })
     .option('--new-password-file <file>', 'read the new password from a file (or VAULT_NEW_PASSWORD_FILE)')
     .option(
@@ -291,12 +286,42 @@ function describeCare(verb: AddVerb): void {
     );
 }
 
+/** The vault over HTTP. */
+function describeServing(verb: AddVerb, token: Command): void {
+  verb('serve', 'Serve the vault over HTTP', (command) => async (invocation) => {
+    return (await commands()).serve(invocation, command.opts());
+  })
+    .option('--listen <address>', 'where to listen (default: 127.0.0.1:8750)')
+    .option('--public-url <url>', 'what clients call this server, for example https://files.example.com')
+    .option('--tls-cert <file>', 'certificate in PEM, with --tls-key: speak HTTPS')
+    .option('--tls-key <file>', 'its key')
+    .option('--max-upload <size>', 'largest file that is taken (default: 10G)')
+    .option('--grace <duration>', 'how long requests may go on when it is stopped (default: 10s)');
+
+  verb(
+    'add',
+    'Make a token, and show it this once',
+    (command) => async (invocation) => (await commands()).addToken(invocation, command.opts()),
+    token,
+  )
+    .requiredOption('--scope <scopes>', 'what it is good for: some of put,read,list,delete,admin')
+    .option('--label <text>', 'what you call it')
+    .option('--expires <duration>', 'how long it is good, for example 90d (default: until it is removed)');
+  verb('ls', 'Show the tokens', () => async (invocation) => (await commands()).listTokens(invocation), token);
+  verb(
+    'rm',
+    'Take a token away, at once and on every server',
+    (command) => async (invocation) => (await commands()).removeToken(invocation, command.args[0] ?? ''),
+    token,
+  ).argument('<id>', 'as "vault token ls" shows it');
+}
+
 function describeSchedule(verb: AddVerb, schedule: Command): void {
   verb(
     'print',
     'Print jobs that put these files, sweep, verify and drill',
     (command) => async (invocation) =>
-      (await import('./commands/schedule.ts')).printSchedule(invocation, command.args, command.opts()),
+      (await commands()).printSchedule(invocation, command.args, command.opts()),
     schedule,
   )
     .argument('<path...>', 'what the job is to put')
@@ -311,7 +336,7 @@ function describeConfig(verb: AddVerb, config: Command): void {
   verb(
     'show',
     'Show every setting of a vault, and where it comes from',
-    () => async (invocation) => (await import('./commands/config.ts')).showConfig(invocation),
+    () => async (invocation) => (await commands()).showConfig(invocation),
     config,
   );
 }
@@ -321,8 +346,7 @@ function describeCatalog(verb: AddVerb, catalog: Command): void {
     'copy',
     'Copy the catalog into another database',
     (command) => async (invocation) => {
-      const { copyTo } = await import('./commands/catalog-copy.ts');
-      return copyTo(invocation, command.args[0] ?? '');
+      return (await commands()).copyTo(invocation, command.args[0] ?? '');
     },
     catalog,
   ).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
@@ -332,21 +356,20 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
   verb(
     'ls',
     'Show the buckets and what they hold',
-    () => async (invocation) => (await import('./commands/bucket.ts')).listBuckets(invocation),
+    () => async (invocation) => (await commands()).listBuckets(invocation),
     bucket,
   );
   verb(
     'add',
     'Add a bucket',
-    (command) => async (invocation) =>
-      (await import('./commands/bucket.ts')).addBucket(invocation, command.args[0] ?? ''),
+    (command) => async (invocation) => (await commands()).addBucket(invocation, command.args[0] ?? ''),
     bucket,
   ).argument('<url>', 'folder, gs://name/prefix or s3://name/prefix');
   verb(
     'rm',
     'Move what a bucket holds to the others, and remove it',
     (command) => async (invocation) =>
-      (await import('./commands/bucket.ts')).removeBucket(invocation, command.args[0] ?? '', command.opts()),
+      (await commands()).removeBucket(invocation, command.args[0] ?? '', command.opts()),
     bucket,
   )
     .argument('<url|id>', 'as "vault bucket ls" shows it')
@@ -356,11 +379,7 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
     'set-url',
     'Change the URL of a bucket',
     (command) => async (invocation) =>
-      (await import('./commands/bucket.ts')).setBucketUrl(
-        invocation,
-        command.args[0] ?? '',
-        command.args[1] ?? '',
-      ),
+      (await commands()).setBucketUrl(invocation, command.args[0] ?? '', command.args[1] ?? ''),
     bucket,
   )
     .argument('<url|id>', 'as the vault knows it')

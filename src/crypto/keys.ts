@@ -3,6 +3,7 @@
  */
 import { createPrivateKey, createPublicKey, createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { Lender } from '../concurrency/semaphore.ts';
 import { VaultError } from '../errors.ts';
 import { encodeStrictJson, parseStrictJson } from '../format/json.ts';
 import type { Fields, JsonObject } from '../format/json.ts';
@@ -313,6 +314,7 @@ export async function argon2id(
   size: number,
 ): Promise<Buffer> {
   const { hashRaw } = await import('@node-rs/argon2');
+  const turn = await derivations.borrow();
   try {
     return await hashRaw(password, {
       // Algorithm and version are the package's defaults, Argon2id and 0x13; a published vector in the tests holds it to that.
@@ -328,5 +330,10 @@ export async function argon2id(
       `The password could not be checked: deriving its key needs ${cost.memoryKib / 1024} MiB of memory. Free some and try again.`,
       { cause },
     );
+  } finally {
+    derivations.giveBack(turn);
   }
 }
+
+/** One at a time: each takes all cores and 128 MiB, and a server is asked for many at once. */
+const derivations = new Lender(1, () => ({}));

@@ -8,6 +8,8 @@ import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
 import { changeDefaults } from './keys/defaults.ts';
 import type { VaultDefaults } from './keys/defaults.ts';
+import { Links } from './grants/links.ts';
+import { Tokens } from './grants/tokens.ts';
 import { addBucket, bucketReport, setBucketUrl } from './manage/buckets.ts';
 import type { BucketInfo, BucketReport, SetBucketUrlOptions } from './manage/buckets.ts';
 import { removeBucket } from './manage/remove-bucket.ts';
@@ -23,10 +25,12 @@ import { getFile } from './read/get.ts';
 import type { GetOptions, StoredFile } from './read/get.ts';
 import { inspectFile } from './read/inspect.ts';
 import type { FileDetails } from './read/inspect.ts';
-import { listFiles } from './read/list.ts';
-import type { ListedFile, ListOptions } from './read/list.ts';
+import { factsOf, listFiles } from './read/list.ts';
+import type { FileFacts, ListedFile, ListOptions } from './read/list.ts';
 import { noteRun } from './read/runs.ts';
 import type { NotedVerb, RunFacts } from './read/runs.ts';
+import { vaultOutlook } from './read/outlook.ts';
+import type { VaultOutlook } from './read/outlook.ts';
 import { vaultStatus } from './read/status.ts';
 import type { VaultStatus } from './read/status.ts';
 import { planPrune } from './remove/prune.ts';
@@ -49,10 +53,16 @@ import type { FileSource } from './write/file-source.ts';
 
 export class Vault implements AsyncDisposable {
   readonly #session: Session;
+  /** Who may come in over HTTP. */
+  readonly tokens: Tokens;
+  /** Addresses of single files. */
+  readonly links: Links;
 
   /** @param session is the vault's from then on, and closed with it */
   constructor(session: Session) {
     this.#session = session;
+    this.tokens = new Tokens(session);
+    this.links = new Links(session);
   }
 
   /**
@@ -110,6 +120,11 @@ export class Vault implements AsyncDisposable {
     return getFile(this.#session, reference, options);
   }
 
+  /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
+  async resolve(reference: string): Promise<FileFacts> {
+    return factsOf(this.#session, reference);
+  }
+
   /**
    * As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path.
    *
@@ -136,6 +151,11 @@ export class Vault implements AsyncDisposable {
   /** What the vault holds and how safe it is, by the catalog and the listings of manifests. */
   status(options?: CallOptions): Promise<VaultStatus> {
     return vaultStatus(this.#session, options);
+  }
+
+  /** As `status`, and beside it which versions would go with which buckets, and what was stored on which day. */
+  outlook(options?: CallOptions): Promise<VaultOutlook> {
+    return vaultOutlook(this.#session, options);
   }
 
   /**
@@ -274,6 +294,11 @@ export class Vault implements AsyncDisposable {
   async #writable({ dryRun = false }: { readonly dryRun?: boolean | undefined } = {}): Promise<Session> {
     if (!dryRun) await this.#session.catalog.requireWritable();
     return this.#session;
+  }
+
+  /** Whether the catalog answers. @throws what the database says */
+  async ready(): Promise<void> {
+    await this.#session.catalog.setup.vault();
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

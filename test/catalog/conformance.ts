@@ -3,6 +3,7 @@ import type { Catalog } from '../../src/catalog/catalog.ts';
 import { chunksConformance } from './chunks-conformance.ts';
 import { concurrencyConformance } from './concurrency.ts';
 import { filesConformance } from './files-conformance.ts';
+import { grantsConformance } from './grants-conformance.ts';
 import { listsConformance } from './lists-conformance.ts';
 import { modelConformance } from './model.ts';
 import type { CatalogUnderTest, Connections } from './samples.ts';
@@ -36,6 +37,7 @@ export function catalogConformance(name: string, openFresh: () => Promise<Catalo
     filesConformance(connections);
     listsConformance(connections);
     chunksConformance(connections);
+    grantsConformance(connections);
     concurrencyConformance(connections);
     modelConformance(connections);
 

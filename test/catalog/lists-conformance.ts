@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Catalog, FileRow } from '../../src/catalog/catalog.ts';
+import type { Catalog, FileRow, ListPosition } from '../../src/catalog/catalog.ts';
 import type { Connections } from './samples.ts';
 import { byHash, codeOf, file, hex, many, nameTag } from './samples.ts';
 
@@ -10,13 +10,18 @@ async function putAll(catalog: Catalog, rows: readonly FileRow[]): Promise<void>
   for (let at = 0; at < rows.length; at += 1000) await catalog.files.put(rows.slice(at, at + 1000));
 }
 
+/** Where a row stands in a listing. */
+function place(row: FileRow | undefined): ListPosition['first'] {
+  return { createdAtMs: row?.createdAtMs ?? 0, hash: row?.hash ?? '' };
+}
+
 function newestFirst(rows: readonly FileRow[]): FileRow[] {
   return rows.toSorted((a, b) => b.createdAtMs - a.createdAtMs || (a.hash < b.hash ? 1 : -1));
 }
 
 /** What the contract says of the listings of `catalog.files`. */
 export function listsConformance(connections: () => Connections): void {
-  const list = (options: { all: boolean; hidden?: boolean }) =>
+  const list = (options: { all: boolean; hidden?: boolean; after?: ListPosition }) =>
     Array.fromAsync(connections().other.files.list(options));
 
   describe('list', () => {
@@ -86,6 +91,20 @@ export function listsConformance(connections: () => Connections): void {
       await putAll(catalog, rows);
       expect(await list({ all: true })).toEqual(newestFirst(rows));
       expect(await list({ all: false })).toEqual(newestFirst(rows.slice(0, 1000)));
+    });
+
+    test('goes on with `after` where it was left, also past a version that came in between', async () => {
+      const { catalog, other } = connections();
+      const tag = nameTag();
+      const rows = many(6, (i) => file({ createdAtMs: 9 - i, ...(i === 4 && { nameTag: tag }) }));
+      await catalog.files.put(rows);
+      const after = { first: place(rows[0]), last: place(rows[2]) };
+      await other.files.put([file({ nameTag: tag, version: 2, createdAtMs: 99 })]);
+      expect(await list({ all: false, after })).toEqual(rows.slice(3));
+      // One that came before the first row has taken its place already.
+      await other.files.put([file({ nameTag: rows[3]?.nameTag ?? tag, version: 2, createdAtMs: 8 })]);
+      expect(await list({ all: false, after })).toEqual(rows.slice(4));
+      expect(await list({ all: true, after })).toEqual(rows.slice(3));
     });
 
     test('loses no file that stays, whatever happens meanwhile', async () => {

@@ -24,7 +24,7 @@ function fixed(name: string, digits: number): string {
 
 async function fill(path: string): Promise<void> {
   const catalog = await openCatalog(path, { create: true, clock: systemClock });
-  const { setup, files, chunks } = catalog;
+  const { setup, files, chunks, grants } = catalog;
   const writer = fixed('writer', 32);
   await setup.create({ id: fixed('vault', 32), epoch: 3, keyring: Buffer.from('keyring'), writer });
   await setup.putNote('rebuilding', Buffer.from('note'));
@@ -63,6 +63,13 @@ async function fill(path: string): Promise<void> {
       shards: [place(2), place(1)],
     },
   ]);
+  await grants.put({
+    id: fixed('grant', 64),
+    kind: 'link',
+    record: Buffer.from('grant'),
+    expiresAtMs: 1_800_000_000_000,
+  });
+  await grants.use(fixed('grant', 64), null);
   await catalog.close();
   // One file without what belongs to it: a log, and pages that are not used.
   const database = new Sqlite(path);

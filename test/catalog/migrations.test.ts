@@ -22,7 +22,7 @@ function text(value: Uint8Array | null | undefined): string {
 }
 
 /** What the stored catalogs hold. */
-async function expectContents({ setup, files, chunks }: Catalog): Promise<void> {
+async function expectContents({ setup, files, chunks, grants }: Catalog, version: number): Promise<void> {
   const vault = await setup.vault();
   expect([vault?.epoch, text(vault?.keyring)]).toEqual([3, 'keyring']);
   expect(text(await setup.note('rebuilding'))).toBe('note');
@@ -44,6 +44,8 @@ async function expectContents({ setup, files, chunks }: Catalog): Promise<void> 
   });
   const codes = (await Array.fromAsync(chunks.walk())).map((row) => `${row.k}+${row.m} ${row.sealedSize}`);
   expect(codes.toSorted()).toEqual(['1+1 8', '2+1 9']);
+  const links = (await Array.fromAsync(grants.list('link'))).map(({ record, uses }) => [text(record), uses]);
+  expect(links).toEqual(version < 102 ? [] : [['grant', 1]]);
 }
 
 async function expectUsable({ setup, files, chunks }: Catalog): Promise<void> {
@@ -62,7 +64,7 @@ describe.each(VERSIONS)('a catalog of schema %i', (version) => {
     const [old, fresh] = [folder.at('old.db'), folder.at('fresh.db')];
     await copyFile(fixture(`${version}.db`), old);
     const catalog = await openCatalog(old);
-    await expectContents(catalog);
+    await expectContents(catalog, version);
     await expectUsable(catalog);
     await catalog.close();
     await (await openCatalog(fresh, { create: true })).close();
@@ -74,7 +76,7 @@ describe.each(VERSIONS)('a catalog of schema %i', (version) => {
     const statements = await readFile(fixture(`${version}.sql`), 'utf8');
     await runSql(old.url, `create schema ${old.schema}; set search_path = ${old.schema}; ${statements}`);
     const catalog = await openCatalog(old.url);
-    await expectContents(catalog);
+    await expectContents(catalog, version);
     await expectUsable(catalog);
     await catalog.close();
     await (await openCatalog(fresh.url, { create: true })).close();

@@ -12,6 +12,9 @@ const LOCK = join(tmpdir(), `vault-build-${createHash('sha256').update(ROOT).dig
 /** The command as users run it. */
 export const COMMAND = join(ROOT, 'bin', 'vault.js');
 
+/** Where the commands of all tests keep their compiled code: compiling it takes longer than what most of them do. */
+export const COMPILED = join(ROOT, 'node_modules', '.cache', 'tests');
+
 /**
  * Builds what the command runs, unless that has been done since the last change of a source. Several processes may
  * ask at once: one builds, the others wait.

@@ -88,6 +88,7 @@ describe('every verb prints what the schema says', () => {
     await run('repair');
     await run('status', '--max-age', '1h', 'a');
     await run('status', '--no-password');
+    await run('report', '-o', 'report.html');
     expect(printed).toContain('status');
   });
 
@@ -98,6 +99,13 @@ describe('every verb prints what the schema says', () => {
     await writeFile(box.at('pw'), 'x', { mode: 0o600 });
     await run('schedule print', 'a', '--cron', '--password-file', box.at('pw'), '--bucket', box.bucket(1));
     expect(printed).toContain('schedule print');
+  });
+
+  test('of tokens', async () => {
+    await run('token add', '--scope', 'read', '--expires', '1d');
+    await run('token ls');
+    await run('token rm', String(lines['token add']?.['id']));
+    expect(printed).toContain('token rm');
   });
 
   test('and there are no others', () => {
@@ -116,7 +124,7 @@ test('the schema notices a field more, one less, and another type', () => {
 });
 
 /** Verbs that print no JSON of their own. */
-const SILENT = new Set(['cat', 'password']);
+const SILENT = new Set(['cat', 'password', 'serve']);
 
 /** All verbs, as program.ts describes them. */
 function verbs(): Set<string> {
@@ -125,7 +133,7 @@ function verbs(): Set<string> {
   for (const [, name = '', rest = ''] of source.matchAll(
     /\bverb\(\s*'([a-z-]+)',([\s\S]*?)(?=\bverb\(|$)/g,
   )) {
-    const parent = /\n    (bucket|catalog|schedule|config),\n/.exec(rest)?.[1];
+    const parent = /\n    (bucket|catalog|schedule|config|token),\n/.exec(rest)?.[1];
     found.add(parent === undefined ? name : `${parent} ${name}`);
   }
   return found;

@@ -13,7 +13,7 @@ import { createVault } from '../../src/vault/manage/create.ts';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
 import { requireAsDescribed } from '../support/json-schema.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
-import { COMMAND, ensureBuilt } from './build.ts';
+import { COMMAND, COMPILED, ensureBuilt } from './build.ts';
 
 /** What an ended process left. */
 export interface Ended {
@@ -98,6 +98,8 @@ export async function sandbox(): Promise<Sandbox> {
     const all: Record<string, string | undefined> = {
       PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
       HOME: folder.at('home'),
+      // Compiled code is the same in all homes.
+      XDG_CACHE_HOME: COMPILED,
       TERM: 'xterm-256color',
       TZ: 'UTC',
       VAULT_PASSWORD: PASSWORD,

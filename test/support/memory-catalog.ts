@@ -6,6 +6,8 @@ import type {
   ChunkRow,
   FileCatalog,
   FileRow,
+  GrantCatalog,
+  GrantRow,
   SetupCatalog,
   VaultRow,
 } from '../../src/catalog/catalog.ts';
@@ -16,6 +18,7 @@ export class MemoryCatalog implements Catalog {
   readonly setup: SetupCatalog;
   readonly files: FileCatalog;
   readonly chunks: ChunkCatalog;
+  readonly grants = grantsInMemory();
   readonly #state: CatalogState;
 
   constructor(state: CatalogState = emptyState()) {
@@ -205,6 +208,34 @@ function chunksOf({ chunks }: CatalogState): ChunkCatalog {
       }
     },
     count: async () => chunks.size,
+  };
+}
+
+/** Of this catalog alone: no copy has them. */
+function grantsInMemory(): GrantCatalog {
+  const rows = new Map<string, GrantRow>();
+  return {
+    async put(row) {
+      rows.set(row.id, { ...row, uses: rows.get(row.id)?.uses ?? 0 });
+    },
+    find: async (id) => rows.get(id) ?? null,
+    async *list(kind) {
+      yield* [...rows.values()].filter((row) => row.kind === kind).toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    },
+    async use(id, most) {
+      const row = rows.get(id);
+      if (row === undefined || (most !== null && row.uses >= most)) return false;
+      rows.set(id, { ...row, uses: row.uses + 1 });
+      return true;
+    },
+    async forget(ids) {
+      for (const id of ids) rows.delete(id);
+    },
+    async forgetExpired(beforeMs) {
+      for (const { id, expiresAtMs } of rows.values()) {
+        if (expiresAtMs !== null && expiresAtMs < beforeMs) rows.delete(id);
+      }
+    },
   };
 }
 

@@ -51,11 +51,23 @@ export async function readSourceTree(
     .toSorted();
   const api = new API({ cwd: root });
   try {
-    const snapshot = api.updateSnapshot({ openProject: join(root, 'tsconfig.json') });
-    const program = snapshot.getProjects()[0]?.program;
+    // What runs elsewhere is a project of its own.
+    const configs = [
+      'tsconfig.json',
+      ...names.filter((name) => name.endsWith('tsconfig.json')).map((name) => join(options.folder, name)),
+    ];
+    const programs = configs.map((config) => {
+      const openProject = join(root, config);
+      return api
+        .updateSnapshot({ openProject })
+        .getProjects()
+        .find(({ configFileName }) => configFileName === openProject)?.program;
+    });
     return await Promise.all(
       paths.map(async (path) => {
-        const parsed = program?.getSourceFile(join(root, path));
+        const parsed = programs
+          .map((program) => program?.getSourceFile(join(root, path)))
+          .find((found) => found !== undefined);
         if (parsed === undefined) throw new Error(`${path} is not part of the project.`);
         const text = await readFile(join(root, path), 'utf8');
         const { imports, globals } = factsOf(parsed, path, options.globals);

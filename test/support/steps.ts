@@ -64,6 +64,7 @@ export class Steps {
       setup: this.#noun('setup', catalog.setup),
       files: this.#noun('files', catalog.files),
       chunks: this.#noun('chunks', catalog.chunks),
+      grants: this.#noun('grants', catalog.grants),
       requireWritable: () => catalog.requireWritable(),
       close: () => catalog.close(),
     };
@@ -90,7 +91,13 @@ export class Steps {
 }
 
 /** Methods of the catalog that give iterables. */
-const LISTINGS: ReadonlySet<string> = new Set(['files.list', 'files.walk', 'files.expired', 'chunks.walk']);
+const LISTINGS: ReadonlySet<string> = new Set([
+  'files.list',
+  'files.walk',
+  'files.expired',
+  'chunks.walk',
+  'grants.list',
+]);
 
 async function* later<T>(entries: () => Promise<readonly T[]>): AsyncGenerator<T, void, undefined> {
   yield* await entries();

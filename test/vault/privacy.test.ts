@@ -36,6 +36,10 @@ async function busyVault(): Promise<TestVault> {
   await made.vault.sweep({ waitMs: 0 });
   await made.vault.remove([`${NAMES[0]}.removed`]);
   await made.catalog.setup.putNote('a note', Buffer.from('sealed by whoever writes it'));
+  await made.vault.tokens.add({ label: NAMES[0] ?? '', scopes: ['read'], expiresAtMs: Date.now() + 1e9 });
+  const file = await made.vault.resolve(NAMES[0] ?? '');
+  const link = { expiresAtMs: null, mostDownloads: 3, password: null, lockPassword: null };
+  await made.vault.links.add(file, link);
   // A marker that names chunks, as one does that has been renewed.
   const ids = (await Array.fromAsync(made.catalog.chunks.walk())).map(({ id }) => id);
   const [bucket] = made.buckets;

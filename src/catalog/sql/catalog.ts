@@ -2,6 +2,7 @@ import type { Catalog } from '../catalog.ts';
 import { SqlChunks } from './chunks.ts';
 import type { Engine } from './engine.ts';
 import { SqlFiles } from './files.ts';
+import { SqlGrants } from './grants.ts';
 import { SqlSetup } from './setup.ts';
 
 /** The catalog in an SQL database: one implementation for all of them, over what an engine can do. */
@@ -11,6 +12,7 @@ export function sqlCatalog(engine: Engine): Catalog {
     setup: new SqlSetup(engine),
     files: new SqlFiles(engine),
     chunks: new SqlChunks(engine),
+    grants: new SqlGrants(engine),
     requireWritable: () => engine.requireWritable(),
     close: () => engine.close(),
   };

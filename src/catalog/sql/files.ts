@@ -1,5 +1,5 @@
 import type { Compilable } from 'kysely';
-import type { FileCatalog, FileRow } from '../catalog.ts';
+import type { FileCatalog, FileRow, ListPosition } from '../catalog.ts';
 import {
   allBytesOf,
   bytesOf,
@@ -22,6 +22,9 @@ const PAGE = 500;
 const TAGS_AT_ONCE = 100;
 
 type Row = Tables['files'];
+
+/** Where a row stands in a listing. */
+type Place = Pick<Row, 'created_at' | 'hash'>;
 
 /** The part of the catalog that knows the stored files and folders. */
 export class SqlFiles implements FileCatalog {
@@ -86,15 +89,18 @@ export class SqlFiles implements FileCatalog {
   async *list({
     all,
     hidden = false,
+    after,
     signal,
   }: {
     readonly all: boolean;
     readonly hidden?: boolean | undefined;
+    readonly after?: ListPosition | undefined;
     readonly signal?: AbortSignal | undefined;
   }): AsyncIterable<FileRow> {
-    let newest: Row | null = null;
+    let newest: Place | null = after === undefined ? null : placeOf(after.first);
+    const start = after === undefined ? null : placeOf(after.last);
     const rows = rowsOf<Row>(PAGE, signal, async (last, size) => {
-      const page = await this.#read(this.#listed({ all, hidden, last, newest, size }));
+      const page = await this.#read(this.#listed({ all, hidden, last: last ?? start, newest, size }));
       newest ??= page[0] ?? null;
       return page;
     });
@@ -228,8 +234,8 @@ export class SqlFiles implements FileCatalog {
   }: {
     readonly all: boolean;
     readonly hidden: boolean;
-    readonly last: Row | null;
-    readonly newest: Row | null;
+    readonly last: Place | null;
+    readonly newest: Place | null;
     readonly size: number;
   }): Compilable<Row> {
     const shown = hidden ? 'is not' : 'is';
@@ -266,6 +272,10 @@ export class SqlFiles implements FileCatalog {
       return eb.not(eb.exists(newer));
     });
   }
+}
+
+function placeOf({ createdAtMs, hash }: ListPosition['first']): Place {
+  return { created_at: time(createdAtMs), hash: bytesOf(hash, HASH_DIGITS) };
 }
 
 /** Orders the versions of a name: by version, then time, then hash, all descending. */

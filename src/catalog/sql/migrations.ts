@@ -5,7 +5,7 @@ import type { Engine } from './engine.ts';
 
 type Building = Pick<Engine, 'db' | 'dialect'>;
 
-const STEPS: readonly ((engine: Building) => Compilable[])[] = [firstSchema];
+const STEPS: readonly ((engine: Building) => Compilable[])[] = [firstSchema, grantsTable];
 
 /** The version before the first step. Versions up to this one were never released, and their tables are other ones. */
 const UNRELEASED = 100;
@@ -125,5 +125,20 @@ function filesTable({ db: { schema }, dialect }: Building): Compilable[] {
       .columns(['expires_at', 'hash'])
       .where(hidden, 'is', null)
       .where(sql.ref('expires_at'), 'is not', null),
+  ];
+}
+
+function grantsTable({ db: { schema }, dialect }: Building): Compilable[] {
+  const bytes = dialect.bytesType;
+  return [
+    schema
+      .createTable('grants')
+      .ifNotExists()
+      .addColumn('id', bytes, (column) => column.notNull().primaryKey())
+      .addColumn('kind', 'integer', (column) => column.notNull())
+      .addColumn('record', bytes, (column) => column.notNull())
+      .addColumn('expires_at', 'bigint')
+      .addColumn('uses', 'bigint', (column) => column.notNull())
+      .modifyEnd(dialect.keyedTable),
   ];
 }

@@ -30,9 +30,10 @@ export interface Tables {
     sealed_size: number;
     shards: Uint8Array;
   };
+  grants: { id: Uint8Array; kind: number; record: Uint8Array; expires_at: number | null; uses: number };
 }
 
 export type TableName = Exclude<keyof Tables, 'vault_schema'>;
 
 /** All tables of a vault. The vault itself comes last: a copy that was broken off before its row describes no vault. */
-export const TABLE_NAMES: readonly TableName[] = ['notes', 'buckets', 'files', 'chunks', 'vault'];
+export const TABLE_NAMES: readonly TableName[] = ['notes', 'buckets', 'files', 'chunks', 'grants', 'vault'];

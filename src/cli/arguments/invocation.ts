@@ -16,11 +16,17 @@ import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { showName } from '../terminal/text.ts';
+import { expectQuestion, readPassword, PASSWORD_TRIES } from './password.ts';
+import { openVault } from '../../compose.ts';
+import { bucketUrl } from '../../compose.ts';
+import { prepareBucket } from '../../compose.ts';
 
 /** What is said of a command that is interrupted. */
 export interface Interruption {
   /** What stays of the work so far, as a sentence; null while there is nothing. Set by the verb. */
   kept: (() => string | null) | null;
+  /** How long the verb may take to end, in milliseconds, where that is longer than usual. */
+  patienceMs?: number;
 }
 
 export interface Invocation extends Host {
@@ -50,9 +56,7 @@ export async function withVault<T>(
   const { options, environment, terminal } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
-  const { expectQuestion, readPassword, PASSWORD_TRIES } = await import('./password.ts');
   expectQuestion({ ...invocation, purpose: 'enter' });
-  const { openVault } = await import('../../compose.ts');
   const db = catalogLocation(options, environment);
   const vault = await openVault({
     db,
@@ -197,13 +201,11 @@ export function withProgress<T>(
 
 /** A bucket as the vault knows it, from what was typed. @throws `invalid-input` */
 export async function bucketUrlOf(text: string): Promise<string> {
-  const { bucketUrl } = await import('../../compose.ts');
   return bucketUrl(text, baseFolderOf([text]));
 }
 
 /** The same for a bucket that is to be added: its folder is made, if it is one. @throws `invalid-input`; `denied`; `storage-full` */
 export async function preparedBucketUrl(text: string): Promise<string> {
-  const { prepareBucket } = await import('../../compose.ts');
   return prepareBucket(text, baseFolderOf([text]));
 }
 

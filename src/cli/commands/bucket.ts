@@ -16,7 +16,7 @@ import { styleFor } from '../terminal/terminal.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
 import type { RemoveBucketResult } from '../../vault/manage/remove-bucket.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { count, showName, showSize } from '../terminal/text.ts';
+import { count, grouped, showName, showSize } from '../terminal/text.ts';
 
 /** Kinds of buckets by the scheme of their URLs. */
 const KINDS = new Map([
@@ -70,7 +70,7 @@ export async function printBucketReports(
   );
   const rows = buckets.map(({ url, state, objects, bytes, error }) => [
     showName(url),
-    objects === null ? '?' : objects.toLocaleString('en-US'),
+    objects === null ? '?' : grouped(objects),
     bytes === null ? '?' : showSize(bytes),
     error === null ? state : showName(error),
   ]);

@@ -3,11 +3,11 @@ import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { count } from '../terminal/text.ts';
+import { copyCatalog } from '../../compose.ts';
 
 /** `vault catalog copy`: copies the catalog into another database, of either kind. */
 export async function copyTo(invocation: Invocation, to: string): Promise<ExitCode> {
   const { output, options, environment, clock, terminal, signal } = invocation;
-  const { copyCatalog } = await import('../../compose.ts');
   const { rows, digest } = await terminal.withProgress('Copying', async () =>
     copyCatalog(catalogLocation(options, environment), to, { environment, clock, signal }),
   );

@@ -12,6 +12,7 @@ import { complete } from '../help/completion.ts';
 import { SCRIPTS } from '../help/completion-scripts.ts';
 import type { VerbFacts } from '../help/tree.ts';
 import { quote } from '../terminal/text.ts';
+import { openVault } from '../../compose.ts';
 
 /** How long a look into the vault may take, in milliseconds: somebody waits at a prompt. */
 const PATIENCE_MS = 3_000;
@@ -82,7 +83,6 @@ async function opened({ options: given, environment }: Place) {
   const isFile = source.kind === 'file' && (await stat(source.path)).isFile();
   if (source.kind !== 'value' && !isFile) throw new VaultError('invalid-input', 'Somebody might be asked.');
   const signal = AbortSignal.timeout(PATIENCE_MS);
-  const { openVault } = await import('../../compose.ts');
   return openVault({
     db: catalogLocation(options, environment),
     password: async () => readPassword({ ...request, signal, warn: () => undefined }),

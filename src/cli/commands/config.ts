@@ -4,7 +4,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { catalogLocation, withoutSecret } from '../arguments/options.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { count, showName } from '../terminal/text.ts';
+import { count, grouped, showName } from '../terminal/text.ts';
 import type { Setting } from '../arguments/config.ts';
 
 /** What holds where nothing is said, as `RequestOptions` has it. */
@@ -28,12 +28,9 @@ export async function showConfig(invocation: Invocation): Promise<ExitCode> {
   if (options.json === true) await output.json({ vault: name, file, settings });
   else await printSettings(invocation, settings);
   const said = settings.filter(({ from }) => from !== 'default').length;
-  terminal.summary(
-    `${count(settings.length, 'setting')}, of which ${said.toLocaleString('en-US')} are not the usual.`,
-    {
-      settings: settings.length,
-    },
-  );
+  terminal.summary(`${count(settings.length, 'setting')}, of which ${grouped(said)} are not the usual.`, {
+    settings: settings.length,
+  });
   return DONE;
 }
 

@@ -12,8 +12,8 @@ import { withVault } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
-import { entryAsJson } from '../terminal/describe.ts';
-import { count, jsonOf, quote, showName } from '../terminal/text.ts';
+import { entryAsJson } from '../../vault/files/as-json.ts';
+import { count, grouped, jsonOf, quote, showName } from '../terminal/text.ts';
 import { lockPasswordOf } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
 import { printPages } from './print-pages.ts';
@@ -69,7 +69,7 @@ export async function diff(
     const { added, removed, ...others } = total;
     const changed = Object.values(others).reduce((sum, amount) => sum + amount, 0);
     terminal.summary(
-      `${count(added, 'entry', 'entries')} added, ${removed.toLocaleString('en-US')} removed, ${changed.toLocaleString('en-US')} changed.`,
+      `${count(added, 'entry', 'entries')} added, ${grouped(removed)} removed, ${grouped(changed)} changed.`,
       total,
     );
     return missed > 0 ? ATTENTION : DONE;

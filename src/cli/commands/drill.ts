@@ -9,7 +9,8 @@ import { parseCount, parseFraction } from '../arguments/options.ts';
 import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { reportError } from '../terminal/report.ts';
 import { recoveredAsJson } from './recover.ts';
-import { count, quote, showDuration, showSize } from '../terminal/text.ts';
+import { count, grouped, quote, showDuration, showSize } from '../terminal/text.ts';
+import { drillVault } from '../../compose.ts';
 
 export interface DrillFlags {
   readonly bucket?: readonly string[];
@@ -65,7 +66,6 @@ export async function drill(invocation: Invocation, flags: DrillFlags): Promise<
 
 async function run(invocation: Invocation, { buckets, files, sample, password }: Plan): Promise<ExitCode> {
   const { terminal } = invocation;
-  const { drillVault } = await import('../../compose.ts');
   const report = await terminal.withProgress('Rebuilding the catalog', async (tell) =>
     drillVault({
       ...surroundings(invocation, buckets),
@@ -128,7 +128,7 @@ async function conclude(invocation: Invocation, report: DrillReport): Promise<Ex
   if (tried === 0) attention('Nothing was restored: there is no file that this password opens.', 'nothing');
   const some = entries > 0 ? ` (${count(entries, 'file')} of the folders)` : '';
   terminal.summary(
-    `Restored ${files.toLocaleString('en-US')} of ${count(tried, 'file')}${some}, ${showSize(bytes)}, from the buckets and the password alone in ${showDuration(terminal.elapsedMs)}. Nothing of it was kept.`,
+    `Restored ${grouped(files)} of ${count(tried, 'file')}${some}, ${showSize(bytes)}, from the buckets and the password alone in ${showDuration(terminal.elapsedMs)}. Nothing of it was kept.`,
     facts,
   );
   return gravest(codes);

@@ -5,7 +5,7 @@ import { restoreFile } from '../../vault/read/restore.ts';
 import type { RestorableFile } from '../../vault/read/restore.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -13,8 +13,9 @@ import { warnTo, withVault } from '../arguments/invocation.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
-import { count, quote, showName, showSize } from '../terminal/text.ts';
+import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 
+import * as tree from './get-folder.ts';
 import { lockPasswordOf } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
 
@@ -68,7 +69,7 @@ export async function get(
       let done = 0;
       invocation.interruption.kept = () =>
         several && written.size > 0
-          ? `${written.size.toLocaleString('en-US')} of ${count(meant.length, 'file')} are written, each whole.`
+          ? `${grouped(written.size)} of ${count(meant.length, 'file')} are written, each whole.`
           : null;
       for (const reference of meant) {
         try {
@@ -155,7 +156,6 @@ async function getFolder(
 ): Promise<Got> {
   const { signal, terminal, output } = invocation;
   const { target, flags } = one;
-  const tree = await import('./get-folder.ts');
   const wanted = tree.wantedOf(path);
   const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
   const name = path === '' || wanted === null || !('path' in wanted) ? folder.name : `${folder.name}/${path}`;

@@ -2,7 +2,7 @@ import type { BucketInfo } from '../../vault/manage/buckets.ts';
 import type { ChunkPlacement, FileDetails } from '../../vault/read/inspect.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { formatRedundancy, shardSize } from '../../format/shard.ts';
-import { fileAsJson, modifiedMs } from '../terminal/describe.ts';
+import { fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -12,7 +12,7 @@ import { withFilesMeant } from '../arguments/references.ts';
 import { Table } from '../terminal/table.ts';
 import type { Style } from '../terminal/terminal.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { count, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, grouped, showName, showSize, showTime } from '../terminal/text.ts';
 import { fit } from '../terminal/width.ts';
 
 /** Columns of the picture where the output has no width of its own. */
@@ -39,7 +39,7 @@ export async function info(invocation: Invocation, references: readonly string[]
       terminal.summary(
         lacking === 0
           ? `${count(meant.length, 'file')}: every shard has its place, by the catalog.`
-          : `${count(meant.length, 'file')}, of which ${lacking.toLocaleString('en-US')} lack shards.`,
+          : `${count(meant.length, 'file')}, of which ${grouped(lacking)} lack shards.`,
         { files: meant.length, lacking },
       );
       return gravest(codes);
@@ -158,7 +158,7 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
       'size',
       file.size === null ? 'hidden by the lock' : `${showSize(file.size)} (${count(file.size, 'byte')})`,
     ],
-    ['entries', file.entries === null ? null : file.entries.toLocaleString('en-US')],
+    ['entries', file.entries === null ? null : grouped(file.entries)],
     ['incomplete', file.incomplete ? 'something could not be read when it was stored' : null],
     ['locked', file.locked ? 'with a password of its own' : null],
     ['stored', showTime(file.createdAtMs)],
@@ -170,7 +170,7 @@ function fileFacts(file: FileDetails, { degraded, lost }: Summary): string {
         ? file.kind === 'folder'
           ? 'none: it has no content'
           : 'none: the content is in the manifest'
-        : `${file.chunks.toLocaleString('en-US')} ${file.chunkSize === null ? 'cut by content' : `of ${showSize(file.chunkSize)}`}${health}`,
+        : `${grouped(file.chunks)} ${file.chunkSize === null ? 'cut by content' : `of ${showSize(file.chunkSize)}`}${health}`,
     ],
     ['redundancy', safetyOf(file)],
     ['in buckets', showSize(file.storedBytes)],
@@ -215,7 +215,7 @@ function picture(
   );
   const texts = rows.map(({ url, shards, approximateBytes }) => [
     fit(showName(url), Math.max(LEAST_LABEL_WIDTH, Math.floor(width * LABEL_SHARE))),
-    shards.toLocaleString('en-US'),
+    grouped(shards),
     showSize(approximateBytes),
   ]);
   const cells = Math.min(file.placement.length, table.roomBeside(texts));

@@ -22,6 +22,9 @@ import { expectQuestion, passwordSource, readNewPassword } from '../arguments/pa
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showLines } from '../terminal/text.ts';
+import { createVault } from '../../compose.ts';
+import { requireNoFiles } from '../../compose.ts';
+import { probeBucket } from '../../compose.ts';
 
 export interface InitFlags {
   readonly local?: boolean;
@@ -80,7 +83,6 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
 
 async function make(invocation: Invocation, plan: Plan, password: () => Promise<string>): Promise<Vault> {
   expectQuestion({ ...invocation, purpose: 'choose' });
-  const { createVault } = await import('../../compose.ts');
   return createVault({
     ...surroundings(invocation, plan.buckets),
     db: catalogLocation(invocation.options, invocation.environment),
@@ -91,7 +93,6 @@ async function make(invocation: Invocation, plan: Plan, password: () => Promise<
 
 /** Asks where the vault is to be, and makes it. If that fails, no answer is lost. */
 async function askAndMake(invocation: Invocation, given: Omit<Plan, 'buckets'>): Promise<Vault> {
-  const { requireNoFiles } = await import('../../compose.ts');
   const password = passwordOnce(invocation);
   // Nobody shall answer questions for a catalog that cannot be.
   await requireNoFiles({
@@ -189,7 +190,6 @@ async function checkBucket(
   if (text.trim() === '') return before.length > 0 || 'A vault needs at least one bucket.';
   try {
     const place = typedBucket(text, invocation);
-    const { probeBucket } = await import('../../compose.ts');
     const url = await probeBucket(place, surroundings(invocation, [place]));
     return !before.includes(url) || 'That one is in the list already.';
   } catch (error) {

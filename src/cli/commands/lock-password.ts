@@ -3,6 +3,7 @@ import type { GetOptions } from '../../vault/read/get.ts';
 import { warnOfFile, warnTo } from '../arguments/invocation.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { showName } from '../terminal/text.ts';
+import { readPassword, PASSWORD_TRIES } from '../arguments/password.ts';
 
 export interface LockFlags {
   readonly lockPasswordFile?: string;
@@ -16,7 +17,6 @@ export async function lockPasswordOf(
 ): Promise<GetOptions> {
   const { signal, terminal } = invocation;
   const options = { passwordFile, passwordCommand };
-  const { readPassword, PASSWORD_TRIES } = await import('../arguments/password.ts');
   return {
     signal,
     onWarning: warnTo(terminal),

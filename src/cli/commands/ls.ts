@@ -3,7 +3,8 @@ import type { Clock } from '../../host.ts';
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { fileAsJson, modifiedMs, shortHash } from '../terminal/describe.ts';
+import { shortHash } from '../terminal/describe.ts';
+import { fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -14,11 +15,12 @@ import { quotingAdvice } from '../arguments/references.ts';
 import type { Column } from '../terminal/table.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { count, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, grouped, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
 import { lockPasswordOf } from './lock-password.ts';
 import type { LsFlags } from './ls-folder.ts';
 import { printPages } from './print-pages.ts';
+import { listFolder } from './ls-folder.ts';
 
 const SHORT: readonly Column[] = [
   { heading: 'HASH', align: 'left' },
@@ -106,7 +108,6 @@ async function listInside(
     throw error;
   }
   if (found.kind === 'file') return false;
-  const { listFolder } = await import('./ls-folder.ts');
   await listFolder(invocation, found, flags);
   return true;
 }
@@ -162,7 +163,7 @@ function addTo(total: Total): (file: ListedFile) => void {
 
 function describeTotal({ files, bytes, locked }: Total): string {
   const size = locked === files ? '' : `, ${showSize(bytes)}`;
-  return `${count(files, 'file')}${size}${locked > 0 ? `, ${locked.toLocaleString('en-US')} locked` : ''}.`;
+  return `${count(files, 'file')}${size}${locked > 0 ? `, ${grouped(locked)} locked` : ''}.`;
 }
 
 function describeNothing(patterns: readonly string[], { deleted, since, larger }: LsFlags): string {

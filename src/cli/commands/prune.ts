@@ -10,10 +10,11 @@ import { parseCount, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
-import { fileAsJson, shortHash } from '../terminal/describe.ts';
+import { shortHash } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { count, quote, showName, showTime } from '../terminal/text.ts';
+import { count, grouped, quote, showName, showTime } from '../terminal/text.ts';
 import { concludeRemoval } from './rm.ts';
 
 export interface PruneFlags {
@@ -155,7 +156,7 @@ class PruneTotal {
 
   /** @param remove the verb in its form, and the same of `keep` */
   describe(remove: string, keep: string): string {
-    return `${remove} ${count(this.going.length, 'version')} of ${count(this.#names, 'name')} and ${keep} ${this.#kept.toLocaleString('en-US')}`;
+    return `${remove} ${count(this.going.length, 'version')} of ${count(this.#names, 'name')} and ${keep} ${grouped(this.#kept)}`;
   }
 
   /** Warns of versions that stay because something is wrong with them. */

@@ -6,7 +6,7 @@ import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo } from '../arguments/invocation.ts';
 import { reportError } from '../terminal/report.ts';
-import { count, showName, showSize } from '../terminal/text.ts';
+import { count, grouped, showName, showSize } from '../terminal/text.ts';
 import { describeNews, newBytesOf } from './put-total.ts';
 import type { Task } from './put-tasks.ts';
 
@@ -52,7 +52,7 @@ export async function putDryRun(
     await (options.json === true ? output.json(asJson(name, result)) : output.line(showName(name)));
   }
   const { failed, files, unread, unchanged, bytes, bytesNew } = total;
-  const some = unchanged > 0 ? ` (${unchanged.toLocaleString('en-US')} unchanged)` : '';
+  const some = unchanged > 0 ? ` (${grouped(unchanged)} unchanged)` : '';
   const more = unread > 0 ? 'at least ' : '';
   terminal.note(
     `Would store ${count(files, 'file')}${some}, ${more}${showSize(bytes)}: ${more}${showSize(bytesNew)} new. Nothing was changed.`,

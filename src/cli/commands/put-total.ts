@@ -2,7 +2,7 @@
 import { INLINE_SIZE } from '../../format/manifest.ts';
 import type { PutResult } from '../../vault/write/put-call.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
-import { count, showDuration, showName, showSize } from '../terminal/text.ts';
+import { count, grouped, showDuration, showName, showSize } from '../terminal/text.ts';
 import type { Task } from './put-tasks.ts';
 
 /** What was stored, and what of it the buckets had. */
@@ -68,8 +68,8 @@ export class PutTotal {
 
   describe(elapsedMs: number): string {
     const counts = [
-      ...(this.#unchanged > 0 ? [`${this.#unchanged.toLocaleString('en-US')} unchanged`] : []),
-      ...(this.#failed > 0 ? [`${this.#failed.toLocaleString('en-US')} failed`] : []),
+      ...(this.#unchanged > 0 ? [`${grouped(this.#unchanged)} unchanged`] : []),
+      ...(this.#failed > 0 ? [`${grouped(this.#failed)} failed`] : []),
     ];
     const more = counts.length > 0 ? ` (${counts.join(', ')})` : '';
     return `Stored ${count(this.#files, 'file')}${more}, ${showSize(this.#bytes)}: ${showSize(this.#bytesNew)} new, ${showSize(this.#bytesStored)} sent, ${showDuration(elapsedMs)}.`;
@@ -80,7 +80,7 @@ export class PutTotal {
     // What fits into a manifest is sent at the end.
     const sent = doneBytes > INLINE_SIZE;
     if (this.#asked > 1 && (this.#files > 0 || sent)) {
-      return `${this.#files.toLocaleString('en-US')} of ${count(this.#asked, 'file')} are stored. The same command goes on from there.`;
+      return `${grouped(this.#files)} of ${count(this.#asked, 'file')} are stored. The same command goes on from there.`;
     }
     return sent ? 'What was sent is kept: the same command goes on from there.' : null;
   }

@@ -9,7 +9,7 @@ import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Chunking } from '../../vault/write/content.ts';
 import type { PutResult } from '../../vault/write/put-call.ts';
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -21,6 +21,7 @@ import { putDryRun } from './put-dry-run.ts';
 import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
 import { tasksOf } from './put-tasks.ts';
 import type { Task, TaskFlags } from './put-tasks.ts';
+import { readPassword } from '../arguments/password.ts';
 
 export interface PutFlags extends TaskFlags {
   readonly chunkSize?: string;
@@ -203,7 +204,6 @@ async function lockOf(
   if (!isLocking(flags)) return undefined;
   // Nothing is locked, and nothing shared with other files all the same.
   if (flags.dryRun === true) return { password: 'none' };
-  const { readPassword } = await import('../arguments/password.ts');
   const warn = warnOfFile(invocation.terminal);
   const options = { passwordFile, passwordCommand };
   return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };

@@ -5,6 +5,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, withProgress } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
 import { count, showLines, showName } from '../terminal/text.ts';
+import { scrubPlace } from '../../compose.ts';
 
 export interface ScrubFlags {
   readonly bucket?: readonly string[];
@@ -23,7 +24,6 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
   }
   const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
   const around = surroundings(invocation, bucket);
-  const { scrubPlace } = await import('../../compose.ts');
   let damaged = 0;
   let unknown = 0;
   for (const url of bucket) {

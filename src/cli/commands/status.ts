@@ -8,13 +8,14 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnTo, withVault } from '../arguments/invocation.ts';
 import { catalogLocation, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import { asTime } from '../terminal/describe.ts';
+import { asTime } from '../../vault/files/as-json.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
-import { count, quote, showDuration, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, grouped, quote, showDuration, showName, showSize, showTime } from '../terminal/text.ts';
 import { printBucketReports } from './bucket.ts';
 import { catalogMetricsText, metricsText } from './status-metrics.ts';
 import type { Age, Standing } from './status-metrics.ts';
+import { catalogFacts } from '../../compose.ts';
 
 export interface StatusFlags {
   readonly maxAge?: string;
@@ -142,7 +143,6 @@ async function statusOfCatalog(
       'Without the password no name is known: give none, or the password.',
     );
   }
-  const { catalogFacts } = await import('../../compose.ts');
   const db = catalogLocation(options, environment);
   const { vaultId, ...facts } = await catalogFacts({ ...surroundings(invocation), db });
   const { versions, removed, newestAtMs } = facts;
@@ -152,7 +152,7 @@ async function statusOfCatalog(
   else if (prometheus === true) await output.write(catalogMetricsText(facts, reasons.length === 0));
   else {
     const lines = [
-      ['versions', `${versions.toLocaleString('en-US')} (${removed.toLocaleString('en-US')} removed)`],
+      ['versions', `${grouped(versions)} (${grouped(removed)} removed)`],
       newestFact(newestAtMs, nowMs),
     ];
     await output.write(
@@ -236,11 +236,11 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
   const saved = savingsOf(standing);
   const more = [
     count(versions, 'version'),
-    ...(removed > 0 ? [`${removed.toLocaleString('en-US')} removed`] : []),
-    ...(locked > 0 ? [`${locked.toLocaleString('en-US')} locked`] : []),
+    ...(removed > 0 ? [`${grouped(removed)} removed`] : []),
+    ...(locked > 0 ? [`${grouped(locked)} locked`] : []),
   ];
   const facts = [
-    ['files', `${files.toLocaleString('en-US')} (${more.join(', ')})`],
+    ['files', `${grouped(files)} (${more.join(', ')})`],
     ['content', showSize(logicalBytes)],
     ['unique', `${showSize(uniqueBytes)}: each chunk once, compressed`],
     ...(saved === null ? [] : [['saved', `${Math.round(saved * 100)}% of the content`]]),
@@ -263,7 +263,7 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
       { width: output.width, styleHeading: (line) => style('bold', line) },
     );
     const rows = bySafety(standing.safety).map(([survives, amount]) => [
-      amount.toLocaleString('en-US'),
+      grouped(amount),
       describeSafety(survives),
     ]);
     await output.write(`\n${table.page(rows)}`);

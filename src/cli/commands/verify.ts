@@ -5,7 +5,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import { count } from '../terminal/text.ts';
+import { count, grouped } from '../terminal/text.ts';
 
 export interface VerifyFlags {
   readonly readData?: boolean;
@@ -61,5 +61,5 @@ export async function verify(
 function describeCounts(counts: Readonly<Record<string, number>>, what: string): string {
   const all = Object.values(counts).reduce((sum, number) => sum + number, 0);
   const parts = Object.entries(counts).filter(([, number]) => number > 0);
-  return `${count(all, what)}: ${parts.map(([condition, number]) => `${number.toLocaleString('en-US')} ${condition}`).join(', ')}`;
+  return `${count(all, what)}: ${parts.map(([condition, number]) => `${grouped(number)} ${condition}`).join(', ')}`;
 }

@@ -121,6 +121,13 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
     ],
   ],
   [
+    'report',
+    [
+      ['vault report -o vault.html', 'how the vault stands, as a page that needs nothing else'],
+      ['vault report -o vault.html --redact-names', 'one to show around'],
+    ],
+  ],
+  [
     'verify',
     [
       ['vault verify', 'by listings, without downloading'],
@@ -140,6 +147,22 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
   ['recover', [['vault recover --bucket gs://acme-1 --bucket /mnt/nas/vault', 'a new catalog']]],
   ['password', [['vault password', 'ask for the old one and the new one']]],
   ['config show', [['vault --vault work config show', 'where each setting comes from']]],
+  [
+    'serve',
+    [
+      ['vault serve', 'on this machine alone, at 127.0.0.1:8750'],
+      [
+        'vault serve --listen 0.0.0.0:8750 --public-url https://files.example.com',
+        'behind a proxy; needs a token',
+      ],
+    ],
+  ],
+  [
+    'token add',
+    [['vault token add --scope put,list --label backups --expires 90d', 'for a program that uploads']],
+  ],
+  ['token ls', [['vault token ls', 'who may use the server']]],
+  ['token rm', [['vault token rm 5f3a91c07b2e', 'from now on no server takes it']]],
   ['catalog copy', [['vault catalog copy postgres://vault@db.example.com/vault', 'from a file to a server']]],
   ['bucket ls', [['vault bucket ls', 'what each holds, and whether it answers']]],
   ['bucket add', [['vault bucket add gs://acme-4', 'new files use it from now on']]],

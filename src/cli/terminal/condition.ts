@@ -12,7 +12,7 @@ import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { Table } from './table.ts';
 import { styleFor } from './terminal.ts';
-import { count, showName } from './text.ts';
+import { count, grouped, showName } from './text.ts';
 
 /** Prints the files that are not whole, a line each. */
 export async function printFiles(invocation: Invocation, files: readonly FileCondition[]): Promise<void> {
@@ -46,10 +46,10 @@ export async function printBuckets(
   ]);
   const rows = buckets.map((bucket) => [
     showName(bucket.url),
-    bucket.shards.toLocaleString('en-US'),
+    grouped(bucket.shards),
     // Not the manifests: of those, not every bucket needs a copy.
-    bucket.shardsMissing.toLocaleString('en-US'),
-    (bucket.shardsDamaged + bucket.manifestsDamaged + bucket.keyringsWrong).toLocaleString('en-US'),
+    grouped(bucket.shardsMissing),
+    grouped(bucket.shardsDamaged + bucket.manifestsDamaged + bucket.keyringsWrong),
     bucket.error === null ? bucket.state : showName(bucket.error),
   ]);
   await invocation.output.write(table.page(rows));

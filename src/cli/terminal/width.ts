@@ -1,5 +1,5 @@
 /** How much room text takes in a terminal, where a character may take none, one or two columns. */
-import stringWidth from 'string-width';
+import stringWidth from 'fast-string-width';
 
 const ASCII = /^[\x20-\x7e]*$/;
 

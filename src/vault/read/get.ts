@@ -3,7 +3,7 @@ import { openAsking } from '../../crypto/asked-password.ts';
 import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { mostBody } from '../../format/manifest.ts';
-import type { ContentTable } from '../../format/manifest.ts';
+import type { ChunkRef, ContentTable } from '../../format/manifest.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
 import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from '../chunks/chunk-memory.ts';
@@ -32,7 +32,15 @@ export interface StoredFile extends FileInfo {
    * @throws `damaged` if a chunk cannot be had from any k shards, naming which bucket lacks what; `unavailable` if it
    *   could be had from a bucket that is down; `file-not-found` if the file is removed meanwhile; what came before was right
    */
-  content(options?: CallOptions): AsyncIterable<Uint8Array>;
+  content(options?: ContentOptions): AsyncIterable<Uint8Array>;
+}
+
+export interface ContentOptions extends CallOptions {
+  /** The first byte wanted, and the one behind the last; the whole content unless given. Both within it. */
+  readonly start?: number | undefined;
+  readonly end?: number | undefined;
+  /** Most chunks that are read at once; as many as the vault's limits allow unless given. */
+  readonly chunksInFlight?: number | undefined;
 }
 
 /** A file or folder whose manifest has been read, and unlocked if need be. */
@@ -147,25 +155,28 @@ async function whyUnreadable(
 export async function* readContent(
   session: Session,
   content: { readonly table: ContentTable; readonly chunks: number },
-  options: CallOptions = {},
+  options: ContentOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { size, inline } = content.table;
+  const { start = 0, end = size } = options;
   options.onProgress?.({ doneBytes: 0, totalBytes: size });
   if (inline !== null) {
-    yield inline;
+    yield inline.subarray(start, end);
     options.onProgress?.({ doneBytes: size, totalBytes: size });
     return;
   }
   const reader = new ChunkReader(session);
-  const most = mostBody(content.table);
-  const inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
-  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(most, null));
+  const largest = mostBody(content.table);
+  const most = chunksInFlight(session.limits, chunkMemorySize(largest, null) * 2);
+  const inFlight = Math.min(most, options.chunksInFlight ?? most);
+  const lender = new Lender(inFlight + 1, () => allocateChunkMemory(largest, null));
   let doneBytes = 0;
   const bodies = mapOrdered(
-    contentRefs(session, content, options),
-    async (ref, signal) => {
+    refsWithin(contentRefs(session, content, options), start, end),
+    async ({ ref, at }, signal) => {
       const memory = await lender.borrow();
-      return { memory, body: await reader.read(memory, ref, signal) };
+      const whole = await reader.read(memory, ref, signal);
+      return { memory, body: whole.subarray(Math.max(0, start - at), end - at) };
     },
     { inFlight, signal: options.signal },
   );
@@ -177,4 +188,18 @@ export async function* readContent(
     options.onProgress?.({ doneBytes, totalBytes: size });
   }
   for (const warning of reader.problems.warnings()) options.onWarning?.(warning);
+}
+
+/** The chunks that have bytes between two places, each with the place where it begins. A file without bytes keeps its only one. */
+async function* refsWithin(
+  refs: AsyncIterable<ChunkRef>,
+  start: number,
+  end: number,
+): AsyncGenerator<{ readonly ref: ChunkRef; readonly at: number }, void, undefined> {
+  let at = 0;
+  for await (const ref of refs) {
+    if (at >= end && at > 0) return;
+    if (at + ref.length > start || ref.length === 0) yield { ref, at };
+    at += ref.length;
+  }
 }

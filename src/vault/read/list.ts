@@ -1,8 +1,10 @@
 /** Listing files by the catalog. */
+import type { ListPosition } from '../../catalog/catalog.ts';
 import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileInfo } from '../files/records.ts';
+import { resolveFile } from '../files/resolve.ts';
 import type { Session } from '../session.ts';
 
 export interface ListOptions extends CallOptions {
@@ -10,6 +12,8 @@ export interface ListOptions extends CallOptions {
   readonly all?: boolean | undefined;
   /** Only removed files that can still be brought back. */
   readonly deleted?: boolean | undefined;
+  /** Goes on behind the last file of a list that began with the first one. */
+  readonly after?: ListPosition | undefined;
 }
 
 /** A file in a list. */
@@ -18,14 +22,21 @@ export interface ListedFile extends FileInfo {
   readonly deletedAtMs: number | null;
 }
 
+export type FileFacts = FileInfo;
+
+/** See `Vault.resolve`. */
+export async function factsOf(session: Session, reference: string): Promise<FileFacts> {
+  return (await resolveFile(session, reference)).info;
+}
+
 /** See `Vault.list`. */
 export async function* listFiles(
   session: Session,
   options: ListOptions = {},
 ): AsyncGenerator<ListedFile, void, undefined> {
-  const { all = false, deleted: hidden = false, signal } = options;
+  const { all = false, deleted: hidden = false, after, signal } = options;
   let changed = 0;
-  for await (const row of session.catalog.files.list({ all: all || hidden, hidden, signal })) {
+  for await (const row of session.catalog.files.list({ all: all || hidden, hidden, after, signal })) {
     throwIfAborted(signal);
     const record = openFileRowIfIntact(session, row);
     if (record === null) changed += 1;

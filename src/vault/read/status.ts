@@ -5,7 +5,7 @@ import type { CallOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
-import type { FileRecord } from '../files/records.ts';
+import type { FileInfo, FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { noVault } from '../open.ts';
@@ -38,6 +38,27 @@ export interface VaultStatus {
   readonly runs: readonly Run[];
 }
 
+/** A version as it was met: for what else is told of all of them. */
+export interface MetVersion {
+  readonly info: FileInfo;
+  readonly removed: boolean;
+  /** How many buckets may be lost without losing it; fewer than none for one that cannot be read, or was removed. */
+  readonly spare: number;
+  /** Buckets that list its manifest. */
+  readonly holders: readonly string[];
+  /** How its chunks lie, each way once: any k of these buckets. */
+  readonly ways: Iterable<Way>;
+}
+
+export interface Way {
+  readonly holding: ReadonlySet<string>;
+  readonly k: number;
+}
+
+export interface StatusOptions extends CallOptions {
+  readonly onVersion?: ((version: MetVersion) => void) | undefined;
+}
+
 /** What a catalog says without the password. */
 export interface CatalogFacts extends Pick<VaultStatus, 'versions' | 'removed' | 'newestAtMs'> {
   readonly vaultId: string;
@@ -62,8 +83,8 @@ const BATCH = 500;
 const UNREADABLE = -1;
 
 /** See `Vault.status`. */
-export async function vaultStatus(session: Session, options: CallOptions = {}): Promise<VaultStatus> {
-  const { signal } = options;
+export async function vaultStatus(session: Session, options: StatusOptions = {}): Promise<VaultStatus> {
+  const { signal, onVersion } = options;
   const { catalog, buckets } = session;
   const answering = new Set(buckets.all.map(({ id }) => id));
   const onFailure = ({ bucket }: { readonly bucket: { readonly id: string } }): void => {
@@ -77,12 +98,15 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
   for await (const { row, holders } of joinFiles(session, buckets.all, { signal, onFailure })) {
     throwIfAborted(signal);
     if (row === null) continue;
-    if (row.hiddenAtMs !== null) {
-      total.removed += 1;
+    const removed = row.hiddenAtMs !== null;
+    total[removed ? 'removed' : 'versions'] += 1;
+    if (removed && onVersion === undefined) continue;
+    const record = openFileRowIfIntact(session, row);
+    if (removed) {
+      if (record !== null)
+        onVersion?.({ info: record.info, removed, spare: UNREADABLE, holders: [], ways: [] });
       continue;
     }
-    total.versions += 1;
-    const record = openFileRowIfIntact(session, row);
     if (record === null) {
       total.changed += 1;
       continue;
@@ -92,10 +116,13 @@ export async function vaultStatus(session: Session, options: CallOptions = {}): 
     total.logicalBytes += size ?? 0;
     if (chunks === 0) uniqueBytes += size ?? 0;
     newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
+    const ways = new Map<string, Way>();
     const spare = Math.min(
       holders.length - 1,
-      await chunkSpare(session, record, { ...options, answering, live }),
+      await chunkSpare(session, record, { ...options, answering, live, ways }),
     );
+    const holding = holders.map(({ bucket }) => bucket.id);
+    onVersion?.({ info: record.info, removed, spare, holders: holding, ways: ways.values() });
     safety.set(spare, (safety.get(spare) ?? 0) + 1);
     if (spare < redundancy.m) total.degraded += 1;
   }
@@ -114,6 +141,8 @@ async function chunkSpare(
     readonly answering: ReadonlySet<string>;
     /** Gets the ids of its chunks. */
     readonly live: IdSet;
+    /** Gets the ways in which they lie, by what they are. */
+    readonly ways: Map<string, Way>;
   },
 ): Promise<number> {
   let least = Infinity;
@@ -125,13 +154,13 @@ async function chunkSpare(
         for (const id of some) {
           options.live.add(id);
           const row = rows.get(id);
-          const places = (row?.shards ?? []).map((place) =>
-            place === null ? null : (session.buckets.byNumber(place.bucket)?.id ?? null),
+          const places = (row?.shards ?? []).flatMap((place) =>
+            place === null ? [] : (session.buckets.byNumber(place.bucket)?.id ?? []),
           );
-          const holding = new Set(
-            places.filter((bucket) => bucket !== null && options.answering.has(bucket)),
-          );
+          const holding = new Set(places.filter((bucket) => options.answering.has(bucket)));
           least = Math.min(least, row === undefined ? UNREADABLE : holding.size - row.k);
+          if (row === undefined) continue;
+          options.ways.set(`${row.k} ${[...holding].toSorted().join(' ')}`, { holding, k: row.k });
         }
       }
     }

@@ -1,0 +1,24 @@
+/** What the verbs do, in one piece. */
+export { addBucket, listBuckets, removeBucket, setBucketUrl } from './bucket.ts';
+export { copyTo } from './catalog-copy.ts';
+export { changePassword } from './change-password.ts';
+export { showConfig } from './config.ts';
+export { diff } from './diff.ts';
+export { drill } from './drill.ts';
+export { get } from './get.ts';
+export { info } from './info.ts';
+export { init } from './init.ts';
+export { ls } from './ls.ts';
+export { prune } from './prune.ts';
+export { put } from './put.ts';
+export { recover } from './recover.ts';
+export { repair } from './repair.ts';
+export { report } from './report.ts';
+export { rm, undelete } from './rm.ts';
+export { printSchedule } from './schedule.ts';
+export { scrub } from './scrub.ts';
+export { serve } from './serve.ts';
+export { status } from './status.ts';
+export { sweep } from './sweep.ts';
+export { addToken, listTokens, removeToken } from './token.ts';
+export { verify } from './verify.ts';

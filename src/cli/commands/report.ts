@@ -1,0 +1,53 @@
+import { randomBytes } from 'node:crypto';
+import { rename, rm, writeFile } from 'node:fs/promises';
+import { messageOf, VaultError } from '../../errors.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo, withVault } from '../arguments/invocation.ts';
+import { count, quote } from '../terminal/text.ts';
+
+export interface ReportFlags {
+  readonly output: string;
+  readonly redactNames?: boolean;
+}
+
+/** `vault report`: what `status` tells, as a page. */
+export async function report(invocation: Invocation, flags: ReportFlags): Promise<ExitCode> {
+  const { output, options, terminal, signal, clock } = invocation;
+  return withVault(invocation, async (vault) => {
+    const { statusViewOf } = await import('../../serve/status.ts');
+    const { redacted, reportHtml } = await import('../../serve/page/report.ts');
+    const { concernsOf } = await import('../../serve/page/status-view.ts');
+    const call = { signal, onWarning: warnTo(terminal), nowMs: clock.now() };
+    const found = await terminal.withProgress('Looking', async () => statusViewOf(vault, call));
+    const view = flags.redactNames === true ? redacted(found) : found;
+    const html = await reportHtml(view);
+    if (flags.output === '-') await output.write(html);
+    else await replaceFile(flags.output, html);
+    if (options.json === true && flags.output !== '-') await output.json({ output: flags.output });
+    const concerns = concernsOf(view);
+    for (const { message, kind } of concerns) terminal.warn(message, { kind });
+    terminal.summary(
+      concerns.length === 0
+        ? 'Nothing needs attention.'
+        : `${count(concerns.length, 'thing')} to look after.`,
+      { files: view.files, versions: view.versions },
+    );
+    return concerns.length === 0 ? DONE : ATTENTION;
+  });
+}
+
+/** A report takes the place of the one before at once, for whoever reads there. @throws `invalid-input` */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const part = `${path}.${randomBytes(4).toString('hex')}.part`;
+  try {
+    await writeFile(part, text, { flag: 'wx' });
+    await rename(part, path);
+  } catch (cause) {
+    await rm(part, { force: true });
+    throw new VaultError('invalid-input', `Cannot write the report to ${quote(path)}: ${messageOf(cause)}.`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,108 @@
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import type { ExitCode } from '../exit.ts';
+import { DONE } from '../exit.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { withVault } from '../arguments/invocation.ts';
+import { parseDurationMs, parseSize } from '../arguments/options.ts';
+import { messageOf, VaultError } from '../../errors.ts';
+import type { ServeOptions } from '../../serve/server.ts';
+import { jsonOf, quote } from '../terminal/text.ts';
+
+export interface ServeFlags {
+  readonly listen?: string;
+  readonly publicUrl?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly maxUpload?: string;
+  readonly grace?: string;
+}
+
+/** How long a client may send or take next to nothing, in milliseconds. */
+const IDLE_MS = 30_000;
+/** Bytes of the log that wait for a reader. */
+const MAX_UNREAD = 1024 * 1024;
+/** What ending takes beside the grace for requests, in milliseconds. */
+const CLOSING_MS = 5000;
+
+/** `vault serve`: serves until it is told to end. Standard output has a line of JSON for each request. */
+export async function serve(invocation: Invocation, flags: ServeFlags): Promise<ExitCode> {
+  const { terminal, signal, clock } = invocation;
+  const [host, port] = parseListen(flags.listen ?? '127.0.0.1:8750');
+  const graceMs = parseDurationMs(flags.grace ?? '10s', '--grace');
+  const maxUpload = parseSize(flags.maxUpload ?? '10G', '--max-upload');
+  const publicUrl = flags.publicUrl === undefined ? null : parsePublicUrl(flags.publicUrl);
+  const tls = await readTls(flags);
+  const options: ServeOptions = {
+    clock,
+    host,
+    port,
+    tls,
+    publicUrl,
+    maxUpload,
+    graceMs,
+    idleMs: IDLE_MS,
+    log: (entry) => say({ ...entry }),
+    warn: (message, error) => {
+      terminal.warn(message, { kind: 'request' });
+      if (invocation.options.debug === true && error instanceof Error) terminal.trace(error.stack ?? '');
+    },
+  };
+  const stopped = Promise.withResolvers<void>();
+  signal.addEventListener('abort', () => stopped.resolve());
+  return withVault(invocation, async (vault) => {
+    const { startServer } = await import('../../serve/server.ts');
+    const server = await startServer(vault, options);
+    invocation.interruption.patienceMs = graceMs + CLOSING_MS;
+    say({ time: new Date(clock.now()).toISOString(), listening: server.url });
+    terminal.note(`Serving on ${server.url}. Ctrl-C ends it.`);
+    if (!signal.aborted) await stopped.promise;
+    await server.stop();
+    await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
+    return DONE;
+  });
+}
+
+/** A line of the log, also while the server is being stopped. One that nobody reads is not kept for ever. */
+function say(entry: Readonly<Record<string, unknown>>): void {
+  if (process.stdout.writableLength < MAX_UNREAD) process.stdout.write(`${jsonOf(entry)}\n`);
+}
+
+/** `127.0.0.1:8750`, `[::1]:8750`, `localhost:8750`; port 0 is one that is free. @throws `invalid-input` */
+export function parseListen(text: string): readonly [host: string, port: number] {
+  const [, bracketed, plain, digits = ''] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]/]+)):(\d{1,5})$/i.exec(text) ?? [];
+  const host = bracketed ?? plain ?? '';
+  if (host === '' || Number(digits) > 65_535 || (bracketed !== undefined && isIP(bracketed) !== 6)) {
+    throw new VaultError(
+      'invalid-input',
+      `--listen ${quote(text)} is not an address and a port, for example 127.0.0.1:8750 or [::]:8750.`,
+    );
+  }
+  return [host, Number(digits)];
+}
+
+function parsePublicUrl(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  const isPlain = url !== null && url.search === '' && url.hash === '' && url.username === '';
+  if (!isPlain || !/^https?:$/.test(url.protocol) || url.pathname !== '/') {
+    throw new VaultError(
+      'invalid-input',
+      `--public-url ${quote(text)} is not like https://files.example.com: a scheme, a name, perhaps a port.`,
+    );
+  }
+  return url.origin;
+}
+
+async function readTls({ tlsCert, tlsKey }: ServeFlags): Promise<ServeOptions['tls']> {
+  if (tlsCert === undefined && tlsKey === undefined) return null;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new VaultError('invalid-input', 'HTTPS needs both --tls-cert and --tls-key.');
+  }
+  try {
+    return { cert: await readFile(tlsCert), key: await readFile(tlsKey) };
+  } catch (cause) {
+    throw new VaultError('invalid-input', `The certificate or its key cannot be read: ${messageOf(cause)}.`, {
+      cause,
+    });
+  }
+}

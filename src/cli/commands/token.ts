@@ -1,0 +1,90 @@
+import type { ExitCode } from '../exit.ts';
+import { DONE } from '../exit.ts';
+import { VaultError } from '../../errors.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { withVault } from '../arguments/invocation.ts';
+import { parseDurationMs } from '../arguments/options.ts';
+import { Table } from '../terminal/table.ts';
+import { styleFor } from '../terminal/terminal.ts';
+import { count, quote, showName, showTime } from '../terminal/text.ts';
+import { SCOPES } from '../../vault/grants/tokens.ts';
+import type { Token } from '../../vault/grants/tokens.ts';
+
+export interface AddTokenFlags {
+  readonly scope?: string;
+  readonly label?: string;
+  readonly expires?: string;
+}
+
+/** `vault token add`: the one time that a token is shown. */
+export async function addToken(invocation: Invocation, flags: AddTokenFlags): Promise<ExitCode> {
+  const { output, options, terminal, clock } = invocation;
+  output.requireOpen();
+  const scopes = parseScopes(flags.scope ?? '');
+  const lifeMs = flags.expires === undefined ? null : parseDurationMs(flags.expires, '--expires');
+  return withVault(invocation, async (vault) => {
+    const expiresAtMs = lifeMs === null ? null : clock.now() + lifeMs;
+    const { token, ...facts } = await vault.tokens.add({ label: flags.label ?? '', scopes, expiresAtMs });
+    await (options.json === true ? output.json({ ...asJson(facts), token }) : output.line(token));
+    terminal.note('Keep it: it is not shown again. "vault token rm" takes it away.');
+    return DONE;
+  });
+}
+
+/** `vault token ls`. */
+export async function listTokens(invocation: Invocation): Promise<ExitCode> {
+  const { output, options, terminal, environment } = invocation;
+  output.requireOpen();
+  return withVault(invocation, async (vault) => {
+    const tokens = await vault.tokens.list();
+    if (options.json === true) {
+      for (const token of tokens) await output.json(asJson(token));
+    } else if (tokens.length > 0) {
+      const style = styleFor(process.stdout, environment);
+      const headings = ['TOKEN', 'MADE', 'EXPIRES', 'GOOD FOR', 'LABEL'];
+      const table = new Table(
+        headings.map((heading) => ({ heading, align: 'left' })),
+        { width: output.width, styleHeading: output.isTerminal ? (line) => style('bold', line) : null },
+      );
+      const rows = tokens.map(({ id, createdAtMs, expiresAtMs, scopes, label, expired }) => [
+        id.slice(0, 12),
+        showTime(createdAtMs),
+        expiresAtMs === null ? 'never' : `${showTime(expiresAtMs)}${expired ? ' (expired)' : ''}`,
+        scopes.join(','),
+        showName(label),
+      ]);
+      await output.write(table.page(rows));
+    }
+    terminal.summary(`${count(tokens.length, 'token')}.`, { tokens: tokens.length });
+    return DONE;
+  });
+}
+
+/** `vault token rm`: from then on no server takes it. */
+export async function removeToken(invocation: Invocation, id: string): Promise<ExitCode> {
+  const { output, options, terminal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const removed = await vault.tokens.remove(id);
+    if (options.json === true) await output.json({ id: removed });
+    terminal.note(`Took the token ${removed.slice(0, 12)} away. No server takes it any more.`);
+    return DONE;
+  });
+}
+
+function parseScopes(text: string): Token['scopes'] {
+  const names = text.split(',').map((name) => name.trim());
+  const scopes = SCOPES.filter((scope) => names.includes(scope));
+  if (names.every((name) => SCOPES.some((scope) => scope === name))) return scopes;
+  throw new VaultError(
+    'invalid-input',
+    `--scope ${quote(text)} is not some of ${SCOPES.join(', ')}, with commas between them.`,
+  );
+}
+
+function asJson({ id, label, scopes, createdAtMs, expiresAtMs, expired }: Token): Record<string, unknown> {
+  return { id, label, scopes, createdAt: timeOf(createdAtMs), expiresAt: timeOf(expiresAtMs), expired };
+}
+
+function timeOf(ms: number | null): string | null {
+  return ms === null ? null : new Date(ms).toISOString();
+}

@@ -1,0 +1,104 @@
+/** A stored file as an answer: its headers, and the part of it that was asked for. */
+import { posix } from 'node:path';
+import { mostBody } from '../format/manifest.ts';
+import type { StoredFile } from '../vault/read/get.ts';
+import type { Answer } from './answers.ts';
+import { failure } from './answers.ts';
+import type { Exchange } from './exchange.ts';
+
+/** Chunks in flight of one download, so that a hundred of them fit into memory. */
+export const CHUNKS_IN_FLIGHT = 4;
+/** Bytes that a file of no chunks takes. */
+const LEAST_MEMORY = 64 * 1024;
+
+/**
+ * The answer that gives a file.
+ *
+ * @param options `ranges`: whether a part of it may be asked for
+ */
+export function fileAnswer(exchange: Exchange, file: StoredFile, { ranges = true } = {}): Answer {
+  const { contentSize: size, hash } = file;
+  const etag = `"${hash}"`;
+  const headers: Record<string, string> = {
+    ...downloadHeaders(file.name),
+    ETag: etag,
+    'Accept-Ranges': ranges ? 'bytes' : 'none',
+  };
+  if (isKnown(exchange.header('if-none-match'), etag)) return { status: 304, headers };
+  const range = ranges ? rangeOf(exchange, etag, size) : null;
+  if (range === 'unsatisfiable') {
+    return failure(416, 'bad-range', `The file has ${size} bytes.`, { 'Content-Range': `bytes */${size}` });
+  }
+  const { start, end } = range ?? { start: 0, end: size };
+  headers['Content-Length'] = String(end - start);
+  if (range !== null) headers['Content-Range'] = `bytes ${start}-${end - 1}/${size}`;
+  const { signal } = exchange;
+  return {
+    status: range === null ? 200 : 206,
+    headers,
+    content: file.content({ signal, start, end, chunksInFlight: CHUNKS_IN_FLIGHT }),
+    memory: memoryFor(file),
+  };
+}
+
+/** Of what is sent to be saved under a name. */
+export function downloadHeaders(name: string, type = 'application/octet-stream'): Record<string, string> {
+  return {
+    'Content-Type': type,
+    'Content-Disposition': dispositionOf(name),
+    'Cache-Control': 'private, no-cache',
+  };
+}
+
+/** Bytes of memory that sending a content takes: each chunk in flight, the one that is being sent, and the shards that they are made of. */
+export function memoryFor(file: { readonly contentSize: number; readonly chunkSize: number | null }): number {
+  return 2 * Math.min(file.contentSize, (CHUNKS_IN_FLIGHT + 1) * mostBody(file)) + LEAST_MEMORY;
+}
+
+function isKnown(condition: string | null, etag: string): boolean {
+  const known = condition?.split(',').map((one) => one.trim().replace(/^W\//, '')) ?? [];
+  return known.includes(etag) || known.includes('*');
+}
+
+/** The one run of bytes that was asked for; null for all of them, which is also the answer to several runs at once. */
+function rangeOf(
+  exchange: Exchange,
+  etag: string,
+  size: number,
+): { readonly start: number; readonly end: number } | 'unsatisfiable' | null {
+  const [, first = '', last = ''] =
+    /^bytes=(\d{0,15})-(\d{0,15})$/.exec(exchange.header('range') ?? '') ?? [];
+  if (first === '' && last === '') return null;
+  const condition = exchange.header('if-range');
+  if (condition !== null && condition !== etag) return null;
+  const start = first === '' ? Math.max(0, size - Number(last)) : Number(first);
+  const end = first === '' || last === '' ? size : Math.min(size, Number(last) + 1);
+  if (first !== '' && last !== '' && Number(last) < start) return null;
+  return start < end ? { start, end } : 'unsatisfiable';
+}
+
+/** Bytes of UTF-8 of a suggested name: file systems take 255. */
+const MAX_NAME_SIZE = 200;
+
+/** Always to be saved, never to be shown; under the last part of its name, whatever characters that has. */
+export function dispositionOf(name: string): string {
+  // Controls, and what turns the direction of writing so that an ending looks like another one.
+  const last = lastPart(name).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '_');
+  let short = '';
+  for (const character of last) {
+    if (Buffer.byteLength(short + character) > MAX_NAME_SIZE) break;
+    short += character;
+  }
+  const plain = short.replaceAll(/[^ !#-[\]-~]/gu, '_');
+  const encoded = encodeURIComponent(short).replaceAll(
+    /['()*]/g,
+    (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+  return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
+}
+
+/** What a file or folder is called where it is saved. */
+export function lastPart(name: string): string {
+  const last = posix.basename(name.replaceAll('\\', '/'));
+  return /^\.*$/.test(last) ? 'download' : last;
+}

@@ -1,0 +1,73 @@
+/** What is served where. */
+import type { HTTPMethods } from 'fastify';
+import { failure } from './answers.ts';
+import { FILES } from './files.ts';
+import { FOLDERS } from './folders.ts';
+import { HEALTH } from './health.ts';
+import { LINKS } from './links.ts';
+import { openApiOf } from './openapi.ts';
+import { PAGE } from './page/routes.ts';
+import type { Route } from './serving.ts';
+import { STATUS } from './status.ts';
+import { UPLOADS } from './uploads.ts';
+
+/** What is served is in this list; the server, its log and its description follow. */
+export const ROUTES: readonly Route[] = [
+  ...HEALTH,
+  ...LINKS,
+  ...FILES,
+  ...FOLDERS,
+  ...UPLOADS,
+  ...PAGE,
+  ...STATUS,
+  {
+    method: 'GET',
+    path: '/openapi.json',
+    summary: 'This description.',
+    scope: null,
+    handle: () => Promise.resolve({ status: 200, json: DESCRIPTION }),
+  },
+];
+
+const DESCRIPTION = openApiOf(ROUTES);
+
+/** A route as the router takes it. */
+export interface Routed {
+  readonly methods: readonly HTTPMethods[];
+  readonly url: string;
+  /** What follows a parameter that takes all the rest, which the router does not know. */
+  readonly behind: string;
+  readonly handle: Route['handle'];
+  /** Null for what only says that a path can be asked for in other ways. */
+  readonly route: Route | null;
+}
+
+/** All routes, and for each path those that refuse other methods. @param known all methods */
+export function routedOf(routes: readonly Route[], known: readonly HTTPMethods[]): readonly Routed[] {
+  const served = routes.map((route): Routed => {
+    const methods: readonly HTTPMethods[] = route.method === 'GET' ? ['GET', 'HEAD'] : [route.method];
+    const url = route.path.replace(/\{\w+\.\.\.\}.*$/, '*').replaceAll(/\{(\w+)\}/g, ':$1');
+    const [, behind = ''] = /\.\.\.\}(.*)$/.exec(route.path) ?? [];
+    return { methods, url, behind, handle: route.handle, route };
+  });
+  const refusing = [...Map.groupBy(served, ({ url }) => url)].map(([url, group]): Routed => {
+    const allowed = group.flatMap(({ methods }) => methods);
+    return {
+      methods: known.filter((method) => !allowed.includes(method)),
+      url,
+      behind: '',
+      route: null,
+      handle: () => Promise.resolve(wrongMethod(allowed)),
+    };
+  });
+  return [...served, ...refusing];
+}
+
+function wrongMethod(allowed: readonly string[]): ReturnType<typeof failure> {
+  const Allow = allowed.join(', ');
+  return failure(405, 'wrong-method', `This can be asked for with ${Allow}.`, { Allow });
+}
+
+export function noRoute(): ReturnType<typeof failure> {
+  return failure(404, 'no-route', 'Nothing is served here. See /openapi.json.');
+}

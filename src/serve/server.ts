@@ -1,0 +1,238 @@
+/** The HTTP server of an opened vault. It keeps no state: any number of them may serve one vault. */
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Socket } from 'node:net';
+import fastify from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { Budget } from '../concurrency/semaphore.ts';
+import { isVaultError, messageOf, systemCode, VaultError } from '../errors.ts';
+import type { Vault } from '../vault/vault.ts';
+import { Access } from './access.ts';
+import type { Answer } from './answers.ts';
+import { failure, failureOf, STRICT_HEADERS } from './answers.ts';
+import { Exchange } from './exchange.ts';
+import { Metrics } from './metrics.ts';
+import { noRoute, ROUTES, routedOf } from './routes.ts';
+import type { Routed } from './routes.ts';
+import type { AccessEntry } from './access-log.ts';
+import type { ServeOptions, Serving } from './serving.ts';
+import { Slowdown } from './slowdown.ts';
+
+export type { AccessEntry } from './access-log.ts';
+export type { ServeOptions } from './serving.ts';
+
+export interface RunningServer {
+  /** Where it listens. */
+  readonly url: string;
+  /** Takes no more requests, lets those under way end for a while, and then ends them. */
+  stop(): Promise<void>;
+}
+
+/** Bytes of a request's head: the longest name, in percent encoding, and what comes with it. */
+const MAX_HEAD_SIZE = 64 * 1024;
+/** A head must be there after this time, in milliseconds. */
+const HEAD_TIMEOUT_MS = 20_000;
+const MAX_CONNECTIONS = 2000;
+/** Bytes of memory of all downloads under way; more of them wait. */
+const DOWNLOAD_MEMORY = 128 * 1024 * 1024;
+/** How long those that were called off may take to end, in milliseconds. */
+const LAST_MOMENTS_MS = 2000;
+
+/**
+ * Serves a vault, which stays its caller's.
+ *
+ * @throws `invalid-input` if it cannot listen there, or not without a token
+ */
+export async function startServer(vault: Vault, options: ServeOptions): Promise<RunningServer> {
+  const running = new Set<Exchange>();
+  const state = { stopping: false, url: '' };
+  const slowdown = new Slowdown(options.clock);
+  const access = await Access.of(vault, { ...options, slowdown });
+  const serving: Serving = {
+    vault,
+    options,
+    get baseUrl() {
+      return options.publicUrl ?? state.url;
+    },
+    access,
+    slowdown,
+    memory: new Budget(DOWNLOAD_MEMORY),
+    metrics: new Metrics(() => running.size),
+    isStopping: () => state.stopping,
+  };
+  const app = appOf(options, async (exchange, answering) => {
+    running.add(exchange);
+    // Once had over HTTPS, it is never asked for in the clear again.
+    if (serving.baseUrl.startsWith('https:'))
+      exchange.response.setHeader('Strict-Transport-Security', 'max-age=31536000');
+    await serve(exchange, serving, answering).finally(() => running.delete(exchange));
+  });
+  state.url = await listen(app, options);
+  return {
+    url: state.url,
+    async stop() {
+      state.stopping = true;
+      const closed = app.close();
+      const patience = new AbortController();
+      await Promise.race([
+        closed,
+        delay(options.graceMs, null, { signal: patience.signal }).catch(() => null),
+      ]);
+      patience.abort();
+      for (const exchange of running) exchange.abort();
+      await emptied(running);
+      app.server.closeAllConnections();
+      await emptied(running);
+      await closed;
+    },
+  };
+}
+
+/** Waits until nothing is under way, for a while. */
+async function emptied(running: ReadonlySet<Exchange>): Promise<void> {
+  for (let waitedMs = 0; running.size > 0 && waitedMs < LAST_MOMENTS_MS; waitedMs += 20) await delay(20);
+}
+
+/** What answers a request. */
+type Answering = Pick<Routed, 'handle' | 'route'>;
+
+const saying = (answer: Answer): Answering => ({ route: null, handle: () => Promise.resolve(answer) });
+
+/** The routes behind a server. Bodies are left to those who answer: nothing is read before it is known who sends it. */
+function appOf(
+  options: ServeOptions,
+  take: (exchange: Exchange, answering: Answering) => Promise<void>,
+): FastifyInstance {
+  const respond =
+    (answering: Answering, behind = '') =>
+    (request: FastifyRequest, reply: FastifyReply) => {
+      reply.hijack();
+      const found = Object.values(Object(request.params)).map(String);
+      const parameters = found.map((one) => one.slice(0, one.length - behind.length));
+      const fits = found.every((one) => one !== behind && one.endsWith(behind));
+      const exchange = new Exchange(request.raw, reply.raw, { limits: options, parameters });
+      void take(exchange, fits ? answering : saying(noRoute()));
+    };
+  const app = fastify({
+    serverFactory: (handler) => makeServer(options).on('request', handler).on('checkContinue', handler),
+    clientErrorHandler: refuseNonsense,
+    frameworkErrors: (error, request, reply) => {
+      respond(saying(failure(400, 'invalid-input', `The path cannot be used: ${error.message}.`)))(
+        request,
+        reply,
+      );
+    },
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: MAX_HEAD_SIZE },
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (_request, _body, done) => {
+    done(null);
+  });
+  app.setErrorHandler((error, request, reply) => {
+    respond(saying(failure(400, 'bad-request', messageOf(error))))(request, reply);
+  });
+  app.setNotFoundHandler(respond(saying(noRoute())));
+  for (const { methods, url, behind, ...answering } of routedOf(ROUTES, app.supportedMethods))
+    app.route({ method: [...methods], url, handler: respond(answering, behind) });
+  return app;
+}
+
+function makeServer({ tls }: ServeOptions): Server {
+  const settings = {
+    maxHeaderSize: MAX_HEAD_SIZE,
+    headersTimeout: HEAD_TIMEOUT_MS,
+    // Uploads may take hours; whoever sends next to nothing is noticed while the body is read.
+    requestTimeout: 0,
+    connectionsCheckingInterval: 5000,
+    requireHostHeader: true,
+  };
+  const server = tls === null ? createServer(settings) : createTlsServer({ ...settings, ...tls });
+  server.maxConnections = MAX_CONNECTIONS;
+  return server;
+}
+
+async function listen(app: FastifyInstance, { host, port, tls }: ServeOptions): Promise<string> {
+  try {
+    await app.listen({ host, port });
+  } catch (cause) {
+    const message = `Cannot listen on ${host}:${port}: ${messageOf(cause)}. Choose another place with --listen.`;
+    throw new VaultError('invalid-input', message, { cause });
+  }
+  const name = host.includes(':') ? `[${host}]` : host;
+  return `${tls === null ? 'http' : 'https'}://${name}:${Object(app.server.address()).port}`;
+}
+
+async function serve(exchange: Exchange, serving: Serving, { route, handle }: Answering): Promise<void> {
+  const { options } = serving;
+  const startedAtMs = options.clock.monotonic();
+  const { request, method } = exchange;
+  const client = request.socket.remoteAddress ?? null;
+  let said: Answer;
+  try {
+    const refused =
+      route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
+    const answer = refused ?? (await handle(exchange, serving));
+    said = answer;
+    await serving.memory.spend(answer.memory ?? 0, () => exchange.send(answer));
+  } catch (error) {
+    said = exchange.refusal ?? failureOf(error);
+    if (route?.faultsAre400 === true && (said.code === 'wrong-password' || said.code === 'damaged')) {
+      said = { ...said, status: 400 };
+    }
+    tellOperator(serving, exchange, error);
+    if (!exchange.response.headersSent) await exchange.send(said).catch(() => undefined);
+  }
+  const entry: AccessEntry = {
+    time: new Date(options.clock.now()).toISOString(),
+    client,
+    by: exchange.by,
+    method: /^[A-Z]{1,16}$/.test(method) ? method : '?',
+    route: route?.path ?? null,
+    status: said.status,
+    code: said.code ?? null,
+    bytesIn: exchange.bytesIn,
+    bytesOut: exchange.bytesOut,
+    ms: Math.round(options.clock.monotonic() - startedAtMs),
+  };
+  serving.metrics.count(entry);
+  options.log(entry);
+}
+
+/** Storage that fails is its operator's to mend; what a client does wrong, or that it has gone, is not. */
+function tellOperator({ options }: Serving, exchange: Exchange, error: unknown): void {
+  if (exchange.signal.aborted || isVaultError(error, 'invalid-input', 'source-changed', 'file-not-found'))
+    return;
+  if (isVaultError(error, 'wrong-password', 'damaged', 'object-missing')) return;
+  options.warn(isVaultError(error) ? error.message : 'A request met with a bug in this program.', error);
+}
+
+/** What is not HTTP, or has a head that is too long or too slow, never becomes a request. */
+function refuseNonsense(error: Error, socket: Socket): void {
+  if (!socket.writable || systemCode(error) === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const [status, reason, answer] =
+    systemCode(error) === 'HPE_HEADER_OVERFLOW'
+      ? [
+          431,
+          'Request Header Fields Too Large',
+          failure(431, 'too-large', 'The head of the request is too long.'),
+        ]
+      : systemCode(error) === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout', failure(408, 'too-slow', 'The head of the request came too slowly.')]
+        : [400, 'Bad Request', failure(400, 'bad-request', 'This is not HTTP.')];
+  const body = `${JSON.stringify(answer.json)}\n`;
+  const lines = [
+    `HTTP/1.1 ${status} ${reason}`,
+    ...Object.entries(STRICT_HEADERS).map(([name, value]) => `${name}: ${value}`),
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+  ];
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
+}

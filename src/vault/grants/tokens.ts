@@ -1,0 +1,95 @@
+/** Tokens: what programs show a server to be let in. */
+import { VaultError } from '../../errors.ts';
+import type { Session } from '../session.ts';
+import { addGrant, findGrant, isExpired, openGrant, removeGrant } from './grants.ts';
+import type { Fields, Grant } from './grants.ts';
+
+/** What a token may be good for. `admin` is all of them, and who may come in. */
+export const SCOPES = ['put', 'read', 'list', 'delete', 'admin'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+export interface Token extends Grant {
+  /** What people call it; may be empty. */
+  readonly label: string;
+  readonly scopes: readonly Scope[];
+  readonly expired: boolean;
+}
+
+/** Begins every token, so that those who search for leaked secrets know one. */
+const PREFIX = 'vault_';
+const MAX_LABEL_SIZE = 1024;
+
+export class Tokens {
+  readonly #session: Session;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /**
+   * Makes a token, which is only ever told here.
+   *
+   * @throws `invalid-input` without any scope, or for a label that is too long; `denied` on a keyslot that can only put
+   */
+  async add(wanted: {
+    readonly label: string;
+    readonly scopes: readonly Scope[];
+    readonly expiresAtMs: number | null;
+  }): Promise<Token & { readonly token: string }> {
+    const { label, expiresAtMs } = wanted;
+    const scopes = SCOPES.filter((scope) => wanted.scopes.includes(scope));
+    if (scopes.length === 0) throw new VaultError('invalid-input', 'A token must be good for something.');
+    if (Buffer.byteLength(label) > MAX_LABEL_SIZE) {
+      throw new VaultError('invalid-input', `A label has at most ${MAX_LABEL_SIZE} bytes.`);
+    }
+    await this.#session.catalog.requireWritable();
+    const { secret, ...grant } = await addGrant(this.#session, 'token', {
+      expiresAtMs,
+      seal: () => ({ label, scopes }),
+    });
+    return { ...grant, label, scopes, expired: isExpired(this.#session, grant), token: PREFIX + secret };
+  }
+
+  /** All tokens, the newest first; those whose rows were changed by anybody else are left out, and let nobody in. */
+  async list(): Promise<readonly Token[]> {
+    const found: Token[] = [];
+    for await (const row of this.#session.catalog.grants.list('token')) {
+      const grant = openGrant(this.#session, row);
+      if (grant !== null) found.push(this.#tokenOf(grant));
+    }
+    return found.toSorted((a, b) => b.createdAtMs - a.createdAtMs);
+  }
+
+  /** Whether there is any row of a token, good or not. */
+  async any(): Promise<boolean> {
+    for await (const _ of this.#session.catalog.grants.list('token')) return true;
+    return false;
+  }
+
+  /** The token that somebody shows; null if it is none, has expired or was taken away. */
+  async find(text: string): Promise<Token | null> {
+    if (!text.startsWith(PREFIX)) return null;
+    const grant = await findGrant(this.#session, 'token', text.slice(PREFIX.length));
+    return grant === null ? null : this.#tokenOf(grant);
+  }
+
+  /** Takes a token away. @param id its first 8 or more digits @returns its whole id @throws `file-not-found`; `invalid-input` */
+  async remove(id: string): Promise<string> {
+    await this.#session.catalog.requireWritable();
+    return removeGrant(this.#session, 'token', id);
+  }
+
+  #tokenOf({ fields, ...grant }: Grant & { readonly fields: Fields }): Token {
+    const given: unknown[] = Array.isArray(fields['scopes']) ? fields['scopes'] : [];
+    const { id, createdAtMs, expiresAtMs } = grant;
+    const scopes = SCOPES.filter((scope) => given.includes(scope));
+    return {
+      id,
+      createdAtMs,
+      expiresAtMs,
+      label: String(fields['label']),
+      scopes,
+      expired: isExpired(this.#session, grant),
+    };
+  }
+}

@@ -1,0 +1,104 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ask } from '../serve/harness.ts';
+import { sandbox } from './run.ts';
+import type { Running, Sandbox } from './run.ts';
+
+let box: Sandbox;
+beforeAll(async () => {
+  box = await sandbox();
+  await box.makeVault();
+});
+afterAll(async () => box[Symbol.asyncDispose]());
+
+/** Starts the server, and waits until it says where it listens. */
+async function started(args: readonly string[] = []): Promise<Running & { readonly url: string }> {
+  const running = box.start(['serve', '--listen', '127.0.0.1:0', ...args]);
+  const lines = createInterface({ input: running.process.stdout ?? process.stdin });
+  const [line] = await once(lines, 'line');
+  return { ...running, url: /http:\/\/[^"]+/.exec(String(line))?.[0] ?? '' };
+}
+
+describe('vault serve', () => {
+  it('takes files and gives them, logs each request, and ends with 0 when it is told to', async () => {
+    const { url, process: server, ended } = await started();
+    expect(await ask(`${url}/api/files/hello`, { method: 'PUT', body: 'hello' })).toMatchObject({
+      status: 201,
+    });
+    expect((await ask(`${url}/api/files/hello`, {})).bytes.toString()).toBe('hello');
+    server.kill('SIGTERM');
+    const { exit, stdout, stderr } = await ended;
+    expect([exit, stderr]).toEqual([0, '']);
+    const lines = stdout.trim().split('\n').slice(1);
+    expect(lines.map((line) => /"status":(\d+)/.exec(line)?.[1])).toEqual(['201', '200']);
+    expect(stdout).not.toContain('hello');
+    expect((await box.run(['cat', 'hello'])).stdout).toBe('hello');
+  });
+
+  it('told to end in the middle of an upload lists nothing of it', async () => {
+    const { url, process: server, ended } = await started(['--grace', '100ms']);
+    const socket = connect(Number(new URL(url).port), '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(
+      `PUT /api/files/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n${'x'.repeat(3_000_000)}`,
+    );
+    await delay(300);
+    server.kill('SIGTERM');
+    const { exit, stdout } = await ended;
+    expect(exit).toBe(0);
+    expect(stdout).toContain('"code":"interrupted"');
+    expect((await box.run(['ls'])).stdout).not.toContain('half');
+    socket.destroy();
+  });
+
+  it.each([
+    [['--listen', '0.0.0.0:0'], /Without any token/],
+    [['--listen', 'nowhere'], /--listen/],
+    [['--tls-cert', 'x'], /both --tls-cert and --tls-key/],
+    [['--public-url', 'ftp://x'], /--public-url/],
+    [['--max-upload', 'much'], /--max-upload/],
+  ])('refuses %j', async (args, message) => {
+    const { exit, stderr } = await box.run(['serve', ...args]);
+    expect([exit, stderr]).toEqual([2, expect.stringMatching(message)]);
+  });
+});
+
+describe('vault token', () => {
+  it('makes a token that is shown once, lists it, and takes it away', async () => {
+    const made = await box.run([
+      'token',
+      'add',
+      '--scope',
+      'read,list',
+      '--label',
+      'a job',
+      '--expires',
+      '1h',
+    ]);
+    expect([made.exit, made.stdout, made.stderr]).toEqual([
+      0,
+      expect.stringMatching(/^vault_[\w-]{43}\n$/),
+      '',
+    ]);
+    const listed = await box.run(['token', 'ls']);
+    expect(listed.stdout).toMatch(/^([0-9a-f]{12}) .*read,list +a job\n$/);
+    expect(listed.stdout).not.toContain(made.stdout.trim().slice(6));
+    const [json] = (await box.run(['token', 'ls', '--json'])).stdout.trim().split('\n');
+    expect(JSON.parse(json ?? '')).toMatchObject({
+      label: 'a job',
+      scopes: ['read', 'list'],
+      expired: false,
+    });
+    expect(await box.run(['token', 'rm', listed.stdout.slice(0, 12)])).toMatchObject({ exit: 0 });
+    expect((await box.run(['token', 'ls'])).stdout).toBe('');
+    expect(await box.run(['token', 'rm', listed.stdout.slice(0, 12)])).toMatchObject({ exit: 4 });
+  });
+
+  it('needs to know what a token is good for', async () => {
+    expect(await box.run(['token', 'add'])).toMatchObject({ exit: 2, stdout: '' });
+    expect(await box.run(['token', 'add', '--scope', 'everything'])).toMatchObject({ exit: 2, stdout: '' });
+  });
+});
