@@ -94,6 +94,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
   fastify: /^src\/serve\/(server|routes)\.ts$/,
   '@fastify/busboy': /^src\/serve\/multipart\.ts$/,
+  'client-zip': /^src\/serve\/zip\.ts$/,
   'prom-client': /^src\/serve\/metrics\.ts$/,
   ignore: /^src\/vault\/folders\/excludes\.ts$/,
   picomatch: /^src\/cli\/arguments\/pattern\.ts$/,

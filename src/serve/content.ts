@@ -7,7 +7,7 @@ import { failure } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 
 /** Chunks in flight of one download, so that a hundred of them fit into memory. */
-const CHUNKS_IN_FLIGHT = 4;
+export const CHUNKS_IN_FLIGHT = 4;
 /** Bytes that a file of no chunks takes. */
 const LEAST_MEMORY = 64 * 1024;
 
@@ -20,9 +20,7 @@ export function fileAnswer(exchange: Exchange, file: StoredFile, { ranges = true
   const { contentSize: size, hash } = file;
   const etag = `"${hash}"`;
   const headers: Record<string, string> = {
-    'Content-Type': 'application/octet-stream',
-    'Content-Disposition': dispositionOf(file.name),
-    'Cache-Control': 'private, no-cache',
+    ...downloadHeaders(file.name),
     ETag: etag,
     'Accept-Ranges': ranges ? 'bytes' : 'none',
   };
@@ -39,9 +37,22 @@ export function fileAnswer(exchange: Exchange, file: StoredFile, { ranges = true
     status: range === null ? 200 : 206,
     headers,
     content: file.content({ signal, start, end, chunksInFlight: CHUNKS_IN_FLIGHT }),
-    // Each chunk in flight, the one that is being sent, and the shards that they are made of.
-    memory: 2 * Math.min(size, (CHUNKS_IN_FLIGHT + 1) * mostBody(file)) + LEAST_MEMORY,
+    memory: memoryFor(file),
   };
+}
+
+/** Of what is sent to be saved under a name. */
+export function downloadHeaders(name: string, type = 'application/octet-stream'): Record<string, string> {
+  return {
+    'Content-Type': type,
+    'Content-Disposition': dispositionOf(name),
+    'Cache-Control': 'private, no-cache',
+  };
+}
+
+/** Bytes of memory that sending a content takes: each chunk in flight, the one that is being sent, and the shards that they are made of. */
+export function memoryFor(file: { readonly contentSize: number; readonly chunkSize: number | null }): number {
+  return 2 * Math.min(file.contentSize, (CHUNKS_IN_FLIGHT + 1) * mostBody(file)) + LEAST_MEMORY;
 }
 
 function isKnown(condition: string | null, etag: string): boolean {
@@ -72,9 +83,9 @@ const MAX_NAME_SIZE = 200;
 /** Always to be saved, never to be shown; under the last part of its name, whatever characters that has. */
 export function dispositionOf(name: string): string {
   // Controls, and what turns the direction of writing so that an ending looks like another one.
-  const last = posix.basename(name.replaceAll('\\', '/')).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '_');
+  const last = lastPart(name).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '_');
   let short = '';
-  for (const character of /^\.*$/.test(last) ? 'download' : last) {
+  for (const character of last) {
     if (Buffer.byteLength(short + character) > MAX_NAME_SIZE) break;
     short += character;
   }
@@ -84,4 +95,10 @@ export function dispositionOf(name: string): string {
     (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`,
   );
   return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
+}
+
+/** What a file or folder is called where it is saved. */
+export function lastPart(name: string): string {
+  const last = posix.basename(name.replaceAll('\\', '/'));
+  return /^\.*$/.test(last) ? 'download' : last;
 }

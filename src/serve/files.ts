@@ -1,21 +1,15 @@
 /** The files of the vault by their names and hashes. */
 import { isVaultError, VaultError } from '../errors.ts';
 import type { ListedFile } from '../vault/read/list.ts';
-import type { StoredFile } from '../vault/read/get.ts';
+import { fileAsJson } from '../vault/files/as-json.ts';
 import type { PutOptions, PutResult } from '../vault/write/put-call.ts';
 import { streamSource } from '../vault/write/source.ts';
 import type { Answer } from './answers.ts';
 import { failure } from './answers.ts';
-import { fileAnswer } from './content.ts';
 import type { Exchange } from './exchange.ts';
+import { storedAnswer } from './folders.ts';
 import type { Route, Serving } from './serving.ts';
-
-/** Files on a page of a list. */
-const PAGE = 100;
-const MAX_PAGE = 1000;
-
-/** The header with a file's own password. */
-export const PASSWORD_HEADER = 'vault-password';
+import { MAX_PAGE, openStored, PAGE, PASSWORD_HEADER, referenceOf, wholeOf } from './stored.ts';
 
 export const FILES: readonly Route[] = [
   {
@@ -39,12 +33,15 @@ export const FILES: readonly Route[] = [
   {
     method: 'GET',
     path: '/api/files/{ref...}',
-    summary: 'A file by name or hash; takes Range.',
+    summary: 'A file by name or hash; takes Range. A folder, or a part of it, with format=tar or format=zip.',
     scope: 'read',
+    query: ['format'],
     answers: [200, 206, 304],
     async handle(exchange, serving) {
-      const file = await openFile(exchange, serving, { reference: referenceOf(exchange) });
-      return fileAnswer(exchange, file);
+      return storedAnswer(
+        exchange,
+        await openStored(exchange, serving, { reference: referenceOf(exchange) }),
+      );
     },
   },
   {
@@ -68,24 +65,6 @@ export const FILES: readonly Route[] = [
     },
   },
 ];
-
-/**
- * Finds a file, and opens its lock if it has one.
- *
- * @param asked `password`: the file's own, where it does not stand in a header
- */
-export async function openFile(
-  exchange: Exchange,
-  { vault, slowdown }: Serving,
-  asked: { readonly reference: string; readonly password?: string | null },
-): Promise<StoredFile> {
-  const password = asked.password ?? exchange.header(PASSWORD_HEADER);
-  const { signal } = exchange;
-  if (password === null) return vault.get(asked.reference, { signal });
-  return slowdown.guessing(`file ${asked.reference}`, () =>
-    vault.get(asked.reference, { signal, lockPassword: () => Promise.resolve(password) }),
-  );
-}
 
 async function list(exchange: Exchange, { vault }: Serving): Promise<Answer> {
   const limit = wholeOf(exchange, 'limit', { least: 1, most: MAX_PAGE }) ?? PAGE;
@@ -111,7 +90,7 @@ async function list(exchange: Exchange, { vault }: Serving): Promise<Answer> {
   const [first, last] = [after?.first ?? shown[0], shown.at(-1)];
   const next =
     files.length > limit && first !== undefined && last !== undefined ? cursorOf(first, last) : null;
-  return { status: 200, json: { files: shown.map(factsOf), next, ...(damaged && { damaged }) } };
+  return { status: 200, json: { files: shown.map(fileAsJson), next, ...(damaged && { damaged }) } };
 }
 
 /** Which names are asked for: one, or all that have a text in them. */
@@ -145,7 +124,7 @@ async function put(exchange: Exchange, serving: Serving): Promise<Answer> {
   });
   return {
     status: stored.unchanged ? 200 : 201,
-    json: { status: 'success', ...factsOf(stored), degraded: stored.degraded },
+    json: { status: 'success', ...fileAsJson(stored), degraded: stored.degraded },
   };
 }
 
@@ -191,49 +170,12 @@ export function pathName(name: string): string {
   );
 }
 
-function referenceOf({ parameters }: Exchange): string {
-  return parameters[0] ?? '';
-}
-
-/** A whole number of the query; null if it is not there. @throws `invalid-input` */
-export function wholeOf(
-  { query }: Pick<Exchange, 'query'>,
-  name: string,
-  { least = 0, most = Number.MAX_SAFE_INTEGER } = {},
-): number | null {
-  const text = query.get(name);
-  if (text === null) return null;
-  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-  if (value >= least && value <= most) return value;
-  throw new VaultError('invalid-input', `${name} is a whole number from ${least} to ${most}.`);
-}
-
 /** A thousand years. */
 const MAX_SECONDS = 31_557_600_000;
 
 function secondsOf(exchange: Exchange, name: string): number | null {
   const seconds = wholeOf(exchange, name, { least: 1, most: MAX_SECONDS });
   return seconds === null ? null : seconds * 1000;
-}
-
-/** A file's facts, as `vault ls --json` names them. */
-function factsOf(file: Omit<ListedFile, 'deletedAtMs'>): Record<string, unknown> {
-  const { hash, name, size, createdAtMs, expiresAtMs, version, locked } = file;
-  return {
-    hash,
-    name,
-    size,
-    createdAt: timeOf(createdAtMs),
-    expiresAt: timeOf(expiresAtMs),
-    version,
-    locked,
-  };
-}
-
-/** ISO 8601, in UTC. */
-export function timeOf(ms: number | null): string | null {
-  const date = ms === null ? null : new Date(ms);
-  return date === null || Number.isNaN(date.getTime()) ? null : date.toISOString();
 }
 
 interface Position {

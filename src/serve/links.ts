@@ -2,12 +2,13 @@
 import { isVaultError, VaultError } from '../errors.ts';
 import type { FoundLink, Link } from '../vault/grants/links.ts';
 import type { FileInfo } from '../vault/files/records.ts';
-import type { StoredFile } from '../vault/read/get.ts';
+import { asTime } from '../vault/files/as-json.ts';
+import type { Stored } from '../vault/folders/stored-folder.ts';
 import type { Answer } from './answers.ts';
 import { failure } from './answers.ts';
-import { fileAnswer } from './content.ts';
 import type { Exchange } from './exchange.ts';
-import { openFile, PASSWORD_HEADER, timeOf } from './files.ts';
+import { openStored, PASSWORD_HEADER, wholeStored } from './stored.ts';
+import { storedAnswer } from './folders.ts';
 import { pageOf } from './link-page.ts';
 import { countOf, jsonOf, textOf } from './json.ts';
 import type { Route, Serving } from './serving.ts';
@@ -57,13 +58,16 @@ export const LINKS: readonly Route[] = [
     summary:
       'A page for a browser, which asks before it downloads; for programs the file, unless its downloads are counted.',
     scope: null,
+    query: ['format'],
     answers: [200, 206, 304],
     handle: follow,
   },
   {
     method: 'POST',
     path: '/d/{link}',
-    summary: 'The file of a link. Its password in the header Vault-Password, or as password of a form.',
+    query: ['format'],
+    summary:
+      'The file of a link, or the folder as an archive. Its password in the header Vault-Password, or as password of a form.',
     scope: null,
     body: ['application/json', 'application/x-www-form-urlencoded'],
     handle: follow,
@@ -89,7 +93,7 @@ export async function addLink(
     password,
     lockPassword,
   });
-  return { url: `${baseUrl}/d/${secret}`, id, expiresAt: timeOf(expiresAtMs) };
+  return { url: `${baseUrl}/d/${secret}`, id, expiresAt: asTime(expiresAtMs) };
 }
 
 async function makeLink(exchange: Exchange, serving: Serving): Promise<Answer> {
@@ -105,7 +109,7 @@ async function makeLink(exchange: Exchange, serving: Serving): Promise<Answer> {
   const file =
     lockPassword === null
       ? await serving.vault.resolve(reference)
-      : await openFile(exchange, serving, { reference, password: lockPassword });
+      : wholeStored(await openStored(exchange, serving, { reference, password: lockPassword }));
   const { url, id, expiresAt } = await addLink(serving, file, wanted);
   return { status: 201, json: { status: 'success', url, id, expires_at: expiresAt } };
 }
@@ -129,7 +133,7 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
   const password = exchange.header(PASSWORD_HEADER) ?? (isAsked ? await passwordOf(exchange) : null);
   try {
     const file = await openLink(serving, link, { password, signal: exchange.signal });
-    const answer = fileAnswer(exchange, file, { ranges: !isAsked });
+    const answer = await storedAnswer(exchange, file, { ranges: !isAsked, usual: 'zip' });
     if (answer.content === undefined) return answer;
     return { ...answer, content: counted(answer.content, () => vault.links.use(link)) };
   } catch (error) {
@@ -149,12 +153,12 @@ async function openLink(
   { vault, slowdown }: Serving,
   link: FoundLink,
   { password, signal }: { readonly password: string | null; readonly signal: AbortSignal },
-): Promise<StoredFile> {
+): Promise<Stored> {
   const lock = link.lockPassword ?? password;
-  const open = async (): Promise<StoredFile> => {
+  const open = async (): Promise<Stored> => {
     if (!(await link.fits(password)))
       throw new VaultError('wrong-password', 'This password does not fit the link.');
-    return vault.get(link.hash, {
+    return vault.find(link.hash, {
       signal,
       ...(lock !== null && { lockPassword: () => Promise.resolve(lock) }),
     });
@@ -180,6 +184,6 @@ async function* counted(
 
 function factsOf(link: Link): Record<string, unknown> {
   const { id, hash, name, createdAtMs, expiresAtMs, mostDownloads, downloads, asksPassword, expired } = link;
-  const times = { createdAt: timeOf(createdAtMs), expiresAt: timeOf(expiresAtMs), expired };
+  const times = { createdAt: asTime(createdAtMs), expiresAt: asTime(expiresAtMs), expired };
   return { id, hash, name, ...times, mostDownloads, downloads, asksPassword };
 }

@@ -2,6 +2,7 @@
 import type { HTTPMethods } from 'fastify';
 import { failure } from './answers.ts';
 import { FILES } from './files.ts';
+import { FOLDERS } from './folders.ts';
 import { HEALTH } from './health.ts';
 import { LINKS } from './links.ts';
 import { openApiOf } from './openapi.ts';
@@ -15,6 +16,7 @@ export const ROUTES: readonly Route[] = [
   ...HEALTH,
   ...LINKS,
   ...FILES,
+  ...FOLDERS,
   ...UPLOADS,
   ...PAGE,
   ...STATUS,

@@ -1,8 +1,9 @@
 /** How the vault stands, as the page and the report show it. */
 import { formatRedundancy } from '../format/shard.ts';
 import type { CallOptions } from '../vault/call.ts';
+import { asTime } from '../vault/files/as-json.ts';
 import type { Vault } from '../vault/vault.ts';
-import { timeOf } from './files.ts';
+
 import type { StatusView } from './page/status-view.ts';
 import type { Route } from './serving.ts';
 
@@ -28,11 +29,11 @@ export async function statusViewOf(
   const placeOf = new Map(buckets.map(({ id }, at) => [id, at]));
   return {
     ...numbers,
-    at: timeOf(nowMs) ?? '',
+    at: asTime(nowMs) ?? '',
     redundancy: formatRedundancy(vault.redundancy),
     unreadable: safety.get(-1) ?? 0,
     storedBytes: buckets.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0),
-    newestAt: timeOf(newestAtMs),
+    newestAt: asTime(newestAtMs),
     buckets: buckets.map(({ url, state, objects, bytes, error }) => ({ url, state, objects, bytes, error })),
     losses: losses.map(({ buckets: ids, versions }) => ({
       buckets: ids.flatMap((id) => placeOf.get(id) ?? []),
@@ -40,7 +41,7 @@ export async function statusViewOf(
     })),
     runs: runs.map(({ verb, endedAtMs, facts: { exit } }) => ({
       verb,
-      endedAt: timeOf(endedAtMs),
+      endedAt: asTime(endedAtMs),
       exit: typeof exit === 'number' ? exit : null,
     })),
   };

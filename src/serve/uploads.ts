@@ -3,9 +3,10 @@ import { VaultError } from '../errors.ts';
 import { MAX_CHUNK_SIZE } from '../format/limits.ts';
 import type { PutResult } from '../vault/write/put-call.ts';
 import type { Answer } from './answers.ts';
-import { fileAnswer } from './content.ts';
 import type { Exchange } from './exchange.ts';
-import { openFile, PASSWORD_HEADER, pathName, store, wholeOf } from './files.ts';
+import { pathName, store } from './files.ts';
+import { openStored, PASSWORD_HEADER, wholeOf, wholeStored } from './stored.ts';
+import { storedAnswer } from './folders.ts';
 import { addLink } from './links.ts';
 import { jsonOf, textOf } from './json.ts';
 import { readForm } from './multipart.ts';
@@ -58,14 +59,14 @@ export const UPLOADS: readonly Route[] = [
     summary: 'A file as a download: file_name.',
     faultsAre400: true,
     scope: 'read',
-    query: ['file_name', 'password'],
+    query: ['file_name', 'password', 'format'],
     answers: [200, 206, 304],
     async handle(exchange, serving) {
       const reference = exchange.query.get('file_name');
       if (reference === null || reference === '')
         throw new VaultError('invalid-input', 'file_name is missing.');
       const password = exchange.query.get('password');
-      return fileAnswer(exchange, await openFile(exchange, serving, { reference, password }));
+      return storedAnswer(exchange, await openStored(exchange, serving, { reference, password }));
     },
   },
 ];
@@ -95,7 +96,7 @@ async function retrieve(exchange: Exchange, serving: Serving): Promise<Answer> {
   if (!/^[0-9a-f]{64}$/i.test(reference)) throw new VaultError('invalid-input', 'A hash has 64 hex digits.');
   const asked = exchange.method === 'POST' ? await passwordOfBody(exchange) : exchange.query.get('password');
   const password = asked ?? exchange.header(PASSWORD_HEADER);
-  const file = await openFile(exchange, serving, { reference, password });
+  const file = wholeStored(await openStored(exchange, serving, { reference, password }));
   const link = await addLink(serving, file, { lockPassword: password });
   return { status: 200, json: { status: 'success', download_link: link.url, expires_at: link.expiresAt } };
 }

@@ -1,6 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dispositionOf } from '../../src/serve/content.ts';
+import { storageError } from '../support/faulty-bucket.ts';
 import { getBytes, putBytes } from '../vault/harness.ts';
 import { rowsOf, servedVault } from './harness.ts';
 import type { ServedVault } from './harness.ts';
@@ -130,7 +134,7 @@ describe('a file', () => {
     });
   });
 
-  it('is not begun to be given when its first chunk cannot be read, and cut when a later one cannot', async () => {
+  it('is not begun to be given when its first chunk cannot be read', async () => {
     const { vault, buckets } = served.made;
     await putBytes(vault, randomBytes(200_000), { name: 'damaged' });
     const kept = buckets.map(({ storage }) => new Map(storage));
@@ -143,6 +147,35 @@ describe('a file', () => {
     for (const [i, { storage }] of buckets.entries())
       for (const [name, bytes] of kept[i] ?? []) storage.set(name, bytes);
   });
+});
+
+it('A file of which a later chunk cannot be read ends with its connection, and the next one is given', async () => {
+  await using other = await servedVault();
+  const { vault, buckets } = other.made;
+  await putBytes(vault, randomBytes(1_000_000), { name: 'cut' });
+  let isGone = false;
+  for (const bucket of buckets) {
+    bucket.wrap = (plain) => ({
+      ...plain,
+      get: (name, ...rest) => (isGone ? Promise.reject(storageError()) : plain.get(name, ...rest)),
+    });
+  }
+  const [socket, got] = [connect(Number(new URL(other.url).port), '127.0.0.1'), new Array<Buffer>()];
+  socket.write('GET /api/files/cut HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  // As soon as anything comes the buckets are gone.
+  socket.once('data', () => {
+    isGone = true;
+  });
+  socket.on('data', (bytes) => got.push(bytes));
+  await once(socket, 'close');
+  const text = Buffer.concat(got).toString('latin1');
+  expect(text).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+  expect(text).toContain('Content-Length: 1000000\r\n');
+  expect(text.length).toBeLessThan(1_000_000);
+  while (other.log.length === 0) await delay(10);
+  expect(other.log).toMatchObject([{ code: 'unavailable' }]);
+  isGone = false;
+  expect((await other.ask('/api/files/cut')).bytes).toHaveLength(1_000_000);
 });
 
 describe('a list', () => {

@@ -26,6 +26,7 @@ const SERVED = [
   'GET /api/files/{ref}',
   'DELETE /api/files/{ref}',
   'PUT /api/files/{ref}',
+  'GET /api/folders/{ref}',
   'POST /api/upload',
   'GET /api/retrieve/{hash}',
   'POST /api/retrieve/{hash}',
@@ -65,7 +66,10 @@ it('The description says what may be asked for, and what comes of it', async () 
   const { json } = await served.ask('/openapi.json');
   const operation = fieldsOf(fieldsOf(fieldsOf(json['paths'])['/api/files/{ref}'])['get']);
   expect(operation).toMatchObject({
-    parameters: [{ name: 'ref', in: 'path', required: true }],
+    parameters: [
+      { name: 'ref', in: 'path', required: true },
+      { name: 'format', in: 'query', required: false },
+    ],
     responses: { 200: {}, 206: {}, 304: {}, default: { $ref: '#/components/responses/Error' } },
     security: [{ token: [] }],
   });

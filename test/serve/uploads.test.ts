@@ -4,7 +4,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readForm } from '../../src/serve/multipart.ts';
 import { storageError } from '../support/faulty-bucket.ts';
+import { VaultError } from '../../src/errors.ts';
 import { all, getBytes } from '../vault/harness.ts';
+import type { TestVaultOptions } from '../vault/harness.ts';
 import { servedVault } from './harness.ts';
 import type { ServedVault } from './harness.ts';
 
@@ -294,6 +296,34 @@ describe('bad input', () => {
     expect(served.warnings.join()).toContain('memory:');
     await expectUnharmed();
   });
+});
+
+it('a database that is gone in the middle is an error that tells nothing of it, and nothing is listed', async () => {
+  let isGone = false;
+  const wrapCatalog: TestVaultOptions['wrapCatalog'] = (catalog) => ({
+    ...catalog,
+    requireWritable: () => catalog.requireWritable(),
+    close: () => catalog.close(),
+    files: new Proxy(catalog.files, {
+      get: (target, key): unknown =>
+        key === 'put' && isGone
+          ? () => Promise.reject(new VaultError('unavailable', 'The test is at db.internal.'))
+          : Reflect.get(target, key).bind(target),
+    }),
+  });
+  await using other = await servedVault({ vault: { wrapCatalog } });
+  isGone = true;
+  const answers = [
+    await other.ask('/api/files/bad', { method: 'PUT', body: CONTENT }),
+    await other.ask('/api/upload', { method: 'POST', body: form({}, { name: 'bad', bytes: CONTENT }) }),
+  ];
+  isGone = false;
+  for (const answer of answers) {
+    expect(answer).toMatchObject({ status: 503, code: 'unavailable', headers: { 'retry-after': '5' } });
+    expect(answer.bytes.toString()).not.toContain('db.internal');
+  }
+  expect(await all(other.made.vault.list())).toEqual([]);
+  expect(await other.ask('/api/files/bad', { method: 'PUT', body: CONTENT })).toMatchObject({ status: 201 });
 });
 
 it('a server that is stopped calls off what runs, and lists nothing of it', async () => {

@@ -12,7 +12,7 @@ import { withVault } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
-import { entryAsJson } from '../terminal/describe.ts';
+import { entryAsJson } from '../../vault/files/as-json.ts';
 import { count, grouped, jsonOf, quote, showName } from '../terminal/text.ts';
 import { lockPasswordOf } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';

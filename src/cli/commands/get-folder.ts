@@ -7,14 +7,14 @@ import type { RestoredTree, TreeProblem } from '../../vault/folders/restore-tree
 import type { SelectedEntries, StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Wanted } from '../../vault/folders/selection.ts';
 import { tarStream } from '../../vault/folders/tar.ts';
-import { withHoles } from '../../vault/folders/with-holes.ts';
+import { wholeFile } from '../../vault/folders/with-holes.ts';
 import type { RestorableFile } from '../../vault/read/restore.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { patternMatcher } from '../arguments/pattern.ts';
 import { WILDCARD } from '../arguments/references.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 
@@ -42,24 +42,16 @@ export function entryAsFile(
       const reader = selected.reader();
       let doneBytes = 0;
       try {
-        for await (const piece of withHoles(entry, reader.readContent(entry, signal))) {
-          for (const bytes of typeof piece === 'number' ? zeros(piece) : [piece]) {
-            yield bytes;
-            doneBytes += bytes.length;
-            onProgress?.({ doneBytes, totalBytes: size });
-          }
+        for await (const bytes of wholeFile(entry, reader.readContent(entry, signal))) {
+          yield bytes;
+          doneBytes += bytes.length;
+          onProgress?.({ doneBytes, totalBytes: size });
         }
       } finally {
         await reader.close();
       }
     },
   };
-}
-
-const ZEROS = Buffer.alloc(1024 * 1024);
-
-function* zeros(length: number): Generator<Buffer, void, undefined> {
-  for (let left = length; left > 0; left -= ZEROS.length) yield ZEROS.subarray(0, left);
 }
 
 /** Writes what is selected of a folder below a target. @returns how it went, and how many bytes of files that are */

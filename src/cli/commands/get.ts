@@ -5,7 +5,7 @@ import { restoreFile } from '../../vault/read/restore.ts';
 import type { RestorableFile } from '../../vault/read/restore.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';

@@ -2,7 +2,7 @@ import type { BucketInfo } from '../../vault/manage/buckets.ts';
 import type { ChunkPlacement, FileDetails } from '../../vault/read/inspect.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { formatRedundancy, shardSize } from '../../format/shard.ts';
-import { fileAsJson, modifiedMs } from '../terminal/describe.ts';
+import { fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';

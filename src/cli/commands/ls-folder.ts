@@ -2,11 +2,11 @@
 import { VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { msOfFileTime } from '../../format/file-time.ts';
-import { selectEntries } from '../../vault/folders/selection.ts';
+import { entriesIn, selectEntries } from '../../vault/folders/selection.ts';
 import type { Wanted } from '../../vault/folders/selection.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { entryAsJson } from '../terminal/describe.ts';
+import { entryAsJson } from '../../vault/files/as-json.ts';
 import { Table } from '../terminal/table.ts';
 import type { Column } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
@@ -51,7 +51,7 @@ export async function listFolder(
   refuseOthers(flags);
   const wanted = wantedOf(path);
   const total = { entries: 0, bytes: 0 };
-  const entries = listed(folder.list({ signal }), wanted, flags.recursive === true);
+  const entries = entriesIn(folder.list({ signal }), wanted, flags.recursive === true);
   const whole = await printPages(entries, {
     print: printerOf(invocation, flags),
     onItem({ content }) {
@@ -73,24 +73,6 @@ function refuseOthers({ all, deleted, sort, since, larger }: LsFlags): void {
     'invalid-input',
     '--all, --deleted, --sort, --since and --larger are for lists of files, not for what is in a folder.',
   );
-}
-
-/** Without `isDeep` of a folder what is right in it, and of a pattern what it fits; with it all below that, too. */
-async function* listed(
-  entries: AsyncIterable<FolderEntry>,
-  wanted: Wanted | null,
-  isDeep: boolean,
-): AsyncGenerator<FolderEntry, void, undefined> {
-  const base = wanted !== null && 'path' in wanted ? wanted.path.toString('latin1') : '';
-  let last = '';
-  for await (const { entry, isParent } of selectEntries(entries, wanted)) {
-    const below = entry.path.toString('latin1');
-    if (isParent || (below === '' && entry.kind === 'folder')) continue;
-    if (!isDeep && last !== '' && below.startsWith(`${last}/`)) continue;
-    last = below;
-    const path = [base, below].filter((part) => part !== '').join('/');
-    yield { ...entry, path: Buffer.from(path, 'latin1') };
-  }
 }
 
 async function isThere(folder: StoredFolder, wanted: Wanted | null): Promise<boolean> {

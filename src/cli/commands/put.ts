@@ -9,7 +9,7 @@ import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Chunking } from '../../vault/write/content.ts';
 import type { PutResult } from '../../vault/write/put-call.ts';
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';

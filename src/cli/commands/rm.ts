@@ -1,6 +1,6 @@
 import { VaultError } from '../../errors.ts';
 import { MAX_GRACE_MS } from '../../format/removal.ts';
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';

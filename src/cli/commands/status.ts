@@ -8,7 +8,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnTo, withVault } from '../arguments/invocation.ts';
 import { catalogLocation, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import { asTime } from '../terminal/describe.ts';
+import { asTime } from '../../vault/files/as-json.ts';
 import { Table } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import { count, grouped, quote, showDuration, showName, showSize, showTime } from '../terminal/text.ts';

@@ -1,4 +1,4 @@
-import { fileAsJson } from '../terminal/describe.ts';
+import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';

@@ -3,11 +3,11 @@ import { Lender } from '../../concurrency/semaphore.ts';
 import { VaultError } from '../../errors.ts';
 import { mostBody } from '../../format/manifest.ts';
 import type { ChunkRef, ContentTable } from '../../format/manifest.ts';
-import type { CallOptions } from '../call.ts';
 import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
 import { contentRefs } from '../files/tables.ts';
+import type { ContentOptions } from '../read/get.ts';
 import type { Session } from '../session.ts';
 
 /** Chunks and the bytes of the content that they have. */
@@ -21,7 +21,7 @@ interface Fetched extends Span {
   used: boolean;
 }
 
-export interface RangeReaderOptions extends CallOptions {
+export interface RangeReaderOptions extends Omit<ContentOptions, 'start' | 'end'> {
   /** Whether bytes of these are going to be asked for: only then they are read ahead. */
   readonly isWanted: (span: Span) => boolean;
 }
@@ -54,7 +54,8 @@ export class RangeReader {
     this.#options = options;
     this.#reader = new ChunkReader(session);
     const most = mostBody(content.table);
-    this.#inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
+    const inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
+    this.#inFlight = Math.min(inFlight, options.chunksInFlight ?? inFlight);
     this.#lender = new Lender(this.#inFlight + 1, () => allocateChunkMemory(most, null));
     const { signal } = options;
     this.#signal = signal === undefined ? this.#abort.signal : AbortSignal.any([signal, this.#abort.signal]);

@@ -64,6 +64,24 @@ async function* selectBelow(
   }
 }
 
+/** Without `isDeep` of a folder what is right in it, and of a pattern what it fits; with it all below that, too. */
+export async function* entriesIn(
+  entries: AsyncIterable<FolderEntry>,
+  wanted: Wanted | null,
+  isDeep: boolean,
+): AsyncGenerator<FolderEntry, void, undefined> {
+  const base = wanted !== null && 'path' in wanted ? wanted.path.toString('latin1') : '';
+  let last = '';
+  for await (const { entry, isParent } of selectEntries(entries, wanted)) {
+    const below = entry.path.toString('latin1');
+    if (isParent || (below === '' && entry.kind === 'folder')) continue;
+    if (!isDeep && last !== '' && below.startsWith(`${last}/`)) continue;
+    last = below;
+    const path = [base, below].filter((part) => part !== '').join('/');
+    yield { ...entry, path: Buffer.from(path, 'latin1') };
+  }
+}
+
 const SLASH = 0x2f;
 
 /** Whether a path lies in a folder. */

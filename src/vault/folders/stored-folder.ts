@@ -6,7 +6,7 @@ import type { FolderPart } from '../../format/manifest.ts';
 import type { CallOptions } from '../call.ts';
 import type { FileInfo } from '../files/records.ts';
 import { openStored, readContent, storedFile } from '../read/get.ts';
-import type { GetOptions, OpenedStored, StoredFile } from '../read/get.ts';
+import type { ContentOptions, GetOptions, OpenedStored, StoredFile } from '../read/get.ts';
 import type { Session } from '../session.ts';
 import { RangeReader, Ranges } from './range-reader.ts';
 import { selectEntries } from './selection.ts';
@@ -30,7 +30,7 @@ export interface StoredFolder extends FileInfo {
    * @param wanted null: all
    * @throws `file-not-found` if there are none
    */
-  select(wanted: Wanted | null, options?: CallOptions): Promise<SelectedEntries>;
+  select(wanted: Wanted | null, options?: Omit<ContentOptions, 'start' | 'end'>): Promise<SelectedEntries>;
 }
 
 export interface SelectedEntries {

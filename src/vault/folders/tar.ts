@@ -7,11 +7,10 @@ import type { FileTime } from '../../format/file-time.ts';
 import { bytesOfPath, diskPath, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { EntryKind, FolderEntry } from '../../format/folder-index.ts';
-import { withHoles } from './with-holes.ts';
+import { wholeFile, zeros } from './with-holes.ts';
 import type { ReadContent } from './with-holes.ts';
 
 const BLOCK = 512;
-const ZEROS = Buffer.alloc(64 * 1024);
 
 const TYPE_FLAGS: Readonly<Record<EntryKind, string>> = {
   file: '0',
@@ -61,7 +60,7 @@ export async function* tarStream(
     yield* contentOf(entry, readContent(entry, signal));
   }
   // Its end is two blocks of zeros.
-  yield ZEROS.subarray(0, 2 * BLOCK);
+  yield* zeros(2 * BLOCK);
 }
 
 /** As programs that make archives write paths: a folder's ends with a slash, and nothing is called nothing. */
@@ -75,15 +74,8 @@ async function* contentOf(
   entry: FolderEntry,
   pieces: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const piece of withHoles(entry, pieces)) {
-    if (typeof piece === 'number') yield* zeros(piece);
-    else yield piece;
-  }
+  yield* wholeFile(entry, pieces);
   yield* zeros(paddingOf(entry.content?.size ?? 0));
-}
-
-function* zeros(count: number): Generator<Uint8Array, void, undefined> {
-  for (let left = count; left > 0; left -= ZEROS.length) yield ZEROS.subarray(0, left);
 }
 
 function paddingOf(size: number): number {

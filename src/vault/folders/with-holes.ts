@@ -44,3 +44,20 @@ export async function* withHoles(
   if (!isWhole || at > size) throw wrong();
   if (at < size) yield size - at;
 }
+
+const ZEROS = Buffer.alloc(64 * 1024);
+
+export function* zeros(count: number): Generator<Uint8Array, void, undefined> {
+  for (let left = count; left > 0; left -= ZEROS.length) yield ZEROS.subarray(0, left);
+}
+
+/** The same with zeros as bytes. */
+export async function* wholeFile(
+  entry: Pick<FolderEntry, 'path' | 'content'>,
+  pieces: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const piece of withHoles(entry, pieces)) {
+    if (typeof piece === 'number') yield* zeros(piece);
+    else yield piece;
+  }
+}

@@ -1,0 +1,114 @@
+/** Stored folders: what lies in them, single files of them, and archives. */
+import { VaultError } from '../errors.ts';
+import { comparePaths } from '../format/folder-index.ts';
+import type { FolderEntry } from '../format/folder-index.ts';
+import { entryAsJson } from '../vault/files/as-json.ts';
+import { entriesIn } from '../vault/folders/selection.ts';
+import type { SelectedEntries, Stored } from '../vault/folders/stored-folder.ts';
+import { tarStream } from '../vault/folders/tar.ts';
+import { wholeFile } from '../vault/folders/with-holes.ts';
+import type { ReadContent } from '../vault/folders/with-holes.ts';
+import type { Answer } from './answers.ts';
+import { CHUNKS_IN_FLIGHT, downloadHeaders, fileAnswer, lastPart, memoryFor } from './content.ts';
+import type { Exchange } from './exchange.ts';
+import { MAX_PAGE, openStored, PAGE, referenceOf, wholeOf } from './stored.ts';
+import type { Route, Serving } from './serving.ts';
+import { zipStream } from './zip.ts';
+
+export const FOLDERS: readonly Route[] = [
+  {
+    method: 'GET',
+    path: '/api/folders/{ref...}',
+    summary: 'What lies in a folder or in a part of it, in pages; with recursive=true also what lies deeper.',
+    scope: 'list',
+    query: ['limit', 'after', 'recursive'],
+    handle: listEntries,
+  },
+];
+
+type InFolder = Extract<Stored, { readonly kind: 'folder' }>;
+
+async function listEntries(exchange: Exchange, serving: Serving): Promise<Answer> {
+  const limit = wholeOf(exchange, 'limit', { least: 1, most: MAX_PAGE }) ?? PAGE;
+  const after = Buffer.from(exchange.query.get('after') ?? '', 'base64url');
+  const stored = await openStored(exchange, serving, { reference: referenceOf(exchange) });
+  if (stored.kind === 'file') throw new VaultError('invalid-input', `"${stored.file.name}" is no folder.`);
+  const { folder } = stored;
+  const { signal } = exchange;
+  const wanted = wantedOf(stored);
+  const entries: FolderEntry[] = [];
+  for await (const entry of entriesIn(
+    folder.list({ signal }),
+    wanted,
+    exchange.query.get('recursive') === 'true',
+  )) {
+    if (after.length > 0 && comparePaths(entry.path, after) <= 0) continue;
+    entries.push(entry);
+    if (entries.length > limit) break;
+  }
+  // A part of it that has nothing in it is there, or is not.
+  if (entries.length === 0) await folder.select(wanted, { signal });
+  const shown = entries.slice(0, limit);
+  const next = entries.length > limit ? (shown.at(-1)?.path.toString('base64url') ?? null) : null;
+  return { status: 200, json: { hash: folder.hash, entries: shown.map(entryAsJson), next } };
+}
+
+function wantedOf({ path }: InFolder): { readonly path: Buffer } | null {
+  const plain = path.replace(/\/+$/, '');
+  return plain === '' ? null : { path: Buffer.from(plain) };
+}
+
+/**
+ * The answer that gives what was found: a file, a file of a folder, or an archive of a folder or a part of it.
+ *
+ * @param options `ranges`: whether a part of a file may be asked for; `usual`: the kind of archive unless `format` in the query says
+ * @throws `invalid-input` for a folder of which nobody says what archive it is to be
+ */
+export async function storedAnswer(
+  exchange: Exchange,
+  stored: Stored,
+  { ranges = true, usual = null }: { readonly ranges?: boolean; readonly usual?: 'zip' | null } = {},
+): Promise<Answer> {
+  if (stored.kind === 'file') return fileAnswer(exchange, stored.file, { ranges });
+  const { folder } = stored;
+  const { signal } = exchange;
+  const selected = await folder.select(wantedOf(stored), { signal, chunksInFlight: CHUNKS_IN_FLIGHT });
+  const { only } = selected;
+  const prefix = lastPart(stored.path === '' ? folder.name : stored.path);
+  const memory = memoryFor(folder);
+  if (only !== null) {
+    if (only.kind !== 'file') throw new VaultError('invalid-input', `"${prefix}" is no file and no folder.`);
+    const headers = { ...downloadHeaders(prefix), 'Content-Length': String(only.content?.size ?? 0) };
+    const content = reading(selected, (read) => wholeFile(only, read(only, signal)));
+    return { status: 200, headers, memory, content };
+  }
+  const format = exchange.query.get('format') ?? usual;
+  if (format !== 'tar' && format !== 'zip') {
+    throw new VaultError(
+      'invalid-input',
+      'This is a folder: ask for it with ?format=tar or ?format=zip, or for what is in it at /api/folders/.',
+    );
+  }
+  const archive = format === 'tar' ? tarStream : zipStream;
+  return {
+    status: 200,
+    headers: downloadHeaders(
+      `${prefix}.${format}`,
+      format === 'tar' ? 'application/x-tar' : 'application/zip',
+    ),
+    memory,
+    content: reading(selected, (read) => archive(selected.entries(), read, { prefix, signal })),
+  };
+}
+
+async function* reading(
+  selected: SelectedEntries,
+  use: (readContent: ReadContent) => AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = selected.reader();
+  try {
+    yield* use(reader.readContent);
+  } finally {
+    await reader.close();
+  }
+}

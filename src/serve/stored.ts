@@ -1,0 +1,71 @@
+/** What requests ask of what is stored: which one, with which password, how much of it. */
+import { VaultError } from '../errors.ts';
+import type { Stored, StoredFolder } from '../vault/folders/stored-folder.ts';
+import type { StoredFile } from '../vault/read/get.ts';
+import type { Exchange } from './exchange.ts';
+import type { Serving } from './serving.ts';
+
+/** Lines on a page of a list. */
+export const PAGE = 100;
+export const MAX_PAGE = 1000;
+
+/** The header with a file's own password. */
+export const PASSWORD_HEADER = 'vault-password';
+
+/**
+ * Finds a file, a folder or what lies in one, and opens the lock if there is one.
+ *
+ * @param asked `password`: the lock's, where it does not stand in a header
+ */
+export async function openStored(
+  exchange: Exchange,
+  { vault, slowdown }: Serving,
+  asked: { readonly reference: string; readonly password?: string | null },
+): Promise<Stored> {
+  const password = asked.password ?? exchange.header(PASSWORD_HEADER);
+  const { signal } = exchange;
+  let locked: string | null = null;
+  try {
+    return await vault.find(asked.reference, {
+      signal,
+      lockPassword: ({ hash, name }) => {
+        locked = hash;
+        return Promise.reject(needsPassword(name));
+      },
+    });
+  } catch (error) {
+    if (locked === null || password === null) throw error;
+  }
+  // By its hash: whatever else it is called by, it is one thing that is guessed at.
+  return slowdown.guessing(`file ${String(locked)}`, () =>
+    vault.find(asked.reference, { signal, lockPassword: () => Promise.resolve(password) }),
+  );
+}
+
+function needsPassword(name: string): VaultError {
+  return new VaultError('wrong-password', `"${name}" has a password of its own, and none was given for it.`);
+}
+
+/** The file or folder itself. @throws `invalid-input` for what lies in a folder */
+export function wholeStored(stored: Stored): StoredFile | StoredFolder {
+  if (stored.kind === 'file') return stored.file;
+  if (stored.path === '') return stored.folder;
+  throw new VaultError('invalid-input', 'This can be had for whole folders, not for what lies in one.');
+}
+
+export function referenceOf({ parameters }: Exchange): string {
+  return parameters[0] ?? '';
+}
+
+/** A whole number of the query; null if it is not there. @throws `invalid-input` */
+export function wholeOf(
+  { query }: Pick<Exchange, 'query'>,
+  name: string,
+  { least = 0, most = Number.MAX_SAFE_INTEGER } = {},
+): number | null {
+  const text = query.get(name);
+  if (text === null) return null;
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  throw new VaultError('invalid-input', `${name} is a whole number from ${least} to ${most}.`);
+}

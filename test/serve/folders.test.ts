@@ -1,0 +1,146 @@
+import { execFile } from 'node:child_process';
+import { link, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import type { TemporaryFolder } from '../support/temporary-folder.ts';
+import { storageError } from '../support/faulty-bucket.ts';
+import { rowsOf, servedVault } from './harness.ts';
+import type { Answered, ServedVault } from './harness.ts';
+
+const run = promisify(execFile);
+const BIG = Buffer.alloc(700_000, 'big content ');
+
+let place: TemporaryFolder;
+let served: ServedVault;
+beforeAll(async () => {
+  place = await temporaryFolder();
+  const docs = place.at('docs');
+  await mkdir(join(docs, 'sub', 'empty'), { recursive: true });
+  await writeFile(join(docs, 'a.txt'), 'hello');
+  await writeFile(join(docs, 'sub', 'ü & "b".bin'), BIG, { mode: 0o600 });
+  await link(join(docs, 'a.txt'), join(docs, 'sub', 'same.txt'));
+  await symlink('a.txt', join(docs, 'to-a'));
+  served = await servedVault();
+  await served.made.vault.put({ root: docs }, { name: 'my/docs' });
+  await served.made.vault.put({ root: docs }, { name: 'locked', lock: { password: 'open sesame' } });
+});
+afterAll(async () => {
+  await served[Symbol.asyncDispose]();
+  await place[Symbol.asyncDispose]();
+});
+
+const pathsIn = async (at: string): Promise<unknown[]> => {
+  const { status, json } = await served.ask(`/api/folders/${at}`);
+  expect(status).toBe(200);
+  return rowsOf(json['entries']).map(({ path }) => path);
+};
+
+/** Unpacks an archive, and compares it with a folder of this machine. */
+async function expectSame({ bytes }: Answered, format: 'tar' | 'zip', original: string): Promise<void> {
+  await using to = await temporaryFolder();
+  await writeFile(to.at('archive'), bytes);
+  await mkdir(to.at('out'));
+  if (format === 'tar') await run('tar', ['-xf', to.at('archive'), '-C', to.at('out')]);
+  else await run('python3', ['-c', UNZIP, to.at('archive'), to.at('out')]);
+  const { stdout } = await run('ls', [to.at('out')]);
+  await run('diff', ['-r', '--no-dereference', original, to.at('out', stdout.trim())]);
+}
+
+/** As `unzip` does, which is not everywhere: names, permissions, symbolic links, and the checksum of each. */
+const UNZIP = `
+import sys, os, zipfile
+with zipfile.ZipFile(sys.argv[1]) as archive:
+    assert archive.testzip() is None
+    for info in archive.infolist():
+        mode = info.external_attr >> 16
+        if mode & 0o170000 == 0o120000: os.symlink(archive.read(info), os.path.join(sys.argv[2], info.filename))
+        else: archive.extract(info, sys.argv[2])
+    modes = {info.filename: info.external_attr >> 16 & 0o777 for info in archive.infolist()}
+    assert all(mode == 0o600 for name, mode in modes.items() if name.endswith('.bin')), modes
+`;
+
+describe('a folder', () => {
+  it('is listed, a part of it and all that lies deeper, in pages', async () => {
+    expect(await pathsIn('my/docs')).toEqual(['a.txt', 'sub', 'to-a']);
+    expect(await pathsIn('my/docs/sub')).toEqual(['sub/empty', 'sub/same.txt', 'sub/ü & "b".bin']);
+    expect(await pathsIn('my/docs/sub/empty')).toEqual([]);
+    const all = await pathsIn('my/docs?recursive=true');
+    expect(all).toHaveLength(6);
+    const paged: unknown[] = [];
+    for (let after = ''; ;) {
+      const { json } = await served.ask(`/api/folders/my/docs?recursive=true&limit=4&after=${after}`);
+      paged.push(...rowsOf(json['entries']).map(({ path }) => path));
+      if (typeof json['next'] !== 'string') break;
+      after = json['next'];
+    }
+    expect(paged).toEqual(all);
+    expect(await served.ask('/api/folders/my/docs/nothing')).toMatchObject({ status: 404 });
+    expect(await served.ask('/api/folders/my/docs?limit=0')).toMatchObject({ status: 400 });
+  });
+
+  it('gives single files, whatever they are called', async () => {
+    const one = await served.ask(`/api/files/my/docs/sub/${encodeURIComponent('ü & "b".bin')}`);
+    expect([one.status, one.headers['content-length']]).toEqual([200, String(BIG.length)]);
+    expect(one.bytes.equals(BIG)).toBe(true);
+    expect(one.headers['content-disposition']).toContain("filename*=UTF-8''%C3%BC%20%26%20%22b%22.bin");
+    expect((await served.ask('/api/files/my/docs/sub/same.txt')).bytes.toString()).toBe('hello');
+    const head = await served.ask('/api/files/my/docs/a.txt', { method: 'HEAD' });
+    expect(head).toMatchObject({ status: 200, headers: { 'content-length': '5' } });
+    expect(await served.ask('/api/files/my/docs/nothing')).toMatchObject({ status: 404 });
+    for (const none of ['my/docs/to-a', 'my/docs', 'my/docs?format=rar', 'my/docs/sub'])
+      expect(await served.ask(`/api/files/${none}`)).toMatchObject({ status: 400, code: 'invalid-input' });
+  });
+
+  it.each(['tar', 'zip'] as const)('comes as a %s that others unpack, whole or in part', async (format) => {
+    const whole = await served.ask(`/api/files/my/docs?format=${format}`);
+    expect(whole.headers['content-disposition']).toContain(`filename="docs.${format}"`);
+    await expectSame(whole, format, place.at('docs'));
+    const part = await served.ask(`/api/files/my/docs/sub?format=${format}`);
+    await expectSame(part, format, place.at('docs', 'sub'));
+  });
+
+  it('has links, which give a zip unless told otherwise', async () => {
+    const { json } = await served.ask('/api/files/my/docs/links', {
+      method: 'POST',
+      body: '{"downloads":2}',
+    });
+    const at = new URL(String(json['url'])).pathname;
+    expect(await served.ask(at, { headers: { accept: 'text/html' } })).toMatchObject({ status: 200 });
+    await expectSame(await served.ask(at, { method: 'POST' }), 'zip', place.at('docs'));
+    await expectSame(await served.ask(`${at}?format=tar`, { method: 'POST' }), 'tar', place.at('docs'));
+    expect(await served.ask(at, { method: 'POST' })).toMatchObject({ status: 404 });
+  });
+
+  it('that is locked asks for its password, and slows down guesses by whatever path', async () => {
+    const headers = { 'vault-password': 'open sesame' };
+    expect(await served.ask('/api/folders/locked')).toMatchObject({ status: 403, code: 'wrong-password' });
+    expect(await served.ask('/api/files/locked/a.txt', { headers })).toMatchObject({ status: 200 });
+    const guess = async (path: string): Promise<unknown> =>
+      (await served.ask(path, { headers: { 'vault-password': 'wrong' } })).code;
+    const paths = ['a.txt', 'sub', 'to-a', 'sub/same.txt', 'x', 'y'];
+    const codes = await Promise.all(paths.map((path) => guess(`/api/files/locked/${path}`)));
+    expect(codes.filter((code) => code === 'wrong-password')).toHaveLength(5);
+    expect(codes).toContain('too-many');
+  });
+
+  it.each(['tar', 'zip'])('whose %s cannot be finished ends with its connection', async (format) => {
+    for (const bucket of served.made.buckets) {
+      bucket.wrap = (plain) => ({
+        ...plain,
+        get: (name, ...rest) =>
+          name.startsWith('chunks/') ? Promise.reject(storageError()) : plain.get(name, ...rest),
+      });
+    }
+    try {
+      await expect(served.ask(`/api/files/my/docs?format=${format}`)).rejects.toThrow(/aborted|hang up/);
+      await expect(served.ask('/api/files/my/docs/sub/nothing')).resolves.toMatchObject({
+        code: expect.any(String),
+      });
+    } finally {
+      for (const bucket of served.made.buckets) bucket.wrap = (plain) => plain;
+    }
+    expect(served.log.at(-2)).toMatchObject({ code: 'unavailable' });
+  });
+});
