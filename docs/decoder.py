@@ -2,26 +2,104 @@
 """Reads a vault from folders, by FORMAT.md alone; it shares no code with the program that wrote the vault.
 
     decoder.py --password-file FILE ls BUCKET...
-    decoder.py --password-file FILE get HASH|NAME BUCKET... > file              (of a folder: a tar archive of it)
-    decoder.py --password-file FILE entries HASH|NAME BUCKET...
+    decoder.py --password-file FILE get HASH|NAME BUCKET... > file
 
-Its two other files lie beside it. A bucket is a folder; a cloud bucket is copied into one first. Any m buckets may be missing, shards may be damaged or wrong.
+A bucket is a folder; a cloud bucket is copied into one first. Any m buckets may be missing, shards may be damaged or wrong.
 Needs Python 3.9, cryptography and argon2-cffi; for compressed chunks the zstd library (libzstd) that systems have.
+What a stored folder holds is read with decoder_folder.py, which goes on from here and is called the same way.
 """
-import argparse, contextlib, functools, hashlib, hmac, importlib, itertools, json, os, re, sys, unicodedata
+import argparse, contextlib, ctypes.util, functools, hashlib, hmac, itertools, json, os, re, sys, unicodedata
 from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-folder = importlib.import_module('decoder_folder')
-from decoder_chunk import *
 
+KIB, MIB, MOST, RAW = 2**10, 2**20, 2**53 - 1, serialization.Encoding.Raw
+MAX_CHUNK, MAX_CUT, MAX_PAYLOAD, TOP_ENTRIES, TABLE_ENTRIES, REF, ID = 64 * MIB, 4 * MIB, 66 * MIB, 2048, 4096, 68, 36
+
+class Rejected(Exception): """Damaged: the bytes are not what a writer of this vault made."""
+class Unsupported(Rejected): """They are of another version."""
+def need(condition, what, kind=Rejected):
+    if not condition: raise kind(what)
+ERRORS = (Rejected, InvalidTag, ValueError, RecursionError)
+@contextlib.contextmanager
+def warning(what, passing=()):  # goes on without what is rejected
+    try:
+        yield
+    except passing:
+        raise
+    except ERRORS as error:
+        print(f'decoder: {what}: {str(error) or "it does not open"}', file=sys.stderr)
+# --- notation (2) -----------------------------------------------------------------------------------
+u32 = lambda data, at=0: int.from_bytes(data[at:at + 4], 'big')
+sha256 = lambda data: hashlib.sha256(data).digest()
+mac = lambda key, data: hmac.new(key, data, hashlib.sha256).digest()
+hkdf = lambda ikm, salt, info, size: expand(mac(salt, ikm), info, size)
+expand = lambda prk, info, size: HKDFExpand(hashes.SHA256(), size, info).derive(prk)
+gcm_open = lambda key, nonce, aad, sealed: AESGCM(key).decrypt(nonce, sealed, aad)
+# --- chunks (9) -------------------------------------------------------------------------------------
+def padded(stored):
+    log = (stored + 5).bit_length() - 1
+    step = 2 ** max(0, log - log.bit_length())
+    return max(256, -(-(stored + 5) // step) * step)
+def parse_payload(payload, small=False):
+    need(5 <= len(payload) <= MAX_PAYLOAD, 'a payload has an impossible size')
+    codec, stored = payload[-5], u32(payload[-4:])
+    need(codec <= 1, f'a payload has codec {codec}', Unsupported)
+    exact = codec == 0 and stored + 5 == len(payload) and not small
+    need(stored + 5 <= len(payload) and (exact or len(payload) == padded(stored)), 'a payload has a wrong size')
+    need(not any(payload[stored:-5]) and not (codec and small), 'a payload has wrong padding, or may not be compressed')
+    return codec, payload[:stored]
+def unpack(payload, length):
+    codec, stored = parse_payload(payload)
+    if codec == 0: return stored
+    need(len(payload) <= padded(length), 'a frame is larger than its body')
+    zstd, body = ctypes.CDLL(ctypes.util.find_library('zstd') or 'libzstd.so.1'), ctypes.create_string_buffer(length + 1)
+    zstd.ZSTD_findFrameCompressedSize.restype = zstd.ZSTD_decompress.restype = ctypes.c_size_t
+    zstd.ZSTD_getFrameContentSize.restype = ctypes.c_ulonglong
+    frame = stored, ctypes.c_size_t(len(stored))
+    # One zstd frame and nothing else (RFC 8878, 3.1.1), that asks for no dictionary, and no more memory than its body does.
+    need(len(stored) >= 6 and stored[:4] == bytes.fromhex('28b52ffd') and not stored[4] & 0x0b, 'no zstd frame')
+    window = 0 if stored[4] & 0x20 else (8 + (stored[5] & 7)) << (7 + (stored[5] >> 3))
+    need(window <= max(8 * MIB, length), 'a frame has too large a window')
+    need(zstd.ZSTD_getFrameContentSize(*frame) in (length, 2**64 - 1), 'a frame has another content size')
+    need(zstd.ZSTD_findFrameCompressedSize(*frame) == len(stored), 'a frame is cut short, or not alone')
+    size = zstd.ZSTD_decompress(body, ctypes.c_size_t(length + 1), *frame)
+    need(size <= length, 'a frame is damaged, or larger than its body')  # errors are numbers above all sizes
+    return body.raw[:size]
+# --- shards and erasure coding (10) -----------------------------------------------------------------
+SHARD_NAME = re.compile(r'([0-9a-f]{64})\.([0-9a-f]{8})\.(0|[1-9][0-9]?)of([1-9][0-9]?)\+(0|[1-9][0-9]?)\.[0-9a-f]{16}', re.A)
+def parse_shard_name(name):
+    match = SHARD_NAME.fullmatch(name)
+    index, k, m = map(int, match.group(3, 4, 5)) if match else (0, 0, 0)
+    return (match[1], match[2], index, k, m) if index < k + m <= 16 else None
+def parse_shard(data, named):
+    """The set that a shard belongs to. Its checksum is for later."""
+    need(not re.fullmatch(rb'vlt[013-9]shrd', data[:8]), 'a shard of another version', Unsupported)
+    (_, sealing, index, k, m), size, nonce = named, u32(data, 12), data[16:28]
+    need(data[:12] == b'vlt2shrd' + bytes([k, m, index, 0]), 'a shard is not what its name says')
+    need(21 <= size <= MAX_PAYLOAD + 16 and len(data) == 32 + -(-size // k), 'a shard has a wrong size')
+    need(sha256(nonce + data[12:16]).hex()[:8] == sealing, 'a shard is not of the sealing in its name')
+    return k, m, size, nonce
+CRC = [functools.reduce(lambda crc, _: crc >> 1 ^ (0x82F63B78 if crc & 1 else 0), range(8), byte) for byte in range(256)]
+def is_intact(data, chunk_id):
+    covered = bytes.fromhex(chunk_id) + data[:28] + data[32:]
+    return functools.reduce(lambda crc, byte: crc >> 8 ^ CRC[(crc ^ byte) & 0xFF], covered, 2**32 - 1) ^ 2**32 - 1 == u32(data, 28)
+EXP = list(itertools.accumulate(range(254), lambda power, _: power << 1 ^ (0x11D if power & 0x80 else 0), initial=1))
+LOG = {power: log for log, power in enumerate(EXP)}
+times = lambda a, b: EXP[(LOG[a] + LOG[b]) % 255] if a and b else 0
+def join_data(shards, k):
+    """The data shards, joined, from k shards by index."""
+    def one(wanted):
+        total = 0
+        for index, shard in shards.items() if wanted not in shards else ():
+            steps = (times(wanted ^ other, EXP[-LOG[index ^ other] % 255]) for other in shards.keys() - {index})
+            factor = functools.reduce(times, steps, 1)
+            total ^= int.from_bytes(shard.translate(bytes(times(factor, value) for value in range(256))), 'big')
+        return shards.get(wanted) or total.to_bytes(len(shard), 'big')
+    return b''.join(map(one, range(k)))
 # --- JSON (3) ---------------------------------------------------------------------------------------
 def parse(data, most, check, what, known=lambda value: True):
     """Strict JSON whose fields pass a check; before that, `known` tells whether it is of a kind to be known here."""
@@ -35,13 +113,11 @@ def parse(data, most, check, what, known=lambda value: True):
     return value
 # What a field must be: functions that tell whether a value is.
 integer = lambda least, most: lambda v: type(v) is int and least <= v <= most
-is_hex = lambda least, most=0: lambda v: (type(v) is str and least <= len(v) / 2 <= (most or least)
-                                          and re.fullmatch('(?:[0-9a-f]{2})*', v) is not None)
+is_hex = lambda least, most=0: lambda v: is_text(2 * least, 2 * (most or least))(v) and bool(re.fullmatch('(?:[0-9a-f]{2})*', v))
 among = lambda *choices: lambda v: any(type(v) is type(c) and v == c for c in choices)
 or_null = lambda check: lambda v: v is None or check(v)
 many = lambda least, most, check: lambda v: type(v) is list and least <= len(v) <= most and all(map(check, v))
-fields = lambda **checks: lambda v: (type(v) is dict and v.keys() == checks.keys()
-                                     and all(check(v[k]) for k, check in checks.items()))
+fields = lambda **all_of: lambda v: type(v) is dict and v.keys() == all_of.keys() and all(all_of[k](v[k]) for k in v)
 is_text = lambda least, most: lambda v: type(v) is str and least <= len(v.encode('utf-8', 'replace')) <= most
 is_name = lambda v: is_text(1, 16 * KIB)(v) and '\0' not in v
 is_redundancy = among(*(f'{k}+{m}' for k in range(1, 17) for m in range(17 - k)))
@@ -66,32 +142,25 @@ HEAD = dict(
     redundancy=is_redundancy, chunkSize=or_null(CHUNK_SIZE), chunks=COUNT, idsDepth=integer(0, 3),
     key=lambda v: fields(content=is_hex(32))(v) or fields(lock=fields(kdf=is_kdf, commitment=is_hex(32), wrapped=is_hex(48)))(v))
 STREAM = dict(size=COUNT, depth=integer(0, 3), entries=integer(0, TOP_ENTRIES), inline=FLAG, digest=or_null(is_hex(32)))
-by_kind = lambda file, folder: lambda v: (folder if type(v) is dict and v.get('kind') == 'folder' else file)(v)
-VAULT_HEAD = by_kind(fields(**HEAD), fields(
-    **{**HEAD, 'chunkSize': among(None)}, indexChunks=COUNT, entries=or_null(integer(1, MOST)), incomplete=FLAG))
-CONTENT_HEAD = by_kind(fields(format=FORMAT, kind=among('file'), chunkSize=or_null(CHUNK_SIZE), **STREAM), fields(
-    format=FORMAT, kind=among('folder'), size=COUNT, entries=integer(1, MOST), incomplete=FLAG,
-    content=fields(**STREAM), index=fields(**STREAM)))
-
+by_kind = lambda checks: lambda v: checks[v['kind']](v) if type(v) is dict and v.get('kind') in [*checks] else False
+VAULT_HEADS = {'file': fields(**HEAD)}  # decoder_folder.py adds the other kind
+CONTENT_HEADS = {'file': fields(format=FORMAT, kind=among('file'), chunkSize=or_null(CHUNK_SIZE), **STREAM)}
 # --- keys (5), signed objects (6), keyring (7) and marker (8) ---------------------------------------
 class Keys:
     def __init__(self, root, vault, number):
         self.root, self.vault, self.number = root, vault, number
-        self.read = X25519PrivateKey.from_private_bytes(self.derive('read'))
-        self.read_public = self.read.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.verification = Ed25519PrivateKey.from_private_bytes(self.derive('sign')).public_key()
-    def derive(self, purpose):
-        return hkdf(self.root, bytes.fromhex(self.vault), b'vault/2 ' + purpose.encode(), 32)
+        self.read = x25519.X25519PrivateKey.from_private_bytes(self.derive('read'))
+        self.read_public = self.read.public_key().public_bytes(RAW, serialization.PublicFormat.Raw)
+        self.verification = ed25519.Ed25519PrivateKey.from_private_bytes(self.derive('sign')).public_key()
+    derive = lambda self, purpose: hkdf(self.root, bytes.fromhex(self.vault), b'vault/2 ' + purpose.encode(), 32)
     def signed(self, kind, proof):
         with contextlib.suppress(InvalidSignature):
             return self.verification.verify(proof[1], b'vault/2 ' + kind + b'\n' + proof[0]) is None
-def unwrap(stanza, password, aad):
-    """What a keyslot or a lock wraps; None if the password is another."""
+def unwrap(stanza, password, aad):  # None if the password is another
     kdf, text = stanza['kdf'], unicodedata.normalize('NFC', password).encode()
     both = hash_secret_raw(text, bytes.fromhex(kdf['salt']), kdf['passes'], kdf['memory'], kdf['lanes'], 64, Type.ID, 19)
-    if not hmac.compare_digest(both[32:], bytes.fromhex(stanza['commitment'])):
-        return None
-    return gcm_open(both[:32], bytes(12), aad, bytes.fromhex(stanza['wrapped']))
+    is_it = hmac.compare_digest(both[32:], bytes.fromhex(stanza['commitment']))
+    return gcm_open(both[:32], bytes(12), aad, bytes.fromhex(stanza['wrapped'])) if is_it else None
 def parse_signed(data, most, check, what, known=lambda value: True):
     """What a signed object says, not verified, and the proof that `Keys.signed` takes."""
     match = re.fullmatch(rb'\n([0-9a-f]{128})\n', data[-130:])
@@ -116,29 +185,26 @@ def unlock(objects, password, vault):
         with warning('a keyring'):
             ranked.append((objects.count((data, epoch)), epoch, sha256(data), *parse_keyring(data, epoch)))
     ranked = [one[3:] for one in sorted(ranked, key=lambda one: one[:3], reverse=True) if one[3]['vault'] == vault]
-    for keyring, proof in ranked:
-        for slot in keyring['slots']:
-            work += slot['kdf']['memory'] * slot['kdf']['passes']
-            need(work <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
-            aad = '\n'.join(('vault/2 keyslot', vault, slot['writer'], slot['role'], str(keyring['root']))).encode()
-            with warning('a keyslot'):
-                if (wrapped := unwrap(slot, password, aad)) is None:
-                    continue
-                need(slot['role'] == 'full', 'the password can only store files')
-                secrets = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')
-                keys = Keys(bytes.fromhex(secrets['root']), vault, keyring['root'])
-                need(keys.signed(b'keyring', proof), 'its keyring is not signed by the vault')
-                newest = max(other['epoch'] for other, its_proof in ranked if keys.signed(b'keyring', its_proof))
-                need(keyring['epoch'] == newest, 'its keyring has been replaced')
-                return keys
+    for keyring, proof, slot in ((*one, slot) for one in ranked for slot in one[0]['slots']):
+        work += slot['kdf']['memory'] * slot['kdf']['passes']
+        need(work <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
+        aad = '\n'.join(('vault/2 keyslot', vault, slot['writer'], slot['role'], str(keyring['root']))).encode()
+        with warning('a keyslot'):
+            if (wrapped := unwrap(slot, password, aad)) is None: continue
+            need(slot['role'] == 'full', 'the password can only store files')
+            secrets = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')
+            keys = Keys(bytes.fromhex(secrets['root']), vault, keyring['root'])
+            need(keys.signed(b'keyring', proof), 'its keyring is not signed by the vault')
+            newest = max(other['epoch'] for other, its_proof in ranked if keys.signed(b'keyring', its_proof))
+            need(keyring['epoch'] == newest, 'its keyring has been replaced')
+            return keys
     raise Rejected('the password opens no keyslot of the newest keyring')
-
 # --- manifests (11) and tables (12) -----------------------------------------------------------------
 def session_secret(keys, writer, enc):
     extract = lambda suite, salt, label, ikm: mac(salt, b'HPKE-v1' + suite + label + ikm)
     expand32 = lambda suite, prk, label, info: expand(prk, b'\x00\x20HPKE-v1' + suite + label + info, 32)
     kem, hpke = b'KEM\x00\x20', b'HPKE\x00\x20\x00\x01\xff\xff'
-    dh = keys.read.exchange(X25519PublicKey.from_public_bytes(enc))  # refuses a secret of zeros
+    dh = keys.read.exchange(x25519.X25519PublicKey.from_public_bytes(enc))  # refuses a secret of zeros
     shared = expand32(kem, extract(kem, b'', b'eae_prk', dh), b'shared_secret', enc + keys.read_public)
     info = extract(hpke, b'', b'info_hash', f'vault/2 manifest\n{keys.vault}'.encode())
     context = b'\x01' + extract(hpke, b'', b'psk_id_hash', writer) + info
@@ -150,7 +216,7 @@ def open_part(part, ikm, salt, info, aad, check):
     _, plain = parse_payload(gcm_open(both[:32], bytes(12), aad, part[36:]), small=True)
     end = 4 + u32(plain)
     need(4 <= len(plain) and end <= min(len(plain), 4 + 128 * KIB), 'a manifest has a head that does not fit')
-    known = lambda head: head.get('kind') in ('file', 'folder') or not is_text(0, 64 * KIB)(head.get('kind'))
+    known = lambda head: head.get('kind') in [*VAULT_HEADS] or not is_text(0, 64 * KIB)(head.get('kind'))
     return parse(plain[4:end], 128 * KIB, check, 'a manifest', known), plain[end:]
 def entries(data, size):
     need(len(data) % size == 0 and len(data) <= TABLE_ENTRIES * size, 'a table has a wrong size')
@@ -164,8 +230,7 @@ def count_below(refs, entry):
     """Entries in table chunks, by their lengths alone."""
     need(all(length % entry == 0 and length <= TABLE_ENTRIES * entry for *_, length in refs), 'a table chunk has a wrong length')
     return sum(length // entry for *_, length in refs)
-class Stream:
-    """A content or an index: bytes in chunks, or inline."""
+class Stream:  # a content or an index: bytes in chunks, or inline
     def __init__(self, head, step, binary):
         self.size, self.depth, self.step, inline = head['size'], head['depth'], step, head['inline']
         self.inline, self.refs = (binary, []) if inline else (None, parse_refs(binary))
@@ -190,6 +255,7 @@ class Stream:
     def listed(self):
         size = lambda length: length + 5 if self.depth == 0 and length == self.step else padded(length)
         return [expand(t, b'vault/2 chunk', 32) + size(length).to_bytes(4, 'big') for t, _, length in self.refs]
+STREAMS = {'file': lambda said, head, binary: [(said['chunks'], Stream(head, head['chunkSize'], binary))]}
 class Manifest:
     def __init__(self, data, digest, keys, sessions):
         need(sha256(data).hex() == digest, 'a manifest does not have its hash')
@@ -200,11 +266,11 @@ class Manifest:
         part, self.content_part, writer, enc, self.salt = data[92:middle], data[middle:], data[12:28], data[28:60], data[60:92]
         need(min(len(part), len(self.content_part)) >= 308, 'it has a part that is too short')
         need(len(self.content_part) == 36 + u32(self.content_part), 'it has parts that do not fit')
-        if (writer, enc) not in sessions:
-            sessions[writer, enc] = session_secret(keys, writer, enc)
+        if (writer, enc) not in sessions: sessions[writer, enc] = session_secret(keys, writer, enc)
         aad = data[:92] + sha256(self.content_part)
-        head, ids = open_part(part, sessions[writer, enc], self.salt, b'vault/2 vault part', aad, VAULT_HEAD)
-        self.hash, self.vault, self.head, chunks, depth = digest, keys.vault, head, head['chunks'] + head.get('indexChunks', 0), head['idsDepth']
+        head, ids = open_part(part, sessions[writer, enc], self.salt, b'vault/2 vault part', aad, by_kind(VAULT_HEADS))
+        self.hash, self.vault, self.head, depth = digest, keys.vault, head, head['idsDepth']
+        chunks = head['chunks'] + head.get('indexChunks', 0)
         self.ids = entries(ids, REF if depth else ID)
         below = count_below(parse_refs(ids), REF if depth > 1 else ID) if depth else len(self.ids)
         fits = len(self.ids) <= TOP_ENTRIES and (depth > 1 or below >= chunks) and bool(self.ids) == bool(chunks)
@@ -212,29 +278,19 @@ class Manifest:
         need(depth or all(256 <= u32(one, 32) <= MAX_PAYLOAD for one in self.ids), 'its table of ids has an impossible length')
         unknown = {head['size'] is None, head.get('entries', head['size']) is None}
         need(unknown == {'lock' in head['key']}, 'it has a lock or a size too many')
-        if 'content' in head['key']:
-            self.open_content(bytes.fromhex(head['key']['content']))
+        if 'content' in head['key']: self.open_content(bytes.fromhex(head['key']['content']))
     def unlock(self, password):
         key = unwrap(self.head['key']['lock'], password, f'vault/2 lock\n{self.vault}'.encode())
         self.open_content(key or need(False, "this is not the password of the file's lock"))
     def open_content(self, key):
-        info = b'vault/2 content part'
-        head, binary = open_part(self.content_part, key, self.salt, info, info, CONTENT_HEAD)
-        said, self.size, self.entries = self.head, head['size'], head['entries']
-        if head['kind'] == 'file':
-            self.streams = [(said['chunks'], Stream(head, head['chunkSize'], binary))]
-        else:
-            end = head['content']['size'] if head['content']['inline'] else REF * head['content']['entries']
-            both = Stream(head['content'], None, binary[:end]), Stream(head['index'], None, binary[end:])
-            self.streams = list(zip((said['chunks'], said.get('indexChunks')), both))
-            need(both[0].size <= self.size and 8 <= both[1].size / self.entries <= 192 * KIB, 'its sizes cannot be')
-            need(said.get('entries') in (None, self.entries) and said.get('incomplete') is head['incomplete'], 'its parts differ')
-        need(said['kind'] == head['kind'] and said['size'] in (None, self.size), 'its parts differ')
+        info, said = b'vault/2 content part', self.head
+        head, binary = open_part(self.content_part, key, self.salt, info, info, by_kind(CONTENT_HEADS))
+        need(said['kind'] == head['kind'] and said['size'] in (None, head['size']), 'its parts differ')
+        self.size, self.entries, self.streams = head['size'], head.get('entries'), STREAMS[head['kind']](said, head, binary)
         need(said['chunkSize'] == self.streams[0][1].step, 'its parts differ')
         for count, stream in self.streams:
             need(stream.can_be(count) if stream.depth > 1 else count == stream.count, 'its parts differ')
-        if said['idsDepth'] == 0:
-            self.compare(sum(count for count, _ in self.streams))
+        if said['idsDepth'] == 0: self.compare(sum(count for count, _ in self.streams))
     def compare(self, chunks):
         """The ids of contents come first, those of the table chunks that are listed here last."""
         tops = sum(len(stream.refs) for _, stream in self.streams if stream.depth)
@@ -244,7 +300,6 @@ class Manifest:
             start = top if stream.depth else at
             need(self.ids[start:start + len(stream.refs)] == stream.listed(), 'its parts differ')
             at, top = at + count, top + (len(stream.refs) if stream.depth else 0)
-
 # --- a vault (15) -----------------------------------------------------------------------------------
 class Vault:
     def __init__(self, folders, password):
@@ -260,8 +315,7 @@ class Vault:
         vaults = vaults or {parse_keyring(*one)[0]['vault'] for one in keyrings}
         need(len(vaults) == 1, 'these are no buckets, or buckets of different vaults')
         self.keys = unlock(keyrings, password, vaults.pop())
-    def names(self, folder, below):
-        return os.listdir(f'{folder}/{below}') if os.path.isdir(f'{folder}/{below}') else []
+    names = lambda self, folder, below: os.listdir(f'{folder}/{below}') if os.path.isdir(f'{folder}/{below}') else []
     def read(self, folder, name, most):
         with contextlib.suppress(OSError), open(f'{folder}/{name}', 'rb') as file:
             return file.read(most + 1)  # of what is too large, enough to see that
@@ -287,15 +341,11 @@ class Vault:
         count, stream = file.streams[which]
         below = self.below(stream.refs, stream.depth)
         return map(self.chunk, stream.checked(below, count)) if stream.inline is None else [stream.inline]
-    def entries(self, file):
-        need(file.head['kind'] == 'folder', 'it is a file, and has no entries')
-        return folder.parse_index(self.content(file, 1), file.entries, file.size, file.streams[0][1].size)
     def below(self, refs, depth):
         for ref in refs:
             yield from self.below(parse_refs(self.chunk(ref)), depth - 1) if depth and count_below([ref], REF) else [ref]
     @functools.lru_cache(maxsize=4)  # runs of equal chunks are common
-    def chunk(self, ref):
-        """A chunk's body, from any k shards that give it."""
+    def chunk(self, ref):  # its body, from any k shards that give it
         (t, h, length), sets = ref, {}
         chunk_id = (keys := expand(t, b'vault/2 chunk', 96))[:32].hex()
         for folder, name, named in self.shards.get(chunk_id, []):
@@ -317,36 +367,33 @@ class Vault:
         for picked in itertools.combinations([one for one in shards if is_intact(one[1], chunk_id)], k):
             yield {index: data[32:] for index, data in picked}
 secret = lambda path: re.sub(r'\r?\n\Z', '', open(path, encoding='utf-8', newline='').read())
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def opened(doc, verbs):
+    """The verb, the vault and its files, or the one file that is asked for, by what the command line says."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--password-file', required=True)
     parser.add_argument('--lock-password-file', help="of a locked file's own password")
     parser.add_argument('--deleted', action='store_true', help='removed files, too')
-    parser.add_argument('--version', type=int, help='of a name; the newest unless given')
-    parser.add_argument('verb', choices=['ls', 'get', 'entries'])
+    parser.add_argument('verb', choices=verbs)
     parser.add_argument('rest', nargs='+', metavar='[HASH|NAME] BUCKET...')
     args = parser.parse_args()
     wanted = args.rest.pop(0) if args.verb != 'ls' else None
     vault = Vault(args.rest, secret(args.password_file))
     files = vault.files(args.deleted)
-    if args.verb == 'ls':
-        return [print(json.dumps({'hash': file.hash, **file.head, 'key': [*file.head['key']][0]})) for file in files]
-    named = [file for file in files if file.head['name'] == wanted and args.version in (None, file.head['version'])]
-    file = next(iter([file for file in files if file.hash == wanted] + named), None) or need(False, 'there is no such file')
+    if wanted is None: return args.verb, vault, files
+    best = sorted(files, key=lambda file: file.hash != wanted)
+    file = next((file for file in best if wanted in (file.hash, file.head['name'])), None) or need(False, 'there is no such file')
     if 'lock' in file.head['key']:
         file.unlock(secret(args.lock_password_file or need(False, 'the file is locked: give --lock-password-file')))
-    if args.verb == 'entries':
-        shown = lambda value: value.decode('utf-8', 'backslashreplace') if type(value) is bytes else value
-        for entry in vault.entries(file):
-            attributes = {shown(name): value.hex() for name, value in entry.pop('attributes').items()}
-            print(json.dumps({**{name: shown(value) for name, value in entry.items()}, 'attributes': attributes}))
-    elif file.head['kind'] == 'folder':
-        folder.write_tar(sys.stdout.buffer, vault.entries(file), vault.content(file))
-    else:
-        sys.stdout.buffer.writelines(vault.content(file))
-
-if __name__ == '__main__':
+    return args.verb, vault, [file]
+def answer(verb, vault, files):
+    if verb == 'ls':
+        return [print(json.dumps({'hash': file.hash, **file.head, 'key': [*file.head['key']][0]})) for file in files]
+    need(files[0].head['kind'] == 'file', 'it is a folder: use decoder_folder.py')
+    sys.stdout.buffer.writelines(vault.content(files[0]))
+def run(main):
     try:
         main()
     except ERRORS as error:
         sys.exit(f'decoder: {error}')
+
+if __name__ == '__main__': run(lambda: answer(*opened(__doc__, ['ls', 'get'])))

@@ -1,13 +1,36 @@
-"""The index of a folder (FORMAT.md, 13) and a tar archive of it, for decoder.py; what is damaged raises ValueError."""
-import io, tarfile
+#!/usr/bin/env python3
+"""Reads folders and files of a vault: what decoder.py reads, and the index of a folder (FORMAT.md, 13).
+
+    decoder_folder.py --password-file FILE ls BUCKET...
+    decoder_folder.py --password-file FILE get HASH|NAME BUCKET... > file       (of a folder: a tar archive of it)
+    decoder_folder.py --password-file FILE entries HASH|NAME BUCKET...
+"""
+import io, json, os, sys, tarfile
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import decoder
+from decoder import COUNT, FLAG, FORMAT, HEAD, KIB, MOST, REF, STREAM, Stream, among, fields, integer, or_null
 
 KINDS = [None, 'file', 'folder', 'symlink', 'fifo', 'block-device', 'char-device']
-MODE, OWNER, MODIFIED, ATTRIBUTES, EXTENTS = 1, 2, 4, 8, 16
-MOST, SECONDS = 2**53 - 1, 864 * 10**10
-def need(condition, what):
-    if not condition:
-        raise ValueError(f'an entry of an index {what}')
+MODE, OWNER, MODIFIED, ATTRIBUTES, EXTENTS, SECONDS = 1, 2, 4, 8, 16, 864 * 10**10
+def need(condition, what): decoder.need(condition, f'an entry of an index {what}')
 
+# --- manifests of folders (11) ----------------------------------------------------------------------
+decoder.VAULT_HEADS['folder'] = fields(
+    **{**HEAD, 'chunkSize': among(None)}, indexChunks=COUNT, entries=or_null(integer(1, MOST)), incomplete=FLAG)
+decoder.CONTENT_HEADS['folder'] = fields(
+    format=FORMAT, kind=among('folder'), size=COUNT, entries=integer(1, MOST), incomplete=FLAG,
+    content=fields(**STREAM), index=fields(**STREAM))
+def streams(said, head, binary):
+    """Of the content and of the index, with how many chunks each has."""
+    end = head['content']['size'] if head['content']['inline'] else REF * head['content']['entries']
+    content, index = Stream(head['content'], None, binary[:end]), Stream(head['index'], None, binary[end:])
+    decoder.need(content.size <= head['size'] and 8 <= index.size / head['entries'] <= 192 * KIB, 'its sizes cannot be')
+    decoder.need(said['entries'] in (None, head['entries']) and said['incomplete'] is head['incomplete'], 'its parts differ')
+    return [(said['chunks'], content), (said['indexChunks'], index)]
+decoder.STREAMS['folder'] = streams
+
+# --- the index (13) ---------------------------------------------------------------------------------
 class Cursor:
     def __init__(self, data):
         self.data, self.at = data, 4
@@ -142,3 +165,20 @@ def write_tar(target, entries, content):
             elif entry['kind'] == 'file':
                 info.type, info.linkname = tarfile.LNKTYPE, text(firsts[entry['group']])
             tar.addfile(info, data)
+
+def entries_of(vault, file):
+    decoder.need(file.head['kind'] == 'folder', 'it is a file, and has no entries')
+    return parse_index(vault.content(file, 1), file.entries, file.size, file.streams[0][1].size)
+def main():
+    verb, vault, files = decoder.opened(__doc__, ['ls', 'get', 'entries'])
+    if verb == 'ls' or verb == 'get' and files[0].head['kind'] == 'file':
+        return decoder.answer(verb, vault, files)
+    if verb == 'get':
+        return write_tar(sys.stdout.buffer, entries_of(vault, files[0]), vault.content(files[0]))
+    shown = lambda value: value.decode('utf-8', 'backslashreplace') if type(value) is bytes else value
+    for entry in entries_of(vault, files[0]):
+        attributes = {shown(name): value.hex() for name, value in entry.pop('attributes').items()}
+        print(json.dumps({**{name: shown(value) for name, value in entry.items()}, 'attributes': attributes}))
+
+if __name__ == '__main__':
+    decoder.run(main)

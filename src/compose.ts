@@ -227,12 +227,23 @@ async function checkFolder(path: string): Promise<boolean> {
  * Rebuilds a lost catalog from the buckets and the password. What was rebuilt stays, so that repeating it after
  * an interruption goes on.
  *
- * @param options `buckets`: URLs or paths of all buckets that can be had
+ * @param options `buckets`: URLs or paths of all buckets that can be had. `dryRunIn`: a folder in which a copy of the catalog is rebuilt
+ *   instead, and taken away
  * @throws `no-vault` if no bucket has a vault; `invalid-input` if they belong to several; `wrong-password`; `unavailable`
  */
 export async function recoverVault(
-  options: VaultLocation & CallOptions & { readonly buckets: readonly string[] },
+  options: VaultLocation &
+    CallOptions & { readonly buckets: readonly string[]; readonly dryRunIn?: string | undefined },
 ): Promise<RecoverResult> {
+  const { dryRunIn, ...rest } = options;
+  if (dryRunIn !== undefined) {
+    return withCatalogIn(dryRunIn, async (db) => {
+      await copyCatalog(options.db, db).catch((error: unknown) => {
+        if (!isVaultError(error, 'no-vault')) throw error;
+      });
+      return recoverVault({ ...rest, db });
+    });
+  }
   const urls = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }).url);
   const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
   try {
@@ -261,12 +272,19 @@ export async function drillVault({
   ...options
 }: Omit<VaultLocation, 'db'> &
   DrillOptions & { readonly buckets: readonly string[]; readonly folder: string }): Promise<DrillReport> {
-  const made = await mkdtemp(join(folder, 'vault-drill-'));
-  try {
-    const location = { ...options, db: join(made, 'catalog.db') };
+  return withCatalogIn(folder, async (db) => {
+    const location = { ...options, db };
     const recovered = await recoverVault({ ...location, onProgress: undefined });
     await using vault = await openVault(location);
     return { recovered, ...(await vault.drill(options)) };
+  });
+}
+
+/** A place for a catalog that is taken away afterwards. */
+async function withCatalogIn<T>(folder: string, work: (db: string) => Promise<T>): Promise<T> {
+  const made = await mkdtemp(join(folder, 'vault-catalog-'));
+  try {
+    return await work(join(made, 'catalog.db'));
   } finally {
     await rm(made, { recursive: true, force: true });
   }

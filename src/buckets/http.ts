@@ -104,7 +104,7 @@ async function start(
       method,
       headers: {
         ...headers,
-        ...(body === undefined ? {} : { 'content-length': body.reduce((sum, part) => sum + part.length, 0) }),
+        ...(body !== undefined && { 'content-length': body.reduce((sum, part) => sum + part.length, 0) }),
       },
       maxHeaderSize: MAX_HEADER_SIZE,
       // Aborting destroys the socket, at any stage of the exchange.

@@ -273,7 +273,9 @@ function describeCare(verb: AddVerb): void {
 
   verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
     return (await commands()).recover(invocation, command.opts());
-  }).option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append);
+  })
+    .option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append)
+    .option('-n, --dry-run', 'only show what the catalog would have');
 
   verb('password', 'Change the password', (command) => async (invocation) => {
     return (await commands()).changePassword(invocation, command.opts());

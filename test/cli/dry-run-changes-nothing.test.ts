@@ -41,6 +41,7 @@ test.each([
   [['repair', '--redundancy', '3+0']],
   [['bucket', 'rm', '1']],
   [['bucket', 'rm', '1', '--gone']],
+  [['recover', '--bucket', '1']],
   [['repair', '--forget-bucket', '1']],
 ])('%j -n changes neither catalog nor buckets, and says so', async (args) => {
   const before = await fingerprintOf(box);

@@ -184,3 +184,11 @@ test.each([
   expect(JSON.parse(stdout)).toMatchObject({ chunks });
   expect((await box.run(['get', size, '-o', '-'])).stdoutBytes).toEqual(CHUNKED);
 });
+
+test('recover -n of a lost catalog tells what there would be, and makes none', async () => {
+  await rm(box.db);
+  const { exit, stdout, stderr } = await box.run(['recover', '--bucket', box.bucket(1), '-n', '-v']);
+  expect({ exit, stdout }).toEqual({ exit: 0, stdout: '' });
+  expect(stderr).toBe('The catalog would have 2 files. Nothing was changed.\n');
+  await expect(readFile(box.db)).rejects.toThrow('ENOENT');
+});

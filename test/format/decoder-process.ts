@@ -7,6 +7,8 @@ import { text } from 'node:stream/consumers';
 import { expect } from 'vitest';
 
 export const DECODER: string = join(import.meta.dirname, '../../docs/decoder.py');
+/** The same for vaults that hold folders. */
+export const FOLDER_DECODER: string = join(import.meta.dirname, '../../docs/decoder_folder.py');
 
 /** A Python that has what the decoder needs, zstd included; null where there is none. */
 function findPython(): string | null {

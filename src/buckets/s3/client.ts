@@ -100,5 +100,5 @@ function agentOptions(agent: http.Agent & { readonly options?: https.AgentOption
 
 /** The SDK's options for a request; it does not take `undefined` for a signal. */
 export function sendOptions(signal: AbortSignal | undefined): { readonly abortSignal?: AbortSignal } {
-  return signal === undefined ? {} : { abortSignal: signal };
+  return { ...(signal && { abortSignal: signal }) };
 }

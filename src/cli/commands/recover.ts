@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { VaultError } from '../../errors.ts';
 import type { RecoverResult } from '../../vault/recover/recover.ts';
 import type { ExitCode } from '../exit.ts';
@@ -11,6 +12,7 @@ import { recoverVault } from '../../compose.ts';
 
 export interface RecoverFlags {
   readonly bucket?: readonly string[];
+  readonly dryRun?: boolean;
 }
 
 /** What could not be looked at. */
@@ -29,7 +31,7 @@ export function recoveredAsJson({
 /** `vault recover`: rebuilds the catalog from the buckets, from what the buckets list. */
 export async function recover(invocation: Invocation, flags: RecoverFlags): Promise<ExitCode> {
   const { output, options, environment, terminal } = invocation;
-  const { bucket = [] } = flags;
+  const { bucket = [], dryRun = false } = flags;
   if (bucket.length === 0) {
     throw new VaultError(
       'invalid-input',
@@ -41,20 +43,22 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   expectQuestion(request);
   // Before anything is made: without a password there is nothing to begin.
   const first = await readPassword(request);
-  invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';
+  if (!dryRun)
+    invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';
   const result = await withProgress(invocation, 'Recovering', async (call) =>
     recoverVault({
       ...call,
       ...around,
       db: catalogLocation(options, environment),
       buckets: bucket,
+      dryRunIn: dryRun ? tmpdir() : undefined,
       passwordTries: PASSWORD_TRIES,
       password: async (refused) =>
         refused === null ? first : terminal.asking(async () => readPassword({ ...request, refused })),
     }),
   );
   const { vaultId, learned, known, hidden, unreadableManifests, missing, unusable } = result;
-  const facts = { filesLearned: learned, filesKnown: known, removed: hidden };
+  const facts = { filesLearned: learned, filesKnown: known, removed: hidden, dryRun };
   if (options.json === true) {
     await output.json({
       vaultId,
@@ -64,8 +68,9 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
     });
   }
   const removed = hidden > 0 ? ` ${count(hidden, 'removed file')} can still be brought back.` : '';
+  const advice = dryRun ? ' Nothing was changed.' : ' "vault ls" lists them, "vault verify" checks them.';
   terminal.summary(
-    `The catalog has ${count(learned + known - hidden, 'file')} now${known > 0 ? `, ${grouped(known)} of which it had before` : ''}.${removed} "vault ls" lists them, "vault verify" checks them.`,
+    `The catalog ${dryRun ? 'would have' : 'has'} ${count(learned + known - hidden, 'file')}${dryRun ? '' : ' now'}${known > 0 ? `, ${grouped(known)} of which it had before` : ''}.${removed}${advice}`,
     facts,
   );
   for (const { url, message } of unusable) {

@@ -76,8 +76,8 @@ export async function askForChoice<T>(
   const { message, choices, usual } = question;
   if (!isPlain(asking)) {
     return ask(asking, async (prompt) => {
-      const usually = usual === undefined ? {} : { default: usual };
-      const { answer } = await prompt([{ type: 'select', name: 'answer', message, choices, ...usually }]);
+      const select = { type: 'select', name: 'answer', message, choices } as const;
+      const { answer } = await prompt([{ ...select, ...(usual !== undefined && { default: usual }) }]);
       return answer;
     });
   }
