@@ -133,7 +133,7 @@ function verbs(): Set<string> {
   for (const [, name = '', rest = ''] of source.matchAll(
     /\bverb\(\s*'([a-z-]+)',([\s\S]*?)(?=\bverb\(|$)/g,
   )) {
-    const parent = /\n    (bucket|catalog|schedule|config|token),\n/.exec(rest)?.[1];
+    const parent = /,\s+(bucket|catalog|schedule|config|token),?\s*\)/.exec(rest)?.[1];
     found.add(parent === undefined ? name : `${parent} ${name}`);
   }
   return found;

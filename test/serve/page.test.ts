@@ -18,6 +18,8 @@ let server: Running;
 let browser: Browser;
 let url: string;
 let token: string;
+/** Somebody who stays signed in, and those who come once. */
+let regular: Person | null = null;
 const people: Person[] = [];
 
 beforeAll(async () => {
@@ -41,7 +43,7 @@ afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 afterEach(async () => {
-  const complaints = people.flatMap((person) => person.complaints);
+  const complaints = [regular, ...people].flatMap((person) => person?.complaints.splice(0) ?? []);
   await Promise.all(people.splice(0).map((person) => person[Symbol.asyncDispose]()));
   if (complaints.length > 0) throw new Error(`The browser complained: ${complaints.join('\n')}`);
 });
@@ -53,12 +55,15 @@ async function somebody(at = url): Promise<Person> {
   return person;
 }
 
+/** The page anew, for whoever is signed in. */
 async function signedIn(): Promise<Person> {
-  const person = await somebody();
-  await person.fill('Token', token);
-  await person.press('Sign in');
-  await person.see('Drop files');
-  return person;
+  if (regular === null) {
+    regular = await personAt(browser, url, await mkdtemp(box.at('downloads-')));
+    await regular.fill('Token', token);
+    await regular.press('Sign in');
+  } else await regular.page.goto(`${url}/?`);
+  await regular.see('Drop files');
+  return regular;
 }
 
 const api = async (path: string, method = 'GET', body: string | Uint8Array | null = null) =>
@@ -148,6 +153,21 @@ describe('files', () => {
     await person.see('0 files stored, 1 not.');
     await person.limit(null);
     expect(await api('/api/files/slow.bin')).toMatchObject({ status: 404 });
+  });
+
+  it('that were stored as a folder come one by one, and all as a zip', async () => {
+    await mkdir(box.at('tree', 'in <b>'), { recursive: true });
+    await writeFile(box.at('tree', 'in <b>', 'leaf'), 'a leaf');
+    expect(await box.run(['put', 'tree'])).toMatchObject({ exit: 0 });
+    const person = await signedIn();
+    await person.press('Contents of tree');
+    await person.press('Open in <b>');
+    await person.press('Download leaf');
+    expect(await readFile(await person.downloaded(), 'utf8')).toBe('a leaf');
+    await person.press('Up');
+    await person.press('Close');
+    await person.press('Download tree');
+    expect(await readFile(await person.downloaded(), 'latin1')).toMatch(/^PK[\s\S]*a leaf/);
   });
 
   it('are found, removed, and brought back', async () => {
@@ -261,9 +281,7 @@ describe('the status', () => {
       'document.querySelectorAll(".losses .safe").length + " " + document.querySelectorAll(".losses .lost").length';
     expect(await person.value(cells)).toBe('3 3');
     const { exit } = await box.run(['report', '-o', 'report.html']);
-    const redacted = await box.run(['report', '-o', '-', '--redact-names']);
-    expect([exit, redacted.exit]).toEqual([0, 0]);
-    expect(redacted.stdout).not.toMatch(/bucket-1|\.bin|file:\/|hello/);
+    expect(exit).toBe(0);
     const text = await readFile(box.at('report.html'), 'utf8');
     for (const secret of [token, 'correct horse']) expect(text).not.toContain(secret);
     const reader = await somebody(`file://${box.at('report.html')}`);

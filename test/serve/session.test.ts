@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { redacted, reportHtml } from '../../src/serve/page/report.ts';
+import { statusViewOf } from '../../src/serve/status.ts';
 import type { Scope } from '../../src/vault/grants/tokens.ts';
 import { servedVault } from './harness.ts';
 import type { Answered, ServedVault } from './harness.ts';
@@ -70,6 +72,29 @@ describe('a session', () => {
     expect(cookieOf(await served.ask('/api/session', { method: 'POST', headers, at: other.url }))).toMatch(
       /; Secure$/,
     );
+  });
+});
+
+describe('a report', () => {
+  it('without names has none, nor a place of a bucket, and says which are down', async () => {
+    const { vault } = served.made;
+    const view = await statusViewOf(vault, { nowMs: Date.parse('2026-07-01T12:00:00Z') });
+    const [bucket] = view.buckets;
+    const down = {
+      url: 'gs://acme/x',
+      state: 'active',
+      objects: null,
+      bytes: null,
+      error: 'gs://acme/x is away.',
+    };
+    const nightly = [{ name: 'shop.dump', nights: [true, false, null] }];
+    const whole = { ...view, nightly, buckets: bucket === undefined ? [] : [bucket, down] };
+    const names = ['memory:1', 'gs://acme/x is away.', 'shop.dump'];
+    const [open, hidden] = await Promise.all([reportHtml(whole), reportHtml(redacted(whole))]);
+    for (const name of names) expect([open.includes(name), hidden.includes(name)]).toEqual([true, false]);
+    expect(hidden).toContain('bucket 2 (gs) does not answer.');
+    expect(hidden).toContain('1 of 3 nights missed');
+    for (const text of [open, hidden]) expect(text).not.toMatch(/<script|style=|\son\w+=|href=|src=/);
   });
 });
 

@@ -2,7 +2,7 @@
 
 export interface Listed {
   readonly hash: string;
-  readonly kind?: string;
+  readonly kind: 'file' | 'folder';
   readonly name: string;
   readonly size: number | null;
   readonly createdAt: string;
@@ -69,8 +69,8 @@ interface AskOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export function pathOf(reference: string): string {
-  return `api/files/${reference.split('/').map(encodeURIComponent).join('/')}`;
+export function pathOf(reference: string, kind: 'files' | 'folders' = 'files'): string {
+  return `api/${kind}/${reference.split('/').map(encodeURIComponent).join('/')}`;
 }
 
 /** Sends a file, as the browser reads it from its disk. */

@@ -2,6 +2,7 @@
 import { nameText, sizeText, timeTree } from '../words.ts';
 import type { Listed, Session } from './api.ts';
 import { ask, pathOf } from './api.ts';
+import { showContents } from './contents.ts';
 import { button, dialog, field, make, messageOf, takeAway, tell } from './elements.ts';
 import { offerLink } from './links.ts';
 import { uploadPanel } from './uploads.ts';
@@ -147,8 +148,10 @@ class FileList {
       // A version before it may be the newest now.
       if (file.version > 1) await this.load();
     };
+    const contents = (): void => showContents(file, { mayRead: may('read') });
     return [
       ...(may('read') ? [downloadOf(file)] : []),
+      ...(file.kind === 'folder' && !file.locked ? [button('Contents', contents, label('Contents of'))] : []),
       button('Versions', async () => this.#versions(file), label('Versions of')),
       ...(may('read')
         ? [button('Link', () => offerLink(file, { mayList: may('admin') }), label('Link to'))]
@@ -180,7 +183,7 @@ class FileList {
         make(
           'span',
           { class: 'actions' },
-          ...this.#actions(file, () => takeAway(row)).filter((_, at) => at !== 1),
+          ...this.#actions(file, () => takeAway(row)).filter(({ textContent }) => textContent !== 'Versions'),
         ),
       );
       return row;
@@ -200,10 +203,11 @@ async function undelete({ hash, name }: Listed): Promise<void> {
 
 /** A link for a file that is open to whoever may read it; a question for its password where it is locked. */
 function downloadOf(file: Listed): Node {
-  const { hash, name, locked } = file;
+  const { hash, name, locked, kind } = file;
   const label = `Download ${nameText(name)}`;
   if (locked) return button('Download', () => unlock(file), { 'aria-label': label });
-  return make('a', { class: 'button', href: pathOf(hash), download: true, 'aria-label': label }, 'Download');
+  const href = pathOf(hash) + (kind === 'folder' ? '?format=zip' : '');
+  return make('a', { class: 'button', href, download: true, 'aria-label': label }, 'Download');
 }
 
 /** The browser saves a file as it comes only if no header has to be sent: a link that is good for a minute carries the password. */
