@@ -229,8 +229,7 @@ function describeCare(verb: AddVerb): void {
     .option('--no-password', 'only what the catalog says by itself');
 
   verb('report', 'Write what status tells as a page', (command) => async (invocation) => {
-    const { report } = await import('./commands/report.ts');
-    return report(invocation, command.opts());
+    return (await commands()).report(invocation, command.opts());
   })
     .requiredOption('-o, --output <file>', 'where to, replacing what is there; - for standard output')
     .option('--redact-names', 'without names of files and places of buckets');

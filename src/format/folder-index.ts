@@ -50,20 +50,18 @@ const MAX_INDEX_BODY = 768 * 1024;
 /** Most bytes that it has. */
 export const MOST_INDEX_BODY = MAX_INDEX_BODY + MAX_ENTRY_SIZE;
 /** One entry in so many ends a chunk beyond the least: with some hundred bytes each, 256 KiB on average. */
-const END_MASK = 0x7ff;
+const ONE_IN = 2048;
 
 /**
  * Whether a writer ends a chunk of the index after an entry, so that indexes which share entries share chunks. With the largest
  * entry behind the most, a chunk has less than 1 MiB.
  *
- * @param macOf gives the HMAC of the entry's path with the writer's key for cutting, 32 bytes; asked only where it matters
+ * @param lot of the entry's path, drawn with the writer's key for cutting: 0 or more, and less than 1; asked only where it matters
  * @param bodySize bytes of this chunk, the entry included
  */
-export function isIndexEnd(macOf: () => Uint8Array, bodySize: number): boolean {
+export function isIndexEnd(lot: () => number, bodySize: number): boolean {
   if (bodySize < MIN_INDEX_BODY || bodySize >= MAX_INDEX_BODY) return bodySize >= MAX_INDEX_BODY;
-  const mac = macOf();
-  const last = ((mac[30] ?? 0) << 8) | (mac[31] ?? 0);
-  return (last & END_MASK) === 0;
+  return lot() < 1 / ONE_IN;
 }
 
 // --- writing and reading ------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ export interface Progress {
   readonly doneBytes: number;
   /** In all; null where it is not known (standard input). */
   readonly totalBytes: number | null;
+  /** Of a folder: files so far. */
+  readonly doneFiles?: number | undefined;
 }
 
 /** Something that went wrong and was got round. */

@@ -2,8 +2,6 @@
 // the peer's runs take turns, since absolute times differ from machine to machine and from minute to minute; what
 // counts is the ratio of a line. `cp` is shown for orientation only.
 //
-//     npm run bench -- serve ...   measures the server, see serve.ts
-//     npm run bench -- page ...    measures the page in a browser, see page.ts
 //     npm run bench -- [--size <MiB>] [--pairs <n>] [--only <part of a line's name>]
 import { spawnSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
@@ -22,15 +20,6 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measure, median } from './process.ts';
 import type { Measured } from './process.ts';
-
-if (process.argv[2] === 'serve') {
-  await import('./serve.ts');
-  process.exit();
-}
-if (process.argv[2] === 'page') {
-  await import('./page.ts');
-  process.exit();
-}
 
 const { values } = parseArgs({
   options: {

@@ -27,7 +27,6 @@ import { measure, median } from './process.ts';
 import type { Measured } from './process.ts';
 
 const { values } = parseArgs({
-  args: process.argv.slice(3),
   options: {
     size: { type: 'string', default: '1024' },
     // 10240 is what the promise is about; the first byte should not depend on it.

@@ -141,6 +141,15 @@ class Scene implements AsyncDisposable {
     return name;
   }
 
+  /** Makes a folder of files of random bytes for a put, and remembers what is in it. */
+  async makeFolder(name: string): Promise<string> {
+    await mkdir(this.box.at(name));
+    const files = FOLDER_FILES.map((file) => ({ file, bytes: random.bytes(FOLDER_FILE_SIZE) }));
+    for (const { file, bytes } of files) await writeFile(this.box.at(name, file), bytes);
+    this.remember(name, Buffer.concat(files.flatMap(({ file, bytes }) => [Buffer.from(file), bytes])));
+    return name;
+  }
+
   remember(name: string, bytes: Uint8Array): void {
     this.given.set(name, [...(this.given.get(name) ?? []), bytes]);
   }
@@ -161,10 +170,13 @@ class Scene implements AsyncDisposable {
    */
   async listed(expected: RegExp | null = null): Promise<string[]> {
     const names: string[] = [];
-    for await (const { name, hash } of this.vault.list({ all: true })) {
-      const bytes = await getBytes(this.vault, hash, ({ message }) => {
+    for await (const { name, hash, kind } of this.vault.list({ all: true })) {
+      const onWarning = ({ message }: { readonly message: string }): void => {
         if (expected?.test(message) !== true) throw new Error(message);
-      });
+      };
+      const bytes = await (kind === 'folder'
+        ? folderBytes(this.vault, hash, onWarning)
+        : getBytes(this.vault, hash, onWarning));
       if (this.given.get(name)?.some((given) => bytes.equals(given)) !== true) {
         throw new Error(`${name} came back with other bytes.`);
       }
@@ -220,6 +232,29 @@ class Scene implements AsyncDisposable {
     await this.vault.close();
     await this.box[Symbol.asyncDispose]();
   }
+}
+
+/** Each is a chunk of its own, or two. */
+const FOLDER_FILES = ['a', 'b', 'c', 'd', 'e', 'f'];
+const FOLDER_FILE_SIZE = 300_000;
+
+/** The paths of a stored folder's files, each with its bytes behind it. */
+async function folderBytes(
+  vault: Vault,
+  hash: string,
+  onWarning: (warning: { readonly message: string }) => void,
+): Promise<Buffer> {
+  const found = await vault.find(hash, { onWarning });
+  if (found.kind === 'file') throw new Error(`${hash} is no folder.`);
+  const selected = await found.folder.select(null, { onWarning });
+  const reader = selected.reader();
+  const runs: Uint8Array[] = [];
+  for await (const entry of selected.entries()) {
+    runs.push(entry.path);
+    for await (const run of reader.readContent(entry, undefined)) runs.push(Buffer.from(run));
+  }
+  await reader.close();
+  return Buffer.concat(runs);
 }
 
 function countEntries(folder: string): number {
@@ -361,6 +396,23 @@ describe(`kill -9, seed ${seed},`, () => {
     });
   });
 
+  test('of a put of a folder, which is whole or absent, and a repeat goes on', async () => {
+    await killed(RUNS.stream, async (i, fraction) => {
+      const before = scene.countObjects();
+      const name = await scene.makeFolder(`folder-${i}`);
+      const moment = momentOf(fraction, [before, before + 3 * FOLDER_FILES.length]);
+      const exit = await scene.kill(['put', name, '--json'], moment);
+      expect(await scene.listed(FEW_MANIFESTS)).toEqual(expect.arrayContaining(kept));
+      const whole = await scene.wholeChunks();
+      const repeat = await scene.measure(['put', name, '--json']);
+      expect((await scene.wholeChunks()).size).toBe(whole.size + storedIn(repeat));
+      expect(await scene.listed(FEW_MANIFESTS)).toEqual(expect.arrayContaining([...kept, name]));
+      expect(await scene.sweptDiscrepancies()).toEqual([]);
+      await scene.vault.remove([name]);
+      return exit;
+    });
+  });
+
   test('of a removal: each file is whole or gone, and a repeat removes the rest', async () => {
     await killed(RUNS.rm, async (i, fraction) => {
       const names = await makeFiles(scene, `rm-${i}`);
@@ -485,5 +537,25 @@ describe(`kill -9, seed ${seed},`, () => {
       return exit;
     });
     expect(await scene.sweptDiscrepancies()).toEqual([]);
+  });
+
+  test('of a get of a folder: each file is whole or not there, and a repeat ends it', async () => {
+    const name = await scene.makeFolder('folder');
+    const contentOf = (folder: string, file: string): Promise<Buffer | null> =>
+      readFile(scene.box.at(folder, file)).catch(() => null);
+    await scene.measure(['put', name]);
+    await scene.measure(['get', name, '-o', 'whole-folder']);
+    await killed(RUNS.get, async (i, fraction) => {
+      const target = `folder-target-${i}`;
+      const exit = await scene.kill(['get', name, '-o', target], { part: fraction });
+      const found = await Promise.all(FOLDER_FILES.map(async (file) => contentOf(target, file)));
+      await scene.measure(['get', name, '-o', target, '--force']);
+      for (const [at, file] of FOLDER_FILES.entries()) {
+        const content = await contentOf(name, file);
+        expect([content, null]).toContainEqual(found[at]);
+        expect(await contentOf(target, file)).toEqual(content);
+      }
+      return exit;
+    });
   });
 });

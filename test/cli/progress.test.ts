@@ -12,6 +12,11 @@ describe('the line of progress', () => {
     );
   });
 
+  test('counts the files of a folder', () => {
+    const state = { label: 'docs', doneBytes: 3 * MIB, totalBytes: null, doneFiles: 1234 };
+    expect(progressLine(state, MIB, 100)).toBe('docs  3.0 MiB  1,234 files  1.0 MiB/s');
+  });
+
   test('does without what nobody knows', () => {
     expect(progressLine({ label: 'x', doneBytes: 3 * MIB, totalBytes: null }, 2 * MIB, 100)).toBe(
       'x  3.0 MiB  2.0 MiB/s',

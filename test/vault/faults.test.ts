@@ -1,14 +1,20 @@
 /**
- * Every call that a put, a removal, an undelete and a sweep make of catalog and buckets fails once, in every way that calls fail.
+ * Every call that a put, a removal, an undelete and a sweep make of catalog and buckets fails once, in every way that calls fail;
+ * and those that folders are put, restored and pruned with.
  * Whatever happens: what was acknowledged can be read, what is listed can be read, a repeat succeeds, and sweeps leave nothing
  * behind.
  */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isVaultError, VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
+import { restoreTree } from '../../src/vault/folders/restore-tree.ts';
 import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import type { Around } from '../support/steps.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import type { TemporaryFolder } from '../support/temporary-folder.ts';
+import { factsOf } from './folders/tree.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
 import type { Handle, Snapshot, TestVault, VaultCopy } from './harness.ts';
 
@@ -245,3 +251,129 @@ test('A put that has failed has nothing under way any more', async () => {
   const outcome = await settledCode(putBytes(handle.vault, contentOf('new'), { name: 'new' }));
   expect({ outcome, underWay }).toEqual({ outcome: 'storage-full', underWay: 0 });
 });
+
+async function prune({ vault }: Handle): Promise<void> {
+  const names = await all(vault.planPrune({ last: 1 }));
+  const gone = names.flat().filter(({ reasons }) => reasons.length === 0);
+  if (gone.length > 0) await vault.remove(gone.map(({ version }) => version.hash));
+}
+
+describe('With 2+1 over 3 buckets, whichever call of a folder', () => {
+  /** Both versions of it: one file is another, and one more. */
+  const VERSIONS = ['before', 'after'] as const;
+  const failures = FAILURES.filter(({ code, lasts }) => code === 'unavailable' && !lasts);
+  let made: TestVault;
+  let place: TemporaryFolder;
+  let start: Snapshot;
+  let facts: readonly unknown[];
+  let targets = 0;
+
+  beforeAll(async () => {
+    place = await temporaryFolder();
+    made = await testVault({ buckets: 3, redundancy: { k: 2, m: 1 } });
+    for (const version of VERSIONS) {
+      await mkdir(place.at(version, 'sub'), { recursive: true });
+      await writeFile(place.at(version, 'small'), version);
+      await writeFile(place.at(version, 'sub', 'large'), seededRandom(9).bytes(300_000));
+    }
+    await writeFile(place.at('after', 'new'), seededRandom(10).bytes(40_000));
+    facts = await Promise.all(VERSIONS.map(async (version) => factsOf(place.at(version))));
+    await made.vault.put({ root: place.at('before') }, { name: 'tree' });
+    await made.session.guard.end();
+    start = await snapshotOf(made);
+  });
+  afterAll(async () => {
+    await made[Symbol.asyncDispose]();
+    await place[Symbol.asyncDispose]();
+  });
+
+  /** Restores a version to a new target; what is there then, whether or not it came to an end, is whole. */
+  async function restored({ vault }: Handle, reference: string): Promise<unknown> {
+    const target = place.at(`out-${(targets += 1)}`);
+    try {
+      const found = await vault.find(reference);
+      if (found.kind === 'file') throw new Error(`${reference} is no folder`);
+      const selected = await found.folder.select(null);
+      const reader = selected.reader();
+      try {
+        await restoreTree(selected.entries(), reader.readContent, target, { force: false, owners: null });
+      } finally {
+        await reader.close();
+      }
+      return await factsOf(target);
+    } catch (cause) {
+      const whole = new Set(filesOf(facts.flat()));
+      const found = filesOf(await factsOf(target).catch(() => []));
+      if (!found.every((file) => whole.has(file))) throw new Error(`In part: ${found.join()}`, { cause });
+      throw cause;
+    } finally {
+      await rm(target, { recursive: true, force: true });
+    }
+  }
+
+  async function eachCall(
+    failure: Failure,
+    operation: (handle: Handle) => Promise<unknown>,
+    check: (fresh: Handle, outcome: ErrorCode | null) => Promise<void>,
+  ): Promise<number> {
+    for (let nth = 1 + (FAILURES.indexOf(failure) % CALL_STRIDE); ; nth += CALL_STRIDE) {
+      await using copy = await start.copy();
+      const { around, fired } = failAt(nth, failure);
+      const failing = await copy.open({ around });
+      const outcome = await settledCode(used(failing, operation(failing)));
+      if (!fired()) return failing.steps.log.length;
+      const step = failing.steps.log[nth - 1];
+      try {
+        expect([null, failure.code]).toContain(outcome);
+        await check(await copy.open(), outcome);
+      } catch (cause) {
+        throw new Error(`Call ${nth}, ${step?.where} ${step?.call} ${step?.name}, ${failure.title}`, {
+          cause,
+        });
+      }
+    }
+  }
+
+  const put = ({ vault }: Handle): Promise<unknown> =>
+    vault.put({ root: place.at('after') }, { name: 'tree' });
+
+  test.for(failures)('put $title', async (failure) => {
+    const calls = await eachCall(failure, put, async (fresh, outcome) => {
+      const listed = await all(fresh.vault.list({ all: true }));
+      expect(listed.length).toBeGreaterThanOrEqual(outcome === null ? 2 : 1);
+      expect(await restored(fresh, 'tree')).toEqual(facts[listed.length - 1]);
+      await used(fresh, put(fresh));
+      expect(await restored(fresh, 'tree')).toEqual(facts[1]);
+    });
+    expect(calls).toBeGreaterThanOrEqual(8 * 3 + 1);
+  });
+
+  test.for(failures)('restored $title', async (failure) => {
+    const calls = await eachCall(
+      failure,
+      (handle) => restored(handle, 'tree'),
+      async (fresh) => {
+        expect(await restored(fresh, 'tree')).toEqual(facts[0]);
+      },
+    );
+    // Its row, its manifest, its chunks' places and shards.
+    expect(calls).toBeGreaterThanOrEqual(4);
+  });
+
+  test.for(failures)('pruned $title', async (failure) => {
+    await made.vault.put({ root: place.at('after') }, { name: 'tree' });
+    await made.session.guard.end();
+    start = await snapshotOf(made);
+    const calls = await eachCall(failure, prune, async (fresh) => {
+      await used(fresh, prune(fresh));
+      expect(await all(fresh.vault.list({ all: true }))).toHaveLength(1);
+      expect(await restored(fresh, 'tree')).toEqual(facts[1]);
+    });
+    expect(calls).toBeGreaterThanOrEqual(3 * 2 + 2);
+  });
+});
+
+/** Of what `factsOf` gives, the files: folders have their permissions and times at the end. */
+function filesOf(facts: readonly unknown[]): string[] {
+  return facts.map((fact) => JSON.stringify(fact)).filter((fact) => fact.includes('"kind":"file"'));
+}

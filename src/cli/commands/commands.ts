@@ -13,6 +13,7 @@ export { prune } from './prune.ts';
 export { put } from './put.ts';
 export { recover } from './recover.ts';
 export { repair } from './repair.ts';
+export { report } from './report.ts';
 export { rm, undelete } from './rm.ts';
 export { printSchedule } from './schedule.ts';
 export { scrub } from './scrub.ts';

@@ -98,11 +98,15 @@ export async function restoreFolder(
   return { code: problems.length > 0 ? ATTENTION : DONE, bytes: selected.size };
 }
 
-function counting(report: ProgressReport, label: string, totalBytes: number): (count: number) => void {
+function counting(
+  report: ProgressReport,
+  label: string,
+  totalBytes: number,
+): (count: number, filesBefore?: number) => void {
   let doneBytes = 0;
-  return (bytes) => {
+  return (bytes, doneFiles) => {
     doneBytes += bytes;
-    report({ label, doneBytes, totalBytes });
+    report({ label, doneBytes, totalBytes, doneFiles });
   };
 }
 

@@ -114,11 +114,16 @@ export class TotalProgress {
     this.advance(task, 0);
   }
 
-  /** @param doneBytes of that file so far */
-  advance(task: Task, doneBytes: number): void {
+  /** @param doneBytes, doneFiles of that file or folder so far */
+  advance(task: Task, doneBytes: number, doneFiles?: number): void {
     this.#sum += doneBytes - (this.#doneBytes.get(task) ?? 0);
     this.#doneBytes.set(task, doneBytes);
-    this.#report({ label: this.#label, doneBytes: this.#sum, totalBytes: this.#totalBytes });
+    this.#report({
+      label: this.#label,
+      doneBytes: this.#sum,
+      totalBytes: this.#totalBytes,
+      doneFiles: this.#files === 1 ? doneFiles : undefined,
+    });
   }
 
   /** A file that will not be stored counts as done. */

@@ -181,7 +181,7 @@ async function storeOne(
       expiresAtMs,
       lock,
       signal,
-      onProgress: ({ doneBytes }) => progress.advance(task, doneBytes),
+      onProgress: ({ doneBytes, doneFiles }) => progress.advance(task, doneBytes, doneFiles),
       onWarning: warn,
     });
     return { task, result, error: null };

@@ -1,6 +1,6 @@
 /** A line in the terminal that says how far something has come. Loaded only once it is to be shown. */
 import ora from 'ora';
-import { showDuration, showName, showSize } from './text.ts';
+import { count, showDuration, showName, showSize } from './text.ts';
 import type { Clock } from '../../host.ts';
 import { fit, widthOf } from './width.ts';
 
@@ -10,6 +10,8 @@ export interface ProgressState {
   readonly doneBytes: number;
   /** Null where nobody knows. */
   readonly totalBytes: number | null;
+  /** Of a folder. */
+  readonly doneFiles?: number | undefined;
 }
 
 export type ProgressReport = (state: ProgressState) => void;
@@ -87,6 +89,7 @@ export function progressLine(state: ProgressState, bytesPerSecond: number | null
   } else if (doneBytes > 0) {
     facts.push(showSize(doneBytes));
   }
+  if ((state.doneFiles ?? 0) > 0) facts.push(count(state.doneFiles ?? 0, 'file'));
   if (bytesPerSecond !== null && bytesPerSecond > 0) {
     facts.push(`${showSize(bytesPerSecond)}/s`);
     if (totalBytes !== null && totalBytes > doneBytes) {

@@ -142,6 +142,8 @@ export interface Answers {
 const collectYoung = ((): (() => void) => {
   try {
     setFlagsFromString('--expose-gc');
+    // For so little other threads are only woken to no purpose.
+    setFlagsFromString('--no-parallel-scavenge');
     const collect: unknown = runInNewContext('gc');
     if (typeof collect !== 'function') return () => {};
     let isFirst = true;

@@ -6,15 +6,13 @@
 import * as fs from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import type { Answer } from '../../concurrency/steps.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
 import { throwIfAborted } from '../../errors.ts';
 import { systemClock } from '../../host.ts';
 import { onDisk } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
-
-/** What a call gives: at once, or later. Awaiting either is right. */
-export type Answer<T> = T | Promise<T>;
 
 export interface DiskCalls {
   lstat(path: DiskPath): Answer<fs.BigIntStats>;

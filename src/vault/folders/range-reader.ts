@@ -10,6 +10,8 @@ import { contentRefs } from '../files/tables.ts';
 import type { ContentOptions } from '../read/get.ts';
 import type { Session } from '../session.ts';
 
+const NOTHING = new Uint8Array(0);
+
 /** Chunks and the bytes of the content that they have. */
 interface Span {
   readonly start: number;
@@ -18,7 +20,8 @@ interface Span {
 
 interface Fetched extends Span {
   readonly body: Promise<Uint8Array>;
-  used: boolean;
+  /** Once it has come and been read from. */
+  had: Uint8Array | null;
 }
 
 export interface RangeReaderOptions extends Omit<ContentOptions, 'start' | 'end'> {
@@ -74,12 +77,20 @@ export class RangeReader {
     const end = offset + length;
     for (let at = offset; at < end;) {
       const chunk = await this.#chunkAt(at);
-      chunk.used = true;
-      const body = await chunk.body;
+      const body = (chunk.had = await chunk.body);
       const part = body.subarray(at - chunk.start, Math.min(end, chunk.end) - chunk.start);
       at += part.length;
       yield part;
     }
+  }
+
+  /** The bytes, if they lie in the chunk that was read from last; else null. */
+  atHand(offset: number, length: number): Uint8Array | null {
+    const { inline } = this.#content.table;
+    if (inline !== null || length === 0) return inline?.subarray(offset, offset + length) ?? NOTHING;
+    const [head] = this.#queue;
+    if (head?.had == null || offset < head.start || offset + length > head.end) return null;
+    return head.had.subarray(offset - head.start, offset + length - head.start);
   }
 
   /** Ends what is on its way, and tells what was got round. */
@@ -94,7 +105,7 @@ export class RangeReader {
   async #chunkAt(at: number): Promise<Fetched> {
     if (at < (this.#queue[0]?.start ?? this.#next)) await this.#rewind();
     for (let head = this.#queue[0]; head !== undefined && head.end <= at; head = this.#queue[0]) {
-      this.#window = head.used ? Math.min(this.#inFlight, this.#window * 2) : 1;
+      this.#window = head.had !== null ? Math.min(this.#inFlight, this.#window * 2) : 1;
       this.#queue.shift();
       this.#leave(head);
     }
@@ -127,7 +138,7 @@ export class RangeReader {
     // It is told to whoever reads it, if anybody does.
     body.catch(() => undefined);
     this.#lent.set(body, lent);
-    return { ...span, body, used: false };
+    return { ...span, body, had: null };
   }
 
   readonly #lent = new WeakMap<Promise<Uint8Array>, Promise<ChunkMemory>>();

@@ -1,5 +1,7 @@
 /** Writing a stored folder into the file system. */
 import { mkdir, readdir, stat } from 'node:fs/promises';
+import { ask, take } from '../../concurrency/steps.ts';
+import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { reasonOf } from '../read/attributes.ts';
 import { impossibleName, restoreError } from '../read/restore-error.ts';
@@ -25,7 +27,7 @@ export interface RestoreTreeOptions {
   /** Told of everything that is not as it was. */
   readonly onProblem?: ((problem: TreeProblem) => void) | undefined;
   /** Told of content as it is written, or found to be there already. */
-  readonly onBytes?: ((count: number) => void) | undefined;
+  readonly onBytes?: ((count: number, filesBefore: number) => void) | undefined;
 }
 
 export interface TreeProblem {
@@ -83,8 +85,10 @@ export async function restoreTree(
     await restoring.begin(diskPath(target), isNew);
     const breather = new Breather(options.signal);
     for await (const entry of entries) {
-      await breather.breathe();
-      await restoring.restore(entry);
+      const turn = breather.breathe();
+      if (turn instanceof Promise) await turn;
+      const restored = restoring.restore(entry);
+      if (restored instanceof Promise) await restored;
     }
     await restoring.leaveAll();
     return restoring.done;
@@ -138,7 +142,12 @@ class Restoring {
     this.#calls = calls;
     this.#options = options;
     this.#metadata = new Metadata(calls, options.owners);
-    this.#writer = new TreeWriter(calls, this.#metadata, { ...options, readContent });
+    const { done } = this;
+    this.#writer = new TreeWriter(calls, this.#metadata, {
+      ...options,
+      readContent,
+      onBytes: (count) => options.onBytes?.(count, done.files + done.unchanged),
+    });
   }
 
   async begin(target: DiskPath, isNew: boolean): Promise<void> {
@@ -155,14 +164,18 @@ class Restoring {
     }
   }
 
-  async restore(entry: FolderEntry): Promise<void> {
+  restore(entry: FolderEntry): Answer<void> {
+    return take(this.#restore(entry));
+  }
+
+  *#restore(entry: FolderEntry): Steps<void> {
     const path = diskPath(entry.path);
     const [top] = this.#places;
     if (path === '') {
       if (top !== undefined) top.entry = entry;
       return;
     }
-    const place = await this.#leaveUntil(path);
+    const place = yield* this.#leaveUntil(path);
     const name = path.slice(place.path === '' ? 0 : place.path.length + 1);
     if (name.includes('/')) {
       if (this.#lost === null || !path.startsWith(`${this.#lost}/`)) {
@@ -175,23 +188,25 @@ class Restoring {
     place.last = name;
     try {
       if (!isUsableName(name)) throw impossibleName(shown(path), undefined);
-      await this.#make(place, name, entry);
+      yield* this.#make(place, name, entry);
     } catch (error) {
       this.#failed(path, entry, error);
     }
   }
 
-  async #make(place: Place, name: DiskPath, entry: FolderEntry): Promise<void> {
+  *#make(place: Place, name: DiskPath, entry: FolderEntry): Steps<void> {
     const path = below(place.path, name);
     const root = this.#places[0]?.base ?? '';
     switch (entry.kind) {
       case 'folder':
-        this.#places.push(await enterFolder(this.#calls, { place, name, entry, force: this.#options.force }));
+        this.#places.push(
+          yield* ask(enterFolder(this.#calls, { place, name, entry, force: this.#options.force })),
+        );
         this.done.folders += 1;
         return;
       case 'file':
       case 'symlink': {
-        const { outcome, notKept } = await this.#writer.write(place, { path, name, entry, root });
+        const { outcome, notKept } = yield* this.#writer.write(place, { path, name, entry, root });
         if (outcome === 'unchanged') this.done.unchanged += 1;
         else if (entry.kind === 'symlink') this.done.symlinks += 1;
         else this.done.files += 1;
@@ -201,7 +216,7 @@ class Restoring {
       case 'fifo':
       case 'block-device':
       case 'char-device': {
-        if (await this.#writer.isThere(place, name, entry.kind)) {
+        if (yield* ask(this.#writer.isThere(place, name, entry.kind))) {
           this.done.unchanged += 1;
           return;
         }
@@ -217,13 +232,13 @@ class Restoring {
   }
 
   /** Leaves folders that are finished. @returns the deepest one that is on the way to a path */
-  async #leaveUntil(path: DiskPath): Promise<Place> {
+  *#leaveUntil(path: DiskPath): Steps<Place> {
     for (;;) {
       const place = this.#places.at(-1);
       if (place === undefined) throw new Error('the target is not open');
       if (place.path === '' || path.startsWith(`${place.path}/`)) return place;
       this.#places.pop();
-      await this.#leave(place);
+      yield* ask(this.#leave(place));
     }
   }
 
@@ -245,7 +260,7 @@ class Restoring {
 
   /** Gives a finished folder what it has beside its entries. */
   async #settle({ entry, base, fd, path }: Place): Promise<void> {
-    if (entry !== null) this.#noteNotKept(path, await this.#metadata.setOnFolder(base, entry));
+    if (entry !== null) this.#noteNotKept(path, await take(this.#metadata.setOnFolder(base, entry)));
     if (fd !== null) await this.#calls.close(fd);
   }
 

@@ -1,6 +1,8 @@
 /** What a folder of this machine holds, in the order of a stored folder's entries. */
 import type { BigIntStats } from 'node:fs';
 import { platform } from 'node:os';
+import { ask, take } from '../../concurrency/steps.ts';
+import type { Steps } from '../../concurrency/steps.ts';
 import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
 import type { Accounts } from './accounts.ts';
@@ -118,18 +120,21 @@ class Scanner {
     const top = await this.#openRoot(root);
     this.#device = top.folder.facts.dev;
     this.#levels.push(top);
-    yield await this.#scanned('', 'folder', { facts: top.folder.facts, place: root, calls: top.calls });
+    yield await take(this.#scanned('', 'folder', { facts: top.folder.facts, place: root, calls: top.calls }));
     for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
-      await this.#breather.breathe();
+      const turn = this.#breather.breathe();
+      if (turn instanceof Promise) await turn;
       const name = level.names[level.next];
       if (name === undefined) {
         this.#levels.pop();
         await level.calls.close(level.folder.fd);
         continue;
       }
-      const facts = await this.#factsOfNext(level);
+      if (level.next >= level.batchStart + level.batch.length) await this.#lookAhead(level);
+      const facts = level.batch[level.next - level.batchStart] ?? systemError('ENOENT', 'no such file');
       level.next += 1;
-      const found = await this.#look(level, name, facts);
+      const looked = take(this.#look(level, name, facts));
+      const found = looked instanceof Promise ? await looked : looked;
       if (found === null) continue;
       yield found;
       if (found.entry.kind === 'folder') await this.#descend(level, { name, found });
@@ -162,18 +167,15 @@ class Scanner {
     }
   }
 
-  async #factsOfNext(level: Level): Promise<BigIntStats | Error> {
-    if (level.next >= level.batchStart + level.batch.length) {
-      const names = level.names.slice(level.next, level.next + BATCH);
-      level.batchStart = level.next;
-      level.batch = await Promise.all(names.map(async (name) => this.#attemptLook(level, name)));
-    }
-    return level.batch[level.next - level.batchStart] ?? systemError('ENOENT', 'no such file');
+  async #lookAhead(level: Level): Promise<void> {
+    const names = level.names.slice(level.next, level.next + BATCH);
+    level.batchStart = level.next;
+    level.batch = await Promise.all(names.map(async (name) => take(this.#attemptLook(level, name))));
   }
 
-  async #attemptLook(level: Level, name: DiskPath): Promise<BigIntStats | Error> {
+  *#attemptLook(level: Level, name: DiskPath): Steps<BigIntStats | Error> {
     try {
-      return await level.calls.lstat(`${level.folder.base}/${name}`);
+      return yield* ask(level.calls.lstat(`${level.folder.base}/${name}`));
     } catch (error) {
       if (isVaultError(error)) throw error;
       return error instanceof Error ? error : new Error(messageOf(error), { cause: error });
@@ -181,7 +183,7 @@ class Scanner {
   }
 
   /** One entry; null if it is left out, also where that is told. */
-  async #look(level: Level, name: DiskPath, facts: BigIntStats | Error): Promise<ScannedEntry | null> {
+  *#look(level: Level, name: DiskPath, facts: BigIntStats | Error): Steps<ScannedEntry | null> {
     const path = below(level.path, name);
     if (facts instanceof Error) return this.#missed(path, facts);
     const { excludes, largest, oneFileSystem } = this.#options;
@@ -198,7 +200,7 @@ class Scanner {
     if (path.length > MOST_PATH_SIZE) return this.#missed(path, systemError('ENAMETOOLONG', 'path too long'));
     try {
       const place = `${level.folder.base}/${name}`;
-      return await this.#scanned(path, kind, { facts, place, calls: level.calls });
+      return yield* this.#scanned(path, kind, { facts, place, calls: level.calls });
     } catch (error) {
       return this.#missed(path, error);
     }
@@ -234,7 +236,7 @@ class Scanner {
     return null;
   }
 
-  async #scanned(
+  *#scanned(
     path: DiskPath,
     kind: EntryKind,
     {
@@ -242,8 +244,8 @@ class Scanner {
       place,
       calls,
     }: { readonly facts: BigIntStats; readonly place: DiskPath; readonly calls: DiskCalls },
-  ): Promise<ScannedEntry> {
-    const target = kind === 'symlink' ? bytesOfPath(await calls.readlink(place)) : null;
+  ): Steps<ScannedEntry> {
+    const target = kind === 'symlink' ? bytesOfPath(yield* ask(calls.readlink(place))) : null;
     const entry: FolderEntry = {
       path: bytesOfPath(path),
       kind,

@@ -43,16 +43,22 @@ export async function openScanned(
   scanned: ScannedEntry,
   accounts: Accounts,
 ): Promise<ScannedFile> {
-  const { calls } = scanned;
-  const fd = await openBelow(calls, diskPath(root), diskPath(scanned.entry.path));
+  const { calls, entry, state } = scanned;
+  const fd = await openBelow(calls, diskPath(root), diskPath(entry.path));
   try {
     const facts = await calls.fstat(fd);
-    const { device: dev, inode: ino } = scanned.state;
+    const { device: dev, inode: ino } = state;
     // Also whoever exchanged a folder for a link on the way is found out by this.
     if (!facts.isFile() || !isSameFile(facts, { dev, ino })) {
       throw systemError('ENOENT', 'another file has taken its place');
     }
-    return new ScannedFile(calls, fd, { facts, entry: { ...scanned.entry, ...ownFacts(facts, accounts) } });
+    // Whatever is changed of a file changes this time.
+    const isSame = facts.ctimeNs === state.ctimeNs;
+    return new ScannedFile(calls, fd, {
+      facts,
+      state: isSame ? state : stateOf(facts),
+      entry: isSame ? entry : { ...entry, ...ownFacts(facts, accounts) },
+    });
   } catch (error) {
     await calls.close(fd);
     throw error;
@@ -93,12 +99,16 @@ export class ScannedFile {
   constructor(
     calls: DiskCalls,
     fd: number,
-    { facts, entry }: { readonly facts: fs.BigIntStats; readonly entry: FolderEntry },
+    {
+      facts,
+      state,
+      entry,
+    }: { readonly facts: fs.BigIntStats; readonly state: FileState; readonly entry: FolderEntry },
   ) {
     this.#calls = calls;
     this.#fd = fd;
     this.entry = entry;
-    this.state = stateOf(facts);
+    this.state = state;
     // Only what takes less room than it has bytes has holes.
     this.#holes = facts.blocks * 512n < facts.size ? new Holes() : null;
   }
@@ -129,9 +139,9 @@ export class ScannedFile {
 
   /** What was read, and whether the file is still as it was when it was opened. */
   async finish(): Promise<ReadFile> {
-    const after = stateOf(await this.#calls.fstat(this.#fd));
+    const after = await this.#calls.fstat(this.#fd);
     const { size, mtimeNs } = this.state;
-    const changed = this.#at !== size || after.size !== size || after.mtimeNs !== mtimeNs;
+    const changed = this.#at !== size || Number(after.size) !== size || after.mtimeNs !== mtimeNs;
     const extents = this.#holes?.extents(this.#at) ?? null;
     return { size: this.#at, extents, changed, failure: this.#failure };
   }

@@ -10,7 +10,7 @@ import type { ContentOptions, GetOptions, OpenedStored, StoredFile } from '../re
 import type { Session } from '../session.ts';
 import { RangeReader, Ranges } from './range-reader.ts';
 import { selectEntries } from './selection.ts';
-import type { Wanted } from './selection.ts';
+import type { SelectedEntry, Wanted } from './selection.ts';
 import type { ReadContent } from './with-holes.ts';
 
 export interface StoredFolder extends FileInfo {
@@ -113,9 +113,7 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
       }
       return {
         ...found,
-        async *entries() {
-          for await (const { entry } of selectEntries(list(options), wanted)) yield entry;
-        },
+        entries: () => (wanted === null ? list(options) : entriesOf(selectEntries(list(options), wanted))),
         reader() {
           const { isWanted } = found;
           const ranges = new RangeReader(
@@ -123,21 +121,27 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
             { table: content.table, chunks: info.chunks },
             { ...options, isWanted },
           );
-          return {
-            async *readContent({ content: of }) {
-              if (of === null) return;
-              try {
-                yield* ranges.read(of.offset, dataSize(of));
-              } catch (error) {
-                throw await explain(error);
-              }
-            },
-            close: () => ranges.close(),
+          const readEntry: ReadContent = async function* ({ content: of }) {
+            if (of === null) return;
+            try {
+              yield* ranges.read(of.offset, dataSize(of));
+            } catch (error) {
+              throw await explain(error);
+            }
           };
+          const atHand: ReadContent['atHand'] = ({ content: of }) =>
+            of === null ? null : ranges.atHand(of.offset, dataSize(of));
+          return { readContent: Object.assign(readEntry, { atHand }), close: () => ranges.close() };
         },
       };
     },
   };
+}
+
+async function* entriesOf(
+  selected: AsyncIterable<SelectedEntry>,
+): AsyncGenerator<FolderEntry, void, undefined> {
+  for await (const { entry } of selected) yield entry;
 }
 
 /** What is wanted, together. Of all of a folder its manifest says it. */

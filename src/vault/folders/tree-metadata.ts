@@ -1,5 +1,7 @@
 /** What restored entries have beside their bytes. */
 import type { BigIntStats } from 'node:fs';
+import { ask } from '../../concurrency/steps.ts';
+import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError } from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
 import { reasonOf, secondsForUtimes, timeAsSet } from '../read/attributes.ts';
@@ -24,48 +26,49 @@ export class Metadata {
   }
 
   /** Of a regular file that no bytes are written to any more. */
-  async setOnFile(fd: number, entry: FolderEntry): Promise<NotKept[]> {
+  *setOnFile(fd: number, entry: FolderEntry): Steps<NotKept[]> {
     const notKept: NotKept[] = [];
     const owner = this.#ownerOf(entry);
     const isOwned =
-      owner !== null && (await attempt(notKept, 'owner', () => this.#calls.fchown(fd, owner.uid, owner.gid)));
+      owner !== null &&
+      (yield* attempt(notKept, 'owner', () => this.#calls.fchown(fd, owner.uid, owner.gid)));
     const { mode } = entry;
     if (mode !== null) {
-      await attempt(notKept, 'permissions', () => this.#calls.fchmod(fd, fileMode(mode, isOwned)));
+      yield* attempt(notKept, 'permissions', () => this.#calls.fchmod(fd, fileMode(mode, isOwned)));
     }
     const { modified } = entry;
     if (modified !== null) {
       const seconds = String(secondsForUtimes(modified));
-      await attempt(notKept, 'modification time', () => this.#calls.futimes(fd, seconds));
+      yield* attempt(notKept, 'modification time', () => this.#calls.futimes(fd, seconds));
     }
     return notKept;
   }
 
   /** Of a folder that nothing is made in any more. @param base it, open or safe from being exchanged */
-  async setOnFolder(base: DiskPath, entry: FolderEntry): Promise<NotKept[]> {
+  *setOnFolder(base: DiskPath, entry: FolderEntry): Steps<NotKept[]> {
     const notKept: NotKept[] = [];
     const self = `${base}/.`;
     const owner = this.#ownerOf(entry);
     const isOwned =
       owner !== null &&
-      (await attempt(notKept, 'owner', () => this.#calls.lchown(self, owner.uid, owner.gid)));
-    await this.#date(notKept, self, entry);
+      (yield* attempt(notKept, 'owner', () => this.#calls.lchown(self, owner.uid, owner.gid)));
+    yield* this.#date(notKept, self, entry);
     const { mode } = entry;
     if (mode !== null) {
       const bits = isOwned ? mode : mode & ~SET_USER_ID;
-      await attempt(notKept, 'permissions', () => this.#calls.chmod(self, bits));
+      yield* attempt(notKept, 'permissions', () => this.#calls.chmod(self, bits));
     }
     return notKept;
   }
 
   /** Of a symbolic link itself. */
-  async setOnLink(path: DiskPath, entry: FolderEntry): Promise<NotKept[]> {
+  *setOnLink(path: DiskPath, entry: FolderEntry): Steps<NotKept[]> {
     const notKept: NotKept[] = [];
     const owner = this.#ownerOf(entry);
     if (owner !== null) {
-      await attempt(notKept, 'owner', () => this.#calls.lchown(path, owner.uid, owner.gid));
+      yield* attempt(notKept, 'owner', () => this.#calls.lchown(path, owner.uid, owner.gid));
     }
-    await this.#date(notKept, path, entry);
+    yield* this.#date(notKept, path, entry);
     return notKept;
   }
 
@@ -77,10 +80,10 @@ export class Metadata {
     return isOwned && (mode === null || (Number(facts.mode) & 0o7777) === fileMode(mode, owner !== null));
   }
 
-  async #date(notKept: NotKept[], path: DiskPath, { modified }: FolderEntry): Promise<void> {
+  *#date(notKept: NotKept[], path: DiskPath, { modified }: FolderEntry): Steps<void> {
     if (modified === null) return;
     const seconds = String(secondsForUtimes(modified));
-    await attempt(notKept, 'modification time', () => this.#calls.lutimes(path, seconds));
+    yield* attempt(notKept, 'modification time', () => this.#calls.lutimes(path, seconds));
   }
 
   /** By name where this machine has it, as its numbers may be others. */
@@ -106,9 +109,9 @@ function fileMode(mode: number, isOwned: boolean): number {
   return isOwned ? mode : mode & ~(SET_USER_ID | SET_GROUP_ID);
 }
 
-async function attempt(notKept: NotKept[], what: string, set: () => unknown): Promise<boolean> {
+function* attempt(notKept: NotKept[], what: string, set: () => Answer<void>): Steps<boolean> {
   try {
-    await set();
+    yield* ask(set());
     return true;
   } catch (error) {
     if (isVaultError(error)) throw error;

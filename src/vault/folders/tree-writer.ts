@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { open as openHandle } from 'node:fs/promises';
+import { ask, take } from '../../concurrency/steps.ts';
+import type { Steps } from '../../concurrency/steps.ts';
 import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { NotKept } from '../read/attributes.ts';
 import { ContentWriter } from '../read/content-writer.ts';
@@ -71,8 +73,8 @@ export class TreeWriter {
    * @throws `already-exists` if something else is there that is not to be replaced; `damaged` if its content cannot be had; the
    *   system's errors; what `readContent` throws
    */
-  async write(place: Place, item: Item): Promise<Written> {
-    const found = await this.lookFor(place, item.name);
+  *write(place: Place, item: Item): Steps<Written> {
+    const found = yield* this.lookFor(place, item.name);
     const { linkGroup } = item.entry;
     const first = linkGroup === null ? undefined : this.#groups.get(linkGroup);
     if (found !== null && first !== undefined && isSameFile(found, first)) {
@@ -82,104 +84,106 @@ export class TreeWriter {
       if (place.isNew || place.written?.has(identityOf(found)) === true) throw twin(item.path);
       if (found.isDirectory() || !this.#options.force) throw inTheWay(item.path);
     }
-    if (item.entry.kind === 'symlink') return this.#writeLink(place, item, found);
-    if (first !== undefined) return this.#writeFurther(place, item, first);
+    if (item.entry.kind === 'symlink') return yield* this.#writeLink(place, item, found);
+    if (first !== undefined) return yield* this.#writeFurther(place, item, first);
     if (item.entry.content === null) {
       throw new VaultError(
         'damaged',
         `${shown(item.path)} is not restored: what it is another path of is not there.`,
       );
     }
-    return this.#writeFile(place, item, found);
+    return yield* this.#writeFile(place, item, found);
   }
 
   /** What has a name in a folder; null also where there can be nothing. */
-  async lookFor(place: Place, name: DiskPath): Promise<fs.BigIntStats | null> {
+  *lookFor(place: Place, name: DiskPath): Steps<fs.BigIntStats | null> {
     if (place.isNew && place.written === null) return null;
     try {
-      return await this.#calls.lstat(`${place.base}/${name}`);
+      return yield* ask(this.#calls.lstat(`${place.base}/${name}`));
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return null;
       throw error;
     }
   }
 
-  async #writeLink(place: Place, item: Item, found: fs.BigIntStats | null): Promise<Written> {
+  *#writeLink(place: Place, item: Item, found: fs.BigIntStats | null): Steps<Written> {
     const { name, entry } = item;
     const at = `${place.base}/${name}`;
     const target = diskPath(entry.target ?? Buffer.alloc(0));
-    if (found?.isSymbolicLink() === true && (await this.#calls.readlink(at)) === target) {
+    if (found?.isSymbolicLink() === true && (yield* ask(this.#calls.readlink(at))) === target) {
       this.#remember(place, item, found);
       return { outcome: 'unchanged', notKept: [] };
     }
     const unfinished = this.#unfinished(place);
-    await this.#calls.symlink(target, unfinished);
-    return this.#finish(place, { item, unfinished, at }, async () =>
+    yield* ask(this.#calls.symlink(target, unfinished));
+    return yield* this.#finish(place, { item, unfinished, at }, () =>
       this.#metadata.setOnLink(unfinished, entry),
     );
   }
 
-  async #writeFile(place: Place, item: Item, found: fs.BigIntStats | null): Promise<Written> {
+  *#writeFile(place: Place, item: Item, found: fs.BigIntStats | null): Steps<Written> {
     const { name, entry } = item;
     const at = `${place.base}/${name}`;
     const size = entry.content?.size ?? 0;
     if (found !== null && found.isFile() && found.size === BigInt(size) && hasTimeOf(found, entry)) {
       this.#remember(place, item, found);
       this.#options.onBytes?.(size);
-      const notKept = this.#metadata.isSetOn(found, entry) ? [] : await this.#setOnFound(at, found, entry);
+      const notKept = this.#metadata.isSetOn(found, entry)
+        ? []
+        : yield* ask(this.#setOnFound(at, found, entry));
       return { outcome: 'unchanged', notKept };
     }
     const unfinished = this.#unfinished(place);
     const isLarge = size > MOST_AT_ONCE || entry.content?.extents !== null;
-    return this.#finish(place, { item, unfinished, at }, async () =>
-      isLarge ? this.#fillLarge(unfinished, entry) : this.#fillSmall(unfinished, entry),
+    return yield* this.#finish(place, { item, unfinished, at }, () =>
+      isLarge ? ask(this.#fillLarge(unfinished, entry)) : this.#fillSmall(unfinished, entry),
     );
   }
 
   /** Gives a file that has been written another path. */
-  async #writeFurther(
+  *#writeFurther(
     place: Place,
     item: Item,
     first: { readonly path: DiskPath; readonly dev: bigint; readonly ino: bigint },
-  ): Promise<Written> {
+  ): Steps<Written> {
     const existing = below(item.root, first.path);
     const unfinished = this.#unfinished(place);
     const names = { item, unfinished, at: `${place.base}/${item.name}` };
     try {
-      await this.#calls.link(existing, unfinished);
+      yield* ask(this.#calls.link(existing, unfinished));
     } catch (error) {
       if (!NO_LINKS.has(systemCode(error) ?? '')) throw error;
-      return this.#finish(place, names, async () => {
-        const notKept = await this.#copy(existing, unfinished, { first, entry: item.entry });
-        return [...notKept, `being one file with ${shown(first.path)} (${systemCode(error)})`];
-      });
+      const lost = `being one file with ${shown(first.path)} (${systemCode(error)})`;
+      return yield* this.#finish(place, names, () =>
+        ask(this.#copy(existing, unfinished, { first, entry: item.entry, lost })),
+      );
     }
-    return this.#finish(place, names, async () => {
-      // Somebody may have put a link on the way to it.
-      if (!isSameFile(await this.#calls.lstat(unfinished), first)) {
-        throw systemError('ELOOP', 'another file has taken its place');
-      }
-      return [];
-    });
+    return yield* this.#finish(place, names, () => ask(this.#sameAs(first, unfinished)));
+  }
+
+  /** Somebody may have put a link on the way to a file that was given a further path. */
+  async #sameAs(first: Pick<fs.BigIntStats, 'dev' | 'ino'>, path: DiskPath): Promise<NotKept[]> {
+    if (isSameFile(await this.#calls.lstat(path), first)) return [];
+    throw systemError('ELOOP', 'another file has taken its place');
   }
 
   /** Completes something under its passing name and gives it its own; what fails leaves nothing. */
-  async #finish(
+  *#finish(
     place: Place,
     { item, unfinished, at }: { readonly item: Item; readonly unfinished: DiskPath; readonly at: DiskPath },
-    complete: () => Promise<NotKept[]>,
-  ): Promise<Written> {
+    complete: () => Steps<NotKept[]>,
+  ): Steps<Written> {
     try {
-      const notKept = await complete();
+      const notKept = yield* complete();
       if (item.entry.linkGroup !== null || place.written !== null) {
-        this.#remember(place, item, await this.#calls.lstat(unfinished));
+        this.#remember(place, item, yield* ask(this.#calls.lstat(unfinished)));
       }
-      if (this.#options.force || place.isNew) await this.#calls.rename(unfinished, at);
-      else await this.#giveFreeName(unfinished, at, item.path);
+      if (this.#options.force || place.isNew) yield* ask(this.#calls.rename(unfinished, at));
+      else yield* ask(this.#giveFreeName(unfinished, at, item.path));
       return { outcome: 'written', notKept };
     } catch (error) {
       try {
-        await this.#calls.unlink(unfinished);
+        yield* ask(this.#calls.unlink(unfinished));
       } catch {
         // What led here is what the user is told.
       }
@@ -200,17 +204,27 @@ export class TreeWriter {
     await this.#calls.unlink(from);
   }
 
-  async #fillSmall(unfinished: DiskPath, entry: FolderEntry): Promise<NotKept[]> {
-    const fd = await this.#calls.open(unfinished, O_WRONLY | O_CREAT | O_EXCL | (O_NOFOLLOW ?? 0), 0o600);
+  *#fillSmall(unfinished: DiskPath, entry: FolderEntry): Steps<NotKept[]> {
+    const flags = O_WRONLY | O_CREAT | O_EXCL | (O_NOFOLLOW ?? 0);
+    const fd = yield* ask(this.#calls.open(unfinished, flags, 0o600));
     try {
-      let at = 0;
-      for await (const piece of this.#contentOf(entry)) {
-        if (typeof piece === 'number') throw new Error('a file without extents has no holes');
-        at = await this.#writeAll(fd, piece, at);
+      const bytes = this.#options.readContent.atHand?.(entry) ?? null;
+      if (bytes === null) yield* ask(this.#writeContent(fd, entry));
+      else {
+        yield* this.#writeAll(fd, bytes, 0);
+        this.#options.onBytes?.(bytes.length);
       }
-      return await this.#metadata.setOnFile(fd, entry);
+      return yield* this.#metadata.setOnFile(fd, entry);
     } finally {
-      await this.#calls.close(fd);
+      yield* ask(this.#calls.close(fd));
+    }
+  }
+
+  async #writeContent(fd: number, entry: FolderEntry): Promise<void> {
+    let at = 0;
+    for await (const piece of this.#contentOf(entry)) {
+      if (typeof piece === 'number') throw new Error('a file without extents has no holes');
+      at = await take(this.#writeAll(fd, piece, at));
     }
   }
 
@@ -223,7 +237,7 @@ export class TreeWriter {
         else await writer.write(piece);
       }
       await writer.finish();
-      return await this.#metadata.setOnFile(handle.fd, entry);
+      return await take(this.#metadata.setOnFile(handle.fd, entry));
     } finally {
       await handle.close();
     }
@@ -235,7 +249,12 @@ export class TreeWriter {
     {
       first,
       entry,
-    }: { readonly first: { readonly dev: bigint; readonly ino: bigint }; readonly entry: FolderEntry },
+      lost,
+    }: {
+      readonly first: Pick<fs.BigIntStats, 'dev' | 'ino'>;
+      readonly entry: FolderEntry;
+      readonly lost: string;
+    },
   ): Promise<NotKept[]> {
     const from = await this.#calls.open(existing, O_RDONLY | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0));
     try {
@@ -247,9 +266,9 @@ export class TreeWriter {
         const piece = Buffer.allocUnsafe(MOST_AT_ONCE);
         for (let at = 0, count = -1; count !== 0;) {
           count = await this.#calls.read(from, piece, at);
-          at = await this.#writeAll(to, piece.subarray(0, count), at);
+          at = await take(this.#writeAll(to, piece.subarray(0, count), at));
         }
-        return await this.#metadata.setOnFile(to, entry);
+        return [...(await take(this.#metadata.setOnFile(to, entry))), lost];
       } finally {
         await this.#calls.close(to);
       }
@@ -259,10 +278,11 @@ export class TreeWriter {
   }
 
   /** @returns where the next byte goes */
-  async #writeAll(fd: number, bytes: Uint8Array, position: number): Promise<number> {
+  *#writeAll(fd: number, bytes: Uint8Array, position: number): Steps<number> {
     let done = 0;
     while (done < bytes.length) {
-      const count = await this.#calls.write(fd, bytes.subarray(done), position + done);
+      const rest = done === 0 ? bytes : bytes.subarray(done);
+      const count = yield* ask(this.#calls.write(fd, rest, position + done));
       if (count === 0) throw systemError('ENOSPC', 'the file system takes no more bytes');
       done += count;
     }
@@ -287,7 +307,9 @@ export class TreeWriter {
       return [`permissions (${systemCode(error) ?? messageOf(error)})`];
     }
     try {
-      if (isSameFile(await this.#calls.fstat(fd), found)) return await this.#metadata.setOnFile(fd, entry);
+      if (isSameFile(await this.#calls.fstat(fd), found)) {
+        return await take(this.#metadata.setOnFile(fd, entry));
+      }
       return ['permissions (it was replaced meanwhile)'];
     } finally {
       await this.#calls.close(fd);
@@ -308,7 +330,7 @@ export class TreeWriter {
 
   /** Whether a pipe or device is there already. */
   async isThere(place: Place, name: DiskPath, kind: EntryKind): Promise<boolean> {
-    const found = await this.lookFor(place, name);
+    const found = await take(this.lookFor(place, name));
     if (kind === 'fifo') return found?.isFIFO() === true;
     return kind === 'block-device' ? found?.isBlockDevice() === true : found?.isCharacterDevice() === true;
   }

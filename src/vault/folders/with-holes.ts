@@ -4,7 +4,11 @@ import { shown } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 
 /** Gives a file's stored bytes in order, each run valid until the next one is asked for. */
-export type ReadContent = (entry: FolderEntry, signal: AbortSignal | undefined) => AsyncIterable<Uint8Array>;
+export interface ReadContent {
+  (entry: FolderEntry, signal: AbortSignal | undefined): AsyncIterable<Uint8Array>;
+  /** The same at once, of what need not be waited for; else null. */
+  readonly atHand?: (entry: FolderEntry) => Uint8Array | null;
+}
 
 /**
  * @returns the file from its beginning to its end: bytes, or a number of zeros

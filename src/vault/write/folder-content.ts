@@ -52,9 +52,8 @@ export async function storeFolder(
   let doneBytes = 0;
   const onBytes = (count: number): void => {
     doneBytes += count;
-    call.onProgress?.({ doneBytes, totalBytes: null });
+    call.onProgress?.({ doneBytes, totalBytes: null, doneFiles: reader.files });
   };
-  onBytes(0);
   const lenders = { content: writer.memory, index: indexMemory };
   const reader = new TreeReader({
     root: source.root,
@@ -67,6 +66,7 @@ export async function storeFolder(
     onMissed,
     onBytes,
   });
+  onBytes(0);
   const excludes = await makeExcludes(source.excludes ?? []);
   const log = source.forceRead === true ? null : call.log;
   const stored = mapOrdered(

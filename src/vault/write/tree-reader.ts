@@ -1,5 +1,5 @@
 /** Reads a folder of this machine for being stored: from groups of its entries to bodies of chunks, and to the index of what was read. */
-import { createHmac } from 'node:crypto';
+import { lotOf } from '../../crypto/cutting.ts';
 import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { Lender } from '../../concurrency/semaphore.ts';
 import { EntryEncoder, isIndexEnd } from '../../format/folder-index.ts';
@@ -60,6 +60,7 @@ export interface TreeReaderOptions {
 export class TreeReader {
   readonly #options: TreeReaderOptions;
   readonly #encoder = new EntryEncoder();
+  readonly #lot: (name: Uint8Array) => number;
   /** Entries of the index that are in no chunk yet, and of those the ones that make whole chunks. */
   #entries: Buffer[] = [];
   #entriesSize = 0;
@@ -67,6 +68,8 @@ export class TreeReader {
   /** Link groups whose content is stored: from the scan's number to that of the index. */
   readonly #links = new Map<number, number>();
   indexSize = 0;
+  /** Files so far, each hard link's once. */
+  files = 0;
   /** The index itself where it is small; set at the end. */
   inlineIndex: Buffer | null = null;
   /** The folder itself. */
@@ -74,6 +77,7 @@ export class TreeReader {
 
   constructor(options: TreeReaderOptions) {
     this.#options = options;
+    this.#lot = lotOf(options.cut);
   }
 
   get totals(): FolderTotals {
@@ -209,6 +213,7 @@ export class TreeReader {
   /** Adds an entry to the index. @param content of a file; null for another path of one that has come, and for what is no file */
   #add(entry: FolderEntry, content: Pick<EntryContent, 'size' | 'extents'> | null): void {
     this.root ??= entry;
+    if (content !== null) this.files += 1;
     const { path, linkGroup: link } = entry;
     let linkGroup: number | null = null;
     if (link !== null) {
@@ -229,8 +234,7 @@ export class TreeReader {
     this.#entries.push(bytes);
     this.#entriesSize += bytes.length;
     this.indexSize += bytes.length;
-    const mac = (): Buffer => createHmac('sha256', this.#options.cut).update(path).digest();
-    if (!isIndexEnd(mac, this.#entriesSize)) return;
+    if (!isIndexEnd(() => this.#lot(path), this.#entriesSize)) return;
     this.#bodies.push(Buffer.concat(this.#entries.splice(0)));
     this.#entriesSize = 0;
   }

@@ -15,17 +15,24 @@ import {
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Bucket } from '../../../src/buckets/bucket.ts';
+import { memoryBucket } from '../../../src/buckets/memory.ts';
+import { copyCatalog } from '../../../src/catalog/copy.ts';
+import { openCatalog } from '../../../src/catalog/open.ts';
 import type { Warning } from '../../../src/vault/call.ts';
 import type { FolderSource } from '../../../src/vault/folders/folder-source.ts';
 import { restoreTree } from '../../../src/vault/folders/restore-tree.ts';
 import type { StoredFolder } from '../../../src/vault/folders/stored-folder.ts';
 import type { Wanted } from '../../../src/vault/folders/selection.ts';
 import { tarStream } from '../../../src/vault/folders/tar.ts';
-import type { Vault } from '../../../src/vault/vault.ts';
+import { openSession } from '../../../src/vault/open.ts';
+import { recoverCatalog } from '../../../src/vault/recover/recover.ts';
+import { Vault } from '../../../src/vault/vault.ts';
 import type { PutOptions, PutResult } from '../../../src/vault/write/put-call.ts';
+import { catalogPlace } from '../../support/catalog-place.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../../support/temporary-folder.ts';
-import { CHEAP_KDF, testVault } from '../harness.ts';
+import { CHEAP_KDF, parts, PASSWORD, testVault } from '../harness.ts';
 import type { TestVault } from '../harness.ts';
 import { anyThings, factsOf, makeTree, run } from './tree.ts';
 
@@ -265,12 +272,12 @@ describe('a part of a folder', () => {
     const selected = await (await folderOf()).select({ path: Buffer.from('2024/a.pdf') });
     expect(selected).toMatchObject({ count: 1, size: 300_000, only: { kind: 'file' } });
     const reader = selected.reader();
-    const parts: Buffer[] = [];
+    const runs: Buffer[] = [];
     if (selected.only !== null) {
-      for await (const bytes of reader.readContent(selected.only, undefined)) parts.push(Buffer.from(bytes));
+      for await (const bytes of reader.readContent(selected.only, undefined)) runs.push(Buffer.from(bytes));
     }
     await reader.close();
-    expect(Buffer.concat(parts)).toEqual(Buffer.alloc(300_000, 'a'));
+    expect(Buffer.concat(runs)).toEqual(Buffer.alloc(300_000, 'a'));
     expect(open).toHaveBeenCalledTimes(1);
   });
 
@@ -307,6 +314,28 @@ describe('a part of a folder', () => {
   });
 });
 
+async function openerOf(url: string): Promise<Bucket> {
+  const bucket = made.buckets.find((candidate) => candidate.url === url);
+  if (bucket === undefined) throw new Error(`No bucket ${url}`);
+  return memoryBucket(url, bucket.storage);
+}
+
+async function recoverInto(location: string): Promise<void> {
+  const catalog = await openCatalog(location, { create: true });
+  await recoverCatalog({
+    catalog,
+    urls: made.buckets.map(({ url }) => url),
+    opener: openerOf,
+    password: () => Promise.resolve(PASSWORD),
+    parts: parts(catalog, openerOf),
+  });
+  await catalog.close();
+}
+
+async function copyInto(location: string): Promise<void> {
+  await copyCatalog(made.db, location);
+}
+
 describe('a stored folder is cared for as a file is', () => {
   test('verified, mended, coded anew, swept around, brought back, shown', async () => {
     for (let i = 0; i < 30; i += 1) await writeFile(place.at('docs', `f${i}`), Buffer.alloc(20_000, i));
@@ -335,6 +364,35 @@ describe('a stored folder is cared for as a file is', () => {
     await made.session.guard.end();
     await vault.sweep({ ignoreGrace: true, waitMs: 0 });
     expect(made.objects('chunks/')).toEqual([]);
+  });
+
+  test('and is the same in a catalog that was recovered from the buckets, or copied', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyThings, async (things) => {
+        const root = place.at('any');
+        await rm(root, { recursive: true, force: true });
+        await mkdir(root);
+        await makeTree(root, things);
+        const { hash } = await put({ root }, { name: 'any' });
+        const entries = await Array.fromAsync((await folderOf(hash)).list());
+        await made.session.guard.end();
+        for (const fill of [recoverInto, copyInto]) {
+          await using other = await catalogPlace();
+          await fill(other.location);
+          const session = await openSession(parts(await openCatalog(other.location), openerOf));
+          const opened = new Vault(session);
+          const found = await opened.find('any');
+          if (found.kind === 'file') throw new Error('It is a folder.');
+          expect(found.folder.hash).toBe(hash);
+          expect(await Array.fromAsync(found.folder.list())).toEqual(entries);
+          await rm(place.at('out'), { recursive: true, force: true });
+          await restore(found.folder, place.at('out'));
+          expect(await factsOf(place.at('out'))).toEqual(await factsOf(root));
+          await opened.close();
+        }
+      }),
+      { numRuns: 4 },
+    );
   });
 
   test('and a put that was interrupted goes on where it was', async () => {

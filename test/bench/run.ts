@@ -1,0 +1,9 @@
+// `npm run bench [-- folders | serve | latency | ...] [options]`: see README.md.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { argv } from 'node:process';
+
+const [, , named = ''] = argv;
+const isNamed = /^[a-z-]+$/.test(named) && existsSync(join(import.meta.dirname, `${named}.ts`));
+if (isNamed) argv.splice(2, 1);
+await import(`./${isNamed ? named : 'bench'}.ts`);
