@@ -3,7 +3,6 @@ import { formatRedundancy } from '../format/shard.ts';
 import type { CallOptions } from '../vault/call.ts';
 import { asTime } from '../vault/files/as-json.ts';
 import type { Vault } from '../vault/vault.ts';
-
 import type { StatusView } from './page/status-view.ts';
 import type { Route } from './serving.ts';
 

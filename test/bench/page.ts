@@ -16,7 +16,6 @@ import type { Person } from '../serve/browsing.ts';
 import { startChromium } from '../support/chromium.ts';
 
 const { values } = parseArgs({
-  args: process.argv.slice(2),
   options: { size: { type: 'string', default: '1024' } },
 });
 const size = Number(values.size) * 2 ** 20;

@@ -295,10 +295,8 @@ describe('an index of entries that are as they were', () => {
   });
 
   test('ends its chunks where paths say so, within bounds', () => {
-    const other = (): number => 1 / 2048;
-    const ending = (): number => 1 / 2049;
-    expect([isIndexEnd(ending, 65_535), isIndexEnd(ending, 65_536)]).toEqual([false, true]);
-    expect([isIndexEnd(other, 786_431), isIndexEnd(other, 786_432)]).toEqual([false, true]);
+    expect([65_535, 65_536].map((size) => isIndexEnd(() => 1 / 2049, size))).toEqual([false, true]);
+    expect([786_431, 786_432].map((size) => isIndexEnd(() => 1 / 2048, size))).toEqual([false, true]);
   });
 });
 

@@ -1,4 +1,5 @@
 // Folders in a vault and back, as whole trees of this machine.
+import { spawnSync } from 'node:child_process';
 import {
   appendFile,
   chmod,
@@ -20,6 +21,8 @@ import { memoryBucket } from '../../../src/buckets/memory.ts';
 import { copyCatalog } from '../../../src/catalog/copy.ts';
 import { openCatalog } from '../../../src/catalog/open.ts';
 import type { Warning } from '../../../src/vault/call.ts';
+import { readAccounts } from '../../../src/vault/folders/accounts.ts';
+import type { Accounts } from '../../../src/vault/folders/accounts.ts';
 import type { FolderSource } from '../../../src/vault/folders/folder-source.ts';
 import { restoreTree } from '../../../src/vault/folders/restore-tree.ts';
 import type { StoredFolder } from '../../../src/vault/folders/stored-folder.ts';
@@ -35,6 +38,7 @@ import type { TemporaryFolder } from '../../support/temporary-folder.ts';
 import { CHEAP_KDF, parts, PASSWORD, testVault } from '../harness.ts';
 import type { TestVault } from '../harness.ts';
 import { anyThings, factsOf, makeTree, run } from './tree.ts';
+import type { Thing } from './tree.ts';
 
 let place: TemporaryFolder;
 let made: TestVault;
@@ -83,13 +87,18 @@ async function folderOf(reference = 'docs', lockPassword?: string): Promise<Stor
   return found.folder;
 }
 
-async function restore(folder: StoredFolder, target: string, wanted: Wanted | null = null): Promise<void> {
+async function restore(
+  folder: StoredFolder,
+  target: string,
+  wanted: Wanted | null = null,
+  owners: Accounts | null = null,
+): Promise<void> {
   const selected = await folder.select(wanted);
   const reader = selected.reader();
   const problems: string[] = [];
   await restoreTree(selected.entries(), reader.readContent, target, {
     force: false,
-    owners: null,
+    owners,
     onProblem: ({ message }) => problems.push(message),
   });
   await reader.close();
@@ -117,6 +126,13 @@ async function removingOnFirstRead(name: string): Promise<{ read: (p: { doneByte
   };
 }
 
+const fileOf = (content: Buffer, mode = 0o644): Thing => ({
+  kind: 'file',
+  mode,
+  mtime: 1_700_000_000.25,
+  content,
+});
+
 describe('a folder', () => {
   test('comes back as it was, whatever was in it', async () => {
     let round = 0;
@@ -133,6 +149,40 @@ describe('a folder', () => {
       }),
       { numRuns: 25 },
     );
+  });
+
+  test('is the same to diff and to rsync, where they are', async () => {
+    await makeTree(place.at('docs'), {
+      'a b': fileOf(Buffer.from('a'), 0o4755),
+      empty: { kind: 'folder', mode: 0o750, mtime: -5, things: {} },
+      large: fileOf(Buffer.alloc(700_000, 'l'), 0o400),
+      link: { kind: 'symlink', target: '../nowhere', mtime: 7 },
+      other: { kind: 'link' },
+      sparse: { kind: 'sparse', pieces: [{ hole: 1_000_000, data: 5000 }] },
+      sub: {
+        kind: 'folder',
+        mode: 0o1777,
+        mtime: 9,
+        things: { 'z\xff': fileOf(Buffer.alloc(0)), '\n': { kind: 'link' } },
+      },
+    });
+    await put();
+    await restore(await folderOf(), place.at('out'), null, await readAccounts());
+    // Without a program the facts that every other test compares are the judge.
+    expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
+    for (const judge of [
+      ['diff', '-r', '--no-dereference'],
+      ['rsync', '-aHnci', '--delete'],
+    ]) {
+      const [program = '', ...args] = judge;
+      const { error, status, stdout } = spawnSync(program, [
+        ...args,
+        `${place.at('docs')}/`,
+        `${place.at('out')}/`,
+      ]);
+      const said = error === undefined ? `${status} ${stdout.toString()}` : '0 ';
+      expect({ judge, said }).toEqual({ judge, said: '0 ' });
+    }
   });
 
   test('is the same version if nothing has changed, and is not read again', async () => {
