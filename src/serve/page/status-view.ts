@@ -227,7 +227,7 @@ function sentenceOf(losses: StatusView['losses']): string {
 /** The end of a URL, which tells more than its beginning. */
 function shortOf(url: string): string {
   const text = nameText(url.replace(/^file:\/\//, ''));
-  return text.length > 34 ? `…${text.slice(-33)}` : text;
+  return text.length > 20 ? `…${text.slice(-19)}` : text;
 }
 
 function bucketsOf({ buckets }: StatusView): Tree {
