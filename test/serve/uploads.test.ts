@@ -244,6 +244,17 @@ describe('bad input', () => {
     await expectUnharmed();
   });
 
+  it.each([
+    ['no end', filePart('bad', big), 100_000, 408, 'too-slow'],
+    ['a length that is too short', `${filePart('bad', big)}${END}`, 40_000, 400, 'invalid-input'],
+  ])('a form with %s is given up', async (_, body, length, status, code) => {
+    const head = `POST /upload/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${typed['Content-Type']}\r\nContent-Length: ${length}\r\nConnection: close\r\n\r\n`;
+    expect(await served.raw(head + body.slice(0, length))).toMatch(
+      new RegExp(`^HTTP/1.1 ${status} .*"code":"${code}"`, 's'),
+    );
+    await expectUnharmed();
+  });
+
   it('a client that goes in the middle leaves nothing', async () => {
     for (const bytes of ['x'.repeat(10), 'x'.repeat(300_000)]) {
       const socket = connect(Number(new URL(served.url).port), '127.0.0.1');
