@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
-import type { PluginBuild } from 'esbuild';
+import type { Metafile, PluginBuild } from 'esbuild';
 import own from './package.json' with { type: 'json' };
 import { manPages } from './src/cli/help/man.ts';
 
@@ -62,8 +62,10 @@ const forBrowsers = await build({
 });
 const shared = await sharePage();
 writeFileSync(join(target, 'share-page.html'), shared.html);
-const bundled = [metafile, forBrowsers.metafile].flatMap(({ inputs }) => Object.keys(inputs));
-writeFileSync(join(target, 'third-party-licenses.txt'), licenses([...bundled, ...shared.inputs]));
+writeFileSync(
+  join(target, 'third-party-licenses.txt'),
+  licenses([metafile, forBrowsers.metafile, shared.metafile].flatMap(({ inputs }) => Object.keys(inputs))),
+);
 mkdirSync('man', { recursive: true });
 for (const [name, page] of manPages(own.version)) writeFileSync(join('man', name), page);
 const types = join(target, 'types');
@@ -80,7 +82,7 @@ try {
 }
 
 /** The page that opens what "vault share" shares: one file, which loads nothing and runs nothing but its own script. */
-async function sharePage(): Promise<{ readonly html: string; readonly inputs: readonly string[] }> {
+async function sharePage(): Promise<{ readonly html: string; readonly metafile: Metafile }> {
   const { outputFiles, metafile: made } = await build({
     entryPoints: ['src/share-page/page.ts', 'src/share-page/page.css'],
     outdir: 'page',
@@ -103,7 +105,7 @@ async function sharePage(): Promise<{ readonly html: string; readonly inputs: re
     .replace('[[style-hash]]', hash(style))
     .replace('<script></script>', () => `<script>${script}</script>`)
     .replace('<style></style>', () => `<style>${style}</style>`);
-  return { html, inputs: Object.keys(made.inputs).filter((path) => !path.startsWith('unused:')) };
+  return { html, metafile: made };
 }
 
 function hash(text: string): string {
