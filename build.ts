@@ -2,9 +2,11 @@
 // the two hundred small modules of the query builder (72 ms against 10 ms of every `vault ls`), and the
 // type declarations of the library.
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
+import type { Metafile, PluginBuild } from 'esbuild';
 import own from './package.json' with { type: 'json' };
 import { manPages } from './src/cli/help/man.ts';
 
@@ -58,9 +60,11 @@ const forBrowsers = await build({
   metafile: true,
   logLevel: 'warning',
 });
+const shared = await sharePage();
+writeFileSync(join(target, 'share-page.html'), shared.html);
 writeFileSync(
   join(target, 'third-party-licenses.txt'),
-  licenses([metafile, forBrowsers.metafile].flatMap(({ inputs }) => Object.keys(inputs))),
+  licenses([metafile, forBrowsers.metafile, shared.metafile].flatMap(({ inputs }) => Object.keys(inputs))),
 );
 mkdirSync('man', { recursive: true });
 for (const [name, page] of manPages(own.version)) writeFileSync(join('man', name), page);
@@ -75,6 +79,47 @@ try {
   if (existsSync('dist')) renameSync('dist', previous);
   renameSync(target, 'dist');
   rmSync(previous, { recursive: true, force: true });
+}
+
+/** The page that opens what "vault share" shares: one file, which loads nothing and runs nothing but its own script. */
+async function sharePage(): Promise<{ readonly html: string; readonly metafile: Metafile }> {
+  const { outputFiles, metafile: made } = await build({
+    entryPoints: ['src/share-page/page.ts', 'src/share-page/page.css'],
+    outdir: 'page',
+    bundle: true,
+    minify: true,
+    format: 'iife',
+    target: 'es2022',
+    // Links have no use for these recipients of age, which are half of it.
+    plugins: [{ name: 'without', setup: withoutUnused }],
+    // They ask to be named wherever they go.
+    legalComments: 'inline',
+    metafile: true,
+    write: false,
+  });
+  const textOf = (end: string): string =>
+    (outputFiles.find(({ path }) => path.endsWith(end))?.text ?? '').trim();
+  const [script, style] = [textOf('.js'), textOf('.css')];
+  const html = readFileSync('src/share-page/page.html', 'utf8')
+    .replace('[[script-hash]]', hash(script))
+    .replace('[[style-hash]]', hash(style))
+    .replace('<script></script>', () => `<script>${script}</script>`)
+    .replace('<style></style>', () => `<style>${style}</style>`);
+  return { html, metafile: made };
+}
+
+function hash(text: string): string {
+  return `sha256-${createHash('sha256').update(text).digest('base64')}`;
+}
+
+function withoutUnused(building: PluginBuild): void {
+  const names = ['MLKEM768P256', 'MLKEM768X25519', 'p256'];
+  const contents = names.map((name) => `export const ${name} = null;`).join('\n');
+  building.onResolve({ filter: /^@noble\/(post-quantum\/hybrid|curves\/nist)\.js$/ }, ({ path }) => ({
+    path,
+    namespace: 'unused',
+  }));
+  building.onLoad({ filter: /.*/, namespace: 'unused' }, () => ({ contents }));
 }
 
 /** The licences of the packages that the bundle has parts of, each text once. They all ask for it to be kept. */

@@ -5,11 +5,14 @@ import { chmodSync, lstatSync, mkdirSync, realpathSync } from 'fs';
 import module from 'module';
 import { homedir } from 'os';
 import { dirname, isAbsolute, join } from 'path';
+import { setFlagsFromString } from 'v8';
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major > 22 || (major === 22 && minor >= 15)) {
   // Until the rest has been loaded, and knows better.
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => process.exit(130));
+  // New objects in 48 MiB instead of 3 take 30 to 100 MiB more for a large folder, and are no faster.
+  setFlagsFromString('--semi-space-growth-factor=1');
   keepCompiledCode();
   void import('../dist/cli.js').then((cli) => cli.main());
 } else {

@@ -62,6 +62,8 @@ export type { RemoveOptions, RemoveResult, UndeleteResult } from './vault/remove
 export type { SweepOptions, SweepResult } from './vault/remove/sweep.ts';
 export type { RepairOptions } from './vault/repair/options.ts';
 export type { RepairResult } from './vault/repair/repair.ts';
+export type { Share, SharedContent, ShareOptions } from './vault/share/share.ts';
+export type { ListedShare, ListedShares } from './vault/share/shares.ts';
 export { Vault } from './vault/vault.ts';
 export type { ScrubOptions, ScrubProblem, ScrubResult } from './vault/verify/scrub.ts';
 export type { FileSource, OpenSource } from './vault/write/file-source.ts';

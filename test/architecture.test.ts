@@ -31,6 +31,8 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
   [['server', /^src\/serve\//]],
   [
     ['library', /^src\/index\.ts$/],
+    // In browsers, and on nothing of the rest.
+    ['share page', /^src\/share-page\//],
     ['cli', /^src\/cli\//],
   ],
 ];
@@ -61,6 +63,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   manage: ['buckets', 'keys', 'protocol', 'repair'],
   open: ['buckets', 'chunks', 'keys', 'protocol'],
   recover: ['buckets', 'chunks', 'files', 'folders', 'keys', 'open', 'protocol', 'repair'],
+  share: ['buckets', 'manage'],
   vault: [
     'folders',
     'grants',
@@ -71,6 +74,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     'recover',
     'remove',
     'repair',
+    'share',
     'verify',
     'write',
   ],
@@ -83,6 +87,8 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@google-cloud/storage': /^src\/buckets\/gcs\//,
   '@aws-sdk/client-s3': /^src\/buckets\/s3\//,
   'google-auth-library': /^src\/buckets\/gcs\/api\.ts$/,
+  '@aws-sdk/s3-request-presigner': /^src\/buckets\/s3\/driver\.ts$/,
+  'age-encryption': /^src\/(crypto\/share|share-page\/page)\.ts$/,
   '@aws-sdk/credential-providers': /^src\/buckets\/s3\/client\.ts$/,
   'better-sqlite3': /^src\/catalog\/sqlite\//,
   pg: /^src\/catalog\/postgres\//,
@@ -91,7 +97,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@node-rs/crc32': /^src\/(format\/shard\.ts$|buckets\/(gcs|s3)\/)/,
   inquirer: /^src\/cli\/terminal\/prompt\.ts$/,
   ora: /^src\/cli\/terminal\/progress\.ts$/,
-  commander: /^src\/cli\/(main|program|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
+  commander: /^src\/cli\/(main|program|verbs|arguments\/repeated|help\/(describe|tree|page|man))\.ts$/,
   fastify: /^src\/serve\/(server|routes)\.ts$/,
   '@fastify/busboy': /^src\/serve\/multipart\.ts$/,
   'client-zip': /^src\/serve\/zip\.ts$/,

@@ -102,7 +102,7 @@ describe('the package', () => {
 
   it('holds the command, the library and what explains them, and nothing else', () => {
     const expected =
-      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py|json)|bin\/vault\.js|man\/[\w-]+\.1|dist\/[\w-]+\.js|dist\/page\/page\.(js|css)|dist\/page\/(index\.html|icon\.svg)|dist\/types\/.*\.d\.ts|dist\/third-party-licenses\.txt)$/;
+      /^(package\.json|README\.md|LICENSE|FORMAT\.md|ARCHITECTURE\.md|CHANGELOG\.md|docs\/[\w-]+\.(md|py|json)|bin\/vault\.js|man\/[\w-]+\.1|dist\/[\w-]+\.js|dist\/page\/page\.(js|css)|dist\/page\/(index\.html|icon\.svg)|dist\/types\/.*\.d\.ts|dist\/(third-party-licenses\.txt|share-page\.html))$/;
     expect(files.filter((path) => !expected.test(path))).toEqual([]);
     const declared = [facts.bin['vault'], ...Object.values(facts.exports['.'] ?? {})].map((path) =>
       path?.replace('./', ''),
@@ -117,6 +117,7 @@ describe('the package', () => {
         'docs/threat-model.md',
         'man/vault-put.1',
         'dist/third-party-licenses.txt',
+        'dist/share-page.html',
       ]),
     );
   });

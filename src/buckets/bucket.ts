@@ -1,4 +1,4 @@
-import type { VaultError } from '../errors.ts';
+import { VaultError } from '../errors.ts';
 
 /** Options that every bucket operation takes. */
 export interface BucketCall {
@@ -38,6 +38,23 @@ export interface ListCall extends BucketCall {
   /** A name: only greater ones are listed. */
   readonly after?: string | undefined;
 }
+
+/** Options of `presign`. */
+export interface PresignCall {
+  /** This machine's time, from which the link counts, in milliseconds since 1970. */
+  readonly nowMs: number;
+  /** How long, at most `MAX_PRESIGNED_SECONDS`. */
+  readonly seconds: number;
+  /** What answers say of the content. */
+  readonly contentType: string;
+  /** Under which name browsers save it; null: they show it. */
+  readonly fileName: string | null;
+  /** Told of what may end the link before its time. */
+  readonly onDoubt?: ((message: string) => void) | undefined;
+}
+
+/** Both clouds' limit: seven days. */
+export const MAX_PRESIGNED_SECONDS = 7 * 86_400;
 
 /** One entry of a listing. */
 export interface ListedObject {
@@ -104,8 +121,29 @@ export interface Bucket {
    */
   list(prefix: string, call?: ListCall): AsyncIterable<ListedObject>;
 
+  /**
+   * A URL by which anybody may read an object until it expires. Absent where a kind of bucket has no such thing. The bucket is
+   * not asked for it, so that it need not have the object yet, and whoever signs need not be able to read it.
+   *
+   * @throws `denied` if there are no credentials, or they cannot sign; `invalid-input` if they end before
+   */
+  presign?(name: string, call: PresignCall): Promise<string>;
+
   /** Releases sockets and handles. Operations after it are a bug. */
   close(): Promise<void>;
+}
+
+/** @throws `invalid-input` for an impossible name, or a link that cannot last so long */
+export function requirePresignable(label: string, name: string, { seconds }: PresignCall): void {
+  const tried = `Could not make a link to ${JSON.stringify(name)} in ${label}`;
+  if (!isObjectName(name)) throw new VaultError('invalid-input', `${tried}: no object can have that name.`);
+  if (Number.isSafeInteger(seconds) && seconds >= 1 && seconds <= MAX_PRESIGNED_SECONDS) return;
+  throw new VaultError('invalid-input', `${tried}: links to a cloud last for a second to seven days.`);
+}
+
+/** What a link says of how to save an object. @param fileName ASCII, without quotes */
+export function dispositionOf({ fileName }: PresignCall): string {
+  return fileName === null ? 'inline' : `attachment; filename="${fileName}"`;
 }
 
 /** Largest object that `get` returns unless told otherwise: a 64 MiB chunk with room to spare, in bytes. */

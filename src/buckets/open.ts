@@ -43,11 +43,15 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
   // Nobody who waits for a bucket only so long waits longer for an attempt, unless told to.
   const timeoutMs =
     options.timeoutMs ?? (maxWaitMs === undefined ? undefined : Math.min(maxWaitMs, DEFAULT_TIMEOUT_MS));
-  const attempts = timed(await openDriver(parseBucketUrl(url), clock), { timeoutMs, clock });
+  const driver = await openDriver(parseBucketUrl(url), clock);
+  const attempts = timed(driver, { timeoutMs, clock });
   const turns = limits === undefined ? attempts : limited(attempts, limits);
   // Whoever allows an attempt more time wants it to be repeated all the same.
   const deadlineMs = maxWaitMs ?? Math.max(DEFAULT_DEADLINE_MS, 2 * (timeoutMs ?? DEFAULT_TIMEOUT_MS));
-  return retrying(turns, { deadlineMs, contactMs: maxWaitMs, onWaiting, clock });
+  const bucket = retrying(turns, { deadlineMs, contactMs: maxWaitMs, onWaiting, clock });
+  // Which asks nobody for anything.
+  const presign = driver.presign?.bind(driver);
+  return presign === undefined ? bucket : Object.assign(bucket, { presign });
 }
 
 async function openDriver(location: BucketLocation, clock: Clock | undefined): Promise<Bucket> {

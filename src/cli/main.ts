@@ -13,7 +13,7 @@ import type { Interruption, Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { end, leave } from './end.ts';
 import { Output } from './terminal/output.ts';
-import type { Action } from './program.ts';
+import type { Action } from './verbs.ts';
 import { describeProgram } from './program.ts';
 import { synonymOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';

@@ -1,26 +1,12 @@
 /** The verbs and their options, as commander knows them. What a verb does is loaded when it is called. */
 import type { Command } from 'commander';
-import type * as Commands from './commands/commands.ts';
-import type { ExitCode } from './exit.ts';
 import type { Environment } from '../host.ts';
-import type { Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { append, leavingOut, unlocking } from './arguments/repeated.ts';
 import { describeHelp } from './help/describe.ts';
-
-/** What verbs do: one load for all, since many small files take longer than what a verb does not need. */
-const commands = async (): Promise<typeof Commands> => import('./commands/commands.ts');
-
-/** A verb, ready to run. */
-export type Action = (invocation: Invocation) => Promise<ExitCode>;
-
-/** Adds a verb, to the program unless another parent is given. */
-type AddVerb = (
-  name: string,
-  description: string,
-  action: (command: Command) => Action,
-  parent?: Command,
-) => Command;
+import { describeSharing } from './sharing.ts';
+import { commands } from './verbs.ts';
+import type { Action, AddVerb } from './verbs.ts';
 
 /** What the program is described to. */
 export interface Describing {
@@ -47,6 +33,7 @@ export function describeProgram(program: Command, describing: Describing): void 
 
   describeStoring(verb);
   describeReading(verb);
+  describeSharing(verb);
   describeRemoving(verb);
   describeCare(verb);
   describeSchedule(verb, program.command('schedule').description('Run it every night'));

@@ -1,8 +1,9 @@
-/** Sealing of the texts in a keyring: what people call a keyslot, and where a bucket is. FORMAT.md, "Labels and URLs". */
+/** Sealing of short texts: what people call a keyslot, where a bucket is, what was shared. FORMAT.md, "Labels and URLs", "Shares". */
 import { randomBytes } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import { padBody, unpadBody } from '../format/chunk.ts';
 import type { KeyringBucket, Keyslot } from '../format/keyring.ts';
+import { MAX_JSON_SIZE } from '../format/limits.ts';
 import { openOnce, sealOnce } from './sealing.ts';
 
 const NONCE_SIZE = 12;
@@ -22,7 +23,7 @@ interface SealingKeys {
 /** A kind of text. */
 interface Kind {
   /** What it is sealed for, before the id of its holder. */
-  readonly purpose: 'label' | 'bucket';
+  readonly purpose: 'label' | 'bucket' | 'share';
   /** In messages. */
   readonly what: string;
   /** Bytes of UTF-8. */
@@ -31,6 +32,7 @@ interface Kind {
 
 const LABEL: Kind = { purpose: 'label', what: "A keyslot's label", most: MAX_LABEL_SIZE };
 const BUCKET_URL: Kind = { purpose: 'bucket', what: "A bucket's URL", most: MAX_BUCKET_URL_SIZE };
+const NOTE: Kind = { purpose: 'share', what: "A share's note", most: MAX_JSON_SIZE };
 
 /**
  * Seals what people call a keyslot.
@@ -70,6 +72,16 @@ export function sealBucketUrl(keys: SealingKeys, id: string, url: string, nonce?
  */
 export function openBucketUrl(keys: SealingKeys, bucket: Pick<KeyringBucket, 'id' | 'url'>): string {
   return openText(keys, { ...BUCKET_URL, id: bucket.id }, bucket.url);
+}
+
+/** Seals a share's note. @param id the share's, 32 hex digits */
+export function sealShareNote(keys: SealingKeys, id: string, note: string): Buffer {
+  return sealText(keys, { ...NOTE, id, nonce: undefined }, note);
+}
+
+/** @throws `damaged` if it was not sealed for this share */
+export function openShareNote(keys: SealingKeys, id: string, sealed: Buffer): string {
+  return openText(keys, { ...NOTE, id }, sealed);
 }
 
 function sealText(

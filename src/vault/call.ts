@@ -31,7 +31,7 @@ export interface PlannedStep {
   /** The object's name; where shards are to be stored, whose names are drawn then, that of the chunk. */
   readonly object: string;
   readonly reason:
-    /** To be hidden: a file whose time is over. */
+    /** To be hidden: a file whose time is over. To be removed: what was shared by a link that has expired. */
     | 'expired'
     /** To be removed: the manifest of a removed file whose grace is over; a shard of a chunk that no file needs; one beyond a complete set. */
     | 'removed'
@@ -79,6 +79,8 @@ export interface Warning {
     | 'skipped'
     /** What was stored of a folder could not be noted on this machine. */
     | 'not-remembered'
+    /** A link may end before its time. */
+    | 'expires-sooner'
     /** This machine's clock is not the buckets'. */
     | 'clock'
     /** The keyring is not as new as what is stored, or names buckets whose places are not known. */

@@ -47,6 +47,10 @@ import type { Session } from './session.ts';
 import type { VerifyResult } from './verify/condition.ts';
 import { verifyVault } from './verify/verify.ts';
 import type { VerifyOptions } from './verify/verify.ts';
+import { shareFile } from './share/share.ts';
+import type { Share, SharedContent, ShareOptions } from './share/share.ts';
+import { listShares, removeShares } from './share/shares.ts';
+import type { ListedShares } from './share/shares.ts';
 import { putSource } from './write/put.ts';
 import type { PutOptions, PutResult } from './write/put-call.ts';
 import type { FileSource } from './write/file-source.ts';
@@ -213,6 +217,33 @@ export class Vault implements AsyncDisposable {
    */
   sweep(options?: SweepOptions): Promise<SweepResult> {
     return sweep(this.#session, options);
+  }
+
+  /**
+   * Puts a copy into a cloud bucket, sealed for one link alone, which opens it in any browser until it expires.
+   *
+   * @param file as `get` gives it
+   * @throws `invalid-input` for more than seven days, and if no bucket gives links; `denied` if no credentials can sign; what reading
+   *   and storing it throw: nothing is left then
+   */
+  share(file: SharedContent, options: ShareOptions): Promise<Share> {
+    return shareFile(this.#session, file, options);
+  }
+
+  /** The shares that stand in the buckets, also those that have expired and wait for a sweep. */
+  shares(options?: CallOptions): Promise<ListedShares> {
+    return listShares(this.#session, options);
+  }
+
+  /**
+   * Removes shares: their links lead nowhere from then on.
+   *
+   * @param references ids, or their first 8 or more digits; if any is unknown, nothing is removed
+   * @returns their ids
+   * @throws `file-not-found`; `unavailable` if it may be in a bucket that cannot be asked; `denied`
+   */
+  removeShares(references: readonly string[], options?: CallOptions): Promise<readonly string[]> {
+    return removeShares(this.#session, references, options);
   }
 
   /**

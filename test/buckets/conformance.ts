@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Bucket, BucketCall, ListedObject } from '../../src/buckets/bucket.ts';
+import type { Bucket, BucketCall, ListedObject, PresignCall } from '../../src/buckets/bucket.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 
@@ -13,6 +13,8 @@ export interface BucketUnderTest {
   reopen(): Promise<Bucket>;
   /** A handle on a bucket that does not exist; null if the kind has no such thing. */
   readonly openMissing: (() => Promise<Bucket>) | null;
+  /** For a kind that gives links: puts the storage's clock ahead. */
+  readonly passTime?: (ms: number) => void;
   /** Removes the storage. The suite has closed the handles. */
   cleanUp(): Promise<void>;
 }
@@ -84,6 +86,12 @@ async function putMany(bucket: Bucket, names: readonly string[], width: number):
     for (const name of queue) await bucket.put(name, Buffer.from(name));
   };
   await Promise.all(Array.from({ length: width }, worker));
+}
+
+async function statusOf(url: string): Promise<number> {
+  const answer = await fetch(url);
+  await answer.arrayBuffer();
+  return answer.status;
 }
 
 function sameBytes(actual: Uint8Array, expected: Uint8Array): boolean {
@@ -564,6 +572,73 @@ export function bucketConformance(
         }
         expect(seen).toEqual(names);
         expect(await listNames(bucket, 'chunks/')).toEqual(names.slice(20));
+      });
+    });
+
+    describe('links', () => {
+      const CALL = { seconds: 60, contentType: 'text/html; charset=utf-8', fileName: null };
+      const link = (to: string, call: Partial<PresignCall> = {}): Promise<string> =>
+        bucket.presign?.(to, { nowMs: Date.now(), ...CALL, ...call }) ?? Promise.reject(new Error('None.'));
+      let givesLinks = false;
+
+      beforeEach(async ({ skip }) => {
+        storage = await openFresh();
+        bucket = closing(storage.bucket);
+        givesLinks = storage.passTime !== undefined;
+        expect(bucket.presign !== undefined).toBe(givesLinks);
+        skip(!givesLinks, 'this kind has none');
+        await bucket.put('shares/a+b', Buffer.from('content'));
+      });
+      afterEach(closeAll);
+
+      test('give the bytes to anybody, said to be what was asked for', async () => {
+        const answer = await fetch(await link('shares/a+b'));
+        expect(answer.status).toBe(200);
+        expect(answer.headers.get('content-type')).toBe('text/html; charset=utf-8');
+        expect(answer.headers.get('content-disposition')).toBe('inline');
+        expect(await answer.text()).toBe('content');
+        const saved = await fetch(await link('shares/a+b', { contentType: 'a/b', fileName: 'x.age' }));
+        expect(saved.headers.get('content-type')).toBe('a/b');
+        expect(saved.headers.get('content-disposition')).toBe('attachment; filename="x.age"');
+      });
+
+      test('end when they are to, and not before', async () => {
+        const [short, week] = [await link('shares/a+b'), await link('shares/a+b', { seconds: 7 * 86_400 })];
+        storage.passTime?.(50_000);
+        expect(await statusOf(short)).toBe(200);
+        storage.passTime?.(62_000);
+        expect(await statusOf(short)).toBe(403);
+        storage.passTime?.(7 * 86_400_000 - 10_000);
+        expect(await statusOf(week)).toBe(200);
+        storage.passTime?.(7 * 86_400_000 + 2_000);
+        expect(await statusOf(week)).toBe(403);
+      });
+
+      test('are good for nothing else', async () => {
+        await bucket.put('shares/other', Buffer.from('secret'));
+        const url = await link('shares/a+b');
+        expect(await statusOf(url.replace(/a(\+|%2B)b/, 'other'))).toBe(403);
+        expect(await statusOf(url.replace('Expires=60', 'Expires=600'))).toBe(403);
+        expect(await statusOf(url.replace('text%2Fhtml', 'text%2Fplain'))).toBe(403);
+        expect(await statusOf(url.replace(/Signature=../, 'Signature=00'))).toBe(403);
+        const removal = await fetch(url, { method: 'DELETE' });
+        expect(removal.ok).toBe(false);
+        expect(await listNames(bucket, '')).toEqual(['shares/a+b', 'shares/other']);
+      });
+
+      test('may be to what is not there yet', async () => {
+        const url = await link('shares/later');
+        expect(await statusOf(url)).toBe(404);
+        await bucket.put('shares/later', Buffer.from('content'));
+        expect(await statusOf(url)).toBe(200);
+      });
+
+      test.each([0, -1, 0.5, Number.NaN, 7 * 86_400 + 1])('do not last for %d seconds', async (seconds) => {
+        expect(await codeOf(link('shares/a+b', { seconds }))).toBe('invalid-input');
+      });
+
+      test('are to names that objects can have', async () => {
+        for (const bad of INVALID_NAMES) expect(await codeOf(link(bad))).toBe('invalid-input');
       });
     });
 

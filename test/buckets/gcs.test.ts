@@ -6,11 +6,13 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { isGoogles } from '../../src/buckets/gcs/api.ts';
 import { openGcsBucket } from '../../src/buckets/gcs/driver.ts';
+import type { GcsLocation } from '../../src/buckets/gcs/url.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { startGcsServer } from '../support/gcs-server.ts';
 import type { Fault, GcsServer, GcsServerOptions, RequestKind } from '../support/gcs-server.ts';
+import { writeServiceAccount, writeUserAccount } from '../support/service-account.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { bucketConformance, codeOf, listAll } from './conformance.ts';
@@ -19,19 +21,26 @@ async function open(
   server: Pick<GcsServer, 'url'>,
   bucket = 'bucket',
   prefix = 'backups',
-  { sendCredentials = false } = {},
+  { sendCredentials = false, credentialsFile = null }: Partial<GcsLocation> = {},
 ): Promise<Bucket> {
   const label = `gs://${bucket}/${prefix}`;
-  return await openGcsBucket({ bucket, prefix, endpoint: server.url, sendCredentials, label });
+  const place = { bucket, prefix, endpoint: server.url, sendCredentials, credentialsFile, label };
+  return await openGcsBucket(place);
 }
 
 bucketConformance('gcs', async () => {
   const server = await startGcsServer();
+  const folder = await temporaryFolder();
+  const credentialsFile = await writeServiceAccount(folder.at('key.json'));
   return {
-    bucket: await open(server),
+    bucket: await open(server, 'bucket', 'backups', { credentialsFile }),
     reopen: async () => await open(server),
     openMissing: async () => await open(server, 'absent'),
+    passTime: (ms) => {
+      server.clockOffsetMs = ms;
+    },
     cleanUp: async () => {
+      await folder[Symbol.asyncDispose]();
       await server.close();
     },
   };
@@ -658,6 +667,34 @@ describe('Google Cloud Storage', () => {
       const absent = await openGcsBucket({ ...place, credentialsFile: folder.at('none.json') });
       expect((await errorOf(put(absent))).message).toContain('Check the credentialsFile');
       await absent.close();
+    });
+
+    test('that cannot sign make no links', async () => {
+      await start();
+      const link = { nowMs: Date.now(), seconds: 60, contentType: 'a/b', fileName: null };
+      const linking = async (credentialsFile: string | null): Promise<unknown> => {
+        const other = await open(server, 'bucket', '', { credentialsFile });
+        try {
+          return await other.presign?.('a', link);
+        } finally {
+          await other.close();
+        }
+      };
+      const user = await errorOf(linking(await writeUserAccount(folder.at('user.json'))));
+      expect(user.code).toBe('denied');
+      expect(user.message).toContain('cannot sign');
+      await logIn();
+      expect((await errorOf(linking(folder.at('credentials.json')))).message).toContain('cannot sign');
+      const none = await errorOf(linking(folder.at('none.json')));
+      expect(none.code).toBe('denied');
+      expect(none.message).toContain('Check the credentialsFile');
+      const by = await open(server, 'bucket', '', {
+        credentialsFile: await writeServiceAccount(folder.at('k')),
+      });
+      const url = await by.presign?.('a', link);
+      expect(url).not.toContain('PRIVATE');
+      expect(server.count()).toBe(0);
+      await by.close();
     });
 
     test('that may only read are enough to get and to list', async () => {

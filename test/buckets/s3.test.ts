@@ -38,6 +38,11 @@ async function failureOf(operation: Promise<unknown>): Promise<VaultError> {
   throw new Error('It did not fail.');
 }
 
+/** The credentials of the environment end then. */
+function endInMinutes(minutes: number): void {
+  vi.stubEnv('AWS_CREDENTIAL_EXPIRATION', new Date(Date.now() + minutes * 60_000).toISOString());
+}
+
 /** A page of a listing. */
 function page(...keys: readonly string[]): string {
   const contents = keys.map((key) => `<Contents><Key>${key}</Key><Size>1</Size></Contents>`);
@@ -52,6 +57,9 @@ bucketConformance(
       bucket: await openTestBucket(server),
       reopen: async () => await openTestBucket(server),
       openMissing: async () => await openTestBucket(server, { bucket: 'missing' }),
+      passTime: (ms) => {
+        server.clockOffsetMs = ms;
+      },
       cleanUp: async () => {
         await server.close();
       },
@@ -630,6 +638,50 @@ describe('the S3 driver', () => {
       await start({ credentials });
       await bucket.put('a', Buffer.from('content'));
       expect(Buffer.from(await bucket.get('a')).toString()).toBe('content');
+    });
+  });
+
+  describe('links', () => {
+    const call = { nowMs: Date.now(), seconds: 3_600, contentType: 'a/b', fileName: null };
+
+    test('with temporary credentials end with them, and it is said', async () => {
+      vi.stubEnv('AWS_SESSION_TOKEN', 'session');
+      await start({ credentials: { ...EXAMPLE_CREDENTIALS, sessionToken: 'session' } });
+      server.store('bucket', 'backups/vault/a', Buffer.from('content'));
+      const onDoubt = vi.fn<(message: string) => void>();
+      const url = (await bucket.presign?.('a', { ...call, onDoubt })) ?? '';
+      expect(await (await fetch(url)).text()).toBe('content');
+      expect(onDoubt.mock.calls[0]?.[0]).toContain('temporary');
+      endInMinutes(30);
+      const short = await reopen();
+      const error = await failureOf(short.presign?.('a', call) ?? Promise.resolve());
+      expect(error.code).toBe('invalid-input');
+      expect(error.message).toContain('Ask for a shorter time');
+      expect(await codeOf(short.presign?.('a', { ...call, seconds: 600 }) ?? Promise.resolve())).toBe(
+        'success',
+      );
+      endInMinutes(90);
+      expect(await codeOf((await reopen()).presign?.('a', { ...call, onDoubt }) ?? Promise.resolve())).toBe(
+        'success',
+      );
+      expect(onDoubt).toHaveBeenCalledTimes(1);
+    });
+
+    test('are denied without credentials', async () => {
+      vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
+      await start();
+      const error = await failureOf(bucket.presign?.('a', call) ?? Promise.resolve());
+      expect(error.code).toBe('denied');
+      expect(error.message).toContain('Could not make a link to a');
+      expect(server.requests).toEqual([]);
+    });
+
+    test('are charged to whoever makes them, where the URL says so', async () => {
+      await start({}, { requesterPays: true });
+      server.store('bucket', 'backups/vault/a', Buffer.from('content'));
+      const url = (await bucket.presign?.('a', call)) ?? '';
+      expect(new URL(url).searchParams.get('x-amz-request-payer')).toBe('requester');
+      expect((await fetch(url)).status).toBe(200);
     });
   });
 

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { crc32c } from './crc32c.ts';
+import { whyUnsigned } from './service-account.ts';
 
 // The object methods of Google Cloud Storage's JSON API as Google documents them, over one HTTP server:
 // https://cloud.google.com/storage/docs/json_api/v1/objects and the pages beside it on uploading, preconditions,
@@ -13,7 +14,7 @@ import { crc32c } from './crc32c.ts';
 
 /** What a request asks for. `bucket` is anything about a bucket itself, which no account here may do. */
 export type RequestKind =
-  'upload' | 'metadata' | 'download' | 'delete' | 'list' | 'bucket' | 'token' | 'other';
+  'upload' | 'metadata' | 'download' | 'delete' | 'list' | 'bucket' | 'token' | 'signed' | 'other';
 
 /** A way to fail. */
 export type Fault =
@@ -68,6 +69,8 @@ export interface GcsServer extends AsyncDisposable {
   readonly scopes: readonly string[];
   /** How many requests lost their connection before they were answered in full. */
   readonly abandoned: number;
+  /** How far the server's clock is ahead; may be set. */
+  clockOffsetMs: number;
   /** How many connections are open. */
   connections(): Promise<number>;
   /** How many requests of a kind came in; of all kinds if none is given. */
@@ -129,6 +132,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     left: number;
   }[] = [];
   const scopes: string[] = [];
+  const clock = { clockOffsetMs: 0 };
   let abandoned = 0;
   let lastGeneration = 1_700_000_000_000_000;
 
@@ -354,11 +358,21 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
         expires_in: 3_600,
       });
     }
-    identify(request);
     const query = request.url.searchParams;
+    if (request.kind === 'signed') {
+      const refusal = whyUnsigned(request.method, request.url, Date.now() + clock.clockOffsetMs);
+      if (refusal !== null) throw new ApiError(refusal === 'InvalidArgument' ? 400 : 403, refusal, refusal);
+    } else identify(request);
     switch (request.kind) {
       case 'upload':
         return await upload(request, incoming);
+      case 'signed': {
+        const answer = download(request);
+        const asked = (name: string): string => query.get(`response-content-${name}`) ?? '';
+        const headers = { 'content-type': asked('type'), 'content-disposition': asked('disposition') };
+        const given = Object.entries(headers).filter(([, value]) => value !== '');
+        return { ...answer, headers: { ...answer.headers, ...Object.fromEntries(given) } };
+      }
       case 'download':
         return download(request);
       case 'metadata': {
@@ -470,6 +484,12 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     url,
     requests,
     scopes,
+    get clockOffsetMs() {
+      return clock.clockOffsetMs;
+    },
+    set clockOffsetMs(ms) {
+      clock.clockOffsetMs = ms;
+    },
     get abandoned() {
       return abandoned;
     },
@@ -531,7 +551,7 @@ class ApiError extends Error {
     const headers: Record<string, string> = { ...this.headers };
     if (this.status === 401) headers['www-authenticate'] = 'Bearer realm="https://accounts.google.com/"';
     if (this.status === 304) return { status: 304, headers, body: Buffer.alloc(0) };
-    if (request.kind === 'download') {
+    if (request.kind === 'download' || request.kind === 'signed') {
       return {
         status: this.status,
         headers: { ...headers, 'content-type': 'text/html; charset=UTF-8' },
@@ -551,6 +571,10 @@ function received(incoming: IncomingMessage): ReceivedRequest {
   const url = new URL(incoming.url ?? '/', `http://${headers.host ?? 'localhost'}`);
   const [, area, , bucket, objects, object] =
     /^\/(?:(upload|download)\/)?(storage)\/v1\/b\/([^/]+)(\/o)?(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
+  if (url.searchParams.has('X-Goog-Signature')) {
+    const [, where = '', what = ''] = /^\/([^/]+)\/(.+)$/.exec(decodeURIComponent(url.pathname)) ?? [];
+    return { kind: 'signed', method, url, headers, bucket: where, object: what };
+  }
   const kind = (): RequestKind => {
     if (method === 'POST' && url.pathname === '/token') return 'token';
     if (bucket === undefined) return 'other';

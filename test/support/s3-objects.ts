@@ -85,6 +85,17 @@ function notImplemented(header: string): S3Error {
   );
 }
 
+/** What a request wants to be said of the content. */
+function overridden({ query }: S3Request): Record<string, string> {
+  const names = ['content-type', 'content-disposition'];
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = query.get(`response-${name}`);
+      return value === null ? [] : [[name, value]];
+    }),
+  );
+}
+
 /** The objects of all buckets, and what the requests about them do. */
 export class S3Objects {
   readonly #buckets = new Map<string, Map<string, StoredObject>>();
@@ -203,6 +214,7 @@ export class S3Objects {
       'accept-ranges': 'bytes',
       'content-type': 'application/octet-stream',
       ...this.#encryption(),
+      ...overridden(request),
     };
     if (range !== null) {
       const last = range.end - 1;

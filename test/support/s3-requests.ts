@@ -117,7 +117,8 @@ export function authenticate(
   request: S3Request,
   server: { readonly credentials: AwsCredentials; readonly region: string; readonly nowMs: number },
 ): Authenticated {
-  const { headers } = request;
+  const { headers, query } = request;
+  if (query.has('X-Amz-Signature')) return authenticateUrl(request, server);
   const header = headers['authorization'];
   if (header === undefined) throw new S3Error(403, 'AccessDenied', 'Access Denied');
   const authorization = parseAuthorization(header);
@@ -195,6 +196,48 @@ export function authenticate(
       'SignatureDoesNotMatch',
       'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
     );
+  }
+  return { signer, signature, time, payloadHash };
+}
+
+/** "Authenticating Requests: Using Query Parameters" in the API reference. */
+function authenticateUrl(
+  request: S3Request,
+  server: { readonly credentials: AwsCredentials; readonly region: string; readonly nowMs: number },
+): Authenticated {
+  const given = (name: string): string => request.query.get(`X-Amz-${name}`) ?? '';
+  const { credentials, region, nowMs } = server;
+  const [accessKeyId, day = '', ...scope] = given('Credential').split('/');
+  const time = given('Date');
+  const signedAt = parseSigningTime(time);
+  const seconds = Number(given('Expires'));
+  const signedHeaders = given('SignedHeaders').split(';');
+  if (
+    given('Algorithm') !== 'AWS4-HMAC-SHA256' ||
+    Number.isNaN(signedAt) ||
+    !time.startsWith(day) ||
+    scope.join('/') !== `${region}/s3/aws4_request` ||
+    !signedHeaders.includes('host') ||
+    !(Number.isSafeInteger(seconds) && seconds >= 1 && seconds <= 604_800)
+  ) {
+    const message = 'The authorization query parameters that you provided are not valid.';
+    throw new S3Error(400, 'AuthorizationQueryParametersError', message);
+  }
+  if (accessKeyId !== credentials.accessKeyId) throw new S3Error(403, 'InvalidAccessKeyId', 'Unknown key.');
+  if (given('Security-Token') !== (credentials.sessionToken ?? '')) {
+    throw new S3Error(400, 'InvalidToken', 'The provided token is malformed or otherwise invalid.');
+  }
+  const signer = new Signer(credentials, { day, region, service: 's3' });
+  const [path = '', rest = ''] = request.url.split(/\?(.*)/s, 2);
+  const unsigned = rest.split('&').filter((part) => !part.startsWith('X-Amz-Signature='));
+  const payloadHash = 'UNSIGNED-PAYLOAD';
+  const url = `${path}?${unsigned.join('&')}`;
+  const signature = signer.request({ ...request, url }, { signedHeaders, payloadHash, time });
+  if (!isSameSignature(signature, given('Signature'))) {
+    throw new S3Error(403, 'SignatureDoesNotMatch', 'The request signature we calculated does not match.');
+  }
+  if (nowMs > signedAt + seconds * 1000 || nowMs < signedAt - MAX_SKEW_MS) {
+    throw new S3Error(403, 'AccessDenied', 'Request has expired');
   }
   return { signer, signature, time, payloadHash };
 }

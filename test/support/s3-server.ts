@@ -66,6 +66,8 @@ export interface S3Server extends AsyncDisposable {
   readonly port: number;
   readonly region: string;
   readonly credentials: AwsCredentials;
+  /** How far the server's clock is ahead; may be set. */
+  clockOffsetMs: number;
   /** All requests since the start or the last `forget`, failed ones as well. */
   readonly requests: readonly S3Request[];
   /** How many of them are of this kind. */
@@ -104,6 +106,7 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
   const dialect: S3Dialect = { ...AMAZON, ...options.dialect };
   const objects = new S3Objects(dialect, region);
   for (const name of options.buckets ?? ['bucket']) objects.createBucket(name);
+  const clock = { offsetMs: options.clockOffsetMs ?? 0 };
   const requests: S3Request[] = [];
   const faults: { readonly matcher: S3Matcher; readonly fault: S3Fault; times: number }[] = [];
 
@@ -119,7 +122,7 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
 
   const answerTo = async (request: S3Request, message: IncomingMessage): Promise<S3Answer> => {
     const raw = await readAll(message);
-    const nowMs = Date.now() + (options.clockOffsetMs ?? 0);
+    const nowMs = Date.now() + clock.offsetMs;
     const authenticated = authenticate(request, { credentials, region, nowMs });
     const isChunked = authenticated.payloadHash.startsWith('STREAMING-');
     if (isChunked && dialect.awsChunked === 'rejected') {
@@ -185,6 +188,12 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
     port,
     region,
     credentials,
+    get clockOffsetMs() {
+      return clock.offsetMs;
+    },
+    set clockOffsetMs(ms) {
+      clock.offsetMs = ms;
+    },
     requests,
     count: (kind) => requests.filter((request) => request.kind === kind).length,
     forget: () => {

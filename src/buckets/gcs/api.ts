@@ -1,6 +1,8 @@
 import type { Storage } from '@google-cloud/storage';
 import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
+import { dispositionOf } from '../bucket.ts';
+import type { PresignCall } from '../bucket.ts';
 import { certificatesIn, endpointUrl } from '../cloud-url.ts';
 import { openHttpClient } from '../http.ts';
 import type { HttpAnswer, HttpRequest } from '../http.ts';
@@ -35,6 +37,16 @@ export interface GcsApi {
    * @throws as `HttpClient.send`; `denied` if there are no usable credentials, or the server wants some that it may not have
    */
   send(request: ApiRequest, task: Task): Promise<HttpAnswer>;
+  /**
+   * A URL that reads an object for whoever has it (V4 signing process). It is good for this server alone, whoever that is.
+   *
+   * @throws `denied`
+   */
+  presign(
+    object: { readonly bucket: string; readonly name: string },
+    call: PresignCall,
+    task: string,
+  ): Promise<string>;
   /** Whether it is Google's own, or as good as that: it gets Google's credentials. */
   readonly isTrusted: boolean;
   close(): void;
@@ -70,17 +82,19 @@ export async function openGcsApi(
   const isTrusted = sendCredentials || isGoogles(base);
   const client = openHttpClient(ca);
 
+  const unusable = (task: string, error: unknown, code: 'denied' | 'unavailable'): VaultError =>
+    new VaultError(
+      code,
+      `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${credentialsFile === null ? LOG_IN : 'Check the credentialsFile in its URL.'}`,
+      { cause: error, unreachable: code === 'unavailable' && statusOf(error) === null },
+    );
+
   async function credentials(url: URL, { task, signal }: Task): Promise<Record<string, string>> {
     try {
       return Object.fromEntries(await unlessAborted(storage.authClient.getRequestHeaders(url.href), signal));
     } catch (error) {
       throwIfAborted(signal);
-      const isPassing = isPassingFailure(error);
-      throw new VaultError(
-        isPassing ? 'unavailable' : 'denied',
-        `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${credentialsFile === null ? LOG_IN : 'Check the credentialsFile in its URL.'}`,
-        { cause: error, unreachable: isPassing && statusOf(error) === null },
-      );
+      throw unusable(task, error, isPassingFailure(error) ? 'unavailable' : 'denied');
     }
   }
 
@@ -106,12 +120,49 @@ export async function openGcsApi(
       );
     },
 
+    async presign(object, call, task) {
+      try {
+        return await presignWith(storage, object, { ...call, userProject });
+      } catch (error) {
+        if (error instanceof VaultError) throw error;
+        throw unusable(task, error, 'denied');
+      }
+    },
+
     isTrusted,
 
     close() {
       client.close();
     },
   };
+}
+
+async function presignWith(
+  storage: Storage,
+  { bucket, name }: { readonly bucket: string; readonly name: string },
+  call: PresignCall & { readonly userProject: string | null },
+): Promise<string> {
+  const { nowMs, seconds, contentType, userProject } = call;
+  const signer: object = await storage.authClient.getClient();
+  if (!('key' in signer) || typeof signer.key !== 'string') {
+    throw new VaultError(
+      'denied',
+      `Could not make a link to ${name}: these Google credentials cannot sign. Links take the key file of a service account: name it with GOOGLE_APPLICATION_CREDENTIALS, or with credentialsFile in the bucket’s URL.`,
+    );
+  }
+  const [url] = await storage
+    .bucket(bucket)
+    .file(name)
+    .getSignedUrl({
+      version: 'v4',
+      action: 'read',
+      accessibleAt: nowMs,
+      expires: nowMs + seconds * 1000,
+      responseType: contentType,
+      responseDisposition: dispositionOf(call),
+      ...(userProject !== null && { queryParams: { userProject } }),
+    });
+  return url;
 }
 
 /** The SDK, which knows where the API is and whose credentials are used. */

@@ -2,8 +2,8 @@ import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
 import { VaultError, throwIfAborted } from '../../errors.ts';
-import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
-import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
+import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName, requirePresignable } from '../bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PresignCall, PutCall } from '../bucket.ts';
 import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
 import type { Content, Task } from './answers.ts';
 import { openGcsApi } from './api.ts';
@@ -239,6 +239,12 @@ class GcsBucket implements Bucket {
       if (page.nextPageToken === null) return;
       query.set('pageToken', progress.next(page.nextPageToken));
     }
+  }
+
+  async presign(name: string, call: PresignCall): Promise<string> {
+    requirePresignable(this.label, name, call);
+    const object = { bucket: this.#bucket, name: this.#prefix + name };
+    return this.#api.presign(object, call, `make a link to ${name} in ${this.label}`);
   }
 
   close(): Promise<void> {

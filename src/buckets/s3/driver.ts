@@ -1,8 +1,8 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
 import { VaultError, throwIfAborted } from '../../errors.ts';
-import { isObjectName } from '../bucket.ts';
-import type { Bucket, GetCall, ListCall, ListedObject, PutCall, BucketCall } from '../bucket.ts';
+import { dispositionOf, isObjectName, requirePresignable } from '../bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PresignCall, PutCall } from '../bucket.ts';
 import { endpointUrl, folderPrefix } from '../cloud-url.ts';
 import { dateOf } from '../date.ts';
 import { readBody } from './answers.ts';
@@ -159,6 +159,25 @@ class S3Bucket implements Bucket {
     );
   }
 
+  async presign(name: string, call: PresignCall): Promise<string> {
+    requirePresignable(this.label, name, call);
+    const attempt: S3Attempt = { action: 'link', name, label: this.label, isForeign: this.#isForeign };
+    const command = new GetObjectCommand({
+      Bucket: this.#bucket,
+      Key: this.#root + name,
+      ResponseContentType: call.contentType,
+      ResponseContentDisposition: dispositionOf(call),
+      ...this.#payer,
+    });
+    const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner');
+    try {
+      requireLasting(await this.#client.config.credentials(), call, this.label);
+      return await getSignedUrl(this.#client, command, { expiresIn: call.seconds });
+    } catch (error) {
+      throw translateS3Error(error, attempt);
+    }
+  }
+
   async close(): Promise<void> {
     this.#client.destroy();
   }
@@ -265,6 +284,25 @@ class S3Bucket implements Bucket {
       return output;
     }
   }
+}
+
+/** Links end with the credentials that have signed them. @throws `invalid-input` if that is known to be before their time */
+function requireLasting(
+  credentials: { readonly expiration?: Date; readonly sessionToken?: string },
+  { nowMs, seconds, onDoubt }: PresignCall,
+  label: string,
+): void {
+  const { expiration, sessionToken } = credentials;
+  if (expiration !== undefined && expiration.getTime() < nowMs + seconds * 1000) {
+    throw new VaultError(
+      'invalid-input',
+      `The credentials for ${label} end at ${expiration.toISOString()}, and a link with them. Ask for a shorter time, or use an access key that does not end.`,
+    );
+  }
+  if (sessionToken === undefined || expiration !== undefined) return;
+  onDoubt?.(
+    `The credentials for ${label} are temporary: the link ends when they do, if that is sooner. An access key of a user does not end.`,
+  );
 }
 
 /** What uploads ask for, as headers: the SDK's own options have types that know Amazon's classes alone. */

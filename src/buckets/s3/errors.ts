@@ -6,14 +6,14 @@ import { brief } from '../explanation.ts';
 
 /** What was being done when a request failed; the words of the message. */
 export interface S3Attempt {
-  readonly action: 'store' | 'read' | 'remove' | 'list';
+  readonly action: 'store' | 'read' | 'remove' | 'list' | 'link';
   /** The object's name, or the prefix of a listing. */
   readonly name: string;
   /** The bucket, as messages call it. */
   readonly label: string;
   /** Whether it is a service of somebody else than Amazon. */
   readonly isForeign: boolean;
-  readonly signal: AbortSignal | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface Meaning {
@@ -186,6 +186,7 @@ export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError
     read: `Could not read ${object}from ${attempt.label}`,
     remove: `Could not remove ${object}from ${attempt.label}`,
     list: `Could not list the objects ${object}in ${attempt.label}`,
+    link: `Could not make a link to ${object}in ${attempt.label}`,
   }[attempt.action];
   return new VaultError(meaning.code, `${tried}: ${reasonOf(error, answer)}. ${meaning.next}`.trimEnd(), {
     cause: error,
@@ -277,6 +278,7 @@ function permissionsFor({ action, isForeign }: S3Attempt): Meaning {
     read: 's3:GetObject',
     remove: 's3:DeleteObject',
     list: 's3:ListBucket',
+    link: 's3:GetObject',
   }[action];
   const ambiguity =
     action === 'read' ? ' Without s3:ListBucket, S3 answers the same for an object that does not exist.' : '';

@@ -38,6 +38,7 @@ const NAMES: Readonly<Record<PasswordRequest['purpose'], typeof VAULT_NAMES>> = 
   replace: { option: '--new-password', variable: 'VAULT_NEW_PASSWORD', what: 'A new password' },
   lock: LOCK_NAMES,
   unlock: LOCK_NAMES,
+  share: { option: '--share-password', variable: 'VAULT_SHARE_PASSWORD', what: 'A password of the link' },
 };
 
 /** The options that name a password's place, without `new` in front or with it. */

@@ -18,6 +18,7 @@ export { rm, undelete } from './rm.ts';
 export { printSchedule } from './schedule.ts';
 export { scrub } from './scrub.ts';
 export { serve } from './serve.ts';
+export { listShares, removeShares, share } from './share.ts';
 export { status } from './status.ts';
 export { sweep } from './sweep.ts';
 export { addToken, listTokens, removeToken } from './token.ts';

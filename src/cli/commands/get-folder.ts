@@ -122,6 +122,20 @@ function countsOf({ files, unchanged, folders, symlinks, missing, notKept }: Res
   return { files, unchanged, folders, symlinks, missing, notKept };
 }
 
+/** What is selected as a tar archive. */
+export async function* tarOf(
+  selected: SelectedEntries,
+  prefix: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = selected.reader();
+  try {
+    yield* tarStream(selected.entries(), reader.readContent, { prefix, signal });
+  } finally {
+    await reader.close();
+  }
+}
+
 /** Writes what is selected to standard output, as a tar archive. */
 export async function pourTar(
   { output, terminal, signal }: Invocation,
@@ -135,19 +149,14 @@ export async function pourTar(
     );
   }
   await terminal.withProgress(name, async (report) => {
-    const reader = selected.reader();
     const onBytes = counting(report, name, selected.size);
-    try {
-      for await (const bytes of tarStream(selected.entries(), reader.readContent, { prefix: name, signal })) {
-        onBytes(bytes.length);
-        if (await output.write(bytes)) continue;
-        throw new VaultError(
-          'unavailable',
-          'Whoever read standard output has gone before the whole archive was written.',
-        );
-      }
-    } finally {
-      await reader.close();
+    for await (const bytes of tarOf(selected, name, signal)) {
+      onBytes(bytes.length);
+      if (await output.write(bytes)) continue;
+      throw new VaultError(
+        'unavailable',
+        'Whoever read standard output has gone before the whole archive was written.',
+      );
     }
   });
   return selected.size;

@@ -75,8 +75,10 @@ async function fittingOf(typed: readonly string[], facts: VerbFacts, sources: So
       ...shorts.map(({ short, description }): Candidate => [short ?? '', description]),
     ]);
   }
-  if (verb.verbs.length > 0) return verbsOf(verb);
-  return argumentsOf(verb, facts, { given, sources });
+  const own = verbsOf(verb);
+  if (verb.verbs.length > 0 && verb.arguments.length === 0) return own;
+  const fitting = await argumentsOf(verb, facts, { given, sources });
+  return { ...fitting, candidates: [...own.candidates, ...fitting.candidates] };
 }
 
 function verbsOf({ path, verbs }: VerbFacts): Fitting {
@@ -138,7 +140,7 @@ async function argumentsOf(
   { given, sources }: { readonly given: SharedOptions; readonly sources: Sources },
 ): Promise<Fitting> {
   const name = verb.arguments[0]?.name ?? '';
-  if (/^(hash\|)?(name\|)?pattern$/.test(name)) {
+  if (/^(hash\|name|(hash\|)?(name\|)?pattern)$/.test(name)) {
     return names(await sources.names(given, verb.path === 'undelete').catch(() => []));
   }
   if (name === 'url|id') return names(await sources.buckets(given).catch(() => []));

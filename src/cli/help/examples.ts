@@ -91,6 +91,16 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
     ],
   ],
   [
+    'share',
+    [
+      ['vault share report.pdf', 'a link that is good for a week'],
+      ['vault share report.pdf --expires 12h --password', 'for less, and with a password besides'],
+      ['vault share docs', 'a folder, as a tar archive'],
+    ],
+  ],
+  ['share ls', [['vault share ls', 'what is shared, and until when']]],
+  ['share rm', [['vault share rm 3f0c91aa', 'take a link back']]],
+  [
     'info',
     [
       ['vault info', 'the vault: its buckets and redundancy'],

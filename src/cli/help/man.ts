@@ -34,7 +34,7 @@ function page(
     '.SH NAME',
     `${roff(name)} \\- ${roff(lowered(verb.purpose))}`,
     '.SH SYNOPSIS',
-    ...(nested.length > 0 ? nested : [verb])
+    ...(nested.length > 0 && verb.arguments.length === 0 ? nested : [verb, ...nested])
       .flatMap((one) => [`.B ${roff(usageOf(one))}`, '.br'])
       .slice(0, -1),
     '.SH DESCRIPTION',

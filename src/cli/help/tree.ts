@@ -60,7 +60,8 @@ export function factsOf(command: Command): VerbFacts {
 /** How a verb is called. */
 export function usageOf({ path, options, verbs, arguments: taken }: VerbFacts): string {
   const terms = taken.map(({ term }) => term);
-  if (verbs.length > 0) return ['vault', path, '<command> [options]'].filter(Boolean).join(' ');
+  if (verbs.length > 0 && taken.length === 0)
+    return ['vault', path, '<command> [options]'].filter(Boolean).join(' ');
   return ['vault', path, ...(options.length > 0 ? ['[options]'] : []), ...terms].join(' ');
 }
 

@@ -21,9 +21,9 @@ export interface Asking {
 export interface PasswordQuestion {
   /**
    * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes
-   * its place, also asked for twice. `lock` and `unlock`: a file's own password, to be chosen or to be entered.
+   * its place, also asked for twice. `lock` and `unlock`: a file's own password, to be chosen or to be entered. `share`: a link's.
    */
-  readonly purpose: 'choose' | 'enter' | 'replace' | 'lock' | 'unlock';
+  readonly purpose: 'choose' | 'enter' | 'replace' | 'lock' | 'unlock' | 'share';
   /** What the password is of, for `unlock`: the file's name. */
   readonly file?: string | undefined;
 }
@@ -115,6 +115,7 @@ export async function askForPassword({ purpose, file }: PasswordQuestion, asking
     replace: 'New password:',
     choose: 'Choose a password:',
     lock: 'Password of the file itself:',
+    share: 'Password of the link:',
   }[purpose];
   for (;;) {
     const first = await askOnce(question);

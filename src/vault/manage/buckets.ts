@@ -18,6 +18,7 @@ import {
   SWEEP_PREFIX,
 } from '../../format/removal.ts';
 import { CHUNK_PREFIX, parseShardObjectName } from '../../format/shard.ts';
+import { parseShareObjectName, SHARES_PREFIX } from '../../format/share.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
@@ -191,6 +192,7 @@ export const KINDS: readonly (readonly [string, (name: string) => unknown])[] = 
   [DELETED_PREFIX, parseDeletionObjectName],
   [SWEEP_PREFIX, parseSweepObjectName],
   [PUTS_PREFIX, parsePutMarkerName],
+  [SHARES_PREFIX, parseShareObjectName],
   [CLOCK_NAME, (name) => (name === CLOCK_NAME ? name : null)],
   [KEYRING_PREFIX, parseKeyringObjectName],
 ];

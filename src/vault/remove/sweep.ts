@@ -29,6 +29,7 @@ import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts
 import type { LiveFiles } from './live.ts';
 import { planRemoval, removals } from './plan.ts';
 import { expireFile } from './rm.ts';
+import { expiredShares } from './shares.ts';
 
 /** Done lists stay for so long: longer than anybody's knowledge of what is there. */
 const DONE_LISTS_STAY_MS = 3 * 86_400_000;
@@ -125,6 +126,7 @@ class Sweep {
     const live = await this.#findLive();
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
     const foreign = dryRun ? await this.#tell(live, lists) : await this.#act(live);
+    await this.#removeShares(dryRun);
     if (!dryRun) await this.#tidy(found);
     return {
       expired: found.expired,
@@ -184,6 +186,21 @@ class Sweep {
     }
     this.#filesRemoved = live.dead.length;
     return foreign;
+  }
+
+  /** Nobody relies on what has expired: it goes without a list. */
+  async #removeShares(dryRun: boolean): Promise<void> {
+    const { signal, onPlanned } = this.#options;
+    const expired = await Array.fromAsync(expiredShares(this.#buckets, this.#session.clock.now(), signal));
+    if (!dryRun && expired.length > 0) await this.#requireRightClock();
+    for (const step of expired) {
+      this.#bytesRemoved += step.bytes;
+      if (!dryRun) await this.#removeObject(step.object, signal);
+      else {
+        this.#objectsRemoved += 1;
+        await onPlanned?.(step);
+      }
+    }
   }
 
   #requireRightClock(): Promise<void> {
@@ -330,7 +347,7 @@ class Sweep {
     for (const some of slicesOf(rows, ROWS_AT_ONCE)) await this.#session.catalog.chunks.put(some);
   }
 
-  async #removeObject(name: string, signal: AbortSignal): Promise<void> {
+  async #removeObject(name: string, signal: AbortSignal | undefined): Promise<void> {
     const { failed } = await removeFrom(this.#buckets, name, signal);
     // The list stays: the next sweep goes on.
     if (failed[0] !== undefined) throw failed[0].error;

@@ -26,6 +26,12 @@ import {
   shardObjectSize,
 } from '../../format/shard.ts';
 import type { ShardName } from '../../format/shard.ts';
+import {
+  MAX_SHARE_NOTE_SIZE,
+  MAX_SHARE_PAGE_SIZE,
+  parseShareObjectName,
+  SHARE_PART_SIZE,
+} from '../../format/share.ts';
 import { decodeSigned } from '../../format/signed.ts';
 import { Budget } from '../../concurrency/semaphore.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
@@ -191,6 +197,21 @@ interface Judge {
   readonly check: (bytes: Uint8Array) => string | null;
 }
 
+/** Of a share, only an age file says what it is. */
+function judgeOfShare(name: string): Judge | null {
+  const what = parseShareObjectName(name)?.what;
+  if (what === undefined) return null;
+  const check = (bytes: Uint8Array): null => {
+    const isSealed = Buffer.from(bytes.subarray(0, AGE_FILE.length)).equals(AGE_FILE);
+    requireName(what !== 0 || isSealed, 'What is shared is no age file.');
+    return null;
+  };
+  if (typeof what === 'number') return { maxSize: SHARE_PART_SIZE, check };
+  return { maxSize: what === 'page' ? MAX_SHARE_PAGE_SIZE : MAX_SHARE_NOTE_SIZE, check };
+}
+
+const AGE_FILE = Buffer.from('age-encryption.org/v1\n');
+
 /** How to tell whether an object is what its name says; null if the name is none of a vault's. */
 function judgeOf(name: string): Judge | null {
   const shard = parseShardObjectName(name);
@@ -228,7 +249,7 @@ function judgeOfManifest(hash: string): Judge {
   return { maxSize: MAX_MANIFEST_SIZE, check };
 }
 
-/** Of deletion records, sweep lists and the markers of puts. */
+/** Of deletion records, sweep lists, the markers of puts, and shares. */
 function judgeOfRemoval(name: string): Judge | null {
   const deleted = parseDeletionObjectName(name);
   if (deleted !== null) {
@@ -250,7 +271,8 @@ function judgeOfRemoval(name: string): Judge | null {
     };
     return { maxSize: MAX_SWEEP_SIZE, check };
   }
-  return parsePutMarkerName(name) === null ? null : { maxSize: MAX_PUT_MARKER_SIZE, check: checkPutMarker };
+  if (parsePutMarkerName(name) === null) return judgeOfShare(name);
+  return { maxSize: MAX_PUT_MARKER_SIZE, check: checkPutMarker };
 }
 
 function checkPutMarker(bytes: Uint8Array): null {

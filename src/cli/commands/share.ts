@@ -1,0 +1,171 @@
+import { basename } from 'node:path';
+import { VaultError } from '../../errors.ts';
+import type { Stored } from '../../vault/folders/stored-folder.ts';
+import type { SharedContent } from '../../vault/share/share.ts';
+import type { ListedShare } from '../../vault/share/shares.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { bucketReferenceOf, warnOfFile, warnTo, withProgress, withVault } from '../arguments/invocation.ts';
+import { parseDurationMs } from '../arguments/options.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
+import { asTime } from '../../vault/files/as-json.ts';
+import { Table } from '../terminal/table.ts';
+import { styleFor } from '../terminal/terminal.ts';
+import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
+import { lockPasswordOf } from './lock-password.ts';
+import type { LockFlags } from './lock-password.ts';
+
+export interface ShareFlags extends LockFlags {
+  readonly expires?: string;
+  readonly bucket?: string;
+  readonly password?: boolean;
+  readonly sharePasswordFile?: string;
+  readonly sharePasswordCommand?: string;
+}
+
+/** As long as both clouds let a link last. */
+const WEEK_MS = 7 * 86_400_000;
+
+/** `vault share`: prints a link that opens a copy of a file in any browser. */
+export async function share(invocation: Invocation, reference: string, flags: ShareFlags): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  const expiresMs = flags.expires === undefined ? WEEK_MS : parseDurationMs(flags.expires, '--expires');
+  if (expiresMs > WEEK_MS) {
+    throw new VaultError(
+      'invalid-input',
+      '--expires is seven days at most: no link to a cloud lasts longer. "vault serve" gives links that do.',
+    );
+  }
+  const bucket = flags.bucket === undefined ? undefined : await bucketReferenceOf(flags.bucket);
+  // The link is shown this once: where nobody sees it, nothing needs to be stored.
+  output.requireOpen();
+  const password = await linkPasswordOf(invocation, flags);
+  return withVault(invocation, async (vault) => {
+    const found = await vault.find(reference, await lockPasswordOf(invocation, flags));
+    const content = await contentOf(invocation, found);
+    const made = await withProgress(invocation, `Sharing ${showName(content.name)}`, async (call) =>
+      vault.share(content, { ...call, signal, expiresMs, password, bucket }),
+    );
+    const { id, name, size, expiresAtMs, link } = made;
+    if (options.json === true) {
+      const { hash, bucket: where, password: takesPassword } = made;
+      const facts = { id, name, hash, size, password: takesPassword, bucket: where };
+      await output.json({ ...facts, expiresAt: asTime(expiresAtMs), link });
+    } else await output.line(link);
+    const whoever = made.password ? 'Whoever has the link and its password' : 'Whoever has the link';
+    terminal.summary(
+      `${whoever} can read ${quote(name)} (${showSize(size)}) until ${showTime(expiresAtMs)}. "vault share rm ${id.slice(0, 12)}" takes it back.`,
+      { id, size, expiresAt: asTime(expiresAtMs) },
+    );
+    return DONE;
+  });
+}
+
+/** The password of the link, if it is to have one. */
+async function linkPasswordOf(invocation: Invocation, flags: ShareFlags): Promise<string | undefined> {
+  const { terminal } = invocation;
+  const { sharePasswordFile: passwordFile, sharePasswordCommand: passwordCommand } = flags;
+  if (flags.password !== true && passwordFile === undefined && passwordCommand === undefined)
+    return undefined;
+  const [{ readPassword }, { weaknessOf }] = await Promise.all([
+    import('../arguments/password.ts'),
+    import('../arguments/password-strength.ts'),
+  ]);
+  const options = { passwordFile, passwordCommand };
+  const password = await readPassword({
+    ...invocation,
+    options,
+    purpose: 'share',
+    warn: warnOfFile(terminal),
+  });
+  const weakness = weaknessOf(password);
+  if (weakness !== null) {
+    const message = `The password ${weakness}. Whoever has the link can try as many as they like.`;
+    terminal.warn(message, { kind: 'weak-password' });
+  }
+  return password;
+}
+
+/** What is shared: a file as it is, a folder as a tar archive. */
+async function contentOf({ signal, terminal }: Invocation, found: Stored): Promise<SharedContent> {
+  if (found.kind === 'file') return found.file;
+  const { folder, path } = found;
+  const { entryAsFile, tarOf, wantedOf } = await import('./get-folder.ts');
+  const wanted = wantedOf(path);
+  const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
+  const name = path === '' || wanted === null || !('path' in wanted) ? folder.name : `${folder.name}/${path}`;
+  const { hash } = folder;
+  const { only } = selected;
+  if (only?.kind === 'file')
+    return { hash, name, content: (call) => entryAsFile(selected, only).content(call) };
+  return { hash, name: `${name}.tar`, content: (call) => tarOf(selected, basename(name), call.signal) };
+}
+
+/** `vault share ls`. */
+export async function listShares(invocation: Invocation): Promise<ExitCode> {
+  const { output, options, terminal, signal, clock, environment } = invocation;
+  return withVault(invocation, async (vault) => {
+    const { shares, unreachable } = await vault.shares({ signal, onWarning: warnTo(terminal) });
+    const nowMs = clock.now();
+    const isExpired = ({ expiresAtMs }: ListedShare): boolean => expiresAtMs <= nowMs;
+    if (options.json === true) {
+      for (const one of shares) {
+        const { id, bucket, bytes, note, expiresAtMs } = one;
+        const { name = null, hash = null, size = null, password = null, createdAtMs = null } = note ?? {};
+        await output.json({
+          id,
+          bucket,
+          bytes,
+          name,
+          hash,
+          size,
+          password,
+          createdAt: asTime(createdAtMs),
+          expiresAt: asTime(expiresAtMs),
+          expired: isExpired(one),
+        });
+      }
+    } else if (shares.length > 0) {
+      const style = styleFor(process.stdout, environment);
+      const table = new Table(
+        [
+          { heading: 'ID', align: 'left' },
+          { heading: 'UNTIL', align: 'left' },
+          { heading: 'PASSWORD', align: 'left' },
+          { heading: 'SIZE', align: 'right' },
+          { heading: 'NAME', align: 'left' },
+        ],
+        { width: output.width, styleHeading: (line) => style('bold', line) },
+      );
+      const rows = shares.map((one) => [
+        one.id.slice(0, 12),
+        isExpired(one) ? 'expired' : showTime(one.expiresAtMs),
+        one.note === null ? '?' : one.note.password ? 'yes' : 'no',
+        showSize(one.note?.size ?? one.bytes),
+        one.note === null ? '(not stored to its end)' : showName(one.note.name),
+      ]);
+      await output.write(table.page(rows));
+    }
+    const expired = shares.filter(isExpired).length;
+    terminal.summary(
+      `${count(shares.length, 'share')}${expired === 0 ? '' : `, ${expired} of them expired: "vault sweep" removes those`}.`,
+      { shares: shares.length, expired },
+    );
+    return unreachable.length > 0 ? ATTENTION : DONE;
+  });
+}
+
+/** `vault share rm`. */
+export async function removeShares(invocation: Invocation, references: readonly string[]): Promise<ExitCode> {
+  const { output, options, terminal, signal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const removed = await vault.removeShares(references, { signal, onWarning: warnTo(terminal) });
+    if (options.json === true) for (const id of removed) await output.json({ id });
+    const many = removed.length > 1;
+    terminal.summary(
+      `Removed ${count(removed.length, 'share')}: ${many ? 'their links lead' : 'its link leads'} nowhere now.`,
+      { shares: removed.length },
+    );
+    return DONE;
+  });
+}

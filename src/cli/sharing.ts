@@ -1,0 +1,39 @@
+/** The verbs for people without the vault. */
+import { unlocking } from './arguments/repeated.ts';
+import { commands } from './verbs.ts';
+import type { AddVerb } from './verbs.ts';
+
+/** Links for people without the vault. */
+export function describeSharing(verb: AddVerb): void {
+  const share = verb(
+    'share',
+    'Make a link that opens a file in any browser',
+    (command) => async (invocation) =>
+      (await commands()).share(invocation, command.args[0] ?? '', command.opts()),
+  )
+    .argument(
+      '<hash|name>',
+      'hash, its first 8 or more digits, or name (its newest version); of a folder as for get',
+    )
+    .option('--expires <duration>', 'how long it is good, at most and by itself 7d')
+    .option('--password', 'ask for a password that the link takes besides')
+    .option('--share-password-file <file>', 'read that password from a file (or VAULT_SHARE_PASSWORD_FILE)')
+    .option(
+      '--share-password-command <command>',
+      'run a command that prints it (or VAULT_SHARE_PASSWORD_COMMAND)',
+    )
+    .option('--bucket <url>', 'the bucket that has the copy (default: the first that gives links)');
+  unlocking(share);
+  verb(
+    'ls',
+    'Show what is shared',
+    () => async (invocation) => (await commands()).listShares(invocation),
+    share,
+  );
+  verb(
+    'rm',
+    'Take links back',
+    (command) => async (invocation) => (await commands()).removeShares(invocation, command.args),
+    share,
+  ).argument('<id...>', 'as "vault share ls" shows it');
+}
