@@ -23,8 +23,8 @@ const settings = {
   testTimeout: 180_000,
   hookTimeout: 180_000,
   pool: 'forks' as const,
-  // Much of the time is spent waiting for disks, servers and child processes, so also a small machine runs a few at once.
-  maxWorkers: Math.max(2, availableParallelism()),
+  // Much of the time is spent waiting for disks, servers and child processes: one more than there are processors.
+  maxWorkers: availableParallelism() + 1,
 };
 
 export default defineConfig({

@@ -48,7 +48,7 @@ export class Exchange {
     this.query = new URLSearchParams(request.url?.replace(/^[^?]*\??/, ''));
     this.#limits = limits;
     this.#awaitsContinue = request.headers.expect !== undefined;
-    response.on('close', () => this.abort());
+    response.on('close', () => this.abort()).on('timeout', () => response.destroy());
   }
 
   /** Aborted when the client has gone, or the server can wait no longer. */
@@ -200,7 +200,7 @@ export class Exchange {
   async #write(bytes: Uint8Array): Promise<boolean> {
     const { response } = this;
     if (response.destroyed) return false;
-    response.setTimeout(this.#limits.idleMs, () => response.destroy());
+    response.setTimeout(this.#limits.idleMs);
     const written = await new Promise<boolean>((resolve) => {
       response.write(bytes, (error) => resolve(error === null || error === undefined));
     });

@@ -60,8 +60,15 @@ export async function personAt(browser: Browser, url: string, folder: string): P
     if (element === null) throw new Error(`There is no ${name}.`);
     return element;
   };
-  const press = async (name: string): Promise<void> =>
-    (await found(name, 'button, a, summary, input[type=checkbox]')).click();
+  const press = async (name: string): Promise<void> => {
+    try {
+      await (await found(name, 'button, a, summary, input[type=checkbox]')).click();
+    } catch (error) {
+      // A list that was drawn anew meanwhile has another one.
+      if (!/detached/.test(String(error))) throw error;
+      await press(name);
+    }
+  };
   const chooseBy = async (act: () => Promise<void>, ...paths: readonly string[]): Promise<void> => {
     const [chooser] = await Promise.all([page.waitForFileChooser(), act()]);
     await chooser.accept([...paths]);
