@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, vi } from 'vitest';
-import { openTestBucket, stubAwsEnvironment } from '../support/s3-bucket.ts';
+import { freshS3, stubAwsEnvironment } from '../support/s3-bucket.ts';
 import type { S3Dialect } from '../support/s3-objects.ts';
-import { startS3Server } from '../support/s3-server.ts';
 import { bucketConformance } from './conformance.ts';
 
 beforeAll(stubAwsEnvironment);
@@ -10,21 +9,10 @@ afterAll(() => {
 });
 
 function conformance(name: string, dialect: Partial<S3Dialect>, overwrites?: string): void {
-  bucketConformance(
-    name,
-    async () => {
-      const server = await startS3Server({ dialect });
-      return {
-        bucket: await openTestBucket(server),
-        reopen: async () => await openTestBucket(server),
-        openMissing: async () => await openTestBucket(server, { bucket: 'missing' }),
-        cleanUp: async () => {
-          await server.close();
-        },
-      };
-    },
-    { manyNames: 1001, ...(overwrites === undefined ? {} : { overwrites }) },
-  );
+  bucketConformance(name, async () => freshS3({ dialect }), {
+    manyNames: 1001,
+    ...(overwrites !== undefined && { overwrites }),
+  });
 }
 
 // Each is put together from what services that speak S3's protocol have been seen to lack.

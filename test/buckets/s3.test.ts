@@ -14,7 +14,7 @@ import type { S3BucketOptions } from '../../src/buckets/s3/options.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { openTestBucket, stubAwsEnvironment } from '../support/s3-bucket.ts';
+import { freshS3, openTestBucket, stubAwsEnvironment } from '../support/s3-bucket.ts';
 import { selfSigned } from '../support/self-signed.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
@@ -49,24 +49,7 @@ function page(...keys: readonly string[]): string {
   return `<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>${contents.join('')}</ListBucketResult>`;
 }
 
-bucketConformance(
-  's3',
-  async () => {
-    const server = await startS3Server();
-    return {
-      bucket: await openTestBucket(server),
-      reopen: async () => await openTestBucket(server),
-      openMissing: async () => await openTestBucket(server, { bucket: 'missing' }),
-      passTime: (ms) => {
-        server.clockOffsetMs = ms;
-      },
-      cleanUp: async () => {
-        await server.close();
-      },
-    };
-  },
-  { manyNames: 2100 },
-);
+bucketConformance('s3', freshS3, { manyNames: 2100 });
 
 describe('the S3 driver', () => {
   let server: S3Server;

@@ -2,7 +2,8 @@ import { vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openS3Bucket } from '../../src/buckets/s3/driver.ts';
 import type { S3BucketOptions } from '../../src/buckets/s3/options.ts';
-import { EXAMPLE_CREDENTIALS } from './s3-server.ts';
+import type { BucketUnderTest } from '../buckets/conformance.ts';
+import { EXAMPLE_CREDENTIALS, startS3Server } from './s3-server.ts';
 import type { S3Server } from './s3-server.ts';
 
 /**
@@ -47,4 +48,20 @@ export async function openTestBucket(
     label: 's3://bucket/backups/vault',
     ...options,
   });
+}
+
+/** A bucket on a test server of its own, for the suite of the contract. */
+export async function freshS3(options?: Parameters<typeof startS3Server>[0]): Promise<BucketUnderTest> {
+  const server = await startS3Server(options);
+  return {
+    bucket: await openTestBucket(server),
+    reopen: async () => await openTestBucket(server),
+    openMissing: async () => await openTestBucket(server, { bucket: 'missing' }),
+    passTime: (ms) => {
+      server.clockOffsetMs = ms;
+    },
+    cleanUp: async () => {
+      await server.close();
+    },
+  };
 }

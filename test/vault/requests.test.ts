@@ -144,6 +144,8 @@ describe('No request is made that is not needed:', () => {
       'list deleted/': BUCKETS,
       'list manifests/': BUCKETS,
       'list chunks/': BUCKETS,
+      // Links that have expired.
+      'list shares/': BUCKETS,
       'list puts/': BUCKETS,
     });
   });
