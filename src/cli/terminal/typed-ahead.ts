@@ -3,8 +3,9 @@
  * will be asked for does not wait for the question.
  */
 const CTRL_C = '\u0003';
-/** How long a question takes to begin, in milliseconds. */
-const QUESTION_MS = 50;
+/** How often it is looked whether a question has begun, in milliseconds; and how many times. */
+const LOOK_MS = 50;
+const MOST_LOOKS = 200;
 
 let stop: (() => (Buffer | string)[]) | null = null;
 
@@ -46,6 +47,14 @@ export function giveTyped({
     for (const data of kept.toReversed()) process.stdin.unshift(data);
   };
   if (shown) process.stdin.setRawMode(false);
-  if (later && kept.length > 0) setTimeout(give, QUESTION_MS);
+  if (later && kept.length > 0) whenAsked(give);
   else give();
+}
+
+/** A question has begun when somebody besides the reader of lines listens to keys: on a busy machine that takes its time. */
+function whenAsked(give: () => void, looks = 0): void {
+  setTimeout(() => {
+    if (process.stdin.listenerCount('keypress') > 1 || looks === MOST_LOOKS) give();
+    else whenAsked(give, looks + 1);
+  }, LOOK_MS);
 }
