@@ -83,6 +83,20 @@ describe('what is typed before the question', () => {
     },
   );
 
+  test.each(['xterm-256color', 'dumb'])(
+    'is not shown either before it is asked for again (TERM %s)',
+    async (TERM) => {
+      const run = box.terminal(['ls'], { env: { ...env, TERM } });
+      await run.waitFor('Password of the vault');
+      run.type('not that one\r');
+      await run.waitFor('Once more:');
+      run.type(`${PASSWORD}\r`);
+      await run.waitFor('Nothing is stored yet.');
+      expect(await run.exit).toBe(0);
+      expect(run.raw).not.toContain('correct');
+    },
+  );
+
   test.skipIf(!existsSync('/proc/self/fd/0'))('can be Ctrl-C', async () => {
     const run = box.terminal(['ls'], { env });
     await untilSilent(run.pid);

@@ -20,6 +20,7 @@ import { expectQuestion, readPassword, PASSWORD_TRIES } from './password.ts';
 import { openVault } from '../../compose.ts';
 import { bucketUrl } from '../../compose.ts';
 import { prepareBucket } from '../../compose.ts';
+import { giveTyped } from '../terminal/typed-ahead.ts';
 
 /** What is said of a command that is interrupted. */
 export interface Interruption {
@@ -66,10 +67,13 @@ export async function withVault<T>(
       const warn = warnOfFile(terminal);
       const password = await readPassword({ ...invocation, purpose: 'enter', warn, refused });
       onPassword?.(password);
+      // If it is wrong, it is asked for again.
+      expectQuestion({ ...invocation, purpose: 'enter' });
       return password;
     },
     ...around,
   });
+  giveTyped({ shown: true });
   try {
     return await work(vault);
   } finally {
