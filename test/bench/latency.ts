@@ -111,6 +111,9 @@ async function countRequests(kind: Kind, redundancy: string): Promise<void> {
     if (command[0] === 'rm') hold(line, 'requests', requests.length, 310);
   }
 }
-for (const kind of KINDS.filter((one) => isWanted(`${one}: requests`)))
-  for (const redundancy of ['1+0', '2+1']) await countRequests(kind, redundancy);
-await (server as Worker | null)?.terminate();
+try {
+  for (const kind of KINDS.filter((one) => isWanted(`${one}: requests`)))
+    for (const redundancy of ['1+0', '2+1']) await countRequests(kind, redundancy);
+} finally {
+  await (server as Worker | null)?.terminate();
+}
