@@ -25,6 +25,7 @@ const settings = {
   pool: 'forks' as const,
   // Much of the time is spent waiting for disks, servers and child processes: one more than there are processors.
   maxWorkers: availableParallelism() + 1,
+  setupFiles: ['test/support/equal-bytes.ts'],
 };
 
 export default defineConfig({
