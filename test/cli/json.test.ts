@@ -20,6 +20,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 let box: Sandbox;
 beforeAll(async () => {
   box = await sandbox();
+  await box.makeVault();
   await mkdir(box.at('out'));
   await writeFile(box.at('a'), 'content of a '.repeat(2_000));
 });
@@ -41,7 +42,7 @@ const run = async (verb: string, ...args: readonly string[]): Promise<void> => {
 
 describe('every verb prints what the schema says', () => {
   test('of storing and reading', async () => {
-    await run('init', '--local');
+    await run('init', '--db', box.at('another.db'), '--bucket', 'one');
     await run('put', 'a');
     await box.run(['put', '-', '--name', 'b'], { stdin: 'small' });
     await run('ls');
@@ -101,6 +102,14 @@ describe('every verb prints what the schema says', () => {
     await writeFile(box.at('pw'), 'x', { mode: 0o600 });
     await run('schedule print', 'a', '--cron', '--password-file', box.at('pw'), '--bucket', box.bucket(1));
     expect(printed).toContain('schedule print');
+  });
+
+  test('of keys', async () => {
+    await run('key add', '--label', 'web', '--role', 'put', '--new-key-file', 'web.key');
+    await run('key ls');
+    await run('key rename', 'web', 'shop');
+    await run('key rm', 'shop');
+    expect(printed).toContain('key rm');
   });
 
   test('of tokens', async () => {
