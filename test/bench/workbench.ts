@@ -37,7 +37,7 @@ export const resticVersion = /^restic \S+/.exec(
 
 export const work = mkdtempSync(join(process.env['VAULT_BENCH_FOLDER'] ?? tmpdir(), 'vault-bench-'));
 process.once('exit', () => rmSync(work, { recursive: true, force: true }));
-process.once('SIGINT', () => process.exit(130));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
 
 /** What is measured has nothing else of this environment. */
 export const env: NodeJS.ProcessEnv = {
