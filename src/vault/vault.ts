@@ -6,6 +6,8 @@ import type { Redundancy } from '../format/shard.ts';
 import type { CallOptions } from './call.ts';
 import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
+import { addKey, findKey, listKeys, removeKey, renameKey } from './keys/keys.ts';
+import type { KeyInfo, ListedKey, NewKey } from './keys/keys.ts';
 import { changeDefaults } from './keys/defaults.ts';
 import type { VaultDefaults } from './keys/defaults.ts';
 import { Links } from './grants/links.ts';
@@ -309,6 +311,51 @@ export class Vault implements AsyncDisposable {
    */
   async changePassword(change: PasswordChange): Promise<void> {
     return changePassword(await this.#writable(), change);
+  }
+
+  /** The vault's keys: who can open it. */
+  keys(options?: CallOptions): Promise<readonly ListedKey[]> {
+    return listKeys(this.#session, options);
+  }
+
+  /**
+   * One of them.
+   *
+   * @param reference label, or the first 8 or more digits of the writer
+   * @throws `file-not-found`; `invalid-input` if it means several
+   */
+  key(reference: string, { signal }: CallOptions = {}): Promise<KeyInfo> {
+    return findKey(this.#session, reference, signal);
+  }
+
+  /**
+   * Adds a key with a password of its own, for another person or a machine. A `put` key can store, and neither read nor remove.
+   *
+   * @throws `already-exists` if another key has this label or opens with this secret; `invalid-input` on a vault that was opened with
+   *   a key that can only store
+   */
+  async addKey(key: NewKey): Promise<KeyInfo> {
+    return addKey(await this.#writable(), key);
+  }
+
+  /**
+   * Takes a key away: no bucket opens with it any more. Who has used a full key may have kept the root secret, and with it reads all
+   * that is and will be stored.
+   *
+   * @param reference as for `key`
+   * @param options `own`: also the one that opened this vault
+   * @throws `file-not-found`; `invalid-input` for the last full key; what a bucket says that cannot be used: nothing has been changed then
+   */
+  async removeKey(
+    reference: string,
+    options?: CallOptions & { readonly own?: boolean | undefined },
+  ): Promise<KeyInfo> {
+    return removeKey(await this.#writable(), reference, options);
+  }
+
+  /** Calls a key otherwise. @param reference as for `key` @throws `file-not-found`; `already-exists` if another key has this label */
+  async renameKey(reference: string, options: CallOptions & { readonly label: string }): Promise<KeyInfo> {
+    return renameKey(await this.#writable(), reference, options);
   }
 
   /**

@@ -6,4 +6,4 @@ import { argv } from 'node:process';
 const [, , named = ''] = argv;
 const isNamed = /^[a-z-]+$/.test(named) && existsSync(join(import.meta.dirname, `${named}.ts`));
 if (isNamed) argv.splice(2, 1);
-await import(`./${isNamed ? named : 'bench'}.ts`);
+for (const name of isNamed ? [named] : ['bench', 'latency', 'catalog-scale']) await import(`./${name}.ts`);

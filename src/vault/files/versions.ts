@@ -25,7 +25,10 @@ export interface VersionsOptions {
 /** The tags that a name has, one a writer. */
 export function nameTags(session: Session, name: string): Buffer[] {
   const { keyring } = session.keyring;
-  const writers = new Set([session.keys.writer.id, ...keyring.slots.map(({ writer }) => writer)]);
+  const writers = new Set([
+    session.keys.writer.id,
+    ...[...keyring.slots, ...keyring.former].map(({ writer }) => writer),
+  ]);
   const mine = session.keys.full === null ? [session.keys.writer.id] : [...writers];
   return mine.map((writer) => nameTag(writerKeys(session, writer), name));
 }
