@@ -1,3 +1,4 @@
+import { globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
@@ -19,13 +20,10 @@ const ON_POSTGRES = [
   ...['kill', 'maps'].map((verb) => `test/cli/${verb}.test.ts`),
 ];
 
-/** What replaces modules of Node or ours, or looks at the whole process: each in a process of its own. */
-const APART = [
-  ...['folder-by-paths', 'folder-durable', 'folder-hangs', 'folder-limited-disks'].map(
-    (suite) => `buckets/${suite}`,
-  ),
-  ...['folders/twins', 'memory', 'restore', 'silent-bucket', 'source'].map((suite) => `vault/${suite}`),
-].map((suite) => `test/${suite}.test.ts`);
+/** What replaces modules or what is global: each file in a process of its own. */
+const APART = globSync('test/**/*.test.ts').filter((file) =>
+  /vi\.(mock|stubGlobal|spyOn)\(/.test(readFileSync(file, 'utf8')),
+);
 
 const settings = {
   testTimeout: 180_000,
