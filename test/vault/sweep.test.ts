@@ -188,6 +188,25 @@ describe('What sweep removes', () => {
     expect(made.objects('manifests/')).toEqual([]);
   });
 
+  test('each shard where it is listed, without asking the other buckets', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, randomBytes(30_000), { name: 'a' });
+    await made.session.guard.end();
+    await made.vault.remove(['a'], { graceMs: 0 });
+    const shards = made.objects('chunks/').length;
+    const removed: string[] = [];
+    for (const bucket of made.buckets) {
+      bucket.wrap = (plain) =>
+        faulty(plain, ({ operation, name }) => {
+          if (operation === 'remove' && name.startsWith('chunks/')) removed.push(name);
+          return null;
+        });
+    }
+    expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ objectsRemoved: shards + 1 });
+    expect(removed).toHaveLength(shards);
+    expect(made.objects('chunks/')).toEqual([]);
+  });
+
   test('a shard of no file, and nothing that is no shard or no manifest of this vault', async () => {
     await using made = await testVault();
     await putBytes(made.vault, randomBytes(10), { name: 'a' });

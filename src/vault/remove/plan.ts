@@ -17,7 +17,9 @@ const MOST_A_ROUND = 100_000;
 export interface RemovalPlan {
   /** Names of objects that nothing needs: manifests of dead files, and shards. */
   readonly names: readonly string[];
-  /** Of those: bytes in all buckets. */
+  /** Which buckets list a shard, by its name. Copies of manifests are everywhere. */
+  readonly holders: ReadonlyMap<string, readonly VaultBucket[]>;
+  /** Bytes of them in all buckets. */
   readonly bytes: number;
   /** Whether the round was full, so that there is more. */
   readonly more: boolean;
@@ -44,24 +46,28 @@ export async function planRemoval(
   choice: Choice,
 ): Promise<RemovalPlan> {
   const names: string[] = [];
+  const holders = new Map<string, VaultBucket[]>();
   let bytes = 0;
   let foreign = 0;
   const onForeign = (): void => {
     foreign += 1;
   };
   for await (const steps of removals(session, buckets, { ...choice, onForeign })) {
-    if (names.length >= MOST_A_ROUND) return { names, bytes, more: true, foreign };
-    for (const { object, bytes: size } of steps) {
-      names.push(object);
-      bytes += size;
+    if (names.length >= MOST_A_ROUND) return { names, holders, bytes, more: true, foreign };
+    for (const { step, holder } of steps) {
+      names.push(step.object);
+      bytes += step.bytes;
+      if (holder !== null) holders.set(step.object, [...(holders.get(step.object) ?? []), holder]);
     }
   }
-  return { names, bytes, more: false, foreign };
+  return { names, holders, bytes, more: false, foreign };
 }
 
 /** An object that may go. */
-interface Removal extends PlannedStep {
-  readonly bytes: number;
+interface Removal {
+  readonly step: PlannedStep & { readonly bytes: number };
+  /** Who lists it, if it is a shard. */
+  readonly holder: VaultBucket | null;
 }
 
 /**
@@ -80,7 +86,9 @@ export async function* removals(
     if (named.has(object)) continue;
     const bytes = holders.reduce((sum, { size }) => sum + size, 0);
     const file = row === null ? null : (openFileRowIfIntact(session, row)?.info.name ?? null);
-    yield [{ action: 'remove', object, reason: 'removed', bytes, file, bucket: null }];
+    yield [
+      { step: { action: 'remove', object, reason: 'removed', bytes, file, bucket: null }, holder: null },
+    ];
   }
   if (live.blockedBy !== null) return;
   const { redundancy } = session.keyring.keyring;
@@ -90,14 +98,10 @@ export async function* removals(
     const isLive = live.ids.has(id);
     const going = isLive ? beyondOneSet(unnamed, redundancy) : unnamed;
     const reason = isLive ? 'surplus' : 'unneeded';
-    yield going.map((shard) => ({
-      action: 'remove',
-      object: objectNameOf(shard),
-      reason,
-      bytes: shard.size,
-      file: null,
-      bucket: null,
-    }));
+    yield going.map((shard) => {
+      const named = { object: objectNameOf(shard), bytes: shard.size, file: null, bucket: null };
+      return { step: { action: 'remove', reason, ...named }, holder: shard.bucket };
+    });
   }
 }
 

@@ -28,6 +28,7 @@ import { findLive } from './live.ts';
 import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval, removals } from './plan.ts';
+import type { RemovalPlan } from './plan.ts';
 import { expireFile } from './rm.ts';
 import { expiredShares } from './shares.ts';
 
@@ -154,7 +155,7 @@ class Sweep {
       const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal });
       const written = await writeLists(this.#session, this.#buckets, plan.names, signal);
       const before = this.#objectsRemoved;
-      await this.#settle(written);
+      await this.#settle(written, plan.holders);
       if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
       if (!plan.more || this.#objectsWaiting > 0) return plan.foreign;
     }
@@ -178,7 +179,7 @@ class Sweep {
       foreign += 1;
     };
     for await (const steps of removals(this.#session, this.#buckets, { live, named, onForeign, signal })) {
-      for (const step of steps) {
+      for (const { step } of steps) {
         this.#objectsRemoved += 1;
         this.#bytesRemoved += step.bytes;
         await onPlanned?.(step);
@@ -240,8 +241,12 @@ class Sweep {
     await this.#settle(lists);
   }
 
-  /** Steps 3 and 4 for lists that stand in every bucket. */
-  async #settle(lists: readonly SweepList[]): Promise<void> {
+  /**
+   * Steps 3 and 4 for lists that stand in every bucket.
+   *
+   * @param holders which buckets have just listed what is to go; all are asked where that is not known
+   */
+  async #settle(lists: readonly SweepList[], holders: RemovalPlan['holders'] = new Map()): Promise<void> {
     if (lists.length === 0) return;
     const { signal } = this.#options;
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
@@ -261,7 +266,7 @@ class Sweep {
     }
     const ready = await this.#awaitMarkers(waiting);
     for (const list of waiting) if (!ready.includes(list)) this.#objectsWaiting += list.objects.length;
-    if (ready.length > 0) await this.#remove(ready);
+    if (ready.length > 0) await this.#remove(ready, holders);
   }
 
   /** Waits until the markers that lists wait for are gone or a day old. @returns the lists that need not wait any longer */
@@ -275,7 +280,7 @@ class Sweep {
   }
 
   /** Looks again, and removes what may still go. */
-  async #remove(ready: readonly SweepList[]): Promise<void> {
+  async #remove(ready: readonly SweepList[], holders: RemovalPlan['holders']): Promise<void> {
     const { signal } = this.#options;
     await this.#requireRightClock();
     const age = new Stopwatch(this.#session.clock);
@@ -299,7 +304,7 @@ class Sweep {
     const remove = (name: string, aborted: AbortSignal): Promise<void> => {
       // A machine that slept: its lists may have gone meanwhile, and their objects be needed again.
       if (age.elapsedMs >= TRUSTED_FOR_MS) throw sleptTooLong();
-      return this.#removeObject(name, aborted);
+      return this.#removeObject(name, aborted, holders.get(name));
     };
     await forEachBounded(going, remove, {
       inFlight: IN_FLIGHT,
@@ -347,8 +352,12 @@ class Sweep {
     for (const some of slicesOf(rows, ROWS_AT_ONCE)) await this.#session.catalog.chunks.put(some);
   }
 
-  async #removeObject(name: string, signal: AbortSignal | undefined): Promise<void> {
-    const { failed } = await removeFrom(this.#buckets, name, signal);
+  async #removeObject(
+    name: string,
+    signal: AbortSignal | undefined,
+    from: readonly VaultBucket[] = this.#buckets,
+  ): Promise<void> {
+    const { failed } = await removeFrom(from, name, signal);
     // The list stays: the next sweep goes on.
     if (failed[0] !== undefined) throw failed[0].error;
     this.#objectsRemoved += 1;
