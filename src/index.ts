@@ -47,6 +47,7 @@ export type { VaultDefaults } from './vault/keys/defaults.ts';
 export type { BucketInfo, BucketReport } from './vault/manage/buckets.ts';
 export type { RemoveBucketOptions, RemoveBucketResult } from './vault/manage/remove-bucket.ts';
 export type { PasswordChange } from './vault/keys/password.ts';
+export type { SyncResult } from './vault/recover/recover.ts';
 export type { DrillFailure, DrillOptions, DrillResult } from './vault/recover/drill.ts';
 export type { GetOptions, StoredFile } from './vault/read/get.ts';
 export type { ChunkPlacement, FileDetails } from './vault/read/inspect.ts';

@@ -2,6 +2,7 @@
  * A vault, opened: one root secret, its buckets, its catalog. This is the library's surface and all that the command line and the
  * server use.
  */
+import { requireFull } from '../crypto/keys.ts';
 import type { Redundancy } from '../format/shard.ts';
 import type { CallOptions } from './call.ts';
 import { changePassword } from './keys/password.ts';
@@ -19,6 +20,8 @@ import type { OpenVaultParts } from './open.ts';
 import type { FolderSource } from './folders/folder-source.ts';
 import { findStored } from './folders/stored-folder.ts';
 import type { Stored } from './folders/stored-folder.ts';
+import { syncFiles } from './recover/recover.ts';
+import type { SyncResult } from './recover/recover.ts';
 import { drillFiles } from './recover/drill.ts';
 import type { DrillOptions, DrillResult } from './recover/drill.ts';
 import { getFile } from './read/get.ts';
@@ -57,16 +60,14 @@ import type { FileSource } from './write/file-source.ts';
 
 export class Vault implements AsyncDisposable {
   readonly #session: Session;
-  /** Who may come in over HTTP. */
-  readonly tokens: Tokens;
-  /** Addresses of single files. */
-  readonly links: Links;
+  readonly #tokens: Tokens;
+  readonly #links: Links;
 
   /** @param session is the vault's from then on, and closed with it */
   constructor(session: Session) {
     this.#session = session;
-    this.tokens = new Tokens(session);
-    this.links = new Links(session);
+    this.#tokens = new Tokens(session);
+    this.#links = new Links(session);
   }
 
   /**
@@ -76,6 +77,18 @@ export class Vault implements AsyncDisposable {
    */
   static async open(parts: OpenVaultParts): Promise<Vault> {
     return new Vault(await openSession(parts));
+  }
+
+  /** Who may come in over HTTP. @throws as `requireFull`, like all others but `put` and `list` */
+  get tokens(): Tokens {
+    this.requireFull();
+    return this.#tokens;
+  }
+
+  /** Addresses of single files. */
+  get links(): Links {
+    this.requireFull();
+    return this.#links;
   }
 
   /** 32 hex digits. */
@@ -110,7 +123,8 @@ export class Vault implements AsyncDisposable {
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
   async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
-    return putSource(await this.#writable(options), source, options);
+    if (options.dryRun !== true) await this.#session.catalog.requireWritable();
+    return putSource(this.#session, source, options);
   }
 
   /**
@@ -121,12 +135,12 @@ export class Vault implements AsyncDisposable {
    *   manifest; `unavailable` if the buckets that may have one cannot be reached; `wrong-password` for a locked file
    */
   get(reference: string, options?: GetOptions): Promise<StoredFile> {
-    return getFile(this.#session, reference, options);
+    return getFile(this.#full, reference, options);
   }
 
   /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
   async resolve(reference: string): Promise<FileFacts> {
-    return factsOf(this.#session, reference);
+    return factsOf(this.#full, reference);
   }
 
   /**
@@ -135,7 +149,7 @@ export class Vault implements AsyncDisposable {
    * @throws as `get`
    */
   find(reference: string, options?: GetOptions): Promise<Stored> {
-    return findStored(this.#session, reference, options);
+    return findStored(this.#full, reference, options);
   }
 
   /**
@@ -149,17 +163,17 @@ export class Vault implements AsyncDisposable {
 
   /** A file's facts and where its shards lie, without reading them. */
   inspect(reference: string, options?: CallOptions): Promise<FileDetails> {
-    return inspectFile(this.#session, reference, options);
+    return inspectFile(this.#full, reference, options);
   }
 
   /** What the vault holds and how safe it is, by the catalog and the listings of manifests. */
   status(options?: CallOptions): Promise<VaultStatus> {
-    return vaultStatus(this.#session, options);
+    return vaultStatus(this.#full, options);
   }
 
   /** As `status`, and beside it which versions would go with which buckets, and what was stored on which day. */
   outlook(options?: CallOptions): Promise<VaultOutlook> {
-    return vaultOutlook(this.#session, options);
+    return vaultOutlook(this.#full, options);
   }
 
   /**
@@ -167,7 +181,7 @@ export class Vault implements AsyncDisposable {
    * catalog that `recoverVault` has just made it shows that buckets and password are enough; `drillVault` does both.
    */
   drill(options: DrillOptions): Promise<DrillResult> {
-    return drillFiles(this.#session, options);
+    return drillFiles(this.#full, options);
   }
 
   /** Notes in the catalog that a verb has ended, for `status`. */
@@ -187,7 +201,7 @@ export class Vault implements AsyncDisposable {
 
   /** URLs of buckets that do not let these credentials remove anything: a removal hides a file, and somebody else has to sweep. */
   removalDenied(options?: CallOptions): Promise<readonly string[]> {
-    return removalDenied(this.#session, options);
+    return removalDenied(this.#full, options);
   }
 
   /**
@@ -198,7 +212,7 @@ export class Vault implements AsyncDisposable {
    *   `damaged` if the catalog's records have been changed; `unavailable` if buckets cannot be asked for what is to stay
    */
   planPrune(rules: RetentionRules, options?: PruneOptions): AsyncIterable<PrunedName> {
-    return planPrune(this.#session, rules, options);
+    return planPrune(this.#full, rules, options);
   }
 
   /**
@@ -216,7 +230,7 @@ export class Vault implements AsyncDisposable {
    * expired. Safe beside running puts and other sweeps. Nothing goes unless every bucket lists completely.
    */
   sweep(options?: SweepOptions): Promise<SweepResult> {
-    return sweep(this.#session, options);
+    return sweep(this.#full, options);
   }
 
   /**
@@ -227,12 +241,12 @@ export class Vault implements AsyncDisposable {
    *   and storing it throw: nothing is left then
    */
   share(file: SharedContent, options: ShareOptions): Promise<Share> {
-    return shareFile(this.#session, file, options);
+    return shareFile(this.#full, file, options);
   }
 
   /** The shares that stand in the buckets, also those that have expired and wait for a sweep. */
   shares(options?: CallOptions): Promise<ListedShares> {
-    return listShares(this.#session, options);
+    return listShares(this.#full, options);
   }
 
   /**
@@ -243,7 +257,7 @@ export class Vault implements AsyncDisposable {
    * @throws `file-not-found`; `unavailable` if it may be in a bucket that cannot be asked; `denied`
    */
   removeShares(references: readonly string[], options?: CallOptions): Promise<readonly string[]> {
-    return removeShares(this.#session, references, options);
+    return removeShares(this.#full, references, options);
   }
 
   /**
@@ -256,9 +270,18 @@ export class Vault implements AsyncDisposable {
     return repairVault(await this.#writable(options), options);
   }
 
+  /**
+   * Takes into the catalog what others have stored and removed, as the buckets say. Nothing is written to a bucket.
+   *
+   * @throws `unavailable` (or what they said) if no bucket can be asked
+   */
+  async sync(options?: CallOptions): Promise<SyncResult> {
+    return syncFiles(await this.#writable(), options);
+  }
+
   /** What the buckets hold, by their listings. */
   bucketReport(options?: CallOptions): Promise<readonly BucketReport[]> {
-    return bucketReport(this.#session, options);
+    return bucketReport(this.#full, options);
   }
 
   /**
@@ -318,13 +341,25 @@ export class Vault implements AsyncDisposable {
    * @throws `file-not-found`; `unavailable` (or what they said) if no bucket can be asked
    */
   verify(options: VerifyOptions): Promise<VerifyResult> {
-    return verifyVault(this.#session, options);
+    return verifyVault(this.#full, options);
   }
 
   /** The session, for what has to be noted in the catalog: one that cannot be written is found out before anything is done. */
   async #writable({ dryRun = false }: { readonly dryRun?: boolean | undefined } = {}): Promise<Session> {
-    if (!dryRun) await this.#session.catalog.requireWritable();
+    const session = this.#full;
+    if (!dryRun) await session.catalog.requireWritable();
+    return session;
+  }
+
+  /** The session, for what a key that can only store is not good for. @throws `denied` */
+  get #full(): Session {
+    this.requireFull();
     return this.#session;
+  }
+
+  /** @throws `denied` for a key that can only store: `put` and `list` are all that it is good for */
+  requireFull(): void {
+    requireFull(this.#session.keys, 'this');
   }
 
   /** Whether the catalog answers. @throws what the database says */
