@@ -126,13 +126,13 @@ COSTS = fields(memory=integer(8 * KIB, MIB), passes=integer(1, 16), lanes=intege
 is_kdf = lambda v: COSTS(v) and v['memory'] * v['passes'] <= 4 * MIB
 SECONDS, TIME = integer(-864 * 10**10, 864 * 10**10), integer(-864 * 10**13, 864 * 10**13)
 CHUNK_SIZE, REQUIRES = integer(64 * KIB, MAX_CHUNK), many(1, 64, is_text(0, 64 * KIB))
-FORMAT, FLAG, EPOCH, COUNT = among('vault/2'), among(True, False), integer(1, 9999999999), integer(0, MOST)
-SLOT = fields(writer=is_hex(16), role=among('full', 'put'), created=TIME, kdf=is_kdf, commitment=is_hex(32),
-              wrapped=is_hex(17, 4096), label=is_hex(284, 2048))
+FORMAT, FLAG, EPOCH, COUNT, ROOT = among('vault/2'), among(True, False), integer(1, 10**10 - 1), integer(0, MOST), integer(1, 2**32 - 1)
+WRITER = dict(writer=is_hex(16), role=among('full', 'put'), label=is_hex(284, 2048))
+SLOT = fields(**WRITER, created=TIME, by=is_hex(16), kdf=is_kdf, commitment=is_hex(32), wrapped=is_hex(17, 4096))
 KEYRING = fields(
-    format=FORMAT, vault=is_hex(16), epoch=EPOCH, previous=or_null(is_hex(32)), root=integer(1, 2**32 - 1),
+    format=FORMAT, vault=is_hex(16), epoch=EPOCH, previous=or_null(is_hex(32)), root=ROOT,
     requires=among([]), redundancy=is_redundancy, chunkSize=CHUNK_SIZE,
-    compression=among('auto', 'off', *map(str, range(1, 20))), slots=many(1, 64, SLOT),
+    compression=among('auto', 'off', *map(str, range(1, 20))), slots=many(1, 64, SLOT), former=many(0, 1024, fields(**WRITER, root=ROOT)),
     buckets=many(1, 1024, fields(id=is_hex(16), state=among('active', 'draining'), url=is_hex(284, 5120))))
 DELETION = fields(format=FORMAT, vault=is_hex(16), deleted=is_hex(32), serial=integer(1, MOST), live=FLAG, at=TIME,
                   graceMs=integer(0, 36600 * 86400000))
@@ -168,10 +168,10 @@ def parse_signed(data, most, check, what, known=lambda value: True):
     return parse(data[:-130], most, check, what, known), (data[:-130], bytes.fromhex(match[1].decode()))
 def parse_keyring(data, epoch):
     value, proof = parse_signed(data, MIB, KEYRING, 'a keyring', lambda value: not REQUIRES(value.get('requires')))
-    roles, buckets = {slot['writer']: slot['role'] for slot in value['slots']}, {one['id'] for one in value['buckets']}
+    buckets, writers = [one['id'] for one in value['buckets']], [one['writer'] for one in value['slots'] + value['former']]
     need(value['epoch'] == epoch and (value['previous'] is None) == (epoch == 1), 'a keyring is not what its name says')
-    need((len(roles), len(buckets)) == (len(value['slots']), len(value['buckets'])), 'a keyring names something twice')
-    need('full' in roles.values(), 'a keyring has no full slot')
+    need(all(len({*ids}) == len(ids) for ids in (writers, buckets)), 'a keyring names something twice')
+    need('full' in [slot['role'] for slot in value['slots']], 'a keyring has no full slot')
     return value, proof
 parse_marker = lambda data: parse(data, 64 * KIB, fields(format=FORMAT, vault=is_hex(16), bucket=is_hex(16)), 'vault.json')
 def parse_deletion(data, keys, digest):

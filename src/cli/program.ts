@@ -4,6 +4,7 @@ import type { Environment } from '../host.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { append, leavingOut, unlocking } from './arguments/repeated.ts';
 import { describeHelp } from './help/describe.ts';
+import { describeKeys } from './keys.ts';
 import { describeSharing } from './sharing.ts';
 import { commands } from './verbs.ts';
 import type { Action, AddVerb } from './verbs.ts';
@@ -36,6 +37,7 @@ export function describeProgram(program: Command, describing: Describing): void 
   describeSharing(verb);
   describeRemoving(verb);
   describeCare(verb);
+  describeKeys(verb, program.command('key').description('Say who may open the vault'));
   describeSchedule(verb, program.command('schedule').description('Run it every night'));
   describeConfig(verb, program.command('config').description('Show the settings'));
   describeServing(verb, program.command('token').description('Say who may use "vault serve"'));
@@ -56,6 +58,7 @@ function describeOptions(program: Command, { version }: Describing): void {
     .option('--db <where>', 'the catalog: an SQLite file or a postgres:// URL (or VAULT_DB)')
     .option('--password-file <file>', 'read the password from a file (or VAULT_PASSWORD_FILE)')
     .option('--password-command <command>', 'run a command that prints it (or VAULT_PASSWORD_COMMAND)')
+    .option('--key-file <file>', 'open with a key file instead of a password (or VAULT_KEY_FILE)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
     .option('-v, --verbose', 'say what was done, also when it is not a terminal')
@@ -269,15 +272,6 @@ function describeCare(verb: AddVerb): void {
     'Take into the catalog what others have stored and removed',
     () => async (invocation) => (await commands()).sync(invocation),
   );
-
-  verb('password', 'Change the password', (command) => async (invocation) => {
-    return (await commands()).changePassword(invocation, command.opts());
-  })
-    .option('--new-password-file <file>', 'read the new password from a file (or VAULT_NEW_PASSWORD_FILE)')
-    .option(
-      '--new-password-command <command>',
-      'run a command that prints it (or VAULT_NEW_PASSWORD_COMMAND)',
-    );
 }
 
 /** The vault over HTTP. */

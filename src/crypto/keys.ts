@@ -23,6 +23,13 @@ export const KEY_SIZE = 32;
 /** Argon2id costs of new keyslots and locks: RFC 9106's second choice doubled in memory; about an eighth of a second. */
 export const DEFAULT_KDF_COST: KdfCost = { memoryKib: 128 * 1024, passes: 3, lanes: 4 };
 
+/** The least that readers accept: enough for a secret that nobody can guess. */
+const LEAST_KDF_COST: KdfCost = {
+  memoryKib: KDF_LIMITS.memoryKib.least,
+  passes: KDF_LIMITS.passes.least,
+  lanes: KDF_LIMITS.lanes.least,
+};
+
 /** The purposes of a writer's keys, each the name of its field. */
 const WRITER_PURPOSES = ['psk', 'content', 'table', 'index', 'names', 'catalog', 'markers', 'cut'] as const;
 
@@ -72,6 +79,16 @@ export function drawRoot(): Buffer {
 /** A new identity of a vault, bucket, writer or sweep: 32 hex digits. */
 export function drawId(): string {
   return randomBytes(16).toString('hex');
+}
+
+/** A new key for a key file: a password of 256 random bits, which those who search for leaked secrets know by its beginning. */
+export function drawKeyText(): string {
+  return `vault_key_${randomBytes(KEY_SIZE).toString('base64url')}`;
+}
+
+/** Whether a password looks like a drawn key. */
+export function isKeyText(password: string): boolean {
+  return /^vault_key_[\w-]{43}$/.test(password);
 }
 
 /** The random end of an object's name: 16 hex digits. */
@@ -188,7 +205,8 @@ export function publicBytes(key: KeyObject): Buffer {
  *
  * @param password as the user gave it; normalised to NFC here
  * @param o `role`: what the keyslot will give. `label`: what people call it, at most 1,024 bytes of UTF-8. `fixed`: salt of
- *   32 bytes and nonce of 12, for test vectors only; drawn when absent
+ *   32 bytes and nonce of 12, for test vectors only; drawn when absent. `by`: the writer who makes it, if that is another. `cost`:
+ *   of Argon2id; unless given, the least for a drawn key
  * @throws `invalid-input` for a full keyslot of keys that are none, a label that is too long, or costs out of bounds
  */
 export async function wrapKeys(
@@ -197,12 +215,13 @@ export async function wrapKeys(
   o: {
     readonly role: Role;
     readonly createdAtMs: number;
+    readonly by?: string | undefined;
     readonly label: string;
     readonly cost?: KdfCost | undefined;
     readonly fixed?: { readonly salt: Buffer; readonly nonce?: Buffer | undefined } | undefined;
   },
 ): Promise<Keyslot> {
-  const cost = o.cost ?? DEFAULT_KDF_COST;
+  const cost = o.cost ?? (isKeyText(password) ? LEAST_KDF_COST : DEFAULT_KDF_COST);
   const salt = o.fixed?.salt ?? randomBytes(SALT_SIZE);
   const secrets = o.role === 'full' ? fullSecrets(keys) : putSecrets(keys);
   const slot = { writer: keys.writer.id, role: o.role };
@@ -210,6 +229,7 @@ export async function wrapKeys(
   return {
     ...slot,
     createdAtMs: o.createdAtMs,
+    by: o.by ?? keys.writer.id,
     cost,
     salt,
     commitment,

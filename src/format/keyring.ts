@@ -24,6 +24,8 @@ import { decodeSigned } from './signed.ts';
 export const KEYRING_PREFIX = 'keyring/';
 /** Buckets of a keyring: those that a vault writes to, and those it is leaving. */
 export const MAX_BUCKETS = 1024;
+/** Writers of a keyring whose keyslots were removed. */
+export const MAX_FORMER_WRITERS = 1024;
 /** Bytes of a keyslot's or lock's salt, and of a commitment to a key. */
 export const SALT_SIZE = 32;
 export const COMMITMENT_SIZE = 32;
@@ -53,6 +55,8 @@ export interface Keyslot {
   readonly writer: string;
   readonly role: Role;
   readonly createdAtMs: number;
+  /** 32 hex digits: the writer who made it; itself in a new vault. */
+  readonly by: string;
   readonly cost: KdfCost;
   /** 32 bytes. */
   readonly salt: Buffer;
@@ -62,6 +66,12 @@ export interface Keyslot {
   readonly wrapped: Buffer;
   /** What people call it, sealed: see `openLabel`. */
   readonly label: Buffer;
+}
+
+/** A writer whose keyslot was removed: what it has stored stays, under its names. */
+export interface FormerWriter extends Pick<Keyslot, 'writer' | 'role' | 'label'> {
+  /** The number of the root that its keys follow from. */
+  readonly root: number;
 }
 
 /** How chunks are compressed: tried out, never, or at a zstd level of 1 to 19. */
@@ -91,6 +101,7 @@ export interface Keyring {
   readonly compression: Compression;
   readonly buckets: readonly KeyringBucket[];
   readonly slots: readonly Keyslot[];
+  readonly former: readonly FormerWriter[];
 }
 
 /** The object name of a keyring: `keyring/<epoch in ten digits>`. */
@@ -126,10 +137,17 @@ export function encodeKeyring(keyring: Keyring): Buffer {
       writer: slot.writer,
       role: slot.role,
       created: slot.createdAtMs,
+      by: slot.by,
       kdf: kdfJson(slot),
       commitment: slot.commitment.toString('hex'),
       wrapped: slot.wrapped.toString('hex'),
       label: slot.label.toString('hex'),
+    })),
+    former: keyring.former.map(({ label, writer, root, role }) => ({
+      writer,
+      root,
+      role,
+      label: label.toString('hex'),
     })),
   });
 }
@@ -160,6 +178,7 @@ export function decodeKeyring(bytes: Uint8Array): {
     compression: readCompression(fields),
     buckets: fields.list('buckets', { least: 1, most: MAX_BUCKETS }, readBucket),
     slots: fields.list('slots', { least: 1, most: MAX_KEYSLOTS }, readSlot),
+    former: fields.list('former', { least: 0, most: MAX_FORMER_WRITERS }, readFormer),
   };
   fields.end();
   if ((keyring.previous === null) !== (keyring.epoch === 1)) throw fields.impossible('previous');
@@ -171,7 +190,7 @@ export function decodeKeyring(bytes: Uint8Array): {
   refuseRepeats(
     fields,
     'slots',
-    keyring.slots.map(({ writer }) => writer),
+    [...keyring.slots, ...keyring.former].map(({ writer }) => writer),
   );
   // Nobody could ever read such a vault or change its keyring.
   if (!keyring.slots.some(({ role }) => role === 'full')) throw fields.impossible('slots');
@@ -221,15 +240,36 @@ function readSlot(slots: Fields, index: string): Keyslot {
   const fields = slots.object(index);
   const slot: Keyslot = {
     writer: fields.hex('writer', ID_SIZE),
-    role: fields.oneOf('role', ['full', 'put']),
+    role: readRole(fields),
     createdAtMs: fields.integer('created', -MAX_TIME_MS, MAX_TIME_MS),
+    by: fields.hex('by', ID_SIZE),
     ...readKdf(fields),
     commitment: fields.bytes('commitment', COMMITMENT_SIZE),
     wrapped: fields.bytes('wrapped', MIN_WRAPPED_SIZE, MAX_WRAPPED_SIZE),
-    label: fields.bytes('label', MIN_SEALED_LABEL_SIZE, MAX_SEALED_LABEL_SIZE),
+    label: readLabel(fields),
   };
   fields.end();
   return slot;
+}
+
+function readFormer(writers: Fields, index: string): FormerWriter {
+  const fields = writers.object(index);
+  const former: FormerWriter = {
+    writer: fields.hex('writer', ID_SIZE),
+    root: fields.integer('root', 1, MAX_ROOT_NUMBER),
+    role: readRole(fields),
+    label: readLabel(fields),
+  };
+  fields.end();
+  return former;
+}
+
+function readRole(fields: Fields): Role {
+  return fields.oneOf('role', ['full', 'put']);
+}
+
+function readLabel(fields: Fields): Buffer {
+  return fields.bytes('label', MIN_SEALED_LABEL_SIZE, MAX_SEALED_LABEL_SIZE);
 }
 
 /** The `kdf` of a keyslot or lock. */

@@ -7,6 +7,8 @@ import type { Redundancy } from '../format/shard.ts';
 import type { CallOptions } from './call.ts';
 import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
+import { addKey, findKey, listKeys, removeKey, renameKey } from './keys/keys.ts';
+import type { KeyInfo, ListedKey, NewKey } from './keys/keys.ts';
 import { changeDefaults } from './keys/defaults.ts';
 import type { VaultDefaults } from './keys/defaults.ts';
 import { Links } from './grants/links.ts';
@@ -60,14 +62,16 @@ import type { FileSource } from './write/file-source.ts';
 
 export class Vault implements AsyncDisposable {
   readonly #session: Session;
-  readonly #tokens: Tokens;
-  readonly #links: Links;
+  /** Who may come in over HTTP. */
+  readonly tokens: Tokens;
+  /** Addresses of single files. */
+  readonly links: Links;
 
   /** @param session is the vault's from then on, and closed with it */
   constructor(session: Session) {
     this.#session = session;
-    this.#tokens = new Tokens(session);
-    this.#links = new Links(session);
+    this.tokens = new Tokens(session);
+    this.links = new Links(session);
   }
 
   /**
@@ -77,18 +81,6 @@ export class Vault implements AsyncDisposable {
    */
   static async open(parts: OpenVaultParts): Promise<Vault> {
     return new Vault(await openSession(parts));
-  }
-
-  /** Who may come in over HTTP. @throws as `requireFull`, like all others but `put` and `list` */
-  get tokens(): Tokens {
-    this.requireFull();
-    return this.#tokens;
-  }
-
-  /** Addresses of single files. */
-  get links(): Links {
-    this.requireFull();
-    return this.#links;
   }
 
   /** 32 hex digits. */
@@ -117,14 +109,12 @@ export class Vault implements AsyncDisposable {
    *
    * Killed at any instant it leaves no listed file that cannot be read; repeated, it does not store again what was stored.
    *
-   * @param source the bytes; `fileSource` and `streamSource` make one. A folder: of what could not be read `onWarning` is told, and
-   *   the version says that it is incomplete
+   * @param source as `fileSource` and `streamSource` make it, or a folder: what could not be read `onWarning` is told
    * @throws `invalid-input` for an impossible name or chunk size; `file-not-found` and `source-changed` from the
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
   async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
-    if (options.dryRun !== true) await this.#session.catalog.requireWritable();
-    return putSource(this.#session, source, options);
+    return putSource(await this.#writable(options, this.#session), source, options);
   }
 
   /**
@@ -143,20 +133,12 @@ export class Vault implements AsyncDisposable {
     return factsOf(this.#full, reference);
   }
 
-  /**
-   * As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path.
-   *
-   * @throws as `get`
-   */
+  /** As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path. */
   find(reference: string, options?: GetOptions): Promise<Stored> {
     return findStored(this.#full, reference, options);
   }
 
-  /**
-   * Files, newest first; of several versions of a name the newest, unless `all`.
-   *
-   * @throws `damaged` after the last file, if the catalog's records of others have been changed
-   */
+  /** Files, newest first; of a name the newest, unless `all`. @throws `damaged` after the last file, if records were changed */
   list(options?: ListOptions): AsyncIterable<ListedFile> {
     return listFiles(this.#session, options);
   }
@@ -270,11 +252,7 @@ export class Vault implements AsyncDisposable {
     return repairVault(await this.#writable(options), options);
   }
 
-  /**
-   * Takes into the catalog what others have stored and removed, as the buckets say. Nothing is written to a bucket.
-   *
-   * @throws `unavailable` (or what they said) if no bucket can be asked
-   */
+  /** Takes into the catalog what others have stored and removed, as the buckets say. @throws `unavailable` if none can be asked */
   async sync(options?: CallOptions): Promise<SyncResult> {
     return syncFiles(await this.#writable(), options);
   }
@@ -299,7 +277,6 @@ export class Vault implements AsyncDisposable {
    * Takes a bucket out of the vault: it gets nothing new, what it holds moves to the others, and then its objects go.
    * Cut short, it is repeated.
    *
-   * @param reference its URL or id
    * @throws `invalid-input` if the vault has no such bucket, or if the others are too few for the redundancy; what the bucket
    *   says if it cannot be used, unless it is `gone`
    */
@@ -334,9 +311,53 @@ export class Vault implements AsyncDisposable {
     return changePassword(await this.#writable(), change);
   }
 
+  /** The vault's keys: who can open it. */
+  keys(options?: CallOptions): Promise<readonly ListedKey[]> {
+    return listKeys(this.#full, options);
+  }
+
   /**
-   * Looks whether everything is there: by listings alone, or by reading it. The buckets are believed, the catalog is compared with
-   * them and catches up; nothing is written to a bucket.
+   * One of them.
+   *
+   * @param reference label, or the first 8 or more digits of the writer
+   * @throws `file-not-found`; `invalid-input` if it means several
+   */
+  key(reference: string, { signal }: CallOptions = {}): Promise<KeyInfo> {
+    return findKey(this.#full, reference, signal);
+  }
+
+  /**
+   * Adds a key with a password of its own, for another person or a machine. A `put` key can store, and neither read nor remove.
+   *
+   * @throws `already-exists` if another key has this label or opens with this secret; `invalid-input` on a vault that was opened with
+   *   a key that can only store
+   */
+  async addKey(key: NewKey): Promise<KeyInfo> {
+    return addKey(await this.#writable(), key);
+  }
+
+  /**
+   * Takes a key away: no bucket opens with it any more. Who has used a full key may have kept the root secret, and with it reads all
+   * that is and will be stored.
+   *
+   * @param reference as for `key`
+   * @param options `own`: also the one that opened this vault
+   * @throws `file-not-found`; `invalid-input` for the last full key; what a bucket says that cannot be used: nothing has been changed then
+   */
+  async removeKey(
+    reference: string,
+    options?: CallOptions & { readonly own?: boolean | undefined },
+  ): Promise<KeyInfo> {
+    return removeKey(await this.#writable(), reference, options);
+  }
+
+  /** Calls a key otherwise. @param reference as for `key` @throws `file-not-found`; `already-exists` if another key has this label */
+  async renameKey(reference: string, options: CallOptions & { readonly label: string }): Promise<KeyInfo> {
+    return renameKey(await this.#writable(), reference, options);
+  }
+
+  /**
+   * Looks whether everything is there: by listings, or by reading. The buckets are believed, the catalog catches up; they are not written to.
    *
    * @throws `file-not-found`; `unavailable` (or what they said) if no bucket can be asked
    */
@@ -345,26 +366,23 @@ export class Vault implements AsyncDisposable {
   }
 
   /** The session, for what has to be noted in the catalog: one that cannot be written is found out before anything is done. */
-  async #writable({ dryRun = false }: { readonly dryRun?: boolean | undefined } = {}): Promise<Session> {
-    const session = this.#full;
+  async #writable(
+    { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
+    session = this.#full,
+  ): Promise<Session> {
     if (!dryRun) await session.catalog.requireWritable();
     return session;
   }
 
-  /** The session, for what a key that can only store is not good for. @throws `denied` */
+  /** The session of a full key: others are good for `put` and `list` alone. @throws `denied` */
   get #full(): Session {
-    this.requireFull();
+    requireFull(this.#session.keys, 'this');
     return this.#session;
   }
 
-  /** @throws `denied` for a key that can only store: `put` and `list` are all that it is good for */
-  requireFull(): void {
-    requireFull(this.#session.keys, 'this');
-  }
-
-  /** Whether the catalog answers. @throws what the database says */
+  /** Whether the catalog answers, and this key may serve. @throws what the database says; `denied` */
   async ready(): Promise<void> {
-    await this.#session.catalog.setup.vault();
+    await this.#full.catalog.setup.vault();
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

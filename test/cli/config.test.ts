@@ -71,6 +71,7 @@ test('config show tells every setting and where it comes from, without a passwor
     db: expect.stringMatching(/config\.toml \[vault\.work\]$/),
     password_file: expect.stringMatching(/\[vault\.work\]$/),
     password_command: 'default',
+    key_file: 'default',
     timeout: '--timeout',
     max_wait: 'default',
     concurrency: expect.stringMatching(/\[vault\.work\]$/),

@@ -104,6 +104,14 @@ describe('every verb prints what the schema says', () => {
     expect(printed).toContain('schedule print');
   });
 
+  test('of keys', async () => {
+    await run('key add', '--label', 'web', '--role', 'put', '--new-key-file', 'web.key');
+    await run('key ls');
+    await run('key rename', 'web', 'shop');
+    await run('key rm', 'shop');
+    expect(printed).toContain('key rm');
+  });
+
   test('of tokens', async () => {
     await run('token add', '--scope', 'read', '--expires', '1d');
     await run('token ls');

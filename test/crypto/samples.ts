@@ -38,6 +38,7 @@ export function sampleKeyring(slots: readonly Keyslot[], change: Partial<Keyring
       { id: 'b1'.repeat(16), state: 'draining', url: Buffer.alloc(284, 7) },
     ],
     slots,
+    former: [],
     ...change,
   };
 }
@@ -48,6 +49,7 @@ export function sampleSlot(change: Partial<Keyslot> = {}): Keyslot {
     writer: WRITER,
     role: 'full',
     createdAtMs: 1_700_000_000_000,
+    by: WRITER,
     cost: CHEAP,
     salt: Buffer.alloc(32, 2),
     commitment: Buffer.alloc(32, 3),

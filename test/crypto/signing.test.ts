@@ -70,6 +70,13 @@ const bytes = (size: number): fc.Arbitrary<Buffer> =>
 const hexId = bytes(16).map((id) => id.toString('hex'));
 const time = fc.integer({ min: -8_640_000_000_000_000, max: 8_640_000_000_000_000 });
 
+const FORMER = {
+  writer: '101112131415161718191a1b1c1d1e1f',
+  root: 1,
+  role: 'put' as const,
+  label: Buffer.alloc(284),
+};
+
 const anyKeyring: fc.Arbitrary<Keyring> = fc.record({
   vaultId: fc.constant(VAULT_ID),
   epoch: fc.integer({ min: 2, max: 9_999_999_999 }),
@@ -91,6 +98,7 @@ const anyKeyring: fc.Arbitrary<Keyring> = fc.record({
       writer: hexId,
       role: fc.constantFrom('full' as const, 'full' as const),
       createdAtMs: time,
+      by: hexId,
       cost: fc.record({
         memoryKib: fc.integer({ min: 8192, max: 262_144 }),
         passes: fc.integer({ min: 1, max: 16 }),
@@ -102,6 +110,15 @@ const anyKeyring: fc.Arbitrary<Keyring> = fc.record({
       label: bytes(284),
     }),
     { minLength: 1, maxLength: 4, selector: ({ writer }) => writer },
+  ),
+  former: fc.uniqueArray(
+    fc.record({
+      writer: hexId,
+      root: fc.integer({ min: 1, max: 0xffff_ffff }),
+      role: fc.constantFrom('full' as const, 'put' as const),
+      label: bytes(284),
+    }),
+    { maxLength: 2, selector: ({ writer }) => writer },
   ),
 });
 
@@ -188,6 +205,17 @@ describe('a keyring', () => {
       },
     ],
     ['two keyslots of one writer', { slots: [sampleSlot(), sampleSlot({ role: 'put' })] }],
+    ['a former writer that has a keyslot', { former: [FORMER] }],
+    ['a former writer of root 0', { former: [{ ...FORMER, writer: ID, root: 0 }] }],
+    [
+      '1,025 former writers',
+      {
+        former: Array.from({ length: 1025 }, (_, i) => ({
+          ...FORMER,
+          writer: i.toString(16).padStart(32, '0'),
+        })),
+      },
+    ],
     ['no full keyslot', { slots: [sampleSlot({ role: 'put' })] }],
     ['epoch 0', { epoch: 0 }],
     ['an epoch of eleven digits', { epoch: 10_000_000_000, previous: HASH }],

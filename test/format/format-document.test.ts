@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { MAX_BUCKET_URL_SIZE, MAX_LABEL_SIZE } from '../../src/crypto/texts.ts';
 import { payloadSize } from '../../src/format/chunk.ts';
-import { MAX_BUCKETS } from '../../src/format/keyring.ts';
+import { MAX_BUCKETS, MAX_FORMER_WRITERS } from '../../src/format/keyring.ts';
 import * as limits from '../../src/format/limits.ts';
 import { MANIFEST_HEADER_SIZE } from '../../src/format/manifest-object.ts';
 import { INLINE_SIZE, MAX_INLINE_SIZE, TOP_ENTRIES } from '../../src/format/manifest.ts';
@@ -52,6 +52,7 @@ const LIMITS: readonly (readonly [what: string, least: number | null, most: numb
   ['window of a zstd frame, unless the body is larger', null, limits.MAX_ZSTD_WINDOW],
   ['keyring object', null, limits.MAX_KEYRING_SIZE],
   ['keyslots of a keyring', 1, limits.MAX_KEYSLOTS],
+  ['former writers of a keyring', 0, MAX_FORMER_WRITERS],
   ['buckets of a keyring', 1, MAX_BUCKETS],
   ['entries of `requires`', null, constant('keyring.ts', 'MAX_REQUIREMENTS')],
   ['epoch', 1, limits.MAX_EPOCH],

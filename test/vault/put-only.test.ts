@@ -97,8 +97,11 @@ test('is refused everything else', async () => {
     async () => vault.changePassword({ current: 'a', next: 'b' }),
     async () => vault.shares(),
     async () => vault.removeShares(['abcdef01']),
-    async () => vault.tokens,
-    async () => vault.links.list(),
+    async () => vault.tokens.add({ scopes: ['read'], label: '', expiresAtMs: null }),
+    async () => vault.keys(),
+    async () => vault.addKey({ secret: 'a password of its own' }),
+    async () => vault.sync(),
+    async () => vault.ready(),
   ];
   for (const attempt of refusals) {
     await expect(attempt()).rejects.toMatchObject({
@@ -109,4 +112,27 @@ test('is refused everything else', async () => {
   // What it has stored itself is sealed for it.
   expect((await all(vault.list())).map(({ name }) => name)).toEqual(['mine']);
   expect(machine.refused.filter((call) => !call.startsWith('remove puts/'))).toEqual([]);
+});
+
+test('false shards of what others have stored harm nobody', async () => {
+  await using made = await testVault();
+  const { hash } = await putBytes(made.vault, BODY, { name: 'theirs' });
+  await made.session.guard.end();
+  await using machine = await putMachine(made);
+  const real = made.objects('chunks/');
+  for (const object of real) {
+    const name = object.slice(object.indexOf(' ') + 1);
+    for (const bucket of machine.session.buckets.all) {
+      const storage = await bucket.open();
+      const size = made.buckets.map((one) => one.storage.get(name)?.length ?? 0);
+      const upload = `${'0'.repeat(15)}${bucket.number}`;
+      await storage.put(name.replace(/[^.]+$/, upload), Buffer.alloc(Math.max(...size)));
+      // Nothing that is there can be replaced.
+      if (bucket.url === object.slice(0, object.indexOf(' ')))
+        await expect(storage.put(name, Buffer.alloc(9))).rejects.toMatchObject({ code: 'denied' });
+    }
+  }
+  await made.vault.sweep({ waitMs: 0 });
+  expect(made.objects('chunks/')).toEqual(expect.arrayContaining(real));
+  expect((await getBytes(made.vault, hash)).equals(BODY)).toBe(true);
 });

@@ -9,6 +9,7 @@ import {
   SHARD_HEADER_SIZE,
   shardObjectName,
 } from '../../src/format/shard.ts';
+import type { Unlocked } from '../../src/vault/keys/unlock.ts';
 import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
@@ -32,6 +33,8 @@ export interface SceneOptions {
   /** Stands around every call of catalog and buckets. */
   readonly around?: Around;
   readonly now?: () => number;
+  /** What another key has opened. */
+  readonly unlocked?: Unlocked;
 }
 
 export interface SceneHandle {
@@ -64,14 +67,14 @@ export async function stage(
         buckets,
         db: copy.db,
         bucket: (index) => present(buckets[index]),
-        async open({ around, now = (): number => made.session.clock.now() } = {}) {
+        async open({ around, unlocked: by, now = (): number => made.session.clock.now() } = {}) {
           const steps = new Steps(around ?? ((_, proceed) => proceed()));
           const raw = await openCatalog(copy.db);
           const opener = (url: string): Promise<Bucket> => {
             return Promise.resolve(steps.bucket(behind(present(buckets.find((b) => b.url === url)))));
           };
           const { keyring, bytes } = made.session.keyring;
-          const unlocked = { keys: made.session.keys, keyring, bytes };
+          const unlocked = by ?? { keys: made.session.keys, keyring, bytes };
           const session = await openSession({ ...parts(raw, opener, { now }), unlocked });
           // Threads are dear, and hold nothing but keys.
           await session.workers.close();

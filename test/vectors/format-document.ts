@@ -110,7 +110,7 @@ async function keyring(): Promise<string> {
   const secrets = openOnce(kek, aad, slot.wrapped);
   return `### Keyring
 
-The second one. Its labels are \`office\` and \`nightly\`, its bucket's URL is \`${example.inputs.bucketUrl}\`.
+The second one. Its labels are \`office\` and \`nightly\`, that of the former writer \`laptop\`, its bucket's URL is \`${example.inputs.bucketUrl}\`.
 
 ${shown('keyring/0000000002')}
 

@@ -8,7 +8,7 @@ import { keysOfRoot, privateKey, wrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, lockContentKey, manifestHash, ManifestSealer } from '../../src/crypto/manifest.ts';
 import { sealPutMarker } from '../../src/crypto/put-marker.ts';
-import { sealBucketUrl } from '../../src/crypto/texts.ts';
+import { sealBucketUrl, sealLabel } from '../../src/crypto/texts.ts';
 import { objectDigest, signDeletion, signKeyring, signSweepList } from '../../src/crypto/signing.ts';
 import {
   CODEC_STORED,
@@ -132,6 +132,7 @@ async function keyrings(): Promise<[string, Buffer][]> {
   const putSlot = await wrapKeys(PUT, INPUTS.putPassword, {
     role: 'put',
     createdAtMs: createdAtMs + 1,
+    by: INPUTS.writer,
     label: 'nightly',
     cost,
     fixed: { salt: count(0x90, 32), nonce: count(0xb0, 12) },
@@ -147,10 +148,19 @@ async function keyrings(): Promise<[string, Buffer][]> {
     compression: 'auto',
     buckets: [{ id: INPUTS.bucketId, state: 'active', url }],
     slots: [slot],
+    former: [],
   };
   const firstObject = signKeyring(FULL, first);
   const previous = objectDigest(firstObject);
-  const second = signKeyring(FULL, { ...first, epoch: 2, previous, compression: 3, slots: [slot, putSlot] });
+  const label = sealLabel(FULL, INPUTS.sweep, 'laptop', count(0xd0, 12));
+  const second = signKeyring(FULL, {
+    ...first,
+    epoch: 2,
+    previous,
+    compression: 3,
+    slots: [slot, putSlot],
+    former: [{ writer: INPUTS.sweep, root: rootNumber, role: 'full', label }],
+  });
   return [
     [keyringObjectName(1), firstObject],
     [keyringObjectName(2), second],

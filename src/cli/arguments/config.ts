@@ -24,6 +24,7 @@ const OPTIONS = [
   'db',
   'passwordFile',
   'passwordCommand',
+  'keyFile',
   'timeout',
   'maxWait',
   'concurrency',
@@ -34,13 +35,21 @@ const OPTIONS = [
 /** The one key that is a list, and no option of every verb. */
 const EXCLUDE = 'exclude';
 
-const PASSWORD_VARIABLES = ['VAULT_PASSWORD', 'VAULT_PASSWORD_FILE', 'VAULT_PASSWORD_COMMAND'];
+const PASSWORD_VARIABLES = [
+  'VAULT_PASSWORD',
+  'VAULT_PASSWORD_FILE',
+  'VAULT_PASSWORD_COMMAND',
+  'VAULT_KEY_FILE',
+];
+
+/** The options that say what opens the vault; one of them is enough. */
+const OPENERS = ['passwordFile', 'passwordCommand', 'keyFile'] as const;
 
 const KEYS: readonly Key[] = OPTIONS.map((option) => ({
   key: option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
   option,
-  variables: option === 'db' ? ['VAULT_DB'] : option.startsWith('password') ? PASSWORD_VARIABLES : [],
-  isPath: option === 'db' || option === 'passwordFile',
+  variables: option === 'db' ? ['VAULT_DB'] : isOpener(option) ? PASSWORD_VARIABLES : [],
+  isPath: option === 'db' || option === 'passwordFile' || option === 'keyFile',
 }));
 
 /** One thing that is settled, and who said so. */
@@ -124,10 +133,13 @@ export async function settle(options: SharedOptions, environment: Environment): 
   return { options: settled, file, name, settings, excludes };
 }
 
-/** Whether an option says it. Of the two ways to a password, either. */
+function isOpener(option: Key['option']): boolean {
+  return OPENERS.some((one) => one === option);
+}
+
+/** Whether an option says it. Of the ways to a password, any. */
 function isSaid(option: Key['option'], options: SharedOptions): boolean {
-  if (!option.startsWith('password')) return options[option] !== undefined;
-  return options.passwordFile !== undefined || options.passwordCommand !== undefined;
+  return (isOpener(option) ? OPENERS : [option]).some((one) => options[one] !== undefined);
 }
 
 /** A path in the file is meant from the file's folder. */
@@ -225,9 +237,8 @@ function valuesOf(table: unknown, file: string, where: string): ReadonlyMap<stri
       throw wrong(file, `${key} in ${where}`, 'a text');
     values.set(key, String(value));
   }
-  if (values.has('password_file') && values.has('password_command')) {
-    throw wrong(file, where, 'clear: it has password_file and password_command');
-  }
+  const openers = ['password_file', 'password_command', 'key_file'].filter((key) => values.has(key));
+  if (openers.length > 1) throw wrong(file, where, `clear: it has ${openers.join(' and ')}`);
   return values;
 }
 

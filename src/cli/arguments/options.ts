@@ -17,6 +17,7 @@ export interface SharedOptions {
   readonly db?: string;
   readonly passwordFile?: string | undefined;
   readonly passwordCommand?: string | undefined;
+  readonly keyFile?: string | undefined;
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly verbose?: boolean;

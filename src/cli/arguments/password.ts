@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { isKeyText } from '../../crypto/keys.ts';
 import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import type { SharedOptions } from './options.ts';
@@ -21,9 +22,11 @@ const MAX_PASSWORD_SIZE = 64 * 1024;
 /** A place that a password can be had from; `option` is what to call it in messages. */
 type PasswordSource =
   | { readonly kind: 'value'; readonly option: string; readonly password: string }
-  | { readonly kind: 'file'; readonly option: string; readonly path: string }
+  | { readonly kind: 'file'; readonly option: string; readonly path: string; readonly isKey: boolean }
   | { readonly kind: 'command'; readonly option: string; readonly command: string }
   | { readonly kind: 'terminal' };
+
+type FileSource = Extract<PasswordSource, { readonly kind: 'file' }>;
 
 const VAULT_NAMES = { option: '--password', variable: 'VAULT_PASSWORD', what: 'A password' };
 const LOCK_NAMES = {
@@ -42,7 +45,7 @@ const NAMES: Readonly<Record<PasswordRequest['purpose'], typeof VAULT_NAMES>> = 
 };
 
 /** The options that name a password's place, without `new` in front or with it. */
-export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand'>;
+export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand' | 'keyFile'>;
 
 /** `replace` has options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD` ...), and so has a lock. */
 export interface PasswordRequest extends PasswordQuestion {
@@ -67,16 +70,26 @@ type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn' | 'refused'>;
  */
 export function passwordSource(request: SourceRequest): PasswordSource {
   const { passwordFile, passwordCommand } = request.options;
-  const { option, variable, what } = NAMES[request.purpose];
+  const names = NAMES[request.purpose];
+  const { option, variable, what } = names;
+  // A key file is drawn for the vault alone.
+  const keyFile = names === VAULT_NAMES ? request.options.keyFile : undefined;
   const fileOption = `${option}-file`;
   const commandOption = `${option}-command`;
-  if (passwordFile !== undefined && passwordCommand !== undefined) {
+  const said = [
+    ...(passwordFile === undefined ? [] : [fileOption]),
+    ...(passwordCommand === undefined ? [] : [commandOption]),
+    ...(keyFile === undefined ? [] : ['--key-file']),
+  ];
+  if (said.length > 1) {
     throw new VaultError(
       'invalid-input',
-      `Give ${fileOption} or ${commandOption}, not both: they could name different passwords.`,
+      `Give ${said.join(' or ')}, not both: they could name different passwords.`,
     );
   }
-  if (passwordFile !== undefined) return { kind: 'file', option: fileOption, path: passwordFile };
+  if (keyFile !== undefined) return { kind: 'file', option: '--key-file', path: keyFile, isKey: true };
+  if (passwordFile !== undefined)
+    return { kind: 'file', option: fileOption, path: passwordFile, isKey: false };
   if (passwordCommand !== undefined) {
     return { kind: 'command', option: commandOption, command: passwordCommand };
   }
@@ -84,9 +97,11 @@ export function passwordSource(request: SourceRequest): PasswordSource {
   const password = value(variable);
   if (password !== null) return { kind: 'value', option: variable, password };
   const path = value(`${variable}_FILE`);
-  if (path !== null) return { kind: 'file', option: `${variable}_FILE`, path };
+  if (path !== null) return { kind: 'file', option: `${variable}_FILE`, path, isKey: false };
   const command = value(`${variable}_COMMAND`);
   if (command !== null) return { kind: 'command', option: `${variable}_COMMAND`, command };
+  const keyPath = names === VAULT_NAMES ? value('VAULT_KEY_FILE') : null;
+  if (keyPath !== null) return { kind: 'file', option: 'VAULT_KEY_FILE', path: keyPath, isKey: true };
   if (request.interactive) return { kind: 'terminal' };
   // A secret that a job's settings do not have often arrives as a variable that is set to nothing.
   const empty = request.environment[variable] === '' ? ` (${variable} is set, but empty.)` : '';
@@ -134,7 +149,7 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
     case 'value':
       return source.password;
     case 'file':
-      return passwordOf(await readPasswordFile(source, request.warn), source.option);
+      return requireForm(source, passwordOf(await readPasswordFile(source, request.warn), source.option));
     case 'command':
       return passwordOf(await runPasswordCommand(source, request.signal), source.option);
     case 'terminal':
@@ -142,13 +157,28 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
   }
 }
 
+/** @throws `invalid-input` for a key file that holds something else */
+function requireForm({ isKey, option, path }: FileSource, password: string): string {
+  if (!isKey || isKeyText(password)) return password;
+  throw new VaultError(
+    'invalid-input',
+    `What ${option} names is no key file: ${quote(path)}. "vault key add --new-key-file" makes one; a password's file is --password-file.`,
+  );
+}
+
 async function readPasswordFile(
-  { path, option }: { readonly path: string; readonly option: string },
+  { path, option, isKey }: FileSource,
   warn: PasswordRequest['warn'],
 ): Promise<Uint8Array> {
   try {
     await using file = await open(path, 'r');
     const exposure = exposureOf(await file.stat());
+    if (exposure !== null && isKey) {
+      throw new VaultError(
+        'denied',
+        `The key file ${quote(path)} ${exposure}: chmod 600 it, or make a new key.`,
+      );
+    }
     if (exposure !== null) warn(`The password file ${quote(path)} ${exposure}: chmod 600 it.`);
     // Not `readFile`: a device or a pipe may have no end.
     const target = Buffer.alloc(MAX_PASSWORD_SIZE + 1);
@@ -159,6 +189,7 @@ async function readPasswordFile(
       if (bytesRead === 0 || length === target.length) return target.subarray(0, length);
     }
   } catch (cause) {
+    if (cause instanceof VaultError) throw cause;
     const why = systemCode(cause) === 'ENOENT' ? 'there is no such file' : messageOf(cause);
     throw new VaultError('invalid-input', `Cannot read the password from ${option} ${quote(path)}: ${why}.`, {
       cause,

@@ -8,6 +8,7 @@ export { drill } from './drill.ts';
 export { get } from './get.ts';
 export { info } from './info.ts';
 export { init } from './init.ts';
+export { addKey, listKeys, removeKey, renameKey } from './key.ts';
 export { ls } from './ls.ts';
 export { prune } from './prune.ts';
 export { put } from './put.ts';

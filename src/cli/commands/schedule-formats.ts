@@ -122,9 +122,10 @@ export function kubernetesText(schedule: Schedule): string {
     { name: secret.name, mountPath: SECRET_FOLDER, readOnly: true },
     ...mounts.map(({ path, readOnly }, at) => ({ name: `place-${at}`, mountPath: path, readOnly })),
   ];
-  const [, db = ''] = shared;
+  const [, db = '', opener = ''] = shared;
+  const option = opener === '--key-file' ? opener : '--password-file';
   const documents = jobs.map(({ verb, args, time }) => {
-    const command = ['vault', '--db', db, '--password-file', `${SECRET_FOLDER}/password`, ...args];
+    const command = ['vault', '--db', db, option, `${SECRET_FOLDER}/password`, ...args];
     const container = {
       name: 'vault',
       image: schedule.image,

@@ -94,7 +94,7 @@ async function scheduleOf(
       '--db',
       catalog,
       ...(password.kind === 'file'
-        ? ['--password-file', password.path]
+        ? [password.isKey ? '--key-file' : '--password-file', password.path]
         : ['--password-command', password.command]),
     ],
     jobs: jobsOf(put),
@@ -138,9 +138,11 @@ function jobsOf(paths: readonly string[]): Job[] {
 /** Where a job may have the password from. @throws `invalid-input` if that would be in clear */
 function placeOfPassword(
   invocation: Invocation,
-): { readonly kind: 'file'; readonly path: string } | { readonly kind: 'command'; readonly command: string } {
+):
+  | { readonly kind: 'file'; readonly path: string; readonly isKey: boolean }
+  | { readonly kind: 'command'; readonly command: string } {
   const source = passwordSource({ ...invocation, purpose: 'enter' });
-  if (source.kind === 'file') return { kind: 'file', path: resolve(workingFolder(), source.path) };
+  if (source.kind === 'file') return { ...source, path: resolve(workingFolder(), source.path) };
   if (source.kind === 'command') return source;
   throw new VaultError(
     'invalid-input',

@@ -157,6 +157,16 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
   ['sync', [['vault sync && vault ls', 'also what machines have stored that can only store']]],
   ['recover', [['vault recover --bucket gs://acme-1 --bucket /mnt/nas/vault', 'a new catalog']]],
   ['password', [['vault password', 'ask for the old one and the new one']]],
+  [
+    'key add',
+    [
+      ['vault key add --label ann', 'another person, who chooses a password'],
+      ['vault key add --label web-1 --role put --new-key-file web-1.key', 'a machine that only stores'],
+    ],
+  ],
+  ['key ls', [['vault key ls', 'who can open the vault']]],
+  ['key rm', [['vault key rm ann', 'her password opens nothing any more']]],
+  ['key rename', [['vault key rename 5f3a91c07b2e laptop', 'call it otherwise']]],
   ['config show', [['vault --vault work config show', 'where each setting comes from']]],
   [
     'serve',

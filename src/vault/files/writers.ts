@@ -19,7 +19,7 @@ type Named = Pick<Keyslot, 'writer' | 'role' | 'label'>;
 
 /** The writers that the keyring knows. */
 export function writersOf({ keys, keyring }: Pick<Session, 'keys' | 'keyring'>): Writer[] {
-  const slots: readonly Named[] = keyring.keyring.slots;
+  const slots: readonly Named[] = [...keyring.keyring.slots, ...keyring.keyring.former];
   return slots.map((slot) => {
     const label = labelOf(keys, slot);
     return {

@@ -50,7 +50,8 @@ export async function changePassword(session: Session, change: PasswordChange): 
       }
       const wrapped = await wrapKeys(keys, next, {
         role: slot.role,
-        createdAtMs: session.clock.now(),
+        createdAtMs: slot.createdAtMs,
+        by: slot.by,
         label: openLabel(session.keys, slot),
         cost: change.kdfCost,
       });

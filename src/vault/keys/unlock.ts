@@ -67,7 +67,9 @@ async function tryKeyring(attempt: Attempt, bytes: Uint8Array): Promise<Unlocked
     return null;
   }
   if (keyring.vaultId !== vaultId) return null;
-  const slots = keyring.slots.toSorted((a, b) => Number(b.writer === hint) - Number(a.writer === hint));
+  const slots = keyring.slots.toSorted(
+    (a, b) => Number(b.writer === hint) - Number(a.writer === hint) || kdfWork(a.cost) - kdfWork(b.cost),
+  );
   for (const slot of slots) {
     attempt.work += kdfWork(slot.cost);
     if (attempt.work > MAX_UNLOCK_WORK) throw tooCostly();

@@ -101,6 +101,7 @@ async function makeVault(
       url: sealBucketUrl(keys, id, url),
     })),
     slots: [slot],
+    former: [],
   };
   const bytes = signKeyring(keys, keyring);
   try {

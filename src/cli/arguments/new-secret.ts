@@ -1,0 +1,101 @@
+/** What a new key opens with: a password that somebody gives, or a key file that is made for it. */
+import { open, rm } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { drawKeyText } from '../../crypto/keys.ts';
+import { syncFolder } from '../../disk/folders.ts';
+import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { quote } from '../terminal/text.ts';
+import { workingFolder } from './intact.ts';
+import { warnOfFile, warnOfWeak } from './invocation.ts';
+import type { Invocation } from './invocation.ts';
+import { expectQuestion, passwordSource, readNewPassword } from './password.ts';
+
+export interface NewSecretFlags {
+  readonly newPasswordFile?: string;
+  readonly newPasswordCommand?: string;
+  readonly newKeyFile?: string;
+}
+
+export interface NewSecret {
+  /** Does not show what is typed before the question, if somebody will be asked. */
+  expect(): void;
+  /** Gets it for some work. A key file stays, unless the work has certainly changed nothing. */
+  use<T>(work: (secret: string) => Promise<T>): Promise<T>;
+}
+
+/** @throws `invalid-input` if there is none, or if two options contradict each other: that is said before the first question */
+export function newSecret(invocation: Invocation, flags: NewSecretFlags): NewSecret {
+  const { environment, interactive, signal, terminal } = invocation;
+  const { newKeyFile, newPasswordFile: passwordFile, newPasswordCommand: passwordCommand } = flags;
+  if (newKeyFile !== undefined) {
+    if (passwordFile !== undefined || passwordCommand !== undefined) {
+      throw new VaultError('invalid-input', 'Say --new-key-file or where a new password is, not both.');
+    }
+    return { expect: () => undefined, use: (work) => withKeyFile(newKeyFile, work, invocation) };
+  }
+  const request = {
+    options: { passwordFile, passwordCommand },
+    environment,
+    interactive,
+    purpose: 'replace',
+  } as const;
+  passwordSource(request);
+  return {
+    expect: () => expectQuestion(request),
+    use: async (work) =>
+      work(await readNewPassword({ ...request, signal, warn: warnOfFile(terminal) }, warnOfWeak(terminal))),
+  };
+}
+
+async function withKeyFile<T>(
+  path: string,
+  work: (secret: string) => Promise<T>,
+  { terminal }: Invocation,
+): Promise<T> {
+  const place = resolve(workingFolder(), path);
+  const secret = await makeKeyFile(place);
+  try {
+    return await work(secret);
+  } catch (error) {
+    if (isVaultError(error, 'invalid-input', 'already-exists', 'wrong-password')) await rm(place);
+    else {
+      terminal.warn(`The key file ${quote(path)} stays, since its key may have been stored in some bucket.`, {
+        kind: 'key-file',
+      });
+    }
+    throw error;
+  }
+}
+
+/**
+ * Makes a key file: only its owner can read it, what is there is never replaced, and no link is followed.
+ *
+ * @returns what it holds, without the line end
+ * @throws `already-exists`; `denied`
+ */
+export async function makeKeyFile(path: string): Promise<string> {
+  const text = drawKeyText();
+  try {
+    // Exclusive, so that a link under that name is refused as well, wherever it leads.
+    await using file = await open(path, 'wx', 0o600);
+    try {
+      // Whatever the mask of the process is.
+      await file.chmod(0o600);
+      await file.writeFile(`${text}\n`);
+      await file.sync();
+    } catch (error) {
+      await rm(path);
+      throw error;
+    }
+    await syncFolder(dirname(path));
+    return text;
+  } catch (cause) {
+    if (systemCode(cause) === 'EEXIST') {
+      const message = `${quote(path)} exists, and a key file replaces nothing. Name another one.`;
+      throw new VaultError('already-exists', message, { cause });
+    }
+    throw new VaultError('denied', `Cannot make the key file ${quote(path)}: ${messageOf(cause)}.`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,111 @@
+import type { ExitCode } from '../exit.ts';
+import { DONE } from '../exit.ts';
+import { VaultError } from '../../errors.ts';
+import type { KeyInfo, ListedKey } from '../../vault/keys/keys.ts';
+import { confirm } from '../arguments/confirm.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { withVault } from '../arguments/invocation.ts';
+import { newSecret } from '../arguments/new-secret.ts';
+import type { NewSecretFlags } from '../arguments/new-secret.ts';
+import { Table } from '../terminal/table.ts';
+import { styleFor } from '../terminal/terminal.ts';
+import { count, quote, showName, showTime } from '../terminal/text.ts';
+
+export interface AddKeyFlags extends NewSecretFlags {
+  readonly label?: string;
+  readonly role?: string;
+}
+
+/** `vault key add`: another password or key file that opens the vault. */
+export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promise<ExitCode> {
+  const { output, options, signal, terminal } = invocation;
+  const { label, role = 'full', newKeyFile } = flags;
+  if (role !== 'full' && role !== 'put') {
+    throw new VaultError('invalid-input', `--role ${quote(role)} is not full or put.`);
+  }
+  const secret = newSecret(invocation, flags);
+  return withVault(
+    invocation,
+    async (vault) => {
+      const key = await secret.use((given) => vault.addKey({ secret: given, label, role, signal }));
+      if (options.json === true) await output.json(asJson(key));
+      const opens = newKeyFile === undefined ? 'It opens with the new password.' : `It is in ${newKeyFile}.`;
+      const can = role === 'full' ? 'can do everything' : 'can store, and neither read nor remove';
+      terminal.note(`Added the key ${nameOf(key)}, which ${can}. ${opens}`);
+      return DONE;
+    },
+    () => secret.expect(),
+  );
+}
+
+/** `vault key ls`. */
+export async function listKeys(invocation: Invocation): Promise<ExitCode> {
+  const { output, options, signal, terminal, environment } = invocation;
+  output.requireOpen();
+  return withVault(invocation, async (vault) => {
+    const keys = await vault.keys({ signal });
+    if (options.json === true) for (const key of keys) await output.json(asJson(key));
+    else {
+      const style = styleFor(process.stdout, environment);
+      const headings = ['KEY', 'ROLE', 'MADE', 'BY', 'LAST STORED', 'LABEL'];
+      const table = new Table(
+        headings.map((heading) => ({ heading, align: 'left' })),
+        { width: output.width, styleHeading: output.isTerminal ? (line) => style('bold', line) : null },
+      );
+      await output.write(table.page(keys.map(rowOf)));
+    }
+    terminal.summary(`${count(keys.length, 'key')}.`, { keys: keys.length });
+    return DONE;
+  });
+}
+
+function rowOf({ writer, role, createdAtMs, by, lastUsedAtMs, label, own }: ListedKey): string[] {
+  const used = lastUsedAtMs === null ? '-' : showTime(lastUsedAtMs);
+  const shown = by !== null && /^[0-9a-f]{32}$/.test(by) ? by.slice(0, 12) : showName(by ?? '-');
+  const called = own ? `${showName(label)} (this one)`.trim() : showName(label);
+  return [writer.slice(0, 12), role, showTime(createdAtMs), shown, used, called];
+}
+
+/** `vault key rm`: from then on it opens nothing. */
+export async function removeKey(
+  invocation: Invocation,
+  reference: string,
+  { yes = false }: { readonly yes?: boolean },
+): Promise<ExitCode> {
+  const { output, options, signal, terminal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const { writer, own } = await vault.key(reference, { signal });
+    if (own) await confirm(invocation, `${quote(reference)} is the key that opened the vault just now`, yes);
+    const key = await vault.removeKey(writer, { own, signal });
+    if (options.json === true) await output.json(asJson(key));
+    const keeps =
+      key.role === 'full'
+        ? 'Whoever has used it may have kept the root secret, with which all buckets can be read.'
+        : 'Whoever has its file and an old copy of the keyring can still make up what it stored.';
+    terminal.note(`Removed the key ${nameOf(key)}. ${keeps}`);
+    return DONE;
+  });
+}
+
+/** `vault key rename`. */
+export async function renameKey(invocation: Invocation, reference: string, label: string): Promise<ExitCode> {
+  const { output, options, signal, terminal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const key = await vault.renameKey(reference, { label, signal });
+    if (options.json === true) await output.json(asJson(key));
+    terminal.note(`The key ${key.writer.slice(0, 12)} is called ${quote(label)}.`);
+    return DONE;
+  });
+}
+
+function nameOf({ label, writer }: KeyInfo): string {
+  return label === '' ? writer.slice(0, 12) : quote(label);
+}
+
+function asJson(key: KeyInfo | ListedKey): Record<string, unknown> {
+  const { writer, label, role, createdAtMs, by, own } = key;
+  const facts = { writer, label, role, createdAt: new Date(createdAtMs).toISOString(), by, own };
+  if (!('lastUsedAtMs' in key)) return facts;
+  const { lastUsedAtMs } = key;
+  return { ...facts, lastUsedAt: lastUsedAtMs === null ? null : new Date(lastUsedAtMs).toISOString() };
+}

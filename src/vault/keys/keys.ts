@@ -1,0 +1,188 @@
+/** The vault's keys: a keyslot for each person and machine that opens it. FORMAT.md, "Keyslots", "Keyring". */
+import { drawId, requireFull, unwrapKeys, wrapKeys } from '../../crypto/keys.ts';
+import type { KdfCost } from '../../crypto/keys.ts';
+import { openLabel, sealLabel } from '../../crypto/texts.ts';
+import { VaultError } from '../../errors.ts';
+import type { Keyring, Keyslot, Role } from '../../format/keyring.ts';
+import { MAX_KEYSLOTS } from '../../format/limits.ts';
+import type { CallOptions } from '../call.ts';
+import type { Session } from '../session.ts';
+import { changeKeyring, refreshKeyring } from './keyring-store.ts';
+
+/** A key of the vault, without its secret. */
+export interface KeyInfo {
+  /** 32 hex digits. */
+  readonly writer: string;
+  /** What people call it; may be empty. */
+  readonly label: string;
+  readonly role: Role;
+  readonly createdAtMs: number;
+  /** The label of the key that made it; its writer if that has none. Null for a key that was made with the vault. */
+  readonly by: string | null;
+  /** Whether it is the one that this vault was opened with. */
+  readonly own: boolean;
+}
+
+export interface ListedKey extends KeyInfo {
+  /** When the newest of what it has stored was stored, as far as the catalog knows; null if it knows of nothing. */
+  readonly lastUsedAtMs: number | null;
+}
+
+export interface NewKey extends CallOptions {
+  /** A password, or what a key file holds. */
+  readonly secret: string;
+  /** Of at most 1,024 bytes; of keys that have one, each has another. */
+  readonly label?: string | undefined;
+  /** `full` unless given. */
+  readonly role?: Role | undefined;
+  /** Argon2id's costs; for tests. */
+  readonly kdfCost?: KdfCost | undefined;
+}
+
+/** See `Vault.keys`. */
+export async function listKeys(session: Session, { signal }: CallOptions = {}): Promise<ListedKey[]> {
+  await refreshKeyring(session, signal);
+  const newest = new Map<string, number>();
+  for await (const { writer, createdAtMs } of session.catalog.files.walk({ signal })) {
+    newest.set(writer, Math.max(newest.get(writer) ?? createdAtMs, createdAtMs));
+  }
+  const { keyring } = session.keyring;
+  return keyring.slots.map((slot) =>
+    Object.assign(infoOf(session, keyring, slot), { lastUsedAtMs: newest.get(slot.writer) ?? null }),
+  );
+}
+
+/** See `Vault.addKey`. The holder is a writer of its own. */
+export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo> {
+  const { secret, label = '', role = 'full', signal } = wanted;
+  if (secret === '') throw new VaultError('invalid-input', 'The password of the new key is empty.');
+  const { keys } = session;
+  const own = keys.writer.id;
+  const writer = requireFull(keys, 'adding a key').writer(drawId());
+  const createdAtMs = session.clock.now();
+  const how = { role, createdAtMs, by: own, label, cost: wanted.kdfCost };
+  const slot = await wrapKeys({ ...keys, writer }, secret, how);
+  await changeKeyring(
+    session,
+    async (keyring) => {
+      if (keyring.slots.some((one) => one.writer === slot.writer)) return null;
+      if (keyring.slots.length >= MAX_KEYSLOTS) {
+        throw new VaultError('invalid-input', `A vault has at most ${MAX_KEYSLOTS} keys. Remove one first.`);
+      }
+      requireFreeLabel(session, keyring, label);
+      await requireOther(session, keyring, secret);
+      return { ...keyring, slots: [...keyring.slots, slot] };
+    },
+    { all: false, signal },
+  );
+  return infoOf(session, session.keyring.keyring, slot);
+}
+
+/** See `Vault.removeKey`. Its writer stays known, so that what it has stored is found by its names. */
+export async function removeKey(
+  session: Session,
+  reference: string,
+  { own = false, signal }: CallOptions & { readonly own?: boolean | undefined } = {},
+): Promise<KeyInfo> {
+  requireFull(session.keys, 'removing a key');
+  const removed = await findKey(session, reference, signal);
+  if (removed.own && !own) {
+    throw new VaultError(
+      'invalid-input',
+      `${nameOf(removed)} is the key that opened the vault here. Open it with another key to remove it, or say that it is meant.`,
+    );
+  }
+  await changeKeyring(
+    session,
+    (keyring) => {
+      const slot = keyring.slots.find((one) => one.writer === removed.writer);
+      if (slot === undefined) return null;
+      const slots = keyring.slots.filter((one) => one !== slot);
+      if (!slots.some((one) => one.role === 'full')) {
+        throw new VaultError(
+          'invalid-input',
+          `${nameOf(removed)} is the last full key: without one nobody can read the vault. Add another one first.`,
+        );
+      }
+      const { writer, role, label } = slot;
+      return { ...keyring, slots, former: [...keyring.former, { writer, root: keyring.root, role, label }] };
+    },
+    { all: true, signal },
+  );
+  return removed;
+}
+
+/** See `Vault.renameKey`. */
+export async function renameKey(
+  session: Session,
+  reference: string,
+  { label, signal }: CallOptions & { readonly label: string },
+): Promise<KeyInfo> {
+  requireFull(session.keys, 'renaming a key');
+  const { writer } = await findKey(session, reference, signal);
+  const sealed = sealLabel(session.keys, writer, label);
+  await changeKeyring(
+    session,
+    (keyring) => {
+      const slot = keyring.slots.find((one) => one.writer === writer);
+      if (slot === undefined) throw unknownKey(reference);
+      if (openLabel(session.keys, slot) === label) return null;
+      requireFreeLabel(session, keyring, label);
+      const renamed = { ...slot, label: sealed };
+      return { ...keyring, slots: keyring.slots.map((one) => (one === slot ? renamed : one)) };
+    },
+    { all: false, signal },
+  );
+  return findKey(session, writer, signal);
+}
+
+/** See `Vault.key`. */
+export async function findKey(session: Session, reference: string, signal?: AbortSignal): Promise<KeyInfo> {
+  await refreshKeyring(session, signal, { thorough: true });
+  const { keyring } = session.keyring;
+  const isPrefix = /^[0-9a-f]{8,32}$/.test(reference);
+  const [found, ...others] = keyring.slots
+    .map((slot) => infoOf(session, keyring, slot))
+    .filter(({ writer, label }) => label === reference || (isPrefix && writer.startsWith(reference)));
+  if (found === undefined || reference === '') throw unknownKey(reference);
+  if (others.length === 0) return found;
+  throw new VaultError('invalid-input', `"${reference}" means several keys. Give more digits of one.`);
+}
+
+function unknownKey(reference: string): VaultError {
+  return new VaultError(
+    'file-not-found',
+    `No key has the label "${reference}", or a writer that begins so. "vault key ls" shows them.`,
+  );
+}
+
+function infoOf(session: Session, keyring: Keyring, slot: Keyslot): KeyInfo {
+  const { writer, role, createdAtMs } = slot;
+  const label = openLabel(session.keys, slot);
+  const maker = [...keyring.slots, ...keyring.former].find((one) => one.writer === slot.by);
+  const made = maker === undefined ? '' : openLabel(session.keys, maker);
+  const by = slot.by === writer ? null : made || slot.by;
+  return { writer, label, role, createdAtMs, by, own: writer === session.keys.writer.id };
+}
+
+function nameOf({ label, writer }: KeyInfo): string {
+  return `The key ${label === '' ? writer.slice(0, 12) : `"${label}"`}`;
+}
+
+function requireFreeLabel(session: Session, keyring: Keyring, label: string): void {
+  if (label === '' || !keyring.slots.some((slot) => openLabel(session.keys, slot) === label)) return;
+  throw new VaultError('already-exists', `There is a key "${label}" already. Call this one otherwise.`);
+}
+
+/** Who shares a password shares a key: which of the two it opens would be chance. */
+async function requireOther(session: Session, keyring: Keyring, secret: string): Promise<void> {
+  for (const slot of keyring.slots) {
+    const place = { vaultId: session.vaultId, rootNumber: keyring.root };
+    if ((await unwrapKeys(slot, secret, place)) === null) continue;
+    const found = nameOf(infoOf(session, keyring, slot));
+    throw new VaultError(
+      'already-exists',
+      `${found} has this password already. Each key needs one of its own.`,
+    );
+  }
+}

@@ -1,0 +1,84 @@
+import { chmod, lstat, readFile, symlink, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+let box: Sandbox;
+/** Nothing but what the options say opens the vault. */
+const bare = { env: { VAULT_PASSWORD: undefined } };
+
+/** Of what the first key has stored: a name alone means what one's own key has. */
+let hash = '';
+beforeAll(async () => {
+  box = await sandbox();
+  await box.makeVault();
+  await box.run(['put', '-', '--name', 'a'], { stdin: 'content of a' });
+  hash = String(JSON.parse((await box.run(['ls', '--json'])).stdout).hash);
+  await box.run(['key', 'add', '--label', 'web', '--new-key-file', 'web.key']);
+});
+afterAll(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+test('a key file is drawn for its owner alone, and opens the vault by option, variable and settings', async () => {
+  expect((await lstat(box.at('web.key'))).mode & 0o777).toBe(0o600);
+  expect(await readFile(box.at('web.key'), 'utf8')).toMatch(/^vault_key_[\w-]{43}\n$/);
+  const wanted = { exit: 0, stdout: 'content of a', stderr: '' };
+  expect(await box.run(['cat', hash, '--key-file', 'web.key'], bare)).toMatchObject(wanted);
+  expect(await box.run(['cat', hash], { env: { ...bare.env, VAULT_KEY_FILE: 'web.key' } })).toMatchObject(
+    wanted,
+  );
+  const both = await box.run(['ls', '--key-file', 'web.key', '--password-file', 'web.key'], bare);
+  expect(both).toMatchObject({ exit: 2, stderr: expect.stringContaining('--password-file or --key-file') });
+});
+
+test('a key file is never written over what is there, nor through a link', async () => {
+  await writeFile(box.at('kept'), 'kept');
+  await symlink(box.at('nowhere'), box.at('link'));
+  for (const place of ['kept', 'link']) {
+    const { exit, stderr } = await box.run(['key', 'add', '--new-key-file', place]);
+    expect({ place, exit }).toEqual({ place, exit: 2 });
+    expect(stderr).toContain('replaces nothing');
+  }
+  expect(await readFile(box.at('kept'), 'utf8')).toBe('kept');
+  await expect(lstat(box.at('nowhere'))).rejects.toThrow('ENOENT');
+});
+
+test('a key file that others can read is refused, and so is one that is none', async () => {
+  await writeFile(box.at('open.key'), await readFile(box.at('web.key')));
+  await chmod(box.at('open.key'), 0o604);
+  const { exit, stderr } = await box.run(['ls', '--key-file', 'open.key'], bare);
+  expect({ exit, stderr }).toEqual({
+    exit: 2,
+    stderr: expect.stringMatching(/key file .* can be read by every user/),
+  });
+  await writeFile(box.at('words'), 'some words', { mode: 0o600 });
+  expect(await box.run(['ls', '--key-file', 'words'], bare)).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining('no key file'),
+  });
+});
+
+test('ls shows every key, rm refuses the one in use unless that is meant, and leaves no key file of a refused one', async () => {
+  const { stdout } = await box.run(['key', 'ls']);
+  expect(stdout).toMatch(/^\w{12} +full .*\(this one\)\n\w{12} +full .* web\n$/);
+  const refused = await box.run(['key', 'add', '--label', 'web', '--new-key-file', 'other.key']);
+  expect(refused).toMatchObject({ exit: 2, stderr: expect.stringContaining('a key "web" already') });
+  await expect(lstat(box.at('other.key'))).rejects.toThrow('ENOENT');
+  const env = { ...bare.env, VAULT_KEY_FILE: 'web.key' };
+  expect(await box.run(['key', 'rm', 'web'], { env })).toMatchObject({ exit: 2 });
+  expect(await box.run(['key', 'rm', 'web', '--yes'], { env })).toMatchObject({ exit: 0, stderr: '' });
+  expect((await box.run(['ls'], { env })).exit).toBe(12);
+});
+
+test('another person chooses a password in the terminal, twice', async () => {
+  const run = box.terminal(['key', 'add', '--label', 'ann']);
+  for (const question of ['New password:', 'The same again:']) {
+    await run.waitFor(question);
+    run.type('the password of ann, and longer\r');
+  }
+  await run.waitFor("Added the key 'ann'");
+  expect(await run.exit).toBe(0);
+  const env = { VAULT_PASSWORD: 'the password of ann, and longer' };
+  expect(await box.run(['cat', hash], { env })).toMatchObject({ exit: 0, stdout: 'content of a' });
+});

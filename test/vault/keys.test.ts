@@ -1,0 +1,267 @@
+/** Keys of a vault: added, listed, renamed and removed, also by two machines at once, and what somebody who lies can do. */
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { drawKeyText } from '../../src/crypto/keys.ts';
+import { signKeyring } from '../../src/crypto/signing.ts';
+import { VaultError } from '../../src/errors.ts';
+import type { Role } from '../../src/format/keyring.ts';
+import { keyringObjectName } from '../../src/format/keyring.ts';
+import { readKeyrings } from '../../src/vault/keys/keyring-store.ts';
+import { unlock } from '../../src/vault/keys/unlock.ts';
+import type { Vault } from '../../src/vault/vault.ts';
+import { always, faulty } from '../support/faulty-bucket.ts';
+import type { Around } from '../support/steps.ts';
+import { behind, CHEAP_KDF, getBytes, PASSWORD, putBytes } from './harness.ts';
+import { endingAt, present, stage } from './scene.ts';
+import type { Scene, SceneHandle, Stage } from './scene.ts';
+
+const CONTENT = randomBytes(1000);
+const ANN = { secret: 'the password of ann', label: 'ann', kdfCost: CHEAP_KDF };
+
+let ready: Stage;
+let other: Stage;
+
+beforeAll(async () => {
+  ready = await stage({}, async ({ vault }) => {
+    await putBytes(vault, CONTENT, { name: 'a' });
+    await vault.addKey(ANN);
+  });
+  other = await stage({}, async ({ vault }) => {
+    await vault.addKey(ANN);
+  });
+});
+
+afterAll(async () => {
+  await ready[Symbol.asyncDispose]();
+  await other[Symbol.asyncDispose]();
+});
+
+/** Whether a secret opens the vault from each of the buckets. */
+async function opens(scene: Scene, secret: string): Promise<boolean[]> {
+  const { session } = await scene.open();
+  return Promise.all(
+    scene.buckets.map(async (bucket) => {
+      const keyrings = await readKeyrings(behind(bucket));
+      return unlock(keyrings, secret, { vaultId: session.vaultId }).then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof VaultError && error.code === 'wrong-password') return false;
+          throw error;
+        },
+      );
+    }),
+  );
+}
+
+/** The vault as another machine of somebody else's has it: unlocked from the buckets, the same catalog. */
+async function openedBy(scene: Scene, secret: string): Promise<SceneHandle> {
+  const own = await scene.open();
+  const keyrings = await readKeyrings(behind(scene.bucket(0)));
+  const unlocked = await unlock(keyrings, secret, { vaultId: own.session.vaultId });
+  return scene.open({ unlocked });
+}
+
+const labels = async (vault: Vault): Promise<string[]> => (await vault.keys()).map(({ label }) => label);
+
+describe('a key', () => {
+  test('opens the vault from every bucket, with a writer of its own, beside the one before', async () => {
+    await using scene = await ready.scene();
+    expect(await opens(scene, ANN.secret)).toEqual([true, true, true]);
+    expect(await opens(scene, PASSWORD)).toEqual([true, true, true]);
+    const { vault, session } = await openedBy(scene, ANN.secret);
+    const founder = (await scene.open()).session.keys.writer.id;
+    expect(await getBytes(vault, `${founder}:a`)).toEqual(CONTENT);
+    await putBytes(vault, CONTENT, { name: 'b' });
+    const mine = await scene.open();
+    expect(session.keys.writer.id).not.toBe(mine.session.keys.writer.id);
+    expect(await getBytes(mine.vault, 'ann:b')).toEqual(CONTENT);
+    const [first, ann] = await mine.vault.keys();
+    expect(first).toMatchObject({ label: '', role: 'full', by: null, own: true });
+    expect(ann).toMatchObject({ label: 'ann', role: 'full', by: first?.writer, own: false });
+    expect([first?.lastUsedAtMs, ann?.lastUsedAtMs]).toEqual([expect.any(Number), expect.any(Number)]);
+  });
+
+  test.each<Role>(['full', 'put'])(
+    'from a key file costs the least that readers accept: %s',
+    async (role) => {
+      await using scene = await ready.scene();
+      const { vault, session } = await scene.open();
+      const secret = drawKeyText();
+      await vault.addKey({ secret, role, label: 'machine' });
+      expect(session.keyring.keyring.slots.at(-1)).toMatchObject({ role, cost: CHEAP_KDF });
+      const { keys } = (await openedBy(scene, secret)).session;
+      expect([keys.role, keys.full === null]).toEqual([role, role === 'put']);
+    },
+  );
+
+  test('is refused without a secret, with one or a label that another has, and by a key that can only store', async () => {
+    await using scene = await ready.scene();
+    const { vault } = await scene.open();
+    const before = scene.buckets.map(({ storage }) => new Map(storage));
+    const refused = async (key: Partial<typeof ANN>, code: string): Promise<void> => {
+      await expect(vault.addKey({ ...ANN, label: 'bob', ...key })).rejects.toMatchObject({ code });
+    };
+    await refused({ secret: '' }, 'invalid-input');
+    await refused({ label: 'ann', secret: 'another' }, 'already-exists');
+    await refused({}, 'already-exists');
+    await refused({ secret: 'another', label: 'x'.repeat(1025) }, 'invalid-input');
+    expect(scene.buckets.map(({ storage }) => storage)).toEqual(before);
+    const secret = drawKeyText();
+    await vault.addKey({ secret, role: 'put' });
+    const machine = (await openedBy(scene, secret)).vault;
+    for (const change of [
+      async () => machine.addKey({ secret: drawKeyText() }),
+      async () => machine.removeKey('ann'),
+      async () => machine.renameKey('ann', { label: 'eve' }),
+    ]) {
+      await expect(change()).rejects.toMatchObject({ code: 'denied' });
+    }
+  });
+
+  test('is called otherwise, by label or writer', async () => {
+    await using scene = await ready.scene();
+    const { vault } = await scene.open();
+    const ann = await vault.renameKey('ann', { label: 'anna' });
+    expect(await vault.renameKey(ann.writer.slice(0, 8), { label: 'ännchen' })).toMatchObject({
+      writer: ann.writer,
+      label: 'ännchen',
+    });
+    await vault.renameKey('ännchen', { label: 'ännchen' });
+    await expect(vault.renameKey('anna', { label: 'x' })).rejects.toMatchObject({ code: 'file-not-found' });
+    await expect(vault.key('')).rejects.toMatchObject({ code: 'file-not-found' });
+    const [own] = await vault.keys();
+    await expect(vault.renameKey(present(own).writer, { label: 'ännchen' })).rejects.toMatchObject({
+      code: 'already-exists',
+    });
+    expect(await opens(scene, ANN.secret)).toEqual([true, true, true]);
+  });
+
+  test('that is removed opens no bucket any more, and what it stored is found by its names', async () => {
+    await using scene = await ready.scene();
+    await putBytes((await openedBy(scene, ANN.secret)).vault, CONTENT, { name: 'by ann' });
+    const { vault, session } = await scene.open();
+    const { writer } = await vault.removeKey('ann');
+    expect(await opens(scene, ANN.secret)).toEqual([false, false, false]);
+    expect(await opens(scene, PASSWORD)).toEqual([true, true, true]);
+    expect(await labels(vault)).toEqual(['']);
+    expect(session.keyring.keyring.former).toMatchObject([{ writer, root: 1, role: 'full' }]);
+    expect(await getBytes((await scene.open()).vault, 'ann:by ann')).toEqual(CONTENT);
+  });
+
+  test('is not removed while a bucket is down, if it is the last full one, nor by itself unless that is meant', async () => {
+    await using scene = await ready.scene();
+    const { vault } = await scene.open();
+    const own = present((await vault.keys())[0]).writer;
+    scene.bucket(1).wrap = (bucket) => faulty(bucket, always('unavailable'));
+    await expect(vault.removeKey('ann')).rejects.toMatchObject({ code: 'unavailable' });
+    scene.bucket(1).wrap = (bucket) => bucket;
+    await expect(vault.removeKey(own)).rejects.toMatchObject({ code: 'invalid-input' });
+    expect(await opens(scene, ANN.secret)).toEqual([true, true, true]);
+    await vault.addKey({ secret: drawKeyText(), role: 'put' });
+    await vault.removeKey(own, { own: true });
+    expect(await opens(scene, PASSWORD)).toEqual([false, false, false]);
+    const { vault: hers } = await openedBy(scene, ANN.secret);
+    await expect(hers.removeKey('ann', { own: true })).rejects.toThrow('last full key');
+  });
+
+  test('whose password is changed stays the same key', async () => {
+    await using scene = await ready.scene();
+    const { vault } = await scene.open();
+    const before = await vault.keys();
+    await vault.changePassword({ current: PASSWORD, next: drawKeyText() });
+    expect(await vault.keys()).toEqual(before);
+    expect(await opens(scene, ANN.secret)).toEqual([true, true, true]);
+  });
+});
+
+describe('two machines', () => {
+  test('that change keys at once both get what they want, whichever way their calls come between each other', async () => {
+    for (let nth = 1; nth <= 25; nth += 3) {
+      await using scene = await ready.scene();
+      const there = await scene.open();
+      let beside: Promise<unknown> | null = null;
+      const around: Around = async (step, proceed) => {
+        if (step.nth >= nth) await (beside ??= there.vault.addKey({ secret: drawKeyText(), label: 'bob' }));
+        await proceed();
+      };
+      const here = await scene.open({ around });
+      await here.vault.addKey({ secret: drawKeyText(), label: 'eve' });
+      await (beside ?? there.vault.addKey({ secret: drawKeyText(), label: 'bob' }));
+      const { vault } = await scene.open();
+      expect({ nth, labels: (await labels(vault)).toSorted() }).toEqual({
+        nth,
+        labels: ['', 'ann', 'bob', 'eve'],
+      });
+    }
+  });
+
+  test('that remove each other leave one full key', async () => {
+    for (let nth = 1; nth <= 25; nth += 3) {
+      await using scene = await ready.scene();
+      const hers = await openedBy(scene, ANN.secret);
+      const own = hers.session.keyring.keyring.slots[0]?.writer ?? '';
+      let beside: Promise<unknown> | null = null;
+      const remove = async (): Promise<unknown> => hers.vault.removeKey(own).catch((error: unknown) => error);
+      const here = await scene.open({
+        async around(step, proceed) {
+          if (step.nth >= nth) await (beside ??= remove());
+          await proceed();
+        },
+      });
+      await here.vault.removeKey('ann').catch((error: unknown) => error);
+      await (beside ?? remove());
+      const open = [...(await opens(scene, ANN.secret)), ...(await opens(scene, PASSWORD))];
+      expect({ nth, full: open.filter((one) => one).length }).toEqual({ nth, full: 3 });
+    }
+  });
+
+  test('cut short anywhere, a key is removed from all buckets once that is repeated', async () => {
+    let ends = true;
+    for (let nth = 1; ends; nth += 1) {
+      await using scene = await ready.scene();
+      const { vault } = await scene.open({ around: endingAt(nth) });
+      ends = (await vault.removeKey('ann').catch((error: unknown) => error)) instanceof VaultError;
+      const after = await scene.open();
+      await after.vault.removeKey('ann').catch((error: unknown) => {
+        if (!(error instanceof VaultError && error.code === 'file-not-found')) throw error;
+      });
+      await after.vault.repair();
+      expect({ nth, open: await opens(scene, ANN.secret) }).toEqual({ nth, open: [false, false, false] });
+    }
+  });
+});
+
+describe('whoever lies', () => {
+  test('and shows the keyring from before a removal does not bring the key back', async () => {
+    await using scene = await ready.scene();
+    const { session, vault } = await scene.open();
+    const before = session.keyring;
+    await vault.removeKey('ann');
+    scene.bucket(0).storage.set(keyringObjectName(before.keyring.epoch), Uint8Array.from(before.bytes));
+    const again = await scene.open();
+    expect(await labels(again.vault)).toEqual(['']);
+    const all = await Promise.all(scene.buckets.map((bucket) => readKeyrings(behind(bucket))));
+    await expect(unlock(all.flat(), ANN.secret, { vaultId: session.vaultId })).rejects.toMatchObject({
+      code: 'wrong-password',
+    });
+  });
+
+  test('and adds a slot, of his own or of another vault, with a key that does not sign for this one, adds none', async () => {
+    await using scene = await ready.scene();
+    await using foreign = await other.scene();
+    const { session, vault } = await scene.open();
+    const theirs = (await foreign.open()).session;
+    const { keyring } = session.keyring;
+    const slot = present(theirs.keyring.keyring.slots[1]);
+    const forged = { ...keyring, epoch: keyring.epoch + 1, previous: '00'.repeat(32) };
+    const bytes = signKeyring(
+      { ...theirs.keys, vaultId: keyring.vaultId },
+      { ...forged, slots: [...keyring.slots.slice(0, 1), slot] },
+    );
+    for (const { storage } of scene.buckets) storage.set(keyringObjectName(forged.epoch), bytes);
+    expect(await labels(vault)).toEqual(['', 'ann']);
+    expect(await opens(scene, ANN.secret)).toEqual([true, true, true]);
+    await vault.renameKey('ann', { label: 'anna' });
+    expect(await labels((await scene.open()).vault)).toEqual(['', 'anna']);
+  });
+});
