@@ -19,19 +19,34 @@ const ON_POSTGRES = [
   ...['kill', 'maps'].map((verb) => `test/cli/${verb}.test.ts`),
 ];
 
+/** What replaces modules of Node or ours, or looks at the whole process: each in a process of its own. */
+const APART = [
+  ...['folder-by-paths', 'folder-durable', 'folder-hangs', 'folder-limited-disks'].map(
+    (suite) => `buckets/${suite}`,
+  ),
+  ...['folders/twins', 'memory', 'restore', 'silent-bucket', 'source'].map((suite) => `vault/${suite}`),
+].map((suite) => `test/${suite}.test.ts`);
+
 const settings = {
   testTimeout: 180_000,
   hookTimeout: 180_000,
   pool: 'forks' as const,
+  // A process that has loaded and compiled the modules runs the next file, too: to load them takes a second.
+  isolate: false,
   // Much of the time is spent waiting for disks, servers and child processes: one more than there are processors.
   maxWorkers: availableParallelism() + 1,
+  setupFiles: ['test/support/equal-bytes.ts'],
 };
 
 export default defineConfig({
   test: {
     // Both would inherit the global set-up, and each start a server of its own.
     projects: [
-      { extends: false, test: { ...settings, name: 'sqlite', include: ['test/**/*.test.ts'] } },
+      { extends: false, test: { ...settings, name: 'apart', include: APART, isolate: true } },
+      {
+        extends: false,
+        test: { ...settings, name: 'sqlite', include: ['test/**/*.test.ts'], exclude: APART },
+      },
       {
         extends: false,
         test: { ...settings, name: 'postgres', include: ON_POSTGRES, env: { TEST_CATALOG: 'postgres' } },

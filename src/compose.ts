@@ -367,14 +367,15 @@ function bucketOpener({
   onWaiting,
   host,
 }: Pick<VaultLocation, 'request' | 'onWaiting' | 'host'>): BucketOpener {
+  const { clock, fileThreads } = host ?? {};
   const limits = createLimits({
     concurrency: request.concurrency ?? DEFAULT_CONCURRENCY,
     uploadBytesPerSecond: request.limitUpload ?? null,
     downloadBytesPerSecond: request.limitDownload ?? null,
-    clock: host?.clock,
+    clock,
   });
   const { timeoutMs, maxWaitMs } = request;
-  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock: host?.clock });
+  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock, fileThreads });
 }
 
 function machine({

@@ -19,6 +19,8 @@ export interface Host {
   readonly environment: Environment;
   /** How many threads can work at once. */
   readonly threads: number;
+  /** How many calls of file systems Node makes at once; its own number unless given. */
+  readonly fileThreads?: number | undefined;
 }
 
 /** The machine's clock. */
@@ -33,7 +35,11 @@ export const systemClock: Clock = {
   },
 };
 
+/** Node's own number, where nobody has set another. */
+export const FILE_THREADS = 4;
+
 /** This machine, and a process with these variables. */
 export function thisHost(environment: Environment): Host {
-  return { clock: systemClock, environment, threads: availableParallelism() };
+  const fileThreads = Number(environment['UV_THREADPOOL_SIZE']) || FILE_THREADS;
+  return { clock: systemClock, environment, threads: availableParallelism(), fileThreads };
 }

@@ -27,6 +27,7 @@ export interface OpenBucketOptions {
   readonly maxWaitMs?: number | undefined;
   /** This machine's. */
   readonly clock?: Clock | undefined;
+  readonly fileThreads?: number | undefined;
   /** See `RetryingOptions`. */
   readonly onWaiting?: RetryingOptions['onWaiting'];
 }
@@ -43,7 +44,7 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
   // Nobody who waits for a bucket only so long waits longer for an attempt, unless told to.
   const timeoutMs =
     options.timeoutMs ?? (maxWaitMs === undefined ? undefined : Math.min(maxWaitMs, DEFAULT_TIMEOUT_MS));
-  const driver = await openDriver(parseBucketUrl(url), clock);
+  const driver = await openDriver(parseBucketUrl(url), options);
   const attempts = timed(driver, { timeoutMs, clock });
   const turns = limits === undefined ? attempts : limited(attempts, limits);
   // Whoever allows an attempt more time wants it to be repeated all the same.
@@ -54,10 +55,13 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
   return presign === undefined ? bucket : Object.assign(bucket, { presign });
 }
 
-async function openDriver(location: BucketLocation, clock: Clock | undefined): Promise<Bucket> {
+async function openDriver(
+  location: BucketLocation,
+  { clock, fileThreads }: OpenBucketOptions,
+): Promise<Bucket> {
   switch (location.kind) {
     case 'folder':
-      return openFolderBucket(location.path, { label: location.url, clock });
+      return openFolderBucket(location.path, { label: location.url, clock, fileThreads });
     case 'gcs': {
       const { openGcsBucket } = await import('./gcs/driver.ts');
       return await openGcsBucket({ ...location, label: location.url });

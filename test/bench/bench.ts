@@ -1,274 +1,141 @@
-// Measures the built command against a peer: restic, where it is on PATH (compression off, no cache). Ours and
-// the peer's runs take turns, since absolute times differ from machine to machine and from minute to minute; what
-// counts is the ratio of a line. `cp` is shown for orientation only.
-//
-//     npm run bench -- [--size <MiB>] [--pairs <n>] [--only <part of a line's name>]
-import { spawnSync } from 'node:child_process';
-import { createHash, randomFillSync } from 'node:crypto';
-import {
-  closeSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
-import { measure, median } from './process.ts';
-import type { Measured } from './process.ts';
+// Single files, many files, starts and a sweep, beside restic without compression and cache, or beside a bare node.
+import { randomFillSync } from 'node:crypto';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openBucket } from '../../src/buckets/open.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import { prepareBucket } from '../../src/compose.ts';
+import { KDF_LIMITS } from '../../src/format/limits.ts';
+import { createVault } from '../../src/vault/manage/create.ts';
+import { beyond, compare, OUT, peak, processor, rate, readMebibytes, seconds, wall } from './lines.ts';
+import type { Aim, Step } from './lines.ts';
+import { env, freshRepository, freshVault, largeFile, MIB, remove, resticVersion, run } from './workbench.ts';
+import { values, vault, work } from './workbench.ts';
 
-const { values } = parseArgs({
-  options: {
-    size: { type: 'string', default: '1024' },
-    pairs: { type: 'string', default: '3' },
-    only: { type: 'string', default: '' },
-  },
-});
-const sizeMebibytes = Number(values.size);
-const pairs = Number(values.pairs);
-const vault = [process.execPath, resolve(import.meta.dirname, '../../bin/vault.js')];
-const hasRestic = spawnSync('restic', ['version']).status === 0;
-
-const work = mkdtempSync(join(process.env['VAULT_BENCH_FOLDER'] ?? tmpdir(), 'vault-bench-'));
-process.once('exit', () => {
-  rmSync(work, { recursive: true, force: true });
-});
-process.once('SIGINT', () => process.exit(130));
-
-const input = join(work, 'input');
-const copy = join(work, 'copy');
-const small = join(work, 'small');
-writeRandom(input, sizeMebibytes);
-mkdirSync(small);
-for (let i = 0; i < 1000; i += 1)
-  writeFileSync(join(small, `file-${i}`), randomFillSync(Buffer.alloc(10 * 1024)));
-
-/** One side of a line: what comes before each run, unmeasured, and the run. */
-interface Side {
-  readonly prepare?: () => void;
-  readonly command: readonly string[];
-  readonly cwd?: string;
-  readonly check?: () => void;
-}
-
-interface Line {
-  readonly name: string;
-  readonly ours: Side;
-  readonly peer: Side | null;
-  readonly peerName?: string;
-}
-
-const env: NodeJS.ProcessEnv = {
-  PATH: process.env['PATH'],
-  HOME: work,
-  VAULT_PASSWORD: 'bench',
-  VAULT_DB: join(work, 'vault', 'catalog.db'),
-  RESTIC_PASSWORD: 'bench',
-  RESTIC_REPOSITORY: join(work, 'restic'),
-};
+const bytes = Number(values.size) * MIB;
+const file = `large-${values.size}`;
 const restic = ['restic', '--no-cache', '--quiet'];
 const backup = [...restic, 'backup', '--compression', 'off'];
+const put = [...vault, 'put', file];
+const [out, restored] = OUT;
+// restic was slower at storing until then.
+const isOld = /^restic 0\.(\d|1[0-8])\./.test(resticVersion ?? '');
 
-function quietly(command: readonly string[], cwd = work): void {
-  const [program = '', ...args] = command;
-  const { status, stderr } = spawnSync(program, args, { env, cwd });
-  if (status !== 0)
-    throw new Error(`${command.join(' ')} exited with ${String(status)}: ${stderr.toString()}`);
-}
-
-function freshVault(redundancy: string): () => void {
-  return () => {
-    rmSync(join(work, 'vault'), { recursive: true, force: true });
-    mkdirSync(join(work, 'vault'));
-    quietly([...vault, 'init', '--local', '--redundancy', redundancy]);
-  };
-}
-function vaultWith(redundancy: string): () => void {
-  return () => {
-    freshVault(redundancy)();
-    quietly([...vault, 'put', 'input']);
-  };
-}
-function freshRepository(): void {
-  rmSync(join(work, 'restic'), { recursive: true, force: true });
-  quietly(['restic', 'init', '--repository-version', '2']);
-}
-function repositoryWithInput(): void {
+const begin = (redundancy: string) => () => {
+  largeFile();
+  freshVault('--redundancy', redundancy, '--compression', 'off');
   freshRepository();
-  quietly([...backup, 'input']);
+};
+const get: Step = {
+  name: 'get',
+  aims: [wall(0.8), processor(0.8), peak(200)],
+  ours: [...vault, 'get', file, '-o', out],
+  peer: [...restic, 'restore', 'latest', '--target', restored],
+  restores: { from: file, ours: out, peer: join(restored, file) },
+};
+const putAims = (most: number): Aim[] => [wall(most), peak(200)];
+const unread: Step = {
+  name: 'put again, unchanged',
+  // A command reads so much of itself at most.
+  aims: [rate(bytes, 1.5), readMebibytes(16)],
+  ours: put,
+  peer: [...backup, file],
+};
+const reread: Step = {
+  name: 'put again, --force-read',
+  aims: [rate(bytes, 1.5)],
+  ours: [...put, '--force-read'],
+  peer: [...backup, '--force', file],
+};
+const otherName: Step = {
+  name: 'the same content under another name',
+  prepare: () => run(['cp', file, 'copy']),
+  ours: [...vault, 'put', 'copy'],
+  peer: [...backup, 'copy'],
+};
+for (const [redundancy, aims, more] of [
+  ['1+0', [...putAims(isOld ? 0.38 : 0.45), processor(0.45)], []],
+  ['2+1', putAims(isOld ? 0.55 : 0.65), [unread, reread, otherName]],
+] as const) {
+  const steps = [{ name: 'put', aims, ours: put, peer: [...backup, file] }, get, ...more];
+  await compare(redundancy, steps, { begin: begin(redundancy) });
 }
-function isRestored(path: string): () => void {
-  return () => {
-    if (digest(path) !== digest(input)) throw new Error(`${path} is not what was stored`);
-    rmSync(path, { recursive: true, force: true });
-  };
+for (const [size, most] of [
+  ['8MiB', 300],
+  ['64MiB', 600],
+] as const) {
+  const steps = [
+    { name: 'put', aims: [peak(most)], ours: [...put, '--chunk-size', size] },
+    { name: 'get', aims: [peak(most)], ours: get.ours },
+  ];
+  await compare(`chunks of ${size}`, steps, { begin: begin('2+1') });
 }
 
-const output = join(work, 'output');
-const putPeer: Side = { prepare: freshRepository, command: [...backup, 'input'] };
-const getPeer: Side = {
-  prepare: repositoryWithInput,
-  command: [...restic, 'restore', 'latest', '--target', join(work, 'restored')],
-  check: () => {
-    rmSync(join(work, 'restored'), { recursive: true, force: true });
-  },
+/** Files of 10 KiB. @returns their folder */
+function smallFiles(count: number): string {
+  const name = `small-${count}`;
+  if (existsSync(join(work, name))) return name;
+  mkdirSync(join(work, name));
+  for (let i = 0; i < count; i += 1)
+    writeFileSync(join(work, name, `file-${i}`), randomFillSync(Buffer.alloc(10 * 1024)));
+  return name;
+}
+/** A verb on all of them. */
+const onAll = (verb: string): string[] => ['bash', '-c', `exec "$0" "$1" ${verb} *`, ...vault];
+
+function putSmall(count: number, aims: readonly Aim[]): Step {
+  return {
+    name: 'put',
+    aims: [...aims, peak(200)],
+    prepare: () => smallFiles(count),
+    cwd: `small-${count}`,
+    ours: onAll('put'),
+    peer: [...backup, '.'],
+    check() {
+      const hashes = new Set(run([...vault, 'ls', '-l']).match(/\b[0-9a-f]{64}\b/g));
+      if (hashes.size !== count) throw new Error(`${count} files have ${hashes.size} hashes.`);
+    },
+  };
+}
+const many = Number(values.many);
+const [few] = await compare('1000 files of 10 KiB', [putSmall(1000, [wall(2)])], { begin: begin('2+1') });
+const asFew: Aim = {
+  what: 'peak beside that of 1000',
+  limit: 1.25,
+  of: ({ peakMebibytes }) => (peakMebibytes ?? NaN) / (few?.peakMebibytes ?? NaN),
 };
-const lines: readonly Line[] = [
-  ...['1+0', '2+1'].map((redundancy) => ({
-    name: `put ${redundancy}`,
-    ours: { prepare: freshVault(redundancy), command: [...vault, 'put', 'input'] },
-    peer: putPeer,
-  })),
-  ...['1+0', '2+1'].map((redundancy) => ({
-    name: `get ${redundancy}`,
-    ours: {
-      prepare: vaultWith(redundancy),
-      command: [...vault, 'get', 'input', '-o', output],
-      check: isRestored(output),
-    },
-    peer: getPeer,
-  })),
+const quick = [seconds(10)];
+const steps = [
+  putSmall(many, [wall(3), asFew]),
+  { name: 'ls', aims: quick, ours: [...vault, 'ls'] },
+  { name: 'verify', aims: quick, ours: [...vault, 'verify'] },
+  { name: 'rm', aims: quick, cwd: `small-${many}`, ours: onAll('rm') },
+];
+await compare(`${many} files of 10 KiB`, steps, { begin: begin('2+1') });
+
+/** A vault whose password costs as little as a reader allows. */
+async function cheapVault(): Promise<void> {
+  remove('vault');
+  const urls = await Promise.all(
+    [1, 2, 3].map((n) => prepareBucket(join(work, 'vault', `bucket-${n}`), work)),
+  );
+  const catalog = await openCatalog(env['VAULT_DB'] ?? '', { create: true });
+  const kdfCost = { memoryKib: KDF_LIMITS.memoryKib.least, passes: 1, lanes: 1 };
+  const settings = { redundancy: null, password: 'bench', kdfCost, nowMs: Date.now() };
+  await createVault({ catalog, urls, opener: (url) => openBucket(url), ...settings });
+  await catalog.close();
+}
+const bare = [process.execPath, '-e', '0'];
+const starts = [
+  { name: '--help, beside a bare node', aims: [beyond(40)], ours: [...vault, '--help'], peer: bare },
   {
-    name: 'put again, unchanged (peer reads it again too)',
-    ours: { prepare: vaultWith('2+1'), command: [...vault, 'put', 'input'] },
-    peer: { prepare: repositoryWithInput, command: [...backup, '--force', 'input'] },
-  },
-  {
-    name: 'put of the same content under another name',
-    ours: { prepare: vaultWith('2+1'), command: [...vault, 'put', 'input', '--name', 'other'] },
-    peer: {
-      prepare: () => {
-        repositoryWithInput();
-        quietly(['cp', input, copy]);
-      },
-      command: [...backup, 'copy'],
-    },
-  },
-  {
-    name: 'put 2+1 of 1,000 files of 10 KiB',
-    ours: {
-      prepare: freshVault('2+1'),
-      command: ['bash', '-c', `exec "$0" "$1" put *`, ...vault],
-      cwd: small,
-    },
-    peer: { prepare: freshRepository, command: [...backup, 'small'] },
-  },
-  {
-    name: 'put 2+1 in chunks of 8 MiB',
-    ours: { prepare: freshVault('2+1'), command: [...vault, 'put', '--chunk-size', '8MiB', 'input'] },
-    peer: putPeer,
-  },
-  {
-    name: 'ls of a small vault (peer: snapshots)',
-    ours: { prepare: freshVault('2+1'), command: [...vault, 'ls'] },
-    peer: { prepare: freshRepository, command: [...restic, 'snapshots'] },
-  },
-  {
-    name: 'ls of a small vault (against a bare node start)',
-    ours: { prepare: freshVault('2+1'), command: [...vault, 'ls'] },
-    peer: { command: [process.execPath, '-e', '0'] },
-    peerName: 'node',
-  },
-  {
-    name: '--help (against a bare node start)',
-    ours: { command: [...vault, '--help'] },
-    peer: { command: [process.execPath, '-e', '0'] },
-    peerName: 'node',
-  },
-  {
-    name: 'get 2+1 (against cp, for orientation)',
-    ours: {
-      prepare: vaultWith('2+1'),
-      command: [...vault, 'get', 'input', '-o', output],
-      check: isRestored(output),
-    },
-    peer: { command: ['cp', input, copy] },
-    peerName: 'cp',
+    name: 'ls without key derivation, beside a bare node',
+    aims: [beyond(150)],
+    ours: [...vault, 'ls'],
+    peer: bare,
   },
 ];
+await compare('start', starts, { begin: cheapVault, pairs: 15 });
 
-console.log(`${sizeMebibytes} MiB of random bytes, ${pairs} pairs a line, medians; fsync as always.`);
-if (!hasRestic) console.log('restic is not on PATH: its columns are empty.');
-console.log(
-  row([
-    'line',
-    'wall s',
-    'cpu s',
-    'peak MiB',
-    '',
-    'peer',
-    'wall s',
-    'cpu s',
-    'peak MiB',
-    'wall ratio',
-    'cpu ratio',
-  ]),
-);
-for (const line of lines.filter(({ name }) => name.includes(values.only))) await compare(line);
-
-async function compare(line: Line): Promise<void> {
-  const peerName = line.peerName ?? 'restic';
-  const peer = peerName === 'restic' && !hasRestic ? null : line.peer;
-  const ours: Measured[] = [];
-  const theirs: Measured[] = [];
-  for (let pair = 0; pair < pairs; pair += 1) {
-    ours.push(await run(line.ours));
-    if (peer !== null) theirs.push(await run(peer));
-  }
-  const a = median(ours);
-  const b = peer === null ? null : median(theirs);
-  console.log(
-    row([
-      line.name,
-      ...figures(a),
-      '',
-      b === null ? '' : peerName,
-      ...(b === null
-        ? []
-        : [
-            ...figures(b),
-            (a.wallSeconds / b.wallSeconds).toFixed(2),
-            (a.processorSeconds / b.processorSeconds).toFixed(2),
-          ]),
-    ]),
-  );
-}
-
-async function run(side: Side): Promise<Measured> {
-  side.prepare?.();
-  const measured = await measure(side.command, { env, cwd: side.cwd ?? work });
-  side.check?.();
-  return measured;
-}
-
-function figures({ wallSeconds, processorSeconds, peakMebibytes }: Measured): string[] {
-  return [wallSeconds.toFixed(2), processorSeconds.toFixed(2), peakMebibytes?.toFixed(0) ?? ''];
-}
-
-function row(cells: readonly string[]): string {
-  const [name = '', ...rest] = cells;
-  return name.padEnd(48) + rest.map((cell) => cell.padStart(9)).join(' ');
-}
-
-function writeRandom(path: string, mebibytes: number): void {
-  const file = openSync(path, 'w');
-  const block = Buffer.allocUnsafe(1024 * 1024);
-  for (let i = 0; i < mebibytes; i += 1) writeSync(file, randomFillSync(block));
-  closeSync(file);
-}
-
-function digest(path: string): string {
-  const hash = createHash('sha256');
-  const file = openSync(path, 'r');
-  const block = Buffer.allocUnsafe(1024 * 1024);
-  for (let read = -1; read !== 0;) {
-    read = readSync(file, block);
-    hash.update(block.subarray(0, read));
-  }
-  closeSync(file);
-  return hash.digest('hex');
-}
+const sweep = [process.execPath, join(import.meta.dirname, 'sweep.ts'), '--chunks', values.chunks];
+await compare('sweep', [{ name: `${values.chunks} chunks`, ours: sweep }], { begin: () => null, pairs: 1 });

@@ -1,9 +1,9 @@
 // How a catalog in Postgres answers when it is large: the same calls on one of a given size and on one a
 // hundred times smaller, with the ratio of their times, and whether every statement finds its rows by an index.
 //
-//   node test/bench/catalog-scale.ts [files, 1000000 by default; ten chunks each]
+//     npm run bench -- catalog-scale [--files <n>]   of ten chunks each
 import { createHash, randomBytes } from 'node:crypto';
-import { argv, exit, stdout } from 'node:process';
+import { stdout } from 'node:process';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { openPostgres } from '../../src/catalog/postgres/engine.ts';
@@ -11,6 +11,8 @@ import { chunk, file, hex, many } from '../catalog/samples.ts';
 import { statementsOf } from '../catalog/statements.ts';
 import { runSql, startPostgres } from '../support/postgres.ts';
 import { systemClock } from '../../src/host.ts';
+import { hold, isWanted } from './lines.ts';
+import { values } from './workbench.ts';
 
 const CHUNKS_A_FILE = 10;
 const BATCH = 256;
@@ -148,41 +150,39 @@ async function planFaults(url: string): Promise<string[]> {
     const plan = rows.map((row) => String(row['QUERY PLAN']).slice(0, 150)).join('\n');
     if (/Seq Scan on (files|chunks)/.test(plan)) faults.push(`${shape}\n${plan}`);
   }
-  stdout.write(`\n${shapes.size} kinds of statements, ${faults.length} of them without an index\n`);
   return faults;
 }
 
-const files = Number(argv[2] ?? 1_000_000);
-const server = await startPostgres({
-  shared_buffers: '512MB',
-  max_wal_size: '4GB',
-  maintenance_work_mem: '1GB',
-  work_mem: '256MB',
-});
-try {
-  const sizes = [Math.ceil(files / SMALLER), files];
-  const catalogs: Catalog[] = [];
-  for (const [at, size] of sizes.entries()) {
-    const start = performance.now();
-    await fill(server.url, `size_${at}`, size);
-    stdout.write(
-      `${size} files, ${size * CHUNKS_A_FILE} chunks generated in ${((performance.now() - start) / 1000).toFixed(0)} s\n`,
-    );
-    catalogs.push(await openCatalog(`${server.url}?schema=size_${at}`));
+async function scale(files: number): Promise<void> {
+  const server = await startPostgres({
+    shared_buffers: '512MB',
+    max_wal_size: '4GB',
+    maintenance_work_mem: '1GB',
+    work_mem: '256MB',
+  });
+  try {
+    const sizes = [Math.ceil(files / SMALLER), files];
+    const catalogs: Catalog[] = [];
+    for (const [at, size] of sizes.entries()) {
+      const start = performance.now();
+      await fill(server.url, `size_${at}`, size);
+      stdout.write(
+        `${size} files, ${size * CHUNKS_A_FILE} chunks generated in ${((performance.now() - start) / 1000).toFixed(0)} s\n`,
+      );
+      catalogs.push(await openCatalog(`${server.url}?schema=size_${at}`));
+    }
+    for (const [name, call] of Object.entries(calls)) {
+      const places = catalogs.map((catalog, at) => ({ catalog, files: sizes[at] ?? 0, call }));
+      const [small = NaN, large = NaN] = await mediansMs(places);
+      hold(`map: ${name}, ${large.toFixed(2)} ms`, `beside ${sizes[0]} files`, large / small, 2);
+    }
+    for (const catalog of catalogs) await catalog.close();
+    const faults = await planFaults(`${server.url}?schema=size_1`);
+    for (const fault of faults) stdout.write(`\n${fault}\n`);
+    hold('map: statements without an index', 'count', faults.length, 0);
+  } finally {
+    await server.remove();
   }
-  stdout.write(
-    `\n${'median of a call'.padEnd(30)}${'small'.padStart(12)}${'large'.padStart(12)}${'ratio'.padStart(8)}\n`,
-  );
-  for (const [name, call] of Object.entries(calls)) {
-    const places = catalogs.map((catalog, at) => ({ catalog, files: sizes[at] ?? 0, call }));
-    const [small = NaN, large = NaN] = await mediansMs(places);
-    const cells = [`${small.toFixed(2)} ms`.padStart(12), `${large.toFixed(2)} ms`.padStart(12)];
-    stdout.write(`${name.padEnd(30)}${cells.join('')}${(large / small).toFixed(2).padStart(8)}\n`);
-  }
-  for (const catalog of catalogs) await catalog.close();
-  const faults = await planFaults(`${server.url}?schema=size_1`);
-  for (const fault of faults) stdout.write(`\n${fault}\n`);
-  if (faults.length > 0) exit(1);
-} finally {
-  await server.remove();
 }
+
+if (isWanted('map')) await scale(Number(values.files));

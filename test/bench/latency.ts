@@ -1,141 +1,119 @@
-// What round trips cost: a put over three Google Cloud Storage buckets whose every answer takes 50 ms longer, with one
-// request in flight at a time and with the default; and a put into folders with a Postgres catalog behind 10 ms, against one
-// without.
-//
-//     node test/bench/latency.ts [--size <MiB>] [--bucket-delay <ms>] [--catalog-delay <ms>]
-import { randomFillSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
-import type { Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+// Buckets in clouds, beside rclone: the tests' own servers, whose every answer takes 30 ms longer; and how many requests commands make.
+import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { createVault } from '../../src/compose.ts';
-import type { RequestOptions } from '../../src/compose.ts';
-import { fileSource } from '../../src/vault/write/source.ts';
-import { startPostgres } from '../support/postgres.ts';
+import { EXAMPLE_CREDENTIALS } from '../support/s3-server.ts';
+import { compare, hold, isWanted, OUT, processor, wall } from './lines.ts';
+import { env, largeFile, remove, run, values, vault } from './workbench.ts';
 
-const { values } = parseArgs({
-  options: {
-    size: { type: 'string', default: '256' },
-    'bucket-delay': { type: 'string', default: '50' },
-    'catalog-delay': { type: 'string', default: '10' },
-  },
+const DELAY_MS = 30;
+const BUCKETS = ['bucket-one', 'bucket-two', 'bucket-three'];
+const KINDS = ['gcs', 's3'] as const;
+type Kind = (typeof KINDS)[number];
+interface SeenRequest {
+  readonly method: string;
+  readonly bucket: string;
+  readonly name: string;
+}
+
+const { accessKeyId, secretAccessKey } = EXAMPLE_CREDENTIALS;
+Object.assign(env, {
+  AWS_ACCESS_KEY_ID: accessKeyId,
+  AWS_SECRET_ACCESS_KEY: secretAccessKey,
+  AWS_CONFIG_FILE: '/nonexistent',
+  AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
 });
-const sizeMebibytes = Number(values.size);
-const work = mkdtempSync(join(process.env['VAULT_BENCH_FOLDER'] ?? tmpdir(), 'vault-latency-'));
-const input = join(work, 'input');
-writeFileSync(input, randomFillSync(Buffer.alloc(sizeMebibytes * 1024 * 1024)));
+const remotes = {
+  gcs: { TYPE: 'google cloud storage', ANONYMOUS: 'true' },
+  // One request for the file, whatever its size: the server knows no uploads in parts.
+  s3: {
+    TYPE: 's3',
+    PROVIDER: 'Other',
+    ACCESS_KEY_ID: accessKeyId,
+    SECRET_ACCESS_KEY: secretAccessKey,
+    REGION: 'us-east-1',
+    UPLOAD_CUTOFF: '5G',
+  },
+};
 
-let vaults = 0;
-async function putSeconds(where: {
-  readonly db?: string;
-  readonly buckets: readonly string[];
-  readonly request?: RequestOptions;
-}): Promise<number> {
-  vaults += 1;
-  await using vault = await createVault({
-    db: where.db ?? join(work, `catalog-${vaults}.db`),
-    buckets: where.buckets.map((url) => url.replace('%', String(vaults))),
-    redundancy: { k: 2, m: 1 },
-    password: () => Promise.resolve('bench'),
-    baseFolder: work,
-    request: where.request ?? {},
+let server: Worker | null = null;
+
+/** An empty server of a kind in the place of the one before, a vault in three buckets there, and rclone's remote `peer`. */
+async function begin(kind: Kind, delayMs: number, redundancy: string): Promise<void> {
+  await server?.terminate();
+  server = new Worker(new URL('server-thread.ts', import.meta.url), {
+    workerData: { kind, delayMs, buckets: BUCKETS },
   });
-  const start = performance.now();
-  await vault.put(fileSource(input), { name: 'input' });
-  return (performance.now() - start) / 1000;
-}
-
-const rate = (seconds: number): string =>
-  `${seconds.toFixed(2)} s, ${(sizeMebibytes / seconds).toFixed(0)} MiB/s`;
-
-try {
-  const names = ['bucket-one', 'bucket-two', 'bucket-three'];
-  const server = new Worker(new URL('server-thread.ts', import.meta.url), {
-    workerData: { delayMs: Number(values['bucket-delay']), buckets: names },
-  });
-  const url = await new Promise<string>((resolve, reject) => {
-    server.once('message', resolve);
-    server.once('error', reject);
-  });
-  const buckets = names.map((name) => `gs://${name}/vault-%?endpoint=${encodeURIComponent(url)}`);
-  console.log(
-    `${sizeMebibytes} MiB in chunks of 1 MiB, 2+1, three buckets, ${values['bucket-delay']} ms a request:`,
-  );
-  const many = await putSeconds({ buckets });
-  console.log(`  default                 ${rate(many)}`);
-  const one = await putSeconds({ buckets, request: { concurrency: 1 } });
-  console.log(`  one request at a time   ${rate(one)}`);
-  console.log(`  ratio                   ${(one / many).toFixed(1)}`);
-  await server.terminate();
-
-  const postgres = await startPostgres();
-  try {
-    const folders = names.map((name) => join(work, `${name}-%`));
-    console.log(`${sizeMebibytes} MiB into three folders, catalog in Postgres:`);
-    const near: number[] = [];
-    const far: number[] = [];
-    for (let pair = 0; pair < 3; pair += 1) {
-      near.push(await putSeconds({ db: await freshDatabase(postgres.url, pair * 2), buckets: folders }));
-      const proxy = await delayingProxy(
-        await freshDatabase(postgres.url, pair * 2 + 1),
-        Number(values['catalog-delay']),
-      );
-      far.push(await putSeconds({ db: proxy.url, buckets: folders }));
-      proxy.close();
-    }
-    console.log(`  at once                 ${rate(middle(near))}`);
-    console.log(`  ${values['catalog-delay']} ms a round trip      ${rate(middle(far))}`);
-    console.log(`  ratio                   ${(middle(far) / middle(near)).toFixed(2)}`);
-  } finally {
-    await postgres.remove();
-  }
-} finally {
-  rmSync(work, { recursive: true, force: true });
-}
-
-/** The middle of three. */
-function middle(list: readonly number[]): number {
-  return list.toSorted((a, b) => a - b)[1] ?? 0;
-}
-
-/** A schema of its own for each vault. */
-function freshDatabase(url: string, number: number): Promise<string> {
-  const own = new URL(url);
-  own.searchParams.set('schema', `bench_${number}`);
-  return Promise.resolve(own.href);
-}
-
-/** Passes bytes on, each half a round trip later. */
-async function delayingProxy(url: string, roundTripMs: number): Promise<{ url: string; close(): void }> {
-  const target = new URL(url);
-  const sockets = new Set<Socket>();
-  const proxy = createServer((client) => {
-    const upstream = connect(Number(target.port), target.hostname);
-    for (const [from, to] of [
-      [client, upstream],
-      [upstream, client],
-    ] as const) {
-      sockets.add(from);
-      from.setNoDelay(true);
-      from.on('error', () => to.destroy());
-      from.on('data', (bytes) => setTimeout(() => to.write(bytes), roundTripMs / 2));
-      from.on('close', () => setTimeout(() => to.destroy(), roundTripMs));
-    }
-  });
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  const address = proxy.address();
-  if (address === null || typeof address === 'string') throw new Error('The proxy has no port.');
-  const own = new URL(url);
-  own.hostname = '127.0.0.1';
-  own.port = String(address.port);
-  return {
-    url: own.href,
-    close() {
-      proxy.close();
-      for (const socket of sockets) socket.destroy();
-    },
+  const [url]: string[] = await once(server, 'message');
+  const remote = {
+    ...remotes[kind],
+    NO_CHECK_BUCKET: 'true',
+    ENDPOINT: `${url}${kind === 's3' ? '' : '/storage/v1/'}`,
   };
+  for (const [name, value] of Object.entries(remote)) env[`RCLONE_CONFIG_PEER_${name}`] = value;
+  remove('vault');
+  const scheme = kind === 's3' ? 's3' : 'gs';
+  const urls = BUCKETS.flatMap((name) => ['--bucket', `${scheme}://${name}/vault?endpoint=${url}`]);
+  run([...vault, 'init', ...urls, '--redundancy', redundancy, '--compression', 'off']);
+}
+
+const size = Math.min(200, Number(values.size));
+const file = `large-${size}`;
+const [out, restored] = OUT;
+const rclone = ['rclone', '--quiet', 'copyto'];
+for (const kind of KINDS) {
+  const steps = [
+    {
+      name: `put of ${size} MiB, beside rclone`,
+      aims: [wall(1)],
+      prepare: () => largeFile(size),
+      ours: [...vault, 'put', file],
+      peer: [...rclone, file, 'peer:bucket-one/file'],
+    },
+    {
+      name: `get of ${size} MiB, beside rclone`,
+      aims: [wall(1.3), processor(2)],
+      ours: [...vault, 'get', file, '-o', out],
+      peer: [...rclone, 'peer:bucket-one/file', restored],
+      restores: { from: file, ours: out, peer: restored },
+    },
+  ];
+  await compare(`${kind}, ${DELAY_MS} ms a request`, steps, { begin: () => begin(kind, DELAY_MS, '1+0') });
+}
+
+/** The requests of a command. */
+async function requestsOf(command: readonly string[]): Promise<readonly SeenRequest[]> {
+  remove(...OUT);
+  run([...vault, ...command]);
+  server?.postMessage('tell');
+  const [requests]: (readonly SeenRequest[])[] = server === null ? [] : await once(server, 'message');
+  return requests ?? [];
+}
+
+async function countRequests(kind: Kind, redundancy: string): Promise<void> {
+  const hundred = largeFile(100);
+  await begin(kind, 0, redundancy);
+  await requestsOf(['--version']);
+  for (const command of [
+    ['put', hundred],
+    ['ls'],
+    ['get', hundred, '-o', out],
+    ['verify'],
+    ['repair'],
+    ['status'],
+    ['rm', '--now', hundred],
+    ['sweep'],
+  ]) {
+    const requests = await requestsOf(command);
+    const line = `${kind}: requests of ${command[0]}, 100 MiB, ${redundancy}`;
+    const markers = requests.filter(({ method, name }) => method === 'GET' && name.endsWith('/vault.json'));
+    const most = Math.max(...BUCKETS.map((name) => markers.filter(({ bucket }) => bucket === name).length));
+    hold(`${line} (${requests.length})`, 'reads of a marker', most, 1);
+    if (command[0] === 'rm') hold(line, 'requests', requests.length, 310);
+  }
+}
+try {
+  for (const kind of KINDS.filter((one) => isWanted(`${one}: requests`)))
+    for (const redundancy of ['1+0', '2+1']) await countRequests(kind, redundancy);
+} finally {
+  await (server as Worker | null)?.terminate();
 }

@@ -8,6 +8,8 @@ export interface Measured {
   readonly processorSeconds: number;
   /** Peak resident memory; null where the system does not say. */
   readonly peakMebibytes: number | null;
+  /** What it has read of files and pipes, those of the program itself too; null likewise. */
+  readonly readMebibytes: number | null;
 }
 
 /**
@@ -26,10 +28,9 @@ export async function measure(
   });
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  let peak: number | null = null;
+  let seen: Seen = { peakMebibytes: null, readMebibytes: null };
   const look = async (): Promise<void> => {
-    const now = await peakOfChild(child.pid ?? 0);
-    if (now !== null) peak = Math.max(peak ?? 0, now);
+    seen = (await lookAtChild(child.pid ?? 0)) ?? seen;
   };
   const watch = setInterval(() => void look(), 15);
   const exit = await new Promise((resolve) => child.once('close', resolve));
@@ -39,31 +40,40 @@ export async function measure(
   if (exit !== 0 || wall === undefined || user === undefined || system === undefined) {
     throw new Error(`${command.join(' ')} exited with ${String(exit)}: ${stderr}`);
   }
-  return { wallSeconds: wall, processorSeconds: user + system, peakMebibytes: peak };
+  return { wallSeconds: wall, processorSeconds: user + system, ...seen };
 }
 
-/** The system's own record of the highest memory of the command that the shell has started, on Linux. */
-async function peakOfChild(shell: number): Promise<number | null> {
+type Seen = Pick<Measured, 'peakMebibytes' | 'readMebibytes'>;
+
+/** The system's own record of the command that the shell has started, on Linux. Both figures only grow. */
+async function lookAtChild(shell: number): Promise<Seen | null> {
   try {
     const children = await readFile(`/proc/${shell}/task/${shell}/children`, 'utf8');
-    const status = await readFile(`/proc/${children.trim().split(' ')[0] ?? ''}/status`, 'utf8');
-    const kibibytes = /^VmHWM:\s+(\d+)/m.exec(status)?.[1];
-    return kibibytes === undefined ? null : Number(kibibytes) / 1024;
+    const process = `/proc/${children.trim().split(' ')[0] ?? ''}`;
+    const peak = /^VmHWM:\s+(\d+)/m.exec(await readFile(`${process}/status`, 'utf8'))?.[1];
+    const read = /^rchar:\s+(\d+)/m.exec(await readFile(`${process}/io`, 'utf8'))?.[1];
+    if (peak === undefined || read === undefined) return null;
+    return { peakMebibytes: Number(peak) / 1024, readMebibytes: Number(read) / 1024 / 1024 };
   } catch {
     return null;
   }
 }
 
-/** The middle one by wall clock. */
+/** The middle run by wall clock, with the middle processor time, and the most memory and bytes of all. */
 export function median(runs: readonly Measured[]): Measured {
-  const sorted = runs.toSorted((a, b) => a.wallSeconds - b.wallSeconds);
-  const middle = sorted[Math.floor(sorted.length / 2)];
-  if (middle === undefined) throw new RangeError('Nothing was measured.');
-  const peaks = runs.flatMap(({ peakMebibytes }) => peakMebibytes ?? []);
-  const processor = runs.map(({ processorSeconds }) => processorSeconds).toSorted((a, b) => a - b);
+  const [middle, processor] = [middleOf(runs, 'wallSeconds'), middleOf(runs, 'processorSeconds')];
+  const most = (key: keyof Seen): number | null =>
+    runs.reduce<number | null>((so, { [key]: n }) => (n === null ? so : Math.max(so ?? 0, n)), null);
   return {
-    wallSeconds: middle.wallSeconds,
-    processorSeconds: processor[Math.floor(processor.length / 2)] ?? middle.processorSeconds,
-    peakMebibytes: peaks.length === 0 ? null : Math.max(...peaks),
+    wallSeconds: middle,
+    processorSeconds: processor,
+    peakMebibytes: most('peakMebibytes'),
+    readMebibytes: most('readMebibytes'),
   };
+}
+
+/** The middle of a figure. */
+export function middleOf<K extends string>(runs: readonly { readonly [P in K]: number }[], key: K): number {
+  const sorted = runs.map((run) => run[key]).toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }

@@ -6,4 +6,12 @@ import { argv } from 'node:process';
 const [, , named = ''] = argv;
 const isNamed = /^[a-z-]+$/.test(named) && existsSync(join(import.meta.dirname, `${named}.ts`));
 if (isNamed) argv.splice(2, 1);
-await import(`./${isNamed ? named : 'bench'}.ts`);
+for (const name of isNamed ? [named] : ['bench', 'latency', 'catalog-scale']) {
+  try {
+    await import(`./${name}.ts`);
+  } catch (error) {
+    // The others are measured all the same.
+    console.error(error);
+    process.exitCode = 1;
+  }
+}

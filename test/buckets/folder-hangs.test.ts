@@ -84,11 +84,16 @@ async function until(isSo: () => boolean): Promise<void> {
 }
 
 describe('a folder that hangs', () => {
-  test('has two calls in flight at most, and three are out in all, however many operations there are', async () => {
+  test.each([
+    { fileThreads: 12, hanging: 6, least: 3, most: 11 },
+    // Node's own number, also for the tests after it.
+    { fileThreads: 4, hanging: 2, least: 3, most: 3 },
+  ])('leaves most of $fileThreads threads to others, however many operations there are', async (threads) => {
+    const { fileThreads, hanging, least, most } = threads;
     await using folder = await temporaryFolder();
     const names = ['one', 'two', 'three', 'four'];
     for (const name of names) await mkdir(folder.at(name));
-    const buckets = names.map((name) => openFolderBucket(folder.at(name), { label: name }));
+    const buckets = names.map((name) => openFolderBucket(folder.at(name), { label: name, fileThreads }));
     disks.most = 0;
     for (const name of names.slice(0, 2)) disks.hanging.add(folder.at(name));
     const ends = new AbortController();
@@ -105,8 +110,9 @@ describe('a folder that hangs', () => {
       expect(await listAll(bucket, '')).toHaveLength(20);
       expect(Buffer.from(await bucket.get('chunks/7'))).toEqual(CONTENT);
     }
-    expect(out(folder.at('one')) + out(folder.at('two'))).toBe(2);
-    expect(disks.most).toBe(3);
+    expect(out(folder.at('one')) + out(folder.at('two'))).toBe(hanging);
+    expect(disks.most).toBeGreaterThanOrEqual(least);
+    expect(disks.most).toBeLessThanOrEqual(most);
     ends.abort();
     for (const name of names) comeBack(folder.at(name));
     await Promise.all(asked);

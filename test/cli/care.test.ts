@@ -1,6 +1,6 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, changeCatalog } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
@@ -9,18 +9,23 @@ import { sandbox } from './run.ts';
 const CONTENT = 'content of a '.repeat(2_000);
 
 let box: Sandbox;
-beforeEach(async () => {
+let fresh: () => Promise<void>;
+/** Puts back the vault with the file a. */
+let stored: () => Promise<void>;
+beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
+  fresh = await box.keep();
+  await box.run(['put', '-', '--name', 'a'], { stdin: CONTENT });
+  stored = await box.keep();
 });
-afterEach(async () => {
+beforeEach(() => fresh());
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 
 describe('verify and repair', () => {
-  beforeEach(async () => {
-    await box.run(['put', '-', '--name', 'a'], { stdin: CONTENT });
-  });
+  beforeEach(() => stored());
 
   test('verify of a whole vault is silent without a terminal', async () => {
     expect(await box.run(['verify'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
@@ -87,9 +92,7 @@ describe('verify and repair', () => {
 });
 
 describe('bucket', () => {
-  beforeEach(async () => {
-    await box.run(['put', '-', '--name', 'a'], { stdin: CONTENT });
-  });
+  beforeEach(() => stored());
 
   test('ls shows what the buckets hold, and ends with 3 if one is away', async () => {
     const whole = await box.run(['bucket', 'ls']);
@@ -127,9 +130,13 @@ describe('bucket', () => {
 });
 
 describe('recover', () => {
-  beforeEach(async () => {
+  let kept: () => Promise<void>;
+  beforeAll(async () => {
+    await fresh();
     await box.run(['put', '-', '--name', 'kept'], { stdin: CONTENT });
+    kept = await box.keep();
   });
+  beforeEach(() => kept());
 
   test('rebuilds a lost catalog from the buckets', async () => {
     await using place = await catalogPlace();

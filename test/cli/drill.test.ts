@@ -3,21 +3,24 @@ import { createServer } from 'node:http';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { changeCatalog } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
 
 let box: Sandbox;
-beforeEach(async () => {
+let fresh: () => Promise<void>;
+beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
   await mkdir(box.at('tmp'));
   await writeFile(box.at('a'), 'content of a '.repeat(2_000));
   await writeFile(box.at('b'), 'small');
   await box.run(['put', 'a', 'b']);
+  fresh = await box.keep();
 });
-afterEach(async () => {
+beforeEach(() => fresh());
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 

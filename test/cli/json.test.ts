@@ -20,6 +20,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 let box: Sandbox;
 beforeAll(async () => {
   box = await sandbox();
+  await box.makeVault();
   await mkdir(box.at('out'));
   await writeFile(box.at('a'), 'content of a '.repeat(2_000));
 });
@@ -41,7 +42,7 @@ const run = async (verb: string, ...args: readonly string[]): Promise<void> => {
 
 describe('every verb prints what the schema says', () => {
   test('of storing and reading', async () => {
-    await run('init', '--local');
+    await run('init', '--db', box.at('another.db'), '--bucket', 'one');
     await run('put', 'a');
     await box.run(['put', '-', '--name', 'b'], { stdin: 'small' });
     await run('ls');

@@ -28,6 +28,9 @@ test('a key file is drawn for its owner alone, and opens the vault by option, va
   expect(await box.run(['cat', hash], { env: { ...bare.env, VAULT_KEY_FILE: 'web.key' } })).toMatchObject(
     wanted,
   );
+  const job = ['schedule', 'print', 'web.key', '--bucket', 'gs://acme', '--key-file', 'web.key'];
+  const cron = await box.run([...job, '--cron'], bare);
+  expect(cron.stdout).toContain(` --key-file ${box.at('web.key')} put -- `);
   const both = await box.run(['ls', '--key-file', 'web.key', '--password-file', 'web.key'], bare);
   expect(both).toMatchObject({ exit: 2, stderr: expect.stringContaining('--password-file or --key-file') });
 });

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { catalogFiles, catalogPlace } from '../support/catalog-place.ts';
 import { openBucket } from '../../src/buckets/open.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
@@ -22,13 +22,21 @@ const SMALL = MARK.repeat(3);
 const LARGE = MARK.repeat(Math.ceil((200 * KIB) / MARK.length));
 
 let box: Sandbox;
-beforeEach(async () => {
+/** Puts back the vault without a file. */
+let fresh: () => Promise<void>;
+/** Puts back the vault with both files, which are locked. */
+let locked: () => Promise<void>;
+beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
   await writeFile(box.at('small'), SMALL);
   await writeFile(box.at('large'), LARGE);
+  fresh = await box.keep();
+  await putLocked();
+  locked = await box.keep();
 });
-afterEach(async () => {
+beforeEach(() => fresh());
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 
@@ -56,7 +64,7 @@ async function bucketBytes(): Promise<Buffer[]> {
 }
 
 describe('a locked file', () => {
-  beforeEach(putLocked);
+  beforeEach(() => locked());
 
   test('comes back with its own password from a variable, a file or a command', async () => {
     await writeFile(box.at('lock'), `${LOCK}\n`, { mode: 0o600 });
@@ -232,7 +240,7 @@ describe('the password of a lock', () => {
 
 /** Everything that whoever has buckets, catalog and the vault's password can get at. */
 describe('with everything in hand but the lock password', () => {
-  beforeEach(putLocked);
+  beforeEach(() => locked());
 
   test('nothing of the content is readable, and its size is not told', async () => {
     const found = [...(await bucketBytes()), ...(await catalogFiles(box.db)).values()].map((bytes) =>

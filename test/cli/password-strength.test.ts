@@ -83,19 +83,21 @@ describe('what is typed before the question', () => {
     },
   );
 
-  test.each(['xterm-256color', 'dumb'])(
-    'is not shown either before it is asked for again (TERM %s)',
-    async (TERM) => {
-      const run = box.terminal(['ls'], { env: { ...env, TERM } });
-      await run.waitFor('Password of the vault');
-      run.type('not that one\r');
-      await run.waitFor('Once more:');
-      run.type(`${PASSWORD}\r`);
-      await run.waitFor('Nothing is stored yet.');
-      expect(await run.exit).toBe(0);
-      expect(run.raw).not.toContain('correct');
-    },
-  );
+  test.each([
+    ['xterm-256color', ['ls'], 'Nothing is stored yet.'],
+    ['dumb', ['ls'], 'Nothing is stored yet.'],
+    ['xterm-256color', ['recover', '--db', 'again.db', '--bucket'], 'The catalog has 0 files now.'],
+  ])('is not shown either before it is asked for again (TERM %s, %s)', async (TERM, args, end) => {
+    const bucket = args.includes('--bucket') ? [box.bucket(1)] : [];
+    const run = box.terminal([...args, ...bucket], { env: { ...env, TERM } });
+    await run.waitFor('Password of the vault');
+    run.type('not that one\r');
+    await run.waitFor('Once more:');
+    run.type(`${PASSWORD}\r`);
+    await run.waitFor(end);
+    expect(await run.exit).toBe(0);
+    expect(run.raw).not.toContain('correct');
+  });
 
   test.skipIf(!existsSync('/proc/self/fd/0'))('can be Ctrl-C', async () => {
     const run = box.terminal(['ls'], { env });

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { startGcsServer } from '../support/gcs-server.ts';
 import { catalogPlace } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
@@ -13,13 +13,16 @@ const HASH = /^[0-9a-f]{64}$/;
 const contentOf = (name: string): string => `content of ${name} `.repeat(2_000);
 
 let box: Sandbox;
-beforeEach(async () => {
+let fresh: () => Promise<void>;
+beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
   for (const name of ['a', 'b', 'c']) await writeFile(box.at(name), contentOf(name));
   await box.run(['put', 'a', 'b', 'c']);
+  fresh = await box.keep();
 });
-afterEach(async () => {
+beforeEach(() => fresh());
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 

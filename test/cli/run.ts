@@ -1,7 +1,7 @@
 import { spawn as spawnInTerminal } from '@lydell/node-pty';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
+import { cp, mkdir, rm } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { buffer, text } from 'node:stream/consumers';
@@ -10,7 +10,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { openBucket } from '../../src/buckets/open.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { createVault } from '../../src/vault/manage/create.ts';
-import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
+import { catalogPlace, DATABASE, keptSchema } from '../support/catalog-place.ts';
 import { requireAsDescribed } from '../support/json-schema.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { COMMAND, COMPILED, ensureBuilt } from './build.ts';
@@ -44,6 +44,13 @@ export interface Sandbox extends AsyncDisposable {
   readonly db: string;
   /** Makes a vault where the command looks for it, with a password that is quickly tried; its buckets are `bucket-1` ... unless others are given. */
   makeVault(options?: { readonly buckets?: number; readonly urls?: readonly string[] }): Promise<void>;
+  /**
+   * Keeps what home, working folder and catalog hold, for tests that all begin with that: to copy it takes a hundredth of what the
+   * commands take that have made it.
+   *
+   * @returns puts all of it back as it was; what still runs is killed
+   */
+  keep(): Promise<() => Promise<void>>;
   /** Runs the command without a terminal, to its end. */
   run(args: readonly string[], options?: RunOptions): Promise<Ended>;
   /** Starts the command without a terminal; standard input is open. */
@@ -110,7 +117,12 @@ export async function sandbox(): Promise<Sandbox> {
       Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined),
     );
   };
-  const running = new Set<() => void>();
+  const running = new Map<() => void, Promise<unknown>>();
+  const killAll = async (): Promise<void> => {
+    const ends = [...running.values()];
+    for (const kill of running.keys()) kill();
+    await Promise.allSettled(ends);
+  };
 
   const launch = (file: string, args: readonly string[], options: RunOptions): Running => {
     const child = spawn(file, args, {
@@ -119,7 +131,6 @@ export async function sandbox(): Promise<Sandbox> {
       stdio: ['pipe', options.stdout ?? 'pipe', 'pipe'],
     });
     const kill = (): void => void child.kill('SIGKILL');
-    running.add(kill);
     child.stdin?.on('error', () => undefined);
     const ended = (async (): Promise<Ended> => {
       const [stdoutBytes, stderr, exit] = await Promise.all([
@@ -135,6 +146,7 @@ export async function sandbox(): Promise<Sandbox> {
       running.delete(kill);
       return { exit, stdout: stdoutBytes.toString(), stderr, stdoutBytes };
     })();
+    running.set(kill, ended);
     return { process: child, ended };
   };
 
@@ -146,7 +158,7 @@ export async function sandbox(): Promise<Sandbox> {
     const columns = options.columns ?? 100;
     const run = startInTerminal(file, args, { cwd: path, env: environment(options), columns });
     const kill = (): void => run.kill('SIGKILL');
-    running.add(kill);
+    running.set(kill, run.exit);
     void run.exit.then(() => running.delete(kill));
     return run;
   };
@@ -174,6 +186,16 @@ export async function sandbox(): Promise<Sandbox> {
       });
       await catalog.close();
     },
+    async keep() {
+      const kept = await temporaryFolder(folder.path);
+      await copyParts(folder.path, kept.path);
+      const putRowsBack = told === null ? null : await keptSchema(told.location);
+      return async () => {
+        await killAll();
+        await copyParts(kept.path, folder.path);
+        await putRowsBack?.();
+      };
+    },
     bucket: (number) => join(base, `bucket-${number}`),
     start: (args, options = {}) => launch(process.execPath, [COMMAND, ...args], options),
     async run(args, options = {}) {
@@ -198,11 +220,23 @@ export async function sandbox(): Promise<Sandbox> {
         options,
       ),
     async [Symbol.asyncDispose]() {
-      for (const kill of running) kill();
+      await killAll();
       await told?.[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Makes the parts of a sandbox what they are in another folder. */
+async function copyParts(from: string, to: string): Promise<void> {
+  for (const part of ['home', 'work']) {
+    await rm(join(to, part), { recursive: true, force: true });
+    await cp(join(from, part), join(to, part), {
+      recursive: true,
+      preserveTimestamps: true,
+      verbatimSymlinks: true,
+    });
+  }
 }
 
 /** Answers a question with one password after the other, each but the first when the one before was refused. */

@@ -1,7 +1,7 @@
 /** Several files at once, by name and by pattern. */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
 
@@ -10,15 +10,18 @@ const contentOf = (name: string): string => `content of ${name} `.repeat(2_000);
 const NAMES = ['a.txt', 'b.txt', 'docs/c.pdf', 'docs/d.txt', 'what[1].txt', 'what1.txt'];
 
 let box: Sandbox;
-beforeEach(async () => {
+let fresh: () => Promise<void>;
+beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
   await mkdir(box.at('docs'));
   await mkdir(box.at('out'));
   for (const name of NAMES) await writeFile(box.at(name), contentOf(name));
   await box.run(['put', ...NAMES]);
+  fresh = await box.keep();
 });
-afterEach(async () => {
+beforeEach(() => fresh());
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 

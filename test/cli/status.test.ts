@@ -1,20 +1,23 @@
 import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
 
 let box: Sandbox;
-beforeEach(async () => {
+let fresh: () => Promise<void>;
+beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
   await writeFile(box.at('a'), 'content of a '.repeat(2_000));
   await writeFile(box.at('b'), 'small');
   await box.run(['put', 'a', 'b']);
   await box.run(['put', 'a', '--name', 'same']);
+  fresh = await box.keep();
 });
-afterEach(async () => {
+beforeEach(() => fresh());
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 

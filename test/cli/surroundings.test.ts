@@ -2,17 +2,20 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DATABASE } from '../support/catalog-place.ts';
 import type { Ended, Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
 let box: Sandbox;
-beforeEach(async () => {
+let fresh: () => Promise<void>;
+beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
+  fresh = await box.keep();
 });
-afterEach(async () => {
+beforeEach(() => fresh());
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 
@@ -43,10 +46,14 @@ describe('standard input', () => {
 });
 
 describe('standard output', () => {
-  beforeEach(async () => {
+  let stored: () => Promise<void>;
+  beforeAll(async () => {
+    await fresh();
     await writeFile(box.at('f'), 'hello');
     await box.run(['put', 'f', '--name', 'stored']);
+    stored = await box.keep();
   });
+  beforeEach(() => stored());
 
   const printing = [
     'put f --name new',
@@ -145,6 +152,15 @@ describe('standard output', () => {
 });
 
 describe('a name that is not UTF-8', () => {
+  let stored: () => Promise<void>;
+  beforeAll(async () => {
+    await fresh();
+    await writeFile(box.at('f'), 'hello');
+    await box.run(['put', 'f']);
+    stored = await box.keep();
+  });
+  beforeEach(() => stored());
+
   test.each([
     ['a file to store', "vault put $'a\\xff'", 1],
     ['a name to store under', "vault put f --name $'a\\xff'", 1],
@@ -160,8 +176,6 @@ describe('a name that is not UTF-8', () => {
     // What it would be taken for.
     await writeFile(box.at('a\uFFFD'), 'another file');
     await mkdir(box.at('d\uFFFD'));
-    await writeFile(box.at('f'), 'hello');
-    await box.run(['put', 'f']);
     const before = await readdir(box.path);
     const { exit, stdout, stderr } = await box.shell(line);
     expect(stderr).toMatch(/^vault: .* is not UTF-8 text/);

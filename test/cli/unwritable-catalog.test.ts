@@ -2,7 +2,7 @@
 import { copyFile, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DATABASE } from '../support/catalog-place.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import type { SmallDisk } from '../support/small-disk.ts';
@@ -23,21 +23,27 @@ const READING = [
 const WRITING = ['put large', 'put - --name other', 'rm small', 'repair'];
 
 let box: Sandbox;
+let fresh: () => Promise<void>;
 let disk: SmallDisk | null;
-beforeEach(async () => {
+beforeAll(async () => {
   box = await sandbox();
-  disk = await smallDisk(box.at('disk'), 2 * MIB);
-  if (disk === null) return;
   await box.makeVault();
   await writeFile(box.at('large'), Buffer.alloc(300_000, 'large'));
   await writeFile(box.at('small'), 'small');
   for (const name of ['large', 'small', 'gone'])
     await run(`put ${name === 'gone' ? 'small' : name} --name ${name}`);
   await run('rm gone');
-  await copyFile(box.db, box.at('disk', 'c.db'));
+  fresh = await box.keep();
+});
+beforeEach(async () => {
+  await fresh();
+  disk = await smallDisk(box.at('disk'), 2 * MIB);
+  if (disk !== null && DATABASE === 'sqlite') await copyFile(box.db, box.at('disk', 'c.db'));
 });
 afterEach(async () => {
   await disk?.[Symbol.asyncDispose]();
+});
+afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 

@@ -38,6 +38,13 @@ export async function frozenCatalog(location: string): Promise<() => Promise<Cat
   return DATABASE === 'postgres' ? frozenSchema(location) : frozenFile(location);
 }
 
+/** Keeps the rows of a catalog in Postgres. @returns gives it those again */
+export async function keptSchema(location: string): Promise<() => Promise<void>> {
+  const kept = await schemaPlace();
+  await cloneTables(location, kept.location);
+  return () => copyRows(kept.location, location);
+}
+
 /**
  * A place for the catalog of an SQLite file.
  *

@@ -123,7 +123,13 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
   );
   const uploads = new Map<
     string,
-    { readonly bucket: string; readonly query: URLSearchParams; resource: Json; bytes: Buffer }
+    {
+      readonly bucket: string;
+      readonly query: URLSearchParams;
+      resource: Json;
+      parts: Buffer[];
+      length: number;
+    }
   >();
   const requests: ReceivedRequest[] = [];
   const faults: {
@@ -222,12 +228,13 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       return json(store(request.bucket, query, { contentType: mediaType, ...resource }, media, given));
     }
     if (kind !== 'resumable') throw new ApiError(400, 'badRequest', 'Unknown uploadType.');
-    if (request.method === 'POST') {
+    // Go's client also sends the parts of an upload by POST.
+    if (request.method === 'POST' && !query.has('upload_id')) {
       bucketOf(request.bucket);
       demand('storage.objects.create');
       const id = randomUUID();
       const resource = body.length === 0 ? {} : parseJson(body.toString('utf8'));
-      uploads.set(id, { bucket: request.bucket, query, resource, bytes: Buffer.alloc(0) });
+      uploads.set(id, { bucket: request.bucket, query, resource, parts: [], length: 0 });
       const location = new URL(request.url);
       location.searchParams.set('upload_id', id);
       return { status: 200, headers: { location: location.href }, body: Buffer.alloc(0) };
@@ -240,16 +247,22 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       return { status: 499, headers: {}, body: Buffer.alloc(0) };
     }
     const range = /^bytes (?:(\d+)-(\d+)|\*)\/(\d+|\*)$/.exec(textOf(request.headers['content-range']) ?? '');
-    if (range !== null && range[1] !== undefined && Number(range[1]) !== session.bytes.length) {
+    if (range !== null && range[1] !== undefined && Number(range[1]) !== session.length) {
       throw new ApiError(400, 'badRequest', 'Invalid request. The range does not follow what was uploaded.');
     }
-    session.bytes = Buffer.concat([session.bytes, body]);
-    const total = range === null ? session.bytes.length : Number(range[3]);
-    if (session.bytes.length !== total) {
-      const kept = session.bytes.length === 0 ? {} : { range: `bytes=0-${session.bytes.length - 1}` };
-      return { status: 308, headers: kept, body: Buffer.alloc(0) };
+    session.parts.push(body);
+    session.length += body.length;
+    const total = range === null ? session.length : Number(range[3]);
+    if (session.length !== total) {
+      const kept = session.length === 0 ? {} : { range: `bytes=0-${session.length - 1}` };
+      // Go's client asks for it so, since its own library takes 308 for a redirection.
+      if (request.headers['x-guploader-no-308'] === undefined)
+        return { status: 308, headers: kept, body: Buffer.alloc(0) };
+      const headers = { ...kept, 'x-http-status-code-override': '308' };
+      return { status: 200, headers, body: Buffer.alloc(0) };
     }
-    const stored = json(store(session.bucket, session.query, session.resource, session.bytes, given));
+    const bytes = Buffer.concat(session.parts);
+    const stored = json(store(session.bucket, session.query, session.resource, bytes, given));
     uploads.delete(id);
     return stored;
   }
@@ -379,7 +392,9 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
         const object = objectOf(request.bucket, request.object);
         demand('storage.objects.get');
         checkPreconditions(query, object, { reading: true });
-        return json(resourceOf(request.bucket, request.object, object));
+        const { origin, pathname } = request.url;
+        const mediaLink = `${origin}/download${pathname}?generation=${object.generation}&alt=media`;
+        return json(Object.assign(resourceOf(request.bucket, request.object, object), { mediaLink }));
       }
       case 'delete': {
         const object = objectOf(request.bucket, request.object);

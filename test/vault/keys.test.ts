@@ -148,6 +148,17 @@ describe('a key', () => {
     expect(await getBytes((await scene.open()).vault, 'ann:by ann')).toEqual(CONTENT);
   });
 
+  test('that is removed stores nothing more, also where it had opened the vault before', async () => {
+    await using scene = await ready.scene();
+    const hers = await openedBy(scene, ANN.secret);
+    await (await scene.open()).vault.removeKey('ann');
+    const late = putBytes(hers.vault, randomBytes(70_000), { name: 'late' });
+    await expect(late).rejects.toMatchObject({ code: 'wrong-password' });
+    for (const { storage } of scene.buckets) {
+      expect([...storage.keys()].filter((name) => /^(puts|chunks)\//.test(name))).toEqual([]);
+    }
+  });
+
   test('is not removed while a bucket is down, if it is the last full one, nor by itself unless that is meant', async () => {
     await using scene = await ready.scene();
     const { vault } = await scene.open();

@@ -1,22 +1,29 @@
 /**
- * Turns of file system calls. Node has four threads for them, and a call that hangs, as on a network disk whose server has
+ * Turns of file system calls. Node has a few threads for them, and a call that hangs, as on a network disk whose server has
  * gone, keeps its thread for ever and cannot be cancelled. So each folder has few calls in flight, and one that does not
  * answer gets no more of them until what hangs comes back.
  */
 import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
+import { FILE_THREADS } from '../../host.ts';
 import { GRACE_MS } from '../layers/clock.ts';
-
-/** Calls in flight in one folder. */
-const MOST_IN_A_FOLDER = 2;
-
-/** Calls in flight in all folders of the process: one thread is left for whatever else needs one. */
-const MOST_IN_ALL = 3;
 
 /** The threads that all folders of the process share; made once, since the process has one set of them. */
 class Threads {
   #taken = 0;
+  /** Calls in flight in all folders: one thread is left for whatever else needs one. */
+  #most = FILE_THREADS - 1;
   /** Folders with operations under way, those that had their turn last at the end. */
   readonly #busy = new Set<FolderCalls>();
+
+  /** @param count how many there are, 4 or more */
+  provide(count: number): void {
+    this.#most = Math.max(FILE_THREADS, count) - 1;
+  }
+
+  /** Calls in flight in one folder: one that hangs leaves most threads to the others. */
+  get #mostInOne(): number {
+    return Math.max(2, Math.floor(this.#most / 3));
+  }
 
   enter(folder: FolderCalls): void {
     this.#busy.add(folder);
@@ -32,18 +39,18 @@ class Threads {
 
   /** Whether a folder may have a call more: its second one leaves room for a first one of every other busy folder. */
   allow(folder: FolderCalls): boolean {
-    if (folder.inFlight >= MOST_IN_A_FOLDER || this.#taken >= MOST_IN_ALL) return false;
+    if (folder.inFlight >= this.#mostInOne || this.#taken >= this.#most) return false;
     if (folder.inFlight === 0) return true;
     let kept = 0;
     for (const other of this.#busy) if (other.inFlight === 0) kept += 1;
-    return this.#taken + 1 + kept <= MOST_IN_ALL;
+    return this.#taken + 1 + kept <= this.#most;
   }
 
   giveBack(folder: FolderCalls): void {
     this.#taken -= 1;
     if (this.#busy.delete(folder)) this.#busy.add(folder);
     for (const next of this.#busy) {
-      if (this.#taken >= MOST_IN_ALL) return;
+      if (this.#taken >= this.#most) return;
       next.startWaiting();
     }
     // Its operations may have ended, and left something to be closed.
@@ -51,7 +58,8 @@ class Threads {
   }
 }
 
-const threads = new Threads();
+/** Said once by whoever opens buckets; all folders go by it. */
+export const threads = new Threads();
 
 interface Waiting {
   start(): void;

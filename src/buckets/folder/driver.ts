@@ -9,7 +9,7 @@ import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.t
 import type { Bucket, GetCall, ListedObject } from '../bucket.ts';
 import { within } from '../layers/clock.ts';
 import { DEFAULT_TIMEOUT_MS } from '../layers/timeout.ts';
-import { FolderCalls } from './calls.ts';
+import { FolderCalls, threads } from './calls.ts';
 import type { Operation } from './calls.ts';
 import { close, fstat, lstat, openUnlinked, readOn, translated, unlessAbsent, unlink } from './files.ts';
 import { Places, linked, parentOf } from './places.ts';
@@ -42,12 +42,17 @@ const PUT_TURNS = 5;
  * `unavailable` at once.
  *
  * @param root absolute path of the folder, which exists already; `createFolder` makes it
- * @param options `label`: what to call the bucket in messages; `clock`: this machine's
+ * @param options `label`: what to call the bucket in messages; `clock`: this machine's; `fileThreads`: as the host has it
  */
 export function openFolderBucket(
   root: string,
-  options: { readonly label: string; readonly clock?: Clock | undefined },
+  options: {
+    readonly label: string;
+    readonly clock?: Clock | undefined;
+    readonly fileThreads?: number | undefined;
+  },
 ): Bucket {
+  if (options.fileThreads !== undefined) threads.provide(options.fileThreads);
   return new FolderBucket(root, options.label, options.clock ?? systemClock);
 }
 

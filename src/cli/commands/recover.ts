@@ -7,6 +7,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnOfFile, withProgress } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { expectQuestion, PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
+import { giveTyped } from '../terminal/typed-ahead.ts';
 import { count, grouped } from '../terminal/text.ts';
 import { recoverVault } from '../../compose.ts';
 
@@ -40,9 +41,15 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   }
   const around = surroundings(invocation, bucket);
   const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
-  expectQuestion(request);
+  const ask = async (refused: VaultError | null): Promise<string> => {
+    expectQuestion(request);
+    const password = await readPassword({ ...request, refused });
+    // If it is wrong, it is asked for again.
+    expectQuestion(request);
+    return password;
+  };
   // Before anything is made: without a password there is nothing to begin.
-  const first = await readPassword(request);
+  const first = await ask(null);
   if (!dryRun)
     invocation.interruption.kept = () => 'What was rebuilt stays: the same command goes on from there.';
   const result = await withProgress(invocation, 'Recovering', async (call) =>
@@ -53,8 +60,11 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
       buckets: bucket,
       dryRunIn: dryRun ? tmpdir() : undefined,
       passwordTries: PASSWORD_TRIES,
-      password: async (refused) =>
-        refused === null ? first : terminal.asking(async () => readPassword({ ...request, refused })),
+      password: async (refused) => (refused === null ? first : terminal.asking(async () => ask(refused))),
+      onProgress(progress) {
+        giveTyped({ shown: true });
+        call.onProgress?.(progress);
+      },
     }),
   );
   const { vaultId, learned, known, hidden, unreadableManifests, missing, unusable } = result;

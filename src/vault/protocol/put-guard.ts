@@ -206,6 +206,15 @@ export class MarkerGuard implements PutGuard {
   }
 }
 
+/** Stops a process that goes on after its key was removed: it could, and should not. @throws `wrong-password` */
+function requireKey({ keys, keyring: { keyring } }: Session): void {
+  if (!keyring.former.some(({ writer }) => writer === keys.writer.id)) return;
+  throw new VaultError(
+    'wrong-password',
+    'The key that opened the vault was removed meanwhile, so nothing was stored. Open it with another one.',
+  );
+}
+
 /** Marker, then lists. @param ids chunks that the process relies on already. @param old the marker that this one renews */
 async function begin(
   session: Session,
@@ -245,6 +254,7 @@ async function begin(
     // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for
     // markers after that, so of the two at least one sees the other.
     const look = await refreshKeyring(session, signal, { from: readable });
+    requireKey(session);
     const { without, usable: asked, failed: unasked } = look;
     failed.push(...unasked, ...without.map(withoutKeyring));
     const staying = readable.filter((bucket) => asked.includes(bucket) && !without.includes(bucket));
