@@ -49,6 +49,7 @@ export type { RemoveBucketOptions, RemoveBucketResult } from './vault/manage/rem
 export { drawKeyText } from './crypto/keys.ts';
 export type { KeyInfo, ListedKey, NewKey } from './vault/keys/keys.ts';
 export type { PasswordChange } from './vault/keys/password.ts';
+export type { SyncResult } from './vault/recover/recover.ts';
 export type { DrillFailure, DrillOptions, DrillResult } from './vault/recover/drill.ts';
 export type { GetOptions, StoredFile } from './vault/read/get.ts';
 export type { ChunkPlacement, FileDetails } from './vault/read/inspect.ts';

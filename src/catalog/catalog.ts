@@ -91,8 +91,12 @@ export interface SetupCatalog {
 
 /** The stored files and folders, one row a hash. */
 export interface FileCatalog {
-  /** Adds files; a file that is there already gets this row instead of its own, and stays as hidden or visible as it is. */
-  put(files: readonly FileRow[]): Promise<void>;
+  /**
+   * Adds files; a file that is there already gets this row instead of its own, and stays as hidden or visible as it is.
+   *
+   * @param options `onlyNew`: it keeps its own row, so that all it takes is the right to add some
+   */
+  put(files: readonly FileRow[], options?: { readonly onlyNew?: boolean | undefined }): Promise<void>;
 
   /** The rows of these whole hashes, hidden ones too; unknown ones are absent. */
   byHashes(hashes: readonly string[]): Promise<ReadonlyMap<string, FileRow>>;

@@ -193,6 +193,7 @@ function describeRemoving(verb: AddVerb): void {
     .option('--keep-monthly <n>', 'the same of months')
     .option('--keep-yearly <n>', 'the same of years')
     .option('--keep-within <duration>', 'keep what was stored within so long of the newest, for example 30d')
+    .option('--allow-many', 'of what a key stored that can only store, also remove more than is kept')
     .option('--now', 'free the space at once; this cannot be undone')
     .option('-y, --yes', 'do not ask')
     .option('-n, --dry-run', 'only show what would be kept and why, and what removed');
@@ -265,6 +266,12 @@ function describeCare(verb: AddVerb): void {
   })
     .option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append)
     .option('-n, --dry-run', 'only show what the catalog would have');
+
+  verb(
+    'sync',
+    'Take into the catalog what others have stored and removed',
+    () => async (invocation) => (await commands()).sync(invocation),
+  );
 }
 
 /** The vault over HTTP. */
@@ -368,4 +375,4 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
 }
 
 const REFERENCE =
-  "hash, its first 8 or more digits, name (its newest version), or a pattern of names in quotes: '*.pdf'";
+  "hash, its first 8 or more digits, name (its newest version), or a pattern of names in quotes: '*.pdf'; what another key stored: <label>:<name>";

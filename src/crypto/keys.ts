@@ -131,10 +131,15 @@ export function deriveKey(ikm: Uint8Array, salt: Uint8Array, info: string): Buff
   return Buffer.from(hkdfSync('sha256', createSecretKey(ikm), salt, info, KEY_SIZE));
 }
 
-/** The keys that only full keyslots give. @throws `invalid-input` if these are a put keyslot's */
+/** The keys that only full keyslots give. @throws `denied` if these are a put keyslot's */
 export function requireFull(keys: VaultKeys, what: string): FullKeys {
   if (keys.full !== null) return keys.full;
-  throw new VaultError('invalid-input', `This password can only store files; ${what} needs a full one.`);
+  throw onlyStores(what);
+}
+
+/** The refusal of what a put keyslot does not give. @param what is asked for */
+export function onlyStores(what: string): VaultError {
+  return new VaultError('denied', `This key can only store; ${what} needs a full one.`);
 }
 
 /** Writers met are few, but objects can name any: what is remembered is bounded. */

@@ -14,7 +14,7 @@ export function nameTag(writer: Pick<WriterKeys, 'names'>, name: string): Buffer
 /**
  * Seals a catalog field.
  *
- * @param key 32 bytes, of one vault: a writer's `catalog`, or `urls`
+ * @param key 32 bytes, of one vault: a writer's `catalog`, or that of full keyslots
  * @param purpose what the field is and what it belongs to, so that it cannot be moved elsewhere
  * @returns nonce, ciphertext and tag
  */

@@ -2,6 +2,7 @@
  * A vault, opened: one root secret, its buckets, its catalog. This is the library's surface and all that the command line and the
  * server use.
  */
+import { requireFull } from '../crypto/keys.ts';
 import type { Redundancy } from '../format/shard.ts';
 import type { CallOptions } from './call.ts';
 import { changePassword } from './keys/password.ts';
@@ -21,6 +22,8 @@ import type { OpenVaultParts } from './open.ts';
 import type { FolderSource } from './folders/folder-source.ts';
 import { findStored } from './folders/stored-folder.ts';
 import type { Stored } from './folders/stored-folder.ts';
+import { syncFiles } from './recover/recover.ts';
+import type { SyncResult } from './recover/recover.ts';
 import { drillFiles } from './recover/drill.ts';
 import type { DrillOptions, DrillResult } from './recover/drill.ts';
 import { getFile } from './read/get.ts';
@@ -106,13 +109,12 @@ export class Vault implements AsyncDisposable {
    *
    * Killed at any instant it leaves no listed file that cannot be read; repeated, it does not store again what was stored.
    *
-   * @param source the bytes; `fileSource` and `streamSource` make one. A folder: of what could not be read `onWarning` is told, and
-   *   the version says that it is incomplete
+   * @param source as `fileSource` and `streamSource` make it, or a folder: what could not be read `onWarning` is told
    * @throws `invalid-input` for an impossible name or chunk size; `file-not-found` and `source-changed` from the
    *   source; `unavailable` if fewer than k buckets take shards; `storage-full`; `denied`; `interrupted`
    */
   async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
-    return putSource(await this.#writable(options), source, options);
+    return putSource(await this.#writable(options, this.#session), source, options);
   }
 
   /**
@@ -123,45 +125,37 @@ export class Vault implements AsyncDisposable {
    *   manifest; `unavailable` if the buckets that may have one cannot be reached; `wrong-password` for a locked file
    */
   get(reference: string, options?: GetOptions): Promise<StoredFile> {
-    return getFile(this.#session, reference, options);
+    return getFile(this.#full, reference, options);
   }
 
   /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
   async resolve(reference: string): Promise<FileFacts> {
-    return factsOf(this.#session, reference);
+    return factsOf(this.#full, reference);
   }
 
-  /**
-   * As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path.
-   *
-   * @throws as `get`
-   */
+  /** As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path. */
   find(reference: string, options?: GetOptions): Promise<Stored> {
-    return findStored(this.#session, reference, options);
+    return findStored(this.#full, reference, options);
   }
 
-  /**
-   * Files, newest first; of several versions of a name the newest, unless `all`.
-   *
-   * @throws `damaged` after the last file, if the catalog's records of others have been changed
-   */
+  /** Files, newest first; of a name the newest, unless `all`. @throws `damaged` after the last file, if records were changed */
   list(options?: ListOptions): AsyncIterable<ListedFile> {
     return listFiles(this.#session, options);
   }
 
   /** A file's facts and where its shards lie, without reading them. */
   inspect(reference: string, options?: CallOptions): Promise<FileDetails> {
-    return inspectFile(this.#session, reference, options);
+    return inspectFile(this.#full, reference, options);
   }
 
   /** What the vault holds and how safe it is, by the catalog and the listings of manifests. */
   status(options?: CallOptions): Promise<VaultStatus> {
-    return vaultStatus(this.#session, options);
+    return vaultStatus(this.#full, options);
   }
 
   /** As `status`, and beside it which versions would go with which buckets, and what was stored on which day. */
   outlook(options?: CallOptions): Promise<VaultOutlook> {
-    return vaultOutlook(this.#session, options);
+    return vaultOutlook(this.#full, options);
   }
 
   /**
@@ -169,7 +163,7 @@ export class Vault implements AsyncDisposable {
    * catalog that `recoverVault` has just made it shows that buckets and password are enough; `drillVault` does both.
    */
   drill(options: DrillOptions): Promise<DrillResult> {
-    return drillFiles(this.#session, options);
+    return drillFiles(this.#full, options);
   }
 
   /** Notes in the catalog that a verb has ended, for `status`. */
@@ -189,7 +183,7 @@ export class Vault implements AsyncDisposable {
 
   /** URLs of buckets that do not let these credentials remove anything: a removal hides a file, and somebody else has to sweep. */
   removalDenied(options?: CallOptions): Promise<readonly string[]> {
-    return removalDenied(this.#session, options);
+    return removalDenied(this.#full, options);
   }
 
   /**
@@ -200,7 +194,7 @@ export class Vault implements AsyncDisposable {
    *   `damaged` if the catalog's records have been changed; `unavailable` if buckets cannot be asked for what is to stay
    */
   planPrune(rules: RetentionRules, options?: PruneOptions): AsyncIterable<PrunedName> {
-    return planPrune(this.#session, rules, options);
+    return planPrune(this.#full, rules, options);
   }
 
   /**
@@ -218,7 +212,7 @@ export class Vault implements AsyncDisposable {
    * expired. Safe beside running puts and other sweeps. Nothing goes unless every bucket lists completely.
    */
   sweep(options?: SweepOptions): Promise<SweepResult> {
-    return sweep(this.#session, options);
+    return sweep(this.#full, options);
   }
 
   /**
@@ -229,12 +223,12 @@ export class Vault implements AsyncDisposable {
    *   and storing it throw: nothing is left then
    */
   share(file: SharedContent, options: ShareOptions): Promise<Share> {
-    return shareFile(this.#session, file, options);
+    return shareFile(this.#full, file, options);
   }
 
   /** The shares that stand in the buckets, also those that have expired and wait for a sweep. */
   shares(options?: CallOptions): Promise<ListedShares> {
-    return listShares(this.#session, options);
+    return listShares(this.#full, options);
   }
 
   /**
@@ -245,7 +239,7 @@ export class Vault implements AsyncDisposable {
    * @throws `file-not-found`; `unavailable` if it may be in a bucket that cannot be asked; `denied`
    */
   removeShares(references: readonly string[], options?: CallOptions): Promise<readonly string[]> {
-    return removeShares(this.#session, references, options);
+    return removeShares(this.#full, references, options);
   }
 
   /**
@@ -258,9 +252,14 @@ export class Vault implements AsyncDisposable {
     return repairVault(await this.#writable(options), options);
   }
 
+  /** Takes into the catalog what others have stored and removed, as the buckets say. @throws `unavailable` if none can be asked */
+  async sync(options?: CallOptions): Promise<SyncResult> {
+    return syncFiles(await this.#writable(), options);
+  }
+
   /** What the buckets hold, by their listings. */
   bucketReport(options?: CallOptions): Promise<readonly BucketReport[]> {
-    return bucketReport(this.#session, options);
+    return bucketReport(this.#full, options);
   }
 
   /**
@@ -278,7 +277,6 @@ export class Vault implements AsyncDisposable {
    * Takes a bucket out of the vault: it gets nothing new, what it holds moves to the others, and then its objects go.
    * Cut short, it is repeated.
    *
-   * @param reference its URL or id
    * @throws `invalid-input` if the vault has no such bucket, or if the others are too few for the redundancy; what the bucket
    *   says if it cannot be used, unless it is `gone`
    */
@@ -315,7 +313,7 @@ export class Vault implements AsyncDisposable {
 
   /** The vault's keys: who can open it. */
   keys(options?: CallOptions): Promise<readonly ListedKey[]> {
-    return listKeys(this.#session, options);
+    return listKeys(this.#full, options);
   }
 
   /**
@@ -325,7 +323,7 @@ export class Vault implements AsyncDisposable {
    * @throws `file-not-found`; `invalid-input` if it means several
    */
   key(reference: string, { signal }: CallOptions = {}): Promise<KeyInfo> {
-    return findKey(this.#session, reference, signal);
+    return findKey(this.#full, reference, signal);
   }
 
   /**
@@ -359,24 +357,32 @@ export class Vault implements AsyncDisposable {
   }
 
   /**
-   * Looks whether everything is there: by listings alone, or by reading it. The buckets are believed, the catalog is compared with
-   * them and catches up; nothing is written to a bucket.
+   * Looks whether everything is there: by listings, or by reading. The buckets are believed, the catalog catches up; they are not written to.
    *
    * @throws `file-not-found`; `unavailable` (or what they said) if no bucket can be asked
    */
   verify(options: VerifyOptions): Promise<VerifyResult> {
-    return verifyVault(this.#session, options);
+    return verifyVault(this.#full, options);
   }
 
   /** The session, for what has to be noted in the catalog: one that cannot be written is found out before anything is done. */
-  async #writable({ dryRun = false }: { readonly dryRun?: boolean | undefined } = {}): Promise<Session> {
-    if (!dryRun) await this.#session.catalog.requireWritable();
+  async #writable(
+    { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
+    session = this.#full,
+  ): Promise<Session> {
+    if (!dryRun) await session.catalog.requireWritable();
+    return session;
+  }
+
+  /** The session of a full key: others are good for `put` and `list` alone. @throws `denied` */
+  get #full(): Session {
+    requireFull(this.#session.keys, 'this');
     return this.#session;
   }
 
-  /** Whether the catalog answers. @throws what the database says */
+  /** Whether the catalog answers, and this key may serve. @throws what the database says; `denied` */
   async ready(): Promise<void> {
-    await this.#session.catalog.setup.vault();
+    await this.#full.catalog.setup.vault();
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

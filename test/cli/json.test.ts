@@ -99,6 +99,7 @@ describe('every verb prints what the schema says', () => {
     await using copy = await catalogPlace();
     await run('catalog copy', copy.location);
     await run('recover', '--bucket', box.bucket(1));
+    await run('sync');
     await writeFile(box.at('pw'), 'x', { mode: 0o600 });
     await run('schedule print', 'a', '--cron', '--password-file', box.at('pw'), '--bucket', box.bucket(1));
     expect(printed).toContain('schedule print');

@@ -84,6 +84,8 @@ test('-n shows of each version what becomes of it and why', async () => {
       kept: 4,
       bytes: 14,
       future: 0,
+      late: 0,
+      flood: 0,
       missing: 0,
       dryRun: true,
     },

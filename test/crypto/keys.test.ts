@@ -182,12 +182,12 @@ describe('a put keyslot', () => {
   test("gives its writer's secrets and public keys, and nothing that reads or signs", async () => {
     const opened = await unwrap(await wrap('put'));
     expect(opened).toEqual({ ...keys, role: 'put', full: null });
-    expect(() => new ManifestOpener(opened)).toThrow(refusal('invalid-input'));
-    expect(() => signKeyring(opened, sampleKeyring([]))).toThrow(refusal('invalid-input'));
+    expect(() => new ManifestOpener(opened)).toThrow(refusal('denied'));
+    expect(() => signKeyring(opened, sampleKeyring([]))).toThrow(refusal('denied'));
     const record = { hash: '00'.repeat(32), serial: 1, live: false, atMs: 1, graceMs: 1 };
-    expect(() => signDeletion(opened, record)).toThrow(refusal('invalid-input'));
+    expect(() => signDeletion(opened, record)).toThrow(refusal('denied'));
     const marker = sealPutMarker(opened, []);
-    expect(() => openPutMarker(opened, marker)).toThrow(refusal('invalid-input'));
+    expect(() => openPutMarker(opened, marker)).toThrow(refusal('denied'));
     expect(openPutMarker(keys, marker)).toEqual({ writer: WRITER, ids: [] });
   });
 
@@ -205,7 +205,7 @@ describe('a put keyslot', () => {
     const opened = await unwrap(await wrap('put'));
     await expect(
       wrapKeys(opened, 'password', { role: 'full', createdAtMs: 1, label: '', cost: CHEAP }),
-    ).rejects.toEqual(refusal('invalid-input'));
+    ).rejects.toEqual(refusal('denied'));
   });
 });
 

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
-import { VaultError, throwIfAborted } from '../../errors.ts';
+import { isVaultError, VaultError, throwIfAborted } from '../../errors.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName, requirePresignable } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PresignCall, PutCall } from '../bucket.ts';
 import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
@@ -148,7 +148,13 @@ class GcsBucket implements Bucket {
     if (date !== null) call.onDate?.(date);
     if (answer.status === 412 && !replace && isConditionNotMet(answer)) {
       // Somebody else stored it, or an earlier attempt did whose acknowledgement was lost.
-      const existing = await this.#contentAt(name, this.#taskOf(`look at ${name} in`, 'get', call));
+      const existing = await this.#contentAt(name, this.#taskOf(`look at ${name} in`, 'get', call)).catch(
+        (error: unknown) => {
+          // Whoever may not read either has stored it under a name that nobody else can give.
+          if (call.drawn === true && isVaultError(error, 'denied')) return content;
+          throw error;
+        },
+      );
       if (existing === null) {
         throw new VaultError('unavailable', `Could not ${task.task}: it was removed at the same time.`);
       }

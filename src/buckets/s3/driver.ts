@@ -1,6 +1,6 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
-import { VaultError, throwIfAborted } from '../../errors.ts';
+import { isVaultError, VaultError, throwIfAborted } from '../../errors.ts';
 import { dispositionOf, isObjectName, requirePresignable } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PresignCall, PutCall } from '../bucket.ts';
 import { endpointUrl, folderPrefix } from '../cloud-url.ts';
@@ -84,7 +84,7 @@ class S3Bucket implements Bucket {
         output = await this.#upload(name, body, form, call);
       } catch (error) {
         if (form.isConditional && isConditionFailed(error)) {
-          await this.#compare(name, body, attempt);
+          await this.#compare(name, body, attempt, call);
           break;
         }
         const part = refusedPart(error, this.#partsOf(form));
@@ -243,7 +243,7 @@ class S3Bucket implements Bucket {
   }
 
   /** Settles a put whose name is taken: by the same bytes, or by others. */
-  async #compare(name: string, body: Buffer, attempt: S3Attempt): Promise<void> {
+  async #compare(name: string, body: Buffer, attempt: S3Attempt, { drawn }: PutCall): Promise<void> {
     const taken = (): VaultError =>
       new VaultError('already-exists', `${this.label} holds ${name} already, with different content.`);
     let existing: Uint8Array;
@@ -251,6 +251,8 @@ class S3Bucket implements Bucket {
       existing = await this.get(name, { maxSize: body.length, signal: attempt.signal });
     } catch (error) {
       if (error instanceof VaultError && error.code === 'damaged') throw taken();
+      // An earlier attempt has stored it, whose answer was lost; not everybody may read.
+      if (drawn === true && isVaultError(error, 'denied')) return;
       if (error instanceof VaultError && error.code === 'object-missing') {
         throw new VaultError(
           'unavailable',

@@ -34,23 +34,26 @@ export class SqlFiles implements FileCatalog {
     this.#engine = engine;
   }
 
-  async put(files: readonly FileRow[]): Promise<void> {
+  async put(
+    files: readonly FileRow[],
+    { onlyNew = false }: { readonly onlyNew?: boolean | undefined } = {},
+  ): Promise<void> {
     const rows = encodeAll(files, (row) => row.hash, encodeFile);
     if (rows.length === 0) return;
-    const query = this.#engine.db
-      .insertInto('files')
-      .values(rows)
-      .onConflict((conflict) =>
-        conflict.column('hash').doUpdateSet((eb) => ({
-          writer: eb.ref('excluded.writer'),
-          name_tag: eb.ref('excluded.name_tag'),
-          record: eb.ref('excluded.record'),
-          version: eb.ref('excluded.version'),
-          created_at: eb.ref('excluded.created_at'),
-          expires_at: eb.ref('excluded.expires_at'),
-          // Not `hidden_at`: whoever catches up with the buckets may not have seen that somebody has just removed the file.
-        })),
-      );
+    const insert = this.#engine.db.insertInto('files').values(rows);
+    const query = insert.onConflict((conflict) => {
+      const known = conflict.column('hash');
+      if (onlyNew) return known.doNothing();
+      return known.doUpdateSet((eb) => ({
+        writer: eb.ref('excluded.writer'),
+        name_tag: eb.ref('excluded.name_tag'),
+        record: eb.ref('excluded.record'),
+        version: eb.ref('excluded.version'),
+        created_at: eb.ref('excluded.created_at'),
+        expires_at: eb.ref('excluded.expires_at'),
+        // Not `hidden_at`: whoever catches up with the buckets may not have seen that somebody has just removed the file.
+      }));
+    });
     await this.#engine.writeOne('durable', (session) => session.run(query));
   }
 

@@ -60,12 +60,15 @@ async function filesMeant(
     }));
   if (patterns.length > 0) {
     const seen = new Set<string>();
-    for await (const { name, hash } of vault.list(list)) {
+    for await (const { name: bare, hash, writer } of vault.list(list)) {
+      const name = writer.isOwn ? bare : `${writer.label}:${bare}`;
       // Of removed files every version is listed, and the first is the one that the name means.
       if (list.deleted === true && seen.has(name)) continue;
       for (const one of patterns) {
+        // A pattern means what others have stored only if it says whose.
+        const isMeant = writer.isOwn || one.name.startsWith(`${writer.label}:`);
         if (name === one.name) one.exact = true;
-        else if (one.matches(name)) one.hashes.push(hash);
+        else if (isMeant && one.matches(name)) one.hashes.push(hash);
       }
       if (list.deleted === true) seen.add(name);
     }

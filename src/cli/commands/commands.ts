@@ -21,6 +21,7 @@ export { scrub } from './scrub.ts';
 export { serve } from './serve.ts';
 export { listShares, removeShares, share } from './share.ts';
 export { status } from './status.ts';
+export { sync } from './sync.ts';
 export { sweep } from './sweep.ts';
 export { addToken, listTokens, removeToken } from './token.ts';
 export { verify } from './verify.ts';

@@ -36,13 +36,14 @@ const LONG: readonly Column[] = [
   { heading: 'MODIFIED', align: 'left' },
   { heading: 'EXPIRES', align: 'left' },
   { heading: 'CHUNKS', align: 'right' },
+  { heading: 'KEY', align: 'left' },
   { heading: 'NAME', align: 'left' },
 ];
 
 /** Columns of the long list that a narrow terminal has no room for: the first of them go first. */
-const SPARE = ['CHUNKS', 'EXPIRES', 'MODIFIED', 'BYTES'];
+const SPARE = ['CHUNKS', 'EXPIRES', 'MODIFIED', 'KEY', 'BYTES'];
 /** What their cells take, usually, with the gap before the next one. */
-const USUAL_WIDTHS: Readonly<Record<string, number>> = { BYTES: 14, CHUNKS: 8 };
+const USUAL_WIDTHS: Readonly<Record<string, number>> = { BYTES: 14, CHUNKS: 8, KEY: 12 };
 const TIME_WIDTH = 18;
 const HASH_WIDTH = 66;
 const SHORT_HASH_WIDTH = 14;
@@ -140,7 +141,7 @@ async function* chosen(
   const kept: ListedFile[] = [];
   try {
     for await (const file of files) {
-      const fits = patterns.filter(({ matches }) => matches(file.name));
+      const fits = patterns.filter(({ matches }) => matches(file.name) || matches(referenceOf(file)));
       for (const pattern of fits) pattern.found = true;
       if (patterns.length > 0 && fits.length === 0) continue;
       // The size of a locked file is not known, so that it is not known to be larger.
@@ -185,7 +186,7 @@ function printerOf(invocation: Invocation, flags: LsFlags): PagePrinter {
   if (options.json === true || flags.long === true) {
     throw new VaultError('invalid-input', '-0 prints names alone: leave --json and --long away.');
   }
-  return async (files) => output.write(files.map(({ name }) => `${name}\0`).join(''));
+  return async (files) => output.write(files.map((file) => `${referenceOf(file)}\0`).join(''));
 }
 
 function jsonPrinter({ output }: Invocation): PagePrinter {
@@ -204,10 +205,19 @@ function tablePrinter({ output, environment }: Invocation, { long }: LsFlags): P
 }
 
 function listedAsJson(file: ListedFile): Record<string, unknown> {
-  const { deletedAtMs } = file;
-  return deletedAtMs === null
-    ? fileAsJson(file)
-    : { ...fileAsJson(file), deletedAt: new Date(deletedAtMs).toISOString() };
+  const { deletedAtMs, writer } = file;
+  const facts = { ...fileAsJson(file), writer: writer.id, label: labelOf(file) };
+  return deletedAtMs === null ? facts : { ...facts, deletedAt: new Date(deletedAtMs).toISOString() };
+}
+
+/** What people call the key that stored it; null if it has no label. */
+function labelOf({ writer: { id, label } }: ListedFile): string | null {
+  return label === id ? null : label;
+}
+
+/** By what a name is meant: one that another key has given has that key's label before it. */
+function referenceOf({ name, writer }: ListedFile): string {
+  return writer.isOwn ? name : `${writer.label}:${name}`;
 }
 
 /** A locked file's size is known with its own password only. */
@@ -243,7 +253,7 @@ function longLayout(width: number | null): {
 }
 
 function shortRow(file: ListedFile): string[] {
-  return [shortHash(file.hash), sizeOf(file), showTime(file.createdAtMs), showName(file.name)];
+  return [shortHash(file.hash), sizeOf(file), showTime(file.createdAtMs), showName(referenceOf(file))];
 }
 
 function longRow(file: ListedFile): string[] {
@@ -255,6 +265,7 @@ function longRow(file: ListedFile): string[] {
     modified === null ? '-' : showTime(modified),
     file.expiresAtMs === null ? '-' : showTime(file.expiresAtMs),
     String(file.chunks),
-    showName(file.name),
+    showName(labelOf(file) ?? (file.writer.isOwn ? '-' : file.writer.id)),
+    showName(referenceOf(file)),
   ];
 }

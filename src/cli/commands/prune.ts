@@ -2,7 +2,7 @@ import { VaultError } from '../../errors.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { PrunedName } from '../../vault/remove/prune.ts';
 import { requireRules } from '../../vault/remove/retention.ts';
-import type { Judgement, RetentionRules } from '../../vault/remove/retention.ts';
+import type { Judgement, KeepReason, RetentionRules } from '../../vault/remove/retention.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
@@ -25,6 +25,7 @@ export interface PruneFlags {
   readonly keepMonthly?: string;
   readonly keepYearly?: string;
   readonly keepWithin?: string;
+  readonly allowMany?: boolean;
   readonly now?: boolean;
   readonly yes?: boolean;
   readonly dryRun?: boolean;
@@ -40,20 +41,21 @@ export async function prune(
   flags: PruneFlags,
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
-  const { now = false, yes = false, dryRun = false } = flags;
+  const { now = false, yes = false, dryRun = false, allowMany } = flags;
   const rules = rulesOf(flags);
   // Said also on a night on which nothing goes, rather than for the first time weeks later.
   if (!dryRun && !invocation.interactive) await confirm(invocation, 'This removes versions', yes);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
     const total = new PruneTotal();
+    const how = { dryRun, allowMany, signal, onWarning };
     const print = printerOf(invocation);
     const plan = async (): Promise<void> =>
       withFilesMeant(
         vault,
         { verb: 'prune', references },
         async (meant) => {
-          for await (const name of vault.planPrune(rules, { references: meant, dryRun, signal, onWarning })) {
+          for await (const name of vault.planPrune(rules, { references: meant, ...how })) {
             total.add(name);
             if (dryRun) await print(name);
           }
@@ -116,6 +118,13 @@ function most(text: string | undefined, option: string): number | undefined {
   return text === undefined ? undefined : parseCount(text, option, { min: 1, max: MOST });
 }
 
+/** Why versions stay that somebody should look at. */
+type OddReason = 'future' | 'late' | 'flood' | 'missing';
+
+function isOdd(reason: KeepReason): reason is OddReason {
+  return ['future', 'late', 'flood', 'missing'].includes(reason);
+}
+
 /** What a pruning comes to. */
 class PruneTotal {
   /** Hashes of versions that no rule keeps. */
@@ -124,7 +133,7 @@ class PruneTotal {
   #kept = 0;
   #bytes = 0;
   /** Versions that no rule applies to and somebody should look at. */
-  readonly #odd = { future: new Array<FileInfo>(), missing: new Array<FileInfo>() };
+  readonly #odd: Readonly<Record<OddReason, FileInfo[]>> = { future: [], late: [], flood: [], missing: [] };
 
   add(name: PrunedName): void {
     const before = this.going.length;
@@ -135,7 +144,7 @@ class PruneTotal {
         this.#bytes += version.size ?? 0;
       }
       for (const reason of reasons) {
-        if (reason === 'future' || reason === 'missing') this.#odd[reason].push(version);
+        if (isOdd(reason)) this.#odd[reason].push(version);
       }
     }
     if (this.going.length > before) this.#names += 1;
@@ -143,13 +152,15 @@ class PruneTotal {
 
   /** For `--json`. */
   get facts(): Readonly<Record<string, unknown>> {
-    const { future, missing } = this.#odd;
+    const { future, late, flood, missing } = this.#odd;
     return {
       files: this.going.length,
       names: this.#names,
       kept: this.#kept,
       bytes: this.#bytes,
       future: future.length,
+      late: late.length,
+      flood: flood.length,
       missing: missing.length,
     };
   }
@@ -168,6 +179,20 @@ class PruneTotal {
         { kind: 'clock' },
       );
     }
+    const [late] = this.#odd.late;
+    if (late !== undefined) {
+      terminal.warn(
+        `${count(this.#odd.late.length, 'version')} came to the buckets long after the time that a machine gave which can only store, such as ${showName(late.name)} of ${showTime(late.createdAtMs)}: kept, and no rule counts them. "vault rm ${shortHash(late.hash)}" removes it. Has somebody else that machine's key?`,
+        { kind: 'clock' },
+      );
+    }
+    const [flood] = this.#odd.flood;
+    if (flood !== undefined) {
+      terminal.warn(
+        `${count(this.#odd.flood.length, 'version')} that no rule keeps stayed, such as ${showName(flood.name)} of ${showTime(flood.createdAtMs)}: more than are kept, and than were removed last week, of what a machine stored that can only store. Look at "vault ls --all"; --allow-many removes them.`,
+        { kind: 'flood' },
+      );
+    }
     const [missing] = this.#odd.missing;
     if (missing !== undefined) {
       terminal.warn(
@@ -175,7 +200,7 @@ class PruneTotal {
         { kind: 'missing-files' },
       );
     }
-    return future === undefined && missing === undefined ? DONE : ATTENTION;
+    return Object.values(this.#odd).every((versions) => versions.length === 0) ? DONE : ATTENTION;
   }
 }
 

@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { VaultError } from '../../errors.ts';
-import type { RecoverResult } from '../../vault/recover/recover.ts';
+import type { SyncResult } from '../../vault/recover/recover.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -21,7 +21,7 @@ export function recoveredAsJson({
   unreadableManifests,
   unknown,
   unusable,
-}: RecoverResult): Record<string, unknown> {
+}: SyncResult): Record<string, unknown> {
   return {
     unreadableManifests,
     filesUnknown: unknown,

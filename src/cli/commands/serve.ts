@@ -51,6 +51,7 @@ export async function serve(invocation: Invocation, flags: ServeFlags): Promise<
   const stopped = Promise.withResolvers<void>();
   signal.addEventListener('abort', () => stopped.resolve());
   return withVault(invocation, async (vault) => {
+    await vault.ready();
     const { startServer } = await import('../../serve/server.ts');
     const server = await startServer(vault, options);
     invocation.interruption.patienceMs = graceMs + CLOSING_MS;

@@ -154,6 +154,7 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
       ['vault repair --forget-bucket gs://acme-1', 'a bucket is lost for good'],
     ],
   ],
+  ['sync', [['vault sync && vault ls', 'also what machines have stored that can only store']]],
   ['recover', [['vault recover --bucket gs://acme-1 --bucket /mnt/nas/vault', 'a new catalog']]],
   ['password', [['vault password', 'ask for the old one and the new one']]],
   [

@@ -25,7 +25,8 @@ export function spread(
     (bucket) =>
       bucket.attempt(async (storage, aborted) => {
         const onDate = clocks?.begin(bucket);
-        await storage.put(object.name, object.bytes, { signal: aborted, replace, onDate });
+        // Other bytes have other names, unless they replace what is there.
+        await storage.put(object.name, object.bytes, { signal: aborted, replace, onDate, drawn: !replace });
       }, signal),
     (usable) => usable.length > 0,
   );

@@ -3,6 +3,9 @@
  * far as its record is sealed for this very hash, and by a full keyslot: it then says what the manifest says.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { requireFull } from '../../crypto/keys.ts';
+import type { OpenedManifest } from '../../crypto/manifest.ts';
+import { openRecord, sealRecord } from '../../crypto/records.ts';
 import { isVaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -12,6 +15,7 @@ import type { JoinedFile } from './file-join.ts';
 import { manifestOpener, readManifestBytes, vaultPartOf } from './manifests.ts';
 import { contentDigestOf, openFileRow, openFileRowIfIntact, sealFileRow } from './records.ts';
 import type { FileRecord } from './records.ts';
+import { writerOf } from './writers.ts';
 
 /**
  * - `known`      its record was in the catalog, and is proved there now
@@ -57,6 +61,7 @@ export async function learnFile(
     part: vaultPartOf(opened),
     contentDigest: opened.content === null ? null : contentDigestOf(opened.content),
     hiddenAtMs,
+    late: await isLate(session, opened),
   });
   if (write) await session.catalog.files.put([row]);
   if (write && file.row !== null) await hideAsRecorded(session, file.hash, deletion, signal);
@@ -64,6 +69,30 @@ export async function learnFile(
   // A writer that can only put had said so already.
   const isSame = isDeepStrictEqual([record?.info, record?.ids], [learned.info, learned.ids]);
   return { kind: isSame ? 'known' : 'learned', record: learned };
+}
+
+const LOOK = 'look';
+/** Clocks that are right to half a day, and what was on its way then. */
+const MOST_LATE_MS = 86_400_000;
+
+/** Notes that every manifest has been seen that stood in any bucket at a time. */
+export async function noteLook(session: Session, atMs: number): Promise<void> {
+  const { catalog } = requireFull(session.keys, 'looking through files');
+  await session.catalog.setup.putNote(LOOK, sealRecord(catalog, LOOK, atMs));
+}
+
+/** Whether somebody who can only store dates a file before the last look, which has not found it. */
+async function isLate(session: Session, { writer, head }: OpenedManifest): Promise<boolean> {
+  const { full } = session.keys;
+  if (full === null || writerOf(session, writer).isFull) return false;
+  const note = await session.catalog.setup.note(LOOK);
+  if (note === null) return false;
+  try {
+    return head.createdAtMs < Number(openRecord(full.catalog, LOOK, note)) - MOST_LATE_MS;
+  } catch (error) {
+    if (!isVaultError(error, 'damaged')) throw error;
+    return false;
+  }
 }
 
 /**

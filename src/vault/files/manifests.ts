@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { manifestHash } from '../../crypto/manifest.ts';
 import type { ManifestOpener, OpenedManifest } from '../../crypto/manifest.ts';
+import { onlyStores } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
 import type { VaultPart } from '../../format/manifest.ts';
@@ -120,7 +121,7 @@ export async function readManifest(
 /** What opens manifests. @throws `denied` for a keyslot that can only store */
 export function manifestOpener(session: Session): ManifestOpener {
   if (session.manifests !== null) return session.manifests;
-  throw new VaultError('denied', 'This keyslot can only store files: it can neither read nor list them.');
+  throw onlyStores('reading and listing files');
 }
 
 /** What the catalog keeps of a manifest. */

@@ -2,6 +2,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
+import { onlyStores } from '../../crypto/keys.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { decodeVaultPart, encodeRefs, encodeVaultPart } from '../../format/manifest.ts';
@@ -25,6 +26,8 @@ export interface FileRecord {
    * writer's word: no removal goes by it.
    */
   readonly isProven: boolean;
+  /** Whether it is dated before a look at all buckets that did not find it, as somebody dates it who wants it to count among older ones. */
+  readonly isLate: boolean;
   readonly row: FileRow;
 }
 
@@ -37,13 +40,16 @@ export function sealFileRow(
     readonly part: VaultPart;
     readonly contentDigest: string | null;
     readonly hiddenAtMs?: number | null;
+    readonly late?: boolean;
   },
 ): FileRow {
   const { hash, part, contentDigest } = file;
   const { head } = part;
   const keys = writerKeys(session, file.writer);
   const encoded = encodeVaultPart(part).toString('base64');
-  const value = { part: encoded, content: contentDigest, proof: proofOf(session, file, encoded) };
+  const late = file.late === true;
+  const proof = proofOf(session, file, { part: encoded, late });
+  const value = { part: encoded, content: contentDigest, proof, ...(late && { late }) };
   return {
     hash,
     writer: file.writer,
@@ -62,7 +68,7 @@ export function sealFileRow(
  * @throws `damaged` if the row has been changed by anybody else
  */
 export function openFileRow(session: Session, row: FileRow): FileRecord {
-  const { part, content, isProven } = openFields(session, row);
+  const { part, content, isProven, isLate } = openFields(session, row);
   const { head } = part;
   const sameColumns =
     row.version === head.version &&
@@ -70,13 +76,13 @@ export function openFileRow(session: Session, row: FileRow): FileRecord {
     row.expiresAtMs === head.expiresAtMs &&
     nameTag(writerKeys(session, row.writer), head.name).equals(row.nameTag);
   if (!sameColumns) throw brokenRecord(row.hash);
-  return { info: { hash: row.hash, ...head }, ids: part.ids, contentDigest: content, isProven, row };
+  return { info: { hash: row.hash, ...head }, ids: part.ids, contentDigest: content, isProven, isLate, row };
 }
 
 function openFields(
   session: Session,
   row: FileRow,
-): { readonly part: VaultPart; readonly content: string | null; readonly isProven: boolean } {
+): Pick<FileRecord, 'isProven' | 'isLate'> & { readonly part: VaultPart; readonly content: string | null } {
   const keys = writerKeys(session, row.writer);
   const value = openRecord(keys.catalog, purposeOf(row.hash), row.record);
   if (typeof value !== 'object' || value === null) throw brokenRecord(row.hash);
@@ -85,19 +91,21 @@ function openFields(
   const content = fields.get('content');
   if (typeof part !== 'string' || (typeof content !== 'string' && content !== null))
     throw brokenRecord(row.hash);
-  const proof = proofOf(session, row, part);
+  const isLate = fields.get('late') === true;
+  const proof = proofOf(session, row, { part, late: isLate });
   const isProven = proof !== null && fields.get('proof') === proof;
-  return { part: decodeVaultPart(Buffer.from(part, 'base64')), content, isProven };
+  return { part: decodeVaultPart(Buffer.from(part, 'base64')), content, isProven, isLate };
 }
 
 /** What only a full keyslot can say of a row; null for another one. */
 function proofOf(
   { keys }: Session,
   { hash, writer }: Pick<FileRow, 'hash' | 'writer'>,
-  part: string,
+  { part, late }: { readonly part: string; readonly late: boolean },
 ): string | null {
   if (keys.full === null) return null;
-  return createHmac('sha256', keys.full.catalog).update(`${hash} ${writer} ${part}`).digest('base64');
+  const what = `${hash} ${writer} ${part}${late ? ' late' : ''}`;
+  return createHmac('sha256', keys.full.catalog).update(what).digest('base64');
 }
 
 /** As `openFileRow`; null for a row that was changed by anybody else. */
@@ -115,10 +123,7 @@ export function writerKeys(session: Session, writer: string): WriterKeys {
   const { keys } = session;
   if (writer === keys.writer.id) return keys.writer;
   if (keys.full !== null && /^[0-9a-f]{32}$/.test(writer)) return keys.full.writer(writer);
-  throw new VaultError(
-    'denied',
-    'This keyslot can only store: what other writers have stored is closed to it.',
-  );
+  throw onlyStores('reading what other writers have stored');
 }
 
 /**

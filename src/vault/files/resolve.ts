@@ -1,10 +1,11 @@
-/** Finding files by hash, prefix or name. */
+/** Finding files by hash, prefix or name. A name alone is one of this session's writer; those of others have their label before them. */
 import { VaultError } from '../../errors.ts';
 import type { Session } from '../session.ts';
 import { openFileRow } from './records.ts';
 import type { FileRecord } from './records.ts';
-import { nameTags, versionsOf } from './versions.ts';
+import { tagOf, versionsOf } from './versions.ts';
 import type { VersionsOptions } from './versions.ts';
+import { namedBy, writersOf } from './writers.ts';
 
 /** Fewest digits of a hash prefix. */
 export const MIN_PREFIX_LENGTH = 8;
@@ -35,7 +36,8 @@ export async function resolveVersions(
   { all = false, hidden = false, signal }: VersionsOptions = {},
 ): Promise<readonly FileRecord[]> {
   const { files } = session.catalog;
-  const named = await versionsOf(session, reference, { all, hidden, signal });
+  const options = { all, hidden, signal };
+  const named = await versionsOf(session, reference, options);
   const some = all ? named : named.slice(0, 1);
   const prefix = reference.toLowerCase();
   const isPrefix = /^[0-9a-f]{8,64}$/.test(prefix);
@@ -52,10 +54,31 @@ export async function resolveVersions(
   }
   if (hashed.length > 0) return hashed.map((row) => openFileRow(session, row));
   if (some.length > 0) return some;
+  for (const { writer, name } of namedBy(session, reference)) {
+    const theirs = await versionsOf(session, name, { ...options, writer });
+    if (theirs.length > 0) return all ? theirs : theirs.slice(0, 1);
+  }
   // Rows that no bucket bears out.
-  const [changed] = await files.byName(nameTags(session, reference), 1, { hidden });
+  const own = tagOf(session, session.keys.writer.id, reference);
+  const [changed] = await files.byName([own], 1, { hidden });
   if (changed !== undefined && (changed.hiddenAtMs !== null) === hidden) openFileRow(session, changed);
-  throw notFound(reference, hidden);
+  throw (await ofOthers(session, reference, hidden)) ?? notFound(reference, hidden);
+}
+
+/** What to say of a name that only others have given. */
+async function ofOthers(session: Session, name: string, hidden: boolean): Promise<VaultError | null> {
+  if (session.keys.full === null) return null;
+  const writers = new Map(writersOf(session).map(({ id, label }) => [id, label]));
+  const tags = [...writers.keys()].map((id) => tagOf(session, id, name));
+  const rows = await session.catalog.files.byName(tags, 1, { hidden });
+  const label = rows.flatMap(({ writer, hiddenAtMs }) =>
+    (hiddenAtMs !== null) === hidden ? (writers.get(writer) ?? []) : [],
+  )[0];
+  if (label === undefined) return null;
+  return new VaultError(
+    'file-not-found',
+    `This key has stored no file as "${name}". That of another key is "${label}:${name}".`,
+  );
 }
 
 /** The error for a reference that means nothing. */

@@ -19,22 +19,18 @@ export interface VersionsOptions {
   readonly hidden?: boolean;
   /** Whether the catalog may catch up with what manifests say. */
   readonly write?: boolean;
+  /** Whose name it is: 32 hex digits. This session's own unless given. */
+  readonly writer?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The tags that a name has, one a writer. */
-export function nameTags(session: Session, name: string): Buffer[] {
-  const { keyring } = session.keyring;
-  const writers = new Set([
-    session.keys.writer.id,
-    ...[...keyring.slots, ...keyring.former].map(({ writer }) => writer),
-  ]);
-  const mine = session.keys.full === null ? [session.keys.writer.id] : [...writers];
-  return mine.map((writer) => nameTag(writerKeys(session, writer), name));
+/** By what a writer's name is found. */
+export function tagOf(session: Session, writer: string, name: string): Buffer {
+  return nameTag(writerKeys(session, writer), name);
 }
 
 /**
- * What is known under a name, newest first; the newest alone, unless all are asked for, if its row is what was written there. Otherwise
+ * What a writer has stored under a name, newest first; the newest alone, unless all are asked for, if its row is what was written there. Otherwise
  * the rows that were changed are made anew from the manifests: one may stand for the newest version, or for none at all.
  *
  * @throws `unavailable` and `denied` if a manifest that tells is out of reach; `unsupported`
@@ -42,23 +38,34 @@ export function nameTags(session: Session, name: string): Buffer[] {
 export async function versionsOf(
   session: Session,
   name: string,
-  { all = false, hidden = false, write = false, signal }: VersionsOptions = {},
+  {
+    all = false,
+    hidden = false,
+    write = false,
+    writer = session.keys.writer.id,
+    signal,
+  }: VersionsOptions = {},
 ): Promise<readonly FileRecord[]> {
-  const tags = nameTags(session, name);
+  const tags = [tagOf(session, writer, name)];
   const rowsOf = async (limit: number): Promise<readonly FileRow[]> =>
     (await session.catalog.files.byName(tags, limit, { hidden })).filter(
       (row) => (row.hiddenAtMs !== null) === hidden,
     );
   const rows = await rowsOf(all || hidden ? MANY : 1);
-  const records = rows.flatMap((row) => openFileRowIfIntact(session, row) ?? []);
+  const records = rows.flatMap((row) => believed(session, row) ?? []);
   if (records.length === rows.length) return records;
   const known: FileRecord[] = [];
   for (const row of await rowsOf(MANY)) {
-    const version =
-      openFileRowIfIntact(session, row) ?? (await learnVersion(session, row, { write, signal }));
+    const version = believed(session, row) ?? (await learnVersion(session, row, { write, signal }));
     if (version?.info.name === name && (version.row.hiddenAtMs !== null) === hidden) known.push(version);
   }
   return known.toSorted((a, b) => b.info.version - a.info.version || b.info.createdAtMs - a.info.createdAtMs);
+}
+
+/** What a row says; null if it was changed, or is the word of somebody who can only store. */
+function believed(session: Session, row: FileRow): FileRecord | null {
+  const record = openFileRowIfIntact(session, row);
+  return record === null || record.isProven || session.keys.full === null ? record : null;
 }
 
 /** What the manifest says that a changed row stands for; null if there is none, or it is closed to this keyslot. */

@@ -1,6 +1,7 @@
 /** Tokens and links in the catalog. Who has the database can take them away, and put back those that were taken away; make none. */
 import type { GrantKind, GrantRow } from '../../catalog/catalog.ts';
 import { drawSecret, idOfSecret } from '../../crypto/grants.ts';
+import { requireFull } from '../../crypto/keys.ts';
 import { openRecord, sealRecord } from '../../crypto/records.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { Session } from '../session.ts';
@@ -93,6 +94,5 @@ export async function removeGrant(session: Session, kind: GrantKind, prefix: str
 
 /** Only who has all rights to a vault can let others in. */
 function keyOf({ keys }: Session): Buffer {
-  if (keys.full !== null) return keys.full.catalog;
-  throw new VaultError('denied', 'This password can only store: tokens and links need one with all rights.');
+  return requireFull(keys, 'making tokens and links').catalog;
 }

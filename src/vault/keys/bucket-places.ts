@@ -33,11 +33,22 @@ export async function bucketsOf(places: BucketPlaces, keyring: Keyring): Promise
   for (const bucket of keyring.buckets) {
     const { id, state } = bucket;
     const row = rows.get(id);
-    const number = row?.number ?? (await setup.putBucket({ id, record: sealPlace(keys, id, null) }));
+    const number = row?.number ?? (await numberOf(places, id, buckets.length));
     const url = (row === undefined ? null : openPlace(keys, row)) ?? openBucketUrl(keys, bucket);
     buckets.push(new VaultBucket({ number, id, state, url }, { vaultId, opener }));
   }
   return buckets;
+}
+
+/** The number of a bucket that the catalog gets to know. */
+async function numberOf({ keys, catalog }: BucketPlaces, id: string, at: number): Promise<number> {
+  try {
+    return await catalog.setup.putBucket({ id, record: sealPlace(keys, id, null) });
+  } catch (error) {
+    if (keys.full !== null || !isVaultError(error, 'denied')) throw error;
+    // The database lets it add files alone. It stores no numbers, so any that no bucket can have will do.
+    return -1 - at;
+  }
 }
 
 /** Says in the catalog where a bucket is for this machine. @param url null: where the keyring says */
@@ -50,14 +61,19 @@ export async function putPlace(
 }
 
 function sealPlace(keys: VaultKeys, id: string, url: string | null): Buffer {
-  return sealRecord(keys.urls, `bucket ${id}`, { url });
+  return sealRecord(placesKey(keys), `bucket ${id}`, { url });
+}
+
+/** Not `urls`, which whoever can only store has as well: it could send others to buckets of its own. */
+function placesKey({ full, writer }: VaultKeys): Buffer {
+  return (full ?? writer).catalog;
 }
 
 /** Where the catalog says that a bucket is; null: where the keyring says, also for a row that was changed by somebody else. */
 export function openPlace(keys: VaultKeys, row: Pick<BucketRow, 'id' | 'record'>): string | null {
   let value: unknown;
   try {
-    value = openRecord(keys.urls, `bucket ${row.id}`, row.record);
+    value = openRecord(placesKey(keys), `bucket ${row.id}`, row.record);
   } catch (error) {
     if (!isVaultError(error, 'damaged')) throw error;
     return null;

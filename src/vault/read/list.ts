@@ -5,6 +5,8 @@ import type { CallOptions } from '../call.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileInfo } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
+import { writerOf, writersOf } from '../files/writers.ts';
+import type { Writer } from '../files/writers.ts';
 import type { Session } from '../session.ts';
 
 export interface ListOptions extends CallOptions {
@@ -20,6 +22,8 @@ export interface ListOptions extends CallOptions {
 export interface ListedFile extends FileInfo {
   /** When it was removed; null unless it was. */
   readonly deletedAtMs: number | null;
+  /** Who has stored it. */
+  readonly writer: Writer;
 }
 
 export type FileFacts = FileInfo;
@@ -36,11 +40,19 @@ export async function* listFiles(
 ): AsyncGenerator<ListedFile, void, undefined> {
   const { all = false, deleted: hidden = false, after, signal } = options;
   let changed = 0;
+  const writers = new Map(writersOf(session).map((writer) => [writer.id, writer]));
   for await (const row of session.catalog.files.list({ all: all || hidden, hidden, after, signal })) {
     throwIfAborted(signal);
+    // Who can only store has sealed the names of what it has stored itself, and no others.
+    if (session.keys.full === null && row.writer !== session.keys.writer.id) continue;
     const record = openFileRowIfIntact(session, row);
     if (record === null) changed += 1;
-    else yield { ...record.info, deletedAtMs: row.hiddenAtMs };
+    else
+      yield {
+        ...record.info,
+        deletedAtMs: row.hiddenAtMs,
+        writer: writers.get(row.writer) ?? writerOf(session, row.writer),
+      };
   }
   if (changed > 0) {
     throw new VaultError(

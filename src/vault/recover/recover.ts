@@ -17,7 +17,7 @@ import type { BucketFailure, BucketOpener, VaultBucket } from '../buckets/bucket
 import type { CallOptions } from '../call.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { isReadable, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
-import { learnFile } from '../files/catch-up.ts';
+import { learnFile, noteLook } from '../files/catch-up.ts';
 import type { Known } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import type { JoinedFile } from '../files/file-join.ts';
@@ -63,6 +63,15 @@ export interface RecoverResult {
   readonly unusable: readonly Unusable[];
 }
 
+const NOTHING_FOUND: Omit<RecoverResult, 'vaultId' | 'unusable'> = {
+  learned: 0,
+  known: 0,
+  hidden: 0,
+  unreadableManifests: [],
+  missing: [],
+  unknown: [],
+};
+
 interface Unusable {
   readonly url: string;
   readonly message: string;
@@ -101,7 +110,9 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
       unlocked,
     });
     try {
-      const result = await recoverFiles(session, options, unusable);
+      // Who can only store gets to know where to: files are closed to it.
+      const result =
+        session.keys.full === null ? NOTHING_FOUND : await recoverFiles(session, options, unusable);
       return { vaultId, unusable, ...result };
     } finally {
       await session.workers.close();
@@ -243,12 +254,22 @@ const BATCH = 500;
 /** Manifests read at once. */
 const IN_FLIGHT = 16;
 
+/** What the catalog has learned from the buckets. */
+export type SyncResult = Omit<RecoverResult, 'vaultId'>;
+
+/** See `Vault.sync`. */
+export async function syncFiles(session: Session, options: CallOptions = {}): Promise<SyncResult> {
+  const unusable: Unusable[] = [];
+  return { ...(await recoverFiles(session, options, unusable)), unusable };
+}
+
 async function recoverFiles(
   session: Session,
   options: CallOptions,
   unusable: Unusable[],
-): Promise<Omit<RecoverResult, 'vaultId' | 'unusable'>> {
+): Promise<Omit<SyncResult, 'unusable'>> {
   const { signal, onWarning } = options;
+  const beganAtMs = session.clock.now();
   await refreshKeyring(session, signal, { thorough: true });
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   const onFailure = (failure: BucketFailure): void => addUnusable(unusable, failure);
@@ -283,6 +304,7 @@ async function recoverFiles(
     { inFlight: IN_FLIGHT, signal },
   );
   await recoverPlaces(session, usable, { signal, onFailure });
+  if (unusable.length + unknown.length === 0) await noteLook(session, beganAtMs);
   return {
     ...counts,
     unreadableManifests: unreadableManifests.toSorted(),

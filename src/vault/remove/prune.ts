@@ -5,7 +5,8 @@ import type { CallOptions } from '../call.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { openFileRow } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
-import { nameTags, versionsOf } from '../files/versions.ts';
+import { tagOf, versionsOf } from '../files/versions.ts';
+import { writerOf } from '../files/writers.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
@@ -18,6 +19,8 @@ export interface PruneOptions extends CallOptions {
   readonly references?: readonly string[] | undefined;
   /** Nothing will be removed, so that a wrong clock does no harm. */
   readonly dryRun?: boolean | undefined;
+  /** Whether of what machines have stored that can only store any number of versions may go. */
+  readonly allowMany?: boolean | undefined;
 }
 
 /** The versions of one name, newest first. */
@@ -30,7 +33,7 @@ const IN_FLIGHT = 16;
 export async function* planPrune(
   session: Session,
   rules: RetentionRules,
-  { references = [], dryRun = false, signal }: PruneOptions = {},
+  { references = [], dryRun = false, allowMany = false, signal }: PruneOptions = {},
 ): AsyncGenerator<PrunedName, void, undefined> {
   requireRules(rules);
   if (!dryRun) await requireRightClock(session.clock, session.buckets.all, 'Nothing was removed', signal);
@@ -44,14 +47,41 @@ export async function* planPrune(
   for await (const record of newest) {
     const { hash, name, version } = record.info;
     // A first version that is the newest has none before it, and costs no question.
-    const alone = everything && version === 1 && nameTags(session, name).length === 1;
-    const versions = alone ? [record] : await versionsOf(session, name, { all: true, signal });
-    const [{ info: first } = record] = versions;
-    // What each writer has put last under a name is listed: the newest of these stands for the name. References may mean one twice.
-    if (everything ? first.hash !== hash : done.has(first.hash)) continue;
-    if (!everything) done.add(first.hash);
-    yield await judgeStanding(session, versions, { rules, nowMs, signal });
+    const alone = everything && version === 1 && record.isProven;
+    const { writer } = record.row;
+    const versions = alone ? [record] : await versionsOf(session, name, { all: true, writer, signal });
+    const [newestOfName] = versions;
+    if (newestOfName === undefined) continue;
+    // References may mean one twice; of everything, others may have stored one since it was listed.
+    const { hash: first } = newestOfName.info;
+    if (everything ? first !== hash && newestOfName.isProven && record.isProven : done.has(first)) continue;
+    if (!everything) done.add(first);
+    const { isFull } = writerOf(session, writer);
+    const judged = await judgeStanding(session, versions, { rules, nowMs, byDays: !isFull, signal });
+    yield isFull || allowMany ? judged : await heldBack(session, judged, { writer, nowMs });
   }
+}
+
+/** How far back it is looked what has been usual: removed versions are known for that long, at least. */
+const USUAL_MS = 7 * 86_400_000;
+
+/**
+ * A machine that can only store may be in the wrong hands, and flood a name so that what was stored before goes. If more versions of a
+ * name would go than stay, and more than were removed in the last week, none goes.
+ */
+async function heldBack(
+  session: Session,
+  judged: PrunedName,
+  { writer, nowMs }: { readonly writer: string; readonly nowMs: number },
+): Promise<PrunedName> {
+  const [first] = judged;
+  const going = judged.filter(({ reasons }) => reasons.length === 0).length;
+  if (first === undefined || going <= judged.length - going) return judged;
+  const tags = [tagOf(session, writer, first.version.name)];
+  const rows = await session.catalog.files.byName(tags, going + judged.length, { hidden: true });
+  const usual = rows.filter(({ hiddenAtMs }) => hiddenAtMs !== null && hiddenAtMs > nowMs - USUAL_MS).length;
+  if (going <= usual) return judged;
+  return judged.map((one) => (one.reasons.length === 0 ? { ...one, reasons: ['flood'] } : one));
 }
 
 async function* newestOfAll(
@@ -71,14 +101,16 @@ async function judgeStanding(
   how: {
     readonly rules: RetentionRules;
     readonly nowMs: number;
+    readonly byDays: boolean;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<PrunedName> {
+  const late = new Set(records.flatMap(({ info, isLate }) => (isLate ? [info] : [])));
   const recordOf = new Map(records.map((record) => [record.info, record]));
   const missing = new Set<FileInfo>();
   const asked = new Set<FileInfo>();
   for (;;) {
-    const judged = judgeVersions([...recordOf.keys()], how.rules, { ...how, missing });
+    const judged = judgeVersions([...recordOf.keys()], how.rules, { ...how, missing, late });
     if (judged.every(({ reasons }) => reasons.length > 0)) return judged;
     const unasked = judged.filter(({ version, reasons }) => reasons.length > 0 && !asked.has(version));
     const looks = mapOrdered(

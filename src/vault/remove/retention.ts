@@ -2,7 +2,8 @@
  * Which versions of a name a set of rules keeps. The rules mean what restic's mean: hours, days and so on count only if they have a
  * version, of each the newest is kept, and as long as a rule is not used up, the oldest version is kept as well. Two things differ,
  * since clocks can be wrong: versions are in the order of their numbers, and one that is dated in the future is kept and counts
- * for nothing, as does one that the next sweep removes or that is in no bucket.
+ * for nothing, as does one that the next sweep removes or that is in no bucket. Who can only store may lie about times and store any
+ * number of versions: theirs count by days where others count one by one.
  *
  * Hours, days, weeks (from Monday), months and years are those of this machine's time zone.
  */
@@ -21,7 +22,8 @@ export type RetentionRules = { readonly [rule in CountedRule]?: number | undefin
 };
 
 /** Why a version stays: a rule, or why none applies to it. */
-export type KeepReason = CountedRule | 'within' | 'oldest' | 'future' | 'expired' | 'missing';
+export type KeepReason =
+  CountedRule | 'within' | 'oldest' | 'future' | 'late' | 'flood' | 'expired' | 'missing';
 
 /** A version, and why it stays; it goes if nothing is said. */
 export interface Judgement<T> {
@@ -46,16 +48,28 @@ export function requireRules({ withinMs, ...counts }: RetentionRules): void {
  * Judges the versions of one name. The newest version that a rule applies to always stays.
  *
  * @param versions newest first
- * @param options `missing`: those that are in no bucket
+ * @param options `missing`: those that are in no bucket. `late`: those that are dated back. `byDays`: whether the newest of each of the
+ *   last days are kept, rather than the last
  */
 export function judgeVersions<T extends Pick<FileInfo, 'createdAtMs' | 'expiresAtMs'>>(
   versions: readonly T[],
   { withinMs, ...counts }: RetentionRules,
-  { nowMs, missing = new Set() }: { readonly nowMs: number; readonly missing?: ReadonlySet<T> },
+  {
+    nowMs,
+    missing = new Set(),
+    late = new Set(),
+    byDays = false,
+  }: {
+    readonly nowMs: number;
+    readonly missing?: ReadonlySet<T>;
+    readonly late?: ReadonlySet<T>;
+    readonly byDays?: boolean;
+  },
 ): readonly Judgement<T>[] {
   const asideFor = (version: T): KeepReason[] => {
     if (missing.has(version)) return ['missing'];
     if (version.expiresAtMs !== null && version.expiresAtMs <= nowMs) return ['expired'];
+    if (late.has(version)) return ['late'];
     // Another machine's clock may be a little ahead.
     return version.createdAtMs > nowMs + MOST_OFF_MS ? ['future'] : [];
   };
@@ -70,7 +84,8 @@ export function judgeVersions<T extends Pick<FileInfo, 'createdAtMs' | 'expiresA
     const met = new Set<string>();
     for (const [at, { version, reasons }] of counted.entries()) {
       if (met.size === most) break;
-      const period = PERIOD[rule](new Date(version.createdAtMs), at);
+      const by = rule === 'last' && byDays ? 'daily' : rule;
+      const period = PERIOD[by](new Date(version.createdAtMs), at);
       if (!met.has(period)) reasons.push(rule);
       met.add(period);
     }

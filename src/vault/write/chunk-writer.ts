@@ -185,7 +185,8 @@ export class ChunkWriter {
 
   /** Tells the catalog where the shards are, in batches; `finish` sends the last one. */
   async #record(row: ChunkRow): Promise<void> {
-    if (this.#options.dryRun) return;
+    // Who can only store never reads.
+    if (this.#options.dryRun || this.#session.keys.full === null) return;
     this.#rows.push(row);
     if (this.#rows.length >= BATCH) await this.finish();
   }

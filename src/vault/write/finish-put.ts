@@ -4,7 +4,8 @@ import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { LockStanza, ManifestHead } from '../../format/manifest.ts';
-import { tooFewBuckets, describeFailure } from '../buckets/bucket-set.ts';
+import { deletionObjectName } from '../../format/removal.ts';
+import { checkEach, tooFewBuckets, describeFailure } from '../buckets/bucket-set.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
@@ -113,10 +114,14 @@ async function lockOf(
 
 /** Makes a file visible whose manifest is stored. */
 async function list(session: Session, row: FileRow): Promise<void> {
+  const isPut = session.keys.full === null;
   try {
-    await session.catalog.files.put([row]);
+    // The row is new: who can only store needs no right to change any.
+    await session.catalog.files.put([row], { onlyNew: isPut });
   } catch (error) {
     if (!isVaultError(error, 'storage-full', 'denied')) throw error;
+    // It shows when somebody with a full key syncs.
+    if (isPut && error.code === 'denied') return;
     throw new VaultError(
       error.code,
       `${error.message} The file is in the buckets, and not in the catalog: "vault repair" adds it then.`,
@@ -145,8 +150,7 @@ function headOf(
     modified: source.modified,
     mode: source.mode,
     expiresAtMs: call.expiresAtMs ?? null,
-    // The order of versions goes by this number: clocks can be wrong.
-    version: Math.max(0, ...versions.map(({ info }) => info.version)) + 1,
+    version: nextVersion(session, versions),
     epoch,
     redundancy,
     chunkSize: table.chunkSize,
@@ -156,6 +160,15 @@ function headOf(
     incomplete: folder?.incomplete ?? false,
     locked,
   };
+}
+
+/**
+ * The order of versions goes by this number: clocks can be wrong. But who can only store cannot read what numbers it has given once its
+ * own catalog is lost, so it goes on from the time.
+ */
+function nextVersion({ keys, clock }: Session, versions: readonly FileRecord[]): number {
+  const next = Math.max(0, ...versions.map(({ info }) => info.version)) + 1;
+  return keys.full === null ? Math.max(next, clock.now()) : next;
 }
 
 /** Stores the manifest in every bucket that can be reached. @returns how many have it, and which could not take it */
@@ -228,12 +241,13 @@ async function findUnchanged(
   const { hash } = newest.info;
   try {
     if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
-    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too. The record goes when
-    // the manifest is in no bucket, so it is asked for first.
-    if (!(await isSurelyLive(session, hash, call.signal))) return null;
     // As many copies as a new manifest would have to have.
     const { active: from } = session.buckets;
     const copies = Math.min(session.keyring.keyring.redundancy.m + 1, from.length);
+    if (session.keys.full === null) return (await isListed(session, hash, copies, call)) ? newest : null;
+    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too. The record goes when
+    // the manifest is in no bucket, so it is asked for first.
+    if (!(await isSurelyLive(session, hash, call.signal))) return null;
     await readManifestBytes(session, hash, { from, copies, signal: call.signal });
     return newest;
   } catch (error) {
@@ -241,6 +255,27 @@ async function findUnchanged(
     if (isVaultError(error, 'damaged', 'unavailable', 'object-missing', 'denied')) return null;
     throw error;
   }
+}
+
+/** Whether enough buckets list a manifest, and all say by their names that there is no record of its removal: who may read neither. */
+async function isListed(
+  session: Session,
+  hash: string,
+  copies: number,
+  { signal }: CallOptions,
+): Promise<boolean> {
+  const lists = async (bucket: VaultBucket, name: string): Promise<boolean> => {
+    for await (const found of (await bucket.checked(signal)).list(name, { signal }))
+      if (found.name === name) return true;
+    return false;
+  };
+  let records = 0;
+  let found = 0;
+  const { failed } = await checkEach(session.buckets.all, async (bucket) => {
+    if (await lists(bucket, deletionObjectName(hash))) records += 1;
+    if (bucket.state === 'active' && (await lists(bucket, manifestObjectName(hash)))) found += 1;
+  });
+  return failed.length === 0 && records === 0 && found >= copies;
 }
 
 export function warnOf(failed: readonly BucketFailure[], { onWarning }: CallOptions): void {

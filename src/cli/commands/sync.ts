@@ -1,0 +1,38 @@
+import { VaultError } from '../../errors.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import { withProgress, withVault } from '../arguments/invocation.ts';
+import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
+import { count } from '../terminal/text.ts';
+import { recoveredAsJson } from './recover.ts';
+
+/** `vault sync`: takes into the catalog what others have stored and removed. */
+export async function sync(invocation: Invocation): Promise<ExitCode> {
+  const { output, options, terminal } = invocation;
+  return withVault(invocation, async (vault) => {
+    const result = await withProgress(invocation, 'Looking', async (call) => vault.sync(call));
+    const { learned, known, hidden, missing, unusable, unknown, unreadableManifests } = result;
+    const facts = { filesLearned: learned, filesKnown: known, removed: hidden };
+    if (options.json === true)
+      await output.json({ ...facts, filesMissing: missing, ...recoveredAsJson(result) });
+    terminal.summary(`The catalog has ${count(learned, 'file')} that it did not have before.`, facts);
+    for (const { url, message } of unusable) {
+      terminal.warn(`${url} could not be used: ${message}`, { kind: 'bucket-down', bucket: url });
+    }
+    if (missing.length > 0) {
+      terminal.warn(
+        `The catalog lists ${count(missing.length, 'file')} that no bucket has: "vault verify".`,
+        {
+          kind: 'missing-files',
+        },
+      );
+    }
+    if (unreadableManifests.length > 0) {
+      throw new VaultError(
+        'damaged',
+        `${count(unreadableManifests.length, 'manifest')} cannot be read: "vault verify" tells more.`,
+      );
+    }
+    return unusable.length + missing.length + unknown.length > 0 ? ATTENTION : DONE;
+  });
+}

@@ -1,0 +1,64 @@
+/** Who has stored what: the writers of a vault, and what people call them. */
+import { openLabel } from '../../crypto/texts.ts';
+import { isVaultError } from '../../errors.ts';
+import type { Keyslot } from '../../format/keyring.ts';
+import type { Session } from '../session.ts';
+
+export interface Writer {
+  /** 32 hex digits. */
+  readonly id: string;
+  /** What its key is called; its id if that has no name that counts. */
+  readonly label: string;
+  /** Whether it holds a full key, so that its word is as good as this session's. */
+  readonly isFull: boolean;
+  /** Whether it is this session's. */
+  readonly isOwn: boolean;
+}
+
+type Named = Pick<Keyslot, 'writer' | 'role' | 'label'>;
+
+/** The writers that the keyring knows. */
+export function writersOf({ keys, keyring }: Pick<Session, 'keys' | 'keyring'>): Writer[] {
+  const slots: readonly Named[] = [...keyring.keyring.slots, ...keyring.keyring.former];
+  return slots.map((slot) => {
+    const label = labelOf(keys, slot);
+    return {
+      id: slot.writer,
+      label: label === '' ? slot.writer : label,
+      isFull: slot.role === 'full',
+      isOwn: slot.writer === keys.writer.id,
+    };
+  });
+}
+
+function labelOf(keys: Session['keys'], slot: Named): string {
+  try {
+    return openLabel(keys, slot);
+  } catch (error) {
+    if (!isVaultError(error, 'damaged')) throw error;
+    return '';
+  }
+}
+
+/** A writer; one that the keyring does not know is believed no more than one that can only store. */
+export function writerOf(session: Pick<Session, 'keys' | 'keyring'>, id: string): Writer {
+  const known = writersOf(session).find((writer) => writer.id === id);
+  return known ?? { id, label: id, isFull: false, isOwn: id === session.keys.writer.id };
+}
+
+/** What `<label>:<name>` or `<writer's id>:<name>` may mean. */
+export function namedBy(
+  session: Session,
+  reference: string,
+): readonly { readonly writer: string; readonly name: string }[] {
+  const known = writersOf(session).flatMap(({ id, label }) => [
+    { writer: id, before: `${label}:` },
+    { writer: id, before: `${id}:` },
+  ]);
+  const [id] = /^[0-9a-f]{32}(?=:)/.exec(reference) ?? [];
+  if (id !== undefined) known.push({ writer: id, before: `${id}:` });
+  const meant = new Map<string, string>();
+  for (const { writer, before } of known)
+    if (reference.startsWith(before)) meant.set(writer, reference.slice(before.length));
+  return [...meant].map(([writer, name]) => ({ writer, name }));
+}

@@ -1,0 +1,139 @@
+/** A machine that can only store, tried with everything that it holds. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../support/seeded-random.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
+import { putMachine } from './put-machine.ts';
+
+const random = seededRandom(16);
+const BODY = random.bytes(3 * CHUNK_SIZE + 5);
+
+/** What has just been written would not be relied on. */
+const inAMinute = (): number => Date.now() + 60_000;
+
+describe('a put', () => {
+  test('takes what a machine may do that can only store, and leaves its marker to expire', async () => {
+    await using made = await testVault();
+    await using machine = await putMachine(made);
+    const small = await putBytes(machine.vault, Buffer.from('small'), { name: 'small' });
+    const large = await putBytes(machine.vault, BODY, { name: 'large' });
+    const locked = await putBytes(machine.vault, BODY, { name: 'locked', lock: { password: 'x' } });
+    expect([small, large, locked].map(({ degraded }) => degraded)).toEqual([false, false, false]);
+    await machine.session.guard.end();
+    expect(machine.refused.filter((call) => !call.startsWith('remove puts/'))).toEqual([]);
+    expect((await getBytes(made.vault, large.hash)).equals(BODY)).toBe(true);
+    expect((await getBytes(made.vault, small.hash)).toString()).toBe('small');
+  });
+
+  test('of what is unchanged stores nothing, as names tell', async () => {
+    await using made = await testVault();
+    await using machine = await putMachine(made);
+    const first = await putBytes(machine.vault, BODY, { name: 'a' });
+    await expect(putBytes(machine.vault, BODY, { name: 'a' })).resolves.toMatchObject({
+      hash: first.hash,
+      unchanged: true,
+      bytesStored: 0,
+    });
+    // With a catalog that is lost: the chunks are there, and the version is a later one.
+    await using again = await machine.again();
+    const second = await putBytes(again.vault, BODY, { name: 'a' });
+    expect(second).toMatchObject({ unchanged: false, chunksStored: 0 });
+    expect(second.version).toBeGreaterThan(first.version);
+    // Removed by others: it deserves a new manifest.
+    await made.vault.sweep({ dryRun: false, waitMs: 0 });
+    await made.vault.remove([second.hash]);
+    await expect(putBytes(again.vault, BODY, { name: 'a' })).resolves.toMatchObject({ unchanged: false });
+  });
+
+  test('of a folder reads only what has changed', async () => {
+    await using folder = await temporaryFolder();
+    await using made = await testVault();
+    const root = join(folder.path, 'data');
+    await mkdir(root);
+    await writeFile(join(root, 'a'), BODY);
+    await writeFile(join(root, 'b'), 'b');
+    const logFolder = join(folder.path, 'log');
+    await using machine = await putMachine(made, { logFolder, now: inAMinute });
+    const first = await machine.vault.put({ root }, { name: 'data' });
+    expect(machine.refused).toEqual([]);
+    const before = await readFile(join(root, 'a'));
+    const second = await machine.vault.put({ root }, { name: 'data' });
+    expect(second).toMatchObject({ hash: first.hash, unchanged: true, bytesStored: 0 });
+    expect(before.equals(BODY)).toBe(true);
+    const stored = await made.vault.find(first.hash);
+    expect(stored.kind).toBe('folder');
+  });
+});
+
+test('is refused everything else', async () => {
+  await using made = await testVault();
+  const theirs = await putBytes(made.vault, BODY, { name: 'theirs' });
+  await using machine = await putMachine(made);
+  const { vault } = machine;
+  const { hash } = await putBytes(vault, BODY, { name: 'mine' });
+  const refusals: (() => Promise<unknown>)[] = [
+    async () => vault.get(theirs.hash),
+    async () => vault.get(hash),
+    async () => vault.find('mine'),
+    async () => vault.resolve('mine'),
+    async () => vault.inspect('mine'),
+    async () => vault.status(),
+    async () => vault.outlook(),
+    async () => vault.remove(['mine']),
+    async () => vault.removalDenied(),
+    async () => vault.undelete(['mine']),
+    async () => all(vault.planPrune({ last: 1 })),
+    async () => vault.sweep(),
+    async () => vault.repair(),
+    async () => vault.verify({ depth: 'listing' }),
+    async () => vault.drill({ files: 1 }),
+    async () => vault.bucketReport(),
+    async () => vault.addBucket('memory:9'),
+    async () => vault.removeBucket('memory:1'),
+    async () => vault.setBucketUrl('memory:1', 'memory:9'),
+    async () => vault.changeDefaults({ compression: 'off' }),
+    async () => vault.changePassword({ current: 'a', next: 'b' }),
+    async () => vault.shares(),
+    async () => vault.removeShares(['abcdef01']),
+    async () => vault.tokens.add({ scopes: ['read'], label: '', expiresAtMs: null }),
+    async () => vault.keys(),
+    async () => vault.addKey({ secret: 'a password of its own' }),
+    async () => vault.sync(),
+    async () => vault.ready(),
+  ];
+  for (const attempt of refusals) {
+    await expect(attempt()).rejects.toMatchObject({
+      code: 'denied',
+      message: expect.stringContaining('This key can only store'),
+    });
+  }
+  // What it has stored itself is sealed for it.
+  expect((await all(vault.list())).map(({ name }) => name)).toEqual(['mine']);
+  expect(machine.refused.filter((call) => !call.startsWith('remove puts/'))).toEqual([]);
+});
+
+test('false shards of what others have stored harm nobody', async () => {
+  await using made = await testVault();
+  const { hash } = await putBytes(made.vault, BODY, { name: 'theirs' });
+  await made.session.guard.end();
+  await using machine = await putMachine(made);
+  const real = made.objects('chunks/');
+  for (const object of real) {
+    const name = object.slice(object.indexOf(' ') + 1);
+    for (const bucket of machine.session.buckets.all) {
+      const storage = await bucket.open();
+      const size = made.buckets.map((one) => one.storage.get(name)?.length ?? 0);
+      const upload = `${'0'.repeat(15)}${bucket.number}`;
+      await storage.put(name.replace(/[^.]+$/, upload), Buffer.alloc(Math.max(...size)));
+    }
+    // Nothing that is there can be replaced.
+    const holder = machine.session.buckets.all.find(({ url }) => object.startsWith(`${url} `));
+    const replacing = (await holder?.open())?.put(name, Buffer.alloc(9));
+    await expect(replacing).rejects.toMatchObject({ code: 'denied' });
+  }
+  await made.vault.sweep({ waitMs: 0 });
+  expect(made.objects('chunks/')).toEqual(expect.arrayContaining(real));
+  expect((await getBytes(made.vault, hash)).equals(BODY)).toBe(true);
+});
