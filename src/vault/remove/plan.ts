@@ -103,8 +103,8 @@ export async function* removals(
     const going = isLive ? beyondOneSet(unnamed, redundancy) : unnamed;
     const reason = isLive ? 'surplus' : 'unneeded';
     yield going.map((shard) => {
-      const named = { object: objectNameOf(shard), bytes: shard.size, file: null, bucket: null };
-      return { step: { action: 'remove', reason, ...named }, holder: shard.bucket };
+      const facts = { object: objectNameOf(shard), bytes: shard.size, file: null, bucket: null };
+      return { step: { action: 'remove', reason, ...facts }, holder: shard.bucket };
     });
   }
 }
