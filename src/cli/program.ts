@@ -103,7 +103,7 @@ function describeStoring(verb: AddVerb): void {
     .option('-n, --dry-run', 'only show what would be stored')
     .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
     .option('-0, --null', 'those end with a NUL each, as find -print0 prints them')
-    .option('--force-read', 'read files of folders also where they seem unchanged')
+    .option('--force-read', 'read files also where they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
     .option(

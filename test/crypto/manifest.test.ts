@@ -351,7 +351,7 @@ test('who can only store seals what others open, and opens nothing, not even its
   if (put === null) throw new Error('It does not open.');
   const bytes = new ManifestSealer(put).seal(sampleFile(2));
   expect(open(bytes).writer).toBe('f1'.repeat(16));
-  expect(() => new ManifestOpener(put)).toThrow(refusal('invalid-input'));
+  expect(() => new ManifestOpener(put)).toThrow(refusal('denied'));
   // In the name of another writer, whose psk it does not have, it seals nothing that opens.
   const forged = new ManifestSealer({ ...put, writer: { ...put.writer, id: WRITER } }).seal(sampleFile(2));
   expect(outcome(() => open(forged))).toBe('damaged');

@@ -132,7 +132,11 @@ async function taskOf(path: string, flags: TaskFlags, settings: FolderSettings):
     // Opening it will say what is wrong.
     size = 0;
   }
-  return { source: fileSource(path), name: name ?? nameOfPath(path), size };
+  return {
+    source: fileSource(path, { forceRead: settings.forceRead }),
+    name: name ?? nameOfPath(path),
+    size,
+  };
 }
 
 /** As for a file; a folder that is only pointed at goes by its own name. */

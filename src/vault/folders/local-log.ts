@@ -1,6 +1,6 @@
 /**
- * What this machine remembers of a folder that it has stored: of each group of files which ones they were, and the chunks that
- * they went into. What is unchanged since is stored by referring to those, without being read.
+ * What this machine remembers of a folder or a large file that it has stored: of each group of files which ones they were, and the
+ * chunks that they went into. What is unchanged since is stored by referring to those, without being read.
  *
  * A log is a cache. One that is absent, cut off, unreadable or somebody else's says nothing, or less, and what it does not
  * say is read. Whoever uses its chunks makes sure that the buckets have them.
@@ -22,6 +22,7 @@ import type { ChunkRef } from '../../format/manifest.ts';
 import { decodeRecord, encodeFacts, encodeRecord, firstPathOf, recordSize, RefRuns } from './log-record.ts';
 import type { FileFacts, LoggedGroup } from './log-record.ts';
 
+export { isWhole } from './log-record.ts';
 export type { FileFacts, LoggedGroup } from './log-record.ts';
 
 /** Which log. */

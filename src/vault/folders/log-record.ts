@@ -5,6 +5,7 @@
  *
  * Facts are compared as bytes: a folder has many files, and nearly all of them are as they were.
  */
+import { dataSize } from '../../format/folder-index.ts';
 import type { Extent } from '../../format/folder-index.ts';
 import { decodeRefs, encodeRefs } from '../../format/manifest.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
@@ -149,4 +150,11 @@ export class RefRuns {
     this.#runs.push(encodeRefs(this.#waiting));
     this.#waiting = [];
   }
+}
+
+/** Whether chunks add up to what they are the content of. */
+export function isWhole(logged: LoggedGroup, size: number): boolean {
+  let left = dataSize({ size, extents: logged.extents });
+  for (const { length } of logged.refs()) left -= length;
+  return left === 0;
 }

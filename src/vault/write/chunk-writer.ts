@@ -10,6 +10,7 @@ import type { ChunkId, ChunkRef } from '../../format/manifest.ts';
 import { shardObjectSize, shardSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { throwIfAborted } from '../../errors.ts';
+import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
@@ -46,6 +47,8 @@ export interface StoredChunk {
   readonly id: ChunkId;
 }
 
+/** Chunks that are looked for at once. */
+const LOOKS_AT_ONCE = 16;
 /** Rows of places that go to the catalog in one transaction. */
 const BATCH = 500;
 
@@ -162,10 +165,20 @@ export class ChunkWriter {
     return { isThere: whole !== undefined, sets };
   }
 
-  /** Whether the buckets have a chunk whole that is known from before, so that its body need not be had. */
-  async isThere({ tag, length }: ChunkRef, signal: AbortSignal): Promise<boolean> {
-    const id = chunkSecrets(tag).id.toString('hex');
-    return (await this.#look(id, { length, full: false }, signal)).isThere;
+  /**
+   * Whether the buckets have chunks whole that are known from before, so that their bodies need not be had.
+   *
+   * @param fullSize bytes of a full chunk of a fixed size; null where there are none
+   */
+  async areThere(refs: Iterable<ChunkRef>, fullSize: number | null, signal: AbortSignal): Promise<boolean> {
+    const look = async ({ tag, length }: ChunkRef, aborted: AbortSignal): Promise<boolean> => {
+      const id = chunkSecrets(tag).id.toString('hex');
+      return (await this.#look(id, { length, full: length === fullSize }, aborted)).isThere;
+    };
+    for await (const isThere of mapOrdered(refs, look, { inFlight: LOOKS_AT_ONCE, signal })) {
+      if (!isThere) return false;
+    }
+    return true;
   }
 
   /** The set to complete: what is there of the same sealing, or nothing. */

@@ -4,18 +4,22 @@ import type { ContentTable, FolderPart, IdsTable } from '../../format/manifest.t
 import { MAX_TABLE_BODY } from '../../format/tables.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { Lender } from '../../concurrency/semaphore.ts';
+import { payloadSize } from '../../format/chunk.ts';
 import { bodyOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { CallOptions, Warning } from '../call.ts';
+import { idOfRef } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { ChunkWriter } from './chunk-writer.ts';
+import type { StoredChunk } from './chunk-writer.ts';
 import { chunked } from './chunked.ts';
 import { ContentCutter } from './content-cutter.ts';
 import { cutByContent } from './cut-by-content.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import type { OpenSource } from './file-source.ts';
+import type { RememberedFile } from './remembered-file.ts';
 import { TableWriter } from './table-writer.ts';
 
 /** The keys that make ids of bodies: a writer's, or a locked file's own. */
@@ -49,6 +53,7 @@ export interface ContentCall extends CallOptions {
   readonly compression: Compression;
   /** What has been read of the source already. */
   readonly beginning: Uint8Array;
+  readonly remembered?: RememberedFile | null | undefined;
   readonly guarded: Guarded;
   readonly dedup: DedupKeys;
   readonly dryRun?: boolean | undefined;
@@ -74,21 +79,55 @@ export function startStoring(
   return { writer, tables };
 }
 
-/** Stores every chunk of a source, and of its tables if they outgrow the manifest. */
+/** Stores every chunk of a source, and of its tables if they outgrow the manifest. What is remembered and unchanged is not read. */
 export async function storeContent(
   session: Session,
   source: OpenSource,
   call: ContentCall,
 ): Promise<StoredContent> {
-  const { signal, chunking, dedup } = call;
+  const { signal, chunking } = call;
   const chunkSize = chunking === 'content' ? null : call.chunkSize;
   const { writer, tables } = startStoring(session, call, mostBody({ chunkSize }));
-  const { memory } = writer;
+  const { remembered } = call;
   let size = 0;
   let chunks = 0;
+  const add = async (chunk: StoredChunk): Promise<void> => {
+    await tables.add(chunk);
+    remembered?.note(chunk.ref);
+    size += chunk.ref.length;
+    chunks += 1;
+    call.onProgress?.({ doneBytes: size, totalBytes: source.size });
+  };
   call.onProgress?.({ doneBytes: 0, totalBytes: source.size });
+  const unread = (await remembered?.find(writer, chunkSize, signal)) ?? null;
+  if (unread !== null) {
+    for (const ref of unread.refs()) {
+      const { id } = idOfRef(ref);
+      await add({ ref, id: { id, padded: payloadSize(ref.length, ref.length === chunkSize) } });
+    }
+  } else {
+    for await (const chunk of storeRead(session, source, { call, writer, chunkSize })) await add(chunk);
+    await source.verify();
+  }
+  await remembered?.end();
+  const { content, ids } = await tables.finish();
+  await writer.finish();
+  const { bytesStored } = writer.uploader;
+  const table = { size, chunkSize, ...content, inline: null };
+  return { table, folder: null, ids, chunks, indexChunks: 0, ...writer.totals, bytesStored };
+}
+
+/** Reads a source to its end, and stores it chunk by chunk. */
+function storeRead(
+  session: Session,
+  source: OpenSource,
+  p: { readonly call: ContentCall; readonly writer: ChunkWriter; readonly chunkSize: number | null },
+): AsyncIterable<StoredChunk> {
+  const { call, writer, chunkSize } = p;
+  const { signal, chunking, dedup } = call;
+  const { memory } = writer;
   const read = readAfter(call.beginning, source);
-  const stored = mapOrdered(
+  return mapOrdered(
     (aborted) => {
       const readOn = (target: Uint8Array): Promise<number> => read(target, aborted);
       return chunking === 'content'
@@ -101,17 +140,6 @@ export async function storeContent(
     },
     { inFlight: writer.inFlight, signal, discard: (chunk) => memory.giveBack(chunk.memory) },
   );
-  for await (const chunk of stored) {
-    await tables.add(chunk);
-    size += chunk.ref.length;
-    chunks += 1;
-    call.onProgress?.({ doneBytes: size, totalBytes: source.size });
-  }
-  const { content, ids } = await tables.finish();
-  await writer.finish();
-  const { bytesStored } = writer.uploader;
-  const table = { size, chunkSize, ...content, inline: null };
-  return { table, folder: null, ids, chunks, indexChunks: 0, ...writer.totals, bytesStored };
 }
 
 /** Memory as those take it who fill it. */

@@ -1,5 +1,11 @@
 /** What a put reads from. */
 import type { FileTime } from '../../format/file-time.ts';
+import type { FileFacts } from '../folders/local-log.ts';
+
+/** What tells whether a file of this machine is still the one that was read. */
+export interface FileIdentity extends Omit<FileFacts, 'path'> {
+  readonly device: bigint;
+}
 
 /** Where a file's bytes come from. */
 export interface FileSource {
@@ -7,6 +13,8 @@ export interface FileSource {
   readonly label: string;
   /** Whether it can be opened again from its beginning; standard input cannot, nor can a path that turned out to be a pipe's. */
   readonly reopens: boolean;
+  /** Whether it is read also where it seems unchanged. */
+  readonly forceRead?: boolean | undefined;
   /**
    * Opens it. A pipe that nobody writes to is opened at once, and waited for when it is read.
    *
@@ -24,6 +32,8 @@ export interface OpenSource {
   readonly modified: FileTime | null;
   /** Permission bits, up to `0o7777`; null where the source does not say. */
   readonly mode: number | null;
+  /** Null or absent for what has to be read to know. */
+  readonly identity?: FileIdentity | null;
   /**
    * Fills `target` as far as the source goes; fewer bytes than asked mean its end.
    *

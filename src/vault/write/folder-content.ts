@@ -1,15 +1,15 @@
 /** From a folder of this machine to stored chunks, an index of it, and the tables that list them. */
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
-import { dataSize, MOST_INDEX_BODY } from '../../format/folder-index.ts';
+import { MOST_INDEX_BODY } from '../../format/folder-index.ts';
 import { MAX_CUT_SIZE } from '../../format/limits.ts';
 import { readAccounts } from '../folders/accounts.ts';
 import { makeExcludes } from '../folders/excludes.ts';
 import type { FolderSource } from '../folders/folder-source.ts';
 import { groupsOf } from '../folders/grouping.ts';
 import type { Group } from '../folders/grouping.ts';
-import { LoggedGroups } from '../folders/local-log.ts';
-import type { LocalLogWriter, LoggedGroup, LogPlace } from '../folders/local-log.ts';
+import { isWhole, LoggedGroups } from '../folders/local-log.ts';
+import type { LocalLogWriter, LogPlace } from '../folders/local-log.ts';
 import { scan } from '../folders/scan.ts';
 import type { Missed, ScannedEntry } from '../folders/scan.ts';
 import { idOfRef } from '../files/tables.ts';
@@ -32,7 +32,6 @@ export interface FolderCall extends Omit<ContentCall, 'chunking' | 'chunkSize' |
 
 /** Groups that are looked for in the buckets at once. */
 const LOOKS_AT_ONCE = 4;
-const CHUNKS_AT_ONCE = 16;
 
 /** Stores a folder's chunks, those of its index, and of the tables of both. What of it cannot be read is told, and makes it incomplete. */
 export async function storeFolder(
@@ -180,26 +179,11 @@ function knownGroups(
     remembered,
     async (group, signal) => {
       const { logged } = group;
-      if (logged === null || !(await areThere(p.writer, logged, signal))) return { ...group, logged: null };
+      if (logged === null || !(await p.writer.areThere(logged.refs(), null, signal)))
+        return { ...group, logged: null };
       p.onBytes(group.members.reduce((sum, { size }) => sum + size, 0));
       return group;
     },
     { inFlight: LOOKS_AT_ONCE, signal: p.signal },
   );
-}
-
-/** Whether chunks add up to what they are the content of. */
-function isWhole(logged: LoggedGroup, size: number): boolean {
-  let left = dataSize({ size, extents: logged.extents });
-  for (const { length } of logged.refs()) left -= length;
-  return left === 0;
-}
-
-async function areThere(writer: ChunkWriter, logged: LoggedGroup, signal: AbortSignal): Promise<boolean> {
-  const looks = mapOrdered(logged.refs(), (ref, aborted) => writer.isThere(ref, aborted), {
-    inFlight: CHUNKS_AT_ONCE,
-    signal,
-  });
-  for await (const isThere of looks) if (!isThere) return false;
-  return true;
 }

@@ -13,6 +13,7 @@ import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { CallOptions, Warning } from '../call.ts';
 import type { FolderSource } from '../folders/folder-source.ts';
 import { LocalLogWriter } from '../folders/local-log.ts';
+import type { LogPlace } from '../folders/local-log.ts';
 import type { Session } from '../session.ts';
 import { NOTHING_STORED, storeContent } from './content.ts';
 import type { StoredContent } from './content.ts';
@@ -21,6 +22,7 @@ import { finishPut, warnOf, warnOfClock } from './finish-put.ts';
 import type { SourceFacts } from './finish-put.ts';
 import { storeFolder } from './folder-content.ts';
 import type { PutCall, PutOptions, PutResult } from './put-call.ts';
+import { LEAST_REMEMBERED, RememberedFile } from './remembered-file.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import { withoutMarker } from '../protocol/put-guard.ts';
 
@@ -117,9 +119,16 @@ async function putFile(
   call: PutCall,
   contentKey: Buffer,
 ): Promise<PutResult> {
+  const readAtMs = session.clock.now();
   const opened = await source.open(call.signal);
   try {
-    return await putOpened(session, opened, call, contentKey);
+    return await putOpened(session, opened, {
+      call,
+      label: source.label,
+      forceRead: source.forceRead === true,
+      readAtMs,
+      contentKey,
+    });
   } finally {
     await opened.close();
   }
@@ -129,22 +138,43 @@ async function putFile(
 async function putOpened(
   session: Session,
   source: OpenSource,
-  call: PutCall,
-  contentKey: Buffer,
+  p: {
+    readonly call: PutCall;
+    readonly label: string;
+    readonly forceRead: boolean;
+    readonly readAtMs: number;
+    readonly contentKey: Buffer;
+  },
 ): Promise<PutResult> {
+  const { call, label, forceRead, readAtMs, contentKey } = p;
   const signal = call.signal ?? new AbortController().signal;
   const dedup = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
-  const beginning = await readBeginning(source, signal);
-  if (beginning.length <= INLINE_SIZE) {
+  const identity = source.identity ?? null;
+  const isLarge = identity !== null && identity.size >= LEAST_REMEMBERED;
+  const beginning = isLarge ? Buffer.alloc(0) : await readBeginning(source, signal);
+  if (!isLarge && beginning.length <= INLINE_SIZE) {
     await source.verify();
     const content = inlineContent(beginning, call.chunkSize);
     call.onProgress?.({ doneBytes: beginning.length, totalBytes: source.size });
     return finishPut(session, source, { call, content, contentKey, guarded: null });
   }
-  return underMarker(session, { ...call, signal }, contentKey, async (guarded) => {
-    const content = await storeContent(session, source, { ...call, beginning, guarded, dedup, signal });
-    await source.verify();
-    return { content, facts: source };
+  const cut = `${call.chunking} ${call.chunkSize}`;
+  return remembering(session, isLarge ? label : null, call, async (place, log) => {
+    const remembered =
+      identity === null || place === null
+        ? null
+        : new RememberedFile(identity, { place, cut, log, readAtMs, forceRead });
+    return underMarker(session, { ...call, signal }, contentKey, async (guarded) => {
+      const content = await storeContent(session, source, {
+        ...call,
+        beginning,
+        remembered,
+        guarded,
+        dedup,
+        signal,
+      });
+      return { content, facts: source };
+    });
   });
 }
 
@@ -156,23 +186,40 @@ async function putFolder(
 ): Promise<PutResult> {
   const signal = call.signal ?? new AbortController().signal;
   const dedup = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
-  const { logFolder: folder, keys } = session;
-  // Of a locked folder nothing is remembered: it would tell what is in it.
-  const log = folder === null || call.lock !== undefined ? null : { folder, keys, name: call.name };
-  const known = log === null || call.dryRun === true ? null : new LocalLogWriter(log);
-  try {
-    const result = await underMarker(session, { ...call, signal }, contentKey, async (guarded) =>
+  return remembering(session, source.root, call, async (log, known) =>
+    underMarker(session, { ...call, signal }, contentKey, async (guarded) =>
       storeFolder(session, source, { ...call, guarded, dedup, signal, log, known }),
-    );
+    ),
+  );
+}
+
+/**
+ * Puts with what the last put of this name has remembered, and remembers this one.
+ *
+ * @param what path of the source; null for one of which nothing is remembered
+ * @param store given where that is, and where it is noted what is stored now; null for nowhere
+ */
+async function remembering(
+  { logFolder: folder, keys }: Session,
+  what: string | null,
+  call: PutCall,
+  store: (place: LogPlace | null, log: LocalLogWriter | null) => Promise<PutResult>,
+): Promise<PutResult> {
+  // Of what is locked nothing is remembered: it would tell what is in it.
+  const isKept = what !== null && folder !== null && call.lock === undefined;
+  const place = isKept ? { folder, keys, name: call.name } : null;
+  const log = place === null || call.dryRun === true ? null : new LocalLogWriter(place);
+  try {
+    const result = await store(place, log);
     // What is remembered is what is stored: only now.
-    const problem = (await known?.commit()) ?? null;
+    const problem = (await log?.commit()) ?? null;
     if (problem !== null) {
-      const message = `What was stored of ${source.root} could not be remembered here (${problem}): the next put reads all of it.`;
+      const message = `What was stored of ${what ?? call.name} could not be remembered here (${problem}): the next put reads all of it.`;
       call.onWarning?.({ kind: 'not-remembered', message, bucket: null });
     }
     return result;
   } finally {
-    await known?.discard();
+    await log?.discard();
   }
 }
 

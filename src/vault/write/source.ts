@@ -8,7 +8,7 @@ import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
 import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
-import type { FileSource, OpenSource } from './file-source.ts';
+import type { FileIdentity, FileSource, OpenSource } from './file-source.ts';
 
 // Descriptors, not handles: a pipe's is given to a socket, which closes it.
 const openDescriptor = promisify(fs.open);
@@ -29,10 +29,12 @@ const ASIDE_SIZE = 1024 * 1024;
  * replaced by another is whole, and is stored as it was when it was opened.
  *
  * @param path absolute, or relative to the working directory
+ * @param options `forceRead`: whether it is read also where it seems unchanged
  */
-export function fileSource(path: string): FileSource {
+export function fileSource(path: string, options: Pick<FileSource, 'forceRead'> = {}): FileSource {
   let drained = false;
   return {
+    ...options,
     label: path,
     get reopens() {
       return !drained;
@@ -104,6 +106,7 @@ class OpenFile implements OpenSource {
   readonly size: number | null;
   readonly modified: OpenSource['modified'];
   readonly mode: number | null;
+  readonly identity: FileIdentity | null;
   readonly #descriptor: number;
   readonly #before: fs.BigIntStats;
   readonly #path: string;
@@ -128,6 +131,8 @@ class OpenFile implements OpenSource {
     this.size = regular ? Number(before.size) : null;
     this.modified = regular ? fileTimeOfNs(before.mtimeNs) : null;
     this.mode = regular ? Number(before.mode) & 0o7777 : null;
+    const { dev: device, ino: inode, ctimeNs, mtimeNs } = before;
+    this.identity = regular ? { device, inode, ctimeNs, mtimeNs, size: Number(before.size) } : null;
     this.#descriptor = descriptor;
     this.#before = before;
     this.#path = path;

@@ -1,0 +1,62 @@
+/** What this machine remembers of single files: a large one that is as it was when it was stored is not read again. */
+import type { ChunkRef } from '../../format/manifest.ts';
+import { isWhole, LoggedGroups } from '../folders/local-log.ts';
+import type { FileFacts, LocalLogWriter, LoggedGroup, LogPlace } from '../folders/local-log.ts';
+import type { ChunkWriter } from './chunk-writer.ts';
+import type { FileIdentity } from './file-source.ts';
+
+/** Bytes from which on files are remembered: smaller ones are read sooner than looked up. */
+export const LEAST_REMEMBERED = 4 * 1024 * 1024;
+
+export class RememberedFile {
+  readonly #place: LogPlace;
+  readonly #facts: FileFacts;
+  readonly #readAtMs: number;
+  readonly #log: LocalLogWriter | null;
+  readonly #forceRead: boolean;
+
+  /**
+   * @param identity of the file, as it was opened
+   * @param p `cut`: how it is cut into chunks, which then are others. `log`: where it is noted what is stored now; null for
+   *   nowhere. `readAtMs`: when it was opened, at the latest
+   */
+  constructor(
+    { device, ...facts }: FileIdentity,
+    p: {
+      readonly place: LogPlace;
+      readonly cut: string;
+      readonly log: LocalLogWriter | null;
+      readonly readAtMs: number;
+      readonly forceRead: boolean;
+    },
+  ) {
+    this.#place = p.place;
+    this.#facts = { ...facts, path: Buffer.from(`${device} ${p.cut}`) };
+    this.#log = p.log;
+    this.#readAtMs = p.readAtMs;
+    this.#forceRead = p.forceRead;
+  }
+
+  /** What was stored of it, if it is unchanged and the buckets have all of that. */
+  async find(writer: ChunkWriter, fullSize: number | null, signal: AbortSignal): Promise<LoggedGroup | null> {
+    if (this.#forceRead) return null;
+    const groups = new LoggedGroups(this.#place);
+    try {
+      const logged = await groups.find([this.#facts]);
+      if (logged === null || !isWhole(logged, this.#facts.size)) return null;
+      return (await writer.areThere(logged.refs(), fullSize, signal)) ? logged : null;
+    } finally {
+      await groups.close();
+    }
+  }
+
+  /** Notes a chunk of it, in order. */
+  note(ref: ChunkRef): void {
+    this.#log?.chunk(ref);
+  }
+
+  /** Notes that those were all. */
+  async end(): Promise<void> {
+    await this.#log?.endGroup({ files: [this.#facts], extents: null, readAtMs: this.#readAtMs });
+  }
+}
