@@ -71,7 +71,7 @@ test('takes a pattern', async () => {
 
 test('--long has whole hashes and exact sizes', async () => {
   const { stdout } = await box.run(['ls', '-l', 'a.txt']);
-  expect(stdout).toMatch(/^[0-9a-f]{64} {2}16 {2}\S+ \S+ {2}\S+ \S+ {2}- {2}0 {2}- {2}a\.txt\n$/);
+  expect(stdout).toMatch(/^[0-9a-f]{64} {2}16 {2}\S+ \S+ {2}\S+ \S+ {2}- {2}0 {2}a\.txt\n$/);
 });
 
 test('shows the newest version of a name, and with --all every one', async () => {

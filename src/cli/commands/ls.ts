@@ -36,14 +36,13 @@ const LONG: readonly Column[] = [
   { heading: 'MODIFIED', align: 'left' },
   { heading: 'EXPIRES', align: 'left' },
   { heading: 'CHUNKS', align: 'right' },
-  { heading: 'KEY', align: 'left' },
   { heading: 'NAME', align: 'left' },
 ];
 
 /** Columns of the long list that a narrow terminal has no room for: the first of them go first. */
-const SPARE = ['CHUNKS', 'EXPIRES', 'MODIFIED', 'KEY', 'BYTES'];
+const SPARE = ['CHUNKS', 'EXPIRES', 'MODIFIED', 'BYTES'];
 /** What their cells take, usually, with the gap before the next one. */
-const USUAL_WIDTHS: Readonly<Record<string, number>> = { BYTES: 14, CHUNKS: 8, KEY: 12 };
+const USUAL_WIDTHS: Readonly<Record<string, number>> = { BYTES: 14, CHUNKS: 8 };
 const TIME_WIDTH = 18;
 const HASH_WIDTH = 66;
 const SHORT_HASH_WIDTH = 14;
@@ -265,7 +264,6 @@ function longRow(file: ListedFile): string[] {
     modified === null ? '-' : showTime(modified),
     file.expiresAtMs === null ? '-' : showTime(file.expiresAtMs),
     String(file.chunks),
-    showName(labelOf(file) ?? (file.writer.isOwn ? '-' : file.writer.id)),
     showName(referenceOf(file)),
   ];
 }

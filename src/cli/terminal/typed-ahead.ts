@@ -15,6 +15,8 @@ export function holdTyped(): void {
   if (stop !== null || !input.isTTY) return;
   const kept: (Buffer | string)[] = [];
   const onData = (data: Buffer | string): void => {
+    // The question's own.
+    if (hasBegun()) return;
     // Without the terminal's echo there are no signals of keys either.
     if (data.includes(CTRL_C)) process.kill(process.pid, 'SIGINT');
     else kept.push(data);
@@ -22,7 +24,7 @@ export function holdTyped(): void {
   input.setRawMode(true);
   input.on('data', onData);
   stop = () => {
-    input.off('data', onData).pause();
+    input.off('data', onData);
     return kept;
   };
 }
@@ -31,7 +33,7 @@ export function holdTyped(): void {
  * Gives what was typed to whoever reads next.
  *
  * @param options `shown`: from here on what is typed is shown; a question that hides it sees to that by itself. `later`: for a question
- *   that throws away what is there when it begins
+ *   that throws away what is there when it begins: until then it is still held
  */
 export function giveTyped({
   shown,
@@ -41,20 +43,32 @@ export function giveTyped({
   readonly later?: boolean;
 }): void {
   if (stop === null) return;
-  const kept = stop();
-  stop = null;
-  const give = (): void => {
-    for (const data of kept.toReversed()) process.stdin.unshift(data);
-  };
   if (shown) process.stdin.setRawMode(false);
-  if (later && kept.length > 0) whenAsked(give);
-  else give();
+  if (later) {
+    giveWhenAsked(stop);
+    return;
+  }
+  process.stdin.pause();
+  give();
 }
 
-/** A question has begun when somebody besides the reader of lines listens to keys: on a busy machine that takes its time. */
-function whenAsked(give: () => void, looks = 0): void {
+function give(): void {
+  const kept = stop?.() ?? [];
+  stop = null;
+  for (const data of kept.toReversed()) process.stdin.unshift(data);
+}
+
+/** On a busy machine it takes its time until a question has begun. */
+function giveWhenAsked(held: typeof stop, looks = 0): void {
   setTimeout(() => {
-    if (process.stdin.listenerCount('keypress') > 1 || looks === MOST_LOOKS) give();
-    else whenAsked(give, looks + 1);
+    // It may have been given meanwhile, as the command has ended.
+    if (stop !== held) return;
+    if (hasBegun() || looks === MOST_LOOKS) give();
+    else giveWhenAsked(held, looks + 1);
   }, LOOK_MS);
+}
+
+/** A question has begun when somebody besides the reader of lines listens to keys. */
+function hasBegun(): boolean {
+  return process.stdin.listenerCount('keypress') > 1;
 }
