@@ -103,11 +103,12 @@ export function passwordSource(request: SourceRequest): PasswordSource {
   const keyPath = names === VAULT_NAMES ? value('VAULT_KEY_FILE') : null;
   if (keyPath !== null) return { kind: 'file', option: 'VAULT_KEY_FILE', path: keyPath, isKey: true };
   if (request.interactive) return { kind: 'terminal' };
+  const keyOption = request.purpose === 'enter' ? '--key-file <file>, ' : '';
   // A secret that a job's settings do not have often arrives as a variable that is set to nothing.
   const empty = request.environment[variable] === '' ? ` (${variable} is set, but empty.)` : '';
   throw new VaultError(
     'invalid-input',
-    `${what} is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
+    `${what} is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${keyOption}${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
   );
 }
 

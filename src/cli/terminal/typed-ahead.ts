@@ -4,15 +4,21 @@
  */
 const CTRL_C = '\u0003';
 /** How often it is looked whether a question has begun, in milliseconds; and how many times. */
-const LOOK_MS = 50;
-const MOST_LOOKS = 200;
+const LOOK_MS = 10;
+const MOST_LOOKS = 1000;
 
 let stop: (() => (Buffer | string)[]) | null = null;
 
 /** From here on nothing typed is shown, until `giveTyped`. Without a terminal nothing happens. */
 export function holdTyped(): void {
   const input = process.stdin;
-  if (stop !== null || !input.isTTY) return;
+  if (!input.isTTY) return;
+  if (stop !== null) {
+    // A question that was answered at once is over, and has left the terminal as it was.
+    input.setRawMode(true);
+    input.resume();
+    return;
+  }
   const kept: (Buffer | string)[] = [];
   const onData = (data: Buffer | string): void => {
     // The question's own.
