@@ -344,7 +344,14 @@ export async function settleKeyring(
     if (earlier.length > 0) withEarlier += 1;
     // A bucket that does not list what it has taken would be left without any.
     if (dryRun || !listed.includes(current)) return;
-    for (const name of earlier) await storage.remove(name, { signal });
+    for (const name of earlier) {
+      try {
+        await storage.remove(name, { signal });
+      } catch (error) {
+        // The bucket's own policy keeps it for now; the new one counts.
+        if (!isVaultError(error, 'retained')) throw error;
+      }
+    }
   });
   return { ...check, stored, isNew: withEarlier === buckets.length };
 }
