@@ -28,6 +28,8 @@ export class GcsRetention implements Retention {
   /** The mode that the URL asks for; null: one that can be lifted. */
   readonly #mode: LockMode;
   #known: RetentionPolicy | null = null;
+  /** Whether these credentials may not ask for it. */
+  #isDenied = false;
 
   constructor(lent: Lent, mode: LockMode | null) {
     this.#lent = lent;
@@ -82,11 +84,13 @@ export class GcsRetention implements Retention {
 
   /** Until when an object is kept that a removal would only hide; null where the service refuses it by itself. */
   async keeping(name: string, call: BucketCall): Promise<number | null> {
+    if (this.#isDenied) return null;
     try {
       if ((await this.policy(call)).versioning !== true) return null;
       return await this.until(name, call);
     } catch (error) {
       if (!isVaultError(error, 'denied', 'object-missing')) throw error;
+      this.#isDenied = error.code === 'denied';
       return null;
     }
   }

@@ -41,6 +41,8 @@ export class S3Retention implements Retention {
   /** The mode that the URL asks for; null: the bucket's own. */
   readonly #mode: LockMode | null;
   #known: RetentionPolicy | null = null;
+  /** Whether these credentials may not ask for it. */
+  #isDenied = false;
 
   constructor(place: Place, mode: LockMode | null) {
     this.#place = place;
@@ -86,10 +88,12 @@ export class S3Retention implements Retention {
 
   /** Until when an object is kept, for who is about to remove it; null also where these credentials may not ask for the bucket's policy. */
   async keeping(name: string, call: BucketCall): Promise<number | null> {
+    if (this.#isDenied) return null;
     try {
       if ((await this.policy(call)).lock === null) return null;
     } catch (error) {
       if (!isVaultError(error, 'denied')) throw error;
+      this.#isDenied = true;
       return null;
     }
     try {
