@@ -83,6 +83,8 @@ export interface Warning {
     | 'expires-sooner'
     /** What was to be locked is not, or not everywhere. */
     | 'not-retained'
+    /** More puts seem to run than can be. */
+    | 'marker-flood'
     /** This machine's clock is not the buckets'. */
     | 'clock'
     /** The keyring is not as new as what is stored, or names buckets whose places are not known. */

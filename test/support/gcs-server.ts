@@ -130,6 +130,8 @@ export interface GcsServerOptions {
   readonly token?: string | null;
   /** What the bearer of the token may do; all that can be done to objects if not given. */
   readonly permissions?: readonly string[];
+  /** Whether a request may use a permission on a resource, besides. */
+  readonly may?: (permission: string, resource: string, request: ReceivedRequest) => boolean;
   /** Added to every answer, in milliseconds. */
   readonly delayMs?: number;
   /** Most entries of one page of a listing; the service's 1,000 if not given. */
@@ -149,6 +151,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
   const {
     token = null,
     permissions = [...OBJECT_PERMISSIONS, ...(options.settings === undefined ? [] : ['storage.buckets.get'])],
+    may = (): boolean => true,
     delayMs = 0,
     pageSize = 1_000,
     settings = {},
@@ -185,16 +188,19 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     return objects;
   };
 
-  const objectOf = (bucket: string, name: string): GcsObject => {
+  const objectOf = (request: ReceivedRequest): GcsObject => {
+    const { bucket, object: name } = request;
     const object = bucketOf(bucket).get(name);
     if (object !== undefined) return object;
     // Who may not list cannot tell an absent object from a forbidden one.
-    demand('storage.objects.list');
+    demand('storage.objects.list', request);
     throw new ApiError(404, 'notFound', `No such object: ${bucket}/${name}`);
   };
 
-  const demand = (permission: string): void => {
-    if (permissions.includes(permission)) return;
+  const demand = (permission: string, request: ReceivedRequest, name = request.object): void => {
+    const place = `projects/_/buckets/${request.bucket}`;
+    const resource = permission === 'storage.objects.list' ? place : `${place}/objects/${name}`;
+    if (permissions.includes(permission) && may(permission, resource, request)) return;
     throw new ApiError(
       403,
       'forbidden',
@@ -251,10 +257,10 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     bucketOf(bucket).delete(name);
   };
 
-  const lockIn = (resource: Json, before: GcsLock | null): GcsLock | null => {
+  const lockIn = (request: ReceivedRequest, resource: Json, before: GcsLock | null): GcsLock | null => {
     const { retention = null } = resource;
     if (retention === null) return before;
-    demand('storage.objects.setRetention');
+    demand('storage.objects.setRetention', request);
     if (settings.objectRetention !== true)
       throw new ApiError(400, 'invalid', 'The bucket does not have object retention enabled.');
     if (!isJson(retention)) throw new ApiError(400, 'invalid', 'Invalid retention.');
@@ -269,26 +275,27 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
   };
 
   const store = (
-    bucket: string,
+    request: ReceivedRequest,
     query: URLSearchParams,
     resource: Json,
     bytes: Buffer,
     given: string,
   ): Json => {
+    const { bucket } = request;
     const objects = bucketOf(bucket);
-    demand('storage.objects.create');
     const name = query.get('name') ?? textOf(resource['name']);
     if (name === null) throw new ApiError(400, 'required', 'Required');
     if (Buffer.byteLength(name) > 1_024 || name === '' || /[\r\n]/.test(name)) {
       throw new ApiError(400, 'invalid', `The specified object name "${name}" is not valid.`);
     }
+    demand('storage.objects.create', request, name);
     const before = objects.get(name);
     checkPreconditions(query, before);
     if (before !== undefined) {
-      demand('storage.objects.delete');
+      demand('storage.objects.delete', request, name);
       takeAway(bucket, name, before);
     }
-    const retention = lockIn(resource, null);
+    const retention = lockIn(request, resource, null);
     checkHashes(resource, given, bytes);
     const object = newObject(bytes, {
       contentType: textOf(resource['contentType']) ?? OCTETS,
@@ -307,17 +314,17 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     const contentType = textOf(request.headers['content-type']) ?? OCTETS;
     const kind = query.get('uploadType');
     if (kind === 'media') {
-      return json(store(request.bucket, query, { contentType }, body, given));
+      return json(store(request, query, { contentType }, body, given));
     }
     if (kind === 'multipart') {
       const { resource, media, mediaType } = relatedParts(body, contentType);
-      return json(store(request.bucket, query, { contentType: mediaType, ...resource }, media, given));
+      return json(store(request, query, { contentType: mediaType, ...resource }, media, given));
     }
     if (kind !== 'resumable') throw new ApiError(400, 'badRequest', 'Unknown uploadType.');
     // Go's client also sends the parts of an upload by POST.
     if (request.method === 'POST' && !query.has('upload_id')) {
       bucketOf(request.bucket);
-      demand('storage.objects.create');
+      demand('storage.objects.create', request, query.get('name') ?? '');
       const id = randomUUID();
       const resource = body.length === 0 ? {} : parseJson(body.toString('utf8'));
       uploads.set(id, { bucket: request.bucket, query, resource, parts: [], length: 0 });
@@ -348,14 +355,14 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       return { status: 200, headers, body: Buffer.alloc(0) };
     }
     const bytes = Buffer.concat(session.parts);
-    const stored = json(store(session.bucket, session.query, session.resource, bytes, given));
+    const stored = json(store(request, session.query, session.resource, bytes, given));
     uploads.delete(id);
     return stored;
   }
 
   function download(request: ReceivedRequest): Answer {
-    const object = objectOf(request.bucket, request.object);
-    demand('storage.objects.get');
+    const object = objectOf(request);
+    demand('storage.objects.get', request);
     checkPreconditions(request.url.searchParams, object, { reading: true });
     const { bytes } = object;
     const headers: Record<string, string> = {
@@ -400,7 +407,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
 
   function list(request: ReceivedRequest): Answer {
     const objects = bucketOf(request.bucket);
-    demand('storage.objects.list');
+    demand('storage.objects.list', request);
     const query = request.url.searchParams;
     const prefix = query.get('prefix') ?? '';
     const delimiter = query.get('delimiter') ?? '';
@@ -484,8 +491,8 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       case 'download':
         return download(request);
       case 'metadata': {
-        const object = objectOf(request.bucket, request.object);
-        demand('storage.objects.get');
+        const object = objectOf(request);
+        demand('storage.objects.get', request);
         checkPreconditions(query, object, { reading: true });
         const { origin, pathname } = request.url;
         const mediaLink = `${origin}/download${pathname}?generation=${object.generation}&alt=media`;
@@ -494,8 +501,8 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
         return json(Object.assign(resourceOf(request.bucket, request.object, object), { mediaLink }, policy));
       }
       case 'delete': {
-        const object = objectOf(request.bucket, request.object);
-        demand('storage.objects.delete');
+        const object = objectOf(request);
+        demand('storage.objects.delete', request);
         checkPreconditions(query, object);
         takeAway(request.bucket, request.object, object);
         return { status: 204, headers: {}, body: Buffer.alloc(0) };
@@ -503,20 +510,20 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       case 'list':
         return list(request);
       case 'bucket':
-        demand('storage.buckets.get');
+        demand('storage.buckets.get', request);
         bucketOf(request.bucket);
         return json(bucketResource(settings));
       case 'patch': {
-        const object = objectOf(request.bucket, request.object);
-        demand('storage.objects.update');
+        const object = objectOf(request);
+        demand('storage.objects.update', request);
         const resource = parseJson((await bodyOf(incoming)).toString('utf8'));
-        const patched = { ...object, retention: lockIn(resource, object.retention) };
+        const patched = { ...object, retention: lockIn(request, resource, object.retention) };
         bucketOf(request.bucket).set(request.object, patched);
         return json(resourceOf(request.bucket, request.object, patched));
       }
       case 'restore': {
-        demand('storage.objects.restore');
-        demand('storage.objects.create');
+        demand('storage.objects.restore', request);
+        demand('storage.objects.create', request);
         const kept = away.get(request.bucket) ?? [];
         const found = kept.find(
           ({ name, object }) =>

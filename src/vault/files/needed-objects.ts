@@ -81,7 +81,7 @@ async function* liveFiles(
       if (listed.name === name) yield { hash, record, row: record.row, holders: listed.holders };
   }
   if (references !== undefined) return;
-  const deletions = await listDeletions(session, buckets, signal, onFailure);
+  const deletions = await listDeletions(session, buckets, { signal, onFailure });
   for await (const file of joinFiles(session, buckets, { signal, onFailure })) {
     const { hash, holders } = file;
     const deletion = deletions.get(hash) ?? null;
