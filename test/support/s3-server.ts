@@ -144,8 +144,8 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
     const who = user?.credentials ?? credentials;
     const authenticated = authenticate(request, { credentials: who, region, nowMs });
     if (user?.may(request) === false) {
-      const message = `User: ${who.accessKeyId} is not authorized to perform this because no policy allows it`;
-      throw new S3Error(403, 'AccessDenied', message);
+      const why = `User: ${who.accessKeyId} is not authorized to perform this because no policy allows it`;
+      throw new S3Error(403, 'AccessDenied', why);
     }
     const isChunked = authenticated.payloadHash.startsWith('STREAMING-');
     if (isChunked && dialect.awsChunked === 'rejected') {
