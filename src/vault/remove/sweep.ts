@@ -64,7 +64,7 @@ export interface SweepResult {
   readonly filesMissing: readonly string[];
   /** Why no chunk was removed; null if nothing was in the way. */
   readonly blockedBy: string | null;
-  /** Buckets that could not be asked (URLs; ids of those that the catalog has no URL of): nothing was removed then. */
+  /** URLs of buckets that could not be asked: nothing was removed then. */
   readonly unreachable: readonly string[];
 }
 
