@@ -25,7 +25,7 @@ export const ROOMS = {
   folder: {
     mutate: ['src/buckets/folder/**/*.ts'],
     tests: [
-      'test/buckets/folder-{durable,hangs,limited-disks}.test.ts',
+      'test/buckets/folder-{tells,durable,hangs,limited-disks}.test.ts',
       'test/buckets/open.test.ts',
       'test/buckets/folder.test.ts',
       'test/buckets/folder-{by-paths,links}.test.ts',
@@ -34,14 +34,20 @@ export const ROOMS = {
     pool: 'forks',
   },
   write: {
-    mutate: ['src/vault/write/**/*.ts', '!src/vault/write/content-cutter.ts'],
+    mutate: [
+      'src/vault/write/**/*.ts',
+      '!src/vault/write/{content-cutter,folder-content,tree-reader,remembered-file}.ts',
+    ],
     tests: [
       'test/vault/{table-writer,placement,source,chunked}.test.ts',
       'test/vault/put.test.ts',
-      'test/vault/folders/put-folder.test.ts',
-      'test/vault/{put-only,put-guard,order,remembered-file}.test.ts',
-      'test/vault/{removed-elsewhere,stale-views}.test.ts',
+      'test/vault/{put-only,put-guard}.test.ts',
     ],
+  },
+  // Apart: its tests read folders and large files, and take long.
+  remembered: {
+    mutate: ['src/vault/write/{folder-content,tree-reader,remembered-file}.ts'],
+    tests: ['test/vault/folders/put-folder.test.ts', 'test/vault/remembered-file.test.ts'],
   },
   // Apart: its loop goes over every byte, which changes make slow.
   cutting: {

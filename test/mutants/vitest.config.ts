@@ -23,8 +23,8 @@ export default defineConfig({
     include: [...tests],
     sequence: { sequencer: InOrder },
     // Well above what any of these tests takes on a busy machine: a mutant that hangs is caught by the end of this time.
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
     // To load the modules takes longer than most tests.
     isolate: false,
     setupFiles: ['test/support/equal-bytes.ts'],
