@@ -16,8 +16,12 @@ import { readCopy } from '../buckets/spread.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
 
-/** Epochs of one bucket that are looked at, newest first: a hostile bucket shows any number. */
-const MOST_EPOCHS = 4;
+/**
+ * Epochs of one bucket that are looked at, the newest and then the oldest ones: a hostile bucket shows any number, and whoever can
+ * create objects can plant false ones, though none in the place of one that stands.
+ */
+const MOST_NEWEST = 48;
+const MOST_OLDEST = 16;
 /** Names of keyrings that are looked at. */
 const MOST_LISTED = 10_000;
 /** How often a change that meets another one begins anew. */
@@ -33,24 +37,28 @@ export async function readKeyrings(
   options: { readonly least?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Uint8Array[]> {
   const { least = 1, signal } = options;
-  return readNamed(bucket, await keyringNames(bucket, signal), { least, signal });
+  const names = await keyringNames(bucket, signal);
+  return Array.fromAsync(readNamed(bucket, names, { least, signal }), ({ bytes }) => bytes);
 }
 
-async function readNamed(
+async function* readNamed(
   bucket: Bucket,
   names: readonly string[],
   { least, signal }: { readonly least: number; readonly signal: AbortSignal | undefined },
-): Promise<Uint8Array[]> {
-  const found: Uint8Array[] = [];
-  const newest = names.filter((name) => (parseKeyringObjectName(name) ?? 0) >= least).toReversed();
-  for (const name of newest.slice(0, MOST_EPOCHS)) {
+): AsyncGenerator<{ readonly epoch: number; readonly bytes: Uint8Array }, void, undefined> {
+  const newest = names.filter((name) => epochOf(name) >= least).toReversed();
+  const oldest = newest.splice(MOST_NEWEST).slice(-MOST_OLDEST);
+  for (const name of [...newest, ...oldest]) {
     try {
-      found.push(await bucket.get(name, { maxSize: MAX_KEYRING_SIZE, signal }));
+      yield { epoch: epochOf(name), bytes: await bucket.get(name, { maxSize: MAX_KEYRING_SIZE, signal }) };
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'object-missing')) throw error;
     }
   }
-  return found;
+}
+
+function epochOf(name: string): number {
+  return parseKeyringObjectName(name) ?? 0;
 }
 
 /** A keyring, and how many buckets show it. */
@@ -111,8 +119,8 @@ export async function refreshKeyring(
     const storage = await bucket.checked(signal);
     const names = await keyringNames(storage, signal);
     if (names.length === 0) without.push(bucket);
-    for (const bytes of await readNamed(storage, names, { least, signal })) {
-      const keyring = verifiedOrNull(session.keys, bytes);
+    for await (const { epoch, bytes } of readNamed(storage, names, { least, signal })) {
+      const keyring = verifiedOrNull(session.keys, bytes, epoch);
       const digest = objectDigest(bytes);
       if (keyring === null || except?.has(digest) === true) continue;
       const seen = shown.get(digest) ?? { keyring, bytes, digest, votes: 0 };
@@ -128,9 +136,9 @@ export async function refreshKeyring(
 }
 
 /** Null for what somebody else has put there. @throws `unsupported` */
-export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array): Keyring | null {
+export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring | null {
   try {
-    return verifyKeyring(keys, bytes);
+    return verifyKeyring(keys, bytes, epoch);
   } catch (error) {
     if (isVaultError(error, 'damaged')) return null;
     throw error;
@@ -287,8 +295,8 @@ async function readKeyring(
   signal: AbortSignal | undefined,
 ): Promise<KeyringState | null> {
   const bytes = await readCopyIfWhole(bucket, keyringObjectName(epoch), signal);
-  const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes);
-  return keyring === null || bytes === null || keyring.epoch !== epoch ? null : { keyring, bytes };
+  const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes, epoch);
+  return keyring === null || bytes === null ? null : { keyring, bytes };
 }
 
 async function readCopyIfWhole(
@@ -312,8 +320,8 @@ export interface Settled extends BucketCheck {
 }
 
 /**
- * Gives each of the buckets the keyring that counts, and takes the earlier ones away where it stands: a bucket that cannot keep the
- * new one keeps what it has.
+ * Gives each of the buckets the keyring that counts, and takes the earlier ones away where it stands, as well as what lies under a
+ * later name and is none of this vault: a bucket that cannot keep the new one keeps what it has.
  *
  * @param options `dryRun`: only tells
  */
@@ -345,6 +353,11 @@ export async function settleKeyring(
     // A bucket that does not list what it has taken would be left without any.
     if (dryRun || !listed.includes(current)) return;
     for (const name of earlier) await storage.remove(name, { signal });
+    for (const name of listed.filter((later) => later > current)) {
+      const found = await readCopyIfWhole(bucket, name, signal);
+      if (found !== null && verifiedOrNull(session.keys, found, epochOf(name)) !== null) continue;
+      await storage.remove(name, { signal });
+    }
   });
   return { ...check, stored, isNew: withEarlier === buckets.length };
 }

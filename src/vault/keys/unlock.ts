@@ -1,11 +1,11 @@
 /** From a password and a keyring to the vault's keys. */
 import { kdfWork, unwrapKeys } from '../../crypto/keys.ts';
 import type { VaultKeys } from '../../crypto/keys.ts';
-import { verifyKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { decodeKeyring } from '../../format/keyring.ts';
-import type { Keyring } from '../../format/keyring.ts';
+import type { Keyring, Keyslot } from '../../format/keyring.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
+import { verifiedOrNull } from './keyring-store.ts';
 
 export interface Unlocked {
   readonly keys: VaultKeys;
@@ -13,28 +13,50 @@ export interface Unlocked {
   readonly bytes: Uint8Array;
 }
 
+/** A keyring object from somewhere, and how many places show it. */
+export interface Candidate {
+  readonly bytes: Uint8Array;
+  readonly votes: number;
+}
+
 /**
- * Tries a password on every keyslot of the keyrings, in order, until it opens one whose keyring is signed with the vault's key. That
- * key then tells which of the others are the vault's, too; if a newer one is among them, the password must open that one.
+ * Tries a password on the keyslots of all keyrings until it opens one. Its keys tell which of the keyrings are the vault's; if the
+ * newest of those has that slot no more, the password must open another one of it.
  *
- * @param candidates keyring objects from whatever places, the most trustworthy first
+ * @param candidates keyring objects from whatever places. Slots that more places show come first, of equals those that cost least
  * @param options `vaultId`: of others no slot is tried. `hint`: the writer whose slot is tried first
  * @throws `wrong-password` if it opens no slot, or only of a keyring that has been replaced; `damaged` or `unsupported` if there is
  *   no usable keyring, or trying them all would cost too much
  */
 export async function unlock(
-  candidates: readonly Uint8Array[],
+  candidates: readonly (Uint8Array | Candidate)[],
   password: string,
-  options: { readonly vaultId: string; readonly hint?: string | undefined },
+  { vaultId, hint }: { readonly vaultId: string; readonly hint?: string | undefined },
 ): Promise<Unlocked> {
-  const attempt: Attempt = { password, ...options, problems: [], tried: 0, work: 0 };
-  for (const bytes of candidates) {
-    const unlocked = await tryKeyring(attempt, bytes);
-    if (unlocked === null) continue;
-    const newest = newestAmong(unlocked, candidates);
-    if (newest === null) return unlocked;
-    const reopened = await tryKeyring(attempt, newest);
-    if (reopened !== null) return reopened;
+  const attempt: Attempt = { password, vaultId, problems: [], tried: new Set(), work: 0 };
+  const keyrings = candidates.flatMap((one) =>
+    decoded('votes' in one ? one : { bytes: one, votes: 1 }, attempt),
+  );
+  const slots = keyrings
+    .flatMap(({ keyring, votes }) => keyring.slots.map((slot) => ({ slot, root: keyring.root, votes })))
+    .toSorted(
+      (a, b) =>
+        Number(b.slot.writer === hint) - Number(a.slot.writer === hint) ||
+        b.votes - a.votes ||
+        kdfWork(a.slot.cost) - kdfWork(b.slot.cost),
+    );
+  for (const { slot, root } of slots) {
+    const keys = await trySlot(attempt, slot, root);
+    if (keys === null) continue;
+    const newest = newestOf(keys, keyrings);
+    // A slot of this vault, in a keyring that nobody has signed: somebody has copied it there.
+    if (newest === null) continue;
+    const ids = new Set(newest.keyring.slots.map((one) => idOf(one, root)));
+    if (ids.has(idOf(slot, root))) return { keys, ...newest };
+    for (const other of newest.keyring.slots) {
+      const reopened = await trySlot(attempt, other, newest.keyring.root);
+      if (reopened !== null) return { keys: reopened, ...newest };
+    }
     throw new VaultError(
       'wrong-password',
       'This password was valid once and has been changed since. Give the one that replaced it.',
@@ -47,66 +69,65 @@ export async function unlock(
 interface Attempt {
   readonly password: string;
   readonly vaultId: string;
-  readonly hint?: string | undefined;
   /** What was wrong with keyrings and keyslots. */
   readonly problems: VaultError[];
-  /** Keyslots tried, and KiB x passes spent on them. */
-  tried: number;
+  /** Keyslots tried: whoever can create objects can copy them. */
+  readonly tried: Set<string>;
+  /** KiB x passes spent on them. */
   work: number;
 }
 
-/** @returns null if the password opens no slot of it, or it is not what the vault has signed */
-async function tryKeyring(attempt: Attempt, bytes: Uint8Array): Promise<Unlocked | null> {
-  const { problems, vaultId, hint } = attempt;
-  let keyring: Keyring;
+interface Read {
+  readonly keyring: Keyring;
+  readonly bytes: Uint8Array;
+  readonly votes: number;
+}
+
+function decoded({ bytes, votes }: Candidate, { problems, vaultId }: Attempt): Read[] {
   try {
-    ({ keyring } = decodeKeyring(bytes));
+    const { keyring } = decodeKeyring(bytes);
+    return keyring.vaultId === vaultId ? [{ keyring, bytes, votes }] : [];
   } catch (error) {
     if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
     problems.push(error);
-    return null;
+    return [];
   }
-  if (keyring.vaultId !== vaultId) return null;
-  const slots = keyring.slots.toSorted(
-    (a, b) => Number(b.writer === hint) - Number(a.writer === hint) || kdfWork(a.cost) - kdfWork(b.cost),
-  );
-  for (const slot of slots) {
-    attempt.work += kdfWork(slot.cost);
-    if (attempt.work > MAX_UNLOCK_WORK) throw tooCostly();
-    attempt.tried += 1;
-    try {
-      const keys = await unwrapKeys(slot, attempt.password, { vaultId, rootNumber: keyring.root });
-      if (keys !== null) return { keys, keyring: verifyKeyring(keys, bytes), bytes };
-    } catch (error) {
-      // A slot that was copied from elsewhere, or changed; or a keyring around a good one that nobody has signed.
-      if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
-      problems.push(error);
-    }
-  }
-  return null;
 }
 
-/** A keyring of the vault that is newer than the one that was opened; null if none is. */
-function newestAmong({ keys, keyring }: Unlocked, candidates: readonly Uint8Array[]): Uint8Array | null {
-  let newest: { readonly epoch: number; readonly bytes: Uint8Array | null } = {
-    epoch: keyring.epoch,
-    bytes: null,
-  };
-  for (const bytes of candidates) {
-    try {
-      const { epoch } = verifyKeyring(keys, bytes);
-      if (epoch > newest.epoch) newest = { epoch, bytes };
-    } catch (error) {
-      if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
-    }
+function idOf({ writer, role, salt, commitment, wrapped }: Keyslot, root: number): string {
+  const bytes = Buffer.concat([salt, commitment, wrapped]);
+  return `${writer} ${role} ${root} ${bytes.toString('base64')}`;
+}
+
+/** @returns null if the password does not open it, or it was tried before */
+async function trySlot(attempt: Attempt, slot: Keyslot, root: number): Promise<VaultKeys | null> {
+  const { tried, password, vaultId } = attempt;
+  const id = idOf(slot, root);
+  if (tried.has(id)) return null;
+  tried.add(id);
+  attempt.work += kdfWork(slot.cost);
+  if (attempt.work > MAX_UNLOCK_WORK) throw tooCostly();
+  try {
+    return await unwrapKeys(slot, password, { vaultId, rootNumber: root });
+  } catch (error) {
+    // A slot that was copied from elsewhere, or changed.
+    if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+    attempt.problems.push(error);
+    return null;
   }
-  return newest.bytes;
+}
+
+/** The newest keyring that the vault has signed; null if it has signed none of them. */
+function newestOf(keys: VaultKeys, keyrings: readonly Read[]): Omit<Unlocked, 'keys'> | null {
+  const signed = keyrings.filter(({ bytes }) => verifiedOrNull(keys, bytes) !== null);
+  const [newest] = signed.toSorted((a, b) => b.keyring.epoch - a.keyring.epoch);
+  return newest === undefined ? null : { keyring: newest.keyring, bytes: newest.bytes };
 }
 
 function refusal({ problems, tried }: Attempt): VaultError {
-  const newer = problems.find(({ code }) => code === 'unsupported');
-  if (newer !== undefined) return newer;
-  if (tried === 0) {
+  if (tried.size === 0) {
+    const newer = problems.find(({ code }) => code === 'unsupported');
+    if (newer !== undefined) return newer;
     return new VaultError(
       'damaged',
       `The vault has no usable keyring. ${problems[0]?.message ?? 'Give more of its buckets: vault recover'}`,
@@ -125,6 +146,6 @@ function refusal({ problems, tried }: Attempt): VaultError {
 function tooCostly(): VaultError {
   return new VaultError(
     'damaged',
-    'The password opens none of the keyslots tried so far, and the others ask for more work than a vault may: a bucket shows false ones. Leave that bucket out.',
+    'The password opens none of the keyslots tried so far, and the others ask for more work than a vault may: somebody has put false ones there. Leave out the buckets that have them, or remove what nobody of yours has made below keyring/.',
   );
 }

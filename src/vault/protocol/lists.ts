@@ -25,11 +25,17 @@ export function readList(
   });
 }
 
-/** Every list, done or not. @throws what a bucket says; `unsupported` for a list of a newer version */
+/**
+ * Every list, done or not.
+ *
+ * @param onForged told of what is named as one and is none of this vault
+ * @throws what a bucket says; `unsupported` for a list of a newer version
+ */
 export async function readLists(
   session: Session,
   buckets: readonly VaultBucket[],
   signal: AbortSignal | undefined,
+  onForged?: (name: string) => void,
 ): Promise<readonly SweepList[]> {
   const lists: SweepList[] = [];
   for await (const { name, holders } of mergedListing(buckets, SWEEP_PREFIX, { signal })) {
@@ -42,6 +48,7 @@ export async function readLists(
     }
     // A list that is done anywhere is done: that is written last.
     const [list] = copies.toSorted((a, b) => progressOf(b) - progressOf(a));
+    if (list === undefined) onForged?.(name);
     if (list === undefined) continue;
     // One that lacks somewhere was cut short, or was taken away and is shown again by a bucket that was put back from earlier: puts
     // that have begun since have not seen it.
