@@ -41,7 +41,7 @@ export const ROOMS = {
     tests: [
       'test/vault/{table-writer,placement,source,chunked}.test.ts',
       'test/vault/put.test.ts',
-      'test/vault/{put-only,put-guard}.test.ts',
+      'test/vault/{put-only,put-guard,stale-views}.test.ts',
     ],
   },
   // Apart: its tests read folders and large files, and take long.

@@ -143,6 +143,21 @@ describe('chunks that are cut by content', () => {
     },
   );
 
+  test('lose no bytes that come with the last ones, behind an end', async () => {
+    const [first = 0, second = 0] = endsOf(LONG);
+    for (const size of [first + 1, first + 100, first + second + 1]) {
+      const memory = new Pieces(MAX_CUT_SIZE);
+      const lengths: number[] = [];
+      const bytes = LONG.subarray(0, size);
+      for await (const chunk of cutByContent(readerOf(bytes), memory, new ContentCutter(KEY))) {
+        lengths.push(chunk.length);
+        memory.giveBack(chunk.memory);
+      }
+      expect(lengths).toEqual(endsOf(bytes));
+      expect(lengths.reduce((sum, length) => sum + length, 0)).toBe(size);
+    }
+  });
+
   test('give all memory back where reading fails, or nobody wants more', async () => {
     for (const failsAt of [1, 2, 9]) {
       const memory = new Pieces(MAX_CUT_SIZE);

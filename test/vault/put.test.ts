@@ -1,8 +1,10 @@
 /** A put as its caller sees it: what is refused, what it tells on the way, and what it says of what it has done. */
+import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../src/format/limits.ts';
 import { INLINE_SIZE, MAX_NAME_SIZE } from '../../src/format/manifest.ts';
+import { shardObjectName } from '../../src/format/shard.ts';
 import type { Progress, Warning } from '../../src/vault/call.ts';
 import type { PutOptions } from '../../src/vault/write/put-call.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
@@ -10,7 +12,7 @@ import { seededRandom } from '../support/seeded-random.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { all, bytesSource, CHEAP_KDF, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
-import { failing, present } from './scene.ts';
+import { failing, present, rowsOf } from './scene.ts';
 
 const random = seededRandom(77);
 const BODY = random.bytes(2 * CHUNK_SIZE + 100);
@@ -328,4 +330,56 @@ test('what an earlier put has begun of a chunk is completed', async () => {
   expect(bytesStored).toBeGreaterThan(again.bytesStored);
   const chunks = made.objects('chunks/');
   expect(chunks).toHaveLength(9);
+});
+
+test('the catalog knows where each chunk lies once it is stored, and again when it was found', async () => {
+  await using made = await testVault();
+  const places = async (): Promise<string[]> =>
+    (await rowsOf(made.catalog)).flatMap(({ id, k, m, sealing, shards }) =>
+      shards.map((place, index) => {
+        const { bucket, upload } = present(place);
+        return `memory:${bucket} ${shardObjectName({ chunkId: id, sealing, index, k, m, upload })}`;
+      }),
+    );
+  await putBytes(made.vault, BODY, { name: 'a' });
+  expect((await places()).toSorted()).toEqual(made.objects('chunks/'));
+  await made.catalog.chunks.forget((await rowsOf(made.catalog)).map(({ id }) => id));
+  expect(await putBytes(made.vault, BODY, { name: 'b' })).toMatchObject({ chunksStored: 0 });
+  expect((await places()).toSorted()).toEqual(made.objects('chunks/'));
+});
+
+test('what is locked shares nothing with what is not, be it a file or a folder', async () => {
+  await using made = await testVault();
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at('file'), random.bytes(40_000));
+  const source = { root: folder.path };
+  expect(await made.vault.put(source, { name: 'open' })).toMatchObject({ bytesNew: 40_000 });
+  expect(await made.vault.put(source, { name: 'again' })).toMatchObject({ bytesNew: 0 });
+  for (const name of ['locked', 'locked again'])
+    expect(await made.vault.put(source, { name, lock: LOCK })).toMatchObject({ bytesNew: 40_000 });
+  await putBytes(made.vault, BODY, { name: 'file' });
+  expect(await putBytes(made.vault, BODY, { name: 'file', lock: LOCK })).toMatchObject({
+    bytesNew: BODY.length,
+  });
+});
+
+test('a folder that cannot be remembered here is stored all the same, and it is told', async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at('in the way'), '');
+  await mkdir(folder.at('data'));
+  await writeFile(folder.at('data/file'), random.bytes(40_000));
+  await using made = await testVault({ logFolder: folder.at('in the way/log') });
+  const warnings: Warning[] = [];
+  const source = { root: folder.at('data') };
+  const { hash } = await made.vault.put(source, { name: 'a', onWarning: (one) => warnings.push(one) });
+  expect(hash).not.toBe('');
+  expect(warnings).toEqual([
+    {
+      kind: 'not-remembered',
+      message: expect.stringMatching(
+        /^What was stored of .*data could not be remembered here \(.+\): the next put reads all of it\.$/,
+      ),
+      bucket: null,
+    },
+  ]);
 });

@@ -312,7 +312,11 @@ test('a removal that is only told hides nothing and writes nothing', async () =>
   const { hash } = await putBytes(made.vault, BODY, { name: 'a' });
   const before = made.objects();
   const result = await made.vault.remove(['a'], { dryRun: true });
-  expect(result).toEqual({ removed: [expect.objectContaining({ hash, name: 'a' })], unreachable: [] });
+  expect(result).toEqual({
+    removed: [expect.objectContaining({ hash, name: 'a' })],
+    unreachable: [],
+    unlisted: [],
+  });
   expect(made.objects()).toEqual(before);
   expect(await all(made.vault.list())).toHaveLength(1);
 });
