@@ -13,9 +13,13 @@ import {
 } from '../../src/crypto/grants.ts';
 import { FRAME_OVERHEAD, localLogTag, LogSeal } from '../../src/crypto/local-log.ts';
 import { drawShareKey } from '../../src/crypto/share.ts';
+import { drawKeyText, isKeyText } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
+import { ManifestOpener } from '../../src/crypto/manifest.ts';
+import { signKeyring } from '../../src/crypto/signing.ts';
+import { MAX_LABEL_SIZE, openLabel, sealLabel } from '../../src/crypto/texts.ts';
 import { VaultError } from '../../src/errors.ts';
-import { sampleKeys } from './samples.ts';
+import { sampleKeyring, sampleKeys, WRITER } from './samples.ts';
 
 async function* content(): AsyncGenerator<Uint8Array> {
   const memory = Buffer.alloc(4);
@@ -66,6 +70,10 @@ describe('a secret of a token or a link', () => {
     expect(openForSecret(secret, sealed)).toBe('a text');
     expect(() => openForSecret(drawSecret(), sealed)).toThrow(expect.objectContaining({ code: 'damaged' }));
     expect(sealForSecret(secret, 'a text')).not.toBe(sealed);
+    // Links that are out must stay what they are.
+    const out =
+      'lAbLPKGd85oF0RgyIt5+ryEtheHwhx3Jv02kiaAi1TP8FOhB4y0BpoWkmC6bIW+4tAIFiaI5lz1Z8zS5DYNiL07xqCzaH54lT71/VyqYOnDR6iaJQmboM3L7EM7XDGrMkYfjlJkxNId14c09BV+16rXuM22RGVSE2i926NVQPMg+1oRDcdYvV3ZjKSrVbe+50YO2Alej5fOX2zpg';
+    expect(openForSecret('A'.repeat(43), out)).toBe('a text');
   });
 
   test('a password is checked by its commitment', async () => {
@@ -181,4 +189,55 @@ describe('a password that is asked for', () => {
     await expect(tried.work).rejects.toBe(damaged);
     expect(tried.seen).toEqual([null]);
   });
+});
+
+describe('what is refused', () => {
+  const keys = sampleKeys();
+
+  test('to a key that can only store is told, with what needs a full one', () => {
+    expect(() => new ManifestOpener({ ...keys, role: 'put', full: null })).toThrow(
+      expect.objectContaining({
+        code: 'denied',
+        message: 'This key can only store; reading manifests needs a full one.',
+      }),
+    );
+  });
+
+  test('of a keyring that readers would refuse is told, and why', () => {
+    const keyring = sampleKeyring([], { compression: 99 });
+    expect(() => signKeyring(keys, keyring)).toThrow(
+      expect.objectContaining({
+        code: 'invalid-input',
+        message: expect.stringMatching(/^A keyring cannot be written so: /),
+        cause: expect.objectContaining({ code: 'damaged' }),
+      }),
+    );
+  });
+
+  test('of a label is what is too long', () => {
+    const label = 'a'.repeat(MAX_LABEL_SIZE);
+    expect(openLabel(keys, { writer: WRITER, label: sealLabel(keys, WRITER, label) })).toBe(label);
+    for (const text of [`${label}a`, 'half \ud800'])
+      expect(() => sealLabel(keys, WRITER, text)).toThrow(
+        expect.objectContaining({
+          code: 'invalid-input',
+          message: `A keyslot's label must be text of at most ${MAX_LABEL_SIZE} bytes.`,
+        }),
+      );
+  });
+});
+
+test('a drawn key is known by its look, and no other password is taken for one', () => {
+  expect(isKeyText(drawKeyText())).toBe(true);
+  const key = `vault_key_${'A'.repeat(43)}`;
+  expect(isKeyText(key)).toBe(true);
+  for (const text of [
+    '',
+    'vault_key_A',
+    `${key}A`,
+    key.slice(0, -1),
+    ` ${key}`,
+    key.replace('_key_', '-key-'),
+  ])
+    expect(isKeyText(text)).toBe(false);
 });
