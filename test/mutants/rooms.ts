@@ -32,6 +32,7 @@ export const ROOMS = {
     ],
     // Some of these take on another user's rights, which threads cannot.
     pool: 'forks',
+    isolate: true,
   },
   write: {
     mutate: [
@@ -77,6 +78,8 @@ export interface Facts {
   readonly tests: readonly string[];
   /** Where vitest runs the tests: threads start faster. */
   readonly pool?: 'threads' | 'forks';
+  /** Whether each file of tests loads the modules anew, since some replace them: to load them takes longer than most tests. */
+  readonly isolate?: boolean;
 }
 
 export type Room = keyof typeof ROOMS;

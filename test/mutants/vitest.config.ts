@@ -3,9 +3,11 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer } from 'vitest/node';
 import type { TestSpecification } from 'vitest/node';
 import { ROOMS, roomNamed } from './rooms.ts';
+import type { Facts } from './rooms.ts';
 
 /** Stryker runs vitest in processes of its own, which know the room by the environment. */
-const { tests } = ROOMS[roomNamed(process.env['MUTANTS_ROOM'])];
+const facts: Facts = ROOMS[roomNamed(process.env['MUTANTS_ROOM'])];
+const { tests, isolate = false } = facts;
 
 function rank({ moduleId }: TestSpecification): number {
   return tests.findIndex((glob) => matchesGlob(relative(process.cwd(), moduleId), glob));
@@ -25,8 +27,7 @@ export default defineConfig({
     // Well above what any of these tests takes on a busy machine: a mutant that hangs is caught by the end of this time.
     testTimeout: 30_000,
     hookTimeout: 30_000,
-    // To load the modules takes longer than most tests.
-    isolate: false,
+    isolate,
     setupFiles: ['test/support/equal-bytes.ts'],
   },
 });
