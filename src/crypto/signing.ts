@@ -18,9 +18,10 @@ import { decodeSigned, encodeSigned } from '../format/signed.ts';
 import type { SignedObject } from '../format/signed.ts';
 import { publicKey, requireFull } from './keys.ts';
 import type { VaultKeys } from './keys.ts';
+import { verificationOf } from './roots.ts';
+import type { VerifyingKeys } from './roots.ts';
 
-/** What it takes to verify: every keyslot gives it. */
-export type VerifyingKeys = Pick<VaultKeys, 'verification' | 'vaultId'>;
+export type { VerifyingKeys } from './roots.ts';
 
 type Kind = 'keyring' | 'deleted' | 'sweep';
 
@@ -48,8 +49,9 @@ export function signKeyring(keys: VaultKeys, keyring: Keyring): Buffer {
  */
 export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring {
   const { keyring, signed, signature } = decodeKeyring(bytes);
-  requireSignature(keys, 'keyring', { signed, signature });
   requireVault(keys, keyring.vaultId, 'keyring');
+  const verification = verificationOf(keys, keyring);
+  requireSignature({ verification }, 'keyring', { signed, signature });
   if (epoch !== undefined && keyring.epoch !== epoch) {
     throw new VaultError('damaged', 'A keyring lies under another name.');
   }
@@ -99,6 +101,30 @@ export function openSweepList(keys: VerifyingKeys, bytes: Uint8Array, id: string
   return list;
 }
 
+/** What an object says, and the number of the root whose keys have made it. */
+export type SignedUnder<T> = T & { readonly root: number };
+
+/**
+ * Opens an object that the keys of any of the roots may have made, the last one first.
+ *
+ * @throws as `open`
+ */
+export function underAnyRoot<T extends object>(
+  keys: VaultKeys,
+  open: (keys: VaultKeys) => T,
+): SignedUnder<T> {
+  let failure: unknown;
+  for (const one of [keys, ...(keys.full?.earlier ?? [])]) {
+    try {
+      return { ...open(one), root: one.rootNumber };
+    } catch (error) {
+      if (!isVaultError(error, 'damaged')) throw error;
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
 const WHAT: Readonly<Record<Kind, string>> = {
   keyring: 'A keyring',
   deleted: 'A deletion record',
@@ -114,7 +140,11 @@ function signObject(keys: VaultKeys, kind: Kind, json: Uint8Array): Buffer {
   return encodeSigned({ signed: json, signature: sign(null, message(kind, json), signing) });
 }
 
-function requireSignature(keys: VerifyingKeys, kind: Kind, { signed, signature }: SignedObject): void {
+function requireSignature(
+  keys: Pick<VerifyingKeys, 'verification'>,
+  kind: Kind,
+  { signed, signature }: SignedObject,
+): void {
   if (!verify(null, message(kind, signed), publicKey('ed25519', keys.verification), signature)) {
     throw new VaultError('damaged', `${WHAT[kind]} is not signed with the vault's key.`);
   }

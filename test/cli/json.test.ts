@@ -13,7 +13,7 @@ import { DEFINITIONS, problemsOf } from '../support/json-schema.ts';
 import type { Schema } from '../support/json-schema.ts';
 import { catalogPlace } from '../support/catalog-place.ts';
 import type { Sandbox } from './run.ts';
-import { sandbox } from './run.ts';
+import { PASSWORD, sandbox } from './run.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -110,6 +110,9 @@ describe('every verb prints what the schema says', () => {
     await run('key ls');
     await run('key rename', 'web', 'shop');
     await run('key rm', 'shop');
+    await writeFile(box.at('next'), PASSWORD, { mode: 0o600 });
+    await run('key rotate', '--yes', '--new-password-file', box.at('next'));
+    await run('key reseal');
     expect(printed).toContain('key rm');
   });
 

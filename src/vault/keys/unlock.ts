@@ -1,9 +1,10 @@
 /** From a password and a keyring to the vault's keys. */
 import { kdfWork, unwrapKeys } from '../../crypto/keys.ts';
 import type { VaultKeys } from '../../crypto/keys.ts';
+import { openEarlier } from '../../crypto/roots.ts';
 import { verifyKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
-import { decodeKeyring } from '../../format/keyring.ts';
+import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
 
@@ -15,7 +16,7 @@ export interface Unlocked {
 
 /**
  * Tries a password on every keyslot of the keyrings, in order, until it opens one whose keyring is signed with the vault's key. That
- * key then tells which of the others are the vault's, too; if a newer one is among them, the password must open that one.
+ * key then tells which of the others are the vault's, too; if newer ones are among them, the password must open one, from which this goes on.
  *
  * @param candidates keyring objects from whatever places, the most trustworthy first
  * @param options `vaultId`: of others no slot is tried. `hint`: the writer whose slot is tried first
@@ -29,18 +30,28 @@ export async function unlock(
 ): Promise<Unlocked> {
   const attempt: Attempt = { password, ...options, problems: [], tried: 0, work: 0 };
   for (const bytes of candidates) {
-    const unlocked = await tryKeyring(attempt, bytes);
-    if (unlocked === null) continue;
-    const newest = newestAmong(unlocked, candidates);
-    if (newest === null) return unlocked;
-    const reopened = await tryKeyring(attempt, newest);
-    if (reopened !== null) return reopened;
-    throw new VaultError(
-      'wrong-password',
-      'This password was valid once and has been changed since. Give the one that replaced it.',
-    );
+    let unlocked = await tryKeyring(attempt, bytes);
+    while (unlocked !== null) {
+      const newer = newerAmong(unlocked, candidates);
+      if (newer.length === 0) return unlocked;
+      unlocked = await tryFirst(attempt, newer);
+      if (unlocked !== null) continue;
+      throw new VaultError(
+        'wrong-password',
+        'This password was valid once and has been changed since, or its key was taken away. Give the one that replaced it.',
+      );
+    }
   }
   throw refusal(attempt);
+}
+
+/** Not the newest alone: whoever has kept an old root signs for roots of his own, which no password of the vault's opens. */
+async function tryFirst(attempt: Attempt, keyrings: readonly Uint8Array[]): Promise<Unlocked | null> {
+  for (const bytes of keyrings) {
+    const unlocked = await tryKeyring(attempt, bytes);
+    if (unlocked !== null) return unlocked;
+  }
+  return null;
 }
 
 /** One attempt to open a vault, over all its keyrings. */
@@ -76,7 +87,9 @@ async function tryKeyring(attempt: Attempt, bytes: Uint8Array): Promise<Unlocked
     attempt.tried += 1;
     try {
       const keys = await unwrapKeys(slot, attempt.password, { vaultId, rootNumber: keyring.root });
-      if (keys !== null) return { keys, keyring: verifyKeyring(keys, bytes), bytes };
+      if (keys === null) continue;
+      const verified = verifyKeyring(keys, bytes);
+      return { keys: openEarlier(keys, verified), keyring: verified, bytes };
     } catch (error) {
       // A slot that was copied from elsewhere, or changed; or a keyring around a good one that nobody has signed.
       if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
@@ -86,21 +99,20 @@ async function tryKeyring(attempt: Attempt, bytes: Uint8Array): Promise<Unlocked
   return null;
 }
 
-/** A keyring of the vault that is newer than the one that was opened; null if none is. */
-function newestAmong({ keys, keyring }: Unlocked, candidates: readonly Uint8Array[]): Uint8Array | null {
-  let newest: { readonly epoch: number; readonly bytes: Uint8Array | null } = {
-    epoch: keyring.epoch,
-    bytes: null,
-  };
+/** The keyrings of the vault that are newer than the one that was opened, the newest first. */
+function newerAmong({ keys, keyring }: Unlocked, candidates: readonly Uint8Array[]): Uint8Array[] {
+  const newer: { readonly rank: number; readonly bytes: Uint8Array }[] = [];
   for (const bytes of candidates) {
     try {
-      const { epoch } = verifyKeyring(keys, bytes);
-      if (epoch > newest.epoch) newest = { epoch, bytes };
+      newer.push({ rank: keyringRank(verifyKeyring(keys, bytes)), bytes });
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
     }
   }
-  return newest.bytes;
+  return newer
+    .filter(({ rank }) => rank > keyringRank(keyring))
+    .toSorted((a, b) => b.rank - a.rank)
+    .map(({ bytes }) => bytes);
 }
 
 function refusal({ problems, tried }: Attempt): VaultError {

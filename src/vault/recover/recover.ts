@@ -9,7 +9,7 @@ import type { PasswordGiver } from '../../crypto/asked-password.ts';
 import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
-import { decodeKeyring } from '../../format/keyring.ts';
+import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
@@ -224,7 +224,7 @@ async function collectKeyrings(
 /** What an unverified keyring says; what makes no sense comes last. */
 function epochOf(bytes: Uint8Array): number {
   try {
-    return decodeKeyring(bytes).keyring.epoch;
+    return keyringRank(decodeKeyring(bytes).keyring);
   } catch (error) {
     if (isVaultError(error, 'damaged', 'unsupported')) return 0;
     throw error;
@@ -237,7 +237,8 @@ async function describeVault(
   { keys, keyring, bytes }: Unlocked,
   found: readonly FoundBucket[],
 ): Promise<void> {
-  const { epoch, vaultId, buckets } = keyring;
+  const { vaultId, buckets } = keyring;
+  const epoch = keyringRank(keyring);
   await catalog.setup.create({ id: vaultId, epoch, keyring: bytes, writer: keys.writer.id });
   await catalog.setup.putKeyring({ epoch, keyring: bytes });
   const known = new Set((await catalog.setup.buckets()).map(({ id }) => id));

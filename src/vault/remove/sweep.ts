@@ -22,7 +22,8 @@ import type { CallOptions, PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
-import { putList, readLists, writeLists } from '../protocol/lists.ts';
+import { putList, readLists, rootsOfNamed, writeLists } from '../protocol/lists.ts';
+import type { Lists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets } from './every-bucket.ts';
 import { findLive } from './live.ts';
 import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
@@ -218,16 +219,21 @@ class Sweep {
   }
 
   /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
-  async #unexplained(missing: readonly string[], lists: readonly SweepList[]): Promise<readonly string[]> {
-    const swept = new Set(lists.flatMap(({ objects }) => objects));
+  async #unexplained(missing: readonly string[], lists: Lists): Promise<readonly string[]> {
+    const rows = await this.#session.catalog.files.byHashes(missing);
+    const swept = rootsOfNamed(lists);
+    const isSwept = (hash: string): boolean => {
+      const root = this.#session.keys.full?.rootOf(rows.get(hash)?.writer ?? '') ?? 1;
+      return (swept.get(manifestObjectName(hash)) ?? 0) >= root;
+    };
     const [removed, unexplained] = [true, false].map((wanted) =>
-      missing.filter((hash) => swept.has(manifestObjectName(hash)) === wanted),
+      missing.filter((hash) => isSwept(hash) === wanted),
     );
     if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
     return unexplained ?? [];
   }
 
-  #readLists(): Promise<readonly SweepList[]> {
+  #readLists(): Promise<Lists> {
     return readLists(this.#session, this.#buckets, this.#options.signal);
   }
 
@@ -306,10 +312,7 @@ class Sweep {
       if (age.elapsedMs >= TRUSTED_FOR_MS) throw sleptTooLong();
       return this.#removeObject(name, aborted, holders.get(name));
     };
-    await forEachBounded(going, remove, {
-      inFlight: IN_FLIGHT,
-      signal,
-    });
+    await forEachBounded(going, remove, { inFlight: IN_FLIGHT, signal });
     const gone = new Set(going.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
     await this.#forget(
       [...gone].filter((id) => id !== ''),
