@@ -1,18 +1,12 @@
 #!/usr/bin/env node
 // Written so that old versions of Node can read it and say that they are too old: what is loaded after the check would
 // not even parse there.
-import { chmodSync, lstatSync, mkdirSync, realpathSync } from 'fs';
-import module from 'module';
-import { homedir } from 'os';
-import { dirname, isAbsolute, join } from 'path';
-import { setFlagsFromString } from 'v8';
-
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major > 22 || (major === 22 && minor >= 15)) {
   // Until the rest has been loaded, and knows better.
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => process.exit(130));
   // New objects in 48 MiB instead of 3 take 30 to 100 MiB more for a large folder, and are no faster.
-  setFlagsFromString('--semi-space-growth-factor=1');
+  nodes('v8').setFlagsFromString('--semi-space-growth-factor=1');
   // Threads that wait for disks: with Node's four, files that are synced wait for each other.
   process.env.UV_THREADPOOL_SIZE = process.env.UV_THREADPOOL_SIZE || '12';
   keepCompiledCode();
@@ -24,18 +18,24 @@ if (major > 22 || (major === 22 && minor >= 15)) {
   process.exitCode = 2;
 }
 
+/** A module of Node's own. An import would make a facade with all that it exports, which takes as long as all else that is here. */
+function nodes(name) {
+  return process.getBuiltinModule(name);
+}
+
 /**
  * In a folder of the user's own: Node's choice is one that all users share, and whoever puts code there has it run. Where
  * there is no such folder, as without a home in some containers, the code is compiled every time.
  */
 function keepCompiledCode() {
+  const { isAbsolute, join } = nodes('path');
   try {
-    const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
+    const cache = process.env.XDG_CACHE_HOME || join(nodes('os').homedir(), '.cache');
     // What is no UTF-8 would be another path.
     if (!isAbsolute(cache) || cache.includes('\ufffd')) return;
     makeFolder(join(cache, 'shardvault'));
-    const folder = join(realpathSync(cache), 'shardvault');
-    if (isOwnersAlone(folder)) module.enableCompileCache(folder);
+    const folder = join(nodes('fs').realpathSync(cache), 'shardvault');
+    if (isOwnersAlone(folder)) nodes('module').enableCompileCache(folder);
   } catch {
     // Then without it.
   }
@@ -43,14 +43,15 @@ function keepCompiledCode() {
 
 /** Node's own way to make a folder with its parents never ends where the system says that there is no parent, as in /proc. */
 function makeFolder(path) {
+  const { dirname } = nodes('path');
   const missing = [];
   for (let at = path; !exists(at) && dirname(at) !== at; at = dirname(at)) missing.unshift(at);
-  for (const folder of missing) mkdirSync(folder, 0o700);
+  for (const folder of missing) nodes('fs').mkdirSync(folder, 0o700);
 }
 
 function exists(path) {
   try {
-    return lstatSync(path) !== undefined;
+    return nodes('fs').lstatSync(path) !== undefined;
   } catch {
     return false;
   }
@@ -59,6 +60,8 @@ function exists(path) {
 /** Whether nobody else, except root, can put anything at a path without links, or could have done so before. */
 function isOwnersAlone(path) {
   if (process.platform === 'win32') return true;
+  const { chmodSync, lstatSync } = nodes('fs');
+  const { dirname } = nodes('path');
   const user = process.getuid();
   const found = lstatSync(path);
   if (!found.isDirectory() || found.uid !== user || (found.mode & 0o022) !== 0) return false;

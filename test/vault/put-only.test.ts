@@ -2,13 +2,51 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import {
+  finishShardObject,
+  parseShardHeader,
+  parseShardObjectName,
+  SHARD_HEADER_SIZE,
+} from '../../src/format/shard.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
-import { putMachine } from './put-machine.ts';
+import type { TestVault } from './harness.ts';
+import { addWriter, putMachine } from './put-machine.ts';
 
 const random = seededRandom(16);
 const BODY = random.bytes(3 * CHUNK_SIZE + 5);
+
+const isShard = (name: string): boolean => name.startsWith('chunks/');
+
+/** All shards of a file, and then none: it is removed. */
+async function removedShards(made: TestVault): Promise<Map<string, Uint8Array>[]> {
+  const { hash } = await putBytes(made.vault, BODY, { name: 'theirs' });
+  await made.session.guard.end();
+  const shards = made.buckets.map(({ storage }) => new Map([...storage].filter(([name]) => isShard(name))));
+  await made.vault.remove([hash], { graceMs: 0 });
+  await made.vault.sweep({ waitMs: 0 });
+  expect(made.objects('chunks/')).toEqual([]);
+  // A list of removal is forgotten in the end.
+  for (const { storage } of made.buckets) {
+    for (const name of storage.keys()) if (name.startsWith('sweep/')) storage.delete(name);
+  }
+  return shards;
+}
+
+function plant(made: TestVault, shards: readonly ReadonlyMap<string, Uint8Array>[]): void {
+  for (const [i, { storage }] of made.buckets.entries())
+    for (const [name, bytes] of shards[i] ?? []) storage.set(name, bytes);
+}
+
+/** Another body, in a shard whose header and checksum are right. */
+function falseShard(bytes: Uint8Array, name: string): Uint8Array {
+  const changed = Buffer.from(bytes);
+  changed.fill(7, SHARD_HEADER_SIZE);
+  const chunkId = parseShardObjectName(name)?.chunkId ?? '';
+  finishShardObject(changed, chunkId, parseShardHeader(bytes));
+  return changed;
+}
 
 /** What has just been written would not be relied on. */
 const inAMinute = (): number => Date.now() + 60_000;
@@ -112,6 +150,58 @@ test('is refused everything else', async () => {
   // What it has stored itself is sealed for it.
   expect((await all(vault.list())).map(({ name }) => name)).toEqual(['mine']);
   expect(machine.refused.filter((call) => !call.startsWith('remove puts/'))).toEqual([]);
+});
+
+describe('a put by a full key, beside a key that can only store,', () => {
+  test.for([
+    { title: 'of zeros', make: (bytes: Uint8Array): Uint8Array => Buffer.alloc(bytes.length) },
+    { title: 'with right checksums', make: falseShard },
+  ])('relies on no shard that does not give the chunk: $title', async ({ make }) => {
+    await using made = await testVault();
+    await addWriter(made, { label: 'cron', password: 'its own' });
+    const shards = await removedShards(made);
+    plant(
+      made,
+      shards.map((each) => new Map([...each].map(([name, bytes]) => [name, make(bytes, name)]))),
+    );
+    const { hash, chunksStored } = await putBytes(made.vault, BODY, { name: 'again' });
+    expect(chunksStored).toBeGreaterThan(0);
+    expect((await getBytes(made.vault, hash)).equals(BODY)).toBe(true);
+  });
+
+  test('goes on where one has been interrupted, with what it can read', async () => {
+    await using made = await testVault();
+    await addWriter(made, { label: 'cron', password: 'its own' });
+    const [first = new Map<string, Uint8Array>(), ...others] = await removedShards(made);
+    const [lost] = first.keys();
+    first.set(lost ?? '', Buffer.alloc(first.get(lost ?? '')?.length ?? 0));
+    plant(made, [first, ...others]);
+    const before = made.objects('chunks/').length;
+    const { hash, chunksStored } = await putBytes(made.vault, BODY, { name: 'again' });
+    expect(chunksStored).toBe(1);
+    expect(made.objects('chunks/')).toHaveLength(before + 1);
+    expect((await getBytes(made.vault, hash)).equals(BODY)).toBe(true);
+  });
+
+  test('reads nothing of what its own live files need', async () => {
+    await using made = await testVault();
+    await addWriter(made, { label: 'cron', password: 'its own' });
+    await putBytes(made.vault, BODY, { name: 'first' });
+    await made.session.guard.end();
+    const read = new Set<string>();
+    for (const bucket of made.buckets) {
+      bucket.wrap = (plain) => ({
+        ...plain,
+        get(name, call) {
+          read.add(name);
+          return plain.get(name, call);
+        },
+      });
+    }
+    const { chunksStored } = await putBytes(made.vault, BODY, { name: 'second' });
+    expect(chunksStored).toBe(0);
+    expect([...read].filter(isShard)).toEqual([]);
+  });
 });
 
 test('false shards of what others have stored harm nobody', async () => {

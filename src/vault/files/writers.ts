@@ -32,6 +32,11 @@ export function writersOf({ keys, keyring }: Pick<Session, 'keys' | 'keyring'>):
   });
 }
 
+/** Whether nobody can, or could, only store: then objects under the ids of chunks are what their names say, as far as buckets are honest. */
+export function trustsAllWriters(session: Pick<Session, 'keys' | 'keyring'>): boolean {
+  return writersOf(session).every(({ isFull }) => isFull);
+}
+
 /** A writer; one that the keyring does not know is believed no more than one that can only store. */
 export function writerOf(session: Pick<Session, 'keys' | 'keyring'>, id: string): Writer {
   const known = writersOf(session).find((writer) => writer.id === id);

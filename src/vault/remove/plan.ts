@@ -7,7 +7,7 @@ import { listChunks } from '../chunks/chunk-listing.ts';
 import { chosenShards, isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
-import { writersOf } from '../files/writers.ts';
+import { trustsAllWriters } from '../files/writers.ts';
 import type { PlannedStep } from '../call.ts';
 import type { Session } from '../session.ts';
 import type { LiveFiles } from './live.ts';
@@ -94,7 +94,7 @@ export async function* removals(
   if (live.blockedBy !== null) return;
   const { redundancy } = session.keyring.keyring;
   // Whoever can only store may have put false ones beside what others have stored: which set is the right one no listing tells.
-  const mayChoose = writersOf(session).every(({ isFull }) => isFull);
+  const mayChoose = trustsAllWriters(session);
   for await (const { id, shards } of listChunks(buckets, { signal, onForeign })) {
     throwIfAborted(signal);
     const unnamed = shards.filter((shard) => !named.has(objectNameOf(shard)));

@@ -14,13 +14,14 @@ import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
-import type { Identity, SealedChunk } from '../chunks/chunk-worker.ts';
+import type { ChunkProof, Identity, SealedChunk } from '../chunks/chunk-worker.ts';
 import { fitsSize, isEnough, mostSealedOf, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { Session } from '../session.ts';
 import type { Warning } from '../call.ts';
 import type { Guarded } from '../protocol/guarded.ts';
+import { ownChunks } from './own-chunks.ts';
 
 export interface ChunkWriterOptions {
   readonly guarded: Guarded;
@@ -123,9 +124,10 @@ export class ChunkWriter {
     const { guarded } = this.#options;
     const { identity, signal } = call;
     const { id, tag } = identity;
-    const { isThere, sets } = await this.#look(id, body, signal);
-    if (isThere) return;
     const { length, full } = body;
+    const proof = { tag, hash: identity.hash, length };
+    const { isThere, sets } = await this.#look(id, { full, length, proof }, signal);
+    if (isThere) return;
     if (this.#options.dryRun) {
       this.totals.chunksStored += 1;
       this.totals.newBytes += length;
@@ -145,24 +147,46 @@ export class ChunkWriter {
     this.totals.newBytes += length;
     if (count < k + m) this.totals.degradedChunks += 1;
     guarded.presence.note(shardsOfRow(stored, guarded.targets));
+    ownChunks(this.#session, guarded).note(id);
     await this.#record(stored);
   }
 
-  /** Looks for a chunk in the buckets. @returns whether it is there whole; if not, what there is of it */
+  /**
+   * Looks for a chunk in the buckets.
+   *
+   * @param body `proof`: what tells it from others; null where its bytes are not at hand, so that what is there in vain is not read
+   * @returns whether it is there whole; if not, what there is of it
+   */
   async #look(
     id: string,
-    body: Pick<Body, 'length' | 'full'>,
+    body: Pick<Body, 'length' | 'full'> & { readonly proof: ChunkProof | null },
     signal: AbortSignal,
   ): Promise<{ readonly isThere: boolean; readonly sets: readonly ShardSet[] }> {
     const { guarded } = this.#options;
     // First noted: a renewal that begins meanwhile must name it.
     guarded.note(id);
     await guarded.keep(signal);
-    const sets = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
+    const listed = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
     throwIfAborted(signal);
+    const sets = await this.#reliable(id, listed, body.proof, signal);
     const whole = sets.find((set) => isEnough(set, this.#redundancy.m));
     if (whole !== undefined) await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
     return { isThere: whole !== undefined, sets };
+  }
+
+  /** Of listed sets what may be relied upon: see `own-chunks.ts`. */
+  async #reliable(
+    id: string,
+    listed: readonly ShardSet[],
+    proof: ChunkProof | null,
+    signal: AbortSignal,
+  ): Promise<readonly ShardSet[]> {
+    const own = ownChunks(this.#session, this.#options.guarded);
+    if (listed.length === 0 || this.#options.dryRun || (await own.has(id, signal))) return listed;
+    if (proof === null) return [];
+    const read = await own.read(listed, proof, signal);
+    if (read.some((set) => isEnough(set, this.#redundancy.m))) own.note(id);
+    return read;
   }
 
   /**
@@ -173,7 +197,8 @@ export class ChunkWriter {
   async areThere(refs: Iterable<ChunkRef>, fullSize: number | null, signal: AbortSignal): Promise<boolean> {
     const look = async ({ tag, length }: ChunkRef, aborted: AbortSignal): Promise<boolean> => {
       const id = chunkSecrets(tag).id.toString('hex');
-      return (await this.#look(id, { length, full: length === fullSize }, aborted)).isThere;
+      const body = { length, full: length === fullSize, proof: null };
+      return (await this.#look(id, body, aborted)).isThere;
     };
     for await (const isThere of mapOrdered(refs, look, { inFlight: LOOKS_AT_ONCE, signal })) {
       if (!isThere) return false;
