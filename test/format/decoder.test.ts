@@ -153,11 +153,14 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
   }
 
   /** Reads every file in one process. */
-  function readAll(folders: readonly string[]): {
+  function readAll(
+    folders: readonly string[],
+    by = 'password',
+  ): {
     readonly contents: ReadonlyMap<string, string>;
     readonly errors: string;
   } {
-    const lines = runScript('read', password(), place.at('lock'), ...folders);
+    const lines = runScript('read', place.at(by), place.at('lock'), ...folders);
     return {
       contents: new Map([...lines.output.matchAll(PAIR)].map(([, hash = '', digest = '']) => [hash, digest])),
       errors: lines.errors,
@@ -356,14 +359,16 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     const old = await put(two, just(randomBytes(70_000)), { name: 'same' });
     const removed = await put(two, just(randomBytes(20_000)), { name: 'removed' });
     await two.vault.remove(['removed']);
-    await two.vault.roots.rotate({ secret: PASSWORD, kdfCost: CHEAP_KDF });
+    writeFileSync(place.at('next'), 'another battery');
+    await two.vault.roots.rotate({ secret: 'another battery', kdfCost: CHEAP_KDF });
     const later = await put(two, just(randomBytes(70_000)), { name: 'same' });
     await two.vault.close();
-    const { contents, errors } = readAll(two.folders);
+    const { contents, errors } = readAll(two.folders, 'next');
     expect({ errors, hashes: [...contents.keys()] }).toEqual({ errors: '', hashes: [later.hash, old.hash] });
     expect([contents.get(later.hash), contents.get(old.hash)]).toEqual([later.digest, old.digest]);
-    expect(await get('same', two.folders)).toMatchObject({ code: 0, digest: later.digest });
-    expect(await get(removed.hash, two.folders, '--deleted')).toMatchObject({ digest: removed.digest });
+    const how = ['--password-file', place.at('next'), '--deleted', 'get'];
+    expect(await decode(...how, 'same', ...two.folders)).toMatchObject({ code: 0, digest: later.digest });
+    expect(await decode(...how, removed.hash, ...two.folders)).toMatchObject({ digest: removed.digest });
   });
 
   test('reads the example', async () => {

@@ -254,6 +254,24 @@ describe('storing anew', () => {
     }
   });
 
+  test('keeps removed what somebody removes meanwhile', async () => {
+    await using scene = await few.scene();
+    const there = await scene.open();
+    let removed = false;
+    const { vault } = await scene.open({
+      async around({ call, name }, proceed) {
+        const isNext = call === 'put' && name.startsWith('manifests/');
+        if (isNext && !removed) {
+          removed = true;
+          await there.vault.remove(['small', 'large']);
+        }
+        await proceed();
+      },
+    });
+    expect(await reseal(vault)).toEqual({ files: [], left: 0 });
+    expect(await all(vault.list())).toEqual([]);
+  });
+
   test('is for full keys', async () => {
     await using scene = await few.scene();
     const { session } = await scene.open();

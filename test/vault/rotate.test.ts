@@ -240,9 +240,14 @@ describe('a rotation', () => {
     expect(again.buckets.map(({ url }) => url)).toEqual(['memory:moved', 'memory:2', 'memory:3']);
   });
 
-  test('changes nothing while a bucket is down', async () => {
+  test('changes nothing for a password that a key has, nor while a bucket is down', async () => {
     await using scene = await before.scene();
     const { vault } = await scene.open();
+    for (const secret of [PASSWORD, ANN.secret]) {
+      const same = vault.roots.rotate({ secret, kdfCost: CHEAP_KDF });
+      await expect(same).rejects.toMatchObject({ code: 'already-exists' });
+    }
+    await expect(vault.roots.rotate({ secret: '' })).rejects.toMatchObject({ code: 'invalid-input' });
     scene.bucket(2).wrap = (bucket) => faulty(bucket, always('unavailable'));
     await expect(rotate(vault)).rejects.toMatchObject({ code: 'unavailable' });
     scene.bucket(2).wrap = (bucket) => bucket;
@@ -423,6 +428,19 @@ describe('whoever has kept the old root', () => {
     expect(listed).toBe(true);
     expect(await getBytes(vault, 'new')).toEqual(content);
     expect(await getBytes(vault, 'large')).toEqual(OLD.large);
+  });
+
+  test('has no loss taken for a removal', async () => {
+    await using scene = await after.scene();
+    const { vault } = await scene.open();
+    const { hash } = await putBytes(vault, randomBytes(10), { name: 'new' });
+    const { keys } = await thief(scene);
+    const name = manifestObjectName(hash);
+    for (const { storage } of scene.buckets) storage.delete(name);
+    const now = Date.now();
+    const list = { id: drawId(), atMs: now, doneAtMs: now, waitsFor: [], objects: [name] };
+    show(scene, sweepObjectName(list.id), signSweepList(keys, list));
+    expect((await vault.sweep({ waitMs: 0 })).filesMissing).toEqual([hash]);
   });
 
   test('stores what counts as older than anything stored since, and only as his own writers', async () => {

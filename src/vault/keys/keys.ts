@@ -198,7 +198,7 @@ function requireFreeLabel(session: Session, keyring: Keyring, label: string): vo
 }
 
 /** Who shares a password shares a key: which of the two it opens would be chance. */
-async function requireOther(session: Session, keyring: Keyring, secret: string): Promise<void> {
+export async function requireOther(session: Session, keyring: Keyring, secret: string): Promise<void> {
   for (const slot of keyring.slots) {
     const place = { vaultId: session.vaultId, rootNumber: keyring.root };
     if ((await unwrapKeys(slot, secret, place)) === null) continue;

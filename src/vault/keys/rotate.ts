@@ -14,7 +14,7 @@ import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { openPlace, putPlace } from './bucket-places.ts';
 import { changeKeyring, refreshKeyring } from './keyring-store.ts';
-import { infoOf } from './keys.ts';
+import { infoOf, requireOther } from './keys.ts';
 import type { KeyInfo } from './keys.ts';
 
 export interface RotateOptions extends CallOptions {
@@ -53,6 +53,8 @@ export async function rotateKeys(
     requireRoom(keyring);
     const own = keyring.slots.find(({ writer }) => writer === before.writer.id);
     if (own === undefined) throw removed();
+    // Else it would open the keyring from before, for whom buckets show that instead.
+    await requireOther(session, keyring, secret);
     const label = labelIn(before, own);
     const slot = await wrapKeys(keys, secret, {
       role: 'full',

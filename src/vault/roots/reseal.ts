@@ -140,7 +140,11 @@ class Reseal {
     const { hash } = row;
     try {
       const file = await this.#reseal(hash, signal);
-      await removeFiles(this.#session, [hash], { signal, onWarning: this.#options.onWarning });
+      if (!(await this.#remove(hash, signal))) {
+        // Somebody has removed it meanwhile: that is meant of what took its place, too.
+        await this.#remove(file.hash, signal);
+        return;
+      }
       this.resealed += 1;
       await this.#options.onResealed?.({ ...file, replaces: hash });
     } catch (error) {
@@ -149,6 +153,17 @@ class Reseal {
         throw error;
       const name = openFileRowIfIntact(this.#session, row)?.info.name ?? hash;
       this.left.push({ hash, name, error });
+    }
+  }
+
+  /** @returns whether it was there to be removed */
+  async #remove(hash: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      await removeFiles(this.#session, [hash], { signal, onWarning: this.#options.onWarning });
+      return true;
+    } catch (error) {
+      if (!isVaultError(error, 'file-not-found')) throw error;
+      return false;
     }
   }
 
