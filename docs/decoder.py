@@ -170,42 +170,42 @@ def unwrap(stanza, password, aad):  # None if the password is another
     both = hash_secret_raw(text, bytes.fromhex(kdf['salt']), kdf['passes'], kdf['memory'], kdf['lanes'], 64, Type.ID, 19)
     if hmac.compare_digest(both[32:], bytes.fromhex(stanza['commitment'])):
         return gcm_open(both[:32], bytes(12), aad, bytes.fromhex(stanza['wrapped']))
-def parse_signed(data, most, check, what, known=lambda value: True):  # not verified, and the proof that `Keys.signed` takes
+def split_signed(data, most, what):  # the proof that `Keys.signed` takes: the JSON of a signed object, and its signature
     match = re.fullmatch(rb'\n([0-9a-f]{128})\n', data[-130:])
     need(len(data) <= most and match, f'{what} is too large or does not end with a signature')
-    return parse(data[:-130], most, check, what, known), (data[:-130], bytes.fromhex(match[1].decode()))
+    return data[:-130], bytes.fromhex(match[1].decode())
 def parse_keyring(data, epoch):
-    value, proof = parse_signed(data, MIB, KEYRING, 'a keyring', lambda value: not REQUIRES(value.get('requires')))
+    proof = split_signed(data, MIB, 'a keyring')
+    value = parse(proof[0], MIB, KEYRING, 'a keyring', lambda value: not REQUIRES(value.get('requires')))
     buckets, writers = [one['id'] for one in value['buckets']], [one['writer'] for one in value['slots'] + value['former']]
     need(value['epoch'] == epoch and (value['previous'] is None) == (epoch == 1), 'a keyring is not what its name says')
     need(all(len({*ids}) == len(ids) for ids in (writers, buckets)), 'a keyring names something twice')
-    need(len(value['roots']) == value['root'] - 1 and 'full' in [slot['role'] for slot in value['slots']], 'a keyring lacks something')
-    return value, proof
+    fits = len(value['roots']) == value['root'] - 1 and 'full' in [slot['role'] for slot in value['slots']]
+    return (value, proof) if fits else need(False, 'a keyring lacks a step to its root or a full slot')
 parse_marker = lambda data: parse(data, 64 * KIB, fields(format=FORMAT, vault=is_hex(16), bucket=is_hex(16)), 'vault.json')
-def parse_deletion(data, keys, digest):
-    value, proof = parse_signed(data, 64 * KIB, DELETION, 'a deletion record')
-    need((value['vault'], value['deleted']) == (keys.vault, digest), 'a deletion record is of another file')
+def parse_deletion(data, keys, digest):  # and the number of the root that has signed it
+    proof = split_signed(data, 64 * KIB, 'a deletion record')
     roots = [number for number, its_keys in keys.all.items() if its_keys.signed(b'deleted', proof)]
-    return value, roots[0] if roots else need(False, 'a deletion record is not signed by this vault')
+    need(roots, 'a deletion record is not signed by this vault')  # before anything that it says
+    value = parse(proof[0], 64 * KIB, DELETION, 'a deletion record')
+    return (value, roots[0]) if (value['vault'], value['deleted']) == (keys.vault, digest) else need(False, 'it is of another file')
 def unlock(objects, password, vault):  # the keys, by the keyring that counts, of the bytes and epoch of all in all buckets
-    ranked, work = [], 0
+    keyrings, work = [], 0
     for data, epoch in set(objects):
-        with warning('a keyring'):
-            ranked.append((objects.count((data, epoch)), epoch, sha256(data), *parse_keyring(data, epoch)))
-    ranked = [one[3:] for one in sorted(ranked, key=lambda one: one[:3], reverse=True) if one[3]['vault'] == vault]
-    for keyring, proof, slot in ((*one, slot) for one in ranked for slot in one[0]['slots']):
-        work += slot['kdf']['memory'] * slot['kdf']['passes']
-        need(work <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
+        with warning('a keyring'): keyrings.append((objects.count((data, epoch)), *parse_keyring(data, epoch)))
+    slots = {f'{ring["root"]} {slot}': (-votes, slot['kdf']['memory'] * slot['kdf']['passes'], ring, slot)
+             for votes, ring, _ in sorted(keyrings, key=lambda one: one[0]) if ring['vault'] == vault for slot in ring['slots']}
+    for _, cost, keyring, slot in sorted(slots.values(), key=lambda one: one[:2]):
+        need((work := work + cost) <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
         aad = lines('vault/2 keyslot', vault, slot['writer'], slot['role'], keyring['root'])
         with warning('a keyslot'):
             if (wrapped := unwrap(slot, password, aad)) is None: continue
             need(slot['role'] == 'full', 'the password can only store files')
-            secrets = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')
-            keys = Keys(bytes.fromhex(secrets['root']), vault, keyring['root'])
-            need(keys.signed(b'keyring', proof), 'its keyring is not signed by the vault')
-            newest = max((one[0]['root'], one[0]['epoch']) for one in ranked if keys.follows(*one))
-            need((keyring['root'], keyring['epoch']) == newest, 'its keyring has been replaced')
-            return keys.with_earlier(keyring)
+            secret = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')['root']
+            keys = Keys(bytes.fromhex(secret), vault, keyring['root'])
+            signed = [ring for _, ring, proof in keyrings if keys.follows(ring, proof)]
+            newest = max(signed, key=lambda ring: (ring['root'], ring['epoch']), default={'slots': []})
+            return keys.with_earlier(newest) if slot in newest['slots'] else need(False, 'its keyring is unsigned or was replaced')
     raise Rejected('the password opens no keyslot of the newest keyring')
 # --- manifests (11) and tables (12) -----------------------------------------------------------------
 def session_secret(keys, writer, enc):
@@ -313,7 +313,7 @@ class Vault:
             with warning(folder):  # what it holds proves itself
                 vaults.add(parse_marker(self.read(folder, 'vault.json', 64 * KIB))['vault'])
             epochs = sorted(name for name in self.names(folder, 'keyring') if re.fullmatch('[0-9]{10}', name, re.A))
-            keyrings += [(self.read(folder, f'keyring/{name}', MIB), int(name)) for name in epochs[-4:]]
+            keyrings += [(self.read(folder, f'keyring/{name}', MIB), int(name)) for name in epochs[-48:] + epochs[:-48][:16]]
             for name in self.names(folder, 'chunks'):
                 if named := parse_shard_name(name):
                     self.shards.setdefault(named[0], []).append((folder, f'chunks/{name}', named))
@@ -329,7 +329,7 @@ class Vault:
         found, sessions = [], {}
         for digest in {name for folder in self.folders for name in self.names(folder, 'manifests') if is_hex(32)(name)}:
             with warning(f'manifest {digest}'):
-                copies = (self.read(folder, f'manifests/{digest}', 64 * MIB) for folder in self.folders)
+                copies = (self.read(folder, f'manifests/{digest}', MIB) for folder in self.folders)
                 intact = next((data for data in copies if sha256(data).hex() == digest), b'')
                 if deleted or not self.is_deleted(digest, u32(intact, 8)):
                     found.append(Manifest(intact, digest, self.keys, sessions))

@@ -5,6 +5,7 @@ import { hash as digest, sign, verify } from 'node:crypto';
 import { isVaultError, VaultError } from '../errors.ts';
 import { decodeKeyring, encodeKeyring } from '../format/keyring.ts';
 import type { Keyring } from '../format/keyring.ts';
+import { MAX_KEYRING_SIZE } from '../format/limits.ts';
 import {
   decodeDeletion,
   decodeSweepList,
@@ -48,10 +49,12 @@ export function signKeyring(keys: VaultKeys, keyring: Keyring): Buffer {
  *   version of the format, or requires what this one does not know
  */
 export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring {
-  const { keyring, signed, signature } = decodeKeyring(bytes);
+  const object = decodeSigned(bytes, WHAT.keyring, MAX_KEYRING_SIZE);
+  const isOwn = isSigned(keys, 'keyring', object);
+  if (!isOwn) requireSignature({ verification: laterKey(keys, bytes) }, 'keyring', object);
+  const { keyring } = decodeKeyring(bytes);
   requireVault(keys, keyring.vaultId, 'keyring');
-  const verification = verificationOf(keys, keyring);
-  requireSignature({ verification }, 'keyring', { signed, signature });
+  if (keyring.root < keys.rootNumber) throw new VaultError('damaged', 'A keyring is of a root from before.');
   if (epoch !== undefined && keyring.epoch !== epoch) {
     throw new VaultError('damaged', 'A keyring lies under another name.');
   }
@@ -73,8 +76,8 @@ export function signDeletion(keys: VaultKeys, record: DeletionRecord): Buffer {
  */
 export function openDeletion(keys: VerifyingKeys, bytes: Uint8Array, hash: string): DeletionRecord {
   const object = decodeSigned(bytes, WHAT.deleted, MAX_DELETION_SIZE);
-  const { vaultId, record } = decodeDeletion(object.signed);
   requireSignature(keys, 'deleted', object);
+  const { vaultId, record } = decodeDeletion(object.signed);
   requireVault(keys, vaultId, 'deleted');
   if (record.hash !== hash) throw new VaultError('damaged', 'A deletion record lies under another name.');
   return record;
@@ -94,8 +97,8 @@ export function signSweepList(keys: VaultKeys, list: SweepList): Buffer {
  */
 export function openSweepList(keys: VerifyingKeys, bytes: Uint8Array, id: string): SweepList {
   const object = decodeSigned(bytes, WHAT.sweep, MAX_SWEEP_SIZE);
-  const { vaultId, list } = decodeSweepList(object.signed);
   requireSignature(keys, 'sweep', object);
+  const { vaultId, list } = decodeSweepList(object.signed);
   requireVault(keys, vaultId, 'sweep');
   if (list.id !== id) throw new VaultError('damaged', 'A sweep list lies under another name.');
   return list;
@@ -140,12 +143,25 @@ function signObject(keys: VaultKeys, kind: Kind, json: Uint8Array): Buffer {
   return encodeSigned({ signed: json, signature: sign(null, message(kind, json), signing) });
 }
 
-function requireSignature(
-  keys: Pick<VerifyingKeys, 'verification'>,
-  kind: Kind,
-  { signed, signature }: SignedObject,
-): void {
-  if (!verify(null, message(kind, signed), publicKey('ed25519', keys.verification), signature)) {
+type Verification = Pick<VerifyingKeys, 'verification'>;
+
+function isSigned({ verification }: Verification, kind: Kind, { signed, signature }: SignedObject): boolean {
+  return verify(null, message(kind, signed), publicKey('ed25519', verification), signature);
+}
+
+/** The key of a later root, which the reader's signs for by way of those between. @throws `damaged` for what is no keyring of one */
+function laterKey(keys: VerifyingKeys, bytes: Uint8Array): Buffer {
+  try {
+    return verificationOf(keys, decodeKeyring(bytes).keyring);
+  } catch (cause) {
+    if (!isVaultError(cause, 'unsupported')) throw cause;
+    throw new VaultError('damaged', "A keyring is not signed with the vault's key.", { cause });
+  }
+}
+
+/** Comes first: whoever can create objects can say of one that it is of a newer version, and stop those who heed that. */
+function requireSignature(keys: Verification, kind: Kind, object: SignedObject): void {
+  if (!isSigned(keys, kind, object)) {
     throw new VaultError('damaged', `${WHAT[kind]} is not signed with the vault's key.`);
   }
 }

@@ -50,7 +50,7 @@ export const MAX_UNLOCK_WORK = 64 * 1024 * 1024;
 /** Bytes of a name in UTF-8. */
 export const MAX_NAME_SIZE = 16 * 1024;
 /** Bytes of a manifest object. */
-export const MAX_MANIFEST_SIZE = 64 * 1024 * 1024;
+export const MAX_MANIFEST_SIZE = 1024 * 1024;
 /** Deepest table of tables. */
 export const MAX_TABLE_DEPTH = 3;
 /** Bytes of a file: what JSON's numbers carry exactly. */

@@ -126,7 +126,7 @@ export function encodeSweepList(vaultId: string, list: SweepList): Buffer {
 const SWEPT_NAME = /^(chunks|manifests)\/[!-~]{1,240}$/;
 const MARKER_OBJECT = /^puts\/[0-9]{14}\.[0-9a-f]{16}$/;
 /** Markers that a list waits for: a hostile bucket shows any number. */
-const MAX_WAITS = 10_000;
+export const MAX_WAITS = 10_000;
 
 /** @throws `damaged` | `unsupported` */
 export function decodeSweepList(json: Uint8Array): { readonly vaultId: string; readonly list: SweepList } {

@@ -81,6 +81,8 @@ export interface Warning {
     | 'not-remembered'
     /** A link may end before its time. */
     | 'expires-sooner'
+    /** More puts seem to run than can be. */
+    | 'marker-flood'
     /** This machine's clock is not the buckets'. */
     | 'clock'
     /** The keyring is not as new as what is stored, or names buckets whose places are not known. */

@@ -102,6 +102,8 @@ export interface GcsServerOptions {
   readonly token?: string | null;
   /** What the bearer of the token may do; all that can be done to objects if not given. */
   readonly permissions?: readonly string[];
+  /** Whether a request may use a permission on a resource, besides. */
+  readonly may?: (permission: string, resource: string, request: ReceivedRequest) => boolean;
   /** Added to every answer, in milliseconds. */
   readonly delayMs?: number;
   /** Most entries of one page of a listing; the service's 1,000 if not given. */
@@ -117,7 +119,8 @@ const OBJECT_PERMISSIONS = ['create', 'delete', 'get', 'list', 'update'].map(
 
 /** Starts a server on the loopback interface. */
 export async function startGcsServer(options: GcsServerOptions = {}): Promise<GcsServer> {
-  const { token = null, permissions = OBJECT_PERMISSIONS, delayMs = 0, pageSize = 1_000 } = options;
+  const { token = null, permissions = OBJECT_PERMISSIONS, may = (): boolean => true } = options;
+  const { delayMs = 0, pageSize = 1_000 } = options;
   const buckets = new Map<string, Map<string, GcsObject>>(
     (options.buckets ?? ['bucket']).map((name) => [name, new Map<string, GcsObject>()]),
   );
@@ -148,16 +151,19 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     return objects;
   };
 
-  const objectOf = (bucket: string, name: string): GcsObject => {
+  const objectOf = (request: ReceivedRequest): GcsObject => {
+    const { bucket, object: name } = request;
     const object = bucketOf(bucket).get(name);
     if (object !== undefined) return object;
     // Who may not list cannot tell an absent object from a forbidden one.
-    demand('storage.objects.list');
+    demand('storage.objects.list', request);
     throw new ApiError(404, 'notFound', `No such object: ${bucket}/${name}`);
   };
 
-  const demand = (permission: string): void => {
-    if (permissions.includes(permission)) return;
+  const demand = (permission: string, request: ReceivedRequest, name = request.object): void => {
+    const place = `projects/_/buckets/${request.bucket}`;
+    const resource = permission === 'storage.objects.list' ? place : `${place}/objects/${name}`;
+    if (permissions.includes(permission) && may(permission, resource, request)) return;
     throw new ApiError(
       403,
       'forbidden',
@@ -188,22 +194,23 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
   };
 
   const store = (
-    bucket: string,
+    request: ReceivedRequest,
     query: URLSearchParams,
     resource: Json,
     bytes: Buffer,
     given: string,
   ): Json => {
+    const { bucket } = request;
     const objects = bucketOf(bucket);
-    demand('storage.objects.create');
     const name = query.get('name') ?? textOf(resource['name']);
     if (name === null) throw new ApiError(400, 'required', 'Required');
     if (Buffer.byteLength(name) > 1_024 || name === '' || /[\r\n]/.test(name)) {
       throw new ApiError(400, 'invalid', `The specified object name "${name}" is not valid.`);
     }
+    demand('storage.objects.create', request, name);
     const before = objects.get(name);
     checkPreconditions(query, before);
-    if (before !== undefined) demand('storage.objects.delete');
+    if (before !== undefined) demand('storage.objects.delete', request, name);
     checkHashes(resource, given, bytes);
     const object = newObject(bytes, {
       contentType: textOf(resource['contentType']) ?? OCTETS,
@@ -221,17 +228,17 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     const contentType = textOf(request.headers['content-type']) ?? OCTETS;
     const kind = query.get('uploadType');
     if (kind === 'media') {
-      return json(store(request.bucket, query, { contentType }, body, given));
+      return json(store(request, query, { contentType }, body, given));
     }
     if (kind === 'multipart') {
       const { resource, media, mediaType } = relatedParts(body, contentType);
-      return json(store(request.bucket, query, { contentType: mediaType, ...resource }, media, given));
+      return json(store(request, query, { contentType: mediaType, ...resource }, media, given));
     }
     if (kind !== 'resumable') throw new ApiError(400, 'badRequest', 'Unknown uploadType.');
     // Go's client also sends the parts of an upload by POST.
     if (request.method === 'POST' && !query.has('upload_id')) {
       bucketOf(request.bucket);
-      demand('storage.objects.create');
+      demand('storage.objects.create', request, query.get('name') ?? '');
       const id = randomUUID();
       const resource = body.length === 0 ? {} : parseJson(body.toString('utf8'));
       uploads.set(id, { bucket: request.bucket, query, resource, parts: [], length: 0 });
@@ -262,14 +269,14 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       return { status: 200, headers, body: Buffer.alloc(0) };
     }
     const bytes = Buffer.concat(session.parts);
-    const stored = json(store(session.bucket, session.query, session.resource, bytes, given));
+    const stored = json(store(request, session.query, session.resource, bytes, given));
     uploads.delete(id);
     return stored;
   }
 
   function download(request: ReceivedRequest): Answer {
-    const object = objectOf(request.bucket, request.object);
-    demand('storage.objects.get');
+    const object = objectOf(request);
+    demand('storage.objects.get', request);
     checkPreconditions(request.url.searchParams, object, { reading: true });
     const { bytes } = object;
     const headers: Record<string, string> = {
@@ -314,7 +321,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
 
   function list(request: ReceivedRequest): Answer {
     const objects = bucketOf(request.bucket);
-    demand('storage.objects.list');
+    demand('storage.objects.list', request);
     const query = request.url.searchParams;
     const prefix = query.get('prefix') ?? '';
     const delimiter = query.get('delimiter') ?? '';
@@ -389,16 +396,16 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       case 'download':
         return download(request);
       case 'metadata': {
-        const object = objectOf(request.bucket, request.object);
-        demand('storage.objects.get');
+        const object = objectOf(request);
+        demand('storage.objects.get', request);
         checkPreconditions(query, object, { reading: true });
         const { origin, pathname } = request.url;
         const mediaLink = `${origin}/download${pathname}?generation=${object.generation}&alt=media`;
         return json(Object.assign(resourceOf(request.bucket, request.object, object), { mediaLink }));
       }
       case 'delete': {
-        const object = objectOf(request.bucket, request.object);
-        demand('storage.objects.delete');
+        const object = objectOf(request);
+        demand('storage.objects.delete', request);
         checkPreconditions(query, object);
         bucketOf(request.bucket).delete(request.object);
         return { status: 204, headers: {}, body: Buffer.alloc(0) };
@@ -406,7 +413,7 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       case 'list':
         return list(request);
       case 'bucket':
-        demand('storage.buckets.get');
+        demand('storage.buckets.get', request);
         return json({});
       case 'other':
         throw new ApiError(404, 'notFound', 'Not Found');

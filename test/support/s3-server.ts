@@ -48,6 +48,8 @@ export interface S3ServerOptions {
   /** Names of the buckets that exist. Default: `bucket`. */
   readonly buckets?: readonly string[];
   readonly credentials?: AwsCredentials;
+  /** Others, who may do less. */
+  readonly users?: readonly S3User[];
   /** Default us-east-1. */
   readonly region?: string;
   readonly dialect?: Partial<S3Dialect>;
@@ -57,6 +59,13 @@ export interface S3ServerOptions {
   readonly clockOffsetMs?: number;
   /** Certificate and key in PEM; absent: plain HTTP. */
   readonly tls?: { readonly cert: string; readonly key: string };
+}
+
+/** Somebody whom a policy allows some requests. */
+export interface S3User {
+  readonly credentials: AwsCredentials;
+  /** Whether an authenticated request is allowed. */
+  may(request: S3Request): boolean;
 }
 
 /** A running server; `await using` stops it. */
@@ -103,6 +112,7 @@ const VIRTUAL_HOSTS = 's3.localhost';
 export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Server> {
   const region = options.region ?? 'us-east-1';
   const credentials = options.credentials ?? EXAMPLE_CREDENTIALS;
+  const { users = [] } = options;
   const dialect: S3Dialect = { ...AMAZON, ...options.dialect };
   const objects = new S3Objects(dialect, region);
   for (const name of options.buckets ?? ['bucket']) objects.createBucket(name);
@@ -123,7 +133,13 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
   const answerTo = async (request: S3Request, message: IncomingMessage): Promise<S3Answer> => {
     const raw = await readAll(message);
     const nowMs = Date.now() + clock.offsetMs;
-    const authenticated = authenticate(request, { credentials, region, nowMs });
+    const user = users.find((one) => request.headers['authorization']?.includes(one.credentials.accessKeyId));
+    const who = user?.credentials ?? credentials;
+    const authenticated = authenticate(request, { credentials: who, region, nowMs });
+    if (user?.may(request) === false) {
+      const message = `User: ${who.accessKeyId} is not authorized to perform this because no policy allows it`;
+      throw new S3Error(403, 'AccessDenied', message);
+    }
     const isChunked = authenticated.payloadHash.startsWith('STREAMING-');
     if (isChunked && dialect.awsChunked === 'rejected') {
       throw new S3Error(

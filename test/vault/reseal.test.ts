@@ -53,7 +53,7 @@ beforeAll(async () => {
     const shown = await readKeyrings(behind(present(buckets[0])));
     const { keys } = await unlock(shown, WEB.secret, { vaultId: session.vaultId });
     const { Vault: Opened } = await import('../../src/vault/vault.ts');
-    const { manifestKeys } = await import('../../src/vault/keys/keyring-store.ts');
+    const { manifestKeys } = await import('../../src/vault/keys/session-keys.ts');
     const web = new Opened({ ...session, ...manifestKeys(keys) });
     await putBytes(web, BYTES['web:stored'], { name: 'stored' });
     await session.guard.end();

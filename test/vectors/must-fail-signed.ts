@@ -60,6 +60,16 @@ function signedCases(
     ]),
     ['with another signature', 'damaged', flipped],
     ['signed with the key of another vault', 'damaged', signed(kind, Buffer.from(text), OTHER)],
+    // What is not signed says nothing, not even of what version it is.
+    ...(kind === 'keyring'
+      ? []
+      : [
+          [
+            'of a newer format, signed with the key of another vault',
+            'damaged',
+            signed(kind, Buffer.from(swap(text, 'vault/2', 'vault/3')), OTHER),
+          ] as const,
+        ]),
     ['signed as another kind', 'damaged', signed(other, Buffer.from(text))],
     [
       'with a signature in upper case',

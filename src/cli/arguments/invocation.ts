@@ -16,7 +16,7 @@ import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { showName } from '../terminal/text.ts';
-import { expectQuestion, readPassword, PASSWORD_TRIES } from './password.ts';
+import { expectQuestion, PASSWORD_TRIES, readPassword, refusalOf } from './password.ts';
 import { openVault } from '../../compose.ts';
 import { bucketUrl } from '../../compose.ts';
 import { prepareBucket } from '../../compose.ts';
@@ -72,6 +72,8 @@ export async function withVault<T>(
       return password;
     },
     ...around,
+  }).catch((error: unknown) => {
+    throw refusalOf(error, { ...invocation, purpose: 'enter' });
   });
   giveTyped({ shown: true });
   try {

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { isKeyText } from '../../crypto/keys.ts';
-import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
+import { isVaultError, VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import type { SharedOptions } from './options.ts';
 import { nonEmpty } from './options.ts';
@@ -112,6 +112,18 @@ export function passwordSource(request: SourceRequest): PasswordSource {
   );
 }
 
+/** Why a vault was not opened, in words of what should have opened it. */
+export function refusalOf(error: unknown, request: SourceRequest): unknown {
+  if (!isVaultError(error, 'wrong-password')) return error;
+  const source = passwordSource(request);
+  if (source.kind !== 'file' || !source.isKey) return error;
+  return new VaultError(
+    'wrong-password',
+    `The key file ${quote(source.path)} does not open this vault: its key was removed or replaced, or is one of another vault. Nothing was changed. Where a full key is, "vault key ls" shows the keys, and "vault key add --new-key-file" makes a new one.`,
+    { cause: error },
+  );
+}
+
 /** Does not show what is typed before the question, if somebody will be asked. @throws as `passwordSource` */
 export function expectQuestion(request: SourceRequest): void {
   if (request.interactive && passwordSource(request).kind === 'terminal') holdTyped();
@@ -150,7 +162,7 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
     case 'value':
       return source.password;
     case 'file':
-      return requireForm(source, passwordOf(await readPasswordFile(source, request.warn), source.option));
+      return secretOf(source, await readPasswordFile(source, request.warn));
     case 'command':
       return passwordOf(await runPasswordCommand(source, request.signal), source.option);
     case 'terminal':
@@ -159,13 +171,24 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
 }
 
 /** @throws `invalid-input` for a key file that holds something else */
-function requireForm({ isKey, option, path }: FileSource, password: string): string {
-  if (!isKey || isKeyText(password)) return password;
+function secretOf({ isKey, option, path }: FileSource, bytes: Uint8Array): string {
+  if (!isKey) return passwordOf(bytes, option);
+  const text = Buffer.from(bytes)
+    .toString('latin1')
+    .replace(/\r?\n$/, '');
+  if (isKeyText(text)) return text;
+  const what = bytes.length === 0 ? `${quote(path)} is empty` : quote(path);
   throw new VaultError(
     'invalid-input',
-    `What ${option} names is no key file: ${quote(path)}. "vault key add --new-key-file" makes one; a password's file is --password-file.`,
+    `What ${option} names is no key file: ${what}. "vault key add --new-key-file" makes one; a password's file is --password-file.`,
   );
 }
+
+const WHY_UNREAD: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a folder',
+  EACCES: 'this user may not',
+};
 
 async function readPasswordFile(
   { path, option, isKey }: FileSource,
@@ -191,10 +214,10 @@ async function readPasswordFile(
     }
   } catch (cause) {
     if (cause instanceof VaultError) throw cause;
-    const why = systemCode(cause) === 'ENOENT' ? 'there is no such file' : messageOf(cause);
-    throw new VaultError('invalid-input', `Cannot read the password from ${option} ${quote(path)}: ${why}.`, {
-      cause,
-    });
+    const why = WHY_UNREAD[systemCode(cause) ?? ''] ?? messageOf(cause);
+    const what = isKey ? 'key file that' : 'password from';
+    const message = `Cannot read the ${what} ${option} ${isKey ? 'names, ' : ''}${quote(path)}: ${why}.`;
+    throw new VaultError('invalid-input', message, { cause });
   }
 }
 

@@ -6,7 +6,7 @@ import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, warnOfFile, withProgress } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
-import { expectQuestion, PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
+import { expectQuestion, PASSWORD_TRIES, readPassword, refusalOf } from '../arguments/password.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
 import { count, grouped } from '../terminal/text.ts';
 import { recoverVault } from '../../compose.ts';
@@ -66,7 +66,9 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
         call.onProgress?.(progress);
       },
     }),
-  );
+  ).catch((error: unknown) => {
+    throw refusalOf(error, request);
+  });
   const { vaultId, learned, known, hidden, unreadableManifests, missing, unusable } = result;
   const facts = { filesLearned: learned, filesKnown: known, removed: hidden, dryRun };
   if (options.json === true) {

@@ -31,21 +31,24 @@ export async function rm(
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
     if (!dryRun) await tellOfDenied(invocation, vault, now);
-    const { removed, unreachable } = await withFilesMeant(
+    const { removed, unlisted, unreachable } = await withFilesMeant(
       vault,
       { verb: 'rm', references },
       async (meant) => vault.remove(meant, { allVersions, graceMs, dryRun, signal, onWarning }),
       { all: allVersions, signal },
     );
     if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
-    const facts = { files: removed.length, dryRun };
+    const files = removed.length + unlisted.length;
+    const facts = { files, dryRun };
     if (dryRun) {
-      if (options.json !== true) for (const { name } of removed) await output.line(showName(name));
-      terminal.summary(`Would remove ${count(removed.length, 'file')}. Nothing was changed.`, facts);
+      if (options.json !== true)
+        for (const name of [...removed.map((file) => showName(file.name)), ...unlisted])
+          await output.line(name);
+      terminal.summary(`Would remove ${count(files, 'file')}. Nothing was changed.`, facts);
       return DONE;
     }
-    const what = `Removed ${count(removed.length, 'file')}.`;
-    const back = `"vault undelete" brings ${removed.length === 1 ? 'it' : 'them'} back within ${graceMs === undefined ? 'seven days' : showDuration(graceMs)}; after that "vault sweep" frees the space.`;
+    const what = `Removed ${count(files, 'file')}.`;
+    const back = `"vault undelete" brings ${files === 1 ? 'it' : 'them'} back within ${graceMs === undefined ? 'seven days' : showDuration(graceMs)}; after that "vault sweep" frees the space.`;
     return concludeRemoval(invocation, vault, { unreachable, now, what, back, facts });
   });
 }

@@ -85,7 +85,7 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
   }
   if (blockedBy !== null) {
     attention(
-      `No shard was removed: ${blockedBy}. It is not known which chunks it needs. Try "vault repair", or "vault rm" if it is lost.`,
+      `No shard was removed: ${blockedBy}. It is not known which chunks it needs. Try "vault repair", or "vault rm --now" with its hash if it is lost, or nothing of yours.`,
       'blocked',
     );
   }

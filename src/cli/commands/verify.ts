@@ -51,6 +51,10 @@ export async function verify(
         : `${describeCounts(files, 'file')}; ${describeCounts(chunks, 'chunk')}.`,
       { outcome, files, chunks, depth, sample },
     );
+    if (result.foreignObjects > 0)
+      terminal.note(
+        `${count(result.foreignObjects, 'object')} there are none of this vault, and are left alone.`,
+      );
     return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
   };
   // What some files are says nothing of the vault.

@@ -223,8 +223,8 @@ class BucketPresence {
   }
 }
 
-/** Shards of one chunk in one bucket that are looked at: a hostile listing has any number. */
-const MOST_OF_A_CHUNK = 64;
+/** Shards of one chunk in one bucket that are looked at: a hostile listing has any number, and so may plant who can only store. */
+const MOST_OF_A_CHUNK = 1_000;
 
 /** A string that is less than this id and not less than any other id below it. */
 function justBefore(chunkId: string): string {

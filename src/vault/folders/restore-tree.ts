@@ -35,8 +35,8 @@ export interface TreeProblem {
   readonly path: Buffer;
   /**
    * `not-restored`: it is not there; of a folder, nor is anything in it. `damaged`: nor could its content be had.
-   * `not-kept`: it is there, but the file system did not take all that belongs to it. `unsupported`: no program of this kind
-   * can make it (a device, a named pipe).
+   * `not-kept`: it is there, but the file system did not take all that belongs to it. `unsupported`: a device or
+   * a named pipe that this system or this user cannot make.
    */
   readonly kind: 'not-restored' | 'damaged' | 'not-kept' | 'unsupported';
   /** For people. */
@@ -45,7 +45,7 @@ export interface TreeProblem {
 
 /** What was done. */
 export interface RestoredTree {
-  /** Regular files that were written, with all their paths. */
+  /** Regular files, pipes and devices that were written, with all their paths. */
   files: number;
   /** What was there already as it should be. */
   unchanged: number;
@@ -204,29 +204,12 @@ class Restoring {
         );
         this.done.folders += 1;
         return;
-      case 'file':
-      case 'symlink': {
+      default: {
         const { outcome, notKept } = yield* this.#writer.write(place, { path, name, entry, root });
         if (outcome === 'unchanged') this.done.unchanged += 1;
         else if (entry.kind === 'symlink') this.done.symlinks += 1;
         else this.done.files += 1;
         this.#noteNotKept(path, notKept);
-        return;
-      }
-      case 'fifo':
-      case 'block-device':
-      case 'char-device': {
-        if (yield* ask(this.#writer.isThere(place, name, entry.kind))) {
-          this.done.unchanged += 1;
-          return;
-        }
-        const what = entry.kind === 'fifo' ? 'a named pipe' : 'a device';
-        this.#tell(
-          path,
-          'unsupported',
-          `${shown(path)} is ${what}, which is not made here. A tar (-o -) has it.`,
-        );
-        this.done.missing += 1;
       }
     }
   }
@@ -290,6 +273,13 @@ class Restoring {
 
   /** @throws what is no matter of one entry */
   #failed(path: DiskPath, entry: FolderEntry, cause: unknown): void {
+    if (isVaultError(cause, 'unsupported') && (entry.kind === 'fifo' || entry.device !== null)) {
+      this.done.missing += 1;
+      const what = entry.kind === 'fifo' ? 'a named pipe' : 'a device';
+      const why = `could not be made here (${cause.message})`;
+      this.#tell(path, 'unsupported', `${shown(path)} is ${what}, which ${why}. A tar (-o -) has it.`);
+      return;
+    }
     const code = systemCode(cause) ?? '';
     const error = isVaultError(cause) || code === '' ? cause : restoreError(shown(path), cause);
     const isOfEntry =

@@ -309,7 +309,7 @@ function kindOf(facts: BigIntStats): EntryKind | null {
 }
 
 /** Both numbers of a device, as this system packs them into one. */
-function deviceOf(number: bigint): { readonly major: number; readonly minor: number } {
+export function deviceOf(number: bigint): { readonly major: number; readonly minor: number } {
   if (platform() !== 'linux') {
     return { major: Number((number >> 24n) & 0xffn), minor: Number(number & 0xffffffn) };
   }

@@ -1,4 +1,4 @@
-/** Writing the files and symbolic links of a tree that is being restored. */
+/** Writing the files, symbolic links, pipes and devices of a tree that is being restored. */
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { open as openHandle } from 'node:fs/promises';
@@ -10,8 +10,10 @@ import { ContentWriter } from '../read/content-writer.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import { below, diskPath, onDisk, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
-import type { EntryKind, FolderEntry } from '../../format/folder-index.ts';
+import type { FolderEntry } from '../../format/folder-index.ts';
+import { makeNode } from './make-node.ts';
 import { isSameFile, systemError } from './open-folder.ts';
+import { deviceOf } from './scan.ts';
 import { hasTimeOf } from './tree-metadata.ts';
 import type { Metadata } from './tree-metadata.ts';
 import { identityOf, inTheWay, twin } from './tree-place.ts';
@@ -68,10 +70,10 @@ export class TreeWriter {
   }
 
   /**
-   * Makes a regular file or a symbolic link, or finds that it is there as it should be.
+   * Makes anything but a folder, or finds that it is there as it should be.
    *
-   * @throws `already-exists` if something else is there that is not to be replaced; `damaged` if its content cannot be had; the
-   *   system's errors; what `readContent` throws
+   * @throws `already-exists` if something else is there that is not to be replaced; `damaged` if its content cannot be had;
+   *   `unsupported` for a pipe or device that cannot be made here; the system's errors; what `readContent` throws
    */
   *write(place: Place, item: Item): Steps<Written> {
     const found = yield* this.lookFor(place, item.name);
@@ -84,8 +86,14 @@ export class TreeWriter {
       if (place.isNew || place.written?.has(identityOf(found)) === true) throw twin(item.path);
       if (found.isDirectory() || !this.#options.force) throw inTheWay(item.path);
     }
-    if (item.entry.kind === 'symlink') return yield* this.#writeLink(place, item, found);
+    const { kind } = item.entry;
+    if (kind === 'symlink') return yield* this.#writeLink(place, item, found);
+    if (kind !== 'file' && found !== null && isSameNode(found, item.entry)) {
+      this.#remember(place, item, found);
+      return { outcome: 'unchanged', notKept: [] };
+    }
     if (first !== undefined) return yield* this.#writeFurther(place, item, first);
+    if (kind !== 'file') return yield* this.#writeNode(place, item);
     if (item.entry.content === null) {
       throw new VaultError(
         'damaged',
@@ -118,6 +126,20 @@ export class TreeWriter {
     yield* ask(this.#calls.symlink(target, unfinished));
     return yield* this.#finish(place, { item, unfinished, at }, () =>
       this.#metadata.setOnLink(unfinished, entry),
+    );
+  }
+
+  *#writeNode(place: Place, item: Item): Steps<Written> {
+    const { entry } = item;
+    const unfinished = this.#unfinished(place);
+    const name = unfinished.slice(place.base.length + 1);
+    const make = async (): Promise<NotKept[]> => {
+      await makeNode(this.#calls, { folder: place.base, name }, entry);
+      // Its permissions it has already; what is opened here might wait for somebody.
+      return take(this.#metadata.setOnLink(unfinished, entry));
+    };
+    return yield* this.#finish(place, { item, unfinished, at: `${place.base}/${item.name}` }, () =>
+      ask(make()),
     );
   }
 
@@ -327,11 +349,12 @@ export class TreeWriter {
     this.#names += 1;
     return `${place.base}/.${this.#random}-${this.#names}.partial`;
   }
+}
 
-  /** Whether a pipe or device is there already. */
-  async isThere(place: Place, name: DiskPath, kind: EntryKind): Promise<boolean> {
-    const found = await take(this.lookFor(place, name));
-    if (kind === 'fifo') return found?.isFIFO() === true;
-    return kind === 'block-device' ? found?.isBlockDevice() === true : found?.isCharacterDevice() === true;
-  }
+/** Whether what is there is the pipe or device that an entry is. */
+function isSameNode(found: fs.BigIntStats, { kind, device }: FolderEntry): boolean {
+  if (kind === 'fifo') return found.isFIFO();
+  const isKind = kind === 'block-device' ? found.isBlockDevice() : found.isCharacterDevice();
+  const { major, minor } = deviceOf(found.rdev);
+  return isKind && device?.major === major && device.minor === minor;
 }

@@ -4,7 +4,6 @@
  * the other and begins anew upon it.
  */
 import type { VaultKeys } from '../../crypto/keys.ts';
-import { ManifestOpener, ManifestSealer } from '../../crypto/manifest.ts';
 import { openEarlier } from '../../crypto/roots.ts';
 import { objectDigest, signKeyring, verifyKeyring } from '../../crypto/signing.ts';
 import type { VerifyingKeys } from '../../crypto/signing.ts';
@@ -23,9 +22,14 @@ import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-
 import { readCopy } from '../buckets/spread.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
+import { manifestKeys } from './session-keys.ts';
 
-/** Epochs of one bucket that are looked at, newest first: a hostile bucket shows any number. */
-const MOST_EPOCHS = 4;
+/**
+ * Epochs of one bucket that are looked at, the newest and then the oldest ones: a hostile bucket shows any number, and whoever can
+ * create objects can plant false ones, though none in the place of one that stands.
+ */
+const MOST_NEWEST = 48;
+const MOST_OLDEST = 16;
 /** Names of keyrings that are looked at. */
 const MOST_LISTED = 10_000;
 /** How often a change that meets another one begins anew. */
@@ -41,24 +45,28 @@ export async function readKeyrings(
   options: { readonly least?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Uint8Array[]> {
   const { least = 1, signal } = options;
-  return readNamed(bucket, await keyringNames(bucket, signal), { least, signal });
+  const names = await keyringNames(bucket, signal);
+  return Array.fromAsync(readNamed(bucket, names, { least, signal }), ({ bytes }) => bytes);
 }
 
-async function readNamed(
+async function* readNamed(
   bucket: Bucket,
   names: readonly string[],
   { least, signal }: { readonly least: number; readonly signal: AbortSignal | undefined },
-): Promise<Uint8Array[]> {
-  const found: Uint8Array[] = [];
-  const newest = names.filter((name) => (parseKeyringObjectName(name) ?? 0) >= least).toReversed();
-  for (const name of newest.slice(0, MOST_EPOCHS)) {
+): AsyncGenerator<{ readonly epoch: number; readonly bytes: Uint8Array }, void, undefined> {
+  const newest = names.filter((name) => epochOf(name) >= least).toReversed();
+  const oldest = newest.splice(MOST_NEWEST).slice(-MOST_OLDEST);
+  for (const name of [...newest, ...oldest]) {
     try {
-      found.push(await bucket.get(name, { maxSize: MAX_KEYRING_SIZE, signal }));
+      yield { epoch: epochOf(name), bytes: await bucket.get(name, { maxSize: MAX_KEYRING_SIZE, signal }) };
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'object-missing')) throw error;
     }
   }
-  return found;
+}
+
+function epochOf(name: string): number {
+  return parseKeyringObjectName(name) ?? 0;
 }
 
 /** A keyring, and how many buckets show it. */
@@ -120,15 +128,17 @@ export async function refreshKeyring(
     const storage = await bucket.checked(signal);
     const names = await keyringNames(storage, signal);
     if (names.length === 0) without.push(bucket);
-    for (const bytes of await readNamed(storage, names, { least, signal })) {
-      const keyring = verifiedOrNull(session.keys, bytes);
+    // All of them: a lower epoch of a later root counts for more, and whoever has kept an old root makes any epoch of that.
+    let best: Shown | null = null;
+    for await (const { epoch, bytes } of readNamed(storage, names, { least, signal })) {
+      const keyring = verifiedOrNull(session.keys, bytes, epoch);
       const digest = objectDigest(bytes);
       if (keyring === null || except?.has(digest) === true) continue;
       const seen = shown.get(digest) ?? { keyring, bytes, digest, votes: 0 };
-      seen.votes += 1;
+      if (best === null || keyringRank(keyring) > keyringRank(best.keyring)) best = seen;
       shown.set(digest, seen);
-      break;
     }
+    if (best !== null) best.votes += 1;
   });
   const newest = newestOf([...shown.values()]);
   if (newest !== null && newest !== own) await adoptKeyring(session, newest);
@@ -137,19 +147,13 @@ export async function refreshKeyring(
 }
 
 /** Null for what somebody else has put there. @throws `unsupported` */
-export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array): Keyring | null {
+export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring | null {
   try {
-    return verifyKeyring(keys, bytes);
+    return verifyKeyring(keys, bytes, epoch);
   } catch (error) {
     if (isVaultError(error, 'damaged')) return null;
     throw error;
   }
-}
-
-/** What opens and seals manifests with some keys. */
-export function manifestKeys(keys: VaultKeys): Pick<Session, 'keys' | 'sealer' | 'manifests'> {
-  const manifests = keys.full === null ? null : new ManifestOpener(keys);
-  return { keys, sealer: new ManifestSealer(keys), manifests };
 }
 
 /** @throws `wrong-password` if somebody has made a new root, which this session's keys do not lead to; the catalog knows it then */
@@ -317,8 +321,8 @@ async function readKeyring(
   signal: AbortSignal | undefined,
 ): Promise<KeyringState | null> {
   const bytes = await readCopyIfWhole(bucket, keyringObjectName(epoch), signal);
-  const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes);
-  return keyring === null || bytes === null || keyring.epoch !== epoch ? null : { keyring, bytes };
+  const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes, epoch);
+  return keyring === null || bytes === null ? null : { keyring, bytes };
 }
 
 async function readCopyIfWhole(
@@ -342,8 +346,8 @@ export interface Settled extends BucketCheck {
 }
 
 /**
- * Gives each of the buckets the keyring that counts, and takes the earlier ones away where it stands: a bucket that cannot keep the
- * new one keeps what it has.
+ * Gives each of the buckets the keyring that counts, and takes the earlier ones away where it stands, as well as what lies under a
+ * later name and is none of this vault: a bucket that cannot keep the new one keeps what it has.
  *
  * @param options `dryRun`: only tells
  */
@@ -374,7 +378,12 @@ export async function settleKeyring(
     if (earlier.length > 0) withEarlier += 1;
     // A bucket that does not list what it has taken would be left without any.
     if (dryRun || !listed.includes(current)) return;
-    for (const name of earlier) await storage.remove(name, { signal });
+    for (const name of listed) {
+      if (name === current) continue;
+      const found = await readCopyIfWhole(bucket, name, signal);
+      const other = found === null ? null : verifiedOrNull(session.keys, found, epochOf(name));
+      if (other === null || keyringRank(other) < keyringRank(keyring)) await storage.remove(name, { signal });
+    }
   });
   return { ...check, stored, isNew: withEarlier === buckets.length };
 }

@@ -2,12 +2,12 @@
 import { kdfWork, unwrapKeys } from '../../crypto/keys.ts';
 import type { VaultKeys } from '../../crypto/keys.ts';
 import { openEarlier } from '../../crypto/roots.ts';
-import { verifyKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
-import type { Keyring } from '../../format/keyring.ts';
+import type { Keyring, Keyslot } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
+import { verifiedOrNull } from './keyring-store.ts';
 
 export interface Unlocked {
   readonly keys: VaultKeys;
@@ -15,113 +15,144 @@ export interface Unlocked {
   readonly bytes: Uint8Array;
 }
 
+/** A keyring object from somewhere, and how many places show it. */
+export interface Candidate {
+  readonly bytes: Uint8Array;
+  readonly votes: number;
+}
+
 /**
- * Tries a password on every keyslot of the keyrings, in order, until it opens one whose keyring is signed with the vault's key. That
- * key then tells which of the others are the vault's, too; if newer ones are among them, the password must open one, from which this goes on.
+ * Tries a password on the keyslots of all keyrings until it opens one. Its keys tell which of the keyrings are the vault's; if the
+ * newest of those has that slot no more, the password must open one of a newer one, from which this goes on.
  *
- * @param candidates keyring objects from whatever places, the most trustworthy first
+ * @param candidates keyring objects from whatever places. Slots that more places show come first, of equals those that cost least
  * @param options `vaultId`: of others no slot is tried. `hint`: the writer whose slot is tried first
  * @throws `wrong-password` if it opens no slot, or only of a keyring that has been replaced; `damaged` or `unsupported` if there is
  *   no usable keyring, or trying them all would cost too much
  */
 export async function unlock(
-  candidates: readonly Uint8Array[],
+  candidates: readonly (Uint8Array | Candidate)[],
   password: string,
-  options: { readonly vaultId: string; readonly hint?: string | undefined },
+  { vaultId, hint }: { readonly vaultId: string; readonly hint?: string | undefined },
 ): Promise<Unlocked> {
-  const attempt: Attempt = { password, ...options, problems: [], tried: 0, work: 0 };
-  for (const bytes of candidates) {
-    let unlocked = await tryKeyring(attempt, bytes);
-    while (unlocked !== null) {
-      const newer = newerAmong(unlocked, candidates);
-      if (newer.length === 0) return unlocked;
-      unlocked = await tryFirst(attempt, newer);
-      if (unlocked !== null) continue;
-      throw new VaultError(
-        'wrong-password',
-        'This password was valid once and has been changed since, or its key was taken away. Give the one that replaced it.',
-      );
-    }
-  }
-  throw refusal(attempt);
-}
-
-/** Not the newest alone: whoever has kept an old root signs for roots of his own, which no password of the vault's opens. */
-async function tryFirst(attempt: Attempt, keyrings: readonly Uint8Array[]): Promise<Unlocked | null> {
-  for (const bytes of keyrings) {
-    const unlocked = await tryKeyring(attempt, bytes);
+  const attempt: Attempt = { password, vaultId, problems: [], tried: new Set(), work: 0 };
+  const keyrings = candidates.flatMap((one) =>
+    decoded('votes' in one ? one : { bytes: one, votes: 1 }, attempt),
+  );
+  const slots = keyrings
+    .flatMap(({ keyring, votes }) => {
+      // Who was the holder when the catalog was made may have another keyslot by now.
+      const first = lineagesOf(keyring).headOf(hint ?? '');
+      const { root } = keyring;
+      return keyring.slots.map((slot) => ({ slot, root, votes, isFirst: slot.writer === first }));
+    })
+    .toSorted(
+      (a, b) =>
+        Number(b.isFirst) - Number(a.isFirst) ||
+        b.votes - a.votes ||
+        kdfWork(a.slot.cost) - kdfWork(b.slot.cost),
+    );
+  for (const { slot, root } of slots) {
+    const keys = await trySlot(attempt, slot, root);
+    if (keys === null) continue;
+    const unlocked = await follow(attempt, { keys, id: idOf(slot, root) }, keyrings);
     if (unlocked !== null) return unlocked;
   }
-  return null;
+  throw refusal(attempt);
 }
 
 /** One attempt to open a vault, over all its keyrings. */
 interface Attempt {
   readonly password: string;
   readonly vaultId: string;
-  readonly hint?: string | undefined;
   /** What was wrong with keyrings and keyslots. */
   readonly problems: VaultError[];
-  /** Keyslots tried, and KiB x passes spent on them. */
-  tried: number;
+  /** Keyslots tried: whoever can create objects can copy them. */
+  readonly tried: Set<string>;
+  /** KiB x passes spent on them. */
   work: number;
 }
 
-/** @returns null if the password opens no slot of it, or it is not what the vault has signed */
-async function tryKeyring(attempt: Attempt, bytes: Uint8Array): Promise<Unlocked | null> {
-  const { problems, vaultId, hint } = attempt;
-  let keyring: Keyring;
+interface Read {
+  readonly keyring: Keyring;
+  readonly bytes: Uint8Array;
+  readonly votes: number;
+}
+
+function decoded({ bytes, votes }: Candidate, { problems, vaultId }: Attempt): Read[] {
   try {
-    ({ keyring } = decodeKeyring(bytes));
+    const { keyring } = decodeKeyring(bytes);
+    return keyring.vaultId === vaultId ? [{ keyring, bytes, votes }] : [];
   } catch (error) {
     if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
     problems.push(error);
-    return null;
+    return [];
   }
-  if (keyring.vaultId !== vaultId) return null;
-  // Who was the holder when the catalog was made may have another keyslot by now.
-  const first = lineagesOf(keyring).headOf(hint ?? '');
-  const slots = keyring.slots.toSorted(
-    (a, b) => Number(b.writer === first) - Number(a.writer === first) || kdfWork(a.cost) - kdfWork(b.cost),
-  );
-  for (const slot of slots) {
-    attempt.work += kdfWork(slot.cost);
-    if (attempt.work > MAX_UNLOCK_WORK) throw tooCostly();
-    attempt.tried += 1;
-    try {
-      const keys = await unwrapKeys(slot, attempt.password, { vaultId, rootNumber: keyring.root });
-      if (keys === null) continue;
-      const verified = verifyKeyring(keys, bytes);
-      return { keys: openEarlier(keys, verified), keyring: verified, bytes };
-    } catch (error) {
-      // A slot that was copied from elsewhere, or changed; or a keyring around a good one that nobody has signed.
-      if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
-      problems.push(error);
-    }
-  }
-  return null;
 }
 
-/** The keyrings of the vault that are newer than the one that was opened, the newest first. */
-function newerAmong({ keys, keyring }: Unlocked, candidates: readonly Uint8Array[]): Uint8Array[] {
-  const newer: { readonly rank: number; readonly bytes: Uint8Array }[] = [];
-  for (const bytes of candidates) {
-    try {
-      newer.push({ rank: keyringRank(verifyKeyring(keys, bytes)), bytes });
-    } catch (error) {
-      if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+function idOf({ writer, role, salt, commitment, wrapped }: Keyslot, root: number): string {
+  const bytes = Buffer.concat([salt, commitment, wrapped]);
+  return `${writer} ${role} ${root} ${bytes.toString('base64')}`;
+}
+
+/** @returns null if the password does not open it, or it was tried before */
+async function trySlot(attempt: Attempt, slot: Keyslot, root: number): Promise<VaultKeys | null> {
+  const { tried, password, vaultId } = attempt;
+  const id = idOf(slot, root);
+  if (tried.has(id)) return null;
+  tried.add(id);
+  attempt.work += kdfWork(slot.cost);
+  if (attempt.work > MAX_UNLOCK_WORK) throw tooCostly();
+  try {
+    return await unwrapKeys(slot, password, { vaultId, rootNumber: root });
+  } catch (error) {
+    // A slot that was copied from elsewhere, or changed.
+    if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+    attempt.problems.push(error);
+    return null;
+  }
+}
+
+/**
+ * The newest keyring that the vault has signed, and the keys that one of its slots gives. Not the newest alone is tried: whoever has kept an
+ * old root signs for roots of his own, which no password of the vault's opens.
+ *
+ * @param opened what a slot gave, and which it was
+ * @returns null if the vault has signed none of them: somebody has copied the slot there
+ */
+async function follow(
+  attempt: Attempt,
+  { keys, id }: { readonly keys: VaultKeys; readonly id: string },
+  keyrings: readonly Read[],
+): Promise<Unlocked | null> {
+  const signed = keyrings
+    .filter(({ bytes }) => verifiedOrNull(keys, bytes) !== null)
+    .toSorted((a, b) => keyringRank(b.keyring) - keyringRank(a.keyring));
+  const [newest] = signed;
+  if (newest === undefined) return null;
+  const at = signed.findIndex(({ keyring }) => keyring.slots.some((one) => idOf(one, keyring.root) === id));
+  if (at === 0) {
+    const { keyring, bytes } = newest;
+    return { keys: openEarlier(keys, keyring), keyring, bytes };
+  }
+  for (const { keyring } of at < 0 ? signed : signed.slice(0, at)) {
+    for (const slot of keyring.slots) {
+      const reopened = await trySlot(attempt, slot, keyring.root);
+      if (reopened === null) continue;
+      const found = await follow(attempt, { keys: reopened, id: idOf(slot, keyring.root) }, keyrings);
+      if (found !== null) return found;
     }
   }
-  return newer
-    .filter(({ rank }) => rank > keyringRank(keyring))
-    .toSorted((a, b) => b.rank - a.rank)
-    .map(({ bytes }) => bytes);
+  throw new VaultError(
+    'wrong-password',
+    'This password was valid once and has been changed since, or its key was taken away. Give the one that replaced it.',
+  );
 }
 
 function refusal({ problems, tried }: Attempt): VaultError {
-  const newer = problems.find(({ code }) => code === 'unsupported');
-  if (newer !== undefined) return newer;
-  if (tried === 0) {
+  if (tried.size === 0) {
+    const newer = problems.find(({ code }) => code === 'unsupported');
+    if (newer !== undefined) return newer;
     return new VaultError(
       'damaged',
       `The vault has no usable keyring. ${problems[0]?.message ?? 'Give more of its buckets: vault recover'}`,
@@ -140,6 +171,6 @@ function refusal({ problems, tried }: Attempt): VaultError {
 function tooCostly(): VaultError {
   return new VaultError(
     'damaged',
-    'The password opens none of the keyslots tried so far, and the others ask for more work than a vault may: a bucket shows false ones. Leave that bucket out.',
+    'The password opens none of the keyslots tried so far, and the others ask for more work than a vault may: somebody has put false ones there. Leave out the buckets that have them, or remove what nobody of yours has made below keyring/.',
   );
 }

@@ -11,7 +11,8 @@ import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
-import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import { readLists } from '../protocol/lists.ts';
+import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
 import { repairChunks } from '../repair/chunks.ts';
 import { repairDeletions } from '../repair/deletions.ts';
 import { onGround, withoutBucket } from '../repair/ground.ts';
@@ -153,9 +154,15 @@ async function moveAway(session: Session, id: string, options: RemoveBucketOptio
     async (found) => {
       // As if it took nothing new, which only the keyring of a removal in earnest says.
       const ground = dryRun ? withoutBucket(found, id) : found;
-      const deletions = await listDeletions(session, ground.sources, signal, ground.noteFailure);
+      const deletions = await listDeletions(session, ground.sources, {
+        signal,
+        onFailure: ground.noteFailure,
+      });
       await repairDeletions(session, ground, { deletions, ...call });
-      const marked = new Set(await readMarkedIds(session, ground.sources, signal));
+      const known = outlived(await readLists(session, ground.sources, signal), session.clock.now());
+      const marked = new Set<string>();
+      for await (const ids of readMarkedIds(session, ground.sources, { known, signal }))
+        for (const each of ids) marked.add(each);
       const chunks = await repairChunks(session, ground, {
         ...call,
         redundancy: null,
@@ -188,7 +195,10 @@ async function moveAway(session: Session, id: string, options: RemoveBucketOptio
 }
 
 async function youngMarkers(session: Session, signal: AbortSignal | undefined): Promise<ReadonlySet<string>> {
-  return (await listMarkers(session.buckets.all, session.clock.now(), signal)).young;
+  const { all } = session.buckets;
+  const nowMs = session.clock.now();
+  const known = outlived(await readLists(session, all, signal), nowMs);
+  return (await listMarkers(all, nowMs, { known, signal })).young;
 }
 
 /** Waits for puts that began before the bucket took nothing new. @returns how many are running still when it has taken too long */

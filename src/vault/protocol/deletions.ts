@@ -130,14 +130,19 @@ export async function writeDeletion(
 /**
  * The records that count, by hash, out of buckets that must all answer, unless `onFailure` takes it that one does not.
  *
+ * @param options `onForged`: told of hashes of which there is none that this vault has signed
  * @throws what a bucket says; `unsupported` for a record of a newer version
  */
 export async function listDeletions(
   session: Session,
   buckets: readonly VaultBucket[],
-  signal?: AbortSignal,
-  onFailure?: (failure: BucketFailure) => void,
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    readonly onFailure?: ((failure: BucketFailure) => void) | undefined;
+    readonly onForged?: (hash: string) => void;
+  },
 ): Promise<Map<string, DeletionRecord>> {
+  const { signal, onFailure, onForged } = options;
   const records = new Map<string, DeletionRecord>();
   for await (const { name, holders } of mergedListing(buckets, DELETED_PREFIX, { signal, onFailure })) {
     const hash = parseDeletionObjectName(name);
@@ -151,6 +156,7 @@ export async function listDeletions(
       onFailure(failure);
     }
     if (record !== null) records.set(hash, record);
+    else if (failed.length === 0) onForged?.(hash);
   }
   return records;
 }

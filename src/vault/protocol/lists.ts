@@ -37,11 +37,17 @@ export function rootsOfNamed(lists: Lists): ReadonlyMap<string, number> {
   return roots;
 }
 
-/** Every list, done or not. One that an older root has signed counts as done: nobody goes on with it. @throws what a bucket says; `unsupported` for a list of a newer version */
+/**
+ * Every list, done or not. One that an older root has signed counts as done, and waits for nothing: nobody goes on with it.
+ *
+ * @param onForged told of what is named as one and is none of this vault
+ * @throws what a bucket says; `unsupported` for a list of a newer version
+ */
 export async function readLists(
   session: Session,
   buckets: readonly VaultBucket[],
   signal: AbortSignal | undefined,
+  onForged?: (name: string) => void,
 ): Promise<Lists> {
   const lists: SignedUnder<SweepList>[] = [];
   for await (const { name, holders } of mergedListing(buckets, SWEEP_PREFIX, { signal })) {
@@ -54,10 +60,12 @@ export async function readLists(
     }
     // A list that is done anywhere is done: that is written last.
     const [list] = copies.toSorted((a, b) => b.root - a.root || progressOf(b) - progressOf(a));
+    if (list === undefined) onForged?.(name);
     if (list === undefined) continue;
     if (list.root < session.keys.rootNumber) {
       const doneAtMs = list.doneAtMs ?? Math.min(list.atMs, session.clock.now());
-      lists.push({ ...list, doneAtMs });
+      // Nor is a marker old because it says so.
+      lists.push({ ...list, doneAtMs, waitsFor: null });
       continue;
     }
     // One that lacks somewhere was cut short, or was taken away and is shown again by a bucket that was put back from earlier: puts

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openPutMarker } from '../../crypto/put-marker.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { MAX_PUT_MARKER_SIZE, parsePutMarkerName, PUTS_PREFIX } from '../../format/removal.ts';
+import type { SweepList } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopy } from '../buckets/spread.ts';
@@ -17,18 +18,32 @@ export interface Markers {
   readonly old: readonly string[];
 }
 
-/** Lists the markers. @throws what a bucket says */
+/**
+ * Markers that are older than a day, whatever their names say: a list of removal has waited for them so long. Who can only store may
+ * date one ahead.
+ */
+export function outlived(lists: readonly SweepList[], nowMs: number): ReadonlySet<string> {
+  const aged = lists.filter(({ atMs }) => nowMs - atMs >= MARKER_LIFETIME_MS);
+  return new Set(aged.flatMap(({ waitsFor }) => waitsFor ?? []));
+}
+
+export interface MarkerOptions {
+  readonly known?: ReadonlySet<string>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Lists the markers. @param known those that are old all the same, see `outlived` @throws what a bucket says */
 export async function listMarkers(
   buckets: readonly VaultBucket[],
   nowMs: number,
-  signal?: AbortSignal,
+  { known = new Set(), signal }: MarkerOptions = {},
 ): Promise<Markers> {
   const young = new Set<string>();
   const old: string[] = [];
   for await (const { name } of mergedListing(buckets, PUTS_PREFIX, { signal })) {
     const parsed = parsePutMarkerName(name);
     if (parsed === null) continue;
-    if (nowMs - parsed.createdAtMs < MARKER_LIFETIME_MS) young.add(name);
+    if (nowMs - parsed.createdAtMs < MARKER_LIFETIME_MS && !known.has(name)) young.add(name);
     else old.push(name);
   }
   return { young, old };
@@ -42,17 +57,15 @@ const POLL_MS = 500;
 export async function awaitMarkers(
   session: Session,
   buckets: readonly VaultBucket[],
-  {
-    waitMs = WAIT_MS,
-    signal,
-  }: { readonly waitMs?: number | undefined; readonly signal?: AbortSignal | undefined },
+  { waitMs = WAIT_MS, ...options }: MarkerOptions & { readonly waitMs?: number | undefined },
   isEnough: (young: ReadonlySet<string>) => boolean,
 ): Promise<void> {
   const { clock } = session;
+  const { signal } = options;
   const untilMs = clock.monotonic() + waitMs;
   for (;;) {
     throwIfAborted(signal);
-    const { young } = await listMarkers(buckets, clock.now(), signal);
+    const { young } = await listMarkers(buckets, clock.now(), options);
     if (isEnough(young) || clock.monotonic() >= untilMs) return;
     await sleep(Math.min(POLL_MS, waitMs), undefined, { signal }).catch(() => throwIfAborted(signal));
   }
@@ -62,21 +75,25 @@ export async function awaitMarkers(
 const MOST_LISTINGS = 100;
 
 /**
- * The ids that young markers name: what their puts rely on, though no manifest may say so yet.
+ * The ids that young markers name, marker by marker, some maybe again: what their puts rely on, though no manifest may say so yet.
  *
  * @throws `unavailable` if a marker cannot be read: what it names is not known then
  */
-export async function readMarkedIds(
+export async function* readMarkedIds(
   session: Session,
   buckets: readonly VaultBucket[],
-  signal?: AbortSignal,
-): Promise<readonly string[]> {
+  options: MarkerOptions,
+): AsyncGenerator<readonly string[], void, undefined> {
   for (let listings = 0; listings < MOST_LISTINGS; listings += 1) {
-    const { young } = await listMarkers(buckets, session.clock.now(), signal);
-    const found: (readonly string[] | null)[] = [];
-    for (const name of young) found.push(await readMarker(session, buckets, name, signal));
+    const { young } = await listMarkers(buckets, session.clock.now(), options);
+    let gone = 0;
+    for (const name of young) {
+      const ids = await readMarker(session, buckets, name, options.signal);
+      if (ids === null) gone += 1;
+      else yield ids;
+    }
     // One that went meanwhile may have been renewed by one that this listing does not show.
-    if (found.every((ids) => ids !== null)) return found.flat();
+    if (gone === 0) return;
   }
   throw new VaultError(
     'unavailable',

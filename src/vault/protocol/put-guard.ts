@@ -207,11 +207,11 @@ export class MarkerGuard implements PutGuard {
 }
 
 /** Stops a process that goes on after its key was removed: it could, and should not. @throws `wrong-password` */
-function requireKey({ keys, keyring: { keyring } }: Session): void {
+export function requireKey({ keys, keyring: { keyring } }: Session): void {
   if (!keyring.former.some(({ writer }) => writer === keys.writer.id)) return;
   throw new VaultError(
     'wrong-password',
-    'The key that opened the vault was removed meanwhile, so nothing was stored. Open it with another one.',
+    'The key that opened the vault was removed meanwhile, so nothing more is stored with it. Open the vault with another one.',
   );
 }
 

@@ -9,7 +9,7 @@ import type { PasswordGiver } from '../../crypto/asked-password.ts';
 import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
-import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
+import { keyringRank } from '../../format/keyring.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
@@ -24,7 +24,7 @@ import type { JoinedFile } from '../files/file-join.ts';
 import { putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings, refreshKeyring } from '../keys/keyring-store.ts';
 import { unlock } from '../keys/unlock.ts';
-import type { Unlocked } from '../keys/unlock.ts';
+import type { Candidate, Unlocked } from '../keys/unlock.ts';
 import { openSession } from '../open.ts';
 import type { OpenVaultParts } from '../open.ts';
 import { listDeletions } from '../protocol/deletions.ts';
@@ -130,7 +130,7 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
     const candidates = await collectKeyrings(buckets, unusable, signal);
     // A catalog that is there may know of a newer one than these buckets show.
     const existing = await catalog.setup.vault();
-    if (existing !== null) candidates.push(existing.keyring);
+    if (existing !== null) candidates.push({ bytes: existing.keyring, votes: 0 });
     if (candidates.length === 0) {
       throw new VaultError(
         'damaged',
@@ -193,22 +193,21 @@ async function findBuckets(
   return [first, ...others];
 }
 
-/**
- * The keyrings that the buckets have, each once: those that most buckets show come first, so that one bucket's false ones neither hide
- * the vault's nor cost anything; of equals, the highest epoch.
- */
+/** The keyrings that the buckets have, each once: what more of them show is tried first, so that one bucket's false ones cost nothing. */
 async function collectKeyrings(
   buckets: readonly FoundBucket[],
   unusable: Unusable[],
   signal: AbortSignal | undefined,
-): Promise<Uint8Array[]> {
-  const copies = new Map<string, { readonly bytes: Uint8Array; readonly epoch: number; votes: number }>();
+): Promise<Candidate[]> {
+  const copies = new Map<string, Candidate & { votes: number }>();
   for (const { bucket, url } of buckets) {
     try {
-      for (const bytes of await readKeyrings(bucket, { signal })) {
-        const key = objectDigest(bytes);
+      const here = new Map(
+        (await readKeyrings(bucket, { signal })).map((bytes) => [objectDigest(bytes), bytes]),
+      );
+      for (const [key, bytes] of here) {
         const known = copies.get(key);
-        if (known === undefined) copies.set(key, { bytes, epoch: epochOf(bytes), votes: 1 });
+        if (known === undefined) copies.set(key, { bytes, votes: 1 });
         else known.votes += 1;
       }
     } catch (error) {
@@ -216,19 +215,7 @@ async function collectKeyrings(
       unusable.push({ url, message: error.message });
     }
   }
-  return [...copies.values()]
-    .toSorted((a, b) => b.votes - a.votes || b.epoch - a.epoch)
-    .map(({ bytes }) => bytes);
-}
-
-/** What an unverified keyring says; what makes no sense comes last. */
-function epochOf(bytes: Uint8Array): number {
-  try {
-    return keyringRank(decodeKeyring(bytes).keyring);
-  } catch (error) {
-    if (isVaultError(error, 'damaged', 'unsupported')) return 0;
-    throw error;
-  }
+  return [...copies.values()];
 }
 
 /** Writes the vault into the catalog, and where its buckets are for this machine, as far as that is not what the keyring says. */
@@ -276,11 +263,12 @@ async function recoverFiles(
   const onFailure = (failure: BucketFailure): void => addUnusable(unusable, failure);
   for (const failure of failed) onFailure(failure);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const deletions = await listDeletions(session, usable, signal, onFailure);
+  const deletions = await listDeletions(session, usable, { signal, onFailure });
   let totalBytes = 0;
   for await (const _ of joinFiles(session, usable, { signal, onFailure })) totalBytes += 1;
   const counts = { learned: 0, known: 0, hidden: 0 };
   const [unreadableManifests, missing, unknown]: [string[], string[], string[]] = [[], [], []];
+  let unseen = 0;
   let doneBytes = 0;
   let warned = false;
   const tell = (): void => options.onProgress?.({ doneBytes, totalBytes });
@@ -292,7 +280,10 @@ async function recoverFiles(
       const known = await learn(session, file, { deletion, signal: aborted });
       if (known.kind === 'missing') missing.push(file.hash);
       if (known.kind === 'unreadable') unreadableManifests.push(file.hash);
-      if (known.kind === 'unknown') unknown.push(file.hash);
+      if (known.kind === 'unknown') {
+        unknown.push(file.hash);
+        if (!known.isTooNew) unseen += 1;
+      }
       if (known.kind === 'known' || known.kind === 'learned') {
         counts[known.kind] += 1;
         if (deletion !== null && !deletion.live) counts.hidden += 1;
@@ -305,7 +296,7 @@ async function recoverFiles(
     { inFlight: IN_FLIGHT, signal },
   );
   await recoverPlaces(session, usable, { signal, onFailure });
-  if (unusable.length + unknown.length === 0) await noteLook(session, beganAtMs);
+  if (unusable.length + unseen === 0) await noteLook(session, beganAtMs);
   return {
     ...counts,
     unreadableManifests: unreadableManifests.toSorted(),
@@ -321,14 +312,16 @@ async function learn(
     deletion,
     signal,
   }: { readonly deletion: DeletionRecord | null; readonly signal: AbortSignal | undefined },
-): Promise<Known | { readonly kind: 'missing' | 'unknown' | 'gone' }> {
+): Promise<
+  Known | { readonly kind: 'missing' | 'gone' } | { readonly kind: 'unknown'; readonly isTooNew: boolean }
+> {
   if (file.holders.length === 0) return { kind: file.row?.hiddenAtMs === null ? 'missing' : 'gone' };
   try {
     return await learnFile(session, file, { deletion, write: true, signal });
   } catch (error) {
     // The others can be had all the same.
-    if (isVaultError(error, 'unavailable', 'denied', 'unsupported')) return { kind: 'unknown' };
-    throw error;
+    if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
+    return { kind: 'unknown', isTooNew: error.code === 'unsupported' };
   }
 }
 

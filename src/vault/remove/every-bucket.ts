@@ -1,5 +1,5 @@
 /** A sweep removes nothing unless it can ask every bucket of the vault, and unless they are the same to its end. */
-import { VaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
@@ -61,4 +61,15 @@ export async function requireSameBuckets(
 function unknownBuckets({ keyring, buckets }: Session): readonly string[] {
   const known = new Set(buckets.all.map(({ id }) => id));
   return keyring.keyring.buckets.flatMap(({ id }) => (known.has(id) ? [] : [id]));
+}
+
+/** The catalog decides nothing here, and a sweep may be what makes room for it: one that cannot be written is no reason to stop. */
+export async function warnOfCatalog({ catalog }: Session, { onWarning }: CallOptions): Promise<void> {
+  try {
+    await catalog.requireWritable();
+  } catch (error) {
+    if (!isVaultError(error, 'denied', 'storage-full')) throw error;
+    const message = `${error.message} It will list what this sweep removes until the next one.`;
+    onWarning?.({ kind: 'catalog', message, bucket: null });
+  }
 }

@@ -2,7 +2,7 @@
 import { isVaultError, throwIfAborted } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { IdSet } from '../chunks/id-set.ts';
+import type { IdSet } from '../chunks/id-set.ts';
 import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { readManifestBytes } from '../files/manifests.ts';
@@ -20,7 +20,7 @@ export interface LiveFiles {
   readonly dead: readonly JoinedFile[];
   /** Live files whose time is over, not yet removed. */
   readonly expired: readonly FileInfo[];
-  /** Records of removal whose manifests are in no bucket any more. */
+  /** Records of removal, forged ones too, whose manifests are in no bucket any more. */
   readonly settled: readonly string[];
   /** Files that the catalog did not know. */
   readonly learned: number;
@@ -37,6 +37,8 @@ export interface LiveOptions {
   readonly ignoreGrace: boolean;
   /** Whether the catalog may catch up. */
   readonly write: boolean;
+  /** Ids that are live besides. */
+  readonly marked: IdSet;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -52,14 +54,20 @@ export async function findLive(
   options: LiveOptions,
 ): Promise<LiveFiles> {
   const { signal, write } = options;
-  const deletions = await listDeletions(session, buckets, signal);
-  const settled = new Set(deletions.keys());
-  const ids = new IdSet();
+  const settled = new Set<string>();
+  const deletions = await listDeletions(session, buckets, { signal, onForged: (hash) => settled.add(hash) });
+  for (const hash of deletions.keys()) settled.add(hash);
+  const ids = options.marked;
   const dead: JoinedFile[] = [];
   const expired: FileInfo[] = [];
   const missing: string[] = [];
   let learned = 0;
   let blockedBy: string | null = null;
+  let blocked = 0;
+  const block = (why: string): void => {
+    blocked += 1;
+    blockedBy ??= why;
+  };
   for await (const file of joinFiles(session, buckets, { signal })) {
     throwIfAborted(signal);
     const { hash, holders, row } = file;
@@ -81,7 +89,7 @@ export async function findLive(
     try {
       const known = await learnFile(session, file, { deletion, write, signal });
       if (known.kind === 'learned') learned += 1;
-      if (known.kind === 'unreadable') blockedBy ??= `The manifest ${hash} cannot be read`;
+      if (known.kind === 'unreadable') block(`The manifest ${hash} cannot be read`);
       if (known.kind === 'known' || known.kind === 'learned') {
         await addNeeded(session, known.record, ids, signal);
         const { expiresAtMs } = known.record.info;
@@ -90,11 +98,12 @@ export async function findLive(
       }
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
-      blockedBy ??= `The file ${hash} cannot be judged: ${error.message}`;
+      block(`The file ${hash} cannot be judged: ${error.message.replace(/\.$/, '')}`);
     }
   }
   for (const [hash, record] of deletions) if (record.live) settled.delete(hash);
   const gone = await confirmMissing(session, missing, signal);
+  if (blocked > 1) blockedBy = `${blockedBy}, nor can ${blocked - 1} others, see "vault verify"`;
   return { ids, dead, expired, settled: [...settled], learned, missing: gone, blockedBy };
 }
 

@@ -3,6 +3,7 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
 import type { CallOptions } from '../call.ts';
 import { goodShards } from '../chunks/good-shards.ts';
 import { Presence } from '../chunks/presence.ts';
@@ -31,6 +32,8 @@ export interface RemoveOptions extends CallOptions {
 
 export interface RemoveResult {
   readonly removed: readonly FileInfo[];
+  /** Hashes of those removed that only the buckets know: manifests that nobody can read, or that nobody of the vault has sealed. */
+  readonly unlisted: readonly string[];
   /** URLs of buckets that could not be told; a later sweep tells them. */
   readonly unreachable: readonly string[];
 }
@@ -41,14 +44,16 @@ export async function removeFiles(
   references: readonly string[],
   options: RemoveOptions = {},
 ): Promise<RemoveResult> {
-  const found = await resolveAll(session, references, { all: options.allVersions === true, hidden: false });
+  const unlisted = await onlyInBuckets(session, references, options.signal);
+  const listed = references.filter((reference) => !unlisted.includes(reference));
+  const found = await resolveAll(session, listed, { all: options.allVersions === true, hidden: false });
   for (const record of found) await requireNamed(session, record, options.signal);
   const removed = found.map(({ info }) => info);
-  if (options.dryRun === true) return { removed, unreachable: [] };
+  if (options.dryRun === true) return { removed, unlisted, unreachable: [] };
   // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
   await refreshKeyring(session, options.signal);
   const unreachable = new Set<string>();
-  for (const { hash } of removed) {
+  for (const hash of [...removed.map((file) => file.hash), ...unlisted]) {
     const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
     const { usable, failed, clocks } = await writeDeletion(session, change, options.signal);
     const warning = clockWarning(clocks);
@@ -58,7 +63,27 @@ export async function removeFiles(
     for (const { bucket } of failed) unreachable.add(bucket.url);
     await session.catalog.files.hide([hash], session.clock.now());
   }
-  return { removed, unreachable: [...unreachable] };
+  return { removed, unlisted, unreachable: [...unreachable] };
+}
+
+/** Of references those that are whole hashes of manifests which the catalog does not know, so that no name leads to them. */
+async function onlyInBuckets(
+  session: Session,
+  references: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<readonly string[]> {
+  const hashes = references.filter((reference) => /^[0-9a-f]{64}$/.test(reference));
+  const rows = await session.catalog.files.byHashes(hashes);
+  const unknown = hashes.filter((hash) => !rows.has(hash));
+  if (unknown.length === 0) return [];
+  const { usable } = await session.buckets.check(session.buckets.all, signal);
+  const found: string[] = [];
+  for (const hash of unknown) {
+    const name = manifestObjectName(hash);
+    const listing = mergedListing(usable, name, { signal, onFailure: () => undefined });
+    for await (const entry of listing) if (entry.name === name) found.push(hash);
+  }
+  return found;
 }
 
 /** See `Vault.removalDenied`. */

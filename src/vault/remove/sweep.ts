@@ -5,9 +5,9 @@
  * 1. the ids of all live manifests; 2. what goes, by object name, into a signed list in every bucket; 3. the markers that stand
  * then are waited for; 4. a second look, also at what the markers name; then the objects go, and the list is done.
  */
-import { isVaultError, VaultError } from '../../errors.ts';
+import { VaultError } from '../../errors.ts';
 import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
-import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
+import { MAX_WAITS } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { parseShardObjectName } from '../../format/shard.ts';
 import { slicesOf } from '../../concurrency/batched.ts';
@@ -17,24 +17,25 @@ import { removeFrom } from '../buckets/spread.ts';
 import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
+import { IdSet } from '../chunks/id-set.ts';
 import type { FileInfo } from '../files/records.ts';
-import type { CallOptions, PlanOptions } from '../call.ts';
+import type { PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
 import { putList, readLists, rootsOfNamed, writeLists } from '../protocol/lists.ts';
 import type { Lists } from '../protocol/lists.ts';
-import { askEveryBucket, requireSameBuckets } from './every-bucket.ts';
+import { askEveryBucket, requireSameBuckets, warnOfCatalog } from './every-bucket.ts';
 import { findLive } from './live.ts';
-import { awaitMarkers, listMarkers, readMarkedIds } from '../protocol/markers.ts';
+import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
+import type { MarkerOptions } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval, removals } from './plan.ts';
 import type { RemovalPlan } from './plan.ts';
 import { expireFile } from './rm.ts';
 import { expiredShares } from './shares.ts';
+import { tidy } from './tidy.ts';
 
-/** Done lists stay for so long: longer than anybody's knowledge of what is there. */
-const DONE_LISTS_STAY_MS = 3 * 86_400_000;
 /** Removals under way at once. */
 const IN_FLIGHT = 24;
 /** Rows of the catalog changed at once. */
@@ -78,17 +79,6 @@ export async function sweep(session: Session, options: SweepOptions = {}): Promi
   return pass.run();
 }
 
-/** The catalog decides nothing here, and a sweep may be what makes room for it: one that cannot be written is no reason to stop. */
-async function warnOfCatalog({ catalog }: Session, { onWarning }: CallOptions): Promise<void> {
-  try {
-    await catalog.requireWritable();
-  } catch (error) {
-    if (!isVaultError(error, 'denied', 'storage-full')) throw error;
-    const message = `${error.message} It will list what this sweep removes until the next one.`;
-    onWarning?.({ kind: 'catalog', message, bucket: null });
-  }
-}
-
 function nothingRemoved(unreachable: readonly string[]): SweepResult {
   return {
     expired: [],
@@ -112,6 +102,8 @@ class Sweep {
   #objectsRemoved = 0;
   #bytesRemoved = 0;
   #objectsWaiting = 0;
+  /** Markers that are older than their names say. */
+  #outlived: ReadonlySet<string> = new Set();
 
   constructor(session: Session, buckets: readonly VaultBucket[], options: SweepOptions) {
     this.#session = session;
@@ -129,7 +121,7 @@ class Sweep {
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
     const foreign = dryRun ? await this.#tell(live, lists) : await this.#act(live);
     await this.#removeShares(dryRun);
-    if (!dryRun) await this.#tidy(found);
+    if (!dryRun) await tidy(this.#session, this.#buckets, { ...found, signal: this.#options.signal });
     return {
       expired: found.expired,
       filesRemoved: this.#filesRemoved,
@@ -209,11 +201,13 @@ class Sweep {
     return requireRightClock(this.#session.clock, this.#buckets, 'Nothing was removed', this.#options.signal);
   }
 
-  #findLive(): Promise<LiveFiles> {
+  /** @param marked ids that are live besides */
+  #findLive(marked = new IdSet()): Promise<LiveFiles> {
     return findLive(this.#session, this.#buckets, {
       nowMs: this.#session.clock.now(),
       ignoreGrace: this.#options.ignoreGrace === true,
       write: this.#options.dryRun !== true,
+      marked,
       signal: this.#options.signal,
     });
   }
@@ -233,8 +227,14 @@ class Sweep {
     return unexplained ?? [];
   }
 
-  #readLists(): Promise<Lists> {
-    return readLists(this.#session, this.#buckets, this.#options.signal);
+  async #readLists(): Promise<Lists> {
+    const lists = await readLists(this.#session, this.#buckets, this.#options.signal);
+    this.#outlived = outlived(lists, this.#session.clock.now());
+    return lists;
+  }
+
+  get #markers(): MarkerOptions {
+    return { known: this.#outlived, signal: this.#options.signal };
   }
 
   #putList(list: SweepList): Promise<void> {
@@ -254,10 +254,9 @@ class Sweep {
    */
   async #settle(lists: readonly SweepList[], holders: RemovalPlan['holders'] = new Map()): Promise<void> {
     if (lists.length === 0) return;
-    const { signal } = this.#options;
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
     // knows its own.
-    const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), signal);
+    const { young } = await listMarkers(this.#buckets, this.#session.clock.now(), this.#markers);
     // What is written into a list stays: none that is young may be missing there.
     await this.#requireRightClock();
     const waiting: SweepList[] = [];
@@ -266,7 +265,12 @@ class Sweep {
         waiting.push(list);
         continue;
       }
-      const known = { ...list, waitsFor: [...young] };
+      if (young.size > MAX_WAITS) {
+        this.#tooManyMarkers(young.size, list);
+        continue;
+      }
+      // Its time is that from which they have been known.
+      const known = { ...list, atMs: this.#session.clock.now(), waitsFor: [...young] };
       if (young.size > 0) await this.#putList(known);
       waiting.push(known);
     }
@@ -275,10 +279,17 @@ class Sweep {
     if (ready.length > 0) await this.#remove(ready, holders);
   }
 
+  #tooManyMarkers(found: number, { objects }: SweepList): void {
+    this.#objectsWaiting += objects.length;
+    const message = `There are ${found} markers of running puts, more than can be waited for. If they are still there in a day, somebody floods the buckets: take the rights away, and remove what lies below puts/.`;
+    this.#options.onWarning?.({ kind: 'marker-flood', message, bucket: null });
+  }
+
   /** Waits until the markers that lists wait for are gone or a day old. @returns the lists that need not wait any longer */
   async #awaitMarkers(lists: readonly SweepList[]): Promise<readonly SweepList[]> {
     let ready: readonly SweepList[] = [];
-    await awaitMarkers(this.#session, this.#buckets, this.#options, (young) => {
+    const how = { ...this.#markers, waitMs: this.#options.waitMs };
+    await awaitMarkers(this.#session, this.#buckets, how, (young) => {
       ready = lists.filter(({ waitsFor }) => !(waitsFor ?? []).some((name) => young.has(name)));
       return ready.length === lists.length;
     });
@@ -297,9 +308,10 @@ class Sweep {
     const lists = ready.filter(({ id }) => undone.has(id));
     const named = new Set(standing.flatMap(({ objects }) => objects));
     // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
-    const marked = await readMarkedIds(this.#session, this.#buckets, signal);
-    const live = await this.#findLive();
-    for (const id of marked) live.ids.add(id);
+    const marked = new IdSet();
+    for await (const ids of readMarkedIds(this.#session, this.#buckets, this.#markers))
+      for (const id of ids) marked.add(id);
+    const live = await this.#findLive(marked);
     const names = lists.flatMap(({ objects }) => objects);
     const { spared, staying } = await this.#look(names, { live, named });
     const dead = new Set(live.dead.map(({ hash }) => hash));
@@ -372,21 +384,6 @@ class Sweep {
     const { chunks, files } = this.#session.catalog;
     for (const some of slicesOf(ids, ROWS_AT_ONCE)) await chunks.forget(some);
     for (const some of slicesOf(hashes, ROWS_AT_ONCE)) await files.forget(some);
-  }
-
-  /** Removes records that have served: lists that were done days ago, markers of the dead, deletions that are over. */
-  async #tidy(live: LiveFiles): Promise<void> {
-    const { signal } = this.#options;
-    const nowMs = this.#session.clock.now();
-    const done = (await this.#readLists()).filter(
-      ({ doneAtMs }) => doneAtMs !== null && nowMs - doneAtMs >= DONE_LISTS_STAY_MS,
-    );
-    const { old } = await listMarkers(this.#buckets, nowMs, signal);
-    const aged = [...done.map(({ id }) => sweepObjectName(id)), ...old];
-    if (aged.length > 0) await this.#requireRightClock();
-    for (const name of [...aged, ...live.settled.map(deletionObjectName)]) {
-      await removeFrom(this.#buckets, name, signal);
-    }
   }
 }
 

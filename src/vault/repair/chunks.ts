@@ -8,6 +8,7 @@ import type { ChunkProof } from '../chunks/chunk-worker.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { readManifest } from '../files/manifests.ts';
 import type { FileRecord } from '../files/records.ts';
+import { writerOf } from '../files/writers.ts';
 import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { takeCensus } from './census.ts';
@@ -117,6 +118,8 @@ class ChunkRepair {
   learned = 0;
   objectsReplaced = 0;
   readonly states = new Map<string, FileState>();
+  /** Files that need chunks which they do not prove, by hash. */
+  readonly #unopened = new Set<string>();
   #needy = 0;
   #totalBytes = 0;
   #doneBytes = 0;
@@ -176,7 +179,19 @@ class ChunkRepair {
   async act(): Promise<void> {
     if (this.#needy === 0) return;
     for await (const file of this.#files()) {
-      await this.#bearing(file, (record) => this.#repairFile(record));
+      await this.#bearing(file, (record) => this.#repairProved(record));
+    }
+    // What nobody here can open goes by checksums alone, and by the length that a file gives. Who can only store may name chunks of
+    // others, and comes last.
+    for (const byFull of this.#unopened.size === 0 ? [] : [true, false]) {
+      for await (const file of this.#files()) {
+        if (!this.#unopened.has(file.hash)) continue;
+        await this.#bearing(file, async (record) => {
+          if (writerOf(this.#session, record.row.writer).isFull !== byFull) return;
+          await this.#each(this.#unproved(record));
+          await this.#noteOutcome(record);
+        });
+      }
     }
     await this.#each([...(this.#options.marked ?? [])].map((id) => ({ id, padded: null, proof: null })));
   }
@@ -210,10 +225,10 @@ class ChunkRepair {
     }
   }
 
-  async #repairFile(record: FileRecord): Promise<void> {
+  /** Repairs what a file proves of its chunks. */
+  async #repairProved(record: FileRecord): Promise<void> {
     const { info, ids } = record;
     if (await this.#isNeedy(record)) {
-      // What proves a body comes first: what nobody here can open goes by checksums alone.
       if (ids.depth !== 0) await this.#each(this.#proved(ids.refs, ids.depth - 1, null));
       const { content } = await readManifest(this.#session, info.hash, this.#reading);
       if (content !== null) {
@@ -221,8 +236,15 @@ class ChunkRepair {
           await this.#each(this.#proved(table.refs, table.depth, table.chunkSize));
         }
       }
-      await this.#each(this.#unproved(record));
+      if (await this.#isNeedy(record)) {
+        this.#unopened.add(info.hash);
+        return;
+      }
     }
+    await this.#noteOutcome(record);
+  }
+
+  async #noteOutcome({ info, ids }: FileRecord): Promise<void> {
     for await (const run of neededChunks(this.#session, ids, this.#reading)) {
       for (const { id } of run) {
         if (this.lost.has(id)) this.#note(info.hash, 'lost');

@@ -104,7 +104,7 @@ async function repairAll(
 ): Promise<Work> {
   const { signal, references } = options;
   const dryRun = options.dryRun === true;
-  const deletions = await listDeletions(session, ground.sources, signal, ground.noteFailure);
+  const deletions = await listDeletions(session, ground.sources, { signal, onFailure: ground.noteFailure });
   const only = references === undefined ? null : await hashesOf(session, references);
   const deletionsStored =
     only === null ? await repairDeletions(session, ground, { ...options, deletions }) : 0;

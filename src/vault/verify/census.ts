@@ -124,7 +124,10 @@ export class ChunkCensus {
       }
       case COMPLETE: {
         const places = this.#places.at(index);
-        if (this.#value(slot) <= shardObjectSize(mostSealedOf(padded), places.k) && places.m >= spare) {
+        // A file that says something else than one that fits, of the length, says nothing.
+        const fits =
+          (code & NEEDED) !== 0 || this.#value(slot) <= shardObjectSize(mostSealedOf(padded), places.k);
+        if (fits && places.m >= spare) {
           this.#write(slot, this.#value(slot), code | NEEDED);
           return places.judgement;
         }
@@ -132,7 +135,10 @@ export class ChunkCensus {
       }
       case DOUBTFUL: {
         if ((code & NEEDED) === 0) break;
-        if (this.#value(slot) < spare * SPARE_UNIT) this.#write(slot, padded + spare * SPARE_UNIT, code);
+        // The larger length has room for what another file says.
+        const value = this.#value(slot);
+        const most = Math.max(value % SPARE_UNIT, padded);
+        this.#write(slot, most + Math.max(Math.floor(value / SPARE_UNIT), spare) * SPARE_UNIT, code);
         return null;
       }
     }

@@ -94,6 +94,6 @@ export interface VerifyResult {
   readonly notOpened: number;
   /** Objects of a newer version, which only that can judge. */
   readonly tooNew: number;
-  /** Objects among the manifests and chunks that are none of this vault's. */
+  /** Objects among manifests, chunks and records of removal that are none of this vault's. */
   readonly foreignObjects: number;
 }

@@ -1,14 +1,12 @@
 /** What buckets, deletion records and the catalog say of one file, and where they disagree: for verify and repair. */
 import { isVaultError } from '../../errors.ts';
-import { DELETED_PREFIX, parseDeletionObjectName } from '../../format/removal.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import { mergedListing } from '../buckets/merged-listing.ts';
 import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
-import { readDeletion } from '../protocol/deletions.ts';
+import { listDeletions, readDeletion } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 
 /**
@@ -97,32 +95,20 @@ function isRemoval(deletion: DeletionRecord | null): boolean {
   return deletion !== null && !deletion.live;
 }
 
-/**
- * The records of removal that count, by hash, as far as buckets can be asked.
- *
- * @param options `onFailure`: told of buckets that could not be. `onTooNew`: of records of a newer version
- */
-export async function readDeletions(
+/** As `listDeletions`, as far as buckets can be asked. @param options `onTooNew`: told of records of a newer version */
+export function readDeletions(
   session: Session,
   buckets: readonly VaultBucket[],
   options: {
     readonly signal: AbortSignal | undefined;
     readonly onFailure: (failure: BucketFailure) => void;
     readonly onTooNew: () => void;
+    readonly onForged: (hash: string) => void;
   },
 ): Promise<Map<string, DeletionRecord>> {
-  const { signal, onFailure, onTooNew } = options;
-  const records = new Map<string, DeletionRecord>();
-  for await (const { name, holders } of mergedListing(buckets, DELETED_PREFIX, { signal, onFailure })) {
-    const hash = parseDeletionObjectName(name);
-    if (hash === null) continue;
-    const from = holders.map(({ bucket }) => bucket);
-    const { record, failed } = await readDeletion(session, hash, { from, signal });
-    for (const failure of failed) {
-      if (failure.error.code === 'unsupported') onTooNew();
-      else onFailure(failure);
-    }
-    if (record !== null) records.set(hash, record);
-  }
-  return records;
+  const onFailure = (failure: BucketFailure): void => {
+    if (failure.error.code === 'unsupported') options.onTooNew();
+    else options.onFailure(failure);
+  };
+  return listDeletions(session, buckets, { ...options, onFailure });
 }

@@ -43,6 +43,8 @@ export class Findings {
   notOpened = 0;
   tooNew = 0;
   foreignObjects = 0;
+  /** Hashes of which there are records of removal that nobody of this vault has signed. */
+  readonly forged = new Set<string>();
 
   constructor(session: Session, options: CallOptions) {
     this.#session = session;
@@ -181,7 +183,7 @@ export class Findings {
       filesShown,
       notOpened,
       tooNew,
-      foreignObjects,
+      foreignObjects: foreignObjects + this.forged.size,
     };
   }
 

@@ -123,12 +123,14 @@ class Verification {
   readonly #onFailure = (failure: BucketFailure): void => this.#findings.bucketFailed(failure);
 
   async #readDeletions(): Promise<void> {
+    const { forged } = this.#findings;
     this.#deletions = await readDeletions(this.#session, this.#findings.usable, {
       signal: this.#options.signal,
       onFailure: this.#onFailure,
       onTooNew: () => {
         this.#findings.tooNew += 1;
       },
+      onForged: (hash) => forged.add(hash),
     });
   }
 

@@ -8,7 +8,7 @@ import type { LockStanza, ManifestHead } from '../../format/manifest.ts';
 import { deletionObjectName } from '../../format/removal.ts';
 import { checkEach, tooFewBuckets, describeFailure } from '../buckets/bucket-set.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import { spread } from '../buckets/spread.ts';
+import { removeFrom, spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
@@ -18,6 +18,7 @@ import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Guarded } from '../protocol/guarded.ts';
+import { requireKey } from '../protocol/put-guard.ts';
 import type { Session } from '../session.ts';
 import type { StoredContent } from './content.ts';
 import type { OpenSource } from './file-source.ts';
@@ -217,6 +218,13 @@ async function keepInVault(
 ): Promise<void> {
   const { object, stored, signal } = put;
   const asked = await refreshKeyring(session, signal, { from: stored });
+  try {
+    requireKey(session);
+  } catch (error) {
+    // Who can only store cannot take it back.
+    await removeFrom(stored, object.name, signal);
+    throw error;
+  }
   const { active } = session.buckets;
   const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
   if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;

@@ -81,7 +81,7 @@ export class OwnChunks {
   async #readFiles(signal: AbortSignal): Promise<void> {
     const session = this.#session;
     const { targets } = this.#guarded;
-    const deletions = await listDeletions(session, targets, signal, leaveOut);
+    const deletions = await listDeletions(session, targets, { signal, onFailure: leaveOut });
     const nowMs = session.clock.now();
     for await (const { hash, holders, row } of joinFiles(session, targets, { signal, onFailure: leaveOut })) {
       throwIfAborted(signal);

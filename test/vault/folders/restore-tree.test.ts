@@ -185,17 +185,69 @@ describe('a folder that is restored', () => {
     await run('rm', ['-rf', at.at('to')]);
   });
 
-  it('tells of pipes and devices that they are not made', async () => {
+  it('makes named pipes, wherever they are, with permissions and times', async () => {
+    await using at = await temporaryFolder();
+    const modified = { seconds: 1_000_000_000, nanoseconds: 5000 };
+    const odd = Buffer.from([0x71, 0xff]);
+    const within = Buffer.concat([odd, Buffer.from('/p')]);
+    const entries = [
+      crafted('a', { kind: 'fifo', content: null, mode: 0o640, modified }),
+      crafted('b', { kind: 'fifo', content: null, mode: 0o1777, linkGroup: 1 }),
+      crafted('c', { kind: 'fifo', content: null, mode: 0o1777, linkGroup: 1 }),
+      { ...craftedFolder('q'), path: odd },
+      { ...crafted('p', { kind: 'fifo', content: null, mode: 0o600 }), path: within },
+    ];
+    const { done, problems } = await restore(storedOf(entries), at.at('to'));
+    expect(problems).toEqual([]);
+    expect(done).toMatchObject({ files: 4, folders: 1, missing: 0 });
+    const a = await lstat(at.at('to/a'), { bigint: true });
+    expect([a.isFIFO(), Number(a.mode) & 0o7777, a.mtimeNs / 1000n]).toEqual([
+      true,
+      0o640,
+      1_000_000_000_000_005n,
+    ]);
+    const [b, c] = await Promise.all([lstat(at.at('to/b')), lstat(at.at('to/c'))]);
+    expect([b.isFIFO(), b.mode & 0o777, b.ino]).toEqual([true, 0o777, c.ino]);
+    const deep = await lstat(Buffer.concat([Buffer.from(at.at('to/')), within]));
+    expect(deep.isFIFO()).toBe(true);
+    const again = await restore(storedOf(entries), at.at('to'), { force: true });
+    expect(again.done).toMatchObject({ files: 0, unchanged: 4 });
+    expect((await readdir(at.at('to'))).length).toBe(4);
+  });
+
+  it('makes devices where it may, and says what it may not', async () => {
     await using at = await temporaryFolder();
     const device = { major: 1, minor: 3 };
     const entries = [
       crafted('d', { kind: 'char-device', content: null, device }),
-      crafted('p', { kind: 'fifo', content: null }),
+      crafted('e', { kind: 'block-device', content: null, device: { major: 7, minor: 1 } }),
+      crafted('f', { kind: 'char-device', content: null, device }),
     ];
-    const { done, problems } = await restore(storedOf(entries), at.at('to'));
-    expect(problems.map(({ kind }) => kind)).toEqual(['unsupported', 'unsupported']);
-    expect(done.missing).toBe(2);
-    expect(await readdir(at.at('to'))).toEqual([]);
+    await mkdir(at.at('to'));
+    await writeFile(at.at('to/f'), 'in the way');
+    const { done, problems } = await restore(storedOf(entries), at.at('to'), { force: true });
+    const told = problems.map(({ path, kind, message }) => `${path.toString()} ${kind}: ${message}`);
+    const why = /\((?<why>.+)\)/.exec(told[0] ?? '')?.groups?.['why'];
+    const refusals = ['d', 'e', 'f'].map(
+      (name) =>
+        `${name} unsupported: ${name} is a device, which could not be made here (${why}). A tar (-o -) has it.`,
+    );
+    // Not everybody may, nor may root everywhere.
+    const may = told.length === 0;
+    expect(told).toEqual(may ? [] : refusals);
+    expect(done).toMatchObject(may ? { files: 3, missing: 0 } : { files: 0, missing: 3 });
+    const there = (await readdir(at.at('to'))).map(async (name) => {
+      const facts = await lstat(at.at(`to/${name}`));
+      return [name, facts.isCharacterDevice(), facts.isBlockDevice(), facts.rdev];
+    });
+    const devices = [
+      ['d', true, false, 259],
+      ['e', false, true, 1793],
+      ['f', true, false, 259],
+    ];
+    expect(await Promise.all(there)).toEqual(may ? devices : [['f', false, false, 0]]);
+    const again = await restore(storedOf(entries), at.at('to'), { force: true });
+    expect(again.done.unchanged).toBe(may ? 3 : 0);
   });
 
   it('goes on without a file whose content is damaged, and leaves nothing of it', async () => {

@@ -1,0 +1,123 @@
+/** A key that can only store, as a machine uses it: what is stored by pipes, commands and lists, and what is said when its file opens nothing. */
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readPassword } from '../../src/cli/arguments/password.ts';
+import { drawKeyText } from '../../src/crypto/keys.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import type { RunOptions, Sandbox } from './run.ts';
+import { sandbox } from './run.ts';
+
+let box: Sandbox;
+/** The machine's own catalog, and its key file. */
+const machine: RunOptions = {
+  env: { VAULT_PASSWORD: undefined, VAULT_DB: 'put.db', VAULT_KEY_FILE: 'web.key' },
+};
+
+beforeAll(async () => {
+  box = await sandbox();
+  await box.makeVault();
+  await mkdir(box.at('d'));
+  await writeFile(box.at('d/a'), 'a');
+  await writeFile(box.at('d/b'), Buffer.alloc(20_000, 'b'));
+  await writeFile(box.at('lock'), 'of its own', { mode: 0o600 });
+  await box.run(['key', 'add', '--label', 'web', '--role', 'put', '--new-key-file', 'web.key']);
+  await box.run(['recover', '--bucket', box.bucket(1)], machine);
+});
+afterAll(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+test('it stores what comes by a pipe, a command, a list of names or a folder, also locked or for a while', async () => {
+  const { exit, stdout, stderr } = await box.shell(
+    `set -e
+printf 'rows of a dump' | vault put - --name pipe
+vault put --from-command 'head -c 100000 /dev/zero' --name command
+! vault put --from-command 'echo half; exit 4' --name broken 2>/dev/null
+printf 'd/a\\nd/b\\n' | vault put --files-from -
+vault put d
+vault put d/b --name locked --lock --lock-password-file lock
+vault put d/a --name expires --expires 1d`,
+    machine,
+  );
+  expect({ exit, stderr, lines: stdout.split('\n').length }).toEqual({ exit: 0, stderr: '', lines: 8 });
+  await box.run(['sync']);
+  const listed = (await box.run(['ls', '--json'])).stdout.trim().split('\n');
+  const files = new Map(listed.map((line) => JSON.parse(line)).map((file) => [file.name, file]));
+  const stored = ['pipe', 'command', 'd/a', 'd/b', 'd', 'locked', 'expires'];
+  expect(new Set(files.keys())).toEqual(new Set(stored));
+  expect(files.get('locked')).toMatchObject({ locked: true, size: null, label: 'web' });
+  expect(files.get('expires')?.expiresAt).toEqual(expect.any(String));
+  const got =
+    await box.shell(`vault cat web:pipe && vault cat web:d/b | wc -c && vault cat web:command | wc -c
+vault cat web:locked --lock-password-file lock | tr -d b`);
+  expect(got).toMatchObject({ exit: 0, stdout: 'rows of a dump20000\n100000\n' });
+});
+
+test('its file is named where it opens nothing, and once it was removed nothing more is stored with it, however small', async () => {
+  await box.run(['key', 'add', '--label', 'other', '--role', 'put', '--new-key-file', 'other.key']);
+  await writeFile(box.at('wrong.key'), `${drawKeyText()}\n`, { mode: 0o600 });
+  const wrong = await box.run(['put', 'd/a', '--key-file', 'wrong.key'], machine);
+  expect(wrong).toMatchObject({ exit: 12, stdout: '' });
+  expect(wrong.stderr).toMatch(/^vault: The key file 'wrong\.key' does not open this vault: .*vault key ls/);
+  const other = { env: { ...machine.env, VAULT_KEY_FILE: 'other.key', VAULT_DB: 'other.db' } };
+  const again = ['recover', '--bucket', box.bucket(2)];
+  await box.run(again, other);
+  await box.run(['key', 'rm', 'other']);
+  expect(await box.run(['put', 'd/a'], other)).toMatchObject({
+    exit: 12,
+    stdout: '',
+    stderr: expect.stringMatching(/^vault: The key that opened the vault was removed meanwhile/),
+  });
+  for (const verb of [['put', 'd/a'], again]) {
+    const { exit, stderr } = await box.run(verb, other);
+    expect({ exit, stderr }).toEqual({
+      exit: 12,
+      stderr: expect.stringMatching(
+        /^vault: The key file 'other\.key' does not open this vault: its key was removed/,
+      ),
+    });
+  }
+});
+
+/** What the command reads from a key file. */
+async function read(keyFile: string): Promise<string> {
+  return readPassword({
+    options: { keyFile },
+    environment: {},
+    interactive: false,
+    purpose: 'enter',
+    signal: new AbortController().signal,
+    warn: () => undefined,
+  });
+}
+
+test('what is no key file says so, and what to do', async () => {
+  await using folder = await temporaryFolder();
+  const place = async (name: string, bytes: string | Uint8Array, mode = 0o600): Promise<string> => {
+    await writeFile(folder.at(name), bytes);
+    await chmod(folder.at(name), mode);
+    return folder.at(name);
+  };
+  const key = drawKeyText();
+  expect(await read(await place('right', `${key}\n`))).toBe(key);
+  expect(await read(await place('windows', `${key}\r\n`))).toBe(key);
+  expect(await read(await place('group', key, 0o640))).toBe(key);
+  const refusals: readonly (readonly [string, string, RegExp])[] = [
+    [
+      folder.at('absent'),
+      'invalid-input',
+      /key file that --key-file names, '.*absent': there is no such file/,
+    ],
+    [folder.path, 'invalid-input', /it is a folder/],
+    [await place('empty', ''), 'invalid-input', /no key file: '.*empty' is empty\. .*--new-key-file/],
+    [await place('binary', Buffer.alloc(40, 255)), 'invalid-input', /no key file: .*--password-file/],
+    [await place('long', key.repeat(2000)), 'invalid-input', /no key file/],
+    [await place('readable', key, 0o644), 'denied', /'.*readable' can be read by every user: chmod 600/],
+    [await place('writable', key, 0o620), 'denied', /can be changed by other users: chmod 600/],
+  ];
+  for (const [path, code, message] of refusals) {
+    const error: unknown = await read(path).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(String(error)).not.toContain('vault_key_');
+  }
+});

@@ -1,0 +1,373 @@
+/** What a thief of a machine that can only store may plant, with all that it holds: nobody else's file is harmed, and what is forged is told. */
+import { createHash, randomBytes } from 'node:crypto';
+import { expect, test } from 'vitest';
+import type { Bucket } from '../../src/buckets/bucket.ts';
+import { openCatalog } from '../../src/catalog/open.ts';
+import { drawId, drawRoot, keysOfRoot } from '../../src/crypto/keys.ts';
+import type { VaultKeys } from '../../src/crypto/keys.ts';
+import { idEntry, ManifestSealer, manifestHash } from '../../src/crypto/manifest.ts';
+import { sealPutMarker } from '../../src/crypto/put-marker.ts';
+import { signDeletion, signKeyring, signSweepList } from '../../src/crypto/signing.ts';
+import { sealShareNote } from '../../src/crypto/texts.ts';
+import { keyringObjectName } from '../../src/format/keyring.ts';
+import { MAX_MARKER_IDS } from '../../src/format/limits.ts';
+import { manifestObjectName } from '../../src/format/manifest.ts';
+import type { ContentTable } from '../../src/format/manifest.ts';
+import { deletionObjectName, putMarkerName, sweepObjectName } from '../../src/format/removal.ts';
+import { encodeSigned } from '../../src/format/signed.ts';
+import { encodeShareNote, shareObjectName } from '../../src/format/share.ts';
+import { finishShardObject, sealingOf, shardObjectName, shardObjectSize } from '../../src/format/shard.ts';
+import { VaultError } from '../../src/errors.ts';
+import type { VerifyResult } from '../../src/vault/verify/condition.ts';
+import { recoverCatalog } from '../../src/vault/recover/recover.ts';
+import { Vault } from '../../src/vault/vault.ts';
+import { openSession } from '../../src/vault/open.ts';
+import { sampleHead } from '../crypto/samples.ts';
+import { catalogPlace } from '../support/catalog-place.ts';
+import { seededRandom } from '../support/seeded-random.ts';
+import { all, behind, CHEAP_KDF, CHUNK_SIZE, getBytes, parts, putBytes, testVault } from './harness.ts';
+import type { TestVault } from './harness.ts';
+import { putMachine } from './put-machine.ts';
+import { present } from './scene.ts';
+import type { PutMachine } from './put-machine.ts';
+
+const BODY = seededRandom(17).bytes(2 * CHUNK_SIZE + 5);
+const DAY_MS = 86_400_000;
+
+/** A vault with a file of somebody else, and the machine of the thief, who may create objects of any name and no others. */
+interface Scene extends AsyncDisposable {
+  readonly made: TestVault;
+  readonly machine: PutMachine;
+  readonly clock: { ms: number };
+  /** Of the file of the full key. */
+  readonly hash: string;
+  /** The keys that the thief would like to have. */
+  readonly impostor: VaultKeys;
+  /** Creates an object in every bucket. */
+  plant(name: string, bytes?: Uint8Array): Promise<void>;
+  /** Whether all that a full key does works: it is run, with what it does to the file and to others. */
+  unharmed(more?: { readonly suspect?: boolean }): Promise<VerifyResult>;
+}
+
+async function scene(): Promise<Scene> {
+  const clock = { ms: Date.now() };
+  const made = await testVault({ now: () => clock.ms });
+  const { hash } = await putBytes(made.vault, BODY, { name: 'theirs' });
+  await made.session.guard.end();
+  const machine = await putMachine(made, { now: () => clock.ms });
+  const { vaultId, keys } = machine.session;
+  return {
+    made,
+    machine,
+    clock,
+    hash,
+    impostor: keysOfRoot(drawRoot(), { vaultId, rootNumber: keys.rootNumber, writer: keys.writer.id }),
+    async plant(name, bytes = randomBytes(500)) {
+      for (const bucket of machine.session.buckets.all) await (await bucket.open()).put(name, bytes);
+    },
+    unharmed: async (more) => unharmed(made, hash, more),
+    async [Symbol.asyncDispose]() {
+      await machine[Symbol.asyncDispose]();
+      await made[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** @param suspect whether a listing may show damage beside what is whole */
+async function unharmed(
+  made: TestVault,
+  hash: string,
+  { suspect = false }: { readonly suspect?: boolean } = {},
+): Promise<VerifyResult> {
+  const { vault, session } = made;
+  const check = async (of: Vault): Promise<void> => {
+    expect((await getBytes(of, hash)).equals(BODY)).toBe(true);
+    expect((await all(of.list())).map((file) => file.hash)).toContain(hash);
+  };
+  await check(vault);
+  const result = await vault.verify({ depth: 'listing' });
+  const told = result.affected.filter((file) => file.hash === hash);
+  expect(told.map(({ condition }) => condition)).toEqual(suspect ? ['degraded'] : []);
+  await vault.sync();
+  const { hash: other } = await putBytes(vault, randomBytes(CHUNK_SIZE), { name: 'another' });
+  await session.guard.end();
+  expect((await all(vault.planPrune({ last: 1 }))).flat().length).toBeGreaterThan(1);
+  await vault.remove([other], { graceMs: 0 });
+  await vault.sweep({ waitMs: 0 });
+  await check(vault);
+  // From the buckets and the password alone.
+  await using place = await catalogPlace();
+  const catalog = await openCatalog(place.location, { create: true });
+  const opener = (url: string): Promise<Bucket> =>
+    Promise.resolve(behind(present(made.buckets.find((bucket) => bucket.url === url))));
+  const opened = parts(catalog, opener, { now: () => session.clock.now() });
+  const urls = made.buckets.map(({ url }) => url);
+  await recoverCatalog({ catalog, urls, opener, password: opened.password, parts: opened });
+  const recovered = await openSession(opened);
+  // Threads are dear, and hold nothing but keys.
+  await recovered.workers.close();
+  await check(new Vault({ ...recovered, workers: session.workers }));
+  await catalog.close();
+  return result;
+}
+
+const LOCK = {
+  cost: CHEAP_KDF,
+  salt: randomBytes(32),
+  commitment: randomBytes(32),
+  wrapped: randomBytes(48),
+};
+
+/** A file as the thief describes it, which has no content anywhere. */
+function manifestOf(
+  keys: VaultKeys,
+  {
+    name = 'junk',
+    ids = [],
+    padded,
+    locked = false,
+  }: { name?: string; ids?: readonly string[]; padded?: number; locked?: boolean } = {},
+): Buffer {
+  const chunks = ids.length;
+  const table = { tag: randomBytes(32), hash: randomBytes(32), length: 68 * chunks };
+  const content: ContentTable =
+    chunks === 0
+      ? { size: 4, chunkSize: CHUNK_SIZE, depth: 0, refs: [], inline: Buffer.from('junk') }
+      : { size: chunks * CHUNK_SIZE, chunkSize: CHUNK_SIZE, depth: 1, refs: [table], inline: null };
+  const listed = ids.map((id) => ({ id, padded: padded ?? CHUNK_SIZE + 5 }));
+  return new ManifestSealer(keys).seal({
+    head: sampleHead({
+      name,
+      size: locked ? null : content.size,
+      chunkSize: CHUNK_SIZE,
+      chunks,
+      locked,
+      createdAtMs: Date.now(),
+    }),
+    ids: { depth: 0, ids: chunks === 0 ? [] : [...listed, idEntry(table, null)] },
+    content,
+    contentKey: randomBytes(32),
+    lock: locked ? LOCK : null,
+  });
+}
+
+/** The ids of all chunks. */
+function chunkIds({ made }: Scene): string[] {
+  return [...new Set(made.objects('chunks/').map((object) => object.split(/[/.]/)[1] ?? ''))];
+}
+
+test('keyrings that are forged, old or of others hide none, and repair takes them away', async () => {
+  await using at = await scene();
+  const { made, machine } = at;
+  const { keyring, bytes: old } = machine.session.keyring;
+  const elsewhere = await made.reopen();
+  await elsewhere.renameKey('cron', { label: 'web' });
+  const [slot] = keyring.slots;
+  const forged = (epoch: number, more: object = {}): Buffer =>
+    signKeyring(at.impostor, { ...keyring, epoch, previous: '00'.repeat(32), ...more });
+  // An old one under its own name and under that of a later one, all slots as they are and as those of another vault, and noise.
+  await at.plant(keyringObjectName(keyring.epoch), old);
+  await at.plant(keyringObjectName(9_999_999_999), old);
+  const theirs = { ...slot, writer: drawId() };
+  for (let i = 0; i < 6; i += 1) {
+    const more = i < 3 ? {} : { slots: [{ ...theirs, commitment: randomBytes(32) }, ...keyring.slots] };
+    await at.plant(keyringObjectName(1_000 + i), i === 5 ? randomBytes(9) : forged(1_000 + i, more));
+  }
+  const json = Buffer.from('{"format":"vault/3"}');
+  await at.plant(keyringObjectName(2_000), encodeSigned({ signed: json, signature: randomBytes(64) }));
+  expect((await made.vault.keys()).map(({ label }) => label)).toContain('web');
+  const { buckets, outcome } = await at.unharmed();
+  expect(outcome).toBe('degraded');
+  expect(buckets.map(({ keyringsWrong }) => keyringsWrong)).toEqual([9, 9, 9]);
+  await made.vault.repair();
+  expect((await made.vault.verify({ depth: 'listing' })).outcome).toBe('whole');
+  expect(made.objects('keyring/')).toHaveLength(3);
+});
+
+test('forged records of removal remove nothing, are told, and go with a sweep', async () => {
+  await using at = await scene();
+  const { made, hash, impostor } = at;
+  const record = { hash, serial: Number.MAX_SAFE_INTEGER, live: false, atMs: 0, graceMs: 0 };
+  await at.plant(deletionObjectName(hash), signDeletion(impostor, record));
+  const newer = encodeSigned({ signed: Buffer.from('{"format":"vault/3"}'), signature: randomBytes(64) });
+  await at.plant(deletionObjectName('ab'.repeat(32)), newer);
+  for (let i = 0; i < 200; i += 1) await at.plant(deletionObjectName(randomBytes(32).toString('hex')));
+  expect(await at.unharmed()).toMatchObject({ outcome: 'whole', foreignObjects: 202 });
+  expect(made.objects('deleted/').length).toBeLessThan(3 * 2 + 1);
+  // What is really removed, is, and comes back.
+  await made.vault.remove(['theirs']);
+  expect(await all(made.vault.list())).toEqual([]);
+  await made.vault.undelete(['theirs']);
+  await at.unharmed();
+});
+
+test('forged lists of removal hold up nobody and hide no object', async () => {
+  await using at = await scene();
+  const { made, impostor } = at;
+  const objects = [...new Set(made.objects().map((object) => object.slice('memory:1 '.length)))].filter(
+    (name) => /^(chunks|manifests)/.test(name),
+  );
+  const list = { id: drawId(), atMs: 0, doneAtMs: null, waitsFor: [], objects };
+  await at.plant(sweepObjectName(list.id), signSweepList(impostor, list));
+  const newer = encodeSigned({ signed: Buffer.from('{"format":"vault/3"}'), signature: randomBytes(64) });
+  await at.plant(sweepObjectName(drawId()), newer);
+  await at.plant(sweepObjectName(drawId()));
+  const again = await putBytes(made.vault, BODY, { name: 'a copy' });
+  expect(again.chunksStored).toBe(0);
+  await at.unharmed();
+  expect(made.objects(sweepObjectName(list.id))).toEqual([]);
+});
+
+test('shares that nobody made are no more than names, and go when their time is over', async () => {
+  await using at = await scene();
+  const { made, machine, clock, hash } = at;
+  const note = { hash, name: 'theirs', size: 5, createdAtMs: clock.ms, password: false };
+  const place = { id: drawId(), expiresAtMs: clock.ms + DAY_MS };
+  await at.plant(shareObjectName({ ...place, what: 'page' }));
+  await at.plant(
+    shareObjectName({ ...place, what: 'note' }),
+    sealShareNote(machine.session.keys, place.id, encodeShareNote(note)),
+  );
+  for (let i = 0; i < 100; i += 1)
+    await at.plant(shareObjectName({ id: drawId(), expiresAtMs: clock.ms - 1, what: 'note' }));
+  const listed = (await made.vault.shares()).shares;
+  expect(listed.length).toBeGreaterThan(100);
+  await at.unharmed();
+  clock.ms += DAY_MS;
+  await at.unharmed();
+  expect(made.objects('shares/')).toEqual([]);
+});
+
+test('markers that are dated ahead, are none, or name more than anybody uses hold up a sweep for a day', async () => {
+  await using at = await scene();
+  const { made, machine, clock } = at;
+  const { keys } = machine.session;
+  const name = (days: number): string =>
+    putMarkerName(clock.ms + days * DAY_MS, randomBytes(8).toString('hex'));
+  await at.plant(name(900), sealPutMarker(keys, chunkIds(at)));
+  await at.plant(name(500_000), randomBytes(500));
+  await at.plant(name(0), randomBytes(500));
+  await at.plant(name(0.5), Buffer.concat([Buffer.from('vlt3puts'), randomBytes(400)]));
+  const many = Array.from({ length: MAX_MARKER_IDS }, () => 'ef'.repeat(32));
+  await at.plant(name(0), sealPutMarker(keys, many));
+  for (let i = 0; i < 100; i += 1) await at.plant(name(i % 2), randomBytes(30));
+  await at.unharmed();
+  expect(made.objects('chunks/').length).toBeGreaterThan(9);
+  clock.ms += 2.1 * DAY_MS;
+  await at.unharmed();
+  expect(made.objects('chunks/')).toHaveLength(9);
+  expect(made.objects('puts/')).toEqual([]);
+});
+
+test('more markers than a list can name are told, and hold up a sweep for a day', async () => {
+  await using at = await scene();
+  const { made, clock } = at;
+  for (const { storage } of made.buckets.slice(0, 1))
+    for (let i = 0; i < 10_001; i += 1)
+      storage.set(putMarkerName(clock.ms, i.toString(16).padStart(16, '0')), Buffer.alloc(9));
+  const { hash } = await putBytes(made.vault, randomBytes(CHUNK_SIZE), { name: 'b' });
+  await made.session.guard.end();
+  await made.vault.remove([hash], { graceMs: 0 });
+  expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ objectsRemoved: 0, objectsWaiting: 4 });
+  clock.ms += 1.1 * DAY_MS;
+  expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ filesRemoved: 1, objectsWaiting: 0 });
+  expect(made.objects('puts/')).toEqual([]);
+});
+
+test('a manifest in the name of another writer is foreign', async () => {
+  await using at = await scene();
+  const { made, machine, impostor } = at;
+  const own = manifestOf(machine.session.keys, { name: 'theirs' });
+  const swapped = Buffer.from(own);
+  swapped.set(Buffer.from(made.session.keys.writer.id, 'hex'), 12);
+  const stolen = manifestOf({
+    ...machine.session.keys,
+    writer: { ...machine.session.keys.writer, id: made.session.keys.writer.id },
+  });
+  for (const bytes of [swapped, stolen, manifestOf(impostor)])
+    await at.plant(manifestObjectName(manifestHash(bytes)), bytes);
+  await at.plant(manifestObjectName(manifestHash(own)), own);
+  expect(await at.unharmed()).toMatchObject({ foreignObjects: 3 });
+  const listed = (await all(made.vault.list())).map(({ name, writer }) => [name, writer.label]);
+  expect(listed).toContainEqual(['theirs', 'cron']);
+  expect((await getBytes(made.vault, 'theirs')).equals(BODY)).toBe(true);
+});
+
+test('manifests that nobody can read are told, and no longer hold up a sweep once they are removed by their hash', async () => {
+  await using at = await scene();
+  const { made } = at;
+  const hashes: string[] = [];
+  const plant = async (
+    bytes: Buffer,
+    hash = createHash('sha256').update(bytes).digest('hex'),
+  ): Promise<void> => {
+    hashes.push(hash);
+    await at.plant(manifestObjectName(hash), bytes);
+  };
+  await plant(Buffer.concat([Buffer.from('vlt3mnfs'), randomBytes(800)]));
+  await plant(randomBytes(900), 'cd'.repeat(32));
+  for (let i = 0; i < 100; i += 1) await plant(randomBytes(100), randomBytes(32).toString('hex'));
+  await at.unharmed();
+  const held = await made.vault.sweep({ waitMs: 0 });
+  expect(held.blockedBy).toMatch(/[0-9a-f]{64}.* nor can 101 others/);
+  await made.vault.remove(hashes, { graceMs: 0 });
+  expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ blockedBy: null });
+  expect(await at.unharmed()).toMatchObject({ outcome: 'whole' });
+  expect(made.objects('chunks/')).toHaveLength(9);
+});
+
+test.each([
+  [256, true, false],
+  [256, false, true],
+  [64 * 1024 * 1024, true, true],
+  [64 * 1024 * 1024, false, false],
+])(
+  'a manifest that names chunks of others with %i bytes says nothing of them (met first: %s, locked: %s)',
+  async (padded, isFirst, locked) => {
+    await using at = await scene();
+    const { made, machine } = at;
+    const ids = chunkIds(at);
+    let bytes = manifestOf(machine.session.keys, { ids, padded, locked });
+    while (manifestHash(bytes) < at.hash !== isFirst)
+      bytes = manifestOf(machine.session.keys, { ids, padded, locked });
+    await at.plant(manifestObjectName(manifestHash(bytes)), bytes);
+    const before = made.objects('chunks/');
+    const { affected } = await at.unharmed();
+    expect(affected.map(({ name }) => name)).toEqual(['junk']);
+    await expect(getBytes(made.vault, 'cron:junk')).rejects.toBeInstanceOf(VaultError);
+    expect((await made.vault.verify({ depth: 'data' })).affected.map(({ name }) => name)).toEqual(['junk']);
+    expect((await made.vault.repair({ depth: 'data' })).filesLost).toEqual([manifestHash(bytes)]);
+    expect(made.objects('chunks/')).toEqual(before);
+    await made.vault.remove(['cron:junk'], { graceMs: 0 });
+    await at.unharmed();
+    expect(made.objects('chunks/')).toEqual(before);
+  },
+);
+
+test('any number of false sets of a chunk is got round', async () => {
+  await using at = await scene();
+  const { made } = at;
+  for (const chunkId of chunkIds(at)) {
+    for (let i = 0; i < 100; i += 1) {
+      const nonce = Buffer.alloc(12, i);
+      const sealedSize = 400;
+      for (const [index, bucket] of made.buckets.entries()) {
+        const object = Buffer.alloc(shardObjectSize(sealedSize, 2));
+        finishShardObject(object, chunkId, { k: 2, m: 1, index, sealedSize, nonce });
+        const name = { chunkId, sealing: sealingOf(nonce, sealedSize), index, k: 2, m: 1 };
+        bucket.storage.set(shardObjectName({ ...name, upload: `${i}`.padStart(16, '0') }), object);
+      }
+    }
+  }
+  expect(await at.unharmed({ suspect: true })).toMatchObject({ outcome: 'degraded' });
+});
+
+test('objects of other names are left alone', async () => {
+  await using at = await scene();
+  const { made } = at;
+  const names = ['clock', 'keyring/1', 'puts/now', 'deleted/x', 'sweep/x', 'shares/x'];
+  for (let i = 0; i < 200; i += 1) names.push(`chunks/${i}`, `manifests/${i}`);
+  for (const name of names) await at.plant(name);
+  expect(await at.unharmed()).toMatchObject({ outcome: 'whole' });
+  expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ foreignObjects: 200 });
+});
