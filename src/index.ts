@@ -65,6 +65,8 @@ export type { RemoveOptions, RemoveResult, UndeleteResult } from './vault/remove
 export type { SweepOptions, SweepResult } from './vault/remove/sweep-call.ts';
 export type { RepairOptions } from './vault/repair/options.ts';
 export type { RepairResult } from './vault/repair/repair.ts';
+export type { Resealed, ResealOptions, ResealResult } from './vault/roots/reseal.ts';
+export type { RotateOptions, Rotation } from './vault/keys/rotate.ts';
 export type { Share, SharedContent, ShareOptions } from './vault/share/share.ts';
 export type { ListedShare, ListedShares } from './vault/share/shares.ts';
 export { Vault } from './vault/vault.ts';

@@ -52,6 +52,7 @@ import type { Session } from './session.ts';
 import type { VerifyResult } from './verify/condition.ts';
 import { verifyVault } from './verify/verify.ts';
 import type { VerifyOptions } from './verify/verify.ts';
+import { Roots } from './roots/roots.ts';
 import { shareFile } from './share/share.ts';
 import type { Share, SharedContent, ShareOptions } from './share/share.ts';
 import { listShares, removeShares } from './share/shares.ts';
@@ -66,12 +67,15 @@ export class Vault implements AsyncDisposable {
   readonly tokens: Tokens;
   /** Addresses of single files. */
   readonly links: Links;
+  /** A new root, and what is stored anew under it. */
+  readonly roots: Roots;
 
   /** @param session is the vault's from then on, and closed with it */
   constructor(session: Session) {
     this.#session = session;
     this.tokens = new Tokens(session);
     this.links = new Links(session);
+    this.roots = new Roots(session);
   }
 
   /**
@@ -163,10 +167,7 @@ export class Vault implements AsyncDisposable {
     return vaultOutlook(this.#full, options);
   }
 
-  /**
-   * Reads random files, locked ones excepted, and compares every byte with its hash. Nothing is kept, and nothing is written. On a
-   * catalog that `recoverVault` has just made it shows that buckets and password are enough; `drillVault` does both.
-   */
+  /** Reads random files, locked ones excepted, and compares every byte with its hash; `drillVault` does so with a new catalog. */
   drill(options: DrillOptions): Promise<DrillResult> {
     return drillFiles(this.#full, options);
   }
@@ -338,7 +339,7 @@ export class Vault implements AsyncDisposable {
 
   /**
    * Takes a key away: no bucket opens with it any more. Who has used a full key may have kept the root secret, and with it reads all
-   * that is and will be stored.
+   * that is stored until there is a new one.
    *
    * @param reference as for `key`
    * @param options `own`: also the one that opened this vault

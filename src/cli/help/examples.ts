@@ -168,6 +168,11 @@ export const EXAMPLES: ReadonlyMap<string, readonly Example[]> = new Map<string,
   ],
   ['key ls', [['vault key ls', 'who can open the vault']]],
   ['key rm', [['vault key rm ann', 'her password opens nothing any more']]],
+  [
+    'key rotate',
+    [['vault key rotate', 'somebody may have kept what a full key gives: ask for a new password']],
+  ],
+  ['key reseal', [['vault key reseal > new-hashes', 'and what was stored before; cut short, repeat it']]],
   ['key rename', [['vault key rename 5f3a91c07b2e laptop', 'call it otherwise']]],
   ['config show', [['vault --vault work config show', 'where each setting comes from']]],
   [

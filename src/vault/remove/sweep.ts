@@ -21,7 +21,8 @@ import { IdSet } from '../chunks/id-set.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
-import { putList, readLists, writeLists } from '../protocol/lists.ts';
+import { putList, readLists, rootsOfNamed, writeLists } from '../protocol/lists.ts';
+import type { Lists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets, warnOfCatalog } from './every-bucket.ts';
 import { findLive } from './live.ts';
 import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
@@ -171,16 +172,21 @@ class Sweep {
   }
 
   /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
-  async #unexplained(missing: readonly string[], lists: readonly SweepList[]): Promise<readonly string[]> {
-    const swept = new Set(lists.flatMap(({ objects }) => objects));
+  async #unexplained(missing: readonly string[], lists: Lists): Promise<readonly string[]> {
+    const rows = await this.#session.catalog.files.byHashes(missing);
+    const swept = rootsOfNamed(lists);
+    const isSwept = (hash: string): boolean => {
+      const root = this.#session.keys.full?.rootOf(rows.get(hash)?.writer ?? '') ?? 1;
+      return (swept.get(manifestObjectName(hash)) ?? 0) >= root;
+    };
     const [removed, unexplained] = [true, false].map((wanted) =>
-      missing.filter((hash) => swept.has(manifestObjectName(hash)) === wanted),
+      missing.filter((hash) => isSwept(hash) === wanted),
     );
     if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
     return unexplained ?? [];
   }
 
-  async #readLists(): Promise<readonly SweepList[]> {
+  async #readLists(): Promise<Lists> {
     const lists = await readLists(this.#session, this.#buckets, this.#options.signal);
     this.#outlived = outlived(lists, this.#session.clock.now());
     return lists;
@@ -278,10 +284,7 @@ class Sweep {
       if (age.elapsedMs >= TRUSTED_FOR_MS) throw sleptTooLong();
       if (await this.#removeObject(name, aborted, found.get(name))) removed.push(name);
     };
-    await forEachBounded(going, remove, {
-      inFlight: IN_FLIGHT,
-      signal,
-    });
+    await forEachBounded(going, remove, { inFlight: IN_FLIGHT, signal });
     // What is kept stays known: it is no live file's, so that a later sweep chooses it again once this list has gone.
     const gone = new Set(removed.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
     await this.#forget(

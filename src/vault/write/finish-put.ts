@@ -2,6 +2,7 @@
 import { lockContentKey, manifestHash } from '../../crypto/manifest.ts';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { MAX_VERSION } from '../../format/limits.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { LockStanza, ManifestHead } from '../../format/manifest.ts';
 import { deletionObjectName } from '../../format/removal.ts';
@@ -88,7 +89,7 @@ export async function finishPut(
     part: { head, ids, access },
     contentDigest: lock === null ? contentDigestOf(content) : null,
   });
-  await list(session, row);
+  await listFile(session, row);
   return {
     hash,
     ...head,
@@ -125,7 +126,7 @@ async function lockOf(
 }
 
 /** Makes a file visible whose manifest is stored. */
-async function list(session: Session, row: FileRow): Promise<void> {
+export async function listFile(session: Session, row: FileRow): Promise<void> {
   const isPut = session.keys.full === null;
   try {
     // The row is new: who can only store needs no right to change any.
@@ -179,19 +180,21 @@ function headOf(
  * own catalog is lost, so it goes on from the time.
  */
 function nextVersion({ keys, clock }: Session, versions: readonly FileRecord[]): number {
-  const next = Math.max(0, ...versions.map(({ info }) => info.version)) + 1;
+  const known = Math.max(0, ...versions.map(({ info }) => info.version));
+  // Of a name that has the greatest number under an old root the versions of this one begin anew: a later root counts for more.
+  const next = known < MAX_VERSION ? known + 1 : 1;
   return keys.full === null ? Math.max(next, clock.now()) : next;
 }
 
 /** Stores the manifest in every bucket that can be reached. @returns how many have it, and which could not take it */
-async function storeManifest(
+export async function storeManifest(
   session: Session,
   manifest: {
     readonly hash: string;
     readonly bytes: Uint8Array;
     readonly guarded: Guarded | null;
     readonly clocks: BucketClocks;
-    readonly lock: (bucket: VaultBucket) => { readonly retainUntilMs?: number };
+    readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
@@ -223,7 +226,7 @@ async function keepInVault(
   put: {
     readonly object: { readonly name: string; readonly bytes: Uint8Array };
     readonly stored: readonly VaultBucket[];
-    readonly lock: (bucket: VaultBucket) => { readonly retainUntilMs?: number };
+    readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<void> {
