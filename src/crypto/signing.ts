@@ -54,7 +54,9 @@ export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array, epoch?: nu
   if (!isOwn) requireSignature({ verification: laterKey(keys, bytes) }, 'keyring', object);
   const { keyring } = decodeKeyring(bytes);
   requireVault(keys, keyring.vaultId, 'keyring');
-  if (keyring.root < keys.rootNumber) throw new VaultError('damaged', 'A keyring is of a root from before.');
+  if (isOwn && keyring.root !== keys.rootNumber) {
+    throw new VaultError('damaged', 'A keyring is signed with the key of another root than its own.');
+  }
   if (epoch !== undefined && keyring.epoch !== epoch) {
     throw new VaultError('damaged', 'A keyring lies under another name.');
   }

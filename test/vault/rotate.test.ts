@@ -97,6 +97,26 @@ async function turnedBack(scene: Scene): Promise<Uint8Array> {
   return signKeyring(keys, made);
 }
 
+/** A keyring of a root that he has drawn, after another one. */
+async function forkOf(scene: Scene): Promise<Uint8Array> {
+  const { keys, keyring } = await thief(scene);
+  const forked = nextRoot(keys, drawId());
+  const again = nextRoot(forked.keys, drawId());
+  const slot = await wrapKeys(again.keys, 'of the thief', {
+    role: 'full',
+    createdAtMs: 1,
+    label: '',
+    cost: CHEAP_KDF,
+  });
+  const roots = [forked.step, again.step];
+  const buckets = keyring.buckets.map((one, i) => ({
+    ...one,
+    url: sealBucketUrl(again.keys, one.id, present(scene.buckets[i]).url),
+  }));
+  const fork = { ...keyring, epoch: 800, root: 3, roots, slots: [slot], former: [], buckets };
+  return signKeyring(again.keys, fork);
+}
+
 async function expectOld(vault: Vault): Promise<void> {
   expect(await getBytes(vault, 'small')).toEqual(OLD.small);
   expect(await getBytes(vault, 'large')).toEqual(OLD.large);
@@ -318,39 +338,47 @@ describe('whoever has kept the old root', () => {
     const { session, vault } = await scene.open();
     const { epoch } = session.keyring.keyring;
     show(scene, keyringObjectName(900), await turnedBack(scene));
+    // The old password still opens his; it is the vault's only where no bucket shows what has replaced it.
+    await expect(unlockedBy(scene, PASSWORD)).rejects.toThrow('valid once');
+    expect((await unlockedBy(scene, NEXT)).keyring).toMatchObject({ epoch, root: 2 });
     await vault.changeDefaults({ chunkSize: 128 * 1024 });
     expect(session.keyring.keyring).toMatchObject({ epoch: epoch + 1, root: 2 });
     const unlocked = await unlockedBy(scene, NEXT);
     expect(unlocked.keyring).toMatchObject({ epoch: epoch + 1, root: 2 });
-    // The old password still opens his; it is the vault's only where no bucket shows what has replaced it.
-    await expect(unlockedBy(scene, PASSWORD)).rejects.toThrow('valid once');
     const { vault: again } = await scene.open({ unlocked });
     await expectOld(again);
   });
 
   test('makes no root that an owner of the vault takes for its own', async () => {
     await using scene = await after.scene();
-    const { keys, keyring } = await thief(scene);
-    const forked = nextRoot(keys, drawId());
-    const again = nextRoot(forked.keys, drawId());
-    const slot = await wrapKeys(again.keys, 'of the thief', {
-      role: 'full',
-      createdAtMs: 1,
-      label: '',
-      cost: CHEAP_KDF,
-    });
-    const roots = [forked.step, again.step];
-    const buckets = keyring.buckets.map((one, i) => ({
-      ...one,
-      url: sealBucketUrl(again.keys, one.id, present(scene.buckets[i]).url),
-    }));
-    const fork = { ...keyring, epoch: 800, root: 3, roots, slots: [slot], former: [], buckets };
-    show(scene, keyringObjectName(800), signKeyring(again.keys, fork));
+    show(scene, keyringObjectName(800), await forkOf(scene));
     show(scene, keyringObjectName(900), await turnedBack(scene));
     expect((await unlockedBy(scene, NEXT)).keyring.root).toBe(2);
     const { vault, session } = await scene.open();
     await putBytes(vault, randomBytes(70_000), { name: 'new' });
     expect(session.keyring.keyring.root).toBe(2);
+  });
+
+  test('hides the last keyring from no password that opened one before, by roots of his own', async () => {
+    await using scene = await after.scene();
+    const { vault } = await scene.open();
+    await vault.changePassword({ current: NEXT, next: PASSWORD, kdfCost: CHEAP_KDF });
+    show(scene, keyringObjectName(800), await forkOf(scene));
+    show(scene, keyringObjectName(900), await turnedBack(scene));
+    expect((await unlockedBy(scene, PASSWORD)).keyring.root).toBe(2);
+  });
+
+  test('has no machine that opened the vault before take the last keyring away', async () => {
+    await using scene = await before.scene();
+    const there = await scene.open();
+    await rotate((await scene.open()).vault);
+    const { keys, keyring } = there.session;
+    const later = { ...keyring.keyring, epoch: 900, previous: '00'.repeat(32) };
+    show(scene, keyringObjectName(900), signKeyring(keys, later));
+    await expect(there.vault.repair()).rejects.toMatchObject({ code: 'wrong-password' });
+    for (const bucket of scene.buckets) {
+      expect((await unlockedBy(scene, NEXT, [bucket])).keyring.root).toBe(2);
+    }
   });
 
   test('opens nothing that was stored since', async () => {
@@ -394,38 +422,32 @@ describe('whoever has kept the old root', () => {
     await using scene = await after.scene();
     const { vault } = await scene.open();
     const content = randomBytes(100_000);
-    let listed = false;
+    let objects: number | null = null;
     const { keys } = await thief(scene);
     const sweeping = await scene.open();
+    const namesOf = (prefix: string): string[] => [
+      ...new Set(
+        scene.buckets.flatMap(({ storage }) => [...storage.keys()].filter((n) => n.startsWith(prefix))),
+      ),
+    ];
     const putting = await scene.open({
-      async around(step, proceed) {
-        // When its chunks are there, and no manifest says so yet.
-        if (
-          !listed &&
-          step.call === 'put' &&
-          [...scene.bucket(0).storage.keys()].some((n) => n.startsWith('chunks/'))
-        ) {
-          const shards = scene.buckets.flatMap(({ storage }) =>
-            [...storage.keys()].filter((n) => n.startsWith('chunks/')),
-          );
-          if (step.name.startsWith('manifests/')) {
-            listed = true;
-            const list = {
-              id: drawId(),
-              atMs: 1,
-              doneAtMs: null,
-              waitsFor: [],
-              objects: [...new Set(shards)],
-            };
+      async around({ call, name }, proceed) {
+        // Its chunks are there, and no manifest says so yet.
+        if (objects === null && call === 'put' && name.startsWith('manifests/')) {
+          const markers = namesOf('puts/');
+          expect(markers).not.toEqual([]);
+          for (const waitsFor of [[], markers]) {
+            const list = { id: drawId(), atMs: 1, doneAtMs: null, waitsFor, objects: namesOf('chunks/') };
             show(scene, sweepObjectName(list.id), signSweepList(keys, list));
-            await sweeping.vault.sweep({ waitMs: 0 });
           }
+          objects = (await sweeping.vault.sweep({ waitMs: 0 })).objectsRemoved;
+          expect(namesOf('puts/')).toEqual(markers);
         }
         await proceed();
       },
     });
     await putBytes(putting.vault, content, { name: 'new' });
-    expect(listed).toBe(true);
+    expect(objects).toBe(0);
     expect(await getBytes(vault, 'new')).toEqual(content);
     expect(await getBytes(vault, 'large')).toEqual(OLD.large);
   });
