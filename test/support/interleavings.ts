@@ -23,6 +23,8 @@ export interface World {
   waiting(): readonly Move[];
   /** Lets one of them be made, and its actor run on until its next call. */
   go(move: Move): Promise<void>;
+  /** Nobody goes on any more. */
+  end(): void;
   /** All that decides what can still happen. */
   digest(): string;
   /** What is wrong with the state; null if it is as it should be. It changes nothing. */
@@ -70,7 +72,7 @@ class Explorer {
   readonly #mostRuns: number;
   readonly #path: Node[] = [];
   /** By state: the moves that were asleep whenever it was come to. */
-  readonly #visited = new Map<string, ReadonlySet<string>>();
+  readonly #visited = new Map<string, { readonly asleep: ReadonlySet<string>; readonly waiting: string }>();
   #runs = 0;
   #ends = 0;
 
@@ -99,6 +101,14 @@ class Explorer {
   async #follow(): Promise<Exploration['failure']> {
     const world = this.#make();
     await world.start();
+    try {
+      return await this.#followIn(world);
+    } finally {
+      world.end();
+    }
+  }
+
+  async #followIn(world: World): Promise<Exploration['failure']> {
     for (const { chosen } of this.#path) await world.go(chosen);
     for (;;) {
       const wrong = await world.wrong();
@@ -131,13 +141,18 @@ class Explorer {
     }
     // Likewise, what can still happen depends on how much of it is used up.
     const digest = world.digest() + (bounded ? ` ${switches} ${last}` : '');
-    const before = this.#visited.get(digest);
+    const calls = waiting.map(keyOf).toSorted().join('\n');
+    const seen = this.#visited.get(digest);
+    if (seen !== undefined && seen.waiting !== calls)
+      throw new Error(`The same answers, and not the same next:\n${seen.waiting}\n\n${calls}`);
+    const before = seen?.asleep;
     if (before !== undefined) {
       if ([...before].every((key) => asleep.has(key))) return null;
       for (const move of waiting) if (!before.has(keyOf(move))) asleep.set(keyOf(move), move);
     }
     const known = before ?? new Set(asleep.keys());
-    this.#visited.set(digest, new Set([...known].filter((key) => asleep.has(key))));
+    const sleeping = new Set([...known].filter((key) => asleep.has(key)));
+    this.#visited.set(digest, { asleep: sleeping, waiting: calls });
     return { waiting, asleep, switches, last };
   }
 
@@ -185,8 +200,10 @@ function isSwitch({ last, chosen, waiting }: Node): boolean {
 
 /** Whether two moves lead to the same whichever comes first. */
 function independent(a: Move, b: Move): boolean {
-  if (a.actor === b.actor || a.call === 'everything' || b.call === 'everything') return false;
+  if (a.call === 'everything' || b.call === 'everything') return false;
+  // Of one actor they are made side by side.
   if (a.where !== b.where) return true;
+  if (a.actor === b.actor) return false;
   const reads = (move: Move): boolean => move.call === 'get' || move.call === 'list';
   if (reads(a) && reads(b)) return true;
   if (a.call === 'list') return !b.name.startsWith(a.name);

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { createHash } from 'node:crypto';
+import { createHash, KeyObject } from 'node:crypto';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
+import { publicBytes } from '../../src/crypto/keys.ts';
 
 /** A program whose random choices and waits are the test's. */
 export interface Puppet {
@@ -22,7 +23,10 @@ export function asPuppet<T>(puppet: Puppet, program: () => Promise<T>): Promise<
   return strings.run({ puppet, drawn: 0 }, program);
 }
 
-/** Lets `node:crypto` and `node:timers/promises` serve puppets so, until disposed. Others are served as ever. */
+/**
+ * Lets `node:crypto` and `node:timers/promises` serve puppets so, until disposed. Others are served as ever. Signatures that a puppet has
+ * had checked are remembered: the same few come again in every run.
+ */
 export function puppetTheatre(): Disposable {
   const requireHere = createRequire(import.meta.url);
   const crypto: object = requireHere('node:crypto');
@@ -30,8 +34,10 @@ export function puppetTheatre(): Disposable {
   const randomBytes = methodOf(crypto, 'randomBytes');
   const randomInt = methodOf(crypto, 'randomInt');
   const setTimeout = methodOf(timers, 'setTimeout');
-  const install = (bytes: Method, int: Method, sleep: Method): void => {
-    Object.assign(crypto, { randomBytes: bytes, randomInt: int });
+  const verify = methodOf(crypto, 'verify');
+  const verdicts = new Map<string, unknown>();
+  const install = (bytes: Method, int: Method, sleep: Method, check: Method): void => {
+    Object.assign(crypto, { randomBytes: bytes, randomInt: int, verify: check });
     Object.assign(timers, { setTimeout: sleep });
     syncBuiltinESMExports();
   };
@@ -50,8 +56,20 @@ export function puppetTheatre(): Disposable {
       return draw(pulled, 4).readUInt32BE() % limit;
     },
     (...args) => strings.getStore()?.puppet.sleep() ?? Reflect.apply(setTimeout, timers, args),
+    (...args) => {
+      if (strings.getStore() === undefined) return Reflect.apply(verify, crypto, args);
+      const [, message, key, signature] = args;
+      const what = createHash('sha256');
+      for (const part of [message, key instanceof KeyObject ? publicBytes(key) : null, signature]) {
+        if (!(part instanceof Uint8Array)) return Reflect.apply(verify, crypto, args);
+        what.update(`${part.length} `).update(part);
+      }
+      const known = what.digest('base64');
+      if (!verdicts.has(known)) verdicts.set(known, Reflect.apply(verify, crypto, args));
+      return verdicts.get(known);
+    },
   );
-  return { [Symbol.dispose]: () => install(randomBytes, randomInt, setTimeout) };
+  return { [Symbol.dispose]: () => install(randomBytes, randomInt, setTimeout, verify) };
 }
 
 type Method = (...args: unknown[]) => unknown;

@@ -141,6 +141,7 @@ interface Waiting {
   /** Goes on only when the markers are others than these; null: at any time. */
   readonly until: string | null;
   readonly release: () => void;
+  readonly refuse: () => void;
 }
 
 export class RemovalWorld implements World {
@@ -148,11 +149,12 @@ export class RemovalWorld implements World {
   readonly #actors: readonly Actor[];
   readonly #storages: Storages;
   readonly #waiting: Waiting[] = [];
-  /** What each actor has seen, as a digest. */
-  readonly #histories = new Map<string, string>();
+  /** What each actor has seen. */
+  readonly #histories = new Map<string, History>();
   readonly #acknowledged: Set<string>;
   #nowMs = 0;
   #bug: string | null = null;
+  #isOver = false;
 
   readonly #prelude: readonly Cue[];
 
@@ -167,10 +169,10 @@ export class RemovalWorld implements World {
 
   async start(): Promise<void> {
     for (const actor of this.#actors) {
-      this.#histories.set(actor.name, '');
+      this.#histories.set(actor.name, new History());
       const sleep = (): Promise<void> => this.#awaitChange(actor.name);
       void asPuppet({ name: actor.name, sleep }, () => this.#play(actor)).catch((error: unknown) => {
-        this.#note(actor.name, `failed ${error instanceof VaultError ? error.code : String(error)}`);
+        this.#histories.get(actor.name)?.end();
         if (!(error instanceof VaultError)) this.#bug ??= `${actor.name}: ${String(error)}`;
       });
       await quiet();
@@ -187,7 +189,7 @@ export class RemovalWorld implements World {
   async #play(actor: Actor): Promise<void> {
     const stage = this.#stageOf(actor);
     await actor.play(stage);
-    this.#note(actor.name, 'ended');
+    this.#histories.get(actor.name)?.end();
   }
 
   waiting(): readonly Move[] {
@@ -216,9 +218,16 @@ export class RemovalWorld implements World {
     await quiet();
   }
 
+  end(): void {
+    this.#isOver = true;
+    for (const { refuse } of this.#waiting.splice(0)) refuse();
+  }
+
   digest(): string {
-    const digest = createHash('sha1').update(`${this.#nowMs}\n${stateOf(this.#storages)}`);
-    for (const [actor, history] of this.#histories) digest.update(`${actor} ${history}\n`);
+    const digest = createHash('sha1').update(this.#outcome());
+    for (const [actor, { digest: seen }] of this.#histories) digest.update(`${actor} ${seen}\n`);
+    for (const { move, until } of this.#waiting)
+      if (until !== null) digest.update(`${move.actor} ${until}\n`);
     return digest.digest('base64');
   }
 
@@ -251,12 +260,17 @@ export class RemovalWorld implements World {
   /** Everybody ends here; a day later somebody sweeps, and again after days: what was acknowledged is there, and nothing else. */
   async #aftermath(): Promise<string | null> {
     const { judged } = this.#beginning;
-    const key = `${this.#nowMs}\n${[...this.#acknowledged].toSorted().join()}\n${stateOf(this.#storages)}`;
+    const key = this.#outcome();
     const known = judged.get(key);
     if (known !== undefined) return known;
     const verdict = await this.#judge();
     judged.set(key, verdict);
     return verdict;
+  }
+
+  /** What there is, and what must be. */
+  #outcome(): string {
+    return `${this.#nowMs}\n${[...this.#acknowledged].toSorted().join()}\n${stateOf(this.#storages)}`;
   }
 
   async #judge(): Promise<string | null> {
@@ -289,7 +303,12 @@ export class RemovalWorld implements World {
   #stageOf(actor: Actor): Stage {
     const rig = actor.rig ?? ((bucket: Bucket) => bucket);
     const handle = this.#handle(actor.name, {
-      now: () => (actor.clockStands === true ? 0 : this.#nowMs),
+      now: () => {
+        const nowMs = actor.clockStands === true ? 0 : this.#nowMs;
+        // Where it never moves it tells nothing.
+        if (nowMs > 0) this.#note(actor.name, 'now', String(nowMs));
+        return nowMs;
+      },
       bucket: (url) => rig(this.#gated(actor.name, memoryBucket(url, this.#storages.get(url)))),
       catalog: this.#beginning.catalog.copy(),
     });
@@ -361,7 +380,7 @@ export class RemovalWorld implements World {
         seen = error instanceof VaultError ? error.code : 'a bug';
         throw error;
       } finally {
-        if (!SETTLED.test(name)) this.#note(actor, `${where} ${call} ${name}: ${seen}`);
+        if (!SETTLED.test(name)) this.#note(actor, `${where} ${call} ${name}`, seen);
       }
     };
     return {
@@ -390,8 +409,10 @@ export class RemovalWorld implements World {
   }
 
   #hold(move: Move, until: string | null = null): Promise<void> {
-    return new Promise((release) => {
-      this.#waiting.push({ move, until, release });
+    return new Promise((release, reject) => {
+      const refuse = (): void => reject(new VaultError('unavailable', 'The run is over.'));
+      if (this.#isOver) refuse();
+      else this.#waiting.push({ move, until, release, refuse });
     });
   }
 
@@ -401,9 +422,34 @@ export class RemovalWorld implements World {
     this.#note(actor, 'waited');
   }
 
-  #note(actor: string, what: string): void {
-    const before = this.#histories.get(actor) ?? '';
-    this.#histories.set(actor, createHash('sha1').update(`${before}\n${what}`).digest('base64'));
+  #note(actor: string, what: string, answer = ''): void {
+    this.#histories.get(actor)?.note(what, answer);
+  }
+}
+
+/**
+ * The answers an actor has had. How it goes on depends on them and not on which of those that it asks for side by side came first: so
+ * the order is left out, but for which of equal calls had which answer. The explorer notices if that is not so.
+ */
+class History {
+  readonly #times = new Map<string, number>();
+  readonly #sum = Buffer.alloc(20);
+  #ended = false;
+
+  note(what: string, answer: string): void {
+    const times = (this.#times.get(what) ?? 0) + 1;
+    this.#times.set(what, times);
+    const one = createHash('sha1').update(`${times} ${what}\n${answer}`).digest();
+    for (const [i, byte] of one.entries()) this.#sum[i] = (this.#sum[i] ?? 0) ^ byte;
+  }
+
+  /** What is over has no future that could differ. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  get digest(): string {
+    return this.#ended ? 'ended' : this.#sum.toString('base64');
   }
 }
 
