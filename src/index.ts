@@ -62,7 +62,7 @@ export type { RecoverResult } from './vault/recover/recover.ts';
 export type { PrunedName, PruneOptions } from './vault/remove/prune.ts';
 export type { Judgement, KeepReason, RetentionRules } from './vault/remove/retention.ts';
 export type { RemoveOptions, RemoveResult, UndeleteResult } from './vault/remove/rm.ts';
-export type { SweepOptions, SweepResult } from './vault/remove/sweep.ts';
+export type { SweepOptions, SweepResult } from './vault/remove/sweep-call.ts';
 export type { RepairOptions } from './vault/repair/options.ts';
 export type { RepairResult } from './vault/repair/repair.ts';
 export type { Resealed, ResealOptions, ResealResult } from './vault/roots/reseal.ts';

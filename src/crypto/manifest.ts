@@ -242,10 +242,10 @@ export class ManifestOpener {
   /** By root number, writer and `enc`; the one that was used last is the last. Only of manifests that did open. */
   readonly #sessions = new Map<string, Buffer>();
 
-  /** @throws `invalid-input` if the keys are a put keyslot's */
+  /** @throws `denied` if the keys are a put keyslot's */
   constructor(keys: VaultKeys) {
     this.#keys = keys;
-    this.#full = requireFull(keys, 'reading them');
+    this.#full = requireFull(keys, 'reading manifests');
   }
 
   /**

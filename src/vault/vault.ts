@@ -44,7 +44,7 @@ import type { RetentionRules } from './remove/retention.ts';
 import { removalDenied, removeFiles, undeleteFiles } from './remove/rm.ts';
 import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
-import type { SweepOptions, SweepResult } from './remove/sweep.ts';
+import type { SweepOptions, SweepResult } from './remove/sweep-call.ts';
 import { repairVault } from './repair/repair.ts';
 import type { RepairOptions } from './repair/options.ts';
 import type { RepairResult } from './repair/repair.ts';
@@ -57,7 +57,7 @@ import { shareFile } from './share/share.ts';
 import type { Share, SharedContent, ShareOptions } from './share/share.ts';
 import { listShares, removeShares } from './share/shares.ts';
 import type { ListedShares } from './share/shares.ts';
-import { putSource } from './write/put.ts';
+import { putSource, requireRetention } from './write/put.ts';
 import type { PutOptions, PutResult } from './write/put-call.ts';
 import type { FileSource } from './write/file-source.ts';
 
@@ -119,6 +119,11 @@ export class Vault implements AsyncDisposable {
    */
   async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
     return putSource(await this.#writable(options, this.#session), source, options);
+  }
+
+  /** Whether a put can be with `retainUntilMs`. @throws `invalid-input` if no bucket can lock, or what they said */
+  requireRetention(untilMs: number, options?: CallOptions): Promise<unknown> {
+    return requireRetention(this.#session, untilMs, options);
   }
 
   /**
@@ -317,12 +322,7 @@ export class Vault implements AsyncDisposable {
     return listKeys(this.#full, options);
   }
 
-  /**
-   * One of them.
-   *
-   * @param reference label, or the first 8 or more digits of the writer
-   * @throws `file-not-found`; `invalid-input` if it means several
-   */
+  /** One of them. @param reference label, or 8 or more digits of the writer @throws `file-not-found`; `invalid-input` for several */
   key(reference: string, { signal }: CallOptions = {}): Promise<KeyInfo> {
     return findKey(this.#full, reference, signal);
   }

@@ -24,23 +24,52 @@ export const ROOMS = {
   },
   folder: {
     mutate: ['src/buckets/folder/**/*.ts'],
-    tests: ['test/buckets/folder*.test.ts', 'test/buckets/open.test.ts'],
+    tests: [
+      'test/buckets/folder-{tells,durable,hangs,limited-disks}.test.ts',
+      'test/buckets/open.test.ts',
+      'test/buckets/folder.test.ts',
+      'test/buckets/folder-{by-paths,links}.test.ts',
+    ],
     // Some of these take on another user's rights, which threads cannot.
     pool: 'forks',
+    isolate: true,
   },
   write: {
-    mutate: ['src/vault/write/**/*.ts'],
-    tests: [
-      'test/vault/{source,table-writer,round-trip,order,placement,put-guard,interrupt,requests,transit}.test.ts',
+    mutate: [
+      'src/vault/write/**/*.ts',
+      '!src/vault/write/{content-cutter,folder-content,tree-reader,remembered-file}.ts',
     ],
+    tests: [
+      'test/vault/{table-writer,placement,source,chunked}.test.ts',
+      'test/vault/put.test.ts',
+      'test/vault/{put-only,put-guard,stale-views}.test.ts',
+    ],
+  },
+  // Apart: its tests read folders and large files, and take long.
+  remembered: {
+    mutate: ['src/vault/write/{folder-content,tree-reader,remembered-file}.ts'],
+    tests: ['test/vault/folders/put-folder.test.ts', 'test/vault/remembered-file.test.ts'],
+  },
+  // Apart: its loop goes over every byte, which changes make slow.
+  cutting: {
+    mutate: ['src/vault/write/content-cutter.ts'],
+    tests: ['test/vault/content-cutter.test.ts'],
   },
   remove: {
     mutate: ['src/vault/remove/**/*.ts'],
-    tests: ['test/vault/{plan,sweep,removed-elsewhere,removed-meanwhile,put-guard}.test.ts'],
+    tests: [
+      'test/vault/{retention,prune}.test.ts',
+      'test/vault/remove.test.ts',
+      'test/vault/{sweep,undelete,writers,plan,forged-row}.test.ts',
+      'test/vault/removed-elsewhere.test.ts',
+      'test/vault/{clocks,put-only,put-guard,stale-views}.test.ts',
+    ],
+    // Some of these set the time zone, which threads share.
+    pool: 'forks',
   },
   repair: {
     mutate: ['src/vault/repair/**/*.ts'],
-    tests: ['test/vault/repair.test.ts'],
+    tests: ['test/vault/repair-steps.test.ts', 'test/vault/repair.test.ts'],
   },
 } as const satisfies Readonly<Record<string, Facts>>;
 
@@ -49,6 +78,8 @@ export interface Facts {
   readonly tests: readonly string[];
   /** Where vitest runs the tests: threads start faster. */
   readonly pool?: 'threads' | 'forks';
+  /** Whether each file of tests loads the modules anew, since some replace them: to load them takes longer than most tests. */
+  readonly isolate?: boolean;
 }
 
 export type Room = keyof typeof ROOMS;

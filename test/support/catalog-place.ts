@@ -7,13 +7,16 @@ import { temporaryFolder } from './temporary-folder.ts';
 /** Set by the project of vitest that runs suites of vault and command once more. */
 export const DATABASE = process.env['TEST_CATALOG'] === 'postgres' ? 'postgres' : 'sqlite';
 
-/**
- * From one call that a test lets fail, or lets something come between, to the next. In SQLite that is every call. In Postgres,
- * where each try takes longer, it is every sixth; tests of several ways of failing begin each at another call.
- */
-export const CALL_STRIDE = DATABASE === 'postgres' ? 6 : 1;
+/** Each try takes long in Postgres; and `npm run mutants` makes all of them again and again. */
+const IS_SLOW = DATABASE === 'postgres' || process.env['MUTANTS_ROOM'] !== undefined;
 
-/** Those of many cases to try out: all, or in Postgres every sixth, likewise. */
+/**
+ * From one call that a test lets fail, or lets something come between, to the next. That is every call, or every sixth where tries
+ * are slow; tests of several ways of failing begin each at another call.
+ */
+export const CALL_STRIDE = IS_SLOW ? 6 : 1;
+
+/** Those of many cases to try out: all, or every sixth, likewise. */
 export function sampled<T>(cases: readonly T[]): readonly T[] {
   return cases.filter((_, i) => i % CALL_STRIDE === 0);
 }

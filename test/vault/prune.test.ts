@@ -135,6 +135,10 @@ test('versions that only an old catalog lists do not take the place of those tha
   for (const { storage } of mine.buckets) storage.delete(`manifests/${hashes[0]}`);
   const plan = await judged(vault, { last: 2 });
   expect(hashes.map((hash) => plan.get(hash))).toEqual(['missing', 'missing', 'last', 'last', '']);
+  // Nor do those whose manifests are damaged wherever they are.
+  for (const { storage } of mine.buckets) storage.set(`manifests/${hashes[2]}`, Buffer.from('rotten'));
+  const again = await judged(vault, { last: 2 });
+  expect(hashes.map((hash) => again.get(hash))).toEqual(['missing', 'missing', 'missing', 'last', 'last']);
   await elsewhere.close();
   await vault.close();
 });

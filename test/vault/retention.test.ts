@@ -198,6 +198,14 @@ describe('whatever the clocks say', () => {
   });
 });
 
+test('a version counts that another clock dates a little ahead, and versions by days as one a day', () => {
+  const nights = versionsAt(NOW + 5 * 60_000, NOW - HOUR_MS, NOW - DAY_MS);
+  expect(reasonsOf(nights, { last: 1 })).toEqual([['last'], [], []]);
+  expect(reasonsOf(versionsAt(NOW + 5 * 60_000 + 1, NOW), { last: 1 })).toEqual([['future'], ['last']]);
+  const byDays = judgeVersions(nights, { last: 2 }, { nowMs: NOW, byDays: true });
+  expect(byDays.map(({ reasons }) => reasons)).toEqual([['last'], [], ['last']]);
+});
+
 test('periods are those of the time zone, weeks begin on Monday and cross years', () => {
   const nights = versionsAt('2026-03-02T00:30:00Z', '2026-03-01T23:30:00Z', '2026-03-01T12:00:00Z');
   inZone('UTC');

@@ -2,6 +2,7 @@ import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog, ChunkRow } from '../../src/catalog/catalog.ts';
 import { VaultError } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
 import {
   finishShardObject,
   parseShardHeader,
@@ -14,6 +15,8 @@ import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { Vault } from '../../src/vault/vault.ts';
+import { faulty, storageError } from '../support/faulty-bucket.ts';
+import type { FaultyCall } from '../support/faulty-bucket.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
 import { all, behind, parts, putBytes, snapshotOf, testVault } from './harness.ts';
@@ -140,6 +143,18 @@ export function shardOf(
   const name = shardObjectName({ chunkId, sealing, index, k, m, upload: place.upload });
   const bucket = scene.bucket(place.bucket - 1);
   return { name, bucket, bytes: present(bucket.storage.get(name)) };
+}
+
+/** Lets calls fail that are meant, and no others. */
+export function failing(
+  bucket: TestBucket,
+  fails: (call: FaultyCall) => boolean,
+  code: ErrorCode = 'unavailable',
+): void {
+  bucket.wrap = (plain) =>
+    faulty(plain, (call) =>
+      fails(call) ? { kind: 'fail', when: 'before', error: storageError(code) } : null,
+    );
 }
 
 /** Removes every object with a prefix. */

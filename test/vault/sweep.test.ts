@@ -118,58 +118,6 @@ async function checkWhole(copy: VaultCopy, left: readonly string[]): Promise<voi
   }
 }
 
-describe('Wherever two operations meet, each comes out as if it had been alone', () => {
-  let made: TestVault;
-  let start: Snapshot;
-
-  beforeAll(async () => {
-    made = await testVault();
-    for (const name of ['a', 'b']) await putBytes(made.vault, contentOf(name), { name });
-    await putBytes(made.vault, contentOf('hidden'), { name: 'hidden' });
-    await made.vault.remove(['hidden']);
-    await putBytes(made.vault, contentOf('expired'), { name: 'expired', expiresAtMs: EXPIRY });
-    await made.session.guard.end();
-    start = await snapshotOf(made);
-  });
-  afterAll(async () => {
-    await made[Symbol.asyncDispose]();
-  });
-
-  test.for(MEETINGS)('$title', async ({ first, second, left }) => {
-    let calls = 0;
-    for (let nth = 1; nth <= calls + CALL_STRIDE; nth += CALL_STRIDE) {
-      await using copy = await start.copy();
-      const other = await copy.open();
-      let met: Promise<unknown> = Promise.resolve();
-      let isOver = false;
-      const handle = await copy.open({
-        around: async (step, proceed) => {
-          if (step.nth === nth && !isOver) {
-            calls = nth;
-            met = second(other);
-            await met;
-          }
-          await proceed();
-        },
-      });
-      await first(handle);
-      // A call that reads ahead is one that nobody waits for in the end.
-      isOver = true;
-      await met;
-      if (calls < nth) break;
-      const step = handle.steps.log[nth - 1];
-      try {
-        await checkWhole(copy, left);
-      } catch (cause) {
-        throw new Error(`When they met at call ${nth}, ${step?.where} ${step?.call} ${step?.name}`, {
-          cause,
-        });
-      }
-    }
-    expect(calls).toBeGreaterThan(8);
-  });
-});
-
 describe('What sweep removes', () => {
   test('an expired file, not a moment before, and its bytes after its grace', async () => {
     let now = 5_000;
@@ -352,5 +300,57 @@ describe('With a bucket that cannot be used', () => {
       await expect(made.vault.sweep({ waitMs: 0 })).rejects.toMatchObject({ code: 'unavailable' });
       expect(made.objects('chunks/')).toEqual(before);
     }
+  });
+});
+
+describe('Wherever two operations meet, each comes out as if it had been alone', () => {
+  let made: TestVault;
+  let start: Snapshot;
+
+  beforeAll(async () => {
+    made = await testVault();
+    for (const name of ['a', 'b']) await putBytes(made.vault, contentOf(name), { name });
+    await putBytes(made.vault, contentOf('hidden'), { name: 'hidden' });
+    await made.vault.remove(['hidden']);
+    await putBytes(made.vault, contentOf('expired'), { name: 'expired', expiresAtMs: EXPIRY });
+    await made.session.guard.end();
+    start = await snapshotOf(made);
+  });
+  afterAll(async () => {
+    await made[Symbol.asyncDispose]();
+  });
+
+  test.for(MEETINGS)('$title', async ({ first, second, left }) => {
+    let calls = 0;
+    for (let nth = 1; nth <= calls + CALL_STRIDE; nth += CALL_STRIDE) {
+      await using copy = await start.copy();
+      const other = await copy.open();
+      let met: Promise<unknown> = Promise.resolve();
+      let isOver = false;
+      const handle = await copy.open({
+        around: async (step, proceed) => {
+          if (step.nth === nth && !isOver) {
+            calls = nth;
+            met = second(other);
+            await met;
+          }
+          await proceed();
+        },
+      });
+      await first(handle);
+      // A call that reads ahead is one that nobody waits for in the end.
+      isOver = true;
+      await met;
+      if (calls < nth) break;
+      const step = handle.steps.log[nth - 1];
+      try {
+        await checkWhole(copy, left);
+      } catch (cause) {
+        throw new Error(`When they met at call ${nth}, ${step?.where} ${step?.call} ${step?.name}`, {
+          cause,
+        });
+      }
+    }
+    expect(calls).toBeGreaterThan(8);
   });
 });

@@ -120,7 +120,8 @@ function hiddenAtOf(deletion: DeletionRecord | null): number | null {
   return deletion === null || deletion.live ? null : deletion.atMs;
 }
 
-async function openManifest(
+/** A manifest by its hash; `foreign` and `unreadable`: see `Known`. @throws as `learnFile` */
+export async function openManifest(
   session: Session,
   hash: string,
   from: readonly VaultBucket[],

@@ -382,10 +382,19 @@ export async function settleKeyring(
       if (name === current) continue;
       const found = await readCopyIfWhole(bucket, name, signal);
       const other = found === null ? null : verifiedOrNull(session.keys, found, epochOf(name));
-      if (other === null || keyringRank(other) < keyringRank(keyring)) await storage.remove(name, { signal });
+      if (other === null || keyringRank(other) < keyringRank(keyring)) await drop(storage, name, signal);
     }
   });
   return { ...check, stored, isNew: withEarlier === buckets.length };
+}
+
+/** Removes a keyring that does not count, unless the bucket's own policy keeps it for now. */
+async function drop(storage: Bucket, name: string, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await storage.remove(name, { signal });
+  } catch (error) {
+    if (!isVaultError(error, 'retained')) throw error;
+  }
 }
 
 async function keyringNames(storage: Bucket, signal: AbortSignal | undefined): Promise<string[]> {

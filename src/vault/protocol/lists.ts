@@ -76,15 +76,30 @@ export async function readLists(
   return lists;
 }
 
-/** Writes a list into every bucket. @throws what a bucket says that does not take it; the next sweep goes on then */
+/**
+ * Writes a list into every bucket. One whose policy lets nothing be replaced keeps an earlier state of it: of several the one counts that
+ * has come furthest, and the next sweep goes on with a list that has not.
+ *
+ * @param replace false where most buckets have it already as it is: nothing is written there, and kept for another while
+ * @throws what a bucket says that does not take it; the next sweep goes on then
+ */
 export async function putList(
   session: Session,
   buckets: readonly VaultBucket[],
   list: SweepList,
   signal: AbortSignal | undefined,
+  replace = true,
 ): Promise<void> {
   const object = { name: sweepObjectName(list.id), bytes: signSweepList(session.keys, list) };
-  const { failed } = await spread(buckets, object, { signal, replace: true });
+  const written = await spread(buckets, object, { signal, replace });
+  const [others, refused] = [true, false].map((isOther) =>
+    written.failed.filter(({ error }) => (error.code === 'already-exists') === isOther),
+  );
+  const replaced = (others ?? []).map(({ bucket }) => bucket);
+  const again = replaced.length === 0 ? null : await spread(replaced, object, { signal, replace: true });
+  const failed = [...(refused ?? []), ...(again?.failed ?? [])].filter(
+    ({ error }) => error.code !== 'retained',
+  );
   if (failed.length > 0)
     throw tooFewBuckets('Nothing was removed, since a bucket did not take the list.', failed);
 }

@@ -9,7 +9,7 @@ import type { Session } from '../session.ts';
 /**
  * Asks every bucket what the vault's buckets are.
  *
- * @returns `unreachable`: the URLs of those that cannot be asked, and the ids of those whose URL is not known; each was warned of
+ * @returns `unreachable`: the URLs of those that cannot be asked; each was warned of
  * @throws `unavailable` if none can be asked
  */
 export async function askEveryBucket(
@@ -29,12 +29,7 @@ export async function askEveryBucket(
     onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });
   }
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const unknown = unknownBuckets(session);
-  for (const id of unknown) {
-    const message = `The catalog does not know where the bucket ${id} is, which another machine has added. Nothing is removed without it.`;
-    onWarning?.({ kind: 'bucket-down', message, bucket: null });
-  }
-  return { usable, unreachable: [...failed.map(({ bucket }) => bucket.url), ...unknown] };
+  return { usable, unreachable: failed.map(({ bucket }) => bucket.url) };
 }
 
 /**
@@ -53,14 +48,8 @@ export async function requireSameBuckets(
   const { all } = session.buckets;
   const same = all.length === buckets.length && all.every((bucket) => buckets.includes(bucket));
   if (failed.length > 0) throw tooFewBuckets('Not every bucket says which buckets the vault has.', failed);
-  if (same && unknownBuckets(session).length === 0) return;
+  if (same) return;
   throw new VaultError('unavailable', 'The vault’s buckets have changed during this sweep. Sweep again.');
-}
-
-/** Ids of buckets that the keyring names and the catalog has no URL of: they were added elsewhere, or the row was taken away. */
-function unknownBuckets({ keyring, buckets }: Session): readonly string[] {
-  const known = new Set(buckets.all.map(({ id }) => id));
-  return keyring.keyring.buckets.flatMap(({ id }) => (known.has(id) ? [] : [id]));
 }
 
 /** The catalog decides nothing here, and a sweep may be what makes room for it: one that cannot be written is no reason to stop. */

@@ -6,7 +6,9 @@ import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { PlanOptions } from '../call.ts';
+import { openManifest } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
+import type { JoinedFile } from '../files/file-join.ts';
 import { readManifestBytes, readManifestIn } from '../files/manifests.ts';
 import type { Session } from '../session.ts';
 import { isOver } from './files.ts';
@@ -38,7 +40,7 @@ export async function repairManifests(
   const { signal, deletions, only } = options;
   const states = new Map<string, FileState>();
   const counts = { stored: 0, bytes: 0 };
-  for await (const { hash, holders } of joinFiles(session, ground.sources, {
+  for await (const { hash, holders, row } of joinFiles(session, ground.sources, {
     signal,
     onFailure: ground.noteFailure,
   })) {
@@ -47,7 +49,7 @@ export async function repairManifests(
     // One that a list of removal names is on its way out.
     if (holders.length === 0 || ground.isNamed(manifestObjectName(hash))) continue;
     if (only !== null && !only.has(hash)) continue;
-    const state = await repairOne(session, ground, { hash, holders, counts, ...options });
+    const state = await repairOne(session, ground, { hash, holders, row, counts, ...options });
     if (state !== 'whole') states.set(hash, state);
   }
   return { ...counts, states };
@@ -58,7 +60,8 @@ async function repairOne(
   ground: Ground,
   file: ManifestRepairOptions & {
     readonly hash: string;
-    readonly holders: readonly { readonly bucket: VaultBucket; readonly size: number }[];
+    readonly holders: JoinedFile['holders'];
+    readonly row: JoinedFile['row'];
     readonly counts: { stored: number; bytes: number };
   },
 ): Promise<FileState> {
@@ -67,6 +70,8 @@ async function repairOne(
   const good = reads ? await goodHolders(hash, holding, { ground, signal }) : holding;
   const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
   if (lacking.length === 0) return 'whole';
+  // Whatever has its own hash for a name could be spread so: what the catalog does not know is looked into.
+  if (file.row === null && (await isForeign(session, hash, holding, signal))) return 'whole';
   const plan = async (bytes: number): Promise<FileState> => {
     for (const bucket of lacking) {
       const reason = holding.includes(bucket) ? 'damaged' : 'missing';
@@ -93,7 +98,8 @@ async function repairOne(
     counts.stored -= failed.length;
     counts.bytes -= failed.length * bytes.length;
     for (const failure of failed) {
-      ground.noteFailure(failure);
+      // A damaged copy that a lock keeps cannot be replaced before its end; the bucket is none the worse.
+      if (failure.error.code !== 'retained') ground.noteFailure(failure);
       file.onWarning?.({
         kind: 'bucket-down',
         message: describeFailure(failure),
@@ -105,6 +111,21 @@ async function repairOne(
     if (isVaultError(error, 'damaged', 'object-missing')) return ground.isComplete ? 'lost' : 'unknown';
     if (isVaultError(error, 'unavailable', 'denied')) return 'unknown';
     throw error;
+  }
+}
+
+/** Whether an object that goes by its hash is no manifest of this vault. */
+async function isForeign(
+  session: Session,
+  hash: string,
+  from: readonly VaultBucket[],
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  try {
+    return (await openManifest(session, hash, from, signal)) === 'foreign';
+  } catch (error) {
+    if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
+    return false;
   }
 }
 

@@ -13,6 +13,7 @@ import type { CallOptions } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
+import { sharedNames } from '../files/needed-objects.ts';
 import { versionsOf } from '../files/versions.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
@@ -48,21 +49,14 @@ export async function finishPut(
   const versions = await versionsOf(session, call.name, { write: call.dryRun !== true, signal: call.signal });
   const same = await findUnchanged(session, versions, finishing);
   if (same !== null) {
-    const degraded = degradedChunks > 0;
-    return {
-      ...same.info,
-      ...sizes,
-      unchanged: true,
-      bytesStored,
-      manifestCopies: 0,
-      degraded,
-      unlocks: null,
-    };
+    if (call.dryRun !== true) await retainManifest(session, same.info.hash, call);
+    const facts = { unchanged: true, bytesStored, manifestCopies: 0, degraded: degradedChunks > 0 };
+    return { ...same.info, ...sizes, ...facts, ...retentionOf(call), unlocks: null };
   }
   const head = headOf(session, source, { call, content, versions });
   if (call.dryRun === true) {
     const none = { unchanged: false, bytesStored, manifestCopies: 0, degraded: false, unlocks: null };
-    return { hash: '', ...head, ...sizes, ...none };
+    return { hash: '', ...head, ...sizes, ...none, ...retentionOf(call) };
   }
   const lock = await lockOf(session, call, contentKey);
   const bytes = session.sealer.seal({
@@ -80,8 +74,10 @@ export async function finishPut(
     bytes,
     guarded,
     clocks,
+    lock: (bucket) => call.retaining?.putCall(bucket, session.clock.now()) ?? {},
     signal: call.signal,
   });
+  await call.retaining?.extendShared(sharedNames(session), call.signal);
   warnOf(failed, call);
   warnOfClock(clocks, call);
   const missing = [...failed, ...(guarded?.failed ?? [])];
@@ -102,8 +98,23 @@ export async function finishPut(
     bytesStored: bytesStored + copies * bytes.length,
     manifestCopies: copies,
     degraded: degradedChunks > 0 || missing.some(({ bucket }) => bucket.state === 'active'),
+    ...retentionOf(call),
     unlocks: lock === null && before?.info.locked === true ? before.info : null,
   };
+}
+
+function retentionOf({
+  retaining,
+  retainedEnough,
+}: PutCall): Pick<PutResult, 'retainedUntilMs' | 'unretained' | 'retainedEnough'> {
+  return { retainedUntilMs: retaining?.untilMs ?? null, unretained: retaining?.unkept ?? 0, retainedEnough };
+}
+
+/** Of what is stored already: the manifest is kept, too. */
+async function retainManifest(session: Session, hash: string, { retaining, signal }: PutCall): Promise<void> {
+  for (const bucket of retaining?.buckets ?? [])
+    await retaining?.extend({ bucket, name: manifestObjectName(hash) }, signal);
+  await retaining?.extendShared(sharedNames(session), signal);
 }
 
 async function lockOf(
@@ -183,13 +194,15 @@ export async function storeManifest(
     readonly bytes: Uint8Array;
     readonly guarded: Guarded | null;
     readonly clocks: BucketClocks;
+    readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
-  const { hash, bytes, guarded, clocks, signal } = manifest;
+  const { hash, bytes, guarded, clocks, lock, signal } = manifest;
   const object = { name: manifestObjectName(hash), bytes };
   const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, {
     clocks,
+    lock,
     signal,
   });
   if (usable.length === 0) {
@@ -200,7 +213,7 @@ export async function storeManifest(
   throwIfAborted(signal);
   // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
   if (guarded !== null) await guarded.keep(signal);
-  else await keepInVault(session, { object, stored: usable, signal });
+  else await keepInVault(session, { object, stored: usable, lock, signal });
   return { copies: usable.length, failed };
 }
 
@@ -213,10 +226,11 @@ async function keepInVault(
   put: {
     readonly object: { readonly name: string; readonly bytes: Uint8Array };
     readonly stored: readonly VaultBucket[];
+    readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<void> {
-  const { object, stored, signal } = put;
+  const { object, stored, lock, signal } = put;
   const asked = await refreshKeyring(session, signal, { from: stored });
   try {
     requireKey(session);
@@ -229,7 +243,7 @@ async function keepInVault(
   const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
   if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
   const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
-  const { usable, failed } = await spread(others, object, { signal });
+  const { usable, failed } = await spread(others, object, { lock, signal });
   if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
   throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
     ...failed,
