@@ -205,7 +205,7 @@ def unlock(objects, password, vault):  # the keys, by the keyring that counts, o
             keys = Keys(bytes.fromhex(secret), vault, keyring['root'])
             signed = [ring for _, ring, proof in keyrings if keys.follows(ring, proof)]
             newest = max(signed, key=lambda ring: (ring['root'], ring['epoch']), default={'slots': []})
-            return keys.with_earlier(newest) if slot in newest['slots'] else need(False, 'its keyring is unsigned or was replaced')
+            return keys.with_earlier(newest) if slot in newest['slots'] else need(False, 'its keyring has been replaced, or is unsigned')
     raise Rejected('the password opens no keyslot of the newest keyring')
 # --- manifests (11) and tables (12) -----------------------------------------------------------------
 def session_secret(keys, writer, enc):
