@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 KIB, MIB, MOST, RAW = 2**10, 2**20, 2**53 - 1, serialization.Encoding.Raw
 MAX_CHUNK, MAX_CUT, MAX_PAYLOAD, TOP_ENTRIES, TABLE_ENTRIES, REF, ID = 64 * MIB, 4 * MIB, 66 * MIB, 2048, 4096, 68, 36
-
 class Rejected(Exception): """Damaged: the bytes are not what a writer of this vault made."""
 class Unsupported(Rejected): """They are of another version."""
 def need(condition, what, kind=Rejected):
@@ -38,6 +37,7 @@ sha256 = lambda data: hashlib.sha256(data).digest()
 mac = lambda key, data: hmac.new(key, data, hashlib.sha256).digest()
 hkdf = lambda ikm, salt, info, size: expand(mac(salt, ikm), info, size)
 expand = lambda prk, info, size: HKDFExpand(hashes.SHA256(), size, info).derive(prk)
+lines = lambda *texts: '\n'.join(map(str, texts)).encode()
 gcm_open = lambda key, nonce, aad, sealed: AESGCM(key).decrypt(nonce, sealed, aad)
 # --- chunks (9) -------------------------------------------------------------------------------------
 def padded(stored):
@@ -75,8 +75,7 @@ def parse_shard_name(name):
     match = SHARD_NAME.fullmatch(name)
     index, k, m = map(int, match.group(3, 4, 5)) if match else (0, 0, 0)
     return (match[1], match[2], index, k, m) if index < k + m <= 16 else None
-def parse_shard(data, named):
-    """The set that a shard belongs to. Its checksum is for later."""
+def parse_shard(data, named):  # the set that a shard belongs to; its checksum is for later
     need(not re.fullmatch(rb'vlt[013-9]shrd', data[:8]), 'a shard of another version', Unsupported)
     (_, sealing, index, k, m), size, nonce = named, u32(data, 12), data[16:28]
     need(data[:12] == b'vlt2shrd' + bytes([k, m, index, 0]), 'a shard is not what its name says')
@@ -90,8 +89,7 @@ def is_intact(data, chunk_id):
 EXP = list(itertools.accumulate(range(254), lambda power, _: power << 1 ^ (0x11D if power & 0x80 else 0), initial=1))
 LOG = {power: log for log, power in enumerate(EXP)}
 times = lambda a, b: EXP[(LOG[a] + LOG[b]) % 255] if a and b else 0
-def join_data(shards, k):
-    """The data shards, joined, from k shards by index."""
+def join_data(shards, k):  # the data shards, joined, from k shards by index
     def one(wanted):
         total = 0
         for index, shard in shards.items() if wanted not in shards else ():
@@ -101,8 +99,7 @@ def join_data(shards, k):
         return shards.get(wanted) or total.to_bytes(len(shard), 'big')
     return b''.join(map(one, range(k)))
 # --- JSON (3) ---------------------------------------------------------------------------------------
-def parse(data, most, check, what, known=lambda value: True):
-    """Strict JSON whose fields pass a check; before that, `known` tells whether it is of a kind to be known here."""
+def parse(data, most, check, what, known=lambda value: True):  # strict JSON; `known`: whether it is of a kind to be checked here
     need(len(data) <= most, f'{what} is too large')
     value = json.loads(text := data.decode())
     version = value.get('format') if type(value) is dict else None
@@ -126,13 +123,14 @@ COSTS = fields(memory=integer(8 * KIB, MIB), passes=integer(1, 16), lanes=intege
 is_kdf = lambda v: COSTS(v) and v['memory'] * v['passes'] <= 4 * MIB
 SECONDS, TIME = integer(-864 * 10**10, 864 * 10**10), integer(-864 * 10**13, 864 * 10**13)
 CHUNK_SIZE, REQUIRES = integer(64 * KIB, MAX_CHUNK), many(1, 64, is_text(0, 64 * KIB))
-FORMAT, FLAG, EPOCH, COUNT, ROOT = among('vault/2'), among(True, False), integer(1, 10**10 - 1), integer(0, MOST), integer(1, 2**32 - 1)
+FORMAT, FLAG, EPOCH, COUNT, ROOT = among('vault/2'), among(True, False), integer(1, 10**10 - 1), integer(0, MOST), integer(1, 64)
 WRITER = dict(writer=is_hex(16), role=among('full', 'put'), label=is_hex(284, 2048))
+STEP, FORMER = fields(key=is_hex(32), signature=is_hex(64), before=is_hex(48)), fields(**WRITER, root=ROOT, next=or_null(is_hex(16)))
 SLOT = fields(**WRITER, created=TIME, by=is_hex(16), kdf=is_kdf, commitment=is_hex(32), wrapped=is_hex(17, 4096))
 KEYRING = fields(
-    format=FORMAT, vault=is_hex(16), epoch=EPOCH, previous=or_null(is_hex(32)), root=ROOT,
+    format=FORMAT, vault=is_hex(16), epoch=EPOCH, previous=or_null(is_hex(32)), root=ROOT, roots=many(0, 63, STEP),
     requires=among([]), redundancy=is_redundancy, chunkSize=CHUNK_SIZE,
-    compression=among('auto', 'off', *map(str, range(1, 20))), slots=many(1, 64, SLOT), former=many(0, 1024, fields(**WRITER, root=ROOT)),
+    compression=among('auto', 'off', *map(str, range(1, 20))), slots=many(1, 64, SLOT), former=many(0, 1024, FORMER),
     buckets=many(1, 1024, fields(id=is_hex(16), state=among('active', 'draining'), url=is_hex(284, 5120))))
 DELETION = fields(format=FORMAT, vault=is_hex(16), deleted=is_hex(32), serial=integer(1, MOST), live=FLAG, at=TIME,
                   graceMs=integer(0, 36600 * 86400000))
@@ -148,19 +146,30 @@ CONTENT_HEADS = {'file': fields(format=FORMAT, kind=among('file'), chunkSize=or_
 # --- keys (5), signed objects (6), keyring (7) and marker (8) ---------------------------------------
 class Keys:
     def __init__(self, root, vault, number):
-        self.root, self.vault, self.number = root, vault, number
+        self.root, self.vault, self.number, self.all, self.root_of = root, vault, number, {number: self}, {}
         self.read = x25519.X25519PrivateKey.from_private_bytes(self.derive('read'))
         self.read_public = self.read.public_key().public_bytes(RAW, serialization.PublicFormat.Raw)
         self.verification = ed25519.Ed25519PrivateKey.from_private_bytes(self.derive('sign')).public_key()
     derive = lambda self, purpose: hkdf(self.root, bytes.fromhex(self.vault), b'vault/2 ' + purpose.encode(), 32)
-    def signed(self, kind, proof):
+    def signed(self, kind, proof, steps=()):  # with the key of this root, or of the one that further steps lead to
+        key = self.verification
         with contextlib.suppress(InvalidSignature):
-            return self.verification.verify(proof[1], b'vault/2 ' + kind + b'\n' + proof[0]) is None
+            for number, step in enumerate(steps, self.number + 1):
+                key.verify(bytes.fromhex(step['signature']), lines('vault/2 root', self.vault, number, step['key']))
+                key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(step['key']))
+            return key.verify(proof[1], b'vault/2 ' + kind + b'\n' + proof[0]) is None
+    follows = lambda self, value, proof: value['root'] >= self.number and self.signed(b'keyring', proof, value['roots'][self.number - 1:])
+    def with_earlier(self, keyring):  # by number, the keys of the roots before, and whose keys follow from those
+        self.root_of = {one['writer']: one['root'] for one in keyring['former']}
+        for number in range(self.number, 1, -1):
+            key, sealed = self.all[number].derive('former root'), bytes.fromhex(keyring['roots'][number - 2]['before'])
+            self.all[number - 1] = Keys(gcm_open(key, bytes(12), lines('vault/2 root', self.vault, number), sealed), self.vault, number - 1)
+        return self
 def unwrap(stanza, password, aad):  # None if the password is another
     kdf, text = stanza['kdf'], unicodedata.normalize('NFC', password).encode()
     both = hash_secret_raw(text, bytes.fromhex(kdf['salt']), kdf['passes'], kdf['memory'], kdf['lanes'], 64, Type.ID, 19)
-    is_it = hmac.compare_digest(both[32:], bytes.fromhex(stanza['commitment']))
-    return gcm_open(both[:32], bytes(12), aad, bytes.fromhex(stanza['wrapped'])) if is_it else None
+    if hmac.compare_digest(both[32:], bytes.fromhex(stanza['commitment'])):
+        return gcm_open(both[:32], bytes(12), aad, bytes.fromhex(stanza['wrapped']))
 def split_signed(data, most, what):  # the proof that `Keys.signed` takes: the JSON of a signed object, and its signature
     match = re.fullmatch(rb'\n([0-9a-f]{128})\n', data[-130:])
     need(len(data) <= most and match, f'{what} is too large or does not end with a signature')
@@ -171,34 +180,32 @@ def parse_keyring(data, epoch):
     buckets, writers = [one['id'] for one in value['buckets']], [one['writer'] for one in value['slots'] + value['former']]
     need(value['epoch'] == epoch and (value['previous'] is None) == (epoch == 1), 'a keyring is not what its name says')
     need(all(len({*ids}) == len(ids) for ids in (writers, buckets)), 'a keyring names something twice')
-    return (value, proof) if 'full' in [slot['role'] for slot in value['slots']] else need(False, 'a keyring has no full slot')
+    fits = len(value['roots']) == value['root'] - 1 and 'full' in [slot['role'] for slot in value['slots']]
+    return (value, proof) if fits else need(False, 'a keyring lacks a step to its root or a full slot')
 parse_marker = lambda data: parse(data, 64 * KIB, fields(format=FORMAT, vault=is_hex(16), bucket=is_hex(16)), 'vault.json')
-def parse_deletion(data, keys, digest):
+def parse_deletion(data, keys, digest):  # and the number of the root that has signed it
     proof = split_signed(data, 64 * KIB, 'a deletion record')
-    need(keys.signed(b'deleted', proof), 'a deletion record is not signed by this vault')  # before anything that it says
+    roots = [number for number, its_keys in keys.all.items() if its_keys.signed(b'deleted', proof)]
+    need(roots, 'a deletion record is not signed by this vault')  # before anything that it says
     value = parse(proof[0], 64 * KIB, DELETION, 'a deletion record')
-    return value if (value['vault'], value['deleted']) == (keys.vault, digest) else need(False, 'a deletion record is of another file')
-def unlock(objects, password, vault):
-    """The keys, by the keyring that counts. `objects`: bytes and epoch of each keyring in each bucket."""
+    return (value, roots[0]) if (value['vault'], value['deleted']) == (keys.vault, digest) else need(False, 'it is of another file')
+def unlock(objects, password, vault):  # the keys, by the keyring that counts, of the bytes and epoch of all in all buckets
     keyrings, work = [], 0
     for data, epoch in set(objects):
-        with warning('a keyring'):
-            keyrings.append((objects.count((data, epoch)), *parse_keyring(data, epoch)))
+        with warning('a keyring'): keyrings.append((objects.count((data, epoch)), *parse_keyring(data, epoch)))
     slots = {f'{ring["root"]} {slot}': (-votes, slot['kdf']['memory'] * slot['kdf']['passes'], ring, slot)
              for votes, ring, _ in sorted(keyrings, key=lambda one: one[0]) if ring['vault'] == vault for slot in ring['slots']}
     for _, cost, keyring, slot in sorted(slots.values(), key=lambda one: one[:2]):
-        work += cost
-        need(work <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
-        aad = '\n'.join(('vault/2 keyslot', vault, slot['writer'], slot['role'], str(keyring['root']))).encode()
+        need((work := work + cost) <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
+        aad = lines('vault/2 keyslot', vault, slot['writer'], slot['role'], keyring['root'])
         with warning('a keyslot'):
             if (wrapped := unwrap(slot, password, aad)) is None: continue
             need(slot['role'] == 'full', 'the password can only store files')
-            secrets = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')
-            keys = Keys(bytes.fromhex(secrets['root']), vault, keyring['root'])
-            signed = [ring for _, ring, proof in keyrings if keys.signed(b'keyring', proof)]
-            need(signed, 'no keyring is signed by its vault')
-            need(slot in max(signed, key=lambda ring: ring['epoch'])['slots'], 'its keyring has been replaced')
-            return keys
+            secret = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')['root']
+            keys = Keys(bytes.fromhex(secret), vault, keyring['root'])
+            signed = [ring for _, ring, proof in keyrings if keys.follows(ring, proof)]
+            newest = max(signed, key=lambda ring: (ring['root'], ring['epoch']), default={'slots': []})
+            return keys.with_earlier(newest) if slot in newest['slots'] else need(False, 'its keyring is unsigned or was replaced')
     raise Rejected('the password opens no keyslot of the newest keyring')
 # --- manifests (11) and tables (12) -----------------------------------------------------------------
 def session_secret(keys, writer, enc):
@@ -207,7 +214,7 @@ def session_secret(keys, writer, enc):
     kem, hpke = b'KEM\x00\x20', b'HPKE\x00\x20\x00\x01\xff\xff'
     dh = keys.read.exchange(x25519.X25519PublicKey.from_public_bytes(enc))  # refuses a secret of zeros
     shared = expand32(kem, extract(kem, b'', b'eae_prk', dh), b'shared_secret', enc + keys.read_public)
-    info = extract(hpke, b'', b'info_hash', f'vault/2 manifest\n{keys.vault}'.encode())
+    info = extract(hpke, b'', b'info_hash', lines('vault/2 manifest', keys.vault))
     context = b'\x01' + extract(hpke, b'', b'psk_id_hash', writer) + info
     secret = extract(hpke, shared, b'secret', keys.derive(f'writer {writer.hex()} psk'))
     return expand32(hpke, expand32(hpke, secret, b'exp', context), b'sec', b'vault/2 manifest')
@@ -222,13 +229,11 @@ def open_part(part, ikm, salt, info, aad, check):
 def entries(data, size):
     need(len(data) % size == 0 and len(data) <= TABLE_ENTRIES * size, 'a table has a wrong size')
     return [data[at:at + size] for at in range(0, len(data), size)]
-def parse_refs(data):
-    """Entries t, h, length."""
+def parse_refs(data):  # entries t, h, length
     refs = [(entry[:32], entry[32:64], u32(entry, 64)) for entry in entries(data, REF)]
     need(all(1 <= length <= MAX_CHUNK for *_, length in refs), 'a table lists an impossible length')
     return refs
-def count_below(refs, entry):
-    """Entries in table chunks, by their lengths alone."""
+def count_below(refs, entry):  # entries in table chunks, by their lengths alone
     need(all(length % entry == 0 and length <= TABLE_ENTRIES * entry for *_, length in refs), 'a table chunk has a wrong length')
     return sum(length // entry for *_, length in refs)
 class Stream:  # a content or an index: bytes in chunks, or inline
@@ -244,8 +249,7 @@ class Stream:  # a content or an index: bytes in chunks, or inline
             need(self.depth > 1 or self.can_be(self.count), 'its table has another number of entries')
     def can_be(self, count):
         return 0 < -(-self.size // (self.step or MAX_CUT)) <= count <= (-(-self.size // self.step) if self.step else self.size)
-    def checked(self, refs, count=None):
-        """Entries of depth 0, as long as they make up the content."""
+    def checked(self, refs, count=None):  # entries of depth 0, as long as they make up the content
         left, number = self.size, 0
         for number, ref in enumerate(refs, 1):
             fits = ref[2] == min(left, self.step) if self.step else ref[2] <= min(left, MAX_CUT)
@@ -262,15 +266,16 @@ class Manifest:
         need(sha256(data).hex() == digest, 'a manifest does not have its hash')
         need(not re.fullmatch(rb'vlt[013-9]mnfs', data[:8]), 'it is of another version', Unsupported)
         need(data[:8] == b'vlt2mnfs' and 708 <= len(data) <= 64 * MIB and u32(data, 8) > 0, 'no manifest')
-        need(u32(data, 8) == keys.number, 'it is sealed under another root', Unsupported)
+        need((number := u32(data, 8)) in keys.all, 'it is sealed under a root that is not known', Unsupported)
         middle = 128 + u32(data, 92)
         part, self.content_part, writer, enc, self.salt = data[92:middle], data[middle:], data[12:28], data[28:60], data[60:92]
         need(min(len(part), len(self.content_part)) >= 308, 'it has a part that is too short')
         need(len(self.content_part) == 36 + u32(self.content_part), 'it has parts that do not fit')
-        if (writer, enc) not in sessions: sessions[writer, enc] = session_secret(keys, writer, enc)
+        need(keys.root_of.get(writer.hex(), keys.number) == number, "it is sealed under another root than its writer's")
+        if (writer, enc) not in sessions: sessions[writer, enc] = session_secret(keys.all[number], writer, enc)
         aad = data[:92] + sha256(self.content_part)
         head, ids = open_part(part, sessions[writer, enc], self.salt, b'vault/2 vault part', aad, by_kind(VAULT_HEADS))
-        self.hash, self.vault, self.head, depth = digest, keys.vault, head, head['idsDepth']
+        self.hash, self.vault, self.root, self.head, depth = digest, keys.vault, number, head, head['idsDepth']
         chunks = head['chunks'] + head.get('indexChunks', 0)
         self.ids = entries(ids, REF if depth else ID)
         below = count_below(parse_refs(ids), REF if depth > 1 else ID) if depth else len(self.ids)
@@ -281,7 +286,7 @@ class Manifest:
         need(unknown == {'lock' in head['key']}, 'it has a lock or a size too many')
         if 'content' in head['key']: self.open_content(bytes.fromhex(head['key']['content']))
     def unlock(self, password):
-        key = unwrap(self.head['key']['lock'], password, f'vault/2 lock\n{self.vault}'.encode())
+        key = unwrap(self.head['key']['lock'], password, lines('vault/2 lock', self.vault))
         self.open_content(key or need(False, "this is not the password of the file's lock"))
     def open_content(self, key):
         info, said = b'vault/2 content part', self.head
@@ -292,8 +297,7 @@ class Manifest:
         for count, stream in self.streams:
             need(stream.can_be(count) if stream.depth > 1 else count == stream.count, 'its parts differ')
         if said['idsDepth'] == 0: self.compare(sum(count for count, _ in self.streams))
-    def compare(self, chunks):
-        """The ids of contents come first, those of the table chunks that are listed here last."""
+    def compare(self, chunks):  # the ids of contents come first, those of the table chunks that are listed here last
         tops = sum(len(stream.refs) for _, stream in self.streams if stream.depth)
         need(len(self.ids) >= chunks + tops if tops else len(self.ids) == chunks, 'its parts differ')
         at, top = 0, len(self.ids) - tops
@@ -321,27 +325,26 @@ class Vault:
         with contextlib.suppress(OSError), open(f'{folder}/{name}', 'rb') as file:
             return file.read(most + 1)  # of what is too large, enough to see that
         return b''  # it cannot be had
-    def files(self, deleted):
-        """The manifests of all files, the newest version of a name before its others."""
+    def files(self, deleted):  # the manifests of all files, the newest version of a name before its others
         found, sessions = [], {}
         for digest in {name for folder in self.folders for name in self.names(folder, 'manifests') if is_hex(32)(name)}:
-            copies = (self.read(folder, f'manifests/{digest}', MIB) for folder in self.folders)
             with warning(f'manifest {digest}'):
-                if deleted or not self.is_deleted(digest):
-                    intact = next((data for data in copies if sha256(data).hex() == digest), b'')
+                copies = (self.read(folder, f'manifests/{digest}', MIB) for folder in self.folders)
+                intact = next((data for data in copies if sha256(data).hex() == digest), b'')
+                if deleted or not self.is_deleted(digest, u32(intact, 8)):
                     found.append(Manifest(intact, digest, self.keys, sessions))
-        return sorted(found, key=lambda file: (file.head['version'], file.head['created'], file.hash), reverse=True)
-    def is_deleted(self, digest):
+        return sorted(found, key=lambda one: (one.root, one.head['version'], one.head['created'], one.hash), reverse=True)
+    def is_deleted(self, digest, root):  # by records that this root has signed, or a later one
         last = (0, False)
         for data in filter(None, [self.read(folder, f'deleted/{digest}', 64 * KIB) for folder in self.folders]):
             with warning(f'deleted/{digest}', passing=Unsupported):
-                record = parse_deletion(data, self.keys, digest)
-                last = max(last, (record['serial'], not record['live']))
+                record, by = parse_deletion(data, self.keys, digest)
+                last = max(last, (record['serial'], not record['live'])) if by >= root else last
         return last[1]
     def content(self, file, which=0):  # its runs of bytes, each of them checked; of a folder's index with 1
         count, stream = file.streams[which]
-        below = self.below(stream.refs, stream.depth)
-        return map(self.chunk, stream.checked(below, count)) if stream.inline is None else [stream.inline]
+        if stream.inline is not None: return [stream.inline]
+        return map(self.chunk, stream.checked(self.below(stream.refs, stream.depth), count))
     def below(self, refs, depth):
         for ref in refs:
             yield from self.below(parse_refs(self.chunk(ref)), depth - 1) if depth and count_below([ref], REF) else [ref]
@@ -362,14 +365,12 @@ class Vault:
                     need(len(body) == length and sha256(body) == h, 'it is not the one that was stored')
                     return body
         raise Rejected(f'the chunk {chunk_id} is lost')
-    def choices(self, shards, k, chunk_id):
-        """Choices of k shards with different indices: first of all, then of those whose checksum is right."""
+    def choices(self, shards, k, chunk_id):  # of k different shards: first of all, then of those whose checksum is right
         yield {index: data[32:] for index, data in sorted(dict(shards).items())[:k]}
         for picked in itertools.combinations([one for one in shards if is_intact(one[1], chunk_id)], k):
             yield {index: data[32:] for index, data in picked}
 secret = lambda path: re.sub(r'\r?\n\Z', '', open(path, encoding='utf-8', newline='').read())
-def opened(doc, verbs):
-    """The verb, the vault and its files, or the one file that is asked for, by what the command line says."""
+def opened(doc, verbs):  # the verb, the vault and its files, or the one that is asked for, by what the command line says
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--password-file', required=True)
     parser.add_argument('--lock-password-file', help="of a locked file's own password")
@@ -378,8 +379,7 @@ def opened(doc, verbs):
     parser.add_argument('rest', nargs='+', metavar='[HASH|NAME] BUCKET...')
     args = parser.parse_args()
     wanted = args.rest.pop(0) if args.verb != 'ls' else None
-    vault = Vault(args.rest, secret(args.password_file))
-    files = vault.files(args.deleted)
+    files = (vault := Vault(args.rest, secret(args.password_file))).files(args.deleted)
     if wanted is None: return args.verb, vault, files
     best = sorted(files, key=lambda file: file.hash != wanted)
     file = next((file for file in best if wanted in (file.hash, file.head['name'])), None) or need(False, 'there is no such file')

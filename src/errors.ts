@@ -4,6 +4,7 @@
  *
  * - `invalid-input`     wrong usage or configuration; nothing was done
  * - `denied`            credentials were refused by a bucket or the database
+ * - `retained`          a lock or a policy of the bucket keeps the object from being removed or replaced, until `retainedUntilMs`
  * - `already-exists`    a vault, a bucket or an output file is there already and is not overwritten
  * - `bucket-mismatch`   the place answers, but is not the bucket that the vault knows by this identity
  * - `bucket-missing`    the bucket itself does not exist (an unmounted disk, a mistyped name)
@@ -22,6 +23,7 @@
 export type ErrorCode =
   | 'invalid-input'
   | 'denied'
+  | 'retained'
   | 'already-exists'
   | 'bucket-mismatch'
   | 'bucket-missing'
@@ -44,6 +46,8 @@ export class VaultError extends Error {
   readonly retryAfterMs: number | null;
   /** Whether nothing answered at all: no such host, nothing that listens or speaks the protocol there, or only silence. */
   readonly unreachable: boolean;
+  /** With `retained`: until when, in milliseconds since 1970; null where that is not known. */
+  readonly retainedUntilMs: number | null;
 
   /**
    * @param code what kind of failure this is
@@ -53,13 +57,19 @@ export class VaultError extends Error {
   constructor(
     code: ErrorCode,
     message: string,
-    options?: { cause?: unknown; retryAfterMs?: number | null; unreachable?: boolean },
+    options?: {
+      cause?: unknown;
+      retryAfterMs?: number | null;
+      unreachable?: boolean;
+      retainedUntilMs?: number | null;
+    },
   ) {
     super(message, options?.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'VaultError';
     this.code = code;
     this.retryAfterMs = options?.retryAfterMs ?? null;
     this.unreachable = options?.unreachable ?? false;
+    this.retainedUntilMs = options?.retainedUntilMs ?? null;
   }
 }
 

@@ -63,6 +63,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   manage: ['buckets', 'keys', 'protocol', 'repair'],
   open: ['buckets', 'chunks', 'keys', 'protocol'],
   recover: ['buckets', 'chunks', 'files', 'folders', 'keys', 'open', 'protocol', 'repair'],
+  roots: ['buckets', 'chunks', 'files', 'keys', 'protocol', 'recover', 'remove', 'write'],
   share: ['buckets', 'manage'],
   vault: [
     'folders',
@@ -74,6 +75,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     'recover',
     'remove',
     'repair',
+    'roots',
     'share',
     'verify',
     'write',

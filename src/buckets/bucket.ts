@@ -31,6 +31,17 @@ export interface PutCall extends BucketCall {
    * it is free, where that takes time.
    */
   readonly drawn?: boolean | undefined;
+  /** Locks the object until then, in whole seconds of milliseconds since 1970. Only for a bucket that can lock (`Retention`). */
+  readonly retainUntilMs?: number | undefined;
+}
+
+/** Options of `remove`. */
+export interface RemoveCall extends BucketCall {
+  /**
+   * Whether an object that is kept by a lock or a policy stays visible, too. Without this, a bucket that keeps older versions hides
+   * it, which frees nothing.
+   */
+  readonly unlessRetained?: boolean | undefined;
 }
 
 /** Options of `list`. */
@@ -61,6 +72,46 @@ export interface ListedObject {
   readonly name: string;
   /** Stored bytes. */
   readonly size: number;
+  /** Until when it is kept; undefined where it is not, or listings do not tell. */
+  readonly retainedUntilMs?: number | undefined;
+}
+
+/** How hard a lock is: `governance`, which a right of its own lifts, or `compliance`, which nobody does before its time. */
+export type LockMode = 'governance' | 'compliance';
+
+/** What a bucket has against objects being removed or replaced. */
+export interface RetentionPolicy {
+  /** How it locks objects that are stored or extended; null: it cannot. */
+  readonly lock: LockMode | null;
+  /** Milliseconds for which it keeps every object by itself. */
+  readonly everyMs: number | null;
+  /** Whether what is removed or replaced stays as an older version; null where these credentials are not told. */
+  readonly versioning: boolean | null;
+  /** Milliseconds for which removed objects can be brought back besides. */
+  readonly softDeleteMs: number | null;
+}
+
+/** Of a bucket that has nothing of the kind. */
+export const NO_RETENTION: RetentionPolicy = {
+  lock: null,
+  everyMs: null,
+  versioning: false,
+  softDeleteMs: null,
+};
+
+/** How a kind of bucket keeps objects from being removed. */
+export interface Retention {
+  /** @throws `denied` if these credentials may not ask */
+  policy(call?: BucketCall): Promise<RetentionPolicy>;
+  /** Until when an object is kept, in milliseconds since 1970; null if it is not. @throws `object-missing` */
+  until(name: string, call?: BucketCall): Promise<number | null>;
+  /**
+   * Has an object kept until then at least; a lock is never made shorter, nor of another mode.
+   *
+   * @returns whether it was to end earlier
+   * @throws `object-missing`; `invalid-input` for a bucket that cannot lock
+   */
+  extend(name: string, untilMs: number, call?: BucketCall): Promise<boolean>;
 }
 
 /**
@@ -77,6 +128,7 @@ export interface ListedObject {
  *   missing or damaged. `bucket-missing`: the bucket itself is not there, never confused with `object-missing`.
  *   `damaged`: an answer that no working service gives. `storage-full`: no room or quota. `interrupted`: the caller's signal.
  * - Whatever a server sends costs bounded memory (`bounds.ts`), and time that `timed` bounds.
+ * - `retained`: an object that something keeps is neither removed nor replaced; never read as `denied`.
  * - An object is never seen half written, by anybody, also after a crash of this process or the machine.
  * - Several operations may run at once on one bucket, also on one name.
  */
@@ -107,8 +159,12 @@ export interface Bucket {
    */
   get(name: string, call?: GetCall): Promise<Uint8Array>;
 
-  /** Removes an object, durably. An absent object is a success. */
-  remove(name: string, call?: BucketCall): Promise<void>;
+  /**
+   * Removes an object, durably. An absent object is a success.
+   *
+   * @throws `retained` if a lock or a policy keeps it, unless the bucket hides it instead, see `RemoveCall`
+   */
+  remove(name: string, call?: RemoveCall): Promise<void>;
 
   /**
    * Every object whose name starts with `prefix` and is greater than `after`, in byte order of the names,
@@ -129,8 +185,37 @@ export interface Bucket {
    */
   presign?(name: string, call: PresignCall): Promise<string>;
 
+  /** Absent where a kind of bucket has no such thing. */
+  readonly retention?: Retention | undefined;
+
   /** Releases sockets and handles. Operations after it are a bug. */
   close(): Promise<void>;
+}
+
+/** The same operations, each made by `run`: for a layer. */
+export function aroundRetention(
+  retention: Retention | undefined,
+  run: <T>(task: string, call: BucketCall, work: (attempt: BucketCall) => Promise<T>) => Promise<T>,
+): Retention | undefined {
+  if (retention === undefined) return undefined;
+  return {
+    policy: (call = {}) => run('asking for its retention', call, (attempt) => retention.policy(attempt)),
+    until: (name, call = {}) =>
+      run(`asking how long it keeps ${name}`, call, (attempt) => retention.until(name, attempt)),
+    extend: (name, untilMs, call = {}) =>
+      run(`locking ${name}`, call, (attempt) => retention.extend(name, untilMs, attempt)),
+  };
+}
+
+/** The refusal to remove or replace what something keeps. @param tried as a sentence's beginning @param untilMs null if it is not known */
+export function retainedError(tried: string, untilMs: number | null, cause?: unknown): VaultError {
+  const until = untilMs === null ? 'until its lock ends or its hold is lifted' : `until ${momentOf(untilMs)}`;
+  return new VaultError('retained', `${tried}: it is locked ${until}.`, { cause, retainedUntilMs: untilMs });
+}
+
+/** A moment for messages: `2026-12-24 06:00:00Z`. */
+export function momentOf(ms: number): string {
+  return new Date(ms).toISOString().replace('T', ' ').replace(/\.\d+/, '');
 }
 
 /** @throws `invalid-input` for an impossible name, or a link that cannot last so long */

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { VaultError, messageOf } from '../errors.ts';
 import { isObjectName } from './bucket.ts';
+import type { LockMode } from './bucket.ts';
 
 /** Longest folder in a cloud bucket, in bytes: both services allow names of 1,024 bytes, of which objects' names take 255. */
 const MAX_PREFIX_SIZE = 768;
@@ -166,11 +167,13 @@ export interface CloudOptions {
   /** The key of the cloud's key service that encrypts new objects. */
   readonly kmsKey: string | null;
   readonly acl: string | null;
+  /** How objects are locked that are to be retained. */
+  readonly lock: LockMode | null;
   /** File of certificates, in PEM; the server's is held to these and no others. */
   readonly caFile: string | null;
 }
 
-export const CLOUD_OPTIONS = ['storageClass', 'kmsKey', 'acl', 'caFile'] as const;
+export const CLOUD_OPTIONS = ['storageClass', 'kmsKey', 'acl', 'lock', 'caFile'] as const;
 
 /** What is given for `CLOUD_OPTIONS`. @param how `kmsKey`: how one is named; `acls`: those that there are. @throws `invalid-input` */
 export function cloudOptionsOf(
@@ -188,7 +191,11 @@ export function cloudOptionsOf(
   if (acl !== null && !how.acls.includes(acl)) {
     throw invalid(`${place}: acl is one of ${how.acls.join(', ')}.`);
   }
-  return { storageClass, kmsKey, acl, caFile: fileOption(parameters, 'caFile', place) };
+  const lock = given('lock');
+  if (lock !== null && lock !== 'governance' && lock !== 'compliance') {
+    throw invalid(`${place}: lock is governance or compliance.`);
+  }
+  return { storageClass, kmsKey, acl, lock, caFile: fileOption(parameters, 'caFile', place) };
 }
 
 /** A path that is given as an option: a whole one, as a URL is read in any folder. @throws `invalid-input` */

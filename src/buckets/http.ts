@@ -7,7 +7,7 @@ import { connectionAdvice, connectionFault } from './connection.ts';
 
 /** One request, to be made once. */
 export interface HttpRequest {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
   /** The body in pieces, written one after the other without being copied together. None: no body. */

@@ -1,9 +1,22 @@
 import { VaultError, throwIfAborted } from '../errors.ts';
-import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from './bucket.ts';
-import type { Bucket } from './bucket.ts';
+import {
+  DEFAULT_MAX_OBJECT_SIZE,
+  isNamePrefix,
+  isObjectName,
+  NO_RETENTION,
+  retainedError,
+} from './bucket.ts';
+import type { Bucket, Retention, RetentionPolicy } from './bucket.ts';
 
 /** What a bucket in memory holds: object names to bytes. Two handles on one map are two handles on one bucket. */
 export type MemoryStorage = Map<string, Uint8Array>;
+
+/** Locks of objects in memory: until when, by name, and what the bucket has. It keeps no versions. */
+export interface MemoryLocks {
+  readonly policy: RetentionPolicy;
+  readonly until: Map<string, number>;
+  readonly now: () => number;
+}
 
 /**
  * A bucket that lives in this process, for tests and for trying the library out. It keeps the whole
@@ -11,27 +24,25 @@ export type MemoryStorage = Map<string, Uint8Array>;
  *
  * @param label what to call it in messages
  * @param storage where the objects are; a second handle with the same map sees the same objects
- * @param options `now`: the bucket's own clock; it has none unless given
+ * @param options `now`: the bucket's own clock; it has none unless given. `locks`: what keeps its objects
  */
 export function memoryBucket(
   label: string,
   storage: MemoryStorage = new Map(),
-  { now }: { readonly now?: () => number } = {},
+  { now, locks }: { readonly now?: () => number; readonly locks?: MemoryLocks | undefined } = {},
 ): Bucket {
-  const checkName = (name: string): void => {
-    if (!isObjectName(name)) {
-      throw new VaultError(
-        'invalid-input',
-        `${JSON.stringify(name)} is not a name that an object in ${label} can have.`,
-      );
-    }
+  const checkFree = (name: string, tried: string): void => {
+    const untilMs = locks?.until.get(name) ?? 0;
+    if (locks !== undefined && storage.has(name) && untilMs > locks.now())
+      throw retainedError(`Could not ${tried} ${name} in ${label}`, untilMs);
   };
 
   return {
     label,
+    retention: locks === undefined ? undefined : memoryRetention(label, storage, locks),
 
     async put(name, bytes, call = {}) {
-      checkName(name);
+      checkName(label, name);
       await begin(call.signal);
       if (now !== undefined) call.onDate?.(now());
       const existing = storage.get(name);
@@ -39,11 +50,13 @@ export function memoryBucket(
         if (Buffer.compare(existing, bytes) === 0) return;
         throw new VaultError('already-exists', `${label} holds ${name} already, with different content.`);
       }
+      checkFree(name, 'replace');
       storage.set(name, new Uint8Array(bytes));
+      if (locks !== undefined) keep(name, locks, call.retainUntilMs ?? 0);
     },
 
     async get(name, call = {}) {
-      checkName(name);
+      checkName(label, name);
       await begin(call.signal);
       const bytes = storage.get(name);
       if (bytes === undefined) throw new VaultError('object-missing', `${label} has no object ${name}.`);
@@ -59,9 +72,11 @@ export function memoryBucket(
     },
 
     async remove(name, call = {}) {
-      checkName(name);
+      checkName(label, name);
       await begin(call.signal);
+      checkFree(name, 'remove');
       storage.delete(name);
+      locks?.until.delete(name);
     },
 
     async *list(prefix, call = {}) {
@@ -85,6 +100,41 @@ export function memoryBucket(
 
     async close() {
       // Nothing is held open.
+    },
+  };
+}
+
+/** @throws `invalid-input` */
+function checkName(label: string, name: string): void {
+  if (isObjectName(name)) return;
+  throw new VaultError(
+    'invalid-input',
+    `${JSON.stringify(name)} is not a name that an object in ${label} can have.`,
+  );
+}
+
+/** Notes until when a new object is kept. */
+function keep(name: string, { policy: { everyMs }, until, now }: MemoryLocks, askedMs: number): void {
+  const untilMs = Math.max(askedMs, everyMs === null ? 0 : now() + everyMs);
+  if (untilMs > 0) until.set(name, untilMs);
+}
+
+function memoryRetention(label: string, storage: MemoryStorage, { policy, until }: MemoryLocks): Retention {
+  const check = (name: string): void => {
+    if (!storage.has(name)) throw new VaultError('object-missing', `${label} has no object ${name}.`);
+  };
+  return {
+    policy: async () => ({ ...NO_RETENTION, ...policy }),
+    async until(name) {
+      check(name);
+      return until.get(name) ?? null;
+    },
+    async extend(name, untilMs) {
+      check(name);
+      if (policy.lock === null) throw new VaultError('invalid-input', `${label} locks no objects.`);
+      if ((until.get(name) ?? 0) >= untilMs) return false;
+      until.set(name, untilMs);
+      return true;
     },
   };
 }

@@ -64,11 +64,11 @@ async function openDriver(
       return openFolderBucket(location.path, { label: location.url, clock, fileThreads });
     case 'gcs': {
       const { openGcsBucket } = await import('./gcs/driver.ts');
-      return await openGcsBucket({ ...location, label: location.url });
+      return await openGcsBucket({ ...location, label: location.url, clock });
     }
     case 's3': {
       const { openS3Bucket } = await import('./s3/driver.ts');
-      return await openS3Bucket({ ...location, label: location.url });
+      return await openS3Bucket({ ...location, label: location.url, clock });
     }
   }
 }

@@ -63,7 +63,7 @@ export interface SetupCatalog {
    * Remembers a keyring of a higher epoch than the one that is known. One that is not higher changes nothing, nor does any
    * before `create`.
    *
-   * @param row `epoch`: whole, at least 0. `keyring`: the object's bytes
+   * @param row `epoch`: its rank (`keyringRank`), which of the first root is its epoch; whole, at least 0. `keyring`: the object's bytes
    * @returns whether this is the keyring that the catalog has now, so the same answer when it is repeated
    */
   putKeyring(row: { readonly epoch: number; readonly keyring: Uint8Array }): Promise<boolean>;

@@ -18,6 +18,7 @@ export const INTERRUPTED: ExitCode = 130;
 const EXIT_OF: Readonly<Record<ErrorCode, ExitCode>> = {
   'invalid-input': WRONG_USAGE,
   denied: WRONG_USAGE,
+  retained: WRONG_USAGE,
   'already-exists': WRONG_USAGE,
   'bucket-mismatch': WRONG_USAGE,
   'bucket-missing': WRONG_USAGE,

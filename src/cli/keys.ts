@@ -14,7 +14,13 @@ export function describeKeys(verb: AddVerb, key: ReturnType<AddVerb>): void {
   )
     .option('--label <text>', 'what you call it')
     .option('--role <role>', 'full, or put: it can store, and neither read nor remove (default: full)');
-  for (const command of [changing, adding]) {
+  const rotating = verb(
+    'rotate',
+    'Make a new root for what is stored from now on',
+    (command) => async (invocation) => (await commands()).rotateKeys(invocation, command.opts()),
+    key,
+  ).option('-y, --yes', 'although all other keys are taken away');
+  for (const command of [changing, adding, rotating]) {
     command
       .option('--new-password-file <file>', 'read the new password from a file (or VAULT_NEW_PASSWORD_FILE)')
       .option(
@@ -23,6 +29,12 @@ export function describeKeys(verb: AddVerb, key: ReturnType<AddVerb>): void {
       )
       .option('--new-key-file <file>', 'draw a key and write it to a new file, for --key-file');
   }
+  verb(
+    'reseal',
+    'Store what is under earlier roots anew, with other hashes',
+    () => async (invocation) => (await commands()).resealKeys(invocation),
+    key,
+  );
   verb('ls', 'Show the keys', () => async (invocation) => (await commands()).listKeys(invocation), key);
   verb(
     'rm',

@@ -100,6 +100,7 @@ function describeStoring(verb: AddVerb): void {
     .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
+    .option('--retain <duration>', 'lock all of it in buckets that can, for example for 30d')
     .option('-n, --dry-run', 'only show what would be stored')
     .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
     .option('-0, --null', 'those end with a NUL each, as find -print0 prints them')
@@ -245,6 +246,7 @@ function describeCare(verb: AddVerb): void {
     .argument('[hash|name|pattern...]', 'files; all of them if none is named')
     .option('--read-data', 'download and check everything, not only the listings')
     .option('--sample <part>', 'read a random part, for example 5%')
+    .option('--locks', 'ask how much of it is locked, and until when')
     .option(
       '--no-password',
       "check the buckets' objects by their own checksums, without password and catalog",
@@ -257,6 +259,7 @@ function describeCare(verb: AddVerb): void {
     .argument('[hash|name|pattern...]', 'files; all of them if none is named')
     .option('--read-data', 'read everything to find what is damaged')
     .option('--redundancy <k+m>', 'store everything with another redundancy, new files too')
+    .option('--retain <duration>', 'lock what files need, or longer, for example for 30d from now')
     .option('--forget-bucket <url>', 'a bucket that is lost for good: rebuild what it held in the others')
     .option('-y, --yes', 'do not ask before lowering the redundancy')
     .option('-n, --dry-run', 'only show what would be done');

@@ -67,6 +67,10 @@ export interface FullKeys {
   readonly signing: KeyObject;
   /** Proves what the catalog says of files, also of those of other writers, 32 bytes. */
   readonly catalog: Buffer;
+  /** The keys of the roots before, the last one first. */
+  readonly earlier: readonly VaultKeys[];
+  /** The number of the root that a writer's keys follow from. */
+  readonly rootOf: (writer: string) => number;
   /** Any writer's keys, by its id of 32 hex digits; remembered. */
   writer(id: string): WriterKeys;
 }
@@ -100,17 +104,28 @@ export function drawUpload(): string {
  * All keys of a vault.
  *
  * @param root 32 bytes
- * @param p `writer`: the holder, 32 hex digits
+ * @param p `writer`: the holder, 32 hex digits. `earlier`: of the roots before, the last one first. `formerRoots`: of writers whose keys
+ *   follow from one of those
  */
 export function keysOfRoot(
   root: Uint8Array,
-  p: { readonly vaultId: string; readonly rootNumber: number; readonly writer: string },
+  p: {
+    readonly vaultId: string;
+    readonly rootNumber: number;
+    readonly writer: string;
+    readonly earlier?: readonly VaultKeys[] | undefined;
+    readonly formerRoots?: ReadonlyMap<string, number> | undefined;
+  },
 ): VaultKeys {
+  const { earlier = [] } = p;
   const salt = Buffer.from(p.vaultId, 'hex');
   const derive = (purpose: string): Buffer => deriveKey(root, salt, `vault/2 ${purpose}`);
   const readPrivate = privateKey('x25519', derive('read'));
   const signing = privateKey('ed25519', derive('sign'));
+  const rootOf = (id: string): number => p.formerRoots?.get(id) ?? p.rootNumber;
   const writer = rememberWriters((id) => {
+    const before = earlier.find(({ rootNumber }) => rootNumber === rootOf(id));
+    if (before?.full) return before.full.writer(id);
     const key = (purpose: string): Buffer => derive(`writer ${id} ${purpose}`);
     return writerKeys(id, key);
   });
@@ -122,13 +137,27 @@ export function keysOfRoot(
     readPublic: publicBytes(readPrivate),
     verification: publicBytes(signing),
     urls: derive('urls'),
-    full: { root: Buffer.from(root), readPrivate, signing, catalog: derive('catalog'), writer },
+    full: {
+      root: Buffer.from(root),
+      readPrivate,
+      signing,
+      catalog: derive('catalog'),
+      earlier,
+      rootOf,
+      writer,
+    },
   };
 }
 
 /** HKDF-SHA256 (RFC 5869) to 32 bytes. */
 export function deriveKey(ikm: Uint8Array, salt: Uint8Array, info: string): Buffer {
   return Buffer.from(hkdfSync('sha256', createSecretKey(ikm), salt, info, KEY_SIZE));
+}
+
+/** The keys of a root by its number; null for one that these do not lead to. */
+export function keysUnder(keys: VaultKeys, rootNumber: number): VaultKeys | null {
+  const all = [keys, ...(keys.full?.earlier ?? [])];
+  return all.find((one) => one.rootNumber === rootNumber) ?? null;
 }
 
 /** The keys that only full keyslots give. @throws `denied` if these are a put keyslot's */

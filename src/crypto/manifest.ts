@@ -31,7 +31,7 @@ import type {
 import { requireAgreement } from './agreement.ts';
 import { setupReceiver, setupSender } from './hpke.ts';
 import type { Exporter } from './hpke.ts';
-import { DEFAULT_KDF_COST, deriveKey, passwordKeys, requireFull } from './keys.ts';
+import { DEFAULT_KDF_COST, deriveKey, keysUnder, passwordKeys, requireFull } from './keys.ts';
 import type { FullKeys, VaultKeys, WriterKeys } from './keys.ts';
 import { committedKey, isCommitment, openOnce, sealOnce } from './sealing.ts';
 
@@ -169,6 +169,25 @@ export class ManifestSealer {
     }
   }
 
+  /**
+   * The object of a manifest under these keys, of whose content nothing is known: its content part stays as it is.
+   *
+   * @param bytes the object that it is made of. @param m what its vault part shall say
+   * @throws `invalid-input` as `seal`
+   */
+  reseal(bytes: Uint8Array, { head, ids, access }: VaultPart): Buffer {
+    const { salt, content } = decodeManifestObject(bytes);
+    // The content part is bound to its salt, which whoever made it has chosen: with a secret of this manifest's own no key is used twice.
+    const { enc, secret } = this.#startSession();
+    const header = { rootNumber: this.#keys.rootNumber, writer: this.#keys.writer.id, enc, salt };
+    const object = sealVaultPart(header, secret, {
+      vaultPart: { head, ids, access },
+      content: content.bytes,
+    });
+    openVaultPart(decodeManifestObject(object), secret);
+    return object;
+  }
+
   #startSession(): { readonly enc: Buffer; readonly secret: Buffer } {
     const { readPublic, vaultId, writer } = this.#keys;
     const setup = { ...sessionSetup(vaultId, writer), publicKey: readPublic, ephemeral: this.#ephemeral };
@@ -189,16 +208,24 @@ function sealParts(
   secret: Buffer,
   m: { readonly vaultPart: VaultPart; readonly content: ContentPart; readonly contentKey: Buffer },
 ): Buffer {
-  const headerBytes = encodeManifestHeader(header);
   const contentKey = committedKey(m.contentKey, header.salt, CONTENT_PART);
   const content = encodePart(
     contentKey.commitment,
     sealOnce(contentKey.key, CONTENT_AAD, padBody(encodeContentPart(m.content))),
   );
+  return sealVaultPart(header, secret, { vaultPart: m.vaultPart, content });
+}
+
+function sealVaultPart(
+  header: ManifestHeader,
+  secret: Buffer,
+  { vaultPart, content }: { readonly vaultPart: VaultPart; readonly content: Buffer },
+): Buffer {
+  const headerBytes = encodeManifestHeader(header);
   const vaultKey = committedKey(secret, header.salt, VAULT_PART);
   const vault = encodePart(
     vaultKey.commitment,
-    sealOnce(vaultKey.key, vaultAad(headerBytes, content), padBody(encodeVaultPart(m.vaultPart))),
+    sealOnce(vaultKey.key, vaultAad(headerBytes, content), padBody(encodeVaultPart(vaultPart))),
   );
   return Buffer.concat([headerBytes, vault, content]);
 }
@@ -234,11 +261,15 @@ export class ManifestOpener {
       throw new VaultError('damaged', 'A manifest does not have the hash it goes by.');
     }
     const object = decodeManifestObject(bytes);
-    if (object.rootNumber !== this.#keys.rootNumber) {
+    if (keysUnder(this.#keys, object.rootNumber) === null) {
       throw new VaultError(
         'unsupported',
         `A manifest is sealed under root ${object.rootNumber}, which this password does not lead to.`,
       );
+    }
+    // Whoever has kept an old root makes manifests of any writer under that: only those of its own writers count.
+    if (object.rootNumber !== this.#full.rootOf(object.writer)) {
+      throw new VaultError('damaged', 'A manifest is sealed under another root than its writer has.');
     }
     const { vaultId } = this.#keys;
     const { head, ids, access } = this.#openVaultPart(object);
@@ -272,9 +303,10 @@ export class ManifestOpener {
     return part;
   }
 
-  #agree({ writer, enc }: ManifestObject): Buffer {
+  #agree({ rootNumber, writer, enc }: ManifestObject): Buffer {
     const setup = sessionSetup(this.#keys.vaultId, this.#full.writer(writer));
-    return sessionSecret(setupReceiver({ ...setup, privateKey: this.#full.readPrivate, enc }));
+    const privateKey = keysUnder(this.#keys, rootNumber)?.full?.readPrivate ?? this.#full.readPrivate;
+    return sessionSecret(setupReceiver({ ...setup, privateKey, enc }));
   }
 }
 

@@ -11,7 +11,7 @@ import {
   encodePutMarker,
   encodePutMarkerHeader,
 } from '../format/removal.ts';
-import { requireFull } from './keys.ts';
+import { keysUnder, requireFull } from './keys.ts';
 import type { VaultKeys, WriterKeys } from './keys.ts';
 import { committedKey, isCommitment, openOnce, sealOnce } from './sealing.ts';
 import type { CommittedKey } from './sealing.ts';
@@ -59,10 +59,13 @@ export function openPutMarker(
 ): { readonly writer: string; readonly ids: readonly string[] } {
   const full = requireFull(keys, 'reading the markers of running puts');
   const object = decodePutMarkerObject(bytes);
-  if (object.rootNumber !== keys.rootNumber) {
+  if (keysUnder(keys, object.rootNumber) === null) {
     throw new VaultError('unsupported', `A put's marker is sealed under root ${object.rootNumber}.`);
   }
   const key = markerKey(full.writer(object.writer), object.salt);
+  if (object.rootNumber !== full.rootOf(object.writer)) {
+    throw new VaultError('damaged', "A put's marker is sealed under another root than its writer has.");
+  }
   if (!isCommitment(object.commitment, key.commitment)) {
     throw new VaultError('damaged', "A put's marker was sealed with another key.");
   }

@@ -19,9 +19,10 @@ import { decodeSigned, encodeSigned } from '../format/signed.ts';
 import type { SignedObject } from '../format/signed.ts';
 import { publicKey, requireFull } from './keys.ts';
 import type { VaultKeys } from './keys.ts';
+import { verificationOf } from './roots.ts';
+import type { VerifyingKeys } from './roots.ts';
 
-/** What it takes to verify: every keyslot gives it. */
-export type VerifyingKeys = Pick<VaultKeys, 'verification' | 'vaultId'>;
+export type { VerifyingKeys } from './roots.ts';
 
 type Kind = 'keyring' | 'deleted' | 'sweep';
 
@@ -48,9 +49,14 @@ export function signKeyring(keys: VaultKeys, keyring: Keyring): Buffer {
  *   version of the format, or requires what this one does not know
  */
 export function verifyKeyring(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring {
-  requireSignature(keys, 'keyring', decodeSigned(bytes, WHAT.keyring, MAX_KEYRING_SIZE));
+  const object = decodeSigned(bytes, WHAT.keyring, MAX_KEYRING_SIZE);
+  const isOwn = isSigned(keys, 'keyring', object);
+  if (!isOwn) requireSignature({ verification: laterKey(keys, bytes) }, 'keyring', object);
   const { keyring } = decodeKeyring(bytes);
   requireVault(keys, keyring.vaultId, 'keyring');
+  if (isOwn && keyring.root !== keys.rootNumber) {
+    throw new VaultError('damaged', 'A keyring is signed with the key of another root than its own.');
+  }
   if (epoch !== undefined && keyring.epoch !== epoch) {
     throw new VaultError('damaged', 'A keyring lies under another name.');
   }
@@ -100,6 +106,30 @@ export function openSweepList(keys: VerifyingKeys, bytes: Uint8Array, id: string
   return list;
 }
 
+/** What an object says, and the number of the root whose keys have made it. */
+export type SignedUnder<T> = T & { readonly root: number };
+
+/**
+ * Opens an object that the keys of any of the roots may have made, the last one first.
+ *
+ * @throws as `open`
+ */
+export function underAnyRoot<T extends object>(
+  keys: VaultKeys,
+  open: (keys: VaultKeys) => T,
+): SignedUnder<T> {
+  let failure: unknown;
+  for (const one of [keys, ...(keys.full?.earlier ?? [])]) {
+    try {
+      return { ...open(one), root: one.rootNumber };
+    } catch (error) {
+      if (!isVaultError(error, 'damaged')) throw error;
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
 const WHAT: Readonly<Record<Kind, string>> = {
   keyring: 'A keyring',
   deleted: 'A deletion record',
@@ -115,9 +145,25 @@ function signObject(keys: VaultKeys, kind: Kind, json: Uint8Array): Buffer {
   return encodeSigned({ signed: json, signature: sign(null, message(kind, json), signing) });
 }
 
+type Verification = Pick<VerifyingKeys, 'verification'>;
+
+function isSigned({ verification }: Verification, kind: Kind, { signed, signature }: SignedObject): boolean {
+  return verify(null, message(kind, signed), publicKey('ed25519', verification), signature);
+}
+
+/** The key of a later root, which the reader's signs for by way of those between. @throws `damaged` for what is no keyring of one */
+function laterKey(keys: VerifyingKeys, bytes: Uint8Array): Buffer {
+  try {
+    return verificationOf(keys, decodeKeyring(bytes).keyring);
+  } catch (cause) {
+    if (!isVaultError(cause, 'unsupported')) throw cause;
+    throw new VaultError('damaged', "A keyring is not signed with the vault's key.", { cause });
+  }
+}
+
 /** Comes first: whoever can create objects can say of one that it is of a newer version, and stop those who heed that. */
-function requireSignature(keys: VerifyingKeys, kind: Kind, { signed, signature }: SignedObject): void {
-  if (!verify(null, message(kind, signed), publicKey('ed25519', keys.verification), signature)) {
+function requireSignature(keys: Verification, kind: Kind, object: SignedObject): void {
+  if (!isSigned(keys, kind, object)) {
     throw new VaultError('damaged', `${WHAT[kind]} is not signed with the vault's key.`);
   }
 }

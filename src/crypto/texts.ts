@@ -1,6 +1,6 @@
 /** Sealing of short texts: what people call a keyslot, where a bucket is, what was shared. FORMAT.md, "Labels and URLs", "Shares". */
 import { randomBytes } from 'node:crypto';
-import { VaultError } from '../errors.ts';
+import { isVaultError, VaultError } from '../errors.ts';
 import { padBody, unpadBody } from '../format/chunk.ts';
 import type { KeyringBucket, Keyslot } from '../format/keyring.ts';
 import { MAX_JSON_SIZE } from '../format/limits.ts';
@@ -52,6 +52,16 @@ export function sealLabel(keys: SealingKeys, writer: string, label: string, nonc
  */
 export function openLabel(keys: SealingKeys, slot: Pick<Keyslot, 'writer' | 'label'>): string {
   return openText(keys, { ...LABEL, id: slot.writer }, slot.label);
+}
+
+/** As `openLabel`; '' for one that is damaged. */
+export function labelIn(keys: SealingKeys, slot: Pick<Keyslot, 'writer' | 'label'>): string {
+  try {
+    return openLabel(keys, slot);
+  } catch (error) {
+    if (!isVaultError(error, 'damaged')) throw error;
+    return '';
+  }
 }
 
 /**

@@ -13,12 +13,13 @@ import {
   MAX_KEYSLOTS,
   MAX_ROOT_NUMBER,
   MAX_TIME_MS,
+  SEAL_OVERHEAD,
   MIN_CHUNK_SIZE,
 } from './limits.ts';
 import { ID_SIZE } from './marker.ts';
 import { formatRedundancy, parseRedundancy } from './shard.ts';
 import type { Redundancy } from './shard.ts';
-import { decodeSigned } from './signed.ts';
+import { decodeSigned, SIGNATURE_SIZE } from './signed.ts';
 
 /** Where keyrings are. */
 export const KEYRING_PREFIX = 'keyring/';
@@ -72,6 +73,18 @@ export interface Keyslot {
 export interface FormerWriter extends Pick<Keyslot, 'writer' | 'role' | 'label'> {
   /** The number of the root that its keys follow from. */
   readonly root: number;
+  /** 32 hex digits: the writer who goes on with its names; null for none. */
+  readonly next: string | null;
+}
+
+/** The step from one root to the next. */
+export interface RootStep {
+  /** The Ed25519 key of the next root, 32 bytes. */
+  readonly key: Buffer;
+  /** By the key of the root before, 64 bytes. */
+  readonly signature: Buffer;
+  /** The root before, sealed under the next: 48 bytes. */
+  readonly before: Buffer;
 }
 
 /** How chunks are compressed: tried out, never, or at a zstd level of 1 to 19. */
@@ -95,6 +108,8 @@ export interface Keyring {
   readonly previous: string | null;
   /** The number of the root secret that the keyslots lead to, 1 or more. */
   readonly root: number;
+  /** How each root but the first came after the one before, in order. */
+  readonly roots: readonly RootStep[];
   readonly redundancy: Redundancy;
   /** Bytes. */
   readonly chunkSize: number;
@@ -115,6 +130,11 @@ export function parseKeyringObjectName(name: string): number | null {
   return digits === undefined || Number(digits) === 0 ? null : Number(digits);
 }
 
+/** Orders keyrings: that of a later root counts for more, whatever its epoch; whoever has kept an old root makes any epoch. */
+export function keyringRank({ root, epoch }: Pick<Keyring, 'root' | 'epoch'>): number {
+  return (root - 1) * 2 ** 34 + epoch;
+}
+
 /** The work of a keyslot's or lock's key derivation: KiB of memory times passes. */
 export function kdfWork(cost: KdfCost): number {
   return cost.memoryKib * cost.passes;
@@ -128,6 +148,11 @@ export function encodeKeyring(keyring: Keyring): Buffer {
     epoch: keyring.epoch,
     previous: keyring.previous,
     root: keyring.root,
+    roots: keyring.roots.map(({ key, signature, before }) => ({
+      key: key.toString('hex'),
+      signature: signature.toString('hex'),
+      before: before.toString('hex'),
+    })),
     requires: [],
     redundancy: formatRedundancy(keyring.redundancy),
     chunkSize: keyring.chunkSize,
@@ -143,11 +168,12 @@ export function encodeKeyring(keyring: Keyring): Buffer {
       wrapped: slot.wrapped.toString('hex'),
       label: slot.label.toString('hex'),
     })),
-    former: keyring.former.map(({ label, writer, root, role }) => ({
+    former: keyring.former.map(({ label, writer, root, role, next }) => ({
       writer,
       root,
       role,
       label: label.toString('hex'),
+      next,
     })),
   });
 }
@@ -173,6 +199,7 @@ export function decodeKeyring(bytes: Uint8Array): {
     epoch: fields.integer('epoch', 1, MAX_EPOCH),
     previous: fields.nullable('previous', (at, key) => at.hex(key, 32)),
     root: fields.integer('root', 1, MAX_ROOT_NUMBER),
+    roots: fields.list('roots', { least: 0, most: MAX_ROOT_NUMBER - 1 }, readStep),
     redundancy: readRedundancy(fields, 'redundancy'),
     chunkSize: fields.integer('chunkSize', MIN_CHUNK_SIZE, MAX_CHUNK_SIZE),
     compression: readCompression(fields),
@@ -182,6 +209,7 @@ export function decodeKeyring(bytes: Uint8Array): {
   };
   fields.end();
   if ((keyring.previous === null) !== (keyring.epoch === 1)) throw fields.impossible('previous');
+  if (keyring.roots.length !== keyring.root - 1) throw fields.impossible('roots');
   refuseRepeats(
     fields,
     'buckets',
@@ -259,9 +287,21 @@ function readFormer(writers: Fields, index: string): FormerWriter {
     root: fields.integer('root', 1, MAX_ROOT_NUMBER),
     role: readRole(fields),
     label: readLabel(fields),
+    next: fields.nullable('next', (at, key) => at.hex(key, ID_SIZE)),
   };
   fields.end();
   return former;
+}
+
+function readStep(steps: Fields, index: string): RootStep {
+  const fields = steps.object(index);
+  const step: RootStep = {
+    key: fields.bytes('key', 32),
+    signature: fields.bytes('signature', SIGNATURE_SIZE),
+    before: fields.bytes('before', 32 + SEAL_OVERHEAD),
+  };
+  fields.end();
+  return step;
 }
 
 function readRole(fields: Fields): Role {

@@ -34,7 +34,7 @@ export const MAX_KEYRING_SIZE = 1024 * 1024;
 /** Highest epoch: ten decimal digits in the object name. */
 export const MAX_EPOCH = 9_999_999_999;
 /** Highest root number: a u32. */
-export const MAX_ROOT_NUMBER = 0xffff_ffff;
+export const MAX_ROOT_NUMBER = 64;
 
 /** Argon2id's costs, each bounded, and their product per keyslot: checked before the function runs. */
 export const KDF_LIMITS = {

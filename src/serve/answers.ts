@@ -41,6 +41,7 @@ const STATUS_OF: Readonly<Record<ErrorCode, number>> = {
   'object-missing': 500,
   unsupported: 500,
   denied: 502,
+  retained: 502,
   'bucket-mismatch': 502,
   'bucket-missing': 502,
   unavailable: 503,

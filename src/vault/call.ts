@@ -81,6 +81,8 @@ export interface Warning {
     | 'not-remembered'
     /** A link may end before its time. */
     | 'expires-sooner'
+    /** What was to be locked is not, or not everywhere. */
+    | 'not-retained'
     /** More puts seem to run than can be. */
     | 'marker-flood'
     /** This machine's clock is not the buckets'. */

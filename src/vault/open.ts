@@ -2,8 +2,8 @@
 import type { Catalog, VaultRow } from '../catalog/catalog.ts';
 import { openAsking } from '../crypto/asked-password.ts';
 import type { PasswordGiver } from '../crypto/asked-password.ts';
-import { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import { VaultError } from '../errors.ts';
+import { keyringRank } from '../format/keyring.ts';
 import type { Host } from '../host.ts';
 import { BucketSet } from './buckets/bucket-set.ts';
 import type { BucketOpener } from './buckets/bucket-set.ts';
@@ -12,6 +12,7 @@ import type { Limits } from './chunks/chunk-memory.ts';
 import { ChunkWorkers } from './chunks/chunk-workers.ts';
 import { bucketsOf } from './keys/bucket-places.ts';
 import { verifiedOrNull } from './keys/keyring-store.ts';
+import { manifestKeys } from './keys/session-keys.ts';
 import { unlock } from './keys/unlock.ts';
 import type { Unlocked } from './keys/unlock.ts';
 import type { KeyringState, Session } from './session.ts';
@@ -55,15 +56,13 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
   const guard = new MarkerGuard();
   const session: Session = {
     vaultId: row.id,
-    keys,
     catalog,
     opener,
     buckets: new BucketSet(buckets),
     workers: new ChunkWorkers({ most: Math.min(MOST_THREADS, parts.host.threads) }),
     limits: parts.limits,
     memory: new ChunkMemoryPool(parts.limits),
-    sealer: new ManifestSealer(keys),
-    manifests: keys.full === null ? null : new ManifestOpener(keys),
+    ...manifestKeys(keys),
     guard,
     keyring: { keyring, bytes },
     logFolder: parts.logFolder ?? null,
@@ -83,8 +82,8 @@ export function noVault(label: string): VaultError {
 
 /** What was unlocked, or the keyring that the catalog remembers, if that is a newer one of this vault. */
 function newer({ keys, keyring, bytes }: Unlocked, row: VaultRow): KeyringState {
-  const known = row.epoch > keyring.epoch ? verifiedOrNull(keys, row.keyring) : null;
-  return known === null || known.epoch <= keyring.epoch
+  const known = row.epoch > keyringRank(keyring) ? verifiedOrNull(keys, row.keyring) : null;
+  return known === null || known.root !== keyring.root || known.epoch <= keyring.epoch
     ? { keyring, bytes }
     : { keyring: known, bytes: row.keyring };
 }

@@ -11,7 +11,11 @@ import type { PutGuard } from './protocol/guarded.ts';
 
 export interface Session {
   readonly vaultId: string;
-  readonly keys: VaultKeys;
+  /** They change, and the two that are made of them, where this session makes a new root: `takeKeys`. */
+  keys: VaultKeys;
+  sealer: ManifestSealer;
+  /** Null for a writer that can only put. */
+  manifests: ManifestOpener | null;
   readonly catalog: Catalog;
   readonly buckets: BucketSet;
   /** Opens further buckets. */
@@ -19,9 +23,6 @@ export interface Session {
   readonly workers: ChunkWorkers;
   readonly limits: Limits;
   readonly memory: ChunkMemoryPool;
-  readonly sealer: ManifestSealer;
-  /** Null for a writer that can only put. */
-  readonly manifests: ManifestOpener | null;
   /** The marker under which this process stores and finds chunks. */
   readonly guard: PutGuard;
   /** The newest keyring seen, and its bytes. */

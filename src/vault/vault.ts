@@ -44,7 +44,7 @@ import type { RetentionRules } from './remove/retention.ts';
 import { removalDenied, removeFiles, undeleteFiles } from './remove/rm.ts';
 import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
-import type { SweepOptions, SweepResult } from './remove/sweep.ts';
+import type { SweepOptions, SweepResult } from './remove/sweep-call.ts';
 import { repairVault } from './repair/repair.ts';
 import type { RepairOptions } from './repair/options.ts';
 import type { RepairResult } from './repair/repair.ts';
@@ -52,11 +52,12 @@ import type { Session } from './session.ts';
 import type { VerifyResult } from './verify/condition.ts';
 import { verifyVault } from './verify/verify.ts';
 import type { VerifyOptions } from './verify/verify.ts';
+import { Roots } from './roots/roots.ts';
 import { shareFile } from './share/share.ts';
 import type { Share, SharedContent, ShareOptions } from './share/share.ts';
 import { listShares, removeShares } from './share/shares.ts';
 import type { ListedShares } from './share/shares.ts';
-import { putSource } from './write/put.ts';
+import { putSource, requireRetention } from './write/put.ts';
 import type { PutOptions, PutResult } from './write/put-call.ts';
 import type { FileSource } from './write/file-source.ts';
 
@@ -66,12 +67,15 @@ export class Vault implements AsyncDisposable {
   readonly tokens: Tokens;
   /** Addresses of single files. */
   readonly links: Links;
+  /** A new root, and what is stored anew under it. */
+  readonly roots: Roots;
 
   /** @param session is the vault's from then on, and closed with it */
   constructor(session: Session) {
     this.#session = session;
     this.tokens = new Tokens(session);
     this.links = new Links(session);
+    this.roots = new Roots(session);
   }
 
   /**
@@ -117,6 +121,11 @@ export class Vault implements AsyncDisposable {
     return putSource(await this.#writable(options, this.#session), source, options);
   }
 
+  /** Whether a put can be with `retainUntilMs`. @throws `invalid-input` if no bucket can lock, or what they said */
+  requireRetention(untilMs: number, options?: CallOptions): Promise<unknown> {
+    return requireRetention(this.#session, untilMs, options);
+  }
+
   /**
    * Finds a file and reads its manifest, which proves everything it says.
    *
@@ -158,10 +167,7 @@ export class Vault implements AsyncDisposable {
     return vaultOutlook(this.#full, options);
   }
 
-  /**
-   * Reads random files, locked ones excepted, and compares every byte with its hash. Nothing is kept, and nothing is written. On a
-   * catalog that `recoverVault` has just made it shows that buckets and password are enough; `drillVault` does both.
-   */
+  /** Reads random files, locked ones excepted, and compares every byte with its hash; `drillVault` does so with a new catalog. */
   drill(options: DrillOptions): Promise<DrillResult> {
     return drillFiles(this.#full, options);
   }
@@ -316,12 +322,7 @@ export class Vault implements AsyncDisposable {
     return listKeys(this.#full, options);
   }
 
-  /**
-   * One of them.
-   *
-   * @param reference label, or the first 8 or more digits of the writer
-   * @throws `file-not-found`; `invalid-input` if it means several
-   */
+  /** One of them. @param reference label, or 8 or more digits of the writer @throws `file-not-found`; `invalid-input` for several */
   key(reference: string, { signal }: CallOptions = {}): Promise<KeyInfo> {
     return findKey(this.#full, reference, signal);
   }
@@ -338,7 +339,7 @@ export class Vault implements AsyncDisposable {
 
   /**
    * Takes a key away: no bucket opens with it any more. Who has used a full key may have kept the root secret, and with it reads all
-   * that is and will be stored.
+   * that is stored until there is a new one.
    *
    * @param reference as for `key`
    * @param options `own`: also the one that opened this vault

@@ -2,7 +2,11 @@ import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import type { Bucket, BucketCall, ListedObject, PresignCall } from '../../src/buckets/bucket.ts';
+import { NO_RETENTION } from '../../src/buckets/bucket.ts';
+import type { Bucket, BucketCall, ListedObject, PresignCall, Retention } from '../../src/buckets/bucket.ts';
+import { createLimits, limited } from '../../src/buckets/layers/limits.ts';
+import { retrying } from '../../src/buckets/layers/retry.ts';
+import { timed } from '../../src/buckets/layers/timeout.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 
@@ -14,7 +18,7 @@ export interface BucketUnderTest {
   /** A handle on a bucket that does not exist; null if the kind has no such thing. */
   readonly openMissing: (() => Promise<Bucket>) | null;
   /** For a kind that gives links: puts the storage's clock ahead. */
-  readonly passTime?: (ms: number) => void;
+  readonly passTime?: ((ms: number) => void) | undefined;
   /** Removes the storage. The suite has closed the handles. */
   cleanUp(): Promise<void>;
 }
@@ -105,12 +109,16 @@ function sameBytes(actual: Uint8Array, expected: Uint8Array): boolean {
  * @param name what to call the driver in the test report
  * @param openFresh opens an empty bucket that no other test uses
  * @param options `manyNames`: how many objects the long listing has; more than one page of the service.
- *   `overwrites`: why other bytes under a taken name go unnoticed, for a service without conditional puts
+ *   `openLocking`: opens one that can lock objects, whose `passTime` is the locks', for a kind that has such buckets. `overwrites`: why other bytes under a taken name go unnoticed, for a service without conditional puts
  */
 export function bucketConformance(
   name: string,
   openFresh: () => Promise<BucketUnderTest>,
-  options: { readonly manyNames?: number; readonly overwrites?: string } = {},
+  options: {
+    readonly manyNames?: number;
+    readonly overwrites?: string;
+    readonly openLocking?: () => Promise<BucketUnderTest>;
+  } = {},
 ): void {
   const manyNames = options.manyNames ?? 1100;
   const { overwrites } = options;
@@ -575,6 +583,8 @@ export function bucketConformance(
       });
     });
 
+    retentionConformance({ openFresh, openLocking: options.openLocking });
+
     describe('links', () => {
       const CALL = { seconds: 60, contentType: 'text/html; charset=utf-8', fileName: null };
       const link = (to: string, call: Partial<PresignCall> = {}): Promise<string> =>
@@ -676,6 +686,152 @@ export function bucketConformance(
         skip(!missing, 'this kind is never missing');
         expect(['success', 'bucket-missing']).toContain(await codeOf(absent.remove('chunks/object')));
       });
+    });
+  });
+}
+
+const CONTENT = Buffer.from('content');
+const HOUR_MS = 3_600_000;
+
+/** In whole seconds, as locks are. */
+function inHours(hours: number): number {
+  return Math.ceil(Date.now() / 1000) * 1000 + hours * HOUR_MS;
+}
+
+/** What is answered where there is nobody to ask. */
+function refused(): Promise<never> {
+  return Promise.reject(new VaultError('invalid-input', 'It has no such thing.'));
+}
+
+/** What a kind of bucket has against removal: at least it says so. */
+export function retentionConformance({
+  openFresh,
+  openLocking,
+}: {
+  readonly openFresh: () => Promise<BucketUnderTest>;
+  readonly openLocking: (() => Promise<BucketUnderTest>) | undefined;
+}): void {
+  test('a bucket that locks nothing says so, or that it may not be asked', async () => {
+    const fresh = await openFresh();
+    const { retention } = fresh.bucket;
+    await fresh.bucket.put('object', CONTENT);
+    const policy = await retention?.policy().catch((error: unknown) => error);
+    expect(policy ?? NO_RETENTION).toMatchObject(
+      policy instanceof VaultError ? { code: 'denied' } : { lock: null },
+    );
+    expect((await retention?.until('object')) ?? null).toBeNull();
+    const extended = await codeOf(retention?.extend('object', inHours(1)) ?? refused());
+    expect(extended).toBe(policy instanceof VaultError ? 'denied' : 'invalid-input');
+    // Nothing keeps it.
+    await fresh.bucket.remove('object', { unlessRetained: true });
+    expect(await listAll(fresh.bucket, '')).toEqual([]);
+    await fresh.bucket.close();
+    await fresh.cleanUp();
+  });
+
+  if (openLocking === undefined) return;
+
+  describe('locks', () => {
+    let locking: BucketUnderTest;
+    let bucket: Bucket;
+    const retention = (): Retention => {
+      if (bucket.retention === undefined) throw new Error('It has none.');
+      return bucket.retention;
+    };
+    beforeEach(async () => {
+      locking = await openLocking();
+      ({ bucket } = locking);
+    });
+    afterEach(async () => {
+      await bucket.close();
+      await locking.cleanUp();
+    });
+
+    test('a bucket says that it can lock, and how', async () => {
+      expect(await retention().policy()).toMatchObject({ lock: 'governance' });
+    });
+
+    test('an object that was stored with a lock tells until when, to others, too', async () => {
+      const untilMs = inHours(1);
+      await bucket.put('a/locked', CONTENT, { retainUntilMs: untilMs, drawn: true });
+      await bucket.put('a/free', CONTENT);
+      const other = await locking.reopen();
+      expect(await other.retention?.until('a/locked')).toBe(untilMs);
+      expect(await other.retention?.until('a/free')).toBeNull();
+      const told = (await listAll(other, 'a/')).map(({ name, retainedUntilMs: ms }) => [name, ms]);
+      // Where listings do not tell, they say so.
+      const tells = told.some(([, ms]) => ms !== undefined);
+      expect(told).toEqual([
+        ['a/free', undefined],
+        ['a/locked', tells ? untilMs : undefined],
+      ]);
+      await other.close();
+    });
+
+    test('a locked object stays where it was asked to, and says until when', async () => {
+      const untilMs = inHours(1);
+      await bucket.put('locked', CONTENT, { retainUntilMs: untilMs });
+      const refusal = await bucket
+        .remove('locked', { unlessRetained: true })
+        .catch((error: unknown) => error);
+      expect(refusal).toMatchObject({ code: 'retained', retainedUntilMs: untilMs });
+      expect(String(refusal)).toContain(`locked until ${new Date(untilMs).toISOString().slice(0, 10)}`);
+      expect(sameBytes(await bucket.get('locked'), CONTENT)).toBe(true);
+    });
+
+    test('what is locked is there or hidden after a removal, and never gone', async () => {
+      await bucket.put('locked', CONTENT, { retainUntilMs: inHours(1) });
+      const { versioning } = await retention().policy();
+      expect(await codeOf(bucket.remove('locked'))).toBe(versioning === true ? 'success' : 'retained');
+      expect((await listAll(bucket, '')).length).toBe(versioning === true ? 0 : 1);
+    });
+
+    test('an object can be removed once its lock is over', async () => {
+      await bucket.put('locked', CONTENT, { retainUntilMs: inHours(1) });
+      locking.passTime?.(2 * HOUR_MS);
+      await bucket.remove('locked', { unlessRetained: true });
+      expect(await listAll(bucket, '')).toEqual([]);
+    });
+
+    test('extend makes a lock longer and never shorter, and locks what was not', async () => {
+      await bucket.put('object', CONTENT);
+      const [soon, later] = [inHours(1), inHours(48)];
+      expect(await retention().extend('object', soon)).toBe(true);
+      expect(await retention().until('object')).toBe(soon);
+      expect(await retention().extend('object', later)).toBe(true);
+      expect(await retention().extend('object', soon)).toBe(false);
+      expect(await retention().extend('object', later)).toBe(false);
+      expect(await retention().until('object')).toBe(later);
+      expect(await codeOf(bucket.remove('object', { unlessRetained: true }))).toBe('retained');
+      expect(sameBytes(await bucket.get('object'), CONTENT)).toBe(true);
+    });
+
+    test('of a name that was never stored nothing is known', async () => {
+      expect(await codeOf(retention().until('absent'))).toBe('object-missing');
+      expect(await codeOf(retention().extend('absent', inHours(1)))).toBe('object-missing');
+      expect(await codeOf(bucket.remove('absent', { unlessRetained: true }))).toBe('success');
+    });
+
+    test('the same bytes can be put again under a lock', async () => {
+      const retainUntilMs = inHours(1);
+      await bucket.put('locked', CONTENT, { retainUntilMs, drawn: true });
+      expect(await codeOf(bucket.put('locked', CONTENT, { retainUntilMs, drawn: true }))).toBe('success');
+      expect(await codeOf(bucket.put('locked', Buffer.from('other')))).toBe('already-exists');
+    });
+
+    test('the layers pass it on', async () => {
+      const limits = createLimits({
+        concurrency: 1,
+        uploadBytesPerSecond: null,
+        downloadBytesPerSecond: null,
+      });
+      const layered = retrying(limited(timed(bucket), limits));
+      await layered.put('locked', CONTENT, { retainUntilMs: inHours(1) });
+      const later = inHours(2);
+      expect(await layered.retention?.extend('locked', later)).toBe(true);
+      expect(await layered.retention?.until('locked')).toBe(later);
+      expect(await layered.retention?.policy()).toEqual(await retention().policy());
+      expect(await codeOf(layered.remove('locked', { unlessRetained: true }))).toBe('retained');
     });
   });
 }

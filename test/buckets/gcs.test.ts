@@ -15,25 +15,32 @@ import type { Fault, GcsServer, GcsServerOptions, RequestKind } from '../support
 import { writeServiceAccount, writeUserAccount } from '../support/service-account.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
-import { bucketConformance, codeOf, listAll } from './conformance.ts';
+import { systemClock } from '../../src/host.ts';
+import type { Clock } from '../../src/host.ts';
+import { bucketConformance, codeOf, listAll, retentionConformance } from './conformance.ts';
+import type { BucketUnderTest } from './conformance.ts';
 
 async function open(
   server: Pick<GcsServer, 'url'>,
   bucket = 'bucket',
   prefix = 'backups',
-  { sendCredentials = false, credentialsFile = null }: Partial<GcsLocation> = {},
+  { sendCredentials = false, credentialsFile = null, clock }: Partial<GcsLocation> & { clock?: Clock } = {},
 ): Promise<Bucket> {
   const label = `gs://${bucket}/${prefix}`;
-  const place = { bucket, prefix, endpoint: server.url, sendCredentials, credentialsFile, label };
+  const place = { bucket, prefix, endpoint: server.url, sendCredentials, credentialsFile, label, clock };
   return await openGcsBucket(place);
 }
 
-bucketConformance('gcs', async () => {
-  const server = await startGcsServer();
+function clockOf(server: Pick<GcsServer, 'clockOffsetMs'>): Clock {
+  return { ...systemClock, now: () => Date.now() + server.clockOffsetMs };
+}
+
+async function fresh(options: GcsServerOptions = {}): Promise<BucketUnderTest> {
+  const server = await startGcsServer(options);
   const folder = await temporaryFolder();
   const credentialsFile = await writeServiceAccount(folder.at('key.json'));
   return {
-    bucket: await open(server, 'bucket', 'backups', { credentialsFile }),
+    bucket: await open(server, 'bucket', 'backups', { credentialsFile, clock: clockOf(server) }),
     reopen: async () => await open(server),
     openMissing: async () => await open(server, 'absent'),
     passTime: (ms) => {
@@ -44,6 +51,16 @@ bucketConformance('gcs', async () => {
       await server.close();
     },
   };
+}
+
+bucketConformance('gcs', () => fresh(), {
+  openLocking: () => fresh({ settings: { objectRetention: true } }),
+});
+describe('gcs with versions', () => {
+  retentionConformance({
+    openFresh: () => fresh({ settings: { versioning: true } }),
+    openLocking: () => fresh({ settings: { objectRetention: true, versioning: true } }),
+  });
 });
 
 const BYTES = randomBytes(200_000);
@@ -103,8 +120,8 @@ describe('Google Cloud Storage', () => {
   };
 
   /** A server that wants credentials, and a bucket that may send them. */
-  const startWithToken = async (): Promise<void> => {
-    await start({ token: 'access token' });
+  const startWithToken = async (options: GcsServerOptions = {}): Promise<void> => {
+    await start({ token: 'access token', ...options });
     await bucket.close();
     bucket = await open(server, 'bucket', 'backups', { sendCredentials: true });
   };
@@ -545,6 +562,15 @@ describe('Google Cloud Storage', () => {
       await google.close();
     });
 
+    test('may do more where something is to be locked, and only then', async () => {
+      await startWithToken({ settings: { objectRetention: true } });
+      await logIn();
+      await put(bucket);
+      await bucket.put('locked', FEW_BYTES, { retainUntilMs: Math.ceil(Date.now() / 1000) * 1000 + 60_000 });
+      const scope = 'https://www.googleapis.com/auth/devstorage';
+      expect(server.scopes).toEqual([`${scope}.read_write`, `${scope}.full_control`]);
+    });
+
     test('are sent if the URL says so, with no more power than is needed', async () => {
       await startWithToken();
       await logIn();
@@ -737,5 +763,40 @@ describe('Google Cloud Storage', () => {
       expect(await codeOf(get(patient))).toBe('denied');
       expect(server.count()).toBe(1);
     });
+  });
+});
+
+describe('what Google keeps', () => {
+  const WORDS =
+    "Object 'bucket/old' is subject to bucket's retention policy and cannot be deleted, overwritten or archived until 2031-09-20T12:18:15.93713-07:00";
+
+  test.each([
+    ['forbidden', WORDS, Date.parse('2031-09-20T19:18:15.937Z')],
+    ['retentionPolicyNotMet', 'It is retained.', null],
+    ['objectUnderActiveHold', 'It is on hold.', null],
+  ])('is locked, and not denied: %s', async (reason, message, retainedUntilMs) => {
+    await using server = await startGcsServer();
+    const bucket = await open(server);
+    server.fail('delete', { fault: 'status', status: 403, reason, message });
+    server.fail('upload', { fault: 'status', status: 403, reason, message });
+    for (const operation of [remove, replace])
+      await expect(operation(bucket)).rejects.toMatchObject({ code: 'retained', retainedUntilMs });
+    await bucket.close();
+  });
+
+  test('by a policy of the bucket, listings tell', async () => {
+    await using server = await startGcsServer({ settings: { retentionPeriod: 3_600 } });
+    const bucket = await open(server);
+    await put(bucket);
+    const [listed] = await listAll(bucket, '');
+    expect(Math.abs((listed?.retainedUntilMs ?? 0) - Date.now() - 3_600_000)).toBeLessThan(60_000);
+    await expect(bucket.retention?.policy()).resolves.toEqual({
+      lock: null,
+      everyMs: 3_600_000,
+      versioning: false,
+      softDeleteMs: null,
+    });
+    await expect(bucket.remove('new')).rejects.toMatchObject({ code: 'retained' });
+    await bucket.close();
   });
 });

@@ -129,7 +129,7 @@ describe('a GCS bucket', () => {
   test.each([
     [
       'gs://photos?storageclass=NEARLINE',
-      /only userProject, credentialsFile, storageClass, kmsKey, acl, caFile, endpoint, credentials\./,
+      /only userProject, credentialsFile, storageClass, kmsKey, acl, lock, caFile, endpoint, credentials\./,
     ],
     ['gs://photos?storageClass=nearline', /storage class is written/],
     ['gs://photos?kmsKey=alias/x', /kmsKey is written like projects/],

@@ -7,6 +7,7 @@ import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { NO_RETENTION } from '../../src/buckets/bucket.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openGcsBucket } from '../../src/buckets/gcs/driver.ts';
 import { isAmazons } from '../../src/buckets/s3/client.ts';
@@ -14,7 +15,7 @@ import type { S3BucketOptions } from '../../src/buckets/s3/options.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { freshS3, openTestBucket, stubAwsEnvironment } from '../support/s3-bucket.ts';
+import { freshLockingS3, freshS3, openTestBucket, stubAwsEnvironment } from '../support/s3-bucket.ts';
 import { selfSigned } from '../support/self-signed.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
@@ -49,7 +50,7 @@ function page(...keys: readonly string[]): string {
   return `<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated>${contents.join('')}</ListBucketResult>`;
 }
 
-bucketConformance('s3', freshS3, { manyNames: 2100 });
+bucketConformance('s3', freshS3, { manyNames: 2100, openLocking: freshLockingS3 });
 
 describe('the S3 driver', () => {
   let server: S3Server;
@@ -886,6 +887,101 @@ describe('the S3 driver', () => {
       server.fail('get', { status: 403, code: 'ExpiredToken' }, { times: 5 });
       expect(await codeOf(bucket.get('a'))).toBe('denied');
       expect(server.requests).toHaveLength(1);
+    });
+  });
+});
+
+/** Works with a bucket of a server of its own. */
+async function withBucket(
+  serverOptions: S3ServerOptions,
+  options: Partial<S3BucketOptions>,
+  work: (bucket: Bucket, server: S3Server) => Promise<void>,
+): Promise<void> {
+  await using server = await startS3Server(serverOptions);
+  const bucket = await openTestBucket(server, options);
+  await work(bucket, server);
+  await bucket.close();
+}
+
+/** How the one object is locked that there is. */
+function modeOf(server: S3Server): string | undefined {
+  return [...server.versions('bucket').list('')][0]?.version.lock?.mode;
+}
+
+describe('Object Lock', () => {
+  const retainUntilMs = Math.ceil(Date.now() / 1000) * 1000 + 3_600_000;
+  const settings = { objectLock: true };
+  test.each<readonly [string, S3ServerOptions, Partial<S3BucketOptions>, string]>([
+    ['can be lifted by a right of its own', { settings }, {}, 'GOVERNANCE'],
+    ['is of the mode in the URL', { settings }, { lock: 'compliance' }, 'COMPLIANCE'],
+    [
+      'is of the mode that the bucket has by itself',
+      { settings: { ...settings, defaultLock: { mode: 'COMPLIANCE', days: 1 } } },
+      {},
+      'COMPLIANCE',
+    ],
+  ])('%s', async (_, serverOptions, options, mode) => {
+    await withBucket(serverOptions, options, async (bucket, server) => {
+      await bucket.put('object', Buffer.from('x'), { retainUntilMs });
+      expect(modeOf(server)).toBe(mode);
+    });
+  });
+
+  test.each<S3BucketOptions['checksum'] & string>(['md5', 'sha256', 'crc32c'])(
+    'has the checksum that it takes: %s',
+    async (checksum) => {
+      await withBucket({ settings }, { checksum }, async (bucket) => {
+        await bucket.put('object', Buffer.from('x'), { retainUntilMs });
+        expect(await bucket.retention?.until('object')).toBe(retainUntilMs);
+      });
+    },
+  );
+
+  test('a lock is made longer in the mode that it has', async () => {
+    await withBucket({ settings }, { lock: 'compliance' }, async (bucket, server) => {
+      await bucket.put('object', Buffer.from('x'), { retainUntilMs });
+      const other = await openTestBucket(server, { lock: 'governance' });
+      expect(await other.retention?.extend('object', retainUntilMs + 60_000)).toBe(true);
+      expect(modeOf(server)).toBe('COMPLIANCE');
+      await other.close();
+    });
+  });
+
+  test('a service that refuses to hide what is locked says that it is locked', async () => {
+    await withBucket({}, {}, async (bucket, server) => {
+      const message = 'Access Denied because object protected by object lock.';
+      server.fail('delete', { status: 403, code: 'AccessDenied', message });
+      await expect(bucket.remove('object')).rejects.toMatchObject({ code: 'retained' });
+      server.fail('delete', { status: 403, code: 'AccessDenied' });
+      await expect(bucket.remove('object')).rejects.toMatchObject({ code: 'denied' });
+    });
+  });
+
+  test.each([
+    [501, 'NotImplemented', NO_RETENTION],
+    [400, 'MalformedXML', NO_RETENTION],
+    [403, 'AccessDenied', null],
+  ])('a service that answers %d has none, or does not say', async (status, code, policy) => {
+    await withBucket({}, {}, async (bucket, server) => {
+      server.fail('settings', { status, code }, { times: Infinity });
+      const answer = await bucket.retention?.policy().catch((error: VaultError) => error.code);
+      expect(answer).toEqual(policy ?? 'denied');
+      // Who may not ask removes as ever, and asks once more at most.
+      for (const name of ['one', 'two', 'three']) {
+        await bucket.put(name, Buffer.from('x'));
+        await bucket.remove(name, { unlessRetained: true });
+      }
+      expect(server.count('settings')).toBe(2);
+      expect(server.objects('bucket').size).toBe(0);
+    });
+  });
+
+  test('versions are told of where nothing can be locked', async () => {
+    await withBucket({ settings: { versioning: true } }, {}, async (bucket) => {
+      await expect(bucket.retention?.policy()).resolves.toMatchObject({ lock: null, versioning: true });
+      expect(await failureOf(bucket.put('object', Buffer.from('x'), { retainUntilMs }))).toMatchObject({
+        code: 'invalid-input',
+      });
     });
   });
 });

@@ -120,6 +120,13 @@ describe('every verb prints what the schema says', () => {
     expect(printed).toContain('token rm');
   });
 
+  test('of a new root', async () => {
+    await writeFile(box.at('next'), 'another battery staple', { mode: 0o600 });
+    await run('key rotate', '--yes', '--new-password-file', box.at('next'));
+    await run('key reseal', '--password-file', box.at('next'));
+    expect(printed).toContain('key reseal');
+  });
+
   test('and there are no others', () => {
     expect([...printed].toSorted()).toEqual([...verbs()].filter((verb) => !SILENT.has(verb)).toSorted());
     for (const verb of printed) expect(DEFINITIONS).toHaveProperty([verb]);

@@ -85,3 +85,30 @@ test('another person chooses a password in the terminal, twice', async () => {
   const env = { VAULT_PASSWORD: 'the password of ann, and longer' };
   expect(await box.run(['cat', hash], { env })).toMatchObject({ exit: 0, stdout: 'content of a' });
 });
+
+test('a new root takes every other key away, asks before, and all that was stored comes under it', async () => {
+  await using other = await sandbox();
+  await other.makeVault();
+  await other.run(['put', '-', '--name', 'a'], { stdin: 'content of a' });
+  await other.run(['key', 'add', '--label', 'web', '--role', 'put', '--new-key-file', 'web.key']);
+  const unasked = await other.run(['key', 'rotate', '--new-key-file', 'root.key']);
+  expect(unasked).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining("takes away 1 other key ('web')"),
+  });
+  await expect(lstat(other.at('root.key'))).rejects.toThrow('ENOENT');
+  const rotated = await other.run(['key', 'rotate', '--yes', '--verbose', '--new-key-file', 'root.key']);
+  expect(rotated).toMatchObject({ exit: 0, stdout: '' });
+  expect(rotated.stderr).toContain('The vault has root 2 now, and opens with root.key alone.');
+  expect(rotated.stderr).toContain("vault key add --label 'web' --role put");
+  expect((await other.run(['ls'])).exit).toBe(12);
+  const env = { VAULT_PASSWORD: undefined, VAULT_KEY_FILE: 'root.key' };
+  const { stdout, stderr, exit } = await other.run(['key', 'reseal', '--verbose'], { env });
+  expect({ exit, stdout }).toEqual({
+    exit: 0,
+    stdout: expect.stringMatching(/^[0-9a-f]{64} [0-9a-f]{64} a\n$/),
+  });
+  expect(stderr).toContain('A hash that was given out before is that of a removed file now.');
+  const [, after = ''] = stdout.split(' ');
+  expect(await other.run(['cat', after], { env })).toMatchObject({ exit: 0, stdout: 'content of a' });
+});

@@ -47,10 +47,10 @@ vault put d/a --name expires --expires 1d`,
   expect(new Set(files.keys())).toEqual(new Set(stored));
   expect(files.get('locked')).toMatchObject({ locked: true, size: null, label: 'web' });
   expect(files.get('expires')?.expiresAt).toEqual(expect.any(String));
-  const got =
-    await box.shell(`vault cat web:pipe && vault cat web:d/b | wc -c && vault cat web:command | wc -c
-vault cat web:locked --lock-password-file lock | tr -d b`);
-  expect(got).toMatchObject({ exit: 0, stdout: 'rows of a dump20000\n100000\n' });
+  const got = await box.shell(
+    'vault cat web:pipe && vault cat web:locked --lock-password-file lock | tr -d b',
+  );
+  expect(got).toMatchObject({ exit: 0, stdout: 'rows of a dump' });
 });
 
 test('its file is named where it opens nothing, and once it was removed nothing more is stored with it, however small', async () => {
@@ -68,15 +68,12 @@ test('its file is named where it opens nothing, and once it was removed nothing 
     stdout: '',
     stderr: expect.stringMatching(/^vault: The key that opened the vault was removed meanwhile/),
   });
-  for (const verb of [['put', 'd/a'], again]) {
-    const { exit, stderr } = await box.run(verb, other);
-    expect({ exit, stderr }).toEqual({
-      exit: 12,
-      stderr: expect.stringMatching(
-        /^vault: The key file 'other\.key' does not open this vault: its key was removed/,
-      ),
-    });
-  }
+  expect(await box.run(again, other)).toMatchObject({
+    exit: 12,
+    stderr: expect.stringMatching(
+      /^vault: The key file 'other\.key' does not open this vault: its key was removed/,
+    ),
+  });
 });
 
 /** What the command reads from a key file. */

@@ -7,6 +7,7 @@ import {
   ManifestOpener,
   ManifestSealer,
 } from '../../src/crypto/manifest.ts';
+import { decodeManifestObject } from '../../src/format/manifest-object.ts';
 import { CHEAP, outcome, sampleFile, sampleKeys, VAULT_ID, refusal } from './samples.ts';
 import type { SampleFile } from './samples.ts';
 
@@ -53,6 +54,26 @@ describe('a lock', () => {
     const lock = await lockContentKey(file.contentKey, 'lock word', elsewhere);
     const opened = open(sealer.seal({ ...file, lock }));
     await expect(opened.unlock('lock word')).rejects.toEqual(refusal('damaged'));
+  });
+
+  test('stays around its content under other keys, each time by a secret of its own', async () => {
+    const { file, bytes } = await lockedFile();
+    const { head, ids, access } = open(bytes);
+    const next = sampleKeys({ root: 9, rootNumber: 2 });
+    const nextSealer = new ManifestSealer(next);
+    const resealed = [1, 2].map((version) =>
+      nextSealer.reseal(bytes, { head: { ...head, version }, ids, access }),
+    );
+    const objects = resealed.map(decodeManifestObject);
+    // One salt for two: with the same secret, one key would seal two vault parts.
+    expect(new Set(objects.map(({ enc }) => enc.toString('hex'))).size).toBe(2);
+    for (const [at, object] of objects.entries()) {
+      expect(object.content.bytes).toEqual(decodeManifestObject(bytes).content.bytes);
+      const made = resealed[at] ?? bytes;
+      const opened = new ManifestOpener(next).open(made, manifestHash(made));
+      expect(opened).toMatchObject({ head: { ...head, version: at + 1 }, ids, writer: next.writer.id });
+      expect(await opened.unlock('lock word')).toMatchObject({ table: file.content, key: file.contentKey });
+    }
   });
 
   test('of a content key that is not that of the content part is damaged', async () => {

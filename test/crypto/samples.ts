@@ -30,6 +30,7 @@ export function sampleKeyring(slots: readonly Keyslot[], change: Partial<Keyring
     epoch: 1,
     previous: null,
     root: 1,
+    roots: [],
     redundancy: { k: 2, m: 1 },
     chunkSize: 1024 * 1024,
     compression: 'auto',

@@ -75,13 +75,17 @@ const FORMER = {
   root: 1,
   role: 'put' as const,
   label: Buffer.alloc(284),
+  next: null,
 };
+
+const STEP = { key: Buffer.alloc(32, 1), signature: Buffer.alloc(64), before: Buffer.alloc(48) };
 
 const anyKeyring: fc.Arbitrary<Keyring> = fc.record({
   vaultId: fc.constant(VAULT_ID),
   epoch: fc.integer({ min: 2, max: 9_999_999_999 }),
   previous: bytes(32).map((digest) => digest.toString('hex')),
-  root: fc.integer({ min: 1, max: 0xffff_ffff }),
+  root: fc.constant(1),
+  roots: fc.constant([]),
   redundancy: fc.constantFrom({ k: 1, m: 0 }, { k: 2, m: 1 }, { k: 10, m: 6 }, { k: 16, m: 0 }),
   chunkSize: fc.integer({ min: 65_536, max: 67_108_864 }),
   compression: fc.oneof(fc.constantFrom('auto' as const, 'off' as const), fc.integer({ min: 1, max: 19 })),
@@ -114,9 +118,10 @@ const anyKeyring: fc.Arbitrary<Keyring> = fc.record({
   former: fc.uniqueArray(
     fc.record({
       writer: hexId,
-      root: fc.integer({ min: 1, max: 0xffff_ffff }),
+      root: fc.integer({ min: 1, max: 64 }),
       role: fc.constantFrom('full' as const, 'put' as const),
       label: bytes(284),
+      next: fc.option(hexId),
     }),
     { maxLength: 2, selector: ({ writer }) => writer },
   ),
@@ -223,7 +228,9 @@ describe('a keyring', () => {
     ['a later epoch without a predecessor', { epoch: 2 }],
     ['a predecessor that is no digest', { epoch: 2, previous: 'AB'.repeat(32) }],
     ['root 0', { root: 0 }],
-    ['root 2^32', { root: 2 ** 32 }],
+    ['root 65', { root: 65, roots: Array.from({ length: 64 }, () => STEP) }],
+    ['a root that no step leads to', { root: 2 }],
+    ['a step beyond its root', { roots: [STEP] }],
     ['more than 16 shards', { redundancy: { k: 16, m: 1 } }],
     ['chunks that are too small', { chunkSize: 65_535 }],
     ['chunks that are too large', { chunkSize: 67_108_865 }],

@@ -25,10 +25,13 @@ def must_fail(example, cases):
     example, cases = (json.load(open(path, encoding='utf-8')) for path in (example, cases))
     inputs = example['inputs']
     keys = decoder.Keys(bytes.fromhex(inputs['root']), inputs['vaultId'], inputs['rootNumber'])
+    last = lambda: decoder.Keys(bytes.fromhex(inputs['nextRoot']), inputs['vaultId'], inputs['rootNumber'] + 1)
+    rotated, _ = decoder.parse_keyring(example['objects']['keyring/0000000003']['text'].encode(), 3)
 
-    def read_keyring(data, name):
+    def read_keyring(data, name, keys=keys):
         keyring, proof = decoder.parse_keyring(data, int(name))
-        decoder.need(keyring['vault'] == keys.vault and keys.signed(b'keyring', proof), 'not of this vault')
+        decoder.need(keyring['vault'] == keys.vault and keys.follows(keyring, proof), 'not of this vault')
+        return keyring
 
     def read_shard(data, name):
         named = decoder.parse_shard_name(name)
@@ -61,6 +64,8 @@ def must_fail(example, cases):
         'lock': read_lock,
         'marker': lambda data, name: decoder.parse_marker(data),
         'keyring': read_keyring,
+        'rotated keyring': lambda data, name: last().with_earlier(read_keyring(data, name, last())),
+        'rotated manifest': lambda data, name: decoder.Manifest(data, name, last().with_earlier(rotated), {}),
         'deletion': lambda data, name: decoder.parse_deletion(data, keys, name),
         'manifest': lambda data, name: decoder.Manifest(data, name, keys, {}),
         'shard': read_shard,

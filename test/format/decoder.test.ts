@@ -153,11 +153,14 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
   }
 
   /** Reads every file in one process. */
-  function readAll(folders: readonly string[]): {
+  function readAll(
+    folders: readonly string[],
+    by = 'password',
+  ): {
     readonly contents: ReadonlyMap<string, string>;
     readonly errors: string;
   } {
-    const lines = runScript('read', password(), place.at('lock'), ...folders);
+    const lines = runScript('read', place.at(by), place.at('lock'), ...folders);
     return {
       contents: new Map([...lines.output.matchAll(PAIR)].map(([, hash = '', digest = '']) => [hash, digest])),
       errors: lines.errors,
@@ -351,6 +354,23 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     expect(await get('removed')).toMatchObject({ code: 1 });
   });
 
+  test('reads what lies under two roots, and believes the first one about its own files alone', async () => {
+    const two = await makeVault(place, 'rotated', 2, { k: 1, m: 1 });
+    const old = await put(two, just(randomBytes(70_000)), { name: 'same' });
+    const removed = await put(two, just(randomBytes(20_000)), { name: 'removed' });
+    await two.vault.remove(['removed']);
+    writeFileSync(place.at('next'), 'another battery');
+    await two.vault.roots.rotate({ secret: 'another battery', kdfCost: CHEAP_KDF });
+    const later = await put(two, just(randomBytes(70_000)), { name: 'same' });
+    await two.vault.close();
+    const { contents, errors } = readAll(two.folders, 'next');
+    expect({ errors, hashes: [...contents.keys()] }).toEqual({ errors: '', hashes: [later.hash, old.hash] });
+    expect([contents.get(later.hash), contents.get(old.hash)]).toEqual([later.digest, old.digest]);
+    const how = ['--password-file', place.at('next'), '--deleted', 'get'];
+    expect(await decode(...how, 'same', ...two.folders)).toMatchObject({ code: 0, digest: later.digest });
+    expect(await decode(...how, removed.hash, ...two.folders)).toMatchObject({ digest: removed.digest });
+  });
+
   test('reads the example', async () => {
     const folder = place.at('example');
     for (const [name, one] of Object.entries<{ text?: string; bytes?: string }>(example.objects)) {
@@ -360,7 +380,7 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
         Buffer.from(one.bytes ?? one.text ?? '', one.bytes === undefined ? 'utf8' : 'hex'),
       );
     }
-    writeFileSync(place.at('example password'), example.inputs.password);
+    writeFileSync(place.at('example password'), example.inputs.nextPassword);
     writeFileSync(place.at('example lock'), example.inputs.lockPassword);
     for (const [what, { hash, content }] of Object.entries(example.files)) {
       if (what.includes('folder')) continue;

@@ -6,6 +6,7 @@ import { unwrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, manifestHash, ManifestOpener } from '../../src/crypto/manifest.ts';
 import { openPutMarker } from '../../src/crypto/put-marker.ts';
+import { openEarlier } from '../../src/crypto/roots.ts';
 import { openBucketUrl, openLabel } from '../../src/crypto/texts.ts';
 import { objectDigest, openDeletion, openSweepList, verifyKeyring } from '../../src/crypto/signing.ts';
 import { VaultError } from '../../src/errors.ts';
@@ -48,6 +49,7 @@ import {
   FULL,
   INLINE_BODY,
   INPUTS,
+  NEXT,
   PACKED_BODY,
   PUT,
   STORED_BODY,
@@ -68,13 +70,15 @@ function bytesOf({ text, bytes }: Shown): Buffer {
 }
 
 const objects = new Map(Object.entries<Shown>(example.objects).map(([name, one]) => [name, bytesOf(one)]));
-const opener = new ManifestOpener(FULL);
-
 function named(name: string): Buffer {
   const found = objects.get(name);
   if (found === undefined) throw new Error(`The example has no object ${name}.`);
   return found;
 }
+
+const rotated = verifyKeyring(NEXT, named('keyring/0000000003'), 3);
+/** Before the rotation, and after it. */
+const [earlier, opener] = [new ManifestOpener(FULL), new ManifestOpener(openEarlier(NEXT, rotated))];
 
 function only(prefix: string): { readonly name: string; readonly bytes: Buffer } {
   const [found, ...others] = [...objects].filter(([name]) => name.startsWith(prefix));
@@ -112,6 +116,18 @@ describe('the example', () => {
     expect(verifyKeyring(FULL, named('keyring/0000000001'), 1).previous).toBeNull();
     expect(last.previous).toBe(objectDigest(named('keyring/0000000001')));
     expect(last.compression).toBe(3);
+  });
+
+  test('has a third keyring with a new root, which both roots believe', async () => {
+    expect(rotated.previous).toBe(objectDigest(named('keyring/0000000002')));
+    expect(verifyKeyring(FULL, named('keyring/0000000003'), 3)).toEqual(rotated);
+    const [slot, ...others] = rotated.slots;
+    if (slot === undefined || others.length > 0) throw new Error('It has one.');
+    const place = { vaultId: INPUTS.vaultId, rootNumber: rotated.root };
+    const keys = await unwrapKeys(slot, INPUTS.nextPassword, place);
+    expect(keys?.full?.root).toEqual(INPUTS.nextRoot);
+    expect(openEarlier(NEXT, rotated).full?.earlier.map(({ full }) => full?.root)).toEqual([INPUTS.root]);
+    expect(rotated.former.map((one) => openLabel(NEXT, one))).toEqual(['laptop', 'office', 'nightly']);
   });
 
   test('opens with its passwords', async () => {
@@ -174,13 +190,18 @@ describe('the example', () => {
     ['packed', PACKED_BODY],
     ['tables in chunks', STORED_BODY],
     ['by a put keyslot', INLINE_BODY],
+    ['after the rotation', INLINE_BODY],
     ['locked', INLINE_BODY],
   ] as const)('has a file that is read: %s', async (what, body) => {
     const { hash, content } = example.files[what];
     expect(bodyHash(body).toString('hex')).toBe(content);
     const opened = opener.open(named(manifestObjectName(hash)), hash);
     expect(opened.content === null).toBe(what.startsWith('locked'));
-    expect(opened.writer).toBe(what === 'by a put keyslot' ? INPUTS.putWriter : INPUTS.writer);
+    const writers: Partial<Record<typeof what, string>> = {
+      'by a put keyslot': INPUTS.putWriter,
+      'after the rotation': INPUTS.nextWriter,
+    };
+    expect(opened.writer).toBe(writers[what] ?? INPUTS.writer);
     const table = (await opened.unlock(INPUTS.lockPassword))?.table;
     if (table === undefined) throw new Error('The lock does not open.');
     expect(table.inline ?? readTable(table.depth, table.refs)).toEqual(body);
@@ -225,7 +246,10 @@ const readers: Readonly<Record<Kind, (bytes: Buffer, name: string, one?: MustFai
   deletion: (bytes, name) => openDeletion(FULL, bytes, parseDeletionObjectName(name) ?? ''),
   sweep: (bytes, name) => openSweepList(FULL, bytes, parseSweepObjectName(name) ?? ''),
   'put marker': (bytes) => openPutMarker(FULL, bytes),
-  manifest: (bytes, name) => opener.open(bytes, parseManifestObjectName(name) ?? ''),
+  'rotated keyring': (bytes, name) =>
+    openEarlier(NEXT, verifyKeyring(NEXT, bytes, parseKeyringObjectName(name) ?? 0)),
+  manifest: (bytes, name) => earlier.open(bytes, parseManifestObjectName(name) ?? ''),
+  'rotated manifest': (bytes, name) => opener.open(bytes, parseManifestObjectName(name) ?? ''),
   shard(bytes, name) {
     const parsed = parseShardObjectName(name);
     if (parsed === null) throw new Error(`${name} is the name of no shard.`);
@@ -327,6 +351,9 @@ test('each case has a name of its own', () => {
 test.each([
   ['marker', 'vault.json'],
   ['keyring', 'keyring/0000000002'],
+  ['keyring', 'keyring/0000000003'],
+  ['rotated keyring', 'keyring/0000000003'],
+  ['rotated manifest', `${MANIFEST_PREFIX}${example.files['after the rotation'].hash}`],
   ['deletion', only('deleted/').name],
   ['sweep', only('sweep/').name],
   ['put marker', only('puts/').name],

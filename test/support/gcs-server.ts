@@ -14,7 +14,17 @@ import { whyUnsigned } from './service-account.ts';
 
 /** What a request asks for. `bucket` is anything about a bucket itself, which no account here may do. */
 export type RequestKind =
-  'upload' | 'metadata' | 'download' | 'delete' | 'list' | 'bucket' | 'token' | 'signed' | 'other';
+  | 'upload'
+  | 'metadata'
+  | 'patch'
+  | 'restore'
+  | 'download'
+  | 'delete'
+  | 'list'
+  | 'bucket'
+  | 'token'
+  | 'signed'
+  | 'other';
 
 /** A way to fail. */
 export type Fault =
@@ -58,6 +68,24 @@ export interface GcsObject {
   /** As the upload asked for; null if it did not. */
   readonly storageClass: string | null;
   readonly timeCreated: string;
+  /** Its own lock; null for none. */
+  readonly retention: GcsLock | null;
+}
+
+export interface GcsLock {
+  readonly mode: 'Unlocked' | 'Locked';
+  readonly retainUntilTime: string;
+}
+
+/** What all buckets of a server have. */
+export interface GcsBucketSettings {
+  /** Whether objects can be locked. */
+  readonly objectRetention?: boolean;
+  /** Seconds for which every object is kept. */
+  readonly retentionPeriod?: number;
+  readonly versioning?: boolean;
+  /** Seconds for which removed objects can be restored. */
+  readonly softDelete?: number;
 }
 
 export interface GcsServer extends AsyncDisposable {
@@ -108,22 +136,31 @@ export interface GcsServerOptions {
   readonly delayMs?: number;
   /** Most entries of one page of a listing; the service's 1,000 if not given. */
   readonly pageSize?: number;
+  readonly settings?: GcsBucketSettings;
 }
 
 const OCTETS = 'application/octet-stream';
 // Of no object that a test would store.
 const WRONG_CHECKSUM = 'AAAAAQ==';
-const OBJECT_PERMISSIONS = ['create', 'delete', 'get', 'list', 'update'].map(
+const OBJECT_PERMISSIONS = ['create', 'delete', 'get', 'list', 'update', 'restore', 'setRetention'].map(
   (verb) => `storage.objects.${verb}`,
 );
 
 /** Starts a server on the loopback interface. */
 export async function startGcsServer(options: GcsServerOptions = {}): Promise<GcsServer> {
-  const { token = null, permissions = OBJECT_PERMISSIONS, may = (): boolean => true } = options;
-  const { delayMs = 0, pageSize = 1_000 } = options;
+  const {
+    token = null,
+    permissions = [...OBJECT_PERMISSIONS, ...(options.settings === undefined ? [] : ['storage.buckets.get'])],
+    may = (): boolean => true,
+    delayMs = 0,
+    pageSize = 1_000,
+    settings = {},
+  } = options;
   const buckets = new Map<string, Map<string, GcsObject>>(
     (options.buckets ?? ['bucket']).map((name) => [name, new Map<string, GcsObject>()]),
   );
+  /** Noncurrent and soft-deleted objects, by bucket. */
+  const away = new Map<string, { readonly name: string; readonly object: GcsObject }[]>();
   const uploads = new Map<
     string,
     {
@@ -186,11 +223,55 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       contentType,
       contentEncoding,
       storageClass = null,
-    }: Pick<GcsObject, 'contentType' | 'contentEncoding'> & Partial<Pick<GcsObject, 'storageClass'>>,
+      retention = null,
+    }: Pick<GcsObject, 'contentType' | 'contentEncoding'> &
+      Partial<Pick<GcsObject, 'storageClass' | 'retention'>>,
   ): GcsObject => {
     lastGeneration += 1;
-    const timeCreated = new Date().toISOString();
-    return { bytes, generation: lastGeneration, contentType, contentEncoding, storageClass, timeCreated };
+    const timeCreated = new Date(now()).toISOString();
+    const generation = lastGeneration;
+    return { bytes, generation, contentType, contentEncoding, storageClass, timeCreated, retention };
+  };
+
+  const now = (): number => Date.now() + clock.clockOffsetMs;
+
+  /** Until when an object cannot be removed for good. */
+  const keptUntilMs = ({ timeCreated, retention }: GcsObject): number => {
+    const { retentionPeriod } = settings;
+    const byPolicy = retentionPeriod === undefined ? 0 : Date.parse(timeCreated) + retentionPeriod * 1000;
+    return Math.max(byPolicy, Date.parse(retention?.retainUntilTime ?? '') || 0);
+  };
+
+  /** Takes an object out of the way: as an older version, softly, or for good, unless something keeps it. */
+  const takeAway = (bucket: string, name: string, object: GcsObject): void => {
+    const untilMs = keptUntilMs(object);
+    if (settings.versioning !== true && untilMs > now()) {
+      throw new ApiError(
+        403,
+        'retentionPolicyNotMet',
+        `Object '${bucket}/${name}' is subject to bucket's retention policy or object retention and cannot be deleted or overwritten until ${new Date(untilMs).toISOString()}`,
+      );
+    }
+    if (settings.versioning === true || settings.softDelete !== undefined)
+      away.set(bucket, [...(away.get(bucket) ?? []), { name, object }]);
+    bucketOf(bucket).delete(name);
+  };
+
+  const lockIn = (request: ReceivedRequest, resource: Json, before: GcsLock | null): GcsLock | null => {
+    const { retention = null } = resource;
+    if (retention === null) return before;
+    demand('storage.objects.setRetention', request);
+    if (settings.objectRetention !== true)
+      throw new ApiError(400, 'invalid', 'The bucket does not have object retention enabled.');
+    if (!isJson(retention)) throw new ApiError(400, 'invalid', 'Invalid retention.');
+    const { mode, retainUntilTime } = retention;
+    const untilMs = Date.parse(String(retainUntilTime));
+    if ((mode !== 'Unlocked' && mode !== 'Locked') || !(untilMs > now()))
+      throw new ApiError(400, 'invalid', 'Invalid retention.');
+    const isLess = before !== null && (untilMs < Date.parse(before.retainUntilTime) || mode !== before.mode);
+    // overrideUnlockedRetention takes a permission that nobody has here.
+    if (isLess) throw new ApiError(403, 'forbidden', 'The retention cannot be reduced or changed.');
+    return { mode, retainUntilTime: new Date(untilMs).toISOString() };
   };
 
   const store = (
@@ -210,12 +291,17 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     demand('storage.objects.create', request, name);
     const before = objects.get(name);
     checkPreconditions(query, before);
-    if (before !== undefined) demand('storage.objects.delete', request, name);
+    if (before !== undefined) {
+      demand('storage.objects.delete', request, name);
+      takeAway(bucket, name, before);
+    }
+    const retention = lockIn(request, resource, null);
     checkHashes(resource, given, bytes);
     const object = newObject(bytes, {
       contentType: textOf(resource['contentType']) ?? OCTETS,
       contentEncoding: textOf(resource['contentEncoding']) ?? query.get('contentEncoding'),
       storageClass: textOf(resource['storageClass']),
+      retention,
     });
     objects.set(name, object);
     return resourceOf(bucket, name, object);
@@ -339,6 +425,11 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     const prefixes = new Set<string>();
     let last: string | null = null;
     let more = false;
+    const isAway = query.get('softDeleted') === 'true' || query.get('versions') === 'true';
+    if (isAway) {
+      const entries = (away.get(request.bucket) ?? []).filter(({ name }) => name.startsWith(prefix));
+      return json({ items: entries.map(({ name, object }) => resourceOf(request.bucket, name, object)) });
+    }
     const sorted = [...objects.keys()]
       .filter((name) => name.startsWith(prefix))
       .map((name) => ({ name, bytes: Buffer.from(name) }))
@@ -356,7 +447,11 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
         if (folder !== null) prefixes.add(folder);
       }
       const object = objects.get(name);
-      if (folder === null && object !== undefined) items.push(resourceOf(request.bucket, name, object));
+      if (folder === null && object !== undefined) {
+        const untilMs = keptUntilMs({ ...object, retention: null });
+        const policy = untilMs === 0 ? {} : { retentionExpirationTime: new Date(untilMs).toISOString() };
+        items.push(Object.assign(resourceOf(request.bucket, name, object), policy));
+      }
       last = name;
     }
     return json({
@@ -401,20 +496,46 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
         checkPreconditions(query, object, { reading: true });
         const { origin, pathname } = request.url;
         const mediaLink = `${origin}/download${pathname}?generation=${object.generation}&alt=media`;
-        return json(Object.assign(resourceOf(request.bucket, request.object, object), { mediaLink }));
+        const untilMs = keptUntilMs({ ...object, retention: null });
+        const policy = untilMs === 0 ? {} : { retentionExpirationTime: new Date(untilMs).toISOString() };
+        return json(Object.assign(resourceOf(request.bucket, request.object, object), { mediaLink }, policy));
       }
       case 'delete': {
         const object = objectOf(request);
         demand('storage.objects.delete', request);
         checkPreconditions(query, object);
-        bucketOf(request.bucket).delete(request.object);
+        takeAway(request.bucket, request.object, object);
         return { status: 204, headers: {}, body: Buffer.alloc(0) };
       }
       case 'list':
         return list(request);
       case 'bucket':
         demand('storage.buckets.get', request);
-        return json({});
+        bucketOf(request.bucket);
+        return json(bucketResource(settings));
+      case 'patch': {
+        const object = objectOf(request);
+        demand('storage.objects.update', request);
+        const resource = parseJson((await bodyOf(incoming)).toString('utf8'));
+        const patched = { ...object, retention: lockIn(request, resource, object.retention) };
+        bucketOf(request.bucket).set(request.object, patched);
+        return json(resourceOf(request.bucket, request.object, patched));
+      }
+      case 'restore': {
+        demand('storage.objects.restore', request);
+        demand('storage.objects.create', request);
+        const kept = away.get(request.bucket) ?? [];
+        const found = kept.find(
+          ({ name, object }) =>
+            name === request.object && String(object.generation) === query.get('generation'),
+        );
+        if (found === undefined || settings.softDelete === undefined)
+          throw new ApiError(404, 'notFound', `No such object: ${request.bucket}/${request.object}`);
+        const { bytes, ...facts } = found.object;
+        const restored = newObject(bytes, facts);
+        bucketOf(request.bucket).set(request.object, restored);
+        return json(resourceOf(request.bucket, request.object, restored));
+      }
       case 'other':
         throw new ApiError(404, 'notFound', 'Not Found');
     }
@@ -591,8 +712,10 @@ class ApiError extends Error {
 function received(incoming: IncomingMessage): ReceivedRequest {
   const { method = 'GET', headers } = incoming;
   const url = new URL(incoming.url ?? '/', `http://${headers.host ?? 'localhost'}`);
-  const [, area, , bucket, objects, object] =
-    /^\/(?:(upload|download)\/)?(storage)\/v1\/b\/([^/]+)(\/o)?(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
+  const [, area, , bucket, objects, object, restore] =
+    /^\/(?:(upload|download)\/)?(storage)\/v1\/b\/([^/]+)(\/o)?(?:\/([^/]+))?(\/restore)?$/.exec(
+      url.pathname,
+    ) ?? [];
   if (url.searchParams.has('X-Goog-Signature')) {
     const [, where = '', what = ''] = /^\/([^/]+)\/(.+)$/.exec(decodeURIComponent(url.pathname)) ?? [];
     return { kind: 'signed', method, url, headers, bucket: where, object: what };
@@ -604,7 +727,9 @@ function received(incoming: IncomingMessage): ReceivedRequest {
       return object === undefined && objects !== undefined && method !== 'GET' ? 'upload' : 'other';
     if (objects === undefined) return 'bucket';
     if (object === undefined) return method === 'GET' ? 'list' : 'other';
+    if (restore !== undefined) return method === 'POST' ? 'restore' : 'other';
     if (method === 'DELETE') return 'delete';
+    if (method === 'PATCH') return 'patch';
     if (method !== 'GET') return 'other';
     return url.searchParams.get('alt') === 'media' ? 'download' : 'metadata';
   };
@@ -737,7 +862,23 @@ function resourceOf(bucket: string, name: string, object: GcsObject): Json {
     },
     etag: etagOf(object),
     timeCreated: object.timeCreated,
+    ...(object.retention === null ? {} : { retention: object.retention }),
     updated: object.timeCreated,
+  };
+}
+
+/** The resource of a bucket, as far as it says what it keeps. */
+function bucketResource({
+  objectRetention,
+  retentionPeriod,
+  versioning,
+  softDelete,
+}: GcsBucketSettings): Json {
+  return {
+    ...(objectRetention === true && { objectRetention: { mode: 'Enabled' } }),
+    ...(retentionPeriod !== undefined && { retentionPolicy: { retentionPeriod: String(retentionPeriod) } }),
+    ...(versioning === true && { versioning: { enabled: true } }),
+    softDeletePolicy: { retentionDurationSeconds: String(softDelete ?? 0) },
   };
 }
 

@@ -38,13 +38,6 @@ export function s3Policy(json: string): (request: S3Request) => boolean {
     const resource = `arn:aws:s3:::${request.bucket}${request.key === '' ? '' : `/${request.key}`}`;
     return statements.some((statement) => {
       if (statement.Effect !== 'Allow') throw new Error(`The test knows no ${statement.Effect}.`);
-      const fits = (patterns: string | readonly string[], value: string): boolean =>
-        [patterns].flat().some((pattern) => {
-          const parts = pattern
-            .split('*')
-            .map((part) => part.replaceAll(/[$()+.?[\\\]^{|}]/g, String.raw`\$&`));
-          return new RegExp(`^${parts.join('.*')}$`, 's').test(value);
-        });
       const conditions = Object.entries(statement.Condition ?? {});
       return (
         fits(statement.Action, action) &&
@@ -53,6 +46,14 @@ export function s3Policy(json: string): (request: S3Request) => boolean {
       );
     });
   };
+}
+
+/** Whether a value is one of those that patterns with `*` stand for. */
+function fits(patterns: string | readonly string[], value: string): boolean {
+  return [patterns].flat().some((pattern) => {
+    const parts = pattern.split('*').map((part) => part.replaceAll(/[$()+.?[\\\]^{|}]/g, String.raw`\$&`));
+    return new RegExp(`^${parts.join('.*')}$`, 's').test(value);
+  });
 }
 
 function holds(operator: string, keys: Readonly<Record<string, string>>, { headers }: S3Request): boolean {

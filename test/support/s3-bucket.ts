@@ -2,6 +2,7 @@ import { vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openS3Bucket } from '../../src/buckets/s3/driver.ts';
 import type { S3BucketOptions } from '../../src/buckets/s3/options.ts';
+import { systemClock } from '../../src/host.ts';
 import type { BucketUnderTest } from '../buckets/conformance.ts';
 import { EXAMPLE_CREDENTIALS, startS3Server } from './s3-server.ts';
 import type { S3Server } from './s3-server.ts';
@@ -48,6 +49,23 @@ export async function openTestBucket(
     label: 's3://bucket/backups/vault',
     ...options,
   });
+}
+
+/** The same with Object Lock. */
+export async function freshLockingS3(): Promise<BucketUnderTest> {
+  const server = await startS3Server({ settings: { objectLock: true } });
+  const clock = { ...systemClock, now: () => Date.now() + server.locksAheadMs };
+  return {
+    bucket: await openTestBucket(server, { clock }),
+    reopen: async () => await openTestBucket(server, { clock }),
+    openMissing: null,
+    passTime: (ms) => {
+      server.locksAheadMs = ms;
+    },
+    cleanUp: async () => {
+      await server.close();
+    },
+  };
 }
 
 /** A bucket on a test server of its own, for the suite of the contract. */

@@ -2,6 +2,8 @@ import { Buffer } from 'node:buffer';
 import { createHash, randomBytes } from 'node:crypto';
 import { S3Error, verifyChecksums } from './s3-requests.ts';
 import type { Payload, S3Request, StoredChecksum } from './s3-requests.ts';
+import { S3Versions } from './s3-versions.ts';
+import type { S3BucketSettings, S3Lock } from './s3-versions.ts';
 
 /** How far the service knows the protocol; Amazon's ways are the default. */
 export interface S3Dialect {
@@ -85,6 +87,26 @@ function notImplemented(header: string): S3Error {
   );
 }
 
+function xmlAnswer(name: string, inner: string): S3Answer {
+  const xml = `${XML_HEAD}<${name} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${inner}</${name}>`;
+  return { status: 200, headers: XML_TYPE, body: Buffer.from(xml) };
+}
+
+function bypassed({ headers }: S3Request): boolean {
+  return headers['x-amz-bypass-governance-retention'] === 'true';
+}
+
+/** A lock as a request asks for it. @throws S3Error */
+function lockOf(mode: string | undefined, until: string | undefined, nowMs: number): S3Lock {
+  const untilMs = Date.parse(until ?? '');
+  const known = mode === 'GOVERNANCE' || mode === 'COMPLIANCE';
+  if (!known || Number.isNaN(untilMs) || untilMs <= nowMs) {
+    const message = 'x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied';
+    throw new S3Error(400, 'InvalidArgument', message);
+  }
+  return { mode, untilMs };
+}
+
 /** What a request wants to be said of the content. */
 function overridden({ query }: S3Request): Record<string, string> {
   const names = ['content-type', 'content-disposition'];
@@ -99,17 +121,30 @@ function overridden({ query }: S3Request): Record<string, string> {
 /** The objects of all buckets, and what the requests about them do. */
 export class S3Objects {
   readonly #buckets = new Map<string, Map<string, StoredObject>>();
+  readonly #versions = new Map<string, S3Versions>();
+  readonly #nowMs: () => number;
   readonly #dialect: S3Dialect;
   readonly #region: string;
 
-  constructor(dialect: S3Dialect, region: string) {
+  constructor(dialect: S3Dialect, region: string, nowMs: () => number) {
+    this.#nowMs = nowMs;
     this.#dialect = dialect;
     this.#region = region;
   }
 
   /** Makes a bucket, or empties it. */
-  createBucket(name: string): void {
-    this.#buckets.set(name, new Map());
+  createBucket(name: string, settings: S3BucketSettings = {}): void {
+    const current = new Map<string, StoredObject>();
+    this.#buckets.set(name, current);
+    this.#versions.set(name, new S3Versions(settings, current, this.#nowMs));
+  }
+
+  /** What a bucket has beside its current objects. */
+  versions(name: string): S3Versions {
+    this.bucket(name);
+    const versions = this.#versions.get(name);
+    if (versions === undefined) throw new Error(`No bucket ${name}`);
+    return versions;
   }
 
   /** The objects of a bucket by key. @throws S3Error if there is no such bucket */
@@ -138,9 +173,20 @@ export class S3Objects {
       case 'get':
       case 'head':
         return this.#get(bucket, request);
-      case 'delete':
-        bucket.delete(request.key);
-        return { status: 204, headers: {}, body: NOTHING };
+      case 'delete': {
+        const { marker } = this.versions(request.bucket).remove(
+          request.key,
+          request.query.get('versionId'),
+          bypassed(request),
+        );
+        return { status: 204, headers: marker ? { 'x-amz-delete-marker': 'true' } : {}, body: NOTHING };
+      }
+      case 'retention':
+        return this.#retention(request, payload);
+      case 'versions':
+        return this.#listVersions(request);
+      case 'settings':
+        return this.#settings(request);
       case 'list':
         return this.#list(bucket, request);
       case 'head-bucket':
@@ -180,12 +226,77 @@ export class S3Objects {
       checksum: dialect.checksums === 'ignored' ? null : checksum,
       modifiedAtMs: Date.now(),
     };
-    bucket.set(key, stored);
+    this.versions(request.bucket).stored(key, stored, this.#lockOfUpload(request));
     return {
       status: 200,
       headers: { etag: `"${stored.etag}"`, ...this.#encryption(), ...checksumHeaders(stored) },
       body: NOTHING,
     };
+  }
+
+  /** What an upload wants its object locked with; a locked one needs a checksum. */
+  #lockOfUpload(request: S3Request): S3Lock | null {
+    const { headers } = request;
+    const versions = this.versions(request.bucket);
+    const mode = headers['x-amz-object-lock-mode'];
+    const until = headers['x-amz-object-lock-retain-until-date'];
+    if (mode === undefined && until === undefined && versions.settings.defaultLock === undefined) return null;
+    const hasChecksum = Object.keys(headers).some((name) => /^(content-md5$|x-amz-checksum-)/.test(name));
+    if (!hasChecksum) {
+      const message =
+        'Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters';
+      throw new S3Error(400, 'InvalidRequest', message);
+    }
+    if (mode === undefined && until === undefined) return null;
+    versions.requireLock('Bucket is missing ObjectLockConfiguration');
+    return lockOf(mode, until, this.#nowMs());
+  }
+
+  /** "GetObjectRetention" and "PutObjectRetention" in the API reference. */
+  #retention(request: S3Request, payload: () => Payload): S3Answer {
+    const versions = this.versions(request.bucket);
+    if (request.method === 'PUT') {
+      const decoded = payload();
+      if (verifyChecksums(request, decoded) === null && request.headers['content-md5'] === undefined)
+        throw new S3Error(400, 'InvalidRequest', 'Missing required header for this request: Content-MD5');
+      const xml = decoded.bytes.toString();
+      const text = (name: string): string | undefined => new RegExp(`<${name}>([^<]*)</`).exec(xml)?.[1];
+      const lock = lockOf(text('Mode'), text('RetainUntilDate'), this.#nowMs());
+      versions.setLock(request.key, lock, bypassed(request));
+      return { status: 200, headers: {}, body: NOTHING };
+    }
+    const { mode, untilMs } = versions.lockOf(request.key);
+    const inner = element('Mode', mode) + element('RetainUntilDate', new Date(untilMs).toISOString());
+    return xmlAnswer('Retention', inner);
+  }
+
+  /** "GetObjectLockConfiguration" and "GetBucketVersioning" in the API reference. */
+  #settings({ bucket, method, query, url }: S3Request): S3Answer {
+    if (method !== 'GET') throw new S3Error(501, 'NotImplemented', `${method} ${url} is not imitated here.`);
+    const { objectLock, versioning, defaultLock } = this.versions(bucket).settings;
+    if (query.has('versioning'))
+      return xmlAnswer('VersioningConfiguration', versioning ? element('Status', 'Enabled') : '');
+    if (!objectLock) {
+      const message = 'Object Lock configuration does not exist for this bucket';
+      throw new S3Error(404, 'ObjectLockConfigurationNotFoundError', message);
+    }
+    const rule =
+      defaultLock === undefined
+        ? ''
+        : `<Rule><DefaultRetention>${element('Mode', defaultLock.mode)}${element('Days', String(defaultLock.days))}</DefaultRetention></Rule>`;
+    return xmlAnswer('ObjectLockConfiguration', `<ObjectLockEnabled>Enabled</ObjectLockEnabled>${rule}`);
+  }
+
+  /** "ListObjectVersions" in the API reference, always in one page. */
+  #listVersions({ bucket, query }: S3Request): S3Answer {
+    const entries = [...this.versions(bucket).list(query.get('prefix') ?? '')].map(
+      ({ key, version: { id, object }, isLatest }) => {
+        const name = object === null ? 'DeleteMarker' : 'Version';
+        const size = object === null ? '' : element('Size', String(object.bytes.length));
+        return `<${name}>${element('Key', key)}${element('VersionId', id)}${element('IsLatest', String(isLatest))}${size}</${name}>`;
+      },
+    );
+    return xmlAnswer('ListVersionsResult', `${element('IsTruncated', 'false')}${entries.join('')}`);
   }
 
   #get(bucket: Map<string, StoredObject>, request: S3Request): S3Answer {

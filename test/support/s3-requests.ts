@@ -33,7 +33,17 @@ export class S3Error extends Error {
 
 /** What a request turned out to be, once its address is understood. */
 export interface S3Request {
-  readonly kind: 'put' | 'get' | 'head' | 'delete' | 'list' | 'head-bucket' | 'other';
+  readonly kind:
+    | 'put'
+    | 'get'
+    | 'head'
+    | 'delete'
+    | 'list'
+    | 'head-bucket'
+    | 'retention'
+    | 'versions'
+    | 'settings'
+    | 'other';
   readonly method: string;
   readonly bucket: string;
   /** '' for a request about the bucket. */
@@ -70,19 +80,13 @@ export function parseRequest(message: IncomingMessage, domain: string): S3Reques
 }
 
 /** Parameters that make a request about an object's or bucket's attributes; none of them is imitated here. */
-const SUBRESOURCES = [
-  'acl',
-  'tagging',
-  'uploads',
-  'uploadId',
-  'versions',
-  'versioning',
-  'location',
-  'policy',
-];
+const SUBRESOURCES = ['acl', 'tagging', 'uploads', 'uploadId', 'location', 'policy'];
 
 function kindOf(method: string, key: string, query: URLSearchParams): S3Request['kind'] {
   if (SUBRESOURCES.some((name) => query.has(name))) return 'other';
+  if (query.has('retention')) return 'retention';
+  if (query.has('versions')) return 'versions';
+  if (query.has('object-lock') || query.has('versioning')) return 'settings';
   if (key === '') {
     if (method === 'GET' && query.get('list-type') === '2') return 'list';
     return method === 'HEAD' ? 'head-bucket' : 'other';

@@ -11,6 +11,7 @@ import { createServer as createHttpsServer } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AMAZON, S3Objects, errorAnswer } from './s3-objects.ts';
 import type { S3Answer, S3Dialect, StoredObject } from './s3-objects.ts';
+import type { S3BucketSettings, S3Versions } from './s3-versions.ts';
 import { S3Error, authenticate, decodePayload, parseRequest } from './s3-requests.ts';
 import type { S3Request } from './s3-requests.ts';
 import type { AwsCredentials } from './sigv4.ts';
@@ -47,6 +48,8 @@ export type S3Matcher = S3Kind | ((request: S3Request) => boolean);
 export interface S3ServerOptions {
   /** Names of the buckets that exist. Default: `bucket`. */
   readonly buckets?: readonly string[];
+  /** What they have of versioning and Object Lock. */
+  readonly settings?: S3BucketSettings;
   readonly credentials?: AwsCredentials;
   /** Others, who may do less. */
   readonly users?: readonly S3User[];
@@ -77,6 +80,8 @@ export interface S3Server extends AsyncDisposable {
   readonly credentials: AwsCredentials;
   /** How far the server's clock is ahead; may be set. */
   clockOffsetMs: number;
+  /** How far the clock is ahead that locks go by; may be set. */
+  locksAheadMs: number;
   /** All requests since the start or the last `forget`, failed ones as well. */
   readonly requests: readonly S3Request[];
   /** How many of them are of this kind. */
@@ -84,7 +89,9 @@ export interface S3Server extends AsyncDisposable {
   /** Forgets the requests so far. */
   forget(): void;
   /** Makes a bucket; an existing one is emptied. */
-  createBucket(name: string): void;
+  createBucket(name: string, settings?: S3BucketSettings): void;
+  /** The versions and locks of a bucket. */
+  versions(bucket: string): S3Versions;
   /** The live objects of a bucket by key, for a test to look at or to change. */
   objects(bucket: string): Map<string, StoredObject>;
   /** Stores an object without a request. */
@@ -114,9 +121,9 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
   const credentials = options.credentials ?? EXAMPLE_CREDENTIALS;
   const { users = [] } = options;
   const dialect: S3Dialect = { ...AMAZON, ...options.dialect };
-  const objects = new S3Objects(dialect, region);
-  for (const name of options.buckets ?? ['bucket']) objects.createBucket(name);
-  const clock = { offsetMs: options.clockOffsetMs ?? 0 };
+  const clock = { offsetMs: options.clockOffsetMs ?? 0, locksMs: 0 };
+  const objects = new S3Objects(dialect, region, () => Date.now() + clock.offsetMs + clock.locksMs);
+  for (const name of options.buckets ?? ['bucket']) objects.createBucket(name, options.settings);
   const requests: S3Request[] = [];
   const faults: { readonly matcher: S3Matcher; readonly fault: S3Fault; times: number }[] = [];
 
@@ -137,8 +144,8 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
     const who = user?.credentials ?? credentials;
     const authenticated = authenticate(request, { credentials: who, region, nowMs });
     if (user?.may(request) === false) {
-      const message = `User: ${who.accessKeyId} is not authorized to perform this because no policy allows it`;
-      throw new S3Error(403, 'AccessDenied', message);
+      const why = `User: ${who.accessKeyId} is not authorized to perform this because no policy allows it`;
+      throw new S3Error(403, 'AccessDenied', why);
     }
     const isChunked = authenticated.payloadHash.startsWith('STREAMING-');
     if (isChunked && dialect.awsChunked === 'rejected') {
@@ -210,20 +217,26 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
     set clockOffsetMs(ms) {
       clock.offsetMs = ms;
     },
+    get locksAheadMs() {
+      return clock.locksMs;
+    },
+    set locksAheadMs(ms) {
+      clock.locksMs = ms;
+    },
     requests,
     count: (kind) => requests.filter((request) => request.kind === kind).length,
     forget: () => {
       requests.length = 0;
     },
-    createBucket: (name) => {
-      objects.createBucket(name);
+    createBucket: (name, settings) => {
+      objects.createBucket(name, settings);
     },
+    versions: (bucket) => objects.versions(bucket),
     objects: (bucket) => objects.bucket(bucket),
     store: (bucket, key, bytes) => {
       const etag = '00000000000000000000000000000000-1';
-      objects
-        .bucket(bucket)
-        .set(key, { bytes: Buffer.from(bytes), etag, checksum: null, modifiedAtMs: Date.now() });
+      const object = { bytes: Buffer.from(bytes), etag, checksum: null, modifiedAtMs: Date.now() };
+      objects.versions(bucket).stored(key, object, null);
     },
     fail: (matcher, fault, { times = 1 } = {}) => {
       faults.push({ matcher, fault, times });

@@ -1,6 +1,8 @@
 import { buffer } from 'node:stream/consumers';
 import { memoryBucket } from '../../src/buckets/memory.ts';
-import type { Bucket } from '../../src/buckets/bucket.ts';
+import type { MemoryLocks } from '../../src/buckets/memory.ts';
+import { NO_RETENTION } from '../../src/buckets/bucket.ts';
+import type { Bucket, RetentionPolicy } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { ManifestOpener, ManifestSealer } from '../../src/crypto/manifest.ts';
@@ -34,6 +36,8 @@ export const CHUNK_SIZE = 64 * 1024;
 export interface TestBucket {
   readonly url: string;
   readonly storage: Map<string, Uint8Array>;
+  /** What keeps its objects, if anything does. */
+  readonly locks?: MemoryLocks | undefined;
   /** What the vault is given; replace it to make the bucket misbehave. */
   wrap: (bucket: Bucket) => Bucket;
 }
@@ -59,6 +63,8 @@ export interface TestVaultOptions {
   /** Stands between vault and catalog. */
   readonly wrapCatalog?: (catalog: Catalog) => Catalog;
   readonly now?: () => number;
+  /** What the buckets have against removal, in their order. */
+  readonly policies?: readonly Partial<RetentionPolicy>[];
   /** Where it remembers folders; nowhere unless told otherwise. */
   readonly logFolder?: string;
   /** A place for the catalog; one of its own, see `catalogPlace`, unless told otherwise. */
@@ -73,9 +79,11 @@ export interface ReopenOptions {
 export async function testVault(options: TestVaultOptions = {}): Promise<TestVault> {
   const place = await catalogPlace();
   const db = options.db ?? place.location;
+  const now = options.now ?? Date.now;
   const buckets: TestBucket[] = Array.from({ length: options.buckets ?? 3 }, (_, i) => ({
     url: `memory:${i + 1}`,
     storage: new Map<string, Uint8Array>(),
+    locks: locksOf(options.policies?.[i], () => now()),
     wrap: (bucket) => bucket,
   }));
   const opener = (url: string): Promise<Bucket> => {
@@ -83,7 +91,6 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
     if (bucket === undefined) throw new Error(`No test bucket ${url}`);
     return Promise.resolve(behind(bucket));
   };
-  const now = options.now ?? Date.now;
   const creating = await openCatalog(db, { create: true });
   await createVault({
     catalog: creating,
@@ -128,7 +135,7 @@ export async function testVault(options: TestVaultOptions = {}): Promise<TestVau
 
 /** The bucket as it is at each call, so that a test can change its behaviour after the vault was opened. */
 export function behind(bucket: TestBucket): Bucket {
-  const plain = memoryBucket(bucket.url, bucket.storage);
+  const plain = memoryBucket(bucket.url, bucket.storage, { locks: bucket.locks });
   const current = (): Bucket => bucket.wrap(plain);
   return {
     label: bucket.url,
@@ -136,8 +143,15 @@ export function behind(bucket: TestBucket): Bucket {
     get: (...args) => current().get(...args),
     remove: (...args) => current().remove(...args),
     list: (...args) => current().list(...args),
+    get retention() {
+      return current().retention;
+    },
     close: () => Promise.resolve(),
   };
+}
+
+function locksOf(policy: Partial<RetentionPolicy> | undefined, now: () => number): MemoryLocks | undefined {
+  return policy === undefined ? undefined : { policy: { ...NO_RETENTION, ...policy }, until: new Map(), now };
 }
 
 /** A vault's state, to be tried out again and again without making it again. */

@@ -124,11 +124,13 @@ describe('A round of a sweep', () => {
     await using made = await testVault();
     const all = made.session.buckets.all;
     const plan = await planRemoval(made.session, all, { live: dead(MOST + 1, blockedBy), named: new Set() });
-    expect(plan).toMatchObject({ more: true, bytes: 20 * MOST });
+    const bytesOf = ({ found }: typeof plan): number =>
+      [...found.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+    expect([plan.more, bytesOf(plan)]).toEqual([true, 20 * MOST]);
     expect(plan.names).toHaveLength(MOST);
     const named = new Set(plan.names);
     const rest = await planRemoval(made.session, all, { live: dead(MOST + 1, blockedBy), named });
-    expect(rest).toMatchObject({ more: false, bytes: 20 });
+    expect([rest.more, bytesOf(rest)]).toEqual([false, 20]);
     expect(rest.names).toHaveLength(1);
   });
 });

@@ -26,10 +26,14 @@ export interface MustFail {
 export type Kind =
   | 'marker'
   | 'keyring'
+  /** A keyring after the rotation, with the keys of its root, and those of the root before that it gives. */
+  | 'rotated keyring'
   | 'deletion'
   | 'sweep'
   | 'put marker'
   | 'manifest'
+  /** With the keys after the rotation, and those of the root before. */
+  | 'rotated manifest'
   | 'shard'
   /** The only shard of a chunk, of 1+0. */
   | 'chunk'

@@ -42,6 +42,7 @@ async function workedExample(): Promise<string> {
 end. What is random elsewhere counts up here. Hex is broken into lines.`,
     keys(),
     await keyring(),
+    rotation(),
     storedChunk(),
     packedChunk(),
     `### A full chunk\n\n65,536 bytes, byte i being i mod 256, of the same writer's content, where the chunk size is 65,536:\n\n${block(
@@ -121,6 +122,28 @@ ${block([
 ])}
 
 What the first slot wraps: \`${secrets?.toString() ?? ''}\``;
+}
+
+function rotation(): string {
+  const { keyring: last } = decodeKeyring(object('keyring/0000000003'));
+  const { nextRoot, nextPassword, nextWriter, vaultId } = example.inputs;
+  const key = deriveKey(INPUTS.nextRoot, Buffer.from(vaultId, 'hex'), 'vault/2 former root');
+  const step = last.roots[0]?.key.toString('hex') ?? '';
+  return `### A new root
+
+The third keyring. Its only slot has the password \`${nextPassword}\`, and its URL and labels are those of the second.
+
+${block([
+  ['root, of number 2', nextRoot],
+  ['writer', nextWriter],
+  ['derive("former root")', key.toString('hex')],
+])}
+
+${shown('keyring/0000000003')}
+
+The first root has signed:
+
+${fence(`vault/2 root\n${vaultId}\n${last.root}\n${step}`)}`;
 }
 
 function storedChunk(): string {

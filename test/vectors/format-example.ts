@@ -8,6 +8,7 @@ import { keysOfRoot, privateKey, wrapKeys } from '../../src/crypto/keys.ts';
 import type { VaultKeys } from '../../src/crypto/keys.ts';
 import { idEntry, lockContentKey, manifestHash, ManifestSealer } from '../../src/crypto/manifest.ts';
 import { sealPutMarker } from '../../src/crypto/put-marker.ts';
+import { nextRoot } from '../../src/crypto/roots.ts';
 import { sealBucketUrl, sealLabel } from '../../src/crypto/texts.ts';
 import { objectDigest, signDeletion, signKeyring, signSweepList } from '../../src/crypto/signing.ts';
 import {
@@ -18,7 +19,7 @@ import {
   SEAL_OVERHEAD,
 } from '../../src/format/chunk.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
-import type { Keyring } from '../../src/format/keyring.ts';
+import type { FormerWriter, Keyring, Role } from '../../src/format/keyring.ts';
 import { encodeIds, encodeRefs, manifestObjectName } from '../../src/format/manifest.ts';
 import type {
   ChunkRef,
@@ -60,6 +61,9 @@ export const INPUTS = {
   createdAtMs: 1_700_000_000_000,
   upload: '0123456789abcdef',
   sweep: count(0x60, 16).toString('hex'),
+  nextRoot: count(0x10, 32),
+  nextWriter: count(0x70, 16).toString('hex'),
+  nextPassword: 'another battery',
   chunkSize: 65_536,
   redundancy: { k: 2, m: 1 },
 } as const;
@@ -68,6 +72,10 @@ const { vaultId, rootNumber, redundancy, chunkSize, cost, createdAtMs } = INPUTS
 
 export const FULL: VaultKeys = keysOfRoot(INPUTS.root, { vaultId, rootNumber, writer: INPUTS.writer });
 export const PUT: VaultKeys = keysOfRoot(INPUTS.root, { vaultId, rootNumber, writer: INPUTS.putWriter });
+
+const ROTATED = nextRoot(FULL, INPUTS.nextWriter, INPUTS.nextRoot);
+/** The keys after the rotation, but for those of the root before. */
+export const NEXT: VaultKeys = ROTATED.keys;
 
 export interface Example {
   readonly inputs: unknown;
@@ -97,7 +105,11 @@ export async function computeExample(): Promise<Example> {
   const marker = sealPutMarker(PUT, [stored.id.id, packed.id.id], { salt: count(0xe0, 32) });
   objects.set(putMarkerName(createdAtMs, INPUTS.upload), marker);
   return {
-    inputs: { ...INPUTS, root: INPUTS.root.toString('hex') },
+    inputs: {
+      ...INPUTS,
+      root: INPUTS.root.toString('hex'),
+      nextRoot: INPUTS.nextRoot.toString('hex'),
+    },
     derived: { ...derivedKeys(), ...fullChunk() },
     files,
     objects: Object.fromEntries([...objects].map(([name, object]) => [name, shown(object)])),
@@ -143,6 +155,7 @@ async function keyrings(): Promise<[string, Buffer][]> {
     epoch: 1,
     previous: null,
     root: rootNumber,
+    roots: [],
     redundancy,
     chunkSize,
     compression: 'auto',
@@ -153,18 +166,53 @@ async function keyrings(): Promise<[string, Buffer][]> {
   const firstObject = signKeyring(FULL, first);
   const previous = objectDigest(firstObject);
   const label = sealLabel(FULL, INPUTS.sweep, 'laptop', count(0xd0, 12));
-  const second = signKeyring(FULL, {
+  const second: Keyring = {
     ...first,
     epoch: 2,
     previous,
     compression: 3,
     slots: [slot, putSlot],
-    former: [{ writer: INPUTS.sweep, root: rootNumber, role: 'full', label }],
-  });
+    former: [{ writer: INPUTS.sweep, root: rootNumber, role: 'full', label, next: null }],
+  };
+  const secondObject = signKeyring(FULL, second);
   return [
     [keyringObjectName(1), firstObject],
-    [keyringObjectName(2), second],
+    [keyringObjectName(2), secondObject],
+    [keyringObjectName(3), await rotated(second, secondObject)],
   ];
+}
+
+/** The keyring after the second one, with a new root: everything that is sealed is sealed anew. */
+async function rotated(second: Keyring, before: Buffer): Promise<Buffer> {
+  const slot = await wrapKeys(NEXT, INPUTS.nextPassword, {
+    role: 'full',
+    createdAtMs: createdAtMs + 2,
+    label: 'office',
+    cost,
+    fixed: { salt: count(0xa0, 32), nonce: count(0xe0, 12) },
+  });
+  const url = sealBucketUrl(NEXT, INPUTS.bucketId, INPUTS.bucketUrl, count(0xf0, 12));
+  const former = (writer: string, role: Role, label: string, nonce: number): FormerWriter => ({
+    writer,
+    root: rootNumber,
+    role,
+    label: sealLabel(NEXT, writer, label, count(nonce, 12)),
+    next: writer === INPUTS.writer ? INPUTS.nextWriter : null,
+  });
+  return signKeyring(NEXT, {
+    ...second,
+    epoch: 3,
+    previous: objectDigest(before),
+    root: rootNumber + 1,
+    roots: [ROTATED.step],
+    buckets: [{ id: INPUTS.bucketId, state: 'active', url }],
+    slots: [slot],
+    former: [
+      former(INPUTS.sweep, 'full', 'laptop', 0x10),
+      former(INPUTS.writer, 'full', 'office', 0x20),
+      former(INPUTS.putWriter, 'put', 'nightly', 0x30),
+    ],
+  });
 }
 
 // --- chunks -------------------------------------------------------------------------------------------
@@ -323,7 +371,7 @@ async function exampleFiles(
   objects: Map<string, Buffer>,
 ): Promise<Example['files']> {
   const sealers = new Map(
-    [FULL, PUT].map((keys) => [keys, new ManifestSealer(keys, { ephemeral: EPHEMERAL })]),
+    [FULL, PUT, NEXT].map((keys) => [keys, new ManifestSealer(keys, { ephemeral: EPHEMERAL })]),
   );
   const files: Record<string, { hash: string; content: string }> = {};
   const add = (
@@ -361,6 +409,7 @@ async function exampleFiles(
   const { head: small, ...others } = smallFolder(folderHead);
   const hidden = { ...small, size: null, entries: null, locked: true };
   add('locked folder', { ...others, head: hidden }, FOLDER_BODY, FULL, lock);
+  add('after the rotation', { ...rest, head: { ...head, epoch: 3, version: 2 } }, INLINE_BODY, NEXT);
   return files;
 }
 

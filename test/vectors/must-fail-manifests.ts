@@ -1,5 +1,6 @@
 // The cases of must-fail.json that are manifests.
-import { idEntry } from '../../src/crypto/manifest.ts';
+import { requireFull } from '../../src/crypto/keys.ts';
+import { idEntry, ManifestSealer } from '../../src/crypto/manifest.ts';
 import { encodeIds, encodeRefs } from '../../src/format/manifest.ts';
 import type { ChunkId } from '../../src/format/manifest.ts';
 import { brokenJson, swap } from './broken-json.ts';
@@ -8,10 +9,12 @@ import {
   chunkFile,
   CONTENT_KEY,
   count,
+  EPHEMERAL,
   exampleChunk,
   FULL,
   inlineFile,
   INPUTS,
+  NEXT,
   PACKED_BODY,
   STORED_BODY,
 } from './format-example.ts';
@@ -19,6 +22,23 @@ import { sealOnce } from '../../src/crypto/sealing.ts';
 import type { ExampleFile } from './format-example.ts';
 import { body, headOf, manifestByHand, paddingCases } from './sealed-by-hand.ts';
 import type { Body } from './sealed-by-hand.ts';
+
+function sealedBy(keys: typeof FULL, writer: string): Buffer {
+  const own = requireFull(keys, 'the example').writer(writer);
+  const sealer = new ManifestSealer({ ...keys, writer: own }, { ephemeral: EPHEMERAL });
+  return sealer.seal({ ...inlineFile(), contentKey: CONTENT_KEY, lock: null, fixed: { salt: count(0, 32) } });
+}
+
+/** What is sealed under one root for a writer of another. */
+export function rotatedManifests(): Change[] {
+  const later = sealedBy(NEXT, INPUTS.nextWriter);
+  later.writeUInt32BE(3, 8);
+  return [
+    ['under the root before, of a writer of the last one', 'damaged', sealedBy(FULL, INPUTS.nextWriter)],
+    ['under the last root, of a writer from before', 'damaged', sealedBy(NEXT, INPUTS.writer)],
+    ['of a later root', 'unsupported', later],
+  ];
+}
 
 export function manifests(): Change[] {
   const whole = manifestByHand({});

@@ -6,7 +6,7 @@ import { encodeSigned, SIGNATURE_FRAME_SIZE } from '../../src/format/signed.ts';
 import { brokenJson, object, swap } from './broken-json.ts';
 import type { Change } from './broken-json.ts';
 import { sealOnce } from '../../src/crypto/sealing.ts';
-import { count, FULL, INPUTS } from './format-example.ts';
+import { count, FULL, INPUTS, NEXT } from './format-example.ts';
 import { padded, paddingCases } from './sealed-by-hand.ts';
 
 /** The key that the example's password gives its first keyslot; FORMAT.md shows it. */
@@ -94,6 +94,7 @@ export function keyrings(): Change[] {
       ['of another epoch than its name', '"epoch":2', '"epoch":3'],
       ['without its predecessor', /"previous":"[^"]*"/, '"previous":null'],
       ['of root 0', '"root":1', '"root":0'],
+      ['of a root that no step leads to', '"root":1', '"root":2'],
       ['with more than 16 shards', '"2+1"', '"16+1"'],
       ['with redundancy 0+1', '"2+1"', '"0+1"'],
       ['with a redundancy written oddly', '"2+1"', '"02+1"'],
@@ -111,6 +112,8 @@ export function keyrings(): Change[] {
       ['without keyslots', /"slots":.*\]/, '"slots":[]'],
       ['with a former writer that has a keyslot', `"${INPUTS.sweep}"`, `"${INPUTS.writer}"`],
       ['with a former writer of root 0', '"root":1,"role"', '"root":0,"role"'],
+      ['with a successor that is none', '"next":null', '"next":""'],
+      ['with a former writer that says nothing of a successor', ',"next":null', ''],
       ['without former writers', /,"former":\[.*\]/, ''],
       ['with a keyslot that nobody made', /"by":"[^"]*",/, ''],
       ['without a full keyslot', `${slot},`, ''],
@@ -195,6 +198,50 @@ export function firstKeyrings(): Change[] {
   const followed = swap(text, '"previous":null', `"previous":"${'00'.repeat(32)}"`);
   return [
     ['with a predecessor, though it is the first', 'damaged', signed('keyring', Buffer.from(followed))],
+  ];
+}
+
+/** Changes to the keyring with a new root, read by whoever knows the root before alone. */
+export function rotations(): Change[] {
+  const text = jsonOf(object('keyring/0000000003').bytes);
+  const step = /"roots":\[(.*?)\]/.exec(text)?.[1] ?? '';
+  const changed = (from: string | RegExp, to: string): Buffer =>
+    signed('keyring', Buffer.from(swap(text, from, to)), NEXT);
+  const fields: readonly (readonly [string, string | RegExp, string])[] = [
+    ['whose root another key has signed for', /"signature":"[^"]*"/, `"signature":"${'00'.repeat(64)}"`],
+    ['whose step gives another key', step, step.replace(/"key":"[^"]*"/, `"key":"${'01'.repeat(32)}"`)],
+    ['without the step to its root', step, ''],
+    ['with a step too many', step, `${step},${step}`],
+    ['without steps', `"roots":[${step}],`, ''],
+    ['with a key that is too short', /"key":"../, '"key":"'],
+    ['with a signature that is too long', '"signature":"', '"signature":"00'],
+    ['with a root before that is too short', /"before":"../, '"before":"'],
+    ['with a step that says more', '"before"', '"more":1,"before"'],
+    [
+      'of too late a root',
+      `"root":2,"roots":[${step}]`,
+      `"root":65,"roots":[${Array(64).fill(step).join(',')}]`,
+    ],
+  ];
+  return [
+    ...fields.map(([name, from, to]): Change => [name, 'damaged', changed(from, to)]),
+    ['that the root before has signed', 'damaged', signed('keyring', Buffer.from(text))],
+  ];
+}
+
+/** The same, read with the new root. */
+export function rotatedKeyrings(): Change[] {
+  const text = jsonOf(object('keyring/0000000003').bytes);
+  const before = jsonOf(object('keyring/0000000002').bytes);
+  const changed = swap(text, /"before":"../, '"before":"ff');
+  return [
+    ['whose root before does not open', 'damaged', signed('keyring', Buffer.from(changed), NEXT)],
+    ['of the root before', 'damaged', signed('keyring', Buffer.from(swap(before, '"epoch":2', '"epoch":3')))],
+    [
+      'of the root before, signed with the new one',
+      'damaged',
+      signed('keyring', Buffer.from(swap(before, '"epoch":2', '"epoch":3')), NEXT),
+    ],
   ];
 }
 

@@ -14,8 +14,18 @@ import { brokenJson, object, swap } from './broken-json.ts';
 import type { Change, Kind, MustFail } from './broken-json.ts';
 import { chunks, tables, withBytes } from './must-fail-chunks.ts';
 import { cutTables, folderManifests, indexes } from './must-fail-folders.ts';
-import { locks, manifests } from './must-fail-manifests.ts';
-import { deletions, firstKeyrings, keyrings, keyslots, markers, sweeps, texts } from './must-fail-signed.ts';
+import { locks, manifests, rotatedManifests } from './must-fail-manifests.ts';
+import {
+  deletions,
+  firstKeyrings,
+  keyrings,
+  keyslots,
+  markers,
+  rotatedKeyrings,
+  rotations,
+  sweeps,
+  texts,
+} from './must-fail-signed.ts';
 import { manifestByHand, padded, paddingCases, putMarkerByHand } from './sealed-by-hand.ts';
 
 function under(kind: Kind, place: string | null, changes: readonly Change[]): MustFail[] {
@@ -34,10 +44,13 @@ export function computeMustFail(): MustFail[] {
     ...under('marker', 'vault.json', markers()),
     ...under('keyring', 'keyring/0000000002', keyrings()),
     ...under('keyring', 'keyring/0000000001', firstKeyrings()),
+    ...under('keyring', 'keyring/0000000003', rotations()),
+    ...under('rotated keyring', 'keyring/0000000003', rotatedKeyrings()),
     ...under('deletion', object('deleted/').name, deletions()),
     ...under('sweep', object('sweep/').name, sweeps()),
     ...under('put marker', object('puts/').name, putMarkers()),
     ...under('manifest', null, [...manifests(), ...folderManifests()]),
+    ...under('rotated manifest', null, rotatedManifests()),
     ...under('manifest', object('manifests/').name, [
       ['under the hash of another', 'damaged', manifestByHand({})],
     ]),

@@ -1,5 +1,6 @@
 import { VaultError } from '../../errors.ts';
 import type { ListedObject } from '../bucket.ts';
+import { retainedError } from '../bucket.ts';
 import { retryAfterMs } from '../date.ts';
 import { brief } from '../explanation.ts';
 import type { HttpAnswer } from '../http.ts';
@@ -58,7 +59,7 @@ export function pageOf(
       if (!isRecord(item) || typeof item['name'] !== 'string') throw incomprehensible(task);
       const size = Number(item['size']);
       if (!Number.isSafeInteger(size) || size < 0) throw incomprehensible(task);
-      return { name: item['name'], size };
+      return { name: item['name'], size, retainedUntilMs: retainedUntilOf(item) ?? undefined };
     }),
     nextPageToken,
   };
@@ -106,8 +107,10 @@ export function failureOf(answer: HttpAnswer, { task, permission, isForeign }: T
   }
   if (status === 401) return error('denied', isForeign ? 'It wants other credentials.' : LOG_IN);
   if (status === 407) return error('denied', 'The proxy wants credentials: put them into its URL.');
-  if (because('retentionPolicyNotMet', 'objectUnderActiveHold')) {
-    return error('denied', 'A retention policy or a hold keeps the object; wait for its end or lift it.');
+  // With another reason in some answers, and then in words.
+  const [, until] = /cannot be deleted.*? until (\S+)/i.exec(message) ?? [];
+  if (because('retentionPolicyNotMet', 'objectUnderActiveHold') || (status === 403 && until !== undefined)) {
+    return retainedError(`Could not ${task}`, momentIn(until));
   }
   if (
     because('accountDisabled', 'UserProjectAccountProblem') ||
@@ -117,11 +120,10 @@ export function failureOf(answer: HttpAnswer, { task, permission, isForeign }: T
   }
   if (status === 403) {
     if (isForeign) return error('denied', `It does not allow this account ${permission}.`);
+    const lacks = `The account probably lacks ${permission} on the bucket`;
+    if (!OF_OBJECT_ROLES.test(permission)) return error('denied', `${lacks}.`);
     const role = /\.(?:get|list)$/.test(permission) ? 'objectViewer' : 'objectUser';
-    return error(
-      'denied',
-      `The account probably lacks ${permission} on the bucket; the role roles/storage.${role} has it.`,
-    );
+    return error('denied', `${lacks}; the role roles/storage.${role} has it.`);
   }
   if (status === 400 && /requester pays/i.test(message)) {
     return error('denied', 'Name the project that pays: put userProject=<project> into the bucket’s URL.');
@@ -132,6 +134,23 @@ export function failureOf(answer: HttpAnswer, { task, permission, isForeign }: T
   }
   if (status === 408 || status === 409 || status === 429 || status >= 500) return error('unavailable', '');
   return error('invalid-input', 'Check the bucket’s URL.');
+}
+
+/** Permissions that the usual roles have. */
+const OF_OBJECT_ROLES = /^storage\.objects\.(?:get|list|create|delete)$/;
+
+/** A moment as the service writes it, in milliseconds since 1970; null if it is none. */
+export function momentIn(text: unknown): number | null {
+  const ms = typeof text === 'string' ? Date.parse(text) : NaN;
+  return Number.isNaN(ms) ? null : ms;
+}
+
+/** Until when an object's resource says that it is kept, by its own lock or by the bucket's policy. */
+export function retainedUntilOf(resource: Record<string, unknown>): number | null {
+  const { retention, retentionExpirationTime } = resource;
+  const moments = [isRecord(retention) ? retention['retainUntilTime'] : null, retentionExpirationTime];
+  const known = moments.map(momentIn).filter((ms) => ms !== null);
+  return known.length === 0 ? null : Math.max(...known);
 }
 
 function incomprehensible({ task }: Task): VaultError {
@@ -161,6 +180,6 @@ function parsed(answer: HttpAnswer): unknown {
   }
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

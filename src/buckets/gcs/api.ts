@@ -16,6 +16,8 @@ import type { GcsOptions } from './url.ts';
 
 /** What a token may do, of all that its owner may: read, write and list objects, and no more than that. */
 const SCOPE = 'https://www.googleapis.com/auth/devstorage.read_write';
+/** What it takes to lock an object. */
+const LOCKING_SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
 
 // All requests wait for one request for a token: without a limit, a stalled one would stall them for good. The
 // SDK repeats requests for tokens by itself; none for an object goes through it.
@@ -27,6 +29,8 @@ export type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBy
   readonly path: string;
   /** Bytes; what JSON may take if not given. */
   readonly maxBodySize?: number;
+  /** Whether it locks an object, which takes a token that may do more. */
+  readonly locks?: boolean;
 };
 
 /** The JSON API of a server. */
@@ -71,15 +75,11 @@ export async function openGcsApi(
   const { endpoint, sendCredentials, label, credentialsFile = null, userProject = null } = options;
   const ca = await certificatesIn(options.caFile ?? null, label);
   if (endpoint !== null) endpointUrl(endpoint, label);
-  const storage = await openStorage(endpoint, credentialsFile);
+  const storage = await openStorage(endpoint, credentialsFile, SCOPE);
+  let locking: Promise<Storage> | null = null;
+  const openLocking = () => (locking ??= openStorage(endpoint, credentialsFile, LOCKING_SCOPE));
   const base = new URL(storage.apiEndpoint);
-  if (sendCredentials && base.protocol === 'http:' && !isLoopback(base)) {
-    throw new VaultError(
-      'invalid-input',
-      `${label}: credentials are not sent to ${base.host} unencrypted. Use an endpoint that starts with https://.`,
-    );
-  }
-  const isTrusted = sendCredentials || isGoogles(base);
+  const isTrusted = (sendCredentials && requirePrivate(base, label)) || isGoogles(base);
   const client = openHttpClient(ca);
 
   const unusable = (task: string, error: unknown, code: 'denied' | 'unavailable'): VaultError =>
@@ -89,9 +89,14 @@ export async function openGcsApi(
       { cause: error, unreachable: code === 'unavailable' && statusOf(error) === null },
     );
 
-  async function credentials(url: URL, { task, signal }: Task): Promise<Record<string, string>> {
+  async function credentials(
+    url: URL,
+    { task, signal }: Task,
+    locks: boolean,
+  ): Promise<Record<string, string>> {
     try {
-      return Object.fromEntries(await unlessAborted(storage.authClient.getRequestHeaders(url.href), signal));
+      const { authClient } = locks ? await openLocking() : storage;
+      return Object.fromEntries(await unlessAborted(authClient.getRequestHeaders(url.href), signal));
     } catch (error) {
       throwIfAborted(signal);
       throw unusable(task, error, isPassingFailure(error) ? 'unavailable' : 'denied');
@@ -99,11 +104,11 @@ export async function openGcsApi(
   }
 
   return {
-    async send({ path, headers, maxBodySize = MAX_PAGE_SIZE, ...request }, task) {
+    async send({ path, headers, maxBodySize = MAX_PAGE_SIZE, locks = false, ...request }, task) {
       throwIfAborted(task.signal);
       const url = new URL(storage.apiEndpoint + path);
       if (userProject !== null) url.searchParams.set('userProject', userProject);
-      const identity = isTrusted ? await credentials(url, task) : {};
+      const identity = isTrusted ? await credentials(url, task, locks) : {};
       const answer = await client.send({
         ...request,
         url,
@@ -137,6 +142,15 @@ export async function openGcsApi(
   };
 }
 
+/** @returns true @throws `invalid-input` for a server to which credentials would go in the clear */
+function requirePrivate(base: URL, label: string): true {
+  if (base.protocol !== 'http:' || isLoopback(base)) return true;
+  throw new VaultError(
+    'invalid-input',
+    `${label}: credentials are not sent to ${base.host} unencrypted. Use an endpoint that starts with https://.`,
+  );
+}
+
 async function presignWith(
   storage: Storage,
   { bucket, name }: { readonly bucket: string; readonly name: string },
@@ -166,7 +180,11 @@ async function presignWith(
 }
 
 /** The SDK, which knows where the API is and whose credentials are used. */
-async function openStorage(endpoint: string | null, credentialsFile: string | null): Promise<Storage> {
+async function openStorage(
+  endpoint: string | null,
+  credentialsFile: string | null,
+  scopes: string,
+): Promise<Storage> {
   const [{ Storage: Client }, { GoogleAuth }] = await Promise.all([
     import('@google-cloud/storage'),
     import('google-auth-library'),
@@ -175,7 +193,7 @@ async function openStorage(endpoint: string | null, credentialsFile: string | nu
     ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
     // The SDK's own would ask for everything that can be done in Google's cloud.
     authClient: new GoogleAuth({
-      scopes: SCOPE,
+      scopes,
       ...(credentialsFile !== null && { keyFilename: credentialsFile }),
       // No request here is about a project. Without any, one would be looked for before a token is given out: with a
       // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.

@@ -2,16 +2,26 @@ import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
 import { isVaultError, VaultError, throwIfAborted } from '../../errors.ts';
-import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName, requirePresignable } from '../bucket.ts';
-import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PresignCall, PutCall } from '../bucket.ts';
+import {
+  DEFAULT_MAX_OBJECT_SIZE,
+  isNamePrefix,
+  isObjectName,
+  requirePresignable,
+  retainedError,
+} from '../bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject } from '../bucket.ts';
+import type { PresignCall, PutCall, RemoveCall } from '../bucket.ts';
 import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
 import type { Content, Task } from './answers.ts';
 import { openGcsApi } from './api.ts';
+import { GcsRetention } from './retention.ts';
 import type { ApiRequest, GcsApi } from './api.ts';
 import { folderPrefix } from '../cloud-url.ts';
 import { checkBucketName } from './url.ts';
 import type { GcsOptions } from './url.ts';
 import type { HttpAnswer } from '../http.ts';
+import { systemClock } from '../../host.ts';
+import type { Clock } from '../../host.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
 import { dateOf } from '../date.ts';
 import { ListingProgress } from '../listing-progress.ts';
@@ -36,6 +46,7 @@ export async function openGcsBucket(
     readonly endpoint: string | null;
     readonly sendCredentials: boolean;
     readonly label: string;
+    readonly clock?: Clock | undefined;
   } & Partial<GcsOptions>,
 ): Promise<Bucket> {
   const { bucket, label } = options;
@@ -46,6 +57,8 @@ export async function openGcsBucket(
 
 class GcsBucket implements Bucket {
   readonly label: string;
+  readonly retention: GcsRetention;
+  readonly #clock: Clock;
   readonly #api: GcsApi;
   readonly #bucket: string;
   /** What every object's full name begins with. */
@@ -57,20 +70,36 @@ class GcsBucket implements Bucket {
 
   constructor(
     api: GcsApi,
-    place: { readonly bucket: string; readonly prefix: string; readonly label: string } & Partial<GcsOptions>,
+    place: {
+      readonly bucket: string;
+      readonly prefix: string;
+      readonly label: string;
+      readonly clock?: Clock | undefined;
+    } & Partial<GcsOptions>,
   ) {
     this.#api = api;
+    this.#clock = place.clock ?? systemClock;
     this.label = place.label;
     this.#bucket = place.bucket;
     this.#prefix = place.prefix;
     this.#asked = place;
     this.#objects = `/storage/v1/b/${encodeURIComponent(place.bucket)}/o`;
+    this.retention = new GcsRetention(
+      {
+        send: (request, task) => this.#api.send(request, task),
+        bucket: this.#objects.slice(0, -2),
+        pathOf: (name) => this.#object(name),
+        taskOf: (words, permission, call) => this.#taskOf(words, permission, call),
+        missing: (answer, task) => this.#missing(answer, task),
+      },
+      place.lock ?? null,
+    );
   }
 
   #taskOf(words: string, permission: string, call: BucketCall): Task {
     return {
       task: `${words} ${this.label}`,
-      permission: `storage.objects.${permission}`,
+      permission: `storage.${permission.includes('.') ? '' : 'objects.'}${permission}`,
       isForeign: !this.#api.isTrusted,
       signal: call.signal,
     };
@@ -135,12 +164,17 @@ class GcsBucket implements Bucket {
       name: this.#prefix + name,
       crc32c: content.checksum,
       storageClass: storageClass ?? undefined,
+      retention:
+        call.retainUntilMs === undefined
+          ? undefined
+          : await this.retention.lockUntil(call.retainUntilMs, call),
     };
     const answer = await this.#api.send(
       {
         method: 'POST',
         path: `/upload${this.#objects}?${query.toString()}`,
         ...multipart(resource, bytes),
+        locks: call.retainUntilMs !== undefined,
       },
       task,
     );
@@ -194,9 +228,12 @@ class GcsBucket implements Bucket {
     return answer.body;
   }
 
-  async remove(name: string, call: BucketCall = {}): Promise<void> {
+  async remove(name: string, call: RemoveCall = {}): Promise<void> {
     this.#checkName(name);
     const task = this.#taskOf(`remove ${name} from`, 'delete', call);
+    const untilMs = call.unlessRetained === true ? await this.retention.keeping(name, call) : null;
+    if (untilMs !== null && untilMs > this.#clock.now())
+      throw retainedError(`Could not ${task.task}`, untilMs);
     const answer = await this.#api.send({ method: 'DELETE', path: this.#object(name) }, task);
     if (answer.status === 204 || answer.status === 200) return;
     if (answer.status !== 404) throw failureOf(answer, task);
@@ -217,7 +254,7 @@ class GcsBucket implements Bucket {
       prefix: this.#prefix + namePrefix,
       startOffset: this.#prefix + after,
       maxResults: String(KEYS_PER_PAGE),
-      fields: 'items(name,size),nextPageToken',
+      fields: 'items(name,size,retention,retentionExpirationTime),nextPageToken',
     });
     const progress = new ListingProgress(`Could not ${task.task}`);
     for (let previous = after; ;) {
@@ -230,7 +267,7 @@ class GcsBucket implements Bucket {
       const page = pageOf(jsonOf(answer, task), task);
       const keys = page.items.map((item) => item.name);
       progress.page(keys, this.#prefix + namePrefix);
-      for (const { name: fullName, size } of page.items) {
+      for (const { name: fullName, ...listed } of page.items) {
         throwIfAborted(call.signal);
         const name = fullName.slice(this.#prefix.length);
         // Others may keep things under the prefix too, folder markers above all, whose names are none of ours.
@@ -239,7 +276,7 @@ class GcsBucket implements Bucket {
         if (name === after) continue;
         if (name <= previous) throw progress.broken('the names are in no order');
         previous = name;
-        yield { name, size };
+        yield { name, ...listed };
       }
       throwIfAborted(call.signal);
       if (page.nextPageToken === null) return;
@@ -265,7 +302,7 @@ class GcsBucket implements Bucket {
 
 /** The body of an upload with its metadata, in pieces (RFC 2387), so that the bytes are not copied. */
 function multipart(
-  resource: { readonly name: string; readonly crc32c: string; readonly storageClass: string | undefined },
+  resource: Readonly<Record<'name' | 'crc32c', string> & Record<'storageClass' | 'retention', unknown>>,
   bytes: Uint8Array,
 ): Required<Pick<ApiRequest, 'headers' | 'body'>> {
   const boundary = `vault-${randomUUID()}`;

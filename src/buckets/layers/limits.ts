@@ -1,5 +1,6 @@
 import { throwIfAborted } from '../../errors.ts';
-import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
+import { aroundRetention } from '../bucket.ts';
+import type { Bucket, GetCall, ListCall, ListedObject, PutCall, RemoveCall, Retention } from '../bucket.ts';
 import { Gate } from '../../concurrency/semaphore.ts';
 import { sleep } from './clock.ts';
 import { systemClock } from '../../host.ts';
@@ -46,6 +47,7 @@ export function limited(bucket: Bucket, limits: Limits): Bucket {
 
 class LimitedBucket implements Bucket {
   readonly label: string;
+  readonly retention: Retention | undefined;
   readonly #bucket: Bucket;
   readonly #limits: Limits;
 
@@ -53,6 +55,9 @@ class LimitedBucket implements Bucket {
     this.label = bucket.label;
     this.#bucket = bucket;
     this.#limits = limits;
+    this.retention = aroundRetention(bucket.retention, (_, call, work) =>
+      limits.gate.pass(call.signal, () => work(call)),
+    );
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
@@ -78,7 +83,7 @@ class LimitedBucket implements Bucket {
     }
   }
 
-  async remove(name: string, call: BucketCall = {}): Promise<void> {
+  async remove(name: string, call: RemoveCall = {}): Promise<void> {
     await this.#limits.gate.pass(call.signal, async () => {
       await this.#bucket.remove(name, call);
     });

@@ -1,6 +1,8 @@
 import { VaultError, isVaultError } from '../../errors.ts';
 import { MAX_LISTED_KEYS } from '../bounds.ts';
+import { aroundRetention } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
+import type { RemoveCall, Retention } from '../bucket.ts';
 import { sleep, within } from './clock.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
@@ -67,6 +69,7 @@ export function retrying(bucket: Bucket, options: RetryingOptions = {}): Bucket 
 
 class RetryingBucket implements Bucket {
   readonly label: string;
+  readonly retention: Retention | undefined;
   readonly #bucket: Bucket;
   readonly #maxListed: number;
   readonly #policy: Policy;
@@ -88,6 +91,7 @@ class RetryingBucket implements Bucket {
       random: options.random ?? Math.random,
     };
     this.#health = new Health(this.#policy);
+    this.retention = aroundRetention(bucket.retention, (_, call, work) => this.#persist(call, work));
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
@@ -106,9 +110,9 @@ class RetryingBucket implements Bucket {
     });
   }
 
-  async remove(name: string, call: BucketCall = {}): Promise<void> {
+  async remove(name: string, call: RemoveCall = {}): Promise<void> {
     await this.#persist(call, async (attempt) => {
-      await this.#bucket.remove(name, attempt);
+      await this.#bucket.remove(name, { ...call, ...attempt });
     });
   }
 

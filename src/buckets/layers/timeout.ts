@@ -1,5 +1,7 @@
 import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
+import { aroundRetention } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
+import type { RemoveCall, Retention } from '../bucket.ts';
 import { within } from './clock.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
@@ -48,6 +50,7 @@ export function timed(bucket: Bucket, options: TimedOptions = {}): Bucket {
 
 class TimedBucket implements Bucket {
   readonly label: string;
+  readonly retention: Retention | undefined;
   readonly #bucket: Bucket;
   readonly #answeredMs: number;
   readonly #contactMs: number;
@@ -60,6 +63,9 @@ class TimedBucket implements Bucket {
     this.#answeredMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.#contactMs = options.contactTimeoutMs ?? options.timeoutMs ?? DEFAULT_CONTACT_TIMEOUT_MS;
     this.#clock = options.clock ?? systemClock;
+    this.retention = aroundRetention(bucket.retention, (task, call, work) =>
+      this.#within(task, { timeoutMs: () => this.#timeoutMs(), call }, (signal) => work({ ...call, signal })),
+    );
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
@@ -93,7 +99,7 @@ class TimedBucket implements Bucket {
     );
   }
 
-  async remove(name: string, call: BucketCall = {}): Promise<void> {
+  async remove(name: string, call: RemoveCall = {}): Promise<void> {
     await this.#within(`removing ${name}`, { timeoutMs: () => this.#timeoutMs(), call }, async (signal) => {
       await this.#bucket.remove(name, { ...call, signal });
     });

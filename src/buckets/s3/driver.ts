@@ -1,8 +1,10 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
 import { isVaultError, VaultError, throwIfAborted } from '../../errors.ts';
-import { dispositionOf, isObjectName, requirePresignable } from '../bucket.ts';
-import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PresignCall, PutCall } from '../bucket.ts';
+import { systemClock } from '../../host.ts';
+import type { Clock } from '../../host.ts';
+import { dispositionOf, isObjectName, requirePresignable, retainedError } from '../bucket.ts';
+import type { Bucket, GetCall, ListCall, ListedObject, PresignCall, PutCall, RemoveCall } from '../bucket.ts';
 import { endpointUrl, folderPrefix } from '../cloud-url.ts';
 import { dateOf } from '../date.ts';
 import { readBody } from './answers.ts';
@@ -13,6 +15,7 @@ import type { OptionalPart, S3Attempt } from './errors.ts';
 import { isAmazons, openS3Client, sendOptions } from './client.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
+import { S3Retention } from './retention.ts';
 import { checkBucketName } from './url.ts';
 import type { S3Checksum } from './url.ts';
 
@@ -45,6 +48,8 @@ interface UploadForm {
 
 class S3Bucket implements Bucket {
   readonly label: string;
+  readonly retention: S3Retention;
+  readonly #clock: Clock;
   readonly #client: S3Client;
   readonly #bucket: string;
   readonly #root: string;
@@ -60,12 +65,18 @@ class S3Bucket implements Bucket {
   constructor(client: S3Client, options: S3BucketOptions) {
     this.label = options.label;
     this.#client = client;
+    this.#clock = options.clock ?? systemClock;
     this.#bucket = options.bucket;
     this.#root = folderPrefix(options.prefix, options.label);
     this.#checksum = options.checksum ?? 'auto';
     this.#isForeign = options.endpoint !== null && !isAmazons(options.endpoint);
     this.#payer = options.requesterPays === true ? { RequestPayer: 'requester' } : {};
     this.#asked = uploadHeaders(options);
+    const place = { client, bucket: this.#bucket, root: this.#root, label: this.label };
+    this.retention = new S3Retention(
+      { ...place, isForeign: this.#isForeign, payer: this.#payer },
+      options.lock ?? null,
+    );
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}) {
@@ -129,9 +140,12 @@ class S3Bucket implements Bucket {
     }
   }
 
-  async remove(name: string, call: BucketCall = {}): Promise<void> {
+  async remove(name: string, call: RemoveCall = {}): Promise<void> {
     const attempt = this.#begin('remove', name, call.signal);
     try {
+      const untilMs = call.unlessRetained === true ? await this.retention.keeping(name, call) : null;
+      if (untilMs !== null && untilMs > this.#clock.now())
+        throw retainedError(`Could not remove ${name} from ${this.label}`, untilMs);
       const command = new DeleteObjectCommand({
         Bucket: this.#bucket,
         Key: this.#root + name,
@@ -210,9 +224,16 @@ class S3Bucket implements Bucket {
     name: string,
     body: Buffer,
     form: UploadForm,
-    { signal, onDate }: PutCall,
+    { signal, onDate, retainUntilMs }: PutCall,
   ): Promise<PutObjectCommandOutput> {
     const { kind, value } = form.checksum;
+    const lock =
+      retainUntilMs === undefined
+        ? {}
+        : {
+            ObjectLockMode: await this.retention.mode({ signal }),
+            ObjectLockRetainUntilDate: new Date(retainUntilMs),
+          };
     const command = new PutObjectCommand({
       Bucket: this.#bucket,
       Key: this.#root + name,
@@ -223,6 +244,11 @@ class S3Bucket implements Bucket {
       ...(form.isConditional ? { IfNoneMatch: '*' } : {}),
       ...(kind === 'crc32c' ? { ChecksumCRC32C: value } : {}),
       ...(kind === 'md5' ? { ContentMD5: value } : {}),
+      // What is locked is refused without a checksum of its own.
+      ...(kind === 'sha256' && retainUntilMs !== undefined
+        ? { ContentMD5: checksumOf(body, 'md5').value }
+        : {}),
+      ...lock,
     });
     // The signature covers all headers. Over TLS it need not cover the body as well, whose checksum is one of
     // those headers; that saves a pass over the bytes. In the clear it does, against changes on the way.

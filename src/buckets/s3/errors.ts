@@ -2,11 +2,12 @@ import { VaultError, interrupted, messageOf, systemCode } from '../../errors.ts'
 import type { ErrorCode } from '../../errors.ts';
 import { connectionAdvice, connectionFault } from '../connection.ts';
 import { retryAfterMs } from '../date.ts';
+import { retainedError } from '../bucket.ts';
 import { brief } from '../explanation.ts';
 
 /** What was being done when a request failed; the words of the message. */
 export interface S3Attempt {
-  readonly action: 'store' | 'read' | 'remove' | 'list' | 'link';
+  readonly action: 'store' | 'read' | 'remove' | 'list' | 'link' | 'policy' | 'look' | 'extend';
   /** The object's name, or the prefix of a listing. */
   readonly name: string;
   /** The bucket, as messages call it. */
@@ -95,6 +96,9 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ['ConditionalRequestConflict', AGAIN],
 ]);
 
+/** What is done with an object that is there. */
+const OF_OBJECTS: ReadonlySet<string> = new Set(['read', 'remove', 'look', 'extend']);
+
 const WRONG_REGION = new Set([
   'PermanentRedirect',
   'AuthorizationHeaderMalformed',
@@ -143,6 +147,21 @@ function readAnswer(error: unknown): Answer {
   };
 }
 
+/** The code that a request was answered with. */
+export function answerCodeOf(error: unknown): string {
+  return readAnswer(error).code;
+}
+
+/** Whether the service or the bucket has no such thing as what it was asked for. */
+export function isUnknownThere(error: unknown): boolean {
+  const { code, status } = readAnswer(error);
+  if (code === 'ObjectLockConfigurationNotFoundError') return true;
+  if (code === 'NoSuchBucket') return false;
+  return (
+    status !== null && [400, 404, 405, 501].includes(status) && !MEANINGS.has(code) && !WRONG_REGION.has(code)
+  );
+}
+
 /** A part of a request that not every service takes. */
 export type OptionalPart = 'condition' | 'checksum';
 
@@ -187,12 +206,21 @@ export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError
     remove: `Could not remove ${object}from ${attempt.label}`,
     list: `Could not list the objects ${object}in ${attempt.label}`,
     link: `Could not make a link to ${object}in ${attempt.label}`,
+    policy: `Could not ask ${attempt.label} whether it locks objects`,
+    look: `Could not ask how long ${object}is locked in ${attempt.label}`,
+    extend: `Could not lock ${object}in ${attempt.label}`,
   }[attempt.action];
+  if (isLocked(answer, attempt)) return retainedError(tried, null, error);
   return new VaultError(meaning.code, `${tried}: ${reasonOf(error, answer)}. ${meaning.next}`.trimEnd(), {
     cause: error,
     retryAfterMs: retryAfterMs(answer.headers.get('retry-after'), answer.headers.get('date')),
     unreachable: answer.status === null && meaning.code === 'unavailable',
   });
+}
+
+/** Some services refuse what Amazon would hide behind a delete marker. */
+function isLocked({ status, message }: Answer, { action }: S3Attempt): boolean {
+  return status === 403 && (action === 'remove' || action === 'store') && /object.?lock|WORM/i.test(message);
 }
 
 /** Words of the SDK's own for an answer that has none, or none that it understands. */
@@ -240,9 +268,7 @@ function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
   if (known !== undefined && known !== PERMISSIONS && !(isRefusal && isMissing(known))) {
     if (known === EXPIRED && !attempt.isForeign) return EXPIRED_AT_AMAZON;
     // Only what is asked for by name can be missing by itself.
-    return known.code === 'object-missing' && attempt.action !== 'read' && attempt.action !== 'remove'
-      ? NO_BUCKET
-      : known;
+    return known.code === 'object-missing' && !OF_OBJECTS.has(attempt.action) ? NO_BUCKET : known;
   }
   if (WRONG_REGION.has(code) || (status === 301 && answer.region !== null)) {
     return {
@@ -279,6 +305,9 @@ function permissionsFor({ action, isForeign }: S3Attempt): Meaning {
     remove: 's3:DeleteObject',
     list: 's3:ListBucket',
     link: 's3:GetObject',
+    policy: 's3:GetBucketObjectLockConfiguration',
+    look: 's3:GetObjectRetention',
+    extend: 's3:PutObjectRetention',
   }[action];
   const ambiguity =
     action === 'read' ? ' Without s3:ListBucket, S3 answers the same for an object that does not exist.' : '';

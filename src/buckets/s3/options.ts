@@ -1,3 +1,4 @@
+import type { Clock } from '../../host.ts';
 import type { CloudOptions } from '../cloud-url.ts';
 import type { S3Checksum } from './url.ts';
 
@@ -25,6 +26,8 @@ export interface S3BucketOptions extends Partial<CloudOptions> {
   /** What to call the bucket in messages: its URL. */
   readonly label: string;
   readonly checksum?: S3Checksum;
+  /** This machine's. */
+  readonly clock?: Clock | undefined;
   readonly requesterPays?: boolean;
   /** Connections at most; requests beyond it wait. Default 64. */
   readonly maxSockets?: number;

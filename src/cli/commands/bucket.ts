@@ -16,7 +16,8 @@ import { styleFor } from '../terminal/terminal.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
 import type { RemoveBucketResult } from '../../vault/manage/remove-bucket.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { count, grouped, showName, showSize } from '../terminal/text.ts';
+import { count, grouped, showName, showSize, showTime } from '../terminal/text.ts';
+import { asTime } from '../../vault/files/as-json.ts';
 
 /** Kinds of buckets by the scheme of their URLs. */
 const KINDS = new Map([
@@ -119,7 +120,9 @@ export async function removeBucket(
       }),
     );
     await plan.end();
-    if (options.json === true) await output.json({ ...result, dryRun });
+    const { retainedUntilMs, ...rest } = result;
+    const retainedUntil = asTime(retainedUntilMs);
+    if (options.json === true) await output.json({ ...rest, retainedUntil, dryRun });
     terminal.summary(null, { shardsMoved: result.shardsMoved, removed: result.removed, dryRun });
     if (!dryRun) return reportRemoval(invocation, vault, result);
     terminal.note(
@@ -133,14 +136,20 @@ export async function removeBucket(
 function reportRemoval(
   { terminal }: Pick<Invocation, 'terminal'>,
   vault: Vault,
-  { removed, shardsMoved, reasons }: RemoveBucketResult,
+  result: RemoveBucketResult,
 ): ExitCode {
+  const { removed, shardsMoved, reasons, objectsRetained, retainedUntilMs } = result;
   if (removed) {
     terminal.note(
       `Stored ${count(shardsMoved, 'shard')} in the other buckets. The bucket is no longer part of the vault.`,
     );
     const advice = adviceOnTooFew(vault);
-    if (advice === null) return DONE;
+    if (objectsRetained > 0) {
+      const until = retainedUntilMs === null ? '' : ` until ${showTime(retainedUntilMs)}`;
+      const message = `${count(objectsRetained, 'object is', 'objects are')} locked there${until}, and stay. Repeat this command then, with the bucket's URL.`;
+      terminal.warn(message, { kind: 'retained' });
+    }
+    if (advice === null) return objectsRetained > 0 ? ATTENTION : DONE;
     terminal.warn(`Not everything is whole now. ${advice}`, { kind: 'degraded' });
     return ATTENTION;
   }

@@ -9,6 +9,7 @@ export { get } from './get.ts';
 export { info } from './info.ts';
 export { init } from './init.ts';
 export { addKey, listKeys, removeKey, renameKey } from './key.ts';
+export { resealKeys, rotateKeys } from './rotate.ts';
 export { ls } from './ls.ts';
 export { prune } from './prune.ts';
 export { put } from './put.ts';

@@ -98,11 +98,11 @@ export async function renameKey(invocation: Invocation, reference: string, label
   });
 }
 
-function nameOf({ label, writer }: KeyInfo): string {
+export function nameOf({ label, writer }: KeyInfo): string {
   return label === '' ? writer.slice(0, 12) : quote(label);
 }
 
-function asJson(key: KeyInfo | ListedKey): Record<string, unknown> {
+export function asJson(key: KeyInfo | ListedKey): Record<string, unknown> {
   const { writer, label, role, createdAtMs, by, own } = key;
   const facts = { writer, label, role, createdAt: new Date(createdAtMs).toISOString(), by, own };
   if (!('lastUsedAtMs' in key)) return facts;

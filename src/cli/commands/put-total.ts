@@ -2,14 +2,16 @@
 import { INLINE_SIZE } from '../../format/manifest.ts';
 import type { PutResult } from '../../vault/write/put-call.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
-import { count, grouped, showDuration, showName, showSize } from '../terminal/text.ts';
+import { count, grouped, showDuration, showName, showSize, showTime } from '../terminal/text.ts';
 import type { Task } from './put-tasks.ts';
 
 /** What was stored, and what of it the buckets had. */
 export function describeStored(result: PutResult): string {
   const { name, contentSize, unchanged } = result;
   const what = unchanged ? `${showName(name)} is unchanged` : `Stored ${showName(name)}`;
-  return `${what}: ${showSize(contentSize)}, ${describeNews(result)}.`;
+  const until = result.retainedUntilMs;
+  const locked = until === null ? '' : `, locked until ${showTime(until)}`;
+  return `${what}: ${showSize(contentSize)}, ${describeNews(result)}${locked}.`;
 }
 
 export function describeNews(result: PutResult): string {

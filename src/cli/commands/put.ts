@@ -9,7 +9,7 @@ import type { FileInfo } from '../../vault/files/records.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Chunking } from '../../vault/write/content.ts';
 import type { PutResult } from '../../vault/write/put-call.ts';
-import { fileAsJson } from '../../vault/files/as-json.ts';
+import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -27,6 +27,7 @@ export interface PutFlags extends TaskFlags {
   readonly chunkSize?: string;
   readonly chunks?: string;
   readonly expires?: string;
+  readonly retain?: string;
   readonly compression?: string;
   readonly dryRun?: boolean;
   readonly lock?: boolean;
@@ -43,12 +44,13 @@ export async function put(
   paths: readonly string[],
   flags: PutFlags,
 ): Promise<ExitCode> {
-  const { terminal } = invocation;
+  const { terminal, clock, settled } = invocation;
   const dryRun = flags.dryRun === true;
-  const chosen = putSettings(flags, invocation.clock);
-  const tasks = await tasksOf(paths, flags, invocation.settled.excludes);
+  const chosen = putSettings(flags, clock);
+  const tasks = await tasksOf(paths, flags, settled.excludes);
   const settings = { ...chosen, lock: await lockOf(invocation, flags) };
   const work = async (vault: Vault): Promise<ExitCode> => {
+    await requireLocks(invocation, vault, settings);
     if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
     const codes: ExitCode[] = [];
     let degraded = 0;
@@ -85,7 +87,7 @@ export async function put(
           continue;
         }
         if (result.degraded) degraded += 1;
-        if (result.incomplete) codes.push(ATTENTION);
+        if (result.incomplete || result.unretained > 0 || !result.retainedEnough) codes.push(ATTENTION);
         warnOfResult(result, invocation);
         // What is stored is stored, and the next one is too, even if nobody reads the hashes any more.
         const problem = await print(result, invocation);
@@ -99,16 +101,28 @@ export async function put(
     }
     if (degraded > 0) {
       codes.push(ATTENTION);
-      terminal.warn(
-        `${count(degraded, 'file is', 'files are')} stored with less redundancy than with every bucket at hand. When all can be reached, "vault repair" completes ${degraded === 1 ? 'it' : 'them'}.`,
-        { kind: 'degraded' },
-      );
+      terminal.warn(describeDegraded(degraded), { kind: 'degraded' });
     }
     // Of a single file that was said with its hash.
     terminal.summary(tasks.length > 1 ? total.describe(terminal.elapsedMs) : null, total.facts);
     return gravest(codes);
   };
   return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
+}
+
+function describeDegraded(files: number): string {
+  const what = `${count(files, 'file is', 'files are')} stored with less redundancy than with every bucket at hand.`;
+  return `${what} When all can be reached, "vault repair" completes ${files === 1 ? 'it' : 'them'}.`;
+}
+
+/** Finds out once, and before anything is stored, whether it can be locked. */
+async function requireLocks(
+  { terminal, signal }: Invocation,
+  vault: Vault,
+  { retainUntilMs }: ReturnType<typeof putSettings>,
+): Promise<void> {
+  if (retainUntilMs !== null)
+    await vault.requireRetention(retainUntilMs, { signal, onWarning: warnTo(terminal) });
 }
 
 /** Prints what was stored. @returns why that could not be done; null if it was done. @throws `interrupted` */
@@ -171,7 +185,7 @@ async function storeOne(
     readonly signal: AbortSignal;
   },
 ): Promise<Outcome> {
-  const { warn, progress, chunkSize, chunking, compression, expiresAtMs, lock, signal } = call;
+  const { warn, progress, chunkSize, chunking, compression, expiresAtMs, retainUntilMs, lock, signal } = call;
   progress.start(task);
   try {
     const result = await vault.put(task.source, {
@@ -179,6 +193,7 @@ async function storeOne(
       ...('root' in task.source ? {} : { chunkSize, chunking }),
       compression,
       expiresAtMs,
+      retainUntilMs,
       lock,
       signal,
       onProgress: ({ doneBytes, doneFiles }) => progress.advance(task, doneBytes, doneFiles),
@@ -217,6 +232,7 @@ function putSettings(
   chunking: Chunking;
   compression: Compression | undefined;
   expiresAtMs: number | null;
+  retainUntilMs: number | null;
 } {
   const chunking = chunkingOf(flags);
   const chunkSize = flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size');
@@ -230,7 +246,9 @@ function putSettings(
   }
   const expiresAtMs =
     flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
-  return { chunkSize, chunking, compression, expiresAtMs };
+  const retainUntilMs =
+    flags.retain === undefined ? null : clock.now() + parseDurationMs(flags.retain, '--retain');
+  return { chunkSize, chunking, compression, expiresAtMs, retainUntilMs };
 }
 
 /** How chunks are to be cut. */
@@ -263,6 +281,7 @@ function resultAsJson(result: PutResult): Record<string, unknown> {
     bytesStored: result.bytesStored,
     unchanged: result.unchanged,
     degraded: result.degraded,
+    retainedUntil: asTime(result.retainedUntilMs),
   };
 }
 

@@ -8,15 +8,17 @@ import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
-import { parseRedundancyOption } from '../arguments/options.ts';
+import { parseDurationMs, parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { Plan } from '../terminal/plan.ts';
-import { count, showSize } from '../terminal/text.ts';
+import { asTime } from '../../vault/files/as-json.ts';
+import { count, showSize, showTime } from '../terminal/text.ts';
 import { adviceOnTooFew, removeBucket } from './bucket.ts';
 
 export interface RepairFlags {
   readonly readData?: boolean;
   readonly redundancy?: string;
+  readonly retain?: string;
   readonly forgetBucket?: string;
   readonly yes?: boolean;
   readonly dryRun?: boolean;
@@ -32,8 +34,12 @@ export async function repair(
   const dryRun = flags.dryRun === true;
   const redundancy =
     flags.redundancy === undefined ? undefined : parseRedundancyOption(flags.redundancy, '--redundancy');
+  const retainUntilMs =
+    flags.retain === undefined
+      ? undefined
+      : invocation.clock.now() + parseDurationMs(flags.retain, '--retain');
   if (flags.forgetBucket !== undefined) {
-    if (references.length > 0 || redundancy !== undefined) {
+    if (references.length > 0 || redundancy !== undefined || flags.retain !== undefined) {
       throw new VaultError('invalid-input', '--forget-bucket is for the whole vault: give it alone.');
     }
     return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
@@ -54,11 +60,12 @@ export async function repair(
           references: meant.length > 0 ? meant : undefined,
           depth: flags.readData === true ? 'data' : 'listing',
           redundancy,
+          retainUntilMs,
         }),
       ),
     );
     await plan.end();
-    if (options.json === true) await output.json({ ...result, dryRun });
+    if (options.json === true) await output.json({ ...result, retention: retentionAsJson(result), dryRun });
     return conclude(invocation, vault, result, dryRun);
   };
   const whole = references.length === 0 && !dryRun;
@@ -108,10 +115,34 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
     );
     return DAMAGED;
   }
+  const isKept = concludeRetention(terminal, result);
   const isDegraded = result.chunksDegraded > 0 || result.unreachable.length > 0;
-  if (!isDegraded) return DONE;
+  if (!isDegraded) return isKept ? DONE : ATTENTION;
   terminal.warn(`Not everything is whole yet. ${nextStep(vault, result)}`, { kind: 'degraded' });
   return ATTENTION;
+}
+
+function retentionAsJson({ retention }: RepairResult): Record<string, unknown> | null {
+  if (retention === null) return null;
+  const { untilMs, ...counts } = retention;
+  return { until: asTime(untilMs), ...counts };
+}
+
+/** Says what is locked now. @returns whether that is all that was to be */
+function concludeRetention(terminal: Invocation['terminal'], { retention }: RepairResult): boolean {
+  if (retention === null) return true;
+  const { untilMs, objects, extended, failed, filesUnknown, enough } = retention;
+  terminal.note(
+    `${count(objects, 'object')} that files need ${objects === 1 ? 'is' : 'are'} locked until ${showTime(untilMs)} or later; ${extended} of them ended earlier.`,
+  );
+  if (failed + filesUnknown > 0) {
+    const unknown =
+      filesUnknown === 0 ? '' : `, and it is not known what ${count(filesUnknown, 'file')} need`;
+    terminal.warn(`${count(failed, 'object')} could not be locked${unknown}. Run the command again.`, {
+      kind: 'not-retained',
+    });
+  }
+  return enough && failed + filesUnknown === 0;
 }
 
 /** What it takes to make whole what this repair could not. */

@@ -9,7 +9,7 @@ import { parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { count, showDuration, showName } from '../terminal/text.ts';
-import { reportSweep } from './sweep.ts';
+import { describeRetained, reportSweep } from './sweep.ts';
 
 export interface RmFlags {
   readonly allVersions?: boolean;
@@ -94,6 +94,10 @@ export async function concludeRemoval(
       vault.sweep({ signal, onWarning, onStep }),
     );
     codes.push(reportSweep(invocation, result));
+    if (result.objectsRetained > 0) {
+      terminal.warn(`Not all of it is gone. ${describeRetained(result)}`, { kind: 'retained' });
+      codes.push(ATTENTION);
+    }
   }
   return gravest(codes);
 }

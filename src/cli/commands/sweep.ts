@@ -1,12 +1,12 @@
-import { fileAsJson } from '../../vault/files/as-json.ts';
+import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
-import type { SweepResult } from '../../vault/remove/sweep.ts';
+import type { SweepResult } from '../../vault/remove/sweep-call.ts';
 import { Plan } from '../terminal/plan.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { count, showSize } from '../terminal/text.ts';
+import { count, showSize, showTime } from '../terminal/text.ts';
 
 export interface SweepFlags {
   readonly now?: boolean;
@@ -30,7 +30,9 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
     );
     await plan.end();
     if (options.json === true) {
-      await output.json({ ...result, expired: result.expired.map(fileAsJson), dryRun });
+      const { retainedUntilMs, ...rest } = result;
+      const retainedUntil = asTime(retainedUntilMs);
+      await output.json({ ...rest, retainedUntil, expired: result.expired.map(fileAsJson), dryRun });
     }
     if (!dryRun) return reportSweep(invocation, result);
     const waiting =
@@ -53,6 +55,16 @@ function factsOf({
   return { filesExpired: expired.length, filesRemoved, objectsRemoved, bytesRemoved };
 }
 
+/** What could not be removed since it is locked. */
+export function describeRetained({
+  objectsRetained,
+  retainedUntilMs,
+}: Pick<SweepResult, 'objectsRetained' | 'retainedUntilMs'>): string {
+  const until = retainedUntilMs === null ? '' : ` until ${showTime(retainedUntilMs)}`;
+  const what = `${count(objectsRetained, 'object is', 'objects are')} locked${until}`;
+  return `${what}, and stay${objectsRetained === 1 ? 's' : ''}: "vault sweep" removes ${objectsRetained === 1 ? 'it' : 'them'} then.`;
+}
+
 /** Says what a sweep did, and what it could not do. */
 export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: SweepResult): ExitCode {
   const { expired, objectsRemoved, objectsWaiting, blockedBy, unreachable, filesMissing, filesLearned } =
@@ -72,6 +84,7 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
       `${count(objectsWaiting, 'object')} will go with the next sweep: a put that began before is still running, or was killed less than a day ago.`,
     );
   }
+  if (result.objectsRetained > 0) terminal.note(describeRetained(result));
   let code: ExitCode = DONE;
   const attention = (message: string, kind: string): void => {
     terminal.warn(message, { kind });

@@ -1,6 +1,12 @@
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { concludeOutcome, printBuckets, printFiles } from '../terminal/condition.ts';
+import {
+  bucketAsJson,
+  concludeOutcome,
+  describeRetention,
+  printBuckets,
+  printFiles,
+} from '../terminal/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseFraction } from '../arguments/options.ts';
@@ -10,6 +16,7 @@ import { count, grouped } from '../terminal/text.ts';
 export interface VerifyFlags {
   readonly readData?: boolean;
   readonly sample?: string;
+  readonly locks?: boolean;
 }
 
 /**
@@ -33,14 +40,16 @@ export async function verify(
           references: meant.length > 0 ? meant : undefined,
           depth,
           sample,
+          locks: flags.locks,
         }),
       ),
     );
     if (options.json === true) {
-      await output.json({ ...result });
-    } else if (result.outcome !== 'whole' || output.isTerminal) {
+      await output.json({ ...result, buckets: result.buckets.map(bucketAsJson) });
+    } else if (result.outcome !== 'whole' || output.isTerminal || flags.locks === true) {
       await printFiles(invocation, result.affected);
       await printBuckets(invocation, result.buckets);
+      for (const line of result.buckets.flatMap(describeRetention)) await output.line(line);
     }
     const { outcome, files, chunks } = result;
     const listed =

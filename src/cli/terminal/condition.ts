@@ -1,5 +1,6 @@
 /** How files stand after a look at all their parts: for people, and as an exit code. */
 import { VaultError } from '../../errors.ts';
+import { asTime } from '../../vault/files/as-json.ts';
 import type {
   BucketCondition,
   FileCondition,
@@ -12,7 +13,7 @@ import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { Table } from './table.ts';
 import { styleFor } from './terminal.ts';
-import { count, grouped, showName } from './text.ts';
+import { count, grouped, showDuration, showName, showTime } from './text.ts';
 
 /** Prints the files that are not whole, a line each. */
 export async function printFiles(invocation: Invocation, files: readonly FileCondition[]): Promise<void> {
@@ -53,6 +54,47 @@ export async function printBuckets(
     bucket.error === null ? bucket.state : showName(bucket.error),
   ]);
   await invocation.output.write(table.page(rows));
+}
+
+/** What a bucket has against removal, and how much is locked there: a line, or none. */
+export function describeRetention({ url, retention }: BucketCondition): string[] {
+  if (retention === null) return [];
+  const { lock, everyMs, versioning, softDeleteMs, locks } = retention;
+  const has = [
+    ...(lock === null ? [] : [`can lock objects (${lock})`]),
+    ...(everyMs === null ? [] : [`keeps every object for ${showDuration(everyMs)}`]),
+    ...(versioning === true ? ['keeps older versions'] : []),
+    ...(softDeleteMs === null ? [] : [`can bring back what was removed for ${showDuration(softDeleteMs)}`]),
+  ];
+  if (has.length === 0) return [];
+  const first = locks?.firstEndMs ?? null;
+  const end = first === null ? '' : `, the first until ${showTime(first)}`;
+  const kept =
+    locks === null
+      ? ''
+      : `; of ${count(locks.objects, 'object')} that files need, ${grouped(locks.kept)} locked${end}`;
+  return [`${showName(url)} ${has.join(', ')}${kept}.`];
+}
+
+/** The same for programs. */
+export function bucketAsJson({ retention, ...bucket }: BucketCondition): Record<string, unknown> {
+  if (retention === null) return { ...bucket, retention };
+  const { everyMs, softDeleteMs, locks, ...policy } = retention;
+  return {
+    ...bucket,
+    retention: {
+      ...policy,
+      everySeconds: secondsOf(everyMs),
+      softDeleteSeconds: secondsOf(softDeleteMs),
+      objects: locks?.objects ?? null,
+      locked: locks?.kept ?? null,
+      firstLockEnds: asTime(locks?.firstEndMs ?? null),
+    },
+  };
+}
+
+function secondsOf(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms / 1000);
 }
 
 function paintIn({ environment }: Invocation): (text: string) => string {

@@ -1,5 +1,6 @@
 /** The buckets of a vault, as the operations see them: opened when first used, and known to be the right ones. */
-import type { Bucket } from '../../buckets/bucket.ts';
+import { NO_RETENTION } from '../../buckets/bucket.ts';
+import type { Bucket, RetentionPolicy } from '../../buckets/bucket.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
@@ -33,6 +34,9 @@ export class VaultBucket implements BucketPlace {
   #opened: Promise<Bucket> | null = null;
   #checked = false;
   readonly #silence: Silence;
+  #policy: RetentionPolicy | null = null;
+  /** Names of objects that this process has locked, and until when: of those that every file needs. */
+  readonly retained = new Map<string, number>();
 
   constructor(place: BucketPlace, vault: { readonly vaultId: string; readonly opener: BucketOpener }) {
     this.number = place.number;
@@ -103,6 +107,13 @@ export class VaultBucket implements BucketPlace {
       );
     }
     this.#checked = true;
+  }
+
+  /** What it has against objects being removed. @throws `denied` if these credentials may not ask; as `checked` */
+  async policy(signal?: AbortSignal): Promise<RetentionPolicy> {
+    const { retention } = await this.checked(signal);
+    this.#policy ??= (await retention?.policy({ signal })) ?? NO_RETENTION;
+    return this.#policy;
   }
 
   /** The same bucket, as it will be when it takes nothing new. */

@@ -9,7 +9,12 @@ import type { BucketFailure, VaultBucket } from './bucket-set.ts';
 /** One name, and who has it. */
 export interface MergedEntry {
   readonly name: string;
-  readonly holders: readonly { readonly bucket: VaultBucket; readonly size: number }[];
+  readonly holders: readonly Holder[];
+}
+
+/** A bucket that has an object. */
+export interface Holder extends Omit<ListedObject, 'name'> {
+  readonly bucket: VaultBucket;
 }
 
 export interface MergeOptions {
@@ -67,7 +72,14 @@ export async function* mergedListing(
         if (next !== null && (name === null || next.name < name)) name = next.name;
       if (name === null) break;
       const holding = sides.filter(({ next }) => next?.name === name);
-      yield { name, holders: holding.map(({ bucket, next }) => ({ bucket, size: next?.size ?? 0 })) };
+      yield {
+        name,
+        holders: holding.map(({ bucket, next }) => ({
+          bucket,
+          size: next?.size ?? 0,
+          retainedUntilMs: next?.retainedUntilMs,
+        })),
+      };
       for (const side of holding) await advance(side);
     }
   } finally {

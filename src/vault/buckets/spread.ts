@@ -7,7 +7,7 @@ import type { BucketCheck, VaultBucket } from './bucket-set.ts';
  * Stores an object in each of the buckets.
  *
  * @param call `replace`: other bytes under this name give way; otherwise they are `already-exists`. `clocks`: takes what the
- *   buckets say of the time
+ *   buckets say of the time. `lock`: how it is to be kept there
  * @returns which buckets have it durably now
  */
 export function spread(
@@ -16,30 +16,33 @@ export function spread(
   call: {
     readonly replace?: boolean;
     readonly clocks?: { begin(bucket: VaultBucket): (dateMs: number) => void } | undefined;
+    readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
     readonly signal?: AbortSignal | undefined;
   } = {},
 ): Promise<BucketCheck> {
-  const { signal, clocks, replace = false } = call;
+  const { signal, clocks, lock, replace = false } = call;
   return checkEach(
     buckets,
     (bucket) =>
       bucket.attempt(async (storage, aborted) => {
         const onDate = clocks?.begin(bucket);
         // Other bytes have other names, unless they replace what is there.
-        await storage.put(object.name, object.bytes, { signal: aborted, replace, onDate, drawn: !replace });
+        const how = { signal: aborted, replace, onDate, drawn: !replace, ...lock?.(bucket) };
+        await storage.put(object.name, object.bytes, how);
       }, signal),
     (usable) => usable.length > 0,
   );
 }
 
-/** Removes an object from each of the buckets. */
+/** Removes an object from each of the buckets. @param how as `RemoveCall` */
 export function removeFrom(
   buckets: readonly VaultBucket[],
   name: string,
   signal?: AbortSignal,
+  how: { readonly unlessRetained?: boolean } = {},
 ): Promise<BucketCheck> {
   return checkEach(buckets, async (bucket) => {
-    await (await bucket.checked(signal)).remove(name, { signal });
+    await (await bucket.checked(signal)).remove(name, { signal, ...how });
   });
 }
 

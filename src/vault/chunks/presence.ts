@@ -189,7 +189,7 @@ class BucketPresence {
     let open: string | null = null;
     let complete = true;
     const storage = await this.bucket.checked(signal);
-    for await (const { name, size } of storage.list(CHUNK_PREFIX, {
+    for await (const { name, ...listed } of storage.list(CHUNK_PREFIX, {
       after: CHUNK_PREFIX + chunkId,
       signal,
     })) {
@@ -215,7 +215,7 @@ class BucketPresence {
       count += 1;
       if (parsed === null || this.#absent.has(shardObjectName(parsed))) continue;
       const known = shards.get(parsed.chunkId);
-      const shard = { bucket: this.bucket, name: parsed, size };
+      const shard = { bucket: this.bucket, name: parsed, ...listed };
       if (known === undefined) shards.set(parsed.chunkId, [shard]);
       else if (known.length < MOST_OF_A_CHUNK) known.push(shard);
     }

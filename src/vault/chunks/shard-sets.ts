@@ -16,6 +16,8 @@ export interface ListedShard {
   readonly name: ShardName;
   /** Bytes of the object. */
   readonly size: number;
+  /** As the listing has told it. */
+  readonly retainedUntilMs?: number | undefined;
 }
 
 /** Shards of one sealing and one redundancy: any k of different indices give the chunk back. */
@@ -31,7 +33,7 @@ export interface ShardSet extends Redundancy {
 export function shardsOf({ name, holders }: MergedEntry): ListedShard[] {
   const parsed = parseShardObjectName(name);
   if (parsed === null) return [];
-  return holders.map(({ bucket, size }) => ({ bucket, name: parsed, size }));
+  return holders.map((holder) => ({ ...holder, name: parsed }));
 }
 
 /** The object's full name in its bucket. */

@@ -13,6 +13,7 @@ import { placeShards } from './placement.ts';
 export class ShardUploader {
   readonly #onWarning: (warning: Warning) => void;
   readonly #fullIsFatal: boolean;
+  readonly #lock: (bucket: VaultBucket) => { readonly retainUntilMs?: number };
   /** Buckets that failed; they get nothing more from this uploader. */
   readonly #failed = new Map<VaultBucket, VaultError>();
   /** Bytes that buckets have taken. */
@@ -20,13 +21,20 @@ export class ShardUploader {
   /** Shards that buckets have taken. */
   shardsStored = 0;
 
-  /** @param options `fullIsFatal`: whether a bucket without room ends everything (default), or others are used instead */
+  /** @param options `fullIsFatal`: whether a bucket without room ends everything (default), or others are used instead. `lock`: how shards are to be kept in a bucket */
   constructor(
     onWarning: (warning: Warning) => void,
-    { fullIsFatal = true }: { readonly fullIsFatal?: boolean } = {},
+    {
+      fullIsFatal = true,
+      lock = () => ({}),
+    }: {
+      readonly fullIsFatal?: boolean;
+      readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
+    } = {},
   ) {
     this.#onWarning = onWarning;
     this.#fullIsFatal = fullIsFatal;
+    this.#lock = lock;
   }
 
   /** Whether a bucket has failed here. */
@@ -106,7 +114,8 @@ export class ShardUploader {
   ): Promise<boolean> {
     try {
       await bucket.attempt(
-        (storage, aborted) => storage.put(name, object, { signal: aborted, drawn: true }),
+        (storage, aborted) =>
+          storage.put(name, object, { signal: aborted, drawn: true, ...this.#lock(bucket) }),
         signal,
       );
       this.bytesStored += object.length;

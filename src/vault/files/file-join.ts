@@ -3,14 +3,14 @@ import type { FileRow } from '../../catalog/catalog.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import type { MergeOptions } from '../buckets/merged-listing.ts';
+import type { Holder, MergeOptions } from '../buckets/merged-listing.ts';
 import type { Session } from '../session.ts';
 
 /** One file, as either side knows it. */
 export interface JoinedFile {
   readonly hash: string;
   /** Buckets that list its manifest. */
-  readonly holders: readonly { readonly bucket: VaultBucket; readonly size: number }[];
+  readonly holders: readonly Holder[];
   /** The catalog's row, hidden or not; null if it has none. */
   readonly row: FileRow | null;
 }

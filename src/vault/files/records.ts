@@ -5,6 +5,7 @@ import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
 import { onlyStores } from '../../crypto/keys.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
+import { lineagesOf } from '../../format/lineage.ts';
 import { decodeVaultPart, encodeRefs, encodeVaultPart } from '../../format/manifest.ts';
 import type { ContentPart, IdsTable, ManifestHead, VaultPart } from '../../format/manifest.ts';
 import type { Session } from '../session.ts';
@@ -53,9 +54,9 @@ export function sealFileRow(
   return {
     hash,
     writer: file.writer,
-    nameTag: nameTag(keys, head.name),
+    nameTag: tagsOf(session, file.writer, head.name)[0] ?? nameTag(keys, head.name),
     record: sealRecord(keys.catalog, purposeOf(hash), value),
-    version: head.version,
+    version: rankOf(session, file.writer, head.version),
     createdAtMs: head.createdAtMs,
     expiresAtMs: head.expiresAtMs,
     hiddenAtMs: file.hiddenAtMs ?? null,
@@ -68,14 +69,17 @@ export function sealFileRow(
  * @throws `damaged` if the row has been changed by anybody else
  */
 export function openFileRow(session: Session, row: FileRow): FileRecord {
-  const { part, content, isProven, isLate } = openFields(session, row);
+  const { part, content, isLate, ...opened } = openFields(session, row);
   const { head } = part;
+  const tagged = tagsOf(session, row.writer, head.name).findIndex((tag) => tag.equals(row.nameTag));
   const sameColumns =
-    row.version === head.version &&
+    row.version === rankOf(session, row.writer, head.version) &&
     row.createdAtMs === head.createdAtMs &&
     row.expiresAtMs === head.expiresAtMs &&
-    nameTag(writerKeys(session, row.writer), head.name).equals(row.nameTag);
+    tagged >= 0;
   if (!sameColumns) throw brokenRecord(row.hash);
+  // By any other tag than the first it would not be listed as one version of its name: it is made anew.
+  const isProven = opened.isProven && tagged === 0;
   return { info: { hash: row.hash, ...head }, ids: part.ids, contentDigest: content, isProven, isLate, row };
 }
 
@@ -116,6 +120,25 @@ export function openFileRowIfIntact(session: Session, row: FileRow): FileRecord 
     if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
     return null;
   }
+}
+
+/**
+ * By what a name is found: first by the tag of who goes on with a writer's names, then by those from before that, which rows have that
+ * no look has made anew since.
+ */
+export function tagsOf(session: Session, writer: string, name: string): Buffer[] {
+  // Who can only store has the keys of no other writer.
+  const line = session.keys.full === null ? [writer] : lineagesOf(session.keyring.keyring).lineOf(writer);
+  return line.map((one) => nameTag(writerKeys(session, one), name));
+}
+
+/** Versions that one root can number, before those of the next: more milliseconds than a clock shows for a long time. */
+const MOST_OF_ROOT = 2 ** 43;
+
+/** Orders the versions of a name: those of a later root count as newer, whatever number somebody gives who has kept an old root. */
+function rankOf({ keys }: Session, writer: string, version: number): number {
+  const root = writer === keys.writer.id ? keys.rootNumber : (keys.full?.rootOf(writer) ?? keys.rootNumber);
+  return (root - 1) * MOST_OF_ROOT + Math.min(version, MOST_OF_ROOT - 1);
 }
 
 /** The keys of a writer, as far as this session may have them. @throws `damaged` for another writer's record on a put keyslot */

@@ -1,9 +1,9 @@
 /** Finding files by hash, prefix or name. A name alone is one of this session's writer; those of others have their label before them. */
 import { VaultError } from '../../errors.ts';
 import type { Session } from '../session.ts';
-import { openFileRow } from './records.ts';
+import { openFileRow, tagsOf } from './records.ts';
 import type { FileRecord } from './records.ts';
-import { tagOf, versionsOf } from './versions.ts';
+import { versionsOf } from './versions.ts';
 import type { VersionsOptions } from './versions.ts';
 import { namedBy, writersOf } from './writers.ts';
 
@@ -59,8 +59,8 @@ export async function resolveVersions(
     if (theirs.length > 0) return all ? theirs : theirs.slice(0, 1);
   }
   // Rows that no bucket bears out.
-  const own = tagOf(session, session.keys.writer.id, reference);
-  const [changed] = await files.byName([own], 1, { hidden });
+  const own = tagsOf(session, session.keys.writer.id, reference);
+  const [changed] = await files.byName(own, 1, { hidden });
   if (changed !== undefined && (changed.hiddenAtMs !== null) === hidden) openFileRow(session, changed);
   throw (await ofOthers(session, reference, hidden)) ?? notFound(reference, hidden);
 }
@@ -69,7 +69,7 @@ export async function resolveVersions(
 async function ofOthers(session: Session, name: string, hidden: boolean): Promise<VaultError | null> {
   if (session.keys.full === null) return null;
   const writers = new Map(writersOf(session).map(({ id, label }) => [id, label]));
-  const tags = [...writers.keys()].map((id) => tagOf(session, id, name));
+  const tags = [...writers.keys()].flatMap((id) => tagsOf(session, id, name));
   const rows = await session.catalog.files.byName(tags, 1, { hidden });
   const label = rows.flatMap(({ writer, hiddenAtMs }) =>
     (hiddenAtMs !== null) === hidden ? (writers.get(writer) ?? []) : [],

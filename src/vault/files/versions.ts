@@ -1,12 +1,11 @@
 /** The versions that a name has, whatever somebody has made of their rows. */
 import type { FileRow } from '../../catalog/catalog.ts';
-import { nameTag } from '../../crypto/records.ts';
 import { isVaultError } from '../../errors.ts';
 import { readDeletion } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import { learnFile } from './catch-up.ts';
 import { readManifestBytes } from './manifests.ts';
-import { openFileRowIfIntact, writerKeys } from './records.ts';
+import { openFileRowIfIntact, tagsOf } from './records.ts';
 import type { FileRecord } from './records.ts';
 
 /** More than a name has versions. */
@@ -22,11 +21,6 @@ export interface VersionsOptions {
   /** Whose name it is: 32 hex digits. This session's own unless given. */
   readonly writer?: string | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-/** By what a writer's name is found. */
-export function tagOf(session: Session, writer: string, name: string): Buffer {
-  return nameTag(writerKeys(session, writer), name);
 }
 
 /**
@@ -46,7 +40,7 @@ export async function versionsOf(
     signal,
   }: VersionsOptions = {},
 ): Promise<readonly FileRecord[]> {
-  const tags = [tagOf(session, writer, name)];
+  const tags = tagsOf(session, writer, name);
   const rowsOf = async (limit: number): Promise<readonly FileRow[]> =>
     (await session.catalog.files.byName(tags, limit, { hidden })).filter(
       (row) => (row.hiddenAtMs !== null) === hidden,
@@ -59,7 +53,7 @@ export async function versionsOf(
     const version = believed(session, row) ?? (await learnVersion(session, row, { write, signal }));
     if (version?.info.name === name && (version.row.hiddenAtMs !== null) === hidden) known.push(version);
   }
-  return known.toSorted((a, b) => b.info.version - a.info.version || b.info.createdAtMs - a.info.createdAtMs);
+  return known.toSorted((a, b) => b.row.version - a.row.version || b.info.createdAtMs - a.info.createdAtMs);
 }
 
 /** What a row says; null if it was changed, or is the word of somebody who can only store. */

@@ -1,7 +1,7 @@
 /** Who has stored what: the writers of a vault, and what people call them. */
-import { openLabel } from '../../crypto/texts.ts';
-import { isVaultError } from '../../errors.ts';
+import { labelIn } from '../../crypto/texts.ts';
 import type { Keyslot } from '../../format/keyring.ts';
+import { lineagesOf } from '../../format/lineage.ts';
 import type { Session } from '../session.ts';
 
 export interface Writer {
@@ -11,7 +11,7 @@ export interface Writer {
   readonly label: string;
   /** Whether it holds a full key, so that its word is as good as this session's. */
   readonly isFull: boolean;
-  /** Whether it is this session's. */
+  /** Whether it is this session's, or that goes on with its names. */
   readonly isOwn: boolean;
 }
 
@@ -20,24 +20,16 @@ type Named = Pick<Keyslot, 'writer' | 'role' | 'label'>;
 /** The writers that the keyring knows. */
 export function writersOf({ keys, keyring }: Pick<Session, 'keys' | 'keyring'>): Writer[] {
   const slots: readonly Named[] = [...keyring.keyring.slots, ...keyring.keyring.former];
+  const { headOf } = lineagesOf(keyring.keyring);
   return slots.map((slot) => {
-    const label = labelOf(keys, slot);
+    const label = labelIn(keys, slot);
     return {
       id: slot.writer,
       label: label === '' ? slot.writer : label,
       isFull: slot.role === 'full',
-      isOwn: slot.writer === keys.writer.id,
+      isOwn: headOf(slot.writer) === keys.writer.id,
     };
   });
-}
-
-function labelOf(keys: Session['keys'], slot: Named): string {
-  try {
-    return openLabel(keys, slot);
-  } catch (error) {
-    if (!isVaultError(error, 'damaged')) throw error;
-    return '';
-  }
 }
 
 /** Whether nobody can, or could, only store: then objects under the ids of chunks are what their names say, as far as buckets are honest. */

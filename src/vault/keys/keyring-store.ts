@@ -3,10 +3,17 @@
  * created where it is absent, bucket by bucket in the order that the keyring names them, so that of two changes at once one meets
  * the other and begins anew upon it.
  */
+import type { VaultKeys } from '../../crypto/keys.ts';
+import { openEarlier } from '../../crypto/roots.ts';
 import { objectDigest, signKeyring, verifyKeyring } from '../../crypto/signing.ts';
 import type { VerifyingKeys } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
-import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
+import {
+  KEYRING_PREFIX,
+  keyringObjectName,
+  keyringRank,
+  parseKeyringObjectName,
+} from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
@@ -15,6 +22,7 @@ import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-
 import { readCopy } from '../buckets/spread.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
+import { manifestKeys } from './session-keys.ts';
 
 /**
  * Epochs of one bucket that are looked at, the newest and then the oldest ones: a hostile bucket shows any number, and whoever can
@@ -68,12 +76,13 @@ interface Shown extends KeyringState {
 }
 
 /**
- * Of several keyrings the one that counts: the highest epoch. Two of one epoch are changes that have not met, since neither reached
+ * Of several keyrings the one that counts: the highest root, then the highest epoch. Two of one epoch are changes that have not met, since neither reached
  * the other's buckets: then it is what more buckets show, and then chance, the same for everybody.
  */
 function newestOf(shown: readonly Shown[]): Shown | null {
   const [first] = shown.toSorted(
-    (a, b) => b.keyring.epoch - a.keyring.epoch || b.votes - a.votes || (a.digest < b.digest ? 1 : -1),
+    (a, b) =>
+      keyringRank(b.keyring) - keyringRank(a.keyring) || b.votes - a.votes || (a.digest < b.digest ? 1 : -1),
   );
   return first ?? null;
 }
@@ -119,15 +128,17 @@ export async function refreshKeyring(
     const storage = await bucket.checked(signal);
     const names = await keyringNames(storage, signal);
     if (names.length === 0) without.push(bucket);
+    // All of them: a lower epoch of a later root counts for more, and whoever has kept an old root makes any epoch of that.
+    let best: Shown | null = null;
     for await (const { epoch, bytes } of readNamed(storage, names, { least, signal })) {
       const keyring = verifiedOrNull(session.keys, bytes, epoch);
       const digest = objectDigest(bytes);
       if (keyring === null || except?.has(digest) === true) continue;
       const seen = shown.get(digest) ?? { keyring, bytes, digest, votes: 0 };
-      seen.votes += 1;
+      if (best === null || keyringRank(keyring) > keyringRank(best.keyring)) best = seen;
       shown.set(digest, seen);
-      break;
     }
+    if (best !== null) best.votes += 1;
   });
   const newest = newestOf([...shown.values()]);
   if (newest !== null && newest !== own) await adoptKeyring(session, newest);
@@ -145,13 +156,21 @@ export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array, epoch?: n
   }
 }
 
+/** @throws `wrong-password` if somebody has made a new root, which this session's keys do not lead to; the catalog knows it then */
 async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState): Promise<void> {
-  const buckets = await bucketsOf(session, keyring);
+  const isRotated = keyring.root !== session.keys.rootNumber;
+  const buckets = isRotated ? [] : await bucketsOf(session, keyring);
   try {
-    await session.catalog.setup.putKeyring({ epoch: keyring.epoch, keyring: bytes });
+    await session.catalog.setup.putKeyring({ epoch: keyringRank(keyring), keyring: bytes });
   } catch (error) {
     // A database may let whoever can only store add files alone.
     if (session.keys.full !== null || !isVaultError(error, 'denied')) throw error;
+  }
+  if (isRotated) {
+    throw new VaultError(
+      'wrong-password',
+      'The vault’s root was changed (vault key rotate) since it was opened here, and every key from before was taken away. Open it again with a new one.',
+    );
   }
   session.keyring = { keyring, bytes };
   session.buckets.replace(buckets);
@@ -161,16 +180,21 @@ async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState):
  * Makes a change to the keyring: the next epoch, in every bucket.
  *
  * @param change from the newest keyring to what it shall be; called again when somebody else was quicker. Null: nothing to change
- * @param options `all`: whether every bucket must take it (else a bucket that cannot be reached gets it from `repair`)
+ * @param options `all`: whether every bucket must take it (else a bucket that cannot be reached gets it from `repair`). `keys`: of the new
+ *   root that the change makes; the session's own once it stands in a bucket
  * @returns whether anything was changed
  * @throws what a bucket says that cannot be used, before anything was changed
  */
 export async function changeKeyring(
   session: Session,
   change: (keyring: Keyring) => Promise<Keyring | null> | Keyring | null,
-  options: { readonly all: boolean; readonly signal?: AbortSignal | undefined },
+  options: {
+    readonly all: boolean;
+    readonly keys?: VaultKeys;
+    readonly signal?: AbortSignal | undefined;
+  },
 ): Promise<boolean> {
-  const { all, signal } = options;
+  const { all, keys, signal } = options;
   // What this has made and given up, since it met what somebody else has made.
   const given = new Set<string>();
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
@@ -184,7 +208,7 @@ export async function changeKeyring(
         failed,
       );
     }
-    const next = await nextKeyring(session, change);
+    const next = await nextKeyring(session, change, keys);
     if (next === null) {
       // It may have been made before, by somebody who was cut short.
       const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
@@ -202,6 +226,7 @@ export async function changeKeyring(
     if (outcome.taken === 0) {
       throw tooFewBuckets('The keyring could not be changed. Repeat this.', outcome.failed);
     }
+    if (keys !== undefined) Object.assign(session, manifestKeys(openEarlier(keys, next.keyring)));
     // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
     await refreshKeyring(session, signal);
     if (session.keyring.keyring.epoch > next.keyring.epoch) {
@@ -232,12 +257,13 @@ function notEverywhere(failed: readonly BucketFailure[]): VaultError {
 async function nextKeyring(
   session: Session,
   change: (keyring: Keyring) => Promise<Keyring | null> | Keyring | null,
+  keys: VaultKeys = session.keys,
 ): Promise<KeyringState | null> {
   const { keyring, bytes } = session.keyring;
   const changed = await change(keyring);
   if (changed === null) return null;
   const next = { ...changed, epoch: keyring.epoch + 1, previous: objectDigest(bytes) };
-  return { keyring: next, bytes: signKeyring(session.keys, next) };
+  return { keyring: next, bytes: signKeyring(keys, next) };
 }
 
 interface Creation {
@@ -352,14 +378,23 @@ export async function settleKeyring(
     if (earlier.length > 0) withEarlier += 1;
     // A bucket that does not list what it has taken would be left without any.
     if (dryRun || !listed.includes(current)) return;
-    for (const name of earlier) await storage.remove(name, { signal });
-    for (const name of listed.filter((later) => later > current)) {
+    for (const name of listed) {
+      if (name === current) continue;
       const found = await readCopyIfWhole(bucket, name, signal);
-      if (found !== null && verifiedOrNull(session.keys, found, epochOf(name)) !== null) continue;
-      await storage.remove(name, { signal });
+      const other = found === null ? null : verifiedOrNull(session.keys, found, epochOf(name));
+      if (other === null || keyringRank(other) < keyringRank(keyring)) await drop(storage, name, signal);
     }
   });
   return { ...check, stored, isNew: withEarlier === buckets.length };
+}
+
+/** Removes a keyring that does not count, unless the bucket's own policy keeps it for now. */
+async function drop(storage: Bucket, name: string, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await storage.remove(name, { signal });
+  } catch (error) {
+    if (!isVaultError(error, 'retained')) throw error;
+  }
 }
 
 async function keyringNames(storage: Bucket, signal: AbortSignal | undefined): Promise<string[]> {

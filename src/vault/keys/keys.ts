@@ -1,9 +1,10 @@
 /** The vault's keys: a keyslot for each person and machine that opens it. FORMAT.md, "Keyslots", "Keyring". */
 import { drawId, requireFull, unwrapKeys, wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
-import { openLabel, sealLabel } from '../../crypto/texts.ts';
+import { labelIn, openLabel, sealLabel } from '../../crypto/texts.ts';
 import { VaultError } from '../../errors.ts';
-import type { Keyring, Keyslot, Role } from '../../format/keyring.ts';
+import type { FormerWriter, Keyring, Keyslot, Role } from '../../format/keyring.ts';
+import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_KEYSLOTS } from '../../format/limits.ts';
 import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
@@ -43,7 +44,9 @@ export interface NewKey extends CallOptions {
 export async function listKeys(session: Session, { signal }: CallOptions = {}): Promise<ListedKey[]> {
   await refreshKeyring(session, signal);
   const newest = new Map<string, number>();
-  for await (const { writer, createdAtMs } of session.catalog.files.walk({ signal })) {
+  const { headOf } = lineagesOf(session.keyring.keyring);
+  for await (const { writer: by, createdAtMs } of session.catalog.files.walk({ signal })) {
+    const writer = headOf(by);
     newest.set(writer, Math.max(newest.get(writer) ?? createdAtMs, createdAtMs));
   }
   const { keyring } = session.keyring;
@@ -71,11 +74,30 @@ export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo>
       }
       requireFreeLabel(session, keyring, label);
       await requireOther(session, keyring, secret);
-      return { ...keyring, slots: [...keyring.slots, slot] };
+      return { ...keyring, slots: [...keyring.slots, slot], former: goingOn(session, keyring, slot, label) };
     },
     { all: false, signal },
   );
   return infoOf(session, session.keyring.keyring, slot);
+}
+
+/** The former writers, of which that with a new key's label and role has it go on with its names if a rotation has taken it away. */
+function goingOn(
+  { keys }: Session,
+  { former, root }: Keyring,
+  { writer, role }: Keyslot,
+  label: string,
+): readonly FormerWriter[] {
+  const successors = new Set(former.map(({ next }) => next));
+  const before = former.findLast(
+    (one) =>
+      (one.root < root || successors.has(one.writer)) &&
+      one.next === null &&
+      (one.role === role || successors.has(one.writer)) &&
+      label !== '' &&
+      labelIn(keys, one) === label,
+  );
+  return former.map((one) => (one === before ? { ...one, next: writer } : one));
 }
 
 /** See `Vault.removeKey`. Its writer stays known, so that what it has stored is found by its names. */
@@ -105,7 +127,8 @@ export async function removeKey(
         );
       }
       const { writer, role, label } = slot;
-      return { ...keyring, slots, former: [...keyring.former, { writer, root: keyring.root, role, label }] };
+      const former = [...keyring.former, { writer, root: keyring.root, role, label, next: null }];
+      return { ...keyring, slots, former };
     },
     { all: true, signal },
   );
@@ -156,7 +179,7 @@ function unknownKey(reference: string): VaultError {
   );
 }
 
-function infoOf(session: Session, keyring: Keyring, slot: Keyslot): KeyInfo {
+export function infoOf(session: Session, keyring: Keyring, slot: Keyslot): KeyInfo {
   const { writer, role, createdAtMs } = slot;
   const label = openLabel(session.keys, slot);
   const maker = [...keyring.slots, ...keyring.former].find((one) => one.writer === slot.by);
@@ -175,7 +198,7 @@ function requireFreeLabel(session: Session, keyring: Keyring, label: string): vo
 }
 
 /** Who shares a password shares a key: which of the two it opens would be chance. */
-async function requireOther(session: Session, keyring: Keyring, secret: string): Promise<void> {
+export async function requireOther(session: Session, keyring: Keyring, secret: string): Promise<void> {
   for (const slot of keyring.slots) {
     const place = { vaultId: session.vaultId, rootNumber: keyring.root };
     if ((await unwrapKeys(slot, secret, place)) === null) continue;

@@ -1,9 +1,11 @@
 /** From a password and a keyring to the vault's keys. */
 import { kdfWork, unwrapKeys } from '../../crypto/keys.ts';
 import type { VaultKeys } from '../../crypto/keys.ts';
+import { openEarlier } from '../../crypto/roots.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
-import { decodeKeyring } from '../../format/keyring.ts';
+import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
 import type { Keyring, Keyslot } from '../../format/keyring.ts';
+import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
 import { verifiedOrNull } from './keyring-store.ts';
 
@@ -21,7 +23,7 @@ export interface Candidate {
 
 /**
  * Tries a password on the keyslots of all keyrings until it opens one. Its keys tell which of the keyrings are the vault's; if the
- * newest of those has that slot no more, the password must open another one of it.
+ * newest of those has that slot no more, the password must open one of a newer one, from which this goes on.
  *
  * @param candidates keyring objects from whatever places. Slots that more places show come first, of equals those that cost least
  * @param options `vaultId`: of others no slot is tried. `hint`: the writer whose slot is tried first
@@ -38,29 +40,23 @@ export async function unlock(
     decoded('votes' in one ? one : { bytes: one, votes: 1 }, attempt),
   );
   const slots = keyrings
-    .flatMap(({ keyring, votes }) => keyring.slots.map((slot) => ({ slot, root: keyring.root, votes })))
+    .flatMap(({ keyring, votes }) => {
+      // Who was the holder when the catalog was made may have another keyslot by now.
+      const first = lineagesOf(keyring).headOf(hint ?? '');
+      const { root } = keyring;
+      return keyring.slots.map((slot) => ({ slot, root, votes, isFirst: slot.writer === first }));
+    })
     .toSorted(
       (a, b) =>
-        Number(b.slot.writer === hint) - Number(a.slot.writer === hint) ||
+        Number(b.isFirst) - Number(a.isFirst) ||
         b.votes - a.votes ||
         kdfWork(a.slot.cost) - kdfWork(b.slot.cost),
     );
   for (const { slot, root } of slots) {
     const keys = await trySlot(attempt, slot, root);
     if (keys === null) continue;
-    const newest = newestOf(keys, keyrings);
-    // A slot of this vault, in a keyring that nobody has signed: somebody has copied it there.
-    if (newest === null) continue;
-    const ids = new Set(newest.keyring.slots.map((one) => idOf(one, root)));
-    if (ids.has(idOf(slot, root))) return { keys, ...newest };
-    for (const other of newest.keyring.slots) {
-      const reopened = await trySlot(attempt, other, newest.keyring.root);
-      if (reopened !== null) return { keys: reopened, ...newest };
-    }
-    throw new VaultError(
-      'wrong-password',
-      'This password was valid once and has been changed since. Give the one that replaced it.',
-    );
+    const unlocked = await follow(attempt, { keys, id: idOf(slot, root) }, keyrings);
+    if (unlocked !== null) return unlocked;
   }
   throw refusal(attempt);
 }
@@ -117,11 +113,40 @@ async function trySlot(attempt: Attempt, slot: Keyslot, root: number): Promise<V
   }
 }
 
-/** The newest keyring that the vault has signed; null if it has signed none of them. */
-function newestOf(keys: VaultKeys, keyrings: readonly Read[]): Omit<Unlocked, 'keys'> | null {
-  const signed = keyrings.filter(({ bytes }) => verifiedOrNull(keys, bytes) !== null);
-  const [newest] = signed.toSorted((a, b) => b.keyring.epoch - a.keyring.epoch);
-  return newest === undefined ? null : { keyring: newest.keyring, bytes: newest.bytes };
+/**
+ * The newest keyring that the vault has signed, and the keys that one of its slots gives. Not the newest alone is tried: whoever has kept an
+ * old root signs for roots of his own, which no password of the vault's opens.
+ *
+ * @param opened what a slot gave, and which it was
+ * @returns null if the vault has signed none of them: somebody has copied the slot there
+ */
+async function follow(
+  attempt: Attempt,
+  { keys, id }: { readonly keys: VaultKeys; readonly id: string },
+  keyrings: readonly Read[],
+): Promise<Unlocked | null> {
+  const signed = keyrings
+    .filter(({ bytes }) => verifiedOrNull(keys, bytes) !== null)
+    .toSorted((a, b) => keyringRank(b.keyring) - keyringRank(a.keyring));
+  const [newest] = signed;
+  if (newest === undefined) return null;
+  const at = signed.findIndex(({ keyring }) => keyring.slots.some((one) => idOf(one, keyring.root) === id));
+  if (at === 0) {
+    const { keyring, bytes } = newest;
+    return { keys: openEarlier(keys, keyring), keyring, bytes };
+  }
+  for (const { keyring } of at < 0 ? signed : signed.slice(0, at)) {
+    for (const slot of keyring.slots) {
+      const reopened = await trySlot(attempt, slot, keyring.root);
+      if (reopened === null) continue;
+      const found = await follow(attempt, { keys: reopened, id: idOf(slot, keyring.root) }, keyrings);
+      if (found !== null) return found;
+    }
+  }
+  throw new VaultError(
+    'wrong-password',
+    'This password was valid once and has been changed since, or its key was taken away. Give the one that replaced it.',
+  );
 }
 
 function refusal({ problems, tried }: Attempt): VaultError {

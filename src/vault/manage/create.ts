@@ -92,6 +92,7 @@ async function makeVault(
     epoch: 1,
     previous: null,
     root: 1,
+    roots: [],
     redundancy,
     chunkSize: options.chunkSize ?? DEFAULT_CHUNK_SIZE,
     compression: options.compression ?? 'auto',

@@ -33,6 +33,10 @@ export interface RemoveBucketResult {
   readonly shardsMoved: number;
   readonly manifestsCopied: number;
   readonly objectsRemoved: number;
+  /** Objects that a lock keeps in the bucket: repeat the removal when they can go. */
+  readonly objectsRetained: number;
+  /** When the last of those can go, in milliseconds since 1970; null where there is none, or it is not known. */
+  readonly retainedUntilMs: number | null;
   /** Hashes of files that cannot be read any more. */
   readonly filesLost: readonly string[];
   /** What kept the bucket from being taken out, a sentence each. */
@@ -87,12 +91,14 @@ export async function removeBucket(
   // So that it is known by its id, too, if this is cut short after the keyring has dropped it.
   await putPlace(session, id, url);
   await setState(session, id, { state: null, gone, signal });
-  const objectsRemoved = gone ? 0 : await emptyBucket(session, { url, id }, signal);
+  const emptied = gone ? NOTHING_REMOVED : await emptyBucket(session, { url, id }, signal);
   await session.catalog.setup.removeBucket(number);
-  return { ...moved, removed: true, objectsRemoved, reasons: [] };
+  return { ...moved, removed: true, ...emptied, reasons: [] };
 }
 
-const KEPT = { removed: false, objectsRemoved: 0 } as const;
+type Emptied = Pick<RemoveBucketResult, 'objectsRemoved' | 'objectsRetained' | 'retainedUntilMs'>;
+const NOTHING_REMOVED: Emptied = { objectsRemoved: 0, objectsRetained: 0, retainedUntilMs: null };
+const KEPT = { removed: false, ...NOTHING_REMOVED } as const;
 const NOTHING_MOVED: Moved = { shardsMoved: 0, manifestsCopied: 0, filesLost: [], reasons: [] };
 
 function requireRest(session: Session, bucket: VaultBucket, gone: boolean): void {
@@ -275,10 +281,10 @@ async function emptyLeftover(
   const settled = await settleKeyring(session, session.buckets.all, { signal });
   if (settled.failed.length > 0)
     throw tooFewBuckets('A bucket could not be told. Repeat this.', settled.failed);
-  const objectsRemoved = await emptyBucket(session, leftover, signal);
+  const emptied = await emptyBucket(session, leftover, signal);
   const row = (await session.catalog.setup.buckets()).find(({ id }) => id === leftover.id);
   if (row !== undefined) await session.catalog.setup.removeBucket(row.number);
-  return { ...NOTHING_MOVED, removed: true, objectsRemoved };
+  return { ...NOTHING_MOVED, removed: true, ...emptied };
 }
 
 async function knowsNewerKeyring(
@@ -305,33 +311,43 @@ async function knowsNewerKeyring(
 
 /**
  * Removes what the vault has in a bucket: its keyring after all else, which tells those who still use it, and its marker last, so that
- * it stays known as the vault's until it is empty.
+ * it stays known as the vault's until it is empty. What a lock keeps stays, and the marker with it.
  */
 async function emptyBucket(
   session: Session,
   { url, id }: Leftover,
   signal: AbortSignal | undefined,
-): Promise<number> {
+): Promise<Emptied> {
   const bucket = await session.opener(url);
   try {
     const marker = await readMarker(bucket, signal);
     if (marker === null || marker.vaultId !== session.vaultId || (id !== null && marker.bucketId !== id))
-      return 0;
+      return NOTHING_REMOVED;
     let removed = 0;
+    let retained = 0;
+    let untilMs = 0;
+    const remove = async (name: string, aborted: AbortSignal | undefined): Promise<void> => {
+      try {
+        await bucket.remove(name, { signal: aborted, unlessRetained: true });
+        removed += 1;
+      } catch (error) {
+        if (!isVaultError(error, 'retained')) throw error;
+        retained += 1;
+        untilMs = Math.max(untilMs, error.retainedUntilMs ?? 0);
+      }
+    };
     for (const [prefix, parse] of KINDS) {
       await forEachBounded(
         bucket.list(prefix, { signal }),
         async ({ name }, aborted) => {
           // What others keep there is theirs.
-          if (parse(name) === null) return;
-          await bucket.remove(name, { signal: aborted });
-          removed += 1;
+          if (parse(name) !== null) await remove(name, aborted);
         },
         { inFlight: IN_FLIGHT, signal },
       );
     }
-    await bucket.remove(MARKER_NAME, { signal });
-    return removed + 1;
+    if (retained === 0) await remove(MARKER_NAME, signal);
+    return { objectsRemoved: removed, objectsRetained: retained, retainedUntilMs: untilMs || null };
   } finally {
     await bucket.close();
   }

@@ -2,7 +2,12 @@
  * Deletion records: signed objects that say that a file was removed, or brought back. Of several for one file the one with the
  * highest serial counts, whichever bucket has it; of equals, the removal.
  */
-import { openDeletion, signDeletion } from '../../crypto/signing.ts';
+import { manifestHash } from '../../crypto/manifest.ts';
+import { openDeletion, signDeletion, underAnyRoot } from '../../crypto/signing.ts';
+import type { SignedUnder } from '../../crypto/signing.ts';
+import { isVaultError } from '../../errors.ts';
+import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
+import { decodeManifestObject } from '../../format/manifest-object.ts';
 import {
   DELETED_PREFIX,
   deletionObjectName,
@@ -13,7 +18,7 @@ import type { DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import { readCopyAs, spread } from '../buckets/spread.ts';
+import { readCopy, readCopyAs, spread } from '../buckets/spread.ts';
 import type { Session } from '../session.ts';
 import { BucketClocks } from './clocks.ts';
 
@@ -29,26 +34,50 @@ export async function readDeletion(
   options: { readonly from?: readonly VaultBucket[]; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<{ readonly record: DeletionRecord | null; readonly failed: readonly BucketFailure[] }> {
   const { signal } = options;
-  const found: DeletionRecord[] = [];
+  const found: SignedUnder<DeletionRecord>[] = [];
   const { failed } = await checkEach(options.from ?? session.buckets.all, async (bucket) => {
-    const record = await readDeletionIn(session, bucket, hash, signal);
+    const record = await readCopyAs(bucket, deletionObjectName(hash), {
+      maxSize: MAX_DELETION_SIZE,
+      open: (bytes) => underAnyRoot(session.keys, (keys) => openDeletion(keys, bytes, hash)),
+      signal,
+    });
     if (record !== null) found.push(record);
   });
-  return { record: latest(found), failed };
+  if (found.every(({ root }) => root === session.keys.rootNumber)) return { record: latest(found), failed };
+  const file = await rootOfFile(session, hash, signal);
+  const counting = found.filter(({ root }) => root >= file.root);
+  return { record: latest(counting), failed: [...failed, ...file.failed] };
 }
 
-/** The record of a file that one bucket has; null if it has none that this vault has signed. */
-export function readDeletionIn(
+/**
+ * The number of the root that a file was stored under: whoever has kept an older one must not be able to remove it.
+ *
+ * @returns 0 if no bucket has its manifest; infinite if that is not known
+ */
+async function rootOfFile(
   session: Session,
-  bucket: VaultBucket,
   hash: string,
   signal: AbortSignal | undefined,
-): Promise<DeletionRecord | null> {
-  return readCopyAs(bucket, deletionObjectName(hash), {
-    maxSize: MAX_DELETION_SIZE,
-    open: (bytes) => openDeletion(session.keys, bytes, hash),
-    signal,
+): Promise<{ readonly root: number; readonly failed: readonly BucketFailure[] }> {
+  const roots: number[] = [];
+  const { failed } = await checkEach(session.buckets.all, async (bucket) => {
+    const call = { maxSize: MAX_MANIFEST_SIZE, signal };
+    const bytes = await readCopy(bucket, manifestObjectName(hash), call);
+    if (bytes !== null) roots.push(rootOfManifest(bytes, hash));
   });
+  const known = roots.find((root) => root < Infinity);
+  if (known !== undefined) return { root: known, failed: [] };
+  return { root: roots.length + failed.length === 0 ? 0 : Infinity, failed };
+}
+
+function rootOfManifest(bytes: Uint8Array, hash: string): number {
+  if (manifestHash(bytes) !== hash) return Infinity;
+  try {
+    return decodeManifestObject(bytes).rootNumber;
+  } catch (error) {
+    if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+    return Infinity;
+  }
 }
 
 /** Of several records of one file, the one that counts. */

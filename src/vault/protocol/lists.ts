@@ -1,6 +1,7 @@
 /** Lists of removal: signed objects that name what a sweep is about to remove, or has removed, in every bucket. */
 import { drawId } from '../../crypto/keys.ts';
-import { openSweepList, signSweepList } from '../../crypto/signing.ts';
+import { openSweepList, signSweepList, underAnyRoot } from '../../crypto/signing.ts';
+import type { SignedUnder } from '../../crypto/signing.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, SWEEP_PREFIX, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
@@ -17,16 +18,27 @@ export function readList(
   bucket: VaultBucket,
   id: string,
   signal: AbortSignal | undefined,
-): Promise<SweepList | null> {
+): Promise<SignedUnder<SweepList> | null> {
   return readCopyAs(bucket, sweepObjectName(id), {
     maxSize: MAX_SWEEP_SIZE,
-    open: (bytes) => openSweepList(session.keys, bytes, id),
+    open: (bytes) => underAnyRoot(session.keys, (keys) => openSweepList(keys, bytes, id)),
     signal,
   });
 }
 
+/** Lists, each with the number of the root that has signed it. */
+export type Lists = readonly SignedUnder<SweepList>[];
+
+/** The objects that lists name, with the last of the roots that have signed one: it says nothing of what was stored since. */
+export function rootsOfNamed(lists: Lists): ReadonlyMap<string, number> {
+  const roots = new Map<string, number>();
+  for (const { root, objects } of lists)
+    for (const name of objects) roots.set(name, Math.max(root, roots.get(name) ?? 0));
+  return roots;
+}
+
 /**
- * Every list, done or not.
+ * Every list, done or not. One that an older root has signed counts as done, and waits for nothing: nobody goes on with it.
  *
  * @param onForged told of what is named as one and is none of this vault
  * @throws what a bucket says; `unsupported` for a list of a newer version
@@ -36,20 +48,26 @@ export async function readLists(
   buckets: readonly VaultBucket[],
   signal: AbortSignal | undefined,
   onForged?: (name: string) => void,
-): Promise<readonly SweepList[]> {
-  const lists: SweepList[] = [];
+): Promise<Lists> {
+  const lists: SignedUnder<SweepList>[] = [];
   for await (const { name, holders } of mergedListing(buckets, SWEEP_PREFIX, { signal })) {
     const id = parseSweepObjectName(name);
     if (id === null) continue;
-    const copies: SweepList[] = [];
+    const copies: SignedUnder<SweepList>[] = [];
     for (const { bucket } of holders) {
       const copy = await readList(session, bucket, id, signal);
       if (copy !== null) copies.push(copy);
     }
     // A list that is done anywhere is done: that is written last.
-    const [list] = copies.toSorted((a, b) => progressOf(b) - progressOf(a));
+    const [list] = copies.toSorted((a, b) => b.root - a.root || progressOf(b) - progressOf(a));
     if (list === undefined) onForged?.(name);
     if (list === undefined) continue;
+    if (list.root < session.keys.rootNumber) {
+      const doneAtMs = list.doneAtMs ?? Math.min(list.atMs, session.clock.now());
+      // Nor is a marker old because it says so.
+      lists.push({ ...list, doneAtMs, waitsFor: null });
+      continue;
+    }
     // One that lacks somewhere was cut short, or was taken away and is shown again by a bucket that was put back from earlier: puts
     // that have begun since have not seen it.
     const stands = copies.length === buckets.length || list.doneAtMs !== null;
@@ -58,15 +76,30 @@ export async function readLists(
   return lists;
 }
 
-/** Writes a list into every bucket. @throws what a bucket says that does not take it; the next sweep goes on then */
+/**
+ * Writes a list into every bucket. One whose policy lets nothing be replaced keeps an earlier state of it: of several the one counts that
+ * has come furthest, and the next sweep goes on with a list that has not.
+ *
+ * @param replace false where most buckets have it already as it is: nothing is written there, and kept for another while
+ * @throws what a bucket says that does not take it; the next sweep goes on then
+ */
 export async function putList(
   session: Session,
   buckets: readonly VaultBucket[],
   list: SweepList,
   signal: AbortSignal | undefined,
+  replace = true,
 ): Promise<void> {
   const object = { name: sweepObjectName(list.id), bytes: signSweepList(session.keys, list) };
-  const { failed } = await spread(buckets, object, { signal, replace: true });
+  const written = await spread(buckets, object, { signal, replace });
+  const [others, refused] = [true, false].map((isOther) =>
+    written.failed.filter(({ error }) => (error.code === 'already-exists') === isOther),
+  );
+  const replaced = (others ?? []).map(({ bucket }) => bucket);
+  const again = replaced.length === 0 ? null : await spread(replaced, object, { signal, replace: true });
+  const failed = [...(refused ?? []), ...(again?.failed ?? [])].filter(
+    ({ error }) => error.code !== 'retained',
+  );
   if (failed.length > 0)
     throw tooFewBuckets('Nothing was removed, since a bucket did not take the list.', failed);
 }

@@ -9,6 +9,7 @@ import type { PasswordGiver } from '../../crypto/asked-password.ts';
 import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
 import { isVaultError, messageOf, VaultError } from '../../errors.ts';
+import { keyringRank } from '../../format/keyring.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
@@ -223,7 +224,8 @@ async function describeVault(
   { keys, keyring, bytes }: Unlocked,
   found: readonly FoundBucket[],
 ): Promise<void> {
-  const { epoch, vaultId, buckets } = keyring;
+  const { vaultId, buckets } = keyring;
+  const epoch = keyringRank(keyring);
   await catalog.setup.create({ id: vaultId, epoch, keyring: bytes, writer: keys.writer.id });
   await catalog.setup.putKeyring({ epoch, keyring: bytes });
   const known = new Set((await catalog.setup.buckets()).map(({ id }) => id));

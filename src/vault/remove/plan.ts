@@ -18,14 +18,17 @@ const MOST_A_ROUND = 100_000;
 export interface RemovalPlan {
   /** Names of objects that nothing needs: manifests of dead files, and shards. */
   readonly names: readonly string[];
-  /** Which buckets list a shard, by its name. Copies of manifests are everywhere. */
-  readonly holders: ReadonlyMap<string, readonly VaultBucket[]>;
-  /** Bytes of them in all buckets. */
-  readonly bytes: number;
+  /** By name: bytes in all buckets, and which of them list a shard. Copies of manifests are everywhere. */
+  readonly found: ReadonlyMap<string, FoundObject>;
   /** Whether the round was full, so that there is more. */
   readonly more: boolean;
   /** Objects below `chunks/` that are no shards: nobody's to remove. */
   readonly foreign: number;
+}
+
+export interface FoundObject {
+  readonly bytes: number;
+  readonly holders: readonly VaultBucket[];
 }
 
 /** What is chosen from. */
@@ -47,21 +50,24 @@ export async function planRemoval(
   choice: Choice,
 ): Promise<RemovalPlan> {
   const names: string[] = [];
-  const holders = new Map<string, VaultBucket[]>();
-  let bytes = 0;
+  const found = new Map<string, FoundObject>();
   let foreign = 0;
   const onForeign = (): void => {
     foreign += 1;
   };
   for await (const steps of removals(session, buckets, { ...choice, onForeign })) {
-    if (names.length >= MOST_A_ROUND) return { names, holders, bytes, more: true, foreign };
+    if (names.length >= MOST_A_ROUND) return { names, found, more: true, foreign };
     for (const { step, holder } of steps) {
-      names.push(step.object);
-      bytes += step.bytes;
-      if (holder !== null) holders.set(step.object, [...(holders.get(step.object) ?? []), holder]);
+      const { object } = step;
+      const { bytes, holders } = found.get(object) ?? { bytes: 0, holders: [] };
+      if (!found.has(object)) names.push(object);
+      found.set(object, {
+        bytes: bytes + step.bytes,
+        holders: holder === null ? holders : [...holders, holder],
+      });
     }
   }
-  return { names, holders, bytes, more: false, foreign };
+  return { names, found, more: false, foreign };
 }
 
 /** An object that may go. */

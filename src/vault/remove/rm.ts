@@ -1,4 +1,5 @@
 /** Hiding files, and bringing them back. What is hidden leaves the buckets with a later sweep. */
+import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
@@ -11,6 +12,7 @@ import { isReadable } from '../chunks/shard-sets.ts';
 import { mostSealed } from '../chunks/shards.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { manifestOpener, readManifest, readManifestBytes } from '../files/manifests.ts';
+import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
 import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
@@ -32,7 +34,7 @@ export interface RemoveOptions extends CallOptions {
 
 export interface RemoveResult {
   readonly removed: readonly FileInfo[];
-  /** Hashes of those removed that only the buckets know: manifests that nobody can read, or that nobody of the vault has sealed. */
+  /** Hashes of those removed that have no name here: manifests that nobody can read or has heard of, and rows that make no sense. */
   readonly unlisted: readonly string[];
   /** URLs of buckets that could not be told; a later sweep tells them. */
   readonly unreachable: readonly string[];
@@ -66,7 +68,10 @@ export async function removeFiles(
   return { removed, unlisted, unreachable: [...unreachable] };
 }
 
-/** Of references those that are whole hashes of manifests which the catalog does not know, so that no name leads to them. */
+/**
+ * Of references those that are whole hashes which no name leads to: of manifests that the catalog does not know, and of rows in it that
+ * make no sense and have no manifest in any bucket.
+ */
 async function onlyInBuckets(
   session: Session,
   references: readonly string[],
@@ -74,14 +79,22 @@ async function onlyInBuckets(
 ): Promise<readonly string[]> {
   const hashes = references.filter((reference) => /^[0-9a-f]{64}$/.test(reference));
   const rows = await session.catalog.files.byHashes(hashes);
-  const unknown = hashes.filter((hash) => !rows.has(hash));
+  const opens = (row: FileRow | undefined): boolean =>
+    row !== undefined && openFileRowIfIntact(session, row) !== null;
+  const unknown = hashes.filter((hash) => !opens(rows.get(hash)));
   if (unknown.length === 0) return [];
-  const { usable } = await session.buckets.check(session.buckets.all, signal);
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   const found: string[] = [];
   for (const hash of unknown) {
     const name = manifestObjectName(hash);
-    const listing = mergedListing(usable, name, { signal, onFailure: () => undefined });
-    for await (const entry of listing) if (entry.name === name) found.push(hash);
+    let unsure = failed.length > 0;
+    const onFailure = (): void => {
+      unsure = true;
+    };
+    let isThere = false;
+    for await (const entry of mergedListing(usable, name, { signal, onFailure }))
+      isThere ||= entry.name === name;
+    if (rows.has(hash) ? !isThere && !unsure : isThere) found.push(hash);
   }
   return found;
 }

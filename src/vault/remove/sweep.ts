@@ -18,20 +18,21 @@ import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunk
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
-import type { FileInfo } from '../files/records.ts';
-import type { PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
-import { putList, readLists, writeLists } from '../protocol/lists.ts';
+import { putList, readLists, rootsOfNamed, writeLists } from '../protocol/lists.ts';
+import type { Lists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets, warnOfCatalog } from './every-bucket.ts';
 import { findLive } from './live.ts';
 import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
 import type { MarkerOptions } from '../protocol/markers.ts';
 import type { LiveFiles } from './live.ts';
 import { planRemoval, removals } from './plan.ts';
-import type { RemovalPlan } from './plan.ts';
+import type { FoundObject, RemovalPlan } from './plan.ts';
 import { expireFile } from './rm.ts';
+import { nothingRemoved } from './sweep-call.ts';
+import type { SweepOptions, SweepResult } from './sweep-call.ts';
 import { expiredShares } from './shares.ts';
 import { tidy } from './tidy.ts';
 
@@ -39,35 +40,6 @@ import { tidy } from './tidy.ts';
 const IN_FLIGHT = 24;
 /** Rows of the catalog changed at once. */
 const ROWS_AT_ONCE = 500;
-
-export interface SweepOptions extends PlanOptions {
-  /** Whether removed files go whose grace is not over. */
-  readonly ignoreGrace?: boolean | undefined;
-  /** Milliseconds to wait for running puts; a later sweep goes on. */
-  readonly waitMs?: number | undefined;
-}
-
-export interface SweepResult {
-  /** Files whose time was over: hidden now, and removed after their grace. */
-  readonly expired: readonly FileInfo[];
-  /** Files whose manifests were removed (with `dryRun`: would be). */
-  readonly filesRemoved: number;
-  /** Objects that were removed (with `dryRun`: would be), and their bytes where that is known. */
-  readonly objectsRemoved: number;
-  readonly bytesRemoved: number;
-  /** Objects that wait for running puts: the next sweep removes them. With `dryRun`: those that an earlier sweep or a repair has chosen. */
-  readonly objectsWaiting: number;
-  /** Objects among the chunks that are no shards; they stay. */
-  readonly foreignObjects: number;
-  /** Files in the buckets that the catalog did not know, and knows now. */
-  readonly filesLearned: number;
-  /** Hashes of files that the catalog lists and no bucket has. */
-  readonly filesMissing: readonly string[];
-  /** Why no chunk was removed; null if nothing was in the way. */
-  readonly blockedBy: string | null;
-  /** URLs of buckets that could not be asked: nothing was removed then. */
-  readonly unreachable: readonly string[];
-}
 
 /** See `Vault.sweep`. */
 export async function sweep(session: Session, options: SweepOptions = {}): Promise<SweepResult> {
@@ -78,21 +50,6 @@ export async function sweep(session: Session, options: SweepOptions = {}): Promi
   return pass.run();
 }
 
-function nothingRemoved(unreachable: readonly string[]): SweepResult {
-  return {
-    expired: [],
-    filesRemoved: 0,
-    objectsRemoved: 0,
-    bytesRemoved: 0,
-    objectsWaiting: 0,
-    foreignObjects: 0,
-    filesLearned: 0,
-    filesMissing: [],
-    blockedBy: null,
-    unreachable,
-  };
-}
-
 class Sweep {
   readonly #session: Session;
   readonly #buckets: readonly VaultBucket[];
@@ -101,6 +58,8 @@ class Sweep {
   #objectsRemoved = 0;
   #bytesRemoved = 0;
   #objectsWaiting = 0;
+  #objectsRetained = 0;
+  #retainedUntilMs: number | null = null;
   /** Markers that are older than their names say. */
   #outlived: ReadonlySet<string> = new Set();
 
@@ -127,6 +86,8 @@ class Sweep {
       objectsRemoved: this.#objectsRemoved,
       bytesRemoved: this.#bytesRemoved,
       objectsWaiting: this.#objectsWaiting,
+      objectsRetained: this.#objectsRetained,
+      retainedUntilMs: this.#retainedUntilMs,
       foreignObjects: foreign,
       filesLearned: found.learned,
       filesMissing: found.missing,
@@ -146,9 +107,7 @@ class Sweep {
       const named = new Set((await this.#readLists()).flatMap(({ objects }) => objects));
       const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal });
       const written = await writeLists(this.#session, this.#buckets, plan.names, signal);
-      const before = this.#objectsRemoved;
-      await this.#settle(written, plan.holders);
-      if (this.#objectsRemoved > before) this.#bytesRemoved += plan.bytes;
+      await this.#settle(written, plan.found);
       if (!plan.more || this.#objectsWaiting > 0) return plan.foreign;
     }
   }
@@ -187,10 +146,11 @@ class Sweep {
     const expired = await Array.fromAsync(expiredShares(this.#buckets, this.#session.clock.now(), signal));
     if (!dryRun && expired.length > 0) await this.#requireRightClock();
     for (const step of expired) {
-      this.#bytesRemoved += step.bytes;
-      if (!dryRun) await this.#removeObject(step.object, signal);
+      if (!dryRun)
+        await this.#removeObject(step.object, signal, { bytes: step.bytes, holders: this.#buckets });
       else {
         this.#objectsRemoved += 1;
+        this.#bytesRemoved += step.bytes;
         await onPlanned?.(step);
       }
     }
@@ -212,16 +172,21 @@ class Sweep {
   }
 
   /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
-  async #unexplained(missing: readonly string[], lists: readonly SweepList[]): Promise<readonly string[]> {
-    const swept = new Set(lists.flatMap(({ objects }) => objects));
+  async #unexplained(missing: readonly string[], lists: Lists): Promise<readonly string[]> {
+    const rows = await this.#session.catalog.files.byHashes(missing);
+    const swept = rootsOfNamed(lists);
+    const isSwept = (hash: string): boolean => {
+      const root = this.#session.keys.full?.rootOf(rows.get(hash)?.writer ?? '') ?? 1;
+      return (swept.get(manifestObjectName(hash)) ?? 0) >= root;
+    };
     const [removed, unexplained] = [true, false].map((wanted) =>
-      missing.filter((hash) => swept.has(manifestObjectName(hash)) === wanted),
+      missing.filter((hash) => isSwept(hash) === wanted),
     );
     if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
     return unexplained ?? [];
   }
 
-  async #readLists(): Promise<readonly SweepList[]> {
+  async #readLists(): Promise<Lists> {
     const lists = await readLists(this.#session, this.#buckets, this.#options.signal);
     this.#outlived = outlived(lists, this.#session.clock.now());
     return lists;
@@ -231,22 +196,22 @@ class Sweep {
     return { known: this.#outlived, signal: this.#options.signal };
   }
 
-  #putList(list: SweepList): Promise<void> {
-    return putList(this.#session, this.#buckets, list, this.#options.signal);
+  #putList(list: SweepList, replace = true): Promise<void> {
+    return putList(this.#session, this.#buckets, list, this.#options.signal, replace);
   }
 
   /** Goes on with what an earlier sweep has left. One that was cut short may have left its list in some buckets only. */
   async #resume(lists: readonly SweepList[]): Promise<void> {
-    for (const list of lists) if (list.waitsFor === null) await this.#putList(list);
+    for (const list of lists) if (list.waitsFor === null) await this.#putList(list, false);
     await this.#settle(lists);
   }
 
   /**
    * Steps 3 and 4 for lists that stand in every bucket.
    *
-   * @param holders which buckets have just listed what is to go; all are asked where that is not known
+   * @param found what has just been listed of what is to go, and where; all buckets are asked where that is not known
    */
-  async #settle(lists: readonly SweepList[], holders: RemovalPlan['holders'] = new Map()): Promise<void> {
+  async #settle(lists: readonly SweepList[], found: RemovalPlan['found'] = new Map()): Promise<void> {
     if (lists.length === 0) return;
     // The markers that stand now, after the lists do, are those to wait for; a list that was left by an earlier sweep
     // knows its own.
@@ -270,7 +235,7 @@ class Sweep {
     }
     const ready = await this.#awaitMarkers(waiting);
     for (const list of waiting) if (!ready.includes(list)) this.#objectsWaiting += list.objects.length;
-    if (ready.length > 0) await this.#remove(ready, holders);
+    if (ready.length > 0) await this.#remove(ready, found);
   }
 
   #tooManyMarkers(found: number, { objects }: SweepList): void {
@@ -291,7 +256,7 @@ class Sweep {
   }
 
   /** Looks again, and removes what may still go. */
-  async #remove(ready: readonly SweepList[], holders: RemovalPlan['holders']): Promise<void> {
+  async #remove(ready: readonly SweepList[], found: RemovalPlan['found']): Promise<void> {
     const { signal } = this.#options;
     await this.#requireRightClock();
     const age = new Stopwatch(this.#session.clock);
@@ -313,19 +278,18 @@ class Sweep {
       const hash = parseManifestObjectName(name);
       return hash === null ? live.blockedBy === null && !spared.has(idOf(name)) : dead.has(hash);
     });
-    const remove = (name: string, aborted: AbortSignal): Promise<void> => {
+    const removed: string[] = [];
+    const remove = async (name: string, aborted: AbortSignal): Promise<void> => {
       // A machine that slept: its lists may have gone meanwhile, and their objects be needed again.
       if (age.elapsedMs >= TRUSTED_FOR_MS) throw sleptTooLong();
-      return this.#removeObject(name, aborted, holders.get(name));
+      if (await this.#removeObject(name, aborted, found.get(name))) removed.push(name);
     };
-    await forEachBounded(going, remove, {
-      inFlight: IN_FLIGHT,
-      signal,
-    });
-    const gone = new Set(going.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
+    await forEachBounded(going, remove, { inFlight: IN_FLIGHT, signal });
+    // What is kept stays known: it is no live file's, so that a later sweep chooses it again once this list has gone.
+    const gone = new Set(removed.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
     await this.#forget(
       [...gone].filter((id) => id !== ''),
-      going.flatMap((name) => parseManifestObjectName(name) ?? []),
+      removed.flatMap((name) => parseManifestObjectName(name) ?? []),
     );
     await this.#record(going.flatMap((name) => staying.get(idOf(name)) ?? []));
     for (const list of lists) await this.#putList({ ...list, doneAtMs: this.#session.clock.now() });
@@ -364,17 +328,28 @@ class Sweep {
     for (const some of slicesOf(rows, ROWS_AT_ONCE)) await this.#session.catalog.chunks.put(some);
   }
 
+  /** @returns whether it has gone; a lock may keep it */
   async #removeObject(
     name: string,
     signal: AbortSignal | undefined,
-    from: readonly VaultBucket[] = this.#buckets,
-  ): Promise<void> {
-    const { failed } = await removeFrom(from, name, signal);
+    { bytes, holders }: FoundObject = { bytes: 0, holders: [] },
+  ): Promise<boolean> {
+    const from = holders.length > 0 ? holders : this.#buckets;
+    const { failed } = await removeFrom(from, name, signal, { unlessRetained: true });
+    const fatal = failed.find(({ error }) => error.code !== 'retained');
     // The list stays: the next sweep goes on.
-    if (failed[0] !== undefined) throw failed[0].error;
+    if (fatal !== undefined) throw fatal.error;
+    if (failed.length > 0) {
+      this.#objectsRetained += 1;
+      const ends = failed.map(({ error }) => error.retainedUntilMs ?? 0);
+      this.#retainedUntilMs = Math.max(this.#retainedUntilMs ?? 0, ...ends) || null;
+      return false;
+    }
     this.#objectsRemoved += 1;
+    this.#bytesRemoved += bytes;
     this.#options.onStep?.({ what: 'removed', on: name });
     if (parseManifestObjectName(name) !== null) this.#filesRemoved += 1;
+    return true;
   }
 
   async #forget(ids: readonly string[], hashes: readonly string[]): Promise<void> {

@@ -4,7 +4,7 @@ import { isVaultError } from '../../errors.ts';
 import { deletionObjectName } from '../../format/removal.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
-import { latest, readDeletionIn } from '../protocol/deletions.ts';
+import { latest, readDeletion } from '../protocol/deletions.ts';
 import type { PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import type { Ground } from './ground.ts';
@@ -28,7 +28,11 @@ export async function repairDeletions(
       const bytes = signDeletion(session.keys, record);
       // At first without replacing: a later record that comes meanwhile must stay.
       for (const replace of [false, true]) {
-        const copy = await readDeletionIn(session, bucket, hash, signal);
+        const { record: copy, failed: unread } = await readDeletion(session, hash, {
+          from: [bucket],
+          signal,
+        });
+        if (unread[0] !== undefined) throw unread[0].error;
         if (copy !== null && latest([copy, record]) === copy) return;
         if (dryRun) {
           const reason = copy === null ? 'missing' : 'damaged';

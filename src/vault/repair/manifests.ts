@@ -98,7 +98,8 @@ async function repairOne(
     counts.stored -= failed.length;
     counts.bytes -= failed.length * bytes.length;
     for (const failure of failed) {
-      ground.noteFailure(failure);
+      // A damaged copy that a lock keeps cannot be replaced before its end; the bucket is none the worse.
+      if (failure.error.code !== 'retained') ground.noteFailure(failure);
       file.onWarning?.({
         kind: 'bucket-down',
         message: describeFailure(failure),

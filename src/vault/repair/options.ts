@@ -10,6 +10,8 @@ export interface RepairOptions extends PlanOptions {
   readonly depth?: 'listing' | 'data' | undefined;
   /** New redundancy of the vault: new files get it, and what is stored is coded anew. */
   readonly redundancy?: Redundancy | undefined;
+  /** Has all that live files need locked until then at least, in milliseconds since 1970, where buckets can lock. */
+  readonly retainUntilMs?: number | undefined;
 }
 
 /** The step of a plan that gives an object to a bucket. */

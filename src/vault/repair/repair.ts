@@ -21,6 +21,8 @@ import { repairManifests } from './manifests.ts';
 import type { RepairedManifests } from './manifests.ts';
 import { restoreMarkers } from './markers.ts';
 import { storing } from './options.ts';
+import { retainFiles, retainingFor } from './retain.ts';
+import type { RetainedFiles } from './retain.ts';
 import type { RepairOptions } from './options.ts';
 
 export interface RepairResult {
@@ -50,6 +52,8 @@ export interface RepairResult {
   readonly bytesStored: number;
   /** Objects that were replaced, and go with the next sweep. */
   readonly objectsReplaced: number;
+  /** What was locked; null if that was not asked for. */
+  readonly retention: RetainedFiles | null;
   /** Hashes of files that cannot be read any more. */
   readonly filesLost: readonly string[];
   /** Hashes of files that can be read, and of which something is missing still. */
@@ -64,6 +68,7 @@ export interface RepairResult {
 export async function repairVault(session: Session, options: RepairOptions = {}): Promise<RepairResult> {
   const { signal, redundancy, dryRun = false, onPlanned } = options;
   if (redundancy !== undefined) requireBuckets(session, redundancy, options);
+  const retaining = await retainingFor(session, options);
   const markersStored = await restoreMarkers(session, { dryRun, onPlanned, signal });
   await refreshKeyring(session, signal, { thorough: true });
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
@@ -84,10 +89,13 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   const work = await onGround(session, usable, { dryRun, signal }, (ground) =>
     repairAll(session, ground, { ...options, redundancy: redundancy ?? null }),
   );
+  // Last, so that what has been stored now is locked, too.
+  const retention =
+    retaining === null ? null : await retainFiles(session, usable, { ...options, ...retaining });
   const unreachable = new Set(
     [...failed, ...keyrings.failed, ...work.failed].map(({ bucket }) => bucket.url),
   );
-  return resultOf(work, { markersStored, keyringsStored: keyrings.stored, unreachable });
+  return resultOf(work, { markersStored, keyringsStored: keyrings.stored, retention, unreachable });
 }
 
 interface Work {
@@ -163,6 +171,7 @@ function resultOf(
   }: {
     readonly markersStored: number;
     readonly keyringsStored: number;
+    readonly retention: RetainedFiles | null;
     readonly unreachable: ReadonlySet<string>;
   },
 ): RepairResult {

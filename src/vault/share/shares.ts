@@ -1,4 +1,6 @@
 /** The shares that stand in the buckets: seen by their objects, the catalog knows nothing of them. */
+import type { VaultKeys } from '../../crypto/keys.ts';
+import { underAnyRoot } from '../../crypto/signing.ts';
 import { openShareNote } from '../../crypto/texts.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import {
@@ -119,7 +121,10 @@ async function readNote(
   const name = shareObjectName({ id, expiresAtMs, what: 'note' });
   try {
     const bytes = await (await bucket.open()).get(name, { maxSize: MAX_SHARE_NOTE_SIZE, signal });
-    return decodeShareNote(openShareNote(session.keys, id, Buffer.from(bytes)));
+    const open = (keys: VaultKeys): { readonly note: string } => ({
+      note: openShareNote(keys, id, Buffer.from(bytes)),
+    });
+    return decodeShareNote(underAnyRoot(session.keys, open).note);
   } catch (error) {
     if (isVaultError(error, 'object-missing', 'damaged', 'unsupported', 'unavailable', 'denied')) return null;
     throw error;

@@ -1,4 +1,5 @@
 /** What is said of things that were looked at: their condition, and what is wrong with them. */
+import type { RetentionPolicy } from '../../buckets/bucket.ts';
 import type { BucketPlace } from '../buckets/bucket-set.ts';
 
 /**
@@ -58,6 +59,18 @@ export interface FileCondition {
   readonly problems: readonly FileProblem[];
 }
 
+/** What a bucket has against removal. */
+export interface BucketRetention extends RetentionPolicy {
+  /** Of what live files need; null if that was not looked at. */
+  readonly locks: {
+    /** Objects that are there, and those of them that are kept now. */
+    readonly objects: number;
+    readonly kept: number;
+    /** When the first of those can be removed, in milliseconds since 1970; null where none is kept. */
+    readonly firstEndMs: number | null;
+  } | null;
+}
+
 export interface BucketCondition extends Omit<BucketPlace, 'number'> {
   /** Why the bucket could not be asked, or not to the end; null if it could. */
   readonly error: string | null;
@@ -72,6 +85,8 @@ export interface BucketCondition extends Omit<BucketPlace, 'number'> {
   readonly manifestsDamaged: number;
   /** Keyrings that are missing there, are not what they should be, or should have gone: old passwords open old ones. */
   readonly keyringsWrong: number;
+  /** What it has against removal; null where these credentials are not told. */
+  readonly retention: BucketRetention | null;
 }
 
 export interface VerifyResult {

@@ -9,6 +9,7 @@ import type { ChunkCensus } from './census.ts';
 import { emptyTally, graver, gravityOf, problemKey } from './condition.ts';
 import type {
   BucketCondition,
+  BucketRetention,
   Condition,
   FileCondition,
   FileProblem,
@@ -23,6 +24,7 @@ interface BucketTotals {
   manifestsMissing: number;
   manifestsDamaged: number;
   keyringsWrong: number;
+  retention: BucketRetention | null;
 }
 
 /** How a file stands. Many stand alike and share one of these: when a bucket is down, it may be a million of them. */
@@ -56,6 +58,7 @@ export class Findings {
         manifestsMissing: 0,
         manifestsDamaged: 0,
         keyringsWrong: 0,
+        retention: null,
       });
     }
   }
@@ -82,6 +85,10 @@ export class Findings {
   /** Buckets that could not be asked. */
   get unreachable(): ReadonlySet<VaultBucket> {
     return new Set(this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error !== null));
+  }
+
+  retentionIs(bucket: VaultBucket, retention: BucketRetention): void {
+    this.#totals(bucket).retention = retention;
   }
 
   keyringWrong(bucket: VaultBucket): void {

@@ -34,6 +34,7 @@ import {
   readCopies,
 } from './manifest-copies.ts';
 import type { ManifestCopies } from './manifest-copies.ts';
+import { lookAtRetention } from './retention.ts';
 import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface VerifyOptions extends CallOptions {
@@ -43,6 +44,8 @@ export interface VerifyOptions extends CallOptions {
   readonly depth: 'listing' | 'data';
   /** With depth `data`: the fraction of chunks and manifests to read, 0 to 1; the others are looked at by listings. */
   readonly sample?: number | undefined;
+  /** Whether it is looked how much of what files need is locked: one request an object where listings do not tell. */
+  readonly locks?: boolean | undefined;
   /** Chance, for the sample: 0 up to 1, as `Math.random`. */
   readonly random?: (() => number) | undefined;
 }
@@ -64,6 +67,8 @@ export async function verifyVault(session: Session, options: VerifyOptions): Pro
   const census = options.references === undefined ? await takeCensus(findings, signal) : new ChunkCensus();
   const catchUp = await findings.catalogCanCatchUp();
   await new Verification(session, { findings, census, catchUp }, options).run();
+  const { references, locks = false } = options;
+  await lookAtRetention(session, findings, { ...options, locks, references });
   return findings.result(census);
 }
 

@@ -15,9 +15,19 @@ import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { ChunkProof, Identity, SealedChunk } from '../chunks/chunk-worker.ts';
-import { fitsSize, isEnough, mostSealedOf, rowOfSet, shardsOfRow } from '../chunks/shard-sets.ts';
-import type { ShardSet } from '../chunks/shard-sets.ts';
+import {
+  chosenShards,
+  fitsSize,
+  isEnough,
+  mostSealedOf,
+  objectNameOf,
+  rowOfSet,
+  shardsOfRow,
+} from '../chunks/shard-sets.ts';
+import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
+import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { Retaining } from '../buckets/retaining.ts';
 import type { Session } from '../session.ts';
 import type { Warning } from '../call.ts';
 import type { Guarded } from '../protocol/guarded.ts';
@@ -30,6 +40,8 @@ export interface ChunkWriterOptions {
   readonly compression: Compression;
   /** Whether it only counts what would be stored. */
   readonly dryRun: boolean;
+  /** What keeps chunks, new ones and those that are there; null: nothing. */
+  readonly retaining: Retaining | null;
   readonly onWarning: (warning: Warning) => void;
 }
 
@@ -71,7 +83,12 @@ export class ChunkWriter {
     this.#session = session;
     this.#options = options;
     this.#redundancy = session.keyring.keyring.redundancy;
-    this.uploader = new ShardUploader(options.onWarning);
+    const { retaining } = options;
+    const lock =
+      retaining === null
+        ? undefined
+        : (bucket: VaultBucket) => retaining.putCall(bucket, session.clock.now());
+    this.uploader = new ShardUploader(options.onWarning, { lock });
     const { lender, inFlight } = session.memory.share(options.chunkSize, this.#redundancy);
     this.memory = lender;
     this.inFlight = inFlight;
@@ -139,6 +156,7 @@ export class ChunkWriter {
     const { k, m } = redundancy;
     const objects = objectsOf(memory, k + m, shardSize(sealed.sealedSize, k));
     const row = this.#startOf(id, sealed, sets);
+    await this.#retain(shardsOfRow(row, guarded.targets), signal);
     const stored = await this.uploader.upload(row, objects, guarded.targets, signal);
     const count = stored.shards.filter((place) => place !== null).length;
     call.giveBack();
@@ -149,6 +167,15 @@ export class ChunkWriter {
     guarded.presence.note(shardsOfRow(stored, guarded.targets));
     ownChunks(this.#session, guarded).note(id);
     await this.#record(stored);
+  }
+
+  /** Makes the locks longer of shards that are there. */
+  async #retain(shards: readonly ListedShard[], signal: AbortSignal): Promise<void> {
+    const { retaining, dryRun } = this.#options;
+    if (retaining === null || dryRun) return;
+    await Promise.all(
+      shards.map((shard) => retaining.extend({ ...shard, name: objectNameOf(shard) }, signal)),
+    );
   }
 
   /**
@@ -170,7 +197,10 @@ export class ChunkWriter {
     throwIfAborted(signal);
     const sets = await this.#reliable(id, listed, body.proof, signal);
     const whole = sets.find((set) => isEnough(set, this.#redundancy.m));
-    if (whole !== undefined) await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
+    if (whole !== undefined) {
+      await this.#retain([...chosenShards(whole).values()], signal);
+      await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
+    }
     return { isThere: whole !== undefined, sets };
   }
 

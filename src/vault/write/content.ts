@@ -9,6 +9,7 @@ import { bodyOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { WriterKeys } from '../../crypto/keys.ts';
 import type { Compression } from '../../format/keyring.ts';
+import type { Retaining } from '../buckets/retaining.ts';
 import type { CallOptions, Warning } from '../call.ts';
 import { idOfRef } from '../files/tables.ts';
 import type { Session } from '../session.ts';
@@ -55,6 +56,7 @@ export interface ContentCall extends CallOptions {
   readonly beginning: Uint8Array;
   readonly remembered?: RememberedFile | null | undefined;
   readonly guarded: Guarded;
+  readonly retaining?: Retaining | null | undefined;
   readonly dedup: DedupKeys;
   readonly dryRun?: boolean | undefined;
   readonly signal: AbortSignal;
@@ -63,12 +65,22 @@ export interface ContentCall extends CallOptions {
 /** What storing needs in every case: who stores chunks, and who writes the tables of them. */
 export function startStoring(
   session: Session,
-  call: Pick<ContentCall, 'guarded' | 'compression' | 'dedup' | 'dryRun' | 'signal' | 'onWarning'>,
+  call: Pick<
+    ContentCall,
+    'guarded' | 'retaining' | 'compression' | 'dedup' | 'dryRun' | 'signal' | 'onWarning'
+  >,
   most: number,
 ): { readonly writer: ChunkWriter; readonly tables: TableWriter } {
-  const { guarded, compression, dedup, dryRun = false, signal } = call;
+  const { guarded, retaining = null, compression, dedup, dryRun = false, signal } = call;
   const warn = (warning: Warning): void => call.onWarning?.(warning);
-  const writer = new ChunkWriter(session, { guarded, chunkSize: most, compression, dryRun, onWarning: warn });
+  const writer = new ChunkWriter(session, {
+    guarded,
+    retaining,
+    chunkSize: most,
+    compression,
+    dryRun,
+    onWarning: warn,
+  });
   const memory = session.memory.share(MAX_TABLE_BODY, session.keyring.keyring.redundancy).lender;
   const tables = new TableWriter(async (bytes) => {
     const lent = await memory.borrow();

@@ -2,6 +2,7 @@
 import { lockContentKey, manifestHash } from '../../crypto/manifest.ts';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { MAX_VERSION } from '../../format/limits.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { LockStanza, ManifestHead } from '../../format/manifest.ts';
 import { deletionObjectName } from '../../format/removal.ts';
@@ -12,6 +13,7 @@ import type { CallOptions } from '../call.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
+import { sharedNames } from '../files/needed-objects.ts';
 import { versionsOf } from '../files/versions.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
@@ -47,21 +49,14 @@ export async function finishPut(
   const versions = await versionsOf(session, call.name, { write: call.dryRun !== true, signal: call.signal });
   const same = await findUnchanged(session, versions, finishing);
   if (same !== null) {
-    const degraded = degradedChunks > 0;
-    return {
-      ...same.info,
-      ...sizes,
-      unchanged: true,
-      bytesStored,
-      manifestCopies: 0,
-      degraded,
-      unlocks: null,
-    };
+    if (call.dryRun !== true) await retainManifest(session, same.info.hash, call);
+    const facts = { unchanged: true, bytesStored, manifestCopies: 0, degraded: degradedChunks > 0 };
+    return { ...same.info, ...sizes, ...facts, ...retentionOf(call), unlocks: null };
   }
   const head = headOf(session, source, { call, content, versions });
   if (call.dryRun === true) {
     const none = { unchanged: false, bytesStored, manifestCopies: 0, degraded: false, unlocks: null };
-    return { hash: '', ...head, ...sizes, ...none };
+    return { hash: '', ...head, ...sizes, ...none, ...retentionOf(call) };
   }
   const lock = await lockOf(session, call, contentKey);
   const bytes = session.sealer.seal({
@@ -79,8 +74,10 @@ export async function finishPut(
     bytes,
     guarded,
     clocks,
+    lock: (bucket) => call.retaining?.putCall(bucket, session.clock.now()) ?? {},
     signal: call.signal,
   });
+  await call.retaining?.extendShared(sharedNames(session), call.signal);
   warnOf(failed, call);
   warnOfClock(clocks, call);
   const missing = [...failed, ...(guarded?.failed ?? [])];
@@ -92,7 +89,7 @@ export async function finishPut(
     part: { head, ids, access },
     contentDigest: lock === null ? contentDigestOf(content) : null,
   });
-  await list(session, row);
+  await listFile(session, row);
   return {
     hash,
     ...head,
@@ -101,8 +98,23 @@ export async function finishPut(
     bytesStored: bytesStored + copies * bytes.length,
     manifestCopies: copies,
     degraded: degradedChunks > 0 || missing.some(({ bucket }) => bucket.state === 'active'),
+    ...retentionOf(call),
     unlocks: lock === null && before?.info.locked === true ? before.info : null,
   };
+}
+
+function retentionOf({
+  retaining,
+  retainedEnough,
+}: PutCall): Pick<PutResult, 'retainedUntilMs' | 'unretained' | 'retainedEnough'> {
+  return { retainedUntilMs: retaining?.untilMs ?? null, unretained: retaining?.unkept ?? 0, retainedEnough };
+}
+
+/** Of what is stored already: the manifest is kept, too. */
+async function retainManifest(session: Session, hash: string, { retaining, signal }: PutCall): Promise<void> {
+  for (const bucket of retaining?.buckets ?? [])
+    await retaining?.extend({ bucket, name: manifestObjectName(hash) }, signal);
+  await retaining?.extendShared(sharedNames(session), signal);
 }
 
 async function lockOf(
@@ -114,7 +126,7 @@ async function lockOf(
 }
 
 /** Makes a file visible whose manifest is stored. */
-async function list(session: Session, row: FileRow): Promise<void> {
+export async function listFile(session: Session, row: FileRow): Promise<void> {
   const isPut = session.keys.full === null;
   try {
     // The row is new: who can only store needs no right to change any.
@@ -168,25 +180,29 @@ function headOf(
  * own catalog is lost, so it goes on from the time.
  */
 function nextVersion({ keys, clock }: Session, versions: readonly FileRecord[]): number {
-  const next = Math.max(0, ...versions.map(({ info }) => info.version)) + 1;
+  const known = Math.max(0, ...versions.map(({ info }) => info.version));
+  // Of a name that has the greatest number under an old root the versions of this one begin anew: a later root counts for more.
+  const next = known < MAX_VERSION ? known + 1 : 1;
   return keys.full === null ? Math.max(next, clock.now()) : next;
 }
 
 /** Stores the manifest in every bucket that can be reached. @returns how many have it, and which could not take it */
-async function storeManifest(
+export async function storeManifest(
   session: Session,
   manifest: {
     readonly hash: string;
     readonly bytes: Uint8Array;
     readonly guarded: Guarded | null;
     readonly clocks: BucketClocks;
+    readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
-  const { hash, bytes, guarded, clocks, signal } = manifest;
+  const { hash, bytes, guarded, clocks, lock, signal } = manifest;
   const object = { name: manifestObjectName(hash), bytes };
   const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, {
     clocks,
+    lock,
     signal,
   });
   if (usable.length === 0) {
@@ -197,7 +213,7 @@ async function storeManifest(
   throwIfAborted(signal);
   // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
   if (guarded !== null) await guarded.keep(signal);
-  else await keepInVault(session, { object, stored: usable, signal });
+  else await keepInVault(session, { object, stored: usable, lock, signal });
   return { copies: usable.length, failed };
 }
 
@@ -210,10 +226,11 @@ async function keepInVault(
   put: {
     readonly object: { readonly name: string; readonly bytes: Uint8Array };
     readonly stored: readonly VaultBucket[];
+    readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<void> {
-  const { object, stored, signal } = put;
+  const { object, stored, lock, signal } = put;
   const asked = await refreshKeyring(session, signal, { from: stored });
   try {
     requireKey(session);
@@ -226,7 +243,7 @@ async function keepInVault(
   const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
   if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
   const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
-  const { usable, failed } = await spread(others, object, { signal });
+  const { usable, failed } = await spread(others, object, { lock, signal });
   if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
   throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
     ...failed,

@@ -1,6 +1,7 @@
 /** What a put is asked for, and what comes of it. */
 import type { KdfCost } from '../../crypto/keys.ts';
 import type { Compression } from '../../format/keyring.ts';
+import type { Retaining } from '../buckets/retaining.ts';
 import type { CallOptions } from '../call.ts';
 import type { FileInfo } from '../files/records.ts';
 import type { Chunking } from './content.ts';
@@ -16,6 +17,8 @@ export interface PutOptions extends CallOptions {
   readonly compression?: Compression | undefined;
   /** When sweep removes it; null (default) for never. */
   readonly expiresAtMs?: number | null | undefined;
+  /** Until when nothing of it can be removed for good, in milliseconds since 1970, where buckets can lock objects; null (default) for not. */
+  readonly retainUntilMs?: number | null | undefined;
   /** The file's own password, without which its content cannot be read even with the vault's. */
   readonly lock?: { readonly password: string; readonly cost?: KdfCost | undefined } | undefined;
   /** Only tells what would be stored: the source is read, and nothing is written. */
@@ -41,6 +44,12 @@ export interface PutResult extends FileInfo {
   readonly manifestCopies: number;
   /** Whether manifest or chunks have fewer copies than they would with every bucket at hand; `repair` completes them. */
   readonly degraded: boolean;
+  /** Until when all that it needs is locked, in the buckets that can; null if that was not asked for. */
+  readonly retainedUntilMs: number | null;
+  /** Objects that were there already, and whose locks could not be made longer. */
+  readonly unretained: number;
+  /** Whether what is locked is enough to get it back, should all else be removed. */
+  readonly retainedEnough: boolean;
   /** The version before, if that is locked and this one is not. */
   readonly unlocks: FileInfo | null;
 }
@@ -49,4 +58,6 @@ export interface PutCall extends PutOptions {
   readonly chunking: Chunking;
   readonly chunkSize: number;
   readonly compression: Compression;
+  readonly retaining: Retaining | null;
+  readonly retainedEnough: boolean;
 }

@@ -10,6 +10,8 @@ import type { ContentTable } from '../../format/manifest.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
+import { startRetaining } from '../buckets/retaining.ts';
+import type { Retaining } from '../buckets/retaining.ts';
 import type { CallOptions, Warning } from '../call.ts';
 import type { FolderSource } from '../folders/folder-source.ts';
 import { LocalLogWriter } from '../folders/local-log.ts';
@@ -38,8 +40,11 @@ export async function putSource(
   const { keyring } = session.keyring;
   const isFolder = 'root' in source;
   checkOptions(options, isFolder);
+  const { retaining, isEnough } = await retainingOf(session, options);
   const call = {
     ...options,
+    retaining,
+    retainedEnough: isEnough,
     chunking: options.chunking ?? 'fixed',
     onWarning: oncePerBucket(options.onWarning),
     chunkSize: options.chunkSize ?? keyring.chunkSize,
@@ -65,6 +70,29 @@ export async function putSource(
   } finally {
     if (turn !== null) turns.giveBack(turn);
   }
+}
+
+/** What keeps all that is stored, if it is to be kept. */
+async function retainingOf(
+  session: Session,
+  options: PutOptions,
+): Promise<{ readonly retaining: Retaining | null; readonly isEnough: boolean }> {
+  const { retainUntilMs: untilMs = null } = options;
+  if (untilMs === null) return { retaining: null, isEnough: true };
+  if (untilMs <= session.clock.now()) {
+    throw new VaultError('invalid-input', 'What is stored cannot be locked until a time that is over.');
+  }
+  return requireRetention(session, untilMs, options);
+}
+
+/** Asks the buckets whether they can lock, and warns of those that cannot. @throws `invalid-input` if none can, or what they said */
+export function requireRetention(
+  session: Session,
+  untilMs: number,
+  options: CallOptions = {},
+): ReturnType<typeof startRetaining> {
+  const { m: spare } = session.keyring.keyring.redundancy;
+  return startRetaining(session.buckets.active, { untilMs, spare }, options);
 }
 
 function sleptTooLong(name: string, cause: VaultError): VaultError {
