@@ -104,6 +104,22 @@ describe('an operation', () => {
         });
     }));
 
+  test('tells what comes of a large object piece by piece, and reads into memory that is offered and large enough', () =>
+    withBucket(async ({ bucket }) => {
+      const large = Buffer.alloc(5 * 1024 * 1024 + 3, 7);
+      await bucket.put('large', large);
+      const counts: number[] = [];
+      expect(large.equals(await bucket.get('large', { onBytes: (count) => counts.push(count) }))).toBe(true);
+      expect(counts).toEqual([4 * 1024 * 1024, 1024 * 1024 + 3]);
+      await bucket.put('small', CONTENT);
+      const [tight, roomy] = [new ArrayBuffer(CONTENT.length), new ArrayBuffer(CONTENT.length + 1)];
+      for (const spare of [tight, roomy]) {
+        const got = await bucket.get('small', { spare });
+        expect(Buffer.from(got)).toEqual(CONTENT);
+        expect(got.buffer === spare).toBe(spare === roomy);
+      }
+    }));
+
   test('says that a name is taken: by other bytes, a folder, or a file in its way', () =>
     withBucket(async ({ root, bucket }) => {
       await bucket.put('a/b', CONTENT);

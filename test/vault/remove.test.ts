@@ -110,6 +110,8 @@ test('a sweep tells what it would remove, and of what it then removes each step'
     expired: [expect.objectContaining({ hash: old })],
     filesRemoved: 1,
     bytesRemoved,
+    objectsRetained: 0,
+    retainedUntilMs: null,
     foreignObjects: 1,
     filesLearned: 0,
     filesMissing: [],
