@@ -11,7 +11,7 @@ import { ChunkMemoryPool } from './chunks/chunk-memory.ts';
 import type { Limits } from './chunks/chunk-memory.ts';
 import { ChunkWorkers } from './chunks/chunk-workers.ts';
 import { bucketsOf } from './keys/bucket-places.ts';
-import { verifiedOrNull } from './keys/keyring-store.ts';
+import { verifiedOrNull } from './keys/keyring-copies.ts';
 import { manifestKeys } from './keys/session-keys.ts';
 import { unlock } from './keys/unlock.ts';
 import type { Unlocked } from './keys/unlock.ts';

@@ -10,15 +10,18 @@ export const DATABASE = process.env['TEST_CATALOG'] === 'postgres' ? 'postgres' 
 /** Each try takes long in Postgres; and `npm run mutants` makes all of them again and again. */
 const IS_SLOW = DATABASE === 'postgres' || process.env['MUTANTS_ROOM'] !== undefined;
 
-/**
- * From one call that a test lets fail, or lets something come between, to the next. That is every call, or every sixth where tries
- * are slow; tests of several ways of failing begin each at another call.
- */
-export const CALL_STRIDE = IS_SLOW ? 6 : 1;
+const SLOW_STRIDE = 6;
 
-/** Those of many cases to try out: all, or every sixth, likewise. */
+/**
+ * From one call that a test lets fail, or lets something come between, to the next. That is every second call, every one with
+ * `npm run test:every`, or every sixth where tries are slow; tests of several ways of failing begin each at another call, so that each
+ * call fails in some of them.
+ */
+export const CALL_STRIDE = IS_SLOW ? SLOW_STRIDE : process.env['EVERY_CALL'] === undefined ? 2 : 1;
+
+/** Those of many cases to try out: all, or every sixth where tries are slow. */
 export function sampled<T>(cases: readonly T[]): readonly T[] {
-  return cases.filter((_, i) => i % CALL_STRIDE === 0);
+  return IS_SLOW ? cases.filter((_, i) => i % SLOW_STRIDE === 0) : cases;
 }
 
 /** A place for one catalog, removed with all that is in it at the end of the block: `await using`. */

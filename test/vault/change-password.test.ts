@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { changePassword } from '../../src/vault/keys/password.ts';
-import { readKeyrings } from '../../src/vault/keys/keyring-store.ts';
+import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';

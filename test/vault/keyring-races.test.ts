@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { drawKeyText } from '../../src/crypto/keys.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { behind, CHEAP_KDF, PASSWORD } from './harness.ts';
-import { readKeyrings } from '../../src/vault/keys/keyring-store.ts';
+import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import { emptyPlace, stage } from './scene.ts';
 import type { Stage } from './scene.ts';

@@ -6,7 +6,7 @@ import { signKeyring } from '../../src/crypto/signing.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { Role } from '../../src/format/keyring.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
-import { readKeyrings } from '../../src/vault/keys/keyring-store.ts';
+import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';

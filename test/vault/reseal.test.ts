@@ -7,7 +7,7 @@ import { manifestHash, ManifestSealer } from '../../src/crypto/manifest.ts';
 import { VaultError } from '../../src/errors.ts';
 import { decodeManifestObject } from '../../src/format/manifest-object.ts';
 import { manifestObjectName } from '../../src/format/manifest.ts';
-import { readKeyrings } from '../../src/vault/keys/keyring-store.ts';
+import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import { tarStream } from '../../src/vault/folders/tar.ts';
 import type { ListedFile } from '../../src/vault/read/list.ts';

@@ -12,7 +12,7 @@ import { keyringObjectName } from '../../src/format/keyring.ts';
 import type { Keyring } from '../../src/format/keyring.ts';
 import { manifestObjectName } from '../../src/format/manifest.ts';
 import { deletionObjectName, sweepObjectName } from '../../src/format/removal.ts';
-import { readKeyrings } from '../../src/vault/keys/keyring-store.ts';
+import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import type { Unlocked } from '../../src/vault/keys/unlock.ts';
 import type { Vault } from '../../src/vault/vault.ts';

@@ -110,10 +110,13 @@ export async function putWidely(
   for (;;) {
     for (const name of names) await putBytes(vault, present(files[name]), { name });
     const isWide = buckets.every(({ storage }) => [...storage.keys()].some((n) => n.startsWith('chunks/')));
-    if (isWide) return;
+    if (isWide) break;
     await vault.remove(names, { graceMs: 0 });
     await vault.sweep({ ignoreGrace: true });
   }
+  // How often it took is not to be seen.
+  for (const { storage } of buckets)
+    for (const name of storage.keys()) if (/^(sweep|deleted)\//.test(name)) storage.delete(name);
 }
 
 /** A place that is no bucket yet. */

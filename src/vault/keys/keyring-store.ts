@@ -5,69 +5,20 @@
  */
 import type { VaultKeys } from '../../crypto/keys.ts';
 import { openEarlier } from '../../crypto/roots.ts';
-import { objectDigest, signKeyring, verifyKeyring } from '../../crypto/signing.ts';
-import type { VerifyingKeys } from '../../crypto/signing.ts';
+import { objectDigest, signKeyring } from '../../crypto/signing.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
-import {
-  KEYRING_PREFIX,
-  keyringObjectName,
-  keyringRank,
-  parseKeyringObjectName,
-} from '../../format/keyring.ts';
+import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
-import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
-import type { Bucket } from '../../buckets/bucket.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import { readCopy } from '../buckets/spread.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
+import { keyringNames, readCopyIfWhole, readNamed, verifiedOrNull } from './keyring-copies.ts';
 import { manifestKeys } from './session-keys.ts';
+import { settleKeyring } from './settle-keyring.ts';
 
-/**
- * Epochs of one bucket that are looked at, the newest and then the oldest ones: a hostile bucket shows any number, and whoever can
- * create objects can plant false ones, though none in the place of one that stands.
- */
-const MOST_NEWEST = 48;
-const MOST_OLDEST = 16;
-/** Names of keyrings that are looked at. */
-const MOST_LISTED = 10_000;
 /** How often a change that meets another one begins anew. */
 const MOST_TRIES = 16;
-
-/**
- * The keyring objects that a bucket has, newest first; damaged ones are left out.
- *
- * @param options `least`: the lowest epoch that matters
- */
-export async function readKeyrings(
-  bucket: Bucket,
-  options: { readonly least?: number; readonly signal?: AbortSignal | undefined } = {},
-): Promise<Uint8Array[]> {
-  const { least = 1, signal } = options;
-  const names = await keyringNames(bucket, signal);
-  return Array.fromAsync(readNamed(bucket, names, { least, signal }), ({ bytes }) => bytes);
-}
-
-async function* readNamed(
-  bucket: Bucket,
-  names: readonly string[],
-  { least, signal }: { readonly least: number; readonly signal: AbortSignal | undefined },
-): AsyncGenerator<{ readonly epoch: number; readonly bytes: Uint8Array }, void, undefined> {
-  const newest = names.filter((name) => epochOf(name) >= least).toReversed();
-  const oldest = newest.splice(MOST_NEWEST).slice(-MOST_OLDEST);
-  for (const name of [...newest, ...oldest]) {
-    try {
-      yield { epoch: epochOf(name), bytes: await bucket.get(name, { maxSize: MAX_KEYRING_SIZE, signal }) };
-    } catch (error) {
-      if (!isVaultError(error, 'damaged', 'object-missing')) throw error;
-    }
-  }
-}
-
-function epochOf(name: string): number {
-  return parseKeyringObjectName(name) ?? 0;
-}
 
 /** A keyring, and how many buckets show it. */
 interface Shown extends KeyringState {
@@ -144,16 +95,6 @@ export async function refreshKeyring(
   if (newest !== null && newest !== own) await adoptKeyring(session, newest);
   else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
   return { ...check, without };
-}
-
-/** Null for what somebody else has put there. @throws `unsupported` */
-export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): Keyring | null {
-  try {
-    return verifyKeyring(keys, bytes, epoch);
-  } catch (error) {
-    if (isVaultError(error, 'damaged')) return null;
-    throw error;
-  }
 }
 
 /** @throws `wrong-password` if somebody has made a new root, which this session's keys do not lead to; the catalog knows it then */
@@ -323,86 +264,4 @@ async function readKeyring(
   const bytes = await readCopyIfWhole(bucket, keyringObjectName(epoch), signal);
   const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes, epoch);
   return keyring === null || bytes === null ? null : { keyring, bytes };
-}
-
-async function readCopyIfWhole(
-  bucket: VaultBucket,
-  name: string,
-  signal: AbortSignal | undefined,
-): Promise<Uint8Array | null> {
-  try {
-    return await readCopy(bucket, name, { maxSize: MAX_KEYRING_SIZE, signal });
-  } catch (error) {
-    if (isVaultError(error, 'damaged')) return null;
-    throw error;
-  }
-}
-
-export interface Settled extends BucketCheck {
-  /** How many buckets got the keyring now (with `dryRun`: would get it). */
-  readonly stored: number;
-  /** Whether every bucket still had a keyring from before, so that nobody had begun to settle this one. */
-  readonly isNew: boolean;
-}
-
-/**
- * Gives each of the buckets the keyring that counts, and takes the earlier ones away where it stands, as well as what lies under a
- * later name and is none of this vault: a bucket that cannot keep the new one keeps what it has.
- *
- * @param options `dryRun`: only tells
- */
-export async function settleKeyring(
-  session: Session,
-  buckets: readonly VaultBucket[],
-  options: {
-    readonly dryRun?: boolean | undefined;
-    readonly onMissing?: ((bucket: VaultBucket, object: string, bytes: number) => Promise<void>) | undefined;
-    readonly signal?: AbortSignal | undefined;
-  } = {},
-): Promise<Settled> {
-  const { dryRun = false, onMissing, signal } = options;
-  const { keyring, bytes } = session.keyring;
-  const current = keyringObjectName(keyring.epoch);
-  let stored = 0;
-  let withEarlier = 0;
-  const check = await checkEach(buckets, async (bucket) => {
-    const storage = await bucket.checked(signal);
-    const copy = await readCopyIfWhole(bucket, current, signal);
-    if (copy === null || Buffer.compare(copy, bytes) !== 0) {
-      stored += 1;
-      if (dryRun) await onMissing?.(bucket, current, bytes.length);
-      else await storage.put(current, bytes, { signal, replace: true });
-    }
-    const listed = await keyringNames(storage, signal);
-    const earlier = listed.filter((name) => name < current);
-    if (earlier.length > 0) withEarlier += 1;
-    // A bucket that does not list what it has taken would be left without any.
-    if (dryRun || !listed.includes(current)) return;
-    for (const name of listed) {
-      if (name === current) continue;
-      const found = await readCopyIfWhole(bucket, name, signal);
-      const other = found === null ? null : verifiedOrNull(session.keys, found, epochOf(name));
-      if (other === null || keyringRank(other) < keyringRank(keyring)) await drop(storage, name, signal);
-    }
-  });
-  return { ...check, stored, isNew: withEarlier === buckets.length };
-}
-
-/** Removes a keyring that does not count, unless the bucket's own policy keeps it for now. */
-async function drop(storage: Bucket, name: string, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await storage.remove(name, { signal });
-  } catch (error) {
-    if (!isVaultError(error, 'retained')) throw error;
-  }
-}
-
-async function keyringNames(storage: Bucket, signal: AbortSignal | undefined): Promise<string[]> {
-  const names: string[] = [];
-  for await (const { name } of storage.list(KEYRING_PREFIX, { signal })) {
-    if (parseKeyringObjectName(name) !== null) names.push(name);
-    // Those beyond stay for another time; the newest matter.
-    if (names.length > MOST_LISTED) names.splice(0, MOST_LISTED / 2);
-  }
-  return names;
 }

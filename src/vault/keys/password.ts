@@ -6,7 +6,8 @@ import type { Keyslot } from '../../format/keyring.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
-import { changeKeyring, refreshKeyring, settleKeyring } from './keyring-store.ts';
+import { changeKeyring, refreshKeyring } from './keyring-store.ts';
+import { settleKeyring } from './settle-keyring.ts';
 import { unlock } from './unlock.ts';
 import type { Unlocked } from './unlock.ts';
 

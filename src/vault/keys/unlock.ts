@@ -7,7 +7,7 @@ import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
 import type { Keyring, Keyslot } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
-import { verifiedOrNull } from './keyring-store.ts';
+import { verifiedOrNull } from './keyring-copies.ts';
 
 export interface Unlocked {
   readonly keys: VaultKeys;

@@ -23,7 +23,8 @@ import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-se
 import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
-import { changeKeyring, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
+import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { settleKeyring } from '../keys/settle-keyring.ts';
 import type { Session } from '../session.ts';
 import { putMarker, requireKept } from './create.ts';
 

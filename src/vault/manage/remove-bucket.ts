@@ -8,7 +8,9 @@ import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-se
 import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
 import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
-import { changeKeyring, readKeyrings, refreshKeyring, settleKeyring } from '../keys/keyring-store.ts';
+import { readKeyrings } from '../keys/keyring-copies.ts';
+import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { settleKeyring } from '../keys/settle-keyring.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
 import { readLists } from '../protocol/lists.ts';

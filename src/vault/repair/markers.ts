@@ -4,7 +4,7 @@ import { MANIFEST_PREFIX, MAX_MANIFEST_SIZE, parseManifestObjectName } from '../
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { checkEach, readMarker } from '../buckets/bucket-set.ts';
-import { readKeyrings, verifiedOrNull } from '../keys/keyring-store.ts';
+import { readKeyrings, verifiedOrNull } from '../keys/keyring-copies.ts';
 import type { PlanOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { storing } from './options.ts';
