@@ -34,6 +34,16 @@ describe('verify and repair', () => {
     expect(JSON.parse(stdout)).toMatchObject({ outcome: 'whole', affected: [] });
   });
 
+  test('verify --locks says so where no bucket can lock, and a repair that is to lock does nothing', async () => {
+    const { exit, stdout } = await box.run(['verify', '--locks']);
+    expect(exit).toBe(0);
+    expect(stdout).toMatch(/^No bucket keeps objects from being removed\.$/m);
+    expect(await box.run(['repair', '--retain', '30d'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(/^vault: Nothing was stored or locked, since no bucket can/),
+    });
+  });
+
   test('verify ends with 3 and says what is wrong where, and repair mends it', async () => {
     await removeChunks(2);
     const { exit, stdout, stderr } = await box.run(['verify']);

@@ -168,7 +168,7 @@ describe('with Google Cloud Storage', () => {
     const { exit, stderr } = await run('put', 'a', '--retain', '30d');
     expect(exit).toBe(2);
     expect(stderr).toMatch(
-      /Nothing was stored, since no bucket can keep it from being removed\. gs:\/\/bucket\S* cannot lock/,
+      /Nothing was stored or locked, since no bucket can keep objects from being removed\. gs:\/\/bucket\S* cannot lock/,
     );
     expect(server.objects('bucket').size).toBe(before);
   });

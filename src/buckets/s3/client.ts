@@ -7,6 +7,19 @@ import { certificatesIn } from '../cloud-url.ts';
 import { boundAnswers } from './answers.ts';
 import type { S3BucketOptions } from './options.ts';
 
+/** Where a bucket's objects are, and who asks for them. */
+export interface S3Place {
+  readonly client: S3Client;
+  readonly bucket: string;
+  /** What the keys of all objects start with. */
+  readonly root: string;
+  readonly label: string;
+  /** Whether the service is not Amazon's. */
+  readonly isForeign: boolean;
+  /** Who pays, if not the bucket's owner. */
+  readonly payer: { readonly RequestPayer?: 'requester' };
+}
+
 /**
  * The SDK's client for a bucket, with one attempt a request. Sends nothing yet.
  *

@@ -13,6 +13,7 @@ import type { SentChecksum } from './checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
 import { isAmazons, openS3Client, sendOptions } from './client.ts';
+import type { S3Place } from './client.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
 import { S3Retention } from './retention.ts';
@@ -72,11 +73,7 @@ class S3Bucket implements Bucket {
     this.#isForeign = options.endpoint !== null && !isAmazons(options.endpoint);
     this.#payer = options.requesterPays === true ? { RequestPayer: 'requester' } : {};
     this.#asked = uploadHeaders(options);
-    const place = { client, bucket: this.#bucket, root: this.#root, label: this.label };
-    this.retention = new S3Retention(
-      { ...place, isForeign: this.#isForeign, payer: this.#payer },
-      options.lock ?? null,
-    );
+    this.retention = new S3Retention(this.#place, options.lock ?? null);
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}) {
@@ -159,18 +156,18 @@ class S3Bucket implements Bucket {
   }
 
   list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {
-    return listObjects(
-      {
-        client: this.#client,
-        bucket: this.#bucket,
-        root: this.#root,
-        label: this.label,
-        isForeign: this.#isForeign,
-        payer: this.#payer,
-      },
-      prefix,
-      call,
-    );
+    return listObjects(this.#place, prefix, call);
+  }
+
+  get #place(): S3Place {
+    return {
+      client: this.#client,
+      bucket: this.#bucket,
+      root: this.#root,
+      label: this.label,
+      isForeign: this.#isForeign,
+      payer: this.#payer,
+    };
   }
 
   async presign(name: string, call: PresignCall): Promise<string> {

@@ -1,5 +1,5 @@
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
-import type { ListObjectsV2CommandOutput, S3Client } from '@aws-sdk/client-s3';
+import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import { VaultError, throwIfAborted } from '../../errors.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
 import { isNamePrefix, isObjectName } from '../bucket.ts';
@@ -7,24 +7,13 @@ import type { ListCall, ListedObject } from '../bucket.ts';
 import { ListingProgress } from '../listing-progress.ts';
 import { decodeKey } from './answers.ts';
 import { sendOptions } from './client.ts';
+import type { S3Place } from './client.ts';
 import { translateS3Error } from './errors.ts';
 import type { S3Attempt } from './errors.ts';
 
-/** What is listed. */
-interface Listed {
-  readonly client: S3Client;
-  readonly bucket: string;
-  /** What the keys of all objects start with. */
-  readonly root: string;
-  readonly label: string;
-  readonly isForeign: boolean;
-  /** Who pays, if not the bucket's owner. */
-  readonly payer: { readonly RequestPayer?: 'requester' };
-}
-
 /** `list` of a bucket of S3. */
 export async function* listObjects(
-  listed: Listed,
+  listed: S3Place,
   prefix: string,
   call: ListCall,
 ): AsyncGenerator<ListedObject, void, undefined> {
@@ -84,7 +73,7 @@ function entriesOf(
 }
 
 async function listPage(
-  { client, bucket, root, payer }: Listed,
+  { client, bucket, root, payer }: S3Place,
   prefix: string,
   from: { readonly after: string } | { readonly token: string },
   attempt: S3Attempt,

@@ -5,27 +5,17 @@ import {
   GetObjectRetentionCommand,
   PutObjectRetentionCommand,
 } from '@aws-sdk/client-s3';
-import type { S3Client } from '@aws-sdk/client-s3';
 import { VaultError, isVaultError } from '../../errors.ts';
 import { NO_RETENTION } from '../bucket.ts';
 import type { BucketCall, LockMode, Retention, RetentionPolicy } from '../bucket.ts';
 import { sendOptions } from './client.ts';
+import type { S3Place } from './client.ts';
 import { answerCodeOf, isUnknownThere, translateS3Error } from './errors.ts';
 import type { S3Attempt } from './errors.ts';
 
 const DAY_MS = 86_400_000;
 /** Periods are whole days; of years the service counts 365. */
 const YEAR_MS = 365 * DAY_MS;
-
-/** Where objects are, and who asks. */
-interface Place {
-  readonly client: S3Client;
-  readonly bucket: string;
-  readonly root: string;
-  readonly label: string;
-  readonly isForeign: boolean;
-  readonly payer: { readonly RequestPayer?: 'requester' };
-}
 
 /** An object's lock, as the service has it. */
 interface Lock {
@@ -37,14 +27,14 @@ interface Lock {
  * Object Lock. It keeps versions of objects: a plain removal hides a locked one behind a delete marker, and the version goes on costing.
  */
 export class S3Retention implements Retention {
-  readonly #place: Place;
+  readonly #place: S3Place;
   /** The mode that the URL asks for; null: the bucket's own. */
   readonly #mode: LockMode | null;
   #known: RetentionPolicy | null = null;
   /** Whether these credentials may not ask for it. */
   #isDenied = false;
 
-  constructor(place: Place, mode: LockMode | null) {
+  constructor(place: S3Place, mode: LockMode | null) {
     this.#place = place;
     this.#mode = mode;
   }

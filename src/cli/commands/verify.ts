@@ -49,7 +49,9 @@ export async function verify(
     } else if (result.outcome !== 'whole' || output.isTerminal || flags.locks === true) {
       await printFiles(invocation, result.affected);
       await printBuckets(invocation, result.buckets);
-      for (const line of result.buckets.flatMap(describeRetention)) await output.line(line);
+      const kept = result.buckets.flatMap(describeRetention);
+      if (flags.locks === true && kept.length === 0) kept.push('No bucket keeps objects from being removed.');
+      for (const line of kept) await output.line(line);
     }
     const { outcome, files, chunks } = result;
     const listed =

@@ -137,7 +137,7 @@ function cannotRetain(without: readonly VaultBucket[], failed: readonly BucketFa
   if (without.length > 0) reasons.unshift(`${without.map(({ url }) => url).join(', ')} cannot lock objects.`);
   return new VaultError(
     first?.error.code ?? 'invalid-input',
-    `Nothing was stored, since no bucket can keep it from being removed. ${reasons.join(' ')} It takes S3 Object Lock or the object retention of Google Cloud Storage, and the right to ask for them: see docs/retention.md.`,
+    `Nothing was stored or locked, since no bucket can keep objects from being removed. ${reasons.join(' ')} It takes S3 Object Lock or the object retention of Google Cloud Storage, and the right to ask for them: see docs/retention.md.`,
     { cause: first?.error },
   );
 }
