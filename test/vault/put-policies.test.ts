@@ -130,6 +130,8 @@ test('suffice for every put, and a full key sees, reads, keeps and removes what 
 });
 
 test('allow nothing else: not to read what is stored, to replace or remove it, or to plant what only full keys make', async () => {
+  // It takes away a marker that it has kept for its next put.
+  await full.close();
   const names = [...gcs.objects('acme-1').keys(), ...s3.objects('acme-2').keys()];
   const stored = names.filter((name) => /^(chunks|manifests)\//.test(name));
   expect(stored.length).toBeGreaterThan(10);

@@ -262,6 +262,27 @@ describe('What sweep removes', () => {
     await later.vault.sweep({ waitMs: 0 });
     expect(await discrepancies(later.session, copy.buckets)).toEqual([]);
   });
+
+  test('doubles of what expires by the same sweep, and the catalog still knows where the rest is', async () => {
+    let nowMs = Date.now();
+    await using made = await testVault({ now: () => nowMs });
+    const bytes = randomBytes(3 * CHUNK_SIZE);
+    const { hash } = await putBytes(made.vault, bytes, { name: 'a', expiresAtMs: nowMs + HOUR_MS });
+    await made.session.guard.end();
+    for (const { storage } of made.buckets) {
+      const shards = [...storage].filter(([name]) => name.startsWith('chunks/'));
+      for (const [name, object] of shards)
+        storage.set(`${name.slice(0, -16)}${randomBytes(8).toString('hex')}`, object);
+    }
+    nowMs += 2 * HOUR_MS;
+    await made.vault.sweep({ ignoreGrace: true, waitMs: 0 });
+    expect(made.objects('chunks/')).toHaveLength(9);
+    const found = await discrepancies(made.session, made.buckets);
+    // Its list stays for days.
+    expect(found.filter((line) => !line.includes(' has sweep/'))).toEqual([]);
+    expect(await made.vault.undelete([hash])).toMatchObject({ restored: [{ hash }] });
+    expect((await getBytes(made.vault, hash)).equals(bytes)).toBe(true);
+  });
 });
 
 describe('With a bucket that cannot be used', () => {

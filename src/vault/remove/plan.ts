@@ -29,6 +29,8 @@ export interface RemovalPlan {
 export interface FoundObject {
   readonly bytes: number;
   readonly holders: readonly VaultBucket[];
+  /** Whether no list names all of its chunk. */
+  readonly isPart: boolean;
 }
 
 /** What is chosen from. */
@@ -58,12 +60,13 @@ export async function planRemoval(
   for await (const steps of removals(session, buckets, { ...choice, onForeign })) {
     if (names.length >= MOST_A_ROUND) return { names, found, more: true, foreign };
     for (const { step, holder } of steps) {
-      const { object } = step;
+      const { object, reason } = step;
       const { bytes, holders } = found.get(object) ?? { bytes: 0, holders: [] };
       if (!found.has(object)) names.push(object);
       found.set(object, {
         bytes: bytes + step.bytes,
         holders: holder === null ? holders : [...holders, holder],
+        isPart: reason === 'surplus',
       });
     }
   }

@@ -272,7 +272,8 @@ class Sweep {
       for (const id of ids) marked.add(id);
     const live = await this.#findLive(marked);
     const names = lists.flatMap(({ objects }) => objects);
-    const { spared, staying } = await this.#look(names, { live, named });
+    const parts = new Set(names.flatMap((name) => ((found.get(name)?.isPart ?? true) ? [idOf(name)] : [])));
+    const { spared, staying } = await this.#look(names, { live, named, parts });
     const dead = new Set(live.dead.map(({ hash }) => hash));
     const going = names.filter((name) => {
       const hash = parseManifestObjectName(name);
@@ -286,7 +287,8 @@ class Sweep {
     };
     await forEachBounded(going, remove, { inFlight: IN_FLIGHT, signal });
     // What is kept stays known: it is no live file's, so that a later sweep chooses it again once this list has gone.
-    const gone = new Set(removed.flatMap((name) => (live.ids.has(idOf(name)) ? [] : [idOf(name)])));
+    const known = (id: string): boolean => live.ids.has(id) || staying.has(id);
+    const gone = new Set(removed.flatMap((name) => (known(idOf(name)) ? [] : [idOf(name)])));
     await this.#forget(
       [...gone].filter((id) => id !== ''),
       removed.flatMap((name) => parseManifestObjectName(name) ?? []),
@@ -296,25 +298,32 @@ class Sweep {
   }
 
   /**
-   * Looks at the chunks that are live now.
+   * Looks at the chunks that are live now, and at those of which lists may name a part only.
    *
-   * @param now what is live, and what lists name
-   * @returns `spared`: those that would not keep a complete set outside of all lists, of which nothing goes; `staying`: the set that the
-   *   others keep
+   * @param now what is live, what lists name, and chunks that have more than that, perhaps
+   * @returns `spared`: live ones that would not keep a complete set outside of all lists, of which nothing goes; `staying`: the set that
+   *   each of the others keeps
    */
   async #look(
     names: readonly string[],
-    { live, named }: { readonly live: LiveFiles; readonly named: ReadonlySet<string> },
+    now: {
+      readonly live: LiveFiles;
+      readonly named: ReadonlySet<string>;
+      readonly parts: ReadonlySet<string>;
+    },
   ): Promise<{ readonly spared: ReadonlySet<string>; readonly staying: ReadonlyMap<string, ShardSet> }> {
+    const { live, named, parts } = now;
     const { signal } = this.#options;
-    const spared = new Set(names.map(idOf).filter((id) => id !== '' && live.ids.has(id)));
+    const asked = new Set(names.map(idOf).filter((id) => id !== '' && (live.ids.has(id) || parts.has(id))));
+    const spared = new Set([...asked].filter((id) => live.ids.has(id)));
     const staying = new Map<string, ShardSet>();
-    if (spared.size === 0) return { spared, staying };
+    if (asked.size === 0) return { spared, staying };
     const { m } = this.#session.keyring.keyring.redundancy;
     for await (const { id, shards } of listChunks(this.#buckets, { signal })) {
-      if (!spared.has(id)) continue;
-      const rest = shards.filter((shard) => !named.has(objectNameOf(shard)));
-      const kept = setsOf(rest).find((set) => isEnough(set, m));
+      if (!asked.has(id)) continue;
+      const sets = setsOf(shards.filter((shard) => !named.has(objectNameOf(shard))));
+      // A file that has been removed since may be brought back.
+      const kept = spared.has(id) ? sets.find((set) => isEnough(set, m)) : sets[0];
       if (kept === undefined) continue;
       spared.delete(id);
       staying.set(id, kept);
@@ -332,7 +341,7 @@ class Sweep {
   async #removeObject(
     name: string,
     signal: AbortSignal | undefined,
-    { bytes, holders }: FoundObject = { bytes: 0, holders: [] },
+    { bytes, holders }: Omit<FoundObject, 'isPart'> = { bytes: 0, holders: [] },
   ): Promise<boolean> {
     const from = holders.length > 0 ? holders : this.#buckets;
     const { failed } = await removeFrom(from, name, signal, { unlessRetained: true });
