@@ -1,212 +1,345 @@
 /**
- * Every order in which the steps of several actors can come, of real code: an actor's call of what is shared is held up until
- * the explorer lets it go on, one call at a time. Orders that lead to the same state are told by a digest and tried once;
- * of orders that differ only in steps that do not touch each other one is tried (sleep sets: P. Godefroid, "Partial-Order
- * Methods for the Verification of Concurrent Systems", 1996, section 6).
+ * Every order in which the steps of several actors can come, of real code: a search through the states of buckets, clock and actors,
+ * in which an actor is the automaton that its real runs have shown (remembered-actor.ts). A state is told by what decides all that can
+ * follow: the objects, the clock, what was promised, and where each actor stands.
+ *
+ * Not every state is gone through: where an actor is about to read what nobody else can write any more before or after, the reading goes first and
+ * nothing else is tried (persistent sets: P. Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996,
+ * chapter 4). That loses no state of the buckets: the reading changes none, and whatever the others do meanwhile they can do
+ * after it, with the same answers for everybody. What somebody can still write is what the steps known so far say, so that a choice may turn
+ * out wrong; when nothing is left to try, each is looked at again, and where it does not hold any more the other moves are tried as well, until all hold.
+ *
+ * Why that is enough, though what can still be written is learned in the reduced search itself: take a state where the reading `r` went alone,
+ * and a way on from it, in any order, on which somebody comes to a write `w` that touches `r`, the shortest such. All before `w` commute with `r`, so
+ * that the same way leads from the state after `r` to `w`, no longer. There the search has gone on either with all moves, and
+ * so along the way, or with another reading alone, for which the same holds. As nothing comes back to where it was (each step adds an answer), the search
+ * has come to `w` at last from where its actor stood: `w` was known, and the choice was not left to stand.
  */
+import { Futures } from './futures.ts';
+import { knownStep, RememberedActor } from './remembered-actor.ts';
+import type { Local, Pending, Program, Step } from './remembered-actor.ts';
+import type { Operation, Outcome, Snapshot, Snapshots } from './snapshots.ts';
 
-/** A call that is about to be made. */
-export interface Move {
-  readonly actor: string;
-  /** Where it is made: only calls of one place can touch each other. */
-  readonly where: string;
-  readonly call: 'put' | 'get' | 'remove' | 'list' | 'everything';
-  /** The object's name or the prefix of a listing. */
-  readonly name: string;
+/** After so many states it is told how far the exploration is. */
+const PROGRESS_EVERY = 20_000;
+
+/** What actors share. */
+export interface Shared {
+  readonly snapshot: Snapshot;
+  readonly nowMs: number;
+  /** Hashes of files that must be readable, sorted. */
+  readonly promised: string;
 }
 
-/** What an explorer drives: made anew for each order, and the same each time as far as its actors can tell. */
-export interface World {
-  /** Starts the actors: each runs until its first call. */
-  start(): Promise<void>;
-  /** The calls that wait. */
-  waiting(): readonly Move[];
-  /** Lets one of them be made, and its actor run on until its next call. */
-  go(move: Move): Promise<void>;
-  /** Nobody goes on any more. */
-  end(): void;
-  /** All that decides what can still happen. */
-  digest(): string;
-  /** What is wrong with the state; null if it is as it should be. It changes nothing. */
-  wrong(): Promise<string | null>;
-  /** The same where no call waits any more. */
-  wrongAtEnd(): Promise<string | null>;
+interface State extends Shared {
+  readonly locals: readonly Local[];
+  readonly before: { readonly state: State; readonly move: Move } | null;
+  /** How often an actor was left although it could go on. */
+  readonly switches: number;
+}
+
+interface Move {
+  readonly actor: number;
+  readonly pending: Pending;
+}
+
+/** An actor goes on until its next call begins so (`put manifests/`); null: as far as it can. */
+export interface Cue {
+  readonly actor: string;
+  readonly until: string | null;
 }
 
 export interface Exploration {
   readonly states: number;
+  /** States of what is shared alone. */
+  readonly outcomes: number;
+  /** Steps of actors that were made for real, and runs of one actor that were begun for them. */
+  readonly steps: number;
   readonly runs: number;
+  /** States in which no call waits any more. */
   readonly ends: number;
   /** The first order that went wrong: its calls and what was wrong; null if none did. */
   readonly failure: { readonly moves: readonly string[]; readonly wrong: string } | null;
-  /** Whether every order was tried (within the bound on switches). */
+  /** Whether every order was tried. */
   readonly complete: boolean;
 }
 
-export interface ExploreOptions {
+export interface Exploring {
+  readonly programs: readonly Program[];
+  readonly snapshots: Snapshots;
+  readonly start: Shared;
+  /** What has happened before orders are tried. */
+  readonly prelude?: readonly Cue[] | undefined;
+  /** The prefix that actors list again and again until they like what they see. */
+  readonly waitsFor: string;
+  /** What is wrong with a state; null if it is as it should be. */
+  readonly wrong: (shared: Shared) => Promise<string | null>;
+  /** States after which the exploration ends. */
+  readonly mostStates?: number | undefined;
+  /** Told how far it is, now and then. */
+  readonly onProgress?: (told: string) => void;
+  /** False: every state is gone through. */
+  readonly reduces?: boolean | undefined;
   /** Most times that an actor is left although it could go on; no bound unless given. */
   readonly switches?: number | undefined;
-  /** Runs after which the exploration ends. */
-  readonly mostRuns?: number | undefined;
-}
-
-/** One state on the way to the present one. */
-interface Node {
-  readonly waiting: readonly Move[];
-  /** Moves that were tried already or lead to where an earlier order led. */
-  readonly asleep: Map<string, Move>;
-  readonly switches: number;
-  readonly last: string | null;
-  chosen: Move;
 }
 
 /** Tries all orders. */
-export async function explore(make: () => World, options: ExploreOptions = {}): Promise<Exploration> {
-  const explorer = new Explorer(make, options);
-  return explorer.run();
+export async function explore(exploring: Exploring): Promise<Exploration> {
+  const explorer = new Explorer(exploring);
+  try {
+    return await explorer.run();
+  } finally {
+    explorer.end();
+  }
+}
+
+interface Frame {
+  readonly state: State;
+  readonly moves: readonly Move[];
+  next: number;
 }
 
 class Explorer {
-  readonly #make: () => World;
-  readonly #mostSwitches: number;
-  readonly #mostRuns: number;
-  readonly #path: Node[] = [];
-  /** By state: the moves that were asleep whenever it was come to. */
-  readonly #visited = new Map<string, { readonly asleep: ReadonlySet<string>; readonly waiting: string }>();
-  #runs = 0;
+  readonly #exploring: Exploring;
+  readonly #actors: readonly RememberedActor[];
+  readonly #futures = new Futures();
+  readonly #visited = new Set<string>();
+  readonly #promises = new Map<string, number>();
+  readonly #verdicts = new Map<string, string | null>();
+  /** States from where one reading was tried alone. */
+  #reduced: { readonly state: State; readonly alone: Move }[] = [];
   #ends = 0;
 
-  constructor(make: () => World, { switches = Infinity, mostRuns = Infinity }: ExploreOptions) {
-    this.#make = make;
-    this.#mostSwitches = switches;
-    this.#mostRuns = mostRuns;
+  constructor(exploring: Exploring) {
+    this.#exploring = exploring;
+    this.#actors = exploring.programs.map((program) => new RememberedActor(program, exploring.waitsFor));
+  }
+
+  end(): void {
+    for (const actor of this.#actors) actor.end();
   }
 
   async run(): Promise<Exploration> {
-    let failure: Exploration['failure'] = null;
-    do {
-      this.#runs += 1;
-      failure = await this.#follow();
-    } while (failure === null && this.#turn() && this.#runs < this.#mostRuns);
+    const failure = await this.#tryAll();
+    const sum = (count: 'runs' | 'steps'): number =>
+      this.#actors.reduce((all, actor) => all + actor[count], 0);
     return {
       states: this.#visited.size,
-      runs: this.#runs,
+      outcomes: this.#verdicts.size,
       ends: this.#ends,
+      steps: sum('steps'),
+      runs: sum('runs'),
       failure,
-      complete: failure === null && this.#path.length === 0,
+      complete: failure === null && !this.#isFull,
     };
   }
 
-  /** Goes the path, and on from its end to where nothing waits or everything has been seen. */
-  async #follow(): Promise<Exploration['failure']> {
-    const world = this.#make();
-    await world.start();
-    try {
-      return await this.#followIn(world);
-    } finally {
-      world.end();
-    }
-  }
-
-  async #followIn(world: World): Promise<Exploration['failure']> {
-    for (const { chosen } of this.#path) await world.go(chosen);
-    for (;;) {
-      const wrong = await world.wrong();
-      if (wrong !== null) return this.#failure(wrong);
-      const node = this.#arrive(world);
-      if (node === null) return null;
-      const chosen = this.#choose(node);
-      if (chosen === null) {
-        if (node.waiting.length > 0) return null;
-        this.#ends += 1;
-        const wrongInTheEnd = await world.wrongAtEnd();
-        return wrongInTheEnd === null ? null : this.#failure(wrongInTheEnd);
+  async #tryAll(): Promise<Exploration['failure']> {
+    const locals: Local[] = [];
+    for (const actor of this.#actors) locals.push(await actor.start());
+    let state: State = { ...this.#exploring.start, locals, before: null, switches: 0 };
+    for (const cue of this.#exploring.prelude ?? []) state = await this.#play(state, cue);
+    state = { ...state, switches: 0 };
+    this.#visited.add(this.#keyOf(state));
+    let failure = await this.#judge(state);
+    failure ??= await this.#search([await this.#frameOf(state)]);
+    while (failure === null && !this.#isFull) {
+      this.#futures.learn();
+      const [standing, wrong] = partition(this.#reduced, ({ state: at, alone }) => this.#isAlone(at, alone));
+      if (wrong.length === 0) return null;
+      this.#reduced = standing;
+      for (const { state: at, alone } of wrong) {
+        const moves = (await this.#movesOf(at)).filter(({ pending }) => pending !== alone.pending);
+        failure = await this.#search([{ state: at, moves, next: 0 }]);
+        if (failure !== null) break;
       }
-      this.#path.push({ ...node, chosen });
-      await world.go(chosen);
+    }
+    return failure;
+  }
+
+  get #isFull(): boolean {
+    return this.#visited.size >= (this.#exploring.mostStates ?? Infinity);
+  }
+
+  async #play(begun: State, { actor, until }: Cue): Promise<State> {
+    const at = this.#exploring.programs.findIndex(({ name }) => name === actor);
+    for (let state = begun; ;) {
+      const move = (await this.#movesOf(state)).find((one) => one.actor === at);
+      if (move === undefined || (until !== null && move.pending.key.startsWith(until))) return state;
+      state = await this.#go(state, move);
     }
   }
 
-  /** The state that a run has come to; null if all that can follow has been seen. */
-  #arrive(world: World): Omit<Node, 'chosen'> | null {
-    const waiting = world.waiting();
-    const parent = this.#path.at(-1);
-    const last = parent?.chosen.actor ?? null;
-    const switches = parent === undefined ? 0 : parent.switches + Number(isSwitch(parent));
-    const bounded = this.#mostSwitches !== Infinity;
-    const asleep = new Map<string, Move>();
-    // With a bound, the order that is left out might be the one that fits into it.
-    for (const move of bounded ? [] : (parent?.asleep.values() ?? [])) {
-      if (parent !== undefined && independent(move, parent.chosen)) asleep.set(keyOf(move), move);
-    }
-    // Likewise, what can still happen depends on how much of it is used up.
-    const digest = world.digest() + (bounded ? ` ${switches} ${last}` : '');
-    const calls = waiting.map(keyOf).toSorted().join('\n');
-    const seen = this.#visited.get(digest);
-    if (seen !== undefined && seen.waiting !== calls)
-      throw new Error(`The same answers, and not the same next:\n${seen.waiting}\n\n${calls}`);
-    const before = seen?.asleep;
-    if (before !== undefined) {
-      if ([...before].every((key) => asleep.has(key))) return null;
-      for (const move of waiting) if (!before.has(keyOf(move))) asleep.set(keyOf(move), move);
-    }
-    const known = before ?? new Set(asleep.keys());
-    const sleeping = new Set([...known].filter((key) => asleep.has(key)));
-    this.#visited.set(digest, { asleep: sleeping, waiting: calls });
-    return { waiting, asleep, switches, last };
-  }
-
-  #choose({ waiting: all, asleep, switches, last }: Omit<Node, 'chosen'>): Move | null {
-    // With a bound, calls that an actor makes side by side go in one order.
-    const waiting =
-      this.#mostSwitches === Infinity
-        ? all
-        : all.filter((move) => move === all.find(({ actor }) => actor === move.actor));
-    const open = waiting.filter((move) => !asleep.has(keyOf(move)));
-    const staying = open.find(({ actor }) => actor === last);
-    if (staying !== undefined) return staying;
-    const leaves = waiting.some(({ actor }) => actor === last);
-    return leaves && switches >= this.#mostSwitches ? null : (open[0] ?? null);
-  }
-
-  /** Turns to the next order. @returns whether there is one */
-  #turn(): boolean {
+  /** Goes on from where a path ends, to all that can follow and has not been seen. */
+  async #search(path: Frame[]): Promise<Exploration['failure']> {
     for (;;) {
-      const node = this.#path.at(-1);
-      if (node === undefined) return false;
-      node.asleep.set(keyOf(node.chosen), node.chosen);
-      const next = this.#choose(node);
-      if (next !== null) {
-        node.chosen = next;
-        return true;
+      const top = path.at(-1);
+      if (top === undefined || this.#isFull) return null;
+      const move = top.moves[top.next];
+      top.next += 1;
+      if (move === undefined) {
+        path.pop();
+        continue;
       }
-      this.#path.pop();
+      const state = await this.#go(top.state, move);
+      const key = this.#keyOf(state);
+      if (this.#visited.has(key)) continue;
+      this.#visited.add(key);
+      if (this.#visited.size % PROGRESS_EVERY === 0) this.#tell(path.length);
+      const failure = await this.#judge(state);
+      if (failure !== null) return failure;
+      path.push(await this.#frameOf(state));
     }
   }
 
-  #failure(wrong: string): Exploration['failure'] {
-    return { moves: this.#path.map(({ chosen }) => keyOf(chosen)), wrong };
+  #tell(depth: number): void {
+    const verdicts = this.#verdicts.size;
+    const steps = this.#actors.map((actor) => actor.steps).join('+');
+    this.#exploring.onProgress?.(
+      `${this.#visited.size} states, ${verdicts} outcomes, ${steps} steps, ${this.#reduced.length} alone, depth ${depth}`,
+    );
+  }
+
+  async #frameOf(state: State): Promise<Frame> {
+    const moves = await this.#movesOf(state);
+    if (moves.length === 0) this.#ends += 1;
+    if (this.#isBounded) return { state, moves: this.#movesWithin(state, moves), next: 0 };
+    if (moves.length < 2 || this.#exploring.reduces === false) return { state, moves, next: 0 };
+    for (const move of moves) {
+      if (!this.#touchesNothing(state, move)) continue;
+      await this.#stepOf(state, move);
+      if (!this.#isAlone(state, move)) continue;
+      this.#reduced.push({ state, alone: move });
+      return { state, moves: [move], next: 0 };
+    }
+    return { state, moves, next: 0 };
+  }
+
+  get #isBounded(): boolean {
+    return this.#exploring.switches !== undefined && this.#exploring.switches < Infinity;
+  }
+
+  /** Within a bound on switches nothing is left out for another order, which might not fit into it. */
+  #movesWithin({ before, switches }: State, moves: readonly Move[]): readonly Move[] {
+    // Calls that an actor makes side by side go in one order.
+    const first = moves.filter((move) => move === moves.find(({ actor }) => actor === move.actor));
+    const staying = first.filter(({ actor }) => actor === before?.move.actor);
+    return staying.length > 0 && switches >= (this.#exploring.switches ?? Infinity) ? staying : first;
+  }
+
+  /** Whether a move, which has been made once, is a reading that changes nothing, of what nobody can write before it is made. */
+  #isAlone(state: State, move: Move): boolean {
+    if (!this.#touchesNothing(state, move)) return false;
+    const outcome = state.snapshot.outcomes.get(move.pending.key);
+    const step = outcome === undefined ? undefined : this.#knownStep(state, move, outcome);
+    if (step === undefined || step.effects.length > 0) return false;
+    return step.nowMs === null || !state.locals.some((local) => this.#futures.movesClock(local));
+  }
+
+  #touchesNothing({ locals }: State, { actor, pending }: Move): boolean {
+    const { operation } = pending;
+    if (operation === null || operation.call === 'put' || operation.call === 'remove') return false;
+    return locals.every((local, i) =>
+      i === actor
+        ? !this.#futures.touchesItself(local, pending)
+        : !this.#futures.touches(this.#futures.of(local), operation),
+    );
+  }
+
+  async #movesOf({ locals, snapshot, nowMs }: State): Promise<Move[]> {
+    const moves: Move[] = [];
+    for (const [actor, { pending: all }] of locals.entries()) {
+      for (const pending of all) {
+        const { unlike } = pending;
+        let isDue = unlike === null || unlike.nowMs !== nowMs;
+        for (const [listing, digest] of unlike?.listings ?? [])
+          isDue ||= (await this.#outcomeOf(snapshot, listing)).digest !== digest;
+        if (isDue) moves.push({ actor, pending });
+      }
+    }
+    return moves;
+  }
+
+  async #outcomeOf(snapshot: Snapshot, operation: Operation | null): Promise<Outcome> {
+    if (operation === null) return { answer: { error: null, value: undefined }, digest: '', next: snapshot };
+    const known = snapshot.outcomes.get(operation.key);
+    return known ?? this.#exploring.snapshots.perform(snapshot, operation);
+  }
+
+  #knownStep({ locals, nowMs }: State, { actor, pending }: Move, { digest }: Outcome): Step | undefined {
+    const local = locals[actor];
+    return local === undefined ? undefined : knownStep(local, { pending, digest, nowMs });
+  }
+
+  async #stepOf(state: State, move: Move): Promise<{ readonly outcome: Outcome; readonly step: Step }> {
+    const { actor, pending } = move;
+    const outcome = await this.#outcomeOf(state.snapshot, pending.operation);
+    const known = this.#knownStep(state, move, outcome);
+    if (known !== undefined) return { outcome, step: known };
+    const [local, program] = [state.locals[actor], this.#actors[actor]];
+    if (local === undefined || program === undefined) throw new Error('No such actor');
+    const { answer, digest } = outcome;
+    return { outcome, step: await program.step(local, { pending, answer, digest, nowMs: state.nowMs }) };
+  }
+
+  async #go(state: State, move: Move): Promise<State> {
+    const { outcome, step } = await this.#stepOf(state, move);
+    let { nowMs, promised } = state;
+    for (const effect of step.effects) {
+      if (effect.what === 'pass') nowMs += effect.ms;
+      else if (effect.what === 'bug') throw new Error(`${movesTo(state).join('\n')}\n${effect.message}`);
+      else {
+        const others = promised.split(' ').filter((hash) => hash !== '' && hash !== effect.hash);
+        promised = (effect.what === 'promise' ? [...others, effect.hash] : others).toSorted().join(' ');
+      }
+    }
+    const last = state.before?.move.actor;
+    const isSwitch =
+      this.#isBounded &&
+      last !== undefined &&
+      last !== move.actor &&
+      (await this.#movesOf(state)).some(({ actor }) => actor === last);
+    return {
+      snapshot: outcome.next,
+      nowMs,
+      promised,
+      locals: state.locals.with(move.actor, step.to),
+      before: { state, move },
+      switches: state.switches + Number(isSwitch),
+    };
+  }
+
+  async #judge(state: State): Promise<Exploration['failure']> {
+    const { snapshot, nowMs, promised } = state;
+    const key = `${snapshot.id} ${nowMs} ${promised}`;
+    const known = this.#verdicts.get(key);
+    const wrong = known === undefined ? await this.#exploring.wrong(state) : known;
+    this.#verdicts.set(key, wrong);
+    return wrong === null ? null : { moves: movesTo(state), wrong };
+  }
+
+  #keyOf({ snapshot, nowMs, promised, locals, switches, before }: State): string {
+    const promise = this.#promises.get(promised) ?? this.#promises.size;
+    this.#promises.set(promised, promise);
+    const used = this.#isBounded ? `${switches} ${before?.move.actor}` : '';
+    return `${snapshot.id} ${nowMs} ${promise} ${locals.map(({ id }) => id).join()} ${used}`;
   }
 }
 
-function keyOf({ actor, where, call, name }: Move): string {
-  return `${actor}: ${call} ${name} ${where}`;
+/** How a state was come to. */
+function movesTo(state: State): readonly string[] {
+  const moves: string[] = [];
+  for (let at = state.before; at !== null; at = at.state.before) {
+    const { move, state: from } = at;
+    moves.unshift(`${from.locals[move.actor]?.actor}: ${move.pending.key}`);
+  }
+  return moves;
 }
 
-/** Whether a move left an actor that could have gone on. */
-function isSwitch({ last, chosen, waiting }: Node): boolean {
-  return last !== null && last !== chosen.actor && waiting.some(({ actor }) => actor === last);
-}
-
-/** Whether two moves lead to the same whichever comes first. */
-function independent(a: Move, b: Move): boolean {
-  if (a.call === 'everything' || b.call === 'everything') return false;
-  // Of one actor they are made side by side.
-  if (a.where !== b.where) return true;
-  if (a.actor === b.actor) return false;
-  const reads = (move: Move): boolean => move.call === 'get' || move.call === 'list';
-  if (reads(a) && reads(b)) return true;
-  if (a.call === 'list') return !b.name.startsWith(a.name);
-  if (b.call === 'list') return !a.name.startsWith(b.name);
-  return a.name !== b.name;
+/** Those of which something holds, and the others. */
+function partition<T>(all: readonly T[], holds: (one: T) => boolean): [T[], T[]] {
+  const parts: [T[], T[]] = [[], []];
+  for (const one of all) parts[holds(one) ? 0 : 1].push(one);
+  return parts;
 }

@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { createHash, KeyObject } from 'node:crypto';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
-import { publicBytes } from '../../src/crypto/keys.ts';
 
 /** A program whose random choices and waits are the test's. */
 export interface Puppet {
@@ -24,52 +23,85 @@ export function asPuppet<T>(puppet: Puppet, program: () => Promise<T>): Promise<
 }
 
 /**
- * Lets `node:crypto` and `node:timers/promises` serve puppets so, until disposed. Others are served as ever. Signatures that a puppet has
- * had checked are remembered: the same few come again in every run.
+ * Lets `node:crypto` and `node:timers/promises` serve puppets so, until disposed. Others are served as ever. A timer that a puppet sets never
+ * goes off: how long its calls take is nobody's business. Signatures that a puppet has made or checked are remembered, and keys: the
+ * same few come again in every run.
  */
 export function puppetTheatre(): Disposable {
   const requireHere = createRequire(import.meta.url);
   const crypto: object = requireHere('node:crypto');
   const timers: object = requireHere('node:timers/promises');
-  const randomBytes = methodOf(crypto, 'randomBytes');
-  const randomInt = methodOf(crypto, 'randomInt');
-  const setTimeout = methodOf(timers, 'setTimeout');
-  const verify = methodOf(crypto, 'verify');
-  const verdicts = new Map<string, unknown>();
-  const install = (bytes: Method, int: Method, sleep: Method, check: Method): void => {
-    Object.assign(crypto, { randomBytes: bytes, randomInt: int, verify: check });
-    Object.assign(timers, { setTimeout: sleep });
-    syncBuiltinESMExports();
+  const originals = [
+    ...methodsOf(crypto, 'randomBytes', 'randomInt', 'sign', 'verify', 'createPublicKey'),
+    ...methodsOf(timers, 'setTimeout'),
+    ...methodsOf(globalThis, 'setTimeout'),
+  ];
+  const serve = (
+    at: number,
+    forPuppets: (strings: Strings, original: Method, ...args: unknown[]) => unknown,
+  ): void => {
+    const [of, name, original] = originals[at] ?? [];
+    if (of === undefined || name === undefined || original === undefined) throw new Error(`No method ${at}`);
+    Reflect.set(of, name, (...args: unknown[]) => {
+      const pulled = strings.getStore();
+      return pulled === undefined ? original(...args) : forPuppets(pulled, original, ...args);
+    });
   };
-  install(
-    (...args) => {
-      const pulled = strings.getStore();
-      const [size] = args;
-      if (pulled === undefined || typeof size !== 'number') return Reflect.apply(randomBytes, crypto, args);
-      return draw(pulled, size);
-    },
-    (...args) => {
-      const pulled = strings.getStore();
-      const [limit] = args;
-      if (pulled === undefined || typeof limit !== 'number' || args.length > 1)
-        return Reflect.apply(randomInt, crypto, args);
-      return draw(pulled, 4).readUInt32BE() % limit;
-    },
-    (...args) => strings.getStore()?.puppet.sleep() ?? Reflect.apply(setTimeout, timers, args),
-    (...args) => {
-      if (strings.getStore() === undefined) return Reflect.apply(verify, crypto, args);
-      const [, message, key, signature] = args;
-      const what = createHash('sha256');
-      for (const part of [message, key instanceof KeyObject ? publicBytes(key) : null, signature]) {
-        if (!(part instanceof Uint8Array)) return Reflect.apply(verify, crypto, args);
-        what.update(`${part.length} `).update(part);
-      }
-      const known = what.digest('base64');
-      if (!verdicts.has(known)) verdicts.set(known, Reflect.apply(verify, crypto, args));
-      return verdicts.get(known);
-    },
+  serve(0, (pulled, original, ...args) =>
+    typeof args[0] === 'number' ? draw(pulled, args[0]) : original(...args),
   );
-  return { [Symbol.dispose]: () => install(randomBytes, randomInt, setTimeout, verify) };
+  serve(1, (pulled, original, ...args) =>
+    typeof args[0] === 'number' && args.length === 1
+      ? draw(pulled, 4).readUInt32BE() % args[0]
+      : original(...args),
+  );
+  for (const at of [2, 3, 4]) serve(at, remembering());
+  serve(5, ({ puppet }) => puppet.sleep());
+  serve(6, (_, original, ...args) => {
+    const timer = original(...args);
+    globalThis.clearTimeout(Number(timer));
+    return timer;
+  });
+  syncBuiltinESMExports();
+  return {
+    [Symbol.dispose]: () => {
+      for (const [of, name, original] of originals) Reflect.set(of, name, original);
+      syncBuiltinESMExports();
+    },
+  };
+}
+
+/** Answers by what bytes, keys and words a function is given. */
+function remembering(): (pulled: Strings, original: Method, ...args: unknown[]) => unknown {
+  const known = new Map<string, unknown>();
+  return (_, original, ...args) => {
+    const what = createHash('sha1');
+    for (const part of args) what.update(wordsOf(part)).update('\n');
+    const key = what.digest('base64');
+    if (!known.has(key)) known.set(key, original(...args));
+    return known.get(key);
+  };
+}
+
+const numbers = new WeakMap<object, number>();
+let lastNumber = 0;
+
+/** All that an argument says: of a key, which one it is. */
+function wordsOf(part: unknown): string {
+  if (part instanceof Uint8Array) return Buffer.from(part).toString('hex');
+  if (part instanceof KeyObject) {
+    const number = numbers.get(part) ?? (lastNumber += 1);
+    numbers.set(part, number);
+    return `key ${number}`;
+  }
+  if (typeof part !== 'object' || part === null) return String(part);
+  return Object.entries(part)
+    .map(([name, value]) => `${name} ${wordsOf(value)}`)
+    .join();
+}
+
+function methodsOf(of: object, ...names: string[]): [object, string, Method][] {
+  return names.map((name) => [of, name, methodOf(of, name)]);
 }
 
 type Method = (...args: unknown[]) => unknown;

@@ -1,331 +1,54 @@
 /**
  * The removal protocol as it is written, in every order of its calls of the buckets: real vaults, one chunk, and at every state that
  * is come to also the case that everybody dies there. Worlds that begin with a prelude have some of their calls in a fixed order;
- * after it, every order is tried. Where a world has `switches`, those orders are tried in which an actor that could go on is left
- * for another at most so many times. A listing counts as one call, though it may take pages.
+ * after it, every order is tried. Of large worlds those orders are tried in which an actor that could go on is left for another
+ * at most `MODEL_SWITCHES` times; `npm run model` tries every order of them, too. A listing counts as one call, though it may take pages.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Bucket, ListedObject } from '../../src/buckets/bucket.ts';
-import { explore } from '../support/interleavings.ts';
 import { puppetTheatre } from '../support/puppets.ts';
-import { putBytes } from './harness.ts';
-import { beginning, BODY, HOUR_MS, RemovalWorld } from './removal-world.ts';
-import type { Actor, Beginning, Cue } from './removal-world.ts';
-
-// --- actors -------------------------------------------------------------------------------------------
-
-const put = (name: string, broken: Partial<Actor> = {}): Actor => ({
-  name,
-  async play({ vault, session, acknowledge }) {
-    const { hash } = await putBytes(vault, BODY, { name });
-    acknowledge(hash);
-    await session.guard.end();
-  },
-  ...broken,
-});
-
-const rm: Actor = {
-  name: 'rm',
-  async play({ vault, first, release, pause }) {
-    await pause('begin');
-    release(first);
-    await vault.remove([first], { graceMs: 0 });
-  },
-};
-
-const rmAndUndelete = (broken: Partial<Actor> = {}): Actor => ({
-  name: 'undelete',
-  async play({ vault, session, first, release, acknowledge, pause }) {
-    await pause('begin');
-    release(first);
-    await vault.remove([first], { graceMs: 0 });
-    await vault.undelete([first]);
-    acknowledge(first);
-    await session.guard.end();
-  },
-  ...broken,
-});
-
-/** It waits for markers for as long as it takes. */
-const sweep = (name: string, broken: Partial<Actor> = {}): Actor => ({
-  name,
-  async play({ vault }) {
-    await vault.sweep({ waitMs: HOUR_MS });
-  },
-  ...broken,
-});
-
-/** Codes everything anew, as the keyring says already. */
-const recode = (broken: Partial<Actor> = {}): Actor => ({
-  name: 'R',
-  async play({ vault, session }) {
-    await vault.repair({ redundancy: NEXT });
-    await session.guard.end();
-  },
-  ...broken,
-});
-
-const clock = (hours: number): Actor => ({
-  name: 'clock',
-  async play({ pause, pass }) {
-    await pause(`+${hours} h`);
-    pass(hours * HOUR_MS);
-  },
-});
-
-// --- broken protocols ---------------------------------------------------------------------------------
-
-type Listing = ReturnType<Bucket['list']>;
-
-async function* none(): AsyncGenerator<ListedObject, void, undefined> {
-  // Nothing is listed.
-}
-
-/** Writes its marker only after it has read the lists of removal. */
-function markerAfterLists(bucket: Bucket): Bucket {
-  let later: (() => Promise<void>) | null = null;
-  return {
-    ...bucket,
-    async put(name, bytes, call) {
-      if (name.startsWith('puts/')) later = () => bucket.put(name, Uint8Array.from(bytes), call);
-      else await bucket.put(name, bytes, call);
-    },
-    async *list(prefix, call): Listing {
-      yield* bucket.list(prefix, call);
-      if (prefix === 'sweep/') await later?.();
-    },
-  };
-}
-
-/** Sees of some things always what it saw at first. */
-function looksOnce(prefixes: RegExp) {
-  return (bucket: Bucket): Bucket => {
-    const seen = new Map<string, readonly ListedObject[]>();
-    const read = new Map<string, Uint8Array>();
-    return {
-      ...bucket,
-      async get(name, call) {
-        const known = read.get(name) ?? (await bucket.get(name, call));
-        if (prefixes.test(name)) read.set(name, known);
-        return Uint8Array.from(known);
-      },
-      async *list(prefix, call): Listing {
-        const known = seen.get(prefix) ?? (await Array.fromAsync(bucket.list(prefix, call)));
-        if (prefixes.test(prefix)) seen.set(prefix, known);
-        yield* known;
-      },
-    };
-  };
-}
-
-/** Believes, as a row of the catalog would say, that the chunks are there that were there once. */
-function believesRows(bucket: Bucket): Bucket {
-  const once = one.storages.get(bucket.label) ?? new Map<string, Uint8Array>();
-  return {
-    ...bucket,
-    async *list(prefix, call): Listing {
-      // A row is believed as it is, whatever a list says of the objects.
-      if (prefix === 'sweep/') return;
-      if (prefix !== 'chunks/') return yield* bucket.list(prefix, call);
-      for (const [name, { length: size }] of once) if (name.startsWith(prefix)) yield { name, size };
-    },
-  };
-}
-
-/** Never sees what a prefix has. */
-function blindTo(hidden: string) {
-  return (bucket: Bucket): Bucket => ({
-    ...bucket,
-    list: (prefix, call) => (prefix === hidden ? none() : bucket.list(prefix, call)),
-  });
-}
-
-/** Takes its old marker away without a new one. */
-function renewsNothing(bucket: Bucket): Bucket {
-  let markers = 0;
-  return {
-    ...bucket,
-    async put(name, bytes, call) {
-      if (name.startsWith('puts/')) markers += 1;
-      if (!name.startsWith('puts/') || markers === 1) await bucket.put(name, bytes, call);
-    },
-  };
-}
-
-/** Takes away, before it stores a new shard in a bucket, what the bucket has of other codings. */
-function replacesShards(bucket: Bucket): Bucket {
-  return {
-    ...bucket,
-    async put(name, bytes, call) {
-      const copy = Uint8Array.from(bytes);
-      if (name.startsWith('chunks/')) {
-        for await (const { name: old } of bucket.list('chunks/')) {
-          if (!old.includes(`of${NEXT.k}+${NEXT.m}.`)) await bucket.remove(old);
-        }
-      }
-      await bucket.put(name, copy, call);
-    },
-  };
-}
-
-// --- worlds -------------------------------------------------------------------------------------------
+import { BROKEN, PLAYS, STARTS } from './removal-plays.ts';
+import type { Play } from './removal-plays.ts';
+import { exploreRemovals, HOUR_MS } from './removal-world.ts';
+import type { Beginning } from './removal-world.ts';
 
 let theatre: Disposable;
-let one: Beginning;
-let twice: Beginning;
-let two: Beginning;
-/** Two buckets, and a chunk that is to be coded anew. */
-let coded: Beginning;
-const NEXT = { k: 1, m: 1 };
+const begun = new Map<string, Beginning>();
 
 beforeAll(async () => {
   theatre = puppetTheatre();
-  one = await beginning({ buckets: 1, redundancy: { k: 1, m: 0 } });
-  twice = await beginning({ buckets: 1, redundancy: { k: 1, m: 0 }, twice: true });
-  two = await beginning({ buckets: 2, redundancy: { k: 1, m: 1 } });
-  coded = await beginning({ buckets: 2, redundancy: { k: 1, m: 0 }, next: NEXT });
+  for (const [name, begin] of Object.entries(STARTS)) begun.set(name, await begin());
 }, 120_000);
 afterAll(async () => {
   theatre[Symbol.dispose]();
-  for (const start of [one, twice, two, coded]) await start[Symbol.asyncDispose]();
+  for (const start of begun.values()) await start[Symbol.asyncDispose]();
 });
 
-/**
- * How often an actor is left that could go on, in the larger worlds. With 2 they take minutes, and hold. `npm run model` tries every
- * order, which takes from ten minutes a world to hours.
- */
+function startOf({ start }: Play): Beginning {
+  const found = begun.get(start);
+  if (found === undefined) throw new Error(start);
+  return found;
+}
+
+/** How often an actor is left that could go on, in the large worlds. */
 const SWITCHES = Number(process.env['MODEL_SWITCHES'] ?? 1);
 const TIMEOUT_MS = SWITCHES > 2 ? 24 * HOUR_MS : 300_000;
 
-interface Play {
-  readonly title: string;
-  readonly start: () => Beginning;
-  readonly actors: readonly Actor[];
-  readonly prelude?: readonly Cue[];
-  readonly switches?: number;
-}
-
-const looked: Cue = { actor: 'P1', until: 'list chunks/' };
-const removed: Cue = { actor: 'rm', until: null };
-const later: Cue = { actor: 'clock', until: null };
-
-const PLAYS: readonly Play[] = [
-  { title: 'a put, rm, a sweep', start: () => one, actors: [put('P1'), rm, sweep('S1')] },
-  { title: 'rm and undelete, a sweep', start: () => one, actors: [rmAndUndelete(), sweep('S1')] },
-  {
-    title: 'a put that renews its marker after it has looked, a sweep',
-    start: () => one,
-    actors: [put('P1'), rm, clock(5), sweep('S1')],
-    prelude: [looked, removed, later],
-  },
-  {
-    title: 'a put that sleeps beyond its marker, a sweep',
-    start: () => one,
-    actors: [put('P1'), rm, clock(25), sweep('S1')],
-    prelude: [looked, removed],
-    switches: SWITCHES,
-  },
-  {
-    title: 'a put, two sweeps that have chosen one of two sets',
-    start: () => twice,
-    actors: [put('P1'), sweep('S1'), sweep('S2')],
-    prelude: [
-      { actor: 'S1', until: 'put sweep/' },
-      { actor: 'S2', until: 'put sweep/' },
-    ],
-    switches: SWITCHES,
-  },
-  {
-    title: 'two puts, rm, a sweep',
-    start: () => one,
-    actors: [put('P1'), put('P2'), rm, sweep('S1')],
-    switches: SWITCHES,
-  },
-  {
-    title: 'two buckets: a put, rm, a sweep',
-    start: () => two,
-    actors: [put('P1'), rm, sweep('S1')],
-    switches: SWITCHES,
-  },
-  {
-    title: 'a re-coding, rm, a sweep',
-    start: () => coded,
-    actors: [recode(), rm, sweep('S1')],
-    switches: SWITCHES,
-  },
-  {
-    title: 'a re-coding that sleeps beyond its marker, rm, a sweep',
-    start: () => coded,
-    actors: [recode(), rm, clock(25), sweep('S1')],
-    prelude: [{ actor: 'R', until: 'put chunks/' }, removed],
-    switches: SWITCHES,
-  },
-];
-
 describe('Whatever the order, and whoever dies, an acknowledged file stays readable and nothing is left over', () => {
-  test.for(PLAYS)('$title', { timeout: TIMEOUT_MS }, async ({ start, actors, prelude, switches }) => {
-    const found = await explore(() => new RemovalWorld(start(), actors, prelude), { switches });
+  test.for(PLAYS)('$title', { timeout: TIMEOUT_MS }, async (play) => {
+    const { actors, prelude, large } = play;
+    const found = await exploreRemovals(startOf(play), actors, {
+      prelude,
+      switches: large === true ? SWITCHES : Infinity,
+    });
     expect(found.failure).toBeNull();
     expect(found.complete).toBe(true);
   });
 });
 
-const BROKEN: readonly Play[] = [
-  {
-    title: 'a marker that is written after the lists were read',
-    start: () => one,
-    actors: [put('P1', { rig: markerAfterLists }), rm, sweep('S1')],
-  },
-  {
-    title: 'a sweep that does not look again',
-    start: () => one,
-    actors: [put('P1'), rm, sweep('S1', { rig: looksOnce(/^(deleted|manifests)/) })],
-  },
-  {
-    title: 'rows that are believed instead of listings',
-    start: () => one,
-    actors: [put('P1', { rig: believesRows }), rm, sweep('S1')],
-    prelude: [removed],
-  },
-  {
-    title: 'a put that reads no lists',
-    start: () => one,
-    actors: [put('P1', { rig: blindTo('sweep/') }), rm, sweep('S1')],
-  },
-  {
-    title: 'a sweep that waits for nobody',
-    start: () => one,
-    actors: [put('P1'), rm, sweep('S1', { rig: blindTo('puts/') })],
-  },
-  {
-    title: 'an undelete that reads no lists',
-    start: () => one,
-    actors: [rmAndUndelete({ rig: blindTo('sweep/') }), sweep('S1')],
-  },
-  {
-    title: 'an old marker that is trusted',
-    start: () => one,
-    actors: [put('P1', { clockStands: true }), rm, clock(25), sweep('S1')],
-    prelude: [looked, removed],
-  },
-  {
-    title: 'a marker that is renewed in name only',
-    start: () => one,
-    actors: [put('P1', { rig: renewsNothing }), rm, clock(5), sweep('S1')],
-    prelude: [looked, removed, later],
-  },
-  {
-    title: 'a re-coding that removes the old shards before the new ones stand',
-    start: () => coded,
-    actors: [recode({ rig: replacesShards })],
-  },
-];
-
 describe('What would break the promise is found', () => {
-  test.for(BROKEN)('$title', { timeout: 300_000 }, async ({ start, actors, prelude }) => {
-    // A verdict on a state does not depend on who came there; those of broken worlds are their own all the same.
-    const world = { ...start(), judged: new Map<string, string | null>() };
-    const found = await explore(() => new RemovalWorld(world, actors, prelude));
+  test.for(BROKEN)('$title', { timeout: 300_000 }, async (play) => {
+    const { actors, prelude } = play;
+    const found = await exploreRemovals(startOf(play), actors, { prelude });
     expect(found.failure?.wrong).toMatch(/is gone\.|cannot be read/);
   });
 });

@@ -1,9 +1,9 @@
 /** What removal-model.test.ts explores: vaults of real code, one handle an actor, over buckets in memory. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { memoryBucket } from '../../src/buckets/memory.ts';
-import type { Bucket, ListedObject } from '../../src/buckets/bucket.ts';
+import type { Bucket } from '../../src/buckets/bucket.ts';
 import { ManifestSealer } from '../../src/crypto/manifest.ts';
-import { VaultError } from '../../src/errors.ts';
+import { CLOCK_NAME } from '../../src/format/removal.ts';
 import { parseShardObjectName } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import { BucketSet, VaultBucket } from '../../src/vault/buckets/bucket-set.ts';
@@ -14,8 +14,12 @@ import { changeDefaults } from '../../src/vault/keys/defaults.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { asPuppet } from '../support/puppets.ts';
 import { RememberingWorkers } from '../support/remembering-workers.ts';
-import type { Move, World } from '../support/interleavings.ts';
+import { explore } from '../support/interleavings.ts';
+import type { Exploration, Exploring, Shared } from '../support/interleavings.ts';
 import { MemoryCatalog } from '../support/memory-catalog.ts';
+import type { Link, Program } from '../support/remembered-actor.ts';
+import { Snapshots } from '../support/snapshots.ts';
+import type { Snapshot } from '../support/snapshots.ts';
 import { getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
 import { systemClock } from '../../src/host.ts';
@@ -24,18 +28,17 @@ import { systemClock } from '../../src/host.ts';
 export const BODY = randomBytes(20_000);
 export const HOUR_MS = 3_600_000;
 
-type Storages = ReadonlyMap<string, Map<string, Uint8Array>>;
-
 /** How the world begins: a vault with one file of `BODY`. */
 export interface Beginning extends AsyncDisposable {
   readonly session: Session;
   readonly catalog: MemoryCatalog;
-  readonly storages: Storages;
+  readonly snapshots: Snapshots;
+  readonly snapshot: Snapshot;
   /** The hash of the file that is there. */
   readonly hash: string;
   /** What each actor seals with, the same in every run. */
   readonly sealers: Map<string, ManifestSealer>;
-  /** Ends that have been looked at already. */
+  /** Ends that have been looked at already. A verdict on one does not depend on who came there. */
   readonly judged: Map<string, string | null>;
 }
 
@@ -71,10 +74,12 @@ export async function beginning(options: {
       }
     }
   }
+  const snapshots = new Snapshots();
   return {
     session,
     catalog,
-    storages,
+    snapshots,
+    snapshot: snapshots.of(storages),
     hash,
     sealers: new Map(),
     judged: new Map(),
@@ -121,362 +126,169 @@ export interface Stage {
 export interface Actor {
   readonly name: string;
   readonly play: (stage: Stage) => Promise<void>;
-  /** Stands between the vault and the bucket: how protocols are broken. */
-  readonly rig?: ((bucket: Bucket) => Bucket) | undefined;
+  /** Stands between the vault and the bucket, which held that at the beginning: how protocols are broken. */
+  readonly rig?: ((bucket: Bucket, once: ReadonlyMap<string, Uint8Array>) => Bucket) | undefined;
   /** It does not notice how time passes. */
   readonly clockStands?: boolean | undefined;
-}
-
-/** An actor goes on until its next call begins so (`put manifests/`); null: as far as it can. */
-export interface Cue {
-  readonly actor: string;
-  readonly until: string | null;
 }
 
 /** Calls that say the same whenever they are made. */
 const SETTLED = /^(keyring\/|vault\.json|clock$)/;
 
-interface Waiting {
-  readonly move: Move;
-  /** Goes on only when the markers are others than these; null: at any time. */
-  readonly until: string | null;
-  readonly release: () => void;
-  readonly refuse: () => void;
+/**
+ * Tries all orders of the calls of some actors. At every state that is come to also the case is looked at that everybody ends there. Whoever
+ * dies alone is somebody who does not go on while the others do: that is among the orders.
+ */
+export function exploreRemovals(
+  start: Beginning,
+  actors: readonly Actor[],
+  options: Pick<Exploring, 'prelude' | 'reduces' | 'switches' | 'mostStates' | 'onProgress'> = {},
+): Promise<Exploration> {
+  return explore({
+    ...options,
+    programs: actors.map((actor) => programOf(start, actor)),
+    snapshots: start.snapshots,
+    start: { snapshot: start.snapshot, nowMs: 0, promised: start.hash },
+    waitsFor: 'puts/',
+    wrong: async (shared) => whyLost(shared) ?? (await aftermath(start, shared, AFTER_HOURS)),
+  });
 }
 
-export class RemovalWorld implements World {
-  readonly #beginning: Beginning;
-  readonly #actors: readonly Actor[];
-  readonly #storages: Storages;
-  readonly #waiting: Waiting[] = [];
-  /** What each actor has seen. */
-  readonly #histories = new Map<string, History>();
-  readonly #acknowledged: Set<string>;
-  #nowMs = 0;
-  #bug: string | null = null;
-  #isOver = false;
+function programOf(start: Beginning, actor: Actor): Program {
+  const rig = actor.rig ?? ((bucket: Bucket) => bucket);
+  return {
+    name: actor.name,
+    play: (link) =>
+      actor.play({
+        ...handle(start, actor.name, {
+          now: () => (actor.clockStands === true ? 0 : link.now()),
+          bucket: (url) => rig(linkedBucket(start, link, url), start.snapshot.storages.get(url) ?? new Map()),
+        }),
+        first: start.hash,
+        acknowledge: (hash) => link.tell({ what: 'promise', hash }),
+        release: (hash) => link.tell({ what: 'release', hash }),
+        pause: (what) => link.pause(what),
+        pass: (ms) => link.tell({ what: 'pass', ms }),
+      }),
+  };
+}
 
-  readonly #prelude: readonly Cue[];
+/** A bucket of which what nobody changes is read at once. */
+function linkedBucket({ snapshot }: Beginning, link: Link, url: string): Bucket {
+  const objects = [...(snapshot.storages.get(url) ?? [])].filter(([name]) => SETTLED.test(name));
+  const settled = memoryBucket(url, new Map(objects));
+  const bucket = link.bucket(url);
+  const of = (name: string): Bucket => (SETTLED.test(name) ? settled : bucket);
+  const change = (name: string): Bucket => {
+    if (SETTLED.test(name) && name !== CLOCK_NAME) throw new Error(`${name} was to be changed`);
+    return of(name);
+  };
+  return {
+    ...bucket,
+    put: (name, bytes, call) => change(name).put(name, bytes, call),
+    get: (name, call) => of(name).get(name, call),
+    remove: (name, call) => change(name).remove(name, call),
+    list: (prefix, call) => of(prefix).list(prefix, call),
+  };
+}
 
-  /** @param prelude what has happened before orders are explored */
-  constructor(start: Beginning, actors: readonly Actor[], prelude: readonly Cue[] = []) {
-    this.#beginning = start;
-    this.#actors = actors;
-    this.#prelude = prelude;
-    this.#storages = new Map([...start.storages].map(([url, storage]) => [url, new Map(storage)]));
-    this.#acknowledged = new Set([start.hash]);
-  }
+function handle(
+  { session: base, catalog, sealers }: Beginning,
+  name: string,
+  how: { readonly now: () => number; readonly bucket: (url: string) => Bucket },
+): { readonly session: Session; readonly vault: Vault } {
+  const sealer = sealers.get(name) ?? new ManifestSealer(base.keys);
+  sealers.set(name, sealer);
+  const buckets = new Map(base.buckets.all.map(({ url }) => [url, how.bucket(url)]));
+  const opener = async (url: string): Promise<Bucket> => {
+    const bucket = buckets.get(url);
+    if (bucket === undefined) throw new Error(url);
+    return bucket;
+  };
+  const guard = new MarkerGuard();
+  const session: Session = {
+    ...base,
+    catalog: catalog.copy(),
+    memory: new ChunkMemoryPool(base.limits),
+    opener,
+    buckets: new BucketSet(
+      base.buckets.all.map((place) => new VaultBucket(place, { vaultId: base.vaultId, opener })),
+    ),
+    sealer,
+    guard,
+    clock: { ...systemClock, now: how.now, monotonic: () => 0 },
+  };
+  guard.attach(session);
+  return { session, vault: new Vault(session) };
+}
 
-  async start(): Promise<void> {
-    for (const actor of this.#actors) {
-      this.#histories.set(actor.name, new History());
-      const sleep = (): Promise<void> => this.#awaitChange(actor.name);
-      void asPuppet({ name: actor.name, sleep }, () => this.#play(actor)).catch((error: unknown) => {
-        this.#histories.get(actor.name)?.end();
-        if (!(error instanceof VaultError)) this.#bug ??= `${actor.name}: ${String(error)}`;
-      });
-      await quiet();
-    }
-    for (const { actor, until } of this.#prelude) {
-      for (;;) {
-        const move = this.waiting().find((waiting) => waiting.actor === actor);
-        if (move === undefined || (until !== null && `${move.call} ${move.name}`.startsWith(until))) break;
-        await this.go(move);
-      }
-    }
-  }
-
-  async #play(actor: Actor): Promise<void> {
-    const stage = this.#stageOf(actor);
-    await actor.play(stage);
-    this.#histories.get(actor.name)?.end();
-  }
-
-  waiting(): readonly Move[] {
-    const ready = this.#waiting.filter(({ until }) => until === null || until !== this.#markers());
-    return ready.map(({ move }) => move);
-  }
-
-  /** The markers of puts that stand, and how late it is: what a sweep waits for. */
-  #markers(): string {
-    const names = namesIn(this.#storages);
-    return `${this.#nowMs} ${names.filter((name) => name.startsWith('puts/')).join()}`;
-  }
-
-  async go(wanted: Move): Promise<void> {
-    const at = this.#waiting.findIndex(
-      ({ move }) =>
-        move.actor === wanted.actor &&
-        move.where === wanted.where &&
-        move.call === wanted.call &&
-        move.name === wanted.name,
-    );
-    const [taken] = at === -1 ? [] : this.#waiting.splice(at, 1);
-    if (taken === undefined)
-      throw new Error(`Not the same twice: ${wanted.actor} ${wanted.call} ${wanted.name}`);
-    taken.release();
-    await quiet();
-  }
-
-  end(): void {
-    this.#isOver = true;
-    for (const { refuse } of this.#waiting.splice(0)) refuse();
-  }
-
-  digest(): string {
-    const digest = createHash('sha1').update(this.#outcome());
-    for (const [actor, { digest: seen }] of this.#histories) digest.update(`${actor} ${seen}\n`);
-    for (const { move, until } of this.#waiting)
-      if (until !== null) digest.update(`${move.actor} ${until}\n`);
-    return digest.digest('base64');
-  }
-
-  /** As `World.wrong`; also what would be wrong if all actors ended here, and sweeps came later. */
-  async wrong(): Promise<string | null> {
-    if (this.#bug !== null) return this.#bug;
-    for (const hash of this.#acknowledged) {
-      const lost = this.#whyLost(hash);
-      if (lost !== null) return lost;
-    }
-    return this.#aftermath();
-  }
-
-  wrongAtEnd(): Promise<string | null> {
-    return this.#aftermath();
-  }
-
-  /** Cheaper than reading the file. */
-  #whyLost(hash: string): string | null {
-    const objects = namesIn(this.#storages);
+/** What is wrong with the objects as they are. Cheaper than reading the files. */
+function whyLost({ snapshot, promised }: Shared): string | null {
+  const objects = namesIn(snapshot);
+  const shards = objects.flatMap((name) => parseShardObjectName(name) ?? []);
+  const readable = shards.some(
+    ({ k, sealing }) =>
+      new Set(shards.filter((other) => other.sealing === sealing).map(({ index }) => index)).size >= k,
+  );
+  for (const hash of hashesIn(promised)) {
     if (!objects.includes(`manifests/${hash}`)) return `The manifest of ${hash} is gone.`;
-    const shards = objects.flatMap((name) => parseShardObjectName(name) ?? []);
-    const readable = shards.some(
-      ({ k, sealing }) =>
-        new Set(shards.filter((other) => other.sealing === sealing).map(({ index }) => index)).size >= k,
-    );
-    return readable ? null : `The chunk of ${hash} is gone.`;
+    if (!readable) return `The chunk of ${hash} is gone.`;
   }
+  return null;
+}
 
-  /** Everybody ends here; a day later somebody sweeps, and again after days: what was acknowledged is there, and nothing else. */
-  async #aftermath(): Promise<string | null> {
-    const { judged } = this.#beginning;
-    const key = this.#outcome();
-    const known = judged.get(key);
-    if (known !== undefined) return known;
-    const verdict = await this.#judge();
-    judged.set(key, verdict);
-    return verdict;
-  }
+/** How long after the last call, or the last sweep, the next one comes. */
+const AFTER_HOURS = [26, 96, 96, 96];
 
-  /** What there is, and what must be. */
-  #outcome(): string {
-    return `${this.#nowMs}\n${[...this.#acknowledged].toSorted().join()}\n${stateOf(this.#storages)}`;
-  }
-
-  async #judge(): Promise<string | null> {
-    const storages = new Map([...this.#storages].map(([url, storage]) => [url, new Map(storage)]));
-    let nowMs = this.#nowMs;
-    const { session, vault } = this.#handle('later', {
+/** Everybody ends here; a day later somebody sweeps, and again after days: what was promised is there, and nothing else. */
+async function aftermath(
+  start: Beginning,
+  shared: Shared,
+  [hours, ...later]: readonly number[],
+): Promise<string | null> {
+  if (hours === undefined) return whyLeftOver(start, shared);
+  const { snapshot, promised } = shared;
+  const nowMs = shared.nowMs + hours * HOUR_MS;
+  const key = `${snapshot.id} ${nowMs} ${promised} ${later.length}`;
+  const known = start.judged.get(key);
+  if (known !== undefined) return known;
+  const storages = new Map([...snapshot.storages].map(([url, storage]) => [url, new Map(storage)]));
+  // The same lists in all runs, so that much comes to the same.
+  const puppet = { name: 'later', sleep: () => Promise.resolve() };
+  let verdict = await asPuppet(puppet, async () => {
+    const { vault } = handle(start, 'later', {
       now: () => nowMs,
       bucket: (url) => memoryBucket(url, storages.get(url)),
-      catalog: this.#beginning.catalog.copy(),
     });
-    for (const hours of [26, 96, 96, 96]) {
-      nowMs += hours * HOUR_MS;
-      await vault.sweep({ waitMs: 0, ignoreGrace: true });
-      for (const hash of this.#acknowledged) {
-        const bytes = await getBytes(vault, hash).catch((error: unknown) => String(error));
-        if (!BODY.equals(Buffer.from(bytes)))
-          return `${hours} hours later ${hash} cannot be read: ${bytes.toString()}`;
-      }
-    }
-    const { k, m } = session.keyring.keyring.redundancy;
-    for (const prefix of ['puts/', 'sweep/', 'chunks/']) {
-      const names = namesIn(storages);
-      const most = prefix === 'chunks/' && names.some((name) => name.startsWith('manifests/')) ? k + m : 0;
-      const left = names.filter((name) => name.startsWith(prefix));
-      if (left.length > most) return `In the end there is left over: ${left.join(' ')}`;
+    await vault.sweep({ waitMs: 0, ignoreGrace: true });
+    for (const hash of hashesIn(promised)) {
+      const bytes = await getBytes(vault, hash).catch((error: unknown) => String(error));
+      if (!BODY.equals(Buffer.from(bytes)))
+        return `${hours} hours later ${hash} cannot be read: ${bytes.toString()}`;
     }
     return null;
-  }
-
-  #stageOf(actor: Actor): Stage {
-    const rig = actor.rig ?? ((bucket: Bucket) => bucket);
-    const handle = this.#handle(actor.name, {
-      now: () => {
-        const nowMs = actor.clockStands === true ? 0 : this.#nowMs;
-        // Where it never moves it tells nothing.
-        if (nowMs > 0) this.#note(actor.name, 'now', String(nowMs));
-        return nowMs;
-      },
-      bucket: (url) => rig(this.#gated(actor.name, memoryBucket(url, this.#storages.get(url)))),
-      catalog: this.#beginning.catalog.copy(),
-    });
-    return {
-      ...handle,
-      first: this.#beginning.hash,
-      acknowledge: (hash) => void this.#acknowledged.add(hash),
-      release: (hash) => void this.#acknowledged.delete(hash),
-      pause: async (name) => {
-        await this.#hold({ actor: actor.name, where: '', call: 'everything', name });
-        this.#note(actor.name, name);
-      },
-      pass: (ms) => {
-        this.#nowMs += ms;
-      },
-    };
-  }
-
-  #handle(
-    name: string,
-    how: {
-      readonly now: () => number;
-      readonly bucket: (url: string) => Bucket;
-      readonly catalog: MemoryCatalog;
-    },
-  ): { readonly session: Session; readonly vault: Vault } {
-    const { session: base, sealers } = this.#beginning;
-    const sealer = sealers.get(name) ?? new ManifestSealer(base.keys);
-    sealers.set(name, sealer);
-    const buckets = new Map(base.buckets.all.map(({ url }) => [url, how.bucket(url)]));
-    const opener = async (url: string): Promise<Bucket> => {
-      const bucket = buckets.get(url);
-      if (bucket === undefined) throw new Error(url);
-      return bucket;
-    };
-    const guard = new MarkerGuard();
-    const session: Session = {
-      ...base,
-      catalog: how.catalog,
-      memory: new ChunkMemoryPool(base.limits),
-      opener,
-      buckets: new BucketSet(
-        base.buckets.all.map((place) => new VaultBucket(place, { vaultId: base.vaultId, opener })),
-      ),
-      sealer,
-      guard,
-      clock: { ...systemClock, now: how.now },
-    };
-    guard.attach(session);
-    return { session, vault: new Vault(session) };
-  }
-
-  /** The bucket whose calls wait until the explorer lets them go, and whose answers are part of what their actor knows. */
-  #gated(actor: string, bucket: Bucket): Bucket {
-    const { label: where } = bucket;
-    const take = async <T>(
-      call: Exclude<Move['call'], 'everything'>,
-      name: string,
-      work: () => Promise<T>,
-      digest: (answer: T) => string,
-    ): Promise<T> => {
-      if (!SETTLED.test(name)) await this.#hold({ actor, where, call, name });
-      let seen = '';
-      try {
-        const answer = await work();
-        seen = digest(answer);
-        return answer;
-      } catch (error) {
-        seen = error instanceof VaultError ? error.code : 'a bug';
-        throw error;
-      } finally {
-        if (!SETTLED.test(name)) this.#note(actor, `${where} ${call} ${name}`, seen);
-      }
-    };
-    return {
-      label: where,
-      put: (name, bytes, call) =>
-        take(
-          'put',
-          name,
-          () => bucket.put(name, bytes, call),
-          () => '',
-        ),
-      get: (name, call) => take('get', name, () => bucket.get(name, call), hashOf),
-      remove: (name, call) =>
-        take(
-          'remove',
-          name,
-          () => bucket.remove(name, call),
-          () => '',
-        ),
-      async *list(prefix, call): AsyncGenerator<ListedObject, void, undefined> {
-        const everything = (): Promise<ListedObject[]> => Array.fromAsync(bucket.list(prefix, call));
-        yield* await take('list', prefix, everything, (all) => all.map(({ name }) => name).join());
-      },
-      close: () => bucket.close(),
-    };
-  }
-
-  #hold(move: Move, until: string | null = null): Promise<void> {
-    return new Promise((release, reject) => {
-      const refuse = (): void => reject(new VaultError('unavailable', 'The run is over.'));
-      if (this.#isOver) refuse();
-      else this.#waiting.push({ move, until, release, refuse });
-    });
-  }
-
-  async #awaitChange(actor: string): Promise<void> {
-    const markers = this.#markers();
-    await this.#hold({ actor, where: '', call: 'everything', name: 'wait' }, markers);
-    this.#note(actor, 'waited');
-  }
-
-  #note(actor: string, what: string, answer = ''): void {
-    this.#histories.get(actor)?.note(what, answer);
-  }
+  });
+  verdict ??= await aftermath(start, { snapshot: start.snapshots.of(storages), nowMs, promised }, later);
+  start.judged.set(key, verdict);
+  return verdict;
 }
 
-/**
- * The answers an actor has had. How it goes on depends on them and not on which of those that it asks for side by side came first: so
- * the order is left out, but for which of equal calls had which answer. The explorer notices if that is not so.
- */
-class History {
-  readonly #times = new Map<string, number>();
-  readonly #sum = Buffer.alloc(20);
-  #ended = false;
-
-  note(what: string, answer: string): void {
-    const times = (this.#times.get(what) ?? 0) + 1;
-    this.#times.set(what, times);
-    const one = createHash('sha1').update(`${times} ${what}\n${answer}`).digest();
-    for (const [i, byte] of one.entries()) this.#sum[i] = (this.#sum[i] ?? 0) ^ byte;
+function whyLeftOver({ session }: Beginning, { snapshot }: Shared): string | null {
+  const { k, m } = session.keyring.keyring.redundancy;
+  const names = namesIn(snapshot);
+  for (const prefix of ['puts/', 'sweep/', 'chunks/']) {
+    const most = prefix === 'chunks/' && names.some((name) => name.startsWith('manifests/')) ? k + m : 0;
+    const left = names.filter((name) => name.startsWith(prefix));
+    if (left.length > most) return `In the end there is left over: ${left.join(' ')}`;
   }
-
-  /** What is over has no future that could differ. */
-  end(): void {
-    this.#ended = true;
-  }
-
-  get digest(): string {
-    return this.#ended ? 'ended' : this.#sum.toString('base64');
-  }
+  return null;
 }
 
-/** Everything that waits for nothing but promises has happened when this resolves. */
-function quiet(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
-function hashOf(bytes: Uint8Array): string {
-  return createHash('sha1').update(bytes).digest('base64');
+function hashesIn(promised: string): string[] {
+  return promised === '' ? [] : promised.split(' ');
 }
 
 /** The names of all objects, of each bucket's. */
-function namesIn(storages: Storages): string[] {
-  const names: string[] = [];
-  for (const storage of storages.values()) names.push(...storage.keys());
-  return names;
-}
-
-/** The buckets' objects; of those whose names stand for their bytes the name alone. */
-function stateOf(storages: Storages): string {
-  const lines: string[] = [];
-  for (const [url, storage] of storages) {
-    for (const [name, bytes] of storage) {
-      if (!SETTLED.test(name))
-        lines.push(`${url} ${name} ${/^(sweep|deleted)/.test(name) ? hashOf(bytes) : ''}`);
-    }
-  }
-  return lines.toSorted().join('\n');
+function namesIn({ storages }: Snapshot): string[] {
+  return Array.from(storages.values(), (storage) => Array.from(storage.keys())).flat();
 }
