@@ -1,3 +1,4 @@
+import { stepsFrom } from './remembered-actor.ts';
 import type { Local, Pending } from './remembered-actor.ts';
 import type { Operation } from './snapshots.ts';
 
@@ -66,14 +67,12 @@ export class Futures {
     return mask;
   }
 
-  #ofSteps({ steps }: Local, ofNext: (to: Local) => Mask, without?: string): Mask {
+  #ofSteps(local: Local, ofNext: (to: Local) => Mask, without?: string): Mask {
     let mask = 0n;
-    for (const all of steps.values()) {
-      for (const { to, effects, key } of all) {
-        if (key === without) continue;
-        if (effects.some(({ what }) => what === 'pass')) mask |= CLOCK;
-        mask |= ofNext(to);
-      }
+    for (const { to, effects, key } of stepsFrom(local)) {
+      if (key === without) continue;
+      if (effects.some(({ what }) => what === 'pass')) mask |= CLOCK;
+      mask |= ofNext(to);
     }
     return mask;
   }
@@ -85,16 +84,15 @@ export class Futures {
     return bit;
   }
 
-  #touchedBy({ call, where, name }: Operation): Mask {
-    const reading = `${call} ${where} ${name}`;
-    let mask = this.#touched.get(reading);
+  #touchedBy({ key, call, where, name }: Operation): Mask {
+    let mask = this.#touched.get(key);
     if (mask !== undefined) return mask;
     mask = 0n;
     const wanted = `${where} ${name}`;
     for (const [object, bit] of this.#bits) {
       if (call === 'list' ? object.startsWith(wanted) : object === wanted) mask |= bit;
     }
-    this.#touched.set(reading, mask);
+    this.#touched.set(key, mask);
     return mask;
   }
 }

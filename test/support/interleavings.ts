@@ -18,7 +18,7 @@
 import { Futures } from './futures.ts';
 import { knownStep, RememberedActor } from './remembered-actor.ts';
 import type { Local, Pending, Program, Step } from './remembered-actor.ts';
-import type { Operation, Outcome, Snapshot, Snapshots } from './snapshots.ts';
+import type { Outcome, Snapshot, Snapshots } from './snapshots.ts';
 
 /** After so many states it is told how far the exploration is. */
 const PROGRESS_EVERY = 20_000;
@@ -150,7 +150,7 @@ class Explorer {
       if (wrong.length === 0) return null;
       this.#reduced = standing;
       for (const { state: at, alone } of wrong) {
-        const moves = (await this.#movesOf(at)).filter(({ pending }) => pending !== alone.pending);
+        const moves = this.#movesOf(at).filter(({ pending }) => pending !== alone.pending);
         failure = await this.#search([{ state: at, moves, next: 0 }]);
         if (failure !== null) break;
       }
@@ -165,7 +165,7 @@ class Explorer {
   async #play(begun: State, { actor, until }: Cue): Promise<State> {
     const at = this.#exploring.programs.findIndex(({ name }) => name === actor);
     for (let state = begun; ;) {
-      const move = (await this.#movesOf(state)).find((one) => one.actor === at);
+      const move = this.#movesOf(state).find((one) => one.actor === at);
       if (move === undefined || (until !== null && move.pending.key.startsWith(until))) return state;
       state = await this.#go(state, move);
     }
@@ -182,13 +182,15 @@ class Explorer {
         path.pop();
         continue;
       }
-      const state = await this.#go(top.state, move);
+      const state = this.#goKnown(top.state, move) ?? (await this.#go(top.state, move));
       const key = this.#keyOf(state);
       if (this.#visited.has(key)) continue;
       this.#visited.add(key);
       if (this.#visited.size % PROGRESS_EVERY === 0) this.#tell(path.length);
-      const failure = await this.#judge(state);
-      if (failure !== null) return failure;
+      if (this.#verdicts.get(this.#outcomeKey(state)) !== null) {
+        const failure = await this.#judge(state);
+        if (failure !== null) return failure;
+      }
       path.push(await this.#frameOf(state));
     }
   }
@@ -202,7 +204,7 @@ class Explorer {
   }
 
   async #frameOf(state: State): Promise<Frame> {
-    const moves = await this.#movesOf(state);
+    const moves = this.#movesOf(state);
     if (moves.length === 0) this.#ends += 1;
     if (this.#isBounded) return { state, moves: this.#movesWithin(state, moves), next: 0 };
     if (moves.length < 2 || this.#exploring.reduces === false) return { state, moves, next: 0 };
@@ -231,7 +233,7 @@ class Explorer {
   /** Whether a move, which has been made once, is a reading that changes nothing, of what nobody can write before it is made. */
   #isAlone(state: State, move: Move): boolean {
     if (!this.#touchesNothing(state, move)) return false;
-    const outcome = state.snapshot.outcomes.get(move.pending.key);
+    const outcome = this.#knownOutcome(state.snapshot, move.pending);
     const step = outcome === undefined ? undefined : this.#knownStep(state, move, outcome);
     if (step === undefined || step.effects.length > 0) return false;
     return step.nowMs === null || !state.locals.some((local) => this.#futures.movesClock(local));
@@ -247,24 +249,26 @@ class Explorer {
     );
   }
 
-  async #movesOf({ locals, snapshot, nowMs }: State): Promise<Move[]> {
+  #movesOf({ locals, snapshot, nowMs }: State): Move[] {
     const moves: Move[] = [];
     for (const [actor, { pending: all }] of locals.entries()) {
       for (const pending of all) {
         const { unlike } = pending;
-        let isDue = unlike === null || unlike.nowMs !== nowMs;
-        for (const [listing, digest] of unlike?.listings ?? [])
-          isDue ||= (await this.#outcomeOf(snapshot, listing)).digest !== digest;
+        const isDue =
+          unlike === null ||
+          unlike.nowMs !== nowMs ||
+          unlike.listings.some(
+            ([listing, digest]) => this.#exploring.snapshots.listed(snapshot, listing) !== digest,
+          );
         if (isDue) moves.push({ actor, pending });
       }
     }
     return moves;
   }
 
-  async #outcomeOf(snapshot: Snapshot, operation: Operation | null): Promise<Outcome> {
-    if (operation === null) return { answer: { error: null, value: undefined }, digest: '', next: snapshot };
-    const known = snapshot.outcomes.get(operation.key);
-    return known ?? this.#exploring.snapshots.perform(snapshot, operation);
+  #knownOutcome(snapshot: Snapshot, { operation, key }: Pending): Outcome | undefined {
+    if (operation !== null) return snapshot.outcomes.get(key);
+    return { answer: { error: null, value: undefined }, digest: '', next: snapshot };
   }
 
   #knownStep({ locals, nowMs }: State, { actor, pending }: Move, { digest }: Outcome): Step | undefined {
@@ -273,20 +277,34 @@ class Explorer {
   }
 
   async #stepOf(state: State, move: Move): Promise<{ readonly outcome: Outcome; readonly step: Step }> {
+    const { snapshot, locals, nowMs } = state;
     const { actor, pending } = move;
-    const outcome = await this.#outcomeOf(state.snapshot, pending.operation);
-    const known = this.#knownStep(state, move, outcome);
-    if (known !== undefined) return { outcome, step: known };
-    const [local, program] = [state.locals[actor], this.#actors[actor]];
-    if (local === undefined || program === undefined) throw new Error('No such actor');
+    let outcome = this.#knownOutcome(snapshot, pending);
+    if (outcome === undefined && pending.operation !== null)
+      outcome = await this.#exploring.snapshots.perform(snapshot, pending.operation);
+    const [local, program] = [locals[actor], this.#actors[actor]];
+    if (local === undefined || program === undefined || outcome === undefined)
+      throw new Error('No such actor');
     const { answer, digest } = outcome;
-    return { outcome, step: await program.step(local, { pending, answer, digest, nowMs: state.nowMs }) };
+    const step = this.#knownStep(state, move, outcome);
+    return { outcome, step: step ?? (await program.step(local, { pending, answer, digest, nowMs })) };
   }
 
   async #go(state: State, move: Move): Promise<State> {
     const { outcome, step } = await this.#stepOf(state, move);
+    return this.#after(state, move, outcome, step);
+  }
+
+  /** As `#go`, if it has been made before. */
+  #goKnown(state: State, move: Move): State | null {
+    const outcome = this.#knownOutcome(state.snapshot, move.pending);
+    const step = outcome === undefined ? undefined : this.#knownStep(state, move, outcome);
+    return outcome === undefined || step === undefined ? null : this.#after(state, move, outcome, step);
+  }
+
+  #after(state: State, move: Move, { next }: Outcome, { to, effects }: Step): State {
     let { nowMs, promised } = state;
-    for (const effect of step.effects) {
+    for (const effect of effects) {
       if (effect.what === 'pass') nowMs += effect.ms;
       else if (effect.what === 'bug') throw new Error(`${movesTo(state).join('\n')}\n${effect.message}`);
       else {
@@ -299,31 +317,35 @@ class Explorer {
       this.#isBounded &&
       last !== undefined &&
       last !== move.actor &&
-      (await this.#movesOf(state)).some(({ actor }) => actor === last);
+      this.#movesOf(state).some(({ actor }) => actor === last);
     return {
-      snapshot: outcome.next,
+      snapshot: next,
       nowMs,
       promised,
-      locals: state.locals.with(move.actor, step.to),
+      locals: state.locals.with(move.actor, to),
       before: { state, move },
       switches: state.switches + Number(isSwitch),
     };
   }
 
   async #judge(state: State): Promise<Exploration['failure']> {
-    const { snapshot, nowMs, promised } = state;
-    const key = `${snapshot.id} ${nowMs} ${promised}`;
+    const key = this.#outcomeKey(state);
     const known = this.#verdicts.get(key);
     const wrong = known === undefined ? await this.#exploring.wrong(state) : known;
     this.#verdicts.set(key, wrong);
     return wrong === null ? null : { moves: movesTo(state), wrong };
   }
 
-  #keyOf({ snapshot, nowMs, promised, locals, switches, before }: State): string {
+  #keyOf(state: State): string {
+    const { locals, switches, before } = state;
+    const used = this.#isBounded ? `${switches} ${before?.move.actor}` : '';
+    return `${this.#outcomeKey(state)} ${locals.map(({ id }) => id).join()} ${used}`;
+  }
+
+  #outcomeKey({ snapshot, nowMs, promised }: Shared): string {
     const promise = this.#promises.get(promised) ?? this.#promises.size;
     this.#promises.set(promised, promise);
-    const used = this.#isBounded ? `${switches} ${before?.move.actor}` : '';
-    return `${snapshot.id} ${nowMs} ${promise} ${locals.map(({ id }) => id).join()} ${used}`;
+    return `${snapshot.id} ${nowMs} ${promise}`;
   }
 }
 

@@ -51,8 +51,8 @@ export interface Local {
   readonly id: number;
   readonly actor: string;
   readonly pending: readonly Pending[];
-  /** Steps that were made from here. */
-  readonly steps: Map<string, Step[]>;
+  /** Steps that were made from here, by the call that was made and its answer's digest. */
+  readonly steps: Map<string, Map<string, Step[]>>;
   /** How it was come to. */
   readonly from: { readonly local: Local; readonly input: Input } | null;
   readonly digest: string;
@@ -81,7 +81,13 @@ export function knownStep(
   { steps }: Local,
   { pending: { key }, digest, nowMs }: Omit<Input, 'answer'>,
 ): Step | undefined {
-  return steps.get(`${key}\n${digest}`)?.find((step) => step.nowMs === null || step.nowMs === nowMs);
+  const made = steps.get(key)?.get(digest);
+  return made?.find((step) => step.nowMs === null || step.nowMs === nowMs);
+}
+
+/** All steps that have been made from somewhere. */
+export function stepsFrom({ steps }: Local): Step[] {
+  return [...steps.values()].flatMap((made) => [...made.values()].flat());
 }
 
 /** Runs kept where they stand, to be gone on with. */
@@ -123,8 +129,8 @@ export class RememberedActor {
     const { key } = input.pending;
     const { effects } = run;
     const step = { key, effects, nowMs, input, to: await this.#arrive(run, { local, input }) };
-    const known = `${key}\n${input.digest}`;
-    local.steps.set(known, [...(local.steps.get(known) ?? []), step]);
+    const made = local.steps.get(key) ?? new Map<string, Step[]>();
+    local.steps.set(key, made.set(input.digest, [...(made.get(input.digest) ?? []), step]));
     return step;
   }
 
@@ -135,7 +141,7 @@ export class RememberedActor {
     this.meetings += 1;
     if (this.meetings % CHECK_EVERY !== 0) return this.#keep(run, from);
     for (let at = known; ;) {
-      const [[step] = []] = [...at.steps.values()].slice(-1);
+      const step = stepsFrom(at).at(-1);
       if (step === undefined) break;
       await run.go(step.input);
       at = step.to;
@@ -179,7 +185,7 @@ export class RememberedActor {
       id: this.#locals.size,
       actor: this.#program.name,
       pending,
-      steps: new Map<string, Step[]>(),
+      steps: new Map<string, Map<string, Step[]>>(),
       from,
       digest,
     };

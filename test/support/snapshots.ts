@@ -41,6 +41,8 @@ export interface Snapshot {
   readonly storages: Storages;
   /** What came of operations upon it, by the operations' keys. */
   readonly outcomes: Map<string, Outcome>;
+  /** Digests of listings, likewise. */
+  readonly listings: Map<string, string>;
 }
 
 /** Snapshots of a few buckets, and what operations make of them, worked out by buckets in memory once. */
@@ -52,9 +54,25 @@ export class Snapshots {
       [...objects].map(([name, bytes]) => `${where} ${name} ${hashOf(bytes)}`),
     );
     const key = lines.toSorted().join('\n');
-    const known = this.#known.get(key) ?? { id: this.#known.size, storages, outcomes: new Map() };
+    const known = this.#known.get(key) ?? {
+      id: this.#known.size,
+      storages,
+      outcomes: new Map(),
+      listings: new Map(),
+    };
     this.#known.set(key, known);
     return known;
+  }
+
+  /** The digest of what a listing would show. */
+  listed({ storages, listings }: Snapshot, { where, name: prefix, key }: Operation): string {
+    let digest = listings.get(key);
+    if (digest !== undefined) return digest;
+    const objects = [...(storages.get(where) ?? [])].filter(([name]) => name.startsWith(prefix));
+    const value = objects.map(([name, { length: size }]) => ({ name, size }));
+    digest = digestOf({ error: null, value: value.toSorted((a, b) => (a.name < b.name ? -1 : 1)) });
+    listings.set(key, digest);
+    return digest;
   }
 
   async perform(snapshot: Snapshot, operation: Operation): Promise<Outcome> {

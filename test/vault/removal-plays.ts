@@ -247,6 +247,19 @@ export const PLAYS: readonly Play[] = [
     large: true,
   },
   {
+    title: 'rm and undelete, two sweeps',
+    start: 'one',
+    actors: [rmAndUndelete(), sweep('S1'), sweep('S2')],
+    large: true,
+  },
+  {
+    title: 'a put that renews its marker after it has looked, another put, a sweep',
+    start: 'one',
+    actors: [put('P1'), put('P2'), rm, clock(5), sweep('S1')],
+    prelude: [looked, removed, later],
+    large: true,
+  },
+  {
     title: 'two buckets: a put, rm, a sweep',
     start: 'two',
     actors: [put('P1'), rm, sweep('S1')],
