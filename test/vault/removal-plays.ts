@@ -229,6 +229,7 @@ export const PLAYS: readonly Play[] = [
     title: 'two puts, rm, a sweep',
     start: 'one',
     actors: [put('P1'), put('P2'), rm, sweep('S1')],
+    large: true,
   },
   {
     title: 'a put with an old look at what is there, rm, a sweep',
@@ -250,13 +251,6 @@ export const PLAYS: readonly Play[] = [
     title: 'rm and undelete, two sweeps',
     start: 'one',
     actors: [rmAndUndelete(), sweep('S1'), sweep('S2')],
-    large: true,
-  },
-  {
-    title: 'a put that renews its marker after it has looked, another put, a sweep',
-    start: 'one',
-    actors: [put('P1'), put('P2'), rm, clock(5), sweep('S1')],
-    prelude: [looked, removed, later],
     large: true,
   },
   {
