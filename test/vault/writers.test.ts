@@ -160,3 +160,37 @@ test('a flood holds back a pruning, until somebody says that it is none or it ha
   const second = await store();
   expect(second.map(await judged(made.vault, { last: 2 }))).toEqual(['', '', '', 'last']);
 });
+
+test('what a machine makes up that can only store lets no flood through', async () => {
+  const clock = { ms: START };
+  const theirs = { ms: 0 };
+  await using made = await testVault({ now: () => clock.ms });
+  await using machine = await putMachine(made, { now: () => clock.ms + theirs.ms });
+  const { files } = made.session.catalog;
+  const real: string[] = [];
+  for (let i = 0; i < 4; i += 1) real.push(await put(machine.vault, 'db', `${i}`));
+  const expectHeld = async (): Promise<void> => {
+    await made.vault.sync();
+    const plan = await judged(made.vault, { last: 1 });
+    expect(real.slice(0, 3).map(plan)).toEqual(['flood', 'flood', 'flood']);
+  };
+  // Dated ahead, so that as many seem to be kept.
+  theirs.ms = 400 * DAY_MS;
+  for (let i = 0; i < 4; i += 1) await put(machine.vault, 'db', `ahead ${i}`);
+  theirs.ms = 0;
+  await expectHeld();
+  // Expired, and hidden by a sweep.
+  for (let i = 0; i < 4; i += 1) {
+    const expiresAtMs = clock.ms + 1000;
+    await putBytes(machine.vault, Buffer.from(`short ${i}`), { name: 'db', expiresAtMs });
+  }
+  clock.ms += DAY_MS;
+  await made.vault.sweep({ waitMs: 0 });
+  expect((await all(made.vault.list({ deleted: true }))).length).toBe(4);
+  await expectHeld();
+  // Rows in a catalog that is shared.
+  const [row] = (await files.byHashes([real[0] ?? ''])).values();
+  if (row === undefined) throw new Error('It is listed.');
+  for (const digit of 'abcd') await files.put([{ ...row, hash: digit.repeat(64), hiddenAtMs: clock.ms }]);
+  await expectHeld();
+});
