@@ -82,6 +82,7 @@ export async function printBucketReports(
 export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
+    await vault.ready();
     const place = await preparedBucketUrl(url);
     const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
     if (options.json === true) await output.json({ ...bucket });

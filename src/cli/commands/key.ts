@@ -27,6 +27,8 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
   return withVault(
     invocation,
     async (vault) => {
+      // No key file is made where a key can only store.
+      await vault.ready();
       const key = await secret.use((given) => vault.addKey({ secret: given, label, role, signal }));
       if (options.json === true) await output.json(asJson(key));
       const opens = newKeyFile === undefined ? 'It opens with the new password.' : `It is in ${newKeyFile}.`;
