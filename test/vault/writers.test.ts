@@ -34,6 +34,12 @@ test('a sync takes over what another key has stored, with its label, and what ot
     { name: 'db.sql', hash, writer: { id, label: 'web', isFull: false, isOwn: false } },
   ]);
   await expect(machine.vault.sync()).rejects.toMatchObject({ code: 'denied' });
+  // A sweep finds out as well, and is not surprised: that the catalog lacks files of others says not that it is old.
+  await put(machine.vault, 'later.sql', 'rows');
+  expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ filesLearned: 0 });
+  await put(machine.vault, 'last.sql', 'rows');
+  expect(await made.vault.verify({ depth: 'listing' })).toMatchObject({ outcome: 'whole', filesUnlisted: 0 });
+  expect(await all(made.vault.list())).toHaveLength(3);
 });
 
 test('a name alone means what this key has stored; that of another has its label or id before it', async () => {
