@@ -437,21 +437,15 @@ class Run {
     await this.#settle('after the recovery and a sweep');
   }
 
-  /** A first recovery without the buckets that may fail, and a sweep after it; the others come after them in the catalog then. */
+  /** A first recovery without the buckets that may fail, which the keyring tells of, and a sweep after it. */
   async #recoverSome(random: SeededRandom): Promise<void> {
     const world = this.#world;
     const victims = this.#victims.length > 0 ? this.#victims : [random.below(world.places.length)];
-    const isVictim = (_: unknown, i: number): boolean => victims.includes(i);
-    const [missing, there] = [
-      world.places.filter(isVictim),
-      world.places.filter((place, i) => !isVictim(place, i)),
-    ];
+    const there = world.places.filter((_, i) => !victims.includes(i));
     await this.#ask(world.checker, { verb: 'recover', buckets: there.map(({ url }) => url), db: null });
     await this.#settle('after a recovery without the buckets that may fail');
     await this.#sweepIfPossible();
-    world.places.splice(0, world.places.length, ...there, ...missing);
     await world.checker.kill();
-    if (this.#victims.length > 0) this.#victims = missing.map((_, i) => there.length + i);
   }
 
   async #sweepIfPossible(): Promise<void> {

@@ -3,7 +3,11 @@ import { rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
-import { parsePutMarkerName, putMarkerName } from '../../src/format/removal.ts';
+import { openSweepList } from '../../src/crypto/signing.ts';
+import type { VerifyingKeys } from '../../src/crypto/roots.ts';
+import { isVaultError } from '../../src/errors.ts';
+import { parsePutMarkerName, parseSweepObjectName, putMarkerName } from '../../src/format/removal.ts';
+import { parseShardObjectName } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import { runSql } from '../support/postgres.ts';
@@ -37,6 +41,16 @@ export interface WorldPlan {
   readonly clients: number;
   /** What lies on a small disk of its own, where that can be had. */
   readonly smallDisk: 'first bucket' | 'catalog' | null;
+}
+
+/** The objects that a list of removal names; none if the list is damaged. */
+function namedBy(keys: VerifyingKeys, bytes: Uint8Array, id: string): readonly string[] {
+  try {
+    return openSweepList(keys, bytes, id).objects;
+  } catch (error) {
+    if (isVaultError(error, 'damaged')) return [];
+    throw error;
+  }
 }
 
 /** Longer than a process keeps its marker for the next put. */
@@ -165,9 +179,26 @@ export class World implements AsyncDisposable {
       const row = await catalog.setup.vault();
       if (row === null) throw new Error('The catalog describes no vault.');
       const { keys } = await unlock([row.keyring], PASSWORD, { vaultId: row.id, hint: row.writer });
-      // Lists of removal that are done stay for days.
       const found = await discrepancies({ catalog, keys }, buckets);
-      return found.filter((line) => !/ has sweep\/\S+, which is left over$/.test(line));
+      // Lists of removal that are done stay for days, and what they name and was spared goes after them.
+      const lists = buckets.flatMap(({ storage }) =>
+        [...storage].flatMap(([name, bytes]) => {
+          const id = parseSweepObjectName(name);
+          return id === null ? [] : namedBy(keys, bytes, id);
+        }),
+      );
+      const named = new Set(lists);
+      // Doubles are chosen among where a set is complete.
+      const degraded = new Set<string>();
+      for await (const { id, shards } of catalog.chunks.walk()) if (shards.includes(null)) degraded.add(id);
+      const isExplained = (line: string): boolean => {
+        const [, name = '', what = ''] = / has (\S+), which (.*)$/.exec(line) ?? [];
+        if (what === 'is left over') return parseSweepObjectName(name) !== null;
+        if (what === 'is not whole') return false;
+        const { chunkId = '' } = parseShardObjectName(name) ?? {};
+        return named.has(name) || (what === 'the catalog does not know' && degraded.has(chunkId));
+      };
+      return found.filter((line) => !isExplained(line));
     });
   }
 
