@@ -152,6 +152,20 @@ describe('a locked file', () => {
     expect(await readdir(box.path)).not.toContain('again');
   });
 
+  test('in a terminal shows nothing of a password that is typed while the one before is tried', async () => {
+    const run = box.terminal(['get', 'small', 'large', '-o', '.', '--force'], { env: { TERM: 'dumb' } });
+    await run.waitFor('Password of small:');
+    run.type('not that one\r');
+    // That question is over, and the next one has not begun.
+    await run.waitFor('\n');
+    run.type(`${LOCK}\r`);
+    await run.waitFor('Password of large:');
+    run.type(`${LOCK}\r`);
+    expect(await run.exit).toBe(0);
+    expect(run.raw).not.toContain('of the file itself');
+    expect(await readFile(box.at('large'), 'utf8')).toBe(LARGE);
+  });
+
   test('in a terminal is tried once if a variable has it', async () => {
     const run = box.terminal(['get', 'small', '-o', 'out'], { env: { VAULT_LOCK_PASSWORD: 'nonsense' } });
     expect(await run.exit).toBe(12);

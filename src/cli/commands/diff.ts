@@ -14,7 +14,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import { entryAsJson } from '../../vault/files/as-json.ts';
 import { count, grouped, jsonOf, quote, showName } from '../terminal/text.ts';
-import { lockPasswordOf } from './lock-password.ts';
+import { findLocked } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
 import { printPages } from './print-pages.ts';
 import { folderSettings } from './put-tasks.ts';
@@ -82,7 +82,7 @@ async function folderOf(
   invocation: Invocation,
   flags: LockFlags,
 ): Promise<StoredFolder> {
-  const found = await vault.find(nameAsTyped(reference), await lockPasswordOf(invocation, flags));
+  const found = await findLocked(invocation, vault, nameAsTyped(reference), flags);
   if (found.kind === 'folder' && found.path === '') return found.folder;
   throw new VaultError('invalid-input', `${quote(reference)} is no whole folder: those are compared.`);
 }

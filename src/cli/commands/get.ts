@@ -16,7 +16,7 @@ import { reportError } from '../terminal/report.ts';
 import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 
 import * as tree from './get-folder.ts';
-import { lockPasswordOf } from './lock-password.ts';
+import { findLocked } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
 
 export interface GetFlags extends LockFlags {
@@ -136,7 +136,7 @@ interface Got {
 }
 
 async function getOne(invocation: Invocation, vault: Vault, one: One): Promise<Got> {
-  const found = await vault.find(one.reference, await lockPasswordOf(invocation, one.flags));
+  const found = await findLocked(invocation, vault, one.reference, one.flags);
   if (found.kind === 'folder') return getFolder(invocation, found, one);
   const { file } = found;
   return writeFile(invocation, one, {

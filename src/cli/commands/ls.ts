@@ -16,7 +16,7 @@ import type { Column } from '../terminal/table.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, grouped, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
-import { lockPasswordOf } from './lock-password.ts';
+import { findLocked } from './lock-password.ts';
 import type { LsFlags } from './ls-folder.ts';
 import { printPages } from './print-pages.ts';
 import { listFolder } from './ls-folder.ts';
@@ -96,7 +96,7 @@ async function listInside(
 ): Promise<boolean> {
   let found: Stored;
   try {
-    found = await vault.find(nameAsTyped(typed), await lockPasswordOf(invocation, flags));
+    found = await findLocked(invocation, vault, nameAsTyped(typed), flags);
   } catch (error) {
     if (isVaultError(error, 'file-not-found')) return false;
     throw error;

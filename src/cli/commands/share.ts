@@ -11,7 +11,7 @@ import { ATTENTION, DONE } from '../exit.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
-import { lockPasswordOf } from './lock-password.ts';
+import { findLocked } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
 
 export interface ShareFlags extends LockFlags {
@@ -40,7 +40,7 @@ export async function share(invocation: Invocation, reference: string, flags: Sh
   output.requireOpen();
   const password = await linkPasswordOf(invocation, flags);
   return withVault(invocation, async (vault) => {
-    const found = await vault.find(reference, await lockPasswordOf(invocation, flags));
+    const found = await findLocked(invocation, vault, reference, flags);
     const content = await contentOf(invocation, found);
     const made = await withProgress(invocation, `Sharing ${showName(content.name)}`, async (call) =>
       vault.share(content, { ...call, signal, expiresMs, password, bucket }),
