@@ -47,7 +47,7 @@ export type { VaultDefaults } from './vault/keys/defaults.ts';
 export type { BucketInfo, BucketReport } from './vault/manage/buckets.ts';
 export type { RemoveBucketOptions, RemoveBucketResult } from './vault/manage/remove-bucket.ts';
 export { drawKeyText } from './crypto/keys.ts';
-export type { KeyInfo, ListedKey, NewKey } from './vault/keys/keys.ts';
+export type { KeyInfo, ListedKey, NewKey, RemoveKeyOptions } from './vault/keys/keys.ts';
 export type { PasswordChange } from './vault/keys/password.ts';
 export type { SyncResult } from './vault/recover/recover.ts';
 export type { DrillFailure, DrillOptions, DrillResult } from './vault/recover/drill.ts';

@@ -48,7 +48,11 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
   const unlocked =
     parts.unlocked ??
     (await openAsking({ give: parts.password, tries: parts.passwordTries }, (password) =>
-      unlock([row.keyring], password, { vaultId: row.id, hint: row.writer }),
+      unlock([row.keyring], password, {
+        vaultId: row.id,
+        hint: row.writer,
+        advice: ' If it is a new one, "vault recover --bucket <url>" tells it to the catalog here.',
+      }),
     ));
   const { keys } = unlocked;
   const { keyring, bytes } = newer(unlocked, row);

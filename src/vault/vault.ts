@@ -8,7 +8,7 @@ import type { CallOptions } from './call.ts';
 import { changePassword } from './keys/password.ts';
 import type { PasswordChange } from './keys/password.ts';
 import { addKey, findKey, listKeys, removeKey, renameKey } from './keys/keys.ts';
-import type { KeyInfo, ListedKey, NewKey } from './keys/keys.ts';
+import type { KeyInfo, ListedKey, NewKey, RemoveKeyOptions } from './keys/keys.ts';
 import { changeDefaults } from './keys/defaults.ts';
 import type { VaultDefaults } from './keys/defaults.ts';
 import { Links } from './grants/links.ts';
@@ -90,6 +90,11 @@ export class Vault implements AsyncDisposable {
   /** 32 hex digits. */
   get id(): string {
     return this.#session.vaultId;
+  }
+
+  /** Whether it was opened with a key that can only store. */
+  get onlyStores(): boolean {
+    return this.#session.keys.full === null;
   }
 
   /** What new files are stored with. */
@@ -330,8 +335,7 @@ export class Vault implements AsyncDisposable {
   /**
    * Adds a key with a password of its own, for another person or a machine. A `put` key can store, and neither read nor remove.
    *
-   * @throws `already-exists` if another key has this label or opens with this secret; `invalid-input` on a vault that was opened with
-   *   a key that can only store
+   * @throws `already-exists` if another key has this label or opens with this secret; `denied`
    */
   async addKey(key: NewKey): Promise<KeyInfo> {
     return addKey(await this.#writable(), key);
@@ -342,13 +346,9 @@ export class Vault implements AsyncDisposable {
    * that is stored until there is a new one.
    *
    * @param reference as for `key`
-   * @param options `own`: also the one that opened this vault
    * @throws `file-not-found`; `invalid-input` for the last full key; what a bucket says that cannot be used: nothing has been changed then
    */
-  async removeKey(
-    reference: string,
-    options?: CallOptions & { readonly own?: boolean | undefined },
-  ): Promise<KeyInfo> {
+  async removeKey(reference: string, options?: RemoveKeyOptions): Promise<KeyInfo> {
     return removeKey(await this.#writable(), reference, options);
   }
 

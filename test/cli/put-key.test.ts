@@ -1,5 +1,5 @@
 /** A key that can only store, as a machine uses it: what is stored by pipes, commands and lists, and what is said when its file opens nothing. */
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readPassword } from '../../src/cli/arguments/password.ts';
 import { drawKeyText } from '../../src/crypto/keys.ts';
@@ -74,6 +74,22 @@ test('its file is named where it opens nothing, and once it was removed nothing 
       /^vault: The key file 'other\.key' does not open this vault: its key was removed/,
     ),
   });
+});
+
+test('what needs a full key leaves nothing behind, and a schedule has the put alone', async () => {
+  for (const verb of [['key', 'add'], ['password']]) {
+    const refused = await box.run([...verb, '--new-key-file', 'new.key'], machine);
+    expect(refused).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(/^vault: This key can only store/),
+    });
+  }
+  expect((await box.run(['bucket', 'add', 'new.bucket'], machine)).exit).toBe(2);
+  for (const name of ['new.key', 'new.bucket']) await expect(lstat(box.at(name))).rejects.toThrow('ENOENT');
+  const { stdout } = await box.run(['schedule', 'print', 'd', '--cron'], machine);
+  expect(stdout.split('\n').filter((line) => /^\d/.test(line))).toEqual([
+    expect.stringContaining(' --key-file '),
+  ]);
 });
 
 /** What the command reads from a key file. */

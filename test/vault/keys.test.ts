@@ -104,7 +104,10 @@ describe('a key', () => {
     await refused({ secret: '' }, 'invalid-input');
     await refused({ label: 'ann', secret: 'another' }, 'already-exists');
     await refused({}, 'already-exists');
-    await refused({ secret: 'another', label: 'x'.repeat(1025) }, 'invalid-input');
+    for (const label of ['x'.repeat(1025), 'ann:b', 'a\nb', '\x1b[31m', ' ', 'ann ']) {
+      await refused({ secret: 'another', label }, 'invalid-input');
+      await expect(vault.renameKey('ann', { label })).rejects.toMatchObject({ code: 'invalid-input' });
+    }
     expect(scene.buckets.map(({ storage }) => storage)).toEqual(before);
     const secret = drawKeyText();
     await vault.addKey({ secret, role: 'put' });

@@ -1,7 +1,7 @@
 /** A machine that can only store, tried with everything that it holds. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import {
   finishShardObject,
   parseShardHeader,
@@ -90,16 +90,21 @@ describe('a put', () => {
     await using made = await testVault();
     const root = join(folder.path, 'data');
     await mkdir(root);
-    await writeFile(join(root, 'a'), BODY);
+    const large = random.bytes(40 * CHUNK_SIZE);
+    await writeFile(join(root, 'a'), large);
     await writeFile(join(root, 'b'), 'b');
     const logFolder = join(folder.path, 'log');
     await using machine = await putMachine(made, { logFolder, now: inAMinute });
     const first = await machine.vault.put({ root }, { name: 'data' });
     expect(machine.refused).toEqual([]);
-    const before = await readFile(join(root, 'a'));
+    const identify = vi.spyOn(machine.session.workers, 'identify');
     const second = await machine.vault.put({ root }, { name: 'data' });
     expect(second).toMatchObject({ hash: first.hash, unchanged: true, bytesStored: 0 });
-    expect(before.equals(BODY)).toBe(true);
+    expect(identify).not.toHaveBeenCalled();
+    await writeFile(join(root, 'b'), 'another');
+    expect(await machine.vault.put({ root }, { name: 'data' })).toMatchObject({ unchanged: false });
+    const read = identify.mock.calls.reduce((sum, [, length]) => sum + length, 0);
+    expect(read).toBeLessThan(large.length / 2);
     const stored = await made.vault.find(first.hash);
     expect(stored.kind).toBe('folder');
   });

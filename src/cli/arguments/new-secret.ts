@@ -59,9 +59,12 @@ async function withKeyFile<T>(
   } catch (error) {
     if (isVaultError(error, 'invalid-input', 'already-exists', 'wrong-password')) await rm(place);
     else {
-      terminal.warn(`The key file ${quote(path)} stays, since its key may have been stored in some bucket.`, {
-        kind: 'key-file',
-      });
+      terminal.warn(
+        `The key file ${quote(path)} stays, in case its key stands in some bucket. If nothing was changed, remove it.`,
+        {
+          kind: 'key-file',
+        },
+      );
     }
     throw error;
   }

@@ -119,7 +119,7 @@ export function refusalOf(error: unknown, request: SourceRequest): unknown {
   if (source.kind !== 'file' || !source.isKey) return error;
   return new VaultError(
     'wrong-password',
-    `The key file ${quote(source.path)} does not open this vault: its key was removed or replaced, or is one of another vault. Nothing was changed. Where a full key is, "vault key ls" shows the keys, and "vault key add --new-key-file" makes a new one.`,
+    `The key file ${quote(source.path)} does not open this vault: its key was removed or replaced, is one of another vault, or so new that only "vault recover --bucket <url>" tells it to the catalog here. Nothing was changed. Where a full key is, "vault key ls" shows the keys, and "vault key add --new-key-file" makes a new one.`,
     { cause: error },
   );
 }

@@ -11,7 +11,8 @@ import {
 } from '../arguments/invocation.ts';
 import { paintCondition } from '../terminal/describe.ts';
 import { Plan } from '../terminal/plan.ts';
-import { Table } from '../terminal/table.ts';
+import { tableFor } from '../terminal/table.ts';
+import type { Column } from '../terminal/table.ts';
 import { styleFor } from '../terminal/terminal.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
 import type { RemoveBucketResult } from '../../vault/manage/remove-bucket.ts';
@@ -56,32 +57,26 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
 
 /** Prints the buckets and what they hold, a line each. */
 export async function printBucketReports(
-  { output, environment }: Pick<Invocation, 'output' | 'environment'>,
+  invocation: Pick<Invocation, 'output' | 'environment'>,
   buckets: readonly BucketReport[],
 ): Promise<void> {
-  const style = styleFor(process.stdout, environment);
-  const table = new Table(
-    [
-      { heading: 'BUCKET', align: 'left' },
-      { heading: 'OBJECTS', align: 'right' },
-      { heading: 'SIZE', align: 'right' },
-      { heading: 'STATE', align: 'left', paint: (text) => paintCondition(style, text) },
-    ],
-    { width: output.width, styleHeading: (line) => style('bold', line) },
-  );
+  const style = styleFor(process.stdout, invocation.environment);
+  const coloured: Column = { heading: 'STATE', align: 'left', paint: (text) => paintCondition(style, text) };
+  const table = tableFor(invocation, ['BUCKET', '>OBJECTS', '>SIZE', coloured], { piped: true });
   const rows = buckets.map(({ url, state, objects, bytes, error }) => [
     showName(url),
     objects === null ? '?' : grouped(objects),
     bytes === null ? '?' : showSize(bytes),
     error === null ? state : showName(error),
   ]);
-  await output.write(table.page(rows));
+  await invocation.output.write(table.page(rows));
 }
 
 /** `vault bucket add`. */
 export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
+    await vault.ready();
     const place = await preparedBucketUrl(url);
     const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
     if (options.json === true) await output.json({ ...bucket });

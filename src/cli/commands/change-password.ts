@@ -14,6 +14,7 @@ export async function changePassword(invocation: Invocation, flags: NewSecretFla
   return withVault(
     invocation,
     async (vault) => {
+      await vault.ready();
       await secret.use((next) => vault.changePassword({ current, next, signal }));
       terminal.note(
         'The password was changed. Whoever has an old copy of a keyslot and the old password can still open the vault with them.',

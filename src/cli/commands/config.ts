@@ -2,8 +2,7 @@ import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { catalogLocation, withoutSecret } from '../arguments/options.ts';
-import { Table } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, grouped, showName } from '../terminal/text.ts';
 import type { Setting } from '../arguments/config.ts';
 
@@ -34,21 +33,11 @@ export async function showConfig(invocation: Invocation): Promise<ExitCode> {
   return DONE;
 }
 
-async function printSettings(
-  { output, environment, settled: { name, file } }: Invocation,
-  settings: readonly Setting[],
-): Promise<void> {
-  const style = styleFor(process.stdout, environment);
-  const table = new Table(
-    [
-      { heading: 'SETTING', align: 'left' },
-      { heading: 'VALUE', align: 'left' },
-      { heading: 'FROM', align: 'left' },
-    ],
-    { width: null, styleHeading: (line) => style('bold', line) },
-  );
+async function printSettings(invocation: Invocation, settings: readonly Setting[]): Promise<void> {
+  const { name, file } = invocation.settled;
+  const table = tableFor(invocation, ['SETTING', 'VALUE', 'FROM'], { width: null, piped: true });
   const rows = [{ key: 'vault', value: name, from: file }, ...settings];
-  await output.write(
+  await invocation.output.write(
     table.page(
       rows.map(({ key, value, from }) => [key, value === null ? '-' : showName(value), showName(from)]),
     ),

@@ -9,9 +9,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
 import { catalogLocation, withoutSecret } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import { Table } from '../terminal/table.ts';
-import type { Style } from '../terminal/terminal.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, grouped, showName, showSize, showTime } from '../terminal/text.ts';
 import { fit } from '../terminal/width.ts';
 
@@ -69,11 +67,8 @@ async function vaultInfo(
   return DONE;
 }
 
-async function fileInfo(
-  { output, options, terminal, environment }: Invocation,
-  file: FileDetails,
-  summary: Summary,
-): Promise<ExitCode> {
+async function fileInfo(invocation: Invocation, file: FileDetails, summary: Summary): Promise<ExitCode> {
+  const { output, options, terminal } = invocation;
   if (options.json === true) {
     await output.json({
       ...fileAsJson(file),
@@ -89,9 +84,7 @@ async function fileInfo(
       })),
     });
   } else {
-    const style = styleFor(process.stdout, environment);
-    const width = output.width ?? USUAL_WIDTH;
-    await output.write(fileFacts(file, summary) + picture(file, summary, { width, style }));
+    await output.write(fileFacts(file, summary) + picture(invocation, file, summary));
   }
   if (summary.degraded === 0 && summary.lost === 0) return DONE;
   const lost =
@@ -198,21 +191,10 @@ function facts(rows: readonly (readonly [string, string | null])[]): string {
  * A table with a row for every bucket. Its last column is the file from beginning to end in cells: darker where more of
  * a cell's chunks have a shard in that bucket.
  */
-function picture(
-  file: FileDetails,
-  { rows }: Summary,
-  { width, style }: { readonly width: number; readonly style: Style },
-): string {
+function picture(invocation: Invocation, file: FileDetails, { rows }: Summary): string {
   if (file.placement.length === 0) return '';
-  const table = new Table(
-    [
-      { heading: 'BUCKET', align: 'left' },
-      { heading: 'SHARDS', align: 'right' },
-      { heading: 'ABOUT', align: 'right' },
-      { heading: 'CHUNKS', align: 'left' },
-    ],
-    { width, styleHeading: (line) => style('bold', line) },
-  );
+  const width = invocation.output.width ?? USUAL_WIDTH;
+  const table = tableFor(invocation, ['BUCKET', '>SHARDS', '>ABOUT', 'CHUNKS'], { width, piped: true });
   const texts = rows.map(({ url, shards, approximateBytes }) => [
     fit(showName(url), Math.max(LEAST_LABEL_WIDTH, Math.floor(width * LABEL_SHARE))),
     grouped(shards),

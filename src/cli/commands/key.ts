@@ -7,8 +7,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { withVault } from '../arguments/invocation.ts';
 import { newSecret } from '../arguments/new-secret.ts';
 import type { NewSecretFlags } from '../arguments/new-secret.ts';
-import { Table } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showTime } from '../terminal/text.ts';
 
 export interface AddKeyFlags extends NewSecretFlags {
@@ -27,6 +26,8 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
   return withVault(
     invocation,
     async (vault) => {
+      // No key file is made where a key can only store.
+      await vault.ready();
       const key = await secret.use((given) => vault.addKey({ secret: given, label, role, signal }));
       if (options.json === true) await output.json(asJson(key));
       const opens = newKeyFile === undefined ? 'It opens with the new password.' : `It is in ${newKeyFile}.`;
@@ -40,18 +41,13 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
 
 /** `vault key ls`. */
 export async function listKeys(invocation: Invocation): Promise<ExitCode> {
-  const { output, options, signal, terminal, environment } = invocation;
+  const { output, options, signal, terminal } = invocation;
   output.requireOpen();
   return withVault(invocation, async (vault) => {
     const keys = await vault.keys({ signal });
     if (options.json === true) for (const key of keys) await output.json(asJson(key));
     else {
-      const style = styleFor(process.stdout, environment);
-      const headings = ['KEY', 'ROLE', 'MADE', 'BY', 'LAST STORED', 'LABEL'];
-      const table = new Table(
-        headings.map((heading) => ({ heading, align: 'left' })),
-        { width: output.width, styleHeading: output.isTerminal ? (line) => style('bold', line) : null },
-      );
+      const table = tableFor(invocation, ['KEY', 'ROLE', 'MADE', 'BY', 'LAST STORED', 'LABEL']);
       await output.write(table.page(keys.map(rowOf)));
     }
     terminal.summary(`${count(keys.length, 'key')}.`, { keys: keys.length });

@@ -7,9 +7,7 @@ import type { Wanted } from '../../vault/folders/selection.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { entryAsJson } from '../../vault/files/as-json.ts';
-import { Table } from '../terminal/table.ts';
-import type { Column } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, jsonOf, showName, showSize, showTime } from '../terminal/text.ts';
 import { wantedOf } from './get-folder.ts';
 import type { LockFlags } from './lock-password.ts';
@@ -26,20 +24,8 @@ export interface LsFlags extends LockFlags {
   readonly null?: boolean;
 }
 
-const SHORT: readonly Column[] = [
-  { heading: 'SIZE', align: 'right' },
-  { heading: 'MODIFIED', align: 'left' },
-  { heading: 'PATH', align: 'left' },
-];
-
-const LONG: readonly Column[] = [
-  { heading: 'MODE', align: 'left' },
-  { heading: 'OWNER', align: 'left' },
-  { heading: 'GROUP', align: 'left' },
-  { heading: 'BYTES', align: 'right' },
-  { heading: 'MODIFIED', align: 'left' },
-  { heading: 'PATH', align: 'left' },
-];
+const SHORT = ['>SIZE', 'MODIFIED', 'PATH'];
+const LONG = ['MODE', 'OWNER', 'GROUP', '>BYTES', 'MODIFIED', 'PATH'];
 
 /** Prints what lies in a folder, or in a part of it. */
 export async function listFolder(
@@ -81,9 +67,10 @@ async function isThere(folder: StoredFolder, wanted: Wanted | null): Promise<boo
 }
 
 function printerOf(
-  { options, output, environment }: Invocation,
+  invocation: Invocation,
   { long = false, null: byNul = false }: LsFlags,
 ): (entries: readonly FolderEntry[]) => Promise<boolean> {
+  const { options, output } = invocation;
   if (byNul && (long || options.json === true)) {
     throw new VaultError('invalid-input', '-0 prints names alone: leave --json and --long away.');
   }
@@ -95,11 +82,7 @@ function printerOf(
     return async (entries) =>
       output.write(entries.map((entry) => `${jsonOf(entryAsJson(entry))}\n`).join(''));
   }
-  const style = styleFor(process.stdout, environment);
-  const table = new Table(long ? LONG : SHORT, {
-    width: long ? null : output.width,
-    styleHeading: output.isTerminal ? (line) => style('bold', line) : null,
-  });
+  const table = tableFor(invocation, long ? LONG : SHORT, { width: long ? null : output.width });
   return async (entries) => output.write(table.page(entries.map(long ? longRow : shortRow)));
 }
 

@@ -13,8 +13,7 @@ import { nameAsTyped, parseMomentMs, parseSize } from '../arguments/options.ts';
 import { patternMatcher } from '../arguments/pattern.ts';
 import { quotingAdvice } from '../arguments/references.ts';
 import type { Column } from '../terminal/table.ts';
-import { Table } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, grouped, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
 import { findLocked } from './lock-password.ts';
@@ -22,12 +21,7 @@ import type { LsFlags } from './ls-folder.ts';
 import { printPages } from './print-pages.ts';
 import { listFolder } from './ls-folder.ts';
 
-const SHORT: readonly Column[] = [
-  { heading: 'HASH', align: 'left' },
-  { heading: 'SIZE', align: 'right' },
-  { heading: 'STORED', align: 'left' },
-  { heading: 'NAME', align: 'left' },
-];
+const SHORT = ['HASH', '>SIZE', 'STORED', 'NAME'];
 
 const LONG: readonly Column[] = [
   { heading: 'HASH', align: 'left' },
@@ -192,14 +186,10 @@ function jsonPrinter({ output }: Invocation): PagePrinter {
   return async (files) => output.write(files.map((file) => `${jsonOf(listedAsJson(file))}\n`).join(''));
 }
 
-function tablePrinter({ output, environment }: Invocation, { long }: LsFlags): PagePrinter {
-  const style = styleFor(process.stdout, environment);
+function tablePrinter(invocation: Invocation, { long }: LsFlags): PagePrinter {
+  const { output } = invocation;
   const layout = long === true ? longLayout(output.width) : { columns: SHORT, row: shortRow };
-  const table = new Table(layout.columns, {
-    width: output.width,
-    // For people; a pipe gets one line a file.
-    styleHeading: output.isTerminal ? (line) => style('bold', line) : null,
-  });
+  const table = tableFor(invocation, layout.columns);
   return async (files) => output.write(table.page(files.map(layout.row)));
 }
 

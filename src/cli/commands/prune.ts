@@ -2,7 +2,7 @@ import { VaultError } from '../../errors.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { PrunedName } from '../../vault/remove/prune.ts';
 import { requireRules } from '../../vault/remove/retention.ts';
-import type { Judgement, KeepReason, RetentionRules } from '../../vault/remove/retention.ts';
+import type { Judgement, RetentionRules } from '../../vault/remove/retention.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
@@ -12,8 +12,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, gravest } from '../exit.ts';
 import { shortHash } from '../terminal/describe.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
-import { Table } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, grouped, quote, showName, showTime } from '../terminal/text.ts';
 import { concludeRemoval } from './rm.ts';
 
@@ -119,11 +118,8 @@ function most(text: string | undefined, option: string): number | undefined {
 }
 
 /** Why versions stay that somebody should look at. */
-type OddReason = 'future' | 'late' | 'flood' | 'missing';
-
-function isOdd(reason: KeepReason): reason is OddReason {
-  return ['future', 'late', 'flood', 'missing'].includes(reason);
-}
+const ODD = ['future', 'late', 'flood', 'missing'] as const;
+type OddReason = (typeof ODD)[number];
 
 /** What a pruning comes to. */
 class PruneTotal {
@@ -143,9 +139,7 @@ class PruneTotal {
         this.going.push(version.hash);
         this.#bytes += version.size ?? 0;
       }
-      for (const reason of reasons) {
-        if (isOdd(reason)) this.#odd[reason].push(version);
-      }
+      for (const reason of ODD) if (reasons.includes(reason)) this.#odd[reason].push(version);
     }
     if (this.going.length > before) this.#names += 1;
   }
@@ -172,51 +166,50 @@ class PruneTotal {
 
   /** Warns of versions that stay because something is wrong with them. */
   warnOfOdd({ terminal }: Invocation): ExitCode {
-    const [future] = this.#odd.future;
-    if (future !== undefined) {
-      terminal.warn(
-        `${count(this.#odd.future.length, 'version is', 'versions are')} dated in the future and kept, and no rule counts ${this.#odd.future.length === 1 ? 'it' : 'them'}, such as ${showName(future.name)} of ${showTime(future.createdAtMs)}: this clock is wrong, or one was. "vault rm ${shortHash(future.hash)}" removes it.`,
-        { kind: 'clock' },
-      );
+    let code: ExitCode = DONE;
+    for (const reason of ODD) {
+      const [first] = this.#odd[reason];
+      if (first === undefined) continue;
+      const amount = this.#odd[reason].length;
+      const such = `such as ${showName(first.name)} of ${showTime(first.createdAtMs)}`;
+      const remove = `"vault rm ${shortHash(first.hash)}" removes it.`;
+      const many = (one: string, several: string): string => (amount === 1 ? one : several);
+      const versions = `${count(amount, 'version')}${reason === 'flood' || reason === 'late' ? '' : many(' is', ' are')}`;
+      const said = {
+        future: {
+          kind: 'clock',
+          text: `dated in the future and kept, and no rule counts ${many('it', 'them')}, ${such}: this clock is wrong, or one was. ${remove}`,
+        },
+        late: {
+          kind: 'clock',
+          text: `came to the buckets long after the time that a machine gave which can only store, ${such}: kept, and no rule counts them. ${remove} Has somebody else that machine's key?`,
+        },
+        flood: {
+          kind: 'flood',
+          text: `that no rule keeps stayed, ${such}: more than are kept, and than were removed last week, of what a machine stored that can only store. Look at "vault ls --all"; --allow-many removes them.`,
+        },
+        missing: {
+          kind: 'missing-files',
+          text: `in the catalog and in no bucket, or removed there, ${such}; no rule counts ${many('it', 'them')}. "vault verify" tells more. Is the catalog an old copy?`,
+        },
+      };
+      const { kind, text } = said[reason];
+      terminal.warn(`${versions} ${text}`, { kind });
+      code = ATTENTION;
     }
-    const [late] = this.#odd.late;
-    if (late !== undefined) {
-      terminal.warn(
-        `${count(this.#odd.late.length, 'version')} came to the buckets long after the time that a machine gave which can only store, such as ${showName(late.name)} of ${showTime(late.createdAtMs)}: kept, and no rule counts them. "vault rm ${shortHash(late.hash)}" removes it. Has somebody else that machine's key?`,
-        { kind: 'clock' },
-      );
-    }
-    const [flood] = this.#odd.flood;
-    if (flood !== undefined) {
-      terminal.warn(
-        `${count(this.#odd.flood.length, 'version')} that no rule keeps stayed, such as ${showName(flood.name)} of ${showTime(flood.createdAtMs)}: more than are kept, and than were removed last week, of what a machine stored that can only store. Look at "vault ls --all"; --allow-many removes them.`,
-        { kind: 'flood' },
-      );
-    }
-    const [missing] = this.#odd.missing;
-    if (missing !== undefined) {
-      terminal.warn(
-        `${count(this.#odd.missing.length, 'version is', 'versions are')} in the catalog and in no bucket, or removed there, such as ${showName(missing.name)} of ${showTime(missing.createdAtMs)}; no rule counts ${this.#odd.missing.length === 1 ? 'it' : 'them'}. "vault verify" tells more. Is the catalog an old copy?`,
-        { kind: 'missing-files' },
-      );
-    }
-    return Object.values(this.#odd).every((versions) => versions.length === 0) ? DONE : ATTENTION;
+    return code;
   }
 }
 
 /** Prints what becomes of the versions of a name. */
-function printerOf({ output, options, environment }: Invocation): (name: PrunedName) => Promise<void> {
+function printerOf(invocation: Invocation): (name: PrunedName) => Promise<void> {
+  const { output, options } = invocation;
   if (options.json === true) {
     return async (name) => {
       for (const judgement of name) await output.json(asJson(judgement));
     };
   }
-  const style = styleFor(process.stdout, environment);
-  const headings = ['', 'HASH', 'STORED', 'WHY', 'NAME'];
-  const table = new Table(
-    headings.map((heading) => ({ heading, align: 'left' as const })),
-    { width: output.width, styleHeading: output.isTerminal ? (line) => style('bold', line) : null },
-  );
+  const table = tableFor(invocation, ['', 'HASH', 'STORED', 'WHY', 'NAME']);
   return async (name) => {
     const rows = name.map(({ version, reasons }) => [
       reasons.length > 0 ? 'keep' : 'remove',

@@ -81,9 +81,13 @@ async function scheduleOf(
     );
   }
   const password = placeOfPassword(invocation);
+  let onlyStores = false;
   const urls =
     bucket === undefined
-      ? await withVault(invocation, async (vault) => vault.buckets.map(({ url }) => url))
+      ? await withVault(invocation, async (vault) => {
+          onlyStores = vault.onlyStores;
+          return vault.buckets.map(({ url }) => url);
+        })
       : await Promise.all(bucket.map(async (text) => bucketUrlOf(text)));
   const put = paths.map((path) => resolve(workingFolder(), path));
   const catalog = isFile ? resolve(db) : db;
@@ -97,7 +101,7 @@ async function scheduleOf(
         ? [password.isKey ? '--key-file' : '--password-file', password.path]
         : ['--password-command', password.command]),
     ],
-    jobs: jobsOf(put),
+    jobs: jobsOf(put).filter(({ verb }) => verb === 'put' || !onlyStores),
     variables: CARRIED.flatMap((name) => {
       const value = environment[name];
       return value === undefined || value === '' ? [] : [[name, value] as const];

@@ -9,8 +9,7 @@ import { parseDurationMs } from '../arguments/options.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import { asTime } from '../../vault/files/as-json.ts';
-import { Table } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
 import { findLocked } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
@@ -103,7 +102,7 @@ async function contentOf({ signal, terminal }: Invocation, found: Stored): Promi
 
 /** `vault share ls`. */
 export async function listShares(invocation: Invocation): Promise<ExitCode> {
-  const { output, options, terminal, signal, clock, environment } = invocation;
+  const { output, options, terminal, signal, clock } = invocation;
   return withVault(invocation, async (vault) => {
     const { shares, unreachable } = await vault.shares({ signal, onWarning: warnTo(terminal) });
     const nowMs = clock.now();
@@ -126,17 +125,7 @@ export async function listShares(invocation: Invocation): Promise<ExitCode> {
         });
       }
     } else if (shares.length > 0) {
-      const style = styleFor(process.stdout, environment);
-      const table = new Table(
-        [
-          { heading: 'ID', align: 'left' },
-          { heading: 'UNTIL', align: 'left' },
-          { heading: 'PASSWORD', align: 'left' },
-          { heading: 'SIZE', align: 'right' },
-          { heading: 'NAME', align: 'left' },
-        ],
-        { width: output.width, styleHeading: (line) => style('bold', line) },
-      );
+      const table = tableFor(invocation, ['ID', 'UNTIL', 'PASSWORD', '>SIZE', 'NAME'], { piped: true });
       const rows = shares.map((one) => [
         one.id.slice(0, 12),
         isExpired(one) ? 'expired' : showTime(one.expiresAtMs),

@@ -9,8 +9,7 @@ import { surroundings, warnTo, withVault } from '../arguments/invocation.ts';
 import { catalogLocation, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { asTime } from '../../vault/files/as-json.ts';
-import { Table } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, grouped, quote, showDuration, showName, showSize, showTime } from '../terminal/text.ts';
 import { printBucketReports } from './bucket.ts';
 import { catalogMetricsText, metricsText } from './status-metrics.ts';
@@ -230,7 +229,7 @@ function bySafety(safety: VaultStatus['safety']): (readonly [number, number])[] 
 }
 
 async function print(invocation: Invocation, standing: Standing): Promise<void> {
-  const { output, environment } = invocation;
+  const { output } = invocation;
   const nowMs = invocation.clock.now();
   const { files, versions, removed, locked, logicalBytes, uniqueBytes, storedBytes, newestAtMs } = standing;
   const saved = savingsOf(standing);
@@ -253,15 +252,8 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
     ...runFacts(standing.runs, nowMs),
   ];
   await output.write(factLines(facts));
-  const style = styleFor(process.stdout, environment);
   if (standing.safety.size > 0) {
-    const table = new Table(
-      [
-        { heading: 'VERSIONS', align: 'right' },
-        { heading: 'SAFETY', align: 'left' },
-      ],
-      { width: output.width, styleHeading: (line) => style('bold', line) },
-    );
+    const table = tableFor(invocation, ['>VERSIONS', 'SAFETY'], { piped: true });
     const rows = bySafety(standing.safety).map(([survives, amount]) => [
       grouped(amount),
       describeSafety(survives),

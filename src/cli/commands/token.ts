@@ -4,8 +4,7 @@ import { VaultError } from '../../errors.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { withVault } from '../arguments/invocation.ts';
 import { parseDurationMs } from '../arguments/options.ts';
-import { Table } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
+import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showTime } from '../terminal/text.ts';
 import { SCOPES } from '../../vault/grants/tokens.ts';
 import type { Token } from '../../vault/grants/tokens.ts';
@@ -33,19 +32,14 @@ export async function addToken(invocation: Invocation, flags: AddTokenFlags): Pr
 
 /** `vault token ls`. */
 export async function listTokens(invocation: Invocation): Promise<ExitCode> {
-  const { output, options, terminal, environment } = invocation;
+  const { output, options, terminal } = invocation;
   output.requireOpen();
   return withVault(invocation, async (vault) => {
     const tokens = await vault.tokens.list();
     if (options.json === true) {
       for (const token of tokens) await output.json(asJson(token));
     } else if (tokens.length > 0) {
-      const style = styleFor(process.stdout, environment);
-      const headings = ['TOKEN', 'MADE', 'EXPIRES', 'GOOD FOR', 'LABEL'];
-      const table = new Table(
-        headings.map((heading) => ({ heading, align: 'left' })),
-        { width: output.width, styleHeading: output.isTerminal ? (line) => style('bold', line) : null },
-      );
+      const table = tableFor(invocation, ['TOKEN', 'MADE', 'EXPIRES', 'GOOD FOR', 'LABEL']);
       const rows = tokens.map(({ id, createdAtMs, expiresAtMs, scopes, label, expired }) => [
         id.slice(0, 12),
         showTime(createdAtMs),

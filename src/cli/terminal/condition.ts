@@ -11,19 +11,16 @@ import { paintCondition, shortHash } from './describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { Table } from './table.ts';
+import { tableFor } from './table.ts';
+import type { Column } from './table.ts';
 import { styleFor } from './terminal.ts';
 import { count, grouped, showDuration, showName, showTime } from './text.ts';
 
 /** Prints the files that are not whole, a line each. */
 export async function printFiles(invocation: Invocation, files: readonly FileCondition[]): Promise<void> {
   if (files.length === 0) return;
-  const table = tableFor(invocation, [
-    { heading: 'HASH', align: 'left' },
-    { heading: 'CONDITION', align: 'left', paint: paintIn(invocation) },
-    { heading: 'NAME', align: 'left' },
-    { heading: 'WHAT IS WRONG', align: 'left' },
-  ]);
+  const coloured: Column = { heading: 'CONDITION', align: 'left', paint: paintIn(invocation) };
+  const table = tableFor(invocation, ['HASH', coloured, 'NAME', 'WHAT IS WRONG'], { piped: true });
   const rows = files.map(({ hash, name, condition, problems }) => [
     shortHash(hash),
     condition,
@@ -38,13 +35,8 @@ export async function printBuckets(
   invocation: Invocation,
   buckets: readonly BucketCondition[],
 ): Promise<void> {
-  const table = tableFor(invocation, [
-    { heading: 'BUCKET', align: 'left' },
-    { heading: 'SHARDS', align: 'right' },
-    { heading: 'MISSING', align: 'right' },
-    { heading: 'DAMAGED', align: 'right' },
-    { heading: 'STATE', align: 'left', paint: paintIn(invocation) },
-  ]);
+  const state: Column = { heading: 'STATE', align: 'left', paint: paintIn(invocation) };
+  const table = tableFor(invocation, ['BUCKET', '>SHARDS', '>MISSING', '>DAMAGED', state], { piped: true });
   const rows = buckets.map((bucket) => [
     showName(bucket.url),
     grouped(bucket.shards),
@@ -100,14 +92,6 @@ function secondsOf(ms: number | null): number | null {
 function paintIn({ environment }: Invocation): (text: string) => string {
   const style = styleFor(process.stdout, environment);
   return (text) => paintCondition(style, text);
-}
-
-function tableFor(
-  { output, environment }: Invocation,
-  columns: ConstructorParameters<typeof Table>[0],
-): Table {
-  const style = styleFor(process.stdout, environment);
-  return new Table(columns, { width: output.width, styleHeading: (line) => style('bold', line) });
 }
 
 function describeProblem({ what, problem, bucket }: FileProblem): string {

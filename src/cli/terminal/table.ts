@@ -1,4 +1,6 @@
 /** Tables that are printed page by page while their rows still arrive. */
+import type { Invocation } from '../arguments/invocation.ts';
+import { styleFor } from './terminal.ts';
 import { fit, pad, widthOf } from './width.ts';
 
 export interface Column {
@@ -87,4 +89,24 @@ export class Table {
     }
     return line.trimEnd();
   }
+}
+
+/**
+ * A table for standard output.
+ *
+ * @param columns their headings, `>` before those of numbers
+ * @param options `piped`: whether the heading is there without a terminal, too; who reads a pipe may want a line for each thing
+ */
+export function tableFor(
+  { output, environment }: Pick<Invocation, 'output' | 'environment'>,
+  columns: readonly (string | Column)[],
+  { width = output.width, piped = false }: { readonly width?: number | null; readonly piped?: boolean } = {},
+): Table {
+  const style = styleFor(process.stdout, environment);
+  const laid = columns.map((column): Column => {
+    if (typeof column !== 'string') return column;
+    return { heading: column.replace('>', ''), align: column.startsWith('>') ? 'right' : 'left' };
+  });
+  const headed = piped || output.isTerminal;
+  return new Table(laid, { width, styleHeading: headed ? (line) => style('bold', line) : null });
 }

@@ -68,16 +68,16 @@ export async function resolveVersions(
 /** What to say of a name that only others have given. */
 async function ofOthers(session: Session, name: string, hidden: boolean): Promise<VaultError | null> {
   if (session.keys.full === null) return null;
-  const writers = new Map(writersOf(session).map(({ id, label }) => [id, label]));
-  const tags = [...writers.keys()].flatMap((id) => tagsOf(session, id, name));
-  const rows = await session.catalog.files.byName(tags, 1, { hidden });
-  const label = rows.flatMap(({ writer, hiddenAtMs }) =>
-    (hiddenAtMs !== null) === hidden ? (writers.get(writer) ?? []) : [],
-  )[0];
-  if (label === undefined) return null;
+  const theirs = new Set<string>();
+  for (const { id, label } of writersOf(session)) {
+    const [row] = await session.catalog.files.byName(tagsOf(session, id, name), 1, { hidden });
+    if (row !== undefined && (row.hiddenAtMs !== null) === hidden) theirs.add(`"${label}:${name}"`);
+  }
+  if (theirs.size === 0) return null;
+  const others = theirs.size === 1 ? 'That of another key is' : 'Those of other keys are';
   return new VaultError(
     'file-not-found',
-    `This key has stored no file as "${name}". That of another key is "${label}:${name}".`,
+    `This key has stored no file as "${name}". ${others} ${[...theirs].join(', ')}.`,
   );
 }
 

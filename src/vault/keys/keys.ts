@@ -40,6 +40,11 @@ export interface NewKey extends CallOptions {
   readonly kdfCost?: KdfCost | undefined;
 }
 
+export interface RemoveKeyOptions extends CallOptions {
+  /** Also the one that opened this vault. */
+  readonly own?: boolean | undefined;
+}
+
 /** See `Vault.keys`. */
 export async function listKeys(session: Session, { signal }: CallOptions = {}): Promise<ListedKey[]> {
   await refreshKeyring(session, signal);
@@ -104,7 +109,7 @@ function goingOn(
 export async function removeKey(
   session: Session,
   reference: string,
-  { own = false, signal }: CallOptions & { readonly own?: boolean | undefined } = {},
+  { own = false, signal }: RemoveKeyOptions = {},
 ): Promise<KeyInfo> {
   requireFull(session.keys, 'removing a key');
   const removed = await findKey(session, reference, signal);
@@ -193,6 +198,13 @@ function nameOf({ label, writer }: KeyInfo): string {
 }
 
 function requireFreeLabel(session: Session, keyring: Keyring, label: string): void {
+  // With a colon in it `a:b:c` could be a file of "a" as well as one of "a:b".
+  if (/[\p{Cc}:]|^\s|\s$/u.test(label)) {
+    throw new VaultError(
+      'invalid-input',
+      'A label has no colon, which is what stands between it and a name, no control characters, and no space around it.',
+    );
+  }
   if (label === '' || !keyring.slots.some((slot) => openLabel(session.keys, slot) === label)) return;
   throw new VaultError('already-exists', `There is a key "${label}" already. Call this one otherwise.`);
 }

@@ -21,19 +21,25 @@ export interface Candidate {
   readonly votes: number;
 }
 
+interface UnlockOptions {
+  readonly vaultId: string;
+  readonly hint?: string | undefined;
+  readonly advice?: string;
+}
+
 /**
  * Tries a password on the keyslots of all keyrings until it opens one. Its keys tell which of the keyrings are the vault's; if the
  * newest of those has that slot no more, the password must open one of a newer one, from which this goes on.
  *
  * @param candidates keyring objects from whatever places. Slots that more places show come first, of equals those that cost least
- * @param options `vaultId`: of others no slot is tried. `hint`: the writer whose slot is tried first
+ * @param options `vaultId`: of others no slot is tried. `hint`: the writer whose slot is tried first. `advice`: what is said if it opens none
  * @throws `wrong-password` if it opens no slot, or only of a keyring that has been replaced; `damaged` or `unsupported` if there is
  *   no usable keyring, or trying them all would cost too much
  */
 export async function unlock(
   candidates: readonly (Uint8Array | Candidate)[],
   password: string,
-  { vaultId, hint }: { readonly vaultId: string; readonly hint?: string | undefined },
+  { vaultId, hint, advice = '' }: UnlockOptions,
 ): Promise<Unlocked> {
   const attempt: Attempt = { password, vaultId, problems: [], tried: new Set(), work: 0 };
   const keyrings = candidates.flatMap((one) =>
@@ -58,7 +64,7 @@ export async function unlock(
     const unlocked = await follow(attempt, { keys, id: idOf(slot, root) }, keyrings);
     if (unlocked !== null) return unlocked;
   }
-  throw refusal(attempt);
+  throw refusal(attempt, advice);
 }
 
 /** One attempt to open a vault, over all its keyrings. */
@@ -149,7 +155,7 @@ async function follow(
   );
 }
 
-function refusal({ problems, tried }: Attempt): VaultError {
+function refusal({ problems, tried }: Attempt, advice: string): VaultError {
   if (tried.size === 0) {
     const newer = problems.find(({ code }) => code === 'unsupported');
     if (newer !== undefined) return newer;
@@ -163,7 +169,7 @@ function refusal({ problems, tried }: Attempt): VaultError {
     problems.length === 0 ? '' : `, of which ${problems.length} keyrings or keyslots are damaged`;
   return new VaultError(
     'wrong-password',
-    `The password does not open this vault${damaged}. Nothing was changed.`,
+    `The password does not open this vault${damaged}. Nothing was changed.${advice}`,
     { cause: problems[0] },
   );
 }

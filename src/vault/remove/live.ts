@@ -9,6 +9,7 @@ import { readManifestBytes } from '../files/manifests.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
+import { writerOf } from '../files/writers.ts';
 import type { Session } from '../session.ts';
 import { isDeleted, listDeletions } from '../protocol/deletions.ts';
 import { isSettled } from './rm.ts';
@@ -22,7 +23,7 @@ export interface LiveFiles {
   readonly expired: readonly FileInfo[];
   /** Records of removal, forged ones too, whose manifests are in no bucket any more. */
   readonly settled: readonly string[];
-  /** Files that the catalog did not know. */
+  /** Files of this session's writer that the catalog did not know; others store with catalogs of their own. */
   readonly learned: number;
   /** Visible rows of the catalog that no bucket has a manifest of. */
   readonly missing: readonly string[];
@@ -88,7 +89,7 @@ export async function findLive(
     }
     try {
       const known = await learnFile(session, file, { deletion, write, signal });
-      if (known.kind === 'learned') learned += 1;
+      if (known.kind === 'learned' && writerOf(session, known.record.row.writer).isOwn) learned += 1;
       if (known.kind === 'unreadable') block(`The manifest ${hash} cannot be read`);
       if (known.kind === 'known' || known.kind === 'learned') {
         await addNeeded(session, known.record, ids, signal);

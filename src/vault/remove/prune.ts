@@ -3,14 +3,14 @@ import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { isVaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { readManifestBytes } from '../files/manifests.ts';
-import { openFileRow, tagsOf } from '../files/records.ts';
+import { openFileRow, openFileRowIfIntact, tagsOf } from '../files/records.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
 import { versionsOf } from '../files/versions.ts';
 import { writerOf } from '../files/writers.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
-import { judgeVersions, requireRules } from './retention.ts';
+import { isRule, judgeVersions, requireRules } from './retention.ts';
 import type { Judgement, RetentionRules } from './retention.ts';
 import { requireNamed, resolveAll } from './rm.ts';
 
@@ -67,7 +67,8 @@ const USUAL_MS = 7 * 86_400_000;
 
 /**
  * A machine that can only store may be in the wrong hands, and flood a name so that what was stored before goes. If more versions of a
- * name would go than stay, and more than were removed in the last week, none goes.
+ * name would go than rules keep, and more than were removed in the last week, none goes. What such a machine can make up counts for
+ * neither: versions that no rule applies to, those that have expired, and rows in a shared catalog.
  */
 async function heldBack(
   session: Session,
@@ -76,11 +77,16 @@ async function heldBack(
 ): Promise<PrunedName> {
   const [first] = judged;
   const going = judged.filter(({ reasons }) => reasons.length === 0).length;
-  if (first === undefined || going <= judged.length - going) return judged;
+  const kept = judged.filter(({ reasons }) => reasons.some(isRule)).length;
+  if (first === undefined || going <= kept) return judged;
   const tags = tagsOf(session, writer, first.version.name);
   const rows = await session.catalog.files.byName(tags, going + judged.length, { hidden: true });
-  const usual = rows.filter(({ hiddenAtMs }) => hiddenAtMs !== null && hiddenAtMs > nowMs - USUAL_MS).length;
-  if (going <= usual) return judged;
+  const usual = rows.filter((row) => {
+    const { hiddenAtMs: atMs, expiresAtMs } = row;
+    const isRecent = atMs !== null && atMs > nowMs - USUAL_MS && atMs < (expiresAtMs ?? Infinity);
+    return isRecent && openFileRowIfIntact(session, row)?.isProven === true;
+  });
+  if (going <= usual.length) return judged;
   return judged.map((one) => (one.reasons.length === 0 ? { ...one, reasons: ['flood'] } : one));
 }
 

@@ -25,6 +25,11 @@ export type RetentionRules = { readonly [rule in CountedRule]?: number | undefin
 export type KeepReason =
   CountedRule | 'within' | 'oldest' | 'future' | 'late' | 'flood' | 'expired' | 'missing';
 
+/** Whether a rule is why a version stays. */
+export function isRule(reason: KeepReason): boolean {
+  return !['future', 'late', 'flood', 'expired', 'missing'].includes(reason);
+}
+
 /** A version, and why it stays; it goes if nothing is said. */
 export interface Judgement<T> {
   readonly version: T;

@@ -25,7 +25,7 @@ export interface SweepResult {
   readonly retainedUntilMs: number | null;
   /** Objects among the chunks that are no shards; they stay. */
   readonly foreignObjects: number;
-  /** Files in the buckets that the catalog did not know, and knows now. */
+  /** Files of this key in the buckets that the catalog did not know, and knows now. */
   readonly filesLearned: number;
   /** Hashes of files that the catalog lists and no bucket has. */
   readonly filesMissing: readonly string[];

@@ -99,7 +99,7 @@ export interface VerifyResult {
   /** Files that are not whole, gravest first. */
   readonly affected: readonly FileCondition[];
   readonly buckets: readonly BucketCondition[];
-  /** Files in the buckets that the catalog did not know, or had a broken row of. It knows them from now on. */
+  /** Files of this key in the buckets that the catalog did not know, and files that it had a broken row of. It knows them from now on. */
   readonly filesUnlisted: number;
   /** Files that the catalog hid though nobody had removed them. It shows them from now on. */
   readonly filesHidden: number;

@@ -6,6 +6,7 @@ import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
+import { writerOf } from '../files/writers.ts';
 import { listDeletions, readDeletion } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 
@@ -21,7 +22,7 @@ import type { Session } from '../session.ts';
 export type Standing = 'live' | 'missing' | 'unreadable' | 'unreachable' | 'too-new' | 'foreign' | 'removed';
 
 /**
- * What the catalog has of a file: the `right` row, none (`absent`), one that was not written by this vault (`broken`), one that
+ * What the catalog has of a file: the `right` row, or none yet of what another key has stored; none (`absent`); one that was not written by this vault (`broken`), one that
  * hides a file that nobody has removed (`hidden`), or one that shows a removed file (`shown`).
  */
 export type RowState = 'right' | 'absent' | 'broken' | 'hidden' | 'shown';
@@ -82,7 +83,9 @@ export async function lookAtFile(
     if (known.kind === 'foreign' || known.kind === 'unreadable') {
       return { ...look, standing: known.kind, row: state };
     }
-    return { ...look, standing: 'live', row: state, record: known.record };
+    const { record: learned } = known;
+    const isNews = state === 'absent' && !writerOf(session, learned.row.writer).isOwn;
+    return { ...look, standing: 'live', row: isNews ? 'right' : state, record: learned };
   } catch (error) {
     if (!isVaultError(error) || error.code === 'interrupted') throw error;
     if (error.code === 'unsupported') return { ...look, standing: 'too-new', row: state };
