@@ -193,8 +193,8 @@ export interface Play {
   readonly start: Start;
   readonly actors: readonly Actor[];
   readonly prelude?: readonly Cue[];
-  /** Whether it is only explored within a bound on switches, but for `npm run model`. */
-  readonly large?: boolean;
+  /** `large`: explored within a bound on switches, but for `npm run model`. `endless`: within one switch, also there. */
+  readonly size?: 'large' | 'endless';
 }
 
 const looked: Cue = { actor: 'P1', until: 'list chunks/' };
@@ -229,7 +229,7 @@ export const PLAYS: readonly Play[] = [
     title: 'two puts, rm, a sweep',
     start: 'one',
     actors: [put('P1'), put('P2'), rm, sweep('S1')],
-    large: true,
+    size: 'large',
   },
   {
     title: 'a put with an old look at what is there, rm, a sweep',
@@ -245,32 +245,32 @@ export const PLAYS: readonly Play[] = [
     title: 'a put, rm, two sweeps',
     start: 'one',
     actors: [put('P1'), rm, sweep('S1'), sweep('S2')],
-    large: true,
+    size: 'large',
   },
   {
     title: 'rm and undelete, two sweeps',
     start: 'one',
     actors: [rmAndUndelete(), sweep('S1'), sweep('S2')],
-    large: true,
+    size: 'large',
   },
   {
     title: 'two buckets: a put, rm, a sweep',
     start: 'two',
     actors: [put('P1'), rm, sweep('S1')],
-    large: true,
+    size: 'large',
   },
   {
     title: 'a re-coding, rm, a sweep',
     start: 'coded',
     actors: [recode(), rm, sweep('S1')],
-    large: true,
+    size: 'large',
   },
   {
     title: 'a re-coding that sleeps beyond its marker, rm, a sweep',
     start: 'coded',
     actors: [recode(), rm, clock(25), sweep('S1')],
     prelude: [{ actor: 'R', until: 'put chunks/' }, removed],
-    large: true,
+    size: 'endless',
   },
 ];
 
