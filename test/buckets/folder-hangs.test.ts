@@ -118,6 +118,43 @@ describe('a folder that hangs', () => {
     await Promise.all(asked);
   });
 
+  test('has its share of the threads, whatever folders were in use before', async () => {
+    await using folder = await temporaryFolder();
+    for (const label of ['one', 'two', 'three', 'four']) {
+      await mkdir(folder.at(label));
+      const bucket = openFolderBucket(folder.at(label), { label, fileThreads: 4 });
+      await bucket.put('object', CONTENT);
+      if (label !== 'four') continue;
+      disks.hanging.add(folder.at(label));
+      const asked = Array.from({ length: 5 }, () => bucket.get('object'));
+      for (let turn = 0; turn < 100 && out(folder.at(label)) < 2; turn += 1) await nextTurn();
+      expect(out(folder.at(label))).toBe(2);
+      comeBack(folder.at(label));
+      await Promise.all(asked);
+    }
+  });
+
+  test('may yet answer others when the user has given up a call of theirs', async () => {
+    await using folder = await temporaryFolder();
+    await mkdir(folder.at('bucket'));
+    const bucket = openFolderBucket(folder.at('bucket'), { label: 'file:///bucket' });
+    await bucket.put('object', CONTENT);
+    for (const reason of [new VaultError('interrupted', 'Ctrl-C'), new Error('given up')]) {
+      disks.hanging.add(folder.at('bucket'));
+      const user = new AbortController();
+      const given = codeOf(bucket.get('object', { signal: user.signal }));
+      await until(() => out(folder.at('bucket')) > 0);
+      user.abort(reason);
+      let answer: unknown = null;
+      const other = codeOf(bucket.get('object')).then((code) => (answer = code));
+      for (let turn = 0; turn < 20; turn += 1) await nextTurn();
+      expect(answer).toBe(null);
+      comeBack(folder.at('bucket'));
+      expect(await given).toBe('interrupted');
+      expect(await other).toBe('success');
+    }
+  });
+
   test.each(['put', 'get', 'remove', 'list'] as const)(
     'ends a %s when its time is up, and is unavailable at once until it answers again',
     async (first) => {

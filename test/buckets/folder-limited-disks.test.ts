@@ -104,6 +104,20 @@ describe('a folder works on a file system', () => {
     },
   );
 
+  test('that fails, and says what was to be listed', async () => {
+    await using folder = await temporaryFolder();
+    const bucket = openFolderBucket(folder.path, { label: 'file:///limited' });
+    refusals.set('open', () => 'EIO');
+    for (const [prefix, what] of [
+      ['', 'the objects'],
+      ['chunks/a', 'chunks/a*'],
+    ] as const)
+      await expect(listAll(bucket, prefix)).rejects.toMatchObject({
+        code: 'unavailable',
+        message: `Could not list ${what} in file:///limited: EIO: open.`,
+      });
+  });
+
   test('a disk that cannot sync an object has not stored it', async () => {
     await using folder = await temporaryFolder();
     const bucket = openFolderBucket(folder.path, { label: 'file:///limited' });

@@ -128,6 +128,32 @@ export function refusesLinks(name: string): void {
       expect(await contentOf(folder.at('victim'))).toEqual(before);
     });
 
+    test('writes nothing through a link to what was there before, nor through one that comes while a folder is in use', async () => {
+      await using folder = await scene();
+      for (const [target, content] of [
+        ['away', CONTENT],
+        ['victim/chunks', Buffer.from('precious')],
+      ] as const) {
+        const bucket = openFolderBucket(folder.at('bucket'), { label: 'file:///bucket' });
+        const listing = bucket.list('chunks/')[Symbol.asyncIterator]();
+        await listing.next();
+        if (target === 'away') await listing.return?.();
+        await rename(folder.at('bucket/chunks'), folder.at('away'));
+        await symlink(folder.at(target), folder.at('bucket/chunks'));
+        for (const work of [
+          () => bucket.put('chunks/new', CONTENT, { replace: true }),
+          () => bucket.put('chunks/object', Buffer.from('next'), { replace: true }),
+        ])
+          expect(await codeOf(work())).toBe('damaged');
+        expect(await readdir(folder.at('victim/chunks'))).toEqual(['object']);
+        expect(await readFile(folder.at(target, 'object'))).toEqual(content);
+        await listing.return?.();
+        await rm(folder.at('bucket/chunks'));
+        await rename(folder.at('away'), folder.at('bucket/chunks'));
+        await bucket.close();
+      }
+    });
+
     test('says which link it is, and what can be done', async () => {
       await using folder = await scene();
       await rename(folder.at('bucket/chunks'), folder.at('away'));

@@ -1,9 +1,10 @@
 /** What a bucket in a folder says when something is wrong: what was tried, on what, and what to do. */
-import { mkdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readlink, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { describe, expect, test, vi } from 'vitest';
 import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
-import { translated } from '../../src/buckets/folder/files.ts';
+import { readOn, translated } from '../../src/buckets/folder/files.ts';
 import { parseFileUrl, parseFolderPath } from '../../src/buckets/folder/url.ts';
 import { VaultError } from '../../src/errors.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -120,6 +121,22 @@ describe('an operation', () => {
       }
     }));
 
+  test('is read so that the byte that tells whether there is more comes with those before', async () => {
+    await using folder = await temporaryFolder();
+    const piece = 4 * 1024 * 1024;
+    await writeFile(folder.at('large'), '');
+    await truncate(folder.at('large'), piece + 2);
+    const file = await open(folder.at('large'));
+    try {
+      const buffer = Buffer.allocUnsafe(piece + 2);
+      expect(await readOn(file.fd, buffer, 0)).toBe(piece);
+      expect(await readOn(file.fd, buffer, piece)).toBe(2);
+      expect(await readOn(file.fd, buffer.subarray(1), 0)).toBe(piece + 1);
+    } finally {
+      await file.close();
+    }
+  });
+
   test('says that a name is taken: by other bytes, a folder, or a file in its way', () =>
     withBucket(async ({ root, bucket }) => {
       await bucket.put('a/b', CONTENT);
@@ -190,6 +207,44 @@ describe('an operation', () => {
           });
     }));
 });
+
+/** What this process holds open there. */
+async function openBelow(path: string): Promise<string[]> {
+  const fds = await readdir('/proc/self/fd');
+  const paths = await Promise.all(fds.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+  return paths.filter((one) => `${one}/`.startsWith(`${path}/`));
+}
+
+async function untilClosed(path: string): Promise<void> {
+  for (let turn = 0; turn < 1000 && (await openBelow(path)).length > 0; turn += 1) await nextTurn();
+  expect(await openBelow(path)).toEqual([]);
+}
+
+test.skipIf(process.platform !== 'linux')(
+  'a bucket holds open no object that was read, and no folder after its end or when nobody uses it for a while',
+  () =>
+    withBucket(async ({ root, bucket }) => {
+      vi.useFakeTimers({ toFake: ['setTimeout'] });
+      try {
+        const use = async (): Promise<void> => {
+          await bucket.put('chunks/a', CONTENT);
+          expect((await bucket.get('chunks/a')).length).toBe(CONTENT.length);
+          await untilClosed(join(root, 'chunks/a'));
+          expect(await openBelow(root)).toContain(join(root, 'chunks'));
+        };
+        await use();
+        await bucket.close();
+        await untilClosed(root);
+        await use();
+        // So that its disk can be unmounted.
+        vi.advanceTimersByTime(1_000);
+        await untilClosed(root);
+        await use();
+      } finally {
+        vi.useRealTimers();
+      }
+    }),
+);
 
 describe('a folder’s address', () => {
   test.each([

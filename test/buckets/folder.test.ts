@@ -472,6 +472,28 @@ describe('a group commit', () => {
     expect(await last).toBe(2);
   });
 
+  test('is shared while it waits for its turn, also when the run before has ended meanwhile', async () => {
+    const turns: (() => void)[] = [];
+    let runs = 0;
+    const commit = coalesced(
+      async () => (runs += 1),
+      async (run) => {
+        await new Promise<void>((come) => turns.push(come));
+        return await run();
+      },
+    );
+    const first = commit();
+    turns[0]?.();
+    // Asked while the first one is under way or has just ended.
+    const next = [first.then(commit), first.then(commit)];
+    await delay(1);
+    next.push(commit());
+    await delay(1);
+    expect(turns).toHaveLength(2);
+    turns[1]?.();
+    expect(await Promise.all([first, ...next])).toEqual([1, 2, 2, 2]);
+  });
+
   test('fails for those whom the failed run was for, and works for those after', async () => {
     let runs = 0;
     const commit = coalesced(async () => {

@@ -61,6 +61,16 @@ describe('keys of a root', () => {
     expect(keys.full?.writer(WRITER)).toBe(keys.writer);
   });
 
+  test('of writers are remembered, and not of all the writers that objects can name', () => {
+    const { full } = sampleKeys();
+    const first = full?.writer(WRITER);
+    for (let i = 0; i < 1022; i += 1) full?.writer(i.toString(16).padStart(32, '0'));
+    expect(full?.writer(WRITER)).toBe(first);
+    for (const id of ['e1', 'e2']) full?.writer(id.repeat(16));
+    expect(full?.writer(WRITER)).not.toBe(first);
+    expect(full?.writer(WRITER)).toEqual(first);
+  });
+
   test('have public keys that fit the private ones', () => {
     const { full } = keys;
     if (full === null) throw new Error('These are full keys.');

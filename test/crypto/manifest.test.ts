@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { privateKey, unwrapKeys, wrapKeys } from '../../src/crypto/keys.ts';
+import { keysOfRoot, privateKey, unwrapKeys, wrapKeys } from '../../src/crypto/keys.ts';
 import {
   idEntry,
   ManifestOpener,
@@ -53,11 +53,10 @@ const anyHead: fc.Arbitrary<Partial<ManifestHead>> = fc.record({
 });
 
 /** Tables whose chunks hold tables: content of 1,000 chunks and more, with ids beside. */
-function deepFile(chunks: number, idsDepth: 0 | 1): SampleFile {
-  const chunkSize = 64 * 1024;
+function deepFile(chunks: number, idsDepth: 0 | 1, { chunkSize = 64 * 1024, run = 4096 } = {}): SampleFile {
   const refs: ChunkRef[] = [];
-  for (let from = 0, i = 1; from < chunks; from += 4096, i += 1) {
-    const length = 68 * Math.min(4096, chunks - from);
+  for (let from = 0, i = 1; from < chunks; from += run, i += 1) {
+    const length = 68 * Math.min(run, chunks - from);
     refs.push({ tag: Buffer.alloc(32, i), hash: Buffer.alloc(32, i + 100), length });
   }
   const size = chunks * chunkSize;
@@ -102,6 +101,10 @@ describe('a manifest', () => {
     ['the largest table', sampleFileOf(TOP_ENTRIES)],
     ['a table in chunks', deepFile(1000, 0)],
     ['ids and table in chunks', deepFile(3000, 1)],
+    [
+      'a table in chunks as large as those of the content',
+      deepFile(2000, 0, { chunkSize: 68 * 1024, run: 1024 }),
+    ],
   ])('of %s is opened as it was sealed', (_, file) => {
     const opened = open(sealer.seal(file));
     expect(opened.head).toEqual(file.head);
@@ -122,6 +125,29 @@ describe('a manifest', () => {
     const theirs = new ManifestSealer(colleague).seal(sampleFile(2));
     expect(open(theirs).writer).toBe('f1'.repeat(16));
     expect(open(sealer.seal(sampleFile(2)), new ManifestOpener(colleague)).writer).toBe(WRITER);
+  });
+
+  test('is opened under the root that its writer has, and under no other', () => {
+    const [former, writer] = [new Map([[WRITER, 1]]), 'f1'.repeat(16)];
+    const rotated = keysOfRoot(Buffer.alloc(32, 2), {
+      vaultId: VAULT_ID,
+      rootNumber: 2,
+      writer,
+      earlier: [keys],
+      formerRoots: former,
+    });
+    const after = new ManifestOpener(rotated);
+    expect(open(sealer.seal(sampleFile(2)), after).writer).toBe(WRITER);
+    expect(open(new ManifestSealer(rotated).seal(sampleFile(2)), after).writer).toBe(writer);
+    const kept = new ManifestSealer(sampleKeys({ writer }));
+    expect(() => open(kept.seal(sampleFile(2)), after)).toThrow(
+      expect.objectContaining({
+        code: 'damaged',
+        message: 'A manifest is sealed under another root than its writer has.',
+      }),
+    );
+    const next = new ManifestSealer(sampleKeys({ root: 3, rootNumber: 3 }));
+    expect(() => open(next.seal(sampleFile(2)), after)).toThrow(refusal('unsupported'));
   });
 
   test('tells its content to who has only its content key', () => {

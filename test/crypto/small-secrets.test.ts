@@ -97,6 +97,17 @@ describe('a share', () => {
   });
 });
 
+test('a share’s password opens its key whichever way it is composed', async () => {
+  const key = await drawShareKey('Pässwört'.normalize('NFD'));
+  expect(key.fragment).toMatch(/^([\w-]{4})+$/);
+  const lock = new Decrypter();
+  lock.addPassphrase('Pässwört'.normalize('NFC'));
+  const identity = await lock.decrypt(Buffer.from(key.fragment, 'base64url'), 'text');
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(identity.trim());
+  expect(await decrypter.decrypt(await key.sealText('page'), 'text')).toBe('page');
+});
+
 describe('a machine’s log', () => {
   const writer = { names: Buffer.alloc(32, 1), catalog: Buffer.alloc(32, 2) };
   const sample = sampleKeys().writer;
