@@ -69,7 +69,7 @@ export const ROOMS = {
   },
   repair: {
     mutate: ['src/vault/repair/**/*.ts'],
-    tests: ['test/vault/repair-steps.test.ts', 'test/vault/repair.test.ts'],
+    tests: ['test/vault/repair-steps.test.ts', 'test/vault/repair.test.ts', 'test/vault/retain.test.ts'],
   },
 } as const satisfies Readonly<Record<string, Facts>>;
 

@@ -2,14 +2,17 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { manifestHash } from '../../src/crypto/manifest.ts';
+import { shardObjectName } from '../../src/format/shard.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { PlannedStep, Step, Warning } from '../../src/vault/call.ts';
 import { changeKeyring } from '../../src/vault/keys/keyring-store.ts';
+import { repairChunks } from '../../src/vault/repair/chunks.ts';
 import { onGround, withoutBucket } from '../../src/vault/repair/ground.ts';
 import type { Ground } from '../../src/vault/repair/ground.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
-import { CHUNK_SIZE, putBytes } from './harness.ts';
+import { CHEAP_KDF, CHUNK_SIZE, putBytes } from './harness.ts';
+import { lie } from './lying-bucket.ts';
 import { failing, flip, present, putWidely, rowsOf, shardOf, stage, wipe } from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
@@ -115,6 +118,9 @@ test('a repair tells shards that are to move, and those that are to be coded ane
   const place = present(row.shards[1]);
   const bytes = shardOf(scene, row, 1).bytes.length;
   const id = present(handle.session.buckets.byNumber(place.bucket)).id;
+  // What is being emptied lacks nothing.
+  const { hash } = await handle.vault.get('one');
+  scene.bucket(place.bucket - 1).storage.delete(`manifests/${hash}`);
   await changeKeyring(
     handle.session,
     (keyring) => ({
@@ -163,6 +169,11 @@ test('a repair tells what it has done', async () => {
   ]);
   expect(bytesStored).toBe(
     missing.bytes.length + present(scene.bucket(4).storage.get(`manifests/${one}`)).length,
+  );
+  // Of files that are whole nothing is read.
+  const read = handle.steps.log.flatMap(({ call, name }) => (call === 'get' ? [name] : []));
+  expect(new Set(read.filter((name) => name.startsWith('manifests/')))).toEqual(
+    new Set([`manifests/${one}`]),
   );
 });
 
@@ -530,4 +541,131 @@ test('a file that is known not to be whole is not called unknown since its manif
     filesUnknown: [],
     chunksDegraded: 1,
   });
+});
+
+test('a chunk whose shards cannot be asked for is unknown, and so is its file', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  const { hash } = await handle.vault.get('one');
+  const row = await rowOf(handle, 'one');
+  const [missing, mute] = [shardOf(scene, row, 0), shardOf(scene, row, 1)];
+  missing.bucket.storage.delete(missing.name);
+  failing(mute.bucket, ({ operation, name }) => operation === 'get' && name === mute.name);
+  expect(await handle.vault.repair()).toMatchObject({
+    outcome: 'degraded',
+    chunksUnknown: 1,
+    filesUnknown: [hash],
+    filesDegraded: [],
+    filesLost: [],
+  });
+});
+
+test('what is no answer of a bucket is not taken for one', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  const { hash } = await handle.vault.get('one');
+  const missing = shardOf(scene, await rowOf(handle, 'one'), 0);
+  missing.bucket.storage.delete(missing.name);
+  for (const bucket of scene.buckets)
+    bucket.wrap = (plain) => ({
+      ...plain,
+      get: async (name, call) => {
+        if (name === `manifests/${hash}`) throw new TypeError('A bug of the program.');
+        return plain.get(name, call);
+      },
+    });
+  await expect(handle.vault.repair()).rejects.toThrow('A bug of the program.');
+  missing.bucket.storage.set(missing.name, missing.bytes);
+  await handle.catalog.files.forget([hash]);
+  await expect(handle.vault.repair()).rejects.toThrow('A bug of the program.');
+});
+
+test('a chunk that a put has marked is repaired before any file says so', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  const { session } = handle;
+  const row = await rowOf(handle, 'one');
+  const missing = shardOf(scene, row, 0);
+  missing.bucket.storage.delete(missing.name);
+  await handle.catalog.files.forget((await Array.fromAsync(handle.vault.list())).map(({ hash }) => hash));
+  for (const bucket of scene.buckets) wipe(bucket, 'manifests/');
+  const how = { dryRun: false, signal: undefined };
+  const repaired = await onGround(session, session.buckets.all, how, (ground) =>
+    repairChunks(session, ground, {
+      redundancy: null,
+      deletions: new Map(),
+      marked: new Set([row.id]),
+      onReplaced: () => Promise.resolve(),
+    }),
+  );
+  expect(repaired).toMatchObject({ repaired: 1, shardsStored: 1, lost: 0 });
+});
+
+test('a file that cannot be learned now, or by this version, keeps no other from being repaired', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  const { hash } = await handle.vault.get('one');
+  const manifest = Buffer.from(present(scene.bucket(0).storage.get(`manifests/${hash}`)));
+  await handle.catalog.files.forget([hash]);
+  for (const code of ['unavailable', 'denied'] as const) {
+    const missing = shardOf(scene, await rowOf(handle, 'big'), 0);
+    missing.bucket.storage.delete(missing.name);
+    for (const bucket of scene.buckets)
+      failing(bucket, (call) => call.operation === 'get' && call.name === `manifests/${hash}`, code);
+    expect(await handle.vault.repair()).toMatchObject({
+      outcome: 'degraded',
+      chunksRepaired: 1,
+      filesUnknown: [hash],
+    });
+  }
+  for (const bucket of scene.buckets) bucket.wrap = (plain) => plain;
+  const newer = manifest.fill('3', 3, 4);
+  const name = `manifests/${manifestHash(newer)}`;
+  scene.bucket(2).storage.set(name, newer);
+  expect(await handle.vault.repair()).toMatchObject({
+    outcome: 'degraded',
+    manifestsStored: 4,
+    filesUnknown: [manifestHash(newer)],
+  });
+  for (const { storage } of scene.buckets) expect(newer.equals(present(storage.get(name)))).toBe(true);
+});
+
+test.each([
+  ['a complete one, which needs no other bucket', () => ({})],
+  ['one that is larger than the chunk can be', (before: string) => ({ m: 1, sealedSize: 200_000, before })],
+])('of a locked file’s chunk no bucket is believed that shows %s', async (_, how) => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  await putBytes(handle.vault, ONE, { name: 'locked', lock: { password: 'lock', cost: CHEAP_KDF } });
+  const row = await rowOf(handle, 'locked');
+  const lost = shardOf(scene, row, 0);
+  lie(lost.bucket, new Set([row.id]), how(row.sealing));
+  expect(await handle.vault.repair()).toMatchObject({ outcome: 'whole' });
+  const shards = scene.buckets.flatMap(({ storage }) =>
+    [...storage.keys()].filter((name) => name.startsWith(`chunks/${row.id}.${row.sealing}`)),
+  );
+  expect(shards).toHaveLength(3);
+});
+
+test('what a coding anew has left that was cut short counts only if it has its size', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  const { id: chunkId, sealing } = await rowOf(handle, 'one');
+  const name = shardObjectName({ chunkId, sealing, index: 0, k: 3, m: 2, upload: '0'.repeat(16) });
+  scene.bucket(0).storage.set(name, Buffer.alloc(100));
+  expect(await handle.vault.repair({ redundancy: { k: 3, m: 2 } })).toMatchObject({
+    outcome: 'whole',
+    shardsStored: 20,
+  });
+});
+
+test('of packed chunks it is told how many bytes they would take', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  await putBytes(handle.vault, Buffer.alloc(40_000, 'text '), { name: 'packed', compression: 'auto' });
+  const missing = shardOf(scene, await rowOf(handle, 'packed'), 0);
+  missing.bucket.storage.delete(missing.name);
+  const planned = await handle.vault.repair({ dryRun: true });
+  expect(planned.bytesStored).toBe(missing.bytes.length);
+  expect(await handle.vault.repair()).toEqual(planned);
 });
