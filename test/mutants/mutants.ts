@@ -43,7 +43,7 @@ const results = await new Stryker({
   // What hangs is ended by vitest, and what turns for ever by the number of its turns; this is for what neither ends.
   timeoutMS: 15_000,
   // Where nothing is noticed all tests are run, maybe while others keep the machine busy: that is not to be taken for hanging.
-  timeoutFactor: 2,
+  timeoutFactor: 4,
   dryRunTimeoutMinutes: 20,
   ignorePatterns: ['dist', '.mutants'],
   // Tests run in a copy of everything. Nothing there needs the compiler, whose seventh version has no API for Stryker's use.

@@ -43,6 +43,7 @@ export const ROOMS = {
       'test/vault/{table-writer,placement,source,chunked}.test.ts',
       'test/vault/put.test.ts',
       'test/vault/{put-only,put-guard,stale-views}.test.ts',
+      'test/vault/{remembered-file,retain}.test.ts',
     ],
   },
   // Apart: its tests read folders and large files, and take long.

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../src/format/limits.ts';
 import { INLINE_SIZE, MAX_NAME_SIZE } from '../../src/format/manifest.ts';
-import { shardObjectName } from '../../src/format/shard.ts';
+import { parseShardObjectName, shardObjectName } from '../../src/format/shard.ts';
 import type { Progress, Warning } from '../../src/vault/call.ts';
 import type { PutOptions } from '../../src/vault/write/put-call.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
@@ -330,6 +330,38 @@ test('what an earlier put has begun of a chunk is completed', async () => {
   expect(bytesStored).toBeGreaterThan(again.bytesStored);
   const chunks = made.objects('chunks/');
   expect(chunks).toHaveLength(9);
+});
+
+test('what was begun of another sealing of a chunk is not completed with shards of this one', async () => {
+  await using made = await testVault();
+  await putBytes(made.vault, BODY, { name: 'a' });
+  await made.session.guard.end();
+  for (const [i, { storage }] of made.buckets.entries())
+    for (const [name, bytes] of [...storage]) {
+      const shard = parseShardObjectName(name);
+      if (shard === null) continue;
+      storage.delete(name);
+      const sealing = [...shard.sealing].toReversed().join('');
+      if (i === 0) storage.set(shardObjectName({ ...shard, sealing }), bytes);
+    }
+  const { hash, chunksStored, degraded } = await putBytes(await made.reopen(), BODY, { name: 'b' });
+  expect({ chunksStored, degraded }).toEqual({ chunksStored: 3, degraded: false });
+  expect((await getBytes(made.vault, hash)).equals(BODY)).toBe(true);
+});
+
+test('a small file is stored once a bucket has it that is known to stay, whatever becomes of the others', async () => {
+  await using made = await testVault();
+  const [, second, third] = made.buckets;
+  let hasIt = false;
+  failing(present(second), (call) => {
+    if (!puts('manifests/')(call)) return hasIt;
+    hasIt = true;
+    return false;
+  });
+  failing(present(third), puts('manifests/'));
+  const { hash, manifestCopies, degraded } = await putBytes(made.vault, SMALL, { name: 'a' });
+  expect({ manifestCopies, degraded }).toEqual({ manifestCopies: 2, degraded: true });
+  expect((await getBytes(made.vault, hash)).equals(SMALL)).toBe(true);
 });
 
 test('the catalog knows where each chunk lies once it is stored, and again when it was found', async () => {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { manifestHash } from '../../src/crypto/manifest.ts';
-import { shardObjectName } from '../../src/format/shard.ts';
+import { shardObjectName, shardObjectSize } from '../../src/format/shard.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { PlannedStep, Step, Warning } from '../../src/vault/call.ts';
 import { changeKeyring } from '../../src/vault/keys/keyring-store.ts';
@@ -307,6 +307,7 @@ test('files stored under a keyring that no bucket shows are told of, once', asyn
     wipe(scene.bucket(i), 'keyring/');
     for (const [name, bytes] of objects) scene.bucket(i).storage.set(name, bytes);
   }
+  expect(await handle.vault.repair()).toMatchObject({ outcome: 'whole' });
   expect(await warned()).toEqual([
     {
       kind: 'keyring',
@@ -606,6 +607,13 @@ test('a file that cannot be learned now, or by this version, keeps no other from
   const { scene, handle } = begun;
   const { hash } = await handle.vault.get('one');
   const manifest = Buffer.from(present(scene.bucket(0).storage.get(`manifests/${hash}`)));
+  const needed = shardOf(scene, await rowOf(handle, 'one'), 0);
+  needed.bucket.storage.delete(needed.name);
+  for (const bucket of scene.buckets)
+    failing(bucket, (call) => call.operation === 'get' && call.name === `manifests/${hash}`);
+  // Known, and in need of what its manifest says.
+  expect(await handle.vault.repair()).toMatchObject({ chunksRepaired: 0, filesUnknown: [hash] });
+  needed.bucket.storage.set(needed.name, needed.bytes);
   await handle.catalog.files.forget([hash]);
   for (const code of ['unavailable', 'denied'] as const) {
     const missing = shardOf(scene, await rowOf(handle, 'big'), 0);
@@ -647,12 +655,16 @@ test.each([
   expect(shards).toHaveLength(3);
 });
 
-test('what a coding anew has left that was cut short counts only if it has its size', async () => {
+test('what a coding anew has left that was cut short counts only if it has its size and sealing', async () => {
   await using begun = await begin();
   const { scene, handle } = begun;
-  const { id: chunkId, sealing } = await rowOf(handle, 'one');
-  const name = shardObjectName({ chunkId, sealing, index: 0, k: 3, m: 2, upload: '0'.repeat(16) });
-  scene.bucket(0).storage.set(name, Buffer.alloc(100));
+  const { id: chunkId, sealing, sealedSize } = await rowOf(handle, 'one');
+  const leave = (index: number, of: string, size: number): void => {
+    const name = shardObjectName({ chunkId, sealing: of, index, k: 3, m: 2, upload: '0'.repeat(16) });
+    scene.bucket(index).storage.set(name, Buffer.alloc(size));
+  };
+  leave(0, sealing, 100);
+  leave(1, [...sealing].toReversed().join(''), shardObjectSize(sealedSize, 3));
   expect(await handle.vault.repair({ redundancy: { k: 3, m: 2 } })).toMatchObject({
     outcome: 'whole',
     shardsStored: 20,
@@ -668,4 +680,41 @@ test('of packed chunks it is told how many bytes they would take', async () => {
   const planned = await handle.vault.repair({ dryRun: true });
   expect(planned.bytesStored).toBe(missing.bytes.length);
   expect(await handle.vault.repair()).toEqual(planned);
+});
+
+test('a repair of some files puts the places of no others right', async () => {
+  await using begun = await begin();
+  const { handle } = begun;
+  const { id } = await rowOf(handle, 'big');
+  await handle.catalog.chunks.forget([id]);
+  expect(await handle.vault.repair({ references: ['one'] })).toMatchObject({ placesRepaired: 0 });
+  expect((await handle.catalog.chunks.locate([id])).size).toBe(0);
+  expect(await handle.vault.repair()).toMatchObject({ placesRepaired: 1 });
+});
+
+test('the marker of long work is renewed when it is due', async () => {
+  await using begun = await begin();
+  let nowMs = Date.now();
+  const { session } = await begun.scene.open({ now: () => nowMs });
+  const markers = (): string[] =>
+    [...begun.scene.bucket(0).storage.keys()].filter((name) => name.startsWith('puts/'));
+  await onGround(session, session.buckets.all, { dryRun: false, signal: undefined }, async (ground) => {
+    const before = markers();
+    nowMs += 5 * 3_600_000;
+    await ground.keep();
+    expect(before).toHaveLength(1);
+    expect(markers()).not.toEqual(before);
+  });
+});
+
+test('the tables of a file are made whole with what they list', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  // Of one chunk, again and again.
+  const { chunks } = await putBytes(handle.vault, Buffer.alloc(2_100 * CHUNK_SIZE), { name: 'deep' });
+  expect(chunks).toBe(2_100);
+  await handle.session.guard.end();
+  wipe(scene.bucket(0), 'chunks/');
+  expect(await handle.vault.repair()).toMatchObject({ outcome: 'whole', chunksNotOpened: 0 });
+  expect(await handle.vault.repair()).toMatchObject({ outcome: 'whole', chunksRepaired: 0 });
 });

@@ -7,6 +7,7 @@ import type { Warning } from '../../src/vault/call.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { CHEAP_KDF, CHUNK_SIZE, discrepancies, getBytes, PASSWORD, putBytes, testVault } from './harness.ts';
 import type { TestVault, TestVaultOptions } from './harness.ts';
+import { failing } from './scene.ts';
 
 const random = seededRandom(77);
 const BODY = random.bytes(2 * CHUNK_SIZE + 7);
@@ -72,6 +73,7 @@ describe('a put that retains', () => {
   test('makes longer what ends earlier of what is there, and never shorter', async () => {
     await using made = await lockingVault([LOCKS, LOCKS, LOCKS]);
     await putBytes(made.vault, BODY, { name: 'a' });
+    await putBytes(made.vault, BODY, { name: 'a', retainUntilMs: inDays(30), dryRun: true });
     expect(locks(made)).toEqual({});
     const free = new Set(made.objects('chunks/'));
     await putBytes(made.vault, OTHER, { name: 'b', retainUntilMs: inDays(30) });
@@ -318,6 +320,27 @@ describe('repair', () => {
     await expect(made.vault.repair({ references: ['c'], retainUntilMs: inDays(25) })).resolves.toMatchObject({
       retention: { objects: 2 + 4, extended: 2 + 4 },
     });
+  });
+
+  test('says that what is locked is not enough where a bucket cannot lock, or cannot be asked', async () => {
+    await using few = await lockingVault([LOCKS, {}, {}]);
+    await putBytes(few.vault, BODY, { name: 'a' });
+    const locked = await few.vault.repair({ retainUntilMs: inDays(20) });
+    expect(locked.retention?.enough).toBe(false);
+    await using made = await lockingVault([LOCKS, LOCKS, LOCKS]);
+    await putBytes(made.vault, BODY, { name: 'a' });
+    const warnings: Warning[] = [];
+    let calls = 0;
+    const list = (prefix: string): boolean => prefix.startsWith('chunks/') && (calls += 1) > 1;
+    const [, mute] = made.buckets;
+    if (mute === undefined) throw new RangeError('There are three.');
+    failing(mute, ({ operation, name }) => operation === 'list' && list(name));
+    const result = await made.vault.repair({
+      retainUntilMs: inDays(20),
+      onWarning: (warning) => void warnings.push(warning),
+    });
+    expect(warnings.map(({ kind, bucket }) => [kind, bucket])).toContainEqual(['bucket-down', 'memory:2']);
+    expect(result.retention?.enough).toBe(false);
   });
 
   test('is refused where nothing can lock, and locks nothing beforehand', async () => {

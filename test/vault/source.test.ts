@@ -191,6 +191,11 @@ describe('A regular file', () => {
       await utimes(path, 0, 1_700_000_000);
       await expect(readAll(fileSource(path), change)).rejects.toMatchObject({ code: 'source-changed' });
     }
+    await writeFile(path, '');
+    const touched = await fileSource(path).open();
+    await utimes(path, 0, 1_800_000_000);
+    await expect(touched.verify()).rejects.toMatchObject({ code: 'source-changed' });
+    await touched.close();
   });
 
   test('on a server that does not answer does not hold up an abort, nor writes to what was to be filled afterwards', async () => {
@@ -356,6 +361,9 @@ describe('A stream', () => {
       code: 'invalid-input',
       message: expect.stringMatching(/^standard input is closed/),
     });
+    await using zeros = await open('/dev/zero', 'r+');
+    const opened = await streamSource(empty(), 'standard input', zeros.fd).open();
+    await opened.close();
     await using nothing = await open('/dev/null', 'r');
     expect(await readAll(streamSource(empty(), 'standard input', nothing.fd))).toEqual(Buffer.alloc(0));
   });
