@@ -474,9 +474,15 @@ describe('a group commit', () => {
 
   test('is shared while it waits for its turn, also when the run before has ended meanwhile', async () => {
     const turns: (() => void)[] = [];
+    const ends: (() => void)[] = [];
     let runs = 0;
     const commit = coalesced(
-      async () => (runs += 1),
+      async () => {
+        runs += 1;
+        const run = runs;
+        await new Promise<void>((end) => ends.push(end));
+        return run;
+      },
       async (run) => {
         await new Promise<void>((come) => turns.push(come));
         return await run();
@@ -484,14 +490,18 @@ describe('a group commit', () => {
     );
     const first = commit();
     turns[0]?.();
-    // Asked while the first one is under way or has just ended.
-    const next = [first.then(commit), first.then(commit)];
+    await delay(1);
+    const next = [commit()];
+    ends[0]?.();
+    expect(await first).toBe(1);
     await delay(1);
     next.push(commit());
     await delay(1);
     expect(turns).toHaveLength(2);
     turns[1]?.();
-    expect(await Promise.all([first, ...next])).toEqual([1, 2, 2, 2]);
+    await delay(1);
+    ends[1]?.();
+    expect(await Promise.all(next)).toEqual([2, 2]);
   });
 
   test('fails for those whom the failed run was for, and works for those after', async () => {

@@ -664,7 +664,11 @@ test('what a coding anew has left that was cut short counts only if it has its s
     scene.bucket(index).storage.set(name, Buffer.alloc(size));
   };
   leave(0, sealing, 100);
-  leave(1, [...sealing].toReversed().join(''), shardObjectSize(sealedSize, 3));
+  leave(
+    1,
+    sealing.replace(/^./, (first) => (first === '0' ? '1' : '0')),
+    shardObjectSize(sealedSize, 3),
+  );
   expect(await handle.vault.repair({ redundancy: { k: 3, m: 2 } })).toMatchObject({
     outcome: 'whole',
     shardsStored: 20,
