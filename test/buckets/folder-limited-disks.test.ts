@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
-import { constants, fstatSync } from 'node:fs';
-import { mkdir, readdir, symlink } from 'node:fs/promises';
+import { constants, fstatSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
 import { isVaultError, systemCode } from '../../src/errors.ts';
@@ -103,6 +103,22 @@ describe('a folder works on a file system', () => {
       expect(await codeOf(bucket.get('chunks/alias'))).toBe('damaged');
     },
   );
+
+  test('that does not know O_NOFOLLOW, and reads nothing through a link that comes between the look and the call', async () => {
+    await using folder = await temporaryFolder();
+    const bucket = openFolderBucket(folder.at('bucket'), { label: 'file:///limited' });
+    await mkdir(folder.at('bucket'));
+    await bucket.put('object', CONTENT);
+    await writeFile(folder.at('precious'), 'secrets');
+    refusals.set('open', (path, flags) => {
+      if (asksForNoLinks(flags)) return 'EINVAL';
+      if (!String(path).endsWith('/object')) return null;
+      rmSync(folder.at('bucket/object'));
+      symlinkSync(folder.at('precious'), folder.at('bucket/object'));
+      return null;
+    });
+    expect(await codeOf(bucket.get('object'))).toBe('damaged');
+  });
 
   test('that fails, and says what was to be listed', async () => {
     await using folder = await temporaryFolder();
