@@ -6,7 +6,9 @@ import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../src/format/limits.ts';
 import { INLINE_SIZE, MAX_NAME_SIZE } from '../../src/format/manifest.ts';
 import { parseShardObjectName, shardObjectName } from '../../src/format/shard.ts';
 import type { Progress, Warning } from '../../src/vault/call.ts';
+import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { PutOptions } from '../../src/vault/write/put-call.ts';
+import { fileSource } from '../../src/vault/write/source.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -114,6 +116,18 @@ test('what is just small enough lies in its manifest, without a marker, and one 
   const more = await putBytes(made.vault, random.bytes(INLINE_SIZE + 1), { name: 'b' });
   expect(more).toMatchObject({ chunks: 1, chunksStored: 1, contentSize: INLINE_SIZE + 1 });
   expect(made.objects('puts/')).not.toEqual([]);
+});
+
+test('a small file of this machine lies in its manifest, too, and every other chunk is noted under the marker', async () => {
+  await using made = await testVault();
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at('small'), SMALL);
+  expect(await made.vault.put(fileSource(folder.at('small')), { name: 'a' })).toMatchObject({ chunks: 0 });
+  await putBytes(made.vault, BODY, { name: 'b' });
+  const { guard } = made.session;
+  const chunks = made.objects('chunks/').map((object) => object.replace(/^.*chunks\/|\..*$/g, ''));
+  expect(new Set(chunks).size).toBe(3);
+  for (const id of chunks) expect(guard instanceof MarkerGuard && guard.ids.has(id)).toBe(true);
 });
 
 test('tells how far it is, and what it has stored', async () => {
@@ -380,6 +394,19 @@ test('the catalog knows where each chunk lies once it is stored, and again when 
   await made.catalog.chunks.forget((await rowsOf(made.catalog)).map(({ id }) => id));
   expect(await putBytes(made.vault, BODY, { name: 'b' })).toMatchObject({ chunksStored: 0 });
   expect((await places()).toSorted()).toEqual(made.objects('chunks/'));
+});
+
+test('of a packed chunk that is found again the catalog knows the size', async () => {
+  await using made = await testVault();
+  const packed = Buffer.alloc(50_000, 'text ');
+  const size = async (): Promise<number> =>
+    Math.min(...(await rowsOf(made.catalog)).map(({ sealedSize }) => sealedSize));
+  await putBytes(made.vault, packed, { name: 'packed', compression: 'auto' });
+  const before = await size();
+  await made.catalog.chunks.forget((await rowsOf(made.catalog)).map(({ id }) => id));
+  await putBytes(made.vault, packed, { name: 'again', compression: 'auto' });
+  // As far as the sizes of its two data shards tell.
+  expect((await size()) - before).toBeLessThan(2);
 });
 
 test('what is locked shares nothing with what is not, be it a file or a folder', async () => {

@@ -4,7 +4,7 @@ import { bodyHash, chunkTag } from '../../src/crypto/chunk.ts';
 import { idEntry } from '../../src/crypto/manifest.ts';
 import { decodeIds, decodeRefs, TOP_ENTRIES } from '../../src/format/manifest.ts';
 import type { ChunkRef } from '../../src/format/manifest.ts';
-import { MAX_TABLE_BODY } from '../../src/format/tables.ts';
+import { MAX_TABLE_BODY, MIN_TABLE_ENTRIES } from '../../src/format/tables.ts';
 import type { StoredChunk } from '../../src/vault/write/chunk-writer.ts';
 import { TableWriter } from '../../src/vault/write/table-writer.ts';
 
@@ -43,4 +43,26 @@ test.each([
   const ids = listed.depth === 0 ? listed.ids : listed.refs.flatMap((ref) => decodeIds(bodyOf(ref)));
   const own = depth === 0 ? [] : content.refs.map((ref) => idEntry(ref, null));
   expect(ids.slice(count)).toEqual(own);
+});
+
+/** Every entry ends a chunk of the table as soon as that may end. */
+const ENDING: StoredChunk = {
+  ref: { ...SAME.ref, tag: Buffer.alloc(32) },
+  id: { ...SAME.id, id: '0'.repeat(64) },
+};
+
+test('lists entries that end chunks of the table, each once', async () => {
+  const bodies = new Map<string, Buffer>();
+  const tables = new TableWriter((bytes) => {
+    // Chunks of their own, though they say the same.
+    const chunk = storedChunk(Buffer.from(`${bodies.size}`));
+    bodies.set(chunk.ref.tag.toString('hex'), Buffer.from(bytes));
+    return Promise.resolve(chunk);
+  });
+  const count = TOP_ENTRIES + 1 + MIN_TABLE_ENTRIES + 1;
+  for (let i = 0; i < count; i += 1) await tables.add(ENDING);
+  const { refs, depth } = (await tables.finish()).content;
+  expect(depth).toBe(1);
+  const listed = refs.map(({ tag }) => decodeRefs(bodies.get(tag.toString('hex')) ?? Buffer.alloc(0)).length);
+  expect(listed).toEqual([...Array.from({ length: 9 }, () => MIN_TABLE_ENTRIES), 2]);
 });
