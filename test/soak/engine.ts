@@ -325,7 +325,11 @@ class Run {
       case 'storage-full':
         return faults.happened('full disk', span);
       case 'unavailable':
-        return faults.happened('database crash', span);
+        // What a sweep has on its list cannot be brought back while that stands.
+        return (
+          faults.happened('database crash', span) ||
+          (operation.verb === 'undelete' && failed.message.includes('is on the list of a sweep'))
+        );
       case 'bucket-missing':
         // A sweep goes nowhere without every bucket; the next one goes on. All else must do without the one that may fail.
         return operation.verb === 'sweep' && faults.happened('outage', span);
