@@ -291,9 +291,9 @@ export async function discrepancies(
         if (/^(puts|sweep)\//.test(name)) found.push(`${url} has ${name}, which is left over`);
         continue;
       }
+      const isKnown = expected.delete(`${url} ${name}`);
       if (!needed.has(shard.chunkId)) found.push(`${url} has ${name}, which nothing explains`);
-      else if (!expected.delete(`${url} ${name}`))
-        found.push(`${url} has ${name}, which the catalog does not know`);
+      else if (!isKnown) found.push(`${url} has ${name}, which the catalog does not know`);
       if (!isShardIntact(bytes, shard.chunkId)) found.push(`${url} has ${name}, which is not whole`);
     }
   }
