@@ -13,7 +13,7 @@ import { faulty, storageError } from '../support/faulty-bucket.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
 import { CHEAP_KDF, CHUNK_SIZE, putBytes } from './harness.ts';
 import { lie } from './lying-bucket.ts';
-import { failing, flip, present, putWidely, rowsOf, shardOf, stage, wipe } from './scene.ts';
+import { failing, flip, loseShard, present, putWidely, rowsOf, shardOf, stage, wipe } from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
 const BIG = randomBytes(2 * CHUNK_SIZE + 500);
@@ -86,8 +86,7 @@ test('a repair tells each object that it would store, where, and why', async () 
   wipe(scene.bucket(2), 'keyring/');
   wipe(scene.bucket(3), 'deleted/');
   scene.bucket(4).storage.delete(`manifests/${one}`);
-  const missing = shardOf(scene, await rowOf(handle, 'one'), 0);
-  missing.bucket.storage.delete(missing.name);
+  const missing = loseShard(scene, await rowOf(handle, 'one'), 0);
   const shard = {
     ...store,
     object: missing.name.replace(/\..*$/, ''),
@@ -158,8 +157,7 @@ test('a repair tells what it has done', async () => {
   const { scene, handle } = begun;
   const one = (await handle.vault.get('one')).hash;
   const row = await rowOf(handle, 'one');
-  const missing = shardOf(scene, row, 0);
-  missing.bucket.storage.delete(missing.name);
+  const missing = loseShard(scene, row, 0);
   scene.bucket(4).storage.delete(`manifests/${one}`);
   const steps: Step[] = [];
   const { bytesStored } = await handle.vault.repair({ onStep: (step) => void steps.push(step) });
@@ -478,8 +476,7 @@ test('what a repair relies on is noted under its marker', async () => {
     return Promise.resolve();
   });
   const row = await rowOf(handle, 'one');
-  const missing = shardOf(scene, row, 0);
-  missing.bucket.storage.delete(missing.name);
+  loseShard(scene, row, 0);
   let seen = false;
   await handle.vault.repair({ onStep: ({ what }) => void (seen ||= what === 'repaired' && noted(row.id)) });
   expect(seen).toBe(true);
@@ -523,8 +520,7 @@ test('a file that is known not to be whole is not called unknown since its manif
   await using begun = await begin();
   const { scene, handle } = begun;
   const { hash } = await handle.vault.get('one');
-  const missing = shardOf(scene, await rowOf(handle, 'one'), 0);
-  missing.bucket.storage.delete(missing.name);
+  loseShard(scene, await rowOf(handle, 'one'), 0);
   scene.bucket(0).storage.delete(`manifests/${hash}`);
   let tried = false;
   for (const bucket of scene.buckets)
@@ -549,8 +545,8 @@ test('a chunk whose shards cannot be asked for is unknown, and so is its file', 
   const { scene, handle } = begun;
   const { hash } = await handle.vault.get('one');
   const row = await rowOf(handle, 'one');
-  const [missing, mute] = [shardOf(scene, row, 0), shardOf(scene, row, 1)];
-  missing.bucket.storage.delete(missing.name);
+  loseShard(scene, row, 0);
+  const mute = shardOf(scene, row, 1);
   failing(mute.bucket, ({ operation, name }) => operation === 'get' && name === mute.name);
   expect(await handle.vault.repair()).toMatchObject({
     outcome: 'degraded',
@@ -565,8 +561,7 @@ test('what is no answer of a bucket is not taken for one', async () => {
   await using begun = await begin();
   const { scene, handle } = begun;
   const { hash } = await handle.vault.get('one');
-  const missing = shardOf(scene, await rowOf(handle, 'one'), 0);
-  missing.bucket.storage.delete(missing.name);
+  const missing = loseShard(scene, await rowOf(handle, 'one'), 0);
   for (const bucket of scene.buckets)
     bucket.wrap = (plain) => ({
       ...plain,
@@ -586,8 +581,7 @@ test('a chunk that a put has marked is repaired before any file says so', async 
   const { scene, handle } = begun;
   const { session } = handle;
   const row = await rowOf(handle, 'one');
-  const missing = shardOf(scene, row, 0);
-  missing.bucket.storage.delete(missing.name);
+  loseShard(scene, row, 0);
   await handle.catalog.files.forget((await Array.fromAsync(handle.vault.list())).map(({ hash }) => hash));
   for (const bucket of scene.buckets) wipe(bucket, 'manifests/');
   const how = { dryRun: false, signal: undefined };
@@ -616,8 +610,7 @@ test('a file that cannot be learned now, or by this version, keeps no other from
   needed.bucket.storage.set(needed.name, needed.bytes);
   await handle.catalog.files.forget([hash]);
   for (const code of ['unavailable', 'denied'] as const) {
-    const missing = shardOf(scene, await rowOf(handle, 'big'), 0);
-    missing.bucket.storage.delete(missing.name);
+    loseShard(scene, await rowOf(handle, 'big'), 0);
     for (const bucket of scene.buckets)
       failing(bucket, (call) => call.operation === 'get' && call.name === `manifests/${hash}`, code);
     expect(await handle.vault.repair()).toMatchObject({
@@ -679,8 +672,7 @@ test('of packed chunks it is told how many bytes they would take', async () => {
   await using begun = await begin();
   const { scene, handle } = begun;
   await putBytes(handle.vault, Buffer.alloc(40_000, 'text '), { name: 'packed', compression: 'auto' });
-  const missing = shardOf(scene, await rowOf(handle, 'packed'), 0);
-  missing.bucket.storage.delete(missing.name);
+  const missing = loseShard(scene, await rowOf(handle, 'packed'), 0);
   const planned = await handle.vault.repair({ dryRun: true });
   expect(planned.bytesStored).toBe(missing.bytes.length);
   expect(await handle.vault.repair()).toEqual(planned);

@@ -9,7 +9,18 @@ import { CALL_STRIDE, sampled } from '../support/catalog-place.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHEAP_KDF, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
-import { endingAt, flip, forge, present, putWidely, rowsOf, shardOf, stage, wipe } from './scene.ts';
+import {
+  endingAt,
+  flip,
+  forge,
+  loseShard,
+  present,
+  putWidely,
+  rowsOf,
+  shardOf,
+  stage,
+  wipe,
+} from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
 const BIG = randomBytes(2 * CHUNK_SIZE + 500);
@@ -176,8 +187,7 @@ describe('repair', () => {
         const liar = shardOf(scene, row, lies);
         forge(liar.bucket, liar.name);
         // The third one comes back later: then it can be told who was right.
-        const missing = shardOf(scene, row, lost);
-        missing.bucket.storage.delete(missing.name);
+        const missing = loseShard(scene, row, lost);
         const result = await handle.vault.repair();
         expect(result).toMatchObject({ outcome: 'lost', chunksLost: 1, shardsStored: 0 });
         missing.bucket.storage.set(missing.name, missing.bytes);
@@ -398,12 +408,8 @@ describe('repair', () => {
     await using begun = await begin();
     const { scene, handle } = begun;
     const row = await chunkOf(handle, 'one');
-    for (const index of [0, 1]) {
-      const { name, bucket } = shardOf(scene, row, index);
-      bucket.storage.delete(name);
-    }
-    const degraded = shardOf(scene, await chunkOf(handle, 'big'), 0);
-    degraded.bucket.storage.delete(degraded.name);
+    for (const index of [0, 1]) loseShard(scene, row, index);
+    loseShard(scene, await chunkOf(handle, 'big'), 0);
     const { hash } = await handle.vault.get('one');
     const planned = await handle.vault.repair({ dryRun: true });
     const result = await handle.vault.repair();

@@ -135,17 +135,26 @@ export function rowsOf(catalog: Catalog): Promise<ChunkRow[]> {
   return all(catalog.chunks.walk());
 }
 
+interface StoredShard {
+  readonly name: string;
+  readonly bucket: TestBucket;
+  readonly bytes: Uint8Array;
+}
+
 /** A stored shard of a chunk: its name, and the storage it is in. Bucket numbers are places in the list, from 1. */
-export function shardOf(
-  scene: Scene,
-  row: ChunkRow,
-  index: number,
-): { readonly name: string; readonly bucket: TestBucket; readonly bytes: Uint8Array } {
+export function shardOf(scene: Scene, row: ChunkRow, index: number): StoredShard {
   const place = present(row.shards[index]);
   const { k, m, id: chunkId, sealing } = row;
   const name = shardObjectName({ chunkId, sealing, index, k, m, upload: place.upload });
   const bucket = scene.bucket(place.bucket - 1);
   return { name, bucket, bytes: present(bucket.storage.get(name)) };
+}
+
+/** Takes a stored shard away. @returns what it was */
+export function loseShard(scene: Scene, row: ChunkRow, index: number): StoredShard {
+  const shard = shardOf(scene, row, index);
+  shard.bucket.storage.delete(shard.name);
+  return shard;
 }
 
 /** Lets calls fail that are meant, and no others. */
