@@ -202,6 +202,25 @@ describe('What sweep removes', () => {
     expect((await made.vault.get('unknown here')).hash).toBe(hash);
   });
 
+  test('what an earlier one has left, and tells also of files that it learns of on that way', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, randomBytes(100_000), { name: 'gone' });
+    await made.vault.remove(['gone'], { graceMs: 0 });
+    await made.session.guard.end();
+    const [first] = made.buckets;
+    if (first === undefined) throw new RangeError('There are three buckets.');
+    first.wrap = (bucket) =>
+      faulty(bucket, ({ operation }) =>
+        operation === 'remove' ? { kind: 'fail', when: 'before', error: storageError() } : null,
+      );
+    await expect((await made.reopen()).sweep({ waitMs: 0 })).rejects.toMatchObject({ code: 'unavailable' });
+    first.wrap = (bucket) => bucket;
+    const vault = await made.reopen();
+    const { hash } = await putBytes(vault, randomBytes(100), { name: 'new' });
+    await made.catalog.files.forget([hash]);
+    expect(await vault.sweep({ waitMs: 0 })).toMatchObject({ filesRemoved: 1, filesLearned: 1 });
+  });
+
   test('what a dead put left, once its marker is a day old', async () => {
     await using made = await testVault();
     await using copy = await (await snapshotOf(made)).copy();

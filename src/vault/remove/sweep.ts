@@ -60,6 +60,7 @@ class Sweep {
   #objectsWaiting = 0;
   #objectsRetained = 0;
   #retainedUntilMs: number | null = null;
+  #filesLearned = 0;
   /** Markers that are older than their names say. */
   #outlived: ReadonlySet<string> = new Set();
 
@@ -76,6 +77,8 @@ class Sweep {
     const lists = await this.#readLists();
     if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
     const live = await this.#findLive();
+    // What comes up later is of puts that have begun since.
+    const learned = this.#filesLearned;
     const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
     const foreign = dryRun ? await this.#tell(live, lists) : await this.#act(live);
     await this.#removeShares(dryRun);
@@ -89,7 +92,7 @@ class Sweep {
       objectsRetained: this.#objectsRetained,
       retainedUntilMs: this.#retainedUntilMs,
       foreignObjects: foreign,
-      filesLearned: found.learned,
+      filesLearned: learned,
       filesMissing: found.missing,
       blockedBy: found.blockedBy,
       unreachable: [],
@@ -161,14 +164,16 @@ class Sweep {
   }
 
   /** @param marked ids that are live besides */
-  #findLive(marked = new IdSet()): Promise<LiveFiles> {
-    return findLive(this.#session, this.#buckets, {
+  async #findLive(marked = new IdSet()): Promise<LiveFiles> {
+    const live = await findLive(this.#session, this.#buckets, {
       nowMs: this.#session.clock.now(),
       ignoreGrace: this.#options.ignoreGrace === true,
       write: this.#options.dryRun !== true,
       marked,
       signal: this.#options.signal,
     });
+    this.#filesLearned += live.learned;
+    return live;
   }
 
   /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
