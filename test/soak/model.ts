@@ -53,6 +53,8 @@ export class Model {
   readonly #restores = new Set<RestoreAttempt>();
   readonly #files = new Map<string, Stored>();
   readonly #puts = new Set<PutAttempt>();
+  /** Those of earlier rounds: what a put has left that failed may be found at any time. */
+  readonly #late = new Set<PutAttempt>();
   readonly #removals = new Set<RemovalAttempt>();
 
   /** Files that nobody is known to have tried to remove. */
@@ -210,9 +212,10 @@ export class Model {
         continue;
       }
       if (!this.#wasTried(file)) problems.push(`${file.hash} (${file.name}) is listed, and nobody put that`);
-      const expired = [...this.#puts].some(({ put }) => put.name === file.name && put.expired);
+      const expired = this.#unanswered.some(({ put }) => put.name === file.name && put.expired);
       this.#files.set(file.hash, { ...file, expired, put: { start: now, end: now }, isAnswered: false });
     }
+    for (const attempt of this.#puts) this.#late.add(attempt);
     this.#puts.clear();
     this.#removals.clear();
     this.#restores.clear();
@@ -220,7 +223,11 @@ export class Model {
   }
 
   #wasTried({ name, sha256: sum }: Pick<SeenFile, 'name' | 'sha256'>): boolean {
-    return [...this.#puts].some((attempt) => attempt.put.name === name && attempt.sha256 === sum);
+    return this.#unanswered.some((attempt) => attempt.put.name === name && attempt.sha256 === sum);
+  }
+
+  get #unanswered(): readonly PutAttempt[] {
+    return [...this.#puts, ...this.#late];
   }
 
   /** When somebody began to remove a file, as far as that may have succeeded; Infinity if nobody did. */
