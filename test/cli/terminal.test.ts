@@ -64,7 +64,7 @@ describe('a prompt', () => {
     expect(await run.exit).toBe(12);
     expect(run.shown).toContain('Wrong password. Once more:\r\n');
     expect(run.shown).toMatch(
-      /vault: The password does not open this vault\. Nothing was changed\. If it is a new one, .*vault recover/,
+      /vault: The password does not open this vault\. Nothing was changed\. If it was set elsewhere, .*vault recover/,
     );
     expect(run.raw).not.toMatch(/nonsense|more of it/);
   });
@@ -140,7 +140,7 @@ test('a password from a file, a command or a variable is tried once, also in a t
     const run = box.terminal(['ls', ...args], { env });
     expect(await run.exit).toBe(12);
     expect(run.shown).toMatch(
-      /^vault: The password does not open this vault\. Nothing was changed\. If it is a new one, .*vault recover/,
+      /^vault: The password does not open this vault\. Nothing was changed\. If it was set elsewhere, .*vault recover/,
     );
   }
   expect(await readFile(box.at('tries'), 'utf8')).toBe('x\n');
