@@ -381,7 +381,7 @@ export class Vault implements AsyncDisposable {
     return this.#session;
   }
 
-  /** Whether the catalog answers, and this key may serve. @throws what the database says; `denied` */
+  /** Whether the catalog answers and this key is a full one, for what is made before anything else is asked. @throws what the database says; `denied` */
   async ready(): Promise<void> {
     await this.#full.catalog.setup.vault();
   }

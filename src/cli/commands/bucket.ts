@@ -76,6 +76,7 @@ export async function printBucketReports(
 export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
+    // No folder is made where a key can only store.
     await vault.ready();
     const place = await preparedBucketUrl(url);
     const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });

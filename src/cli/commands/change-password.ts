@@ -14,6 +14,7 @@ export async function changePassword(invocation: Invocation, flags: NewSecretFla
   return withVault(
     invocation,
     async (vault) => {
+      // No key file is made where a key can only store.
       await vault.ready();
       await secret.use((next) => vault.changePassword({ current, next, signal }));
       terminal.note(

@@ -29,7 +29,7 @@ export interface RemovalPlan {
 export interface FoundObject {
   readonly bytes: number;
   readonly holders: readonly VaultBucket[];
-  /** Whether no list names all of its chunk. */
+  /** Whether other shards of its chunk stay. */
   readonly isPart: boolean;
 }
 
