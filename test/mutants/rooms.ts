@@ -40,8 +40,8 @@ export const ROOMS = {
       '!src/vault/write/{content-cutter,folder-content,tree-reader,remembered-file}.ts',
     ],
     tests: [
-      'test/vault/{table-writer,placement,source,chunked}.test.ts',
-      'test/vault/put.test.ts',
+      'test/vault/{table-writer,source,chunked,chunk-writer,own-chunks}.test.ts',
+      'test/vault/{put,finish-put}.test.ts',
       'test/vault/{put-only,put-guard,stale-views}.test.ts',
       'test/vault/{remembered-file,retain}.test.ts',
     ],
@@ -51,10 +51,10 @@ export const ROOMS = {
     mutate: ['src/vault/write/{folder-content,tree-reader,remembered-file}.ts'],
     tests: ['test/vault/folders/put-folder.test.ts', 'test/vault/remembered-file.test.ts'],
   },
-  // Apart: its loop goes over every byte, which changes make slow.
+  // Apart: its loop goes over every byte, which changes make slow, so only over a few MiB.
   cutting: {
     mutate: ['src/vault/write/content-cutter.ts'],
-    tests: ['test/vault/content-cutter.test.ts'],
+    tests: ['test/vault/cutting-rule.test.ts'],
   },
   remove: {
     mutate: ['src/vault/remove/**/*.ts'],

@@ -28,31 +28,7 @@ function chunksOf(content: Uint8Array, key: Uint8Array = KEY): Uint8Array[] {
 
 const lengthsOf = (chunks: readonly Uint8Array[]): number[] => chunks.map(({ length }) => length);
 
-/** The rule as it is written down, a byte at a time. */
-function plainLengthsOf(content: Uint8Array): number[] {
-  const gear = gearTable(KEY);
-  const lengths: number[] = [];
-  let length = 0;
-  let hash = 0;
-  for (const byte of content) {
-    length += 1;
-    if (length > LEAST_CUT_SIZE) hash = (hash * 2 + (gear[byte] ?? 0)) | 0;
-    const mask = length <= 840 * 1024 ? 0x7ffffe00 : 0x7fffe000;
-    if ((length <= LEAST_CUT_SIZE || (hash & mask) !== 0) && length < MAX_CUT_SIZE) continue;
-    lengths.push(length);
-    length = 0;
-    hash = 0;
-  }
-  return length === 0 ? lengths : [...lengths, length];
-}
-
 describe('A content', () => {
-  test('is cut where it always was: what is stored already is found again', () => {
-    const lengths = lengthsOf(chunksOf(CONTENT));
-    expect(lengths.slice(0, 4)).toEqual([1_183_993, 870_795, 1_163_919, 1_042_806]);
-    expect(lengths.slice(0, 4)).toEqual(plainLengthsOf(CONTENT.subarray(0, 5 * MIB)).slice(0, 4));
-  });
-
   test('has chunks of 256 KiB to 4 MiB, 1 MiB on average', () => {
     const lengths = lengthsOf(chunksOf(seededRandom(42).bytes(64 * MIB)));
     expect(Math.min(...lengths.slice(0, -1))).toBeGreaterThanOrEqual(LEAST_CUT_SIZE);
@@ -113,14 +89,6 @@ test('The cutter finds the same ends however the bytes come', () => {
     }),
     { numRuns: 20 },
   );
-});
-
-test('The cutter finds no end in no bytes', () => {
-  const cutter = new ContentCutter(KEY);
-  expect(cutter.next(new Uint8Array(0), false)).toBeNull();
-  expect(cutter.next(new Uint8Array(0), true)).toBeNull();
-  expect(cutter.next(new Uint8Array(1), false)).toBeNull();
-  expect(cutter.next(new Uint8Array(1), true)).toBe(1);
 });
 
 /** A source of bytes in reads of its own, and memory to lend. */

@@ -1,5 +1,7 @@
 /** A put as its caller sees it: what is refused, what it tells on the way, and what it says of what it has done. */
+import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../src/format/limits.ts';
@@ -7,6 +9,9 @@ import { INLINE_SIZE, MAX_NAME_SIZE } from '../../src/format/manifest.ts';
 import { parseShardObjectName, shardObjectName } from '../../src/format/shard.ts';
 import type { Progress, Warning } from '../../src/vault/call.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
+import type { Session } from '../../src/vault/session.ts';
+import { Vault } from '../../src/vault/vault.ts';
+import type { FileSource } from '../../src/vault/write/file-source.ts';
 import type { PutOptions } from '../../src/vault/write/put-call.ts';
 import { fileSource } from '../../src/vault/write/source.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
@@ -14,11 +19,12 @@ import { seededRandom } from '../support/seeded-random.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { all, bytesSource, CHEAP_KDF, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
-import { failing, present, rowsOf } from './scene.ts';
+import { failing, guardedWith, present, rowsOf, withFiles } from './scene.ts';
 
 const random = seededRandom(77);
 const BODY = random.bytes(2 * CHUNK_SIZE + 100);
 const SMALL = random.bytes(200);
+const NOT_RETAINED = { retainedUntilMs: null, unretained: 0, retainedEnough: true };
 const LOCK = { password: 'its own', cost: CHEAP_KDF };
 
 const puts =
@@ -111,6 +117,7 @@ test('what is just small enough lies in its manifest, without a marker, and one 
     modified: null,
     mode: null,
     kind: 'file',
+    ...NOT_RETAINED,
   });
   expect((await getBytes(made.vault, stored.hash)).equals(small)).toBe(true);
   const more = await putBytes(made.vault, random.bytes(INLINE_SIZE + 1), { name: 'b' });
@@ -253,7 +260,10 @@ test('tells of each bucket that is away, once, and that the file is not whole', 
       { kind: 'bucket-down', message: 'memory:2: The test says unavailable.', bucket: 'memory:2' },
     ]);
     expect(result).toMatchObject({ degraded: true, degradedChunks: shards, manifestCopies: 2 });
-    expect(await putBytes(vault, body, { name: `${body.length}` })).toMatchObject({ degraded: true });
+    expect(await putBytes(vault, body, { name: `${body.length}` })).toMatchObject({
+      degraded: true,
+      unchanged: false,
+    });
   }
 });
 
@@ -291,18 +301,8 @@ test.each([
   ['unavailable', false],
 ] as const)('a catalog that does not take the file (%s)', async (code, isTold) => {
   await using made = await testVault({
-    wrapCatalog: (catalog) => ({
-      ...catalog,
-      close: () => catalog.close(),
-      requireWritable: () => catalog.requireWritable(),
-      files: new Proxy(catalog.files, {
-        get(files, key) {
-          if (key === 'put') return () => Promise.reject(new VaultError(code, 'The catalog says no.'));
-          const value: unknown = Reflect.get(files, key);
-          return typeof value === 'function' ? value.bind(files) : value;
-        },
-      }),
-    }),
+    wrapCatalog: (catalog) =>
+      withFiles(catalog, { put: () => Promise.reject(new VaultError(code, 'The catalog says no.')) }),
   });
   await expect(putBytes(made.vault, SMALL, { name: 'a' })).rejects.toMatchObject({
     code,
@@ -443,4 +443,159 @@ test('a folder that cannot be remembered here is stored all the same, and it is 
       bucket: null,
     },
   ]);
+});
+
+test('a folder says what it holds, and a locked one only what it was made of', async () => {
+  await using made = await testVault();
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at('file'), random.bytes(40_000));
+  const facts = { kind: 'folder', chunkSize: null, chunks: 1, indexChunks: 0, incomplete: false };
+  const source = { root: folder.path };
+  expect(await made.vault.put(source, { name: 'open' })).toMatchObject({
+    ...facts,
+    size: 40_000,
+    contentSize: 40_000,
+    entries: 2,
+    locked: false,
+    ...NOT_RETAINED,
+  });
+  expect(await made.vault.put(source, { name: 'locked', lock: LOCK })).toMatchObject({
+    ...facts,
+    size: null,
+    contentSize: 40_000,
+    entries: null,
+    locked: true,
+  });
+});
+
+test('of a folder everything is told, and nothing twice of a bucket', async () => {
+  await using made = await testVault();
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at('file'), random.bytes(40_000));
+  const servers = ['a', 'b'].map((name) => createServer().listen(folder.at(name)));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  failing(present(made.buckets[1]), () => true);
+  const warnings: Warning[] = [];
+  const onWarning = (one: Warning): void => void warnings.push(one);
+  const result = await (await made.reopen()).put({ root: folder.path }, { name: 'folder', onWarning });
+  expect(warnings.map(({ kind }) => kind).toSorted()).toEqual(['bucket-down', 'skipped', 'skipped']);
+  expect(result).toMatchObject({ incomplete: false, degraded: true });
+  for (const server of servers) server.close();
+});
+
+test('many at once share the memory of a few chunks', async () => {
+  await using made = await testVault();
+  const bodies = Array.from({ length: 9 }, () => random.bytes(2 * CHUNK_SIZE + 9));
+  const stored = await Promise.all(bodies.map((body, i) => putBytes(made.vault, body, { name: `${i}` })));
+  for (const [i, { hash }] of stored.entries())
+    expect((await getBytes(made.vault, hash)).equals(present(bodies[i]))).toBe(true);
+});
+
+/** A source of bytes of which it is known how often it was opened, and not closed. */
+function watchedSource(
+  bytes: Uint8Array,
+  { reopens = true, verify = async (): Promise<void> => undefined } = {},
+): FileSource & { readonly opened: number; readonly unclosed: number } {
+  const plain = bytesSource(bytes);
+  const watched = {
+    ...plain,
+    reopens,
+    opened: 0,
+    unclosed: 0,
+    async open(signal?: AbortSignal) {
+      watched.opened += 1;
+      watched.unclosed += 1;
+      const opened = await plain.open(signal);
+      return {
+        ...opened,
+        verify,
+        async close() {
+          watched.unclosed -= 1;
+          await opened.close();
+        },
+      };
+    },
+  };
+  return watched;
+}
+
+test('what is not to be put any more is not opened', async () => {
+  await using made = await testVault();
+  const source = watchedSource(BODY);
+  const options = { name: 'a', signal: AbortSignal.abort() };
+  await expect(made.vault.put(source, options)).rejects.toMatchObject({ code: 'interrupted' });
+  expect(source).toMatchObject({ opened: 0, unclosed: 0 });
+});
+
+test.each([SMALL, BODY])('what has changed while it was read is not stored, and closed', async (body) => {
+  await using made = await testVault();
+  const changed = new VaultError('source-changed', 'It has changed.');
+  const source = watchedSource(body, { verify: () => Promise.reject(changed) });
+  await expect(made.vault.put(source, { name: 'a', chunkSize: CHUNK_SIZE })).rejects.toBe(changed);
+  expect(source).toMatchObject({ opened: 1, unclosed: 0 });
+  expect(made.objects('manifests/')).toEqual([]);
+  expect(await all(made.vault.list())).toEqual([]);
+});
+
+describe('a put that was asleep', () => {
+  const stale = new VaultError('stale', 'It has slept.');
+
+  test.each([
+    [true, 3],
+    [false, 1],
+  ])('begins anew where it can (%s), %d times at most', async (reopens, times) => {
+    await using made = await testVault();
+    const guard = { run: async () => Promise.reject(stale), end: async () => undefined };
+    const source = watchedSource(BODY, { reopens });
+    const vault = new Vault({ ...made.session, guard });
+    await expect(vault.put(source, { name: 'a', chunkSize: CHUNK_SIZE })).rejects.toMatchObject({
+      code: 'stale',
+      message:
+        'This put has slept for too long, so "a" is not stored. Put it again. If "vault verify" finds a version of it lost that was stored now, nobody was given its hash: "vault rm" removes it.',
+      cause: stale,
+    });
+    expect(source).toMatchObject({ opened: times, unclosed: 0 });
+  });
+
+  test('until its end relies on nothing, also where it would store nothing', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, BODY, { name: 'a' });
+    let slept = false;
+    const { guard } = made.session;
+    const keep = async (): Promise<void> => {
+      if (slept) throw stale;
+    };
+    const sleepy: Session['guard'] = {
+      run: async (work, signal) => guard.run(async (guarded) => work(guardedWith(guarded, { keep })), signal),
+      end: async () => guard.end(),
+    };
+    const verify = async (): Promise<void> => {
+      slept = true;
+    };
+    const source = watchedSource(BODY, { reopens: false, verify });
+    const vault = new Vault({ ...made.session, guard: sleepy });
+    await expect(vault.put(source, { name: 'a', chunkSize: CHUNK_SIZE })).rejects.toMatchObject({
+      code: 'stale',
+    });
+  });
+});
+
+test('a bucket that takes no shards is told of, and what it lacks is counted', async () => {
+  await using made = await testVault();
+  failing(present(made.buckets[1]), puts('chunks/'));
+  const warnings: Warning[] = [];
+  const onWarning = (one: Warning): void => void warnings.push(one);
+  const result = await putBytes(made.vault, BODY, { name: 'a', onWarning });
+  expect(result).toMatchObject({ degraded: true, degradedChunks: 3, chunksStored: 3, manifestCopies: 3 });
+  expect(warnings).toEqual([
+    { kind: 'bucket-down', message: expect.stringContaining('memory:2'), bucket: 'memory:2' },
+  ]);
+  expect((await getBytes(made.vault, result.hash)).equals(BODY)).toBe(true);
+  // What is completed now is no less whole than if it had been stored now.
+  present(made.buckets[1]).wrap = (plain) => plain;
+  expect(await putBytes(await made.reopen(), BODY, { name: 'a' })).toMatchObject({
+    unchanged: true,
+    degraded: false,
+    chunksStored: 3,
+  });
 });

@@ -13,6 +13,7 @@ import {
 import type { Unlocked } from '../../src/vault/keys/unlock.ts';
 import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
+import type { Guarded } from '../../src/vault/protocol/guarded.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';
@@ -167,6 +168,37 @@ export function failing(
     faulty(plain, (call) =>
       fails(call) ? { kind: 'fail', when: 'before', error: storageError(code) } : null,
     );
+}
+
+/** A catalog some of whose calls about files are others. */
+export function withFiles(catalog: Catalog, calls: Partial<Catalog['files']>): Catalog {
+  return {
+    ...catalog,
+    close: () => catalog.close(),
+    requireWritable: () => catalog.requireWritable(),
+    files: new Proxy(catalog.files, {
+      get(files, key) {
+        const value: unknown = Reflect.get(Object.hasOwn(calls, key) ? calls : files, key);
+        return typeof value === 'function' ? value.bind(files) : value;
+      },
+    }),
+  };
+}
+
+/** A marker as it stands, some of which is otherwise. */
+export function guardedWith(guarded: Guarded, changes: Partial<Guarded>): Guarded {
+  const { presence, everywhere, targets, failed, clocks } = guarded;
+  return {
+    presence,
+    everywhere,
+    targets,
+    failed,
+    clocks,
+    isNamed: (name) => guarded.isNamed(name),
+    note: (id) => guarded.note(id),
+    keep: (signal) => guarded.keep(signal),
+    ...changes,
+  };
 }
 
 /** Removes every object with a prefix. */

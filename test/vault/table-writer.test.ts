@@ -51,6 +51,44 @@ const ENDING: StoredChunk = {
   id: { ...SAME.id, id: '0'.repeat(64) },
 };
 
+test('stores no table of what a manifest lists, whatever ends a chunk there', async () => {
+  const tables = new TableWriter(() => Promise.reject(new Error('There is no table.')));
+  for (let i = 0; i < TOP_ENTRIES; i += 1) await tables.add(ENDING);
+  const { refs, depth } = (await tables.finish()).content;
+  expect({ count: refs.length, depth }).toEqual({ count: TOP_ENTRIES, depth: 0 });
+});
+
+test('lists the index apart, and the ids of all: of the content, of the index, of the tables of both', async () => {
+  const stored: StoredChunk[] = [];
+  const store = (bytes: Uint8Array): Promise<StoredChunk> => {
+    const chunk = storedChunk(bytes);
+    stored.push(chunk);
+    return Promise.resolve(chunk);
+  };
+  const tables = new TableWriter(store);
+  const [one, two, three, four, five] = [1, 2, 3, 4, 5].map((i) => storedChunk(Buffer.from(`chunk ${i}`)));
+  if (!(one && two && three && four && five)) throw new RangeError('There are five.');
+  await tables.addIndex(one);
+  await tables.add(two);
+  await tables.add(three);
+  await tables.addIndex(four);
+  expect(await tables.finish()).toEqual({
+    content: { depth: 0, refs: [two.ref, three.ref] },
+    index: { depth: 0, refs: [one.ref, four.ref] },
+    ids: { depth: 0, ids: [two, three, one, four].map(({ id }) => id) },
+    indexChunks: 2,
+  });
+  const large = new TableWriter(store);
+  await large.add(five);
+  for (let i = 0; i <= TOP_ENTRIES; i += 1) await large.addIndex(SAME);
+  const { content, index, ids, indexChunks } = await large.finish();
+  expect(content).toEqual({ depth: 0, refs: [five.ref] });
+  const [table, ...listed] = stored;
+  expect(index).toEqual({ depth: 1, refs: [table?.ref] });
+  expect(ids).toEqual({ depth: 1, refs: listed.map(({ ref }) => ref) });
+  expect(indexChunks).toBe(TOP_ENTRIES + 1);
+});
+
 test('lists entries that end chunks of the table, each once', async () => {
   const bodies = new Map<string, Buffer>();
   const tables = new TableWriter((bytes) => {

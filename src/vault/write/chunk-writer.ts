@@ -116,7 +116,7 @@ export class ChunkWriter {
       const identity = await this.#session.workers.identify(memory, body.length, body.dedupKey);
       const same = this.#seen.get(identity.id);
       if (same === undefined) {
-        const storing = this.#ensure(memory, body, { identity, giveBack, signal });
+        const storing = this.#ensure(memory, body, identity, signal);
         this.#seen.set(identity.id, storing);
         await storing;
       } else {
@@ -136,13 +136,12 @@ export class ChunkWriter {
   async #ensure(
     memory: ChunkMemory,
     body: Body,
-    call: { readonly identity: Identity; readonly giveBack: () => void; readonly signal: AbortSignal },
+    { id, tag, hash }: Identity,
+    signal: AbortSignal,
   ): Promise<void> {
     const { guarded } = this.#options;
-    const { identity, signal } = call;
-    const { id, tag } = identity;
     const { length, full } = body;
-    const proof = { tag, hash: identity.hash, length };
+    const proof = { tag, hash, length };
     const { isThere, sets } = await this.#look(id, { full, length, proof }, signal);
     if (isThere) return;
     if (this.#options.dryRun) {
@@ -159,7 +158,6 @@ export class ChunkWriter {
     await this.#retain(shardsOfRow(row, guarded.targets), signal);
     const stored = await this.uploader.upload(row, objects, guarded.targets, signal);
     const count = stored.shards.filter((place) => place !== null).length;
-    call.giveBack();
     if (count < k) throw this.uploader.tooFew(stored);
     this.totals.chunksStored += 1;
     this.totals.newBytes += length;

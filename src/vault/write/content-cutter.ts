@@ -67,7 +67,7 @@ export class ContentCutter {
       at += 1;
       if ((hash & mask) === 0) return at;
     }
-    this.#at = Math.max(this.#at, at);
+    this.#at = at;
     this.#hash = hash;
     return null;
   }

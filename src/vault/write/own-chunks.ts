@@ -3,7 +3,7 @@
  * put anything. There a chunk counts as present by its name alone while a live file of the writer itself needs it: it was stored or
  * read for that file, and what live files need is never removed. Any other is read before it is relied upon.
  */
-import { isVaultError, throwIfAborted } from '../../errors.ts';
+import { isVaultError } from '../../errors.ts';
 import { goodShards } from '../chunks/good-shards.ts';
 import type { ChunkProof } from '../chunks/chunk-worker.ts';
 import { IdSet } from '../chunks/id-set.ts';
@@ -72,7 +72,7 @@ export class OwnChunks {
     for (const set of sets) {
       const most = mostSealed(proof.length);
       const { good } = await goodShards(this.#session, set, { proof, most, all: true, signal });
-      if (good.length > 0) proved.push({ ...set, shards: good });
+      proved.push({ ...set, shards: good });
     }
     return proved;
   }
@@ -84,7 +84,6 @@ export class OwnChunks {
     const deletions = await listDeletions(session, targets, { signal, onFailure: leaveOut });
     const nowMs = session.clock.now();
     for await (const { hash, holders, row } of joinFiles(session, targets, { signal, onFailure: leaveOut })) {
-      throwIfAborted(signal);
       if (row?.writer !== session.keys.writer.id || holders.length === 0) continue;
       const deletion = deletions.get(hash);
       if (deletion?.live === false && deletion.atMs + deletion.graceMs <= nowMs) continue;

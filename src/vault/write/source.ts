@@ -97,7 +97,7 @@ async function openPath(path: string, signal: AbortSignal | undefined): Promise<
       }
       if (systemCode(cause) !== 'EAGAIN') throw openError(path, cause);
     }
-    await untilAborted(delay(PAUSE_MS), signal);
+    await delay(PAUSE_MS);
   }
 }
 
@@ -114,8 +114,8 @@ class OpenFile implements OpenSource {
   #at = 0;
   /** Whether bytes are read straight to where they are wanted. */
   readonly #direct: boolean;
-  /** Where they are read to otherwise. */
-  #aside = Buffer.alloc(0);
+  /** Where they are read to otherwise; null until then. */
+  #aside: Buffer | null = null;
   #reading: Promise<unknown> = Promise.resolve();
   /** Whether a read was left behind by an abort. */
   #abandoned = false;
@@ -145,14 +145,14 @@ class OpenFile implements OpenSource {
       throwIfAborted(signal);
       const bytesRead = await this.#readSome(target.subarray(filled), signal);
       if (bytesRead === null) {
-        await untilAborted(delay(PAUSE_MS), signal);
+        await delay(PAUSE_MS);
         continue;
       }
       if (bytesRead === 0) break;
       filled += bytesRead;
       this.#at += bytesRead;
       // More than there was: found out at once, since a log grows on, and some files of the kernel never end.
-      if (this.size !== null && this.#at > this.size) await this.verify();
+      if (this.#at > (this.size ?? Infinity)) await this.verify();
     }
     return filled;
   }
@@ -181,14 +181,10 @@ class OpenFile implements OpenSource {
 
   /** Reads once. @returns bytes read, 0 at the end; null if there are none yet */
   async #readSome(target: Uint8Array, signal: AbortSignal): Promise<number | null> {
-    const into = this.#direct ? target : this.#asideFor(target.length);
-    const reading = readDescriptor(
-      this.#descriptor,
-      into,
-      0,
-      into.length,
-      this.size === null ? null : this.#at,
-    );
+    const into = this.#direct
+      ? target
+      : (this.#aside ??= Buffer.allocUnsafeSlow(ASIDE_SIZE)).subarray(0, target.length);
+    const reading = readDescriptor(this.#descriptor, into, 0, into.length, null);
     this.#reading = reading;
     try {
       const { bytesRead } = await (this.#direct ? reading : untilAborted(reading, signal));
@@ -204,12 +200,6 @@ class OpenFile implements OpenSource {
       if (this.size !== null) throw sizeMeansNothing(this.#path);
       return null;
     }
-  }
-
-  #asideFor(size: number): Buffer {
-    const most = Math.min(size, ASIDE_SIZE);
-    if (this.#aside.length < most) this.#aside = Buffer.allocUnsafeSlow(most);
-    return this.#aside.subarray(0, most);
   }
 }
 
@@ -233,7 +223,6 @@ function openStream(stream: AsyncIterable<Uint8Array>, label: string): OpenSourc
     async read(target, signal) {
       let filled = 0;
       while (filled < target.length) {
-        throwIfAborted(signal);
         if (rest.length === 0) {
           if (ended) break;
           waiting = true;

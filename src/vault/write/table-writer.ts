@@ -17,7 +17,7 @@ class Levels<E> {
   readonly #store: StoreTable;
   readonly #encode: (entries: readonly E[]) => Buffer;
   readonly #tagOf: (entry: E) => Uint8Array;
-  #entries: E[] = [];
+  readonly #entries: E[] = [];
   /** Of those, how many are known not to end a run. */
   #scanned = 0;
   #above: Levels<ChunkRef> | null = null;
@@ -49,7 +49,7 @@ class Levels<E> {
     await this.#cut(false);
   }
 
-  /** The top of the tree: entries of this level, or of the one above that took its place. */
+  /** The top of the tree: entries of this level, or references of the highest one; there are none of the other. */
   async finish(): Promise<{
     readonly depth: TableDepth;
     readonly entries: readonly E[];
@@ -60,7 +60,7 @@ class Levels<E> {
     }
     await this.#cut(true);
     const top = await this.#next().finish();
-    return { depth: top.depth, entries: [], refs: top.depth === this.#depth + 1 ? top.entries : top.refs };
+    return { depth: top.depth, entries: [], refs: [...top.entries, ...top.refs] };
   }
 
   /** Stores the runs that are complete; with `all` also the last one. */
@@ -72,11 +72,8 @@ class Levels<E> {
       await this.#storeRun(this.#entries.slice(start, at + 1));
       start = at + 1;
     }
-    if (all && start < this.#entries.length) {
-      await this.#storeRun(this.#entries.slice(start));
-      start = this.#entries.length;
-    }
-    if (start > 0) this.#entries = this.#entries.slice(start);
+    this.#entries.splice(0, start);
+    if (all && this.#entries.length > 0) await this.#storeRun(this.#entries.splice(0));
     this.#scanned = this.#entries.length;
   }
 
@@ -157,5 +154,5 @@ interface TopTable {
 }
 
 function topOf({ depth, entries, refs }: TopTable & { readonly entries: readonly ChunkRef[] }): TopTable {
-  return { depth, refs: depth === 0 ? entries : refs };
+  return { depth, refs: [...entries, ...refs] };
 }

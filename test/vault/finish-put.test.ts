@@ -1,0 +1,318 @@
+/** The end of a put: which version it is, when nothing new is stored, where its manifest must lie, and what its catalog says to that. */
+import { describe, expect, test } from 'vitest';
+import { memoryBucket } from '../../src/buckets/memory.ts';
+import type { FileRow } from '../../src/catalog/catalog.ts';
+import { messageOf, VaultError } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/errors.ts';
+import { MAX_VERSION } from '../../src/format/limits.ts';
+import type { Warning } from '../../src/vault/call.ts';
+import { openFileRow, sealFileRow } from '../../src/vault/files/records.ts';
+import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
+import type { Session } from '../../src/vault/session.ts';
+import { Vault } from '../../src/vault/vault.ts';
+import { NOTHING_STORED } from '../../src/vault/write/content.ts';
+import { finishPut, listFile } from '../../src/vault/write/finish-put.ts';
+import { changeCatalog } from '../support/catalog-place.ts';
+import { seededRandom } from '../support/seeded-random.ts';
+import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
+import type { TestBucket, TestVault } from './harness.ts';
+import { failing, guardedWith, present, wipe, withFiles } from './scene.ts';
+
+const random = seededRandom(63);
+const SMALL = random.bytes(200);
+const BODY = random.bytes(CHUNK_SIZE + 9);
+const DAY_MS = 86_400_000;
+const NOW_MS = Date.UTC(2030, 0, 1);
+const ROLES = ['full', 'put'] as const;
+
+/** The same vault as a key opens it that can only store. */
+function putting(session: Session): Session {
+  const guard = new MarkerGuard();
+  const keys = { ...session.keys, role: 'put', full: null } as const;
+  const putter: Session = { ...session, keys, guard, manifests: null };
+  guard.attach(putter);
+  return putter;
+}
+
+const openedBy = (made: TestVault, role: (typeof ROLES)[number]): Vault =>
+  role === 'full' ? made.vault : new Vault(putting(made.session));
+
+/** Has the session believe in another keyring. */
+function changeKeyring({ session }: TestVault, change: Partial<Session['keyring']['keyring']>): void {
+  const { bytes, keyring } = session.keyring;
+  session.keyring = { bytes, keyring: { ...keyring, ...change } };
+}
+
+/** Has the session believe that a bucket is being taken out. */
+function drain(made: TestVault, index: number): void {
+  const { buckets } = made.session.keyring.keyring;
+  changeKeyring(made, {
+    buckets: buckets.with(index, { ...present(buckets[index]), state: 'draining' }),
+  });
+}
+
+/** Does something when a bucket has taken a manifest. */
+function onManifest(bucket: TestBucket, then: () => void): void {
+  bucket.wrap = (plain) => ({
+    ...plain,
+    async put(name, ...rest) {
+      await plain.put(name, ...rest);
+      if (name.startsWith('manifests/')) then();
+    },
+  });
+}
+
+const rowOf = async ({ catalog }: TestVault, hash: string): Promise<FileRow> =>
+  present((await catalog.files.byHashes([hash])).get(hash));
+
+describe('the number of a version', () => {
+  test.each([
+    [MAX_VERSION - 1, MAX_VERSION],
+    [MAX_VERSION, 1],
+  ])('is after %d %d', async (known, next) => {
+    await using made = await testVault();
+    const { session } = made;
+    const { hash } = await putBytes(made.vault, SMALL, { name: 'a' });
+    const { info, ids } = openFileRow(session, await rowOf(made, hash));
+    const part = { head: { ...info, version: known }, ids, access: { content: Buffer.alloc(32) } };
+    const { id: writer } = session.keys.writer;
+    await made.catalog.files.put([sealFileRow(session, { hash, writer, part, contentDigest: null })]);
+    expect(await putBytes(made.vault, SMALL, { name: 'a' })).toMatchObject({
+      unchanged: false,
+      version: next,
+    });
+  });
+
+  test('of who can only store goes on from the time, and from what is known', async () => {
+    await using made = await testVault({ now: () => NOW_MS });
+    const vault = openedBy(made, 'put');
+    for (const version of [NOW_MS, NOW_MS + 1])
+      expect(await putBytes(vault, random.bytes(9), { name: 'a' })).toMatchObject({ version });
+    expect(await putBytes(vault, SMALL, { name: 'b', dryRun: true })).toMatchObject({ version: NOW_MS });
+  });
+});
+
+describe.each(ROLES)(
+  'what is there already, put by a key that can do everything or only store (%s),',
+  (role) => {
+    test.each([
+      [1, true],
+      [2, false],
+    ])('where %d of three copies are lost: unchanged is %s', async (lost, unchanged) => {
+      await using made = await testVault();
+      const vault = openedBy(made, role);
+      await putBytes(vault, SMALL, { name: 'a' });
+      for (const bucket of made.buckets.slice(0, lost)) wipe(bucket, 'manifests/');
+      expect(await putBytes(vault, SMALL, { name: 'a' })).toMatchObject({ unchanged });
+    });
+
+    test('is stored anew where a bucket may know of its removal', async () => {
+      await using made = await testVault();
+      const vault = openedBy(made, role);
+      await putBytes(vault, SMALL, { name: 'a' });
+      failing(present(made.buckets[0]), ({ name }) => name.startsWith('deleted/'));
+      expect(await putBytes(vault, SMALL, { name: 'a' })).toMatchObject({
+        unchanged: false,
+        manifestCopies: 3,
+      });
+    });
+
+    test('is stored anew where too few copies are in buckets that stay', async () => {
+      await using made = await testVault();
+      const vault = openedBy(made, role);
+      await putBytes(vault, SMALL, { name: 'a' });
+      wipe(present(made.buckets[0]), 'manifests/');
+      drain(made, 2);
+      const { all: buckets } = made.session.buckets;
+      made.session.buckets.replace(buckets.map((bucket, i) => (i === 2 ? bucket.leaving() : bucket)));
+      expect(await putBytes(vault, SMALL, { name: 'a' })).toMatchObject({
+        unchanged: false,
+        manifestCopies: 2,
+      });
+    });
+
+    test('is not what a list of removal names', async () => {
+      await using made = await testVault();
+      const session = role === 'full' ? made.session : putting(made.session);
+      await putBytes(new Vault(session), SMALL, { name: 'a' });
+      const table = { size: SMALL.length, chunkSize: CHUNK_SIZE, depth: 0, refs: [], inline: SMALL } as const;
+      const none = { folder: null, ids: { depth: 0, ids: [] }, chunks: 0, indexChunks: 0 } as const;
+      const content = { table, ...none, ...NOTHING_STORED };
+      const call = {
+        name: 'a',
+        chunking: 'fixed',
+        chunkSize: CHUNK_SIZE,
+        compression: 'off',
+        retaining: null,
+        retainedEnough: true,
+      } as const;
+      const [source, contentKey] = [{ modified: null, mode: null }, Buffer.alloc(32, 1)];
+      for (const isNamed of [false, true]) {
+        const result = await session.guard.run(async (marker) => {
+          const guarded = guardedWith(marker, { isNamed: () => isNamed });
+          return finishPut(session, source, { call, content, contentKey, guarded });
+        });
+        expect(result).toMatchObject({ unchanged: !isNamed });
+      }
+    });
+  },
+);
+
+test('what is found by a name that only begins like its own is something else', async () => {
+  await using made = await testVault();
+  const vault = openedBy(made, 'put');
+  const { hash } = await putBytes(vault, SMALL, { name: 'a' });
+  for (const { storage } of made.buckets) storage.set(`deleted/${hash}0`, Buffer.from('of another one'));
+  expect(await putBytes(vault, SMALL, { name: 'a' })).toMatchObject({ unchanged: true });
+  for (const { storage } of made.buckets) {
+    storage.delete(`manifests/${hash}`);
+    storage.set(`manifests/${hash}0`, Buffer.from('another one'));
+  }
+  expect(await putBytes(vault, SMALL, { name: 'a' })).toMatchObject({ unchanged: false });
+});
+
+test('a bug that shows while it is looked whether it is there already is told', async () => {
+  await using made = await testVault();
+  await putBytes(made.vault, SMALL, { name: 'a' });
+  const bug = new TypeError('undefined is not a function');
+  for (const bucket of made.buckets)
+    bucket.wrap = (plain) => ({ ...plain, get: async () => Promise.reject(bug) });
+  await expect(putBytes(made.vault, SMALL, { name: 'a' })).rejects.toBe(bug);
+});
+
+test('a put that only tells mends no row of the catalog, another one does', async () => {
+  await using made = await testVault();
+  await putBytes(made.vault, SMALL, { name: 'a' });
+  await changeCatalog(made.db, 'update files set created_at = 5');
+  expect(await putBytes(made.vault, SMALL, { name: 'a', dryRun: true })).toMatchObject({ unchanged: true });
+  await expect(all(made.vault.list())).rejects.toMatchObject({ code: 'damaged' });
+  expect(await putBytes(made.vault, SMALL, { name: 'a' })).toMatchObject({ unchanged: true });
+  expect(await all(made.vault.list())).toHaveLength(1);
+});
+
+describe('the catalog that takes no file', () => {
+  const told =
+    'The test forbids it. The file is in the buckets, and not in the catalog: "vault repair" adds it then.';
+  const cases: readonly [(typeof ROLES)[number], ErrorCode, 'told' | 'plainly' | 'not'][] = [
+    ['full', 'denied', 'told'],
+    ['full', 'storage-full', 'told'],
+    ['full', 'unavailable', 'plainly'],
+    ['put', 'denied', 'not'],
+    ['put', 'storage-full', 'told'],
+    ['put', 'unavailable', 'plainly'],
+  ];
+  test.each(cases)('from a key (%s), as it says %s, is %s', async (role, code, how) => {
+    await using made = await testVault();
+    const row = await rowOf(made, (await putBytes(made.vault, SMALL, { name: 'a' })).hash);
+    const asked: unknown[] = [];
+    const cause = new VaultError(code, 'The test forbids it.');
+    const catalog = withFiles(made.catalog, {
+      put(...args) {
+        asked.push(args);
+        return Promise.reject(cause);
+      },
+    });
+    const session = { ...(role === 'full' ? made.session : putting(made.session)), catalog };
+    const outcome = await listFile(session, row).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    expect(asked).toEqual([[[row], { onlyNew: role === 'put' }]]);
+    const wrapped = new VaultError(code, told, { cause });
+    expect(outcome).toEqual({ told: wrapped, plainly: cause, not: null }[how]);
+  });
+});
+
+test.each([SMALL, BODY])(
+  'a put that is interrupted when its manifest is stored lists nothing',
+  async (body) => {
+    await using made = await testVault();
+    const abort = new AbortController();
+    onManifest(present(made.buckets[2]), () => abort.abort());
+    await expect(putBytes(made.vault, body, { name: 'a', signal: abort.signal })).rejects.toMatchObject({
+      code: 'interrupted',
+    });
+    expect(await all(made.vault.list())).toEqual([]);
+  },
+);
+
+describe('a small file', () => {
+  test('of a key that was removed meanwhile is taken back', async () => {
+    await using made = await testVault();
+    const { root, slots } = made.session.keyring.keyring;
+    const { writer, role, label } = present(slots[0]);
+    onManifest(present(made.buckets[0]), () =>
+      changeKeyring(made, { former: [{ writer, role, label, root, next: null }] }),
+    );
+    await expect(putBytes(made.vault, SMALL, { name: 'a' })).rejects.toMatchObject({
+      code: 'wrong-password',
+    });
+    expect(made.objects('manifests/')).toEqual([]);
+  });
+
+  test.each([
+    [true, 2, 'stored'],
+    [
+      false,
+      1,
+      'No bucket that stays in the vault took the manifest. Try again. memory:2: The test says unavailable.',
+    ],
+  ])('goes to the buckets that stay where its only one leaves (%s)', async (works, copies, expected) => {
+    await using made = await testVault({ buckets: 2, redundancy: { k: 1, m: 0 } });
+    const [leaving, staying] = made.buckets;
+    onManifest(present(leaving), () => drain(made, 0));
+    let fails = 0;
+    failing(present(staying), ({ operation, name }) => {
+      if (operation !== 'put' || !name.startsWith('manifests/')) return false;
+      fails += 1;
+      return !works || fails === 1;
+    });
+    const outcome = await putBytes(made.vault, SMALL, { name: 'a' }).then(() => 'stored', messageOf);
+    expect(outcome).toBe(expected);
+    expect(made.objects('manifests/')).toHaveLength(copies);
+    expect(await all(made.vault.list())).toHaveLength(copies - 1);
+  });
+
+  test('needs a bucket that knows the vault', async () => {
+    await using made = await testVault({ buckets: 2, redundancy: { k: 1, m: 0 } });
+    const [one, two] = made.buckets;
+    onManifest(present(two), () => wipe(present(one), 'keyring/'));
+    expect(await putBytes(made.vault, SMALL, { name: 'a' })).toMatchObject({ manifestCopies: 2 });
+    onManifest(present(two), () => wipe(present(two), 'keyring/'));
+    await expect(putBytes(made.vault, random.bytes(9), { name: 'b' })).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(
+        /^No bucket that stays in the vault took the manifest\. Try again\. memory:1 has no keyring.* memory:2 has no keyring/,
+      ),
+    });
+  });
+});
+
+test('a bucket that is away makes a file degraded unless it is being taken out', async () => {
+  await using made = await testVault({ buckets: 4, redundancy: { k: 2, m: 1 } });
+  failing(present(made.buckets[3]), () => true);
+  expect(await putBytes(made.vault, BODY, { name: 'a' })).toMatchObject({
+    degraded: true,
+    degradedChunks: 0,
+    manifestCopies: 3,
+  });
+  await made.session.guard.end();
+  drain(made, 3);
+  expect(await putBytes(made.vault, BODY, { name: 'b' })).toMatchObject({
+    degraded: false,
+    manifestCopies: 3,
+  });
+});
+
+test('a clock that is wrong is told, of a file of any size', async () => {
+  await using made = await testVault();
+  for (const bucket of made.buckets)
+    bucket.wrap = () => memoryBucket(bucket.url, bucket.storage, { now: () => Date.now() + 3 * DAY_MS });
+  for (const body of [SMALL, BODY]) {
+    const warnings: Warning[] = [];
+    await putBytes(made.vault, body, { name: 'a', onWarning: (one) => warnings.push(one) });
+    expect(warnings.length).toBeGreaterThan(0);
+    expect(new Set(warnings.map(({ kind }) => kind))).toEqual(new Set(['clock']));
+  }
+  expect((await getBytes(made.vault, 'a')).equals(BODY)).toBe(true);
+});
