@@ -43,7 +43,6 @@ function plainLengthsOf(content: Uint8Array): number[] {
   return length === 0 ? lengths : [...lengths, length];
 }
 
-
 test('A content is cut where it always was: what is stored already is found again', () => {
   const lengths = lengthsOf(CONTENT);
   expect(lengths.slice(0, 4)).toEqual([1_183_993, 870_795, 1_163_919, 1_042_806]);
@@ -70,6 +69,14 @@ test('The cutter finds the same ends however the bytes come', () => {
     expect(lengthsOf(content, places)).toEqual(whole);
 });
 
+test('The cutter tells an end as soon as it is known', () => {
+  const [first = 0] = lengthsOf(CONTENT.subarray(0, 2 * MIB));
+  for (const known of [first + 1, first + 2, 2 * MIB])
+    expect(new ContentCutter(KEY).next(CONTENT.subarray(0, known), false)).toBe(first);
+  expect(new ContentCutter(KEY).next(CONTENT.subarray(0, first - 1), false)).toBeNull();
+  expect(new ContentCutter(KEY).next(new Uint8Array(MAX_CUT_SIZE), false)).toBe(MAX_CUT_SIZE);
+});
+
 test('The cutter finds no end in no bytes', () => {
   const cutter = new ContentCutter(KEY);
   expect(cutter.next(new Uint8Array(0), false)).toBeNull();
@@ -77,4 +84,3 @@ test('The cutter finds no end in no bytes', () => {
   expect(cutter.next(new Uint8Array(1), false)).toBeNull();
   expect(cutter.next(new Uint8Array(1), true)).toBe(1);
 });
-

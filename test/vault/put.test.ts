@@ -8,6 +8,7 @@ import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../src/format/limits.ts';
 import { INLINE_SIZE, MAX_NAME_SIZE } from '../../src/format/manifest.ts';
 import { parseShardObjectName, shardObjectName } from '../../src/format/shard.ts';
 import type { Progress, Warning } from '../../src/vault/call.ts';
+import { openFileRow } from '../../src/vault/files/records.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
@@ -207,9 +208,13 @@ test('a lock is another version, which says what it unlocks when it is taken off
   });
   const twice = await putBytes(made.vault, BODY, { name: 'a', lock: LOCK });
   expect(twice).toMatchObject({ unchanged: false, chunksStored: 3, unlocks: null, version: 2 });
+  // Nor does the catalog tell what is in it.
+  const row = present((await made.catalog.files.byHashes([twice.hash])).get(twice.hash));
+  expect(openFileRow(made.session, row)).toMatchObject({ info: { locked: true }, contentDigest: null });
   const open = await putBytes(made.vault, BODY, { name: 'a' });
   expect(open).toMatchObject({ locked: false, unlocks: { hash: twice.hash }, version: 3 });
   expect((await putBytes(made.vault, SMALL, { name: 'a' })).unlocks).toBeNull();
+  expect(await putBytes(made.vault, SMALL, { name: 'a', lock: LOCK })).toMatchObject({ unchanged: false });
 });
 
 test('another time to live is another version of the same content', async () => {
@@ -591,6 +596,11 @@ test('a bucket that takes no shards is told of, and what it lacks is counted', a
     { kind: 'bucket-down', message: expect.stringContaining('memory:2'), bucket: 'memory:2' },
   ]);
   expect((await getBytes(made.vault, result.hash)).equals(BODY)).toBe(true);
+  expect(await putBytes(await made.reopen(), BODY, { name: 'a' })).toMatchObject({
+    unchanged: true,
+    degraded: true,
+    degradedChunks: 3,
+  });
   // What is completed now is no less whole than if it had been stored now.
   present(made.buckets[1]).wrap = (plain) => plain;
   expect(await putBytes(await made.reopen(), BODY, { name: 'a' })).toMatchObject({

@@ -49,7 +49,7 @@ export class ContentCutter {
     return cut ?? end;
   }
 
-  /** Rolls the hash on to `end`. @returns where a chunk may end, if anywhere */
+  /** Rolls the hash on to `end`, in pairs: a last odd byte waits for the next one. @returns where a chunk may end, if anywhere */
   #scan(bytes: Uint8Array, end: number, mask: number): number | null {
     const gear = this.#gear;
     const shifted = this.#shifted;
@@ -61,11 +61,6 @@ export class ContentCutter {
       if ((hash & shiftedMask) === 0) return at + 1;
       hash = (hash + (gear[bytes[at + 1] ?? 0] ?? 0)) | 0;
       if ((hash & mask) === 0) return at + 2;
-    }
-    if (at < end) {
-      hash = ((hash << 1) + (gear[bytes[at] ?? 0] ?? 0)) | 0;
-      at += 1;
-      if ((hash & mask) === 0) return at;
     }
     this.#at = at;
     this.#hash = hash;

@@ -112,9 +112,10 @@ function retentionOf({
 
 /** Of what is stored already: the manifest is kept, too. */
 async function retainManifest(session: Session, hash: string, { retaining, signal }: PutCall): Promise<void> {
-  for (const bucket of retaining?.buckets ?? [])
-    await retaining?.extend({ bucket, name: manifestObjectName(hash) }, signal);
-  await retaining?.extendShared(sharedNames(session), signal);
+  if (retaining === null) return;
+  for (const bucket of retaining.buckets)
+    await retaining.extend({ bucket, name: manifestObjectName(hash) }, signal);
+  await retaining.extendShared(sharedNames(session), signal);
 }
 
 async function lockOf(
@@ -241,10 +242,10 @@ async function keepInVault(
   }
   const { active } = session.buckets;
   const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
-  if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
+  if (active.some(({ id }) => has.has(id))) return;
   const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
   const { usable, failed } = await spread(others, object, { lock, signal });
-  if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
+  if (usable.length > 0) return;
   throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
     ...failed,
     ...asked.failed,
@@ -294,13 +295,13 @@ async function isListed(
       if (found.name === name) return true;
     return false;
   };
-  let records = 0;
+  let isRemoved = false;
   let found = 0;
   const { failed } = await checkEach(session.buckets.all, async (bucket) => {
-    if (await lists(bucket, deletionObjectName(hash))) records += 1;
+    if (await lists(bucket, deletionObjectName(hash))) isRemoved = true;
     if (bucket.state === 'active' && (await lists(bucket, manifestObjectName(hash)))) found += 1;
   });
-  return failed.length === 0 && records === 0 && found >= copies;
+  return failed.length === 0 && !isRemoved && found >= copies;
 }
 
 export function warnOf(failed: readonly BucketFailure[], { onWarning }: CallOptions): void {

@@ -250,7 +250,7 @@ export function factsOf(path: Buffer, { inode, ctimeNs, mtimeNs, size }: FileSta
 }
 
 /** The folder itself is told first. @throws if it was not: a bug */
-export function rootOf({ root }: TreeReader): FolderEntry {
+export function rootOf({ root }: Pick<TreeReader, 'root'>): FolderEntry {
   if (root === null) throw new VaultError('source-changed', 'The folder could not be read.');
   return root;
 }
