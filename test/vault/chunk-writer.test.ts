@@ -1,11 +1,15 @@
 /** Single chunks on their way: the memory that each takes, and what the catalog is told of those that are there. */
 import { describe, expect, test, vi } from 'vitest';
 import { bodyHash, chunkTag } from '../../src/crypto/chunk.ts';
+import { encodeRefs, TOP_ENTRIES } from '../../src/format/manifest.ts';
 import type { ChunkRef } from '../../src/format/manifest.ts';
 import { allocateChunkMemory, bodyOf } from '../../src/vault/chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../../src/vault/chunks/chunk-memory.ts';
+import { ChunkReader } from '../../src/vault/chunks/chunk-reader.ts';
+import { idOfRef } from '../../src/vault/files/tables.ts';
 import { ChunkWriter } from '../../src/vault/write/chunk-writer.ts';
 import type { ChunkWriterOptions } from '../../src/vault/write/chunk-writer.ts';
+import { startStoring } from '../../src/vault/write/content.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { CHUNK_SIZE, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
@@ -86,6 +90,27 @@ async function forgetful(): Promise<TestVault & { readonly row: unknown }> {
   await made.catalog.chunks.forget([present(row).id]);
   return Object.assign(made, { row });
 }
+
+test('tables that outgrow a manifest are stored as chunks of their own kind, in memory that is given back', async () => {
+  await using made = await testVault();
+  const { session } = made;
+  const chunk = { ref: refOf(made, BODY), id: idOfRef(refOf(made, BODY)) };
+  await session.guard.run(async (guarded) => {
+    for (let round = 0; round < 5; round += 1) {
+      const call = { guarded, compression: 'off', dedup: session.keys.writer, signal } as const;
+      const { tables } = startStoring(session, call, CHUNK_SIZE);
+      for (let i = 0; i <= TOP_ENTRIES; i += 1) await tables.add(chunk);
+      const { content, ids } = await tables.finish();
+      const body = encodeRefs(Array.from({ length: TOP_ENTRIES + 1 }, () => chunk.ref));
+      const hash = bodyHash(body);
+      const ref = { tag: chunkTag(session.keys.writer.table, hash), hash, length: body.length };
+      expect(content).toEqual({ depth: 1, refs: [ref] });
+      expect(ids.depth).toBe(1);
+      const read = await new ChunkReader(session).read(allocateChunkMemory(body.length, null), ref, signal);
+      expect(Buffer.from(read).equals(body)).toBe(true);
+    }
+  });
+});
 
 describe('chunks that are there', () => {
   test('are told to the catalog in batches, and the rest at the end', async () => {

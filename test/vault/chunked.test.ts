@@ -11,6 +11,7 @@ class Pieces {
   readonly #size: number;
   readonly lent = new Set<Buffer>();
   most = 0;
+  borrowed = 0;
 
   constructor(size: number) {
     this.#size = size;
@@ -19,6 +20,7 @@ class Pieces {
   borrow(): Promise<Buffer> {
     const piece = Buffer.alloc(this.#size, 0xee);
     this.lent.add(piece);
+    this.borrowed += 1;
     this.most = Math.max(this.most, this.lent.size);
     return Promise.resolve(piece);
   }
@@ -140,6 +142,8 @@ describe('chunks that are cut by content', () => {
       expect(lengths).toEqual(endsOf(bytes));
       expect(Buffer.concat(parts).equals(bytes)).toBe(true);
       expect(memory.lent.size).toBe(0);
+      // Nor is more waited for than it takes.
+      expect(memory.borrowed).toBe(Math.max(1, lengths.length));
     },
   );
 

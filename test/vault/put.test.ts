@@ -496,6 +496,25 @@ test('many at once share the memory of a few chunks', async () => {
     expect((await getBytes(made.vault, hash)).equals(present(bodies[i]))).toBe(true);
 });
 
+test.each(['fixed', 'content'] as const)(
+  'that is interrupted, again and again, keeps no memory (%s)',
+  async (chunking) => {
+    await using made = await testVault();
+    const body = random.bytes(9 * CHUNK_SIZE);
+    const options = { name: 'a', chunking, chunkSize: chunking === 'fixed' ? CHUNK_SIZE : undefined };
+    for (const part of [0, 0.1, 0.3, 0.5, 0.7, 0.9]) {
+      const abort = new AbortController();
+      const onProgress = ({ doneBytes }: Progress): void => {
+        if (doneBytes >= part * body.length) abort.abort();
+      };
+      const put = made.vault.put(bytesSource(body), { ...options, signal: abort.signal, onProgress });
+      await expect(put).rejects.toMatchObject({ code: 'interrupted' });
+    }
+    const { hash } = await made.vault.put(bytesSource(body), options);
+    expect((await getBytes(made.vault, hash)).equals(body)).toBe(true);
+  },
+);
+
 /** A source of bytes of which it is known how often it was opened, and not closed. */
 function watchedSource(
   bytes: Uint8Array,

@@ -1,5 +1,5 @@
 // A large file that is as it was is not read again, and nothing else is left out for that.
-import { chmod, open, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, open, readdir, readlink, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { FileSource } from '../../src/vault/write/file-source.ts';
 import type { PutOptions, PutResult } from '../../src/vault/write/put-call.ts';
@@ -69,6 +69,10 @@ test('is not read again, and is the same version', async () => {
   expect(first).toMatchObject({ read: CONTENT.length, unchanged: false });
   expect(await put()).toMatchObject({ read: 0, unchanged: true, hash: first.hash, bytesStored: 0 });
   expect(await put({ dryRun: true })).toMatchObject({ read: 0, unchanged: true, hash: first.hash });
+  // What is remembered is not kept open.
+  const descriptors = await readdir('/proc/self/fd').catch(() => []);
+  const files = await Promise.all(descriptors.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+  expect(files.filter((file) => file.startsWith(place.at('log')))).toEqual([]);
   expect(await stored()).toEqual(CONTENT);
 });
 

@@ -86,17 +86,17 @@ export class TreeReader {
 
   /** @throws `invalid-input` if the index cannot have an entry; `interrupted` */
   async *pieces(groups: AsyncIterable<KnownGroup>): AsyncGenerator<Piece, void, undefined> {
-    let whole = 0;
+    let isCut = false;
     for await (const group of groups) {
       throwIfAborted(this.#options.signal);
       yield* group.logged === null ? this.#read(group.members) : this.#refer(group.members, group.logged);
       for (const body of this.#bodies.splice(0)) {
-        whole += 1;
+        isCut = true;
         yield await this.#indexPiece(body);
       }
     }
     const rest = Buffer.concat(this.#entries);
-    if (whole === 0 && rest.length <= INLINE_SIZE) this.inlineIndex = rest;
+    if (!isCut && rest.length <= INLINE_SIZE) this.inlineIndex = rest;
     else if (rest.length > 0) yield await this.#indexPiece(rest);
   }
 
@@ -154,7 +154,8 @@ export class TreeReader {
             filled += await file.read(bodyOf(body).subarray(filled, filled + size));
           }
           const read = await file.finish();
-          if (read.changed || read.failure !== null) isSure = false;
+          // Also of one that failed: it was to have more.
+          if (read.changed) isSure = false;
           // What has gone on its way already cannot be left out.
           if (read.failure !== null && !isLarge) {
             filled = start;

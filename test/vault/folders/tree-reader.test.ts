@@ -519,11 +519,21 @@ describe('a put of a folder', () => {
 
   test('tells how far it is, also with what is not read', async () => {
     await write({ a: 1000, b: 2000 });
+    await link(place.at('docs', 'a'), place.at('docs', 'c'));
     const [none, one, both] = [
       { doneBytes: 0, totalBytes: null, doneFiles: 0 },
       { doneBytes: 1000, totalBytes: null, doneFiles: 1 },
       { doneBytes: 3000, totalBytes: null, doneFiles: 2 },
     ];
+    const told = await put({}, { dryRun: true });
+    expect(told).toMatchObject({
+      progress: [none, one, both],
+      bodies: 1,
+      chunks: 1,
+      bytesNew: 3000,
+      hash: '',
+    });
+    expect(made.objects('chunks/')).toEqual([]);
     const first = await put();
     expect(first).toMatchObject({ progress: [none, one, both], bodies: 1, chunks: 1, bytesNew: 3000 });
     const again = await put();
@@ -548,6 +558,7 @@ describe('a put of a folder', () => {
     const server = createServer().listen(place.at('docs', 's'));
     await once(server, 'listening');
     expect(await put()).toMatchObject({ incomplete: false, told: [{ kind: 'skipped', bucket: null }] });
+    await made.vault.put({ root: place.at('docs') }, { name: 'untold' });
     server.close();
     await once(server, 'close');
     await rm(place.at('docs', 's'), { force: true });
@@ -573,6 +584,20 @@ describe('a put of a folder', () => {
     expect(large).toMatchObject({ chunks: 0, indexChunks: 1, chunksStored: 1, entries: 152, size: 0 });
     expect(await listed()).toEqual(['', 'a', ...names.toSorted()]);
     expect(await put()).toMatchObject({ unchanged: true, chunksStored: 0, bodies: 1 });
+  });
+
+  test('that is interrupted, again and again, when a body has just been read, keeps no memory', async () => {
+    await write({ a: 1000 });
+    for (let i = 0; i < 9; i += 1) {
+      const abort = new AbortController();
+      const onProgress = (one: Progress): void => {
+        if (one.doneBytes === 1000) abort.abort();
+      };
+      await expect(put({}, { signal: abort.signal, onProgress })).rejects.toMatchObject({
+        code: 'interrupted',
+      });
+    }
+    expect(await put()).toMatchObject({ size: 1000, unchanged: false });
   });
 
   test('that is interrupted, again and again, keeps no memory', async () => {
