@@ -245,14 +245,20 @@ test('what a put has stored or read is not read again under its marker', async (
       },
     });
   }
-  for (const [body, name, expected] of [
-    [old, 'read', 2 * 3],
-    [old, 'again', 0],
-    [fresh, 'stored', 0],
-    [fresh, 'too', 0],
+  for (const [body, name, expected, chunksStored] of [
+    // Who only tells goes by names.
+    [old, 'told', 0, 0],
+    [old, 'read', 2 * 3, 0],
+    [old, 'again', 0, 0],
+    [fresh, 'stored', 0, 2],
+    [fresh, 'too', 0, 0],
   ] as const) {
     reads = 0;
-    await putBytes(vault, body, { name });
-    expect({ name, reads }).toEqual({ name, reads: expected });
+    const result = await putBytes(vault, body, { name, dryRun: name === 'told' });
+    expect({ name, reads, chunksStored: result.chunksStored }).toEqual({
+      name,
+      reads: expected,
+      chunksStored,
+    });
   }
 });

@@ -1,6 +1,6 @@
 /** A put as its caller sees it: what is refused, what it tells on the way, and what it says of what it has done. */
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
@@ -602,6 +602,23 @@ describe('a put that was asleep', () => {
       code: 'stale',
     });
   });
+});
+
+test('a bucket that takes neither shards nor manifests is told of once', async () => {
+  await using made = await testVault();
+  failing(present(made.buckets[1]), (call) => puts('')(call) && !puts('puts/')(call));
+  const warnings: Warning[] = [];
+  const onWarning = (one: Warning): void => void warnings.push(one);
+  const result = await putBytes(made.vault, BODY, { name: 'a', onWarning });
+  expect(result).toMatchObject({ degraded: true, degradedChunks: 3, manifestCopies: 2 });
+  expect(warnings.map(({ kind, bucket }) => [kind, bucket])).toEqual([['bucket-down', 'memory:2']]);
+});
+
+test('of what is no file of this machine nothing is remembered', async () => {
+  await using folder = await temporaryFolder();
+  await using made = await testVault({ logFolder: folder.at('log') });
+  await putBytes(made.vault, BODY, { name: 'a' });
+  expect(await readdir(folder.path)).toEqual([]);
 });
 
 test('a bucket that takes no shards is told of, and what it lacks is counted', async () => {

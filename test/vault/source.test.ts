@@ -391,6 +391,18 @@ describe('A pipe', () => {
     if (writer.exitCode === null) await once(writer, 'exit');
   });
 
+  test('is waited for until somebody writes to it', async () => {
+    const path = await fifo('pipe');
+    const opened = await fileSource(path).open();
+    const target = Buffer.alloc(10);
+    const reading = opened.read(target, unaborted);
+    await setTimeout(30);
+    await writeFile(path, 'content');
+    expect(await reading).toBe(7);
+    expect(target.toString('latin1', 0, 7)).toBe('content');
+    await opened.close();
+  });
+
   test('without a writer is opened at once and ends with an abort', async () => {
     const path = await fifo('pipe');
     const opened = await fileSource(path).open();

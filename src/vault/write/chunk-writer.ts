@@ -266,7 +266,5 @@ export class ChunkWriter {
 
 /** Bytes of the sealed chunk, as far as a listing tells: readers go by the shards' headers. */
 function sealedSizeOf(set: ShardSet, { length, full }: Pick<Body, 'length' | 'full'>): number {
-  const plain = payloadSize(length, full) + SEAL_OVERHEAD;
-  if (fitsSize(set, plain)) return plain;
-  return Math.min(plain, mostSealedOf(set));
+  return Math.min(payloadSize(length, full) + SEAL_OVERHEAD, mostSealedOf(set));
 }

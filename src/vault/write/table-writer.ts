@@ -117,7 +117,7 @@ export class TableWriter {
     this.#ids = new Levels(0, {
       store,
       encode: encodeIds,
-      tagOf: ({ id }) => Buffer.from(id.slice(0, 4), 'hex'),
+      tagOf: ({ id }) => Buffer.from(id, 'hex'),
     });
   }
 

@@ -1,6 +1,6 @@
 /** A folder on its way to chunks and an index, whatever happens to it meanwhile. */
 import { appendFileSync, rmSync } from 'node:fs';
-import { link, mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
+import { link, mkdir, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -30,7 +30,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../../support/temporary-folder.ts';
 import { testVault } from '../harness.ts';
 import type { TestVault } from '../harness.ts';
-import { present, wipe } from '../scene.ts';
+import { failing, present, wipe } from '../scene.ts';
 
 const CUT = Buffer.alloc(32, 3);
 const NOW_MS = 1_900_000_000_000;
@@ -171,7 +171,7 @@ function differing(
 }
 
 /** The first read gives ten bytes, and the next one fails. */
-const failing = (nth: number, real: () => number): number => {
+const breaking = (nth: number, real: () => number): number => {
   if (nth > 1) throw systemError('EIO', 'the disk is broken');
   return real();
 };
@@ -316,7 +316,7 @@ describe('a file', () => {
 
   test('that fails on the way is left out with its bytes', async () => {
     await write({ a: 1000, b: 2000, c: 3000 });
-    const got = await read(await scanned(differing('b', { read: failing })));
+    const got = await read(await scanned(differing('b', { read: breaking })));
     expect(named(got)).toEqual(['', 'a', 'c']);
     expect(got.content).toEqual([Buffer.concat([bodyOfFile('a', 1000), bodyOfFile('c', 3000)])]);
     expect(got.missed).toMatchObject([{ path: Buffer.from('b'), why: 'unreadable' }]);
@@ -325,7 +325,7 @@ describe('a file', () => {
 
   test('that is large and fails on the way is kept as far as it went', async () => {
     await write({ a: 1000, b: 300_000, c: 3000 });
-    const got = await read(await scanned(differing('b', { read: failing })));
+    const got = await read(await scanned(differing('b', { read: breaking })));
     expect(named(got)).toEqual(['', 'a', 'b', 'c']);
     expect(got.content).toEqual([bodyOfFile('a', 1000), bodyOfFile('b', 10), bodyOfFile('c', 3000)]);
     expect(contentsOf(got)[2]).toEqual({ size: 10, offset: 1000, extents: null });
@@ -598,6 +598,16 @@ describe('a put of a folder', () => {
       });
     }
     expect(await put()).toMatchObject({ size: 1000, unchanged: false });
+  });
+
+  test('that fails leaves nothing of what it was to remember', async () => {
+    // More than is kept in memory.
+    const names = Array.from({ length: 300 }, (_, i) => `${'x'.repeat(220)}${i}`);
+    await write(Object.fromEntries(names.map((name) => [name, 1])));
+    for (const bucket of made.buckets)
+      failing(bucket, ({ operation, name }) => operation === 'put' && name.startsWith('manifests/'));
+    await expect(put()).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await readdir(place.at('log'))).toEqual([]);
   });
 
   test('that is interrupted, again and again, keeps no memory', async () => {
