@@ -10,6 +10,16 @@ import type { Metafile, PluginBuild } from 'esbuild';
 import own from './package.json' with { type: 'json' };
 import { manPages } from './src/cli/help/man.ts';
 
+/** Modules of Node's own that take milliseconds to load, and that many commands have no use for: loaded by what first needs them. */
+const LATE = new Set(
+  ['child_process', 'fs/promises', 'net', 'stream/consumers', 'v8', 'worker_threads', 'zlib'].map(
+    (name) => `node:${name}`,
+  ),
+);
+/** What of `node:fs/promises` is the same as the functions with callbacks, which are there already. */
+const CALLBACKS =
+  /^(?:access|link|lstat|mkdir|mkdtemp|readFile|readdir|rename|rm|rmdir|stat|unlink|writeFile)$/;
+
 // Made elsewhere and then put in place, so that what runs meanwhile finds one build or the other.
 const target = `node_modules/.build-${process.pid}`;
 const { metafile } = await build({
@@ -130,16 +140,20 @@ function startsNothing(building: PluginBuild): void {
  */
 function withoutFacades(text: string, name: string): string {
   const taken: string[] = [];
-  const rest = text.replaceAll(
+  const late = new Map<string, string>();
+  const plain = text.replaceAll(
     /^import ([^"';]+) from "(node:[a-z0-9_/]+)";$/gm,
     (_, what: string, from: string) => {
       const [, main, names] = /^(?:\* as )?([\w$]+)?(?:, )?(\{[^}]*\})?$/.exec(what) ?? [];
-      for (const binding of [main, names?.replaceAll(' as ', ': ')]) {
-        if (binding !== undefined) taken.push(`const ${binding} = process.getBuiltinModule('${from}');`);
-      }
+      const whole = `process.getBuiltinModule('${from}')`;
+      if (main !== undefined && LATE.has(from)) late.set(main, whole);
+      else if (main !== undefined) taken.push(`const ${main} = ${whole};`);
+      for (const [, exported = '', local = exported] of names?.matchAll(/([\w$]+)(?: as ([\w$]+))?/g) ?? [])
+        taken.push(`const ${local} = ${bindingOf(from, exported, isOnlyCalled(local, text))};`);
       return '';
     },
   );
+  const rest = plain.replaceAll(/(?<![\w$.])([\w$]+)(?=\.)/g, (local) => late.get(local) ?? local);
   if (/^(import|export)\b[^;]* from "node:/m.test(rest) || taken.some((each) => /[{ ]default:/.test(each)))
     throw new Error(`${name} imports something of Node in another way than is known here.`);
   // What is bundled from CommonJS asks for Node's own modules this way.
@@ -149,6 +163,21 @@ function withoutFacades(text: string, name: string): string {
     );
   }
   return [...taken, rest].join('\n');
+}
+
+/** An expression for what a module of Node's own exports. */
+function bindingOf(from: string, name: string, isCalled: boolean): string {
+  const it = `process.getBuiltinModule('${from}').${name}`;
+  if (from === 'node:fs/promises' && CALLBACKS.test(name))
+    return `process.getBuiltinModule('node:util').promisify(process.getBuiltinModule('node:fs').${name})`;
+  if (!LATE.has(from) || !isCalled) return it;
+  return `function (...all) { return new.target ? new (${it})(...all) : ${it}(...all); }`;
+}
+
+/** Whether all that a bundle does with what it imports is to call it, perhaps with `new`. */
+function isOnlyCalled(local: string, text: string): boolean {
+  const name = local.replaceAll('$', String.raw`\$`);
+  return !new RegExp(String.raw`^(?!import ).*(?<![\w$.])${name}(?![\w$(])`, 'm').test(text);
 }
 
 function withoutUnused(building: PluginBuild): void {

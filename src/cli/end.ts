@@ -28,7 +28,7 @@ export async function end(code: ExitCode, overdue: Promise<unknown>): Promise<ne
  */
 export function leave(code: ExitCode): never {
   if (!isPoolBusy() || process.platform === 'win32') process.exit(code);
-  if (process.stdin.isTTY && process.stdin.isRaw) process.stdin.setRawMode(false);
+  if (process.stderr.isTTY && process.stdin.isTTY && process.stdin.isRaw) process.stdin.setRawMode(false);
   // Whoever hid the cursor shows it again.
   process.emit('exit', code);
   const [file, args] = existsSync('/bin/sh')

@@ -6,7 +6,7 @@
  * faults a GiB with whole-chunk buffers, 50,000 so).
  */
 import { createCipheriv, createDecipheriv, createHmac, createSecretKey, hash } from 'node:crypto';
-import { constants as zlibConstants, zstdCompressSync } from 'node:zlib';
+import * as zlib from 'node:zlib';
 import { VaultError } from '../errors.ts';
 import { CODEC_STORED, CODEC_ZSTD, payloadSize } from '../format/chunk.ts';
 import { MIN_PADDED_SIZE, PAYLOAD_TRAILER_SIZE, SEAL_OVERHEAD } from '../format/limits.ts';
@@ -225,8 +225,8 @@ function shareSeen(bytes: Uint8Array, seen: Int32Array): number {
 
 /** One frame with its content size in the header. Its memory has room for what does not shrink: growing it costs more. */
 function zstdFrame(body: Uint8Array, level: number): Buffer {
-  return zstdCompressSync(body, {
-    params: { [zlibConstants.ZSTD_c_compressionLevel]: level },
+  return zlib.zstdCompressSync(body, {
+    params: { [zlib.constants.ZSTD_c_compressionLevel]: level },
     pledgedSrcSize: body.length,
     chunkSize: body.length + (body.length >> 8) + 1024,
   });

@@ -5,7 +5,7 @@
  *
  * The stored bytes are the body itself (codec 0) or one zstd frame that unpacks to it (codec 1).
  */
-import { constants as zlibConstants, zstdDecompressSync } from 'node:zlib';
+import * as zlib from 'node:zlib';
 import { VaultError } from '../errors.ts';
 import { MAX_PAYLOAD_SIZE, MAX_ZSTD_WINDOW, MIN_PADDED_SIZE, PAYLOAD_TRAILER_SIZE } from './limits.ts';
 
@@ -135,9 +135,9 @@ function unpackFrame(frame: Uint8Array, payloadLength: number, bodyLength: numbe
   if (payloadLength > payloadSize(bodyLength, false)) throw malformed('is larger than its body');
   checkFrame(frame, bodyLength);
   // One byte more than the body, so that the unpacker sees the end without growing its memory.
-  const chunkSize = Math.max(zlibConstants.Z_MIN_CHUNK, bodyLength + 1);
+  const chunkSize = Math.max(zlib.constants.Z_MIN_CHUNK, bodyLength + 1);
   try {
-    return zstdDecompressSync(frame, { maxOutputLength: Math.max(1, bodyLength), chunkSize });
+    return zlib.zstdDecompressSync(frame, { maxOutputLength: Math.max(1, bodyLength), chunkSize });
   } catch (cause) {
     throw malformed('does not unpack to what it should', cause);
   }

@@ -42,9 +42,10 @@ test('several ends make the gravest of them', () => {
 
 test('a command that stops before it is done, with nothing left to wait for, ends with 1 and not with 0', async () => {
   await using box = await sandbox();
-  const never = `import fs from 'node:fs/promises';
+  const never = `import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-fs.open = fs.readFile = () => new Promise(() => {});
+fs.promises.open = () => new Promise(() => {});
+fs.readFile = () => {};
 syncBuiltinESMExports();`;
   const { exit, stdout, stderr } = await box.run(
     ['ls', '--password-file', 'x', '--db', 'postgres://h/d?sslrootcert=y'],

@@ -11,6 +11,7 @@ import { openSession } from '../../src/vault/open.ts';
 import { recoverCatalog } from '../../src/vault/recover/recover.ts';
 import type { RecoverResult } from '../../src/vault/recover/recover.ts';
 import type { Session } from '../../src/vault/session.ts';
+import { writeLists } from '../../src/vault/protocol/lists.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { catalogPlace } from '../support/catalog-place.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';
@@ -104,6 +105,10 @@ async function namesOf(vault: Vault): Promise<string[]> {
   return (await all(vault.list())).map(({ name }) => name).toSorted();
 }
 
+async function placesIn({ chunks }: Catalog): Promise<unknown> {
+  return (await all(chunks.walk())).map(({ id, shards }) => ({ id, shards }));
+}
+
 const NOTHING_WRONG = { unreadableManifests: [], missing: [], unknown: [], unusable: [] };
 
 describe('A lost catalog is rebuilt from the buckets and a password', () => {
@@ -157,6 +162,18 @@ describe('A lost catalog is rebuilt from the buckets and a password', () => {
       shardsStored: 0,
       placesRepaired: 0,
     });
+  });
+
+  test('and names no shard that a list of removal does, where others are there', async () => {
+    await using made = await testVault();
+    const bytes = randomBytes(6 * CHUNK_SIZE);
+    await putBytes(made.vault, bytes, { name: 'a' });
+    await made.session.guard.end();
+    const listed = new Set(made.objects('chunks/').map((object) => object.split(' ')[1] ?? ''));
+    await writeLists(made.session, made.session.buckets.all, [...listed], undefined);
+    await putBytes(await made.reopen(), bytes, { name: 'b' });
+    await using recovered = await recover(made);
+    expect(await placesIn(recovered.catalog)).toEqual(await placesIn(made.catalog));
   });
 
   test('and then put, rm and sweep go on as before', async () => {

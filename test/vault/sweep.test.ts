@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { seededRandom } from '../support/seeded-random.ts';
 import { CALL_STRIDE } from '../support/catalog-place.ts';
+import { writeLists } from '../../src/vault/protocol/lists.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
 import type { Handle, Snapshot, TestVault, VaultCopy } from './harness.ts';
@@ -118,6 +119,27 @@ async function checkWhole(copy: VaultCopy, left: readonly string[]): Promise<voi
   }
 }
 
+/** A vault with a removed file, and a sweep without graces that could remove some objects only. */
+async function interrupted(goes: (name: string) => boolean): Promise<TestVault> {
+  const made = await testVault();
+  await putBytes(made.vault, randomBytes(3 * CHUNK_SIZE), { name: 'gone' });
+  await made.vault.remove(['gone']);
+  await made.session.guard.end();
+  for (const bucket of made.buckets)
+    bucket.wrap = (plain) =>
+      faulty(plain, ({ operation, name }) =>
+        operation === 'remove' && !goes(name)
+          ? { kind: 'fail', when: 'before', error: storageError() }
+          : null,
+      );
+  const vault = await made.reopen();
+  await expect(vault.sweep({ ignoreGrace: true, waitMs: 0 })).rejects.toMatchObject({
+    code: 'unavailable',
+  });
+  for (const bucket of made.buckets) bucket.wrap = (plain) => plain;
+  return made;
+}
+
 describe('What sweep removes', () => {
   test('an expired file, not a moment before, and its bytes after its grace', async () => {
     let now = 5_000;
@@ -219,6 +241,33 @@ describe('What sweep removes', () => {
     const { hash } = await putBytes(vault, randomBytes(100), { name: 'new' });
     await made.catalog.files.forget([hash]);
     expect(await vault.sweep({ waitMs: 0 })).toMatchObject({ filesRemoved: 1, filesLearned: 1 });
+  });
+
+  describe('what one that ignored graces has begun to remove', () => {
+    test('though this one keeps to them', async () => {
+      await using made = await interrupted(() => false);
+      expect(await (await made.reopen()).sweep({ waitMs: 0 })).toMatchObject({ filesRemoved: 1 });
+      expect([...made.objects('chunks/'), ...made.objects('manifests/')]).toEqual([]);
+    });
+
+    test('the file before its chunks, so that nothing that can be brought back has lost any', async () => {
+      await using made = await interrupted((name) => !name.startsWith('manifests/'));
+      expect(made.objects('chunks/')).toHaveLength(9);
+      expect(await (await made.reopen()).repair()).toMatchObject({ outcome: 'whole', bytesStored: 0 });
+    });
+
+    test('not what has been removed again since, with a grace of its own', async () => {
+      let nowMs = Date.now();
+      await using made = await testVault({ now: () => nowMs });
+      await putBytes(made.vault, randomBytes(CHUNK_SIZE), { name: 'a' });
+      await made.session.guard.end();
+      const names = new Set(made.objects('manifests/').map((object) => object.split(' ')[1] ?? ''));
+      await writeLists(made.session, made.session.buckets.all, [...names], undefined);
+      nowMs += HOUR_MS;
+      await made.vault.remove(['a']);
+      await made.vault.sweep({ waitMs: 0 });
+      expect(made.objects('manifests/').length).toBeGreaterThan(0);
+    });
   });
 
   test('what a dead put left, once its marker is a day old', async () => {

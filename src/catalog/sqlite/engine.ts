@@ -1,4 +1,4 @@
-import { open, stat } from 'node:fs/promises';
+import { open as openFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setImmediate as yieldTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Statement } from 'better-sqlite3';
@@ -265,7 +265,7 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
       throw new VaultError('invalid-input', `${path} is not a file. Name the catalog's file (--db).`);
     }
     // Made here, since SQLite would make it readable by everybody.
-    if (create) await (await open(path, 'a', 0o600)).close();
+    if (create) await (await openFile(path, 'a', 0o600)).close();
   } catch (error) {
     if (error instanceof VaultError) throw error;
     if (!create && systemCode(error) === 'ENOENT') throw noVault(path, error);

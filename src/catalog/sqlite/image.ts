@@ -1,6 +1,7 @@
 /** A catalog's file that cannot be written. */
 import type Database from 'better-sqlite3';
-import { access, constants, readFile, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, readFile, stat } from 'node:fs/promises';
 import { messageOf, systemCode, VaultError } from '../../errors.ts';
 
 /** @throws `denied` if the file cannot be written, as its file system or its mode says */

@@ -1,5 +1,5 @@
 /** What a new key opens with: a password that somebody gives, or a key file that is made for it. */
-import { open, rm } from 'node:fs/promises';
+import { open as openFile, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { drawKeyText } from '../../crypto/keys.ts';
 import { syncFolder } from '../../disk/folders.ts';
@@ -80,7 +80,7 @@ export async function makeKeyFile(path: string): Promise<string> {
   const text = drawKeyText();
   try {
     // Exclusive, so that a link under that name is refused as well, wherever it leads.
-    await using file = await open(path, 'wx', 0o600);
+    await using file = await openFile(path, 'wx', 0o600);
     try {
       // Whatever the mask of the process is.
       await file.chmod(0o600);

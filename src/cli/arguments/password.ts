@@ -1,7 +1,7 @@
 /** Where the password comes from: a file, a command, the environment, or the person at the terminal. */
 import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open as openFile } from 'node:fs/promises';
 import { isKeyText } from '../../crypto/keys.ts';
 import { isVaultError, VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
@@ -195,7 +195,7 @@ async function readPasswordFile(
   warn: PasswordRequest['warn'],
 ): Promise<Uint8Array> {
   try {
-    await using file = await open(path, 'r');
+    await using file = await openFile(path, 'r');
     const exposure = exposureOf(await file.stat());
     if (exposure !== null && isKey) {
       throw new VaultError(

@@ -9,7 +9,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open as openFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FRAME_OVERHEAD, LOG_SALT_SIZE, localLogTag, LogSeal } from '../../crypto/local-log.ts';
@@ -97,7 +97,7 @@ async function* readLog(place: LogPlace): AsyncGenerator<LoggedGroup, void, unde
   let handle: FileHandle | null = null;
   try {
     // Without waiting, should it be a pipe.
-    handle = await open(join(place.folder, fileName(place)), constants.O_RDONLY | constants.O_NONBLOCK);
+    handle = await openFile(join(place.folder, fileName(place)), constants.O_RDONLY | constants.O_NONBLOCK);
     if (!(await handle.stat()).isFile()) return;
     // Frames are put together only when there is a whole record: one of a large file takes many of them.
     let frames: Buffer[] = [];
@@ -255,7 +255,7 @@ export class LocalLogWriter {
 
   async #create(): Promise<FileHandle> {
     await makeFolder(this.#place.folder, { mode: 0o700 });
-    const handle = await open(this.#unfinished, 'wx', 0o600);
+    const handle = await openFile(this.#unfinished, 'wx', 0o600);
     this.#begun = true;
     this.#handle = handle;
     // By the clock of its file system.

@@ -10,7 +10,7 @@ import type { ContentOptions, GetOptions, OpenedStored, StoredFile } from '../re
 import type { Session } from '../session.ts';
 import { RangeReader, Ranges } from './range-reader.ts';
 import { selectEntries } from './selection.ts';
-import type { SelectedEntry, Wanted } from './selection.ts';
+import type { Wanted } from './selection.ts';
 import type { ReadContent } from './with-holes.ts';
 
 export interface StoredFolder extends FileInfo {
@@ -111,9 +111,13 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
           `The folder "${info.name}" has no entry ${what}. "vault ls ${info.name}/" lists them.`,
         );
       }
+      const { only } = found;
       return {
         ...found,
-        entries: () => (wanted === null ? list(options) : entriesOf(selectEntries(list(options), wanted))),
+        async *entries() {
+          if (only !== null) yield only;
+          else for await (const { entry } of selectEntries(list(options), wanted)) yield entry;
+        },
         reader() {
           const { isWanted } = found;
           const ranges = new RangeReader(
@@ -136,12 +140,6 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
       };
     },
   };
-}
-
-async function* entriesOf(
-  selected: AsyncIterable<SelectedEntry>,
-): AsyncGenerator<FolderEntry, void, undefined> {
-  for await (const { entry } of selected) yield entry;
 }
 
 /** What is wanted, together. Of all of a folder its manifest says it. */

@@ -1,6 +1,6 @@
 /** Writing a stored file into the file system, whole or not at all. */
 import { randomBytes } from 'node:crypto';
-import { link, lstat, open, rename, rm, stat } from 'node:fs/promises';
+import { link, lstat, open as openFile, rename, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -113,7 +113,7 @@ async function checkTarget(path: string, existing: RestoreOptions['existing']): 
 }
 
 async function openNew(path: string, signal: AbortSignal | undefined): Promise<FileHandle> {
-  const opening = open(path, 'wx', 0o600);
+  const opening = openFile(path, 'wx', 0o600);
   try {
     return await untilAborted(opening, signal);
   } catch (error) {
@@ -180,7 +180,7 @@ async function isSameFile(one: string, other: string): Promise<boolean> {
 async function syncFolder(path: string): Promise<NotKept[]> {
   let folder: FileHandle | null = null;
   try {
-    folder = await open(dirname(path), 'r');
+    folder = await openFile(dirname(path), 'r');
     await folder.sync();
     return [];
   } catch (error) {

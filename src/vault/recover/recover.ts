@@ -16,7 +16,7 @@ import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-se
 import type { BucketFailure, BucketOpener, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
-import { isReadable, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
+import { isComplete, isReadable, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import { learnFile, noteLook } from '../files/catch-up.ts';
 import type { Known } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
@@ -29,6 +29,7 @@ import type { Candidate, Unlocked } from '../keys/unlock.ts';
 import { openSession } from '../open.ts';
 import type { OpenVaultParts } from '../open.ts';
 import { listDeletions } from '../protocol/deletions.ts';
+import { readSweepLists } from '../protocol/put-guard.ts';
 import { sealedSizeOf } from '../repair/census.ts';
 import { warnOfEpoch } from '../repair/files.ts';
 import type { Session } from '../session.ts';
@@ -331,15 +332,17 @@ function addUnusable(unusable: Unusable[], failure: BucketFailure): void {
   unusable.push({ url: failure.bucket.url, message: describeFailure(failure) });
 }
 
-/** Records where shards lie, so that reading need not look for them. */
+/** Records where shards lie, so that reading need not look for them: outside of lists of removal, where a set is complete there. */
 async function recoverPlaces(
   session: Session,
   buckets: readonly VaultBucket[],
   options: { readonly signal: AbortSignal | undefined; readonly onFailure: (failure: BucketFailure) => void },
 ): Promise<void> {
+  const { absent } = await readSweepLists(session, buckets, options.signal);
   let rows: ChunkRow[] = [];
   for await (const { shards } of listChunks(buckets, options)) {
-    const best = setsOf(shards).find((set) => isReadable(set));
+    const lasting = shards.filter((shard) => !absent.has(objectNameOf(shard)));
+    const best = setsOf(lasting).find(isComplete) ?? setsOf(shards).find(isReadable);
     if (best === undefined) continue;
     rows.push(rowOfSet(best, sealedSizeOf(best)));
     if (rows.length < BATCH) continue;

@@ -1,6 +1,7 @@
 /** Which chunks live files need: what a sweep must leave alone. */
 import { isVaultError, throwIfAborted } from '../../errors.ts';
-import type { DeletionRecord } from '../../format/removal.ts';
+import { parseManifestObjectName } from '../../format/manifest.ts';
+import type { DeletionRecord, SweepList } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import type { IdSet } from '../chunks/id-set.ts';
 import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
@@ -40,6 +41,8 @@ export interface LiveOptions {
   readonly write: boolean;
   /** Ids that are live besides. */
   readonly marked: IdSet;
+  /** By the hash of a file: when it was chosen for removal, whose grace ended then at the latest. */
+  readonly chosenAtMs: ReadonlyMap<string, number>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -82,7 +85,7 @@ export async function findLive(
       continue;
     }
     settled.delete(hash);
-    if (deletion !== null && isOver(deletion, options)) {
+    if (deletion !== null && isOver(hash, deletion, options)) {
       dead.push(file);
       if (write && row?.hiddenAtMs === null) await hideAsRecorded(session, hash, deletion, signal);
       continue;
@@ -128,8 +131,23 @@ async function confirmMissing(
   return gone;
 }
 
-function isOver({ live, atMs, graceMs }: DeletionRecord, { nowMs, ignoreGrace }: LiveOptions): boolean {
-  return !live && (ignoreGrace || atMs + graceMs <= nowMs);
+/** The files that lists name, and when the last of those that do was written. */
+export function filesChosenBy(lists: readonly SweepList[]): ReadonlyMap<string, number> {
+  const chosen = new Map<string, number>();
+  for (const { atMs, objects } of lists)
+    for (const name of objects) {
+      const hash = parseManifestObjectName(name);
+      if (hash !== null) chosen.set(hash, Math.max(atMs, chosen.get(hash) ?? 0));
+    }
+  return chosen;
+}
+
+function isOver(
+  hash: string,
+  { live, atMs, graceMs }: DeletionRecord,
+  { nowMs, ignoreGrace, chosenAtMs }: LiveOptions,
+): boolean {
+  return !live && (ignoreGrace || atMs + graceMs <= nowMs || (chosenAtMs.get(hash) ?? 0) >= atMs);
 }
 
 async function addNeeded(

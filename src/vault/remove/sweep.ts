@@ -24,10 +24,10 @@ import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
 import { putList, readLists, rootsOfNamed, writeLists } from '../protocol/lists.ts';
 import type { Lists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets, warnOfCatalog } from './every-bucket.ts';
-import { findLive } from './live.ts';
+import { filesChosenBy, findLive } from './live.ts';
 import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
 import type { MarkerOptions } from '../protocol/markers.ts';
-import type { LiveFiles } from './live.ts';
+import type { LiveFiles, LiveOptions } from './live.ts';
 import { planRemoval, removals } from './plan.ts';
 import type { FoundObject, RemovalPlan } from './plan.ts';
 import { expireFile } from './rm.ts';
@@ -163,13 +163,17 @@ class Sweep {
     return requireRightClock(this.#session.clock, this.#buckets, 'Nothing was removed', this.#options.signal);
   }
 
-  /** @param marked ids that are live besides */
-  async #findLive(marked = new IdSet()): Promise<LiveFiles> {
+  /** @param marked ids that are live besides. @param chosenAtMs see `LiveOptions` */
+  async #findLive(
+    marked = new IdSet(),
+    chosenAtMs: LiveOptions['chosenAtMs'] = new Map(),
+  ): Promise<LiveFiles> {
     const live = await findLive(this.#session, this.#buckets, {
       nowMs: this.#session.clock.now(),
       ignoreGrace: this.#options.ignoreGrace === true,
       write: this.#options.dryRun !== true,
       marked,
+      chosenAtMs,
       signal: this.#options.signal,
     });
     this.#filesLearned += live.learned;
@@ -267,15 +271,16 @@ class Sweep {
     const age = new Stopwatch(this.#session.clock);
     await requireSameBuckets(this.#session, this.#buckets, signal);
     const standing = await this.#readLists();
-    const undone = new Set(standing.flatMap(({ id, doneAtMs }) => (doneAtMs === null ? [id] : [])));
+    const undone = standing.filter(({ doneAtMs }) => doneAtMs === null);
     // While this waited, or slept, others may have done a list and taken it away: what it names counts as there since.
-    const lists = ready.filter(({ id }) => undone.has(id));
+    const lists = ready.filter(({ id }) => undone.some((list) => list.id === id));
     const named = new Set(standing.flatMap(({ objects }) => objects));
     // Markers first: a put that renews has either its new marker here, or its manifest in what is looked through after it.
     const marked = new IdSet();
     for await (const ids of readMarkedIds(this.#session, this.#buckets, this.#markers))
       for (const id of ids) marked.add(id);
-    const live = await this.#findLive(marked);
+    // What a list names is half gone, perhaps: whether its grace counts was decided by who wrote that.
+    const live = await this.#findLive(marked, filesChosenBy(undone));
     const names = lists.flatMap(({ objects }) => objects);
     const parts = new Set(names.flatMap((name) => ((found.get(name)?.isPart ?? true) ? [idOf(name)] : [])));
     const { spared, staying } = await this.#look(names, { live, named, parts });
@@ -290,7 +295,11 @@ class Sweep {
       if (age.elapsedMs >= TRUSTED_FOR_MS) throw sleptTooLong();
       if (await this.#removeObject(name, aborted, found.get(name))) removed.push(name);
     };
-    await forEachBounded(going, remove, { inFlight: IN_FLIGHT, signal });
+    // Files first: one that can be brought back has all its chunks, wherever this ends.
+    const { files = [], shards = [] } = Object.groupBy(going, (name) =>
+      parseManifestObjectName(name) === null ? 'shards' : 'files',
+    );
+    for (const some of [files, shards]) await forEachBounded(some, remove, { inFlight: IN_FLIGHT, signal });
     // What is kept stays known: it is no live file's, so that a later sweep chooses it again once this list has gone.
     const known = (id: string): boolean => live.ids.has(id) || staying.has(id);
     const gone = new Set(removed.flatMap((name) => (known(idOf(name)) ? [] : [idOf(name)])));

@@ -1,5 +1,6 @@
 /** The files whose chunks and manifests a repair looks after: live ones, and removed ones that can still be brought back. */
 import { isVaultError } from '../../errors.ts';
+import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { CallOptions } from '../call.ts';
 import { learnFile } from '../files/catch-up.ts';
@@ -47,7 +48,7 @@ export async function* filesToRepair(
   }
   for await (const file of joinFiles(session, ground.sources, { signal, onFailure: ground.noteFailure })) {
     const deletion = deletions.get(file.hash) ?? null;
-    if (deletion !== null && isOver(deletion, session.clock.now())) continue;
+    if (deletion !== null && isOver(session, ground, file.hash, deletion)) continue;
     const found = await look(session, ground, { file, deletion, ...options });
     if (found !== null) yield found;
   }
@@ -87,9 +88,14 @@ async function look(
   }
 }
 
-/** Whether a removed file can no longer be brought back. */
-export function isOver({ live, atMs, graceMs }: DeletionRecord, nowMs: number): boolean {
-  return !live && atMs + graceMs <= nowMs;
+/** Whether a removed file can no longer be brought back: its grace is over, or a list of removal names it. */
+export function isOver(
+  { clock }: Session,
+  ground: Ground,
+  hash: string,
+  { live, atMs, graceMs }: DeletionRecord,
+): boolean {
+  return !live && (atMs + graceMs <= clock.now() || ground.isNamed(manifestObjectName(hash)));
 }
 
 /** Tells of keyrings that are hidden: a file that was stored under a newer one than any bucket shows. */

@@ -45,9 +45,8 @@ export async function repairManifests(
     onFailure: ground.noteFailure,
   })) {
     const deletion = deletions.get(hash);
-    if (deletion !== undefined && isOver(deletion, session.clock.now())) continue;
-    // One that a list of removal names is on its way out.
-    if (holders.length === 0 || ground.isNamed(manifestObjectName(hash))) continue;
+    if (deletion !== undefined && isOver(session, ground, hash, deletion)) continue;
+    if (holders.length === 0) continue;
     if (only !== null && !only.has(hash)) continue;
     const state = await repairOne(session, ground, { hash, holders, row, counts, ...options });
     if (state !== 'whole') states.set(hash, state);
