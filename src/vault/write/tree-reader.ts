@@ -203,7 +203,7 @@ export class TreeReader {
     path: Buffer,
     { changed, failure }: { readonly changed: boolean; readonly failure: unknown },
   ): void {
-    if (!changed && failure === null) return;
+    if (!changed) return;
     const message =
       failure === null
         ? `${shown(path)} changed while it was read: what is stored of it may be a mixture.`

@@ -1,6 +1,6 @@
 /** A folder on its way to chunks and an index, whatever happens to it meanwhile. */
 import { appendFileSync, rmSync } from 'node:fs';
-import { link, mkdir, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readlink, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -72,6 +72,24 @@ class Memory extends Lender<ChunkMemory> {
 
 const memoryOf = (size: number): Memory => new Memory(2, () => allocateChunkMemory(size, null));
 
+/** Descriptors that are open. */
+const descriptors = new Set<number>();
+
+function counted(real: DiskCalls): DiskCalls {
+  return {
+    ...real,
+    async open(path, flags, mode) {
+      const fd = await real.open(path, flags, mode);
+      descriptors.add(fd);
+      return fd;
+    },
+    async close(fd) {
+      descriptors.delete(fd);
+      await real.close(fd);
+    },
+  };
+}
+
 /** The entries of the folder, as a scan finds them. */
 async function scanned(calls: (real: DiskCalls) => DiskCalls = (real) => real): Promise<TreeMember[]> {
   const accounts = await readAccounts();
@@ -82,7 +100,7 @@ async function scanned(calls: (real: DiskCalls) => DiskCalls = (real) => real): 
     const hasContent = kind === 'file' && (linkGroup === null || !seen.has(linkGroup));
     if (linkGroup !== null) seen.add(linkGroup);
     const size = hasContent ? one.state.size : 0;
-    members.push({ path, size, hasContent, scanned: { ...one, calls: calls(one.calls) } });
+    members.push({ path, size, hasContent, scanned: { ...one, calls: calls(counted(one.calls)) } });
   }
   return members;
 }
@@ -131,7 +149,7 @@ async function read(
       } else others.push(piece);
     }
   } finally {
-    expect([...contentMemory.lent, ...indexMemory.lent]).toEqual([]);
+    expect([...contentMemory.lent, ...indexMemory.lent, ...descriptors]).toEqual([]);
   }
   const bytes = reader.inlineIndex ?? Buffer.concat(index);
   expect(reader.indexSize).toBe(bytes.length);
@@ -239,8 +257,13 @@ describe('a group of files', () => {
       null,
     ]);
     const extents = [{ start: 5, length: 10 }];
-    const sparse = await read(members.slice(0, 2), { logged: { ...logged, extents } });
-    expect(contentsOf(sparse)[1]).toEqual({ size: 1000, offset: 0, extents });
+    const withEmpty = members.filter(({ path }) => ['', 'a', 'c'].includes(path.toString()));
+    const sparse = await read(withEmpty, { logged: { ...logged, extents } });
+    expect(contentsOf(sparse)).toEqual([
+      null,
+      { size: 1000, offset: 0, extents },
+      { size: 0, offset: 10, extents: null },
+    ]);
     expect(sparse.others.at(-1)).toMatchObject({ kind: 'end', group: { extents } });
   });
 
@@ -598,6 +621,16 @@ describe('a put of a folder', () => {
       });
     }
     expect(await put()).toMatchObject({ size: 1000, unchanged: false });
+  });
+
+  test('keeps nothing open of what it remembers, also if there is less than there was', async () => {
+    await write({ a: 300_000, z: 300_000 });
+    await put();
+    await rm(place.at('docs', 'z'));
+    expect(await put()).toMatchObject({ bodies: 0, size: 300_000 });
+    const numbers = await readdir('/proc/self/fd').catch(() => []);
+    const files = await Promise.all(numbers.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+    expect(files.filter((file) => file.startsWith(place.at('log')))).toEqual([]);
   });
 
   test('that fails leaves nothing of what it was to remember', async () => {
