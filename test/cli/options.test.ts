@@ -8,6 +8,7 @@ import {
   parseFraction,
   parseRate,
   parseRedundancyOption,
+  parseRetainUntilMs,
   parseSize,
   requestOptions,
 } from '../../src/cli/arguments/options.ts';
@@ -65,6 +66,13 @@ describe('durations', () => {
   test.each(['', '30', '0d', '-1d', '1y', 'd', '1d12h', '99999999w'])('%j is refused', (text) => {
     expect(() => parseDurationMs(text, '--expires')).toThrow(/--expires '.*' is not a duration/);
   });
+});
+
+test('a lock ends within a hundred years: nobody could take back one that is too long by mistake', () => {
+  expect(parseRetainUntilMs(undefined, 1)).toBeUndefined();
+  expect(parseRetainUntilMs('36500d', 1)).toBe(36_500 * 86_400_000 + 1);
+  for (const text of ['36501d', '200000d'])
+    expect(() => parseRetainUntilMs(text, 1)).toThrow(/--retain '.*' is not at most 36500d/);
 });
 
 test('redundancy is k+m', () => {

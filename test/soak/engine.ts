@@ -328,6 +328,8 @@ class Run {
         // What a sweep has on its list cannot be brought back while that stands.
         return (
           faults.happened('database crash', span) ||
+          // One bucket is full while another is away.
+          (faults.happened('full disk', span) && faults.happened('outage', span)) ||
           (operation.verb === 'undelete' && failed.message.includes('is on the list of a sweep'))
         );
       case 'bucket-missing':

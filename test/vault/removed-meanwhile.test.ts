@@ -41,3 +41,32 @@ test('a file that is removed and swept before its manifest is read is said to be
   }
   await expect(other.get(hash)).rejects.toMatchObject({ code: 'file-not-found' });
 });
+
+test('a file that is removed once a repair has read the records of removal is not shown again meanwhile', async () => {
+  await using made = await testVault();
+  const { vault, buckets } = made;
+  await putBytes(vault, Buffer.from('content'), { name: 'file' });
+  const seen: string[] = [];
+  let isRemoved = false;
+  let read = 0;
+  const remove = async (): Promise<void> => {
+    await vault.remove(['file']);
+    isRemoved = true;
+  };
+  for (const bucket of buckets) {
+    bucket.wrap = (storage) => ({
+      ...storage,
+      async *list(prefix, call) {
+        yield* storage.list(prefix, call);
+        if (prefix === 'deleted/' && (read += 1) === buckets.length) await remove();
+      },
+      async get(name, call) {
+        if (isRemoved) for (const { name: listed } of await Array.fromAsync(vault.list())) seen.push(listed);
+        return storage.get(name, call);
+      },
+    });
+  }
+  await (await made.reopen()).repair();
+  expect(isRemoved).toBe(true);
+  expect(seen).toEqual([]);
+});

@@ -161,6 +161,8 @@ describe('No request is made that is not needed:', () => {
       'list chunks/': BUCKETS,
       // Its list, and that it is done.
       'put sweep/': 2 * BUCKETS,
+      // Nobody has set the clock since.
+      'put clock': BUCKETS,
     });
     expect(requests).not.toHaveProperty('get manifests/');
     expect(requests).not.toHaveProperty('get chunks/');

@@ -169,6 +169,23 @@ export function parseDurationMs(text: string, option: string): number {
   return ms;
 }
 
+/** The longest lock of both clouds, in milliseconds: a hundred years. */
+const MAX_RETAINED_MS = 36_500 * DAY_MS;
+
+/**
+ * When a lock is to end: nobody may be able to undo one that a slip of the finger has made too long.
+ *
+ * @param text as `parseDurationMs`; undefined: no lock
+ * @returns milliseconds since 1970
+ * @throws `invalid-input`
+ */
+export function parseRetainUntilMs(text: string | undefined, nowMs: number): number | undefined {
+  if (text === undefined) return undefined;
+  const ms = parseDurationMs(text, '--retain');
+  if (ms > MAX_RETAINED_MS) throw invalid('--retain', text, 'at most 36500d, the longest lock of any cloud');
+  return nowMs + ms;
+}
+
 const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(Z|[+-]\d\d:?\d\d)?)?$/;
 
 /**

@@ -14,7 +14,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import { parseCompression, parseDurationMs, parseSize } from '../arguments/options.ts';
+import { parseCompression, parseDurationMs, parseRetainUntilMs, parseSize } from '../arguments/options.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
 import { putDryRun } from './put-dry-run.ts';
@@ -246,8 +246,7 @@ function putSettings(
   }
   const expiresAtMs =
     flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
-  const retainUntilMs =
-    flags.retain === undefined ? null : clock.now() + parseDurationMs(flags.retain, '--retain');
+  const retainUntilMs = parseRetainUntilMs(flags.retain, clock.now()) ?? null;
   return { chunkSize, chunking, compression, expiresAtMs, retainUntilMs };
 }
 

@@ -8,7 +8,7 @@ import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
-import { parseDurationMs, parseRedundancyOption } from '../arguments/options.ts';
+import { parseRetainUntilMs, parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { Plan } from '../terminal/plan.ts';
 import { asTime } from '../../vault/files/as-json.ts';
@@ -34,10 +34,7 @@ export async function repair(
   const dryRun = flags.dryRun === true;
   const redundancy =
     flags.redundancy === undefined ? undefined : parseRedundancyOption(flags.redundancy, '--redundancy');
-  const retainUntilMs =
-    flags.retain === undefined
-      ? undefined
-      : invocation.clock.now() + parseDurationMs(flags.retain, '--retain');
+  const retainUntilMs = parseRetainUntilMs(flags.retain, invocation.clock.now());
   if (flags.forgetBucket !== undefined) {
     if (references.length > 0 || redundancy !== undefined || flags.retain !== undefined) {
       throw new VaultError('invalid-input', '--forget-bucket is for the whole vault: give it alone.');

@@ -97,7 +97,7 @@ async function isLate(session: Session, { writer, head }: OpenedManifest): Promi
 
 /**
  * Hides a file in the catalog, or shows it, as the record that counts says. Who removes a file, or brings it back, writes the record
- * first and the catalog then, maybe since `deletion` was read: so the record is read again after each change here.
+ * first and the catalog then, maybe since `deletion` was read: so the record is read again before and after each change here.
  *
  * @throws what the catalog says
  */
@@ -107,10 +107,13 @@ export async function hideAsRecorded(
   deletion: DeletionRecord | null,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  for (let counts = deletion; ;) {
-    await session.catalog.files.hide([hash], hiddenAtOf(counts));
+  const readAfter = async (known: DeletionRecord | null): Promise<DeletionRecord | null> => {
     const { record } = await readDeletion(session, hash, { signal });
-    const now = latest([counts, record].filter((each) => each !== null));
+    return latest([known, record].filter((each) => each !== null));
+  };
+  for (let counts = await readAfter(deletion); ;) {
+    await session.catalog.files.hide([hash], hiddenAtOf(counts));
+    const now = await readAfter(counts);
     if (hiddenAtOf(now) === hiddenAtOf(counts)) return;
     counts = now;
   }

@@ -16,6 +16,9 @@ import type { Warning } from '../call.ts';
  */
 export const MOST_OFF_MS = 5 * 60_000;
 
+/** By how much a clock that nobody sets and the monotonic one may come apart, in milliseconds. */
+const MOST_DRIFT_MS = 1000;
+
 /** What buckets say of the time, gathered while objects are stored in them. */
 export class BucketClocks {
   readonly #clock: Pick<Clock, 'now'>;
@@ -124,6 +127,11 @@ export class Stopwatch {
 
   get elapsedMs(): number {
     return Math.max(this.#clock.now() - this.#beganAtMs, this.#clock.monotonic() - this.#runsSinceMs);
+  }
+
+  /** Whether the clock shows what it would if nobody had set it since, and the machine had not slept. */
+  get isSteady(): boolean {
+    return Math.abs(this.#clock.now() - this.shownMs) <= MOST_DRIFT_MS;
   }
 
   /** What the clock would show by now, at least, if it had not been set back; milliseconds since 1970. */

@@ -61,6 +61,8 @@ class Sweep {
   #objectsRetained = 0;
   #retainedUntilMs: number | null = null;
   #filesLearned = 0;
+  /** Runs since the clock was found right. */
+  #found: Stopwatch | null = null;
   /** Markers that are older than their names say. */
   #outlived: ReadonlySet<string> = new Set();
 
@@ -159,8 +161,12 @@ class Sweep {
     }
   }
 
-  #requireRightClock(): Promise<void> {
-    return requireRightClock(this.#session.clock, this.#buckets, 'Nothing was removed', this.#options.signal);
+  async #requireRightClock(): Promise<void> {
+    if (this.#found?.isSteady === true) return;
+    const { clock } = this.#session;
+    const found = new Stopwatch(clock);
+    await requireRightClock(clock, this.#buckets, 'Nothing was removed', this.#options.signal);
+    this.#found = found;
   }
 
   /** @param marked ids that are live besides. @param chosenAtMs see `LiveOptions` */
