@@ -4,15 +4,16 @@ import { bodyHash, chunkTag } from '../../src/crypto/chunk.ts';
 import { VaultError } from '../../src/errors.ts';
 import { encodeIds } from '../../src/format/manifest.ts';
 import type { IdsTable } from '../../src/format/manifest.ts';
+import { ID_ENTRY_SIZE } from '../../src/format/tables.ts';
 import { openFileRow, sealFileRow } from '../../src/vault/files/records.ts';
 import { idOfRef } from '../../src/vault/files/tables.ts';
 import { writeDeletion } from '../../src/vault/protocol/deletions.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { ownChunks } from '../../src/vault/write/own-chunks.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { CHUNK_SIZE, putBytes, testVault } from './harness.ts';
+import { CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault, TestVaultOptions } from './harness.ts';
-import { failing, flip, present, wipe, withFiles } from './scene.ts';
+import { failing, flip, forge, present, wipe, withFiles } from './scene.ts';
 
 const random = seededRandom(61);
 const FORGER = 'ab'.repeat(16);
@@ -174,6 +175,24 @@ test.each(['damaged', 'unavailable', 'denied'] as const)(
   },
 );
 
+test('a bug that shows while a table of ids is read is told', async () => {
+  await using made = await vaultWithPutter();
+  const hash = Buffer.alloc(32, 1);
+  const ref = { tag: chunkTag(made.session.keys.writer.table, hash), hash, length: 300 * ID_ENTRY_SIZE };
+  await listFile(made, { ids: { depth: 1, refs: [ref] } });
+  const bug = new TypeError('undefined is not a function');
+  for (const bucket of made.buckets) {
+    bucket.wrap = (plain) => ({
+      ...plain,
+      list(prefix, call) {
+        if (prefix.startsWith('chunks/')) throw bug;
+        return plain.list(prefix, call);
+      },
+    });
+  }
+  await expect(isReliedOn(made)).rejects.toBe(bug);
+});
+
 test('what the catalog says is told, and it is asked again', async () => {
   const error = new VaultError('unavailable', 'The catalog is away.');
   let fails = true;
@@ -261,4 +280,21 @@ test('what a put has stored or read is not read again under its marker', async (
       chunksStored,
     });
   }
+});
+
+test('what was read and is not the chunk is not relied on by the next put either, though the first could not store it', async () => {
+  await using made = await vaultWithPutter();
+  const { session, vault, buckets } = made;
+  const body = random.bytes(CHUNK_SIZE);
+  const { hash } = await putBytes(vault, body, { name: 'gone' });
+  await session.guard.end();
+  for (const bucket of buckets) {
+    bucket.storage.delete(`manifests/${hash}`);
+    for (const name of bucket.storage.keys()) if (name.startsWith('chunks/')) forge(bucket, name);
+    failing(bucket, ({ operation, name }) => operation === 'put' && name.startsWith('chunks/'));
+  }
+  await expect(putBytes(vault, body, { name: 'fails' })).rejects.toMatchObject({ code: 'unavailable' });
+  for (const bucket of buckets) bucket.wrap = (plain) => plain;
+  expect(await putBytes(vault, body, { name: 'stored' })).toMatchObject({ chunksStored: 1 });
+  expect((await getBytes(vault, 'stored')).equals(body)).toBe(true);
 });

@@ -78,6 +78,7 @@ describe('refuses', () => {
     await using made = await testVault();
     await made.vault.put(bytesSource(SMALL), { name: 'ä'.repeat(MAX_NAME_SIZE / 2) });
     await made.vault.put(bytesSource(SMALL), { name: 'least', chunkSize: MIN_CHUNK_SIZE });
+    await made.vault.put(bytesSource(SMALL), { name: 'most', chunkSize: MAX_CHUNK_SIZE });
     const { hash } = await made.vault.put(bytesSource(SMALL), { name: 'by content', chunking: 'content' });
     expect((await getBytes(made.vault, hash)).equals(SMALL)).toBe(true);
     await using folder = await temporaryFolder();

@@ -92,6 +92,16 @@ describe('a put that retains', () => {
     expect(new Set(Object.values(locks(made, 'keyring/')))).toEqual(new Set([30]));
   });
 
+  test('until a time that is over is refused, and stores nothing', async () => {
+    await using made = await lockingVault([LOCKS]);
+    for (const retainUntilMs of [made.now() - DAY_MS, made.now()])
+      await expect(putBytes(made.vault, BODY, { name: 'a', retainUntilMs })).rejects.toMatchObject({
+        code: 'invalid-input',
+        message: 'What is stored cannot be locked until a time that is over.',
+      });
+    expect(made.objects('chunks/')).toEqual([]);
+  });
+
   test('of a file that lies in its manifest locks that', async () => {
     await using made = await lockingVault([LOCKS]);
     const { hash } = await putBytes(made.vault, Buffer.from('small'), {
