@@ -290,6 +290,19 @@ describe('a small file', () => {
     expect(await all(made.vault.list())).toHaveLength(copies - 1);
   });
 
+  test('goes to others in the place of one that leaves, though some that stay have it', async () => {
+    await using made = await testVault({ buckets: 3, redundancy: { k: 1, m: 0 } });
+    onManifest(present(made.buckets[0]), () => drain(made, 0));
+    let fails = 0;
+    failing(present(made.buckets[2]), ({ operation, name }) => {
+      if (operation !== 'put' || !name.startsWith('manifests/')) return false;
+      fails += 1;
+      return fails === 1;
+    });
+    await putBytes(made.vault, SMALL, { name: 'a' });
+    expect(made.objects('manifests/')).toHaveLength(3);
+  });
+
   test('needs a bucket that knows the vault', async () => {
     await using made = await testVault({ buckets: 2, redundancy: { k: 1, m: 0 } });
     const [one, two] = made.buckets;

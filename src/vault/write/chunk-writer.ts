@@ -95,7 +95,7 @@ export class ChunkWriter {
   }
 
   /**
-   * Stores the body that lies in memory, and gives the memory back as soon as it can be used again.
+   * Stores the body that lies in memory, and gives the memory back.
    *
    * @param lender whom the memory was borrowed from
    * @returns how the manifest refers to it, once the buckets have it

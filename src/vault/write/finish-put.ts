@@ -242,10 +242,11 @@ async function keepInVault(
   }
   const { active } = session.buckets;
   const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
-  if (active.some(({ id }) => has.has(id))) return;
+  if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
+  // In the place of those that leave: one may have joined meanwhile.
   const others = active.filter(({ id }) => !stored.some((bucket) => bucket.id === id));
   const { usable, failed } = await spread(others, object, { lock, signal });
-  if (usable.length > 0) return;
+  if (usable.length > 0 || active.some(({ id }) => has.has(id))) return;
   throw tooFewBuckets('No bucket that stays in the vault took the manifest. Try again.', [
     ...failed,
     ...asked.failed,
