@@ -475,7 +475,14 @@ class Run {
     } else if (dice === 1 && world.places.length > this.#redundancy.k + this.#redundancy.m) {
       const at = random.below(world.places.length);
       const [place] = world.places.slice(at, at + 1);
-      await this.#persist(random, { verb: 'remove bucket', url: place?.url ?? '' });
+      const removal = { verb: 'remove bucket', url: place?.url ?? '' } as const;
+      const tried = await this.#persist(random, removal);
+      if (tried?.removed === false) {
+        // One that was killed has left its marker, which is waited for.
+        await world.ageMarkers();
+        const { removed, reasons } = await this.#ask(world.checker, removal);
+        if (!removed) throw new Finding(`the bucket stays: ${reasons.join(' ')}`);
+      }
       world.places.splice(at, 1);
     } else {
       const fitting = SHAPES.map(({ redundancy }) => redundancy).filter(
@@ -494,12 +501,12 @@ class Run {
     await this.#settle('after the change');
   }
 
-  /** Has an operation done that may be killed before it is done in the end. */
-  async #persist(random: SeededRandom, operation: Operation): Promise<void> {
+  /** Has an operation done that may be killed before it is done in the end. @returns null if it was done when it was killed */
+  async #persist<O extends Operation>(random: SeededRandom, operation: O): Promise<AnswerOf<O> | null> {
     const { checker } = this.#world;
     for (let kills = random.below(3); kills > 0; kills -= 1) {
       const ended = this.#ask(checker, operation).then(
-        () => 'done' as const,
+        (answer) => ({ answer }),
         (error: unknown) => (error instanceof Killed ? ('killed' as const) : { error }),
       );
       await Promise.race([ended, delay(200 + random.below(800))]);
@@ -507,16 +514,18 @@ class Run {
       count(this.#totals.faults, 'kill');
       await checker.kill();
       const outcome = await ended;
-      if (outcome === 'done') return;
-      if (outcome !== 'killed') throw outcome.error;
+      if (outcome === 'killed') continue;
+      if ('answer' in outcome) return outcome.answer;
+      throw outcome.error;
     }
-    await this.#ask(checker, operation).catch((error: unknown) => {
+    return this.#ask(checker, operation).catch((error: unknown) => {
       // It was done before it was killed.
       const isDone =
         error instanceof OperationError &&
         ((operation.verb === 'add bucket' && error.failed.code === 'already-exists') ||
           (operation.verb === 'remove bucket' && error.failed.code === 'invalid-input'));
       if (!isDone) throw error;
+      return null;
     });
   }
 
