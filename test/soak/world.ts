@@ -180,7 +180,7 @@ export class World implements AsyncDisposable {
       if (row === null) throw new Error('The catalog describes no vault.');
       const { keys } = await unlock([row.keyring], PASSWORD, { vaultId: row.id, hint: row.writer });
       const found = await discrepancies({ catalog, keys }, buckets);
-      // Lists of removal that are done stay for days, and what they name and was spared goes after them.
+      // Lists of removal that are done stay for days, and what they name and was spared, or is damaged, goes after them.
       const lists = buckets.flatMap(({ storage }) =>
         [...storage].flatMap(([name, bytes]) => {
           const id = parseSweepObjectName(name);
@@ -194,7 +194,6 @@ export class World implements AsyncDisposable {
       const isExplained = (line: string): boolean => {
         const [, name = '', what = ''] = / has (\S+), which (.*)$/.exec(line) ?? [];
         if (what === 'is left over') return parseSweepObjectName(name) !== null;
-        if (what === 'is not whole') return false;
         const { chunkId = '' } = parseShardObjectName(name) ?? {};
         return named.has(name) || (what === 'the catalog does not know' && degraded.has(chunkId));
       };
