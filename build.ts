@@ -146,10 +146,10 @@ function withoutFacades(text: string, name: string): string {
     (_, what: string, from: string) => {
       const [, main, names] = /^(?:\* as )?([\w$]+)?(?:, )?(\{[^}]*\})?$/.exec(what) ?? [];
       const whole = `process.getBuiltinModule('${from}')`;
-      if (main !== undefined && LATE.has(from)) late.set(main, whole);
+      if (main !== undefined && LATE.has(from) && isOnly(main, '.', text)) late.set(main, whole);
       else if (main !== undefined) taken.push(`const ${main} = ${whole};`);
       for (const [, exported = '', local = exported] of names?.matchAll(/([\w$]+)(?: as ([\w$]+))?/g) ?? [])
-        taken.push(`const ${local} = ${bindingOf(from, exported, isOnlyCalled(local, text))};`);
+        taken.push(`const ${local} = ${bindingOf(from, exported, isOnly(local, '(', text))};`);
       return '';
     },
   );
@@ -174,10 +174,10 @@ function bindingOf(from: string, name: string, isCalled: boolean): string {
   return `function (...all) { return new.target ? new (${it})(...all) : ${it}(...all); }`;
 }
 
-/** Whether all that a bundle does with what it imports is to call it, perhaps with `new`. */
-function isOnlyCalled(local: string, text: string): boolean {
+/** Whether a name that a bundle imports is followed by one thing alone: it is only called, perhaps with `new`, or only looked into. */
+function isOnly(local: string, next: '(' | '.', text: string): boolean {
   const name = local.replaceAll('$', String.raw`\$`);
-  return !new RegExp(String.raw`^(?!import ).*(?<![\w$.])${name}(?![\w$(])`, 'm').test(text);
+  return !new RegExp(String.raw`^(?!import ).*(?<![\w$.])${name}(?![\w$${next}])`, 'm').test(text);
 }
 
 function withoutUnused(building: PluginBuild): void {
