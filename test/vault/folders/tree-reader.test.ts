@@ -194,6 +194,18 @@ const breaking = (nth: number, real: () => number): number => {
   return real();
 };
 
+/** Of the files of members that have any bytes: what tells whether they are unchanged. */
+function loggedOf(members: readonly TreeMember[]): readonly ReturnType<typeof factsOf>[] {
+  return members.filter(({ size }) => size > 0).map((one) => factsOf(one.path, one.scanned.state));
+}
+
+/** What entries say of three files of 1000, 2000 and no bytes. */
+const THREE = [
+  { size: 1000, offset: 0, extents: null },
+  { size: 2000, offset: 1000, extents: null },
+  { size: 0, offset: 3000, extents: null },
+];
+
 describe('a group of files', () => {
   test('becomes one body, what tells whether it is unchanged, and entries', async () => {
     await write({ a: 1000, b: 2000, c: 0 });
@@ -202,21 +214,14 @@ describe('a group of files', () => {
     const members = await scanned();
     const got = await read(members);
     expect(got.content).toEqual([Buffer.concat([bodyOfFile('a', 1000), bodyOfFile('b', 2000)])]);
-    const files = members.filter(({ size }) => size > 0).map((one) => factsOf(one.path, one.scanned.state));
+    const files = loggedOf(members);
     expect(files.map(({ path, size }) => [path.toString(), size])).toEqual([
       ['a', 1000],
       ['b', 2000],
     ]);
     expect(got.others).toEqual([{ kind: 'end', group: { files, extents: null, readAtMs: NOW_MS } }]);
     expect(named(got)).toEqual(['', 'a', 'b', 'c', 'd', 'e']);
-    expect(contentsOf(got)).toEqual([
-      null,
-      { size: 1000, offset: 0, extents: null },
-      { size: 2000, offset: 1000, extents: null },
-      { size: 0, offset: 3000, extents: null },
-      null,
-      null,
-    ]);
+    expect(contentsOf(got)).toEqual([null, ...THREE, null, null]);
     expect(got.entries.map(({ linkGroup }) => linkGroup)).toEqual([null, 1, null, null, 1, null]);
     expect(got).toMatchObject({ missed: [], told: [1000, 2000], index: [] });
     expect(got.reader.files).toBe(3);
@@ -244,18 +249,12 @@ describe('a group of files', () => {
       },
     };
     const got = await read(members, { logged });
-    const files = members.filter(({ size }) => size > 0).map((one) => factsOf(one.path, one.scanned.state));
+    const files = loggedOf(members);
     expect(got.others).toEqual([
       ...refs.map((ref) => ({ kind: 'known', ref })),
       { kind: 'end', group: { files, extents: null, readAtMs: NOW_MS } },
     ]);
-    expect(contentsOf(got)).toEqual([
-      null,
-      { size: 1000, offset: 0, extents: null },
-      { size: 2000, offset: 1000, extents: null },
-      { size: 0, offset: 3000, extents: null },
-      null,
-    ]);
+    expect(contentsOf(got)).toEqual([null, ...THREE, null]);
     const extents = [{ start: 5, length: 10 }];
     const withEmpty = members.filter(({ path }) => ['', 'a', 'c'].includes(path.toString()));
     const sparse = await read(withEmpty, { logged: { ...logged, extents } });
