@@ -12,7 +12,7 @@ import decoder
 from decoder import COUNT, FLAG, FORMAT, HEAD, KIB, MOST, REF, STREAM, Stream, among, fields, integer, or_null
 
 KINDS = [None, 'file', 'folder', 'symlink', 'fifo', 'block-device', 'char-device']
-MODE, OWNER, MODIFIED, ATTRIBUTES, EXTENTS, SECONDS = 1, 2, 4, 8, 16, 864 * 10**10
+MODE, OWNER, MODIFIED, ATTRIBUTES, EXTENTS, GAP, SECONDS = 1, 2, 4, 8, 16, 32, 864 * 10**10
 def need(condition, what): decoder.need(condition, f'an entry of an index {what}')
 
 # --- manifests of folders (11) ----------------------------------------------------------------------
@@ -25,7 +25,7 @@ def streams(said, head, binary):
     """Of the content and of the index, with how many chunks each has."""
     end = head['content']['size'] if head['content']['inline'] else REF * head['content']['entries']
     content, index = Stream(head['content'], None, binary[:end]), Stream(head['index'], None, binary[end:])
-    decoder.need(content.size <= head['size'] and 8 <= index.size / head['entries'] <= 192 * KIB, 'its sizes cannot be')
+    decoder.need(8 <= index.size / head['entries'] <= 192 * KIB, 'its sizes cannot be')
     decoder.need(said['entries'] in (None, head['entries']) and said['incomplete'] is head['incomplete'], 'its parts differ')
     return [(said['chunks'], content), (said['indexChunks'], index)]
 decoder.STREAMS['folder'] = streams
@@ -52,8 +52,8 @@ class Cursor:
 def parse_entry(data, groups):
     """An entry by itself; `groups` are the link groups so far."""
     cursor = Cursor(data)
-    kind, has = cursor.number(1, 6), cursor.number(1, 31)
-    need(kind and (kind == 1 or not has & EXTENTS), 'is of no kind, or has extents and is no file')
+    kind, has = cursor.number(1, 6), cursor.number(1, 63)
+    need(kind and (kind == 1 or not has & (EXTENTS | GAP)), 'is of no kind, or has data and is no file')
     entry = {'path': cursor.counted(2), 'kind': KINDS[kind]}
     entry['mode'] = cursor.number(2, 0o7777) if has & MODE else None
     entry['owner'] = [cursor.number(4), cursor.number(4), cursor.name(), cursor.name()] if has & OWNER else None
@@ -64,11 +64,14 @@ def parse_entry(data, groups):
         entry['modified'] = [seconds, cursor.number(4, 999999999)]
     if kind == 1:
         link = cursor.number(4)
-        need(link <= groups + 1 and (link < 2 or not has & EXTENTS), 'is another path of no file')
+        need(link <= groups + 1 and (link < 2 or not has & (EXTENTS | GAP)), 'is another path of no file')
         entry['group'] = None if link == 0 else groups + 1 if link == 1 else groups - link + 2
         if link < 2:
             entry['size'] = size = cursor.number(8)
+            entry['gap'] = cursor.number(4) if has & GAP else 0
             entry['extents'] = parse_extents(cursor, size) if has & EXTENTS else [(0, size)]
+            length = sum(length for _, length in entry['extents'])
+            need(length and entry['gap'] or not has & GAP, 'has a gap before nothing')
     elif kind == 3:
         entry['target'] = cursor.counted(2)
         need(entry['target'] and 0 not in entry['target'], 'has an impossible target')
@@ -110,12 +113,13 @@ def parse_index(runs, entries, size, content_size):
             last, at = entry, at + length
             if 'size' in entry:
                 groups += entry['group'] is not None
-                seen[1:] = seen[1] + entry['size'], seen[2] + sum(length for _, length in entry['extents'])
+                seen[1] += entry['size']
+                seen[2] += entry['gap'] + sum(length for _, length in entry['extents'])
             seen[0] += 1
-            need(seen[1] <= MOST, 'makes its folder too large')
+            need(max(seen[1:]) <= MOST, 'makes its folder too large')
             yield entry
         rest = data[at:]
-    need(not rest and last and seen == [entries, size, content_size], 'is missing, or one too many')
+    need(not rest and last and seen[:2] == [entries, size] and seen[2] <= content_size, 'is missing, or one too many')
 def check_order(entry, last):
     path, is_folder = entry['path'], entry['kind'] == 'folder'
     if last is None:
@@ -136,8 +140,10 @@ class Runs(io.RawIOBase):
         out, self.rest = self.rest[:size], self.rest[size:]
         return out
 def bytes_of(entry, content):
-    """A file's bytes in runs, out of the content where it has come to it."""
+    """A file's bytes in runs, out of the content where it has come to what is before it."""
     at = 0
+    for done in range(0, entry['gap'], 2**20):
+        content.read(min(entry['gap'] - done, 2**20))
     for start, length in [*entry['extents'], (entry['size'], 0)]:
         for count, read in (start - at, bytes), (length, content.read):
             for done in range(0, count, 2**20):

@@ -109,7 +109,6 @@ export function decodeContentPart(plain: Uint8Array): ContentPart {
     table: tableOf(content, null, binary.subarray(0, end)),
     folder: { ...folder, index: tableOf(index, null, binary.subarray(end)) },
   };
-  if (folder.size < content.size) throw malformed('has more content than files');
   // So that nobody reads an index for long that cannot be one.
   if (index.size < folder.entries * MIN_ENTRY_SIZE || index.size > folder.entries * MAX_ENTRY_SIZE) {
     throw malformed('has an index that cannot have its entries');

@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { VaultError } from '../errors.ts';
 import type { FileTime } from './file-time.ts';
+import { GrowingBytes } from './growing-bytes.ts';
 import { MAX_ATTRIBUTE_SIZE, MAX_FILE_SIZE, MAX_TIME_SECONDS } from './limits.ts';
 
 export type EntryKind = 'file' | 'folder' | 'symlink' | 'fifo' | 'block-device' | 'char-device';
@@ -38,7 +39,7 @@ export interface EntryOwner {
 export interface EntryContent {
   /** Bytes of the file, holes included. */
   readonly size: number;
-  /** Where its data begins in the content stream. It follows from the entries before, and is not stored. */
+  /** Where its data begins in the content stream: where that of the file before ends, or behind a gap of at most `MOST_GAP` bytes. */
   readonly offset: number;
   /** The data of a sparse file, in order, which is not all of it; null: all of it. */
   readonly extents: readonly Extent[] | null;
@@ -60,9 +61,12 @@ export function dataSize({ size, extents }: Pick<EntryContent, 'size' | 'extents
   return extents === null ? size : extents.reduce((sum, { length }) => sum + length, 0);
 }
 
+/** Most bytes of content between the data of two files that are no file's. */
+export const MOST_GAP = 2 ** 32 - 1;
+
 /** What an entry takes from those before it. */
 export interface EntryContext {
-  /** Bytes of content so far. */
+  /** Where the data of the files so far ends in the content. */
   readonly contentSize: number;
   /** Link groups so far. */
   readonly groups: number;
@@ -78,8 +82,10 @@ const KINDS: readonly (EntryKind | null)[] = [
   'char-device',
 ];
 /** Bits of the byte that says which fields there are. */
-const HAS = { mode: 1, owner: 2, modified: 4, attributes: 8, extents: 16 } as const;
-const ALL_FIELDS = 31;
+const HAS = { mode: 1, owner: 2, modified: 4, attributes: 8, extents: 16, gap: 32 } as const;
+const ALL_FIELDS = 63;
+/** Those that only what has data can have. */
+const OF_DATA = HAS.extents | HAS.gap;
 /** A file's link: it has one path; it begins a group; or more, the how-manieth last group it belongs to, plus one. */
 const ONE_PATH = 0;
 const NEW_GROUP = 1;
@@ -96,9 +102,10 @@ export class EntryWriter {
    *
    * @throws RangeError for what its field has no room for
    */
-  write(entry: FolderEntry, { groups }: EntryContext): Buffer {
+  write(entry: FolderEntry, { groups, contentSize }: EntryContext): Buffer {
     const { path, kind, mode, owner, modified, content, attributes } = entry;
     const extents = content?.extents ?? null;
+    const gap = content === null ? 0 : content.offset - contentSize;
     const bytes = this.#bytes;
     bytes.start();
     bytes.u8(KINDS.indexOf(kind));
@@ -107,7 +114,8 @@ export class EntryWriter {
         (owner === null ? 0 : HAS.owner) |
         (modified === null ? 0 : HAS.modified) |
         (attributes.length === 0 ? 0 : HAS.attributes) |
-        (extents === null ? 0 : HAS.extents),
+        (extents === null ? 0 : HAS.extents) |
+        (gap === 0 ? 0 : HAS.gap),
     );
     bytes.u16(path.length);
     bytes.bytes(path);
@@ -121,7 +129,7 @@ export class EntryWriter {
       bytes.i64(modified.seconds);
       bytes.u32(modified.nanoseconds);
     }
-    writeKind(bytes, entry, groups);
+    writeKind(bytes, entry, { groups, gap });
     if (attributes.length > 0) {
       bytes.u16(attributes.length);
       for (const { name, value } of attributes) {
@@ -135,12 +143,17 @@ export class EntryWriter {
   }
 }
 
-function writeKind(bytes: GrowingBytes, entry: FolderEntry, groups: number): void {
+function writeKind(
+  bytes: GrowingBytes,
+  entry: FolderEntry,
+  { groups, gap }: { readonly groups: number; readonly gap: number },
+): void {
   const { kind, content, linkGroup, target, device } = entry;
   if (kind === 'file') {
     bytes.u32(linkOf(linkGroup, content !== null, groups));
     if (content === null) return;
     bytes.i64(content.size);
+    if (gap !== 0) bytes.u32(gap);
     if (content.extents === null) return;
     bytes.u16(content.extents.length);
     for (const { start, length } of content.extents) {
@@ -162,66 +175,6 @@ function writeKind(bytes: GrowingBytes, entry: FolderEntry, groups: number): voi
 function linkOf(linkGroup: number | null, hasContent: boolean, groups: number): number {
   if (hasContent) return linkGroup === null ? ONE_PATH : NEW_GROUP;
   return groups - (linkGroup ?? 0) + 2;
-}
-
-class GrowingBytes {
-  #bytes = Buffer.alloc(1024);
-  #at = 0;
-
-  /** Leaves room for the length. */
-  start(): void {
-    this.#at = 4;
-  }
-
-  u8(value: number): void {
-    const at = this.#grow(1);
-    this.#bytes.writeUInt8(value, at);
-  }
-
-  u16(value: number): void {
-    const at = this.#grow(2);
-    this.#bytes.writeUInt16BE(value, at);
-  }
-
-  u32(value: number): void {
-    const at = this.#grow(4);
-    this.#bytes.writeUInt32BE(value, at);
-  }
-
-  i64(value: number): void {
-    const at = this.#grow(8);
-    const high = Math.floor(value / 2 ** 32);
-    this.#bytes.writeInt32BE(high, at);
-    this.#bytes.writeUInt32BE(value - high * 2 ** 32, at + 4);
-  }
-
-  bytes(value: Uint8Array): void {
-    const at = this.#grow(value.length);
-    this.#bytes.set(value, at);
-  }
-
-  shortText(text: string): void {
-    const size = Buffer.byteLength(text);
-    this.u8(size);
-    const at = this.#grow(size);
-    this.#bytes.write(text, at);
-  }
-
-  finish(): Buffer {
-    this.#bytes.writeUInt32BE(this.#at, 0);
-    return this.#bytes.subarray(0, this.#at);
-  }
-
-  #grow(size: number): number {
-    const at = this.#at;
-    this.#at += size;
-    if (this.#at > this.#bytes.length) {
-      const larger = Buffer.alloc(2 * this.#at);
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-    }
-    return at;
-  }
 }
 
 // --- reading ------------------------------------------------------------------------------------------
@@ -246,7 +199,7 @@ export function decodeEntry(bytes: Buffer, context: EntryContext): FolderEntry {
     owner: (has & HAS.owner) === 0 ? null : readOwner(from),
     modified: (has & HAS.modified) === 0 ? null : readModified(from),
   };
-  const own = readKind(from, kind, { hasExtents: (has & HAS.extents) !== 0, context });
+  const own = readKind(from, kind, { has, context });
   const attributes = (has & HAS.attributes) === 0 ? [] : readAttributes(from);
   from.end();
   return { ...common, ...own, attributes };
@@ -267,10 +220,10 @@ const NOTHING = { content: null, target: null, linkGroup: null, device: null } a
 function readKind(
   from: EntryReader,
   kind: EntryKind,
-  { hasExtents, context }: { readonly hasExtents: boolean; readonly context: EntryContext },
+  { has, context }: { readonly has: number; readonly context: EntryContext },
 ): Pick<FolderEntry, 'content' | 'target' | 'linkGroup' | 'device'> {
-  if (kind === 'file') return { ...NOTHING, ...readFile(from, hasExtents, context) };
-  if (hasExtents) throw malformed('has extents, and is no file');
+  if (kind === 'file') return { ...NOTHING, ...readFile(from, has, context) };
+  if ((has & OF_DATA) !== 0) throw malformed('has data, and is no file');
   switch (kind) {
     case 'symlink': {
       const target = from.bytes(from.u16());
@@ -288,18 +241,24 @@ function readKind(
 
 function readFile(
   from: EntryReader,
-  hasExtents: boolean,
-  { contentSize: offset, groups }: EntryContext,
+  has: number,
+  { contentSize, groups }: EntryContext,
 ): Pick<FolderEntry, 'content' | 'linkGroup'> {
   const link = from.u32();
   if (link > NEW_GROUP) {
     const linkGroup = groups - link + 2;
-    if (hasExtents || linkGroup < 1) throw malformed('is the path of a file that has not come before');
+    if ((has & OF_DATA) !== 0 || linkGroup < 1) {
+      throw malformed('is the path of a file that has not come before');
+    }
     return { content: null, linkGroup };
   }
   const linkGroup = link === NEW_GROUP ? groups + 1 : null;
   const size = from.u64();
-  return { content: { size, offset, extents: hasExtents ? readExtents(from, size) : null }, linkGroup };
+  const hasGap = (has & HAS.gap) !== 0;
+  const gap = hasGap ? from.u32() : 0;
+  const extents = (has & HAS.extents) === 0 ? null : readExtents(from, size);
+  if (hasGap && (gap === 0 || dataSize({ size, extents }) === 0)) throw malformed('has a gap before nothing');
+  return { content: { size, offset: contentSize + gap, extents }, linkGroup };
 }
 
 /** In order, with holes between them, and not all of the file: so a file's data is told in one way. */

@@ -25,7 +25,7 @@ export interface FolderTotals {
   readonly entries: number;
   /** Bytes of all files, holes included, each hard link's once. */
   readonly size: number;
-  /** Bytes of their data: of the content stream. */
+  /** Where their data ends in the content, which may go on. */
   readonly contentSize: number;
 }
 
@@ -140,7 +140,7 @@ export class EntryDecoder {
     if (this.#rest.length > 0) throw malformed('is cut short');
     const { entries, size, contentSize } = this.#sequence;
     const { entries: count, size: bytes, contentSize: data } = this.#expected;
-    if (entries !== count || size !== bytes || contentSize !== data) {
+    if (entries !== count || size !== bytes || contentSize > data) {
       throw new VaultError('damaged', "A folder's index has other entries than its manifest says.");
     }
   }
@@ -169,8 +169,9 @@ class EntrySequence implements EntryContext {
     if (content === null) return;
     if (linkGroup !== null) this.groups += 1;
     this.size += content.size;
-    this.contentSize += dataSize(content);
-    if (this.size > MAX_FILE_SIZE) throw malformed('makes its folder too large');
+    this.contentSize = content.offset + dataSize(content);
+    if (this.size > MAX_FILE_SIZE || this.contentSize > MAX_FILE_SIZE)
+      throw malformed('makes its folder too large');
   }
 }
 

@@ -38,7 +38,7 @@ function totalsOf(entries: readonly FolderEntry[]): FolderTotals {
   return {
     entries: entries.length,
     size: contents.reduce((sum, { size }) => sum + size, 0),
-    contentSize: contents.reduce((sum, one) => sum + dataSize(one), 0),
+    contentSize: contents.reduce((_, one) => one.offset + dataSize(one), 0),
   };
 }
 
@@ -119,6 +119,8 @@ interface Drawn {
   readonly kind: EntryKind;
   readonly common: Pick<FolderEntry, 'mode' | 'owner' | 'modified' | 'attributes'>;
   readonly content: Pick<NonNullable<FolderEntry['content']>, 'size' | 'extents'>;
+  /** Bytes of no file before its data. */
+  readonly gap: number;
   readonly target: Buffer;
   readonly device: { readonly major: number; readonly minor: number };
   /** Of a file: 0 for one path, 1 for a new group, more for one of those before if there is any. */
@@ -140,6 +142,7 @@ const drawnEntry: fc.Arbitrary<Drawn> = fc.record({
   ),
   common,
   content: contents,
+  gap: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 2 ** 32 - 1 })),
   target: bytes(1, 10, 1),
   device: fc.record({ major: u32, minor: u32 }),
   link: fc.nat(4),
@@ -173,8 +176,9 @@ function entryOf(
   if (kind === 'block-device' || kind === 'char-device') return { ...plain, device: one.device };
   if (kind !== 'file') return plain;
   if (one.link > 1 && context.groups > 0) return { ...plain, linkGroup: 1 + (one.link % context.groups) };
-  const content = { ...one.content, offset: context.contentSize };
-  context.contentSize += dataSize(content);
+  const hasData = dataSize(one.content) > 0;
+  const content = { ...one.content, offset: context.contentSize + (hasData ? one.gap : 0) };
+  context.contentSize = content.offset + dataSize(content);
   if (one.link === 1) context.groups += 1;
   return { ...plain, content, linkGroup: one.link === 1 ? context.groups : null };
 }
@@ -252,6 +256,28 @@ describe('an index', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  test('may have bytes of no file between the data of two, and behind that of the last', () => {
+    const entries = [ROOT, file('a', 5, 3), file('b'), file('c', 7, 8 + 2 ** 32 - 1)];
+    entries[2] = file('b', 0, 8);
+    const whole = encodeAll(entries);
+    expect(decodeAll(whole)).toEqual(entries);
+    for (const [more, expected] of [
+      [0, 'success'],
+      [1, 'success'],
+      [-1, 'damaged'],
+    ] as const) {
+      const { contentSize, ...rest } = totalsOf(entries);
+      const decoder = new EntryDecoder({ ...rest, contentSize: contentSize + more });
+      decoder.push(whole);
+      expect(outcome(() => decoder.end())).toBe(expected);
+    }
+    for (const offset of [2 ** 32, -1]) {
+      expect(outcome(() => encodeAll([ROOT, file('a', 5, offset)]))).toBe('invalid-input');
+    }
+    // What has no data is nowhere.
+    expect(outcome(() => encodeAll([ROOT, file('a', 0, 1)]))).toBe('invalid-input');
   });
 
   test('has entries of its own memory', () => {
@@ -361,7 +387,7 @@ test('nothing comes before the folder itself, and it is one', () => {
 const refusedEntries: readonly (readonly [what: string, entry: FolderEntry])[] = [
   ['a mode of more than 12 bits', entry('a', { mode: 0o100644 })],
   ['a file that neither has content nor is a further path', entry('a', { kind: 'file' })],
-  ['content at another offset', file('a', 1, 1)],
+  ['content at an offset before that of the file before', file('a', 1, -1)],
   ['content of what is no file', entry('a', { content: { size: 0, offset: 0, extents: null } })],
   ['a link group whose first path is not the next group', { ...file('a'), linkGroup: 2 }],
   ['a symlink without a target', entry('a', { kind: 'symlink' })],
@@ -421,9 +447,9 @@ test('files that together are larger than any number cannot be written', () => {
 test.each([
   ['entries', { entries: 3, size: 1, contentSize: 1 }],
   ['bytes of files', { entries: 2, size: 2, contentSize: 1 }],
-  ['bytes of data', { entries: 2, size: 1, contentSize: 2 }],
+  ['bytes of data', { entries: 2, size: 1, contentSize: 0 }],
 ] as const)(
-  'an index of another number of %s than the manifest says is refused at its end',
+  'an index of another number of %s than the manifest allows is refused at its end',
   (_, expected) => {
     const decoder = new EntryDecoder(expected);
     expect(decoder.push(encodeAll([ROOT, file('a', 1)]))).toHaveLength(2);

@@ -62,7 +62,7 @@ export const ENTRIES: readonly FolderEntry[] = [
   { ...PLAIN, path: Buffer.from('vda'), kind: 'block-device', device: { major: 253, minor: 1 } },
 ];
 
-/** Two files of these sizes. */
+/** Two files in chunks of these sizes, the first of which has bytes of no file at its end. */
 function twoFiles(first: number, second: number): readonly FolderEntry[] {
   const file = (name: string, size: number, offset: number): FolderEntry => ({
     ...PLAIN,
@@ -70,7 +70,7 @@ function twoFiles(first: number, second: number): readonly FolderEntry[] {
     kind: 'file',
     content: { size, offset, extents: null },
   });
-  return [PLAIN, file('first', first, 0), file('second', second, first)];
+  return [PLAIN, file('first', first - 10, 0), file('second', second, first)];
 }
 
 /** An index's bytes, and what its manifest says of it. */

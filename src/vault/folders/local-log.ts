@@ -17,13 +17,21 @@ import type { VaultKeys } from '../../crypto/keys.ts';
 import { makeFolder, syncFolder } from '../../disk/folders.ts';
 import { messageOf } from '../../errors.ts';
 import { comparePaths } from '../../format/folder-index.ts';
-import type { Extent } from '../../format/folder-index.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
-import { decodeRecord, encodeFacts, encodeRecord, firstPathOf, recordSize, RefRuns } from './log-record.ts';
-import type { FileFacts, LoggedGroup } from './log-record.ts';
+import {
+  decodeRecord,
+  encodeFacts,
+  encodeRecord,
+  firstPathOf,
+  lastPathOf,
+  placesOf,
+  recordSize,
+  RefRuns,
+} from './log-record.ts';
+import type { DataPlace, FileFacts, LoggedGroup } from './log-record.ts';
 
 export { isWhole } from './log-record.ts';
-export type { FileFacts, LoggedGroup } from './log-record.ts';
+export type { DataPlace, FileFacts, LoggedGroup } from './log-record.ts';
 
 /** Which log. */
 export interface LogPlace {
@@ -51,6 +59,14 @@ function fileName({ keys, name }: LogPlace): string {
   return `${localLogTag(keys, name)}.log`;
 }
 
+/** What a log says of a group of files. */
+export interface Remembered {
+  /** If they were a group, and all of them are unchanged. */
+  readonly whole: LoggedGroup | null;
+  /** Else of each file where its data is, if it is unchanged and all of that is in one chunk. */
+  readonly places: readonly (DataPlace | null)[];
+}
+
 /** Looks up groups in the order of the index, in which a log has them, too: it is read once, beside the folder. */
 export class LoggedGroups {
   /** Null at the end. */
@@ -63,21 +79,31 @@ export class LoggedGroups {
   }
 
   /**
-   * What was stored of some files, if they were a group and are unchanged.
+   * What was stored of some files.
    *
    * @param files those with content of one group; later groups may be asked for later, earlier ones never again
    */
-  async find(files: readonly FileFacts[]): Promise<LoggedGroup | null> {
-    const [first] = files;
-    if (first === undefined) return null;
+  async find(files: readonly FileFacts[]): Promise<Remembered> {
+    const [first, last] = [files[0], files.at(-1)];
+    if (first === undefined || last === undefined) return { whole: null, places: [] };
+    const wanted = encodeFacts(files);
+    const places = new Map<string, DataPlace>();
     for (;;) {
       const next = (this.#next ??= await this.#read());
-      if (next === null) return null;
-      const order = comparePaths(firstPathOf(next.facts), first.path);
-      if (order > 0) return null;
+      if (next === null || comparePaths(firstPathOf(next.facts), last.path) > 0) break;
+      if (wanted.equals(next.facts)) {
+        this.#next = null;
+        return { whole: next, places: [] };
+      }
+      for (const { facts, place } of placesOf(next)) places.set(facts.toString('latin1'), place);
+      // Of the others some may be in the group after.
+      if (comparePaths(lastPathOf(next), last.path) > 0) break;
       this.#next = null;
-      if (order === 0) return encodeFacts(files).equals(next.facts) ? next : null;
     }
+    return {
+      whole: null,
+      places: files.map((file) => places.get(encodeFacts([file]).toString('latin1')) ?? null),
+    };
   }
 
   async close(): Promise<void> {
@@ -138,6 +164,13 @@ async function* framesOf(handle: FileHandle, place: LogPlace): AsyncGenerator<Bu
   }
 }
 
+/** A group of files, and what of its chunks is theirs. */
+export interface ReadGroup extends Pick<LoggedGroup, 'extents' | 'gaps'> {
+  readonly files: readonly FileFacts[];
+  /** When the first of them was opened, at the latest; of a group that was not read, when that was found out. */
+  readonly readAtMs: number;
+}
+
 /** Writes a log anew, beside the one before, which it replaces when it is whole. What fails is told at the end, and harms nothing. */
 export class LocalLogWriter {
   readonly #place: LogPlace;
@@ -174,19 +207,13 @@ export class LocalLogWriter {
    * @param group its files as they were before they were read; null for one that is not to be relied on, as one of its files changed
    *   meanwhile. `readAtMs`: when the first of them was opened, at the latest; of a group that was not read, when that was found out
    */
-  async endGroup(
-    group: {
-      readonly files: readonly FileFacts[];
-      readonly extents: readonly Extent[] | null;
-      readonly readAtMs: number;
-    } | null,
-  ): Promise<void> {
+  async endGroup(group: ReadGroup | null): Promise<void> {
     const { count } = this.#refs;
     const refs = this.#refs.take();
     if (group === null || group.files.length === 0 || count > MOST_CHUNKS || this.#failure !== null) return;
     const latest = BigInt(Math.floor(group.readAtMs)) * 1_000_000n - SETTLED_NS;
     if (group.files.some(({ ctimeNs }) => ctimeNs > latest)) return;
-    const record = encodeRecord(encodeFacts(group.files), group.extents, refs);
+    const record = encodeRecord(encodeFacts(group.files), group, refs);
     if (record.length > MOST_RECORD_SIZE) return;
     this.#waiting.push(record);
     this.#waitingSize += record.length;

@@ -1,7 +1,8 @@
 /**
  * A group of files in a local log, as bytes:
  *
- *     length (4) | facts' length (4) | facts of each file | extents (4, or NONE) | start, length (8 + 8) of each | chunk references
+ *     length (4) | facts' length (4) | facts of each file | extents (4, or NONE) | start, length (8 + 8) of each
+ *     | gaps (4, or 0 for none) | bytes (4) of each | chunk references
  *
  * Facts are compared as bytes: a folder has many files, and nearly all of them are as they were.
  */
@@ -27,6 +28,8 @@ export interface LoggedGroup {
   readonly facts: Buffer;
   /** Where the data of a sparse file lies, which is then the only one; null: everything is data. */
   readonly extents: readonly Extent[] | null;
+  /** Bytes of its chunks before each file's data, and after the last, that are no file's; null: there are none. */
+  readonly gaps: readonly number[] | null;
   /** Chunks. */
   readonly chunks: number;
   /** Its chunks in order. */
@@ -35,10 +38,11 @@ export interface LoggedGroup {
 
 const NO_EXTENTS = 0xffff_ffff;
 const EXTENT_SIZE = 16;
+const GAP_SIZE = 4;
 /** Bytes of facts beside the path. */
 const FACTS_SIZE = 2 + 8 + 8 + 8 + 8;
 /** Bytes of a record of one file with a path of none. */
-const LEAST_RECORD_SIZE = 8 + FACTS_SIZE + 4;
+const LEAST_RECORD_SIZE = 8 + FACTS_SIZE + 4 + 4;
 /** References decoded at a time. */
 const REFS_AT_ONCE = 1024;
 
@@ -64,17 +68,67 @@ export function firstPathOf(facts: Buffer): Buffer {
   return facts.subarray(2, 2 + facts.readUInt16BE(0));
 }
 
-/**
- * A record's bytes.
- *
- * @param refs of its chunks, encoded, in runs
- */
+/** The facts of each file. */
+function* eachOf(
+  facts: Buffer,
+): Generator<{ readonly facts: Buffer; readonly path: Buffer; readonly size: number }> {
+  for (let at = 0; at < facts.length;) {
+    const pathEnd = at + 2 + facts.readUInt16BE(at);
+    const end = pathEnd + FACTS_SIZE - 2;
+    yield {
+      facts: facts.subarray(at, end),
+      path: facts.subarray(at + 2, pathEnd),
+      size: facts.readDoubleBE(end - 8),
+    };
+    at = end;
+  }
+}
+
+/** The path of the last file of a group. */
+export function lastPathOf({ facts }: Pick<LoggedGroup, 'facts'>): Buffer {
+  let last: Buffer = Buffer.alloc(0);
+  for (const { path } of eachOf(facts)) last = path;
+  return last;
+}
+
+/** Data of a file that is all in one chunk. */
+export interface DataPlace {
+  readonly ref: ChunkRef;
+  /** Where in the chunk's body it begins. */
+  readonly start: number;
+}
+
+/** Where each file's data is, by the file's facts, of those that have it in one chunk and without holes. */
+export function* placesOf(
+  group: LoggedGroup,
+): Generator<{ readonly facts: Buffer; readonly place: DataPlace }> {
+  if (group.extents !== null) return;
+  const refs = group.refs();
+  let ref: ChunkRef | undefined;
+  let [chunkStart, chunkEnd, at, index] = [0, 0, 0, 0];
+  for (const { facts, size } of eachOf(group.facts)) {
+    at += group.gaps?.[index] ?? 0;
+    while (at >= chunkEnd) {
+      const next = refs.next();
+      if (next.done === true) return;
+      ref = next.value;
+      [chunkStart, chunkEnd] = [chunkEnd, chunkEnd + ref.length];
+    }
+    if (ref !== undefined && at + size <= chunkEnd) yield { facts, place: { ref, start: at - chunkStart } };
+    at += size;
+    index += 1;
+  }
+}
+
+/** A group's bytes. @param refs of its chunks, encoded, in runs */
 export function encodeRecord(
   facts: Buffer,
-  extents: readonly Extent[] | null,
+  { extents, gaps }: Pick<LoggedGroup, 'extents' | 'gaps'>,
   refs: readonly Buffer[],
 ): Buffer {
-  const head = Buffer.alloc(8 + facts.length + 4 + EXTENT_SIZE * (extents?.length ?? 0));
+  const size =
+    8 + facts.length + 4 + EXTENT_SIZE * (extents?.length ?? 0) + 4 + GAP_SIZE * (gaps?.length ?? 0);
+  const head = Buffer.alloc(size);
   head.writeUInt32BE(facts.length, 4);
   head.set(facts, 8);
   let at = head.writeUInt32BE(extents?.length ?? NO_EXTENTS, 8 + facts.length);
@@ -82,6 +136,8 @@ export function encodeRecord(
     at = head.writeDoubleBE(start, at);
     at = head.writeDoubleBE(length, at);
   }
+  at = head.writeUInt32BE(gaps?.length ?? 0, at);
+  for (const gap of gaps ?? []) at = head.writeUInt32BE(gap, at);
   const bytes = Buffer.concat([head, ...refs]);
   bytes.writeUInt32BE(bytes.length);
   return bytes;
@@ -104,11 +160,15 @@ export function decodeRecord(bytes: Buffer): LoggedGroup | null {
   if (factsEnd < 8 + FACTS_SIZE || factsEnd + 4 > bytes.length) return null;
   const count = bytes.readUInt32BE(factsEnd);
   const extentsEnd = factsEnd + 4 + (count === NO_EXTENTS ? 0 : count * EXTENT_SIZE);
-  const refs = bytes.subarray(extentsEnd);
-  if (extentsEnd > bytes.length || refs.length % REF_SIZE !== 0) return null;
+  if (extentsEnd + 4 > bytes.length) return null;
+  const gaps = bytes.readUInt32BE(extentsEnd);
+  const gapsEnd = extentsEnd + 4 + gaps * GAP_SIZE;
+  const refs = bytes.subarray(gapsEnd);
+  if (gapsEnd > bytes.length || refs.length % REF_SIZE !== 0) return null;
   return {
     facts: bytes.subarray(8, factsEnd),
     extents: count === NO_EXTENTS ? null : extentsOf(bytes.subarray(factsEnd + 4, extentsEnd)),
+    gaps: gaps === 0 ? null : gapsOf(bytes.subarray(extentsEnd + 4, gapsEnd)),
     chunks: refs.length / REF_SIZE,
     *refs() {
       for (let at = 0; at < refs.length; at += REFS_AT_ONCE * REF_SIZE) {
@@ -123,6 +183,10 @@ function extentsOf(bytes: Buffer): Extent[] {
     start: bytes.readDoubleBE(i * EXTENT_SIZE),
     length: bytes.readDoubleBE(i * EXTENT_SIZE + 8),
   }));
+}
+
+function gapsOf(bytes: Buffer): number[] {
+  return Array.from({ length: bytes.length / GAP_SIZE }, (_, i) => bytes.readUInt32BE(i * GAP_SIZE));
 }
 
 /** References of chunks under way to a record, encoded as they come: there may be very many. */
@@ -155,6 +219,7 @@ export class RefRuns {
 /** Whether chunks add up to what they are the content of. */
 export function isWhole(logged: LoggedGroup, size: number): boolean {
   let left = dataSize({ size, extents: logged.extents });
+  for (const gap of logged.gaps ?? []) left += gap;
   for (const { length } of logged.refs()) left -= length;
   return left === 0;
 }

@@ -19,6 +19,8 @@ interface Span {
 }
 
 interface Fetched extends Span {
+  readonly tag: Buffer;
+  /** Shared by those that are the same chunk: a folder may list it again for what is behind a file that has changed. */
   readonly body: Promise<Uint8Array>;
   /** Once it has come and been read from. */
   had: Uint8Array | null;
@@ -96,7 +98,7 @@ export class RangeReader {
   /** Ends what is on its way, and tells what was got round. */
   async close(): Promise<void> {
     this.#abort.abort();
-    for (const fetched of this.#queue.splice(0)) this.#leave(fetched);
+    this.#leaveAll();
     await Promise.all(this.#leaving);
     await this.#refs?.return();
     for (const warning of this.#reader.problems.warnings()) this.#options.onWarning?.(warning);
@@ -133,17 +135,25 @@ export class RangeReader {
   }
 
   #fetch(ref: ChunkRef, span: Span): Fetched {
+    const same = this.#queue.find(({ tag }) => tag.equals(ref.tag));
+    if (same !== undefined) return { ...span, tag: ref.tag, body: same.body, had: null };
     const lent = this.#lender.borrow();
     const body = lent.then((memory) => this.#reader.read(memory, ref, this.#signal));
     // It is told to whoever reads it, if anybody does.
     body.catch(() => undefined);
     this.#lent.set(body, lent);
-    return { ...span, body, had: null };
+    return { ...span, tag: ref.tag, body, had: null };
   }
 
   readonly #lent = new WeakMap<Promise<Uint8Array>, Promise<ChunkMemory>>();
 
+  #leaveAll(): void {
+    for (let head = this.#queue.shift(); head !== undefined; head = this.#queue.shift()) this.#leave(head);
+  }
+
+  /** @param fetched no longer in the queue */
   #leave({ body }: Fetched): void {
+    if (this.#queue.some((other) => other.body === body)) return;
     const left = this.#settle(body);
     this.#leaving.add(left);
     void left.finally(() => this.#leaving.delete(left));
@@ -157,7 +167,7 @@ export class RangeReader {
   }
 
   async #rewind(): Promise<void> {
-    for (const fetched of this.#queue.splice(0)) this.#leave(fetched);
+    this.#leaveAll();
     await this.#refs?.return();
     this.#refs = null;
     this.#next = 0;

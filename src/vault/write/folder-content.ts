@@ -8,7 +8,9 @@ import { makeExcludes } from '../folders/excludes.ts';
 import type { FolderSource } from '../folders/folder-source.ts';
 import { groupsOf } from '../folders/grouping.ts';
 import type { Group } from '../folders/grouping.ts';
-import { isWhole, LoggedGroups } from '../folders/local-log.ts';
+import { partsOf, unknown } from '../folders/group-parts.ts';
+import type { GroupPart } from '../folders/group-parts.ts';
+import { LoggedGroups } from '../folders/local-log.ts';
 import type { LocalLogWriter, LogPlace } from '../folders/local-log.ts';
 import { scan } from '../folders/scan.ts';
 import type { Missed, ScannedEntry } from '../folders/scan.ts';
@@ -20,7 +22,7 @@ import type { TableWriter } from './table-writer.ts';
 import type { ContentCall, StoredContent } from './content.ts';
 import type { SourceFacts } from './finish-put.ts';
 import { factsOf, isToRead, rootOf, TreeReader } from './tree-reader.ts';
-import type { KnownGroup, Piece, TreeMember } from './tree-reader.ts';
+import type { Piece, TreeMember } from './tree-reader.ts';
 
 export interface FolderCall extends Omit<ContentCall, 'chunking' | 'chunkSize' | 'beginning' | 'dedup'> {
   readonly dedup: Pick<WriterKeys, 'content' | 'table' | 'index' | 'cut'>;
@@ -72,7 +74,7 @@ export async function storeFolder(
     (aborted) => {
       const entries = scan(source.root, { ...source, excludes, accounts, signal: aborted, onMissed });
       const groups = groupsOf(membersOf(entries), dedup.cut);
-      return reader.pieces(knownGroups(groups, { log, writer, signal: aborted, onBytes }));
+      return reader.pieces(partsOfGroups(groups, { log, writer, signal: aborted, onBytes }));
     },
     async (piece, aborted) => storePiece(writer, piece, { lenders, dedup, aborted }),
     // Most groups are a body, what is said at their end, and now and then a piece of the index.
@@ -104,11 +106,11 @@ export async function storeFolder(
 }
 
 function contentOf(
-  { totals, indexSize, inlineIndex }: TreeReader,
+  { totals, contentSize, indexSize, inlineIndex }: TreeReader,
   { content, index, ids, indexChunks }: Awaited<ReturnType<TableWriter['finish']>>,
   { chunks, incomplete }: { readonly chunks: number; readonly incomplete: boolean },
 ): Pick<StoredContent, 'table' | 'folder' | 'ids' | 'chunks' | 'indexChunks'> {
-  const { entries, size, contentSize } = totals;
+  const { entries, size } = totals;
   const none = chunks === 0 ? Buffer.alloc(0) : null;
   const table = { size: contentSize, chunkSize: null, ...content, inline: none };
   const indexTable = { size: indexSize, chunkSize: null, ...index, inline: inlineIndex };
@@ -153,7 +155,7 @@ async function* membersOf(entries: AsyncIterable<ScannedEntry>): AsyncGenerator<
 }
 
 /** Looks each group up: in what is remembered, and then in the buckets. */
-function knownGroups(
+function partsOfGroups(
   groups: AsyncIterable<Group<TreeMember>>,
   p: {
     readonly log: LogPlace | null;
@@ -161,15 +163,14 @@ function knownGroups(
     readonly signal: AbortSignal;
     readonly onBytes: (count: number) => void;
   },
-): AsyncIterable<KnownGroup> {
-  const remembered = async function* (): AsyncGenerator<KnownGroup, void, undefined> {
+): AsyncIterable<readonly GroupPart<TreeMember>[]> {
+  const remembered = async function* (): AsyncGenerator<Looked, void, undefined> {
     const log = new LoggedGroups(p.log);
     try {
       for await (const group of groups) {
         const files = group.members.filter(isToRead);
-        const logged = await log.find(files.map(({ scanned }) => factsOf(scanned.entry.path, scanned.state)));
-        const size = files.reduce((sum, file) => sum + file.size, 0);
-        yield { ...group, logged: logged !== null && isWhole(logged, size) ? logged : null };
+        const facts = files.map(({ scanned }) => factsOf(scanned.entry.path, scanned.state));
+        yield { group, parts: partsOf(group, isToRead, await log.find(facts)) };
       }
     } finally {
       await log.close();
@@ -177,13 +178,21 @@ function knownGroups(
   };
   return mapOrdered(
     remembered,
-    async (group, signal) => {
-      const { logged } = group;
-      if (logged === null || !(await p.writer.areThere(logged.refs(), null, signal)))
-        return { ...group, logged: null };
-      p.onBytes(group.members.reduce((sum, { size }) => sum + size, 0));
-      return group;
+    async ({ group, parts }, signal) => {
+      const known = parts.filter((part) => part.known !== null);
+      for (const one of known) {
+        if (one.known !== null && !(await p.writer.areThere(one.known.refs(), null, signal)))
+          return unknown(group);
+      }
+      const bytes = known.flatMap(({ members }) => members).reduce((sum, { size }) => sum + size, 0);
+      if (known.length > 0) p.onBytes(bytes);
+      return parts;
     },
     { inFlight: LOOKS_AT_ONCE, signal: p.signal },
   );
+}
+
+interface Looked {
+  readonly group: Group<TreeMember>;
+  readonly parts: readonly GroupPart<TreeMember>[];
 }

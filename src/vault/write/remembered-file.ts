@@ -42,7 +42,7 @@ export class RememberedFile {
     if (this.#forceRead) return null;
     const groups = new LoggedGroups(this.#place);
     try {
-      const logged = await groups.find([this.#facts]);
+      const { whole: logged } = await groups.find([this.#facts]);
       if (logged === null || !isWhole(logged, this.#facts.size)) return null;
       return (await writer.areThere(logged.refs(), fullSize, signal)) ? logged : null;
     } finally {
@@ -57,6 +57,6 @@ export class RememberedFile {
 
   /** Notes that those were all. */
   async end(): Promise<void> {
-    await this.#log?.endGroup({ files: [this.#facts], extents: null, readAtMs: this.#readAtMs });
+    await this.#log?.endGroup({ files: [this.#facts], extents: null, gaps: null, readAtMs: this.#readAtMs });
   }
 }

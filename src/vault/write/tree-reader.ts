@@ -2,7 +2,7 @@
 import { lotOf } from '../../crypto/cutting.ts';
 import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { Lender } from '../../concurrency/semaphore.ts';
-import { EntryEncoder, isIndexEnd } from '../../format/folder-index.ts';
+import { dataSize, EntryEncoder, isIndexEnd } from '../../format/folder-index.ts';
 import type { EntryContent, FolderEntry, FolderTotals } from '../../format/folder-index.ts';
 import { MAX_CUT_SIZE } from '../../format/limits.ts';
 import { INLINE_SIZE } from '../../format/manifest.ts';
@@ -12,8 +12,9 @@ import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import type { Accounts } from '../folders/accounts.ts';
 import { shown } from '../folders/disk-path.ts';
 import { LARGE_FILE_SIZE } from '../folders/grouping.ts';
-import type { Group, Member } from '../folders/grouping.ts';
-import type { FileFacts, LocalLogWriter, LoggedGroup } from '../folders/local-log.ts';
+import type { Member } from '../folders/grouping.ts';
+import type { GroupPart, KnownData } from '../folders/group-parts.ts';
+import type { FileFacts, ReadGroup } from '../folders/local-log.ts';
 import { missedBy, reason } from '../folders/scan.ts';
 import type { FileState, Missed, ScannedEntry } from '../folders/scan.ts';
 import { openScanned } from '../folders/scanned-file.ts';
@@ -29,18 +30,11 @@ export interface TreeMember extends Member {
   readonly hasContent: boolean;
 }
 
-/** A group, and what is known of it, if it is unchanged and the buckets have its chunks. */
-export interface KnownGroup extends Group<TreeMember> {
-  readonly logged: LoggedGroup | null;
-}
-
 /** What the writer is told, in order: bytes to store, a chunk that is stored, and the end of a group. */
 export type Piece =
   | { readonly kind: 'content' | 'index'; readonly memory: ChunkMemory; readonly length: number }
   | { readonly kind: 'known'; readonly ref: ChunkRef }
-  | { readonly kind: 'end'; readonly group: LoggedFiles | null };
-
-type LoggedFiles = Exclude<Parameters<LocalLogWriter['endGroup']>[0], null>;
+  | { readonly kind: 'end'; readonly group: ReadGroup | null };
 
 export interface TreeReaderOptions {
   readonly root: string;
@@ -68,6 +62,8 @@ export class TreeReader {
   /** Link groups whose content is stored: from the scan's number to that of the index. */
   readonly #links = new Map<number, number>();
   indexSize = 0;
+  /** Bytes of content so far. */
+  contentSize = 0;
   /** Files so far, each hard link's once. */
   files = 0;
   /** The index itself where it is small; set at the end. */
@@ -84,12 +80,21 @@ export class TreeReader {
     return this.#encoder.totals;
   }
 
-  /** @throws `invalid-input` if the index cannot have an entry; `interrupted` */
-  async *pieces(groups: AsyncIterable<KnownGroup>): AsyncGenerator<Piece, void, undefined> {
+  /**
+   * @param groups of parts
+   * @throws `invalid-input` if the index cannot have an entry; `interrupted`
+   */
+  async *pieces(
+    groups: AsyncIterable<readonly GroupPart<TreeMember>[]>,
+  ): AsyncGenerator<Piece, void, undefined> {
     let isCut = false;
-    for await (const group of groups) {
+    for await (const parts of groups) {
       throwIfAborted(this.#options.signal);
-      yield* group.logged === null ? this.#read(group.members) : this.#refer(group.members, group.logged);
+      const read = new GroupRead(this.#options.now(), this.contentSize);
+      for (const { members, known } of parts) {
+        yield* known === null ? this.#read(members, read) : this.#refer(members, known, read);
+      }
+      yield { kind: 'end', group: read.finish(this.contentSize) };
       for (const body of this.#bodies.splice(0)) {
         isCut = true;
         yield await this.#indexPiece(body);
@@ -106,48 +111,63 @@ export class TreeReader {
     return { kind: 'index', memory, length: body.length };
   }
 
-  /** A group whose chunks are stored, and whose files are as they were. */
-  *#refer(members: readonly TreeMember[], logged: LoggedGroup): Generator<Piece, void, undefined> {
-    const readAtMs = this.#options.now();
-    for (const { scanned, hasContent } of members) {
-      const { size } = scanned.state;
-      this.#add(scanned.entry, hasContent ? { size, extents: size === 0 ? null : logged.extents } : null);
+  /** Files whose chunks are stored, and which are as they were. */
+  *#refer(
+    members: readonly TreeMember[],
+    known: KnownData,
+    read: GroupRead,
+  ): Generator<Piece, void, undefined> {
+    const { extents, gaps } = known;
+    let at = this.contentSize;
+    let file = 0;
+    for (const member of members) {
+      const { entry, state } = member.scanned;
+      if (!isToRead(member)) {
+        this.#add(entry, member.hasContent ? NO_CONTENT : null);
+        continue;
+      }
+      const content = { size: state.size, extents, offset: at + (gaps?.[file] ?? 0) };
+      this.#add(entry, content);
+      read.add(factsOf(entry.path, state), content);
+      at = content.offset + dataSize(content);
+      file += 1;
     }
-    for (const ref of logged.refs()) yield { kind: 'known', ref };
-    const files = members.filter(isToRead).map(({ scanned }) => factsOf(scanned.entry.path, scanned.state));
-    yield { kind: 'end', group: { files, extents: logged.extents, readAtMs } };
+    for (const ref of known.refs()) {
+      this.contentSize += ref.length;
+      yield { kind: 'known', ref };
+    }
   }
 
-  async *#read(members: readonly TreeMember[]): AsyncGenerator<Piece, void, undefined> {
+  async *#read(members: readonly TreeMember[], group: GroupRead): AsyncGenerator<Piece, void, undefined> {
     const { contentMemory } = this.#options;
-    const readAtMs = this.#options.now();
-    const files: FileFacts[] = [];
-    let extents: EntryContent['extents'] = null;
-    let isSure = true;
     let body: ChunkMemory | null = null;
     let filled = 0;
-    const flush = function* (): Generator<Piece, void, undefined> {
-      if (body === null) return;
+    const flush = (): Piece[] => {
+      if (body === null) return [];
       const piece: Piece = { kind: 'content', memory: body, length: filled };
+      this.contentSize += filled;
       [body, filled] = [null, 0];
-      if (piece.length > 0) yield piece;
-      else contentMemory.giveBack(piece.memory);
+      if (piece.length > 0) return [piece];
+      contentMemory.giveBack(piece.memory);
+      return [];
     };
     try {
       for (const member of members) {
         const { scanned, hasContent } = member;
         if (!isToRead(member)) {
-          this.#add(scanned.entry, hasContent ? { size: 0, extents: null } : null);
+          this.#add(scanned.entry, hasContent ? NO_CONTENT : null);
           continue;
         }
         const file = await this.#open(scanned);
-        isSure &&= file !== null;
-        if (file === null) continue;
+        if (file === null) {
+          group.isSure = false;
+          continue;
+        }
         try {
           const { size } = file.state;
           const isLarge = size >= LARGE_FILE_SIZE;
           if (isLarge || size > MAX_CUT_SIZE - filled) yield* flush();
-          const start = filled;
+          const [start, offset] = [filled, this.contentSize + filled];
           if (isLarge) yield* this.#cut(file);
           else {
             body ??= await contentMemory.borrow();
@@ -155,7 +175,7 @@ export class TreeReader {
           }
           const read = await file.finish();
           // Also of one that failed: it was to have more.
-          if (read.changed) isSure = false;
+          if (read.changed) group.isSure = false;
           // What has gone on its way already cannot be left out.
           if (read.failure !== null && !isLarge) {
             filled = start;
@@ -163,11 +183,10 @@ export class TreeReader {
             continue;
           }
           this.#tellOf(file.entry.path, read);
-          this.#add(file.entry, read);
-          files.push(factsOf(file.entry.path, file.state));
-          extents = read.extents;
+          const content = { size: read.size, extents: read.extents, offset };
+          this.#add(file.entry, content);
+          group.add(factsOf(file.entry.path, file.state), content);
           this.#options.onBytes(read.size);
-          if (extents !== null && members.filter(isToRead).length > 1) isSure = false;
         } finally {
           await file.close();
         }
@@ -176,7 +195,6 @@ export class TreeReader {
     } finally {
       if (body !== null) contentMemory.giveBack(body);
     }
-    yield { kind: 'end', group: isSure ? { files, extents, readAtMs } : null };
   }
 
   async *#cut(file: ScannedFile): AsyncGenerator<Piece, void, undefined> {
@@ -186,7 +204,10 @@ export class TreeReader {
       return file.read(target);
     };
     const chunks = cutByContent(read, bodiesOf(contentMemory), new ContentCutter(cut));
-    for await (const { memory, length } of chunks) yield { kind: 'content', memory, length };
+    for await (const { memory, length } of chunks) {
+      this.contentSize += length;
+      yield { kind: 'content', memory, length };
+    }
   }
 
   async #open(scanned: ScannedEntry): Promise<ScannedFile | null> {
@@ -212,7 +233,7 @@ export class TreeReader {
   }
 
   /** Adds an entry to the index. @param content of a file; null for another path of one that has come, and for what is no file */
-  #add(entry: FolderEntry, content: Pick<EntryContent, 'size' | 'extents'> | null): void {
+  #add(entry: FolderEntry, content: EntryContent | null): void {
     this.root ??= entry;
     if (content !== null) this.files += 1;
     const { path, linkGroup: link } = entry;
@@ -226,18 +247,58 @@ export class TreeReader {
         return;
       }
     }
-    const offset = this.#encoder.totals.contentSize;
-    const bytes = this.#encoder.encode({
-      ...entry,
-      linkGroup,
-      content: content === null ? null : { size: content.size, extents: content.extents, offset },
-    });
+    // What has no data has it right behind that of the file before.
+    const offset =
+      content === null || dataSize(content) === 0 ? this.#encoder.totals.contentSize : content.offset;
+    const bytes = this.#encoder.encode({ ...entry, linkGroup, content: content && { ...content, offset } });
     this.#entries.push(bytes);
     this.#entriesSize += bytes.length;
     this.indexSize += bytes.length;
     if (!isIndexEnd(() => this.#lot(path), this.#entriesSize)) return;
     this.#bodies.push(Buffer.concat(this.#entries.splice(0)));
     this.#entriesSize = 0;
+  }
+}
+
+/** Of an empty file. */
+const NO_CONTENT: EntryContent = { size: 0, offset: 0, extents: null };
+
+/** What is to be remembered of a group. */
+class GroupRead {
+  /** Whether all its files are as they were before they were read. */
+  isSure = true;
+  readonly #readAtMs: number;
+  readonly #files: FileFacts[] = [];
+  readonly #gaps: number[] = [];
+  #extents: EntryContent['extents'] = null;
+  /** Where the data of the last file ends. */
+  #end: number;
+
+  /** @param start where in the content its chunks begin */
+  constructor(readAtMs: number, start: number) {
+    this.#readAtMs = readAtMs;
+    this.#end = start;
+  }
+
+  add(file: FileFacts, content: EntryContent): void {
+    this.#files.push(file);
+    this.#gaps.push(content.offset - this.#end);
+    this.#end = content.offset + dataSize(content);
+    this.#extents ??= content.extents;
+  }
+
+  /** @param end where in the content its chunks end */
+  finish(end: number): ReadGroup | null {
+    // Holes are remembered of a file alone.
+    if (!this.isSure || (this.#extents !== null && this.#files.length > 1)) return null;
+    const gaps = [...this.#gaps, end - this.#end];
+    const hasGaps = gaps.some((gap) => gap > 0);
+    return {
+      files: this.#files,
+      extents: this.#extents,
+      gaps: hasGaps ? gaps : null,
+      readAtMs: this.#readAtMs,
+    };
   }
 }
 

@@ -47,13 +47,14 @@ interface Stored {
   readonly files: readonly FileFacts[];
   readonly refs: readonly ChunkRef[];
   readonly extents?: readonly Extent[] | null;
+  readonly gaps?: readonly number[] | null;
 }
 
 async function write(groups: readonly Stored[], at = place): Promise<string | null> {
   const log = new LocalLogWriter(at);
-  for (const { files, refs, extents = null } of groups) {
+  for (const { files, refs, extents = null, gaps = null } of groups) {
     for (const ref of refs) log.chunk(ref);
-    await log.endGroup({ files, extents, readAtMs: NOW });
+    await log.endGroup({ files, extents, gaps, readAtMs: NOW });
   }
   return log.commit();
 }
@@ -66,8 +67,8 @@ async function read(
   const log = new LoggedGroups(at);
   const found: (readonly ChunkRef[] | null)[] = [];
   for (const files of groups) {
-    const group = await log.find(files);
-    found.push(group === null ? null : [...group.refs()]);
+    const { whole } = await log.find(files);
+    found.push(whole === null ? null : [...whole.refs()]);
   }
   await log.close();
   return found;
@@ -123,7 +124,7 @@ describe('A log', () => {
     await write([before, large, after]);
     expect(await read(filesOf([before, large, after]))).toEqual(refsOf([before, large, after]));
     const log = new LoggedGroups(place);
-    expect(await log.find(large.files)).toMatchObject({ extents, chunks: 5000 });
+    expect((await log.find(large.files)).whole).toMatchObject({ extents, chunks: 5000 });
     await log.close();
   });
 
@@ -184,6 +185,43 @@ describe('A log', () => {
       ),
       { numRuns: 40 },
     );
+  });
+
+  test('gives where the data of files is that are as they were, whatever became of their groups', async () => {
+    const [one, two, three] = [chunk(3000), chunk(2500), chunk(9000)];
+    const group = (...names: string[]): FileFacts[] => names.map((name) => facts(name));
+    await write([
+      { files: group('b', 'd', 'f'), refs: [one] },
+      { files: group('h', 'j', 'l'), refs: [two, one], gaps: [500, 0, 1000, 0] },
+      { files: [facts('n', { size: 9000 })], refs: [three], extents: [{ start: 0, length: 8000 }] },
+      { files: group('p', 'r'), refs: [two] },
+    ]);
+    const log = new LoggedGroups(place);
+    const find = async (...files: FileFacts[]): Promise<unknown> => {
+      const { whole, places } = await log.find(files);
+      return whole === null ? places : [...whole.refs()];
+    };
+    expect(await find(facts('a'), facts('b'), facts('d', { inode: 1n }), facts('e'))).toEqual([
+      null,
+      { ref: one, start: 0 },
+      null,
+      null,
+    ]);
+    // The rest of that group, and the beginning of the next.
+    expect(await find(facts('f'), facts('h'))).toEqual([
+      { ref: one, start: 2000 },
+      { ref: two, start: 500 },
+    ]);
+    // One that lies in two chunks would not be known.
+    expect(await find(facts('j'), facts('l'), facts('n', { size: 9000 }), facts('o'))).toEqual([
+      { ref: two, start: 1500 },
+      { ref: one, start: 1000 },
+      null,
+      null,
+    ]);
+    expect(await find(facts('p'), facts('r'))).toEqual([two]);
+    expect(await find(facts('s'))).toEqual([null]);
+    await log.close();
   });
 
   test('has the order of the index, in which "/" comes first', async () => {
@@ -257,7 +295,7 @@ describe('Nothing is known', () => {
     await log.endGroup(null);
     const kept = chunk();
     log.chunk(kept);
-    await log.endGroup({ files: [facts('b')], extents: null, readAtMs: NOW });
+    await log.endGroup({ files: [facts('b')], extents: null, gaps: null, readAtMs: NOW });
     expect(await log.commit()).toBeNull();
     expect(await read([[facts('a')], [facts('b')]])).toEqual([null, [kept]]);
   });
@@ -266,9 +304,9 @@ describe('Nothing is known', () => {
     const log = new LocalLogWriter(place);
     const ref = chunk();
     for (let i = 0; i <= 1024 * 1024; i += 1) log.chunk(ref);
-    await log.endGroup({ files: [facts('a')], extents: null, readAtMs: NOW });
+    await log.endGroup({ files: [facts('a')], extents: null, gaps: null, readAtMs: NOW });
     log.chunk(ref);
-    await log.endGroup({ files: [facts('b')], extents: null, readAtMs: NOW });
+    await log.endGroup({ files: [facts('b')], extents: null, gaps: null, readAtMs: NOW });
     expect(await log.commit()).toBeNull();
     expect(await read([[facts('a')], [facts('b')]])).toEqual([null, [ref]]);
   });
@@ -354,7 +392,7 @@ describe('Writing a log', () => {
     const log = new LocalLogWriter(place);
     for (const { files, refs } of tree(3000)) {
       for (const ref of refs) log.chunk(ref);
-      await log.endGroup({ files, extents: null, readAtMs: NOW });
+      await log.endGroup({ files, extents: null, gaps: null, readAtMs: NOW });
     }
     expect(await readdir(place.folder)).toHaveLength(2);
     await log.discard();

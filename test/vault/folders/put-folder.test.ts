@@ -33,6 +33,7 @@ import { recoverCatalog } from '../../../src/vault/recover/recover.ts';
 import { Vault } from '../../../src/vault/vault.ts';
 import type { PutOptions, PutResult } from '../../../src/vault/write/put-call.ts';
 import { catalogPlace } from '../../support/catalog-place.ts';
+import { seededRandom } from '../../support/seeded-random.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../../support/temporary-folder.ts';
 import { CHEAP_KDF, parts, PASSWORD, testVault } from '../harness.ts';
@@ -103,6 +104,13 @@ async function restore(
   });
   await reader.close();
   expect(problems).toEqual([]);
+}
+
+/** A version is restored to what the folder is now. */
+async function expectRestored(reference = 'docs'): Promise<void> {
+  await rm(place.at('out'), { recursive: true, force: true });
+  await restore(await folderOf(reference), place.at('out'));
+  expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
 }
 
 async function apply({ what, file, size }: { what: string; file: number; size: number }): Promise<void> {
@@ -214,7 +222,7 @@ describe('a folder', () => {
     expect(await readFile(place.at('out', 'a'))).toEqual(Buffer.alloc(40_000, 1));
   });
 
-  test('is stored whole after any edits as it would be from the beginning', async () => {
+  test('is stored whole after any edits, in whatever chunks, as it would be from the beginning', async () => {
     const edit = fc.record({
       what: fc.constantFrom('write', 'append', 'remove', 'rename', 'link', 'truncate', 'chmod'),
       file: fc.nat(40),
@@ -225,16 +233,53 @@ describe('a folder', () => {
     }
     await put();
     await fc.assert(
-      fc.asyncProperty(fc.array(edit, { minLength: 1, maxLength: 5 }), async (edits) => {
+      fc.asyncProperty(fc.array(edit, { minLength: 1, maxLength: 5 }), fc.boolean(), async (edits, anew) => {
         for (const one of edits) await apply(one).catch(() => undefined);
         const { hash } = await put();
-        expect(await put({ forceRead: true })).toMatchObject({ hash, unchanged: true });
-        await rm(place.at('out'), { recursive: true, force: true });
-        await restore(await folderOf(hash), place.at('out'));
-        expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
+        expect(await put()).toMatchObject({ hash, unchanged: true, bodies: 0 });
+        await expectRestored(hash);
+        if (anew) await expectRestored((await put({ forceRead: true })).hash);
       }),
-      { numRuns: 12 },
+      { numRuns: 16 },
     );
+  });
+
+  test('of which small files change has those alone stored, until little is left of the old chunks', async () => {
+    const random = seededRandom(7);
+    const write = (i: number): Promise<void> =>
+      writeFile(place.at('docs', `f${i}`), random.bytes(20_000 + i));
+    for (let i = 10; i < 20; i += 1) await write(i);
+    expect(await put()).toMatchObject({ chunks: 1 });
+    let news = 0;
+    for (const [i, chunks] of [
+      [13, 3],
+      [16, 5],
+      [13, 5],
+      [10, 6],
+      [19, 7],
+    ] as const) {
+      await write(i);
+      const stored = await put();
+      expect(stored).toMatchObject({ bytesNew: 20_000 + i, chunksStored: 1, chunks, bodies: 1 });
+      news += stored.bytesNew;
+      await expectRestored();
+    }
+    expect(news).toBeLessThan(110_000);
+    // Less than half of what these chunks have is left now.
+    for (const i of [11, 12, 14, 15]) await write(i);
+    expect(await put()).toMatchObject({ bytesNew: 200_145, chunksStored: 1, chunks: 1 });
+  });
+
+  test('reads a chunk once that it lists again behind a file that has changed', async () => {
+    const random = seededRandom(8);
+    for (let i = 0; i < 60; i += 1) await writeFile(place.at('docs', `f${10 + i}`), random.bytes(50_000));
+    await put();
+    await writeFile(place.at('docs', 'f61'), 'changed');
+    const { chunks } = await put();
+    const open = vi.spyOn(made.session.workers, 'open');
+    await restore(await folderOf(), place.at('out'));
+    expect(open).toHaveBeenCalledTimes(chunks - 1);
+    expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
   });
 
   test('can be locked: then nothing is remembered of it, and its password is needed', async () => {

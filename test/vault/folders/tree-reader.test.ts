@@ -19,7 +19,7 @@ import { readAccounts } from '../../../src/vault/folders/accounts.ts';
 import { diskCalls } from '../../../src/vault/folders/disk-calls.ts';
 import type { DiskCalls } from '../../../src/vault/folders/disk-calls.ts';
 import type { FolderSource } from '../../../src/vault/folders/folder-source.ts';
-import type { LoggedGroup } from '../../../src/vault/folders/local-log.ts';
+import type { GroupPart, KnownData } from '../../../src/vault/folders/group-parts.ts';
 import { systemError } from '../../../src/vault/folders/open-folder.ts';
 import { scan } from '../../../src/vault/folders/scan.ts';
 import type { Missed } from '../../../src/vault/folders/scan.ts';
@@ -119,7 +119,11 @@ interface Read {
 /** Reads a group of members. */
 async function read(
   members: readonly TreeMember[],
-  { logged = null as LoggedGroup | null, signal = new AbortController().signal } = {},
+  {
+    known = null as KnownData | null,
+    parts = null as readonly GroupPart<TreeMember>[] | null,
+    signal = new AbortController().signal,
+  } = {},
 ): Promise<Read> {
   const [missed, told]: [Missed[], number[]] = [[], []];
   const [contentMemory, indexMemory] = [memoryOf(MAX_CUT_SIZE), memoryOf(MOST_INDEX_BODY)];
@@ -138,7 +142,7 @@ async function read(
   const index: Buffer[] = [];
   const others: Piece[] = [];
   const groups = (async function* () {
-    yield { members, large: false, logged };
+    yield parts ?? [{ members, known }];
   })();
   try {
     for await (const piece of reader.pieces(groups)) {
@@ -219,7 +223,9 @@ describe('a group of files', () => {
       ['a', 1000],
       ['b', 2000],
     ]);
-    expect(got.others).toEqual([{ kind: 'end', group: { files, extents: null, readAtMs: NOW_MS } }]);
+    expect(got.others).toEqual([
+      { kind: 'end', group: { files, extents: null, gaps: null, readAtMs: NOW_MS } },
+    ]);
     expect(named(got)).toEqual(['', 'a', 'b', 'c', 'd', 'e']);
     expect(contentsOf(got)).toEqual([null, ...THREE, null, null]);
     expect(got.entries.map(({ linkGroup }) => linkGroup)).toEqual([null, 1, null, null, 1, null]);
@@ -239,25 +245,18 @@ describe('a group of files', () => {
     });
     const members = await scanned(never);
     const hash = Buffer.alloc(32, 1);
-    const refs = [1, 2].map((n) => ({ tag: chunkTag(CUT, hash), hash, length: n }));
-    const logged = {
-      facts: Buffer.alloc(0),
-      extents: null,
-      chunks: 2,
-      *refs() {
-        yield* refs;
-      },
-    };
-    const got = await read(members, { logged });
+    const refs = [1200, 1800].map((length) => ({ tag: chunkTag(CUT, hash), hash, length }));
+    const known = { extents: null, gaps: null, refs: () => refs };
+    const got = await read(members, { known });
     const files = loggedOf(members);
     expect(got.others).toEqual([
       ...refs.map((ref) => ({ kind: 'known', ref })),
-      { kind: 'end', group: { files, extents: null, readAtMs: NOW_MS } },
+      { kind: 'end', group: { files, extents: null, gaps: null, readAtMs: NOW_MS } },
     ]);
     expect(contentsOf(got)).toEqual([null, ...THREE, null]);
     const extents = [{ start: 5, length: 10 }];
     const withEmpty = members.filter(({ path }) => ['', 'a', 'c'].includes(path.toString()));
-    const sparse = await read(withEmpty, { logged: { ...logged, extents } });
+    const sparse = await read(withEmpty, { known: { ...known, extents } });
     expect(contentsOf(sparse)).toEqual([
       null,
       { size: 1000, offset: 0, extents },
