@@ -10,6 +10,9 @@ import { codeOf, listAll } from './conformance.ts';
 /** What a file system answers with an error, by call; file systems that cannot do something cannot be had everywhere. */
 const refusals = vi.hoisted(() => new Map<string, (...args: readonly unknown[]) => string | null>());
 
+// On a disk of this machine some calls are made at once, and are none of these.
+vi.mock(import('../../src/disk/local.ts'), () => ({ isLocal: () => Promise.resolve(false) }));
+
 vi.mock(import('node:fs'), async (original) => {
   const real = await original();
   const names = ['open', 'link', 'fsync', 'close', 'unlink', 'write'] as const;

@@ -152,13 +152,12 @@ describe('a folder that is not what it was', () => {
     },
   );
 
-  test('has all its objects still when it was away for a moment, whatever was asked for meanwhile', async () => {
+  test('has all its objects still when it was away for a moment, and says nothing else of them meanwhile', async () => {
     await using folder = await temporaryFolder();
     await createFolder(folder.at('bucket/chunks'));
     const bucket = open(folder);
     const names = Array.from({ length: 600 }, (_, i) => `chunks/${String(i).padStart(3, '0')}`);
     for (const name of names) await writeFile(folder.at('bucket', name), CONTENT);
-    /** Has something asked for while the folder is away, and answered in a process that sleeps until it is back. */
     const during = async <T>(ask: () => Promise<T>): Promise<T> => {
       renameSync(folder.at('bucket'), folder.at('away'));
       const answer = ask();
@@ -167,17 +166,16 @@ describe('a folder that is not what it was', () => {
       renameSync(folder.at('away'), folder.at('bucket'));
       return answer;
     };
+    const answers = ['success', 'bucket-missing'];
     await bucket.get('chunks/000');
-    expect(await during(() => codeOf(bucket.get('chunks/000')))).toBe('success');
-    const listing = bucket.list('chunks/')[Symbol.asyncIterator]();
-    // It asks for the sizes of the next entries while the first are taken.
-    await listing.next();
-    let listed = 1;
-    for (let next = await during(() => listing.next()); next.done !== true; next = await listing.next())
-      listed++;
-    expect(listed).toBe(names.length);
-    expect(await during(() => codeOf(bucket.remove('chunks/000')))).toBe('success');
-    expect((await listAll(bucket, 'chunks/'))[0]?.name).toBe('chunks/001');
+    expect(answers).toContain(await during(() => codeOf(bucket.get('chunks/000'))));
+    expect(await codeOf(bucket.get('chunks/000'))).toBe('success');
+    expect(answers).toContain(await during(() => codeOf(listAll(bucket, 'chunks/'))));
+    expect(await listAll(bucket, 'chunks/')).toHaveLength(names.length);
+    const removed = await during(() => codeOf(bucket.remove('chunks/000')));
+    expect(answers).toContain(removed);
+    const left = await listAll(bucket, 'chunks/');
+    expect(left).toHaveLength(removed === 'success' ? names.length - 1 : names.length);
   });
 
   test('is bucket-missing for everybody when it is a file', async () => {

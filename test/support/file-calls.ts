@@ -22,25 +22,31 @@ export function plain(path: unknown): string {
 }
 
 /**
- * `node:fs` with its calls written down, for `vi.mock`. Callback functions only.
+ * `node:fs` with its calls written down, for `vi.mock`: those with a callback, and those that are made at once.
  *
  * @param real the module itself
  * @param done where to write the calls that succeeded, in the order in which they came back
  */
 export function recordingFs(real: typeof fs, done: FileCall[]): typeof fs {
   const paths = new Map<number, string>();
+  /** @returns what writes it down, once it is known what it gave */
+  const recorder = (call: FileCall['call'], args: readonly unknown[]): ((result: unknown) => void) => {
+    const [first] = args;
+    const path = typeof first === 'number' ? (paths.get(first) ?? '') : plain(first);
+    const to = call === 'link' || call === 'rename' ? plain(args[1]) : '';
+    return (fd) => {
+      if (call === 'open' && typeof fd === 'number') paths.set(fd, path);
+      done.push({ call, path, to });
+    };
+  };
   const recorded = NAMES.map((name) => {
     const original = real[name];
     const wrapped: Call = (...args) => {
       const callback = args.at(-1);
       if (typeof callback !== 'function') return Reflect.apply(original, real, args);
-      const [first] = args;
-      const path = typeof first === 'number' ? (paths.get(first) ?? '') : plain(first);
-      const to = name === 'link' || name === 'rename' ? plain(args[1]) : '';
+      const record = recorder(name, args);
       const answer: Callback = (error, ...results) => {
-        const [fd] = results;
-        if (error === null && name === 'open' && typeof fd === 'number') paths.set(fd, path);
-        if (error === null) done.push({ call: name, path, to });
+        if (error === null) record(results[0]);
         callback(error, ...results);
       };
       return Reflect.apply(original, real, [...args.slice(0, -1), answer]);
@@ -48,7 +54,16 @@ export function recordingFs(real: typeof fs, done: FileCall[]): typeof fs {
     // With what tells `promisify` the names of several results.
     return [name, Object.defineProperties(wrapped, Object.getOwnPropertyDescriptors(original))] as const;
   });
-  return { ...real, ...Object.fromEntries(recorded) };
+  const atOnce = NAMES.map((name) => {
+    const wrapped: Call = (...args) => {
+      const record = recorder(name, args);
+      const result: unknown = Reflect.apply(real[`${name}Sync`], real, args);
+      record(result);
+      return result;
+    };
+    return [`${name}Sync`, wrapped] as const;
+  });
+  return { ...real, ...Object.fromEntries([...recorded, ...atOnce]) };
 }
 
 /**

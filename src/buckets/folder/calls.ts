@@ -6,6 +6,8 @@
 import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
 import { FILE_THREADS } from '../../host.ts';
 import { GRACE_MS } from '../layers/clock.ts';
+import { AT_ONCE, IN_THREADS } from './files.ts';
+import type { QuickCalls } from './files.ts';
 
 /** The threads that all folders of the process share; made once, since the process has one set of them. */
 class Threads {
@@ -77,6 +79,7 @@ export class FolderCalls {
   readonly #leftovers: (() => Promise<void>)[] = [];
   /** Calls that an operation ran out of time with, as long as they have not come back. */
   readonly #blocked = new Set<symbol>();
+  #quick = IN_THREADS;
 
   /** @param label what to call the folder in messages */
   constructor(label: string) {
@@ -123,9 +126,28 @@ export class FolderCalls {
     }
   }
 
-  /** Does something that nobody waits for, as soon as there is a turn. It must not reject. */
-  later(run: () => Promise<void>): void {
-    this.#leftovers.push(run);
+  /** @param isLocal whether the folder is on a disk of this machine, which answers at once */
+  found(isLocal: boolean): void {
+    this.#quick = isLocal ? AT_ONCE : IN_THREADS;
+  }
+
+  /** For who has a turn. */
+  get quickCalls(): QuickCalls {
+    return this.#quick;
+  }
+
+  /** Runs calls that move no bytes: at once where they take no thread, else as `turn`. */
+  async quick<T>(run: (calls: QuickCalls) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    if (this.#quick === IN_THREADS) return await this.turn(() => run(IN_THREADS), signal);
+    throwIfAborted(signal);
+    return await run(this.#quick);
+  }
+
+  /** Closes a descriptor that nobody waits for: at once, or as soon as there is a turn. */
+  discard(fd: number): void {
+    const close = (): Promise<void> => this.#quick.close(fd).catch(() => undefined);
+    if (this.#quick === AT_ONCE) return void close();
+    this.#leftovers.push(close);
     this.startWaiting();
   }
 
@@ -221,6 +243,16 @@ export class Operation {
   /** Runs calls, in their turn, unless the signal is aborted before. */
   async run<T>(run: () => Promise<T>): Promise<T> {
     return await this.#calls.turn(run, this.#signal);
+  }
+
+  /** Runs calls that move no bytes. */
+  async quick<T>(run: (calls: QuickCalls) => Promise<T>): Promise<T> {
+    return await this.#calls.quick(run, this.#signal);
+  }
+
+  /** The same, also when the signal has been aborted. */
+  async finishQuick<T>(run: (calls: QuickCalls) => Promise<T>): Promise<T> {
+    return await this.#calls.quick(run, undefined);
   }
 
   /** Runs calls, in their turn, also when the signal has been aborted: what must not be left half done. */

@@ -11,7 +11,7 @@ import { within } from '../layers/clock.ts';
 import { DEFAULT_TIMEOUT_MS } from '../layers/timeout.ts';
 import { FolderCalls, threads } from './calls.ts';
 import type { Operation } from './calls.ts';
-import { close, fstat, lstat, openUnlinked, readOn, translated, unlessAbsent, unlink } from './files.ts';
+import { lstat, openUnlinked, readOn, translated, unlessAbsent, unlink } from './files.ts';
 import { Places, linked, parentOf } from './places.ts';
 import type { Place } from './places.ts';
 import { clearUnfinished, isTaken, store } from './unfinished.ts';
@@ -131,7 +131,7 @@ class FolderBucket implements Bucket {
         try {
           return await this.#read(operation, fd, { name, call });
         } finally {
-          this.#calls.later(() => close(fd).catch(() => undefined));
+          this.#calls.discard(fd);
         }
       });
       if (found === null) throw new VaultError('object-missing', `${this.label} has no object ${name}.`);
@@ -145,7 +145,7 @@ class FolderBucket implements Bucket {
     fd: number,
     { name, call }: { readonly name: string; readonly call: GetCall },
   ): Promise<Uint8Array | null> {
-    const { size, mode } = await operation.run(() => fstat(fd));
+    const { size, mode } = await operation.quick((calls) => calls.fstat(fd));
     const type = mode & S_IFMT;
     if (type === S_IFDIR) return null;
     if (type !== S_IFREG) throw this.#damaged(name, 'is not a regular file');

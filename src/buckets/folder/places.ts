@@ -10,19 +10,10 @@ import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { VaultError, systemCode } from '../../errors.ts';
 import { syncEntries } from '../../disk/folders.ts';
+import { isLocal } from '../../disk/local.ts';
 import type { FolderCalls, Operation } from './calls.ts';
-import {
-  close,
-  coalesced,
-  fstat,
-  identityOf,
-  lstat,
-  mkdir,
-  open,
-  openUnlinked,
-  stat,
-  unlessAbsent,
-} from './files.ts';
+import { coalesced, fstat, identityOf, mkdir, open, openUnlinked, stat, unlessAbsent } from './files.ts';
+import type { QuickCalls } from './files.ts';
 
 const { O_DIRECTORY, O_RDONLY } = constants;
 
@@ -171,7 +162,7 @@ export class Places {
     const isFresh = held.users > 0 && this.#hasDescriptorPaths === true;
     held.users += 1;
     try {
-      if (isFresh || (await operation.run(() => this.#isInPlace(held)))) return held;
+      if (isFresh || (await operation.quick((calls) => this.#isInPlace(held, calls)))) return held;
     } catch (error) {
       this.#leave(held);
       throw error;
@@ -181,11 +172,9 @@ export class Places {
     return null;
   }
 
-  async #isInPlace(place: HeldPlace): Promise<boolean> {
-    const path = join(this.#root, place.folder);
-    const look = place.folder === '' ? stat(path, { bigint: true }) : lstat(path, { bigint: true });
-    const found = await unlessAbsent(look);
-    return found !== null && identityOf(found) === place.handle.identity;
+  async #isInPlace({ folder, handle }: HeldPlace, calls: QuickCalls): Promise<boolean> {
+    const found = await unlessAbsent(calls.identify(join(this.#root, folder), { isLink: folder !== '' }));
+    return found === handle.identity;
   }
 
   async #openRoot(operation: Operation): Promise<HeldPlace> {
@@ -198,6 +187,7 @@ export class Places {
       }
     });
     if (fd === null) throw this.#missing();
+    this.#calls.found(await operation.run(() => isLocal(this.#root)));
     return await this.#hold(operation, '', { fd, path: this.#root });
   }
 
@@ -228,14 +218,15 @@ export class Places {
       this.#hasDescriptorPaths ??= await operation.run(() => leadsTo(`${short}/.`, identity));
       const settle = async (place: HeldPlace): Promise<boolean> => {
         await syncEntries(place.handle.fd);
-        return await this.#isInPlace(place);
+        // Within a turn: another one might never come.
+        return await this.#isInPlace(place, this.#calls.quickCalls);
       };
       // A turn of its own, which all share that ask for it: they would keep each other's.
       const inTurn = async <T>(run: () => Promise<T>): Promise<T> => await this.#calls.turn(run, undefined);
       const base = this.#hasDescriptorPaths ? short : path;
       return new HeldPlace(folder, base, { fd, identity, settle, inTurn });
     } catch (error) {
-      this.#calls.later(() => close(fd).catch(() => undefined));
+      this.#calls.discard(fd);
       throw error;
     }
   }
@@ -281,7 +272,7 @@ export class Places {
 
   #discard({ handle: { fd } }: HeldPlace): void {
     // Nothing was written through it that its own sync did not tell of.
-    this.#calls.later(() => close(fd).catch(() => undefined));
+    this.#calls.discard(fd);
   }
 
   #checkIdentity(identity: string): void {

@@ -1,17 +1,13 @@
 /** The life of an object before it has its name: a file in a folder of its own, which a killed process leaves there. */
 import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
 import { systemCode } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { FolderCalls, Operation } from './calls.ts';
 import {
-  close,
-  fstat,
   fsync,
   holdsDurably,
   link,
   lstat,
-  open,
   readdir,
   refuseLink,
   rename,
@@ -20,10 +16,6 @@ import {
   write,
 } from './files.ts';
 import type { Places } from './places.ts';
-
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-
-const OWNER_ONLY_FILE = 0o600;
 
 /** Where puts that are not finished lie, below the root. No object can have this name: it has a `~`. */
 const UNFINISHED = 'unfinished~';
@@ -77,14 +69,13 @@ export interface Unnamed {
 export async function store(operation: Operation, object: Unnamed): Promise<boolean> {
   const stored = await object.places.within(operation, UNFINISHED, { make: true }, async ({ base }) => {
     const unfinished = `${base}/${randomUUID()}`;
-    const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
-    const fd = await operation.run(() => unlessAbsent(open(unfinished, flags, OWNER_ONLY_FILE)));
+    const fd = await operation.quick((calls) => unlessAbsent(calls.create(unfinished)));
     if (fd === null) return false;
     let isMoved = false;
     try {
       await fill(operation, fd, object);
       // From here on the put is carried through, also when the signal is aborted.
-      isMoved = await operation.finish(() => giveName(unfinished, object));
+      isMoved = await giveName(operation, unfinished, object);
       return true;
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return false;
@@ -111,14 +102,17 @@ async function fill(
       }
     });
     await operation.run(() => fsync(fd));
-    if (onDate !== undefined) tellDate((await operation.run(() => fstat(fd))).mtimeMs, clock.now(), onDate);
+    if (onDate !== undefined) {
+      const { mtimeMs } = await operation.quick((files) => files.fstat(fd));
+      tellDate(mtimeMs, clock.now(), onDate);
+    }
     operation.check();
   } catch (error) {
-    calls.later(() => close(fd).catch(() => undefined));
+    calls.discard(fd);
     throw error;
   }
   // Some network file systems tell only now that they could not keep what was written.
-  await operation.finish(() => close(fd));
+  await operation.finishQuick((files) => files.close(fd));
 }
 
 /**
@@ -134,13 +128,16 @@ function tellDate(mtimeMs: number, nowMs: number, onDate: (dateMs: number) => vo
  *
  * @returns whether the file has been moved, so that nothing is left under its old name
  */
-async function giveName(unfinished: string, { path, bytes, replace, drawn }: Unnamed): Promise<boolean> {
-  if (replace || drawn) {
-    // A link that somebody put there in the place of a drawn name would be replaced, not followed.
-    if (replace) await refuseLink(path);
-    await rename(unfinished, path);
-    return true;
-  }
+async function giveName(operation: Operation, unfinished: string, object: Unnamed): Promise<boolean> {
+  const { path, replace, drawn } = object;
+  if (!replace && !drawn) return await operation.finish(() => giveFreeName(unfinished, object));
+  // A link that somebody put there in the place of a drawn name would be replaced, not followed.
+  if (replace) await operation.finish(() => refuseLink(path));
+  await operation.finishQuick((calls) => calls.rename(unfinished, path));
+  return true;
+}
+
+async function giveFreeName(unfinished: string, { path, bytes }: Unnamed): Promise<boolean> {
   try {
     await link(unfinished, path);
     return false;

@@ -1,9 +1,10 @@
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '../../errors.ts';
 import { isObjectName } from '../bucket.ts';
 import type { ListedObject } from '../bucket.ts';
 import type { Operation } from './calls.ts';
-import { lstat, readdir, unlessAbsent } from './files.ts';
+import { readdir, unlessAbsent } from './files.ts';
 import { linked } from './places.ts';
 import type { Place, Places } from './places.ts';
 
@@ -42,6 +43,8 @@ export async function* walk(range: WalkRange, place: Place): AsyncIterable<Liste
   let next = lookAt(range, place, names.slice(0, BATCH));
   for (let start = 0; start < names.length; start += BATCH) {
     const batch = await next;
+    // Where nothing is waited for, timers and signals have their turn all the same.
+    await nextTurn();
     next = lookAt(range, place, names.slice(start + BATCH, start + 2 * BATCH));
     for (const [index, found] of batch.entries()) {
       range.operation.check();
@@ -108,7 +111,7 @@ async function lookAt(
   return await Promise.all(
     names.map(async (name) => {
       try {
-        const found = await operation.run(() => unlessAbsent(lstat(`${place.base}/${name}`)));
+        const found = await operation.quick((calls) => unlessAbsent(calls.lstat(`${place.base}/${name}`)));
         if (found?.isSymbolicLink() === true) return linked(join(root, place.folder, name));
         if (found?.isDirectory() === true) return 'folder';
         return found?.isFile() === true ? found.size : null;
