@@ -8,21 +8,11 @@
  */
 import { constants } from 'node:fs';
 import { join } from 'node:path';
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { VaultError, systemCode } from '../../errors.ts';
 import { syncEntries } from '../../disk/folders.ts';
 import type { FolderCalls, Operation } from './calls.ts';
-import {
-  close,
-  coalesced,
-  fstat,
-  identityOf,
-  lstat,
-  mkdir,
-  open,
-  openUnlinked,
-  stat,
-  unlessAbsent,
-} from './files.ts';
+import { close, fstat, identityOf, lstat, mkdir, open, openUnlinked, stat, unlessAbsent } from './files.ts';
 
 const { O_DIRECTORY, O_RDONLY } = constants;
 
