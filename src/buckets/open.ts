@@ -17,6 +17,9 @@ import type { S3Location } from './s3/url.ts';
 /** Where a bucket is. `url` is the normalised form: the same place written otherwise gives the same `url`. */
 export type BucketLocation = FolderLocation | GcsLocation | S3Location;
 
+/** Small objects of one bucket after which a thread is worth its start: so many take as long. */
+const WRITE_ASIDE_AFTER = 50;
+
 /** Options of `openBucket`. */
 export interface OpenBucketOptions {
   /** Shared by all buckets that are opened with them; without, nothing is limited. */
@@ -61,7 +64,12 @@ async function openDriver(
 ): Promise<Bucket> {
   switch (location.kind) {
     case 'folder':
-      return openFolderBucket(location.path, { label: location.url, clock, fileThreads });
+      return openFolderBucket(location.path, {
+        label: location.url,
+        clock,
+        fileThreads,
+        writeAsideAfter: WRITE_ASIDE_AFTER,
+      });
     case 'gcs': {
       const { openGcsBucket } = await import('./gcs/driver.ts');
       return await openGcsBucket({ ...location, label: location.url, clock });

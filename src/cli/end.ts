@@ -15,7 +15,7 @@ const IDLE_LOOK_MS = 10;
 export async function end(code: ExitCode, overdue: Promise<unknown>): Promise<never> {
   await Promise.race([flushed(process.stderr), overdue]);
   // Standard output has been waited for with every write. What an interrupted library still holds open must not keep a cron job.
-  for (let waitedMs = 0; isPoolBusy() && waitedMs < IDLE_WAIT_MS; waitedMs += IDLE_LOOK_MS) {
+  for (let waitedMs = 0; isThreadBusy() && waitedMs < IDLE_WAIT_MS; waitedMs += IDLE_LOOK_MS) {
     await delay(IDLE_LOOK_MS);
   }
   return leave(code);
@@ -27,7 +27,7 @@ export async function end(code: ExitCode, overdue: Promise<unknown>): Promise<ne
  * does nothing but give the exit code.
  */
 export function leave(code: ExitCode): never {
-  if (!isPoolBusy() || process.platform === 'win32') process.exit(code);
+  if (!isThreadBusy() || process.platform === 'win32') process.exit(code);
   if (process.stderr.isTTY && process.stdin.isTTY && process.stdin.isRaw) process.stdin.setRawMode(false);
   // Whoever hid the cursor shows it again.
   process.emit('exit', code);
@@ -46,7 +46,9 @@ async function flushed(stream: NodeJS.WriteStream): Promise<void> {
   await new Promise<void>((resolve) => stream.write('', () => resolve()));
 }
 
-/** Whether a thread of the pool may be in a call that does not return. */
-function isPoolBusy(): boolean {
-  return process.getActiveResourcesInfo().some((kind) => /^(FSReq|GetAddrInfo|GetNameInfo)/.test(kind));
+/** Whether a thread, of the pool or one of ours that has work, may be in a call that does not return. */
+function isThreadBusy(): boolean {
+  return process
+    .getActiveResourcesInfo()
+    .some((kind) => /^(FSReq|GetAddrInfo|GetNameInfo|MessagePort)/.test(kind));
 }

@@ -25,7 +25,7 @@ export const ROOMS = {
   folder: {
     mutate: ['src/buckets/folder/**/*.ts'],
     tests: [
-      'test/buckets/folder-{tells,durable,hangs,limited-disks}.test.ts',
+      'test/buckets/folder-{tells,durable,hangs,limited-disks,writer}.test.ts',
       'test/buckets/open.test.ts',
       'test/buckets/folder.test.ts',
       'test/buckets/folder-{by-paths,links}.test.ts',

@@ -16,6 +16,7 @@ import { Places, linked, parentOf } from './places.ts';
 import type { Place } from './places.ts';
 import { clearUnfinished, isTaken, store } from './unfinished.ts';
 import { walk } from './walk.ts';
+import { Writer } from './writer.ts';
 
 const { O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFMT, S_IFREG } = constants;
 
@@ -42,7 +43,8 @@ const PUT_TURNS = 5;
  * `unavailable` at once.
  *
  * @param root absolute path of the folder, which exists already; `createFolder` makes it
- * @param options `label`: what to call the bucket in messages; `clock`: this machine's; `fileThreads`: as the host has it
+ * @param options `label`: what to call the bucket in messages; `clock`: this machine's; `fileThreads`: as the host has it;
+ *   `writeAsideAfter`: how many small objects are put before they get a thread of their own; never unless given
  */
 export function openFolderBucket(
   root: string,
@@ -50,10 +52,11 @@ export function openFolderBucket(
     readonly label: string;
     readonly clock?: Clock | undefined;
     readonly fileThreads?: number | undefined;
+    readonly writeAsideAfter?: number | undefined;
   },
 ): Bucket {
   if (options.fileThreads !== undefined) threads.provide(options.fileThreads);
-  return new FolderBucket(root, options.label, options.clock ?? systemClock);
+  return new FolderBucket(root, options);
 }
 
 /**
@@ -89,19 +92,21 @@ class FolderBucket implements Bucket {
   readonly #calls: FolderCalls;
   readonly #places: Places;
   readonly #clock: Clock;
+  readonly #writer: Writer | null;
 
-  constructor(root: string, label: string, clock: Clock) {
+  constructor(root: string, { label, clock, writeAsideAfter }: Parameters<typeof openFolderBucket>[1]) {
     this.#root = root;
-    this.#clock = clock;
+    this.#clock = clock ?? systemClock;
     this.label = label;
     this.#calls = new FolderCalls(label);
     this.#places = new Places(root, { label, calls: this.#calls });
+    this.#writer = writeAsideAfter === undefined ? null : new Writer(this.#calls, writeAsideAfter);
   }
 
   async put(name: string, bytes: Uint8Array, call: Parameters<Bucket['put']>[2] = {}): Promise<void> {
     const { replace = false, drawn = false, onDate } = call;
-    const [places, calls, clock] = [this.#places, this.#calls, this.#clock];
-    const parts = { places, calls, clock, bytes, replace, drawn, onDate };
+    const [places, calls, clock, writer] = [this.#places, this.#calls, this.#clock, this.#writer];
+    const parts = { places, calls, clock, writer, bytes, replace, drawn, onDate };
     await this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         const stored = await this.#places.within(
@@ -231,6 +236,7 @@ class FolderBucket implements Bucket {
   }
 
   async close(): Promise<void> {
+    await this.#writer?.end();
     this.#places.forget();
   }
 

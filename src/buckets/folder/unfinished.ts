@@ -1,6 +1,5 @@
 /** The life of an object before it has its name: a file in a folder of its own, which a killed process leaves there. */
 import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
 import { systemCode } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { FolderCalls, Operation } from './calls.ts';
@@ -11,7 +10,9 @@ import {
   holdsDurably,
   link,
   lstat,
+  NEW_FILE,
   open,
+  OWNER_ONLY_FILE,
   readdir,
   refuseLink,
   rename,
@@ -20,10 +21,7 @@ import {
   write,
 } from './files.ts';
 import type { Places } from './places.ts';
-
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-
-const OWNER_ONLY_FILE = 0o600;
+import type { Writer } from './writer.ts';
 
 /** Where puts that are not finished lie, below the root. No object can have this name: it has a `~`. */
 const UNFINISHED = 'unfinished~';
@@ -66,6 +64,8 @@ export interface Unnamed {
   readonly drawn: boolean;
   /** This machine's. */
   readonly clock: Clock;
+  /** Stores small ones; null where nobody does. */
+  readonly writer: Writer | null;
 }
 
 /**
@@ -75,10 +75,12 @@ export interface Unnamed {
  * @throws what `isTaken` knows if there are other bytes under the name already; the system's errors, `ELOOP` for a symbolic link
  */
 export async function store(operation: Operation, object: Unnamed): Promise<boolean> {
+  const { bytes } = object;
   const stored = await object.places.within(operation, UNFINISHED, { make: true }, async ({ base }) => {
     const unfinished = `${base}/${randomUUID()}`;
-    const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
-    const fd = await operation.run(() => unlessAbsent(open(unfinished, flags, OWNER_ONLY_FILE)));
+    if (object.drawn && !object.replace && object.writer?.takes(bytes.length) === true)
+      return writeAside(operation, object.writer, unfinished, object);
+    const fd = await operation.run(() => unlessAbsent(open(unfinished, NEW_FILE, OWNER_ONLY_FILE)));
     if (fd === null) return false;
     let isMoved = false;
     try {
@@ -95,6 +97,19 @@ export async function store(operation: Operation, object: Unnamed): Promise<bool
     }
   });
   return stored === true;
+}
+
+/** As `store`, by a thread of its own. */
+async function writeAside(
+  operation: Operation,
+  writer: Writer,
+  unfinished: string,
+  { path, bytes, clock, onDate }: Unnamed,
+): Promise<boolean> {
+  operation.check();
+  const mtimeMs = await writer.write({ unfinished, path, bytes });
+  if (mtimeMs !== null && onDate !== undefined) tellDate(mtimeMs, clock.now(), onDate);
+  return mtimeMs !== null;
 }
 
 /** Fills and closes a file, durably. */
