@@ -270,7 +270,7 @@ async function underMarker(
 
 /** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
 async function readBeginning(source: OpenSource, signal: AbortSignal): Promise<Buffer> {
-  const target = Buffer.alloc(INLINE_SIZE + 1);
+  const target = Buffer.allocUnsafe(INLINE_SIZE + 1);
   return target.subarray(0, await source.read(target, signal));
 }
 
