@@ -8,11 +8,12 @@
  */
 import { constants } from 'node:fs';
 import { join } from 'node:path';
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { VaultError, systemCode } from '../../errors.ts';
 import { syncEntries } from '../../disk/folders.ts';
 import { isLocal } from '../../disk/local.ts';
 import type { FolderCalls, Operation } from './calls.ts';
-import { coalesced, fstat, identityOf, mkdir, open, openUnlinked, stat, unlessAbsent } from './files.ts';
+import { fstat, identityOf, mkdir, open, openUnlinked, stat, unlessAbsent } from './files.ts';
 import type { QuickCalls } from './files.ts';
 
 const { O_DIRECTORY, O_RDONLY } = constants;
