@@ -4,7 +4,7 @@ import { MAX_PAGE_SIZE } from '../bounds.ts';
 import { dispositionOf } from '../bucket.ts';
 import type { PresignCall } from '../bucket.ts';
 import { certificatesIn, endpointUrl } from '../cloud-url.ts';
-import { openHttpClient } from '../http.ts';
+import { exchangerFor, openHttpClient } from '../http.ts';
 import type { HttpAnswer, HttpRequest } from '../http.ts';
 import { LOG_IN } from './answers.ts';
 import type { Task } from './answers.ts';
@@ -24,7 +24,7 @@ const LOCKING_SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
 const TOKEN_TIMEOUT_MS = 30_000;
 
 /** One request to the JSON API. */
-export type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes'> & {
+export type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes' | 'spare'> & {
   /** Absolute path and query. */
   readonly path: string;
   /** Bytes; what JSON may take if not given. */
@@ -80,7 +80,7 @@ export async function openGcsApi(
   const openLocking = () => (locking ??= openStorage(endpoint, credentialsFile, LOCKING_SCOPE));
   const base = new URL(storage.apiEndpoint);
   const isTrusted = (sendCredentials && requirePrivate(base, label)) || isGoogles(base);
-  const client = openHttpClient(ca);
+  const client = openHttpClient(exchangerFor(ca));
 
   const unusable = (task: string, error: unknown, code: 'denied' | 'unavailable'): VaultError =>
     new VaultError(

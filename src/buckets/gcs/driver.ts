@@ -216,6 +216,7 @@ class GcsBucket implements Bucket {
         headers: { 'accept-encoding': 'gzip' },
         maxBodySize: call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE,
         onBytes: call.onBytes,
+        spare: call.spare,
       },
       task,
     );
@@ -323,7 +324,7 @@ function checksumOf(bytes: Uint8Array): string {
 
 /** The checksum of the stored bytes that a download comes with, or null. */
 function announcedChecksum({ headers }: HttpAnswer): string | null {
-  return /(?:^|[\s,])crc32c=([A-Za-z0-9+/]+=*)/.exec(String(headers['x-goog-hash'] ?? ''))?.[1] ?? null;
+  return /(?:^|[\s,])crc32c=([A-Za-z0-9+/]+=*)/.exec(headers['x-goog-hash'] ?? '')?.[1] ?? null;
 }
 
 function isSame(one: Content, other: Content): boolean {
