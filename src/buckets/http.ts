@@ -76,10 +76,7 @@ export function openHttpClient(exchanger: Exchanger): HttpClient {
         throwIfAborted(request.signal);
         if (error instanceof VaultError) throw error;
         if (error instanceof TooLarge)
-          throw new VaultError(
-            'damaged',
-            `Could not ${request.task}: there are more bytes than the ${request.maxBodySize} that can have been stored.`,
-          );
+          throw new VaultError('damaged', `Could not ${request.task}: there are ${error.message}.`);
         const isAnswered = reader.head !== null;
         throw new VaultError(
           'unavailable',

@@ -14,7 +14,11 @@ export interface BodyOptions {
 }
 
 /** The body of a successful answer is larger than it may be. */
-export class TooLarge extends Error {}
+export class TooLarge extends Error {
+  constructor(limit: number) {
+    super(`more bytes than the ${limit} that can have been stored`);
+  }
+}
 
 const HEAD_END = Buffer.from('\r\n\r\n');
 /** A chunk's size in hex digits, and what else its line may say; and a line behind the last one. */
@@ -114,7 +118,7 @@ export class AnswerReader {
     this.#isSuccess = head.status < 300;
     if (typeof head.body !== 'number') return;
     if (head.body > this.#limit) {
-      if (this.#isSuccess) throw new TooLarge();
+      if (this.#isSuccess) throw new TooLarge(this.#limit);
       this.#memory = Buffer.allocUnsafeSlow(this.#limit);
     } else {
       const { spare } = this.#options;
@@ -134,7 +138,7 @@ export class AnswerReader {
   #add(part: Buffer): void {
     const size = this.#size + part.length;
     if (size > this.#limit) {
-      if (this.#isSuccess) throw new TooLarge();
+      if (this.#isSuccess) throw new TooLarge(this.#limit);
       part = part.subarray(0, this.#limit - this.#size);
       // Nobody reads more of an explanation.
       this.isDone = true;

@@ -171,8 +171,8 @@ class Connection {
 
 /** @throws for a header that would be more than one */
 function headOf({ method, url, headers }: Sent): string {
-  const lines = [`${method} ${url.pathname}${url.search} HTTP/1.1`, `host: ${url.host}`];
-  for (const [name, value] of Object.entries(headers)) {
+  const lines = [`${method} ${url.pathname}${url.search} HTTP/1.1`];
+  for (const [name, value] of Object.entries({ host: url.host, ...headers })) {
     if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) throw new TypeError(`The header ${name} cannot be sent.`);
     lines.push(`${name}: ${value}`);
   }

@@ -1,7 +1,7 @@
 /** The head of an answer in HTTP/1.1 (RFC 9112): what it says, and how its body is to be read. */
 
 /** Headers by name in small letters; several of one name are one, with commas between. */
-export type Headers = { readonly date?: string | undefined } & Readonly<Record<string, string | undefined>>;
+export type Headers = { readonly date?: string } & Readonly<Record<string, string>>;
 
 export interface Head {
   readonly status: number;
@@ -32,7 +32,7 @@ export function parseHead(text: string): Head {
   const [first = '', ...lines] = text.split('\r\n');
   const [, minor, status] = STATUS_LINE.exec(first) ?? [];
   if (status === undefined) throw malformed('there is no status line');
-  const headers: Record<string, string | undefined> = Object.create(null);
+  const headers: Record<string, string> = Object.create(null);
   for (const line of lines) {
     const [, name, value = ''] = HEADER.exec(line) ?? [];
     if (name === undefined) throw malformed('there is a line that is no header');
