@@ -13,6 +13,8 @@ export interface GetCall extends BucketCall {
   /** Bytes. */
   readonly maxSize?: number | undefined;
   readonly spare?: ArrayBuffer | undefined;
+  /** Whether the caller finds out by itself whether the bytes are right: then no checksum of a service is looked at. */
+  readonly proved?: boolean | undefined;
   /** Told how many bytes have arrived, each time some do, for who has to tell a slow line from a silent one. */
   readonly onBytes?: ((count: number) => void) | undefined;
 }
@@ -149,7 +151,7 @@ export interface Bucket {
   put(name: string, bytes: Uint8Array, call?: PutCall): Promise<void>;
 
   /**
-   * The whole object, its transfer checksum verified, or an error; never a part of it.
+   * The whole object, its transfer checksum verified unless it is `proved` otherwise, or an error; never a part of it.
    *
    * @param call `maxSize`: bytes; a larger object is `damaged` without being read whole (a hostile bucket
    *   must not fill the memory). The default is 256 MiB. `spare`: memory that is the call's from then on, and that the
