@@ -62,6 +62,8 @@ export class Places {
   readonly #calls: FolderCalls;
   /** Device and inode of the root when it was first seen: another folder there later is an unmounted disk. */
   #rootIdentity: string | null = null;
+  /** Whether the root is on a disk of this machine; null until that was asked. */
+  #isLocal: boolean | null = null;
   /** Whether open folders can be named by their descriptors; null until that was tried. */
   #hasDescriptorPaths: boolean | null = null;
   readonly #held = new Map<string, HeldPlace>();
@@ -188,7 +190,6 @@ export class Places {
       }
     });
     if (fd === null) throw this.#missing();
-    this.#calls.found(await operation.run(() => isLocal(this.#root)));
     return await this.#hold(operation, '', { fd, path: this.#root });
   }
 
@@ -214,7 +215,11 @@ export class Places {
   ): Promise<HeldPlace> {
     try {
       const identity = identityOf(await operation.run(() => fstat(fd, { bigint: true })));
-      if (folder === '') this.#checkIdentity(identity);
+      if (folder === '') {
+        this.#checkIdentity(identity);
+        this.#isLocal ??= await operation.run(() => isLocal(this.#root));
+        this.#calls.found(this.#isLocal);
+      }
       const short = `/proc/self/fd/${fd}`;
       this.#hasDescriptorPaths ??= await operation.run(() => leadsTo(`${short}/.`, identity));
       const settle = async (place: HeldPlace): Promise<boolean> => {
