@@ -138,7 +138,6 @@ test.each([
   ['a folder with a chunk size', { ...FOLDER, head: { ...FOLDER.head, chunkSize: 65_536 } }],
   ['a folder as a file', { ...FOLDER, head: { ...FOLDER.head, kind: 'file' as const } }],
   ['a file as a folder', { ...FOLDER, folder: undefined }],
-  ['a folder of less bytes than its content', withFolder(FOLDER, { size: 13 })],
   ['a folder of no entries', withFolder(FOLDER, { entries: 0 })],
   ['a folder of more entries than its index has room for', withFolder(FOLDER, { entries: 51 })],
   [

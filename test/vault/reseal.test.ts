@@ -98,7 +98,8 @@ function facts({
 
 async function read(vault: Vault, name: string): Promise<Buffer> {
   const file = await vault.get(name, { lockPassword: () => Promise.resolve(LOCK.password) });
-  return Buffer.concat(await all(file.content()));
+  // Each run's memory is used again.
+  return Buffer.concat(await Array.fromAsync(file.content(), (run) => Buffer.from(run)));
 }
 
 /** What lies in the folder: its entries, and all of it as an archive. */

@@ -1,5 +1,6 @@
 /** Hiding files, and bringing them back. What is hidden leaves the buckets with a later sweep. */
 import type { FileRow } from '../../catalog/catalog.ts';
+import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
@@ -40,6 +41,9 @@ export interface RemoveResult {
   readonly unreachable: readonly string[];
 }
 
+/** Files that are hidden at once: each waits for a few answers of every bucket, one after the other. */
+const HIDDEN_AT_ONCE = 16;
+
 /** See `Vault.remove`. */
 export async function removeFiles(
   session: Session,
@@ -55,15 +59,22 @@ export async function removeFiles(
   // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
   await refreshKeyring(session, options.signal);
   const unreachable = new Set<string>();
-  for (const hash of [...removed.map((file) => file.hash), ...unlisted]) {
-    const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
-    const { usable, failed, clocks } = await writeDeletion(session, change, options.signal);
+  const hidden = mapOrdered(
+    [...removed.map((file) => file.hash), ...unlisted],
+    async (hash, aborted) => {
+      const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
+      const written = await writeDeletion(session, change, aborted);
+      if (written.usable.length === 0)
+        throw tooFewBuckets('No bucket took the record of the removal. Try again.', written.failed);
+      await session.catalog.files.hide([hash], session.clock.now());
+      return written;
+    },
+    { inFlight: HIDDEN_AT_ONCE, signal: options.signal },
+  );
+  for await (const { failed, clocks } of hidden) {
     const warning = clockWarning(clocks);
     if (warning !== null) options.onWarning?.(warning);
-    if (usable.length === 0)
-      throw tooFewBuckets('No bucket took the record of the removal. Try again.', failed);
     for (const { bucket } of failed) unreachable.add(bucket.url);
-    await session.catalog.files.hide([hash], session.clock.now());
   }
   return { removed, unlisted, unreachable: [...unreachable] };
 }
