@@ -1,4 +1,4 @@
-import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
+import { interrupted, isFailure, throwIfAborted, VaultError } from '../../errors.ts';
 import { aroundRetention } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
 import type { RemoveCall, Retention } from '../bucket.ts';
@@ -164,7 +164,7 @@ class TimedBucket implements Bucket {
       this.#isReached = true;
       return result;
     } catch (error) {
-      if (isVaultError(error) && error.code !== 'interrupted' && !error.unreachable) this.#isReached = true;
+      if (isFailure(error) && !error.unreachable) this.#isReached = true;
       throw error;
     }
   }

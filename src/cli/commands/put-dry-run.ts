@@ -1,4 +1,4 @@
-import { isVaultError } from '../../errors.ts';
+import { isFailure } from '../../errors.ts';
 import type { PutOptions, PutResult } from '../../vault/write/put-call.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
@@ -31,7 +31,7 @@ export async function putDryRun(
         );
       }
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       codes.push(exitCodeOf(error));
       total.failed += 1;
       reportError(error, invocation);

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import type { ChunkRow, ShardPlace } from '../../catalog/catalog.ts';
 import { drawUpload } from '../../crypto/keys.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import { formatRedundancy, shardObjectName, shardObjectSize } from '../../format/shard.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -122,7 +122,7 @@ export class ShardUploader {
       this.shardsStored += 1;
       return true;
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       if (error.code === 'storage-full' && this.#fullIsFatal) throw error;
       if (!this.#failed.has(bucket)) {
         this.#failed.set(bucket, error);
