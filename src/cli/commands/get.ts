@@ -176,7 +176,7 @@ async function getFolder(
   if (selected.only !== null) {
     throw new VaultError(
       'invalid-input',
-      `${quote(name)} is no file and no folder. Get the folder that it is in, or write a tar archive with -o -.`,
+      `${quote(name)} is neither a file nor a folder. Get the folder that it is in, or write a tar archive with -o -.`,
     );
   }
   const isNamed = flags.output !== undefined && !one.several;
@@ -253,7 +253,7 @@ async function targetOf(
   if (several) {
     throw new VaultError(
       'invalid-input',
-      `Several files need a folder, and ${quote(path)} is none. Make it, or say another one with -o <folder>.`,
+      `Several files need a folder, and ${quote(path)} is not one. Create it, or name another one with -o <folder>.`,
     );
   }
   // A link to nothing is there, too.
@@ -281,7 +281,7 @@ function baseNameOf(name: string): string {
   if (base === '' || base === '.' || base === '..' || Buffer.byteLength(base) > MAX_BASE_NAME_SIZE) {
     throw new VaultError(
       'invalid-input',
-      `The name ${quote(name)} cannot be that of a file here. Say where to write it with -o <path>.`,
+      `The name ${quote(name)} is not possible for a file here. Choose where to write it with -o <path>.`,
     );
   }
   return base;
@@ -316,7 +316,7 @@ async function pour(
       if (!looked && !isText(bytes.subarray(0, LOOKED_AT))) {
         throw new VaultError(
           'invalid-input',
-          `${quote(name)} is no text, and would garble the terminal. Write it to a file with "vault get -o <path>", or say "vault get -o - --force".`,
+          `${quote(name)} is not text, and would garble the terminal. Write it to a file with "vault get -o <path>", or use "vault get -o - --force".`,
         );
       }
       looked = true;

@@ -56,7 +56,7 @@ export async function rm(
 /** How long the files can be brought back, in milliseconds; undefined for the usual. @throws `invalid-input` */
 function graceOf({ now = false, grace }: RmFlags): number | undefined {
   if (grace === undefined) return now ? 0 : undefined;
-  if (now) throw new VaultError('invalid-input', 'Say --now or --grace, not both.');
+  if (now) throw new VaultError('invalid-input', 'Use --now or --grace, not both.');
   const graceMs = parseDurationMs(grace, '--grace');
   if (graceMs <= MAX_GRACE_MS) return graceMs;
   throw new VaultError('invalid-input', '--grace is 100 years at most.');
