@@ -127,7 +127,7 @@ function describeReading(verb: AddVerb): void {
     .option('-f, --force', 'replace existing files; in a folder only those that differ')
     .option('--owner', 'restore the owners of files in folders (the default for root)')
     .option('--no-owner', 'do not restore owners');
-  const pouring = verb(
+  const printing = verb(
     'cat',
     'Write files to standard output, one after the other',
     (command) => async (invocation) => {
@@ -135,7 +135,7 @@ function describeReading(verb: AddVerb): void {
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
   const listing = describeListing(verb);
-  for (const command of [getting, pouring, ...listing]) unlocking(command);
+  for (const command of [getting, printing, ...listing]) unlocking(command);
 
   verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
     return (await commands()).info(invocation, command.args);

@@ -38,7 +38,7 @@ export interface TimedOptions {
 
 /**
  * A bucket whose every attempt ends: one that takes too long is aborted and rejects with `unavailable`, even if
- * the driver does not heed its signal. A listing must deliver something, or end, in that time again and again.
+ * the driver ignores its signal. A listing must deliver something, or end, in that time again and again.
  *
  * Time counts from the call, so this belongs right around a driver, inside of whatever makes requests wait.
  *

@@ -7,7 +7,7 @@ import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
-import { DONE, exitCodeOf, gravest } from '../exit.ts';
+import { DONE, exitCodeOf, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
@@ -41,7 +41,7 @@ type Target =
   | { readonly kind: 'file'; readonly path: string };
 
 /**
- * `vault get`: writes files, each whole and verified, or pours them into standard output one after the other. Of several into a
+ * `vault get`: writes files, each whole and verified, or prints them to standard output one after the other. Of several into a
  * folder, one that fails stops no other.
  */
 export async function get(
@@ -98,7 +98,7 @@ export async function get(
       const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
       const shown = target.kind === 'stdout' ? !output.isTerminal : several;
       invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
-      return gravest(codes);
+      return worst(codes);
     }),
   );
 }
@@ -218,7 +218,7 @@ async function writeFile(invocation: Invocation, one: One, what: Writable): Prom
   const { target, existing, written } = one;
   const { file, name, size: bytes } = what;
   if (target.kind === 'stdout') {
-    await pour(what, invocation, existing === 'replace');
+    await printContent(what, invocation, existing === 'replace');
     return { code: DONE, bytes };
   }
   const path = target.kind === 'folder' ? join(target.path, baseNameOf(name)) : target.path;
@@ -300,7 +300,7 @@ function isText(bytes: Uint8Array): boolean {
 }
 
 /** Writes the content to standard output, with progress unless that would be written into what is shown. */
-async function pour(
+async function printContent(
   { file, name }: Writable,
   { output, terminal, signal }: Invocation,
   anyway: boolean,

@@ -2,7 +2,7 @@ import { VaultError } from '../../errors.ts';
 import { MAX_GRACE_MS } from '../../format/removal.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE, gravest } from '../exit.ts';
+import { ATTENTION, DONE, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseDurationMs } from '../arguments/options.ts';
@@ -99,7 +99,7 @@ export async function concludeRemoval(
       codes.push(ATTENTION);
     }
   }
-  return gravest(codes);
+  return worst(codes);
 }
 
 /** Says, before anything is hidden, that its space will not be freed by whoever asks. @throws `denied` if that was to be at once */

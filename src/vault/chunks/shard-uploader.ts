@@ -49,7 +49,7 @@ export class ShardUploader {
    * @param objects the shard objects by index; only those without a place are looked at
    * @param targets buckets that take shards
    * @returns the row with the places they got; null is left where no bucket was
-   * @throws `storage-full` and `interrupted`, which no other bucket can mend
+   * @throws `storage-full` and `interrupted`, against which no other bucket helps
    */
   async upload(
     row: ChunkRow,
@@ -104,7 +104,7 @@ export class ShardUploader {
    * Sends one object to one bucket.
    *
    * @returns whether the bucket has it; if that is not certain, the bucket counts as failed and a warning was given
-   * @throws `storage-full` and `interrupted`, which no other bucket can mend
+   * @throws `storage-full` and `interrupted`, against which no other bucket helps
    */
   async #send(
     bucket: VaultBucket,
