@@ -367,7 +367,7 @@ function bucketOpener({
   onWaiting,
   host,
 }: Pick<VaultLocation, 'request' | 'onWaiting' | 'host'>): BucketOpener {
-  const { clock, fileThreads } = host ?? {};
+  const { clock, environment, fileThreads } = host ?? {};
   const limits = createLimits({
     concurrency: request.concurrency ?? DEFAULT_CONCURRENCY,
     uploadBytesPerSecond: request.limitUpload ?? null,
@@ -375,7 +375,8 @@ function bucketOpener({
     clock,
   });
   const { timeoutMs, maxWaitMs } = request;
-  return (url) => openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock, fileThreads });
+  return (url) =>
+    openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock, environment, fileThreads });
 }
 
 function machine({

@@ -15,7 +15,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Host {
   readonly clock: Clock;
-  /** The variables that database clients look at (`PGSSLMODE`, `PGPASSFILE`, `HOME`, ...). */
+  /** The variables that clients of databases and clouds look at (`PGSSLMODE`, `PGPASSFILE`, `HOME`, ...). */
   readonly environment: Environment;
   /** How many threads can work at once. */
   readonly threads: number;

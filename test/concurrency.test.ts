@@ -1,9 +1,10 @@
 import { getEventListeners } from 'node:events';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { VaultError } from '../src/errors.ts';
 import { batched } from '../src/concurrency/batched.ts';
+import { coalesced } from '../src/concurrency/coalesced.ts';
 import { Budget, Lender } from '../src/concurrency/semaphore.ts';
 import { chunked } from '../src/vault/write/chunked.ts';
 import { forEachBounded, mapOrdered } from '../src/concurrency/map-ordered.ts';
@@ -580,6 +581,180 @@ describe('batched', () => {
     await answer(1);
     const error = expect.objectContaining({ status: 'rejected', reason: new Error('batch') });
     expect(await outcomes).toEqual([error, error, { status: 'fulfilled', value: 'answer 3' }]);
+  });
+});
+
+describe('coalesced', () => {
+  test('serves however many ask at once with two runs, each begun after they asked', async () => {
+    let runs = 0;
+    const gates: (() => void)[] = [];
+    const commit = coalesced(async () => {
+      runs += 1;
+      await new Promise<void>((resolve) => {
+        gates.push(resolve);
+      });
+    });
+    const served: string[] = [];
+    const ask = async (name: string): Promise<void> => {
+      await commit();
+      served.push(name);
+    };
+    const all = [ask('first')];
+    await delay(1);
+    expect(runs).toBe(1);
+    all.push(ask('second'), ask('third'));
+    gates.shift()?.();
+    await all[0];
+    expect(served).toEqual(['first']);
+    await delay(1);
+    expect(runs).toBe(2);
+    // Too late for the run that has begun.
+    all.push(ask('fourth'));
+    gates.shift()?.();
+    await Promise.all(all.slice(0, 3));
+    expect(served).toEqual(['first', 'second', 'third']);
+    await delay(1);
+    expect(runs).toBe(3);
+    gates.shift()?.();
+    await Promise.all(all);
+  });
+
+  test('has one run for all who ask in the same turn of the event loop', async () => {
+    let runs = 0;
+    const ask = coalesced(async () => (runs += 1));
+    const afterwards = async (): Promise<number> => {
+      await Promise.resolve();
+      return ask();
+    };
+    expect(await Promise.all([ask(), ask(), afterwards()])).toEqual([1, 1, 1]);
+    expect(await ask()).toBe(2);
+  });
+
+  test('is shared by whoever asks until its turn has come, and begins anew when it did not come', async () => {
+    let runs = 0;
+    const turns: { readonly come: () => void; readonly refuse: (error: Error) => void }[] = [];
+    const commit = coalesced(
+      async () => (runs += 1),
+      async (run) => {
+        await new Promise<void>((come, refuse) => turns.push({ come, refuse }));
+        return await run();
+      },
+    );
+    const first = [commit(), commit()];
+    await delay(1);
+    first.push(commit());
+    turns[0]?.come();
+    expect(await Promise.all(first)).toEqual([1, 1, 1]);
+    const refused = commit();
+    await delay(1);
+    turns[1]?.refuse(new Error('no turn'));
+    await expect(refused).rejects.toThrow('no turn');
+    const last = commit();
+    await delay(1);
+    turns[2]?.come();
+    expect(await last).toBe(2);
+  });
+
+  test('is shared while it waits for its turn, also when the run before has ended meanwhile', async () => {
+    const turns: (() => void)[] = [];
+    const ends: (() => void)[] = [];
+    let runs = 0;
+    const commit = coalesced(
+      async () => {
+        runs += 1;
+        const run = runs;
+        await new Promise<void>((end) => ends.push(end));
+        return run;
+      },
+      async (run) => {
+        await new Promise<void>((come) => turns.push(come));
+        return await run();
+      },
+    );
+    const first = commit();
+    await delay(1);
+    turns[0]?.();
+    await delay(1);
+    const next = [commit()];
+    ends[0]?.();
+    expect(await first).toBe(1);
+    await delay(1);
+    next.push(commit());
+    await delay(1);
+    expect(turns).toHaveLength(2);
+    turns[1]?.();
+    await delay(1);
+    ends[1]?.();
+    expect(await Promise.all(next)).toEqual([2, 2]);
+  });
+
+  test('fails for those whom the failed run was for, and works for those after', async () => {
+    let runs = 0;
+    const commit = coalesced(async () => {
+      runs += 1;
+      const run = runs;
+      await delay(20);
+      if (run <= 2) throw new Error(`run ${run}`);
+    });
+    const first = commit();
+    await nextTurn();
+    const outcomes = await Promise.allSettled([first, commit(), commit()]);
+    expect(outcomes.map((outcome) => (outcome.status === 'rejected' ? String(outcome.reason) : ''))).toEqual([
+      'Error: run 1',
+      'Error: run 2',
+      'Error: run 2',
+    ]);
+    await commit();
+    expect(runs).toBe(3);
+  });
+
+  test('goes on for the others when one asker is interrupted, who does not wait for it', async () => {
+    const { work, signals, finish } = steps<number, string>();
+    let runs = 0;
+    const ask = coalesced((signal) => work((runs += 1), signal));
+    const [patient, hasty] = [new AbortController(), new AbortController()];
+    const asked = [ask(patient.signal)];
+    const left = [ask(hasty.signal)];
+    await nextTurn();
+    asked.push(ask(patient.signal));
+    left.push(ask(hasty.signal));
+    await nextTurn();
+    hasty.abort();
+    for (const one of left) await expect(one).rejects.toMatchObject({ code: 'interrupted' });
+    await finish(1, 'first');
+    await nextTurn();
+    expect([1, 2].map((run) => signals.get(run)?.aborted)).toEqual([false, false]);
+    await finish(2, 'second');
+    expect(await Promise.all(asked)).toEqual(['first', 'second']);
+    expect(getEventListeners(hasty.signal, 'abort')).toEqual([]);
+    await expect(ask(hasty.signal)).rejects.toMatchObject({ code: 'interrupted' });
+    expect(runs).toBe(2);
+  });
+
+  test('aborts a run that nobody waits for any more, and its last asker waits for the end of it', async () => {
+    const { work, signals, finish } = steps<number, string>();
+    let runs = 0;
+    const ask = coalesced((signal) => work((runs += 1), signal));
+    const abort = new AbortController();
+    let settled = 0;
+    const asked = [ask(abort.signal)];
+    void asked[0]?.catch(() => (settled += 1));
+    await nextTurn();
+    asked.push(ask(abort.signal), ask(abort.signal));
+    const outcomes = Promise.allSettled(asked);
+    abort.abort();
+    await nextTurn();
+    expect(signals.get(1)?.aborted).toBe(true);
+    expect(settled).toBe(0);
+    await finish(1, 'too late');
+    for (const outcome of await outcomes)
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'interrupted' } });
+    // What waited for its turn behind it never began.
+    expect(runs).toBe(1);
+    const next = ask();
+    await nextTurn();
+    await finish(2, 'anew');
+    expect(await next).toBe('anew');
   });
 });
 

@@ -13,6 +13,8 @@ export interface GetCall extends BucketCall {
   /** Bytes. */
   readonly maxSize?: number | undefined;
   readonly spare?: ArrayBuffer | undefined;
+  /** Whether the caller checks the bytes itself: then no checksum of a service is looked at. */
+  readonly proved?: boolean | undefined;
   /** Called with the number of bytes each time some arrive, so that a slow connection can be told from a silent one. */
   readonly onBytes?: ((count: number) => void) | undefined;
 }
@@ -149,7 +151,7 @@ export interface Bucket {
   put(name: string, bytes: Uint8Array, call?: PutCall): Promise<void>;
 
   /**
-   * The whole object, its transfer checksum verified, or an error; never a part of it.
+   * The whole object, its transfer checksum verified unless it is `proved` otherwise, or an error; never a part of it.
    *
    * @param call `maxSize`: bytes; a larger object is `damaged` without being read whole (a hostile bucket
    *   must not fill the memory). The default is 256 MiB. `spare`: memory that belongs to the call

@@ -1,4 +1,4 @@
-import type { Clock } from '../host.ts';
+import type { Clock, Environment } from '../host.ts';
 import type { Bucket } from './bucket.ts';
 import { invalid } from './cloud-url.ts';
 import { openFolderBucket } from './folder/driver.ts';
@@ -27,6 +27,7 @@ export interface OpenBucketOptions {
   readonly maxWaitMs?: number | undefined;
   /** This machine's. */
   readonly clock?: Clock | undefined;
+  readonly environment?: Environment | undefined;
   readonly fileThreads?: number | undefined;
   /** See `RetryingOptions`. */
   readonly onWaiting?: RetryingOptions['onWaiting'];
@@ -57,14 +58,14 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
 
 async function openDriver(
   location: BucketLocation,
-  { clock, fileThreads }: OpenBucketOptions,
+  { clock, environment, fileThreads }: OpenBucketOptions,
 ): Promise<Bucket> {
   switch (location.kind) {
     case 'folder':
       return openFolderBucket(location.path, { label: location.url, clock, fileThreads });
     case 'gcs': {
       const { openGcsBucket } = await import('./gcs/driver.ts');
-      return await openGcsBucket({ ...location, label: location.url, clock });
+      return await openGcsBucket({ ...location, label: location.url, clock, environment });
     }
     case 's3': {
       const { openS3Bucket } = await import('./s3/driver.ts');

@@ -1,6 +1,9 @@
 /** Answers from several candidates at once: as many as are needed, or all. */
 import { interrupted } from '../errors.ts';
 
+/** Made once: without a reason, each abort makes an error with a stack. */
+const ENDED = new Error('It is not wanted any more.');
+
 /**
  * Gets a number of answers out of more candidates than are needed: asks as many as are needed, one more for each that
  * gives none, and one more whenever those asked take long. What is still under way in the end is aborted.
@@ -41,7 +44,7 @@ export function gather<T, U extends object>(
     const end = (): void => {
       clearInterval(hedge);
       options.signal?.removeEventListener('abort', onAbort);
-      abort.abort();
+      abort.abort(ENDED);
     };
     const fail = (error: unknown): void => {
       end();

@@ -87,6 +87,8 @@ class Stage<T, U> {
   /** Aborts what is under way, and waits for it. */
   async end(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    // With nothing under way there is nobody to be told, and to make an abort takes long.
+    if (this.#exhausted && this.#started.length === 0) return;
     this.#abort.abort();
     await Promise.all([this.#pulling, ...this.#started.map((entry) => entry.settled)]);
     if (this.#exhausted) return;

@@ -1,5 +1,5 @@
 /** Sealing of the catalog's fields, and the tags by which names are looked up. What is in the catalog is no part of the format. */
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import type { WriterKeys } from './keys.ts';
 import { openOnce, sealOnce } from './sealing.ts';
@@ -8,7 +8,7 @@ const NONCE_SIZE = 12;
 
 /** The tag by which a writer's name is looked up without being told: HMAC-SHA256 of its UTF-8 bytes, 32 bytes. */
 export function nameTag(writer: Pick<WriterKeys, 'names'>, name: string): Buffer {
-  return createHmac('sha256', writer.names).update('name\n').update(name).digest();
+  return createHmac('sha256', createSecretKey(writer.names)).update('name\n').update(name).digest();
 }
 
 /**

@@ -21,7 +21,6 @@ import { promisify } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { coalesced } from '../../src/buckets/folder/files.ts';
 import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -411,111 +410,5 @@ describe('unfinished puts', () => {
       [...left, below, link].toSorted(),
     );
     expect(await readFile(folder.at('precious'), 'utf8')).toBe('precious');
-  });
-});
-
-describe('a group commit', () => {
-  test('serves however many ask at once with two runs, each begun after they asked', async () => {
-    let runs = 0;
-    const gates: (() => void)[] = [];
-    const commit = coalesced(async () => {
-      runs += 1;
-      await new Promise<void>((resolve) => {
-        gates.push(resolve);
-      });
-    });
-    const served: string[] = [];
-    const ask = async (name: string): Promise<void> => {
-      await commit();
-      served.push(name);
-    };
-    const all = [ask('first'), ask('second'), ask('third')];
-    expect(runs).toBe(1);
-    gates.shift()?.();
-    await all[0];
-    expect(served).toEqual(['first']);
-    await delay(1);
-    expect(runs).toBe(2);
-    // Too late for the run that has begun.
-    all.push(ask('fourth'));
-    gates.shift()?.();
-    await Promise.all(all.slice(0, 3));
-    expect(served).toEqual(['first', 'second', 'third']);
-    await delay(1);
-    expect(runs).toBe(3);
-    gates.shift()?.();
-    await Promise.all(all);
-  });
-
-  test('is shared by whoever asks until its turn has come, and begins anew when it did not come', async () => {
-    let runs = 0;
-    const turns: { readonly come: () => void; readonly refuse: (error: Error) => void }[] = [];
-    const commit = coalesced(
-      async () => (runs += 1),
-      async (run) => {
-        await new Promise<void>((come, refuse) => turns.push({ come, refuse }));
-        return await run();
-      },
-    );
-    const first = [commit(), commit()];
-    await delay(1);
-    first.push(commit());
-    turns[0]?.come();
-    expect(await Promise.all(first)).toEqual([1, 1, 1]);
-    const refused = commit();
-    turns[1]?.refuse(new Error('no turn'));
-    await expect(refused).rejects.toThrow('no turn');
-    const last = commit();
-    turns[2]?.come();
-    expect(await last).toBe(2);
-  });
-
-  test('is shared while it waits for its turn, also when the run before has ended meanwhile', async () => {
-    const turns: (() => void)[] = [];
-    const ends: (() => void)[] = [];
-    let runs = 0;
-    const commit = coalesced(
-      async () => {
-        runs += 1;
-        const run = runs;
-        await new Promise<void>((end) => ends.push(end));
-        return run;
-      },
-      async (run) => {
-        await new Promise<void>((come) => turns.push(come));
-        return await run();
-      },
-    );
-    const first = commit();
-    turns[0]?.();
-    await delay(1);
-    const next = [commit()];
-    ends[0]?.();
-    expect(await first).toBe(1);
-    await delay(1);
-    next.push(commit());
-    await delay(1);
-    expect(turns).toHaveLength(2);
-    turns[1]?.();
-    await delay(1);
-    ends[1]?.();
-    expect(await Promise.all(next)).toEqual([2, 2]);
-  });
-
-  test('fails for those whom the failed run was for, and works for those after', async () => {
-    let runs = 0;
-    const commit = coalesced(async () => {
-      runs += 1;
-      await delay(1);
-      if (runs <= 2) throw new Error(`run ${runs}`);
-    });
-    const outcomes = await Promise.allSettled([commit(), commit(), commit()]);
-    expect(outcomes.map((outcome) => (outcome.status === 'rejected' ? String(outcome.reason) : ''))).toEqual([
-      'Error: run 1',
-      'Error: run 2',
-      'Error: run 2',
-    ]);
-    await commit();
-    expect(runs).toBe(3);
   });
 });

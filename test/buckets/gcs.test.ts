@@ -8,6 +8,7 @@ import { isGoogles } from '../../src/buckets/gcs/api.ts';
 import { openGcsBucket } from '../../src/buckets/gcs/driver.ts';
 import type { GcsLocation } from '../../src/buckets/gcs/url.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
+import type { Environment } from '../../src/host.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { startGcsServer } from '../support/gcs-server.ts';
@@ -95,7 +96,12 @@ function status(code: number, reason = 'backendError', message = 'As told.'): Fa
   return { fault: 'status', status: code, reason, message };
 }
 
-async function opening(options: { bucket?: string; prefix?: string; endpoint?: string }): Promise<Bucket> {
+async function opening(options: {
+  bucket?: string;
+  prefix?: string;
+  endpoint?: string;
+  environment?: Environment;
+}): Promise<Bucket> {
   const place = { bucket: 'bucket', prefix: '', endpoint: null, sendCredentials: false, label: 'gs://it' };
   return await openGcsBucket({ ...place, ...options });
 }
@@ -281,6 +287,15 @@ describe('Google Cloud Storage', () => {
       server.fail('download', fault);
       expect(await codeOf(get(bucket))).toBe(code);
     });
+
+    test.each([{ fault: 'wrong-checksum' }, { fault: 'no-checksum' }] as const)(
+      'a download that is proved otherwise is compared with none: $fault',
+      async (fault) => {
+        server.fail('download', fault);
+        expect((await bucket.get('old', { proved: true })).length).toBeGreaterThan(0);
+        expect(server.count('metadata')).toBe(0);
+      },
+    );
 
     test('a download without a checksum is compared with the one that the service keeps', async () => {
       server.fail('download', { fault: 'no-checksum' });
@@ -545,8 +560,7 @@ describe('Google Cloud Storage', () => {
     test('are not sent to the emulator that the environment names', async () => {
       await start({ token: 'access token' });
       await logIn();
-      vi.stubEnv('STORAGE_EMULATOR_HOST', server.url);
-      const other = await opening({});
+      const other = await opening({ environment: { STORAGE_EMULATOR_HOST: server.url } });
       expect(await codeOf(put(other))).toBe('denied');
       expect(server.requests.map(({ kind }) => kind)).toEqual(['upload']);
       await other.close();

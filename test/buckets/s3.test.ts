@@ -134,6 +134,14 @@ describe('the S3 driver', () => {
       expect(await server.connections()).toBe(1);
     });
 
+    test('no wish for a checksum with a download that is proved otherwise', async () => {
+      await bucket.put('chunks/object', Buffer.from('content'));
+      await bucket.get('chunks/object', { proved: true });
+      await bucket.get('chunks/object');
+      const asked = server.requests.map(({ headers }) => headers['x-amz-checksum-mode']);
+      expect(asked).toEqual([undefined, undefined, 'ENABLED']);
+    });
+
     test('requests side by side, on as many connections as allowed', async () => {
       bucket = await reopen({ maxSockets: 3 });
       await Promise.all(

@@ -5,6 +5,8 @@ import { getuid } from 'node:process';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, test } from 'vitest';
 import { openCatalog } from '../../src/catalog/open.ts';
+import { sqlCatalog } from '../../src/catalog/sql/catalog.ts';
+import { encodeFile } from '../../src/catalog/sql/encoding.ts';
 import { openSqlite } from '../../src/catalog/sqlite/engine.ts';
 import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -284,5 +286,49 @@ describe('an SQLite file', () => {
     expect(whole).toEqual([]);
     // A page is read in the order of an index; what is few enough to come in one piece may be sorted.
     expect(plans.filter((plan) => /TEMP B-TREE FOR ORDER BY.* limit /.test(plan))).toEqual([]);
+  });
+
+  describe('that is written to by several at once', () => {
+    test('has all or nothing of it, and nobody is told before that', async () => {
+      await using folder = await temporaryFolder();
+      const engine = await openSqlite(folder.at('catalog.db'), { create: true, clock: systemClock });
+      const { files } = sqlCatalog(engine);
+      const database = new Sqlite(folder.at('catalog.db'));
+      const seen = (): unknown => database.prepare('select count(*) from files').pluck().get();
+      const told: string[] = [];
+      const meanwhile: unknown[] = [];
+      await Promise.all([
+        files.put([file()]).then(() => told.push('first')),
+        engine.write('lazy', async () => meanwhile.push(seen(), [...told])),
+        files.put([file()]),
+      ]);
+      expect(meanwhile).toEqual([0, []]);
+      expect(seen()).toBe(2);
+      database.close();
+      await engine.close();
+    });
+
+    test('keeps what the others wrote when one fails, and nothing of that one', async () => {
+      await using folder = await temporaryFolder();
+      const engine = await openSqlite(folder.at('catalog.db'), { create: true, clock: systemClock });
+      const { files } = sqlCatalog(engine);
+      const [first, second, third] = [file(), file(), file()];
+      const outcomes = await Promise.allSettled([
+        files.put([first]),
+        engine.write('durable', async (session) => {
+          await session.run(engine.db.insertInto('files').values(encodeFile(third)));
+          throw new Error('of its own');
+        }),
+        files.put([second]),
+      ]);
+      expect(outcomes).toMatchObject([
+        { status: 'fulfilled' },
+        { status: 'rejected', reason: { message: 'of its own' } },
+        { status: 'fulfilled' },
+      ]);
+      const found = await Array.fromAsync(files.walk(), ({ hash }) => hash);
+      expect(found).toEqual([first.hash, second.hash].toSorted());
+      await engine.close();
+    });
   });
 });

@@ -68,6 +68,18 @@ describe('No request is made that is not needed:', () => {
     });
   });
 
+  test('small puts at once share their looks at the keyring, and send a manifest each', async () => {
+    await using made = await testVault();
+    const files = 20;
+    const counts = await requestsOf(made, ({ vault }) =>
+      Promise.all(
+        Array.from({ length: files }, (_, n) => putBytes(vault, randomBytes(100), { name: `${n}` })),
+      ),
+    );
+    expect(counts['put manifests/']).toBe(files * BUCKETS);
+    expect(counts['list keyring/']).toBeLessThan((files * BUCKETS) / 2);
+  });
+
   test('a put of known content sends manifests alone, and one of an unchanged file nothing', async () => {
     await using made = await testVault();
     const bytes = randomBytes(5 * CHUNK_SIZE);

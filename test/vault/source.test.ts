@@ -86,6 +86,16 @@ vi.mock('node:fs', async (original) => {
         told.descriptors.delete(descriptor);
       },
     }),
+    // Of a file of this machine.
+    fstatSync: (descriptor: number, options: { bigint: true }) => {
+      const facts = real.fstatSync(descriptor, options);
+      if (told.mtimeNs !== null) facts.mtimeNs = told.mtimeNs;
+      return facts;
+    },
+    closeSync: (descriptor: number) => {
+      real.closeSync(descriptor);
+      told.descriptors.delete(descriptor);
+    },
     statfs: Object.assign(() => undefined, {
       // NFS has this number.
       [promised.custom]: async (path: string) => (told.network ? { type: 0x6969 } : stats(path)),

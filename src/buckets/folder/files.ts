@@ -62,41 +62,6 @@ export const AT_ONCE: QuickCalls = {
 /** What `open` answers on file systems that do not know `O_NOFOLLOW`. */
 const NO_NOFOLLOW = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 
-/**
- * Group commit: however many ask at once, one run is under way and one more waits, and each asker's run began
- * after it asked.
- *
- * @param inTurn lets a run begin when it is its turn; at once unless given. Whoever asks until then shares it
- */
-export function coalesced<T>(
-  run: () => Promise<T>,
-  inTurn: (run: () => Promise<T>) => Promise<T> = async (now) => await now(),
-): () => Promise<T> {
-  let running: Promise<T> | null = null;
-  let queued: Promise<T> | null = null;
-  const begin = async (): Promise<T> => {
-    queued = null;
-    running = run().finally(() => {
-      running = null;
-    });
-    return await running;
-  };
-  const start = async (): Promise<T> => await inTurn(begin);
-  return async () => {
-    if (queued !== null) return await queued;
-    const before = running;
-    const mine = before === null ? start() : before.then(start, start);
-    // Unless it has begun already.
-    if (before !== null || running === null) queued = mine;
-    try {
-      return await mine;
-    } finally {
-      // One that never got its turn.
-      if (queued === mine) queued = null;
-    }
-  };
-}
-
 /** One thing on a disk, whatever its name: device and inode. */
 export function identityOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string {
   return `${dev}:${ino}`;

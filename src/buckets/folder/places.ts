@@ -8,11 +8,12 @@
  */
 import { constants } from 'node:fs';
 import { join } from 'node:path';
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { VaultError, systemCode } from '../../errors.ts';
 import { syncEntries } from '../../disk/folders.ts';
 import { isLocal } from '../../disk/local.ts';
 import type { FolderCalls, Operation } from './calls.ts';
-import { coalesced, fstat, identityOf, mkdir, open, openUnlinked, stat, unlessAbsent } from './files.ts';
+import { fstat, identityOf, mkdir, open, openUnlinked, stat, unlessAbsent } from './files.ts';
 import type { QuickCalls } from './files.ts';
 
 const { O_DIRECTORY, O_RDONLY } = constants;
@@ -61,6 +62,8 @@ export class Places {
   readonly #calls: FolderCalls;
   /** Device and inode of the root when it was first seen: another folder there later is an unmounted disk. */
   #rootIdentity: string | null = null;
+  /** Whether the root is on a disk of this machine; null until that was asked. */
+  #isLocal: boolean | null = null;
   /** Whether open folders can be named by their descriptors; null until that was tried. */
   #hasDescriptorPaths: boolean | null = null;
   readonly #held = new Map<string, HeldPlace>();
@@ -187,7 +190,6 @@ export class Places {
       }
     });
     if (fd === null) throw this.#missing();
-    this.#calls.found(await operation.run(() => isLocal(this.#root)));
     return await this.#hold(operation, '', { fd, path: this.#root });
   }
 
@@ -213,7 +215,11 @@ export class Places {
   ): Promise<HeldPlace> {
     try {
       const identity = identityOf(await operation.run(() => fstat(fd, { bigint: true })));
-      if (folder === '') this.#checkIdentity(identity);
+      if (folder === '') {
+        this.#checkIdentity(identity);
+        this.#isLocal ??= await operation.run(() => isLocal(this.#root));
+        this.#calls.found(this.#isLocal);
+      }
       const short = `/proc/self/fd/${fd}`;
       this.#hasDescriptorPaths ??= await operation.run(() => leadsTo(`${short}/.`, identity));
       const settle = async (place: HeldPlace): Promise<boolean> => {

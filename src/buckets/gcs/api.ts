@@ -1,18 +1,19 @@
-import type { Storage } from '@google-cloud/storage';
+import type { GoogleAuth } from 'google-auth-library';
 import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
 import { dispositionOf } from '../bucket.ts';
 import type { PresignCall } from '../bucket.ts';
 import { certificatesIn, endpointUrl } from '../cloud-url.ts';
-import { openHttpClient } from '../http.ts';
+import { exchangerFor, openHttpClient } from '../http.ts';
 import type { HttpAnswer, HttpRequest } from '../http.ts';
+import type { Environment } from '../../host.ts';
 import { LOG_IN } from './answers.ts';
 import type { Task } from './answers.ts';
 import type { GcsOptions } from './url.ts';
 
-// The SDK finds the endpoint and the credentials; the requests themselves are made here. Its own take no
-// AbortSignal (an upload goes on after its stream is destroyed), wrap a buffer in several streams, and hash it at
-// 80 MB/s. One request of node:http is one attempt, ends with the signal, and sends the caller's bytes as they lie.
+// The SDK signs links, and its library of credentials gives tokens; the requests are made here. The SDK takes 75 ms to load,
+// and its requests take no AbortSignal (an upload goes on after its stream is destroyed), wrap a buffer in several streams,
+// and hash it at 80 MB/s.
 
 /** What a token may do, of all that its owner may: read, write and list objects, and no more than that. */
 const SCOPE = 'https://www.googleapis.com/auth/devstorage.read_write';
@@ -24,7 +25,7 @@ const LOCKING_SCOPE = 'https://www.googleapis.com/auth/devstorage.full_control';
 const TOKEN_TIMEOUT_MS = 30_000;
 
 /** One request to the JSON API. */
-export type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes'> & {
+export type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body' | 'onBytes' | 'spare'> & {
   /** Absolute path and query. */
   readonly path: string;
   /** Bytes; what JSON may take if not given. */
@@ -70,24 +71,17 @@ export async function openGcsApi(
     readonly endpoint: string | null;
     readonly sendCredentials: boolean;
     readonly label: string;
+    readonly environment?: Environment | undefined;
   } & Partial<GcsOptions>,
 ): Promise<GcsApi> {
   const { endpoint, sendCredentials, label, credentialsFile = null, userProject = null } = options;
   const ca = await certificatesIn(options.caFile ?? null, label);
   if (endpoint !== null) endpointUrl(endpoint, label);
-  const storage = await openStorage(endpoint, credentialsFile, SCOPE);
-  let locking: Promise<Storage> | null = null;
-  const openLocking = () => (locking ??= openStorage(endpoint, credentialsFile, LOCKING_SCOPE));
-  const base = new URL(storage.apiEndpoint);
+  const authFor = openAuths(credentialsFile);
+  const apiEndpoint = apiEndpointFor(endpoint, options.environment ?? {});
+  const base = new URL(apiEndpoint);
   const isTrusted = (sendCredentials && requirePrivate(base, label)) || isGoogles(base);
-  const client = openHttpClient(ca);
-
-  const unusable = (task: string, error: unknown, code: 'denied' | 'unavailable'): VaultError =>
-    new VaultError(
-      code,
-      `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${credentialsFile === null ? LOG_IN : 'Check the credentialsFile in its URL.'}`,
-      { cause: error, unreachable: code === 'unavailable' && statusOf(error) === null },
-    );
+  const client = openHttpClient(exchangerFor(ca));
 
   async function credentials(
     url: URL,
@@ -95,18 +89,18 @@ export async function openGcsApi(
     locks: boolean,
   ): Promise<Record<string, string>> {
     try {
-      const { authClient } = locks ? await openLocking() : storage;
-      return Object.fromEntries(await unlessAborted(authClient.getRequestHeaders(url.href), signal));
+      const auth = await authFor(locks ? LOCKING_SCOPE : SCOPE);
+      return Object.fromEntries(await unlessAborted(auth.getRequestHeaders(url.href), signal));
     } catch (error) {
       throwIfAborted(signal);
-      throw unusable(task, error, isPassingFailure(error) ? 'unavailable' : 'denied');
+      throw unusable({ task, credentialsFile }, error, isPassingFailure(error) ? 'unavailable' : 'denied');
     }
   }
 
   return {
     async send({ path, headers, maxBodySize = MAX_PAGE_SIZE, locks = false, ...request }, task) {
       throwIfAborted(task.signal);
-      const url = new URL(storage.apiEndpoint + path);
+      const url = new URL(apiEndpoint + path);
       if (userProject !== null) url.searchParams.set('userProject', userProject);
       const identity = isTrusted ? await credentials(url, task, locks) : {};
       const answer = await client.send({
@@ -127,10 +121,13 @@ export async function openGcsApi(
 
     async presign(object, call, task) {
       try {
-        return await presignWith(storage, object, { ...call, userProject });
+        return await presignWith({ apiEndpoint, auth: await authFor(SCOPE) }, object, {
+          ...call,
+          userProject,
+        });
       } catch (error) {
         if (error instanceof VaultError) throw error;
-        throw unusable(task, error, 'denied');
+        throw unusable({ task, credentialsFile }, error, 'denied');
       }
     },
 
@@ -152,19 +149,20 @@ function requirePrivate(base: URL, label: string): true {
 }
 
 async function presignWith(
-  storage: Storage,
+  { apiEndpoint, auth }: { readonly apiEndpoint: string; readonly auth: GoogleAuth },
   { bucket, name }: { readonly bucket: string; readonly name: string },
   call: PresignCall & { readonly userProject: string | null },
 ): Promise<string> {
   const { nowMs, seconds, contentType, userProject } = call;
-  const signer: object = await storage.authClient.getClient();
+  const signer: object = await auth.getClient();
   if (!('key' in signer) || typeof signer.key !== 'string') {
     throw new VaultError(
       'denied',
       `Could not make a link to ${name}: these Google credentials cannot sign. Links take the key file of a service account: name it with GOOGLE_APPLICATION_CREDENTIALS, or with credentialsFile in the bucket’s URL.`,
     );
   }
-  const [url] = await storage
+  const { Storage } = await import('@google-cloud/storage');
+  const [url] = await new Storage({ apiEndpoint, authClient: auth })
     .bucket(bucket)
     .file(name)
     .getSignedUrl({
@@ -180,26 +178,44 @@ async function presignWith(
 }
 
 /** The SDK, which knows where the API is and whose credentials are used. */
-async function openStorage(
-  endpoint: string | null,
-  credentialsFile: string | null,
-  scopes: string,
-): Promise<Storage> {
-  const [{ Storage: Client }, { GoogleAuth }] = await Promise.all([
-    import('@google-cloud/storage'),
-    import('google-auth-library'),
-  ]);
-  return new Client({
-    ...(endpoint === null ? {} : { apiEndpoint: endpoint }),
-    // The SDK's own would ask for everything that can be done in Google's cloud.
-    authClient: new GoogleAuth({
-      scopes,
-      ...(credentialsFile !== null && { keyFilename: credentialsFile }),
-      // No request here is about a project. Without any, one would be looked for before a token is given out: with a
-      // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
-      projectId: 'not-used',
-      clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
-    }),
+/** Where requests go, as the SDK finds it. */
+function apiEndpointFor(endpoint: string | null, environment: Environment): string {
+  const url = endpoint ?? environment['STORAGE_EMULATOR_HOST'] ?? 'https://storage.googleapis.com';
+  return (/^\w*:\/\//.test(url) ? url : `https://${url}`).replace(/\/+$/, '');
+}
+
+function unusable(
+  { task, credentialsFile }: { readonly task: string; readonly credentialsFile: string | null },
+  error: unknown,
+  code: 'denied' | 'unavailable',
+): VaultError {
+  return new VaultError(
+    code,
+    `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${credentialsFile === null ? LOG_IN : 'Check the credentialsFile in its URL.'}`,
+    { cause: error, unreachable: code === 'unavailable' && statusOf(error) === null },
+  );
+}
+
+/** Who gives tokens of a scope. */
+function openAuths(credentialsFile: string | null): (scope: string) => Promise<GoogleAuth> {
+  const known = new Map<string, Promise<GoogleAuth>>();
+  return (scope) => {
+    const auth = known.get(scope) ?? openAuth(credentialsFile, scope);
+    known.set(scope, auth);
+    return auth;
+  };
+}
+
+async function openAuth(credentialsFile: string | null, scopes: string): Promise<GoogleAuth> {
+  const { GoogleAuth: Auth } = await import('google-auth-library');
+  // The SDK's own would ask for everything that can be done in Google's cloud.
+  return new Auth({
+    scopes,
+    ...(credentialsFile !== null && { keyFilename: credentialsFile }),
+    // No request here is about a project. Without any, one would be looked for before a token is given out: with a
+    // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
+    projectId: 'not-used',
+    clientOptions: { transporterOptions: { timeout: TOKEN_TIMEOUT_MS } },
   });
 }
 

@@ -21,7 +21,7 @@ import { checkBucketName } from './url.ts';
 import type { GcsOptions } from './url.ts';
 import type { HttpAnswer } from '../http.ts';
 import { systemClock } from '../../host.ts';
-import type { Clock } from '../../host.ts';
+import type { Clock, Environment } from '../../host.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
 import { dateOf } from '../date.ts';
 import { ListingProgress } from '../listing-progress.ts';
@@ -35,7 +35,7 @@ import { ListingProgress } from '../listing-progress.ts';
  * hosts only, unless `sendCredentials`. No permission on the bucket itself is needed, only those on objects.
  *
  * @param options `bucket`: its name; `prefix`: the folder in it, '' for none; `endpoint`: URL of a server that
- *   speaks the JSON API, null for Google's, or what STORAGE_EMULATOR_HOST says; `sendCredentials`: whether that server
+ *   speaks the JSON API, null for Google's, or what STORAGE_EMULATOR_HOST of the `environment` says; `sendCredentials`: whether that server
  *   may have the credentials, whoever it is; `label`: what messages call the bucket
  * @throws `invalid-input` for a name, prefix or endpoint that cannot be
  */
@@ -47,6 +47,7 @@ export async function openGcsBucket(
     readonly sendCredentials: boolean;
     readonly label: string;
     readonly clock?: Clock | undefined;
+    readonly environment?: Environment | undefined;
   } & Partial<GcsOptions>,
 ): Promise<Bucket> {
   const { bucket, label } = options;
@@ -216,11 +217,13 @@ class GcsBucket implements Bucket {
         headers: { 'accept-encoding': 'gzip' },
         maxBodySize: call.maxSize ?? DEFAULT_MAX_OBJECT_SIZE,
         onBytes: call.onBytes,
+        spare: call.spare,
       },
       task,
     );
     if (answer.status === 404) throw await this.#missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);
+    if (call.proved === true) return answer.body;
     const checksum = announcedChecksum(answer) ?? (await this.#contentAt(name, task))?.checksum;
     if (checksum !== checksumOf(answer.body)) {
       throw new VaultError('damaged', `Could not ${task.task}: its bytes do not match its checksum.`);
@@ -323,7 +326,7 @@ function checksumOf(bytes: Uint8Array): string {
 
 /** The checksum of the stored bytes that a download comes with, or null. */
 function announcedChecksum({ headers }: HttpAnswer): string | null {
-  return /(?:^|[\s,])crc32c=([A-Za-z0-9+/]+=*)/.exec(String(headers['x-goog-hash'] ?? ''))?.[1] ?? null;
+  return /(?:^|[\s,])crc32c=([A-Za-z0-9+/]+=*)/.exec(headers['x-goog-hash'] ?? '')?.[1] ?? null;
 }
 
 function isSame(one: Content, other: Content): boolean {

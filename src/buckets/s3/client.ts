@@ -1,10 +1,9 @@
-import * as http from 'node:http';
-import * as https from 'node:https';
 import { S3Client } from '@aws-sdk/client-s3';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { VaultError, messageOf } from '../../errors.ts';
 import { certificatesIn } from '../cloud-url.ts';
-import { boundAnswers } from './answers.ts';
+import { exchangerFor } from '../http.ts';
+import { S3Handler } from './handler.ts';
 import type { S3BucketOptions } from './options.ts';
 
 /** Where a bucket's objects are, and who asks for them. */
@@ -25,20 +24,23 @@ export interface S3Place {
  *
  * @throws `invalid-input` if no region is known
  */
-export async function openS3Client(options: S3BucketOptions): Promise<S3Client> {
+export async function openS3Client(
+  options: S3BucketOptions,
+): Promise<{ readonly client: S3Client; readonly handler: S3Handler }> {
   const identity = await identityFor(options);
   const ca = await certificatesIn(options.caFile ?? null, options.label);
-  const client = makeClient(options, ca, {
+  const handler = new S3Handler(exchangerFor(ca), options.maxSockets ?? 64);
+  const client = makeClient(options, handler, {
     ...identity,
     ...(options.region === null ? {} : { region: options.region }),
   });
   try {
     await client.config.region();
-    return client;
+    return { client, handler };
   } catch (error) {
-    client.destroy();
     // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
-    if (options.endpoint !== null) return makeClient(options, ca, { ...identity, region: 'us-east-1' });
+    if (options.endpoint !== null)
+      return { client: makeClient(options, handler, { ...identity, region: 'us-east-1' }), handler };
     throw new VaultError(
       'invalid-input',
       `Could not open ${options.label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
@@ -75,15 +77,11 @@ export function isAmazons(endpoint: string): boolean {
 
 function makeClient(
   options: S3BucketOptions,
-  ca: string | null,
+  handler: S3Handler,
   identity: Pick<S3ClientConfig, 'profile' | 'credentials' | 'region'>,
 ): S3Client {
-  const sockets = { keepAlive: true, maxSockets: options.maxSockets ?? 64 };
-  // Node's own agents know the proxies of the environment, if NODE_USE_ENV_PROXY is set.
-  const httpAgent = { ...agentOptions(http.globalAgent), ...sockets };
-  const httpsAgent = { ...agentOptions(https.globalAgent), ...sockets, ...(ca !== null && { ca }) };
   const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
-  const client = new S3Client({
+  return new S3Client({
     ...identity,
     ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
     forcePathStyle: options.forcePathStyle ?? options.endpoint !== null,
@@ -101,14 +99,8 @@ function makeClient(
     expectContinueHeader: false,
     // Without one, the SDK writes on the console, for instance when many requests wait for a socket.
     logger: silent,
-    requestHandler: { httpAgent, httpsAgent, logger: silent },
+    requestHandler: handler,
   });
-  boundAnswers(client);
-  return client;
-}
-
-function agentOptions(agent: http.Agent & { readonly options?: https.AgentOptions }): https.AgentOptions {
-  return agent.options ?? {};
 }
 
 /** The SDK's options for a request; it does not take `undefined` for a signal. */

@@ -3,16 +3,22 @@ import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@
 import { isVaultError, VaultError, throwIfAborted } from '../../errors.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
-import { dispositionOf, isObjectName, requirePresignable, retainedError } from '../bucket.ts';
+import {
+  DEFAULT_MAX_OBJECT_SIZE,
+  dispositionOf,
+  isObjectName,
+  requirePresignable,
+  retainedError,
+} from '../bucket.ts';
 import type { Bucket, GetCall, ListCall, ListedObject, PresignCall, PutCall, RemoveCall } from '../bucket.ts';
 import { endpointUrl, folderPrefix } from '../cloud-url.ts';
 import { dateOf } from '../date.ts';
-import { readBody } from './answers.ts';
 import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex } from './checksum.ts';
 import type { SentChecksum } from './checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
 import { isAmazons, openS3Client, sendOptions } from './client.ts';
+import type { S3Handler } from './handler.ts';
 import type { S3Place } from './client.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
@@ -37,7 +43,8 @@ export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   checkBucketName(bucket, endpoint, label);
   if (endpoint !== null) endpointUrl(endpoint, label);
   folderPrefix(options.prefix, label);
-  return new S3Bucket(await openS3Client(options), options);
+  const { client, handler } = await openS3Client(options);
+  return new S3Bucket(client, handler, options);
 }
 
 /** The optional parts of one upload. */
@@ -52,6 +59,7 @@ class S3Bucket implements Bucket {
   readonly retention: S3Retention;
   readonly #clock: Clock;
   readonly #client: S3Client;
+  readonly #handler: S3Handler;
   readonly #bucket: string;
   readonly #root: string;
   readonly #checksum: S3Checksum;
@@ -63,7 +71,8 @@ class S3Bucket implements Bucket {
   /** What this service has turned out not to take; never sent again. */
   readonly #refused = new Set<OptionalPart>();
 
-  constructor(client: S3Client, options: S3BucketOptions) {
+  constructor(client: S3Client, handler: S3Handler, options: S3BucketOptions) {
+    this.#handler = handler;
     this.label = options.label;
     this.#client = client;
     this.#clock = options.clock ?? systemClock;
@@ -121,10 +130,9 @@ class S3Bucket implements Bucket {
   async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
     const attempt = this.#begin('read', name, call.signal);
     try {
-      const output = await this.#download(name, call.signal);
-      const bytes = await readBody(output, call, attempt);
+      const { output, bytes } = await this.#download(name, call);
       // Multipart uploads have a checksum of checksums ("...-2"); nothing is stored that way from here.
-      const expected = output.ChecksumCRC32C ?? null;
+      const expected = call.proved === true ? null : (output.ChecksumCRC32C ?? null);
       if (expected !== null && !expected.includes('-') && expected !== crc32cBase64(bytes)) {
         throw new VaultError(
           'damaged',
@@ -288,27 +296,43 @@ class S3Bucket implements Bucket {
     if (Buffer.compare(existing, body) !== 0) throw taken();
   }
 
-  async #download(name: string, signal: AbortSignal | undefined): Promise<GetObjectCommandOutput> {
-    const request = (): GetObjectCommand =>
-      new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name, ...this.#payer });
-    if (this.#checksumWithout(this.#refused) !== 'crc32c') {
-      return await this.#client.send(request(), sendOptions(signal));
-    }
-    const command = request();
-    // Not through `ChecksumMode`, with which the SDK verifies in JavaScript, chunk by chunk.
-    command.middlewareStack.add(
-      withHeader('x-amz-checksum-mode', () => 'ENABLED'),
-      { step: 'build' },
-    );
+  async #download(name: string, call: GetCall): Promise<Download> {
+    const asksForChecksum = call.proved !== true && this.#checksumWithout(this.#refused) === 'crc32c';
     try {
-      return await this.#client.send(command, sendOptions(signal));
+      return await this.#downloadOnce(name, call, asksForChecksum);
     } catch (error) {
-      if (this.#checksum !== 'auto' || refusedPart(error, ['checksum']) === null) throw error;
-      const output = await this.#client.send(request(), sendOptions(signal));
+      if (!asksForChecksum || this.#checksum !== 'auto' || refusedPart(error, ['checksum']) === null)
+        throw error;
+      const download = await this.#downloadOnce(name, call, false);
       this.#refused.add('checksum');
-      return output;
+      return download;
     }
   }
+
+  async #downloadOnce(name: string, call: GetCall, asksForChecksum: boolean): Promise<Download> {
+    const command = new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name, ...this.#payer });
+    // Not through `ChecksumMode`, with which the SDK verifies in JavaScript, chunk by chunk.
+    if (asksForChecksum)
+      command.middlewareStack.add(
+        withHeader('x-amz-checksum-mode', () => 'ENABLED'),
+        { step: 'build' },
+      );
+    const { maxSize = DEFAULT_MAX_OBJECT_SIZE, spare, onBytes } = call;
+    let bytes: Uint8Array = new Uint8Array();
+    command.middlewareStack.add(
+      this.#handler.download({ maxBodySize: maxSize, spare, onBytes }, (body) => {
+        bytes = body;
+      }),
+      { step: 'deserialize', priority: 'low' },
+    );
+    const output = await this.#client.send(command, sendOptions(call.signal));
+    return { output, bytes };
+  }
+}
+
+interface Download {
+  readonly output: GetObjectCommandOutput;
+  readonly bytes: Uint8Array;
 }
 
 /** Links end with the credentials that have signed them. @throws `invalid-input` if that is known to be before their time */

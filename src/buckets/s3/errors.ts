@@ -3,6 +3,7 @@ import type { ErrorCode } from '../../errors.ts';
 import { connectionAdvice, connectionFault } from '../connection.ts';
 import { retryAfterMs } from '../date.ts';
 import { retainedError } from '../bucket.ts';
+import { TooLarge } from '../http/answer-reader.ts';
 import { brief } from '../explanation.ts';
 
 /** What was being done when a request failed; the words of the message. */
@@ -196,6 +197,8 @@ export function isConditionFailed(error: unknown): boolean {
 export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError {
   if (error instanceof VaultError) return error;
   if (attempt.signal?.aborted === true) return interrupted(attempt.signal);
+  if (error instanceof TooLarge)
+    return new VaultError('damaged', `${attempt.name} in ${attempt.label} has ${error.message}.`);
   const answer = readAnswer(error);
   const meaning =
     answer.status === null ? meaningWithoutAnswer(error, answer, attempt) : meaningOf(answer, attempt);

@@ -1,4 +1,4 @@
-import type { Compilable } from 'kysely';
+import type { Compilable, CompiledQuery } from 'kysely';
 import type { FileCatalog, FileRow, ListPosition } from '../catalog.ts';
 import {
   allBytesOf,
@@ -30,8 +30,27 @@ type Place = Pick<Row, 'created_at' | 'hash'>;
 export class SqlFiles implements FileCatalog {
   readonly #engine: Engine;
 
+  /** Queries that have been put together before, by what tells their shapes apart. */
+  readonly #known = new Map<string, CompiledQuery>();
+
   constructor(engine: Engine) {
     this.#engine = engine;
+  }
+
+  /**
+   * The query of a shape, with other values: putting one together takes longer than running it, and small files come by the thousand.
+   *
+   * @param values all of its parameters, in order
+   */
+  #shaped<O>(shape: string, values: readonly unknown[], build: () => Compilable<O>): Compilable<O> {
+    const known = this.#known.get(shape);
+    if (known !== undefined) return { compile: () => ({ ...known, parameters: values }) };
+    const compiled = build().compile();
+    const { parameters } = compiled;
+    const isInOrder =
+      parameters.length === values.length && parameters.every((one, at) => one === values[at]);
+    if (isInOrder) this.#known.set(shape, compiled);
+    return { compile: () => compiled };
   }
 
   async put(
@@ -40,20 +59,11 @@ export class SqlFiles implements FileCatalog {
   ): Promise<void> {
     const rows = encodeAll(files, (row) => row.hash, encodeFile);
     if (rows.length === 0) return;
-    const insert = this.#engine.db.insertInto('files').values(rows);
-    const query = insert.onConflict((conflict) => {
-      const known = conflict.column('hash');
-      if (onlyNew) return known.doNothing();
-      return known.doUpdateSet((eb) => ({
-        writer: eb.ref('excluded.writer'),
-        name_tag: eb.ref('excluded.name_tag'),
-        record: eb.ref('excluded.record'),
-        version: eb.ref('excluded.version'),
-        created_at: eb.ref('excluded.created_at'),
-        expires_at: eb.ref('excluded.expires_at'),
-        // Not `hidden_at`: whoever catches up with the buckets may not have seen that somebody has just removed the file.
-      }));
-    });
+    const [first] = rows;
+    const query =
+      first === undefined || rows.length > 1
+        ? this.#insertOf(rows, onlyNew)
+        : this.#shaped(`put ${onlyNew}`, Object.values(first), () => this.#insertOf(rows, onlyNew));
     await this.#engine.writeOne('durable', (session) => session.run(query));
   }
 
@@ -83,7 +93,10 @@ export class SqlFiles implements FileCatalog {
     const distinct = [...new Map(tags.map((tag) => [hexOf(tag), tag])).values()];
     const found: FileRow[] = [];
     for (const some of slicesOf(distinct, TAGS_AT_ONCE)) {
-      const query = this.#newestOf(some, limit, options?.hidden ?? false);
+      const hidden = options?.hidden ?? false;
+      const build = (): Compilable<Row> => this.#newestOf(some, limit, hidden);
+      const query =
+        some.length > 1 ? build() : this.#shaped(`newest ${limit} ${hidden}`, [some[0], limit], build);
       found.push(...(await this.#read(query)).map(decodeFile));
     }
     return found.toSorted(newestFirst).slice(0, limit);
@@ -196,6 +209,23 @@ export class SqlFiles implements FileCatalog {
     ]);
     const [counts] = await this.#read(query);
     return { files: counts?.files ?? 0, hidden: counts?.hidden ?? 0 };
+  }
+
+  #insertOf(rows: readonly Row[], onlyNew: boolean): Compilable {
+    const insert = this.#engine.db.insertInto('files').values(rows);
+    return insert.onConflict((conflict) => {
+      const known = conflict.column('hash');
+      if (onlyNew) return known.doNothing();
+      return known.doUpdateSet((eb) => ({
+        writer: eb.ref('excluded.writer'),
+        name_tag: eb.ref('excluded.name_tag'),
+        record: eb.ref('excluded.record'),
+        version: eb.ref('excluded.version'),
+        created_at: eb.ref('excluded.created_at'),
+        expires_at: eb.ref('excluded.expires_at'),
+        // Not `hidden_at`: whoever catches up with the buckets may not have seen that somebody has just removed the file.
+      }));
+    });
   }
 
   #all() {

@@ -75,6 +75,13 @@ const DIALECT: Dialect = {
   lock: (query) => query,
 };
 
+interface Write {
+  readonly durability: Durability;
+  /** @returns tells whoever waits that it is done, once it is */
+  readonly run: (session: Session) => Promise<() => void>;
+  readonly fail: (error: unknown) => void;
+}
+
 class SqliteEngine implements Engine {
   readonly label: string;
   readonly dialect = DIALECT;
@@ -90,6 +97,10 @@ class SqliteEngine implements Engine {
   readonly #session: Session;
   readonly #statements = new Map<string, Statement>();
   #synchronous: Durability | null = null;
+  /** The next turn of the event loop, which all share that ask in this one; null when nobody has asked. */
+  #turn: Promise<void> | null = null;
+  /** Writes that have not had their turn yet. */
+  readonly #waiting: Write[] = [];
   /** Settles when nobody uses the connection. There is only one, so a read must not fall into an open transaction. */
   #free: Promise<unknown> = Promise.resolve();
 
@@ -139,11 +150,35 @@ class SqliteEngine implements Engine {
     return this.write(durability, work);
   }
 
+  /** Those that wait for their turn at once are one transaction: its commit waits for the disk, and stops this whole process. */
   write<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#exclusively(() => {
-      this.#setSynchronous(durability);
-      return this.#transaction(work);
+    return new Promise<T>((resolve, reject) => {
+      const run = async (session: Session): Promise<() => void> => {
+        const value = await work(session);
+        return () => resolve(value);
+      };
+      this.#waiting.push({ durability, run, fail: reject });
+      if (this.#waiting.length > 1) return;
+      this.#exclusively(() => this.#commit(this.#waiting.splice(0))).catch(reject);
     });
+  }
+
+  /** Does writes in one transaction, or, if that fails, each in its own: one's failure is not the others'. */
+  async #commit(writes: readonly Write[]): Promise<void> {
+    try {
+      const done = await this.#untilFree(() => {
+        this.#setSynchronous(writes.some((one) => one.durability === 'durable') ? 'durable' : 'lazy');
+        return this.#transaction(async (session) => {
+          const told: (() => void)[] = [];
+          for (const { run } of writes) told.push(await run(session));
+          return told;
+        });
+      });
+      for (const tell of done) tell();
+    } catch (error) {
+      if (writes.length > 1 && !isBusy(error)) for (const one of writes) await this.#commit([one]);
+      else for (const { fail } of writes) fail(translated(error, this.label));
+    }
   }
 
   async requireWritable(): Promise<void> {
@@ -173,16 +208,22 @@ class SqliteEngine implements Engine {
     const before = this.#free;
     const mine = Promise.withResolvers<void>();
     this.#free = mine.promise;
+    // The driver never waits, so a loop of calls would otherwise keep timers and signals from their turn.
+    const turn = (this.#turn ??= this.#nextTurn());
     await before;
     try {
-      // The driver never waits, so a loop of calls would otherwise keep timers and signals from their turn.
-      await yieldTurn();
+      await turn;
       return await this.#untilFree(attempt);
     } catch (error) {
       throw translated(error, this.label);
     } finally {
       mine.resolve();
     }
+  }
+
+  async #nextTurn(): Promise<void> {
+    await yieldTurn();
+    this.#turn = null;
   }
 
   async #untilFree<T>(attempt: () => Promise<T> | T): Promise<T> {
@@ -318,9 +359,7 @@ function translated(error: unknown, path: string): unknown {
       return new VaultError(
         'storage-full',
         `There is no room left to write the catalog ${path}. Make room on its disk, and repeat this.`,
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     case 'CORRUPT':
     case 'NOTADB':
@@ -350,9 +389,7 @@ function translated(error: unknown, path: string): unknown {
       return new VaultError(
         'unavailable',
         `The catalog ${path} cannot be read or written: ${messageOf(error)}.`,
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     default:
       return error;

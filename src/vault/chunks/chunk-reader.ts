@@ -25,6 +25,18 @@ export const HEDGE_MS = 3_000;
 /** Shards whose memory is kept for others. */
 const MOST_SPARE = 32;
 
+/** A chunk of which shards have been fetched. */
+export interface FetchedChunk {
+  readonly ref: ChunkRef;
+  readonly id: string;
+  /** What the catalog records of it. */
+  readonly row: ChunkRow | null;
+  /** Whom else to ask; what is asked leaves it. */
+  readonly candidates: Set<ShardCandidate>;
+  /** k of them, unless they could not be had. */
+  readonly shards: readonly FetchedShard[];
+}
+
 export class ChunkReader {
   readonly #session: Session;
   readonly #rowOf: (id: string) => Promise<ChunkRow | undefined>;
@@ -47,29 +59,37 @@ export class ChunkReader {
    * @throws `damaged` if no k shards give it back and every bucket that may have one has answered; `unavailable` otherwise
    */
   async read(memory: ChunkMemory, ref: ChunkRef, signal: AbortSignal): Promise<Uint8Array> {
-    const id = chunkSecrets(ref.tag).id.toString('hex');
-    const row = await this.#rowOf(id);
-    const recorded = row !== undefined && (await this.#readRecorded(memory, ref, row, signal));
-    const found: { redundancy: Redundancy | null } = { redundancy: row ?? null };
-    if (!recorded && !(await this.#readAnywhere(memory, ref, { id, found, signal }))) {
-      throw this.problems.lost(id, found.redundancy);
-    }
-    return payloadOf(memory, ref.length);
+    return this.open(memory, await this.fetch(ref, signal), signal);
   }
 
-  /** Tries the shards that the catalog knows of. */
-  async #readRecorded(
-    memory: ChunkMemory,
-    ref: ChunkRef,
-    row: ChunkRow,
-    signal: AbortSignal,
-  ): Promise<boolean> {
+  /** Fetches shards that the catalog records, as many as open the chunk: the part of `read` that takes no memory for the body. */
+  async fetch(ref: ChunkRef, signal: AbortSignal): Promise<FetchedChunk> {
+    const id = chunkSecrets(ref.tag).id.toString('hex');
+    const row = await this.#rowOf(id);
+    if (row === undefined) return { ref, id, row: null, candidates: new Set(), shards: [] };
     const order = readOrder(row, { down: this.problems.downBuckets, inFlight: new Map() }, (below) =>
       randomInt(below),
     );
     const recorded = recordedShards(row, this.#session.buckets);
     const candidates = new Set(order.flatMap((index) => recorded.filter(({ name }) => name.index === index)));
-    return this.#readFrom(memory, ref, { candidates, k: row.k, signal });
+    const most = mostSealed(ref.length);
+    const shards = await this.#fetch(candidates, { need: row.k, most, signal });
+    return { ref, id, row, candidates, shards };
+  }
+
+  /** Opens a chunk of which shards have been fetched, in memory; goes to any length if they do not suffice. As `read`. */
+  async open(
+    memory: ChunkMemory,
+    { ref, id, row, candidates, shards }: FetchedChunk,
+    signal: AbortSignal,
+  ): Promise<Uint8Array> {
+    const found: { redundancy: Redundancy | null } = { redundancy: row };
+    const opened =
+      row !== null && (await this.#readFrom(memory, ref, { candidates, k: row.k, shards, signal }));
+    if (!opened && !(await this.#readAnywhere(memory, ref, { id, found, signal }))) {
+      throw this.problems.lost(id, found.redundancy);
+    }
+    return payloadOf(memory, ref.length);
   }
 
   /** Tries every shard of the chunk that any bucket lists: the catalog may be wrong, the buckets prove themselves. */
@@ -95,7 +115,9 @@ export class ChunkReader {
       }
       for (const { k, m, shards } of sets) {
         found.redundancy ??= { k, m };
-        if (await this.#readFrom(memory, ref, { candidates: new Set(shards), k, signal })) return true;
+        const candidates = new Set<ShardCandidate>(shards);
+        const first = await this.#fetch(candidates, { need: k, most: mostSealed(ref.length), signal });
+        if (await this.#readFrom(memory, ref, { candidates, k, shards: first, signal })) return true;
       }
       return false;
     };
@@ -103,18 +125,24 @@ export class ChunkReader {
     return soon.complete ? false : tryAll(await presence.sets(id, signal));
   }
 
-  /** Tries candidates of one set until k of them open the chunk. */
+  /** Tries shards, and then other candidates of their set, until k of them open the chunk. */
   async #readFrom(
     memory: ChunkMemory,
     ref: ChunkRef,
     {
       candidates,
       k,
+      shards,
       signal,
-    }: { readonly candidates: Set<ShardCandidate>; readonly k: number; readonly signal: AbortSignal },
+    }: {
+      readonly candidates: Set<ShardCandidate>;
+      readonly k: number;
+      readonly shards: readonly FetchedShard[];
+      readonly signal: AbortSignal;
+    },
   ): Promise<boolean> {
     const most = mostSealed(ref.length);
-    let fetched = await this.#fetch(candidates, { need: k, most, signal });
+    let fetched = shards;
     if (
       distinct(fetched) >= k &&
       fetched.length === k &&

@@ -97,6 +97,11 @@ export class ChunkWorkers {
     return this.#run({ kind: 'check', objects, ids });
   }
 
+  /** Starts threads for so many chunks before there is work: starting takes longer than most first answers. */
+  warm(chunks: number): void {
+    while (this.#threads.length < Math.min(this.#most, chunks)) this.#start().worker.unref();
+  }
+
   /** Ends the threads. */
   async close(): Promise<void> {
     await Promise.all(this.#threads.splice(0).map((thread) => thread.worker.terminate()));

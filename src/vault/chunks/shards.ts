@@ -65,6 +65,8 @@ export async function fetchShard(
     maxSize: shardObjectSize(most, name.k),
     signal: call.signal,
     spare: call.spare,
+    // Whoever reads a shard checks what it gives, or the checksum that it has itself.
+    proved: true,
   });
   const { sealedSize, nonce } = parseNamedShard(object, name);
   if (sealedSize > most) throw new VaultError('damaged', 'A shard is larger than those of its chunk can be.');

@@ -1,5 +1,5 @@
 /** Files in the catalog: what their sealed records say. A record never changes: it says what the manifest says. */
-import { createHash, createHmac } from 'node:crypto';
+import { createHash, createHmac, createSecretKey } from 'node:crypto';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
 import { onlyStores } from '../../crypto/keys.ts';
@@ -109,7 +109,7 @@ function proofOf(
 ): string | null {
   if (keys.full === null) return null;
   const what = `${hash} ${writer} ${part}${late ? ' late' : ''}`;
-  return createHmac('sha256', keys.full.catalog).update(what).digest('base64');
+  return createHmac('sha256', createSecretKey(keys.full.catalog)).update(what).digest('base64');
 }
 
 /** As `openFileRow`; null for a row that was changed by anybody else. */

@@ -38,10 +38,12 @@ export interface Group<M> {
  * gathered as before.
  *
  * @param entries in the order of the index
+ * @param memberOf what an entry is to a group; asked once for each, in order
  * @param cutKey the writer's, 32 bytes
  */
-export async function* groupsOf<M extends Member>(
-  entries: AsyncIterable<M> | Iterable<M>,
+export async function* groupsOf<E, M extends Member>(
+  entries: AsyncIterable<E> | Iterable<E>,
+  memberOf: (entry: E) => M,
   cutKey: Uint8Array,
 ): AsyncGenerator<Group<M>, void, undefined> {
   const lot = lotOf(cutKey);
@@ -53,7 +55,8 @@ export async function* groupsOf<M extends Member>(
     weight = 0;
     return group;
   };
-  for await (const entry of entries) {
+  for await (const one of entries) {
+    const entry = memberOf(one);
     const large = entry.size >= LARGE_FILE_SIZE;
     const more = entry.size + ENTRY_WEIGHT;
     if (members.length > 0 && (large || weight + more > MOST_GROUP_WEIGHT)) yield end();

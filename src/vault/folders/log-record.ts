@@ -50,15 +50,19 @@ const REFS_AT_ONCE = 1024;
 export function encodeFacts(files: readonly FileFacts[]): Buffer {
   const size = files.reduce((sum, { path }) => sum + FACTS_SIZE + path.length, 0);
   const bytes = Buffer.allocUnsafe(size);
+  // Which writes large numbers without making others on the way.
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
   let at = 0;
   for (const { path, inode, ctimeNs, mtimeNs, size: fileSize } of files) {
-    at = bytes.writeUInt16BE(path.length, at);
-    bytes.set(path, at);
-    at = bytes.writeBigUInt64BE(BigInt.asUintN(64, inode), at + path.length);
+    view.setUint16(at, path.length);
+    bytes.set(path, at + 2);
+    at += 2 + path.length;
+    view.setBigUint64(at, inode);
     // Times beyond the year 2262 wrap round: they are only compared.
-    at = bytes.writeBigInt64BE(BigInt.asIntN(64, ctimeNs), at);
-    at = bytes.writeBigInt64BE(BigInt.asIntN(64, mtimeNs), at);
-    at = bytes.writeDoubleBE(fileSize, at);
+    view.setBigInt64(at + 8, ctimeNs);
+    view.setBigInt64(at + 16, mtimeNs);
+    view.setFloat64(at + 24, fileSize);
+    at += 32;
   }
   return bytes;
 }

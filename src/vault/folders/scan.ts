@@ -2,7 +2,7 @@
 import type { BigIntStats } from 'node:fs';
 import { platform } from 'node:os';
 import { ask, take } from '../../concurrency/steps.ts';
-import type { Steps } from '../../concurrency/steps.ts';
+import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
 import type { Accounts } from './accounts.ts';
@@ -79,17 +79,11 @@ const BATCH = 64;
  * @param root the folder; a link under this very name is followed
  * @throws `file-not-found`, `denied`, `invalid-input` if there is no folder, or it cannot be read; `interrupted`
  */
-export async function* scan(
+export function scan(
   root: string | Buffer,
   options: ScanOptions,
 ): AsyncGenerator<ScannedEntry, void, undefined> {
-  throwIfAborted(options.signal);
-  const scanner = new Scanner(options);
-  try {
-    yield* scanner.run(diskPath(root));
-  } finally {
-    await scanner.close();
-  }
+  return new Scanner(options).run(diskPath(root));
 }
 
 /** A folder whose entries are being told. */
@@ -102,6 +96,10 @@ interface Level {
   /** What the names from `batchStart` on are. */
   batch: readonly (BigIntStats | Error)[];
   batchStart: number;
+}
+
+function isKnown<T>(answer: Answer<T>): answer is Exclude<Answer<T>, Promise<unknown>> {
+  return !(answer instanceof Promise);
 }
 
 class Scanner {
@@ -117,32 +115,35 @@ class Scanner {
   }
 
   async *run(root: DiskPath): AsyncGenerator<ScannedEntry, void, undefined> {
-    const top = await this.#openRoot(root);
-    this.#device = top.folder.facts.dev;
-    this.#levels.push(top);
-    yield await take(this.#scanned('', 'folder', { facts: top.folder.facts, place: root, calls: top.calls }));
-    for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
-      const turn = this.#breather.breathe();
-      if (turn instanceof Promise) await turn;
-      const name = level.names[level.next];
-      if (name === undefined) {
-        this.#levels.pop();
-        await level.calls.close(level.folder.fd);
-        continue;
+    throwIfAborted(this.#options.signal);
+    try {
+      const top = await this.#openRoot(root);
+      this.#device = top.folder.facts.dev;
+      this.#levels.push(top);
+      yield await take(
+        this.#scanned('', 'folder', { facts: top.folder.facts, place: root, calls: top.calls }),
+      );
+      for (let level = this.#levels.at(-1); level !== undefined; level = this.#levels.at(-1)) {
+        const turn = this.#breather.breathe();
+        if (turn instanceof Promise) await turn;
+        const name = level.names[level.next];
+        if (name === undefined) {
+          this.#levels.pop();
+          await level.calls.close(level.folder.fd);
+          continue;
+        }
+        if (level.next >= level.batchStart + level.batch.length) await this.#lookAhead(level);
+        const facts = level.batch[level.next - level.batchStart] ?? systemError('ENOENT', 'no such file');
+        level.next += 1;
+        const looked = take(this.#look(level, name, facts));
+        const found = looked instanceof Promise ? await looked : looked;
+        if (found === null) continue;
+        yield found;
+        if (found.entry.kind === 'folder') await this.#descend(level, { name, found });
       }
-      if (level.next >= level.batchStart + level.batch.length) await this.#lookAhead(level);
-      const facts = level.batch[level.next - level.batchStart] ?? systemError('ENOENT', 'no such file');
-      level.next += 1;
-      const looked = take(this.#look(level, name, facts));
-      const found = looked instanceof Promise ? await looked : looked;
-      if (found === null) continue;
-      yield found;
-      if (found.entry.kind === 'folder') await this.#descend(level, { name, found });
+    } finally {
+      for (const { calls, folder } of this.#levels.splice(0)) await calls.close(folder.fd);
     }
-  }
-
-  async close(): Promise<void> {
-    for (const { calls, folder } of this.#levels.splice(0)) await calls.close(folder.fd);
   }
 
   async #openRoot(root: DiskPath): Promise<Level> {
@@ -170,7 +171,9 @@ class Scanner {
   async #lookAhead(level: Level): Promise<void> {
     const names = level.names.slice(level.next, level.next + BATCH);
     level.batchStart = level.next;
-    level.batch = await Promise.all(names.map(async (name) => take(this.#attemptLook(level, name))));
+    const looks = names.map((name) => take(this.#attemptLook(level, name)));
+    // A promise for each of many files that are known already would cost more than looking at them.
+    level.batch = looks.every(isKnown) ? looks : await Promise.all(looks.map(async (look) => look));
   }
 
   *#attemptLook(level: Level, name: DiskPath): Steps<BigIntStats | Error> {

@@ -5,6 +5,7 @@
  */
 import type { VaultKeys } from '../../crypto/keys.ts';
 import { openEarlier } from '../../crypto/roots.ts';
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { objectDigest, signKeyring } from '../../crypto/signing.ts';
 import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
@@ -95,6 +96,29 @@ export async function refreshKeyring(
   if (newest !== null && newest !== own) await adoptKeyring(session, newest);
   else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
   return { ...check, without };
+}
+
+/** Looks at the keyrings of some buckets, by the session that they are for. */
+const looks = new WeakMap<
+  Session,
+  { readonly from: readonly VaultBucket[]; readonly look: ReturnType<typeof coalesced<RefreshedKeyring>> }
+>();
+
+/**
+ * As `refreshKeyring`, and one look for all who ask the same buckets at once: many small files are put at a time, each of which needs one
+ * that began after it was stored.
+ */
+export function lookAtKeyring(
+  session: Session,
+  from: readonly VaultBucket[],
+  signal: AbortSignal | undefined,
+): Promise<RefreshedKeyring> {
+  let shared = looks.get(session);
+  if (shared?.from.length !== from.length || !from.every((bucket, at) => bucket === shared?.from[at])) {
+    shared = { from, look: coalesced((wanted) => refreshKeyring(session, wanted, { from })) };
+    looks.set(session, shared);
+  }
+  return shared.look(signal);
 }
 
 /** @throws `wrong-password` if somebody has made a new root, which this session's keys do not lead to; the catalog knows it then */

@@ -15,7 +15,7 @@ import type { FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { sharedNames } from '../files/needed-objects.ts';
 import { versionsOf } from '../files/versions.ts';
-import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
+import { lookAtKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
 import { isSurelyLive } from '../protocol/deletions.ts';
 import type { Guarded } from '../protocol/guarded.ts';
@@ -232,7 +232,7 @@ async function keepInVault(
   },
 ): Promise<void> {
   const { object, stored, lock, signal } = put;
-  const asked = await refreshKeyring(session, signal, { from: stored });
+  const asked = await lookAtKeyring(session, stored, signal);
   try {
     requireKey(session);
   } catch (error) {

@@ -73,7 +73,7 @@ export async function storeFolder(
   const stored = mapOrdered(
     (aborted) => {
       const entries = scan(source.root, { ...source, excludes, accounts, signal: aborted, onMissed });
-      const groups = groupsOf(membersOf(entries), dedup.cut);
+      const groups = groupsOf(entries, memberMaker(), dedup.cut);
       return reader.pieces(partsOfGroups(groups, { log, writer, signal: aborted, onBytes }));
     },
     async (piece, aborted) => storePiece(writer, piece, { lenders, dedup, aborted }),
@@ -144,14 +144,15 @@ async function storePiece(
   }
 }
 
-async function* membersOf(entries: AsyncIterable<ScannedEntry>): AsyncGenerator<TreeMember, void, undefined> {
+/** Of a file with several paths the first one has the content. */
+function memberMaker(): (scanned: ScannedEntry) => TreeMember {
   const seen = new Set<number>();
-  for await (const scanned of entries) {
+  return (scanned) => {
     const { path, kind, linkGroup } = scanned.entry;
     const hasContent = kind === 'file' && (linkGroup === null || !seen.has(linkGroup));
     if (linkGroup !== null) seen.add(linkGroup);
-    yield { path, size: hasContent ? scanned.state.size : 0, scanned, hasContent };
-  }
+    return { path, size: hasContent ? scanned.state.size : 0, scanned, hasContent };
+  };
 }
 
 /** Looks each group up: in what is remembered, and then in the buckets. */

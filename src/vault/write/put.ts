@@ -52,7 +52,11 @@ export async function putSource(
   };
   const { turns } = session.memory.share(call.chunkSize, keyring.redundancy);
   // Cutting by content never holds one piece of memory while it waits for another.
-  const turn = isFolder || call.chunking === 'content' ? null : await turns.borrow();
+  let turn = isFolder || call.chunking === 'content' ? null : await turns.borrow();
+  const endTurn = (): void => {
+    if (turn !== null) turns.giveBack(turn);
+    turn = null;
+  };
   // The same for every start: a manifest that came to stand as the marker was too old has its chunks then.
   const contentKey = randomBytes(32);
   try {
@@ -61,14 +65,14 @@ export async function putSource(
       try {
         return await (isFolder
           ? putFolder(session, source, call, contentKey)
-          : putFile(session, source, call, contentKey));
+          : putFile(session, source, { call, contentKey, endTurn }));
       } catch (error) {
         if (!isVaultError(error, 'stale')) throw error;
         if (!(isFolder || source.reopens) || starts === MOST_STARTS) throw sleptTooLong(call.name, error);
       }
     }
   } finally {
-    if (turn !== null) turns.giveBack(turn);
+    endTurn();
   }
 }
 
@@ -141,22 +145,19 @@ function checkOptions({ name, chunking, chunkSize, lock }: PutOptions, isFolder:
   if (lock?.password === '') throw new VaultError('invalid-input', 'The password of a lock is empty.');
 }
 
-async function putFile(
-  session: Session,
-  source: FileSource,
-  call: PutCall,
-  contentKey: Buffer,
-): Promise<PutResult> {
+interface FilePut {
+  readonly call: PutCall;
+  readonly contentKey: Buffer;
+  /** Lets another put have its chunks in memory. */
+  readonly endTurn: () => void;
+}
+
+async function putFile(session: Session, source: FileSource, p: FilePut): Promise<PutResult> {
   const readAtMs = session.clock.now();
-  const opened = await source.open(call.signal);
+  const opened = await source.open(p.call.signal);
   try {
-    return await putOpened(session, opened, {
-      call,
-      label: source.label,
-      forceRead: source.forceRead === true,
-      readAtMs,
-      contentKey,
-    });
+    const { label, forceRead = false } = source;
+    return await putOpened(session, opened, { ...p, label, forceRead, readAtMs });
   } finally {
     await opened.close();
   }
@@ -166,13 +167,7 @@ async function putFile(
 async function putOpened(
   session: Session,
   source: OpenSource,
-  p: {
-    readonly call: PutCall;
-    readonly label: string;
-    readonly forceRead: boolean;
-    readonly readAtMs: number;
-    readonly contentKey: Buffer;
-  },
+  p: FilePut & { readonly label: string; readonly forceRead: boolean; readonly readAtMs: number },
 ): Promise<PutResult> {
   const { call, label, forceRead, readAtMs, contentKey } = p;
   const signal = call.signal ?? new AbortController().signal;
@@ -184,6 +179,7 @@ async function putOpened(
     await source.verify();
     const content = inlineContent(beginning, call.chunkSize);
     call.onProgress?.({ doneBytes: beginning.length, totalBytes: source.size });
+    p.endTurn();
     return finishPut(session, source, { call, content, contentKey, guarded: null });
   }
   const cut = `${call.chunking} ${call.chunkSize}`;
@@ -274,7 +270,7 @@ async function underMarker(
 
 /** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
 async function readBeginning(source: OpenSource, signal: AbortSignal): Promise<Buffer> {
-  const target = Buffer.alloc(INLINE_SIZE + 1);
+  const target = Buffer.allocUnsafe(INLINE_SIZE + 1);
   return target.subarray(0, await source.read(target, signal));
 }
 

@@ -1,6 +1,7 @@
 /** Where the bytes of a put come from: a file of this machine, or a stream. */
 import * as fs from 'node:fs';
 import { Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -47,7 +48,7 @@ export function fileSource(path: string, options: Pick<FileSource, 'forceRead'> 
         drained = !facts.isFile();
         // The socket closes the descriptor.
         if (facts.isFIFO()) return openStream(pipeOf(descriptor), path);
-        const direct = facts.isFile() && (await untilAborted(isLocal(path), signal));
+        const direct = facts.isFile() && (await untilAborted(isNear(path, facts.dev), signal));
         return new OpenFile(descriptor, facts, { path, direct });
       } catch (error) {
         const closed = closeDescriptor(descriptor).catch(() => undefined);
@@ -80,6 +81,17 @@ export function streamSource(
       return openStream(stream, label);
     },
   };
+}
+
+/** What was asked about last: most files of a put lie side by side. */
+let lastAsked = { folder: '', device: -1n, is: Promise.resolve(false) };
+
+/** Whether reading a file of a device never hangs. */
+function isNear(path: string, device: bigint): Promise<boolean> {
+  const folder = dirname(path);
+  if (lastAsked.folder !== folder || lastAsked.device !== device)
+    lastAsked = { folder, device, is: isLocal(path) };
+  return lastAsked.is;
 }
 
 /** Opens a path without waiting: not for a pipe's writer, and not for what holds a lease on a file. */
@@ -159,7 +171,10 @@ class OpenFile implements OpenSource {
 
   async verify(): Promise<void> {
     if (this.size === null) return;
-    const after = await statDescriptor(this.#descriptor, { bigint: true });
+    // What is known already of a file of this machine is there at once.
+    const after = this.#direct
+      ? fs.fstatSync(this.#descriptor, { bigint: true })
+      : await statDescriptor(this.#descriptor, { bigint: true });
     const grewFromNothing = this.#at > 0 && this.size === 0 && after.size === 0n;
     if (!grewFromNothing && (after.size !== this.#before.size || after.mtimeNs !== this.#before.mtimeNs)) {
       throw new VaultError(
@@ -171,6 +186,7 @@ class OpenFile implements OpenSource {
   }
 
   async close(): Promise<void> {
+    if (this.#direct) return fs.closeSync(this.#descriptor);
     if (!this.#abandoned) return closeDescriptor(this.#descriptor);
     // Once closed its number may be another file's, which must not be read instead.
     void this.#reading
@@ -184,9 +200,12 @@ class OpenFile implements OpenSource {
     const into = this.#direct
       ? target
       : (this.#aside ??= Buffer.allocUnsafeSlow(ASIDE_SIZE)).subarray(0, target.length);
-    const reading = readDescriptor(this.#descriptor, into, 0, into.length, null);
-    this.#reading = reading;
+    // At its end there is nothing to wait for.
+    const isAtEnd = this.#direct && this.#at === this.size && this.size > 0;
     try {
+      if (isAtEnd) return fs.readSync(this.#descriptor, target);
+      const reading = readDescriptor(this.#descriptor, into, 0, into.length, null);
+      this.#reading = reading;
       const { bytesRead } = await (this.#direct ? reading : untilAborted(reading, signal));
       if (!this.#direct) target.set(into.subarray(0, bytesRead));
       return bytesRead;

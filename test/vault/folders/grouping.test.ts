@@ -13,7 +13,7 @@ const file = (path: string, size: number): Member => ({ path: Buffer.from(path),
 const sizeOf = ({ members }: Group<Member>): number => members.reduce((sum, { size }) => sum + size, 0);
 
 async function group(entries: readonly Member[], key: Uint8Array = KEY): Promise<Group<Member>[]> {
-  return Array.fromAsync(groupsOf(entries, key));
+  return Array.fromAsync(groupsOf(entries, (entry) => entry, key));
 }
 
 /** A tree of sources: many small files and a few large ones. */
@@ -86,7 +86,7 @@ describe('Entries', () => {
       }
     };
     let given = 0;
-    for await (const { members } of groupsOf(entries(), KEY)) {
+    for await (const { members } of groupsOf(entries(), (entry) => entry, KEY)) {
       given += members.length;
       expect(asked - given).toBeLessThanOrEqual(1);
     }
