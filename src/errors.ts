@@ -83,6 +83,11 @@ export function isVaultError(error: unknown, ...codes: readonly ErrorCode[]): er
   return error instanceof VaultError && (codes.length === 0 || codes.includes(error.code));
 }
 
+/** Whether something has failed that others can do without: no bug, and not the caller's abort. */
+export function isFailure(error: unknown): error is VaultError {
+  return isVaultError(error) && error.code !== 'interrupted';
+}
+
 /** The system's error code (`ENOENT`, `ECONNRESET`, ...) of anything caught, or null. */
 export function systemCode(error: unknown): string | null {
   if (typeof error !== 'object' || error === null || !('code' in error)) return null;

@@ -4,7 +4,7 @@ import { VaultError } from '../errors.ts';
 export interface BucketCall {
   /** Aborts the request on the wire; the operation then rejects with `interrupted`. */
   readonly signal?: AbortSignal | undefined;
-  /** Told, by whoever tries again (`retrying`), why an attempt failed that will be repeated. */
+  /** Called by the layer that retries (`retrying`), with the error of each attempt that will be repeated. */
   readonly onRetry?: ((error: VaultError) => void) | undefined;
 }
 
@@ -13,9 +13,9 @@ export interface GetCall extends BucketCall {
   /** Bytes. */
   readonly maxSize?: number | undefined;
   readonly spare?: ArrayBuffer | undefined;
-  /** Whether the caller finds out by itself whether the bytes are right: then no checksum of a service is looked at. */
+  /** Whether the caller checks the bytes itself: then no checksum of a service is looked at. */
   readonly proved?: boolean | undefined;
-  /** Told how many bytes have arrived, each time some do, for who has to tell a slow line from a silent one. */
+  /** Called with the number of bytes each time some arrive, so that a slow connection can be told from a silent one. */
   readonly onBytes?: ((count: number) => void) | undefined;
 }
 
@@ -24,13 +24,13 @@ export interface PutCall extends BucketCall {
   /** Whether an object of that name is replaced. */
   readonly replace?: boolean | undefined;
   /**
-   * Told what the bucket's own clock says at the end of the put, in milliseconds since 1970, whether or not it took the object. A
-   * bucket without another clock than this machine's tells nothing.
+   * Called at the end of the put, whether or not the object was stored, with the time of the bucket's own clock, in milliseconds
+   * since 1970. Not called by a bucket that has no clock but this machine's.
    */
   readonly onDate?: ((dateMs: number) => void) | undefined;
   /**
-   * Whether the name was drawn at random for these bytes, so that no other object can have it: then a driver need not look whether
-   * it is free, where that takes time.
+   * Whether the name was drawn at random for these bytes, so that no other object can have it: a driver then need not check
+   * whether it is free, if that takes time.
    */
   readonly drawn?: boolean | undefined;
   /** Locks the object until then, in whole seconds of milliseconds since 1970. Only for a bucket that can lock (`Retention`). */
@@ -54,15 +54,15 @@ export interface ListCall extends BucketCall {
 
 /** Options of `presign`. */
 export interface PresignCall {
-  /** This machine's time, from which the link counts, in milliseconds since 1970. */
+  /** This machine's time, at which the link begins, in milliseconds since 1970. */
   readonly nowMs: number;
-  /** How long, at most `MAX_PRESIGNED_SECONDS`. */
+  /** How long the link is valid, at most `MAX_PRESIGNED_SECONDS`. */
   readonly seconds: number;
-  /** What answers say of the content. */
+  /** The `Content-Type` of the answers. */
   readonly contentType: string;
-  /** Under which name browsers save it; null: they show it. */
+  /** The name under which browsers save it; null: they show it. */
   readonly fileName: string | null;
-  /** Told of what may end the link before its time. */
+  /** Called if something may end the link early. */
   readonly onDoubt?: ((message: string) => void) | undefined;
 }
 
@@ -74,26 +74,26 @@ export interface ListedObject {
   readonly name: string;
   /** Stored bytes. */
   readonly size: number;
-  /** Until when it is kept; undefined where it is not, or listings do not tell. */
+  /** Until when it is locked; undefined if it is not, or listings do not show it. */
   readonly retainedUntilMs?: number | undefined;
 }
 
-/** How hard a lock is: `governance`, which a right of its own lifts, or `compliance`, which nobody does before its time. */
+/** How strict a lock is: `governance` can be lifted with a special permission, `compliance` by nobody before it ends. */
 export type LockMode = 'governance' | 'compliance';
 
-/** What a bucket has against objects being removed or replaced. */
+/** How a bucket protects objects from being removed or replaced. */
 export interface RetentionPolicy {
   /** How it locks objects that are stored or extended; null: it cannot. */
   readonly lock: LockMode | null;
-  /** Milliseconds for which it keeps every object by itself. */
+  /** Milliseconds for which it keeps every object anyway; null: it does not. */
   readonly everyMs: number | null;
-  /** Whether what is removed or replaced stays as an older version; null where these credentials are not told. */
+  /** Whether what is removed or replaced stays as an older version; null if these credentials may not ask. */
   readonly versioning: boolean | null;
-  /** Milliseconds for which removed objects can be brought back besides. */
+  /** Milliseconds for which removed objects can be brought back; null: they cannot. */
   readonly softDeleteMs: number | null;
 }
 
-/** Of a bucket that has nothing of the kind. */
+/** The policy of a bucket without any of this. */
 export const NO_RETENTION: RetentionPolicy = {
   lock: null,
   everyMs: null,
@@ -108,9 +108,9 @@ export interface Retention {
   /** Until when an object is kept, in milliseconds since 1970; null if it is not. @throws `object-missing` */
   until(name: string, call?: BucketCall): Promise<number | null>;
   /**
-   * Has an object kept until then at least; a lock is never made shorter, nor of another mode.
+   * Keeps an object at least until then. A lock is never shortened, and its mode never changed.
    *
-   * @returns whether it was to end earlier
+   * @returns whether its lock would have ended earlier
    * @throws `object-missing`; `invalid-input` for a bucket that cannot lock
    */
   extend(name: string, untilMs: number, call?: BucketCall): Promise<boolean>;
@@ -120,7 +120,7 @@ export interface Retention {
  * A place for whole objects: a local folder, a GCS bucket, an S3 bucket. Each with an optional prefix
  * that callers never see: names below are relative to it.
  *
- * The contract, which `test/buckets/conformance.ts` states one sentence a test:
+ * The contract; `test/buckets/conformance.ts` has a test for each sentence:
  *
  * - Names are 1 to 255 bytes of `a-z A-Z 0-9 . _ - + /`, with no empty, `.` or `..` segment; others are `invalid-input`,
  *   and so is a prefix that no name can start with (`isNamePrefix`).
@@ -141,7 +141,7 @@ export interface Bucket {
   /**
    * Stores an object. When this resolves the object is durable and its checksum has been acknowledged
    * by the service. Repeating it with the same bytes succeeds and changes nothing; names here are unique to
-   * their bytes, so an existing object of that name and another content is `already-exists`, except that
+   * their bytes, so an existing object of that name with other content is `already-exists`, except that
    * with `replace` it is replaced atomically. Whether a name is free is decided in the same instant in which it is taken,
    * except in folders on file systems without hard links, where two processes that store different bytes under one name in the
    * same moment may both succeed, and one of the two stays.
@@ -154,8 +154,8 @@ export interface Bucket {
    * The whole object, its transfer checksum verified unless it is `proved` otherwise, or an error; never a part of it.
    *
    * @param call `maxSize`: bytes; a larger object is `damaged` without being read whole (a hostile bucket
-   *   must not fill the memory). The default is 256 MiB. `spare`: memory that is the call's from then on, and that the
-   *   result may lie in; a driver that reads into memory of its own choice saves fresh pages by it, others ignore it
+   *   must not fill the memory). The default is 256 MiB. `spare`: memory that belongs to the call
+   *   from then on, and that the result may lie in, which saves fresh pages; a driver that cannot use it ignores it
    * @returns bytes that nobody else uses, at the caller's disposal
    * @throws `object-missing` if the bucket answers and has no such object
    */
@@ -172,29 +172,29 @@ export interface Bucket {
    * Every object whose name starts with `prefix` and is greater than `after`, in byte order of the names,
    * each exactly once. Memory is one page, where the service has pages. A listing that cannot be completed
    * throws; it never just ends. One that makes no progress is `damaged`. What others keep there under names that no object
-   * can have is passed over.
+   * can have is skipped.
    *
-   * It also clears away what puts of killed processes left unfinished, once it is old, where a kind of bucket has such a thing.
-   * That never was an object, so it has no name to be removed by.
+   * It also removes old leftovers of puts that were killed, if this kind of bucket has such a thing: they never were objects, so
+   * `remove` has no name for them.
    */
   list(prefix: string, call?: ListCall): AsyncIterable<ListedObject>;
 
   /**
-   * A URL by which anybody may read an object until it expires. Absent where a kind of bucket has no such thing. The bucket is
-   * not asked for it, so that it need not have the object yet, and whoever signs need not be able to read it.
+   * A URL with which anybody can read an object until it expires. Absent if this kind of bucket has no such thing. Signing makes
+   * no request: the object need not exist yet, and whoever signs need not be able to read it.
    *
-   * @throws `denied` if there are no credentials, or they cannot sign; `invalid-input` if they end before
+   * @throws `denied` if there are no credentials, or they cannot sign; `invalid-input` if they expire earlier
    */
   presign?(name: string, call: PresignCall): Promise<string>;
 
-  /** Absent where a kind of bucket has no such thing. */
+  /** Absent if this kind of bucket has no such thing. */
   readonly retention?: Retention | undefined;
 
   /** Releases sockets and handles. Operations after it are a bug. */
   close(): Promise<void>;
 }
 
-/** The same operations, each made by `run`: for a layer. */
+/** The same operations, each run by `run`: for layers. */
 export function aroundRetention(
   retention: Retention | undefined,
   run: <T>(task: string, call: BucketCall, work: (attempt: BucketCall) => Promise<T>) => Promise<T>,
@@ -209,7 +209,7 @@ export function aroundRetention(
   };
 }
 
-/** The refusal to remove or replace what something keeps. @param tried as a sentence's beginning @param untilMs null if it is not known */
+/** The error where a lock or a policy keeps an object. @param tried as the beginning of a sentence @param untilMs null if unknown */
 export function retainedError(tried: string, untilMs: number | null, cause?: unknown): VaultError {
   const until = untilMs === null ? 'until its lock ends or its hold is lifted' : `until ${momentOf(untilMs)}`;
   return new VaultError('retained', `${tried}: it is locked ${until}.`, { cause, retainedUntilMs: untilMs });
@@ -228,7 +228,7 @@ export function requirePresignable(label: string, name: string, { seconds }: Pre
   throw new VaultError('invalid-input', `${tried}: links to a cloud last for a second to seven days.`);
 }
 
-/** What a link says of how to save an object. @param fileName ASCII, without quotes */
+/** The `Content-Disposition` of a link. @param fileName ASCII, without quotes */
 export function dispositionOf({ fileName }: PresignCall): string {
   return fileName === null ? 'inline' : `attachment; filename="${fileName}"`;
 }

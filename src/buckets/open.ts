@@ -95,7 +95,7 @@ export function parseBucketUrl(text: string, options: { readonly base?: string }
       return parseFolderPath(text, options.base ?? null);
     default:
       throw invalid(
-        `${scheme}:// is no kind of bucket. Write gs://name/folder, s3://name/folder, file:///path, or a path.`,
+        `${scheme}:// is not a kind of bucket. Write gs://name/folder, s3://name/folder, file:///path, or a path.`,
       );
   }
 }

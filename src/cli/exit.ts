@@ -40,14 +40,14 @@ export function exitCodeOf(error: unknown): ExitCode {
   return isVaultError(error) ? EXIT_OF[error.code] : BUG;
 }
 
-// From the least to the gravest. "Try again" yields to what trying again cannot cure.
-const GRAVITY: readonly ExitCode[] = [0, ATTENTION, 4, 5, WRONG_USAGE, 10, 12, TOO_OLD, 6, BUG, INTERRUPTED];
+// From the least to the worst. "Try again" yields to what trying again cannot cure.
+const SEVERITY: readonly ExitCode[] = [0, ATTENTION, 4, 5, WRONG_USAGE, 10, 12, TOO_OLD, 6, BUG, INTERRUPTED];
 
-/** The code of a command whose parts ended differently: that of the gravest. */
-export function gravest(codes: Iterable<ExitCode>): ExitCode {
+/** The code of a command whose parts ended differently: that of the worst. */
+export function worst(codes: Iterable<ExitCode>): ExitCode {
   let result: ExitCode = DONE;
   for (const code of codes) {
-    if (GRAVITY.indexOf(code) > GRAVITY.indexOf(result)) result = code;
+    if (SEVERITY.indexOf(code) > SEVERITY.indexOf(result)) result = code;
   }
   return result;
 }

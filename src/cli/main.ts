@@ -37,7 +37,7 @@ export async function main(): Promise<void> {
     leave(fail(new Error('The command stopped before it was done.'), run, { json: saysJson(args) }));
   });
   const code = await Promise.race([runCommandLine(args, run), overdue]);
-  // What does not heed an abort is left where it is: at no instant is that worse than a power cut.
+  // What does not stop when told to is left as it is: that is never worse than a power cut.
   if (code === 'overdue') fail(interrupted(run.interruption), run, { json: saysJson(args) });
   await end(code === 'overdue' ? INTERRUPTED : code, overdue);
 }

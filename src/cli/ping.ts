@@ -33,9 +33,9 @@ export function startPing(
       if (!ok) throw new Error(`it answers ${status}`);
     } catch (error) {
       const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-      // Its path is a secret of sorts.
+      // Its path is a kind of secret.
       terminal.warn(
-        `${url.host} could not be told how this command fares: ${messageOf(cause)}.`,
+        `${url.host} could not be told how this command went: ${messageOf(cause)}.`,
         { kind: 'ping' },
         'ping',
       );

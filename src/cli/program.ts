@@ -11,19 +11,19 @@ import type { Action, AddVerb } from './verbs.ts';
 
 /** What the program is described to. */
 export interface Describing {
-  /** Is given the verb that was asked for, its name, and the options of every verb. */
+  /** Runs the verb that was asked for; given its name and the options of every verb. */
   readonly run: (options: SharedOptions, action: Action, verb: string) => Promise<void>;
-  /** Takes what needs no vault and no settings: help, scripts for shells. */
+  /** Prints what needs no vault and no settings: help, scripts for shells. */
   readonly say: (text: string) => void;
-  /** Says which version this is. */
+  /** Prints the version. */
   readonly version: () => void;
-  /** What completion looks for vaults and passwords in; none unless given. */
+  /** Where completion looks for vaults and passwords; nowhere unless given. */
   readonly environment?: Environment;
-  /** Whether help is for programs. */
+  /** Whether help is printed as JSON. */
   readonly json?: boolean;
 }
 
-/** Describes the program: a new command; what is set for errors and output holds for the verbs as well. */
+/** Adds all verbs and options to a new command. Its settings for errors and output apply to the verbs as well. */
 export function describeProgram(program: Command, describing: Describing): void {
   describeOptions(program, describing);
   const verb: AddVerb = (name, description, action, parent = program) => {
@@ -37,16 +37,16 @@ export function describeProgram(program: Command, describing: Describing): void 
   describeSharing(verb);
   describeRemoving(verb);
   describeCare(verb);
-  describeKeys(verb, program.command('key').description('Say who may open the vault'));
-  describeSchedule(verb, program.command('schedule').description('Run it every night'));
+  describeKeys(verb, program.command('key').description('Manage the keys that open the vault'));
+  describeSchedule(verb, program.command('schedule').description('Print jobs that run every night'));
   describeConfig(verb, program.command('config').description('Show the settings'));
-  describeServing(verb, program.command('token').description('Say who may use "vault serve"'));
+  describeServing(verb, program.command('token').description('Manage the tokens for "vault serve"'));
   describeCatalog(verb, program.command('catalog').description('Move the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
   describeHelp(program, describing);
 }
 
-/** What holds for every verb. */
+/** The options of every verb. */
 function describeOptions(program: Command, { version }: Describing): void {
   program
     .name('vault')
@@ -61,20 +61,20 @@ function describeOptions(program: Command, { version }: Describing): void {
     .option('--key-file <file>', 'open with a key file instead of a password (or VAULT_KEY_FILE)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
-    .option('-v, --verbose', 'say what was done, also when it is not a terminal')
+    .option('-v, --verbose', 'say what was done even if standard error is no terminal')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
     .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
     .option('--limit-upload <rate>', 'bytes per second to all buckets, for example 10M')
     .option('--limit-download <rate>', 'bytes per second from all buckets')
-    .option('--ping-url <url>', 'tell a monitor of start, success and failure (or VAULT_PING_URL)')
+    .option('--ping-url <url>', 'report start, success and failure to a monitor (or VAULT_PING_URL)')
     .option('--debug', 'show where an error came from (or VAULT_DEBUG=1)')
     .option('-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .on('option:version', version);
 }
 
-/** Making a vault, and what one keeps it for. */
+/** Making a vault, and storing files in it. */
 function describeStoring(verb: AddVerb): void {
   verb('init', 'Make a new vault', (command) => async (invocation) => {
     return (await commands()).init(invocation, command.opts());
@@ -95,16 +95,16 @@ function describeStoring(verb: AddVerb): void {
     .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
     .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
-    .option('--allow-empty', 'store standard input, or what a command prints, even if that is nothing')
+    .option('--allow-empty', 'store standard input, or what a command prints, even if it is empty')
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
     .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
-    .option('--retain <duration>', 'lock all of it in buckets that can, for example for 30d')
+    .option('--retain <duration>', 'lock it in buckets that support this, for example for 30d')
     .option('-n, --dry-run', 'only show what would be stored')
     .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
-    .option('-0, --null', 'those end with a NUL each, as find -print0 prints them')
-    .option('--force-read', 'read files also where they seem unchanged')
+    .option('-0, --null', 'paths in that file end with NUL, as find -print0 prints them')
+    .option('--force-read', 'read files even if they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
     .option('--lock-password-file <file>', 'read that password from a file (or VAULT_LOCK_PASSWORD_FILE)')
     .option(
@@ -114,7 +114,7 @@ function describeStoring(verb: AddVerb): void {
   leavingOut(putting);
 }
 
-/** What is stored, and its bytes. */
+/** Getting content back, and listing what is stored. */
 function describeReading(verb: AddVerb): void {
   const getting = verb('get', 'Get files and folders back', (command) => async (invocation) => {
     return (await commands()).get(invocation, command.args, command.opts());
@@ -124,10 +124,10 @@ function describeReading(verb: AddVerb): void {
       '-o, --output <path>',
       'file or folder to write to, - for standard output (default: its own name, here)',
     )
-    .option('-f, --force', 'replace files that exist, and in a folder what differs')
-    .option('--owner', 'give what is in folders its owners (the default for root; --no-owner)')
-    .option('--no-owner', 'leave owners as they come');
-  const pouring = verb(
+    .option('-f, --force', 'replace existing files; in a folder only those that differ')
+    .option('--owner', 'restore the owners of files in folders (the default for root)')
+    .option('--no-owner', 'do not restore owners');
+  const printing = verb(
     'cat',
     'Write files to standard output, one after the other',
     (command) => async (invocation) => {
@@ -135,14 +135,14 @@ function describeReading(verb: AddVerb): void {
     },
   ).argument('<hash|name|pattern...>', REFERENCE);
   const listing = describeListing(verb);
-  for (const command of [getting, pouring, ...listing]) unlocking(command);
+  for (const command of [getting, printing, ...listing]) unlocking(command);
 
   verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
     return (await commands()).info(invocation, command.args);
   }).argument('[hash|name|pattern...]', 'without it: the vault itself');
 }
 
-/** Reading without content. @returns those verbs that need the password of what is locked */
+/** Verbs that read no content. @returns those that ask for the password of a locked file */
 function describeListing(verb: AddVerb): readonly Command[] {
   const files = verb(
     'ls',
@@ -153,15 +153,15 @@ function describeListing(verb: AddVerb): readonly Command[] {
   )
     .argument(
       '[pattern...]',
-      "names to list, in quotes: '*.pdf', 'docs/**'; with a slash at its end a folder: docs/",
+      "names to list, in quotes: '*.pdf', 'docs/**'; a folder with a slash at its end: docs/",
     )
     .option('-l, --long', 'whole hashes, exact sizes and more columns')
-    .option('-R, --recursive', 'of a folder also what lies deeper in it')
-    .option('-a, --all', 'also older versions of a name')
+    .option('-R, --recursive', 'also list what is in subfolders')
+    .option('-a, --all', 'also list older versions')
     .option('--deleted', 'removed files that can still be brought back')
     .option('--sort <order>', 'size (largest first), name or time (newest first)')
-    .option('--since <time>', 'stored since then: 36h, 7d, 2026-07-01')
-    .option('--larger <size>', 'larger than this, for example 100M')
+    .option('--since <time>', 'only what was stored since then: 36h, 7d, 2026-07-01')
+    .option('--larger <size>', 'only what is larger than this, for example 100M')
     .option('-0, --null', 'print names alone, each followed by a NUL, for xargs -0');
 
   const comparing = verb('diff', 'Show what differs in a folder', (command) => async (invocation) => {
@@ -186,18 +186,21 @@ function describeRemoving(verb: AddVerb): void {
   verb('prune', 'Remove old versions, except for those that rules keep', (command) => async (invocation) => {
     return (await commands()).prune(invocation, command.args, command.opts());
   })
-    .argument('[name|pattern...]', 'names whose versions are looked at; without it: every name')
+    .argument('[name|pattern...]', 'names to prune (default: all)')
     .option('--keep-last <n>', 'keep the newest n versions')
-    .option('--keep-hourly <n>', 'keep the newest of each of the last n hours that have one')
-    .option('--keep-daily <n>', 'the same of days')
-    .option('--keep-weekly <n>', 'the same of weeks, from Monday')
-    .option('--keep-monthly <n>', 'the same of months')
-    .option('--keep-yearly <n>', 'the same of years')
-    .option('--keep-within <duration>', 'keep what was stored within so long of the newest, for example 30d')
-    .option('--allow-many', 'of what a key stored that can only store, also remove more than is kept')
+    .option('--keep-hourly <n>', 'keep the newest version of each of the last n hours that have one')
+    .option('--keep-daily <n>', 'the same for days')
+    .option('--keep-weekly <n>', 'the same for weeks, from Monday')
+    .option('--keep-monthly <n>', 'the same for months')
+    .option('--keep-yearly <n>', 'the same for years')
+    .option(
+      '--keep-within <duration>',
+      'keep what was stored at most this long before the newest, for example 30d',
+    )
+    .option('--allow-many', 'with keys that can only store: remove even more versions than are kept')
     .option('--now', 'free the space at once; this cannot be undone')
     .option('-y, --yes', 'do not ask')
-    .option('-n, --dry-run', 'only show what would be kept and why, and what removed');
+    .option('-n, --dry-run', 'only show what would be kept and why, and what would be removed');
 
   verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
     return (await commands()).undelete(invocation, command.args);
@@ -215,16 +218,16 @@ function describeCare(verb: AddVerb): void {
   verb('status', 'Show what the vault holds, and how safe it is', (command) => async (invocation) => {
     return (await commands()).status(invocation, command.args, command.opts());
   })
-    .argument('[name|pattern...]', 'names whose age is looked at; without it: the newest of all')
-    .option('--max-age <duration>', 'end with 3 if the newest version is older than that, for example 26h')
+    .argument('[name|pattern...]', 'names whose age is checked (default: the newest of all)')
+    .option('--max-age <duration>', 'exit with 3 if the newest version is older, for example than 26h')
     .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
-    .option('--no-password', 'only what the catalog says by itself');
+    .option('--no-password', 'show only what the catalog tells without it');
 
-  verb('report', 'Write what status tells as a page', (command) => async (invocation) => {
+  verb('report', 'Write the status as a page', (command) => async (invocation) => {
     return (await commands()).report(invocation, command.opts());
   })
-    .requiredOption('-o, --output <file>', 'where to, replacing what is there; - for standard output')
-    .option('--redact-names', 'without names of files and places of buckets');
+    .requiredOption('-o, --output <file>', 'file to write, replaced if it exists; - for standard output')
+    .option('--redact-names', 'leave out file names and bucket URLs');
 
   verb(
     'drill',
@@ -235,7 +238,7 @@ function describeCare(verb: AddVerb): void {
   )
     .option('--files <n>', 'how many (default: 10)')
     .option('--sample <part>', 'a part of all files, for example 1%; with --files, whichever is more')
-    .option('--bucket <url>', 'go without the catalog, with these buckets; repeat for each', append);
+    .option('--bucket <url>', 'use these buckets instead of the catalog; repeat for each', append);
 
   verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
     if (command.opts<{ password: boolean }>().password) {
@@ -243,23 +246,20 @@ function describeCare(verb: AddVerb): void {
     }
     return (await commands()).scrub(invocation, command.opts());
   })
-    .argument('[hash|name|pattern...]', 'files; all of them if none is named')
+    .argument('[hash|name|pattern...]', 'files (default: all)')
     .option('--read-data', 'download and check everything, not only the listings')
-    .option('--sample <part>', 'read a random part, for example 5%')
-    .option('--locks', 'ask how much of it is locked, and until when')
-    .option(
-      '--no-password',
-      "check the buckets' objects by their own checksums, without password and catalog",
-    )
+    .option('--sample <part>', 'download and check a random part, for example 5%')
+    .option('--locks', 'show how much is locked, and until when')
+    .option('--no-password', "check the objects' own checksums, without password and catalog")
     .option('--bucket <url>', 'with --no-password: a bucket to check; repeat for each', append);
 
   verb('repair', 'Replace what is missing or damaged', (command) => async (invocation) => {
     return (await commands()).repair(invocation, command.args, command.opts());
   })
-    .argument('[hash|name|pattern...]', 'files; all of them if none is named')
+    .argument('[hash|name|pattern...]', 'files (default: all)')
     .option('--read-data', 'read everything to find what is damaged')
     .option('--redundancy <k+m>', 'store everything with another redundancy, new files too')
-    .option('--retain <duration>', 'lock what files need, or longer, for example for 30d from now')
+    .option('--retain <duration>', 'lock what files need, or extend its locks, for example to 30d from now')
     .option('--forget-bucket <url>', 'a bucket that is lost for good: rebuild what it held in the others')
     .option('-y, --yes', 'do not ask before lowering the redundancy')
     .option('-n, --dry-run', 'only show what would be done');
@@ -272,7 +272,7 @@ function describeCare(verb: AddVerb): void {
 
   verb(
     'sync',
-    'Take into the catalog what others have stored and removed',
+    'Update the catalog with what others have stored and removed',
     () => async (invocation) => (await commands()).sync(invocation),
   );
 }
@@ -283,25 +283,25 @@ function describeServing(verb: AddVerb, token: Command): void {
     return (await commands()).serve(invocation, command.opts());
   })
     .option('--listen <address>', 'where to listen (default: 127.0.0.1:8750)')
-    .option('--public-url <url>', 'what clients call this server, for example https://files.example.com')
+    .option('--public-url <url>', 'the address that clients use, for example https://files.example.com')
     .option('--tls-cert <file>', 'certificate in PEM, with --tls-key: speak HTTPS')
     .option('--tls-key <file>', 'its key')
-    .option('--max-upload <size>', 'largest file that is taken (default: 10G)')
-    .option('--grace <duration>', 'how long requests may go on when it is stopped (default: 10s)');
+    .option('--max-upload <size>', 'largest file that is accepted (default: 10G)')
+    .option('--grace <duration>', 'how long requests may take to finish when it is stopped (default: 10s)');
 
   verb(
     'add',
-    'Make a token, and show it this once',
+    'Make a token and show it, once',
     (command) => async (invocation) => (await commands()).addToken(invocation, command.opts()),
     token,
   )
-    .requiredOption('--scope <scopes>', 'what it is good for: some of put,read,list,delete,admin')
-    .option('--label <text>', 'what you call it')
-    .option('--expires <duration>', 'how long it is good, for example 90d (default: until it is removed)');
+    .requiredOption('--scope <scopes>', 'what it allows: any of put,read,list,delete,admin')
+    .option('--label <text>', 'a name for it')
+    .option('--expires <duration>', 'how long it is valid, for example 90d (default: until it is removed)');
   verb('ls', 'Show the tokens', () => async (invocation) => (await commands()).listTokens(invocation), token);
   verb(
     'rm',
-    'Take a token away, at once and on every server',
+    'Revoke a token, at once and on every server',
     (command) => async (invocation) => (await commands()).removeToken(invocation, command.args[0] ?? ''),
     token,
   ).argument('<id>', 'as "vault token ls" shows it');
@@ -315,12 +315,12 @@ function describeSchedule(verb: AddVerb, schedule: Command): void {
       (await commands()).printSchedule(invocation, command.args, command.opts()),
     schedule,
   )
-    .argument('<path...>', 'what the job is to put')
+    .argument('<path...>', 'files and folders to store')
     .option('--cron', 'lines for a crontab')
     .option('--systemd', 'services and timers')
     .option('--kubernetes', 'CronJobs')
-    .option('--image <image>', 'with --kubernetes: a container image that has vault in it')
-    .option('--bucket <url>', "the vault's buckets, to go without the password; repeat for each", append);
+    .option('--image <image>', 'with --kubernetes: a container image that contains vault')
+    .option('--bucket <url>', "the vault's buckets, if the password is not at hand; repeat for each", append);
 }
 
 function describeConfig(verb: AddVerb, config: Command): void {

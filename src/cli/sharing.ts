@@ -13,16 +13,16 @@ export function describeSharing(verb: AddVerb): void {
   )
     .argument(
       '<hash|name>',
-      'hash, its first 8 or more digits, or name (its newest version); of a folder as for get',
+      'hash, its first 8 or more digits, or name (its newest version); or a path in a folder, as for get',
     )
-    .option('--expires <duration>', 'how long it is good, at most and by itself 7d')
-    .option('--password', 'ask for a password that the link takes besides')
+    .option('--expires <duration>', 'how long it is valid, at most 7d (default: 7d)')
+    .option('--password', 'protect the link with a password')
     .option('--share-password-file <file>', 'read that password from a file (or VAULT_SHARE_PASSWORD_FILE)')
     .option(
       '--share-password-command <command>',
       'run a command that prints it (or VAULT_SHARE_PASSWORD_COMMAND)',
     )
-    .option('--bucket <url>', 'the bucket that has the copy (default: the first that gives links)');
+    .option('--bucket <url>', 'the bucket for the copy (default: the first that can make links)');
   unlocking(share);
   verb(
     'ls',
@@ -32,7 +32,7 @@ export function describeSharing(verb: AddVerb): void {
   );
   verb(
     'rm',
-    'Take links back',
+    'Revoke links',
     (command) => async (invocation) => (await commands()).removeShares(invocation, command.args),
     share,
   ).argument('<id...>', 'as "vault share ls" shows it');

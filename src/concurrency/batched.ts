@@ -5,6 +5,21 @@ export function* slicesOf<T>(items: readonly T[], most: number): Generator<reado
   for (let at = 0; at < items.length; at += most) yield items.slice(at, at + most);
 }
 
+/** What a stream gives, so many items at a time, and the rest at its end. */
+export async function* batchesOf<T>(
+  items: AsyncIterable<T>,
+  most: number,
+): AsyncGenerator<readonly T[], void, undefined> {
+  let batch: T[] = [];
+  for await (const item of items) {
+    batch.push(item);
+    if (batch.length < most) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}
+
 /**
  * Gathers single requests into batches: what arrives while a batch is under way forms the next one, so that a slow
  * answer makes larger batches instead of a longer queue.

@@ -14,7 +14,7 @@ export type Source<T> = AsyncIterable<T> | Iterable<T> | ((signal: AbortSignal) 
  *
  * @param source items; its `return` is called when iteration ends early. A source that may wait for long (standard
  *   input) takes the signal and rejects when it is aborted
- * @param work what to do with one item; must heed the signal
+ * @param work what to do with one item; must respect the signal
  * @param options `inFlight`: at least 1. `signal`: the caller's, aborts everything. `discard`: takes an item that came
  *   out of the source too late to be worked on
  * @throws what the source or `work` threw first; `interrupted` if the caller's signal was aborted

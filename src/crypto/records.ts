@@ -42,7 +42,7 @@ export function openRecord(key: Buffer, purpose: string, bytes: Uint8Array): unk
   }
   throw new VaultError(
     'damaged',
-    `The catalog's record of ${purpose} is not what was written there. "vault repair" mends the record of a file, "vault recover" a whole catalog.`,
+    `The catalog's record of ${purpose} is not what was written there. "vault repair" rebuilds the record of a file, "vault recover" a whole catalog.`,
   );
 }
 

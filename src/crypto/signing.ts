@@ -161,7 +161,7 @@ function laterKey(keys: VerifyingKeys, bytes: Uint8Array): Buffer {
   }
 }
 
-/** Comes first: whoever can create objects can say of one that it is of a newer version, and stop those who heed that. */
+/** Comes first: whoever can create objects can say of one that it is of a newer version, and stop those who believe it. */
 function requireSignature(keys: Verification, kind: Kind, object: SignedObject): void {
   if (!isSigned(keys, kind, object)) {
     throw new VaultError('damaged', `${WHAT[kind]} is not signed with the vault's key.`);

@@ -117,7 +117,7 @@ function openText(keys: SealingKeys, kind: Kind & { readonly id: string }, seale
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
   } catch (cause) {
-    throw new VaultError('damaged', `${what} is no text.`, { cause });
+    throw new VaultError('damaged', `${what} is not text.`, { cause });
   }
 }
 

@@ -24,7 +24,7 @@ export const MIN_PADDED_SIZE = 256;
 export const MAX_PAYLOAD_SIZE = 66 * 1024 * 1024;
 /** Largest sealed chunk in bytes. */
 export const MAX_SEALED_SIZE = MAX_PAYLOAD_SIZE + SEAL_OVERHEAD;
-/** Largest window of a zstd frame in bytes, where the body is not itself larger: what RFC 8878 asks decoders to bear. */
+/** Largest window of a zstd frame in bytes, where the body is not itself larger: what RFC 8878 asks decoders to support. */
 export const MAX_ZSTD_WINDOW = 8 * 1024 * 1024;
 
 /** Keyslots of a keyring. */

@@ -32,7 +32,7 @@ async function listEntries(exchange: Exchange, serving: Serving): Promise<Answer
   const limit = wholeOf(exchange, 'limit', { least: 1, most: MAX_PAGE }) ?? PAGE;
   const after = Buffer.from(exchange.query.get('after') ?? '', 'base64url');
   const stored = await openStored(exchange, serving, { reference: referenceOf(exchange) });
-  if (stored.kind === 'file') throw new VaultError('invalid-input', `"${stored.file.name}" is no folder.`);
+  if (stored.kind === 'file') throw new VaultError('invalid-input', `"${stored.file.name}" is not a folder.`);
   const { folder } = stored;
   const { signal } = exchange;
   const wanted = wantedOf(stored);
@@ -77,7 +77,8 @@ export async function storedAnswer(
   const prefix = lastPart(stored.path === '' ? folder.name : stored.path);
   const memory = memoryFor(folder);
   if (only !== null) {
-    if (only.kind !== 'file') throw new VaultError('invalid-input', `"${prefix}" is no file and no folder.`);
+    if (only.kind !== 'file')
+      throw new VaultError('invalid-input', `"${prefix}" is neither a file nor a folder.`);
     const headers = { ...downloadHeaders(prefix), 'Content-Length': String(only.content?.size ?? 0) };
     const content = reading(selected, (read) => wholeFile(only, read(only, signal)));
     return { status: 200, headers, memory, content };

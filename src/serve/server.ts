@@ -202,7 +202,7 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
   options.log(entry);
 }
 
-/** Storage that fails is its operator's to mend; what a client does wrong, or that it has gone, is not. */
+/** Storage that fails is for its operator to fix; what a client does wrong, or that it has gone, is not. */
 function tellOperator({ options }: Serving, exchange: Exchange, error: unknown): void {
   if (exchange.signal.aborted || isVaultError(error, 'invalid-input', 'source-changed', 'file-not-found'))
     return;

@@ -112,7 +112,7 @@ async function open(
 }
 
 /** Opens the file, and gives every run of it, verified, to a sink. */
-async function pour(
+async function decryptTo(
   decrypter: Decrypter,
   { size }: About,
   write: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>,
@@ -136,7 +136,7 @@ async function saveToDisk(decrypter: Decrypter, about: About, target: SaveTarget
   // The browser puts it in its place when it is closed, and not before.
   const file = await target.createWritable();
   try {
-    await pour(decrypter, about, (bytes) => file.write(bytes));
+    await decryptTo(decrypter, about, (bytes) => file.write(bytes));
     await file.close();
   } catch (error) {
     await file.abort().catch(() => undefined);
@@ -146,7 +146,7 @@ async function saveToDisk(decrypter: Decrypter, about: About, target: SaveTarget
 
 async function saveFromMemory(decrypter: Decrypter, about: About, suggestedName: string): Promise<void> {
   const parts: Uint8Array<ArrayBuffer>[] = [];
-  await pour(decrypter, about, (bytes) => Promise.resolve(void parts.push(bytes)));
+  await decryptTo(decrypter, about, (bytes) => Promise.resolve(void parts.push(bytes)));
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob(parts, { type: 'application/octet-stream' }));
   link.download = suggestedName;

@@ -51,7 +51,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
       unlock([row.keyring], password, {
         vaultId: row.id,
         hint: row.writer,
-        advice: ' If it was set elsewhere, "vault recover --bucket <url>" tells it to the catalog here.',
+        advice: ' If it was set elsewhere, "vault recover --bucket <url>" adds it to the catalog here.',
       }),
     ));
   const { keys } = unlocked;

@@ -2,7 +2,7 @@
 // chunks one is needed by no file.
 import { performance } from 'node:perf_hooks';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import type { FileRow } from '../../src/catalog/catalog.ts';
 import { manifestObjectName, TOP_ENTRIES } from '../../src/format/manifest.ts';
 import type { ManifestHead } from '../../src/format/manifest.ts';

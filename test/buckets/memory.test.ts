@@ -1,5 +1,5 @@
-import { memoryBucket } from '../../src/buckets/memory.ts';
-import type { MemoryStorage } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
+import type { MemoryStorage } from '../support/memory-bucket.ts';
 import { NO_RETENTION } from '../../src/buckets/bucket.ts';
 import type { RetentionPolicy } from '../../src/buckets/bucket.ts';
 import { bucketConformance } from './conformance.ts';

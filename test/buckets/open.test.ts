@@ -236,9 +236,9 @@ describe('an S3 bucket', () => {
 
 describe('anything else', () => {
   test.each(['ftp://host/x', 'https://storage.googleapis.com/photos', 'b2://photos', 'gcs://photos'])(
-    '%s is no kind of bucket',
+    '%s is not a kind of bucket',
     (text) => {
-      expect(refusalOf(text, '/base')).toMatch(/is no kind of bucket\. Write gs:\/\/name/);
+      expect(refusalOf(text, '/base')).toMatch(/is not a kind of bucket\. Write gs:\/\/name/);
     },
   );
 

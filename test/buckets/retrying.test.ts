@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { memoryBucket } from '../../src/buckets/memory.ts';
-import type { MemoryStorage } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
+import type { MemoryStorage } from '../support/memory-bucket.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import type { RetryingOptions, Waiting } from '../../src/buckets/layers/retry.ts';
 import { timed } from '../../src/buckets/layers/timeout.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Bucket, GetCall } from '../../src/buckets/bucket.ts';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import { timed } from '../../src/buckets/layers/timeout.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 import { codeOf } from './conformance.ts';

@@ -93,7 +93,7 @@ describe('verify and repair', () => {
     expect(stderr).toMatch(/^vault: 1 file is lost: too little is left of it\. .*put it again/m);
     const repaired = await box.run(['repair']);
     expect(repaired.exit).toBe(6);
-    expect(repaired.stderr).toMatch(/1 file cannot be read any more: "vault verify" names it/);
+    expect(repaired.stderr).toMatch(/1 file can no longer be read: "vault verify" names it/);
     // And then it is there again.
     await box.run(['put', '-', '--name', 'b'], { stdin: CONTENT });
     expect(await box.run(['verify', '--read-data'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
@@ -189,7 +189,7 @@ describe('recover', () => {
   test('needs buckets', async () => {
     const { exit, stderr } = await box.run(['recover']);
     expect(exit).toBe(2);
-    expect(stderr).toMatch(/^vault: Say --bucket /);
+    expect(stderr).toMatch(/^vault: Use --bucket /);
   });
 });
 

@@ -117,7 +117,7 @@ describe('is refused with 2', () => {
     ['[vault.work]\ndb = true', /db in \[vault\.work\] is not a text\./],
     ['vault = 1', /vault is not a table/],
     ['default = 1', /default is not the name of a vault/],
-    ['[vault.work', /config\.toml is no TOML/],
+    ['[vault.work', /config\.toml is not valid TOML/],
     ['[vault.work]\npassword_file = "a"\npassword_command = "b"', /password_file and password_command/],
     ['[vault.home]\ndb = "x"', /There is no vault 'work' in .*config\.toml\. It has: home\./],
     ['', /There is no vault 'work' in .*config\.toml\. Add \[vault\.work\]/],

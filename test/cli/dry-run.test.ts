@@ -150,7 +150,7 @@ describe('less redundancy', () => {
     const { exit, stdout, stderr } = await box.run(lower);
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
     expect(stderr).toBe(
-      'vault: 3+0 survives the loss of no bucket, 2+1 of 1. Say --yes if that is what you want.\n',
+      'vault: 3+0 survives the loss of no bucket, 2+1 of 1. Use --yes if that is what you want.\n',
     );
     expect(await fingerprintOf(box)).toEqual(before);
   });

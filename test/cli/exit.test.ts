@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { exitCodeOf, gravest } from '../../src/cli/exit.ts';
+import { exitCodeOf, worst } from '../../src/cli/exit.ts';
 import { VaultError } from '../../src/errors.ts';
 import { sandbox } from './run.ts';
 
@@ -28,16 +28,16 @@ test('anything that is not a VaultError is a bug', () => {
   expect(exitCodeOf(new TypeError('x'))).toBe(1);
 });
 
-test('several ends make the gravest of them', () => {
-  expect(gravest([])).toBe(0);
-  expect(gravest([0, 3, 0])).toBe(3);
-  expect(gravest([3, 4, 0])).toBe(4);
-  expect(gravest([4, 5])).toBe(5);
-  expect(gravest([5, 2])).toBe(2);
-  expect(gravest([12, 7, 2])).toBe(7);
-  expect(gravest([7, 6])).toBe(6);
-  expect(gravest([2, 6, 4])).toBe(6);
-  expect(gravest([6, 130])).toBe(130);
+test('several ends make the worst of them', () => {
+  expect(worst([])).toBe(0);
+  expect(worst([0, 3, 0])).toBe(3);
+  expect(worst([3, 4, 0])).toBe(4);
+  expect(worst([4, 5])).toBe(5);
+  expect(worst([5, 2])).toBe(2);
+  expect(worst([12, 7, 2])).toBe(7);
+  expect(worst([7, 6])).toBe(6);
+  expect(worst([2, 6, 4])).toBe(6);
+  expect(worst([6, 130])).toBe(130);
 });
 
 test('a command that stops before it is done, with nothing left to wait for, ends with 1 and not with 0', async () => {

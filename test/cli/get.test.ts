@@ -60,7 +60,7 @@ test('of a name that leads elsewhere stays in the folder', async () => {
   await box.run(['put', 'docs/report.pdf', '--name', 'a/..']);
   const { exit, stderr } = await box.run(['get', 'a/..']);
   expect(exit).toBe(2);
-  expect(stderr).toMatch(/cannot be that of a file here\. Say where to write it with -o <path>\./);
+  expect(stderr).toMatch(/is not possible for a file here\. Choose where to write it with -o <path>\./);
 });
 
 test("takes names of any characters, and any target that is a file's", async () => {

@@ -58,7 +58,7 @@ test('a key file that others can read is refused, and so is one that is none', a
   await writeFile(box.at('words'), 'some words', { mode: 0o600 });
   expect(await box.run(['ls', '--key-file', 'words'], bare)).toMatchObject({
     exit: 2,
-    stderr: expect.stringContaining('no key file'),
+    stderr: expect.stringContaining('not a key file'),
   });
 });
 

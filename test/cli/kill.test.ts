@@ -245,7 +245,7 @@ async function folderBytes(
   onWarning: (warning: { readonly message: string }) => void,
 ): Promise<Buffer> {
   const found = await vault.find(hash, { onWarning });
-  if (found.kind === 'file') throw new Error(`${hash} is no folder.`);
+  if (found.kind === 'file') throw new Error(`${hash} is not a folder.`);
   const selected = await found.folder.select(null, { onWarning });
   const reader = selected.reader();
   const runs: Uint8Array[] = [];

@@ -104,7 +104,7 @@ async function read(keyFile: string): Promise<string> {
   });
 }
 
-test('what is no key file says so, and what to do', async () => {
+test('what is not a key file says so, and what to do', async () => {
   await using folder = await temporaryFolder();
   const place = async (name: string, bytes: string | Uint8Array, mode = 0o600): Promise<string> => {
     await writeFile(folder.at(name), bytes);
@@ -122,9 +122,9 @@ test('what is no key file says so, and what to do', async () => {
       /key file that --key-file names, '.*absent': there is no such file/,
     ],
     [folder.path, 'invalid-input', /it is a folder/],
-    [await place('empty', ''), 'invalid-input', /no key file: '.*empty' is empty\. .*--new-key-file/],
-    [await place('binary', Buffer.alloc(40, 255)), 'invalid-input', /no key file: .*--password-file/],
-    [await place('long', key.repeat(2000)), 'invalid-input', /no key file/],
+    [await place('empty', ''), 'invalid-input', /not a key file: '.*empty' is empty\. .*--new-key-file/],
+    [await place('binary', Buffer.alloc(40, 255)), 'invalid-input', /not a key file: .*--password-file/],
+    [await place('long', key.repeat(2000)), 'invalid-input', /not a key file/],
     [await place('readable', key, 0o644), 'denied', /'.*readable' can be read by every user: chmod 600/],
     [await place('writable', key, 0o620), 'denied', /can be changed by other users: chmod 600/],
   ];

@@ -50,7 +50,7 @@ test('takes standard input', async () => {
   expect(sha256(got.stdoutBytes)).toBe(sha256(bytes));
 });
 
-test('goes on after a file that is missing, and ends with the gravest code', async () => {
+test('goes on after a file that is missing, and ends with the worst code', async () => {
   await writeFile(box.at('a'), 'a');
   await writeFile(box.at('z'), 'z');
   const missing = await box.run(['put', 'a', 'missing', 'z']);

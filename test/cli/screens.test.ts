@@ -103,7 +103,7 @@ test('what is no text is not sent to a terminal, unless it is meant', async () =
   ]) {
     const run = box.terminal(args);
     expect(await run.exit).toBe(2);
-    expect(run.shown).toMatch(/is no text, and would garble the terminal\. Write it to a file/);
+    expect(run.shown).toMatch(/is not text, and would garble the terminal\. Write it to a file/);
     expect(run.raw.length).toBeLessThan(400);
   }
   const meant = box.terminal(['get', binary ?? '', '-o', '-', '--force']);

@@ -52,7 +52,7 @@ describe('get', () => {
     expect(await readFile(box.at('out', 'c.pdf'), 'utf8')).toBe(contentOf('docs/c.pdf'));
   });
 
-  test('of several goes on after one that fails, and ends with the gravest', async () => {
+  test('of several goes on after one that fails, and ends with the worst', async () => {
     await writeFile(box.at('out', 'a.txt'), 'mine');
     const { exit, stderr } = await box.run(['get', 'a.txt', 'unknown', 'b.txt', '-o', 'out']);
     expect(exit).toBe(2);

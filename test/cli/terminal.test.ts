@@ -185,7 +185,7 @@ describe('init asks', () => {
     const run = box.terminal(['init', '--db', 'x.db'], { env });
     const answers: readonly (readonly [string, RegExp])[] = [
       ['', /> A vault needs at least one bucket/],
-      ['ftp://host/x', /> ftp:.. is no kind of bucket/],
+      ['ftp://host/x', /> ftp:.. is not a kind of bucket/],
       ['s3://x?colour=red', /> .*no option "colour"/],
       ['taken/file', /> .* is a file, not a folder/],
       ['used', /> .* belongs to a vault already/],
@@ -319,7 +319,7 @@ describe('a terminal that takes no sequences', () => {
     await run.waitFor('2) any 1');
     await run.waitFor('How many buckets may be lost? (2)');
     run.type(`7${ENTER}`);
-    await run.waitFor('Say a number from 1 to 2.');
+    await run.waitFor('Enter a number from 1 to 2.');
     run.type(ENTER);
     await run.waitFor('Choose a password:');
     run.type(`secrex\u007Ft${ENTER}`);

@@ -138,14 +138,14 @@ describe('a machine’s log', () => {
     expect(seal.open(7, sealed)).toEqual(frame);
     expect(new LogSeal(keys, 'folder', Buffer.from(salt)).open(7, sealed)).toEqual(frame);
     expect(seal.seal(8, frame)).not.toEqual(sealed);
-    const strangers = [
+    const others = [
       new LogSeal(keys, 'folder2', salt),
       new LogSeal(keysOf('bb'), 'folder', salt),
       new LogSeal(keys, 'folder', Buffer.alloc(32, 4)),
       new LogSeal(keysOf('aa', { ...writer, catalog: Buffer.alloc(32, 9) }), 'folder', salt),
     ];
     expect(seal.open(8, sealed)).toBeNull();
-    for (const stranger of strangers) expect(stranger.open(7, sealed)).toBeNull();
+    for (const other of others) expect(other.open(7, sealed)).toBeNull();
     // Numbers have 48 bits.
     const far = 2 ** 40 + 7;
     expect(seal.open(far, seal.seal(far, frame))).toEqual(frame);

@@ -1,4 +1,4 @@
-/** A share as a stranger sees it who has its link, and no browser. */
+/** A share as somebody sees it who has its link, but neither vault nor browser. */
 import { Decrypter } from 'age-encryption';
 
 /** Who tries a password lets nothing else run, and connections that are kept end meanwhile. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Bucket, ListedObject } from '../../src/buckets/bucket.ts';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from './memory-bucket.ts';
 import { isVaultError } from '../../src/errors.ts';
 import type { VaultError } from '../../src/errors.ts';
 

@@ -16,7 +16,7 @@ import { openCatalog } from '../../src/catalog/open.ts';
 import { openSession } from '../../src/vault/open.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, parts, putBytes, snapshotOf, testVault } from './harness.ts';
 import type { Snapshot, TestVault, VaultCopy } from './harness.ts';
 

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test, vi } from 'vitest';
 import type { PutCall } from '../../src/buckets/bucket.ts';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import { parsePutMarkerName } from '../../src/format/removal.ts';
 import type { Warning } from '../../src/vault/call.ts';
 import { BucketClocks, medianOf, Stopwatch } from '../../src/vault/protocol/clocks.ts';

@@ -1,6 +1,6 @@
 /** Making a vault: whatever ends or fails on the way, and whoever makes another one at the same time. */
 import { describe, expect, test } from 'vitest';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';

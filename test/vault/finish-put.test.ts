@@ -1,6 +1,6 @@
 /** The end of a put: which version it is, when nothing new is stored, where its manifest must lie, and what its catalog says to that. */
 import { describe, expect, test } from 'vitest';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import type { FileRow } from '../../src/catalog/catalog.ts';
 import { messageOf, VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';

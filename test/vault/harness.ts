@@ -1,6 +1,6 @@
 import { buffer } from 'node:stream/consumers';
-import { memoryBucket } from '../../src/buckets/memory.ts';
-import type { MemoryLocks } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
+import type { MemoryLocks } from '../support/memory-bucket.ts';
 import { NO_RETENTION } from '../../src/buckets/bucket.ts';
 import type { Bucket, RetentionPolicy } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';

@@ -38,7 +38,7 @@ test.each([
     for (const [i, body] of bodies.entries())
       expect((await getBytes(made.vault, `${i}`)).equals(body)).toBe(true);
     const file = await made.vault.get(locked.hash, { lockPassword: () => Promise.resolve('lock') });
-    const runs = (await all(file.content({}))).map((run) => Buffer.from(run));
+    const runs = await Array.fromAsync(file.content({}), (run) => Buffer.from(run));
     expect(Buffer.concat(runs).equals(secret)).toBe(true);
   },
 );

@@ -1,6 +1,6 @@
 /** Pruning a vault: which versions go, by the catalog as far as the buckets agree. */
 import { expect, test } from 'vitest';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import type { RetentionRules } from '../../src/vault/remove/retention.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { storageError } from '../support/faulty-bucket.ts';

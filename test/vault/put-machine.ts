@@ -1,5 +1,5 @@
 /** A machine that can only store: its key, a catalog of its own, and no more rights to buckets than it needs. */
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';

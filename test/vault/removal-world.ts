@@ -1,6 +1,6 @@
 /** What removal-model.test.ts explores: vaults of real code, one handle an actor, over buckets in memory. */
 import { randomBytes } from 'node:crypto';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { ManifestSealer } from '../../src/crypto/manifest.ts';
 import { CLOCK_NAME } from '../../src/format/removal.ts';

@@ -175,9 +175,9 @@ describe('whatever the clocks say', () => {
         disorderly,
         anyRules,
         fc.array(fc.tuple(fc.nat(30), fc.integer({ min: NOW + HOUR_MS, max: NOW * 2 }))),
-        (versions, rules, strangers) => {
+        (versions, rules, foreign) => {
           const mixed: Version[] = [...versions];
-          for (const [at, createdAtMs] of strangers) {
+          for (const [at, createdAtMs] of foreign) {
             mixed.splice(at, 0, { id: -1, createdAtMs, expiresAtMs: null });
           }
           expect(keptOf(mixed, rules).filter((id) => id >= 0)).toEqual(keptOf(versions, rules));

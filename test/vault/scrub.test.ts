@@ -1,6 +1,6 @@
 /** A bucket that is checked without any key: whatever has changed in it is found by the objects' own checksums. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { memoryBucket } from '../../src/buckets/memory.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import { scrubBucket, SeenBuckets } from '../../src/vault/verify/scrub.ts';
 import type { ScrubResult } from '../../src/vault/verify/scrub.ts';
 import { seededRandom } from '../support/seeded-random.ts';

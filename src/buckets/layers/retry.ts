@@ -1,4 +1,4 @@
-import { VaultError, isVaultError } from '../../errors.ts';
+import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { MAX_LISTED_KEYS } from '../bounds.ts';
 import { aroundRetention } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
@@ -289,7 +289,7 @@ class Effort {
   async failed(error: unknown): Promise<void> {
     if (!isVaultError(error, 'unavailable')) {
       // A refusal is an answer too; an interruption says nothing about the bucket, nor does a bug.
-      if (isVaultError(error) && error.code !== 'interrupted') this.#health.answered();
+      if (isFailure(error)) this.#health.answered();
       throw error;
     }
     const { clock, onWaiting, label } = this.#policy;

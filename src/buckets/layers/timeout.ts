@@ -1,4 +1,4 @@
-import { VaultError, interrupted, isVaultError, throwIfAborted } from '../../errors.ts';
+import { interrupted, isFailure, throwIfAborted, VaultError } from '../../errors.ts';
 import { aroundRetention } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
 import type { RemoveCall, Retention } from '../bucket.ts';
@@ -38,7 +38,7 @@ export interface TimedOptions {
 
 /**
  * A bucket whose every attempt ends: one that takes too long is aborted and rejects with `unavailable`, even if
- * the driver does not heed its signal. A listing must deliver something, or end, in that time again and again.
+ * the driver ignores its signal. A listing must deliver something, or end, in that time again and again.
  *
  * Time counts from the call, so this belongs right around a driver, inside of whatever makes requests wait.
  *
@@ -164,7 +164,7 @@ class TimedBucket implements Bucket {
       this.#isReached = true;
       return result;
     } catch (error) {
-      if (isVaultError(error) && error.code !== 'interrupted' && !error.unreachable) this.#isReached = true;
+      if (isFailure(error) && !error.unreachable) this.#isReached = true;
       throw error;
     }
   }

@@ -206,9 +206,13 @@ async function readConfig(file: string): Promise<Config> {
   try {
     root = parse(text);
   } catch (cause) {
-    throw new VaultError('invalid-input', `${file} is no TOML: ${messageOf(cause).split('\n')[0] ?? ''}.`, {
-      cause,
-    });
+    throw new VaultError(
+      'invalid-input',
+      `${file} is not valid TOML: ${messageOf(cause).split('\n')[0] ?? ''}.`,
+      {
+        cause,
+      },
+    );
   }
   const { default: usual = null, vault = {}, ...others } = tableOf(root, file, 'the file');
   requireKnown(Object.keys(others), { file, where: 'the file', known: ['default', '[vault.<name>]'] });

@@ -17,7 +17,7 @@ export async function confirm(
 ): Promise<void> {
   if (yes) return;
   if (!interactive) {
-    throw new VaultError('invalid-input', `${what}. Say --yes if that is what you want.`);
+    throw new VaultError('invalid-input', `${what}. Use --yes if that is what you want.`);
   }
   const choices = [
     { value: false, name: 'No, leave it' },

@@ -29,7 +29,7 @@ export function newSecret(invocation: Invocation, flags: NewSecretFlags): NewSec
   const { newKeyFile, newPasswordFile: passwordFile, newPasswordCommand: passwordCommand } = flags;
   if (newKeyFile !== undefined) {
     if (passwordFile !== undefined || passwordCommand !== undefined) {
-      throw new VaultError('invalid-input', 'Say --new-key-file or where a new password is, not both.');
+      throw new VaultError('invalid-input', 'Use --new-key-file or an option for a new password, not both.');
     }
     return { expect: () => undefined, use: (work) => withKeyFile(newKeyFile, work, invocation) };
   }

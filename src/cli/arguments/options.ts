@@ -79,7 +79,7 @@ export function homeFolder(environment: Environment): string {
   } catch (cause) {
     throw new VaultError(
       'invalid-input',
-      'This user has no home folder, where the catalog would be. Say --db <file>, or set VAULT_DB or HOME.',
+      'This user has no home folder, where the catalog would be. Use --db <file>, or set VAULT_DB or HOME.',
       { cause },
     );
   }

@@ -3,7 +3,14 @@ import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
 import { isKeyText } from '../../crypto/keys.ts';
-import { isVaultError, VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
+import {
+  interrupted,
+  isVaultError,
+  VaultError,
+  messageOf,
+  systemCode,
+  throwIfAborted,
+} from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import type { SharedOptions } from './options.ts';
 import { nonEmpty } from './options.ts';
@@ -119,7 +126,7 @@ export function refusalOf(error: unknown, request: SourceRequest): unknown {
   if (source.kind !== 'file' || !source.isKey) return error;
   return new VaultError(
     'wrong-password',
-    `The key file ${quote(source.path)} does not open this vault: its key was removed or replaced, is one of another vault, or so new that only "vault recover --bucket <url>" tells it to the catalog here. Nothing was changed. Where a full key is, "vault key ls" shows the keys, and "vault key add --new-key-file" makes a new one.`,
+    `The key file ${quote(source.path)} does not open this vault: its key was removed or replaced, is one of another vault, or so new that only "vault recover --bucket <url>" adds it to the catalog here. Nothing was changed. Where a full key is, "vault key ls" shows the keys, and "vault key add --new-key-file" makes a new one.`,
     { cause: error },
   );
 }
@@ -180,7 +187,7 @@ function secretOf({ isKey, option, path }: FileSource, bytes: Uint8Array): strin
   const what = bytes.length === 0 ? `${quote(path)} is empty` : quote(path);
   throw new VaultError(
     'invalid-input',
-    `What ${option} names is no key file: ${what}. "vault key add --new-key-file" makes one; a password's file is --password-file.`,
+    `What ${option} names is not a key file: ${what}. "vault key add --new-key-file" makes one; a password's file is --password-file.`,
   );
 }
 
@@ -252,8 +259,8 @@ async function runPasswordCommand(
   try {
     const ended = new Promise<string | null>((resolve, reject) => {
       child.on('error', reject);
-      // A command that does not heed its end is not waited for.
-      signal.addEventListener('abort', () => reject(new VaultError('interrupted', 'Interrupted.')));
+      // Nobody waits for a command that goes on although it was told to end.
+      signal.addEventListener('abort', () => reject(interrupted(signal)));
       child.on('close', (code, killer) => {
         resolve(code === 0 ? null : code === null ? `it was ended by ${killer}` : `exit code ${code}`);
       });
@@ -287,13 +294,16 @@ async function runPasswordCommand(
 
 function passwordOf(bytes: Uint8Array, option: string): string {
   if (bytes.length > MAX_PASSWORD_SIZE) {
-    throw new VaultError('invalid-input', `What ${option} gives is no password: it is longer than 64 KiB.`);
+    throw new VaultError(
+      'invalid-input',
+      `What ${option} gives is not a password: it is longer than 64 KiB.`,
+    );
   }
   let text;
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new VaultError('invalid-input', `What ${option} gives is no password: it is not UTF-8 text.`, {
+    throw new VaultError('invalid-input', `What ${option} gives is not a password: it is not UTF-8 text.`, {
       cause,
     });
   }

@@ -5,14 +5,14 @@ export function append(value: string, previous: readonly string[] | undefined): 
   return [...(previous ?? []), value];
 }
 
-/** What is left out of a folder of this machine. */
+/** What is left out of a local folder. */
 export function leavingOut(command: Command): void {
   command
-    .option('--exclude <pattern>', 'leave out of folders what fits, as in .gitignore; repeat', append)
-    .option('--exclude-from <file>', 'leave out what fits the patterns in a file; repeat', append)
+    .option('--exclude <pattern>', 'leave out what matches, as in .gitignore; repeat', append)
+    .option('--exclude-from <file>', 'leave out what matches the patterns in a file; repeat', append)
     .option('--exclude-caches', 'leave out what is in folders with a CACHEDIR.TAG')
-    .option('--exclude-larger-than <size>', 'leave out of folders larger files, for example 1G')
-    .option('--one-file-system', 'leave out what is mounted in a folder');
+    .option('--exclude-larger-than <size>', 'leave out files larger than this, for example 1G')
+    .option('--one-file-system', 'leave out other file systems that are mounted in a folder');
 }
 
 /** What opens files that have a password of their own. */

@@ -84,7 +84,10 @@ async function folderOf(
 ): Promise<StoredFolder> {
   const found = await findLocked(invocation, vault, nameAsTyped(reference), flags);
   if (found.kind === 'folder' && found.path === '') return found.folder;
-  throw new VaultError('invalid-input', `${quote(reference)} is no whole folder: those are compared.`);
+  throw new VaultError(
+    'invalid-input',
+    `${quote(reference)} is not a whole folder: only those are compared.`,
+  );
 }
 
 /** A second name is that of a version; a folder here if there is none. */

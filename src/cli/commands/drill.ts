@@ -2,7 +2,7 @@ import { tmpdir } from 'node:os';
 import { VaultError } from '../../errors.ts';
 import type { DrillReport } from '../../compose.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
+import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, surroundings, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseCount, parseFraction } from '../arguments/options.ts';
@@ -131,5 +131,5 @@ async function conclude(invocation: Invocation, report: DrillReport): Promise<Ex
     `Restored ${grouped(files)} of ${count(tried, 'file')}${some}, ${showSize(bytes)}, from the buckets and the password alone in ${showDuration(terminal.elapsedMs)}. Nothing of it was kept.`,
     facts,
   );
-  return gravest(codes);
+  return worst(codes);
 }

@@ -7,7 +7,7 @@ import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
-import { DONE, exitCodeOf, gravest } from '../exit.ts';
+import { DONE, exitCodeOf, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
@@ -41,7 +41,7 @@ type Target =
   | { readonly kind: 'file'; readonly path: string };
 
 /**
- * `vault get`: writes files, each whole and verified, or pours them into standard output one after the other. Of several into a
+ * `vault get`: writes files, each whole and verified, or prints them to standard output one after the other. Of several into a
  * folder, one that fails stops no other.
  */
 export async function get(
@@ -98,7 +98,7 @@ export async function get(
       const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
       const shown = target.kind === 'stdout' ? !output.isTerminal : several;
       invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
-      return gravest(codes);
+      return worst(codes);
     }),
   );
 }
@@ -176,7 +176,7 @@ async function getFolder(
   if (selected.only !== null) {
     throw new VaultError(
       'invalid-input',
-      `${quote(name)} is no file and no folder. Get the folder that it is in, or write a tar archive with -o -.`,
+      `${quote(name)} is neither a file nor a folder. Get the folder that it is in, or write a tar archive with -o -.`,
     );
   }
   const isNamed = flags.output !== undefined && !one.several;
@@ -218,7 +218,7 @@ async function writeFile(invocation: Invocation, one: One, what: Writable): Prom
   const { target, existing, written } = one;
   const { file, name, size: bytes } = what;
   if (target.kind === 'stdout') {
-    await pour(what, invocation, existing === 'replace');
+    await printContent(what, invocation, existing === 'replace');
     return { code: DONE, bytes };
   }
   const path = target.kind === 'folder' ? join(target.path, baseNameOf(name)) : target.path;
@@ -253,7 +253,7 @@ async function targetOf(
   if (several) {
     throw new VaultError(
       'invalid-input',
-      `Several files need a folder, and ${quote(path)} is none. Make it, or say another one with -o <folder>.`,
+      `Several files need a folder, and ${quote(path)} is not one. Create it, or name another one with -o <folder>.`,
     );
   }
   // A link to nothing is there, too.
@@ -281,7 +281,7 @@ function baseNameOf(name: string): string {
   if (base === '' || base === '.' || base === '..' || Buffer.byteLength(base) > MAX_BASE_NAME_SIZE) {
     throw new VaultError(
       'invalid-input',
-      `The name ${quote(name)} cannot be that of a file here. Say where to write it with -o <path>.`,
+      `The name ${quote(name)} is not possible for a file here. Choose where to write it with -o <path>.`,
     );
   }
   return base;
@@ -300,7 +300,7 @@ function isText(bytes: Uint8Array): boolean {
 }
 
 /** Writes the content to standard output, with progress unless that would be written into what is shown. */
-async function pour(
+async function printContent(
   { file, name }: Writable,
   { output, terminal, signal }: Invocation,
   anyway: boolean,
@@ -316,7 +316,7 @@ async function pour(
       if (!looked && !isText(bytes.subarray(0, LOOKED_AT))) {
         throw new VaultError(
           'invalid-input',
-          `${quote(name)} is no text, and would garble the terminal. Write it to a file with "vault get -o <path>", or say "vault get -o - --force".`,
+          `${quote(name)} is not text, and would garble the terminal. Write it to a file with "vault get -o <path>", or use "vault get -o - --force".`,
         );
       }
       looked = true;

@@ -4,7 +4,7 @@ import type { Vault } from '../../vault/vault.ts';
 import { formatRedundancy, shardSize } from '../../format/shard.ts';
 import { fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE, gravest } from '../exit.ts';
+import { ATTENTION, DONE, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withVault } from '../arguments/invocation.ts';
 import { catalogLocation, withoutSecret } from '../arguments/options.ts';
@@ -40,7 +40,7 @@ export async function info(invocation: Invocation, references: readonly string[]
           : `${count(meant.length, 'file')}, of which ${grouped(lacking)} lack shards.`,
         { files: meant.length, lacking },
       );
-      return gravest(codes);
+      return worst(codes);
     });
   });
 }

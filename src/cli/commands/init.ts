@@ -1,5 +1,5 @@
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { formatRedundancy } from '../../format/shard.ts';
@@ -61,7 +61,7 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
   if (given.length === 0 && !interactive) {
     throw new VaultError(
       'invalid-input',
-      'Where should the shards go? Say --bucket <folder, gs:// or s3:// URL> once for every bucket, or --local to try vault out with three folders on this machine.',
+      'Where should the shards go? Use --bucket <folder, gs:// or s3:// URL> once for every bucket, or --local to try vault out with three folders on this machine.',
     );
   }
   // What is missing is said before the first question.
@@ -106,8 +106,7 @@ async function askAndMake(invocation: Invocation, given: Omit<Plan, 'buckets'>):
     try {
       return await make(invocation, plan, password);
     } catch (error) {
-      if (!isVaultError(error) || invocation.signal.aborted || isVaultError(error, 'interrupted'))
-        throw error;
+      if (!isFailure(error) || invocation.signal.aborted) throw error;
       reportError(error, invocation);
       const again = await askForChoice(
         {
@@ -138,13 +137,13 @@ function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly s
   if (bucket.length > 0) {
     throw new VaultError(
       'invalid-input',
-      'Say --local or --bucket, not both: --local makes its own folders.',
+      'Use --local or --bucket, not both: --local makes its own folders.',
     );
   }
   if (isPostgresUrl(db)) {
     throw new VaultError(
       'invalid-input',
-      '--local puts its folders beside a SQLite file, and --db or VAULT_DB names a Postgres server. Say --bucket instead.',
+      '--local puts its folders beside a SQLite file, and --db or VAULT_DB names a Postgres server. Use --bucket instead.',
     );
   }
   return LOCAL_BUCKETS.map((name) => join(dirname(isAbsolute(db) ? db : resolve(workingFolder(), db)), name));

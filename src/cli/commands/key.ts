@@ -77,7 +77,7 @@ export async function removeKey(
     const keeps =
       key.role === 'full'
         ? 'Whoever has used it may have kept the root secret, with which all buckets can be read.'
-        : 'Whoever has its file and an old copy of the keyring can still make up what it stored.';
+        : 'Whoever has its file and an old copy of the keyring can still forge what it stored.';
     terminal.note(`Removed the key ${nameOf(key)}. ${keeps}`);
     return DONE;
   });
@@ -89,7 +89,7 @@ export async function renameKey(invocation: Invocation, reference: string, label
   return withVault(invocation, async (vault) => {
     const key = await vault.renameKey(reference, { label, signal });
     if (options.json === true) await output.json(asJson(key));
-    terminal.note(`The key ${key.writer.slice(0, 12)} is called ${quote(label)}.`);
+    terminal.note(`The key ${key.writer.slice(0, 12)} is now called ${quote(label)}.`);
     return DONE;
   });
 }

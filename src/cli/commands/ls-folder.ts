@@ -72,7 +72,7 @@ function printerOf(
 ): (entries: readonly FolderEntry[]) => Promise<boolean> {
   const { options, output } = invocation;
   if (byNul && (long || options.json === true)) {
-    throw new VaultError('invalid-input', '-0 prints names alone: leave --json and --long away.');
+    throw new VaultError('invalid-input', '-0 prints names alone: leave out --json and --long.');
   }
   if (byNul) {
     const end = Buffer.from([0]);

@@ -177,7 +177,7 @@ function printerOf(invocation: Invocation, flags: LsFlags): PagePrinter {
   if (flags.null !== true)
     return options.json === true ? jsonPrinter(invocation) : tablePrinter(invocation, flags);
   if (options.json === true || flags.long === true) {
-    throw new VaultError('invalid-input', '-0 prints names alone: leave --json and --long away.');
+    throw new VaultError('invalid-input', '-0 prints names alone: leave out --json and --long.');
   }
   return async (files) => output.write(files.map((file) => `${referenceOf(file)}\0`).join(''));
 }

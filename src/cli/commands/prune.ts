@@ -9,7 +9,7 @@ import { warnTo, withVault } from '../arguments/invocation.ts';
 import { parseCount, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE, gravest } from '../exit.ts';
+import { ATTENTION, DONE, worst } from '../exit.ts';
 import { shortHash } from '../terminal/describe.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
@@ -83,7 +83,7 @@ export async function prune(
     const what = `${total.describe('Removed', 'kept')}.`;
     const back =
       '"vault undelete <hash>" brings one back within seven days; "vault ls --deleted" shows them, and "vault sweep" frees the space after that.';
-    return gravest([
+    return worst([
       attention,
       await concludeRemoval(invocation, vault, { unreachable, now, what, back, facts }),
     ]);

@@ -1,8 +1,8 @@
-import { isVaultError } from '../../errors.ts';
+import { isFailure } from '../../errors.ts';
 import type { PutOptions, PutResult } from '../../vault/write/put-call.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
+import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo } from '../arguments/invocation.ts';
 import { reportError } from '../terminal/report.ts';
@@ -31,7 +31,7 @@ export async function putDryRun(
         );
       }
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       codes.push(exitCodeOf(error));
       total.failed += 1;
       reportError(error, invocation);
@@ -58,7 +58,7 @@ export async function putDryRun(
     `Would store ${count(files, 'file')}${some}, ${more}${showSize(bytes)}: ${more}${showSize(bytesNew)} new. Nothing was changed.`,
   );
   terminal.summary(null, { files, unchanged, failed, bytes, bytesNew, dryRun: true });
-  return gravest(codes);
+  return worst(codes);
 }
 
 function asJson(name: string, result: PutResult | null): Record<string, unknown> {

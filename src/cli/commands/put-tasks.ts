@@ -53,7 +53,7 @@ export async function tasksOf(
     if (flags.name === undefined)
       throw new VaultError(
         'invalid-input',
-        'What a command prints has no name of its own: say --name <name>.',
+        'What a command prints has no name of its own: use --name <name>.',
       );
     return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(flags.name), size: null }];
   }
@@ -112,7 +112,7 @@ function checkPaths(paths: readonly string[], flags: TaskFlags): void {
     throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
   }
   if (paths.includes('-') && flags.name === undefined) {
-    throw new VaultError('invalid-input', 'Standard input has no name of its own: say --name <name>.');
+    throw new VaultError('invalid-input', 'Standard input has no name of its own: use --name <name>.');
   }
 }
 

@@ -12,7 +12,7 @@ import type { Chunking } from '../../vault/write/content.ts';
 import type { PutResult } from '../../vault/write/put-call.ts';
 import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, exitCodeOf, gravest } from '../exit.ts';
+import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseCompression, parseDurationMs, parseRetainUntilMs, parseSize } from '../arguments/options.ts';
@@ -112,7 +112,7 @@ export async function put(
     }
     // Of a single file that was said with its hash.
     terminal.summary(tasks.length > 1 ? total.describe(terminal.elapsedMs) : null, total.facts);
-    return gravest(codes);
+    return worst(codes);
   };
   return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
 }

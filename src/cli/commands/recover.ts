@@ -36,7 +36,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   if (bucket.length === 0) {
     throw new VaultError(
       'invalid-input',
-      'Say --bucket <folder, gs:// or s3:// URL> for each bucket of the vault that you still have.',
+      'Use --bucket <folder, gs:// or s3:// URL> for each bucket of the vault that you still have.',
     );
   }
   const around = surroundings(invocation, bucket);

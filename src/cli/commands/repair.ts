@@ -107,7 +107,7 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
   }
   if (result.filesLost.length > 0) {
     terminal.warn(
-      `${count(result.filesLost.length, 'file')} cannot be read any more: "vault verify" names ${result.filesLost.length === 1 ? 'it' : 'them'}.`,
+      `${count(result.filesLost.length, 'file')} can no longer be read: "vault verify" names ${result.filesLost.length === 1 ? 'it' : 'them'}.`,
       { kind: 'lost' },
     );
     return DAMAGED;

@@ -2,7 +2,7 @@ import { VaultError } from '../../errors.ts';
 import { MAX_GRACE_MS } from '../../format/removal.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE, gravest } from '../exit.ts';
+import { ATTENTION, DONE, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
 import { parseDurationMs } from '../arguments/options.ts';
@@ -56,7 +56,7 @@ export async function rm(
 /** How long the files can be brought back, in milliseconds; undefined for the usual. @throws `invalid-input` */
 function graceOf({ now = false, grace }: RmFlags): number | undefined {
   if (grace === undefined) return now ? 0 : undefined;
-  if (now) throw new VaultError('invalid-input', 'Say --now or --grace, not both.');
+  if (now) throw new VaultError('invalid-input', 'Use --now or --grace, not both.');
   const graceMs = parseDurationMs(grace, '--grace');
   if (graceMs <= MAX_GRACE_MS) return graceMs;
   throw new VaultError('invalid-input', '--grace is 100 years at most.');
@@ -99,7 +99,7 @@ export async function concludeRemoval(
       codes.push(ATTENTION);
     }
   }
-  return gravest(codes);
+  return worst(codes);
 }
 
 /** Says, before anything is hidden, that its space will not be freed by whoever asks. @throws `denied` if that was to be at once */

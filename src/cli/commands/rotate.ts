@@ -32,7 +32,7 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
     for (const one of dropped) {
       const how = one.label === '' ? '' : ` --label ${quote(one.label)}`;
       const role = one.role === 'put' ? ' --role put' : '';
-      terminal.note(`The key ${nameOf(one)} opens it no more. To add it anew: vault key add${how}${role}`);
+      terminal.note(`The key ${nameOf(one)} no longer opens it. To add it again: vault key add${how}${role}`);
     }
     const synced = await withProgress(invocation, 'Looking through files', async (call) => vault.sync(call));
     for (const { url, message } of synced.unusable) {
@@ -42,7 +42,7 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
       });
     }
     terminal.note(
-      'What was stored before can be read as before, and also by whoever has kept the root from before. "vault key reseal" stores it anew.',
+      'What was stored before can be read as before, also by whoever has kept the old root. "vault key reseal" stores it again.',
     );
     return synced.unusable.length + synced.unknown.length > 0 ? ATTENTION : DONE;
   });
@@ -54,8 +54,8 @@ export async function resealKeys(invocation: Invocation): Promise<ExitCode> {
   output.requireOpen();
   return withVault(invocation, async (vault) => {
     invocation.interruption.kept = () =>
-      'What was stored anew is kept, and nothing is lost: the same command goes on from there.';
-    const { resealed, left } = await withProgress(invocation, 'Storing anew', async (call) =>
+      'What was stored again is kept, and nothing is lost: the same command goes on from there.';
+    const { resealed, left } = await withProgress(invocation, 'Storing again', async (call) =>
       vault.roots.reseal({
         ...call,
         async onResealed(file) {
@@ -64,7 +64,7 @@ export async function resealKeys(invocation: Invocation): Promise<ExitCode> {
         },
       }),
     );
-    terminal.summary(`Stored ${count(resealed, 'version')} anew under root ${vault.roots.current}.`, {
+    terminal.summary(`Stored ${count(resealed, 'version')} again under root ${vault.roots.current}.`, {
       resealed,
       left: left.length,
     });

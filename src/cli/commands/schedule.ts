@@ -52,10 +52,10 @@ export async function printSchedule(
   const { options, output, terminal } = invocation;
   const formats = [flags.cron, flags.systemd, flags.kubernetes].filter((wanted) => wanted === true);
   if (formats.length !== 1) {
-    throw new VaultError('invalid-input', 'Say one of --cron, --systemd and --kubernetes.');
+    throw new VaultError('invalid-input', 'Use one of --cron, --systemd and --kubernetes.');
   }
   if (flags.kubernetes === true && flags.image === undefined) {
-    throw new VaultError('invalid-input', '--kubernetes needs --image <image>, one that has vault in it.');
+    throw new VaultError('invalid-input', '--kubernetes needs --image <image>, one that contains vault.');
   }
   const schedule = await scheduleOf(invocation, paths, flags);
   const print = flags.cron === true ? cronText : flags.systemd === true ? systemdText : kubernetesText;
@@ -128,7 +128,7 @@ function jobsOf(paths: readonly string[]): Job[] {
   if (paths.includes('-') || paths.length === 0) {
     throw new VaultError(
       'invalid-input',
-      'Say which files the job is to put: vault schedule print --cron <path...>',
+      'Name the files that the job stores: vault schedule print --cron <path...>',
     );
   }
   return [
@@ -150,7 +150,7 @@ function placeOfPassword(
   if (source.kind === 'command') return source;
   throw new VaultError(
     'invalid-input',
-    'A job needs the password from elsewhere: say --password-file <file> or --password-command <command>. It is never printed in clear.',
+    'A job needs to find the password: use --password-file <file> or --password-command <command>. It is never printed in plain text.',
   );
 }
 

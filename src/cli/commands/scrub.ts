@@ -19,7 +19,7 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
   if (bucket.length === 0) {
     throw new VaultError(
       'invalid-input',
-      'Without the password the buckets are not known: say --bucket <folder, gs:// or s3:// URL> for each one to check.',
+      'Without the password the buckets are not known: use --bucket <folder, gs:// or s3:// URL> for each one to check.',
     );
   }
   const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');

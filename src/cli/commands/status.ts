@@ -111,7 +111,7 @@ function whatIsWrong(
   }
   if (changed > 0) {
     reasons.push({
-      message: `${count(changed, 'record')} of the catalog ${changed === 1 ? 'is' : 'are'} not what was written there: "vault repair" makes them anew.`,
+      message: `${count(changed, 'record')} of the catalog ${changed === 1 ? 'is' : 'are'} not what was written there: "vault repair" rebuilds them.`,
       kind: 'catalog',
     });
   }

@@ -25,7 +25,7 @@ export async function addToken(invocation: Invocation, flags: AddTokenFlags): Pr
     const expiresAtMs = lifeMs === null ? null : clock.now() + lifeMs;
     const { token, ...facts } = await vault.tokens.add({ label: flags.label ?? '', scopes, expiresAtMs });
     await (options.json === true ? output.json({ ...asJson(facts), token }) : output.line(token));
-    terminal.note('Keep it: it is not shown again. "vault token rm" takes it away.');
+    terminal.note('Keep it: it is not shown again. "vault token rm" removes it.');
     return DONE;
   });
 }
@@ -60,7 +60,7 @@ export async function removeToken(invocation: Invocation, id: string): Promise<E
   return withVault(invocation, async (vault) => {
     const removed = await vault.tokens.remove(id);
     if (options.json === true) await output.json({ id: removed });
-    terminal.note(`Took the token ${removed.slice(0, 12)} away. No server takes it any more.`);
+    terminal.note(`Removed the token ${removed.slice(0, 12)}. No server accepts it any longer.`);
     return DONE;
   });
 }

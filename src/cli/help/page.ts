@@ -21,7 +21,7 @@ export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] =
 export const OPTIONS_PURPOSE = 'Options that every command takes.';
 
 type Layout = Pick<Help, 'formatItem' | 'boxWrap' | 'helpWidth'>;
-/** A term, and what there is to say of it. */
+/** A term and its description. */
 type Item = readonly [term: string, text: string];
 
 /** @param helper lays out; it knows how wide the terminal is */
@@ -41,7 +41,7 @@ export function helpPage(verb: VerbFacts, helper: Help): string {
     path === '' ? '' : list('Options', options.map(optionItem), helper),
     path === '' || verbs.length > 0
       ? wrapped(
-          `"vault help ${path === '' ? '' : `${path} `}<command>" tells more of one, "vault help options" the options that every command takes.`,
+          `"vault help ${path === '' ? '' : `${path} `}<command>" shows more about one, "vault help options" the options that every command takes.`,
           helper,
         )
       : '"vault help options" shows the options that every command takes.',
@@ -50,7 +50,7 @@ export function helpPage(verb: VerbFacts, helper: Help): string {
   return `${sections.filter(Boolean).join('\n\n')}\n`;
 }
 
-/** The page of what is an option of every verb. */
+/** The page of the options of every verb. */
 export function optionsPage({ options }: VerbFacts, helper: Help): string {
   return `${OPTIONS_PURPOSE}\n\n${list('Options', options.map(optionItem), helper)}\n`;
 }

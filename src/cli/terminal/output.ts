@@ -1,6 +1,6 @@
 /** Standard output, which carries data alone: hashes, tables, JSON lines, a file's bytes. */
 import type { WriteStream } from 'node:tty';
-import { VaultError, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
+import { VaultError, interrupted, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
 import { isOutputClosed, isStandIn } from './streams.ts';
 import { jsonOf } from './text.ts';
 
@@ -57,7 +57,7 @@ export class Output {
     if (isStandIn(this.#stream)) throw cannotWrite(new Error('it is nothing that can be written'));
     const written = Promise.withResolvers<unknown>();
     const stop = (): void => {
-      written.reject(new VaultError('interrupted', 'Interrupted.', { cause: this.#signal.reason }));
+      written.reject(interrupted(this.#signal));
     };
     this.#signal.addEventListener('abort', stop);
     try {

@@ -84,7 +84,7 @@ export async function askForChoice<T>(
   for (const [index, { name }] of choices.entries()) process.stderr.write(`${index + 1}) ${name}\n`);
   const at = choices.findIndex(({ value }) => value === usual);
   const validate: Check = (text) =>
-    choices[Number(text) - 1] !== undefined || `Say a number from 1 to ${choices.length}.`;
+    choices[Number(text) - 1] !== undefined || `Enter a number from 1 to ${choices.length}.`;
   const usualNumber = at === -1 ? null : String(at + 1);
   const shown = usualNumber === null ? message : `${message} (${usualNumber})`;
   const answer = await askPlainly(shown, { validate, usual: usualNumber, hidden: false }, asking);

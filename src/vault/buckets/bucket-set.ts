@@ -1,7 +1,7 @@
 /** The buckets of a vault, as the operations see them: opened when first used, and known to be the right ones. */
 import { NO_RETENTION } from '../../buckets/bucket.ts';
 import type { Bucket, RetentionPolicy } from '../../buckets/bucket.ts';
-import { isVaultError, messageOf, VaultError } from '../../errors.ts';
+import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Marker } from '../../format/marker.ts';
@@ -236,7 +236,7 @@ export async function checkEach(
       await work(bucket);
       usable.push(bucket);
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       failed.push({ bucket, error });
     }
   };

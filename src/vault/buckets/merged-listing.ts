@@ -3,7 +3,7 @@
  * put go by. It holds one page a bucket in memory.
  */
 import type { ListedObject } from '../../buckets/bucket.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import type { BucketFailure, VaultBucket } from './bucket-set.ts';
 
 /** One name, and who has it. */
@@ -52,8 +52,7 @@ export async function* mergedListing(
       }
     } catch (error) {
       side.next = null;
-      if (options.onFailure === undefined || !isVaultError(error) || error.code === 'interrupted')
-        throw error;
+      if (options.onFailure === undefined || !isFailure(error)) throw error;
       options.onFailure({ bucket: side.bucket, error });
     }
   };

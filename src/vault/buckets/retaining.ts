@@ -1,7 +1,7 @@
 /** Keeping what a put or a repair relies on from being removed: which buckets can, new objects, and the locks of those that are there. */
 import { momentOf } from '../../buckets/bucket.ts';
 import type { RetentionPolicy } from '../../buckets/bucket.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { checkEach, describeFailure } from './bucket-set.ts';
 import type { BucketFailure, VaultBucket } from './bucket-set.ts';
@@ -65,7 +65,7 @@ export class Retaining {
       }
       this.kept += 1;
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       if (error.code === 'object-missing') return;
       this.unkept += 1;
       if (this.#failed.has(bucket)) return;

@@ -4,7 +4,7 @@
  *
  * What lists of removal name counts as absent (see `remove/sweep.ts`).
  */
-import { isVaultError } from '../../errors.ts';
+import { isFailure } from '../../errors.ts';
 import type { VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { CHUNK_PREFIX, parseShardObjectName, shardObjectName } from '../../format/shard.ts';
@@ -166,7 +166,7 @@ class BucketPresence {
       let kept = this.#pages.reduce((sum, { count }) => sum + count, 0);
       while (kept > MOST_REMEMBERED && this.#pages.length > 1) kept -= this.#pages.shift()?.count ?? 0;
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       this.failure = error;
     } finally {
       if (fromBeginning) this.#beginning = 'read';

@@ -90,7 +90,7 @@ export function isComplete(set: ShardSet): boolean {
 }
 
 /**
- * Whether a set is complete and bears the loss of so many buckets. Only such a set is a reason to leave other shards out, or to remove
+ * Whether a set is complete and survives the loss of so many buckets. Only such a set is a reason to leave other shards out, or to remove
  * them: as many buckets as may be lost may also lie, and together they can show any set that needs no others.
  */
 export function isEnough(set: ShardSet, spare: number): boolean {

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import type { ChunkRow, ShardPlace } from '../../catalog/catalog.ts';
 import { drawUpload } from '../../crypto/keys.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import { formatRedundancy, shardObjectName, shardObjectSize } from '../../format/shard.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -49,7 +49,7 @@ export class ShardUploader {
    * @param objects the shard objects by index; only those without a place are looked at
    * @param targets buckets that take shards
    * @returns the row with the places they got; null is left where no bucket was
-   * @throws `storage-full` and `interrupted`, which no other bucket can mend
+   * @throws `storage-full` and `interrupted`, against which no other bucket helps
    */
   async upload(
     row: ChunkRow,
@@ -104,7 +104,7 @@ export class ShardUploader {
    * Sends one object to one bucket.
    *
    * @returns whether the bucket has it; if that is not certain, the bucket counts as failed and a warning was given
-   * @throws `storage-full` and `interrupted`, which no other bucket can mend
+   * @throws `storage-full` and `interrupted`, against which no other bucket helps
    */
   async #send(
     bucket: VaultBucket,
@@ -122,7 +122,7 @@ export class ShardUploader {
       this.shardsStored += 1;
       return true;
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       if (error.code === 'storage-full' && this.#fullIsFatal) throw error;
       if (!this.#failed.has(bucket)) {
         this.#failed.set(bucket, error);

@@ -1,5 +1,5 @@
 /** Fetching the shards of a chunk, and opening the chunk from them: what reading, checking and repairing share. */
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import { MAX_SEALED_SIZE } from '../../format/limits.ts';
 import { parseNamedShard, shardObjectName, shardObjectSize } from '../../format/shard.ts';
@@ -196,7 +196,7 @@ function* combinations(indices: readonly number[], count: number, from = 0): Gen
 
 /** What an error says of the object that was asked for. @throws it, if it says nothing of that */
 export function stateOf(error: unknown): 'missing' | 'damaged' | 'unknown' {
-  if (!isVaultError(error) || error.code === 'interrupted') throw error;
+  if (!isFailure(error)) throw error;
   if (error.code === 'object-missing') return 'missing';
   // A newer version's shard is not for this one to judge.
   return error.code === 'damaged' ? 'damaged' : 'unknown';

@@ -169,6 +169,6 @@ function purposeOf(hash: string): string {
 function brokenRecord(hash: string): VaultError {
   return new VaultError(
     'damaged',
-    `The catalog’s record of the file ${hash} is not what was written there. "vault repair" makes it anew from the buckets.`,
+    `The catalog’s record of the file ${hash} is not what was written there. "vault repair" rebuilds it from the buckets.`,
   );
 }

@@ -58,7 +58,7 @@ export async function resolveVersions(
     const theirs = await versionsOf(session, name, { ...options, writer });
     if (theirs.length > 0) return all ? theirs : theirs.slice(0, 1);
   }
-  // Rows that no bucket bears out.
+  // Rows that no bucket confirms.
   const own = tagsOf(session, session.keys.writer.id, reference);
   const [changed] = await files.byName(own, 1, { hidden });
   if (changed !== undefined && (changed.hiddenAtMs !== null) === hidden) openFileRow(session, changed);

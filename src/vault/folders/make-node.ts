@@ -33,7 +33,7 @@ export async function makeNode(
   try {
     const bytes = bytesOfPath(base.startsWith('/proc/') ? '/proc/self/fd/3' : base);
     const text = bytes.toString('utf8');
-    if (!Buffer.from(text).equals(bytes)) throw cannot(`${shown(folder)} has a name that is no UTF-8`);
+    if (!Buffer.from(text).equals(bytes)) throw cannot(`${shown(folder)} has a name that is not UTF-8`);
     const args = ['-m', ((mode ?? 0o600) & PERMISSIONS).toString(8), '--', `${text}/${name}`];
     if (kind === 'fifo') await run(fd, 'mkfifo', args);
     else if (device === null) throw cannot('its numbers are not known');

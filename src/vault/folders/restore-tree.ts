@@ -108,7 +108,7 @@ async function makeTarget(target: string | Buffer, force: boolean): Promise<bool
   }
   try {
     if (!(await stat(target)).isDirectory()) {
-      throw new VaultError('already-exists', `${name} exists and is no folder. Name another place.`);
+      throw new VaultError('already-exists', `${name} exists and is not a folder. Name another place.`);
     }
     if (!force && (await readdir(target)).length > 0) {
       throw new VaultError(

@@ -327,7 +327,7 @@ function rootError(path: string, cause: unknown): VaultError {
     case 'ENOENT':
       return new VaultError('file-not-found', `There is no folder ${path}.`, { cause });
     case 'ENOTDIR':
-      return new VaultError('invalid-input', `${path} is no folder.`, { cause });
+      return new VaultError('invalid-input', `${path} is not a folder.`, { cause });
     case 'EACCES':
     case 'EPERM':
       return new VaultError('denied', `The folder ${path} may not be read by this user.`, { cause });

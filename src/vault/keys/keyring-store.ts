@@ -7,7 +7,7 @@ import type { VaultKeys } from '../../crypto/keys.ts';
 import { openEarlier } from '../../crypto/roots.ts';
 import { coalesced } from '../../concurrency/coalesced.ts';
 import { objectDigest, signKeyring } from '../../crypto/signing.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
@@ -269,7 +269,7 @@ async function create(
       }
       taken += 1;
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       failed.push({ bucket, error });
       // Once it stands anywhere, the others must get it all the same.
       if (all && taken === 0) break;

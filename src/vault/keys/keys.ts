@@ -202,11 +202,11 @@ function requireFreeLabel(session: Session, keyring: Keyring, label: string): vo
   if (/[\p{Cc}:]|^\s|\s$/u.test(label)) {
     throw new VaultError(
       'invalid-input',
-      'A label has no colon, which is what stands between it and a name, no control characters, and no space around it.',
+      'A label must not contain a colon, which separates it from a name, or control characters, or begin or end with a space.',
     );
   }
   if (label === '' || !keyring.slots.some((slot) => openLabel(session.keys, slot) === label)) return;
-  throw new VaultError('already-exists', `There is a key "${label}" already. Call this one otherwise.`);
+  throw new VaultError('already-exists', `There is a key "${label}" already. Choose another label.`);
 }
 
 /** Who shares a password shares a key: which of the two it opens would be chance. */

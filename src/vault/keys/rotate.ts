@@ -110,7 +110,7 @@ function requireRoom({ root, former, slots }: Keyring): void {
   if (root < MAX_ROOT_NUMBER && former.length + slots.length <= MAX_FORMER_WRITERS) return;
   throw new VaultError(
     'invalid-input',
-    `A vault has at most ${MAX_ROOT_NUMBER} roots, and ${MAX_FORMER_WRITERS} keys that were taken away. What shall be secret from now on belongs into a new vault.`,
+    `A vault has at most ${MAX_ROOT_NUMBER} roots, and ${MAX_FORMER_WRITERS} removed keys. Make a new vault for what must be secret from now on.`,
   );
 }
 

@@ -1,7 +1,7 @@
 /** The vault's set of buckets: taking one in, looking at them, and recording where one is now. */
 import { drawId } from '../../crypto/keys.ts';
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
 import type { KeyringBucket } from '../../format/keyring.ts';
@@ -220,7 +220,7 @@ export async function bucketReport(session: Session, options: CallOptions = {}):
         }
         return { id, url, state, objects, bytes, error: null };
       } catch (error) {
-        if (!isVaultError(error) || error.code === 'interrupted') throw error;
+        if (!isFailure(error)) throw error;
         return { id, url, state, objects: null, bytes: null, error: describeFailure({ bucket, error }) };
       }
     }),

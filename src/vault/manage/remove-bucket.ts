@@ -1,6 +1,6 @@
 /** Taking a bucket out of the vault: everything moves to the others first, under the same rules as every put and sweep. */
 import { verifyKeyring } from '../../crypto/signing.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
@@ -259,7 +259,7 @@ async function findLeftover(
       await bucket.close();
     }
   } catch (error) {
-    if (isVaultError(error) && error.code !== 'interrupted') return null;
+    if (isFailure(error)) return null;
     throw error;
   }
 }

@@ -57,7 +57,7 @@ export async function* listFiles(
   if (changed > 0) {
     throw new VaultError(
       'damaged',
-      `${changed} of the catalog’s records are not what was written there. "vault repair" makes them anew from the buckets; what no bucket has goes with "vault rm --now" and the hash that "vault verify" tells.`,
+      `${changed} of the catalog’s records are not what was written there. "vault repair" rebuilds them from the buckets; what no bucket has goes with "vault rm --now" and the hash that "vault verify" tells.`,
     );
   }
 }

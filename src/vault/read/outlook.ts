@@ -46,7 +46,7 @@ export async function vaultOutlook(session: Session, options: CallOptions = {}):
       // What has two to spare survives any pair.
       if (version.spare < 0 || version.spare >= 2) return;
       const ways = [...version.ways];
-      for (const loss of losses) if (dies(version, ways, loss.lost)) loss.versions += 1;
+      for (const loss of losses) if (isLost(version, ways, loss.lost)) loss.versions += 1;
     },
   });
   return {
@@ -62,7 +62,7 @@ function lossesOf(ids: readonly string[]): { readonly lost: ReadonlySet<string>;
   return pairs.toSorted((a, b) => a.size - b.size).map((lost) => ({ lost, versions: 0 }));
 }
 
-function dies(
+function isLost(
   { holders }: Pick<MetVersion, 'holders'>,
   ways: MetVersion['ways'],
   lost: ReadonlySet<string>,

@@ -1,5 +1,5 @@
 /** A restore drill: random files, and random ones of random folders, are read as `get` reads them, and thrown away. */
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { isFailure, throwIfAborted, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileInfo } from '../files/records.ts';
@@ -59,7 +59,7 @@ export async function drillFiles(session: Session, options: DrillOptions): Promi
       entries += read.entries;
       bytes += read.bytes;
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       // One that is removed for good meanwhile is nobody's loss.
       if (error.code !== 'file-not-found') failures.push({ hash, name, error });
     }

@@ -2,15 +2,16 @@
  * Rebuilding a lost catalog from the buckets and a password: listings and manifests tell everything; no chunk is read, unless
  * it holds a table, and nothing is written to the buckets.
  */
-import type { Catalog, ChunkRow } from '../../catalog/catalog.ts';
+import type { Catalog } from '../../catalog/catalog.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { openAsking } from '../../crypto/asked-password.ts';
 import type { PasswordGiver } from '../../crypto/asked-password.ts';
 import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
-import { isVaultError, messageOf, VaultError } from '../../errors.ts';
+import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { keyringRank } from '../../format/keyring.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
+import { batchesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketFailure, BucketOpener, VaultBucket } from '../buckets/bucket-set.ts';
@@ -168,7 +169,7 @@ async function findBuckets(
       }
       found.push({ url, bucket, ...marker });
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       errors.push(error);
       unusable.push({ url, message: error.message });
     }
@@ -213,7 +214,7 @@ async function collectKeyrings(
         else known.votes += 1;
       }
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       unusable.push({ url, message: error.message });
     }
   }
@@ -339,15 +340,12 @@ async function recoverPlaces(
   options: { readonly signal: AbortSignal | undefined; readonly onFailure: (failure: BucketFailure) => void },
 ): Promise<void> {
   const { absent } = await readSweepLists(session, buckets, options.signal);
-  let rows: ChunkRow[] = [];
-  for await (const { shards } of listChunks(buckets, options)) {
-    const lasting = shards.filter((shard) => !absent.has(objectNameOf(shard)));
-    const best = setsOf(lasting).find(isComplete) ?? setsOf(shards).find(isReadable);
-    if (best === undefined) continue;
-    rows.push(rowOfSet(best, sealedSizeOf(best)));
-    if (rows.length < BATCH) continue;
+  for await (const some of batchesOf(listChunks(buckets, options), BATCH)) {
+    const rows = some.flatMap(({ shards }) => {
+      const lasting = shards.filter((shard) => !absent.has(objectNameOf(shard)));
+      const best = setsOf(lasting).find(isComplete) ?? setsOf(shards).find(isReadable);
+      return best === undefined ? [] : [rowOfSet(best, sealedSizeOf(best))];
+    });
     await session.catalog.chunks.put(rows);
-    rows = [];
   }
-  if (rows.length > 0) await session.catalog.chunks.put(rows);
 }

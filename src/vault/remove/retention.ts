@@ -42,7 +42,7 @@ export function requireRules({ withinMs, ...counts }: RetentionRules): void {
   if (given.length === 0) {
     throw new VaultError(
       'invalid-input',
-      'Say which versions to keep: --keep-last, --keep-hourly, --keep-daily, --keep-weekly, --keep-monthly, --keep-yearly <n> or --keep-within <duration>.',
+      'Choose which versions to keep: --keep-last, --keep-hourly, --keep-daily, --keep-weekly, --keep-monthly, --keep-yearly <n> or --keep-within <duration>.',
     );
   }
   if (given.every((amount) => Number.isSafeInteger(amount) && amount > 0)) return;

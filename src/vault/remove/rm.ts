@@ -1,7 +1,7 @@
 /** Hiding files, and bringing them back. What is hidden leaves the buckets with a later sweep. */
 import type { FileRow } from '../../catalog/catalog.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
@@ -123,7 +123,7 @@ export async function removalDenied(
         await storage.put(CLOCK_NAME, new Uint8Array(), { signal });
         await storage.remove(CLOCK_NAME, { signal });
       } catch (error) {
-        if (!isVaultError(error) || error.code === 'interrupted') throw error;
+        if (!isFailure(error)) throw error;
         if (error.code === 'denied') return bucket.url;
       }
       return null;
@@ -149,7 +149,7 @@ export async function requireNamed(
   }
   throw new VaultError(
     'damaged',
-    `The catalog calls a file "${name}" that has another name. "vault repair" makes its record anew from the buckets.`,
+    `The catalog calls a file "${name}" that has another name. "vault repair" rebuilds its record from the buckets.`,
   );
 }
 

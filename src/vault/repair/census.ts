@@ -3,6 +3,7 @@ import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { SHARD_HEADER_SIZE } from '../../format/shard.ts';
 import { SEAL_OVERHEAD } from '../../format/limits.ts';
+import { batchesOf } from '../../concurrency/batched.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import type { ListedChunk } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
@@ -42,23 +43,23 @@ export async function takeCensus(
   const { places, write, signal } = options;
   const whole = new IdSet();
   let placesRepaired = 0;
-  let batch: ListedChunk[] = [];
-  const flush = async (): Promise<void> => {
-    const wrong = await wrongPlaces(session, batch, options);
-    batch = [];
-    placesRepaired += wrong.length;
-    if (write && wrong.length > 0) await session.catalog.chunks.put(wrong);
-  };
-  for await (const { id, shards } of listChunks(ground.sources, { signal, onFailure: ground.noteFailure })) {
-    const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
-    if (!isWhole(lasting, options)) continue;
-    whole.add(id);
-    options.onWhole?.(id);
+  const listed = listChunks(ground.sources, { signal, onFailure: ground.noteFailure });
+  for await (const some of batchesOf(listed, BATCH)) {
+    const found = some
+      .map(({ id, shards }) => ({
+        id,
+        shards: shards.filter((shard) => !ground.isNamed(objectNameOf(shard))),
+      }))
+      .filter(({ shards }) => isWhole(shards, options));
+    for (const { id } of found) {
+      whole.add(id);
+      options.onWhole?.(id);
+    }
     if (!places) continue;
-    batch.push({ id, shards: lasting });
-    if (batch.length === BATCH) await flush();
+    const wrong = await wrongPlaces(session, found, options);
+    placesRepaired += wrong.length;
+    if (write) await session.catalog.chunks.put(wrong);
   }
-  if (batch.length > 0) await flush();
   return { whole, placesRepaired };
 }
 

@@ -313,7 +313,7 @@ class ChunkRepair {
 
   #note(hash: string, state: FileState): void {
     const known = this.states.get(hash) ?? 'whole';
-    if (GRAVITY.indexOf(state) > GRAVITY.indexOf(known)) this.states.set(hash, state);
+    if (SEVERITY.indexOf(state) > SEVERITY.indexOf(known)) this.states.set(hash, state);
   }
 
   #tell(): void {
@@ -321,4 +321,4 @@ class ChunkRepair {
   }
 }
 
-const GRAVITY: readonly FileState[] = ['whole', 'unknown', 'degraded', 'lost'];
+const SEVERITY: readonly FileState[] = ['whole', 'unknown', 'degraded', 'lost'];

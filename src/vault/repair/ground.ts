@@ -50,7 +50,7 @@ const MOST_STARTS = 3;
  * @param usable buckets that can be asked
  * @param options `dryRun`: without a marker, since nothing is stored. `gone`: id of a bucket whose
  *   silence means nothing
- * @param work begins anew if its marker has become too old; it must bear that
+ * @param work starts over if its marker has become too old, so it must be repeatable
  */
 export async function onGround<T>(
   session: Session,

@@ -1,5 +1,5 @@
 /** Copies of manifests: every bucket has every one that is needed. */
-import { isVaultError } from '../../errors.ts';
+import { isFailure, isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
@@ -141,7 +141,7 @@ async function goodHolders(
       good.push(bucket);
     } catch (error) {
       if (isVaultError(error, 'damaged', 'object-missing')) continue;
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       ground.noteFailure({ bucket, error });
       good.push(bucket);
     }

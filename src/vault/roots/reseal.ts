@@ -61,13 +61,13 @@ const MANY = 100_000;
 /** See `Roots.reseal`. */
 export async function resealFiles(session: Session, options: ResealOptions): Promise<ResealResult> {
   const { signal, onWarning } = options;
-  const { rootOf } = requireFull(session.keys, 'storing files anew');
+  const { rootOf } = requireFull(session.keys, 'storing files again');
   await standIn(session, signal);
   await syncFiles(session, { signal, onWarning });
   const { failed } = await session.buckets.check(session.buckets.active, signal);
   if (failed.length > 0) {
     throw tooFewBuckets(
-      'Nothing was stored anew, since it would be less safe while a bucket is away.',
+      'Nothing was stored again, since it would be less safe while a bucket is away.',
       failed,
     );
   }
@@ -201,7 +201,7 @@ class Reseal {
     const { copies } = await storeManifest(session, { hash, bytes, guarded, clocks, signal });
     if (made.row !== null) await listFile(session, made.row);
     if ((content?.degradedChunks ?? 0) > 0 || copies < session.buckets.active.length) {
-      throw tooFewBuckets('It was stored anew, but not in every bucket: what it replaces stays.', []);
+      throw tooFewBuckets('It was stored again, but not in every bucket: what it replaces stays.', []);
     }
     return { hash, version };
   }

@@ -8,7 +8,7 @@ import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { drawId } from '../../crypto/keys.ts';
 import { drawShareKey } from '../../crypto/share.ts';
 import { sealShareNote } from '../../crypto/texts.ts';
-import { VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import { encodeShareNote, MAX_SHARE_PARTS, SHARE_PART_SIZE, shareObjectName } from '../../format/share.ts';
 import type { ShareNote, ShareObjectName } from '../../format/share.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -140,7 +140,7 @@ async function findSigner(
       await attempt(presign);
       return { bucket, storage: await bucket.checked(signal), presign };
     } catch (error) {
-      if (!(error instanceof VaultError) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       errors.push(error);
     }
   }

@@ -14,16 +14,16 @@ export type Condition = 'whole' | 'unknown' | 'degraded' | 'lost';
 
 export type Tally = Readonly<Record<Condition, number>>;
 
-const GRAVITY: readonly Condition[] = ['whole', 'unknown', 'degraded', 'lost'];
+const SEVERITY: readonly Condition[] = ['whole', 'unknown', 'degraded', 'lost'];
 
-/** 0 for what is whole, more for what is graver. */
-export function gravityOf(condition: Condition): number {
-  return GRAVITY.indexOf(condition);
+/** 0 for what is whole, more for what is worse. */
+export function severityOf(condition: Condition): number {
+  return SEVERITY.indexOf(condition);
 }
 
-/** The graver of two. */
-export function graver(a: Condition, b: Condition): Condition {
-  return gravityOf(a) >= gravityOf(b) ? a : b;
+/** The worse of two. */
+export function worse(a: Condition, b: Condition): Condition {
+  return severityOf(a) >= severityOf(b) ? a : b;
 }
 
 export function emptyTally(): Record<Condition, number> {
@@ -90,13 +90,13 @@ export interface BucketCondition extends Omit<BucketPlace, 'number'> {
 }
 
 export interface VerifyResult {
-  /** The gravest of all; `degraded` also if a bucket could not be asked, or the catalog was wrong. */
+  /** The worst of all; `degraded` also if a bucket could not be asked, or the catalog was wrong. */
   readonly outcome: 'whole' | 'degraded' | 'lost';
   /** Files that nobody has removed. */
   readonly files: Tally;
   /** Chunks that they need. */
   readonly chunks: Tally;
-  /** Files that are not whole, gravest first. */
+  /** Files that are not whole, worst first. */
   readonly affected: readonly FileCondition[];
   readonly buckets: readonly BucketCondition[];
   /** Files of this key in the buckets that the catalog did not know, and files that it had a broken row of. It knows them from now on. */

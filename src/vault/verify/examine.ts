@@ -16,7 +16,7 @@ import type { FetchedShard, ShardCandidate } from '../chunks/shards.ts';
 import type { Session } from '../session.ts';
 import { judgeChunk } from './chunk-judgement.ts';
 import type { BadShard, Judgement, PlacesHint } from './chunk-judgement.ts';
-import { graver } from './condition.ts';
+import { worse } from './condition.ts';
 import type { Findings } from './findings.ts';
 
 /** Shards of one kind that are read at most, for each that there should be: a hostile listing has any number. */
@@ -106,7 +106,7 @@ export class ChunkExaminer {
     const problem = { what: 'shards', problem: 'damaged', bucket: null } as const;
     return {
       ...judgement,
-      condition: graver(judgement.condition, 'degraded'),
+      condition: worse(judgement.condition, 'degraded'),
       problems: [...judgement.problems, problem],
     };
   }

@@ -1,5 +1,5 @@
 /** What buckets, deletion records and the catalog say of one file, and where they disagree: for verify and repair. */
-import { isVaultError } from '../../errors.ts';
+import { isFailure } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
@@ -87,7 +87,7 @@ export async function lookAtFile(
     const isNews = state === 'absent' && !writerOf(session, learned.row.writer).isOwn;
     return { ...look, standing: 'live', row: isNews ? 'right' : state, record: learned };
   } catch (error) {
-    if (!isVaultError(error) || error.code === 'interrupted') throw error;
+    if (!isFailure(error)) throw error;
     if (error.code === 'unsupported') return { ...look, standing: 'too-new', row: state };
     if (error.code === 'damaged') return { ...look, standing: 'unreadable', row: state };
     return { ...look, standing: 'unreachable', row: state };

@@ -6,7 +6,7 @@ import { describeFailure } from '../buckets/bucket-set.ts';
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import type { Session } from '../session.ts';
 import type { ChunkCensus } from './census.ts';
-import { emptyTally, graver, gravityOf, problemKey } from './condition.ts';
+import { emptyTally, worse, severityOf, problemKey } from './condition.ts';
 import type {
   BucketCondition,
   BucketRetention,
@@ -108,11 +108,11 @@ export class Findings {
     const known = this.#files.get(hash);
     const merged = new Map<string, FileProblem>();
     for (const each of [...(known?.found.problems ?? []), ...problems]) merged.set(problemKey(each), each);
-    const gravest = known === undefined ? condition : graver(condition, known.found.condition);
-    const key = [gravest, ...[...merged.keys()].toSorted()].join('\n');
+    const worst = known === undefined ? condition : worse(condition, known.found.condition);
+    const key = [worst, ...[...merged.keys()].toSorted()].join('\n');
     let found = this.#alike.get(key);
     if (found === undefined) {
-      found = { condition: gravest, problems: [...merged.values()] };
+      found = { condition: worst, problems: [...merged.values()] };
       this.#alike.set(key, found);
     }
     this.#files.set(hash, { found, name: name ?? known?.name ?? null });
@@ -204,7 +204,7 @@ export class Findings {
         },
       ]) => (condition === 'whole' ? [] : [{ hash, name, condition, problems }]),
     );
-    return found.toSorted((a, b) => gravityOf(b.condition) - gravityOf(a.condition));
+    return found.toSorted((a, b) => severityOf(b.condition) - severityOf(a.condition));
   }
 
   #outcome(files: Tally): VerifyResult['outcome'] {

@@ -1,7 +1,7 @@
 /** What buckets have against removal, and how much of what live files need is locked. */
 import type { RetentionPolicy } from '../../buckets/bucket.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
-import { isVaultError } from '../../errors.ts';
+import { isFailure } from '../../errors.ts';
 import { checkEach, describeFailure } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import type { HeldObject } from '../buckets/retaining.ts';
@@ -48,7 +48,7 @@ export async function lookAtRetention(
       count.kept += 1;
       count.firstEndMs = Math.min(count.firstEndMs, untilMs);
     } catch (error) {
-      if (!isVaultError(error) || error.code === 'interrupted') throw error;
+      if (!isFailure(error)) throw error;
       if (error.code === 'object-missing') return;
       counts.delete(bucket);
       const message = describeFailure({ bucket, error });

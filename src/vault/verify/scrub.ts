@@ -203,7 +203,7 @@ function judgeOfShare(name: string): Judge | null {
   if (what === undefined) return null;
   const check = (bytes: Uint8Array): null => {
     const isSealed = Buffer.from(bytes.subarray(0, AGE_FILE.length)).equals(AGE_FILE);
-    requireName(what !== 0 || isSealed, 'What is shared is no age file.');
+    requireName(what !== 0 || isSealed, 'What is shared is not an age file.');
     return null;
   };
   if (typeof what === 'number') return { maxSize: SHARE_PART_SIZE, check };

@@ -3,7 +3,7 @@
  * with them, and catches up. Nothing is written to a bucket.
  */
 import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
-import { isVaultError } from '../../errors.ts';
+import { isFailure, isVaultError } from '../../errors.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { BucketFailure } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
@@ -255,7 +255,7 @@ class Verification {
 
   /** What an error says of a file whose manifest or tables cannot be read. @throws it, if it says nothing of that */
   #unreadable({ info: { hash, name } }: FileRecord, error: unknown): void {
-    if (!isVaultError(error) || error.code === 'interrupted') throw error;
+    if (!isFailure(error)) throw error;
     const problem = { what: 'manifest', bucket: null } as const;
     if (error.code === 'damaged') {
       this.#findings.addFile(hash, name, 'lost', [{ ...problem, problem: 'damaged' }]);

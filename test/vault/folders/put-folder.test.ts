@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../../src/buckets/bucket.ts';
-import { memoryBucket } from '../../../src/buckets/memory.ts';
+import { memoryBucket } from '../../support/memory-bucket.ts';
 import { copyCatalog } from '../../../src/catalog/copy.ts';
 import { openCatalog } from '../../../src/catalog/open.ts';
 import type { Warning } from '../../../src/vault/call.ts';

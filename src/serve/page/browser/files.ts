@@ -97,7 +97,7 @@ class FileList {
     const empty = this.#search.value.trim() === '' ? nothing : 'No name fits.';
     this.#note.textContent =
       damaged === true
-        ? 'Some records of the catalog were changed and are not shown: “vault repair” makes them anew.'
+        ? 'Some records of the catalog were changed and are not shown: “vault repair” rebuilds them.'
         : this.#body.childElementCount === 0
           ? empty
           : '';

@@ -1,12 +1,12 @@
-import { VaultError, throwIfAborted } from '../errors.ts';
+import { VaultError, throwIfAborted } from '../../src/errors.ts';
 import {
   DEFAULT_MAX_OBJECT_SIZE,
   isNamePrefix,
   isObjectName,
   NO_RETENTION,
   retainedError,
-} from './bucket.ts';
-import type { Bucket, Retention, RetentionPolicy } from './bucket.ts';
+} from '../../src/buckets/bucket.ts';
+import type { Bucket, Retention, RetentionPolicy } from '../../src/buckets/bucket.ts';
 
 /** What a bucket in memory holds: object names to bytes. Two handles on one map are two handles on one bucket. */
 export type MemoryStorage = Map<string, Uint8Array>;
@@ -19,7 +19,7 @@ export interface MemoryLocks {
 }
 
 /**
- * A bucket that lives in this process, for tests and for trying the library out. It keeps the whole
+ * A bucket that lives in this process. It keeps the whole
  * contract, except that nothing is durable.
  *
  * @param label what to call it in messages
