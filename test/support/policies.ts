@@ -1,8 +1,8 @@
-/** The rights that docs/put-only.md tells people to give, read from the page, as test servers enforce them. Forms that it does not use are refused. */
+/** The rights that the README tells people to give, read from the page, as test servers enforce them. Forms that it does not use are refused. */
 import { readFile } from 'node:fs/promises';
 import type { S3Request } from './s3-requests.ts';
 
-const PAGE = new URL('../../docs/put-only.md', import.meta.url);
+const PAGE = new URL('../../README.md', import.meta.url);
 
 /** The code blocks of a language on the page. */
 export async function blocksOf(language: string): Promise<string[]> {

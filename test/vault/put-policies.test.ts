@@ -1,4 +1,4 @@
-/** The rights that docs/put-only.md tells people to give to a machine that can only store: they suffice, and for nothing else. */
+/** The rights that the README tells people to give to a machine that can only store: they suffice, and for nothing else. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { openBucket } from '../../src/buckets/open.ts';

@@ -1,4 +1,4 @@
-/** What docs/put-only.md lets a machine that can only store do in a shared catalog: it suffices, and harms nobody. */
+/** What the README lets a machine that can only store do in a shared catalog: it suffices, and harms nobody. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { systemCode } from '../../src/errors.ts';
