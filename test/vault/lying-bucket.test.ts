@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { parseShardObjectName } from '../../src/format/shard.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { all, CHEAP_KDF, getBytes, putBytes, testVault } from './harness.ts';
+import { CHEAP_KDF, getBytes, putBytes, testVault } from './harness.ts';
 import { lie } from './lying-bucket.ts';
 
 const random = seededRandom(92);
