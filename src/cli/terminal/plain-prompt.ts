@@ -1,5 +1,6 @@
 /** Questions on a terminal that takes no sequences: a line is printed, a line is read. */
 import { VaultError } from '../../errors.ts';
+import { holdTyped } from './typed-ahead.ts';
 
 const LINE_ENDS = new Set(['\r', '\n']);
 /** Ctrl-C and Ctrl-D. */
@@ -11,12 +12,17 @@ let rest = '';
 /**
  * Asks for one line.
  *
- * @param options `hidden`: what is typed is not shown
+ * @param options `hidden`: what is typed is not shown; `held`: nor what is typed behind the answer, until `giveTyped`, as the question
+ *   may be asked again
  * @throws `interrupted` if the person leaves with Ctrl-C or Ctrl-D, or the signal is aborted
  */
 export async function askForLine(
   message: string,
-  { hidden, signal }: { readonly hidden: boolean; readonly signal: AbortSignal },
+  {
+    hidden,
+    held,
+    signal,
+  }: { readonly hidden: boolean; readonly held: boolean; readonly signal: AbortSignal },
 ): Promise<string> {
   const input = process.stdin.setEncoding('utf8');
   const line = Promise.withResolvers<string>();
@@ -47,10 +53,10 @@ export async function askForLine(
   } finally {
     signal.removeEventListener('abort', leave);
     input.off('data', onData).off('end', leave).pause();
-    if (hidden) {
-      input.setRawMode(false);
-      process.stderr.write('\n');
-    }
+    // Before the line ends: who sees that may type on at once.
+    if (held) holdTyped();
+    else if (hidden) input.setRawMode(false);
+    if (hidden) process.stderr.write('\n');
   }
 }
 

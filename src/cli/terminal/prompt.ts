@@ -50,7 +50,7 @@ export async function askForText(
   const validate = onlyIntact(check);
   if (isPlain(asking)) {
     const shown = usual === null ? message : `${message} (${usual})`;
-    return askPlainly(shown, { validate, usual, hidden: false }, asking);
+    return askPlainly(shown, { validate, usual }, asking);
   }
   return ask(asking, async (prompt) => {
     const usually = usual === null ? {} : { default: usual };
@@ -87,7 +87,7 @@ export async function askForChoice<T>(
     choices[Number(text) - 1] !== undefined || `Enter a number from 1 to ${choices.length}.`;
   const usualNumber = at === -1 ? null : String(at + 1);
   const shown = usualNumber === null ? message : `${message} (${usualNumber})`;
-  const answer = await askPlainly(shown, { validate, usual: usualNumber, hidden: false }, asking);
+  const answer = await askPlainly(shown, { validate, usual: usualNumber }, asking);
   const chosen = choices[Number(answer) - 1];
   if (chosen === undefined) throw new RangeError('The answer was checked.');
   return chosen.value;
@@ -100,9 +100,11 @@ export async function askForChoice<T>(
  */
 export async function askForPassword({ purpose, file }: PasswordQuestion, asking: Asking): Promise<string> {
   const validate = onlyIntact((text) => text !== '' || 'It cannot be empty.');
+  // If it is wrong it is asked for again.
+  const isTried = purpose === 'enter' || purpose === 'unlock';
   const askOnce = async (message: string): Promise<string> =>
     isPlain(asking)
-      ? askPlainly(message, { validate, usual: null, hidden: true }, asking)
+      ? askPlainly(message, { validate, usual: null, hidden: true, held: isTried }, asking)
       : ask(asking, async (prompt) => {
           const { answer } = await prompt([
             { type: 'password', name: 'answer', message, mask: '*', validate },
@@ -138,13 +140,19 @@ async function askPlainly(
   {
     validate,
     usual,
-    hidden,
-  }: { readonly validate: Check; readonly usual: string | null; readonly hidden: boolean },
+    hidden = false,
+    held = false,
+  }: {
+    readonly validate: Check;
+    readonly usual: string | null;
+    readonly hidden?: boolean;
+    readonly held?: boolean;
+  },
   { signal }: Asking,
 ): Promise<string> {
-  giveTyped({ shown: !hidden });
   for (;;) {
-    const typed = await askForLine(message, { hidden, signal });
+    giveTyped({ shown: !hidden });
+    const typed = await askForLine(message, { hidden, held, signal });
     const answer = typed === '' && usual !== null ? usual : typed;
     const problem = await validate(answer);
     if (problem === true) return answer;

@@ -28,7 +28,8 @@ export function holdTyped(): void {
     else kept.push(data);
   };
   input.setRawMode(true);
-  input.on('data', onData);
+  // Reading stopped after the question before.
+  input.on('data', onData).resume();
   stop = () => {
     input.off('data', onData);
     return kept;
