@@ -1,16 +1,16 @@
 import { Buffer } from 'node:buffer';
-import { renameSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
-import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
+import { openFolderBucket } from '../../src/buckets/folder/driver.ts';
 import { timed } from '../../src/buckets/layers/timeout.ts';
 import { VaultError } from '../../src/errors.ts';
 import type * as FileCalls from '../support/file-calls.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 import { codeOf, listAll } from './conformance.ts';
+import { manyObjects, whileAway } from './folder-away.ts';
 
 /** Folders that do not answer, and their calls that have not come back. */
 const disks = vi.hoisted(() => ({
@@ -223,19 +223,9 @@ describe('a folder that hangs', () => {
 
 test('a folder has all its objects still when it was away for a moment, whatever was asked for meanwhile', async () => {
   await using folder = await temporaryFolder();
-  await createFolder(folder.at('bucket/chunks'));
   const bucket = openFolderBucket(folder.at('bucket'), { label: 'file:///away' });
-  const names = Array.from({ length: 600 }, (_, i) => `chunks/${String(i).padStart(3, '0')}`);
-  for (const name of names) await writeFile(folder.at('bucket', name), CONTENT);
-  /** Has something asked for while the folder is away, and answered in a process that sleeps until it is back. */
-  const during = async <T>(ask: () => Promise<T>): Promise<T> => {
-    renameSync(folder.at('bucket'), folder.at('away'));
-    const answer = ask();
-    for (let turn = 0; turn < 20; turn++) await Promise.resolve();
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
-    renameSync(folder.at('away'), folder.at('bucket'));
-    return answer;
-  };
+  const names = await manyObjects(folder, CONTENT);
+  const during = async <T>(ask: () => Promise<T>): Promise<T> => whileAway(folder, ask);
   await bucket.get('chunks/000');
   expect(await during(() => codeOf(bucket.get('chunks/000')))).toBe('success');
   const listing = bucket.list('chunks/')[Symbol.asyncIterator]();

@@ -2,7 +2,6 @@ import { Buffer } from 'node:buffer';
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { renameSync } from 'node:fs';
 import {
   chmod,
   chown,
@@ -26,6 +25,7 @@ import { smallDisk } from '../support/small-disk.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { bucketConformance, codeOf, listAll } from './conformance.ts';
+import { manyObjects, whileAway } from './folder-away.ts';
 
 bucketConformance('folder', async () => {
   const folder = await temporaryFolder();
@@ -153,18 +153,9 @@ describe('a folder that is not what it was', () => {
 
   test('has all its objects still when it was away for a moment, and says nothing else of them meanwhile', async () => {
     await using folder = await temporaryFolder();
-    await createFolder(folder.at('bucket/chunks'));
     const bucket = open(folder);
-    const names = Array.from({ length: 600 }, (_, i) => `chunks/${String(i).padStart(3, '0')}`);
-    for (const name of names) await writeFile(folder.at('bucket', name), CONTENT);
-    const during = async <T>(ask: () => Promise<T>): Promise<T> => {
-      renameSync(folder.at('bucket'), folder.at('away'));
-      const answer = ask();
-      for (let turn = 0; turn < 20; turn++) await Promise.resolve();
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
-      renameSync(folder.at('away'), folder.at('bucket'));
-      return answer;
-    };
+    const names = await manyObjects(folder, CONTENT);
+    const during = async <T>(ask: () => Promise<T>): Promise<T> => whileAway(folder, ask);
     const answers = ['success', 'bucket-missing'];
     await bucket.get('chunks/000');
     expect(answers).toContain(await during(() => codeOf(bucket.get('chunks/000'))));
