@@ -89,6 +89,8 @@ class FolderBucket implements Bucket {
   readonly #calls: FolderCalls;
   readonly #places: Places;
   readonly #clock: Clock;
+  /** Puts under way. */
+  #puts = 0;
 
   constructor(root: string, label: string, clock: Clock) {
     this.#root = root;
@@ -102,7 +104,8 @@ class FolderBucket implements Bucket {
     const { replace = false, drawn = false, onDate } = call;
     const [places, calls, clock] = [this.#places, this.#calls, this.#clock];
     const parts = { places, calls, clock, bytes, replace, drawn, onDate };
-    await this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
+    this.#puts += 1;
+    const put = this.#operate(name, { tried: 'store', signal: call.signal }, async (operation) => {
       for (let turn = 1; turn <= PUT_TURNS; turn += 1) {
         const stored = await this.#places.within(
           operation,
@@ -120,6 +123,9 @@ class FolderBucket implements Bucket {
         'unavailable',
         `Storing ${name} in ${this.label} failed: something removes its unfinished file again and again.`,
       );
+    });
+    await put.finally(() => {
+      this.#puts -= 1;
     });
   }
 
@@ -208,7 +214,8 @@ class FolderBucket implements Bucket {
     const operation = this.#calls.begin(call.signal);
     try {
       await this.#places.checkRoot(operation);
-      await clearUnfinished(operation, this.#places);
+      // Among many that are under way it would look at each, for every listing.
+      if (this.#puts === 0) await clearUnfinished(operation, this.#places);
       operation.check();
       // All names with the prefix lie in or below the folder that it names, so nothing above is read.
       const at = parentOf(prefix);
@@ -277,7 +284,7 @@ class FolderBucket implements Bucket {
       if (place !== null) {
         try {
           const found = await attempt(`${place.base}/${fileOf(name)}`, place);
-          if (found !== null) return found;
+          if (found !== null || (await this.#places.isSure(operation, place))) return found;
         } finally {
           this.#places.leave(place);
         }

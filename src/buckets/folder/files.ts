@@ -6,16 +6,16 @@ import { VaultError, systemCode } from '../../errors.ts';
 // What the folder bucket needs of a file system: the plain calls, and what they mean for a bucket. The
 // callback functions, not FileHandle: this is the hot path of a local vault, and a handle object for every
 // stored object costs more than the system calls that it wraps.
-export const open = promisify(fs.open);
+const open = promisify(fs.open);
 export const close = promisify(fs.close);
 const read = promisify(fs.read);
-export const write = promisify(fs.write);
+const write = promisify(fs.write);
 export const fstat = promisify(fs.fstat);
 export const lstat = promisify(fs.lstat);
 export const stat = promisify(fs.stat);
 export const fsync = promisify(fs.fsync);
 export const link = promisify(fs.link);
-export const mkdir = promisify(fs.mkdir);
+const mkdir = promisify(fs.mkdir);
 export const readdir = promisify(fs.readdir);
 export const rename = promisify(fs.rename);
 export const unlink = promisify(fs.unlink);
@@ -25,37 +25,54 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = fs.const
 const NEW_FILE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
 const OWNER_ONLY_FILE = 0o600;
 
+/** Bytes that are written as quickly as none: into the memory of the system, to be synced. */
+export const FEW_BYTES = 64 * 1024;
+
 /**
- * Calls that move no bytes. A way through Node's threads costs a tenth of a millisecond of processor, many times the call itself, and
- * on a disk of this machine there is nothing to wait for.
+ * Calls that move no bytes, or few. A way through Node's threads costs a tenth of a millisecond of processor, many times the call
+ * itself, and on a disk of this machine there is nothing to wait for.
  */
 export interface QuickCalls {
   /** Makes a file, to be written. */
   create(path: string): Promise<number>;
+  /** What is there; see `openUnlinked` for the flags. */
+  open(path: string, flags: number): Promise<number>;
+  /** @returns how many bytes were written of those from `from` on */
+  write(fd: number, bytes: Uint8Array, from: number): Promise<number>;
+  mkdir(path: string, mode: number): Promise<unknown>;
   close(fd: number): Promise<void>;
   fstat(fd: number): Promise<fs.Stats>;
   lstat(path: string): Promise<fs.Stats>;
   /** What a path leads to. @param isLink whether a symbolic link under that name is meant itself */
   identify(path: string, options: { readonly isLink: boolean }): Promise<string>;
+  identifyOpen(fd: number): Promise<string>;
   rename(from: string, to: string): Promise<void>;
 }
 
 export const IN_THREADS: QuickCalls = {
   create: async (path) => open(path, NEW_FILE, OWNER_ONLY_FILE),
+  open,
+  write: async (fd, bytes, from) => (await write(fd, bytes, from, bytes.length - from, from)).bytesWritten,
+  mkdir: async (path, mode) => mkdir(path, { mode }),
   close,
   fstat: async (fd) => fstat(fd),
   lstat: async (path) => lstat(path),
   identify: async (path, { isLink }) => identityOf(await (isLink ? lstat : stat)(path, { bigint: true })),
+  identifyOpen: async (fd) => identityOf(await fstat(fd, { bigint: true })),
   rename,
 };
 
 export const AT_ONCE: QuickCalls = {
   create: async (path) => fs.openSync(path, NEW_FILE, OWNER_ONLY_FILE),
+  open: async (path, flags) => fs.openSync(path, flags),
+  write: async (fd, bytes, from) => fs.writeSync(fd, bytes, from, bytes.length - from, from),
+  mkdir: async (path, mode) => fs.mkdirSync(path, { mode }),
   close: async (fd) => fs.closeSync(fd),
   fstat: async (fd) => fs.fstatSync(fd),
   lstat: async (path) => fs.lstatSync(path),
   identify: async (path, { isLink }) =>
     identityOf((isLink ? fs.lstatSync : fs.statSync)(path, { bigint: true })),
+  identifyOpen: async (fd) => identityOf(fs.fstatSync(fd, { bigint: true })),
   rename: async (from, to) => fs.renameSync(from, to),
 };
 
@@ -71,12 +88,17 @@ export function identityOf({ dev, ino }: { readonly dev: bigint; readonly ino: b
  * Opens a file or a folder that is there, and never what a symbolic link under its name leads to.
  *
  * @param flags those of `open`, without `O_NOFOLLOW`
+ * @param calls what it is opened with; in threads unless given
  * @returns its descriptor
  * @throws `ELOOP` if there is a symbolic link; the system's errors
  */
-export async function openUnlinked(path: string, flags: number): Promise<number> {
+export async function openUnlinked(
+  path: string,
+  flags: number,
+  calls: QuickCalls = IN_THREADS,
+): Promise<number> {
   try {
-    return await open(path, flags | O_NOFOLLOW);
+    return await calls.open(path, flags | O_NOFOLLOW);
   } catch (error) {
     const code = systemCode(error) ?? '';
     // Linux says ENOTDIR of a link where a folder is asked for, BSDs have codes of their own.
@@ -84,13 +106,12 @@ export async function openUnlinked(path: string, flags: number): Promise<number>
     if (!NO_NOFOLLOW.has(code)) throw error;
   }
   await refuseLink(path);
-  const fd = await open(path, flags);
+  const fd = await calls.open(path, flags);
   try {
-    const [opened, named] = await Promise.all([fstat(fd, { bigint: true }), lstat(path, { bigint: true })]);
-    if (identityOf(opened) === identityOf(named)) return fd;
+    if ((await calls.identifyOpen(fd)) === (await calls.identify(path, { isLink: true }))) return fd;
     throw linkError(path);
   } catch (error) {
-    await close(fd).catch(() => undefined);
+    await calls.close(fd).catch(() => undefined);
     throw error;
   }
 }

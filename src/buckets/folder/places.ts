@@ -13,12 +13,14 @@ import { VaultError, systemCode } from '../../errors.ts';
 import { syncEntries } from '../../disk/folders.ts';
 import { isLocal } from '../../disk/local.ts';
 import type { FolderCalls, Operation } from './calls.ts';
-import { fstat, identityOf, mkdir, open, openUnlinked, stat, unlessAbsent } from './files.ts';
+import { identityOf, openUnlinked, stat, unlessAbsent } from './files.ts';
 import type { QuickCalls } from './files.ts';
 
 const { O_DIRECTORY, O_RDONLY } = constants;
 
 const OWNER_ONLY_FOLDER = 0o700;
+
+const FOLLOWED = { isLink: false } as const;
 
 /** How long a folder is held that nobody is using, in milliseconds: longer would keep its disk from being unmounted. */
 const IDLE_MS = 1_000;
@@ -128,11 +130,18 @@ export class Places {
     this.#durable.clear();
   }
 
+  /** Whether nothing in a folder that is open means that there is nothing: it was looked at itself, and its path still leads to it. */
+  async isSure(operation: Operation, place: Place): Promise<boolean> {
+    if (this.#hasDescriptorPaths !== true || !(place instanceof HeldPlace)) return false;
+    return await operation.quick((calls) => this.#isInPlace(place, calls));
+  }
+
   /** @throws `bucket-missing` if the root is not there, or is not the folder any more that it was */
   async checkRoot(operation: Operation): Promise<void> {
-    const found = await operation.run(() => unlessAbsent(stat(this.#root, { bigint: true })));
-    if (found?.isDirectory() !== true) throw this.#missing();
-    this.#checkIdentity(identityOf(found));
+    // What is no folder has nothing below it.
+    const found = await operation.quick((calls) => unlessAbsent(calls.identify(`${this.#root}/.`, FOLLOWED)));
+    if (found === null) throw this.#missing();
+    this.#checkIdentity(found);
   }
 
   async #enter(
@@ -181,10 +190,10 @@ export class Places {
   }
 
   async #openRoot(operation: Operation): Promise<HeldPlace> {
-    const fd = await operation.run(async () => {
+    const fd = await operation.quick(async (calls) => {
       try {
         // The one link that is followed: the user may have named the bucket by it.
-        return await unlessAbsent(open(this.#root, O_RDONLY | O_DIRECTORY));
+        return await unlessAbsent(calls.open(this.#root, O_RDONLY | O_DIRECTORY));
       } catch (error) {
         throw systemCode(error) === 'ELOOP' ? this.#missing(error) : error;
       }
@@ -196,9 +205,9 @@ export class Places {
   async #open(operation: Operation, above: Place, name: string): Promise<HeldPlace | null> {
     const path = `${above.base}/${name}`;
     const folder = above.folder === '' ? name : `${above.folder}/${name}`;
-    const fd = await operation.run(async () => {
+    const fd = await operation.quick(async (calls) => {
       try {
-        return await openUnlinked(path, O_RDONLY | O_DIRECTORY);
+        return await openUnlinked(path, O_RDONLY | O_DIRECTORY, calls);
       } catch (error) {
         if (systemCode(error) === 'ENOENT') return null;
         throw systemCode(error) === 'ELOOP' ? linked(join(this.#root, folder), error) : error;
@@ -214,7 +223,7 @@ export class Places {
     { fd, path }: { readonly fd: number; readonly path: string },
   ): Promise<HeldPlace> {
     try {
-      const identity = identityOf(await operation.run(() => fstat(fd, { bigint: true })));
+      const identity = await operation.quick((calls) => calls.identifyOpen(fd));
       if (folder === '') {
         this.#checkIdentity(identity);
         this.#isLocal ??= await operation.run(() => isLocal(this.#root));
@@ -238,9 +247,9 @@ export class Places {
   }
 
   async #make(operation: Operation, above: Place, name: string): Promise<HeldPlace | null> {
-    await operation.run(async () => {
+    await operation.quick(async (calls) => {
       try {
-        await mkdir(`${above.base}/${name}`, { mode: OWNER_ONLY_FOLDER });
+        await calls.mkdir(`${above.base}/${name}`, OWNER_ONLY_FOLDER);
       } catch (error) {
         if (systemCode(error) !== 'EEXIST') throw error;
       }

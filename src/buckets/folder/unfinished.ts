@@ -4,8 +4,10 @@ import { systemCode } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { FolderCalls, Operation } from './calls.ts';
 import {
+  FEW_BYTES,
   fsync,
   holdsDurably,
+  IN_THREADS,
   link,
   lstat,
   readdir,
@@ -13,8 +15,8 @@ import {
   rename,
   unlessAbsent,
   unlink,
-  write,
 } from './files.ts';
+import type { QuickCalls } from './files.ts';
 import type { Places } from './places.ts';
 
 /** Where puts that are not finished lie, below the root. No object can have this name: it has a `~`. */
@@ -96,11 +98,11 @@ async function fill(
 ): Promise<void> {
   try {
     operation.check();
-    await operation.run(async () => {
-      for (let done = 0; done < bytes.length;) {
-        done += (await write(fd, bytes, done, bytes.length - done, done)).bytesWritten;
-      }
-    });
+    const writeAll = async (files: QuickCalls): Promise<void> => {
+      for (let done = 0; done < bytes.length;) done += await files.write(fd, bytes, done);
+    };
+    if (bytes.length > FEW_BYTES) await operation.run(() => writeAll(IN_THREADS));
+    else await operation.quick(writeAll);
     await operation.run(() => fsync(fd));
     if (onDate !== undefined) {
       const { mtimeMs } = await operation.quick((files) => files.fstat(fd));

@@ -21,6 +21,8 @@ const statPath = promisify(fs.stat);
 
 /** Milliseconds between two looks at a device that has nothing yet. */
 const PAUSE_MS = 20;
+/** Bytes of which reading takes no longer than a way through Node's threads. */
+const FEW_BYTES = 64 * 1024;
 /** Bytes read at once where they are read aside first. */
 const ASIDE_SIZE = 1024 * 1024;
 
@@ -41,6 +43,9 @@ export function fileSource(path: string, options: Pick<FileSource, 'forceRead'> 
       return !drained;
     },
     async open(signal) {
+      const near = await untilAborted(isNear(dirname(path)), signal);
+      const atOnce = near ? openAtOnce(path) : null;
+      if (atOnce !== null) return new OpenFile(atOnce.descriptor, atOnce.facts, { path, direct: true });
       const descriptor = await openPath(path, signal);
       try {
         const facts = await untilAborted(statDescriptor(descriptor, { bigint: true }), signal);
@@ -48,7 +53,8 @@ export function fileSource(path: string, options: Pick<FileSource, 'forceRead'> 
         drained = !facts.isFile();
         // The socket closes the descriptor.
         if (facts.isFIFO()) return openStream(pipeOf(descriptor), path);
-        const direct = facts.isFile() && (await untilAborted(isNear(path, facts.dev), signal));
+        // A link may lead to another file system.
+        const direct = near && facts.isFile() && (await untilAborted(isLocal(path), signal));
         return new OpenFile(descriptor, facts, { path, direct });
       } catch (error) {
         const closed = closeDescriptor(descriptor).catch(() => undefined);
@@ -83,15 +89,28 @@ export function streamSource(
   };
 }
 
-/** What was asked about last: most files of a put lie side by side. */
-let lastAsked = { folder: '', device: -1n, is: Promise.resolve(false) };
+/** The folder that was asked about last: most files of a put lie side by side. */
+let lastAsked = { folder: '', is: Promise.resolve(false) };
 
-/** Whether reading a file of a device never hangs. */
-function isNear(path: string, device: bigint): Promise<boolean> {
-  const folder = dirname(path);
-  if (lastAsked.folder !== folder || lastAsked.device !== device)
-    lastAsked = { folder, device, is: isLocal(path) };
+/** Whether calls on files in a folder never hang. */
+function isNear(folder: string): Promise<boolean> {
+  if (lastAsked.folder !== folder) lastAsked = { folder, is: isLocal(folder) };
   return lastAsked.is;
+}
+
+/** A regular file in a folder that is near, opened without a way through Node's threads; null for anything else, and if it cannot be. */
+function openAtOnce(path: string): { readonly descriptor: number; readonly facts: fs.BigIntStats } | null {
+  try {
+    if (!fs.lstatSync(path).isFile()) return null;
+    const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW } = fs.constants;
+    const descriptor = fs.openSync(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+    const facts = fs.fstatSync(descriptor, { bigint: true });
+    if (facts.isFile()) return { descriptor, facts };
+    fs.closeSync(descriptor);
+  } catch {
+    // Opening it in a thread will say what is wrong, or wait for whoever holds a lease on it.
+  }
+  return null;
 }
 
 /** Opens a path without waiting: not for a pipe's writer, and not for what holds a lease on a file. */
@@ -200,10 +219,11 @@ class OpenFile implements OpenSource {
     const into = this.#direct
       ? target
       : (this.#aside ??= Buffer.allocUnsafeSlow(ASIDE_SIZE)).subarray(0, target.length);
-    // At its end there is nothing to wait for.
-    const isAtEnd = this.#direct && this.#at === this.size && this.size > 0;
+    // At its end there is nothing to wait for, and of few bytes not much.
+    const left = (this.size ?? 0) - this.#at;
+    const isQuick = this.#direct && this.size !== 0 && left >= 0 && left <= FEW_BYTES;
     try {
-      if (isAtEnd) return fs.readSync(this.#descriptor, target);
+      if (isQuick) return fs.readSync(this.#descriptor, target);
       const reading = readDescriptor(this.#descriptor, into, 0, into.length, null);
       this.#reading = reading;
       const { bytesRead } = await (this.#direct ? reading : untilAborted(reading, signal));
