@@ -30,7 +30,7 @@ export interface CloudPlace {
  * @param known the options of this kind of bucket, beside `endpoint` and `credentials`, which every kind has
  * @throws `invalid-input`; the message never repeats what could be a credential
  */
-export function parseCloudUrl(scheme: 'gs' | 's3', text: string, known: readonly string[] = []): CloudPlace {
+export function parseCloudUrl(scheme: string, text: string, known: readonly string[] = []): CloudPlace {
   const [, authority = '', path = '', query = '', fragment = ''] =
     /^([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?$/s.exec(text.slice(`${scheme}://`.length)) ?? [];
   if (authority.includes('@')) {

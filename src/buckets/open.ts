@@ -1,34 +1,29 @@
-import type { Clock, Environment } from '../host.ts';
 import type { Bucket } from './bucket.ts';
 import { invalid } from './cloud-url.ts';
-import { openFolderBucket } from './folder/driver.ts';
-import { parseFileUrl, parseFolderPath } from './folder/url.ts';
-import type { FolderLocation } from './folder/url.ts';
-import { parseGcsUrl } from './gcs/url.ts';
-import type { GcsLocation } from './gcs/url.ts';
+import type { Kind, Machine } from './kind.ts';
+import * as kinds from './kinds.ts';
 import { limited } from './layers/limits.ts';
 import type { Limits } from './layers/limits.ts';
 import { DEFAULT_DEADLINE_MS, retrying } from './layers/retry.ts';
 import type { RetryingOptions } from './layers/retry.ts';
 import { DEFAULT_TIMEOUT_MS, timed } from './layers/timeout.ts';
-import { parseS3Url } from './s3/url.ts';
-import type { S3Location } from './s3/url.ts';
+
+type Name = keyof typeof kinds;
+type Locations = { readonly [K in Name]: ReturnType<(typeof kinds)[K]['locate']> };
 
 /** Where a bucket is. `url` is the normalised form: the same place written otherwise gives the same `url`. */
-export type BucketLocation = FolderLocation | GcsLocation | S3Location;
+export type BucketLocation = Locations[Name];
+
+const KINDS: { readonly [K in Name]: Kind<Locations[K]> } = kinds;
 
 /** Options of `openBucket`. */
-export interface OpenBucketOptions {
+export interface OpenBucketOptions extends Machine {
   /** Shared by all buckets that are opened with them; without, nothing is limited. */
   readonly limits?: Limits | undefined;
   /** Milliseconds that one attempt may take, see `TimedOptions`; bounds first contact as well if given. */
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for which a bucket that does not answer is tried again, also at first contact if given. */
   readonly maxWaitMs?: number | undefined;
-  /** This machine's. */
-  readonly clock?: Clock | undefined;
-  readonly environment?: Environment | undefined;
-  readonly fileThreads?: number | undefined;
   /** See `RetryingOptions`. */
   readonly onWaiting?: RetryingOptions['onWaiting'];
 }
@@ -45,7 +40,8 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
   // Nobody who waits for a bucket only so long waits longer for an attempt, unless told to.
   const timeoutMs =
     options.timeoutMs ?? (maxWaitMs === undefined ? undefined : Math.min(maxWaitMs, DEFAULT_TIMEOUT_MS));
-  const driver = await openDriver(parseBucketUrl(url), options);
+  const location = parseBucketUrl(url);
+  const driver = await openDriver(location.kind, location, options);
   const attempts = timed(driver, { timeoutMs, clock });
   const turns = limits === undefined ? attempts : limited(attempts, limits);
   // Whoever allows an attempt more time wants it to be repeated all the same.
@@ -56,46 +52,32 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
   return presign === undefined ? bucket : Object.assign(bucket, { presign });
 }
 
-async function openDriver(
-  location: BucketLocation,
-  { clock, environment, fileThreads }: OpenBucketOptions,
+async function openDriver<K extends Name>(
+  kind: K,
+  location: Locations[K],
+  { clock, environment, fileThreads }: Machine,
 ): Promise<Bucket> {
-  switch (location.kind) {
-    case 'folder':
-      return openFolderBucket(location.path, { label: location.url, clock, fileThreads });
-    case 'gcs': {
-      const { openGcsBucket } = await import('./gcs/driver.ts');
-      return await openGcsBucket({ ...location, label: location.url, clock, environment });
-    }
-    case 's3': {
-      const { openS3Bucket } = await import('./s3/driver.ts');
-      return await openS3Bucket({ ...location, label: location.url, clock });
-    }
-  }
+  return await KINDS[kind].open(location, { clock, environment, fileThreads });
 }
 
 /**
- * Understands how people write a bucket: `gs://name/prefix?endpoint=&credentials=send`,
- * `s3://name/prefix?region=&endpoint=&credentials=send&profile=&forcePathStyle=&checksum=`, `file:///path`, or a path.
+ * Understands how people write a bucket: a URL of one of the kinds, or a path.
  *
  * @param options `base`: absolute path of the folder that relative paths start from; without it they are refused
  * @throws `invalid-input` if it is none of these, or names a bucket that cannot exist; the message never repeats
  *   what could be a credential
  */
 export function parseBucketUrl(text: string, options: { readonly base?: string } = {}): BucketLocation {
-  const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(text)?.[1]?.toLowerCase() ?? null;
-  switch (scheme) {
-    case 'gs':
-      return parseGcsUrl(text);
-    case 's3':
-      return parseS3Url(text);
-    case 'file':
-      return parseFileUrl(text);
-    case null:
-      return parseFolderPath(text, options.base ?? null);
-    default:
-      throw invalid(
-        `${scheme}:// is not a kind of bucket. Write gs://name/folder, s3://name/folder, file:///path, or a path.`,
-      );
+  const [, scheme, slashes] = /^([a-z][a-z0-9+.-]*):(\/\/)?/.exec(text.toLowerCase()) ?? [];
+  const kind = Object.values(KINDS).find((one) => one.scheme === scheme);
+  if (kind !== undefined && slashes === undefined) {
+    throw invalid(
+      `After ${kind.scheme}: come two slashes: ${kind.example}. For a path of this name, put ./ before it.`,
+    );
   }
+  if (kind === undefined && slashes !== undefined) {
+    const examples = Object.values(KINDS).map(({ example }) => example);
+    throw invalid(`${scheme ?? ''}:// is not a kind of bucket. Write ${examples.join(', ')}, or a path.`);
+  }
+  return (kind ?? KINDS.folder).locate(text, options.base ?? null);
 }

@@ -238,7 +238,9 @@ describe('anything else', () => {
   test.each(['ftp://host/x', 'https://storage.googleapis.com/photos', 'b2://photos', 'gcs://photos'])(
     '%s is not a kind of bucket',
     (text) => {
-      expect(refusalOf(text, '/base')).toMatch(/is not a kind of bucket\. Write gs:\/\/name/);
+      expect(refusalOf(text, '/base')).toMatch(
+        /is not a kind of bucket\. Write file:\/\/\/path, gs:\/\/name\/folder, s3:\/\/name\/folder, or a path\./,
+      );
     },
   );
 

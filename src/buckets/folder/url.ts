@@ -51,14 +51,6 @@ function pathOfFileUrl(text: string): string {
 function absolutePath(text: string, base: string | null): string {
   if (text === '') throw invalid('A bucket needs a URL or a path, and this is empty.');
   if (text.includes('\0')) throw invalid('A path cannot contain a zero byte.');
-  const typo = /^(gs|s3|file):/i.exec(text);
-  if (typo !== null) {
-    const scheme = typo[1]?.toLowerCase() ?? '';
-    const example = scheme === 'file' ? 'file:///path' : `${scheme}://name/folder`;
-    throw invalid(
-      `After ${scheme}: come two slashes: ${example}. For a path of this name, put ./ before it.`,
-    );
-  }
   // Shells leave the tilde alone behind "=" and in quotes; a folder named "~" is never meant.
   if (/^~(\/|$)/.test(text)) {
     throw invalid(`The shell did not expand the "~" of ${text}. Write $HOME instead, or the whole path.`);

@@ -27,9 +27,12 @@ export async function showConfig(invocation: Invocation): Promise<ExitCode> {
   if (options.json === true) await output.json({ vault: name, file, settings });
   else await printSettings(invocation, settings);
   const said = settings.filter(({ from }) => from !== 'default').length;
-  terminal.summary(`${count(settings.length, 'setting')}, of which ${grouped(said)} are not the defaults.`, {
-    settings: settings.length,
-  });
+  terminal.summary(
+    `${count(settings.length, 'setting')}, of which ${grouped(said)} ${said === 1 ? 'is not the default' : 'are not the defaults'}.`,
+    {
+      settings: settings.length,
+    },
+  );
   return DONE;
 }
 
