@@ -192,6 +192,26 @@ test('codes and kinds are those of the sources', async () => {
   expect(enumOf('warning', 'kind').toSorted()).toEqual([...kinds].toSorted());
 });
 
+test('the pages name every field, code, kind and reason of the schema', async () => {
+  const pages = ['json', 'json-files', 'json-checks', 'json-admin'].map(async (name) =>
+    readFile(join(ROOT, `docs/${name}.md`), 'utf8'),
+  );
+  const named = new Set((await Promise.all(pages)).join('\n').match(/[\w-]+/g));
+  const words = new Set<string>();
+  const collect = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    for (const [key, inner] of Object.entries(value)) {
+      if (key === 'properties') for (const field of Object.keys(Object(inner))) words.add(field);
+      if (key === 'enum' && Array.isArray(inner))
+        for (const word of inner) if (typeof word === 'string') words.add(word);
+      collect(inner);
+    }
+  };
+  collect(DEFINITIONS);
+  expect(words.size).toBeGreaterThan(200);
+  expect([...words].filter((word) => !named.has(word))).toEqual([]);
+});
+
 function enumOf(definition: string, field: string): string[] {
   const schema: Schema | undefined = DEFINITIONS[definition];
   const inner = schema?.properties?.[definition] ?? schema;

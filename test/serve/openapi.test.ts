@@ -12,7 +12,7 @@ afterAll(async () => {
   await served[Symbol.asyncDispose]();
 });
 
-/** All that is served; what is added belongs into docs/serve.md as well. */
+/** All that is served; what is added belongs into docs/http.md as well. */
 const SERVED = [
   'GET /healthz',
   'GET /readyz',
