@@ -1,10 +1,11 @@
 /** What every operation of an opened vault works with. */
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Catalog, ReadableCatalog } from '../catalog/catalog.ts';
 import type { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import type { VaultKeys } from '../crypto/keys.ts';
 import type { Clock } from '../host.ts';
 import type { Keyring } from '../format/keyring.ts';
-import type { BucketOpener, BucketSet } from './buckets/bucket-set.ts';
+import type { BucketOpener, BucketSet, ReadBucket } from './buckets/bucket-set.ts';
+import type { PlannedStep } from './call.ts';
 import type { ChunkMemoryPool, Limits } from './chunks/chunk-memory.ts';
 import type { ChunkWorkers } from './chunks/chunk-workers.ts';
 import type { PutGuard } from './protocol/guarded.ts';
@@ -31,6 +32,28 @@ export interface Session {
   readonly logFolder: string | null;
   readonly clock: Clock;
 }
+
+/** A session for those who only look: nothing in it changes a bucket or the catalog. */
+export interface ReadSession extends Omit<Session, 'catalog' | 'buckets' | 'guard' | 'opener'> {
+  readonly catalog: ReadableCatalog;
+  readonly buckets: Pick<BucketSet, 'check'> & {
+    readonly all: readonly ReadBucket[];
+    readonly active: readonly ReadBucket[];
+    byNumber(number: number): ReadBucket | null;
+  };
+}
+
+/**
+ * Takes steps that belong together, as soon as they are decided, so that no plan is kept in memory: carries them out, or only tells
+ * them. Whoever decides has a `ReadSession` alone: what writes is the work that a step comes with.
+ *
+ * @param told what the work would come to, if buckets take what they are given
+ */
+export type Take = <T>(
+  steps: readonly PlannedStep[],
+  told: T,
+  work: (session: Session) => Promise<T>,
+) => Promise<T>;
 
 export interface KeyringState {
   readonly keyring: Keyring;
