@@ -5,7 +5,6 @@ import type { VaultKeys } from '../crypto/keys.ts';
 import type { Clock } from '../host.ts';
 import type { Keyring } from '../format/keyring.ts';
 import type { BucketOpener, BucketSet, ReadBucket } from './buckets/bucket-set.ts';
-import type { PlannedStep } from './call.ts';
 import type { ChunkMemoryPool, Limits } from './chunks/chunk-memory.ts';
 import type { ChunkWorkers } from './chunks/chunk-workers.ts';
 import type { PutGuard } from './protocol/guarded.ts';
@@ -42,18 +41,6 @@ export interface ReadSession extends Omit<Session, 'catalog' | 'buckets' | 'guar
     byNumber(number: number): ReadBucket | null;
   };
 }
-
-/**
- * Takes steps that belong together, as soon as they are decided, so that no plan is kept in memory: carries them out, or only tells
- * them. Whoever decides has a `ReadSession` alone: what writes is the work that a step comes with.
- *
- * @param told what the work would come to, if buckets take what they are given
- */
-export type Take = <T>(
-  steps: readonly PlannedStep[],
-  told: T,
-  work: (session: Session) => Promise<T>,
-) => Promise<T>;
 
 export interface KeyringState {
   readonly keyring: Keyring;

@@ -1,10 +1,14 @@
 /** What only tells: of all that a verb asks of buckets and catalog when it shall only tell, nothing writes. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Catalog } from '../../src/catalog/catalog.ts';
+import { openScratch } from '../../src/catalog/open.ts';
 import type { PlannedStep } from '../../src/vault/call.ts';
+import { recoverCatalog } from '../../src/vault/recover/recover.ts';
+import type { RecoverResult } from '../../src/vault/recover/recover.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
-import { CHUNK_SIZE, putBytes } from './harness.ts';
+import { all, CHUNK_SIZE, PASSWORD, putBytes } from './harness.ts';
 import { flip, loseShard, present, putWidely, rowsOf, shardOf, stage, wipe } from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
@@ -92,3 +96,38 @@ test.each<[string, Prepare, (vault: Vault, how: How) => Promise<unknown>]>([
   expect(done.told).toBe(0);
   expect(done.writing).not.toEqual([]);
 });
+
+test.each([true, false])(
+  'recover only looks when it shall only tell, where there is a catalog: %s',
+  async (isThere) => {
+    await using scene = await ready.scene();
+    const { vault, session, catalog: own, steps } = await scene.open();
+    await vault.remove(['big']);
+    await session.guard.end();
+    await own.files.forget([(await vault.get('one')).hash]);
+    await own.chunks.forget((await rowsOf(own)).map(({ id }) => id));
+    const fresh = await openScratch();
+    const catalog = isThere ? own : steps.catalog(fresh);
+    const { opener, limits, clock } = session;
+    const recover = (scratch?: Catalog): Promise<RecoverResult> =>
+      recoverCatalog({
+        catalog,
+        scratch,
+        opener,
+        parts: { limits, host: { clock, threads: 1 } },
+        urls: scene.buckets.map(({ url }) => url),
+        password: () => Promise.resolve(PASSWORD),
+      });
+    const from = steps.log.length;
+    const scratch = await openScratch();
+    const told = await recover(scratch);
+    expect(steps.log.slice(from).filter(({ call }) => !LOOKS.test(call))).toEqual([]);
+    expect(told).toMatchObject({ learned: isThere ? 1 : 2, known: isThere ? 1 : 0, hidden: 1 });
+    // What describes the vault, and nothing of what is in it.
+    expect([await all(scratch.files.walk()), await rowsOf(scratch)]).toEqual([[], []]);
+    expect(await recover()).toEqual(told);
+    expect(await catalog.files.counts()).toEqual({ files: 1, hidden: 1 });
+    expect(await rowsOf(catalog)).not.toEqual([]);
+    await Promise.all([fresh.close(), scratch.close()]);
+  },
+);

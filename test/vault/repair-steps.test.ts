@@ -7,7 +7,7 @@ import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { PlannedStep, Step, Warning } from '../../src/vault/call.ts';
 import { changeKeyring } from '../../src/vault/keys/keyring-store.ts';
 import { repairChunks } from '../../src/vault/repair/chunks.ts';
-import { acting, telling } from '../../src/vault/repair/ground.ts';
+import { actingHands, tellingHands } from '../../src/vault/repair/ground.ts';
 import type { Hands } from '../../src/vault/repair/ground.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
@@ -325,7 +325,7 @@ test('what a repair works on', async () => {
   const failure = { bucket: present(second), error: storageError() };
   const seenBy = (hands: Hands, how: { gone?: string; leaving?: string }, usable = session.buckets.all) =>
     hands.onGround(usable, how, (ground) => Promise.resolve(ground));
-  for (const hands of [telling(session, {}), acting(session, undefined)]) {
+  for (const hands of [tellingHands(session, {}), actingHands(session, undefined)]) {
     const all = await seenBy(hands, {});
     expect(all.isComplete).toBe(true);
     expect(all.failed).toEqual([]);
@@ -361,7 +361,7 @@ test('work whose marker is too old begins anew, three times at most', async () =
     ['denied', 1],
   ] as const) {
     let starts = 0;
-    const work = acting(session, undefined).onGround(session.buckets.all, {}, () => {
+    const work = actingHands(session, undefined).onGround(session.buckets.all, {}, () => {
       starts += 1;
       return Promise.reject(storageError(code));
     });
@@ -459,7 +459,7 @@ test('what a repair relies on is noted under its marker', async () => {
   const { scene, handle } = begun;
   const { guard, buckets } = handle.session;
   const noted = (id: string): boolean => guard instanceof MarkerGuard && guard.ids.has(id);
-  await acting(handle.session, undefined).onGround(buckets.all, {}, (ground) => {
+  await actingHands(handle.session, undefined).onGround(buckets.all, {}, (ground) => {
     ground.note('a chunk');
     expect(noted('a chunk')).toBe(true);
     return Promise.resolve();
@@ -573,9 +573,8 @@ test('a chunk that a put has marked is repaired before any file says so', async 
   loseShard(scene, row, 0);
   await handle.catalog.files.forget((await Array.fromAsync(handle.vault.list())).map(({ hash }) => hash));
   for (const bucket of scene.buckets) wipe(bucket, 'manifests/');
-  const repaired = await acting(session, undefined).onGround(session.buckets.all, {}, (ground) =>
+  const repaired = await actingHands(session, undefined).onGround(session.buckets.all, {}, (ground) =>
     repairChunks(session, ground, {
-      redundancy: null,
       deletions: new Map(),
       marked: new Set([row.id]),
       onReplaced: () => Promise.resolve(),
@@ -682,7 +681,7 @@ test('the marker of long work is renewed when it is due', async () => {
   const { session } = await begun.scene.open({ now: () => nowMs });
   const markers = (): string[] =>
     [...begun.scene.bucket(0).storage.keys()].filter((name) => name.startsWith('puts/'));
-  await acting(session, undefined).onGround(session.buckets.all, {}, async (ground) => {
+  await actingHands(session, undefined).onGround(session.buckets.all, {}, async (ground) => {
     const before = markers();
     nowMs += 5 * 3_600_000;
     await ground.keep();

@@ -5,7 +5,6 @@ import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts'
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Marker } from '../../format/marker.ts';
-import type { PlannedStep } from '../call.ts';
 import { awaitUnlessSilent, Silence } from './silence.ts';
 
 /** Makes a bucket of a URL; comes from outside, so that the vault knows no driver. */
@@ -269,15 +268,6 @@ export async function checkEach<B extends ReadBucket>(
   usable.sort((a, b) => a.number - b.number);
   failed.sort((a, b) => a.bucket.number - b.bucket.number);
   return { usable, failed };
-}
-
-/** The step of a plan that gives an object to a bucket. */
-export function storing(
-  object: string,
-  { url }: ReadBucket,
-  { reason, bytes }: Pick<PlannedStep, 'reason' | 'bytes'>,
-): PlannedStep {
-  return { action: 'store', object, reason, bytes, file: null, bucket: url };
 }
 
 /** One sentence for a bucket that could not be used. */

@@ -79,18 +79,7 @@ export async function recognise(
   return { kind: isSame ? 'known' : 'learned', record: learned, news };
 }
 
-/** The same, and the catalog catches up. @param options `write`: false if it may not be changed @throws as `recognise` */
-export async function learnFile(
-  session: Session,
-  file: JoinedFile,
-  { write, ...options }: LearnOptions & { readonly write: boolean },
-): Promise<Known> {
-  const known = await recognise(session, file, options);
-  if (write && 'news' in known) await catchUp(session, known.news, options.signal);
-  return known;
-}
-
-/** Lets the catalog know. @throws what it says */
+/** Lets the catalog know what is `news` of a file, if anything. @throws what it says */
 export async function catchUp(session: Session, news: News | null, signal?: AbortSignal): Promise<void> {
   if (news === null) return;
   if (news.row !== null) await session.catalog.files.put([news.row]);

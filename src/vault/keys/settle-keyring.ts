@@ -2,9 +2,11 @@
 import { isVaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { checkEach, storing } from '../buckets/bucket-set.ts';
+import { checkEach } from '../buckets/bucket-set.ts';
 import type { BucketFailure, ReadBucket, VaultBucket } from '../buckets/bucket-set.ts';
-import type { ReadSession, Session, Take } from '../session.ts';
+import { doing, storing } from '../buckets/steps.ts';
+import type { Take } from '../buckets/steps.ts';
+import type { ReadSession, Session } from '../session.ts';
 import { epochOf, keyringNames, readCopyIfWhole, verifiedOrNull } from './keyring-copies.ts';
 
 export interface Settled {
@@ -24,7 +26,7 @@ export function settleKeyring(
   buckets: readonly VaultBucket[],
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Settled> {
-  return settleKeyringBy((_steps, _told, work) => work(session), session, buckets, signal);
+  return settleKeyringBy(doing(session), session, buckets, signal);
 }
 
 /** The same, step by step. */

@@ -17,7 +17,7 @@ import { readLists } from '../protocol/lists.ts';
 import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
 import { repairChunks } from '../repair/chunks.ts';
 import { repairDeletions } from '../repair/deletions.ts';
-import { acting, telling } from '../repair/ground.ts';
+import { actingHands, tellingHands } from '../repair/ground.ts';
 import type { Hands } from '../repair/ground.ts';
 import { repairManifests } from '../repair/manifests.ts';
 import type { ReadSession, Session } from '../session.ts';
@@ -58,7 +58,7 @@ export async function removeBucket(
   const found = await find(session, reference, options);
   const isOurs = found instanceof VaultBucket;
   if (options.dryRun === true) {
-    const hands = telling(session, options);
+    const hands = tellingHands(session, options);
     return { ...(isOurs ? await moveAway(session, hands, found.id, options) : NOTHING_MOVED), ...KEPT };
   }
   return isOurs ? takeOut(session, found, options) : emptyLeftover(session, found, options.signal);
@@ -98,7 +98,7 @@ async function takeOut(
   options: RemoveBucketOptions,
 ): Promise<RemoveBucketResult> {
   const { signal, gone = false } = options;
-  const hands = acting(session, signal);
+  const hands = actingHands(session, signal);
   const move = async (): Promise<Moved> => {
     const moved = await moveAway(session, hands, id, options);
     await session.guard.end();
@@ -204,7 +204,7 @@ async function moveAway(
     for await (const ids of readMarkedIds(session, sources, { known, signal }))
       for (const each of ids) marked.add(each);
     const call = { signal, onWarning, onProgress, onReplaced: () => Promise.resolve() };
-    const chunks = await repairChunks(session, ground, { ...call, redundancy: null, deletions, marked });
+    const chunks = await repairChunks(session, ground, { ...call, deletions, marked });
     const manifests = await repairManifests(session, ground, {
       ...call,
       reads: false,

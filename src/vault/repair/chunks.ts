@@ -36,9 +36,8 @@ export interface RepairedChunks {
   readonly states: ReadonlyMap<string, FileState>;
 }
 
-export interface ChunkRepairOptions extends CallOptions, Pick<RepairOptions, 'references' | 'depth'> {
-  /** What chunks shall be coded with; null for as they are. */
-  readonly redundancy: Redundancy | null;
+export interface ChunkRepairOptions
+  extends CallOptions, Pick<RepairOptions, 'references' | 'depth' | 'redundancy'> {
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
   /** Chunks that are needed though no file says so yet. */
   readonly marked?: ReadonlySet<string> | undefined;
@@ -52,7 +51,7 @@ export async function repairChunks(
   ground: Ground,
   options: ChunkRepairOptions,
 ): Promise<RepairedChunks> {
-  const { signal, references, redundancy } = options;
+  const { signal, references, redundancy = null } = options;
   const reads = options.depth === 'data';
   const counting = { redundancy, signal };
   const spare = session.keyring.keyring.redundancy.m;
@@ -136,7 +135,7 @@ class ChunkRepair {
   get rebuild(): Rebuild {
     this.#rebuild ??= new Rebuild(this.#session, {
       ground: this.#ground,
-      redundancy: this.#options.redundancy,
+      redundancy: this.#options.redundancy ?? null,
       reads: this.#options.depth === 'data',
       expected: this.#needy,
       onWarning: (warning) => this.#options.onWarning?.(warning),

@@ -4,13 +4,15 @@
  */
 import { isVaultError } from '../../errors.ts';
 import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
+import { doing, telling } from '../buckets/steps.ts';
+import type { Take } from '../buckets/steps.ts';
 import type { PlanOptions } from '../call.ts';
 import { goodShards } from '../chunks/good-shards.ts';
 import type { GoodShards, GoodShardsOptions } from '../chunks/good-shards.ts';
 import { isReadable } from '../chunks/shard-sets.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { readSweepLists } from '../protocol/put-guard.ts';
-import type { ReadSession, Session, Take } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 
 /** Who takes the steps of a repair. */
 export interface Hands {
@@ -60,9 +62,9 @@ export interface Ground extends Pick<Hands, 'take' | 'pick'> {
 const MOST_STARTS = 3;
 
 /** Those that do what is decided. */
-export function acting(session: Session, signal: AbortSignal | undefined): Hands {
+export function actingHands(session: Session, signal: AbortSignal | undefined): Hands {
   const hands: Hands = {
-    take: (_steps, _told, work) => work(session),
+    take: doing(session),
     pick: (set, how) => goodShards(session, set, { ...how, all: false }),
     async onGround(usable, how, work) {
       // One that lingers has seen the buckets as they were.
@@ -84,32 +86,20 @@ export function acting(session: Session, signal: AbortSignal | undefined): Hands
 }
 
 /** Those that only tell. */
-export function telling(
+export function tellingHands(
   session: ReadSession,
   { onPlanned, signal }: Pick<PlanOptions, 'onPlanned' | 'signal'>,
 ): Hands {
   const hands: Hands = {
-    async take(steps, told) {
-      for (const step of steps) await onPlanned?.(step);
-      return told;
-    },
+    take: telling(onPlanned),
     // The listings tell, as far as they go: reading is what a dry run saves.
     pick: (set) =>
       Promise.resolve({ picked: isReadable(set) ? [] : null, good: set.shards, bad: [], unknown: [] }),
     async onGround(usable, how, work) {
       const { absent } = await readSweepLists(session, usable, signal);
-      const ground = groundOf(
-        hands,
-        session,
-        { usable, ...how },
-        {
-          targets: usable,
-          isNamed: (name) => absent.has(name),
-          note: () => undefined,
-          keep: () => Promise.resolve(),
-        },
-      );
-      return work(ground);
+      const isNamed = (name: string): boolean => absent.has(name);
+      const guarded = { targets: usable, isNamed, note: () => undefined, keep: () => Promise.resolve() };
+      return work(groundOf(hands, session, { usable, ...how }, guarded));
     },
   };
   return hands;

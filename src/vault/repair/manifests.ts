@@ -2,7 +2,8 @@
 import { isFailure, isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
-import { describeFailure, storing } from '../buckets/bucket-set.ts';
+import { describeFailure } from '../buckets/bucket-set.ts';
+import { storing } from '../buckets/steps.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';

@@ -3,9 +3,11 @@ import { isVaultError } from '../../errors.ts';
 import { MANIFEST_PREFIX, MAX_MANIFEST_SIZE, parseManifestObjectName } from '../../format/manifest.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { ReadableBucket } from '../../buckets/bucket.ts';
-import { checkEach, readMarker, storing } from '../buckets/bucket-set.ts';
+import { checkEach, readMarker } from '../buckets/bucket-set.ts';
+import { storing } from '../buckets/steps.ts';
+import type { Take } from '../buckets/steps.ts';
 import { readKeyrings, verifiedOrNull } from '../keys/keyring-copies.ts';
-import type { ReadSession, Take } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 
 /** Manifests that are tried. */
 const MOST_TRIED = 8;

@@ -4,7 +4,6 @@ import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { BucketFailure } from '../buckets/bucket-set.ts';
 import { changeDefaults } from '../keys/defaults.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyringBy } from '../keys/settle-keyring.ts';
@@ -13,13 +12,11 @@ import { listForRemoval } from '../protocol/lists.ts';
 import { resolveFile } from '../files/resolve.ts';
 import type { ReadSession, Session } from '../session.ts';
 import { repairChunks } from './chunks.ts';
-import type { RepairedChunks } from './chunks.ts';
 import { repairDeletions } from './deletions.ts';
 import type { FileState } from './files.ts';
-import { acting, telling } from './ground.ts';
+import { actingHands, tellingHands } from './ground.ts';
 import type { Ground, Hands } from './ground.ts';
 import { repairManifests } from './manifests.ts';
-import type { RepairedManifests } from './manifests.ts';
 import { restoreMarkers } from './markers.ts';
 import { retainFiles, retainingFor } from './retain.ts';
 import type { RetainedFiles } from './retain.ts';
@@ -75,7 +72,7 @@ export async function repairVault(session: Session, options: RepairOptions = {})
     );
   }
   const retaining = await retainingFor(session, options);
-  const hands = dryRun ? telling(session, options) : acting(session, signal);
+  const hands = dryRun ? tellingHands(session, options) : actingHands(session, signal);
   const markersStored = await restoreMarkers(session, hands.take, signal);
   await refreshKeyring(session, signal, { thorough: true });
   return repairMarked(session, hands, { ...options, retaining, markersStored });
@@ -103,9 +100,7 @@ async function repairMarked(
   if (redundancy !== undefined)
     await hands.take([], false, (writing) => changeDefaults(writing, { redundancy }, options));
   const keyrings = await settleKeyringBy(hands.take, session, usable, signal);
-  const work = await hands.onGround(usable, {}, (ground) =>
-    repairAll(session, ground, { ...options, redundancy: redundancy ?? null }),
-  );
+  const work = await hands.onGround(usable, {}, (ground) => repairAll(session, ground, options));
   // Last, so that what has been stored now is locked, too.
   const retention = await hands.take<RetainedFiles | null>([], null, async (writing) =>
     retaining === null ? null : retainFiles(writing, usable, { ...options, ...retaining }),
@@ -116,18 +111,7 @@ async function repairMarked(
   return resultOf(work, { markersStored, keyringsStored: keyrings.stored, retention, unreachable });
 }
 
-interface Work {
-  readonly chunks: RepairedChunks;
-  readonly manifests: RepairedManifests;
-  readonly deletionsStored: number;
-  readonly failed: readonly BucketFailure[];
-}
-
-async function repairAll(
-  session: ReadSession,
-  ground: Ground,
-  options: Omit<RepairOptions, 'redundancy'> & { readonly redundancy: Redundancy | null },
-): Promise<Work> {
+async function repairAll(session: ReadSession, ground: Ground, options: RepairOptions) {
   const { signal, references } = options;
   const deletions = await listDeletions(session, ground.sources, { signal, onFailure: ground.noteFailure });
   const only = references === undefined ? null : await hashesOf(session, references);
@@ -156,7 +140,7 @@ async function hashesOf(session: ReadSession, references: readonly string[]): Pr
 }
 
 function resultOf(
-  { chunks, manifests, deletionsStored }: Work,
+  { chunks, manifests, deletionsStored }: Awaited<ReturnType<typeof repairAll>>,
   {
     unreachable,
     ...stored

@@ -2,7 +2,7 @@
 import { isFailure } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
-import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
+import { catchUp, hideAsRecorded, recognise } from '../files/catch-up.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
@@ -79,7 +79,8 @@ export async function lookAtFile(
   const state = row === null ? 'absent' : record === null ? 'broken' : isHidden ? 'hidden' : 'right';
   if (holders.length === 0) return row === null ? null : { ...look, standing: 'missing', row: state, record };
   try {
-    const known = await learnFile(session, { hash, holders, row }, { deletion, write, signal });
+    const known = await recognise(session, { hash, holders, row }, { deletion, signal });
+    if (write && 'news' in known) await catchUp(session, known.news, signal);
     if (known.kind === 'foreign' || known.kind === 'unreadable') {
       return { ...look, standing: known.kind, row: state };
     }
