@@ -11,7 +11,7 @@ import { openBucket, parseBucketUrl } from './buckets/open.ts';
 import type { Waiting } from './buckets/layers/retry.ts';
 import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import type { Catalog } from './catalog/catalog.ts';
-import { isDatabaseUrl, openCatalog } from './catalog/open.ts';
+import { isDatabaseUrl, openCatalog, openScratch } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
 import { isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
@@ -227,33 +227,27 @@ async function checkFolder(path: string): Promise<boolean> {
  * Rebuilds a lost catalog from the buckets and the password. What was rebuilt stays, so that repeating it after
  * an interruption goes on.
  *
- * @param options `buckets`: URLs or paths of all buckets that can be had. `dryRunIn`: a folder in which a copy of the catalog is rebuilt
- *   instead, and taken away
+ * @param options `buckets`: URLs or paths of all buckets that can be had. `dryRun`: only tells what it would come to
  * @throws `no-vault` if no bucket has a vault; `invalid-input` if they belong to several; `wrong-password`; `unavailable`
  */
 export async function recoverVault(
   options: VaultLocation &
-    CallOptions & { readonly buckets: readonly string[]; readonly dryRunIn?: string | undefined },
+    CallOptions & { readonly buckets: readonly string[]; readonly dryRun?: boolean | undefined },
 ): Promise<RecoverResult> {
-  const { dryRunIn, ...rest } = options;
-  if (dryRunIn !== undefined) {
-    return withCatalogIn(dryRunIn, async (db) => {
-      await copyCatalog(options.db, db).catch((error: unknown) => {
-        if (!isVaultError(error, 'no-vault')) throw error;
-      });
-      return recoverVault({ ...rest, db });
-    });
-  }
   const urls = options.buckets.map((text) => parseBucketUrl(text, { base: options.baseFolder }).url);
-  const catalog = await openCatalog(options.db, { ...catalogOptions(options), create: true });
-  try {
-    const { password, passwordTries, onProgress, onWarning, signal } = options;
-    const [opener, parts] = [bucketOpener(options), machine(options)];
-    const asked = { password, passwordTries, signal, onProgress, onWarning };
-    return await recoverCatalog({ catalog, urls, opener, parts, ...asked });
-  } finally {
-    await catalog.close();
-  }
+  const { db, dryRun = false, password, passwordTries, onProgress, onWarning, signal } = options;
+  await using stack = new AsyncDisposableStack();
+  const opening = async (open: Promise<Catalog>): Promise<Catalog> =>
+    stack.adopt(await open, (catalog) => catalog.close());
+  const how = catalogOptions(options);
+  const scratch = dryRun ? await opening(openScratch(how)) : undefined;
+  const catalog = await opening(openCatalog(db, { ...how, create: !dryRun })).catch((error: unknown) => {
+    if (!dryRun || !isVaultError(error, 'no-vault')) throw error;
+    return opening(openScratch(how));
+  });
+  const [opener, parts] = [bucketOpener(options), machine(options)];
+  const asked = { password, passwordTries, signal, onProgress, onWarning };
+  return await recoverCatalog({ catalog, scratch, urls, opener, parts, ...asked });
 }
 
 export interface DrillReport extends DrillResult {

@@ -194,6 +194,11 @@ export interface Bucket {
   close(): Promise<void>;
 }
 
+/** A bucket for those who only look. */
+export interface ReadableBucket extends Pick<Bucket, 'label' | 'get' | 'list'> {
+  readonly retention?: Omit<Retention, 'extend'> | undefined;
+}
+
 /** The same operations, each run by `run`: for layers. */
 export function aroundRetention(
   retention: Retention | undefined,

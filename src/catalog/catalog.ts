@@ -38,6 +38,13 @@ export interface Catalog {
   close(): Promise<void>;
 }
 
+/** A catalog for those who only look: nothing of it changes a row. */
+export interface ReadableCatalog {
+  readonly setup: Pick<SetupCatalog, 'vault' | 'note' | 'buckets'>;
+  readonly files: Omit<FileCatalog, 'put' | 'hide' | 'forget'>;
+  readonly chunks: Omit<ChunkCatalog, 'put' | 'forget'>;
+}
+
 /** Most rows or identifiers that one call is given. */
 export const MAX_ROWS = 1000;
 

@@ -30,6 +30,12 @@ export async function openCatalog(location: string, options: OpenCatalogOptions 
   return sqlCatalog(await openEngine(location, options));
 }
 
+/** A catalog that is gone when it is closed, for what is not to be written anywhere. */
+export async function openScratch({ clock = systemClock }: OpenCatalogOptions = {}): Promise<Catalog> {
+  const { openSqliteInMemory } = await import('./sqlite/engine.ts');
+  return sqlCatalog(await openSqliteInMemory(clock));
+}
+
 /** Whether a location is a database server's URL, well formed or not, rather than a file's path. */
 export function isDatabaseUrl(location: string): boolean {
   return /^postgres(ql)?:/i.test(location);

@@ -1,10 +1,10 @@
 /** What every operation of an opened vault works with. */
-import type { Catalog } from '../catalog/catalog.ts';
+import type { Catalog, ReadableCatalog } from '../catalog/catalog.ts';
 import type { ManifestOpener, ManifestSealer } from '../crypto/manifest.ts';
 import type { VaultKeys } from '../crypto/keys.ts';
 import type { Clock } from '../host.ts';
 import type { Keyring } from '../format/keyring.ts';
-import type { BucketOpener, BucketSet } from './buckets/bucket-set.ts';
+import type { BucketOpener, BucketSet, ReadBucket } from './buckets/bucket-set.ts';
 import type { ChunkMemoryPool, Limits } from './chunks/chunk-memory.ts';
 import type { ChunkWorkers } from './chunks/chunk-workers.ts';
 import type { PutGuard } from './protocol/guarded.ts';
@@ -30,6 +30,16 @@ export interface Session {
   /** Where this machine remembers what it has stored of folders; null for nowhere. */
   readonly logFolder: string | null;
   readonly clock: Clock;
+}
+
+/** A session for those who only look: nothing in it changes a bucket or the catalog. */
+export interface ReadSession extends Omit<Session, 'catalog' | 'buckets' | 'guard' | 'opener'> {
+  readonly catalog: ReadableCatalog;
+  readonly buckets: Pick<BucketSet, 'check'> & {
+    readonly all: readonly ReadBucket[];
+    readonly active: readonly ReadBucket[];
+    byNumber(number: number): ReadBucket | null;
+  };
 }
 
 export interface KeyringState {

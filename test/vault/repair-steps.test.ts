@@ -7,8 +7,8 @@ import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
 import type { PlannedStep, Step, Warning } from '../../src/vault/call.ts';
 import { changeKeyring } from '../../src/vault/keys/keyring-store.ts';
 import { repairChunks } from '../../src/vault/repair/chunks.ts';
-import { onGround, withoutBucket } from '../../src/vault/repair/ground.ts';
-import type { Ground } from '../../src/vault/repair/ground.ts';
+import { actingHands, tellingHands } from '../../src/vault/repair/ground.ts';
+import type { Hands } from '../../src/vault/repair/ground.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';
 import type { FaultyCall } from '../support/faulty-bucket.ts';
 import { CHEAP_KDF, CHUNK_SIZE, putBytes } from './harness.ts';
@@ -323,44 +323,33 @@ test('what a repair works on', async () => {
   const [first, second, ...rest] = session.buckets.all;
   const gone = present(first).id;
   const failure = { bucket: present(second), error: storageError() };
-  const seen = async (
-    dryRun: boolean,
-    options: { gone?: string },
-    usable = session.buckets.all,
-  ): Promise<Ground[]> => {
-    const grounds: Ground[] = [];
-    await onGround(session, usable, { dryRun, signal: undefined, ...options }, (ground) => {
-      grounds.push(ground);
-      return Promise.resolve();
-    });
-    return grounds;
-  };
-  for (const dryRun of [true, false]) {
-    const [ground] = await seen(dryRun, {});
-    const all = present(ground);
+  const seenBy = (hands: Hands, how: { gone?: string; leaving?: string }, usable = session.buckets.all) =>
+    hands.onGround(usable, how, (ground) => Promise.resolve(ground));
+  for (const hands of [tellingHands(session, {}), actingHands(session, undefined)]) {
+    const all = await seenBy(hands, {});
     expect(all.isComplete).toBe(true);
     expect(all.failed).toEqual([]);
     expect(all.targets.map(({ id }) => id).toSorted()).toEqual(
       session.buckets.all.map(({ id }) => id).toSorted(),
     );
-    const less = withoutBucket(all, present(second).id);
+    const less = await seenBy(hands, { leaving: present(second).id });
     expect(less.targets.map(({ id }) => id)).not.toContain(present(second).id);
     expect(less.targets).toHaveLength(all.targets.length - 1);
     expect(less.sources.map(({ id, state }) => [id, state])).toEqual(
       all.sources.map(({ id }) => [id, id === present(second).id ? 'draining' : 'active']),
     );
-    all.noteFailure(failure);
-    all.noteFailure({ ...failure, error: storageError('denied') });
     for (const each of [all, less]) {
+      each.noteFailure(failure);
+      each.noteFailure({ ...failure, error: storageError('denied') });
       expect(each.isComplete).toBe(false);
       expect(each.failed).toEqual([failure]);
     }
     // Whose silence means nothing.
-    const [without] = await seen(dryRun, { gone }, [present(second), ...rest]);
-    expect(present(without).isComplete).toBe(true);
-    expect(present(without).sources).toHaveLength(4);
-    expect(present((await seen(dryRun, {}, [present(second), ...rest]))[0]).isComplete).toBe(false);
-    expect(present((await seen(dryRun, { gone }, rest))[0]).isComplete).toBe(false);
+    const without = await seenBy(hands, { gone }, [present(second), ...rest]);
+    expect(without.isComplete).toBe(true);
+    expect(without.sources).toHaveLength(4);
+    expect((await seenBy(hands, {}, [present(second), ...rest])).isComplete).toBe(false);
+    expect((await seenBy(hands, { gone }, rest)).isComplete).toBe(false);
   }
 });
 
@@ -372,7 +361,7 @@ test('work whose marker is too old begins anew, three times at most', async () =
     ['denied', 1],
   ] as const) {
     let starts = 0;
-    const work = onGround(session, session.buckets.all, { dryRun: false, signal: undefined }, () => {
+    const work = actingHands(session, undefined).onGround(session.buckets.all, {}, () => {
       starts += 1;
       return Promise.reject(storageError(code));
     });
@@ -470,7 +459,7 @@ test('what a repair relies on is noted under its marker', async () => {
   const { scene, handle } = begun;
   const { guard, buckets } = handle.session;
   const noted = (id: string): boolean => guard instanceof MarkerGuard && guard.ids.has(id);
-  await onGround(handle.session, buckets.all, { dryRun: false, signal: undefined }, (ground) => {
+  await actingHands(handle.session, undefined).onGround(buckets.all, {}, (ground) => {
     ground.note('a chunk');
     expect(noted('a chunk')).toBe(true);
     return Promise.resolve();
@@ -584,10 +573,8 @@ test('a chunk that a put has marked is repaired before any file says so', async 
   loseShard(scene, row, 0);
   await handle.catalog.files.forget((await Array.fromAsync(handle.vault.list())).map(({ hash }) => hash));
   for (const bucket of scene.buckets) wipe(bucket, 'manifests/');
-  const how = { dryRun: false, signal: undefined };
-  const repaired = await onGround(session, session.buckets.all, how, (ground) =>
+  const repaired = await actingHands(session, undefined).onGround(session.buckets.all, {}, (ground) =>
     repairChunks(session, ground, {
-      redundancy: null,
       deletions: new Map(),
       marked: new Set([row.id]),
       onReplaced: () => Promise.resolve(),
@@ -694,7 +681,7 @@ test('the marker of long work is renewed when it is due', async () => {
   const { session } = await begun.scene.open({ now: () => nowMs });
   const markers = (): string[] =>
     [...begun.scene.bucket(0).storage.keys()].filter((name) => name.startsWith('puts/'));
-  await onGround(session, session.buckets.all, { dryRun: false, signal: undefined }, async (ground) => {
+  await actingHands(session, undefined).onGround(session.buckets.all, {}, async (ground) => {
     const before = markers();
     nowMs += 5 * 3_600_000;
     await ground.keep();

@@ -10,7 +10,7 @@ import type { Clock } from '../../host.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { Tables } from '../sql/schema.ts';
-import { readImage, requireWritableFile } from './image.ts';
+import { readImage, requireFileName, requireWritableFile } from './image.ts';
 
 /** Says in the file's header that it is a catalog ("vaul"). */
 const APPLICATION_ID = 0x7661756c;
@@ -67,6 +67,14 @@ export async function openSqlite(
       throw translated(cause, path);
     }
   }
+}
+
+/** One in memory, without a file. */
+export async function openSqliteInMemory(clock: Clock): Promise<Engine> {
+  const { default: Sqlite } = await import('better-sqlite3');
+  const engine = new SqliteEngine('memory', new Sqlite(':memory:'), { refusal: null, clock });
+  await engine.prepare({ create: true });
+  return engine;
 }
 
 const DIALECT: Dialect = {
@@ -282,16 +290,6 @@ class SqliteEngine implements Engine {
     }
     if (!create) throw noVault(this.label);
   }
-}
-
-/** Refuses what SQLite takes for something else than the file of that name: a database in memory would be gone with the process. */
-function requireFileName(path: string): void {
-  const name = path.trim();
-  if (name === path && name !== '' && !/^(:|file:)/i.test(name) && !/[/\\]$/.test(name)) return;
-  throw new VaultError(
-    'invalid-input',
-    `'${path}' cannot be the name of a catalog's file. Give a path (--db or VAULT_DB), such as ./catalog.db.`,
-  );
 }
 
 async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {

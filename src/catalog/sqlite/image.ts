@@ -1,4 +1,4 @@
-/** A catalog's file that cannot be written. */
+/** A catalog’s file: what it may be called, and one that cannot be written. */
 import type Database from 'better-sqlite3';
 import { constants } from 'node:fs';
 import { access, readFile, stat } from 'node:fs/promises';
@@ -64,4 +64,14 @@ async function sizeOf(path: string): Promise<number> {
     if (systemCode(error) === 'ENOENT') return 0;
     throw error;
   }
+}
+
+/** Refuses what SQLite takes for something else than the file of that name: a database in memory would be gone with the process. */
+export function requireFileName(path: string): void {
+  const name = path.trim();
+  if (name === path && name !== '' && !/^(:|file:)/i.test(name) && !/[/\\]$/.test(name)) return;
+  throw new VaultError(
+    'invalid-input',
+    `'${path}' cannot be the name of a catalog's file. Give a path (--db or VAULT_DB), such as ./catalog.db.`,
+  );
 }

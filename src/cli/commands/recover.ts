@@ -1,4 +1,3 @@
-import { tmpdir } from 'node:os';
 import { VaultError } from '../../errors.ts';
 import type { SyncResult } from '../../vault/recover/recover.ts';
 import type { ExitCode } from '../exit.ts';
@@ -58,7 +57,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
       ...around,
       db: catalogLocation(options, environment),
       buckets: bucket,
-      dryRunIn: dryRun ? tmpdir() : undefined,
+      dryRun,
       passwordTries: PASSWORD_TRIES,
       password: async (refused) => (refused === null ? first : terminal.asking(async () => ask(refused))),
       onProgress(progress) {

@@ -1,6 +1,6 @@
 /** The buckets of a vault, as the operations see them: opened when first used, and known to be the right ones. */
 import { NO_RETENTION } from '../../buckets/bucket.ts';
-import type { Bucket, RetentionPolicy } from '../../buckets/bucket.ts';
+import type { Bucket, ReadableBucket, RetentionPolicy } from '../../buckets/bucket.ts';
 import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
@@ -23,8 +23,22 @@ export interface BucketPlace {
   readonly state: BucketState;
 }
 
+/** A bucket of the vault for those who only look: nothing that comes of it can write. */
+export interface ReadBucket extends BucketPlace {
+  open(): Promise<ReadableBucket>;
+  checked(signal?: AbortSignal): Promise<ReadableBucket>;
+  attempt<T>(
+    run: (storage: ReadableBucket, signal: AbortSignal) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T>;
+  probe(): Promise<void>;
+  confirm(signal?: AbortSignal): Promise<void>;
+  policy(signal?: AbortSignal): Promise<RetentionPolicy>;
+  leaving(): ReadBucket;
+}
+
 /** One bucket of the vault. */
-export class VaultBucket implements BucketPlace {
+export class VaultBucket implements ReadBucket {
   readonly number: number;
   readonly id: string;
   readonly url: string;
@@ -133,7 +147,7 @@ export class VaultBucket implements BucketPlace {
 }
 
 /** A bucket's marker; null if the bucket answers and has none. */
-export async function readMarker(bucket: Bucket, signal?: AbortSignal): Promise<Marker | null> {
+export async function readMarker(bucket: ReadableBucket, signal?: AbortSignal): Promise<Marker | null> {
   try {
     return decodeMarker(await bucket.get(MARKER_NAME, { maxSize: MAX_JSON_SIZE, signal }));
   } catch (error) {
@@ -150,13 +164,13 @@ export function ofOtherVersion({ label }: Pick<Bucket, 'label'>, cause: VaultErr
 
 /** A bucket that could not be used, and why. */
 export interface BucketFailure {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly error: VaultError;
 }
 
 /** Which of some buckets could be used, by number. */
-export interface BucketCheck {
-  readonly usable: readonly VaultBucket[];
+export interface BucketCheck<B extends ReadBucket = VaultBucket> {
+  readonly usable: readonly B[];
   readonly failed: readonly BucketFailure[];
 }
 
@@ -196,16 +210,23 @@ export class BucketSet {
     return this.#byNumber.get(number) ?? null;
   }
 
+  /** The same bucket, for writing. @throws `unavailable` if it is the vault's no longer */
+  ours({ number, url }: ReadBucket): VaultBucket {
+    const bucket = this.byNumber(number);
+    if (bucket === null) throw new VaultError('unavailable', `${url} is no longer a bucket of this vault.`);
+    return bucket;
+  }
+
   /**
    * Asks buckets for their markers, all at once.
    *
    * @param options `anew`: also those that have shown them already
    */
-  async check(
-    buckets: readonly VaultBucket[],
+  async check<B extends ReadBucket>(
+    buckets: readonly B[],
     signal?: AbortSignal,
     options: { readonly anew?: boolean } = {},
-  ): Promise<BucketCheck> {
+  ): Promise<BucketCheck<B>> {
     return checkEach(buckets, (bucket) =>
       options.anew === true ? bucket.confirm(signal) : bucket.checked(signal),
     );
@@ -223,15 +244,15 @@ export class BucketSet {
  * @param suffices whether those that could be used by now are enough, so that one that answers nothing is not waited for
  * @throws `interrupted`, and bugs
  */
-export async function checkEach(
-  buckets: readonly VaultBucket[],
-  work: (bucket: VaultBucket) => Promise<unknown>,
-  suffices: (usable: readonly VaultBucket[]) => boolean = () => false,
-): Promise<BucketCheck> {
-  const usable: VaultBucket[] = [];
+export async function checkEach<B extends ReadBucket>(
+  buckets: readonly B[],
+  work: (bucket: B) => Promise<unknown>,
+  suffices: (usable: readonly B[]) => boolean = () => false,
+): Promise<BucketCheck<B>> {
+  const usable: B[] = [];
   const failed: BucketFailure[] = [];
   // All of them, also after an interruption: whoever is told of it has nothing under way any more.
-  const look = async (bucket: VaultBucket): Promise<void> => {
+  const look = async (bucket: B): Promise<void> => {
     try {
       await work(bucket);
       usable.push(bucket);

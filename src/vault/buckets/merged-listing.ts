@@ -4,7 +4,7 @@
  */
 import type { ListedObject } from '../../buckets/bucket.ts';
 import { isFailure, VaultError } from '../../errors.ts';
-import type { BucketFailure, VaultBucket } from './bucket-set.ts';
+import type { BucketFailure, ReadBucket } from './bucket-set.ts';
 
 /** One name, and who has it. */
 export interface MergedEntry {
@@ -14,7 +14,7 @@ export interface MergedEntry {
 
 /** A bucket that has an object. */
 export interface Holder extends Omit<ListedObject, 'name'> {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
 }
 
 export interface MergeOptions {
@@ -25,7 +25,7 @@ export interface MergeOptions {
 }
 
 interface Side {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly entries: AsyncIterator<ListedObject>;
   next: ListedObject | null;
 }
@@ -36,7 +36,7 @@ interface Side {
  * @throws what a bucket said, unless `onFailure` takes it; `damaged` for a listing that is not in order
  */
 export async function* mergedListing(
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   prefix: string,
   options: MergeOptions = {},
 ): AsyncGenerator<MergedEntry, void, undefined> {
@@ -87,7 +87,7 @@ export async function* mergedListing(
 }
 
 async function* listLazily(
-  bucket: VaultBucket,
+  bucket: ReadBucket,
   prefix: string,
   call: { readonly after: string | undefined; readonly signal: AbortSignal | undefined },
 ): AsyncGenerator<ListedObject, void, undefined> {

@@ -4,11 +4,11 @@ import type { RetentionPolicy } from '../../buckets/bucket.ts';
 import { isFailure, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { checkEach, describeFailure } from './bucket-set.ts';
-import type { BucketFailure, VaultBucket } from './bucket-set.ts';
+import type { BucketFailure, ReadBucket, VaultBucket } from './bucket-set.ts';
 
 /** An object in one bucket. */
 export interface HeldObject {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly name: string;
   /** As a listing has told it. */
   readonly retainedUntilMs?: number | undefined;
@@ -54,10 +54,11 @@ export class Retaining {
 
   /** Makes the lock of an object longer, if it ends earlier, where its bucket can lock. One that has vanished meanwhile has none. */
   async extend(
-    { bucket, name, retainedUntilMs }: HeldObject,
+    { bucket: holder, name, retainedUntilMs }: HeldObject,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    if (!this.#policies.has(bucket)) return;
+    const bucket = this.buckets.find((each) => each === holder);
+    if (bucket === undefined) return;
     try {
       if ((retainedUntilMs ?? 0) < this.untilMs) {
         const { retention } = await bucket.checked(signal);

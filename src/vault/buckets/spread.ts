@@ -1,7 +1,7 @@
 /** Small objects that every bucket has a copy of: manifests, keyrings, markers, records of removal. */
 import { isVaultError } from '../../errors.ts';
 import { checkEach } from './bucket-set.ts';
-import type { BucketCheck, VaultBucket } from './bucket-set.ts';
+import type { BucketCheck, ReadBucket, VaultBucket } from './bucket-set.ts';
 
 /**
  * Stores an object in each of the buckets.
@@ -48,7 +48,7 @@ export function removeFrom(
 
 /** A bucket's copy of an object; null if it answers and has none. @throws what the bucket says otherwise */
 export async function readCopy(
-  bucket: VaultBucket,
+  bucket: ReadBucket,
   name: string,
   call: { readonly maxSize: number; readonly signal?: AbortSignal | undefined },
 ): Promise<Uint8Array | null> {
@@ -69,7 +69,7 @@ export async function readCopy(
  * @throws what the bucket says otherwise; `unsupported`
  */
 export async function readCopyAs<T>(
-  bucket: VaultBucket,
+  bucket: ReadBucket,
   name: string,
   call: {
     readonly maxSize: number;

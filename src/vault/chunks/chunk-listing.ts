@@ -1,6 +1,6 @@
 /** What buckets list below `chunks/`, chunk by chunk. */
 import { CHUNK_PREFIX } from '../../format/shard.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import type { MergeOptions } from '../buckets/merged-listing.ts';
 import { shardsOf } from './shard-sets.ts';
@@ -21,7 +21,7 @@ export interface ListedChunk {
  * @param options `onForeign`: told of objects that are no shards
  */
 export async function* listChunks(
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   options: MergeOptions & { readonly onForeign?: ((name: string) => void) | undefined } = {},
 ): AsyncGenerator<ListedChunk, void, undefined> {
   let id = '';

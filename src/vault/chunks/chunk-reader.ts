@@ -9,7 +9,7 @@ import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { gather } from '../../concurrency/gather.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import { payloadOf } from './chunk-memory.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
 import { readOrder } from './placement.ts';
@@ -38,7 +38,7 @@ export interface FetchedChunk {
 }
 
 export class ChunkReader {
-  readonly #session: Session;
+  readonly #session: ReadSession;
   readonly #rowOf: (id: string) => Promise<ChunkRow | undefined>;
   /** What the buckets list, for when the catalog is wrong; read only then. */
   #presence: Presence | null = null;
@@ -47,7 +47,7 @@ export class ChunkReader {
   /** Everything that was wrong and was got round, or not. */
   readonly problems = new ShardProblems();
 
-  constructor(session: Session) {
+  constructor(session: ReadSession) {
     this.#session = session;
     this.#rowOf = rowLocator(session);
   }

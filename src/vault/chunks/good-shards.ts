@@ -4,7 +4,7 @@ import type { FetchedShard } from './shards.ts';
 import { allocateChunkMemory } from './chunk-memory.ts';
 import type { ChunkProof } from './chunk-worker.ts';
 import type { ListedShard, ShardSet } from './shard-sets.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 
 export interface GoodShards {
   /** k of them that give the chunk; null if none do. */
@@ -28,7 +28,7 @@ export interface GoodShardsOptions {
 
 /** Looks at the shards of a set. */
 export async function goodShards(
-  session: Session,
+  session: ReadSession,
   set: ShardSet,
   options: GoodShardsOptions,
 ): Promise<GoodShards> {
@@ -50,7 +50,7 @@ export async function goodShards(
 
 /** Fetches shards whose checksums are right: all, or until there are k of different indices. */
 async function fetchShards(
-  session: Session,
+  session: ReadSession,
   set: ShardSet,
   { most, all, signal }: GoodShardsOptions,
 ): Promise<{
@@ -86,7 +86,7 @@ async function fetchShards(
 }
 
 async function pickProved(
-  session: Session,
+  session: ReadSession,
   pool: readonly FetchedShard[],
   { proof, judgeAll }: { readonly proof: ChunkProof; readonly judgeAll: boolean },
 ): ReturnType<typeof openFromAny> {

@@ -9,7 +9,7 @@ import type { VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { CHUNK_PREFIX, parseShardObjectName, shardObjectName } from '../../format/shard.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { setsOf } from './shard-sets.ts';
 import type { ListedShard, ShardSet } from './shard-sets.ts';
 
@@ -31,7 +31,7 @@ export class Presence {
    * @param clock this machine's
    * @param absent names of objects that count as absent
    */
-  constructor(buckets: readonly VaultBucket[], clock: Clock, absent: ReadonlySet<string> = new Set()) {
+  constructor(buckets: readonly ReadBucket[], clock: Clock, absent: ReadonlySet<string> = new Set()) {
     this.#sides = buckets.map((bucket) => new BucketPresence(bucket, clock, absent));
   }
 
@@ -87,7 +87,7 @@ export class Presence {
   }
 
   /** Buckets that could not be listed, and why. */
-  get failures(): readonly { readonly bucket: VaultBucket; readonly error: VaultError }[] {
+  get failures(): readonly { readonly bucket: ReadBucket; readonly error: VaultError }[] {
     return this.#sides.flatMap(({ bucket, failure }) =>
       failure === null ? [] : [{ bucket, error: failure }],
     );
@@ -108,7 +108,7 @@ const END = 'g';
 const FIRST = '0'.repeat(64);
 
 class BucketPresence {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly #clock: Clock;
   readonly #absent: ReadonlySet<string>;
   #pages: Page[] = [];
@@ -121,7 +121,7 @@ class BucketPresence {
   readonly #waiting: (() => void)[] = [];
   failure: VaultError | null = null;
 
-  constructor(bucket: VaultBucket, clock: Clock, absent: ReadonlySet<string>) {
+  constructor(bucket: ReadBucket, clock: Clock, absent: ReadonlySet<string>) {
     this.bucket = bucket;
     this.#clock = clock;
     this.#absent = absent;

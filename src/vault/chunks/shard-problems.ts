@@ -3,11 +3,11 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import type { Warning } from '../call.ts';
 
 export interface ShardProblem {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly chunkId: string;
   /** The shard's index; null if the bucket as a whole could not be asked. */
   readonly index: number | null;
@@ -18,13 +18,13 @@ type Kind = 'missing' | 'damaged' | 'down';
 
 export class ShardProblems {
   /** Of each bucket and kind: the first problem, and how many. */
-  readonly #byBucket = new Map<VaultBucket, Map<Kind, { readonly first: ShardProblem; count: number }>>();
+  readonly #byBucket = new Map<ReadBucket, Map<Kind, { readonly first: ShardProblem; count: number }>>();
   /** Of the chunks now being read; a chunk's are dropped when it has been read. */
   readonly #recent: ShardProblem[] = [];
 
   /** Buckets that let a reader wait until another one was asked, and whether they have ever answered. */
-  readonly #slow = new Set<VaultBucket>();
-  readonly #answered = new Set<VaultBucket>();
+  readonly #slow = new Set<ReadBucket>();
+  readonly #answered = new Set<ReadBucket>();
 
   add(problem: ShardProblem): void {
     // Looking for a chunk everywhere comes by the same shard again.
@@ -41,12 +41,12 @@ export class ShardProblems {
   }
 
   /** A bucket let a reader wait until another one was asked. */
-  noteSlow(bucket: VaultBucket): void {
+  noteSlow(bucket: ReadBucket): void {
     this.#slow.add(bucket);
   }
 
   /** A bucket gave a shard. */
-  noteAnswer(bucket: VaultBucket): void {
+  noteAnswer(bucket: ReadBucket): void {
     this.#slow.delete(bucket);
     this.#answered.add(bucket);
   }

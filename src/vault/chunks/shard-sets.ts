@@ -8,11 +8,11 @@ import {
 } from '../../format/shard.ts';
 import type { Redundancy, ShardName } from '../../format/shard.ts';
 import type { MergedEntry } from '../buckets/merged-listing.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 
 /** A shard object that a bucket lists. */
 export interface ListedShard {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly name: ShardName;
   /** Bytes of the object. */
   readonly size: number;
@@ -67,8 +67,8 @@ function fullness(set: ShardSet): number {
  */
 export function chosenShards(set: ShardSet): ReadonlyMap<number, ListedShard> {
   const byIndex = Map.groupBy(set.shards, ({ name }) => name.index);
-  const ofBucket = new Map<VaultBucket, ListedShard>();
-  const place = (index: number, tried: Set<VaultBucket>): boolean => {
+  const ofBucket = new Map<ReadBucket, ListedShard>();
+  const place = (index: number, tried: Set<ReadBucket>): boolean => {
     for (const shard of byIndex.get(index) ?? []) {
       if (tried.has(shard.bucket)) continue;
       tried.add(shard.bucket);
@@ -123,7 +123,7 @@ export function fitsSize(set: ShardSet, sealedSize: number): boolean {
 }
 
 /** The shards that a row records, as a listing would show them. @param buckets among which its buckets are */
-export function shardsOfRow(row: ChunkRow, buckets: readonly VaultBucket[]): ListedShard[] {
+export function shardsOfRow(row: ChunkRow, buckets: readonly ReadBucket[]): ListedShard[] {
   const { id: chunkId, k, m, sealing } = row;
   const size = shardObjectSize(row.sealedSize, k);
   return row.shards.flatMap((place, index) => {

@@ -5,7 +5,7 @@ import { drawUpload } from '../../crypto/keys.ts';
 import { isFailure, VaultError } from '../../errors.ts';
 import { formatRedundancy, shardObjectName, shardObjectSize } from '../../format/shard.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket, VaultBucket } from '../buckets/bucket-set.ts';
 import { awaitUnlessSilent } from '../buckets/silence.ts';
 import type { Warning } from '../call.ts';
 import { placeShards } from './placement.ts';
@@ -15,7 +15,7 @@ export class ShardUploader {
   readonly #fullIsFatal: boolean;
   readonly #lock: (bucket: VaultBucket) => { readonly retainUntilMs?: number };
   /** Buckets that failed; they get nothing more from this uploader. */
-  readonly #failed = new Map<VaultBucket, VaultError>();
+  readonly #failed = new Map<ReadBucket, VaultError>();
   /** Bytes that buckets have taken. */
   bytesStored = 0;
   /** Shards that buckets have taken. */
@@ -38,7 +38,7 @@ export class ShardUploader {
   }
 
   /** Whether a bucket has failed here. */
-  hasFailed(bucket: VaultBucket): boolean {
+  hasFailed(bucket: ReadBucket): boolean {
     return this.#failed.has(bucket);
   }
 

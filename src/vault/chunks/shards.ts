@@ -5,14 +5,14 @@ import { MAX_SEALED_SIZE } from '../../format/limits.ts';
 import { parseNamedShard, shardObjectName, shardObjectSize } from '../../format/shard.ts';
 import type { ShardName } from '../../format/shard.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
-import type { BucketSet, VaultBucket } from '../buckets/bucket-set.ts';
-import type { Session } from '../session.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
+import type { ReadSession } from '../session.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
 import type { ChunkProof, CodedObjects } from './chunk-worker.ts';
 
 /** A shard object that may exist. */
 export interface ShardCandidate {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly name: ShardName;
 }
 
@@ -32,7 +32,7 @@ export interface FetchedShard {
 const MOST_COMBINATIONS = 2_000;
 
 /** The shards that the catalog records of a chunk, as far as their buckets are still the vault's. */
-export function recordedShards(row: ChunkRow, buckets: BucketSet): ShardCandidate[] {
+export function recordedShards(row: ChunkRow, buckets: ReadSession['buckets']): ShardCandidate[] {
   const { id: chunkId, k, m, sealing } = row;
   return row.shards.flatMap((place, index) => {
     const bucket = place === null ? null : buckets.byNumber(place.bucket);
@@ -75,7 +75,7 @@ export async function fetchShard(
 
 /** Whether each shard's own checksum is right. */
 export async function checkShards(
-  session: Session,
+  session: ReadSession,
   shards: readonly FetchedShard[],
 ): Promise<readonly boolean[]> {
   if (shards.length === 0) return [];
@@ -104,7 +104,7 @@ export function takeBack(shards: readonly FetchedShard[], objects: readonly (Uin
 
 /** Opens a chunk into memory from exactly k of its shards, all of one sealing; whether that is the chunk. */
 export async function openFrom(
-  session: Session,
+  session: ReadSession,
   memory: ChunkMemory,
   proof: ChunkProof,
   shards: readonly FetchedShard[],
@@ -142,7 +142,7 @@ export interface OpenedFrom {
  * @returns null if no combination opens it
  */
 export async function openFromAny(
-  session: Session,
+  session: ReadSession,
   memory: ChunkMemory,
   proof: ChunkProof,
   shards: readonly FetchedShard[],
@@ -165,7 +165,7 @@ export async function openFromAny(
 
 /** Which of the other shards do not open the chunk in place of one that does. The chunk is in memory afterwards. */
 async function misfits(
-  session: Session,
+  session: ReadSession,
   memory: ChunkMemory,
   proof: ChunkProof,
   { picked, others }: { readonly picked: readonly FetchedShard[]; readonly others: readonly FetchedShard[] },

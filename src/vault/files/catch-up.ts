@@ -6,11 +6,12 @@ import { isDeepStrictEqual } from 'node:util';
 import { requireFull } from '../../crypto/keys.ts';
 import type { OpenedManifest } from '../../crypto/manifest.ts';
 import { openRecord, sealRecord } from '../../crypto/records.ts';
+import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { latest, readDeletion } from '../protocol/deletions.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import type { JoinedFile } from './file-join.ts';
 import { manifestOpener, readManifestBytes, vaultPartOf } from './manifests.ts';
 import { contentDigestOf, openFileRow, openFileRowIfIntact, sealFileRow } from './records.ts';
@@ -24,51 +25,65 @@ import { writerOf } from './writers.ts';
  * - `unreadable` its copies do not have the hash; which chunks it needs is not known
  */
 export type Known =
-  | { readonly kind: 'known' | 'learned'; readonly record: FileRecord }
+  | { readonly kind: 'known' | 'learned'; readonly record: FileRecord; readonly news: News | null }
   | { readonly kind: 'foreign' }
   | { readonly kind: 'unreadable' };
 
+/** What the catalog does not know yet of a file. */
+export interface News {
+  readonly hash: string;
+  /** Its row, made anew from its manifest; null if it is right. */
+  readonly row: FileRow | null;
+  /** Whether a row that is there may hide the file against the record that counts, or show it. */
+  readonly hides: boolean;
+  readonly deletion: DeletionRecord | null;
+}
+
+export interface LearnOptions {
+  /** The record that counts, so that the catalog hides and shows what the buckets say. */
+  readonly deletion: DeletionRecord | null;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * Finds out about one file.
+ * Finds out about one file, and changes nothing.
  *
- * @param options `deletion`: the record that counts, so that the catalog hides and shows what the buckets say. `write`: whether
- *   the catalog may be changed
  * @throws `unavailable` and `denied` from buckets; `unsupported` for a file of a newer version
  */
-export async function learnFile(
-  session: Session,
-  file: JoinedFile,
-  options: {
-    readonly deletion: DeletionRecord | null;
-    readonly write: boolean;
-    readonly signal?: AbortSignal | undefined;
-  },
+export async function recognise(
+  session: ReadSession,
+  { hash, holders, row: old }: JoinedFile,
+  { deletion, signal }: LearnOptions,
 ): Promise<Known> {
-  const { deletion, write, signal } = options;
   const hiddenAtMs = hiddenAtOf(deletion);
-  const record = file.row === null ? null : openFileRowIfIntact(session, file.row);
+  const record = old === null ? null : openFileRowIfIntact(session, old);
   if (record?.isProven === true) {
     const agrees = (record.row.hiddenAtMs === null) === (hiddenAtMs === null);
-    if (!agrees && write) await hideAsRecorded(session, file.hash, deletion, signal);
-    return { kind: 'known', record };
+    return { kind: 'known', record, news: agrees ? null : { hash, row: null, hides: true, deletion } };
   }
-  const from = file.holders.map(({ bucket }) => bucket);
-  const opened = await openManifest(session, file.hash, from, signal);
+  const from = holders.map(({ bucket }) => bucket);
+  const opened = await openManifest(session, hash, from, signal);
   if (typeof opened === 'string') return { kind: opened };
   const row = sealFileRow(session, {
-    hash: file.hash,
+    hash,
     writer: opened.writer,
     part: vaultPartOf(opened),
     contentDigest: opened.content === null ? null : contentDigestOf(opened.content),
     hiddenAtMs,
     late: await isLate(session, opened),
   });
-  if (write) await session.catalog.files.put([row]);
-  if (write && file.row !== null) await hideAsRecorded(session, file.hash, deletion, signal);
   const learned = openFileRow(session, row);
   // A writer that can only put had said so already.
   const isSame = isDeepStrictEqual([record?.info, record?.ids], [learned.info, learned.ids]);
-  return { kind: isSame ? 'known' : 'learned', record: learned };
+  const news = { hash, row, hides: old !== null, deletion };
+  return { kind: isSame ? 'known' : 'learned', record: learned, news };
+}
+
+/** Lets the catalog know what is `news` of a file, if anything. @throws what it says */
+export async function catchUp(session: Session, news: News | null, signal?: AbortSignal): Promise<void> {
+  if (news === null) return;
+  if (news.row !== null) await session.catalog.files.put([news.row]);
+  if (news.hides) await hideAsRecorded(session, news.hash, news.deletion, signal);
 }
 
 const LOOK = 'look';
@@ -82,7 +97,7 @@ export async function noteLook(session: Session, atMs: number): Promise<void> {
 }
 
 /** Whether somebody who can only store dates a file before the last look, which has not found it. */
-async function isLate(session: Session, { writer, head }: OpenedManifest): Promise<boolean> {
+async function isLate(session: ReadSession, { writer, head }: OpenedManifest): Promise<boolean> {
   const { full } = session.keys;
   if (full === null || writerOf(session, writer).isFull) return false;
   const note = await session.catalog.setup.note(LOOK);
@@ -123,11 +138,11 @@ function hiddenAtOf(deletion: DeletionRecord | null): number | null {
   return deletion === null || deletion.live ? null : deletion.atMs;
 }
 
-/** A manifest by its hash; `foreign` and `unreadable`: see `Known`. @throws as `learnFile` */
+/** A manifest by its hash; `foreign` and `unreadable`: see `Known`. @throws as `recognise` */
 export async function openManifest(
-  session: Session,
+  session: ReadSession,
   hash: string,
-  from: readonly VaultBucket[],
+  from: readonly ReadBucket[],
   signal: AbortSignal | undefined,
 ): Promise<ReturnType<ReturnType<typeof manifestOpener>['open']> | 'foreign' | 'unreadable'> {
   let bytes: Uint8Array;

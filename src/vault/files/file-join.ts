@@ -1,10 +1,10 @@
 /** The one join of what the buckets list with what the catalog says of files: for verify, sweep, repair and recover. */
 import type { FileRow } from '../../catalog/catalog.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import type { Holder, MergeOptions } from '../buckets/merged-listing.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 
 /** One file, as either side knows it. */
 export interface JoinedFile {
@@ -21,8 +21,8 @@ export interface JoinedFile {
  * @throws what the listings and the catalog throw, see `mergedListing`
  */
 export async function* joinFiles(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   options: MergeOptions = {},
 ): AsyncGenerator<JoinedFile, void, undefined> {
   const rows = session.catalog.files.walk({ signal: options.signal })[Symbol.asyncIterator]();

@@ -8,14 +8,14 @@ import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts'
 import type { VaultPart } from '../../format/manifest.ts';
 import { gather } from '../../concurrency/gather.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
 import { HEDGE_MS } from '../chunks/chunk-reader.ts';
 import type { CallOptions } from '../call.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 
 /** A bucket's copy of a manifest. @throws `object-missing`; `damaged` if it has another hash; what the bucket says */
 export async function readManifestIn(
-  bucket: VaultBucket,
+  bucket: ReadBucket,
   hash: string,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array> {
@@ -34,17 +34,17 @@ export async function readManifestIn(
  *   `unavailable` or `denied` if one that may have it did not answer
  */
 export async function readManifestBytes(
-  session: Session,
+  session: ReadSession,
   hash: string,
   options: {
     readonly signal?: AbortSignal | undefined;
-    readonly from?: readonly VaultBucket[];
+    readonly from?: readonly ReadBucket[];
     readonly copies?: number;
   } = {},
 ): Promise<{ readonly bytes: Uint8Array; readonly failures: readonly BucketFailure[] }> {
   const { from = session.buckets.all, copies = 1 } = options;
   const failures: BucketFailure[] = [];
-  const ask = async (bucket: VaultBucket, signal: AbortSignal): Promise<Uint8Array | null> => {
+  const ask = async (bucket: ReadBucket, signal: AbortSignal): Promise<Uint8Array | null> => {
     try {
       return await readManifestIn(bucket, hash, signal);
     } catch (error) {
@@ -54,7 +54,7 @@ export async function readManifestBytes(
       return null;
     }
   };
-  const askSome = (buckets: readonly VaultBucket[], need: number): Promise<Uint8Array[]> =>
+  const askSome = (buckets: readonly ReadBucket[], need: number): Promise<Uint8Array[]> =>
     gather(inRandomOrder(buckets), ask, { need, hedgeMs: HEDGE_MS, signal: options.signal });
   const answers = await askSome(from, copies);
   if (answers.length < copies) {
@@ -95,7 +95,7 @@ function unreadable(hash: string, failures: readonly BucketFailure[]): VaultErro
  * @throws as `readManifestBytes`, with `damaged` also where every bucket has answered and none has it
  */
 export async function readManifest(
-  session: Session,
+  session: ReadSession,
   hash: string,
   options: CallOptions = {},
 ): Promise<OpenedManifest> {
@@ -119,7 +119,7 @@ export async function readManifest(
 }
 
 /** What opens manifests. @throws `denied` for a keyslot that can only store */
-export function manifestOpener(session: Session): ManifestOpener {
+export function manifestOpener(session: ReadSession): ManifestOpener {
   if (session.manifests !== null) return session.manifests;
   throw onlyStores('reading and listing files');
 }

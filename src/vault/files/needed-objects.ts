@@ -2,17 +2,17 @@
 import { keyringObjectName } from '../../format/keyring.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import type { HeldObject } from '../buckets/retaining.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { chosenShards, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import { listDeletions } from '../protocol/deletions.ts';
 import { readSweepLists } from '../protocol/put-guard.ts';
 import { isVaultError } from '../../errors.ts';
-import { learnFile } from './catch-up.ts';
+import { recognise } from './catch-up.ts';
 import { joinFiles } from './file-join.ts';
 import type { JoinedFile } from './file-join.ts';
 import type { FileRecord } from './records.ts';
@@ -31,7 +31,7 @@ export interface NeededOptions {
 }
 
 /** What a vault is opened with, in every bucket: by name. */
-export function sharedNames({ keyring: { keyring } }: Pick<Session, 'keyring'>): readonly string[] {
+export function sharedNames({ keyring: { keyring } }: Pick<ReadSession, 'keyring'>): readonly string[] {
   return [MARKER_NAME, keyringObjectName(keyring.epoch)];
 }
 
@@ -41,8 +41,8 @@ export function sharedNames({ keyring: { keyring } }: Pick<Session, 'keyring'>):
  * removal names is on its way out, and left out.
  */
 export async function* neededObjects(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   options: NeededOptions,
 ): AsyncGenerator<HeldObject, void, undefined> {
   const { signal, onFailure } = options;
@@ -69,8 +69,8 @@ export async function* neededObjects(
 }
 
 async function* liveFiles(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   { references, signal, onFailure, onUnknown }: NeededOptions,
 ): AsyncGenerator<JoinedFile & { readonly record: FileRecord }, void, undefined> {
   for (const reference of references ?? []) {
@@ -87,7 +87,7 @@ async function* liveFiles(
     const deletion = deletions.get(hash) ?? null;
     if (holders.length === 0 || deletion?.live === false) continue;
     try {
-      const known = await learnFile(session, file, { deletion, write: false, signal });
+      const known = await recognise(session, file, { deletion, signal });
       if (known.kind === 'known' || known.kind === 'learned') yield { ...file, record: known.record };
       if (known.kind === 'unreadable') onUnknown?.(hash);
     } catch (error) {
@@ -99,7 +99,7 @@ async function* liveFiles(
 
 /** The chunks of a file, as far as its tables can be read. */
 async function* neededOf(
-  session: Session,
+  session: ReadSession,
   { ids, info: { hash } }: FileRecord,
   { signal, onUnknown }: NeededOptions,
 ): ReturnType<typeof neededChunks> {

@@ -8,7 +8,7 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { decodeVaultPart, encodeRefs, encodeVaultPart } from '../../format/manifest.ts';
 import type { ContentPart, IdsTable, ManifestHead, VaultPart } from '../../format/manifest.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 
 /** A file as the vault knows it. */
 export interface FileInfo extends ManifestHead {
@@ -34,7 +34,7 @@ export interface FileRecord {
 
 /** The catalog's row of a file. */
 export function sealFileRow(
-  session: Session,
+  session: ReadSession,
   file: {
     readonly hash: string;
     readonly writer: string;
@@ -68,7 +68,7 @@ export function sealFileRow(
  *
  * @throws `damaged` if the row has been changed by anybody else
  */
-export function openFileRow(session: Session, row: FileRow): FileRecord {
+export function openFileRow(session: ReadSession, row: FileRow): FileRecord {
   const { part, content, isLate, ...opened } = openFields(session, row);
   const { head } = part;
   const tagged = tagsOf(session, row.writer, head.name).findIndex((tag) => tag.equals(row.nameTag));
@@ -84,7 +84,7 @@ export function openFileRow(session: Session, row: FileRow): FileRecord {
 }
 
 function openFields(
-  session: Session,
+  session: ReadSession,
   row: FileRow,
 ): Pick<FileRecord, 'isProven' | 'isLate'> & { readonly part: VaultPart; readonly content: string | null } {
   const keys = writerKeys(session, row.writer);
@@ -103,7 +103,7 @@ function openFields(
 
 /** What only a full keyslot can say of a row; null for another one. */
 function proofOf(
-  { keys }: Session,
+  { keys }: ReadSession,
   { hash, writer }: Pick<FileRow, 'hash' | 'writer'>,
   { part, late }: { readonly part: string; readonly late: boolean },
 ): string | null {
@@ -113,7 +113,7 @@ function proofOf(
 }
 
 /** As `openFileRow`; null for a row that was changed by anybody else. */
-export function openFileRowIfIntact(session: Session, row: FileRow): FileRecord | null {
+export function openFileRowIfIntact(session: ReadSession, row: FileRow): FileRecord | null {
   try {
     return openFileRow(session, row);
   } catch (error) {
@@ -126,7 +126,7 @@ export function openFileRowIfIntact(session: Session, row: FileRow): FileRecord 
  * By what a name is found: first by the tag of who goes on with a writer's names, then by those from before that, which rows have that
  * no look has made anew since.
  */
-export function tagsOf(session: Session, writer: string, name: string): Buffer[] {
+export function tagsOf(session: ReadSession, writer: string, name: string): Buffer[] {
   // Who can only store has the keys of no other writer.
   const line = session.keys.full === null ? [writer] : lineagesOf(session.keyring.keyring).lineOf(writer);
   return line.map((one) => nameTag(writerKeys(session, one), name));
@@ -136,13 +136,13 @@ export function tagsOf(session: Session, writer: string, name: string): Buffer[]
 const MOST_OF_ROOT = 2 ** 43;
 
 /** Orders the versions of a name: those of a later root count as newer, whatever number somebody gives who has kept an old root. */
-function rankOf({ keys }: Session, writer: string, version: number): number {
+function rankOf({ keys }: ReadSession, writer: string, version: number): number {
   const root = writer === keys.writer.id ? keys.rootNumber : (keys.full?.rootOf(writer) ?? keys.rootNumber);
   return (root - 1) * MOST_OF_ROOT + Math.min(version, MOST_OF_ROOT - 1);
 }
 
 /** The keys of a writer, as far as this session may have them. @throws `damaged` for another writer's record on a put keyslot */
-export function writerKeys(session: Session, writer: string): WriterKeys {
+export function writerKeys(session: ReadSession, writer: string): WriterKeys {
   const { keys } = session;
   if (writer === keys.writer.id) return keys.writer;
   if (keys.full !== null && /^[0-9a-f]{32}$/.test(writer)) return keys.full.writer(writer);

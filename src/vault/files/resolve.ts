@@ -1,6 +1,6 @@
 /** Finding files by hash, prefix or name. A name alone is one of this session's writer; those of others have their label before them. */
 import { VaultError } from '../../errors.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import { openFileRow, tagsOf } from './records.ts';
 import type { FileRecord } from './records.ts';
 import { versionsOf } from './versions.ts';
@@ -16,7 +16,7 @@ export const MIN_PREFIX_LENGTH = 8;
  * @throws `file-not-found`; `invalid-input` if a prefix fits several files
  */
 export async function resolveFile(
-  session: Session,
+  session: ReadSession,
   reference: string,
   signal?: AbortSignal,
 ): Promise<FileRecord> {
@@ -31,7 +31,7 @@ export async function resolveFile(
  * @throws `file-not-found`; `invalid-input` if a prefix fits several files
  */
 export async function resolveVersions(
-  session: Session,
+  session: ReadSession,
   reference: string,
   { all = false, hidden = false, signal }: VersionsOptions = {},
 ): Promise<readonly FileRecord[]> {
@@ -66,7 +66,7 @@ export async function resolveVersions(
 }
 
 /** What to say of a name that only others have given. */
-async function ofOthers(session: Session, name: string, hidden: boolean): Promise<VaultError | null> {
+async function ofOthers(session: ReadSession, name: string, hidden: boolean): Promise<VaultError | null> {
   if (session.keys.full === null) return null;
   const theirs = new Set<string>();
   for (const { id, label } of writersOf(session)) {

@@ -15,7 +15,7 @@ import { countTableEntries, ID_ENTRY_SIZE, REF_SIZE } from '../../format/tables.
 import { allocateChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
 import type { CallOptions } from '../call.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 
 /**
  * A content's own chunks in order, held to the size and number that the manifest says.
@@ -24,7 +24,7 @@ import type { Session } from '../session.ts';
  * @throws `damaged` if the tables contradict the manifest; as reading the chunks of the tables
  */
 export async function* contentRefs(
-  session: Session,
+  session: ReadSession,
   { table, chunks }: { readonly table: ContentTable; readonly chunks: number },
   options: CallOptions = {},
 ): AsyncGenerator<ChunkRef, void, undefined> {
@@ -57,7 +57,7 @@ export function contentsOf(
  * @throws as reading the chunks of the tables
  */
 export async function* provingRefs(
-  session: Session,
+  session: ReadSession,
   refs: readonly ChunkRef[],
   depth: number,
   options: CallOptions = {},
@@ -77,7 +77,7 @@ export async function* provingRefs(
  * @throws as reading the chunks of the tables
  */
 export async function* neededChunks(
-  session: Session,
+  session: ReadSession,
   table: IdsTable,
   options: CallOptions = {},
 ): AsyncGenerator<readonly ChunkId[], void, undefined> {
@@ -106,7 +106,7 @@ export function idOfRef({ tag, length }: ChunkRef): ChunkId {
 
 /** The entries at the bottom of a tree of tables. */
 async function* refsBelow(
-  session: Session,
+  session: ReadSession,
   refs: AsyncIterable<ChunkRef> | Iterable<ChunkRef>,
   depth: number,
   options: CallOptions,
@@ -121,7 +121,7 @@ async function* refsBelow(
 
 /** @param entrySize bytes of an entry in the bodies: a chunk that cannot hold such is not read */
 async function* tableBodies(
-  session: Session,
+  session: ReadSession,
   refs: AsyncIterable<ChunkRef> | Iterable<ChunkRef>,
   entrySize: number,
   options: CallOptions,

@@ -2,8 +2,9 @@
 import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError } from '../../errors.ts';
 import { readDeletion } from '../protocol/deletions.ts';
-import type { Session } from '../session.ts';
-import { learnFile } from './catch-up.ts';
+import type { ReadSession } from '../session.ts';
+import { recognise } from './catch-up.ts';
+import type { News } from './catch-up.ts';
 import { readManifestBytes } from './manifests.ts';
 import { openFileRowIfIntact, tagsOf } from './records.ts';
 import type { FileRecord } from './records.ts';
@@ -16,8 +17,8 @@ export interface VersionsOptions {
   readonly all?: boolean;
   /** Removed ones, as long as they can be brought back, instead of the others. */
   readonly hidden?: boolean;
-  /** Whether the catalog may catch up with what manifests say. */
-  readonly write?: boolean;
+  /** Takes what manifests say and the catalog does not know. */
+  readonly onNews?: ((news: News | null) => Promise<void>) | undefined;
   /** Whose name it is: 32 hex digits. This session's own unless given. */
   readonly writer?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -30,15 +31,9 @@ export interface VersionsOptions {
  * @throws `unavailable` and `denied` if a manifest that tells is out of reach; `unsupported`
  */
 export async function versionsOf(
-  session: Session,
+  session: ReadSession,
   name: string,
-  {
-    all = false,
-    hidden = false,
-    write = false,
-    writer = session.keys.writer.id,
-    signal,
-  }: VersionsOptions = {},
+  { all = false, hidden = false, onNews, writer = session.keys.writer.id, signal }: VersionsOptions = {},
 ): Promise<readonly FileRecord[]> {
   const tags = tagsOf(session, writer, name);
   const rowsOf = async (limit: number): Promise<readonly FileRow[]> =>
@@ -50,39 +45,42 @@ export async function versionsOf(
   if (records.length === rows.length) return records;
   const known: FileRecord[] = [];
   for (const row of await rowsOf(MANY)) {
-    const version = believed(session, row) ?? (await learnVersion(session, row, { write, signal }));
+    const version = believed(session, row) ?? (await learnVersion(session, row, { onNews, signal }));
     if (version?.info.name === name && (version.row.hiddenAtMs !== null) === hidden) known.push(version);
   }
   return known.toSorted((a, b) => b.row.version - a.row.version || b.info.createdAtMs - a.info.createdAtMs);
 }
 
 /** What a row says; null if it was changed, or is the word of somebody who can only store. */
-function believed(session: Session, row: FileRow): FileRecord | null {
+function believed(session: ReadSession, row: FileRow): FileRecord | null {
   const record = openFileRowIfIntact(session, row);
   return record === null || record.isProven || session.keys.full === null ? record : null;
 }
 
 /** What the manifest says that a changed row stands for; null if there is none, or it is closed to this keyslot. */
 async function learnVersion(
-  session: Session,
+  session: ReadSession,
   row: FileRow,
-  { write, signal }: { readonly write: boolean; readonly signal: AbortSignal | undefined },
+  { onNews, signal }: Pick<VersionsOptions, 'onNews' | 'signal'>,
 ): Promise<FileRecord | null> {
   if (session.manifests === null) return null;
   const { hash } = row;
   const { record: deletion } = await readDeletion(session, hash, { signal });
   // Any bucket may have it.
   const holders = session.buckets.all.map((bucket) => ({ bucket, size: 0 }));
-  const found = await learnFile(session, { hash, holders, row }, { deletion, write, signal });
-  if ('record' in found) return found.record;
+  const found = await recognise(session, { hash, holders, row }, { deletion, signal });
+  if ('news' in found) {
+    await onNews?.(found.news);
+    return found.record;
+  }
   // Who reads must not take the version before for the newest: only where no bucket has a manifest there is nothing.
-  if (found.kind === 'unreadable' && !write) await requireMissing(session, hash, signal);
+  if (found.kind === 'unreadable' && onNews === undefined) await requireMissing(session, hash, signal);
   return null;
 }
 
 /** @throws `damaged` if a bucket has the manifest, `unavailable` or `denied` if one may have it */
 async function requireMissing(
-  session: Session,
+  session: ReadSession,
   hash: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {

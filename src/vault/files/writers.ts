@@ -2,7 +2,7 @@
 import { labelIn } from '../../crypto/texts.ts';
 import type { Keyslot } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 
 export interface Writer {
   /** 32 hex digits. */
@@ -18,7 +18,7 @@ export interface Writer {
 type Named = Pick<Keyslot, 'writer' | 'role' | 'label'>;
 
 /** The writers that the keyring knows. */
-export function writersOf({ keys, keyring }: Pick<Session, 'keys' | 'keyring'>): Writer[] {
+export function writersOf({ keys, keyring }: Pick<ReadSession, 'keys' | 'keyring'>): Writer[] {
   const slots: readonly Named[] = [...keyring.keyring.slots, ...keyring.keyring.former];
   const { headOf } = lineagesOf(keyring.keyring);
   return slots.map((slot) => {
@@ -33,19 +33,19 @@ export function writersOf({ keys, keyring }: Pick<Session, 'keys' | 'keyring'>):
 }
 
 /** Whether nobody can, or could, only store: then objects under the ids of chunks are what their names say, as far as buckets are honest. */
-export function trustsAllWriters(session: Pick<Session, 'keys' | 'keyring'>): boolean {
+export function trustsAllWriters(session: Pick<ReadSession, 'keys' | 'keyring'>): boolean {
   return writersOf(session).every(({ isFull }) => isFull);
 }
 
 /** A writer; one that the keyring does not know is believed no more than one that can only store. */
-export function writerOf(session: Pick<Session, 'keys' | 'keyring'>, id: string): Writer {
+export function writerOf(session: Pick<ReadSession, 'keys' | 'keyring'>, id: string): Writer {
   const known = writersOf(session).find((writer) => writer.id === id);
   return known ?? { id, label: id, isFull: false, isOwn: id === session.keys.writer.id };
 }
 
 /** What `<label>:<name>` or `<writer's id>:<name>` may mean. */
 export function namedBy(
-  session: Session,
+  session: ReadSession,
   reference: string,
 ): readonly { readonly writer: string; readonly name: string }[] {
   const known = writersOf(session).flatMap(({ id, label }) => [

@@ -5,8 +5,8 @@ import { isVaultError } from '../../errors.ts';
 import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
-import type { Bucket } from '../../buckets/bucket.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadableBucket } from '../../buckets/bucket.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { readCopy } from '../buckets/spread.ts';
 
 /**
@@ -24,7 +24,7 @@ const MOST_LISTED = 10_000;
  * @param options `least`: the lowest epoch that matters
  */
 export async function readKeyrings(
-  bucket: Bucket,
+  bucket: ReadableBucket,
   options: { readonly least?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Uint8Array[]> {
   const { least = 1, signal } = options;
@@ -34,7 +34,7 @@ export async function readKeyrings(
 
 /** Those of some of its names. @param options `least`: the lowest epoch that matters */
 export async function* readNamed(
-  bucket: Bucket,
+  bucket: ReadableBucket,
   names: readonly string[],
   { least, signal }: { readonly least: number; readonly signal: AbortSignal | undefined },
 ): AsyncGenerator<{ readonly epoch: number; readonly bytes: Uint8Array }, void, undefined> {
@@ -66,7 +66,7 @@ export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array, epoch?: n
 
 /** A keyring's copy; null for one that is not there, or larger than any. */
 export async function readCopyIfWhole(
-  bucket: VaultBucket,
+  bucket: ReadBucket,
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array | null> {
@@ -79,7 +79,10 @@ export async function readCopyIfWhole(
 }
 
 /** The names of its keyrings, in order. */
-export async function keyringNames(storage: Bucket, signal: AbortSignal | undefined): Promise<string[]> {
+export async function keyringNames(
+  storage: ReadableBucket,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
   const names: string[] = [];
   for await (const { name } of storage.list(KEYRING_PREFIX, { signal })) {
     if (parseKeyringObjectName(name) !== null) names.push(name);

@@ -7,7 +7,8 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { changeKeyring, refreshKeyring } from './keyring-store.ts';
-import { settleKeyring } from './settle-keyring.ts';
+import { telling } from '../buckets/steps.ts';
+import { settleKeyringBy } from './settle-keyring.ts';
 import { unlock } from './unlock.ts';
 import type { Unlocked } from './unlock.ts';
 
@@ -92,7 +93,7 @@ async function unlockCurrent(
   if ((await attempt(keyring.bytes, next)) !== null) return null;
   const before = opened === keyring ? null : await attempt(opened.bytes, current);
   if (before !== null) {
-    const { stored, isNew } = await settleKeyring(session, session.buckets.all, { dryRun: true, signal });
+    const { stored, isNew } = await settleKeyringBy(telling(), session, session.buckets.all, signal);
     if (stored > 0 || isNew) return { ...before, keyring: keyring.keyring };
   }
   throw new VaultError('wrong-password', 'The password does not open this vault. Nothing was changed.');

@@ -4,8 +4,8 @@ import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
-import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { BucketState, VaultBucket } from '../buckets/bucket-set.ts';
+import { describeFailure, readMarker, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketState } from '../buckets/bucket-set.ts';
 import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings } from '../keys/keyring-copies.ts';
@@ -17,9 +17,10 @@ import { readLists } from '../protocol/lists.ts';
 import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
 import { repairChunks } from '../repair/chunks.ts';
 import { repairDeletions } from '../repair/deletions.ts';
-import { onGround, withoutBucket } from '../repair/ground.ts';
+import { actingHands, tellingHands } from '../repair/ground.ts';
+import type { Hands } from '../repair/ground.ts';
 import { repairManifests } from '../repair/manifests.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import { KINDS, MIN_ID_LENGTH, resolveBucket } from './buckets.ts';
 
 export interface RemoveBucketOptions extends PlanOptions {
@@ -48,34 +49,68 @@ export interface RemoveBucketResult {
 /** Removals under way at once. */
 const IN_FLIGHT = 16;
 
-/**
- * See `Vault.removeBucket`.
- *
- * The bucket is first said to take nothing new, in the keyring; puts that began before have markers, and are waited for. What then
- * lies in it is stored elsewhere. Only then the keyring drops it, and its objects go.
- */
+/** See `Vault.removeBucket`. */
 export async function removeBucket(
   session: Session,
   reference: string,
   options: RemoveBucketOptions = {},
 ): Promise<RemoveBucketResult> {
-  const { signal, gone = false, dryRun = false } = options;
+  const found = await find(session, reference, options);
+  const isOurs = found instanceof VaultBucket;
+  if (options.dryRun === true) {
+    const hands = tellingHands(session, options);
+    return { ...(isOurs ? await moveAway(session, hands, found.id, options) : NOTHING_MOVED), ...KEPT };
+  }
+  return isOurs ? takeOut(session, found, options) : emptyLeftover(session, found, options.signal);
+}
+
+/** The bucket that is to be removed, or what an earlier removal has left of one. @throws if it must stay */
+async function find(
+  session: Session,
+  reference: string,
+  { gone = false, signal }: RemoveBucketOptions,
+): Promise<VaultBucket | Leftover> {
   const { failed } = await refreshKeyring(session, signal, { thorough: true });
   const leftover = await findLeftover(session, reference, signal);
-  if (leftover !== null)
-    return emptyLeftover(session, leftover, { failed: failed.length > 0, dryRun, signal });
-  const bucket = resolveBucket(session, reference);
-  const { id, number, url } = bucket;
-  requireRest(session, bucket, gone);
-  if (!gone) await bucket.confirm(signal);
-  if (dryRun) return { ...(await moveAway(session, id, options)), ...KEPT };
+  if (leftover === null) {
+    const bucket = resolveBucket(session, reference);
+    requireRest(session, bucket, gone);
+    if (!gone) await bucket.confirm(signal);
+    return bucket;
+  }
+  // A bucket that cannot be asked may have a newer keyring, which names this one.
+  if (failed.length > 0 || (await knowsNewerKeyring(session, leftover.url, signal))) {
+    throw new VaultError(
+      'unavailable',
+      `${leftover.url} may be a bucket of this vault that was added just now: not every bucket could be asked. Nothing was removed.`,
+    );
+  }
+  return leftover;
+}
+
+/**
+ * The bucket is first said to take nothing new, in the keyring; puts that began before have markers, and are waited for. What then
+ * lies in it is stored elsewhere. Only then the keyring drops it, and its objects go.
+ */
+async function takeOut(
+  session: Session,
+  { id, number, url }: VaultBucket,
+  options: RemoveBucketOptions,
+): Promise<RemoveBucketResult> {
+  const { signal, gone = false } = options;
+  const hands = actingHands(session, signal);
+  const move = async (): Promise<Moved> => {
+    const moved = await moveAway(session, hands, id, options);
+    await session.guard.end();
+    return moved;
+  };
   // Puts whose markers seem old would not be waited for.
   await requireRightClock(session.clock, session.buckets.all, 'The bucket stays', signal);
   await setState(session, id, { state: 'draining', gone, signal });
   // A marker of this process that lingers is nobody's.
   await session.guard.end();
   const earlier = gone ? new Set<string>() : await youngMarkers(session, signal);
-  const first = await moveAway(session, id, options);
+  const first = await move();
   if (first.reasons.length > 0) return { ...first, ...KEPT, reasons: first.reasons };
   const running = await awaitPuts(session, earlier, options);
   if (running > 0) {
@@ -83,7 +118,7 @@ export async function removeBucket(
     return { ...first, ...KEPT, reasons: [reason] };
   }
   // What such puts have stored meanwhile.
-  const second = gone ? NOTHING_MOVED : await moveAway(session, id, options);
+  const second = gone ? NOTHING_MOVED : await move();
   const moved = {
     shardsMoved: first.shardsMoved + second.shardsMoved,
     manifestsCopied: first.manifestsCopied + second.manifestsCopied,
@@ -149,45 +184,35 @@ interface Moved {
 }
 
 /** Stores elsewhere what lies in the bucket. */
-async function moveAway(session: Session, id: string, options: RemoveBucketOptions): Promise<Moved> {
-  const { signal, gone = false, onWarning, onProgress, onPlanned } = options;
-  const dryRun = options.dryRun === true;
+async function moveAway(
+  session: ReadSession,
+  hands: Hands,
+  id: string,
+  options: RemoveBucketOptions,
+): Promise<Moved> {
+  const { signal, gone = false, onWarning, onProgress } = options;
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const call = { signal, onWarning, onProgress, onPlanned, dryRun };
-  const moved = await onGround(
-    session,
-    usable,
-    { dryRun, gone: gone ? id : undefined, signal },
-    async (found) => {
-      // As if it took nothing new, which only the keyring of a removal in earnest says.
-      const ground = dryRun ? withoutBucket(found, id) : found;
-      const deletions = await listDeletions(session, ground.sources, {
-        signal,
-        onFailure: ground.noteFailure,
-      });
-      await repairDeletions(session, ground, { deletions, ...call });
-      const known = outlived(await readLists(session, ground.sources, signal), session.clock.now());
-      const marked = new Set<string>();
-      for await (const ids of readMarkedIds(session, ground.sources, { known, signal }))
-        for (const each of ids) marked.add(each);
-      const chunks = await repairChunks(session, ground, {
-        ...call,
-        redundancy: null,
-        deletions,
-        marked,
-        onReplaced: () => Promise.resolve(),
-      });
-      const manifests = await repairManifests(session, ground, {
-        ...call,
-        reads: false,
-        deletions,
-        only: null,
-      });
-      return { chunks, manifests, failed: ground.failed };
-    },
-  );
-  await session.guard.end();
+  // Only a removal in earnest has said in the keyring that it takes nothing new.
+  const how = { gone: gone ? id : undefined, leaving: id };
+  const moved = await hands.onGround(usable, how, async (ground) => {
+    const { sources, noteFailure: onFailure } = ground;
+    const deletions = await listDeletions(session, sources, { signal, onFailure });
+    await repairDeletions(session, ground, deletions, signal);
+    const known = outlived(await readLists(session, sources, signal), session.clock.now());
+    const marked = new Set<string>();
+    for await (const ids of readMarkedIds(session, sources, { known, signal }))
+      for (const each of ids) marked.add(each);
+    const call = { signal, onWarning, onProgress, onReplaced: () => Promise.resolve() };
+    const chunks = await repairChunks(session, ground, { ...call, deletions, marked });
+    const manifests = await repairManifests(session, ground, {
+      ...call,
+      reads: false,
+      deletions,
+      only: null,
+    });
+    return { chunks, manifests, failed: ground.failed };
+  });
   const { chunks, manifests } = moved;
   const down = [...failed, ...moved.failed].filter(({ bucket }) => !gone || bucket.id !== id);
   const reasons = down.map(describeFailure);
@@ -268,17 +293,8 @@ async function findLeftover(
 async function emptyLeftover(
   session: Session,
   leftover: Leftover,
-  call: { readonly failed: boolean; readonly dryRun: boolean; readonly signal: AbortSignal | undefined },
+  signal: AbortSignal | undefined,
 ): Promise<RemoveBucketResult> {
-  const { failed, dryRun, signal } = call;
-  // A bucket that cannot be asked may have a newer keyring, which names this one.
-  if (failed || (await knowsNewerKeyring(session, leftover.url, signal))) {
-    throw new VaultError(
-      'unavailable',
-      `${leftover.url} may be a bucket of this vault that was added just now: not every bucket could be asked. Nothing was removed.`,
-    );
-  }
-  if (dryRun) return { ...NOTHING_MOVED, ...KEPT };
   // It may be the only one that has the keyring that dropped it.
   const settled = await settleKeyring(session, session.buckets.all, { signal });
   if (settled.failed.length > 0)

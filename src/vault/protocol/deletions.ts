@@ -16,10 +16,10 @@ import {
 } from '../../format/removal.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
-import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketCheck, BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopy, readCopyAs, spread } from '../buckets/spread.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import { BucketClocks } from './clocks.ts';
 
 /** How long a removed file can be brought back, in milliseconds, unless asked otherwise: seven days. */
@@ -29,9 +29,9 @@ const CLOCKS_DIFFER_MS = 86_400_000;
 
 /** The record of a file that counts; null if there is none. @returns `failed`: buckets that could not be asked */
 export async function readDeletion(
-  session: Session,
+  session: ReadSession,
   hash: string,
-  options: { readonly from?: readonly VaultBucket[]; readonly signal?: AbortSignal | undefined } = {},
+  options: { readonly from?: readonly ReadBucket[]; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<{ readonly record: DeletionRecord | null; readonly failed: readonly BucketFailure[] }> {
   const { signal } = options;
   const found: SignedUnder<DeletionRecord>[] = [];
@@ -55,7 +55,7 @@ export async function readDeletion(
  * @returns 0 if no bucket has its manifest; infinite if that is not known
  */
 async function rootOfFile(
-  session: Session,
+  session: ReadSession,
   hash: string,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly root: number; readonly failed: readonly BucketFailure[] }> {
@@ -87,13 +87,17 @@ export function latest(records: readonly DeletionRecord[]): DeletionRecord | nul
 }
 
 /** Whether any bucket that answers says that a file is removed. */
-export async function isDeleted(session: Session, hash: string, signal?: AbortSignal): Promise<boolean> {
+export async function isDeleted(session: ReadSession, hash: string, signal?: AbortSignal): Promise<boolean> {
   const { record } = await readDeletion(session, hash, { signal });
   return record !== null && !record.live;
 }
 
 /** Whether every bucket answers, and by their records the file is not removed. */
-export async function isSurelyLive(session: Session, hash: string, signal?: AbortSignal): Promise<boolean> {
+export async function isSurelyLive(
+  session: ReadSession,
+  hash: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const { record, failed } = await readDeletion(session, hash, { signal });
   return failed.length === 0 && (record === null || record.live);
 }
@@ -134,8 +138,8 @@ export async function writeDeletion(
  * @throws what a bucket says; `unsupported` for a record of a newer version
  */
 export async function listDeletions(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   options: {
     readonly signal?: AbortSignal | undefined;
     readonly onFailure?: ((failure: BucketFailure) => void) | undefined;

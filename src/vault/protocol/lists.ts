@@ -6,16 +6,16 @@ import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, SWEEP_PREFIX, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket, VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopyAs, spread } from '../buckets/spread.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import { slicesOf } from '../../concurrency/batched.ts';
 
 /** A bucket's copy of a list; null if it has none that this vault has signed. */
 export function readList(
-  session: Session,
-  bucket: VaultBucket,
+  session: ReadSession,
+  bucket: ReadBucket,
   id: string,
   signal: AbortSignal | undefined,
 ): Promise<SignedUnder<SweepList> | null> {
@@ -44,8 +44,8 @@ export function rootsOfNamed(lists: Lists): ReadonlyMap<string, number> {
  * @throws what a bucket says; `unsupported` for a list of a newer version
  */
 export async function readLists(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   signal: AbortSignal | undefined,
   onForged?: (name: string) => void,
 ): Promise<Lists> {
@@ -95,7 +95,7 @@ export async function putList(
   const [others, refused] = [true, false].map((isOther) =>
     written.failed.filter(({ error }) => (error.code === 'already-exists') === isOther),
   );
-  const replaced = (others ?? []).map(({ bucket }) => bucket);
+  const replaced = buckets.filter((bucket) => others?.some((failure) => failure.bucket === bucket));
   const again = replaced.length === 0 ? null : await spread(replaced, object, { signal, replace: true });
   const failed = [...(refused ?? []), ...(again?.failed ?? [])].filter(
     ({ error }) => error.code !== 'retained',
@@ -117,11 +117,12 @@ function progressOf({ doneAtMs, waitsFor }: SweepList): number {
  */
 export async function listForRemoval(
   session: Session,
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   names: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if (buckets.length === session.buckets.all.length) await writeLists(session, buckets, names, signal);
+  const { all } = session.buckets;
+  if (buckets.length === all.length) await writeLists(session, all, names, signal);
 }
 
 /** Writes what is to go into new lists, in every bucket. @throws what a bucket says; what was written is resumed by the next sweep */

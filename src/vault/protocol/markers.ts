@@ -4,10 +4,10 @@ import { openPutMarker } from '../../crypto/put-marker.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { MAX_PUT_MARKER_SIZE, parsePutMarkerName, PUTS_PREFIX } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopy } from '../buckets/spread.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import { MARKER_LIFETIME_MS } from './put-guard.ts';
 
 /** The markers of puts that may still run. */
@@ -34,7 +34,7 @@ export interface MarkerOptions {
 
 /** Lists the markers. @param known those that are old all the same, see `outlived` @throws what a bucket says */
 export async function listMarkers(
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   nowMs: number,
   { known = new Set(), signal }: MarkerOptions = {},
 ): Promise<Markers> {
@@ -55,8 +55,8 @@ const POLL_MS = 500;
 
 /** Waits for running puts, until enough of their markers are gone or a day old, or time is up. @param isEnough by those that are young */
 export async function awaitMarkers(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   { waitMs = WAIT_MS, ...options }: MarkerOptions & { readonly waitMs?: number | undefined },
   isEnough: (young: ReadonlySet<string>) => boolean,
 ): Promise<void> {
@@ -80,8 +80,8 @@ const MOST_LISTINGS = 100;
  * @throws `unavailable` if a marker cannot be read: what it names is not known then
  */
 export async function* readMarkedIds(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   options: MarkerOptions,
 ): AsyncGenerator<readonly string[], void, undefined> {
   for (let listings = 0; listings < MOST_LISTINGS; listings += 1) {
@@ -103,8 +103,8 @@ export async function* readMarkedIds(
 
 /** The ids that a marker names; null if no bucket has it any more. */
 async function readMarker(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<readonly string[] | null> {

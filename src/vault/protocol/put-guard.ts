@@ -7,20 +7,20 @@
  * least one sees the other.
  */
 import { randomBytes } from 'node:crypto';
-import type { Bucket } from '../../buckets/bucket.ts';
+import type { ReadableBucket } from '../../buckets/bucket.ts';
 import { sealPutMarker } from '../../crypto/put-marker.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { VaultError } from '../../errors.ts';
 import { MAX_MARKER_IDS } from '../../format/limits.ts';
 import { parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure, ReadBucket, VaultBucket } from '../buckets/bucket-set.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
 import { removeFrom, spread } from '../buckets/spread.ts';
 import { Presence } from '../chunks/presence.ts';
 import { BucketClocks, Stopwatch } from './clocks.ts';
 import { refreshKeyring, withoutKeyring } from '../keys/keyring-store.ts';
 import { readList } from './lists.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import type { Guarded, PutGuard } from './guarded.ts';
 
 /** After this long a new marker takes the place of the old one. */
@@ -304,13 +304,13 @@ async function removeMarkers({ names, holders }: Pick<Standing, 'names' | 'holde
 
 /** The names of all objects that any list of removal names, done or not. */
 export async function readSweepLists(
-  session: Session,
-  buckets: readonly VaultBucket[],
+  session: ReadSession,
+  buckets: readonly ReadBucket[],
   signal?: AbortSignal,
 ): Promise<{ readonly absent: ReadonlySet<string>; readonly failed: readonly BucketFailure[] }> {
   const absent = new Set<string>();
   const known = new Set<string>();
-  const read = async (bucket: VaultBucket, storage: Bucket, aborted: AbortSignal): Promise<void> => {
+  const read = async (bucket: ReadBucket, storage: ReadableBucket, aborted: AbortSignal): Promise<void> => {
     for await (const { name } of storage.list(SWEEP_PREFIX, { signal: aborted })) {
       const id = parseSweepObjectName(name);
       if (id === null || known.has(id)) continue;

@@ -10,16 +10,17 @@ import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
 import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { keyringRank } from '../../format/keyring.ts';
-import type { DeletionRecord } from '../../format/removal.ts';
 import { batchesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { BucketFailure, BucketOpener, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure, BucketOpener, ReadBucket } from '../buckets/bucket-set.ts';
+import { doing, telling } from '../buckets/steps.ts';
+import type { Take } from '../buckets/steps.ts';
 import type { CallOptions } from '../call.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { isComplete, isReadable, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
-import { learnFile, noteLook } from '../files/catch-up.ts';
-import type { Known } from '../files/catch-up.ts';
+import { catchUp, noteLook, recognise } from '../files/catch-up.ts';
+import type { Known, LearnOptions } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { putPlace } from '../keys/bucket-places.ts';
@@ -33,10 +34,12 @@ import { listDeletions } from '../protocol/deletions.ts';
 import { readSweepLists } from '../protocol/put-guard.ts';
 import { sealedSizeOf } from '../repair/census.ts';
 import { warnOfEpoch } from '../repair/files.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 
 export interface RecoverOptions extends CallOptions {
   readonly catalog: Catalog;
+  /** An empty one, if nothing is to be written: it takes what a session has to know of the vault and its buckets. */
+  readonly scratch?: Catalog | undefined;
   /** URLs of buckets, normalised: one is enough, unless others have moved; the keyring knows where they are. */
   readonly urls: readonly string[];
   readonly opener: BucketOpener;
@@ -87,7 +90,8 @@ interface Unusable {
  *   describes another one; `wrong-password`; `unavailable` if no bucket can be reached
  */
 export async function recoverCatalog(options: RecoverOptions): Promise<RecoverResult> {
-  const { catalog, signal } = options;
+  const { scratch, signal } = options;
+  const catalog = scratch === undefined ? options.catalog : await sketch(options.catalog, scratch);
   const unusable: Unusable[] = [];
   const found = await findBuckets(options, unusable);
   try {
@@ -100,7 +104,7 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
       );
     }
     const unlocked = await unlockFrom(found, vaultId, options);
-    await describeVault(options, unlocked, found);
+    await describeVault(catalog, unlocked, found);
     for (const { url, bucketId } of found) {
       if (unlocked.keyring.buckets.some(({ id }) => id === bucketId)) continue;
       unusable.push({ url, message: `${url} is no longer a bucket of this vault.` });
@@ -114,8 +118,9 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
     });
     try {
       // Who can only store gets to know where to: files are closed to it.
-      const result =
-        session.keys.full === null ? NOTHING_FOUND : await recoverFiles(session, options, unusable);
+      const take = scratch === undefined ? doing(session) : telling();
+      const isFull = session.keys.full !== null;
+      const result = isFull ? await syncFiles(session, options, { take, unusable }) : NOTHING_FOUND;
       return { vaultId, unusable, ...result };
     } finally {
       await session.workers.close();
@@ -223,7 +228,7 @@ async function collectKeyrings(
 
 /** Writes the vault into the catalog, and where its buckets are for this machine, as far as that is not what the keyring says. */
 async function describeVault(
-  { catalog }: RecoverOptions,
+  catalog: Catalog,
   { keys, keyring, bytes }: Unlocked,
   found: readonly FoundBucket[],
 ): Promise<void> {
@@ -240,6 +245,18 @@ async function describeVault(
   }
 }
 
+/**
+ * A catalog for telling what a recovery would come to: the files are those of the one that is there, which are only read. What
+ * describes the vault is copied, a few rows, since a session takes over keyrings and gives numbers to buckets. No file is: what is told
+ * of it comes of the join of listings and catalog, and not of a catalog that is rebuilt.
+ */
+async function sketch({ label, setup, files }: Catalog, scratch: Catalog): Promise<Catalog> {
+  const vault = await setup.vault();
+  if (vault !== null) await scratch.setup.create(vault);
+  for (const bucket of await setup.buckets()) await scratch.setup.putBucket(bucket);
+  return { ...scratch, label, files };
+}
+
 /** Rows recorded in one transaction. */
 const BATCH = 500;
 /** Manifests read at once. */
@@ -248,20 +265,24 @@ const IN_FLIGHT = 16;
 /** What the catalog has learned from the buckets. */
 export type SyncResult = Omit<RecoverResult, 'vaultId'>;
 
-/** See `Vault.sync`. */
-export async function syncFiles(session: Session, options: CallOptions = {}): Promise<SyncResult> {
-  const unusable: Unusable[] = [];
-  return { ...(await recoverFiles(session, options, unusable)), unusable };
+/** See `Vault.sync`. @param how `unusable`: buckets that are known to be */
+export async function syncFiles(
+  session: Session,
+  options: CallOptions = {},
+  { take = doing(session), unusable = [] }: { readonly take?: Take; readonly unusable?: Unusable[] } = {},
+): Promise<SyncResult> {
+  await refreshKeyring(session, options.signal, { thorough: true });
+  return { ...(await recoverFiles(session, take, options, unusable)), unusable };
 }
 
 async function recoverFiles(
-  session: Session,
+  session: ReadSession,
+  take: Take,
   options: CallOptions,
   unusable: Unusable[],
 ): Promise<Omit<SyncResult, 'unusable'>> {
   const { signal, onWarning } = options;
   const beganAtMs = session.clock.now();
-  await refreshKeyring(session, signal, { thorough: true });
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   const onFailure = (failure: BucketFailure): void => addUnusable(unusable, failure);
   for (const failure of failed) onFailure(failure);
@@ -280,7 +301,7 @@ async function recoverFiles(
     joinFiles(session, usable, { signal, onFailure }),
     async (file, aborted) => {
       const deletion = deletions.get(file.hash) ?? null;
-      const known = await learn(session, file, { deletion, signal: aborted });
+      const known = await learn(session, take, file, { deletion, signal: aborted });
       if (known.kind === 'missing') missing.push(file.hash);
       if (known.kind === 'unreadable') unreadableManifests.push(file.hash);
       if (known.kind === 'unknown') {
@@ -298,8 +319,10 @@ async function recoverFiles(
     },
     { inFlight: IN_FLIGHT, signal },
   );
-  await recoverPlaces(session, usable, { signal, onFailure });
-  if (unusable.length + unseen === 0) await noteLook(session, beganAtMs);
+  await take([], undefined, async (writing) => {
+    await recoverPlaces(writing, usable, { signal, onFailure });
+    if (unusable.length + unseen === 0) await noteLook(writing, beganAtMs);
+  });
   return {
     ...counts,
     unreadableManifests: unreadableManifests.toSorted(),
@@ -309,18 +332,18 @@ async function recoverFiles(
 }
 
 async function learn(
-  session: Session,
+  session: ReadSession,
+  take: Take,
   file: JoinedFile,
-  {
-    deletion,
-    signal,
-  }: { readonly deletion: DeletionRecord | null; readonly signal: AbortSignal | undefined },
+  options: LearnOptions,
 ): Promise<
   Known | { readonly kind: 'missing' | 'gone' } | { readonly kind: 'unknown'; readonly isTooNew: boolean }
 > {
   if (file.holders.length === 0) return { kind: file.row?.hiddenAtMs === null ? 'missing' : 'gone' };
   try {
-    return await learnFile(session, file, { deletion, write: true, signal });
+    const known = await recognise(session, file, options);
+    if ('news' in known) await take([], undefined, (writing) => catchUp(writing, known.news, options.signal));
+    return known;
   } catch (error) {
     // The others can be had all the same.
     if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
@@ -336,7 +359,7 @@ function addUnusable(unusable: Unusable[], failure: BucketFailure): void {
 /** Records where shards lie, so that reading need not look for them: outside of lists of removal, where a set is complete there. */
 async function recoverPlaces(
   session: Session,
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   options: { readonly signal: AbortSignal | undefined; readonly onFailure: (failure: BucketFailure) => void },
 ): Promise<void> {
   const { absent } = await readSweepLists(session, buckets, options.signal);

@@ -4,7 +4,7 @@ import { parseManifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord, SweepList } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import type { IdSet } from '../chunks/id-set.ts';
-import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
+import { catchUp, hideAsRecorded, recognise } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import type { JoinedFile } from '../files/file-join.ts';
@@ -91,7 +91,8 @@ export async function findLive(
       continue;
     }
     try {
-      const known = await learnFile(session, file, { deletion, write, signal });
+      const known = await recognise(session, file, { deletion, signal });
+      if (write && 'news' in known) await catchUp(session, known.news, signal);
       if (known.kind === 'learned' && writerOf(session, known.record.row.writer).isOwn) learned += 1;
       if (known.kind === 'unreadable') block(`The manifest ${hash} cannot be read`);
       if (known.kind === 'known' || known.kind === 'learned') {

@@ -2,7 +2,7 @@
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { throwIfAborted } from '../../errors.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { chosenShards, isEnough, objectNameOf, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
@@ -28,7 +28,7 @@ export interface RemovalPlan {
 
 export interface FoundObject {
   readonly bytes: number;
-  readonly holders: readonly VaultBucket[];
+  readonly holders: readonly ReadBucket[];
   /** Whether other shards of its chunk stay. */
   readonly isPart: boolean;
 }
@@ -48,7 +48,7 @@ interface Choice {
  */
 export async function planRemoval(
   session: Session,
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   choice: Choice,
 ): Promise<RemovalPlan> {
   const names: string[] = [];
@@ -77,7 +77,7 @@ export async function planRemoval(
 interface Removal {
   readonly step: PlannedStep & { readonly bytes: number };
   /** Who lists it, if it is a shard. */
-  readonly holder: VaultBucket | null;
+  readonly holder: ReadBucket | null;
 }
 
 /**
@@ -88,7 +88,7 @@ interface Removal {
  */
 export async function* removals(
   session: Session,
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   { live, named, onForeign, signal }: Choice & { readonly onForeign: () => void },
 ): AsyncGenerator<readonly Removal[], void, undefined> {
   for (const { hash, holders, row } of live.dead) {

@@ -363,7 +363,7 @@ class Sweep {
     signal: AbortSignal | undefined,
     { bytes, holders }: Omit<FoundObject, 'isPart'> = { bytes: 0, holders: [] },
   ): Promise<boolean> {
-    const from = holders.length > 0 ? holders : this.#buckets;
+    const from = holders.length > 0 ? this.#buckets.filter((each) => holders.includes(each)) : this.#buckets;
     const { failed } = await removeFrom(from, name, signal, { unlessRetained: true });
     const fatal = failed.find(({ error }) => error.code !== 'retained');
     // The list stays: the next sweep goes on.

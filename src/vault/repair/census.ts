@@ -9,7 +9,7 @@ import type { ListedChunk } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { isComplete, isEnough, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import type { Ground } from './ground.ts';
 
 /** Rows looked up or recorded in one transaction. */
@@ -25,22 +25,21 @@ export interface ChunkCensus {
 /**
  * Lists all chunks.
  *
- * @param options `redundancy` and `spare`: what counts as whole, see `isWhole`. `places`: whether the catalog's rows are looked at. `write`:
- *   whether they are put right. `onWhole`: told of every whole one
+ * @param options `redundancy` and `spare`: what counts as whole, see `isWhole`. `places`: whether the catalog's rows are
+ *   looked at, and put right. `onWhole`: told of every whole one
  */
 export async function takeCensus(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
   options: {
     readonly redundancy: Redundancy | null;
     readonly spare: number;
     readonly places: boolean;
-    readonly write: boolean;
     readonly onWhole?: ((id: string) => void) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<ChunkCensus> {
-  const { places, write, signal } = options;
+  const { places, signal } = options;
   const whole = new IdSet();
   let placesRepaired = 0;
   const listed = listChunks(ground.sources, { signal, onFailure: ground.noteFailure });
@@ -58,7 +57,7 @@ export async function takeCensus(
     if (!places) continue;
     const wrong = await wrongPlaces(session, found, options);
     placesRepaired += wrong.length;
-    if (write) await session.catalog.chunks.put(wrong);
+    await ground.take([], undefined, ({ catalog }) => catalog.chunks.put(wrong));
   }
   return { whole, placesRepaired };
 }
@@ -89,7 +88,7 @@ export function isCoded(set: Redundancy, { k, m }: Redundancy): boolean {
 
 /** The rows that should stand in the place of those that name a shard that is not there. */
 async function wrongPlaces(
-  session: Session,
+  session: ReadSession,
   chunks: readonly ListedChunk[],
   wish: Wish,
 ): Promise<ChunkRow[]> {

@@ -4,13 +4,14 @@ import { payloadSize } from '../../format/chunk.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
+import type { CallOptions } from '../call.ts';
 import type { ChunkProof } from '../chunks/chunk-worker.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { readManifest } from '../files/manifests.ts';
 import type { FileRecord } from '../files/records.ts';
 import { writerOf } from '../files/writers.ts';
 import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import { takeCensus } from './census.ts';
 import { filesToRepair, warnOfEpoch } from './files.ts';
 import type { FileState, RepairFile } from './files.ts';
@@ -35,9 +36,8 @@ export interface RepairedChunks {
   readonly states: ReadonlyMap<string, FileState>;
 }
 
-export interface ChunkRepairOptions extends Omit<RepairOptions, 'redundancy'> {
-  /** What chunks shall be coded with; null for as they are. */
-  readonly redundancy: Redundancy | null;
+export interface ChunkRepairOptions
+  extends CallOptions, Pick<RepairOptions, 'references' | 'depth' | 'redundancy'> {
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
   /** Chunks that are needed though no file says so yet. */
   readonly marked?: ReadonlySet<string> | undefined;
@@ -47,12 +47,11 @@ export interface ChunkRepairOptions extends Omit<RepairOptions, 'redundancy'> {
 
 /** Repairs the chunks of files that can be read or brought back: all, or those of the given ones. */
 export async function repairChunks(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
   options: ChunkRepairOptions,
 ): Promise<RepairedChunks> {
-  const { signal, references, redundancy } = options;
-  const dryRun = options.dryRun === true;
+  const { signal, references, redundancy = null } = options;
   const reads = options.depth === 'data';
   const counting = { redundancy, signal };
   const spare = session.keyring.keyring.redundancy.m;
@@ -60,13 +59,12 @@ export async function repairChunks(
     ...counting,
     spare,
     places: references === undefined,
-    write: !dryRun,
   });
   const work = new ChunkRepair(session, ground, { ...options, whole: reads ? null : census.whole });
   await work.plan();
   await work.act();
   // A bucket may say that it has taken what it has not.
-  const unconfirmed = dryRun ? 0 : await unconfirmedRepairs(session, ground, work.rebuilt, counting);
+  const unconfirmed = await unconfirmedRepairs(session, ground, work.rebuilt, counting);
   const { degraded, unknown, lost, notOpened, learned, objectsReplaced, states, rebuild } = work;
   return {
     repaired: rebuild.repaired.size - unconfirmed,
@@ -85,7 +83,7 @@ export async function repairChunks(
 
 /** How many of the chunks that are said to be whole now are not listed so. */
 async function unconfirmedRepairs(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
   rebuilt: IdSet,
   counting: { readonly redundancy: Redundancy | null; readonly signal: AbortSignal | undefined },
@@ -96,7 +94,7 @@ async function unconfirmedRepairs(
     if (rebuilt.has(id)) confirmed += 1;
   };
   // Those have been read or made here: however they are coded, they are no one bucket's word.
-  await takeCensus(session, ground, { ...counting, spare: 0, places: false, write: false, onWhole });
+  await takeCensus(session, ground, { ...counting, spare: 0, places: false, onWhole });
   return rebuilt.size - confirmed;
 }
 
@@ -104,7 +102,7 @@ async function unconfirmedRepairs(
 const IN_FLIGHT = 8;
 
 class ChunkRepair {
-  readonly #session: Session;
+  readonly #session: ReadSession;
   readonly #ground: Ground;
   readonly #options: ChunkRepairOptions & { readonly whole: IdSet | null };
   #rebuild: Rebuild | null = null;
@@ -112,7 +110,7 @@ class ChunkRepair {
   readonly degraded = new IdSet();
   readonly unknown = new IdSet();
   readonly lost = new IdSet();
-  /** Chunks that were made whole. */
+  /** Chunks that were made whole in earnest. */
   readonly rebuilt = new IdSet();
   notOpened = 0;
   learned = 0;
@@ -125,7 +123,7 @@ class ChunkRepair {
   #doneBytes = 0;
 
   constructor(
-    session: Session,
+    session: ReadSession,
     ground: Ground,
     options: ChunkRepairOptions & { readonly whole: IdSet | null },
   ) {
@@ -137,10 +135,8 @@ class ChunkRepair {
   get rebuild(): Rebuild {
     this.#rebuild ??= new Rebuild(this.#session, {
       ground: this.#ground,
-      redundancy: this.#options.redundancy,
+      redundancy: this.#options.redundancy ?? null,
       reads: this.#options.depth === 'data',
-      dryRun: this.#options.dryRun,
-      onPlanned: this.#options.onPlanned,
       expected: this.#needy,
       onWarning: (warning) => this.#options.onWarning?.(warning),
       onReplaced: async (name) => {
@@ -197,13 +193,7 @@ class ChunkRepair {
   }
 
   #files(): AsyncGenerator<RepairFile, void, undefined> {
-    const { references, deletions, signal, dryRun } = this.#options;
-    return filesToRepair(this.#session, this.#ground, {
-      references,
-      deletions,
-      write: dryRun !== true,
-      signal,
-    });
+    return filesToRepair(this.#session, this.#ground, this.#options);
   }
 
   get #reading(): { readonly signal: AbortSignal | undefined } {
@@ -293,7 +283,7 @@ class ChunkRepair {
         const { id } = chunk;
         if (!this.#isDue(id)) return;
         this.#done.add(id);
-        this.#count(id, await this.rebuild.run(chunk, aborted));
+        await this.#count(id, await this.rebuild.run(chunk, aborted));
         this.#doneBytes += chunk.padded ?? 0;
         this.#tell();
       },
@@ -301,10 +291,13 @@ class ChunkRepair {
     );
   }
 
-  #count(id: string, outcome: Rebuilt): void {
+  async #count(id: string, outcome: Rebuilt): Promise<void> {
     if (outcome === 'repaired') {
-      this.rebuilt.add(id);
-      this.#options.onStep?.({ what: 'repaired', on: `chunk ${id}` });
+      await this.#ground.take([], undefined, () => {
+        this.rebuilt.add(id);
+        this.#options.onStep?.({ what: 'repaired', on: `chunk ${id}` });
+        return Promise.resolve();
+      });
     }
     if (outcome === 'degraded') this.degraded.add(id);
     if (outcome === 'unknown') this.unknown.add(id);

@@ -4,21 +4,18 @@ import { isVaultError } from '../../errors.ts';
 import { deletionObjectName } from '../../format/removal.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
+import { storing } from '../buckets/steps.ts';
 import { latest, readDeletion } from '../protocol/deletions.ts';
-import type { PlanOptions } from '../call.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import type { Ground } from './ground.ts';
-import { storing } from './options.ts';
 
 /** Gives every bucket the records that count. @returns how many were stored (or would be) */
 export async function repairDeletions(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
-  options: Pick<PlanOptions, 'dryRun' | 'onPlanned' | 'signal'> & {
-    readonly deletions: ReadonlyMap<string, DeletionRecord>;
-  },
+  deletions: ReadonlyMap<string, DeletionRecord>,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
-  const { deletions, dryRun = false, onPlanned, signal } = options;
   // Only a full keyslot signs; its records say what the one that counts says.
   if (session.keys.full === null) return 0;
   let stored = 0;
@@ -34,15 +31,13 @@ export async function repairDeletions(
         });
         if (unread[0] !== undefined) throw unread[0].error;
         if (copy !== null && latest([copy, record]) === copy) return;
-        if (dryRun) {
-          const reason = copy === null ? 'missing' : 'damaged';
-          await onPlanned?.(storing(object, bucket, { reason, bytes: bytes.length }));
-          stored += 1;
-          return;
-        }
+        const reason = copy === null ? 'missing' : 'damaged';
+        const step = storing(object, bucket, { reason, bytes: bytes.length });
         try {
-          const storage = await bucket.checked(signal);
-          await storage.put(object, bytes, { signal, replace });
+          await ground.take([step], undefined, async ({ buckets }) => {
+            const storage = await buckets.ours(bucket).checked(signal);
+            await storage.put(object, bytes, { signal, replace });
+          });
           stored += 1;
           return;
         } catch (error) {

@@ -3,12 +3,12 @@ import { isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { CallOptions } from '../call.ts';
-import { learnFile } from '../files/catch-up.ts';
+import { catchUp, recognise } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import type { FileRecord } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import type { Ground } from './ground.ts';
 
 /** How a file stands after a repair, from good to bad; `unknown`: a bucket that may have what is missing could not be asked. */
@@ -26,16 +26,15 @@ export interface RepairFile {
 /**
  * Every file that can still be read or brought back.
  *
- * @param options `references`: those alone. `write`: whether the catalog may catch up
+ * @param options `references`: those alone
  */
 export async function* filesToRepair(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
   options: {
-    readonly references: readonly string[] | undefined;
+    readonly references?: readonly string[] | undefined;
     readonly deletions: ReadonlyMap<string, DeletionRecord>;
-    readonly write: boolean;
-    readonly signal: AbortSignal | undefined;
+    readonly signal?: AbortSignal | undefined;
   },
 ): AsyncGenerator<RepairFile, void, undefined> {
   const { references, deletions, signal } = options;
@@ -55,18 +54,16 @@ export async function* filesToRepair(
 }
 
 async function look(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
   {
     file,
     deletion,
-    write,
     signal,
   }: {
     readonly file: JoinedFile;
     readonly deletion: DeletionRecord | null;
-    readonly write: boolean;
-    readonly signal: AbortSignal | undefined;
+    readonly signal?: AbortSignal | undefined;
   },
 ): Promise<RepairFile | null> {
   const { hash, holders, row } = file;
@@ -77,9 +74,10 @@ async function look(
     return { ...none, state: ground.isComplete ? 'lost' : 'unknown' };
   }
   try {
-    const known = await learnFile(session, file, { deletion, write, signal });
+    const known = await recognise(session, file, { deletion, signal });
     if (known.kind === 'foreign') return null;
     if (known.kind === 'unreadable') return { ...none, state: ground.isComplete ? 'lost' : 'unknown' };
+    await ground.take([], undefined, (writing) => catchUp(writing, known.news, signal));
     return { hash, record: known.record, learned: known.kind === 'learned', state: 'whole' };
   } catch (error) {
     // One of a newer version, or out of reach: the others can be repaired all the same.
@@ -90,7 +88,7 @@ async function look(
 
 /** Whether a removed file can no longer be brought back: its grace is over, or a list of removal names it. */
 export function isOver(
-  { clock }: Session,
+  { clock }: ReadSession,
   ground: Ground,
   hash: string,
   { live, atMs, graceMs }: DeletionRecord,
@@ -100,7 +98,7 @@ export function isOver(
 
 /** Tells of keyrings that are hidden: a file that was stored under a newer one than any bucket shows. */
 export function warnOfEpoch(
-  session: Session,
+  session: ReadSession,
   { info }: FileRecord,
   onWarning: CallOptions['onWarning'],
 ): boolean {

@@ -1,16 +1,51 @@
-/** What a repair works on: under a marker, as a put does; or, when it only tells, as if it had one. */
+/**
+ * What a repair works on: under a marker, as a put does, where what is decided is done; or as if it had one, where it is only told
+ * and nothing is at hand that can write.
+ */
 import { isVaultError } from '../../errors.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import type { Session } from '../session.ts';
+import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
+import { doing, telling } from '../buckets/steps.ts';
+import type { Take } from '../buckets/steps.ts';
+import type { PlanOptions } from '../call.ts';
+import { goodShards } from '../chunks/good-shards.ts';
+import type { GoodShards, GoodShardsOptions } from '../chunks/good-shards.ts';
+import { isReadable } from '../chunks/shard-sets.ts';
+import type { ShardSet } from '../chunks/shard-sets.ts';
 import { readSweepLists } from '../protocol/put-guard.ts';
+import type { ReadSession, Session } from '../session.ts';
 
-export interface Ground {
+/** Who takes the steps of a repair. */
+export interface Hands {
+  readonly take: Take;
+  /** Looks which shards of a set give the chunk, as far as taking steps needs it. */
+  readonly pick: (set: ShardSet, how: Omit<GoodShardsOptions, 'all'>) => Promise<GoodShards>;
+  /**
+   * Does repairing work.
+   *
+   * @param usable buckets that can be asked
+   * @param work starts over if its marker has become too old, so it must be repeatable
+   */
+  onGround<T>(
+    usable: readonly ReadBucket[],
+    how: GroundOptions,
+    work: (ground: Ground) => Promise<T>,
+  ): Promise<T>;
+}
+
+interface GroundOptions {
+  /** Id of a bucket whose silence means nothing. */
+  readonly gone?: string | undefined;
+  /** Id of one that takes nothing new, though the keyring may not say so yet. */
+  readonly leaving?: string | undefined;
+}
+
+export interface Ground extends Pick<Hands, 'take' | 'pick'> {
   /** Buckets that can be asked. */
-  readonly sources: readonly VaultBucket[];
+  readonly sources: readonly ReadBucket[];
   /** Whether every bucket of the vault is among them and has answered everything: only then something is lost. */
   readonly isComplete: boolean;
   /** Buckets that take objects. */
-  readonly targets: readonly VaultBucket[];
+  readonly targets: readonly ReadBucket[];
   /** Notes that a bucket did not answer after all. */
   readonly noteFailure: (failure: BucketFailure) => void;
   /** Those that did not. */
@@ -23,102 +58,76 @@ export interface Ground {
   keep(signal?: AbortSignal): Promise<void>;
 }
 
-/** The same without a bucket that shall take nothing. */
-export function withoutBucket(ground: Ground, id: string): Ground {
-  return {
-    sources: ground.sources.map((bucket) => (bucket.id === id ? bucket.leaving() : bucket)),
-    targets: ground.targets.filter((bucket) => bucket.id !== id),
-    get isComplete() {
-      return ground.isComplete;
-    },
-    get failed() {
-      return ground.failed;
-    },
-    noteFailure: ground.noteFailure,
-    isNamed: (name) => ground.isNamed(name),
-    note: (chunk) => ground.note(chunk),
-    keep: (signal) => ground.keep(signal),
-  };
-}
-
 /** How often work whose marker became too old (a machine that slept) begins again. */
 const MOST_STARTS = 3;
 
-/**
- * Does repairing work.
- *
- * @param usable buckets that can be asked
- * @param options `dryRun`: without a marker, since nothing is stored. `gone`: id of a bucket whose
- *   silence means nothing
- * @param work starts over if its marker has become too old, so it must be repeatable
- */
-export async function onGround<T>(
-  session: Session,
-  usable: readonly VaultBucket[],
-  options: {
-    readonly dryRun: boolean;
-    readonly gone?: string | undefined;
-    readonly signal: AbortSignal | undefined;
-  },
-  work: (ground: Ground) => Promise<T>,
-): Promise<T> {
-  const { dryRun, gone, signal } = options;
-  if (dryRun) {
-    const { absent } = await readSweepLists(session, usable, signal);
-    return work(
-      groundOf(
-        session,
-        { usable, gone },
-        {
-          targets: usable.filter(({ state }) => state === 'active'),
-          isNamed: (name) => absent.has(name),
-          note: () => undefined,
-          keep: () => Promise.resolve(),
-        },
-      ),
-    );
-  }
-  // One that lingers has seen the buckets as they were.
-  await session.guard.end();
-  for (let starts = 1; ; starts += 1) {
-    try {
-      return await session.guard.run(async (guarded) => {
-        const result = await work(
-          groundOf(
-            session,
-            { usable, gone },
-            {
-              // The guard may have begun before a bucket was said to take nothing new.
-              targets: guarded.targets.filter(
-                ({ number }) => session.buckets.byNumber(number)?.state === 'active',
-              ),
-              isNamed: (name) => guarded.isNamed(name),
-              note: (id) => guarded.note(id),
-              keep: (aborted) => guarded.keep(aborted),
-            },
-          ),
-        );
-        await guarded.keep(signal);
-        return result;
-      }, signal);
-    } catch (error) {
-      if (!isVaultError(error, 'stale') || starts === MOST_STARTS) throw error;
-    }
-  }
+/** Those that do what is decided. */
+export function actingHands(session: Session, signal: AbortSignal | undefined): Hands {
+  const hands: Hands = {
+    take: doing(session),
+    pick: (set, how) => goodShards(session, set, { ...how, all: false }),
+    async onGround(usable, how, work) {
+      // One that lingers has seen the buckets as they were.
+      await session.guard.end();
+      for (let starts = 1; ; starts += 1) {
+        try {
+          return await session.guard.run(async (guarded) => {
+            const result = await work(groundOf(hands, session, { usable, ...how }, guarded));
+            await guarded.keep(signal);
+            return result;
+          }, signal);
+        } catch (error) {
+          if (!isVaultError(error, 'stale') || starts === MOST_STARTS) throw error;
+        }
+      }
+    },
+  };
+  return hands;
+}
+
+/** Those that only tell. */
+export function tellingHands(
+  session: ReadSession,
+  { onPlanned, signal }: Pick<PlanOptions, 'onPlanned' | 'signal'>,
+): Hands {
+  const hands: Hands = {
+    take: telling(onPlanned),
+    // The listings tell, as far as they go: reading is what a dry run saves.
+    pick: (set) =>
+      Promise.resolve({ picked: isReadable(set) ? [] : null, good: set.shards, bad: [], unknown: [] }),
+    async onGround(usable, how, work) {
+      const { absent } = await readSweepLists(session, usable, signal);
+      const isNamed = (name: string): boolean => absent.has(name);
+      const guarded = { targets: usable, isNamed, note: () => undefined, keep: () => Promise.resolve() };
+      return work(groundOf(hands, session, { usable, ...how }, guarded));
+    },
+  };
+  return hands;
 }
 
 function groundOf(
-  session: Session,
-  { usable, gone }: { readonly usable: readonly VaultBucket[]; readonly gone: string | undefined },
-  call: Pick<Ground, 'targets' | 'isNamed' | 'note' | 'keep'>,
+  { take, pick }: Hands,
+  session: ReadSession,
+  { usable, gone, leaving }: GroundOptions & { readonly usable: readonly ReadBucket[] },
+  guarded: Pick<Ground, 'targets' | 'isNamed' | 'note' | 'keep'>,
 ): Ground {
   const { all } = session.buckets;
-  // As they are now: one may have been said to take nothing new.
-  const sources = all.filter(({ id }) => usable.some((bucket) => bucket.id === id));
+  // As they are now: one may have been said to take nothing new since it was asked, or since the guard has begun.
+  const sources = all
+    .filter(({ id }) => usable.some((bucket) => bucket.id === id))
+    .map((bucket) => (bucket.id === leaving && bucket.state === 'active' ? bucket.leaving() : bucket));
+  const targets = guarded.targets.filter(
+    ({ id, number }) => id !== leaving && session.buckets.byNumber(number)?.state === 'active',
+  );
   const failures = new Map<string, BucketFailure>();
   return {
-    ...call,
+    take,
+    pick,
     sources,
+    targets,
+    isNamed: (name) => guarded.isNamed(name),
+    note: (id) => guarded.note(id),
+    keep: (signal) => guarded.keep(signal),
     get isComplete() {
       const asked = sources.filter(({ id }) => id !== gone && !failures.has(id));
       return asked.length === all.filter(({ id }) => id !== gone).length;

@@ -3,20 +3,20 @@ import { isFailure, isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { storing } from '../buckets/steps.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
-import type { PlanOptions } from '../call.ts';
+import type { CallOptions } from '../call.ts';
 import { openManifest } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { readManifestBytes, readManifestIn } from '../files/manifests.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession } from '../session.ts';
 import { isOver } from './files.ts';
 import type { FileState } from './files.ts';
 import type { Ground } from './ground.ts';
-import { storing } from './options.ts';
 
-export interface ManifestRepairOptions extends PlanOptions {
+export interface ManifestRepairOptions extends CallOptions {
   /** Whether copies are read, and not only looked for. */
   readonly reads: boolean;
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
@@ -33,7 +33,7 @@ export interface RepairedManifests {
 
 /** Gives every bucket every manifest of a file that can be read or brought back. */
 export async function repairManifests(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
   options: ManifestRepairOptions,
 ): Promise<RepairedManifests> {
@@ -55,7 +55,7 @@ export async function repairManifests(
 }
 
 async function repairOne(
-  session: Session,
+  session: ReadSession,
   ground: Ground,
   file: ManifestRepairOptions & {
     readonly hash: string;
@@ -64,48 +64,46 @@ async function repairOne(
     readonly counts: { stored: number; bytes: number };
   },
 ): Promise<FileState> {
-  const { hash, holders, counts, reads, dryRun, signal } = file;
+  const { hash, holders, counts, reads, signal } = file;
   const holding = holders.map(({ bucket }) => bucket);
   const good = reads ? await goodHolders(hash, holding, { ground, signal }) : holding;
   const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
   if (lacking.length === 0) return 'whole';
   // Whatever has its own hash for a name could be spread so: what the catalog does not know is looked into.
   if (file.row === null && (await isForeign(session, hash, holding, signal))) return 'whole';
-  const plan = async (bytes: number): Promise<FileState> => {
-    for (const bucket of lacking) {
-      const reason = holding.includes(bucket) ? 'damaged' : 'missing';
-      await file.onPlanned?.(storing(manifestObjectName(hash), bucket, { reason, bytes }));
-    }
-    counts.stored += lacking.length;
-    counts.bytes += lacking.length * bytes;
-    return 'whole';
-  };
+  const name = manifestObjectName(hash);
+  const from = good.length > 0 ? good : holding;
+  const read = async (): Promise<Uint8Array> =>
+    (await readManifestBytes(session, hash, { from, signal })).bytes;
   try {
-    if (dryRun === true && !reads) return await plan(holders[0]?.size ?? 0);
-    const { bytes } = await readManifestBytes(session, hash, {
-      from: good.length > 0 ? good : holding,
-      signal,
+    const known = reads ? await read() : null;
+    const size = known?.length ?? holders[0]?.size ?? 0;
+    const steps = lacking.map((bucket) => {
+      const reason = holding.includes(bucket) ? 'damaged' : 'missing';
+      return storing(name, bucket, { reason, bytes: size });
     });
-    if (dryRun === true) return await plan(bytes.length);
-    counts.stored += lacking.length;
-    counts.bytes += lacking.length * bytes.length;
-    // Under a marker that stands, so that no sweep has removed the others meanwhile.
-    await ground.keep(signal);
-    const object = { name: manifestObjectName(hash), bytes };
-    const { failed } = await spread(lacking, object, { signal, replace: true });
-    if (failed.length < lacking.length) file.onStep?.({ what: 'stored', on: object.name });
-    counts.stored -= failed.length;
-    counts.bytes -= failed.length * bytes.length;
-    for (const failure of failed) {
-      // A damaged copy that a lock keeps cannot be replaced before its end; the bucket is none the worse.
-      if (failure.error.code !== 'retained') ground.noteFailure(failure);
-      file.onWarning?.({
-        kind: 'bucket-down',
-        message: describeFailure(failure),
-        bucket: failure.bucket.url,
-      });
-    }
-    return failed.length > 0 ? 'degraded' : 'whole';
+    const told = { size, failed: 0 };
+    const copied = await ground.take(steps, told, async ({ buckets }) => {
+      const bytes = known ?? (await read());
+      // Under a marker that stands, so that no sweep has removed the others meanwhile.
+      await ground.keep(signal);
+      const to = lacking.map((bucket) => buckets.ours(bucket));
+      const { failed } = await spread(to, { name, bytes }, { signal, replace: true });
+      if (failed.length < lacking.length) file.onStep?.({ what: 'stored', on: name });
+      for (const failure of failed) {
+        // A damaged copy that a lock keeps cannot be replaced before its end; the bucket is none the worse.
+        if (failure.error.code !== 'retained') ground.noteFailure(failure);
+        file.onWarning?.({
+          kind: 'bucket-down',
+          message: describeFailure(failure),
+          bucket: failure.bucket.url,
+        });
+      }
+      return { size: bytes.length, failed: failed.length };
+    });
+    counts.stored += lacking.length - copied.failed;
+    counts.bytes += (lacking.length - copied.failed) * copied.size;
+    return copied.failed > 0 ? 'degraded' : 'whole';
   } catch (error) {
     if (isVaultError(error, 'damaged', 'object-missing')) return ground.isComplete ? 'lost' : 'unknown';
     if (isVaultError(error, 'unavailable', 'denied')) return 'unknown';
@@ -115,9 +113,9 @@ async function repairOne(
 
 /** Whether an object that goes by its hash is no manifest of this vault. */
 async function isForeign(
-  session: Session,
+  session: ReadSession,
   hash: string,
-  from: readonly VaultBucket[],
+  from: readonly ReadBucket[],
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   try {
@@ -131,10 +129,10 @@ async function isForeign(
 /** The buckets whose copy of a manifest has its hash, or cannot be asked just now. */
 async function goodHolders(
   hash: string,
-  holders: readonly VaultBucket[],
+  holders: readonly ReadBucket[],
   { ground, signal }: { readonly ground: Ground; readonly signal: AbortSignal | undefined },
-): Promise<VaultBucket[]> {
-  const good: VaultBucket[] = [];
+): Promise<ReadBucket[]> {
+  const good: ReadBucket[] = [];
   for (const bucket of holders) {
     try {
       await readManifestIn(bucket, hash, signal);

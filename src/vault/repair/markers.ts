@@ -2,12 +2,12 @@
 import { isVaultError } from '../../errors.ts';
 import { MANIFEST_PREFIX, MAX_MANIFEST_SIZE, parseManifestObjectName } from '../../format/manifest.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
-import type { Bucket } from '../../buckets/bucket.ts';
+import type { ReadableBucket } from '../../buckets/bucket.ts';
 import { checkEach, readMarker } from '../buckets/bucket-set.ts';
+import { storing } from '../buckets/steps.ts';
+import type { Take } from '../buckets/steps.ts';
 import { readKeyrings, verifiedOrNull } from '../keys/keyring-copies.ts';
-import type { PlanOptions } from '../call.ts';
-import type { Session } from '../session.ts';
-import { storing } from './options.ts';
+import type { ReadSession } from '../session.ts';
 
 /** Manifests that are tried. */
 const MOST_TRIED = 8;
@@ -19,8 +19,9 @@ const MOST_TRIED = 8;
  * @returns how many were marked (or would be)
  */
 export async function restoreMarkers(
-  session: Session,
-  { dryRun = false, onPlanned, signal }: Pick<PlanOptions, 'dryRun' | 'onPlanned' | 'signal'>,
+  session: ReadSession,
+  take: Take,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
   let stored = 0;
   await checkEach(session.buckets.all, async (bucket) => {
@@ -29,17 +30,17 @@ export async function restoreMarkers(
     if (found === 'there' || !(await isOfVault(session, storage, signal))) return;
     stored += 1;
     const bytes = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
-    if (dryRun) {
-      await onPlanned?.(storing(MARKER_NAME, bucket, { reason: found, bytes: bytes.length }));
-      return;
-    }
-    await storage.put(MARKER_NAME, bytes, { signal, replace: found === 'damaged' });
+    const step = storing(MARKER_NAME, bucket, { reason: found, bytes: bytes.length });
+    await take([step], undefined, async ({ buckets }) => {
+      const target = await buckets.ours(bucket).open();
+      await target.put(MARKER_NAME, bytes, { signal, replace: found === 'damaged' });
+    });
   });
   return stored;
 }
 
 async function markerOf(
-  storage: Bucket,
+  storage: ReadableBucket,
   signal: AbortSignal | undefined,
 ): Promise<'there' | 'missing' | 'damaged'> {
   try {
@@ -52,8 +53,8 @@ async function markerOf(
 
 /** Whether a place shows a keyring that this vault has signed, or a manifest that it has sealed. */
 async function isOfVault(
-  session: Session,
-  storage: Bucket,
+  session: ReadSession,
+  storage: ReadableBucket,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   for (const bytes of await readKeyrings(storage, { signal })) {

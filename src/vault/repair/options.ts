@@ -1,7 +1,6 @@
 /** What repairing takes. */
 import type { Redundancy } from '../../format/shard.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
-import type { PlannedStep, PlanOptions } from '../call.ts';
+import type { PlanOptions } from '../call.ts';
 
 export interface RepairOptions extends PlanOptions {
   /** Hashes, prefixes or names; all files unless given. */
@@ -12,13 +11,4 @@ export interface RepairOptions extends PlanOptions {
   readonly redundancy?: Redundancy | undefined;
   /** Has all that live files need locked until then at least, in milliseconds since 1970, where buckets can lock. */
   readonly retainUntilMs?: number | undefined;
-}
-
-/** The step of a plan that gives an object to a bucket. */
-export function storing(
-  object: string,
-  bucket: VaultBucket,
-  { reason, bytes }: Pick<PlannedStep, 'reason' | 'bytes'>,
-): PlannedStep {
-  return { action: 'store', object, reason, bytes, file: null, bucket: bucket.url };
 }

@@ -7,32 +7,25 @@ import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import { CHUNK_PREFIX, shardObjectSize, shardSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { Budget } from '../../concurrency/semaphore.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import type { PlannedStep, PlanOptions, Warning } from '../call.ts';
+import type { PlannedStep, Warning } from '../call.ts';
 import { allocateChunkMemory, chunkMemorySize, objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkProof } from '../chunks/chunk-worker.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { Presence } from '../chunks/presence.ts';
-import {
-  fitsSize,
-  isComplete,
-  isReadable,
-  objectNameOf,
-  rowOfSet,
-  setsOf,
-  shardsOf,
-} from '../chunks/shard-sets.ts';
+import { fitsSize, isComplete, objectNameOf, rowOfSet, setsOf, shardsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import { codedObjects, mostSealed, takeBack } from '../chunks/shards.ts';
+import type { FetchedShard } from '../chunks/shards.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import { isCoded, isWhole, sealedSizeOf } from './census.ts';
 import { goodShards } from '../chunks/good-shards.ts';
 import type { GoodShards } from '../chunks/good-shards.ts';
 import type { Ground } from './ground.ts';
 
-export interface RebuildOptions extends Pick<PlanOptions, 'dryRun' | 'onPlanned'> {
+export interface RebuildOptions {
   readonly ground: Ground;
   /** What chunks shall be coded with; null for as they are. */
   readonly redundancy: Redundancy | null;
@@ -75,32 +68,24 @@ interface Task extends NeedyChunk {
 const MOST_BY_PAGES = 50_000;
 
 export class Rebuild {
-  readonly #session: Session;
+  readonly #session: ReadSession;
   readonly #options: RebuildOptions;
   readonly #budget: Budget;
   readonly #presence: Presence | null;
-  readonly #uploader: ShardUploader | ShardPlan;
+  readonly #uploader: ShardUploader;
   /** Chunks of which something was stored (or would be). */
   readonly repaired = new IdSet();
+  /** Shards stored, and their bytes (or what would be). */
+  shardsStored = 0;
+  bytesStored = 0;
 
-  constructor(session: Session, options: RebuildOptions) {
+  constructor(session: ReadSession, options: RebuildOptions) {
     this.#session = session;
     this.#options = options;
     this.#budget = new Budget(session.limits.chunkMemory);
     const { ground, expected } = options;
     this.#presence = expected <= MOST_BY_PAGES ? new Presence(ground.sources, session.clock) : null;
-    this.#uploader =
-      options.dryRun === true
-        ? new ShardPlan(options.onPlanned)
-        : new ShardUploader(options.onWarning, { fullIsFatal: false });
-  }
-
-  /** Shards stored, and their bytes (or what would be). */
-  get shardsStored(): number {
-    return this.#uploader.shardsStored;
-  }
-  get bytesStored(): number {
-    return this.#uploader.bytesStored;
+    this.#uploader = new ShardUploader(options.onWarning, { fullIsFatal: false });
   }
 
   /** Does what can be done for one chunk. */
@@ -174,14 +159,11 @@ export class Rebuild {
   }
 
   async #lookInto(set: ShardSet, { proof, padded, signal }: Task): Promise<GoodShards> {
-    const { dryRun, reads } = this.#options;
-    // What would be done is told by the listings, as far as they go: reading is what a dry run saves.
-    if (dryRun === true && !reads) {
-      return { picked: isReadable(set) ? [] : null, good: set.shards, bad: [], unknown: [] };
-    }
+    const { ground, reads } = this.#options;
     const most =
       padded === null ? mostSealed(proof?.length ?? null) : payloadSize(padded, false) + SEAL_OVERHEAD;
-    return goodShards(this.#session, set, { proof, most, all: reads, signal });
+    const how = { proof, most, signal };
+    return reads ? goodShards(this.#session, set, { ...how, all: true }) : ground.pick(set, how);
   }
 
   /** The shards that stay: in buckets that are not being emptied, and coded as they shall be. */
@@ -205,38 +187,63 @@ export class Rebuild {
     );
   }
 
-  /** Makes all shards of a set, and stores those that it lacks. */
-  async #store(
-    set: ShardSet,
-    kept: ShardSet,
-    found: GoodShards,
-    { id, proof, padded, signal }: Task,
-  ): Promise<Rebuilt> {
+  /** Stores the shards that a set lacks. */
+  async #store(set: ShardSet, kept: ShardSet, found: GoodShards, task: Task): Promise<Rebuilt> {
     const picked = found.picked ?? [];
-    const redundancy = { k: kept.k, m: kept.m };
-    const { targets } = this.#options.ground;
-    const before = this.shardsStored;
-    let stored: ChunkRow;
-    if (this.#uploader instanceof ShardPlan) {
-      const sealedSize = picked[0]?.sealedSize ?? likelySize(set, padded);
-      stored = await this.#uploader.upload(rowOfSet(kept, sealedSize), targets, reasonOf(set, kept, found));
-    } else {
-      const coded = codedObjects(picked);
-      if (coded === null) return 'lost';
-      const { sealedSize } = coded;
-      const bodySize = Math.max(proof?.length ?? 0, sealedSize - SEAL_OVERHEAD);
-      const memory = allocateChunkMemory(bodySize, redundancy);
-      const answer = await this.#session.workers.recode(memory, { id, proof, redundancy }, coded);
-      takeBack(picked, answer.objects);
-      if (!answer.opened) return 'lost';
-      const objects = objectsOf(memory, kept.k + kept.m, shardSize(sealedSize, kept.k));
-      const row = rowOfSet(kept, sealedSize);
-      stored = await this.#uploader.upload(row, objects, targets, signal);
-      await this.#session.catalog.chunks.put([stored]);
-    }
-    if (this.shardsStored > before) this.repaired.add(id);
+    const row = rowOfSet(kept, picked[0]?.sealedSize ?? likelySize(set, task.padded));
+    const { ground } = this.#options;
+    const told = filled(row, ground.targets);
+    const bytes = shardObjectSize(row.sealedSize, row.k);
+    const facts = { reason: reasonOf(set, kept, found), bytes, file: null, bucket: null };
+    const step = { action: 'store', object: CHUNK_PREFIX + row.id, ...facts } as const;
+    const steps = Array.from({ length: placesIn(told) - placesIn(row) }, () => step);
+    const stored = await ground.take<ChunkRow | null>(steps, told, (writing) =>
+      this.#upload(writing, row, picked, task),
+    );
+    if (stored === null) return 'lost';
+    const shards = placesIn(stored) - placesIn(row);
+    this.shardsStored += shards;
+    this.bytesStored += shards * bytes;
+    if (shards > 0) this.repaired.add(row.id);
     return stored.shards.includes(null) ? 'degraded' : 'repaired';
   }
+
+  /** Makes all shards of a chunk, and sends those that have no place. @returns null if what was picked does not give the chunk after all */
+  async #upload(
+    { workers, catalog, buckets }: Session,
+    row: ChunkRow,
+    picked: readonly FetchedShard[],
+    { id, proof, signal }: Task,
+  ): Promise<ChunkRow | null> {
+    const coded = codedObjects(picked);
+    if (coded === null) return null;
+    const redundancy = { k: row.k, m: row.m };
+    const bodySize = Math.max(proof?.length ?? 0, row.sealedSize - SEAL_OVERHEAD);
+    const memory = allocateChunkMemory(bodySize, redundancy);
+    const answer = await workers.recode(memory, { id, proof, redundancy }, coded);
+    takeBack(picked, answer.objects);
+    if (!answer.opened) return null;
+    const objects = objectsOf(memory, row.k + row.m, shardSize(row.sealedSize, row.k));
+    const targets = this.#options.ground.targets.flatMap(({ number }) => buckets.byNumber(number) ?? []);
+    const stored = await this.#uploader.upload(row, objects, targets, signal);
+    await catalog.chunks.put([stored]);
+    return stored;
+  }
+}
+
+/** A row as it is once every bucket has taken what it is given. */
+function filled(row: ChunkRow, targets: readonly ReadBucket[]): ChunkRow {
+  const taken = new Set(row.shards.map((place) => place?.bucket));
+  const free = targets.filter(({ number }) => !taken.has(number));
+  const shards = row.shards.map((place) => {
+    const bucket = place === null ? free.shift() : undefined;
+    return bucket === undefined ? place : { bucket: bucket.number, upload: '' };
+  });
+  return { ...row, shards };
+}
+
+function placesIn({ shards }: ChunkRow): number {
+  return shards.filter((place) => place !== null).length;
 }
 
 /** Bytes of the sealed chunk, as far as its size and that of its shards tell. */
@@ -250,41 +257,4 @@ function reasonOf(set: ShardSet, kept: ShardSet, { bad, good }: GoodShards): Pla
   if (!isCoded(set, kept)) return 'recoded';
   if (bad.length > 0) return 'damaged';
   return good.some(({ bucket }) => bucket.state !== 'active') ? 'moved' : 'missing';
-}
-
-/** Says where shards would go. */
-class ShardPlan {
-  readonly #onPlanned: PlanOptions['onPlanned'];
-  shardsStored = 0;
-  bytesStored = 0;
-
-  constructor(onPlanned: PlanOptions['onPlanned']) {
-    this.#onPlanned = onPlanned;
-  }
-
-  hasFailed(): boolean {
-    return false;
-  }
-
-  async upload(
-    row: ChunkRow,
-    targets: readonly VaultBucket[],
-    reason: PlannedStep['reason'],
-  ): Promise<ChunkRow> {
-    const taken = new Set(row.shards.flatMap((place) => (place === null ? [] : [place.bucket])));
-    const free = targets.filter(({ number }) => !taken.has(number));
-    const shards = row.shards.map((place) => {
-      const bucket = place === null ? free.shift() : undefined;
-      if (bucket === undefined) return place;
-      return { bucket: bucket.number, upload: '' };
-    });
-    const bytes = shardObjectSize(row.sealedSize, row.k);
-    const step = { action: 'store', object: CHUNK_PREFIX + row.id, reason, bytes } as const;
-    for (let left = shards.filter((place, i) => place !== row.shards[i]).length; left > 0; left -= 1) {
-      this.shardsStored += 1;
-      this.bytesStored += bytes;
-      await this.#onPlanned?.({ ...step, file: null, bucket: null });
-    }
-    return { ...row, shards };
-  }
 }

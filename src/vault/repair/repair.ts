@@ -4,24 +4,20 @@ import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { changeDefaults } from '../keys/defaults.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
-import { settleKeyring } from '../keys/settle-keyring.ts';
+import { settleKeyringBy } from '../keys/settle-keyring.ts';
 import { listDeletions } from '../protocol/deletions.ts';
 import { listForRemoval } from '../protocol/lists.ts';
 import { resolveFile } from '../files/resolve.ts';
-import type { Session } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import { repairChunks } from './chunks.ts';
-import type { RepairedChunks } from './chunks.ts';
 import { repairDeletions } from './deletions.ts';
 import type { FileState } from './files.ts';
-import { onGround } from './ground.ts';
-import type { Ground } from './ground.ts';
+import { actingHands, tellingHands } from './ground.ts';
+import type { Ground, Hands } from './ground.ts';
 import { repairManifests } from './manifests.ts';
-import type { RepairedManifests } from './manifests.ts';
 import { restoreMarkers } from './markers.ts';
-import { storing } from './options.ts';
 import { retainFiles, retainingFor } from './retain.ts';
 import type { RetainedFiles } from './retain.ts';
 import type { RepairOptions } from './options.ts';
@@ -67,11 +63,30 @@ export interface RepairResult {
 
 /** See `Vault.repair`. */
 export async function repairVault(session: Session, options: RepairOptions = {}): Promise<RepairResult> {
-  const { signal, redundancy, dryRun = false, onPlanned } = options;
+  const { signal, redundancy, retainUntilMs, dryRun = false } = options;
   if (redundancy !== undefined) requireBuckets(session, redundancy, options);
+  if (dryRun && retainUntilMs !== undefined) {
+    throw new VaultError(
+      'invalid-input',
+      'What would be locked is not told beforehand: leave out either option.',
+    );
+  }
   const retaining = await retainingFor(session, options);
-  const markersStored = await restoreMarkers(session, { dryRun, onPlanned, signal });
+  const hands = dryRun ? tellingHands(session, options) : actingHands(session, signal);
+  const markersStored = await restoreMarkers(session, hands.take, signal);
   await refreshKeyring(session, signal, { thorough: true });
+  return repairMarked(session, hands, { ...options, retaining, markersStored });
+}
+
+async function repairMarked(
+  session: ReadSession,
+  hands: Hands,
+  options: RepairOptions & {
+    readonly retaining: Awaited<ReturnType<typeof retainingFor>>;
+    readonly markersStored: number;
+  },
+): Promise<RepairResult> {
+  const { signal, redundancy, retaining, markersStored } = options;
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
   for (const failure of failed) {
@@ -82,90 +97,50 @@ export async function repairVault(session: Session, options: RepairOptions = {})
     });
   }
   // New files get it from now on.
-  if (redundancy !== undefined && !dryRun) await changeDefaults(session, { redundancy }, options);
-  const onMissing = async (bucket: VaultBucket, object: string, bytes: number): Promise<void> => {
-    await onPlanned?.(storing(object, bucket, { reason: 'missing', bytes }));
-  };
-  const keyrings = await settleKeyring(session, usable, { dryRun, onMissing, signal });
-  const work = await onGround(session, usable, { dryRun, signal }, (ground) =>
-    repairAll(session, ground, { ...options, redundancy: redundancy ?? null }),
-  );
+  if (redundancy !== undefined)
+    await hands.take([], false, (writing) => changeDefaults(writing, { redundancy }, options));
+  const keyrings = await settleKeyringBy(hands.take, session, usable, signal);
+  const work = await hands.onGround(usable, {}, (ground) => repairAll(session, ground, options));
   // Last, so that what has been stored now is locked, too.
-  const retention =
-    retaining === null ? null : await retainFiles(session, usable, { ...options, ...retaining });
+  const retention = await hands.take<RetainedFiles | null>([], null, async (writing) =>
+    retaining === null ? null : retainFiles(writing, usable, { ...options, ...retaining }),
+  );
   const unreachable = new Set(
     [...failed, ...keyrings.failed, ...work.failed].map(({ bucket }) => bucket.url),
   );
   return resultOf(work, { markersStored, keyringsStored: keyrings.stored, retention, unreachable });
 }
 
-interface Work {
-  readonly chunks: RepairedChunks;
-  readonly manifests: RepairedManifests;
-  readonly deletionsStored: number;
-  readonly failed: readonly BucketFailure[];
-}
-
-async function repairAll(
-  session: Session,
-  ground: Ground,
-  options: Omit<RepairOptions, 'redundancy'> & { readonly redundancy: Redundancy | null },
-): Promise<Work> {
+async function repairAll(session: ReadSession, ground: Ground, options: RepairOptions) {
   const { signal, references } = options;
-  const dryRun = options.dryRun === true;
   const deletions = await listDeletions(session, ground.sources, { signal, onFailure: ground.noteFailure });
   const only = references === undefined ? null : await hashesOf(session, references);
-  const deletionsStored =
-    only === null ? await repairDeletions(session, ground, { ...options, deletions }) : 0;
-  const replaced = new ReplacedObjects(session, ground.sources, { dryRun, signal });
-  const chunks = await repairChunks(session, ground, {
-    ...options,
-    deletions,
-    onReplaced: (name) => replaced.add(name),
-  });
-  await replaced.flush();
+  const deletionsStored = only === null ? await repairDeletions(session, ground, deletions, signal) : 0;
+  const replaced: string[] = [];
+  const leaveToSweep = async (): Promise<void> => {
+    const names = replaced.splice(0);
+    if (names.length === 0) return;
+    await ground.take([], undefined, (writing) => listForRemoval(writing, ground.sources, names, signal));
+  };
+  const onReplaced = async (name: string): Promise<void> => {
+    replaced.push(name);
+    if (replaced.length >= MAX_SWEEP_OBJECTS) await leaveToSweep();
+  };
+  const chunks = await repairChunks(session, ground, { ...options, deletions, onReplaced });
+  await leaveToSweep();
   const reads = options.depth === 'data';
-  const manifests = await repairManifests(session, ground, { ...options, reads, dryRun, deletions, only });
+  const manifests = await repairManifests(session, ground, { ...options, reads, deletions, only });
   return { chunks, manifests, deletionsStored, failed: ground.failed };
 }
 
-async function hashesOf(session: Session, references: readonly string[]): Promise<ReadonlySet<string>> {
+async function hashesOf(session: ReadSession, references: readonly string[]): Promise<ReadonlySet<string>> {
   const hashes = new Set<string>();
   for (const reference of references) hashes.add((await resolveFile(session, reference)).info.hash);
   return hashes;
 }
 
-/** Objects that were replaced, on their way to a list of removal. */
-class ReplacedObjects {
-  readonly #session: Session;
-  readonly #buckets: readonly VaultBucket[];
-  readonly #options: { readonly dryRun: boolean; readonly signal: AbortSignal | undefined };
-  #names: string[] = [];
-
-  constructor(
-    session: Session,
-    buckets: readonly VaultBucket[],
-    options: { readonly dryRun: boolean; readonly signal: AbortSignal | undefined },
-  ) {
-    this.#session = session;
-    this.#buckets = buckets;
-    this.#options = options;
-  }
-
-  async add(name: string): Promise<void> {
-    if (this.#options.dryRun) return;
-    this.#names.push(name);
-    if (this.#names.length >= MAX_SWEEP_OBJECTS) await this.flush();
-  }
-
-  async flush(): Promise<void> {
-    const names = this.#names.splice(0);
-    if (names.length > 0) await listForRemoval(this.#session, this.#buckets, names, this.#options.signal);
-  }
-}
-
 function resultOf(
-  { chunks, manifests, deletionsStored }: Work,
+  { chunks, manifests, deletionsStored }: Awaited<ReturnType<typeof repairAll>>,
   {
     unreachable,
     ...stored
@@ -206,7 +181,7 @@ function resultOf(
   };
 }
 
-function requireBuckets(session: Session, redundancy: Redundancy, { references }: RepairOptions): void {
+function requireBuckets(session: ReadSession, redundancy: Redundancy, { references }: RepairOptions): void {
   if (references !== undefined) {
     throw new VaultError('invalid-input', 'Redundancy is the whole vault’s: name no files with it.');
   }

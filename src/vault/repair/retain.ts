@@ -1,8 +1,7 @@
 /** Locking all that live files need, or making its locks longer: for cron, where files are to be kept for a rolling time. */
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
-import { VaultError } from '../../errors.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
 import { startRetaining } from '../buckets/retaining.ts';
 import type { Retaining } from '../buckets/retaining.ts';
 import { neededObjects, sharedNames } from '../files/needed-objects.ts';
@@ -34,12 +33,6 @@ export async function retainingFor(
 ): Promise<{ readonly retaining: Retaining; readonly isEnough: boolean } | null> {
   const { retainUntilMs: untilMs } = options;
   if (untilMs === undefined) return null;
-  if (options.dryRun === true) {
-    throw new VaultError(
-      'invalid-input',
-      'What would be locked is not told beforehand: leave out either option.',
-    );
-  }
   const { m: spare } = session.keyring.keyring.redundancy;
   return startRetaining(session.buckets.active, { untilMs, spare }, options);
 }
@@ -47,12 +40,12 @@ export async function retainingFor(
 /** Locks what live files need, or those that are named. Removed files are not kept any longer than they are. */
 export async function retainFiles(
   session: Session,
-  usable: readonly VaultBucket[],
+  usable: readonly ReadBucket[],
   options: RepairOptions & { readonly retaining: Retaining; readonly isEnough: boolean },
 ): Promise<RetainedFiles> {
   const { references, retaining, isEnough, signal, onWarning } = options;
   const unknown = new Set<string>();
-  const failed = new Set<VaultBucket>();
+  const failed = new Set<ReadBucket>();
   const onFailure = (failure: BucketFailure): void => {
     failed.add(failure.bucket);
     onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });

@@ -7,7 +7,7 @@ import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ChunkId } from '../../format/manifest.ts';
 import { CHUNK_PREFIX, shardObjectSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import type { BucketSet, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketSet, ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import type { MergeOptions } from '../buckets/merged-listing.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
@@ -69,7 +69,7 @@ export class ChunkCensus {
 
   /** Lists the chunks of all these buckets. */
   static async take(
-    buckets: readonly VaultBucket[],
+    buckets: readonly ReadBucket[],
     options: MergeOptions & { readonly onForeign?: ((name: string) => void) | undefined } = {},
   ): Promise<ChunkCensus> {
     const census = new ChunkCensus();
@@ -214,7 +214,7 @@ export class ChunkCensus {
    * listing passed its place. One that no bucket has comes without shards.
    */
   async *lookAgain(
-    buckets: readonly VaultBucket[],
+    buckets: readonly ReadBucket[],
     options: Pick<MergeOptions, 'signal' | 'onFailure'> = {},
   ): AsyncGenerator<DoubtfulChunk, void, undefined> {
     if (this.#doubtful <= FEW) {
@@ -238,7 +238,7 @@ export class ChunkCensus {
 
   async #lookFor(
     slot: number,
-    buckets: readonly VaultBucket[],
+    buckets: readonly ReadBucket[],
     options: MergeOptions,
   ): Promise<readonly DoubtfulChunk[]> {
     const { words, at } = this.#locate(slot);

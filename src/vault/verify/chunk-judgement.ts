@@ -3,7 +3,7 @@ import { CODEC_STORED, payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts'
 import { PAYLOAD_TRAILER_SIZE } from '../../format/limits.ts';
 import { sealingOf, shardObjectSize } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { chosenShards, isComplete, isReadable, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import { problemKey } from './condition.ts';
@@ -17,18 +17,18 @@ export interface Judgement {
   readonly condition: Condition;
   readonly problems: readonly FileProblem[];
   /** Of each shard that should be there: where, and what has become of it. */
-  readonly shards: readonly { readonly bucket: VaultBucket | null; readonly state: ShardState }[];
+  readonly shards: readonly { readonly bucket: ReadBucket | null; readonly state: ShardState }[];
 }
 
 /** Where shards were last seen, as the catalog says: it tells which bucket lacks one, and nothing else. */
 export interface PlacesHint extends Redundancy {
   /** By index. */
-  readonly buckets: readonly (VaultBucket | null)[];
+  readonly buckets: readonly (ReadBucket | null)[];
 }
 
 /** A shard that is known not to be as it should. */
 export interface BadShard {
-  readonly bucket: VaultBucket;
+  readonly bucket: ReadBucket;
   readonly index: number;
   readonly state: Exclude<ShardState, 'good' | 'unstored'>;
 }
@@ -39,9 +39,9 @@ export interface ChunkEvidence {
   /** Shards that are not what they should be. */
   readonly bad: readonly BadShard[];
   /** All buckets of the vault. */
-  readonly buckets: readonly VaultBucket[];
+  readonly buckets: readonly ReadBucket[];
   /** Those that could not be asked. */
-  readonly unreachable: ReadonlySet<VaultBucket>;
+  readonly unreachable: ReadonlySet<ReadBucket>;
   /** Whether any bucket of the vault could not be asked: then nothing is lost. */
   readonly someUnreachable: boolean;
   readonly hint: PlacesHint | null;
@@ -129,7 +129,7 @@ function statesOf(best: ShardSet | undefined, evidence: ChunkEvidence): Judgemen
   const { k, m } = best ?? evidence.hint ?? redundancy;
   const hint = evidence.hint?.k === k && evidence.hint.m === m ? evidence.hint : null;
   const chosen = best === undefined ? new Map<number, ListedShard>() : chosenShards(best);
-  const states: { bucket: VaultBucket | null; state: ShardState }[] = [];
+  const states: { bucket: ReadBucket | null; state: ShardState }[] = [];
   const taken = new Set([...chosen.values()].map(({ bucket }) => bucket));
   const told = new Set<BadShard>();
   const open: number[] = [];

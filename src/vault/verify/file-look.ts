@@ -1,8 +1,8 @@
 /** What buckets, deletion records and the catalog say of one file, and where they disagree: for verify and repair. */
 import { isFailure } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import { hideAsRecorded, learnFile } from '../files/catch-up.ts';
+import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
+import { catchUp, hideAsRecorded, recognise } from '../files/catch-up.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { openFileRowIfIntact } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
@@ -40,7 +40,7 @@ export interface FileLookOptions {
   /** The records of removal that count, by hash. */
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
   /** Buckets that can be asked. */
-  readonly usable: readonly VaultBucket[];
+  readonly usable: readonly ReadBucket[];
   /** Whether there are others. */
   readonly someUnreachable: boolean;
   /** Whether the catalog may catch up with the buckets. */
@@ -79,7 +79,8 @@ export async function lookAtFile(
   const state = row === null ? 'absent' : record === null ? 'broken' : isHidden ? 'hidden' : 'right';
   if (holders.length === 0) return row === null ? null : { ...look, standing: 'missing', row: state, record };
   try {
-    const known = await learnFile(session, { hash, holders, row }, { deletion, write, signal });
+    const known = await recognise(session, { hash, holders, row }, { deletion, signal });
+    if (write && 'news' in known) await catchUp(session, known.news, signal);
     if (known.kind === 'foreign' || known.kind === 'unreadable') {
       return { ...look, standing: known.kind, row: state };
     }
@@ -101,7 +102,7 @@ function isRemoval(deletion: DeletionRecord | null): boolean {
 /** As `listDeletions`, as far as buckets can be asked. @param options `onTooNew`: told of records of a newer version */
 export function readDeletions(
   session: Session,
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   options: {
     readonly signal: AbortSignal | undefined;
     readonly onFailure: (failure: BucketFailure) => void;

@@ -3,7 +3,7 @@ import { isVaultError } from '../../errors.ts';
 import type { VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
 import type { Session } from '../session.ts';
 import type { ChunkCensus } from './census.ts';
 import { emptyTally, worse, severityOf, problemKey } from './condition.ts';
@@ -35,7 +35,7 @@ export class Findings {
   readonly #options: CallOptions;
   readonly #files = new Map<string, { readonly found: FileFindings; name: string | null }>();
   readonly #alike = new Map<string, FileFindings>();
-  readonly #buckets = new Map<VaultBucket, BucketTotals>();
+  readonly #buckets = new Map<ReadBucket, BucketTotals>();
   #catalogRefusal: VaultError | null = null;
   /** Files that nobody has removed. */
   files = 0;
@@ -73,7 +73,7 @@ export class Findings {
   }
 
   /** Buckets that could be asked so far. */
-  get usable(): readonly VaultBucket[] {
+  get usable(): readonly ReadBucket[] {
     return this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error === null);
   }
 
@@ -83,15 +83,15 @@ export class Findings {
   }
 
   /** Buckets that could not be asked. */
-  get unreachable(): ReadonlySet<VaultBucket> {
+  get unreachable(): ReadonlySet<ReadBucket> {
     return new Set(this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error !== null));
   }
 
-  retentionIs(bucket: VaultBucket, retention: BucketRetention): void {
+  retentionIs(bucket: ReadBucket, retention: BucketRetention): void {
     this.#totals(bucket).retention = retention;
   }
 
-  keyringWrong(bucket: VaultBucket): void {
+  keyringWrong(bucket: ReadBucket): void {
     this.#totals(bucket).keyringsWrong += 1;
   }
 
@@ -159,7 +159,7 @@ export class Findings {
     for (const { condition } of affected) files[condition] += 1;
     files.whole = Math.max(0, this.files - affected.length);
     const chunks = emptyTally();
-    const shards = new Map<VaultBucket, { shards: number; shardsMissing: number; shardsDamaged: number }>();
+    const shards = new Map<ReadBucket, { shards: number; shardsMissing: number; shardsDamaged: number }>();
     for (const bucket of this.#buckets.keys())
       shards.set(bucket, { shards: 0, shardsMissing: 0, shardsDamaged: 0 });
     for (const judgement of census.needed()) {
@@ -216,7 +216,7 @@ export class Findings {
     return wrong || files.degraded + files.unknown + disagree > 0 ? 'degraded' : 'whole';
   }
 
-  #totals(bucket: VaultBucket): BucketTotals {
+  #totals(bucket: ReadBucket): BucketTotals {
     const totals = this.#buckets.get(bucket);
     if (totals === undefined) throw new RangeError('The vault has no such bucket.');
     return totals;

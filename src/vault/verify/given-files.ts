@@ -1,7 +1,7 @@
 /** Files by what a user calls them, joined as `joinFiles` joins all. */
 import { isVaultError } from '../../errors.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import type { MergeOptions } from '../buckets/merged-listing.ts';
 import type { JoinedFile } from '../files/file-join.ts';
@@ -16,7 +16,7 @@ import type { Session } from '../session.ts';
  */
 export async function* givenFiles(
   session: Session,
-  buckets: readonly VaultBucket[],
+  buckets: readonly ReadBucket[],
   options: MergeOptions & { readonly references: readonly string[] },
 ): AsyncGenerator<JoinedFile, void, undefined> {
   const { references, signal, onFailure } = options;

@@ -1,5 +1,5 @@
 /** Where the copies of a manifest are, and how they are. */
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { stateOf } from '../chunks/shards.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { readManifestIn } from '../files/manifests.ts';
@@ -10,7 +10,7 @@ import type { Condition, FileProblem } from './condition.ts';
 export type CopyState = 'good' | 'missing' | 'damaged' | 'unknown';
 
 /** By bucket: all of the vault's. */
-export type ManifestCopies = ReadonlyMap<VaultBucket, CopyState>;
+export type ManifestCopies = ReadonlyMap<ReadBucket, CopyState>;
 
 /** Copies of a manifest that a vault should have: as many as let any m buckets go. */
 export function manifestCopiesNeeded({ keyring, buckets }: Session): number {
@@ -42,7 +42,7 @@ export function copyProblems(copies: ManifestCopies): FileProblem[] {
 export function copiesByListing(
   session: Session,
   holders: JoinedFile['holders'],
-  unreachable: ReadonlySet<VaultBucket>,
+  unreachable: ReadonlySet<ReadBucket>,
 ): ManifestCopies | null {
   if (new Set(holders.map(({ size }) => size)).size > 1) return null;
   const holding = new Set(holders.map(({ bucket }) => bucket));
@@ -58,10 +58,10 @@ export function copiesByListing(
 export async function readCopies(
   session: Session,
   hash: string,
-  options: { readonly usable: readonly VaultBucket[]; readonly signal: AbortSignal | undefined },
+  options: { readonly usable: readonly ReadBucket[]; readonly signal: AbortSignal | undefined },
 ): Promise<{ readonly copies: ManifestCopies; readonly bytes: Uint8Array | null }> {
   const { usable, signal } = options;
-  const copies = new Map<VaultBucket, CopyState>(session.buckets.all.map((bucket) => [bucket, 'unknown']));
+  const copies = new Map<ReadBucket, CopyState>(session.buckets.all.map((bucket) => [bucket, 'unknown']));
   let bytes: Uint8Array | null = null;
   await Promise.all(
     usable.map(async (bucket) => {

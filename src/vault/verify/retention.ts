@@ -3,7 +3,7 @@ import type { RetentionPolicy } from '../../buckets/bucket.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { isFailure } from '../../errors.ts';
 import { checkEach, describeFailure } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import type { HeldObject } from '../buckets/retaining.ts';
 import type { CallOptions } from '../call.ts';
 import { neededObjects, sharedNames } from '../files/needed-objects.ts';
@@ -27,7 +27,7 @@ export async function lookAtRetention(
   } & CallOptions,
 ): Promise<void> {
   const { locks, references, signal, onWarning } = options;
-  const policies = new Map<VaultBucket, RetentionPolicy>();
+  const policies = new Map<ReadBucket, RetentionPolicy>();
   await checkEach(findings.usable, async (bucket) => {
     policies.set(bucket, await bucket.policy(signal));
   });

@@ -10,6 +10,8 @@ import { checkEach, tooFewBuckets, describeFailure } from '../buckets/bucket-set
 import type { BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import { removeFrom, spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
+import { catchUp } from '../files/catch-up.ts';
+import type { News } from '../files/catch-up.ts';
 import { contentDigestOf, sealFileRow } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
@@ -46,7 +48,9 @@ export async function finishPut(
   const { table, folder, ids, chunksStored, degradedChunks, newBytes, bytesStored } = content;
   const { size: contentSize } = folder ?? table;
   const sizes = { contentSize, chunksStored, degradedChunks, bytesNew: newBytes };
-  const versions = await versionsOf(session, call.name, { write: call.dryRun !== true, signal: call.signal });
+  const { name, dryRun, signal } = call;
+  const onNews = dryRun === true ? undefined : (news: News | null) => catchUp(session, news, signal);
+  const versions = await versionsOf(session, name, { onNews, signal });
   const same = await findUnchanged(session, versions, finishing);
   if (same !== null) {
     if (call.dryRun !== true) await retainManifest(session, same.info.hash, call);
