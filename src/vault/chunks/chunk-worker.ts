@@ -229,11 +229,26 @@ function pack({ memory, length, full, compression }: Extract<Job, { kind: 'seal'
   const body = payloadOf(memory, length);
   if (compression === 'auto' && !looksCompressible(body)) return null;
   const packed = packBody(body, compression === 'auto' ? AUTO_LEVEL : compression);
-  if (packed === null || payloadSize(packed.length, false) >= payloadSize(length, full)) return null;
+  if (packed === null) return null;
+  if (payloadSize(packed.length, false) >= payloadSize(length, full)) {
+    free(packed);
+    return null;
+  }
   const size = payloadSize(packed.length, false);
+  const { length: packedLength } = packed;
   body.set(packed);
-  framePayload(payloadOf(memory, size), CODEC_ZSTD, packed.length);
+  free(packed);
+  framePayload(payloadOf(memory, size), CODEC_ZSTD, packedLength);
   return size;
+}
+
+/**
+ * Gives the memory of what zstd has made back at once. What made it holds on to it until a full collection, and up to 64 MiB would
+ * pile up in each thread before there is one.
+ */
+function free({ buffer }: Uint8Array): void {
+  // Small ones lie in one that many share.
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > Buffer.poolSize) buffer.transfer(0);
 }
 
 /** zstd's own default. */
@@ -256,7 +271,10 @@ function open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): Outc
     const body = unpackPayload(payload, proof.length);
     // Chunk keys are known to whoever once had the bytes: the tag of the cipher alone proves nothing.
     if (!bodyHash(body).equals(proof.hash)) return 'damaged';
-    if (body.buffer !== memory.buffer) payloadOf(memory, proof.length).set(body);
+    if (body.buffer !== memory.buffer) {
+      payloadOf(memory, proof.length).set(body);
+      free(body);
+    }
     return 'opened';
   } catch (error) {
     if (isVaultError(error, 'damaged')) return 'damaged';
