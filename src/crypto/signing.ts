@@ -2,6 +2,7 @@
  * Signed objects: the keyring, deletion records and sweep lists. FORMAT.md, "Signed objects".
  */
 import { hash as digest, sign, verify } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { isVaultError, VaultError } from '../errors.ts';
 import { decodeKeyring, encodeKeyring } from '../format/keyring.ts';
 import type { Keyring } from '../format/keyring.ts';
@@ -148,8 +149,13 @@ function signObject(keys: VaultKeys, kind: Kind, json: Uint8Array): Buffer {
 type Verification = Pick<VerifyingKeys, 'verification'>;
 
 function isSigned({ verification }: Verification, kind: Kind, { signed, signature }: SignedObject): boolean {
-  return verify(null, message(kind, signed), publicKey('ed25519', verification), signature);
+  let key = verifiers.get(verification);
+  if (key === undefined) verifiers.set(verification, (key = publicKey('ed25519', verification)));
+  return verify(null, message(kind, signed), key, signature);
 }
+
+/** To make one from its bytes takes as long as to verify with it, and of deletion records there are many. */
+const verifiers = new WeakMap<Uint8Array, KeyObject>();
 
 /** The key of a later root, which the reader's signs for by way of those between. @throws `damaged` for what is no keyring of one */
 function laterKey(keys: VerifyingKeys, bytes: Uint8Array): Buffer {

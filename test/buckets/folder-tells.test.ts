@@ -6,6 +6,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
 import { readOn, translated } from '../../src/buckets/folder/files.ts';
 import { parseFileUrl, parseFolderPath } from '../../src/buckets/folder/url.ts';
+import { parseBucketUrl } from '../../src/buckets/open.ts';
 import { VaultError } from '../../src/errors.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { listAll } from './conformance.ts';
@@ -283,7 +284,7 @@ describe('a folder’s address', () => {
     ['~/x', '/', 'The shell did not expand the "~" of ~/x. Write $HOME instead, or the whole path.'],
     ['x', null, 'The path x is relative, and there is nothing that it is relative to. Write the whole path.'],
   ])('the path %j is refused', (path, base, message) => {
-    expect(() => parseFolderPath(path, base)).toThrow(
+    expect(() => parseBucketUrl(path, base === null ? {} : { base })).toThrow(
       expect.objectContaining({ code: 'invalid-input', message }),
     );
   });

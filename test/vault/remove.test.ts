@@ -494,3 +494,25 @@ test('what a catalog still shows of a file whose grace is over is hidden by the 
   expect(await all(vault.list())).toEqual([]);
   expect(await all(vault.list({ deleted: true }))).toMatchObject([{ hash }]);
 });
+
+test('many that are removed at once are removed for good, though some were brought back by a clock that is ahead', async () => {
+  const clock = { ms: START };
+  await using made = await testVault({ now: () => clock.ms });
+  const { vault, session } = made;
+  const names = Array.from({ length: 40 }, (_, i) => `small-${i}`);
+  const hashes: string[] = [];
+  for (const name of names) hashes.push((await putBytes(vault, Buffer.from(name), { name })).hash);
+  const back = names.slice(0, 3);
+  await vault.remove(back);
+  clock.ms += HOUR_MS;
+  await vault.undelete(back);
+  clock.ms -= HOUR_MS;
+  // It keeps what it has.
+  failing(present(made.buckets[0]), isRecord, 'denied');
+  await vault.remove(names);
+  expect(await all(vault.list())).toEqual([]);
+  for (const hash of hashes) {
+    const { record } = await readDeletion(session, hash);
+    expect(record).toMatchObject({ live: false });
+  }
+});

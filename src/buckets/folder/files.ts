@@ -117,8 +117,8 @@ export async function openUnlinked(
 }
 
 /** @throws `ELOOP` if there is a symbolic link at that path */
-export async function refuseLink(path: string): Promise<void> {
-  if ((await unlessAbsent(lstat(path)))?.isSymbolicLink() === true) throw linkError(path);
+export async function refuseLink(path: string, calls: QuickCalls = IN_THREADS): Promise<void> {
+  if ((await unlessAbsent(calls.lstat(path)))?.isSymbolicLink() === true) throw linkError(path);
 }
 
 function linkError(path: string): Error {

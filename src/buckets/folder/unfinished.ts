@@ -134,7 +134,7 @@ async function giveName(operation: Operation, unfinished: string, object: Unname
   const { path, replace, drawn } = object;
   if (!replace && !drawn) return await operation.finish(() => giveFreeName(unfinished, object));
   // A link that somebody put there in the place of a drawn name would be replaced, not followed.
-  if (replace) await operation.finish(() => refuseLink(path));
+  if (replace) await operation.finishQuick((calls) => refuseLink(path, calls));
   await operation.finishQuick((calls) => calls.rename(unfinished, path));
   return true;
 }

@@ -102,17 +102,39 @@ export async function isSurelyLive(
   return failed.length === 0 && (record === null || record.live);
 }
 
+/** Hashes of files that any bucket lists a record of; null if one of them cannot be asked. */
+export async function recordedHashes(
+  session: ReadSession,
+  signal: AbortSignal | undefined,
+): Promise<ReadonlySet<string> | null> {
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
+  if (failed.length > 0) return null;
+  const hashes = new Set<string>();
+  let isSure = true;
+  const onFailure = (): void => {
+    isSure = false;
+  };
+  for await (const { name } of mergedListing(usable, DELETED_PREFIX, { signal, onFailure })) {
+    const hash = parseDeletionObjectName(name);
+    if (hash !== null) hashes.add(hash);
+  }
+  return isSure ? hashes : null;
+}
+
 /**
  * Writes a record that overrules those before it, into every bucket that can be reached.
  *
+ * @param options `isFirst`: all buckets have just been asked, and have none
  * @returns `clocks`: what they say of the time
  */
 export async function writeDeletion(
   session: Session,
   change: { readonly hash: string; readonly live: boolean; readonly graceMs: number },
-  signal?: AbortSignal,
+  { isFirst = false, signal }: { readonly isFirst?: boolean; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<BucketCheck & { readonly clocks: BucketClocks }> {
-  const { record, failed } = await readDeletion(session, change.hash, { signal });
+  const { record, failed } = isFirst
+    ? { record: null, failed: [] }
+    : await readDeletion(session, change.hash, { signal });
   const clocks = new BucketClocks(session.clock);
   const write = (next: DeletionRecord): Promise<BucketCheck> => {
     const object = { name: deletionObjectName(change.hash), bytes: signDeletion(session.keys, next) };

@@ -21,7 +21,7 @@ import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { clockWarning } from '../protocol/clocks.ts';
-import { GRACE_MS, readDeletion, writeDeletion } from '../protocol/deletions.ts';
+import { GRACE_MS, readDeletion, recordedHashes, writeDeletion } from '../protocol/deletions.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 
 export interface RemoveOptions extends CallOptions {
@@ -42,7 +42,9 @@ export interface RemoveResult {
 }
 
 /** Files that are hidden at once: each waits for a few answers of every bucket, one after the other. */
-const HIDDEN_AT_ONCE = 16;
+const HIDDEN_AT_ONCE = 64;
+/** Of so many files it is listed which have a record already, instead of being asked for each. */
+const MANY = 32;
 
 /** See `Vault.remove`. */
 export async function removeFiles(
@@ -59,11 +61,14 @@ export async function removeFiles(
   // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
   await refreshKeyring(session, options.signal);
   const unreachable = new Set<string>();
+  const hashes = [...removed.map((file) => file.hash), ...unlisted];
+  const recorded = hashes.length < MANY ? null : await recordedHashes(session, options.signal);
   const hidden = mapOrdered(
-    [...removed.map((file) => file.hash), ...unlisted],
+    hashes,
     async (hash, aborted) => {
       const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
-      const written = await writeDeletion(session, change, aborted);
+      const isFirst = recorded?.has(hash) === false;
+      const written = await writeDeletion(session, change, { isFirst, signal: aborted });
       if (written.usable.length === 0)
         throw tooFewBuckets('No bucket took the record of the removal. Try again.', written.failed);
       await session.catalog.files.hide([hash], session.clock.now());
@@ -188,7 +193,7 @@ export async function expireFile(
   // Since it was found another sweep may have done this, and somebody may have brought it back.
   const { record } = await readDeletion(session, hash, { signal });
   if (isSettled(record, expiresAtMs)) return;
-  await writeDeletion(session, { hash, live: false, graceMs: GRACE_MS }, signal);
+  await writeDeletion(session, { hash, live: false, graceMs: GRACE_MS }, { signal });
   await session.catalog.files.hide([hash], session.clock.now());
 }
 
@@ -239,11 +244,7 @@ export async function undeleteFiles(
         }
       }
       await prove(session, hash, doubtful, { gone, signal: options.signal });
-      const { usable, failed } = await writeDeletion(
-        session,
-        { hash, live: true, graceMs: 0 },
-        options.signal,
-      );
+      const { usable, failed } = await writeDeletion(session, { hash, live: true, graceMs: 0 }, options);
       if (usable.length === 0) throw tooFewBuckets('No bucket took the record. Try again.', failed);
       for (const { bucket } of failed) unreachable.add(bucket.url);
       await guarded.keep(options.signal);
