@@ -2,14 +2,13 @@
  * The thread that does the arithmetic of chunks: identifying, packing, sealing, coding, checking, opening. It holds no state;
  * memory comes with every job, shared with the main thread, so that no chunk is copied between them.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { parentPort } from 'node:worker_threads';
 import {
   bodyHash,
   chunkNonce,
   chunkSecrets,
   chunkTag,
+  giveBack,
   looksCompressible,
   openChunk,
   packBody,
@@ -134,30 +133,6 @@ export interface Answers {
 }
 
 /**
- * Frees the ciphers' outputs after a job. They are outside of the heap, whose size is what the collector goes by, so that
- * left to itself it lets 60 MiB of them pile up in each thread; a collection of the young ones takes well under a
- * millisecond here and keeps their memory in the processor's cache (measured: 137 MiB instead of 261 for a put, and an
- * eighth less processor time).
- */
-const collectYoung = ((): (() => void) => {
-  try {
-    setFlagsFromString('--expose-gc');
-    // For so little other threads are only woken to no purpose.
-    setFlagsFromString('--no-parallel-scavenge');
-    const collect: unknown = runInNewContext('gc');
-    if (typeof collect !== 'function') return () => {};
-    let isFirst = true;
-    teachAllocator();
-    return () => {
-      collect({ type: isFirst ? 'major' : 'minor' });
-      isFirst = false;
-    };
-  } catch {
-    return () => {};
-  }
-})();
-
-/**
  * Lets go of one large piece of memory. glibc then keeps free memory of up to twice that size instead of giving it back
  * to the system after every job, to be asked for again page by page (mallopt(3), "dynamic mmap threshold"). Measured: 17,000
  * page faults instead of 72,000 for 256 MiB. Other allocators do not mind.
@@ -166,10 +141,10 @@ function teachAllocator(): void {
   Buffer.allocUnsafeSlow(8 * 1024 * 1024).fill(0, 0, 1);
 }
 
+teachAllocator();
+
 parentPort?.on('message', ({ ticket, job }: { ticket: number; job: Job }) => {
   const answer = run(job);
-  // Identifying leaves nothing.
-  if (job.kind !== 'identify') collectYoung();
   parentPort?.postMessage({ ticket, answer }, 'objects' in job ? transferable(job.objects) : []);
 });
 
@@ -231,24 +206,15 @@ function pack({ memory, length, full, compression }: Extract<Job, { kind: 'seal'
   const packed = packBody(body, compression === 'auto' ? AUTO_LEVEL : compression);
   if (packed === null) return null;
   if (payloadSize(packed.length, false) >= payloadSize(length, full)) {
-    free(packed);
+    giveBack(packed);
     return null;
   }
   const size = payloadSize(packed.length, false);
   const { length: packedLength } = packed;
   body.set(packed);
-  free(packed);
+  giveBack(packed);
   framePayload(payloadOf(memory, size), CODEC_ZSTD, packedLength);
   return size;
-}
-
-/**
- * Gives the memory of what zstd has made back at once. What made it holds on to it until a full collection, and up to 64 MiB would
- * pile up in each thread before there is one.
- */
-function free({ buffer }: Uint8Array): void {
-  // Small ones lie in one that many share.
-  if (buffer instanceof ArrayBuffer && buffer.byteLength > Buffer.poolSize) buffer.transfer(0);
 }
 
 /** zstd's own default. */
@@ -273,7 +239,7 @@ function open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): Outc
     if (!bodyHash(body).equals(proof.hash)) return 'damaged';
     if (body.buffer !== memory.buffer) {
       payloadOf(memory, proof.length).set(body);
-      free(body);
+      giveBack(body);
     }
     return 'opened';
   } catch (error) {
