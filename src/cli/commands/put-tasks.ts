@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
+import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { messageOf, VaultError } from '../../errors.ts';
 import type { FolderSource } from '../../vault/folders/folder-source.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
@@ -61,8 +62,12 @@ export async function tasksOf(
     throw new VaultError('invalid-input', `Missing required argument 'path'. See "vault put --help".`);
   checkPaths(paths, flags);
   const settings = await folderSettings(flags, excludes);
-  return Promise.all(paths.map(async (path) => taskOf(path, flags, settings)));
+  const tasks = mapOrdered(paths, async (path) => taskOf(path, flags, settings), { inFlight: ASKED_AT_ONCE });
+  return Array.fromAsync(tasks);
 }
+
+/** Paths that are looked at together: of many thousands at once each would take 2 KiB. */
+const ASKED_AT_ONCE = 16;
 
 async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promise<readonly string[]> {
   if (filesFrom === undefined) {
