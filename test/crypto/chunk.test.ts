@@ -7,6 +7,7 @@ import {
   chunkNonce,
   chunkSecrets,
   chunkTag,
+  giveBack,
   looksCompressible,
   openChunk,
   packBody,
@@ -255,4 +256,20 @@ describe('packing', () => {
     expect(looksCompressible(random.subarray(0, 251))).toBe(false);
     expect(looksCompressible(random.subarray(0, 252))).toBe(true);
   });
+});
+
+test('memory is given back that Node has made for one receiver, and none that many share', () => {
+  const body = Buffer.alloc(200_000, 'compressible ');
+  const packed = packBody(body, 3) ?? Buffer.alloc(0);
+  const cipher = createCipheriv('aes-256-gcm', Buffer.alloc(32), Buffer.alloc(12));
+  const sealed = cipher.update(body.subarray(0, 65_536));
+  expect([packed.length, sealed.length]).not.toContain(0);
+  for (const made of [packed, sealed]) giveBack(made);
+  expect([packed.length, sealed.length]).toEqual([0, 0]);
+  const [small, neighbour] = [Buffer.from('small'), Buffer.from('neighbour')];
+  giveBack(small);
+  expect(`${small.toString()} ${neighbour.toString()}`).toBe('small neighbour');
+  const shared = new Uint8Array(new SharedArrayBuffer(100_000));
+  giveBack(shared);
+  expect(shared).toHaveLength(100_000);
 });
