@@ -269,7 +269,7 @@ test('memory is given back that Node has made for one receiver, and none that ma
   const [small, neighbour] = [Buffer.from('small'), Buffer.from('neighbour')];
   giveBack(small);
   expect(`${small.toString()} ${neighbour.toString()}`).toBe('small neighbour');
-  const shared = new Uint8Array(new SharedArrayBuffer(100_000));
-  giveBack(shared);
-  expect(shared).toHaveLength(100_000);
+  const lent = new Uint8Array(new SharedArrayBuffer(100_000));
+  giveBack(lent);
+  expect(lent).toHaveLength(100_000);
 });
