@@ -89,6 +89,7 @@ test('what is lost, or keeps a bucket, is told beforehand as by the command itse
     const kept = await box.run(['bucket', 'rm', '--gone', box.bucket(4), ...how]);
     expect(kept).toMatchObject({ exit: 3, stderr: expect.stringMatching(/still be part of|still part of/) });
   }
+  expect(await box.run(['repair', '-n'])).toMatchObject({ exit: 0 });
   await rename(box.at('marker'), join(box.bucket(3), 'vault.json'));
   for (const number of [1, 2]) await rm(join(box.bucket(number), 'chunks'), { recursive: true, force: true });
   await rename(box.bucket(4), box.at('away'));
