@@ -83,6 +83,26 @@ test('repair -n and bucket rm -n tell what would be stored, and why', async () =
   expect(lost).toContainEqual(expect.objectContaining({ bucket: `file://${box.bucket(2)}` }));
 });
 
+test('what is lost, or keeps a bucket, is told beforehand as by the command itself', async () => {
+  await rename(join(box.bucket(3), 'vault.json'), box.at('marker'));
+  for (const how of [['-n'], []]) {
+    const kept = await box.run(['bucket', 'rm', '--gone', box.bucket(4), ...how]);
+    expect(kept).toMatchObject({ exit: 3, stderr: expect.stringMatching(/still be part of|still part of/) });
+  }
+  expect(await box.run(['repair', '-n'])).toMatchObject({ exit: 0 });
+  await rename(box.at('marker'), join(box.bucket(3), 'vault.json'));
+  for (const number of [1, 2]) await rm(join(box.bucket(number), 'chunks'), { recursive: true, force: true });
+  await rename(box.bucket(4), box.at('away'));
+  for (const how of [['-n'], []]) {
+    const gone = await box.run(['bucket', 'rm', '--gone', box.bucket(4), ...how]);
+    expect(gone).toMatchObject({ exit: 6, stderr: expect.stringMatching(/1 file can no longer be read/) });
+  }
+  for (const how of [['-n'], []]) {
+    const rest = await box.run(['repair', '--read-data', ...how]);
+    expect(rest).toMatchObject({ exit: 6, stderr: expect.stringMatching(/1 file can no longer be read/) });
+  }
+});
+
 /** The path of a shard; which buckets have one is drawn. */
 async function firstHolder(): Promise<string> {
   for (const number of [1, 2]) {

@@ -636,6 +636,15 @@ describe('A change of redundancy', () => {
     });
   }
 
+  test('that reads stores nothing again of what is coded so already', async () => {
+    await using begun = await begin();
+    const { vault } = begun.handle;
+    const how = { redundancy: { k: 1, m: 1 }, depth: 'data' } as const;
+    expect(await vault.repair(how)).toMatchObject({ outcome: 'whole', shardsStored: 8 });
+    expect(await vault.repair({ ...how, dryRun: true })).toMatchObject({ shardsStored: 0 });
+    expect(await vault.repair(how)).toMatchObject({ outcome: 'whole', shardsStored: 0 });
+  });
+
   test('is refused if there are too few buckets for it, or there is no such redundancy', async () => {
     await using begun = await begin();
     const { vault } = begun.handle;

@@ -1,5 +1,5 @@
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import {
   bucketReferenceOf,
@@ -120,12 +120,27 @@ export async function removeBucket(
     const retainedUntil = asTime(retainedUntilMs);
     if (options.json === true) await output.json({ ...rest, retainedUntil, dryRun });
     terminal.summary(null, { shardsMoved: result.shardsMoved, removed: result.removed, dryRun });
-    if (!dryRun) return reportRemoval(invocation, vault, result);
-    terminal.note(
-      `Would store ${count(result.shardsMoved, 'shard')} and ${count(result.manifestsCopied, 'manifest')} in the other buckets${flags.gone === true ? '' : ', and then remove what the vault has in this one'}. Nothing was changed.`,
-    );
-    return DONE;
+    const code = dryRun
+      ? reportPlan(invocation, result, flags.gone === true)
+      : reportRemoval(invocation, vault, result);
+    return result.filesLost.length > 0 ? warnOfLost(terminal, result.filesLost) : code;
   });
+}
+
+/** Says what would become of a bucket that were taken out. */
+function reportPlan(
+  { terminal }: Pick<Invocation, 'terminal'>,
+  { shardsMoved, manifestsCopied, reasons }: RemoveBucketResult,
+  gone: boolean,
+): ExitCode {
+  const stays = reasons.length > 0;
+  const then = gone || stays ? '' : ', and then remove what the vault has in this one';
+  terminal.note(
+    `Would store ${count(shardsMoved, 'shard')} and ${count(manifestsCopied, 'manifest')} in the other buckets${then}. Nothing was changed.`,
+  );
+  if (!stays) return DONE;
+  terminal.warn(`The bucket would still be part of the vault. ${reasons.join(' ')}`, { kind: 'not-removed' });
+  return ATTENTION;
 }
 
 /** Says what became of a bucket that was to be taken out, and whether the others are enough. */
@@ -154,6 +169,15 @@ function reportRemoval(
     { kind: 'not-removed' },
   );
   return ATTENTION;
+}
+
+/** Says how many files nothing can bring back. */
+export function warnOfLost(terminal: Invocation['terminal'], { length }: readonly string[]): ExitCode {
+  terminal.warn(
+    `${count(length, 'file')} can no longer be read: "vault verify" names ${length === 1 ? 'it' : 'them'}.`,
+    { kind: 'lost' },
+  );
+  return DAMAGED;
 }
 
 /** What to do about having fewer buckets than the redundancy needs; null if there are enough. */

@@ -4,7 +4,7 @@ import { formatRedundancy } from '../../format/shard.ts';
 import type { RepairResult } from '../../vault/repair/repair.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DAMAGED, DONE } from '../exit.ts';
+import { ATTENTION, DONE } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
@@ -13,7 +13,7 @@ import { withFilesMeant } from '../arguments/references.ts';
 import { Plan } from '../terminal/plan.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { count, showSize, showTime } from '../terminal/text.ts';
-import { adviceOnTooFew, removeBucket } from './bucket.ts';
+import { adviceOnTooFew, removeBucket, warnOfLost } from './bucket.ts';
 
 export interface RepairFlags {
   readonly readData?: boolean;
@@ -83,16 +83,29 @@ async function confirmLess(
 }
 
 function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, dryRun: boolean): ExitCode {
-  const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
-    result;
-  terminal.summary(null, { chunksRepaired, bytesStored, lost: result.filesLost.length, dryRun });
+  const { chunksRepaired, bytesStored, recordsRepaired, filesLost } = result;
+  terminal.summary(null, { chunksRepaired, bytesStored, lost: filesLost.length, dryRun });
   if (dryRun) {
-    const small = manifestsStored + keyringsStored + markersStored + result.deletionsStored;
+    const { manifestsStored, keyringsStored, markersStored, deletionsStored } = result;
+    const small = manifestsStored + keyringsStored + markersStored + deletionsStored;
     terminal.note(
       `Would repair ${count(chunksRepaired, 'chunk')}, store ${count(small, 'other object')}, and rebuild ${count(recordsRepaired, 'record')} of the catalog. Nothing was changed.`,
     );
-    return DONE;
-  }
+  } else tellRepaired(terminal, result);
+  if (filesLost.length > 0) return warnOfLost(terminal, filesLost);
+  const isKept = concludeRetention(terminal, result);
+  const isDegraded = result.chunksDegraded > 0 || result.unreachable.length > 0;
+  // A bucket that would get its marker counts as away as long as it has none.
+  if (!isDegraded || (dryRun && result.markersStored > 0)) return isKept ? DONE : ATTENTION;
+  terminal.warn(`Not everything ${dryRun ? 'would be' : 'is'} whole yet. ${nextStep(vault, result)}`, {
+    kind: 'degraded',
+  });
+  return ATTENTION;
+}
+
+function tellRepaired(terminal: Invocation['terminal'], result: RepairResult): void {
+  const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
+    result;
   const small = manifestsStored + keyringsStored + markersStored;
   if (recordsRepaired > 0) terminal.note(`Rebuilt ${count(recordsRepaired, 'record')} of the catalog.`);
   if (chunksRepaired + small > 0) {
@@ -105,18 +118,6 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
   if (result.objectsReplaced > 0) {
     terminal.note(`${count(result.objectsReplaced, 'replaced object')} will go with the next "vault sweep".`);
   }
-  if (result.filesLost.length > 0) {
-    terminal.warn(
-      `${count(result.filesLost.length, 'file')} can no longer be read: "vault verify" names ${result.filesLost.length === 1 ? 'it' : 'them'}.`,
-      { kind: 'lost' },
-    );
-    return DAMAGED;
-  }
-  const isKept = concludeRetention(terminal, result);
-  const isDegraded = result.chunksDegraded > 0 || result.unreachable.length > 0;
-  if (!isDegraded) return isKept ? DONE : ATTENTION;
-  terminal.warn(`Not everything is whole yet. ${nextStep(vault, result)}`, { kind: 'degraded' });
-  return ATTENTION;
 }
 
 function retentionAsJson({ retention }: RepairResult): Record<string, unknown> | null {

@@ -95,10 +95,14 @@ export class Rebuild {
     ground.note(chunk.id);
     const shards = await this.#look(chunk.id, signal);
     const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
-    const spare = this.#session.keyring.keyring.redundancy.m;
+    // That of the keyring, once it has the wish.
+    const spare = (redundancy ?? this.#session.keyring.keyring.redundancy).m;
     if (!reads && isWhole(lasting, { redundancy, spare })) return 'whole';
-    // What one bucket alone can show comes last: where nothing proves the body, the first that can be read is believed.
-    const sets = setsOf(shards).toSorted((a, b) => Number(a.m < spare) - Number(b.m < spare));
+    // What one bucket alone can show comes last: where nothing proves the body, the first that can be read is believed. What is coded
+    // as wished comes first: of any other, all would be stored again.
+    const rank = (set: ShardSet): number =>
+      (set.m < spare ? 2 : 0) + (redundancy !== null && !isCoded(set, redundancy) ? 1 : 0);
+    const sets = setsOf(shards).toSorted((a, b) => rank(a) - rank(b));
     let best: Rebuilt = ground.isComplete ? 'lost' : 'unknown';
     for (const set of sets) {
       const outcome = await this.#fromSet(set, { ...chunk, shards, lasting, signal });
