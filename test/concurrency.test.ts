@@ -2,7 +2,6 @@ import { getEventListeners } from 'node:events';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { VaultError } from '../src/errors.ts';
 import { batched } from '../src/concurrency/batched.ts';
 import { coalesced } from '../src/concurrency/coalesced.ts';
 import { Budget, Lender } from '../src/concurrency/semaphore.ts';
@@ -504,17 +503,6 @@ describe('Lender', () => {
     lender.giveBack(thing);
     await all;
     expect(served).toEqual(['first', 'second', 'third']);
-  });
-
-  test('once closed, fails those who wait and those who ask', async () => {
-    const lender = numbered(1);
-    await lender.borrow();
-    const waiting = lender.borrow();
-    const error = new VaultError('interrupted', 'Closed.');
-    lender.close(error);
-    await expect(waiting).rejects.toBe(error);
-    lender.giveBack(1);
-    await expect(lender.borrow()).rejects.toBe(error);
   });
 });
 

@@ -105,7 +105,7 @@ function parseQuery(
  * @param place what messages call the bucket
  * @throws `invalid-input` if it is not the whole URL of a server, or has credentials or a query
  */
-export function endpointUrl(text: string, place: string): string {
+function endpointUrl(text: string, place: string): string {
   if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) {
     throw invalid(
       `${place}: the endpoint must be a whole URL, with its scheme: endpoint=https://host, or ` +

@@ -172,9 +172,6 @@ export interface FileCatalog {
   /** Forgets rows altogether; unknown hashes are ignored. */
   forget(hashes: readonly string[]): Promise<void>;
 
-  /** Visible rows whose expiry is at or before `nowMs`, soonest first, then by hash. */
-  expired(nowMs: number, options?: { readonly signal?: AbortSignal | undefined }): AsyncIterable<FileRow>;
-
   /** How many rows are visible (`files`) and how many hidden. */
   counts(): Promise<{ readonly files: number; readonly hidden: number }>;
 }
@@ -199,9 +196,6 @@ export interface ChunkCatalog {
     readonly after?: string | undefined;
     readonly signal?: AbortSignal | undefined;
   }): AsyncIterable<ChunkRow>;
-
-  /** How many chunks there are. */
-  count(): Promise<number>;
 }
 
 /**

@@ -41,7 +41,7 @@ export function describeProgram(program: Command, describing: Describing): void 
   describeSchedule(verb, program.command('schedule').description('Print jobs that run every night'));
   describeConfig(verb, program.command('config').description('Show the settings'));
   describeServing(verb, program.command('token').description('Manage the tokens for "vault serve"'));
-  describeCatalog(verb, program.command('catalog').description('Move the catalog'));
+  describeCatalog(verb, program.command('catalog').description('Copy the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
   describeHelp(program, describing);
 }
@@ -61,7 +61,7 @@ function describeOptions(program: Command, { version }: Describing): void {
     .option('--key-file <file>', 'open with a key file instead of a password (or VAULT_KEY_FILE)')
     .option('--json', 'print one JSON object a line; errors and warnings as well')
     .option('-q, --quiet', 'print nothing on standard error unless something is wrong')
-    .option('-v, --verbose', 'say what was done even if standard error is no terminal')
+    .option('-v, --verbose', 'say what was done even if standard error is not a terminal')
     .option('--timeout <duration>', 'how long one attempt of a request may take, for example 30s')
     .option('--max-wait <duration>', 'how long to wait for a bucket before going on without it')
     .option('--concurrency <n>', 'requests to buckets in flight')
@@ -340,7 +340,7 @@ function describeCatalog(verb: AddVerb, catalog: Command): void {
       return (await commands()).copyTo(invocation, command.args[0] ?? '');
     },
     catalog,
-  ).argument('<where>', 'a SQLite file or a postgres:// URL that holds no vault yet');
+  ).argument('<where>', 'an SQLite file or a postgres:// URL that holds no vault yet');
 }
 
 function describeBuckets(verb: AddVerb, bucket: Command): void {

@@ -1,6 +1,5 @@
 /** Bounded amounts of things: turns that are taken, pieces that are borrowed, and quantities that are spent. First come, first served. */
 import { interrupted, throwIfAborted } from '../errors.ts';
-import type { VaultError } from '../errors.ts';
 
 /** Lets a number of things happen at once; the others wait, first come, first served. */
 export class Gate {
@@ -53,8 +52,7 @@ export class Lender<M> {
   readonly #free: M[] = [];
   readonly #make: () => M;
   #unmade: number;
-  readonly #waiting: { resolve: (thing: M) => void; reject: (error: unknown) => void }[] = [];
-  #closed: VaultError | null = null;
+  readonly #waiting: ((thing: M) => void)[] = [];
 
   /**
    * @param most how many there may be
@@ -65,29 +63,22 @@ export class Lender<M> {
     this.#make = make;
   }
 
-  /** Waits for a free one. @throws what `close` was given */
+  /** Waits for a free one. */
   borrow(): Promise<M> {
-    if (this.#closed !== null) return Promise.reject(this.#closed);
     const free = this.#free.pop();
     if (free !== undefined) return Promise.resolve(free);
     if (this.#unmade > 0) {
       this.#unmade -= 1;
       return Promise.resolve(this.#make());
     }
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Gives one back, to whoever has waited longest. */
   giveBack(thing: M): void {
     const next = this.#waiting.shift();
     if (next === undefined) this.#free.push(thing);
-    else next.resolve(thing);
-  }
-
-  /** Fails everybody who waits or will ask. */
-  close(error: VaultError): void {
-    this.#closed = error;
-    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
+    else next(thing);
   }
 }
 

@@ -39,7 +39,7 @@ export interface EntryOwner {
 export interface EntryContent {
   /** Bytes of the file, holes included. */
   readonly size: number;
-  /** Where its data begins in the content stream: where that of the file before ends, or behind a gap of at most `MOST_GAP` bytes. */
+  /** Where its data begins in the content stream: where that of the file before ends, or behind a gap below 4 GiB. */
   readonly offset: number;
   /** The data of a sparse file, in order, which is not all of it; null: all of it. */
   readonly extents: readonly Extent[] | null;
@@ -60,9 +60,6 @@ export interface EntryAttribute {
 export function dataSize({ size, extents }: Pick<EntryContent, 'size' | 'extents'>): number {
   return extents === null ? size : extents.reduce((sum, { length }) => sum + length, 0);
 }
-
-/** Most bytes of content between the data of two files that are no file's. */
-export const MOST_GAP = 2 ** 32 - 1;
 
 /** What an entry takes from those before it. */
 export interface EntryContext {

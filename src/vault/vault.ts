@@ -102,12 +102,6 @@ export class Vault implements AsyncDisposable {
     return this.#session.keyring.keyring.redundancy;
   }
 
-  /** The vault's defaults for new files. */
-  get defaults(): Omit<VaultDefaults, 'redundancy'> {
-    const { chunkSize, compression } = this.#session.keyring.keyring;
-    return { chunkSize, compression };
-  }
-
   /** The vault's buckets, without asking them. */
   get buckets(): readonly BucketInfo[] {
     return this.#session.buckets.all.map(({ id, url, state }) => ({ id, url, state }));

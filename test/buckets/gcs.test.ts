@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { isGoogles } from '../../src/buckets/gcs/api.ts';
 import { openGcsBucket } from '../../src/buckets/gcs/driver.ts';
+import { parseGcsUrl } from '../../src/buckets/gcs/url.ts';
 import type { GcsLocation } from '../../src/buckets/gcs/url.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import type { Environment } from '../../src/host.ts';
@@ -487,7 +488,8 @@ describe('Google Cloud Storage', () => {
       'https://user:secret@storage.example.com',
       'https://storage.example.com/?key=secret',
     ])('%j cannot be an endpoint, and is not repeated in the message', async (endpoint) => {
-      const error = await errorOf(opening({ endpoint }));
+      const url = `gs://bucket?endpoint=${encodeURIComponent(endpoint)}`;
+      const error = await errorOf(Promise.resolve(url).then(parseGcsUrl));
       expect(error.code).toBe('invalid-input');
       expect(error.message).not.toContain('secret');
     });

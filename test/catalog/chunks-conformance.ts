@@ -57,19 +57,19 @@ export function chunksConformance(connections: () => Connections): void {
       expect(await all()).toEqual([rows[2]]);
     });
 
-    test(`are counted, and ${MAX_ROWS} of them are one call; more are a RangeError`, async () => {
+    test(`${MAX_ROWS} of them are one call; more are a RangeError`, async () => {
       const { catalog } = connections();
       const rows = many(MAX_ROWS, () => chunk());
       const ids = rows.map((row) => row.id);
       await catalog.chunks.put(rows);
       await catalog.chunks.put([]);
-      expect(await catalog.chunks.count()).toBe(MAX_ROWS);
+      expect(await Array.fromAsync(catalog.chunks.walk())).toHaveLength(MAX_ROWS);
       expect((await catalog.chunks.locate(ids)).size).toBe(MAX_ROWS);
       await expect(catalog.chunks.put([...rows, chunk()])).rejects.toThrow(RangeError);
       await expect(catalog.chunks.locate([...ids, hex(64)])).rejects.toThrow(RangeError);
       await expect(catalog.chunks.forget([...ids, hex(64)])).rejects.toThrow(RangeError);
       await catalog.chunks.forget(ids);
-      expect(await catalog.chunks.count()).toBe(0);
+      expect(await Array.fromAsync(catalog.chunks.walk())).toEqual([]);
     });
 
     test('are walked in the order of ids, page by page, from after a given one', async () => {
@@ -132,7 +132,7 @@ export function chunksConformance(connections: () => Connections): void {
     test.each(malformed)('with %s are invalid-input, and nothing of the call is done', async (_, wrong) => {
       const { catalog } = connections();
       expect(await codeOf(catalog.chunks.put([chunk(), { ...chunk(), ...wrong }]))).toBe('invalid-input');
-      expect(await catalog.chunks.count()).toBe(0);
+      expect(await Array.fromAsync(catalog.chunks.walk())).toEqual([]);
     });
   });
 }

@@ -146,7 +146,6 @@ export function listsConformance(connections: () => Connections): void {
       const listings = [
         (signal: AbortSignal) => files.list({ all: true, signal }),
         (signal: AbortSignal) => files.walk({ signal }),
-        (signal: AbortSignal) => files.expired(9, { signal }),
       ];
       for (const listing of listings) {
         const stopping = new AbortController();
@@ -188,34 +187,6 @@ export function listsConformance(connections: () => Connections): void {
       expect(seen.filter((hash) => rows.some((row) => row.hash === hash))).toEqual(
         rows.map((row) => row.hash),
       );
-    });
-  });
-
-  describe('expired', () => {
-    test('gives visible files whose expiry is at or before the time, soonest first, then by hash', async () => {
-      const { catalog } = connections();
-      const rows = [
-        file({ expiresAtMs: -5 }),
-        file({ expiresAtMs: 3, hash: `1${hex(62)}0` }),
-        file({ expiresAtMs: 3, hash: `2${hex(62)}0` }),
-        file({ expiresAtMs: 4 }),
-      ];
-      const others = [file({ expiresAtMs: 5 }), file(), file({ expiresAtMs: 1, hiddenAtMs: 1 })];
-      await catalog.files.put([...rows.toReversed(), ...others]);
-      expect(await Array.fromAsync(catalog.files.expired(4))).toEqual(rows);
-    });
-
-    test('has every file once, also if they are hidden while they are listed', async () => {
-      const { catalog, other } = connections();
-      const rows = many(MANY, (i) => file({ expiresAtMs: Math.floor(i / 5) }));
-      await putAll(catalog, rows);
-      const [seen, hidden]: [string[], string[]] = [[], []];
-      for await (const { hash } of catalog.files.expired(MANY)) {
-        if (seen.length % 20 === 0) hidden.push(...(await other.files.hide([hash], 1)));
-        seen.push(hash);
-      }
-      expect(hidden).toEqual(seen.filter((_, i) => i % 20 === 0));
-      expect(seen.toSorted()).toEqual(rows.map((row) => row.hash).toSorted());
     });
   });
 }

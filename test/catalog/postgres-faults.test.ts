@@ -44,7 +44,6 @@ async function history({ setup, files, chunks }: Catalog): Promise<void> {
     new Map([[hashes[1], { ...rows[1], hiddenAtMs: 5 }]]),
   );
   expect(await Array.fromAsync(files.list({ all: false }))).toEqual([rows[4]]);
-  expect(await Array.fromAsync(files.expired(2))).toEqual([rows[2]]);
 
   const places = many(4, () => chunk());
   await chunks.put(places);
@@ -58,7 +57,7 @@ async function history({ setup, files, chunks }: Catalog): Promise<void> {
   await files.forget(hashes);
   await chunks.forget(places.map((row) => row.id));
   expect(await files.counts()).toEqual({ files: 0, hidden: 0 });
-  expect(await chunks.count()).toBe(0);
+  expect(await Array.fromAsync(chunks.walk())).toEqual([]);
 }
 
 describe('a catalog in Postgres whose connections fail', () => {

@@ -48,7 +48,6 @@ export async function statementsOf(engine: Engine): Promise<readonly CompiledQue
   }
   await some(files.walk());
   await some(files.walk({ after: '0'.repeat(64) }));
-  await some(files.expired(10));
   await some(chunks.walk());
   await some(chunks.walk({ after: '0'.repeat(64) }));
   const hashes = rows.map((row) => row.hash);

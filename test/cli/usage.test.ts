@@ -154,7 +154,7 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['init'], /^vault: Where should the shards go\? Use --bucket .* or --local/],
     [['init', '--local', '--bucket', 'x'], /^vault: Use --local or --bucket, not both/],
     [['init', '--local', '--redundancy', 'lots'], /^vault: --redundancy 'lots' is not k\+m/],
-    [['init', '--local', '--db', 'postgres://h/d'], /^vault: --local puts its folders beside a SQLite file/],
+    [['init', '--local', '--db', 'postgres://h/d'], /^vault: --local puts its folders beside an SQLite file/],
     [['get', 'x', '-o', '-', '--json'], /^\{"error":\{"code":"invalid-input","message":".*standard output/],
     [['cat', 'x', '--json'], /^\{"error":\{"code":"invalid-input","message":".*standard output/],
     [['get', 'x', '-o', '/dev/null', '--force'], /device or a pipe/],

@@ -175,12 +175,6 @@ function filesOf({ files }: CatalogState): FileCatalog {
     async forget(hashes) {
       for (const hash of hashes) files.delete(hash);
     },
-    async *expired(nowMs) {
-      const due = all(false).filter(({ expiresAtMs }) => expiresAtMs !== null && expiresAtMs <= nowMs);
-      yield* due.toSorted(
-        (a, b) => (a.expiresAtMs ?? 0) - (b.expiresAtMs ?? 0) || (a.hash < b.hash ? -1 : 1),
-      );
-    },
     counts: async () => ({ files: all(false).length, hidden: all(true).length }),
   };
 }
@@ -207,7 +201,6 @@ function chunksOf({ chunks }: CatalogState): ChunkCatalog {
         if (row !== undefined) yield row;
       }
     },
-    count: async () => chunks.size,
   };
 }
 

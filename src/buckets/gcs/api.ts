@@ -3,7 +3,7 @@ import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
 import { dispositionOf } from '../bucket.ts';
 import type { PresignCall } from '../bucket.ts';
-import { certificatesIn, endpointUrl } from '../cloud-url.ts';
+import { certificatesIn } from '../cloud-url.ts';
 import { exchangerFor, openHttpClient } from '../http.ts';
 import type { HttpAnswer, HttpRequest } from '../http.ts';
 import type { Environment } from '../../host.ts';
@@ -64,7 +64,6 @@ export interface GcsApi {
  * owner, whoever shows it. So Google's own hosts get it, over TLS, and nobody else unless the user says so.
  *
  * @param options as `openGcsBucket`
- * @throws `invalid-input` for an impossible endpoint
  */
 export async function openGcsApi(
   options: {
@@ -76,7 +75,6 @@ export async function openGcsApi(
 ): Promise<GcsApi> {
   const { endpoint, sendCredentials, label, credentialsFile = null, userProject = null } = options;
   const ca = await certificatesIn(options.caFile ?? null, label);
-  if (endpoint !== null) endpointUrl(endpoint, label);
   const authFor = openAuths(credentialsFile);
   const apiEndpoint = apiEndpointFor(endpoint, options.environment ?? {});
   const base = new URL(apiEndpoint);

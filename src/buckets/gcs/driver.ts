@@ -37,7 +37,7 @@ import { ListingProgress } from '../listing-progress.ts';
  * @param options `bucket`: its name; `prefix`: the folder in it, '' for none; `endpoint`: URL of a server that
  *   speaks the JSON API, null for Google's, or what STORAGE_EMULATOR_HOST of the `environment` says; `sendCredentials`: whether that server
  *   may have the credentials, whoever it is; `label`: what messages call the bucket
- * @throws `invalid-input` for a name, prefix or endpoint that cannot be
+ * @throws `invalid-input` for a name or prefix that cannot be
  */
 export async function openGcsBucket(
   options: {

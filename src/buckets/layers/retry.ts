@@ -30,6 +30,9 @@ export const DEFAULT_DEADLINE_MS = 120_000;
  */
 const DEFAULT_CONTACT_MS = 5_000;
 
+/** Upper bound of every delay: the end of an outage is soon noticed. */
+const MAX_DELAY_MS = 20_000;
+
 /** Options of `retrying`. */
 export interface RetryingOptions {
   /** Milliseconds after an operation's first failure within which it must succeed. Default 120,000. */
@@ -38,8 +41,6 @@ export interface RetryingOptions {
   readonly contactMs?: number | undefined;
   /** Upper bound of the first delay in milliseconds; it doubles with each attempt. Default 200, a few round trips. */
   readonly firstDelayMs?: number | undefined;
-  /** Upper bound of every delay in milliseconds. Default 20,000, so that the end of an outage is soon noticed. */
-  readonly maxDelayMs?: number | undefined;
   /** Milliseconds for which a bucket that counts as down is not asked at all. Default 300,000. */
   readonly downMs?: number | undefined;
   /** Names after which a listing counts as endless, over all attempts. Default `MAX_LISTED_KEYS`. */
@@ -84,7 +85,6 @@ class RetryingBucket implements Bucket {
       deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
       contactMs: options.contactMs ?? DEFAULT_CONTACT_MS,
       firstDelayMs: options.firstDelayMs ?? 200,
-      maxDelayMs: options.maxDelayMs ?? 20_000,
       downMs: options.downMs ?? 300_000,
       onWaiting: options.onWaiting ?? (() => undefined),
       clock: options.clock ?? systemClock,
@@ -173,7 +173,6 @@ interface Policy {
   readonly deadlineMs: number;
   readonly contactMs: number;
   readonly firstDelayMs: number;
-  readonly maxDelayMs: number;
   readonly downMs: number;
   readonly onWaiting: (waiting: Waiting) => void;
   readonly clock: Clock;
@@ -321,8 +320,8 @@ class Effort {
   }
 
   #delayMs(error: VaultError): number {
-    const { firstDelayMs, maxDelayMs, random } = this.#policy;
-    const jittered = random() * Math.min(maxDelayMs, firstDelayMs * 2 ** (this.#failures - 1));
+    const { firstDelayMs, random } = this.#policy;
+    const jittered = random() * Math.min(MAX_DELAY_MS, firstDelayMs * 2 ** (this.#failures - 1));
     // Jitter on top of what was asked for: all clients were asked for the same.
     return error.retryAfterMs === null ? jittered : error.retryAfterMs + jittered;
   }

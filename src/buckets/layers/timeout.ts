@@ -29,10 +29,8 @@ const ALLOWED_AHEAD = 2 * 1024 * 1024;
 
 /** Options of `timed`. */
 export interface TimedOptions {
-  /** Milliseconds that an attempt may take, and as many more for each MiB that it moves. Default 60,000. */
+  /** Milliseconds that an attempt may take, and as many more for each MiB that it moves. Default 60,000, or 15,000 for a bucket that has not answered yet. */
   readonly timeoutMs?: number | undefined;
-  /** The same for a bucket that has not answered yet. Default `timeoutMs` if that is given, else 15,000. */
-  readonly contactTimeoutMs?: number | undefined;
   readonly clock?: Clock | undefined;
 }
 
@@ -61,7 +59,7 @@ class TimedBucket implements Bucket {
     this.label = bucket.label;
     this.#bucket = bucket;
     this.#answeredMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    this.#contactMs = options.contactTimeoutMs ?? options.timeoutMs ?? DEFAULT_CONTACT_TIMEOUT_MS;
+    this.#contactMs = options.timeoutMs ?? DEFAULT_CONTACT_TIMEOUT_MS;
     this.#clock = options.clock ?? systemClock;
     this.retention = aroundRetention(bucket.retention, (task, call, work) =>
       this.#within(task, { timeoutMs: () => this.#timeoutMs(), call }, (signal) => work({ ...call, signal })),

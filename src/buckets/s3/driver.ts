@@ -11,7 +11,7 @@ import {
   retainedError,
 } from '../bucket.ts';
 import type { Bucket, GetCall, ListCall, ListedObject, PresignCall, PutCall, RemoveCall } from '../bucket.ts';
-import { endpointUrl, folderPrefix } from '../cloud-url.ts';
+import { folderPrefix } from '../cloud-url.ts';
 import { dateOf } from '../date.ts';
 import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex } from './checksum.ts';
 import type { SentChecksum } from './checksum.ts';
@@ -41,8 +41,6 @@ import type { S3Checksum } from './url.ts';
 export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   const { bucket, endpoint, label } = options;
   checkBucketName(bucket, endpoint, label);
-  if (endpoint !== null) endpointUrl(endpoint, label);
-  folderPrefix(options.prefix, label);
   const { client, handler } = await openS3Client(options);
   return new S3Bucket(client, handler, options);
 }

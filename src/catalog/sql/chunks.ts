@@ -69,10 +69,4 @@ export class SqlChunks implements ChunkCatalog {
     });
     for await (const row of rows) yield decodeChunk(row);
   }
-
-  async count(): Promise<number> {
-    const query = this.#engine.db.selectFrom('chunks').select((eb) => eb.fn.countAll<number>().as('n'));
-    const { rows } = await this.#engine.read((session) => session.run(query));
-    return rows[0]?.n ?? 0;
-  }
 }

@@ -176,27 +176,6 @@ export class SqlFiles implements FileCatalog {
     });
   }
 
-  async *expired(
-    nowMs: number,
-    options?: { readonly signal?: AbortSignal | undefined },
-  ): AsyncIterable<FileRow> {
-    const rows = rowsOf<Row>(PAGE, options?.signal, (last, size) => {
-      const page = this.#all()
-        .where('hidden_at', 'is', null)
-        .where('expires_at', '<=', nowMs)
-        .orderBy('expires_at')
-        .orderBy('hash')
-        .limit(size);
-      if (last === null) return this.#read(page);
-      return this.#read(
-        page.where((eb) =>
-          eb(eb.refTuple('expires_at', 'hash'), '>', eb.tuple(last.expires_at ?? nowMs, last.hash)),
-        ),
-      );
-    });
-    for await (const row of rows) yield decodeFile(row);
-  }
-
   async counts(): Promise<{ readonly files: number; readonly hidden: number }> {
     const counted = (operator: 'is' | 'is not') =>
       this.#engine.db

@@ -171,7 +171,7 @@ const STEPS: Readonly<Record<Step['what'], string>> = {
 };
 
 /** Passes on what was done, one thing a line. */
-export function tellTo(terminal: Terminal): (step: Step) => void {
+function tellTo(terminal: Terminal): (step: Step) => void {
   return ({ what, on }) => terminal.detail(`${STEPS[what]} ${showName(on)}`);
 }
 

@@ -35,7 +35,7 @@ const DATA_FOLDER = 'shardvault';
 const CATALOG_FILE = 'catalog.db';
 
 /**
- * Where the catalog is: `--db`, else `VAULT_DB`, else a SQLite file in the platform's folder for application data.
+ * Where the catalog is: `--db`, else `VAULT_DB`, else an SQLite file in the platform's folder for application data.
  *
  * @param options `platform`: as `process.platform` says it
  * @returns a path or a Postgres URL

@@ -143,7 +143,7 @@ function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly s
   if (isPostgresUrl(db)) {
     throw new VaultError(
       'invalid-input',
-      '--local puts its folders beside a SQLite file, and --db or VAULT_DB names a Postgres server. Use --bucket instead.',
+      '--local puts its folders beside an SQLite file, and --db or VAULT_DB names a Postgres server. Use --bucket instead.',
     );
   }
   return LOCAL_BUCKETS.map((name) => join(dirname(isAbsolute(db) ? db : resolve(workingFolder(), db)), name));

@@ -5,7 +5,7 @@ import { requireRules } from '../../vault/remove/retention.ts';
 import type { Judgement, RetentionRules } from '../../vault/remove/retention.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { warnTo, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseCount, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { ExitCode } from '../exit.ts';
@@ -45,9 +45,8 @@ export async function prune(
   // Said also on a night on which nothing goes, rather than for the first time weeks later.
   if (!dryRun && !invocation.interactive) await confirm(invocation, 'This removes versions', yes);
   return withVault(invocation, async (vault) => {
-    const onWarning = warnTo(terminal);
     const total = new PruneTotal();
-    const how = { dryRun, allowMany, signal, onWarning };
+    const how = { dryRun, allowMany, signal, onWarning: warnTo(terminal) };
     const print = printerOf(invocation);
     const plan = async (): Promise<void> =>
       withFilesMeant(
@@ -74,8 +73,8 @@ export async function prune(
       return attention;
     }
     await confirm(invocation, total.describe('This removes', 'keeps'), yes);
-    const { removed, unreachable } = await terminal.withProgress('Removing', async () =>
-      vault.remove(total.going, { graceMs: now ? 0 : undefined, signal, onWarning }),
+    const { removed, unreachable } = await withProgress(invocation, 'Removing', async (call) =>
+      vault.remove(total.going, { ...call, graceMs: now ? 0 : undefined }),
     );
     if (options.json === true) {
       for (const version of removed) await output.json(asJson({ version, reasons: [] }));

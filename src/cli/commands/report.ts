@@ -4,7 +4,7 @@ import { messageOf, VaultError } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { withProgress, withVault } from '../arguments/invocation.ts';
 import { count, quote } from '../terminal/text.ts';
 
 export interface ReportFlags {
@@ -14,13 +14,15 @@ export interface ReportFlags {
 
 /** `vault report`: what `status` tells, as a page. */
 export async function report(invocation: Invocation, flags: ReportFlags): Promise<ExitCode> {
-  const { output, options, terminal, signal, clock } = invocation;
+  const { output, options, terminal, clock } = invocation;
   return withVault(invocation, async (vault) => {
     const { statusViewOf } = await import('../../serve/status.ts');
     const { redacted, reportHtml } = await import('../../serve/page/report.ts');
     const { concernsOf } = await import('../../serve/page/status-view.ts');
-    const call = { signal, onWarning: warnTo(terminal), nowMs: clock.now() };
-    const found = await terminal.withProgress('Looking', async () => statusViewOf(vault, call));
+    const nowMs = clock.now();
+    const found = await withProgress(invocation, 'Looking', async (call) =>
+      statusViewOf(vault, { ...call, nowMs }),
+    );
     const view = flags.redactNames === true ? redacted(found) : found;
     const html = await reportHtml(view);
     if (flags.output === '-') await output.write(html);

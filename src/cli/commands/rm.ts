@@ -4,7 +4,7 @@ import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { tellTo, warnTo, withVault } from '../arguments/invocation.ts';
+import { warnTo, withProgress, withVault } from '../arguments/invocation.ts';
 import { parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { Vault } from '../../vault/vault.ts';
@@ -76,7 +76,7 @@ export async function concludeRemoval(
     readonly facts: Readonly<Record<string, unknown>>;
   },
 ): Promise<ExitCode> {
-  const { terminal, signal } = invocation;
+  const { terminal } = invocation;
   const { unreachable, now, what, back, facts } = removal;
   const codes: ExitCode[] = [];
   if (unreachable.length > 0) {
@@ -88,11 +88,7 @@ export async function concludeRemoval(
   }
   terminal.summary(now ? what : `${what} ${back}`, facts);
   if (now) {
-    const onWarning = warnTo(terminal);
-    const onStep = tellTo(terminal);
-    const result = await terminal.withProgress('Sweeping', async () =>
-      vault.sweep({ signal, onWarning, onStep }),
-    );
+    const result = await withProgress(invocation, 'Sweeping', async (call) => vault.sweep(call));
     codes.push(reportSweep(invocation, result));
     if (result.objectsRetained > 0) {
       terminal.warn(`Not all of it is gone. ${describeRetained(result)}`, { kind: 'retained' });

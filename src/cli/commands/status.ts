@@ -5,7 +5,7 @@ import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, warnTo, withVault } from '../arguments/invocation.ts';
+import { surroundings, withProgress, withVault } from '../arguments/invocation.ts';
 import { catalogLocation, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { asTime } from '../../vault/files/as-json.ts';
@@ -28,7 +28,7 @@ export async function status(
   names: readonly string[],
   flags: StatusFlags,
 ): Promise<ExitCode> {
-  const { output, options, terminal, signal, clock } = invocation;
+  const { output, options, terminal, clock } = invocation;
   const maxAgeMs = flags.maxAge === undefined ? null : parseDurationMs(flags.maxAge, '--max-age');
   if (flags.prometheus === true && options.json === true) {
     throw new VaultError('invalid-input', '--json and --prometheus both want standard output. Choose one.');
@@ -36,8 +36,7 @@ export async function status(
   if (flags.password === false) return statusOfCatalog(invocation, names, { ...flags, maxAgeMs });
   return withVault(invocation, async (vault) => {
     const ages = await agesOf(invocation, vault, { names, maxAgeMs });
-    const call = { signal, onWarning: warnTo(terminal) };
-    const standing = await terminal.withProgress('Looking', async (): Promise<Standing> => {
+    const standing = await withProgress(invocation, 'Looking', async (call): Promise<Standing> => {
       const [found, buckets] = await Promise.all([vault.status(call), vault.bucketReport(call)]);
       const storedBytes = buckets.reduce((sum, { bytes }) => sum + (bytes ?? 0), 0);
       return { ...found, buckets, storedBytes, ages };

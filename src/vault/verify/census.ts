@@ -77,11 +77,6 @@ export class ChunkCensus {
     return census;
   }
 
-  /** Needed chunks that have not been judged, and of which no complete set was listed. */
-  get doubtful(): number {
-    return this.#doubtful;
-  }
-
   #add({ id, shards }: ListedChunk): void {
     const slot = this.#slotOf(id);
     const set = completeSet(shards);

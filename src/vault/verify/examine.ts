@@ -50,7 +50,6 @@ export interface ExaminerOptions {
   readonly findings: Findings;
   /** Asks all buckets for their markers, and notes those that have none any more. */
   readonly confirm: () => Promise<void>;
-  readonly signal: AbortSignal | undefined;
 }
 
 export class ChunkExaminer {
