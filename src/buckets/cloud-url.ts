@@ -1,5 +1,4 @@
 /** What `gs://` and `s3://` URLs share: name, folder and options of a bucket in a cloud. */
-import { Buffer } from 'node:buffer';
 import { readFile } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { VaultError, messageOf } from '../errors.ts';
@@ -144,21 +143,9 @@ export function cloudUrl(
   return place + (prefix === '' ? '' : `/${prefix}`) + (query.length === 0 ? '' : `?${query.join('&')}`);
 }
 
-/**
- * What the full names of all objects in a folder of a cloud's bucket begin with.
- *
- * @throws `invalid-input` if no room is left for names
- */
-export function folderPrefix(folder: string, label: string): string {
-  const trimmed = folder.replaceAll(/^\/+|\/+$/g, '');
-  if (trimmed === '') return '';
-  if (/\p{Cc}|\p{Cs}/u.test(trimmed) || Buffer.byteLength(trimmed) > MAX_PREFIX_SIZE) {
-    throw new VaultError(
-      'invalid-input',
-      `${label}: the folder in the bucket must be at most ${MAX_PREFIX_SIZE} bytes without control characters.`,
-    );
-  }
-  return `${trimmed}/`;
+/** What the full names of all objects in a folder of a cloud's bucket begin with. @param folder see `CloudPlace.prefix` */
+export function folderPrefix(folder: string): string {
+  return folder === '' ? '' : `${folder}/`;
 }
 
 /** What every cloud's bucket can be asked for. Null: what the bucket has by itself. */

@@ -68,16 +68,16 @@ async function openDriver<K extends Name>(
  *   what could be a credential
  */
 export function parseBucketUrl(text: string, options: { readonly base?: string } = {}): BucketLocation {
-  const [, scheme, slashes] = /^([a-z][a-z0-9+.-]*):(\/\/)?/.exec(text.toLowerCase()) ?? [];
+  const [, scheme = '', colon, slashes] = /^([a-z][a-z0-9+.-]*)(:?)(\/\/)?/.exec(text.toLowerCase()) ?? [];
   const kind = Object.values(KINDS).find((one) => one.scheme === scheme);
-  if (kind !== undefined && slashes === undefined) {
-    throw invalid(
-      `After ${kind.scheme}: come two slashes: ${kind.example}. For a path of this name, put ./ before it.`,
-    );
+  const isUrl = colon === ':' && slashes !== undefined;
+  if (kind !== undefined && !isUrl && (colon === ':' || slashes !== undefined)) {
+    const lacks = colon === ':' ? `After ${scheme}: come two slashes` : `A colon comes after ${scheme}`;
+    throw invalid(`${lacks}: ${kind.example}. For a path of this name, put ./ before it.`);
   }
-  if (kind === undefined && slashes !== undefined) {
+  if (kind === undefined && isUrl) {
     const examples = Object.values(KINDS).map(({ example }) => example);
-    throw invalid(`${scheme ?? ''}:// is not a kind of bucket. Write ${examples.join(', ')}, or a path.`);
+    throw invalid(`${scheme}:// is not a kind of bucket. Write ${examples.join(', ')}, or a path.`);
   }
-  return (kind ?? KINDS.folder).locate(text, options.base ?? null);
+  return (isUrl ? (kind ?? KINDS.folder) : KINDS.folder).locate(text, options.base ?? null);
 }

@@ -45,6 +45,9 @@ describe('a folder', () => {
     ['one two#?%', '/base/one two#?%'],
     ['ünï', '/base/ünï'],
     ['a:b', '/base/a:b'],
+    ['s3', '/base/s3'],
+    ['s3/a', '/base/s3/a'],
+    ['photos//a', '/base/photos/a'],
     ['./s3:x', '/base/s3:x'],
     ['./~', '/base/~'],
     ['file:///data/one', '/data/one'],
@@ -213,6 +216,7 @@ describe('an S3 bucket', () => {
 
   test.each([
     ['s3:photos', /s3:\/\/name/],
+    ['s3//photos', /A colon comes after s3: s3:\/\/name/],
     ['s3://', /needs the name/],
     ['s3://Photos', /cannot be the name/],
     ['s3://my_photos', /cannot be the name/],

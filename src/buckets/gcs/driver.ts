@@ -17,7 +17,6 @@ import { openGcsApi } from './api.ts';
 import { GcsRetention } from './retention.ts';
 import type { ApiRequest, GcsApi } from './api.ts';
 import { folderPrefix } from '../cloud-url.ts';
-import { checkBucketName } from './url.ts';
 import type { GcsOptions } from './url.ts';
 import type { HttpAnswer } from '../http.ts';
 import { systemClock } from '../../host.ts';
@@ -37,7 +36,7 @@ import { ListingProgress } from '../listing-progress.ts';
  * @param options `bucket`: its name; `prefix`: the folder in it, '' for none; `endpoint`: URL of a server that
  *   speaks the JSON API, null for Google's, or what STORAGE_EMULATOR_HOST of the `environment` says; `sendCredentials`: whether that server
  *   may have the credentials, whoever it is; `label`: what messages call the bucket
- * @throws `invalid-input` for a name or prefix that cannot be
+ * @throws `invalid-input` where credentials would go in the clear, see `openGcsApi`
  */
 export async function openGcsBucket(
   options: {
@@ -51,8 +50,7 @@ export async function openGcsBucket(
   } & Partial<GcsOptions>,
 ): Promise<Bucket> {
   const { bucket, label } = options;
-  checkBucketName(bucket, label);
-  const prefix = folderPrefix(options.prefix, label);
+  const prefix = folderPrefix(options.prefix);
   return new GcsBucket(await openGcsApi(options), { ...options, bucket, prefix, label });
 }
 

@@ -44,7 +44,7 @@ export function parseGcsUrl(text: string): GcsLocation {
 }
 
 /** https://cloud.google.com/storage/docs/buckets#naming, as far as it can be told without asking. */
-export function checkBucketName(bucket: string, label: string): void {
+function checkBucketName(bucket: string, label: string): void {
   const parts = bucket.split('.');
   if (
     /^[a-z0-9][a-z0-9._-]*[a-z0-9]$/.test(bucket) &&

@@ -23,7 +23,6 @@ import type { S3Place } from './client.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
 import { S3Retention } from './retention.ts';
-import { checkBucketName } from './url.ts';
 import type { S3Checksum } from './url.ts';
 
 /**
@@ -36,11 +35,9 @@ import type { S3Checksum } from './url.ts';
  * Where a service has no conditional put, an object of the same name is overwritten; names are unique to
  * their bytes, so the bytes are the same.
  *
- * @throws `invalid-input` if no such bucket can exist, or no region is known
+ * @throws `invalid-input` if no region is known
  */
 export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
-  const { bucket, endpoint, label } = options;
-  checkBucketName(bucket, endpoint, label);
   const { client, handler } = await openS3Client(options);
   return new S3Bucket(client, handler, options);
 }
@@ -75,7 +72,7 @@ class S3Bucket implements Bucket {
     this.#client = client;
     this.#clock = options.clock ?? systemClock;
     this.#bucket = options.bucket;
-    this.#root = folderPrefix(options.prefix, options.label);
+    this.#root = folderPrefix(options.prefix);
     this.#checksum = options.checksum ?? 'auto';
     this.#isForeign = options.endpoint !== null && !isAmazons(options.endpoint);
     this.#payer = options.requesterPays === true ? { RequestPayer: 'requester' } : {};

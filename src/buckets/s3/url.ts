@@ -111,7 +111,7 @@ export function parseS3Url(text: string): S3Location {
  *   older and laxer rules are in use, so that only what could not be part of a URL is refused
  * @throws `invalid-input`
  */
-export function checkBucketName(bucket: string, endpoint: string | null, label: string): void {
+function checkBucketName(bucket: string, endpoint: string | null, label: string): void {
   const isAllowed =
     endpoint === null
       ? /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket) &&
