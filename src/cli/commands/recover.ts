@@ -81,7 +81,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   const removed = hidden > 0 ? ` ${count(hidden, 'removed file')} can still be brought back.` : '';
   const advice = dryRun ? ' Nothing was changed.' : ' "vault ls" lists them, "vault verify" checks them.';
   terminal.summary(
-    `The catalog ${dryRun ? 'would have' : 'has'} ${count(learned + known - hidden, 'file')}${dryRun ? '' : ' now'}${known > 0 ? `, ${grouped(known)} of which it had before` : ''}.${removed}${advice}`,
+    `The catalog ${dryRun ? 'would have' : 'has'} ${count(learned + known - hidden, 'file')}${dryRun ? '' : ' now'}${known > 0 ? `; ${grouped(known)} it had before${hidden > 0 ? ', removed ones among them' : ''}` : ''}.${removed}${advice}`,
     facts,
   );
   for (const { url, message } of unusable) {
