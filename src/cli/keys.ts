@@ -1,15 +1,14 @@
 /** The verbs for the keys that open the vault. */
-import { commands } from './verbs.ts';
 import type { AddVerb } from './verbs.ts';
 
 export function describeKeys(verb: AddVerb, key: ReturnType<AddVerb>): void {
-  const changing = verb('password', 'Change the password', (command) => async (invocation) => {
-    return (await commands()).changePassword(invocation, command.opts());
-  });
+  const changing = verb('password', 'Change the password', ({ changePassword }, run, command) =>
+    changePassword(run, command.opts()),
+  );
   const adding = verb(
     'add',
     'Let another person or machine open the vault',
-    (command) => async (invocation) => (await commands()).addKey(invocation, command.opts()),
+    ({ addKey }, run, command) => addKey(run, command.opts()),
     key,
   )
     .option('--label <text>', 'a name for it')
@@ -17,7 +16,7 @@ export function describeKeys(verb: AddVerb, key: ReturnType<AddVerb>): void {
   const rotating = verb(
     'rotate',
     'Make a new root for what is stored from now on',
-    (command) => async (invocation) => (await commands()).rotateKeys(invocation, command.opts()),
+    ({ rotateKeys }, run, command) => rotateKeys(run, command.opts()),
     key,
   ).option('-y, --yes', 'do not ask, although all other keys are removed');
   for (const command of [changing, adding, rotating]) {
@@ -32,15 +31,14 @@ export function describeKeys(verb: AddVerb, key: ReturnType<AddVerb>): void {
   verb(
     'reseal',
     'Store what is under earlier roots again, under new hashes',
-    () => async (invocation) => (await commands()).resealKeys(invocation),
+    ({ resealKeys }, run) => resealKeys(run),
     key,
   );
-  verb('ls', 'Show the keys', () => async (invocation) => (await commands()).listKeys(invocation), key);
+  verb('ls', 'Show the keys', ({ listKeys }, run) => listKeys(run), key);
   verb(
     'rm',
     'Remove a key',
-    (command) => async (invocation) =>
-      (await commands()).removeKey(invocation, command.args[0] ?? '', command.opts()),
+    ({ removeKey }, run, command) => removeKey(run, command.args[0] ?? '', command.opts()),
     key,
   )
     .argument('<key|label>', 'as "vault key ls" shows it')
@@ -48,8 +46,7 @@ export function describeKeys(verb: AddVerb, key: ReturnType<AddVerb>): void {
   verb(
     'rename',
     'Rename a key',
-    (command) => async (invocation) =>
-      (await commands()).renameKey(invocation, command.args[0] ?? '', command.args[1] ?? ''),
+    ({ renameKey }, run, command) => renameKey(run, command.args[0] ?? '', command.args[1] ?? ''),
     key,
   )
     .argument('<key|label>', 'as "vault key ls" shows it')

@@ -6,7 +6,6 @@ import { append, leavingOut, unlocking } from './arguments/repeated.ts';
 import { describeHelp } from './help/describe.ts';
 import { describeKeys } from './keys.ts';
 import { describeSharing } from './sharing.ts';
-import { commands } from './verbs.ts';
 import type { Action, AddVerb } from './verbs.ts';
 
 /** What the program is described to. */
@@ -26,10 +25,12 @@ export interface Describing {
 /** Adds all verbs and options to a new command. Its settings for errors and output apply to the verbs as well. */
 export function describeProgram(program: Command, describing: Describing): void {
   describeOptions(program, describing);
-  const verb: AddVerb = (name, description, action, parent = program) => {
+  const verb: AddVerb = (name, description, does, parent = program) => {
     const command = parent.command(name).description(description);
     const whole = parent === program ? name : `${parent.name()} ${name}`;
-    return command.action(async () => describing.run(program.opts<SharedOptions>(), action(command), whole));
+    // One load for all: many small files take longer than what a verb does not need.
+    const action: Action = async (run) => does(await import('./commands/commands.ts'), run, command);
+    return command.action(async () => describing.run(program.opts<SharedOptions>(), action, whole));
   };
 
   describeStoring(verb);
@@ -76,21 +77,15 @@ function describeOptions(program: Command, { version }: Describing): void {
 
 /** Making a vault, and storing files in it. */
 function describeStoring(verb: AddVerb): void {
-  verb('init', 'Make a new vault', (command) => async (invocation) => {
-    return (await commands()).init(invocation, command.opts());
-  })
+  verb('init', 'Make a new vault', ({ init }, run, command) => init(run, command.opts()))
     .option('--local', 'three folders beside the catalog, to try it out')
     .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; repeat for each bucket', append)
     .option('--redundancy <k+m>', 'any k of k+m buckets give everything back (default with 3 buckets: 2+1)')
     .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
     .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
-  const putting = verb(
-    'put',
-    'Store files and folders, and print their hashes',
-    (command) => async (invocation) => {
-      return (await commands()).put(invocation, command.args, command.opts());
-    },
+  const putting = verb('put', 'Store files and folders, and print their hashes', ({ put }, run, command) =>
+    put(run, command.args, command.opts()),
   )
     .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
@@ -116,9 +111,9 @@ function describeStoring(verb: AddVerb): void {
 
 /** Getting content back, and listing what is stored. */
 function describeReading(verb: AddVerb): void {
-  const getting = verb('get', 'Get files and folders back', (command) => async (invocation) => {
-    return (await commands()).get(invocation, command.args, command.opts());
-  })
+  const getting = verb('get', 'Get files and folders back', ({ get }, run, command) =>
+    get(run, command.args, command.opts()),
+  )
     .argument('<hash|name|pattern...>', REFERENCE)
     .option(
       '-o, --output <path>',
@@ -130,26 +125,20 @@ function describeReading(verb: AddVerb): void {
   const printing = verb(
     'cat',
     'Write files to standard output, one after the other',
-    (command) => async (invocation) => {
-      return (await commands()).get(invocation, command.args, { ...command.opts(), output: '-' });
-    },
+    ({ get }, run, command) => get(run, command.args, { ...command.opts(), output: '-' }),
   ).argument('<hash|name|pattern...>', REFERENCE);
   const listing = describeListing(verb);
   for (const command of [getting, printing, ...listing]) unlocking(command);
 
-  verb('info', 'Show details of files and where their shards are', (command) => async (invocation) => {
-    return (await commands()).info(invocation, command.args);
-  }).argument('[hash|name|pattern...]', 'without it: the vault itself');
+  verb('info', 'Show details of files and where their shards are', ({ info }, run, command) =>
+    info(run, command.args),
+  ).argument('[hash|name|pattern...]', 'without it: the vault itself');
 }
 
 /** Verbs that read no content. @returns those that ask for the password of a locked file */
 function describeListing(verb: AddVerb): readonly Command[] {
-  const files = verb(
-    'ls',
-    'List files, newest first, or what is in a folder',
-    (command) => async (invocation) => {
-      return (await commands()).ls(invocation, command.args, command.opts());
-    },
+  const files = verb('ls', 'List files, newest first, or what is in a folder', ({ ls }, run, command) =>
+    ls(run, command.args, command.opts()),
   )
     .argument(
       '[pattern...]',
@@ -164,9 +153,9 @@ function describeListing(verb: AddVerb): readonly Command[] {
     .option('--larger <size>', 'only what is larger than this, for example 100M')
     .option('-0, --null', 'print names alone, each followed by a NUL, for xargs -0');
 
-  const comparing = verb('diff', 'Show what differs in a folder', (command) => async (invocation) => {
-    return (await commands()).diff(invocation, command.args, command.opts());
-  })
+  const comparing = verb('diff', 'Show what differs in a folder', ({ diff }, run, command) =>
+    diff(run, command.args, command.opts()),
+  )
     .argument('<hash|name>', 'a version of a folder')
     .argument('[hash|name|folder]', 'another one, or a folder here (default: the folder of that name here)');
   leavingOut(comparing);
@@ -174,18 +163,16 @@ function describeListing(verb: AddVerb): readonly Command[] {
 }
 
 function describeRemoving(verb: AddVerb): void {
-  verb('rm', 'Remove files', (command) => async (invocation) => {
-    return (await commands()).rm(invocation, command.args, command.opts());
-  })
+  verb('rm', 'Remove files', ({ rm }, run, command) => rm(run, command.args, command.opts()))
     .argument('<hash|name|pattern...>', REFERENCE)
     .option('--all-versions', 'remove every version of a name')
     .option('--now', 'free the space at once; this cannot be undone')
     .option('--grace <duration>', 'how long they can be brought back (default: 7d)')
     .option('-n, --dry-run', 'only show what would be removed');
 
-  verb('prune', 'Remove old versions, except for those that rules keep', (command) => async (invocation) => {
-    return (await commands()).prune(invocation, command.args, command.opts());
-  })
+  verb('prune', 'Remove old versions, except for those that rules keep', ({ prune }, run, command) =>
+    prune(run, command.args, command.opts()),
+  )
     .argument('[name|pattern...]', 'names to prune (default: all)')
     .option('--keep-last <n>', 'keep the newest n versions')
     .option('--keep-hourly <n>', 'keep the newest version of each of the last n hours that have one')
@@ -202,50 +189,43 @@ function describeRemoving(verb: AddVerb): void {
     .option('-y, --yes', 'do not ask')
     .option('-n, --dry-run', 'only show what would be kept and why, and what would be removed');
 
-  verb('undelete', 'Bring removed files back', (command) => async (invocation) => {
-    return (await commands()).undelete(invocation, command.args);
-  }).argument('<hash|name|pattern...>', 'as "vault ls --deleted" shows them');
+  verb('undelete', 'Bring removed files back', ({ undelete }, run, command) =>
+    undelete(run, command.args),
+  ).argument('<hash|name|pattern...>', 'as "vault ls --deleted" shows them');
 
-  verb('sweep', 'Free the space of removed files and of leftovers', (command) => async (invocation) => {
-    return (await commands()).sweep(invocation, command.opts());
-  })
+  verb('sweep', 'Free the space of removed files and of leftovers', ({ sweep }, run, command) =>
+    sweep(run, command.opts()),
+  )
     .option('--now', 'also of files that were removed less than seven days ago')
     .option('-n, --dry-run', 'only show what would be removed');
 }
 
 /** Looking after what is stored. */
 function describeCare(verb: AddVerb): void {
-  verb('status', 'Show what the vault holds, and how safe it is', (command) => async (invocation) => {
-    return (await commands()).status(invocation, command.args, command.opts());
-  })
+  verb('status', 'Show what the vault holds, and how safe it is', ({ status }, run, command) =>
+    status(run, command.args, command.opts()),
+  )
     .argument('[name|pattern...]', 'names whose age is checked (default: the newest of all)')
     .option('--max-age <duration>', 'exit with 3 if the newest version is older, for example than 26h')
     .option('--prometheus', 'print metrics, for the textfile collector of node_exporter')
     .option('--no-password', 'show only what the catalog tells without it');
 
-  verb('report', 'Write the status as a page', (command) => async (invocation) => {
-    return (await commands()).report(invocation, command.opts());
-  })
+  verb('report', 'Write the status as a page', ({ report }, run, command) => report(run, command.opts()))
     .requiredOption('-o, --output <file>', 'file to write, replaced if it exists; - for standard output')
     .option('--redact-names', 'leave out file names and bucket URLs');
 
-  verb(
-    'drill',
-    'Restore random files from the buckets and the password alone',
-    (command) => async (invocation) => {
-      return (await commands()).drill(invocation, command.opts());
-    },
+  verb('drill', 'Restore random files from the buckets and the password alone', ({ drill }, run, command) =>
+    drill(run, command.opts()),
   )
     .option('--files <n>', 'how many (default: 10)')
     .option('--sample <part>', 'a part of all files, for example 1%; with --files, whichever is more')
     .option('--bucket <url>', 'use these buckets instead of the catalog; repeat for each', append);
 
-  verb('verify', 'Check that every piece is present', (command) => async (invocation) => {
-    if (command.opts<{ password: boolean }>().password) {
-      return (await commands()).verify(invocation, command.args, command.opts());
-    }
-    return (await commands()).scrub(invocation, command.opts());
-  })
+  verb('verify', 'Check that every piece is present', ({ scrub, verify }, run, command) =>
+    command.opts<{ password: boolean }>().password
+      ? verify(run, command.args, command.opts())
+      : scrub(run, command.opts()),
+  )
     .argument('[hash|name|pattern...]', 'files (default: all)')
     .option('--read-data', 'download and check everything, not only the listings')
     .option('--sample <part>', 'download and check a random part, for example 5%')
@@ -253,9 +233,9 @@ function describeCare(verb: AddVerb): void {
     .option('--no-password', "check the objects' own checksums, without password and catalog")
     .option('--bucket <url>', 'with --no-password: a bucket to check; repeat for each', append);
 
-  verb('repair', 'Replace what is missing or damaged', (command) => async (invocation) => {
-    return (await commands()).repair(invocation, command.args, command.opts());
-  })
+  verb('repair', 'Replace what is missing or damaged', ({ repair }, run, command) =>
+    repair(run, command.args, command.opts()),
+  )
     .argument('[hash|name|pattern...]', 'files (default: all)')
     .option('--read-data', 'read everything to find what is damaged')
     .option('--redundancy <k+m>', 'store everything with another redundancy, new files too')
@@ -264,24 +244,18 @@ function describeCare(verb: AddVerb): void {
     .option('-y, --yes', 'do not ask before lowering the redundancy')
     .option('-n, --dry-run', 'only show what would be done');
 
-  verb('recover', 'Rebuild a lost catalog from the buckets', (command) => async (invocation) => {
-    return (await commands()).recover(invocation, command.opts());
-  })
+  verb('recover', 'Rebuild a lost catalog from the buckets', ({ recover }, run, command) =>
+    recover(run, command.opts()),
+  )
     .option('--bucket <url>', 'a bucket of the vault; repeat for each one you have', append)
     .option('-n, --dry-run', 'only show what the catalog would have');
 
-  verb(
-    'sync',
-    'Update the catalog with what others have stored and removed',
-    () => async (invocation) => (await commands()).sync(invocation),
-  );
+  verb('sync', 'Update the catalog with what others have stored and removed', ({ sync }, run) => sync(run));
 }
 
 /** The vault over HTTP. */
 function describeServing(verb: AddVerb, token: Command): void {
-  verb('serve', 'Serve the vault over HTTP', (command) => async (invocation) => {
-    return (await commands()).serve(invocation, command.opts());
-  })
+  verb('serve', 'Serve the vault over HTTP', ({ serve }, run, command) => serve(run, command.opts()))
     .option('--listen <address>', 'where to listen (default: 127.0.0.1:8750)')
     .option('--public-url <url>', 'the address that clients use, for example https://files.example.com')
     .option('--tls-cert <file>', 'certificate in PEM, with --tls-key: speak HTTPS')
@@ -292,17 +266,17 @@ function describeServing(verb: AddVerb, token: Command): void {
   verb(
     'add',
     'Make a token and show it, once',
-    (command) => async (invocation) => (await commands()).addToken(invocation, command.opts()),
+    ({ addToken }, run, command) => addToken(run, command.opts()),
     token,
   )
     .requiredOption('--scope <scopes>', 'what it allows: any of put,read,list,delete,admin')
     .option('--label <text>', 'a name for it')
     .option('--expires <duration>', 'how long it is valid, for example 90d (default: until it is removed)');
-  verb('ls', 'Show the tokens', () => async (invocation) => (await commands()).listTokens(invocation), token);
+  verb('ls', 'Show the tokens', ({ listTokens }, run) => listTokens(run), token);
   verb(
     'rm',
     'Revoke a token, at once and on every server',
-    (command) => async (invocation) => (await commands()).removeToken(invocation, command.args[0] ?? ''),
+    ({ removeToken }, run, command) => removeToken(run, command.args[0] ?? ''),
     token,
   ).argument('<id>', 'as "vault token ls" shows it');
 }
@@ -311,8 +285,7 @@ function describeSchedule(verb: AddVerb, schedule: Command): void {
   verb(
     'print',
     'Print jobs that put these files, sweep, verify and drill',
-    (command) => async (invocation) =>
-      (await commands()).printSchedule(invocation, command.args, command.opts()),
+    ({ printSchedule }, run, command) => printSchedule(run, command.args, command.opts()),
     schedule,
   )
     .argument('<path...>', 'files and folders to store')
@@ -327,7 +300,7 @@ function describeConfig(verb: AddVerb, config: Command): void {
   verb(
     'show',
     'Show every setting of a vault, and where it comes from',
-    () => async (invocation) => (await commands()).showConfig(invocation),
+    ({ showConfig }, run) => showConfig(run),
     config,
   );
 }
@@ -336,31 +309,23 @@ function describeCatalog(verb: AddVerb, catalog: Command): void {
   verb(
     'copy',
     'Copy the catalog into another database',
-    (command) => async (invocation) => {
-      return (await commands()).copyTo(invocation, command.args[0] ?? '');
-    },
+    ({ copyTo }, run, command) => copyTo(run, command.args[0] ?? ''),
     catalog,
   ).argument('<where>', 'an SQLite file or a postgres:// URL that holds no vault yet');
 }
 
 function describeBuckets(verb: AddVerb, bucket: Command): void {
-  verb(
-    'ls',
-    'Show the buckets and what they hold',
-    () => async (invocation) => (await commands()).listBuckets(invocation),
-    bucket,
-  );
+  verb('ls', 'Show the buckets and what they hold', ({ listBuckets }, run) => listBuckets(run), bucket);
   verb(
     'add',
     'Add a bucket',
-    (command) => async (invocation) => (await commands()).addBucket(invocation, command.args[0] ?? ''),
+    ({ addBucket }, run, command) => addBucket(run, command.args[0] ?? ''),
     bucket,
   ).argument('<url>', 'folder, gs://name/prefix or s3://name/prefix');
   verb(
     'rm',
     'Move what a bucket holds to the others, and remove it',
-    (command) => async (invocation) =>
-      (await commands()).removeBucket(invocation, command.args[0] ?? '', command.opts()),
+    ({ removeBucket }, run, command) => removeBucket(run, command.args[0] ?? '', command.opts()),
     bucket,
   )
     .argument('<url|id>', 'as "vault bucket ls" shows it')
@@ -369,8 +334,7 @@ function describeBuckets(verb: AddVerb, bucket: Command): void {
   verb(
     'set-url',
     'Change the URL of a bucket',
-    (command) => async (invocation) =>
-      (await commands()).setBucketUrl(invocation, command.args[0] ?? '', command.args[1] ?? ''),
+    ({ setBucketUrl }, run, command) => setBucketUrl(run, command.args[0] ?? '', command.args[1] ?? ''),
     bucket,
   )
     .argument('<url|id>', 'as the vault knows it')

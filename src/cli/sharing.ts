@@ -1,15 +1,11 @@
 /** The verbs for people without the vault. */
 import { unlocking } from './arguments/repeated.ts';
-import { commands } from './verbs.ts';
 import type { AddVerb } from './verbs.ts';
 
 /** Links for people without the vault. */
 export function describeSharing(verb: AddVerb): void {
-  const share = verb(
-    'share',
-    'Make a link that opens a file in any browser',
-    (command) => async (invocation) =>
-      (await commands()).share(invocation, command.args[0] ?? '', command.opts()),
+  const share = verb('share', 'Make a link that opens a file in any browser', ({ share }, run, command) =>
+    share(run, command.args[0] ?? '', command.opts()),
   )
     .argument(
       '<hash|name>',
@@ -24,16 +20,11 @@ export function describeSharing(verb: AddVerb): void {
     )
     .option('--bucket <url>', 'the bucket for the copy (default: the first that can make links)');
   unlocking(share);
-  verb(
-    'ls',
-    'Show what is shared',
-    () => async (invocation) => (await commands()).listShares(invocation),
-    share,
-  );
+  verb('ls', 'Show what is shared', ({ listShares }, run) => listShares(run), share);
   verb(
     'rm',
     'Revoke links',
-    (command) => async (invocation) => (await commands()).removeShares(invocation, command.args),
+    ({ removeShares }, run, command) => removeShares(run, command.args),
     share,
   ).argument('<id...>', 'as "vault share ls" shows it');
 }

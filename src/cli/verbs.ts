@@ -4,16 +4,13 @@ import type { Invocation } from './arguments/invocation.ts';
 import type * as Commands from './commands/commands.ts';
 import type { ExitCode } from './exit.ts';
 
-/** What verbs do: one load for all, since many small files take longer than what a verb does not need. */
-export const commands = async (): Promise<typeof Commands> => import('./commands/commands.ts');
-
 /** A verb, ready to run. */
-export type Action = (invocation: Invocation) => Promise<ExitCode>;
+export type Action = (run: Invocation) => Promise<ExitCode>;
 
-/** Adds a verb, to the program unless another parent is given. */
+/** Adds a verb, to the program unless another parent is given; `does` is given what all verbs do, and the command line. */
 export type AddVerb = (
   name: string,
   description: string,
-  action: (command: Command) => Action,
+  does: (commands: typeof Commands, run: Invocation, command: Command) => Promise<ExitCode>,
   parent?: Command,
 ) => Command;

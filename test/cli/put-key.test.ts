@@ -100,7 +100,7 @@ async function read(keyFile: string): Promise<string> {
     interactive: false,
     purpose: 'enter',
     signal: new AbortController().signal,
-    warn: () => undefined,
+    terminal: { warn: () => undefined },
   });
 }
 

@@ -16,10 +16,8 @@ import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { showName } from '../terminal/text.ts';
-import { expectQuestion, PASSWORD_TRIES, readPassword, refusalOf } from './password.ts';
-import { openVault } from '../../compose.ts';
-import { bucketUrl } from '../../compose.ts';
-import { prepareBucket } from '../../compose.ts';
+import { expectQuestion, PASSWORD_TRIES, readTriedPassword, refusalOf } from './password.ts';
+import { bucketUrl, openVault, prepareBucket } from '../../compose.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
 
 /** What is said of a command that is interrupted. */
@@ -54,7 +52,7 @@ export async function withVault<T>(
   work: (vault: Vault) => Promise<T>,
   onPassword?: (password: string) => void,
 ): Promise<T> {
-  const { options, environment, terminal } = invocation;
+  const { options, environment } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
   const around = surroundings(invocation);
   expectQuestion({ ...invocation, purpose: 'enter' });
@@ -64,11 +62,8 @@ export async function withVault<T>(
     ...(isPostgresUrl(db) && { logFolder: logFolderOf(environment) }),
     passwordTries: PASSWORD_TRIES,
     password: async (refused) => {
-      const warn = warnOfFile(terminal);
-      const password = await readPassword({ ...invocation, purpose: 'enter', warn, refused });
+      const password = await readTriedPassword({ ...invocation, purpose: 'enter', refused });
       onPassword?.(password);
-      // If it is wrong, it is asked for again.
-      expectQuestion({ ...invocation, purpose: 'enter' });
       return password;
     },
     ...around,
@@ -151,16 +146,6 @@ function warnOfWaiting(terminal: Terminal): NonNullable<VaultLocation['onWaiting
       `waiting ${label}`,
     );
   };
-}
-
-/** Says that a new password is easy to guess. */
-export function warnOfWeak(terminal: Terminal): (message: string) => void {
-  return (message) => terminal.warn(message, { kind: 'weak-password' });
-}
-
-/** Says that a password file is not its owner's alone. */
-export function warnOfFile(terminal: Terminal): (message: string) => void {
-  return (message) => terminal.warn(message, { kind: 'password-file' });
 }
 
 const STEPS: Readonly<Record<Step['what'], string>> = {

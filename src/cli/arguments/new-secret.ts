@@ -6,13 +6,11 @@ import { syncFolder } from '../../disk/folders.ts';
 import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import { quote } from '../terminal/text.ts';
 import { workingFolder } from './intact.ts';
-import { warnOfFile, warnOfWeak } from './invocation.ts';
 import type { Invocation } from './invocation.ts';
 import { expectQuestion, passwordSource, readNewPassword } from './password.ts';
+import type { PasswordFlags } from './password.ts';
 
-export interface NewSecretFlags {
-  readonly newPasswordFile?: string;
-  readonly newPasswordCommand?: string;
+export interface NewSecretFlags extends Pick<PasswordFlags, 'newPasswordFile' | 'newPasswordCommand'> {
   readonly newKeyFile?: string;
 }
 
@@ -25,25 +23,18 @@ export interface NewSecret {
 
 /** @throws `invalid-input` if there is none, or if two options contradict each other: that is said before the first question */
 export function newSecret(invocation: Invocation, flags: NewSecretFlags): NewSecret {
-  const { environment, interactive, signal, terminal } = invocation;
-  const { newKeyFile, newPasswordFile: passwordFile, newPasswordCommand: passwordCommand } = flags;
+  const { newKeyFile, newPasswordFile, newPasswordCommand } = flags;
   if (newKeyFile !== undefined) {
-    if (passwordFile !== undefined || passwordCommand !== undefined) {
+    if (newPasswordFile !== undefined || newPasswordCommand !== undefined) {
       throw new VaultError('invalid-input', 'Use --new-key-file or an option for a new password, not both.');
     }
     return { expect: () => undefined, use: (work) => withKeyFile(newKeyFile, work, invocation) };
   }
-  const request = {
-    options: { passwordFile, passwordCommand },
-    environment,
-    interactive,
-    purpose: 'replace',
-  } as const;
+  const request = { ...invocation, options: flags, purpose: 'replace' } as const;
   passwordSource(request);
   return {
     expect: () => expectQuestion(request),
-    use: async (work) =>
-      work(await readNewPassword({ ...request, signal, warn: warnOfFile(terminal) }, warnOfWeak(terminal))),
+    use: async (work) => work(await readNewPassword(request)),
   };
 }
 

@@ -9,8 +9,6 @@ import type { Redundancy } from '../../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
 
-/** The environment, as far as a value is set. */
-
 /** The options of every verb, as written. */
 export interface SharedOptions {
   readonly vault?: string;
@@ -284,23 +282,32 @@ export function nameAsTyped(text: string): string {
 const MAX_WAIT_MS = DAY_MS;
 const MAX_CONCURRENCY = 1024;
 
+/** What an option says, as `parse` reads it, if it was given. */
+export function ifGiven<T>(
+  text: string | undefined,
+  parse: (text: string, option: string) => T,
+  option: string,
+): T | undefined {
+  return text === undefined ? undefined : parse(text, option);
+}
+
 /** How buckets are to be asked, as far as the user said. @throws `invalid-input` */
 export function requestOptions(options: SharedOptions): RequestOptions {
   const { timeout, maxWait, concurrency, limitUpload, limitDownload } = options;
   return {
-    timeoutMs: parseWaitMs(timeout, '--timeout'),
-    maxWaitMs: parseWaitMs(maxWait, '--max-wait'),
-    concurrency:
-      concurrency === undefined
-        ? undefined
-        : parseCount(concurrency, '--concurrency', { min: 1, max: MAX_CONCURRENCY }),
-    limitUpload: limitUpload === undefined ? undefined : parseRate(limitUpload, '--limit-upload'),
-    limitDownload: limitDownload === undefined ? undefined : parseRate(limitDownload, '--limit-download'),
+    timeoutMs: ifGiven(timeout, parseWaitMs, '--timeout'),
+    maxWaitMs: ifGiven(maxWait, parseWaitMs, '--max-wait'),
+    concurrency: ifGiven(concurrency, parseConcurrency, '--concurrency'),
+    limitUpload: ifGiven(limitUpload, parseRate, '--limit-upload'),
+    limitDownload: ifGiven(limitDownload, parseRate, '--limit-download'),
   };
 }
 
-function parseWaitMs(text: string | undefined, option: string): number | undefined {
-  if (text === undefined) return undefined;
+function parseConcurrency(text: string, option: string): number {
+  return parseCount(text, option, { min: 1, max: MAX_CONCURRENCY });
+}
+
+function parseWaitMs(text: string, option: string): number {
   const waitMs = parseDurationMs(text, option);
   if (waitMs > MAX_WAIT_MS) throw invalid(option, text, 'at most a day');
   return waitMs;

@@ -12,11 +12,11 @@ import {
   throwIfAborted,
 } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
-import type { SharedOptions } from './options.ts';
 import { nonEmpty } from './options.ts';
 import { weaknessOf } from './password-strength.ts';
 import { askForPassword } from '../terminal/prompt.ts';
 import type { PasswordQuestion } from '../terminal/prompt.ts';
+import type { Terminal } from '../terminal/terminal.ts';
 import { quote } from '../terminal/text.ts';
 import { holdTyped } from '../terminal/typed-ahead.ts';
 
@@ -35,40 +35,59 @@ type PasswordSource =
 
 type FileSource = Extract<PasswordSource, { readonly kind: 'file' }>;
 
-const VAULT_NAMES = { option: '--password', variable: 'VAULT_PASSWORD', what: 'A password' };
+/** What options begin with, and variables, by what a password is for. */
+const VAULT_NAMES = {
+  flag: 'password',
+  option: '--password',
+  variable: 'VAULT_PASSWORD',
+  what: 'A password',
+} as const;
 const LOCK_NAMES = {
+  flag: 'lockPassword',
   option: '--lock-password',
   variable: 'VAULT_LOCK_PASSWORD',
   what: 'The password of the file itself',
-};
-/** What options and variables are called, by what a password is for. */
-const NAMES: Readonly<Record<PasswordRequest['purpose'], typeof VAULT_NAMES>> = {
+} as const;
+const NAMES = {
   choose: VAULT_NAMES,
   enter: VAULT_NAMES,
-  replace: { option: '--new-password', variable: 'VAULT_NEW_PASSWORD', what: 'A new password' },
+  replace: {
+    flag: 'newPassword',
+    option: '--new-password',
+    variable: 'VAULT_NEW_PASSWORD',
+    what: 'A new password',
+  },
   lock: LOCK_NAMES,
   unlock: LOCK_NAMES,
-  share: { option: '--share-password', variable: 'VAULT_SHARE_PASSWORD', what: 'A password of the link' },
+  share: {
+    flag: 'sharePassword',
+    option: '--share-password',
+    variable: 'VAULT_SHARE_PASSWORD',
+    what: 'A password of the link',
+  },
+} as const satisfies Record<PasswordQuestion['purpose'], object>;
+
+type Flag = (typeof NAMES)[PasswordQuestion['purpose']]['flag'];
+
+/** The options that name a password's place. */
+export type PasswordFlags = {
+  readonly [name in `${Flag}File` | `${Flag}Command` | 'keyFile']?: string | undefined;
 };
 
-/** The options that name a password's place, without `new` in front or with it. */
-export type PasswordFlags = Pick<SharedOptions, 'passwordFile' | 'passwordCommand' | 'keyFile'>;
-
-/** `replace` has options and variables of its own (`--new-password-file`, `VAULT_NEW_PASSWORD` ...), and so has a lock. */
 export interface PasswordRequest extends PasswordQuestion {
   readonly options: PasswordFlags;
   readonly environment: Environment;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */
   readonly interactive: boolean;
   readonly signal: AbortSignal;
-  /** Told of a password file that is not the user's alone. */
-  readonly warn: (message: string) => void;
+  /** Told of a password file that is not the user's alone, and of a new password that is easy to guess. */
+  readonly terminal: Pick<Terminal, 'warn'>;
   /** Why the password before this one was refused; null or absent for the first. */
   readonly refused?: VaultError | null;
 }
 
 /** What it takes to say where the password would come from. */
-type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn' | 'refused'>;
+type SourceRequest = Omit<PasswordRequest, 'signal' | 'terminal' | 'refused'>;
 
 /**
  * Decides where the password comes from, without getting it: an option, else the environment, else the terminal.
@@ -76,9 +95,10 @@ type SourceRequest = Omit<PasswordRequest, 'signal' | 'warn' | 'refused'>;
  * @throws `invalid-input` if there is none, or if two options contradict each other
  */
 export function passwordSource(request: SourceRequest): PasswordSource {
-  const { passwordFile, passwordCommand } = request.options;
   const names = NAMES[request.purpose];
-  const { option, variable, what } = names;
+  const { flag, option, variable, what } = names;
+  const passwordFile = request.options[`${flag}File`];
+  const passwordCommand = request.options[`${flag}Command`];
   // A key file is drawn for the vault alone.
   const keyFile = names === VAULT_NAMES ? request.options.keyFile : undefined;
   const fileOption = `${option}-file`;
@@ -136,18 +156,32 @@ export function expectQuestion(request: SourceRequest): void {
   if (request.interactive && passwordSource(request).kind === 'terminal') holdTyped();
 }
 
+const BUCKET_IS_ENOUGH =
+  'Whoever has a copy of one bucket can try as many as they like: four or five random words are hard to guess. "vault password" changes it.';
+/** What a new password that is easy to guess comes to. */
+const IF_WEAK = {
+  choose: BUCKET_IS_ENOUGH,
+  replace: BUCKET_IS_ENOUGH,
+  share: 'Whoever has the link can try as many as they like.',
+};
+
 /** Gets a new password as `readPassword` does, and warns of one that is easy to guess. */
 export async function readNewPassword(
-  request: PasswordRequest & { readonly purpose: 'choose' | 'replace' },
-  warnOfWeak: (message: string) => void,
+  request: PasswordRequest & { readonly purpose: keyof typeof IF_WEAK },
 ): Promise<string> {
   const password = await readPassword(request);
   const weakness = weaknessOf(password);
   if (weakness !== null) {
-    warnOfWeak(
-      `The password ${weakness}. Whoever has a copy of one bucket can try as many as they like: four or five random words are hard to guess. "vault password" changes it.`,
-    );
+    const message = `The password ${weakness}. ${IF_WEAK[request.purpose]}`;
+    request.terminal.warn(message, { kind: 'weak-password' });
   }
+  return password;
+}
+
+/** Gets a password that is asked for until it opens something: what is typed before the next question is not shown. */
+export async function readTriedPassword(request: PasswordRequest): Promise<string> {
+  const password = await readPassword(request);
+  expectQuestion(request);
   return password;
 }
 
@@ -169,7 +203,7 @@ export async function readPassword(request: PasswordRequest): Promise<string> {
     case 'value':
       return source.password;
     case 'file':
-      return secretOf(source, await readPasswordFile(source, request.warn));
+      return secretOf(source, await readPasswordFile(source, request.terminal));
     case 'command':
       return passwordOf(await runPasswordCommand(source, request.signal), source.option);
     case 'terminal':
@@ -199,7 +233,7 @@ const WHY_UNREAD: Readonly<Record<string, string>> = {
 
 async function readPasswordFile(
   { path, option, isKey }: FileSource,
-  warn: PasswordRequest['warn'],
+  terminal: PasswordRequest['terminal'],
 ): Promise<Uint8Array> {
   try {
     await using file = await openFile(path, 'r');
@@ -210,7 +244,9 @@ async function readPasswordFile(
         `The key file ${quote(path)} ${exposure}: chmod 600 it, or make a new key.`,
       );
     }
-    if (exposure !== null) warn(`The password file ${quote(path)} ${exposure}: chmod 600 it.`);
+    if (exposure !== null) {
+      terminal.warn(`The password file ${quote(path)} ${exposure}: chmod 600 it.`, { kind: 'password-file' });
+    }
     // Not `readFile`: a device or a pipe may have no end.
     const target = Buffer.alloc(MAX_PASSWORD_SIZE + 1);
     let length = 0;

@@ -85,7 +85,7 @@ async function opened({ options: given, environment }: Place) {
   const signal = AbortSignal.timeout(PATIENCE_MS);
   return openVault({
     db: catalogLocation(options, environment),
-    password: async () => readPassword({ ...request, signal, warn: () => undefined }),
+    password: async () => readPassword({ ...request, signal, terminal: { warn: () => undefined } }),
     passwordTries: 1,
     request: {},
     baseFolder: sep,

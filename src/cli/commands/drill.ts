@@ -1,16 +1,16 @@
 import { tmpdir } from 'node:os';
 import { VaultError } from '../../errors.ts';
-import type { DrillReport } from '../../compose.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { noted, surroundings, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import { parseCount, parseFraction } from '../arguments/options.ts';
+import { noted, surroundings, warnTo, withVault } from '../arguments/invocation.ts';
+import { ifGiven, parseCount, parseFraction } from '../arguments/options.ts';
 import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { reportError } from '../terminal/report.ts';
 import { recoveredAsJson } from './recover.ts';
 import { count, grouped, quote, showDuration, showSize } from '../terminal/text.ts';
 import { drillVault } from '../../compose.ts';
+import type { DrillReport } from '../../compose.ts';
 
 export interface DrillFlags {
   readonly bucket?: readonly string[];
@@ -35,13 +35,12 @@ const MAX_FILES = 1_000_000;
  */
 export async function drill(invocation: Invocation, flags: DrillFlags): Promise<ExitCode> {
   const { terminal } = invocation;
-  const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
+  const sample = ifGiven(flags.sample, parseFraction, '--sample');
   const usual = sample === undefined ? USUAL_FILES : 1;
-  const files =
-    flags.files === undefined ? usual : parseCount(flags.files, '--files', { min: 1, max: MAX_FILES });
+  const files = parseCount(flags.files ?? String(usual), '--files', { min: 1, max: MAX_FILES });
   const { bucket: buckets = [] } = flags;
   if (buckets.length > 0) {
-    const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
+    const request = { ...invocation, purpose: 'enter' } as const;
     let last = await readPassword(request);
     const password: Plan['password'] = async (refused) => {
       if (refused !== null) last = await terminal.asking(async () => readPassword({ ...request, refused }));

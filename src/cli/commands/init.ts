@@ -9,10 +9,11 @@ import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { workingFolder } from '../arguments/intact.ts';
-import { bucketUrlOf, surroundings, warnOfFile, warnOfWeak } from '../arguments/invocation.ts';
+import { bucketUrlOf, surroundings } from '../arguments/invocation.ts';
 import {
   catalogLocation,
   expandHome,
+  ifGiven,
   parseCompression,
   parseRedundancyOption,
   parseSize,
@@ -22,9 +23,7 @@ import { expectQuestion, passwordSource, readNewPassword } from '../arguments/pa
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showLines } from '../terminal/text.ts';
-import { createVault } from '../../compose.ts';
-import { requireNoFiles } from '../../compose.ts';
-import { probeBucket } from '../../compose.ts';
+import { createVault, probeBucket, requireNoFiles } from '../../compose.ts';
 
 export interface InitFlags {
   readonly local?: boolean;
@@ -50,12 +49,10 @@ const LOCAL_BUCKETS = ['bucket-1', 'bucket-2', 'bucket-3'];
 export async function init(invocation: Invocation, flags: InitFlags): Promise<ExitCode> {
   const { options, environment, interactive, terminal, output } = invocation;
   const db = catalogLocation(options, environment);
-  const redundancy =
-    flags.redundancy === undefined ? null : parseRedundancyOption(flags.redundancy, '--redundancy');
+  const redundancy = ifGiven(flags.redundancy, parseRedundancyOption, '--redundancy') ?? null;
   const defaults = {
-    chunkSize: flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size'),
-    compression:
-      flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression'),
+    chunkSize: ifGiven(flags.chunkSize, parseSize, '--chunk-size'),
+    compression: ifGiven(flags.compression, parseCompression, '--compression'),
   };
   const given = givenBuckets(flags, db);
   if (given.length === 0 && !interactive) {
@@ -128,8 +125,7 @@ async function askAndMake(invocation: Invocation, given: Omit<Plan, 'buckets'>):
 /** Gets the password when it is needed, and asks for it once. */
 function passwordOnce(invocation: Invocation): () => Promise<string> {
   let password: Promise<string> | null = null;
-  const request = { ...invocation, purpose: 'choose', warn: warnOfFile(invocation.terminal) } as const;
-  return async () => (password ??= readNewPassword(request, warnOfWeak(invocation.terminal)));
+  return async () => (password ??= readNewPassword({ ...invocation, purpose: 'choose' }));
 }
 
 function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly string[] {

@@ -6,7 +6,7 @@ import type { Judgement, RetentionRules } from '../../vault/remove/retention.ts'
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { warnTo, withProgress, withVault } from '../arguments/invocation.ts';
-import { parseCount, parseDurationMs } from '../arguments/options.ts';
+import { ifGiven, parseCount, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, worst } from '../exit.ts';
@@ -106,7 +106,7 @@ function rulesOf(flags: PruneFlags): RetentionRules {
     weekly: most(keepWeekly, '--keep-weekly'),
     monthly: most(keepMonthly, '--keep-monthly'),
     yearly: most(keepYearly, '--keep-yearly'),
-    withinMs: keepWithin === undefined ? undefined : parseDurationMs(keepWithin, '--keep-within'),
+    withinMs: ifGiven(keepWithin, parseDurationMs, '--keep-within'),
   };
   requireRules(rules);
   return rules;

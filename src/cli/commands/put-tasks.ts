@@ -7,7 +7,7 @@ import { messageOf, VaultError } from '../../errors.ts';
 import type { FolderSource } from '../../vault/folders/folder-source.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { fileSource } from '../../vault/write/source.ts';
-import { nameAsTyped, nameOfPath, parseSize } from '../arguments/options.ts';
+import { ifGiven, nameAsTyped, nameOfPath, parseSize } from '../arguments/options.ts';
 import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
 import { quote } from '../terminal/text.ts';
@@ -85,7 +85,7 @@ export async function folderSettings(flags: TaskFlags, excludes: readonly string
   return {
     excludes: [...excludes, ...files, ...exclude],
     excludeCaches: flags.excludeCaches,
-    largest: larger === undefined ? undefined : parseSize(larger, '--exclude-larger-than'),
+    largest: ifGiven(larger, parseSize, '--exclude-larger-than'),
     oneFileSystem: flags.oneFileSystem,
     forceRead: flags.forceRead,
   };

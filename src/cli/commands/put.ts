@@ -14,17 +14,24 @@ import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { noted, warnOfFile, warnTo, withVault } from '../arguments/invocation.ts';
-import { parseCompression, parseDurationMs, parseRetainUntilMs, parseSize } from '../arguments/options.ts';
+import { noted, warnTo, withVault } from '../arguments/invocation.ts';
+import {
+  ifGiven,
+  parseCompression,
+  parseDurationMs,
+  parseRetainUntilMs,
+  parseSize,
+} from '../arguments/options.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
+import type { LockFlags } from './lock-password.ts';
 import { putDryRun } from './put-dry-run.ts';
 import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
 import { tasksOf } from './put-tasks.ts';
 import type { Task, TaskFlags } from './put-tasks.ts';
 import { readPassword } from '../arguments/password.ts';
 
-export interface PutFlags extends TaskFlags {
+export interface PutFlags extends TaskFlags, LockFlags {
   readonly chunkSize?: string;
   readonly chunks?: string;
   readonly expires?: string;
@@ -32,8 +39,6 @@ export interface PutFlags extends TaskFlags {
   readonly compression?: string;
   readonly dryRun?: boolean;
   readonly lock?: boolean;
-  readonly lockPasswordFile?: string;
-  readonly lockPasswordCommand?: string;
 }
 
 /** Files under way at once: a small one waits for the disk most of the time. */
@@ -220,15 +225,12 @@ function isLocking({ lock, lockPasswordFile, lockPasswordCommand }: PutFlags): b
 /** The file's own password, if it is to have one. */
 async function lockOf(
   invocation: Invocation,
-  flags: PutFlags,
+  options: PutFlags,
 ): Promise<{ readonly password: string } | undefined> {
-  const { lockPasswordFile: passwordFile, lockPasswordCommand: passwordCommand } = flags;
-  if (!isLocking(flags)) return undefined;
+  if (!isLocking(options)) return undefined;
   // Nothing is locked, and nothing shared with other files all the same.
-  if (flags.dryRun === true) return { password: 'none' };
-  const warn = warnOfFile(invocation.terminal);
-  const options = { passwordFile, passwordCommand };
-  return { password: await readPassword({ ...invocation, options, purpose: 'lock', warn }) };
+  if (options.dryRun === true) return { password: 'none' };
+  return { password: await readPassword({ ...invocation, options, purpose: 'lock' }) };
 }
 
 function putSettings(
@@ -242,9 +244,8 @@ function putSettings(
   retainUntilMs: number | null;
 } {
   const chunking = chunkingOf(flags);
-  const chunkSize = flags.chunkSize === undefined ? undefined : parseSize(flags.chunkSize, '--chunk-size');
-  const compression =
-    flags.compression === undefined ? undefined : parseCompression(flags.compression, '--compression');
+  const chunkSize = ifGiven(flags.chunkSize, parseSize, '--chunk-size');
+  const compression = ifGiven(flags.compression, parseCompression, '--compression');
   if (chunkSize !== undefined && (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)) {
     throw new VaultError(
       'invalid-input',

@@ -3,9 +3,9 @@ import type { SyncResult } from '../../vault/recover/recover.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, warnOfFile, withProgress } from '../arguments/invocation.ts';
+import { surroundings, withProgress } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
-import { expectQuestion, PASSWORD_TRIES, readPassword, refusalOf } from '../arguments/password.ts';
+import { expectQuestion, PASSWORD_TRIES, readTriedPassword, refusalOf } from '../arguments/password.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
 import { count, grouped } from '../terminal/text.ts';
 import { recoverVault } from '../../compose.ts';
@@ -39,13 +39,10 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
     );
   }
   const around = surroundings(invocation, bucket);
-  const request = { ...invocation, purpose: 'enter', warn: warnOfFile(terminal) } as const;
+  const request = { ...invocation, purpose: 'enter' } as const;
   const ask = async (refused: VaultError | null): Promise<string> => {
     expectQuestion(request);
-    const password = await readPassword({ ...request, refused });
-    // If it is wrong, it is asked for again.
-    expectQuestion(request);
-    return password;
+    return readTriedPassword({ ...request, refused });
   };
   // Before anything is made: without a password there is nothing to begin.
   const first = await ask(null);

@@ -8,7 +8,7 @@ import { ATTENTION, DONE } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
-import { parseRetainUntilMs, parseRedundancyOption } from '../arguments/options.ts';
+import { ifGiven, parseRedundancyOption, parseRetainUntilMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { Plan } from '../terminal/plan.ts';
 import { asTime } from '../../vault/files/as-json.ts';
@@ -32,8 +32,7 @@ export async function repair(
 ): Promise<ExitCode> {
   const { output, options } = invocation;
   const dryRun = flags.dryRun === true;
-  const redundancy =
-    flags.redundancy === undefined ? undefined : parseRedundancyOption(flags.redundancy, '--redundancy');
+  const redundancy = ifGiven(flags.redundancy, parseRedundancyOption, '--redundancy');
   const retainUntilMs = parseRetainUntilMs(flags.retain, invocation.clock.now());
   if (flags.forgetBucket !== undefined) {
     if (references.length > 0 || redundancy !== undefined || flags.retain !== undefined) {

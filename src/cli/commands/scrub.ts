@@ -3,7 +3,7 @@ import type { ExitCode } from '../exit.ts';
 import { DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, withProgress } from '../arguments/invocation.ts';
-import { parseFraction } from '../arguments/options.ts';
+import { ifGiven, parseFraction } from '../arguments/options.ts';
 import { count, showLines, showName } from '../terminal/text.ts';
 import { scrubPlace } from '../../compose.ts';
 
@@ -22,7 +22,7 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
       'Without the password the buckets are not known: use --bucket <folder, gs:// or s3:// URL> for each one to check.',
     );
   }
-  const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
+  const sample = ifGiven(flags.sample, parseFraction, '--sample');
   const around = surroundings(invocation, bucket);
   let damaged = 0;
   let unknown = 0;

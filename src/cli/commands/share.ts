@@ -4,8 +4,10 @@ import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { SharedContent } from '../../vault/share/share.ts';
 import type { ListedShare } from '../../vault/share/shares.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { bucketReferenceOf, warnOfFile, warnTo, withProgress, withVault } from '../arguments/invocation.ts';
-import { parseDurationMs } from '../arguments/options.ts';
+import { bucketReferenceOf, warnTo, withProgress, withVault } from '../arguments/invocation.ts';
+import { ifGiven, parseDurationMs } from '../arguments/options.ts';
+import { readNewPassword } from '../arguments/password.ts';
+import type { PasswordFlags } from '../arguments/password.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import { asTime } from '../../vault/files/as-json.ts';
@@ -14,12 +16,11 @@ import { count, quote, showName, showSize, showTime } from '../terminal/text.ts'
 import { findLocked } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
 
-export interface ShareFlags extends LockFlags {
+export interface ShareFlags
+  extends LockFlags, Pick<PasswordFlags, 'sharePasswordFile' | 'sharePasswordCommand'> {
   readonly expires?: string;
   readonly bucket?: string;
   readonly password?: boolean;
-  readonly sharePasswordFile?: string;
-  readonly sharePasswordCommand?: string;
 }
 
 /** As long as both clouds let a link last. */
@@ -28,7 +29,7 @@ const WEEK_MS = 7 * 86_400_000;
 /** `vault share`: prints a link that opens a copy of a file in any browser. */
 export async function share(invocation: Invocation, reference: string, flags: ShareFlags): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
-  const expiresMs = flags.expires === undefined ? WEEK_MS : parseDurationMs(flags.expires, '--expires');
+  const expiresMs = ifGiven(flags.expires, parseDurationMs, '--expires') ?? WEEK_MS;
   if (expiresMs > WEEK_MS) {
     throw new VaultError(
       'invalid-input',
@@ -61,28 +62,14 @@ export async function share(invocation: Invocation, reference: string, flags: Sh
 }
 
 /** The password of the link, if it is to have one. */
-async function linkPasswordOf(invocation: Invocation, flags: ShareFlags): Promise<string | undefined> {
-  const { terminal } = invocation;
-  const { sharePasswordFile: passwordFile, sharePasswordCommand: passwordCommand } = flags;
-  if (flags.password !== true && passwordFile === undefined && passwordCommand === undefined)
+async function linkPasswordOf(
+  invocation: Invocation,
+  { password, sharePasswordFile, sharePasswordCommand }: ShareFlags,
+): Promise<string | undefined> {
+  if (password !== true && sharePasswordFile === undefined && sharePasswordCommand === undefined)
     return undefined;
-  const [{ readPassword }, { weaknessOf }] = await Promise.all([
-    import('../arguments/password.ts'),
-    import('../arguments/password-strength.ts'),
-  ]);
-  const options = { passwordFile, passwordCommand };
-  const password = await readPassword({
-    ...invocation,
-    options,
-    purpose: 'share',
-    warn: warnOfFile(terminal),
-  });
-  const weakness = weaknessOf(password);
-  if (weakness !== null) {
-    const message = `The password ${weakness}. Whoever has the link can try as many as they like.`;
-    terminal.warn(message, { kind: 'weak-password' });
-  }
-  return password;
+  const options = { sharePasswordFile, sharePasswordCommand };
+  return readNewPassword({ ...invocation, options, purpose: 'share' });
 }
 
 /** What is shared: a file as it is, a folder as a tar archive. */

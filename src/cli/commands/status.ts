@@ -6,7 +6,7 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { surroundings, withProgress, withVault } from '../arguments/invocation.ts';
-import { catalogLocation, parseDurationMs } from '../arguments/options.ts';
+import { catalogLocation, ifGiven, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
@@ -29,7 +29,7 @@ export async function status(
   flags: StatusFlags,
 ): Promise<ExitCode> {
   const { output, options, terminal, clock } = invocation;
-  const maxAgeMs = flags.maxAge === undefined ? null : parseDurationMs(flags.maxAge, '--max-age');
+  const maxAgeMs = ifGiven(flags.maxAge, parseDurationMs, '--max-age') ?? null;
   if (flags.prometheus === true && options.json === true) {
     throw new VaultError('invalid-input', '--json and --prometheus both want standard output. Choose one.');
   }

@@ -3,7 +3,7 @@ import { DONE } from '../exit.ts';
 import { VaultError } from '../../errors.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { withVault } from '../arguments/invocation.ts';
-import { parseDurationMs } from '../arguments/options.ts';
+import { ifGiven, parseDurationMs } from '../arguments/options.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showTime } from '../terminal/text.ts';
 import { SCOPES } from '../../vault/grants/tokens.ts';
@@ -20,7 +20,7 @@ export async function addToken(invocation: Invocation, flags: AddTokenFlags): Pr
   const { output, options, terminal, clock } = invocation;
   output.requireOpen();
   const scopes = parseScopes(flags.scope ?? '');
-  const lifeMs = flags.expires === undefined ? null : parseDurationMs(flags.expires, '--expires');
+  const lifeMs = ifGiven(flags.expires, parseDurationMs, '--expires') ?? null;
   return withVault(invocation, async (vault) => {
     const expiresAtMs = lifeMs === null ? null : clock.now() + lifeMs;
     const { token, ...facts } = await vault.tokens.add({ label: flags.label ?? '', scopes, expiresAtMs });

@@ -9,7 +9,7 @@ import {
 } from '../terminal/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
-import { parseFraction } from '../arguments/options.ts';
+import { ifGiven, parseFraction } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { count, grouped } from '../terminal/text.ts';
 
@@ -29,7 +29,7 @@ export async function verify(
   flags: VerifyFlags,
 ): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
-  const sample = flags.sample === undefined ? undefined : parseFraction(flags.sample, '--sample');
+  const sample = ifGiven(flags.sample, parseFraction, '--sample');
   // To read a part of the data is to read data.
   const depth = flags.readData === true || sample !== undefined ? 'data' : 'listing';
   const work = async (vault: Vault): Promise<ExitCode> => {
