@@ -13,7 +13,7 @@ import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { isDatabaseUrl, openCatalog, openScratch } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
-import { isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
 import type { Compression } from './format/keyring.ts';
 import type { Redundancy } from './format/shard.ts';
@@ -210,15 +210,13 @@ async function checkFolder(path: string): Promise<boolean> {
   for (let at = path; ; at = dirname(at)) {
     try {
       const found = await stat(at);
-      if (!found.isDirectory()) throw new VaultError('invalid-input', `${at} is a file, not a folder.`);
+      if (!found.isDirectory()) throw invalidInput(`${at} is a file, not a folder.`);
       await access(at, constants.W_OK);
       return at === path;
     } catch (cause) {
       if (systemCode(cause) === 'ENOENT' && dirname(at) !== at) continue;
       if (isVaultError(cause)) throw cause;
-      throw new VaultError('invalid-input', `${path} cannot be a bucket's folder: ${messageOf(cause)}.`, {
-        cause,
-      });
+      throw invalidInput(`${path} cannot be a bucket's folder: ${messageOf(cause)}.`, cause);
     }
   }
 }

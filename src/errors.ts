@@ -99,6 +99,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Wrong usage or configuration, as an error: the one that is told of most. @param message see `VaultError` */
+export function invalidInput(message: string, cause?: unknown): VaultError {
+  return new VaultError('invalid-input', message, { cause });
+}
+
 /** The caller's abort, as the error that every operation rejects with. */
 export function interrupted(signal: AbortSignal | undefined): VaultError {
   return new VaultError('interrupted', 'The operation was interrupted.', { cause: signal?.reason });

@@ -1,4 +1,4 @@
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 
 /** Options that every bucket operation takes. */
 export interface BucketCall {
@@ -228,9 +228,9 @@ export function momentOf(ms: number): string {
 /** @throws `invalid-input` for an impossible name, or a link that cannot last so long */
 export function requirePresignable(label: string, name: string, { seconds }: PresignCall): void {
   const tried = `Could not make a link to ${JSON.stringify(name)} in ${label}`;
-  if (!isObjectName(name)) throw new VaultError('invalid-input', `${tried}: no object can have that name.`);
+  if (!isObjectName(name)) throw invalidInput(`${tried}: no object can have that name.`);
   if (Number.isSafeInteger(seconds) && seconds >= 1 && seconds <= MAX_PRESIGNED_SECONDS) return;
-  throw new VaultError('invalid-input', `${tried}: links to a cloud last for a second to seven days.`);
+  throw invalidInput(`${tried}: links to a cloud last for a second to seven days.`);
 }
 
 /** The `Content-Disposition` of a link. @param fileName ASCII, without quotes */

@@ -1,9 +1,11 @@
 /** What `gs://` and `s3://` URLs share: name, folder and options of a bucket in a cloud. */
 import { readFile } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
-import { VaultError, messageOf } from '../errors.ts';
+import { invalidInput, messageOf } from '../errors.ts';
 import { isObjectName } from './bucket.ts';
 import type { LockMode } from './bucket.ts';
+
+export { invalidInput as invalid } from '../errors.ts';
 
 /** Longest folder in a cloud bucket, in bytes: both services allow names of 1,024 bytes, of which objects' names take 255. */
 const MAX_PREFIX_SIZE = 768;
@@ -33,21 +35,21 @@ export function parseCloudUrl(scheme: string, text: string, known: readonly stri
   const [, authority = '', path = '', query = '', fragment = ''] =
     /^([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?$/s.exec(text.slice(`${scheme}://`.length)) ?? [];
   if (authority.includes('@')) {
-    throw invalid(
+    throw invalidInput(
       `A ${scheme}:// URL must not contain credentials. Leave out what is before the @; they are found in the ` +
         "environment, as the cloud's own tools find them.",
     );
   }
   const bucket = authority;
   const place = `${scheme}://${bucket}`;
-  if (bucket === '') throw invalid(`${scheme}:// needs the name of a bucket: ${scheme}://name/folder.`);
-  if (fragment !== '') throw invalid(`${place}: a bucket's URL has no part after "#".`);
+  if (bucket === '') throw invalidInput(`${scheme}:// needs the name of a bucket: ${scheme}://name/folder.`);
+  if (fragment !== '') throw invalidInput(`${place}: a bucket's URL has no part after "#".`);
   const prefix = parsePrefix(path, place);
   const parameters = parseQuery(scheme, query, { known: [...known, 'endpoint', 'credentials'], place });
   const endpoint = parameters.get('endpoint') ?? null;
   const credentials = parameters.get('credentials') ?? null;
   if (credentials !== null && credentials !== 'send') {
-    throw invalid(
+    throw invalidInput(
       `${place}: credentials can only be "send", by which the endpoint may have yours. They themselves are found in ` +
         'the environment.',
     );
@@ -68,7 +70,7 @@ function parsePrefix(path: string, place: string): string {
   const prefix = path.slice(1).replace(/\/$/, '');
   // The same rule as for objects' names, piece by piece as it may be longer than those.
   if (prefix.length > MAX_PREFIX_SIZE || !prefix.split('/').every(isObjectName)) {
-    throw invalid(
+    throw invalidInput(
       `${place}: the folder ${JSON.stringify(prefix)} cannot be used. It may have A-Z, a-z, 0-9, ".", "_", "+", "-", ` +
         `single slashes in between, no "." or ".." between slashes, and ${MAX_PREFIX_SIZE} characters.`,
     );
@@ -85,14 +87,14 @@ function parseQuery(
   for (const [name, value] of new URLSearchParams(query)) {
     // Names are shown and values are not: a secret may have been put here.
     if (!known.includes(name)) {
-      throw invalid(
+      throw invalidInput(
         `${place}: there is no option ${JSON.stringify(name)} for ${scheme}:// buckets, only ${known.join(', ')}. ` +
           'In a shell, a URL with "?" or "&" needs quotes.',
       );
     }
-    if (parameters.has(name)) throw invalid(`${place}: the option ${name} is given twice.`);
+    if (parameters.has(name)) throw invalidInput(`${place}: the option ${name} is given twice.`);
     if (value === '')
-      throw invalid(`${place}: the option ${name} has no value. Leave it out, or give it one.`);
+      throw invalidInput(`${place}: the option ${name} has no value. Leave it out, or give it one.`);
     parameters.set(name, value);
   }
   return parameters;
@@ -106,17 +108,19 @@ function parseQuery(
  */
 function endpointUrl(text: string, place: string): string {
   if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) {
-    throw invalid(
+    throw invalidInput(
       `${place}: the endpoint must be a whole URL, with its scheme: endpoint=https://host, or ` +
         'endpoint=http://localhost:9000 for a server on this machine.',
     );
   }
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') {
-    throw invalid(`${place}: the endpoint must not contain credentials; they are found in the environment.`);
+    throw invalidInput(
+      `${place}: the endpoint must not contain credentials; they are found in the environment.`,
+    );
   }
   if (url.search !== '' || url.hash !== '') {
-    throw invalid(`${place}: the endpoint must not have a part after "?" or "#".`);
+    throw invalidInput(`${place}: the endpoint must not have a part after "?" or "#".`);
   }
   return url.href.replace(/\/$/, '');
 }
@@ -170,17 +174,17 @@ export function cloudOptionsOf(
   const given = (name: string): string | null => parameters.get(name) ?? null;
   const [storageClass, kmsKey, acl] = [given('storageClass'), given('kmsKey'), given('acl')];
   if (storageClass !== null && !/^[A-Z][A-Z0-9_]{0,31}$/.test(storageClass)) {
-    throw invalid(`${place}: a storage class is written like STANDARD or COLDLINE.`);
+    throw invalidInput(`${place}: a storage class is written like STANDARD or COLDLINE.`);
   }
   if (kmsKey !== null && !how.kmsKey.test(kmsKey)) {
-    throw invalid(`${place}: a kmsKey is written like ${how.kmsExample}.`);
+    throw invalidInput(`${place}: a kmsKey is written like ${how.kmsExample}.`);
   }
   if (acl !== null && !how.acls.includes(acl)) {
-    throw invalid(`${place}: acl is one of ${how.acls.join(', ')}.`);
+    throw invalidInput(`${place}: acl is one of ${how.acls.join(', ')}.`);
   }
   const lock = given('lock');
   if (lock !== null && lock !== 'governance' && lock !== 'compliance') {
-    throw invalid(`${place}: lock is governance or compliance.`);
+    throw invalidInput(`${place}: lock is governance or compliance.`);
   }
   return { storageClass, kmsKey, acl, lock, caFile: fileOption(parameters, 'caFile', place) };
 }
@@ -189,7 +193,7 @@ export function cloudOptionsOf(
 export function fileOption(parameters: CloudPlace['parameters'], name: string, place: string): string | null {
   const path = parameters.get(name) ?? null;
   if (path === null || (isAbsolute(path) && !path.includes('\0'))) return path;
-  throw invalid(`${place}: ${name} needs a whole path, like /etc/ssl/certs/own.pem.`);
+  throw invalidInput(`${place}: ${name} needs a whole path, like /etc/ssl/certs/own.pem.`);
 }
 
 /** The certificates in a file; null without one. @throws `invalid-input` */
@@ -199,12 +203,7 @@ export async function certificatesIn(caFile: string | null, label: string): Prom
     const text = await readFile(caFile, 'utf8');
     if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
   } catch (cause) {
-    throw invalid(`${label}: its caFile cannot be read: ${messageOf(cause)}.`, cause);
+    throw invalidInput(`${label}: its caFile cannot be read: ${messageOf(cause)}.`, cause);
   }
-  throw invalid(`${label}: its caFile has no certificate in PEM.`);
-}
-
-/** A refusal of what somebody wrote. */
-export function invalid(message: string, cause?: unknown): VaultError {
-  return new VaultError('invalid-input', message, { cause });
+  throw invalidInput(`${label}: its caFile has no certificate in PEM.`);
 }

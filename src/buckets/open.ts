@@ -1,5 +1,5 @@
+import { invalidInput } from '../errors.ts';
 import type { Bucket } from './bucket.ts';
-import { invalid } from './cloud-url.ts';
 import type { Kind, Machine } from './kind.ts';
 import * as kinds from './kinds.ts';
 import { limited } from './layers/limits.ts';
@@ -73,11 +73,11 @@ export function parseBucketUrl(text: string, options: { readonly base?: string }
   const isUrl = colon === ':' && slashes !== undefined;
   if (kind !== undefined && !isUrl && (colon === ':' || slashes !== undefined)) {
     const lacks = colon === ':' ? `After ${scheme}: come two slashes` : `A colon comes after ${scheme}`;
-    throw invalid(`${lacks}: ${kind.example}. For a path of this name, put ./ before it.`);
+    throw invalidInput(`${lacks}: ${kind.example}. For a path of this name, put ./ before it.`);
   }
   if (kind === undefined && isUrl) {
     const examples = Object.values(KINDS).map(({ example }) => example);
-    throw invalid(`${scheme}:// is not a kind of bucket. Write ${examples.join(', ')}, or a path.`);
+    throw invalidInput(`${scheme}:// is not a kind of bucket. Write ${examples.join(', ')}, or a path.`);
   }
   return (isUrl ? (kind ?? KINDS.folder) : KINDS.folder).locate(text, options.base ?? null);
 }

@@ -1,4 +1,4 @@
-import { throwIfAborted, VaultError } from '../errors.ts';
+import { invalidInput, throwIfAborted } from '../errors.ts';
 import { systemClock } from '../host.ts';
 import type { Clock, Environment } from '../host.ts';
 import type { Catalog } from './catalog.ts';
@@ -54,14 +54,12 @@ export async function openEngine(location: string, options: OpenCatalogOptions):
   }
   if (KEYWORDS.test(location)) {
     // Not repeated: it may hold a password.
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'A catalog is an SQLite file or a postgres:// URL, not a list of keywords: postgres://user@host:port/database is the form.',
     );
   }
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(location)) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `A catalog is an SQLite file or a postgres:// URL, not ${location.replace(/:.*/s, '://...')}`,
     );
   }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError } from 'commander';
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 import { FORMAT } from '../format/format.ts';
 import { thisHost } from '../host.ts';
 import type { Host } from '../host.ts';
@@ -103,9 +103,9 @@ async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
     }
     if (error.code === 'commander.help') {
       if (!shared.json) process.stderr.write(`${usage}\n`);
-      return fail(new VaultError('invalid-input', 'A command is needed.'), run, shared);
+      return fail(invalidInput('A command is needed.'), run, shared);
     }
-    return fail(new VaultError('invalid-input', wrongUsage(error, args, program)), run, shared);
+    return fail(invalidInput(wrongUsage(error, args, program)), run, shared);
   }
 }
 

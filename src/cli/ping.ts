@@ -1,5 +1,5 @@
 /** Tells a monitor that a verb begins and how it ends, as healthchecks.io and its like expect. */
-import { messageOf, VaultError } from '../errors.ts';
+import { invalidInput, messageOf } from '../errors.ts';
 import type { Environment } from '../host.ts';
 import { nonEmpty } from './arguments/options.ts';
 import type { SharedOptions } from './arguments/options.ts';
@@ -23,7 +23,7 @@ export function startPing(
   if (text === null) return async () => undefined;
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw new VaultError('invalid-input', '--ping-url needs an http:// or https:// URL.');
+    throw invalidInput('--ping-url needs an http:// or https:// URL.');
   }
   const ping = async (end: string): Promise<void> => {
     const target = new URL(url);

@@ -4,7 +4,7 @@ import type { AddVerb } from './verbs.ts';
 
 /** Links for people without the vault. */
 export function describeSharing(verb: AddVerb): void {
-  const share = verb('share', 'Make a link that opens a file in any browser', ({ share }, run, command) =>
+  const sharing = verb('share', 'Make a link that opens a file in any browser', ({ share }, run, command) =>
     share(run, command.args[0] ?? '', command.opts()),
   )
     .argument(
@@ -19,12 +19,12 @@ export function describeSharing(verb: AddVerb): void {
       'run a command that prints it (or VAULT_SHARE_PASSWORD_COMMAND)',
     )
     .option('--bucket <url>', 'the bucket for the copy (default: the first that can make links)');
-  unlocking(share);
-  verb('ls', 'Show what is shared', ({ listShares }, run) => listShares(run), share);
+  unlocking(sharing);
+  verb('ls', 'Show what is shared', ({ listShares }, run) => listShares(run), sharing);
   verb(
     'rm',
     'Revoke links',
     ({ removeShares }, run, command) => removeShares(run, command.args),
-    share,
+    sharing,
   ).argument('<id...>', 'as "vault share ls" shows it');
 }

@@ -4,7 +4,7 @@
 import { createPrivateKey, createPublicKey, createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Gate } from '../concurrency/semaphore.ts';
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 import { encodeStrictJson, parseStrictJson } from '../format/json.ts';
 import type { Fields, JsonObject } from '../format/json.ts';
 import { COMMITMENT_SIZE, kdfWork, SALT_SIZE } from '../format/keyring.ts';
@@ -343,7 +343,7 @@ export async function passwordKeys(
   { cost, salt }: { readonly cost: KdfCost; readonly salt: Uint8Array },
 ): Promise<{ readonly kek: Buffer; readonly commitment: Buffer }> {
   if (!isAllowed(cost)) {
-    throw new VaultError('invalid-input', 'The costs of the password are beyond what the format allows.');
+    throw invalidInput('The costs of the password are beyond what the format allows.');
   }
   const both = await argon2id(password.normalize('NFC'), salt, cost, KEY_SIZE + COMMITMENT_SIZE);
   return { kek: both.subarray(0, KEY_SIZE), commitment: both.subarray(KEY_SIZE) };

@@ -6,7 +6,7 @@
  */
 import { hash, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { isVaultError, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../errors.ts';
 import { padBody, unpadBody } from '../format/chunk.ts';
 import { SALT_SIZE } from '../format/keyring.ts';
 import type { KdfCost } from '../format/keyring.ts';
@@ -152,10 +152,7 @@ export class ManifestSealer {
     const header = { rootNumber: this.#keys.rootNumber, writer: this.#keys.writer.id, enc, salt };
     const access = m.lock === null ? { content: m.contentKey } : { lock: m.lock };
     if (m.head.locked !== (m.lock !== null)) {
-      throw new VaultError(
-        'invalid-input',
-        'The file cannot be stored: it must have a lock if it is locked.',
-      );
+      throw invalidInput('The file cannot be stored: it must have a lock if it is locked.');
     }
     try {
       const vaultPart = { head: m.head, ids: m.ids, access };
@@ -165,7 +162,7 @@ export class ManifestSealer {
       return object;
     } catch (cause) {
       if (!isVaultError(cause)) throw cause;
-      throw new VaultError('invalid-input', `The file cannot be stored: ${cause.message}`, { cause });
+      throw invalidInput(`The file cannot be stored: ${cause.message}`, cause);
     }
   }
 

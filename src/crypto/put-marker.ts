@@ -2,7 +2,7 @@
  * The marker of a running put: sealed by its writer, opened by whoever sweeps. FORMAT.md, "Put markers".
  */
 import { randomBytes } from 'node:crypto';
-import { isVaultError, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../errors.ts';
 import { padBody, unpadBody } from '../format/chunk.ts';
 import { SALT_SIZE } from '../format/keyring.ts';
 import {
@@ -33,7 +33,7 @@ export function sealPutMarker(
     decodePutMarker(json);
   } catch (cause) {
     if (!isVaultError(cause)) throw cause;
-    throw new VaultError('invalid-input', `A put's marker cannot be written so: ${cause.message}`, { cause });
+    throw invalidInput(`A put's marker cannot be written so: ${cause.message}`, cause);
   }
   const salt = fixed?.salt ?? randomBytes(SALT_SIZE);
   const key = markerKey(keys.writer, salt);

@@ -3,7 +3,7 @@
  */
 import { hash as digest, sign, verify } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { isVaultError, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../errors.ts';
 import { decodeKeyring, encodeKeyring } from '../format/keyring.ts';
 import type { Keyring } from '../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../format/limits.ts';
@@ -185,6 +185,6 @@ function proven(object: Buffer, kind: Kind, read: () => unknown): Buffer {
     return object;
   } catch (cause) {
     if (!isVaultError(cause)) throw cause;
-    throw new VaultError('invalid-input', `${WHAT[kind]} cannot be written so: ${cause.message}`, { cause });
+    throw invalidInput(`${WHAT[kind]} cannot be written so: ${cause.message}`, cause);
   }
 }

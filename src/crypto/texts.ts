@@ -1,6 +1,6 @@
 /** Sealing of short texts: what people call a keyslot, where a bucket is, what was shared. FORMAT.md, "Labels and URLs", "Shares". */
 import { randomBytes } from 'node:crypto';
-import { isVaultError, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../errors.ts';
 import { padBody, unpadBody } from '../format/chunk.ts';
 import type { KeyringBucket, Keyslot } from '../format/keyring.ts';
 import { MAX_JSON_SIZE } from '../format/limits.ts';
@@ -102,7 +102,7 @@ function sealText(
   const { what, most, nonce = randomBytes(NONCE_SIZE) } = kind;
   const body = Buffer.from(text);
   if (body.length > most || !text.isWellFormed()) {
-    throw new VaultError('invalid-input', `${what} must be text of at most ${most} bytes.`);
+    throw invalidInput(`${what} must be text of at most ${most} bytes.`);
   }
   return Buffer.concat([nonce, sealOnce(keys.urls, aadOf(keys, kind), padBody(body), nonce)]);
 }

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { VaultError, systemCode } from '../errors.ts';
+import { invalidInput, systemCode } from '../errors.ts';
 
 const close = promisify(fs.close);
 const fsync = promisify(fs.fsync);
@@ -35,10 +35,9 @@ export async function makeFolder(path: string, options: { readonly mode: number 
       await mkdir(folder, options);
     } catch (error) {
       if (systemCode(error) === 'ENOENT') {
-        throw new VaultError(
-          'invalid-input',
+        throw invalidInput(
           `Cannot make the folder ${folder}: ${dirname(folder)} takes no folders. Name another place.`,
-          { cause: error },
+          error,
         );
       }
       // Another process may have made it a moment ago.

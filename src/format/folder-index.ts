@@ -4,7 +4,7 @@
  * Entries are sorted by path with "/" before every other byte: so what a folder holds follows it at once, and whether an
  * entry lies in a folder shows in the entry before it, however many there are.
  */
-import { isVaultError, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../errors.ts';
 import { dataSize, decodeEntry, EntryWriter, malformed } from './folder-entry.ts';
 import type { EntryContext, FolderEntry } from './folder-entry.ts';
 import { MAX_ENTRY_SIZE, MAX_FILE_SIZE, MIN_ENTRY_SIZE } from './limits.ts';
@@ -90,7 +90,7 @@ export class EntryEncoder {
     } catch (cause) {
       if (!isVaultError(cause) && !(cause instanceof RangeError)) throw cause;
       const why = isVaultError(cause) ? cause.message : 'A name in it is too long, or a number too large.';
-      throw new VaultError('invalid-input', `"${entry.path.toString()}" cannot be stored: ${why}`, { cause });
+      throw invalidInput(`"${entry.path.toString()}" cannot be stored: ${why}`, cause);
     }
   }
 

@@ -5,7 +5,7 @@
  * fields, no needless escapes, integers only. So a value has one text (but for the order of its fields), and two readers
  * cannot read different things out of it.
  */
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 import { FORMAT } from './format.ts';
 import { MAX_JSON_SIZE } from './limits.ts';
 
@@ -31,7 +31,7 @@ const MAX_DEPTH = 8;
  */
 export function encodeStrictJson(value: JsonObject): Buffer {
   for (const [key, field] of Object.entries(value)) {
-    if (!isStrict(field, 1)) throw new VaultError('invalid-input', `"${key}" cannot be written as it is.`);
+    if (!isStrict(field, 1)) throw invalidInput(`"${key}" cannot be written as it is.`);
   }
   return Buffer.from(JSON.stringify(value));
 }

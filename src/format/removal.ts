@@ -1,7 +1,7 @@
 /**
  * The objects around removal: deletion records, sweep lists and the markers of running puts. FORMAT.md, "Removal".
  */
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
 import {
   MAX_JSON_SIZE,
@@ -159,7 +159,7 @@ const MAX_MARKER_TIME = 99_999_999_999_999;
  */
 export function putMarkerName(createdAtMs: number, random: string): string {
   if (!Number.isInteger(createdAtMs) || createdAtMs < 0 || createdAtMs > MAX_MARKER_TIME) {
-    throw new VaultError('invalid-input', "This machine's clock is far off. Set it and try again.");
+    throw invalidInput("This machine's clock is far off. Set it and try again.");
   }
   return `${PUTS_PREFIX}${String(createdAtMs).padStart(14, '0')}.${random}`;
 }

@@ -1,6 +1,6 @@
 /** Who may ask for what. */
 import { isIP } from 'node:net';
-import { VaultError } from '../errors.ts';
+import { invalidInput } from '../errors.ts';
 import type { Scope } from '../vault/grants/tokens.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Answer } from './answers.ts';
@@ -53,8 +53,7 @@ export class Access {
   ): Promise<Access> {
     const open = !(await vault.tokens.any());
     if (open && (!isLoopback(options.host) || options.publicUrl !== null)) {
-      throw new VaultError(
-        'invalid-input',
+      throw invalidInput(
         'Without any token the server serves this machine alone. Make one with "vault token add --scope put,read,list,delete".',
       );
     }

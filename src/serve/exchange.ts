@@ -1,6 +1,6 @@
 /** One request and its answer: what was asked, the body as it comes, and the bytes that go back. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 import type { Clock } from '../host.ts';
 import type { Answer, HttpCode } from './answers.ts';
 import { failure, STRICT_HEADERS } from './answers.ts';
@@ -73,7 +73,7 @@ export class Exchange {
       // Node gives each byte as a character.
       return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(value, 'latin1'));
     } catch (cause) {
-      throw new VaultError('invalid-input', `The header ${name} is not UTF-8.`, { cause });
+      throw invalidInput(`The header ${name} is not UTF-8.`, cause);
     }
   }
 
@@ -105,7 +105,7 @@ export class Exchange {
     try {
       return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts));
     } catch (cause) {
-      throw new VaultError('invalid-input', 'The body is not UTF-8.', { cause });
+      throw invalidInput('The body is not UTF-8.', cause);
     }
   }
 
@@ -151,7 +151,7 @@ export class Exchange {
 
   #refuse(status: number, code: HttpCode, message: string): VaultError {
     this.#refusal = failure(status, code, message);
-    return new VaultError('invalid-input', message);
+    return invalidInput(message);
   }
 
   /**

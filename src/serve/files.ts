@@ -1,5 +1,5 @@
 /** The files of the vault by their names and hashes. */
-import { isVaultError, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError } from '../errors.ts';
 import type { ListedFile } from '../vault/read/list.ts';
 import { fileAsJson } from '../vault/files/as-json.ts';
 import type { PutOptions, PutResult } from '../vault/write/put-call.ts';
@@ -164,10 +164,7 @@ export async function store(
  */
 export function pathName(name: string): string {
   if (!name.split('/').some((part) => part === '' || part === '.' || part === '..')) return name;
-  throw new VaultError(
-    'invalid-input',
-    'A name here has no empty parts between slashes, and none of "." or "..".',
-  );
+  throw invalidInput('A name here has no empty parts between slashes, and none of "." or "..".');
 }
 
 /** A thousand years. */
@@ -190,7 +187,7 @@ function cursorOf(first: Position, last: Position): string {
 function positionOf(cursor: string): { readonly first: Position; readonly last: Position } {
   const match = /^(-?\d{1,16})\.([0-9a-f]{64})\.(-?\d{1,16})\.([0-9a-f]{64})$/.exec(cursor);
   const [, firstMs, first = '', lastMs, last = ''] = match ?? [];
-  if (match === null) throw new VaultError('invalid-input', 'after is what the page before said as next.');
+  if (match === null) throw invalidInput('after is what the page before said as next.');
   return {
     first: { createdAtMs: Number(firstMs), hash: first },
     last: { createdAtMs: Number(lastMs), hash: last },

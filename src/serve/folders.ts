@@ -1,5 +1,5 @@
 /** Stored folders: what lies in them, single files of them, and archives. */
-import { VaultError } from '../errors.ts';
+import { invalidInput } from '../errors.ts';
 import { comparePaths } from '../format/folder-index.ts';
 import type { FolderEntry } from '../format/folder-index.ts';
 import { entryAsJson } from '../vault/files/as-json.ts';
@@ -32,7 +32,7 @@ async function listEntries(exchange: Exchange, serving: Serving): Promise<Answer
   const limit = wholeOf(exchange, 'limit', { least: 1, most: MAX_PAGE }) ?? PAGE;
   const after = Buffer.from(exchange.query.get('after') ?? '', 'base64url');
   const stored = await openStored(exchange, serving, { reference: referenceOf(exchange) });
-  if (stored.kind === 'file') throw new VaultError('invalid-input', `"${stored.file.name}" is not a folder.`);
+  if (stored.kind === 'file') throw invalidInput(`"${stored.file.name}" is not a folder.`);
   const { folder } = stored;
   const { signal } = exchange;
   const wanted = wantedOf(stored);
@@ -77,16 +77,14 @@ export async function storedAnswer(
   const prefix = lastPart(stored.path === '' ? folder.name : stored.path);
   const memory = memoryFor(folder);
   if (only !== null) {
-    if (only.kind !== 'file')
-      throw new VaultError('invalid-input', `"${prefix}" is neither a file nor a folder.`);
+    if (only.kind !== 'file') throw invalidInput(`"${prefix}" is neither a file nor a folder.`);
     const headers = { ...downloadHeaders(prefix), 'Content-Length': String(only.content?.size ?? 0) };
     const content = reading(selected, (read) => wholeFile(only, read(only, signal)));
     return { status: 200, headers, memory, content };
   }
   const format = exchange.query.get('format') ?? usual;
   if (format !== 'tar' && format !== 'zip') {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'This is a folder: ask for it with ?format=tar or ?format=zip, or for what is in it at /api/folders/.',
     );
   }

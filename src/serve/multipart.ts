@@ -6,7 +6,8 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Busboy } from '@fastify/busboy';
 import type { BusboyInstance } from '@fastify/busboy';
-import { isVaultError, messageOf, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, messageOf } from '../errors.ts';
+import type { VaultError } from '../errors.ts';
 
 export interface Form {
   readonly fields: ReadonlyMap<string, string>;
@@ -109,5 +110,5 @@ function unescaped(name: string): string {
 }
 
 function broken(why: string, cause?: unknown): VaultError {
-  return new VaultError('invalid-input', `The form cannot be used: ${why}.`, { cause });
+  return invalidInput(`The form cannot be used: ${why}.`, cause);
 }

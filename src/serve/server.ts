@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import fastify from 'fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Budget } from '../concurrency/semaphore.ts';
-import { isVaultError, messageOf, systemCode, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode } from '../errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Access } from './access.ts';
 import type { Answer } from './answers.ts';
@@ -160,7 +160,7 @@ async function listen(app: FastifyInstance, { host, port, tls }: ServeOptions): 
     await app.listen({ host, port });
   } catch (cause) {
     const message = `Cannot listen on ${host}:${port}: ${messageOf(cause)}. Choose another place with --listen.`;
-    throw new VaultError('invalid-input', message, { cause });
+    throw invalidInput(message, cause);
   }
   const name = host.includes(':') ? `[${host}]` : host;
   return `${tls === null ? 'http' : 'https'}://${name}:${Object(app.server.address()).port}`;

@@ -1,5 +1,5 @@
 /** What requests ask of what is stored: which one, with which password, how much of it. */
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 import type { Stored, StoredFolder } from '../vault/folders/stored-folder.ts';
 import type { StoredFile } from '../vault/read/get.ts';
 import type { Exchange } from './exchange.ts';
@@ -50,7 +50,7 @@ function needsPassword(name: string): VaultError {
 export function wholeStored(stored: Stored): StoredFile | StoredFolder {
   if (stored.kind === 'file') return stored.file;
   if (stored.path === '') return stored.folder;
-  throw new VaultError('invalid-input', 'This can be had for whole folders, not for what lies in one.');
+  throw invalidInput('This can be had for whole folders, not for what lies in one.');
 }
 
 export function referenceOf({ parameters }: Exchange): string {
@@ -67,5 +67,5 @@ export function wholeOf(
   if (text === null) return null;
   const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= least && value <= most) return value;
-  throw new VaultError('invalid-input', `${name} is a whole number from ${least} to ${most}.`);
+  throw invalidInput(`${name} is a whole number from ${least} to ${most}.`);
 }

@@ -1,5 +1,5 @@
 /** Forms: what browsers and simple programs upload with, and how such files are had back. */
-import { VaultError } from '../errors.ts';
+import { invalidInput } from '../errors.ts';
 import { MAX_CHUNK_SIZE } from '../format/limits.ts';
 import type { PutResult } from '../vault/write/put-call.ts';
 import type { Answer } from './answers.ts';
@@ -63,8 +63,7 @@ export const UPLOADS: readonly Route[] = [
     answers: [200, 206, 304],
     async handle(exchange, serving) {
       const reference = exchange.query.get('file_name');
-      if (reference === null || reference === '')
-        throw new VaultError('invalid-input', 'file_name is missing.');
+      if (reference === null || reference === '') throw invalidInput('file_name is missing.');
       const password = exchange.query.get('password');
       return storedAnswer(exchange, await openStored(exchange, serving, { reference, password }));
     },
@@ -74,13 +73,9 @@ export const UPLOADS: readonly Route[] = [
 /** Stores what a form holds. The form has to be whole before anything is listed. */
 async function storeForm(exchange: Exchange, serving: Serving): Promise<PutResult> {
   const { fields, file } = await readForm(exchange.header('content-type') ?? '', exchange.body());
-  if (file === null || file.name === '')
-    throw new VaultError('invalid-input', 'The form has no file called "file".');
+  if (file === null || file.name === '') throw invalidInput('The form has no file called "file".');
   if (/[/\\]/.test(file.name)) {
-    throw new VaultError(
-      'invalid-input',
-      'The name of an uploaded file has no slashes here. PUT /api/files/<name> takes them.',
-    );
+    throw invalidInput('The name of an uploaded file has no slashes here. PUT /api/files/<name> takes them.');
   }
   const query = new URLSearchParams([...fields]);
   return store(exchange, serving, {
@@ -93,7 +88,7 @@ async function storeForm(exchange: Exchange, serving: Serving): Promise<PutResul
 
 async function retrieve(exchange: Exchange, serving: Serving): Promise<Answer> {
   const [reference = ''] = exchange.parameters;
-  if (!/^[0-9a-f]{64}$/i.test(reference)) throw new VaultError('invalid-input', 'A hash has 64 hex digits.');
+  if (!/^[0-9a-f]{64}$/i.test(reference)) throw invalidInput('A hash has 64 hex digits.');
   const asked = exchange.method === 'POST' ? await passwordOfBody(exchange) : exchange.query.get('password');
   const password = asked ?? exchange.header(PASSWORD_HEADER);
   const file = wholeStored(await openStored(exchange, serving, { reference, password }));
@@ -106,7 +101,7 @@ async function passwordOfBody(exchange: Exchange): Promise<string | null> {
   const type = exchange.header('content-type') ?? '';
   if (/^multipart\//i.test(type)) {
     const { fields, file } = await readForm(type, exchange.body());
-    if (file !== null) throw new VaultError('invalid-input', 'No file is expected here.');
+    if (file !== null) throw invalidInput('No file is expected here.');
     return fields.get('password') ?? null;
   }
   if (/^application\/x-www-form-urlencoded/i.test(type)) {

@@ -1,5 +1,5 @@
 import type { GoogleAuth } from 'google-auth-library';
-import { VaultError, messageOf, throwIfAborted } from '../../errors.ts';
+import { invalidInput, messageOf, throwIfAborted, VaultError } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
 import { dispositionOf } from '../bucket.ts';
 import type { PresignCall } from '../bucket.ts';
@@ -140,8 +140,7 @@ export async function openGcsApi(
 /** @returns true @throws `invalid-input` for a server to which credentials would go in the clear */
 function requirePrivate(base: URL, label: string): true {
   if (base.protocol !== 'http:' || isLoopback(base)) return true;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `${label}: credentials are not sent to ${base.host} unencrypted. Use an endpoint that starts with https://.`,
   );
 }

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
-import { isVaultError, VaultError, throwIfAborted } from '../../errors.ts';
+import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import {
   DEFAULT_MAX_OBJECT_SIZE,
   isNamePrefix,
@@ -142,10 +142,7 @@ class GcsBucket implements Bucket {
 
   #checkName(name: string): void {
     if (isObjectName(name)) return;
-    throw new VaultError(
-      'invalid-input',
-      `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
-    );
+    throw invalidInput(`${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`);
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
@@ -244,8 +241,7 @@ class GcsBucket implements Bucket {
 
   async *list(namePrefix: string, call: ListCall = {}): AsyncGenerator<ListedObject, void, undefined> {
     if (!isNamePrefix(namePrefix)) {
-      throw new VaultError(
-        'invalid-input',
+      throw invalidInput(
         `${JSON.stringify(namePrefix)} starts no name that an object in ${this.label} can have.`,
       );
     }

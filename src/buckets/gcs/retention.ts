@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
-import { VaultError, isVaultError } from '../../errors.ts';
+import { invalidInput, isVaultError } from '../../errors.ts';
+import type { VaultError } from '../../errors.ts';
 import type { BucketCall, LockMode, Retention, RetentionPolicy } from '../bucket.ts';
 import type { HttpAnswer } from '../http.ts';
 import { failureOf, isRecord, jsonOf, retainedUntilOf } from './answers.ts';
@@ -74,7 +75,7 @@ export class GcsRetention implements Retention {
   async lockUntil(untilMs: number, call: BucketCall): Promise<Lock> {
     if ((await this.policy(call)).lock === null) {
       const { task } = this.#lent.taskOf('lock objects in', 'setRetention', call);
-      throw new VaultError('invalid-input', `Could not ${task}: it was made without object retention.`);
+      throw invalidInput(`Could not ${task}: it was made without object retention.`);
     }
     return {
       mode: this.#mode === 'compliance' ? 'Locked' : 'Unlocked',

@@ -1,5 +1,5 @@
-import { VaultError } from '../../errors.ts';
-import { CLOUD_OPTIONS, cloudOptionsOf, cloudUrl, fileOption, invalid, parseCloudUrl } from '../cloud-url.ts';
+import { invalidInput } from '../../errors.ts';
+import { CLOUD_OPTIONS, cloudOptionsOf, cloudUrl, fileOption, parseCloudUrl } from '../cloud-url.ts';
 import type { CloudOptions, CloudPlace } from '../cloud-url.ts';
 
 /** The options of a `gs://` URL beside those of every cloud's; null for what is not given. */
@@ -28,7 +28,7 @@ export function parseGcsUrl(text: string): GcsLocation {
   checkBucketName(bucket, place);
   const userProject = parameters.get('userProject') ?? null;
   if (userProject !== null && !/^[a-z0-9.:-]{4,63}$/.test(userProject)) {
-    throw invalid(`${place}: userProject is the ID of a project, like acme-backups.`);
+    throw invalidInput(`${place}: userProject is the ID of a project, like acme-backups.`);
   }
   const options: GcsOptions = {
     ...cloudOptionsOf(parsed, {
@@ -56,8 +56,7 @@ function checkBucketName(bucket: string, label: string): void {
   ) {
     return;
   }
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `${label}: ${JSON.stringify(bucket)} cannot be the name of a Google Cloud Storage bucket. Those have 3 to 63 of ` +
       'a-z, 0-9, "-", "_" and ".", begin and end with a letter or digit, and do not begin with "goog".',
   );

@@ -1,6 +1,6 @@
 import { S3Client } from '@aws-sdk/client-s3';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
-import { VaultError, messageOf } from '../../errors.ts';
+import { invalidInput, messageOf } from '../../errors.ts';
 import { certificatesIn } from '../cloud-url.ts';
 import { exchangerFor } from '../http.ts';
 import { S3Handler } from './handler.ts';
@@ -41,10 +41,9 @@ export async function openS3Client(
     // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
     if (options.endpoint !== null)
       return { client: makeClient(options, handler, { ...identity, region: 'us-east-1' }), handler };
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `Could not open ${options.label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
-      { cause: error },
+      error,
     );
   }
 }

@@ -1,6 +1,6 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
-import { isVaultError, VaultError, throwIfAborted } from '../../errors.ts';
+import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
 import {
@@ -198,10 +198,7 @@ class S3Bucket implements Bucket {
 
   #begin(action: S3Attempt['action'], name: string, signal: AbortSignal | undefined): S3Attempt {
     if (!isObjectName(name)) {
-      throw new VaultError(
-        'invalid-input',
-        `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
-      );
+      throw invalidInput(`${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`);
     }
     throwIfAborted(signal);
     return { action, name, label: this.label, isForeign: this.#isForeign, signal };
@@ -338,8 +335,7 @@ function requireLasting(
 ): void {
   const { expiration, sessionToken } = credentials;
   if (expiration !== undefined && expiration.getTime() < nowMs + seconds * 1000) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `The credentials for ${label} end at ${expiration.toISOString()}, and a link with them. Ask for a shorter time, or use an access key that does not end.`,
     );
   }

@@ -1,6 +1,6 @@
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
-import { VaultError, throwIfAborted } from '../../errors.ts';
+import { invalidInput, throwIfAborted, VaultError } from '../../errors.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
 import { isNamePrefix, isObjectName } from '../bucket.ts';
 import type { ListCall, ListedObject } from '../bucket.ts';
@@ -18,10 +18,7 @@ export async function* listObjects(
   call: ListCall,
 ): AsyncGenerator<ListedObject, void, undefined> {
   if (!isNamePrefix(prefix)) {
-    throw new VaultError(
-      'invalid-input',
-      `${JSON.stringify(prefix)} starts no name that an object can have.`,
-    );
+    throw invalidInput(`${JSON.stringify(prefix)} starts no name that an object can have.`);
   }
   const { root, label, isForeign } = listed;
   const attempt: S3Attempt = { action: 'list', name: prefix, label, isForeign, signal: call.signal };

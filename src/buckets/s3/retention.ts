@@ -5,7 +5,7 @@ import {
   GetObjectRetentionCommand,
   PutObjectRetentionCommand,
 } from '@aws-sdk/client-s3';
-import { VaultError, isVaultError } from '../../errors.ts';
+import { invalidInput, isVaultError } from '../../errors.ts';
 import { NO_RETENTION } from '../bucket.ts';
 import type { BucketCall, LockMode, Retention, RetentionPolicy } from '../bucket.ts';
 import { sendOptions } from './client.ts';
@@ -73,7 +73,7 @@ export class S3Retention implements Retention {
   async mode(call: BucketCall): Promise<Lock['mode']> {
     const { lock } = await this.policy(call);
     if (lock !== null) return lock === 'compliance' ? 'COMPLIANCE' : 'GOVERNANCE';
-    throw new VaultError('invalid-input', `${this.#place.label} has no Object Lock.`);
+    throw invalidInput(`${this.#place.label} has no Object Lock.`);
   }
 
   /** Until when an object is kept, for who is about to remove it; null also where these credentials may not ask for the bucket's policy. */

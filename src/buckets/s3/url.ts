@@ -1,5 +1,5 @@
-import { VaultError } from '../../errors.ts';
-import { CLOUD_OPTIONS, cloudOptionsOf, cloudUrl, invalid, parseCloudUrl } from '../cloud-url.ts';
+import { invalidInput } from '../../errors.ts';
+import { CLOUD_OPTIONS, cloudOptionsOf, cloudUrl, parseCloudUrl } from '../cloud-url.ts';
 import type { CloudOptions, CloudPlace } from '../cloud-url.ts';
 
 /**
@@ -54,32 +54,34 @@ export function parseS3Url(text: string): S3Location {
   checkBucketName(bucket, endpoint, place);
   const region = parameters.get('region') ?? null;
   if (region !== null && !/^[A-Za-z0-9-]{1,63}$/.test(region)) {
-    throw invalid(
+    throw invalidInput(
       `${place}: ${JSON.stringify(region)} cannot be a region. They are written like eu-central-1.`,
     );
   }
   const profile = parameters.get('profile') ?? null;
   if (profile !== null && !/^[\w.@:+=,/-]{1,128}$/.test(profile)) {
-    throw invalid(
+    throw invalidInput(
       `${place}: ${JSON.stringify(profile)} cannot be a profile. It is the name of a section in ~/.aws/credentials or ~/.aws/config.`,
     );
   }
   const pathStyle = parameters.get('forcePathStyle') ?? null;
   if (pathStyle !== null && pathStyle !== 'true' && pathStyle !== 'false') {
-    throw invalid(`${place}: forcePathStyle is either true or false.`);
+    throw invalidInput(`${place}: forcePathStyle is either true or false.`);
   }
   const wanted = parameters.get('checksum') ?? 'auto';
   const checksum = S3_CHECKSUMS.find((known) => known === wanted);
-  if (checksum === undefined) throw invalid(`${place}: checksum is one of ${S3_CHECKSUMS.join(', ')}.`);
+  if (checksum === undefined) throw invalidInput(`${place}: checksum is one of ${S3_CHECKSUMS.join(', ')}.`);
   const pays = parameters.get('requesterPays') ?? null;
-  if (pays !== null && pays !== 'true') throw invalid(`${place}: requesterPays is true, or left out.`);
+  if (pays !== null && pays !== 'true') throw invalidInput(`${place}: requesterPays is true, or left out.`);
   const options = cloudOptionsOf(parsed, {
     kmsKey: /^[\w:/+=,.@-]{1,2048}$/,
     kmsExample: 'arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab',
     acls: ACLS,
   });
   if (options.storageClass !== null && FROZEN.has(options.storageClass)) {
-    throw invalid(`${place}: what is in ${options.storageClass} cannot be read at once. GLACIER_IR can.`);
+    throw invalidInput(
+      `${place}: what is in ${options.storageClass} cannot be read at once. GLACIER_IR can.`,
+    );
   }
   return {
     kind: 's3',
@@ -119,15 +121,13 @@ function checkBucketName(bucket: string, endpoint: string | null, label: string)
         !/^\d+\.\d+\.\d+\.\d+$/.test(bucket)
       : /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(bucket) && !bucket.includes('..');
   if (!isAllowed) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `${label}: ${JSON.stringify(bucket)} cannot be the name of an S3 bucket. Those have 3 to 63 of a-z, 0-9, "-" ` +
         'and ".", and begin and end with a letter or digit.',
     );
   }
   if (bucket.endsWith('--x-s3')) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `${label}: directory buckets list their objects in no order. Use a general purpose bucket.`,
     );
   }

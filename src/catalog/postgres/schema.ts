@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { throwIfAborted, VaultError } from '../../errors.ts';
+import { invalidInput, throwIfAborted, VaultError } from '../../errors.ts';
 import { rawQuery } from '../sql/engine.ts';
 import type { Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
@@ -109,8 +109,7 @@ async function requireOwnSchema({ engine, schema }: Preparing, session: Session)
   );
   const names = rows.map((row) => row.table_name);
   if (names.length === 0 || names.includes('vault_schema')) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `${engine.label} holds the tables of another program (${names.slice(0, 3).join(', ')}). Name a schema of the vault's own: ?schema=vault`,
   );
 }

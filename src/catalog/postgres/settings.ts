@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 import type { ClientConfig } from 'pg';
-import { messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf } from '../../errors.ts';
+import type { VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 
 /** How to reach a Postgres database, as a URL and the environment say it. */
@@ -65,12 +66,12 @@ export async function postgresSettings(
   const database = take('dbname') ?? (decoded(url.pathname.slice(1)) || environment?.['PGDATABASE']);
   const port = wholeNumber('port', take('port') ?? (url.port || environment?.['PGPORT']));
   if (port !== undefined && (port < 1 || port > 65_535)) {
-    throw new VaultError('invalid-input', `The database's port is from 1 to 65535, not ${port}.`);
+    throw invalidInput(`The database's port is from 1 to 65535, not ${port}.`);
   }
   if (host?.includes(',') === true) throw severalHosts();
   const schema = take('schema') ?? null;
   if (schema !== null && Buffer.byteLength(schema) > MAX_NAME_BYTES) {
-    throw new VaultError('invalid-input', `A schema's name is ${MAX_NAME_BYTES} bytes long at most.`);
+    throw invalidInput(`A schema's name is ${MAX_NAME_BYTES} bytes long at most.`);
   }
   const timeoutS = wholeNumber('connect_timeout', take('connect_timeout', 'PGCONNECT_TIMEOUT'));
   const application = take('application_name', 'PGAPPNAME') ?? 'vault';
@@ -82,14 +83,12 @@ export async function postgresSettings(
     if (IGNORED.has(name) || name.startsWith('keepalives') || name.startsWith('tcp_')) continue;
     // The rest of a password that has a bare "?" would be shown.
     const shown = /^\w{1,40}$/.test(name) ? ` "${name}"` : '';
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `The database URL has an unknown parameter${shown}. Besides those of libpq there is "schema"; special characters are percent-encoded.`,
     );
   }
   if (database === undefined) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'The database URL names no database, and neither does PGDATABASE: postgres://user@host/database is the form.',
     );
   }
@@ -130,16 +129,14 @@ function parsed(location: string): URL {
     return url;
   } catch {
     if (/^[a-z]+:\/\/([^/?#]*@)?[^/?#@]+,[^/?#@]+([/?]|$)/i.test(location)) throw severalHosts();
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'The database URL cannot be read: postgres://user:password@host:port/database is the form, with special characters percent-encoded ("/" as %2F, "@" as %40, "#" as %23).',
     );
   }
 }
 
 function severalHosts(): VaultError {
-  return new VaultError(
-    'invalid-input',
+  return invalidInput(
     'The database URL names several hosts, and only one is tried: name the one that can be written to, or a pooler or proxy before them.',
   );
 }
@@ -148,17 +145,14 @@ function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw new VaultError(
-      'invalid-input',
-      'The database URL has a "%" that is not followed by two hex digits.',
-    );
+    throw invalidInput('The database URL has a "%" that is not followed by two hex digits.');
   }
 }
 
 function wholeNumber(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (!/^\d{1,6}$/.test(text)) {
-    throw new VaultError('invalid-input', `The database's ${name} must be a whole number.`);
+    throw invalidInput(`The database's ${name} must be a whole number.`);
   }
   return Number(text);
 }
@@ -193,10 +187,9 @@ async function tlsSettings(
   try {
     createSecureContext(own);
   } catch (error) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `sslrootcert, sslcert or sslkey does not hold what it should (${messageOf(error)}). PEM files are needed, the key without a password.`,
-      { cause: error },
+      error,
     );
   }
   const unverified = { ...own, rejectUnauthorized: false };
@@ -221,8 +214,7 @@ async function tlsSettings(
       return { ssl: { ...own, checkServerIdentity: () => undefined }, plainAllowed: false };
     case 'verify-ca':
       if (ca === undefined) {
-        throw new VaultError(
-          'invalid-input',
+        throw invalidInput(
           'sslmode=verify-ca needs sslrootcert=<file>: any certificate of a public authority would pass otherwise. Use verify-full for those.',
         );
       }
@@ -230,10 +222,7 @@ async function tlsSettings(
     case 'verify-full':
       return { ssl: own, plainAllowed: false };
     default:
-      throw new VaultError(
-        'invalid-input',
-        `sslmode is disable, prefer, require, verify-ca or verify-full, not "${mode}".`,
-      );
+      throw invalidInput(`sslmode is disable, prefer, require, verify-ca or verify-full, not "${mode}".`);
   }
 }
 
@@ -242,9 +231,7 @@ async function contentOf(parameter: string, path: string | undefined): Promise<s
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    throw new VaultError('invalid-input', `${parameter}=${path} cannot be read: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw invalidInput(`${parameter}=${path} cannot be read: ${messageOf(error)}`, error);
   }
 }
 

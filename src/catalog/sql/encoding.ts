@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import { isRedundancy } from '../../format/shard.ts';
 import { MAX_ROWS } from '../catalog.ts';
 import type { ChunkRow, FileRow, ShardPlace } from '../catalog.ts';
@@ -26,7 +26,7 @@ export const ID_DIGITS = 32;
  */
 export function bytesOf(hex: string, digits: number): Uint8Array {
   if (hex.length !== digits || !/^[0-9a-f]*$/.test(hex)) {
-    throw invalid(`An identifier of ${digits} hex digits was expected, not "${hex}".`);
+    throw invalidInput(`An identifier of ${digits} hex digits was expected, not "${hex}".`);
   }
   return Buffer.from(hex, 'hex');
 }
@@ -50,7 +50,7 @@ export function plain(bytes: Uint8Array): Uint8Array {
 /** The lowest and the highest hash that start with these hex digits (1 to 64). @throws `invalid-input` */
 export function hashRange(prefix: string): readonly [Uint8Array, Uint8Array] {
   if (prefix.length < 1 || prefix.length > HASH_DIGITS) {
-    throw invalid(`A hash prefix has 1 to ${HASH_DIGITS} hex digits, not "${prefix}".`);
+    throw invalidInput(`A hash prefix has 1 to ${HASH_DIGITS} hex digits, not "${prefix}".`);
   }
   return [
     bytesOf(prefix.padEnd(HASH_DIGITS, '0'), HASH_DIGITS),
@@ -77,7 +77,7 @@ export function encodeAll<Given, Row>(
 /** @throws `invalid-input` if the row is not well formed */
 export function encodeChunk(row: ChunkRow): Tables['chunks'] {
   if (!isRedundancy(row) || row.shards.length !== row.k + row.m) {
-    throw invalid(`A chunk of ${row.k}+${row.m} was given ${row.shards.length} places.`);
+    throw invalidInput(`A chunk of ${row.k}+${row.m} was given ${row.shards.length} places.`);
   }
   return {
     id: bytesOf(row.id, HASH_DIGITS),
@@ -103,9 +103,9 @@ export function decodeChunk(row: Tables['chunks']): ChunkRow {
 /** @throws `invalid-input` if the row is not well formed */
 export function encodeFile(row: FileRow): Tables['files'] {
   if (row.nameTag.length !== NAME_TAG_SIZE) {
-    throw invalid(`A name tag has ${NAME_TAG_SIZE} bytes, not ${row.nameTag.length}.`);
+    throw invalidInput(`A name tag has ${NAME_TAG_SIZE} bytes, not ${row.nameTag.length}.`);
   }
-  if (row.version === 0) throw invalid('The versions of a name begin with 1.');
+  if (row.version === 0) throw invalidInput('The versions of a name begin with 1.');
   return {
     hash: bytesOf(row.hash, HASH_DIGITS),
     writer: bytesOf(row.writer, ID_DIGITS),
@@ -159,13 +159,13 @@ export function decodeFile(row: Tables['files']): FileRow {
  * @throws `invalid-input` unless it is whole, at least 0 and at most 2^53 - 1
  */
 export function whole(value: number, what: string): number {
-  if (!isWhole(value)) throw invalid(`${what} is a whole number from 0 to 2^53 - 1, not ${value}.`);
+  if (!isWhole(value)) throw invalidInput(`${what} is a whole number from 0 to 2^53 - 1, not ${value}.`);
   return value;
 }
 
 /** Milliseconds since 1970, or before. @throws `invalid-input` unless they are whole and exact */
 export function time(ms: number): number {
-  if (!Number.isSafeInteger(ms)) throw invalid(`A time is a whole number of milliseconds, not ${ms}.`);
+  if (!Number.isSafeInteger(ms)) throw invalidInput(`A time is a whole number of milliseconds, not ${ms}.`);
   return ms;
 }
 
@@ -183,7 +183,7 @@ function packPlaces(places: readonly (ShardPlace | null)[]): Uint8Array {
   for (const [index, place] of places.entries()) {
     if (place === null) continue;
     if (!Number.isInteger(place.bucket) || place.bucket < 1 || place.bucket > LAST_BUCKET) {
-      throw invalid(`A bucket's number is 1 to ${LAST_BUCKET}, not ${place.bucket}.`);
+      throw invalidInput(`A bucket's number is 1 to ${LAST_BUCKET}, not ${place.bucket}.`);
     }
     packed.writeUInt16BE(place.bucket, index * PLACE_SIZE);
     packed.set(bytesOf(place.upload, UPLOAD_DIGITS), index * PLACE_SIZE + 2);
@@ -213,8 +213,4 @@ function isWhole(value: unknown): boolean {
 
 function requireFew(given: readonly unknown[]): void {
   if (given.length > MAX_ROWS) throw new RangeError(`A call takes ${MAX_ROWS} rows, not ${given.length}.`);
-}
-
-function invalid(message: string): VaultError {
-  return new VaultError('invalid-input', message);
 }

@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import type { BucketRow, SetupCatalog, VaultRow } from '../catalog.ts';
 import { bytesOf, damagedRow, hexOf, ID_DIGITS, LAST_BUCKET, plain, whole } from './encoding.ts';
 import type { Engine } from './engine.ts';
@@ -124,7 +124,7 @@ export class SqlSetup implements SetupCatalog {
       );
       const number = (rows[0]?.last ?? 0) + 1;
       if (number > LAST_BUCKET) {
-        throw new VaultError('invalid-input', `A vault cannot have had more than ${LAST_BUCKET} buckets.`);
+        throw invalidInput(`A vault cannot have had more than ${LAST_BUCKET} buckets.`);
       }
       // Two clients that add a bucket at once meet at the primary key, and one of them tries again.
       await session.run(db.insertInto('buckets').values({ number, id, record }));

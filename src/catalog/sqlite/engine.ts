@@ -5,7 +5,7 @@ import type { Database, Statement } from 'better-sqlite3';
 import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 import type { Compilable } from 'kysely';
 import { makeFolder } from '../../disk/folders.ts';
-import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
@@ -283,10 +283,7 @@ class SqliteEngine implements Engine {
     // Another process may just have made the tables.
     if (this.#version()[1]) return;
     if (tables !== 0) {
-      throw new VaultError(
-        'invalid-input',
-        `${this.label} is the database of another program. Name another file (--db).`,
-      );
+      throw invalidInput(`${this.label} is the database of another program. Name another file (--db).`);
     }
     if (!create) throw noVault(this.label);
   }
@@ -301,7 +298,7 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
       throw error;
     });
     if (found?.isFile() === false) {
-      throw new VaultError('invalid-input', `${path} is not a file. Name the catalog's file (--db).`);
+      throw invalidInput(`${path} is not a file. Name the catalog's file (--db).`);
     }
     // Made here, since SQLite would make it readable by everybody.
     if (create) await (await openFile(path, 'a', 0o600)).close();
@@ -315,9 +312,7 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
       case 'EISDIR':
       case 'EEXIST':
       case 'ENAMETOOLONG':
-        throw new VaultError('invalid-input', `The catalog cannot be at ${path}: ${messageOf(error)}`, {
-          cause: error,
-        });
+        throw invalidInput(`The catalog cannot be at ${path}: ${messageOf(error)}`, error);
       default:
         throw translated(error, path);
     }

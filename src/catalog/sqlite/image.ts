@@ -2,7 +2,7 @@
 import type Database from 'better-sqlite3';
 import { constants } from 'node:fs';
 import { access, readFile, stat } from 'node:fs/promises';
-import { messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf, systemCode, VaultError } from '../../errors.ts';
 
 /** @throws `denied` if the file cannot be written, as its file system or its mode says */
 export async function requireWritableFile(path: string): Promise<void> {
@@ -70,8 +70,7 @@ async function sizeOf(path: string): Promise<number> {
 export function requireFileName(path: string): void {
   const name = path.trim();
   if (name === path && name !== '' && !/^(:|file:)/i.test(name) && !/[/\\]$/.test(name)) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `'${path}' cannot be the name of a catalog's file. Give a path (--db or VAULT_DB), such as ./catalog.db.`,
   );
 }

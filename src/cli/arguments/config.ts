@@ -4,7 +4,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import { quote } from '../terminal/text.ts';
 import type { SharedOptions } from './options.ts';
@@ -113,8 +113,7 @@ export async function settle(options: SharedOptions, environment: Environment): 
   const table = config.vaults.get(name);
   if (table === undefined) {
     const names = [...config.vaults.keys()];
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `There is no vault ${quote(name)} in ${file}. ${names.length === 0 ? `Add [vault.${name}] with db = "..." there.` : `It has: ${names.join(', ')}.`}`,
     );
   }
@@ -206,13 +205,7 @@ async function readConfig(file: string): Promise<Config> {
   try {
     root = parse(text);
   } catch (cause) {
-    throw new VaultError(
-      'invalid-input',
-      `${file} is not valid TOML: ${messageOf(cause).split('\n')[0] ?? ''}.`,
-      {
-        cause,
-      },
-    );
+    throw invalidInput(`${file} is not valid TOML: ${messageOf(cause).split('\n')[0] ?? ''}.`, cause);
   }
   const { default: usual = null, vault = {}, ...others } = tableOf(root, file, 'the file');
   requireKnown(Object.keys(others), { file, where: 'the file', known: ['default', '[vault.<name>]'] });
@@ -262,12 +255,9 @@ function requireKnown(
 ): void {
   const [first] = unknown;
   if (first === undefined) return;
-  throw new VaultError(
-    'invalid-input',
-    `${file}: ${quote(first)} in ${where} means nothing. Known are: ${known.join(', ')}.`,
-  );
+  throw invalidInput(`${file}: ${quote(first)} in ${where} means nothing. Known are: ${known.join(', ')}.`);
 }
 
 function wrong(file: string, what: string, expected: string): VaultError {
-  return new VaultError('invalid-input', `${file}: ${what} is not ${expected}.`);
+  return invalidInput(`${file}: ${what} is not ${expected}.`);
 }

@@ -1,5 +1,5 @@
 /** Whether somebody means what cannot be taken back easily. */
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import { askForChoice } from '../terminal/prompt.ts';
 import type { Invocation } from './invocation.ts';
 
@@ -17,7 +17,7 @@ export async function confirm(
 ): Promise<void> {
   if (yes) return;
   if (!interactive) {
-    throw new VaultError('invalid-input', `${what}. Use --yes if that is what you want.`);
+    throw invalidInput(`${what}. Use --yes if that is what you want.`);
   }
   const choices = [
     { value: false, name: 'No, leave it' },

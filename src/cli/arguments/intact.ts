@@ -4,7 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 
 /** Whether nothing in a text stands for bytes that were lost. */
@@ -23,8 +23,7 @@ export function requireIntactArguments(args: readonly string[]): void {
   const given = recordsOf('/proc/self/cmdline').slice(-args.length);
   const at = args.findIndex((arg, index) => !isIntact(arg) && !isText(given[index]));
   if (at === -1) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `Argument ${at + 1} is not UTF-8 text and could be taken for another name. To store a file of such a name: vault put - --name <name> < file`,
   );
 }
@@ -39,10 +38,7 @@ export function requireIntactVariables(environment: Environment): void {
     const start = Buffer.from(`${name}=`);
     const given = recordsOf('/proc/self/environ').find((record) => record.indexOf(start) === 0);
     if (isText(given)) continue;
-    throw new VaultError(
-      'invalid-input',
-      `${name} is not UTF-8 text and could be taken for something else. Write it in UTF-8.`,
-    );
+    throw invalidInput(`${name} is not UTF-8 text and could be taken for something else. Write it in UTF-8.`);
   }
 }
 
@@ -56,15 +52,13 @@ export function workingFolder(): string {
   try {
     folder = process.cwd();
   } catch (cause) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'The working folder has been removed, or its path is too long. Go to another one, or give whole paths.',
-      { cause },
+      cause,
     );
   }
   if (!isIntact(folder) && !isText(linkTarget('/proc/self/cwd'))) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       "The working folder's path is not UTF-8 text. Go to another one, or give whole paths.",
     );
   }

@@ -3,7 +3,7 @@ import { open as openFile, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { drawKeyText } from '../../crypto/keys.ts';
 import { syncFolder } from '../../disk/folders.ts';
-import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import { quote } from '../terminal/text.ts';
 import { workingFolder } from './intact.ts';
 import type { Invocation } from './invocation.ts';
@@ -26,7 +26,7 @@ export function newSecret(invocation: Invocation, flags: NewSecretFlags): NewSec
   const { newKeyFile, newPasswordFile, newPasswordCommand } = flags;
   if (newKeyFile !== undefined) {
     if (newPasswordFile !== undefined || newPasswordCommand !== undefined) {
-      throw new VaultError('invalid-input', 'Use --new-key-file or an option for a new password, not both.');
+      throw invalidInput('Use --new-key-file or an option for a new password, not both.');
     }
     return { expect: () => undefined, use: (work) => withKeyFile(newKeyFile, work, invocation) };
   }

@@ -2,7 +2,8 @@
 import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
+import type { VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
@@ -44,7 +45,7 @@ export function catalogLocation(
   platform: NodeJS.Platform = process.platform,
 ): string {
   if (options.db !== undefined) {
-    if (options.db === '') throw new VaultError('invalid-input', '--db needs a file or a Postgres URL.');
+    if (options.db === '') throw invalidInput('--db needs a file or a Postgres URL.');
     return options.db;
   }
   return (
@@ -75,10 +76,9 @@ export function homeFolder(environment: Environment): string {
     // An empty HOME is no home, also where the system's own look at it says so.
     return nonEmpty(homedir()) ?? userInfo().homedir;
   } catch (cause) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'This user has no home folder, where the catalog would be. Use --db <file>, or set VAULT_DB or HOME.',
-      { cause },
+      cause,
     );
   }
 }
@@ -258,7 +258,7 @@ export function parseCompression(text: string, option: string): Compression {
 }
 
 function invalid(option: string, text: string, expected: string, cause?: unknown): VaultError {
-  return new VaultError('invalid-input', `${option} ${quote(text)} is not ${expected}.`, { cause });
+  return invalidInput(`${option} ${quote(text)} is not ${expected}.`, cause);
 }
 
 /**

@@ -5,11 +5,12 @@ import { open as openFile } from 'node:fs/promises';
 import { isKeyText } from '../../crypto/keys.ts';
 import {
   interrupted,
+  invalidInput,
   isVaultError,
-  VaultError,
   messageOf,
   systemCode,
   throwIfAborted,
+  VaultError,
 } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import { nonEmpty } from './options.ts';
@@ -109,10 +110,7 @@ export function passwordSource(request: SourceRequest): PasswordSource {
     ...(keyFile === undefined ? [] : ['--key-file']),
   ];
   if (said.length > 1) {
-    throw new VaultError(
-      'invalid-input',
-      `Give ${said.join(' or ')}, not both: they could name different passwords.`,
-    );
+    throw invalidInput(`Give ${said.join(' or ')}, not both: they could name different passwords.`);
   }
   if (keyFile !== undefined) return { kind: 'file', option: '--key-file', path: keyFile, isKey: true };
   if (passwordFile !== undefined)
@@ -133,8 +131,7 @@ export function passwordSource(request: SourceRequest): PasswordSource {
   const keyOption = request.purpose === 'enter' ? '--key-file <file>, ' : '';
   // A secret that a job's settings do not have often arrives as a variable that is set to nothing.
   const empty = request.environment[variable] === '' ? ` (${variable} is set, but empty.)` : '';
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `${what} is needed, and there is no terminal to ask for it. Use ${fileOption} <file>, ${keyOption}${commandOption} <command>, ${variable}, ${variable}_FILE or ${variable}_COMMAND.${empty}`,
   );
 }
@@ -219,8 +216,7 @@ function secretOf({ isKey, option, path }: FileSource, bytes: Uint8Array): strin
     .replace(/\r?\n$/, '');
   if (isKeyText(text)) return text;
   const what = bytes.length === 0 ? `${quote(path)} is empty` : quote(path);
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `What ${option} names is not a key file: ${what}. "vault key add --new-key-file" makes one; a password's file is --password-file.`,
   );
 }
@@ -260,7 +256,7 @@ async function readPasswordFile(
     const why = WHY_UNREAD[systemCode(cause) ?? ''] ?? messageOf(cause);
     const what = isKey ? 'key file that' : 'password from';
     const message = `Cannot read the ${what} ${option} ${isKey ? 'names, ' : ''}${quote(path)}: ${why}.`;
-    throw new VaultError('invalid-input', message, { cause });
+    throw invalidInput(message, cause);
   }
 }
 
@@ -311,18 +307,11 @@ async function runPasswordCommand(
     const failure = await ended;
     throwIfAborted(signal);
     if (length > MAX_PASSWORD_SIZE) return new Uint8Array(MAX_PASSWORD_SIZE + 1);
-    if (failure !== null)
-      throw new VaultError('invalid-input', `The command of ${option} failed: ${failure}.`);
+    if (failure !== null) throw invalidInput(`The command of ${option} failed: ${failure}.`);
     return Buffer.concat(parts);
   } catch (cause) {
     if (cause instanceof VaultError) throw cause;
-    throw new VaultError(
-      'invalid-input',
-      `The command of ${option} could not be run: ${systemCode(cause)}.`,
-      {
-        cause,
-      },
-    );
+    throw invalidInput(`The command of ${option} could not be run: ${systemCode(cause)}.`, cause);
   } finally {
     signal.removeEventListener('abort', stop);
   }
@@ -330,20 +319,15 @@ async function runPasswordCommand(
 
 function passwordOf(bytes: Uint8Array, option: string): string {
   if (bytes.length > MAX_PASSWORD_SIZE) {
-    throw new VaultError(
-      'invalid-input',
-      `What ${option} gives is not a password: it is longer than 64 KiB.`,
-    );
+    throw invalidInput(`What ${option} gives is not a password: it is longer than 64 KiB.`);
   }
   let text;
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new VaultError('invalid-input', `What ${option} gives is not a password: it is not UTF-8 text.`, {
-      cause,
-    });
+    throw invalidInput(`What ${option} gives is not a password: it is not UTF-8 text.`, cause);
   }
   const password = text.replace(/\r?\n$/, '');
-  if (password === '') throw new VaultError('invalid-input', `What ${option} gives is empty.`);
+  if (password === '') throw invalidInput(`What ${option} gives is empty.`);
   return password;
 }

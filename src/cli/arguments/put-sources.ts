@@ -4,7 +4,7 @@ import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf, VaultError } from '../../errors.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { streamSource } from '../../vault/write/source.ts';
 
@@ -68,8 +68,7 @@ function refusingNothing(source: FileSource): FileSource {
         async verify() {
           await opened.verify();
           if (any) return;
-          throw new VaultError(
-            'invalid-input',
+          throw invalidInput(
             `Nothing came from ${label}, so nothing was stored. --allow-empty stores an empty file.`,
           );
         },
@@ -169,10 +168,9 @@ class CommandRun {
 }
 
 function notStarted(why: string, cause?: unknown): VaultError {
-  return new VaultError(
-    'invalid-input',
+  return invalidInput(
     `The command could not be started, so nothing was stored: ${why}. Look at --from-command and at PATH.`,
-    { cause },
+    cause,
   );
 }
 

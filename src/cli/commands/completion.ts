@@ -1,7 +1,7 @@
 /** Completion: scripts for shells, and the candidates that they ask for. */
 import { stat } from 'node:fs/promises';
 import { basename, sep } from 'node:path';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import { thisHost } from '../../host.ts';
 import type { Environment } from '../../host.ts';
 import { configFile, settle, vaultNames } from '../arguments/config.ts';
@@ -29,8 +29,7 @@ const NAMES = ['vault', 'shardvault'];
 export function script(shell: string): string {
   const text = SCRIPTS[shell.toLowerCase()];
   if (text === undefined) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `There is no completion for ${quote(shell)}, but for ${Object.keys(SCRIPTS).join(', ')}.`,
     );
   }
@@ -81,7 +80,7 @@ async function opened({ options: given, environment }: Place) {
   const request = { options, environment, interactive: false, purpose: 'enter' } as const;
   const source = passwordSource(request);
   const isFile = source.kind === 'file' && (await stat(source.path)).isFile();
-  if (source.kind !== 'value' && !isFile) throw new VaultError('invalid-input', 'Somebody might be asked.');
+  if (source.kind !== 'value' && !isFile) throw invalidInput('Somebody might be asked.');
   const signal = AbortSignal.timeout(PATIENCE_MS);
   return openVault({
     db: catalogLocation(options, environment),

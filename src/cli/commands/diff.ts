@@ -1,6 +1,6 @@
 /** `vault diff`: what differs between two versions of a folder, or between one and a folder here. */
 import { stat } from 'node:fs/promises';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { compareTrees } from '../../vault/folders/compare.ts';
 import type { Change, ChangeKind } from '../../vault/folders/compare.ts';
@@ -84,10 +84,7 @@ async function folderOf(
 ): Promise<StoredFolder> {
   const found = await findLocked(invocation, vault, nameAsTyped(reference), flags);
   if (found.kind === 'folder' && found.path === '') return found.folder;
-  throw new VaultError(
-    'invalid-input',
-    `${quote(reference)} is not a whole folder: only those are compared.`,
-  );
+  throw invalidInput(`${quote(reference)} is not a whole folder: only those are compared.`);
 }
 
 /** A second name is that of a version; a folder here if there is none. */

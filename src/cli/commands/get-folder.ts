@@ -1,5 +1,5 @@
 /** Getting folders back, and parts of them. */
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { readAccounts } from '../../vault/folders/accounts.ts';
 import { restoreTree } from '../../vault/folders/restore-tree.ts';
@@ -143,8 +143,7 @@ export async function pourTar(
   { name, isTerminal }: { readonly name: string; readonly isTerminal: boolean },
 ): Promise<number> {
   if (isTerminal) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'A folder is written as a tar archive, which is not for a terminal. Send it to a file or a pipe.',
     );
   }

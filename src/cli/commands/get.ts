@@ -1,6 +1,6 @@
 import { lstat, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import { restoreFile } from '../../vault/read/restore.ts';
 import type { RestorableFile } from '../../vault/read/restore.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
@@ -54,10 +54,7 @@ export async function get(
   const several = meansSeveral(references);
   const target = await targetOf(flags.output ?? '.', { existing, several });
   if (target.kind === 'stdout' && options.json === true) {
-    throw new VaultError(
-      'invalid-input',
-      "--json and a file's bytes both want standard output. Choose one of them.",
-    );
+    throw invalidInput("--json and a file's bytes both want standard output. Choose one of them.");
   }
   if (target.kind === 'stdout') output.requireOpen();
   return withVault(invocation, async (vault) =>
@@ -174,8 +171,7 @@ async function getFolder(
     };
   }
   if (selected.only !== null) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `${quote(name)} is neither a file nor a folder. Get the folder that it is in, or write a tar archive with -o -.`,
     );
   }
@@ -247,12 +243,11 @@ async function targetOf(
   { existing, several }: { readonly existing: 'refuse' | 'replace'; readonly several: boolean },
 ): Promise<Target> {
   if (path === '-') return { kind: 'stdout' };
-  if (path === '') throw new VaultError('invalid-input', '-o needs a path, or "-" for standard output.');
+  if (path === '') throw invalidInput('-o needs a path, or "-" for standard output.');
   const found = await stat(path).catch(() => null);
   if (found?.isDirectory() === true) return { kind: 'folder', path };
   if (several) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `Several files need a folder, and ${quote(path)} is not one. Create it, or name another one with -o <folder>.`,
     );
   }
@@ -261,10 +256,7 @@ async function targetOf(
   if (itself === null) return { kind: 'file', path };
   if ((found !== null && !found.isFile()) || OWN_DESCRIPTOR.test(resolve(path))) {
     // It would be replaced by a file of that name: not what anybody wants of /dev/null.
-    throw new VaultError(
-      'invalid-input',
-      `${quote(path)} is a device or a pipe. Use standard output: "-o - > ${path}".`,
-    );
+    throw invalidInput(`${quote(path)} is a device or a pipe. Use standard output: "-o - > ${path}".`);
   }
   if (existing === 'refuse') {
     throw new VaultError(
@@ -279,8 +271,7 @@ async function targetOf(
 function baseNameOf(name: string): string {
   const base = basename(name);
   if (base === '' || base === '.' || base === '..' || Buffer.byteLength(base) > MAX_BASE_NAME_SIZE) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `The name ${quote(name)} is not possible for a file here. Choose where to write it with -o <path>.`,
     );
   }
@@ -314,8 +305,7 @@ async function printContent(
     });
     for await (const bytes of content) {
       if (!looked && !isText(bytes.subarray(0, LOOKED_AT))) {
-        throw new VaultError(
-          'invalid-input',
+        throw invalidInput(
           `${quote(name)} is not text, and would garble the terminal. Write it to a file with "vault get -o <path>", or use "vault get -o - --force".`,
         );
       }

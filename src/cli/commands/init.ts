@@ -1,5 +1,5 @@
 import { dirname, isAbsolute, join, resolve } from 'node:path';
-import { isFailure, isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isFailure, isVaultError } from '../../errors.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { formatRedundancy } from '../../format/shard.ts';
@@ -56,8 +56,7 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
   };
   const given = givenBuckets(flags, db);
   if (given.length === 0 && !interactive) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'Where should the shards go? Use --bucket <folder, gs:// or s3:// URL> once for every bucket, or --local to try vault out with three folders on this machine.',
     );
   }
@@ -131,14 +130,10 @@ function passwordOnce(invocation: Invocation): () => Promise<string> {
 function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly string[] {
   if (local !== true) return bucket;
   if (bucket.length > 0) {
-    throw new VaultError(
-      'invalid-input',
-      'Use --local or --bucket, not both: --local makes its own folders.',
-    );
+    throw invalidInput('Use --local or --bucket, not both: --local makes its own folders.');
   }
   if (isPostgresUrl(db)) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       '--local puts its folders beside an SQLite file, and --db or VAULT_DB names a Postgres server. Use --bucket instead.',
     );
   }

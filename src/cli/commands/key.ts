@@ -1,6 +1,6 @@
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { KeyInfo, ListedKey } from '../../vault/keys/keys.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -20,7 +20,7 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
   const { output, options, signal, terminal } = invocation;
   const { label, role = 'full', newKeyFile } = flags;
   if (role !== 'full' && role !== 'put') {
-    throw new VaultError('invalid-input', `--role ${quote(role)} is not full or put.`);
+    throw invalidInput(`--role ${quote(role)} is not full or put.`);
   }
   const secret = newSecret(invocation, flags);
   return withVault(

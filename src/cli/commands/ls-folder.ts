@@ -1,5 +1,5 @@
 /** What lies in a stored folder, listed without reading content. */
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { msOfFileTime } from '../../format/file-time.ts';
 import { entriesIn, selectEntries } from '../../vault/folders/selection.ts';
@@ -55,8 +55,7 @@ export async function listFolder(
 
 function refuseOthers({ all, deleted, sort, since, larger }: LsFlags): void {
   if ([all, deleted, sort, since, larger].every((flag) => flag === undefined)) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     '--all, --deleted, --sort, --since and --larger are for lists of files, not for what is in a folder.',
   );
 }
@@ -72,7 +71,7 @@ function printerOf(
 ): (entries: readonly FolderEntry[]) => Promise<boolean> {
   const { options, output } = invocation;
   if (byNul && (long || options.json === true)) {
-    throw new VaultError('invalid-input', '-0 prints names alone: leave out --json and --long.');
+    throw invalidInput('-0 prints names alone: leave out --json and --long.');
   }
   if (byNul) {
     const end = Buffer.from([0]);

@@ -1,4 +1,4 @@
-import { isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
@@ -110,7 +110,7 @@ async function listInside(
 function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags, clock: Clock): Choice {
   const order = sort === undefined ? null : ORDERS.get(sort);
   if (order === undefined) {
-    throw new VaultError('invalid-input', `--sort ${quote(sort ?? '')} is not size, name or time.`);
+    throw invalidInput(`--sort ${quote(sort ?? '')} is not size, name or time.`);
   }
   return {
     patterns: patterns.map((pattern) => ({ matches: patternMatcher(pattern), found: false })),
@@ -177,7 +177,7 @@ function printerOf(invocation: Invocation, flags: LsFlags): PagePrinter {
   if (flags.null !== true)
     return options.json === true ? jsonPrinter(invocation) : tablePrinter(invocation, flags);
   if (options.json === true || flags.long === true) {
-    throw new VaultError('invalid-input', '-0 prints names alone: leave out --json and --long.');
+    throw invalidInput('-0 prints names alone: leave out --json and --long.');
   }
   return async (files) => output.write(files.map((file) => `${referenceOf(file)}\0`).join(''));
 }

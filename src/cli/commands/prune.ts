@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { PrunedName } from '../../vault/remove/prune.ts';
 import { requireRules } from '../../vault/remove/retention.ts';
@@ -94,8 +94,7 @@ function rulesOf(flags: PruneFlags): RetentionRules {
   const { keepLast, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly, keepWithin } = flags;
   // To others `m` is a month, and to this a minute.
   if (keepWithin !== undefined && /\dm\s*$/i.test(keepWithin)) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `--keep-within ${quote(keepWithin)} could mean months or minutes. Say days, for example 180d, or "min".`,
     );
   }

@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
-import { messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf } from '../../errors.ts';
 import type { FolderSource } from '../../vault/folders/folder-source.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { fileSource } from '../../vault/write/source.ts';
@@ -49,17 +49,12 @@ export async function tasksOf(
   const paths = [...typed, ...(await listedPaths(flags))];
   const { fromCommand, allowEmpty = false } = flags;
   if (fromCommand !== undefined) {
-    if (paths.length > 0)
-      throw new VaultError('invalid-input', '--from-command takes the place of paths: leave them away.');
+    if (paths.length > 0) throw invalidInput('--from-command takes the place of paths: leave them away.');
     if (flags.name === undefined)
-      throw new VaultError(
-        'invalid-input',
-        'What a command prints has no name of its own: use --name <name>.',
-      );
+      throw invalidInput('What a command prints has no name of its own: use --name <name>.');
     return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(flags.name), size: null }];
   }
-  if (paths.length === 0)
-    throw new VaultError('invalid-input', `Missing required argument 'path'. See "vault put --help".`);
+  if (paths.length === 0) throw invalidInput(`Missing required argument 'path'. See "vault put --help".`);
   checkPaths(paths, flags);
   const settings = await folderSettings(flags, excludes);
   const tasks = mapOrdered(paths, async (path) => taskOf(path, flags, settings), { inFlight: ASKED_AT_ONCE });
@@ -71,7 +66,7 @@ const ASKED_AT_ONCE = 16;
 
 async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promise<readonly string[]> {
   if (filesFrom === undefined) {
-    if (byNul) throw new VaultError('invalid-input', '-0 goes with --files-from.');
+    if (byNul) throw invalidInput('-0 goes with --files-from.');
     return [];
   }
   const text = (await readGiven(filesFrom, '--files-from')).toString();
@@ -95,29 +90,26 @@ async function readGiven(path: string, option: string): Promise<Buffer> {
   try {
     return path === '-' ? await buffer(process.stdin) : await readFile(path);
   } catch (cause) {
-    throw new VaultError('invalid-input', `${option} ${quote(path)} cannot be read: ${messageOf(cause)}.`, {
-      cause,
-    });
+    throw invalidInput(`${option} ${quote(path)} cannot be read: ${messageOf(cause)}.`, cause);
   }
 }
 
 function checkPaths(paths: readonly string[], flags: TaskFlags): void {
   const streams = [...paths, flags.filesFrom, ...(flags.excludeFrom ?? [])].filter((path) => path === '-');
   if (streams.length > 1) {
-    throw new VaultError('invalid-input', 'Standard input ("-") can be read only once.');
+    throw invalidInput('Standard input ("-") can be read only once.');
   }
   const unreadable = paths.includes('-') ? whyUnreadable() : null;
   if (unreadable !== null) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "--allow-empty < /dev/null" stores an empty file.`,
     );
   }
   if (flags.name !== undefined && paths.length > 1) {
-    throw new VaultError('invalid-input', '--name goes with one file; several files keep their own names.');
+    throw invalidInput('--name goes with one file; several files keep their own names.');
   }
   if (paths.includes('-') && flags.name === undefined) {
-    throw new VaultError('invalid-input', 'Standard input has no name of its own: use --name <name>.');
+    throw invalidInput('Standard input has no name of its own: use --name <name>.');
   }
 }
 

@@ -1,5 +1,5 @@
 import { setFlagsFromString } from 'node:v8';
-import { VaultError, isVaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
@@ -247,10 +247,7 @@ function putSettings(
   const chunkSize = ifGiven(flags.chunkSize, parseSize, '--chunk-size');
   const compression = ifGiven(flags.compression, parseCompression, '--compression');
   if (chunkSize !== undefined && (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)) {
-    throw new VaultError(
-      'invalid-input',
-      `--chunk-size ${quote(flags.chunkSize ?? '')} is not from 64KiB to 64MiB.`,
-    );
+    throw invalidInput(`--chunk-size ${quote(flags.chunkSize ?? '')} is not from 64KiB to 64MiB.`);
   }
   const expiresAtMs =
     flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
@@ -261,17 +258,15 @@ function putSettings(
 /** How chunks are to be cut. */
 function chunkingOf({ chunks = 'fixed', ...flags }: PutFlags): Chunking {
   if (chunks !== 'fixed' && chunks !== 'content') {
-    throw new VaultError('invalid-input', `--chunks ${quote(chunks)} is not fixed or content.`);
+    throw invalidInput(`--chunks ${quote(chunks)} is not fixed or content.`);
   }
   if (chunks === 'content' && flags.chunkSize !== undefined) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       '--chunk-size goes with chunks of a fixed size; --chunks content cuts them where the bytes say so.',
     );
   }
   if (chunks === 'content' && isLocking(flags)) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       '--chunks content does not go with --lock: a locked file shares no chunks with others.',
     );
   }

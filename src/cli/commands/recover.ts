@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import type { SyncResult } from '../../vault/recover/recover.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
@@ -33,8 +33,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   const { output, options, environment, terminal } = invocation;
   const { bucket = [], dryRun = false } = flags;
   if (bucket.length === 0) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'Use --bucket <folder, gs:// or s3:// URL> for each bucket of the vault that you still have.',
     );
   }

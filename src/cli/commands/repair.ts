@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import type { RepairResult } from '../../vault/repair/repair.ts';
@@ -36,7 +36,7 @@ export async function repair(
   const retainUntilMs = parseRetainUntilMs(flags.retain, invocation.clock.now());
   if (flags.forgetBucket !== undefined) {
     if (references.length > 0 || redundancy !== undefined || flags.retain !== undefined) {
-      throw new VaultError('invalid-input', '--forget-bucket is for the whole vault: give it alone.');
+      throw invalidInput('--forget-bucket is for the whole vault: give it alone.');
     }
     return removeBucket(invocation, flags.forgetBucket, { gone: true, dryRun });
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
-import { messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -48,8 +48,6 @@ async function replaceFile(path: string, text: string): Promise<void> {
     await rename(part, path);
   } catch (cause) {
     await rm(part, { force: true });
-    throw new VaultError('invalid-input', `Cannot write the report to ${quote(path)}: ${messageOf(cause)}.`, {
-      cause,
-    });
+    throw invalidInput(`Cannot write the report to ${quote(path)}: ${messageOf(cause)}.`, cause);
   }
 }

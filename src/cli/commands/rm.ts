@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import { MAX_GRACE_MS } from '../../format/removal.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
@@ -56,10 +56,10 @@ export async function rm(
 /** How long the files can be brought back, in milliseconds; undefined for the usual. @throws `invalid-input` */
 function graceOf({ now = false, grace }: RmFlags): number | undefined {
   if (grace === undefined) return now ? 0 : undefined;
-  if (now) throw new VaultError('invalid-input', 'Use --now or --grace, not both.');
+  if (now) throw invalidInput('Use --now or --grace, not both.');
   const graceMs = parseDurationMs(grace, '--grace');
   if (graceMs <= MAX_GRACE_MS) return graceMs;
-  throw new VaultError('invalid-input', '--grace is 100 years at most.');
+  throw invalidInput('--grace is 100 years at most.');
 }
 
 /** Says what was removed; frees the space at once if that is what was asked for. */

@@ -1,6 +1,6 @@
 /** Schedules as cron, systemd and Kubernetes read them. Each has its own way to quote, and its own characters that mean something. */
 import { dirname } from 'node:path';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import { quote } from '../terminal/text.ts';
 
 /** A verb to be run. */
@@ -50,8 +50,7 @@ export function cronText({ program, shared, jobs, variables, buckets }: Schedule
     // The hashes are for whoever looks on; what is wrong comes on standard error.
     const command = [...environment, ...words].join(' ') + (verb === 'put' ? ' >/dev/null' : '');
     if (command.length > MAX_CRON_COMMAND) {
-      throw new VaultError(
-        'invalid-input',
+      throw invalidInput(
         `The line of ${verb} is too long for cron: put a folder above those paths, or use --systemd.`,
       );
     }
@@ -64,8 +63,7 @@ export function cronText({ program, shared, jobs, variables, buckets }: Schedule
 /** A word as sh reads it, after cron has read the line: for cron a percent sign ends it. Outside of quotes both old and new ones take `\%`. */
 function cronQuoted(text: string): string {
   if (text.includes('\\')) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `Versions of cron differ in what they make of the backslash in ${quote(text)}: use --systemd.`,
     );
   }

@@ -2,7 +2,7 @@ import { isPostgresUrl } from '../arguments/environment.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -52,10 +52,10 @@ export async function printSchedule(
   const { options, output, terminal } = invocation;
   const formats = [flags.cron, flags.systemd, flags.kubernetes].filter((wanted) => wanted === true);
   if (formats.length !== 1) {
-    throw new VaultError('invalid-input', 'Use one of --cron, --systemd and --kubernetes.');
+    throw invalidInput('Use one of --cron, --systemd and --kubernetes.');
   }
   if (flags.kubernetes === true && flags.image === undefined) {
-    throw new VaultError('invalid-input', '--kubernetes needs --image <image>, one that contains vault.');
+    throw invalidInput('--kubernetes needs --image <image>, one that contains vault.');
   }
   const schedule = await scheduleOf(invocation, paths, flags);
   const print = flags.cron === true ? cronText : flags.systemd === true ? systemdText : kubernetesText;
@@ -75,8 +75,7 @@ async function scheduleOf(
   const db = catalogLocation(options, environment);
   const isFile = !isPostgresUrl(db);
   if (!isFile && hasPassword(db)) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       "A job must not show the database's password: take it out of the URL, into the file that PGPASSFILE names (~/.pgpass).",
     );
   }
@@ -126,10 +125,7 @@ async function scheduleOf(
 
 function jobsOf(paths: readonly string[]): Job[] {
   if (paths.includes('-') || paths.length === 0) {
-    throw new VaultError(
-      'invalid-input',
-      'Name the files that the job stores: vault schedule print --cron <path...>',
-    );
+    throw invalidInput('Name the files that the job stores: vault schedule print --cron <path...>');
   }
   return [
     { verb: 'put', args: ['put', '--', ...paths], time: TIMES.put },
@@ -148,8 +144,7 @@ function placeOfPassword(
   const source = passwordSource({ ...invocation, purpose: 'enter' });
   if (source.kind === 'file') return { ...source, path: resolve(workingFolder(), source.path) };
   if (source.kind === 'command') return source;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     'A job needs to find the password: use --password-file <file> or --password-command <command>. It is never printed in plain text.',
   );
 }
@@ -164,6 +159,6 @@ function hasPassword(location: string): boolean {
 function requirePrintable(texts: readonly string[]): void {
   for (const text of texts) {
     if (!/\p{Cc}/u.test(text)) continue;
-    throw new VaultError('invalid-input', `${quote(text)} has a character that no schedule can name.`);
+    throw invalidInput(`${quote(text)} has a character that no schedule can name.`);
   }
 }

@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { DAMAGED, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -17,8 +17,7 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
   const { output, options, terminal } = invocation;
   const { bucket = [] } = flags;
   if (bucket.length === 0) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'Without the password the buckets are not known: use --bucket <folder, gs:// or s3:// URL> for each one to check.',
     );
   }

@@ -5,7 +5,7 @@ import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { withVault } from '../arguments/invocation.ts';
 import { parseDurationMs, parseSize } from '../arguments/options.ts';
-import { messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf } from '../../errors.ts';
 import type { ServeOptions } from '../../serve/server.ts';
 import { jsonOf, quote } from '../terminal/text.ts';
 
@@ -74,8 +74,7 @@ export function parseListen(text: string): readonly [host: string, port: number]
   const [, bracketed, plain, digits = ''] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]/]+)):(\d{1,5})$/i.exec(text) ?? [];
   const host = bracketed ?? plain ?? '';
   if (host === '' || Number(digits) > 65_535 || (bracketed !== undefined && isIP(bracketed) !== 6)) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `--listen ${quote(text)} is not an address and a port, for example 127.0.0.1:8750 or [::]:8750.`,
     );
   }
@@ -86,8 +85,7 @@ function parsePublicUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
   const isPlain = url !== null && url.search === '' && url.hash === '' && url.username === '';
   if (!isPlain || !/^https?:$/.test(url.protocol) || url.pathname !== '/') {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `--public-url ${quote(text)} is not like https://files.example.com: a scheme, a name, perhaps a port.`,
     );
   }
@@ -97,13 +95,11 @@ function parsePublicUrl(text: string): string {
 async function readTls({ tlsCert, tlsKey }: ServeFlags): Promise<ServeOptions['tls']> {
   if (tlsCert === undefined && tlsKey === undefined) return null;
   if (tlsCert === undefined || tlsKey === undefined) {
-    throw new VaultError('invalid-input', 'HTTPS needs both --tls-cert and --tls-key.');
+    throw invalidInput('HTTPS needs both --tls-cert and --tls-key.');
   }
   try {
     return { cert: await readFile(tlsCert), key: await readFile(tlsKey) };
   } catch (cause) {
-    throw new VaultError('invalid-input', `The certificate or its key cannot be read: ${messageOf(cause)}.`, {
-      cause,
-    });
+    throw invalidInput(`The certificate or its key cannot be read: ${messageOf(cause)}.`, cause);
   }
 }

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { SharedContent } from '../../vault/share/share.ts';
 import type { ListedShare } from '../../vault/share/shares.ts';
@@ -31,8 +31,7 @@ export async function share(invocation: Invocation, reference: string, flags: Sh
   const { output, options, terminal, signal } = invocation;
   const expiresMs = ifGiven(flags.expires, parseDurationMs, '--expires') ?? WEEK_MS;
   if (expiresMs > WEEK_MS) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       '--expires is seven days at most: no link to a cloud lasts longer. "vault serve" gives links that do.',
     );
   }

@@ -1,4 +1,4 @@
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import { NOTED_VERBS } from '../../vault/read/runs.ts';
 import type { VaultStatus } from '../../vault/read/status.ts';
 import type { Vault } from '../../vault/vault.ts';
@@ -31,7 +31,7 @@ export async function status(
   const { output, options, terminal, clock } = invocation;
   const maxAgeMs = ifGiven(flags.maxAge, parseDurationMs, '--max-age') ?? null;
   if (flags.prometheus === true && options.json === true) {
-    throw new VaultError('invalid-input', '--json and --prometheus both want standard output. Choose one.');
+    throw invalidInput('--json and --prometheus both want standard output. Choose one.');
   }
   if (flags.password === false) return statusOfCatalog(invocation, names, { ...flags, maxAgeMs });
   return withVault(invocation, async (vault) => {
@@ -136,10 +136,7 @@ async function statusOfCatalog(
   const { output, options, environment, terminal, clock } = invocation;
   const nowMs = clock.now();
   if (names.length > 0) {
-    throw new VaultError(
-      'invalid-input',
-      'Without the password no name is known: give none, or the password.',
-    );
+    throw invalidInput('Without the password no name is known: give none, or the password.');
   }
   const db = catalogLocation(options, environment);
   const { vaultId, ...facts } = await catalogFacts({ ...surroundings(invocation), db });

@@ -1,6 +1,6 @@
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { withVault } from '../arguments/invocation.ts';
 import { ifGiven, parseDurationMs } from '../arguments/options.ts';
@@ -69,10 +69,7 @@ function parseScopes(text: string): Token['scopes'] {
   const names = text.split(',').map((name) => name.trim());
   const scopes = SCOPES.filter((scope) => names.includes(scope));
   if (names.every((name) => SCOPES.some((scope) => scope === name))) return scopes;
-  throw new VaultError(
-    'invalid-input',
-    `--scope ${quote(text)} is not some of ${SCOPES.join(', ')}, with commas between them.`,
-  );
+  throw invalidInput(`--scope ${quote(text)} is not some of ${SCOPES.join(', ')}, with commas between them.`);
 }
 
 function asJson({ id, label, scopes, createdAtMs, expiresAtMs, expired }: Token): Record<string, unknown> {

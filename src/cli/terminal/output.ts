@@ -1,6 +1,13 @@
 /** Standard output, which carries data alone: hashes, tables, JSON lines, a file's bytes. */
 import type { WriteStream } from 'node:tty';
-import { VaultError, interrupted, messageOf, systemCode, throwIfAborted } from '../../errors.ts';
+import {
+  interrupted,
+  invalidInput,
+  messageOf,
+  systemCode,
+  throwIfAborted,
+  VaultError,
+} from '../../errors.ts';
 import { isOutputClosed, isStandIn } from './streams.ts';
 import { jsonOf } from './text.ts';
 
@@ -30,8 +37,7 @@ export class Output {
    */
   requireOpen(): void {
     if (!isStandIn(this.#stream) && !isOutputClosed()) return;
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'Standard output is closed, or cannot be written. Send it to a file or a pipe; "> /dev/null" throws it away.',
     );
   }

@@ -1,5 +1,5 @@
 /** Finding files by hash, prefix or name. A name alone is one of this session's writer; those of others have their label before them. */
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import type { ReadSession } from '../session.ts';
 import { openFileRow, tagsOf } from './records.ts';
 import type { FileRecord } from './records.ts';
@@ -47,10 +47,7 @@ export async function resolveVersions(
     ? (await files.byPrefix(prefix, 2, { hidden })).filter((row) => (row.hiddenAtMs !== null) === hidden)
     : [];
   if (hashed.length > 1) {
-    throw new VaultError(
-      'invalid-input',
-      `"${reference}" is the beginning of more than one hash. Give more digits of it.`,
-    );
+    throw invalidInput(`"${reference}" is the beginning of more than one hash. Give more digits of it.`);
   }
   if (hashed.length > 0) return hashed.map((row) => openFileRow(session, row));
   if (some.length > 0) return some;

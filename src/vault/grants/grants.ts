@@ -3,7 +3,7 @@ import type { GrantKind, GrantRow } from '../../catalog/catalog.ts';
 import { drawSecret, idOfSecret } from '../../crypto/grants.ts';
 import { requireFull } from '../../crypto/keys.ts';
 import { openRecord, sealRecord } from '../../crypto/records.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { Session } from '../session.ts';
 
 /** How long something that has expired is remembered, in milliseconds. */
@@ -72,10 +72,7 @@ export function isExpired(session: Session, { expiresAtMs }: Grant): boolean {
 /** Takes one away. @param prefix its id, or the first 8 or more digits of it @throws `file-not-found`; `invalid-input` */
 export async function removeGrant(session: Session, kind: GrantKind, prefix: string): Promise<string> {
   if (!/^[0-9a-f]{8,64}$/.test(prefix)) {
-    throw new VaultError(
-      'invalid-input',
-      `The id of a ${kind} has 64 hex digits, of which the first 8 are enough.`,
-    );
+    throw invalidInput(`The id of a ${kind} has 64 hex digits, of which the first 8 are enough.`);
   }
   const found: string[] = [];
   for await (const { id } of session.catalog.grants.list(kind)) if (id.startsWith(prefix)) found.push(id);
@@ -83,10 +80,7 @@ export async function removeGrant(session: Session, kind: GrantKind, prefix: str
   if (id === undefined)
     throw new VaultError('file-not-found', `No ${kind} has an id that begins with ${prefix}.`);
   if (others.length > 0) {
-    throw new VaultError(
-      'invalid-input',
-      `More than one ${kind} has an id that begins with ${prefix}. Give more digits.`,
-    );
+    throw invalidInput(`More than one ${kind} has an id that begins with ${prefix}. Give more digits.`);
   }
   await session.catalog.grants.forget([id]);
   return id;

@@ -1,7 +1,7 @@
 /** Links: addresses by which somebody without the vault can fetch one file. */
 import { fitsCheck, openForSecret, passwordCheck, sealForSecret } from '../../crypto/grants.ts';
 import type { PasswordCheck } from '../../crypto/grants.ts';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { StoredFile } from '../read/get.ts';
 import type { Session } from '../session.ts';
 import { addGrant, findGrant, isExpired, openGrant, removeGrant } from './grants.ts';
@@ -58,12 +58,9 @@ export class Links {
     const lockPassword = locked ? options.lockPassword : null;
     const asksLock = locked && lockPassword === null;
     if (asksLock && password !== null) {
-      throw new VaultError(
-        'invalid-input',
-        'A locked file has a password already: a link to it asks for that one.',
-      );
+      throw invalidInput('A locked file has a password already: a link to it asks for that one.');
     }
-    if (password === '') throw new VaultError('invalid-input', 'The password of a link is empty.');
+    if (password === '') throw invalidInput('The password of a link is empty.');
     await this.#session.catalog.requireWritable();
     const check = password === null ? null : await passwordCheck(password);
     const { secret, ...grant } = await addGrant(this.#session, 'link', {

@@ -1,5 +1,5 @@
 /** Tokens: what programs show a server to be let in. */
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { Session } from '../session.ts';
 import { addGrant, findGrant, isExpired, openGrant, removeGrant } from './grants.ts';
 import type { Fields, Grant } from './grants.ts';
@@ -38,9 +38,9 @@ export class Tokens {
   }): Promise<Token & { readonly token: string }> {
     const { label, expiresAtMs } = wanted;
     const scopes = SCOPES.filter((scope) => wanted.scopes.includes(scope));
-    if (scopes.length === 0) throw new VaultError('invalid-input', 'A token must be good for something.');
+    if (scopes.length === 0) throw invalidInput('A token must be good for something.');
     if (Buffer.byteLength(label) > MAX_LABEL_SIZE) {
-      throw new VaultError('invalid-input', `A label has at most ${MAX_LABEL_SIZE} bytes.`);
+      throw invalidInput(`A label has at most ${MAX_LABEL_SIZE} bytes.`);
     }
     await this.#session.catalog.requireWritable();
     const { secret, ...grant } = await addGrant(this.#session, 'token', {

@@ -2,7 +2,7 @@
 import { drawId, requireFull, unwrapKeys, wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import { labelIn, openLabel, sealLabel } from '../../crypto/texts.ts';
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import type { FormerWriter, Keyring, Keyslot, Role } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_KEYSLOTS } from '../../format/limits.ts';
@@ -63,7 +63,7 @@ export async function listKeys(session: Session, { signal }: CallOptions = {}): 
 /** See `Vault.addKey`. The holder is a writer of its own. */
 export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo> {
   const { secret, label = '', role = 'full', signal } = wanted;
-  if (secret === '') throw new VaultError('invalid-input', 'The password of the new key is empty.');
+  if (secret === '') throw invalidInput('The password of the new key is empty.');
   const { keys } = session;
   const own = keys.writer.id;
   const writer = requireFull(keys, 'adding a key').writer(drawId());
@@ -75,7 +75,7 @@ export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo>
     async (keyring) => {
       if (keyring.slots.some((one) => one.writer === slot.writer)) return null;
       if (keyring.slots.length >= MAX_KEYSLOTS) {
-        throw new VaultError('invalid-input', `A vault has at most ${MAX_KEYSLOTS} keys. Remove one first.`);
+        throw invalidInput(`A vault has at most ${MAX_KEYSLOTS} keys. Remove one first.`);
       }
       requireFreeLabel(session, keyring, label);
       await requireOther(session, keyring, secret);
@@ -114,8 +114,7 @@ export async function removeKey(
   requireFull(session.keys, 'removing a key');
   const removed = await findKey(session, reference, signal);
   if (removed.own && !own) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `${nameOf(removed)} is the key that opened the vault here. Open it with another key to remove it, or say that it is meant.`,
     );
   }
@@ -126,8 +125,7 @@ export async function removeKey(
       if (slot === undefined) return null;
       const slots = keyring.slots.filter((one) => one !== slot);
       if (!slots.some((one) => one.role === 'full')) {
-        throw new VaultError(
-          'invalid-input',
+        throw invalidInput(
           `${nameOf(removed)} is the last full key: without one nobody can read the vault. Add another one first.`,
         );
       }
@@ -174,7 +172,7 @@ export async function findKey(session: Session, reference: string, signal?: Abor
     .filter(({ writer, label }) => label === reference || (isPrefix && writer.startsWith(reference)));
   if (found === undefined || reference === '') throw unknownKey(reference);
   if (others.length === 0) return found;
-  throw new VaultError('invalid-input', `"${reference}" means several keys. Give more digits of one.`);
+  throw invalidInput(`"${reference}" means several keys. Give more digits of one.`);
 }
 
 function unknownKey(reference: string): VaultError {
@@ -200,8 +198,7 @@ function nameOf({ label, writer }: KeyInfo): string {
 function requireFreeLabel(session: Session, keyring: Keyring, label: string): void {
   // With a colon in it `a:b:c` could be a file of "a" as well as one of "a:b".
   if (/[\p{Cc}:]|^\s|\s$/u.test(label)) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'A label must not contain a colon, which separates it from a name, or control characters, or begin or end with a space.',
     );
   }

@@ -3,7 +3,7 @@ import { openLabel } from '../../crypto/texts.ts';
 import { wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import type { Keyslot } from '../../format/keyring.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { changeKeyring, refreshKeyring } from './keyring-store.ts';
@@ -25,7 +25,7 @@ export interface PasswordChange extends CallOptions {
  */
 export async function changePassword(session: Session, change: PasswordChange): Promise<void> {
   const { next, signal } = change;
-  if (next === '') throw new VaultError('invalid-input', 'The new password is empty.');
+  if (next === '') throw invalidInput('The new password is empty.');
   const opened = session.keyring;
   // Another machine may have changed it since this one has last looked.
   await refreshKeyring(session, signal, { thorough: true });

@@ -6,7 +6,7 @@ import { drawId, requireFull, wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import { nextRoot } from '../../crypto/roots.ts';
 import { labelIn, openBucketUrl, sealBucketUrl, sealLabel } from '../../crypto/texts.ts';
-import { VaultError } from '../../errors.ts';
+import { invalidInput, VaultError } from '../../errors.ts';
 import { MAX_FORMER_WRITERS } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_ROOT_NUMBER } from '../../format/limits.ts';
@@ -39,7 +39,7 @@ export async function rotateKeys(
   { secret, kdfCost: cost, signal }: RotateOptions,
 ): Promise<Rotation> {
   requireFull(session.keys, 'a new root');
-  if (secret === '') throw new VaultError('invalid-input', 'The new password is empty.');
+  if (secret === '') throw invalidInput('The new password is empty.');
   // A marker of the root before would stand for puts under the new one.
   await session.guard.end();
   await refreshKeyring(session, signal, { thorough: true });
@@ -108,8 +108,7 @@ export async function rotateKeys(
 
 function requireRoom({ root, former, slots }: Keyring): void {
   if (root < MAX_ROOT_NUMBER && former.length + slots.length <= MAX_FORMER_WRITERS) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `A vault has at most ${MAX_ROOT_NUMBER} roots, and ${MAX_FORMER_WRITERS} removed keys. Make a new vault for what must be secret from now on.`,
   );
 }

@@ -1,7 +1,7 @@
 /** The vault's set of buckets: taking one in, looking at them, and recording where one is now. */
 import { drawId } from '../../crypto/keys.ts';
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
-import { isFailure, VaultError } from '../../errors.ts';
+import { invalidInput, isFailure, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
 import type { KeyringBucket } from '../../format/keyring.ts';
@@ -54,8 +54,7 @@ export function resolveBucket(session: Session, reference: string): VaultBucket 
     ({ id, url }) => url === reference || (isId && id.startsWith(reference.toLowerCase())),
   );
   if (found === undefined || second !== undefined) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `The vault has no bucket ${reference}. It has: ${all.map(({ url }) => url).join(', ')}.`,
     );
   }

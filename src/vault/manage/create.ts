@@ -3,7 +3,7 @@ import { drawId, drawRoot, keysOfRoot, wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { signKeyring } from '../../crypto/signing.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import type { Catalog, VaultRow } from '../../catalog/catalog.ts';
 import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
@@ -206,26 +206,21 @@ function requireSameSettings(options: NewVault, keyring: Keyring): void {
     (chunkSize ?? keyring.chunkSize) === keyring.chunkSize &&
     (compression ?? keyring.compression) === keyring.compression;
   if (same) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `Creating this vault was interrupted, with redundancy ${formatRedundancy(keyring.redundancy)} and other settings than these. Repeat it with the settings that it was begun with, and change them then.`,
   );
 }
 
 function checkSettings({ urls, chunkSize = DEFAULT_CHUNK_SIZE }: NewVault, redundancy: Redundancy): void {
   if (new Set(urls).size !== urls.length) {
-    throw new VaultError(
-      'invalid-input',
-      'The same bucket is given twice. Each shard needs a place of its own.',
-    );
+    throw invalidInput('The same bucket is given twice. Each shard needs a place of its own.');
   }
   if (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE) {
-    throw new VaultError('invalid-input', `A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
+    throw invalidInput(`A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
   }
   const needed = redundancy.k + redundancy.m;
   if (!isRedundancy(redundancy) || urls.length < needed) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       `Redundancy ${formatRedundancy(redundancy)} needs ${needed} buckets or more, and ${urls.length} were given. Add buckets or choose another --redundancy.`,
     );
   }

@@ -1,6 +1,6 @@
 /** Taking a bucket out of the vault: everything moves to the others first, under the same rules as every put and sweep. */
 import { verifyKeyring } from '../../crypto/signing.ts';
-import { isFailure, isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
@@ -143,8 +143,7 @@ function requireRest(session: Session, bucket: VaultBucket, gone: boolean): void
   const rest = session.buckets.active.filter(({ id }) => id !== bucket.id).length;
   const needed = gone ? redundancy.k : redundancy.k + redundancy.m;
   if (rest >= needed) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `Without ${bucket.url} the vault has ${rest} buckets, and its redundancy ${formatRedundancy(redundancy)} needs ${needed}. Add another one first (vault bucket add), or choose less redundancy (vault repair --redundancy).`,
   );
 }

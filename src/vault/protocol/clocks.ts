@@ -3,7 +3,7 @@
  * clock: one that is ahead would end all of it early. No single bucket is believed, so the median of them counts.
  */
 import { settleAll } from '../../concurrency/gather.ts';
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -107,8 +107,7 @@ export async function requireRightClock(
   );
   const what = clocks.describe();
   if (what === '') return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `${refused}: ${what}, and what is young would count as old. Set it (for example with NTP) and run again.`,
   );
 }

@@ -1,7 +1,7 @@
 /** Reading a file back. */
 import { openAsking } from '../../crypto/asked-password.ts';
 import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { mostBody } from '../../format/manifest.ts';
 import type { ChunkRef, ContentTable } from '../../format/manifest.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
@@ -59,7 +59,7 @@ export async function getFile(
 ): Promise<StoredFile> {
   const opened = await openStored(session, reference, options);
   if (opened.info.kind === 'file') return storedFile(session, opened);
-  throw new VaultError('invalid-input', `"${opened.info.name}" is a folder: it cannot be read as a file.`);
+  throw invalidInput(`"${opened.info.name}" is a folder: it cannot be read as a file.`);
 }
 
 /** Reads the manifest of what a reference means. @throws as `getFile` */

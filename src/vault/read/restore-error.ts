@@ -1,5 +1,5 @@
 /** What a failure to write a restored file is called. */
-import { messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf, systemCode, VaultError } from '../../errors.ts';
 
 /** @param cause what the system threw */
 export function restoreError(path: string, cause: unknown): VaultError {
@@ -12,9 +12,7 @@ export function restoreError(path: string, cause: unknown): VaultError {
       return new VaultError('storage-full', `${path} is larger than its file system allows.`, { cause });
     case 'ENOENT':
     case 'ENOTDIR':
-      return new VaultError('invalid-input', `${path} cannot be written: its folder does not exist.`, {
-        cause,
-      });
+      return invalidInput(`${path} cannot be written: its folder does not exist.`, cause);
     case 'ENAMETOOLONG':
     case 'EILSEQ':
     case 'ELOOP':
@@ -31,9 +29,5 @@ export function restoreError(path: string, cause: unknown): VaultError {
 
 /** @param cause what the system threw */
 export function impossibleName(path: string, cause: unknown): VaultError {
-  return new VaultError(
-    'invalid-input',
-    `${path} cannot be the name of a file there. Choose another with -o <path>.`,
-    { cause },
-  );
+  return invalidInput(`${path} cannot be the name of a file there. Choose another with -o <path>.`, cause);
 }

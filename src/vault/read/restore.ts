@@ -5,7 +5,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
-import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import type { FileTime } from '../../format/file-time.ts';
 import type { CallOptions } from '../call.ts';
 import { reasonOf, setAttributes } from './attributes.ts';
@@ -100,15 +100,15 @@ async function checkTarget(path: string, existing: RestoreOptions['existing']): 
   });
   if (found === null) {
     if (!path.endsWith('/')) return;
-    throw new VaultError('invalid-input', `There is no folder ${path}. Make it, or name the file to write.`);
+    throw invalidInput(`There is no folder ${path}. Make it, or name the file to write.`);
   }
   const meant = found.isSymbolicLink() ? await stat(path).catch(() => null) : found;
   if (meant?.isDirectory() === true) {
-    throw new VaultError('invalid-input', `${path} is a folder. Name the file to write.`);
+    throw invalidInput(`${path} is a folder. Name the file to write.`);
   }
   if (existing === 'refuse') throw exists(path);
   if (!found.isFile() && !found.isSymbolicLink()) {
-    throw new VaultError('invalid-input', `${path} is a device or a pipe, and is not replaced by a file.`);
+    throw invalidInput(`${path} is a device or a pipe, and is not replaced by a file.`);
   }
 }
 

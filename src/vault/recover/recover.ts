@@ -8,7 +8,7 @@ import { openAsking } from '../../crypto/asked-password.ts';
 import type { PasswordGiver } from '../../crypto/asked-password.ts';
 import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
-import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { keyringRank } from '../../format/keyring.ts';
 import { batchesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
@@ -98,8 +98,7 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
     const [{ vaultId }] = found;
     const existing = await catalog.setup.vault();
     if (existing !== null && existing.id !== vaultId) {
-      throw new VaultError(
-        'invalid-input',
+      throw invalidInput(
         `${catalog.label} describes another vault than these buckets. Name another place with --db.`,
       );
     }
@@ -190,13 +189,13 @@ async function findBuckets(
   }
   const other = others.find(({ vaultId }) => vaultId !== first.vaultId);
   if (other !== undefined) {
-    throw new VaultError('invalid-input', `${first.url} and ${other.url} belong to different vaults.`);
+    throw invalidInput(`${first.url} and ${other.url} belong to different vaults.`);
   }
   const twice = others.find(({ bucketId }, i) =>
     found.slice(0, i + 1).some((earlier) => earlier.bucketId === bucketId),
   );
   if (twice !== undefined) {
-    throw new VaultError('invalid-input', `${twice.url} is the same bucket as another of those given.`);
+    throw invalidInput(`${twice.url} is the same bucket as another of those given.`);
   }
   return [first, ...others];
 }

@@ -7,7 +7,7 @@
  *
  * Hours, days, weeks (from Monday), months and years are those of this machine's time zone.
  */
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import type { FileInfo } from '../files/records.ts';
 import { MOST_OFF_MS } from '../protocol/clocks.ts';
 
@@ -40,13 +40,12 @@ export interface Judgement<T> {
 export function requireRules({ withinMs, ...counts }: RetentionRules): void {
   const given = [...COUNTED.map((rule) => counts[rule]), withinMs].filter((amount) => amount !== undefined);
   if (given.length === 0) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'Choose which versions to keep: --keep-last, --keep-hourly, --keep-daily, --keep-weekly, --keep-monthly, --keep-yearly <n> or --keep-within <duration>.',
     );
   }
   if (given.every((amount) => Number.isSafeInteger(amount) && amount > 0)) return;
-  throw new VaultError('invalid-input', 'A rule keeps a whole number of versions, and at least one.');
+  throw invalidInput('A rule keeps a whole number of versions, and at least one.');
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Making everything whole again that can be: markers, keyrings, records, manifests, chunks, and the catalog's knowledge of them. */
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
@@ -66,10 +66,7 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   const { signal, redundancy, retainUntilMs, dryRun = false } = options;
   if (redundancy !== undefined) requireBuckets(session, redundancy, options);
   if (dryRun && retainUntilMs !== undefined) {
-    throw new VaultError(
-      'invalid-input',
-      'What would be locked is not told beforehand: leave out either option.',
-    );
+    throw invalidInput('What would be locked is not told beforehand: leave out either option.');
   }
   const retaining = await retainingFor(session, options);
   const hands = dryRun ? tellingHands(session, options) : actingHands(session, signal);
@@ -183,13 +180,12 @@ function resultOf(
 
 function requireBuckets(session: ReadSession, redundancy: Redundancy, { references }: RepairOptions): void {
   if (references !== undefined) {
-    throw new VaultError('invalid-input', 'Redundancy is the whole vault’s: name no files with it.');
+    throw invalidInput('Redundancy is the whole vault’s: name no files with it.');
   }
   const { k, m } = redundancy;
   const active = session.buckets.active.length;
   if (isRedundancy(redundancy) && active >= k + m) return;
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `Redundancy ${formatRedundancy(redundancy)} needs ${k + m} buckets, and the vault has ${active}. Add some: vault bucket add`,
   );
 }

@@ -8,7 +8,8 @@ import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { drawId } from '../../crypto/keys.ts';
 import { drawShareKey } from '../../crypto/share.ts';
 import { sealShareNote } from '../../crypto/texts.ts';
-import { isFailure, VaultError } from '../../errors.ts';
+import { invalidInput, isFailure } from '../../errors.ts';
+import type { VaultError } from '../../errors.ts';
 import { encodeShareNote, MAX_SHARE_PARTS, SHARE_PART_SIZE, shareObjectName } from '../../format/share.ts';
 import type { ShareNote, ShareObjectName } from '../../format/share.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -60,7 +61,7 @@ export async function shareFile(
   const { expiresMs, password = null } = options;
   if (!(expiresMs >= 1000 && expiresMs <= MAX_PRESIGNED_SECONDS * 1000)) {
     const limit = 'Links to a cloud last for seven days at most, and for a second at least.';
-    throw new VaultError('invalid-input', `${limit} "vault serve" gives links that last longer.`);
+    throw invalidInput(`${limit} "vault serve" gives links that last longer.`);
   }
   const createdAtMs = session.clock.now();
   const place = { id: drawId(), expiresAtMs: createdAtMs + expiresMs };
@@ -112,7 +113,7 @@ function linking(
   { onWarning }: ShareOptions,
 ): PresignCall {
   const seconds = Math.floor((expiresAtMs - nowMs) / 1000);
-  if (seconds < 1) throw new VaultError('invalid-input', 'The link has expired before the file was stored.');
+  if (seconds < 1) throw invalidInput('The link has expired before the file was stored.');
   return {
     nowMs,
     seconds,
@@ -145,8 +146,7 @@ async function findSigner(
     }
   }
   if (errors[0] !== undefined) throw errors[0];
-  throw new VaultError(
-    'invalid-input',
+  throw invalidInput(
     `${meant === undefined ? 'No bucket of this vault gives' : `${meant} does not give`} links: a folder has none. Add a bucket at GCS or S3 ("vault bucket add"), or let "vault serve" give links.`,
   );
 }
@@ -215,8 +215,5 @@ async function* inParts(source: AsyncIterable<Uint8Array>, size: number): AsyncG
 
 function tooLarge(partSize: number): VaultError {
   const most = Math.round((partSize * MAX_SHARE_PARTS) / 1024 ** 3);
-  return new VaultError(
-    'invalid-input',
-    `A share has ${most} GiB at most. "vault serve" gives links to larger files.`,
-  );
+  return invalidInput(`A share has ${most} GiB at most. "vault serve" gives links to larger files.`);
 }

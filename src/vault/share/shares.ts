@@ -2,7 +2,7 @@
 import type { VaultKeys } from '../../crypto/keys.ts';
 import { underAnyRoot } from '../../crypto/signing.ts';
 import { openShareNote } from '../../crypto/texts.ts';
-import { isVaultError, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import {
   decodeShareNote,
   MAX_SHARE_NOTE_SIZE,
@@ -61,7 +61,7 @@ export async function removeShares(
     const ids = new Set(fitting.map(([, { id }]) => id));
     if (ids.size === 1) return fitting;
     throw ids.size > 1
-      ? new VaultError('invalid-input', `Several shares begin with ${reference}. Say more of the id.`)
+      ? invalidInput(`Several shares begin with ${reference}. Say more of the id.`)
       : unknownShare(reference, unreachable);
   });
   for (const [bucket, { names }] of meant.flat()) {
