@@ -106,13 +106,20 @@ export function isWithoutTls(error: unknown): boolean {
  */
 export function translated(error: unknown, label: string): unknown {
   if (error instanceof VaultError) return error;
+  const told = tell(error, label);
+  return told === null ? error : new VaultError(...told, { cause: error });
+}
+
+/** What to make of an error: a code and a message; null for what is no failure of a database. */
+type Told = readonly [code: VaultError['code'], message: string];
+
+function tell(error: unknown, label: string): Told | null {
   switch (failureOf(error)) {
     case 'conflict':
-      return new VaultError(
+      return [
         'unavailable',
         `Other clients kept getting in the way in ${label}: ${messageOf(error)}. Try again.`,
-        { cause: error },
-      );
+      ];
     case 'outage':
       return outage(error, label);
     case 'final':
@@ -121,136 +128,128 @@ export function translated(error: unknown, label: string): unknown {
   }
 }
 
-function outage(error: unknown, label: string): VaultError {
+function outage(error: unknown, label: string): Told {
   const code = systemCode(error) ?? '';
   const message = messageOf(error);
-  const as = (kind: VaultError['code'], text: string): VaultError =>
-    new VaultError(kind, text, { cause: error });
   if (code === READ_ONLY) {
-    return as(
+    return [
       'unavailable',
       `The database ${label} accepts no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,
-    );
+    ];
   }
   if (code === TOO_MANY_CONNECTIONS) {
-    return as(
+    return [
       'unavailable',
       `The database ${label} accepts no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
-    );
+    ];
   }
   const advice = UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
-  return as(
+  return [
     'unavailable',
     `The database ${label} cannot be reached or does not answer: ${message}. ${advice} again later.`,
-  );
+  ];
 }
 
 /** Failures without an SQLSTATE: the server was never logged in to. */
-function notConnected(error: unknown, label: string): unknown {
+function notConnected(error: unknown, label: string): Told | null {
   const code = systemCode(error) ?? '';
   const message = messageOf(error);
-  const as = (kind: VaultError['code'], text: string): VaultError =>
-    new VaultError(kind, text, { cause: error });
   if (isWithoutTls(error)) {
-    return as(
+    return [
       'invalid-input',
       `The server of ${label} has no TLS, which a server elsewhere needs unless sslmode or PGSSLMODE says otherwise. Turn it on there, or say sslmode=disable if nobody else can listen in.`,
-    );
+    ];
   }
   if (NO_POSTGRES.test(message)) {
-    return as('invalid-input', `What answers for ${label} is not a Postgres server. Check host and port.`);
+    return ['invalid-input', `What answers for ${label} is not a Postgres server. Check host and port.`];
   }
   if (/CERT|^UNABLE_TO_|^ERR_TLS|^ERR_SSL|^HOSTNAME_MISMATCH/.test(code)) {
-    return as(
+    return [
       'denied',
       `The certificate of the server of ${label} is not trusted: ${message}. Name its authority with sslrootcert=<file> and the host as it does, or say sslmode=require to go without this check.`,
-    );
+    ];
   }
   if (/^SASL.* must be a (non-empty )?string/i.test(message)) {
-    return as(
+    return [
       'denied',
       `The server of ${label} asks for a password, and there is none. Give it in the URL, PGPASSWORD or ~/.pgpass (mode 0600).`,
-    );
+    ];
   }
   if (message.startsWith('SASL')) {
-    return as('denied', `Logging in to ${label} failed: ${message}. Check user and password.`);
+    return ['denied', `Logging in to ${label} failed: ${message}. Check user and password.`];
   }
-  return code === 'EACCES' ? as('denied', `${label}: ${message}`) : error;
+  return code === 'EACCES' ? ['denied', `${label}: ${message}`] : null;
 }
 
 /** What the server says with an SQLSTATE. */
-function refusedByServer(error: unknown, label: string): unknown {
+function refusedByServer(error: unknown, label: string): Told | null {
   const code = systemCode(error) ?? '';
   const message = messageOf(error);
-  const as = (kind: VaultError['code'], text: string): VaultError =>
-    new VaultError(kind, text, { cause: error });
   if (code === '53100') {
-    return as(
+    return [
       'storage-full',
       `The disk of the database ${label} is full: ${message}. Make room there and try again.`,
-    );
+    ];
   }
   if (code === '3D000' || code === '3F000') {
-    return as(
+    return [
       'invalid-input',
       `There is no such database or schema: ${label} (${message}). Create it, or name another one.`,
-    );
+    ];
   }
   if (code.startsWith('28')) {
-    return as('denied', `The database ${label} refuses: ${message}. Check user and password.`);
+    return ['denied', `The database ${label} refuses: ${message}. Check user and password.`];
   }
   if (code === '42501') {
-    return as(
+    return [
       'denied',
       `The database ${label} refuses: ${message}. Grant its user that right, or name another user.`,
-    );
+    ];
   }
   if (code === '42939') {
-    return as(
+    return [
       'invalid-input',
       `${label} has a name that the server keeps for itself: ${message}. Name another schema.`,
-    );
+    ];
   }
   if (code === '42704' || code === '22023') {
-    return as('invalid-input', `The server of ${label} does not know a setting: ${message}.`);
+    return ['invalid-input', `The server of ${label} does not know a setting: ${message}.`];
   }
   // Corrupted data, a table or column that has gone, a value that the column does not take.
   if (/^(XX001|XX002|22|23|42P01|42703|42804)/.test(code)) {
-    return as(
+    return [
       'damaged',
       `The catalog in ${label} is not as it was made (${message}). \`vault recover\` rebuilds it from the buckets.`,
-    );
+    ];
   }
   if (code.startsWith('53') || code.startsWith('54')) {
-    return as('unavailable', `The database ${label} is overloaded: ${message}. Try again later.`);
+    return ['unavailable', `The database ${label} is overloaded: ${message}. Try again later.`];
   }
   // What is wrong inside a server of several machines, mostly with the network between them, has no other code.
   if (code.startsWith('XX')) {
-    return as('unavailable', `The database ${label} failed: ${message}. Try again later.`);
+    return ['unavailable', `The database ${label} failed: ${message}. Try again later.`];
   }
   if (code.startsWith('0A'))
-    return as('unsupported', `The database ${label} cannot do what is needed: ${message}.`);
-  return error;
+    return ['unsupported', `The database ${label} cannot do what is needed: ${message}.`];
+  return null;
 }
 
-function refusedByPooler(error: unknown, label: string): VaultError {
+function refusedByPooler(error: unknown, label: string): Told {
   const message = messageOf(error);
-  const as = (kind: VaultError['code'], text: string): VaultError =>
-    new VaultError(kind, text, { cause: error });
   if (/transaction blocks/i.test(message)) {
-    return as(
+    return [
       'invalid-input',
       `The pooler before ${label} is in statement mode (${message}). The catalog needs transactions: set pool_mode to transaction or session.`,
-    );
+    ];
   }
   if (/startup parameter/i.test(message)) {
-    return as(
+    return [
       'invalid-input',
       `The pooler before ${label} refuses a setting: ${message}. Leave it out, or name the schema with ?schema=.`,
-    );
+    ];
   }
   if (/database/i.test(message)) {
-    return as('invalid-input', `The pooler before ${label} refuses: ${message}. Name a database it knows.`);
+    return ['invalid-input', `The pooler before ${label} refuses: ${message}. Name a database it knows.`];
   }
-  return as('denied', `The pooler before ${label} refuses: ${message}. Check user and password.`);
+  return ['denied', `The pooler before ${label} refuses: ${message}. Check user and password.`];
 }

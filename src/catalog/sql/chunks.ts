@@ -53,13 +53,7 @@ export class SqlChunks implements ChunkCatalog {
     });
   }
 
-  async *walk({
-    after,
-    signal,
-  }: {
-    readonly after?: string | undefined;
-    readonly signal?: AbortSignal | undefined;
-  } = {}): AsyncIterable<ChunkRow> {
+  async *walk({ after, signal }: Parameters<ChunkCatalog['walk']>[0] = {}): AsyncIterable<ChunkRow> {
     const start = after === undefined ? null : bytesOf(after, HASH_DIGITS);
     const rows = rowsOf<Tables['chunks']>(PAGE, signal, async (last, size) => {
       const behind = last?.id ?? start;

@@ -55,7 +55,7 @@ export class SqlFiles implements FileCatalog {
 
   async put(
     files: readonly FileRow[],
-    { onlyNew = false }: { readonly onlyNew?: boolean | undefined } = {},
+    { onlyNew = false }: Parameters<FileCatalog['put']>[1] = {},
   ): Promise<void> {
     const rows = encodeAll(files, (row) => row.hash, encodeFile);
     if (rows.length === 0) return;
@@ -77,23 +77,22 @@ export class SqlFiles implements FileCatalog {
   async byPrefix(
     prefix: string,
     limit: number,
-    options?: { readonly hidden?: boolean | undefined },
+    { hidden = false }: Parameters<FileCatalog['byPrefix']>[2] = {},
   ): Promise<readonly FileRow[]> {
     const [low, high] = hashRange(prefix);
     let query = this.#all().where('hash', '>=', low).where('hash', '<=', high).orderBy('hash').limit(limit);
-    if (options?.hidden !== true) query = query.where('hidden_at', 'is', null);
+    if (!hidden) query = query.where('hidden_at', 'is', null);
     return (await this.#read(query)).map(decodeFile);
   }
 
   async byName(
     tags: readonly Uint8Array[],
     limit: number,
-    options?: { readonly hidden?: boolean | undefined },
+    { hidden = false }: Parameters<FileCatalog['byName']>[2] = {},
   ): Promise<readonly FileRow[]> {
     const distinct = [...new Map(tags.map((tag) => [hexOf(tag), tag])).values()];
     const found: FileRow[] = [];
     for (const some of slicesOf(distinct, TAGS_AT_ONCE)) {
-      const hidden = options?.hidden ?? false;
       const build = (): Compilable<Row> => this.#newestOf(some, limit, hidden);
       const query =
         some.length > 1 ? build() : this.#shaped(`newest ${limit} ${hidden}`, [some[0], limit], build);
@@ -102,17 +101,8 @@ export class SqlFiles implements FileCatalog {
     return found.toSorted(newestFirst).slice(0, limit);
   }
 
-  async *list({
-    all,
-    hidden = false,
-    after,
-    signal,
-  }: {
-    readonly all: boolean;
-    readonly hidden?: boolean | undefined;
-    readonly after?: ListPosition | undefined;
-    readonly signal?: AbortSignal | undefined;
-  }): AsyncIterable<FileRow> {
+  async *list(options: Parameters<FileCatalog['list']>[0]): AsyncIterable<FileRow> {
+    const { all, hidden = false, after, signal } = options;
     let newest: Place | null = after === undefined ? null : placeOf(after.first);
     const start = after === undefined ? null : placeOf(after.last);
     const rows = rowsOf<Row>(PAGE, signal, async (last, size) => {
@@ -123,13 +113,7 @@ export class SqlFiles implements FileCatalog {
     for await (const row of rows) yield decodeFile(row);
   }
 
-  async *walk({
-    after,
-    signal,
-  }: {
-    readonly after?: string | undefined;
-    readonly signal?: AbortSignal | undefined;
-  } = {}): AsyncIterable<FileRow> {
+  async *walk({ after, signal }: Parameters<FileCatalog['walk']>[0] = {}): AsyncIterable<FileRow> {
     const start = after === undefined ? null : bytesOf(after, HASH_DIGITS);
     const rows = rowsOf<Row>(PAGE, signal, (last, size) => {
       const behind = last?.hash ?? start;
@@ -237,19 +221,14 @@ export class SqlFiles implements FileCatalog {
    * @param of `newest`: the first row of the whole listing, once it is known. Versions that are put behind it meanwhile do
    *   not count as successors: else a file that gets a new version would be missing in both
    */
-  #listed({
-    all,
-    hidden,
-    last,
-    newest,
-    size,
-  }: {
+  #listed(of: {
     readonly all: boolean;
     readonly hidden: boolean;
     readonly last: Place | null;
     readonly newest: Place | null;
     readonly size: number;
   }): Compilable<Row> {
+    const { all, hidden, last, newest, size } = of;
     const shown = hidden ? 'is not' : 'is';
     let page = this.#all()
       .where('hidden_at', shown, null)

@@ -45,7 +45,7 @@ export class SqlGrants implements GrantCatalog {
 
   async *list(
     kind: GrantKind,
-    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+    { signal }: Parameters<GrantCatalog['list']>[1] = {},
   ): AsyncIterable<GrantRow> {
     const rows = rowsOf<Tables['grants']>(PAGE, signal, async (last, size) => {
       const page = this.#engine.db

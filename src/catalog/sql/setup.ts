@@ -58,13 +58,7 @@ export class SqlSetup implements SetupCatalog {
     });
   }
 
-  async putKeyring({
-    epoch,
-    keyring,
-  }: {
-    readonly epoch: number;
-    readonly keyring: Uint8Array;
-  }): Promise<boolean> {
+  async putKeyring({ epoch, keyring }: Parameters<SetupCatalog['putKeyring']>[0]): Promise<boolean> {
     const { db } = this.#engine;
     const next = { epoch: whole(epoch, 'An epoch'), keyring };
     return this.#engine.write('durable', async (session) => {
