@@ -284,13 +284,11 @@ export async function unwrapKeys(
   if (!isCommitment(slot.commitment, commitment)) return null;
   const secrets = openOnce(kek, keyslotAad(slot, p), slot.wrapped);
   if (secrets === null) throw new VaultError('damaged', 'A keyslot is not what its password wrapped.');
-  const fields = parseStrictJson(secrets, 'What a keyslot wraps');
-  const keys =
+  return parseStrictJson(secrets, 'What a keyslot wraps').whole((fields) =>
     slot.role === 'full'
       ? keysOfRoot(fields.bytes('root', KEY_SIZE), { ...p, writer: slot.writer })
-      : readPutSecrets(fields, slot.writer, p);
-  fields.end();
-  return keys;
+      : readPutSecrets(fields, slot.writer, p),
+  );
 }
 
 function keyslotAad(

@@ -93,16 +93,15 @@ export function decodeContentPart(plain: Uint8Array): ContentPart {
   const { kind, fields, binary } = decodePlain(plain);
   if (kind === 'file') {
     const chunkSize = readChunkSize(fields);
-    const shape = readShape(fields);
-    return { table: tableOf(shape, chunkSize, binary), folder: null };
+    return { table: tableOf(fields.whole(readShape), chunkSize, binary), folder: null };
   }
   const folder = {
     size: fields.integer('size', 0, MAX_FILE_SIZE),
     entries: fields.integer('entries', 1, MAX_FILE_SIZE),
     incomplete: fields.boolean('incomplete'),
   };
-  const content = readShape(fields.object('content'));
-  const index = readShape(fields.object('index'));
+  const content = fields.object('content', readShape);
+  const index = fields.object('index', readShape);
   fields.end();
   const end = binarySize(content);
   const part = {
@@ -131,7 +130,6 @@ function readShape(fields: Fields): Shape {
   const entries = fields.integer('entries', 0, TOP_ENTRIES);
   const inline = fields.boolean('inline');
   const digest = fields.nullable('digest', (at, key) => at.hex(key, 32));
-  fields.end();
   if (inline !== (digest !== null)) throw fields.impossible('digest');
   if (inline && (entries !== 0 || depth !== 0)) throw fields.impossible('entries');
   if (!inline && entries === 0) throw fields.impossible('entries');

@@ -63,6 +63,22 @@ export function parseStrictJson(bytes: Uint8Array, what: string, most: number = 
   return new Fields(value, what);
 }
 
+/**
+ * What `read` makes of an object of this version of the format; it takes every field.
+ *
+ * @throws as `parseStrictJson`; `damaged` as `Fields`
+ */
+export function readStrictJson<T>(
+  bytes: Uint8Array,
+  what: string,
+  read: (fields: Fields) => T,
+  most: number = MAX_JSON_SIZE,
+): T {
+  const fields = parseStrictJson(bytes, what, most);
+  fields.oneOf('format', [FORMAT]);
+  return fields.whole(read);
+}
+
 function refuseOtherVersions(value: object, what: string): void {
   const format: unknown = Object.getOwnPropertyDescriptor(value, 'format')?.value;
   if (typeof format !== 'string' || !format.startsWith('vault/') || format === FORMAT) return;
@@ -179,11 +195,18 @@ export class Fields {
     return null;
   }
 
-  /** An object in this one. Its own `end` is the caller's to call. */
-  object(key: string): Fields {
+  /** What `read` makes of an object in this one; it takes every field. */
+  object<T>(key: string, read: (fields: Fields) => T): T {
     const value = this.#take(key);
     if (!isObject(value)) throw this.impossible(key);
-    return new Fields(value, `${this.#what}'s "${key}"`);
+    return new Fields(value, `${this.#what}'s "${key}"`).whole(read);
+  }
+
+  /** What `read` makes of these fields, of which it takes every one. */
+  whole<T>(read: (fields: Fields) => T): T {
+    const value = read(this);
+    this.end();
+    return value;
   }
 
   /** A list of bounded length; `read` is given the items by index. */

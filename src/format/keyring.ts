@@ -2,7 +2,7 @@
  * The keyring: all keyslots, buckets and settings of a vault at one epoch. FORMAT.md, "Keyring".
  */
 import { VaultError } from '../errors.ts';
-import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
+import { encodeStrictJson, FORMAT, readStrictJson } from './json.ts';
 import type { Fields, JsonObject } from './json.ts';
 import {
   KDF_LIMITS,
@@ -191,8 +191,10 @@ export function decodeKeyring(bytes: Uint8Array): {
   readonly signature: Buffer;
 } {
   const { signed, signature } = decodeSigned(bytes, WHAT, MAX_KEYRING_SIZE);
-  const fields = parseStrictJson(signed, WHAT, MAX_KEYRING_SIZE);
-  fields.oneOf('format', [FORMAT]);
+  return { keyring: readStrictJson(signed, WHAT, readKeyring, MAX_KEYRING_SIZE), signed, signature };
+}
+
+function readKeyring(fields: Fields): Keyring {
   refuseRequirements(fields);
   const keyring: Keyring = {
     vaultId: fields.hex('vault', ID_SIZE),
@@ -207,7 +209,6 @@ export function decodeKeyring(bytes: Uint8Array): {
     slots: fields.list('slots', { least: 1, most: MAX_KEYSLOTS }, readSlot),
     former: fields.list('former', { least: 0, most: MAX_FORMER_WRITERS }, readFormer),
   };
-  fields.end();
   if ((keyring.previous === null) !== (keyring.epoch === 1)) throw fields.impossible('previous');
   if (keyring.roots.length !== keyring.root - 1) throw fields.impossible('roots');
   refuseRepeats(
@@ -222,7 +223,7 @@ export function decodeKeyring(bytes: Uint8Array): {
   );
   // Nobody could ever read such a vault or change its keyring.
   if (!keyring.slots.some(({ role }) => role === 'full')) throw fields.impossible('slots');
-  return { keyring, signed, signature };
+  return keyring;
 }
 
 const WHAT = 'A keyring';
@@ -254,19 +255,15 @@ export function readRedundancy(fields: Fields, key: string): Redundancy {
 }
 
 function readBucket(buckets: Fields, index: string): KeyringBucket {
-  const fields = buckets.object(index);
-  const bucket: KeyringBucket = {
+  return buckets.object(index, (fields) => ({
     id: fields.hex('id', ID_SIZE),
     state: fields.oneOf('state', ['active', 'draining']),
     url: fields.bytes('url', MIN_SEALED_URL_SIZE, MAX_SEALED_URL_SIZE),
-  };
-  fields.end();
-  return bucket;
+  }));
 }
 
 function readSlot(slots: Fields, index: string): Keyslot {
-  const fields = slots.object(index);
-  const slot: Keyslot = {
+  return slots.object(index, (fields) => ({
     writer: fields.hex('writer', ID_SIZE),
     role: readRole(fields),
     createdAtMs: fields.integer('created', -MAX_TIME_MS, MAX_TIME_MS),
@@ -275,33 +272,25 @@ function readSlot(slots: Fields, index: string): Keyslot {
     commitment: fields.bytes('commitment', COMMITMENT_SIZE),
     wrapped: fields.bytes('wrapped', MIN_WRAPPED_SIZE, MAX_WRAPPED_SIZE),
     label: readLabel(fields),
-  };
-  fields.end();
-  return slot;
+  }));
 }
 
 function readFormer(writers: Fields, index: string): FormerWriter {
-  const fields = writers.object(index);
-  const former: FormerWriter = {
+  return writers.object(index, (fields) => ({
     writer: fields.hex('writer', ID_SIZE),
     root: fields.integer('root', 1, MAX_ROOT_NUMBER),
     role: readRole(fields),
     label: readLabel(fields),
     next: fields.nullable('next', (at, key) => at.hex(key, ID_SIZE)),
-  };
-  fields.end();
-  return former;
+  }));
 }
 
 function readStep(steps: Fields, index: string): RootStep {
-  const fields = steps.object(index);
-  const step: RootStep = {
+  return steps.object(index, (fields) => ({
     key: fields.bytes('key', 32),
     signature: fields.bytes('signature', SIGNATURE_SIZE),
     before: fields.bytes('before', 32 + SEAL_OVERHEAD),
-  };
-  fields.end();
-  return step;
+  }));
 }
 
 function readRole(fields: Fields): Role {
@@ -324,17 +313,16 @@ export function kdfJson({ cost, salt }: Pick<Keyslot, 'cost' | 'salt'>): JsonObj
 
 /** The `kdf` of a keyslot or lock, its costs within bounds. */
 export function readKdf(outer: Fields): Pick<Keyslot, 'cost' | 'salt'> {
-  const fields = outer.object('kdf');
-  const { memoryKib, passes, lanes } = KDF_LIMITS;
-  const cost = {
-    memoryKib: fields.integer('memory', memoryKib.least, memoryKib.most),
-    passes: fields.integer('passes', passes.least, passes.most),
-    lanes: fields.integer('lanes', lanes.least, lanes.most),
-  };
-  if (kdfWork(cost) > MAX_KDF_WORK) throw fields.impossible('passes');
-  const salt = fields.bytes('salt', SALT_SIZE);
-  fields.end();
-  return { cost, salt };
+  return outer.object('kdf', (fields) => {
+    const { memoryKib, passes, lanes } = KDF_LIMITS;
+    const cost = {
+      memoryKib: fields.integer('memory', memoryKib.least, memoryKib.most),
+      passes: fields.integer('passes', passes.least, passes.most),
+      lanes: fields.integer('lanes', lanes.least, lanes.most),
+    };
+    if (kdfWork(cost) > MAX_KDF_WORK) throw fields.impossible('passes');
+    return { cost, salt: fields.bytes('salt', SALT_SIZE) };
+  });
 }
 
 function refuseRepeats(fields: Fields, key: string, ids: readonly string[]): void {

@@ -7,6 +7,7 @@
 import { VaultError } from '../errors.ts';
 import { COMMITMENT_SIZE } from './keyring.ts';
 import { MAX_MANIFEST_SIZE, MIN_PADDED_SIZE, SEAL_OVERHEAD } from './limits.ts';
+import { malformed } from './manifest-part.ts';
 
 const MAGIC = 'vlt2mnfs';
 export const MANIFEST_HEADER_SIZE = 92;
@@ -103,8 +104,4 @@ function otherMagic(magic: string): VaultError {
   return /^vlt[0-9]mnfs$/.test(magic)
     ? new VaultError('unsupported', 'A manifest is of a newer format. Use a newer version.')
     : malformed('does not start like one');
-}
-
-function malformed(what: string): VaultError {
-  return new VaultError('damaged', `A manifest ${what}.`);
 }

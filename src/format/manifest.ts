@@ -158,7 +158,7 @@ export function decodeVaultPart(body: Uint8Array): VaultPart {
     ...(kind === 'file' ? { indexChunks: 0, entries: null, incomplete: false } : readFolder(fields)),
   };
   const depth = readDepth(fields, 'idsDepth');
-  const access = readAccess(fields.object('key'));
+  const access = fields.object('key', readAccess);
   fields.end();
   const head = { ...unlocked, locked: 'lock' in access };
   if ((head.size === null) !== head.locked) throw fields.impossible('size');
@@ -216,18 +216,11 @@ function readFileTime(fields: Fields, key: string): FileTime {
 }
 
 function readAccess(fields: Fields): ContentAccess {
-  if (!fields.has('lock')) {
-    const access = { content: fields.bytes('content', 32) };
-    fields.end();
-    return access;
-  }
-  const stanza = fields.object('lock');
-  const lock = {
+  if (!fields.has('lock')) return { content: fields.bytes('content', 32) };
+  const lock = fields.object('lock', (stanza) => ({
     ...readKdf(stanza),
     commitment: stanza.bytes('commitment', COMMITMENT_SIZE),
     wrapped: stanza.bytes('wrapped', 32 + SEAL_OVERHEAD),
-  };
-  stanza.end();
-  fields.end();
+  }));
   return { lock };
 }

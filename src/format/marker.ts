@@ -1,7 +1,7 @@
 /**
  * A bucket's marker: what makes a place a bucket of a vault. FORMAT.md, "Bucket marker".
  */
-import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
+import { encodeStrictJson, FORMAT, readStrictJson } from './json.ts';
 
 /** The marker's object name. */
 export const MARKER_NAME = 'vault.json';
@@ -21,9 +21,8 @@ export function encodeMarker(marker: Marker): Buffer {
 
 /** @throws `damaged` if the bytes are not a marker; `unsupported` for another version of the format */
 export function decodeMarker(bytes: Uint8Array): Marker {
-  const fields = parseStrictJson(bytes, `A bucket's ${MARKER_NAME}`);
-  fields.oneOf('format', [FORMAT]);
-  const marker = { vaultId: fields.hex('vault', ID_SIZE), bucketId: fields.hex('bucket', ID_SIZE) };
-  fields.end();
-  return marker;
+  return readStrictJson(bytes, `A bucket's ${MARKER_NAME}`, (fields) => ({
+    vaultId: fields.hex('vault', ID_SIZE),
+    bucketId: fields.hex('bucket', ID_SIZE),
+  }));
 }

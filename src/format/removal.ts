@@ -2,7 +2,8 @@
  * The objects around removal: deletion records, sweep lists and the markers of running puts. FORMAT.md, "Removal".
  */
 import { invalidInput, VaultError } from '../errors.ts';
-import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
+import { encodeStrictJson, FORMAT, readStrictJson } from './json.ts';
+import type { Fields } from './json.ts';
 import {
   MAX_JSON_SIZE,
   MAX_MARKER_IDS,
@@ -71,18 +72,16 @@ export function decodeDeletion(json: Uint8Array): {
   readonly vaultId: string;
   readonly record: DeletionRecord;
 } {
-  const fields = parseStrictJson(json, 'A deletion record', MAX_DELETION_SIZE);
-  fields.oneOf('format', [FORMAT]);
-  const vaultId = fields.hex('vault', ID_SIZE);
-  const record = {
-    hash: fields.hex('deleted', 32),
-    serial: fields.integer('serial', 1, Number.MAX_SAFE_INTEGER),
-    live: fields.boolean('live'),
-    atMs: fields.integer('at', -MAX_TIME_MS, MAX_TIME_MS),
-    graceMs: fields.integer('graceMs', 0, MAX_GRACE_MS),
-  };
-  fields.end();
-  return { vaultId, record };
+  return readStrictJson(json, 'A deletion record', (fields) => ({
+    vaultId: fields.hex('vault', ID_SIZE),
+    record: {
+      hash: fields.hex('deleted', 32),
+      serial: fields.integer('serial', 1, Number.MAX_SAFE_INTEGER),
+      live: fields.boolean('live'),
+      atMs: fields.integer('at', -MAX_TIME_MS, MAX_TIME_MS),
+      graceMs: fields.integer('graceMs', 0, MAX_GRACE_MS),
+    },
+  }));
 }
 
 // --- sweep lists --------------------------------------------------------------------------------------
@@ -130,22 +129,24 @@ export const MAX_WAITS = 10_000;
 
 /** @throws `damaged` | `unsupported` */
 export function decodeSweepList(json: Uint8Array): { readonly vaultId: string; readonly list: SweepList } {
-  const fields = parseStrictJson(json, 'A sweep list', MAX_SWEEP_SIZE);
-  fields.oneOf('format', [FORMAT]);
-  const vaultId = fields.hex('vault', ID_SIZE);
-  const list = {
-    id: fields.hex('sweep', ID_SIZE),
-    atMs: fields.integer('at', -MAX_TIME_MS, MAX_TIME_MS),
-    doneAtMs: fields.nullable('doneAt', (at, key) => at.integer(key, -MAX_TIME_MS, MAX_TIME_MS)),
-    waitsFor: fields.nullable('waitsFor', (at, key) =>
-      at.list(key, { least: 0, most: MAX_WAITS }, (items, index) => items.match(index, MARKER_OBJECT)),
-    ),
-    objects: fields.list('objects', { least: 0, most: MAX_SWEEP_OBJECTS }, (items, index) =>
-      items.match(index, SWEPT_NAME),
-    ),
+  return readStrictJson(json, 'A sweep list', readSweepList, MAX_SWEEP_SIZE);
+}
+
+function readSweepList(fields: Fields): ReturnType<typeof decodeSweepList> {
+  return {
+    vaultId: fields.hex('vault', ID_SIZE),
+    list: {
+      id: fields.hex('sweep', ID_SIZE),
+      atMs: fields.integer('at', -MAX_TIME_MS, MAX_TIME_MS),
+      doneAtMs: fields.nullable('doneAt', (at, key) => at.integer(key, -MAX_TIME_MS, MAX_TIME_MS)),
+      waitsFor: fields.nullable('waitsFor', (at, key) =>
+        at.list(key, { least: 0, most: MAX_WAITS }, (items, index) => items.match(index, MARKER_OBJECT)),
+      ),
+      objects: fields.list('objects', { least: 0, most: MAX_SWEEP_OBJECTS }, (items, index) =>
+        items.match(index, SWEPT_NAME),
+      ),
+    },
   };
-  fields.end();
-  return { vaultId, list };
 }
 
 // --- put markers --------------------------------------------------------------------------------------
@@ -238,10 +239,12 @@ export function decodePutMarker(json: Uint8Array): {
   readonly vaultId: string;
   readonly ids: readonly string[];
 } {
-  const fields = parseStrictJson(json, "A put's marker", MAX_PUT_MARKER_SIZE);
-  fields.oneOf('format', [FORMAT]);
-  const vaultId = fields.hex('vault', ID_SIZE);
-  const ids = fields.list('ids', { least: 0, most: MAX_MARKER_IDS }, (items, index) => items.hex(index, 32));
-  fields.end();
-  return { vaultId, ids };
+  return readStrictJson(json, "A put's marker", readPutMarker, MAX_PUT_MARKER_SIZE);
+}
+
+function readPutMarker(fields: Fields): ReturnType<typeof decodePutMarker> {
+  return {
+    vaultId: fields.hex('vault', ID_SIZE),
+    ids: fields.list('ids', { least: 0, most: MAX_MARKER_IDS }, (items, index) => items.hex(index, 32)),
+  };
 }

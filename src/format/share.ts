@@ -1,7 +1,7 @@
 /**
  * The objects of a share: a copy of a file, sealed for whoever has its link. FORMAT.md, "Shares".
  */
-import { encodeStrictJson, FORMAT, parseStrictJson } from './json.ts';
+import { encodeStrictJson, FORMAT, readStrictJson } from './json.ts';
 import { MAX_JSON_SIZE, MAX_TIME_MS } from './limits.ts';
 
 export const SHARES_PREFIX = 'shares/';
@@ -55,15 +55,11 @@ export function encodeShareNote({ hash, name, size, createdAtMs, password }: Sha
 
 /** @throws `damaged` | `unsupported` */
 export function decodeShareNote(text: string): ShareNote {
-  const fields = parseStrictJson(Buffer.from(text), "A share's note");
-  fields.oneOf('format', [FORMAT]);
-  const note = {
+  return readStrictJson(Buffer.from(text), "A share's note", (fields) => ({
     hash: fields.hex('hash', 32),
     name: fields.string('name'),
     size: fields.integer('size', 0, Number.MAX_SAFE_INTEGER),
     createdAtMs: fields.integer('created', -MAX_TIME_MS, MAX_TIME_MS),
     password: fields.boolean('password'),
-  };
-  fields.end();
-  return note;
+  }));
 }

@@ -112,9 +112,7 @@ describe('a field', () => {
     expect(fields.nullable('nothing', (at, key) => at.string(key))).toBeNull();
     expect(fields.list('list', { least: 2, most: 2 }, (items, i) => items.integer(i, 1, 2))).toEqual([1, 2]);
     expect(outcome(() => fields.end())).toBe('damaged');
-    const inner = fields.object('in');
-    expect(inner.integer('a', 1, 1)).toBe(1);
-    inner.end();
+    expect(fields.object('in', (inner) => inner.integer('a', 1, 1))).toBe(1);
     fields.end();
   });
 
@@ -135,8 +133,9 @@ describe('a field', () => {
     ['too short a list', (fields) => fields.list('list', { least: 3, most: 9 }, () => 0)],
     ['too long a list', (fields) => fields.list('list', { least: 0, most: 1 }, () => 0)],
     ['no list', (fields) => fields.list('in', { least: 0, most: 9 }, () => 0)],
-    ['a list for an object', (fields) => fields.object('list')],
-    ['null for an object', (fields) => fields.object('nothing')],
+    ['a list for an object', (fields) => fields.object('list', () => 0)],
+    ['null for an object', (fields) => fields.object('nothing', () => 0)],
+    ['an object with more than is read of it', (fields) => fields.object('in', () => 0)],
     ['none of the choices', (fields) => fields.oneOf('text', ['a', 'b'])],
     ['another form', (fields) => fields.match('text', /^b/)],
   ])('is damaged if it is %s', (_, read) => {

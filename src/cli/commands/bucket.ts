@@ -9,11 +9,9 @@ import {
   withProgress,
   withVault,
 } from '../arguments/invocation.ts';
-import { paintCondition } from '../terminal/describe.ts';
+import { conditionColumn } from '../terminal/describe.ts';
 import { Plan } from '../terminal/plan.ts';
 import { tableFor } from '../terminal/table.ts';
-import type { Column } from '../terminal/table.ts';
-import { styleFor } from '../terminal/terminal.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
 import type { RemoveBucketResult } from '../../vault/manage/remove-bucket.ts';
 import type { Vault } from '../../vault/vault.ts';
@@ -31,11 +29,7 @@ const KINDS = new Map([
 export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
   return withVault(invocation, async (vault) => {
-    const buckets = await withProgress(invocation, 'Listing', async (call) =>
-      vault.bucketReport({
-        ...call,
-      }),
-    );
+    const buckets = await withProgress(invocation, 'Listing', async (call) => vault.bucketReport(call));
     if (options.json === true) {
       for (const bucket of buckets) {
         const kind = KINDS.get(new URL(bucket.url).protocol) ?? 'unknown';
@@ -60,14 +54,13 @@ export async function printBucketReports(
   invocation: Pick<Invocation, 'output' | 'environment'>,
   buckets: readonly BucketReport[],
 ): Promise<void> {
-  const style = styleFor(process.stdout, invocation.environment);
-  const coloured: Column = { heading: 'STATE', align: 'left', paint: (text) => paintCondition(style, text) };
-  const table = tableFor(invocation, ['BUCKET', '>OBJECTS', '>SIZE', coloured], { piped: true });
-  const rows = buckets.map(({ url, state, objects, bytes, error }) => [
+  const state = conditionColumn(invocation, 'STATE');
+  const table = tableFor(invocation, ['BUCKET', '>OBJECTS', '>SIZE', state], { piped: true });
+  const rows = buckets.map(({ url, objects, bytes, error, ...bucket }) => [
     showName(url),
     objects === null ? '?' : grouped(objects),
     bytes === null ? '?' : showSize(bytes),
-    error === null ? state : showName(error),
+    error === null ? bucket.state : showName(error),
   ]);
   await invocation.output.write(table.page(rows));
 }

@@ -4,11 +4,12 @@ import type { FolderEntry } from '../../format/folder-index.ts';
 import { readAccounts } from '../../vault/folders/accounts.ts';
 import { restoreTree } from '../../vault/folders/restore-tree.ts';
 import type { RestoredTree, TreeProblem } from '../../vault/folders/restore-tree.ts';
-import type { SelectedEntries, StoredFolder } from '../../vault/folders/stored-folder.ts';
+import type { SelectedEntries, Stored, StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Wanted } from '../../vault/folders/selection.ts';
 import { tarStream } from '../../vault/folders/tar.ts';
 import { wholeFile } from '../../vault/folders/with-holes.ts';
 import type { RestorableFile } from '../../vault/read/restore.ts';
+import { warnTo } from '../arguments/invocation.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { patternMatcher } from '../arguments/pattern.ts';
 import { WILDCARD } from '../arguments/references.ts';
@@ -26,6 +27,17 @@ export function wantedOf(path: string): Wanted | null {
   // With a name before it: a pattern is compared with whole paths, and not with the last part of them.
   const fits = patternMatcher(`folder/${typed}`);
   return { matches: (entry) => entry !== '' && fits(`folder/${entry}`) };
+}
+
+/** What is meant of a folder, and what to call it. @throws as `StoredFolder.select` */
+export async function selectPart(
+  { signal, terminal }: Invocation,
+  { folder, path }: Pick<Extract<Stored, { kind: 'folder' }>, 'folder' | 'path'>,
+): Promise<{ readonly selected: SelectedEntries; readonly name: string }> {
+  const wanted = wantedOf(path);
+  const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
+  const isPart = path !== '' && wanted !== null && 'path' in wanted;
+  return { selected, name: isPart ? `${folder.name}/${path}` : folder.name };
 }
 
 /** An entry that is a file by itself, to be written as a stored file is. */
@@ -140,9 +152,9 @@ export async function* tarOf(
 export async function pourTar(
   { output, terminal, signal }: Invocation,
   selected: SelectedEntries,
-  { name, isTerminal }: { readonly name: string; readonly isTerminal: boolean },
+  name: string,
 ): Promise<number> {
-  if (isTerminal) {
+  if (output.isTerminal) {
     throw invalidInput(
       'A folder is written as a tar archive, which is not for a terminal. Send it to a file or a pipe.',
     );
@@ -159,9 +171,4 @@ export async function pourTar(
     }
   });
   return selected.size;
-}
-
-/** How an entry's file is told of, for `--json`. */
-export function entryAsJson(folder: StoredFolder, path: string, written: string): Record<string, unknown> {
-  return { ...fileAsJson(folder), entry: path, path: written };
 }

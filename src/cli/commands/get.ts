@@ -151,24 +151,15 @@ async function getFolder(
   { folder, path }: { readonly folder: StoredFolder; readonly path: string },
   one: One,
 ): Promise<Got> {
-  const { signal, terminal, output } = invocation;
   const { target, flags } = one;
-  const wanted = tree.wantedOf(path);
-  const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
-  const name = path === '' || wanted === null || !('path' in wanted) ? folder.name : `${folder.name}/${path}`;
+  const { selected, name } = await tree.selectPart(invocation, { folder, path });
   if (selected.only?.kind === 'file') {
     const file = tree.entryAsFile(selected, selected.only);
     const json = { ...fileAsJson(folder), entry: path };
     return writeFile(invocation, one, { file, name, size: file.size, hash: `${folder.hash}/${path}`, json });
   }
   if (target.kind === 'stdout') {
-    return {
-      code: DONE,
-      bytes: await tree.pourTar(invocation, selected, {
-        name: baseNameOf(name),
-        isTerminal: output.isTerminal,
-      }),
-    };
+    return { code: DONE, bytes: await tree.pourTar(invocation, selected, baseNameOf(name)) };
   }
   if (selected.only !== null) {
     throw invalidInput(

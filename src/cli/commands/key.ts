@@ -1,6 +1,7 @@
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import { invalidInput } from '../../errors.ts';
+import { asTime } from '../../vault/files/as-json.ts';
 import type { KeyInfo, ListedKey } from '../../vault/keys/keys.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -100,8 +101,6 @@ export function nameOf({ label, writer }: KeyInfo): string {
 
 export function asJson(key: KeyInfo | ListedKey): Record<string, unknown> {
   const { writer, label, role, createdAtMs, by, own } = key;
-  const facts = { writer, label, role, createdAt: new Date(createdAtMs).toISOString(), by, own };
-  if (!('lastUsedAtMs' in key)) return facts;
-  const { lastUsedAtMs } = key;
-  return { ...facts, lastUsedAt: lastUsedAtMs === null ? null : new Date(lastUsedAtMs).toISOString() };
+  const facts = { writer, label, role, createdAt: asTime(createdAtMs), by, own };
+  return 'lastUsedAtMs' in key ? { ...facts, lastUsedAt: asTime(key.lastUsedAtMs) } : facts;
 }

@@ -4,7 +4,7 @@ import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { shortHash } from '../terminal/describe.ts';
-import { fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
+import { asTime, fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -196,7 +196,7 @@ function tablePrinter(invocation: Invocation, { long }: LsFlags): PagePrinter {
 function listedAsJson(file: ListedFile): Record<string, unknown> {
   const { deletedAtMs, writer } = file;
   const facts = { ...fileAsJson(file), writer: writer.id, label: labelOf(file) };
-  return deletedAtMs === null ? facts : { ...facts, deletedAt: new Date(deletedAtMs).toISOString() };
+  return deletedAtMs === null ? facts : { ...facts, deletedAt: asTime(deletedAtMs) };
 }
 
 /** What people call the key that stored it; null if it has no label. */

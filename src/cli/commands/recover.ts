@@ -28,6 +28,17 @@ export function recoveredAsJson({
   };
 }
 
+/** Says which buckets could not be used. */
+export function warnOfUnusable(
+  terminal: Invocation['terminal'],
+  unusable: SyncResult['unusable'],
+  advice = '',
+): void {
+  for (const { url, message } of unusable) {
+    terminal.warn(`${url} could not be used: ${message}${advice}`, { kind: 'bucket-down', bucket: url });
+  }
+}
+
 /** `vault recover`: rebuilds the catalog from the buckets, from what the buckets list. */
 export async function recover(invocation: Invocation, flags: RecoverFlags): Promise<ExitCode> {
   const { output, options, environment, terminal } = invocation;
@@ -80,9 +91,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
     `The catalog ${dryRun ? 'would have' : 'has'} ${count(learned + known - hidden, 'file')}${dryRun ? '' : ' now'}${known > 0 ? `; ${grouped(known)} it had before${hidden > 0 ? ', removed ones among them' : ''}` : ''}.${removed}${advice}`,
     facts,
   );
-  for (const { url, message } of unusable) {
-    terminal.warn(`${url} could not be used: ${message}`, { kind: 'bucket-down', bucket: url });
-  }
+  warnOfUnusable(terminal, unusable);
   if (missing.length > 0) {
     terminal.warn(
       `The catalog lists ${count(missing.length, 'file')} that none of these buckets has. "vault verify" names ${missing.length === 1 ? 'it' : 'them'}.`,

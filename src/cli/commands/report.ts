@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { invalidInput, messageOf } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { withProgress, withVault } from '../arguments/invocation.ts';
-import { count, quote } from '../terminal/text.ts';
+import { quote } from '../terminal/text.ts';
+import { concludeReasons } from './status.ts';
 
 export interface ReportFlags {
   readonly output: string;
@@ -28,15 +28,7 @@ export async function report(invocation: Invocation, flags: ReportFlags): Promis
     if (flags.output === '-') await output.write(html);
     else await replaceFile(flags.output, html);
     if (options.json === true && flags.output !== '-') await output.json({ output: flags.output });
-    const concerns = concernsOf(view);
-    for (const { message, kind } of concerns) terminal.warn(message, { kind });
-    terminal.summary(
-      concerns.length === 0
-        ? 'Nothing needs attention.'
-        : `${count(concerns.length, 'thing')} to look after.`,
-      { files: view.files, versions: view.versions },
-    );
-    return concerns.length === 0 ? DONE : ATTENTION;
+    return concludeReasons(terminal, concernsOf(view), view);
   });
 }
 

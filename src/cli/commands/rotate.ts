@@ -8,6 +8,7 @@ import { newSecret } from '../arguments/new-secret.ts';
 import type { NewSecretFlags } from '../arguments/new-secret.ts';
 import { count, quote, showName } from '../terminal/text.ts';
 import { asJson, nameOf } from './key.ts';
+import { warnOfUnusable } from './recover.ts';
 
 export interface RotateFlags extends NewSecretFlags {
   readonly yes?: boolean;
@@ -35,12 +36,7 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
       terminal.note(`The key ${nameOf(one)} no longer opens it. To add it again: vault key add${how}${role}`);
     }
     const synced = await withProgress(invocation, 'Looking through files', async (call) => vault.sync(call));
-    for (const { url, message } of synced.unusable) {
-      terminal.warn(`${url} could not be used: ${message} Run "vault sync" when it can.`, {
-        kind: 'bucket-down',
-        bucket: url,
-      });
-    }
+    warnOfUnusable(terminal, synced.unusable, ' Run "vault sync" when it can.');
     terminal.note(
       'What was stored before can be read as before, also by whoever has kept the old root. "vault key reseal" stores it again.',
     );

@@ -13,6 +13,7 @@ import { ATTENTION, DONE } from '../exit.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
+import { entryAsFile, selectPart, tarOf } from './get-folder.ts';
 import { findLocked } from './lock-password.ts';
 import type { LockFlags } from './lock-password.ts';
 
@@ -72,14 +73,10 @@ async function linkPasswordOf(
 }
 
 /** What is shared: a file as it is, a folder as a tar archive. */
-async function contentOf({ signal, terminal }: Invocation, found: Stored): Promise<SharedContent> {
+async function contentOf(invocation: Invocation, found: Stored): Promise<SharedContent> {
   if (found.kind === 'file') return found.file;
-  const { folder, path } = found;
-  const { entryAsFile, tarOf, wantedOf } = await import('./get-folder.ts');
-  const wanted = wantedOf(path);
-  const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
-  const name = path === '' || wanted === null || !('path' in wanted) ? folder.name : `${folder.name}/${path}`;
-  const { hash } = folder;
+  const { selected, name } = await selectPart(invocation, found);
+  const { hash } = found.folder;
   const { only } = selected;
   if (only?.kind === 'file')
     return { hash, name, content: (call) => entryAsFile(selected, only).content(call) };

@@ -45,13 +45,22 @@ export async function status(
     if (options.json === true) await output.json(asJson(standing, vault));
     else if (flags.prometheus === true) await output.write(metricsText(standing, reasons.length === 0));
     else await print(invocation, standing);
-    for (const { message, kind } of reasons) terminal.warn(message, { kind });
-    terminal.summary(
-      reasons.length === 0 ? 'Nothing needs attention.' : `${count(reasons.length, 'thing')} to look after.`,
-      { files: standing.files, versions: standing.versions },
-    );
-    return reasons.length === 0 ? DONE : ATTENTION;
+    return concludeReasons(terminal, reasons, standing);
   });
+}
+
+/** Says what needs attention. */
+export function concludeReasons(
+  terminal: Invocation['terminal'],
+  reasons: readonly Reason[],
+  { files, versions }: Pick<VaultStatus, 'files' | 'versions'>,
+): ExitCode {
+  for (const { message, kind } of reasons) terminal.warn(message, { kind });
+  const [first] = reasons;
+  const text =
+    first === undefined ? 'Nothing needs attention.' : `${count(reasons.length, 'thing')} to look after.`;
+  terminal.summary(text, { files, versions });
+  return first === undefined ? DONE : ATTENTION;
 }
 
 /** @throws `file-not-found` */

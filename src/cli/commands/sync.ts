@@ -4,7 +4,7 @@ import { withProgress, withVault } from '../arguments/invocation.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import { count } from '../terminal/text.ts';
-import { recoveredAsJson } from './recover.ts';
+import { recoveredAsJson, warnOfUnusable } from './recover.ts';
 
 /** `vault sync`: takes into the catalog what others have stored and removed. */
 export async function sync(invocation: Invocation): Promise<ExitCode> {
@@ -16,9 +16,7 @@ export async function sync(invocation: Invocation): Promise<ExitCode> {
     if (options.json === true)
       await output.json({ ...facts, filesMissing: missing, ...recoveredAsJson(result) });
     terminal.summary(`The catalog has ${count(learned, 'file')} that it did not have before.`, facts);
-    for (const { url, message } of unusable) {
-      terminal.warn(`${url} could not be used: ${message}`, { kind: 'bucket-down', bucket: url });
-    }
+    warnOfUnusable(terminal, unusable);
     if (missing.length > 0) {
       terminal.warn(
         `The catalog lists ${count(missing.length, 'file')} that no bucket has: "vault verify".`,

@@ -6,6 +6,7 @@ import { withVault } from '../arguments/invocation.ts';
 import { ifGiven, parseDurationMs } from '../arguments/options.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showTime } from '../terminal/text.ts';
+import { asTime } from '../../vault/files/as-json.ts';
 import { SCOPES } from '../../vault/grants/tokens.ts';
 import type { Token } from '../../vault/grants/tokens.ts';
 
@@ -73,9 +74,5 @@ function parseScopes(text: string): Token['scopes'] {
 }
 
 function asJson({ id, label, scopes, createdAtMs, expiresAtMs, expired }: Token): Record<string, unknown> {
-  return { id, label, scopes, createdAt: timeOf(createdAtMs), expiresAt: timeOf(expiresAtMs), expired };
-}
-
-function timeOf(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
+  return { id, label, scopes, createdAt: asTime(createdAtMs), expiresAt: asTime(expiresAtMs), expired };
 }

@@ -7,23 +7,21 @@ import type {
   FileProblem,
   VerifyResult,
 } from '../../vault/verify/condition.ts';
-import { paintCondition, shortHash } from './describe.ts';
+import { conditionColumn, shortHash } from './describe.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tableFor } from './table.ts';
-import type { Column } from './table.ts';
-import { styleFor } from './terminal.ts';
 import { count, grouped, showDuration, showName, showTime } from './text.ts';
 
 /** Prints the files that are not whole, a line each. */
 export async function printFiles(invocation: Invocation, files: readonly FileCondition[]): Promise<void> {
   if (files.length === 0) return;
-  const coloured: Column = { heading: 'CONDITION', align: 'left', paint: paintIn(invocation) };
-  const table = tableFor(invocation, ['HASH', coloured, 'NAME', 'WHAT IS WRONG'], { piped: true });
-  const rows = files.map(({ hash, name, condition, problems }) => [
+  const condition = conditionColumn(invocation, 'CONDITION');
+  const table = tableFor(invocation, ['HASH', condition, 'NAME', 'WHAT IS WRONG'], { piped: true });
+  const rows = files.map(({ hash, name, condition: stands, problems }) => [
     shortHash(hash),
-    condition,
+    stands,
     name === null ? '?' : showName(name),
     [...new Set(problems.map(describeProblem))].join('; '),
   ]);
@@ -35,7 +33,7 @@ export async function printBuckets(
   invocation: Invocation,
   buckets: readonly BucketCondition[],
 ): Promise<void> {
-  const state: Column = { heading: 'STATE', align: 'left', paint: paintIn(invocation) };
+  const state = conditionColumn(invocation, 'STATE');
   const table = tableFor(invocation, ['BUCKET', '>SHARDS', '>MISSING', '>DAMAGED', state], { piped: true });
   const rows = buckets.map((bucket) => [
     showName(bucket.url),
@@ -87,11 +85,6 @@ export function bucketAsJson({ retention, ...bucket }: BucketCondition): Record<
 
 function secondsOf(ms: number | null): number | null {
   return ms === null ? null : Math.round(ms / 1000);
-}
-
-function paintIn({ environment }: Invocation): (text: string) => string {
-  const style = styleFor(process.stdout, environment);
-  return (text) => paintCondition(style, text);
 }
 
 function describeProblem({ what, problem, bucket }: FileProblem): string {

@@ -1,10 +1,17 @@
 /** How conditions and hashes are shown. */
-import type { Style } from './terminal.ts';
+import type { Invocation } from '../arguments/invocation.ts';
+import type { Column } from './table.ts';
+import { styleFor } from './terminal.ts';
 
-/** Colours a condition of a file or a bucket by how much it asks for attention; what is none of these is an error. */
-export function paintCondition(style: Style, text: string): string {
-  if (text === 'whole' || text === 'active') return style('green', text);
-  return style(['degraded', 'unknown', 'draining'].includes(text) ? 'yellow' : 'red', text);
+/** Conditions of files or buckets, coloured by how much they ask for attention; what is none of these is an error. */
+export function conditionColumn({ environment }: Pick<Invocation, 'environment'>, heading: string): Column {
+  const style = styleFor(process.stdout, environment);
+  return { heading, align: 'left', paint: (text) => style(colourOf(text), text) };
+}
+
+function colourOf(condition: string): 'green' | 'yellow' | 'red' {
+  if (condition === 'whole' || condition === 'active') return 'green';
+  return ['degraded', 'unknown', 'draining'].includes(condition) ? 'yellow' : 'red';
 }
 
 /** How many digits of a hash are shown where space is short; `get` and the others take 8 or more. */

@@ -54,13 +54,7 @@ class Sweep {
   readonly #session: Session;
   readonly #buckets: readonly VaultBucket[];
   readonly #options: SweepOptions;
-  #filesRemoved = 0;
-  #objectsRemoved = 0;
-  #bytesRemoved = 0;
-  #objectsWaiting = 0;
-  #objectsRetained = 0;
-  #retainedUntilMs: number | null = null;
-  #filesLearned = 0;
+  readonly #done: { -readonly [name in keyof SweepResult]: SweepResult[name] } = nothingRemoved([]);
   /** Runs since the clock was found right. */
   #found: Stopwatch | null = null;
   /** Markers that are older than their names say. */
@@ -80,25 +74,13 @@ class Sweep {
     if (!dryRun) await this.#resume(lists.filter(({ doneAtMs }) => doneAtMs === null));
     const live = await this.#findLive();
     // What comes up later is of puts that have begun since.
-    const learned = this.#filesLearned;
-    const found = { ...live, missing: await this.#unexplained(live.missing, lists) };
-    const foreign = dryRun ? await this.#tell(live, lists) : await this.#act(live);
+    const { filesLearned } = this.#done;
+    const { expired, blockedBy, settled } = live;
+    const filesMissing = await this.#unexplained(live.missing, lists);
+    const foreignObjects = dryRun ? await this.#tell(live, lists) : await this.#act(live);
     await this.#removeShares(dryRun);
-    if (!dryRun) await tidy(this.#session, this.#buckets, { ...found, signal: this.#options.signal });
-    return {
-      expired: found.expired,
-      filesRemoved: this.#filesRemoved,
-      objectsRemoved: this.#objectsRemoved,
-      bytesRemoved: this.#bytesRemoved,
-      objectsWaiting: this.#objectsWaiting,
-      objectsRetained: this.#objectsRetained,
-      retainedUntilMs: this.#retainedUntilMs,
-      foreignObjects: foreign,
-      filesLearned: learned,
-      filesMissing: found.missing,
-      blockedBy: found.blockedBy,
-      unreachable: [],
-    };
+    if (!dryRun) await tidy(this.#session, this.#buckets, { settled, signal: this.#options.signal });
+    return { ...this.#done, expired, foreignObjects, filesLearned, filesMissing, blockedBy };
   }
 
   /** Removes, round by round. @returns objects that are nobody's to remove */
@@ -113,7 +95,7 @@ class Sweep {
       const plan = await planRemoval(this.#session, this.#buckets, { live, named, signal });
       const written = await writeLists(this.#session, this.#buckets, plan.names, signal);
       await this.#settle(written, plan.found);
-      if (!plan.more || this.#objectsWaiting > 0) return plan.foreign;
+      if (!plan.more || this.#done.objectsWaiting > 0) return plan.foreign;
     }
   }
 
@@ -126,7 +108,7 @@ class Sweep {
       await onPlanned?.({ ...unknown, action: 'hide', object, reason: 'expired', file: name });
     }
     for (const object of lists.flatMap(({ doneAtMs, objects }) => (doneAtMs === null ? objects : []))) {
-      this.#objectsWaiting += 1;
+      this.#done.objectsWaiting += 1;
       await onPlanned?.({ ...unknown, action: 'remove', object, reason: 'chosen' });
     }
     const named = new Set(lists.flatMap(({ objects }) => objects));
@@ -136,12 +118,12 @@ class Sweep {
     };
     for await (const steps of removals(this.#session, this.#buckets, { live, named, onForeign, signal })) {
       for (const { step } of steps) {
-        this.#objectsRemoved += 1;
-        this.#bytesRemoved += step.bytes;
+        this.#done.objectsRemoved += 1;
+        this.#done.bytesRemoved += step.bytes;
         await onPlanned?.(step);
       }
     }
-    this.#filesRemoved = live.dead.length;
+    this.#done.filesRemoved = live.dead.length;
     return foreign;
   }
 
@@ -154,8 +136,8 @@ class Sweep {
       if (!dryRun)
         await this.#removeObject(step.object, signal, { bytes: step.bytes, holders: this.#buckets });
       else {
-        this.#objectsRemoved += 1;
-        this.#bytesRemoved += step.bytes;
+        this.#done.objectsRemoved += 1;
+        this.#done.bytesRemoved += step.bytes;
         await onPlanned?.(step);
       }
     }
@@ -182,7 +164,7 @@ class Sweep {
       chosenAtMs,
       signal: this.#options.signal,
     });
-    this.#filesLearned += live.learned;
+    this.#done.filesLearned += live.learned;
     return live;
   }
 
@@ -249,12 +231,12 @@ class Sweep {
       waiting.push(known);
     }
     const ready = await this.#awaitMarkers(waiting);
-    for (const list of waiting) if (!ready.includes(list)) this.#objectsWaiting += list.objects.length;
+    for (const list of waiting) if (!ready.includes(list)) this.#done.objectsWaiting += list.objects.length;
     if (ready.length > 0) await this.#remove(ready, found);
   }
 
   #tooManyMarkers(found: number, { objects }: SweepList): void {
-    this.#objectsWaiting += objects.length;
+    this.#done.objectsWaiting += objects.length;
     const message = `There are ${found} markers of running puts, more than can be waited for. If they are still there in a day, somebody floods the buckets: take the rights away, and remove what lies below puts/.`;
     this.#options.onWarning?.({ kind: 'marker-flood', message, bucket: null });
   }
@@ -369,15 +351,15 @@ class Sweep {
     // The list stays: the next sweep goes on.
     if (fatal !== undefined) throw fatal.error;
     if (failed.length > 0) {
-      this.#objectsRetained += 1;
+      this.#done.objectsRetained += 1;
       const ends = failed.map(({ error }) => error.retainedUntilMs ?? 0);
-      this.#retainedUntilMs = Math.max(this.#retainedUntilMs ?? 0, ...ends) || null;
+      this.#done.retainedUntilMs = Math.max(this.#done.retainedUntilMs ?? 0, ...ends) || null;
       return false;
     }
-    this.#objectsRemoved += 1;
-    this.#bytesRemoved += bytes;
+    this.#done.objectsRemoved += 1;
+    this.#done.bytesRemoved += bytes;
     this.#options.onStep?.({ what: 'removed', on: name });
-    if (parseManifestObjectName(name) !== null) this.#filesRemoved += 1;
+    if (parseManifestObjectName(name) !== null) this.#done.filesRemoved += 1;
     return true;
   }
 

@@ -43,25 +43,6 @@ export interface ScrubOptions extends CallOptions {
   readonly sample?: number | undefined;
   /** Chance, for the sample: 0 up to 1, as `Math.random`. */
   readonly random?: (() => number) | undefined;
-  /** What was found out about buckets that were scrubbed before; this one is noted in it. */
-  readonly seen?: SeenBuckets | undefined;
-}
-
-/** Buckets that were scrubbed together. */
-export class SeenBuckets {
-  /** Labels by the ids in the buckets' markers. */
-  readonly #labels = new Map<string, string>();
-  #vault: { readonly id: string; readonly label: string } | null = null;
-
-  /** Notes a bucket by its marker. @returns what is wrong with having it beside the others; null if nothing is */
-  add(label: string, marker: { readonly vaultId: string; readonly bucketId: string }): string | null {
-    const other = this.#labels.get(marker.bucketId);
-    this.#labels.set(marker.bucketId, label);
-    this.#vault ??= { id: marker.vaultId, label };
-    if (other !== undefined) return `This is the same bucket as ${other}, or a copy of it.`;
-    if (this.#vault.id === marker.vaultId) return null;
-    return `This bucket belongs to another vault than ${this.#vault.label}.`;
-  }
 }
 
 export interface ScrubResult {
@@ -96,7 +77,7 @@ const MEMORY = 64 * 1024 * 1024;
  * @throws what the bucket says if it cannot be listed or read; `unsupported` if its marker is of another version; `bucket-missing` if it has no marker and nothing else of a vault
  */
 export async function scrubBucket(bucket: Bucket, options: ScrubOptions = {}): Promise<ScrubResult> {
-  const { signal, seen } = options;
+  const { signal } = options;
   const scrub = new Scrub(bucket, options);
   const objects = mapOrdered(bucket.list('', { signal }), (object, aborted) => scrub.look(object, aborted), {
     inFlight: IN_FLIGHT,
@@ -113,8 +94,6 @@ export async function scrubBucket(bucket: Bucket, options: ScrubOptions = {}): P
     if (scrub.objects === 0) throw new VaultError('bucket-missing', message);
     problems.push({ name: MARKER_NAME, message });
   }
-  const beside = marker === null ? null : (seen?.add(bucket.label, marker) ?? null);
-  if (beside !== null) problems.push({ name: MARKER_NAME, message: beside });
   problems.push(...scrub.ofOtherVaults());
   return {
     objects: scrub.objects,
