@@ -23,7 +23,6 @@ export interface Host {
   readonly fileThreads?: number | undefined;
 }
 
-/** The machine's clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),

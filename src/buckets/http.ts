@@ -27,7 +27,6 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A whole answer. */
 export interface HttpAnswer {
   readonly status: number;
   readonly headers: Headers;
@@ -44,7 +43,6 @@ export interface HttpClient {
    * @throws `unavailable` if there is no whole answer, `damaged` if it is larger than allowed, `interrupted`
    */
   send(request: HttpRequest): Promise<HttpAnswer>;
-  /** Closes the connections. */
   close(): void;
 }
 

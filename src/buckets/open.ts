@@ -16,7 +16,6 @@ export type BucketLocation = Locations[Name];
 
 const KINDS: { readonly [K in Name]: Kind<Locations[K]> } = kinds;
 
-/** Options of `openBucket`. */
 export interface OpenBucketOptions extends Machine {
   /** Shared by all buckets that are opened with them; without, nothing is limited. */
   readonly limits?: Limits | undefined;

@@ -8,17 +8,14 @@ import { describeKeys } from './keys.ts';
 import { describeSharing } from './sharing.ts';
 import type { Action, AddVerb } from './verbs.ts';
 
-/** What the program is described to. */
 export interface Describing {
   /** Runs the verb that was asked for; given its name and the options of every verb. */
   readonly run: (options: SharedOptions, action: Action, verb: string) => Promise<void>;
   /** Prints what needs no vault and no settings: help, scripts for shells. */
   readonly say: (text: string) => void;
-  /** Prints the version. */
   readonly version: () => void;
   /** Where completion looks for vaults and passwords; nowhere unless given. */
   readonly environment?: Environment;
-  /** Whether help is printed as JSON. */
   readonly json?: boolean;
 }
 
@@ -47,7 +44,6 @@ export function describeProgram(program: Command, describing: Describing): void 
   describeHelp(program, describing);
 }
 
-/** The options of every verb. */
 function describeOptions(program: Command, { version }: Describing): void {
   program
     .name('vault')
@@ -253,7 +249,6 @@ function describeCare(verb: AddVerb): void {
   verb('sync', 'Update the catalog with what others have stored and removed', ({ sync }, run) => sync(run));
 }
 
-/** The vault over HTTP. */
 function describeServing(verb: AddVerb, token: Command): void {
   verb('serve', 'Serve the vault over HTTP', ({ serve }, run, command) => serve(run, command.opts()))
     .option('--listen <address>', 'where to listen (default: 127.0.0.1:8750)')

@@ -2,7 +2,6 @@
 import { unlocking } from './arguments/repeated.ts';
 import type { AddVerb } from './verbs.ts';
 
-/** Links for people without the vault. */
 export function describeSharing(verb: AddVerb): void {
   const sharing = verb('share', 'Make a link that opens a file in any browser', ({ share }, run, command) =>
     share(run, command.args[0] ?? '', command.opts()),

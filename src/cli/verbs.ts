@@ -4,7 +4,6 @@ import type { Invocation } from './arguments/invocation.ts';
 import type * as Commands from './commands/commands.ts';
 import type { ExitCode } from './exit.ts';
 
-/** A verb, ready to run. */
 export type Action = (run: Invocation) => Promise<ExitCode>;
 
 /** Adds a verb, to the program unless another parent is given; `does` is given what all verbs do, and the command line. */

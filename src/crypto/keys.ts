@@ -209,13 +209,11 @@ const DER = {
 } as const;
 export type Curve = keyof typeof DER;
 
-/** A private key of its 32 bytes. */
 export function privateKey(curve: Curve, bytes: Uint8Array): KeyObject {
   const key = Buffer.concat([Buffer.from(DER[curve].private, 'hex'), bytes]);
   return createPrivateKey({ key, format: 'der', type: 'pkcs8' });
 }
 
-/** A public key of its 32 bytes. */
 export function publicKey(curve: Curve, bytes: Uint8Array): KeyObject {
   const key = Buffer.concat([Buffer.from(DER[curve].public, 'hex'), bytes]);
   return createPublicKey({ key, format: 'der', type: 'spki' });

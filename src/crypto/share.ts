@@ -2,13 +2,11 @@
  * Sealing a file for whoever has one link: an age file (https://age-encryption.org/v1) with a key of its own. FORMAT.md, "Shares".
  */
 
-/** The key of one share. */
 export interface ShareKey {
   /** The link's fragment: the key itself, or sealed under the password. */
   readonly fragment: string;
   /** Seals bytes as they come. */
   seal(content: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>>;
-  /** Seals something small. */
   sealText(text: string): Promise<Uint8Array>;
 }
 

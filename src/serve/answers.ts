@@ -59,7 +59,6 @@ const OWN: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'file-not-found',
 ]);
 
-/** An error as the answer to a request. */
 export function failure(
   status: number,
   code: HttpCode | ErrorCode,
@@ -69,7 +68,6 @@ export function failure(
   return { status, headers, code, json: { status: 'error', error: { code, message } } };
 }
 
-/** The answer for anything that was thrown. */
 export function failureOf(error: unknown): Answer {
   if (!isVaultError(error)) {
     return failure(500, 'bug', 'The server failed for a reason of its own; its operator can find it.');

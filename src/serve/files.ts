@@ -128,7 +128,6 @@ async function put(exchange: Exchange, serving: Serving): Promise<Answer> {
   };
 }
 
-/** What an upload says of the file. */
 export interface Upload {
   readonly name: string;
   readonly content: AsyncIterable<Uint8Array>;

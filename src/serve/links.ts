@@ -74,7 +74,6 @@ export const LINKS: readonly Route[] = [
   },
 ];
 
-/** Makes a link to a file. */
 export async function addLink(
   { vault, baseUrl, options: { clock } }: Serving,
   file: Pick<FileInfo, 'hash' | 'name' | 'locked'>,

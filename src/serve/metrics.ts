@@ -34,7 +34,6 @@ export class Metrics {
     this.#bytesOut = bytes('sent', 'Bytes of bodies sent.');
   }
 
-  /** Counts a request that has ended. */
   count({ method, route, status, ms, bytesIn, bytesOut }: AccessEntry): void {
     this.#seconds.observe({ method, route: route ?? 'none', status }, ms / 1000);
     this.#bytesIn.inc(bytesIn);

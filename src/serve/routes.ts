@@ -31,7 +31,6 @@ export const ROUTES: readonly Route[] = [
 
 const DESCRIPTION = openApiOf(ROUTES);
 
-/** A route as the router takes it. */
 export interface Routed {
   readonly methods: readonly HTTPMethods[];
   readonly url: string;

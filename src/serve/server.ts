@@ -95,7 +95,6 @@ async function emptied(running: ReadonlySet<Exchange>): Promise<void> {
   for (let waitedMs = 0; running.size > 0 && waitedMs < LAST_MOMENTS_MS; waitedMs += 20) await delay(20);
 }
 
-/** What answers a request. */
 type Answering = Pick<Routed, 'handle' | 'route'>;
 
 const saying = (answer: Answer): Answering => ({ route: null, handle: () => Promise.resolve(answer) });

@@ -9,7 +9,6 @@ import type { Serving } from './serving.ts';
 export const PAGE = 100;
 export const MAX_PAGE = 1000;
 
-/** The header with a file's own password. */
 export const PASSWORD_HEADER = 'vault-password';
 
 /**

@@ -18,7 +18,6 @@ export interface Task {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What identifies an object's content. */
 export interface Content {
   /** Bytes. */
   readonly size: number;
@@ -30,7 +29,6 @@ export interface Content {
 export const LOG_IN =
   'Log in with "gcloud auth application-default login", or let GOOGLE_APPLICATION_CREDENTIALS name a key file.';
 
-/** The body of an answer of 200 as JSON. */
 export function jsonOf(answer: HttpAnswer, task: Task): Record<string, unknown> {
   const value = parsed(answer);
   if (isRecord(value)) return value;

@@ -7,7 +7,6 @@ import { failureOf, isRecord, jsonOf, retainedUntilOf } from './answers.ts';
 import type { Task } from './answers.ts';
 import type { GcsApi } from './api.ts';
 
-/** What the driver lends. */
 interface Lent {
   readonly send: GcsApi['send'];
   /** The path of the bucket. */
@@ -17,7 +16,6 @@ interface Lent {
   missing(answer: HttpAnswer, task: Task): Promise<VaultError>;
 }
 
-/** An object's lock, as the API writes it. */
 interface Lock {
   readonly mode: 'Unlocked' | 'Locked';
   readonly retainUntilTime: string;

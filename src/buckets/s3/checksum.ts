@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { crc32c } from '@node-rs/crc32';
 import type { S3Checksum } from './url.ts';
 
-/** The checksum that one upload carries. */
 export interface SentChecksum {
   readonly kind: Exclude<S3Checksum, 'auto'>;
   /** As its header has it: base64, but hex for SHA-256. */
@@ -32,7 +31,6 @@ export function sha256Hex(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** The checksum of a body, for its header. */
 export function checksumOf(body: Uint8Array, kind: SentChecksum['kind']): SentChecksum {
   switch (kind) {
     case 'crc32c':

@@ -42,7 +42,6 @@ export async function openS3Bucket(options: S3BucketOptions): Promise<Bucket> {
   return new S3Bucket(client, handler, options);
 }
 
-/** The optional parts of one upload. */
 interface UploadForm {
   readonly checksum: SentChecksum;
   /** Whether it carries `If-None-Match: *`. */

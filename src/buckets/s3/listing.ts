@@ -11,7 +11,6 @@ import type { S3Place } from './client.ts';
 import { translateS3Error } from './errors.ts';
 import type { S3Attempt } from './errors.ts';
 
-/** `list` of a bucket of S3. */
 export async function* listObjects(
   listed: S3Place,
   prefix: string,

@@ -17,7 +17,6 @@ const DAY_MS = 86_400_000;
 /** Periods are whole days; of years the service counts 365. */
 const YEAR_MS = 365 * DAY_MS;
 
-/** An object's lock, as the service has it. */
 interface Lock {
   readonly mode: 'GOVERNANCE' | 'COMPLIANCE';
   readonly untilMs: number;

@@ -94,7 +94,6 @@ export function isWithoutTransaction(error: unknown): boolean {
   return systemCode(error) === '25P01' || messageOf(error) === 'there is no transaction in progress';
 }
 
-/** Whether the server has no TLS. */
 export function isWithoutTls(error: unknown): boolean {
   return messageOf(error) === 'The server does not support SSL connections';
 }

@@ -37,7 +37,6 @@ export function allBytesOf(hashes: readonly string[]): readonly Uint8Array[] {
   return hashes.map((hash) => bytesOf(hash, HASH_DIGITS));
 }
 
-/** Lower-case hex of bytes. */
 export function hexOf(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }

@@ -43,7 +43,6 @@ export interface Engine {
   /** See `Catalog.requireWritable`. */
   requireWritable(): Promise<void>;
 
-  /** Ends connections. */
   close(): Promise<void>;
 }
 
@@ -63,7 +62,6 @@ export interface Session {
 
 export interface Answer<O> {
   readonly rows: readonly O[];
-  /** Rows that an insert, update or delete changed. */
   readonly affected: number;
 }
 

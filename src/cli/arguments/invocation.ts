@@ -20,7 +20,6 @@ import { expectQuestion, PASSWORD_TRIES, readTriedPassword, refusalOf } from './
 import { bucketUrl, openVault, prepareBucket } from '../../compose.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
 
-/** What is said of a command that is interrupted. */
 export interface Interruption {
   /** What stays of the work so far, as a sentence; null while there is nothing. Set by the verb. */
   kept: (() => string | null) | null;
@@ -29,7 +28,6 @@ export interface Interruption {
 }
 
 export interface Invocation extends Host {
-  /** As settled. */
   readonly options: SharedOptions;
   readonly settled: Settled;
   /** Whether somebody can be asked: standard input and standard error are a terminal. */

@@ -10,7 +10,6 @@ import type { Redundancy } from '../../format/shard.ts';
 import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
 
-/** The options of every verb, as written. */
 export interface SharedOptions {
   readonly vault?: string;
   readonly db?: string;

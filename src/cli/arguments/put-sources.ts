@@ -12,7 +12,6 @@ import { streamSource } from '../../vault/write/source.ts';
 const CLEAN_UP_MS = 300;
 const LOOK_MS = 10;
 
-/** Standard input. */
 export function standardInput(allowEmpty: boolean): FileSource {
   const source = streamSource(process.stdin, 'standard input', 0);
   return allowEmpty ? source : refusingNothing(source);

@@ -65,7 +65,6 @@ export async function printBucketReports(
   await invocation.output.write(table.page(rows));
 }
 
-/** `vault bucket add`. */
 export async function addBucket(invocation: Invocation, url: string): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {
@@ -180,7 +179,6 @@ export function adviceOnTooFew({ buckets, redundancy: { k, m } }: Vault): string
   return `${k}+${m} needs ${k + m} buckets, and the vault has ${active}: add one with "vault bucket add", or choose less with "vault repair --redundancy". Then run "vault repair" again.`;
 }
 
-/** `vault bucket set-url`. */
 export async function setBucketUrl(
   invocation: Invocation,
   reference: string,

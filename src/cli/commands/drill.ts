@@ -18,7 +18,6 @@ export interface DrillFlags {
   readonly sample?: string;
 }
 
-/** What is tried, and with what. */
 interface Plan {
   readonly buckets: readonly string[];
   readonly files: number;

@@ -45,7 +45,6 @@ interface Plan {
 /** Folder buckets that `--local` makes. */
 const LOCAL_BUCKETS = ['bucket-1', 'bucket-2', 'bucket-3'];
 
-/** `vault init`: makes a vault. */
 export async function init(invocation: Invocation, flags: InitFlags): Promise<ExitCode> {
   const { options, environment, interactive, terminal, output } = invocation;
   const db = catalogLocation(options, environment);

@@ -40,7 +40,6 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
   );
 }
 
-/** `vault key ls`. */
 export async function listKeys(invocation: Invocation): Promise<ExitCode> {
   const { output, options, signal, terminal } = invocation;
   output.requireOpen();
@@ -84,7 +83,6 @@ export async function removeKey(
   });
 }
 
-/** `vault key rename`. */
 export async function renameKey(invocation: Invocation, reference: string, label: string): Promise<ExitCode> {
   const { output, options, signal, terminal } = invocation;
   return withVault(invocation, async (vault) => {

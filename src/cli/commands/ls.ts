@@ -43,7 +43,6 @@ const SHORT_HASH_WIDTH = 14;
 /** What a name has at least. */
 const NAME_WIDTH = 24;
 
-/** What of the list is asked for. */
 interface Choice {
   readonly patterns: readonly { readonly matches: (name: string) => boolean; found: boolean }[];
   readonly sinceMs: number;
@@ -52,7 +51,6 @@ interface Choice {
   readonly order: ((a: ListedFile, b: ListedFile) => number) | null;
 }
 
-/** What was listed, together. */
 interface Total {
   files: number;
   bytes: number;

@@ -119,7 +119,6 @@ function most(text: string | undefined, option: string): number | undefined {
 const ODD = ['future', 'late', 'flood', 'missing'] as const;
 type OddReason = (typeof ODD)[number];
 
-/** What a pruning comes to. */
 class PruneTotal {
   /** Hashes of versions that no rule keeps. */
   readonly going: string[] = [];
@@ -142,7 +141,6 @@ class PruneTotal {
     if (this.going.length > before) this.#names += 1;
   }
 
-  /** For `--json`. */
   get facts(): Readonly<Record<string, unknown>> {
     const { future, late, flood, missing } = this.#odd;
     return {

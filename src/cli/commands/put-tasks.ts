@@ -34,7 +34,6 @@ export interface TaskFlags {
   readonly forceRead?: boolean;
 }
 
-/** What holds for every folder of a put. */
 type FolderSettings = Omit<FolderSource, 'root'>;
 
 /**

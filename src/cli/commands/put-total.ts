@@ -56,7 +56,6 @@ export class PutTotal {
     this.#bytesStored += result.bytesStored;
   }
 
-  /** For `--json`. */
   get facts(): Readonly<Record<string, unknown>> {
     return {
       files: this.#files,

@@ -222,7 +222,6 @@ function isLocking({ lock, lockPasswordFile, lockPasswordCommand }: PutFlags): b
   return lock === true || lockPasswordFile !== undefined || lockPasswordCommand !== undefined;
 }
 
-/** The file's own password, if it is to have one. */
 async function lockOf(
   invocation: Invocation,
   options: PutFlags,
@@ -255,7 +254,6 @@ function putSettings(
   return { chunkSize, chunking, compression, expiresAtMs, retainUntilMs };
 }
 
-/** How chunks are to be cut. */
 function chunkingOf({ chunks = 'fixed', ...flags }: PutFlags): Chunking {
   if (chunks !== 'fixed' && chunks !== 'content') {
     throw invalidInput(`--chunks ${quote(chunks)} is not fixed or content.`);

@@ -28,7 +28,6 @@ export function recoveredAsJson({
   };
 }
 
-/** Says which buckets could not be used. */
 export function warnOfUnusable(
   terminal: Invocation['terminal'],
   unusable: SyncResult['unusable'],

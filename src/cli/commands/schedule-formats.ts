@@ -3,7 +3,6 @@ import { dirname } from 'node:path';
 import { invalidInput } from '../../errors.ts';
 import { quote } from '../terminal/text.ts';
 
-/** A verb to be run. */
 export interface Job {
   readonly verb: string;
   readonly args: readonly string[];
@@ -20,7 +19,6 @@ export interface Job {
 export interface Schedule {
   /** What to run, before the verb. */
   readonly program: readonly string[];
-  /** The options of every job. */
   readonly shared: readonly string[];
   readonly jobs: readonly Job[];
   readonly variables: readonly (readonly [name: string, value: string])[];

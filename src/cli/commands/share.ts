@@ -61,7 +61,6 @@ export async function share(invocation: Invocation, reference: string, flags: Sh
   });
 }
 
-/** The password of the link, if it is to have one. */
 async function linkPasswordOf(
   invocation: Invocation,
   { password, sharePasswordFile, sharePasswordCommand }: ShareFlags,
@@ -83,7 +82,6 @@ async function contentOf(invocation: Invocation, found: Stored): Promise<SharedC
   return { hash, name: `${name}.tar`, content: (call) => tarOf(selected, basename(name), call.signal) };
 }
 
-/** `vault share ls`. */
 export async function listShares(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal, signal, clock } = invocation;
   return withVault(invocation, async (vault) => {
@@ -127,7 +125,6 @@ export async function listShares(invocation: Invocation): Promise<ExitCode> {
   });
 }
 
-/** `vault share rm`. */
 export async function removeShares(invocation: Invocation, references: readonly string[]): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   return withVault(invocation, async (vault) => {

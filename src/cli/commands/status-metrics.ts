@@ -11,7 +11,6 @@ export interface Age {
   readonly tooOld: boolean | null;
 }
 
-/** All that is shown. */
 export interface Standing extends VaultStatus {
   readonly buckets: readonly BucketReport[];
   /** Bytes in the buckets that answer. */

@@ -49,7 +49,6 @@ export async function status(
   });
 }
 
-/** Says what needs attention. */
 export function concludeReasons(
   terminal: Invocation['terminal'],
   reasons: readonly Reason[],

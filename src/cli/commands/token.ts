@@ -31,7 +31,6 @@ export async function addToken(invocation: Invocation, flags: AddTokenFlags): Pr
   });
 }
 
-/** `vault token ls`. */
 export async function listTokens(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
   output.requireOpen();

@@ -50,7 +50,6 @@ export function helpPage(verb: VerbFacts, helper: Help): string {
   return `${sections.filter(Boolean).join('\n\n')}\n`;
 }
 
-/** The page of the options of every verb. */
 export function optionsPage({ options }: VerbFacts, helper: Help): string {
   return `${OPTIONS_PURPOSE}\n\n${list('Options', options.map(optionItem), helper)}\n`;
 }

@@ -35,7 +35,6 @@ export class Plan {
     this.#invocation = invocation;
   }
 
-  /** Takes a step. */
   readonly add = async (step: PlannedStep): Promise<void> => {
     const { output, options, terminal } = this.#invocation;
     const { action, reason, bytes } = step;

@@ -103,7 +103,6 @@ export function progressLine(state: ProgressState, bytesPerSecond: number | null
   return `${fit(label, Math.max(1, width - widthOf(rest)))}${rest}`;
 }
 
-/** Bytes per second over the last seconds. */
 export class RateMeter {
   readonly #marks: { readonly bytes: number; readonly ms: number }[];
 

@@ -17,7 +17,6 @@ export interface Asking {
   readonly environment: Environment;
 }
 
-/** Which password is asked for. */
 export interface PasswordQuestion {
   /**
    * `choose`: a new vault's password, asked for twice. `enter`: that of an existing vault. `replace`: the one that takes

@@ -4,7 +4,6 @@ import { isVaultError, messageOf } from '../../errors.ts';
 import { exitCodeOf } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 
-/** Says on standard error what went wrong. */
 export function reportError(
   error: unknown,
   { terminal, options, environment }: Pick<Invocation, 'terminal' | 'options' | 'environment'>,

@@ -49,7 +49,6 @@ interface Shown {
 }
 
 export class Terminal {
-  /** Colours for standard error. */
   readonly style: Style;
   readonly #stream: NodeJS.WriteStream;
   readonly #json: boolean;

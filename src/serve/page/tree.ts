@@ -19,7 +19,6 @@ export function h(tag: string, attributes: Attributes = {}, ...children: readonl
 /** Elements without an end. */
 const VOID = new Set(['br', 'hr', 'img', 'input', 'link', 'meta']);
 
-/** As HTML. */
 export function htmlOf(child: Child): string {
   if (child === null) return '';
   if (typeof child === 'string') return escaped(child);

@@ -37,7 +37,6 @@ export interface ReadBucket extends BucketPlace {
   leaving(): ReadBucket;
 }
 
-/** One bucket of the vault. */
 export class VaultBucket implements ReadBucket {
   readonly number: number;
   readonly id: string;

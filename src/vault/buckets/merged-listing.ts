@@ -12,7 +12,6 @@ export interface MergedEntry {
   readonly holders: readonly Holder[];
 }
 
-/** A bucket that has an object. */
 export interface Holder extends Omit<ListedObject, 'name'> {
   readonly bucket: ReadBucket;
 }

@@ -102,7 +102,6 @@ export class ChunkWorkers {
     while (this.#threads.length < Math.min(this.#most, chunks)) this.#start().worker.unref();
   }
 
-  /** Ends the threads. */
   async close(): Promise<void> {
     await Promise.all(this.#threads.splice(0).map((thread) => thread.worker.terminate()));
   }

@@ -26,7 +26,6 @@ export interface GoodShardsOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Looks at the shards of a set. */
 export async function goodShards(
   session: ReadSession,
   set: ShardSet,

@@ -10,7 +10,6 @@ import type { Redundancy, ShardName } from '../../format/shard.ts';
 import type { MergedEntry } from '../buckets/merged-listing.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 
-/** A shard object that a bucket lists. */
 export interface ListedShard {
   readonly bucket: ReadBucket;
   readonly name: ShardName;
@@ -36,7 +35,6 @@ export function shardsOf({ name, holders }: MergedEntry): ListedShard[] {
   return holders.map((holder) => ({ ...holder, name: parsed }));
 }
 
-/** The object's full name in its bucket. */
 export function objectNameOf(shard: ListedShard): string {
   return shardObjectName(shard.name);
 }

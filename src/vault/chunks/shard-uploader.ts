@@ -37,7 +37,6 @@ export class ShardUploader {
     this.#lock = lock;
   }
 
-  /** Whether a bucket has failed here. */
   hasFailed(bucket: ReadBucket): boolean {
     return this.#failed.has(bucket);
   }

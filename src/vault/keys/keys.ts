@@ -45,7 +45,6 @@ export interface RemoveKeyOptions extends CallOptions {
   readonly own?: boolean | undefined;
 }
 
-/** See `Vault.keys`. */
 export async function listKeys(session: Session, { signal }: CallOptions = {}): Promise<ListedKey[]> {
   await refreshKeyring(session, signal);
   const newest = new Map<string, number>();
@@ -138,7 +137,6 @@ export async function removeKey(
   return removed;
 }
 
-/** See `Vault.renameKey`. */
 export async function renameKey(
   session: Session,
   reference: string,
@@ -162,7 +160,6 @@ export async function renameKey(
   return findKey(session, writer, signal);
 }
 
-/** See `Vault.key`. */
 export async function findKey(session: Session, reference: string, signal?: AbortSignal): Promise<KeyInfo> {
   await refreshKeyring(session, signal, { thorough: true });
   const { keyring } = session.keyring;

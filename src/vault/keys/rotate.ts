@@ -33,7 +33,6 @@ export interface Rotation {
   readonly dropped: readonly KeyInfo[];
 }
 
-/** See `Vault.rotateKeys`. */
 export async function rotateKeys(
   session: Session,
   { secret, kdfCost: cost, signal }: RotateOptions,

@@ -61,7 +61,6 @@ export function resolveBucket(session: Session, reference: string): VaultBucket 
   return found;
 }
 
-/** See `Vault.addBucket`. */
 export async function addBucket(
   session: Session,
   url: string,
@@ -203,7 +202,6 @@ function isVaultName(name: string): boolean {
   );
 }
 
-/** See `Vault.bucketReport`. */
 export async function bucketReport(session: Session, options: CallOptions = {}): Promise<BucketReport[]> {
   return Promise.all(
     session.buckets.all.map(async (bucket): Promise<BucketReport> => {
@@ -231,7 +229,6 @@ export interface SetBucketUrlOptions extends CallOptions {
   readonly local?: boolean | undefined;
 }
 
-/** See `Vault.setBucketUrl`. */
 export async function setBucketUrl(
   session: Session,
   reference: string,

@@ -49,7 +49,6 @@ export interface RemoveBucketResult {
 /** Removals under way at once. */
 const IN_FLIGHT = 16;
 
-/** See `Vault.removeBucket`. */
 export async function removeBucket(
   session: Session,
   reference: string,

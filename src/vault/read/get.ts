@@ -51,7 +51,6 @@ export interface OpenedStored {
   readonly explain: (error: unknown) => Promise<unknown>;
 }
 
-/** See `Vault.get`. */
 export async function getFile(
   session: Session,
   reference: string,

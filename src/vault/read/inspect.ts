@@ -37,7 +37,6 @@ export interface ChunkPlacement {
 
 const BATCH = 500;
 
-/** See `Vault.inspect`. */
 export async function inspectFile(
   session: Session,
   reference: string,

@@ -28,12 +28,10 @@ export interface ListedFile extends FileInfo {
 
 export type FileFacts = FileInfo;
 
-/** See `Vault.resolve`. */
 export async function factsOf(session: Session, reference: string): Promise<FileFacts> {
   return (await resolveFile(session, reference)).info;
 }
 
-/** See `Vault.list`. */
 export async function* listFiles(
   session: Session,
   options: ListOptions = {},

@@ -35,7 +35,6 @@ const MOST_TOLD = 20;
 const LEAST_DAYS = 3;
 const LEAST_SHARE = 0.5;
 
-/** See `Vault.outlook`. */
 export async function vaultOutlook(session: Session, options: CallOptions = {}): Promise<VaultOutlook> {
   const losses = lossesOf(session.buckets.all.map(({ id }) => id));
   const calendar = new Calendar(session.clock.now());

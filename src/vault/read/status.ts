@@ -82,7 +82,6 @@ const BATCH = 500;
 /** Survives nothing, and cannot be read either. */
 const UNREADABLE = -1;
 
-/** See `Vault.status`. */
 export async function vaultStatus(session: Session, options: StatusOptions = {}): Promise<VaultStatus> {
   const { signal, onVersion } = options;
   const { catalog, buckets } = session;

@@ -40,7 +40,6 @@ function sizeOf({ kind, size }: FileInfo): number {
   return kind === 'folder' ? 0 : (size ?? 0);
 }
 
-/** See `Vault.drill`. */
 export async function drillFiles(session: Session, options: DrillOptions): Promise<DrillResult> {
   const { signal } = options;
   const { chosen, locked } = await choose(session, options);

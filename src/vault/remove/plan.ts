@@ -73,7 +73,6 @@ export async function planRemoval(
   return { names, found, more: false, foreign };
 }
 
-/** An object that may go. */
 interface Removal {
   readonly step: PlannedStep & { readonly bytes: number };
   /** Who lists it, if it is a shard. */

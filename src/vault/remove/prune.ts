@@ -29,7 +29,6 @@ export type PrunedName = readonly Judgement<FileInfo>[];
 /** Questions to buckets about versions that are under way at once. */
 const IN_FLIGHT = 16;
 
-/** See `Vault.planPrune`. */
 export async function* planPrune(
   session: Session,
   rules: RetentionRules,

@@ -46,7 +46,6 @@ const HIDDEN_AT_ONCE = 64;
 /** Of so many files it is listed which have a record already, instead of being asked for each. */
 const MANY = 32;
 
-/** See `Vault.remove`. */
 export async function removeFiles(
   session: Session,
   references: readonly string[],
@@ -115,7 +114,6 @@ async function onlyInBuckets(
   return found;
 }
 
-/** See `Vault.removalDenied`. */
 export async function removalDenied(
   session: Session,
   { signal }: CallOptions = {},

@@ -41,7 +41,6 @@ const IN_FLIGHT = 24;
 /** Rows of the catalog changed at once. */
 const ROWS_AT_ONCE = 500;
 
-/** See `Vault.sweep`. */
 export async function sweep(session: Session, options: SweepOptions = {}): Promise<SweepResult> {
   if (options.dryRun !== true) await warnOfCatalog(session, options);
   const { usable, unreachable } = await askEveryBucket(session, options);

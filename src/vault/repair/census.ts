@@ -81,7 +81,6 @@ function wholeSet(shards: readonly ListedShard[], { redundancy, spare }: Wish): 
   );
 }
 
-/** Whether a set is coded so. */
 export function isCoded(set: Redundancy, { k, m }: Redundancy): boolean {
   return set.k === k && set.m === m;
 }

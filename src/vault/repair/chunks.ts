@@ -171,7 +171,6 @@ class ChunkRepair {
     this.#tell();
   }
 
-  /** Repairs what was found to need it. */
   async act(): Promise<void> {
     if (this.#needy === 0) return;
     for await (const file of this.#files()) {

@@ -44,7 +44,6 @@ export interface RebuildOptions {
  */
 export type Rebuilt = 'whole' | 'repaired' | 'degraded' | 'unknown' | 'lost';
 
-/** A chunk to be made whole. */
 export interface NeedyChunk {
   /** 64 hex digits. */
   readonly id: string;
@@ -88,7 +87,6 @@ export class Rebuild {
     this.#uploader = new ShardUploader(options.onWarning, { fullIsFatal: false });
   }
 
-  /** Does what can be done for one chunk. */
   async run(chunk: NeedyChunk, signal: AbortSignal | undefined): Promise<Rebuilt> {
     const { ground, redundancy, reads } = this.#options;
     await ground.keep(signal);
@@ -191,7 +189,6 @@ export class Rebuild {
     );
   }
 
-  /** Stores the shards that a set lacks. */
   async #store(set: ShardSet, kept: ShardSet, found: GoodShards, task: Task): Promise<Rebuilt> {
     const picked = found.picked ?? [];
     const row = rowOfSet(kept, picked[0]?.sealedSize ?? likelySize(set, task.padded));
@@ -256,7 +253,6 @@ function likelySize(set: ShardSet, padded: number | null): number {
   return plain !== null && fitsSize(set, plain) ? plain : sealedSizeOf(set);
 }
 
-/** Why shards of a set are to be stored. */
 function reasonOf(set: ShardSet, kept: ShardSet, { bad, good }: GoodShards): PlannedStep['reason'] {
   if (!isCoded(set, kept)) return 'recoded';
   if (bad.length > 0) return 'damaged';

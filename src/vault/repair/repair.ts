@@ -61,7 +61,6 @@ export interface RepairResult {
   readonly unreachable: readonly string[];
 }
 
-/** See `Vault.repair`. */
 export async function repairVault(session: Session, options: RepairOptions = {}): Promise<RepairResult> {
   const { signal, redundancy, retainUntilMs, dryRun = false } = options;
   if (redundancy !== undefined) requireBuckets(session, redundancy, options);

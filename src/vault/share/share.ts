@@ -52,7 +52,6 @@ const IN_FLIGHT = 2;
 /** Characters of a name that its note keeps. */
 const NAME_KEPT = 4096;
 
-/** See `Vault.share`. */
 export async function shareFile(
   session: Session,
   file: SharedContent,

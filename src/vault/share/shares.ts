@@ -37,7 +37,6 @@ export interface ListedShares {
 
 type Found = Omit<ListedShare, 'note' | 'bytes'> & { bytes: number; readonly names: string[] };
 
-/** See `Vault.shares`. */
 export async function listShares(session: Session, options: CallOptions = {}): Promise<ListedShares> {
   const { found, unreachable } = await findShares(session, options);
   const shares = await Promise.all(
@@ -49,7 +48,6 @@ export async function listShares(session: Session, options: CallOptions = {}): P
   return { shares: shares.toSorted((a, b) => a.expiresAtMs - b.expiresAtMs), unreachable };
 }
 
-/** See `Vault.removeShares`. */
 export async function removeShares(
   session: Session,
   references: readonly string[],

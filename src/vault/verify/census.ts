@@ -67,7 +67,6 @@ export class ChunkCensus {
   /** Needed chunks of which no complete set is known. */
   #doubtful = 0;
 
-  /** Lists the chunks of all these buckets. */
   static async take(
     buckets: readonly ReadBucket[],
     options: MergeOptions & { readonly onForeign?: ((name: string) => void) | undefined } = {},

@@ -100,7 +100,6 @@ export function completeSet(shards: readonly ListedShard[]): ShardSet | null {
   return complete.toSorted((a, b) => b.m - a.m)[0] ?? null;
 }
 
-/** How a chunk stands. */
 export function judgeChunk(evidence: ChunkEvidence): Judgement {
   const sets = setsOf(evidence.shards);
   const strong = sets.filter(({ m }) => m >= evidence.spare);

@@ -21,7 +21,6 @@ export function severityOf(condition: Condition): number {
   return SEVERITY.indexOf(condition);
 }
 
-/** The worse of two. */
 export function worse(a: Condition, b: Condition): Condition {
   return severityOf(a) >= severityOf(b) ? a : b;
 }
@@ -46,7 +45,6 @@ export interface FileProblem {
   readonly bucket: string | null;
 }
 
-/** A problem as a key. */
 export function problemKey({ what, problem, bucket }: FileProblem): string {
   return `${what} ${problem} ${bucket ?? ''}`;
 }

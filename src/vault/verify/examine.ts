@@ -24,7 +24,6 @@ const MOST_FOR_ONE = 4;
 /** Kinds of shards (sealing and redundancy) that are looked at. */
 const MOST_KINDS = 8;
 
-/** A chunk to be read. */
 export interface ChunkToExamine {
   /** 64 hex digits. */
   readonly id: string;
@@ -38,7 +37,6 @@ export interface ChunkToExamine {
   readonly spare: number;
 }
 
-/** Shards that were read. */
 interface Looked {
   readonly good: readonly ListedShard[];
   readonly bad: readonly BadShard[];

@@ -82,7 +82,6 @@ export class Findings {
     return this.unreachable.size > 0;
   }
 
-  /** Buckets that could not be asked. */
   get unreachable(): ReadonlySet<ReadBucket> {
     return new Set(this.#session.buckets.all.filter((bucket) => this.#totals(bucket).error !== null));
   }
@@ -103,7 +102,6 @@ export class Findings {
     }
   }
 
-  /** Notes what is wrong with a file. */
   addFile(hash: string, name: string | null, condition: Condition, problems: readonly FileProblem[]): void {
     const known = this.#files.get(hash);
     const merged = new Map<string, FileProblem>();
@@ -136,7 +134,6 @@ export class Findings {
     }
   }
 
-  /** Warns of what the catalog had wrong, once. */
   warnOfCatalog(): void {
     const { filesUnlisted, filesHidden, filesShown } = this;
     const parts = [

@@ -27,7 +27,6 @@ export function manifestCondition(copies: ManifestCopies, enough: number): Condi
   return good < enough ? 'unknown' : 'whole';
 }
 
-/** What is wrong with the copies. */
 export function copyProblems(copies: ManifestCopies): FileProblem[] {
   return [...copies].flatMap(([{ url }, state]) =>
     state === 'good' ? [] : [{ what: 'manifest', problem: state, bucket: url }],

@@ -65,7 +65,6 @@ export interface ScrubProblem {
   readonly message: string;
 }
 
-/** Objects in flight. */
 const IN_FLIGHT = 16;
 /** Bytes of the objects in flight. */
 const MEMORY = 64 * 1024 * 1024;

@@ -55,7 +55,6 @@ const IN_FLIGHT = 8;
 /** Those that are not whole, looked at again together. */
 const BATCH = 200;
 
-/** See `Vault.verify`. */
 export async function verifyVault(session: Session, options: VerifyOptions): Promise<VerifyResult> {
   const { signal } = options;
   manifestOpener(session);

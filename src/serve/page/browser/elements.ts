@@ -36,7 +36,6 @@ function fill(element: Element, attributes: Readonly<Record<string, Value>>, par
   }
 }
 
-/** A button. */
 export function button(
   label: string,
   act: () => void | Promise<void>,
@@ -66,7 +65,6 @@ export function messageOf(error: unknown): string {
 /** How long something that was said can be read, in milliseconds. */
 const READ_MS = 12_000;
 
-/** Says something, to be seen and to be heard. */
 export function tell(
   message: string,
   { isBad = false, undo }: { readonly isBad?: boolean; readonly undo?: () => Promise<void> } = {},
@@ -99,7 +97,6 @@ export function takeAway(row: Element): void {
   if (isHere) (place ?? document.querySelector<HTMLElement>('#search'))?.focus();
 }
 
-/** A form field with its label. */
 export function field(
   label: string,
   control: HTMLInputElement | HTMLSelectElement,
