@@ -10,6 +10,7 @@ import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
+import type { Take } from '../buckets/steps.ts';
 import { latest, readDeletion } from '../protocol/deletions.ts';
 import type { ReadSession, Session } from '../session.ts';
 import type { JoinedFile } from './file-join.ts';
@@ -84,6 +85,34 @@ export async function catchUp(session: Session, news: News | null, signal?: Abor
   if (news === null) return;
   if (news.row !== null) await session.catalog.files.put([news.row]);
   if (news.hides) await hideAsRecorded(session, news.hash, news.deletion, signal);
+}
+
+/**
+ * What is known of a file that the buckets or the catalog know, if anything:
+ *
+ * - `missing`  the catalog shows it, and no bucket has its manifest
+ * - `gone`     the catalog hides it, likewise
+ * - `unknown`  a bucket that may have it is out of reach, or it is of a newer version: the others can be had all the same
+ */
+export type Learned =
+  Known | { readonly kind: 'missing' | 'gone' } | { readonly kind: 'unknown'; readonly isTooNew: boolean };
+
+/** As `recognise`; the catalog catches up on the way. */
+export async function learn(
+  session: ReadSession,
+  take: Take,
+  file: JoinedFile,
+  options: LearnOptions,
+): Promise<Learned> {
+  if (file.holders.length === 0) return { kind: file.row?.hiddenAtMs === null ? 'missing' : 'gone' };
+  try {
+    const known = await recognise(session, file, options);
+    if ('news' in known) await take([], undefined, (writing) => catchUp(writing, known.news, options.signal));
+    return known;
+  } catch (error) {
+    if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
+    return { kind: 'unknown', isTooNew: error.code === 'unsupported' };
+  }
 }
 
 const LOOK = 'look';

@@ -8,7 +8,7 @@ import { openAsking } from '../../crypto/asked-password.ts';
 import type { PasswordGiver } from '../../crypto/asked-password.ts';
 import { openBucketUrl } from '../../crypto/texts.ts';
 import { objectDigest } from '../../crypto/signing.ts';
-import { invalidInput, isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, isFailure, messageOf, VaultError } from '../../errors.ts';
 import { keyringRank } from '../../format/keyring.ts';
 import { batchesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
@@ -19,10 +19,8 @@ import type { Take } from '../buckets/steps.ts';
 import type { CallOptions } from '../call.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { isComplete, isReadable, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
-import { catchUp, noteLook, recognise } from '../files/catch-up.ts';
-import type { Known, LearnOptions } from '../files/catch-up.ts';
+import { learn, noteLook } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
-import type { JoinedFile } from '../files/file-join.ts';
 import { putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings } from '../keys/keyring-copies.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
@@ -328,26 +326,6 @@ async function recoverFiles(
     missing: missing.toSorted(),
     unknown: unknown.toSorted(),
   };
-}
-
-async function learn(
-  session: ReadSession,
-  take: Take,
-  file: JoinedFile,
-  options: LearnOptions,
-): Promise<
-  Known | { readonly kind: 'missing' | 'gone' } | { readonly kind: 'unknown'; readonly isTooNew: boolean }
-> {
-  if (file.holders.length === 0) return { kind: file.row?.hiddenAtMs === null ? 'missing' : 'gone' };
-  try {
-    const known = await recognise(session, file, options);
-    if ('news' in known) await take([], undefined, (writing) => catchUp(writing, known.news, options.signal));
-    return known;
-  } catch (error) {
-    // The others can be had all the same.
-    if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
-    return { kind: 'unknown', isTooNew: error.code === 'unsupported' };
-  }
 }
 
 function addUnusable(unusable: Unusable[], failure: BucketFailure): void {

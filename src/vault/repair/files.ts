@@ -1,9 +1,9 @@
 /** The files whose chunks and manifests a repair looks after: live ones, and removed ones that can still be brought back. */
-import { isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { CallOptions } from '../call.ts';
-import { catchUp, recognise } from '../files/catch-up.ts';
+import { learn } from '../files/catch-up.ts';
+import type { Learned } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import type { FileRecord } from '../files/records.ts';
@@ -48,41 +48,26 @@ export async function* filesToRepair(
   for await (const file of joinFiles(session, ground.sources, { signal, onFailure: ground.noteFailure })) {
     const deletion = deletions.get(file.hash) ?? null;
     if (deletion !== null && isOver(session, ground, file.hash, deletion)) continue;
-    const found = await look(session, ground, { file, deletion, ...options });
+    const found = seen(file, await learn(session, ground.take, file, { deletion, signal }), ground);
     if (found !== null) yield found;
   }
 }
 
-async function look(
-  session: ReadSession,
-  ground: Ground,
-  {
-    file,
-    deletion,
-    signal,
-  }: {
-    readonly file: JoinedFile;
-    readonly deletion: DeletionRecord | null;
-    readonly signal?: AbortSignal | undefined;
-  },
-): Promise<RepairFile | null> {
-  const { hash, holders, row } = file;
+function seen({ hash }: JoinedFile, known: Learned, ground: Ground): RepairFile | null {
   const none = { hash, record: null, learned: false } as const;
-  // Without a manifest a file cannot be read, whatever the catalog says of its chunks.
-  if (holders.length === 0) {
-    if (row === null || row.hiddenAtMs !== null) return null;
-    return { ...none, state: ground.isComplete ? 'lost' : 'unknown' };
-  }
-  try {
-    const known = await recognise(session, file, { deletion, signal });
-    if (known.kind === 'foreign') return null;
-    if (known.kind === 'unreadable') return { ...none, state: ground.isComplete ? 'lost' : 'unknown' };
-    await ground.take([], undefined, (writing) => catchUp(writing, known.news, signal));
-    return { hash, record: known.record, learned: known.kind === 'learned', state: 'whole' };
-  } catch (error) {
-    // One of a newer version, or out of reach: the others can be repaired all the same.
-    if (!isVaultError(error, 'unsupported', 'unavailable', 'denied')) throw error;
-    return { ...none, state: 'unknown' };
+  switch (known.kind) {
+    case 'known':
+    case 'learned':
+      return { hash, record: known.record, learned: known.kind === 'learned', state: 'whole' };
+    case 'foreign':
+    case 'gone':
+      return null;
+    // Without a manifest a file cannot be read, whatever the catalog says of its chunks.
+    case 'missing':
+    case 'unreadable':
+      return { ...none, state: ground.isComplete ? 'lost' : 'unknown' };
+    case 'unknown':
+      return { ...none, state: 'unknown' };
   }
 }
 
