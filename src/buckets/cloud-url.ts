@@ -2,8 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import { invalidInput, messageOf } from '../errors.ts';
-import { isObjectName } from './bucket.ts';
-import type { LockMode } from './bucket.ts';
+import { isObjectName, type LockMode } from './bucket.ts';
 
 export { invalidInput as invalid } from '../errors.ts';
 

@@ -4,8 +4,7 @@ import { VaultError, throwIfAborted } from '../errors.ts';
 import { connectionAdvice, connectionFault } from './connection.ts';
 import { AnswerReader, TooLarge } from './http/answer-reader.ts';
 import { Connections } from './http/connections.ts';
-import { processWideOptions } from './http/exchanger.ts';
-import type { Exchanger, ProcessWideOptions, Sent } from './http/exchanger.ts';
+import { processWideOptions, type Exchanger, type ProcessWideOptions, type Sent } from './http/exchanger.ts';
 import type { Headers } from './http/head.ts';
 import { NodeAgent } from './http/node-agent.ts';
 

@@ -1,13 +1,10 @@
-import { createHash } from 'node:crypto';
-import type { Hash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { sql } from 'kysely';
 import { VaultError } from '../errors.ts';
 import type { Engine } from './sql/engine.ts';
-import { openEngine } from './open.ts';
-import type { OpenCatalogOptions } from './open.ts';
+import { openEngine, type OpenCatalogOptions } from './open.ts';
 import { pagesOf } from './sql/pages.ts';
-import { TABLE_NAMES } from './sql/schema.ts';
-import type { TableName, Tables } from './sql/schema.ts';
+import { TABLE_NAMES, type TableName, type Tables } from './sql/schema.ts';
 
 const PAGE = 500;
 

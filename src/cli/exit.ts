@@ -1,6 +1,5 @@
 /** What the process says to scripts when it ends. Part of the interface: numbers never change their meaning. */
-import type { ErrorCode } from '../errors.ts';
-import { isVaultError } from '../errors.ts';
+import { isVaultError, type ErrorCode } from '../errors.ts';
 
 export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 10 | 12 | 130;
 

@@ -1,8 +1,7 @@
 /** Tells a monitor that a verb begins and how it ends, as healthchecks.io and its like expect. */
 import { invalidInput, messageOf } from '../errors.ts';
 import type { Environment } from '../host.ts';
-import { nonEmpty } from './arguments/options.ts';
-import type { SharedOptions } from './arguments/options.ts';
+import { nonEmpty, type SharedOptions } from './arguments/options.ts';
 import type { Terminal } from './terminal/terminal.ts';
 
 /** How long a monitor may take to answer, in milliseconds. */

@@ -1,6 +1,5 @@
 /** Passwords that somebody gives: whoever mistypes one can be asked for another. */
-import { isVaultError } from '../errors.ts';
-import type { VaultError } from '../errors.ts';
+import { isVaultError, type VaultError } from '../errors.ts';
 
 /** Gives a password. Called with null at first, and then, as often as there are tries, with why the one before was refused. */
 export type PasswordGiver = (refused: VaultError | null) => Promise<string>;

@@ -2,8 +2,7 @@
  * HPKE (RFC 9180) as far as manifests need it: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, export-only; modes base and psk.
  * One-shot sealing is not here: what is exported is a session's secret.
  */
-import { createHmac, createSecretKey, diffieHellman, generateKeyPairSync } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { createHmac, createSecretKey, diffieHellman, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import { publicBytes, publicKey } from './keys.ts';
 

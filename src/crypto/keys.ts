@@ -5,8 +5,7 @@ import { createPrivateKey, createPublicKey, createSecretKey, hkdfSync, randomByt
 import type { KeyObject } from 'node:crypto';
 import { Gate } from '../concurrency/semaphore.ts';
 import { invalidInput, VaultError } from '../errors.ts';
-import { encodeStrictJson, parseStrictJson } from '../format/json.ts';
-import type { Fields, JsonObject } from '../format/json.ts';
+import { encodeStrictJson, parseStrictJson, type Fields, type JsonObject } from '../format/json.ts';
 import { COMMITMENT_SIZE, kdfWork, SALT_SIZE } from '../format/keyring.ts';
 import type { KdfCost, Keyslot, Role } from '../format/keyring.ts';
 import { KDF_LIMITS, MAX_KDF_WORK } from '../format/limits.ts';

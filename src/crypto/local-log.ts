@@ -1,7 +1,6 @@
 /** Sealing of what a machine remembers of the folders that it has stored: names and times that are nobody else's business. */
 import { createHmac } from 'node:crypto';
-import { deriveKey } from './keys.ts';
-import type { VaultKeys } from './keys.ts';
+import { deriveKey, type VaultKeys } from './keys.ts';
 import { openOnce, sealOnce } from './sealing.ts';
 
 /** Bytes of salt, new for each log. */

@@ -4,12 +4,10 @@
  * A process agrees once on a session secret with whoever reads, by HPKE, and seals all its manifests under that: so
  * writers cannot open manifests, not even their own of yesterday, and readers do the costly part once a session.
  */
-import { hash, randomBytes } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { hash, randomBytes, type KeyObject } from 'node:crypto';
 import { invalidInput, isVaultError, VaultError } from '../errors.ts';
 import { padBody, unpadBody } from '../format/chunk.ts';
-import { SALT_SIZE } from '../format/keyring.ts';
-import type { KdfCost } from '../format/keyring.ts';
+import { SALT_SIZE, type KdfCost } from '../format/keyring.ts';
 import { decodeManifestObject, encodeManifestHeader, encodePart } from '../format/manifest-object.ts';
 import type { ManifestHeader, ManifestObject, SealedPart } from '../format/manifest-object.ts';
 import {
@@ -17,20 +15,17 @@ import {
   decodeVaultPart,
   encodeContentPart,
   encodeVaultPart,
-} from '../format/manifest.ts';
-import type {
-  ContentAccess,
-  ContentPart,
-  ContentTable,
-  FolderPart,
-  IdsTable,
-  LockStanza,
-  ManifestHead,
-  VaultPart,
+  type ContentAccess,
+  type ContentPart,
+  type ContentTable,
+  type FolderPart,
+  type IdsTable,
+  type LockStanza,
+  type ManifestHead,
+  type VaultPart,
 } from '../format/manifest.ts';
 import { requireAgreement } from './agreement.ts';
-import { setupReceiver, setupSender } from './hpke.ts';
-import type { Exporter } from './hpke.ts';
+import { setupReceiver, setupSender, type Exporter } from './hpke.ts';
 import { DEFAULT_KDF_COST, deriveKey, keysUnder, passwordKeys, requireFull } from './keys.ts';
 import type { FullKeys, VaultKeys, WriterKeys } from './keys.ts';
 import { committedKey, isCommitment, openOnce, sealOnce } from './sealing.ts';

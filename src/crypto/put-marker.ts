@@ -11,10 +11,8 @@ import {
   encodePutMarker,
   encodePutMarkerHeader,
 } from '../format/removal.ts';
-import { keysUnder, requireFull } from './keys.ts';
-import type { VaultKeys, WriterKeys } from './keys.ts';
-import { committedKey, isCommitment, openOnce, sealOnce } from './sealing.ts';
-import type { CommittedKey } from './sealing.ts';
+import { keysUnder, requireFull, type VaultKeys, type WriterKeys } from './keys.ts';
+import { committedKey, isCommitment, openOnce, sealOnce, type CommittedKey } from './sealing.ts';
 
 /**
  * The object of a put's marker.

@@ -5,8 +5,7 @@
 import { sign, verify } from 'node:crypto';
 import { VaultError } from '../errors.ts';
 import type { Keyring, RootStep } from '../format/keyring.ts';
-import { deriveKey, drawRoot, KEY_SIZE, keysOfRoot, publicKey, requireFull } from './keys.ts';
-import type { VaultKeys } from './keys.ts';
+import { deriveKey, drawRoot, KEY_SIZE, keysOfRoot, publicKey, requireFull, type VaultKeys } from './keys.ts';
 import { openOnce, sealOnce } from './sealing.ts';
 
 /** What it takes to verify: every keyslot gives it. */

@@ -1,11 +1,9 @@
 /**
  * Signed objects: the keyring, deletion records and sweep lists. FORMAT.md, "Signed objects".
  */
-import { hash as digest, sign, verify } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import { hash as digest, sign, verify, type KeyObject } from 'node:crypto';
 import { invalidInput, isVaultError, VaultError } from '../errors.ts';
-import { decodeKeyring, encodeKeyring } from '../format/keyring.ts';
-import type { Keyring } from '../format/keyring.ts';
+import { decodeKeyring, encodeKeyring, type Keyring } from '../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../format/limits.ts';
 import {
   decodeDeletion,
@@ -16,12 +14,9 @@ import {
   MAX_SWEEP_SIZE,
 } from '../format/removal.ts';
 import type { DeletionRecord, SweepList } from '../format/removal.ts';
-import { decodeSigned, encodeSigned } from '../format/signed.ts';
-import type { SignedObject } from '../format/signed.ts';
-import { publicKey, requireFull } from './keys.ts';
-import type { VaultKeys } from './keys.ts';
-import { verificationOf } from './roots.ts';
-import type { VerifyingKeys } from './roots.ts';
+import { decodeSigned, encodeSigned, type SignedObject } from '../format/signed.ts';
+import { publicKey, requireFull, type VaultKeys } from './keys.ts';
+import { verificationOf, type VerifyingKeys } from './roots.ts';
 
 export type { VerifyingKeys } from './roots.ts';
 

@@ -1,7 +1,6 @@
 /** The content part of a manifest: all that it takes to read the bytes. FORMAT.md, "Content part". */
 import { hash as sha2 } from 'node:crypto';
-import { encodeStrictJson, FORMAT } from './json.ts';
-import type { Fields, JsonObject } from './json.ts';
+import { encodeStrictJson, FORMAT, type Fields, type JsonObject } from './json.ts';
 import { MAX_CUT_SIZE, MAX_ENTRY_SIZE, MAX_FILE_SIZE, MIN_CHUNK_SIZE, MIN_ENTRY_SIZE } from './limits.ts';
 import { decodePlain, encodePlain, malformed, readChunkSize, readDepth } from './manifest-part.ts';
 import { countTableEntries, decodeRefs, encodeRefs, REF_SIZE, TOP_ENTRIES } from './tables.ts';

@@ -2,8 +2,7 @@
  * The keyring: all keyslots, buckets and settings of a vault at one epoch. FORMAT.md, "Keyring".
  */
 import { VaultError } from '../errors.ts';
-import { encodeStrictJson, FORMAT, readStrictJson } from './json.ts';
-import type { Fields, JsonObject } from './json.ts';
+import { encodeStrictJson, FORMAT, readStrictJson, type Fields, type JsonObject } from './json.ts';
 import {
   KDF_LIMITS,
   MAX_CHUNK_SIZE,
@@ -17,8 +16,7 @@ import {
   MIN_CHUNK_SIZE,
 } from './limits.ts';
 import { ID_SIZE } from './marker.ts';
-import { formatRedundancy, parseRedundancy } from './shard.ts';
-import type { Redundancy } from './shard.ts';
+import { formatRedundancy, parseRedundancy, type Redundancy } from './shard.ts';
 import { decodeSigned, SIGNATURE_SIZE } from './signed.ts';
 
 /** Where keyrings are. */

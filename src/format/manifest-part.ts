@@ -4,11 +4,9 @@
  *     head length (4) | head (strict JSON) | tables, or inline bodies
  */
 import { VaultError } from '../errors.ts';
-import { FORMAT, parseStrictJson } from './json.ts';
-import type { Fields } from './json.ts';
+import { FORMAT, parseStrictJson, type Fields } from './json.ts';
 import { MAX_CHUNK_SIZE, MAX_TABLE_DEPTH, MIN_CHUNK_SIZE } from './limits.ts';
-import { isTableDepth } from './tables.ts';
-import type { TableDepth } from './tables.ts';
+import { isTableDepth, type TableDepth } from './tables.ts';
 
 /** What a manifest can be of. */
 export type ManifestKind = 'file' | 'folder';

@@ -3,12 +3,10 @@
  * Two parts, sealed apart (`manifest-object.ts`). This is the one for the holders of the vault; the other is in
  * `content-part.ts`.
  */
-import { encodeStrictJson, FORMAT } from './json.ts';
+import { encodeStrictJson, FORMAT, type Fields } from './json.ts';
 import { canBe, MAX_INLINE_SIZE } from './content-part.ts';
 import type { FileTime } from './file-time.ts';
-import type { Fields } from './json.ts';
-import { COMMITMENT_SIZE, kdfJson, readKdf, readRedundancy } from './keyring.ts';
-import type { Keyslot } from './keyring.ts';
+import { COMMITMENT_SIZE, kdfJson, readKdf, readRedundancy, type Keyslot } from './keyring.ts';
 import {
   MAX_EPOCH,
   MAX_FILE_SIZE,
@@ -20,8 +18,7 @@ import {
 } from './limits.ts';
 import { decodePlain, encodePlain, malformed, readChunkSize, readDepth } from './manifest-part.ts';
 import type { ManifestKind } from './manifest-part.ts';
-import { formatRedundancy } from './shard.ts';
-import type { Redundancy } from './shard.ts';
+import { formatRedundancy, type Redundancy } from './shard.ts';
 import {
   countTableEntries,
   decodeIds,

@@ -2,8 +2,7 @@
  * The objects around removal: deletion records, sweep lists and the markers of running puts. FORMAT.md, "Removal".
  */
 import { invalidInput, VaultError } from '../errors.ts';
-import { encodeStrictJson, FORMAT, readStrictJson } from './json.ts';
-import type { Fields } from './json.ts';
+import { encodeStrictJson, FORMAT, readStrictJson, type Fields } from './json.ts';
 import {
   MAX_JSON_SIZE,
   MAX_MARKER_IDS,

@@ -3,8 +3,7 @@ import { isIP } from 'node:net';
 import { invalidInput } from '../errors.ts';
 import type { Scope } from '../vault/grants/tokens.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { Answer } from './answers.ts';
-import { failure } from './answers.ts';
+import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import type { Slowdown } from './slowdown.ts';
 

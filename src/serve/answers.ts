@@ -1,6 +1,5 @@
 /** What is said to a request, and what an error becomes in HTTP. */
-import type { ErrorCode } from '../errors.ts';
-import { isVaultError } from '../errors.ts';
+import { isVaultError, type ErrorCode } from '../errors.ts';
 
 export interface Answer {
   readonly status: number;

@@ -2,8 +2,7 @@
 import { posix } from 'node:path';
 import { mostBody } from '../format/manifest.ts';
 import type { StoredFile } from '../vault/read/get.ts';
-import type { Answer } from './answers.ts';
-import { failure } from './answers.ts';
+import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 
 /** Chunks in flight of one download, so that a hundred of them fit into memory. */

@@ -2,8 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { invalidInput, VaultError } from '../errors.ts';
 import type { Clock } from '../host.ts';
-import type { Answer, HttpCode } from './answers.ts';
-import { failure, STRICT_HEADERS } from './answers.ts';
+import { failure, STRICT_HEADERS, type Answer, type HttpCode } from './answers.ts';
 
 export interface ExchangeLimits {
   readonly clock: Clock;

@@ -1,13 +1,11 @@
 /** Stored folders: what lies in them, single files of them, and archives. */
 import { invalidInput } from '../errors.ts';
-import { comparePaths } from '../format/folder-index.ts';
-import type { FolderEntry } from '../format/folder-index.ts';
+import { comparePaths, type FolderEntry } from '../format/folder-index.ts';
 import { entryAsJson } from '../vault/files/as-json.ts';
 import { entriesIn } from '../vault/folders/selection.ts';
 import type { SelectedEntries, Stored } from '../vault/folders/stored-folder.ts';
 import { tarStream } from '../vault/folders/tar.ts';
-import { wholeFile } from '../vault/folders/with-holes.ts';
-import type { ReadContent } from '../vault/folders/with-holes.ts';
+import { wholeFile, type ReadContent } from '../vault/folders/with-holes.ts';
 import type { Answer } from './answers.ts';
 import { CHUNKS_IN_FLIGHT, downloadHeaders, fileAnswer, lastPart, memoryFor } from './content.ts';
 import type { Exchange } from './exchange.ts';

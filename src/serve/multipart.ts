@@ -4,10 +4,8 @@
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { Busboy } from '@fastify/busboy';
-import type { BusboyInstance } from '@fastify/busboy';
-import { invalidInput, isVaultError, messageOf } from '../errors.ts';
-import type { VaultError } from '../errors.ts';
+import { Busboy, type BusboyInstance } from '@fastify/busboy';
+import { invalidInput, isVaultError, messageOf, type VaultError } from '../errors.ts';
 
 export interface Form {
   readonly fields: ReadonlyMap<string, string>;

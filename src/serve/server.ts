@@ -1,6 +1,5 @@
 /** The HTTP server of an opened vault. It keeps no state: any number of them may serve one vault. */
-import { createServer } from 'node:http';
-import type { Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Socket } from 'node:net';
@@ -10,12 +9,10 @@ import { Budget } from '../concurrency/semaphore.ts';
 import { invalidInput, isVaultError, messageOf, systemCode } from '../errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Access } from './access.ts';
-import type { Answer } from './answers.ts';
-import { failure, failureOf, STRICT_HEADERS } from './answers.ts';
+import { failure, failureOf, STRICT_HEADERS, type Answer } from './answers.ts';
 import { Exchange } from './exchange.ts';
 import { Metrics } from './metrics.ts';
-import { noRoute, ROUTES, routedOf } from './routes.ts';
-import type { Routed } from './routes.ts';
+import { noRoute, ROUTES, routedOf, type Routed } from './routes.ts';
 import type { AccessEntry } from './access-log.ts';
 import type { ServeOptions, Serving } from './serving.ts';
 import { Slowdown } from './slowdown.ts';

@@ -2,8 +2,7 @@
 import { makeZip } from 'client-zip';
 import { msOfFileTime } from '../format/file-time.ts';
 import type { FolderEntry } from '../format/folder-index.ts';
-import type { ReadContent } from '../vault/folders/with-holes.ts';
-import { wholeFile } from '../vault/folders/with-holes.ts';
+import { wholeFile, type ReadContent } from '../vault/folders/with-holes.ts';
 
 /** What a zip archive can say of times: 1980 to 2107, in local time. */
 const [FIRST_MS, LAST_MS] = [Date.UTC(1980, 0, 2), Date.UTC(2107, 11, 30)];

@@ -1,20 +1,16 @@
 /** Opening a vault: from a catalog, a password and a way to reach buckets to a session. */
 import type { Catalog, VaultRow } from '../catalog/catalog.ts';
-import { openAsking } from '../crypto/asked-password.ts';
-import type { PasswordGiver } from '../crypto/asked-password.ts';
+import { openAsking, type PasswordGiver } from '../crypto/asked-password.ts';
 import { VaultError } from '../errors.ts';
 import { keyringRank } from '../format/keyring.ts';
 import type { Host } from '../host.ts';
-import { BucketSet } from './buckets/bucket-set.ts';
-import type { BucketOpener } from './buckets/bucket-set.ts';
-import { ChunkMemoryPool } from './chunks/chunk-memory.ts';
-import type { Limits } from './chunks/chunk-memory.ts';
+import { BucketSet, type BucketOpener } from './buckets/bucket-set.ts';
+import { ChunkMemoryPool, type Limits } from './chunks/chunk-memory.ts';
 import { ChunkWorkers } from './chunks/chunk-workers.ts';
 import { bucketsOf } from './keys/bucket-places.ts';
 import { verifiedOrNull } from './keys/keyring-copies.ts';
 import { manifestKeys } from './keys/session-keys.ts';
-import { unlock } from './keys/unlock.ts';
-import type { Unlocked } from './keys/unlock.ts';
+import { unlock, type Unlocked } from './keys/unlock.ts';
 import type { KeyringState, Session } from './session.ts';
 import { MarkerGuard } from './protocol/put-guard.ts';
 

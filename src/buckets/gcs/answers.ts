@@ -1,6 +1,5 @@
 import { VaultError } from '../../errors.ts';
-import type { ListedObject } from '../bucket.ts';
-import { retainedError } from '../bucket.ts';
+import { retainedError, type ListedObject } from '../bucket.ts';
 import { retryAfterMs } from '../date.ts';
 import { brief } from '../explanation.ts';
 import type { HttpAnswer } from '../http.ts';

@@ -1,14 +1,11 @@
 import type { GoogleAuth } from 'google-auth-library';
 import { invalidInput, messageOf, throwIfAborted, VaultError } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
-import { dispositionOf } from '../bucket.ts';
-import type { PresignCall } from '../bucket.ts';
+import { dispositionOf, type PresignCall } from '../bucket.ts';
 import { certificatesIn } from '../cloud-url.ts';
-import { exchangerFor, openHttpClient } from '../http.ts';
-import type { HttpAnswer, HttpRequest } from '../http.ts';
+import { exchangerFor, openHttpClient, type HttpAnswer, type HttpRequest } from '../http.ts';
 import type { Environment } from '../../host.ts';
-import { LOG_IN } from './answers.ts';
-import type { Task } from './answers.ts';
+import { LOG_IN, type Task } from './answers.ts';
 import type { GcsOptions } from './url.ts';
 
 // The SDK signs links, and its library of credentials gives tokens; the requests are made here. The SDK takes 75 ms to load,

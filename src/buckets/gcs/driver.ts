@@ -13,14 +13,12 @@ import type { Bucket, BucketCall, GetCall, ListCall, ListedObject } from '../buc
 import type { PresignCall, PutCall, RemoveCall } from '../bucket.ts';
 import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
 import type { Content, Task } from './answers.ts';
-import { openGcsApi } from './api.ts';
+import { openGcsApi, type ApiRequest, type GcsApi } from './api.ts';
 import { GcsRetention } from './retention.ts';
-import type { ApiRequest, GcsApi } from './api.ts';
 import { folderPrefix } from '../cloud-url.ts';
 import type { GcsOptions } from './url.ts';
 import type { HttpAnswer } from '../http.ts';
-import { systemClock } from '../../host.ts';
-import type { Clock, Environment } from '../../host.ts';
+import { systemClock, type Clock, type Environment } from '../../host.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
 import { dateOf } from '../date.ts';
 import { ListingProgress } from '../listing-progress.ts';

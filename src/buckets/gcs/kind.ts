@@ -1,6 +1,5 @@
 import type { Kind } from '../kind.ts';
-import { parseGcsUrl } from './url.ts';
-import type { GcsLocation } from './url.ts';
+import { parseGcsUrl, type GcsLocation } from './url.ts';
 
 /** `gs://name/prefix?endpoint=&credentials=send` and more options, see `parseGcsUrl`. */
 export const gcs: Kind<GcsLocation> = {

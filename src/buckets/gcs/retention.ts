@@ -1,10 +1,8 @@
 import { Buffer } from 'node:buffer';
-import { invalidInput, isVaultError } from '../../errors.ts';
-import type { VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, type VaultError } from '../../errors.ts';
 import type { BucketCall, LockMode, Retention, RetentionPolicy } from '../bucket.ts';
 import type { HttpAnswer } from '../http.ts';
-import { failureOf, isRecord, jsonOf, retainedUntilOf } from './answers.ts';
-import type { Task } from './answers.ts';
+import { failureOf, isRecord, jsonOf, retainedUntilOf, type Task } from './answers.ts';
 import type { GcsApi } from './api.ts';
 
 interface Lent {

@@ -1,8 +1,7 @@
 /** Reads one answer out of a connection's bytes, each byte of its body straight into its place. */
 import { Buffer } from 'node:buffer';
 import { MAX_EXPLANATION_SIZE, MAX_HEADER_SIZE } from '../bounds.ts';
-import { malformed, parseHead } from './head.ts';
-import type { Head } from './head.ts';
+import { malformed, parseHead, type Head } from './head.ts';
 
 /** What the body of a successful answer may be, and where it goes. */
 export interface BodyOptions {

@@ -5,8 +5,7 @@ import * as https from 'node:https';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 import type { AnswerReader } from './answer-reader.ts';
-import { processWideOptions } from './exchanger.ts';
-import type { Exchanger, Sent } from './exchanger.ts';
+import { processWideOptions, type Exchanger, type Sent } from './exchanger.ts';
 
 /** Milliseconds after which a connection without use is closed, if its server does not do so sooner: as Node's own agents do. */
 const IDLE_MS = 5_000;

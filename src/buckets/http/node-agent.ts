@@ -3,8 +3,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { MAX_HEADER_SIZE } from '../bounds.ts';
 import type { AnswerReader } from './answer-reader.ts';
-import { processWideOptions } from './exchanger.ts';
-import type { Exchanger, Sent } from './exchanger.ts';
+import { processWideOptions, type Exchanger, type Sent } from './exchanger.ts';
 
 export class NodeAgent implements Exchanger {
   readonly #agents: Readonly<

@@ -1,5 +1,4 @@
-import { S3Client } from '@aws-sdk/client-s3';
-import type { S3ClientConfig } from '@aws-sdk/client-s3';
+import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import { invalidInput, messageOf } from '../../errors.ts';
 import { certificatesIn } from '../cloud-url.ts';
 import { exchangerFor } from '../http.ts';

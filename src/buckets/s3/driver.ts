@@ -1,8 +1,7 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
 import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
-import { systemClock } from '../../host.ts';
-import type { Clock } from '../../host.ts';
+import { systemClock, type Clock } from '../../host.ts';
 import {
   DEFAULT_MAX_OBJECT_SIZE,
   dispositionOf,
@@ -13,13 +12,11 @@ import {
 import type { Bucket, GetCall, ListCall, ListedObject, PresignCall, PutCall, RemoveCall } from '../bucket.ts';
 import { folderPrefix } from '../cloud-url.ts';
 import { dateOf } from '../date.ts';
-import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex } from './checksum.ts';
-import type { SentChecksum } from './checksum.ts';
+import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex, type SentChecksum } from './checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
-import { isAmazons, openS3Client, sendOptions } from './client.ts';
+import { isAmazons, openS3Client, sendOptions, type S3Place } from './client.ts';
 import type { S3Handler } from './handler.ts';
-import type { S3Place } from './client.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
 import { S3Retention } from './retention.ts';

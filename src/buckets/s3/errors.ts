@@ -1,5 +1,4 @@
-import { VaultError, interrupted, messageOf, systemCode } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
+import { VaultError, interrupted, messageOf, systemCode, type ErrorCode } from '../../errors.ts';
 import { connectionAdvice, connectionFault } from '../connection.ts';
 import { retryAfterMs } from '../date.ts';
 import { retainedError } from '../bucket.ts';

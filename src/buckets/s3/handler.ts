@@ -4,8 +4,7 @@ import { Readable } from 'node:stream';
 import { Gate } from '../../concurrency/semaphore.ts';
 import { VaultError } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
-import { AnswerReader, TooLarge } from '../http/answer-reader.ts';
-import type { BodyOptions } from '../http/answer-reader.ts';
+import { AnswerReader, TooLarge, type BodyOptions } from '../http/answer-reader.ts';
 import type { Exchanger } from '../http/exchanger.ts';
 
 /** As much of a request of the SDK as is sent. */

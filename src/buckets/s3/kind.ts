@@ -1,6 +1,5 @@
 import type { Kind } from '../kind.ts';
-import { parseS3Url } from './url.ts';
-import type { S3Location } from './url.ts';
+import { parseS3Url, type S3Location } from './url.ts';
 
 /** `s3://name/prefix?region=&endpoint=&credentials=send&profile=` and more options, see `parseS3Url`. */
 export const s3: Kind<S3Location> = {

@@ -1,15 +1,11 @@
-import { ListObjectsV2Command } from '@aws-sdk/client-s3';
-import type { ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
+import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3';
 import { invalidInput, throwIfAborted, VaultError } from '../../errors.ts';
 import { KEYS_PER_PAGE } from '../bounds.ts';
-import { isNamePrefix, isObjectName } from '../bucket.ts';
-import type { ListCall, ListedObject } from '../bucket.ts';
+import { isNamePrefix, isObjectName, type ListCall, type ListedObject } from '../bucket.ts';
 import { ListingProgress } from '../listing-progress.ts';
 import { decodeKey } from './answers.ts';
-import { sendOptions } from './client.ts';
-import type { S3Place } from './client.ts';
-import { translateS3Error } from './errors.ts';
-import type { S3Attempt } from './errors.ts';
+import { sendOptions, type S3Place } from './client.ts';
+import { translateS3Error, type S3Attempt } from './errors.ts';
 
 export async function* listObjects(
   listed: S3Place,

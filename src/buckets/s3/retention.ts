@@ -8,10 +8,8 @@ import {
 import { invalidInput, isVaultError } from '../../errors.ts';
 import { NO_RETENTION } from '../bucket.ts';
 import type { BucketCall, LockMode, Retention, RetentionPolicy } from '../bucket.ts';
-import { sendOptions } from './client.ts';
-import type { S3Place } from './client.ts';
-import { answerCodeOf, isUnknownThere, translateS3Error } from './errors.ts';
-import type { S3Attempt } from './errors.ts';
+import { sendOptions, type S3Place } from './client.ts';
+import { answerCodeOf, isUnknownThere, translateS3Error, type S3Attempt } from './errors.ts';
 
 const DAY_MS = 86_400_000;
 /** Periods are whole days; of years the service counts 365. */

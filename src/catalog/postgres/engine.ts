@@ -11,8 +11,7 @@ import type { Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { PostgresConnections } from './connections.ts';
 import { isWithoutTls } from './errors.ts';
 import { prepareTables } from './schema.ts';
-import { postgresSettings } from './settings.ts';
-import type { PostgresSettings } from './settings.ts';
+import { postgresSettings, type PostgresSettings } from './settings.ts';
 import type { Tables } from '../sql/schema.ts';
 
 /**

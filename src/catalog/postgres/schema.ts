@@ -1,7 +1,6 @@
 import { sql } from 'kysely';
 import { invalidInput, throwIfAborted, VaultError } from '../../errors.ts';
-import { rawQuery } from '../sql/engine.ts';
-import type { Engine, Session } from '../sql/engine.ts';
+import { rawQuery, type Engine, type Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { PostgresConnections } from './connections.ts';
 import { isMissingTable } from './errors.ts';

@@ -1,10 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createSecureContext } from 'node:tls';
-import type { ConnectionOptions } from 'node:tls';
+import { createSecureContext, type ConnectionOptions } from 'node:tls';
 import type { ClientConfig } from 'pg';
-import { invalidInput, messageOf } from '../../errors.ts';
-import type { VaultError } from '../../errors.ts';
+import { invalidInput, messageOf, type VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 
 /** How to reach a Postgres database, as a URL and the environment say it. */

@@ -1,7 +1,6 @@
 import { invalidInput, VaultError } from '../../errors.ts';
 import { isRedundancy } from '../../format/shard.ts';
-import { MAX_ROWS } from '../catalog.ts';
-import type { ChunkRow, FileRow, ShardPlace } from '../catalog.ts';
+import { MAX_ROWS, type ChunkRow, type FileRow, type ShardPlace } from '../catalog.ts';
 import type { Tables } from './schema.ts';
 
 /** Bytes of one packed place: the bucket's number, then the upload. All zeros say that there is none. */

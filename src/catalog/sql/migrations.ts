@@ -1,5 +1,4 @@
-import { sql } from 'kysely';
-import type { Compilable } from 'kysely';
+import { sql, type Compilable } from 'kysely';
 import { VaultError } from '../../errors.ts';
 import type { Engine } from './engine.ts';
 

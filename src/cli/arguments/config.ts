@@ -7,9 +7,8 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import { quote } from '../terminal/text.ts';
-import type { SharedOptions } from './options.ts';
+import { expandHome, homeFolder, nonEmpty, type SharedOptions } from './options.ts';
 import { isPostgresUrl } from './environment.ts';
-import { expandHome, homeFolder, nonEmpty } from './options.ts';
 
 /** What a vault's table in the file may say. */
 interface Key {

@@ -2,12 +2,10 @@
 import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
-import { invalidInput } from '../../errors.ts';
-import type { VaultError } from '../../errors.ts';
+import { invalidInput, type VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import type { Compression } from '../../format/keyring.ts';
-import type { Redundancy } from '../../format/shard.ts';
-import { MAX_SHARDS, parseRedundancy } from '../../format/shard.ts';
+import { MAX_SHARDS, parseRedundancy, type Redundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
 
 export interface SharedOptions {

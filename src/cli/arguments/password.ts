@@ -15,8 +15,7 @@ import {
 import type { Environment } from '../../host.ts';
 import { nonEmpty } from './options.ts';
 import { weaknessOf } from './password-strength.ts';
-import { askForPassword } from '../terminal/prompt.ts';
-import type { PasswordQuestion } from '../terminal/prompt.ts';
+import { askForPassword, type PasswordQuestion } from '../terminal/prompt.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { quote } from '../terminal/text.ts';
 import { holdTyped } from '../terminal/typed-ahead.ts';

@@ -2,11 +2,9 @@
 import { stat } from 'node:fs/promises';
 import { basename, sep } from 'node:path';
 import { invalidInput } from '../../errors.ts';
-import { thisHost } from '../../host.ts';
-import type { Environment } from '../../host.ts';
+import { thisHost, type Environment } from '../../host.ts';
 import { configFile, settle, vaultNames } from '../arguments/config.ts';
-import type { SharedOptions } from '../arguments/options.ts';
-import { catalogLocation } from '../arguments/options.ts';
+import { catalogLocation, type SharedOptions } from '../arguments/options.ts';
 import { passwordSource, readPassword } from '../arguments/password.ts';
 import { complete } from '../help/completion.ts';
 import { SCRIPTS } from '../help/completion-scripts.ts';

@@ -1,5 +1,4 @@
-import type { ExitCode } from '../exit.ts';
-import { DONE } from '../exit.ts';
+import { DONE, type ExitCode } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { catalogLocation, withoutSecret } from '../arguments/options.ts';
 import { tableFor } from '../terminal/table.ts';

@@ -2,23 +2,18 @@
 import { stat } from 'node:fs/promises';
 import { invalidInput, isVaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
-import { compareTrees } from '../../vault/folders/compare.ts';
-import type { Change, ChangeKind } from '../../vault/folders/compare.ts';
+import { compareTrees, type Change, type ChangeKind } from '../../vault/folders/compare.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import { localEntries } from '../../vault/folders/local-entries.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { withVault } from '../arguments/invocation.ts';
+import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { entryAsJson } from '../../vault/files/as-json.ts';
 import { count, grouped, jsonOf, quote, showName } from '../terminal/text.ts';
-import { findLocked } from './lock-password.ts';
-import type { LockFlags } from './lock-password.ts';
+import { findLocked, type LockFlags } from './lock-password.ts';
 import { printPages } from './print-pages.ts';
-import { folderSettings } from './put-tasks.ts';
-import type { TaskFlags } from './put-tasks.ts';
+import { folderSettings, type TaskFlags } from './put-tasks.ts';
 
 const SIGNS: Readonly<Record<ChangeKind, string>> = {
   added: '+',

@@ -1,16 +1,13 @@
 import { tmpdir } from 'node:os';
 import { VaultError } from '../../errors.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { noted, surroundings, warnTo, withVault } from '../arguments/invocation.ts';
+import { ATTENTION, exitCodeOf, worst, type ExitCode } from '../exit.ts';
+import { noted, surroundings, warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseCount, parseFraction } from '../arguments/options.ts';
 import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { reportError } from '../terminal/report.ts';
 import { recoveredAsJson } from './recover.ts';
 import { count, grouped, quote, showDuration, showSize } from '../terminal/text.ts';
-import { drillVault } from '../../compose.ts';
-import type { DrillReport } from '../../compose.ts';
+import { drillVault, type DrillReport } from '../../compose.ts';
 
 export interface DrillFlags {
   readonly bucket?: readonly string[];

@@ -1,23 +1,19 @@
 import { lstat, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
-import { restoreFile } from '../../vault/read/restore.ts';
-import type { RestorableFile } from '../../vault/read/restore.ts';
+import { restoreFile, type RestorableFile } from '../../vault/read/restore.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
-import type { ExitCode } from '../exit.ts';
-import { DONE, exitCodeOf, worst } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
+import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 
 import * as tree from './get-folder.ts';
-import { findLocked } from './lock-password.ts';
-import type { LockFlags } from './lock-password.ts';
+import { findLocked, type LockFlags } from './lock-password.ts';
 
 export interface GetFlags extends LockFlags {
   readonly output?: string;

@@ -1,15 +1,12 @@
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isFailure, isVaultError } from '../../errors.ts';
 import type { Compression } from '../../format/keyring.ts';
-import type { Redundancy } from '../../format/shard.ts';
-import { formatRedundancy } from '../../format/shard.ts';
+import { formatRedundancy, type Redundancy } from '../../format/shard.ts';
 import { defaultRedundancy } from '../../vault/manage/create.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { ExitCode } from '../exit.ts';
-import { DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
+import { DONE, type ExitCode } from '../exit.ts';
+import { bucketUrlOf, surroundings, type Invocation } from '../arguments/invocation.ts';
 import { workingFolder } from '../arguments/intact.ts';
-import { bucketUrlOf, surroundings } from '../arguments/invocation.ts';
 import {
   catalogLocation,
   expandHome,

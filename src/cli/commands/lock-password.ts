@@ -1,12 +1,10 @@
 /** Finding what may be locked with a password of its own. */
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { warnTo } from '../arguments/invocation.ts';
-import type { Invocation } from '../arguments/invocation.ts';
+import { warnTo, type Invocation } from '../arguments/invocation.ts';
 import { showName } from '../terminal/text.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
-import { PASSWORD_TRIES, readTriedPassword } from '../arguments/password.ts';
-import type { PasswordFlags } from '../arguments/password.ts';
+import { PASSWORD_TRIES, readTriedPassword, type PasswordFlags } from '../arguments/password.ts';
 
 export type LockFlags = Pick<PasswordFlags, 'lockPasswordFile' | 'lockPasswordCommand'>;
 

@@ -2,8 +2,7 @@
 import { invalidInput, VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { msOfFileTime } from '../../format/file-time.ts';
-import { entriesIn, selectEntries } from '../../vault/folders/selection.ts';
-import type { Wanted } from '../../vault/folders/selection.ts';
+import { entriesIn, selectEntries, type Wanted } from '../../vault/folders/selection.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { entryAsJson } from '../../vault/files/as-json.ts';

@@ -5,21 +5,17 @@ import type { ListedFile } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { shortHash } from '../terminal/describe.ts';
 import { asTime, fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
-import type { ExitCode } from '../exit.ts';
-import { DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withVault } from '../arguments/invocation.ts';
+import { DONE, type ExitCode } from '../exit.ts';
+import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import { nameAsTyped, parseMomentMs, parseSize } from '../arguments/options.ts';
 import { patternMatcher } from '../arguments/pattern.ts';
 import { quotingAdvice } from '../arguments/references.ts';
-import type { Column } from '../terminal/table.ts';
-import { tableFor } from '../terminal/table.ts';
+import { tableFor, type Column } from '../terminal/table.ts';
 import { count, grouped, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
 import { findLocked } from './lock-password.ts';
-import type { LsFlags } from './ls-folder.ts';
+import { listFolder, type LsFlags } from './ls-folder.ts';
 import { printPages } from './print-pages.ts';
-import { listFolder } from './ls-folder.ts';
 
 const SHORT = ['HASH', '>SIZE', 'STORED', 'NAME'];
 

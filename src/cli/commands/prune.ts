@@ -1,15 +1,12 @@
 import { invalidInput } from '../../errors.ts';
 import type { FileInfo } from '../../vault/files/records.ts';
 import type { PrunedName } from '../../vault/remove/prune.ts';
-import { requireRules } from '../../vault/remove/retention.ts';
-import type { Judgement, RetentionRules } from '../../vault/remove/retention.ts';
+import { requireRules, type Judgement, type RetentionRules } from '../../vault/remove/retention.ts';
 import { confirm } from '../arguments/confirm.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withProgress, withVault } from '../arguments/invocation.ts';
+import { warnTo, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseCount, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE, worst } from '../exit.ts';
+import { ATTENTION, DONE, worst, type ExitCode } from '../exit.ts';
 import { shortHash } from '../terminal/describe.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';

@@ -1,10 +1,8 @@
 import { isFailure } from '../../errors.ts';
 import type { PutOptions, PutResult } from '../../vault/write/put-call.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo } from '../arguments/invocation.ts';
+import { ATTENTION, exitCodeOf, worst, type ExitCode } from '../exit.ts';
+import { warnTo, type Invocation } from '../arguments/invocation.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, grouped, showName, showSize } from '../terminal/text.ts';
 import { describeNews, newBytesOf } from './put-total.ts';

@@ -1,9 +1,7 @@
 import { invalidInput, VaultError } from '../../errors.ts';
 import type { SyncResult } from '../../vault/recover/recover.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, withProgress } from '../arguments/invocation.ts';
+import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
+import { surroundings, withProgress, type Invocation } from '../arguments/invocation.ts';
 import { catalogLocation } from '../arguments/options.ts';
 import { expectQuestion, PASSWORD_TRIES, readTriedPassword, refusalOf } from '../arguments/password.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';

@@ -2,8 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { invalidInput, messageOf } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { withProgress, withVault } from '../arguments/invocation.ts';
+import { withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import { quote } from '../terminal/text.ts';
 import { concludeReasons } from './status.ts';
 

@@ -1,10 +1,8 @@
 import { invalidInput, VaultError } from '../../errors.ts';
 import { MAX_GRACE_MS } from '../../format/removal.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE, worst } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { warnTo, withProgress, withVault } from '../arguments/invocation.ts';
+import { ATTENTION, DONE, worst, type ExitCode } from '../exit.ts';
+import { warnTo, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import { parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { Vault } from '../../vault/vault.ts';

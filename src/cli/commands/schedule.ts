@@ -3,15 +3,12 @@ import { catalogLocation } from '../arguments/options.ts';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { invalidInput } from '../../errors.ts';
-import type { ExitCode } from '../exit.ts';
-import { DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { bucketUrlOf, withVault } from '../arguments/invocation.ts';
+import { DONE, type ExitCode } from '../exit.ts';
+import { bucketUrlOf, withVault, type Invocation } from '../arguments/invocation.ts';
 import { workingFolder } from '../arguments/intact.ts';
 import { passwordSource } from '../arguments/password.ts';
 import { quote } from '../terminal/text.ts';
-import { cronText, kubernetesText, systemdText } from './schedule-formats.ts';
-import type { Job, Schedule } from './schedule-formats.ts';
+import { cronText, kubernetesText, systemdText, type Job, type Schedule } from './schedule-formats.ts';
 
 export interface ScheduleFlags {
   readonly cron?: boolean;

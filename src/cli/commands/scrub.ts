@@ -1,8 +1,6 @@
 import { invalidInput, VaultError } from '../../errors.ts';
-import type { ExitCode } from '../exit.ts';
-import { DAMAGED, DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, withProgress } from '../arguments/invocation.ts';
+import { DAMAGED, DONE, type ExitCode } from '../exit.ts';
+import { surroundings, withProgress, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseFraction } from '../arguments/options.ts';
 import { count, showLines, showName } from '../terminal/text.ts';
 import { scrubPlace } from '../../compose.ts';

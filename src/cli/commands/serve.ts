@@ -1,9 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import type { ExitCode } from '../exit.ts';
-import { DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { withVault } from '../arguments/invocation.ts';
+import { DONE, type ExitCode } from '../exit.ts';
+import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { parseDurationMs, parseSize } from '../arguments/options.ts';
 import { invalidInput, messageOf } from '../../errors.ts';
 import type { ServeOptions } from '../../serve/server.ts';

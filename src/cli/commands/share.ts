@@ -6,16 +6,13 @@ import type { ListedShare } from '../../vault/share/shares.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { bucketReferenceOf, warnTo, withProgress, withVault } from '../arguments/invocation.ts';
 import { ifGiven, parseDurationMs } from '../arguments/options.ts';
-import { readNewPassword } from '../arguments/password.ts';
-import type { PasswordFlags } from '../arguments/password.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { readNewPassword, type PasswordFlags } from '../arguments/password.ts';
+import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
 import { entryAsFile, selectPart, tarOf } from './get-folder.ts';
-import { findLocked } from './lock-password.ts';
-import type { LockFlags } from './lock-password.ts';
+import { findLocked, type LockFlags } from './lock-password.ts';
 
 export interface ShareFlags
   extends LockFlags, Pick<PasswordFlags, 'sharePasswordFile' | 'sharePasswordCommand'> {

@@ -2,18 +2,15 @@ import { invalidInput } from '../../errors.ts';
 import { NOTED_VERBS } from '../../vault/read/runs.ts';
 import type { VaultStatus } from '../../vault/read/status.ts';
 import type { Vault } from '../../vault/vault.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { surroundings, withProgress, withVault } from '../arguments/invocation.ts';
+import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
+import { surroundings, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import { catalogLocation, ifGiven, parseDurationMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, grouped, quote, showDuration, showName, showSize, showTime } from '../terminal/text.ts';
 import { printBucketReports } from './bucket.ts';
-import { catalogMetricsText, metricsText } from './status-metrics.ts';
-import type { Age, Standing } from './status-metrics.ts';
+import { catalogMetricsText, metricsText, type Age, type Standing } from './status-metrics.ts';
 import { catalogFacts } from '../../compose.ts';
 
 export interface StatusFlags {

@@ -1,8 +1,6 @@
 import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { noted, withProgress, withVault } from '../arguments/invocation.ts';
+import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
+import { noted, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { SweepResult } from '../../vault/remove/sweep-call.ts';
 import { Plan } from '../terminal/plan.ts';
 import type { Vault } from '../../vault/vault.ts';

@@ -1,8 +1,6 @@
 import { VaultError } from '../../errors.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { withProgress, withVault } from '../arguments/invocation.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
+import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { count } from '../terminal/text.ts';
 import { recoveredAsJson, warnOfUnusable } from './recover.ts';
 

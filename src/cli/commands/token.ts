@@ -1,14 +1,11 @@
-import type { ExitCode } from '../exit.ts';
-import { DONE } from '../exit.ts';
+import { DONE, type ExitCode } from '../exit.ts';
 import { invalidInput } from '../../errors.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { withVault } from '../arguments/invocation.ts';
+import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseDurationMs } from '../arguments/options.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showTime } from '../terminal/text.ts';
 import { asTime } from '../../vault/files/as-json.ts';
-import { SCOPES } from '../../vault/grants/tokens.ts';
-import type { Token } from '../../vault/grants/tokens.ts';
+import { SCOPES, type Token } from '../../vault/grants/tokens.ts';
 
 export interface AddTokenFlags {
   readonly scope?: string;

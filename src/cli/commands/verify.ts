@@ -7,8 +7,7 @@ import {
   printBuckets,
   printFiles,
 } from '../terminal/condition.ts';
-import type { Invocation } from '../arguments/invocation.ts';
-import { noted, withProgress, withVault } from '../arguments/invocation.ts';
+import { noted, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseFraction } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { count, grouped } from '../terminal/text.ts';

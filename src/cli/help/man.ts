@@ -2,8 +2,7 @@
 import { Command } from 'commander';
 import { describeProgram } from '../program.ts';
 import { EXIT_CODES, OPTIONS_PURPOSE } from './page.ts';
-import type { OptionFacts, VerbFacts } from './tree.ts';
-import { factsOf, usageOf } from './tree.ts';
+import { factsOf, usageOf, type OptionFacts, type VerbFacts } from './tree.ts';
 
 /** The pages by the names of their files. */
 export function manPages(version: string): ReadonlyMap<string, string> {

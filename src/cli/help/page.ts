@@ -1,8 +1,7 @@
 /** Help pages: what a verb is for, examples, its own arguments and options. */
 import type { Help } from 'commander';
 import { jsonOf } from '../terminal/text.ts';
-import type { OptionFacts, VerbFacts } from './tree.ts';
-import { usageOf } from './tree.ts';
+import { usageOf, type OptionFacts, type VerbFacts } from './tree.ts';
 
 export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] = [
   [0, 'done'],

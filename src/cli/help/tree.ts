@@ -1,7 +1,6 @@
 /** The verbs and their options as plain facts: what help pages, man pages and completion are all made of. */
 import type { Command } from 'commander';
-import { EXAMPLES } from './examples.ts';
-import type { Example } from './examples.ts';
+import { EXAMPLES, type Example } from './examples.ts';
 
 export interface ArgumentFacts {
   /** `hash|name|pattern`. */

@@ -8,8 +8,7 @@ import type {
   VerifyResult,
 } from '../../vault/verify/condition.ts';
 import { conditionColumn, shortHash } from './describe.ts';
-import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE, TOO_OLD } from '../exit.ts';
+import { ATTENTION, DONE, TOO_OLD, type ExitCode } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tableFor } from './table.ts';
 import { count, grouped, showDuration, showName, showTime } from './text.ts';

@@ -1,8 +1,7 @@
 /** The status of a vault as one file that needs nothing else, and runs nothing. */
 import { createHash } from 'node:crypto';
 import { builtFile } from './built.ts';
-import { statusTree } from './status-view.ts';
-import type { StatusView } from './status-view.ts';
+import { statusTree, type StatusView } from './status-view.ts';
 import { h, htmlOf } from './tree.ts';
 
 export async function reportHtml(view: StatusView): Promise<string> {

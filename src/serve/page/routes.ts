@@ -1,6 +1,5 @@
 /** The page, and the session that it keeps in a cookie no script can read. */
-import type { Answer } from '../answers.ts';
-import { failure } from '../answers.ts';
+import { failure, type Answer } from '../answers.ts';
 import { SESSION_COOKIE, tokenShown } from '../access.ts';
 import { builtFile } from './built.ts';
 import type { Exchange } from '../exchange.ts';

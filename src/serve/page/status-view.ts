@@ -1,6 +1,5 @@
 /** How a vault stands, to be looked at: the same in the page and in the report. */
-import type { Child, Tree } from './tree.ts';
-import { h } from './tree.ts';
+import { h, type Child, type Tree } from './tree.ts';
 import { countText, exactText, nameText, sizeText, timeTree } from './words.ts';
 
 /** As `GET /api/status` says it. */

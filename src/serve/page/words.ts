@@ -1,6 +1,5 @@
 /** How the page and the report say sizes, times and names. */
-import type { Tree } from './tree.ts';
-import { h } from './tree.ts';
+import { h, type Tree } from './tree.ts';
 
 const UNITS = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const;
 

@@ -1,6 +1,5 @@
 /** Keeping what a put or a repair relies on from being removed: which buckets can, new objects, and the locks of those that are there. */
-import { momentOf } from '../../buckets/bucket.ts';
-import type { RetentionPolicy } from '../../buckets/bucket.ts';
+import { momentOf, type RetentionPolicy } from '../../buckets/bucket.ts';
 import { isFailure, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { checkEach, describeFailure } from './bucket-set.ts';

@@ -1,10 +1,8 @@
 /** What buckets list below `chunks/`, chunk by chunk. */
 import { CHUNK_PREFIX } from '../../format/shard.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
-import { mergedListing } from '../buckets/merged-listing.ts';
-import type { MergeOptions } from '../buckets/merged-listing.ts';
-import { shardsOf } from './shard-sets.ts';
-import type { ListedShard } from './shard-sets.ts';
+import { mergedListing, type MergeOptions } from '../buckets/merged-listing.ts';
+import { shardsOf, type ListedShard } from './shard-sets.ts';
 
 /** Shards of one chunk that are looked at: a hostile listing has any number. */
 const MOST_OF_A_CHUNK = 1_024;

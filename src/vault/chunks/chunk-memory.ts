@@ -4,8 +4,7 @@
  * than the cryptography.
  */
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
-import { formatRedundancy, SHARD_HEADER_SIZE, shardSize } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
+import { formatRedundancy, SHARD_HEADER_SIZE, shardSize, type Redundancy } from '../../format/shard.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
 
 export interface ChunkMemory {

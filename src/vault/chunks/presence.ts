@@ -4,14 +4,12 @@
  *
  * What lists of removal name counts as absent (see `remove/sweep.ts`).
  */
-import { isFailure } from '../../errors.ts';
-import type { VaultError } from '../../errors.ts';
+import { isFailure, type VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { CHUNK_PREFIX, parseShardObjectName, shardObjectName } from '../../format/shard.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
-import { setsOf } from './shard-sets.ts';
-import type { ListedShard, ShardSet } from './shard-sets.ts';
+import { setsOf, type ListedShard, type ShardSet } from './shard-sets.ts';
 
 /** Names read at once, at least; more when they come quickly. */
 const LEAST_A_PAGE = 1_000;

@@ -1,9 +1,7 @@
 /** What was wrong with shards while reading: gathered, so that a thousand of them make one line a bucket. */
 import { isVaultError, VaultError } from '../../errors.ts';
-import { formatRedundancy } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
-import type { ReadBucket } from '../buckets/bucket-set.ts';
+import { formatRedundancy, type Redundancy } from '../../format/shard.ts';
+import { describeFailure, type ReadBucket } from '../buckets/bucket-set.ts';
 import type { Warning } from '../call.ts';
 
 export interface ShardProblem {

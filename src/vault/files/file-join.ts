@@ -2,8 +2,7 @@
 import type { FileRow } from '../../catalog/catalog.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
-import { mergedListing } from '../buckets/merged-listing.ts';
-import type { Holder, MergeOptions } from '../buckets/merged-listing.ts';
+import { mergedListing, type Holder, type MergeOptions } from '../buckets/merged-listing.ts';
 import type { ReadSession } from '../session.ts';
 
 /** One file, as either side knows it. */

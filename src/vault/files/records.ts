@@ -2,8 +2,7 @@
 import { createHash, createHmac, createSecretKey } from 'node:crypto';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
-import { onlyStores } from '../../crypto/keys.ts';
-import type { WriterKeys } from '../../crypto/keys.ts';
+import { onlyStores, type WriterKeys } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { decodeVaultPart, encodeRefs, encodeVaultPart } from '../../format/manifest.ts';

@@ -1,10 +1,8 @@
 /** Finding files by hash, prefix or name. A name alone is one of this session's writer; those of others have their label before them. */
 import { invalidInput, VaultError } from '../../errors.ts';
 import type { ReadSession } from '../session.ts';
-import { openFileRow, tagsOf } from './records.ts';
-import type { FileRecord } from './records.ts';
-import { versionsOf } from './versions.ts';
-import type { VersionsOptions } from './versions.ts';
+import { openFileRow, tagsOf, type FileRecord } from './records.ts';
+import { versionsOf, type VersionsOptions } from './versions.ts';
 import { namedBy, writersOf } from './writers.ts';
 
 /** Fewest digits of a hash prefix. */

@@ -3,11 +3,9 @@ import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError } from '../../errors.ts';
 import { readDeletion } from '../protocol/deletions.ts';
 import type { ReadSession } from '../session.ts';
-import { recognise } from './catch-up.ts';
-import type { News } from './catch-up.ts';
+import { recognise, type News } from './catch-up.ts';
 import { readManifestBytes } from './manifests.ts';
-import { openFileRowIfIntact, tagsOf } from './records.ts';
-import type { FileRecord } from './records.ts';
+import { openFileRowIfIntact, tagsOf, type FileRecord } from './records.ts';
 
 /** More than a name has versions. */
 const MANY = 100_000;

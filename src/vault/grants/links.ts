@@ -4,8 +4,7 @@ import type { PasswordCheck } from '../../crypto/grants.ts';
 import { invalidInput } from '../../errors.ts';
 import type { StoredFile } from '../read/get.ts';
 import type { Session } from '../session.ts';
-import { addGrant, findGrant, isExpired, openGrant, removeGrant } from './grants.ts';
-import type { Fields, Grant } from './grants.ts';
+import { addGrant, findGrant, isExpired, openGrant, removeGrant, type Fields, type Grant } from './grants.ts';
 
 export interface Link extends Grant {
   /** The file. */

@@ -1,8 +1,7 @@
 /** Tokens: what programs show a server to be let in. */
 import { invalidInput } from '../../errors.ts';
 import type { Session } from '../session.ts';
-import { addGrant, findGrant, isExpired, openGrant, removeGrant } from './grants.ts';
-import type { Fields, Grant } from './grants.ts';
+import { addGrant, findGrant, isExpired, openGrant, removeGrant, type Fields, type Grant } from './grants.ts';
 
 /** What a token may be good for. `admin` is all of them, and who may come in. */
 export const SCOPES = ['put', 'read', 'list', 'delete', 'admin'] as const;

@@ -8,8 +8,7 @@ import type { VaultKeys } from '../../crypto/keys.ts';
 import { isVaultError } from '../../errors.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import type { BucketRow, Catalog } from '../../catalog/catalog.ts';
-import { VaultBucket } from '../buckets/bucket-set.ts';
-import type { BucketOpener } from '../buckets/bucket-set.ts';
+import { VaultBucket, type BucketOpener } from '../buckets/bucket-set.ts';
 
 /** What it takes to find the buckets of a keyring. */
 export interface BucketPlaces {

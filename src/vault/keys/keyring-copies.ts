@@ -1,9 +1,7 @@
 /** The keyrings that a bucket has, and which of them are this vault's. */
-import { verifyKeyring } from '../../crypto/signing.ts';
-import type { VerifyingKeys } from '../../crypto/signing.ts';
+import { verifyKeyring, type VerifyingKeys } from '../../crypto/signing.ts';
 import { isVaultError } from '../../errors.ts';
-import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
-import type { Keyring } from '../../format/keyring.ts';
+import { KEYRING_PREFIX, parseKeyringObjectName, type Keyring } from '../../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
 import type { ReadableBucket } from '../../buckets/bucket.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';

@@ -2,10 +2,8 @@
 import { isVaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { checkEach } from '../buckets/bucket-set.ts';
-import type { BucketFailure, ReadBucket, VaultBucket } from '../buckets/bucket-set.ts';
-import { doing, storing } from '../buckets/steps.ts';
-import type { Take } from '../buckets/steps.ts';
+import { checkEach, type BucketFailure, type ReadBucket, type VaultBucket } from '../buckets/bucket-set.ts';
+import { doing, storing, type Take } from '../buckets/steps.ts';
 import type { ReadSession, Session } from '../session.ts';
 import { epochOf, keyringNames, readCopyIfWhole, verifiedOrNull } from './keyring-copies.ts';
 

@@ -1,10 +1,8 @@
 /** From a password and a keyring to the vault's keys. */
-import { kdfWork, unwrapKeys } from '../../crypto/keys.ts';
-import type { VaultKeys } from '../../crypto/keys.ts';
+import { kdfWork, unwrapKeys, type VaultKeys } from '../../crypto/keys.ts';
 import { openEarlier } from '../../crypto/roots.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
-import { decodeKeyring, keyringRank } from '../../format/keyring.ts';
-import type { Keyring, Keyslot } from '../../format/keyring.ts';
+import { decodeKeyring, keyringRank, type Keyring, type Keyslot } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
 import { verifiedOrNull } from './keyring-copies.ts';

@@ -3,11 +3,9 @@ import { drawId } from '../../crypto/keys.ts';
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { invalidInput, isFailure, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
-import type { KeyringBucket } from '../../format/keyring.ts';
+import { KEYRING_PREFIX, parseKeyringObjectName, type KeyringBucket } from '../../format/keyring.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
-import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
-import type { Marker } from '../../format/marker.ts';
+import { encodeMarker, MARKER_NAME, type Marker } from '../../format/marker.ts';
 import {
   CLOCK_NAME,
   DELETED_PREFIX,

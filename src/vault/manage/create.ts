@@ -1,6 +1,5 @@
 /** Making a vault: one that is there is never overwritten, and a making that failed leaves nothing behind. */
-import { drawId, drawRoot, keysOfRoot, wrapKeys } from '../../crypto/keys.ts';
-import type { KdfCost } from '../../crypto/keys.ts';
+import { drawId, drawRoot, keysOfRoot, wrapKeys, type KdfCost } from '../../crypto/keys.ts';
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { signKeyring } from '../../crypto/signing.ts';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
@@ -10,12 +9,9 @@ import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format
 import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
 import type { Compression, Keyring } from '../../format/keyring.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
-import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
-import { readMarker } from '../buckets/bucket-set.ts';
-import type { BucketOpener } from '../buckets/bucket-set.ts';
-import { unlock } from '../keys/unlock.ts';
-import type { Unlocked } from '../keys/unlock.ts';
+import { formatRedundancy, isRedundancy, type Redundancy } from '../../format/shard.ts';
+import { readMarker, type BucketOpener } from '../buckets/bucket-set.ts';
+import { unlock, type Unlocked } from '../keys/unlock.ts';
 
 export interface NewVault {
   readonly catalog: Catalog;

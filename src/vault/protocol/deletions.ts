@@ -3,8 +3,7 @@
  * highest serial counts, whichever bucket has it; of equals, the removal.
  */
 import { manifestHash } from '../../crypto/manifest.ts';
-import { openDeletion, signDeletion, underAnyRoot } from '../../crypto/signing.ts';
-import type { SignedUnder } from '../../crypto/signing.ts';
+import { openDeletion, signDeletion, underAnyRoot, type SignedUnder } from '../../crypto/signing.ts';
 import { isVaultError } from '../../errors.ts';
 import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
 import { decodeManifestObject } from '../../format/manifest-object.ts';
@@ -15,8 +14,7 @@ import {
   parseDeletionObjectName,
 } from '../../format/removal.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
-import { checkEach } from '../buckets/bucket-set.ts';
-import type { BucketCheck, BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
+import { checkEach, type BucketCheck, type BucketFailure, type ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopy, readCopyAs, spread } from '../buckets/spread.ts';
 import type { ReadSession, Session } from '../session.ts';

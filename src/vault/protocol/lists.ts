@@ -1,12 +1,10 @@
 /** Lists of removal: signed objects that name what a sweep is about to remove, or has removed, in every bucket. */
 import { drawId } from '../../crypto/keys.ts';
-import { openSweepList, signSweepList, underAnyRoot } from '../../crypto/signing.ts';
-import type { SignedUnder } from '../../crypto/signing.ts';
+import { openSweepList, signSweepList, underAnyRoot, type SignedUnder } from '../../crypto/signing.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, SWEEP_PREFIX, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
-import { tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { ReadBucket, VaultBucket } from '../buckets/bucket-set.ts';
+import { tooFewBuckets, type ReadBucket, type VaultBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopyAs, spread } from '../buckets/spread.ts';
 import type { ReadSession, Session } from '../session.ts';

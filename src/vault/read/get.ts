@@ -2,8 +2,7 @@
 import { openAsking } from '../../crypto/asked-password.ts';
 import type { OpenedContent, OpenedManifest } from '../../crypto/manifest.ts';
 import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
-import { mostBody } from '../../format/manifest.ts';
-import type { ChunkRef, ContentTable } from '../../format/manifest.ts';
+import { mostBody, type ChunkRef, type ContentTable } from '../../format/manifest.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
 import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from '../chunks/chunk-memory.ts';

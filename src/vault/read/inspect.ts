@@ -1,11 +1,8 @@
 /** A file's facts and where its shards lie, by the placements: what is said about safety is what is there. */
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
-import { manifestObjectName } from '../../format/manifest.ts';
-import type { ChunkId } from '../../format/manifest.ts';
-import { shardObjectSize } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
-import { mergedListing } from '../buckets/merged-listing.ts';
-import type { MergedEntry } from '../buckets/merged-listing.ts';
+import { manifestObjectName, type ChunkId } from '../../format/manifest.ts';
+import { shardObjectSize, type Redundancy } from '../../format/shard.ts';
+import { mergedListing, type MergedEntry } from '../buckets/merged-listing.ts';
 import type { CallOptions } from '../call.ts';
 import type { FileInfo } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';

@@ -2,11 +2,9 @@
 import type { ListPosition } from '../../catalog/catalog.ts';
 import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
-import { openFileRowIfIntact } from '../files/records.ts';
-import type { FileInfo } from '../files/records.ts';
+import { openFileRowIfIntact, type FileInfo } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
-import { writerOf, writersOf } from '../files/writers.ts';
-import type { Writer } from '../files/writers.ts';
+import { writerOf, writersOf, type Writer } from '../files/writers.ts';
 import type { Session } from '../session.ts';
 
 export interface ListOptions extends CallOptions {

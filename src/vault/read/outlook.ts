@@ -1,8 +1,7 @@
 /** What may happen to a vault, and what has: which versions would go with which buckets, and what was stored on which day. */
 import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
-import { vaultStatus } from './status.ts';
-import type { MetVersion, VaultStatus } from './status.ts';
+import { vaultStatus, type MetVersion, type VaultStatus } from './status.ts';
 
 export interface VaultOutlook extends VaultStatus {
   /** For each bucket and each pair: how many versions that can be read now could not be read any more without them. */

@@ -1,15 +1,13 @@
 /** Writing a stored file into the file system, whole or not at all. */
 import { randomBytes } from 'node:crypto';
-import { link, lstat, open as openFile, rename, rm, stat } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { link, lstat, open as openFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { invalidInput, isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import type { FileTime } from '../../format/file-time.ts';
 import type { CallOptions } from '../call.ts';
-import { reasonOf, setAttributes } from './attributes.ts';
-import type { NotKept } from './attributes.ts';
+import { reasonOf, setAttributes, type NotKept } from './attributes.ts';
 import { impossibleName, restoreError } from './restore-error.ts';
 import { ContentWriter, isUnsupported } from './content-writer.ts';
 

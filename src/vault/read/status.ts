@@ -4,13 +4,11 @@ import type { Catalog } from '../../catalog/catalog.ts';
 import type { CallOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { IdSet } from '../chunks/id-set.ts';
-import { openFileRowIfIntact } from '../files/records.ts';
-import type { FileInfo, FileRecord } from '../files/records.ts';
+import { openFileRowIfIntact, type FileInfo, type FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import type { Session } from '../session.ts';
 import { noVault } from '../open.ts';
-import { lastRuns } from './runs.ts';
-import type { Run } from './runs.ts';
+import { lastRuns, type Run } from './runs.ts';
 import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface VaultStatus {

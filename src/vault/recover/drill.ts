@@ -1,11 +1,9 @@
 /** A restore drill: random files, and random ones of random folders, are read as `get` reads them, and thrown away. */
 import { isFailure, throwIfAborted, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
-import { openFileRowIfIntact } from '../files/records.ts';
-import type { FileInfo } from '../files/records.ts';
+import { openFileRowIfIntact, type FileInfo } from '../files/records.ts';
 import type { Session } from '../session.ts';
-import { findStored } from '../folders/stored-folder.ts';
-import type { StoredFolder } from '../folders/stored-folder.ts';
+import { findStored, type StoredFolder } from '../folders/stored-folder.ts';
 import { withHoles } from '../folders/with-holes.ts';
 
 export interface DrillOptions extends CallOptions {

@@ -1,7 +1,6 @@
 /** A sweep removes nothing unless it can ask every bucket of the vault, and unless they are the same to its end. */
 import { isVaultError, VaultError } from '../../errors.ts';
-import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { describeFailure, tooFewBuckets, type VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';

@@ -10,8 +10,7 @@ import { writerOf } from '../files/writers.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
-import { isRule, judgeVersions, requireRules } from './retention.ts';
-import type { Judgement, RetentionRules } from './retention.ts';
+import { isRule, judgeVersions, requireRules, type Judgement, type RetentionRules } from './retention.ts';
 import { requireNamed, resolveAll } from './rm.ts';
 
 export interface PruneOptions extends CallOptions {

@@ -7,8 +7,7 @@
  */
 import { VaultError } from '../../errors.ts';
 import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
-import { MAX_WAITS } from '../../format/removal.ts';
-import type { SweepList } from '../../format/removal.ts';
+import { MAX_WAITS, type SweepList } from '../../format/removal.ts';
 import { parseShardObjectName } from '../../format/shard.ts';
 import { slicesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
@@ -21,18 +20,14 @@ import { IdSet } from '../chunks/id-set.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
-import { putList, readLists, rootsOfNamed, writeLists } from '../protocol/lists.ts';
-import type { Lists } from '../protocol/lists.ts';
+import { putList, readLists, rootsOfNamed, writeLists, type Lists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets, warnOfCatalog } from './every-bucket.ts';
-import { filesChosenBy, findLive } from './live.ts';
+import { filesChosenBy, findLive, type LiveFiles, type LiveOptions } from './live.ts';
 import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
 import type { MarkerOptions } from '../protocol/markers.ts';
-import type { LiveFiles, LiveOptions } from './live.ts';
-import { planRemoval, removals } from './plan.ts';
-import type { FoundObject, RemovalPlan } from './plan.ts';
+import { planRemoval, removals, type FoundObject, type RemovalPlan } from './plan.ts';
 import { expireFile } from './rm.ts';
-import { nothingRemoved } from './sweep-call.ts';
-import type { SweepOptions, SweepResult } from './sweep-call.ts';
+import { nothingRemoved, type SweepOptions, type SweepResult } from './sweep-call.ts';
 import { expiredShares } from './shares.ts';
 import { tidy } from './tidy.ts';
 

@@ -1,11 +1,9 @@
 /** What the listings say of chunks: which are whole, and whether the catalog knows where they lie. */
 import type { ChunkRow } from '../../catalog/catalog.ts';
-import type { Redundancy } from '../../format/shard.ts';
-import { SHARD_HEADER_SIZE } from '../../format/shard.ts';
+import { SHARD_HEADER_SIZE, type Redundancy } from '../../format/shard.ts';
 import { SEAL_OVERHEAD } from '../../format/limits.ts';
 import { batchesOf } from '../../concurrency/batched.ts';
-import { listChunks } from '../chunks/chunk-listing.ts';
-import type { ListedChunk } from '../chunks/chunk-listing.ts';
+import { listChunks, type ListedChunk } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { isComplete, isEnough, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';

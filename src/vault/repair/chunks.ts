@@ -13,11 +13,9 @@ import { writerOf } from '../files/writers.ts';
 import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
 import type { ReadSession } from '../session.ts';
 import { takeCensus } from './census.ts';
-import { filesToRepair, warnOfEpoch } from './files.ts';
-import type { FileState, RepairFile } from './files.ts';
+import { filesToRepair, warnOfEpoch, type FileState, type RepairFile } from './files.ts';
 import type { Ground } from './ground.ts';
-import { Rebuild } from './rebuild.ts';
-import type { NeedyChunk, Rebuilt } from './rebuild.ts';
+import { Rebuild, type NeedyChunk, type Rebuilt } from './rebuild.ts';
 import type { RepairOptions } from './options.ts';
 
 export interface RepairedChunks {

@@ -1,8 +1,7 @@
 /** Records of removal: every bucket has the one that counts, so that a bucket that was away brings nothing back. */
 import { signDeletion } from '../../crypto/signing.ts';
 import { isVaultError } from '../../errors.ts';
-import { deletionObjectName } from '../../format/removal.ts';
-import type { DeletionRecord } from '../../format/removal.ts';
+import { deletionObjectName, type DeletionRecord } from '../../format/removal.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
 import { storing } from '../buckets/steps.ts';
 import { latest, readDeletion } from '../protocol/deletions.ts';

@@ -2,10 +2,8 @@
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { CallOptions } from '../call.ts';
-import { learn } from '../files/catch-up.ts';
-import type { Learned } from '../files/catch-up.ts';
-import { joinFiles } from '../files/file-join.ts';
-import type { JoinedFile } from '../files/file-join.ts';
+import { learn, type Learned } from '../files/catch-up.ts';
+import { joinFiles, type JoinedFile } from '../files/file-join.ts';
 import type { FileRecord } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
 import type { ReadSession } from '../session.ts';

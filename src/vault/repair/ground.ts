@@ -4,13 +4,10 @@
  */
 import { isVaultError } from '../../errors.ts';
 import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
-import { doing, telling } from '../buckets/steps.ts';
-import type { Take } from '../buckets/steps.ts';
+import { doing, telling, type Take } from '../buckets/steps.ts';
 import type { PlanOptions } from '../call.ts';
-import { goodShards } from '../chunks/good-shards.ts';
-import type { GoodShards, GoodShardsOptions } from '../chunks/good-shards.ts';
-import { isReadable } from '../chunks/shard-sets.ts';
-import type { ShardSet } from '../chunks/shard-sets.ts';
+import { goodShards, type GoodShards, type GoodShardsOptions } from '../chunks/good-shards.ts';
+import { isReadable, type ShardSet } from '../chunks/shard-sets.ts';
 import { readSweepLists } from '../protocol/put-guard.ts';
 import type { ReadSession, Session } from '../session.ts';
 

@@ -2,18 +2,15 @@
 import { isFailure, isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
+import { describeFailure, type ReadBucket } from '../buckets/bucket-set.ts';
 import { storing } from '../buckets/steps.ts';
-import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
 import { openManifest } from '../files/catch-up.ts';
-import { joinFiles } from '../files/file-join.ts';
-import type { JoinedFile } from '../files/file-join.ts';
+import { joinFiles, type JoinedFile } from '../files/file-join.ts';
 import { readManifestBytes, readManifestIn } from '../files/manifests.ts';
 import type { ReadSession } from '../session.ts';
-import { isOver } from './files.ts';
-import type { FileState } from './files.ts';
+import { isOver, type FileState } from './files.ts';
 import type { Ground } from './ground.ts';
 
 export interface ManifestRepairOptions extends CallOptions {

@@ -4,8 +4,7 @@
  */
 import type { ChunkRow } from '../../catalog/catalog.ts';
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
-import { CHUNK_PREFIX, shardObjectSize, shardSize } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
+import { CHUNK_PREFIX, shardObjectSize, shardSize, type Redundancy } from '../../format/shard.ts';
 import { Budget } from '../../concurrency/semaphore.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
@@ -16,13 +15,11 @@ import { IdSet } from '../chunks/id-set.ts';
 import { Presence } from '../chunks/presence.ts';
 import { fitsSize, isComplete, objectNameOf, rowOfSet, setsOf, shardsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
-import { codedObjects, mostSealed, takeBack } from '../chunks/shards.ts';
-import type { FetchedShard } from '../chunks/shards.ts';
+import { codedObjects, mostSealed, takeBack, type FetchedShard } from '../chunks/shards.ts';
 import { ShardUploader } from '../chunks/shard-uploader.ts';
 import type { ReadSession, Session } from '../session.ts';
 import { isCoded, isWhole, sealedSizeOf } from './census.ts';
-import { goodShards } from '../chunks/good-shards.ts';
-import type { GoodShards } from '../chunks/good-shards.ts';
+import { goodShards, type GoodShards } from '../chunks/good-shards.ts';
 import type { Ground } from './ground.ts';
 
 export interface RebuildOptions {

@@ -1,9 +1,7 @@
 /** Locking all that live files need, or making its locks longer: for cron, where files are to be kept for a rolling time. */
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
-import { startRetaining } from '../buckets/retaining.ts';
-import type { Retaining } from '../buckets/retaining.ts';
+import { describeFailure, type BucketFailure, type ReadBucket } from '../buckets/bucket-set.ts';
+import { startRetaining, type Retaining } from '../buckets/retaining.ts';
 import { neededObjects, sharedNames } from '../files/needed-objects.ts';
 import type { Session } from '../session.ts';
 import type { RepairOptions } from './options.ts';

@@ -6,11 +6,9 @@
 import { randomBytes } from 'node:crypto';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { drawId, requireFull } from '../../crypto/keys.ts';
-import { manifestHash } from '../../crypto/manifest.ts';
-import type { OpenedManifest } from '../../crypto/manifest.ts';
+import { manifestHash, type OpenedManifest } from '../../crypto/manifest.ts';
 import { labelIn, sealLabel } from '../../crypto/texts.ts';
-import { isVaultError } from '../../errors.ts';
-import type { VaultError } from '../../errors.ts';
+import { isVaultError, type VaultError } from '../../errors.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { decodeManifestObject } from '../../format/manifest-object.ts';
@@ -27,8 +25,7 @@ import type { Guarded } from '../protocol/guarded.ts';
 import { syncFiles } from '../recover/recover.ts';
 import { removeFiles } from '../remove/rm.ts';
 import type { Session } from '../session.ts';
-import { NOTHING_STORED } from '../write/content.ts';
-import type { StoredContent } from '../write/content.ts';
+import { NOTHING_STORED, type StoredContent } from '../write/content.ts';
 import { listFile, storeManifest } from '../write/finish-put.ts';
 import { storeAnew } from './store-anew.ts';
 

@@ -1,11 +1,9 @@
 /** A vault's roots: a new one, and what lies under those before. */
 import { requireFull } from '../../crypto/keys.ts';
 import type { CallOptions } from '../call.ts';
-import { rotateKeys } from '../keys/rotate.ts';
-import type { RotateOptions, Rotation } from '../keys/rotate.ts';
+import { rotateKeys, type RotateOptions, type Rotation } from '../keys/rotate.ts';
 import type { Session } from '../session.ts';
-import { resealFiles } from './reseal.ts';
-import type { ResealOptions, ResealResult } from './reseal.ts';
+import { resealFiles, type ResealOptions, type ResealResult } from './reseal.ts';
 
 export class Roots {
   readonly #session: Session;

@@ -7,8 +7,7 @@ import { ChunkReader } from '../chunks/chunk-reader.ts';
 import { contentRefs, contentsOf } from '../files/tables.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import type { Session } from '../session.ts';
-import { startStoring } from '../write/content.ts';
-import type { StoredContent } from '../write/content.ts';
+import { startStoring, type StoredContent } from '../write/content.ts';
 
 /**
  * Stores the chunks of a content, cut where they were cut, and its tables.

@@ -2,14 +2,12 @@
  * Links for people without a vault: a file is read, sealed anew for one link alone, and put beside a page that opens it into one of
  * the cloud buckets, both reached by URLs that expire. FORMAT.md, "Shares".
  */
-import { MAX_PRESIGNED_SECONDS } from '../../buckets/bucket.ts';
-import type { Bucket, PresignCall } from '../../buckets/bucket.ts';
+import { MAX_PRESIGNED_SECONDS, type Bucket, type PresignCall } from '../../buckets/bucket.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { drawId } from '../../crypto/keys.ts';
 import { drawShareKey } from '../../crypto/share.ts';
 import { sealShareNote } from '../../crypto/texts.ts';
-import { invalidInput, isFailure } from '../../errors.ts';
-import type { VaultError } from '../../errors.ts';
+import { invalidInput, isFailure, type VaultError } from '../../errors.ts';
 import { encodeShareNote, MAX_SHARE_PARTS, SHARE_PART_SIZE, shareObjectName } from '../../format/share.ts';
 import type { ShareNote, ShareObjectName } from '../../format/share.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';

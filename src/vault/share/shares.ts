@@ -11,8 +11,7 @@ import {
   shareObjectName,
 } from '../../format/share.ts';
 import type { ShareNote } from '../../format/share.ts';
-import { checkEach, describeFailure } from '../buckets/bucket-set.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { checkEach, describeFailure, type VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 

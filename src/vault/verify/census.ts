@@ -5,17 +5,12 @@
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ChunkId } from '../../format/manifest.ts';
-import { CHUNK_PREFIX, shardObjectSize } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
+import { CHUNK_PREFIX, shardObjectSize, type Redundancy } from '../../format/shard.ts';
 import type { BucketSet, ReadBucket } from '../buckets/bucket-set.ts';
-import { mergedListing } from '../buckets/merged-listing.ts';
-import type { MergeOptions } from '../buckets/merged-listing.ts';
-import { listChunks } from '../chunks/chunk-listing.ts';
-import type { ListedChunk } from '../chunks/chunk-listing.ts';
-import { chosenShards, shardsOf } from '../chunks/shard-sets.ts';
-import type { ListedShard } from '../chunks/shard-sets.ts';
-import { completeSet, mostSealedOf } from './chunk-judgement.ts';
-import type { Judgement, PlacesHint } from './chunk-judgement.ts';
+import { mergedListing, type MergeOptions } from '../buckets/merged-listing.ts';
+import { listChunks, type ListedChunk } from '../chunks/chunk-listing.ts';
+import { chosenShards, shardsOf, type ListedShard } from '../chunks/shard-sets.ts';
+import { completeSet, mostSealedOf, type Judgement, type PlacesHint } from './chunk-judgement.ts';
 import { problemKey } from './condition.ts';
 
 /** Entries of the first table; each further one is twice as large. */

@@ -1,13 +1,11 @@
 /** How a chunk stands, by the shards that buckets have of it. Pure. */
 import { CODEC_STORED, payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import { PAYLOAD_TRAILER_SIZE } from '../../format/limits.ts';
-import { sealingOf, shardObjectSize } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
+import { sealingOf, shardObjectSize, type Redundancy } from '../../format/shard.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { chosenShards, isComplete, isReadable, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
-import { problemKey } from './condition.ts';
-import type { Condition, FileProblem } from './condition.ts';
+import { problemKey, type Condition, type FileProblem } from './condition.ts';
 
 /** What has become of one shard; `unstored`: no bucket is known to have had it. */
 export type ShardState = 'good' | 'missing' | 'damaged' | 'unknown' | 'unstored';

@@ -1,21 +1,17 @@
 /** How a chunk stands by its bytes: every shard of it is read, and compared with what the chunk's content makes it. */
 import { isVaultError } from '../../errors.ts';
-import { CHUNK_PREFIX, formatRedundancy, shardSize } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
+import { CHUNK_PREFIX, formatRedundancy, shardSize, type Redundancy } from '../../format/shard.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
-import { objectsOf } from '../chunks/chunk-memory.ts';
-import type { ChunkMemory } from '../chunks/chunk-memory.ts';
+import { objectsOf, type ChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
 import { rowLocator } from '../chunks/row-locator.ts';
-import { shardsOf, shardsOfRow } from '../chunks/shard-sets.ts';
-import type { ListedShard } from '../chunks/shard-sets.ts';
+import { shardsOf, shardsOfRow, type ListedShard } from '../chunks/shard-sets.ts';
 import { checkShards, codedObjects, fetchShard, openFromAny, stateOf, takeBack } from '../chunks/shards.ts';
 import type { FetchedShard, ShardCandidate } from '../chunks/shards.ts';
 import type { Session } from '../session.ts';
-import { judgeChunk } from './chunk-judgement.ts';
-import type { BadShard, Judgement, PlacesHint } from './chunk-judgement.ts';
+import { judgeChunk, type BadShard, type Judgement, type PlacesHint } from './chunk-judgement.ts';
 import { worse } from './condition.ts';
 import type { Findings } from './findings.ts';
 

@@ -2,8 +2,7 @@
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { idEntry } from '../../crypto/manifest.ts';
 import { VaultError } from '../../errors.ts';
-import { mostBody } from '../../format/manifest.ts';
-import type { ChunkId, ChunkRef } from '../../format/manifest.ts';
+import { mostBody, type ChunkId, type ChunkRef } from '../../format/manifest.ts';
 import { chunkMemorySize, chunksInFlight } from '../chunks/chunk-memory.ts';
 import type { IdSet } from '../chunks/id-set.ts';
 import { mostSealed } from '../chunks/shards.ts';

@@ -1,7 +1,6 @@
 /** Every chunk of a file or folder that is not locked, with what proves it: for checks that read everything. */
 import type { OpenedManifest } from '../../crypto/manifest.ts';
-import { decodeRefs } from '../../format/manifest.ts';
-import type { ChunkRef, ContentPart } from '../../format/manifest.ts';
+import { decodeRefs, type ChunkRef, type ContentPart } from '../../format/manifest.ts';
 import { allocateChunkMemory } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
 import { contentRefs, contentsOf } from '../files/tables.ts';

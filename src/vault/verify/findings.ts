@@ -1,9 +1,7 @@
 /** Gathers what a check has found, by file and by bucket. */
-import { isVaultError } from '../../errors.ts';
-import type { VaultError } from '../../errors.ts';
+import { isVaultError, type VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
+import { describeFailure, type BucketFailure, type ReadBucket } from '../buckets/bucket-set.ts';
 import type { Session } from '../session.ts';
 import type { ChunkCensus } from './census.ts';
 import { emptyTally, worse, severityOf, problemKey } from './condition.ts';

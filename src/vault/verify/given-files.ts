@@ -2,8 +2,7 @@
 import { isVaultError } from '../../errors.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
-import { mergedListing } from '../buckets/merged-listing.ts';
-import type { MergeOptions } from '../buckets/merged-listing.ts';
+import { mergedListing, type MergeOptions } from '../buckets/merged-listing.ts';
 import type { JoinedFile } from '../files/file-join.ts';
 import { notFound, resolveFile } from '../files/resolve.ts';
 import type { Session } from '../session.ts';

@@ -2,8 +2,7 @@
 import type { RetentionPolicy } from '../../buckets/bucket.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { isFailure } from '../../errors.ts';
-import { checkEach, describeFailure } from '../buckets/bucket-set.ts';
-import type { ReadBucket } from '../buckets/bucket-set.ts';
+import { checkEach, describeFailure, type ReadBucket } from '../buckets/bucket-set.ts';
 import type { HeldObject } from '../buckets/retaining.ts';
 import type { CallOptions } from '../call.ts';
 import { neededObjects, sharedNames } from '../files/needed-objects.ts';

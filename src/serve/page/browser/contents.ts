@@ -1,7 +1,6 @@
 /** What lies in a stored folder. */
 import { nameText, sizeText } from '../words.ts';
-import { ask, pathOf } from './api.ts';
-import type { Listed } from './api.ts';
+import { ask, pathOf, type Listed } from './api.ts';
 import { button, dialog, make } from './elements.ts';
 
 interface Entry {

@@ -1,7 +1,6 @@
 /** The list of files, and what can be done with each. */
 import { nameText, sizeText, timeTree } from '../words.ts';
-import type { Listed, Session } from './api.ts';
-import { ask, pathOf } from './api.ts';
+import { ask, pathOf, type Listed, type Session } from './api.ts';
 import { showContents } from './contents.ts';
 import { button, dialog, field, make, messageOf, takeAway, tell } from './elements.ts';
 import { offerLink } from './links.ts';

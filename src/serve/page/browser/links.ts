@@ -1,10 +1,8 @@
 /** Links: made, shown once, listed and taken away. */
 import { encode } from 'uqr';
-import type { Tree } from '../tree.ts';
-import { h } from '../tree.ts';
+import { h, type Tree } from '../tree.ts';
 import { nameText, timeTree } from '../words.ts';
-import type { Link, Listed } from './api.ts';
-import { ask, pathOf } from './api.ts';
+import { ask, pathOf, type Link, type Listed } from './api.ts';
 import { button, dialog, field, make, messageOf, takeAway, tell } from './elements.ts';
 
 const DAY = 86_400;

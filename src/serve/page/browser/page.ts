@@ -1,8 +1,6 @@
 /** The page: who is there, and what they see. */
-import { statusTree } from '../status-view.ts';
-import type { StatusView } from '../status-view.ts';
-import type { Session } from './api.ts';
-import { ask, onSignedOut, Refused } from './api.ts';
+import { statusTree, type StatusView } from '../status-view.ts';
+import { ask, onSignedOut, Refused, type Session } from './api.ts';
 import { button, elementOf, field, make, messageOf, tell } from './elements.ts';
 import { filesView } from './files.ts';
 import { listLinks } from './links.ts';

@@ -1,9 +1,7 @@
 /** What is chosen or dropped to be stored, and how. */
-import type { Dropped } from './dropped.ts';
-import { droppedOf, entriesOf, walk } from './dropped.ts';
+import { droppedOf, entriesOf, walk, type Dropped } from './dropped.ts';
 import { button, field, make, tell } from './elements.ts';
-import { Queue } from './queue.ts';
-import type { How } from './queue.ts';
+import { Queue, type How } from './queue.ts';
 
 /** @param onStored is called when something new is there */
 export function uploadPanel(onStored: () => void): HTMLElement {
