@@ -50,68 +50,29 @@ export function encodeParity(k: number, m: number, shards: readonly Uint8Array[]
  * @param k data shards, 1 to 16
  * @param m parity shards, 0 to 16 - k
  * @param shards k + m entries by shard index, of equal length; null where there is none. At least k are there
- * @param out where to put missing data shards, in the order of their indices, each of a shard's length and
- *   overlapping nothing else; what is not given is allocated
  * @returns k views in order: the given ones as they are, the missing ones computed
- * @throws RangeError if k, m, the shards or `out` are not as said, so also if fewer than k are there: the
- *   caller counts first, since only it can say what is lost where
+ * @throws RangeError if k, m or the shards are not as said, so also if fewer than k are there: the caller counts first, since
+ *   only it can say what is lost where
  */
-export function reconstructData(
-  k: number,
-  m: number,
-  shards: readonly (Uint8Array | null)[],
-  out: readonly Uint8Array[] = [],
-): Uint8Array[] {
+export function reconstructData(k: number, m: number, shards: readonly (Uint8Array | null)[]): Uint8Array[] {
   const size = requireShards(k, m, shards);
-  const missing: number[] = [];
-  const buffers: Uint8Array[] = [];
-  const data = shards.slice(0, k).map((shard, index) => {
-    if (shard !== null) return shard;
-    const buffer = out[missing.length] ?? new Uint8Array(size);
-    missing.push(index);
-    buffers.push(buffer);
-    return buffer;
-  });
-  if (missing.length > 0) reconstructShards(k, m, shards, missing, buffers);
-  return data;
-}
-
-/**
- * Computes any shards of a chunk, data or parity, from any k of its shards.
- *
- * @param k data shards, 1 to 16
- * @param m parity shards, 0 to 16 - k
- * @param shards k + m entries by shard index, of equal length; null where there is none. At least k are there
- * @param wanted indices of the shards to compute, 0 to k + m - 1, at most k + m
- * @param out one view for each wanted index, of a shard's length and overlapping nothing else; overwritten
- * @throws RangeError if an argument is not as said, so also if fewer than k shards are there
- */
-export function reconstructShards(
-  k: number,
-  m: number,
-  shards: readonly (Uint8Array | null)[],
-  wanted: readonly number[],
-  out: readonly Uint8Array[],
-): void {
-  const size = requireShards(k, m, shards);
-  // The lowest indices first: a wanted shard that is there is then copied, where it is among the first k.
   const present = shards.flatMap((shard, index) => (shard === null ? [] : [{ shard, index }])).slice(0, k);
   if (present.length < k) {
     throw new RangeError(`${present.length} shards cannot give back a chunk that was cut into ${k}.`);
   }
-  if (wanted.length > k + m || wanted.length !== out.length || out.some((view) => view.length !== size)) {
-    throw new RangeError(`Each of ${wanted.length} wanted shards needs one buffer of ${size} bytes.`);
-  }
-  if (wanted.some((index) => !(index in shards))) {
-    throw new RangeError(`Not all of the wanted shards ${wanted.join(', ')} are of ${k}+${m}.`);
-  }
   const indices = present.map(({ index }) => index);
-  const rows = wanted.map((index) => interpolation(indices, index));
-  combine(
-    rows,
-    present.map(({ shard }) => shard),
-    out,
-  );
+  const rows: Row[] = [];
+  const missing: Uint8Array[] = [];
+  const data = shards.slice(0, k).map((shard, index) => {
+    if (shard !== null) return shard;
+    const view = new Uint8Array(size);
+    rows.push(interpolation(indices, index));
+    missing.push(view);
+    return view;
+  });
+  const sources = present.map(({ shard }) => shard);
+  if (missing.length > 0) combine(rows, sources, missing);
+  return data;
 }
 
 /** Checks what every caller must get right; the length of a shard in bytes. */

@@ -27,12 +27,11 @@ for (const [k, m] of [
   [13, 3],
 ] as const) {
   const chunks = Array.from({ length: CHUNKS }, () => randomShards(k, m));
-  const out = [new Uint8Array(shardSize(CHUNK_SIZE, k))];
   const tables = tablesOf(k, m);
   const cells = [
     `${k}+${m}`,
     measure(chunks, (shards) => encodeParity(k, m, shards)),
-    measure(chunks, ([, ...shards]) => reconstructData(k, m, [null, ...shards], out)),
+    measure(chunks, ([, ...shards]) => reconstructData(k, m, [null, ...shards])),
     measure(chunks, (shards) => encodeByTables(tables, shards)),
     k === 2 ? measure(chunks, encodeByWords) : '',
   ];

@@ -331,60 +331,49 @@ function isBusy(error: unknown): boolean {
   return /^SQLITE_(BUSY|LOCKED)/.test(systemCode(error) ?? '');
 }
 
-/** SQLite's result codes (https://sqlite.org/rescode.html) and the file system's as VaultErrors; what is neither comes back as it is. */
+/** What SQLite's result codes (https://sqlite.org/rescode.html) and the file system's come to. */
+const MEANINGS: readonly (readonly [
+  results: string,
+  code: VaultError['code'],
+  message: (path: string, said: string) => string,
+])[] = [
+  [
+    'BUSY LOCKED',
+    'unavailable',
+    (path) =>
+      `Another process has been writing to the catalog ${path} for more than ${BUSY_DEADLINE_MS / 1000} seconds. Try again later.`,
+  ],
+  [
+    // Also where the file beside the database that readers share could not grow.
+    'FULL IOERR_SHMSIZE ENOSPC EDQUOT',
+    'storage-full',
+    (path) => `There is no room left to write the catalog ${path}. Make room on its disk, and repeat this.`,
+  ],
+  [
+    'CORRUPT NOTADB',
+    'damaged',
+    (path, said) =>
+      `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, move it away: \`vault recover\` then makes it anew from the buckets.`,
+  ],
+  [
+    'READONLY CANTOPEN PERM AUTH EACCES EPERM EROFS',
+    'denied',
+    (path, said) =>
+      `The catalog ${path} cannot be opened or written (${said}). Check the rights to the file and its folder.`,
+  ],
+  [
+    'IOERR NOMEM PROTOCOL EIO EMFILE ENFILE',
+    'unavailable',
+    (path, said) => `The catalog ${path} cannot be read or written: ${said}.`,
+  ],
+];
+
+/** An error of SQLite or of the file system as a VaultError; what is neither comes back as it is. */
 function translated(error: unknown, path: string): unknown {
-  const code = systemCode(error);
-  if (error instanceof VaultError || code === null) return error;
-  const [, result] = /^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(code) ?? [];
-  switch (result ?? code) {
-    case 'BUSY':
-    case 'LOCKED':
-      return new VaultError(
-        'unavailable',
-        `Another process has been writing to the catalog ${path} for more than ${BUSY_DEADLINE_MS / 1000} seconds. Try again later.`,
-        { cause: error },
-      );
-    case 'FULL':
-    // The file beside the database that readers share could not grow.
-    case 'IOERR_SHMSIZE':
-    case 'ENOSPC':
-    case 'EDQUOT':
-      return new VaultError(
-        'storage-full',
-        `There is no room left to write the catalog ${path}. Make room on its disk, and repeat this.`,
-        { cause: error },
-      );
-    case 'CORRUPT':
-    case 'NOTADB':
-      return new VaultError(
-        'damaged',
-        `The catalog ${path} is damaged or is no catalog (${messageOf(error)}). If it is the right file, move it away: \`vault recover\` then makes it anew from the buckets.`,
-        { cause: error },
-      );
-    case 'READONLY':
-    case 'CANTOPEN':
-    case 'PERM':
-    case 'AUTH':
-    case 'EACCES':
-    case 'EPERM':
-    case 'EROFS':
-      return new VaultError(
-        'denied',
-        `The catalog ${path} cannot be opened or written (${messageOf(error)}). Check the rights to the file and its folder.`,
-        { cause: error },
-      );
-    case 'IOERR':
-    case 'NOMEM':
-    case 'PROTOCOL':
-    case 'EIO':
-    case 'EMFILE':
-    case 'ENFILE':
-      return new VaultError(
-        'unavailable',
-        `The catalog ${path} cannot be read or written: ${messageOf(error)}.`,
-        { cause: error },
-      );
-    default:
-      return error;
-  }
+  const said = systemCode(error);
+  if (error instanceof VaultError || said === null) return error;
+  const [, result = said] = /^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(said) ?? [];
+  const [, code, message] = MEANINGS.find(([results]) => results.split(' ').includes(result)) ?? [];
+  if (code === undefined || message === undefined) return error;
+  return new VaultError(code, message(path, messageOf(error)), { cause: error });
 }

@@ -8,23 +8,27 @@ import type { Compression } from '../../format/keyring.ts';
 import { MAX_SHARDS, parseRedundancy, type Redundancy } from '../../format/shard.ts';
 import { quote } from '../terminal/text.ts';
 
-export interface SharedOptions {
-  readonly vault?: string;
-  readonly db?: string;
-  readonly passwordFile?: string | undefined;
-  readonly passwordCommand?: string | undefined;
-  readonly keyFile?: string | undefined;
-  readonly json?: boolean;
-  readonly quiet?: boolean;
-  readonly verbose?: boolean;
-  readonly debug?: boolean;
-  readonly pingUrl?: string;
-  readonly timeout?: string;
-  readonly maxWait?: string;
-  readonly concurrency?: string;
-  readonly limitUpload?: string;
-  readonly limitDownload?: string;
-}
+/** What a verb's own options say, as written: those with a value, those without, and those that may be repeated. */
+export type Flags<Values extends string, Switches extends string = never, Lists extends string = never> = {
+  readonly [name in Values]?: string | undefined;
+} & { readonly [name in Switches]?: boolean | undefined } & {
+  readonly [name in Lists]?: readonly string[] | undefined;
+};
+
+export type SharedOptions = Flags<
+  | 'vault'
+  | 'db'
+  | 'passwordFile'
+  | 'passwordCommand'
+  | 'keyFile'
+  | 'pingUrl'
+  | 'timeout'
+  | 'maxWait'
+  | 'concurrency'
+  | 'limitUpload'
+  | 'limitDownload',
+  'json' | 'quiet' | 'verbose' | 'debug'
+>;
 
 /** Name of this program's folder and of its files in the platform's data folder. */
 const DATA_FOLDER = 'shardvault';

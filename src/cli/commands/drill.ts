@@ -2,18 +2,14 @@ import { tmpdir } from 'node:os';
 import { VaultError } from '../../errors.ts';
 import { ATTENTION, exitCodeOf, worst, type ExitCode } from '../exit.ts';
 import { noted, surroundings, warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
-import { ifGiven, parseCount, parseFraction } from '../arguments/options.ts';
+import { ifGiven, parseCount, parseFraction, type Flags } from '../arguments/options.ts';
 import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { reportError } from '../terminal/report.ts';
 import { recoveredAsJson } from './recover.ts';
 import { count, grouped, quote, showDuration, showSize } from '../terminal/text.ts';
 import { drillVault, type DrillReport } from '../../compose.ts';
 
-export interface DrillFlags {
-  readonly bucket?: readonly string[];
-  readonly files?: string;
-  readonly sample?: string;
-}
+export type DrillFlags = Flags<'files' | 'sample', never, 'bucket'>;
 
 interface Plan {
   readonly buckets: readonly string[];

@@ -7,6 +7,7 @@ import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import { DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
+import type { Flags } from '../arguments/options.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
@@ -15,11 +16,7 @@ import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 import * as tree from './get-folder.ts';
 import { findLocked, type LockFlags } from './lock-password.ts';
 
-export interface GetFlags extends LockFlags {
-  readonly output?: string;
-  readonly force?: boolean;
-  readonly owner?: boolean;
-}
+export type GetFlags = LockFlags & Flags<'output', 'force' | 'owner'>;
 
 /** Longest file name that file systems take, in bytes. */
 const MAX_BASE_NAME_SIZE = 255;

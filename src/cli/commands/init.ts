@@ -14,6 +14,7 @@ import {
   parseCompression,
   parseRedundancyOption,
   parseSize,
+  type Flags,
 } from '../arguments/options.ts';
 import { isPostgresUrl } from '../arguments/environment.ts';
 import { expectQuestion, passwordSource, readNewPassword } from '../arguments/password.ts';
@@ -22,13 +23,7 @@ import { reportError } from '../terminal/report.ts';
 import { count, quote, showLines } from '../terminal/text.ts';
 import { createVault, probeBucket, requireNoFiles } from '../../compose.ts';
 
-export interface InitFlags {
-  readonly local?: boolean;
-  readonly bucket?: readonly string[];
-  readonly redundancy?: string;
-  readonly chunkSize?: string;
-  readonly compression?: string;
-}
+export type InitFlags = Flags<'redundancy' | 'chunkSize' | 'compression', 'local', 'bucket'>;
 
 /** What a new vault is made of; redundancy null for the usual one. */
 interface Plan {

@@ -5,6 +5,7 @@ import { msOfFileTime } from '../../format/file-time.ts';
 import { entriesIn, selectEntries, type Wanted } from '../../vault/folders/selection.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Invocation } from '../arguments/invocation.ts';
+import type { Flags } from '../arguments/options.ts';
 import { entryAsJson } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, jsonOf, showName, showSize, showTime } from '../terminal/text.ts';
@@ -12,16 +13,8 @@ import { wantedOf } from './get-folder.ts';
 import type { LockFlags } from './lock-password.ts';
 import { printPages } from './print-pages.ts';
 
-export interface LsFlags extends LockFlags {
-  readonly recursive?: boolean;
-  readonly long?: boolean;
-  readonly all?: boolean;
-  readonly deleted?: boolean;
-  readonly sort?: string;
-  readonly since?: string;
-  readonly larger?: string;
-  readonly null?: boolean;
-}
+export type LsFlags = LockFlags &
+  Flags<'sort' | 'since' | 'larger', 'recursive' | 'long' | 'all' | 'deleted' | 'null'>;
 
 const SHORT = ['>SIZE', 'MODIFIED', 'PATH'];
 const LONG = ['MODE', 'OWNER', 'GROUP', '>BYTES', 'MODIFIED', 'PATH'];

@@ -4,7 +4,7 @@ import type { PrunedName } from '../../vault/remove/prune.ts';
 import { requireRules, type Judgement, type RetentionRules } from '../../vault/remove/retention.ts';
 import { confirm } from '../arguments/confirm.ts';
 import { warnTo, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
-import { ifGiven, parseCount, parseDurationMs } from '../arguments/options.ts';
+import { ifGiven, parseCount, parseDurationMs, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { ATTENTION, DONE, worst, type ExitCode } from '../exit.ts';
 import { shortHash } from '../terminal/describe.ts';
@@ -13,19 +13,10 @@ import { tableFor } from '../terminal/table.ts';
 import { count, grouped, quote, showName, showTime } from '../terminal/text.ts';
 import { concludeRemoval } from './rm.ts';
 
-export interface PruneFlags {
-  readonly keepLast?: string;
-  readonly keepHourly?: string;
-  readonly keepDaily?: string;
-  readonly keepWeekly?: string;
-  readonly keepMonthly?: string;
-  readonly keepYearly?: string;
-  readonly keepWithin?: string;
-  readonly allowMany?: boolean;
-  readonly now?: boolean;
-  readonly yes?: boolean;
-  readonly dryRun?: boolean;
-}
+export type PruneFlags = Flags<
+  'keepLast' | 'keepHourly' | 'keepDaily' | 'keepWeekly' | 'keepMonthly' | 'keepYearly' | 'keepWithin',
+  'allowMany' | 'now' | 'yes' | 'dryRun'
+>;
 
 /** Most versions that a rule can be told to keep. */
 const MOST = 999_999_999;

@@ -7,7 +7,7 @@ import { invalidInput, messageOf } from '../../errors.ts';
 import type { FolderSource } from '../../vault/folders/folder-source.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { fileSource } from '../../vault/write/source.ts';
-import { ifGiven, nameAsTyped, nameOfPath, parseSize } from '../arguments/options.ts';
+import { ifGiven, nameAsTyped, nameOfPath, parseSize, type Flags } from '../arguments/options.ts';
 import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
 import { quote } from '../terminal/text.ts';
@@ -20,19 +20,11 @@ export interface Task {
   readonly size: number | null;
 }
 
-export interface TaskFlags {
-  readonly name?: string;
-  readonly fromCommand?: string;
-  readonly allowEmpty?: boolean;
-  readonly filesFrom?: string;
-  readonly null?: boolean;
-  readonly oneFileSystem?: boolean;
-  readonly exclude?: readonly string[];
-  readonly excludeFrom?: readonly string[];
-  readonly excludeCaches?: boolean;
-  readonly excludeLargerThan?: string;
-  readonly forceRead?: boolean;
-}
+export type TaskFlags = Flags<
+  'name' | 'fromCommand' | 'filesFrom' | 'excludeLargerThan',
+  'allowEmpty' | 'null' | 'oneFileSystem' | 'excludeCaches' | 'forceRead',
+  'exclude' | 'excludeFrom'
+>;
 
 type FolderSettings = Omit<FolderSource, 'root'>;
 

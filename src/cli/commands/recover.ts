@@ -2,16 +2,13 @@ import { invalidInput, VaultError } from '../../errors.ts';
 import type { SyncResult } from '../../vault/recover/recover.ts';
 import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { surroundings, withProgress, type Invocation } from '../arguments/invocation.ts';
-import { catalogLocation } from '../arguments/options.ts';
+import { catalogLocation, type Flags } from '../arguments/options.ts';
 import { expectQuestion, PASSWORD_TRIES, readTriedPassword, refusalOf } from '../arguments/password.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
 import { count, grouped } from '../terminal/text.ts';
 import { recoverVault } from '../../compose.ts';
 
-export interface RecoverFlags {
-  readonly bucket?: readonly string[];
-  readonly dryRun?: boolean;
-}
+export type RecoverFlags = Flags<never, 'dryRun', 'bucket'>;
 
 /** What could not be looked at. */
 export function recoveredAsJson({

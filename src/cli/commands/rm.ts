@@ -3,18 +3,13 @@ import { MAX_GRACE_MS } from '../../format/removal.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import { ATTENTION, DONE, worst, type ExitCode } from '../exit.ts';
 import { warnTo, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
-import { parseDurationMs } from '../arguments/options.ts';
+import { parseDurationMs, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { count, showDuration, showName } from '../terminal/text.ts';
 import { describeRetained, reportSweep } from './sweep.ts';
 
-export interface RmFlags {
-  readonly allVersions?: boolean;
-  readonly now?: boolean;
-  readonly grace?: string;
-  readonly dryRun?: boolean;
-}
+export type RmFlags = Flags<'grace', 'allVersions' | 'now' | 'dryRun'>;
 
 /** `vault rm`: hides files, all that are named or none; with `--now` what only they used goes at once. */
 export async function rm(

@@ -1,5 +1,5 @@
 import { isPostgresUrl } from '../arguments/environment.ts';
-import { catalogLocation } from '../arguments/options.ts';
+import { catalogLocation, type Flags } from '../arguments/options.ts';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { invalidInput } from '../../errors.ts';
@@ -10,13 +10,7 @@ import { passwordSource } from '../arguments/password.ts';
 import { quote } from '../terminal/text.ts';
 import { cronText, kubernetesText, systemdText, type Job, type Schedule } from './schedule-formats.ts';
 
-export interface ScheduleFlags {
-  readonly cron?: boolean;
-  readonly systemd?: boolean;
-  readonly kubernetes?: boolean;
-  readonly image?: string;
-  readonly bucket?: readonly string[];
-}
+export type ScheduleFlags = Flags<'image', 'cron' | 'systemd' | 'kubernetes', 'bucket'>;
 
 /** When, as minute, hour, day of the month and day of the week; nightly, but for what reads or restores. */
 const TIMES = {

@@ -1,14 +1,11 @@
 import { invalidInput, VaultError } from '../../errors.ts';
 import { DAMAGED, DONE, type ExitCode } from '../exit.ts';
 import { surroundings, withProgress, type Invocation } from '../arguments/invocation.ts';
-import { ifGiven, parseFraction } from '../arguments/options.ts';
+import { ifGiven, parseFraction, type Flags } from '../arguments/options.ts';
 import { count, showLines, showName } from '../terminal/text.ts';
 import { scrubPlace } from '../../compose.ts';
 
-export interface ScrubFlags {
-  readonly bucket?: readonly string[];
-  readonly sample?: string;
-}
+export type ScrubFlags = Flags<'sample', never, 'bucket'>;
 
 /** `vault verify --no-password`: checks buckets by the checksums in their objects alone, and prints what is damaged. */
 export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<ExitCode> {

@@ -2,19 +2,12 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { DONE, type ExitCode } from '../exit.ts';
 import { withVault, type Invocation } from '../arguments/invocation.ts';
-import { parseDurationMs, parseSize } from '../arguments/options.ts';
+import { parseDurationMs, parseSize, type Flags } from '../arguments/options.ts';
 import { invalidInput, messageOf } from '../../errors.ts';
 import type { ServeOptions } from '../../serve/server.ts';
 import { jsonOf, quote } from '../terminal/text.ts';
 
-export interface ServeFlags {
-  readonly listen?: string;
-  readonly publicUrl?: string;
-  readonly tlsCert?: string;
-  readonly tlsKey?: string;
-  readonly maxUpload?: string;
-  readonly grace?: string;
-}
+export type ServeFlags = Flags<'listen' | 'publicUrl' | 'tlsCert' | 'tlsKey' | 'maxUpload' | 'grace'>;
 
 /** How long a client may send or take next to nothing, in milliseconds. */
 const IDLE_MS = 30_000;

@@ -4,7 +4,7 @@ import type { VaultStatus } from '../../vault/read/status.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { surroundings, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
-import { catalogLocation, ifGiven, parseDurationMs } from '../arguments/options.ts';
+import { catalogLocation, ifGiven, parseDurationMs, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
@@ -13,11 +13,7 @@ import { printBucketReports } from './bucket.ts';
 import { catalogMetricsText, metricsText, type Age, type Standing } from './status-metrics.ts';
 import { catalogFacts } from '../../compose.ts';
 
-export interface StatusFlags {
-  readonly maxAge?: string;
-  readonly prometheus?: boolean;
-  readonly password?: boolean;
-}
+export type StatusFlags = Flags<'maxAge', 'prometheus' | 'password'>;
 
 /** `vault status`: what the vault holds and how safe it is, for people, programs and monitoring. */
 export async function status(

@@ -1,15 +1,13 @@
 import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
 import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { noted, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
+import type { Flags } from '../arguments/options.ts';
 import type { SweepResult } from '../../vault/remove/sweep-call.ts';
 import { Plan } from '../terminal/plan.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { count, showSize, showTime } from '../terminal/text.ts';
 
-export interface SweepFlags {
-  readonly now?: boolean;
-  readonly dryRun?: boolean;
-}
+export type SweepFlags = Flags<never, 'now' | 'dryRun'>;
 
 /** `vault sweep`: frees the space of removed files and of leftovers. */
 export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<ExitCode> {

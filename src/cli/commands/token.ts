@@ -1,17 +1,13 @@
 import { DONE, type ExitCode } from '../exit.ts';
 import { invalidInput } from '../../errors.ts';
 import { withVault, type Invocation } from '../arguments/invocation.ts';
-import { ifGiven, parseDurationMs } from '../arguments/options.ts';
+import { ifGiven, parseDurationMs, type Flags } from '../arguments/options.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, quote, showName, showTime } from '../terminal/text.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { SCOPES, type Token } from '../../vault/grants/tokens.ts';
 
-export interface AddTokenFlags {
-  readonly scope?: string;
-  readonly label?: string;
-  readonly expires?: string;
-}
+export type AddTokenFlags = Flags<'scope' | 'label' | 'expires'>;
 
 /** `vault token add`: the one time that a token is shown. */
 export async function addToken(invocation: Invocation, flags: AddTokenFlags): Promise<ExitCode> {

@@ -8,15 +8,11 @@ import {
   printFiles,
 } from '../terminal/condition.ts';
 import { noted, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
-import { ifGiven, parseFraction } from '../arguments/options.ts';
+import { ifGiven, parseFraction, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { count, grouped } from '../terminal/text.ts';
 
-export interface VerifyFlags {
-  readonly readData?: boolean;
-  readonly sample?: string;
-  readonly locks?: boolean;
-}
+export type VerifyFlags = Flags<'sample', 'readData' | 'locks'>;
 
 /**
  * `vault verify`: checks that every piece is present. Prints what is not whole, and in a terminal or if something is
