@@ -29,7 +29,7 @@ export function wantedOf(path: string): Wanted | null {
 /** What is meant of a folder, and what to call it. @throws as `StoredFolder.select` */
 export async function selectPart(
   { signal, terminal }: Invocation,
-  { folder, path }: Pick<Extract<Stored, { kind: 'folder' }>, 'folder' | 'path'>,
+  { folder, path }: Pick<Extract<Stored, { readonly kind: 'folder' }>, 'folder' | 'path'>,
 ): Promise<{ readonly selected: SelectedEntries; readonly name: string }> {
   const wanted = wantedOf(path);
   const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
