@@ -13,10 +13,10 @@ import type { ReadSession } from '../session.ts';
 import { payloadOf, type ChunkMemory } from './chunk-memory.ts';
 import { readOrder } from './placement.ts';
 import { Presence } from './presence.ts';
-import type { ShardSet } from './shard-sets.ts';
+import { shardsOfRow, type ShardSet } from './shard-sets.ts';
 import { rowLocator } from './row-locator.ts';
 import { ShardProblems } from './shard-problems.ts';
-import { checkShards, fetchShard, mostSealed, openFrom, openFromAny, recordedShards } from './shards.ts';
+import { checkShards, fetchShard, mostSealed, openFrom, openFromAny } from './shards.ts';
 import type { FetchedShard, ShardCandidate } from './shards.ts';
 
 /** After this long without an answer the next bucket is asked as well. */
@@ -66,10 +66,8 @@ export class ChunkReader {
     const id = chunkSecrets(ref.tag).id.toString('hex');
     const row = await this.#rowOf(id);
     if (row === undefined) return { ref, id, row: null, candidates: new Set(), shards: [] };
-    const order = readOrder(row, { down: this.problems.downBuckets, inFlight: new Map() }, (below) =>
-      randomInt(below),
-    );
-    const recorded = recordedShards(row, this.#session.buckets);
+    const order = readOrder(row, this.problems.downBuckets, (below) => randomInt(below));
+    const recorded = shardsOfRow(row, this.#session.buckets.all);
     const candidates = new Set(order.flatMap((index) => recorded.filter(({ name }) => name.index === index)));
     const most = mostSealed(ref.length);
     const shards = await this.#fetch(candidates, { need: row.k, most, signal });

@@ -178,17 +178,26 @@ function seal(job: Extract<Job, { kind: 'seal' }>): SealedChunk {
   const size = pack(job) ?? storedAsIs(memory, length, full);
   const payload = payloadOf(memory, size);
   const nonce = chunkNonce(secrets, payload);
-  const { k, m } = redundancy;
   const sealedSize = size + SEAL_OVERHEAD;
+  code(memory, secrets.id.toString('hex'), { ...redundancy, sealedSize, nonce }, (data) =>
+    sealChunk(secrets, nonce, payload, data),
+  );
+  return { sealing: sealingOf(nonce, sealedSize), sealedSize };
+}
+
+/** Makes the shard objects of a sealing, where they lie in memory. @param fill writes the data shards */
+function code(
+  memory: ChunkMemory,
+  id: string,
+  sealing: Redundancy & { readonly sealedSize: number; readonly nonce: Buffer },
+  fill: (data: Uint8Array[]) => void,
+): void {
+  const { k, m, sealedSize } = sealing;
   const objects = objectsOf(memory, k + m, shardSize(sealedSize, k));
   const shards = objects.map((object) => object.subarray(SHARD_HEADER_SIZE));
-  sealChunk(secrets, nonce, payload, shards.slice(0, k));
+  fill(shards.slice(0, k));
   encodeParity(k, m, shards);
-  const id = secrets.id.toString('hex');
-  for (const [index, object] of objects.entries()) {
-    finishShardObject(object, id, { k, m, index, sealedSize, nonce });
-  }
-  return { sealing: sealingOf(nonce, sealedSize), sealedSize };
+  for (const [index, object] of objects.entries()) finishShardObject(object, id, { ...sealing, index });
 }
 
 /** Frames the body as it is; the payload's bytes. */
@@ -256,27 +265,14 @@ function recode(job: Extract<Job, { kind: 'recode' }>): Outcome {
   const outcome = proof === null ? 'opened' : open(memory, proof, coded);
   if (outcome !== 'opened') return outcome;
   const { k, m, sealedSize, nonce } = coded;
-  const parts = reconstructData(k, m, bodiesOf(coded.objects));
-  const size = shardSize(sealedSize, redundancy.k);
-  const objects = objectsOf(memory, redundancy.k + redundancy.m, size);
-  const shards = objects.map((object) => object.subarray(SHARD_HEADER_SIZE));
-  let at = 0;
-  for (const part of parts) {
-    for (let from = 0; from < part.length && at < sealedSize;) {
-      const target = shards[Math.floor(at / size)];
-      if (target === undefined) break;
-      const count = Math.min(part.length - from, size - (at % size), sealedSize - at);
-      target.set(part.subarray(from, from + count), at % size);
-      at += count;
-      from += count;
+  const sealed = Buffer.concat(reconstructData(k, m, bodiesOf(coded.objects)), sealedSize);
+  code(memory, id, { ...redundancy, sealedSize, nonce: asBuffer(nonce) }, (data) => {
+    for (const [index, shard] of data.entries()) {
+      const part = sealed.subarray(index * shard.length, (index + 1) * shard.length);
+      shard.set(part);
+      shard.fill(0, part.length);
     }
-  }
-  for (; at < size * redundancy.k; at += 1)
-    shards[Math.floor(at / size)]?.fill(0, at % size, (at % size) + 1);
-  encodeParity(redundancy.k, redundancy.m, shards);
-  for (const [index, object] of objects.entries()) {
-    finishShardObject(object, id, { ...redundancy, index, sealedSize, nonce: Buffer.from(nonce) });
-  }
+  });
   return 'opened';
 }
 

@@ -25,38 +25,29 @@ export function placeShards(
   return Array.from({ length: count }, () => takeRandom(left, random));
 }
 
-/** What a reader knows about the buckets just now. */
-export interface BucketConditions {
-  /** Numbers of the buckets that failed lately. */
-  readonly down: ReadonlySet<number>;
-  /** Requests under way, by bucket number; an absent bucket has none. */
-  readonly inFlight: ReadonlyMap<number, number>;
-}
-
 /**
  * In which order to try the shards of a chunk until k of them have been read: those in buckets that are down
  * come last, since a bucket that is thought to be down may be the only hope; data shards come before parity
- * shards, since k data shards need no decoding (with k = 1 no shard needs any); then those in the bucket with
- * the fewest requests under way; then chance.
+ * shards, since k data shards need no decoding (with k = 1 no shard needs any); then chance.
  *
  * @param chunk of the catalog's row: `k`, and the places by shard index
+ * @param down numbers of the buckets that failed lately
  * @returns the indices of all stored shards
  */
 export function readOrder(
   chunk: Pick<ChunkRow, 'k' | 'shards'>,
-  conditions: BucketConditions,
+  down: ReadonlySet<number>,
   random: RandomBelow,
 ): number[] {
   const candidates = chunk.shards.flatMap((place, index) => {
     if (place === null) return [];
-    const down = conditions.down.has(place.bucket) ? 1 : 0;
+    const isDown = down.has(place.bucket) ? 1 : 0;
     const decoding = index >= chunk.k && chunk.k > 1 ? 1 : 0;
-    const inFlight = conditions.inFlight.get(place.bucket) ?? 0;
-    return [{ index, down, decoding, inFlight }];
+    return [{ index, isDown, decoding }];
   });
   // The sort is stable, so that equal ones stay as shuffled.
   return shuffled(candidates, random)
-    .toSorted((a, b) => a.down - b.down || a.decoding - b.decoding || a.inFlight - b.inFlight)
+    .toSorted((a, b) => a.isDown - b.isDown || a.decoding - b.decoding)
     .map(({ index }) => index);
 }
 

@@ -4,7 +4,6 @@ import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import { MAX_SEALED_SIZE } from '../../format/limits.ts';
 import { parseNamedShard, shardObjectName, shardObjectSize } from '../../format/shard.ts';
 import type { ShardName } from '../../format/shard.ts';
-import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import type { ReadSession } from '../session.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
@@ -30,17 +29,6 @@ export interface FetchedShard {
 
 /** Most combinations of shards to try when some of them lie. */
 const MOST_COMBINATIONS = 2_000;
-
-/** The shards that the catalog records of a chunk, as far as their buckets are still the vault's. */
-export function recordedShards(row: ChunkRow, buckets: ReadSession['buckets']): ShardCandidate[] {
-  const { id: chunkId, k, m, sealing } = row;
-  return row.shards.flatMap((place, index) => {
-    const bucket = place === null ? null : buckets.byNumber(place.bucket);
-    return place === null || bucket === null
-      ? []
-      : [{ bucket, name: { chunkId, sealing, index, k, m, upload: place.upload } }];
-  });
-}
 
 /** Bytes of the largest sealed chunk that a body of a length can have. */
 export function mostSealed(length: number | null): number {

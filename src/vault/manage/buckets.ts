@@ -38,7 +38,33 @@ export interface BucketReport extends BucketInfo {
 }
 
 /** Fewest digits of an id by which a bucket is known. */
-export const MIN_ID_LENGTH = 8;
+const MIN_ID_LENGTH = 8;
+
+/** Whether a URL or the beginning of an id means a bucket. */
+export function means(
+  reference: string,
+  { id, url }: { readonly id: string; readonly url: string },
+): boolean {
+  return url === reference || (isIdPrefix(reference) && id.startsWith(reference.toLowerCase()));
+}
+
+export function isIdPrefix(reference: string): boolean {
+  return reference.length >= MIN_ID_LENGTH && /^[0-9a-f]+$/i.test(reference);
+}
+
+/** Works with the bucket that is at a place, whether the vault has it or not. */
+export async function atPlace<T>(
+  session: Session,
+  url: string,
+  work: (bucket: Bucket) => Promise<T>,
+): Promise<T> {
+  const bucket = await session.opener(url);
+  try {
+    return await work(bucket);
+  } finally {
+    await bucket.close();
+  }
+}
 
 /**
  * The bucket that a URL or the beginning of an id means.
@@ -47,10 +73,7 @@ export const MIN_ID_LENGTH = 8;
  */
 export function resolveBucket(session: Session, reference: string): VaultBucket {
   const { all } = session.buckets;
-  const isId = reference.length >= MIN_ID_LENGTH && /^[0-9a-f]+$/i.test(reference);
-  const [found, second] = all.filter(
-    ({ id, url }) => url === reference || (isId && id.startsWith(reference.toLowerCase())),
-  );
+  const [found, second] = all.filter((bucket) => means(reference, bucket));
   if (found === undefined || second !== undefined) {
     throw invalidInput(
       `The vault has no bucket ${reference}. It has: ${all.map(({ url }) => url).join(', ')}.`,
@@ -68,8 +91,7 @@ export async function addBucket(
   await refreshKeyring(session, signal, { thorough: true });
   const known = session.buckets.all.find((bucket) => bucket.url === url);
   if (known !== undefined) return finishAdding(session, known, signal);
-  const bucket = await session.opener(url);
-  try {
+  return atPlace(session, url, async (bucket) => {
     const marker = await readMarker(bucket, signal);
     if (marker !== null) requireNew(session, url, marker);
     // One that was marked and is not in the keyring, because this was cut short, is taken in with the id it has.
@@ -78,9 +100,7 @@ export async function addBucket(
     await mark(bucket, url, { vaultId: session.vaultId, bucketId: id }, signal);
     await joinKeyring(session, { id, url, bucket, wasMarked: marker !== null }, signal);
     return { id, url, state: 'active' };
-  } finally {
-    await bucket.close();
-  }
+  });
 }
 
 /** Takes a marked bucket into the keyring; one that was marked for it and did not get in is left as it was. */
@@ -264,21 +284,16 @@ async function requireSame(
   known: VaultBucket,
   { url, signal }: { readonly url: string; readonly signal: AbortSignal | undefined },
 ): Promise<void> {
-  const bucket = await session.opener(url);
-  try {
-    const marker = await readMarker(bucket, signal);
-    if (marker === null) {
-      throw new VaultError(
-        'bucket-missing',
-        `${url} has no ${MARKER_NAME}, so it is not the bucket ${known.url}. Is its disk mounted, is the URL right?`,
-      );
-    }
-    requireOurs(session, url, marker.vaultId);
-    if (marker.bucketId !== known.id) {
-      throw new VaultError('bucket-mismatch', `${url} is another bucket of this vault than ${known.url}.`);
-    }
-  } finally {
-    await bucket.close();
+  const marker = await atPlace(session, url, (bucket) => readMarker(bucket, signal));
+  if (marker === null) {
+    throw new VaultError(
+      'bucket-missing',
+      `${url} has no ${MARKER_NAME}, so it is not the bucket ${known.url}. Is its disk mounted, is the URL right?`,
+    );
+  }
+  requireOurs(session, url, marker.vaultId);
+  if (marker.bucketId !== known.id) {
+    throw new VaultError('bucket-mismatch', `${url} is another bucket of this vault than ${known.url}.`);
   }
 }
 

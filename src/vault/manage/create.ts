@@ -6,11 +6,12 @@ import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import type { Catalog, VaultRow } from '../../catalog/catalog.ts';
 import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
-import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
+import { keyringObjectName } from '../../format/keyring.ts';
 import type { Compression, Keyring } from '../../format/keyring.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy, isRedundancy, type Redundancy } from '../../format/shard.ts';
 import { readMarker, type BucketOpener } from '../buckets/bucket-set.ts';
+import { keyringNames } from '../keys/keyring-copies.ts';
 import { unlock, type Unlocked } from '../keys/unlock.ts';
 
 export interface NewVault {
@@ -238,15 +239,6 @@ async function requireUnused(url: string, bucket: Bucket, signal: AbortSignal | 
     'already-exists',
     `${url} belongs to a vault already. To use that vault here, rebuild its catalog: vault recover --bucket ${url}`,
   );
-}
-
-async function keyringNames(bucket: Bucket, signal: AbortSignal | undefined): Promise<string[]> {
-  const names: string[] = [];
-  for await (const { name } of bucket.list(KEYRING_PREFIX, { signal })) {
-    if (parseKeyringObjectName(name) !== null) names.push(name);
-    if (names.length > 1) break;
-  }
-  return names;
 }
 
 /** Makes a place a vault's bucket. @throws `already-exists` if somebody else has just done so */

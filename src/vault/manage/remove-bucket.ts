@@ -21,7 +21,7 @@ import { actingHands, tellingHands } from '../repair/ground.ts';
 import type { Hands } from '../repair/ground.ts';
 import { repairManifests } from '../repair/manifests.ts';
 import type { ReadSession, Session } from '../session.ts';
-import { KINDS, MIN_ID_LENGTH, resolveBucket } from './buckets.ts';
+import { atPlace, isIdPrefix, KINDS, means, resolveBucket } from './buckets.ts';
 
 export interface RemoveBucketOptions extends PlanOptions {
   /** Whether the bucket will never answer again: what it held is made anew from the others. */
@@ -173,13 +173,7 @@ async function setState(
   );
 }
 
-interface Moved {
-  readonly shardsMoved: number;
-  readonly manifestsCopied: number;
-  readonly filesLost: readonly string[];
-  /** Why the bucket must stay for now. */
-  readonly reasons: readonly string[];
-}
+type Moved = Pick<RemoveBucketResult, 'shardsMoved' | 'manifestsCopied' | 'filesLost' | 'reasons'>;
 
 /** Stores elsewhere what lies in the bucket. */
 async function moveAway(
@@ -261,26 +255,17 @@ async function findLeftover(
   signal: AbortSignal | undefined,
 ): Promise<Leftover | null> {
   const { all } = session.buckets;
-  const isId = reference.length >= MIN_ID_LENGTH && /^[0-9a-f]+$/i.test(reference);
-  if (all.some(({ url, id }) => url === reference || (isId && id.startsWith(reference.toLowerCase())))) {
-    return null;
-  }
+  if (all.some((bucket) => means(reference, bucket))) return null;
   for (const row of await session.catalog.setup.buckets()) {
     if (all.some(({ id }) => id === row.id)) continue;
     const url = openPlace(session.keys, row);
-    if (url === null) continue;
-    if (url === reference || (isId && row.id.startsWith(reference.toLowerCase()))) return { url, id: row.id };
+    if (url !== null && means(reference, { id: row.id, url })) return { url, id: row.id };
   }
-  if (isId) return null;
+  if (isIdPrefix(reference)) return null;
   try {
-    const bucket = await session.opener(reference);
-    try {
-      const marker = await readMarker(bucket, signal);
-      const isOurs = marker?.vaultId === session.vaultId && !all.some(({ id }) => id === marker.bucketId);
-      return isOurs ? { url: reference, id: null } : null;
-    } finally {
-      await bucket.close();
-    }
+    const marker = await atPlace(session, reference, (bucket) => readMarker(bucket, signal));
+    const isOurs = marker?.vaultId === session.vaultId && !all.some(({ id }) => id === marker.bucketId);
+    return isOurs ? { url: reference, id: null } : null;
   } catch (error) {
     if (isFailure(error)) return null;
     throw error;
@@ -308,21 +293,17 @@ async function knowsNewerKeyring(
   url: string,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const bucket = await session.opener(url);
-  try {
-    const least = session.keyring.keyring.epoch + 1;
-    for (const bytes of await readKeyrings(bucket, { least, signal })) {
-      try {
-        verifyKeyring(session.keys, bytes);
-        return true;
-      } catch (error) {
-        if (!isVaultError(error, 'damaged')) throw error;
-      }
+  const least = session.keyring.keyring.epoch + 1;
+  const keyrings = await atPlace(session, url, (bucket) => readKeyrings(bucket, { least, signal }));
+  return keyrings.some((bytes) => {
+    try {
+      verifyKeyring(session.keys, bytes);
+      return true;
+    } catch (error) {
+      if (isVaultError(error, 'damaged')) return false;
+      throw error;
     }
-    return false;
-  } finally {
-    await bucket.close();
-  }
+  });
 }
 
 /**
@@ -334,8 +315,7 @@ async function emptyBucket(
   { url, id }: Leftover,
   signal: AbortSignal | undefined,
 ): Promise<Emptied> {
-  const bucket = await session.opener(url);
-  try {
+  return atPlace(session, url, async (bucket) => {
     const marker = await readMarker(bucket, signal);
     if (marker === null || marker.vaultId !== session.vaultId || (id !== null && marker.bucketId !== id))
       return NOTHING_REMOVED;
@@ -364,7 +344,5 @@ async function emptyBucket(
     }
     if (retained === 0) await remove(MARKER_NAME, signal);
     return { objectsRemoved: removed, objectsRetained: retained, retainedUntilMs: untilMs || null };
-  } finally {
-    await bucket.close();
-  }
+  });
 }
