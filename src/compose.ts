@@ -15,14 +15,12 @@ import { isDatabaseUrl, openCatalog, openScratch } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
-import type { Compression } from './format/keyring.ts';
-import type { Redundancy } from './format/shard.ts';
 import { thisHost } from './host.ts';
 import type { Host } from './host.ts';
 import { Making } from './making.ts';
 import { readMarker } from './vault/buckets/bucket-set.ts';
 import type { BucketOpener } from './vault/buckets/bucket-set.ts';
-import { createVault as createVaultFrom, vaultExists } from './vault/manage/create.ts';
+import { createVault as createVaultFrom, vaultExists, type NewVault } from './vault/manage/create.ts';
 import type { OpenVaultParts } from './vault/open.ts';
 import type { DrillOptions, DrillResult } from './vault/recover/drill.ts';
 import { factsOf } from './vault/read/status.ts';
@@ -76,15 +74,10 @@ export interface VaultLocation {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface NewVaultLocation extends VaultLocation {
+export interface NewVaultLocation
+  extends VaultLocation, Pick<NewVault, 'redundancy' | 'chunkSize' | 'compression'> {
   /** URLs or paths. */
   readonly buckets: readonly string[];
-  /** Null: what suits the number of buckets. */
-  readonly redundancy: Redundancy | null;
-  /** Bytes; 1 MiB unless given. */
-  readonly chunkSize?: number | undefined;
-  /** `auto` unless given. */
-  readonly compression?: Compression | undefined;
 }
 
 /** Requests in flight: enough for 16 chunks of three shards each, so that round trips of 50 ms hardly count. */

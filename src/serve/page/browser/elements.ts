@@ -112,6 +112,34 @@ export function field(
 }
 
 /**
+ * Fields that are sent together. What goes wrong is said beneath them, and what must be filled in is there to be typed anew.
+ *
+ * @param trouble what is said at first
+ */
+export function form(
+  fields: readonly Part[],
+  send: { readonly label: string; readonly act: () => Promise<void>; readonly trouble?: string },
+): HTMLFormElement {
+  const trouble = make('p', { role: 'alert', class: 'trouble' }, send.trouble ?? '');
+  const submit = async (): Promise<void> => {
+    trouble.textContent = '';
+    try {
+      await send.act();
+    } catch (error) {
+      trouble.textContent = messageOf(error);
+      made.querySelector<HTMLInputElement>('input[required]')?.select();
+    }
+  };
+  const onsubmit = (event: Event): void => {
+    event.preventDefault();
+    void submit();
+  };
+  const label = make('button', { class: 'primary' }, send.label);
+  const made = make('form', { class: 'fields', onsubmit }, ...fields, trouble, label);
+  return made;
+}
+
+/**
  * A window above the page; Esc closes it.
  *
  * @param parts is given what closes it

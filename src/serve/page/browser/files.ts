@@ -2,7 +2,7 @@
 import { nameText, sizeText, timeTree } from '../words.ts';
 import { ask, pathOf, type Listed, type Session } from './api.ts';
 import { showContents } from './contents.ts';
-import { button, dialog, field, make, messageOf, takeAway, tell } from './elements.ts';
+import { button, dialog, field, form, make, messageOf, takeAway, tell } from './elements.ts';
 import { offerLink } from './links.ts';
 import { uploadPanel } from './uploads.ts';
 
@@ -212,43 +212,17 @@ function downloadOf(file: Listed): Node {
 /** The browser saves a file as it comes only if no header has to be sent: a link that is good for a minute carries the password. */
 function unlock({ hash, name }: Listed): void {
   const password = make('input', { type: 'password', autocomplete: 'off', required: true });
-  const trouble = make('p', { role: 'alert', class: 'trouble' });
   dialog(`${nameText(name)} is locked`, (close) => {
-    const open = async (): Promise<void> => {
-      try {
-        const json = { lock_password: password.value, expires_in: 60, downloads: 1 };
-        const { url } = await ask<{ readonly url: string }>(`${pathOf(hash)}/links`, {
-          method: 'POST',
-          json,
-        });
-        const form = make('form', {
-          method: 'post',
-          action: `d/${url.slice(url.lastIndexOf('/') + 1)}`,
-          hidden: true,
-        });
-        document.body.append(form);
-        form.submit();
-        form.remove();
-        close();
-      } catch (error) {
-        trouble.textContent = messageOf(error);
-        password.select();
-      }
+    const act = async (): Promise<void> => {
+      const json = { lock_password: password.value, expires_in: 60, downloads: 1 };
+      const { url } = await ask<{ readonly url: string }>(`${pathOf(hash)}/links`, { method: 'POST', json });
+      const action = `d/${url.slice(url.lastIndexOf('/') + 1)}`;
+      const download = make('form', { method: 'post', action, hidden: true });
+      document.body.append(download);
+      download.submit();
+      download.remove();
+      close();
     };
-    return [
-      make(
-        'form',
-        {
-          class: 'fields',
-          onsubmit: (event) => {
-            event.preventDefault();
-            void open();
-          },
-        },
-        field('Password of the file', password),
-        trouble,
-        make('button', { class: 'primary' }, 'Download'),
-      ),
-    ];
+    return [form([field('Password of the file', password)], { label: 'Download', act })];
   });
 }

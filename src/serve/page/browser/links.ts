@@ -3,7 +3,7 @@ import { encode } from 'uqr';
 import { h, type Tree } from '../tree.ts';
 import { nameText, timeTree } from '../words.ts';
 import { ask, pathOf, type Link, type Listed } from './api.ts';
-import { button, dialog, field, make, messageOf, takeAway, tell } from './elements.ts';
+import { button, dialog, field, form, make, messageOf, takeAway, tell } from './elements.ts';
 
 const DAY = 86_400;
 const TIMES = [
@@ -31,47 +31,38 @@ export function offerLink({ name, hash, locked }: Listed, { mayList }: { readonl
   });
   const password = make('input', { type: 'password', autocomplete: 'new-password' });
   const lock = make('input', { type: 'password', autocomplete: 'off' });
-  const trouble = make('p', { role: 'alert', class: 'trouble' });
   const result = make('div', { class: 'result' });
   const list = make('div');
   const refresh = (): void => {
     if (mayList) void listLinks(list, hash);
   };
   const makeLink = async (): Promise<void> => {
-    trouble.textContent = '';
     const json = {
       expires_in: Number(expires.value),
       ...(downloads.value !== '' && { downloads: downloads.valueAsNumber }),
       ...(password.value !== '' && { password: password.value }),
       ...(lock.value !== '' && { lock_password: lock.value }),
     };
-    try {
-      const { url } = await ask<{ readonly url: string }>(`${pathOf(hash)}/links`, { method: 'POST', json });
-      result.replaceChildren(...shown(url));
-      result.querySelector('button')?.focus();
-      refresh();
-    } catch (error) {
-      trouble.textContent = messageOf(error);
-    }
+    const { url } = await ask<{ readonly url: string }>(`${pathOf(hash)}/links`, { method: 'POST', json });
+    result.replaceChildren(...shown(url));
+    result.querySelector('button')?.focus();
+    refresh();
   };
   dialog(`Link to ${nameText(name)}`, () => [
-    make(
-      'form',
-      {
-        class: 'fields',
-        onsubmit: (event) => {
-          event.preventDefault();
-          void makeLink();
-        },
-      },
-      field('Good for', expires),
-      field('Downloads at most', downloads),
-      field('Password of the link', password, 'Empty: whoever has the link has the file.'),
-      locked
-        ? field('Password of the file', lock, 'The link then opens the file. Empty: who follows it is asked.')
-        : null,
-      trouble,
-      make('button', { class: 'primary' }, 'Make a link'),
+    form(
+      [
+        field('Good for', expires),
+        field('Downloads at most', downloads),
+        field('Password of the link', password, 'Empty: whoever has the link has the file.'),
+        locked
+          ? field(
+              'Password of the file',
+              lock,
+              'The link then opens the file. Empty: who follows it is asked.',
+            )
+          : null,
+      ],
+      { label: 'Make a link', act: makeLink },
     ),
     result,
     list,

@@ -1,7 +1,7 @@
 /** The page: who is there, and what they see. */
 import { statusTree, type StatusView } from '../status-view.ts';
 import { ask, onSignedOut, Refused, type Session } from './api.ts';
-import { button, elementOf, field, make, messageOf, tell } from './elements.ts';
+import { button, elementOf, field, form, make, messageOf, tell } from './elements.ts';
 import { filesView } from './files.ts';
 import { listLinks } from './links.ts';
 
@@ -92,35 +92,22 @@ function showSignIn(message = ''): void {
     required: true,
     spellcheck: false,
   });
-  const trouble = make('p', { role: 'alert', class: 'trouble' }, message);
   const signIn = async (): Promise<void> => {
-    try {
-      const headers = { Authorization: `Bearer ${token.value.trim()}` };
-      showSignedIn(await ask<Session>('api/session', { method: 'POST', headers }));
-    } catch (error) {
-      const text = messageOf(error);
-      trouble.textContent = error instanceof TypeError ? 'A token has letters, digits, - and _ alone.' : text;
-      token.select();
-    }
+    const text = token.value.trim();
+    if (!/^[\w-]*$/.test(text)) throw new Error('A token has letters, digits, - and _ alone.');
+    const headers = { Authorization: `Bearer ${text}` };
+    showSignedIn(await ask<Session>('api/session', { method: 'POST', headers }));
   };
   app.replaceChildren(
     make(
       'main',
       { class: 'card sign-in' },
       make('h1', { class: 'brand' }, 'vault'),
-      make(
-        'form',
-        {
-          class: 'fields',
-          onsubmit: (event) => {
-            event.preventDefault();
-            void signIn();
-          },
-        },
-        field('Token', token, 'Made with “vault token add”.'),
-        trouble,
-        make('button', { class: 'primary' }, 'Sign in'),
-      ),
+      form([field('Token', token, 'Made with “vault token add”.')], {
+        label: 'Sign in',
+        act: signIn,
+        trouble: message,
+      }),
     ),
   );
   token.focus();
