@@ -16,6 +16,7 @@ export interface Grant {
   readonly createdAtMs: number;
   /** Null if it does not expire. */
   readonly expiresAtMs: number | null;
+  readonly expired: boolean;
 }
 
 export type Fields = Readonly<Record<string, unknown>>;
@@ -33,11 +34,18 @@ export async function addGrant(
   const { grants } = session.catalog;
   await grants.forgetExpired(createdAtMs - REMEMBERED_MS);
   await grants.put({ id, kind, record, expiresAtMs });
-  return { id, createdAtMs, expiresAtMs, secret };
+  return { id, createdAtMs, expiresAtMs, expired: isExpired(expiresAtMs, createdAtMs), secret };
+}
+
+/** A grant as the catalog has it. */
+export interface Opened extends Grant {
+  /** How often it was used. */
+  readonly uses: number;
+  readonly fields: Fields;
 }
 
 /** What a row grants; null for one that was changed by anybody else. */
-export function openGrant(session: Session, row: GrantRow): (Grant & { readonly fields: Fields }) | null {
+function openGrant(session: Session, row: GrantRow): Opened | null {
   try {
     const value = openRecord(keyOf(session), `${row.kind} ${row.id}`, row.record);
     const fields: Fields = typeof value === 'object' && value !== null ? { ...value } : {};
@@ -45,28 +53,32 @@ export function openGrant(session: Session, row: GrantRow): (Grant & { readonly 
     if (typeof createdAtMs !== 'number' || (typeof expiresAtMs !== 'number' && expiresAtMs !== null))
       return null;
     // The column is only there to be searched.
-    return { id: row.id, createdAtMs, expiresAtMs, fields };
+    const expired = isExpired(expiresAtMs, session.clock.now());
+    return { id: row.id, createdAtMs, expiresAtMs, expired, uses: row.uses, fields };
   } catch (error) {
     if (!isVaultError(error, 'damaged')) throw error;
     return null;
   }
 }
 
-/** The row that a secret belongs to, opened; null if there is none, or it has expired. */
-export async function findGrant(
-  session: Session,
-  kind: GrantKind,
-  secret: string,
-): Promise<(Grant & { readonly fields: Fields; readonly uses: number }) | null> {
+function isExpired(expiresAtMs: number | null, nowMs: number): boolean {
+  return expiresAtMs !== null && expiresAtMs <= nowMs;
+}
+
+/** All of a kind, the newest first; those whose rows were changed by anybody else are left out. */
+export async function listGrants(session: Session, kind: GrantKind): Promise<readonly Opened[]> {
+  const rows = await Array.fromAsync(session.catalog.grants.list(kind));
+  return rows
+    .flatMap((row) => openGrant(session, row) ?? [])
+    .toSorted((a, b) => b.createdAtMs - a.createdAtMs);
+}
+
+/** What a secret gives; null if there is nothing, or it has expired. */
+export async function findGrant(session: Session, kind: GrantKind, secret: string): Promise<Opened | null> {
   const id = idOfSecret(secret, kind);
   const row = id === null ? null : await session.catalog.grants.find(id);
   const grant = row?.kind === kind ? openGrant(session, row) : null;
-  if (row === null || grant === null || isExpired(session, grant)) return null;
-  return { ...grant, uses: row.uses };
-}
-
-export function isExpired(session: Session, { expiresAtMs }: Grant): boolean {
-  return expiresAtMs !== null && expiresAtMs <= session.clock.now();
+  return grant === null || grant.expired ? null : grant;
 }
 
 /** Takes one away. @param prefix its id, or the first 8 or more digits of it @throws `file-not-found`; `invalid-input` */

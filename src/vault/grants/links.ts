@@ -4,7 +4,7 @@ import type { PasswordCheck } from '../../crypto/grants.ts';
 import { invalidInput } from '../../errors.ts';
 import type { StoredFile } from '../read/get.ts';
 import type { Session } from '../session.ts';
-import { addGrant, findGrant, isExpired, openGrant, removeGrant, type Fields, type Grant } from './grants.ts';
+import { addGrant, findGrant, listGrants, removeGrant, type Grant, type Opened } from './grants.ts';
 
 export interface Link extends Grant {
   /** The file. */
@@ -15,7 +15,6 @@ export interface Link extends Grant {
   readonly downloads: number;
   /** Whether a password is asked for: the link's own, or that of the file's lock. */
   readonly asksPassword: boolean;
-  readonly expired: boolean;
 }
 
 /** A link whose secret somebody has. */
@@ -74,24 +73,19 @@ export class Links {
       }),
     });
     const asksPassword = check !== null || asksLock;
-    return { ...grant, hash, name, mostDownloads, downloads: 0, asksPassword, expired: false, secret };
+    return { ...grant, hash, name, mostDownloads, downloads: 0, asksPassword, secret };
   }
 
   /** All links, or those to one file, the newest first. */
   async list(hash: string | null = null): Promise<readonly Link[]> {
-    const found: Link[] = [];
-    for await (const row of this.#session.catalog.grants.list('link')) {
-      const grant = openGrant(this.#session, row);
-      const link = grant === null ? null : this.#linkOf({ ...grant, uses: row.uses });
-      if (link !== null && (hash === null || link.hash === hash)) found.push(link);
-    }
-    return found.toSorted((a, b) => b.createdAtMs - a.createdAtMs);
+    const links = (await listGrants(this.#session, 'link')).flatMap((grant) => linkOf(grant) ?? []);
+    return hash === null ? links : links.filter((link) => link.hash === hash);
   }
 
   /** The link that a secret belongs to; null if there is none, or it has expired, was taken away or is used up. */
   async find(secret: string): Promise<FoundLink | null> {
     const grant = await findGrant(this.#session, 'link', secret);
-    const link = grant === null ? null : this.#linkOf(grant);
+    const link = grant === null ? null : linkOf(grant);
     if (grant === null || link === null) return null;
     if (link.mostDownloads !== null && link.downloads >= link.mostDownloads) return null;
     const check = checkOf(grant.fields['check']);
@@ -113,24 +107,19 @@ export class Links {
     await this.#session.catalog.requireWritable();
     return removeGrant(this.#session, 'link', id);
   }
+}
 
-  #linkOf({
-    fields,
-    uses,
-    ...grant
-  }: Grant & { readonly fields: Fields; readonly uses: number }): Link | null {
-    const { hash, name, mostDownloads, check, asksLock } = fields;
-    if (typeof hash !== 'string' || typeof name !== 'string') return null;
-    return {
-      ...grant,
-      hash,
-      name,
-      mostDownloads: typeof mostDownloads === 'number' ? mostDownloads : null,
-      downloads: uses,
-      asksPassword: check !== null || asksLock === true,
-      expired: isExpired(this.#session, grant),
-    };
-  }
+function linkOf({ fields, uses, ...grant }: Opened): Link | null {
+  const { hash, name, mostDownloads, check, asksLock } = fields;
+  if (typeof hash !== 'string' || typeof name !== 'string') return null;
+  return {
+    ...grant,
+    hash,
+    name,
+    mostDownloads: typeof mostDownloads === 'number' ? mostDownloads : null,
+    downloads: uses,
+    asksPassword: check !== null || asksLock === true,
+  };
 }
 
 function checkOf(value: unknown): PasswordCheck | null {

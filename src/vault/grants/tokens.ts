@@ -1,7 +1,7 @@
 /** Tokens: what programs show a server to be let in. */
 import { invalidInput } from '../../errors.ts';
 import type { Session } from '../session.ts';
-import { addGrant, findGrant, isExpired, openGrant, removeGrant, type Fields, type Grant } from './grants.ts';
+import { addGrant, findGrant, listGrants, removeGrant, type Grant, type Opened } from './grants.ts';
 
 /** What a token may be good for. `admin` is all of them, and who may come in. */
 export const SCOPES = ['put', 'read', 'list', 'delete', 'admin'] as const;
@@ -11,7 +11,6 @@ export interface Token extends Grant {
   /** What people call it; may be empty. */
   readonly label: string;
   readonly scopes: readonly Scope[];
-  readonly expired: boolean;
 }
 
 /** Begins every token, so that those who search for leaked secrets know one. */
@@ -46,17 +45,12 @@ export class Tokens {
       expiresAtMs,
       seal: () => ({ label, scopes }),
     });
-    return { ...grant, label, scopes, expired: isExpired(this.#session, grant), token: PREFIX + secret };
+    return { ...grant, label, scopes, token: PREFIX + secret };
   }
 
   /** All tokens, the newest first; those whose rows were changed by anybody else are left out, and let nobody in. */
   async list(): Promise<readonly Token[]> {
-    const found: Token[] = [];
-    for await (const row of this.#session.catalog.grants.list('token')) {
-      const grant = openGrant(this.#session, row);
-      if (grant !== null) found.push(this.#tokenOf(grant));
-    }
-    return found.toSorted((a, b) => b.createdAtMs - a.createdAtMs);
+    return (await listGrants(this.#session, 'token')).map(tokenOf);
   }
 
   /** Whether there is any row of a token, good or not. */
@@ -69,7 +63,7 @@ export class Tokens {
   async find(text: string): Promise<Token | null> {
     if (!text.startsWith(PREFIX)) return null;
     const grant = await findGrant(this.#session, 'token', text.slice(PREFIX.length));
-    return grant === null ? null : this.#tokenOf(grant);
+    return grant === null ? null : tokenOf(grant);
   }
 
   /** Takes a token away. @param id its first 8 or more digits @returns its whole id @throws `file-not-found`; `invalid-input` */
@@ -77,18 +71,10 @@ export class Tokens {
     await this.#session.catalog.requireWritable();
     return removeGrant(this.#session, 'token', id);
   }
+}
 
-  #tokenOf({ fields, ...grant }: Grant & { readonly fields: Fields }): Token {
-    const given: unknown[] = Array.isArray(fields['scopes']) ? fields['scopes'] : [];
-    const { id, createdAtMs, expiresAtMs } = grant;
-    const scopes = SCOPES.filter((scope) => given.includes(scope));
-    return {
-      id,
-      createdAtMs,
-      expiresAtMs,
-      label: String(fields['label']),
-      scopes,
-      expired: isExpired(this.#session, grant),
-    };
-  }
+function tokenOf({ id, createdAtMs, expiresAtMs, expired, fields }: Opened): Token {
+  const given: unknown[] = Array.isArray(fields['scopes']) ? fields['scopes'] : [];
+  const scopes = SCOPES.filter((scope) => given.includes(scope));
+  return { id, createdAtMs, expiresAtMs, expired, label: String(fields['label']), scopes };
 }
