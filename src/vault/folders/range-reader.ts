@@ -37,6 +37,7 @@ export class RangeReader {
   readonly #options: RangeReaderOptions;
   readonly #reader: ChunkReader;
   readonly #inFlight: number;
+  readonly #opening: number;
   readonly #lender: Lender<ChunkMemory>;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
@@ -63,9 +64,9 @@ export class RangeReader {
     const most = mostBody(content.table);
     const inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
     this.#inFlight = Math.min(inFlight, options.chunksInFlight ?? inFlight);
-    // What is only fetched takes no memory for a body. One is read while others are opened.
-    const opening = Math.min(Math.ceil(this.#inFlight / 2), options.opening ?? Infinity);
-    this.#lender = new Lender(opening + 1, () => allocateChunkMemory(most, null));
+    this.#opening = Math.min(Math.ceil(this.#inFlight / 2), options.opening ?? Infinity);
+    // What is only fetched takes no memory for a body: one is read, one waits for that, and others are opened.
+    this.#lender = new Lender(this.#opening + 2, () => allocateChunkMemory(most, null));
     const { signal } = options;
     this.#signal = signal === undefined ? this.#abort.signal : AbortSignal.any([signal, this.#abort.signal]);
   }
@@ -131,7 +132,8 @@ export class RangeReader {
     const fetched = this.#reader.fetch(ref, this.#signal);
     // In order: what is read last must not have the memory that what is read first waits for.
     const before = this.#queue.at(-1);
-    const turn = Promise.allSettled([before && this.#lent.get(before.body), fetched]);
+    const opened = this.#queue.at(-this.#opening)?.body;
+    const turn = Promise.allSettled([before && this.#lent.get(before.body), opened, fetched]);
     const lent = turn.then(() => this.#lender.borrow());
     const body = lent.then(async (memory) => this.#reader.open(memory, await fetched, this.#signal));
     // It is told to whoever reads it, if anybody does.
