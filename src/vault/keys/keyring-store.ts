@@ -168,10 +168,7 @@ export async function changeKeyring(
       except: given,
     });
     if (usable.length === 0 || (all && failed.length > 0)) {
-      throw tooFewBuckets(
-        'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
-        failed,
-      );
+      throw keptKeyring(failed);
     }
     const next = await nextKeyring(session, change, keys);
     if (next === null) {
@@ -210,6 +207,14 @@ export async function changeKeyring(
     return true;
   }
   throw new VaultError('unavailable', 'Others change the vault’s keyring at the same time. Try again.');
+}
+
+/** Why what every bucket must be told of is not done. */
+export function keptKeyring(failed: readonly BucketFailure[]): VaultError {
+  return tooFewBuckets(
+    'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
+    failed,
+  );
 }
 
 function notEverywhere(failed: readonly BucketFailure[]): VaultError {

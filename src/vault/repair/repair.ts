@@ -3,7 +3,8 @@ import { VaultError } from '../../errors.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { BucketSet, describeFailure, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
+import { doing, telling } from '../buckets/steps.ts';
 import { changeDefaults } from '../keys/defaults.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyringBy } from '../keys/settle-keyring.ts';
@@ -72,10 +73,24 @@ export async function repairVault(session: Session, options: RepairOptions = {})
     );
   }
   const retaining = await retainingFor(session, options);
-  const hands = dryRun ? tellingHands(session, options) : actingHands(session, signal);
-  const markersStored = await restoreMarkers(session, hands.take, signal);
-  await refreshKeyring(session, signal, { thorough: true });
-  return repairMarked(session, hands, { ...options, retaining, markersStored });
+  const marked = await restoreMarkers(session, dryRun ? telling(options.onPlanned) : doing(session), signal);
+  const known = dryRun && marked.size > 0 ? asMarked(session, marked) : session;
+  try {
+    await refreshKeyring(known, signal, { thorough: true });
+    const hands = dryRun ? tellingHands(known, options) : actingHands(known, signal);
+    return await repairMarked(known, hands, { ...options, retaining, markersStored: marked.size });
+  } finally {
+    if (known !== session) await known.buckets.close();
+  }
+}
+
+/** The session as it will be once buckets have their markers again. Its buckets are others than the session's, which must not be written to yet. */
+function asMarked(session: Session, marked: ReadonlySet<string>): Session {
+  const { vaultId, opener } = session;
+  const buckets = session.buckets.all.map(
+    (bucket) => new VaultBucket(bucket, { vaultId, opener, willBeMarked: marked.has(bucket.id) }),
+  );
+  return { ...session, buckets: new BucketSet(buckets) };
 }
 
 async function repairMarked(
@@ -96,10 +111,14 @@ async function repairMarked(
       bucket: failure.bucket.url,
     });
   }
+  let keyrings = await settleKeyringBy(hands.take, session, usable, signal);
   // New files get it from now on.
-  if (redundancy !== undefined)
-    await hands.take([], false, (writing) => changeDefaults(writing, { redundancy }, options));
-  const keyrings = await settleKeyringBy(hands.take, session, usable, signal);
+  if (redundancy !== undefined) {
+    keyrings = await hands.take([], keyrings, async (writing) => {
+      await changeDefaults(writing, { redundancy }, options);
+      return { ...(await settleKeyringBy(hands.take, session, usable, signal)), stored: keyrings.stored };
+    });
+  }
   const work = await hands.onGround(usable, {}, (ground) => repairAll(session, ground, options));
   // Last, so that what has been stored now is locked, too.
   const retention = await hands.take<RetainedFiles | null>([], null, async (writing) =>
