@@ -3,6 +3,7 @@ import { NO_RETENTION } from '../../buckets/bucket.ts';
 import type { Bucket, ReadableBucket, RetentionPolicy } from '../../buckets/bucket.ts';
 import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Marker } from '../../format/marker.ts';
 import { awaitUnlessSilent, Silence } from './silence.ts';
@@ -26,6 +27,7 @@ export interface BucketPlace {
 /** A bucket of the vault for those who only look: nothing that comes of it can write. */
 export interface ReadBucket extends BucketPlace {
   open(): Promise<ReadableBucket>;
+  get: ReadableBucket['get'];
   checked(signal?: AbortSignal): Promise<ReadableBucket>;
   attempt<T>(
     run: (storage: ReadableBucket, signal: AbortSignal) => Promise<T>,
@@ -49,6 +51,8 @@ export class VaultBucket implements ReadBucket {
   #opened: Promise<Bucket> | null = null;
   #checked = false;
   readonly #silence: Silence;
+  /** One look for all whose objects are missing at once. */
+  readonly #confirmed = coalesced((signal) => this.confirm(signal));
   #policy: RetentionPolicy | null = null;
   /** Names of objects that this process has locked, and until when: of those that every file needs. */
   readonly retained = new Map<string, number>();
@@ -77,6 +81,21 @@ export class VaultBucket implements ReadBucket {
   #open(): Promise<Bucket> {
     this.#opened ??= this.#opener(this.url);
     return this.#opened;
+  }
+
+  /**
+   * An object that is there unless something is wrong. Where it is missing, and the marker is too, it is the bucket that is away.
+   *
+   * @throws as `checked` then; what `Bucket.get` throws
+   */
+  async get(name: string, call: Parameters<Bucket['get']>[1]): Promise<Uint8Array> {
+    const storage = await this.open();
+    try {
+      return await storage.get(name, call);
+    } catch (error) {
+      if (isVaultError(error, 'object-missing')) await this.#confirmed(call?.signal);
+      throw error;
+    }
   }
 
   /**
