@@ -148,6 +148,26 @@ async function firstHolder(): Promise<string> {
   throw new Error('Of three shards in four buckets, one of two must have one.');
 }
 
+test.each([
+  ['put', ['put', 'a', 'c'], []],
+  ['put of what is small', ['put', 'd'], []],
+  ['rm', ['rm', 'a', 'b'], []],
+  ['prune', ['prune', '--keep-last', '1'], ['--yes']],
+  ['sweep', ['sweep'], []],
+])('%s -n ends as it would while buckets are away, and says why', async (_what, command, yes) => {
+  await writeFile(box.at('c'), randomBytes(100_000));
+  await writeFile(box.at('d'), 'small, too');
+  await writeFile(box.at('b'), 'changed');
+  await box.run(['put', 'b']);
+  const markers = [1, 2, 3, 4].map((number) => join(box.bucket(number), 'vault.json'));
+  for (const marker of markers) await rename(marker, `${marker}-away`);
+  for (const how of [['-n'], yes]) expect(await box.run([...command, ...how])).toMatchObject({ exit: 5 });
+  for (const marker of markers.slice(1)) await rename(`${marker}-away`, marker);
+  const dry = await box.run([...command, '-n']);
+  expect(dry).toMatchObject({ exit: 3, stderr: expect.stringMatching(/bucket-1/) });
+  expect(await box.run([...command, ...yes])).toMatchObject({ exit: 3 });
+});
+
 test('put -n tells what would be stored, and what could not be', async () => {
   const before = await fingerprintOf(box);
   const { exit, stdout, stderr } = await box.run(['put', '-n', 'a', 'none', './b']);
