@@ -67,7 +67,7 @@ async function withKeyFile<T>(
       await rm(place, { force: true });
     } else {
       terminal.warn(
-        `The key file ${quote(path)} stays, in case its key stands in some bucket. If nothing was changed, remove it.`,
+        `The key file ${quote(path)} stays, since it may open the vault from now on. Keep it unless "vault ls --key-file" shows that it does not.`,
         {
           kind: 'key-file',
         },

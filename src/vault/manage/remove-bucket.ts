@@ -213,7 +213,7 @@ async function moveAway(
       deletions,
       only: null,
     });
-    return { chunks, manifests, failed: ground.failed };
+    return { chunks, manifests, failed: ground.failed, refusing: ground.refusing };
   });
   const { chunks, manifests } = moved;
   const down = [...failed, ...moved.failed].filter(({ bucket }) => !gone || bucket.id !== id);
@@ -225,6 +225,7 @@ async function moveAway(
   }
   const uncopied = [...manifests.states.values()].filter((state) => state !== 'lost').length;
   if (uncopied > 0) reasons.push(`${uncopied} manifests could not be copied to the other buckets.`);
+  if (reasons.length > 0) reasons.push(...moved.refusing.map(describeFailure));
   const filesLost = [...chunks.states].flatMap(([hash, state]) => (state === 'lost' ? [hash] : []));
   return { shardsMoved: chunks.shardsStored, manifestsCopied: manifests.stored, filesLost, reasons };
 }

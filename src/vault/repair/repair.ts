@@ -4,6 +4,7 @@ import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { BucketSet, describeFailure, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure } from '../buckets/bucket-set.ts';
 import { doing, telling } from '../buckets/steps.ts';
 import { changeDefaults } from '../keys/defaults.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
@@ -104,13 +105,13 @@ async function repairMarked(
   const { signal, redundancy, retaining, markersStored } = options;
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  for (const failure of failed) {
+  const warn = (failure: BucketFailure): void =>
     options.onWarning?.({
       kind: 'bucket-down',
       message: describeFailure(failure),
       bucket: failure.bucket.url,
     });
-  }
+  failed.forEach(warn);
   let keyrings = await settleKeyringBy(hands.take, session, usable, signal);
   // New files get it from now on.
   if (redundancy !== undefined) {
@@ -120,12 +121,15 @@ async function repairMarked(
     });
   }
   const work = await hands.onGround(usable, {}, (ground) => repairAll(session, ground, options));
+  work.refusing.forEach(warn);
   // Last, so that what has been stored now is locked, too.
   const retention = await hands.take<RetainedFiles | null>([], null, async (writing) =>
     retaining === null ? null : retainFiles(writing, usable, { ...options, ...retaining }),
   );
   const unreachable = new Set(
-    [...failed, ...keyrings.failed, ...work.failed].map(({ bucket }) => bucket.url),
+    [...failed, ...keyrings.failed, ...work.failed, ...(work.chunks.degraded > 0 ? work.refusing : [])].map(
+      ({ bucket }) => bucket.url,
+    ),
   );
   return resultOf(work, { markersStored, keyringsStored: keyrings.stored, retention, unreachable });
 }
@@ -149,7 +153,8 @@ async function repairAll(session: ReadSession, ground: Ground, options: RepairOp
   await leaveToSweep();
   const reads = options.depth === 'data';
   const manifests = await repairManifests(session, ground, { ...options, reads, deletions, only });
-  return { chunks, manifests, deletionsStored, failed: ground.failed };
+  const { failed, refusing } = ground;
+  return { chunks, manifests, deletionsStored, failed, refusing };
 }
 
 async function hashesOf(session: ReadSession, references: readonly string[]): Promise<ReadonlySet<string>> {
