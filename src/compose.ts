@@ -1,9 +1,8 @@
 /**
  * The composition root: the one place that knows catalogs, buckets and the vault, and puts them together.
  */
-import { constants } from 'node:fs';
-import { access, mkdtemp, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import type { BucketLocation } from './buckets/open.ts';
 import { createFolder } from './buckets/folder/driver.ts';
 import { createLimits } from './buckets/layers/limits.ts';
@@ -13,7 +12,8 @@ import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { isDatabaseUrl, openCatalog, openScratch } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
-import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from './errors.ts';
+import { checkFolder } from './disk/folders.ts';
+import { isVaultError, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
 import { thisHost } from './host.ts';
 import type { Host } from './host.ts';
@@ -198,22 +198,6 @@ export async function probeBucket(
   throw new VaultError('already-exists', `${location.url} belongs to a vault already.`);
 }
 
-/** Whether a folder is there; one that is not can be made. @throws `invalid-input` if it can neither be used nor made */
-async function checkFolder(path: string): Promise<boolean> {
-  for (let at = path; ; at = dirname(at)) {
-    try {
-      const found = await stat(at);
-      if (!found.isDirectory()) throw invalidInput(`${at} is a file, not a folder.`);
-      await access(at, constants.W_OK);
-      return at === path;
-    } catch (cause) {
-      if (systemCode(cause) === 'ENOENT' && dirname(at) !== at) continue;
-      if (isVaultError(cause)) throw cause;
-      throw invalidInput(`${path} cannot be a bucket's folder: ${messageOf(cause)}.`, cause);
-    }
-  }
-}
-
 /**
  * Rebuilds a lost catalog from the buckets and the password. What was rebuilt stays, so that repeating it after
  * an interruption goes on.
@@ -232,13 +216,22 @@ export async function recoverVault(
     stack.adopt(await open, (catalog) => catalog.close());
   const how = catalogOptions(options);
   const scratch = dryRun ? await opening(openScratch(how)) : undefined;
+  const making = new Making();
+  if (!dryRun && !isDatabaseUrl(db)) await making.expectCatalog(resolve(db));
   const catalog = await opening(openCatalog(db, { ...how, create: !dryRun })).catch((error: unknown) => {
     if (!dryRun || !isVaultError(error, 'no-vault')) throw error;
     return opening(openScratch(how));
   });
   const [opener, parts] = [bucketOpener(options), machine(options)];
   const asked = { password, passwordTries, signal, onProgress, onWarning };
-  return await recoverCatalog({ catalog, scratch, urls, opener, parts, ...asked });
+  try {
+    return await recoverCatalog({ catalog, scratch, urls, opener, parts, ...asked });
+  } catch (error) {
+    const found = await catalog.setup.vault().catch(() => undefined);
+    await stack.disposeAsync();
+    if (found === null) await making.undo();
+    throw error;
+  }
 }
 
 export interface DrillReport extends DrillResult {
@@ -333,9 +326,25 @@ export async function scrubPlace(
  * @throws `invalid-input` for an impossible URL; `denied` or `storage-full` if the folder cannot be made
  */
 export async function prepareBucket(text: string, baseFolder: string): Promise<string> {
+  return withPreparedBucket(text, baseFolder, (url) => Promise.resolve(url));
+}
+
+/** The same for what is done with that bucket: if it fails, the folder goes again, unless there is something in it. */
+export async function withPreparedBucket<T>(
+  text: string,
+  baseFolder: string,
+  work: (url: string) => Promise<T>,
+): Promise<T> {
   const location = parseBucketUrl(text, { base: baseFolder });
-  await prepare(location);
-  return location.url;
+  const making = new Making();
+  if (location.kind === 'folder') await making.expectFolder(location.path);
+  try {
+    await prepare(location);
+    return await work(location.url);
+  } catch (error) {
+    await making.undo();
+    throw error;
+  }
 }
 
 /** A folder is made; buckets in clouds are there already, with the rights that their owner has chosen. */

@@ -34,7 +34,14 @@ export type { FileTime } from './format/file-time.ts';
 export type { ManifestHead } from './format/manifest.ts';
 export { formatRedundancy, parseRedundancy } from './format/shard.ts';
 export type { Redundancy } from './format/shard.ts';
-export type { CallOptions, PlannedStep, PlanOptions, Progress, Warning } from './vault/call.ts';
+export type {
+  CallOptions,
+  PlannedStep,
+  PlanOptions,
+  Progress,
+  SecretOptions,
+  Warning,
+} from './vault/call.ts';
 export type { FolderEntry } from './format/folder-index.ts';
 export type { FileInfo } from './vault/files/records.ts';
 export type { FolderSource } from './vault/folders/folder-source.ts';

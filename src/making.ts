@@ -1,4 +1,4 @@
-/** What the making of a vault leaves behind step by step, so that one that fails can take it back. */
+/** What the making of a vault, a bucket or a catalog leaves behind step by step, so that one that fails can take it back. */
 import { lstat, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 

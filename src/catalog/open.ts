@@ -1,3 +1,4 @@
+import { requireNativePath } from '../disk/folders.ts';
 import { invalidInput, throwIfAborted } from '../errors.ts';
 import { systemClock } from '../host.ts';
 import type { Clock, Environment } from '../host.ts';
@@ -63,6 +64,7 @@ export async function openEngine(location: string, options: OpenCatalogOptions):
       `A catalog is an SQLite file or a postgres:// URL, not ${location.replace(/:.*/s, '://...')}`,
     );
   }
+  requireNativePath(location);
   const { openSqlite } = await import('./sqlite/engine.ts');
   return openSqlite(location, { create, clock });
 }

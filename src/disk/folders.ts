@@ -1,9 +1,11 @@
 /** Folders of a file system: made within bounds, and their entries made durable. */
 import * as fs from 'node:fs';
+import { platform } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { invalidInput, systemCode } from '../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode } from '../errors.ts';
 
+const access = promisify(fs.access);
 const close = promisify(fs.close);
 const fsync = promisify(fs.fsync);
 const mkdir = promisify(fs.mkdir);
@@ -14,6 +16,22 @@ const { O_DIRECTORY, O_RDONLY } = fs.constants;
 
 /** What `fsync` of a folder answers where only files can be synced: FAT, SMB, FUSE, some network disks. */
 const NO_FOLDER_SYNC = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EPERM', 'EACCES']);
+
+/**
+ * Refuses what is written as paths are on Windows where there are none such: it would be a mere name in the folder that one is in.
+ *
+ * @param system as `process.platform` says it
+ * @throws `invalid-input`
+ */
+export function requireNativePath(path: string, system: NodeJS.Platform = platform()): void {
+  const found = /^([a-z]):([\\/]|$)|^\\\\/i.exec(path);
+  if (found === null || system === 'win32') return;
+  const drive = found[1]?.toLowerCase();
+  const here = drive === undefined ? '/mnt/share' : `/mnt/${drive}`;
+  throw invalidInput(
+    `${path} is a path of Windows. Write where that is on this machine, such as ${here}, or ./${path} for this very name.`,
+  );
+}
 
 /**
  * Makes a folder with those above it, each one durable, and leaves one that exists as it is.
@@ -89,5 +107,21 @@ export async function syncEntries(fd: number): Promise<void> {
     await fsync(fd);
   } catch (error) {
     if (!NO_FOLDER_SYNC.has(systemCode(error) ?? '')) throw error;
+  }
+}
+
+/** Whether a folder is there; one that is not can be made. @throws `invalid-input` if it can neither be used nor made */
+export async function checkFolder(path: string): Promise<boolean> {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const found = await stat(at);
+      if (!found.isDirectory()) throw invalidInput(`${at} is a file, not a folder.`);
+      await access(at, fs.constants.W_OK);
+      return at === path;
+    } catch (cause) {
+      if (systemCode(cause) === 'ENOENT' && dirname(at) !== at) continue;
+      if (isVaultError(cause)) throw cause;
+      throw invalidInput(`${path} cannot be a bucket's folder: ${messageOf(cause)}.`, cause);
+    }
   }
 }

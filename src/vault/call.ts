@@ -9,6 +9,12 @@ export interface CallOptions {
   readonly onStep?: ((step: Step) => void) | undefined;
 }
 
+/** Of a verb that has the vault opened with a new secret. */
+export interface SecretOptions extends CallOptions {
+  /** Told before a bucket is given what the secret opens: until then nobody needs the secret. */
+  readonly onStoring?: (() => void) | undefined;
+}
+
 /** One thing that a sweep or a repair has done. */
 export interface Step {
   readonly what: 'removed' | 'expired' | 'repaired' | 'stored';

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, changeCatalog } from '../support/catalog-place.ts';
@@ -120,6 +120,16 @@ describe('bucket', () => {
     });
   });
 
+  test('add that fails makes no folder, and none of what is in one that is there', async () => {
+    await rename(box.bucket(2), `${box.bucket(2)}-away`);
+    await mkdir(box.at('old', 'of-mine'), { recursive: true });
+    for (const place of ['new', 'far/away', 'old']) {
+      const { exit, stderr } = await box.run(['bucket', 'add', place]);
+      expect({ exit, stderr }).toEqual({ exit: 5, stderr: expect.stringMatching(/Nothing was changed/) });
+    }
+    expect(await readdir(box.path, { recursive: true })).toEqual(['old', 'old/of-mine']);
+  });
+
   test('add, rm and set-url change the buckets, and the files stay', async () => {
     expect(await box.run(['bucket', 'add', 'more'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
     expect((await box.run(['bucket', 'rm', box.bucket(1)])).exit).toBe(0);
@@ -184,6 +194,15 @@ describe('recover', () => {
     await using place = await catalogPlace();
     await mkdir(box.at('empty'));
     expect((await box.run(['recover', '--db', place.location, '--bucket', 'empty'])).exit).toBe(10);
+  });
+
+  test('with a wrong password makes no catalog', async () => {
+    const wrong = { env: { VAULT_PASSWORD: 'not this one' } };
+    for (const db of ['new.db', 'far/new.db']) {
+      const { exit } = await box.run(['recover', '--db', db, '--bucket', box.bucket(1)], wrong);
+      expect(exit).toBe(12);
+    }
+    expect(await readdir(box.path)).toEqual([]);
   });
 
   test('needs buckets', async () => {

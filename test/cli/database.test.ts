@@ -95,6 +95,7 @@ describe('a URL that cannot be right ends with 2', () => {
       /postgres:\/\/user:password@host:port\/database is/,
     ],
     ['of another database', `mysql://vault:${SECRET}@h/db`, /a postgres:\/\/ URL, not mysql:\/\/\.\.\./],
+    ['of Windows', 'c:\\catalog.db', /is a path of Windows\. .*\/mnt\/c/],
     [
       'in the form of keywords',
       `host=h dbname=db password=${SECRET}`,

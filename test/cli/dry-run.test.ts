@@ -89,7 +89,10 @@ test('what is lost, or keeps a bucket, is told beforehand as by the command itse
     const kept = await box.run(['bucket', 'rm', '--gone', box.bucket(4), ...how]);
     expect(kept).toMatchObject({ exit: 3, stderr: expect.stringMatching(/still be part of|still part of/) });
   }
-  expect(await box.run(['repair', '-n'])).toMatchObject({ exit: 0 });
+  for (const how of [['-n'], []]) {
+    const kept = await box.run(['bucket', 'rm', box.bucket(4), ...how]);
+    expect(kept).toMatchObject({ exit: 5, stderr: expect.stringMatching(/^vault: Nothing was changed/) });
+  }
   await rename(box.at('marker'), join(box.bucket(3), 'vault.json'));
   for (const number of [1, 2]) await rm(join(box.bucket(number), 'chunks'), { recursive: true, force: true });
   await rename(box.bucket(4), box.at('away'));
@@ -103,6 +106,38 @@ test('what is lost, or keeps a bucket, is told beforehand as by the command itse
   }
 });
 
+describe('repair -n counts as repair does', () => {
+  const ruins: [string, string[], () => Promise<void>][] = [
+    ['a marker is gone, and shards elsewhere', [], () => lose(3, 'vault.json', [1, 'chunks'])],
+    ['a marker is gone, and shards beside it', [], () => lose(3, 'vault.json', [3, 'chunks'])],
+    ['a marker and manifests are gone', [], () => lose(3, 'vault.json', [3, 'manifests'])],
+    ['a marker is gone where data is read', ['--read-data'], () => lose(3, 'vault.json', [1, 'chunks'])],
+    ['a marker is gone where one file is meant', ['a'], () => lose(3, 'vault.json', [1, 'chunks'])],
+    ['a marker is gone, of more redundancy', ['--redundancy', '2+2'], () => lose(3, 'vault.json')],
+    ['a keyring is gone, of more redundancy', ['--redundancy', '2+2'], () => lose(2, 'keyring')],
+    ['a keyring is gone, of the same redundancy', ['--redundancy', '2+1'], () => lose(2, 'keyring')],
+    ['a keyring is gone', [], () => lose(2, 'keyring')],
+  ];
+
+  test.each(ruins)('%s', async (_what, how, ruin) => {
+    await ruin();
+    const [planned, done] = [
+      await box.run(['repair', ...how, '-n', '--json']),
+      await box.run(['repair', ...how, '--json']),
+    ];
+    const steps = linesOf(planned.stdout);
+    const plan = steps.pop();
+    const real = JSON.parse(done.stdout);
+    expect({ ...plan, exit: planned.exit }).toEqual({ ...real, dryRun: true, exit: done.exit });
+    expect(done.exit).toBe(0);
+  });
+});
+
+async function lose(number: number, what: string, ...more: [number, string][]): Promise<void> {
+  for (const [each, name] of [[number, what] as const, ...more])
+    await rm(join(box.bucket(each), name), { recursive: true, force: true });
+}
+
 /** The path of a shard; which buckets have one is drawn. */
 async function firstHolder(): Promise<string> {
   for (const number of [1, 2]) {
@@ -112,6 +147,26 @@ async function firstHolder(): Promise<string> {
   }
   throw new Error('Of three shards in four buckets, one of two must have one.');
 }
+
+test.each([
+  ['put', ['put', 'a', 'c'], []],
+  ['put of what is small', ['put', 'd'], []],
+  ['rm', ['rm', 'a', 'b'], []],
+  ['prune', ['prune', '--keep-last', '1'], ['--yes']],
+  ['sweep', ['sweep'], []],
+])('%s -n ends as it would while buckets are away, and says why', async (_what, command, yes) => {
+  await writeFile(box.at('c'), randomBytes(100_000));
+  await writeFile(box.at('d'), 'small, too');
+  await writeFile(box.at('b'), 'changed');
+  await box.run(['put', 'b']);
+  const markers = [1, 2, 3, 4].map((number) => join(box.bucket(number), 'vault.json'));
+  for (const marker of markers) await rename(marker, `${marker}-away`);
+  for (const how of [['-n'], yes]) expect(await box.run([...command, ...how])).toMatchObject({ exit: 5 });
+  for (const marker of markers.slice(1)) await rename(`${marker}-away`, marker);
+  const dry = await box.run([...command, '-n']);
+  expect(dry).toMatchObject({ exit: 3, stderr: expect.stringMatching(/bucket-1/) });
+  expect(await box.run([...command, ...yes])).toMatchObject({ exit: 3 });
+});
 
 test('put -n tells what would be stored, and what could not be', async () => {
   const before = await fingerprintOf(box);

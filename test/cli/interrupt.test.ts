@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { open, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -74,6 +74,22 @@ describe.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('one %s ends', (signal) 
         /^vault: Interrupted\.( What was sent is kept: the same command goes on from there\.)?\n$/,
       ),
     });
+  });
+
+  test('a get of many files, and what is there is whole', async () => {
+    await mkdir(box.at('docs'));
+    const content = randomBytes(8_000);
+    for (let i = 0; i < 1200; i += 1) await writeFile(box.at('docs', `f${i}`), content);
+    await box.run(['put', 'docs', '--compression', 'off']);
+    const run = box.start(['get', 'docs', '-o', 'out', '--limit-download', '2M']);
+    const restored = async (): Promise<string[]> => readdir(box.at('out')).catch(() => []);
+    await until(async () => (await restored()).some((name) => name.startsWith('f')));
+    expect(await interrupted(run, signal)).toMatchObject(INTERRUPTED);
+    const names = await restored();
+    expect(names.length).toBeLessThan(1200);
+    for (const name of names) expect(await readFile(box.at('out', name))).toEqual(content);
+    expect(await box.run(['get', 'docs', '-o', 'out', '--force'])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await restored()).toHaveLength(1200);
   });
 
   test('a wait for a pipe that nobody writes to', async () => {

@@ -1,4 +1,4 @@
-import { chmod, lstat, readFile, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
@@ -111,4 +111,24 @@ test('a new root takes every other key away, asks before, and all that was store
   expect(stderr).toContain('A hash that was given out before is that of a removed file now.');
   const [, after = ''] = stdout.split(' ');
   expect(await other.run(['cat', after], { env })).toMatchObject({ exit: 0, stdout: 'content of a' });
+});
+
+test('no key file stays where no bucket was given what it opens', async () => {
+  await using other = await sandbox();
+  await other.makeVault();
+  const verbs = [['key', 'rotate', '--yes'], ['password'], ['key', 'add']];
+  const run = async (verb: readonly string[]): Promise<[number, string, boolean]> => {
+    const { exit, stderr } = await other.run([...verb, '--new-key-file', 'new.key']);
+    const left = (await readdir(other.path)).includes('new.key');
+    if (left) await rm(other.at('new.key'));
+    return [exit, stderr, left];
+  };
+  for (const number of [1, 2, 3]) await rename(other.bucket(number), other.at(`disk-${number}`));
+  for (const verb of verbs)
+    expect([verb, ...(await run(verb))]).toEqual([
+      verb,
+      5,
+      expect.stringMatching(/^vault: [^\n]*Is its disk mounted\?\n$/),
+      false,
+    ]);
 });

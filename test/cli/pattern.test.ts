@@ -18,6 +18,9 @@ test.each([
   ['./a*', 'abc'],
   ['what[1].txt', 'what[1].txt'],
   ['*', 'two\nlines'],
+  ['**', 'two\nlines'],
+  ['docs', 'docs/two\nlines'],
+  ['**/b', 'two\nlines/b'],
   ['/abs', '/abs/a'],
 ])('the pattern %j fits the name %j', (pattern, name) => {
   expect(patternMatcher(pattern)(name)).toBe(true);

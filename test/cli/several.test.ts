@@ -25,6 +25,12 @@ afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 
+/** Leaves what is seen of a bucket whose disk is not mounted. */
+async function unmount(number: number): Promise<void> {
+  await rename(box.bucket(number), box.at(`disk-${number}`));
+  await mkdir(box.bucket(number));
+}
+
 async function listed(...flags: readonly string[]): Promise<string[]> {
   const { stdout } = await box.run(['ls', '-0', ...flags]);
   return stdout.split('\0').filter(Boolean);
@@ -69,6 +75,27 @@ describe('get', () => {
     expect(exit).toBe(2);
     expect(stderr).toMatch(/'out\/b\.txt' is 'b\.txt' now, and 'old\/b\.txt' would replace it\./);
     expect(await readFile(box.at('out', 'b.txt'), 'utf8')).toBe(contentOf('b.txt'));
+  });
+
+  test.each(['get', 'cat'])('%s of many says once that a disk is not mounted', async (verb) => {
+    const many = Array.from({ length: 12 }, (_, index) => `many-${index}`);
+    for (const name of many) await writeFile(box.at(name), contentOf(name));
+    await box.run(['put', ...many]);
+    await unmount(2);
+    const { exit, stderr } = await box.run([verb, 'many-*', ...(verb === 'get' ? ['-o', 'out'] : [])]);
+    expect(exit).toBe(0);
+    expect(stderr).toMatch(/^vault: warning: .*bucket-2 has no vault\.json.*mounted.*\n$/);
+  });
+
+  test('calls no file lost while disks are not mounted', async () => {
+    for (const number of [1, 2, 3]) {
+      await unmount(number);
+      const { exit, stderr } = await box.run(['get', 'a.txt', '--force', '-o', 'out']);
+      expect(exit).toBe(number === 1 ? 0 : 5);
+      expect(stderr).toMatch(/Is its disk mounted/);
+    }
+    const failed = await box.run(['verify', 'a.txt']);
+    expect(failed).toMatchObject({ exit: 5, stderr: expect.stringMatching(/Is its disk mounted/) });
   });
 
   test('takes a name with wildcards for that one file', async () => {

@@ -1,6 +1,6 @@
 import { mkdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { makeFolder } from '../../src/disk/folders.ts';
+import { makeFolder, requireNativePath } from '../../src/disk/folders.ts';
 import { systemCode } from '../../src/errors.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
@@ -59,4 +59,14 @@ describe('making a folder', () => {
       });
     }
   });
+});
+
+test('a path of Windows is one on Windows alone', () => {
+  for (const path of ['c:\\x', 'C:/x', 'c:', '\\\\nas\\share']) {
+    expect(() => requireNativePath(path, 'win32')).not.toThrow();
+    for (const system of ['linux', 'darwin'] as const)
+      expect(() => requireNativePath(path, system)).toThrow(/path of Windows/);
+  }
+  for (const path of ['/x', 'x', 'c:x', 'nas:/x', './c:\\x', '\\x'])
+    expect(() => requireNativePath(path, 'linux')).not.toThrow();
 });

@@ -8,7 +8,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isVaultError, VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { restoreTree } from '../../src/vault/folders/restore-tree.ts';
+import { restoreSelected } from '../../src/vault/folders/restore-selected.ts';
 import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import type { Around } from '../support/steps.ts';
@@ -294,12 +294,9 @@ describe('With 2+1 over 3 buckets, whichever call of a folder', () => {
       const found = await vault.find(reference);
       if (found.kind === 'file') throw new Error(`${reference} is no folder`);
       const selected = await found.folder.select(null);
-      const reader = selected.reader();
-      try {
-        await restoreTree(selected.entries(), reader.readContent, target, { force: false, owners: null });
-      } finally {
-        await reader.close();
-      }
+      // Now and then in a thread, which takes a while to start.
+      const threadFrom = targets % 8 === 0 ? 0 : Infinity;
+      await restoreSelected(selected, target, { force: false, owners: false, threadFrom });
       return await factsOf(target);
     } catch (cause) {
       const whole = new Set(filesOf(facts.flat()));

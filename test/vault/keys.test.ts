@@ -8,6 +8,7 @@ import type { Role } from '../../src/format/keyring.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
 import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
+import type { SecretOptions } from '../../src/vault/call.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';
@@ -278,4 +279,30 @@ describe('whoever lies', () => {
     await vault.renameKey('ann', { label: 'anna' });
     expect(await labels((await scene.open()).vault)).toEqual(['', 'anna']);
   });
+});
+
+test.each<[string, (vault: Vault, more: SecretOptions) => Promise<unknown>]>([
+  ['a new key', (vault, more) => vault.addKey({ secret: 'another secret', kdfCost: CHEAP_KDF, ...more })],
+  [
+    'a new password',
+    (vault, more) =>
+      vault.changePassword({ current: PASSWORD, next: 'next password', kdfCost: CHEAP_KDF, ...more }),
+  ],
+  ['a new root', (vault, more) => vault.roots.rotate({ secret: 'of root', kdfCost: CHEAP_KDF, ...more })],
+])('of %s it is said when a bucket may have it, and not before', async (_what, change) => {
+  for (const failing of ['list', 'put'] as const) {
+    await using scene = await ready.scene();
+    const { vault } = await scene.open();
+    for (const bucket of scene.buckets)
+      bucket.wrap = (plain) =>
+        faulty(plain, ({ operation, name }) =>
+          operation === failing && name.startsWith('keyring/')
+            ? { kind: 'fail', when: 'before', error: new VaultError('unavailable', 'away') }
+            : null,
+        );
+    let told = 0;
+    const onStoring = (): void => void (told += 1);
+    await expect(change(vault, { onStoring })).rejects.toMatchObject({ code: 'unavailable' });
+    expect([failing, told > 0]).toEqual([failing, failing === 'put']);
+  }
 });

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
+import type { Warning } from '../../src/vault/call.ts';
 import type { RepairResult } from '../../src/vault/repair/repair.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { CALL_STRIDE, sampled } from '../support/catalog-place.ts';
@@ -402,6 +403,28 @@ describe('repair', () => {
     for (const bucket of scene.buckets) bucket.wrap = (inner) => inner;
     expect(await handle.vault.repair()).toMatchObject({ outcome: 'whole' });
     await expectWhole(handle);
+  });
+
+  test('says which bucket answers and takes nothing', async () => {
+    await using few = await stage({}, async ({ vault }) => {
+      await putBytes(vault, BIG, { name: 'big' });
+    });
+    await using scene = await few.scene();
+    const { vault } = await scene.open();
+    wipe(scene.bucket(2), 'chunks/');
+    scene.bucket(2).wrap = (plain) =>
+      faulty(plain, ({ operation }) =>
+        operation === 'put'
+          ? { kind: 'fail', when: 'before', error: new VaultError('denied', 'It is read-only.') }
+          : null,
+      );
+    const warnings: Warning[] = [];
+    const onWarning = (warning: Warning): void => void warnings.push(warning);
+    const result = await vault.repair({ onWarning });
+    expect(result).toMatchObject({ outcome: 'degraded', chunksDegraded: 3, unreachable: ['memory:3'] });
+    expect(warnings).toEqual([
+      { kind: 'bucket-down', message: 'memory:3: It is read-only.', bucket: 'memory:3' },
+    ]);
   });
 
   test('names every file that is beyond repair, and repairs the others', async () => {

@@ -1,6 +1,7 @@
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { VaultError, messageOf } from '../../errors.ts';
+import { requireNativePath } from '../../disk/folders.ts';
 import { invalid } from '../cloud-url.ts';
 
 export interface FolderLocation {
@@ -55,6 +56,7 @@ function absolutePath(text: string, base: string | null): string {
   if (/^~(\/|$)/.test(text)) {
     throw invalid(`The shell did not expand the "~" of ${text}. Write $HOME instead, or the whole path.`);
   }
+  requireNativePath(text);
   if (!isAbsolute(text) && base === null) {
     throw invalid(
       `The path ${text} is relative, and there is nothing that it is relative to. Write the whole path.`,

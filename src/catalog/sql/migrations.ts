@@ -4,7 +4,12 @@ import type { Engine } from './engine.ts';
 
 type Building = Pick<Engine, 'db' | 'dialect'>;
 
-const STEPS: readonly ((engine: Building) => Compilable[])[] = [firstSchema, grantsTable];
+const STEPS: readonly ((engine: Building) => Compilable[])[] = [
+  firstSchema,
+  grantsTable,
+  // Serves no query.
+  ({ db: { schema } }) => [schema.dropIndex('files_by_expiry').ifExists()],
+];
 
 /** The version before the first step. Versions up to this one were never released, and their tables are other ones. */
 const UNRELEASED = 100;

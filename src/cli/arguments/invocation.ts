@@ -17,7 +17,7 @@ import { workingFolder } from './intact.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { showName } from '../terminal/text.ts';
 import { expectQuestion, PASSWORD_TRIES, readTriedPassword, refusalOf } from './password.ts';
-import { bucketUrl, openVault, prepareBucket } from '../../compose.ts';
+import { bucketUrl, openVault, withPreparedBucket } from '../../compose.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
 
 export interface Interruption {
@@ -193,9 +193,9 @@ export async function bucketUrlOf(text: string): Promise<string> {
   return bucketUrl(text, baseFolderOf([text]));
 }
 
-/** The same for a bucket that is to be added: its folder is made, if it is one. @throws `invalid-input`; `denied`; `storage-full` */
-export async function preparedBucketUrl(text: string): Promise<string> {
-  return prepareBucket(text, baseFolderOf([text]));
+/** The same for a bucket that is to be added: its folder is made, if it is one, and goes again where that fails. @throws `invalid-input`; `denied`; `storage-full` */
+export async function withPreparedBucketUrl<T>(text: string, add: (url: string) => Promise<T>): Promise<T> {
+  return withPreparedBucket(text, baseFolderOf([text]), add);
 }
 
 /** The same, where a bucket's id may stand as well. @throws `invalid-input` */

@@ -17,8 +17,8 @@ export interface NewSecretFlags extends Pick<PasswordFlags, 'newPasswordFile' | 
 export interface NewSecret {
   /** Does not show what is typed before the question, if somebody will be asked. */
   expect(): void;
-  /** Gets it for some work. A key file stays, unless the work has certainly changed nothing. */
-  use<T>(work: (secret: string) => Promise<T>): Promise<T>;
+  /** Gets it for some work. A key file stays, unless the work has certainly changed nothing. @param work tells before it may have */
+  use<T>(work: (secret: string, onStoring: () => void) => Promise<T>): Promise<T>;
 }
 
 /** @throws `invalid-input` if there is none, or if two options contradict each other: that is said before the first question */
@@ -34,24 +34,28 @@ export function newSecret(invocation: Invocation, flags: NewSecretFlags): NewSec
   passwordSource(request);
   return {
     expect: () => expectQuestion(request),
-    use: async (work) => work(await readNewPassword(request)),
+    use: async (work) => work(await readNewPassword(request), () => undefined),
   };
 }
 
 async function withKeyFile<T>(
   path: string,
-  work: (secret: string) => Promise<T>,
+  work: (secret: string, onStoring: () => void) => Promise<T>,
   { terminal }: Invocation,
 ): Promise<T> {
   const place = resolve(workingFolder(), path);
   const secret = await makeKeyFile(place);
+  let isStored = false;
   try {
-    return await work(secret);
+    return await work(secret, () => {
+      isStored = true;
+    });
   } catch (error) {
-    if (isVaultError(error, 'invalid-input', 'already-exists', 'wrong-password')) await rm(place);
-    else {
+    if (!isStored || isVaultError(error, 'invalid-input', 'already-exists', 'wrong-password')) {
+      await rm(place, { force: true });
+    } else {
       terminal.warn(
-        `The key file ${quote(path)} stays, in case its key stands in some bucket. If nothing was changed, remove it.`,
+        `The key file ${quote(path)} stays, since it may open the vault from now on. Keep it unless "vault ls --key-file" shows that it does not.`,
         {
           kind: 'key-file',
         },

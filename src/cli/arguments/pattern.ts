@@ -9,7 +9,8 @@ import picomatch from 'picomatch';
  */
 export function patternMatcher(pattern: string | undefined): (name: string) => boolean {
   if (pattern === undefined) return () => true;
-  const options: picomatch.Options = { dot: true, posixSlashes: false, nonegate: true };
+  // The flag has `**` fit names of several lines.
+  const options: picomatch.Options = { dot: true, posixSlashes: false, nonegate: true, flags: 's' };
   const folder = pattern.replace(/^\.\//, '').replace(/\/+$/, '');
   const matches = [picomatch(folder, options), picomatch(`${folder}/**`, options)];
   const basename = folder.includes('/') ? null : picomatch(folder, options);

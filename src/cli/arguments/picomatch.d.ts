@@ -6,6 +6,7 @@ declare module 'picomatch' {
       readonly dot?: boolean;
       /** A leading `!` is an ordinary character. */
       readonly nonegate?: boolean;
+      readonly flags?: string;
       readonly posixSlashes?: boolean;
     }
   }

@@ -4,8 +4,8 @@ import type { Invocation } from '../arguments/invocation.ts';
 import {
   bucketReferenceOf,
   bucketUrlOf,
-  preparedBucketUrl,
   warnTo,
+  withPreparedBucketUrl,
   withProgress,
   withVault,
 } from '../arguments/invocation.ts';
@@ -70,8 +70,9 @@ export async function addBucket(invocation: Invocation, url: string): Promise<Ex
   return withVault(invocation, async (vault) => {
     // No folder is made where a key can only store.
     await vault.ready();
-    const place = await preparedBucketUrl(url);
-    const bucket = await vault.addBucket(place, { signal, onWarning: warnTo(terminal) });
+    const bucket = await withPreparedBucketUrl(url, (place) =>
+      vault.addBucket(place, { signal, onWarning: warnTo(terminal) }),
+    );
     if (options.json === true) await output.json({ ...bucket });
     terminal.note(
       `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nAdd it to your list of buckets: that list and the password are all it takes to get everything back.`,

@@ -16,7 +16,7 @@ export async function changePassword(invocation: Invocation, flags: NewSecretFla
     async (vault) => {
       // No key file is made where a key can only store.
       await vault.ready();
-      await secret.use((next) => vault.changePassword({ current, next, signal }));
+      await secret.use((next, onStoring) => vault.changePassword({ current, next, onStoring, signal }));
       terminal.note(
         'The password was changed. Whoever has an old copy of a keyslot and the old password can still open the vault with them.',
       );

@@ -1,8 +1,8 @@
 /** Getting folders back, and parts of them. */
 import { invalidInput, VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
-import { readAccounts } from '../../vault/folders/accounts.ts';
-import { restoreTree, type RestoredTree, type TreeProblem } from '../../vault/folders/restore-tree.ts';
+import { restoreSelected } from '../../vault/folders/restore-selected.ts';
+import type { RestoredTree, TreeProblem } from '../../vault/folders/restore-tree.ts';
 import type { SelectedEntries, Stored, StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Wanted } from '../../vault/folders/selection.ts';
 import { tarStream } from '../../vault/folders/tar.ts';
@@ -75,26 +75,19 @@ export async function restoreFolder(
   }: { readonly path: string; readonly force: boolean; readonly owner: boolean | undefined },
 ): Promise<{ readonly code: ExitCode; readonly bytes: number }> {
   const { terminal, output, options, signal } = invocation;
-  const owners = (owner ?? process.getuid?.() === 0) ? await readAccounts() : null;
   const problems: TreeProblem['kind'][] = [];
-  const done = await terminal.withProgress(folder.name, async (report) => {
-    const reader = selected.reader();
-    const onBytes = counting(report, folder.name, selected.size);
-    try {
-      return await restoreTree(selected.entries(), reader.readContent, path, {
-        force,
-        owners,
-        signal,
-        onBytes,
-        onProblem: ({ kind, message }) => {
-          problems.push(kind);
-          terminal.warn(message, { kind });
-        },
-      });
-    } finally {
-      await reader.close();
-    }
-  });
+  const done = await terminal.withProgress(folder.name, (report) =>
+    restoreSelected(selected, path, {
+      force,
+      owners: owner ?? process.getuid?.() === 0,
+      signal,
+      onBytes: counting(report, folder.name, selected.size),
+      onProblem: ({ kind, message }) => {
+        problems.push(kind);
+        terminal.warn(message, { kind });
+      },
+    }),
+  );
   if (options.json === true) await output.json({ ...fileAsJson(folder), path, ...countsOf(done) });
   terminal.note(`Wrote ${showName(path)} (${describe(done)}, ${showSize(selected.size)}).`);
   if (folder.incomplete) {

@@ -29,7 +29,9 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
     async (vault) => {
       // No key file is made where a key can only store.
       await vault.ready();
-      const key = await secret.use((given) => vault.addKey({ secret: given, label, role, signal }));
+      const key = await secret.use((given, onStoring) =>
+        vault.addKey({ secret: given, label, role, onStoring, signal }),
+      );
       if (options.json === true) await output.json(asJson(key));
       const opens = newKeyFile === undefined ? 'It opens with the new password.' : `It is in ${newKeyFile}.`;
       const can = role === 'full' ? 'can do everything' : 'can store, and neither read nor remove';

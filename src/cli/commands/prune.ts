@@ -11,7 +11,7 @@ import { shortHash } from '../terminal/describe.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, grouped, quote, showName, showTime } from '../terminal/text.ts';
-import { concludeRemoval } from './rm.ts';
+import { concludeRemoval, warnOfUntold } from './rm.ts';
 
 export type PruneFlags = Flags<
   'keepLast' | 'keepHourly' | 'keepDaily' | 'keepWeekly' | 'keepMonthly' | 'keepYearly' | 'keepWithin',
@@ -54,7 +54,9 @@ export async function prune(
     const facts = { ...total.facts, dryRun };
     if (dryRun) {
       terminal.summary(`${total.describe('Would remove', 'keep')}. Nothing was changed.`, facts);
-      return DONE;
+      if (total.going.length === 0) return attention;
+      const { unreachable } = await vault.remove(total.going, how);
+      return worst([attention, warnOfUntold(terminal, unreachable, dryRun)]);
     }
     if (total.going.length === 0) {
       terminal.summary('There was nothing to remove.', facts);

@@ -5,7 +5,7 @@ import { ATTENTION, exitCodeOf, worst, type ExitCode } from '../exit.ts';
 import { warnTo, type Invocation } from '../arguments/invocation.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, grouped, showName, showSize } from '../terminal/text.ts';
-import { describeNews, newBytesOf } from './put-total.ts';
+import { describeDegraded, describeNews, newBytesOf } from './put-total.ts';
 import type { Task } from './put-tasks.ts';
 
 /** `vault put -n`: tells what would be stored, what of it is new, and what could not be read. Standard input is left unread. */
@@ -17,7 +17,7 @@ export async function putDryRun(
   const { output, options, terminal, signal } = invocation;
   const codes: ExitCode[] = [];
   const { chunkSize, chunking, ...others } = settings;
-  const total = { failed: 0, files: 0, unread: 0, unchanged: 0, bytes: 0, bytesNew: 0 };
+  const total = { failed: 0, files: 0, degraded: 0, unread: 0, unchanged: 0, bytes: 0, bytesNew: 0 };
   for (const { source, name } of tasks) {
     let result: PutResult | null = null;
     try {
@@ -40,6 +40,7 @@ export async function putDryRun(
     else {
       const bytesNew = newBytesOf(result);
       if (result.unchanged) total.unchanged += 1;
+      if (result.degraded) total.degraded += 1;
       if (result.incomplete) codes.push(ATTENTION);
       total.bytes += result.contentSize;
       total.bytesNew += bytesNew;
@@ -49,12 +50,16 @@ export async function putDryRun(
     }
     await (options.json === true ? output.json(asJson(name, result)) : output.line(showName(name)));
   }
-  const { failed, files, unread, unchanged, bytes, bytesNew } = total;
+  const { failed, files, degraded, unread, unchanged, bytes, bytesNew } = total;
   const some = unchanged > 0 ? ` (${grouped(unchanged)} unchanged)` : '';
   const more = unread > 0 ? 'at least ' : '';
   terminal.note(
     `Would store ${count(files, 'file')}${some}, ${more}${showSize(bytes)}: ${more}${showSize(bytesNew)} new. Nothing was changed.`,
   );
+  if (degraded > 0) {
+    codes.push(ATTENTION);
+    terminal.warn(describeDegraded(degraded, true), { kind: 'degraded' });
+  }
   terminal.summary(null, { files, unchanged, failed, bytes, bytesNew, dryRun: true });
   return worst(codes);
 }

@@ -132,3 +132,9 @@ export class TotalProgress {
     this.advance(task, task.size ?? 0);
   }
 }
+
+export function describeDegraded(files: number, dryRun: boolean): string {
+  const are = dryRun ? 'would be' : files === 1 ? 'is' : 'are';
+  const what = `${count(files, 'file')} ${are} stored with less redundancy than with every bucket at hand.`;
+  return `${what} When all can be reached, "vault repair" completes ${files === 1 ? 'it' : 'them'}.`;
+}

@@ -26,7 +26,7 @@ import { reportError } from '../terminal/report.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
 import type { LockFlags } from './lock-password.ts';
 import { putDryRun } from './put-dry-run.ts';
-import { describeStored, PutTotal, TotalProgress } from './put-total.ts';
+import { describeDegraded, describeStored, PutTotal, TotalProgress } from './put-total.ts';
 import { tasksOf } from './put-tasks.ts';
 import type { Task, TaskFlags } from './put-tasks.ts';
 import { readPassword } from '../arguments/password.ts';
@@ -113,18 +113,13 @@ export async function put(
     }
     if (degraded > 0) {
       codes.push(ATTENTION);
-      terminal.warn(describeDegraded(degraded), { kind: 'degraded' });
+      terminal.warn(describeDegraded(degraded, false), { kind: 'degraded' });
     }
     // Of a single file that was said with its hash.
     terminal.summary(tasks.length > 1 ? total.describe(terminal.elapsedMs) : null, total.facts);
     return worst(codes);
   };
   return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
-}
-
-function describeDegraded(files: number): string {
-  const what = `${count(files, 'file is', 'files are')} stored with less redundancy than with every bucket at hand.`;
-  return `${what} When all can be reached, "vault repair" completes ${files === 1 ? 'it' : 'them'}.`;
 }
 
 /** Finds out once, and before anything is stored, whether it can be locked. */

@@ -94,8 +94,7 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
   if (filesLost.length > 0) return warnOfLost(terminal, filesLost);
   const isKept = concludeRetention(terminal, result);
   const isDegraded = result.chunksDegraded > 0 || result.unreachable.length > 0;
-  // A bucket that would get its marker counts as away as long as it has none.
-  if (!isDegraded || (dryRun && result.markersStored > 0)) return isKept ? DONE : ATTENTION;
+  if (!isDegraded) return isKept ? DONE : ATTENTION;
   terminal.warn(`Not everything ${dryRun ? 'would be' : 'is'} whole yet. ${nextStep(vault, result)}`, {
     kind: 'degraded',
   });

@@ -38,7 +38,7 @@ export async function rm(
         for (const name of [...removed.map((file) => showName(file.name)), ...unlisted])
           await output.line(name);
       terminal.summary(`Would remove ${count(files, 'file')}. Nothing was changed.`, facts);
-      return DONE;
+      return warnOfUntold(terminal, unreachable, dryRun);
     }
     const what = `Removed ${count(files, 'file')}.`;
     const back = `"vault undelete" brings ${files === 1 ? 'it' : 'them'} back within ${graceMs === undefined ? 'seven days' : showDuration(graceMs)}; after that "vault sweep" frees the space.`;
@@ -71,14 +71,7 @@ export async function concludeRemoval(
 ): Promise<ExitCode> {
   const { terminal } = invocation;
   const { unreachable, now, what, back, facts } = removal;
-  const codes: ExitCode[] = [];
-  if (unreachable.length > 0) {
-    terminal.warn(
-      `${unreachable.join(', ')} could not be told of the removal. The other buckets have been, and that is enough for "vault sweep".`,
-      { kind: 'bucket-down' },
-    );
-    codes.push(ATTENTION);
-  }
+  const codes: ExitCode[] = [warnOfUntold(terminal, unreachable, false)];
   terminal.summary(now ? what : `${what} ${back}`, facts);
   if (now) {
     const result = await withProgress(invocation, 'Sweeping', async (call) => vault.sweep(call));
@@ -89,6 +82,21 @@ export async function concludeRemoval(
     }
   }
   return worst(codes);
+}
+
+/** Says which buckets do not hear of a removal (or would not). */
+export function warnOfUntold(
+  terminal: Invocation['terminal'],
+  unreachable: readonly string[],
+  dryRun: boolean,
+): ExitCode {
+  if (unreachable.length === 0) return DONE;
+  const [could, others] = dryRun ? ['cannot be told', 'can'] : ['could not be told', 'have been'];
+  terminal.warn(
+    `${unreachable.join(', ')} ${could} of the removal. The other buckets ${others}, and that is enough for "vault sweep".`,
+    { kind: 'bucket-down' },
+  );
+  return ATTENTION;
 }
 
 /** Says, before anything is hidden, that its space will not be freed by whoever asks. @throws `denied` if that was to be at once */

@@ -26,7 +26,9 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
     const what = `This makes a new root${taken}; tokens and links of "vault serve" end`;
     await confirm(invocation, what, flags.yes === true);
     secret.expect();
-    const { root, key, dropped } = await secret.use((given) => vault.roots.rotate({ secret: given, signal }));
+    const { root, key, dropped } = await secret.use((given, onStoring) =>
+      vault.roots.rotate({ secret: given, onStoring, signal }),
+    );
     if (options.json === true) await output.json({ ...asJson(key), root, dropped: dropped.map(asJson) });
     const opens = flags.newKeyFile === undefined ? 'with the new password' : `with ${flags.newKeyFile}`;
     terminal.note(`The vault has root ${root} now, and opens ${opens} alone.`);

@@ -37,7 +37,7 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
       `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)})${waiting}. Nothing was changed.`,
       { ...factsOf(result), dryRun },
     );
-    return DONE;
+    return warnOfHeldUp(terminal, result, dryRun);
   };
   return withVault(invocation, noted(invocation, dryRun ? null : 'sweep', work));
 }
@@ -63,8 +63,7 @@ export function describeRetained({
 
 /** Says what a sweep did, and what it could not do. */
 export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: SweepResult): ExitCode {
-  const { expired, objectsRemoved, objectsWaiting, blockedBy, unreachable, filesMissing, filesLearned } =
-    result;
+  const { expired, objectsRemoved, objectsWaiting, unreachable } = result;
   if (expired.length > 0) {
     terminal.note(
       `Removed ${count(expired.length, 'expired file')}: "vault undelete" can bring ${expired.length === 1 ? 'it' : 'them'} back within seven days.`,
@@ -81,6 +80,16 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
     );
   }
   if (result.objectsRetained > 0) terminal.note(describeRetained(result));
+  return warnOfHeldUp(terminal, result, false);
+}
+
+/** Says what keeps a sweep from its work (or would), and how catalog and buckets disagree. */
+function warnOfHeldUp(
+  terminal: Invocation['terminal'],
+  { blockedBy, unreachable, filesMissing, filesLearned }: SweepResult,
+  dryRun: boolean,
+): ExitCode {
+  const was = dryRun ? 'would be' : 'was';
   let code: ExitCode = DONE;
   const attention = (message: string, kind: string): void => {
     terminal.warn(message, { kind });
@@ -88,19 +97,19 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
   };
   if (unreachable.length > 0) {
     attention(
-      `Nothing was removed, since not every bucket can be asked: ${unreachable.join(', ')}. Run "vault sweep" again when they can.`,
+      `Nothing ${was} removed, since not every bucket can be asked: ${unreachable.join(', ')}. Run "vault sweep" again when they can.`,
       'bucket-down',
     );
   }
   if (blockedBy !== null) {
     attention(
-      `No shard was removed: ${blockedBy}. It is not known which chunks it needs. Try "vault repair", or "vault rm --now" with its hash if it is lost, or nothing of yours.`,
+      `No shard ${was} removed: ${blockedBy}. It is not known which chunks it needs. Try "vault repair", or "vault rm --now" with its hash if it is lost, or nothing of yours.`,
       'blocked',
     );
   }
   if (filesLearned > 0) {
     attention(
-      `The buckets hold ${count(filesLearned, 'file')} that the catalog did not know; "vault ls" lists ${filesLearned === 1 ? 'it' : 'them'} now. Is the catalog an old copy?`,
+      `The buckets hold ${count(filesLearned, 'file')} that the catalog did not know; "vault ls" lists ${filesLearned === 1 ? 'it' : 'them'} ${dryRun ? 'after "vault sync"' : 'now'}. Is the catalog an old copy?`,
       'unknown-files',
     );
   }

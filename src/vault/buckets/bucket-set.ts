@@ -3,6 +3,7 @@ import { NO_RETENTION } from '../../buckets/bucket.ts';
 import type { Bucket, ReadableBucket, RetentionPolicy } from '../../buckets/bucket.ts';
 import { isFailure, isVaultError, messageOf, VaultError } from '../../errors.ts';
 import { MAX_JSON_SIZE } from '../../format/limits.ts';
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { decodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { Marker } from '../../format/marker.ts';
 import { awaitUnlessSilent, Silence } from './silence.ts';
@@ -26,6 +27,7 @@ export interface BucketPlace {
 /** A bucket of the vault for those who only look: nothing that comes of it can write. */
 export interface ReadBucket extends BucketPlace {
   open(): Promise<ReadableBucket>;
+  get: ReadableBucket['get'];
   checked(signal?: AbortSignal): Promise<ReadableBucket>;
   attempt<T>(
     run: (storage: ReadableBucket, signal: AbortSignal) => Promise<T>,
@@ -44,20 +46,28 @@ export class VaultBucket implements ReadBucket {
   readonly state: BucketState;
   readonly #vaultId: string;
   readonly #opener: BucketOpener;
+  readonly #willBeMarked: boolean;
   #opened: Promise<Bucket> | null = null;
   #checked = false;
   readonly #silence: Silence;
+  /** One look for all whose objects are missing at once. */
+  readonly #confirmed = coalesced((signal) => this.confirm(signal));
   #policy: RetentionPolicy | null = null;
   /** Names of objects that this process has locked, and until when: of those that every file needs. */
   readonly retained = new Map<string, number>();
 
-  constructor(place: BucketPlace, vault: { readonly vaultId: string; readonly opener: BucketOpener }) {
+  /** @param vault `willBeMarked`: for a dry run, whether it counts as having the marker that it would be given */
+  constructor(
+    place: BucketPlace,
+    vault: { readonly vaultId: string; readonly opener: BucketOpener; readonly willBeMarked?: boolean },
+  ) {
     this.number = place.number;
     this.id = place.id;
     this.url = place.url;
     this.state = place.state;
     this.#vaultId = vault.vaultId;
     this.#opener = vault.opener;
+    this.#willBeMarked = vault.willBeMarked === true;
     this.#silence = new Silence(place.url, async (call) => (await this.#open()).get(MARKER_NAME, call));
   }
 
@@ -70,6 +80,21 @@ export class VaultBucket implements ReadBucket {
   #open(): Promise<Bucket> {
     this.#opened ??= this.#opener(this.url);
     return this.#opened;
+  }
+
+  /**
+   * An object that is there unless something is wrong. Where it is missing, and the marker is too, it is the bucket that is away.
+   *
+   * @throws as `checked` then; what `Bucket.get` throws
+   */
+  async get(name: string, call: Parameters<Bucket['get']>[1]): Promise<Uint8Array> {
+    const storage = await this.open();
+    try {
+      return await storage.get(name, call);
+    } catch (error) {
+      if (isVaultError(error, 'object-missing')) await this.#confirmed(call?.signal);
+      throw error;
+    }
   }
 
   /**
@@ -103,7 +128,8 @@ export class VaultBucket implements ReadBucket {
 
   /** Asks for the marker anew. @throws as `checked` */
   async confirm(signal?: AbortSignal): Promise<void> {
-    this.#checked = false;
+    this.#checked = this.#willBeMarked;
+    if (this.#willBeMarked) return;
     const marker = await readMarker(await this.open(), signal);
     if (marker === null) {
       throw new VaultError(

@@ -55,8 +55,10 @@ export async function readCopy(
   try {
     return await (await bucket.open()).get(name, call);
   } catch (error) {
-    if (isVaultError(error, 'object-missing')) return null;
-    throw error;
+    if (!isVaultError(error, 'object-missing')) throw error;
+    // A disk that is not mounted has none, either.
+    await bucket.checked(call.signal);
+    return null;
   }
 }
 

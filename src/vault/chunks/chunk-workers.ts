@@ -26,13 +26,13 @@ interface Thread {
 }
 
 export class ChunkWorkers {
-  readonly #most: number;
+  /** Threads at most. */
+  readonly most: number;
   readonly #threads: Thread[] = [];
   #tickets = 0;
 
-  /** @param options `most`: threads at most */
   constructor({ most }: { readonly most: number }) {
-    this.#most = most;
+    this.most = most;
   }
 
   /**
@@ -99,7 +99,7 @@ export class ChunkWorkers {
 
   /** Starts threads for so many chunks before there is work: starting takes longer than most first answers. */
   warm(chunks: number): void {
-    while (this.#threads.length < Math.min(this.#most, chunks)) this.#start().worker.unref();
+    while (this.#threads.length < Math.min(this.most, chunks)) this.#start().worker.unref();
   }
 
   async close(): Promise<void> {
@@ -123,7 +123,7 @@ export class ChunkWorkers {
     for (const thread of this.#threads) {
       if (best === null || thread.awaited.size < best.awaited.size) best = thread;
     }
-    return best !== null && (best.awaited.size === 0 || this.#threads.length >= this.#most)
+    return best !== null && (best.awaited.size === 0 || this.#threads.length >= this.most)
       ? best
       : this.#start();
   }

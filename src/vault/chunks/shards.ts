@@ -48,8 +48,7 @@ export async function fetchShard(
   call: { readonly signal: AbortSignal | undefined; readonly spare?: ArrayBuffer | undefined },
 ): Promise<FetchedShard> {
   const { bucket, name } = candidate;
-  const storage = await bucket.open();
-  const object = await storage.get(shardObjectName(name), {
+  const object = await bucket.get(shardObjectName(name), {
     maxSize: shardObjectSize(most, name.k),
     signal: call.signal,
     spare: call.spare,

@@ -19,8 +19,7 @@ export async function readManifestIn(
   hash: string,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array> {
-  const storage = await bucket.open();
-  const bytes = await storage.get(manifestObjectName(hash), { maxSize: MAX_MANIFEST_SIZE, signal });
+  const bytes = await bucket.get(manifestObjectName(hash), { maxSize: MAX_MANIFEST_SIZE, signal });
   if (manifestHash(bytes) === hash) return bytes;
   throw new VaultError('damaged', `The bucket ${bucket.url} has a damaged manifest ${hash}.`);
 }

@@ -9,8 +9,7 @@ import { ChunkReader } from '../chunks/chunk-reader.ts';
 import { contentRefs } from '../files/tables.ts';
 import type { ContentOptions } from '../read/get.ts';
 import type { Session } from '../session.ts';
-
-const NOTHING = new Uint8Array(0);
+import type { Run } from './content-runs.ts';
 
 /** Chunks and the bytes of the content that they have. */
 interface Span {
@@ -22,13 +21,14 @@ interface Fetched extends Span {
   readonly tag: Buffer;
   /** Shared by those that are the same chunk: a folder may list it again for what is behind a file that has changed. */
   readonly body: Promise<Uint8Array>;
-  /** Once it has come and been read from. */
-  had: Uint8Array | null;
+  isRead: boolean;
 }
 
 export interface RangeReaderOptions extends Omit<ContentOptions, 'start' | 'end'> {
   /** Whether bytes of these are going to be asked for: only then they are read ahead. */
   readonly isWanted: (span: Span) => boolean;
+  /** Most chunks that are opened at once, 1 or more; as memory allows unless given. */
+  readonly opening?: number | undefined;
 }
 
 export class RangeReader {
@@ -37,6 +37,7 @@ export class RangeReader {
   readonly #options: RangeReaderOptions;
   readonly #reader: ChunkReader;
   readonly #inFlight: number;
+  readonly #opening: number;
   readonly #lender: Lender<ChunkMemory>;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
@@ -47,6 +48,8 @@ export class RangeReader {
   readonly #queue: Fetched[] = [];
   /** How many of those there may be: more where one is read after the other, one where they are left out. */
   #window = 1;
+  /** The memory of each body, which it has been given by the time it has come. */
+  readonly #lent = new WeakMap<Promise<Uint8Array>, Promise<ChunkMemory>>();
   readonly #leaving = new Set<Promise<unknown>>();
 
   constructor(
@@ -61,38 +64,27 @@ export class RangeReader {
     const most = mostBody(content.table);
     const inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
     this.#inFlight = Math.min(inFlight, options.chunksInFlight ?? inFlight);
-    this.#lender = new Lender(this.#inFlight + 1, () => allocateChunkMemory(most, null));
+    this.#opening = Math.min(Math.ceil(this.#inFlight / 2), options.opening ?? Infinity);
+    // What is only fetched takes no memory for a body: one is read, one waits for that, and others are opened.
+    this.#lender = new Lender(this.#opening + 2, () => allocateChunkMemory(most, null));
     const { signal } = options;
     this.#signal = signal === undefined ? this.#abort.signal : AbortSignal.any([signal, this.#abort.signal]);
   }
 
   /**
-   * @returns the bytes, in runs that are valid until the next one is asked for
+   * The bytes of the chunk that a byte lies in; see `RunAt`.
+   *
    * @throws as reading a chunk
    */
-  async *read(offset: number, length: number): AsyncGenerator<Uint8Array, void, undefined> {
+  async runAt(offset: number): Promise<Run> {
     const { inline } = this.#content.table;
     if (inline !== null) {
-      yield inline.subarray(offset, offset + length);
-      return;
+      if (offset >= inline.length) throw noSuchBytes();
+      return { start: 0, bytes: inline };
     }
-    const end = offset + length;
-    for (let at = offset; at < end;) {
-      const chunk = await this.#chunkAt(at);
-      const body = (chunk.had = await chunk.body);
-      const part = body.subarray(at - chunk.start, Math.min(end, chunk.end) - chunk.start);
-      at += part.length;
-      yield part;
-    }
-  }
-
-  /** The bytes, if they lie in the chunk that was read from last; else null. */
-  atHand(offset: number, length: number): Uint8Array | null {
-    const { inline } = this.#content.table;
-    if (inline !== null || length === 0) return inline?.subarray(offset, offset + length) ?? NOTHING;
-    const [head] = this.#queue;
-    if (head?.had == null || offset < head.start || offset + length > head.end) return null;
-    return head.had.subarray(offset - head.start, offset + length - head.start);
+    const chunk = await this.#chunkAt(offset);
+    chunk.isRead = true;
+    return { start: chunk.start, bytes: await chunk.body };
   }
 
   /** Ends what is on its way, and tells what was got round. */
@@ -107,14 +99,14 @@ export class RangeReader {
   async #chunkAt(at: number): Promise<Fetched> {
     if (at < (this.#queue[0]?.start ?? this.#next)) await this.#rewind();
     for (let head = this.#queue[0]; head !== undefined && head.end <= at; head = this.#queue[0]) {
-      this.#window = head.had !== null ? Math.min(this.#inFlight, this.#window * 2) : 1;
+      this.#window = head.isRead ? Math.min(this.#inFlight, this.#window * 2) : 1;
       this.#queue.shift();
       this.#leave(head);
     }
     while (this.#queue.length < this.#window) if (!(await this.#fetchNext(at))) break;
     const [head] = this.#queue;
     if (head === undefined || at < head.start || at >= head.end) {
-      throw new VaultError('damaged', 'An index refers to bytes that its content does not have.');
+      throw noSuchBytes();
     }
     return head;
   }
@@ -136,16 +128,19 @@ export class RangeReader {
 
   #fetch(ref: ChunkRef, span: Span): Fetched {
     const same = this.#queue.find(({ tag }) => tag.equals(ref.tag));
-    if (same !== undefined) return { ...span, tag: ref.tag, body: same.body, had: null };
-    const lent = this.#lender.borrow();
-    const body = lent.then((memory) => this.#reader.read(memory, ref, this.#signal));
+    if (same !== undefined) return { ...span, tag: ref.tag, body: same.body, isRead: false };
+    const fetched = this.#reader.fetch(ref, this.#signal);
+    // In order: what is read last must not have the memory that what is read first waits for.
+    const before = this.#queue.at(-1);
+    const opened = this.#queue.at(-this.#opening)?.body;
+    const turn = Promise.allSettled([before && this.#lent.get(before.body), opened, fetched]);
+    const lent = turn.then(() => this.#lender.borrow());
+    const body = lent.then(async (memory) => this.#reader.open(memory, await fetched, this.#signal));
     // It is told to whoever reads it, if anybody does.
     body.catch(() => undefined);
     this.#lent.set(body, lent);
-    return { ...span, tag: ref.tag, body, had: null };
+    return { ...span, tag: ref.tag, body, isRead: false };
   }
-
-  readonly #lent = new WeakMap<Promise<Uint8Array>, Promise<ChunkMemory>>();
 
   #leaveAll(): void {
     for (let head = this.#queue.shift(); head !== undefined; head = this.#queue.shift()) this.#leave(head);
@@ -173,6 +168,10 @@ export class RangeReader {
     this.#next = 0;
     this.#window = 1;
   }
+}
+
+function noSuchBytes(): VaultError {
+  return new VaultError('damaged', 'An index refers to bytes that its content does not have.');
 }
 
 /** Runs of a content that are going to be read, gathered in any order, and looked up in order. */

@@ -13,7 +13,7 @@ import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { openFolder } from './open-folder.ts';
 import { Metadata } from './tree-metadata.ts';
-import { enterFolder, isUsableName, probe } from './tree-place.ts';
+import { enterFolder, isUsableName, probe, quickBase } from './tree-place.ts';
 import type { Place } from './tree-place.ts';
 import { TreeWriter } from './tree-writer.ts';
 import type { ReadContent } from './with-holes.ts';
@@ -152,13 +152,15 @@ class Restoring {
 
   async begin(target: DiskPath, isNew: boolean): Promise<void> {
     try {
-      const { fd, base, facts } = await openFolder(this.#calls, target, { follow: !isNew });
+      const opened = await openFolder(this.#calls, target, { follow: !isNew });
+      const { fd, base, facts } = opened;
       const place = { path: '', base, fd, entry: null, isNew: false, last: '', written: null };
       this.#places.push(place);
       const { areApart, uid } = await probe(this.#calls, base);
       // Somebody else's may have taken the place of the one that was made.
-      const isOurs = isNew && facts.uid === uid;
-      this.#places[0] = { ...place, isNew: isOurs, written: areApart ? null : new Set() };
+      const isOurs = isNew && uid !== null && facts.uid === uid;
+      const quick = isOurs ? await quickBase(this.#calls, opened, uid) : base;
+      this.#places[0] = { ...place, base: quick, isNew: isOurs, written: areApart ? null : new Set() };
     } catch (error) {
       throw isVaultError(error) ? error : restoreError(shown(target), error);
     }

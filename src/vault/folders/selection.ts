@@ -1,5 +1,6 @@
 /** A part of a stored folder's entries. */
-import type { EntryContent, FolderEntry } from '../../format/folder-index.ts';
+import { EntryDecoder } from '../../format/folder-index.ts';
+import type { EntryContent, FolderEntry, FolderTotals } from '../../format/folder-index.ts';
 
 /** An entry and all in it, by its path; or every entry that matches, by its path as text, and the folders that those lie in. */
 export type Wanted = { readonly path: Buffer } | { readonly matches: (path: string) => boolean };
@@ -9,6 +10,28 @@ export interface SelectedEntry {
   readonly entry: FolderEntry;
   /** Whether it is there only because of what lies in it. */
   readonly isParent: boolean;
+}
+
+/**
+ * The wanted entries that the bytes of an index tell of.
+ *
+ * @throws `damaged` if it is not the index of such a folder; what `bytes` throws
+ */
+export async function* entriesOf(
+  bytes: AsyncIterable<Uint8Array>,
+  totals: FolderTotals,
+  wanted: Wanted | null,
+): AsyncGenerator<FolderEntry, void, undefined> {
+  for await (const { entry } of selectEntries(decoded(bytes, totals), wanted)) yield entry;
+}
+
+async function* decoded(
+  bytes: AsyncIterable<Uint8Array>,
+  totals: FolderTotals,
+): AsyncGenerator<FolderEntry, void, undefined> {
+  const decoder = new EntryDecoder(totals);
+  for await (const run of bytes) yield* decoder.push(run);
+  decoder.end();
 }
 
 /**

@@ -1,15 +1,17 @@
 /** A stored folder: its entries, and their content. */
 import { VaultError } from '../../errors.ts';
-import { dataSize, EntryDecoder } from '../../format/folder-index.ts';
-import type { FolderEntry } from '../../format/folder-index.ts';
+import { dataSize } from '../../format/folder-index.ts';
+import type { FolderEntry, FolderTotals } from '../../format/folder-index.ts';
 import type { FolderPart } from '../../format/manifest.ts';
 import type { CallOptions } from '../call.ts';
 import type { FileInfo } from '../files/records.ts';
 import { openStored, readContent, storedFile } from '../read/get.ts';
 import type { ContentOptions, GetOptions, OpenedStored, StoredFile } from '../read/get.ts';
 import type { Session } from '../session.ts';
+import { contentReader } from './content-runs.ts';
+import type { RunAt } from './content-runs.ts';
 import { RangeReader, Ranges } from './range-reader.ts';
-import { selectEntries } from './selection.ts';
+import { entriesOf, selectEntries } from './selection.ts';
 import type { Wanted } from './selection.ts';
 import type { ReadContent } from './with-holes.ts';
 
@@ -41,8 +43,21 @@ export interface SelectedEntries {
   /** What was wanted by its path, if it is no folder. */
   readonly only: FolderEntry | null;
   entries(): AsyncGenerator<FolderEntry, void, undefined>;
-  /** Reads only the chunks that it takes. Close it when nothing more is read. */
-  reader(): { readonly readContent: ReadContent; close(): Promise<void> };
+  /** What `entriesOf` makes the same entries of, also in another thread; null where only this one can tell what is wanted. */
+  readonly index: StoredIndex | null;
+  /**
+   * Reads only the chunks that it takes. Close it when nothing more is read.
+   *
+   * @param busy threads beside the main one that whoever reads keeps busy; none unless given
+   */
+  reader(busy?: number): { readonly readContent: ReadContent; readonly runAt: RunAt; close(): Promise<void> };
+}
+
+export interface StoredIndex {
+  readonly totals: FolderTotals;
+  readonly wanted: { readonly path: Buffer } | null;
+  /** Each run is valid until the next one is asked for. */
+  bytes(): AsyncGenerator<Uint8Array, void, undefined>;
 }
 
 /** What a reference means. */
@@ -76,33 +91,25 @@ export async function findStored(
 function storedFolder(session: Session, opened: OpenedStored, part: FolderPart): StoredFolder {
   const { info, content, explain } = opened;
   const { size: contentSize, entries: entryCount } = part;
-  const list = async function* (options: CallOptions = {}): AsyncGenerator<FolderEntry, void, undefined> {
-    const { signal, onWarning } = options;
-    const decoder = new EntryDecoder({
-      entries: entryCount,
-      size: contentSize,
-      contentSize: content.table.size,
-    });
+  const totals = { entries: entryCount, size: contentSize, contentSize: content.table.size };
+  const explained = async function* <T>(what: AsyncIterable<T>): AsyncGenerator<T, void, undefined> {
     try {
-      const index = { table: part.index, chunks: info.indexChunks };
-      for await (const bytes of readContent(session, index, { signal, onWarning }))
-        yield* decoder.push(bytes);
-      decoder.end();
+      yield* what;
     } catch (error) {
       throw await explain(error);
     }
   };
+  const indexBytes = ({ signal, onWarning }: CallOptions): AsyncGenerator<Uint8Array, void, undefined> =>
+    readContent(session, { table: part.index, chunks: info.indexChunks }, { signal, onWarning });
+  const list = (options: CallOptions = {}): AsyncGenerator<FolderEntry, void, undefined> =>
+    explained(entriesOf(indexBytes(options), totals, null));
   return {
     ...info,
     contentSize,
     entryCount,
     list,
     async select(wanted, options = {}) {
-      const found = await measure(list(options), wanted, {
-        entryCount,
-        contentSize,
-        part: content.table.size,
-      });
+      const found = await measure(list(options), wanted, { entryCount, contentSize });
       if (found.count === 0) {
         const what =
           wanted !== null && 'path' in wanted ? `called "${wanted.path.toString()}"` : 'of that pattern';
@@ -111,31 +118,30 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
           `The folder "${info.name}" has no entry ${what}. "vault ls ${info.name}/" lists them.`,
         );
       }
-      const { only } = found;
+      const { only, isWanted } = found;
+      const isTold = wanted === null || 'path' in wanted;
       return {
         ...found,
         async *entries() {
           if (only !== null) yield only;
-          else for await (const { entry } of selectEntries(list(options), wanted)) yield entry;
+          else yield* explained(entriesOf(indexBytes(options), totals, wanted));
         },
-        reader() {
-          const { isWanted } = found;
+        index: isTold ? { totals, wanted, bytes: () => explained(indexBytes(options)) } : null,
+        reader(busy = 0) {
+          const opening = Math.max(1, session.workers.most - busy);
           const ranges = new RangeReader(
             session,
             { table: content.table, chunks: info.chunks },
-            { ...options, isWanted },
+            { ...options, isWanted, opening },
           );
-          const readEntry: ReadContent = async function* ({ content: of }) {
-            if (of === null) return;
+          const runAt: RunAt = async (offset) => {
             try {
-              yield* ranges.read(of.offset, dataSize(of));
+              return await ranges.runAt(offset);
             } catch (error) {
               throw await explain(error);
             }
           };
-          const atHand: ReadContent['atHand'] = ({ content: of }) =>
-            of === null ? null : ranges.atHand(of.offset, dataSize(of));
-          return { readContent: Object.assign(readEntry, { atHand }), close: () => ranges.close() };
+          return { readContent: contentReader(runAt), runAt, close: () => ranges.close() };
         },
       };
     },
@@ -146,7 +152,7 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
 async function measure(
   entries: AsyncIterable<FolderEntry>,
   wanted: Wanted | null,
-  whole: { readonly entryCount: number; readonly contentSize: number; readonly part: number },
+  whole: { readonly entryCount: number; readonly contentSize: number },
 ): Promise<
   Pick<SelectedEntries, 'count' | 'size' | 'only'> & {
     isWanted: (span: { start: number; end: number }) => boolean;

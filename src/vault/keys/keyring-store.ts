@@ -12,6 +12,7 @@ import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
+import type { SecretOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
 import { keyringNames, readCopyIfWhole, readNamed, verifiedOrNull } from './keyring-copies.ts';
@@ -146,7 +147,7 @@ async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState):
  *
  * @param change from the newest keyring to what it shall be; called again when somebody else was quicker. Null: nothing to change
  * @param options `all`: whether every bucket must take it (else a bucket that cannot be reached gets it from `repair`). `keys`: of the new
- *   root that the change makes; the session's own once it stands in a bucket
+ *   root that the change makes; the session's own once it stands in a bucket. `onStoring`: told before a bucket is given the new keyring
  * @returns whether anything was changed
  * @throws what a bucket says that cannot be used, before anything was changed
  */
@@ -156,10 +157,11 @@ export async function changeKeyring(
   options: {
     readonly all: boolean;
     readonly keys?: VaultKeys;
+    readonly onStoring?: SecretOptions['onStoring'];
     readonly signal?: AbortSignal | undefined;
   },
 ): Promise<boolean> {
-  const { all, keys, signal } = options;
+  const { all, keys, onStoring, signal } = options;
   // What this has made and given up, since it met what somebody else has made.
   const given = new Set<string>();
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
@@ -168,10 +170,7 @@ export async function changeKeyring(
       except: given,
     });
     if (usable.length === 0 || (all && failed.length > 0)) {
-      throw tooFewBuckets(
-        'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
-        failed,
-      );
+      throw keptKeyring(failed);
     }
     const next = await nextKeyring(session, change, keys);
     if (next === null) {
@@ -181,7 +180,7 @@ export async function changeKeyring(
       // Whoever met what this has made may have made it part of theirs.
       return given.size > 0;
     }
-    const outcome = await create(session, next, { usable, all, signal });
+    const outcome = await create(session, next, { usable, all, onStoring, signal });
     if (outcome.met !== null) {
       // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
       await adoptKeyring(session, outcome.met);
@@ -210,6 +209,14 @@ export async function changeKeyring(
     return true;
   }
   throw new VaultError('unavailable', 'Others change the vault’s keyring at the same time. Try again.');
+}
+
+/** Why what every bucket must be told of is not done. */
+export function keptKeyring(failed: readonly BucketFailure[]): VaultError {
+  return tooFewBuckets(
+    'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
+    failed,
+  );
 }
 
 function notEverywhere(failed: readonly BucketFailure[]): VaultError {
@@ -246,10 +253,11 @@ async function create(
   call: {
     readonly usable: readonly VaultBucket[];
     readonly all: boolean;
+    readonly onStoring: SecretOptions['onStoring'];
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<Creation> {
-  const { usable, all, signal } = call;
+  const { usable, all, onStoring, signal } = call;
   const name = keyringObjectName(next.keyring.epoch);
   const failed: BucketFailure[] = [];
   const order = session.keyring.keyring.buckets.map(({ id }) => id);
@@ -258,6 +266,7 @@ async function create(
   for (const bucket of inOrder) {
     try {
       const storage = await bucket.checked(signal);
+      onStoring?.();
       try {
         await storage.put(name, next.bytes, { signal });
       } catch (error) {

@@ -6,7 +6,7 @@ import { invalidInput, VaultError } from '../../errors.ts';
 import type { FormerWriter, Keyring, Keyslot, Role } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_KEYSLOTS } from '../../format/limits.ts';
-import type { CallOptions } from '../call.ts';
+import type { CallOptions, SecretOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { changeKeyring, refreshKeyring } from './keyring-store.ts';
 
@@ -29,7 +29,7 @@ export interface ListedKey extends KeyInfo {
   readonly lastUsedAtMs: number | null;
 }
 
-export interface NewKey extends CallOptions {
+export interface NewKey extends SecretOptions {
   /** A password, or what a key file holds. */
   readonly secret: string;
   /** Of at most 1,024 bytes; of keys that have one, each has another. */
@@ -61,7 +61,7 @@ export async function listKeys(session: Session, { signal }: CallOptions = {}): 
 
 /** See `Vault.addKey`. The holder is a writer of its own. */
 export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo> {
-  const { secret, label = '', role = 'full', signal } = wanted;
+  const { secret, label = '', role = 'full', onStoring, signal } = wanted;
   if (secret === '') throw invalidInput('The password of the new key is empty.');
   const { keys } = session;
   const own = keys.writer.id;
@@ -80,7 +80,7 @@ export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo>
       await requireOther(session, keyring, secret);
       return { ...keyring, slots: [...keyring.slots, slot], former: goingOn(session, keyring, slot, label) };
     },
-    { all: false, signal },
+    { all: false, onStoring, signal },
   );
   return infoOf(session, session.keyring.keyring, slot);
 }

@@ -4,7 +4,7 @@ import { wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import type { Keyslot } from '../../format/keyring.ts';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
-import type { CallOptions } from '../call.ts';
+import type { SecretOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { changeKeyring, refreshKeyring } from './keyring-store.ts';
 import { telling } from '../buckets/steps.ts';
@@ -12,7 +12,7 @@ import { settleKeyringBy } from './settle-keyring.ts';
 import { unlock } from './unlock.ts';
 import type { Unlocked } from './unlock.ts';
 
-export interface PasswordChange extends CallOptions {
+export interface PasswordChange extends SecretOptions {
   readonly current: string;
   readonly next: string;
   /** Argon2id's costs; for tests. */
@@ -24,7 +24,7 @@ export interface PasswordChange extends CallOptions {
  * two changes at once one wins, and the other finds that its current password is no longer right.
  */
 export async function changePassword(session: Session, change: PasswordChange): Promise<void> {
-  const { next, signal } = change;
+  const { next, onStoring, signal } = change;
   if (next === '') throw invalidInput('The new password is empty.');
   const opened = session.keyring;
   // Another machine may have changed it since this one has last looked.
@@ -60,7 +60,7 @@ export async function changePassword(session: Session, change: PasswordChange): 
       made = wrapped;
       return { ...keyring, slots: keyring.slots.map((one) => (one === slot ? wrapped : one)) };
     },
-    { all: true, signal },
+    { all: true, onStoring, signal },
   );
 }
 

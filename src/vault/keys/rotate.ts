@@ -10,14 +10,14 @@ import { invalidInput, VaultError } from '../../errors.ts';
 import { MAX_FORMER_WRITERS } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_ROOT_NUMBER } from '../../format/limits.ts';
-import type { CallOptions } from '../call.ts';
+import type { SecretOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { openPlace, putPlace } from './bucket-places.ts';
 import { changeKeyring, refreshKeyring } from './keyring-store.ts';
 import { infoOf, requireOther } from './keys.ts';
 import type { KeyInfo } from './keys.ts';
 
-export interface RotateOptions extends CallOptions {
+export interface RotateOptions extends SecretOptions {
   /** What the own key opens with from then on: a password, or what a key file holds. */
   readonly secret: string;
   /** Argon2id's costs; for tests. */
@@ -35,7 +35,7 @@ export interface Rotation {
 
 export async function rotateKeys(
   session: Session,
-  { secret, kdfCost: cost, signal }: RotateOptions,
+  { secret, kdfCost: cost, onStoring, signal }: RotateOptions,
 ): Promise<Rotation> {
   requireFull(session.keys, 'a new root');
   if (secret === '') throw invalidInput('The new password is empty.');
@@ -88,7 +88,7 @@ export async function rotateKeys(
       })),
     };
   };
-  await changeKeyring(session, change, { all: true, keys, signal });
+  await changeKeyring(session, change, { all: true, keys, onStoring, signal });
   // What the catalog says of this machine was sealed with the root before, and who may come in by it.
   for (const row of places) {
     const url = openPlace(before, row);

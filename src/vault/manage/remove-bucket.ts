@@ -9,7 +9,7 @@ import type { BucketState } from '../buckets/bucket-set.ts';
 import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings } from '../keys/keyring-copies.ts';
-import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { changeKeyring, keptKeyring, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
@@ -74,7 +74,9 @@ async function find(
   if (leftover === null) {
     const bucket = resolveBucket(session, reference);
     requireRest(session, bucket, gone);
-    if (!gone) await bucket.confirm(signal);
+    if (gone) return bucket;
+    await bucket.confirm(signal);
+    if (failed.length > 0) throw keptKeyring(failed);
     return bucket;
   }
   // A bucket that cannot be asked may have a newer keyring, which names this one.
@@ -203,7 +205,7 @@ async function moveAway(
       deletions,
       only: null,
     });
-    return { chunks, manifests, failed: ground.failed };
+    return { chunks, manifests, failed: ground.failed, refusing: ground.refusing };
   });
   const { chunks, manifests } = moved;
   const down = [...failed, ...moved.failed].filter(({ bucket }) => !gone || bucket.id !== id);
@@ -215,6 +217,7 @@ async function moveAway(
   }
   const uncopied = [...manifests.states.values()].filter((state) => state !== 'lost').length;
   if (uncopied > 0) reasons.push(`${uncopied} manifests could not be copied to the other buckets.`);
+  if (reasons.length > 0) reasons.push(...moved.refusing.map(describeFailure));
   const filesLost = [...chunks.states].flatMap(([hash, state]) => (state === 'lost' ? [hash] : []));
   return { shardsMoved: chunks.shardsStored, manifestsCopied: manifests.stored, filesLost, reasons };
 }

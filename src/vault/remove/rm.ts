@@ -53,7 +53,11 @@ export async function removeFiles(
   const found = await resolveAll(session, listed, { all: options.allVersions === true, hidden: false });
   for (const record of found) await requireNamed(session, record, options.signal);
   const removed = found.map(({ info }) => info);
-  if (options.dryRun === true) return { removed, unlisted, unreachable: [] };
+  if (options.dryRun === true) {
+    const { usable, failed } = await session.buckets.check(session.buckets.all, options.signal);
+    if (usable.length === 0) throw tooFewBuckets('No bucket would take the record of the removal.', failed);
+    return { removed, unlisted, unreachable: failed.map(({ bucket }) => bucket.url) };
+  }
   // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
   await refreshKeyring(session, options.signal);
   const unreachable = new Set<string>();

@@ -43,6 +43,8 @@ export interface Ground extends Pick<Hands, 'take' | 'pick'> {
   readonly isComplete: boolean;
   /** Buckets that take objects. */
   readonly targets: readonly ReadBucket[];
+  /** Those that answer and take none. */
+  readonly refusing: readonly BucketFailure[];
   /** Notes that a bucket did not answer after all. */
   readonly noteFailure: (failure: BucketFailure) => void;
   /** Those that did not. */
@@ -95,7 +97,13 @@ export function tellingHands(
     async onGround(usable, how, work) {
       const { absent } = await readSweepLists(session, usable, signal);
       const isNamed = (name: string): boolean => absent.has(name);
-      const guarded = { targets: usable, isNamed, note: () => undefined, keep: () => Promise.resolve() };
+      const guarded = {
+        targets: usable,
+        failed: [],
+        isNamed,
+        note: () => undefined,
+        keep: () => Promise.resolve(),
+      };
       return work(groundOf(hands, session, { usable, ...how }, guarded));
     },
   };
@@ -106,7 +114,7 @@ function groundOf(
   { take, pick }: Hands,
   session: ReadSession,
   { usable, gone, leaving }: GroundOptions & { readonly usable: readonly ReadBucket[] },
-  guarded: Pick<Ground, 'targets' | 'isNamed' | 'note' | 'keep'>,
+  guarded: Pick<Ground, 'targets' | 'failed' | 'isNamed' | 'note' | 'keep'>,
 ): Ground {
   const { all } = session.buckets;
   // As they are now: one may have been said to take nothing new since it was asked, or since the guard has begun.
@@ -122,6 +130,7 @@ function groundOf(
     pick,
     sources,
     targets,
+    refusing: guarded.failed.filter(({ bucket }) => usable.some(({ id }) => id === bucket.id)),
     isNamed: (name) => guarded.isNamed(name),
     note: (id) => guarded.note(id),
     keep: (signal) => guarded.keep(signal),

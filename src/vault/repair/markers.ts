@@ -16,19 +16,19 @@ const MOST_TRIED = 8;
  * Marks buckets of the vault anew that have lost their markers but hold what only this vault can have written: an empty place may be
  * a disk that is not mounted.
  *
- * @returns how many were marked (or would be)
+ * @returns the ids of those that were marked (or would be)
  */
 export async function restoreMarkers(
   session: ReadSession,
   take: Take,
   signal: AbortSignal | undefined,
-): Promise<number> {
-  let stored = 0;
+): Promise<ReadonlySet<string>> {
+  const marked = new Set<string>();
   await checkEach(session.buckets.all, async (bucket) => {
     const storage = await bucket.open();
     const found = await markerOf(storage, signal);
     if (found === 'there' || !(await isOfVault(session, storage, signal))) return;
-    stored += 1;
+    marked.add(bucket.id);
     const bytes = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
     const step = storing(MARKER_NAME, bucket, { reason: found, bytes: bytes.length });
     await take([step], undefined, async ({ buckets }) => {
@@ -36,7 +36,7 @@ export async function restoreMarkers(
       await target.put(MARKER_NAME, bytes, { signal, replace: found === 'damaged' });
     });
   });
-  return stored;
+  return marked;
 }
 
 async function markerOf(

@@ -3,7 +3,9 @@ import { invalidInput } from '../../errors.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
 import type { Redundancy } from '../../format/shard.ts';
-import { describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { BucketSet, describeFailure, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
+import type { BucketFailure } from '../buckets/bucket-set.ts';
+import { doing, telling } from '../buckets/steps.ts';
 import { changeDefaults } from '../keys/defaults.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyringBy } from '../keys/settle-keyring.ts';
@@ -68,10 +70,24 @@ export async function repairVault(session: Session, options: RepairOptions = {})
     throw invalidInput('What would be locked is not told beforehand: leave out either option.');
   }
   const retaining = await retainingFor(session, options);
-  const hands = dryRun ? tellingHands(session, options) : actingHands(session, signal);
-  const markersStored = await restoreMarkers(session, hands.take, signal);
-  await refreshKeyring(session, signal, { thorough: true });
-  return repairMarked(session, hands, { ...options, retaining, markersStored });
+  const marked = await restoreMarkers(session, dryRun ? telling(options.onPlanned) : doing(session), signal);
+  const known = dryRun && marked.size > 0 ? asMarked(session, marked) : session;
+  try {
+    await refreshKeyring(known, signal, { thorough: true });
+    const hands = dryRun ? tellingHands(known, options) : actingHands(known, signal);
+    return await repairMarked(known, hands, { ...options, retaining, markersStored: marked.size });
+  } finally {
+    if (known !== session) await known.buckets.close();
+  }
+}
+
+/** The session as it will be once buckets have their markers again. Its buckets are others than the session's, which must not be written to yet. */
+function asMarked(session: Session, marked: ReadonlySet<string>): Session {
+  const { vaultId, opener } = session;
+  const buckets = session.buckets.all.map(
+    (bucket) => new VaultBucket(bucket, { vaultId, opener, willBeMarked: marked.has(bucket.id) }),
+  );
+  return { ...session, buckets: new BucketSet(buckets) };
 }
 
 async function repairMarked(
@@ -85,24 +101,31 @@ async function repairMarked(
   const { signal, redundancy, retaining, markersStored } = options;
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  for (const failure of failed) {
+  const warn = (failure: BucketFailure): void =>
     options.onWarning?.({
       kind: 'bucket-down',
       message: describeFailure(failure),
       bucket: failure.bucket.url,
     });
-  }
+  failed.forEach(warn);
+  let keyrings = await settleKeyringBy(hands.take, session, usable, signal);
   // New files get it from now on.
-  if (redundancy !== undefined)
-    await hands.take([], false, (writing) => changeDefaults(writing, { redundancy }, options));
-  const keyrings = await settleKeyringBy(hands.take, session, usable, signal);
+  if (redundancy !== undefined) {
+    keyrings = await hands.take([], keyrings, async (writing) => {
+      await changeDefaults(writing, { redundancy }, options);
+      return { ...(await settleKeyringBy(hands.take, session, usable, signal)), stored: keyrings.stored };
+    });
+  }
   const work = await hands.onGround(usable, {}, (ground) => repairAll(session, ground, options));
+  work.refusing.forEach(warn);
   // Last, so that what has been stored now is locked, too.
   const retention = await hands.take<RetainedFiles | null>([], null, async (writing) =>
     retaining === null ? null : retainFiles(writing, usable, { ...options, ...retaining }),
   );
   const unreachable = new Set(
-    [...failed, ...keyrings.failed, ...work.failed].map(({ bucket }) => bucket.url),
+    [...failed, ...keyrings.failed, ...work.failed, ...(work.chunks.degraded > 0 ? work.refusing : [])].map(
+      ({ bucket }) => bucket.url,
+    ),
   );
   return resultOf(work, { markersStored, keyringsStored: keyrings.stored, retention, unreachable });
 }
@@ -126,7 +149,8 @@ async function repairAll(session: ReadSession, ground: Ground, options: RepairOp
   await leaveToSweep();
   const reads = options.depth === 'data';
   const manifests = await repairManifests(session, ground, { ...options, reads, deletions, only });
-  return { chunks, manifests, deletionsStored, failed: ground.failed };
+  const { failed, refusing } = ground;
+  return { chunks, manifests, deletionsStored, failed, refusing };
 }
 
 async function hashesOf(session: ReadSession, references: readonly string[]): Promise<ReadonlySet<string>> {

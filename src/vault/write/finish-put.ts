@@ -59,8 +59,11 @@ export async function finishPut(
   }
   const head = headOf(session, source, { call, content, versions });
   if (call.dryRun === true) {
-    const none = { unchanged: false, bytesStored, manifestCopies: 0, degraded: false, unlocks: null };
-    return { hash: '', ...head, ...sizes, ...none, ...retentionOf(call) };
+    const { usable, failed } = await session.buckets.check(session.buckets.active, signal);
+    if (usable.length === 0) throw tooFewBuckets('No bucket would take the manifest.', failed);
+    warnOf(failed, call);
+    const none = { unchanged: false, bytesStored, manifestCopies: 0, unlocks: null };
+    return { hash: '', ...head, ...sizes, ...none, degraded: failed.length > 0, ...retentionOf(call) };
   }
   const lock = await lockOf(session, call, contentKey);
   const bytes = session.sealer.seal({
