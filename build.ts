@@ -23,7 +23,12 @@ const CALLBACKS =
 // Made elsewhere and then put in place, so that what runs meanwhile finds one build or the other.
 const target = `node_modules/.build-${process.pid}`;
 const { metafile } = await build({
-  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts', worker: 'src/vault/chunks/chunk-worker.ts' },
+  entryPoints: {
+    index: 'src/index.ts',
+    cli: 'src/cli/main.ts',
+    worker: 'src/vault/chunks/chunk-worker.ts',
+    'batch-thread': 'src/buckets/folder/batch-thread.ts',
+  },
   outdir: target,
   bundle: true,
   splitting: true,

@@ -37,7 +37,7 @@ export interface PutFlags extends TaskFlags {
 }
 
 /** Files under way at once: a small one waits for the disk most of the time. */
-const FILES_IN_FLIGHT = 32;
+const FILES_IN_FLIGHT = 128;
 
 /** More files than this are worth memory for what is new: some 15 MiB. */
 const MANY_FILES = 100;
