@@ -36,8 +36,8 @@ export interface PutFlags extends TaskFlags {
   readonly lockPasswordCommand?: string;
 }
 
-/** Files under way at once: a small one waits for the disk most of the time. */
-const FILES_IN_FLIGHT = 128;
+/** Files under way at once: a small one waits for others most of the time, with which it is sealed and stored. */
+const FILES_IN_FLIGHT = 64;
 
 /** More files than this are worth memory for what is new: some 15 MiB. */
 const MANY_FILES = 100;
@@ -54,7 +54,11 @@ export async function put(
   const tasks = await tasksOf(paths, flags, settled.excludes);
   const settings = { ...chosen, lock: await lockOf(invocation, flags) };
   // See `runAction`: a sixth of the time would go into collecting what is new again and again. It may grow until the first is stored.
-  if (tasks.length > MANY_FILES) setFlagsFromString('--semi-space-growth-factor=2');
+  // A twelfth more would go into collecting old ones at half as much again.
+  if (tasks.length > MANY_FILES) {
+    setFlagsFromString('--semi-space-growth-factor=2');
+    setFlagsFromString('--heap-growing-percent=100');
+  }
   const work = async (vault: Vault): Promise<ExitCode> => {
     await requireLocks(invocation, vault, settings);
     if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
