@@ -37,6 +37,17 @@ export interface PutCall extends BucketCall {
   readonly retainUntilMs?: number | undefined;
 }
 
+/** An object that is to be stored. */
+export interface NewObject {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Of objects together. */
+export function bytesOf(objects: readonly NewObject[]): number {
+  return objects.reduce((sum, { bytes }) => sum + bytes.length, 0);
+}
+
 /** Options of `remove`. */
 export interface RemoveCall extends BucketCall {
   /**
@@ -149,6 +160,17 @@ export interface Bucket {
    * The caller may reuse `bytes` once the promise has settled, not before.
    */
   put(name: string, bytes: Uint8Array, call?: PutCall): Promise<void>;
+
+  /**
+   * Stores small objects of one folder, all in one go, as `put` does those with drawn names. Absent if this kind of bucket has no
+   * such thing.
+   *
+   * @returns false if each is to be put on its own: that takes no longer here, or something was in the way
+   * @throws what went wrong with any of them; to put each on its own tells with which
+   */
+  readonly putAll?:
+    | ((objects: readonly NewObject[], call?: Pick<PutCall, 'signal' | 'onDate'>) => Promise<boolean>)
+    | undefined;
 
   /**
    * The whole object, its transfer checksum verified unless it is `proved` otherwise, or an error; never a part of it.

@@ -2,6 +2,7 @@ import { invalidInput } from '../errors.ts';
 import type { Bucket } from './bucket.ts';
 import type { Kind, Machine } from './kind.ts';
 import * as kinds from './kinds.ts';
+import { gathering } from './layers/gathering.ts';
 import { limited } from './layers/limits.ts';
 import type { Limits } from './layers/limits.ts';
 import { DEFAULT_DEADLINE_MS, retrying } from './layers/retry.ts';
@@ -45,7 +46,7 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
   const turns = limits === undefined ? attempts : limited(attempts, limits);
   // Whoever allows an attempt more time wants it to be repeated all the same.
   const deadlineMs = maxWaitMs ?? Math.max(DEFAULT_DEADLINE_MS, 2 * (timeoutMs ?? DEFAULT_TIMEOUT_MS));
-  const bucket = retrying(turns, { deadlineMs, contactMs: maxWaitMs, onWaiting, clock });
+  const bucket = retrying(gathering(turns), { deadlineMs, contactMs: maxWaitMs, onWaiting, clock });
   // Which asks nobody for anything.
   const presign = driver.presign?.bind(driver);
   return presign === undefined ? bucket : Object.assign(bucket, { presign });

@@ -114,6 +114,52 @@ export function lockedDedupKeys(contentKey: Buffer): Pick<WriterKeys, 'content' 
 
 // --- sealing ------------------------------------------------------------------------------------------
 
+/** What is sealed as a manifest. */
+export interface NewManifest {
+  readonly head: ManifestHead;
+  readonly ids: IdsTable;
+  readonly content: ContentTable;
+  /** Of a folder. */
+  readonly folder?: FolderPart | undefined;
+  /** 32 bytes, drawn for this manifest. */
+  readonly contentKey: Buffer;
+  /** Of that key, for a locked file; its head has no size. */
+  readonly lock: LockStanza | null;
+  /** Salt of 32 bytes, for test vectors only; drawn when absent. */
+  readonly fixed?: { readonly salt: Buffer } | undefined;
+}
+
+/** What a process has agreed on with whoever reads, and who it is. */
+export interface SealingSession {
+  readonly rootNumber: number;
+  readonly writer: string;
+  readonly enc: Buffer;
+  readonly secret: Buffer;
+}
+
+/**
+ * The object of a manifest.
+ *
+ * @throws `invalid-input` if readers would refuse it: a name, time, mode, table, ... that the format does not allow
+ */
+export function sealManifest({ secret, ...session }: SealingSession, m: NewManifest): Buffer {
+  const salt = m.fixed?.salt ?? randomBytes(SALT_SIZE);
+  const access = m.lock === null ? { content: m.contentKey } : { lock: m.lock };
+  if (m.head.locked !== (m.lock !== null)) {
+    throw invalidInput('The file cannot be stored: it must have a lock if it is locked.');
+  }
+  try {
+    const vaultPart = { head: m.head, ids: m.ids, access };
+    const content = { table: m.content, folder: m.folder ?? null };
+    const object = sealParts({ ...session, salt }, secret, { vaultPart, content, contentKey: m.contentKey });
+    prove(object, secret, m.contentKey);
+    return object;
+  } catch (cause) {
+    if (!isVaultError(cause)) throw cause;
+    throw invalidInput(`The file cannot be stored: ${cause.message}`, cause);
+  }
+}
+
 /** Seals the manifests of one process and writer. */
 export class ManifestSealer {
   readonly #keys: VaultKeys;
@@ -126,39 +172,16 @@ export class ManifestSealer {
     this.#ephemeral = fixed?.ephemeral;
   }
 
-  /**
-   * The object of a manifest.
-   *
-   * @param m `folder`: of a folder. `contentKey`: 32 bytes, drawn for this manifest. `lock`: of that key, for a locked file; its
-   *   head has no size. `fixed`: salt of 32 bytes, for test vectors only; drawn when absent
-   * @throws `invalid-input` if readers would refuse it: a name, time, mode, table, ... that the format does not allow
-   */
-  seal(m: {
-    readonly head: ManifestHead;
-    readonly ids: IdsTable;
-    readonly content: ContentTable;
-    readonly folder?: FolderPart | undefined;
-    readonly contentKey: Buffer;
-    readonly lock: LockStanza | null;
-    readonly fixed?: { readonly salt: Buffer } | undefined;
-  }): Buffer {
-    const { enc, secret } = (this.#session ??= this.#startSession());
-    const salt = m.fixed?.salt ?? randomBytes(SALT_SIZE);
-    const header = { rootNumber: this.#keys.rootNumber, writer: this.#keys.writer.id, enc, salt };
-    const access = m.lock === null ? { content: m.contentKey } : { lock: m.lock };
-    if (m.head.locked !== (m.lock !== null)) {
-      throw invalidInput('The file cannot be stored: it must have a lock if it is locked.');
-    }
-    try {
-      const vaultPart = { head: m.head, ids: m.ids, access };
-      const content = { table: m.content, folder: m.folder ?? null };
-      const object = sealParts(header, secret, { vaultPart, content, contentKey: m.contentKey });
-      prove(object, secret, m.contentKey);
-      return object;
-    } catch (cause) {
-      if (!isVaultError(cause)) throw cause;
-      throw invalidInput(`The file cannot be stored: ${cause.message}`, cause);
-    }
+  /** See `sealManifest`. */
+  seal(manifest: NewManifest): Buffer {
+    return sealManifest(this.session, manifest);
+  }
+
+  /** What all manifests of the process are sealed with. */
+  get session(): SealingSession {
+    const { rootNumber, writer } = this.#keys;
+    this.#session ??= this.#startSession();
+    return { ...this.#session, rootNumber, writer: writer.id };
   }
 
   /**

@@ -1,8 +1,10 @@
 import { Buffer } from 'node:buffer';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import type { Bucket } from '../../src/buckets/bucket.ts';
+import type { Bucket, NewObject } from '../../src/buckets/bucket.ts';
 import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
+import type * as Batches from '../../src/buckets/folder/batch.ts';
+import type * as Asked from '../../src/concurrency/asked-thread.ts';
 import { undoneByPowerCut } from '../support/file-calls.ts';
 import type * as FileCalls from '../support/file-calls.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -13,6 +15,18 @@ vi.mock(import('node:fs'), async (original) => {
   const real = await original();
   const recorded = recordingFs(real, calls);
   return { ...recorded, default: recorded };
+});
+
+// In this thread, whose calls are written down.
+vi.mock(import('../../src/concurrency/asked-thread.ts'), async () => {
+  const { storeBatch } = await vi.importActual<typeof Batches>('../../src/buckets/folder/batch.ts');
+  const AskedThread = class {
+    readonly waiting = 0;
+    readonly ask = storeBatch;
+    async end(): Promise<void> {}
+  };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- all of it that a folder uses
+  return { AskedThread } as unknown as typeof Asked;
 });
 
 const CONTENT = Buffer.from('content');
@@ -59,6 +73,22 @@ describe('after a power cut', () => {
     expect(second).toEqual({ undone: [], needless: [] });
     const third = await judge(async () => await bucket.put(`${name}.next`, CONTENT, { replace: true }));
     expect(third).toEqual({ undone: [], needless: [] });
+  });
+
+  test.each(['manifests', 'a/b'])('many that were put together in %s are still there', async (at) => {
+    await using folder = await temporaryFolder();
+    const bucket = openFolderBucket(folder.path, { label: 'file:///one' });
+    const named = (turn: string): NewObject[] =>
+      Array.from({ length: 5 }, (_, i) => ({ name: `${at}/${turn}${i}`, bytes: CONTENT }));
+    const putAll = async (turn: string): Promise<void> => {
+      expect(await bucket.putAll?.(named(turn))).toBe(true);
+    };
+    const first = await judge(async () => await putAll('first'));
+    expect(first.undone).toEqual([]);
+    expect(first.needless.filter((path) => path !== folder.path)).toEqual([]);
+    expect(await judge(async () => await putAll('next'))).toEqual({ undone: [], needless: [] });
+    expect(calls.filter(({ call }) => call === 'fsync')).toHaveLength(6);
+    await bucket.close();
   });
 
   test('a removal is not undone', async () => {

@@ -126,9 +126,27 @@ export class FolderCalls {
     }
   }
 
+  /** As `turn`, for calls of which several are made at once: `run` is told how many there may be now. */
+  async turns<T>(run: (atOnce: number) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    return await this.turn(async () => {
+      const more: symbol[] = [];
+      while (threads.allow(this)) more.push(this.#take());
+      try {
+        return await run(1 + more.length);
+      } finally {
+        for (const call of more) this.#giveBack(call);
+      }
+    }, signal);
+  }
+
   /** @param isLocal whether the folder is on a disk of this machine, which answers at once */
   found(isLocal: boolean): void {
     this.#quick = isLocal ? AT_ONCE : IN_THREADS;
+  }
+
+  /** Whether calls that move no bytes are made at once. */
+  get isNear(): boolean {
+    return this.#quick === AT_ONCE;
   }
 
   /** For who has a turn. */
@@ -243,6 +261,11 @@ export class Operation {
   /** Runs calls, in their turn, unless the signal is aborted before. */
   async run<T>(run: () => Promise<T>): Promise<T> {
     return await this.#calls.turn(run, this.#signal);
+  }
+
+  /** The same for several calls at once, see `FolderCalls.turns`. */
+  async runSeveral<T>(run: (atOnce: number) => Promise<T>): Promise<T> {
+    return await this.#calls.turns(run, this.#signal);
   }
 
   /** Runs calls that move no bytes. */

@@ -6,15 +6,16 @@ import { VaultError, systemCode } from '../../errors.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
-import type { Bucket, GetCall, ListedObject } from '../bucket.ts';
+import type { Bucket, GetCall, ListedObject, NewObject, PutCall } from '../bucket.ts';
 import { within } from '../layers/clock.ts';
 import { DEFAULT_TIMEOUT_MS } from '../layers/timeout.ts';
+import { Batches } from './batches.ts';
 import { FolderCalls, threads } from './calls.ts';
 import type { Operation } from './calls.ts';
 import { lstat, openUnlinked, readOn, translated, unlessAbsent, unlink } from './files.ts';
 import { Places, linked, parentOf } from './places.ts';
 import type { Place } from './places.ts';
-import { clearUnfinished, isTaken, store } from './unfinished.ts';
+import { clearUnfinished, isTaken, store, storeAll } from './unfinished.ts';
 import { walk } from './walk.ts';
 
 const { O_NONBLOCK, O_RDONLY, S_IFDIR, S_IFMT, S_IFREG } = constants;
@@ -88,6 +89,7 @@ class FolderBucket implements Bucket {
   readonly #root: string;
   readonly #calls: FolderCalls;
   readonly #places: Places;
+  readonly #batches = new Batches();
   readonly #clock: Clock;
   /** Puts under way. */
   #puts = 0;
@@ -127,6 +129,29 @@ class FolderBucket implements Bucket {
     await put.finally(() => {
       this.#puts -= 1;
     });
+  }
+
+  async putAll(
+    objects: readonly NewObject[],
+    { signal, onDate }: Pick<PutCall, 'signal' | 'onDate'> = {},
+  ): Promise<boolean> {
+    const [{ name } = { name: '' }] = objects;
+    const folder = parentOf(name);
+    if (!objects.every((one) => isObjectName(one.name) && parentOf(one.name) === folder)) return false;
+    this.#puts += 1;
+    const parts = { places: this.#places, clock: this.#clock, batches: this.#batches, objects, onDate };
+    const put = this.#operate(name, { tried: 'store', signal }, (operation) =>
+      this.#places.within(operation, folder, { make: true }, async (target) =>
+        // Elsewhere whoever makes the calls would have to be given turns for each.
+        this.#calls.isNear && (await storeAll(operation, { ...parts, target: target.base }))
+          ? await target.sync()
+          : false,
+      ),
+    );
+    const stored = await put.finally(() => {
+      this.#puts -= 1;
+    });
+    return stored === true;
   }
 
   async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
@@ -239,6 +264,7 @@ class FolderBucket implements Bucket {
 
   async close(): Promise<void> {
     this.#places.forget();
+    await this.#batches.close();
   }
 
   /** What every operation on an object starts and ends with. */

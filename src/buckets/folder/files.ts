@@ -22,8 +22,8 @@ export const unlink = promisify(fs.unlink);
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = fs.constants;
 
-const NEW_FILE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
-const OWNER_ONLY_FILE = 0o600;
+export const NEW_FILE = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+export const OWNER_ONLY_FILE = 0o600;
 
 /** Bytes that are written as quickly as none: into the memory of the system, to be synced. */
 export const FEW_BYTES = 64 * 1024;

@@ -2,6 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { systemCode } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
+import type { NewObject } from '../bucket.ts';
+import type { Batches } from './batches.ts';
 import type { FolderCalls, Operation } from './calls.ts';
 import {
   FEW_BYTES,
@@ -86,6 +88,33 @@ export async function store(operation: Operation, object: Unnamed): Promise<bool
       // What goes wrong here must not hide what went wrong before; a listing clears away what stays.
       if (!isMoved) await operation.finish(() => unlink(unfinished)).catch(() => undefined);
     }
+  });
+  return stored === true;
+}
+
+/** As `store`, for many small ones under names drawn for them, in a thread of their own. */
+export async function storeAll(
+  operation: Operation,
+  {
+    places,
+    batches,
+    target,
+    objects,
+    clock,
+    onDate,
+  }: Pick<Unnamed, 'places' | 'clock' | 'onDate'> & {
+    readonly batches: Batches;
+    /** The folder that they are to be in. */
+    readonly target: string;
+    readonly objects: readonly NewObject[];
+  },
+): Promise<boolean> {
+  const stored = await places.within(operation, UNFINISHED, { make: true }, async ({ base: unfinished }) => {
+    const mtimeMs = await operation.runSeveral((atOnce) =>
+      batches.store(objects, { unfinished, target, atOnce }),
+    );
+    if (onDate !== undefined) tellDate(mtimeMs, clock.now(), onDate);
+    return true;
   });
   return stored === true;
 }

@@ -1,5 +1,5 @@
 import { throwIfAborted } from '../../errors.ts';
-import { aroundRetention } from '../bucket.ts';
+import { aroundRetention, bytesOf } from '../bucket.ts';
 import type { Bucket, GetCall, ListCall, ListedObject, PutCall, RemoveCall, Retention } from '../bucket.ts';
 import { Gate } from '../../concurrency/semaphore.ts';
 import { sleep } from './clock.ts';
@@ -48,6 +48,7 @@ export function limited(bucket: Bucket, limits: Limits): Bucket {
 class LimitedBucket implements Bucket {
   readonly label: string;
   readonly retention: Retention | undefined;
+  readonly putAll: Bucket['putAll'];
   readonly #bucket: Bucket;
   readonly #limits: Limits;
 
@@ -58,6 +59,13 @@ class LimitedBucket implements Bucket {
     this.retention = aroundRetention(bucket.retention, (_, call, work) =>
       limits.gate.pass(call.signal, () => work(call)),
     );
+    const all = bucket.putAll?.bind(bucket);
+    this.putAll =
+      all &&
+      (async (objects, call = {}) => {
+        await limits.upload?.take(bytesOf(objects), call.signal);
+        return await limits.gate.pass(call.signal, () => all(objects, call));
+      });
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {

@@ -1,5 +1,5 @@
 import { interrupted, isFailure, throwIfAborted, VaultError } from '../../errors.ts';
-import { aroundRetention } from '../bucket.ts';
+import { aroundRetention, bytesOf } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, PutCall } from '../bucket.ts';
 import type { RemoveCall, Retention } from '../bucket.ts';
 import { within } from './clock.ts';
@@ -49,6 +49,7 @@ export function timed(bucket: Bucket, options: TimedOptions = {}): Bucket {
 class TimedBucket implements Bucket {
   readonly label: string;
   readonly retention: Retention | undefined;
+  readonly putAll: Bucket['putAll'];
   readonly #bucket: Bucket;
   readonly #answeredMs: number;
   readonly #contactMs: number;
@@ -64,6 +65,15 @@ class TimedBucket implements Bucket {
     this.retention = aroundRetention(bucket.retention, (task, call, work) =>
       this.#within(task, { timeoutMs: () => this.#timeoutMs(), call }, (signal) => work({ ...call, signal })),
     );
+    const all = bucket.putAll?.bind(bucket);
+    this.putAll =
+      all &&
+      ((objects, call = {}) =>
+        this.#within(
+          `storing ${objects.length} objects`,
+          { timeoutMs: () => this.#allowedMs(bytesOf(objects)), call },
+          (signal) => all(objects, { ...call, signal }),
+        ));
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {

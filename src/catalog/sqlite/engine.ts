@@ -4,6 +4,7 @@ import { setImmediate as yieldTurn, setTimeout as sleep } from 'node:timers/prom
 import type { Database, Statement } from 'better-sqlite3';
 import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQueryCompiler } from 'kysely';
 import type { Compilable } from 'kysely';
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { makeFolder } from '../../disk/folders.ts';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
@@ -117,6 +118,11 @@ class SqliteEngine implements Engine {
 
   readonly #clock: Clock;
 
+  /** Writes a page, which tells whether there is room for one: once for all who ask at once, as many small files do. */
+  readonly #tryToWrite = coalesced(() =>
+    this.write('lazy', async () => this.#database.pragma(`user_version = ${SCHEMA_VERSION}`)),
+  );
+
   constructor(
     label: string,
     database: Database,
@@ -191,8 +197,7 @@ class SqliteEngine implements Engine {
 
   async requireWritable(): Promise<void> {
     if (this.#refusal !== null) throw this.#refusal;
-    // Writes a page, which tells whether there is room for one.
-    await this.write('lazy', async () => this.#database.pragma(`user_version = ${SCHEMA_VERSION}`));
+    await this.#tryToWrite();
   }
 
   async close(): Promise<void> {

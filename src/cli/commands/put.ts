@@ -41,8 +41,8 @@ export interface PutFlags extends TaskFlags, LockFlags {
   readonly lock?: boolean;
 }
 
-/** Files under way at once: a small one waits for the disk most of the time. */
-const FILES_IN_FLIGHT = 32;
+/** Files under way at once: a small one waits for others most of the time, with which it is sealed and stored. */
+const FILES_IN_FLIGHT = 64;
 
 /** More files than this are worth memory for what is new: some 15 MiB. */
 const MANY_FILES = 100;
@@ -58,8 +58,7 @@ export async function put(
   const chosen = putSettings(flags, clock);
   const tasks = await tasksOf(paths, flags, settled.excludes);
   const settings = { ...chosen, lock: await lockOf(invocation, flags) };
-  // See `runAction`: a sixth of the time would go into collecting what is new again and again. It may grow until the first is stored.
-  if (tasks.length > MANY_FILES) setFlagsFromString('--semi-space-growth-factor=2');
+  if (tasks.length > MANY_FILES) collectLessOften();
   const work = async (vault: Vault): Promise<ExitCode> => {
     await requireLocks(invocation, vault, settings);
     if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
@@ -120,6 +119,15 @@ export async function put(
     return worst(codes);
   };
   return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
+}
+
+/**
+ * See `runAction`: of many files a sixth of the time would go into collecting what is new again and again, which may take more memory
+ * until the first is stored, and a twelfth into collecting what is old at half as much again.
+ */
+function collectLessOften(): void {
+  setFlagsFromString('--semi-space-growth-factor=2');
+  setFlagsFromString('--heap-growing-percent=100');
 }
 
 /** Finds out once, and before anything is stored, whether it can be locked. */

@@ -15,6 +15,8 @@ import {
   sealChunk,
 } from '../../crypto/chunk.ts';
 import { encodeParity, reconstructData } from '../../crypto/erasure.ts';
+import { manifestHash, sealManifest } from '../../crypto/manifest.ts';
+import type { NewManifest, SealingSession } from '../../crypto/manifest.ts';
 import { isVaultError } from '../../errors.ts';
 import {
   CODEC_STORED,
@@ -100,6 +102,12 @@ export type Job =
       readonly objects: readonly (Uint8Array | null)[];
       readonly redundancy: Redundancy;
     }
+  /** Seals manifests of unlocked files that have their content inside. Answers `SealedManifest`s. */
+  | {
+      readonly kind: 'manifests';
+      readonly session: SealingSession;
+      readonly manifests: readonly NewManifest[];
+    }
   /** Checks shard objects' own checksums. Answers `CheckAnswer`. */
   | { readonly kind: 'check'; readonly objects: readonly Uint8Array[]; readonly ids: readonly string[] };
 
@@ -124,7 +132,11 @@ export interface CheckAnswer {
   readonly objects: readonly Uint8Array[];
 }
 
+/** Null for one that cannot be sealed. */
+export type SealedManifest = { readonly bytes: Uint8Array; readonly hash: string } | null;
+
 export interface Answers {
+  manifests: readonly SealedManifest[];
   identify: Identity;
   seal: SealedChunk;
   open: OpenAnswer;
@@ -146,10 +158,15 @@ function teachAllocator(): void {
 
 teachAllocator();
 
-parentPort?.on('message', ({ ticket, job }: { ticket: number; job: Job }) => {
-  const answer = run(job);
-  parentPort?.postMessage({ ticket, answer }, 'objects' in job ? transferable(job.objects) : []);
+parentPort?.on('message', ({ ticket, question }: { ticket: number; question: Job }) => {
+  const answer = run(question);
+  parentPort?.postMessage({ ticket, answer }, movedWith(question, answer));
 });
+
+function movedWith(question: Job, answer: Answers[Job['kind']]): ArrayBuffer[] {
+  if ('objects' in question) return transferable(question.objects);
+  return 'length' in answer ? transferable(answer.map((sealed) => sealed?.bytes ?? null)) : [];
+}
 
 function run(job: Job): Answers[Job['kind']] {
   switch (job.kind) {
@@ -168,10 +185,28 @@ function run(job: Job): Answers[Job['kind']] {
     case 'recode': {
       return { ...answerOf(recode(job)), objects: job.objects };
     }
+    case 'manifests': {
+      return job.manifests.map((manifest) => sealOne(job.session, manifest));
+    }
     case 'check': {
       const intact = job.objects.map((object, i) => isShardIntact(object, job.ids[i] ?? ''));
       return { intact, objects: job.objects };
     }
+  }
+}
+
+/** Structured cloning has made plain bytes of its keys. */
+function sealOne(session: SealingSession, manifest: NewManifest): SealedManifest {
+  const { enc, secret } = session;
+  try {
+    const bytes = sealManifest(
+      { ...session, enc: asBuffer(enc), secret: asBuffer(secret) },
+      { ...manifest, contentKey: asBuffer(manifest.contentKey) },
+    );
+    return { bytes, hash: manifestHash(bytes) };
+  } catch (error) {
+    if (isVaultError(error)) return null;
+    throw error;
   }
 }
 

@@ -2,8 +2,8 @@
  * The threads that do the arithmetic of chunks. They are started when there is work and no idle one, up to a
  * number; a command that stores one small file starts one.
  */
-import { Worker } from 'node:worker_threads';
-import { messageOf } from '../../errors.ts';
+import { AskedThread } from '../../concurrency/asked-thread.ts';
+import type { NewManifest, SealingSession } from '../../crypto/manifest.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { transferable } from './chunk-memory.ts';
@@ -17,19 +17,13 @@ import type {
   Job,
   OpenAnswer,
   SealedChunk,
+  SealedManifest,
 } from './chunk-worker.ts';
-
-interface Thread {
-  readonly worker: Worker;
-  /** Answers awaited, by ticket. */
-  readonly awaited: Map<number, { resolve: (answer: never) => void; reject: (error: unknown) => void }>;
-}
 
 export class ChunkWorkers {
   /** Threads at most. */
   readonly most: number;
-  readonly #threads: Thread[] = [];
-  #tickets = 0;
+  readonly #threads: AskedThread<Job>[] = [];
 
   constructor({ most }: { readonly most: number }) {
     this.most = most;
@@ -97,64 +91,44 @@ export class ChunkWorkers {
     return this.#run({ kind: 'check', objects, ids });
   }
 
+  /** Seals manifests of unlocked files that have their content inside; null for those that cannot be. */
+  manifests(session: SealingSession, manifests: readonly NewManifest[]): Promise<readonly SealedManifest[]> {
+    return this.#run({ kind: 'manifests', session, manifests });
+  }
+
   /** Starts threads for so many chunks before there is work: starting takes longer than most first answers. */
   warm(chunks: number): void {
-    while (this.#threads.length < Math.min(this.most, chunks)) this.#start().worker.unref();
+    while (this.#threads.length < Math.min(this.most, chunks)) this.#start();
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#threads.splice(0).map((thread) => thread.worker.terminate()));
+    await Promise.all(this.#threads.splice(0).map((thread) => thread.end()));
   }
 
   #run<K extends Job['kind']>(job: Extract<Job, { kind: K }>): Promise<Answers[K]> {
-    const moved = 'objects' in job ? transferable(job.objects) : [];
-    const thread = this.#pick();
-    const ticket = (this.#tickets += 1);
-    return new Promise((resolve, reject) => {
-      thread.awaited.set(ticket, { resolve, reject });
-      thread.worker.ref();
-      thread.worker.postMessage({ ticket, job }, moved);
-    });
+    return this.#pick().ask(job, 'objects' in job ? transferable(job.objects) : []);
   }
 
   /** An idle thread, else a new one while there may be more, else the one with the least to do. */
-  #pick(): Thread {
-    let best: Thread | null = null;
+  #pick(): AskedThread<Job> {
+    let best: AskedThread<Job> | null = null;
     for (const thread of this.#threads) {
-      if (best === null || thread.awaited.size < best.awaited.size) best = thread;
+      if (best === null || thread.waiting < best.waiting) best = thread;
     }
-    return best !== null && (best.awaited.size === 0 || this.#threads.length >= this.most)
-      ? best
-      : this.#start();
+    return best !== null && (best.waiting === 0 || this.#threads.length >= this.most) ? best : this.#start();
   }
 
-  #start(): Thread {
+  #start(): AskedThread<Job> {
     // Beside this file, in the sources as in the built package.
     const file = import.meta.url.endsWith('.ts') ? './chunk-worker.ts' : './worker.js';
-    const worker = new Worker(new URL(file, import.meta.url), {
+    const thread = new AskedThread<Job>(new URL(file, import.meta.url), {
       // A small young generation makes the collector free the ciphers' outputs soon; else they pile up to 64 MiB a thread.
-      resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 },
-      // None of the parent's flags or environment: the thread needs neither, and secrets stay where they are.
-      execArgv: [],
-      env: {},
+      limits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 },
+      onEnd: () => {
+        const index = this.#threads.indexOf(thread);
+        if (index >= 0) this.#threads.splice(index, 1);
+      },
     });
-    const thread: Thread = { worker, awaited: new Map() };
-    worker.on('message', ({ ticket, answer }: { ticket: number; answer: never }) => {
-      thread.awaited.get(ticket)?.resolve(answer);
-      thread.awaited.delete(ticket);
-      // An idle thread does not keep the process alive.
-      if (thread.awaited.size === 0) worker.unref();
-    });
-    const fail = (error: Error): void => {
-      for (const { reject } of thread.awaited.values()) reject(error);
-      thread.awaited.clear();
-      const index = this.#threads.indexOf(thread);
-      if (index >= 0) this.#threads.splice(index, 1);
-    };
-    worker.on('error', (error) =>
-      fail(new Error(`A worker thread failed: ${messageOf(error)}`, { cause: error })),
-    );
-    worker.on('exit', () => fail(new Error('A worker thread ended while it had work.')));
     this.#threads.push(thread);
     return thread;
   }

@@ -1,5 +1,5 @@
 /** The end of a put, when all its chunks are stored: manifest, catalog, and what is told of it. */
-import { lockContentKey, manifestHash } from '../../crypto/manifest.ts';
+import { lockContentKey } from '../../crypto/manifest.ts';
 import type { FileRow } from '../../catalog/catalog.ts';
 import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { MAX_VERSION } from '../../format/limits.ts';
@@ -26,6 +26,7 @@ import type { Session } from '../session.ts';
 import type { StoredContent } from './content.ts';
 import type { OpenSource } from './file-source.ts';
 import type { PutCall, PutResult } from './put-call.ts';
+import { sealManifest } from './seal-manifest.ts';
 
 /** What is kept of a file or folder beside its content. */
 export type SourceFacts = Pick<OpenSource, 'modified' | 'mode'>;
@@ -66,7 +67,7 @@ export async function finishPut(
     return { hash: '', ...head, ...sizes, ...none, degraded: failed.length > 0, ...retentionOf(call) };
   }
   const lock = await lockOf(session, call, contentKey);
-  const bytes = session.sealer.seal({
+  const { bytes, hash } = await sealManifest(session, {
     head,
     ids,
     content: table,
@@ -74,7 +75,6 @@ export async function finishPut(
     contentKey,
     lock,
   });
-  const hash = manifestHash(bytes);
   const clocks = new BucketClocks(session.clock);
   const { copies, failed } = await storeManifest(session, {
     hash,

@@ -270,7 +270,8 @@ async function underMarker(
 
 /** Reads until it is known whether the source is small. @returns at most one byte more than fits into a manifest */
 async function readBeginning(source: OpenSource, signal: AbortSignal): Promise<Buffer> {
-  const target = Buffer.allocUnsafe(INLINE_SIZE + 1);
+  // One that grows meanwhile is refused: no byte more than one tells.
+  const target = Buffer.allocUnsafeSlow(Math.min(INLINE_SIZE, source.size ?? INLINE_SIZE) + 1);
   return target.subarray(0, await source.read(target, signal));
 }
 
