@@ -53,12 +53,7 @@ export async function put(
   const chosen = putSettings(flags, clock);
   const tasks = await tasksOf(paths, flags, settled.excludes);
   const settings = { ...chosen, lock: await lockOf(invocation, flags) };
-  // See `runAction`: a sixth of the time would go into collecting what is new again and again. It may grow until the first is stored.
-  // A twelfth more would go into collecting old ones at half as much again.
-  if (tasks.length > MANY_FILES) {
-    setFlagsFromString('--semi-space-growth-factor=2');
-    setFlagsFromString('--heap-growing-percent=100');
-  }
+  if (tasks.length > MANY_FILES) takeMemory();
   const work = async (vault: Vault): Promise<ExitCode> => {
     await requireLocks(invocation, vault, settings);
     if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
@@ -119,6 +114,14 @@ export async function put(
     return worst(codes);
   };
   return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
+}
+
+/** Lets the heap grow further before it is looked through than `runAction` does. */
+function takeMemory(): void {
+  // A sixth of the time would go into collecting what is new again and again. It may grow until the first is stored.
+  setFlagsFromString('--semi-space-growth-factor=2');
+  // A twelfth more would go into collecting what is old at half as much again.
+  setFlagsFromString('--heap-growing-percent=100');
 }
 
 function describeDegraded(files: number): string {
