@@ -4,8 +4,6 @@ import { isAbsolute } from 'node:path';
 import { invalidInput, messageOf } from '../errors.ts';
 import { isObjectName, type LockMode } from './bucket.ts';
 
-export { invalidInput as invalid } from '../errors.ts';
-
 /** Longest folder in a cloud bucket, in bytes: both services allow names of 1,024 bytes, of which objects' names take 255. */
 const MAX_PREFIX_SIZE = 768;
 

@@ -365,7 +365,7 @@ describe('A path', () => {
     await expect(fileSource(folder.at('none')).open()).rejects.toMatchObject({ code: 'file-not-found' });
     await expect(fileSource(folder.path).open()).rejects.toMatchObject({
       code: 'invalid-input',
-      message: `${folder.path} is a folder. Store its files by name, or the whole as one file: tar -cf - ${folder.path} | vault put - --name ${folder.path}.tar`,
+      message: `${folder.path} is a folder, where a file was to be read. Store it as a folder.`,
     });
     expect(told.descriptors.size).toBe(0);
     await expect(fileSource(folder.at('x'.repeat(300))).open()).rejects.toMatchObject({

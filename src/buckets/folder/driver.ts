@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../../disk/folders.ts';
-import { VaultError, systemCode } from '../../errors.ts';
+import { invalidInput, systemCode, VaultError } from '../../errors.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
@@ -76,9 +76,7 @@ export async function createFolder(path: string, clock: Clock = systemClock): Pr
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST' || code === 'ENOTDIR') {
-      throw new VaultError('invalid-input', `Cannot make the folder ${path}: a file is in the way.`, {
-        cause: error,
-      });
+      throw invalidInput(`Cannot make the folder ${path}: a file is in the way.`, error);
     }
     throw translated(error, `make the folder ${path}`);
   }
@@ -231,10 +229,7 @@ class FolderBucket implements Bucket {
 
   async *list(prefix: string, call: Parameters<Bucket['list']>[1] = {}): AsyncIterable<ListedObject> {
     if (!isNamePrefix(prefix)) {
-      throw new VaultError(
-        'invalid-input',
-        `${JSON.stringify(prefix)} starts no name that an object can have.`,
-      );
+      throw invalidInput(`${JSON.stringify(prefix)} starts no name that an object can have.`);
     }
     const operation = this.#calls.begin(call.signal);
     try {
@@ -274,10 +269,7 @@ class FolderBucket implements Bucket {
     run: (operation: Operation) => Promise<T>,
   ): Promise<T> {
     if (!isObjectName(name)) {
-      throw new VaultError(
-        'invalid-input',
-        `${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`,
-      );
+      throw invalidInput(`${JSON.stringify(name)} is not a name that an object in ${this.label} can have.`);
     }
     const operation = this.#calls.begin(signal);
     try {

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
-import { VaultError, systemCode } from '../../errors.ts';
+import { invalidInput, systemCode, VaultError } from '../../errors.ts';
 
 // What the folder bucket needs of a file system: the plain calls, and what they mean for a bucket. The
 // callback functions, not FileHandle: this is the hot path of a local vault, and a handle object for every
@@ -199,14 +199,11 @@ export function translated(error: unknown, tried: string): unknown {
         },
       );
     case 'ENAMETOOLONG':
-      return new VaultError('invalid-input', `${failed} Choose a folder with a shorter path.`, {
-        cause: error,
-      });
+      return invalidInput(`${failed} Choose a folder with a shorter path.`, error);
     case 'EXDEV':
-      return new VaultError(
-        'invalid-input',
+      return invalidInput(
         `${failed} A part of the bucket lies on another file system; all of it must lie on one.`,
-        { cause: error },
+        error,
       );
     default:
       return new VaultError('unavailable', failed, { cause: error });

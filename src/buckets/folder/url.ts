@@ -1,8 +1,7 @@
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { VaultError, messageOf } from '../../errors.ts';
+import { invalidInput, messageOf, VaultError } from '../../errors.ts';
 import { requireNativePath } from '../../disk/folders.ts';
-import { invalid } from '../cloud-url.ts';
 
 export interface FolderLocation {
   readonly kind: 'folder';
@@ -34,15 +33,15 @@ function pathOfFileUrl(text: string): string {
   try {
     const url = new URL(text);
     if (url.search !== '' || url.hash !== '') {
-      throw invalid(`${url.protocol}//${url.pathname}: in a file URL, write "?" as %3F and "#" as %23.`);
+      throw invalidInput(`${url.protocol}//${url.pathname}: in a file URL, write "?" as %3F and "#" as %23.`);
     }
     const path = fileURLToPath(url);
-    if (path.includes('\0')) throw invalid('A path cannot contain a zero byte.');
+    if (path.includes('\0')) throw invalidInput('A path cannot contain a zero byte.');
     // Without a trailing slash, so that a folder has one URL only.
     return resolve(path);
   } catch (cause) {
     if (cause instanceof VaultError) throw cause;
-    throw invalid(
+    throw invalidInput(
       `This file URL cannot be used: ${messageOf(cause)}. Write file:///path with three slashes, or just the path.`,
       cause,
     );
@@ -50,15 +49,17 @@ function pathOfFileUrl(text: string): string {
 }
 
 function absolutePath(text: string, base: string | null): string {
-  if (text === '') throw invalid('A bucket needs a URL or a path, and this is empty.');
-  if (text.includes('\0')) throw invalid('A path cannot contain a zero byte.');
+  if (text === '') throw invalidInput('A bucket needs a URL or a path, and this is empty.');
+  if (text.includes('\0')) throw invalidInput('A path cannot contain a zero byte.');
   // Shells leave the tilde alone behind "=" and in quotes; a folder named "~" is never meant.
   if (/^~(\/|$)/.test(text)) {
-    throw invalid(`The shell did not expand the "~" of ${text}. Write $HOME instead, or the whole path.`);
+    throw invalidInput(
+      `The shell did not expand the "~" of ${text}. Write $HOME instead, or the whole path.`,
+    );
   }
   requireNativePath(text);
   if (!isAbsolute(text) && base === null) {
-    throw invalid(
+    throw invalidInput(
       `The path ${text} is relative, and there is nothing that it is relative to. Write the whole path.`,
     );
   }

@@ -3,7 +3,14 @@ import type { BigIntStats } from 'node:fs';
 import { platform } from 'node:os';
 import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
-import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
+import {
+  invalidInput,
+  isVaultError,
+  messageOf,
+  systemCode,
+  throwIfAborted,
+  VaultError,
+} from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
 import type { Accounts } from './accounts.ts';
 import { keptOfCache } from './cache-folder.ts';
@@ -327,7 +334,7 @@ function rootError(path: string, cause: unknown): VaultError {
     case 'ENOENT':
       return new VaultError('file-not-found', `There is no folder ${path}.`, { cause });
     case 'ENOTDIR':
-      return new VaultError('invalid-input', `${path} is not a folder.`, { cause });
+      return invalidInput(`${path} is not a folder.`, cause);
     case 'EACCES':
     case 'EPERM':
       return new VaultError('denied', `The folder ${path} may not be read by this user.`, { cause });

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { lockedDedupKeys } from '../../crypto/manifest.ts';
-import { isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { INLINE_SIZE, MAX_NAME_SIZE } from '../../format/manifest.ts';
 import type { ContentTable } from '../../format/manifest.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
@@ -84,7 +84,7 @@ async function retainingOf(
   const { retainUntilMs: untilMs = null } = options;
   if (untilMs === null) return { retaining: null, isEnough: true };
   if (untilMs <= session.clock.now()) {
-    throw new VaultError('invalid-input', 'What is stored cannot be locked until a time that is over.');
+    throw invalidInput('What is stored cannot be locked until a time that is over.');
   }
   return requireRetention(session, untilMs, options);
 }
@@ -119,30 +119,26 @@ function oncePerBucket(onWarning: CallOptions['onWarning']): (warning: Warning) 
 function checkOptions({ name, chunking, chunkSize, lock }: PutOptions, isFolder: boolean): void {
   const bytes = Buffer.byteLength(name);
   if (bytes === 0 || bytes > MAX_NAME_SIZE || name.includes('\0')) {
-    throw new VaultError(
-      'invalid-input',
-      `A name has 1 to ${MAX_NAME_SIZE} bytes and no NUL; this one has ${bytes}.`,
-    );
+    throw invalidInput(`A name has 1 to ${MAX_NAME_SIZE} bytes and no NUL; this one has ${bytes}.`);
   }
   if (!name.isWellFormed()) {
-    throw new VaultError('invalid-input', 'A name must be valid Unicode; this one is not.');
+    throw invalidInput('A name must be valid Unicode; this one is not.');
   }
   if (
     chunkSize !== undefined &&
     (!Number.isInteger(chunkSize) || chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE)
   ) {
-    throw new VaultError('invalid-input', `A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
+    throw invalidInput(`A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
   }
   if ((chunking === 'content' || isFolder) && chunkSize !== undefined) {
-    throw new VaultError('invalid-input', 'Chunks that are cut by content have no size to choose.');
+    throw invalidInput('Chunks that are cut by content have no size to choose.');
   }
   if (chunking === 'content' && !isFolder && lock !== undefined) {
-    throw new VaultError(
-      'invalid-input',
+    throw invalidInput(
       'A locked file shares no chunks with others: to cut it by content would gain nothing.',
     );
   }
-  if (lock?.password === '') throw new VaultError('invalid-input', 'The password of a lock is empty.');
+  if (lock?.password === '') throw invalidInput('The password of a lock is empty.');
 }
 
 interface FilePut {

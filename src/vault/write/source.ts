@@ -7,7 +7,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
-import { isVaultError, messageOf, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
+import {
+  invalidInput,
+  isVaultError,
+  messageOf,
+  systemCode,
+  throwIfAborted,
+  VaultError,
+} from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
 import type { FileIdentity, FileSource, OpenSource } from './file-source.ts';
 
@@ -309,10 +316,7 @@ async function checkDescriptor(descriptor: number, label: string): Promise<void>
     throw isClosed(label, cause);
   }
   if (facts.isDirectory()) {
-    throw new VaultError(
-      'invalid-input',
-      `${label} is a folder, so there is nothing to store. Give it a pipe or a file.`,
-    );
+    throw invalidInput(`${label} is a folder, so there is nothing to store. Give it a pipe or a file.`);
   }
   // Node opens the null device for reading and writing in the place of what was closed when it started.
   if (!facts.isCharacterDevice() || (await statPath('/dev/null')).rdev !== facts.rdev) return;
@@ -324,24 +328,16 @@ async function checkDescriptor(descriptor: number, label: string): Promise<void>
 }
 
 function isFolder(path: string): VaultError {
-  return new VaultError(
-    'invalid-input',
-    `${path} is a folder. Store its files by name, or the whole as one file: tar -cf - ${path} | vault put - --name ${path}.tar`,
-  );
+  return invalidInput(`${path} is a folder, where a file was to be read. Store it as a folder.`);
 }
 
 function isClosed(label: string, cause?: unknown): VaultError {
-  return new VaultError(
-    'invalid-input',
-    `${label} is closed, so there is nothing to store. Give it a pipe or a file.`,
-    { cause },
-  );
+  return invalidInput(`${label} is closed, so there is nothing to store. Give it a pipe or a file.`, cause);
 }
 
 /** What the kernel makes up while it is read, as in /proc and /sys, can be put from a pipe. */
 function sizeMeansNothing(path: string): VaultError {
-  return new VaultError(
-    'invalid-input',
+  return invalidInput(
     `The size of ${path} cannot be relied upon. Store what it says now: cat ${path} | vault put - --name ${path}`,
   );
 }
@@ -362,13 +358,11 @@ function openError(path: string, cause: unknown): VaultError {
       return new VaultError('denied', `${path} may not be read by this user.`, { cause });
     case 'ENXIO':
     case 'ENODEV':
-      return new VaultError('invalid-input', `${path} is a socket, or a device that does not exist.`, {
-        cause,
-      });
+      return invalidInput(`${path} is a socket, or a device that does not exist.`, cause);
     case 'ENAMETOOLONG':
     case 'ELOOP':
     case 'EINVAL':
-      return new VaultError('invalid-input', `${path} is not a usable path: ${messageOf(cause)}.`, { cause });
+      return invalidInput(`${path} is not a usable path: ${messageOf(cause)}.`, cause);
     default:
       return new VaultError('source-changed', `${path} could not be opened: ${messageOf(cause)}.`, { cause });
   }

@@ -1,5 +1,5 @@
 /** Writes a file's tables of chunks, whatever its size, in the memory of a few of them. FORMAT.md, "Tables". */
-import { VaultError } from '../../errors.ts';
+import { invalidInput } from '../../errors.ts';
 import { encodeIds, encodeRefs, isTableEnd, TOP_ENTRIES } from '../../format/manifest.ts';
 import type { ChunkId, ChunkRef, IdsTable } from '../../format/manifest.ts';
 import { isTableDepth } from '../../format/tables.ts';
@@ -32,10 +32,7 @@ class Levels<E> {
     },
   ) {
     if (!isTableDepth(depth)) {
-      throw new VaultError(
-        'invalid-input',
-        'The file is too large for its chunk size. Put it with a larger one.',
-      );
+      throw invalidInput('The file is too large for its chunk size. Put it with a larger one.');
     }
     this.#depth = depth;
     this.#store = how.store;
