@@ -1,9 +1,10 @@
 /** What removing, bringing back and sweeping tell: each step, each bucket that is away, and why something is refused. */
 import { expect, test } from 'vitest';
 import { sealPutMarker } from '../../src/crypto/put-marker.ts';
+import { MAX_ROWS } from '../../src/catalog/catalog.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import type { ManifestHead } from '../../src/format/manifest.ts';
+import { manifestObjectName, type ManifestHead } from '../../src/format/manifest.ts';
 import { parseShardObjectName } from '../../src/format/shard.ts';
 import { manifestOpener, readManifestBytes } from '../../src/vault/files/manifests.ts';
 import { sealFileRow } from '../../src/vault/files/records.ts';
@@ -515,4 +516,22 @@ test('many that are removed at once are removed for good, though some were broug
     const { record } = await readDeletion(session, hash);
     expect(record).toMatchObject({ live: false });
   }
+});
+
+test('more files are removed, and found to be gone, than the catalog takes at once', async () => {
+  await using made = await testVault({});
+  const hashes: string[] = [];
+  for (let i = 0; i <= MAX_ROWS; i += 1) {
+    const { hash } = await putBytes(made.vault, Buffer.from(`${i}`), { name: `file ${i}` });
+    hashes.push(hash);
+  }
+  await made.session.guard.end();
+  const planned = await made.vault.remove(hashes, { dryRun: true });
+  expect(planned.removed).toHaveLength(hashes.length);
+  // As after another machine has removed and swept them.
+  for (const { storage } of made.buckets) {
+    for (const hash of hashes) expect(storage.delete(manifestObjectName(hash))).toBe(true);
+  }
+  const swept = await made.vault.sweep({ waitMs: 0 });
+  expect(swept).toMatchObject({ unreachable: [] });
 });

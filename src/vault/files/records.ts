@@ -1,6 +1,7 @@
 /** Files in the catalog: what their sealed records say. A record never changes: it says what the manifest says. */
 import { createHash, createHmac, createSecretKey } from 'node:crypto';
-import type { FileRow } from '../../catalog/catalog.ts';
+import { MAX_ROWS, type FileRow } from '../../catalog/catalog.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 import { nameTag, openRecord, sealRecord } from '../../crypto/records.ts';
 import { onlyStores, type WriterKeys } from '../../crypto/keys.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
@@ -146,6 +147,18 @@ export function writerKeys(session: ReadSession, writer: string): WriterKeys {
   if (writer === keys.writer.id) return keys.writer;
   if (keys.full !== null && /^[0-9a-f]{32}$/.test(writer)) return keys.full.writer(writer);
   throw onlyStores('reading what other writers have stored');
+}
+
+/** The catalog's rows of any number of whole hashes; unknown ones are absent. */
+export async function rowsOf(
+  { catalog }: ReadSession,
+  hashes: readonly string[],
+): Promise<ReadonlyMap<string, FileRow>> {
+  const rows = new Map<string, FileRow>();
+  for (const some of slicesOf(hashes, MAX_ROWS)) {
+    for (const [hash, row] of await catalog.files.byHashes(some)) rows.set(hash, row);
+  }
+  return rows;
 }
 
 /**

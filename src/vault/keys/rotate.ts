@@ -6,6 +6,8 @@ import { drawId, requireFull, wrapKeys } from '../../crypto/keys.ts';
 import type { KdfCost } from '../../crypto/keys.ts';
 import { nextRoot } from '../../crypto/roots.ts';
 import { labelIn, openBucketUrl, sealBucketUrl, sealLabel } from '../../crypto/texts.ts';
+import { MAX_ROWS } from '../../catalog/catalog.ts';
+import { slicesOf } from '../../concurrency/batched.ts';
 import { invalidInput, VaultError } from '../../errors.ts';
 import { MAX_FORMER_WRITERS } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
@@ -97,7 +99,7 @@ export async function rotateKeys(
   const { grants } = session.catalog;
   for (const kind of ['token', 'link'] as const) {
     const ids = await Array.fromAsync(grants.list(kind, { signal }), ({ id }) => id);
-    if (ids.length > 0) await grants.forget(ids);
+    for (const some of slicesOf(ids, MAX_ROWS)) await grants.forget(some);
   }
   const { keyring } = session.keyring;
   const slot = keyring.slots.find(({ writer }) => writer === keys.writer.id);

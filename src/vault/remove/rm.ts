@@ -12,7 +12,7 @@ import { Presence } from '../chunks/presence.ts';
 import { isReadable, type ShardSet } from '../chunks/shard-sets.ts';
 import { mostSealed } from '../chunks/shards.ts';
 import { manifestOpener, readManifest, readManifestBytes } from '../files/manifests.ts';
-import { openFileRowIfIntact, type FileInfo, type FileRecord } from '../files/records.ts';
+import { openFileRowIfIntact, rowsOf, type FileInfo, type FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
 import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
@@ -94,7 +94,7 @@ async function onlyInBuckets(
   signal: AbortSignal | undefined,
 ): Promise<readonly string[]> {
   const hashes = references.filter((reference) => /^[0-9a-f]{64}$/.test(reference));
-  const rows = await session.catalog.files.byHashes(hashes);
+  const rows = await rowsOf(session, hashes);
   const opens = (row: FileRow | undefined): boolean =>
     row !== undefined && openFileRowIfIntact(session, row) !== null;
   const unknown = hashes.filter((hash) => !opens(rows.get(hash)));

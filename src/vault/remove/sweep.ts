@@ -17,6 +17,7 @@ import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunk
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
+import { rowsOf } from '../files/records.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
@@ -164,7 +165,7 @@ class Sweep {
 
   /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
   async #unexplained(missing: readonly string[], lists: Lists): Promise<readonly string[]> {
-    const rows = await this.#session.catalog.files.byHashes(missing);
+    const rows = await rowsOf(this.#session, missing);
     const swept = rootsOfNamed(lists);
     const isSwept = (hash: string): boolean => {
       const root = this.#session.keys.full?.rootOf(rows.get(hash)?.writer ?? '') ?? 1;
