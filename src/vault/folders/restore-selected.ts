@@ -92,7 +92,7 @@ class Restoring {
     if (signal?.aborted === true) abort();
     try {
       return await new Promise<RestoredTree>((done, failed) => {
-        worker.on('message', (message: FromThread) => {
+        const take = async (message: FromThread): Promise<void> => {
           switch (message.kind) {
             case 'problem':
               this.#options.onProblem?.({ ...message.problem, path: Buffer.from(message.problem.path) });
@@ -105,9 +105,11 @@ class Restoring {
               failed(message.wasAnswered ? this.#thrown : this.#ownError(message.error));
               break;
             default:
-              void this.#answer(message).then((answer) => worker.postMessage(answer));
+              worker.postMessage(await this.#answer(message));
           }
-        });
+        };
+        // Also what the caller throws when it is told of something.
+        worker.on('message', (message: FromThread) => void take(message).catch(failed));
         worker.on('error', failed);
         worker.on('exit', () =>
           failed(new Error('The thread that writes a folder ended before it was done.')),

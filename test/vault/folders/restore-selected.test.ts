@@ -169,6 +169,17 @@ describe.each([
     }
   });
 
+  test('what the caller throws when it is told of something ends it, too', async () => {
+    await makeDocs();
+    const error = new Error('of the caller');
+    const onProblem = (): never => {
+      throw error;
+    };
+    const damaged = failing(await stored(), () => new VaultError('damaged', 'It is damaged.'));
+    const thrown = await restore(damaged, place.at('out'), { onProblem }).catch((caught: unknown) => caught);
+    expect(thrown).toBe(error);
+  });
+
   test('an abort ends it at once, and nothing is left but whole files', async () => {
     await makeDocs();
     const selected = await stored();
