@@ -59,11 +59,10 @@ describe.skipIf(platform() !== 'linux')('the way to a new folder', () => {
   });
 
   test('is its descriptor where another folder takes its place meanwhile', async () => {
-    const { readlink } = calls;
     const exchanging: DiskCalls = {
       ...calls,
       readlink(path) {
-        const found = readlink(path);
+        const found = calls.readlink(path);
         renameSync(own, `${own}-moved`);
         mkdirSync(own, { mode: 0o700 });
         return found;
