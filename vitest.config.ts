@@ -33,7 +33,8 @@ const settings = {
   isolate: false,
   // Much of the time is spent waiting for disks, servers and child processes: one more than there are processors.
   maxWorkers: availableParallelism() + 1,
-  setupFiles: ['test/support/equal-bytes.ts'],
+  setupFiles: ['test/support/every-test.ts'],
+  expect: { poll: { timeout: 60_000 } },
 };
 
 export default defineConfig({

@@ -44,6 +44,8 @@ async function serve(
       .on('error', () => undefined)
       .on('data', (bytes: Buffer) => {
         received[at] += bytes.toString('latin1');
+        // Of a long body nothing is looked for: to search all that came before, with every piece, takes longer than the test waits.
+        if ((received[at]?.length ?? 0) > 1024 * 1024) return;
         const heads = received[at]?.split(/(?:GET|POST) /).length ?? 1;
         for (; begun < heads - 1; begun += 1) answer(socket, requests++);
       });

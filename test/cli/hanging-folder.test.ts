@@ -33,19 +33,20 @@ async function hangingFolder(box: Sandbox, folder: string): Promise<{ readonly N
 test('a bucket that hangs keeps neither a command nor its end', async () => {
   await using box = await sandbox();
   await box.makeVault({ buckets: 3 });
-  const content = randomBytes(3_000_000);
+  // Of many chunks, as it is drawn which buckets a get reads one from.
+  const content = randomBytes(16_000_000);
   await writeFile(box.at('file'), content);
   const stored = await box.run(['put', 'file']);
   expect(stored.exit).toBe(0);
   const hash = stored.stdout.trim();
   const env = await hangingFolder(box, box.bucket(2));
-  const got = await box.run(['get', hash, '-o', 'copy', '--timeout', '1s'], { env });
+  const got = await box.run(['get', hash, '-o', 'copy', '--timeout', '3s'], { env });
   expect(got.stderr).toContain('HANGS');
   expect(got.exit).toBe(0);
   expect((await readFile(box.at('copy'))).equals(content)).toBe(true);
-  expect((await box.run(['info', hash, '--timeout', '1s'], { env })).exit).toBe(0);
+  expect((await box.run(['info', hash, '--timeout', '3s'], { env })).exit).toBe(0);
   await writeFile(box.at('other'), randomBytes(3_000_000));
-  const other = await box.run(['put', 'other', '--timeout', '1s'], { env });
+  const other = await box.run(['put', 'other', '--timeout', '3s'], { env });
   expect(other.exit).toBe(3);
   // It has never answered, so nobody waits for it to come back.
   expect(other.stderr).not.toContain('Waiting for');

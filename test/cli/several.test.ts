@@ -92,7 +92,8 @@ describe('get', () => {
       await unmount(number);
       const { exit, stderr } = await box.run(['get', 'a.txt', '--force', '-o', 'out']);
       expect(exit).toBe(number === 1 ? 0 : 5);
-      expect(stderr).toMatch(/Is its disk mounted/);
+      // With one bucket away a get may need nothing of it: where pieces lie is drawn.
+      expect(stderr).toMatch(number === 1 ? /^$|Is its disk mounted/ : /Is its disk mounted/);
     }
     const failed = await box.run(['verify', 'a.txt']);
     expect(failed).toMatchObject({ exit: 5, stderr: expect.stringMatching(/Is its disk mounted/) });

@@ -28,6 +28,6 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     isolate,
-    setupFiles: ['test/support/equal-bytes.ts'],
+    setupFiles: ['test/support/every-test.ts'],
   },
 });
