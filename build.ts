@@ -28,6 +28,7 @@ const { metafile } = await build({
     cli: 'src/cli/main.ts',
     worker: 'src/vault/chunks/chunk-worker.ts',
     'restore-thread': 'src/vault/folders/restore-thread.ts',
+    'scan-thread': 'src/vault/folders/scan-thread.ts',
     'batch-thread': 'src/buckets/folder/batch-thread.ts',
   },
   outdir: target,

@@ -1,5 +1,5 @@
 /** What the program needs of the machine and the process it runs in: made once, where it starts, and handed on. */
-import { availableParallelism } from 'node:os';
+import { availableParallelism, userInfo } from 'node:os';
 
 /** Time. Tests bring their own, so that they need not wait. */
 export interface Clock {
@@ -41,4 +41,14 @@ export const FILE_THREADS = 4;
 export function thisHost(environment: Environment): Host {
   const fileThreads = Number(environment['UV_THREADPOOL_SIZE']) || FILE_THREADS;
   return { clock: systemClock, environment, threads: availableParallelism(), fileThreads };
+}
+
+/** The number of the user that this process acts as; null where a system has none, or does not know him. */
+export function effectiveUser(): bigint | null {
+  try {
+    const { uid } = userInfo();
+    return uid < 0 ? null : BigInt(uid);
+  } catch {
+    return null;
+  }
 }

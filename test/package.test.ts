@@ -34,7 +34,9 @@ async function packageFacts(): Promise<PackageFacts> {
 /** Packages that the bundle in a folder imports. */
 async function importedPackages(folder: string): Promise<string[]> {
   const { metafile } = await build({
-    entryPoints: ['index', 'cli', 'worker', 'batch-thread'].map((name) => join(folder, `${name}.js`)),
+    entryPoints: ['index', 'cli', 'worker', 'batch-thread', 'restore-thread', 'scan-thread'].map((name) =>
+      join(folder, `${name}.js`),
+    ),
     bundle: true,
     packages: 'external',
     format: 'esm',

@@ -4,7 +4,7 @@ import { payloadSize } from '../format/chunk.ts';
 import { canBe } from '../format/content-part.ts';
 import { chunksOf } from '../format/manifest.ts';
 import type { ChunkId, ChunkRef, ContentPart, ContentTable, VaultPart } from '../format/manifest.ts';
-import { chunkSecrets } from './chunk.ts';
+import { idOfTag } from './chunk.ts';
 
 /**
  * How a chunk stands in a table of ids.
@@ -13,7 +13,7 @@ import { chunkSecrets } from './chunk.ts';
  */
 export function idEntry(ref: ChunkRef, chunkSize: number | null): ChunkId {
   const padded = payloadSize(ref.length, ref.length === chunkSize);
-  return { id: chunkSecrets(ref.tag).id.toString('hex'), padded };
+  return { id: idOfTag(ref.tag), padded };
 }
 
 /** What the two parts both say must be the same, so that no two readers see two files. @throws `damaged` */

@@ -43,6 +43,11 @@ export function chunkTag(dedupKey: Uint8Array, h: Uint8Array): Buffer {
   return hmac(createSecretKey(dedupKey), h);
 }
 
+/** The id of the chunk with this tag, in hex: the first of its secrets, without the others. */
+export function idOfTag(t: Uint8Array): string {
+  return hmac(createSecretKey(t), EXPAND_INFO[0]).toString('hex');
+}
+
 /** Id and keys of the chunk with this tag: HKDF-Expand (RFC 5869) to 96 bytes. */
 export function chunkSecrets(t: Buffer): ChunkSecrets {
   const [id, key, nonceKey] = expand(t);

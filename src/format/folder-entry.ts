@@ -202,8 +202,15 @@ export function decodeEntry(bytes: Buffer, context: EntryContext): FolderEntry {
   return { ...common, ...own, attributes };
 }
 
+/** The owner that was read last, and its bytes: nearly all entries have that of the one before. */
+let lastOwner: { readonly bytes: Buffer; readonly owner: EntryOwner } | null = null;
+
 function readOwner(from: EntryReader): EntryOwner {
-  return { uid: from.u32(), gid: from.u32(), user: from.shortText(), group: from.shortText() };
+  if (lastOwner !== null && from.skip(lastOwner.bytes)) return lastOwner.owner;
+  const start = from.at;
+  const owner = { uid: from.u32(), gid: from.u32(), user: from.shortText(), group: from.shortText() };
+  lastOwner = { bytes: from.copy(start), owner };
+  return owner;
 }
 
 function readModified(from: EntryReader): FileTime {
@@ -323,6 +330,24 @@ class EntryReader {
   bytes(size: number): Buffer {
     const at = this.#take(size);
     return this.#source.subarray(at, at + size);
+  }
+
+  get at(): number {
+    return this.#at;
+  }
+
+  /** The bytes from some place to where reading goes on. */
+  copy(start: number): Buffer {
+    return Buffer.from(this.#source.subarray(start, this.#at));
+  }
+
+  /** Goes on behind some bytes, if they come next. @returns whether they do */
+  skip(bytes: Buffer): boolean {
+    const end = this.#at + bytes.length;
+    if (end > this.#source.length || this.#source.compare(bytes, 0, bytes.length, this.#at, end) !== 0)
+      return false;
+    this.#at = end;
+    return true;
   }
 
   /** A name; null for none. */

@@ -72,7 +72,7 @@ export class EntryEncoder {
   readonly #sequence = new EntrySequence();
 
   /**
-   * The bytes of the next entry.
+   * The bytes of the next entry, until the one after that.
    *
    * @throws `invalid-input` if readers would refuse it, or it here
    */
@@ -84,9 +84,10 @@ export class EntryEncoder {
       if (read.content?.offset !== entry.content?.offset || read.linkGroup !== entry.linkGroup) {
         throw malformed('does not follow on from those before it');
       }
-      // What was read has views of memory that the next entry is written to.
-      this.#sequence.take({ ...read, path: entry.path });
-      return Buffer.from(bytes);
+      const { kind, content, linkGroup } = read;
+      // The path that was read is a view of memory that the next entry is written to.
+      this.#sequence.take({ path: entry.path, kind, content, linkGroup });
+      return bytes;
     } catch (cause) {
       if (!isVaultError(cause) && !(cause instanceof RangeError)) throw cause;
       const why = isVaultError(cause) ? cause.message : 'A name in it is too long, or a number too large.';
@@ -155,7 +156,12 @@ class EntrySequence implements EntryContext {
   #last: { readonly path: Buffer; readonly isFolder: boolean } | null = null;
 
   /** @throws `damaged` if the entry cannot be the next */
-  take({ path, kind, content, linkGroup }: FolderEntry): void {
+  take({
+    path,
+    kind,
+    content,
+    linkGroup,
+  }: Pick<FolderEntry, 'path' | 'kind' | 'content' | 'linkGroup'>): void {
     const isFolder = kind === 'folder';
     if (this.#last === null) {
       if (path.length > 0 || !isFolder) throw malformed('comes first, and is not the folder itself');

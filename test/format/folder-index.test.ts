@@ -30,7 +30,7 @@ function file(path: string, size = 0, offset = 0, extents: readonly Extent[] | n
 
 function encodeAll(entries: readonly FolderEntry[]): Buffer {
   const encoder = new EntryEncoder();
-  return Buffer.concat(entries.map((one) => encoder.encode(one)));
+  return Buffer.concat(entries.map((one) => Buffer.from(encoder.encode(one))));
 }
 
 function totalsOf(entries: readonly FolderEntry[]): FolderTotals {

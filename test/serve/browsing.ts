@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Browser, BrowserContext, CDPSession, ElementHandle, Page } from 'puppeteer-core';
 
 /** How long something may take to be seen. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 
 export interface Person extends AsyncDisposable {
   readonly page: Page;

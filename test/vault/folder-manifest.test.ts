@@ -43,7 +43,7 @@ async function storeBytes({ vault, session }: TestVault, bytes: Buffer, name: st
 /** @returns the folder's hash; the files that its chunks came from are gone */
 async function putFolder(made: TestVault): Promise<string> {
   const encoder = new EntryEncoder();
-  const bytes = Buffer.concat(entriesOf(CONTENT.length).map((entry) => encoder.encode(entry)));
+  const bytes = Buffer.concat(entriesOf(CONTENT.length).map((entry) => Buffer.from(encoder.encode(entry))));
   const content = await storeBytes(made, CONTENT, 'content');
   const index = await storeBytes(made, bytes, 'index');
   const { session, vault } = made;

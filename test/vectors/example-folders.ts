@@ -79,7 +79,7 @@ export function indexOf(entries: readonly FolderEntry[]): {
   readonly totals: FolderTotals;
 } {
   const encoder = new EntryEncoder();
-  const index = Buffer.concat(entries.map((entry) => encoder.encode(entry)));
+  const index = Buffer.concat(entries.map((entry) => Buffer.from(encoder.encode(entry))));
   return { index, totals: encoder.totals };
 }
 

@@ -1,4 +1,3 @@
-import { setFlagsFromString } from 'node:v8';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import { MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/chunk.ts';
@@ -13,6 +12,7 @@ import type { PutResult } from '../../vault/write/put-call.ts';
 import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
+import { collectLessOften, enlargeNewSpace, keepNewSpace } from '../heap.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, warnTo, withVault } from '../arguments/invocation.ts';
 import {
@@ -58,7 +58,7 @@ export async function put(
   const chosen = putSettings(flags, clock);
   const tasks = await tasksOf(paths, flags, settled.excludes);
   const settings = { ...chosen, lock: await lockOf(invocation, flags) };
-  if (tasks.length > MANY_FILES) collectLessOften();
+  suitHeapTo(tasks);
   const work = async (vault: Vault): Promise<ExitCode> => {
     await requireLocks(invocation, vault, settings);
     if (dryRun) return putDryRun(invocation, vault, { tasks, settings });
@@ -82,7 +82,7 @@ export async function put(
       let done = 0;
       for await (const { task, result, error } of outcomes) {
         done += 1;
-        if (done === 1) setFlagsFromString('--semi-space-growth-factor=1');
+        if (done === 1) keepNewSpace();
         if (result === null) {
           codes.push(exitCodeOf(error));
           if (isFatal(error)) {
@@ -121,13 +121,9 @@ export async function put(
   return withVault(invocation, noted(invocation, dryRun ? null : 'put', work));
 }
 
-/**
- * See `runAction`: of many files a sixth of the time would go into collecting what is new again and again, which may take more memory
- * until the first is stored, and a twelfth into collecting what is old at half as much again.
- */
-function collectLessOften(): void {
-  setFlagsFromString('--semi-space-growth-factor=2');
-  setFlagsFromString('--heap-growing-percent=100');
+function suitHeapTo(tasks: readonly Task[]): void {
+  if (tasks.length > MANY_FILES) collectLessOften();
+  else if (tasks.some(({ source }) => 'root' in source)) enlargeNewSpace();
 }
 
 /** Finds out once, and before anything is stored, whether it can be locked. */

@@ -3,7 +3,7 @@
  * length to find other shards when that fails. What comes out has been proved to be the chunk of its reference.
  */
 import { randomInt } from 'node:crypto';
-import { chunkSecrets } from '../../crypto/chunk.ts';
+import { idOfTag } from '../../crypto/chunk.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
@@ -63,7 +63,7 @@ export class ChunkReader {
 
   /** Fetches shards that the catalog records, as many as open the chunk: the part of `read` that takes no memory for the body. */
   async fetch(ref: ChunkRef, signal: AbortSignal): Promise<FetchedChunk> {
-    const id = chunkSecrets(ref.tag).id.toString('hex');
+    const id = idOfTag(ref.tag);
     const row = await this.#rowOf(id);
     if (row === undefined) return { ref, id, row: null, candidates: new Set(), shards: [] };
     const order = readOrder(row, this.problems.downBuckets, (below) => randomInt(below));

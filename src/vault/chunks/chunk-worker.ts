@@ -6,6 +6,7 @@ import { parentPort } from 'node:worker_threads';
 import {
   bodyHash,
   chunkNonce,
+  idOfTag,
   chunkSecrets,
   chunkTag,
   giveBack,
@@ -173,7 +174,7 @@ function run(job: Job): Answers[Job['kind']] {
     case 'identify': {
       const hash = bodyHash(payloadOf(job.memory, job.length));
       const tag = chunkTag(job.dedupKey, hash);
-      return { id: chunkSecrets(tag).id.toString('hex'), tag, hash };
+      return { id: idOfTag(tag), tag, hash };
     }
     case 'seal': {
       return seal(job);

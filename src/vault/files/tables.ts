@@ -1,5 +1,5 @@
 /** The chunks of a file, out of its manifest and the chunks that hold its tables. */
-import { chunkSecrets } from '../../crypto/chunk.ts';
+import { idOfTag } from '../../crypto/chunk.ts';
 import { VaultError } from '../../errors.ts';
 import { payloadSize } from '../../format/chunk.ts';
 import { decodeIds, decodeRefs, mostBody } from '../../format/manifest.ts';
@@ -101,7 +101,7 @@ export async function* neededChunks(
 
 /** A table chunk as an entry of a table of ids. */
 export function idOfRef({ tag, length }: ChunkRef): ChunkId {
-  return { id: chunkSecrets(tag).id.toString('hex'), padded: payloadSize(length, false) };
+  return { id: idOfTag(tag), padded: payloadSize(length, false) };
 }
 
 /** The entries at the bottom of a tree of tables. */

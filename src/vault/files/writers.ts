@@ -19,22 +19,29 @@ type Named = Pick<Keyslot, 'writer' | 'role' | 'label'>;
 
 /** The writers that the keyring knows. */
 export function writersOf({ keys, keyring }: Pick<ReadSession, 'keys' | 'keyring'>): Writer[] {
-  const slots: readonly Named[] = [...keyring.keyring.slots, ...keyring.keyring.former];
   const { headOf } = lineagesOf(keyring.keyring);
-  return slots.map((slot) => {
+  return slotsOf(keyring).map((slot) => {
     const label = labelIn(keys, slot);
     return {
       id: slot.writer,
       label: label === '' ? slot.writer : label,
-      isFull: slot.role === 'full',
+      isFull: isFull(slot),
       isOwn: headOf(slot.writer) === keys.writer.id,
     };
   });
 }
 
 /** Whether nobody can, or could, only store: then objects under the ids of chunks are what their names say, as far as buckets are honest. */
-export function trustsAllWriters(session: Pick<ReadSession, 'keys' | 'keyring'>): boolean {
-  return writersOf(session).every(({ isFull }) => isFull);
+export function trustsAllWriters({ keyring }: Pick<ReadSession, 'keyring'>): boolean {
+  return slotsOf(keyring).every(isFull);
+}
+
+function slotsOf({ keyring }: ReadSession['keyring']): readonly Named[] {
+  return [...keyring.slots, ...keyring.former];
+}
+
+function isFull({ role }: Named): boolean {
+  return role === 'full';
 }
 
 /** A writer; one that the keyring does not know is believed no more than one that can only store. */

@@ -17,6 +17,8 @@ export interface GroupPart<M> {
 
 /** Of `gaps` there are as many as there are files with data, and one more. */
 export interface KnownData extends Pick<LoggedGroup, 'extents' | 'gaps'> {
+  /** What is logged of the group, if these are all its files; else null. */
+  readonly whole: LoggedGroup | null;
   refs(): Iterable<ChunkRef>;
 }
 
@@ -42,7 +44,7 @@ export function partsOf<M extends Member>(
   const files = group.members.filter(isToRead);
   const size = files.reduce((sum, file) => sum + file.size, 0);
   if (whole !== null)
-    return isWhole(whole, size) ? [{ members: group.members, known: whole }] : unknown(group);
+    return isWhole(whole, size) ? [{ members: group.members, known: knownOf(whole) }] : unknown(group);
   if (group.large || size < LEAST_KEPT || !places.some((place) => place !== null)) return unknown(group);
   const runs: Run<M>[] = [];
   let file = 0;
@@ -61,6 +63,11 @@ export function partsOf<M extends Member>(
     run.end = place.start + member.size;
   }
   return isWorthIt(runs) ? runs.map(toPart) : unknown(group);
+}
+
+function knownOf(whole: LoggedGroup): KnownData {
+  const { extents, gaps } = whole;
+  return { whole, extents, gaps, refs: () => whole.refs() };
 }
 
 interface Run<M> {
@@ -96,5 +103,8 @@ function isWorthIt<M extends Member>(runs: readonly Run<M>[]): boolean {
 
 function toPart<M>({ members, ref, gaps, end }: Run<M>): GroupPart<M> {
   if (ref === null) return { members, known: null };
-  return { members, known: { refs: () => [ref], extents: null, gaps: [...gaps, ref.length - end] } };
+  return {
+    members,
+    known: { whole: null, refs: () => [ref], extents: null, gaps: [...gaps, ref.length - end] },
+  };
 }

@@ -118,6 +118,14 @@ export class LoggedGroups {
   }
 }
 
+/** @returns bytes of a log; 0 if there is none */
+export async function logSize(place: LogPlace): Promise<number> {
+  return stat(join(place.folder, fileName(place))).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}
+
 /** The groups of a log, as far as it goes. */
 async function* readLog(place: LogPlace): AsyncGenerator<LoggedGroup, void, undefined> {
   let handle: FileHandle | null = null;
@@ -204,16 +212,16 @@ export class LocalLogWriter {
   /**
    * Ends a group.
    *
-   * @param group its files as they were before they were read; null for one that is not to be relied on, as one of its files changed
-   *   meanwhile. `readAtMs`: when the first of them was opened, at the latest; of a group that was not read, when that was found out
+   * @param group its files as they were before they were read, or what the log before says of all of them; null for one that is not
+   *   to be relied on, as one of its files changed meanwhile
    */
-  async endGroup(group: ReadGroup | null): Promise<void> {
+  async endGroup(group: ReadGroup | LoggedGroup | null): Promise<void> {
     const { count } = this.#refs;
     const refs = this.#refs.take();
-    if (group === null || group.files.length === 0 || count > MOST_CHUNKS || this.#failure !== null) return;
-    const latest = BigInt(Math.floor(group.readAtMs)) * 1_000_000n - SETTLED_NS;
-    if (group.files.some(({ ctimeNs }) => ctimeNs > latest)) return;
-    const record = encodeRecord(encodeFacts(group.files), group, refs);
+    if (group === null || count > MOST_CHUNKS || this.#failure !== null) return;
+    const facts = 'facts' in group ? group.facts : settledFacts(group);
+    if (facts === null) return;
+    const record = encodeRecord(facts, group, refs);
     if (record.length > MOST_RECORD_SIZE) return;
     this.#waiting.push(record);
     this.#waitingSize += record.length;
@@ -290,6 +298,13 @@ export class LocalLogWriter {
     await this.#append(handle, this.#salt);
     return handle;
   }
+}
+
+/** Facts to rely on; null if there are none, or a file might have changed again. */
+function settledFacts({ files, readAtMs }: ReadGroup): Buffer | null {
+  const latest = BigInt(Math.floor(readAtMs)) * 1_000_000n - SETTLED_NS;
+  const isSettled = files.length > 0 && files.every(({ ctimeNs }) => ctimeNs <= latest);
+  return isSettled ? encodeFacts(files) : null;
 }
 
 /** Removes what killed puts have left of this log. */

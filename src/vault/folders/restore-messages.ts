@@ -1,6 +1,5 @@
 /** What the thread that writes a tree and the one that reads for it say to each other. */
-import { isVaultError, messageOf, VaultError } from '../../errors.ts';
-import type { ErrorCode } from '../../errors.ts';
+import type { ThreadError } from '../../concurrency/thread-error.ts';
 import type { FolderTotals } from '../../format/folder-index.ts';
 import type { Run } from './content-runs.ts';
 import type { RestoredTree, TreeProblem } from './restore-tree.ts';
@@ -29,24 +28,9 @@ export type FromThread =
   | { readonly kind: 'done'; readonly done: RestoredTree; readonly progress: ThreadProgress }
   | { readonly kind: 'failed'; readonly error: ThreadError; readonly wasAnswered: boolean };
 
-/** An error on its way between threads. */
-export interface ThreadError {
-  /** null: a bug. */
-  readonly code: ErrorCode | null;
-  readonly message: string;
-}
-
 export type ToThread =
   /** null: there are no more. */
   | { readonly kind: 'index'; readonly bytes: Uint8Array | null }
   | ({ readonly kind: 'content' } & Run)
   | { readonly kind: 'failed'; readonly error: ThreadError }
   | { readonly kind: 'abort' };
-
-export function toThreadError(error: unknown): ThreadError {
-  return { code: isVaultError(error) ? error.code : null, message: messageOf(error) };
-}
-
-export function fromThreadError({ code, message }: ThreadError): Error {
-  return code === null ? new Error(message) : new VaultError(code, message);
-}

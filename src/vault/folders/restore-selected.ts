@@ -2,13 +2,13 @@
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { fromThreadError, toThreadError } from '../../concurrency/thread-error.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
 import { interrupted } from '../../errors.ts';
 import { readAccounts } from './accounts.ts';
 import { restoreTree } from './restore-tree.ts';
 import type { RestoredTree, RestoreTreeOptions } from './restore-tree.ts';
-import { fromThreadError, toThreadError } from './restore-messages.ts';
 import type { FromThread, ThreadProgress, ThreadStart, ToThread } from './restore-messages.ts';
 import type { SelectedEntries, StoredIndex } from './stored-folder.ts';
 

@@ -4,9 +4,9 @@
  * the other, in shared memory.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { fromThreadError, toThreadError } from '../../concurrency/thread-error.ts';
 import { readAccounts } from './accounts.ts';
 import { contentReader } from './content-runs.ts';
-import { fromThreadError, toThreadError } from './restore-messages.ts';
 import type { FromThread, ThreadProgress, ThreadStart, ToThread } from './restore-messages.ts';
 import { restoreTree } from './restore-tree.ts';
 import { entriesOf } from './selection.ts';

@@ -11,6 +11,7 @@ import {
   throwIfAborted,
   VaultError,
 } from '../../errors.ts';
+import { effectiveUser } from '../../host.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
 import type { Accounts } from './accounts.ts';
 import { keptOfCache } from './cache-folder.ts';
@@ -21,7 +22,7 @@ import type { DiskPath } from './disk-path.ts';
 import type { EntryKind, FolderEntry } from '../../format/folder-index.ts';
 import type { Excludes } from './excludes.ts';
 import { LinkGroups } from './link-groups.ts';
-import { isSameFile, openFolder, systemError } from './open-folder.ts';
+import { isSameFile, openFolder, quickBase, systemError } from './open-folder.ts';
 import type { OpenFolder } from './open-folder.ts';
 
 export interface ScanOptions {
@@ -72,6 +73,12 @@ export interface ScannedEntry {
 
 /** The longest path that is kept, in bytes: deeper folders could not be reached by most programs. */
 const MOST_PATH_SIZE = 16 * 1024;
+
+/** The user of this process; null where a system has none. */
+const USER = effectiveUser();
+
+/** The longest path by which a folder is read; Linux takes 4,095 bytes. */
+const LONGEST_QUICK = 1000;
 
 /** Entries of a folder that are looked at in one go. */
 const BATCH = 64;
@@ -156,7 +163,9 @@ class Scanner {
   async #openRoot(root: DiskPath): Promise<Level> {
     try {
       const calls = await diskCalls(onDisk(root), this.#options.signal);
-      return await this.#read('', { calls, folder: await openFolder(calls, root, { follow: true }) });
+      const folder = await openFolder(calls, root, { follow: true });
+      const base = USER === null ? folder.base : await quickBase(calls, folder, USER);
+      return await this.#read('', { calls, folder: { ...folder, base } });
     } catch (error) {
       throw isVaultError(error) ? error : rootError(shown(root), error);
     }
@@ -223,7 +232,11 @@ class Scanner {
     if (this.#options.oneFileSystem === true && found.state.device !== this.#device) return;
     const path = below(level.path, name);
     try {
-      const folder = await openFolder(level.calls, `${level.folder.base}/${name}`, { follow: false });
+      const own = `${level.folder.base}/${name}`;
+      // What is not safe is reached through a descriptor, where there is a way.
+      const isSafe = !own.startsWith('/proc/') && own.length < LONGEST_QUICK;
+      const safeFor = isSafe ? USER : null;
+      const folder = await openFolder(level.calls, own, { follow: false, safeFor });
       const { device: dev, inode: ino } = found.state;
       if (isSameFile(folder.facts, { dev, ino })) {
         this.#levels.push(await this.#read(path, { calls: await this.#callsOf(level, folder), folder }));

@@ -7,11 +7,13 @@ import type { DiskCalls } from './disk-calls.ts';
 import { below, diskPath } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { Extent, FolderEntry } from '../../format/folder-index.ts';
-import { isSameFile, openFolder, systemError } from './open-folder.ts';
+import { openFolder, systemError } from './open-folder.ts';
 import { ownFacts, stateOf } from './scan.ts';
 import type { FileState, ScannedEntry } from './scan.ts';
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
+
+const FLAGS = O_RDONLY | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0);
 
 /** Bytes that are read at once to look for holes. */
 const LOOK_SIZE = 1024 * 1024;
@@ -33,10 +35,10 @@ export interface ReadFile {
 }
 
 /**
- * Opens a regular file for reading, and nothing else that has taken its place.
+ * Opens a regular file for reading, or the one that has taken its place: programs that save put a new file there.
  *
  * @param root the folder that was scanned
- * @throws the system's error; `ENOENT` if the file was replaced since it was scanned
+ * @throws the system's error: `ENOENT` if there is no such file any more, `ENOTDIR` or `ELOOP` if a link has taken the place of a folder on the way
  */
 export async function openScanned(
   root: string | Buffer,
@@ -44,16 +46,26 @@ export async function openScanned(
   accounts: Accounts,
 ): Promise<ScannedFile> {
   const { calls, entry, state } = scanned;
-  const fd = await openBelow(calls, diskPath(root), diskPath(entry.path));
+  const [base, path] = [diskPath(root), diskPath(entry.path)];
+  const isIt = ({ dev, ino }: fs.BigIntStats): boolean => dev === state.device && ino === state.inode;
+  let fd = await (base.length + path.length < LONGEST_CALL
+    ? calls.open(below(base, path), FLAGS)
+    : openPartByPart(calls, base, path));
   try {
-    const facts = await calls.fstat(fd);
-    const { device: dev, inode: ino } = state;
+    let facts = await calls.fstat(fd);
     // Also whoever exchanged a folder for a link on the way is found out by this.
-    if (!facts.isFile() || !isSameFile(facts, { dev, ino })) {
-      throw systemError('ENOENT', 'another file has taken its place');
+    if (!isIt(facts)) {
+      const other = await openPartByPart(calls, base, path);
+      await calls.close(fd);
+      fd = other;
+      facts = await calls.fstat(fd);
+    }
+    const isOfGroup = entry.linkGroup !== null && !isIt(facts);
+    if (!facts.isFile() || facts.dev !== state.device || isOfGroup) {
+      throw systemError('ENOENT', 'something else has taken its place');
     }
     // Whatever is changed of a file changes this time.
-    const isSame = facts.ctimeNs === state.ctimeNs;
+    const isSame = isIt(facts) && facts.ctimeNs === state.ctimeNs;
     return new ScannedFile(calls, fd, {
       facts,
       state: isSame ? state : stateOf(facts),
@@ -65,9 +77,8 @@ export async function openScanned(
   }
 }
 
-async function openBelow(calls: DiskCalls, root: DiskPath, path: DiskPath): Promise<number> {
-  const flags = O_RDONLY | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0);
-  if (root.length + path.length < LONGEST_CALL) return calls.open(below(root, path), flags);
+/** Opens what lies in a folder however long its path is, and through no link. */
+async function openPartByPart(calls: DiskCalls, root: DiskPath, path: DiskPath): Promise<number> {
   let folder = await openFolder(calls, root, { follow: true });
   try {
     const parts = path.split('/');
@@ -77,7 +88,7 @@ async function openBelow(calls: DiskCalls, root: DiskPath, path: DiskPath): Prom
       await calls.close(folder.fd);
       folder = next;
     }
-    return await calls.open(`${folder.base}/${name}`, flags);
+    return await calls.open(`${folder.base}/${name}`, FLAGS);
   } finally {
     await calls.close(folder.fd);
   }

@@ -7,8 +7,7 @@ import type { DiskCalls } from './disk-calls.ts';
 import { below, bytesOfPath, diskPath, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
-import { isSameFile, openFolder } from './open-folder.ts';
-import type { OpenFolder } from './open-folder.ts';
+import { openFolder } from './open-folder.ts';
 
 const { O_CREAT, O_EXCL, O_WRONLY } = fs.constants;
 
@@ -102,46 +101,6 @@ async function makeOne(
   await calls.unlink(at);
   await calls.mkdir(at, 0o700);
   return true;
-}
-
-/**
- * A shorter way to what has been made in a folder than through its descriptor, which costs the system several times as much: its
- * own path, where nobody but this user and root can put something else in the place of a folder on it.
- *
- * @param folder open, and made by this user
- * @param uid this user's
- * @returns its path, or `base` where it has to do
- */
-export async function quickBase(
-  calls: DiskCalls,
-  { base, facts }: Pick<OpenFolder, 'base' | 'facts'>,
-  uid: bigint,
-): Promise<DiskPath> {
-  if (!base.startsWith('/proc/')) return base;
-  try {
-    const path = await calls.readlink(base);
-    if (!isSameFile(await calls.lstat(path), facts)) return base;
-    for (let end = path.length; end > 0; end = path.lastIndexOf('/', end - 1)) {
-      if (!isSafe(await calls.lstat(path.slice(0, end)), uid)) return base;
-    }
-    return isSafe(await calls.lstat('/'), uid) ? path : base;
-  } catch (error) {
-    if (isVaultError(error)) throw error;
-    return base;
-  }
-}
-
-const STICKY = 0o1000n;
-const WRITABLE_BY_OTHERS = 0o022n;
-
-/** Whether nobody else can remove or rename what this user or root has in a folder, nor the folder be a link. */
-function isSafe(facts: fs.BigIntStats, uid: bigint): boolean {
-  const isOurs = facts.uid === uid || facts.uid === 0n;
-  return (
-    facts.isDirectory() &&
-    isOurs &&
-    ((facts.mode & WRITABLE_BY_OTHERS) === 0n || (facts.mode & STICKY) !== 0n)
-  );
 }
 
 /** What making a file in a folder shows. */

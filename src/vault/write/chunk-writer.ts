@@ -3,7 +3,7 @@
  * shards. Nothing is skipped because a catalog says so.
  */
 import type { ChunkRow } from '../../catalog/catalog.ts';
-import { chunkSecrets } from '../../crypto/chunk.ts';
+import { idOfTag } from '../../crypto/chunk.ts';
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import type { Compression } from '../../format/keyring.ts';
 import type { ChunkId, ChunkRef } from '../../format/manifest.ts';
@@ -224,7 +224,7 @@ export class ChunkWriter {
    */
   async areThere(refs: Iterable<ChunkRef>, fullSize: number | null, signal: AbortSignal): Promise<boolean> {
     const look = async ({ tag, length }: ChunkRef, aborted: AbortSignal): Promise<boolean> => {
-      const id = chunkSecrets(tag).id.toString('hex');
+      const id = idOfTag(tag);
       const body = { length, full: length === fullSize, proof: null };
       return (await this.#look(id, body, aborted)).isThere;
     };

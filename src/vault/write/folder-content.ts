@@ -12,6 +12,7 @@ import { partsOf, unknown } from '../folders/group-parts.ts';
 import type { GroupPart } from '../folders/group-parts.ts';
 import { LoggedGroups } from '../folders/local-log.ts';
 import type { LocalLogWriter, LogPlace } from '../folders/local-log.ts';
+import type { ScanAhead } from '../folders/scan-ahead.ts';
 import { scan } from '../folders/scan.ts';
 import type { Missed, ScannedEntry } from '../folders/scan.ts';
 import { idOfRef } from '../files/tables.ts';
@@ -30,6 +31,8 @@ export interface FolderCall extends Omit<ContentCall, 'chunking' | 'chunkSize' |
   readonly log: LogPlace | null;
   /** What this one does. */
   readonly known: LocalLogWriter | null;
+  /** A scan of it that has begun; null: none has. */
+  readonly scan: ScanAhead | null;
 }
 
 /** Groups that are looked for in the buckets at once. */
@@ -45,6 +48,7 @@ export async function storeFolder(
   const { writer, tables } = startStoring(session, call, MAX_CUT_SIZE);
   const indexMemory = session.memory.share(MOST_INDEX_BODY, session.keyring.keyring.redundancy).lender;
   const accounts = await readAccounts();
+  const excludes = await makeExcludes(source.excludes ?? []);
   let incomplete = false;
   const onMissed = ({ why, message }: Missed): void => {
     incomplete ||= why !== 'socket';
@@ -68,11 +72,11 @@ export async function storeFolder(
     onBytes,
   });
   onBytes(0);
-  const excludes = await makeExcludes(source.excludes ?? []);
   const log = source.forceRead === true ? null : call.log;
   const stored = mapOrdered(
     (aborted) => {
-      const entries = scan(source.root, { ...source, excludes, accounts, signal: aborted, onMissed });
+      const options = { accounts, signal: aborted, onMissed };
+      const entries = call.scan?.entries(options) ?? scan(source.root, { ...source, ...options, excludes });
       const groups = groupsOf(entries, memberMaker(), dedup.cut);
       return reader.pieces(partsOfGroups(groups, { log, writer, signal: aborted, onBytes }));
     },

@@ -3,7 +3,9 @@
  * makes the file visible.
  */
 import { randomBytes } from 'node:crypto';
+import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { lockedDedupKeys } from '../../crypto/manifest.ts';
+import { isLocal } from '../../disk/local.ts';
 import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { INLINE_SIZE, MAX_NAME_SIZE } from '../../format/manifest.ts';
 import type { ContentTable } from '../../format/manifest.ts';
@@ -14,8 +16,9 @@ import { startRetaining } from '../buckets/retaining.ts';
 import type { Retaining } from '../buckets/retaining.ts';
 import type { CallOptions, Warning } from '../call.ts';
 import type { FolderSource } from '../folders/folder-source.ts';
-import { LocalLogWriter } from '../folders/local-log.ts';
+import { LocalLogWriter, logSize } from '../folders/local-log.ts';
 import type { LogPlace } from '../folders/local-log.ts';
+import { ScanAhead } from '../folders/scan-ahead.ts';
 import type { Session } from '../session.ts';
 import { NOTHING_STORED, storeContent } from './content.ts';
 import type { StoredContent } from './content.ts';
@@ -27,6 +30,9 @@ import type { PutCall, PutOptions, PutResult } from './put-call.ts';
 import { LEAST_REMEMBERED, RememberedFile } from './remembered-file.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import { withoutMarker } from '../protocol/put-guard.ts';
+
+/** Bytes of the log of about a thousand files: as long as some hundred files are looked at, a thread takes to start. */
+const LARGE_LOG = 100_000;
 
 /** How often a put whose marker became too old (a machine that slept) begins again. */
 const MOST_STARTS = 3;
@@ -206,11 +212,20 @@ async function putFolder(
 ): Promise<PutResult> {
   const signal = call.signal ?? new AbortController().signal;
   const dedup = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
-  return remembering(session, source.root, call, async (log, known) =>
-    underMarker(session, { ...call, signal }, contentKey, async (guarded) =>
-      storeFolder(session, source, { ...call, guarded, dedup, signal, log, known }),
-    ),
-  );
+  return remembering(session, source.root, call, async (log, known) => {
+    const isLarge = log !== null && source.forceRead !== true && (await logSize(log)) >= LARGE_LOG;
+    // Where most is as it was, looking at it is most of the work. A thread that waits for a disk which does not answer could not be
+    // ended; and beside many chunks that are stored it takes much memory.
+    const inThread = isLarge && (await untilAborted(isLocal(source.root), signal));
+    const scan = inThread ? new ScanAhead(source) : null;
+    try {
+      return await underMarker(session, { ...call, signal }, contentKey, async (guarded) =>
+        storeFolder(session, source, { ...call, guarded, dedup, signal, log, known, scan }),
+      );
+    } finally {
+      await scan?.end(signal);
+    }
+  });
 }
 
 /**

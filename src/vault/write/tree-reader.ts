@@ -2,7 +2,7 @@
 import { lotOf } from '../../crypto/cutting.ts';
 import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { Lender } from '../../concurrency/semaphore.ts';
-import { dataSize, EntryEncoder, isIndexEnd } from '../../format/folder-index.ts';
+import { dataSize, EntryEncoder, isIndexEnd, MOST_INDEX_BODY } from '../../format/folder-index.ts';
 import type { EntryContent, FolderEntry, FolderTotals } from '../../format/folder-index.ts';
 import { MAX_CUT_SIZE } from '../../format/limits.ts';
 import { INLINE_SIZE } from '../../format/manifest.ts';
@@ -14,7 +14,7 @@ import { shown } from '../folders/disk-path.ts';
 import { LARGE_FILE_SIZE } from '../folders/grouping.ts';
 import type { Member } from '../folders/grouping.ts';
 import type { GroupPart, KnownData } from '../folders/group-parts.ts';
-import type { FileFacts, ReadGroup } from '../folders/local-log.ts';
+import type { FileFacts, LoggedGroup, ReadGroup } from '../folders/local-log.ts';
 import { missedBy, reason } from '../folders/scan.ts';
 import type { FileState, Missed, ScannedEntry } from '../folders/scan.ts';
 import { openScanned } from '../folders/scanned-file.ts';
@@ -34,7 +34,7 @@ export interface TreeMember extends Member {
 export type Piece =
   | { readonly kind: 'content' | 'index'; readonly memory: ChunkMemory; readonly length: number }
   | { readonly kind: 'known'; readonly ref: ChunkRef }
-  | { readonly kind: 'end'; readonly group: ReadGroup | null };
+  | { readonly kind: 'end'; readonly group: ReadGroup | LoggedGroup | null };
 
 export interface TreeReaderOptions {
   readonly root: string;
@@ -56,7 +56,7 @@ export class TreeReader {
   readonly #encoder = new EntryEncoder();
   readonly #lot: (name: Uint8Array) => number;
   /** Entries of the index that are in no chunk yet, and of those the ones that make whole chunks. */
-  #entries: Buffer[] = [];
+  readonly #entries = Buffer.allocUnsafeSlow(MOST_INDEX_BODY);
   #entriesSize = 0;
   #bodies: Buffer[] = [];
   /** Link groups whose content is stored: from the scan's number to that of the index. */
@@ -90,17 +90,24 @@ export class TreeReader {
     let isCut = false;
     for await (const parts of groups) {
       throwIfAborted(this.#options.signal);
-      const read = new GroupRead(this.#options.now(), this.contentSize);
-      for (const { members, known } of parts) {
-        yield* known === null ? this.#read(members, read) : this.#refer(members, known, read);
+      const [first] = parts;
+      const whole = first?.known?.whole ?? null;
+      if (first !== undefined && first.known !== null && whole !== null) {
+        yield* this.#refer(first.members, first.known, null);
+        yield { kind: 'end', group: whole };
+      } else {
+        const read = new GroupRead(this.#options.now(), this.contentSize);
+        for (const { members, known } of parts) {
+          yield* known === null ? this.#read(members, read) : this.#refer(members, known, read);
+        }
+        yield { kind: 'end', group: read.finish(this.contentSize) };
       }
-      yield { kind: 'end', group: read.finish(this.contentSize) };
       for (const body of this.#bodies.splice(0)) {
         isCut = true;
         yield await this.#indexPiece(body);
       }
     }
-    const rest = Buffer.concat(this.#entries);
+    const rest = this.#takeEntries();
     if (!isCut && rest.length <= INLINE_SIZE) this.inlineIndex = rest;
     else if (rest.length > 0) yield await this.#indexPiece(rest);
   }
@@ -111,11 +118,11 @@ export class TreeReader {
     return { kind: 'index', memory, length: body.length };
   }
 
-  /** Files whose chunks are stored, and which are as they were. */
+  /** Files whose chunks are stored, and which are as they were. @param read told of them; null: nobody need be */
   *#refer(
     members: readonly TreeMember[],
     known: KnownData,
-    read: GroupRead,
+    read: GroupRead | null,
   ): Generator<Piece, void, undefined> {
     const { extents, gaps } = known;
     let at = this.contentSize;
@@ -128,7 +135,7 @@ export class TreeReader {
       }
       const content = { size: state.size, extents, offset: at + (gaps?.[file] ?? 0) };
       this.#add(entry, content);
-      read.add(factsOf(entry.path, state), content);
+      read?.add(factsOf(entry.path, state), content);
       at = content.offset + dataSize(content);
       file += 1;
     }
@@ -250,13 +257,19 @@ export class TreeReader {
     // What has no data has it right behind that of the file before.
     const offset =
       content === null || dataSize(content) === 0 ? this.#encoder.totals.contentSize : content.offset;
-    const bytes = this.#encoder.encode({ ...entry, linkGroup, content: content && { ...content, offset } });
-    this.#entries.push(bytes);
+    const moved = content === null || content.offset === offset ? content : { ...content, offset };
+    const bytes = this.#encoder.encode({ ...entry, linkGroup, content: moved });
+    this.#entries.set(bytes, this.#entriesSize);
     this.#entriesSize += bytes.length;
     this.indexSize += bytes.length;
     if (!isIndexEnd(() => this.#lot(path), this.#entriesSize)) return;
-    this.#bodies.push(Buffer.concat(this.#entries.splice(0)));
+    this.#bodies.push(this.#takeEntries());
+  }
+
+  #takeEntries(): Buffer {
+    const taken = Buffer.from(this.#entries.subarray(0, this.#entriesSize));
     this.#entriesSize = 0;
+    return taken;
   }
 }
 

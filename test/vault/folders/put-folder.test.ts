@@ -272,11 +272,11 @@ describe('a folder', () => {
 
   test('reads a chunk once that it lists again behind a file that has changed', async () => {
     const random = seededRandom(8);
-    for (let i = 100; i < 200; i += 1) await writeFile(place.at('docs', `f${i}`), random.bytes(50_000));
+    for (let i = 100; i < 350; i += 1) await writeFile(place.at('docs', `f${i}`), random.bytes(50_000));
     const before = await put();
     let after = before;
     // Until it is one that has others of its group on both sides. The first chunks are read one by one.
-    for (let i = 199; after.chunks < before.chunks + 2; i -= 1) {
+    for (let i = 349; after.chunks < before.chunks + 2; i -= 1) {
       await writeFile(place.at('docs', `f${i}`), 'changed');
       after = await put();
       if (after.chunks < before.chunks + 2) await writeFile(place.at('docs', `f${i}`), random.bytes(50_000));

@@ -5,8 +5,7 @@ import { platform } from 'node:os';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { diskCalls } from '../../../src/vault/folders/disk-calls.ts';
 import type { DiskCalls } from '../../../src/vault/folders/disk-calls.ts';
-import { openFolder } from '../../../src/vault/folders/open-folder.ts';
-import { quickBase } from '../../../src/vault/folders/tree-place.ts';
+import { openFolder, quickBase } from '../../../src/vault/folders/open-folder.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../../support/temporary-folder.ts';
 

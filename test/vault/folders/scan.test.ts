@@ -239,13 +239,48 @@ describe('a tree that changes while it is scanned', () => {
     expect(missed).toMatchObject([{ path: Buffer.from('b'), why: 'vanished' }]);
   });
 
-  it('gives no other file than the one that was seen', async () => {
+  it('opens nothing through a link that has taken a folder’s place', async () => {
     await using at = await temporaryFolder();
     await makeTree(at.path, { in: folder({ b: folder({ c: file() }) }), out: folder({ c: file('secret') }) });
     const { found } = await scanUntil(at.at('in'), 'b/c');
     await rename(at.at('in', 'b'), at.at('in', 'was'));
     await symlink(at.at('out'), at.at('in', 'b'));
-    await expect(openScanned(at.at('in'), found, accounts)).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(openScanned(at.at('in'), found, accounts)).rejects.toMatchObject({ code: 'ENOTDIR' });
+  });
+
+  it('gives the file that a program has put in the place of the one that was seen', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { b: folder({ c: file() }), new: file('saved anew') });
+    const { found } = await scanUntil(at.path, 'b/c');
+    await chmod(at.at('new'), 0o640);
+    await rename(at.at('new'), at.at('b', 'c'));
+    const opened = await openScanned(at.path, found, accounts);
+    expect(opened.entry).toMatchObject({ path: Buffer.from('b/c'), mode: 0o640 });
+    const read = Buffer.alloc(100);
+    expect(read.toString('latin1', 0, await opened.read(read))).toBe('saved anew');
+    expect(await opened.finish()).toEqual({ size: 10, extents: null, changed: false, failure: null });
+    await opened.close();
+  });
+
+  it.each<[string, Thing, string]>([
+    ['folder', folder(), 'ENOENT'],
+    ['fifo', { kind: 'fifo' }, 'ENOENT'],
+    ['symlink', { kind: 'symlink', target: 'other', mtime: 1 }, 'ELOOP'],
+  ])('opens no %s in a file’s place', async (_, other, code) => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { b: folder({ c: file() }), other });
+    const { found } = await scanUntil(at.path, 'b/c');
+    await rm(at.at('b', 'c'));
+    await rename(at.at('other'), at.at('b', 'c'));
+    await expect(openScanned(at.path, found, accounts)).rejects.toMatchObject({ code });
+  });
+
+  it('opens no other file for one of several paths', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { b: file(), c: { kind: 'link' }, new: file() });
+    const { found } = await scanUntil(at.path, 'b');
+    await rename(at.at('new'), at.at('b'));
+    await expect(openScanned(at.path, found, accounts)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   it.each([

@@ -246,7 +246,7 @@ describe('a group of files', () => {
     const members = await scanned(never);
     const hash = Buffer.alloc(32, 1);
     const refs = [1200, 1800].map((length) => ({ tag: chunkTag(CUT, hash), hash, length }));
-    const known = { extents: null, gaps: null, refs: () => refs };
+    const known = { whole: null, extents: null, gaps: null, refs: () => refs };
     const got = await read(members, { known });
     const files = loggedOf(members);
     expect(got.others).toEqual([
@@ -448,7 +448,7 @@ const membersOf = (count: number): TreeMember[] => [
 /** Each entry as it is in the index. */
 function encoded(members: readonly TreeMember[]): Buffer[] {
   const encoder = new EntryEncoder();
-  return members.map(({ scanned: { entry } }) => encoder.encode(entry));
+  return members.map(({ scanned: { entry } }) => Buffer.from(encoder.encode(entry)));
 }
 
 const sizeOf = (members: readonly TreeMember[]): number => Buffer.concat(encoded(members)).length;
