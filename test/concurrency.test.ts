@@ -621,13 +621,12 @@ describe('coalesced', () => {
   test('is shared by whoever asks until its turn has come, and begins anew when it did not come', async () => {
     let runs = 0;
     const turns: { readonly come: () => void; readonly refuse: (error: Error) => void }[] = [];
-    const commit = coalesced(
-      async () => (runs += 1),
-      async (run) => {
+    const commit = coalesced(async () => (runs += 1), {
+      inTurn: async (run) => {
         await new Promise<void>((come, refuse) => turns.push({ come, refuse }));
         return await run();
       },
-    );
+    });
     const first = [commit(), commit()];
     await delay(1);
     first.push(commit());
@@ -654,9 +653,11 @@ describe('coalesced', () => {
         await new Promise<void>((end) => ends.push(end));
         return run;
       },
-      async (run) => {
-        await new Promise<void>((come) => turns.push(come));
-        return await run();
+      {
+        inTurn: async (run) => {
+          await new Promise<void>((come) => turns.push(come));
+          return await run();
+        },
       },
     );
     const first = commit();
@@ -693,6 +694,33 @@ describe('coalesced', () => {
       'Error: run 2',
     ]);
     await commit();
+    expect(runs).toBe(3);
+  });
+
+  test('where it joins, is shared by who asks while it is under way, unless nobody waits for it any more', async () => {
+    const { work, signals, finish } = steps<number, string>();
+    let runs = 0;
+    const ask = coalesced((signal) => work((runs += 1), signal), { joins: true });
+    const hasty = new AbortController();
+    const first = ask(hasty.signal);
+    await nextTurn();
+    const second = ask();
+    await nextTurn();
+    await finish(1, 'shared');
+    expect(await Promise.all([first, second])).toEqual(['shared', 'shared']);
+    const left = ask(hasty.signal);
+    const leaving = Promise.allSettled([left]);
+    await nextTurn();
+    hasty.abort();
+    await nextTurn();
+    expect(signals.get(2)?.aborted).toBe(true);
+    const late = ask();
+    await finish(2, 'nobody');
+    expect(await leaving).toMatchObject([{ status: 'rejected', reason: { code: 'interrupted' } }]);
+    await nextTurn();
+    await nextTurn();
+    await finish(3, 'of its own');
+    expect(await late).toBe('of its own');
     expect(runs).toBe(3);
   });
 

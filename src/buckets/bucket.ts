@@ -57,6 +57,9 @@ export interface RemoveCall extends BucketCall {
   readonly unlessRetained?: boolean | undefined;
 }
 
+/** Objects that one request removes, at most: Google's limit, and as many as are done within seconds. */
+export const MOST_REMOVED = 100;
+
 /** Options of `list`. */
 export interface ListCall extends BucketCall {
   /** A name: only greater ones are listed. */
@@ -189,6 +192,16 @@ export interface Bucket {
    * @throws `retained` if a lock or a policy keeps it, unless the bucket hides it instead, see `RemoveCall`
    */
   remove(name: string, call?: RemoveCall): Promise<void>;
+
+  /**
+   * Removes objects, all in one request. Absent if this kind of bucket has no such thing.
+   *
+   * @param names `MOST_REMOVED` at most
+   * @returns those that are gone for sure; to remove each of the others on its own tells what is wrong with it
+   * @throws what went wrong with all of them
+   */
+  readonly removeAll?:
+    ((names: readonly string[], call?: RemoveCall) => Promise<ReadonlySet<string>>) | undefined;
 
   /**
    * Every object whose name starts with `prefix` and is greater than `after`, in byte order of the names,

@@ -15,14 +15,19 @@ interface Run<T> {
  * after it asked.
  *
  * @param run its signal is aborted when nobody waits for it any more: the abort of one asker is not the others'
- * @param inTurn lets a run begin when it is its turn; at once unless given. Whoever asks until then shares it
+ * @param options `inTurn`: lets a run begin when it is its turn; at once unless given. Whoever asks until then shares it. `joins`: whoever
+ *   asks while one is under way shares that, too: what it finds was so a moment ago
  * @returns asks; `interrupted` as soon as the asker's signal is aborted, and for the last one when the run has ended
  */
 export function coalesced<T>(
   run: (signal: AbortSignal) => Promise<T>,
-  inTurn: (run: () => Promise<T>) => Promise<T> = async (now) => await now(),
+  {
+    inTurn = async (now) => await now(),
+    joins = false,
+  }: { readonly inTurn?: (run: () => Promise<T>) => Promise<T>; readonly joins?: boolean } = {},
 ): (signal?: AbortSignal) => Promise<T> {
   let running: Promise<T> | null = null;
+  let current: Run<T> | null = null;
   let queued: Run<T> | null = null;
   const isWaiting = (mine: Run<T>): boolean => queued === mine;
 
@@ -31,16 +36,18 @@ export function coalesced<T>(
     const begin = async (): Promise<T> => {
       throwIfAborted(unwanted.signal);
       queued = null;
+      current = mine;
       running = run(unwanted.signal).finally(() => {
         running = null;
+        current = null;
       });
       return await running;
     };
     const turn = Promise.withResolvers<T>();
     const mine = { askers: 0, unwanted, done: turn.promise };
     queued = mine;
-    // One turn of the event loop, so that everything that is asked for in this one goes together.
-    const start = (): void => turn.resolve(nextTurn().then(() => inTurn(begin)));
+    // One turn of the event loop, so that everything that is asked for in this one goes together; as it does where it can join.
+    const start = (): void => turn.resolve(joins ? inTurn(begin) : nextTurn().then(() => inTurn(begin)));
     if (running === null) start();
     else running.then(start, start);
     // One that never got its turn, or that nobody waits for any more.
@@ -52,7 +59,8 @@ export function coalesced<T>(
 
   return async (signal) => {
     throwIfAborted(signal);
-    const mine = queued ?? enqueue();
+    const joined = joins && current?.unwanted.signal.aborted === false ? current : null;
+    const mine = joined ?? queued ?? enqueue();
     mine.askers += 1;
     try {
       return await untilAborted(mine.done, signal);

@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { NO_RETENTION } from '../../src/buckets/bucket.ts';
+import { MOST_REMOVED, NO_RETENTION } from '../../src/buckets/bucket.ts';
 import type { Bucket, BucketCall, ListedObject, PresignCall, Retention } from '../../src/buckets/bucket.ts';
 import { createLimits, limited } from '../../src/buckets/layers/limits.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
@@ -323,6 +323,23 @@ export function bucketConformance(
         await bucket.remove('chunks/a');
         expect(await codeOf(bucket.get('chunks/a'))).toBe('object-missing');
         expect(await listNames(bucket, '')).toEqual(['chunks/ab', 'chunks/b']);
+      });
+
+      test('removeAll says only of what has gone that it is gone, and of all if nothing is in the way', async () => {
+        if (bucket.removeAll === undefined) return;
+        const names = Array.from({ length: MOST_REMOVED }, (_, i) => `chunks/a+${i}`);
+        await putMany(bucket, [...names, 'chunks/b'], 3);
+        expect(await bucket.removeAll(names, { unlessRetained: true })).toEqual(new Set(names));
+        expect(await listNames(bucket, '')).toEqual(['chunks/b']);
+        const gone = await bucket.removeAll(['chunks/b', 'chunks/absent', ...INVALID_NAMES]);
+        expect(gone).toContain('chunks/b');
+        expect(INVALID_NAMES.filter((invalid) => gone.has(invalid))).toEqual([]);
+        expect(await bucket.removeAll(INVALID_NAMES)).toEqual(new Set());
+        await bucket.put('chunks/b', Buffer.from('again'));
+        expect(await bucket.removeAll(['chunks/b'])).toEqual(new Set(['chunks/b']));
+        expect(await listNames(bucket, '')).toEqual([]);
+        const signal = AbortSignal.abort();
+        expect(await codeOf(bucket.removeAll(['chunks/b'], { signal }))).toBe('interrupted');
       });
 
       test('remove of an absent object succeeds', async () => {
@@ -777,6 +794,14 @@ export function retentionConformance({
       expect(refusal).toMatchObject({ code: 'retained', retainedUntilMs: untilMs });
       expect(String(refusal)).toContain(`locked until ${new Date(untilMs).toISOString().slice(0, 10)}`);
       expect(sameBytes(await bucket.get('locked'), CONTENT)).toBe(true);
+    });
+
+    test('removeAll hides nothing that is locked, where it was asked not to', async () => {
+      if (bucket.removeAll === undefined) return;
+      await bucket.put('locked', CONTENT, { retainUntilMs: inHours(1) });
+      await bucket.put('free', CONTENT);
+      expect(await bucket.removeAll(['locked', 'free'], { unlessRetained: true })).not.toContain('locked');
+      expect((await listAll(bucket, '')).map(({ name }) => name)).toContain('locked');
     });
 
     test('what is locked is there or hidden after a removal, and never gone', async () => {

@@ -1,15 +1,18 @@
 import { Buffer } from 'node:buffer';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import type { Bucket, NewObject } from '../../src/buckets/bucket.ts';
+import type { Bucket, NewObject, RemoveCall } from '../../src/buckets/bucket.ts';
 import { gathering } from '../../src/buckets/layers/gathering.ts';
 import { createLimits, limited } from '../../src/buckets/layers/limits.ts';
+import { retrying } from '../../src/buckets/layers/retry.ts';
 import { timed } from '../../src/buckets/layers/timeout.ts';
 import { VaultError } from '../../src/errors.ts';
 import { storageError } from '../support/faulty-bucket.ts';
 import { memoryBucket } from '../support/memory-bucket.ts';
 import { VirtualClock } from '../support/virtual-clock.ts';
 import { codeOf, listAll } from './conformance.ts';
+
+const LIMITS = createLimits({ concurrency: 1, uploadBytesPerSecond: null, downloadBytesPerSecond: null });
 
 type PutAll = NonNullable<Bucket['putAll']>;
 
@@ -162,6 +165,85 @@ describe('small objects that are stored at once', () => {
     const silent = setUp(() => new Promise(() => undefined));
     const slow = gathering(timed({ ...silent.driver, put: async () => undefined }, { clock }));
     expect(await putEach(slow, objects(10))).toEqual(Array(10).fill('success'));
+  });
+});
+
+/** A bucket with many, and how they were removed. */
+async function filled(removeAll?: NonNullable<Bucket['removeAll']>, count = 250) {
+  const inner = memoryBucket('memory:many');
+  const names = objects(count, 'chunks').map(({ name }) => name);
+  for (const name of names) await inner.put(name, Buffer.alloc(1));
+  const together: { readonly count: number; readonly unlessRetained: boolean | undefined }[] = [];
+  const alone: string[] = [];
+  const driver: Bucket = {
+    ...inner,
+    remove: async (name, call) => {
+      alone.push(name);
+      await inner.remove(name, call);
+    },
+    removeAll: async (all, call) => {
+      together.push({ count: all.length, unlessRetained: call?.unlessRetained });
+      if (removeAll !== undefined) return await removeAll(all, call);
+      for (const name of all) await inner.remove(name);
+      return new Set(all);
+    },
+  };
+  const left = async (): Promise<number> => (await listAll(inner, '')).length;
+  return { driver, names, together, alone, left };
+}
+
+function removeEach(bucket: Bucket, names: readonly string[], call?: RemoveCall): Promise<string[]> {
+  return Promise.all(names.map((name) => codeOf(bucket.remove(name, call))));
+}
+
+describe('objects that are removed at once', () => {
+  test('go together, those that stay where they are kept and the others, and so many at most', async () => {
+    const { driver, names, together, alone, left } = await filled();
+    const bucket = retrying(gathering(limited(timed(driver), LIMITS)));
+    const codes = await Promise.all([
+      removeEach(bucket, names.slice(0, 210), { unlessRetained: true }),
+      removeEach(bucket, names.slice(210)),
+    ]);
+    expect(new Set(codes.flat())).toEqual(new Set(['success']));
+    expect(together.toSorted((a, b) => b.count - a.count)).toEqual([
+      ...[100, 100].map((count) => ({ count, unlessRetained: true })),
+      { count: 40, unlessRetained: false },
+      { count: 10, unlessRetained: true },
+    ]);
+    expect(alone).toEqual([]);
+    expect(await left()).toBe(0);
+  });
+
+  test('go alone when they are few, or where they cannot go together', async () => {
+    const few = await filled(undefined, 7);
+    await removeEach(gathering(few.driver), few.names);
+    expect([few.together, few.alone.length]).toEqual([[], 7]);
+    const refusing = await filled(async () => new Set(), 20);
+    await removeEach(gathering(refusing.driver), refusing.names);
+    expect([refusing.alone.length, await refusing.left()]).toEqual([20, 0]);
+  });
+
+  test('fail each on its own, and only those that fail', async () => {
+    const { driver, names } = await filled(async (all) => new Set(all.slice(3)), 20);
+    const bucket = gathering({
+      ...driver,
+      remove: async (name) => {
+        if (name === names[1]) throw storageError('retained');
+      },
+    });
+    const codes = await removeEach(bucket, names);
+    expect(codes.flatMap((code, i) => (code === 'success' ? [] : [[i, code]]))).toEqual([[1, 'retained']]);
+    const down = await filled(() => Promise.reject(storageError('unavailable')), 20);
+    expect(new Set(await removeEach(gathering(down.driver), down.names))).toEqual(new Set(['success']));
+    expect(down.alone).toHaveLength(20);
+  });
+
+  test('and a silent request for all ends, after which each is asked for on its own', async () => {
+    const clock = new VirtualClock();
+    const { driver, names, alone } = await filled(() => new Promise(() => undefined), 20);
+    const bucket = gathering(timed(driver, { clock }));
+    expect(new Set(await removeEach(bucket, names))).toEqual(new Set(['success']));
+    expect(alone).toHaveLength(20);
   });
 });
 

@@ -799,6 +799,53 @@ describe('what Google keeps', () => {
     await bucket.close();
   });
 
+  const NAMES = Array.from({ length: 20 }, (_, i) => `chunks/${i}`);
+  const openFilled = async (server: GcsServer): Promise<Bucket> => {
+    const bucket = await open(server);
+    for (const name of NAMES) await bucket.put(name, BYTES);
+    return bucket;
+  };
+
+  test('is not among those that are said to be gone of many removed with one request', async () => {
+    await using server = await startGcsServer();
+    const bucket = await openFilled(server);
+    const before = server.requests.length;
+    server.fail(
+      ({ kind, object }) => kind === 'delete' && object.endsWith('7'),
+      status(403, 'forbidden', WORDS),
+      { times: 2 },
+    );
+    const gone = await bucket.removeAll?.(NAMES);
+    expect(NAMES.filter((name) => gone?.has(name) !== true)).toEqual(['chunks/7', 'chunks/17']);
+    expect(server.requests.slice(before).map(({ kind }) => kind)).toEqual(['batch']);
+    expect((await listAll(bucket, '')).map(({ name }) => name)).toEqual(['chunks/17', 'chunks/7']);
+    await bucket.close();
+  });
+
+  test.each([400, 404, 405, 501])(
+    'a server that takes one removal a request (%d) is not asked again',
+    async (code) => {
+      await using server = await startGcsServer();
+      const bucket = await openFilled(server);
+      server.fail('batch', status(code), { times: 9 });
+      for (let i = 0; i < 3; i += 1) expect(await bucket.removeAll?.(NAMES)).toEqual(new Set());
+      expect(server.count('batch')).toBe(1);
+      await bucket.close();
+    },
+  );
+
+  test.each([
+    [{ fault: 'status', status: 503 }, 'unavailable'],
+    [{ fault: 'status', status: 401 }, 'denied'],
+    [{ fault: 'reset-after' }, 'unavailable'],
+  ] as const)('what fails many removals is told: %o', async (fault, code) => {
+    await using server = await startGcsServer();
+    const bucket = await openFilled(server);
+    server.fail('batch', fault);
+    expect((await errorOf(bucket.removeAll?.(NAMES) ?? Promise.resolve())).code).toBe(code);
+    await bucket.close();
+  });
+
   test('by a policy of the bucket, listings tell', async () => {
     await using server = await startGcsServer({ settings: { retentionPeriod: 3_600 } });
     const bucket = await open(server);

@@ -951,6 +951,47 @@ describe('Object Lock', () => {
     });
   });
 
+  const NAMES = Array.from({ length: 20 }, (_, i) => `chunks/${i}`);
+  const fill = async (bucket: Bucket): Promise<void> => {
+    for (const name of NAMES) await bucket.put(name, Buffer.from('x'));
+  };
+
+  test('many objects are removed with one request, but for those that are refused', async () => {
+    await withBucket({ dialect: { removals: 'some' } }, {}, async (bucket, server) => {
+      await fill(bucket);
+      server.forget();
+      const gone = await bucket.removeAll?.(NAMES);
+      expect(NAMES.filter((name) => gone?.has(name) !== true)).toEqual(['chunks/7', 'chunks/17']);
+      expect(server.requests.map(({ kind }) => kind)).toEqual(['delete-many']);
+      expect(server.objects('bucket').size).toBe(2);
+    });
+  });
+
+  test('a service that does not take many removals is not asked again', async () => {
+    await withBucket({ dialect: { removals: 'single' } }, {}, async (bucket, server) => {
+      await fill(bucket);
+      for (let i = 0; i < 3; i += 1) expect(await bucket.removeAll?.(NAMES)).toEqual(new Set());
+      expect(server.count('delete-many')).toBe(1);
+      expect(server.objects('bucket').size).toBe(NAMES.length);
+    });
+  });
+
+  test.each([
+    [{ status: 503, code: 'SlowDown' }, 'unavailable'],
+    [{ status: 403, code: 'AccessDenied' }, 'denied'],
+    [{ status: 404, code: 'NoSuchBucket' }, 'bucket-missing'],
+    [{ cutAfter: 20 }, 'unavailable'],
+    [{ replaceBody: '<html>Log in!</html>' }, null],
+  ] as const)('what fails many removals is told: %o', async (fault, code) => {
+    await withBucket({}, {}, async (bucket, server) => {
+      await fill(bucket);
+      server.fail('delete-many', fault);
+      const outcome = await bucket.removeAll?.(NAMES).catch((error: VaultError) => error.code);
+      expect(outcome).toEqual(code ?? new Set());
+      expect(await bucket.removeAll?.(NAMES)).toEqual(new Set(NAMES));
+    });
+  });
+
   test('a service that refuses to hide what is locked says that it is locked', async () => {
     await withBucket({}, {}, async (bucket, server) => {
       const message = 'Access Denied because object protected by object lock.';

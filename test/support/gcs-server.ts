@@ -20,6 +20,7 @@ export type RequestKind =
   | 'restore'
   | 'download'
   | 'delete'
+  | 'batch'
   | 'list'
   | 'bucket'
   | 'token'
@@ -507,6 +508,15 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
         takeAway(request.bucket, request.object, object);
         return { status: 204, headers: {}, body: Buffer.alloc(0) };
       }
+      case 'batch': {
+        const [, boundary = ''] = /boundary=(\S+)$/.exec(textOf(request.headers['content-type']) ?? '') ?? [];
+        const parts = (await bodyOf(incoming)).toString().split(`--${boundary}`).slice(1, -1);
+        if (parts.length === 0 || parts.length > 100) throw new ApiError(400, 'invalid', 'No batch.');
+        const answers: string[] = [];
+        for (const part of parts) answers.push(await answerInBatch(request, part, incoming));
+        const body = Buffer.from(`${answers.map((one) => `--answers\r\n${one}`).join('')}--answers--\r\n`);
+        return { status: 200, headers: { 'content-type': 'multipart/mixed; boundary=answers' }, body };
+      }
       case 'list':
         return list(request);
       case 'bucket':
@@ -539,6 +549,30 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
       case 'other':
         throw new ApiError(404, 'notFound', 'Not Found');
     }
+  }
+
+  /** "Sending batch requests": each is answered on its own, with the credentials of all. */
+  async function answerInBatch(
+    { headers }: ReceivedRequest,
+    part: string,
+    incoming: IncomingMessage,
+  ): Promise<string> {
+    const [, id = ''] = /^content-id: <(.*)>/im.exec(part) ?? [];
+    const [, method = '', url = ''] = /^([A-Z]+) (\S+) HTTP\/1\.1\r\n/m.exec(part) ?? [];
+    const inner = received({ method, url, headers });
+    const planned = faults.find((entry) => entry.left > 0 && entry.matches(inner));
+    if (planned !== undefined) planned.left -= 1;
+    let answer: Answer;
+    try {
+      if (inner.kind !== 'delete') throw new ApiError(400, 'invalid', 'Only removals are imitated here.');
+      if (planned?.fault.fault === 'status') throw new ApiError(planned.fault.status, 'told', 'As told.');
+      answer = await answerTo(inner, incoming);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      answer = error.answer(inner);
+    }
+    const text = answer.json === undefined ? '' : JSON.stringify(answer.json);
+    return `Content-Type: application/http\r\nContent-ID: <response-${id}>\r\n\r\nHTTP/1.1 ${answer.status} Said\r\nContent-Length: ${text.length}\r\n\r\n${text}\r\n`;
   }
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
@@ -709,8 +743,11 @@ class ApiError extends Error {
   }
 }
 
-function received(incoming: IncomingMessage): ReceivedRequest {
-  const { method = 'GET', headers } = incoming;
+function received({
+  method = 'GET',
+  headers,
+  ...incoming
+}: Pick<IncomingMessage, 'method' | 'headers' | 'url'>): ReceivedRequest {
   const url = new URL(incoming.url ?? '/', `http://${headers.host ?? 'localhost'}`);
   const [, area, , bucket, objects, object, restore] =
     /^\/(?:(upload|download)\/)?(storage)\/v1\/b\/([^/]+)(\/o)?(?:\/([^/]+))?(\/restore)?$/.exec(
@@ -722,6 +759,7 @@ function received(incoming: IncomingMessage): ReceivedRequest {
   }
   const kind = (): RequestKind => {
     if (method === 'POST' && url.pathname === '/token') return 'token';
+    if (method === 'POST' && url.pathname === '/batch/storage/v1') return 'batch';
     if (bucket === undefined) return 'other';
     if (area === 'upload')
       return object === undefined && objects !== undefined && method !== 'GET' ? 'upload' : 'other';

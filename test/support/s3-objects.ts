@@ -19,6 +19,8 @@ export interface S3Dialect {
   readonly etags: 'md5' | 'kms' | 'opaque';
   /** Parameters of ListObjectsV2 that are ignored. */
   readonly ignoredInLists: readonly ('start-after' | 'encoding-type')[];
+  /** Many objects removed in one request; or only one; or many, of which those that end with a 7 are refused. */
+  readonly removals: 'many' | 'single' | 'some';
 }
 
 export const AMAZON: S3Dialect = {
@@ -27,6 +29,7 @@ export const AMAZON: S3Dialect = {
   awsChunked: 'accepted',
   etags: 'md5',
   ignoredInLists: [],
+  removals: 'many',
 };
 
 export interface StoredObject {
@@ -181,6 +184,8 @@ export class S3Objects {
         );
         return { status: 204, headers: marker ? { 'x-amz-delete-marker': 'true' } : {}, body: NOTHING };
       }
+      case 'delete-many':
+        return this.#removeMany(request, payload);
       case 'retention':
         return this.#retention(request, payload);
       case 'versions':
@@ -250,6 +255,29 @@ export class S3Objects {
     if (mode === undefined && until === undefined) return null;
     versions.requireLock('Bucket is missing ObjectLockConfiguration');
     return lockOf(mode, until, this.#nowMs());
+  }
+
+  /** "DeleteObjects" in the API reference. */
+  #removeMany(request: S3Request, payload: () => Payload): S3Answer {
+    const dialect = this.#dialect;
+    if (dialect.removals === 'single') throw notImplemented('delete');
+    if (dialect.checksums === 'rejected') this.#refuseChecksumHeaders(request);
+    const decoded = payload();
+    if (verifyChecksums(request, decoded) === null && request.headers['content-md5'] === undefined)
+      throw new S3Error(400, 'InvalidRequest', 'Missing required header for this request: Content-MD5');
+    const keys = [...decoded.bytes.toString().matchAll(/<Object><Key>([^<]*)<\/Key><\/Object>/g)];
+    if (keys.length === 0 || keys.length > 1000)
+      throw new S3Error(400, 'MalformedXML', 'The XML you provided was not well-formed.');
+    const versions = this.versions(request.bucket);
+    const answers = keys.map(([, key = '']) => {
+      if (dialect.removals === 'some' && key.endsWith('7')) {
+        const what = element('Code', 'AccessDenied') + element('Message', 'Access Denied');
+        return `<Error>${element('Key', key)}${what}</Error>`;
+      }
+      versions.remove(key, null, false);
+      return `<Deleted>${element('Key', key)}</Deleted>`;
+    });
+    return xmlAnswer('DeleteResult', answers.join(''));
   }
 
   /** "GetObjectRetention" and "PutObjectRetention" in the API reference. */

@@ -38,6 +38,7 @@ export interface S3Request {
     | 'get'
     | 'head'
     | 'delete'
+    | 'delete-many'
     | 'list'
     | 'head-bucket'
     | 'retention'
@@ -88,6 +89,7 @@ function kindOf(method: string, key: string, query: URLSearchParams): S3Request[
   if (query.has('versions')) return 'versions';
   if (query.has('object-lock') || query.has('versioning')) return 'settings';
   if (key === '') {
+    if (method === 'POST' && query.has('delete')) return 'delete-many';
     if (method === 'GET' && query.get('list-type') === '2') return 'list';
     return method === 'HEAD' ? 'head-bucket' : 'other';
   }

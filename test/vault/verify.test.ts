@@ -411,6 +411,23 @@ describe.each(DEPTHS)('By $depth, verify', (options) => {
     expect(result.outcome).toBe('degraded');
   });
 
+  test('takes no keyring for wrong that was changed while it looked', async () => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    const other = await scene.open();
+    let changed: Promise<unknown> | null = null;
+    for (const bucket of scene.buckets)
+      bucket.wrap = (inner) =>
+        listing(inner, async (names, asked) => {
+          if (asked === 'manifests/') await (changed ??= other.vault.changeDefaults({ compression: 5 }));
+          return names;
+        });
+    const result = await handle.vault.verify(options);
+    expect(changed).not.toBeNull();
+    expect(result.buckets.map(({ keyringsWrong }) => keyringsWrong)).toEqual([0, 0, 0]);
+    expect(result.outcome).toBe('whole');
+  });
+
   test('looks at the given files alone', async () => {
     await using begun = await begin();
     const { scene, handle } = begun;

@@ -53,7 +53,7 @@ class HeldPlace implements Place {
     this.folder = folder;
     this.base = base;
     this.handle = handle;
-    this.sync = coalesced(async () => await handle.settle(this), handle.inTurn);
+    this.sync = coalesced(async () => await handle.settle(this), { inTurn: handle.inTurn });
   }
 }
 

@@ -14,6 +14,7 @@ import type { PresignCall, PutCall, RemoveCall } from '../bucket.ts';
 import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
 import type { Content, Task } from './answers.ts';
 import { openGcsApi, type ApiRequest, type GcsApi } from './api.ts';
+import { goneBy, removalOf } from './remove-many.ts';
 import { GcsRetention } from './retention.ts';
 import { folderPrefix } from '../cloud-url.ts';
 import type { GcsOptions } from './url.ts';
@@ -62,6 +63,8 @@ class GcsBucket implements Bucket {
   readonly #prefix: string;
   /** What uploads ask for. */
   readonly #asked: Partial<GcsOptions>;
+  /** Whether this server takes one removal a request. */
+  #isAlone = false;
   /** The path of the bucket's objects. */
   readonly #objects: string;
 
@@ -235,6 +238,24 @@ class GcsBucket implements Bucket {
     if (answer.status !== 404) throw failureOf(answer, task);
     const error = await this.#missing(answer, task);
     if (error.code !== 'object-missing') throw error;
+  }
+
+  async removeAll(names: readonly string[], call: RemoveCall = {}): Promise<ReadonlySet<string>> {
+    const good = names.filter(isObjectName);
+    if (this.#isAlone || good.length === 0) return new Set();
+    // Of what may be kept each must be asked for.
+    if (call.unlessRetained === true && (await this.retention.hides(call))) return new Set();
+    const task = this.#taskOf(`remove ${good.length} objects from`, 'delete', call);
+    const { userProject = null } = this.#asked;
+    const query = userProject === null ? '' : `?${new URLSearchParams({ userProject }).toString()}`;
+    const paths = good.map((name) => this.#object(name) + query);
+    const answer = await this.#api.send(removalOf(paths), task);
+    // Not every server knows this.
+    this.#isAlone = [400, 404, 405, 501].includes(answer.status);
+    if (this.#isAlone) return new Set();
+    if (answer.status !== 200) throw failureOf(answer, task);
+    const gone = goneBy(answer);
+    return new Set(good.filter((_, at) => gone.has(at)));
   }
 
   async *list(namePrefix: string, call: ListCall = {}): AsyncGenerator<ListedObject, void, undefined> {

@@ -79,11 +79,22 @@ export class GcsRetention implements Retention {
     };
   }
 
-  /** Until when an object is kept that a removal would only hide; null where the service refuses it by itself. */
-  async keeping(name: string, call: BucketCall): Promise<number | null> {
-    if (this.#isDenied) return null;
+  /** Whether a removal would only hide what is kept; else the service refuses it by itself. */
+  async hides(call: BucketCall): Promise<boolean> {
+    if (this.#isDenied) return false;
     try {
-      if ((await this.policy(call)).versioning !== true) return null;
+      return (await this.policy(call)).versioning === true;
+    } catch (error) {
+      if (!isVaultError(error, 'denied')) throw error;
+      this.#isDenied = true;
+      return false;
+    }
+  }
+
+  /** Until when an object is kept that a removal would only hide; null for others. */
+  async keeping(name: string, call: BucketCall): Promise<number | null> {
+    if (!(await this.hides(call))) return null;
+    try {
       return await this.until(name, call);
     } catch (error) {
       if (!isVaultError(error, 'denied', 'object-missing')) throw error;

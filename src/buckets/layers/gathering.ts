@@ -1,7 +1,8 @@
-/** Small objects that are stored at the same time go together. */
+/** Small objects that are stored at the same time go together, and so do objects that are removed. */
 import { batched } from '../../concurrency/batched.ts';
 import { isVaultError } from '../../errors.ts';
-import type { Bucket, GetCall, ListCall, ListedObject, NewObject, PutCall } from '../bucket.ts';
+import { MOST_REMOVED } from '../bucket.ts';
+import type { Bucket, BucketCall, GetCall, ListCall, ListedObject, NewObject, PutCall } from '../bucket.ts';
 import type { RemoveCall, Retention } from '../bucket.ts';
 
 /** What is larger takes long alone. */
@@ -16,16 +17,22 @@ interface Waiting extends NewObject {
   readonly call: PutCall;
 }
 
+interface Leaving {
+  readonly name: string;
+  readonly call: RemoveCall;
+}
+
+type Remove = (leaving: Leaving) => Promise<true | undefined>;
 type Gather = (waiting: Waiting) => Promise<true | undefined>;
 
 /**
- * A bucket that stores small objects with drawn names together where that is quicker (`putAll`). When that fails each is put
- * on its own, and tells what is wrong with it.
+ * A bucket that stores small objects with drawn names together where that is quicker (`putAll`), and removes objects together (`removeAll`).
+ * When that fails each is put or removed on its own, and tells what is wrong with it.
  *
  * Belongs outside of `limited`, so that what waits for its turn alone does not keep others waiting, and inside of `retrying`.
  */
 export function gathering(bucket: Bucket): Bucket {
-  return bucket.putAll === undefined ? bucket : new GatheringBucket(bucket);
+  return bucket.putAll === undefined && bucket.removeAll === undefined ? bucket : new GatheringBucket(bucket);
 }
 
 class GatheringBucket implements Bucket {
@@ -34,16 +41,30 @@ class GatheringBucket implements Bucket {
   readonly #bucket: Bucket;
   /** By the folder that they lie in. */
   readonly #folders = new Map<string, Gather>();
+  /** Those that stay if they are kept, and the others. */
+  readonly #removals: { readonly unlessRetained: Remove; readonly anyway: Remove } | null;
 
   constructor(bucket: Bucket) {
     this.label = bucket.label;
     this.retention = bucket.retention;
     this.#bucket = bucket;
+    const remove = (unlessRetained: boolean): Remove =>
+      batched<Leaving, true>((all) => this.#removeAll(all, unlessRetained), {
+        most: MOST_REMOVED,
+        inFlight: IN_FLIGHT,
+      });
+    this.#removals =
+      bucket.removeAll === undefined ? null : { unlessRetained: remove(true), anyway: remove(false) };
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
     const { drawn = false, replace = false, retainUntilMs } = call;
-    const isPlain = drawn && !replace && retainUntilMs === undefined && call.signal?.aborted !== true;
+    const isPlain =
+      this.#bucket.putAll !== undefined &&
+      drawn &&
+      !replace &&
+      retainUntilMs === undefined &&
+      call.signal?.aborted !== true;
     if (isPlain && bytes.length <= MOST_BYTES && (await this.#gather({ name, bytes, call })) === true) return;
     await this.#bucket.put(name, bytes, call);
   }
@@ -52,8 +73,10 @@ class GatheringBucket implements Bucket {
     return await this.#bucket.get(name, call);
   }
 
-  async remove(name: string, call?: RemoveCall): Promise<void> {
-    await this.#bucket.remove(name, call);
+  async remove(name: string, call: RemoveCall = {}): Promise<void> {
+    const which = call.unlessRetained === true ? 'unlessRetained' : 'anyway';
+    const remove = call.signal?.aborted === true ? undefined : this.#removals?.[which];
+    if ((await remove?.({ name, call })) !== true) await this.#bucket.remove(name, call);
   }
 
   list(prefix: string, call?: ListCall): AsyncIterable<ListedObject> {
@@ -74,27 +97,46 @@ class GatheringBucket implements Bucket {
     return gather(waiting);
   }
 
-  /** @returns those that are stored: all, or none for sure */
-  async #putAll(all: readonly Waiting[]): Promise<ReadonlyMap<Waiting, true>> {
-    if (all.length < FEWEST) return NONE;
-    const wanted = new Wanted(all);
-    try {
+  #putAll(all: readonly Waiting[]): Promise<ReadonlyMap<Waiting, true>> {
+    return together(all, async (signal) => {
       const onDate = (dateMs: number): void => {
         for (const { call } of all) call.onDate?.(dateMs);
       };
-      const stored = await this.#bucket.putAll?.(all, { signal: wanted.signal, onDate });
-      return stored === true ? new Map(all.map((one) => [one, true])) : NONE;
-    } catch (error) {
-      // Each on its own tells what it is: an abort, too.
-      if (isVaultError(error)) return NONE;
-      throw error;
-    } finally {
-      wanted.end();
-    }
+      // All are stored, or none for sure.
+      return (await this.#bucket.putAll?.(all, { signal, onDate })) === true ? all : [];
+    });
+  }
+
+  #removeAll(all: readonly Leaving[], unlessRetained: boolean): Promise<ReadonlyMap<Leaving, true>> {
+    return together(all, async (signal) => {
+      const names = all.map(({ name }) => name);
+      const gone = await this.#bucket.removeAll?.(names, { signal, unlessRetained });
+      return all.filter(({ name }) => gone?.has(name) === true);
+    });
   }
 }
 
-const NONE: ReadonlyMap<Waiting, true> = new Map();
+/** Does something for several who ask for it, if they are enough. @returns those for whom it is done */
+async function together<T extends Asker>(
+  all: readonly T[],
+  run: (signal: AbortSignal) => Promise<readonly T[]>,
+): Promise<ReadonlyMap<T, true>> {
+  if (all.length < FEWEST) return new Map();
+  const wanted = new Wanted(all);
+  try {
+    return new Map((await run(wanted.signal)).map((one) => [one, true]));
+  } catch (error) {
+    // Each on its own tells what it is: an abort, too.
+    if (isVaultError(error)) return new Map();
+    throw error;
+  } finally {
+    wanted.end();
+  }
+}
+
+interface Asker {
+  readonly call: BucketCall;
+}
 
 /** Whether any of those who wait still does: the abort of one is not the others'. */
 class Wanted {
@@ -102,7 +144,7 @@ class Wanted {
   /** Those that have not been aborted. */
   readonly #left: Set<AbortSignal | undefined>;
 
-  constructor(all: readonly Waiting[]) {
+  constructor(all: readonly Asker[]) {
     this.#left = new Set(all.map(({ call }) => call.signal));
     for (const signal of this.#left) signal?.addEventListener('abort', this.#onAbort);
     for (const signal of this.#left) if (signal?.aborted === true) this.#leave(signal);

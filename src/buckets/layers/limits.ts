@@ -49,6 +49,7 @@ class LimitedBucket implements Bucket {
   readonly label: string;
   readonly retention: Retention | undefined;
   readonly putAll: Bucket['putAll'];
+  readonly removeAll: Bucket['removeAll'];
   readonly #bucket: Bucket;
   readonly #limits: Limits;
 
@@ -66,6 +67,9 @@ class LimitedBucket implements Bucket {
         await limits.upload?.take(bytesOf(objects), call.signal);
         return await limits.gate.pass(call.signal, () => all(objects, call));
       });
+    const removeAll = bucket.removeAll?.bind(bucket);
+    this.removeAll =
+      removeAll && ((names, call = {}) => limits.gate.pass(call.signal, () => removeAll(names, call)));
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {

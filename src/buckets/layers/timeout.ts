@@ -50,6 +50,7 @@ class TimedBucket implements Bucket {
   readonly label: string;
   readonly retention: Retention | undefined;
   readonly putAll: Bucket['putAll'];
+  readonly removeAll: Bucket['removeAll'];
   readonly #bucket: Bucket;
   readonly #answeredMs: number;
   readonly #contactMs: number;
@@ -73,6 +74,15 @@ class TimedBucket implements Bucket {
           `storing ${objects.length} objects`,
           { timeoutMs: () => this.#allowedMs(bytesOf(objects)), call },
           (signal) => all(objects, { ...call, signal }),
+        ));
+    const removeAll = bucket.removeAll?.bind(bucket);
+    this.removeAll =
+      removeAll &&
+      ((names, call = {}) =>
+        this.#within(
+          `removing ${names.length} objects`,
+          { timeoutMs: () => this.#timeoutMs(), call },
+          (signal) => removeAll(names, { ...call, signal }),
         ));
   }
 

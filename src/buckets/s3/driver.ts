@@ -19,6 +19,7 @@ import { isAmazons, openS3Client, sendOptions, type S3Place } from './client.ts'
 import type { S3Handler } from './handler.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
+import { S3Removals } from './remove-many.ts';
 import { S3Retention } from './retention.ts';
 import type { S3Checksum } from './url.ts';
 
@@ -48,6 +49,7 @@ interface UploadForm {
 class S3Bucket implements Bucket {
   readonly label: string;
   readonly retention: S3Retention;
+  readonly #removals: S3Removals;
   readonly #clock: Clock;
   readonly #client: S3Client;
   readonly #handler: S3Handler;
@@ -74,6 +76,7 @@ class S3Bucket implements Bucket {
     this.#payer = options.requesterPays === true ? { RequestPayer: 'requester' } : {};
     this.#asked = uploadHeaders(options);
     this.retention = new S3Retention(this.#place, options.lock ?? null);
+    this.#removals = new S3Removals(this.#place, this.retention);
   }
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}) {
@@ -152,6 +155,11 @@ class S3Bucket implements Bucket {
       const failure = translateS3Error(error, attempt);
       if (failure.code !== 'object-missing') throw failure;
     }
+  }
+
+  async removeAll(names: readonly string[], call: RemoveCall = {}): Promise<ReadonlySet<string>> {
+    throwIfAborted(call.signal);
+    return this.#removals.remove(names.filter(isObjectName), call);
   }
 
   list(prefix: string, call: ListCall = {}): AsyncIterable<ListedObject> {

@@ -73,16 +73,21 @@ export class S3Retention implements Retention {
     throw invalidInput(`${this.#place.label} has no Object Lock.`);
   }
 
-  /** Until when an object is kept, for who is about to remove it; null also where these credentials may not ask for the bucket's policy. */
-  async keeping(name: string, call: BucketCall): Promise<number | null> {
-    if (this.#isDenied) return null;
+  /** Whether a removal would hide what is locked; not known, and so false, where these credentials may not ask for the bucket's policy. */
+  async hides(call: BucketCall): Promise<boolean> {
+    if (this.#isDenied) return false;
     try {
-      if ((await this.policy(call)).lock === null) return null;
+      return (await this.policy(call)).lock !== null;
     } catch (error) {
       if (!isVaultError(error, 'denied')) throw error;
       this.#isDenied = true;
-      return null;
+      return false;
     }
+  }
+
+  /** Until when an object is kept, for who is about to remove it; null where a removal would not hide it. */
+  async keeping(name: string, call: BucketCall): Promise<number | null> {
+    if (!(await this.hides(call))) return null;
     try {
       return await this.until(name, call);
     } catch (error) {
@@ -143,12 +148,17 @@ export class S3Retention implements Retention {
   }
 }
 
-/** Middleware: the checksum of the request that every service knows, beside the SDK's own. */
-function withMd5<Args extends { readonly request: unknown }, Result>(next: (args: Args) => Promise<Result>) {
+/** Middleware: the checksum of a request that every service knows, in place of the SDK's own, which some refuse. */
+export function withMd5<Args extends { readonly request: unknown }, Result>(
+  next: (args: Args) => Promise<Result>,
+) {
   return (args: Args): Promise<Result> => {
     const request = Object(args.request);
-    if (typeof request.body === 'string')
+    if (typeof request.body === 'string') {
+      for (const name of Object.keys(request.headers))
+        if (/^x-amz-(?:sdk-)?checksum-/i.test(name)) delete request.headers[name];
       request.headers['content-md5'] = createHash('md5').update(request.body).digest('base64');
+    }
     return next(args);
   };
 }

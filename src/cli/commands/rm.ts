@@ -74,7 +74,9 @@ export async function concludeRemoval(
   const codes: ExitCode[] = [warnOfUntold(terminal, unreachable, false)];
   terminal.summary(now ? what : `${what} ${back}`, facts);
   if (now) {
-    const result = await withProgress(invocation, 'Sweeping', async (call) => vault.sweep(call));
+    const result = await withProgress(invocation, 'Sweeping', async (call) =>
+      vault.sweep({ ...call, follows: true }),
+    );
     codes.push(reportSweep(invocation, result));
     if (result.objectsRetained > 0) {
       terminal.warn(`Not all of it is gone. ${describeRetained(result)}`, { kind: 'retained' });

@@ -48,8 +48,10 @@ export class VaultBucket implements ReadBucket {
   readonly #opener: BucketOpener;
   readonly #willBeMarked: boolean;
   #opened: Promise<Bucket> | null = null;
-  #checked = false;
+  #checked: boolean;
   readonly #silence: Silence;
+  /** One look for all who ask before it has ended. */
+  readonly #firstLook = coalesced((signal) => this.confirm(signal), { joins: true });
   /** One look for all whose objects are missing at once. */
   readonly #confirmed = coalesced((signal) => this.confirm(signal));
   #policy: RetentionPolicy | null = null;
@@ -68,6 +70,7 @@ export class VaultBucket implements ReadBucket {
     this.#vaultId = vault.vaultId;
     this.#opener = vault.opener;
     this.#willBeMarked = vault.willBeMarked === true;
+    this.#checked = this.#willBeMarked;
     this.#silence = new Silence(place.url, async (call) => (await this.#open()).get(MARKER_NAME, call));
   }
 
@@ -122,15 +125,23 @@ export class VaultBucket implements ReadBucket {
    * @throws `bucket-missing`, `bucket-mismatch`, `unavailable`, `denied`
    */
   async checked(signal?: AbortSignal): Promise<Bucket> {
-    if (!this.#checked) await this.confirm(signal);
+    if (!this.#checked) await this.#firstLook(signal);
     return this.open();
   }
 
   /** Asks for the marker anew. @throws as `checked` */
   async confirm(signal?: AbortSignal): Promise<void> {
-    this.#checked = this.#willBeMarked;
     if (this.#willBeMarked) return;
-    const marker = await readMarker(await this.open(), signal);
+    try {
+      this.hasShown(await readMarker(await this.open(), signal));
+    } catch (error) {
+      this.#checked = false;
+      throw error;
+    }
+  }
+
+  /** Takes what has just been read there for its marker. @throws as `checked` */
+  hasShown(marker: Marker | null): void {
     if (marker === null) {
       throw new VaultError(
         'bucket-missing',

@@ -34,6 +34,9 @@ export function spread(
   );
 }
 
+/** Removals under way at once: where a bucket takes many in one request, they go together. */
+export const REMOVALS_AT_ONCE = 512;
+
 /** Removes an object from each of the buckets. @param how as `RemoveCall` */
 export function removeFrom(
   buckets: readonly VaultBucket[],

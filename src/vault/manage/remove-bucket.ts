@@ -6,6 +6,7 @@ import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
 import type { BucketState } from '../buckets/bucket-set.ts';
+import { REMOVALS_AT_ONCE } from '../buckets/spread.ts';
 import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings } from '../keys/keyring-copies.ts';
@@ -45,9 +46,6 @@ export interface RemoveBucketResult {
   /** What kept the bucket from being taken out, a sentence each. */
   readonly reasons: readonly string[];
 }
-
-/** Removals under way at once. */
-const IN_FLIGHT = 16;
 
 export async function removeBucket(
   session: Session,
@@ -342,7 +340,7 @@ async function emptyBucket(
           // What others keep there is theirs.
           if (parse(name) !== null) await remove(name, aborted);
         },
-        { inFlight: IN_FLIGHT, signal },
+        { inFlight: REMOVALS_AT_ONCE, signal },
       );
     }
     if (retained === 0) await remove(MARKER_NAME, signal);

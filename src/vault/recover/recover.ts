@@ -110,6 +110,10 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
       unlocked,
     });
     try {
+      for (const marked of found)
+        session.buckets.all
+          .find(({ id, url }) => id === marked.bucketId && url === marked.url)
+          ?.hasShown(marked);
       // Who can only store gets to know where to: files are closed to it.
       const take = scratch === undefined ? doing(session) : telling();
       const isFull = session.keys.full !== null;

@@ -4,6 +4,7 @@ import { describeFailure, tooFewBuckets, type VaultBucket } from '../buckets/buc
 import type { CallOptions } from '../call.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
+import type { SweepOptions } from './sweep-call.ts';
 
 /**
  * Asks every bucket what the vault's buckets are.
@@ -13,10 +14,10 @@ import type { Session } from '../session.ts';
  */
 export async function askEveryBucket(
   session: Session,
-  { signal, onWarning }: CallOptions,
+  { signal, onWarning, follows = false }: SweepOptions,
 ): Promise<{ readonly usable: readonly VaultBucket[]; readonly unreachable: readonly string[] }> {
   // A disk that has gone since would show empty listings.
-  await session.buckets.check(session.buckets.all, signal, { anew: true });
+  await session.buckets.check(session.buckets.all, signal, { anew: !follows });
   const unread = await refreshKeyring(session, signal);
   const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
   // One that does not show its keyring may be the only one that has the newest, which names others.

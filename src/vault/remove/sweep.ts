@@ -12,7 +12,7 @@ import { parseShardObjectName } from '../../format/shard.ts';
 import { slicesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { removeFrom } from '../buckets/spread.ts';
+import { removeFrom, REMOVALS_AT_ONCE } from '../buckets/spread.ts';
 import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
@@ -32,8 +32,6 @@ import { nothingRemoved, type SweepOptions, type SweepResult } from './sweep-cal
 import { expiredShares } from './shares.ts';
 import { tidy } from './tidy.ts';
 
-/** Removals under way at once. */
-const IN_FLIGHT = 24;
 /** Rows of the catalog changed at once. */
 const ROWS_AT_ONCE = 500;
 
@@ -282,7 +280,8 @@ class Sweep {
     const { files = [], shards = [] } = Object.groupBy(going, (name) =>
       parseManifestObjectName(name) === null ? 'shards' : 'files',
     );
-    for (const some of [files, shards]) await forEachBounded(some, remove, { inFlight: IN_FLIGHT, signal });
+    for (const some of [files, shards])
+      await forEachBounded(some, remove, { inFlight: REMOVALS_AT_ONCE, signal });
     // What is kept stays known: it is no live file's, so that a later sweep chooses it again once this list has gone.
     const known = (id: string): boolean => live.ids.has(id) || staying.has(id);
     const gone = new Set(removed.flatMap((name) => (known(idOf(name)) ? [] : [idOf(name)])));

@@ -2,7 +2,7 @@
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { deletionObjectName, sweepObjectName } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
-import { removeFrom } from '../buckets/spread.ts';
+import { removeFrom, REMOVALS_AT_ONCE } from '../buckets/spread.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { readLists } from '../protocol/lists.ts';
 import { listMarkers, outlived } from '../protocol/markers.ts';
@@ -10,7 +10,6 @@ import type { Session } from '../session.ts';
 
 /** Done lists stay for so long: longer than anybody's knowledge of what is there. */
 const DONE_LISTS_STAY_MS = 3 * 86_400_000;
-const IN_FLIGHT = 24;
 
 /**
  * Removes lists that were done days ago, markers of the dead, and what is named as a list and is none of this vault.
@@ -33,5 +32,5 @@ export async function tidy(
     await removeFrom(buckets, name, aborted);
   };
   const going = [...aged, ...forged, ...settled.map(deletionObjectName)];
-  await forEachBounded(going, remove, { inFlight: IN_FLIGHT, signal });
+  await forEachBounded(going, remove, { inFlight: REMOVALS_AT_ONCE, signal });
 }

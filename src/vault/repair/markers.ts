@@ -3,7 +3,7 @@ import { isVaultError } from '../../errors.ts';
 import { MANIFEST_PREFIX, MAX_MANIFEST_SIZE, parseManifestObjectName } from '../../format/manifest.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { ReadableBucket } from '../../buckets/bucket.ts';
-import { checkEach, readMarker } from '../buckets/bucket-set.ts';
+import { checkEach, type ReadBucket } from '../buckets/bucket-set.ts';
 import { storing } from '../buckets/steps.ts';
 import type { Take } from '../buckets/steps.ts';
 import { readKeyrings, verifiedOrNull } from '../keys/keyring-copies.ts';
@@ -25,8 +25,8 @@ export async function restoreMarkers(
 ): Promise<ReadonlySet<string>> {
   const marked = new Set<string>();
   await checkEach(session.buckets.all, async (bucket) => {
+    const found = await markerOf(bucket, signal);
     const storage = await bucket.open();
-    const found = await markerOf(storage, signal);
     if (found === 'there' || !(await isOfVault(session, storage, signal))) return;
     marked.add(bucket.id);
     const bytes = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
@@ -40,13 +40,15 @@ export async function restoreMarkers(
 }
 
 async function markerOf(
-  storage: ReadableBucket,
+  bucket: ReadBucket,
   signal: AbortSignal | undefined,
 ): Promise<'there' | 'missing' | 'damaged'> {
   try {
-    return (await readMarker(storage, signal)) === null ? 'missing' : 'there';
+    await bucket.checked(signal);
+    return 'there';
   } catch (error) {
     if (isVaultError(error, 'damaged')) return 'damaged';
+    if (isVaultError(error, 'bucket-missing')) return 'missing';
     throw error;
   }
 }

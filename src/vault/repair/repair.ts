@@ -69,6 +69,8 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   if (dryRun && retainUntilMs !== undefined) {
     throw invalidInput('What would be locked is not told beforehand: leave out either option.');
   }
+  // Their markers as they are now. Who has shown it is not asked again.
+  await session.buckets.check(session.buckets.all, signal, { anew: true });
   const retaining = await retainingFor(session, options);
   const marked = await restoreMarkers(session, dryRun ? telling(options.onPlanned) : doing(session), signal);
   const known = dryRun && marked.size > 0 ? asMarked(session, marked) : session;
@@ -99,7 +101,7 @@ async function repairMarked(
   },
 ): Promise<RepairResult> {
   const { signal, redundancy, retaining, markersStored } = options;
-  const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
   const warn = (failure: BucketFailure): void =>
     options.onWarning?.({

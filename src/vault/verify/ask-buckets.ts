@@ -15,13 +15,13 @@ export function takeCensus(findings: Findings, signal: AbortSignal | undefined):
   });
 }
 
-/** Asks all buckets for their markers as they are now. @throws if none can be used */
+/** Notes which buckets cannot be used. @throws if none can be used */
 export async function askBuckets(
   session: Session,
   findings: Findings,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { usable, failed } = await session.buckets.check(session.buckets.all, signal, { anew: true });
+  const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
   for (const failure of failed) findings.bucketFailed(failure);
 }

@@ -4,13 +4,17 @@ import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
 import { isVaultError } from '../../errors.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
 import { readCopy } from '../buckets/spread.ts';
+import { readNamed, verifiedOrNull } from '../keys/keyring-copies.ts';
 import type { Session } from '../session.ts';
 import type { Findings } from './findings.ts';
 
 /** Wrong keyrings of one bucket that are counted: a hostile one shows any number. */
 const MOST_COUNTED = 1_000;
 
-/** Looks at the keyrings of all buckets that can be asked. */
+/**
+ * Looks at the keyrings of all buckets that can be asked. This comes last: who shows the right one is there still, and has been all the
+ * time.
+ */
 export async function checkKeyrings(
   session: Session,
   findings: Findings,
@@ -19,10 +23,12 @@ export async function checkKeyrings(
   const { keyring, bytes: right } = session.keyring;
   const { failed } = await checkEach(findings.usable, async (bucket) => {
     const storage = await bucket.open();
+    const newer: string[] = [];
     let wrong = 0;
     for await (const { name } of storage.list(KEYRING_PREFIX, { signal })) {
       const epoch = parseKeyringObjectName(name);
       if (epoch !== null && epoch !== keyring.epoch) wrong += 1;
+      if (epoch !== null && epoch > keyring.epoch) newer.push(name);
       if (wrong === MOST_COUNTED) break;
     }
     let copy: Uint8Array | null = null;
@@ -32,7 +38,20 @@ export async function checkKeyrings(
       if (!isVaultError(error, 'damaged')) throw error;
     }
     if (copy === null || Buffer.compare(copy, right) !== 0) wrong += 1;
+    // An unmounted disk has none. And one that was changed since this has begun is not wrong.
+    if (wrong > 0) await bucket.confirm(signal);
+    for await (const { epoch, bytes } of readNamed(storage, newer, { least: keyring.epoch + 1, signal }))
+      if (isValid(session, bytes, epoch)) return;
     for (let i = 0; i < wrong; i += 1) findings.keyringWrong(bucket);
   });
   for (const failure of failed) findings.bucketFailed(failure);
+}
+
+function isValid({ keys }: Session, bytes: Uint8Array, epoch: number): boolean {
+  try {
+    return verifiedOrNull(keys, bytes, epoch) !== null;
+  } catch (error) {
+    if (!isVaultError(error, 'unsupported')) throw error;
+    return false;
+  }
 }

@@ -54,10 +54,11 @@ const BATCH = 200;
 export async function verifyVault(session: Session, options: VerifyOptions): Promise<VerifyResult> {
   const { signal } = options;
   manifestOpener(session);
-  await refreshKeyring(session, signal);
+  // Their markers as they are now. Who has shown it is not asked again.
+  const { usable: from } = await session.buckets.check(session.buckets.all, signal, { anew: true });
+  await refreshKeyring(session, signal, { from });
   const findings = new Findings(session, options);
   await askBuckets(session, findings, signal);
-  await checkKeyrings(session, findings, signal);
   // Of given files only their chunks count: those are looked for one by one.
   const census = options.references === undefined ? await takeCensus(findings, signal) : new ChunkCensus();
   const catchUp = await findings.catalogCanCatchUp();
@@ -114,9 +115,9 @@ class Verification {
     });
     for await (const look of looks) if (look !== null) await this.#add(look);
     await this.#judgeDoubtful();
-    await this.#readDeletions();
+    if (this.#pending.size > 0) await this.#readDeletions();
     for (const some of slicesOf([...this.#pending.keys()], BATCH)) await this.#conclude(some);
-    await this.#confirm();
+    await checkKeyrings(this.#session, this.#findings, signal);
     this.#findings.warnOfCatalog();
   }
 
