@@ -77,6 +77,9 @@ const CONTENTS = new Map<string, Uint8Array>([
   ['new', Buffer.concat([shared.subarray(CHUNK_SIZE), random.bytes(CHUNK_SIZE + 77)])],
 ]);
 const EXPIRY = 1_000;
+/** So many small ones at once are sealed and stored together. */
+const SMALL = Array.from({ length: 9 }, (_, i) => `small ${i}`);
+for (const name of SMALL) CONTENTS.set(name, random.bytes(200));
 
 function contentOf(name: string): Uint8Array {
   const content = CONTENTS.get(name);
@@ -165,7 +168,7 @@ describe.each([
   async function eachCall(
     failure: Failure,
     operation: (handle: Handle) => Promise<unknown>,
-    listed: (outcome: ErrorCode | null) => readonly string[],
+    listed: (outcome: ErrorCode | null, copy: VaultCopy) => readonly string[],
   ): Promise<number> {
     for (let nth = 1 + (FAILURES.indexOf(failure) % CALL_STRIDE); ; nth += CALL_STRIDE) {
       await using copy = await start.copy();
@@ -178,7 +181,7 @@ describe.each([
         expect([null, failure.code, 'unavailable']).toContain(outcome);
         const fresh = await copy.open();
         const names = await readAll(fresh);
-        expect([...names]).toEqual(expect.arrayContaining([...listed(outcome)]));
+        expect([...names]).toEqual(expect.arrayContaining([...listed(outcome, copy)]));
         await repeatAndSweep(copy);
       } catch (cause) {
         throw new Error(`Call ${nth}, ${step?.where} ${step?.call} ${step?.name}, ${failure.title}`, {
@@ -196,6 +199,26 @@ describe.each([
     );
     // Bucket's marker, keyring, the put's marker, lists, look, shards, manifest and marker's end in every bucket; and the row.
     expect(calls).toBeGreaterThanOrEqual(8 * buckets + 1);
+  });
+
+  test.for(failures)('of small files put at once $title', async (failure) => {
+    let stored: readonly { readonly name: string; readonly hash: string; readonly manifestCopies: number }[];
+    const putEach = async ({ vault }: Handle): Promise<void> => {
+      const puts = SMALL.map((name) => putBytes(vault, contentOf(name), { name }));
+      const settled = await Promise.allSettled(puts);
+      stored = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+      await Promise.all(puts);
+    };
+    const calls = await eachCall(failure, putEach, (_, copy) => {
+      // As many copies as was said; or more, where an answer was lost.
+      for (const { hash, manifestCopies } of stored) {
+        const holders = copy.buckets.filter(({ storage }) => storage.has(`manifests/${hash}`));
+        expect(holders.length).toBeGreaterThanOrEqual(manifestCopies);
+      }
+      return ['kept', 'removed', 'expired', ...stored.map(({ name }) => name)];
+    });
+    // Of each a look-up, its manifest in every bucket, and its row; in every bucket its marker, the keyring, and all of them together.
+    expect(calls).toBeGreaterThanOrEqual(SMALL.length * (buckets + 1) + 3 * buckets);
   });
 
   // Both treat every refusal of a bucket alike.
