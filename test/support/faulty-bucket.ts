@@ -140,7 +140,8 @@ export function faulty(bucket: Bucket, plan: FaultPlan = healthy): FaultyBucket 
     },
     // One after the other: those before the one that fails are stored.
     async putAll(objects, call) {
-      for (const { name, bytes } of objects) await this.put(name, bytes, { ...call, drawn: true });
+      for (const { name, bytes } of objects)
+        await this.put(name, bytes, { drawn: call?.replace !== true, ...call });
       return true;
     },
     async get(name, call) {

@@ -59,7 +59,8 @@ export function memoryBucket(
     async putAll(objects, call = {}) {
       const [folder = ''] = objects.map(({ name }) => folderOf(name));
       if (!objects.every(({ name }) => isObjectName(name) && folderOf(name) === folder)) return false;
-      for (const { name, bytes } of objects) await this.put(name, bytes, { ...call, drawn: true });
+      for (const { name, bytes } of objects)
+        await this.put(name, bytes, { drawn: call.replace !== true, ...call });
       return true;
     },
 

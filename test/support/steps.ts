@@ -51,8 +51,9 @@ export class Steps {
         bucket.putAll &&
         ((objects, call) =>
           this.take(label, 'putAll', objects[0]?.name ?? '', async () => {
+            const how = { drawn: call?.replace !== true, ...call };
             for (const { name, bytes } of objects)
-              await this.take(label, 'put', name, () => bucket.put(name, bytes, { ...call, drawn: true }));
+              await this.take(label, 'put', name, () => bucket.put(name, bytes, how));
             return true;
           })),
       put: (name, bytes, call) => this.take(label, 'put', name, () => bucket.put(name, bytes, call)),

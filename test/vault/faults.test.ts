@@ -80,6 +80,9 @@ const EXPIRY = 1_000;
 /** So many small ones at once are sealed and stored together. */
 const SMALL = Array.from({ length: 9 }, (_, i) => `small ${i}`);
 for (const name of SMALL) CONTENTS.set(name, random.bytes(200));
+/** So many that are removed at once have their records stored together. */
+const GOING = Array.from({ length: 8 }, (_, i) => `going ${i}`);
+for (const name of GOING) CONTENTS.set(name, random.bytes(20));
 
 function contentOf(name: string): Uint8Array {
   const content = CONTENTS.get(name);
@@ -120,7 +123,8 @@ async function used<T>(handle: Handle, work: Promise<T>): Promise<T> {
 
 /** What every scenario starts with: files, one expired, one removed, and a put that died half-way. */
 async function startingState(made: TestVault): Promise<Snapshot> {
-  for (const name of ['kept', 'removed', 'hidden']) await putBytes(made.vault, contentOf(name), { name });
+  for (const name of ['kept', 'removed', 'hidden', ...GOING])
+    await putBytes(made.vault, contentOf(name), { name });
   await putBytes(made.vault, contentOf('expired'), { name: 'expired', expiresAtMs: EXPIRY });
   await made.vault.remove(['hidden'], { graceMs: 0 });
   await made.session.guard.end();
@@ -232,6 +236,27 @@ describe.each([
     );
     // Look-up, and in every bucket its marker and the record that is there, and the new one; and the row.
     expect(calls).toBeGreaterThanOrEqual(3 * buckets + 2);
+  });
+
+  test.for(some)('of a removal of many $title', async (failure) => {
+    let result: Awaited<ReturnType<Handle['vault']['remove']>> | null = null;
+    const calls = await eachCall(
+      failure,
+      async ({ vault }) => {
+        result = null;
+        result = await vault.remove(GOING);
+      },
+      (_, copy) => {
+        const told = copy.buckets.filter(({ url }) => result?.unreachable.includes(url) === false);
+        const untold = (result?.removed ?? []).filter(
+          ({ hash }) => !told.every(({ storage }) => storage.has(`deleted/${hash}`)),
+        );
+        expect(untold).toEqual([]);
+        return ['kept', 'removed', 'expired'];
+      },
+    );
+    // Of each a look-up, the record that is there and the new one in every bucket, and the row; in every bucket its marker, and all together.
+    expect(calls).toBeGreaterThanOrEqual(GOING.length * (2 * buckets + 2) + 2 * buckets);
   });
 
   test.for(some)('of an undelete $title', async (failure) => {

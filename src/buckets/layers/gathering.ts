@@ -9,8 +9,8 @@ const MOST_BYTES = 64 * 1024;
 /** Objects that go together; fewer than `FEWEST` go one by one, as a put of a single file does. */
 const MOST = 64;
 const FEWEST = 8;
-/** One is made ready while another is being stored. */
-const IN_FLIGHT = 2;
+/** What comes meanwhile makes the next one larger. */
+const IN_FLIGHT = 1;
 
 interface Waiting extends NewObject {
   readonly call: PutCall;
@@ -19,8 +19,8 @@ interface Waiting extends NewObject {
 type Gather = (waiting: Waiting) => Promise<true | undefined>;
 
 /**
- * A bucket that stores small objects with drawn names together where that is quicker (`putAll`). When that fails each is put
- * on its own, and tells what is wrong with it.
+ * A bucket that stores small objects together where that is quicker (`putAll`): those with drawn names, and those that replace
+ * others. When that fails each is put on its own, and tells what is wrong with it.
  *
  * Belongs outside of `limited`, so that what waits for its turn alone does not keep others waiting, and inside of `retrying`.
  */
@@ -32,7 +32,7 @@ class GatheringBucket implements Bucket {
   readonly label: string;
   readonly retention: Retention | undefined;
   readonly #bucket: Bucket;
-  /** By the folder that they lie in. */
+  /** By the folder that they lie in, and whether they replace others. */
   readonly #folders = new Map<string, Gather>();
 
   constructor(bucket: Bucket) {
@@ -43,7 +43,7 @@ class GatheringBucket implements Bucket {
 
   async put(name: string, bytes: Uint8Array, call: PutCall = {}): Promise<void> {
     const { drawn = false, replace = false, retainUntilMs } = call;
-    const isPlain = drawn && !replace && retainUntilMs === undefined && call.signal?.aborted !== true;
+    const isPlain = (drawn || replace) && retainUntilMs === undefined && call.signal?.aborted !== true;
     if (isPlain && bytes.length <= MOST_BYTES && (await this.#gather({ name, bytes, call })) === true) return;
     await this.#bucket.put(name, bytes, call);
   }
@@ -65,24 +65,27 @@ class GatheringBucket implements Bucket {
   }
 
   #gather(waiting: Waiting): ReturnType<Gather> {
-    const folder = waiting.name.slice(0, waiting.name.lastIndexOf('/') + 1);
-    let gather = this.#folders.get(folder);
+    const { name, call } = waiting;
+    const replace = call.replace === true;
+    const key = `${replace} ${name.slice(0, name.lastIndexOf('/'))}`;
+    let gather = this.#folders.get(key);
     if (gather === undefined) {
-      gather = batched<Waiting, true>((all) => this.#putAll(all), { most: MOST, inFlight: IN_FLIGHT });
-      this.#folders.set(folder, gather);
+      const options = { most: MOST, inFlight: IN_FLIGHT };
+      gather = batched<Waiting, true>((all) => this.#putAll(all, replace), options);
+      this.#folders.set(key, gather);
     }
     return gather(waiting);
   }
 
   /** @returns those that are stored: all, or none for sure */
-  async #putAll(all: readonly Waiting[]): Promise<ReadonlyMap<Waiting, true>> {
+  async #putAll(all: readonly Waiting[], replace: boolean): Promise<ReadonlyMap<Waiting, true>> {
     if (all.length < FEWEST) return NONE;
     const wanted = new Wanted(all);
     try {
       const onDate = (dateMs: number): void => {
         for (const { call } of all) call.onDate?.(dateMs);
       };
-      const stored = await this.#bucket.putAll?.(all, { signal: wanted.signal, onDate });
+      const stored = await this.#bucket.putAll?.(all, { signal: wanted.signal, onDate, replace });
       return stored === true ? new Map(all.map((one) => [one, true])) : NONE;
     } catch (error) {
       // Each on its own tells what it is: an abort, too.
