@@ -37,6 +37,9 @@ export interface PutCall extends BucketCall {
   readonly retainUntilMs?: number | undefined;
 }
 
+/** Options of `putAll`. */
+export type PutAllCall = Pick<PutCall, 'signal' | 'onDate' | 'replace'>;
+
 /** An object that is to be stored. */
 export interface NewObject {
   readonly name: string;
@@ -165,15 +168,13 @@ export interface Bucket {
   put(name: string, bytes: Uint8Array, call?: PutCall): Promise<void>;
 
   /**
-   * Stores small objects of one folder, all in one go, as `put` does those with drawn names. Absent if this kind of bucket has no
-   * such thing.
+   * Stores small objects of one folder, all in one go, as `put` does those with drawn names, or with `replace`. Absent if this
+   * kind of bucket has no such thing.
    *
    * @returns false if each is to be put on its own: that takes no longer here, or something was in the way
    * @throws what went wrong with any of them; to put each on its own tells with which
    */
-  readonly putAll?:
-    | ((objects: readonly NewObject[], call?: Pick<PutCall, 'signal' | 'onDate'>) => Promise<boolean>)
-    | undefined;
+  readonly putAll?: ((objects: readonly NewObject[], call?: PutAllCall) => Promise<boolean>) | undefined;
 
   /**
    * The whole object, its transfer checksum verified unless it is `proved` otherwise, or an error; never a part of it.

@@ -1,8 +1,10 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { Bucket, NewObject } from '../../src/buckets/bucket.ts';
+import { Batches } from '../../src/buckets/folder/batches.ts';
 import { FolderCalls, threads } from '../../src/buckets/folder/calls.ts';
 import { createFolder, openFolderBucket } from '../../src/buckets/folder/driver.ts';
 import { openBucket } from '../../src/buckets/open.ts';
@@ -78,6 +80,42 @@ describe('many small objects that are stored together', () => {
     await symlink(folder.at('elsewhere'), folder.at('bucket/manifests'));
     expect(await codeOf(bucket.putAll?.(objects(5)) ?? Promise.resolve())).toBe('damaged');
     expect(await readdir(folder.at('elsewhere'))).toEqual([]);
+  });
+
+  test('in the place of others, and never in that of what a symbolic link leads to', async () => {
+    await using folder = await temporaryFolder();
+    await using bucket = await opened(folder.at('bucket'));
+    const all = objects(20);
+    expect(await bucket.putAll?.(all)).toBe(true);
+    const others = objects(20, 300);
+    expect(await bucket.putAll?.(others, { replace: true })).toBe(true);
+    for (const { name, bytes } of others)
+      expect(Buffer.from(await bucket.get(name)).equals(bytes)).toBe(true);
+    await writeFile(folder.at('elsewhere'), 'kept');
+    await rm(folder.at('bucket/manifests/7'));
+    await symlink(folder.at('elsewhere'), folder.at('bucket/manifests/7'));
+    const put = bucket.putAll?.(all, { replace: true });
+    expect(await codeOf(put ?? Promise.resolve())).toBe('damaged');
+    expect(await readlink(folder.at('bucket/manifests/7'))).toBe(folder.at('elsewhere'));
+    expect(await readFile(folder.at('elsewhere'), 'utf8')).toBe('kept');
+    expect(await readdir(folder.at('bucket/unfinished~'))).toEqual([]);
+  });
+
+  test('are not stored any more once nobody wants them', async () => {
+    await using folder = await temporaryFolder();
+    const batches = new Batches();
+    await mkdir(folder.at('unfinished'));
+    await mkdir(folder.at('target'));
+    const where = { unfinished: folder.at('unfinished'), target: folder.at('target') };
+    const end = new AbortController();
+    const stored = batches.store(objects(200), { ...where, atOnce: 1, replace: true }, end.signal);
+    // It writes, and is far from having synced all.
+    while ((await readdir(where.unfinished)).length === 0) await delay(1);
+    end.abort();
+    await expect(stored).rejects.toThrow('not wanted');
+    expect(await readdir(where.target)).toEqual([]);
+    expect(await readdir(where.unfinished)).toEqual([]);
+    await batches.close();
   });
 
   test('are stored as far as there is room', async ({ skip }) => {

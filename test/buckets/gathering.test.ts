@@ -68,7 +68,6 @@ describe('small objects that are stored at once', () => {
   test.each([
     ['few', objects(7), {}],
     ['large', objects(10, 'chunks', 64 * 1024 + 1), {}],
-    ['to be replaced', objects(10), { replace: true }],
     ['under names that may be taken', objects(10), { drawn: false }],
     ['to be locked', objects(10), { retainUntilMs: 1 }],
   ])('go alone when they are %s', async (_, all, call) => {
@@ -76,6 +75,23 @@ describe('small objects that are stored at once', () => {
     await putEach(bucket, all, call);
     expect(together).toEqual([]);
     expect(alone).toHaveLength(all.length);
+  });
+
+  test('go together when they replace others, apart from those that do not', async () => {
+    const { bucket, inner, together, alone } = setUp(async (all, call = {}) => {
+      for (const { name, bytes } of all) await inner.put(name, bytes, { replace: call.replace });
+      return true;
+    });
+    await putEach(bucket, objects(10));
+    const others = objects(10).map(({ name }) => ({ name, bytes: Buffer.from('other') }));
+    const replaced = putEach(bucket, others, { drawn: false, replace: true });
+    const kept = putEach(bucket, objects(10, 'manifests', 99));
+    expect(await replaced).toEqual(Array(10).fill('success'));
+    // They are other bytes under names that are taken.
+    expect(await kept).toEqual(Array(10).fill('already-exists'));
+    expect(together.map((names) => names.length)).toEqual([10, 10, 10]);
+    expect(alone).toHaveLength(10);
+    expect(Buffer.from(await bucket.get('manifests/7')).toString()).toBe('other');
   });
 
   test('go alone where that is not slower', async () => {
@@ -248,6 +264,6 @@ describe('objects that are removed at once', () => {
 });
 
 test('a bucket that cannot store many at once is left as it is', () => {
-  const bucket = memoryBucket('memory:plain');
+  const bucket: Bucket = { ...memoryBucket('memory:plain'), putAll: undefined };
   expect(gathering(bucket)).toBe(bucket);
 });

@@ -271,6 +271,8 @@ const SIZES = [0, 1, 3 * CHUNK + 7, 12 * CHUNK, CHUNK];
 /** The first two lie in their manifests. */
 const CHUNKS = 0 + 0 + 4 + 12 + 1;
 const DAY_MS = 86_400_000;
+/** Small files of one command, which are stored together. */
+const MANY = 200;
 
 const PUT = ['put', '--chunk-size', '64KiB', '--json'];
 
@@ -373,6 +375,21 @@ describe(`kill -9, seed ${seed},`, () => {
       const whole = await scene.wholeChunks();
       const repeat = await scene.measure([...PUT, ...names]);
       expect((await scene.wholeChunks()).size).toBe(whole.size + storedIn(repeat));
+      expect(await scene.listed(FEW_MANIFESTS)).toEqual(expect.arrayContaining([...kept, ...names]));
+      expect(await scene.sweptDiscrepancies()).toEqual([]);
+      await scene.vault.remove(names);
+      return exit;
+    });
+  });
+
+  test('of a put of many small files: each is whole or absent, and a repeat goes on', async () => {
+    await killed(RUNS.stream, async (i, fraction) => {
+      const before = scene.countObjects();
+      const many = Array.from({ length: MANY }, (_, n) => scene.makeFile(`small-${i}-${n}`, 2_000 + n));
+      const names = await Promise.all(many);
+      const exit = await scene.kill([...PUT, ...names], momentOf(fraction, [before, before + 3 * MANY]));
+      expect(await scene.listed(FEW_MANIFESTS)).toEqual(expect.arrayContaining(kept));
+      await scene.measure([...PUT, ...names]);
       expect(await scene.listed(FEW_MANIFESTS)).toEqual(expect.arrayContaining([...kept, ...names]));
       expect(await scene.sweptDiscrepancies()).toEqual([]);
       await scene.vault.remove(names);

@@ -138,6 +138,12 @@ export function faulty(bucket: Bucket, plan: FaultPlan = healthy): FaultyBucket 
       if (fault?.kind !== 'lose') await bucket.put(name, bytes, call);
       finish(fault);
     },
+    // One after the other: those before the one that fails are stored.
+    async putAll(objects, call) {
+      for (const { name, bytes } of objects)
+        await this.put(name, bytes, { drawn: call?.replace !== true, ...call });
+      return true;
+    },
     async get(name, call) {
       const fault = await begin('get', name, call?.signal);
       const bytes = await bucket.get(name, call);

@@ -46,6 +46,16 @@ export class Steps {
     const { label } = bucket;
     return {
       label,
+      // A step, and one for each of the objects: so all of them can fail, or the answer be lost, or some be stored.
+      putAll:
+        bucket.putAll &&
+        ((objects, call) =>
+          this.take(label, 'putAll', objects[0]?.name ?? '', async () => {
+            const how = { drawn: call?.replace !== true, ...call };
+            for (const { name, bytes } of objects)
+              await this.take(label, 'put', name, () => bucket.put(name, bytes, how));
+            return true;
+          })),
       put: (name, bytes, call) => this.take(label, 'put', name, () => bucket.put(name, bytes, call)),
       get: (name, call) => this.take(label, 'get', name, () => bucket.get(name, call)),
       remove: (name, call) => this.take(label, 'remove', name, () => bucket.remove(name, call)),

@@ -77,6 +77,12 @@ const CONTENTS = new Map<string, Uint8Array>([
   ['new', Buffer.concat([shared.subarray(CHUNK_SIZE), random.bytes(CHUNK_SIZE + 77)])],
 ]);
 const EXPIRY = 1_000;
+/** So many small ones at once are sealed and stored together. */
+const SMALL = Array.from({ length: 9 }, (_, i) => `small ${i}`);
+for (const name of SMALL) CONTENTS.set(name, random.bytes(200));
+/** So many that are removed at once have their records stored together. */
+const GOING = Array.from({ length: 8 }, (_, i) => `going ${i}`);
+for (const name of GOING) CONTENTS.set(name, random.bytes(20));
 
 function contentOf(name: string): Uint8Array {
   const content = CONTENTS.get(name);
@@ -117,7 +123,8 @@ async function used<T>(handle: Handle, work: Promise<T>): Promise<T> {
 
 /** What every scenario starts with: files, one expired, one removed, and a put that died half-way. */
 async function startingState(made: TestVault): Promise<Snapshot> {
-  for (const name of ['kept', 'removed', 'hidden']) await putBytes(made.vault, contentOf(name), { name });
+  for (const name of ['kept', 'removed', 'hidden', ...GOING])
+    await putBytes(made.vault, contentOf(name), { name });
   await putBytes(made.vault, contentOf('expired'), { name: 'expired', expiresAtMs: EXPIRY });
   await made.vault.remove(['hidden'], { graceMs: 0 });
   await made.session.guard.end();
@@ -165,7 +172,7 @@ describe.each([
   async function eachCall(
     failure: Failure,
     operation: (handle: Handle) => Promise<unknown>,
-    listed: (outcome: ErrorCode | null) => readonly string[],
+    listed: (outcome: ErrorCode | null, copy: VaultCopy) => readonly string[],
   ): Promise<number> {
     for (let nth = 1 + (FAILURES.indexOf(failure) % CALL_STRIDE); ; nth += CALL_STRIDE) {
       await using copy = await start.copy();
@@ -178,7 +185,7 @@ describe.each([
         expect([null, failure.code, 'unavailable']).toContain(outcome);
         const fresh = await copy.open();
         const names = await readAll(fresh);
-        expect([...names]).toEqual(expect.arrayContaining([...listed(outcome)]));
+        expect([...names]).toEqual(expect.arrayContaining([...listed(outcome, copy)]));
         await repeatAndSweep(copy);
       } catch (cause) {
         throw new Error(`Call ${nth}, ${step?.where} ${step?.call} ${step?.name}, ${failure.title}`, {
@@ -198,6 +205,26 @@ describe.each([
     expect(calls).toBeGreaterThanOrEqual(8 * buckets + 1);
   });
 
+  test.for(failures)('of small files put at once $title', async (failure) => {
+    let stored: readonly { readonly name: string; readonly hash: string; readonly manifestCopies: number }[];
+    const putEach = async ({ vault }: Handle): Promise<void> => {
+      const puts = SMALL.map((name) => putBytes(vault, contentOf(name), { name }));
+      const settled = await Promise.allSettled(puts);
+      stored = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+      await Promise.all(puts);
+    };
+    const calls = await eachCall(failure, putEach, (_, copy) => {
+      // As many copies as was said; or more, where an answer was lost.
+      for (const { hash, manifestCopies } of stored) {
+        const holders = copy.buckets.filter(({ storage }) => storage.has(`manifests/${hash}`));
+        expect(holders.length).toBeGreaterThanOrEqual(manifestCopies);
+      }
+      return ['kept', 'removed', 'expired', ...stored.map(({ name }) => name)];
+    });
+    // Of each a look-up, its manifest in every bucket, and its row; in every bucket its marker, the keyring, and all of them together.
+    expect(calls).toBeGreaterThanOrEqual(SMALL.length * (buckets + 1) + 3 * buckets);
+  });
+
   // Both treat every refusal of a bucket alike.
   const some = buckets === 3 ? failures.filter(({ code }) => code === 'unavailable') : [];
 
@@ -209,6 +236,27 @@ describe.each([
     );
     // Look-up, and in every bucket its marker and the record that is there, and the new one; and the row.
     expect(calls).toBeGreaterThanOrEqual(3 * buckets + 2);
+  });
+
+  test.for(some)('of a removal of many $title', async (failure) => {
+    let result: Awaited<ReturnType<Handle['vault']['remove']>> | null = null;
+    const calls = await eachCall(
+      failure,
+      async ({ vault }) => {
+        result = null;
+        result = await vault.remove(GOING);
+      },
+      (_, copy) => {
+        const told = copy.buckets.filter(({ url }) => result?.unreachable.includes(url) === false);
+        const untold = (result?.removed ?? []).filter(
+          ({ hash }) => !told.every(({ storage }) => storage.has(`deleted/${hash}`)),
+        );
+        expect(untold).toEqual([]);
+        return ['kept', 'removed', 'expired'];
+      },
+    );
+    // Of each a look-up, the record that is there and the new one in every bucket, and the row; in every bucket its marker, and all together.
+    expect(calls).toBeGreaterThanOrEqual(GOING.length * (2 * buckets + 2) + 2 * buckets);
   });
 
   test.for(some)('of an undelete $title', async (failure) => {

@@ -3,6 +3,7 @@ import { memoryBucket } from '../support/memory-bucket.ts';
 import type { MemoryLocks } from '../support/memory-bucket.ts';
 import { NO_RETENTION } from '../../src/buckets/bucket.ts';
 import type { Bucket, RetentionPolicy } from '../../src/buckets/bucket.ts';
+import { gathering } from '../../src/buckets/layers/gathering.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { ManifestOpener, manifestHash, ManifestSealer } from '../../src/crypto/manifest.ts';
@@ -140,6 +141,10 @@ export function behind(bucket: TestBucket): Bucket {
   return {
     label: bucket.url,
     put: (...args) => current().put(...args),
+    get putAll() {
+      const now = current();
+      return now.putAll?.bind(now);
+    },
     get: (...args) => current().get(...args),
     remove: (...args) => current().remove(...args),
     list: (...args) => current().list(...args),
@@ -228,7 +233,7 @@ export function handleOn(
   const opener = (url: string): Promise<Bucket> => {
     const bucket = on.buckets.find((candidate) => candidate.url === url);
     if (bucket === undefined) throw new Error(`No test bucket ${url}`);
-    return Promise.resolve(steps.bucket(behind(bucket)));
+    return Promise.resolve(gathering(steps.bucket(behind(bucket))));
   };
   const limits = options.limits ?? base.limits;
   const guard = new MarkerGuard();

@@ -11,6 +11,7 @@ import { SWEEP_PREFIX } from '../../src/format/removal.ts';
 import { CHUNK_PREFIX } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
 import type { Bucket, ListedObject } from '../../src/buckets/bucket.ts';
+import { gathering } from '../../src/buckets/layers/gathering.ts';
 import { refreshKeyring } from '../../src/vault/keys/keyring-store.ts';
 import { openSession } from '../../src/vault/open.ts';
 import type { OpenVaultParts } from '../../src/vault/open.ts';
@@ -38,6 +39,8 @@ const CONTENTS = [
   random.bytes(20_000),
 ] as const;
 const NAMES = ['a', 'b'] as const;
+/** So many at once are sealed and stored together. */
+const TOGETHER = 8;
 const MACHINES = [0, 1, 2] as const;
 
 let made: TestVault;
@@ -136,7 +139,7 @@ class Histories {
     const opener = async (url: string): Promise<Bucket> => {
       const bucket = this.buckets.find((one) => one.url === url);
       if (bucket === undefined) throw new Error(url);
-      return behind(bucket);
+      return gathering(behind(bucket));
     };
     return parts(catalog, opener, { now: () => this.nowMs });
   }
@@ -211,6 +214,7 @@ type Step =
       readonly expires: boolean;
       readonly killed: boolean;
     }
+  | { readonly kind: 'put many'; readonly machine: number; readonly killed: boolean }
   | { readonly kind: 'rm'; readonly machine: number; readonly name: string; readonly now: boolean }
   | { readonly kind: 'undelete'; readonly machine: number; readonly which: number; readonly killed: boolean }
   | { readonly kind: 'sweep'; readonly machine: number }
@@ -239,6 +243,10 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
       expires: rarely,
       killed: rarely,
     }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('put many' as const), machine, killed: rarely }),
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('rm' as const), machine, name, now: fc.boolean() }) },
   {
@@ -306,6 +314,19 @@ async function take(history: Histories, step: Step): Promise<void> {
       const { vault, session } = await history.process(step.machine, 'put');
       const result = await told(putBytes(vault, bytes, { name: step.name, expiresAtMs }));
       if (result !== null) history.files.set(result.hash, { bytes, expiresAtMs, removedUntilMs: null });
+      if (!step.killed) await session.guard.end();
+      return;
+    }
+    case 'put many': {
+      const { vault, session } = await history.process(step.machine, 'put');
+      // The name of others, too: removals meet them.
+      const puts = Array.from({ length: TOGETHER }, async (_, i) => {
+        const bytes = random.bytes(50);
+        const result = await told(putBytes(vault, bytes, { name: i === 0 ? NAMES[0] : `small ${i}` }));
+        if (result !== null)
+          history.files.set(result.hash, { bytes, expiresAtMs: null, removedUntilMs: null });
+      });
+      await Promise.all(puts);
       if (!step.killed) await session.guard.end();
       return;
     }

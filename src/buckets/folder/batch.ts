@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import { settleAll } from '../../concurrency/gather.ts';
 import { messageOf, systemCode } from '../../errors.ts';
-import { fsync, NEW_FILE, OWNER_ONLY_FILE } from './files.ts';
+import { fsync, linkError, NEW_FILE, OWNER_ONLY_FILE } from './files.ts';
 
 export interface Batch {
   /** What to put a slash and a name behind: of the folder of unfinished files, and of that where they shall be. */
@@ -14,6 +14,10 @@ export interface Batch {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Files that are synced at a time. */
   readonly atOnce: number;
+  /** Whether files that have those names may be replaced. */
+  readonly replace: boolean;
+  /** Not zero once nobody wants it any more: then no file is given its name. */
+  readonly unwanted: Int32Array;
 }
 
 /** What became of it. */
@@ -32,9 +36,9 @@ interface Made {
   isMoved: boolean;
 }
 
-/** As `store` in `unfinished.ts` does for one under a drawn name; the entries of the target are not synced. */
+/** As `store` in `unfinished.ts` does for one under a drawn name, or one to be replaced; the entries of the target are not synced. */
 export async function storeBatch(batch: Batch): Promise<BatchAnswer> {
-  const { unfinished, target, files, bytes, atOnce } = batch;
+  const { unfinished, target, files, bytes, atOnce, replace, unwanted } = batch;
   const made: Made[] = [];
   try {
     let end = 0;
@@ -50,7 +54,11 @@ export async function storeBatch(batch: Batch): Promise<BatchAnswer> {
     await syncAll(made, atOnce);
     for (const file of made) closeFile(file);
     for (const file of made) {
-      fs.renameSync(file.path, `${target}/${file.name}`);
+      const path = `${target}/${file.name}`;
+      // Whoever was told that it ended may have stored other bytes under that name since.
+      if (Atomics.load(unwanted, 0) !== 0) throw new Error('It is not wanted any more.');
+      if (replace && fs.lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) throw linkError(path);
+      fs.renameSync(file.path, path);
       file.isMoved = true;
     }
     return { bytes, mtimeMs, problem: null };

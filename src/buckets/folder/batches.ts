@@ -16,13 +16,15 @@ export class Batches {
   /**
    * Stores files under names that are theirs.
    *
-   * @param batch where, see `Batch`
+   * @param batch where and how, see `Batch`
+   * @param signal once it is aborted no further file gets its name
    * @returns when one of them was written, in milliseconds by the disk's clock
    * @throws with the system's code; which of them are stored is not known then
    */
   async store(
     objects: readonly NewObject[],
-    batch: Pick<Batch, 'unfinished' | 'target' | 'atOnce'>,
+    batch: Pick<Batch, 'unfinished' | 'target' | 'atOnce' | 'replace'>,
+    signal: AbortSignal | undefined,
   ): Promise<number> {
     const size = bytesOf(objects);
     const bytes = new Uint8Array(this.#spare.byteLength < size ? new ArrayBuffer(size) : this.#spare);
@@ -34,7 +36,13 @@ export class Batches {
       return { name: name.slice(name.lastIndexOf('/') + 1), size: content.length };
     });
     users.add(this);
-    const answer = await startedThread().ask<BatchAnswer>({ ...batch, files, bytes }, [bytes.buffer]);
+    const unwanted = new Int32Array(new SharedArrayBuffer(4));
+    const onAbort = (): void => void Atomics.store(unwanted, 0, 1);
+    signal?.addEventListener('abort', onAbort);
+    if (signal?.aborted === true) onAbort();
+    const question = { ...batch, files, bytes, unwanted };
+    const asked = startedThread().ask<BatchAnswer>(question, [bytes.buffer]);
+    const answer = await asked.finally(() => signal?.removeEventListener('abort', onAbort));
     this.#spare = answer.bytes.buffer;
     const { problem, mtimeMs } = answer;
     if (problem === null) return mtimeMs;

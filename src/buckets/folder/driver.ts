@@ -6,7 +6,7 @@ import { invalidInput, systemCode, VaultError } from '../../errors.ts';
 import { systemClock } from '../../host.ts';
 import type { Clock } from '../../host.ts';
 import { DEFAULT_MAX_OBJECT_SIZE, isNamePrefix, isObjectName } from '../bucket.ts';
-import type { Bucket, GetCall, ListedObject, NewObject, PutCall } from '../bucket.ts';
+import type { Bucket, GetCall, ListedObject, NewObject, PutAllCall } from '../bucket.ts';
 import { within } from '../layers/clock.ts';
 import { DEFAULT_TIMEOUT_MS } from '../layers/timeout.ts';
 import { Batches } from './batches.ts';
@@ -131,13 +131,14 @@ class FolderBucket implements Bucket {
 
   async putAll(
     objects: readonly NewObject[],
-    { signal, onDate }: Pick<PutCall, 'signal' | 'onDate'> = {},
+    { signal, onDate, replace = false }: PutAllCall = {},
   ): Promise<boolean> {
     const [{ name } = { name: '' }] = objects;
     const folder = parentOf(name);
     if (!objects.every((one) => isObjectName(one.name) && parentOf(one.name) === folder)) return false;
     this.#puts += 1;
-    const parts = { places: this.#places, clock: this.#clock, batches: this.#batches, objects, onDate };
+    const [places, clock, batches] = [this.#places, this.#clock, this.#batches];
+    const parts = { places, clock, batches, objects, onDate, replace, signal };
     const put = this.#operate(name, { tried: 'store', signal }, (operation) =>
       this.#places.within(operation, folder, { make: true }, async (target) =>
         // Elsewhere whoever makes the calls would have to be given turns for each.

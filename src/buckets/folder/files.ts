@@ -121,7 +121,7 @@ export async function refuseLink(path: string, calls: QuickCalls = IN_THREADS): 
   if ((await unlessAbsent(calls.lstat(path)))?.isSymbolicLink() === true) throw linkError(path);
 }
 
-function linkError(path: string): Error {
+export function linkError(path: string): Error {
   return Object.assign(new Error(`ELOOP: a symbolic link, open '${path}'`), {
     code: 'ELOOP',
     syscall: 'open',

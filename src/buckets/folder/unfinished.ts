@@ -92,7 +92,7 @@ export async function store(operation: Operation, object: Unnamed): Promise<bool
   return stored === true;
 }
 
-/** As `store`, for many small ones under names drawn for them, in a thread of their own. */
+/** As `store`, for many small ones under names drawn for them, or to be replaced, in a thread of their own. */
 export async function storeAll(
   operation: Operation,
   {
@@ -102,16 +102,19 @@ export async function storeAll(
     objects,
     clock,
     onDate,
-  }: Pick<Unnamed, 'places' | 'clock' | 'onDate'> & {
+    replace,
+    signal,
+  }: Pick<Unnamed, 'places' | 'clock' | 'onDate' | 'replace'> & {
     readonly batches: Batches;
     /** The folder that they are to be in. */
     readonly target: string;
     readonly objects: readonly NewObject[];
+    readonly signal: AbortSignal | undefined;
   },
 ): Promise<boolean> {
   const stored = await places.within(operation, UNFINISHED, { make: true }, async ({ base: unfinished }) => {
     const mtimeMs = await operation.runSeveral((atOnce) =>
-      batches.store(objects, { unfinished, target, atOnce }),
+      batches.store(objects, { unfinished, target, atOnce, replace }, signal),
     );
     if (onDate !== undefined) tellDate(mtimeMs, clock.now(), onDate);
     return true;

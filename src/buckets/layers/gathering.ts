@@ -10,8 +10,10 @@ const MOST_BYTES = 64 * 1024;
 /** Objects that go together; fewer than `FEWEST` go one by one, as a put of a single file does. */
 const MOST = 64;
 const FEWEST = 8;
-/** One is made ready while another is being stored. */
-const IN_FLIGHT = 2;
+/** Batches of a folder under way: what comes meanwhile makes the next one larger. */
+const PUTS_IN_FLIGHT = 1;
+/** Requests under way that remove: a cloud takes a while for each. */
+const REMOVALS_IN_FLIGHT = 2;
 
 interface Waiting extends NewObject {
   readonly call: PutCall;
@@ -26,8 +28,9 @@ type Remove = (leaving: Leaving) => Promise<true | undefined>;
 type Gather = (waiting: Waiting) => Promise<true | undefined>;
 
 /**
- * A bucket that stores small objects with drawn names together where that is quicker (`putAll`), and removes objects together (`removeAll`).
- * When that fails each is put or removed on its own, and tells what is wrong with it.
+ * A bucket that stores small objects together where that is quicker (`putAll`): those with drawn names, and those that replace
+ * others. It also removes objects together (`removeAll`). When that fails each is put or removed on its own, and tells what is wrong
+ * with it.
  *
  * Belongs outside of `limited`, so that what waits for its turn alone does not keep others waiting, and inside of `retrying`.
  */
@@ -39,7 +42,7 @@ class GatheringBucket implements Bucket {
   readonly label: string;
   readonly retention: Retention | undefined;
   readonly #bucket: Bucket;
-  /** By the folder that they lie in. */
+  /** By the folder that they lie in, and whether they replace others. */
   readonly #folders = new Map<string, Gather>();
   /** Those that stay if they are kept, and the others. */
   readonly #removals: { readonly unlessRetained: Remove; readonly anyway: Remove } | null;
@@ -51,7 +54,7 @@ class GatheringBucket implements Bucket {
     const remove = (unlessRetained: boolean): Remove =>
       batched<Leaving, true>((all) => this.#removeAll(all, unlessRetained), {
         most: MOST_REMOVED,
-        inFlight: IN_FLIGHT,
+        inFlight: REMOVALS_IN_FLIGHT,
       });
     this.#removals =
       bucket.removeAll === undefined ? null : { unlessRetained: remove(true), anyway: remove(false) };
@@ -61,8 +64,7 @@ class GatheringBucket implements Bucket {
     const { drawn = false, replace = false, retainUntilMs } = call;
     const isPlain =
       this.#bucket.putAll !== undefined &&
-      drawn &&
-      !replace &&
+      (drawn || replace) &&
       retainUntilMs === undefined &&
       call.signal?.aborted !== true;
     if (isPlain && bytes.length <= MOST_BYTES && (await this.#gather({ name, bytes, call })) === true) return;
@@ -88,22 +90,25 @@ class GatheringBucket implements Bucket {
   }
 
   #gather(waiting: Waiting): ReturnType<Gather> {
-    const folder = waiting.name.slice(0, waiting.name.lastIndexOf('/') + 1);
-    let gather = this.#folders.get(folder);
+    const { name, call } = waiting;
+    const replace = call.replace === true;
+    const key = `${replace} ${name.slice(0, name.lastIndexOf('/'))}`;
+    let gather = this.#folders.get(key);
     if (gather === undefined) {
-      gather = batched<Waiting, true>((all) => this.#putAll(all), { most: MOST, inFlight: IN_FLIGHT });
-      this.#folders.set(folder, gather);
+      const options = { most: MOST, inFlight: PUTS_IN_FLIGHT };
+      gather = batched<Waiting, true>((all) => this.#putAll(all, replace), options);
+      this.#folders.set(key, gather);
     }
     return gather(waiting);
   }
 
-  #putAll(all: readonly Waiting[]): Promise<ReadonlyMap<Waiting, true>> {
+  #putAll(all: readonly Waiting[], replace: boolean): Promise<ReadonlyMap<Waiting, true>> {
     return together(all, async (signal) => {
       const onDate = (dateMs: number): void => {
         for (const { call } of all) call.onDate?.(dateMs);
       };
       // All are stored, or none for sure.
-      return (await this.#bucket.putAll?.(all, { signal, onDate })) === true ? all : [];
+      return (await this.#bucket.putAll?.(all, { signal, onDate, replace })) === true ? all : [];
     });
   }
 

@@ -42,7 +42,7 @@ export interface PutFlags extends TaskFlags, LockFlags {
 }
 
 /** Files under way at once: a small one waits for others most of the time, with which it is sealed and stored. */
-const FILES_IN_FLIGHT = 64;
+const FILES_IN_FLIGHT = 96;
 
 /** More files than this are worth memory for what is new: some 15 MiB. */
 const MANY_FILES = 100;

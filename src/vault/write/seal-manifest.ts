@@ -8,7 +8,7 @@ import type { Session } from '../session.ts';
 /** Fewer are sealed sooner than a thread is started. */
 const FEWEST = 8;
 /** Manifests for a thread at a time. */
-const MOST = 32;
+const MOST = 48;
 /** One thread keeps up with all else that a small file takes. */
 const IN_FLIGHT = 1;
 
