@@ -19,10 +19,34 @@ export class Metadata {
   readonly #calls: DiskCalls;
   /** null: owners are left as they are. */
   readonly #owners: Accounts | null;
+  /** Whose the files are that are made here, as the first one showed. */
+  #made: { readonly uid: number; readonly gid: number } | null = null;
 
   constructor(calls: DiskCalls, owners: Accounts | null) {
     this.#calls = calls;
     this.#owners = owners;
+  }
+
+  /**
+   * The permissions to make a file with: its own where a file that is made here has its owner from the beginning, so that nobody is
+   * let in who shall not be.
+   */
+  modeToMake(entry: FolderEntry): number {
+    const owner = this.#ownerOf(entry);
+    const made = this.#made;
+    const isOwned = owner === null || (owner.uid === made?.uid && owner.gid === made.gid);
+    return isOwned && entry.mode !== null ? entry.mode & 0o777 : 0o600;
+  }
+
+  /** Of a regular file that was made just now with `modeToMake`, and that no bytes are written to any more. */
+  *setOnNewFile(fd: number, entry: FolderEntry): Steps<NotKept[]> {
+    // To look is several times cheaper than to set what is set already.
+    const facts = yield* ask(this.#calls.fstat(fd));
+    this.#made ??= { uid: Number(facts.uid), gid: Number(facts.gid) };
+    if (!this.isSetOn(facts, entry)) return yield* this.setOnFile(fd, entry);
+    const notKept: NotKept[] = [];
+    yield* this.#dateFile(notKept, fd, entry);
+    return notKept;
   }
 
   /** Of a regular file that no bytes are written to any more. */
@@ -36,11 +60,7 @@ export class Metadata {
     if (mode !== null) {
       yield* attempt(notKept, 'permissions', () => this.#calls.fchmod(fd, fileMode(mode, isOwned)));
     }
-    const { modified } = entry;
-    if (modified !== null) {
-      const seconds = String(secondsForUtimes(modified));
-      yield* attempt(notKept, 'modification time', () => this.#calls.futimes(fd, seconds));
-    }
+    yield* this.#dateFile(notKept, fd, entry);
     return notKept;
   }
 
@@ -78,6 +98,12 @@ export class Metadata {
     const isOwned = owner === null || (facts.uid === BigInt(owner.uid) && facts.gid === BigInt(owner.gid));
     const { mode } = entry;
     return isOwned && (mode === null || (Number(facts.mode) & 0o7777) === fileMode(mode, owner !== null));
+  }
+
+  *#dateFile(notKept: NotKept[], fd: number, { modified }: FolderEntry): Steps<void> {
+    if (modified === null) return;
+    const seconds = String(secondsForUtimes(modified));
+    yield* attempt(notKept, 'modification time', () => this.#calls.futimes(fd, seconds));
   }
 
   *#date(notKept: NotKept[], path: DiskPath, { modified }: FolderEntry): Steps<void> {

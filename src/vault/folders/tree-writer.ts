@@ -228,7 +228,7 @@ export class TreeWriter {
 
   *#fillSmall(unfinished: DiskPath, entry: FolderEntry): Steps<NotKept[]> {
     const flags = O_WRONLY | O_CREAT | O_EXCL | (O_NOFOLLOW ?? 0);
-    const fd = yield* ask(this.#calls.open(unfinished, flags, 0o600));
+    const fd = yield* ask(this.#calls.open(unfinished, flags, this.#metadata.modeToMake(entry)));
     try {
       const bytes = this.#options.readContent.atHand?.(entry) ?? null;
       if (bytes === null) yield* ask(this.#writeContent(fd, entry));
@@ -236,7 +236,7 @@ export class TreeWriter {
         yield* this.#writeAll(fd, bytes, 0);
         this.#options.onBytes?.(bytes.length);
       }
-      return yield* this.#metadata.setOnFile(fd, entry);
+      return yield* this.#metadata.setOnNewFile(fd, entry);
     } finally {
       yield* ask(this.#calls.close(fd));
     }
