@@ -620,6 +620,31 @@ describe('the S3 driver', () => {
       expect(await codeOf((await reopen({ region: 'eu-north-1' })).get('a'))).toBe('success');
     });
 
+    test('without asking this machine’s cloud for its region, which is none of another service', async () => {
+      const asked: unknown[] = [];
+      const cloud = createServer(({ url }, response) => {
+        asked.push(url);
+        response.end('eu-north-1');
+      }).listen(0, '127.0.0.1');
+      await once(cloud, 'listening');
+      const address = cloud.address();
+      vi.stubEnv('AWS_EC2_METADATA_DISABLED', undefined);
+      if (typeof address === 'object')
+        vi.stubEnv('AWS_EC2_METADATA_SERVICE_ENDPOINT', `http://127.0.0.1:${address?.port}`);
+      try {
+        await start();
+        await bucket.put('a', Buffer.from('content'));
+        expect(asked).toEqual([]);
+        // Amazon's own is where that region is.
+        await openTestBucket(server, { endpoint: null });
+        expect(asked.length).toBeGreaterThan(0);
+      } finally {
+        cloud.close();
+        vi.unstubAllEnvs();
+        stubAwsEnvironment();
+      }
+    });
+
     test('with a session token', async () => {
       const credentials = { ...EXAMPLE_CREDENTIALS, sessionToken: 'session' };
       vi.stubEnv('AWS_SESSION_TOKEN', 'session');

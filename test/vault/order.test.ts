@@ -162,3 +162,40 @@ test('a sweep writes its list everywhere, looks at markers, then manifests again
     }),
   ).toEqual([]);
 });
+
+test('a put asks at once what does not hang together, with its marker before the lists of removal and the second look at the keyring', async () => {
+  await using made = await testVault();
+  await using copy = await (await snapshotOf(made)).copy();
+  const { spans, around } = recorder();
+  const { vault } = await copy.open({ around });
+  await putBytes(vault, seededRandom(1).bytes(CHUNK_SIZE), { name: 'a' });
+  const keyrings = writes(spans, 'keyring/', 'list').toSorted((a, b) => a.from - b.from);
+  const [first, second] = [keyrings.slice(0, made.buckets.length), keyrings.slice(made.buckets.length)];
+  const lists = writes(spans, 'sweep/', 'list');
+  const looks = [...lists, ...second];
+  expect(outOfOrder({ keyring: first, marker: writes(spans, 'puts/'), looks })).toEqual([]);
+  expect(begins(first)).toBeLessThan(ends(writes(spans, 'vault.json', 'get')));
+  expect(begins(second)).toBeLessThan(ends(lists));
+});
+
+test('threads start while buckets are asked for the first time', async () => {
+  await using made = await testVault();
+  const size = 2 * CHUNK_SIZE;
+  await putBytes(made.vault, seededRandom(1).bytes(size), { name: 'a' });
+  await using copy = await (await snapshotOf(made)).copy();
+  // How long it is, this source does not say.
+  for (const [verb, chunks] of [
+    ['put', 1],
+    ['get', 2],
+  ] as const) {
+    const { spans, around, now } = recorder();
+    const { vault, session } = await copy.open({ around });
+    const warmed: { readonly count: number; readonly at: number }[] = [];
+    Object.assign(session.workers, { warm: (count: number) => warmed.push({ count, at: now() }) });
+    if (verb === 'put') await putBytes(vault, seededRandom(2).bytes(size), { name: 'b' });
+    else await vault.get('a');
+    expect(warmed.map(({ count }) => count)).toEqual([chunks]);
+    const asked = spans.filter(({ call }) => call === 'get' || call === 'list');
+    expect(warmed[0]?.at).toBeLessThan(Math.min(...asked.map(({ to }) => to)));
+  }
+});

@@ -76,6 +76,16 @@ test('is not read again, and is the same version', async () => {
   expect(await stored()).toEqual(CONTENT);
 });
 
+test('has threads started for it before the buckets are asked only if it is read', async () => {
+  const warmed: number[] = [];
+  Object.assign(made.session.workers, { warm: (chunks: number) => warmed.push(chunks) });
+  await put();
+  const chunks = Math.ceil(CONTENT.length / CHUNK_SIZE);
+  expect(warmed).toEqual([chunks]);
+  await put();
+  expect(warmed).toEqual([chunks]);
+});
+
 test('is not read to be stored anew, and is then what it was', async () => {
   const first = await put();
   await made.vault.remove(['file'], { graceMs: 0 });

@@ -1,4 +1,5 @@
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
+import { loadConfig, NODE_REGION_CONFIG_FILE_OPTIONS, NODE_REGION_CONFIG_OPTIONS } from '@smithy/core/config';
 import { invalidInput, messageOf } from '../../errors.ts';
 import { certificatesIn } from '../cloud-url.ts';
 import { exchangerFor } from '../http.ts';
@@ -29,22 +30,38 @@ export async function openS3Client(
   const identity = await identityFor(options);
   const ca = await certificatesIn(options.caFile ?? null, options.label);
   const handler = new S3Handler(exchangerFor(ca), options.maxSockets ?? 64);
-  const client = makeClient(options, handler, {
-    ...identity,
-    ...(options.region === null ? {} : { region: options.region }),
-  });
+  const region = options.region ?? (isForeign(options) ? regionElsewhere(options) : undefined);
+  const client = makeClient(options, handler, { ...identity, ...(region === undefined ? {} : { region }) });
   try {
     await client.config.region();
     return { client, handler };
   } catch (error) {
-    // Services elsewhere rarely have regions, but a signature must name one; this is the customary one.
     if (options.endpoint !== null)
-      return { client: makeClient(options, handler, { ...identity, region: 'us-east-1' }), handler };
+      return { client: makeClient(options, handler, { ...identity, region: CUSTOMARY_REGION }), handler };
     throw invalidInput(
       `Could not open ${options.label}: ${messageOf(error).replace(/\.$/, '')}. Put ?region=<region> into its URL, or set AWS_REGION.`,
       error,
     );
   }
+}
+
+/** Services elsewhere rarely have regions, but a signature must name one. */
+const CUSTOMARY_REGION = 'us-east-1';
+
+/**
+ * As the SDK finds it, except that nobody asks this machine's cloud: its region is none of another service, and where there is no such cloud
+ * the question takes a second.
+ */
+function regionElsewhere({ profile }: S3BucketOptions): () => Promise<string> {
+  return loadConfig(
+    { ...NODE_REGION_CONFIG_OPTIONS, default: CUSTOMARY_REGION },
+    { ...NODE_REGION_CONFIG_FILE_OPTIONS, ...(profile !== null && { profile }) },
+  );
+}
+
+/** Whether the service is not Amazon's. */
+export function isForeign({ endpoint }: Pick<S3BucketOptions, 'endpoint'>): boolean {
+  return endpoint !== null && !isAmazons(endpoint);
 }
 
 /**
@@ -59,8 +76,8 @@ export async function openS3Client(
 async function identityFor(
   options: S3BucketOptions,
 ): Promise<Pick<S3ClientConfig, 'profile' | 'credentials'>> {
-  const { profile, endpoint, sendCredentials } = options;
-  if (profile === null && (endpoint === null || isAmazons(endpoint) || sendCredentials)) return {};
+  const { profile, sendCredentials } = options;
+  if (profile === null && (!isForeign(options) || sendCredentials)) return {};
   const { createCredentialChain, fromEnv, fromIni } = await import('@aws-sdk/credential-providers');
   // Left to itself, the SDK goes on to other credentials if the profile has none, and warns of them on the console.
   if (profile !== null) return { profile, credentials: fromIni({ profile }) };

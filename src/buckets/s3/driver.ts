@@ -15,7 +15,7 @@ import { dateOf } from '../date.ts';
 import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex, type SentChecksum } from './checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
-import { isAmazons, openS3Client, sendOptions, type S3Place } from './client.ts';
+import { isForeign, openS3Client, sendOptions, type S3Place } from './client.ts';
 import type { S3Handler } from './handler.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
@@ -72,7 +72,7 @@ class S3Bucket implements Bucket {
     this.#bucket = options.bucket;
     this.#root = folderPrefix(options.prefix);
     this.#checksum = options.checksum ?? 'auto';
-    this.#isForeign = options.endpoint !== null && !isAmazons(options.endpoint);
+    this.#isForeign = isForeign(options);
     this.#payer = options.requesterPays === true ? { RequestPayer: 'requester' } : {};
     this.#asked = uploadHeaders(options);
     this.retention = new S3Retention(this.#place, options.lock ?? null);

@@ -113,6 +113,20 @@ export class VaultBucket implements ReadBucket {
     return this.#silence.end(async (aborted) => run(await this.checked(aborted), aborted), signal);
   }
 
+  /** As `attempt`, for what only reads: it is asked together with the marker, and counts once that has been seen. */
+  async read<T>(
+    run: (storage: ReadableBucket, signal: AbortSignal) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    return this.#silence.end(async (aborted) => {
+      const checking = this.checked(aborted);
+      const reading = this.open().then((storage) => run(storage, aborted));
+      await Promise.allSettled([checking, reading]);
+      await checking;
+      return reading;
+    }, signal);
+  }
+
   /** Asks it something small. If seconds pass without any answer, it counts as away from then on, and every `attempt` ends. */
   probe(): Promise<void> {
     return this.#silence.probe();

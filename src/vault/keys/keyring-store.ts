@@ -78,11 +78,11 @@ export async function refreshKeyring(
   const least = known.keyring.epoch + (thorough ? 0 : 1);
   const without: VaultBucket[] = [];
   const check = await checkEach(from, async (bucket) => {
-    const storage = await bucket.checked(signal);
-    const names = await keyringNames(storage, signal);
+    const names = await bucket.read(keyringNames, signal);
     if (names.length === 0) without.push(bucket);
     // All of them: a lower epoch of a later root counts for more, and whoever has kept an old root makes any epoch of that.
     let best: Shown | null = null;
+    const storage = await bucket.checked(signal);
     for await (const { epoch, bytes } of readNamed(storage, names, { least, signal })) {
       const keyring = verifiedOrNull(session.keys, bytes, epoch);
       const digest = objectDigest(bytes);

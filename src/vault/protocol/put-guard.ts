@@ -247,16 +247,20 @@ async function begin(
     if (clocks.offMs !== 0) await mark(Math.round(beganAtMs + clocks.offMs));
     if (holders.length === 0)
       throw tooFewBuckets('No bucket takes the marker of this put, so nothing was stored.', failed);
-    const { absent, failed: unlisted } = await readSweepLists(session, holders, signal);
+    // The keyring once more, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and
+    // looks for markers after that, so of the two at least one sees the other.
+    const [lists, looked] = await Promise.allSettled([
+      readSweepLists(session, holders, signal),
+      refreshKeyring(session, signal, { from: holders }),
+    ]);
+    const { absent, failed: unlisted } = resultOf(lists);
     const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
     if (readable.length === 0)
       throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
-    // Again, now that the marker stands: whoever takes a bucket out of the vault says so in the keyring first and looks for
-    // markers after that, so of the two at least one sees the other.
-    const look = await refreshKeyring(session, signal, { from: readable });
+    const { without, usable: asked, failed: unasked } = resultOf(looked);
     requireKey(session);
-    const { without, usable: asked, failed: unasked } = look;
-    failed.push(...unasked, ...without.map(withoutKeyring));
+    const more = [...unasked, ...without.map(withoutKeyring)];
+    failed.push(...more.filter(({ bucket }) => readable.some((one) => one === bucket)));
     const staying = readable.filter((bucket) => asked.includes(bucket) && !without.includes(bucket));
     const targets = session.buckets.active.filter(({ id }) => staying.some((bucket) => bucket.id === id));
     // A marker in buckets alone that are being emptied goes with them.
@@ -296,6 +300,11 @@ export async function withoutMarker(session: Session, signal: AbortSignal | unde
     note: () => undefined,
     keep: () => Promise.resolve(),
   };
+}
+
+function resultOf<T>(settled: PromiseSettledResult<T>): T {
+  if (settled.status === 'rejected') throw settled.reason;
+  return settled.value;
 }
 
 async function removeMarkers({ names, holders }: Pick<Standing, 'names' | 'holders'>): Promise<void> {

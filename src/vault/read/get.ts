@@ -68,6 +68,8 @@ export async function openStored(
 ): Promise<OpenedStored> {
   const found = await findFile(session, reference, options);
   const { hash } = found;
+  // Threads start while the manifest comes.
+  if (found.kind === 'file') session.workers.warm(found.chunks);
   const explain = (error: unknown): Promise<unknown> => whyUnreadable(session, found, error);
   try {
     const manifest = await readManifest(session, hash, options);
@@ -98,17 +100,16 @@ async function findFile(
   session: Session,
   reference: string,
   { signal }: CallOptions,
-): Promise<{ readonly hash: string; readonly name: string }> {
+): Promise<Pick<FileInfo, 'hash' | 'name' | 'kind' | 'chunks'>> {
   try {
-    const { info } = await resolveFile(session, reference, signal);
-    return { hash: info.hash, name: info.name };
+    return (await resolveFile(session, reference, signal)).info;
   } catch (error) {
     const hash = reference.toLowerCase();
     const isLost = isVaultError(error, 'file-not-found', 'damaged') && /^[0-9a-f]{64}$/.test(hash);
     if (!isLost || (await isDeleted(session, hash, signal))) throw error;
     try {
       const { head } = await readManifest(session, hash, { signal });
-      return { hash, name: head.name };
+      return { hash, ...head };
     } catch (cause) {
       if (isVaultError(cause, 'damaged')) throw notFound(reference);
       throw cause;

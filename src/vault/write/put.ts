@@ -190,6 +190,9 @@ async function putOpened(
       identity === null || place === null
         ? null
         : new RememberedFile(identity, { place, cut, log, readAtMs, forceRead });
+    // Threads start while the buckets are asked.
+    if (!((await remembered?.recall()) ?? false))
+      session.workers.warm(Math.ceil((source.size ?? beginning.length) / call.chunkSize));
     return underMarker(session, { ...call, signal }, contentKey, async (guarded) => {
       const content = await storeContent(session, source, {
         ...call,

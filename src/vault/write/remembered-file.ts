@@ -14,6 +14,7 @@ export class RememberedFile {
   readonly #readAtMs: number;
   readonly #log: LocalLogWriter | null;
   readonly #forceRead: boolean;
+  #logged: LoggedGroup | null = null;
 
   /**
    * @param identity of the file, as it was opened
@@ -37,17 +38,23 @@ export class RememberedFile {
     this.#forceRead = p.forceRead;
   }
 
-  /** What was stored of it, if it is unchanged and the buckets have all of that. */
-  async find(writer: ChunkWriter, fullSize: number | null, signal: AbortSignal): Promise<LoggedGroup | null> {
-    if (this.#forceRead) return null;
+  /** Looks what was stored of it. @returns whether it is unchanged, as far as this machine knows */
+  async recall(): Promise<boolean> {
+    if (this.#forceRead) return false;
     const groups = new LoggedGroups(this.#place);
     try {
-      const { whole: logged } = await groups.find([this.#facts]);
-      if (logged === null || !isWhole(logged, this.#facts.size)) return null;
-      return (await writer.areThere(logged.refs(), fullSize, signal)) ? logged : null;
+      const { whole } = await groups.find([this.#facts]);
+      this.#logged = whole !== null && isWhole(whole, this.#facts.size) ? whole : null;
+      return this.#logged !== null;
     } finally {
       await groups.close();
     }
+  }
+
+  /** What was recalled, if the buckets have all of it. */
+  async find(writer: ChunkWriter, fullSize: number | null, signal: AbortSignal): Promise<LoggedGroup | null> {
+    const logged = this.#logged;
+    return logged !== null && (await writer.areThere(logged.refs(), fullSize, signal)) ? logged : null;
   }
 
   /** Notes a chunk of it, in order. */
