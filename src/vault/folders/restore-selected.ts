@@ -1,7 +1,6 @@
 /** Writing what is selected of a stored folder into the file system, here or, if it is much, in a thread of its own. */
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { fromThreadError, toThreadError } from '../../concurrency/thread-error.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
@@ -10,6 +9,7 @@ import { readAccounts } from './accounts.ts';
 import { restoreTree } from './restore-tree.ts';
 import type { RestoredTree, RestoreTreeOptions } from './restore-tree.ts';
 import type { FromThread, ThreadProgress, ThreadStart, ToThread } from './restore-messages.ts';
+import { startThread } from './start-thread.ts';
 import type { SelectedEntries, StoredIndex } from './stored-folder.ts';
 
 /** Entries from which on a thread pays: it takes as long to start as some hundred files to write. */
@@ -86,7 +86,7 @@ class Restoring {
       force,
       owners,
     };
-    const worker = startThread(start);
+    const worker = startThread('restore-thread', start);
     const abort = (): void => worker.postMessage({ kind: 'abort' } satisfies ToThread);
     signal?.addEventListener('abort', abort);
     if (signal?.aborted === true) abort();
@@ -143,10 +143,4 @@ class Restoring {
   #progress({ bytes, files }: ThreadProgress): void {
     if (bytes > 0) this.#options.onBytes?.(bytes, files);
   }
-}
-
-function startThread(start: ThreadStart): Worker {
-  // Beside this file, in the sources as in the built package.
-  const file = import.meta.url.endsWith('.ts') ? './restore-thread.ts' : './restore-thread.js';
-  return new Worker(new URL(file, import.meta.url), { workerData: start, execArgv: [], env: {} });
 }

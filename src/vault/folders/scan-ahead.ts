@@ -1,6 +1,6 @@
 /** A scan by a thread of its own, some way ahead: to look at a file takes as long as to store again what is unchanged of it. */
 import { on } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { fromThreadError } from '../../concurrency/thread-error.ts';
 import type { ThreadError } from '../../concurrency/thread-error.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
@@ -12,6 +12,7 @@ import type { FolderSource } from './folder-source.ts';
 import { unpackBatch } from './scan-batch.ts';
 import type { ScanBatch } from './scan-batch.ts';
 import type { Missed, ScannedEntry, ScanOptions } from './scan.ts';
+import { startThread } from './start-thread.ts';
 
 /** What the thread is started with. */
 export interface ScanStart {
@@ -37,11 +38,11 @@ export class ScanAhead {
 
   constructor({ root, excludes = [], excludeCaches, largest, oneFileSystem }: FolderSource) {
     this.#root = root;
-    this.#worker = startThread({
+    this.#worker = startThread('scan-thread', {
       root: Buffer.from(root),
       excludes: excludes.map((each) => Buffer.from(each)),
       options: { excludeCaches, largest, oneFileSystem },
-    });
+    } satisfies ScanStart);
     // From the beginning: what has gone wrong until entries are asked for is told then.
     this.#messages = on(this.#worker, 'message', { close: ['exit'] });
     for (let batch = 0; batch < AHEAD; batch += 1) this.#worker.postMessage(null);
@@ -88,10 +89,4 @@ export class ScanAhead {
   async #callsFor(path: Buffer, signal: AbortSignal | undefined): Promise<DiskCalls> {
     return diskCalls(onDisk(below(diskPath(this.#root), diskPath(path))), signal);
   }
-}
-
-function startThread(workerData: ScanStart): Worker {
-  // Beside this file, in the sources as in the built package.
-  const file = import.meta.url.endsWith('.ts') ? './scan-thread.ts' : './scan-thread.js';
-  return new Worker(new URL(file, import.meta.url), { workerData, execArgv: [], env: {} });
 }
