@@ -96,7 +96,7 @@ function makeClient(
   identity: Pick<S3ClientConfig, 'profile' | 'credentials' | 'region'>,
 ): S3Client {
   const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
-  return new S3Client({
+  const client = new S3Client({
     ...identity,
     ...(options.endpoint === null ? {} : { endpoint: options.endpoint }),
     forcePathStyle: options.forcePathStyle ?? options.endpoint !== null,
@@ -116,6 +116,9 @@ function makeClient(
     logger: silent,
     requestHandler: handler,
   });
+  // Otherwise it describes every request and answer, for nobody.
+  client.middlewareStack.remove('loggerMiddleware');
+  return client;
 }
 
 /** The SDK's options for a request; it does not take `undefined` for a signal. */
