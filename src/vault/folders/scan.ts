@@ -87,8 +87,8 @@ const BATCH = 64;
  * The entries of a folder, itself first, sorted by path with `/` before every other byte. Memory is the names of one folder and
  * of those above it, and the files with several paths of which not all have come.
  *
- * Each folder is opened without following a link and held while it is read, so that nobody can lead the scan elsewhere. What
- * cannot be read, or has gone when its turn comes, is told, and the others go on.
+ * Each folder is opened without following a link and held while it is read, so that nobody else can lead the scan elsewhere (this user
+ * could, where a folder's own path does: see `quickBase`). What cannot be read, or has gone when its turn comes, is told, and the others go on.
  *
  * @param root the folder; a link under this very name is followed
  * @throws `file-not-found`, `denied`, `invalid-input` if there is no folder, or it cannot be read; `interrupted`

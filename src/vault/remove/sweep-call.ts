@@ -5,7 +5,7 @@ import type { FileInfo } from '../files/records.ts';
 export interface SweepOptions extends PlanOptions {
   /** Whether removed files go whose grace is not over. */
   readonly ignoreGrace?: boolean | undefined;
-  /** Whether it follows at once upon a removal by the same vault: then the buckets are not asked again whether they are the right ones. */
+  /** Whether it follows at once upon a removal by the same vault: then the buckets are not asked again whether they are the right ones, but where it would forget a removal. */
   readonly follows?: boolean | undefined;
   /** Milliseconds to wait for running puts; a later sweep goes on. */
   readonly waitMs?: number | undefined;

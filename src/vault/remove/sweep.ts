@@ -72,8 +72,19 @@ class Sweep {
     const filesMissing = await this.#unexplained(live.missing, lists);
     const foreignObjects = dryRun ? await this.#tell(live, lists) : await this.#act(live);
     await this.#removeShares(dryRun);
-    if (!dryRun) await tidy(this.#session, this.#buckets, { settled, signal: this.#options.signal });
+    if (!dryRun) await this.#tidy(settled);
     return { ...this.#done, expired, foreignObjects, filesLearned, filesMissing, blockedBy };
+  }
+
+  /** @param settled files that no bucket lists, whose records of removal go */
+  async #tidy(settled: readonly string[]): Promise<void> {
+    const { signal, follows = false } = this.#options;
+    // A disk that has gone since it was asked shows none of its files, which would be back with it.
+    const isSure =
+      !follows ||
+      settled.length === 0 ||
+      (await this.#session.buckets.check(this.#buckets, signal, { anew: true })).failed.length === 0;
+    await tidy(this.#session, this.#buckets, { settled: isSure ? settled : [], signal });
   }
 
   /** Removes, round by round. @returns objects that are nobody's to remove */
