@@ -647,7 +647,8 @@ export function bucketConformance(
         expect(await statusOf(url.replace(/a(\+|%2B)b/, 'other'))).toBe(403);
         expect(await statusOf(url.replace('Expires=60', 'Expires=600'))).toBe(403);
         expect(await statusOf(url.replace('text%2Fhtml', 'text%2Fplain'))).toBe(403);
-        expect(await statusOf(url.replace(/Signature=../, 'Signature=00'))).toBe(403);
+        const forged = url.replace(/(?<=Signature=)./, (digit) => (digit === '0' ? '1' : '0'));
+        expect(await statusOf(forged)).toBe(403);
         const removal = await fetch(url, { method: 'DELETE' });
         expect(removal.ok).toBe(false);
         expect(await listNames(bucket, '')).toEqual(['shares/a+b', 'shares/other']);

@@ -330,10 +330,12 @@ class Run {
           faults.happened('database crash', span) ||
           // One bucket is full while another is away.
           (faults.happened('full disk', span) && faults.happened('outage', span)) ||
-          (operation.verb === 'undelete' && failed.message.includes('is on the list of a sweep'))
+          (operation.verb === 'undelete' && failed.message.includes('is on the list of a sweep')) ||
+          // A sweep goes nowhere without every bucket; the next one goes on.
+          (operation.verb === 'sweep' && faults.happened('outage', span))
         );
       case 'bucket-missing':
-        // A sweep goes nowhere without every bucket; the next one goes on. All else must do without the one that may fail.
+        // All else must do without the one that may fail.
         return operation.verb === 'sweep' && faults.happened('outage', span);
       default:
         return false;
