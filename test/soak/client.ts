@@ -98,8 +98,8 @@ async function perform(operation: Operation): Promise<Answers[Verb]> {
       return { outcome: clean ? 'clean' : 'unfinished', details };
     }
     case 'verify': {
-      const { outcome, affected } = await vault.verify({ depth: operation.depth });
-      return { outcome, details: JSON.stringify(affected) };
+      const result = await vault.verify({ depth: operation.depth });
+      return { outcome: result.outcome, details: JSON.stringify(result) };
     }
     case 'repair': {
       const { depth, redundancy } = operation;

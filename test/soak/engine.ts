@@ -372,7 +372,8 @@ class Run {
     const victims = this.#victims.map((i) => this.#world.places[i]?.url ?? '');
     const serious = problems.filter(
       (problem) =>
-        problem.includes('nothing explains') || !victims.some((url) => problem.includes(`${url} `)),
+        problem.includes('nothing explains') ||
+        !victims.some((url) => problem.split(' (row ')[0]?.includes(`${url} `)),
     );
     if (serious.length > 0) throw new Finding(`catalog and buckets disagree: ${serious.join('; ')}`);
   }
@@ -410,6 +411,8 @@ class Run {
       // Nothing is lost: then nothing changes.
       await this.#ask(world.checker, { verb: 'recover', buckets: urls, db: null });
       await this.#settle('after a needless recovery');
+      // It may have completed sets whose doubles were told apart only then.
+      await this.#sweep();
       await this.#audit();
       return;
     }

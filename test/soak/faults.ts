@@ -86,6 +86,8 @@ export class FaultPlan {
   async end(): Promise<void> {
     this.#over.abort();
     await Promise.allSettled(this.#running);
+    // What no request has met yet would spoil the rest.
+    await Promise.all(this.#options.world.places.map((place) => place.calm()));
   }
 
   /** Whether a fault of a kind was there in some span, or not long before: its consequences take a moment. */

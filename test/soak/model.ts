@@ -55,7 +55,10 @@ export class Model {
   readonly #puts = new Set<PutAttempt>();
   /** Those of earlier rounds: what a put has left that failed may be found at any time. */
   readonly #late = new Set<PutAttempt>();
+  /** Those of earlier rounds, too, that were never answered: their records may be found by the next sweep. */
   readonly #removals = new Set<RemovalAttempt>();
+  /** Whether every record of removal has been heeded since the last look at all files. */
+  #swept = false;
 
   /** Files that nobody is known to have tried to remove. */
   get live(): readonly { readonly hash: string; readonly name: string }[] {
@@ -139,6 +142,7 @@ export class Model {
   /** Everything that was removed is gone for good: it was swept. */
   forgetRemoved(): void {
     this.#hidden.clear();
+    this.#swept = true;
   }
 
   /** What is wrong with an answered get. */
@@ -217,7 +221,10 @@ export class Model {
     }
     for (const attempt of this.#puts) this.#late.add(attempt);
     this.#puts.clear();
-    this.#removals.clear();
+    for (const attempt of this.#removals) {
+      if (this.#swept || attempt.removed !== null) this.#removals.delete(attempt);
+    }
+    this.#swept = false;
     this.#restores.clear();
     return problems;
   }

@@ -19,6 +19,8 @@ export interface Place {
   outage(state: 'begins' | 'ends'): Promise<void>;
   /** Lets the next requests fail. */
   trouble(trouble: Trouble, times: number): Promise<void>;
+  /** Lets no more requests fail, there and on the same servers. */
+  calm(): Promise<void>;
   /** Forgets it, with all that is in it. */
   close(): Promise<void>;
 }
@@ -51,6 +53,7 @@ export async function folderPlace(path: string): Promise<Place> {
       await rename(from, to).catch(() => undefined);
     },
     trouble: () => Promise.resolve(),
+    calm: () => Promise.resolve(),
     // Its folder goes with that of the test.
     close: () => Promise.resolve(),
   };
@@ -111,6 +114,9 @@ export class ServerPlaces implements AsyncDisposable {
       },
       trouble: async (trouble, times) => {
         await this.#ask({ do: 'trouble', ...on, trouble, times });
+      },
+      calm: async () => {
+        await this.#ask({ do: 'calm' });
       },
     };
   }

@@ -27,7 +27,8 @@ export type ServerCommand =
       readonly bucket: string;
       readonly trouble: Trouble;
       readonly times: number;
-    };
+    }
+  | { readonly do: 'calm' };
 
 export interface ServerAnswer {
   readonly id: number;
@@ -60,6 +61,8 @@ class Servers {
   readonly #s3: S3Server;
   /** Buckets whose every connection is reset, as `kind bucket`. */
   readonly #down = new Set<string>();
+  /** Troubles of before are over. */
+  #calmed = 0;
 
   private constructor(gcs: GcsServer, s3: S3Server) {
     this.#gcs = gcs;
@@ -98,11 +101,16 @@ class Servers {
       }
       case 'trouble': {
         const { kind, bucket, trouble, times } = command;
-        const matches = (request: { readonly bucket: string }): boolean => request.bucket === bucket;
+        const since = this.#calmed;
+        const matches = (request: { readonly bucket: string }): boolean =>
+          request.bucket === bucket && since === this.#calmed;
         if (kind === 'gcs') this.#gcs.fail(matches, GCS_FAULTS[trouble], { times });
         else this.#s3.fail(matches, S3_FAULTS[trouble], { times });
         return {};
       }
+      case 'calm':
+        this.#calmed += 1;
+        return {};
     }
   }
 

@@ -190,14 +190,25 @@ export class World implements AsyncDisposable {
       const named = new Set(lists);
       // Doubles are chosen among where a set is complete.
       const degraded = new Set<string>();
-      for await (const { id, shards } of catalog.chunks.walk()) if (shards.includes(null)) degraded.add(id);
+      const rows = new Map<string, string>();
+      for await (const { id, shards, ...set } of catalog.chunks.walk()) {
+        if (shards.includes(null)) degraded.add(id);
+        rows.set(id, JSON.stringify({ ...set, shards }));
+      }
+      const withDetails = (line: string): string => {
+        const id = /chunks\/([0-9a-f]+)/.exec(line)?.[1] ?? '';
+        const there = buckets.map(({ url, storage }) =>
+          [url, ...[...storage.keys()].filter((name) => id !== '' && name.includes(id))].join(' '),
+        );
+        return id === '' ? line : `${line} (row ${rows.get(id) ?? 'none'}; there: ${there.join(', ')})`;
+      };
       const isExplained = (line: string): boolean => {
         const [, name = '', what = ''] = / has (\S+), which (.*)$/.exec(line) ?? [];
         if (what === 'is left over') return parseSweepObjectName(name) !== null;
         const { chunkId = '' } = parseShardObjectName(name) ?? {};
         return named.has(name) || (what === 'the catalog does not know' && degraded.has(chunkId));
       };
-      return found.filter((line) => !isExplained(line));
+      return found.filter((line) => !isExplained(line)).map(withDetails);
     });
   }
 
