@@ -92,7 +92,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@aws-sdk/s3-request-presigner': /^src\/buckets\/s3\/driver\.ts$/,
   'age-encryption': /^src\/(crypto\/share|share-page\/page)\.ts$/,
   '@aws-sdk/credential-providers': /^src\/buckets\/s3\/client\.ts$/,
-  '@smithy/core': /^src\/buckets\/s3\/client\.ts$/,
+  '@smithy/core': /^src\/buckets\/s3\/(client|requests)\.ts$/,
   'better-sqlite3': /^src\/catalog\/sqlite\//,
   pg: /^src\/catalog\/postgres\//,
   kysely: /^src\/catalog\//,

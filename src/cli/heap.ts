@@ -45,3 +45,12 @@ export function collectLessOften(): void {
 export function keepNewSpace(): void {
   setFlagsFromString('--semi-space-growth-factor=1');
 }
+
+/**
+ * Of one file of many chunks a tenth of the time would go into collecting little garbage again and again. Not to be called before the memory of
+ * the key's derivation has been given back: the two together would be the most that a command takes.
+ */
+export function collectRarely(): void {
+  setFlagsFromString('--heap-growing-percent=300');
+  enlargeNewSpace();
+}

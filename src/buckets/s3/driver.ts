@@ -1,5 +1,5 @@
-import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
-import type { GetObjectCommandOutput, PutObjectCommandOutput, S3Client } from '@aws-sdk/client-s3';
+import { GetObjectCommand } from '@aws-sdk/client-s3';
+import type { S3Client } from '@aws-sdk/client-s3';
 import { invalidInput, isVaultError, throwIfAborted, VaultError } from '../../errors.ts';
 import { systemClock, type Clock } from '../../host.ts';
 import {
@@ -11,15 +11,22 @@ import {
 } from '../bucket.ts';
 import type { Bucket, GetCall, ListCall, ListedObject, PresignCall, PutCall, RemoveCall } from '../bucket.ts';
 import { folderPrefix } from '../cloud-url.ts';
-import { dateOf } from '../date.ts';
-import { acknowledgedBytes, checksumOf, crc32cBase64, sha256Hex, type SentChecksum } from './checksum.ts';
+import {
+  acknowledgedBytes,
+  checksumOf,
+  crc32cBase64,
+  sha256Hex,
+  type Acknowledgement,
+  type SentChecksum,
+} from './checksum.ts';
 import { isConditionFailed, refusedPart, translateS3Error } from './errors.ts';
 import type { OptionalPart, S3Attempt } from './errors.ts';
-import { isForeign, openS3Client, sendOptions, type S3Place } from './client.ts';
-import type { S3Handler } from './handler.ts';
+import { isForeign, openS3Client, type S3Place } from './client.ts';
+import type { S3Handler, SdkResponse } from './handler.ts';
 import { listObjects } from './listing.ts';
 import type { S3BucketOptions } from './options.ts';
 import { S3Removals } from './remove-many.ts';
+import { S3Requests, type ObjectRequest } from './requests.ts';
 import { S3Retention } from './retention.ts';
 import type { S3Checksum } from './url.ts';
 
@@ -52,7 +59,7 @@ class S3Bucket implements Bucket {
   readonly #removals: S3Removals;
   readonly #clock: Clock;
   readonly #client: S3Client;
-  readonly #handler: S3Handler;
+  readonly #requests: S3Requests;
   readonly #bucket: string;
   readonly #root: string;
   readonly #checksum: S3Checksum;
@@ -60,12 +67,12 @@ class S3Bucket implements Bucket {
   /** What every request says. */
   readonly #payer: { readonly RequestPayer?: 'requester' };
   /** What every upload says. */
-  readonly #asked: ReadonlyMap<string, string>;
+  readonly #asked: Readonly<Record<string, string>>;
   /** What this service has turned out not to take; never sent again. */
   readonly #refused = new Set<OptionalPart>();
 
   constructor(client: S3Client, handler: S3Handler, options: S3BucketOptions) {
-    this.#handler = handler;
+    this.#requests = new S3Requests(client, handler, options.bucket);
     this.label = options.label;
     this.#client = client;
     this.#clock = options.clock ?? systemClock;
@@ -90,9 +97,9 @@ class S3Bucket implements Bucket {
         checksum: checksumOf(body, this.#checksumWithout(refused)),
         isConditional: !isReplacing && !refused.has('condition'),
       };
-      let output: PutObjectCommandOutput;
+      let answer: Acknowledgement;
       try {
-        output = await this.#upload(name, body, form, call);
+        answer = await this.#upload(name, body, form, call);
       } catch (error) {
         if (form.isConditional && isConditionFailed(error)) {
           await this.#compare(name, body, attempt, call);
@@ -103,7 +110,7 @@ class S3Bucket implements Bucket {
         refused.add(part);
         continue;
       }
-      const acknowledged = acknowledgedBytes(output, body, form.checksum);
+      const acknowledged = acknowledgedBytes(answer, body, form.checksum);
       if (acknowledged === 'same-bytes') break;
       const canAskForMore = this.#checksum === 'auto' && form.checksum.kind === 'crc32c';
       if (acknowledged === 'other-bytes' || (acknowledged === 'nothing' && !canAskForMore)) {
@@ -124,9 +131,9 @@ class S3Bucket implements Bucket {
   async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
     const attempt = this.#begin('read', name, call.signal);
     try {
-      const { output, bytes } = await this.#download(name, call);
+      const { bytes, checksum } = await this.#download(name, call);
       // Multipart uploads have a checksum of checksums ("...-2"); nothing is stored that way from here.
-      const expected = call.proved === true ? null : (output.ChecksumCRC32C ?? null);
+      const expected = call.proved === true ? null : checksum;
       if (expected !== null && !expected.includes('-') && expected !== crc32cBase64(bytes)) {
         throw new VaultError(
           'damaged',
@@ -145,12 +152,7 @@ class S3Bucket implements Bucket {
       const untilMs = call.unlessRetained === true ? await this.retention.keeping(name, call) : null;
       if (untilMs !== null && untilMs > this.#clock.now())
         throw retainedError(`Could not remove ${name} from ${this.label}`, untilMs);
-      const command = new DeleteObjectCommand({
-        Bucket: this.#bucket,
-        Key: this.#root + name,
-        ...this.#payer,
-      });
-      await this.#client.send(command, sendOptions(call.signal));
+      await this.#send(name, { method: 'DELETE', headers: {}, signal: call.signal });
     } catch (error) {
       const failure = translateS3Error(error, attempt);
       if (failure.code !== 'object-missing') throw failure;
@@ -226,47 +228,43 @@ class S3Bucket implements Bucket {
     body: Buffer,
     form: UploadForm,
     { signal, onDate, retainUntilMs }: PutCall,
-  ): Promise<PutObjectCommandOutput> {
+  ): Promise<Acknowledgement> {
     const { kind, value } = form.checksum;
-    const lock =
-      retainUntilMs === undefined
-        ? {}
-        : {
-            ObjectLockMode: await this.retention.mode({ signal }),
-            ObjectLockRetainUntilDate: new Date(retainUntilMs),
-          };
-    const command = new PutObjectCommand({
-      Bucket: this.#bucket,
-      Key: this.#root + name,
-      Body: body,
-      ContentLength: body.length,
-      ContentType: 'application/octet-stream',
-      ...this.#payer,
-      ...(form.isConditional ? { IfNoneMatch: '*' } : {}),
-      ...(kind === 'crc32c' ? { ChecksumCRC32C: value } : {}),
-      ...(kind === 'md5' ? { ContentMD5: value } : {}),
-      // What is locked is refused without a checksum of its own.
-      ...(kind === 'sha256' && retainUntilMs !== undefined
-        ? { ContentMD5: checksumOf(body, 'md5').value }
-        : {}),
-      ...lock,
-    });
+    // What is locked is refused without a checksum of its own.
+    const md5 = kind === 'sha256' && retainUntilMs !== undefined ? checksumOf(body, 'md5').value : null;
     // The signature covers all headers. Over TLS it need not cover the body as well, whose checksum is one of
     // those headers; that saves a pass over the bytes. In the clear it does, against changes on the way.
-    const bodyHash = (protocol: unknown): string => {
-      if (kind === 'sha256') return value;
-      return protocol === 'https:' ? 'UNSIGNED-PAYLOAD' : sha256Hex(body);
+    const isCovered = kind === 'sha256' || !(await this.#requests.isEncrypted());
+    const bodyHash = kind === 'sha256' ? value : isCovered ? sha256Hex(body) : 'UNSIGNED-PAYLOAD';
+    const headers = {
+      'content-type': 'application/octet-stream',
+      'x-amz-content-sha256': bodyHash,
+      ...(form.isConditional && { 'if-none-match': '*' }),
+      ...(kind === 'crc32c' && { 'x-amz-checksum-crc32c': value }),
+      ...(kind === 'md5' && { 'content-md5': value }),
+      ...(md5 !== null && { 'content-md5': md5 }),
+      ...(retainUntilMs !== undefined && {
+        'x-amz-object-lock-mode': await this.retention.mode({ signal }),
+        'x-amz-object-lock-retain-until-date': new Date(retainUntilMs).toISOString(),
+      }),
+      ...this.#asked,
     };
-    command.middlewareStack.add(withHeader('x-amz-content-sha256', bodyHash), { step: 'build' });
-    for (const [header, asked] of this.#asked) {
-      command.middlewareStack.add(
-        withHeader(header, () => asked),
-        { step: 'build' },
-      );
-    }
-    if (onDate !== undefined)
-      command.middlewareStack.add(readingDate(onDate), { step: 'deserialize', priority: 'low' });
-    return await this.#client.send(command, sendOptions(signal));
+    const { headers: told } = await this.#send(name, { method: 'PUT', headers, body, onDate, signal });
+    return {
+      ChecksumCRC32C: told['x-amz-checksum-crc32c'],
+      ETag: told['etag'],
+      ServerSideEncryption: told['x-amz-server-side-encryption'],
+      SSECustomerAlgorithm: told['x-amz-server-side-encryption-customer-algorithm'],
+    };
+  }
+
+  #send(name: string, { headers, ...request }: Omit<ObjectRequest, 'key'>): Promise<SdkResponse> {
+    const payer = this.#payer.RequestPayer;
+    return this.#requests.send({
+      ...request,
+      key: this.#root + name,
+      headers: { ...headers, ...(payer !== undefined && { 'x-amz-request-payer': payer }) },
+    });
   }
 
   /** Settles a put whose name is taken: by the same bytes, or by others. */
@@ -306,29 +304,21 @@ class S3Bucket implements Bucket {
   }
 
   async #downloadOnce(name: string, call: GetCall, asksForChecksum: boolean): Promise<Download> {
-    const command = new GetObjectCommand({ Bucket: this.#bucket, Key: this.#root + name, ...this.#payer });
-    // Not through `ChecksumMode`, with which the SDK verifies in JavaScript, chunk by chunk.
-    if (asksForChecksum)
-      command.middlewareStack.add(
-        withHeader('x-amz-checksum-mode', () => 'ENABLED'),
-        { step: 'build' },
-      );
-    const { maxSize = DEFAULT_MAX_OBJECT_SIZE, spare, onBytes } = call;
-    let bytes: Uint8Array = new Uint8Array();
-    command.middlewareStack.add(
-      this.#handler.download({ maxBodySize: maxSize, spare, onBytes }, (body) => {
-        bytes = body;
-      }),
-      { step: 'deserialize', priority: 'low' },
-    );
-    const output = await this.#client.send(command, sendOptions(call.signal));
-    return { output, bytes };
+    const { maxSize = DEFAULT_MAX_OBJECT_SIZE, spare, onBytes, signal } = call;
+    const { headers, body } = await this.#send(name, {
+      method: 'GET',
+      headers: asksForChecksum ? { 'x-amz-checksum-mode': 'ENABLED' } : {},
+      download: { maxBodySize: maxSize, spare, onBytes },
+      signal,
+    });
+    return { bytes: body, checksum: headers['x-amz-checksum-crc32c'] ?? null };
   }
 }
 
 interface Download {
-  readonly output: GetObjectCommandOutput;
   readonly bytes: Uint8Array;
+  /** As the service has kept it. */
+  readonly checksum: string | null;
 }
 
 /** Links end with the credentials that have signed them. @throws `invalid-input` if that is known to be before their time */
@@ -349,46 +339,18 @@ function requireLasting(
   );
 }
 
-/** What uploads ask for, as headers: the SDK's own options have types that know Amazon's classes alone. */
+/** What uploads ask for. */
 function uploadHeaders({
   storageClass = null,
   kmsKey = null,
   acl = null,
-}: S3BucketOptions): ReadonlyMap<string, string> {
-  const headers: Readonly<Record<string, string | null>> = {
-    'x-amz-storage-class': storageClass,
-    'x-amz-server-side-encryption': kmsKey === null ? null : 'aws:kms',
-    'x-amz-server-side-encryption-aws-kms-key-id': kmsKey,
-    'x-amz-acl': acl,
+}: S3BucketOptions): Readonly<Record<string, string>> {
+  return {
+    ...(storageClass !== null && { 'x-amz-storage-class': storageClass }),
+    ...(kmsKey !== null && {
+      'x-amz-server-side-encryption': 'aws:kms',
+      'x-amz-server-side-encryption-aws-kms-key-id': kmsKey,
+    }),
+    ...(acl !== null && { 'x-amz-acl': acl }),
   };
-  return new Map(Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== null));
-}
-
-/** Middleware, for one command, that adds a header before the request is signed. */
-function withHeader(name: string, value: (protocol: unknown) => string) {
-  return <Args extends { readonly request: unknown }, Result>(next: (args: Args) => Promise<Result>) =>
-    (args: Args): Promise<Result> => {
-      const { request } = args;
-      if (isRecord(request) && isRecord(request['headers'])) {
-        request['headers'][name] = value(request['protocol']);
-      }
-      return next(args);
-    };
-}
-
-/** Middleware, for one command, that tells the time that the answer says, be it a refusal. */
-function readingDate(onDate: (dateMs: number) => void) {
-  return <Args, Result extends { readonly response: unknown }>(next: (args: Args) => Promise<Result>) =>
-    async (args: Args): Promise<Result> => {
-      const result = await next(args);
-      const { response } = result;
-      const headers = isRecord(response) && isRecord(response['headers']) ? response['headers'] : {};
-      const date = dateOf(headers['date']);
-      if (date !== null) onDate(date);
-      return result;
-    };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }

@@ -1,6 +1,5 @@
 /** What carries the SDK's requests: the same connections as other clouds', with every answer read whole and within a limit. */
 import { Buffer } from 'node:buffer';
-import { Readable } from 'node:stream';
 import { Gate } from '../../concurrency/semaphore.ts';
 import { VaultError } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
@@ -20,17 +19,15 @@ interface SdkRequest {
   readonly body?: unknown;
 }
 
-interface SdkResponse {
+export interface SdkResponse {
   readonly statusCode: number;
   readonly headers: Record<string, string>;
-  body: unknown;
+  readonly body: Buffer;
 }
 
 export class S3Handler {
   readonly metadata = { handlerProtocol: 'http/1.1' };
   readonly #exchanger: Exchanger;
-  readonly #downloads = new WeakMap<object, BodyOptions>();
-
   readonly #gate: Gate;
 
   /** @param most connections at a time; requests beyond it wait */
@@ -40,34 +37,17 @@ export class S3Handler {
   }
 
   /**
-   * Middleware for one command that reads an object, next to this handler: of all commands its answer alone is no page.
-   *
-   * @param take is given the object, which the SDK does not see
+   * @param how `download`: what is asked for is an object, of all requests' answers the only one that is no page
+   * @throws errors of the connection as they are; `TooLarge` of an object; `damaged` of a page that is too large
    */
-  download(options: BodyOptions, take: (bytes: Uint8Array) => void) {
-    return <Args extends { readonly request: unknown }, Result extends { readonly response: unknown }>(
-        next: (args: Args) => Promise<Result>,
-      ) =>
-      async (args: Args): Promise<Result> => {
-        if (typeof args.request === 'object' && args.request !== null)
-          this.#downloads.set(args.request, options);
-        const result = await next(args);
-        const { response } = result;
-        if (!isSuccess(response) || !(response.body instanceof Buffer)) return result;
-        take(response.body);
-        // What the SDK wants an object to come from.
-        response.body = Readable.from([]);
-        return result;
-      };
-  }
-
-  /** @throws errors of the connection as they are; `TooLarge` of an object; `damaged` of a page that is too large */
   async handle(
     request: SdkRequest,
-    { abortSignal }: { readonly abortSignal?: unknown } = {},
+    {
+      abortSignal,
+      download,
+    }: { readonly abortSignal?: unknown; readonly download?: BodyOptions | undefined } = {},
   ): Promise<{ readonly response: SdkResponse }> {
     const { method, headers } = request;
-    const download = this.#downloads.get(request);
     const reader = new AnswerReader(download ?? { maxBodySize: MAX_PAGE_SIZE });
     const body = bytesOf(request.body);
     const signal = abortSignal instanceof AbortSignal ? abortSignal : undefined;
@@ -96,16 +76,6 @@ export class S3Handler {
   }
 }
 
-function isSuccess(response: unknown): response is { body: unknown } {
-  return (
-    typeof response === 'object' &&
-    response !== null &&
-    'body' in response &&
-    'statusCode' in response &&
-    Number(response.statusCode) < 300
-  );
-}
-
 function urlOf({ protocol, hostname, port, path, query }: SdkRequest): URL {
   const parts = Object.entries(query).flatMap(([name, value]) => {
     const values = Array.isArray(value) ? value : [value];
@@ -116,7 +86,7 @@ function urlOf({ protocol, hostname, port, path, query }: SdkRequest): URL {
 }
 
 /** As signatures have it (Signature Version 4, "UriEncode"). */
-function escape(text: string): string {
+export function escape(text: string): string {
   return encodeURIComponent(text).replaceAll(
     /[!'()*]/g,
     (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,

@@ -9,6 +9,7 @@ import { DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
+import { collectRarely } from '../heap.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
@@ -23,6 +24,9 @@ const MAX_BASE_NAME_SIZE = 255;
 
 /** Names of what this process has open, whatever that is: `/dev/stdout` is a link that must not be replaced by a file. */
 const OWN_DESCRIPTOR = /^\/dev\/(stdin|stdout|stderr|fd\/.*)$|^\/proc\/[^/]+\/fd\//;
+
+/** Bytes of a file that is worth a larger heap. */
+const LARGE = 8 * 1024 * 1024;
 
 /** Bytes by which a text is told. */
 const LOOKED_AT = 64 * 1024;
@@ -197,6 +201,7 @@ async function writeFile(invocation: Invocation, one: One, what: Writable): Prom
   const { output, options, terminal, signal } = invocation;
   const { target, existing, written } = one;
   const { file, name, size: bytes } = what;
+  if (bytes >= LARGE) collectRarely();
   if (target.kind === 'stdout') {
     await printContent(what, invocation, existing === 'replace');
     return { code: DONE, bytes };
