@@ -116,9 +116,10 @@ export class EntryDecoder {
   /**
    * The entries that end in the next bytes. They have memory of their own.
    *
+   * @param isWanted tells which are given back, each in its turn; it sees them while the bytes are there
    * @throws `damaged`
    */
-  push(bytes: Uint8Array): FolderEntry[] {
+  push(bytes: Uint8Array, isWanted?: (entry: FolderEntry) => boolean): FolderEntry[] {
     const entries: FolderEntry[] = [];
     const run = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
     const from = Buffer.from(run.buffer, run.byteOffset, run.byteLength);
@@ -127,11 +128,14 @@ export class EntryDecoder {
       const size = from.readUInt32BE(at);
       if (size < MIN_ENTRY_SIZE || size > MAX_ENTRY_SIZE) throw malformed('has an impossible length');
       if (at + size > from.length) break;
-      const entry = decodeEntry(Buffer.from(from.subarray(at, at + size)), this.#sequence);
+      const own = from.subarray(at, at + size);
+      const entry = decodeEntry(isWanted === undefined ? Buffer.from(own) : own, this.#sequence);
+      if (isWanted === undefined) entries.push(entry);
+      else if (isWanted(entry)) entries.push(decodeEntry(Buffer.from(own), this.#sequence));
       this.#sequence.take(entry);
-      entries.push(entry);
       at += size;
     }
+    this.#sequence.rest();
     this.#rest = Buffer.from(from.subarray(at));
     return entries;
   }
@@ -178,6 +182,11 @@ class EntrySequence implements EntryContext {
     this.contentSize = content.offset + dataSize(content);
     if (this.size > MAX_FILE_SIZE || this.contentSize > MAX_FILE_SIZE)
       throw malformed('makes its folder too large');
+  }
+
+  /** The memory of the last entry is used for other things from now on. */
+  rest(): void {
+    if (this.#last !== null) this.#last = { ...this.#last, path: Buffer.from(this.#last.path) };
   }
 }
 

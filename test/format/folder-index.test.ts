@@ -203,17 +203,25 @@ describe('an index', () => {
       fc.property(tree, fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 }), (entries, sizes) => {
         const whole = encodeAll(entries);
         const decoder = new EntryDecoder(totalsOf(entries));
+        const choosing = new EntryDecoder(totalsOf(entries));
         const read: FolderEntry[] = [];
+        const seen: Buffer[] = [];
+        const chosen: FolderEntry[] = [];
+        const isChosen = ({ path }: FolderEntry): boolean => seen.push(Buffer.from(path)) % 3 === 0;
         for (let at = 0, i = 0; at < whole.length; i += 1) {
           const size = sizes[i % sizes.length] ?? 1;
           // The bytes may be used for something else afterwards.
           const piece = Buffer.from(whole.subarray(at, at + size));
           read.push(...decoder.push(piece));
+          chosen.push(...choosing.push(piece, isChosen));
           piece.fill(0xaa);
           at += size;
         }
         decoder.end();
+        choosing.end();
         expect(read).toEqual(entries);
+        expect(seen).toEqual(entries.map(({ path }) => path));
+        expect(chosen).toEqual(entries.filter((_, index) => index % 3 === 2));
       }),
     );
   });

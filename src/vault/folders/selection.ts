@@ -22,7 +22,26 @@ export async function* entriesOf(
   totals: FolderTotals,
   wanted: Wanted | null,
 ): AsyncGenerator<FolderEntry, void, undefined> {
-  for await (const { entry } of selectEntries(decoded(bytes, totals), wanted)) yield entry;
+  for await (const { entry } of selectStored(bytes, totals, wanted)) yield entry;
+}
+
+/** As `selectEntries`, of what the bytes of an index tell of; what comes before a wanted path is no more than looked at. */
+export async function* selectStored(
+  bytes: AsyncIterable<Uint8Array>,
+  totals: FolderTotals,
+  wanted: Wanted | null,
+): AsyncGenerator<SelectedEntry, void, undefined> {
+  if (wanted === null || !('path' in wanted)) {
+    yield* selectEntries(decoded(bytes, totals), wanted);
+    return;
+  }
+  const decoder = new EntryDecoder(totals);
+  const below = new Below(wanted.path);
+  for await (const run of bytes) {
+    for (const entry of decoder.push(run, (each) => below.has(each))) yield below.take(entry);
+    if (below.isOver) return;
+  }
+  decoder.end();
 }
 
 async function* decoded(
@@ -47,11 +66,15 @@ export async function* selectEntries(
     for await (const entry of entries) yield { entry, isParent: false };
     return;
   }
-  const links = new Links();
   if ('path' in wanted) {
-    yield* selectBelow(entries, wanted.path, links);
+    const below = new Below(wanted.path);
+    for await (const entry of entries) {
+      if (below.has(entry)) yield below.take(entry);
+      else if (below.isOver) return;
+    }
     return;
   }
+  const links = new Links();
   /** Folders around the present entry that have not been wanted so far. */
   let parents: FolderEntry[] = [];
   for await (const entry of entries) {
@@ -63,27 +86,6 @@ export async function* selectEntries(
     }
     for (const parent of parents.splice(0)) yield { entry: parent, isParent: true };
     yield { entry: links.take(entry), isParent: false };
-  }
-}
-
-async function* selectBelow(
-  entries: AsyncIterable<FolderEntry>,
-  root: Buffer,
-  links: Links,
-): AsyncGenerator<SelectedEntry, void, undefined> {
-  let isFound = false;
-  for await (const entry of entries) {
-    const { path } = entry;
-    const isRoot = path.equals(root);
-    if (isRoot || isIn(path, root)) {
-      isFound = true;
-      const below = isRoot ? Buffer.alloc(0) : path.subarray(root.length === 0 ? 0 : root.length + 1);
-      yield { entry: { ...links.take(entry), path: below }, isParent: false };
-    } else if (isFound) {
-      return;
-    } else {
-      links.pass(entry);
-    }
   }
 }
 
@@ -126,5 +128,34 @@ class Links {
     if (content === undefined || entry.linkGroup === null) return entry;
     this.#contents.delete(entry.linkGroup);
     return { ...entry, content };
+  }
+}
+
+/** What is at a path and below it, of entries in order. */
+class Below {
+  readonly #root: Buffer;
+  readonly #links = new Links();
+  #isFound = false;
+  /** Whether no more can come. */
+  isOver = false;
+
+  constructor(root: Buffer) {
+    this.#root = root;
+  }
+
+  /** Whether the next entry is one of them. */
+  has(entry: FolderEntry): boolean {
+    const isOne = entry.path.equals(this.#root) || isIn(entry.path, this.#root);
+    if (!isOne) this.#links.pass(entry);
+    this.isOver ||= this.#isFound && !isOne;
+    this.#isFound ||= isOne;
+    return isOne;
+  }
+
+  /** One of them, by its path below the root. */
+  take(entry: FolderEntry): SelectedEntry {
+    const { length } = this.#root;
+    const path = entry.path.subarray(length === 0 || length === entry.path.length ? length : length + 1);
+    return { entry: { ...this.#links.take(entry), path }, isParent: false };
   }
 }

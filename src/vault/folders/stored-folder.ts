@@ -11,7 +11,7 @@ import type { Session } from '../session.ts';
 import { contentReader } from './content-runs.ts';
 import type { RunAt } from './content-runs.ts';
 import { RangeReader, Ranges } from './range-reader.ts';
-import { entriesOf, selectEntries } from './selection.ts';
+import { entriesOf, selectStored, type SelectedEntry } from './selection.ts';
 import type { Wanted } from './selection.ts';
 import type { ReadContent } from './with-holes.ts';
 
@@ -109,7 +109,10 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
     entryCount,
     list,
     async select(wanted, options = {}) {
-      const found = await measure(list(options), wanted, { entryCount, contentSize });
+      const found = await measure(explained(selectStored(indexBytes(options), totals, wanted)), wanted, {
+        entryCount,
+        contentSize,
+      });
       if (found.count === 0) {
         const what =
           wanted !== null && 'path' in wanted ? `called "${wanted.path.toString()}"` : 'of that pattern';
@@ -150,7 +153,7 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
 
 /** What is wanted, together. Of all of a folder its manifest says it. */
 async function measure(
-  entries: AsyncIterable<FolderEntry>,
+  entries: AsyncIterable<SelectedEntry>,
   wanted: Wanted | null,
   whole: { readonly entryCount: number; readonly contentSize: number },
 ): Promise<
@@ -165,7 +168,7 @@ async function measure(
   let count = 0;
   let size = 0;
   let only: FolderEntry | null = null;
-  for await (const { entry, isParent } of selectEntries(entries, wanted)) {
+  for await (const { entry, isParent } of entries) {
     if (isParent) continue;
     count += 1;
     const { content } = entry;
