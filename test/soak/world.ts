@@ -188,6 +188,8 @@ export class World implements AsyncDisposable {
         }),
       );
       const named = new Set(lists);
+      // What a list names counts for no set, so that what would be complete with it is not, and has no doubles.
+      const partlyNamed = new Set(lists.map((name) => parseShardObjectName(name)?.chunkId));
       // Doubles are chosen among where a set is complete.
       const degraded = new Set<string>();
       const rows = new Map<string, string>();
@@ -206,7 +208,8 @@ export class World implements AsyncDisposable {
         const [, name = '', what = ''] = / has (\S+), which (.*)$/.exec(line) ?? [];
         if (what === 'is left over') return parseSweepObjectName(name) !== null;
         const { chunkId = '' } = parseShardObjectName(name) ?? {};
-        return named.has(name) || (what === 'the catalog does not know' && degraded.has(chunkId));
+        const hasNoChoice = degraded.has(chunkId) || partlyNamed.has(chunkId);
+        return named.has(name) || (what === 'the catalog does not know' && hasNoChoice);
       };
       return found.filter((line) => !isExplained(line)).map(withDetails);
     });
