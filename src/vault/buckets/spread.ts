@@ -49,15 +49,24 @@ export function removeFrom(
   });
 }
 
-/** A bucket's copy of an object; null if it answers and has none. @throws what the bucket says otherwise */
+/**
+ * A bucket's copy of an object; null if it answers and has none.
+ *
+ * @param call `intact`: one that is damaged is none, such as a larger one than it can be
+ * @throws what the bucket says otherwise
+ */
 export async function readCopy(
   bucket: ReadBucket,
   name: string,
-  call: { readonly maxSize: number; readonly signal?: AbortSignal | undefined },
+  {
+    intact = false,
+    ...call
+  }: { readonly maxSize: number; readonly intact?: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<Uint8Array | null> {
   try {
     return await (await bucket.open()).get(name, call);
   } catch (error) {
+    if (intact && isVaultError(error, 'damaged')) return null;
     if (!isVaultError(error, 'object-missing')) throw error;
     // A disk that is not mounted has none, either.
     await bucket.checked(call.signal);
@@ -82,10 +91,11 @@ export async function readCopyAs<T>(
     readonly signal?: AbortSignal | undefined;
   },
 ): Promise<T | null> {
-  const bytes = await readCopy(bucket, name, call);
+  const { open, ...rest } = call;
+  const bytes = await readCopy(bucket, name, { ...rest, intact: true });
   if (bytes === null) return null;
   try {
-    return call.open(bytes);
+    return open(bytes);
   } catch (error) {
     if (isVaultError(error, 'damaged')) return null;
     throw error;

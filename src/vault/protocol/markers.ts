@@ -110,13 +110,14 @@ async function readMarker(
 ): Promise<readonly string[] | null> {
   let seen = false;
   for (const bucket of buckets) {
-    const bytes = await readCopy(bucket, name, { maxSize: MAX_PUT_MARKER_SIZE, signal });
-    if (bytes === null) continue;
-    seen = true;
     try {
+      const bytes = await readCopy(bucket, name, { maxSize: MAX_PUT_MARKER_SIZE, signal });
+      if (bytes === null) continue;
+      seen = true;
       return openPutMarker(session.keys, bytes).ids;
     } catch (error) {
       if (!isVaultError(error, 'damaged')) throw error;
+      seen = true;
     }
   }
   if (!seen) return null;
