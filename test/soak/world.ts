@@ -205,6 +205,8 @@ export class World implements AsyncDisposable {
         return id === '' ? line : `${line} (row ${rows.get(id) ?? 'none'}; there: ${there.join(', ')})`;
       };
       const isExplained = (line: string): boolean => {
+        // It may have gone, if the file has been removed once more since; a row of it stays until the list has gone.
+        if (line.startsWith('missing: ') && named.has(line.split(' ')[2] ?? '')) return true;
         const [, name = '', what = ''] = / has (\S+), which (.*)$/.exec(line) ?? [];
         if (what === 'is left over') return parseSweepObjectName(name) !== null;
         const { chunkId = '' } = parseShardObjectName(name) ?? {};
