@@ -2,7 +2,7 @@
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 
 /**
- * New objects in 48 MiB instead of 3 take 30 to 100 MiB more for a large folder, and are no faster. Nor is it faster to let old ones
+ * For large folders: new objects in 48 MiB instead of 3 take 30 to 100 MiB more, and are no faster. Nor is it faster there to let old ones
  * grow to three times what is in use before garbage is collected, instead of half as much again: that takes 20 MiB.
  */
 export function collectOften(): void {
@@ -47,8 +47,8 @@ export function keepNewSpace(): void {
 }
 
 /**
- * Of one file of many chunks a tenth of the time would go into collecting little garbage again and again. Not to be called before the memory of
- * the key's derivation has been given back: the two together would be the most that a command takes.
+ * To read one file of many chunks takes a quarter less processor time where its little garbage is not collected again and again. Not to be
+ * called before the memory of the key's derivation has been given back: the two together would be the most that a command takes.
  */
 export function collectRarely(): void {
   setFlagsFromString('--heap-growing-percent=300');

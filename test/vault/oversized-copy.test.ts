@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { MAX_PUT_MARKER_SIZE } from '../../src/format/removal.ts';
+import { readMarkedIds } from '../../src/vault/protocol/markers.ts';
 import { getBytes, putBytes, testVault, type TestVault } from './harness.ts';
 
-const KIB = 1024;
 let made: TestVault;
 beforeAll(async () => {
   made = await testVault();
@@ -13,7 +14,7 @@ afterAll(() => made.vault.close());
 function enlarge(prefix: string): number {
   const [bucket] = made.buckets;
   const names = [...(bucket?.storage.keys() ?? [])].filter((name) => name.startsWith(prefix));
-  for (const name of names) bucket?.storage.set(name, randomBytes(4096 * KIB));
+  for (const name of names) bucket?.storage.set(name, Buffer.alloc(MAX_PUT_MARKER_SIZE + 1));
   return names.length;
 }
 
@@ -31,4 +32,14 @@ test('A copy that is larger than it can be says nothing where another one is int
   expect(enlarge('sweep/')).toBeGreaterThan(0);
   await made.vault.sweep({ waitMs: 0 });
   expect(await getBytes(made.vault, 'kept')).toHaveLength(100);
+});
+
+test('So it is with the marker of a put: what it names is read in another bucket', async () => {
+  const { session } = made;
+  await session.guard.run(async () => {
+    expect(enlarge('puts/')).toBe(1);
+    const read = readMarkedIds(session, session.buckets.all, { known: new Set(), signal: undefined });
+    expect(await Array.fromAsync(read)).toHaveLength(1);
+  });
+  await session.guard.end();
 });

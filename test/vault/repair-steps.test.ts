@@ -505,6 +505,27 @@ test('a rotten double of a shard is replaced by none, and all that is replaced s
   expect(lists.map(({ length }) => length)).toEqual([1, 1, 1, 1, 1]);
 });
 
+test('a bucket that does not take the list of what was replaced is told, and the others are repaired', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  const rotten = shardOf(scene, await rowOf(handle, 'one'), 0);
+  flip(rotten.bucket, rotten.name, -1);
+  const away = present(scene.buckets.find((bucket) => bucket !== rotten.bucket));
+  failing(away, ({ operation, name }) => operation === 'put' && name.startsWith('sweep/'));
+  const told = { objectsReplaced: 1, shardsStored: 1, chunksRepaired: 1, filesDegraded: [] };
+  expect(await handle.vault.repair({ depth: 'data' })).toMatchObject({
+    ...told,
+    outcome: 'degraded',
+    unreachable: [away.url],
+  });
+  away.wrap = (plain) => plain;
+  await handle.session.guard.end();
+  expect(await handle.vault.verify({ depth: 'data' })).toMatchObject({ outcome: 'whole' });
+  // The list stands in the others: the next sweep goes on with it.
+  expect(await handle.vault.sweep({ waitMs: 0 })).toMatchObject({ objectsRemoved: 1, objectsWaiting: 0 });
+  expect(rotten.bucket.storage.has(rotten.name)).toBe(false);
+});
+
 test('a file that is known not to be whole is not called unknown since its manifest cannot be read after that', async () => {
   await using begun = await begin();
   const { scene, handle } = begun;

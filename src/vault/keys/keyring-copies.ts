@@ -63,17 +63,12 @@ export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array, epoch?: n
 }
 
 /** A keyring's copy; null for one that is not there, or larger than any. */
-export async function readCopyIfWhole(
+export function readCopyIfWhole(
   bucket: ReadBucket,
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array | null> {
-  try {
-    return await readCopy(bucket, name, { maxSize: MAX_KEYRING_SIZE, signal });
-  } catch (error) {
-    if (isVaultError(error, 'damaged')) return null;
-    throw error;
-  }
+  return readCopy(bucket, name, { maxSize: MAX_KEYRING_SIZE, intact: true, signal });
 }
 
 /** The names of its keyrings, in order. */

@@ -4,7 +4,12 @@ import { openSweepList, signSweepList, underAnyRoot, type SignedUnder } from '..
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
 import { MAX_SWEEP_SIZE, parseSweepObjectName, SWEEP_PREFIX, sweepObjectName } from '../../format/removal.ts';
 import type { SweepList } from '../../format/removal.ts';
-import { tooFewBuckets, type ReadBucket, type VaultBucket } from '../buckets/bucket-set.ts';
+import {
+  tooFewBuckets,
+  type BucketFailure,
+  type ReadBucket,
+  type VaultBucket,
+} from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import { readCopyAs, spread } from '../buckets/spread.ts';
 import type { ReadSession, Session } from '../session.ts';
@@ -79,15 +84,15 @@ export async function readLists(
  * has come furthest, and the next sweep goes on with a list that has not.
  *
  * @param replace false where most buckets have it already as it is: nothing is written there, and kept for another while
- * @throws what a bucket says that does not take it; the next sweep goes on then
+ * @returns those that do not take it
  */
-export async function putList(
+async function spreadList(
   session: Session,
   buckets: readonly VaultBucket[],
   list: SweepList,
   signal: AbortSignal | undefined,
   replace = true,
-): Promise<void> {
+): Promise<readonly BucketFailure[]> {
   const object = { name: sweepObjectName(list.id), bytes: signSweepList(session.keys, list) };
   const written = await spread(buckets, object, { signal, replace });
   const [others, refused] = [true, false].map((isOther) =>
@@ -95,9 +100,12 @@ export async function putList(
   );
   const replaced = buckets.filter((bucket) => others?.some((failure) => failure.bucket === bucket));
   const again = replaced.length === 0 ? null : await spread(replaced, object, { signal, replace: true });
-  const failed = [...(refused ?? []), ...(again?.failed ?? [])].filter(
-    ({ error }) => error.code !== 'retained',
-  );
+  return [...(refused ?? []), ...(again?.failed ?? [])].filter(({ error }) => error.code !== 'retained');
+}
+
+/** As `spreadList`. @throws what a bucket says that does not take it; the next sweep goes on then */
+export async function putList(...call: Parameters<typeof spreadList>): Promise<void> {
+  const failed = await spreadList(...call);
   if (failed.length > 0)
     throw tooFewBuckets('Nothing was removed, since a bucket did not take the list.', failed);
 }
@@ -112,15 +120,21 @@ function progressOf({ doneAtMs, waitsFor }: SweepList): number {
  * them.
  *
  * @param buckets all of the vault's; if one cannot be reached, nothing is listed, and they stay for now
+ * @returns buckets that did not take it; the next sweep goes on then
  */
 export async function listForRemoval(
   session: Session,
   buckets: readonly ReadBucket[],
   names: readonly string[],
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<readonly BucketFailure[]> {
   const { all } = session.buckets;
-  if (buckets.length === all.length) await writeLists(session, all, names, signal);
+  if (buckets.length < all.length) return [];
+  for (const list of newLists(session, names)) {
+    const failed = await spreadList(session, all, list, signal);
+    if (failed.length > 0) return failed;
+  }
+  return [];
 }
 
 /** Writes what is to go into new lists, in every bucket. @throws what a bucket says; what was written is resumed by the next sweep */
@@ -131,10 +145,14 @@ export async function writeLists(
   signal: AbortSignal | undefined,
 ): Promise<SweepList[]> {
   const lists: SweepList[] = [];
-  for (const objects of slicesOf(names, MAX_SWEEP_OBJECTS)) {
-    const list = { id: drawId(), atMs: session.clock.now(), doneAtMs: null, waitsFor: null, objects };
+  for (const list of newLists(session, names)) {
     await putList(session, buckets, list, signal);
     lists.push(list);
   }
   return lists;
+}
+
+function* newLists({ clock }: Session, names: readonly string[]): Generator<SweepList, void, undefined> {
+  for (const objects of slicesOf(names, MAX_SWEEP_OBJECTS))
+    yield { id: drawId(), atMs: clock.now(), doneAtMs: null, waitsFor: null, objects };
 }

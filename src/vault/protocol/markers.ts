@@ -113,12 +113,11 @@ async function readMarker(
     try {
       const bytes = await readCopy(bucket, name, { maxSize: MAX_PUT_MARKER_SIZE, signal });
       if (bytes === null) continue;
-      seen = true;
       return openPutMarker(session.keys, bytes).ids;
     } catch (error) {
       if (!isVaultError(error, 'damaged')) throw error;
-      seen = true;
     }
+    seen = true;
   }
   if (!seen) return null;
   throw new VaultError(

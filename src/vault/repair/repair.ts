@@ -141,7 +141,8 @@ async function repairAll(session: ReadSession, ground: Ground, options: RepairOp
   const leaveToSweep = async (): Promise<void> => {
     const names = replaced.splice(0);
     if (names.length === 0) return;
-    await ground.take([], undefined, (writing) => listForRemoval(writing, ground.sources, names, signal));
+    const list = (writing: Session) => listForRemoval(writing, ground.sources, names, signal);
+    (await ground.take([], [], list)).forEach(ground.noteFailure);
   };
   const onReplaced = async (name: string): Promise<void> => {
     replaced.push(name);

@@ -1,10 +1,8 @@
 /** Whether every bucket has the newest keyring, and no other. */
 import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
-import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
 import { isVaultError } from '../../errors.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
-import { readCopy } from '../buckets/spread.ts';
-import { readNamed, verifiedOrNull } from '../keys/keyring-copies.ts';
+import { readCopyIfWhole, readNamed, verifiedOrNull } from '../keys/keyring-copies.ts';
 import type { Session } from '../session.ts';
 import type { Findings } from './findings.ts';
 
@@ -31,12 +29,7 @@ export async function checkKeyrings(
       if (epoch !== null && epoch > keyring.epoch) newer.push(name);
       if (wrong === MOST_COUNTED) break;
     }
-    let copy: Uint8Array | null = null;
-    try {
-      copy = await readCopy(bucket, keyringObjectName(keyring.epoch), { maxSize: MAX_KEYRING_SIZE, signal });
-    } catch (error) {
-      if (!isVaultError(error, 'damaged')) throw error;
-    }
+    const copy = await readCopyIfWhole(bucket, keyringObjectName(keyring.epoch), signal);
     if (copy === null || Buffer.compare(copy, right) !== 0) wrong += 1;
     // An unmounted disk has none. And one that was changed since this has begun is not wrong.
     if (wrong > 0) await bucket.confirm(signal);
