@@ -505,6 +505,32 @@ test('a rotten double of a shard is replaced by none, and all that is replaced s
   expect(lists.map(({ length }) => length)).toEqual([1, 1, 1, 1, 1]);
 });
 
+test('a chunk that others have stored anew since it was listed is not called lost', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  const { id } = await rowOf(handle, 'one');
+  let isAnew = false;
+  const storeAnew = (): void => {
+    isAnew = true;
+    for (const { storage } of scene.buckets) {
+      const shards = [...storage].filter(([name]) => name.startsWith(`chunks/${id}`));
+      for (const [name, bytes] of shards) {
+        storage.delete(name);
+        storage.set(name.replace(/[^.]+$/, '0123456789abcdef'), bytes);
+      }
+    }
+  };
+  for (const bucket of scene.buckets)
+    failing(bucket, ({ operation, name }) => {
+      if (!isAnew && operation === 'get' && name.startsWith(`chunks/${id}`)) storeAnew();
+      return false;
+    });
+  const repaired = await handle.vault.repair({ depth: 'data' });
+  expect(isAnew).toBe(true);
+  expect(repaired).toMatchObject({ outcome: 'whole', chunksLost: 0, filesLost: [], shardsStored: 0 });
+  expect(await handle.vault.verify({ depth: 'data' })).toMatchObject({ outcome: 'whole' });
+});
+
 test('a bucket that does not take the list of what was replaced is told, and the others are repaired', async () => {
   await using begun = await begin();
   const { scene, handle } = begun;

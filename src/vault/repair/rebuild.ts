@@ -85,10 +85,24 @@ export class Rebuild {
   }
 
   async run(chunk: NeedyChunk, signal: AbortSignal | undefined): Promise<Rebuilt> {
-    const { ground, redundancy, reads } = this.#options;
+    const { ground } = this.#options;
     await ground.keep(signal);
     ground.note(chunk.id);
     const shards = await this.#look(chunk.id, signal);
+    const rebuilt = await this.#from(shards, chunk, signal);
+    if (rebuilt !== 'lost') return rebuilt;
+    // Another repair may have stored it anew since they were listed, and a sweep have removed what that has replaced.
+    const known = new Set(shards.map(objectNameOf));
+    const now = await this.#list(chunk.id, signal);
+    return now.some((shard) => !known.has(objectNameOf(shard))) ? this.#from(now, chunk, signal) : rebuilt;
+  }
+
+  async #from(
+    shards: readonly ListedShard[],
+    chunk: NeedyChunk,
+    signal: AbortSignal | undefined,
+  ): Promise<Rebuilt> {
+    const { ground, redundancy, reads } = this.#options;
     const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
     // That of the keyring, once it has the wish.
     const spare = (redundancy ?? this.#session.keyring.keyring.redundancy).m;
@@ -110,12 +124,15 @@ export class Rebuild {
 
   /** The shards of one chunk that buckets list. */
   async #look(id: string, signal: AbortSignal | undefined): Promise<ListedShard[]> {
+    if (this.#presence === null) return this.#list(id, signal);
+    const sets = await this.#presence.sets(id, signal);
+    for (const failure of this.#presence.failures) this.#options.ground.noteFailure(failure);
+    return sets.flatMap(({ shards }) => shards);
+  }
+
+  /** As they are now. */
+  async #list(id: string, signal: AbortSignal | undefined): Promise<ListedShard[]> {
     const { ground } = this.#options;
-    if (this.#presence !== null) {
-      const sets = await this.#presence.sets(id, signal);
-      for (const failure of this.#presence.failures) ground.noteFailure(failure);
-      return sets.flatMap(({ shards }) => shards);
-    }
     const found: ListedShard[] = [];
     const prefix = `${CHUNK_PREFIX}${id}.`;
     for await (const entry of mergedListing(ground.sources, prefix, {
