@@ -6,7 +6,6 @@ import { GetObjectCommand } from '@aws-sdk/client-s3';
 import type { S3Client } from '@aws-sdk/client-s3';
 import { getEndpointFromInstructions } from '@smithy/core/endpoints';
 import { HttpRequest } from '@smithy/core/protocols';
-import { invalidInput } from '../../errors.ts';
 import { dateOf } from '../date.ts';
 import type { BodyOptions } from '../http/answer-reader.ts';
 import { escape, type S3Handler, type SdkResponse } from './handler.ts';
@@ -94,6 +93,7 @@ export class S3Requests {
     return this.#site;
   }
 
+  /** Buckets that have another scheme than Signature Version 4 (directory buckets) are refused by their URLs. */
   async #find(): Promise<Site> {
     const { config } = this.#client;
     const {
@@ -102,10 +102,6 @@ export class S3Requests {
       properties,
     } = await getEndpointFromInstructions({ Bucket: this.#bucket }, GetObjectCommand, { ...config });
     const scheme = properties?.authSchemes?.[0];
-    if (scheme !== undefined && scheme.name !== 'sigv4')
-      throw invalidInput(
-        `The bucket ${this.#bucket} is of a kind that cannot be used: its requests are signed by ${scheme.name}.`,
-      );
     return {
       url,
       headers: Object.fromEntries(Object.entries(headers).map(([name, values]) => [name, values.join(', ')])),
