@@ -331,8 +331,8 @@ class Run {
           // One bucket is full while another is away.
           (faults.happened('full disk', span) && faults.happened('outage', span)) ||
           (operation.verb === 'undelete' && failed.message.includes('is on the list of a sweep')) ||
-          // A sweep goes nowhere without every bucket; the next one goes on.
-          (operation.verb === 'sweep' && faults.happened('outage', span))
+          // A sweep goes nowhere without every bucket; the next one goes on. Nor is brought back what may have gone in part.
+          (['sweep', 'undelete'].includes(operation.verb) && faults.happened('outage', span))
         );
       case 'bucket-missing':
         // All else must do without the one that may fail.
@@ -348,6 +348,8 @@ class Run {
     const { checker } = this.#world;
     if (random.below(3) === 0) {
       await this.#mustBe('whole', await this.#ask(checker, REPAIR));
+      // Where the catalog was full, buckets may know more of removals: the first look tells that, and puts it right.
+      await this.#ask(checker, { verb: 'verify', depth: 'listing' });
       await this.#mustBe('whole', await this.#ask(checker, { verb: 'verify', depth: 'data' }));
       this.#victims = [];
     }

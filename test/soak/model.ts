@@ -50,6 +50,7 @@ interface RestoreAttempt {
 export class Model {
   /** Removed files that can be brought back, as far as is known at rest. */
   readonly #hidden = new Map<string, Stored>();
+  /** Those of earlier rounds, too, that were never answered, as of `#removals`. */
   readonly #restores = new Set<RestoreAttempt>();
   readonly #files = new Map<string, Stored>();
   readonly #puts = new Set<PutAttempt>();
@@ -224,8 +225,10 @@ export class Model {
     for (const attempt of this.#removals) {
       if (this.#swept || attempt.removed !== null) this.#removals.delete(attempt);
     }
+    for (const attempt of this.#restores) {
+      if (this.#swept || attempt.restored !== null) this.#restores.delete(attempt);
+    }
     this.#swept = false;
-    this.#restores.clear();
     return problems;
   }
 
