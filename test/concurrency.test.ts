@@ -588,20 +588,20 @@ describe('coalesced', () => {
       served.push(name);
     };
     const all = [ask('first')];
-    await delay(1);
+    await vi.waitUntil(() => gates.length === 1);
     expect(runs).toBe(1);
     all.push(ask('second'), ask('third'));
     gates.shift()?.();
     await all[0];
     expect(served).toEqual(['first']);
-    await delay(1);
+    await vi.waitUntil(() => gates.length === 1);
     expect(runs).toBe(2);
     // Too late for the run that has begun.
     all.push(ask('fourth'));
     gates.shift()?.();
     await Promise.all(all.slice(0, 3));
     expect(served).toEqual(['first', 'second', 'third']);
-    await delay(1);
+    await vi.waitUntil(() => gates.length === 1);
     expect(runs).toBe(3);
     gates.shift()?.();
     await Promise.all(all);
@@ -628,16 +628,16 @@ describe('coalesced', () => {
       },
     });
     const first = [commit(), commit()];
-    await delay(1);
+    await vi.waitUntil(() => turns.length === 1);
     first.push(commit());
     turns[0]?.come();
     expect(await Promise.all(first)).toEqual([1, 1, 1]);
     const refused = commit();
-    await delay(1);
+    await vi.waitUntil(() => turns.length === 2);
     turns[1]?.refuse(new Error('no turn'));
     await expect(refused).rejects.toThrow('no turn');
     const last = commit();
-    await delay(1);
+    await vi.waitUntil(() => turns.length === 3);
     turns[2]?.come();
     expect(await last).toBe(2);
   });
@@ -661,18 +661,17 @@ describe('coalesced', () => {
       },
     );
     const first = commit();
-    await delay(1);
+    await vi.waitUntil(() => turns.length === 1);
     turns[0]?.();
-    await delay(1);
+    await vi.waitUntil(() => ends.length === 1);
     const next = [commit()];
     ends[0]?.();
     expect(await first).toBe(1);
-    await delay(1);
+    await vi.waitUntil(() => turns.length === 2);
     next.push(commit());
-    await delay(1);
-    expect(turns).toHaveLength(2);
     turns[1]?.();
-    await delay(1);
+    await vi.waitUntil(() => ends.length === 2);
+    expect(turns).toHaveLength(2);
     ends[1]?.();
     expect(await Promise.all(next)).toEqual([2, 2]);
   });

@@ -1,9 +1,8 @@
 import { once } from 'node:events';
-import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ask } from '../serve/harness.ts';
+import { ask, uploading } from '../serve/harness.ts';
 import { sandbox } from './run.ts';
 import type { Running, Sandbox } from './run.ts';
 
@@ -40,12 +39,9 @@ describe('vault serve', () => {
 
   it('told to end in the middle of an upload lists nothing of it', async () => {
     const { url, process: server, ended } = await started(['--grace', '100ms']);
-    const socket = connect(Number(new URL(url).port), '127.0.0.1');
-    socket.on('error', () => undefined);
-    socket.write(
-      `PUT /api/files/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n${'x'.repeat(3_000_000)}`,
-    );
-    await delay(300);
+    const socket = await uploading(url, '/api/files/half', 5_000_000);
+    socket.write('x'.repeat(3_000_000));
+    await delay(100);
     server.kill('SIGTERM');
     const { exit, stdout } = await ended;
     expect(exit).toBe(0);

@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { connect } from 'node:net';
+import type { Socket } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { systemClock } from '../../src/host.ts';
 import { startServer } from '../../src/serve/server.ts';
@@ -136,4 +138,15 @@ async function raw(
   if (end) socket.end(bytes);
   else socket.write(bytes);
   return text(socket);
+}
+
+/** Begins an upload. @returns its connection, when the server waits for the body */
+export async function uploading(url: string, path: string, length: number): Promise<Socket> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1');
+  socket.on('error', () => undefined);
+  socket.write(
+    `PUT ${path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: ${length}\r\n\r\n`,
+  );
+  await once(socket, 'data');
+  return socket;
 }

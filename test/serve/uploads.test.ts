@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readForm } from '../../src/serve/multipart.ts';
@@ -7,7 +6,7 @@ import { storageError } from '../support/faulty-bucket.ts';
 import { VaultError } from '../../src/errors.ts';
 import { all, getBytes } from '../vault/harness.ts';
 import type { TestVaultOptions } from '../vault/harness.ts';
-import { servedVault } from './harness.ts';
+import { servedVault, uploading } from './harness.ts';
 import type { ServedVault } from './harness.ts';
 
 const CONTENT = randomBytes(200_000);
@@ -257,11 +256,9 @@ describe('bad input', () => {
 
   it('a client that goes in the middle leaves nothing', async () => {
     for (const bytes of ['x'.repeat(10), 'x'.repeat(300_000)]) {
-      const socket = connect(Number(new URL(served.url).port), '127.0.0.1');
-      socket.write(
-        `PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n${bytes}`,
-      );
-      await delay(100);
+      const socket = await uploading(served.url, '/api/files/bad', 500_000);
+      socket.write(bytes);
+      await delay(50);
       const before = served.log.length;
       socket.destroy();
       while (served.log.length === before) await delay(10);
@@ -339,12 +336,9 @@ it('a database that is gone in the middle is an error that tells nothing of it, 
 
 it('a server that is stopped calls off what runs, and lists nothing of it', async () => {
   await using other = await servedVault({ graceMs: 100 });
-  const socket = connect(Number(new URL(other.url).port), '127.0.0.1');
-  socket.on('error', () => undefined);
-  socket.write(
-    `PUT /api/files/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n${'x'.repeat(300_000)}`,
-  );
-  await delay(100);
+  const socket = await uploading(other.url, '/api/files/half', 500_000);
+  socket.write('x'.repeat(300_000));
+  await delay(50);
   await other.server.stop();
   expect(await all(other.made.vault.list())).toEqual([]);
   expect(other.log).toMatchObject([{ route: '/api/files/{ref...}', status: 503, code: 'interrupted' }]);
