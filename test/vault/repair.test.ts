@@ -582,6 +582,17 @@ describe('repair', () => {
     expect(await handle.vault.repair()).toMatchObject(NOTHING_DONE);
   });
 
+  test('hides what a catalog from before its removal shows, whether it can be brought back or not', async () => {
+    await using at = await begin();
+    const { vault, catalog } = at.handle;
+    const hashes = (await Promise.all(['big', 'one'].map((name) => vault.get(name)))).map(({ hash }) => hash);
+    await vault.remove(['big']);
+    await vault.remove(['one'], { graceMs: 0 });
+    await catalog.files.hide(hashes, null);
+    expect(await vault.repair()).toMatchObject({ outcome: 'whole' });
+    expect(await vault.verify({ depth: 'listing' })).toMatchObject({ filesShown: 0, filesHidden: 0 });
+  });
+
   test('brings back no manifest of a file that is removed and swept meanwhile', async () => {
     await using begun = await begin();
     const { scene } = begun;

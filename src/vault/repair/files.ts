@@ -2,11 +2,11 @@
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { CallOptions } from '../call.ts';
-import { learn, type Learned } from '../files/catch-up.ts';
+import { hideAsRecorded, learn, type Learned } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
 import type { FileRecord } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
-import type { ReadSession } from '../session.ts';
+import type { ReadSession, Session } from '../session.ts';
 import type { Ground } from './ground.ts';
 
 /** How a file stands after a repair, from good to bad; `unknown`: a bucket that may have what is missing could not be asked. */
@@ -45,7 +45,11 @@ export async function* filesToRepair(
   }
   for await (const file of joinFiles(session, ground.sources, { signal, onFailure: ground.noteFailure })) {
     const deletion = deletions.get(file.hash) ?? null;
-    if (deletion !== null && isOver(session, ground, file.hash, deletion)) continue;
+    if (deletion !== null && isOver(session, ground, file.hash, deletion)) {
+      const hide = (writing: Session) => hideAsRecorded(writing, file.hash, deletion, signal);
+      if (file.row?.hiddenAtMs === null) await ground.take([], undefined, hide);
+      continue;
+    }
     const found = seen(file, await learn(session, ground.take, file, { deletion, signal }), ground);
     if (found !== null) yield found;
   }
