@@ -108,7 +108,7 @@ async function downloaded(): Promise<Buffer> {
       await rm(made.folder.at('saved'), { recursive: true });
       return bytes;
     },
-    { timeout: 10_000, interval: 50 },
+    { interval: 50 },
   );
 }
 

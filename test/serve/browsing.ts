@@ -1,6 +1,6 @@
 /** A person at the page: what they see, press and get, in a profile of their own. */
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Browser, BrowserContext, CDPSession, ElementHandle, Page } from 'puppeteer-core';
 
@@ -32,7 +32,7 @@ export interface Person extends AsyncDisposable {
 /** @param folder where downloads go */
 export async function personAt(browser: Browser, url: string, folder: string): Promise<Person> {
   const context = await browser.createBrowserContext();
-  await takeDownloads(browser, context, folder);
+  const ended = await takeDownloads(browser, context, folder);
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   // Others look at their pages at the same time.
@@ -62,7 +62,10 @@ export async function personAt(browser: Browser, url: string, folder: string): P
   };
   const press = async (name: string): Promise<void> => {
     try {
-      await (await found(name, 'button, a, summary, input[type=checkbox]')).click();
+      const one = await found(name, 'button, a, summary, input[type=checkbox]');
+      // What was said a moment ago may be in front of it.
+      await one.evaluate((element) => element.scrollIntoView({ block: 'center' }));
+      await one.click();
     } catch (error) {
       // A list that was drawn anew meanwhile has another one.
       if (!/detached/.test(String(error))) throw error;
@@ -92,9 +95,7 @@ export async function personAt(browser: Browser, url: string, folder: string): P
     chooseBy,
     async downloaded() {
       for (let waited = 0; waited < PATIENCE_MS; waited += 50) {
-        const fresh = (await readdir(folder)).find(
-          (name) => !known.has(name) && !name.endsWith('.crdownload'),
-        );
+        const fresh = (await readdir(folder)).find((name) => !known.has(name) && ended.has(name));
         if (fresh !== undefined) {
           known.add(fresh);
           return join(folder, fresh);
@@ -116,13 +117,28 @@ export async function personAt(browser: Browser, url: string, folder: string): P
   };
 }
 
-/** It holds as long as whoever asked for it is there. */
-async function takeDownloads(browser: Browser, context: BrowserContext, downloadPath: string): Promise<void> {
+/** It holds as long as whoever asked for it is there. @returns the names of what has come to its end, once it has: the files are there before */
+async function takeDownloads(
+  browser: Browser,
+  context: BrowserContext,
+  downloadPath: string,
+): Promise<ReadonlySet<string>> {
   const session = await browser.target().createCDPSession();
   const { id: browserContextId } = context;
+  const names = new Map<string, string>();
+  const ended = new Set<string>();
+  session.on('Browser.downloadWillBegin', ({ guid, suggestedFilename }) =>
+    names.set(guid, suggestedFilename),
+  );
+  session.on('Browser.downloadProgress', ({ guid, state, filePath }) => {
+    if (state === 'completed')
+      ended.add(filePath === undefined ? (names.get(guid) ?? '') : basename(filePath));
+  });
   await session.send('Browser.setDownloadBehavior', {
     behavior: 'allow',
     downloadPath,
+    eventsEnabled: true,
     ...(browserContextId !== undefined && { browserContextId }),
   });
+  return ended;
 }
