@@ -386,7 +386,13 @@ describe('unfinished puts', () => {
     const at = (name: string): string => folder.at('bucket/unfinished~', name);
     const old = randomUUID();
     const young = randomUUID();
-    const left = [young, 'notes', `${randomUUID()}.txt`, `x${randomUUID()}`, randomUUID().toUpperCase()];
+    const left = [
+      young,
+      'notes',
+      `${randomUUID()}.txt`,
+      `x${randomUUID()}`,
+      `A${randomUUID().slice(1).toUpperCase()}`,
+    ];
     for (const name of [old, ...left]) await writeFile(at(name), '');
     const below = randomUUID();
     await mkdir(at(below));

@@ -270,7 +270,8 @@ describe('with everything in hand but the lock password', () => {
         ['verify', '--json'],
       ].map((args) => box.run(args)),
     );
-    for (const { stdout } of told) expect(stdout).not.toContain(String(LARGE.length));
+    // As a number: a hash may have its digits somewhere.
+    for (const { stdout } of told) expect(stdout).not.toMatch(new RegExp(`\\b${LARGE.length}\\b`));
   });
 
   test('the keys of the vault open neither content part nor chunks, and do not tell a guess from the content', async () => {
