@@ -334,9 +334,8 @@ describe.each(['gcs', 's3'] as const)('a hostile server of %s', (kind) => {
 
   describe('is not there:', () => {
     test('a closed port is unreachable', async () => {
-      const server = await startS3Server();
-      await server.close();
-      const bucket = await cloud.open(server.url);
+      // One that was given back may be another server's by now.
+      const bucket = await cloud.open('http://127.0.0.1:1');
       const error = await errorOf(bucket.get('a'));
       expect(error).toMatchObject({ code: 'unavailable', unreachable: true });
       expect(error.message).toContain('whether the server runs');

@@ -1,7 +1,6 @@
 import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
-import { startS3Server } from '../support/s3-server.ts';
 import type { Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
 
@@ -73,9 +72,8 @@ test.each([
   ['gs://photos', ''],
   ['s3://photos', '&region=us-east-1'],
 ])('says at once that nothing listens where %s should be', async (place, options) => {
-  const server = await startS3Server();
-  await server.close();
-  const url = `${place}?endpoint=${server.url}${options}`;
+  // A port that was given back may be another server's by now.
+  const url = `${place}?endpoint=http://127.0.0.1:1${options}`;
   const { exit, stdout, stderr } = await box.run(['init', '--bucket', url], {
     env: { AWS_ACCESS_KEY_ID: 'key', AWS_SECRET_ACCESS_KEY: 'secret' },
   });
