@@ -20,7 +20,10 @@ export interface ServedVault extends AsyncDisposable {
   readonly warnings: string[];
   ask(path: string, options?: AskOptions): Promise<Answered>;
   /** Sends bytes as they are. @returns all that comes back until the connection ends */
-  raw(bytes: string | Uint8Array, options?: { readonly end?: boolean }): Promise<string>;
+  raw(
+    bytes: string | Uint8Array,
+    options?: { readonly end?: boolean; readonly at?: string },
+  ): Promise<string>;
   /** Another server of the same vault, as another process has it. */
   replica(options?: Partial<ServeOptions>): Promise<RunningServer>;
 }
@@ -76,7 +79,7 @@ export async function servedVault(
     warnings,
     url: server.url,
     ask: (path, { at = server.url, ...how } = {}) => ask(`${at}${path}`, how),
-    raw: (bytes, how) => raw(server.url, bytes, how),
+    raw: (bytes, { at = server.url, ...how } = {}) => raw(at, bytes, how),
     replica: async (more = {}) => start(await made.reopen(), more),
     async [Symbol.asyncDispose]() {
       await Promise.all(servers.map((one) => one.stop()));
