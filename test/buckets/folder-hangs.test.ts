@@ -131,7 +131,7 @@ describe('a folder that hangs', () => {
       if (label !== 'four') continue;
       disks.hanging.add(folder.at(label));
       const asked = Array.from({ length: 5 }, () => bucket.get('object'));
-      for (let turn = 0; turn < 100 && out(folder.at(label)) < 2; turn += 1) await nextTurn();
+      await until(() => out(folder.at(label)) >= 2);
       expect(out(folder.at(label))).toBe(2);
       comeBack(folder.at(label));
       await Promise.all(asked);

@@ -1,8 +1,19 @@
 import { Buffer } from 'node:buffer';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { closeSync, openSync, readdirSync, renameSync } from 'node:fs';
+import {
+  mkdir,
+  open as openFile,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { describe, expect, test, vi } from 'vitest';
 import type { Bucket, NewObject } from '../../src/buckets/bucket.ts';
 import { Batches } from '../../src/buckets/folder/batches.ts';
 import { FolderCalls, threads } from '../../src/buckets/folder/calls.ts';
@@ -107,12 +118,20 @@ describe('many small objects that are stored together', () => {
     await mkdir(folder.at('unfinished'));
     await mkdir(folder.at('target'));
     const where = { unfinished: folder.at('unfinished'), target: folder.at('target') };
+    const how = { ...where, atOnce: 1, replace: true };
     const end = new AbortController();
-    const stored = batches.store(objects(200), { ...where, atOnce: 1, replace: true }, end.signal);
-    // It writes, and is far from having synced all.
-    while ((await readdir(where.unfinished)).length === 0) await delay(1);
+    // It has begun, and needs the threads for files for nothing but its syncs.
+    await batches.store(objects(1), { ...how, target: folder.path }, undefined);
+    await promisify(execFile)('mkfifo', [folder.at('pipe')]);
+    // As many calls as keep all those threads waiting, so that it cannot come to its end.
+    const waiting = Array.from({ length: 64 }, () => openFile(folder.at('pipe')));
+    const stored = batches.store(objects(200), how, end.signal);
+    await vi.waitUntil(() => readdirSync(where.unfinished).length > 0);
     end.abort();
+    const other = openSync(folder.at('pipe'), 'r+');
     await expect(stored).rejects.toThrow('not wanted');
+    for (const file of await Promise.all(waiting)) await file.close();
+    closeSync(other);
     expect(await readdir(where.target)).toEqual([]);
     expect(await readdir(where.unfinished)).toEqual([]);
     await batches.close();
@@ -144,7 +163,8 @@ describe('many small objects that are stored together', () => {
       Promise.all(some.map(({ name, bytes }) => codeOf(bucket.put(name, bytes, { drawn: true }))));
     await put(all.slice(0, 20));
     const next = put(all.slice(20));
-    await rename(folder.at('bucket/manifests'), folder.at('gone'));
+    // Before any of them can be stored.
+    renameSync(folder.at('bucket/manifests'), folder.at('gone'));
     expect(new Set(await next)).toEqual(new Set(['success']));
     const names = new Set((await listAll(bucket, '')).map(({ name }) => name));
     // What was there before has gone with the folder; what came after is where it should be.

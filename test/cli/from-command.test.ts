@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
 
@@ -76,7 +76,10 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     run.process.kill(signal);
     expect(await run.ended).toMatchObject({ exit: 130, stdout: '' });
     const pid = (await readFile(pidFile, 'utf8')).trim();
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z');
-    expect(stat).toMatch(/\) [ZX]/);
+    // It was sent the signal when the command ended, and takes it when its turn comes.
+    await vi.waitFor(async () => {
+      const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z');
+      expect(stat).toMatch(/\) [ZX]/);
+    });
   },
 );

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readlinkSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { weaknessOf } from '../../src/cli/arguments/password-strength.ts';
 import type { Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
@@ -16,14 +16,15 @@ afterAll(async () => {
 
 /** Waits until a process's terminal shows nothing of what is typed. */
 async function untilSilent(pid: number): Promise<void> {
-  for (let tries = 0; tries < 1_000; tries += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    const terminal = readlinkSync(`/proc/${pid}/fd/0`);
-    // Not yet, while the process begins.
-    if (!terminal.startsWith('/dev/')) continue;
-    if (/ -echo /.test(execFileSync('stty', ['-F', terminal, '-a'], { encoding: 'utf8' }))) return;
-  }
-  throw new Error('The terminal shows what is typed.');
+  await vi.waitUntil(
+    () => {
+      const terminal = readlinkSync(`/proc/${pid}/fd/0`);
+      // Not yet, while the process begins.
+      if (!terminal.startsWith('/dev/')) return false;
+      return / -echo /.test(execFileSync('stty', ['-F', terminal, '-a'], { encoding: 'utf8' }));
+    },
+    { interval: 5 },
+  );
 }
 
 describe('a password', () => {

@@ -158,8 +158,9 @@ test('a command does not eat what is to be stored', async () => {
 });
 
 test('a stubborn command does not hold up an interruption', async () => {
+  expect((await box.shell('mkfifo go')).exit).toBe(0);
   const { process: child, ended } = box.start(
-    ['ls', '--password-command', "trap '' TERM; echo up >&2; sleep 5; touch late; cat right"],
+    ['ls', '--password-command', "trap '' TERM; echo up >&2; cat go; touch late; cat right"],
     {
       env: NONE,
     },
@@ -169,6 +170,7 @@ test('a stubborn command does not hold up an interruption', async () => {
   await once(child, 'exit');
   expect(child.exitCode).toBe(130);
   expect(await readdir(box.path)).not.toContain('late');
+  await writeFile(box.at('go'), '');
   await ended;
 });
 

@@ -83,7 +83,7 @@ export interface TerminalRun {
 }
 
 /** How long a terminal is watched for something that does not come. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 
 /** All that a verb says on standard error with `--json` when nothing is wrong. */
 export const SUMMARY = /^\{"summary":\{"verb":"[a-z -]+","exit":0,"seconds":[\d.]+.*\}\}\n$/;
