@@ -66,7 +66,7 @@ test('the memory of each chunk is given back once, and that of an equal one whil
   const body = { length: CHUNK_SIZE, full: true, dedupKey: made.session.keys.writer.content };
   await withWriter(made, {}, async (writer) => {
     const storing = [first, second].map((memory) => writer.store(present(memory), body, signal, lender));
-    await vi.waitFor(() => expect(given).toEqual([second]), { timeout: 20_000 });
+    await vi.waitFor(() => expect(given).toEqual([second]));
     held.resolve();
     const [one, other] = await Promise.all(storing);
     expect(one).toEqual(other);

@@ -58,7 +58,8 @@ describe('a scan by a thread', () => {
   });
 
   test('gives the same of devices, and of a path that is relative', async () => {
-    const source = { root: relative(process.cwd(), '/dev'), oneFileSystem: true };
+    // Others make files in the folders there meanwhile, whose times are then other ones.
+    const source = { root: relative(process.cwd(), '/dev'), excludes: ['*', '!/null', '!/zero'] };
     const devices = await inThread(source);
     expect(withoutCalls(devices)).toEqual(withoutCalls(await here(source)));
     expect(devices.entries.map(({ entry: { kind } }) => kind)).toContain('char-device');
