@@ -251,3 +251,18 @@ test.each(ILL_TYPED)(
     expect(await all(made.vault.list())).toHaveLength(3);
   },
 );
+
+test('A newest version whose row goes by another hash is found in the buckets, not the one before', async () => {
+  await using made = await testVault();
+  for (const content of ['one', 'two', 'three']) {
+    await putBytes(made.vault, Buffer.from(content), { name: 'notes' });
+  }
+  const { hash } = await made.vault.get('notes');
+  await changeCatalog(
+    made.db,
+    `update files set hash = ${literal(Buffer.alloc(32))} where hash = ${literal(Buffer.from(hash, 'hex'))}`,
+  );
+  expect((await getBytes(made.vault, 'notes')).toString()).toBe('three');
+  await made.vault.remove([hash]);
+  expect((await getBytes(made.vault, 'notes')).toString()).toBe('two');
+});

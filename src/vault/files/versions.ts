@@ -4,6 +4,7 @@ import { isVaultError } from '../../errors.ts';
 import { readDeletion } from '../protocol/deletions.ts';
 import type { ReadSession } from '../session.ts';
 import { recognise, type News } from './catch-up.ts';
+import { joinFiles } from './file-join.ts';
 import { readManifestBytes } from './manifests.ts';
 import { openFileRowIfIntact, tagsOf, type FileRecord } from './records.ts';
 
@@ -42,11 +43,39 @@ export async function versionsOf(
   const records = rows.flatMap((row) => believed(session, row) ?? []);
   if (records.length === rows.length) return records;
   const known: FileRecord[] = [];
+  const nowhere: FileRow[] = [];
   for (const row of await rowsOf(MANY)) {
     const version = believed(session, row) ?? (await learnVersion(session, row, { onNews, signal }));
-    if (version?.info.name === name && (version.row.hiddenAtMs !== null) === hidden) known.push(version);
+    if (version === 'nowhere') nowhere.push(row);
+    else if (version?.info.name === name && (version.row.hiddenAtMs !== null) === hidden) known.push(version);
   }
-  return known.toSorted((a, b) => b.row.version - a.row.version || b.info.createdAtMs - a.info.createdAtMs);
+  known.sort(newestFirst);
+  const newest = known[0]?.row.version ?? Infinity;
+  // It may have been the row of a version that only the buckets know by now; who reads must not take the one before for the newest.
+  if (onNews === undefined && !hidden && nowhere.some(({ version }) => version > newest)) {
+    for await (const version of unlisted(session, signal)) {
+      if (version.info.name === name && version.row.writer === writer) known.push(version);
+    }
+  }
+  return known.toSorted(newestFirst);
+}
+
+function newestFirst(a: FileRecord, b: FileRecord): number {
+  return b.row.version - a.row.version || b.info.createdAtMs - a.info.createdAtMs;
+}
+
+/** Files that the buckets have, that nobody has removed, and that the catalog does not know. */
+async function* unlisted(
+  session: ReadSession,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<FileRecord, void, undefined> {
+  const { usable } = await session.buckets.check(session.buckets.all, signal);
+  for await (const file of joinFiles(session, usable, { signal, onFailure: () => undefined })) {
+    if (file.row !== null) continue;
+    const { record: deletion } = await readDeletion(session, file.hash, { signal });
+    const found = await recognise(session, file, { deletion, signal });
+    if ('news' in found && found.record.row.hiddenAtMs === null) yield found.record;
+  }
 }
 
 /** What a row says; null if it was changed, or is the word of somebody who can only store. */
@@ -55,12 +84,12 @@ function believed(session: ReadSession, row: FileRow): FileRecord | null {
   return record === null || record.isProven || session.keys.full === null ? record : null;
 }
 
-/** What the manifest says that a changed row stands for; null if there is none, or it is closed to this keyslot. */
+/** What the manifest says that a changed row stands for; `nowhere` if no bucket has one, null if it is foreign or closed to this keyslot. */
 async function learnVersion(
   session: ReadSession,
   row: FileRow,
   { onNews, signal }: Pick<VersionsOptions, 'onNews' | 'signal'>,
-): Promise<FileRecord | null> {
+): Promise<FileRecord | 'nowhere' | null> {
   if (session.manifests === null) return null;
   const { hash } = row;
   const { record: deletion } = await readDeletion(session, hash, { signal });
@@ -71,9 +100,9 @@ async function learnVersion(
     await onNews?.(found.news);
     return found.record;
   }
-  // Who reads must not take the version before for the newest: only where no bucket has a manifest there is nothing.
-  if (found.kind === 'unreadable' && onNews === undefined) await requireMissing(session, hash, signal);
-  return null;
+  if (found.kind === 'foreign') return null;
+  if (onNews === undefined) await requireMissing(session, hash, signal);
+  return 'nowhere';
 }
 
 /** @throws `damaged` if a bucket has the manifest, `unavailable` or `denied` if one may have it */
