@@ -77,7 +77,7 @@ function describeStoring(verb: AddVerb): void {
     .option('--local', 'three folders beside the catalog, to try it out')
     .option('--bucket <url>', 'folder, gs://name/prefix or s3://name/prefix; repeat for each bucket', append)
     .option('--redundancy <k+m>', 'any k of k+m buckets give everything back (default with 3 buckets: 2+1)')
-    .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 1MiB)')
+    .option('--chunk-size <size>', 'size of chunks, from 64KiB to 64MiB (default: 2MiB)')
     .option('--compression <how>', 'auto, off, or a level from 1 to 19 (default: auto)');
 
   const putting = verb('put', 'Store files and folders, and print their hashes', ({ put }, run, command) =>

@@ -9,7 +9,8 @@ export const MAX_SHARDS = 16;
 /** Bytes of a full chunk's body. */
 export const MIN_CHUNK_SIZE = 64 * 1024;
 export const MAX_CHUNK_SIZE = 64 * 1024 * 1024;
-export const DEFAULT_CHUNK_SIZE = 1024 * 1024;
+/** Half the requests, files and turns of 1 MiB; with more in a chunk it goes hardly faster, and a change stores more anew. */
+export const DEFAULT_CHUNK_SIZE = 2 * 1024 * 1024;
 
 /** Bytes of a chunk that is cut by content, at most. */
 export const MAX_CUT_SIZE = 4 * 1024 * 1024;

@@ -50,7 +50,7 @@ test('prints JSON lines with the facts of every file', async () => {
     modifiedAt: expect.stringMatching(/Z$/),
     expiresAt: null,
     mode: expect.stringMatching(/^0[0-7]{3}$/),
-    chunkSize: MIB,
+    chunkSize: 2 * MIB,
     chunks: 0,
     version: 1,
     locked: false,

@@ -164,7 +164,7 @@ describe('says to somebody who looks on', () => {
   const SAID = /(Stored .*|a is unchanged.*)\r\n/;
   beforeEach(async () => {
     await writeFile(box.at('a'), 'hello\n');
-    await writeFile(box.at('big'), Buffer.alloc(3 * MIB, randomBytes(MIB)));
+    await writeFile(box.at('big'), Buffer.alloc(6 * MIB, randomBytes(2 * MIB)));
   });
 
   test.each(['xterm-256color', 'dumb'])('what was stored, and what of it was new (TERM %s)', async (TERM) => {
@@ -174,7 +174,7 @@ describe('says to somebody who looks on', () => {
       expect(await run.exit).toBe(0);
       said.push(SAID.exec(run.shown)?.[1]);
     }
-    await writeFile(box.at('big'), Buffer.concat([await readFile(box.at('big')), randomBytes(2 * MIB)]));
+    await writeFile(box.at('big'), Buffer.concat([await readFile(box.at('big')), randomBytes(4 * MIB)]));
     const run = box.terminal(['put', 'big'], { env: { TERM } });
     expect(await run.exit).toBe(0);
     said.push(SAID.exec(run.shown)?.[1]);
@@ -182,9 +182,9 @@ describe('says to somebody who looks on', () => {
       'Stored a: 6 B, all new.',
       'a is unchanged: 6 B, nothing new.',
       "Stored $'b\\x1b': 6 B, all new.",
-      'Stored big: 3.0 MiB, 1.0 MiB new, 2.0 MiB there already.',
-      'Stored again: 3.0 MiB, nothing new.',
-      'Stored big: 5.0 MiB, 2.0 MiB new, 3.0 MiB there already.',
+      'Stored big: 6.0 MiB, 2.0 MiB new, 4.0 MiB there already.',
+      'Stored again: 6.0 MiB, nothing new.',
+      'Stored big: 10 MiB, 4.0 MiB new, 6.0 MiB there already.',
     ]);
   });
 

@@ -39,7 +39,7 @@ const VALUES: Readonly<Record<string, string>> = {
   '--sort': 'size name time',
   '--compression': 'auto off 1 3 9 19',
   '--redundancy': '1+0 1+1 2+1 2+2 3+2 4+2',
-  '--chunk-size': '64KiB 256KiB 1MiB 4MiB 16MiB 64MiB',
+  '--chunk-size': '64KiB 256KiB 1MiB 2MiB 8MiB 64MiB',
   '--max-age': '26h 8d',
   '--expires': '7d 30d 365d',
   '--sample': '1% 5%',

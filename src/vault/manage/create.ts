@@ -21,7 +21,7 @@ export interface NewVault {
   readonly opener: BucketOpener;
   /** Null: what suits the number of buckets. */
   readonly redundancy: Redundancy | null;
-  /** Bytes; 1 MiB unless given. */
+  /** Bytes; 2 MiB unless given. */
   readonly chunkSize?: number | undefined;
   /** `auto` unless given. */
   readonly compression?: Compression | undefined;
