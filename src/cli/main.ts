@@ -133,6 +133,9 @@ function wrongUsage({ code, message }: CommanderError, args: readonly string[], 
   const said = capitalized(
     message
       .replace(/^error: /, '')
+      // It may be a password that was to go by.
+      .replace(/(unknown option '[^'=]*)=[^]*'/, "$1'")
+      .replace(/(but got \d+): [^]*/, '$1')
       .replace(/\n\(/, ' (')
       .replace(/\.+$/, ''),
   );

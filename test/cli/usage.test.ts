@@ -93,6 +93,8 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['help', 'restore'], /^vault: Unknown command 'restore': here it is "vault get"/],
     [['put'], /^vault: Missing required argument 'path'\. See "vault put --help"\.\n$/],
     [['put', 'a', '--sparkle'], /^vault: Unknown option '--sparkle'\. See "vault put --help"\.\n$/],
+    [['ls', '--password=secret'], /^vault: Unknown option '--password'\. See "vault ls --help"\.\n$/],
+    [['password', 'secret'], /^vault: Too many arguments.*got 1\. See "vault password --help"\.\n$/],
     [['catalog', 'copy', 'a', 'b'], /^vault: Too many arguments.*See "vault catalog copy --help"\.\n$/],
     [['ls', '--sort', 'colour'], /^vault: --sort 'colour' is not size, name or time\.\n$/],
     [['ls', '--since', 'yesterday'], /^vault: --since 'yesterday' is not a time, for example 36h/],
