@@ -5,8 +5,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { BucketLocation } from './buckets/open.ts';
 import { createFolder } from './buckets/folder/driver.ts';
+import { UNFINISHED } from './buckets/folder/unfinished.ts';
 import { createLimits } from './buckets/layers/limits.ts';
-import { openBucket, parseBucketUrl } from './buckets/open.ts';
+import { folderOf, openBucket, parseBucketUrl } from './buckets/open.ts';
 import type { Waiting } from './buckets/layers/retry.ts';
 import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import type { Catalog } from './catalog/catalog.ts';
@@ -380,12 +381,17 @@ function machine({
   db,
 }: Pick<VaultLocation, 'request' | 'host' | 'logFolder' | 'db'>): Pick<
   OpenVaultParts,
-  'limits' | 'host' | 'logFolder'
+  'limits' | 'host' | 'logFolder' | 'places'
 > {
   const concurrency = request?.concurrency ?? DEFAULT_CONCURRENCY;
   return {
     limits: { chunkMemory: CHUNK_MEMORY, chunksInFlight: Math.max(3, Math.ceil(concurrency / 3)) },
     host: host ?? thisHost({}),
     logFolder: logFolder ?? (isDatabaseUrl(db) ? null : `${resolve(db)}.folders`),
+    places: {
+      catalog: isDatabaseUrl(db) ? null : resolve(db),
+      bucketFolder: folderOf,
+      inBuckets: [UNFINISHED],
+    },
   };
 }

@@ -81,3 +81,9 @@ export function parseBucketUrl(text: string, options: { readonly base?: string }
   }
   return (isUrl ? (kind ?? KINDS.folder) : KINDS.folder).locate(text, options.base ?? null);
 }
+
+/** The folder of a bucket on a file system; null for one in a cloud. @throws as `parseBucketUrl` */
+export function folderOf(url: string): string | null {
+  const location = parseBucketUrl(url);
+  return location.kind === 'folder' ? location.path : null;
+}

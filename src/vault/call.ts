@@ -83,6 +83,8 @@ export interface Warning {
     | 'missed'
     /** What of a folder means nothing elsewhere, as a socket. */
     | 'skipped'
+    /** What of a folder is the vault's own, such as its buckets. No fault. */
+    | 'left-out'
     /** What was stored of a folder could not be noted on this machine. */
     | 'not-remembered'
     /** A link may end before its time. */

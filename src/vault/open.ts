@@ -11,11 +11,13 @@ import { bucketsOf } from './keys/bucket-places.ts';
 import { verifiedOrNull } from './keys/keyring-copies.ts';
 import { manifestKeys } from './keys/session-keys.ts';
 import { unlock, type Unlocked } from './keys/unlock.ts';
-import type { KeyringState, Session } from './session.ts';
+import type { KeyringState, LocalPlaces, Session } from './session.ts';
 import { MarkerGuard } from './protocol/put-guard.ts';
 
 /** Threads for the arithmetic of chunks: more would wait for memory. */
 const MOST_THREADS = 8;
+
+const NOWHERE = { catalog: null, bucketFolder: () => null, inBuckets: [] };
 
 export interface OpenVaultParts {
   readonly catalog: Catalog;
@@ -29,6 +31,8 @@ export interface OpenVaultParts {
   readonly limits: Limits;
   /** Where this machine remembers what it has stored of folders; nowhere unless given. */
   readonly logFolder?: string | null | undefined;
+  /** Where on this machine the vault lies itself; on no disk of it unless given. */
+  readonly places?: Omit<LocalPlaces, 'log'> | undefined;
   readonly host: Pick<Host, 'clock' | 'threads'>;
 }
 
@@ -75,6 +79,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
     guard,
     keyring: { keyring, bytes },
     logFolder: parts.logFolder ?? null,
+    places: { ...(parts.places ?? NOWHERE), log: parts.logFolder ?? null },
     clock: parts.host.clock,
   };
   guard.attach(session);

@@ -29,7 +29,20 @@ export interface Session {
   keyring: KeyringState;
   /** Where this machine remembers what it has stored of folders; null for nowhere. */
   readonly logFolder: string | null;
+  readonly places: LocalPlaces;
   readonly clock: Clock;
+}
+
+/** What of the vault lies on disks of this machine; all paths are absolute. */
+export interface LocalPlaces {
+  /** The catalog's file; null if it is on a server. */
+  readonly catalog: string | null;
+  /** The session's `logFolder`. */
+  readonly log: string | null;
+  /** The folder of a bucket; null for one in a cloud. */
+  bucketFolder(url: string): string | null;
+  /** Names right in such a folder that are neither objects' nor the user's. */
+  readonly inBuckets: readonly string[];
 }
 
 /** A session for those who only look: nothing in it changes a bucket or the catalog. */

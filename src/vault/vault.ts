@@ -16,6 +16,7 @@ import type { BucketInfo, BucketReport, SetBucketUrlOptions } from './manage/buc
 import { removeBucket, type RemoveBucketOptions, type RemoveBucketResult } from './manage/remove-bucket.ts';
 import { openSession, type OpenVaultParts } from './open.ts';
 import type { FolderSource } from './folders/folder-source.ts';
+import { ownEntries, type OwnEntries } from './folders/own-places.ts';
 import { findStored, type Stored } from './folders/stored-folder.ts';
 import { syncFiles, type SyncResult } from './recover/recover.ts';
 import { drillFiles, type DrillOptions, type DrillResult } from './recover/drill.ts';
@@ -100,6 +101,11 @@ export class Vault implements AsyncDisposable {
    */
   async put(source: FileSource | FolderSource, options: PutOptions): Promise<PutResult> {
     return putSource(await this.#writable(options, this.#session), source, options);
+  }
+
+  /** What a put of a folder leaves out as the vault's own. @throws `invalid-input` for a folder that is one of its buckets */
+  ownEntries(root: string, { signal }: CallOptions = {}): Promise<OwnEntries> {
+    return ownEntries(this.#session, root, signal);
   }
 
   /** Whether a put can be with `retainUntilMs`. @throws `invalid-input` if no bucket can lock, or what they said */

@@ -2,8 +2,9 @@
 import { mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { execFile } from 'node:child_process';
+import { dirname, join, relative } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { Sandbox } from './run.ts';
+import type { Ended, Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
 const run = promisify(execFile);
@@ -117,4 +118,39 @@ test('tells what differs between versions of a folder, and from a folder here', 
   await box.run(['put', 'docs']);
   const changes = (await box.run(['diff', '--json', before, 'docs'])).stdout.trim().split('\n');
   expect(changes.map((line): string => JSON.parse(line).change)).toEqual(['content', 'removed', 'added']);
+});
+
+test('leaves the vault itself out of a folder that it lies in, and refuses a bucket as a folder', async () => {
+  const home = dirname(box.path);
+  const own = join(home, 'home', '.local', 'share', 'shardvault');
+  await writeFile(join(box.bucket(1), 'mine'), 'of the user');
+  await symlink(box.bucket(2), box.at('by-link'));
+  const put = async (...args: readonly string[]): Promise<Ended> =>
+    box.run(['put', '--name', 'all', ...args]);
+  // In the second one the log is there, too.
+  for (let time = 0; time < 2; time += 1) {
+    expect(await put(`${home}/work/../`)).toMatchObject({ exit: 0, stderr: '' });
+  }
+  const listed = (await box.run(['ls', '-0', '-R', 'all/home'])).stdout.split('\0').filter(Boolean);
+  expect(
+    listed
+      .filter((path) => !path.includes('docs'))
+      .map((path) => relative('home/.local/share/shardvault', path)),
+  ).toEqual(['../..', '..', '', 'bucket-1', 'bucket-1/mine', 'bucket-2', 'bucket-3']);
+  expect(await box.run(['diff', 'all', `${home}/`])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+  const told = (await put(home, '-v')).stderr;
+  expect(told).toMatch(
+    /^Left out, since .*shardvault\/bucket-1, .*\/bucket-2, .*\/bucket-3, .*catalog\.db.*\.folders\.$/m,
+  );
+  const [warning] = (await put(home, '--json', '-n')).stderr.split('\n');
+  expect(JSON.parse(warning ?? '')).toMatchObject({ warning: { kind: 'left-out', bucket: null } });
+  for (const refused of [box.bucket(1), 'by-link', 'by-link/chunks', join(own, 'catalog.db.folders')]) {
+    expect(await put(refused)).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('is a bucket of this vault'),
+    });
+  }
+  await mkdir(join(box.bucket(1), 'photos'));
+  expect(await put(join(box.bucket(1), 'photos'))).toMatchObject({ exit: 0 });
+  expect(await put(join(own, 'bucket-1', 'vault.json'))).toMatchObject({ exit: 0 });
 });

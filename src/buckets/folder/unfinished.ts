@@ -22,7 +22,7 @@ import type { QuickCalls } from './files.ts';
 import type { Places } from './places.ts';
 
 /** Where puts that are not finished lie, below the root. No object can have this name: it has a `~`. */
-const UNFINISHED = 'unfinished~';
+export const UNFINISHED = 'unfinished~';
 
 /** What files in there are called; what is called otherwise is not ours. */
 const UNFINISHED_NAME = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

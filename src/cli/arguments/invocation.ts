@@ -161,6 +161,10 @@ function tellTo(terminal: Terminal): (step: Step) => void {
 /** Passes on what went wrong in the vault and was got round. */
 export function warnTo(terminal: Terminal): (warning: Warning) => void {
   return ({ message, kind, bucket }) => {
+    if (kind === 'left-out') {
+      terminal.inform(message, { kind, bucket });
+      return;
+    }
     // A bucket that is down is met again and again, with a message for every purpose.
     const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
     terminal.warn(message, { kind, bucket }, topic);

@@ -35,13 +35,13 @@ export async function diff(
     output.write(page.map(options.json === true ? jsonLine : plainLine).join(''));
   return withVault(invocation, async (vault) => {
     let missed = 0;
-    const here = (root: string): AsyncIterable<FolderEntry> =>
+    const here = async (root: string): Promise<AsyncIterable<FolderEntry>> =>
       localEntries(
-        { ...settings, root },
+        { ...settings, root, own: await vault.ownEntries(root, { signal }) },
         {
           signal,
           onMissed: ({ why, message }) => {
-            if (why === 'socket') return;
+            if (why === 'socket' || why === 'own') return;
             missed += 1;
             terminal.warn(message, { kind: 'missed' });
           },
@@ -52,7 +52,7 @@ export async function diff(
     const before = await stored(one);
     const second = other ?? nameAsTyped(one);
     const isLocal = other === undefined || (/^(\.{0,2}\/|\.{1,2}$)/.test(second) && (await isFolder(second)));
-    const after = isLocal ? here(second) : await storedOrHere(second, stored, here);
+    const after = isLocal ? await here(second) : await storedOrHere(second, stored, here);
     const total: Record<ChangeKind, number> = { added: 0, removed: 0, content: 0, kind: 0, metadata: 0 };
     await printPages(compareTrees(before, after), {
       print,
@@ -86,7 +86,7 @@ async function folderOf(
 async function storedOrHere<T>(
   reference: string,
   stored: (reference: string) => Promise<T>,
-  here: (root: string) => T,
+  here: (root: string) => Promise<T>,
 ): Promise<T> {
   try {
     return await stored(reference);

@@ -126,6 +126,12 @@ export class Terminal {
     return Math.round(this.#clock.monotonic() - this.#startedAtMs);
   }
 
+  /** Says what is as it should be, and yet not what one might think: once, to somebody who looks on, and to programs. */
+  inform(message: string, details: Readonly<Record<string, unknown>>): void {
+    if (this.#json) this.warn(message, details);
+    else this.note(message);
+  }
+
   /**
    * Says that something went wrong and was got round, or needs attention.
    *

@@ -18,7 +18,7 @@ import { startThread } from './start-thread.ts';
 export interface ScanStart {
   readonly root: Uint8Array;
   readonly excludes: readonly Uint8Array[];
-  readonly options: Pick<ScanOptions, 'excludeCaches' | 'largest' | 'oneFileSystem'>;
+  readonly options: Pick<ScanOptions, 'excludeCaches' | 'largest' | 'oneFileSystem' | 'own'>;
 }
 
 /** What it tells; it is sent a message for each batch that it may tell. */
@@ -36,12 +36,12 @@ export class ScanAhead {
   readonly #worker: Worker;
   readonly #messages: AsyncIterator<unknown[]>;
 
-  constructor({ root, excludes = [], excludeCaches, largest, oneFileSystem }: FolderSource) {
+  constructor({ root, excludes = [], excludeCaches, largest, oneFileSystem, own }: FolderSource) {
     this.#root = root;
     this.#worker = startThread('scan-thread', {
       root: Buffer.from(root),
       excludes: excludes.map((each) => Buffer.from(each)),
-      options: { excludeCaches, largest, oneFileSystem },
+      options: { excludeCaches, largest, oneFileSystem, own },
     } satisfies ScanStart);
     // From the beginning: what has gone wrong until entries are asked for is told then.
     this.#messages = on(this.#worker, 'message', { close: ['exit'] });

@@ -24,6 +24,8 @@ import type { Excludes } from './excludes.ts';
 import { LinkGroups } from './link-groups.ts';
 import { isSameFile, openFolder, quickBase, systemError } from './open-folder.ts';
 import type { OpenFolder } from './open-folder.ts';
+import type { OwnEntries, OwnNames } from './own-places.ts';
+import { identityOf } from './tree-place.ts';
 
 export interface ScanOptions {
   readonly accounts: Accounts;
@@ -34,6 +36,8 @@ export interface ScanOptions {
   readonly largest?: number | undefined;
   /** What is on another file system than the folder is left out; of a mount point the empty folder is kept. */
   readonly oneFileSystem?: boolean | undefined;
+  /** What is the vault's own is left out. */
+  readonly own?: OwnEntries | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told of what is not among the entries although nobody left it out; of a folder: what is in it is not. */
   readonly onMissed?: ((missed: Missed) => void) | undefined;
@@ -43,10 +47,10 @@ export interface Missed {
   /** Below the folder that is scanned. */
   readonly path: Buffer;
   /**
-   * `socket`: means nothing without its program, and the version is complete without it. `vanished`: there a moment ago.
+   * `own`: it is the vault's own; of a bucket its folder is told for each thing in it. `socket`: means nothing without its program, and the version is complete without it. `vanished`: there a moment ago.
    * `unreadable`: the system said why. `changed`: it is stored, but was written to meanwhile, or could not be read to its end.
    */
-  readonly why: 'socket' | 'vanished' | 'unreadable' | 'changed';
+  readonly why: 'own' | 'socket' | 'vanished' | 'unreadable' | 'changed';
   /** For people. */
   readonly message: string;
 }
@@ -106,6 +110,7 @@ interface Level {
   readonly folder: OpenFolder;
   readonly calls: DiskCalls;
   readonly names: readonly DiskPath[];
+  readonly own: OwnNames | undefined;
   next: number;
   /** What the names from `batchStart` on are. */
   batch: readonly (BigIntStats | Error)[];
@@ -177,7 +182,8 @@ class Scanner {
       let names = (await calls.readdir(folder.base)).toSorted();
       if (this.#options.excludeCaches === true)
         names = (await keptOfCache(calls, folder.base, names)) ?? names;
-      return { path, folder, calls, names, next: 0, batch: [], batchStart: 0 };
+      const own = this.#options.own?.get(identityOf(folder.facts));
+      return { path, folder, calls, names, own, next: 0, batch: [], batchStart: 0 };
     } catch (error) {
       await calls.close(folder.fd);
       throw error;
@@ -204,6 +210,12 @@ class Scanner {
   /** One entry; null if it is left out, also where that is told. */
   *#look(level: Level, name: DiskPath, facts: BigIntStats | Error): Steps<ScannedEntry | null> {
     const path = below(level.path, name);
+    if (level.own?.names.has(name) === true) {
+      const told = level.own.isBucket ? level.path : path;
+      const message = `${shown(told)} is what this vault keeps itself, and is not stored.`;
+      this.#options.onMissed?.({ path: bytesOfPath(told), why: 'own', message });
+      return null;
+    }
     if (facts instanceof Error) return this.#missed(path, facts);
     const { excludes, largest, oneFileSystem } = this.#options;
     const kind = kindOf(facts);

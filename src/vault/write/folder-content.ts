@@ -4,6 +4,7 @@ import type { WriterKeys } from '../../crypto/keys.ts';
 import { MOST_INDEX_BODY } from '../../format/folder-index.ts';
 import { MAX_CUT_SIZE } from '../../format/limits.ts';
 import { readAccounts } from '../folders/accounts.ts';
+import { shown } from '../folders/disk-path.ts';
 import { makeExcludes } from '../folders/excludes.ts';
 import type { FolderSource } from '../folders/folder-source.ts';
 import { groupsOf } from '../folders/grouping.ts';
@@ -49,11 +50,8 @@ export async function storeFolder(
   const indexMemory = session.memory.share(MOST_INDEX_BODY, session.keyring.keyring.redundancy).lender;
   const accounts = await readAccounts();
   const excludes = await makeExcludes(source.excludes ?? []);
-  let incomplete = false;
-  const onMissed = ({ why, message }: Missed): void => {
-    incomplete ||= why !== 'socket';
-    call.onWarning?.({ kind: why === 'socket' ? 'skipped' : 'missed', message, bucket: null });
-  };
+  const missing = new Missing(call.onWarning);
+  const { onMissed } = missing;
   let doneBytes = 0;
   const onBytes = (count: number): void => {
     doneBytes += count;
@@ -102,11 +100,41 @@ export async function storeFolder(
       chunks += 1;
     }
   }
+  const incomplete = missing.end();
   const top = await tables.finish();
   await writer.finish();
   const { bytesStored } = writer.uploader;
   const content = { ...contentOf(reader, top, { chunks, incomplete }), ...writer.totals, bytesStored };
   return { content, facts: rootOf(reader) };
+}
+
+/** Tells of what is not stored. */
+class Missing {
+  readonly #warn: FolderCall['onWarning'];
+  readonly #own = new Set<string>();
+  #incomplete = false;
+
+  constructor(warn: FolderCall['onWarning']) {
+    this.#warn = warn;
+  }
+
+  readonly onMissed = ({ why, message, path }: Missed): void => {
+    if (why === 'own') {
+      this.#own.add(shown(path));
+      return;
+    }
+    this.#incomplete ||= why !== 'socket';
+    this.#warn?.({ kind: why === 'socket' ? 'skipped' : 'missed', message, bucket: null });
+  };
+
+  /** What is the vault's own is told together. @returns whether anything is missing that should not be */
+  end(): boolean {
+    if (this.#own.size > 0) {
+      const message = `Left out, since it is what this vault keeps itself: ${[...this.#own].join(', ')}.`;
+      this.#warn?.({ kind: 'left-out', message, bucket: null });
+    }
+    return this.#incomplete;
+  }
 }
 
 function contentOf(

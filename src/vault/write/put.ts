@@ -18,6 +18,7 @@ import type { CallOptions, Warning } from '../call.ts';
 import type { FolderSource } from '../folders/folder-source.ts';
 import { LocalLogWriter, logSize } from '../folders/local-log.ts';
 import type { LogPlace } from '../folders/local-log.ts';
+import { ownEntries } from '../folders/own-places.ts';
 import { ScanAhead } from '../folders/scan-ahead.ts';
 import type { Session } from '../session.ts';
 import { NOTHING_STORED, storeContent } from './content.ts';
@@ -209,10 +210,11 @@ async function putOpened(
 
 async function putFolder(
   session: Session,
-  source: FolderSource,
+  given: FolderSource,
   call: PutCall,
   contentKey: Buffer,
 ): Promise<PutResult> {
+  const source = { ...given, own: await ownEntries(session, given.root, call.signal) };
   const signal = call.signal ?? new AbortController().signal;
   const dedup = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
   return remembering(session, source.root, call, async (log, known) => {

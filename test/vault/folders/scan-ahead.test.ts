@@ -1,5 +1,5 @@
 // A scan by a thread of its own gives what a scan gives, and ends when nobody wants it any more.
-import { rm, writeFile } from 'node:fs/promises';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { relative } from 'node:path';
 import fc from 'fast-check';
@@ -72,11 +72,17 @@ describe('a scan by a thread', () => {
     }
     await writeFile(at.at('large'), Buffer.alloc(1000));
     const server = createServer().listen(at.at('socket'));
-    const source = { root: at.path, excludes: ['*.o\n', Buffer.from('none')], largest: 900 };
+    await writeFile(at.at('own'), '');
+    const { dev, ino } = await stat(at.path, { bigint: true });
+    const own = new Map([[`${dev}:${ino}`, { names: new Set(['own', 'never']), isBucket: false }]]);
+    const source = { root: at.path, excludes: ['*.o\n', Buffer.from('none')], largest: 900, own };
     const found = await inThread(source);
     server.close();
     expect(found.entries.map(({ entry }) => entry.path.toString('latin1'))).toEqual(['', 'f\xff', 'kept']);
-    expect(found.missed).toMatchObject([{ path: Buffer.from('socket'), why: 'socket' }]);
+    expect(found.missed).toMatchObject([
+      { path: Buffer.from('own'), why: 'own' },
+      { path: Buffer.from('socket'), why: 'socket' },
+    ]);
   });
 
   test.each([
