@@ -349,6 +349,26 @@ describe('A target', () => {
     expect(await readdir(folder.path)).toEqual(['out']);
   });
 
+  test('has nothing beside it that a killed restore of it has left', async () => {
+    const left = '.out.0123456789ab.partial';
+    const others = [
+      '.other.0123456789ab.partial',
+      '.out.0123456789ab.partial~',
+      '.out.partial',
+      '.out.0123456789ac.partial',
+    ];
+    for (const name of [left, ...others]) await writeFile(folder.at(name), 'x');
+    const file = fileOf([], {
+      async *content() {
+        // Another restore that goes on.
+        await writeFile(folder.at('.out.0123456789ac.partial'), 'xx');
+        yield CONTENT;
+      },
+    });
+    expect((await restore(file, folder.at('out'))).error).toBeNull();
+    expect((await readdir(folder.path)).toSorted()).toEqual([...others, 'out'].toSorted());
+  });
+
   test('has a name as long as any can be, in characters of any length', async () => {
     const names = [
       'x'.repeat(255),

@@ -13,7 +13,7 @@ import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { openFolder, quickBase } from './open-folder.ts';
 import { Metadata } from './tree-metadata.ts';
-import { enterFolder, isUsableName, probe } from './tree-place.ts';
+import { enterFolder, isUsableName, leftIn, probe } from './tree-place.ts';
 import type { Place } from './tree-place.ts';
 import { TreeWriter } from './tree-writer.ts';
 import type { ReadContent } from './with-holes.ts';
@@ -154,7 +154,8 @@ class Restoring {
     try {
       const opened = await openFolder(this.#calls, target, { follow: !isNew });
       const { fd, base, facts } = opened;
-      const place = { path: '', base, fd, entry: null, isNew: false, last: '', written: null };
+      const left = isNew ? null : await leftIn(this.#calls, base);
+      const place = { path: '', base, fd, entry: null, isNew: false, last: '', written: null, left };
       this.#places.push(place);
       const { areApart, uid } = await probe(this.#calls, base);
       // Somebody else's may have taken the place of the one that was made.
@@ -188,6 +189,7 @@ class Restoring {
     }
     if (name <= place.last) throw new VaultError('damaged', `The entry ${shown(path)} is out of order.`);
     place.last = name;
+    place.left?.keep(name);
     try {
       if (!isUsableName(name)) throw impossibleName(shown(path), undefined);
       yield* this.#make(place, name, entry);
@@ -244,7 +246,8 @@ class Restoring {
   }
 
   /** Gives a finished folder what it has beside its entries. */
-  async #settle({ entry, base, fd, path }: Place): Promise<void> {
+  async #settle({ entry, base, fd, path, left }: Place): Promise<void> {
+    await left?.remove(this.#options.signal);
     if (entry !== null) this.#noteNotKept(path, await take(this.#metadata.setOnFolder(base, entry)));
     if (fd !== null) await this.#calls.close(fd);
   }

@@ -7,6 +7,7 @@ import type { DiskCalls } from './disk-calls.ts';
 import { below, bytesOfPath, diskPath, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
+import { LeftBehind } from '../read/left-behind.ts';
 import { openFolder } from './open-folder.ts';
 
 const { O_CREAT, O_EXCL, O_WRONLY } = fs.constants;
@@ -30,6 +31,21 @@ export interface Place {
   last: DiskPath;
   /** Device and inode of what was made in it; null where two names never mean one file, and it need not be known. */
   readonly written: Set<string> | null;
+  /** What killed restores have left in it; null if there is nothing. */
+  readonly left: LeftBehind | null;
+}
+
+/** Passing names of a tree's entries, and of what `probe` makes. */
+const PASSING = /^\.[0-9a-f]{12}(-[1-9]\d*|\.a\u00c3\u00a9)\.partial$/;
+
+/** @param base of a folder that was there before */
+export async function leftIn(calls: DiskCalls, base: DiskPath): Promise<LeftBehind | null> {
+  const folder = {
+    names: async () => calls.readdir(base),
+    look: async (name: DiskPath) => calls.lstat(`${base}/${name}`),
+    remove: async (name: DiskPath) => calls.unlink(`${base}/${name}`),
+  };
+  return LeftBehind.find(folder, (name) => PASSING.test(name));
 }
 
 /** A longer path is left behind by way of an open folder. */
@@ -56,7 +72,7 @@ export async function enterFolder(
   const isNew = (await makeOne(calls, { ...options, at: base, path })) && place.isNew;
   const { written } = place;
   if (isNew && written === null && base.length < LONGEST_BASE) {
-    return { path, base, fd: null, entry, isNew, last: '', written };
+    return { path, base, fd: null, entry, isNew, last: '', written, left: null };
   }
   const { fd, base: short, facts } = await openFolder(calls, base, { follow: false });
   try {
@@ -65,7 +81,8 @@ export async function enterFolder(
     const mode = Number(facts.mode) & 0o7777;
     if ((mode & 0o700) !== 0o700) await calls.fchmod(fd, mode | 0o700);
     const areApart = isNew ? written === null : (await probe(calls, short)).areApart;
-    return { path, base: short, fd, entry, isNew, last: '', written: areApart ? null : new Set() };
+    const left = isNew ? null : await leftIn(calls, short);
+    return { path, base: short, fd, entry, isNew, last: '', written: areApart ? null : new Set(), left };
   } catch (error) {
     await calls.close(fd);
     throw error;

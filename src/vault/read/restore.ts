@@ -1,6 +1,6 @@
 /** Writing a stored file into the file system, whole or not at all. */
 import { randomBytes } from 'node:crypto';
-import { link, lstat, open as openFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { link, lstat, open as openFile, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
@@ -8,6 +8,7 @@ import { invalidInput, isVaultError, systemCode, throwIfAborted, VaultError } fr
 import type { FileTime } from '../../format/file-time.ts';
 import type { CallOptions } from '../call.ts';
 import { reasonOf, setAttributes, type NotKept } from './attributes.ts';
+import { LeftBehind } from './left-behind.ts';
 import { impossibleName, restoreError } from './restore-error.ts';
 import { ContentWriter, isUnsupported } from './content-writer.ts';
 
@@ -51,6 +52,7 @@ export async function restoreFile(
   throwIfAborted(signal);
   await untilAborted(checkTarget(path, existing), signal);
   const unfinished = join(dirname(path), unfinishedName(basename(path)));
+  const left = await untilAborted(leftOf(path), signal);
   const notKept: NotKept[] = [];
   let handle: FileHandle | null = null;
   try {
@@ -69,6 +71,7 @@ export async function restoreFile(
     throw isVaultError(error) ? error : restoreError(path, error);
   }
   notKept.push(...(await syncFolder(path)));
+  await left?.remove(signal);
   if (notKept.length === 0) return;
   options.onWarning?.({
     kind: 'not-kept',
@@ -82,11 +85,34 @@ const SHOWN_NAME_SIZE = 100;
 
 /** A name for a file in the making: hidden, random, and telling which file it is. */
 function unfinishedName(base: string): string {
+  return `${unfinishedStart(base)}${randomBytes(6).toString('hex')}.partial`;
+}
+
+function unfinishedStart(base: string): string {
   const bytes = Buffer.from(base);
   let end = Math.min(bytes.length, SHOWN_NAME_SIZE);
   // Never within a character, whose later bytes are 0b10xxxxxx.
   while (end < bytes.length && end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
-  return `.${bytes.toString('utf8', 0, end)}.${randomBytes(6).toString('hex')}.partial`;
+  return `.${bytes.toString('utf8', 0, end)}.`;
+}
+
+/** The folder that was looked at last: where several files are written, what was left before them is seen once. */
+let lastListed: { readonly folder: string; readonly names: Promise<readonly string[]> } | null = null;
+
+/** What killed restores of the same target have left beside it. */
+async function leftOf(path: string): Promise<LeftBehind | null> {
+  const [folder, start] = [dirname(path), unfinishedStart(basename(path))];
+  return LeftBehind.find(
+    {
+      names: async () => {
+        if (lastListed?.folder !== folder) lastListed = { folder, names: readdir(folder) };
+        return lastListed.names;
+      },
+      look: async (name) => lstat(join(folder, name), { bigint: true }),
+      remove: async (name) => rm(join(folder, name)),
+    },
+    (name) => name.startsWith(start) && /^[0-9a-f]{12}\.partial$/.test(name.slice(start.length)),
+  );
 }
 
 async function checkTarget(path: string, existing: RestoreOptions['existing']): Promise<void> {

@@ -13,6 +13,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VaultError } from '../../../src/errors.ts';
@@ -118,6 +119,48 @@ describe('a folder that is restored', () => {
       }),
       { numRuns: 15, endOnFailure: true },
     );
+  });
+
+  it("has nothing that a killed restore has left, and all that is somebody else's", async () => {
+    await using at = await temporaryFolder();
+    const [left, live, stored] = [
+      '.29d395a4d255-4.partial',
+      '.29d395a4d255-5.partial',
+      '.0123456789ab-1.partial',
+    ];
+    await makeTree(at.path, { from: folder({ sub: folder({ b: file(), [stored]: file() }) }) });
+    const tree = await storeTree(at.at('from'));
+    await restore(tree, at.at('to'));
+    const others = [
+      `a${left}`,
+      '.29d395a4d25-4.partial',
+      '.29d395a4d255-4.partial~',
+      '.29d395a4d255.partial',
+    ];
+    const places = ['', 'sub', 'unstored'].map((name) => at.at('to', name));
+    await mkdir(at.at('to', 'unstored'));
+    for (const place of places) {
+      for (const name of [left, '.29d395a4d255.a\u00e9.partial', live, ...others])
+        await writeFile(join(place, name), 'x');
+    }
+    await symlink('none', at.at('to', 'sub', '.29d395a4d255-6.partial'));
+    await rm(at.at('to', 'sub', 'b'));
+    const reader = readerOf(tree);
+    const writeOn: RestoreTreeOptions = { force: true, owners: null };
+    await restoreTree(
+      tree.entries,
+      async function* (entry) {
+        // Another restore that goes on.
+        for (const place of places) await writeFile(join(place, live), 'xx');
+        yield* reader(entry);
+      },
+      at.at('to'),
+      writeOn,
+    );
+    expect(await readdir(at.at('to'))).toEqual(expect.not.arrayContaining([left]));
+    expect((await readdir(at.at('to'))).toSorted()).toEqual([live, ...others, 'sub', 'unstored'].toSorted());
+    expect((await readdir(at.at('to', 'sub'))).toSorted()).toEqual([live, stored, ...others, 'b'].toSorted());
+    expect(await readdir(at.at('to', 'unstored'))).toContain(left);
   });
 
   it('has the holes that it had', async () => {
