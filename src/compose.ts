@@ -1,7 +1,7 @@
 /**
  * The composition root: the one place that knows catalogs, buckets and the vault, and puts them together.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { BucketLocation } from './buckets/open.ts';
 import { createFolder } from './buckets/folder/driver.ts';
@@ -13,7 +13,7 @@ import type { CopyOptions, CopyResult } from './catalog/copy.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { isDatabaseUrl, openCatalog, openScratch } from './catalog/open.ts';
 import type { OpenCatalogOptions } from './catalog/open.ts';
-import { checkFolder } from './disk/folders.ts';
+import { checkFolder, makeTemporaryFolder } from './disk/folders.ts';
 import { isVaultError, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
 import { thisHost } from './host.ts';
@@ -261,7 +261,7 @@ export async function drillVault({
 
 /** A place for a catalog that is taken away afterwards. */
 async function withCatalogIn<T>(folder: string, work: (db: string) => Promise<T>): Promise<T> {
-  const made = await mkdtemp(join(folder, 'vault-catalog-'));
+  const made = await makeTemporaryFolder(folder, 'vault-catalog-');
   try {
     return await work(join(made, 'catalog.db'));
   } finally {

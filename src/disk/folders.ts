@@ -1,14 +1,15 @@
 /** Folders of a file system: made within bounds, and their entries made durable. */
 import * as fs from 'node:fs';
 import { platform } from 'node:os';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { invalidInput, isVaultError, messageOf, systemCode } from '../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../errors.ts';
 
 const access = promisify(fs.access);
 const close = promisify(fs.close);
 const fsync = promisify(fs.fsync);
 const mkdir = promisify(fs.mkdir);
+const mkdtemp = promisify(fs.mkdtemp);
 const open = promisify(fs.open);
 const stat = promisify(fs.stat);
 
@@ -63,6 +64,23 @@ export async function makeFolder(path: string, options: { readonly mode: number 
     }
     // A new folder is an entry of the one above.
     await syncFolder(dirname(folder));
+  }
+}
+
+/**
+ * Makes a folder for what is wanted for some time only.
+ *
+ * @param within the system's folder for that
+ * @param start of its name
+ * @throws `invalid-input`; `storage-full`
+ */
+export async function makeTemporaryFolder(within: string, start: string): Promise<string> {
+  try {
+    return await mkdtemp(join(within, start));
+  } catch (cause) {
+    const message = `The folder for temporary files, ${within}, cannot be used: ${messageOf(cause)}. TMPDIR names another one.`;
+    if (!['ENOSPC', 'EDQUOT'].includes(systemCode(cause) ?? '')) throw invalidInput(message, cause);
+    throw new VaultError('storage-full', message, { cause });
   }
 }
 

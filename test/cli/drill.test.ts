@@ -24,6 +24,15 @@ afterAll(async () => {
   await box[Symbol.asyncDispose]();
 });
 
+test.each([
+  ['relative', /relative, cannot be used: .*\. TMPDIR names another one\./],
+  ['/proc', /\/proc, cannot be used/],
+  ['a/file', /a\/file, cannot be used/],
+])('says that TMPDIR is not usable: %s', async (TMPDIR, message) => {
+  const { exit, stderr } = await box.run(['drill'], { env: { TMPDIR } });
+  expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringMatching(message) });
+});
+
 const drill = async (...args: readonly string[]): ReturnType<Sandbox['run']> =>
   box.run(['drill', ...args], { env: { TMPDIR: box.at('tmp') } });
 
