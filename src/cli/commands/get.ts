@@ -1,5 +1,5 @@
-import { lstat, stat } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import { restoreFile, type RestorableFile } from '../../vault/read/restore.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
@@ -9,6 +9,7 @@ import { DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
 import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
+import { lookAtTarget } from '../arguments/output-file.ts';
 import { collectRarely } from '../heap.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
@@ -21,9 +22,6 @@ export type GetFlags = LockFlags & Flags<'output', 'force' | 'owner'>;
 
 /** Longest file name that file systems take, in bytes. */
 const MAX_BASE_NAME_SIZE = 255;
-
-/** Names of what this process has open, whatever that is: `/dev/stdout` is a link that must not be replaced by a file. */
-const OWN_DESCRIPTOR = /^\/dev\/(stdin|stdout|stderr|fd\/.*)$|^\/proc\/[^/]+\/fd\//;
 
 /** Bytes of a file that is worth a larger heap. */
 const LARGE = 8 * 1024 * 1024;
@@ -240,13 +238,8 @@ async function targetOf(
       `Several files need a folder, and ${quote(path)} is not one. Create it, or name another one with -o <folder>.`,
     );
   }
-  // A link to nothing is there, too.
-  const itself = await lstat(path).catch(() => null);
+  const itself = await lookAtTarget(path);
   if (itself === null) return { kind: 'file', path };
-  if ((found !== null && !found.isFile()) || OWN_DESCRIPTOR.test(resolve(path))) {
-    // It would be replaced by a file of that name: not what anybody wants of /dev/null.
-    throw invalidInput(`${quote(path)} is a device or a pipe. Use standard output: "-o - > ${path}".`);
-  }
   if (existing === 'refuse') {
     throw new VaultError(
       'already-exists',
