@@ -1,5 +1,5 @@
 /** Folders on the command line. */
-import { mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { execFile } from 'node:child_process';
 import { dirname, join, relative } from 'node:path';
@@ -153,4 +153,16 @@ test('leaves the vault itself out of a folder that it lies in, and refuses a buc
   await mkdir(join(box.bucket(1), 'photos'));
   expect(await put(join(box.bucket(1), 'photos'))).toMatchObject({ exit: 0 });
   expect(await put(join(own, 'bucket-1', 'vault.json'))).toMatchObject({ exit: 0 });
+});
+
+test('takes the place of a link that leads nowhere, if it is told to', async () => {
+  await box.run(['put', 'docs']);
+  await symlink('none', box.at('T'));
+  const refused = await box.run(['get', 'docs', '-o', 'T']);
+  expect(refused).toMatchObject({
+    exit: 2,
+    stderr: expect.stringMatching(/'T' exists.*symbolic link: --force replaces that/),
+  });
+  expect(await box.run(['get', 'docs', '-o', 'T', '--force'])).toMatchObject({ exit: 0, stderr: '' });
+  expect((await lstat(box.at('T'))).isDirectory()).toBe(true);
 });

@@ -241,10 +241,10 @@ async function targetOf(
   const itself = await lookAtTarget(path);
   if (itself === null) return { kind: 'file', path };
   if (existing === 'refuse') {
-    throw new VaultError(
-      'already-exists',
-      `${quote(path)} exists and was not overwritten. Use --force to replace it.`,
-    );
+    const advice = itself.isSymbolicLink()
+      ? 'It is a symbolic link: --force replaces that, and what it leads to stays as it is.'
+      : 'Use --force to replace it.';
+    throw new VaultError('already-exists', `${quote(path)} exists and was not overwritten. ${advice}`);
   }
   return { kind: 'file', path };
 }

@@ -1,5 +1,5 @@
 /** Writing a stored folder into the file system. */
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir, stat, unlink } from 'node:fs/promises';
 import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
@@ -118,7 +118,30 @@ async function makeTarget(target: string | Buffer, force: boolean): Promise<bool
     }
     return false;
   } catch (error) {
-    throw isVaultError(error) ? error : restoreError(name, error);
+    if (isVaultError(error)) throw error;
+    const isLink = await lstat(target)
+      .then((facts) => facts.isSymbolicLink())
+      .catch(() => false);
+    if (!isLink || !LEADS_NOWHERE.has(systemCode(error) ?? '')) throw restoreError(name, error);
+  }
+  return replaceLink(target, name, force);
+}
+
+/** What the system says of a link to nothing, and of one that leads back to itself. */
+const LEADS_NOWHERE = new Set(['ENOENT', 'ELOOP']);
+
+/** Makes the target in the place of a link that leads nowhere. */
+async function replaceLink(target: string | Buffer, name: string, force: boolean): Promise<true> {
+  if (!force) {
+    const advice = 'Name another place, or use --force to replace it';
+    throw new VaultError('already-exists', `${name} is a symbolic link that leads nowhere. ${advice}.`);
+  }
+  try {
+    await unlink(target);
+    await mkdir(target, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    throw restoreError(name, error);
   }
 }
 

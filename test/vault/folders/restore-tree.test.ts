@@ -163,6 +163,23 @@ describe('a folder that is restored', () => {
     expect(await readdir(at.at('to', 'unstored'))).toContain(left);
   });
 
+  it.each([
+    ['to nothing', 'none'],
+    ['to itself', 'to'],
+  ])('takes the place of a link %s if it is told to', async (_, leadsTo) => {
+    await using at = await temporaryFolder();
+    await symlink(leadsTo, at.at('to'));
+    const stored = storedOf([crafted('a')]);
+    await expect(restore(stored, at.at('to'))).rejects.toMatchObject({
+      code: 'already-exists',
+      message: expect.stringContaining('is a symbolic link that leads nowhere'),
+    });
+    await restore(stored, at.at('to'), { force: true });
+    expect(await readdir(at.at('to'))).toEqual(['a']);
+    expect((await lstat(at.at('to'))).isDirectory()).toBe(true);
+    expect(await readdir(at.path)).toEqual(['to']);
+  });
+
   it('has the holes that it had', async () => {
     await using at = await temporaryFolder();
     await makeTree(at.path, {
