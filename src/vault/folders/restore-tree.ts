@@ -160,6 +160,8 @@ class Restoring {
   readonly #closing: Place[] = [];
   /** A folder that is not there; what is in it need not be told of. */
   #lost: DiskPath | null = null;
+  /** The target, for messages. */
+  #target = '';
 
   constructor(calls: DiskCalls, readContent: ReadContent, options: RestoreTreeOptions) {
     this.#calls = calls;
@@ -174,6 +176,7 @@ class Restoring {
   }
 
   async begin(target: DiskPath, isNew: boolean): Promise<void> {
+    this.#target = shown(target);
     try {
       const opened = await openFolder(this.#calls, target, { follow: !isNew });
       const { fd, base, facts } = opened;
@@ -322,7 +325,8 @@ class Restoring {
     if (notKept.length === 0) return;
     this.done.notKept += 1;
     const what = notKept.join('; ');
-    this.#tell(path, 'not-kept', `${shown(path)} is restored, but its file system did not take: ${what}.`);
+    const name = path === '' ? this.#target : shown(path);
+    this.#tell(path, 'not-kept', `${name} is restored, but its file system did not take: ${what}.`);
   }
 
   #tell(path: DiskPath, kind: TreeProblem['kind'], message: string): void {
