@@ -155,6 +155,20 @@ test('leaves the vault itself out of a folder that it lies in, and refuses a buc
   expect(await put(join(own, 'bucket-1', 'vault.json'))).toMatchObject({ exit: 0 });
 });
 
+test('says of a folder that changed while it was stored that it is incomplete, and not why', async () => {
+  const put = 'until vault put docs 2> said; [ $? = 3 ]; do :; done';
+  await box.shell(`while :; do echo line >> docs/b.tmp; done & ${put}; kill %1`);
+  const said = await readFile(box.at('said'), 'utf8');
+  expect(said).toMatch(/b\.tmp changed while it was read/);
+  expect(said).toMatch(
+    /'docs' is stored, and says that it is incomplete: not all in it could be read, or stood still\.$/m,
+  );
+  const got = await box.run(['get', 'docs', '-o', 'out']);
+  expect(got.stderr).toMatch(
+    /'docs' is incomplete: not all in it could be read, or stood still, when it was stored\.$/m,
+  );
+});
+
 test('takes the place of a link that leads nowhere, if it is told to', async () => {
   await box.run(['put', 'docs']);
   await symlink('none', box.at('T'));

@@ -92,7 +92,7 @@ export async function restoreFolder(
   terminal.note(`Wrote ${showName(path)} (${describe(done)}, ${showSize(selected.size)}).`);
   if (folder.incomplete) {
     terminal.warn(
-      `${quote(folder.name)} was stored without what could not be read then: it is not all that was there.`,
+      `${quote(folder.name)} is incomplete: not all in it could be read, or stood still, when it was stored.`,
       { kind: 'incomplete' },
     );
   }

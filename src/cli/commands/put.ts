@@ -154,7 +154,7 @@ async function print(
 function warnOfResult({ name, incomplete, unlocks }: PutResult, invocation: Invocation): void {
   if (unlocks !== null) warnUnlocked(unlocks, invocation);
   if (!incomplete) return;
-  const message = `${quote(name)} is stored without what could not be read, and says so: it is incomplete.`;
+  const message = `${quote(name)} is stored, and says that it is incomplete: not all in it could be read, or stood still.`;
   invocation.terminal.warn(message, { kind: 'incomplete' });
 }
 
