@@ -77,7 +77,7 @@ export interface Warning {
     | 'manifest-damaged'
     | 'degraded'
     | 'catalog'
-    /** What the target's file system did not take of a restored file, other than its bytes. */
+    /** What the target's file system did not take of a restored file, other than its bytes, or the vault of one that is stored. */
     | 'not-kept'
     /** What of a folder could not be stored as it is: it makes the version incomplete. */
     | 'missed'

@@ -1,5 +1,5 @@
 /** Folders on the command line. */
-import { lstat, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { execFile } from 'node:child_process';
 import { dirname, join, relative } from 'node:path';
@@ -167,6 +167,25 @@ test('says of a folder that changed while it was stored that it is incomplete, a
   expect(got.stderr).toMatch(
     /'docs' is incomplete: not all in it could be read, or stood still, when it was stored\.$/m,
   );
+});
+
+test('has a tar say that a time is not stored', async () => {
+  const at = 8_640_000_000_001;
+  await utimes(box.at('docs', 'b.tmp'), 1, at);
+  if ((await stat(box.at('docs', 'b.tmp'))).mtimeMs !== at * 1000) return;
+  expect(await box.run(['put', 'docs'])).toMatchObject({
+    exit: 0,
+    stderr: expect.stringMatching(/b\.tmp has a time/),
+  });
+  expect(await box.run(['diff', 'docs'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+  const tar = await box.shell('vault get docs -o - | tar -tf - > list; exit ${PIPESTATUS[0]}');
+  expect(tar).toMatchObject({
+    exit: 3,
+    stderr: expect.stringMatching(/1 entry has no time of modification/),
+  });
+  const got = await box.run(['get', 'docs', '-o', 'out', '--json']);
+  expect(got).toMatchObject({ exit: 3, stderr: expect.stringMatching(/b\.tmp is restored.*none is stored/) });
+  expect(JSON.parse(got.stdout)).toMatchObject({ notKept: 1 });
 });
 
 test('takes the place of a link that leads nowhere, if it is told to', async () => {

@@ -5,6 +5,7 @@ import type { FolderEntry } from '../../format/folder-index.ts';
 import { compareTrees, type Change, type ChangeKind } from '../../vault/folders/compare.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import { localEntries } from '../../vault/folders/local-entries.ts';
+import { isLoss } from '../../vault/folders/scan.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
@@ -40,10 +41,10 @@ export async function diff(
         { ...settings, root, own: await vault.ownEntries(root, { signal }) },
         {
           signal,
-          onMissed: ({ why, message }) => {
-            if (why === 'socket' || why === 'own') return;
+          onMissed: (found) => {
+            if (!isLoss(found)) return;
             missed += 1;
-            terminal.warn(message, { kind: 'missed' });
+            terminal.warn(found.message, { kind: 'missed' });
           },
         },
       );

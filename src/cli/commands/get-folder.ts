@@ -129,10 +129,17 @@ export async function* tarOf(
   selected: SelectedEntries,
   prefix: string,
   signal: AbortSignal | undefined,
+  onEntry: (entry: FolderEntry) => void = () => undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const entries = async function* (): AsyncGenerator<FolderEntry, void, undefined> {
+    for await (const entry of selected.entries()) {
+      onEntry(entry);
+      yield entry;
+    }
+  };
   const reader = selected.reader();
   try {
-    yield* tarStream(selected.entries(), reader.readContent, { prefix, signal });
+    yield* tarStream(entries(), reader.readContent, { prefix, signal });
   } finally {
     await reader.close();
   }
@@ -143,15 +150,19 @@ export async function pourTar(
   { output, terminal, signal }: Invocation,
   selected: SelectedEntries,
   name: string,
-): Promise<number> {
+): Promise<{ readonly code: ExitCode; readonly bytes: number }> {
   if (output.isTerminal) {
     throw invalidInput(
       'A folder is written as a tar archive, which is not for a terminal. Send it to a file or a pipe.',
     );
   }
+  let undated = 0;
+  const onEntry = ({ modified }: FolderEntry): void => {
+    if (modified === null) undated += 1;
+  };
   await terminal.withProgress(name, async (report) => {
     const onBytes = counting(report, name, selected.size);
-    for await (const bytes of tarOf(selected, name, signal)) {
+    for await (const bytes of tarOf(selected, name, signal, onEntry)) {
       onBytes(bytes.length);
       if (await output.write(bytes)) continue;
       throw new VaultError(
@@ -160,5 +171,10 @@ export async function pourTar(
       );
     }
   });
-  return selected.size;
+  if (undated === 0) return { code: DONE, bytes: selected.size };
+  const what = count(undated, 'entry has', 'entries have');
+  terminal.warn(`${what} no time of modification, since none is stored: the archive says 1970.`, {
+    kind: 'not-kept',
+  });
+  return { code: ATTENTION, bytes: selected.size };
 }

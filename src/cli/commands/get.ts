@@ -154,7 +154,7 @@ async function getFolder(
     return writeFile(invocation, one, { file, name, size: file.size, hash: `${folder.hash}/${path}`, json });
   }
   if (target.kind === 'stdout') {
-    return { code: DONE, bytes: await tree.pourTar(invocation, selected, baseNameOf(name)) };
+    return tree.pourTar(invocation, selected, baseNameOf(name));
   }
   if (selected.only !== null) {
     throw invalidInput(

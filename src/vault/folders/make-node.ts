@@ -10,13 +10,13 @@ import { openFolder } from './open-folder.ts';
 /** Characters of what a program says that are kept. */
 const MOST_SAID = 1000;
 /** Of permissions, what the programs take. */
-const PERMISSIONS = 0o777;
+export const PERMISSIONS = 0o777;
 const LETTERS = { 'block-device': 'b', 'char-device': 'c' } as const;
 /** Nothing of this process's variables is their business. */
 const ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 
 /**
- * Makes the pipe or device of an entry, with its permissions.
+ * Makes the pipe or device of an entry, with its permissions as far as `PERMISSIONS` go.
  *
  * @param folder to make it in
  * @param name free, and of ASCII

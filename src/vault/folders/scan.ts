@@ -47,10 +47,11 @@ export interface Missed {
   /** Below the folder that is scanned. */
   readonly path: Buffer;
   /**
-   * `own`: it is the vault's own; of a bucket its folder is told for each thing in it. `socket`: means nothing without its program, and the version is complete without it. `vanished`: there a moment ago.
+   * `own`: it is the vault's own; of a bucket its folder is told for each thing in it. `socket`: means nothing without its program, and the version is complete without it.
+   * `undated`: it is stored without its time, which no calendar has. `vanished`: there a moment ago.
    * `unreadable`: the system said why. `changed`: it is stored, but was written to meanwhile, or could not be read to its end.
    */
-  readonly why: 'own' | 'socket' | 'vanished' | 'unreadable' | 'changed';
+  readonly why: 'own' | 'socket' | 'undated' | 'vanished' | 'unreadable' | 'changed';
   /** For people. */
   readonly message: string;
 }
@@ -280,6 +281,10 @@ class Scanner {
       calls,
     }: { readonly facts: BigIntStats; readonly place: DiskPath; readonly calls: DiskCalls },
   ): Steps<ScannedEntry> {
+    if (fileTimeOfNs(facts.mtimeNs) === null) {
+      const message = `${shown(path) || 'The folder'} has a time of modification that no calendar has, and is stored without one.`;
+      this.#options.onMissed?.({ path: bytesOfPath(path), why: 'undated', message });
+    }
     const target = kind === 'symlink' ? bytesOfPath(yield* ask(calls.readlink(place))) : null;
     const entry: FolderEntry = {
       path: bytesOfPath(path),
@@ -293,6 +298,11 @@ class Scanner {
     };
     return { entry, state: stateOf(facts), calls };
   }
+}
+
+/** Whether a version is incomplete for it. */
+export function isLoss({ why }: Missed): boolean {
+  return why === 'vanished' || why === 'unreadable' || why === 'changed';
 }
 
 /** What to tell of an entry that could not be read. @throws an error that is not the system's */

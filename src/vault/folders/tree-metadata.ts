@@ -14,6 +14,9 @@ import type { FolderEntry } from '../../format/folder-index.ts';
 const SET_USER_ID = 0o4000;
 const SET_GROUP_ID = 0o2000;
 
+/** Of an entry whose time could not be stored. */
+const NO_TIME: NotKept = 'modification time (none is stored)';
+
 /** Sets what entries have, as far as the file system takes it. All of it returns what was not taken. */
 export class Metadata {
   readonly #calls: DiskCalls;
@@ -101,13 +104,13 @@ export class Metadata {
   }
 
   *#dateFile(notKept: NotKept[], fd: number, { modified }: FolderEntry): Steps<void> {
-    if (modified === null) return;
+    if (modified === null) return void notKept.push(NO_TIME);
     const seconds = String(secondsForUtimes(modified));
     yield* attempt(notKept, 'modification time', () => this.#calls.futimes(fd, seconds));
   }
 
   *#date(notKept: NotKept[], path: DiskPath, { modified }: FolderEntry): Steps<void> {
-    if (modified === null) return;
+    if (modified === null) return void notKept.push(NO_TIME);
     const seconds = String(secondsForUtimes(modified));
     yield* attempt(notKept, 'modification time', () => this.#calls.lutimes(path, seconds));
   }

@@ -11,7 +11,7 @@ import type { DiskCalls } from './disk-calls.ts';
 import { below, diskPath, onDisk, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
-import { makeNode } from './make-node.ts';
+import { makeNode, PERMISSIONS } from './make-node.ts';
 import { isSameFile, systemError } from './open-folder.ts';
 import { deviceOf } from './scan.ts';
 import { hasTimeOf } from './tree-metadata.ts';
@@ -135,8 +135,13 @@ export class TreeWriter {
     const name = unfinished.slice(place.base.length + 1);
     const make = async (): Promise<NotKept[]> => {
       await makeNode(this.#calls, { folder: place.base, name }, entry);
-      // Its permissions it has already; what is opened here might wait for somebody.
-      return take(this.#metadata.setOnLink(unfinished, entry));
+      const isPlain = ((entry.mode ?? 0) & ~PERMISSIONS) === 0;
+      const made = isPlain ? null : await this.#calls.lstat(unfinished);
+      // To open a pipe for reading waits for nobody.
+      if (made?.isFIFO() === true) return this.#setOnFound(unfinished, made, entry);
+      const notKept = await take(this.#metadata.setOnLink(unfinished, entry));
+      // What is opened may be a device that acts on it.
+      return isPlain ? notKept : [...notKept, 'permissions beyond 0777 (of a device)'];
     };
     return yield* this.#finish(place, { item, unfinished, at: `${place.base}/${item.name}` }, () =>
       ask(make()),

@@ -14,7 +14,7 @@ import type { GroupPart } from '../folders/group-parts.ts';
 import { LoggedGroups } from '../folders/local-log.ts';
 import type { LocalLogWriter, LogPlace } from '../folders/local-log.ts';
 import type { ScanAhead } from '../folders/scan-ahead.ts';
-import { scan } from '../folders/scan.ts';
+import { isLoss, scan } from '../folders/scan.ts';
 import type { Missed, ScannedEntry } from '../folders/scan.ts';
 import { idOfRef } from '../files/tables.ts';
 import type { Session } from '../session.ts';
@@ -118,13 +118,15 @@ class Missing {
     this.#warn = warn;
   }
 
-  readonly onMissed = ({ why, message, path }: Missed): void => {
+  readonly onMissed = (missed: Missed): void => {
+    const { why, message, path } = missed;
     if (why === 'own') {
       this.#own.add(shown(path));
       return;
     }
-    this.#incomplete ||= why !== 'socket';
-    this.#warn?.({ kind: why === 'socket' ? 'skipped' : 'missed', message, bucket: null });
+    this.#incomplete ||= isLoss(missed);
+    const kind = why === 'socket' ? 'skipped' : why === 'undated' ? 'not-kept' : 'missed';
+    this.#warn?.({ kind, message, bucket: null });
   };
 
   /** What is the vault's own is told together. @returns whether anything is missing that should not be */

@@ -176,6 +176,10 @@ async function putOpened(
   const signal = call.signal ?? new AbortController().signal;
   const dedup = call.lock === undefined ? session.keys.writer : lockedDedupKeys(contentKey);
   const identity = source.identity ?? null;
+  if (identity !== null && source.modified === null) {
+    const message = `${label} has a time of modification that no calendar has, and is stored without one.`;
+    call.onWarning?.({ kind: 'not-kept', message, bucket: null });
+  }
   const isLarge = identity !== null && identity.size >= LEAST_REMEMBERED;
   const beginning = isLarge ? Buffer.alloc(0) : await readBeginning(source, signal);
   if (!isLarge && beginning.length <= INLINE_SIZE) {

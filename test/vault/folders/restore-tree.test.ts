@@ -180,6 +180,22 @@ describe('a folder that is restored', () => {
     expect(await readdir(at.path)).toEqual(['to']);
   });
 
+  it('tells of a time that is not stored, and calls the target by its name', async () => {
+    await using at = await temporaryFolder();
+    const modified = null;
+    const entries = [
+      { ...craftedFolder(''), modified },
+      crafted('a', { modified }),
+      { ...craftedFolder('b'), modified },
+      { ...craftedLink('c', 'a'), modified },
+    ];
+    const { done, problems } = await restore(storedOf(entries), at.at('to'));
+    expect(done.notKept).toBe(4);
+    expect(problems.map(({ kind, message }) => [kind, message.replace(/ is restored.*: /, ' ')])).toEqual(
+      ['a', 'b', 'c', at.at('to')].map((name) => ['not-kept', `${name} modification time (none is stored).`]),
+    );
+  });
+
   it('has the holes that it had', async () => {
     await using at = await temporaryFolder();
     await makeTree(at.path, {
@@ -267,7 +283,7 @@ describe('a folder that is restored', () => {
       1_000_000_000_000_005n,
     ]);
     const [b, c] = await Promise.all([lstat(at.at('to/b')), lstat(at.at('to/c'))]);
-    expect([b.isFIFO(), b.mode & 0o777, b.ino]).toEqual([true, 0o777, c.ino]);
+    expect([b.isFIFO(), b.mode & 0o7777, b.ino]).toEqual([true, 0o1777, c.ino]);
     const deep = await lstat(Buffer.concat([Buffer.from(at.at('to/')), within]));
     expect(deep.isFIFO()).toBe(true);
     const again = await restore(storedOf(entries), at.at('to'), { force: true });

@@ -1,6 +1,17 @@
 /** A folder on its way to chunks and an index, whatever happens to it meanwhile. */
 import { appendFileSync, rmSync } from 'node:fs';
-import { link, mkdir, open, readdir, readlink, rm, truncate, writeFile } from 'node:fs/promises';
+import {
+  link,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  rm,
+  stat,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -23,6 +34,7 @@ import type { GroupPart, KnownData } from '../../../src/vault/folders/group-part
 import { systemError } from '../../../src/vault/folders/open-folder.ts';
 import { scan } from '../../../src/vault/folders/scan.ts';
 import type { Missed } from '../../../src/vault/folders/scan.ts';
+import { fileSource } from '../../../src/vault/write/source.ts';
 import { factsOf, rootOf, TreeReader } from '../../../src/vault/write/tree-reader.ts';
 import type { Piece, TreeMember } from '../../../src/vault/write/tree-reader.ts';
 import type { PutOptions, PutResult } from '../../../src/vault/write/put-call.ts';
@@ -593,6 +605,18 @@ describe('a put of a folder', () => {
     });
     expect(await listed()).toEqual(['', 'a']);
     expect(await put()).toMatchObject({ incomplete: false, told: [], unchanged: false });
+  });
+
+  test('tells of a time that no calendar has, and is complete without it', async ({ skip }) => {
+    await write({ a: 1000 });
+    await utimes(place.at('docs', 'a'), 1, 8_640_000_000_001);
+    if ((await stat(place.at('docs', 'a'))).mtimeMs !== 8_640_000_000_001_000) skip();
+    const told = [{ kind: 'not-kept', message: expect.stringMatching(/^a has a time/), bucket: null }];
+    expect(await put()).toMatchObject({ incomplete: false, told });
+    const warnings: Warning[] = [];
+    const onWarning = (warning: Warning): void => void warnings.push(warning);
+    await made.vault.put(fileSource(place.at('docs', 'a')), { name: 'one', onWarning });
+    expect(warnings).toMatchObject([{ kind: 'not-kept', message: expect.stringContaining('a has a time') }]);
   });
 
   test('of no content, or of a large index, is a folder like any other', async () => {
