@@ -124,9 +124,9 @@ export class Vault implements AsyncDisposable {
     return getFile(this.#full, reference, options);
   }
 
-  /** A file's facts, by the catalog alone. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
-  async resolve(reference: string): Promise<FileFacts> {
-    return factsOf(this.#full, reference);
+  /** A file's facts, by the catalog alone; with `hidden` those of a removed one. @throws `file-not-found`; `invalid-input`; `damaged` as `get` */
+  async resolve(reference: string, options?: { readonly hidden?: boolean | undefined }): Promise<FileFacts> {
+    return factsOf(this.#full, reference, options);
   }
 
   /** As `get`, also for a folder, and for what lies in one: its name or hash, a slash, and a path. */

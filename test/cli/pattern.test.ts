@@ -22,6 +22,14 @@ test.each([
   ['docs', 'docs/two\nlines'],
   ['**/b', 'two\nlines/b'],
   ['/abs', '/abs/a'],
+  ['IMG (1)*', 'IMG (1).jpg'],
+  ['x(1)', 'x(1)/a'],
+  ['[(]*', '(a'],
+  ['a\\(*', 'a(b'],
+  ['{a', '{a/b'],
+  ['what[1]', 'what[1]/a'],
+  ['.//a//b*', 'a/bc'],
+  ['https://*', 'https://host/a'],
 ])('the pattern %j fits the name %j', (pattern, name) => {
   expect(patternMatcher(pattern)(name)).toBe(true);
 });
@@ -32,6 +40,16 @@ test.each([
   ['docs', 'mydocs/a'],
   ['*.PDF', 'a.pdf'],
   ['a?', 'a'],
+  ['x(1).txt', 'x1.txt'],
+  ['+(a)*', 'aab'],
+  ['', '/a'],
+  ['.', 'x'],
+  ['./', 'x'],
 ])('the pattern %j does not fit the name %j', (pattern, name) => {
   expect(patternMatcher(pattern)(name)).toBe(false);
+});
+
+test('a pattern that is longer than any name fits what it says alone', () => {
+  const pattern = '*'.repeat(70_000);
+  expect([pattern, 'a'].map(patternMatcher(pattern))).toEqual([true, false]);
 });

@@ -105,6 +105,20 @@ describe('get', () => {
     expect(await readdir(box.at('out'))).toEqual(['what[1].txt']);
   });
 
+  test('of a pattern needs a folder, also where it fits one file alone', async () => {
+    const { exit, stderr } = await box.run(['get', 'a.*', '-o', 'none']);
+    expect({ exit, stderr }).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(/^vault: Several files need a folder, and 'none' is not one\./),
+    });
+  });
+
+  test('of one whose name has wildcards writes it under another name', async () => {
+    const { exit, stderr } = await box.run(['get', 'what[1].txt', '-o', 'other.txt']);
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+    expect(await readFile(box.at('other.txt'), 'utf8')).toBe(contentOf('what[1].txt'));
+  });
+
   test('of a pattern that fits nothing ends with 4', async () => {
     const { exit, stderr } = await box.run(['get', '*.doc', '-o', 'out']);
     expect(exit).toBe(4);
@@ -137,6 +151,53 @@ test('rm, undelete, info, verify and repair take patterns, which mean what ls li
   expect(await listed()).toEqual(['docs/c.pdf']);
   expect(await box.run(['undelete', 'docs/*'])).toMatchObject({ exit: 0, stderr: '' });
   expect((await listed()).toSorted()).toEqual(['docs/c.pdf', 'docs/d.txt']);
+});
+
+describe('a name that reads as a pattern', () => {
+  const [literal, other] = ['s[x]/one[1]', 'sx/one1'];
+  beforeEach(async () => {
+    for (const name of [literal, other]) await box.run(['put', 'a.txt', '--name', name]);
+  });
+
+  test.each(['s[x]/one[1]', './s[x]//one[1]', 's[x]'])('is taken literally: %j', async (typed) => {
+    const { stdout } = await box.run(['rm', '-n', typed]);
+    expect(stdout).toBe(`${literal}\n`);
+    expect(await listed(typed)).toEqual(typed === 's[x]' ? [other, literal] : [literal]);
+    await box.run(['rm', literal, other]);
+    expect((await box.run(['undelete', typed, '--json'])).stdout).toContain(`"name":"${literal}"`);
+    expect(await listed('s*')).toEqual([literal]);
+  });
+
+  test('is a pattern where nothing has it', async () => {
+    await box.run(['rm', literal]);
+    expect((await box.run(['rm', '-n', literal])).stdout).toBe(`${other}\n`);
+  });
+
+  test('means what lies in a folder rather than files that fit', async () => {
+    await mkdir(box.at('f'));
+    await writeFile(box.at('f', '[x]'), 'literal');
+    await box.run(['put', 'f']);
+    await box.run(['put', 'a.txt', '--name', 'f/x']);
+    expect((await box.run(['cat', 'f/[x]'])).stdout).toBe('literal');
+    expect(await box.run(['rm', 'f/[x]'])).toMatchObject({ exit: 4 });
+    expect(await listed('f/x')).toEqual(['f/x']);
+  });
+});
+
+test('names are looked up as put makes them, after what is stored to the letter', async () => {
+  await mkdir(box.at('f'));
+  await writeFile(box.at('f', 'a'), 'in it');
+  await box.run(['put', 'f']);
+  for (const name of ['f//a', './f/./a', 'f/b/../a', 'f/a/']) {
+    expect(await box.run(['cat', name])).toMatchObject({ exit: 0, stdout: 'in it' });
+  }
+  expect(await listed('.//docs//c.pdf')).toEqual(['docs/c.pdf']);
+  expect((await box.run(['diff', './f/'])).exit).toBe(0);
+  expect((await box.run(['rm', '-n', 'docs//c.pdf', 'f/'])).stdout).toBe('docs/c.pdf\nf\n');
+  await box.run(['put', 'a.txt', '--name', 'docs//c.pdf']);
+  expect((await box.run(['rm', '-n', 'docs//c.pdf'])).stdout).toBe('docs//c.pdf\n');
+  await box.run(['rm', 'docs//c.pdf']);
+  expect(await box.run(['undelete', 'docs//c.pdf'])).toMatchObject({ exit: 0 });
 });
 
 test('rm of a pattern removes the newest versions, and with --all-versions all', async () => {

@@ -102,7 +102,6 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['ls', '--larger', 'huge'], /^vault: --larger 'huge' is not a size/],
     [['ls', '-0', '--long'], /^vault: -0 prints names alone/],
     [['get', 'a', 'b', '-o', 'none'], /^vault: Several files need a folder, and 'none' is not one\./],
-    [['get', '*', '-o', 'none'], /^vault: Several files need a folder, and 'none' is not one\./],
     [['put', 'a', '--name'], /^vault: Option '--name <name>' argument missing\./],
     [['put', 'a', '--chunk-size', 'huge'], /^vault: --chunk-size 'huge' is not a size, for example/],
     [['put', 'a', '--chunk-size', '1K'], /^vault: --chunk-size '1K' is not from 64KiB to 64MiB\.\n$/],

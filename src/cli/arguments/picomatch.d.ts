@@ -6,6 +6,8 @@ declare module 'picomatch' {
       readonly dot?: boolean;
       /** A leading `!` is an ordinary character. */
       readonly nonegate?: boolean;
+      /** `+(a|b)` and its like are ordinary characters. */
+      readonly noextglob?: boolean;
       readonly flags?: string;
       readonly posixSlashes?: boolean;
     }

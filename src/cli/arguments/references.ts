@@ -4,11 +4,9 @@ import { dirname, extname } from 'node:path';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { ListOptions } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { nameAsTyped } from './options.ts';
-import { patternMatcher } from './pattern.ts';
-
-/** Characters that make a text a pattern. */
-export const WILDCARD: RegExp = /[*?[{]/;
+import { isAnyWanted } from '../../vault/folders/selection.ts';
+import { plainName } from './options.ts';
+import { literalMatcher, patternMatcher, WILDCARD } from './pattern.ts';
 
 export interface Typed {
   /** The verb, for advice. */
@@ -16,27 +14,24 @@ export interface Typed {
   readonly references: readonly string[];
 }
 
-/** Whether these may mean more than one file. */
-export function meansSeveral(references: readonly string[]): boolean {
-  return references.length > 1 || references.some((reference) => WILDCARD.test(reference));
-}
-
 /**
- * Works with the files that somebody means. A pattern stands for what `vault ls` lists for it, by hash; where a file has exactly
- * that name, for that one. A pattern that fits nothing stays as it is, so that it is told as unknown together with the names.
+ * Works with the files that somebody means: of each text, what is stored under exactly that; else under what a put of that path is
+ * called; else, if it is a pattern, what `vault ls` lists for it, by hash. A pattern that fits nothing stays as it is, so that it is
+ * told as unknown together with the names.
  *
- * @param work is given what `Vault` takes as references, each once
+ * @param work is given what `Vault` takes as references, each once, and whether they may be more than one file
  * @param list which files a pattern stands for
  * @throws what `work` throws; `file-not-found` with advice where the shell seems to have expanded a pattern
  */
 export async function withFilesMeant<T>(
   vault: Vault,
   { verb, references }: Typed,
-  work: (references: readonly string[]) => Promise<T>,
+  work: (references: readonly string[], several: boolean) => Promise<T>,
   list: ListOptions = {},
 ): Promise<T> {
   try {
-    return await work(await filesMeant(vault, references, list));
+    const { meant, several } = await filesMeant(vault, references, list);
+    return await work(meant, several);
   } catch (error) {
     const advice = isVaultError(error, 'file-not-found') ? await quotingAdvice(verb, references) : null;
     if (advice === null || !isVaultError(error)) throw error;
@@ -44,42 +39,99 @@ export async function withFilesMeant<T>(
   }
 }
 
+/** What is meant by a text that may be a name: see `withFilesMeant`. @returns null if it can only be a pattern */
+export async function nameMeant(
+  vault: Vault,
+  typed: string,
+  { deleted }: Pick<ListOptions, 'deleted'> = {},
+): Promise<string | null> {
+  const plain = plainName(typed);
+  const isPattern = WILDCARD.test(typed);
+  if (!isPattern && plain === typed) return typed;
+  // Who can only store can look up nothing.
+  for (const name of vault.onlyStores ? [] : new Set([typed, plain])) {
+    try {
+      await vault.resolve(name, { hidden: deleted });
+      return name;
+    } catch (error) {
+      if (!isVaultError(error, 'file-not-found')) throw error;
+    }
+  }
+  return isPattern ? null : plain;
+}
+
+/** A pattern, and the hashes of what it may mean: what is stored in a folder of exactly this name, and what fits. */
+interface Pattern {
+  readonly plain: string;
+  readonly isIn: (name: string) => boolean;
+  readonly fits: (name: string) => boolean;
+  readonly inside: string[];
+  readonly fitting: string[];
+}
+
 async function filesMeant(
   vault: Vault,
   references: readonly string[],
   list: ListOptions,
-): Promise<readonly string[]> {
-  const patterns = references
-    .filter((reference) => WILDCARD.test(reference))
-    .map((pattern) => ({
-      pattern,
-      name: nameAsTyped(pattern),
-      matches: patternMatcher(pattern),
-      hashes: new Array<string>(),
-      exact: false,
-    }));
+): Promise<{ readonly meant: readonly string[]; readonly several: boolean }> {
+  const settled = new Map<string, string | Pattern>();
+  for (const reference of references) {
+    settled.set(reference, (await nameMeant(vault, reference, list)) ?? patternOf(reference));
+  }
+  const patterns = [...settled.values()].filter((one) => typeof one !== 'string');
   if (patterns.length > 0) {
     const seen = new Set<string>();
     for await (const { name: bare, hash, writer } of vault.list(list)) {
       const name = writer.isOwn ? bare : `${writer.label}:${bare}`;
       // Of removed files every version is listed, and the first is the one that the name means.
       if (list.deleted === true && seen.has(name)) continue;
-      for (const one of patterns) {
+      for (const { plain, isIn, fits, inside, fitting } of patterns) {
         // A pattern means what others have stored only if it says whose.
-        const isMeant = writer.isOwn || one.name.startsWith(`${writer.label}:`);
-        if (name === one.name) one.exact = true;
-        else if (isMeant && one.matches(name)) one.hashes.push(hash);
+        const isMeant = writer.isOwn || plain.startsWith(`${writer.label}:`);
+        if (isMeant && isIn(name)) inside.push(hash);
+        else if (isMeant && fits(name)) fitting.push(hash);
       }
       if (list.deleted === true) seen.add(name);
     }
   }
   const meant = new Set<string>();
-  for (const reference of references) {
-    const found = patterns.find(({ pattern }) => pattern === reference);
-    if (found === undefined || found.exact || found.hashes.length === 0) meant.add(nameAsTyped(reference));
-    else for (const hash of found.hashes) meant.add(hash);
+  let several = references.length > 1;
+  for (const one of settled.values()) {
+    const [name, hashes] =
+      typeof one === 'string' ? [one, []] : [one.plain, await hashesOf(vault, one, list)];
+    if (hashes.length === 0) meant.add(name);
+    else several = true;
+    for (const hash of hashes) meant.add(hash);
   }
-  return [...meant];
+  return { meant: [...meant], several };
+}
+
+function patternOf(typed: string): Pattern {
+  const plain = plainName(typed);
+  return { plain, isIn: literalMatcher(plain), fits: patternMatcher(typed), inside: [], fitting: [] };
+}
+
+/** What a pattern stands for: nothing, where a stored folder has something of exactly this path. */
+async function hashesOf(
+  vault: Vault,
+  { plain, inside, fitting }: Pattern,
+  { signal }: ListOptions,
+): Promise<readonly string[]> {
+  if (inside.length > 0) return inside;
+  return fitting.length > 0 && (await isInFolder(vault, plain, signal)) ? [] : fitting;
+}
+
+async function isInFolder(vault: Vault, name: string, signal: AbortSignal | undefined): Promise<boolean> {
+  if (!name.includes('/')) return false;
+  try {
+    const found = await vault.find(name, { signal });
+    if (found.kind === 'file' || found.path === '') return false;
+    const { folder, path } = found;
+    return await isAnyWanted(folder.list({ signal }), { path: Buffer.from(path) });
+  } catch (error) {
+    if (isVaultError(error, 'file-not-found', 'wrong-password')) return false;
+    throw error;
+  }
 }
 
 /**

@@ -78,7 +78,7 @@ async function folderOf(
   invocation: Invocation,
   flags: LockFlags,
 ): Promise<StoredFolder> {
-  const found = await findLocked(invocation, vault, nameAsTyped(reference), flags);
+  const found = await findLocked(invocation, vault, reference, flags);
   if (found.kind === 'folder' && found.path === '') return found.folder;
   throw invalidInput(`${quote(reference)} is not a whole folder: only those are compared.`);
 }

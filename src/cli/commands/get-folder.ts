@@ -4,37 +4,44 @@ import type { FolderEntry } from '../../format/folder-index.ts';
 import { restoreSelected } from '../../vault/folders/restore-selected.ts';
 import type { RestoredTree, TreeProblem } from '../../vault/folders/restore-tree.ts';
 import type { SelectedEntries, Stored, StoredFolder } from '../../vault/folders/stored-folder.ts';
-import type { Wanted } from '../../vault/folders/selection.ts';
+import { isAnyWanted, type Wanted } from '../../vault/folders/selection.ts';
 import { tarStream } from '../../vault/folders/tar.ts';
 import { wholeFile } from '../../vault/folders/with-holes.ts';
 import type { RestorableFile } from '../../vault/read/restore.ts';
 import { warnTo, type Invocation } from '../arguments/invocation.ts';
-import { patternMatcher } from '../arguments/pattern.ts';
-import { WILDCARD } from '../arguments/references.ts';
+import { patternMatcher, WILDCARD } from '../arguments/pattern.ts';
 import { ATTENTION, DAMAGED, DONE, type ExitCode } from '../exit.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 
-/** What of a folder is meant by what is behind its name. @returns null for all of it */
-export function wantedOf(path: string): Wanted | null {
+/** What is behind a folder's name. */
+type InFolder = Pick<Extract<Stored, { readonly kind: 'folder' }>, 'folder' | 'path'>;
+
+/** What of a folder is meant: what has exactly this path, else what fits it as a pattern. @returns null for all of it */
+export async function wantedOf(
+  { folder, path }: InFolder,
+  signal: AbortSignal | undefined,
+): Promise<Wanted | null> {
   const typed = path.replace(/\/+$/, '');
   if (typed === '') return null;
-  if (!WILDCARD.test(typed)) return { path: Buffer.from(typed) };
+  const literal = { path: Buffer.from(typed) };
+  if (!WILDCARD.test(typed) || (await isAnyWanted(folder.list({ signal }), literal))) return literal;
   // With a name before it: a pattern is compared with whole paths, and not with the last part of them.
   const fits = patternMatcher(`folder/${typed}`);
   return { matches: (entry) => entry !== '' && fits(`folder/${entry}`) };
 }
 
-/** What is meant of a folder, and what to call it. @throws as `StoredFolder.select` */
+/** What is meant of a folder, what to call it, and whether it is all that fits a pattern. @throws as `StoredFolder.select` */
 export async function selectPart(
   { signal, terminal }: Invocation,
-  { folder, path }: Pick<Extract<Stored, { readonly kind: 'folder' }>, 'folder' | 'path'>,
-): Promise<{ readonly selected: SelectedEntries; readonly name: string }> {
-  const wanted = wantedOf(path);
+  { folder, path }: InFolder,
+): Promise<{ readonly selected: SelectedEntries; readonly name: string; readonly isPattern: boolean }> {
+  const wanted = await wantedOf({ folder, path }, signal);
   const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
   const isPart = path !== '' && wanted !== null && 'path' in wanted;
-  return { selected, name: isPart ? `${folder.name}/${path}` : folder.name };
+  const name = isPart ? `${folder.name}/${path}` : folder.name;
+  return { selected, name, isPattern: wanted !== null && 'matches' in wanted };
 }
 
 /** An entry that is a file by itself, to be written as a stored file is. */

@@ -8,7 +8,7 @@ import { fileAsJson } from '../../vault/files/as-json.ts';
 import { DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
-import { meansSeveral, quotingAdvice, withFilesMeant } from '../arguments/references.ts';
+import { quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import { lookAtTarget } from '../arguments/output-file.ts';
 import { collectRarely } from '../heap.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
@@ -46,14 +46,14 @@ export async function get(
 ): Promise<ExitCode> {
   const { output, options } = invocation;
   const existing = flags.force === true ? 'replace' : 'refuse';
-  const several = meansSeveral(references);
-  const target = await targetOf(flags.output ?? '.', { existing, several });
+  const target = await targetOf(flags.output ?? '.', { existing, several: references.length > 1 });
   if (target.kind === 'stdout' && options.json === true) {
     throw invalidInput("--json and a file's bytes both want standard output. Choose one of them.");
   }
   if (target.kind === 'stdout') output.requireOpen();
   return withVault(invocation, async (vault) =>
-    withFilesMeant(vault, { verb: 'get', references }, async (meant) => {
+    withFilesMeant(vault, { verb: 'get', references }, async (meant, several) => {
+      if (several) requireFolder(target);
       const codes: ExitCode[] = [];
       const written: Written = new Map();
       const unknown: string[] = [];
@@ -147,7 +147,8 @@ async function getFolder(
   one: One,
 ): Promise<Got> {
   const { target, flags } = one;
-  const { selected, name } = await tree.selectPart(invocation, { folder, path });
+  const { selected, name, isPattern } = await tree.selectPart(invocation, { folder, path });
+  if (isPattern) requireFolder(target);
   if (selected.only?.kind === 'file') {
     const file = tree.entryAsFile(selected, selected.only);
     const json = { ...fileAsJson(folder), entry: path };
@@ -161,7 +162,7 @@ async function getFolder(
       `${quote(name)} is neither a file nor a folder. Get the folder that it is in, or write a tar archive with -o -.`,
     );
   }
-  const isNamed = flags.output !== undefined && !one.several;
+  const isNamed = flags.output !== undefined && !one.several && !isPattern;
   const place = isNamed ? target.path : join(target.path, baseNameOf(name));
   if (isWritten(one.written, place, { hash: folder.hash, name })) return { code: DONE, bytes: 0 };
   one.written.set(place, { hash: folder.hash, name });
@@ -233,11 +234,7 @@ async function targetOf(
   if (path === '') throw invalidInput('-o needs a path, or "-" for standard output.');
   const found = await stat(path).catch(() => null);
   if (found?.isDirectory() === true) return { kind: 'folder', path };
-  if (several) {
-    throw invalidInput(
-      `Several files need a folder, and ${quote(path)} is not one. Create it, or name another one with -o <folder>.`,
-    );
-  }
+  if (several) requireFolder({ kind: 'file', path });
   const itself = await lookAtTarget(path);
   if (itself === null) return { kind: 'file', path };
   if (existing === 'refuse') {
@@ -247,6 +244,14 @@ async function targetOf(
     throw new VaultError('already-exists', `${quote(path)} exists and was not overwritten. ${advice}`);
   }
   return { kind: 'file', path };
+}
+
+/** @throws `invalid-input` for a target that can take one file alone */
+function requireFolder(target: Target): void {
+  if (target.kind !== 'file') return;
+  throw invalidInput(
+    `Several files need a folder, and ${quote(target.path)} is not one. Create it, or name another one with -o <folder>.`,
+  );
 }
 
 /** The last part of a stored name, if a file can have it; a name never leads out of the folder. */

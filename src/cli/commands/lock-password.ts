@@ -2,13 +2,15 @@
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { warnTo, type Invocation } from '../arguments/invocation.ts';
+import { plainName } from '../arguments/options.ts';
+import { nameMeant } from '../arguments/references.ts';
 import { showName } from '../terminal/text.ts';
 import { giveTyped } from '../terminal/typed-ahead.ts';
 import { PASSWORD_TRIES, readTriedPassword, type PasswordFlags } from '../arguments/password.ts';
 
 export type LockFlags = Pick<PasswordFlags, 'lockPasswordFile' | 'lockPasswordCommand'>;
 
-/** `Vault.find`, with a password for what is locked, as the options say, or else asked for. */
+/** `Vault.find` of what somebody may have typed, with a password for what is locked, as the options say, or else asked for. */
 export async function findLocked(
   invocation: Invocation,
   vault: Vault,
@@ -17,7 +19,8 @@ export async function findLocked(
 ): Promise<Stored> {
   const { signal, terminal } = invocation;
   try {
-    return await vault.find(reference, {
+    const meant = (await nameMeant(vault, reference)) ?? plainName(reference);
+    return await vault.find(meant, {
       signal,
       onWarning: warnTo(terminal),
       lockPasswordTries: PASSWORD_TRIES,

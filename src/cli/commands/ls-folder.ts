@@ -2,7 +2,7 @@
 import { invalidInput, VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { msOfFileTime } from '../../format/file-time.ts';
-import { entriesIn, selectEntries, type Wanted } from '../../vault/folders/selection.ts';
+import { entriesIn, isAnyWanted } from '../../vault/folders/selection.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
@@ -27,7 +27,7 @@ export async function listFolder(
 ): Promise<void> {
   const { terminal, signal, clock } = invocation;
   refuseOthers(flags);
-  const wanted = wantedOf(path);
+  const wanted = await wantedOf({ folder, path }, signal);
   const total = { entries: 0, bytes: 0 };
   const entries = entriesIn(folder.list({ signal }), wanted, flags.recursive === true);
   const whole = await printPages(entries, {
@@ -38,7 +38,7 @@ export async function listFolder(
     },
     clock,
   });
-  if (whole && total.entries === 0 && path !== '' && !(await isThere(folder, wanted))) {
+  if (whole && total.entries === 0 && path !== '' && !(await isAnyWanted(folder.list({ signal }), wanted))) {
     throw new VaultError('file-not-found', `The folder "${folder.name}" has nothing of that name.`);
   }
   const text = `${count(total.entries, 'entry', 'entries')}, ${showSize(total.bytes)}.`;
@@ -50,11 +50,6 @@ function refuseOthers({ all, deleted, sort, since, larger }: LsFlags): void {
   throw invalidInput(
     '--all, --deleted, --sort, --since and --larger are for lists of files, not for what is in a folder.',
   );
-}
-
-async function isThere(folder: StoredFolder, wanted: Wanted | null): Promise<boolean> {
-  for await (const one of selectEntries(folder.list(), wanted)) if (!one.isParent) return true;
-  return false;
 }
 
 function printerOf(

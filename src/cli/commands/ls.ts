@@ -7,9 +7,9 @@ import { shortHash } from '../terminal/describe.ts';
 import { asTime, fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import { DONE, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
-import { nameAsTyped, parseMomentMs, parseSize } from '../arguments/options.ts';
-import { patternMatcher } from '../arguments/pattern.ts';
-import { quotingAdvice } from '../arguments/references.ts';
+import { parseMomentMs, parseSize } from '../arguments/options.ts';
+import { literalMatcher, patternMatcher, WILDCARD } from '../arguments/pattern.ts';
+import { nameMeant, quotingAdvice } from '../arguments/references.ts';
 import { tableFor, type Column } from '../terminal/table.ts';
 import { count, grouped, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
@@ -40,7 +40,7 @@ const SHORT_HASH_WIDTH = 14;
 const NAME_WIDTH = 24;
 
 interface Choice {
-  readonly patterns: readonly { readonly matches: (name: string) => boolean; found: boolean }[];
+  readonly patterns: { readonly typed: string; matches: (name: string) => boolean; found: boolean }[];
   readonly sinceMs: number;
   readonly leastBytes: number;
   /** Null: as they come, newest first. */
@@ -69,6 +69,10 @@ export async function ls(
     // What ends with a slash means what is in a folder; other paths do where no name fits.
     if (isOne && typed.endsWith('/') && (await listInside(invocation, vault, typed, flags))) return DONE;
     const { all, deleted } = flags;
+    for (const pattern of choice.patterns.filter((one) => WILDCARD.test(one.typed))) {
+      const name = await nameMeant(vault, pattern.typed, { deleted });
+      if (name !== null) pattern.matches = literalMatcher(name);
+    }
     const list = chosen(vault.list({ all, deleted, signal, onWarning: warnTo(terminal) }), choice);
     const total: Total = { files: 0, bytes: 0, locked: 0 };
     if (!(await printPages(list, { print, onItem: addTo(total), clock }))) return DONE;
@@ -90,7 +94,7 @@ async function listInside(
 ): Promise<boolean> {
   let found: Stored;
   try {
-    found = await findLocked(invocation, vault, nameAsTyped(typed), flags);
+    found = await findLocked(invocation, vault, typed, flags);
   } catch (error) {
     if (isVaultError(error, 'file-not-found')) return false;
     throw error;
@@ -107,7 +111,7 @@ function choiceOf(patterns: readonly string[], { sort, since, larger }: LsFlags,
     throw invalidInput(`--sort ${quote(sort ?? '')} is not size, name or time.`);
   }
   return {
-    patterns: patterns.map((pattern) => ({ matches: patternMatcher(pattern), found: false })),
+    patterns: patterns.map((typed) => ({ typed, matches: patternMatcher(typed), found: false })),
     sinceMs: since === undefined ? -Infinity : parseMomentMs(since, '--since', clock.now()),
     leastBytes: larger === undefined ? -Infinity : parseSize(larger, '--larger') + 1,
     order,

@@ -7,7 +7,7 @@ import { invalidInput, messageOf } from '../../errors.ts';
 import type { FolderSource } from '../../vault/folders/folder-source.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { fileSource } from '../../vault/write/source.ts';
-import { ifGiven, nameAsTyped, nameOfPath, parseSize, type Flags } from '../arguments/options.ts';
+import { ifGiven, nameAsTyped, nameOfPath, parseSize, plainName, type Flags } from '../arguments/options.ts';
 import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
 import { quote } from '../terminal/text.ts';
@@ -129,6 +129,6 @@ async function taskOf(path: string, flags: TaskFlags, settings: FolderSettings):
 
 /** As for a file; a folder that is only pointed at goes by its own name. */
 function nameOfFolder(path: string): string {
-  const name = nameOfPath(path).replace(/(?<=.)\/+$/, '');
+  const name = plainName(path);
   return /^(\.\.?\/)*\.\.?$/.test(name) ? basename(resolve(path)) || '/' : name;
 }

@@ -16,10 +16,10 @@ export const MIN_PREFIX_LENGTH = 8;
 export async function resolveFile(
   session: ReadSession,
   reference: string,
-  signal?: AbortSignal,
+  { hidden = false, signal }: Pick<VersionsOptions, 'hidden' | 'signal'> = {},
 ): Promise<FileRecord> {
-  const [newest] = await resolveVersions(session, reference, { signal });
-  if (newest === undefined) throw notFound(reference);
+  const [newest] = await resolveVersions(session, reference, { hidden, signal });
+  if (newest === undefined) throw notFound(reference, hidden);
   return newest;
 }
 

@@ -89,6 +89,15 @@ export async function* selectEntries(
   }
 }
 
+/** Whether there is anything wanted. */
+export async function isAnyWanted(
+  entries: AsyncIterable<FolderEntry>,
+  wanted: Wanted | null,
+): Promise<boolean> {
+  for await (const { isParent } of selectEntries(entries, wanted)) if (!isParent) return true;
+  return false;
+}
+
 /** Without `isDeep` of a folder what is right in it, and of a pattern what it fits; with it all below that, too. */
 export async function* entriesIn(
   entries: AsyncIterable<FolderEntry>,

@@ -102,7 +102,7 @@ async function findFile(
   { signal }: CallOptions,
 ): Promise<Pick<FileInfo, 'hash' | 'name' | 'kind' | 'chunks'>> {
   try {
-    return (await resolveFile(session, reference, signal)).info;
+    return (await resolveFile(session, reference, { signal })).info;
   } catch (error) {
     const hash = reference.toLowerCase();
     const isLost = isVaultError(error, 'file-not-found', 'damaged') && /^[0-9a-f]{64}$/.test(hash);

@@ -26,8 +26,12 @@ export interface ListedFile extends FileInfo {
 
 export type FileFacts = FileInfo;
 
-export async function factsOf(session: Session, reference: string): Promise<FileFacts> {
-  return (await resolveFile(session, reference)).info;
+export async function factsOf(
+  session: Session,
+  reference: string,
+  { hidden = false }: { readonly hidden?: boolean | undefined } = {},
+): Promise<FileFacts> {
+  return (await resolveFile(session, reference, { hidden })).info;
 }
 
 export async function* listFiles(
