@@ -181,6 +181,8 @@ describe('a name that is not UTF-8', () => {
     const before = await readdir(box.path);
     const { exit, stdout, stderr } = await box.shell(line);
     expect(stderr).toMatch(/^vault: .* is not UTF-8 text/);
+    // What helps for a file to store helps for nothing else.
+    expect(stderr.includes('vault put - --name')).toBe(line.startsWith('vault put'));
     expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
     const made = (await readdir(box.path)).filter((name) => !before.includes(name));
     expect(made.filter((name) => !name.startsWith('d'))).toEqual([]);

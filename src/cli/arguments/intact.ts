@@ -23,9 +23,10 @@ export function requireIntactArguments(args: readonly string[]): void {
   const given = recordsOf('/proc/self/cmdline').slice(-args.length);
   const at = args.findIndex((arg, index) => !isIntact(arg) && !isText(given[index]));
   if (at === -1) return;
-  throw invalidInput(
-    `Argument ${at + 1} is not UTF-8 text and could be taken for another name. To store a file of such a name: vault put - --name <name> < file`,
-  );
+  const advice = args.includes('put')
+    ? ' To store a file of such a name: vault put - --name <name> < file; a folder with the folder that it is in.'
+    : '';
+  throw invalidInput(`Argument ${at + 1} is not UTF-8 text and could be taken for another name.${advice}`);
 }
 
 /** Variables that this program looks at itself. */
