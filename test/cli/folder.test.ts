@@ -137,6 +137,14 @@ test('lists what is in a folder', async () => {
   expect(await box.run(['ls', 'docs/none/'])).toMatchObject({ exit: 4 });
 });
 
+test('says in JSON, as the schema has it, what is dated far from now', async () => {
+  const date = new Date('+012000-01-01T00:00:00.000Z');
+  await utimes(box.at('docs', 'b.tmp'), date, date);
+  await box.run(['put', 'docs']);
+  const { stdout } = await box.run(['ls', '--json', 'docs/*.tmp']);
+  expect(JSON.parse(stdout)).toMatchObject({ path: 'b.tmp', modifiedAt: date.toISOString() });
+});
+
 test('tells what differs between versions of a folder, and from a folder here', async () => {
   const before = (await box.run(['put', 'docs'])).stdout.trim();
   expect((await box.run(['diff', 'docs'])).stdout).toBe('');
