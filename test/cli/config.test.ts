@@ -33,7 +33,7 @@ beforeEach(async () => {
   `);
 });
 
-async function config(text: string): Promise<void> {
+async function config(text: string | Uint8Array): Promise<void> {
   await writeFile(file, text, { mode: 0o600 });
 }
 
@@ -115,6 +115,12 @@ describe('is refused with 2', () => {
     ['work = 1', /'work' in the file means nothing/],
     ['[vault.work]\nexclude = "*.tmp"', /exclude in \[vault\.work\] is not a list of patterns\./],
     ['[vault.work]\ndb = true', /db in \[vault\.work\] is not a text\./],
+    ...['password_command', 'db', 'key_file', 'timeout', 'concurrency'].flatMap((key): [string, RegExp][] => [
+      [`[vault.work]\n${key} = ""`, new RegExp(`${key} in \\[vault\\.work\\] is not a text: it is empty`)],
+      [`[vault.work]\n${key} = "a\\u0000b"`, new RegExp(`${key} in \\[vault\\.work\\] is not a text: .*NUL`)],
+    ]),
+    ['[vault.work]\nexclude = ["a\\u0000b"]', /exclude in \[vault\.work\] is not a list of patterns/],
+    [Buffer.from('[vault.work]\ndb = "\xff"', 'latin1'), /config\.toml is not valid TOML: it is not UTF-8/],
     ['vault = 1', /vault is not a table/],
     ['default = 1', /default is not the name of a vault/],
     ['[vault.work', /config\.toml is not valid TOML/],
@@ -126,6 +132,14 @@ describe('is refused with 2', () => {
     const { exit, stderr } = await box.run(['--vault', 'work', 'ls'], bare);
     expect(stderr).toMatch(message);
     expect(exit).toBe(2);
+  });
+
+  test.each(['mkfifo', 'ln -s /dev/zero', 'mkdir'])('a file that is none: %s', async (make) => {
+    await box.shell(`rm -r ${file}; ${make} ${file}`);
+    const { exit, stderr } = await box.run(['--vault', 'work', 'ls'], bare);
+    await box.shell(`rm -r ${file}`);
+    expect(exit).toBe(2);
+    expect(stderr).toMatch(/config\.toml is not a regular file of at most 1 MiB/);
   });
 
   test('a file that everybody can change', async () => {

@@ -2,6 +2,7 @@
  * Vaults by name, in a file of the user's: where each has its catalog, where its password comes from, how its buckets are asked. What
  * the file says stands in for options and variables that are not there.
  */
+import { isUtf8 } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
@@ -183,11 +184,19 @@ interface Config {
   readonly vaults: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }
 
+/** More bytes than any list of vaults takes. */
+const MAX_SIZE = 1024 * 1024;
+
 async function readConfig(file: string): Promise<Config> {
-  let text;
+  let bytes;
   try {
-    text = await readFile(file, 'utf8');
-    const { mode } = await stat(file);
+    const facts = await stat(file);
+    if (!facts.isFile() || facts.size > MAX_SIZE) {
+      // A pipe would be waited for, and some devices have no end.
+      throw invalidInput(`${file} is not a regular file of at most 1 MiB.`);
+    }
+    bytes = await readFile(file);
+    const { mode } = facts;
     if (process.platform !== 'win32' && (mode & 0o002) !== 0) {
       throw new VaultError(
         'denied',
@@ -202,7 +211,8 @@ async function readConfig(file: string): Promise<Config> {
   const { parse } = await import('smol-toml');
   let root: unknown;
   try {
-    root = parse(text);
+    if (!isUtf8(bytes)) throw new Error('it is not UTF-8 text');
+    root = parse(new TextDecoder().decode(bytes));
   } catch (cause) {
     throw invalidInput(`${file} is not valid TOML: ${messageOf(cause).split('\n')[0] ?? ''}.`, cause);
   }
@@ -224,13 +234,15 @@ function valuesOf(table: unknown, file: string, where: string): ReadonlyMap<stri
   for (const [key, value] of entries) {
     if (key === EXCLUDE) {
       const patterns: readonly unknown[] = Array.isArray(value) ? value : [null];
-      if (!patterns.every((one) => typeof one === 'string' && !one.includes('\n')))
+      if (!patterns.every((one) => typeof one === 'string' && !/[\n\0]/.test(one)))
         throw wrong(file, `${key} in ${where}`, 'a list of patterns');
       if (patterns.length > 0) values.set(key, patterns.join('\n'));
       continue;
     }
     if (typeof value !== 'string' && typeof value !== 'number')
       throw wrong(file, `${key} in ${where}`, 'a text');
+    if (value === '' || String(value).includes('\0'))
+      throw wrong(file, `${key} in ${where}`, 'a text: it is empty, or has a NUL in it');
     values.set(key, String(value));
   }
   const openers = ['password_file', 'password_command', 'key_file'].filter((key) => values.has(key));
