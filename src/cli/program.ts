@@ -86,7 +86,10 @@ function describeStoring(verb: AddVerb): void {
     .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
     .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
-    .option('--allow-empty', 'store standard input, or what a command prints, even if it is empty')
+    .option(
+      '--allow-empty',
+      'store standard input, or what a command prints, even if it is empty; take an empty list',
+    )
     .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
     .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")

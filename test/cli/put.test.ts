@@ -107,6 +107,43 @@ test('refuses standard input that is a folder or closed, or empty unless that is
   }
 });
 
+test.each([
+  ['find w -type f -print0 | vault put --files-from - -0', ['w/b', 'w/\uFFFD']],
+  ['find w -type f | vault put --files-from - --json', ['w/b', 'w/\uFFFD']],
+  ["printf 'w/a\\xff' | vault put --files-from - -n", []],
+])('of a path in a list that is no UTF-8 stores no other file, and goes on: %s', async (line, names) => {
+  await box.shell(String.raw`mkdir w; echo mine > $'w/\xff'; echo other > $'w/\xef\xbf\xbd'; echo b > w/b`);
+  const { exit, stderr } = await box.shell(line);
+  expect(exit).toBe(2);
+  expect(stderr).toMatch(/\$'w\/a?(\\\\xff|\\xff)' in the list of --files-from is not UTF-8 text/);
+  expect((await box.run(['ls', '-0'])).stdout.split('\0').filter(Boolean).toSorted()).toEqual(names);
+  expect((await box.run(['cat', 'w/\uFFFD'])).stdout).toBe(names.length > 0 ? 'other\n' : '');
+});
+
+test('refuses an empty list of paths unless that is asked for, and what is no list', async () => {
+  const empty = await box.run(['put', '--files-from', '-']);
+  expect(empty).toMatchObject({
+    exit: 2,
+    stderr: expect.stringMatching(/^vault: The list of --files-from '?-'? is empty.*--allow-empty/),
+  });
+  expect(await box.run(['put', '--files-from', '-', '--allow-empty', '-q'])).toMatchObject({
+    exit: 0,
+    stderr: '',
+  });
+  await writeFile(box.at('a'), 'a');
+  const marked = await box.run(['put', '--files-from', '-'], { stdin: '\uFEFFa\r\n' });
+  expect(marked).toMatchObject({ exit: 0, stderr: '' });
+  for (const option of ['--files-from', '--exclude-from']) {
+    const wide = await box.run(['put', 'a', option, '-'], { stdin: Buffer.from('\uFEFF*.tmp\n', 'utf16le') });
+    expect(wide).toMatchObject({
+      exit: 2,
+      stderr: expect.stringMatching(/has NUL bytes\. Write it in UTF-8/),
+    });
+  }
+  const endless = await box.run(['put', 'a', '--exclude-from', '/dev/zero']);
+  expect(endless).toMatchObject({ exit: 2, stderr: expect.stringMatching(/it is longer than 16(\.0)? MiB/) });
+});
+
 test('stores what a process substitution gives, and ends at once when a pipe stalls', async () => {
   const { stdout } = await box.shell('vault put <(printf given) --name given --json');
   expect(JSON.parse(stdout)).toMatchObject({ size: 5 });

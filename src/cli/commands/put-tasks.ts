@@ -1,16 +1,18 @@
 /** What a put is asked to store: paths, where they come from, and what is left out of folders. */
-import { readFile, stat } from 'node:fs/promises';
+import { isUtf8 } from 'node:buffer';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { invalidInput, messageOf } from '../../errors.ts';
+import { bytesOfPath, diskPath, type DiskPath } from '../../vault/folders/disk-path.ts';
 import type { FolderSource } from '../../vault/folders/folder-source.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { fileSource } from '../../vault/write/source.ts';
 import { ifGiven, nameAsTyped, nameOfPath, parseSize, plainName, type Flags } from '../arguments/options.ts';
 import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
-import { quote } from '../terminal/text.ts';
+import { quote, showSize } from '../terminal/text.ts';
 
 /** What is to be stored, under which name. */
 export interface Task {
@@ -37,37 +39,82 @@ export async function tasksOf(
   flags: TaskFlags,
   excludes: readonly string[],
 ): Promise<readonly Task[]> {
-  const paths = [...typed, ...(await listedPaths(flags))];
-  const { fromCommand, allowEmpty = false } = flags;
+  const listed = await listedPaths(flags);
+  const paths = [...typed, ...listed.paths];
+  const { fromCommand, filesFrom, allowEmpty = false } = flags;
   if (fromCommand !== undefined) {
-    if (paths.length > 0) throw invalidInput('--from-command takes the place of paths: leave them away.');
+    if (paths.length > 0 || filesFrom !== undefined)
+      throw invalidInput('--from-command takes the place of paths: leave them away.');
     if (flags.name === undefined)
       throw invalidInput('What a command prints has no name of its own: use --name <name>.');
     return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(flags.name), size: null }];
   }
-  if (paths.length === 0) throw invalidInput(`Missing required argument 'path'. See "vault put --help".`);
+  const isNothing = paths.length + listed.refused.length === 0;
+  if (isNothing && filesFrom !== undefined) {
+    if (allowEmpty) return [];
+    throw invalidInput(
+      `The list of --files-from ${quote(filesFrom)} is empty, so nothing was stored. With --allow-empty that is well.`,
+    );
+  }
+  if (isNothing) throw invalidInput(`Missing required argument 'path'. See "vault put --help".`);
   checkPaths(paths, flags);
   const settings = await folderSettings(flags, excludes);
   const tasks = mapOrdered(paths, async (path) => taskOf(path, flags, settings), { inFlight: ASKED_AT_ONCE });
-  return Array.fromAsync(tasks);
+  return [...(await Array.fromAsync(tasks)), ...listed.refused.map(refusedTask)];
 }
 
 /** Paths that are looked at together: of many thousands at once each would take 2 KiB. */
 const ASKED_AT_ONCE = 16;
 
-async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promise<readonly string[]> {
+interface ListedPaths {
+  readonly paths: readonly string[];
+  /** Those that are no UTF-8. */
+  readonly refused: readonly DiskPath[];
+}
+
+async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promise<ListedPaths> {
+  const paths: string[] = [];
+  const refused: DiskPath[] = [];
   if (filesFrom === undefined) {
     if (byNul) throw invalidInput('-0 goes with --files-from.');
-    return [];
+    return { paths, refused };
   }
-  const text = (await readGiven(filesFrom, '--files-from')).toString();
-  return text.split(byNul ? '\0' : /\r?\n/).filter((path) => path !== '');
+  const bytes = await readGiven(filesFrom, '--files-from', MAX_PATHS_SIZE);
+  if (!byNul)
+    requireText(bytes, `--files-from ${quote(filesFrom)}`, '; what find -print0 prints goes with -0');
+  const text = diskPath(bytes);
+  const lines = byNul ? text.split('\0') : text.replace(/^\u00EF\u00BB\u00BF/, '').split(/\r?\n/);
+  for (const line of lines) {
+    const path = bytesOfPath(line);
+    if (!isUtf8(path)) refused.push(line);
+    else if (line !== '') paths.push(path.toString());
+  }
+  return { paths, refused };
+}
+
+/** A path that could be taken for another one, which does not keep the others from being stored. */
+function refusedTask(path: DiskPath): Task {
+  const label = `$'${path.replace(/[^ -~]|[\\']/g, escapedByte)}'`;
+  const open = async (): Promise<never> =>
+    Promise.reject(
+      invalidInput(
+        `${label} in the list of --files-from is not UTF-8 text, and could be taken for another file. Rename it, store it with "vault put - --name <name> < file", or store the folder that it is in.`,
+      ),
+    );
+  return { source: { label, reopens: true, open }, name: label, size: 0 };
+}
+
+function escapedByte(character: string): string {
+  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 }
 
 /** @param excludes what the settings leave out; the flags come after that, so that they can take it back */
 export async function folderSettings(flags: TaskFlags, excludes: readonly string[]): Promise<FolderSettings> {
   const { exclude = [], excludeFrom = [], excludeLargerThan: larger } = flags;
-  const files = await Promise.all(excludeFrom.map(async (path) => readGiven(path, '--exclude-from')));
+  const files = await Promise.all(
+    excludeFrom.map(async (path) => readGiven(path, '--exclude-from', MAX_PATTERNS_SIZE)),
+  );
+  files.forEach((bytes, at) => requireText(bytes, `--exclude-from ${quote(excludeFrom[at] ?? '')}`));
   return {
     excludes: [...excludes, ...files, ...exclude],
     excludeCaches: flags.excludeCaches,
@@ -77,12 +124,30 @@ export async function folderSettings(flags: TaskFlags, excludes: readonly string
   };
 }
 
-async function readGiven(path: string, option: string): Promise<Buffer> {
+/** Most bytes of a file of patterns, and of a list of paths: what is longer is something else, or has no end. */
+const MAX_PATTERNS_SIZE = 16 * 1024 * 1024;
+const MAX_PATHS_SIZE = 256 * 1024 * 1024;
+
+async function readGiven(path: string, option: string, most: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let size = 0;
   try {
-    return path === '-' ? await buffer(process.stdin) : await readFile(path);
+    const stream: AsyncIterable<Buffer> = path === '-' ? process.stdin : createReadStream(path);
+    for await (const part of stream) {
+      size += part.length;
+      if (size > most) throw new Error(`it is longer than ${showSize(most)}`);
+      parts.push(part);
+    }
+    return Buffer.concat(parts);
   } catch (cause) {
     throw invalidInput(`${option} ${quote(path)} cannot be read: ${messageOf(cause)}.`, cause);
   }
+}
+
+/** Lines of UTF-16, say, would be paths that are not there, and patterns that fit nothing. @throws `invalid-input` */
+function requireText(bytes: Buffer, what: string, advice = ''): void {
+  if (!bytes.includes(0)) return;
+  throw invalidInput(`${what} is no list of lines: it has NUL bytes. Write it in UTF-8${advice}.`);
 }
 
 function checkPaths(paths: readonly string[], flags: TaskFlags): void {
