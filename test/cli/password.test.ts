@@ -83,6 +83,13 @@ describe('ends with 2 and says why', () => {
       /--password-command failed: exit code 7/,
     ],
     ['with an endless command', ['--password-command', 'yes s3cret'], {}, /longer than 64 KiB/],
+    ['with no command', ['--password-command', ''], {}, /^vault: --password-command needs a command/],
+    [
+      'with blanks for a command',
+      [],
+      { VAULT_PASSWORD: '', VAULT_PASSWORD_COMMAND: ' ' },
+      /^vault: VAULT_PASSWORD_COMMAND needs a command/,
+    ],
     ['with a silent command', ['--password-command', 'true'], {}, /What --password-command gives is empty/],
   ])('%s', async (_, args, env, message) => {
     const { exit, stdout, stderr } = await box.run(['ls', ...args], { env });

@@ -130,6 +130,7 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['put', '-'], /^vault: Standard input has no name of its own: use --name <name>\.\n$/],
     [['put', '-', '-', '--name', 'x'], /^vault: /],
     [['put', '--from-command', 'true'], /^vault: What a command prints has no name of its own: use --name/],
+    [['put', '--from-command', ' ', '--name', 'x'], /^vault: --from-command needs a command\.\n$/],
     [
       ['put', 'a', '--from-command', 'true', '--name', 'x'],
       /^vault: --from-command takes the place of paths/,

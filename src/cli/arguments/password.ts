@@ -1,7 +1,8 @@
 /** Where the password comes from: a file, a command, the environment, or the person at the terminal. */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
 import { isKeyText } from '../../crypto/keys.ts';
 import {
   interrupted,
@@ -277,10 +278,7 @@ async function runPasswordCommand(
   { command, option }: { readonly command: string; readonly option: string },
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  const child = spawn(command, {
-    shell: true,
-    stdio: [process.stdin.isTTY ? 'inherit' : 'ignore', 'pipe', 'inherit'],
-  });
+  const child = startCommand(command, option);
   const stop = (): void => {
     child.kill();
     // What the shell has started may live on, and must not be waited for.
@@ -310,10 +308,26 @@ async function runPasswordCommand(
     return Buffer.concat(parts);
   } catch (cause) {
     if (cause instanceof VaultError) throw cause;
-    throw invalidInput(`The command of ${option} could not be run: ${systemCode(cause)}.`, cause);
+    throw notRun(option, cause);
   } finally {
     signal.removeEventListener('abort', stop);
   }
+}
+
+function startCommand(command: string, option: string): ChildProcessByStdio<null, Readable, null> {
+  if (command.trim() === '') throw invalidInput(`${option} needs a command, and it is empty.`);
+  try {
+    return spawn(command, {
+      shell: true,
+      stdio: [process.stdin.isTTY ? 'inherit' : 'ignore', 'pipe', 'inherit'],
+    });
+  } catch (cause) {
+    throw notRun(option, cause);
+  }
+}
+
+function notRun(option: string, cause: unknown): VaultError {
+  return invalidInput(`The command of ${option} could not be run: ${systemCode(cause)}.`, cause);
 }
 
 function passwordOf(bytes: Uint8Array, option: string): string {

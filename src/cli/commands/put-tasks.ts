@@ -47,6 +47,7 @@ export async function tasksOf(
       throw invalidInput('--from-command takes the place of paths: leave them away.');
     if (flags.name === undefined)
       throw invalidInput('What a command prints has no name of its own: use --name <name>.');
+    if (fromCommand.trim() === '') throw invalidInput('--from-command needs a command.');
     return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(flags.name), size: null }];
   }
   const isNothing = paths.length + listed.refused.length === 0;
