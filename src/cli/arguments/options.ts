@@ -267,13 +267,13 @@ function invalid(option: string, text: string, expected: string, cause?: unknown
  * forward slashes on every platform.
  */
 export function nameOfPath(path: string, platform: NodeJS.Platform = process.platform): string {
-  const name = path === '' ? path : normalize(path);
+  const name = normalize(path);
   return platform === 'win32' ? name.replaceAll('\\', '/') : name;
 }
 
 /** The name under which a folder is stored, which may end with a slash where it is typed; of a file the same. */
 export function plainName(path: string): string {
-  return nameOfPath(path).replace(/(?<=.)\/+$/, '');
+  return path === '' ? path : nameOfPath(path).replace(/(?<=.)\/+$/, '');
 }
 
 /** The name that somebody gives to what is stored: `./a` is what storing `./a` gives; anything else is taken to the letter. */
