@@ -29,7 +29,7 @@ import { vaultStatus, type VaultStatus } from './read/status.ts';
 import { planPrune, type PrunedName, type PruneOptions } from './remove/prune.ts';
 import type { RetentionRules } from './remove/retention.ts';
 import { removalDenied, removeFiles, undeleteFiles } from './remove/rm.ts';
-import type { RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
+import type { RemovalDeniedOptions, RemoveOptions, RemoveResult, UndeleteResult } from './remove/rm.ts';
 import { sweep } from './remove/sweep.ts';
 import type { SweepOptions, SweepResult } from './remove/sweep-call.ts';
 import { repairVault, type RepairResult } from './repair/repair.ts';
@@ -174,8 +174,12 @@ export class Vault implements AsyncDisposable {
     return removeFiles(await this.#writable(options), references, options);
   }
 
-  /** URLs of buckets that do not let these credentials remove anything: a removal hides a file, and somebody else has to sweep. */
-  removalDenied(options?: CallOptions): Promise<readonly string[]> {
+  /**
+   * URLs of buckets that do not let these credentials remove anything: a removal hides a file, and somebody else has to sweep.
+   *
+   * @throws `invalid-input` with `now` if this machine's clock is wrong
+   */
+  removalDenied(options?: RemovalDeniedOptions): Promise<readonly string[]> {
     return removalDenied(this.#full, options);
   }
 

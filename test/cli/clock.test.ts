@@ -48,3 +48,19 @@ test.each(['folders', 'a cloud'])(
     expect((await readFile(box.at('copy'))).equals(content)).toBe(true);
   },
 );
+
+test.each([-1825, 1825])('rm --now by a clock that is wrong by %s days hides nothing', async (days) => {
+  await using box = await sandbox();
+  await box.makeVault();
+  await writeFile(box.at('a'), randomBytes(100_000));
+  await box.run(['put', 'a']);
+  const wrong = await daysAhead(box, days);
+  const removed = await box.run(['rm', 'a', '--now', '--json'], { env: wrong });
+  expect(removed).toMatchObject({ exit: 2, stdout: '' });
+  expect(removed.stderr).toContain('Nothing was removed: this machine');
+  expect((await box.run(['ls'])).stdout).toContain(' a');
+  expect((await box.run(['sweep'])).exit).toBe(0);
+  expect((await box.run(['get', 'a', '-o', 'copy'])).exit).toBe(0);
+  // With a grace that is not over by either clock it works.
+  expect((await box.run(['rm', 'a'], { env: wrong })).exit).toBe(0);
+});

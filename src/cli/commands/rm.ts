@@ -101,9 +101,13 @@ export function warnOfUntold(
   return ATTENTION;
 }
 
-/** Says, before anything is hidden, that its space will not be freed by whoever asks. @throws `denied` if that was to be at once */
+/**
+ * Says, before anything is hidden, that its space will not be freed by whoever asks.
+ *
+ * @throws `denied` if that was to be at once; `invalid-input` if it was, and this machine's clock is wrong
+ */
 async function tellOfDenied({ terminal, signal }: Invocation, vault: Vault, now: boolean): Promise<void> {
-  const denied = await vault.removalDenied({ signal });
+  const denied = await vault.removalDenied({ now, signal });
   if (denied.length === 0) return;
   const which = `These credentials may remove nothing from ${denied.join(', ')}`;
   if (now)

@@ -97,7 +97,7 @@ function warnOfHeldUp(
   };
   if (unreachable.length > 0) {
     attention(
-      `Nothing ${was} removed, since not every bucket can be asked: ${unreachable.join(', ')}. Run "vault sweep" again when they can.`,
+      `No space ${was} freed, since not every bucket can be asked: ${unreachable.join(', ')}. Run "vault sweep" again when they can.`,
       'bucket-down',
     );
   }

@@ -105,6 +105,11 @@ export async function requireRightClock(
     CLOCK_NAME,
     signal,
   );
+  requireRight(clocks, refused);
+}
+
+/** The same of what buckets have said of the time. */
+export function requireRight(clocks: BucketClocks, refused: string): void {
   const what = clocks.describe();
   if (what === '') return;
   throw invalidInput(

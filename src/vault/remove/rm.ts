@@ -17,7 +17,7 @@ import { resolveVersions } from '../files/resolve.ts';
 import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import { clockWarning } from '../protocol/clocks.ts';
+import { BucketClocks, clockWarning, requireRight } from '../protocol/clocks.ts';
 import { GRACE_MS, readDeletion, recordedHashes, writeDeletion } from '../protocol/deletions.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 
@@ -115,16 +115,23 @@ async function onlyInBuckets(
   return found;
 }
 
+export interface RemovalDeniedOptions extends CallOptions {
+  /** Whether a sweep is to follow at once, which removes nothing by a wrong clock: so nothing shall be hidden either. */
+  readonly now?: boolean | undefined;
+}
+
 export async function removalDenied(
   session: Session,
-  { signal }: CallOptions = {},
+  { now = false, signal }: RemovalDeniedOptions = {},
 ): Promise<readonly string[]> {
+  const clocks = new BucketClocks(session.clock);
   const denied = await Promise.all(
     session.buckets.all.map(async (bucket) => {
       try {
         const storage = await bucket.checked(signal);
         // Of what is not there, not every service says that it may not be removed.
-        await storage.put(CLOCK_NAME, new Uint8Array(), { signal });
+        const onDate = clocks.begin(bucket);
+        await storage.put(CLOCK_NAME, new Uint8Array(), { replace: true, onDate, signal });
         await storage.remove(CLOCK_NAME, { signal });
       } catch (error) {
         if (!isFailure(error)) throw error;
@@ -133,6 +140,7 @@ export async function removalDenied(
       return null;
     }),
   );
+  if (now) requireRight(clocks, 'Nothing was removed');
   return denied.filter((url) => url !== null);
 }
 
