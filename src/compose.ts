@@ -16,7 +16,7 @@ import type { OpenCatalogOptions } from './catalog/open.ts';
 import { checkFolder, makeTemporaryFolder } from './disk/folders.ts';
 import { isVaultError, VaultError } from './errors.ts';
 import type { PasswordGiver } from './crypto/asked-password.ts';
-import { thisHost } from './host.ts';
+import { systemClock, thisHost } from './host.ts';
 import type { Host } from './host.ts';
 import { Making } from './making.ts';
 import { readMarker } from './vault/buckets/bucket-set.ts';
@@ -273,7 +273,8 @@ async function withCatalogIn<T>(folder: string, work: (db: string) => Promise<T>
 export async function catalogFacts(options: Omit<VaultLocation, 'password'>): Promise<CatalogFacts> {
   const catalog = await openCatalog(options.db, catalogOptions(options));
   try {
-    return await factsOf(catalog, options.signal);
+    const { clock = systemClock } = options.host ?? {};
+    return await factsOf(catalog, { nowMs: clock.now(), signal: options.signal });
   } finally {
     await catalog.close();
   }

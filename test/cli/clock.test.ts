@@ -64,3 +64,38 @@ test.each([-1825, 1825])('rm --now by a clock that is wrong by %s days hides not
   // With a grace that is not over by either clock it works.
   expect((await box.run(['rm', 'a'], { env: wrong })).exit).toBe(0);
 });
+
+test('what is dated in the future counts for no age, and status says so', async () => {
+  await using box = await sandbox();
+  await box.makeVault();
+  await writeFile(box.at('a'), 'a');
+  expect((await box.run(['put', 'a'], { env: await daysAhead(box, 365) })).exit).toBe(0);
+  const ask = async (...args: readonly string[]): Promise<string> => {
+    const { exit, stdout, stderr } = await box.run(['status', '--max-age', '1h', ...args]);
+    expect({ args, exit, stderr }).toEqual({
+      args,
+      exit: 3,
+      stderr: expect.stringMatching(/1 version is dated in the future/),
+    });
+    return stdout;
+  };
+  for (const how of [[], ['--no-password']]) {
+    expect(await ask(...how)).toMatch(/^newest {6}none$/m);
+    expect(JSON.parse(await ask(...how, '--json'))).toMatchObject({ future: 1, newestAt: null });
+    const metrics = await ask(...how, '--prometheus');
+    expect(metrics).toMatch(/^vault_future_versions 1$/m);
+    expect(metrics).not.toContain('vault_newest_timestamp_seconds');
+  }
+  expect(await ask('a')).toMatch(/^newest of .*, in the future$/m);
+  expect(JSON.parse(await ask('a', '--json'))).toMatchObject({ names: [{ name: 'a', tooOld: true }] });
+  expect(await ask('a', '--prometheus')).not.toContain('vault_name_timestamp_seconds');
+  // Nor does it hide the age of what is stored since.
+  await writeFile(box.at('a'), 'b');
+  await box.run(['put', 'a']);
+  for (const how of [[], ['--no-password']])
+    expect(JSON.parse(await ask(...how, '--json'))).toMatchObject({
+      future: 1,
+      newestAt: expect.any(String),
+    });
+  expect(JSON.parse(await ask('a', '--json'))).toMatchObject({ names: [{ name: 'a', tooOld: false }] });
+});

@@ -7,6 +7,8 @@ import { showName } from '../terminal/text.ts';
 export interface Age {
   readonly name: string;
   readonly storedAtMs: number;
+  /** Whether that is in the future, so that nobody knows. */
+  readonly future: boolean;
   /** Null where nobody asked. */
   readonly tooOld: boolean | null;
 }
@@ -54,7 +56,9 @@ export function metricsText(standing: Standing, good: boolean): string {
     [
       'vault_name_timestamp_seconds',
       'When the newest version of a name was stored.',
-      ages.map(({ name, storedAtMs }) => [{ name: showName(name) }, storedAtMs / 1000]),
+      ages
+        .filter(({ future }) => !future)
+        .map(({ name, storedAtMs }) => [{ name: showName(name) }, storedAtMs / 1000]),
     ],
     [
       'vault_last_run_timestamp_seconds',
@@ -76,16 +80,17 @@ export function catalogMetricsText(facts: Omit<CatalogFacts, 'vaultId'>, good: b
 }
 
 function catalogMetrics(
-  { versions, removed, newestAtMs }: Omit<CatalogFacts, 'vaultId'>,
+  { versions, removed, future, newestAtMs }: Omit<CatalogFacts, 'vaultId'>,
   good: boolean,
 ): readonly Metric[] {
   return [
     ['vault_good', 'Whether nothing needs attention.', [[{}, Number(good)]]],
     ['vault_versions', 'Versions of all names.', [[{}, versions]]],
     ['vault_removed_files', 'Removed files that can be brought back.', [[{}, removed]]],
+    ['vault_future_versions', 'Versions that are dated in the future.', [[{}, future]]],
     [
       'vault_newest_timestamp_seconds',
-      'When the newest version was stored.',
+      'When the newest version was stored that is not dated in the future.',
       newestAtMs === null ? [] : [[{}, newestAtMs / 1000]],
     ],
   ];

@@ -1,5 +1,6 @@
 import { invalidInput } from '../../errors.ts';
 import { NOTED_VERBS } from '../../vault/read/runs.ts';
+import { isFuture } from '../../vault/protocol/clocks.ts';
 import type { VaultStatus } from '../../vault/read/status.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
@@ -69,8 +70,10 @@ async function agesOf(
       const ages: Age[] = [];
       for (const reference of meant) {
         const { name, createdAtMs } = await vault.inspect(reference, { signal });
-        const tooOld = maxAgeMs === null ? null : clock.now() - createdAtMs > maxAgeMs;
-        ages.push({ name, storedAtMs: createdAtMs, tooOld });
+        const nowMs = clock.now();
+        const future = isFuture(createdAtMs, nowMs);
+        const tooOld = maxAgeMs === null ? null : future || nowMs - createdAtMs > maxAgeMs;
+        ages.push({ name, storedAtMs: createdAtMs, future, tooOld });
       }
       return ages;
     },
@@ -87,16 +90,16 @@ function whatIsWrong(
   standing: Standing,
   { maxAgeMs, nowMs }: { readonly maxAgeMs: number | null; readonly nowMs: number },
 ): Reason[] {
-  const { ages, buckets, degraded, changed, newestAtMs } = standing;
+  const { ages, buckets, degraded, changed } = standing;
   const reasons: Reason[] = [];
   const old = ages.filter(({ tooOld }) => tooOld === true);
-  for (const { name, storedAtMs } of old) {
-    reasons.push({
-      message: `${quote(name)} was last stored ${agoOf(nowMs - storedAtMs)}.`,
-      kind: 'too-old',
-    });
+  for (const { name, storedAtMs, future } of old) {
+    const message = future
+      ? `When ${quote(name)} was last stored is not known: it is dated in the future, ${showTime(storedAtMs)}.`
+      : `${quote(name)} was last stored ${agoOf(nowMs - storedAtMs)}.`;
+    reasons.push({ message, kind: 'too-old' });
   }
-  if (ages.length === 0) reasons.push(...whyTooOld(newestAtMs, { maxAgeMs, nowMs }));
+  reasons.push(...whatIsWrongOfTimes(standing, { maxAgeMs: ages.length === 0 ? maxAgeMs : null, nowMs }));
   const down = buckets.filter(({ error }) => error !== null);
   for (const { error, url } of down) reasons.push({ message: error ?? url, kind: 'bucket-down' });
   if (degraded > 0) {
@@ -118,14 +121,20 @@ function whatIsWrong(
   return reasons;
 }
 
-function whyTooOld(
-  newestAtMs: number | null,
+function whatIsWrongOfTimes(
+  { future, newestAtMs }: Pick<VaultStatus, 'future' | 'newestAtMs'>,
   { maxAgeMs, nowMs }: { readonly maxAgeMs: number | null; readonly nowMs: number },
 ): Reason[] {
-  if (maxAgeMs === null || (newestAtMs !== null && nowMs - newestAtMs <= maxAgeMs)) return [];
-  const message =
-    newestAtMs === null ? 'Nothing is stored.' : `The newest file was stored ${agoOf(nowMs - newestAtMs)}.`;
-  return [{ message, kind: 'too-old' }];
+  const reasons: Reason[] = [];
+  if (future > 0) {
+    const [are, them] = future === 1 ? ['is', 'it'] : ['are', 'them'];
+    const message = `${count(future, 'version')} ${are} dated in the future, so that no age counts ${them}: this clock is wrong, or one was. "vault ls --all" shows ${them}, and "vault rm" with the hash removes ${them}.`;
+    reasons.push({ message, kind: 'clock' });
+  }
+  if (maxAgeMs === null || (newestAtMs !== null && nowMs - newestAtMs <= maxAgeMs)) return reasons;
+  const nothing = future > 0 ? 'Nothing else is stored.' : 'Nothing is stored.';
+  const message = newestAtMs === null ? nothing : `The newest file was stored ${agoOf(nowMs - newestAtMs)}.`;
+  return [...reasons, { message, kind: 'too-old' }];
 }
 
 /** The part that needs no password: what the catalog says, as it says it. */
@@ -141,10 +150,11 @@ async function statusOfCatalog(
   }
   const db = catalogLocation(options, environment);
   const { vaultId, ...facts } = await catalogFacts({ ...surroundings(invocation), db });
-  const { versions, removed, newestAtMs } = facts;
-  const reasons = whyTooOld(newestAtMs, { maxAgeMs, nowMs });
+  const { newestAtMs, ...numbers } = facts;
+  const { versions, removed } = numbers;
+  const reasons = whatIsWrongOfTimes(facts, { maxAgeMs, nowMs });
   if (options.json === true)
-    await output.json({ vaultId, versions, removed, newestAt: asTime(newestAtMs), checked: false });
+    await output.json({ vaultId, ...numbers, newestAt: asTime(newestAtMs), checked: false });
   else if (prometheus === true) await output.write(catalogMetricsText(facts, reasons.length === 0));
   else {
     const lines = [
@@ -242,9 +252,9 @@ async function print(invocation: Invocation, standing: Standing): Promise<void> 
     ...(saved === null ? [] : [['saved', `${Math.round(saved * 100)}% of the content`]]),
     ['in buckets', `${showSize(storedBytes)}: with redundancy`],
     newestFact(newestAtMs, nowMs),
-    ...standing.ages.map(({ name, storedAtMs }) => [
+    ...standing.ages.map(({ name, storedAtMs, future }) => [
       'newest of',
-      `${showName(name)}: ${showTime(storedAtMs)}, ${agoOf(nowMs - storedAtMs)}`,
+      `${showName(name)}: ${showTime(storedAtMs)}, ${future ? 'in the future' : agoOf(nowMs - storedAtMs)}`,
     ]),
     ...runFacts(standing.runs, nowMs),
   ];

@@ -12,6 +12,8 @@ export interface StatusView {
   readonly locked: number;
   /** Records of the catalog that are not what was written there. */
   readonly changed: number;
+  /** Versions that are dated in the future. */
+  readonly future: number;
   /** Versions less safe than they were stored for. */
   readonly degraded: number;
   /** Versions that cannot be read now. */
@@ -76,7 +78,13 @@ interface Concern {
 }
 
 /** What somebody should look after. */
-export function concernsOf({ buckets, unreadable, degraded, changed }: StatusView): readonly Concern[] {
+export function concernsOf({
+  buckets,
+  unreadable,
+  degraded,
+  changed,
+  future,
+}: StatusView): readonly Concern[] {
   const down = buckets.flatMap(({ url, error }): Concern[] => {
     if (error === null) return [];
     const message = nameText(error.includes(url) ? error : `${url} ${error}`);
@@ -100,6 +108,12 @@ export function concernsOf({ buckets, unreadable, degraded, changed }: StatusVie
       amount: changed,
       one: 'record of the catalog is not what was written there',
       many: 'records of the catalog are not what was written there',
+    },
+    {
+      kind: 'clock',
+      amount: future,
+      one: 'version is dated in the future',
+      many: 'versions are dated in the future',
     },
   ];
   const found = counted.filter(({ amount }) => amount > 0);

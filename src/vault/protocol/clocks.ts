@@ -16,6 +16,11 @@ import type { Warning } from '../call.ts';
  */
 export const MOST_OFF_MS = 5 * 60_000;
 
+/** Whether a time lies in the future, beyond what another machine's clock may be ahead: it was, or this one is behind. */
+export function isFuture(ms: number, nowMs: number): boolean {
+  return ms > nowMs + MOST_OFF_MS;
+}
+
 /** By how much a clock that nobody sets and the monotonic one may come apart, in milliseconds. */
 const MOST_DRIFT_MS = 1000;
 

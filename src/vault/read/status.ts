@@ -6,6 +6,7 @@ import { joinFiles } from '../files/file-join.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { openFileRowIfIntact, type FileInfo, type FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
+import { isFuture } from '../protocol/clocks.ts';
 import type { Session } from '../session.ts';
 import { noVault } from '../open.ts';
 import { lastRuns, type Run } from './runs.ts';
@@ -26,7 +27,9 @@ export interface VaultStatus {
   readonly logicalBytes: number;
   /** Bytes of the chunks of all versions, each once, compressed and sealed, without redundancy; and of contents that lie in manifests. */
   readonly uniqueBytes: number;
-  /** When the newest version was stored; null where there is none. */
+  /** Versions that are dated in the future. */
+  readonly future: number;
+  /** When the newest of the other versions was stored; null where there is none. */
   readonly newestAtMs: number | null;
   /** Versions by how many of the buckets that answer may be lost without losing them; fewer than none: they cannot be read now. */
   readonly safety: ReadonlyMap<number, number>;
@@ -58,21 +61,28 @@ export interface StatusOptions extends CallOptions {
 }
 
 /** What a catalog says without the password. */
-export interface CatalogFacts extends Pick<VaultStatus, 'versions' | 'removed' | 'newestAtMs'> {
+export interface CatalogFacts extends Pick<VaultStatus, 'versions' | 'removed' | 'future' | 'newestAtMs'> {
   readonly vaultId: string;
 }
 
 /** @throws `no-vault` */
-export async function factsOf(catalog: Catalog, signal: AbortSignal | undefined): Promise<CatalogFacts> {
+export async function factsOf(
+  catalog: Catalog,
+  { nowMs, signal }: { readonly nowMs: number; readonly signal: AbortSignal | undefined },
+): Promise<CatalogFacts> {
   const row = await catalog.setup.vault();
   if (row === null) throw noVault(catalog.label);
   const { files: versions, hidden: removed } = await catalog.files.counts();
   let newestAtMs: number | null = null;
-  for await (const { createdAtMs } of catalog.files.list({ all: false, signal })) {
-    newestAtMs = createdAtMs;
-    break;
+  let future = 0;
+  for await (const { createdAtMs } of catalog.files.list({ all: true, signal })) {
+    if (!isFuture(createdAtMs, nowMs)) {
+      newestAtMs = createdAtMs;
+      break;
+    }
+    future += 1;
   }
-  return { vaultId: row.id, versions, removed, newestAtMs };
+  return { vaultId: row.id, versions, removed, future, newestAtMs };
 }
 
 /** Identifiers in one question to the catalog. */
@@ -87,7 +97,8 @@ export async function vaultStatus(session: Session, options: StatusOptions = {})
   const onFailure = ({ bucket }: { readonly bucket: { readonly id: string } }): void => {
     answering.delete(bucket.id);
   };
-  const total = { versions: 0, removed: 0, locked: 0, changed: 0, logicalBytes: 0, degraded: 0 };
+  const total = { versions: 0, removed: 0, locked: 0, changed: 0, future: 0, logicalBytes: 0, degraded: 0 };
+  const nowMs = session.clock.now();
   const safety = new Map<number, number>();
   const live = new IdSet();
   let uniqueBytes = 0;
@@ -112,7 +123,8 @@ export async function vaultStatus(session: Session, options: StatusOptions = {})
     if (size === null) total.locked += 1;
     total.logicalBytes += size ?? 0;
     if (chunks === 0) uniqueBytes += size ?? 0;
-    newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
+    if (isFuture(createdAtMs, nowMs)) total.future += 1;
+    else newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
     const ways = new Map<string, Way>();
     const spare = Math.min(
       holders.length - 1,

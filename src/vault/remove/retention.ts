@@ -9,7 +9,7 @@
  */
 import { invalidInput } from '../../errors.ts';
 import type { FileInfo } from '../files/records.ts';
-import { MOST_OFF_MS } from '../protocol/clocks.ts';
+import { isFuture } from '../protocol/clocks.ts';
 
 /** The rules that count. */
 const COUNTED = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
@@ -74,8 +74,7 @@ export function judgeVersions<T extends Pick<FileInfo, 'createdAtMs' | 'expiresA
     if (missing.has(version)) return ['missing'];
     if (version.expiresAtMs !== null && version.expiresAtMs <= nowMs) return ['expired'];
     if (late.has(version)) return ['late'];
-    // Another machine's clock may be a little ahead.
-    return version.createdAtMs > nowMs + MOST_OFF_MS ? ['future'] : [];
+    return isFuture(version.createdAtMs, nowMs) ? ['future'] : [];
   };
   const judged = versions.map((version) => ({ version, reasons: asideFor(version) }));
   const counted = judged.filter(({ reasons }) => reasons.length === 0);
