@@ -10,6 +10,7 @@ import { objectDigest, signKeyring } from '../../crypto/signing.ts';
 import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
+import { CLOCK_NAME } from '../../format/removal.ts';
 import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import type { SecretOptions } from '../call.ts';
@@ -17,7 +18,7 @@ import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
 import { keyringNames, readCopyIfWhole, readNamed, verifiedOrNull } from './keyring-copies.ts';
 import { manifestKeys } from './session-keys.ts';
-import { settleKeyring } from './settle-keyring.ts';
+import { drop, settleKeyring } from './settle-keyring.ts';
 
 /** How often a change that meets another one begins anew. */
 const MOST_TRIES = 16;
@@ -180,6 +181,7 @@ export async function changeKeyring(
       // Whoever met what this has made may have made it part of theirs.
       return given.size > 0;
     }
+    if (all && tries === 1) await requireWritable(usable, signal);
     const outcome = await create(session, next, { usable, all, onStoring, signal });
     if (outcome.met !== null) {
       // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
@@ -221,9 +223,22 @@ export function keptKeyring(failed: readonly BucketFailure[]): VaultError {
 
 function notEverywhere(failed: readonly BucketFailure[]): VaultError {
   return tooFewBuckets(
-    'The keyring was changed, but not in every bucket. Repeat this, or run "vault repair".',
+    'The keyring was changed, which counts from now on, as does a new password, but not every bucket has it: "vault repair" gives it to them.',
     failed,
   );
+}
+
+/** A bucket that can only be read would be found when the others have the new keyring. @throws `keptKeyring` */
+async function requireWritable(
+  buckets: readonly VaultBucket[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { failed } = await checkEach(buckets, async (bucket) => {
+    const storage = await bucket.checked(signal);
+    await storage.put(CLOCK_NAME, new Uint8Array(), { signal });
+    await drop(storage, CLOCK_NAME, signal);
+  });
+  if (failed.length > 0) throw keptKeyring(failed);
 }
 
 async function nextKeyring(

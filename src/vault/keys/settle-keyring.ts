@@ -66,8 +66,8 @@ export async function settleKeyringBy(
   return { stored, failed, isNew: withEarlier === buckets.length };
 }
 
-/** Removes a keyring that does not count, unless the bucket's own policy keeps it for now. */
-async function drop(storage: Bucket, name: string, signal: AbortSignal | undefined): Promise<void> {
+/** Removes a keyring that does not count, or a probe, unless the bucket's own policy keeps it for now. */
+export async function drop(storage: Bucket, name: string, signal: AbortSignal | undefined): Promise<void> {
   try {
     await storage.remove(name, { signal });
   } catch (error) {
