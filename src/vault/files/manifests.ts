@@ -89,7 +89,8 @@ function unreadable(hash: string, failures: readonly BucketFailure[]): VaultErro
 }
 
 /**
- * Reads and opens a manifest, and warns of copies that are not as they should be.
+ * Reads and opens a manifest, and warns of copies that are not as they should be. One that is missing is for `verify` to tell: a bucket
+ * that has just joined was never given it.
  *
  * @throws as `readManifestBytes`, with `damaged` also where every bucket has answered and none has it
  */
@@ -102,8 +103,9 @@ export async function readManifest(
   try {
     const { bytes, failures } = await readManifestBytes(session, hash, options);
     for (const failure of failures) {
+      if (failure.error.code === 'object-missing') continue;
       options.onWarning?.({
-        kind: isVaultError(failure.error, 'damaged', 'object-missing') ? 'manifest-damaged' : 'bucket-down',
+        kind: failure.error.code === 'damaged' ? 'manifest-damaged' : 'bucket-down',
         message: `${describeFailure(failure)} The manifest was read from another bucket.`,
         bucket: failure.bucket.url,
       });
