@@ -90,7 +90,13 @@ describe('verify and repair', () => {
     const { exit, stdout, stderr } = await box.run(['verify']);
     expect(exit).toBe(6);
     expect(stdout).toMatch(/^[0-9a-f]{12} {2}lost +a /m);
-    expect(stderr).toMatch(/^vault: 1 file is lost: too little is left of it\. .*put it again/m);
+    expect(stderr).toMatch(/^vault: warning: 1 file is lost: too little is left of it\. .*put it again/m);
+    for (const verb of ['verify', 'repair']) {
+      const { stderr: said } = await box.run([verb, '--json']);
+      expect(said).toMatch(/"kind":"lost"/);
+      expect(said).toMatch(new RegExp(`\\{"summary":\\{"verb":"${verb}","exit":6,.*\n$`));
+      expect(said).not.toContain('"error"');
+    }
     const repaired = await box.run(['repair']);
     expect(repaired.exit).toBe(6);
     expect(repaired.stderr).toMatch(/1 file can no longer be read: "vault verify" names it/);

@@ -1,6 +1,6 @@
-import { invalidInput, VaultError } from '../../errors.ts';
+import { invalidInput, type VaultError } from '../../errors.ts';
 import type { SyncResult } from '../../vault/recover/recover.ts';
-import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
+import { ATTENTION, DAMAGED, DONE, type ExitCode } from '../exit.ts';
 import { surroundings, withProgress, type Invocation } from '../arguments/invocation.ts';
 import { catalogLocation, type Flags } from '../arguments/options.ts';
 import { expectQuestion, PASSWORD_TRIES, readTriedPassword, refusalOf } from '../arguments/password.ts';
@@ -93,10 +93,11 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
     );
   }
   if (unreadableManifests.length > 0) {
-    throw new VaultError(
-      'damaged',
+    terminal.warn(
       `${count(unreadableManifests.length, 'file')} cannot be read from these buckets. If a bucket was left out or was down, run "vault recover" again with it.`,
+      { kind: 'lost' },
     );
+    return DAMAGED;
   }
   return unusable.length + missing.length > 0 ? ATTENTION : DONE;
 }

@@ -1,5 +1,5 @@
-import { invalidInput, VaultError } from '../../errors.ts';
-import { DAMAGED, DONE, type ExitCode } from '../exit.ts';
+import { invalidInput } from '../../errors.ts';
+import { DAMAGED, DONE, TOO_OLD, type ExitCode } from '../exit.ts';
 import { surroundings, withProgress, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseFraction, type Flags } from '../arguments/options.ts';
 import { count, showLines, showName } from '../terminal/text.ts';
@@ -42,10 +42,11 @@ export async function scrub(invocation: Invocation, flags: ScrubFlags): Promise<
     );
   }
   if (damaged === 0 && unknown > 0) {
-    throw new VaultError(
-      'unsupported',
+    terminal.warn(
       `${count(unknown, 'object is', 'objects are')} of another version of the format, which this one cannot judge.`,
+      { kind: 'unsupported' },
     );
+    return TOO_OLD;
   }
   if (damaged === 0) return DONE;
   terminal.warn(

@@ -1,6 +1,5 @@
-import { VaultError } from '../../errors.ts';
 import { withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
-import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
+import { ATTENTION, DAMAGED, DONE, type ExitCode } from '../exit.ts';
 import { count } from '../terminal/text.ts';
 import { recoveredAsJson, warnOfUnusable } from './recover.ts';
 
@@ -24,10 +23,11 @@ export async function sync(invocation: Invocation): Promise<ExitCode> {
       );
     }
     if (unreadableManifests.length > 0) {
-      throw new VaultError(
-        'damaged',
+      terminal.warn(
         `${count(unreadableManifests.length, 'manifest')} cannot be read: "vault verify" tells more.`,
+        { kind: 'lost' },
       );
+      return DAMAGED;
     }
     return unusable.length + missing.length + unknown.length > 0 ? ATTENTION : DONE;
   });

@@ -1,5 +1,4 @@
 /** How files stand after a look at all their parts: for people, and as an exit code. */
-import { VaultError } from '../../errors.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import type {
   BucketCondition,
@@ -8,7 +7,7 @@ import type {
   VerifyResult,
 } from '../../vault/verify/condition.ts';
 import { conditionColumn, shortHash } from './describe.ts';
-import { ATTENTION, DONE, TOO_OLD, type ExitCode } from '../exit.ts';
+import { ATTENTION, DAMAGED, DONE, TOO_OLD, type ExitCode } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tableFor } from './table.ts';
 import { count, grouped, showDuration, showName, showTime } from './text.ts';
@@ -108,8 +107,7 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
  * Ends a command that has looked at everything: says what is to be done, if anything.
  *
  * @param advice what to do about what is degraded
- * @returns the exit code, unless something is lost
- * @throws `damaged` then
+ * @returns the exit code
  */
 export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, advice: string): ExitCode {
   const number = (condition: FileCondition['condition']): number =>
@@ -123,10 +121,11 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
     });
   }
   if (lost === 0) return result.tooNew > 0 ? TOO_OLD : ATTENTION;
-  throw new VaultError(
-    'damaged',
+  terminal.warn(
     `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,
+    { kind: 'lost' },
   );
+  return DAMAGED;
 }
 
 /** Where the catalog says other than the buckets. */
