@@ -1,7 +1,7 @@
 import { mkdir, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
-import type { Sandbox } from './run.ts';
+import type { Ended, Sandbox } from './run.ts';
 import { sandbox, SUMMARY } from './run.ts';
 
 let box: Sandbox;
@@ -133,3 +133,23 @@ test.each([':memory:', ' ', '', 'file:x.db?mode=memory', 'x.db ', 'folder/'])(
     expect(await readdir(box.path)).toEqual(before);
   },
 );
+
+test('neither a vault nor a bucket is made within another bucket', async () => {
+  await using fresh = await sandbox();
+  const init = async (...buckets: readonly string[]): Promise<Ended> =>
+    fresh.run(['init', ...buckets.flatMap((bucket) => ['--bucket', bucket])]);
+  expect(await init('one', 'one/two')).toMatchObject({
+    exit: 2,
+    stderr: expect.stringMatching(/one\/two lies within .*one: whatever loses that/),
+  });
+  expect((await init('one', 'two/a')).exit).toBe(0);
+  for (const [place, inner] of [
+    ['one/b', 'one/b'],
+    ['two', 'two/a'],
+  ] as const) {
+    const added = await fresh.run(['bucket', 'add', place]);
+    expect(added.exit).toBe(2);
+    expect(added.stderr).toContain(`${inner} lies within `);
+  }
+  expect(await fresh.run(['bucket', 'add', 'three'])).toMatchObject({ exit: 0 });
+});

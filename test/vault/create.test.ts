@@ -6,7 +6,7 @@ import { openCatalog } from '../../src/catalog/open.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { createVault } from '../../src/vault/manage/create.ts';
+import { createVault, requireApart } from '../../src/vault/manage/create.ts';
 import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
@@ -279,3 +279,26 @@ describe('Two makings at once', () => {
 });
 
 const COMPLETE_4 = ['memory:4 keyring/0000000001', 'memory:4 vault.json'];
+
+test.each([
+  ['file:///a/b', 'file:///a/b/c', true],
+  ['file:///', 'file:///a', true],
+  ['file:///a/b', 'file:///a/bc', false],
+  ['gs://name', 'gs://name/a', true],
+  ['gs://name/a', 's3://name/a/b', false],
+  ['s3://name/a?region=eu', 's3://name/a/b?region=eu', true],
+  ['s3://name/a?endpoint=https://one', 's3://name/a/b?endpoint=https://two', false],
+])('a bucket that lies within another one is refused: %s and %s: %s', (one, other, refused) => {
+  for (const [url, rest] of [
+    [one, ['file:///x', other]],
+    [other, [one]],
+  ] as const) {
+    let said = '';
+    try {
+      requireApart(url, rest);
+    } catch (error) {
+      said = String(error);
+    }
+    expect(said.includes(' lies within ')).toBe(refused);
+  }
+});

@@ -24,7 +24,7 @@ import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
 import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import type { Session } from '../session.ts';
-import { putMarker, requireKept } from './create.ts';
+import { putMarker, requireApart, requireKept } from './create.ts';
 
 /** A bucket of a vault, for people. */
 export type BucketInfo = Omit<BucketPlace, 'number'>;
@@ -91,6 +91,10 @@ export async function addBucket(
   await refreshKeyring(session, signal, { thorough: true });
   const known = session.buckets.all.find((bucket) => bucket.url === url);
   if (known !== undefined) return finishAdding(session, known, signal);
+  requireApart(
+    url,
+    session.buckets.all.map((bucket) => bucket.url),
+  );
   return atPlace(session, url, async (bucket) => {
     const marker = await readMarker(bucket, signal);
     if (marker !== null) requireNew(session, url, marker);

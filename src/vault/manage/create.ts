@@ -212,6 +212,7 @@ function checkSettings({ urls, chunkSize = DEFAULT_CHUNK_SIZE }: NewVault, redun
   if (new Set(urls).size !== urls.length) {
     throw invalidInput('The same bucket is given twice. Each shard needs a place of its own.');
   }
+  for (const [at, url] of urls.entries()) requireApart(url, urls.slice(0, at));
   if (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE) {
     throw invalidInput(`A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
   }
@@ -221,6 +222,24 @@ function checkSettings({ urls, chunkSize = DEFAULT_CHUNK_SIZE }: NewVault, redun
       `Redundancy ${formatRedundancy(redundancy)} needs ${needed} buckets or more, and ${urls.length} were given. Add buckets or choose another --redundancy.`,
     );
   }
+}
+
+/** @throws `invalid-input` if a bucket lies within one of the others, or one within it: what loses the outer one loses both */
+export function requireApart(url: string, others: readonly string[]): void {
+  for (const other of others) {
+    const [[a, endpointA], [b, endpointB]] = [placeOf(url), placeOf(other)];
+    if (endpointA !== endpointB || !(a.startsWith(b) || b.startsWith(a))) continue;
+    const [inner, outer] = a.length > b.length ? [url, other] : [other, url];
+    throw invalidInput(
+      `${inner} lies within ${outer}: whatever loses that would lose two buckets at once. Each needs a place of its own.`,
+    );
+  }
+}
+
+/** Where a bucket lies, up to a slash, and at which service. */
+function placeOf(url: string): readonly [place: string, endpoint: string | null] {
+  const [place = '', query] = url.split('?');
+  return [place.replace(/\/?$/, '/'), new URLSearchParams(query).get('endpoint')];
 }
 
 /** The refusal to make a vault where one is. */
