@@ -254,7 +254,12 @@ describe('A bucket’s new URL', () => {
         message: expect.stringMatching(message),
       });
     await refusal('memory:5', 'bucket-missing', /^memory:5 has no vault\.json.*mounted/);
-    await refusal('memory:2', 'already-exists', /memory:2/);
+    await refusal('memory:2', 'already-exists', /^memory:2 is a bucket of this vault already\.$/);
+    const [first, second] = [scene.bucket(0).storage, scene.bucket(1).storage];
+    const marker = present(second.get('vault.json'));
+    second.set('vault.json', present(first.get('vault.json')));
+    await refusal('memory:2', 'already-exists', /What was memory:1 lies there now: .* changed places/);
+    second.set('vault.json', marker);
     place.storage.set('vault.json', present(scene.bucket(1).storage.get('vault.json')));
     await refusal('memory:5', 'bucket-mismatch', /another bucket of this vault/);
     place.storage.set('vault.json', present(other.bucket(0).storage.get('vault.json')));

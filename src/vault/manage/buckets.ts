@@ -260,7 +260,7 @@ export async function setBucketUrl(
   const { signal, local = false } = options;
   const old = resolveBucket(session, reference);
   const { id, state } = old;
-  if (old.url !== url) requireNewUrl(session, url);
+  if (old.url !== url) await requireNewUrl(session, old, { url, signal });
   await requireSame(session, old, { url, signal });
   // For this machine first: so the bucket can be reached while the keyring is changed.
   await putPlace(session, id, url);
@@ -301,10 +301,18 @@ async function requireSame(
   }
 }
 
-function requireNewUrl(session: Session, url: string): void {
-  if (session.buckets.all.some((bucket) => bucket.url === url)) {
-    throw new VaultError('already-exists', `${url} is a bucket of this vault already.`);
-  }
+async function requireNewUrl(
+  session: Session,
+  old: VaultBucket,
+  { url, signal }: { readonly url: string; readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  if (session.buckets.all.every((bucket) => bucket.url !== url)) return;
+  const marker = await atPlace(session, url, (bucket) => readMarker(bucket, signal));
+  const swapped =
+    marker?.bucketId === old.id
+      ? ` What was ${old.url} lies there now: the two have changed places. Move them back, or set another URL for that one first.`
+      : '';
+  throw new VaultError('already-exists', `${url} is a bucket of this vault already.${swapped}`);
 }
 
 function requireOurs(session: Session, url: string, vaultId: string): void {
