@@ -34,7 +34,7 @@ export async function sweep(invocation: Invocation, flags: SweepFlags): Promise<
     const waiting =
       result.objectsWaiting === 0 ? '' : `, besides ${count(result.objectsWaiting, 'object')} chosen before`;
     terminal.summary(
-      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)})${waiting}. Nothing was changed.`,
+      `Would remove ${count(result.expired.length, 'expired file')}, and free the space of ${count(result.filesRemoved, 'file')} and ${count(result.objectsRemoved, 'object')} (${showSize(result.bytesRemoved)})${waiting}. This goes by this machine's clock, ${showTime(invocation.clock.now())}, which only a sweep compares with the buckets' own. Nothing was changed.`,
       { ...factsOf(result), dryRun },
     );
     return warnOfHeldUp(terminal, result, dryRun);
