@@ -10,6 +10,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  rm,
   symlink,
   writeFile,
 } from 'node:fs/promises';
@@ -116,6 +117,8 @@ export async function startPostgres(
       supervisor.ref();
       supervisor.stdin.end();
       await ended;
+      // Itself it could not remove: the folder that it is in is somebody else's.
+      await rm(folder, { recursive: true, force: true });
     },
   };
 }

@@ -1,6 +1,6 @@
 /** A machine whose clock is wrong, among buckets whose clocks are right: nothing ends early because of it. */
 import { randomBytes } from 'node:crypto';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { PutCall } from '../../src/buckets/bucket.ts';
 import { memoryBucket } from '../support/memory-bucket.ts';
 import { parsePutMarkerName } from '../../src/format/removal.ts';
@@ -34,6 +34,7 @@ async function machine(
   offMs: number,
 ): Promise<Handle> {
   const copy = await (await snapshotOf(made)).copy();
+  onTestFinished(async () => copy[Symbol.asyncDispose]());
   for (const [i, bucket] of copy.buckets.entries()) {
     const original = made.buckets[i];
     if (original !== undefined)

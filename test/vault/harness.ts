@@ -1,4 +1,5 @@
 import { buffer } from 'node:stream/consumers';
+import { onTestFinished } from 'vitest';
 import { memoryBucket } from '../support/memory-bucket.ts';
 import type { MemoryLocks } from '../support/memory-bucket.ts';
 import { NO_RETENTION } from '../../src/buckets/bucket.ts';
@@ -366,7 +367,7 @@ export async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   return Array.fromAsync(items);
 }
 
-/** Two machines: the buckets are shared, each has its own catalog, both as it stands now. */
+/** Two machines until the test ends: the buckets are shared, each has its own catalog, both as it stands now. */
 export async function twoMachines(
   made: TestVault,
 ): Promise<{ readonly here: VaultCopy; readonly there: VaultCopy }> {
@@ -374,6 +375,7 @@ export async function twoMachines(
   const snapshot = await snapshotOf(made);
   const here = await snapshot.copy();
   const there = await snapshot.copy();
+  for (const one of [here, there]) onTestFinished(async () => one[Symbol.asyncDispose]());
   for (const [i, bucket] of there.buckets.entries()) {
     Object.assign(bucket, { storage: here.buckets[i]?.storage });
   }
