@@ -30,8 +30,8 @@ export interface ChunkMemoryShare {
   /** How many pieces of it there are. */
   readonly inFlight: number;
   /**
-   * Turns of operations: each holds one piece of memory while it waits for a second (cutting reads one chunk ahead), so
-   * there are never more of them than half the pieces.
+   * Turns of operations: each holds one piece of memory while it waits for a second (cutting reads one chunk ahead), so there are fewer
+   * of them than pieces. Three that nobody waits with keep the threads at work; clients that send slowly should have many turns.
    */
   readonly turns: Lender<object>;
 }
@@ -54,7 +54,7 @@ export class ChunkMemoryPool {
       share = {
         inFlight,
         lender: new Lender(inFlight, () => allocateChunkMemory(chunkSize, redundancy)),
-        turns: new Lender(Math.max(1, Math.floor(inFlight / 2)), () => ({})),
+        turns: new Lender(Math.max(Math.floor(inFlight / 2), inFlight - 3), () => ({})),
       };
       this.#shares.set(key, share);
     }
