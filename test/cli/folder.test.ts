@@ -137,9 +137,11 @@ test('lists what is in a folder', async () => {
   expect(await box.run(['ls', 'docs/none/'])).toMatchObject({ exit: 4 });
 });
 
-test('says in JSON, as the schema has it, what is dated far from now', async () => {
+test('says in JSON, as the schema has it, what is dated far from now', async ({ skip }) => {
   const date = new Date('+012000-01-01T00:00:00.000Z');
   await utimes(box.at('docs', 'b.tmp'), date, date);
+  // ext4 ends in 2446; json.test.ts has the schema's side without a file system.
+  if ((await stat(box.at('docs', 'b.tmp'))).mtimeMs !== date.getTime()) skip();
   await box.run(['put', 'docs']);
   const { stdout } = await box.run(['ls', '--json', 'docs/*.tmp']);
   expect(JSON.parse(stdout)).toMatchObject({ path: 'b.tmp', modifiedAt: date.toISOString() });

@@ -9,6 +9,7 @@ import { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { everyVerb, factsOf } from '../../src/cli/help/tree.ts';
 import { describeProgram } from '../../src/cli/program.ts';
+import { asTime } from '../../src/vault/files/as-json.ts';
 import { DEFINITIONS, problemsOf } from '../support/json-schema.ts';
 import type { Schema } from '../support/json-schema.ts';
 import { catalogPlace } from '../support/catalog-place.ts';
@@ -39,6 +40,14 @@ const run = async (verb: string, ...args: readonly string[]): Promise<void> => {
   printed.add(verb);
   lines[verb] = JSON.parse(line);
 };
+
+test('a time is described in whatever year it lies', () => {
+  for (const year of ['+012000', '2026', '0000', '-271820']) {
+    const time = asTime(new Date(`${year}-01-01T00:00:00.000Z`).getTime());
+    expect(time).toMatch(new RegExp(`^${year.replace('+', '[+]')}-01-01T`));
+    expect(problemsOf(time, DEFINITIONS['time'] ?? { enum: [] })).toEqual([]);
+  }
+});
 
 describe('every verb prints what the schema says', () => {
   test('of storing and reading', async () => {
