@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '@node-rs/crc32';
 import { whyUnsigned } from './service-account.ts';
 
 // The object methods of Google Cloud Storage's JSON API as Google documents them, over one HTTP server:

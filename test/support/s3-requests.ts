@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { crc32 } from 'node:zlib';
-import { crc32c } from './crc32c.ts';
+import { crc32c } from '@node-rs/crc32';
 import { Signer, isSameSignature, parseAuthorization, parseSigningTime, sha256Hex } from './sigv4.ts';
 import type { AwsCredentials } from './sigv4.ts';
 
