@@ -8,8 +8,7 @@ import type { TestVault } from './harness.ts';
 async function vaultWithDamaged(names: readonly string[], damaged: readonly string[]): Promise<TestVault> {
   const made = await testVault();
   for (const name of names) {
-    const { version } = await putBytes(made.vault, Buffer.from(`content of ${name}`), { name });
-    expect(version).toBe(1);
+    await putBytes(made.vault, Buffer.from(`content of ${name}`), { name });
     if (damaged.includes(name)) await damageNewest(made);
   }
   return made;
@@ -78,9 +77,9 @@ test('With no manifest to be read it stays, and is told', async () => {
   });
 });
 
-/** Three versions of a name, while the clock goes backwards: only their numbers order them. */
+/** Three versions of a name, while the clock goes backwards, and is too far ahead to number them: only their numbers order them. */
 async function threeVersions(): Promise<TestVault> {
-  let clock = 1_800_000_000_000;
+  let clock = Date.UTC(2200, 0);
   const made = await testVault({ now: () => (clock -= 3_600_000) });
   for (const number of [1, 2, 3]) await putBytes(made.vault, Buffer.from(`${number}`), { name: 'one' });
   return made;

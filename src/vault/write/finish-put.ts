@@ -183,15 +183,19 @@ function headOf(
   };
 }
 
+/** Milliseconds since 1970 (the year 2109): a clock that shows more is wrong, and leaves no room for what comes after. */
+const LATEST = 2 ** 42;
+
 /**
- * The order of versions goes by this number: clocks can be wrong. But who can only store cannot read what numbers it has given once its
- * own catalog is lost, so it goes on from the time.
+ * The order of versions goes by this number. It is greater than those that are known, whatever the clock says; and it is the time, since
+ * another machine, or this one before its catalog was put back, may have stored versions that are not known here.
  */
-function nextVersion({ keys, clock }: Session, versions: readonly FileRecord[]): number {
+function nextVersion({ clock }: Session, versions: readonly FileRecord[]): number {
   const known = Math.max(0, ...versions.map(({ info }) => info.version));
   // Of a name that has the greatest number under an old root the versions of this one begin anew: a later root counts for more.
   const next = known < MAX_VERSION ? known + 1 : 1;
-  return keys.full === null ? Math.max(next, clock.now()) : next;
+  const now = clock.now();
+  return now <= LATEST ? Math.max(next, now) : next;
 }
 
 /** Stores the manifest in every bucket that can be reached. @returns how many have it, and which could not take it */
@@ -216,12 +220,18 @@ export async function storeManifest(
   if (usable.length === 0) {
     throw tooFewBuckets('No bucket took the manifest, so the file was not stored. Try again.', failed);
   }
-  const full = failed.find(({ error }) => error.code === 'storage-full');
-  if (full !== undefined) throw full.error;
-  throwIfAborted(signal);
-  // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
-  if (guarded !== null) await guarded.keep(signal);
-  else await keepInVault(session, { object, stored: usable, lock, signal });
+  try {
+    const full = failed.find(({ error }) => error.code === 'storage-full');
+    if (full !== undefined) throw full.error;
+    throwIfAborted(signal);
+    // A hash is acknowledged only under a marker that is young: else what it relies on may be gone.
+    if (guarded !== null) await guarded.keep(signal);
+    else await keepInVault(session, { object, stored: usable, lock, signal });
+  } catch (error) {
+    // Nobody is given its hash. Who can only store cannot take it back, and it shows as a file that is whole.
+    await removeFrom(usable, object.name);
+    throw error;
+  }
   return { copies: usable.length, failed };
 }
 
@@ -240,13 +250,7 @@ async function keepInVault(
 ): Promise<void> {
   const { object, stored, lock, signal } = put;
   const asked = await lookAtKeyring(session, stored, signal);
-  try {
-    requireKey(session);
-  } catch (error) {
-    // Who can only store cannot take it back.
-    await removeFrom(stored, object.name, signal);
-    throw error;
-  }
+  requireKey(session);
   const { active } = session.buckets;
   const has = new Set(asked.usable.filter((bucket) => !asked.without.includes(bucket)).map(({ id }) => id));
   if (stored.every(({ id }) => has.has(id) && active.some((bucket) => bucket.id === id))) return;
