@@ -24,6 +24,9 @@ export function startPing(
   if (url === null || !/^https?:$/.test(url.protocol)) {
     throw invalidInput('--ping-url needs an http:// or https:// URL.');
   }
+  // Which are not sent, and would be told of in messages.
+  if (url.username !== '' || url.password !== '')
+    throw invalidInput('--ping-url takes no user name or password in its URL.');
   const ping = async (end: string): Promise<void> => {
     const target = new URL(url);
     if (end !== '') target.pathname = `${target.pathname.replace(/\/$/, '')}/${end}`;

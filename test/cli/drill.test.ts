@@ -186,4 +186,6 @@ test('--ping-url tells a monitor of start, success and failure; one that cannot 
   expect(told.stderr).toMatch(/^vault: warning: 127\.0\.0\.1:\d+ could not be told how .*\n$/);
   expect(told.stderr).not.toContain('secret');
   expect((await box.run(['ls', '--ping-url', 'ftp://x'])).exit).toBe(2);
+  const named = await box.run(['ls'], { env: { VAULT_PING_URL: 'http://user:pw@127.0.0.1:2/secret' } });
+  expect(named).toMatchObject({ exit: 2, stderr: expect.not.stringMatching(/pw|secret/) });
 });

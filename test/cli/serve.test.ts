@@ -1,10 +1,14 @@
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ask, uploading } from '../serve/harness.ts';
 import { sandbox } from './run.ts';
 import type { Running, Sandbox } from './run.ts';
+
+/** A file that is there and no certificate. */
+const NO_PEM = fileURLToPath(import.meta.url);
 
 let box: Sandbox;
 beforeAll(async () => {
@@ -54,6 +58,8 @@ describe('vault serve', () => {
     [['--listen', '0.0.0.0:0'], /Without any token/],
     [['--listen', 'nowhere'], /--listen/],
     [['--tls-cert', 'x'], /both --tls-cert and --tls-key/],
+    [['--tls-cert', 'x', '--tls-key', 'x'], /--tls-cert or the key of --tls-key cannot be used: ENOENT/],
+    [['--tls-cert', NO_PEM, '--tls-key', NO_PEM], /--tls-cert or the key of --tls-key cannot be used: /],
     [['--public-url', 'ftp://x'], /--public-url/],
     [['--max-upload', 'much'], /--max-upload/],
   ])('refuses %j', async (args, message) => {

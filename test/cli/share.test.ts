@@ -89,6 +89,14 @@ describe('vault share', () => {
     expect(link).not.toContain('AGE-SECRET-KEY');
     expect((await opened(link, 'open sesame')).bytes.toString()).toBe('locked');
     expect(made.stdout + made.stderr).not.toContain('sesame');
+    const byVariable = await run(['share', 'secret.txt', '--json'], {
+      env: { VAULT_LOCK_PASSWORD: 'own', VAULT_SHARE_PASSWORD: 'open sesame' },
+    });
+    expect((await opened(lineOf(byVariable).link, 'open sesame')).bytes.toString()).toBe('locked');
+    const empty = await run(['share', 'secret.txt'], {
+      env: { VAULT_LOCK_PASSWORD: 'own', VAULT_SHARE_PASSWORD: '' },
+    });
+    expect(empty).toMatchObject({ exit: 2, stdout: '' });
     const none = await run(['share', 'secret.txt', '--password', '--json'], {
       env: { VAULT_LOCK_PASSWORD: 'own' },
     });

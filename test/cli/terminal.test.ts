@@ -48,6 +48,8 @@ describe('a prompt', () => {
     await run.waitFor('Password of the vault:');
     run.type(CTRL_D);
     expect(await run.exit).toBe(130);
+    expect(run.shown).toMatch(/\nvault: Nothing was entered\.\s*$/);
+    expect(run.raw.lastIndexOf(SHOW_CURSOR)).toBeGreaterThanOrEqual(run.raw.lastIndexOf(HIDE_CURSOR));
   });
 
   test('that is ended from outside gives the terminal back', async () => {

@@ -91,6 +91,11 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
     [['list'], /: here it is "vault ls"\. See "vault ls --help"\.\n$/],
     [['bucket', 'remove', 'a'], /: here it is "vault bucket rm"\. See "vault bucket rm --help"\.\n$/],
     [['help', 'restore'], /^vault: Unknown command 'restore': here it is "vault get"/],
+    // No verb is run to say so.
+    [['help', 'rm', 'a'], /^vault: Unknown command 'a'\. See/],
+    [['help', 'put', 'a'], /^vault: Unknown command 'a'\. See/],
+    [['help', 'share', 'a'], /^vault: Unknown command 'a'\. See/],
+    [['help', 'bucket', 'add', 'a'], /^vault: Unknown command 'a'\. See/],
     [['put'], /^vault: Missing required argument 'path'\. See "vault put --help"\.\n$/],
     [['put', 'a', '--sparkle'], /^vault: Unknown option '--sparkle'\. See "vault put --help"\.\n$/],
     [['ls', '--password=secret'], /^vault: Unknown option '--password'\. See "vault ls --help"\.\n$/],

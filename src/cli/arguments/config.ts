@@ -8,7 +8,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import { quote } from '../terminal/text.ts';
-import { expandHome, homeFolder, nonEmpty, type SharedOptions } from './options.ts';
+import { expandHome, homeFolder, nonEmpty, requestOptions, type SharedOptions } from './options.ts';
 import { isPostgresUrl } from './environment.ts';
 
 /** What a vault's table in the file may say. */
@@ -127,6 +127,7 @@ export async function settle(options: SharedOptions, environment: Environment): 
   }
   const settled: SharedOptions = { ...added, ...options };
   const label = `${file} [vault.${name}]`;
+  requestOptions(added, (option) => `${label}: ${option.replaceAll('-', '_')}`);
   const excludes = table.get(EXCLUDE)?.split('\n') ?? [];
   const settings = settingsOf(options, settled, { environment, label, excludes });
   return { options: settled, file, name, settings, excludes };
@@ -234,7 +235,7 @@ function valuesOf(table: unknown, file: string, where: string): ReadonlyMap<stri
   for (const [key, value] of entries) {
     if (key === EXCLUDE) {
       const patterns: readonly unknown[] = Array.isArray(value) ? value : [null];
-      if (!patterns.every((one) => typeof one === 'string' && !/[\n\0]/.test(one)))
+      if (!patterns.every((one) => typeof one === 'string' && one !== '' && !/[\n\0]/.test(one)))
         throw wrong(file, `${key} in ${where}`, 'a list of patterns');
       if (patterns.length > 0) values.set(key, patterns.join('\n'));
       continue;

@@ -294,15 +294,23 @@ export function ifGiven<T>(
   return text === undefined ? undefined : parse(text, option);
 }
 
-/** How buckets are to be asked, as far as the user said. @throws `invalid-input` */
-export function requestOptions(options: SharedOptions): RequestOptions {
+/**
+ * How buckets are to be asked, as far as the user said.
+ *
+ * @param label what to call an option in messages
+ * @throws `invalid-input`
+ */
+export function requestOptions(
+  options: SharedOptions,
+  label = (name: string) => `--${name}`,
+): RequestOptions {
   const { timeout, maxWait, concurrency, limitUpload, limitDownload } = options;
   return {
-    timeoutMs: ifGiven(timeout, parseWaitMs, '--timeout'),
-    maxWaitMs: ifGiven(maxWait, parseWaitMs, '--max-wait'),
-    concurrency: ifGiven(concurrency, parseConcurrency, '--concurrency'),
-    limitUpload: ifGiven(limitUpload, parseRate, '--limit-upload'),
-    limitDownload: ifGiven(limitDownload, parseRate, '--limit-download'),
+    timeoutMs: ifGiven(timeout, parseWaitMs, label('timeout')),
+    maxWaitMs: ifGiven(maxWait, parseWaitMs, label('max-wait')),
+    concurrency: ifGiven(concurrency, parseConcurrency, label('concurrency')),
+    limitUpload: ifGiven(limitUpload, parseRate, label('limit-upload')),
+    limitDownload: ifGiven(limitDownload, parseRate, label('limit-download')),
   };
 }
 

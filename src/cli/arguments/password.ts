@@ -136,6 +136,21 @@ export function passwordSource(request: SourceRequest): PasswordSource {
   );
 }
 
+/** Whether an option or a variable says where the password comes from, though it may be set to nothing. */
+export function isPasswordGiven({
+  options,
+  environment,
+  purpose,
+}: Pick<SourceRequest, 'options' | 'environment' | 'purpose'>): boolean {
+  const { flag, variable } = NAMES[purpose];
+  const variables = [variable, `${variable}_FILE`, `${variable}_COMMAND`];
+  return (
+    options[`${flag}File`] !== undefined ||
+    options[`${flag}Command`] !== undefined ||
+    variables.some((name) => environment[name] !== undefined)
+  );
+}
+
 /** Why a vault was not opened, in words of what should have opened it. */
 export function refusalOf(error: unknown, request: SourceRequest): unknown {
   if (!isVaultError(error, 'wrong-password')) return error;

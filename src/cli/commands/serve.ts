@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { createSecureContext } from 'node:tls';
 import { DONE, type ExitCode } from '../exit.ts';
 import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { parseDurationMs, parseSize, type Flags } from '../arguments/options.ts';
@@ -89,8 +90,13 @@ async function readTls({ tlsCert, tlsKey }: ServeFlags): Promise<ServeOptions['t
     throw invalidInput('HTTPS needs both --tls-cert and --tls-key.');
   }
   try {
-    return { cert: await readFile(tlsCert), key: await readFile(tlsKey) };
+    const tls = { cert: await readFile(tlsCert), key: await readFile(tlsKey) };
+    createSecureContext(tls);
+    return tls;
   } catch (cause) {
-    throw invalidInput(`The certificate or its key cannot be read: ${messageOf(cause)}.`, cause);
+    throw invalidInput(
+      `The certificate of --tls-cert or the key of --tls-key cannot be used: ${messageOf(cause)}. Both are PEM files that belong together, the key without a passphrase.`,
+      cause,
+    );
   }
 }

@@ -6,7 +6,7 @@ import type { ListedShare } from '../../vault/share/shares.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { bucketReferenceOf, warnTo, withProgress, withVault } from '../arguments/invocation.ts';
 import { ifGiven, parseDurationMs } from '../arguments/options.ts';
-import { readNewPassword, type PasswordFlags } from '../arguments/password.ts';
+import { isPasswordGiven, readNewPassword, type PasswordFlags } from '../arguments/password.ts';
 import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
@@ -62,10 +62,11 @@ async function linkPasswordOf(
   invocation: Invocation,
   { password, sharePasswordFile, sharePasswordCommand }: ShareFlags,
 ): Promise<string | undefined> {
-  if (password !== true && sharePasswordFile === undefined && sharePasswordCommand === undefined)
-    return undefined;
   const options = { sharePasswordFile, sharePasswordCommand };
-  return readNewPassword({ ...invocation, options, purpose: 'share' });
+  const isGiven = isPasswordGiven({ ...invocation, options, purpose: 'share' });
+  return password === true || isGiven
+    ? readNewPassword({ ...invocation, options, purpose: 'share' })
+    : undefined;
 }
 
 /** What is shared: a file as it is, a folder as a tar archive. */

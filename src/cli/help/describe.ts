@@ -35,13 +35,13 @@ export function describeHelp(
     .command('help')
     .description('Show help for a command')
     .argument('[command...]', 'the command, or "options" for the options that every command takes')
-    .action(async (words: readonly string[]) => {
+    .action((words: readonly string[]) => {
       let command = program;
       for (const word of words) {
         const next = command.commands.find((one) => one.name() === word);
-        // Which says that there is none.
-        if (next === undefined) await command.parseAsync([word], { from: 'user' });
-        command = next ?? command;
+        if (next === undefined)
+          return command.error(`error: unknown command '${word}'`, { code: 'commander.unknownCommand' });
+        command = next;
       }
       command.help();
     });

@@ -162,17 +162,17 @@ async function askPlainly(
 async function ask<T>({ signal }: Asking, question: (prompt: Prompt) => Promise<T>): Promise<T> {
   const { createPromptModule: makePrompt } = await import('inquirer');
   giveTyped({ shown: false, later: true });
-  const left = Promise.withResolvers<never>();
+  const left = new AbortController();
   // After Ctrl-D the library stops reading and never answers. Reading stops after every answer too; that one comes first.
-  const onPause = (): void => {
-    setImmediate(() => left.reject(new VaultError('interrupted', 'Nothing was entered.')));
-  };
+  const onPause = (): void => void setImmediate(() => left.abort());
   process.stdin.once('pause', onPause);
   try {
-    return await Promise.race([question(makePrompt({ output: process.stderr, signal })), left.promise]);
+    const either = AbortSignal.any([signal, left.signal]);
+    return await question(makePrompt({ output: process.stderr, signal: either }));
   } catch (error) {
     if (error instanceof Error && ['ExitPromptError', 'AbortPromptError'].includes(error.name)) {
-      throw new VaultError('interrupted', 'Interrupted.', { cause: error });
+      const isLeft = left.signal.aborted && !signal.aborted;
+      throw new VaultError('interrupted', isLeft ? 'Nothing was entered.' : 'Interrupted.', { cause: error });
     }
     throw error;
   } finally {
