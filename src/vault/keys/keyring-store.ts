@@ -52,25 +52,45 @@ export function withoutKeyring(bucket: VaultBucket): BucketFailure {
   return { bucket, error: new VaultError('bucket-missing', message) };
 }
 
+/** Stops a process that goes on after its key was removed: it could, and should not. @throws `wrong-password` */
+export function requireKey({ keys, keyring: { keyring } }: Session): void {
+  if (!keyring.former.some(({ writer }) => writer === keys.writer.id)) return;
+  throw new VaultError(
+    'wrong-password',
+    'The key that opened the vault was removed meanwhile, so nothing is changed with it any more. Open the vault with another one.',
+  );
+}
+
+interface LookOptions {
+  /** Also looks for another keyring of the epoch that is known, as two changes at once may have left. */
+  readonly thorough?: boolean;
+  /** Whom to ask; all of the vault's unless given. */
+  readonly from?: readonly VaultBucket[];
+  /** Digests of keyrings that do not count. */
+  readonly except?: ReadonlySet<string>;
+}
+
 /**
  * Takes over the newest keyring that any bucket has, and the set of buckets with it.
  *
- * @param options `thorough`: also looks for another keyring of the epoch that is known, as two changes at once may have left.
- *   `from`: whom to ask; all of the vault's unless given. `except`: digests of keyrings that do not count
  * @returns which buckets could be asked; one that shows a keyring of a newer version has failed with `unsupported`
+ * @throws `wrong-password` if by that the session's key was removed; the catalog knows it then
  */
 export async function refreshKeyring(
   session: Session,
   signal?: AbortSignal,
-  {
-    thorough = false,
-    from = session.buckets.all,
-    except,
-  }: {
-    readonly thorough?: boolean;
-    readonly from?: readonly VaultBucket[];
-    readonly except?: ReadonlySet<string>;
-  } = {},
+  options: LookOptions = {},
+): Promise<RefreshedKeyring> {
+  const refreshed = await takeNewest(session, signal, options);
+  requireKey(session);
+  return refreshed;
+}
+
+/** As `refreshKeyring`, also for a session whose key was removed: by itself, or without having stored anything yet. */
+async function takeNewest(
+  session: Session,
+  signal?: AbortSignal,
+  { thorough = false, from = session.buckets.all, except }: LookOptions = {},
 ): Promise<RefreshedKeyring> {
   const known = session.keyring;
   const shown = new Map<string, Shown>();
@@ -108,7 +128,7 @@ const looks = new WeakMap<
 
 /**
  * As `refreshKeyring`, and one look for all who ask the same buckets at once: many small files are put at a time, each of which needs one
- * that began after it was stored.
+ * that began after it was stored. Whether the key was removed is for them to see, who have to take that back.
  */
 export function lookAtKeyring(
   session: Session,
@@ -117,7 +137,7 @@ export function lookAtKeyring(
 ): Promise<RefreshedKeyring> {
   let shared = looks.get(session);
   if (shared?.from.length !== from.length || !from.every((bucket, at) => bucket === shared?.from[at])) {
-    shared = { from, look: coalesced((wanted) => refreshKeyring(session, wanted, { from })) };
+    shared = { from, look: coalesced((wanted) => takeNewest(session, wanted, { from })) };
     looks.set(session, shared);
   }
   return shared.look(signal);
@@ -166,7 +186,7 @@ export async function changeKeyring(
   // What this has made and given up, since it met what somebody else has made.
   const given = new Set<string>();
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
-    const { usable, failed } = await refreshKeyring(session, signal, {
+    const { usable, failed } = await takeNewest(session, signal, {
       thorough: true,
       except: given,
     });
@@ -194,7 +214,7 @@ export async function changeKeyring(
     }
     if (keys !== undefined) Object.assign(session, manifestKeys(openEarlier(keys, next.keyring)));
     // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
-    await refreshKeyring(session, signal);
+    await takeNewest(session, signal);
     if (session.keyring.keyring.epoch > next.keyring.epoch) {
       given.add(objectDigest(next.bytes));
       continue;
@@ -202,7 +222,7 @@ export async function changeKeyring(
     await adoptKeyring(session, next);
     const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
     // Until the keyrings before were gone, somebody else could take this for a change that was cut short, and overrule it.
-    await refreshKeyring(session, signal);
+    await takeNewest(session, signal);
     if (session.keyring.keyring.epoch > next.keyring.epoch) {
       given.add(objectDigest(next.bytes));
       continue;
@@ -249,6 +269,7 @@ async function nextKeyring(
   const { keyring, bytes } = session.keyring;
   const changed = await change(keyring);
   if (changed === null) return null;
+  requireKey(session);
   const next = { ...changed, epoch: keyring.epoch + 1, previous: objectDigest(bytes) };
   return { keyring: next, bytes: signKeyring(keys, next) };
 }
