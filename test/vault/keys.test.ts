@@ -8,12 +8,12 @@ import type { Role } from '../../src/format/keyring.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
 import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
-import type { SecretOptions } from '../../src/vault/call.ts';
+import type { CallOptions, SecretOptions, Warning } from '../../src/vault/call.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';
 import { behind, CHEAP_KDF, getBytes, PASSWORD, putBytes } from './harness.ts';
-import { emptyPlace, endingAt, present, stage } from './scene.ts';
+import { emptyPlace, endingAt, failing, present, stage } from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
 const CONTENT = randomBytes(1000);
@@ -222,6 +222,42 @@ describe('a key', () => {
   });
 });
 
+describe('a change while a bucket is away', () => {
+  test.each<[string, (vault: Vault, call: CallOptions) => Promise<unknown>]>([
+    ['a new key', (vault, call) => vault.addKey({ secret: drawKeyText(), label: 'eve', ...call })],
+    ['a label', (vault, call) => vault.renameKey('ann', { label: 'anna', ...call })],
+    ['defaults', (vault, call) => vault.changeDefaults({ chunkSize: 1024 * 1024 }, call)],
+    ['a URL', (vault, call) => vault.setBucketUrl('memory:1', 'memory:9', call)],
+  ])('stands, and the bucket is named that does not have it: %s', async (_what, change) => {
+    await using scene = await ready.scene();
+    const { vault, session } = await scene.open();
+    scene.buckets.push({ ...scene.bucket(0), url: 'memory:9' });
+    scene.bucket(2).wrap = (bucket) => faulty(bucket, always('unavailable'));
+    const warnings: Warning[] = [];
+    await change(vault, { onWarning: (warning) => warnings.push(warning) });
+    const message = expect.stringMatching(
+      /^memory:3 does not have the new keyring yet: "vault repair" gives it/,
+    );
+    expect(warnings).toEqual([{ kind: 'bucket-down', message, bucket: 'memory:3' }]);
+    const name = keyringObjectName(session.keyring.keyring.epoch);
+    const has = (): boolean[] => scene.buckets.slice(0, 3).map(({ storage }) => storage.has(name));
+    expect(has()).toEqual([true, true, false]);
+    scene.bucket(2).wrap = (bucket) => bucket;
+    await vault.repair();
+    expect(has()).toEqual([true, true, true]);
+  });
+
+  test('says nothing of a bucket that has it and lets nothing be removed', async () => {
+    await using scene = await ready.scene();
+    const { vault } = await scene.open();
+    failing(scene.bucket(2), ({ operation }) => operation === 'remove', 'denied');
+    const warnings: Warning[] = [];
+    const onWarning = (warning: Warning): void => void warnings.push(warning);
+    await vault.addKey({ secret: drawKeyText(), label: 'eve', onWarning });
+    expect(warnings).toEqual([]);
+  });
+});
+
 describe('two machines', () => {
   test('that change keys at once both get what they want, whichever way their calls come between each other', async () => {
     for (let nth = 1; nth <= 25; nth += 3) {
@@ -323,19 +359,19 @@ test.each<[string, (vault: Vault, more: SecretOptions) => Promise<unknown>]>([
   ],
   ['a new root', (vault, more) => vault.roots.rotate({ secret: 'of root', kdfCost: CHEAP_KDF, ...more })],
 ])('of %s it is said when a bucket may have it, and not before', async (_what, change) => {
-  for (const failing of ['list', 'put'] as const) {
+  for (const refused of ['list', 'put'] as const) {
     await using scene = await ready.scene();
     const { vault } = await scene.open();
     for (const bucket of scene.buckets)
       bucket.wrap = (plain) =>
         faulty(plain, ({ operation, name }) =>
-          operation === failing && name.startsWith('keyring/')
+          operation === refused && name.startsWith('keyring/')
             ? { kind: 'fail', when: 'before', error: new VaultError('unavailable', 'away') }
             : null,
         );
     let told = 0;
     const onStoring = (): void => void (told += 1);
     await expect(change(vault, { onStoring })).rejects.toMatchObject({ code: 'unavailable' });
-    expect([failing, told > 0]).toEqual([failing, failing === 'put']);
+    expect([refused, told > 0]).toEqual([refused, refused === 'put']);
   }
 });

@@ -11,9 +11,9 @@ import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
-import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { checkEach, describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import type { SecretOptions } from '../call.ts';
+import type { CallOptions, SecretOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
 import { keyringNames, readCopyIfWhole, readNamed, verifiedOrNull } from './keyring-copies.ts';
@@ -168,7 +168,8 @@ async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState):
  *
  * @param change from the newest keyring to what it shall be; called again when somebody else was quicker. Null: nothing to change
  * @param options `all`: whether every bucket must take it (else a bucket that cannot be reached gets it from `repair`). `keys`: of the new
- *   root that the change makes; the session's own once it stands in a bucket. `onStoring`: told before a bucket is given the new keyring
+ *   root that the change makes; the session's own once it stands in a bucket. `onStoring`: told before a bucket is given the new keyring.
+ *   `onWarning`: of each bucket that does not have it in the end
  * @returns whether anything was changed
  * @throws what a bucket says that cannot be used, before anything was changed
  */
@@ -178,11 +179,9 @@ export async function changeKeyring(
   options: {
     readonly all: boolean;
     readonly keys?: VaultKeys;
-    readonly onStoring?: SecretOptions['onStoring'];
-    readonly signal?: AbortSignal | undefined;
-  },
+  } & Pick<SecretOptions, 'onStoring' | 'onWarning' | 'signal'>,
 ): Promise<boolean> {
-  const { all, keys, onStoring, signal } = options;
+  const { all, keys, onStoring, onWarning, signal } = options;
   // What this has made and given up, since it met what somebody else has made.
   const given = new Set<string>();
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
@@ -206,10 +205,10 @@ export async function changeKeyring(
     if (outcome.met !== null) {
       // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
       await adoptKeyring(session, outcome.met);
-      if (outcome.taken > 0) given.add(objectDigest(next.bytes));
+      if (outcome.taken.length > 0) given.add(objectDigest(next.bytes));
       continue;
     }
-    if (outcome.taken === 0) {
+    if (outcome.taken.length === 0) {
       throw tooFewBuckets('The keyring could not be changed. Repeat this.', outcome.failed);
     }
     if (keys !== undefined) Object.assign(session, manifestKeys(openEarlier(keys, next.keyring)));
@@ -228,6 +227,7 @@ export async function changeKeyring(
       continue;
     }
     if (all && lacking.length > 0) throw notEverywhere(lacking);
+    warnOfLacking(lacking, outcome.taken, onWarning);
     return true;
   }
   throw new VaultError('unavailable', 'Others change the vault’s keyring at the same time. Try again.');
@@ -246,6 +246,20 @@ function notEverywhere(failed: readonly BucketFailure[]): VaultError {
     'The keyring was changed, which counts from now on, as does a new password, but not every bucket has it: "vault repair" gives it to them.',
     failed,
   );
+}
+
+/** @param taken ids of buckets that have it: one of them may not have let the keyring before go */
+function warnOfLacking(
+  failed: readonly BucketFailure[],
+  taken: readonly string[],
+  onWarning: CallOptions['onWarning'],
+): void {
+  for (const failure of failed) {
+    const { id, url } = failure.bucket;
+    if (taken.includes(id)) continue;
+    const message = `${url} does not have the new keyring yet: "vault repair" gives it to it. ${describeFailure(failure)}`;
+    onWarning?.({ kind: 'bucket-down', message, bucket: url });
+  }
 }
 
 /** A bucket that can only be read would be found when the others have the new keyring. @throws `keptKeyring` */
@@ -277,8 +291,8 @@ async function nextKeyring(
 interface Creation {
   /** The other keyring of this epoch, if somebody else has made one. */
   readonly met: KeyringState | null;
-  /** How many buckets have taken it. */
-  readonly taken: number;
+  /** The ids of the buckets that have taken it. */
+  readonly taken: readonly string[];
   readonly failed: readonly BucketFailure[];
 }
 
@@ -298,7 +312,7 @@ async function create(
   const failed: BucketFailure[] = [];
   const order = session.keyring.keyring.buckets.map(({ id }) => id);
   const inOrder = usable.toSorted((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
-  let taken = 0;
+  const taken: string[] = [];
   for (const bucket of inOrder) {
     try {
       const storage = await bucket.checked(signal);
@@ -312,12 +326,12 @@ async function create(
         // What lies there is no keyring of this vault.
         await storage.put(name, next.bytes, { signal, replace: true });
       }
-      taken += 1;
+      taken.push(bucket.id);
     } catch (error) {
       if (!isFailure(error)) throw error;
       failed.push({ bucket, error });
       // Once it stands anywhere, the others must get it all the same.
-      if (all && taken === 0) break;
+      if (all && taken.length === 0) break;
     }
   }
   return { met: null, taken, failed };

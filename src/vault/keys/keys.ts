@@ -61,7 +61,7 @@ export async function listKeys(session: Session, { signal }: CallOptions = {}): 
 
 /** See `Vault.addKey`. The holder is a writer of its own. */
 export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo> {
-  const { secret, label = '', role = 'full', onStoring, signal } = wanted;
+  const { secret, label = '', role = 'full', onStoring, onWarning, signal } = wanted;
   if (secret === '') throw invalidInput('The password of the new key is empty.');
   const { keys } = session;
   const own = keys.writer.id;
@@ -80,7 +80,7 @@ export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo>
       await requireOther(session, keyring, secret);
       return { ...keyring, slots: [...keyring.slots, slot], former: goingOn(session, keyring, slot, label) };
     },
-    { all: false, onStoring, signal },
+    { all: false, onStoring, onWarning, signal },
   );
   return infoOf(session, session.keyring.keyring, slot);
 }
@@ -140,7 +140,7 @@ export async function removeKey(
 export async function renameKey(
   session: Session,
   reference: string,
-  { label, signal }: CallOptions & { readonly label: string },
+  { label, onWarning, signal }: CallOptions & { readonly label: string },
 ): Promise<KeyInfo> {
   requireFull(session.keys, 'renaming a key');
   const { writer } = await findKey(session, reference, signal);
@@ -155,7 +155,7 @@ export async function renameKey(
       const renamed = { ...slot, label: sealed };
       return { ...keyring, slots: keyring.slots.map((one) => (one === slot ? renamed : one)) };
     },
-    { all: false, signal },
+    { all: false, onWarning, signal },
   );
   return findKey(session, writer, signal);
 }
