@@ -99,7 +99,7 @@ describe('a key', () => {
     },
   );
 
-  test('is refused without a secret, with one or a label that another has, and by a key that can only store', async () => {
+  test('is refused without a secret, with one or a label that another has or is known by, and by a key that can only store', async () => {
     await using scene = await ready.scene();
     const { vault } = await scene.open();
     const before = scene.buckets.map(({ storage }) => new Map(storage));
@@ -109,10 +109,17 @@ describe('a key', () => {
     await refused({ secret: '' }, 'invalid-input');
     await refused({ label: 'ann', secret: 'another' }, 'already-exists');
     await refused({}, 'already-exists');
-    for (const label of ['x'.repeat(1025), 'ann:b', 'a\nb', '\x1b[31m', ' ', 'ann ']) {
+    for (const label of ['', 'x'.repeat(1025), 'ann:b', 'a\nb', '\x1b[31m', ' ', 'ann ']) {
       await refused({ secret: 'another', label }, 'invalid-input');
       await expect(vault.renameKey('ann', { label })).rejects.toMatchObject({ code: 'invalid-input' });
     }
+    const [own, ann] = await vault.keys();
+    for (const { writer } of [present(own), present(ann)])
+      for (const label of [writer, writer.slice(0, 8)]) {
+        await refused({ secret: 'another', label }, 'already-exists');
+        await expect(vault.renameKey('ann', { label })).rejects.toMatchObject({ code: 'already-exists' });
+      }
+    expect(await vault.key(present(own).writer)).toMatchObject({ own: true });
     expect(scene.buckets.map(({ storage }) => storage)).toEqual(before);
     const secret = drawKeyText();
     await vault.addKey({ secret, role: 'put' });
