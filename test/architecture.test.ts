@@ -64,7 +64,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   open: ['buckets', 'chunks', 'keys', 'protocol'],
   recover: ['buckets', 'chunks', 'files', 'folders', 'keys', 'open', 'protocol', 'repair'],
   roots: ['buckets', 'chunks', 'files', 'keys', 'protocol', 'recover', 'remove', 'write'],
-  share: ['buckets', 'manage'],
+  share: ['buckets', 'keys', 'manage'],
   vault: [
     'folders',
     'grants',

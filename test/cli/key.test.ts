@@ -132,3 +132,36 @@ test('no key file stays where no bucket was given what it opens', async () => {
       false,
     ]);
 });
+
+test('a bucket that was away for a change is named, and says that others know more', async () => {
+  await using other = await sandbox();
+  await other.makeVault();
+  await rename(other.bucket(1), other.at('disk'));
+  const places = [other.bucket(2), other.bucket(2)];
+  for (const verb of [
+    ['key', 'add', '--label', 'eve', '--new-key-file', 'eve.key'],
+    ['key', 'rename', 'eve', 'eva'],
+  ])
+    expect(await other.run(verb)).toMatchObject({
+      exit: 3,
+      stderr: expect.stringMatching(
+        /^vault: warning: file:\S+bucket-1 does not have the new keyring yet: "vault repair"/,
+      ),
+    });
+  expect(await other.run(['bucket', 'set-url', ...places])).toMatchObject({ exit: 0, stderr: '' });
+  await rename(other.bucket(2), other.at('moved'));
+  expect(await other.run(['bucket', 'set-url', other.bucket(2), 'moved'])).toMatchObject({ exit: 3 });
+  await rename(other.at('disk'), other.bucket(1));
+  const recover = ['recover', '--bucket', other.bucket(1)];
+  const elsewhere = { VAULT_DB: 'other.db' };
+  const env = { ...elsewhere, ...bare.env, VAULT_KEY_FILE: 'eve.key' };
+  const words = { env: { ...elsewhere, VAULT_PASSWORD: 'a new one' } };
+  for (const how of [{ env }, words])
+    expect(await other.run(recover, how)).toMatchObject({
+      exit: 12,
+      stderr: expect.stringMatching(
+        /the buckets given do not know it yet[:,] give more of the vault’s buckets/,
+      ),
+    });
+  expect((await other.run([...recover, '--bucket', 'moved'], { env })).exit).toBe(0);
+});

@@ -8,12 +8,12 @@ import type { Role } from '../../src/format/keyring.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
 import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
-import type { SecretOptions } from '../../src/vault/call.ts';
+import type { CallOptions, SecretOptions, Warning } from '../../src/vault/call.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';
 import { behind, CHEAP_KDF, getBytes, PASSWORD, putBytes } from './harness.ts';
-import { endingAt, present, stage } from './scene.ts';
+import { emptyPlace, endingAt, failing, present, stage } from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
 const CONTENT = randomBytes(1000);
@@ -36,6 +36,10 @@ afterAll(async () => {
   await ready[Symbol.asyncDispose]();
   await other[Symbol.asyncDispose]();
 });
+
+async function* nothing(): AsyncGenerator<Uint8Array> {
+  // A file that is empty.
+}
 
 /** Whether a secret opens the vault from each of the buckets. */
 async function opens(scene: Scene, secret: string): Promise<boolean[]> {
@@ -95,7 +99,7 @@ describe('a key', () => {
     },
   );
 
-  test('is refused without a secret, with one or a label that another has, and by a key that can only store', async () => {
+  test('is refused without a secret, with one or a label that another has or is known by, and by a key that can only store', async () => {
     await using scene = await ready.scene();
     const { vault } = await scene.open();
     const before = scene.buckets.map(({ storage }) => new Map(storage));
@@ -105,10 +109,17 @@ describe('a key', () => {
     await refused({ secret: '' }, 'invalid-input');
     await refused({ label: 'ann', secret: 'another' }, 'already-exists');
     await refused({}, 'already-exists');
-    for (const label of ['x'.repeat(1025), 'ann:b', 'a\nb', '\x1b[31m', ' ', 'ann ']) {
+    for (const label of ['', 'x'.repeat(1025), 'ann:b', 'a\nb', '\x1b[31m', ' ', 'ann ']) {
       await refused({ secret: 'another', label }, 'invalid-input');
       await expect(vault.renameKey('ann', { label })).rejects.toMatchObject({ code: 'invalid-input' });
     }
+    const [own, ann] = await vault.keys();
+    for (const { writer } of [present(own), present(ann)])
+      for (const label of [writer, writer.slice(0, 8)]) {
+        await refused({ secret: 'another', label }, 'already-exists');
+        await expect(vault.renameKey('ann', { label })).rejects.toMatchObject({ code: 'already-exists' });
+      }
+    expect(await vault.key(present(own).writer)).toMatchObject({ own: true });
     expect(scene.buckets.map(({ storage }) => storage)).toEqual(before);
     const secret = drawKeyText();
     await vault.addKey({ secret, role: 'put' });
@@ -152,16 +163,45 @@ describe('a key', () => {
     expect(await getBytes((await scene.open()).vault, 'ann:by ann')).toEqual(CONTENT);
   });
 
-  test('that is removed stores nothing more, also where it had opened the vault before', async () => {
-    await using scene = await ready.scene();
-    const hers = await openedBy(scene, ANN.secret);
-    await (await scene.open()).vault.removeKey('ann');
-    const late = putBytes(hers.vault, randomBytes(70_000), { name: 'late' });
-    await expect(late).rejects.toMatchObject({ code: 'wrong-password' });
-    for (const { storage } of scene.buckets) {
-      expect([...storage.keys()].filter((name) => /^(puts|chunks)\//.test(name))).toEqual([]);
-    }
-  });
+  test.each<[string, (vault: Vault, hash: string) => Promise<unknown>]>([
+    ['put', (vault) => putBytes(vault, randomBytes(70_000), { name: 'late' })],
+    ['put of a small file', (vault) => putBytes(vault, randomBytes(70), { name: 'late' })],
+    ['key add', (vault) => vault.addKey({ secret: drawKeyText(), label: 'eve' })],
+    ['key rm', (vault) => vault.removeKey('web')],
+    ['key rename', (vault) => vault.renameKey('web', { label: 'eve' })],
+    ['key rotate', (vault) => vault.roots.rotate({ secret: drawKeyText() })],
+    ['key reseal', (vault) => vault.roots.reseal()],
+    ['password', (vault) => vault.changePassword({ current: ANN.secret, next: drawKeyText() })],
+    ['defaults', (vault) => vault.changeDefaults({ chunkSize: 1024 * 1024 })],
+    ['rm', (vault, hash) => vault.remove([hash])],
+    ['undelete', (vault, hash) => vault.undelete([hash])],
+    ['sweep', (vault) => vault.sweep({ ignoreGrace: true })],
+    ['repair', (vault) => vault.repair()],
+    ['sync', (vault) => vault.sync()],
+    ['bucket add', (vault) => vault.addBucket('memory:9')],
+    ['bucket rm', (vault) => vault.removeBucket('memory:1', { gone: true })],
+    ['bucket set-url', (vault) => vault.setBucketUrl('memory:1', 'memory:9')],
+    ['share', (vault) => vault.share({ hash: '', name: '', content: nothing }, { expiresMs: 9000 })],
+    ['share rm', (vault) => vault.removeShares(['0'.repeat(32)])],
+  ])(
+    'that is removed changes nothing more, also where it had opened the vault before: %s',
+    async (verb, change) => {
+      await using scene = await ready.scene();
+      const { vault } = await scene.open();
+      await vault.addKey({ secret: drawKeyText(), role: 'put', label: 'web' });
+      const { hash } = await vault.resolve('a');
+      if (verb === 'undelete') await vault.remove([hash]);
+      // Where a bucket may be, and where one has gone.
+      const marker = present(scene.bucket(0).storage.get('vault.json'));
+      const moved = { ...emptyPlace('memory:9'), storage: new Map([['vault.json', marker]]) };
+      scene.buckets.push(verb === 'bucket set-url' ? moved : emptyPlace('memory:9'));
+      const hers = await openedBy(scene, ANN.secret);
+      await vault.removeKey('ann');
+      const before = scene.buckets.map(({ storage }) => new Map(storage));
+      await expect(change(hers.vault, hash)).rejects.toMatchObject({ code: 'wrong-password' });
+      expect(scene.buckets.map(({ storage }) => storage)).toEqual(before);
+    },
+  );
 
   test('is not removed while a bucket is down, if it is the last full one, nor by itself unless that is meant', async () => {
     await using scene = await ready.scene();
@@ -186,6 +226,42 @@ describe('a key', () => {
     await vault.changePassword({ current: PASSWORD, next: drawKeyText() });
     expect(await vault.keys()).toEqual(before);
     expect(await opens(scene, ANN.secret)).toEqual([true, true, true]);
+  });
+});
+
+describe('a change while a bucket is away', () => {
+  test.each<[string, (vault: Vault, call: CallOptions) => Promise<unknown>]>([
+    ['a new key', (vault, call) => vault.addKey({ secret: drawKeyText(), label: 'eve', ...call })],
+    ['a label', (vault, call) => vault.renameKey('ann', { label: 'anna', ...call })],
+    ['defaults', (vault, call) => vault.changeDefaults({ chunkSize: 1024 * 1024 }, call)],
+    ['a URL', (vault, call) => vault.setBucketUrl('memory:1', 'memory:9', call)],
+  ])('stands, and the bucket is named that does not have it: %s', async (_what, change) => {
+    await using scene = await ready.scene();
+    const { vault, session } = await scene.open();
+    scene.buckets.push({ ...scene.bucket(0), url: 'memory:9' });
+    scene.bucket(2).wrap = (bucket) => faulty(bucket, always('unavailable'));
+    const warnings: Warning[] = [];
+    await change(vault, { onWarning: (warning) => warnings.push(warning) });
+    const message = expect.stringMatching(
+      /^memory:3 does not have the new keyring yet: "vault repair" gives it/,
+    );
+    expect(warnings).toEqual([{ kind: 'bucket-down', message, bucket: 'memory:3' }]);
+    const name = keyringObjectName(session.keyring.keyring.epoch);
+    const has = (): boolean[] => scene.buckets.slice(0, 3).map(({ storage }) => storage.has(name));
+    expect(has()).toEqual([true, true, false]);
+    scene.bucket(2).wrap = (bucket) => bucket;
+    await vault.repair();
+    expect(has()).toEqual([true, true, true]);
+  });
+
+  test('says nothing of a bucket that has it and lets nothing be removed', async () => {
+    await using scene = await ready.scene();
+    const { vault } = await scene.open();
+    failing(scene.bucket(2), ({ operation }) => operation === 'remove', 'denied');
+    const warnings: Warning[] = [];
+    const onWarning = (warning: Warning): void => void warnings.push(warning);
+    await vault.addKey({ secret: drawKeyText(), label: 'eve', onWarning });
+    expect(warnings).toEqual([]);
   });
 });
 
@@ -290,19 +366,19 @@ test.each<[string, (vault: Vault, more: SecretOptions) => Promise<unknown>]>([
   ],
   ['a new root', (vault, more) => vault.roots.rotate({ secret: 'of root', kdfCost: CHEAP_KDF, ...more })],
 ])('of %s it is said when a bucket may have it, and not before', async (_what, change) => {
-  for (const failing of ['list', 'put'] as const) {
+  for (const refused of ['list', 'put'] as const) {
     await using scene = await ready.scene();
     const { vault } = await scene.open();
     for (const bucket of scene.buckets)
       bucket.wrap = (plain) =>
         faulty(plain, ({ operation, name }) =>
-          operation === failing && name.startsWith('keyring/')
+          operation === refused && name.startsWith('keyring/')
             ? { kind: 'fail', when: 'before', error: new VaultError('unavailable', 'away') }
             : null,
         );
     let told = 0;
     const onStoring = (): void => void (told += 1);
     await expect(change(vault, { onStoring })).rejects.toMatchObject({ code: 'unavailable' });
-    expect([failing, told > 0]).toEqual([failing, failing === 'put']);
+    expect([refused, told > 0]).toEqual([refused, refused === 'put']);
   }
 });

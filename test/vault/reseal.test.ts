@@ -30,6 +30,7 @@ const BYTES = {
   locked: randomBytes(100_000),
   'locked small': randomBytes(100),
   'web:stored': randomBytes(80_000),
+  'web:small': randomBytes(80),
 };
 
 let place: TemporaryFolder;
@@ -57,6 +58,7 @@ beforeAll(async () => {
     const { manifestKeys } = await import('../../src/vault/keys/session-keys.ts');
     const web = new Opened({ ...session, ...manifestKeys(keys) });
     await putBytes(web, BYTES['web:stored'], { name: 'stored' });
+    await putBytes(web, BYTES['web:small'], { name: 'small' });
     await session.guard.end();
     await vault.sync();
     await vault.roots.rotate(NEXT);
@@ -137,7 +139,7 @@ describe('storing anew', () => {
     const entries = await entriesOf(vault);
     expect(entries.list).toHaveLength(4);
     const { files, left } = await reseal(vault);
-    expect({ files: files.length, left }).toEqual({ files: 8, left: 0 });
+    expect({ files: files.length, left }).toEqual({ files: 9, left: 0 });
     const after = await all(vault.list({ all: true }));
     expect(rootsIn(scene, after)).toEqual(new Set([2]));
     expect(new Set(after.map(facts))).toEqual(new Set(before.map(facts)));

@@ -7,7 +7,7 @@ import type { CallOptions, Step, Warning } from '../../vault/call.ts';
 import type { NotedVerb } from '../../vault/read/runs.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { exitCodeOf } from '../exit.ts';
+import { ATTENTION, DONE, exitCodeOf } from '../exit.ts';
 import type { Settled } from './config.ts';
 import type { SharedOptions } from './options.ts';
 import { isPostgresUrl } from './environment.ts';
@@ -168,6 +168,22 @@ export function warnTo(terminal: Terminal): (warning: Warning) => void {
     // A bucket that is down is met again and again, with a message for every purpose.
     const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
     terminal.warn(message, { kind, bucket }, topic);
+  };
+}
+
+/** The same for a verb that ends with `ATTENTION` if it was told of anything. */
+export function heedful({ terminal }: Pick<Invocation, 'terminal'>): {
+  readonly onWarning: (warning: Warning) => void;
+  readonly exit: () => ExitCode;
+} {
+  let code = DONE;
+  const warn = warnTo(terminal);
+  return {
+    onWarning(warning) {
+      code = ATTENTION;
+      warn(warning);
+    },
+    exit: () => code,
   };
 }
 

@@ -152,13 +152,17 @@ export function isPasswordGiven({
 }
 
 /** Why a vault was not opened, in words of what should have opened it. */
-export function refusalOf(error: unknown, request: SourceRequest): unknown {
+export function refusalOf(
+  error: unknown,
+  request: SourceRequest,
+  soNew = 'only "vault recover --bucket <url>" adds it to the catalog here',
+): unknown {
   if (!isVaultError(error, 'wrong-password')) return error;
   const source = passwordSource(request);
   if (source.kind !== 'file' || !source.isKey) return error;
   return new VaultError(
     'wrong-password',
-    `The key file ${quote(source.path)} does not open this vault: its key was removed or replaced, is one of another vault, or so new that only "vault recover --bucket <url>" adds it to the catalog here. Nothing was changed. Where a full key is, "vault key ls" shows the keys, and "vault key add --new-key-file" makes a new one.`,
+    `The key file ${quote(source.path)} does not open this vault: its key was removed or replaced, is one of another vault, or so new that ${soNew}. Nothing was changed. Where a full key is, "vault key ls" shows the keys, and "vault key add --new-key-file" makes a new one.`,
     { cause: error },
   );
 }

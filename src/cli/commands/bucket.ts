@@ -4,7 +4,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import {
   bucketReferenceOf,
   bucketUrlOf,
-  warnTo,
+  heedful,
   withPreparedBucketUrl,
   withProgress,
   withVault,
@@ -70,9 +70,7 @@ export async function addBucket(invocation: Invocation, url: string): Promise<Ex
   return withVault(invocation, async (vault) => {
     // No folder is made where a key can only store.
     await vault.ready();
-    const bucket = await withPreparedBucketUrl(url, (place) =>
-      vault.addBucket(place, { signal, onWarning: warnTo(terminal) }),
-    );
+    const bucket = await withPreparedBucketUrl(url, (place) => vault.addBucket(place, { signal }));
     if (options.json === true) await output.json({ ...bucket });
     terminal.note(
       `Added ${bucket.url}. New files use it from now on; what is stored stays where it is.\nAdd it to your list of buckets: that list and the password are all it takes to get everything back.`,
@@ -186,13 +184,14 @@ export async function setBucketUrl(
   url: string,
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
+  const { onWarning, exit } = heedful(invocation);
   return withVault(invocation, async (vault) => {
     const bucket = await vault.setBucketUrl(await bucketReferenceOf(reference), await bucketUrlOf(url), {
       signal,
-      onWarning: warnTo(terminal),
+      onWarning,
     });
     if (options.json === true) await output.json({ ...bucket });
     terminal.note(`The bucket's URL is ${bucket.url} from now on.`);
-    return DONE;
+    return exit();
   });
 }

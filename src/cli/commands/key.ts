@@ -5,7 +5,7 @@ import { asTime } from '../../vault/files/as-json.ts';
 import type { KeyInfo, ListedKey } from '../../vault/keys/keys.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { withVault } from '../arguments/invocation.ts';
+import { heedful, withVault } from '../arguments/invocation.ts';
 import { newSecret } from '../arguments/new-secret.ts';
 import type { NewSecretFlags } from '../arguments/new-secret.ts';
 import { tableFor } from '../terminal/table.ts';
@@ -24,19 +24,20 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
     throw invalidInput(`--role ${quote(role)} is not full or put.`);
   }
   const secret = newSecret(invocation, flags);
+  const { onWarning, exit } = heedful(invocation);
   return withVault(
     invocation,
     async (vault) => {
       // No key file is made where a key can only store.
       await vault.ready();
       const key = await secret.use((given, onStoring) =>
-        vault.addKey({ secret: given, label, role, onStoring, signal }),
+        vault.addKey({ secret: given, label, role, onStoring, onWarning, signal }),
       );
       if (options.json === true) await output.json(asJson(key));
       const opens = newKeyFile === undefined ? 'It opens with the new password.' : `It is in ${newKeyFile}.`;
       const can = role === 'full' ? 'can do everything' : 'can store, and neither read nor remove';
       terminal.note(`Added the key ${nameOf(key)}, which ${can}. ${opens}`);
-      return DONE;
+      return exit();
     },
     () => secret.expect(),
   );
@@ -87,11 +88,12 @@ export async function removeKey(
 
 export async function renameKey(invocation: Invocation, reference: string, label: string): Promise<ExitCode> {
   const { output, options, signal, terminal } = invocation;
+  const { onWarning, exit } = heedful(invocation);
   return withVault(invocation, async (vault) => {
-    const key = await vault.renameKey(reference, { label, signal });
+    const key = await vault.renameKey(reference, { label, onWarning, signal });
     if (options.json === true) await output.json(asJson(key));
     terminal.note(`The key ${key.writer.slice(0, 12)} is now called ${quote(label)}.`);
-    return DONE;
+    return exit();
   });
 }
 

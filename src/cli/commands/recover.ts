@@ -67,7 +67,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
       },
     }),
   ).catch((error: unknown) => {
-    throw refusalOf(error, request);
+    throw refusalOf(error, request, 'the buckets given do not know it yet: give more of the vault’s buckets');
   });
   const { vaultId, learned, known, hidden, unreadableManifests, missing, unusable } = result;
   const facts = { filesLearned: learned, filesKnown: known, removed: hidden, dryRun };

@@ -11,7 +11,7 @@ export type VaultDefaults = Pick<Keyring, 'redundancy' | 'chunkSize' | 'compress
 export function changeDefaults(
   session: Session,
   defaults: Partial<VaultDefaults>,
-  options: CallOptions = {},
+  { signal, onWarning }: CallOptions = {},
 ): Promise<boolean> {
   return changeKeyring(
     session,
@@ -19,7 +19,7 @@ export function changeDefaults(
       const next = { ...keyring, ...defaults };
       return JSON.stringify(defaultsOf(next)) === JSON.stringify(defaultsOf(keyring)) ? null : next;
     },
-    { all: false, signal: options.signal },
+    { all: false, onWarning, signal },
   );
 }
 

@@ -11,9 +11,9 @@ import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
-import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { checkEach, describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
-import type { SecretOptions } from '../call.ts';
+import type { CallOptions, SecretOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
 import { keyringNames, readCopyIfWhole, readNamed, verifiedOrNull } from './keyring-copies.ts';
@@ -52,25 +52,45 @@ export function withoutKeyring(bucket: VaultBucket): BucketFailure {
   return { bucket, error: new VaultError('bucket-missing', message) };
 }
 
+/** Stops a process that goes on after its key was removed: it could, and should not. @throws `wrong-password` */
+export function requireKey({ keys, keyring: { keyring } }: Session): void {
+  if (!keyring.former.some(({ writer }) => writer === keys.writer.id)) return;
+  throw new VaultError(
+    'wrong-password',
+    'The key that opened the vault was removed meanwhile, so nothing is changed with it any more. Open the vault with another one.',
+  );
+}
+
+interface LookOptions {
+  /** Also looks for another keyring of the epoch that is known, as two changes at once may have left. */
+  readonly thorough?: boolean;
+  /** Whom to ask; all of the vault's unless given. */
+  readonly from?: readonly VaultBucket[];
+  /** Digests of keyrings that do not count. */
+  readonly except?: ReadonlySet<string>;
+}
+
 /**
  * Takes over the newest keyring that any bucket has, and the set of buckets with it.
  *
- * @param options `thorough`: also looks for another keyring of the epoch that is known, as two changes at once may have left.
- *   `from`: whom to ask; all of the vault's unless given. `except`: digests of keyrings that do not count
  * @returns which buckets could be asked; one that shows a keyring of a newer version has failed with `unsupported`
+ * @throws `wrong-password` if by that the session's key was removed; the catalog knows it then
  */
 export async function refreshKeyring(
   session: Session,
   signal?: AbortSignal,
-  {
-    thorough = false,
-    from = session.buckets.all,
-    except,
-  }: {
-    readonly thorough?: boolean;
-    readonly from?: readonly VaultBucket[];
-    readonly except?: ReadonlySet<string>;
-  } = {},
+  options: LookOptions = {},
+): Promise<RefreshedKeyring> {
+  const refreshed = await takeNewest(session, signal, options);
+  requireKey(session);
+  return refreshed;
+}
+
+/** As `refreshKeyring`, also for a session whose key was removed: by itself, or without having stored anything yet. */
+async function takeNewest(
+  session: Session,
+  signal?: AbortSignal,
+  { thorough = false, from = session.buckets.all, except }: LookOptions = {},
 ): Promise<RefreshedKeyring> {
   const known = session.keyring;
   const shown = new Map<string, Shown>();
@@ -108,7 +128,7 @@ const looks = new WeakMap<
 
 /**
  * As `refreshKeyring`, and one look for all who ask the same buckets at once: many small files are put at a time, each of which needs one
- * that began after it was stored.
+ * that began after it was stored. Whether the key was removed is for them to see, who have to take that back.
  */
 export function lookAtKeyring(
   session: Session,
@@ -117,7 +137,7 @@ export function lookAtKeyring(
 ): Promise<RefreshedKeyring> {
   let shared = looks.get(session);
   if (shared?.from.length !== from.length || !from.every((bucket, at) => bucket === shared?.from[at])) {
-    shared = { from, look: coalesced((wanted) => refreshKeyring(session, wanted, { from })) };
+    shared = { from, look: coalesced((wanted) => takeNewest(session, wanted, { from })) };
     looks.set(session, shared);
   }
   return shared.look(signal);
@@ -148,7 +168,8 @@ async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState):
  *
  * @param change from the newest keyring to what it shall be; called again when somebody else was quicker. Null: nothing to change
  * @param options `all`: whether every bucket must take it (else a bucket that cannot be reached gets it from `repair`). `keys`: of the new
- *   root that the change makes; the session's own once it stands in a bucket. `onStoring`: told before a bucket is given the new keyring
+ *   root that the change makes; the session's own once it stands in a bucket. `onStoring`: told before a bucket is given the new keyring.
+ *   `onWarning`: of each bucket that does not have it in the end
  * @returns whether anything was changed
  * @throws what a bucket says that cannot be used, before anything was changed
  */
@@ -158,15 +179,13 @@ export async function changeKeyring(
   options: {
     readonly all: boolean;
     readonly keys?: VaultKeys;
-    readonly onStoring?: SecretOptions['onStoring'];
-    readonly signal?: AbortSignal | undefined;
-  },
+  } & Pick<SecretOptions, 'onStoring' | 'onWarning' | 'signal'>,
 ): Promise<boolean> {
-  const { all, keys, onStoring, signal } = options;
+  const { all, keys, onStoring, onWarning, signal } = options;
   // What this has made and given up, since it met what somebody else has made.
   const given = new Set<string>();
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
-    const { usable, failed } = await refreshKeyring(session, signal, {
+    const { usable, failed } = await takeNewest(session, signal, {
       thorough: true,
       except: given,
     });
@@ -186,15 +205,15 @@ export async function changeKeyring(
     if (outcome.met !== null) {
       // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
       await adoptKeyring(session, outcome.met);
-      if (outcome.taken > 0) given.add(objectDigest(next.bytes));
+      if (outcome.taken.length > 0) given.add(objectDigest(next.bytes));
       continue;
     }
-    if (outcome.taken === 0) {
+    if (outcome.taken.length === 0) {
       throw tooFewBuckets('The keyring could not be changed. Repeat this.', outcome.failed);
     }
     if (keys !== undefined) Object.assign(session, manifestKeys(openEarlier(keys, next.keyring)));
     // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
-    await refreshKeyring(session, signal);
+    await takeNewest(session, signal);
     if (session.keyring.keyring.epoch > next.keyring.epoch) {
       given.add(objectDigest(next.bytes));
       continue;
@@ -202,12 +221,13 @@ export async function changeKeyring(
     await adoptKeyring(session, next);
     const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
     // Until the keyrings before were gone, somebody else could take this for a change that was cut short, and overrule it.
-    await refreshKeyring(session, signal);
+    await takeNewest(session, signal);
     if (session.keyring.keyring.epoch > next.keyring.epoch) {
       given.add(objectDigest(next.bytes));
       continue;
     }
     if (all && lacking.length > 0) throw notEverywhere(lacking);
+    warnOfLacking(lacking, outcome.taken, onWarning);
     return true;
   }
   throw new VaultError('unavailable', 'Others change the vault’s keyring at the same time. Try again.');
@@ -226,6 +246,20 @@ function notEverywhere(failed: readonly BucketFailure[]): VaultError {
     'The keyring was changed, which counts from now on, as does a new password, but not every bucket has it: "vault repair" gives it to them.',
     failed,
   );
+}
+
+/** @param taken ids of buckets that have it: one of them may not have let the keyring before go */
+function warnOfLacking(
+  failed: readonly BucketFailure[],
+  taken: readonly string[],
+  onWarning: CallOptions['onWarning'],
+): void {
+  for (const failure of failed) {
+    const { id, url } = failure.bucket;
+    if (taken.includes(id)) continue;
+    const message = `${url} does not have the new keyring yet: "vault repair" gives it to it. ${describeFailure(failure)}`;
+    onWarning?.({ kind: 'bucket-down', message, bucket: url });
+  }
 }
 
 /** A bucket that can only be read would be found when the others have the new keyring. @throws `keptKeyring` */
@@ -249,6 +283,7 @@ async function nextKeyring(
   const { keyring, bytes } = session.keyring;
   const changed = await change(keyring);
   if (changed === null) return null;
+  requireKey(session);
   const next = { ...changed, epoch: keyring.epoch + 1, previous: objectDigest(bytes) };
   return { keyring: next, bytes: signKeyring(keys, next) };
 }
@@ -256,8 +291,8 @@ async function nextKeyring(
 interface Creation {
   /** The other keyring of this epoch, if somebody else has made one. */
   readonly met: KeyringState | null;
-  /** How many buckets have taken it. */
-  readonly taken: number;
+  /** The ids of the buckets that have taken it. */
+  readonly taken: readonly string[];
   readonly failed: readonly BucketFailure[];
 }
 
@@ -277,7 +312,7 @@ async function create(
   const failed: BucketFailure[] = [];
   const order = session.keyring.keyring.buckets.map(({ id }) => id);
   const inOrder = usable.toSorted((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
-  let taken = 0;
+  const taken: string[] = [];
   for (const bucket of inOrder) {
     try {
       const storage = await bucket.checked(signal);
@@ -291,12 +326,12 @@ async function create(
         // What lies there is no keyring of this vault.
         await storage.put(name, next.bytes, { signal, replace: true });
       }
-      taken += 1;
+      taken.push(bucket.id);
     } catch (error) {
       if (!isFailure(error)) throw error;
       failed.push({ bucket, error });
       // Once it stands anywhere, the others must get it all the same.
-      if (all && taken === 0) break;
+      if (all && taken.length === 0) break;
     }
   }
   return { met: null, taken, failed };

@@ -61,8 +61,9 @@ export async function listKeys(session: Session, { signal }: CallOptions = {}): 
 
 /** See `Vault.addKey`. The holder is a writer of its own. */
 export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo> {
-  const { secret, label = '', role = 'full', onStoring, signal } = wanted;
+  const { secret, label = '', role = 'full', onStoring, onWarning, signal } = wanted;
   if (secret === '') throw invalidInput('The password of the new key is empty.');
+  if (wanted.label === '') throw emptyLabel();
   const { keys } = session;
   const own = keys.writer.id;
   const writer = requireFull(keys, 'adding a key').writer(drawId());
@@ -80,7 +81,7 @@ export async function addKey(session: Session, wanted: NewKey): Promise<KeyInfo>
       await requireOther(session, keyring, secret);
       return { ...keyring, slots: [...keyring.slots, slot], former: goingOn(session, keyring, slot, label) };
     },
-    { all: false, onStoring, signal },
+    { all: false, onStoring, onWarning, signal },
   );
   return infoOf(session, session.keyring.keyring, slot);
 }
@@ -140,10 +141,12 @@ export async function removeKey(
 export async function renameKey(
   session: Session,
   reference: string,
-  { label, signal }: CallOptions & { readonly label: string },
+  { label, onWarning, signal }: CallOptions & { readonly label: string },
 ): Promise<KeyInfo> {
   requireFull(session.keys, 'renaming a key');
-  const { writer } = await findKey(session, reference, signal);
+  if (label === '') throw emptyLabel();
+  const found = await findKey(session, reference, signal);
+  const { writer } = found;
   const sealed = sealLabel(session.keys, writer, label);
   await changeKeyring(
     session,
@@ -155,21 +158,25 @@ export async function renameKey(
       const renamed = { ...slot, label: sealed };
       return { ...keyring, slots: keyring.slots.map((one) => (one === slot ? renamed : one)) };
     },
-    { all: false, signal },
+    { all: false, onWarning, signal },
   );
-  return findKey(session, writer, signal);
+  return { ...found, label };
 }
 
 export async function findKey(session: Session, reference: string, signal?: AbortSignal): Promise<KeyInfo> {
   await refreshKeyring(session, signal, { thorough: true });
   const { keyring } = session.keyring;
-  const isPrefix = /^[0-9a-f]{8,32}$/.test(reference);
   const [found, ...others] = keyring.slots
     .map((slot) => infoOf(session, keyring, slot))
-    .filter(({ writer, label }) => label === reference || (isPrefix && writer.startsWith(reference)));
+    .filter(({ writer, label }) => label === reference || isBeginning(reference, writer));
   if (found === undefined || reference === '') throw unknownKey(reference);
   if (others.length === 0) return found;
   throw invalidInput(`"${reference}" means several keys. Give more digits of one.`);
+}
+
+/** Whether a reference is the beginning of a writer's id, 8 digits or more. */
+function isBeginning(reference: string, writer: string): boolean {
+  return /^[0-9a-f]{8,32}$/.test(reference) && writer.startsWith(reference);
 }
 
 function unknownKey(reference: string): VaultError {
@@ -192,11 +199,22 @@ function nameOf({ label, writer }: KeyInfo): string {
   return `The key ${label === '' ? writer.slice(0, 12) : `"${label}"`}`;
 }
 
+function emptyLabel(): VaultError {
+  return invalidInput('The label is empty.');
+}
+
 function requireFreeLabel(session: Session, keyring: Keyring, label: string): void {
   // With a colon in it `a:b:c` could be a file of "a" as well as one of "a:b".
   if (/[\p{Cc}:]|^\s|\s$/u.test(label)) {
     throw invalidInput(
       'A label must not contain a colon, which separates it from a name, or control characters, or begin or end with a space.',
+    );
+  }
+  const named = [...keyring.slots, ...keyring.former].find(({ writer }) => isBeginning(label, writer));
+  if (named !== undefined) {
+    throw new VaultError(
+      'already-exists',
+      `"${label}" means the key ${named.writer.slice(0, 12)} already, whose id begins so. Choose another label.`,
     );
   }
   if (label === '' || !keyring.slots.some((slot) => openLabel(session.keys, slot) === label)) return;

@@ -257,7 +257,7 @@ export async function setBucketUrl(
   url: string,
   options: SetBucketUrlOptions = {},
 ): Promise<BucketInfo> {
-  const { signal, local = false } = options;
+  const { signal, onWarning, local = false } = options;
   const old = resolveBucket(session, reference);
   const { id, state } = old;
   if (old.url !== url) await requireNewUrl(session, old, { url, signal });
@@ -275,7 +275,7 @@ export async function setBucketUrl(
       const moved = { ...known, url: sealBucketUrl(session.keys, id, url) };
       return { ...keyring, buckets: keyring.buckets.map((one) => (one === known ? moved : one)) };
     },
-    { all: false, signal },
+    { all: false, onWarning, signal },
   );
   await putPlace(session, id, null);
   session.buckets.replace(await bucketsOf(session, session.keyring.keyring));

@@ -206,15 +206,6 @@ export class MarkerGuard implements PutGuard {
   }
 }
 
-/** Stops a process that goes on after its key was removed: it could, and should not. @throws `wrong-password` */
-export function requireKey({ keys, keyring: { keyring } }: Session): void {
-  if (!keyring.former.some(({ writer }) => writer === keys.writer.id)) return;
-  throw new VaultError(
-    'wrong-password',
-    'The key that opened the vault was removed meanwhile, so nothing more is stored with it. Open the vault with another one.',
-  );
-}
-
 /** Marker, then lists. @param ids chunks that the process relies on already. @param old the marker that this one renews */
 async function begin(
   session: Session,
@@ -258,7 +249,6 @@ async function begin(
     if (readable.length === 0)
       throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
     const { without, usable: asked, failed: unasked } = resultOf(looked);
-    requireKey(session);
     const more = [...unasked, ...without.map(withoutKeyring)];
     failed.push(...more.filter(({ bucket }) => readable.some((one) => one === bucket)));
     const staying = readable.filter((bucket) => asked.includes(bucket) && !without.includes(bucket));

@@ -142,7 +142,9 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
         'No bucket has an intact keyring, without which no password opens the vault. Give more of its buckets.',
       );
     }
-    return openAsking({ give, tries }, (password) => unlock(candidates, password, { vaultId }));
+    const advice =
+      ' If it is so new that the buckets given do not know it yet, give more of the vault’s buckets.';
+    return openAsking({ give, tries }, (password) => unlock(candidates, password, { vaultId, advice }));
   }
 }
 

@@ -114,7 +114,7 @@ async function repairMarked(
   // New files get it from now on.
   if (redundancy !== undefined) {
     keyrings = await hands.take([], keyrings, async (writing) => {
-      await changeDefaults(writing, { redundancy }, options);
+      await changeDefaults(writing, { redundancy }, { signal });
       return { ...(await settleKeyringBy(hands.take, session, usable, signal)), stored: keyrings.stored };
     });
   }

@@ -12,6 +12,7 @@ import { encodeShareNote, MAX_SHARE_PARTS, SHARE_PART_SIZE, shareObjectName } fr
 import type { ShareNote, ShareObjectName } from '../../format/share.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
 import { resolveBucket } from '../manage/buckets.ts';
 import type { Session } from '../session.ts';
 import { sharePage } from './page.ts';
@@ -60,6 +61,7 @@ export async function shareFile(
     const limit = 'Links to a cloud last for seven days at most, and for a second at least.';
     throw invalidInput(`${limit} "vault serve" gives links that last longer.`);
   }
+  await refreshKeyring(session, options.signal);
   const createdAtMs = session.clock.now();
   const place = { id: drawId(), expiresAtMs: createdAtMs + expiresMs };
   const page = shareObjectName({ ...place, what: 'page' });

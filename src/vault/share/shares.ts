@@ -13,6 +13,7 @@ import {
 import type { ShareNote } from '../../format/share.ts';
 import { checkEach, describeFailure, type VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
+import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 
 export interface ListedShare {
@@ -52,6 +53,7 @@ export async function removeShares(
   references: readonly string[],
   options: CallOptions = {},
 ): Promise<readonly string[]> {
+  await refreshKeyring(session, options.signal);
   const { found, unreachable } = await findShares(session, options);
   const meant = references.map((reference) => {
     const fitting = found.filter(([, { id }]) => isMeant(id, reference));
