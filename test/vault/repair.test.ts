@@ -231,6 +231,26 @@ describe('repair', () => {
     await expectWhole(handle);
   });
 
+  test('replaces manifests that are not as long as elsewhere, be most so, and reads none that are alike', async () => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    const names = [...scene.bucket(0).storage.keys()].filter((name) => name.startsWith('manifests/'));
+    const [cut, grown, alike] = names.map(present);
+    for (const i of [1, 2, 3, 4]) scene.bucket(i).storage.set(present(cut), Buffer.alloc(0));
+    const { storage } = scene.bucket(2);
+    storage.set(present(grown), Buffer.concat([present(storage.get(present(grown))), Buffer.from('more')]));
+    const { safety, degraded } = await handle.vault.status();
+    expect([safety.get(0), degraded]).toEqual([1, 1]);
+    const before = handle.steps.log.length;
+    const planned = await handle.vault.repair({ dryRun: true });
+    const result = await handle.vault.repair();
+    expect(result).toMatchObject({ outcome: 'whole', manifestsStored: 5, filesDegraded: [] });
+    expect(planned).toEqual(result);
+    expect(handle.steps.log.slice(before).filter(({ name }) => name === alike)).toEqual([]);
+    expect(await handle.vault.verify({ depth: 'data' })).toMatchObject({ outcome: 'whole' });
+    await expectWhole(handle);
+  });
+
   test('keeps a bucket that was away from bringing back what was removed or undeleted meanwhile', async () => {
     await using begun = await begin();
     const { scene, handle } = begun;

@@ -1,5 +1,5 @@
 /** Copies of manifests: every bucket has every one that is needed. */
-import { isFailure, isVaultError } from '../../errors.ts';
+import { isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { describeFailure, type ReadBucket } from '../buckets/bucket-set.ts';
@@ -8,13 +8,14 @@ import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
 import { openManifest } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
-import { readManifestBytes, readManifestIn } from '../files/manifests.ts';
+import { differInSize, goodHolders } from '../files/manifest-holders.ts';
+import { readManifestBytes } from '../files/manifests.ts';
 import type { ReadSession } from '../session.ts';
 import { isOver, type FileState } from './files.ts';
 import type { Ground } from './ground.ts';
 
 export interface ManifestRepairOptions extends CallOptions {
-  /** Whether copies are read, and not only looked for. */
+  /** Whether all copies are read, and not only those that are listed in different sizes. */
   readonly reads: boolean;
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
   /** Those files alone, by hash; null for all. */
@@ -61,9 +62,10 @@ async function repairOne(
     readonly counts: { stored: number; bytes: number };
   },
 ): Promise<FileState> {
-  const { hash, holders, counts, reads, signal } = file;
+  const { hash, holders, counts, signal } = file;
+  const reads = file.reads || differInSize(holders);
   const holding = holders.map(({ bucket }) => bucket);
-  const good = reads ? await goodHolders(hash, holding, { ground, signal }) : holding;
+  const good = await goodHolders(hash, holders, { reads, onFailure: ground.noteFailure, signal });
   const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
   if (lacking.length === 0) return 'whole';
   // Whatever has its own hash for a name could be spread so: what the catalog does not know is looked into.
@@ -121,25 +123,4 @@ async function isForeign(
     if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
     return false;
   }
-}
-
-/** The buckets whose copy of a manifest has its hash, or cannot be asked just now. */
-async function goodHolders(
-  hash: string,
-  holders: readonly ReadBucket[],
-  { ground, signal }: { readonly ground: Ground; readonly signal: AbortSignal | undefined },
-): Promise<ReadBucket[]> {
-  const good: ReadBucket[] = [];
-  for (const bucket of holders) {
-    try {
-      await readManifestIn(bucket, hash, signal);
-      good.push(bucket);
-    } catch (error) {
-      if (isVaultError(error, 'damaged', 'object-missing')) continue;
-      if (!isFailure(error)) throw error;
-      ground.noteFailure({ bucket, error });
-      good.push(bucket);
-    }
-  }
-  return good;
 }
