@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, changeCatalog } from '../support/catalog-place.ts';
@@ -72,6 +72,52 @@ describe('verify and repair', () => {
     expect(await box.run(['ls'])).toMatchObject({ exit: 0, stderr: '' });
     expect(await box.run(['verify'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
     expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
+  });
+
+  test('verify names the buckets whose keyring is not right, and repair mends it', async () => {
+    await rm(join(box.bucket(1), 'keyring'), { recursive: true });
+    await writeFile(join(box.bucket(2), 'keyring', '0000000007'), 'planted');
+    const { exit, stderr } = await box.run(['verify']);
+    expect([
+      exit,
+      stderr.match(/^vault: warning: The keyring in file:.*bucket-[12] is not right/gm)?.length,
+    ]).toEqual([3, 2]);
+    expect((await box.run(['verify', '--json'])).stderr).toMatch(
+      /"kind":"keyring","bucket":"file:.*bucket-1"/,
+    );
+    expect(await box.run(['repair'])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['verify'])).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('repair names what is in the way of a keyring, and says nothing is stored there', async () => {
+    const keyrings = join(box.bucket(1), 'keyring');
+    const [name = ''] = await readdir(keyrings);
+    await rm(join(keyrings, name));
+    await mkdir(join(keyrings, name));
+    const { exit, stdout, stderr } = await box.run(['repair', '--json']);
+    expect(exit).toBe(3);
+    expect(JSON.parse(stdout)).toMatchObject({
+      keyringsStored: 0,
+      unreachable: [expect.stringMatching(/-1$/)],
+    });
+    expect(stderr).toMatch(/keyring\/\d+ in file:.*bucket-1: a folder is in its place/);
+    expect(stderr).not.toContain('has no keyring');
+    expect((await box.run(['repair', '--verbose'])).stderr).not.toMatch(/nothing to repair|Repaired/);
+  });
+
+  test('repair does not call whole what only a newer version can judge', async () => {
+    for (const number of [1, 2, 3]) {
+      const chunks = join(box.bucket(number), 'chunks');
+      for (const path of await readdir(chunks, { recursive: true })) {
+        const file = join(chunks, path);
+        if ((await stat(file)).isFile()) await writeFile(file, (await readFile(file)).fill('3', 3, 4));
+      }
+    }
+    const { exit, stderr } = await box.run(['repair', '--read-data']);
+    expect([exit, stderr]).toEqual([
+      3,
+      expect.stringMatching(/1 file could not be judged: "vault verify --read/),
+    ]);
   });
 
   test('repair says that a bucket is wanting after one was forgotten', async () => {

@@ -114,6 +114,11 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
     result.affected.filter((file) => file.condition === condition).length;
   const lost = number('lost');
   if (result.outcome === 'whole') return DONE;
+  for (const { url, keyringsWrong } of result.buckets) {
+    if (keyringsWrong === 0) continue;
+    const message = `The keyring in ${showName(url)} is not right: the newest one is missing or damaged, or another is there, which an old password may open. "vault repair" gives it the newest alone.`;
+    terminal.warn(message, { kind: 'keyring', bucket: url });
+  }
   for (const message of disagreements(result)) terminal.warn(message, { kind: 'catalog' });
   if (result.affected.length > lost) {
     terminal.warn(`${describeDegraded(number('degraded'), number('unknown'))} ${advice}`, {

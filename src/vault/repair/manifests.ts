@@ -26,6 +26,8 @@ export interface RepairedManifests {
   /** Copies stored, and their bytes (or what would be). */
   readonly stored: number;
   readonly bytes: number;
+  /** Whether a bucket that takes nothing lacks a copy. */
+  readonly refused: boolean;
   readonly states: ReadonlyMap<string, FileState>;
 }
 
@@ -37,7 +39,7 @@ export async function repairManifests(
 ): Promise<RepairedManifests> {
   const { signal, deletions, only } = options;
   const states = new Map<string, FileState>();
-  const counts = { stored: 0, bytes: 0 };
+  const counts = { stored: 0, bytes: 0, refused: false };
   for await (const { hash, holders, row } of joinFiles(session, ground.sources, {
     signal,
     onFailure: ground.noteFailure,
@@ -59,14 +61,16 @@ async function repairOne(
     readonly hash: string;
     readonly holders: JoinedFile['holders'];
     readonly row: JoinedFile['row'];
-    readonly counts: { stored: number; bytes: number };
+    readonly counts: { stored: number; bytes: number; refused: boolean };
   },
 ): Promise<FileState> {
   const { hash, holders, counts, signal } = file;
   const reads = file.reads || differInSize(holders);
   const holding = holders.map(({ bucket }) => bucket);
   const good = await goodHolders(hash, holders, { reads, onFailure: ground.noteFailure, signal });
-  const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
+  const lacks = ({ id }: ReadBucket): boolean => !good.some((bucket) => bucket.id === id);
+  const lacking = ground.targets.filter(lacks);
+  counts.refused ||= ground.refusing.some(({ bucket }) => bucket.state === 'active' && lacks(bucket));
   if (lacking.length === 0) return 'whole';
   // Whatever has its own hash for a name could be spread so: what the catalog does not know is looked into.
   if (file.row === null && (await isForeign(session, hash, holding, signal))) return 'whole';
@@ -90,8 +94,11 @@ async function repairOne(
       const { failed } = await spread(to, { name, bytes }, { signal, replace: true });
       if (failed.length < lacking.length) file.onStep?.({ what: 'stored', on: name });
       for (const failure of failed) {
+        if (failure.error.code !== 'retained') {
+          ground.noteFailure(failure);
+          continue;
+        }
         // A damaged copy that a lock keeps cannot be replaced before its end; the bucket is none the worse.
-        if (failure.error.code !== 'retained') ground.noteFailure(failure);
         file.onWarning?.({
           kind: 'bucket-down',
           message: describeFailure(failure),
