@@ -74,6 +74,21 @@ describe('verify and repair', () => {
     expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
   });
 
+  test.each([
+    ['does not know', 'delete from files'],
+    ['hides', 'update files set hidden_at = 5'],
+  ])('repair of a catalog that %s a file in the buckets says so and ends with 3', async (_how, change) => {
+    await changeCatalog(box.db, change);
+    const unknown =
+      /^vault: warning: The buckets hold 1 file that the catalog did not know; "vault ls" lists it /;
+    const dry = await box.run(['repair', '--dry-run']);
+    expect([dry.exit, dry.stderr]).toEqual([3, expect.stringMatching(unknown)]);
+    const { exit, stderr } = await box.run(['repair']);
+    expect([exit, stderr]).toEqual([3, expect.stringMatching(unknown)]);
+    expect(await box.run(['repair'])).toMatchObject({ exit: 0, stderr: '' });
+    expect((await box.run(['ls'])).stdout).toMatch(/ a\n$/);
+  });
+
   test('verify names the buckets whose keyring is not right, and repair mends it', async () => {
     await rm(join(box.bucket(1), 'keyring'), { recursive: true });
     await writeFile(join(box.bucket(2), 'keyring', '0000000007'), 'planted');

@@ -64,6 +64,7 @@ const NOTHING_DONE = {
   markersStored: 0,
   deletionsStored: 0,
   recordsRepaired: 0,
+  filesUnlisted: 0,
   placesRepaired: 0,
   bytesStored: 0,
   objectsReplaced: 0,

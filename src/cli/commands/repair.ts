@@ -4,12 +4,13 @@ import { formatRedundancy } from '../../format/shard.ts';
 import type { RepairResult } from '../../vault/repair/repair.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { ifGiven, parseRedundancyOption, parseRetainUntilMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
+import { warnOfUnlisted } from '../terminal/condition.ts';
 import { Plan } from '../terminal/plan.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { count, showSize, showTime } from '../terminal/text.ts';
@@ -89,9 +90,10 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
       `Would repair ${count(chunksRepaired, 'chunk')}, store ${count(smallObjects(result), 'other object')}, and rebuild ${count(recordsRepaired, 'record')} of the catalog. Nothing was changed.`,
     );
   } else tellRepaired(terminal, result);
+  const code = warnOfUnlisted(terminal, result.filesUnlisted, dryRun);
   if (filesLost.length > 0) return warnOfLost(terminal, filesLost);
   const isKept = concludeRetention(terminal, result);
-  if (result.outcome === 'whole') return isKept ? DONE : ATTENTION;
+  if (result.outcome === 'whole') return isKept ? code : ATTENTION;
   terminal.warn(`Not everything ${dryRun ? 'would be' : 'is'} whole yet. ${nextStep(vault, result)}`, {
     kind: 'degraded',
   });

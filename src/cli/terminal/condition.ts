@@ -133,6 +133,16 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
   return DAMAGED;
 }
 
+/** Warns of files that only the buckets knew. @returns the exit code */
+export function warnOfUnlisted(terminal: Invocation['terminal'], files: number, dryRun: boolean): ExitCode {
+  if (files === 0) return DONE;
+  terminal.warn(
+    `The buckets hold ${count(files, 'file')} that the catalog did not know; "vault ls" lists ${files === 1 ? 'it' : 'them'} ${dryRun ? 'after "vault sync"' : 'now'}. Is the catalog an old copy?`,
+    { kind: 'unknown-files' },
+  );
+  return ATTENTION;
+}
+
 /** Where the catalog says other than the buckets. */
 function disagreements(result: VerifyResult): string[] {
   const { filesUnlisted, filesHidden, filesShown, tooNew } = result;

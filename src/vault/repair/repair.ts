@@ -45,6 +45,8 @@ export interface RepairResult {
   readonly deletionsStored: number;
   /** Rows of files in the catalog that were made anew from their manifests. */
   readonly recordsRepaired: number;
+  /** Files of this key that nobody has removed and that the catalog did not list. It lists them from now on. */
+  readonly filesUnlisted: number;
   /** Rows of the catalog that named shards where there are none. */
   readonly placesRepaired: number;
   /** Bytes of shards and manifests sent to buckets. */
@@ -203,6 +205,7 @@ function resultOf(
     ...stored,
     deletionsStored,
     recordsRepaired: chunks.learned,
+    filesUnlisted: chunks.unlisted,
     placesRepaired: chunks.placesRepaired,
     bytesStored: chunks.bytesStored + manifests.bytes,
     objectsReplaced: chunks.objectsReplaced,
