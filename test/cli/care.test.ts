@@ -166,6 +166,25 @@ describe('verify and repair', () => {
     expect(await box.run(['verify', '--read-data'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
     expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
   });
+
+  test.each(['gone', 'damaged'])('of a file whose manifests are %s verify tells the way out', async (how) => {
+    let hash = '';
+    for (const number of [1, 2, 3]) {
+      const manifests = join(box.bucket(number), 'manifests');
+      [hash = ''] = await readdir(manifests);
+      if (how === 'gone') await rm(join(manifests, hash));
+      else await writeFile(join(manifests, hash), 'x'.repeat(number));
+    }
+    const { exit, stderr } = await box.run(['verify']);
+    expect(exit).toBe(6);
+    expect(stderr).toMatch(/"vault rm <hash>" takes it off the list\./);
+    // Put again it is another file.
+    expect(await box.run(['put', '-', '--name', 'a'], { stdin: CONTENT })).toMatchObject({ exit: 0 });
+    expect(await box.run(['verify'])).toMatchObject({ exit: 6 });
+    expect(await box.run(['rm', hash])).toMatchObject({ exit: 0 });
+    expect(await box.run(['verify'])).toMatchObject({ exit: 0, stderr: '' });
+    expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
+  });
 });
 
 describe('bucket', () => {

@@ -127,10 +127,17 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
   }
   if (lost === 0) return result.tooNew > 0 ? TOO_OLD : ATTENTION;
   terminal.warn(
-    `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,
+    `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.${hasLostManifests(result) ? ' One whose manifests are lost stays so: "vault rm <hash>" takes it off the list.' : ''}`,
     { kind: 'lost' },
   );
   return DAMAGED;
+}
+
+/** Whether a file is lost for want of its manifest, which nothing that is put again brings back. */
+function hasLostManifests({ affected }: VerifyResult): boolean {
+  return affected.some(
+    ({ condition, problems }) => condition === 'lost' && problems.some(({ what }) => what === 'manifest'),
+  );
 }
 
 /** Warns of files that only the buckets knew. @returns the exit code */
