@@ -143,14 +143,14 @@ describe('an operation', () => {
       await bucket.put('a/b', CONTENT);
       await bucket.put('a/b', CONTENT);
       await mkdir(join(root, 'folder'));
-      for (const [name, how] of [
-        ['a/b', {}],
-        ['folder', { replace: true }],
-        ['a/b/c', {}],
+      for (const [name, how, message] of [
+        ['a/b', {}, 'file:///one holds a/b already, with different content.'],
+        ['folder', { replace: true }, 'Could not store folder in file:///one: a folder is in its place.'],
+        ['a/b/c', {}, 'Could not store a/b/c in file:///one: a file is in the place of its folder.'],
       ] as const)
         await expect(bucket.put(name, Buffer.from('other'), how)).rejects.toMatchObject({
           code: 'already-exists',
-          message: `file:///one holds ${name} already, with different content.`,
+          message,
         });
       expect(Buffer.from(await bucket.get('a/b'))).toEqual(CONTENT);
     }));

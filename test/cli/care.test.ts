@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { catalogPlace, changeCatalog } from '../support/catalog-place.ts';
@@ -74,6 +74,67 @@ describe('verify and repair', () => {
     expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
   });
 
+  test.each([
+    ['does not know', 'delete from files'],
+    ['hides', 'update files set hidden_at = 5'],
+  ])('repair of a catalog that %s a file in the buckets says so and ends with 3', async (_how, change) => {
+    await changeCatalog(box.db, change);
+    const unknown =
+      /^vault: warning: The buckets hold 1 file that the catalog did not know; "vault ls" lists it /;
+    const dry = await box.run(['repair', '--dry-run']);
+    expect([dry.exit, dry.stderr]).toEqual([3, expect.stringMatching(unknown)]);
+    const { exit, stderr } = await box.run(['repair']);
+    expect([exit, stderr]).toEqual([3, expect.stringMatching(unknown)]);
+    expect(await box.run(['repair'])).toMatchObject({ exit: 0, stderr: '' });
+    expect((await box.run(['ls'])).stdout).toMatch(/ a\n$/);
+  });
+
+  test('verify names the buckets whose keyring is not right, and repair mends it', async () => {
+    await rm(join(box.bucket(1), 'keyring'), { recursive: true });
+    await writeFile(join(box.bucket(2), 'keyring', '0000000007'), 'planted');
+    const { exit, stderr } = await box.run(['verify']);
+    expect([
+      exit,
+      stderr.match(/^vault: warning: The keyring in file:.*bucket-[12] is not right/gm)?.length,
+    ]).toEqual([3, 2]);
+    expect((await box.run(['verify', '--json'])).stderr).toMatch(
+      /"kind":"keyring","bucket":"file:.*bucket-1"/,
+    );
+    expect(await box.run(['repair'])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['verify'])).toMatchObject({ exit: 0, stderr: '' });
+  });
+
+  test('repair names what is in the way of a keyring, and says nothing is stored there', async () => {
+    const keyrings = join(box.bucket(1), 'keyring');
+    const [name = ''] = await readdir(keyrings);
+    await rm(join(keyrings, name));
+    await mkdir(join(keyrings, name));
+    const { exit, stdout, stderr } = await box.run(['repair', '--json']);
+    expect(exit).toBe(3);
+    expect(JSON.parse(stdout)).toMatchObject({
+      keyringsStored: 0,
+      unreachable: [expect.stringMatching(/-1$/)],
+    });
+    expect(stderr).toMatch(/keyring\/\d+ in file:.*bucket-1: a folder is in its place/);
+    expect(stderr).not.toContain('has no keyring');
+    expect((await box.run(['repair', '--verbose'])).stderr).not.toMatch(/nothing to repair|Repaired/);
+  });
+
+  test('repair does not call whole what only a newer version can judge', async () => {
+    for (const number of [1, 2, 3]) {
+      const chunks = join(box.bucket(number), 'chunks');
+      for (const path of await readdir(chunks, { recursive: true })) {
+        const file = join(chunks, path);
+        if ((await stat(file)).isFile()) await writeFile(file, (await readFile(file)).fill('3', 3, 4));
+      }
+    }
+    const { exit, stderr } = await box.run(['repair', '--read-data']);
+    expect([exit, stderr]).toEqual([
+      3,
+      expect.stringMatching(/1 file could not be judged: "vault verify --read/),
+    ]);
+  });
+
   test('repair says that a bucket is wanting after one was forgotten', async () => {
     await rm(box.bucket(3), { recursive: true });
     const { exit, stderr } = await box.run(['repair', '--forget-bucket', box.bucket(3)]);
@@ -103,6 +164,25 @@ describe('verify and repair', () => {
     // And then it is there again.
     await box.run(['put', '-', '--name', 'b'], { stdin: CONTENT });
     expect(await box.run(['verify', '--read-data'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
+  });
+
+  test.each(['gone', 'damaged'])('of a file whose manifests are %s verify tells the way out', async (how) => {
+    let hash = '';
+    for (const number of [1, 2, 3]) {
+      const manifests = join(box.bucket(number), 'manifests');
+      [hash = ''] = await readdir(manifests);
+      if (how === 'gone') await rm(join(manifests, hash));
+      else await writeFile(join(manifests, hash), 'x'.repeat(number));
+    }
+    const { exit, stderr } = await box.run(['verify']);
+    expect(exit).toBe(6);
+    expect(stderr).toMatch(/"vault rm <hash>" takes it off the list\./);
+    // Put again it is another file.
+    expect(await box.run(['put', '-', '--name', 'a'], { stdin: CONTENT })).toMatchObject({ exit: 0 });
+    expect(await box.run(['verify'])).toMatchObject({ exit: 6 });
+    expect(await box.run(['rm', hash])).toMatchObject({ exit: 0 });
+    expect(await box.run(['verify'])).toMatchObject({ exit: 0, stderr: '' });
     expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
   });
 });

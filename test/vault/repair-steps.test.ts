@@ -249,11 +249,45 @@ test('records of removal that a bucket does not take are told as that bucket’s
   wipe(scene.bucket(2), 'deleted/');
   wipe(scene.bucket(3), 'deleted/');
   failing(scene.bucket(2), ({ operation, name }) => operation === 'put' && name.startsWith('deleted/'));
-  expect(await handle.vault.repair()).toMatchObject({
+  const warnings: Warning[] = [];
+  expect(await handle.vault.repair({ onWarning: (warning) => warnings.push(warning) })).toMatchObject({
     outcome: 'degraded',
     deletionsStored: 1,
     unreachable: ['memory:3'],
   });
+  expect(warnings).toEqual([
+    { kind: 'bucket-down', message: 'memory:3: The test says unavailable.', bucket: 'memory:3' },
+  ]);
+});
+
+test.each([
+  ['manifests/', { manifestsStored: 0, keyringsStored: 0, markersStored: 0 }],
+  ['keyring/', { manifestsStored: 0, keyringsStored: 0, markersStored: 0 }],
+  ['vault.json', { manifestsStored: 0, keyringsStored: 0, markersStored: 0 }],
+])(
+  'what a bucket that takes nothing lacks of %s is told with the reason, and not counted',
+  async (kind, counts) => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    wipe(scene.bucket(2), kind);
+    failing(scene.bucket(2), ({ operation }) => operation === 'put', 'denied');
+    const warnings: Warning[] = [];
+    expect(await handle.vault.repair({ onWarning: (warning) => warnings.push(warning) })).toMatchObject({
+      ...counts,
+      outcome: 'degraded',
+      unreachable: ['memory:3'],
+    });
+    expect(warnings).toEqual([
+      { kind: 'bucket-down', message: 'memory:3: The test says denied.', bucket: 'memory:3' },
+    ]);
+  },
+);
+
+test('a bucket that takes nothing and lacks nothing leaves the vault whole', async () => {
+  await using begun = await begin();
+  const { scene, handle } = begun;
+  failing(scene.bucket(2), ({ operation }) => operation === 'put', 'denied');
+  expect(await handle.vault.repair()).toMatchObject({ outcome: 'whole', unreachable: [] });
 });
 
 test('a repair tells of each bucket that is down, and that none can be used', async () => {

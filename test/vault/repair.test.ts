@@ -64,6 +64,7 @@ const NOTHING_DONE = {
   markersStored: 0,
   deletionsStored: 0,
   recordsRepaired: 0,
+  filesUnlisted: 0,
   placesRepaired: 0,
   bytesStored: 0,
   objectsReplaced: 0,
@@ -228,6 +229,26 @@ describe('repair', () => {
       copiesIn(bucket, /^(manifests|keyring|deleted)\//),
     );
     for (const other of others) expect(other).toEqual(first);
+    await expectWhole(handle);
+  });
+
+  test('replaces manifests that are not as long as elsewhere, be most so, and reads none that are alike', async () => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    const names = [...scene.bucket(0).storage.keys()].filter((name) => name.startsWith('manifests/'));
+    const [cut, grown, alike] = names.map(present);
+    for (const i of [1, 2, 3, 4]) scene.bucket(i).storage.set(present(cut), Buffer.alloc(0));
+    const { storage } = scene.bucket(2);
+    storage.set(present(grown), Buffer.concat([present(storage.get(present(grown))), Buffer.from('more')]));
+    const { safety, degraded } = await handle.vault.status();
+    expect([safety.get(0), degraded]).toEqual([1, 1]);
+    const before = handle.steps.log.length;
+    const planned = await handle.vault.repair({ dryRun: true });
+    const result = await handle.vault.repair();
+    expect(result).toMatchObject({ outcome: 'whole', manifestsStored: 5, filesDegraded: [] });
+    expect(planned).toEqual(result);
+    expect(handle.steps.log.slice(before).filter(({ name }) => name === alike)).toEqual([]);
+    expect(await handle.vault.verify({ depth: 'data' })).toMatchObject({ outcome: 'whole' });
     await expectWhole(handle);
   });
 

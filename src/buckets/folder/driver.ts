@@ -280,7 +280,12 @@ class FolderBucket implements Bucket {
       const code = systemCode(error);
       if (code === 'ELOOP') throw linked(join(this.#root, name), error);
       if (code === 'ENXIO') throw this.#damaged(name, 'is not a regular file', error);
-      if (code === 'ENOTDIR' || code === 'EISDIR') throw this.#taken(name, error);
+      if (code === 'ENOTDIR' || code === 'EISDIR') {
+        const inTheWay =
+          code === 'EISDIR' ? 'a folder is in its place' : 'a file is in the place of its folder';
+        const message = `Could not ${tried} ${name} in ${this.label}: ${inTheWay}.`;
+        throw new VaultError('already-exists', message, { cause: error });
+      }
       throw translated(error, `${tried} ${name} in ${this.label}`);
     } finally {
       operation.end();

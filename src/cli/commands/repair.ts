@@ -4,12 +4,13 @@ import { formatRedundancy } from '../../format/shard.ts';
 import type { RepairResult } from '../../vault/repair/repair.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { ExitCode } from '../exit.ts';
-import { ATTENTION, DONE } from '../exit.ts';
+import { ATTENTION } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
 import { ifGiven, parseRedundancyOption, parseRetainUntilMs } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
+import { warnOfUnlisted } from '../terminal/condition.ts';
 import { Plan } from '../terminal/plan.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { count, showSize, showTime } from '../terminal/text.ts';
@@ -85,32 +86,38 @@ function conclude({ terminal }: Invocation, vault: Vault, result: RepairResult, 
   const { chunksRepaired, bytesStored, recordsRepaired, filesLost } = result;
   terminal.summary(null, { chunksRepaired, bytesStored, lost: filesLost.length, dryRun });
   if (dryRun) {
-    const { manifestsStored, keyringsStored, markersStored, deletionsStored } = result;
-    const small = manifestsStored + keyringsStored + markersStored + deletionsStored;
     terminal.note(
-      `Would repair ${count(chunksRepaired, 'chunk')}, store ${count(small, 'other object')}, and rebuild ${count(recordsRepaired, 'record')} of the catalog. Nothing was changed.`,
+      `Would repair ${count(chunksRepaired, 'chunk')}, store ${count(smallObjects(result), 'other object')}, and rebuild ${count(recordsRepaired, 'record')} of the catalog. Nothing was changed.`,
     );
   } else tellRepaired(terminal, result);
+  const code = warnOfUnlisted(terminal, result.filesUnlisted, dryRun);
   if (filesLost.length > 0) return warnOfLost(terminal, filesLost);
   const isKept = concludeRetention(terminal, result);
-  const isDegraded = result.chunksDegraded > 0 || result.unreachable.length > 0;
-  if (!isDegraded) return isKept ? DONE : ATTENTION;
+  if (result.outcome === 'whole') return isKept ? code : ATTENTION;
   terminal.warn(`Not everything ${dryRun ? 'would be' : 'is'} whole yet. ${nextStep(vault, result)}`, {
     kind: 'degraded',
   });
   return ATTENTION;
 }
 
+function smallObjects({
+  manifestsStored,
+  keyringsStored,
+  markersStored,
+  deletionsStored,
+}: RepairResult): number {
+  return manifestsStored + keyringsStored + markersStored + deletionsStored;
+}
+
 function tellRepaired(terminal: Invocation['terminal'], result: RepairResult): void {
-  const { chunksRepaired, manifestsStored, keyringsStored, markersStored, bytesStored, recordsRepaired } =
-    result;
-  const small = manifestsStored + keyringsStored + markersStored;
+  const { chunksRepaired, bytesStored, recordsRepaired } = result;
+  const small = smallObjects(result);
   if (recordsRepaired > 0) terminal.note(`Rebuilt ${count(recordsRepaired, 'record')} of the catalog.`);
   if (chunksRepaired + small > 0) {
     terminal.note(
       `Repaired ${count(chunksRepaired, 'chunk')} and stored ${count(small, 'other object')}, ${showSize(bytesStored)} in all.`,
     );
-  } else if (recordsRepaired === 0) {
+  } else if (recordsRepaired === 0 && result.outcome === 'whole') {
     terminal.note('There was nothing to repair.');
   }
   if (result.objectsReplaced > 0) {
@@ -142,10 +149,12 @@ function concludeRetention(terminal: Invocation['terminal'], { retention }: Repa
 }
 
 /** What it takes to make whole what this repair could not. */
-function nextStep(vault: Vault, { unreachable }: RepairResult): string {
+function nextStep(vault: Vault, { unreachable, filesUnknown }: RepairResult): string {
   const advice = adviceOnTooFew(vault);
   if (advice !== null) return advice;
+  if (unreachable.length === 0 && filesUnknown.length > 0)
+    return `${count(filesUnknown.length, 'file')} could not be judged: "vault verify --read-data" says why.`;
   return unreachable.length === 0
     ? 'Run "vault repair" again later.'
-    : `Run "vault repair" again when ${unreachable.join(', ')} can be reached.`;
+    : `Run "vault repair" again when ${unreachable.join(', ')} can be used.`;
 }

@@ -3,6 +3,7 @@ import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { noted, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
 import type { SweepResult } from '../../vault/remove/sweep-call.ts';
+import { warnOfUnlisted } from '../terminal/condition.ts';
 import { Plan } from '../terminal/plan.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { count, showSize, showTime } from '../terminal/text.ts';
@@ -107,12 +108,7 @@ function warnOfHeldUp(
       'blocked',
     );
   }
-  if (filesLearned > 0) {
-    attention(
-      `The buckets hold ${count(filesLearned, 'file')} that the catalog did not know; "vault ls" lists ${filesLearned === 1 ? 'it' : 'them'} ${dryRun ? 'after "vault sync"' : 'now'}. Is the catalog an old copy?`,
-      'unknown-files',
-    );
-  }
+  if (warnOfUnlisted(terminal, filesLearned, dryRun) !== DONE) code = ATTENTION;
   if (filesMissing.length > 0) {
     attention(
       `The catalog lists ${count(filesMissing.length, 'file')} that no bucket has: ${filesMissing[0]?.slice(0, 12)} ... "vault verify" tells more.`,

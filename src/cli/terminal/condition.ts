@@ -114,6 +114,11 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
     result.affected.filter((file) => file.condition === condition).length;
   const lost = number('lost');
   if (result.outcome === 'whole') return DONE;
+  for (const { url, keyringsWrong } of result.buckets) {
+    if (keyringsWrong === 0) continue;
+    const message = `The keyring in ${showName(url)} is not right: the newest one is missing or damaged, or another is there, which an old password may open. "vault repair" gives it the newest alone.`;
+    terminal.warn(message, { kind: 'keyring', bucket: url });
+  }
   for (const message of disagreements(result)) terminal.warn(message, { kind: 'catalog' });
   if (result.affected.length > lost) {
     terminal.warn(`${describeDegraded(number('degraded'), number('unknown'))} ${advice}`, {
@@ -122,10 +127,27 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
   }
   if (lost === 0) return result.tooNew > 0 ? TOO_OLD : ATTENTION;
   terminal.warn(
-    `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,
+    `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.${hasLostManifests(result) ? ' One whose manifests are lost stays so: "vault rm <hash>" takes it off the list.' : ''}`,
     { kind: 'lost' },
   );
   return DAMAGED;
+}
+
+/** Whether a file is lost for want of its manifest, which nothing that is put again brings back. */
+function hasLostManifests({ affected }: VerifyResult): boolean {
+  return affected.some(
+    ({ condition, problems }) => condition === 'lost' && problems.some(({ what }) => what === 'manifest'),
+  );
+}
+
+/** Warns of files that only the buckets knew. @returns the exit code */
+export function warnOfUnlisted(terminal: Invocation['terminal'], files: number, dryRun: boolean): ExitCode {
+  if (files === 0) return DONE;
+  terminal.warn(
+    `The buckets hold ${count(files, 'file')} that the catalog did not know; "vault ls" lists ${files === 1 ? 'it' : 'them'} ${dryRun ? 'after "vault sync"' : 'now'}. Is the catalog an old copy?`,
+    { kind: 'unknown-files' },
+  );
+  return ATTENTION;
 }
 
 /** Where the catalog says other than the buckets. */

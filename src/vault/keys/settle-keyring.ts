@@ -42,12 +42,12 @@ export async function settleKeyringBy(
     const storage = await bucket.checked(signal);
     const copy = await readCopyIfWhole(bucket, object, signal);
     if (copy === null || Buffer.compare(copy, bytes) !== 0) {
-      stored += 1;
       const step = storing(object, bucket, { reason: 'missing', bytes: bytes.length });
       await take([step], undefined, async (writing) => {
         const target = await writing.buckets.ours(bucket).checked(signal);
         await target.put(object, bytes, { signal, replace: true });
       });
+      stored += 1;
     }
     const listed = await keyringNames(storage, signal);
     if (listed.some((name) => name < object)) withEarlier += 1;

@@ -1,8 +1,12 @@
-/** How a vault stands: what it holds, and how much may happen to it. Nothing is downloaded but listings, and tables of large files. */
+/**
+ * How a vault stands: what it holds, and how much may happen to it. Nothing is downloaded but listings, tables of large
+ * files, and manifests that are listed in different sizes.
+ */
 import { isVaultError, throwIfAborted } from '../../errors.ts';
 import type { Catalog } from '../../catalog/catalog.ts';
 import type { CallOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
+import { goodHolders } from '../files/manifest-holders.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { openFileRowIfIntact, type FileInfo, type FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
@@ -45,7 +49,7 @@ export interface MetVersion {
   readonly removed: boolean;
   /** How many buckets may be lost without losing it; fewer than none for one that cannot be read, or was removed. */
   readonly spare: number;
-  /** Buckets that list its manifest. */
+  /** Buckets that have its manifest. */
   readonly holders: readonly string[];
   /** How its chunks lie, each way once: any k of these buckets. */
   readonly ways: Iterable<Way>;
@@ -126,11 +130,12 @@ export async function vaultStatus(session: Session, options: StatusOptions = {})
     if (isFuture(createdAtMs, nowMs)) total.future += 1;
     else newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
     const ways = new Map<string, Way>();
+    const good = await goodHolders(record.info.hash, holders, { onFailure, signal });
     const spare = Math.min(
-      holders.length - 1,
+      good.length - 1,
       await chunkSpare(session, record, { ...options, answering, live, ways }),
     );
-    const holding = holders.map(({ bucket }) => bucket.id);
+    const holding = good.map(({ id }) => id);
     onVersion?.({ info: record.info, removed, spare, holders: holding, ways: ways.values() });
     safety.set(spare, (safety.get(spare) ?? 0) + 1);
     if (spare < redundancy.m) total.degraded += 1;

@@ -29,6 +29,8 @@ export interface RepairedChunks {
   readonly objectsReplaced: number;
   /** Rows of files that the catalog did not have, or not as they should be. */
   readonly learned: number;
+  /** Files that it did not list, see `RepairFile`. */
+  readonly unlisted: number;
   readonly placesRepaired: number;
   /** Files that are not whole, by hash. */
   readonly states: ReadonlyMap<string, FileState>;
@@ -63,7 +65,7 @@ export async function repairChunks(
   await work.act();
   // A bucket may say that it has taken what it has not.
   const unconfirmed = await unconfirmedRepairs(session, ground, work.rebuilt, counting);
-  const { degraded, unknown, lost, notOpened, learned, objectsReplaced, states, rebuild } = work;
+  const { degraded, unknown, lost, notOpened, learned, unlisted, objectsReplaced, states, rebuild } = work;
   return {
     repaired: rebuild.repaired.size - unconfirmed,
     degraded: degraded.size + unconfirmed,
@@ -74,6 +76,7 @@ export async function repairChunks(
     bytesStored: rebuild.bytesStored,
     objectsReplaced,
     learned,
+    unlisted,
     placesRepaired: census.placesRepaired,
     states,
   };
@@ -112,6 +115,7 @@ class ChunkRepair {
   readonly rebuilt = new IdSet();
   notOpened = 0;
   learned = 0;
+  unlisted = 0;
   objectsReplaced = 0;
   readonly states = new Map<string, FileState>();
   /** Files that need chunks which they do not prove, by hash. */
@@ -156,6 +160,7 @@ class ChunkRepair {
     let warned = false;
     for await (const file of this.#files()) {
       if (file.learned) this.learned += 1;
+      if (file.unlisted === true) this.unlisted += 1;
       this.#note(file.hash, file.state);
       if (file.record === null) continue;
       warned ||= warnOfEpoch(this.#session, file.record, this.#options.onWarning);

@@ -6,6 +6,7 @@ import { hideAsRecorded, learn, type Learned } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
 import type { FileRecord } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
+import { writerOf } from '../files/writers.ts';
 import type { ReadSession, Session } from '../session.ts';
 import type { Ground } from './ground.ts';
 
@@ -18,6 +19,8 @@ export interface RepairFile {
   readonly record: FileRecord | null;
   /** Whether its row in the catalog was missing or not what it should be. */
   readonly learned: boolean;
+  /** Whether the catalog did not list it, though this key has stored it and nobody has removed it. */
+  readonly unlisted?: boolean;
   readonly state: FileState;
 }
 
@@ -51,7 +54,7 @@ export async function* filesToRepair(
       continue;
     }
     const found = seen(file, await learn(session, ground.take, file, { deletion, signal }), ground);
-    if (found !== null) yield found;
+    if (found !== null) yield { ...found, unlisted: isUnlisted(session, file, found.record, deletion) };
   }
 }
 
@@ -71,6 +74,17 @@ function seen({ hash }: JoinedFile, known: Learned, ground: Ground): RepairFile 
     case 'unknown':
       return { ...none, state: 'unknown' };
   }
+}
+
+/** As `verify` counts them. */
+function isUnlisted(
+  session: ReadSession,
+  { row }: JoinedFile,
+  record: FileRecord | null,
+  deletion: DeletionRecord | null,
+): boolean {
+  if (record === null || deletion?.live === false) return false;
+  return row === null ? writerOf(session, record.row.writer).isOwn : row.hiddenAtMs !== null;
 }
 
 /** Whether a removed file can no longer be brought back: its grace is over, or a list of removal names it. */

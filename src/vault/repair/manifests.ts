@@ -1,5 +1,5 @@
 /** Copies of manifests: every bucket has every one that is needed. */
-import { isFailure, isVaultError } from '../../errors.ts';
+import { isVaultError } from '../../errors.ts';
 import { manifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import { describeFailure, type ReadBucket } from '../buckets/bucket-set.ts';
@@ -8,13 +8,14 @@ import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
 import { openManifest } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
-import { readManifestBytes, readManifestIn } from '../files/manifests.ts';
+import { differInSize, goodHolders } from '../files/manifest-holders.ts';
+import { readManifestBytes } from '../files/manifests.ts';
 import type { ReadSession } from '../session.ts';
 import { isOver, type FileState } from './files.ts';
 import type { Ground } from './ground.ts';
 
 export interface ManifestRepairOptions extends CallOptions {
-  /** Whether copies are read, and not only looked for. */
+  /** Whether all copies are read, and not only those that are listed in different sizes. */
   readonly reads: boolean;
   readonly deletions: ReadonlyMap<string, DeletionRecord>;
   /** Those files alone, by hash; null for all. */
@@ -25,6 +26,8 @@ export interface RepairedManifests {
   /** Copies stored, and their bytes (or what would be). */
   readonly stored: number;
   readonly bytes: number;
+  /** Whether a bucket that takes nothing lacks a copy. */
+  readonly refused: boolean;
   readonly states: ReadonlyMap<string, FileState>;
 }
 
@@ -36,7 +39,7 @@ export async function repairManifests(
 ): Promise<RepairedManifests> {
   const { signal, deletions, only } = options;
   const states = new Map<string, FileState>();
-  const counts = { stored: 0, bytes: 0 };
+  const counts = { stored: 0, bytes: 0, refused: false };
   for await (const { hash, holders, row } of joinFiles(session, ground.sources, {
     signal,
     onFailure: ground.noteFailure,
@@ -58,13 +61,16 @@ async function repairOne(
     readonly hash: string;
     readonly holders: JoinedFile['holders'];
     readonly row: JoinedFile['row'];
-    readonly counts: { stored: number; bytes: number };
+    readonly counts: { stored: number; bytes: number; refused: boolean };
   },
 ): Promise<FileState> {
-  const { hash, holders, counts, reads, signal } = file;
+  const { hash, holders, counts, signal } = file;
+  const reads = file.reads || differInSize(holders);
   const holding = holders.map(({ bucket }) => bucket);
-  const good = reads ? await goodHolders(hash, holding, { ground, signal }) : holding;
-  const lacking = ground.targets.filter(({ id }) => !good.some((bucket) => bucket.id === id));
+  const good = await goodHolders(hash, holders, { reads, onFailure: ground.noteFailure, signal });
+  const lacks = ({ id }: ReadBucket): boolean => !good.some((bucket) => bucket.id === id);
+  const lacking = ground.targets.filter(lacks);
+  counts.refused ||= ground.refusing.some(({ bucket }) => bucket.state === 'active' && lacks(bucket));
   if (lacking.length === 0) return 'whole';
   // Whatever has its own hash for a name could be spread so: what the catalog does not know is looked into.
   if (file.row === null && (await isForeign(session, hash, holding, signal))) return 'whole';
@@ -88,8 +94,11 @@ async function repairOne(
       const { failed } = await spread(to, { name, bytes }, { signal, replace: true });
       if (failed.length < lacking.length) file.onStep?.({ what: 'stored', on: name });
       for (const failure of failed) {
+        if (failure.error.code !== 'retained') {
+          ground.noteFailure(failure);
+          continue;
+        }
         // A damaged copy that a lock keeps cannot be replaced before its end; the bucket is none the worse.
-        if (failure.error.code !== 'retained') ground.noteFailure(failure);
         file.onWarning?.({
           kind: 'bucket-down',
           message: describeFailure(failure),
@@ -121,25 +130,4 @@ async function isForeign(
     if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
     return false;
   }
-}
-
-/** The buckets whose copy of a manifest has its hash, or cannot be asked just now. */
-async function goodHolders(
-  hash: string,
-  holders: readonly ReadBucket[],
-  { ground, signal }: { readonly ground: Ground; readonly signal: AbortSignal | undefined },
-): Promise<ReadBucket[]> {
-  const good: ReadBucket[] = [];
-  for (const bucket of holders) {
-    try {
-      await readManifestIn(bucket, hash, signal);
-      good.push(bucket);
-    } catch (error) {
-      if (isVaultError(error, 'damaged', 'object-missing')) continue;
-      if (!isFailure(error)) throw error;
-      ground.noteFailure({ bucket, error });
-      good.push(bucket);
-    }
-  }
-  return good;
 }

@@ -3,7 +3,7 @@ import { isVaultError } from '../../errors.ts';
 import { MANIFEST_PREFIX, MAX_MANIFEST_SIZE, parseManifestObjectName } from '../../format/manifest.ts';
 import { encodeMarker, MARKER_NAME } from '../../format/marker.ts';
 import type { ReadableBucket } from '../../buckets/bucket.ts';
-import { checkEach, type ReadBucket } from '../buckets/bucket-set.ts';
+import { checkEach, type BucketFailure, type ReadBucket } from '../buckets/bucket-set.ts';
 import { storing } from '../buckets/steps.ts';
 import type { Take } from '../buckets/steps.ts';
 import { readKeyrings, verifiedOrNull } from '../keys/keyring-copies.ts';
@@ -16,27 +16,27 @@ const MOST_TRIED = 8;
  * Marks buckets of the vault anew that have lost their markers but hold what only this vault can have written: an empty place may be
  * a disk that is not mounted.
  *
- * @returns the ids of those that were marked (or would be)
+ * @returns the ids of those that were marked (or would be), and why others were not
  */
 export async function restoreMarkers(
   session: ReadSession,
   take: Take,
   signal: AbortSignal | undefined,
-): Promise<ReadonlySet<string>> {
+): Promise<{ readonly marked: ReadonlySet<string>; readonly failed: readonly BucketFailure[] }> {
   const marked = new Set<string>();
-  await checkEach(session.buckets.all, async (bucket) => {
+  const { failed } = await checkEach(session.buckets.all, async (bucket) => {
     const found = await markerOf(bucket, signal);
     const storage = await bucket.open();
     if (found === 'there' || !(await isOfVault(session, storage, signal))) return;
-    marked.add(bucket.id);
     const bytes = encodeMarker({ vaultId: session.vaultId, bucketId: bucket.id });
     const step = storing(MARKER_NAME, bucket, { reason: found, bytes: bytes.length });
     await take([step], undefined, async ({ buckets }) => {
       const target = await buckets.ours(bucket).open();
       await target.put(MARKER_NAME, bytes, { signal, replace: found === 'damaged' });
     });
+    marked.add(bucket.id);
   });
-  return marked;
+  return { marked, failed };
 }
 
 async function markerOf(

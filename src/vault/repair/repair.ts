@@ -45,6 +45,8 @@ export interface RepairResult {
   readonly deletionsStored: number;
   /** Rows of files in the catalog that were made anew from their manifests. */
   readonly recordsRepaired: number;
+  /** Files of this key that nobody has removed and that the catalog did not list. It lists them from now on. */
+  readonly filesUnlisted: number;
   /** Rows of the catalog that named shards where there are none. */
   readonly placesRepaired: number;
   /** Bytes of shards and manifests sent to buckets. */
@@ -72,12 +74,16 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   // Their markers as they are now. Who has shown it is not asked again.
   await session.buckets.check(session.buckets.all, signal, { anew: true });
   const retaining = await retainingFor(session, options);
-  const marked = await restoreMarkers(session, dryRun ? telling(options.onPlanned) : doing(session), signal);
+  const { marked, failed: unmarked } = await restoreMarkers(
+    session,
+    dryRun ? telling(options.onPlanned) : doing(session),
+    signal,
+  );
   const known = dryRun && marked.size > 0 ? asMarked(session, marked) : session;
   try {
     await refreshKeyring(known, signal, { thorough: true });
     const hands = dryRun ? tellingHands(known, options) : actingHands(known, signal);
-    return await repairMarked(known, hands, { ...options, retaining, markersStored: marked.size });
+    return await repairMarked(known, hands, { ...options, retaining, unmarked, markersStored: marked.size });
   } finally {
     if (known !== session) await known.buckets.close();
   }
@@ -97,19 +103,25 @@ async function repairMarked(
   hands: Hands,
   options: RepairOptions & {
     readonly retaining: Awaited<ReturnType<typeof retainingFor>>;
+    /** Buckets that could not be marked. */
+    readonly unmarked: readonly BucketFailure[];
     readonly markersStored: number;
   },
 ): Promise<RepairResult> {
-  const { signal, redundancy, retaining, markersStored } = options;
+  const { signal, redundancy, retaining, unmarked, markersStored } = options;
   const { usable, failed } = await session.buckets.check(session.buckets.all, signal);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
-  const warn = (failure: BucketFailure): void =>
-    options.onWarning?.({
-      kind: 'bucket-down',
-      message: describeFailure(failure),
-      bucket: failure.bucket.url,
-    });
-  failed.forEach(warn);
+  const told = new Set<string>();
+  /** Of each bucket the first reason, which the others follow from. */
+  const warn = (failures: readonly BucketFailure[]): void => {
+    for (const failure of failures) {
+      const { id, url } = failure.bucket;
+      if (told.has(id)) continue;
+      told.add(id);
+      options.onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: url });
+    }
+  };
+  warn(failed.map((failure) => unmarked.find(({ bucket: { id } }) => id === failure.bucket.id) ?? failure));
   let keyrings = await settleKeyringBy(hands.take, session, usable, signal);
   // New files get it from now on.
   if (redundancy !== undefined) {
@@ -119,15 +131,14 @@ async function repairMarked(
     });
   }
   const work = await hands.onGround(usable, {}, (ground) => repairAll(session, ground, options));
-  work.refusing.forEach(warn);
+  warn([...keyrings.failed, ...work.refusing, ...work.failed]);
   // Last, so that what has been stored now is locked, too.
   const retention = await hands.take<RetainedFiles | null>([], null, async (writing) =>
     retaining === null ? null : retainFiles(writing, usable, { ...options, ...retaining }),
   );
+  const refusing = work.chunks.degraded > 0 || work.manifests.refused ? work.refusing : [];
   const unreachable = new Set(
-    [...failed, ...keyrings.failed, ...work.failed, ...(work.chunks.degraded > 0 ? work.refusing : [])].map(
-      ({ bucket }) => bucket.url,
-    ),
+    [...failed, ...keyrings.failed, ...work.failed, ...refusing].map(({ bucket }) => bucket.url),
   );
   return resultOf(work, { markersStored, keyringsStored: keyrings.stored, retention, unreachable });
 }
@@ -194,6 +205,7 @@ function resultOf(
     ...stored,
     deletionsStored,
     recordsRepaired: chunks.learned,
+    filesUnlisted: chunks.unlisted,
     placesRepaired: chunks.placesRepaired,
     bytesStored: chunks.bytesStored + manifests.bytes,
     objectsReplaced: chunks.objectsReplaced,

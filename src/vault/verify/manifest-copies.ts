@@ -2,6 +2,7 @@
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { stateOf } from '../chunks/shards.ts';
 import type { JoinedFile } from '../files/file-join.ts';
+import { differInSize } from '../files/manifest-holders.ts';
 import { readManifestIn } from '../files/manifests.ts';
 import type { Session } from '../session.ts';
 import type { Condition, FileProblem } from './condition.ts';
@@ -43,7 +44,7 @@ export function copiesByListing(
   holders: JoinedFile['holders'],
   unreachable: ReadonlySet<ReadBucket>,
 ): ManifestCopies | null {
-  if (new Set(holders.map(({ size }) => size)).size > 1) return null;
+  if (differInSize(holders)) return null;
   const holding = new Set(holders.map(({ bucket }) => bucket));
   return new Map(
     session.buckets.all.map((bucket) => [
