@@ -37,10 +37,8 @@ export const FILES: readonly Route[] = [
     query: ['format'],
     answers: [200, 206, 304],
     async handle(exchange, serving) {
-      return storedAnswer(
-        exchange,
-        await openStored(exchange, serving, { reference: referenceOf(exchange) }),
-      );
+      const stored = await openStored(exchange, serving, { reference: referenceOf(exchange) });
+      return storedAnswer(exchange, serving, { stored });
     },
   },
   {

@@ -130,8 +130,8 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
   }
   const password = exchange.header(PASSWORD_HEADER) ?? (isAsked ? await passwordOf(exchange) : null);
   try {
-    const file = await openLink(serving, link, { password, signal: exchange.signal });
-    const answer = await storedAnswer(exchange, file, { ranges: !isAsked, usual: 'zip' });
+    const stored = await openLink(serving, link, { password, signal: exchange.signal });
+    const answer = await storedAnswer(exchange, serving, { stored, ranges: !isAsked, usual: 'zip' });
     if (answer.content === undefined) return answer;
     return { ...answer, content: counted(answer.content, () => vault.links.use(link)) };
   } catch (error) {

@@ -32,7 +32,7 @@ const MAX_HEAD_SIZE = 64 * 1024;
 /** A head must be there after this time, in milliseconds. */
 const HEAD_TIMEOUT_MS = 20_000;
 const MAX_CONNECTIONS = 2000;
-/** Bytes of memory of all downloads under way; more of them wait. */
+/** Bytes of memory of all downloads under way; of more they take turns. */
 const DOWNLOAD_MEMORY = 128 * 1024 * 1024;
 /** How long those that were called off may take to end, in milliseconds. */
 const LAST_MOMENTS_MS = 2000;
@@ -173,7 +173,7 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
       route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
     const answer = refused ?? (await handle(exchange, serving));
     said = answer;
-    await serving.memory.spend(answer.memory ?? 0, () => exchange.send(answer));
+    await exchange.send(answer);
   } catch (error) {
     said = exchange.refusal ?? failureOf(error);
     if (route?.faultsAre400 === true && (said.code === 'wrong-password' || said.code === 'damaged')) {
@@ -181,6 +181,8 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
     }
     tellOperator(serving, exchange, error);
     if (!exchange.response.headersSent) await exchange.send(said).catch(() => undefined);
+    // Too late for another status: whoever reads notices that bytes are missing.
+    else exchange.response.destroy();
   }
   const entry: AccessEntry = {
     time: new Date(options.clock.now()).toISOString(),

@@ -65,7 +65,8 @@ export const UPLOADS: readonly Route[] = [
       const reference = exchange.query.get('file_name');
       if (reference === null || reference === '') throw invalidInput('file_name is missing.');
       const password = exchange.query.get('password');
-      return storedAnswer(exchange, await openStored(exchange, serving, { reference, password }));
+      const stored = await openStored(exchange, serving, { reference, password });
+      return storedAnswer(exchange, serving, { stored });
     },
   },
 ];
