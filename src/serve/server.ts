@@ -11,6 +11,7 @@ import type { Vault } from '../vault/vault.ts';
 import { Access } from './access.ts';
 import { failure, failureOf, STRICT_HEADERS, type Answer } from './answers.ts';
 import { Exchange } from './exchange.ts';
+import { requireKnown } from './json.ts';
 import { Metrics } from './metrics.ts';
 import { noRoute, ROUTES, routedOf, type Routed } from './routes.ts';
 import type { AccessEntry } from './access-log.ts';
@@ -171,6 +172,9 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
   try {
     const refused =
       route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
+    // What is open to everybody takes whatever others have added to its address.
+    if (refused === null && route !== null && route.scope !== null)
+      requireKnown(exchange.query.keys(), route.query ?? []);
     const answer = refused ?? (await handle(exchange, serving));
     said = answer;
     await exchange.send(answer);

@@ -157,6 +157,7 @@ const BAD_FORMS: readonly [what: string, body: string, headers?: Record<string, 
   ['a chunk size that is too small', field('chunk_size', '1') + filePart('bad', 'x') + END],
   ['a chunk size that is too large', field('chunk_size', '99999999999') + filePart('bad', 'x') + END],
   ['a password that is empty', field('password', '') + filePart('bad', 'x') + END],
+  ['a field that means nothing', field('Password', 'x') + filePart('bad', 'x') + END],
   ['no boundary', filePart('bad', 'x') + END, { 'Content-Type': 'multipart/form-data' }],
   ['another type', filePart('bad', 'x') + END, { 'Content-Type': 'application/json' }],
 ];
@@ -191,6 +192,8 @@ describe('bad input', () => {
     ['/api/files/bad?chunk_size=1', 400],
     ['/api/files/bad?chunk_size=x', 400],
     ['/api/files/bad?expires_in=0', 400],
+    ['/api/files/bad?expire_in=10', 400],
+    ['/api/files/bad?Expires_in=10', 400],
   ])('PUT %s is refused', async (path, status) => {
     expect(await served.ask(path, { method: 'PUT', body: 'x' })).toMatchObject({
       status,
@@ -278,7 +281,7 @@ describe('bad input', () => {
     await expectUnharmed();
   });
 
-  it.each(['[]', '"x"', '{', '{"password":1}', '\xff'])(
+  it.each(['[]', '"x"', '{', '{"password":1}', '{"Password":"x"}', '\xff'])(
     'a body %s instead of an object is refused',
     async (body) => {
       const headers = { 'Content-Type': 'application/json' };
