@@ -105,13 +105,6 @@ async function put(exchange: Exchange, serving: Serving): Promise<Answer> {
       'A body needs Content-Length or Transfer-Encoding; Content-Length: 0 is an empty file.',
     );
   }
-  if (headers['content-encoding'] !== undefined || headers['content-range'] !== undefined) {
-    return failure(
-      400,
-      'invalid-input',
-      'Parts of files and encoded bodies are not taken: send the whole file as it is.',
-    );
-  }
   const stored = await store(exchange, serving, {
     name: pathName(referenceOf(exchange)),
     content: exchange.body(),

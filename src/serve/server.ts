@@ -1,5 +1,5 @@
 /** The HTTP server of an opened vault. It keeps no state: any number of them may serve one vault. */
-import { createServer, type Server } from 'node:http';
+import { createServer, METHODS, STATUS_CODES, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Socket } from 'node:net';
@@ -11,12 +11,12 @@ import type { Vault } from '../vault/vault.ts';
 import { Access } from './access.ts';
 import { failure, failureOf, STRICT_HEADERS, type Answer } from './answers.ts';
 import { Exchange } from './exchange.ts';
-import { requireKnown } from './json.ts';
 import { Metrics } from './metrics.ts';
 import { noRoute, ROUTES, routedOf, type Routed } from './routes.ts';
 import type { AccessEntry } from './access-log.ts';
 import type { ServeOptions, Serving } from './serving.ts';
 import { Slowdown } from './slowdown.ts';
+import { unfit } from './unfit.ts';
 
 export type { AccessEntry } from './access-log.ts';
 export type { ServeOptions } from './serving.ts';
@@ -113,7 +113,8 @@ function appOf(
       void take(exchange, fits ? answering : saying(noRoute()));
     };
   const app = fastify({
-    serverFactory: (handler) => makeServer(options).on('request', handler).on('checkContinue', handler),
+    serverFactory: (handler) =>
+      makeServer(options).on('request', handler).on('checkContinue', handler).on('checkExpectation', handler),
     clientErrorHandler: refuseNonsense,
     frameworkErrors: (error, request, reply) => {
       respond(saying(failure(400, 'invalid-input', `The path cannot be used: ${error.message}.`)))(
@@ -125,6 +126,7 @@ function appOf(
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_HEAD_SIZE },
   });
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, _body, done) => {
     done(null);
@@ -145,7 +147,8 @@ function makeServer({ tls }: ServeOptions): Server {
     // Uploads may take hours; whoever sends next to nothing is noticed while the body is read.
     requestTimeout: 0,
     connectionsCheckingInterval: 5000,
-    requireHostHeader: true,
+    // It is asked for where the answer is as all others are.
+    requireHostHeader: false,
   };
   const server = tls === null ? createServer(settings) : createTlsServer({ ...settings, ...tls });
   server.maxConnections = MAX_CONNECTIONS;
@@ -172,10 +175,7 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
   try {
     const refused =
       route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
-    // What is open to everybody takes whatever others have added to its address.
-    if (refused === null && route !== null && route.scope !== null)
-      requireKnown(exchange.query.keys(), route.query ?? []);
-    const answer = refused ?? (await handle(exchange, serving));
+    const answer = refused ?? unfit(exchange, route) ?? (await handle(exchange, serving));
     said = answer;
     await exchange.send(answer);
   } catch (error) {
@@ -218,23 +218,35 @@ function refuseNonsense(error: Error, socket: Socket): void {
     socket.destroy();
     return;
   }
-  const [status, reason, answer] =
-    systemCode(error) === 'HPE_HEADER_OVERFLOW'
-      ? [
-          431,
-          'Request Header Fields Too Large',
-          failure(431, 'too-large', 'The head of the request is too long.'),
-        ]
-      : systemCode(error) === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [408, 'Request Timeout', failure(408, 'too-slow', 'The head of the request came too slowly.')]
-        : [400, 'Bad Request', failure(400, 'bad-request', 'This is not HTTP.')];
+  const answer = nonsenseOf(error);
   const body = `${JSON.stringify(answer.json)}\n`;
   const lines = [
-    `HTTP/1.1 ${status} ${reason}`,
+    `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status]}`,
     ...Object.entries(STRICT_HEADERS).map(([name, value]) => `${name}: ${value}`),
     'Content-Type: application/json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
   ];
   socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
+}
+
+function nonsenseOf(error: Error): Answer {
+  const said = 'reason' in error ? String(error.reason) : error.message;
+  switch (systemCode(error)) {
+    case 'HPE_HEADER_OVERFLOW':
+      return failure(431, 'too-large', 'The head of the request is too long.');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return failure(408, 'too-slow', 'The head of the request came too slowly.');
+    case 'HPE_INVALID_EOF_STATE':
+      return failure(400, 'source-changed', 'The connection ended before the request did.');
+    case 'HPE_INVALID_CONTENT_LENGTH':
+      if (/overflow/i.test(said)) return failure(413, 'too-large', 'No body may have so many bytes.');
+      return failure(400, 'bad-request', 'Content-Length is no number, or there are several.');
+    case 'HPE_INVALID_METHOD':
+      if ('rawPacket' in error && /^[!-~]+ [!-~]+ HTTP\/1\.[01]\r?\n/.test(String(error.rawPacket)))
+        return failure(501, 'wrong-method', 'No such method is known here.');
+      break;
+    default:
+  }
+  return failure(400, 'bad-request', `This is not HTTP: ${said}.`);
 }
