@@ -987,6 +987,24 @@ describe('Budget', () => {
     await Promise.all(work);
   });
 
+  test('keeps no place for who gives up, and lets those behind it begin', async () => {
+    const budget = new Budget(10);
+    const { started, spend, end } = spending(budget);
+    const leaving = new AbortController();
+    const work = [spend('a', 6)];
+    const left = budget.spend(8, () => Promise.reject(new Error('begun')), leaving.signal);
+    work.push(spend('b', 4));
+    expect(budget.isWanted).toBe(true);
+    leaving.abort();
+    await expect(left).rejects.toMatchObject({ code: 'interrupted' });
+    expect([started, budget.isWanted]).toEqual([['a', 'b'], false]);
+    await end('a');
+    await end('b');
+    await Promise.all(work);
+    const late = budget.spend(1, () => Promise.reject(new Error('begun')), leaving.signal);
+    await expect(late).rejects.toMatchObject({ code: 'interrupted' });
+  });
+
   test('gets back what failed work took', async () => {
     const { started, spend, end } = spending(new Budget(10));
     const failing = Promise.allSettled([spend('a', 10)]);

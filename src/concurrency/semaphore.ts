@@ -3,13 +3,11 @@ import { interrupted, throwIfAborted } from '../errors.ts';
 
 /** Lets a number of things happen at once; the others wait, first come, first served. */
 export class Gate {
-  #free: number;
-  /** Who waits, in order: a Set so that one that gives up leaves at no cost. */
-  readonly #waiting = new Set<() => void>();
+  readonly #places: Budget;
 
   /** @param width how many at once, at least 1 */
   constructor(width: number) {
-    this.#free = width;
+    this.#places = new Budget(width);
   }
 
   /**
@@ -17,33 +15,8 @@ export class Gate {
    *
    * @throws `interrupted` if the signal is aborted before its turn; then it is never run
    */
-  async pass<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
-    throwIfAborted(signal);
-    if (this.#free > 0) this.#free -= 1;
-    else await this.#turn(signal);
-    try {
-      return await run();
-    } finally {
-      const [next] = this.#waiting;
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
-
-  async #turn(signal: AbortSignal | undefined): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#waiting.delete(enter);
-        reject(interrupted(signal));
-      };
-      const enter = (): void => {
-        this.#waiting.delete(enter);
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      };
-      this.#waiting.add(enter);
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
+  pass<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
+    return this.#places.spend(1, run, signal);
   }
 }
 
@@ -86,34 +59,60 @@ export class Lender<M> {
 export class Budget {
   readonly #total: number;
   #taken = 0;
-  readonly #waiting: { readonly amount: number; readonly start: () => void }[] = [];
+  /** Who waits, in order, and for how much: a Map so that one that gives up leaves at no cost. */
+  readonly #waiting = new Map<() => void, number>();
 
   /** @param total how much may be taken at a time */
   constructor(total: number) {
     this.#total = total;
   }
 
+  /** Whether anybody waits. */
+  get isWanted(): boolean {
+    return this.#waiting.size > 0;
+  }
+
   /**
    * Does work that takes some of it, as soon as there is so much. What takes more than there is in all gets its
    * turn alone.
+   *
+   * @throws `interrupted` if the signal is aborted before; then the work is never begun
    */
-  async spend<T>(amount: number, work: () => Promise<T>): Promise<T> {
-    if (this.#waiting.length > 0 || !this.#fits(amount)) {
-      await new Promise<void>((resolve) => {
-        this.#waiting.push({ amount, start: resolve });
-      });
-    } else {
-      this.#taken += amount;
-    }
+  async spend<T>(amount: number, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    throwIfAborted(signal);
+    if (this.isWanted || !this.#fits(amount)) await this.#turn(amount, signal);
+    else this.#taken += amount;
     try {
       return await work();
     } finally {
       this.#taken -= amount;
-      for (let next = this.#waiting[0]; next !== undefined && this.#fits(next.amount);) {
-        this.#taken += next.amount;
-        this.#waiting.shift()?.start();
-        next = this.#waiting[0];
-      }
+      this.#callOn();
+    }
+  }
+
+  async #turn(amount: number, signal: AbortSignal | undefined): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiting.delete(start);
+        reject(interrupted(signal));
+        // There may be enough for those behind it.
+        this.#callOn();
+      };
+      const start = (): void => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      };
+      this.#waiting.set(start, amount);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  #callOn(): void {
+    for (const [start, amount] of this.#waiting) {
+      if (!this.#fits(amount)) return;
+      this.#waiting.delete(start);
+      this.#taken += amount;
+      start();
     }
   }
 

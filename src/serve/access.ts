@@ -19,8 +19,13 @@ export function tokenShown({ request: { headers } }: Exchange): string | null {
   return new RegExp(`(?:^|; *)${SESSION_COOKIE}=([^;]+)`).exec(headers.cookie ?? '')?.[1] ?? null;
 }
 
+/** What proxies add to requests. One that adds nothing cannot be noticed. */
+const OF_PROXIES =
+  /^(via|cdn-loop|x-real-ip|x-forwarded|forwarded|(.+-)?client-ip|(x-forwarded|x-original|x-cluster|x-remote|x-proxyuser|x-envoy|x-arr|x-amzn|x-appengine|cf|fly)-.+)$/;
+
 /** Whether nobody but this machine reaches an address or name. */
-function isLoopback(host: string): boolean {
+function isLoopback(name: string): boolean {
+  const host = name.toLowerCase();
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
@@ -90,7 +95,7 @@ export class Access {
     const { origin, host } = request.headers;
     if (origin === undefined) return false;
     const own = this.#publicUrl === null ? host : new URL(this.#publicUrl).host;
-    return !URL.canParse(origin) || new URL(origin).host !== own;
+    return !URL.canParse(origin) || new URL(origin).host !== own?.toLowerCase();
   }
 }
 
@@ -99,7 +104,7 @@ export class Access {
  * whose name somebody lets point to this machine must not seem to be one of this server.
  */
 function refusedAsOpen({ request: { headers } }: Exchange): Answer | null {
-  if (headers.forwarded !== undefined || headers['x-forwarded-for'] !== undefined) {
+  if (Object.keys(headers).some((name) => OF_PROXIES.test(name))) {
     return failure(
       403,
       'forbidden',

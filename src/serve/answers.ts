@@ -10,8 +10,6 @@ export interface Answer {
   readonly text?: string;
   /** A file's bytes, whose memory is only valid until the next ones are asked for. */
   readonly content?: AsyncIterable<Uint8Array>;
-  /** Bytes of memory that the content takes while it is sent. */
-  readonly memory?: number;
   /** The code of what went wrong, for the log. */
   readonly code?: string;
 }
@@ -28,6 +26,8 @@ export type HttpCode =
   | 'too-many'
   | 'bad-range'
   | 'bad-request'
+  | 'busy'
+  | 'gone'
   | 'bug';
 
 const STATUS_OF: Readonly<Record<ErrorCode, number>> = {

@@ -4,18 +4,23 @@ import { mostBody } from '../format/manifest.ts';
 import type { StoredFile } from '../vault/read/get.ts';
 import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
+import type { Serving } from './serving.ts';
+import { inTurns, type Opened } from './turns.ts';
 
-/** Chunks in flight of one download, so that a hundred of them fit into memory. */
-export const CHUNKS_IN_FLIGHT = 4;
 /** Bytes that a file of no chunks takes. */
 const LEAST_MEMORY = 64 * 1024;
+const NOTHING = new Uint8Array(0);
 
 /**
  * The answer that gives a file.
  *
  * @param options `ranges`: whether a part of it may be asked for
  */
-export function fileAnswer(exchange: Exchange, file: StoredFile, { ranges = true } = {}): Answer {
+export function fileAnswer(
+  exchange: Exchange,
+  serving: Serving,
+  { file, ranges }: { readonly file: StoredFile; readonly ranges: boolean },
+): Answer {
   const { contentSize: size, hash } = file;
   const etag = `"${hash}"`;
   const headers: Record<string, string> = {
@@ -32,12 +37,39 @@ export function fileAnswer(exchange: Exchange, file: StoredFile, { ranges = true
   headers['Content-Length'] = String(end - start);
   if (range !== null) headers['Content-Range'] = `bytes ${start}-${end - 1}/${size}`;
   const { signal } = exchange;
-  return {
-    status: range === null ? 200 : 206,
-    headers,
-    content: file.content({ signal, start, end, chunksInFlight: CHUNKS_IN_FLIGHT }),
-    memory: memoryFor(file),
-  };
+  const opened = inTurns(exchange, serving, {
+    memory: (chunksInFlight) => memoryFor(file, chunksInFlight),
+    open(chunksInFlight) {
+      let runs: AsyncIterator<Uint8Array, unknown> | null = null;
+      return {
+        async runAt(at) {
+          runs ??= file.content({ signal, start: at, end, chunksInFlight })[Symbol.asyncIterator]();
+          const next = await runs.next();
+          return { start: at, bytes: next.done === true ? NOTHING : next.value };
+        },
+        close: async () => void (await runs?.return?.()),
+      };
+    },
+  });
+  return { status: range === null ? 200 : 206, headers, content: between(opened, start, end) };
+}
+
+async function* between(
+  opened: Opened,
+  start: number,
+  end: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (start === end) yield NOTHING;
+  try {
+    for (let at = start; at < end;) {
+      const { bytes } = await opened.runAt(at);
+      if (bytes.length === 0) return;
+      yield bytes;
+      at += bytes.length;
+    }
+  } finally {
+    await opened.close();
+  }
 }
 
 /** Of what is sent to be saved under a name. */
@@ -50,8 +82,11 @@ export function downloadHeaders(name: string, type = 'application/octet-stream')
 }
 
 /** Bytes of memory that sending a content takes: each chunk in flight, the one that is being sent, and the shards that they are made of. */
-export function memoryFor(file: { readonly contentSize: number; readonly chunkSize: number | null }): number {
-  return 2 * Math.min(file.contentSize, (CHUNKS_IN_FLIGHT + 1) * mostBody(file)) + LEAST_MEMORY;
+export function memoryFor(
+  file: { readonly contentSize: number; readonly chunkSize: number | null },
+  chunksInFlight: number,
+): number {
+  return 2 * Math.min(file.contentSize, (chunksInFlight + 1) * mostBody(file)) + LEAST_MEMORY;
 }
 
 function isKnown(condition: string | null, etag: string): boolean {

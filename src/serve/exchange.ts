@@ -1,6 +1,6 @@
 /** One request and its answer: what was asked, the body as it comes, and the bytes that go back. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { invalidInput, VaultError } from '../errors.ts';
+import { interrupted, invalidInput, VaultError } from '../errors.ts';
 import type { Clock } from '../host.ts';
 import { failure, STRICT_HEADERS, type Answer, type HttpCode } from './answers.ts';
 
@@ -16,8 +16,12 @@ export interface ExchangeLimits {
 const LEAST_PROGRESS = 1024;
 /** Most bytes of a body that is read as a whole, such as JSON. */
 const MAX_SMALL_BODY = 64 * 1024;
+/** How often `idleMs` a client may take nothing. Systems take and tell that in lumps of megabytes, whatever is written at once. */
+const PATIENCE = 10;
 /** How long a client may go on sending what nobody reads, so that it sees the answer, in milliseconds. */
 const LINGER_MS = 1000;
+
+const CUT = 'The request ended before its body did.';
 
 export class Exchange {
   readonly request: IncomingMessage;
@@ -47,7 +51,14 @@ export class Exchange {
     this.query = new URLSearchParams(request.url?.replace(/^[^?]*\??/, ''));
     this.#limits = limits;
     this.#awaitsContinue = request.headers.expect !== undefined;
-    response.on('close', () => this.abort()).on('timeout', () => response.destroy());
+    response.on('timeout', () => {
+      this.refuse(408, 'too-slow', 'The answer was taken too slowly.');
+      response.destroy();
+    });
+    response.on('close', () => {
+      if (!response.writableFinished) this.#hungUp();
+      this.abort();
+    });
   }
 
   /** Aborted when the client has gone, or the server can wait no longer. */
@@ -55,7 +66,7 @@ export class Exchange {
     return this.#gone.signal;
   }
 
-  /** What was wrong with the body, if that is why reading it failed. */
+  /** What was wrong with the client, if that is why answering it failed. */
   get refusal(): Answer | null {
     return this.#refusal;
   }
@@ -133,7 +144,7 @@ export class Exchange {
     try {
       return await Promise.race([next, slow.promise]);
     } catch (cause) {
-      throw new VaultError('source-changed', 'The request ended before its body did.', { cause });
+      throw new VaultError('source-changed', CUT, { cause });
     } finally {
       clearTimeout(timer);
       pace.waitedMs += this.#limits.clock.monotonic() - askedAt;
@@ -141,15 +152,28 @@ export class Exchange {
   }
 
   #tooLarge(maxBytes: number): VaultError {
-    return this.#refuse(413, 'too-large', `A body has at most ${maxBytes} bytes here; nothing was stored.`);
+    return this.refuse(413, 'too-large', `A body has at most ${maxBytes} bytes here; nothing was stored.`);
   }
 
   #tooSlow(): VaultError {
-    return this.#refuse(408, 'too-slow', 'The body came too slowly; nothing was stored.');
+    return this.refuse(408, 'too-slow', 'The body came too slowly; nothing was stored.');
   }
 
-  #refuse(status: number, code: HttpCode, message: string): VaultError {
-    this.#refusal = failure(status, code, message);
+  /** The connection has ended: by the client, unless the server has called the exchange off before. */
+  #hungUp(): VaultError {
+    if (this.signal.aborted) return interrupted(this.signal);
+    if (this.request.complete) return this.refuse(499, 'gone', 'The client has gone.');
+    return this.refuse(400, 'source-changed', CUT);
+  }
+
+  /** Notes what to say of the exchange, unless something was before. @returns the error to throw */
+  refuse(
+    status: number,
+    code: HttpCode | 'source-changed',
+    message: string,
+    headers: Readonly<Record<string, string>> = {},
+  ): VaultError {
+    this.#refusal ??= failure(status, code, message, headers);
     return invalidInput(message);
   }
 
@@ -183,13 +207,9 @@ export class Exchange {
   async #stream(run: AsyncIterator<Uint8Array>, first: IteratorResult<Uint8Array>): Promise<void> {
     try {
       for (let next = first; next.done !== true; next = await run.next()) {
-        if (!(await this.#write(next.value))) return;
+        if (!(await this.#write(next.value))) throw this.#hungUp();
         this.bytesOut += next.value.length;
       }
-    } catch (error) {
-      // Too late for another status: whoever reads notices that bytes are missing.
-      this.response.destroy();
-      throw error;
     } finally {
       await run.return?.();
     }
@@ -199,7 +219,7 @@ export class Exchange {
   async #write(bytes: Uint8Array): Promise<boolean> {
     const { response } = this;
     if (response.destroyed) return false;
-    response.setTimeout(this.#limits.idleMs);
+    response.setTimeout(this.#limits.idleMs * PATIENCE);
     const written = await new Promise<boolean>((resolve) => {
       response.write(bytes, (error) => resolve(error === null || error === undefined));
     });

@@ -37,10 +37,8 @@ export const FILES: readonly Route[] = [
     query: ['format'],
     answers: [200, 206, 304],
     async handle(exchange, serving) {
-      return storedAnswer(
-        exchange,
-        await openStored(exchange, serving, { reference: referenceOf(exchange) }),
-      );
+      const stored = await openStored(exchange, serving, { reference: referenceOf(exchange) });
+      return storedAnswer(exchange, serving, { stored });
     },
   },
   {
@@ -105,13 +103,6 @@ async function put(exchange: Exchange, serving: Serving): Promise<Answer> {
       411,
       'no-length',
       'A body needs Content-Length or Transfer-Encoding; Content-Length: 0 is an empty file.',
-    );
-  }
-  if (headers['content-encoding'] !== undefined || headers['content-range'] !== undefined) {
-    return failure(
-      400,
-      'invalid-input',
-      'Parts of files and encoded bodies are not taken: send the whole file as it is.',
     );
   }
   const stored = await store(exchange, serving, {

@@ -3,14 +3,16 @@ import { invalidInput } from '../errors.ts';
 import { comparePaths, type FolderEntry } from '../format/folder-index.ts';
 import { entryAsJson } from '../vault/files/as-json.ts';
 import { entriesIn } from '../vault/folders/selection.ts';
-import type { SelectedEntries, Stored } from '../vault/folders/stored-folder.ts';
+import type { Stored } from '../vault/folders/stored-folder.ts';
 import { tarStream } from '../vault/folders/tar.ts';
 import { wholeFile, type ReadContent } from '../vault/folders/with-holes.ts';
+import { contentReader } from '../vault/folders/content-runs.ts';
 import type { Answer } from './answers.ts';
-import { CHUNKS_IN_FLIGHT, downloadHeaders, fileAnswer, lastPart, memoryFor } from './content.ts';
+import { downloadHeaders, fileAnswer, lastPart, memoryFor } from './content.ts';
 import type { Exchange } from './exchange.ts';
 import { MAX_PAGE, openStored, PAGE, referenceOf, wholeOf } from './stored.ts';
 import type { Route, Serving } from './serving.ts';
+import { CHUNKS_IN_FLIGHT, inTurns, type Opened } from './turns.ts';
 import { zipStream } from './zip.ts';
 
 export const FOLDERS: readonly Route[] = [
@@ -59,26 +61,30 @@ function wantedOf({ path }: InFolder): { readonly path: Buffer } | null {
 /**
  * The answer that gives what was found: a file, a file of a folder, or an archive of a folder or a part of it.
  *
- * @param options `ranges`: whether a part of a file may be asked for; `usual`: the kind of archive unless `format` in the query says
+ * @param wanted `ranges`: whether a part of a file may be asked for; `usual`: the kind of archive unless `format` in the query says
  * @throws `invalid-input` for a folder of which nobody says what archive it is to be
  */
 export async function storedAnswer(
   exchange: Exchange,
-  stored: Stored,
-  { ranges = true, usual = null }: { readonly ranges?: boolean; readonly usual?: 'zip' | null } = {},
+  serving: Serving,
+  wanted: { readonly stored: Stored; readonly ranges?: boolean; readonly usual?: 'zip' | null },
 ): Promise<Answer> {
-  if (stored.kind === 'file') return fileAnswer(exchange, stored.file, { ranges });
+  const { stored, ranges = true, usual = null } = wanted;
+  if (stored.kind === 'file') return fileAnswer(exchange, serving, { file: stored.file, ranges });
   const { folder } = stored;
   const { signal } = exchange;
   const selected = await folder.select(wantedOf(stored), { signal, chunksInFlight: CHUNKS_IN_FLIGHT });
   const { only } = selected;
   const prefix = lastPart(stored.path === '' ? folder.name : stored.path);
-  const memory = memoryFor(folder);
+  const opened = inTurns(exchange, serving, {
+    memory: () => memoryFor(folder, CHUNKS_IN_FLIGHT),
+    open: () => selected.reader(),
+  });
   if (only !== null) {
     if (only.kind !== 'file') throw invalidInput(`"${prefix}" is neither a file nor a folder.`);
     const headers = { ...downloadHeaders(prefix), 'Content-Length': String(only.content?.size ?? 0) };
-    const content = reading(selected, (read) => wholeFile(only, read(only, signal)));
-    return { status: 200, headers, memory, content };
+    const content = reading(opened, (read) => wholeFile(only, read(only, signal)));
+    return { status: 200, headers, content };
   }
   const format = exchange.query.get('format') ?? usual;
   if (format !== 'tar' && format !== 'zip') {
@@ -93,19 +99,17 @@ export async function storedAnswer(
       `${prefix}.${format}`,
       format === 'tar' ? 'application/x-tar' : 'application/zip',
     ),
-    memory,
-    content: reading(selected, (read) => archive(selected.entries(), read, { prefix, signal })),
+    content: reading(opened, (read) => archive(selected.entries(), read, { prefix, signal })),
   };
 }
 
 async function* reading(
-  selected: SelectedEntries,
+  opened: Opened,
   use: (readContent: ReadContent) => AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const reader = selected.reader();
   try {
-    yield* use(reader.readContent);
+    yield* use(contentReader(opened.runAt));
   } finally {
-    await reader.close();
+    await opened.close();
   }
 }

@@ -2,8 +2,16 @@
 import { invalidInput } from '../errors.ts';
 import type { Exchange } from './exchange.ts';
 
-/** A body's fields; none for an empty body. @throws `invalid-input` if it is no object */
-export async function jsonOf(exchange: Exchange): Promise<Readonly<Record<string, unknown>>> {
+/**
+ * A body's fields; none for an empty body.
+ *
+ * @param known names that fields may have
+ * @throws `invalid-input` if it is no object, or has others
+ */
+export async function jsonOf(
+  exchange: Exchange,
+  known: readonly string[],
+): Promise<Readonly<Record<string, unknown>>> {
   const text = await exchange.smallBody();
   let value: unknown = {};
   try {
@@ -11,8 +19,27 @@ export async function jsonOf(exchange: Exchange): Promise<Readonly<Record<string
   } catch (cause) {
     throw invalidInput('The body is not JSON.', cause);
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    requireKnown(Object.keys(value), known);
+    return { ...value };
+  }
   throw invalidInput('The body is JSON of another kind than an object.');
+}
+
+/** Refuses names that mean nothing here: what was meant might protect something. @throws `invalid-input` */
+export function requireKnown(names: Iterable<string>, known: readonly string[]): void {
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    const list = known.length === 0 ? 'there are none' : `there is ${known.join(', ')}`;
+    throw invalidInput(`"${name.slice(0, 40)}" is no field or parameter here; ${list}.`);
+  }
+}
+
+/** The field `password` of a form in an address's notation; null if it is not there. @throws `invalid-input` if there are others */
+export async function passwordOfForm(exchange: Exchange): Promise<string | null> {
+  const fields = new URLSearchParams(await exchange.smallBody());
+  requireKnown(fields.keys(), ['password']);
+  return fields.get('password');
 }
 
 /** A field that is text; null if it is not there. @throws `invalid-input` if it is anything else */

@@ -9,7 +9,7 @@ import type { Exchange } from './exchange.ts';
 import { openStored, PASSWORD_HEADER, wholeStored } from './stored.ts';
 import { storedAnswer } from './folders.ts';
 import { pageOf } from './link-page.ts';
-import { countOf, jsonOf, textOf } from './json.ts';
+import { countOf, jsonOf, passwordOfForm, textOf } from './json.ts';
 import type { Route, Serving } from './serving.ts';
 
 /** How long a link is good unless told otherwise, and at most, in seconds. */
@@ -96,7 +96,7 @@ export async function addLink(
 
 async function makeLink(exchange: Exchange, serving: Serving): Promise<Answer> {
   const [reference = ''] = exchange.parameters;
-  const fields = await jsonOf(exchange);
+  const fields = await jsonOf(exchange, ['expires_in', 'downloads', 'password', 'lock_password']);
   const lockPassword = textOf(fields, 'lock_password');
   const wanted = {
     seconds: countOf(fields, 'expires_in', MOST_SECONDS),
@@ -130,8 +130,8 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
   }
   const password = exchange.header(PASSWORD_HEADER) ?? (isAsked ? await passwordOf(exchange) : null);
   try {
-    const file = await openLink(serving, link, { password, signal: exchange.signal });
-    const answer = await storedAnswer(exchange, file, { ranges: !isAsked, usual: 'zip' });
+    const stored = await openLink(serving, link, { password, signal: exchange.signal });
+    const answer = await storedAnswer(exchange, serving, { stored, ranges: !isAsked, usual: 'zip' });
     if (answer.content === undefined) return answer;
     return { ...answer, content: counted(answer.content, () => vault.links.use(link)) };
   } catch (error) {
@@ -142,8 +142,8 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
 
 async function passwordOf(exchange: Exchange): Promise<string | null> {
   const type = exchange.header('content-type') ?? '';
-  if (/^application\/json/i.test(type)) return textOf(await jsonOf(exchange), 'password');
-  return new URLSearchParams(await exchange.smallBody()).get('password');
+  if (/^application\/json/i.test(type)) return textOf(await jsonOf(exchange, ['password']), 'password');
+  return passwordOfForm(exchange);
 }
 
 /** The file of a link. @throws `wrong-password`, also where one is asked for and none given */

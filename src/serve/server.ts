@@ -1,5 +1,5 @@
 /** The HTTP server of an opened vault. It keeps no state: any number of them may serve one vault. */
-import { createServer, type Server } from 'node:http';
+import { createServer, METHODS, STATUS_CODES, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Socket } from 'node:net';
@@ -16,6 +16,7 @@ import { noRoute, ROUTES, routedOf, type Routed } from './routes.ts';
 import type { AccessEntry } from './access-log.ts';
 import type { ServeOptions, Serving } from './serving.ts';
 import { Slowdown } from './slowdown.ts';
+import { unfit } from './unfit.ts';
 
 export type { AccessEntry } from './access-log.ts';
 export type { ServeOptions } from './serving.ts';
@@ -32,7 +33,7 @@ const MAX_HEAD_SIZE = 64 * 1024;
 /** A head must be there after this time, in milliseconds. */
 const HEAD_TIMEOUT_MS = 20_000;
 const MAX_CONNECTIONS = 2000;
-/** Bytes of memory of all downloads under way; more of them wait. */
+/** Bytes of memory of all downloads under way; of more they take turns. */
 const DOWNLOAD_MEMORY = 128 * 1024 * 1024;
 /** How long those that were called off may take to end, in milliseconds. */
 const LAST_MOMENTS_MS = 2000;
@@ -112,7 +113,8 @@ function appOf(
       void take(exchange, fits ? answering : saying(noRoute()));
     };
   const app = fastify({
-    serverFactory: (handler) => makeServer(options).on('request', handler).on('checkContinue', handler),
+    serverFactory: (handler) =>
+      makeServer(options).on('request', handler).on('checkContinue', handler).on('checkExpectation', handler),
     clientErrorHandler: refuseNonsense,
     frameworkErrors: (error, request, reply) => {
       respond(saying(failure(400, 'invalid-input', `The path cannot be used: ${error.message}.`)))(
@@ -124,6 +126,7 @@ function appOf(
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_HEAD_SIZE },
   });
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, _body, done) => {
     done(null);
@@ -144,7 +147,8 @@ function makeServer({ tls }: ServeOptions): Server {
     // Uploads may take hours; whoever sends next to nothing is noticed while the body is read.
     requestTimeout: 0,
     connectionsCheckingInterval: 5000,
-    requireHostHeader: true,
+    // It is asked for where the answer is as all others are.
+    requireHostHeader: false,
   };
   const server = tls === null ? createServer(settings) : createTlsServer({ ...settings, ...tls });
   server.maxConnections = MAX_CONNECTIONS;
@@ -171,9 +175,9 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
   try {
     const refused =
       route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
-    const answer = refused ?? (await handle(exchange, serving));
+    const answer = refused ?? unfit(exchange, route) ?? (await handle(exchange, serving));
     said = answer;
-    await serving.memory.spend(answer.memory ?? 0, () => exchange.send(answer));
+    await exchange.send(answer);
   } catch (error) {
     said = exchange.refusal ?? failureOf(error);
     if (route?.faultsAre400 === true && (said.code === 'wrong-password' || said.code === 'damaged')) {
@@ -181,6 +185,8 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
     }
     tellOperator(serving, exchange, error);
     if (!exchange.response.headersSent) await exchange.send(said).catch(() => undefined);
+    // Too late for another status: whoever reads notices that bytes are missing.
+    else exchange.response.destroy();
   }
   const entry: AccessEntry = {
     time: new Date(options.clock.now()).toISOString(),
@@ -212,23 +218,35 @@ function refuseNonsense(error: Error, socket: Socket): void {
     socket.destroy();
     return;
   }
-  const [status, reason, answer] =
-    systemCode(error) === 'HPE_HEADER_OVERFLOW'
-      ? [
-          431,
-          'Request Header Fields Too Large',
-          failure(431, 'too-large', 'The head of the request is too long.'),
-        ]
-      : systemCode(error) === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [408, 'Request Timeout', failure(408, 'too-slow', 'The head of the request came too slowly.')]
-        : [400, 'Bad Request', failure(400, 'bad-request', 'This is not HTTP.')];
+  const answer = nonsenseOf(error);
   const body = `${JSON.stringify(answer.json)}\n`;
   const lines = [
-    `HTTP/1.1 ${status} ${reason}`,
+    `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status]}`,
     ...Object.entries(STRICT_HEADERS).map(([name, value]) => `${name}: ${value}`),
     'Content-Type: application/json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
   ];
   socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
+}
+
+function nonsenseOf(error: Error): Answer {
+  const said = 'reason' in error ? String(error.reason) : error.message;
+  switch (systemCode(error)) {
+    case 'HPE_HEADER_OVERFLOW':
+      return failure(431, 'too-large', 'The head of the request is too long.');
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return failure(408, 'too-slow', 'The head of the request came too slowly.');
+    case 'HPE_INVALID_EOF_STATE':
+      return failure(400, 'source-changed', 'The connection ended before the request did.');
+    case 'HPE_INVALID_CONTENT_LENGTH':
+      if (/overflow/i.test(said)) return failure(413, 'too-large', 'No body may have so many bytes.');
+      return failure(400, 'bad-request', 'Content-Length is no number, or there are several.');
+    case 'HPE_INVALID_METHOD':
+      if ('rawPacket' in error && /^[!-~]+ [!-~]+ HTTP\/1\.[01]\r?\n/.test(String(error.rawPacket)))
+        return failure(501, 'wrong-method', 'No such method is known here.');
+      break;
+    default:
+  }
+  return failure(400, 'bad-request', `This is not HTTP: ${said}.`);
 }

@@ -8,7 +8,7 @@ import { pathName, store } from './files.ts';
 import { openStored, PASSWORD_HEADER, wholeOf, wholeStored } from './stored.ts';
 import { storedAnswer } from './folders.ts';
 import { addLink } from './links.ts';
-import { jsonOf, textOf } from './json.ts';
+import { jsonOf, passwordOfForm, requireKnown, textOf } from './json.ts';
 import { readForm } from './multipart.ts';
 import type { Route, Serving } from './serving.ts';
 
@@ -65,7 +65,8 @@ export const UPLOADS: readonly Route[] = [
       const reference = exchange.query.get('file_name');
       if (reference === null || reference === '') throw invalidInput('file_name is missing.');
       const password = exchange.query.get('password');
-      return storedAnswer(exchange, await openStored(exchange, serving, { reference, password }));
+      const stored = await openStored(exchange, serving, { reference, password });
+      return storedAnswer(exchange, serving, { stored });
     },
   },
 ];
@@ -73,6 +74,7 @@ export const UPLOADS: readonly Route[] = [
 /** Stores what a form holds. The form has to be whole before anything is listed. */
 async function storeForm(exchange: Exchange, serving: Serving): Promise<PutResult> {
   const { fields, file } = await readForm(exchange.header('content-type') ?? '', exchange.body());
+  requireKnown(fields.keys(), ['password', 'chunk_size']);
   if (file === null || file.name === '') throw invalidInput('The form has no file called "file".');
   if (/[/\\]/.test(file.name)) {
     throw invalidInput('The name of an uploaded file has no slashes here. PUT /api/files/<name> takes them.');
@@ -101,11 +103,12 @@ async function passwordOfBody(exchange: Exchange): Promise<string | null> {
   const type = exchange.header('content-type') ?? '';
   if (/^multipart\//i.test(type)) {
     const { fields, file } = await readForm(type, exchange.body());
+    requireKnown(fields.keys(), ['password']);
     if (file !== null) throw invalidInput('No file is expected here.');
     return fields.get('password') ?? null;
   }
   if (/^application\/x-www-form-urlencoded/i.test(type)) {
-    return new URLSearchParams(await exchange.smallBody()).get('password');
+    return passwordOfForm(exchange);
   }
-  return textOf(await jsonOf(exchange), 'password');
+  return textOf(await jsonOf(exchange, ['password']), 'password');
 }

@@ -158,6 +158,9 @@ it.each([
   { password: 1 },
   { password: '' },
   { lock_password: [] },
+  { Password: 'x' },
+  { expire_in: 60 },
+  { download: 1 },
 ])('%j makes no link', async (fields) => {
   const at = `/api/files/${encodeURIComponent(NAME)}/links`;
   expect(await withToken(at, { method: 'POST', body: JSON.stringify(fields) })).toMatchObject({

@@ -52,14 +52,24 @@ describe('the server', () => {
   });
 
   it('refuses pages of other servers, names that only point here, and what a proxy passes on', async () => {
-    const own = { host: 'localhost:8750', origin: 'http://localhost:8750' };
-    expect(await served.ask('/api/files', { headers: own })).toMatchObject({ status: 200 });
+    for (const host of ['localhost:8750', 'LOCALHOST:8750', '127.0.0.1', '[::1]:8750']) {
+      const own = { host, origin: `http://${host}`.toLowerCase() };
+      expect(await served.ask('/api/files', { headers: own })).toMatchObject({ status: 200 });
+    }
     for (const headers of [
       { origin: 'https://evil.example' },
       { origin: 'null' },
       { host: 'evil.example' },
       { host: 'evil.example', origin: 'http://evil.example' },
       { 'x-forwarded-for': '192.0.2.1' },
+      { 'x-forwarded-host': 'files.example' },
+      { 'x-forwarded-proto': 'https' },
+      { forwarded: 'for=192.0.2.1' },
+      { via: '1.1 proxy' },
+      { 'x-real-ip': '192.0.2.1' },
+      { 'cf-connecting-ip': '192.0.2.1' },
+      { 'true-client-ip': '192.0.2.1' },
+      { 'x-client-ip': '192.0.2.1' },
     ]) {
       expect(await served.ask('/api/files', { headers })).toMatchObject({ status: 403, code: 'forbidden' });
     }

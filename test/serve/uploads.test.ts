@@ -157,6 +157,7 @@ const BAD_FORMS: readonly [what: string, body: string, headers?: Record<string, 
   ['a chunk size that is too small', field('chunk_size', '1') + filePart('bad', 'x') + END],
   ['a chunk size that is too large', field('chunk_size', '99999999999') + filePart('bad', 'x') + END],
   ['a password that is empty', field('password', '') + filePart('bad', 'x') + END],
+  ['a field that means nothing', field('Password', 'x') + filePart('bad', 'x') + END],
   ['no boundary', filePart('bad', 'x') + END, { 'Content-Type': 'multipart/form-data' }],
   ['another type', filePart('bad', 'x') + END, { 'Content-Type': 'application/json' }],
 ];
@@ -191,6 +192,8 @@ describe('bad input', () => {
     ['/api/files/bad?chunk_size=1', 400],
     ['/api/files/bad?chunk_size=x', 400],
     ['/api/files/bad?expires_in=0', 400],
+    ['/api/files/bad?expire_in=10', 400],
+    ['/api/files/bad?Expires_in=10', 400],
   ])('PUT %s is refused', async (path, status) => {
     expect(await served.ask(path, { method: 'PUT', body: 'x' })).toMatchObject({
       status,
@@ -199,7 +202,7 @@ describe('bad input', () => {
     await expectUnharmed();
   });
 
-  it.each([
+  it.each<[string, string, number, string]>([
     ['no length', 'PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\n\r\n', 411, 'no-length'],
     [
       'too large a length',
@@ -225,11 +228,39 @@ describe('bad input', () => {
       400,
       'invalid-input',
     ],
-    ['no host', 'PUT /api/files/bad HTTP/1.1\r\nContent-Length: 1\r\n\r\nx', 400, ''],
+    ...['If-Match: "x"', 'If-None-Match: *', 'If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT'].map(
+      (condition): [string, string, number, string] => [
+        condition,
+        `PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\n${condition}\r\nContent-Length: 1\r\n\r\nx`,
+        400,
+        'invalid-input',
+      ],
+    ),
+    [
+      'another encoding',
+      'PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+      400,
+      'invalid-input',
+    ],
+    ['no host', 'PUT /api/files/bad HTTP/1.1\r\nContent-Length: 1\r\n\r\nx', 400, 'bad-request'],
+    [
+      'what cannot be expected',
+      'PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nContent-Length: 1\r\n\r\nx',
+      417,
+      'bad-request',
+    ],
+    ['an unknown method', 'FOO /api/files/bad HTTP/1.1\r\nHost: localhost\r\n\r\n', 501, 'wrong-method'],
+    ['a method for others', 'LOCK /api/files/bad HTTP/1.1\r\nHost: localhost\r\n\r\n', 405, 'wrong-method'],
+    [
+      'a length of many digits',
+      `PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${'1'.repeat(23)}\r\n\r\n`,
+      413,
+      'too-large',
+    ],
   ])('a request with %s is refused', async (_, request, status, code) => {
     const answer = await served.raw(request.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
     expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
-    expect(answer).toContain(code);
+    expect(answer).toContain(`"code":"${code}"`);
     await expectUnharmed();
   });
 
@@ -258,6 +289,15 @@ describe('bad input', () => {
     await expectUnharmed();
   });
 
+  it('a connection that ends in the middle of its sending direction is told so', async () => {
+    const head = 'PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\nx';
+    const before = served.log.length;
+    expect(await served.raw(head, { end: true })).toMatch(/^HTTP\/1.1 400 .*"code":"source-changed"/s);
+    while (served.log.length === before) await delay(10);
+    expect(served.log.at(-1)).toMatchObject({ status: 400, code: 'source-changed' });
+    await expectUnharmed();
+  });
+
   it('a client that goes in the middle leaves nothing', async () => {
     for (const bytes of ['x'.repeat(10), 'x'.repeat(300_000)]) {
       const socket = await uploading(served.url, '/api/files/bad', 500_000);
@@ -266,7 +306,11 @@ describe('bad input', () => {
       const before = served.log.length;
       socket.destroy();
       while (served.log.length === before) await delay(10);
-      expect(served.log.at(-1)).toMatchObject({ route: '/api/files/{ref...}' });
+      expect(served.log.at(-1)).toMatchObject({
+        route: '/api/files/{ref...}',
+        status: 400,
+        code: 'source-changed',
+      });
     }
     await expectUnharmed();
   });
@@ -278,7 +322,7 @@ describe('bad input', () => {
     await expectUnharmed();
   });
 
-  it.each(['[]', '"x"', '{', '{"password":1}', '\xff'])(
+  it.each(['[]', '"x"', '{', '{"password":1}', '{"Password":"x"}', '\xff'])(
     'a body %s instead of an object is refused',
     async (body) => {
       const headers = { 'Content-Type': 'application/json' };

@@ -1,0 +1,35 @@
+/** What a request may not have, whatever it asks for. */
+import { failure, type Answer } from './answers.ts';
+import type { Exchange } from './exchange.ts';
+import { requireKnown } from './json.ts';
+import type { Route } from './serving.ts';
+
+/** That something is only to be done to what is there, or is not: another request might change that in between. */
+const CONDITIONS = ['if-match', 'if-none-match', 'if-unmodified-since'];
+
+/**
+ * Why a request is refused; null for one that is not.
+ *
+ * @param route null if nothing is served there
+ * @throws `invalid-input` for parameters that mean nothing
+ */
+export function unfit({ request, method, query }: Exchange, route: Route | null): Answer | null {
+  const { headers, httpVersion } = request;
+  if (headers.host === undefined && httpVersion === '1.1') {
+    return failure(400, 'bad-request', 'HTTP/1.1 needs the header Host.');
+  }
+  if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect)) {
+    return failure(417, 'bad-request', 'Nothing but 100-continue can be expected here.');
+  }
+  // What is open to everybody takes whatever others have added to its address.
+  if (route !== null && route.scope !== null) requireKnown(query.keys(), route.query ?? []);
+  if (method === 'GET' || method === 'HEAD') return null;
+  const isEncoded = !/^chunked$/i.test(headers['transfer-encoding'] ?? 'chunked');
+  if (isEncoded || headers['content-encoding'] !== undefined || headers['content-range'] !== undefined) {
+    const message = 'Parts of files and encoded bodies are not taken: send the whole file as it is.';
+    return failure(400, 'invalid-input', message);
+  }
+  const condition = CONDITIONS.find((name) => headers[name] !== undefined);
+  if (condition === undefined) return null;
+  return failure(400, 'invalid-input', `Nothing is changed on a condition here: ${condition} is not taken.`);
+}
