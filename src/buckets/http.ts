@@ -72,7 +72,7 @@ export function openHttpClient(exchanger: Exchanger): HttpClient {
       } catch (error) {
         throwIfAborted(request.signal);
         if (error instanceof VaultError) throw error;
-        if (error instanceof TooLarge)
+        if (error instanceof TooLarge && !/^text\/html/i.test(reader.head?.headers['content-type'] ?? ''))
           throw new VaultError('damaged', `Could not ${request.task}: there are ${error.message}.`);
         const isAnswered = reader.head !== null;
         throw new VaultError(

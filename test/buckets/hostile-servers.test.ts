@@ -232,7 +232,7 @@ describe.each(['gcs', 's3'] as const)('a hostile server of %s', (kind) => {
       ['list', 'damaged'],
     ] as const)('as the answer to %s: %s, and the connection is closed', async (operation, code) => {
       const bucket = await start((_, response) => {
-        response.writeHead(200, { 'content-type': cloud.type });
+        response.writeHead(200, { 'content-type': cloud.type, etag: '"tag"' });
         void pour(response, endless(cloud.page({ names: [], token: null })));
       });
       expect(await codeOf(OPERATIONS[operation](bucket))).toBe(code);
@@ -287,6 +287,13 @@ describe.each(['gcs', 's3'] as const)('a hostile server of %s', (kind) => {
       ],
       ['bytes that are no text', '\u0000\uFFFD'.repeat(100)],
     ] as const;
+
+    test.each([10, 100_000])('a web page with a tag, %i times its text: no object', async (count) => {
+      const bucket = await start((_, response) => {
+        response.writeHead(200, { 'content-type': 'text/html', etag: '"page"' }).end('Log in'.repeat(count));
+      });
+      expect(await codeOf(bucket.get('a', { maxSize: 1000 }))).toBe('unavailable');
+    });
 
     test.each(NOTHING_OF_THE_SERVICE)('%s: no listing', async (_, body) => {
       const bucket = await answering(200, body);

@@ -235,6 +235,30 @@ describe('rates', () => {
     expect(clock.now()).toBe(10_000);
   });
 
+  test('downloads that begin together keep to the rate, also after small ones', async () => {
+    const clock = new VirtualClock();
+    const buckets = limitedTo({ download: 1_000 }, clock);
+    for (const bucket of buckets) {
+      await bucket.put('small', new Uint8Array(10));
+      await bucket.put('large', new Uint8Array(50_000));
+    }
+    await buckets[0].get('small');
+    await Promise.all([...buckets, ...buckets].map(async (bucket) => bucket.get('large')));
+    // The last begins when those before it are paid for.
+    expect(clock.now()).toBe(150_010);
+  });
+
+  test('what tells whether a bucket is there does not wait', async () => {
+    const clock = new VirtualClock();
+    const [bucket] = limitedTo({ download: 1_000 }, clock);
+    await bucket.put('a', new Uint8Array(1_000));
+    await bucket.get('a');
+    await bucket.get('a', { maxSize: 1_000 });
+    expect(clock.now()).toBe(0);
+    await bucket.get('a');
+    expect(clock.now()).toBe(2_000);
+  });
+
   test('a download that fails costs nothing', async () => {
     const clock = new VirtualClock();
     const [bucket] = limitedTo({ download: 1_000 }, clock);

@@ -241,6 +241,19 @@ describe('the S3 driver', () => {
       expect(await codeOf(bucket.get('chunks/new'))).toBe('damaged');
     });
 
+    test('get: a page of something else is unavailable, and no object that is damaged', async () => {
+      server.store('bucket', 'backups/vault/chunks/new', Buffer.from('content'));
+      for (const maxSize of [100_000, 100]) {
+        server.fail('get', { status: 200, body: '<html>Please log in</html>'.repeat(100) });
+        await expect(bucket.get('chunks/new', { maxSize })).rejects.toMatchObject({
+          code: 'unavailable',
+          message: expect.stringMatching(
+            /^Could not read chunks\/new from .*: the answer is not one of S3\./,
+          ),
+        });
+      }
+    });
+
     test('get: an object larger than allowed is not read', async () => {
       server.store('bucket', 'backups/vault/chunks/large', Buffer.alloc(50_000_000));
       expect(await codeOf(bucket.get('chunks/large', { maxSize: 1000 }))).toBe('damaged');

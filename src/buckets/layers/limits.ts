@@ -45,6 +45,11 @@ export function limited(bucket: Bucket, limits: Limits): Bucket {
   return new LimitedBucket(bucket, limits);
 }
 
+/** Bytes of objects that say little more than that a bucket is there. */
+const SMALL = 64 * 1024;
+/** Bytes of most shards. */
+const USUAL = 1024 * 1024;
+
 class LimitedBucket implements Bucket {
   readonly label: string;
   readonly retention: Retention | undefined;
@@ -81,18 +86,14 @@ class LimitedBucket implements Bucket {
 
   async get(name: string, call: GetCall = {}): Promise<Uint8Array> {
     const { download, gate } = this.#limits;
-    if (download === null)
-      return await gate.pass(call.signal, async () => await this.#bucket.get(name, call));
-    const expected = download.expected;
-    await download.take(expected, call.signal);
-    let size = 0;
-    try {
-      const bytes = await gate.pass(call.signal, async () => await this.#bucket.get(name, call));
-      size = bytes.length;
-      return bytes;
-    } finally {
-      download.correct(expected, size);
-    }
+    const read = async (): Promise<Uint8Array> =>
+      gate.pass(call.signal, async () => this.#bucket.get(name, call));
+    if (download === null) return await read();
+    if ((call.maxSize ?? Infinity) > SMALL) return await download.spend(read, call.signal);
+    // Whether a bucket is there at all is asked while others wait.
+    const bytes = await read();
+    download.charge(bytes.length);
+    return bytes;
   }
 
   async remove(name: string, call: RemoveCall = {}): Promise<void> {
@@ -119,16 +120,12 @@ export class Rate {
   readonly #clock: Clock;
   /** When all that was taken is paid for, in the clock's milliseconds. */
   #paidAtMs = 0;
-  #expected = 0;
+  readonly #turns: Gate;
 
   constructor(bytesPerSecond: number, clock: Clock) {
     this.#bytesPerMs = bytesPerSecond / 1000;
     this.#clock = clock;
-  }
-
-  /** What the next request will probably take, in bytes: what the last one took. */
-  get expected(): number {
-    return this.#expected;
+    this.#turns = new Gate(Math.max(1, Math.floor(bytesPerSecond / USUAL)));
   }
 
   /**
@@ -151,9 +148,26 @@ export class Rate {
     }
   }
 
-  /** Puts right what was taken on expectation. */
-  correct(expected: number, actual: number): void {
-    if (actual > 0) this.#expected = actual;
-    this.#paidAtMs += (actual - expected) / this.#bytesPerMs;
+  /** Takes bytes that are there already. */
+  charge(size: number): void {
+    this.#paidAtMs = Math.max(this.#clock.monotonic(), this.#paidAtMs) + size / this.#bytesPerMs;
+  }
+
+  /**
+   * Gets what takes nobody knows how many bytes. No more of it at a time than a second's worth, since all that is under way has begun
+   * before any of it is paid for.
+   *
+   * @throws `interrupted`; what `work` throws
+   */
+  async spend<T extends { readonly length: number }>(
+    work: () => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    return this.#turns.pass(signal, async () => {
+      await this.take(0, signal);
+      const got = await work();
+      this.charge(got.length);
+      return got;
+    });
   }
 }

@@ -3,6 +3,7 @@ import { connectionAdvice, connectionFault } from '../connection.ts';
 import { retryAfterMs } from '../date.ts';
 import { retainedError } from '../bucket.ts';
 import { TooLarge } from '../http/answer-reader.ts';
+import { NotS3 } from './handler.ts';
 import { brief } from '../explanation.ts';
 
 /** What was being done when a request failed; the words of the message. */
@@ -212,6 +213,11 @@ export function translateS3Error(error: unknown, attempt: S3Attempt): VaultError
     look: `Could not ask how long ${object}is locked in ${attempt.label}`,
     extend: `Could not lock ${object}in ${attempt.label}`,
   }[attempt.action];
+  if (error instanceof NotS3) {
+    return new VaultError('unavailable', `${tried}: ${error.message}. Check the network and the endpoint.`, {
+      cause: error,
+    });
+  }
   if (isLocked(answer, attempt)) return retainedError(tried, null, error);
   return new VaultError(meaning.code, `${tried}: ${reasonOf(error, answer)}. ${meaning.next}`.trimEnd(), {
     cause: error,

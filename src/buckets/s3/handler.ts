@@ -5,6 +5,7 @@ import { VaultError } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
 import { AnswerReader, TooLarge, type BodyOptions } from '../http/answer-reader.ts';
 import type { Exchanger } from '../http/exchanger.ts';
+import type { Head } from '../http/head.ts';
 
 /** As much of a request of the SDK as is sent. */
 interface SdkRequest {
@@ -25,6 +26,22 @@ export interface SdkResponse {
   readonly body: Buffer;
 }
 
+/** What has answered is something else, such as a network's log-in page. */
+export class NotS3 extends Error {
+  constructor() {
+    super('the answer is not one of S3');
+  }
+}
+
+/** Whether an answer to who asks for an object may have one: then it has a tag. Web pages may have tags, too, and nothing of Amazon's. */
+function isObject(head: Head | null): boolean {
+  if (head === null || head.status >= 300) return true;
+  const { etag, 'content-type': type = '' } = head.headers;
+  const isPage =
+    /^text\/html/i.test(type) && !Object.keys(head.headers).some((name) => name.startsWith('x-amz-'));
+  return etag !== undefined && !isPage;
+}
+
 export class S3Handler {
   readonly metadata = { handlerProtocol: 'http/1.1' };
   readonly #exchanger: Exchanger;
@@ -38,7 +55,7 @@ export class S3Handler {
 
   /**
    * @param how `download`: what is asked for is an object, of all requests' answers the only one that is no page
-   * @throws errors of the connection as they are; `TooLarge` of an object; `damaged` of a page that is too large
+   * @throws errors of the connection as they are; `TooLarge` of an object; `NotS3`; `damaged` of a page that is too large
    */
   async handle(
     request: SdkRequest,
@@ -55,12 +72,14 @@ export class S3Handler {
       const sent = { method, url: urlOf(request), headers, body, signal };
       await this.#gate.pass(signal, () => this.#exchanger.exchange(sent, reader));
     } catch (error) {
-      if (!(error instanceof TooLarge) || download !== undefined) throw error;
+      if (!(error instanceof TooLarge)) throw error;
+      if (download !== undefined) throw isObject(reader.head) ? error : new NotS3();
       throw new VaultError(
         'damaged',
         `The service sent an answer of more than ${MAX_PAGE_SIZE} bytes. Whatever answers there does not work.`,
       );
     }
+    if (download !== undefined && !isObject(reader.head)) throw new NotS3();
     const { status = 0, headers: told = {} } = reader.head ?? {};
     return { response: { statusCode: status, headers: told, body: reader.body } };
   }
