@@ -138,6 +138,15 @@ test('--kubernetes prints CronJobs that kubectl takes', async () => {
   }
 });
 
+test('warns that no job has keys that are in variables', async () => {
+  const env = { VAULT_PASSWORD: undefined, AWS_SECRET_ACCESS_KEY: 'hidden' };
+  const args = ['schedule', 'print', '--cron', 'plain', '--password-file', 'pass word', '--bucket'];
+  const there = await box.run([...args, 's3://bucket?region=eu-west-1'], { env });
+  expect(there).toMatchObject({ exit: 0, stderr: expect.stringContaining('AWS_SECRET_ACCESS_KEY') });
+  expect(there.stdout + there.stderr).not.toContain('hidden');
+  expect(await box.run([...args, 'folder'], { env })).toMatchObject({ exit: 0, stderr: '' });
+});
+
 test('refuses a password in clear, no or several formats, no paths, and what a format cannot say', async () => {
   const plain = await box.run(['schedule', 'print', '--cron', 'plain']);
   expect(plain).toMatchObject({ exit: 2, stdout: '', stderr: expect.stringContaining('--password-command') });

@@ -402,6 +402,9 @@ test('the buckets are named that deny removal, and no others', async () => {
   failing(present(made.buckets[0]), removes, 'unavailable');
   failing(present(made.buckets[2]), removes, 'denied');
   expect(await made.vault.removalDenied()).toEqual(['memory:3']);
+  // Who may not store, either, has other credentials to look for.
+  failing(present(made.buckets[2]), () => true, 'denied');
+  expect(await made.vault.removalDenied()).toEqual([]);
   failing(present(made.buckets[0]), removes, 'interrupted');
   await expect(made.vault.removalDenied()).rejects.toMatchObject({ code: 'interrupted' });
 });

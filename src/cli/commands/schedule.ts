@@ -49,12 +49,23 @@ export async function printSchedule(
     throw invalidInput('--kubernetes needs --image <image>, one that contains vault.');
   }
   const schedule = await scheduleOf(invocation, paths, flags);
+  warnOfSecrets(invocation, schedule.buckets);
   const print = flags.cron === true ? cronText : flags.systemd === true ? systemdText : kubernetesText;
   const text = print(schedule);
   if (options.json === true) await output.json({ text });
   else await output.write(text);
   terminal.summary(null, { jobs: schedule.jobs.length });
   return DONE;
+}
+
+/** Secrets are not printed, and a scheduler has none of them: each job would fail at night. */
+function warnOfSecrets({ environment, terminal }: Invocation, urls: readonly string[]): void {
+  const isInUse = urls.some((url) => url.startsWith('s3:')) && Boolean(environment['AWS_SECRET_ACCESS_KEY']);
+  if (!isInUse) return;
+  terminal.warn(
+    'The keys for S3 are in variables here (AWS_SECRET_ACCESS_KEY), which no job has. Put them into ~/.aws/credentials, or give the jobs a role.',
+    { kind: 'not-carried' },
+  );
 }
 
 async function scheduleOf(
