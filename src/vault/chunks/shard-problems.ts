@@ -24,6 +24,9 @@ export class ShardProblems {
   readonly #slow = new Set<ReadBucket>();
   readonly #answered = new Set<ReadBucket>();
 
+  /** Whether there was a chunk that could not be got elsewhere, either. */
+  #hasLost = false;
+
   add(problem: ShardProblem): void {
     // Looking for a chunk everywhere comes by the same shard again.
     if (this.#recent.some((known) => isSame(known, problem))) return;
@@ -55,8 +58,9 @@ export class ShardProblems {
     return new Set([...down, ...this.#slow].map((bucket) => bucket.number));
   }
 
-  /** One warning for each bucket with problems, for when all could be got round. */
+  /** One warning for each bucket with problems. */
   warnings(): Warning[] {
+    const elsewhere = this.#hasLost ? [] : [ELSEWHERE];
     const silent = [...this.#slow].filter(
       (bucket) => !this.#answered.has(bucket) && !this.#byBucket.has(bucket),
     );
@@ -64,7 +68,7 @@ export class ShardProblems {
       const sentences = [...kinds].map(([kind, { first, count }]) => describe(kind, first, count));
       return {
         kind: kinds.has('damaged') ? 'shard-damaged' : kinds.has('missing') ? 'shard-missing' : 'bucket-down',
-        message: [...sentences, ELSEWHERE].join(' '),
+        message: [...sentences, ...elsewhere].join(' '),
         bucket: bucket.url,
       };
     });
@@ -72,7 +76,7 @@ export class ShardProblems {
       ...told,
       ...silent.map(({ url }): Warning => ({
         kind: 'bucket-down',
-        message: `${url} did not answer in time. ${ELSEWHERE}`,
+        message: [`${url} did not answer in time.`, ...elsewhere].join(' '),
         bucket: url,
       })),
     ];
@@ -84,6 +88,7 @@ export class ShardProblems {
    * @param redundancy what it is coded with, as far as anybody knows; null if no bucket has any of it
    */
   lost(chunkId: string, redundancy: Redundancy | null): VaultError {
+    this.#hasLost = true;
     const problems = this.#recent.filter((problem) => problem.chunkId === chunkId);
     const outage = problems.find(({ error }) => kindOf(error) === 'down');
     const what =

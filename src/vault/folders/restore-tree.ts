@@ -318,7 +318,9 @@ class Restoring {
     if (!isVaultError(error) || !isOfEntry || FATAL.has(code)) throw error;
     if (entry.kind === 'folder') this.#lost = path;
     this.done.missing += 1;
-    this.#tell(path, isVaultError(error, 'damaged') ? 'damaged' : 'not-restored', error.message);
+    const { code: kind, message } = error;
+    if (kind === 'damaged') this.#tell(path, kind, `${shown(path)} is not restored. ${message}`);
+    else this.#tell(path, 'not-restored', message);
   }
 
   #noteNotKept(path: DiskPath, notKept: readonly string[]): void {

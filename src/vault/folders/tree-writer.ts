@@ -95,10 +95,7 @@ export class TreeWriter {
     if (first !== undefined) return yield* this.#writeFurther(place, item, first);
     if (kind !== 'file') return yield* this.#writeNode(place, item);
     if (item.entry.content === null) {
-      throw new VaultError(
-        'damaged',
-        `${shown(item.path)} is not restored: what it is another path of is not there.`,
-      );
+      throw new VaultError('damaged', 'What it is another path of is not there.');
     }
     return yield* this.#writeFile(place, item, found);
   }

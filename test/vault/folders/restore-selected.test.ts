@@ -148,7 +148,7 @@ describe.each([
     );
     const done = await restore(damaged, place.at('out'));
     expect(done.missing).toBeGreaterThan(0);
-    expect(problems[0]).toMatchObject({ kind: 'damaged', message: 'It is damaged.' });
+    expect(problems[0]).toMatchObject({ kind: 'damaged', message: 'a is not restored. It is damaged.' });
     expect(Buffer.isBuffer(problems[0]?.path)).toBe(true);
     expect(await readFile(place.at('out', 'sub', 'f39'))).toEqual(
       Buffer.from(seededRandom(39).bytes(39_000)),

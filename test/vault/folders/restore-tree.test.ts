@@ -346,7 +346,8 @@ describe('a folder that is restored', () => {
       };
     const done = await restoreTree(stored.entries, failing('damaged'), at.at('to'), options);
     expect(done).toMatchObject({ files: 2, missing: 1 });
-    expect(problems).toMatchObject([{ path: Buffer.from('b'), kind: 'damaged' }]);
+    const message = 'b is not restored. no such luck';
+    expect(problems).toMatchObject([{ path: Buffer.from('b'), kind: 'damaged', message }]);
     expect(await readdir(at.at('to'))).toEqual(['a', 'c']);
     await expect(
       restoreTree(stored.entries, failing('unavailable'), at.at('t2'), options),
