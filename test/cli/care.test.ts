@@ -229,6 +229,37 @@ describe('bucket', () => {
     expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
   });
 
+  test('whose removal was cut short is told by status, verify and add, until rm has ended it', async () => {
+    await box.run(['bucket', 'add', 'more']);
+    const manifests = join(box.bucket(2), 'manifests');
+    const [name = ''] = await readdir(manifests);
+    // What keeps it from ending.
+    await rename(join(manifests, name), box.at('kept'));
+    await mkdir(join(manifests, name));
+    const cut = await box.run(['bucket', 'rm', box.bucket(1)]);
+    expect([cut.exit, cut.stderr]).toEqual([
+      3,
+      expect.stringContaining('The bucket is still part of the vault.'),
+    ]);
+    await rm(join(manifests, name), { recursive: true });
+    await rename(box.at('kept'), join(manifests, name));
+    const begun =
+      /^vault: warning: .*bucket-1 is being taken out of the vault, or that was cut short: "vault bucket rm /m;
+    for (const verb of ['status', 'verify']) {
+      const { exit, stderr } = await box.run([verb]);
+      expect([verb, exit, stderr]).toEqual([verb, 3, expect.stringMatching(begun)]);
+    }
+    const added = await box.run(['bucket', 'add', box.bucket(1)]);
+    expect([added.exit, added.stderr]).toEqual([
+      2,
+      expect.stringMatching(/bucket-1 is being taken out .* rm .*Add it then/),
+    ]);
+    expect(await box.run(['bucket', 'rm', box.bucket(1)])).toMatchObject({ exit: 0, stderr: '' });
+    for (const verb of ['status', 'verify'])
+      expect(await box.run([verb])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['bucket', 'add', box.bucket(1)])).toMatchObject({ exit: 0 });
+  });
+
   test('set-url to another place than that bucket ends with 2', async () => {
     const { exit } = await box.run(['bucket', 'set-url', box.bucket(1), box.bucket(2)]);
     expect(exit).toBe(2);
