@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -274,6 +275,21 @@ describe('recover', () => {
     kept = await box.keep();
   });
   beforeEach(() => kept());
+
+  test('and sync say that they cannot read a file, which a newer version may have stored', async () => {
+    const newer = Buffer.alloc(500).fill('vlt3mnfs', 0, 8);
+    const name = createHash('sha256').update(newer).digest('hex');
+    for (const number of [1, 2, 3]) await writeFile(join(box.bucket(number), 'manifests', name), newer);
+    await using place = await catalogPlace();
+    const recover = ['recover', '--db', place.location, '--bucket', box.bucket(1)];
+    for (const args of [['sync'], recover]) {
+      const { exit, stderr } = await box.run(args);
+      expect([exit, stderr]).toEqual([
+        3,
+        expect.stringMatching(/1 file could not be looked at now, or only by a newer/),
+      ]);
+    }
+  });
 
   test('rebuilds a lost catalog from the buckets', async () => {
     await using place = await catalogPlace();
