@@ -9,7 +9,7 @@ import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { openStored, PASSWORD_HEADER, toWhole, wholeStored } from './stored.ts';
 import { storedAnswer } from './folders.ts';
-import { pageOf } from './link-page.ts';
+import { pageOf, wantsPage } from './link-page.ts';
 import { countOf, jsonOf, passwordOfForm, textOf } from './json.ts';
 import type { Route, Serving } from './serving.ts';
 
@@ -62,6 +62,7 @@ export const LINKS: readonly Route[] = [
     scope: null,
     query: ['format'],
     answers: [200, 206, 304],
+    failsInPages: true,
     handle: follow,
   },
   {
@@ -72,6 +73,7 @@ export const LINKS: readonly Route[] = [
       'The file of a link, or the folder as an archive. Its password in the header Vault-Password, or as password of a form.',
     scope: null,
     body: ['application/json', 'application/x-www-form-urlencoded'],
+    failsInPages: true,
     handle: follow,
   },
 ];
@@ -128,7 +130,7 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
     return failure(404, 'file-not-found', 'This link is wrong, has expired, was taken away or is used up.');
   }
   exchange.by = `link ${link.id.slice(0, 12)}`;
-  const isBrowser = /\btext\/html\b/.test(exchange.header('accept') ?? '');
+  const isBrowser = wantsPage(exchange);
   const isAsked = exchange.method === 'POST';
   if (!isAsked && isBrowser) return pageOf(link, null);
   if (exchange.method === 'GET' && link.mostDownloads !== null) {
