@@ -10,8 +10,9 @@ export interface Answer {
   readonly text?: string;
   /** A file's bytes, whose memory is only valid until the next ones are asked for. */
   readonly content?: AsyncIterable<Uint8Array>;
-  /** The code of what went wrong, for the log. */
+  /** The code of what went wrong, for the log, and what is said of it. */
   readonly code?: string;
+  readonly message?: string;
 }
 
 /** Codes of errors that only HTTP has, beside those of `VaultError`. */
@@ -64,7 +65,7 @@ export function failure(
   message: string,
   headers: Readonly<Record<string, string>> = {},
 ): Answer {
-  return { status, headers, code, json: { status: 'error', error: { code, message } } };
+  return { status, headers, code, message, json: { status: 'error', error: { code, message } } };
 }
 
 export function failureOf(error: unknown): Answer {

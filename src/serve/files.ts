@@ -8,7 +8,7 @@ import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { storedAnswer } from './folders.ts';
 import type { Route, Serving } from './serving.ts';
-import { MAX_PAGE, openStored, PAGE, PASSWORD_HEADER, referenceOf, wholeOf } from './stored.ts';
+import { MAX_PAGE, openStored, PAGE, PASSWORD_HEADER, referenceOf, toWhole, wholeOf } from './stored.ts';
 
 export const FILES: readonly Route[] = [
   {
@@ -56,8 +56,11 @@ export const FILES: readonly Route[] = [
     path: '/api/files/{ref...}',
     summary: 'Removes a file; it can be brought back for seven days.',
     scope: 'delete',
-    async handle(exchange, { vault }) {
-      const { removed } = await vault.remove([referenceOf(exchange)], { signal: exchange.signal });
+    async handle(exchange, serving) {
+      const reference = referenceOf(exchange);
+      const { signal } = exchange;
+      const work = () => serving.vault.remove([reference], { signal });
+      const { removed } = await toWhole(exchange, serving, { reference, work });
       return { status: 200, json: { status: 'success', removed: removed.map(({ hash }) => hash) } };
     },
   },

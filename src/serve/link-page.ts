@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Link } from '../vault/grants/links.ts';
 import type { Answer } from './answers.ts';
+import type { Exchange } from './exchange.ts';
 
 const STYLE =
   'body{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}' +
@@ -24,12 +25,25 @@ export function pageOf(link: Link, trouble: string | null): Answer {
     ? '<p><label>Password <input type="password" name="password" required autofocus></label></p>'
     : '';
   const until = link.expiresAtMs === null ? '' : `<p>Until ${new Date(link.expiresAtMs).toUTCString()}.</p>`;
-  const text = `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+  const form = `<form method="post">${question}<button>Download</button></form>${until}`;
+  return { status: trouble === null ? 200 : 403, headers: HEADERS, text: htmlOf(title, trouble, form) };
+}
+
+/** The same answer for whoever wants a page. */
+export function failurePage({ status, headers, message = '' }: Answer): Answer {
+  return { status, headers: { ...headers, ...HEADERS }, text: htmlOf('Download', message, '') };
+}
+
+export function wantsPage(exchange: Exchange): boolean {
+  return /\btext\/html\b/.test(exchange.header('accept') ?? '');
+}
+
+function htmlOf(title: string, trouble: string | null, form: string): string {
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="robots" content="noindex"><title>Download</title><style>${STYLE}</style></head>
 <body><main><h1>${title}</h1>${trouble === null ? '' : `<p role="alert">${escaped(trouble)}</p>`}
-<form method="post">${question}<button>Download</button></form>${until}</main></body></html>
+${form}</main></body></html>
 `;
-  return { status: trouble === null ? 200 : 403, headers: HEADERS, text };
 }
 
 function escaped(text: string): string {

@@ -4,11 +4,12 @@ import type { FoundLink, Link } from '../vault/grants/links.ts';
 import type { FileInfo } from '../vault/files/records.ts';
 import { asTime } from '../vault/files/as-json.ts';
 import type { Stored } from '../vault/folders/stored-folder.ts';
+import type { Vault } from '../vault/vault.ts';
 import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
-import { openStored, PASSWORD_HEADER, wholeStored } from './stored.ts';
+import { openStored, PASSWORD_HEADER, toWhole, wholeStored } from './stored.ts';
 import { storedAnswer } from './folders.ts';
-import { pageOf } from './link-page.ts';
+import { pageOf, wantsPage } from './link-page.ts';
 import { countOf, jsonOf, passwordOfForm, textOf } from './json.ts';
 import type { Route, Serving } from './serving.ts';
 
@@ -33,9 +34,11 @@ export const LINKS: readonly Route[] = [
     summary: 'Links, the newest first, with the times they were used; those to one file with file.',
     scope: 'admin',
     query: ['file'],
-    async handle(exchange, { vault }) {
+    async handle(exchange, serving) {
+      const { vault } = serving;
       const reference = exchange.query.get('file');
-      const hash = reference === null ? null : (await vault.resolve(reference)).hash;
+      const file = reference === null ? null : await resolveWhole(exchange, serving, reference);
+      const hash = file?.hash ?? null;
       return { status: 200, json: { links: (await vault.links.list(hash)).map(factsOf) } };
     },
   },
@@ -59,6 +62,7 @@ export const LINKS: readonly Route[] = [
     scope: null,
     query: ['format'],
     answers: [200, 206, 304],
+    failsInPages: true,
     handle: follow,
   },
   {
@@ -69,6 +73,7 @@ export const LINKS: readonly Route[] = [
       'The file of a link, or the folder as an archive. Its password in the header Vault-Password, or as password of a form.',
     scope: null,
     body: ['application/json', 'application/x-www-form-urlencoded'],
+    failsInPages: true,
     handle: follow,
   },
 ];
@@ -106,10 +111,14 @@ async function makeLink(exchange: Exchange, serving: Serving): Promise<Answer> {
   };
   const file =
     lockPassword === null
-      ? await serving.vault.resolve(reference)
+      ? await resolveWhole(exchange, serving, reference)
       : wholeStored(await openStored(exchange, serving, { reference, password: lockPassword }));
   const { url, id, expiresAt } = await addLink(serving, file, wanted);
   return { status: 201, json: { status: 'success', url, id, expires_at: expiresAt } };
+}
+
+function resolveWhole(exchange: Exchange, serving: Serving, reference: string): ReturnType<Vault['resolve']> {
+  return toWhole(exchange, serving, { reference, work: () => serving.vault.resolve(reference) });
 }
 
 /** Only what is asked for on purpose counts as a download: not HEAD, and not what shows a preview of a link. */
@@ -121,7 +130,7 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
     return failure(404, 'file-not-found', 'This link is wrong, has expired, was taken away or is used up.');
   }
   exchange.by = `link ${link.id.slice(0, 12)}`;
-  const isBrowser = /\btext\/html\b/.test(exchange.header('accept') ?? '');
+  const isBrowser = wantsPage(exchange);
   const isAsked = exchange.method === 'POST';
   if (!isAsked && isBrowser) return pageOf(link, null);
   if (exchange.method === 'GET' && link.mostDownloads !== null) {

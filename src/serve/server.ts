@@ -11,6 +11,7 @@ import type { Vault } from '../vault/vault.ts';
 import { Access } from './access.ts';
 import { failure, failureOf, STRICT_HEADERS, type Answer } from './answers.ts';
 import { Exchange } from './exchange.ts';
+import { failurePage, wantsPage } from './link-page.ts';
 import { Metrics } from './metrics.ts';
 import { noRoute, ROUTES, routedOf, type Routed } from './routes.ts';
 import type { AccessEntry } from './access-log.ts';
@@ -171,20 +172,24 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
   const startedAtMs = options.clock.monotonic();
   const { request, method } = exchange;
   const client = request.socket.remoteAddress ?? null;
+  const shown = (answer: Answer): Answer =>
+    route?.failsInPages === true && answer.message !== undefined && wantsPage(exchange)
+      ? failurePage(answer)
+      : answer;
   let said: Answer;
   try {
     const refused =
       route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
     const answer = refused ?? unfit(exchange, route) ?? (await handle(exchange, serving));
     said = answer;
-    await exchange.send(answer);
+    await exchange.send(shown(answer));
   } catch (error) {
     said = exchange.refusal ?? failureOf(error);
     if (route?.faultsAre400 === true && (said.code === 'wrong-password' || said.code === 'damaged')) {
       said = { ...said, status: 400 };
     }
     tellOperator(serving, exchange, error);
-    if (!exchange.response.headersSent) await exchange.send(said).catch(() => undefined);
+    if (!exchange.response.headersSent) await exchange.send(shown(said)).catch(() => undefined);
     // Too late for another status: whoever reads notices that bytes are missing.
     else exchange.response.destroy();
   }

@@ -53,5 +53,7 @@ export interface Route {
   readonly answers?: readonly number[];
   /** Where wrong passwords and damaged files are 400, as clients of an older service know it. */
   readonly faultsAre400?: true;
+  /** Where browsers are told of failures by a page. */
+  readonly failsInPages?: true;
   readonly handle: (exchange: Exchange, serving: Serving) => Promise<Answer>;
 }

@@ -1,5 +1,5 @@
 /** What requests ask of what is stored: which one, with which password, how much of it. */
-import { invalidInput, VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../errors.ts';
 import type { Stored, StoredFolder } from '../vault/folders/stored-folder.ts';
 import type { StoredFile } from '../vault/read/get.ts';
 import type { Exchange } from './exchange.ts';
@@ -50,6 +50,26 @@ export function wholeStored(stored: Stored): StoredFile | StoredFolder {
   if (stored.kind === 'file') return stored.file;
   if (stored.path === '') return stored.folder;
   throw invalidInput('This can be had for whole folders, not for what lies in one.');
+}
+
+/**
+ * Does what can be done to whole files and folders only.
+ *
+ * @throws `invalid-input` where the reference means what lies in a folder, and not that there is no such file
+ */
+export async function toWhole<T>(
+  exchange: Exchange,
+  serving: Serving,
+  { reference, work }: { readonly reference: string; readonly work: () => Promise<T> },
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isVaultError(error, 'file-not-found')) throw error;
+    const stored = await openStored(exchange, serving, { reference }).catch(() => null);
+    if (stored !== null) wholeStored(stored);
+    throw error;
+  }
 }
 
 export function referenceOf({ parameters }: Exchange): string {

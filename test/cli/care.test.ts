@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -229,6 +230,37 @@ describe('bucket', () => {
     expect((await box.run(['get', 'a', '-o', '-'])).stdout).toBe(CONTENT);
   });
 
+  test('whose removal was cut short is told by status, verify and add, until rm has ended it', async () => {
+    await box.run(['bucket', 'add', 'more']);
+    const manifests = join(box.bucket(2), 'manifests');
+    const [name = ''] = await readdir(manifests);
+    // What keeps it from ending.
+    await rename(join(manifests, name), box.at('kept'));
+    await mkdir(join(manifests, name));
+    const cut = await box.run(['bucket', 'rm', box.bucket(1)]);
+    expect([cut.exit, cut.stderr]).toEqual([
+      3,
+      expect.stringContaining('The bucket is still part of the vault.'),
+    ]);
+    await rm(join(manifests, name), { recursive: true });
+    await rename(box.at('kept'), join(manifests, name));
+    const begun =
+      /^vault: warning: .*bucket-1 is being taken out of the vault, or that was cut short: "vault bucket rm /m;
+    for (const verb of ['status', 'verify']) {
+      const { exit, stderr } = await box.run([verb]);
+      expect([verb, exit, stderr]).toEqual([verb, 3, expect.stringMatching(begun)]);
+    }
+    const added = await box.run(['bucket', 'add', box.bucket(1)]);
+    expect([added.exit, added.stderr]).toEqual([
+      2,
+      expect.stringMatching(/bucket-1 is being taken out .* rm .*Add it then/),
+    ]);
+    expect(await box.run(['bucket', 'rm', box.bucket(1)])).toMatchObject({ exit: 0, stderr: '' });
+    for (const verb of ['status', 'verify'])
+      expect(await box.run([verb])).toMatchObject({ exit: 0, stderr: '' });
+    expect(await box.run(['bucket', 'add', box.bucket(1)])).toMatchObject({ exit: 0 });
+  });
+
   test('set-url to another place than that bucket ends with 2', async () => {
     const { exit } = await box.run(['bucket', 'set-url', box.bucket(1), box.bucket(2)]);
     expect(exit).toBe(2);
@@ -243,6 +275,21 @@ describe('recover', () => {
     kept = await box.keep();
   });
   beforeEach(() => kept());
+
+  test('and sync say that they cannot read a file, which a newer version may have stored', async () => {
+    const newer = Buffer.alloc(500).fill('vlt3mnfs', 0, 8);
+    const name = createHash('sha256').update(newer).digest('hex');
+    for (const number of [1, 2, 3]) await writeFile(join(box.bucket(number), 'manifests', name), newer);
+    await using place = await catalogPlace();
+    const recover = ['recover', '--db', place.location, '--bucket', box.bucket(1)];
+    for (const args of [['sync'], recover]) {
+      const { exit, stderr } = await box.run(args);
+      expect([exit, stderr]).toEqual([
+        3,
+        expect.stringMatching(/1 file could not be looked at now, or only by a newer/),
+      ]);
+    }
+  });
 
   test('rebuilds a lost catalog from the buckets', async () => {
     await using place = await catalogPlace();

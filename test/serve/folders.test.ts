@@ -105,6 +105,18 @@ describe('a folder', () => {
     await expectSame(part, format, place.at('docs', 'sub'));
   });
 
+  it('is removed and linked to as a whole, and what lies in it is not said to be nowhere', async () => {
+    for (const [method, path] of [
+      ['POST', '/api/files/my/docs/a.txt/links'],
+      ['DELETE', '/api/files/my/docs/a.txt'],
+      ['GET', '/api/links?file=my/docs/a.txt'],
+    ] as const) {
+      const refused = await served.ask(path, { method, body: method === 'POST' ? '{}' : null });
+      expect(refused).toMatchObject({ status: 400, code: 'invalid-input' });
+      expect(refused.bytes.toString()).toContain('for whole folders');
+    }
+  });
+
   it('has links, which give a zip unless told otherwise', async () => {
     const { json } = await served.ask('/api/files/my/docs/links', {
       method: 'POST',

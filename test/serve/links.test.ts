@@ -135,6 +135,26 @@ it('A password of its own is asked for, and a browser can give it', async () => 
   expect(got.bytes.toString()).toBe('for you');
 });
 
+function expectPage(page: Answered, status: number, text: string): void {
+  expect([page.status, page.headers['content-type']]).toEqual([status, 'text/html; charset=utf-8']);
+  expect(page.headers['content-security-policy']).toMatch(/^default-src 'none'; style-src 'sha256-/);
+  expect(page.bytes.toString()).toContain(text);
+}
+
+it('A browser is told by a page why it gets nothing', async () => {
+  const expired = await special({ expiresAtMs: Date.now() - 1 });
+  expectPage(await served.ask(expired, { headers: BROWSER }), 404, 'has expired');
+  expectPage(await served.ask(expired, { method: 'POST', headers: BROWSER }), 404, 'has expired');
+  const { path } = await make({ password: 'pass word' });
+  const guess = { method: 'POST', headers: { ...BROWSER, 'vault-password': 'wrong' } };
+  for (let i = 0; i < 5; i += 1) expectPage(await served.ask(path, guess), 403, 'This password is wrong.');
+  const late = await served.ask(path, guess);
+  expectPage(late, 429, 'too many wrong passwords');
+  expect(Number(late.headers['retry-after'])).toBeGreaterThan(0);
+  const program = await served.ask(path, { ...guess, headers: { 'vault-password': 'wrong' } });
+  expect(program).toMatchObject({ status: 429, code: 'too-many' });
+});
+
 it('A link to a locked file asks for the password of its lock, or carries it where it was given', async () => {
   const { path } = await make({}, 'locked');
   expect(await served.ask(path)).toMatchObject({ status: 403, code: 'wrong-password' });

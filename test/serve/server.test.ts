@@ -84,9 +84,13 @@ describe('the server', () => {
     served.log.length = 0;
     await served.ask('/secret-name?password=hush');
     await served.ask('/healthz?password=hush');
+    await served.raw('GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n');
+    await served.raw('GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: foo\r\nConnection: close\r\n\r\n');
     expect(served.log).toMatchObject([
       { method: 'GET', route: null, status: 404, code: 'no-route' },
       { method: 'GET', route: '/healthz', status: 200, code: null },
+      { method: 'GET', route: '/healthz', status: 400, code: 'bad-request' },
+      { method: 'GET', route: '/healthz', status: 417, code: 'bad-request' },
     ]);
     expect(JSON.stringify(served.log)).not.toMatch(/secret|hush/);
   });

@@ -272,6 +272,10 @@ describe('repair', () => {
     const markers = scene.buckets.map(({ storage }) => storage.get('vault.json'));
     scene.bucket(0).storage.delete('vault.json');
     flip(scene.bucket(1), 'vault.json', 0);
+    await expect(present(handle.session.buckets.byNumber(2)).confirm()).rejects.toMatchObject({
+      code: 'damaged',
+      message: expect.stringContaining('"vault repair" makes it anew'),
+    });
     // No keyring either: its manifests tell.
     scene.bucket(2).storage.delete('vault.json');
     wipe(scene.bucket(2), 'keyring/');
@@ -314,6 +318,32 @@ describe('repair', () => {
     expect(await begun.handle.vault.repair()).toMatchObject({ markersStored: 0 });
     expect(begun.scene.bucket(0).storage).toEqual(foreign);
   });
+
+  test.each(['vault', 'bucket'])(
+    'leaves a marker of which a digit of the %s is another, says so, and marks again once that was moved away',
+    async (field) => {
+      await using begun = await begin();
+      const { scene, handle } = begun;
+      const { storage } = scene.bucket(0);
+      const marker = present(storage.get('vault.json'));
+      const text = Buffer.from(marker).toString();
+      const at = text.indexOf(`"${field}":"`) + field.length + 4;
+      const changed = Buffer.from(text.slice(0, at) + (text[at] === '0' ? '1' : '0') + text.slice(at + 1));
+      storage.set('vault.json', changed);
+      const messages: string[] = [];
+      const onWarning = ({ message }: Warning): void => void messages.push(message);
+      expect(await handle.vault.repair({ onWarning })).toMatchObject({ markersStored: 0 });
+      expect(storage.get('vault.json')).toEqual(changed);
+      expect(messages).toEqual([
+        expect.stringMatching(
+          /If its vault\.json was damaged: move that away, and "vault repair" makes it anew/,
+        ),
+      ]);
+      storage.delete('vault.json');
+      expect(await handle.vault.repair()).toMatchObject({ markersStored: 1, outcome: 'whole' });
+      expect(storage.get('vault.json')).toEqual(marker);
+    },
+  );
 
   test('heals whatever single object is changed or gone', async () => {
     await using begun = await begin();

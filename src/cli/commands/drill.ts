@@ -5,7 +5,7 @@ import { noted, surroundings, warnTo, withVault, type Invocation } from '../argu
 import { ifGiven, parseCount, parseFraction, type Flags } from '../arguments/options.ts';
 import { PASSWORD_TRIES, readPassword } from '../arguments/password.ts';
 import { reportError } from '../terminal/report.ts';
-import { recoveredAsJson } from './recover.ts';
+import { describeUnknown, recoveredAsJson } from './recover.ts';
 import { count, grouped, quote, showDuration, showSize } from '../terminal/text.ts';
 import { drillVault, type DrillReport } from '../../compose.ts';
 
@@ -100,10 +100,7 @@ async function conclude(invocation: Invocation, report: DrillReport): Promise<Ex
   for (const { url, message } of unusable) {
     attention(`${url} could not be used: ${message}`, 'bucket-down', url);
   }
-  if (unknown.length > 0) {
-    const which = count(unknown.length, 'file');
-    attention(`${which} could not be looked at now, or only by a newer version.`, 'unknown-files');
-  }
+  if (unknown.length > 0) attention(describeUnknown(unknown), 'unknown-files');
   const errors = failures.map(
     ({ name, error }) => new VaultError(error.code, `${quote(name)} was not restored. ${error.message}`),
   );

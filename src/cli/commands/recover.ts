@@ -33,6 +33,11 @@ export function warnOfUnusable(
   }
 }
 
+/** What there is to say of files that could not be looked into. */
+export function describeUnknown({ length }: readonly string[]): string {
+  return `${count(length, 'file')} could not be looked at now, or only by a newer version.`;
+}
+
 /** `vault recover`: rebuilds the catalog from the buckets, from what the buckets list. */
 export async function recover(invocation: Invocation, flags: RecoverFlags): Promise<ExitCode> {
   const { output, options, environment, terminal } = invocation;
@@ -69,7 +74,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   ).catch((error: unknown) => {
     throw refusalOf(error, request, 'the buckets given do not know it yet: give more of the vault’s buckets');
   });
-  const { vaultId, learned, known, hidden, unreadableManifests, missing, unusable } = result;
+  const { vaultId, learned, known, hidden, unreadableManifests, missing, unknown, unusable } = result;
   const facts = { filesLearned: learned, filesKnown: known, removed: hidden, dryRun };
   if (options.json === true) {
     await output.json({
@@ -92,6 +97,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
       { kind: 'missing-files' },
     );
   }
+  if (unknown.length > 0) terminal.warn(describeUnknown(unknown), { kind: 'unknown-files' });
   if (unreadableManifests.length > 0) {
     terminal.warn(
       `${count(unreadableManifests.length, 'file')} cannot be read from these buckets. If a bucket was left out or was down, run "vault recover" again with it.`,
@@ -99,5 +105,5 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
     );
     return DAMAGED;
   }
-  return unusable.length + missing.length > 0 ? ATTENTION : DONE;
+  return unusable.length + missing.length + unknown.length > 0 ? ATTENTION : DONE;
 }

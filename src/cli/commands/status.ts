@@ -8,6 +8,7 @@ import { surroundings, withProgress, withVault, type Invocation } from '../argum
 import { catalogLocation, ifGiven, parseDurationMs, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { asTime } from '../../vault/files/as-json.ts';
+import { describeLeaving } from '../terminal/condition.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, grouped, quote, showDuration, showName, showSize, showTime } from '../terminal/text.ts';
 import { printBucketReports } from './bucket.ts';
@@ -102,6 +103,7 @@ function whatIsWrong(
   reasons.push(...whatIsWrongOfTimes(standing, { maxAgeMs: ages.length === 0 ? maxAgeMs : null, nowMs }));
   const down = buckets.filter(({ error }) => error !== null);
   for (const { error, url } of down) reasons.push({ message: error ?? url, kind: 'bucket-down' });
+  for (const message of describeLeaving(buckets)) reasons.push({ message, kind: 'not-removed' });
   if (degraded > 0) {
     const advice =
       down.length > 0

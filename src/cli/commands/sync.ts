@@ -1,7 +1,7 @@
 import { withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import { ATTENTION, DAMAGED, DONE, type ExitCode } from '../exit.ts';
 import { count } from '../terminal/text.ts';
-import { recoveredAsJson, warnOfUnusable } from './recover.ts';
+import { describeUnknown, recoveredAsJson, warnOfUnusable } from './recover.ts';
 
 /** `vault sync`: takes into the catalog what others have stored and removed. */
 export async function sync(invocation: Invocation): Promise<ExitCode> {
@@ -22,6 +22,7 @@ export async function sync(invocation: Invocation): Promise<ExitCode> {
         },
       );
     }
+    if (unknown.length > 0) terminal.warn(describeUnknown(unknown), { kind: 'unknown-files' });
     if (unreadableManifests.length > 0) {
       terminal.warn(
         `${count(unreadableManifests.length, 'manifest')} cannot be read: "vault verify" tells more.`,

@@ -1,8 +1,9 @@
 import type { Vault } from '../../vault/vault.ts';
-import type { ExitCode } from '../exit.ts';
+import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import {
   bucketAsJson,
   concludeOutcome,
+  describeLeaving,
   describeRetention,
   printBuckets,
   printFiles,
@@ -61,7 +62,10 @@ export async function verify(
       terminal.note(
         `${count(result.foreignObjects, 'object')} there are none of this vault, and are left alone.`,
       );
-    return concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
+    const leaving = describeLeaving(result.buckets);
+    for (const message of leaving) terminal.warn(message, { kind: 'not-removed' });
+    const code = concludeOutcome(invocation, result, '"vault repair" replaces what is missing or damaged.');
+    return code === DONE && leaving.length > 0 ? ATTENTION : code;
   };
   // What some files are says nothing of the vault.
   return withVault(invocation, noted(invocation, references.length === 0 ? 'verify' : null, work));

@@ -150,6 +150,17 @@ export function warnOfUnlisted(terminal: Invocation['terminal'], files: number, 
   return ATTENTION;
 }
 
+/** What there is to say of buckets that take nothing new, since they are to go: nobody else ends that. */
+export function describeLeaving(buckets: readonly Pick<BucketCondition, 'url' | 'state'>[]): string[] {
+  return buckets.flatMap(({ url, state }) =>
+    state === 'active'
+      ? []
+      : [
+          `${showName(url)} is being taken out of the vault, or that was cut short: "vault bucket rm ${showName(url)}" ends it.`,
+        ],
+  );
+}
+
 /** Where the catalog says other than the buckets. */
 function disagreements(result: VerifyResult): string[] {
   const { filesUnlisted, filesHidden, filesShown, tooNew } = result;

@@ -14,6 +14,10 @@ export type BucketOpener = (url: string) => Promise<Bucket>;
 /** `draining`: it takes nothing new and is being emptied. */
 export type BucketState = 'active' | 'draining';
 
+/** The ways out where a marker is not what it was: `repair` makes it anew only in the place of none, or of one that makes no sense. */
+const MADE_ANEW = `"vault repair" makes it anew, if what lies there is this vault's.`;
+const IF_CHANGED = `Is the right disk mounted, is the URL right? If its ${MARKER_NAME} was damaged: move that away, and ${MADE_ANEW}`;
+
 /** What identifies one bucket of a vault. */
 export interface BucketPlace {
   /** Its number in the catalog. */
@@ -150,7 +154,8 @@ export class VaultBucket implements ReadBucket {
       this.hasShown(await readMarker(await this.open(), signal));
     } catch (error) {
       this.#checked = false;
-      throw error;
+      if (!isVaultError(error, 'damaged')) throw error;
+      throw new VaultError('damaged', `${error.message} ${MADE_ANEW}`, { cause: error });
     }
   }
 
@@ -166,8 +171,8 @@ export class VaultBucket implements ReadBucket {
       throw new VaultError(
         'bucket-mismatch',
         marker.vaultId === this.#vaultId
-          ? `${this.url} is another bucket of this vault than the one recorded under this URL.`
-          : `${this.url} belongs to another vault.`,
+          ? `${this.url} is another bucket of this vault than the one recorded under this URL. ${IF_CHANGED}`
+          : `${this.url} belongs to another vault. ${IF_CHANGED}`,
       );
     }
     this.#checked = true;
@@ -332,7 +337,11 @@ export function tooFewBuckets(what: string, failed: readonly BucketFailure[]): V
   const code = failed.every(({ error }) => error.code === first?.error.code) ? first?.error.code : undefined;
   // Disks that are not mounted may be mounted again: that is an outage, not wrong usage.
   const outage = code === undefined || code === 'bucket-missing' ? 'unavailable' : code;
-  return new VaultError(outage, `${what} ${failed.map(describeFailure).join(' ')}`.trim(), {
+  const hint =
+    code === 'bucket-missing' && failed.length > 1
+      ? ' If they were taken out of the vault elsewhere: vault recover --bucket <one that it has now>'
+      : '';
+  return new VaultError(outage, `${what} ${failed.map(describeFailure).join(' ')}${hint}`.trim(), {
     cause: first?.error,
   });
 }

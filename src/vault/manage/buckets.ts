@@ -146,6 +146,13 @@ async function finishAdding(
   const { id, url, state } = known;
   const { stored, failed } = await settleKeyring(session, session.buckets.all, { signal });
   if (failed.length > 0) throw tooFewBuckets('Not every bucket could be told of the new one.', failed);
+  // Not taken back: whoever is emptying it would go on, and miss what puts store there from now on.
+  if (state === 'draining') {
+    throw new VaultError(
+      'already-exists',
+      `${url} is being taken out of the vault, or that was cut short: "vault bucket rm ${url}" ends it. Add it then.`,
+    );
+  }
   if (stored === 0) throw new VaultError('already-exists', `${url} is a bucket of this vault already.`);
   return { id, url, state };
 }
