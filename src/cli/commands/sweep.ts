@@ -73,7 +73,9 @@ export function reportSweep({ terminal }: Pick<Invocation, 'terminal'>, result: 
   const removed =
     objectsRemoved > 0
       ? `Removed ${count(objectsRemoved, 'object')}, ${showSize(result.bytesRemoved)}, that nothing needs.`
-      : 'There was nothing to remove.';
+      : objectsWaiting > 0
+        ? 'Nothing was removed yet.'
+        : 'There was nothing to remove.';
   terminal.summary(unreachable.length === 0 ? removed : null, { ...factsOf(result), dryRun: false });
   if (objectsWaiting > 0) {
     terminal.note(
