@@ -112,20 +112,33 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
 export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, advice: string): ExitCode {
   const number = (condition: FileCondition['condition']): number =>
     result.affected.filter((file) => file.condition === condition).length;
-  const lost = number('lost');
+  const nowhere = result.affected.filter((file) => isNowhere(file, result)).length;
+  const lost = number('lost') - nowhere;
   if (result.outcome === 'whole') return DONE;
   for (const message of disagreements(result)) terminal.warn(message, { kind: 'catalog' });
-  if (result.affected.length > lost) {
+  if (result.affected.length > lost + nowhere) {
     terminal.warn(`${describeDegraded(number('degraded'), number('unknown'))} ${advice}`, {
       kind: 'degraded',
     });
   }
-  if (lost === 0) return result.tooNew > 0 ? TOO_OLD : ATTENTION;
+  if (nowhere > 0) {
+    terminal.warn(
+      `${count(nowhere, 'file is', 'files are')} in no bucket: lost, or removed elsewhere. "vault rm <hash>" takes ${nowhere === 1 ? 'it' : 'each'} off the list.`,
+      { kind: 'lost' },
+    );
+  }
+  if (lost === 0) return nowhere > 0 ? DAMAGED : result.tooNew > 0 ? TOO_OLD : ATTENTION;
   terminal.warn(
     `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.`,
     { kind: 'lost' },
   );
   return DAMAGED;
+}
+
+/** Whether no bucket has a manifest of a file: it may be lost, and somebody may have removed it long ago. */
+function isNowhere({ problems }: FileCondition, { buckets }: VerifyResult): boolean {
+  const missing = problems.filter(({ what, problem }) => what === 'manifest' && problem === 'missing');
+  return missing.length === buckets.length;
 }
 
 /** Where the catalog says other than the buckets. */
