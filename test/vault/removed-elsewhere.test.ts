@@ -148,6 +148,15 @@ describe.each([
     expect(await all(vault.list())).toEqual([]);
   });
 
+  test('is told by rm as one that nothing brings back', async () => {
+    const { vault } = await machine();
+    const { hash } = await putBytes(vault, SMALL, { name: 'b' });
+    const { removed, gone } = await vault.remove(['a', 'b']);
+    expect(removed.map(({ name }) => name)).toEqual(['a', 'b']);
+    expect(gone).toEqual(removed.flatMap((file) => (file.hash === hash ? [] : [file.hash])));
+    await expect(vault.undelete(['a'])).rejects.toMatchObject({ code: 'file-not-found' });
+  });
+
   test('is said to have been removed by get', async () => {
     const { vault } = await machine();
     await expect(getBytes(vault, 'a')).rejects.toMatchObject({ code: 'file-not-found' });
