@@ -53,6 +53,20 @@ vault put d/a --name expires --expires 1d`,
   expect(got).toMatchObject({ exit: 0, stdout: 'rows of a dump' });
 });
 
+test('what would be removed of it is shown with its label, as ls shows it', async () => {
+  await box.run(['put', 'd/a']);
+  await box.run(['put', 'd/a', '--name', 'd/b'], machine);
+  await box.run(['sync']);
+  const names = (await box.run(['ls', 'web:d/*'])).stdout.match(/web:\S+$/gm) ?? [];
+  expect(names.length).toBeGreaterThan(1);
+  const removed = await box.run(['rm', '-n', 'web:d/*']);
+  expect(removed.stdout.trim().split('\n').toSorted()).toEqual(names.toSorted());
+  expect((await box.run(['rm', '-n', 'd/a'])).stdout).toBe('d/a\n');
+  const { stdout } = await box.run(['prune', '-n', '--keep-last', '1']);
+  expect(stdout.match(/ (web:)?d\/.$/gm)?.toSorted()).toEqual([' d/a', ' web:d/a', ' web:d/b', ' web:d/b']);
+  await box.run(['rm', 'd/a']);
+});
+
 test('its file is named where it opens nothing, and once it was removed nothing more is stored with it, however small', async () => {
   await box.run(['key', 'add', '--label', 'other', '--role', 'put', '--new-key-file', 'other.key']);
   await writeFile(box.at('wrong.key'), `${drawKeyText()}\n`, { mode: 0o600 });

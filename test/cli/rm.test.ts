@@ -78,6 +78,15 @@ describe('rm', () => {
     expect(await listed()).toEqual(['c']);
   });
 
+  test('promises no way back for what no bucket has any more', async () => {
+    for (const number of [1, 2, 3]) await rm(join(box.bucket(number), 'manifests'), { recursive: true });
+    const { exit, stderr } = await box.run(['rm', 'a', '-v']);
+    expect({ exit, stderr }).toEqual({
+      exit: 0,
+      stderr: 'Removed 1 file. No bucket had that any more: nothing brings it back.\n',
+    });
+  });
+
   test('--now leaves what other files share', async () => {
     await box.run(['put', 'a', '--name', 'same as a']);
     expect(await box.run(['rm', 'a', '--now'])).toMatchObject({ exit: 0, stderr: '' });

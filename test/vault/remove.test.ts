@@ -317,6 +317,7 @@ test('a removal that is only told hides nothing and writes nothing', async () =>
   const result = await made.vault.remove(['a'], { dryRun: true });
   expect(result).toEqual({
     removed: [expect.objectContaining({ hash, name: 'a' })],
+    gone: [],
     unreachable: [],
     unlisted: [],
   });

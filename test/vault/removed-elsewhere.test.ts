@@ -1,5 +1,5 @@
 /** Several machines with catalogs of their own, of which one removes what another knows; and buckets that are away meanwhile. */
-import { expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
 import { changeKeyring } from '../../src/vault/keys/keyring-store.ts';
@@ -7,7 +7,7 @@ import { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { all, getBytes, putBytes, snapshotOf, testVault, twoMachines } from './harness.ts';
-import type { TestBucket } from './harness.ts';
+import type { Handle, TestBucket } from './harness.ts';
 
 const random = seededRandom(32);
 const BODY = random.bytes(30_000);
@@ -107,6 +107,60 @@ test('what another machine has removed and swept is not reported as lost, and wh
   const { filesMissing } = await vault.sweep({ waitMs: 0 });
   expect(filesMissing.toSorted()).toEqual([lost.hash, back.hash].toSorted());
   expect((await all(vault.list())).map(({ hash }) => hash)).not.toContain(removed.hash);
+});
+
+describe.each([
+  ['removed and swept', 1],
+  ['whose record has gone as well', 2],
+])('a file that another machine has removed, %s', (_, sweeps) => {
+  const machine = async (): Promise<Handle> => {
+    const made = await testVault({ buckets: 2 });
+    onTestFinished(async () => made[Symbol.asyncDispose]());
+    await putBytes(made.vault, BODY, { name: 'a' });
+    const { here, there } = await twoMachines(made);
+    const other = await there.open();
+    await other.vault.remove(['a'], { graceMs: 0 });
+    for (let i = 0; i < sweeps; i += 1) await other.vault.sweep({ waitMs: 0 });
+    const records = here.buckets.flatMap(({ storage }) =>
+      [...storage.keys()].filter((name) => name.startsWith('deleted/')),
+    );
+    expect(records).toHaveLength(sweeps === 1 ? 2 : 0);
+    return here.open();
+  };
+
+  test('goes from the list with sync', async () => {
+    const { vault } = await machine();
+    expect(await vault.sync()).toMatchObject({ missing: [], unknown: [] });
+    expect(await all(vault.list())).toEqual([]);
+  });
+
+  test('is told by verify as one that the catalog showed, and goes from the list', async () => {
+    const { vault } = await machine();
+    const found = await vault.verify({ depth: 'listing' });
+    expect(found).toMatchObject({ outcome: 'degraded', filesShown: 1, affected: [], files: { lost: 0 } });
+    expect(await all(vault.list())).toEqual([]);
+    expect(await vault.verify({ depth: 'listing' })).toMatchObject({ outcome: 'whole', filesShown: 0 });
+  });
+
+  test('is no loss to repair', async () => {
+    const { vault } = await machine();
+    expect(await vault.repair()).toMatchObject({ outcome: 'whole', filesLost: [] });
+    expect(await all(vault.list())).toEqual([]);
+  });
+
+  test('is told by rm as one that nothing brings back', async () => {
+    const { vault } = await machine();
+    const { hash } = await putBytes(vault, SMALL, { name: 'b' });
+    const { removed, gone } = await vault.remove(['a', 'b']);
+    expect(removed.map(({ name }) => name)).toEqual(['a', 'b']);
+    expect(gone).toEqual(removed.flatMap((file) => (file.hash === hash ? [] : [file.hash])));
+    await expect(vault.undelete(['a'])).rejects.toMatchObject({ code: 'file-not-found' });
+  });
+
+  test('is said to have been removed by get', async () => {
+    const { vault } = await machine();
+    await expect(getBytes(vault, 'a')).rejects.toMatchObject({ code: 'file-not-found' });
+  });
 });
 
 test('a file that is removed and swept while a sweep reads the listings is not reported as lost', async () => {

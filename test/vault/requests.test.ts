@@ -139,6 +139,8 @@ describe('No request is made that is not needed:', () => {
       'list keyring/': BUCKETS,
       'get deleted/': BUCKETS,
       'put deleted/': BUCKETS,
+      // Whether it can be brought back.
+      'get manifests/': 1,
     });
   });
 

@@ -5,6 +5,7 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import type { ListOptions } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { isAnyWanted } from '../../vault/folders/selection.ts';
+import { referenceOf } from '../terminal/describe.ts';
 import { plainName } from './options.ts';
 import { literalMatcher, patternMatcher, WILDCARD } from './pattern.ts';
 
@@ -82,7 +83,7 @@ async function filesMeant(
   if (patterns.length > 0) {
     const seen = new Set<string>();
     for await (const { name: bare, hash, writer } of vault.list(list)) {
-      const name = writer.isOwn ? bare : `${writer.label}:${bare}`;
+      const name = referenceOf({ name: bare, writer });
       // Of removed files every version is listed, and the first is the one that the name means.
       if (list.deleted === true && seen.has(name)) continue;
       for (const { plain, isIn, fits, inside, fitting } of patterns) {

@@ -34,7 +34,7 @@ export async function info(invocation: Invocation, references: readonly string[]
       const lacking = codes.filter((code) => code !== DONE).length;
       terminal.summary(
         lacking === 0
-          ? `${count(meant.length, 'file')}: every shard has its place, by the catalog.`
+          ? `${count(meant.length, 'file')}: every shard has its place.`
           : `${count(meant.length, 'file')}, of which ${grouped(lacking)} lack shards.`,
         { files: meant.length, lacking },
       );

@@ -3,7 +3,7 @@ import type { Clock } from '../../host.ts';
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { shortHash } from '../terminal/describe.ts';
+import { referenceOf, shortHash } from '../terminal/describe.ts';
 import { asTime, fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import { DONE, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
@@ -200,11 +200,6 @@ function listedAsJson(file: ListedFile): Record<string, unknown> {
 /** What people call the key that stored it; null if it has no label. */
 function labelOf({ writer: { id, label } }: ListedFile): string | null {
   return label === id ? null : label;
-}
-
-/** By what a name is meant: one that another key has given has that key's label before it. */
-function referenceOf({ name, writer }: ListedFile): string {
-  return writer.isOwn ? name : `${writer.label}:${name}`;
 }
 
 /** A locked file's size is known with its own password only. */

@@ -1,5 +1,5 @@
 import { invalidInput } from '../../errors.ts';
-import type { FileInfo } from '../../vault/files/records.ts';
+import type { WrittenFile } from '../../vault/files/writers.ts';
 import type { PrunedName } from '../../vault/remove/prune.ts';
 import { requireRules, type Judgement, type RetentionRules } from '../../vault/remove/retention.ts';
 import { confirm } from '../arguments/confirm.ts';
@@ -7,7 +7,7 @@ import { warnTo, withProgress, withVault, type Invocation } from '../arguments/i
 import { ifGiven, parseCount, parseDurationMs, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { ATTENTION, DONE, worst, type ExitCode } from '../exit.ts';
-import { shortHash } from '../terminal/describe.ts';
+import { referenceOf, shortHash } from '../terminal/describe.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, grouped, quote, showName, showTime } from '../terminal/text.ts';
@@ -63,7 +63,7 @@ export async function prune(
       return attention;
     }
     await confirm(invocation, total.describe('This removes', 'keeps'), yes);
-    const { removed, unreachable } = await withProgress(invocation, 'Removing', async (call) =>
+    const { removed, gone, unreachable } = await withProgress(invocation, 'Removing', async (call) =>
       vault.remove(total.going, { ...call, graceMs: now ? 0 : undefined }),
     );
     if (options.json === true) {
@@ -74,7 +74,15 @@ export async function prune(
       '"vault undelete <hash>" brings one back within seven days; "vault ls --deleted" shows them, and "vault sweep" frees the space after that.';
     return worst([
       attention,
-      await concludeRemoval(invocation, vault, { unreachable, now, what, back, facts }),
+      await concludeRemoval(invocation, vault, {
+        files: removed.length,
+        gone: gone.length,
+        unreachable,
+        now,
+        what,
+        back,
+        facts,
+      }),
     ]);
   });
 }
@@ -116,7 +124,12 @@ class PruneTotal {
   #kept = 0;
   #bytes = 0;
   /** Versions that no rule applies to and somebody should look at. */
-  readonly #odd: Readonly<Record<OddReason, FileInfo[]>> = { future: [], late: [], flood: [], missing: [] };
+  readonly #odd: Readonly<Record<OddReason, WrittenFile[]>> = {
+    future: [],
+    late: [],
+    flood: [],
+    missing: [],
+  };
 
   add(name: PrunedName): void {
     const before = this.going.length;
@@ -157,7 +170,7 @@ class PruneTotal {
       const [first] = this.#odd[reason];
       if (first === undefined) continue;
       const amount = this.#odd[reason].length;
-      const such = `such as ${showName(first.name)} of ${showTime(first.createdAtMs)}`;
+      const such = `such as ${showName(referenceOf(first))} of ${showTime(first.createdAtMs)}`;
       const remove = `"vault rm ${shortHash(first.hash)}" removes it.`;
       const many = (one: string, several: string): string => (amount === 1 ? one : several);
       const versions = `${count(amount, 'version')}${reason === 'flood' || reason === 'late' ? '' : many(' is', ' are')}`;
@@ -202,12 +215,12 @@ function printerOf(invocation: Invocation): (name: PrunedName) => Promise<void> 
       shortHash(version.hash),
       showTime(version.createdAtMs),
       reasons.length > 0 ? reasons.join(', ') : '-',
-      showName(version.name),
+      showName(referenceOf(version)),
     ]);
     await output.write(table.page(rows));
   };
 }
 
-function asJson({ version, reasons }: Judgement<FileInfo>): Record<string, unknown> {
+function asJson({ version, reasons }: Judgement<WrittenFile>): Record<string, unknown> {
   return { ...fileAsJson(version), kept: reasons.length > 0, reasons };
 }

@@ -93,7 +93,7 @@ export async function recover(invocation: Invocation, flags: RecoverFlags): Prom
   warnOfUnusable(terminal, unusable);
   if (missing.length > 0) {
     terminal.warn(
-      `The catalog lists ${count(missing.length, 'file')} that none of these buckets has. "vault verify" names ${missing.length === 1 ? 'it' : 'them'}.`,
+      `The catalog lists ${count(missing.length, 'file')} that none of these buckets has: lost, or removed elsewhere. "vault verify" names ${missing.length === 1 ? 'it' : 'them'}.`,
       { kind: 'missing-files' },
     );
   }

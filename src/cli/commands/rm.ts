@@ -6,7 +6,8 @@ import { warnTo, withProgress, withVault, type Invocation } from '../arguments/i
 import { parseDurationMs, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { count, showDuration, showName } from '../terminal/text.ts';
+import { referenceOf } from '../terminal/describe.ts';
+import { count, grouped, showDuration, showName } from '../terminal/text.ts';
 import { describeRetained, reportSweep } from './sweep.ts';
 
 export type RmFlags = Flags<'grace', 'allVersions' | 'now' | 'dryRun'>;
@@ -24,7 +25,7 @@ export async function rm(
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
     if (!dryRun) await tellOfDenied(invocation, vault, now);
-    const { removed, unlisted, unreachable } = await withFilesMeant(
+    const { removed, unlisted, gone, unreachable } = await withFilesMeant(
       vault,
       { verb: 'rm', references },
       async (meant) => vault.remove(meant, { allVersions, graceMs, dryRun, signal, onWarning }),
@@ -35,14 +36,15 @@ export async function rm(
     const facts = { files, dryRun };
     if (dryRun) {
       if (options.json !== true)
-        for (const name of [...removed.map((file) => showName(file.name)), ...unlisted])
+        for (const name of [...removed.map((file) => showName(referenceOf(file))), ...unlisted])
           await output.line(name);
       terminal.summary(`Would remove ${count(files, 'file')}. Nothing was changed.`, facts);
       return warnOfUntold(terminal, unreachable, dryRun);
     }
     const what = `Removed ${count(files, 'file')}.`;
     const back = `"vault undelete" brings ${files === 1 ? 'it' : 'them'} back within ${graceMs === undefined ? 'seven days' : showDuration(graceMs)}; after that "vault sweep" frees the space.`;
-    return concludeRemoval(invocation, vault, { unreachable, now, what, back, facts });
+    const removal = { files, gone: gone.length };
+    return concludeRemoval(invocation, vault, { ...removal, unreachable, now, what, back, facts });
   });
 }
 
@@ -60,6 +62,9 @@ export async function concludeRemoval(
   invocation: Invocation,
   vault: Vault,
   removal: {
+    /** Of so many files, those that no bucket had any more. */
+    readonly files: number;
+    readonly gone: number;
     /** URLs of buckets that could not be told. */
     readonly unreachable: readonly string[];
     readonly now: boolean;
@@ -70,9 +75,15 @@ export async function concludeRemoval(
   },
 ): Promise<ExitCode> {
   const { terminal } = invocation;
-  const { unreachable, now, what, back, facts } = removal;
+  const { files, gone, unreachable, now, what, back, facts } = removal;
   const codes: ExitCode[] = [warnOfUntold(terminal, unreachable, false)];
-  terminal.summary(now ? what : `${what} ${back}`, facts);
+  const said = [what];
+  if (!now && gone < files) said.push(back);
+  if (gone > 0)
+    said.push(
+      `No bucket had ${gone < files ? `${grouped(gone)} of them` : 'that'} any more: nothing brings ${gone === 1 ? 'it' : 'them'} back.`,
+    );
+  terminal.summary(said.join(' '), facts);
   if (now) {
     const result = await withProgress(invocation, 'Sweeping', async (call) =>
       vault.sweep({ ...call, follows: true }),

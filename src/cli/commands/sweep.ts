@@ -113,7 +113,7 @@ function warnOfHeldUp(
   if (warnOfUnlisted(terminal, filesLearned, dryRun) !== DONE) code = ATTENTION;
   if (filesMissing.length > 0) {
     attention(
-      `The catalog lists ${count(filesMissing.length, 'file')} that no bucket has: ${filesMissing[0]?.slice(0, 12)} ... "vault verify" tells more.`,
+      `The catalog lists ${count(filesMissing.length, 'file')} that no bucket has, lost or removed elsewhere: ${filesMissing[0]?.slice(0, 12)} ... "vault verify" tells more.`,
       'missing-files',
     );
   }

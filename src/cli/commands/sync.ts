@@ -16,10 +16,8 @@ export async function sync(invocation: Invocation): Promise<ExitCode> {
     warnOfUnusable(terminal, unusable);
     if (missing.length > 0) {
       terminal.warn(
-        `The catalog lists ${count(missing.length, 'file')} that no bucket has: "vault verify".`,
-        {
-          kind: 'missing-files',
-        },
+        `The catalog lists ${count(missing.length, 'file')} that no bucket has: lost, or removed elsewhere. "vault verify" tells more.`,
+        { kind: 'missing-files' },
       );
     }
     if (unknown.length > 0) terminal.warn(describeUnknown(unknown), { kind: 'unknown-files' });

@@ -112,7 +112,8 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
 export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, advice: string): ExitCode {
   const number = (condition: FileCondition['condition']): number =>
     result.affected.filter((file) => file.condition === condition).length;
-  const lost = number('lost');
+  const nowhere = result.affected.filter((file) => isNowhere(file, result)).length;
+  const lost = number('lost') - nowhere;
   if (result.outcome === 'whole') return DONE;
   for (const { url, keyringsWrong } of result.buckets) {
     if (keyringsWrong === 0) continue;
@@ -120,12 +121,18 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
     terminal.warn(message, { kind: 'keyring', bucket: url });
   }
   for (const message of disagreements(result)) terminal.warn(message, { kind: 'catalog' });
-  if (result.affected.length > lost) {
+  if (result.affected.length > lost + nowhere) {
     terminal.warn(`${describeDegraded(number('degraded'), number('unknown'))} ${advice}`, {
       kind: 'degraded',
     });
   }
-  if (lost === 0) return result.tooNew > 0 ? TOO_OLD : ATTENTION;
+  if (nowhere > 0) {
+    terminal.warn(
+      `${count(nowhere, 'file is', 'files are')} in no bucket: lost, or removed elsewhere. "vault rm <hash>" takes ${nowhere === 1 ? 'it' : 'each'} off the list.`,
+      { kind: 'lost' },
+    );
+  }
+  if (lost === 0) return nowhere > 0 ? DAMAGED : result.tooNew > 0 ? TOO_OLD : ATTENTION;
   terminal.warn(
     `${count(lost, 'file is', 'files are')} lost: too little is left of ${lost === 1 ? 'it' : 'them'}. If you have the same content elsewhere, put it again: that heals every file that shares it.${hasLostManifests(result) ? ' One whose manifests are lost stays so: "vault rm <hash>" takes it off the list.' : ''}`,
     { kind: 'lost' },
@@ -134,9 +141,12 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
 }
 
 /** Whether a file is lost for want of its manifest, which nothing that is put again brings back. */
-function hasLostManifests({ affected }: VerifyResult): boolean {
-  return affected.some(
-    ({ condition, problems }) => condition === 'lost' && problems.some(({ what }) => what === 'manifest'),
+function hasLostManifests(result: VerifyResult): boolean {
+  return result.affected.some(
+    (file) =>
+      file.condition === 'lost' &&
+      file.problems.some(({ what }) => what === 'manifest') &&
+      !isNowhere(file, result),
   );
 }
 
@@ -159,6 +169,12 @@ export function describeLeaving(buckets: readonly Pick<BucketCondition, 'url' | 
           `${showName(url)} is being taken out of the vault, or that was cut short: "vault bucket rm ${showName(url)}" ends it.`,
         ],
   );
+}
+
+/** Whether no bucket has a manifest of a file: it may be lost, and somebody may have removed it long ago. */
+function isNowhere({ problems }: FileCondition, { buckets }: VerifyResult): boolean {
+  const missing = problems.filter(({ what, problem }) => what === 'manifest' && problem === 'missing');
+  return missing.length === buckets.length;
 }
 
 /** Where the catalog says other than the buckets. */

@@ -1,4 +1,5 @@
 /** How conditions and hashes are shown. */
+import type { WrittenFile } from '../../vault/files/writers.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import type { Column } from './table.ts';
 import { styleFor } from './terminal.ts';
@@ -19,4 +20,9 @@ const SHORT_HASH_LENGTH = 12;
 
 export function shortHash(hash: string): string {
   return hash.slice(0, SHORT_HASH_LENGTH);
+}
+
+/** By what a name is meant: one that another key has given has that key's label before it. */
+export function referenceOf({ name, writer }: Pick<WrittenFile, 'name' | 'writer'>): string {
+  return writer.isOwn ? name : `${writer.label}:${name}`;
 }

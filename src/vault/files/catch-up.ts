@@ -91,7 +91,7 @@ export async function catchUp(session: Session, news: News | null, signal?: Abor
  * What is known of a file that the buckets or the catalog know, if anything:
  *
  * - `missing`  the catalog shows it, and no bucket has its manifest
- * - `gone`     the catalog hides it, likewise
+ * - `gone`     somebody has removed it, likewise
  * - `unknown`  a bucket that may have it is out of reach, or it is of a newer version: the others can be had all the same
  */
 export type Learned =
@@ -102,10 +102,11 @@ export async function learn(
   session: ReadSession,
   take: Take,
   file: JoinedFile,
-  options: LearnOptions,
+  options: LearnOptions & { readonly whyAbsent: (hash: string) => Promise<unknown> },
 ): Promise<Learned> {
-  if (file.holders.length === 0) return { kind: file.row?.hiddenAtMs === null ? 'missing' : 'gone' };
   try {
+    if (file.holders.length === 0)
+      return { kind: (await options.whyAbsent(file.hash)) === null ? 'missing' : 'gone' };
     const known = await recognise(session, file, options);
     if ('news' in known) await take([], undefined, (writing) => catchUp(writing, known.news, options.signal));
     return known;

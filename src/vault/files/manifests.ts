@@ -113,9 +113,13 @@ export async function readManifest(
     return opener.open(bytes, hash);
   } catch (error) {
     if (!isVaultError(error, 'object-missing')) throw error;
-    throw new VaultError('damaged', `No bucket has the manifest ${hash}: the file is lost.`, {
-      cause: error,
-    });
+    throw new VaultError(
+      'damaged',
+      `No bucket has the manifest ${hash}: the file is lost, or was removed elsewhere.`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

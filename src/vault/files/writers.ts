@@ -3,6 +3,7 @@ import { labelIn } from '../../crypto/texts.ts';
 import type { Keyslot } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import type { ReadSession } from '../session.ts';
+import type { FileInfo } from './records.ts';
 
 export interface Writer {
   /** 32 hex digits. */
@@ -13,6 +14,11 @@ export interface Writer {
   readonly isFull: boolean;
   /** Whether it is this session's, or that goes on with its names. */
   readonly isOwn: boolean;
+}
+
+/** A file, and who has stored it. */
+export interface WrittenFile extends FileInfo {
+  readonly writer: Writer;
 }
 
 type Named = Pick<Keyslot, 'writer' | 'role' | 'label'>;
@@ -48,6 +54,12 @@ function isFull({ role }: Named): boolean {
 export function writerOf(session: Pick<ReadSession, 'keys' | 'keyring'>, id: string): Writer {
   const known = writersOf(session).find((writer) => writer.id === id);
   return known ?? { id, label: id, isFull: false, isOwn: id === session.keys.writer.id };
+}
+
+/** As `writerOf`, for many files: the keyring is read once. */
+export function writerFinder(session: Pick<ReadSession, 'keys' | 'keyring'>): (id: string) => Writer {
+  const known = new Map(writersOf(session).map((writer) => [writer.id, writer]));
+  return (id) => known.get(id) ?? writerOf(session, id);
 }
 
 /** What `<label>:<name>` or `<writer's id>:<name>` may mean. */

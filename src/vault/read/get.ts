@@ -7,9 +7,11 @@ import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
 import { allocateChunkMemory, chunkMemorySize, chunksInFlight } from '../chunks/chunk-memory.ts';
 import { ChunkReader } from '../chunks/chunk-reader.ts';
+import { telling } from '../buckets/steps.ts';
 import type { CallOptions } from '../call.ts';
 import { readManifest } from '../files/manifests.ts';
 import type { FileInfo } from '../files/records.ts';
+import { absences } from '../files/removed-elsewhere.ts';
 import { notFound, resolveFile } from '../files/resolve.ts';
 import { contentRefs } from '../files/tables.ts';
 import { isDeleted } from '../protocol/deletions.ts';
@@ -135,19 +137,21 @@ async function unlockContent(
   });
 }
 
-/** What to say of a file that cannot be read: if it has just been removed, nothing is damaged. */
+/** What to say of a file that cannot be read: if it has been removed, nothing is damaged. */
 async function whyUnreadable(
   session: Session,
   { hash, name }: { readonly hash: string; readonly name: string },
   error: unknown,
 ): Promise<unknown> {
   if (!isVaultError(error, 'damaged')) return error;
+  const whyAbsent = absences(session, telling(), { from: session.buckets.all });
   try {
-    if (!(await isDeleted(session, hash))) return error;
+    if (!(await isDeleted(session, hash)) && (await whyAbsent(hash)) !== 'removed') return error;
   } catch {
     return error;
   }
-  return new VaultError('file-not-found', `"${name}" was removed while it was read.`, { cause: error });
+  const message = `"${name}" was removed, elsewhere or while it was read. "vault sync" tells the catalog of what others remove.`;
+  return new VaultError('file-not-found', message, { cause: error });
 }
 
 /** The bytes of a content, run by run; see `StoredFile.content`. */

@@ -3,7 +3,11 @@ import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
 import { manifestObjectName, type ChunkId } from '../../format/manifest.ts';
 import { shardObjectSize, type Redundancy } from '../../format/shard.ts';
 import { mergedListing, type MergedEntry } from '../buckets/merged-listing.ts';
+import { describeFailure } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
+import { placeOf } from '../chunks/places.ts';
+import { Presence } from '../chunks/presence.ts';
+import { shardsOfRow } from '../chunks/shard-sets.ts';
 import type { FileInfo } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
 import { neededChunks } from '../files/tables.ts';
@@ -12,11 +16,11 @@ import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface FileDetails extends FileInfo {
   /**
-   * Bytes of this file's chunks in all buckets, as far as the catalog knows; shared chunks count in full. Of an inline file, those of
+   * Bytes of this file's chunks in all buckets, as they list them; shared chunks count in full. Of an inline file, those of
    * its manifest in the buckets that answer.
    */
   readonly storedBytes: number;
-  /** The weakest redundancy among its chunks, as they lie; null if the file is inline or the catalog does not know them. */
+  /** The weakest redundancy among its chunks, as they lie; null if the file is inline. */
   readonly placed: Redundancy | null;
   /** How many buckets may be lost without losing the file, as its chunks lie. */
   readonly survives: number;
@@ -28,7 +32,7 @@ export interface ChunkPlacement {
   /** Bytes of the chunk's payload, at most. */
   readonly length: number;
   readonly redundancy: Redundancy;
-  /** Bucket URLs by shard index; null where a shard is not stored, and an empty list for a chunk that the catalog does not know. */
+  /** Bucket URLs by shard index; null where a shard is not stored, and an empty list for a chunk that no bucket has. */
   readonly shards: readonly (string | null)[];
 }
 
@@ -41,15 +45,26 @@ export async function inspectFile(
 ): Promise<FileDetails> {
   const { info, ids } = await resolveFile(session, reference);
   const placement: ChunkPlacement[] = [];
+  const presence = new Presence(session.buckets.all, session.clock);
   let storedBytes = 0;
   for await (const run of neededChunks(session, ids, options)) {
     for (const some of slicesOf(run, BATCH)) {
-      for (const [place, bytes] of await placementsOf(session, some, info.redundancy)) {
+      for (const [place, bytes] of await placementsOf(session, some, {
+        asked: info.redundancy,
+        presence,
+        signal: options.signal,
+      })) {
         placement.push(place);
         storedBytes += bytes;
       }
     }
   }
+  for (const failure of presence.failures)
+    options.onWarning?.({
+      kind: 'bucket-down',
+      message: `${describeFailure(failure)} What lies there is told by the catalog.`,
+      bucket: failure.bucket.url,
+    });
   const spare = placement.map(({ redundancy, shards }) => {
     const stored = new Set(shards.filter((url) => url !== null)).size;
     return { redundancy, survives: stored - redundancy.k };
@@ -80,17 +95,29 @@ async function manifestCopies(
 async function placementsOf(
   session: Session,
   chunks: readonly ChunkId[],
-  asked: Redundancy,
+  how: {
+    readonly asked: Redundancy;
+    readonly presence: Presence;
+    readonly signal: AbortSignal | undefined;
+  },
 ): Promise<(readonly [ChunkPlacement, number])[]> {
+  const { asked, presence, signal } = how;
   const rows = await session.catalog.chunks.locate([...new Set(chunks.map(({ id }) => id))]);
-  return chunks.map(({ id, padded }) => {
-    const row = rows.get(id);
-    const shards = (row?.shards ?? []).map((place) =>
-      place === null ? null : (session.buckets.byNumber(place.bucket)?.url ?? null),
-    );
-    const { k, m } = row ?? asked;
-    const sealedSize = row?.sealedSize ?? payloadSize(padded, true) + SEAL_OVERHEAD;
-    const stored = shards.filter((url) => url !== null).length * shardObjectSize(sealedSize, k);
-    return [{ chunkId: id, length: padded, redundancy: { k, m }, shards }, stored] as const;
-  });
+  return Promise.all(
+    chunks.map(async ({ id, padded }) => {
+      const row = rows.get(id);
+      const listed = (await presence.sets(id, signal)).flatMap((set) => set.shards);
+      // Of buckets that do not answer only the catalog can tell.
+      const silent = presence.failures.map(({ bucket }) => bucket);
+      const unseen = row === undefined ? [] : shardsOfRow(row, silent);
+      const place = placeOf([...listed, ...unseen], row, session.keyring.keyring.redundancy.m);
+      const shards = (place?.shards ?? []).map((shard) =>
+        shard === null ? null : (session.buckets.byNumber(shard.bucket)?.url ?? null),
+      );
+      const { k, m } = place ?? row ?? asked;
+      const sealedSize = place?.sealedSize ?? payloadSize(padded, true) + SEAL_OVERHEAD;
+      const stored = shards.filter((url) => url !== null).length * shardObjectSize(sealedSize, k);
+      return [{ chunkId: id, length: padded, redundancy: { k, m }, shards }, stored] as const;
+    }),
+  );
 }

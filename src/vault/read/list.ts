@@ -4,7 +4,7 @@ import { throwIfAborted, VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { openFileRowIfIntact, type FileInfo } from '../files/records.ts';
 import { resolveFile } from '../files/resolve.ts';
-import { writerOf, writersOf, type Writer } from '../files/writers.ts';
+import { writerFinder, type WrittenFile } from '../files/writers.ts';
 import type { Session } from '../session.ts';
 
 export interface ListOptions extends CallOptions {
@@ -17,11 +17,9 @@ export interface ListOptions extends CallOptions {
 }
 
 /** A file in a list. */
-export interface ListedFile extends FileInfo {
+export interface ListedFile extends WrittenFile {
   /** When it was removed; null unless it was. */
   readonly deletedAtMs: number | null;
-  /** Who has stored it. */
-  readonly writer: Writer;
 }
 
 export type FileFacts = FileInfo;
@@ -40,7 +38,7 @@ export async function* listFiles(
 ): AsyncGenerator<ListedFile, void, undefined> {
   const { all = false, deleted: hidden = false, after, signal } = options;
   let changed = 0;
-  const writers = new Map(writersOf(session).map((writer) => [writer.id, writer]));
+  const writer = writerFinder(session);
   for await (const row of session.catalog.files.list({ all: all || hidden, hidden, after, signal })) {
     throwIfAborted(signal);
     // Who can only store has sealed the names of what it has stored itself, and no others.
@@ -51,7 +49,7 @@ export async function* listFiles(
       yield {
         ...record.info,
         deletedAtMs: row.hiddenAtMs,
-        writer: writers.get(row.writer) ?? writerOf(session, row.writer),
+        writer: writer(row.writer),
       };
   }
   if (changed > 0) {

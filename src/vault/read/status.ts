@@ -3,14 +3,17 @@
  * files, and manifests that are listed in different sizes.
  */
 import { isVaultError, throwIfAborted } from '../../errors.ts';
-import type { Catalog } from '../../catalog/catalog.ts';
+import type { Catalog, ChunkRow } from '../../catalog/catalog.ts';
 import type { CallOptions } from '../call.ts';
 import { joinFiles } from '../files/file-join.ts';
-import { goodHolders } from '../files/manifest-holders.ts';
+import { listChunks } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
+import { otherPlaces } from '../chunks/places.ts';
+import { goodHolders } from '../files/manifest-holders.ts';
 import { openFileRowIfIntact, type FileInfo, type FileRecord } from '../files/records.ts';
 import { neededChunks } from '../files/tables.ts';
 import { isFuture } from '../protocol/clocks.ts';
+import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
 import { noVault } from '../open.ts';
 import { lastRuns, type Run } from './runs.ts';
@@ -105,12 +108,17 @@ export async function vaultStatus(session: Session, options: StatusOptions = {})
   const nowMs = session.clock.now();
   const safety = new Map<number, number>();
   const live = new IdSet();
+  const spare = session.keyring.keyring.redundancy.m;
+  const listed = listChunks(buckets.all, { signal, onFailure });
+  const others = await otherPlaces(catalog, listed, { spare, signal });
   let uniqueBytes = 0;
   let newestAtMs: number | null = null;
   for await (const { row, holders } of joinFiles(session, buckets.all, { signal, onFailure })) {
     throwIfAborted(signal);
     if (row === null) continue;
-    const removed = row.hiddenAtMs !== null;
+    // Another machine may have removed what no bucket has.
+    const isAbsent = holders.length === 0 && (await isDeleted(session, row.hash, signal));
+    const removed = row.hiddenAtMs !== null || isAbsent;
     total[removed ? 'removed' : 'versions'] += 1;
     if (removed && onVersion === undefined) continue;
     const record = openFileRowIfIntact(session, row);
@@ -131,28 +139,31 @@ export async function vaultStatus(session: Session, options: StatusOptions = {})
     else newestAtMs = Math.max(newestAtMs ?? createdAtMs, createdAtMs);
     const ways = new Map<string, Way>();
     const good = await goodHolders(record.info.hash, holders, { onFailure, signal });
-    const spare = Math.min(
+    const survives = Math.min(
       good.length - 1,
-      await chunkSpare(session, record, { ...options, answering, live, ways }),
+      await chunkSpare(session, record, { ...options, answering, others, live, ways }),
     );
     const holding = good.map(({ id }) => id);
-    onVersion?.({ info: record.info, removed, spare, holders: holding, ways: ways.values() });
-    safety.set(spare, (safety.get(spare) ?? 0) + 1);
-    if (spare < redundancy.m) total.degraded += 1;
+    onVersion?.({ info: record.info, removed, spare: survives, holders: holding, ways: ways.values() });
+    safety.set(survives, (safety.get(survives) ?? 0) + 1);
+    if (survives < redundancy.m) total.degraded += 1;
   }
   for await (const { id, sealedSize } of catalog.chunks.walk({ signal }))
-    if (live.has(id)) uniqueBytes += sealedSize;
+    if (live.has(id) && !others.has(id)) uniqueBytes += sealedSize;
+  for (const [id, place] of others) if (live.has(id)) uniqueBytes += place?.sealedSize ?? 0;
   let files = 0;
   for await (const _ of catalog.files.list({ all: false, signal })) files += 1;
   return { files, ...total, uniqueBytes, newestAtMs, safety, runs: await lastRuns(session) };
 }
 
-/** How many of the answering buckets may be lost without losing a chunk of a file, as the catalog knows where they lie. */
+/** How many of the answering buckets may be lost without losing a chunk of a file. */
 async function chunkSpare(
   session: Session,
   { ids }: FileRecord,
   options: CallOptions & {
     readonly answering: ReadonlySet<string>;
+    /** Chunks that do not lie where the catalog says. */
+    readonly others: ReadonlyMap<string, ChunkRow | null>;
     /** Gets the ids of its chunks. */
     readonly live: IdSet;
     /** Gets the ways in which they lie, by what they are. */
@@ -167,13 +178,13 @@ async function chunkSpare(
         const rows = await session.catalog.chunks.locate(some);
         for (const id of some) {
           options.live.add(id);
-          const row = rows.get(id);
+          const row = options.others.has(id) ? options.others.get(id) : rows.get(id);
           const places = (row?.shards ?? []).flatMap((place) =>
             place === null ? [] : (session.buckets.byNumber(place.bucket)?.id ?? []),
           );
           const holding = new Set(places.filter((bucket) => options.answering.has(bucket)));
-          least = Math.min(least, row === undefined ? UNREADABLE : holding.size - row.k);
-          if (row === undefined) continue;
+          least = Math.min(least, holding.size - (row?.k ?? Infinity));
+          if (row === undefined || row === null) continue;
           options.ways.set(`${row.k} ${[...holding].toSorted().join(' ')}`, { holding, k: row.k });
         }
       }

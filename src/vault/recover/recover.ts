@@ -19,6 +19,7 @@ import { listChunks } from '../chunks/chunk-listing.ts';
 import { isComplete, isReadable, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import { learn, noteLook } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
+import { absences } from '../files/removed-elsewhere.ts';
 import { putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings } from '../keys/keyring-copies.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
@@ -296,11 +297,12 @@ async function recoverFiles(
   let warned = false;
   const tell = (): void => options.onProgress?.({ doneBytes, totalBytes });
   tell();
+  const whyAbsent = absences(session, take, { from: usable, signal });
   await forEachBounded(
     joinFiles(session, usable, { signal, onFailure }),
     async (file, aborted) => {
       const deletion = deletions.get(file.hash) ?? null;
-      const known = await learn(session, take, file, { deletion, signal: aborted });
+      const known = await learn(session, take, file, { deletion, whyAbsent, signal: aborted });
       if (known.kind === 'missing') missing.push(file.hash);
       if (known.kind === 'unreadable') unreadableManifests.push(file.hash);
       if (known.kind === 'unknown') {

@@ -4,14 +4,15 @@ import { parseManifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord, SweepList } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import type { IdSet } from '../chunks/id-set.ts';
+import { doing, telling } from '../buckets/steps.ts';
 import { catchUp, hideAsRecorded, recognise } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
-import { readManifestBytes } from '../files/manifests.ts';
 import type { FileInfo, FileRecord } from '../files/records.ts';
+import { absences } from '../files/removed-elsewhere.ts';
 import { neededChunks } from '../files/tables.ts';
 import { writerOf } from '../files/writers.ts';
 import type { Session } from '../session.ts';
-import { isDeleted, listDeletions } from '../protocol/deletions.ts';
+import { listDeletions } from '../protocol/deletions.ts';
 import { isSettled } from './rm.ts';
 
 export interface LiveFiles {
@@ -25,7 +26,7 @@ export interface LiveFiles {
   readonly settled: readonly string[];
   /** Files of this session's writer that the catalog did not know; others store with catalogs of their own. */
   readonly learned: number;
-  /** Visible rows of the catalog that no bucket has a manifest of. */
+  /** Visible rows of the catalog that no bucket has a manifest of, and that nobody has removed as far as the buckets know. */
   readonly missing: readonly string[];
   /** Why no chunk may be removed; null if nothing is in the way. */
   readonly blockedBy: string | null;
@@ -64,6 +65,7 @@ export async function findLive(
   const dead: JoinedFile[] = [];
   const expired: FileInfo[] = [];
   const missing: string[] = [];
+  const whyAbsent = absences(session, write ? doing(session) : telling(), { from: buckets, signal });
   let learned = 0;
   let blockedBy: string | null = null;
   let blocked = 0;
@@ -79,8 +81,8 @@ export async function findLive(
       if (row === null) continue;
       // A catalog from before the removal lists it still.
       const isRemoved = row.hiddenAtMs !== null || deletion?.live === false;
-      if (!isRemoved) missing.push(hash);
-      else if (write) await session.catalog.files.forget([hash]);
+      if (isRemoved && write) await session.catalog.files.forget([hash]);
+      if (!isRemoved && (await whyAbsent(hash)) === null) missing.push(hash);
       continue;
     }
     settled.delete(hash);
@@ -106,29 +108,8 @@ export async function findLive(
     }
   }
   for (const [hash, record] of deletions) if (record.live) settled.delete(hash);
-  const gone = await confirmMissing(session, missing, signal);
   if (blocked > 1) blockedBy = `${blockedBy}, nor can ${blocked - 1} others, see "vault verify"`;
-  return { ids, dead, expired, settled: [...settled], learned, missing: gone, blockedBy };
-}
-
-/** Of files that no bucket listed: those that no bucket has now either. Others were put or removed while the listings were read. */
-async function confirmMissing(
-  session: Session,
-  hashes: readonly string[],
-  signal: AbortSignal | undefined,
-): Promise<readonly string[]> {
-  const gone: string[] = [];
-  for (const hash of hashes) {
-    const row = (await session.catalog.files.byHashes([hash])).get(hash);
-    if (row === undefined || row.hiddenAtMs !== null || (await isDeleted(session, hash, signal))) continue;
-    try {
-      await readManifestBytes(session, hash, { signal });
-    } catch (error) {
-      if (!isVaultError(error, 'object-missing')) throw error;
-      gone.push(hash);
-    }
-  }
-  return gone;
+  return { ids, dead, expired, settled: [...settled], learned, missing, blockedBy };
 }
 
 /** The files that lists name, and when the last of those that do was written. */

@@ -4,9 +4,9 @@ import { isVaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { openFileRow, openFileRowIfIntact, tagsOf } from '../files/records.ts';
-import type { FileInfo, FileRecord } from '../files/records.ts';
+import type { FileRecord } from '../files/records.ts';
 import { versionsOf } from '../files/versions.ts';
-import { writerOf } from '../files/writers.ts';
+import { writerOf, type Writer, type WrittenFile } from '../files/writers.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { isDeleted } from '../protocol/deletions.ts';
 import type { Session } from '../session.ts';
@@ -23,7 +23,7 @@ export interface PruneOptions extends CallOptions {
 }
 
 /** The versions of one name, newest first. */
-export type PrunedName = readonly Judgement<FileInfo>[];
+export type PrunedName = readonly Judgement<WrittenFile>[];
 
 /** Questions to buckets about versions that are under way at once. */
 const IN_FLIGHT = 16;
@@ -54,9 +54,9 @@ export async function* planPrune(
     const { hash: first } = newestOfName.info;
     if (everything ? first !== hash && newestOfName.isProven && record.isProven : done.has(first)) continue;
     if (!everything) done.add(first);
-    const { isFull } = writerOf(session, writer);
-    const judged = await judgeStanding(session, versions, { rules, nowMs, byDays: !isFull, signal });
-    yield isFull || allowMany ? judged : await heldBack(session, judged, { writer, nowMs });
+    const by = writerOf(session, writer);
+    const judged = await judgeStanding(session, versions, { rules, nowMs, by, signal });
+    yield by.isFull || allowMany ? judged : await heldBack(session, judged, { writer, nowMs });
   }
 }
 
@@ -105,16 +105,18 @@ async function judgeStanding(
   how: {
     readonly rules: RetentionRules;
     readonly nowMs: number;
-    readonly byDays: boolean;
+    readonly by: Writer;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<PrunedName> {
-  const late = new Set(records.flatMap(({ info, isLate }) => (isLate ? [info] : [])));
-  const recordOf = new Map(records.map((record) => [record.info, record]));
-  const missing = new Set<FileInfo>();
-  const asked = new Set<FileInfo>();
+  const { by: writer } = how;
+  const recordOf = new Map(records.map((record) => [{ ...record.info, writer }, record]));
+  const late = new Set([...recordOf].flatMap(([version, { isLate }]) => (isLate ? [version] : [])));
+  const missing = new Set<WrittenFile>();
+  const asked = new Set<WrittenFile>();
+  const set = { ...how, byDays: !writer.isFull, missing, late };
   for (;;) {
-    const judged = judgeVersions([...recordOf.keys()], how.rules, { ...how, missing, late });
+    const judged = judgeVersions([...recordOf.keys()], how.rules, set);
     if (judged.every(({ reasons }) => reasons.length > 0)) return judged;
     const unasked = judged.filter(({ version, reasons }) => reasons.length > 0 && !asked.has(version));
     const looks = mapOrdered(

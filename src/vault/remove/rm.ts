@@ -15,6 +15,7 @@ import { manifestOpener, readManifest, readManifestBytes } from '../files/manife
 import { openFileRowIfIntact, rowsOf, type FileInfo, type FileRecord } from '../files/records.ts';
 import { resolveVersions } from '../files/resolve.ts';
 import { contentsOf, idOfRef, neededChunks, provingRefs } from '../files/tables.ts';
+import { writerFinder, type WrittenFile } from '../files/writers.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import { BucketClocks, clockWarning, requireRight } from '../protocol/clocks.ts';
@@ -31,9 +32,11 @@ export interface RemoveOptions extends CallOptions {
 }
 
 export interface RemoveResult {
-  readonly removed: readonly FileInfo[];
+  readonly removed: readonly WrittenFile[];
   /** Hashes of those removed that have no name here: manifests that nobody can read or has heard of, and rows that make no sense. */
   readonly unlisted: readonly string[];
+  /** Hashes of those that no bucket has any more: they are off the list, and nothing brings them back. */
+  readonly gone: readonly string[];
   /** URLs of buckets that could not be told; a later sweep tells them. */
   readonly unreachable: readonly string[];
 }
@@ -52,15 +55,17 @@ export async function removeFiles(
   const listed = references.filter((reference) => !unlisted.includes(reference));
   const found = await resolveAll(session, listed, { all: options.allVersions === true, hidden: false });
   for (const record of found) await requireNamed(session, record, options.signal);
-  const removed = found.map(({ info }) => info);
+  const writer = writerFinder(session);
+  const removed = found.map(({ info, row }) => Object.assign({ writer: writer(row.writer) }, info));
   if (options.dryRun === true) {
     const { usable, failed } = await session.buckets.check(session.buckets.all, options.signal);
     if (usable.length === 0) throw tooFewBuckets('No bucket would take the record of the removal.', failed);
-    return { removed, unlisted, unreachable: failed.map(({ bucket }) => bucket.url) };
+    return { removed, unlisted, gone: [], unreachable: failed.map(({ bucket }) => bucket.url) };
   }
   // Buckets that joined meanwhile shall be told, and one that has left is none to rely on.
   await refreshKeyring(session, options.signal);
   const unreachable = new Set<string>();
+  const gone: string[] = [];
   const hashes = [...removed.map((file) => file.hash), ...unlisted];
   const recorded = hashes.length < MANY ? null : await recordedHashes(session, options.signal);
   const hidden = mapOrdered(
@@ -68,7 +73,13 @@ export async function removeFiles(
     async (hash, aborted) => {
       const change = { hash, live: false, graceMs: options.graceMs ?? GRACE_MS };
       const isFirst = recorded?.has(hash) === false;
-      const written = await writeDeletion(session, change, { isFirst, signal: aborted });
+      const looking = isNowhere(session, hash, aborted);
+      let written;
+      try {
+        written = await writeDeletion(session, change, { isFirst, signal: aborted });
+      } finally {
+        if (await looking) gone.push(hash);
+      }
       if (written.usable.length === 0)
         throw tooFewBuckets('No bucket took the record of the removal. Try again.', written.failed);
       await session.catalog.files.hide([hash], session.clock.now());
@@ -81,7 +92,17 @@ export async function removeFiles(
     if (warning !== null) options.onWarning?.(warning);
     for (const { bucket } of failed) unreachable.add(bucket.url);
   }
-  return { removed, unlisted, unreachable: [...unreachable] };
+  return { removed, unlisted, gone, unreachable: [...unreachable] };
+}
+
+/** Whether every bucket has answered, and none has a file's manifest. */
+async function isNowhere(session: Session, hash: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    await readManifestBytes(session, hash, { signal });
+    return false;
+  } catch (error) {
+    return isVaultError(error, 'object-missing');
+  }
 }
 
 /**

@@ -17,11 +17,10 @@ import { isEnough, mostSealedOf, objectNameOf, rowOfSet, setsOf } from '../chunk
 import type { ShardSet } from '../chunks/shard-sets.ts';
 import { listChunks } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
-import { rowsOf } from '../files/records.ts';
 import type { Session } from '../session.ts';
 import { TRUSTED_FOR_MS } from '../protocol/put-guard.ts';
 import { requireRightClock, Stopwatch } from '../protocol/clocks.ts';
-import { putList, readLists, rootsOfNamed, writeLists, type Lists } from '../protocol/lists.ts';
+import { putList, readLists, writeLists, type Lists } from '../protocol/lists.ts';
 import { askEveryBucket, requireSameBuckets, warnOfCatalog } from './every-bucket.ts';
 import { filesChosenBy, findLive, type LiveFiles, type LiveOptions } from './live.ts';
 import { awaitMarkers, listMarkers, outlived, readMarkedIds } from '../protocol/markers.ts';
@@ -68,8 +67,7 @@ class Sweep {
     const live = await this.#findLive();
     // What comes up later is of puts that have begun since.
     const { filesLearned } = this.#done;
-    const { expired, blockedBy, settled } = live;
-    const filesMissing = await this.#unexplained(live.missing, lists);
+    const { expired, blockedBy, settled, missing: filesMissing } = live;
     const foreignObjects = dryRun ? await this.#tell(live, lists) : await this.#act(live);
     await this.#removeShares(dryRun);
     if (!dryRun) await this.#tidy(settled);
@@ -170,21 +168,6 @@ class Sweep {
     });
     this.#done.filesLearned += live.learned;
     return live;
-  }
-
-  /** Of files that no bucket has: those that no sweep has removed. What another machine has removed the catalog forgets. */
-  async #unexplained(missing: readonly string[], lists: Lists): Promise<readonly string[]> {
-    const rows = await rowsOf(this.#session, missing);
-    const swept = rootsOfNamed(lists);
-    const isSwept = (hash: string): boolean => {
-      const root = this.#session.keys.full?.rootOf(rows.get(hash)?.writer ?? '') ?? 1;
-      return (swept.get(manifestObjectName(hash)) ?? 0) >= root;
-    };
-    const [removed, unexplained] = [true, false].map((wanted) =>
-      missing.filter((hash) => isSwept(hash) === wanted),
-    );
-    if (this.#options.dryRun !== true && removed !== undefined) await this.#forget([], removed);
-    return unexplained ?? [];
   }
 
   async #readLists(): Promise<Lists> {

@@ -5,6 +5,7 @@ import { SEAL_OVERHEAD } from '../../format/limits.ts';
 import { batchesOf } from '../../concurrency/batched.ts';
 import { listChunks, type ListedChunk } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
+import { isRight } from '../chunks/places.ts';
 import { isComplete, isEnough, objectNameOf, rowOfSet, setsOf } from '../chunks/shard-sets.ts';
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import type { ReadSession } from '../session.ts';
@@ -96,22 +97,6 @@ async function wrongPlaces(
     if (set === undefined || (row !== undefined && isRight(row, shards))) return [];
     return [rowOfSet(set, sealedSizeOf(set))];
   });
-}
-
-/** Whether every place of a row has its shard, and none is open. */
-function isRight(row: ChunkRow, shards: readonly ListedShard[]): boolean {
-  return row.shards.every(
-    (place, index) =>
-      place !== null &&
-      shards.some(
-        ({ bucket, name }) =>
-          bucket.number === place.bucket &&
-          name.upload === place.upload &&
-          name.index === index &&
-          name.sealing === row.sealing &&
-          isCoded(row, name),
-      ),
-  );
 }
 
 /** Bytes of the sealed chunk, as far as object sizes tell: readers go by the shards' headers. */

@@ -5,6 +5,7 @@ import type { CallOptions } from '../call.ts';
 import { hideAsRecorded, learn, type Learned } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
 import type { FileRecord } from '../files/records.ts';
+import { absences } from '../files/removed-elsewhere.ts';
 import { resolveFile } from '../files/resolve.ts';
 import { writerOf } from '../files/writers.ts';
 import type { ReadSession, Session } from '../session.ts';
@@ -46,6 +47,7 @@ export async function* filesToRepair(
     }
     return;
   }
+  const whyAbsent = absences(session, ground.take, { from: ground.sources, signal });
   for await (const file of joinFiles(session, ground.sources, { signal, onFailure: ground.noteFailure })) {
     const deletion = deletions.get(file.hash) ?? null;
     if (deletion !== null && isOver(session, ground, file.hash, deletion)) {
@@ -53,7 +55,8 @@ export async function* filesToRepair(
       if (file.row?.hiddenAtMs === null) await ground.take([], undefined, hide);
       continue;
     }
-    const found = seen(file, await learn(session, ground.take, file, { deletion, signal }), ground);
+    const known = await learn(session, ground.take, file, { deletion, whyAbsent, signal });
+    const found = seen(file, known, ground);
     if (found !== null) yield { ...found, unlisted: isUnlisted(session, file, found.record, deletion) };
   }
 }

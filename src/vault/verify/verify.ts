@@ -6,10 +6,12 @@ import { manifestOpener, readManifestBytes } from '../files/manifests.ts';
 import { isFailure, isVaultError } from '../../errors.ts';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { BucketFailure } from '../buckets/bucket-set.ts';
+import { doing, telling } from '../buckets/steps.ts';
 import type { CallOptions } from '../call.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
 import { openFileRowIfIntact, type FileRecord } from '../files/records.ts';
+import { absences } from '../files/removed-elsewhere.ts';
 import { neededChunks } from '../files/tables.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
@@ -338,13 +340,16 @@ class Verification {
       copies.set(hash, (await readCopies(this.#session, hash, { usable, signal })).copies);
     }
     if (copies.size > 0) await this.#confirm();
+    const take = this.#catchUp ? doing(this.#session) : telling();
+    const whyAbsent = absences(this.#session, take, { from: this.#findings.usable, signal });
     for (const hash of hashes) {
       const row = rows.get(hash) ?? null;
       const deletion = this.#deletions.get(hash);
       const found = copies.get(hash);
-      const isGone =
-        row === null && found !== undefined && [...found.values()].every((state) => state === 'missing');
-      if (isGone || deletion?.live === false) {
+      const isNowhere = found !== undefined && [...found.values()].every((state) => state === 'missing');
+      const why = isNowhere && row?.hiddenAtMs === null ? await whyAbsent(hash) : null;
+      if (why === 'removed') this.#findings.filesShown += 1;
+      if (why !== null || (isNowhere && row === null) || deletion?.live === false) {
         this.#findings.dropFile(hash);
         continue;
       }
