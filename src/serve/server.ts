@@ -178,9 +178,10 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
       : answer;
   let said: Answer;
   try {
+    const scope = route?.scope ?? null;
     const refused =
-      route === null || route.scope === null ? null : await serving.access.refused(exchange, route.scope);
-    const answer = refused ?? unfit(exchange, route) ?? (await handle(exchange, serving));
+      unfit(exchange, route) ?? (scope === null ? null : await serving.access.refused(exchange, scope));
+    const answer = refused ?? (await handle(exchange, serving));
     said = answer;
     await exchange.send(shown(answer));
   } catch (error) {

@@ -9,6 +9,9 @@ const PIECE = 64 * 1024;
 export const CHUNKS_IN_FLIGHT = 4;
 const LATER_CHUNKS_IN_FLIGHT = 1;
 
+/** Looks in a turn of `idleMs` at whether others wait; and how many of them without a piece asked for end it, too. */
+const LOOKS = 10;
+const QUIET_LOOKS = 2;
 const NOTHING: Run = { start: 0, bytes: new Uint8Array(0) };
 
 /** A content that is being read. */
@@ -24,8 +27,8 @@ export interface Wanted {
 }
 
 /**
- * Reads a content with memory that all downloads share. While others wait for it, it is closed after a turn, whether
- * its client has taken the last piece or not, and opened again where it was.
+ * Reads a content with memory that all downloads share. While others wait for it, it is closed after a turn, or as soon
+ * as its client takes nothing for a moment, and opened again where it was.
  *
  * @returns the content, whose runs are pieces of their own
  * @throws as reading it; also if there is no memory for long before its first byte (then the exchange has a refusal)
@@ -35,17 +38,20 @@ export function inTurns(exchange: Exchange, serving: Serving, wanted: Wanted): O
   let turn: { readonly opened: Opened; readonly end: () => Promise<void> } | null = null;
   let ended = Promise.resolve();
   let run: Run = NOTHING;
-  let [isFirst, isReading, isOver] = [true, false, false];
+  let [isFirst, isReading, isOver, quiet] = [true, false, false, 0];
 
   const begin = async (): Promise<NonNullable<typeof turn>> => {
     const chunksInFlight = isFirst ? CHUNKS_IN_FLIGHT : LATER_CHUNKS_IN_FLIGHT;
     const giveBack = await take(exchange, serving, { bytes: wanted.memory(chunksInFlight), isFirst });
     isFirst = false;
     const opened = wanted.open(chunksInFlight);
+    let looks = 0;
     const checks = setInterval(() => {
-      isOver ||= serving.memory.isWanted;
+      looks += 1;
+      quiet = isReading ? 0 : quiet + 1;
+      isOver = serving.memory.isWanted && (looks >= LOOKS || quiet >= QUIET_LOOKS);
       if (isOver && !isReading) void close();
-    }, serving.options.idleMs);
+    }, serving.options.idleMs / LOOKS);
     const end = async (): Promise<void> => {
       clearInterval(checks);
       await opened.close().finally(giveBack);
@@ -62,7 +68,7 @@ export function inTurns(exchange: Exchange, serving: Serving, wanted: Wanted): O
   };
 
   const runAt: RunAt = async (offset) => {
-    isReading = true;
+    [isReading, quiet] = [true, 0];
     try {
       await ended;
       turn ??= await begin();

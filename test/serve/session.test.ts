@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { redacted, reportHtml } from '../../src/serve/page/report.ts';
 import { statusViewOf } from '../../src/serve/status.ts';
 import type { Scope } from '../../src/vault/grants/tokens.ts';
-import { servedVault } from './harness.ts';
+import { rowsOf, servedVault } from './harness.ts';
 import type { Answered, ServedVault } from './harness.ts';
 
 let served: ServedVault;
@@ -101,15 +101,19 @@ describe('a report', () => {
 describe('the list of files', () => {
   it('finds names, versions and what was removed, which comes back', async () => {
     const headers = { authorization: `Bearer ${await add('admin')}` };
-    const put = async (name: string, body: string): Promise<string> =>
-      String((await served.ask(`/api/files/${name}`, { method: 'PUT', headers, body })).json['hash']);
+    const stored = new Map<unknown, string>();
+    const put = async (name: string, body: string): Promise<string> => {
+      const { json } = await served.ask(`/api/files/${name}`, { method: 'PUT', headers, body });
+      stored.set(json['version'], body);
+      return String(json['hash']);
+    };
     await put('Report.pdf', '1');
     const hash = await put('Report.pdf', '2');
     await put('other', '3');
     const names = async (query: string): Promise<unknown[]> => {
       const { json } = await served.ask(`/api/files?${query}`, { headers });
-      return (Array.isArray(json['files']) ? json['files'] : []).map(
-        (file: Record<string, unknown>) => `${String(file['name'])} ${String(file['version'])}`,
+      return rowsOf(json['files']).map(
+        ({ name, version }) => `${String(name)} ${String(stored.get(version))}`,
       );
     };
     expect(await names('search=rePORT')).toEqual(['Report.pdf 2']);

@@ -59,13 +59,13 @@ it.each([
 
 it('Whoever waits too long for the first byte is told to come again, and who goes keeps no place', async () => {
   served.log.length = 0;
-  const slow = Array.from({ length: 12 }, () => stalled('/api/files/big'));
+  const slow = Array.from({ length: 24 }, () => stalled('/api/files/big'));
   while (!served.log.some(({ code }) => code === 'busy')) await delay(10);
   const busy = served.log.find(({ code }) => code === 'busy');
   expect(busy).toMatchObject({ status: 503, route: '/api/files/{ref...}' });
   for (const socket of slow) socket.destroy();
   expect((await served.ask('/api/files/big')).bytes.equals(CONTENT)).toBe(true);
-  while (served.log.length < 13) await delay(10);
+  while (served.log.length < 25) await delay(10);
   // A client that goes is no error of the server's.
   expect(new Set(served.log.map(({ status, code }) => `${status} ${code}`))).toEqual(
     new Set(['503 busy', '499 gone', '200 null']),
