@@ -8,7 +8,6 @@ export interface Listed {
   readonly createdAt: string;
   readonly expiresAt: string | null;
   readonly deletedAt?: string | null;
-  readonly version: number;
   readonly locked: boolean;
 }
 

@@ -103,7 +103,7 @@ class FileList {
   }
 
   #row(file: Listed): HTMLTableRowElement {
-    const { name, size, createdAt, locked, kind, version, expiresAt } = file;
+    const { name, size, createdAt, locked, kind, expiresAt } = file;
     const row: HTMLTableRowElement = make(
       'tr',
       {},
@@ -113,7 +113,6 @@ class FileList {
         make('bdi', {}, nameText(name)),
         kind === 'folder' ? badge('folder') : null,
         locked ? badge('locked') : null,
-        version > 1 ? badge(`version ${version.toLocaleString('en-US')}`) : null,
         expiresAt === null ? null : make('span', { class: 'dim' }, ' ends ', timeTree(expiresAt, Date.now())),
       ),
       make('td', {}, size === null ? '?' : sizeText(size)),
@@ -145,7 +144,7 @@ class FileList {
       });
       gone();
       // A version before it may be the newest now.
-      if (file.version > 1) await this.load();
+      await this.load();
     };
     const contents = (): void => showContents(file, { mayRead: may('read') });
     return [
@@ -163,19 +162,18 @@ class FileList {
     const query = new URLSearchParams({ name, all: 'true', limit: '1000' });
     const { files } = await ask<Page>(`api/files?${query.toString()}`);
     const rows = files.map((file) => {
-      const { version, createdAt, size, hash } = file;
+      const { createdAt, size, hash } = file;
       const row = make(
         'li',
         {},
         make(
           'span',
           {},
-          make('b', {}, `Version ${version.toLocaleString('en-US')}`),
+          make('b', {}, timeTree(createdAt, Date.now())),
           make(
             'span',
             { class: 'dim' },
-            timeTree(createdAt, Date.now()),
-            size === null ? '' : `, ${sizeText(size)}, `,
+            size === null ? '' : `${sizeText(size)}, `,
             make('code', {}, hash.slice(0, 12)),
           ),
         ),
