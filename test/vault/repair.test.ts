@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
 import type { Warning } from '../../src/vault/call.ts';
+import { changeDefaults } from '../../src/vault/keys/defaults.ts';
 import type { RepairResult } from '../../src/vault/repair/repair.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { CALL_STRIDE, sampled } from '../support/catalog-place.ts';
@@ -27,6 +28,8 @@ import type { Scene, SceneHandle, Stage } from './scene.ts';
 const BIG = randomBytes(2 * CHUNK_SIZE + 500);
 const ONE = randomBytes(20_000);
 const INLINE = randomBytes(300);
+
+const REFUSED = { kind: 'fail', when: 'before', error: storageError('denied') } as const;
 
 let ready: Stage;
 
@@ -688,6 +691,33 @@ describe('A change of redundancy', () => {
       await putBytes(another.vault, randomBytes(20_000), { name: 'new' });
       expect(await chunkOf(another, 'new')).toMatchObject({ k, m });
       expect(await another.vault.repair({ redundancy: { k, m } })).toMatchObject({ chunksRepaired: 0 });
+    });
+  }
+
+  test('that was cut short is made up for by any repair', async () => {
+    await using begun = await begin();
+    const { session, vault, catalog } = begun.handle;
+    await changeDefaults(session, { redundancy: { k: 2, m: 2 } }, {});
+    expect(await vault.repair()).toMatchObject({ outcome: 'whole', chunksRepaired: 4 });
+    for (const row of await rowsOf(catalog)) expect(row).toMatchObject({ k: 2, m: 2 });
+    await expectWhole(begun.handle);
+  });
+
+  for (const lost of [2, 3]) {
+    test(`leaves sets of which either makes a chunk whole where it has lost ${lost} buckets' shards`, async () => {
+      await using begun = await begin();
+      const { scene, handle } = begun;
+      for (const m of [3, 1]) await handle.vault.repair({ redundancy: { k: 2, m } });
+      for (let i = 0; i < lost; i += 1) {
+        wipe(scene.bucket(i), 'chunks/');
+        scene.bucket(i).wrap = (bucket) =>
+          faulty(bucket, (call) => (i === 0 && call.operation === 'put' ? REFUSED : null));
+      }
+      expect(await handle.vault.repair()).toMatchObject({ chunksDegraded: 0, chunksLost: 0 });
+      scene.bucket(0).wrap = (bucket) => bucket;
+      expect(await handle.vault.verify({ depth: 'listing' })).toMatchObject({ outcome: 'whole' });
+      await handle.vault.repair();
+      await expectWhole(handle);
     });
   }
 
