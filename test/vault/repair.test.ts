@@ -13,6 +13,7 @@ import { all, CHEAP_KDF, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
 import {
   endingAt,
+  failing,
   flip,
   forge,
   loseShard,
@@ -410,6 +411,33 @@ describe('repair', () => {
     expect(await handle.vault.repair()).toMatchObject({ outcome: 'whole' });
     await expectWhole(handle);
   });
+
+  for (const [what, lost, fault, loses] of [
+    ['keeps no shards that it takes', 'chunks/', 'put', { kind: 'lose' }],
+    ['keeps no manifests that it takes', 'manifests/', 'put', { kind: 'lose' }],
+    ['keeps no keyring that it takes', 'keyring/', 'put', { kind: 'lose' }],
+    ['lists nothing', 'chunks/', 'list', { kind: 'hide', names: /./ }],
+  ] as const) {
+    test(`names the bucket that ${what}`, async () => {
+      await using begun = await begin();
+      const { scene, handle } = begun;
+      wipe(scene.bucket(0), lost);
+      // So that what is missing goes there.
+      for (const bucket of scene.buckets.slice(1))
+        failing(bucket, ({ operation, name }) => operation === 'put' && name.startsWith('chunks/'), 'denied');
+      scene.bucket(0).wrap = (plain) =>
+        faulty(plain, ({ operation }) => (operation === fault ? loses : null));
+      const warnings: Warning[] = [];
+      const onWarning = (warning: Warning): void => void warnings.push(warning);
+      const result = await handle.vault.repair({ onWarning });
+      expect(result.outcome).toBe('degraded');
+      expect(result.unreachable).toContain('memory:1');
+      const said = warnings.filter(({ bucket }) => bucket === 'memory:1').map(({ message }) => message);
+      expect(said).toEqual([
+        expect.stringMatching(/^memory:1 does not list (shards|manifests|the keyring) that it has taken/),
+      ]);
+    });
+  }
 
   test('uses other buckets for one that is full, and says what is not whole for want of others', async () => {
     await using begun = await begin();

@@ -71,6 +71,8 @@ export class Rebuild {
   readonly #uploader: ShardUploader;
   /** Chunks of which something was stored (or would be). */
   readonly repaired = new IdSet();
+  /** Chunks of which a bucket has taken a shard, by the bucket's number. */
+  readonly taken = new Map<number, IdSet>();
   /** Shards stored, and their bytes (or what would be). */
   shardsStored = 0;
   bytesStored = 0;
@@ -256,6 +258,12 @@ export class Rebuild {
     const targets = this.#options.ground.targets.flatMap(({ number }) => buckets.byNumber(number) ?? []);
     const stored = await this.#uploader.upload(row, objects, targets, signal);
     await catalog.chunks.put([stored]);
+    for (const [index, place] of stored.shards.entries()) {
+      if (place === null || row.shards[index] !== null) continue;
+      const ids = this.taken.get(place.bucket) ?? new IdSet();
+      ids.add(id);
+      this.taken.set(place.bucket, ids);
+    }
     return stored;
   }
 }
