@@ -6,7 +6,7 @@ import { CALL_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
-import { emptyPlace, endingAt, flip, present, putWidely, rowsOf, shardOf, stage } from './scene.ts';
+import { emptyPlace, endingAt, failing, flip, present, putWidely, rowsOf, shardOf, stage } from './scene.ts';
 import type { Scene, SceneHandle, Stage } from './scene.ts';
 
 const BIG = randomBytes(2 * CHUNK_SIZE + 500);
@@ -358,6 +358,25 @@ describe('A bucket that is removed', () => {
     for (const { shards } of await rowsOf(handle.catalog)) {
       expect(new Set(shards.map((place) => present(place).bucket)).size).toBe(3);
     }
+  });
+
+  for (const gone of [false, true]) {
+    test(`${gone ? 'and gone ' : ''}leaves chunks of an earlier, higher redundancy whole`, async () => {
+      await using begun = await begin();
+      const { handle } = begun;
+      for (const m of [2, 1]) await handle.vault.repair({ redundancy: { k: 2, m } });
+      const result = await handle.vault.removeBucket('memory:2', { gone });
+      expect(result).toMatchObject({ removed: true, chunksDegraded: 0, reasons: [] });
+      await expectWhole(handle);
+    });
+  }
+
+  test('and gone says what the others could not be given', async () => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    failing(scene.bucket(2), ({ operation, name }) => operation === 'put' && name.startsWith('chunks/'));
+    const result = await handle.vault.removeBucket('memory:2', { gone: true });
+    expect(result).toMatchObject({ removed: true, chunksDegraded: expect.toSatisfy((n) => n > 0) });
   });
 
   test('has what is rotten in it made anew from the others', async () => {

@@ -1,8 +1,9 @@
 /** How many chunks a put has stored with less than their redundancy. */
 import { expect, test } from 'vitest';
-import { always, faulty } from '../support/faulty-bucket.ts';
+import type { Warning } from '../../src/vault/call.ts';
+import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { CHUNK_SIZE, putBytes, testVault } from './harness.ts';
+import { all, CHUNK_SIZE, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
 
 const random = seededRandom(53);
@@ -30,6 +31,32 @@ test('each that lacks a shard counts, and those that were there whole do not', a
   expect(await putBytes(made.vault, random.bytes(2 * CHUNK_SIZE + 5), { name: 'b' })).toMatchObject({
     chunksStored: 3,
     degradedChunks: 3,
+    degraded: true,
+  });
+});
+
+test('what a bucket lists that takes nothing new it has', async () => {
+  await using made = await testVault();
+  await putBytes(made.vault, THREE, { name: 'a' });
+  await made.session.guard.end();
+  const rows = await all(made.catalog.chunks.walk());
+  const [first] = made.buckets;
+  const refused = { kind: 'fail', when: 'before', error: storageError('denied') } as const;
+  if (first !== undefined)
+    first.wrap = (plain) => faulty(plain, ({ operation }) => (operation === 'put' ? refused : null));
+  const warnings: Warning[] = [];
+  const onWarning = (warning: Warning): void => void warnings.push(warning);
+  expect(await putBytes(made.vault, THREE, { name: 'a', onWarning })).toMatchObject({
+    unchanged: true,
+    chunksStored: 0,
+    degradedChunks: 0,
+    degraded: false,
+  });
+  expect(warnings).toMatchObject([{ kind: 'bucket-down', bucket: first?.url }]);
+  expect(await all(made.catalog.chunks.walk())).toEqual(rows);
+  // Of what is new it has none.
+  expect(await putBytes(made.vault, random.bytes(CHUNK_SIZE), { name: 'b' })).toMatchObject({
+    degradedChunks: 1,
     degraded: true,
   });
 });

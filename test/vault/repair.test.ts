@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
 import type { Warning } from '../../src/vault/call.ts';
+import { changeDefaults } from '../../src/vault/keys/defaults.ts';
 import type { RepairResult } from '../../src/vault/repair/repair.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { CALL_STRIDE, sampled } from '../support/catalog-place.ts';
@@ -12,6 +13,7 @@ import { all, CHEAP_KDF, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
 import {
   endingAt,
+  failing,
   flip,
   forge,
   loseShard,
@@ -27,6 +29,8 @@ import type { Scene, SceneHandle, Stage } from './scene.ts';
 const BIG = randomBytes(2 * CHUNK_SIZE + 500);
 const ONE = randomBytes(20_000);
 const INLINE = randomBytes(300);
+
+const REFUSED = { kind: 'fail', when: 'before', error: storageError('denied') } as const;
 
 let ready: Stage;
 
@@ -438,6 +442,33 @@ describe('repair', () => {
     await expectWhole(handle);
   });
 
+  for (const [what, lost, fault, loses] of [
+    ['keeps no shards that it takes', 'chunks/', 'put', { kind: 'lose' }],
+    ['keeps no manifests that it takes', 'manifests/', 'put', { kind: 'lose' }],
+    ['keeps no keyring that it takes', 'keyring/', 'put', { kind: 'lose' }],
+    ['lists nothing', 'chunks/', 'list', { kind: 'hide', names: /./ }],
+  ] as const) {
+    test(`names the bucket that ${what}`, async () => {
+      await using begun = await begin();
+      const { scene, handle } = begun;
+      wipe(scene.bucket(0), lost);
+      // So that what is missing goes there.
+      for (const bucket of scene.buckets.slice(1))
+        failing(bucket, ({ operation, name }) => operation === 'put' && name.startsWith('chunks/'), 'denied');
+      scene.bucket(0).wrap = (plain) =>
+        faulty(plain, ({ operation }) => (operation === fault ? loses : null));
+      const warnings: Warning[] = [];
+      const onWarning = (warning: Warning): void => void warnings.push(warning);
+      const result = await handle.vault.repair({ onWarning });
+      expect(result.outcome).toBe('degraded');
+      expect(result.unreachable).toContain('memory:1');
+      const said = warnings.filter(({ bucket }) => bucket === 'memory:1').map(({ message }) => message);
+      expect(said).toEqual([
+        expect.stringMatching(/^memory:1 does not list (shards|manifests|the keyring) that it has taken/),
+      ]);
+    });
+  }
+
   test('uses other buckets for one that is full, and says what is not whole for want of others', async () => {
     await using begun = await begin();
     const { scene, handle } = begun;
@@ -718,6 +749,33 @@ describe('A change of redundancy', () => {
       await putBytes(another.vault, randomBytes(20_000), { name: 'new' });
       expect(await chunkOf(another, 'new')).toMatchObject({ k, m });
       expect(await another.vault.repair({ redundancy: { k, m } })).toMatchObject({ chunksRepaired: 0 });
+    });
+  }
+
+  test('that was cut short is made up for by any repair', async () => {
+    await using begun = await begin();
+    const { session, vault, catalog } = begun.handle;
+    await changeDefaults(session, { redundancy: { k: 2, m: 2 } }, {});
+    expect(await vault.repair()).toMatchObject({ outcome: 'whole', chunksRepaired: 4 });
+    for (const row of await rowsOf(catalog)) expect(row).toMatchObject({ k: 2, m: 2 });
+    await expectWhole(begun.handle);
+  });
+
+  for (const lost of [2, 3]) {
+    test(`leaves sets of which either makes a chunk whole where it has lost ${lost} buckets' shards`, async () => {
+      await using begun = await begin();
+      const { scene, handle } = begun;
+      for (const m of [3, 1]) await handle.vault.repair({ redundancy: { k: 2, m } });
+      for (let i = 0; i < lost; i += 1) {
+        wipe(scene.bucket(i), 'chunks/');
+        scene.bucket(i).wrap = (bucket) =>
+          faulty(bucket, (call) => (i === 0 && call.operation === 'put' ? REFUSED : null));
+      }
+      expect(await handle.vault.repair()).toMatchObject({ chunksDegraded: 0, chunksLost: 0 });
+      scene.bucket(0).wrap = (bucket) => bucket;
+      expect(await handle.vault.verify({ depth: 'listing' })).toMatchObject({ outcome: 'whole' });
+      await handle.vault.repair();
+      await expectWhole(handle);
     });
   }
 

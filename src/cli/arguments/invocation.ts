@@ -166,7 +166,9 @@ export function warnTo(terminal: Terminal): (warning: Warning) => void {
       return;
     }
     // A bucket that is down is met again and again, with a message for every purpose.
-    const topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
+    let topic = kind === 'bucket-down' && bucket !== null ? `down ${bucket}` : message;
+    // So is a clock that is wrong, by other buckets each time.
+    if (kind === 'clock') topic = kind;
     terminal.warn(message, { kind, bucket }, topic);
   };
 }

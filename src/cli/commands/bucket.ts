@@ -121,7 +121,7 @@ export async function removeBucket(
 /** Says what would become of a bucket that were taken out. */
 function reportPlan(
   { terminal }: Pick<Invocation, 'terminal'>,
-  { shardsMoved, manifestsCopied, reasons }: RemoveBucketResult,
+  { shardsMoved, manifestsCopied, chunksDegraded, reasons }: RemoveBucketResult,
   gone: boolean,
 ): ExitCode {
   const stays = reasons.length > 0;
@@ -129,7 +129,11 @@ function reportPlan(
   terminal.note(
     `Would store ${count(shardsMoved, 'shard')} and ${count(manifestsCopied, 'manifest')} in the other buckets${then}. Nothing was changed.`,
   );
-  if (!stays) return DONE;
+  if (!stays && chunksDegraded === 0) return DONE;
+  if (!stays) {
+    terminal.warn('Not everything would be whole then.', { kind: 'degraded' });
+    return ATTENTION;
+  }
   terminal.warn(`The bucket would still be part of the vault. ${reasons.join(' ')}`, { kind: 'not-removed' });
   return ATTENTION;
 }
@@ -140,12 +144,12 @@ function reportRemoval(
   vault: Vault,
   result: RemoveBucketResult,
 ): ExitCode {
-  const { removed, shardsMoved, reasons, objectsRetained, retainedUntilMs } = result;
+  const { removed, shardsMoved, chunksDegraded, reasons, objectsRetained, retainedUntilMs } = result;
   if (removed) {
     terminal.note(
       `Stored ${count(shardsMoved, 'shard')} in the other buckets. The bucket is no longer part of the vault.`,
     );
-    const advice = adviceOnTooFew(vault);
+    const advice = adviceOnTooFew(vault) ?? (chunksDegraded > 0 ? 'Run "vault repair".' : null);
     if (objectsRetained > 0) {
       const until = retainedUntilMs === null ? '' : ` until ${showTime(retainedUntilMs)}`;
       const message = `${count(objectsRetained, 'object is', 'objects are')} locked there${until}, and stay. Repeat this command then, with the bucket's URL.`;
@@ -156,7 +160,7 @@ function reportRemoval(
     return ATTENTION;
   }
   terminal.warn(
-    `The bucket is still part of the vault. ${reasons.join(' ')} Repeat this command then; what has moved need not move again.`,
+    `The bucket is still part of the vault. ${reasons.join(' ')} Repeat this command when that is over; what has moved need not move again.`,
     { kind: 'not-removed' },
   );
   return ATTENTION;

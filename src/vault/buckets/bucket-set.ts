@@ -325,6 +325,12 @@ export async function checkEach<B extends ReadBucket>(
   return { usable, failed };
 }
 
+/** The error of a bucket whose listings leave out what it should have. */
+export function notListing({ url }: ReadBucket, what: string): VaultError {
+  const message = `${url} does not list ${what} that it has taken: it keeps nothing, or its listings are not whole. The vault cannot rely on it until that is mended.`;
+  return new VaultError('unavailable', message);
+}
+
 /** One sentence for a bucket that could not be used. */
 export function describeFailure({ bucket, error }: BucketFailure): string {
   const reason = messageOf(error);

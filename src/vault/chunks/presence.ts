@@ -84,6 +84,11 @@ export class Presence {
     for (const shard of shards) this.#sides.find(({ bucket }) => bucket === shard.bucket)?.note(shard);
   }
 
+  /** Those whose listings count. */
+  get buckets(): readonly ReadBucket[] {
+    return this.#sides.map(({ bucket }) => bucket);
+  }
+
   /** Buckets that could not be listed, and why. */
   get failures(): readonly { readonly bucket: ReadBucket; readonly error: VaultError }[] {
     return this.#sides.flatMap(({ bucket, failure }) =>

@@ -2,7 +2,13 @@
 import { isVaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { checkEach, type BucketFailure, type ReadBucket, type VaultBucket } from '../buckets/bucket-set.ts';
+import {
+  checkEach,
+  notListing,
+  type BucketFailure,
+  type ReadBucket,
+  type VaultBucket,
+} from '../buckets/bucket-set.ts';
 import { doing, storing, type Take } from '../buckets/steps.ts';
 import type { ReadSession, Session } from '../session.ts';
 import { epochOf, keyringNames, readCopyIfWhole, verifiedOrNull } from './keyring-copies.ts';
@@ -41,17 +47,20 @@ export async function settleKeyringBy(
   const { failed } = await checkEach(buckets, async (bucket) => {
     const storage = await bucket.checked(signal);
     const copy = await readCopyIfWhole(bucket, object, signal);
-    if (copy === null || Buffer.compare(copy, bytes) !== 0) {
+    let isThere = copy !== null && Buffer.compare(copy, bytes) === 0;
+    if (!isThere) {
       const step = storing(object, bucket, { reason: 'missing', bytes: bytes.length });
-      await take([step], undefined, async (writing) => {
+      isThere = await take([step], false, async (writing) => {
         const target = await writing.buckets.ours(bucket).checked(signal);
         await target.put(object, bytes, { signal, replace: true });
+        return true;
       });
       stored += 1;
     }
     const listed = await keyringNames(storage, signal);
     if (listed.some((name) => name < object)) withEarlier += 1;
     // A bucket that does not list what it has taken would be left without any.
+    if (isThere && !listed.includes(object)) throw notListing(bucket, 'the keyring');
     if (!listed.includes(object)) return;
     for (const name of listed) {
       if (name === object) continue;

@@ -36,6 +36,8 @@ export interface RemoveBucketResult {
   readonly removed: boolean;
   readonly shardsMoved: number;
   readonly manifestsCopied: number;
+  /** Chunks that the other buckets do not have whole: of a bucket that is gone no reason to keep it. */
+  readonly chunksDegraded: number;
   readonly objectsRemoved: number;
   /** Objects that a lock keeps in the bucket: repeat the removal when they can go. */
   readonly objectsRetained: number;
@@ -121,6 +123,7 @@ async function takeOut(
   const moved = {
     shardsMoved: first.shardsMoved + second.shardsMoved,
     manifestsCopied: first.manifestsCopied + second.manifestsCopied,
+    chunksDegraded: gone ? first.chunksDegraded : second.chunksDegraded,
     filesLost: gone ? first.filesLost : second.filesLost,
   };
   if (second.reasons.length > 0) return { ...moved, ...KEPT, reasons: second.reasons };
@@ -135,7 +138,13 @@ async function takeOut(
 type Emptied = Pick<RemoveBucketResult, 'objectsRemoved' | 'objectsRetained' | 'retainedUntilMs'>;
 const NOTHING_REMOVED: Emptied = { objectsRemoved: 0, objectsRetained: 0, retainedUntilMs: null };
 const KEPT = { removed: false, ...NOTHING_REMOVED } as const;
-const NOTHING_MOVED: Moved = { shardsMoved: 0, manifestsCopied: 0, filesLost: [], reasons: [] };
+const NOTHING_MOVED: Moved = {
+  shardsMoved: 0,
+  manifestsCopied: 0,
+  chunksDegraded: 0,
+  filesLost: [],
+  reasons: [],
+};
 
 function requireRest(session: Session, bucket: VaultBucket, gone: boolean): void {
   const { redundancy } = session.keyring.keyring;
@@ -173,7 +182,10 @@ async function setState(
   );
 }
 
-type Moved = Pick<RemoveBucketResult, 'shardsMoved' | 'manifestsCopied' | 'filesLost' | 'reasons'>;
+type Moved = Pick<
+  RemoveBucketResult,
+  'shardsMoved' | 'manifestsCopied' | 'chunksDegraded' | 'filesLost' | 'reasons'
+>;
 
 /** Stores elsewhere what lies in the bucket. */
 async function moveAway(
@@ -208,16 +220,15 @@ async function moveAway(
   const { chunks, manifests } = moved;
   const down = [...failed, ...moved.failed].filter(({ bucket }) => !gone || bucket.id !== id);
   const reasons = down.map(describeFailure);
-  if (!gone && chunks.degraded + chunks.unknown > 0) {
-    reasons.push(
-      `${chunks.degraded + chunks.unknown} chunks could not be stored whole in the other buckets.`,
-    );
-  }
+  const chunksDegraded = chunks.degraded + chunks.unknown;
+  if (!gone && chunksDegraded > 0)
+    reasons.push(`Chunks that could not be stored whole in the other buckets: ${chunksDegraded}.`);
   const uncopied = [...manifests.states.values()].filter((state) => state !== 'lost').length;
   if (uncopied > 0) reasons.push(`${uncopied} manifests could not be copied to the other buckets.`);
   if (reasons.length > 0) reasons.push(...moved.refusing.map(describeFailure));
   const filesLost = [...chunks.states].flatMap(([hash, state]) => (state === 'lost' ? [hash] : []));
-  return { shardsMoved: chunks.shardsStored, manifestsCopied: manifests.stored, filesLost, reasons };
+  const moves = { shardsMoved: chunks.shardsStored, manifestsCopied: manifests.stored };
+  return { ...moves, chunksDegraded, filesLost, reasons };
 }
 
 async function youngMarkers(session: Session, signal: AbortSignal | undefined): Promise<ReadonlySet<string>> {

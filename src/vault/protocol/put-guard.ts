@@ -222,6 +222,8 @@ async function begin(
   const clocks = new BucketClocks(session.clock);
   const names: string[] = [];
   let holders = usable;
+  /** Those that answer and take no marker. What they list counts: a sweep sees the marker in any bucket, and has its list in each. */
+  const refusing: VaultBucket[] = [];
   const mark = async (atMs: number): Promise<void> => {
     for (let at = 0; at === 0 || at < ids.length; at += MAX_MARKER_IDS) {
       const name = putMarkerName(atMs, randomBytes(8).toString('hex'));
@@ -230,6 +232,10 @@ async function begin(
       const taken = await spread(holders, { name, bytes }, { clocks, signal });
       holders = taken.usable;
       failed.push(...taken.failed);
+      for (const { bucket, error } of taken.failed) {
+        const refused = error.code === 'unavailable' ? undefined : usable.find(({ id }) => id === bucket.id);
+        if (refused !== undefined) refusing.push(refused);
+      }
     }
   };
   try {
@@ -242,23 +248,25 @@ async function begin(
     // looks for markers after that, so of the two at least one sees the other.
     const [lists, looked] = await Promise.allSettled([
       readSweepLists(session, holders, signal),
-      refreshKeyring(session, signal, { from: holders }),
+      refreshKeyring(session, signal, { from: [...holders, ...refusing] }),
     ]);
     const { absent, failed: unlisted } = resultOf(lists);
-    const readable = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
-    if (readable.length === 0)
+    const marked = holders.filter((bucket) => !unlisted.some((failure) => failure.bucket === bucket));
+    if (marked.length === 0)
       throw tooFewBuckets('No bucket shows its lists of removal, so nothing was stored.', unlisted);
     const { without, usable: asked, failed: unasked } = resultOf(looked);
     const more = [...unasked, ...without.map(withoutKeyring)];
-    failed.push(...more.filter(({ bucket }) => readable.some((one) => one === bucket)));
+    failed.push(...more.filter(({ bucket }) => marked.some((one) => one === bucket)));
+    const readable = [...marked, ...refusing];
     const staying = readable.filter((bucket) => asked.includes(bucket) && !without.includes(bucket));
-    const targets = session.buckets.active.filter(({ id }) => staying.some((bucket) => bucket.id === id));
+    const sources = session.buckets.active.filter(({ id }) => staying.some((bucket) => bucket.id === id));
+    const targets = sources.filter(({ id }) => marked.some((bucket) => bucket.id === id));
     // A marker in buckets alone that are being emptied goes with them.
     if (targets.length === 0)
       throw tooFewBuckets('No bucket that stays in the vault can be used, so nothing was changed.', failed);
     return {
       // What lies in a bucket that is being emptied does not count as stored.
-      presence: new Presence(targets, session.clock, absent),
+      presence: new Presence(sources, session.clock, absent),
       everywhere: new Presence(readable, session.clock, absent),
       targets,
       failed: [...failed, ...unlisted],

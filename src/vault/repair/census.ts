@@ -25,7 +25,7 @@ export interface ChunkCensus {
  * Lists all chunks.
  *
  * @param options `redundancy` and `spare`: what counts as whole, see `isWhole`. `places`: whether the catalog's rows are
- *   looked at, and put right. `onWhole`: told of every whole one
+ *   looked at, and put right. `onWhole`: told of every whole one. `onListed`: of every one
  */
 export async function takeCensus(
   session: ReadSession,
@@ -35,6 +35,7 @@ export async function takeCensus(
     readonly spare: number;
     readonly places: boolean;
     readonly onWhole?: ((id: string) => void) | undefined;
+    readonly onListed?: ((chunk: ListedChunk) => void) | undefined;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<ChunkCensus> {
@@ -43,6 +44,7 @@ export async function takeCensus(
   let placesRepaired = 0;
   const listed = listChunks(ground.sources, { signal, onFailure: ground.noteFailure });
   for await (const some of batchesOf(listed, BATCH)) {
+    if (options.onListed !== undefined) some.forEach(options.onListed);
     const found = some
       .map(({ id, shards }) => ({
         id,

@@ -4,8 +4,10 @@ import { payloadSize } from '../../format/chunk.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { Redundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
+import { notListing } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import type { ChunkProof } from '../chunks/chunk-worker.ts';
+import type { ListedChunk } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { readManifest } from '../files/manifests.ts';
 import type { FileRecord } from '../files/records.ts';
@@ -64,7 +66,7 @@ export async function repairChunks(
   await work.plan();
   await work.act();
   // A bucket may say that it has taken what it has not.
-  const unconfirmed = await unconfirmedRepairs(session, ground, work.rebuilt, counting);
+  const unconfirmed = await unconfirmedRepairs(session, ground, work, counting);
   const { degraded, unknown, lost, notOpened, learned, unlisted, objectsReplaced, states, rebuild } = work;
   return {
     repaired: rebuild.repaired.size - unconfirmed,
@@ -82,20 +84,30 @@ export async function repairChunks(
   };
 }
 
-/** How many of the chunks that are said to be whole now are not listed so. */
+/** How many of the chunks that are said to be whole now are not listed so. What a bucket has taken and does not list it has failed at. */
 async function unconfirmedRepairs(
   session: ReadSession,
   ground: Ground,
-  rebuilt: IdSet,
+  { rebuilt, rebuild: { taken } }: Pick<ChunkRepair, 'rebuilt' | 'rebuild'>,
   counting: { readonly redundancy: Redundancy | null; readonly signal: AbortSignal | undefined },
 ): Promise<number> {
-  if (rebuilt.size === 0) return 0;
+  if (taken.size === 0) return 0;
   let confirmed = 0;
   const onWhole = (id: string): void => {
     if (rebuilt.has(id)) confirmed += 1;
   };
+  const kept = new Map<number, number>();
+  const onListed = ({ id, shards }: ListedChunk): void => {
+    for (const number of new Set(shards.map(({ bucket }) => bucket.number)))
+      if (taken.get(number)?.has(id) === true) kept.set(number, (kept.get(number) ?? 0) + 1);
+  };
   // Those have been read or made here: however they are coded, they are no one bucket's word.
-  await takeCensus(session, ground, { ...counting, spare: 0, places: false, onWhole });
+  await takeCensus(session, ground, { ...counting, spare: 0, places: false, onWhole, onListed });
+  for (const bucket of ground.sources) {
+    const { size } = taken.get(bucket.number) ?? new IdSet();
+    if ((kept.get(bucket.number) ?? 0) < size)
+      ground.noteFailure({ bucket, error: notListing(bucket, 'shards') });
+  }
   return rebuilt.size - confirmed;
 }
 

@@ -1,11 +1,13 @@
 /** Copies of manifests: every bucket has every one that is needed. */
 import { isVaultError } from '../../errors.ts';
-import { manifestObjectName } from '../../format/manifest.ts';
+import { MANIFEST_PREFIX, manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
-import { describeFailure, type ReadBucket } from '../buckets/bucket-set.ts';
+import { describeFailure, notListing, type ReadBucket } from '../buckets/bucket-set.ts';
 import { storing } from '../buckets/steps.ts';
+import { mergedListing } from '../buckets/merged-listing.ts';
 import { spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
+import { IdSet } from '../chunks/id-set.ts';
 import { openManifest } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
 import { differInSize, goodHolders } from '../files/manifest-holders.ts';
@@ -40,6 +42,7 @@ export async function repairManifests(
   const { signal, deletions, only } = options;
   const states = new Map<string, FileState>();
   const counts = { stored: 0, bytes: 0, refused: false };
+  const taken = new Map<ReadBucket, IdSet>();
   for await (const { hash, holders, row } of joinFiles(session, ground.sources, {
     signal,
     onFailure: ground.noteFailure,
@@ -48,10 +51,27 @@ export async function repairManifests(
     if (deletion !== undefined && isOver(session, ground, hash, deletion)) continue;
     if (holders.length === 0) continue;
     if (only !== null && !only.has(hash)) continue;
-    const state = await repairOne(session, ground, { hash, holders, row, counts, ...options });
+    const state = await repairOne(session, ground, { hash, holders, row, counts, taken, ...options });
     if (state !== 'whole') states.set(hash, state);
   }
+  for (const [bucket, hashes] of taken) await confirmCopies(ground, bucket, hashes, signal);
   return { ...counts, states };
+}
+
+/** Looks whether a bucket lists the manifests that it has taken. */
+async function confirmCopies(
+  ground: Ground,
+  bucket: ReadBucket,
+  hashes: IdSet,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let kept = 0;
+  const listed = mergedListing([bucket], MANIFEST_PREFIX, { signal, onFailure: ground.noteFailure });
+  for await (const { name } of listed) {
+    const hash = parseManifestObjectName(name);
+    if (hash !== null && hashes.has(hash)) kept += 1;
+  }
+  if (kept < hashes.size) ground.noteFailure({ bucket, error: notListing(bucket, 'manifests') });
 }
 
 async function repairOne(
@@ -62,6 +82,7 @@ async function repairOne(
     readonly holders: JoinedFile['holders'];
     readonly row: JoinedFile['row'];
     readonly counts: { stored: number; bytes: number; refused: boolean };
+    readonly taken: Map<ReadBucket, IdSet>;
   },
 ): Promise<FileState> {
   const { hash, holders, counts, signal } = file;
@@ -93,6 +114,12 @@ async function repairOne(
       const to = lacking.map((bucket) => buckets.ours(bucket));
       const { failed } = await spread(to, { name, bytes }, { signal, replace: true });
       if (failed.length < lacking.length) file.onStep?.({ what: 'stored', on: name });
+      for (const bucket of lacking) {
+        if (failed.some((failure) => failure.bucket.id === bucket.id)) continue;
+        const hashes = file.taken.get(bucket) ?? new IdSet();
+        hashes.add(hash);
+        file.taken.set(bucket, hashes);
+      }
       for (const failure of failed) {
         if (failure.error.code !== 'retained') {
           ground.noteFailure(failure);

@@ -71,6 +71,8 @@ export class Rebuild {
   readonly #uploader: ShardUploader;
   /** Chunks of which something was stored (or would be). */
   readonly repaired = new IdSet();
+  /** Chunks of which a bucket has taken a shard, by the bucket's number. */
+  readonly taken = new Map<number, IdSet>();
   /** Shards stored, and their bytes (or what would be). */
   shardsStored = 0;
   bytesStored = 0;
@@ -104,20 +106,18 @@ export class Rebuild {
   ): Promise<Rebuilt> {
     const { ground, redundancy, reads } = this.#options;
     const lasting = shards.filter((shard) => !ground.isNamed(objectNameOf(shard)));
-    // That of the keyring, once it has the wish.
-    const spare = (redundancy ?? this.#session.keyring.keyring.redundancy).m;
-    if (!reads && isWhole(lasting, { redundancy, spare })) return 'whole';
+    if (!reads && isWhole(lasting, { redundancy, spare: this.#wish.m })) return 'whole';
     // What one bucket alone can show comes last: where nothing proves the body, the first that can be read is believed. What is coded
-    // as wished comes first: of any other, all would be stored again.
+    // as wished comes first: of any other, all may have to be stored again.
     const rank = (set: ShardSet): number =>
-      (set.m < spare ? 2 : 0) + (redundancy !== null && !isCoded(set, redundancy) ? 1 : 0);
+      (set.m < this.#wish.m ? 4 : 0) + (isCoded(set, this.#wish) ? 0 : 2) + (this.#canComplete(set) ? 0 : 1);
     const sets = setsOf(shards).toSorted((a, b) => rank(a) - rank(b));
     let best: Rebuilt = ground.isComplete ? 'lost' : 'unknown';
     for (const set of sets) {
+      if (best === 'degraded' && !this.#canComplete(set)) continue;
       const outcome = await this.#fromSet(set, { ...chunk, shards, lasting, signal });
       if (outcome === 'whole' || outcome === 'repaired') return outcome;
       if (outcome === 'degraded' || best === 'lost') best = outcome;
-      if (outcome === 'degraded') break;
     }
     return best;
   }
@@ -164,14 +164,30 @@ export class Rebuild {
     });
   }
 
-  /** What a set shall be coded with: as it is, if the buckets that take shards are too few for what is wished. */
+  /** What is wished, which is the keyring's unless a change of it is only told. */
+  get #wish(): Redundancy {
+    return this.#options.redundancy ?? this.#session.keyring.keyring.redundancy;
+  }
+
+  get #takers(): readonly ReadBucket[] {
+    return this.#options.ground.targets.filter((bucket) => !this.#uploader.hasFailed(bucket));
+  }
+
+  /** Whether the buckets that have shards of a set or take some are enough for all of it. */
+  #canComplete({ shards, k, m }: ShardSet): boolean {
+    const holders = shards.flatMap(({ bucket }) => (bucket.state === 'active' ? [bucket] : []));
+    return new Set([...holders, ...this.#takers].map(({ number }) => number)).size >= k + m;
+  }
+
+  /** What a set shall be coded with: as it is where that is good enough, or if the buckets that take shards are too few for what is wished. */
   #targetOf(set: ShardSet): { readonly target: Redundancy; readonly isWished: boolean } {
-    const { redundancy, ground } = this.#options;
+    const wish = this.#wish;
     const own = { k: set.k, m: set.m };
-    if (redundancy === null || isCoded(set, redundancy)) return { target: own, isWished: true };
-    const takers = ground.targets.filter((bucket) => !this.#uploader.hasFailed(bucket));
-    if (takers.length >= redundancy.k + redundancy.m) return { target: redundancy, isWished: true };
-    return { target: own, isWished: false };
+    if (isCoded(set, wish)) return { target: own, isWished: true };
+    const isWished = this.#options.redundancy === null && set.m >= wish.m;
+    if (isWished && this.#canComplete(set)) return { target: own, isWished };
+    if (this.#takers.length >= wish.k + wish.m) return { target: wish, isWished: true };
+    return { target: own, isWished };
   }
 
   async #lookInto(set: ShardSet, { proof, padded, signal }: Task): Promise<GoodShards> {
@@ -242,6 +258,12 @@ export class Rebuild {
     const targets = this.#options.ground.targets.flatMap(({ number }) => buckets.byNumber(number) ?? []);
     const stored = await this.#uploader.upload(row, objects, targets, signal);
     await catalog.chunks.put([stored]);
+    for (const [index, place] of stored.shards.entries()) {
+      if (place === null || row.shards[index] !== null) continue;
+      const ids = this.taken.get(place.bucket) ?? new IdSet();
+      ids.add(id);
+      this.taken.set(place.bucket, ids);
+    }
     return stored;
   }
 }

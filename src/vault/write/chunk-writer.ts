@@ -155,14 +155,14 @@ export class ChunkWriter {
     const { k, m } = redundancy;
     const objects = objectsOf(memory, k + m, shardSize(sealed.sealedSize, k));
     const row = this.#startOf(id, sealed, sets);
-    await this.#retain(shardsOfRow(row, guarded.targets), signal);
+    await this.#retain(shardsOfRow(row, guarded.presence.buckets), signal);
     const stored = await this.uploader.upload(row, objects, guarded.targets, signal);
     const count = stored.shards.filter((place) => place !== null).length;
     if (count < k) throw this.uploader.tooFew(stored);
     this.totals.chunksStored += 1;
     this.totals.newBytes += length;
     if (count < k + m) this.totals.degradedChunks += 1;
-    guarded.presence.note(shardsOfRow(stored, guarded.targets));
+    guarded.presence.note(shardsOfRow(stored, guarded.presence.buckets));
     ownChunks(this.#session, guarded).note(id);
     await this.#record(stored);
   }
