@@ -148,18 +148,18 @@ export async function removalDenied(
   const clocks = new BucketClocks(session.clock);
   const denied = await Promise.all(
     session.buckets.all.map(async (bucket) => {
-      let mayStore = false;
+      let mayRead = false;
       try {
         const storage = await bucket.checked(signal);
+        mayRead = true;
         // Of what is not there, not every service says that it may not be removed.
         const onDate = clocks.begin(bucket);
         await storage.put(CLOCK_NAME, new Uint8Array(), { replace: true, onDate, signal });
-        mayStore = true;
         await storage.remove(CLOCK_NAME, { signal });
       } catch (error) {
         if (!isFailure(error)) throw error;
-        // Credentials that are refused whatever they are for say nothing of removal.
-        if (mayStore && error.code === 'denied') return bucket.url;
+        // Credentials that are refused whatever they are for say nothing of removal. At Google to replace something takes that right, too.
+        if (mayRead && error.code === 'denied') return bucket.url;
       }
       return null;
     }),
