@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
+import { warnTo } from '../../src/cli/arguments/invocation.ts';
 import { startGcsServer } from '../support/gcs-server.ts';
 import { sandbox } from './run.ts';
 import type { Sandbox } from './run.ts';
@@ -100,4 +101,15 @@ test('what is dated in the future counts for no age, and status says so', async 
       newestAt: expect.any(String),
     });
   expect(JSON.parse(await ask('a', '--json'))).toMatchObject({ names: [{ name: 'a', tooOld: false }] });
+});
+
+test('a wrong clock is one topic, whichever bucket it was compared with', () => {
+  const topics = new Set<string | undefined>();
+  const warn = warnTo({
+    warn: (_message, _details, topic) => void topics.add(topic),
+    inform: () => undefined,
+  });
+  for (const url of ['gs://a', 's3://b'])
+    warn({ kind: 'clock', message: `3 days ahead of ${url}`, bucket: null });
+  expect(topics.size).toBe(1);
 });

@@ -159,7 +159,7 @@ function tellTo(terminal: Terminal): (step: Step) => void {
 }
 
 /** Passes on what went wrong in the vault and was got round. */
-export function warnTo(terminal: Terminal): (warning: Warning) => void {
+export function warnTo(terminal: Pick<Terminal, 'warn' | 'inform'>): (warning: Warning) => void {
   return ({ message, kind, bucket }) => {
     if (kind === 'left-out') {
       terminal.inform(message, { kind, bucket });
