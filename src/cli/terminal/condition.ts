@@ -184,7 +184,7 @@ function disagreements(result: VerifyResult): string[] {
   return [
     ...(changed > 0
       ? [
-          `The catalog disagreed with the buckets about ${count(changed, 'file')}. Is it an old copy, or has somebody changed it?`,
+          `The catalog disagreed with the buckets about ${count(changed, 'file')}. Another machine may have stored or removed what it says otherwise; if none has, it is an old copy, or was changed.`,
         ]
       : []),
     ...(tooNew > 0 ? [`${count(tooNew, 'object')} can only be judged by a newer version.`] : []),

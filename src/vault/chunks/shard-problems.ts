@@ -116,9 +116,11 @@ export class ShardProblems {
             cause: problems[0]?.error,
           },
         )
-      : new VaultError('unavailable', `${what} within reach: ${reasons} Try again when the bucket is back.`, {
-          cause: outage.error,
-        });
+      : new VaultError(
+          'unavailable',
+          `${what} within reach: ${reasons} ${outage.error.code === 'denied' ? 'Try again with credentials that may read it.' : 'Try again when the bucket is back.'}`,
+          { cause: outage.error },
+        );
   }
 }
 
