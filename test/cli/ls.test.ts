@@ -69,6 +69,21 @@ test('takes a pattern', async () => {
   expect(await box.run(['ls', 'nothing*'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
 });
 
+test('of names, those that nothing has are an error, once the others are listed', async () => {
+  expect(await box.run(['ls', 'a.txt', 'nothing', 'docs/nothing'])).toMatchObject({
+    exit: 4,
+    stdout: expect.stringMatching(/^\S+ .* a\.txt\n$/),
+    stderr: 'vault: No file has the name "nothing". "vault ls" shows what there is.\n',
+  });
+  for (const name of ['docs/nothing', 'nothing/'])
+    expect(await box.run(['ls', name])).toMatchObject({ exit: 4, stdout: '' });
+  expect(await box.run(['ls', '--deleted', 'a.txt'])).toMatchObject({
+    exit: 4,
+    stderr: expect.stringContaining('"vault ls --deleted"'),
+  });
+  expect(await box.run(['ls', 'a.txt', '--larger', '1GiB'])).toMatchObject({ exit: 0, stdout: '' });
+});
+
 test('--long has whole hashes and exact sizes', async () => {
   const { stdout } = await box.run(['ls', '-l', 'a.txt']);
   expect(stdout).toMatch(/^[0-9a-f]{64} {2}16 {2}\S+ \S+ {2}\S+ \S+ {2}- {2}0 {2}a\.txt\n$/);

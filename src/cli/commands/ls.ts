@@ -1,4 +1,4 @@
-import { invalidInput, isVaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
@@ -79,6 +79,8 @@ export async function ls(
     if (isOne && total.files === 0 && (await listInside(invocation, vault, typed, flags))) return DONE;
     const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
     if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
+    const missing = choice.patterns.find(({ typed: name, found }) => !found && !WILDCARD.test(name));
+    if (missing !== undefined) throw notListed(missing.typed, deleted);
     if (total.files === 0) terminal.note(describeNothing(patterns, flags));
     terminal.summary(total.files > 0 ? describeTotal(total) : null, { ...total });
     return DONE;
@@ -164,6 +166,14 @@ function describeNothing(patterns: readonly string[], { deleted, since, larger }
   return patterns.length === 0
     ? 'Nothing is stored yet. "vault put <path>" stores a file.'
     : 'No name matches. "vault ls" shows what there is.';
+}
+
+/** The error for a name that nothing has; a pattern may fit nothing. */
+function notListed(name: string, deleted = false): VaultError {
+  const message = deleted
+    ? `No removed file that could be brought back has the name "${name}". "vault ls --deleted" shows which there are.`
+    : `No file has the name "${name}". "vault ls" shows what there is.`;
+  return new VaultError('file-not-found', message);
 }
 
 /** Prints one page; false if nobody reads any more. */
