@@ -337,6 +337,11 @@ export function describeFailure({ bucket, error }: BucketFailure): string {
   return reason.includes(bucket.url) ? reason : `${bucket.url}: ${reason}`;
 }
 
+/** The code for what some buckets did not give: `denied` where all of them refuse, else trying again may help. */
+export function outageCode(errors: readonly VaultError[]): 'denied' | 'unavailable' {
+  return errors.every(({ code }) => code === 'denied') ? 'denied' : 'unavailable';
+}
+
 /** The error for work that needs more buckets than could be used. */
 export function tooFewBuckets(what: string, failed: readonly BucketFailure[]): VaultError {
   const [first] = failed;

@@ -1,7 +1,7 @@
 /** What was wrong with shards while reading: gathered, so that a thousand of them make one line a bucket. */
 import { isVaultError, VaultError } from '../../errors.ts';
 import { formatRedundancy, type Redundancy } from '../../format/shard.ts';
-import { describeFailure, type ReadBucket } from '../buckets/bucket-set.ts';
+import { describeFailure, outageCode, type ReadBucket } from '../buckets/bucket-set.ts';
 import type { Warning } from '../call.ts';
 
 export interface ShardProblem {
@@ -90,7 +90,7 @@ export class ShardProblems {
   lost(chunkId: string, redundancy: Redundancy | null): VaultError {
     this.#hasLost = true;
     const problems = this.#recent.filter((problem) => problem.chunkId === chunkId);
-    const outage = problems.find(({ error }) => kindOf(error) === 'down');
+    const outages = problems.flatMap(({ error }) => (kindOf(error) === 'down' ? error : []));
     const what =
       redundancy === null
         ? `The chunk ${chunkId} is in no bucket`
@@ -104,23 +104,20 @@ export class ShardProblems {
     );
     const reasons = [...seen].join(' ');
     const newer = problems.find(({ error }) => isVaultError(error, 'unsupported'));
-    if (outage === undefined && newer !== undefined) {
+    if (outages.length === 0 && newer !== undefined) {
       const message = `${what} that this version can read. Use a newer version: ${newer.error.message}`;
       return new VaultError('unsupported', message, { cause: newer.error });
     }
-    return outage === undefined
-      ? new VaultError(
-          'damaged',
-          `${what}: ${reasons || 'no bucket has the others.'} The file cannot be read.`,
-          {
-            cause: problems[0]?.error,
-          },
-        )
-      : new VaultError(
-          'unavailable',
-          `${what} within reach: ${reasons} ${outage.error.code === 'denied' ? 'Try again with credentials that may read it.' : 'Try again when the bucket is back.'}`,
-          { cause: outage.error },
-        );
+    if (outages.length === 0) {
+      const message = `${what}: ${reasons || 'no bucket has the others.'} The file cannot be read.`;
+      return new VaultError('damaged', message, { cause: problems[0]?.error });
+    }
+    const code = outageCode(outages);
+    const advice =
+      code === 'denied'
+        ? 'Try again with credentials that may read it.'
+        : 'Try again when the bucket is back.';
+    return new VaultError(code, `${what} within reach: ${reasons} ${advice}`, { cause: outages[0] });
   }
 }
 

@@ -7,8 +7,7 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
 import type { VaultPart } from '../../format/manifest.ts';
 import { gather } from '../../concurrency/gather.ts';
-import { describeFailure } from '../buckets/bucket-set.ts';
-import type { BucketFailure, ReadBucket } from '../buckets/bucket-set.ts';
+import { describeFailure, outageCode, type BucketFailure, type ReadBucket } from '../buckets/bucket-set.ts';
 import { HEDGE_MS } from '../chunks/chunk-reader.ts';
 import type { CallOptions } from '../call.ts';
 import type { ReadSession } from '../session.ts';
@@ -69,13 +68,13 @@ export async function readManifestBytes(
 }
 
 function unreadable(hash: string, failures: readonly BucketFailure[]): VaultError {
-  const outage = failures.find(({ error }) => !isVaultError(error, 'damaged', 'object-missing'));
+  const outages = failures.filter(({ error }) => !isVaultError(error, 'damaged', 'object-missing'));
   const reasons = failures.map(describeFailure).join(' ');
-  if (outage !== undefined) {
+  if (outages.length > 0) {
     return new VaultError(
-      outage.error.code === 'denied' ? 'denied' : 'unavailable',
+      outageCode(outages.map(({ error }) => error)),
       `The manifest ${hash} could not be read: a bucket that may have it cannot be used. ${reasons}`,
-      { cause: outage.error },
+      { cause: outages[0]?.error },
     );
   }
   const missing = failures.every(({ error }) => error.code === 'object-missing');

@@ -147,7 +147,7 @@ class Reseal {
       await this.#options.onResealed?.({ ...file, replaces: hash });
     } catch (error) {
       // The others can be had all the same.
-      if (!isVaultError(error, 'damaged', 'unavailable', 'unsupported', 'object-missing', 'stale'))
+      if (!isVaultError(error, 'damaged', 'unavailable', 'denied', 'unsupported', 'object-missing', 'stale'))
         throw error;
       const name = openFileRowIfIntact(this.#session, row)?.info.name ?? hash;
       this.left.push({ hash, name, error });
