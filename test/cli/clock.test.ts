@@ -90,6 +90,7 @@ test('what is dated in the future counts for no age, and status says so', async 
     expect(metrics).not.toContain('vault_newest_timestamp_seconds');
   }
   expect(await ask('a')).toMatch(/^newest of .*, in the future$/m);
+  expect(await ask()).toMatch(/^last put .*, in the future$/m);
   expect(JSON.parse(await ask('a', '--json'))).toMatchObject({ names: [{ name: 'a', tooOld: true }] });
   expect(await ask('a', '--prometheus')).not.toContain('vault_name_timestamp_seconds');
   // Nor does it hide the age of what is stored since.

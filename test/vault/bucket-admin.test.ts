@@ -513,7 +513,7 @@ describe('A put that runs while a bucket is removed', () => {
     const put = await suspendedPut(scene, 'new', bytes);
     const result = await handle.vault.removeBucket('memory:1', { waitMs: 0 });
     expect(result).toMatchObject({ removed: false });
-    expect(result.reasons.join(' ')).toContain('still running');
+    expect(result.reasons.join(' ')).toContain('A put that began before has not ended');
     put.resume();
     await put.result;
     await put.handle.session.guard.end();

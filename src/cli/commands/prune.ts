@@ -189,7 +189,7 @@ class PruneTotal {
         },
         missing: {
           kind: 'missing-files',
-          text: `in the catalog and in no bucket, or removed there, ${such}; no rule counts ${many('it', 'them')}. "vault verify" tells more. Is the catalog an old copy?`,
+          text: `in the catalog and in no bucket, or removed there, ${such}; no rule counts ${many('it', 'them')}. "vault verify" tells more. Has an old copy of the catalog been put back?`,
         },
       };
       const { kind, text } = said[reason];

@@ -191,7 +191,8 @@ function runFacts(runs: VaultStatus['runs'], nowMs: number): string[][] {
         ? `: ${files} of ${files + failed}`
         : '';
     const how = exit === 0 ? '' : `, ended with ${String(exit)}`;
-    return [`last ${verb}`, `${showTime(run.endedAtMs)}, ${agoOf(nowMs - run.endedAtMs)}${tried}${how}`];
+    const when = isFuture(run.endedAtMs, nowMs) ? 'in the future' : agoOf(nowMs - run.endedAtMs);
+    return [`last ${verb}`, `${showTime(run.endedAtMs)}, ${when}${tried}${how}`];
   });
 }
 

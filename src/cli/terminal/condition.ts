@@ -36,9 +36,9 @@ export async function printBuckets(
   const rows = buckets.map((bucket) => [
     showName(bucket.url),
     grouped(bucket.shards),
-    // Not the manifests: of those, not every bucket needs a copy.
+    // Not the manifests: of those, not every bucket needs a copy. Keyrings have a warning of their own.
     grouped(bucket.shardsMissing),
-    grouped(bucket.shardsDamaged + bucket.manifestsDamaged + bucket.keyringsWrong),
+    grouped(bucket.shardsDamaged + bucket.manifestsDamaged),
     bucket.error === null ? bucket.state : showName(bucket.error),
   ]);
   await invocation.output.write(table.page(rows));
@@ -154,7 +154,7 @@ function hasLostManifests(result: VerifyResult): boolean {
 export function warnOfUnlisted(terminal: Invocation['terminal'], files: number, dryRun: boolean): ExitCode {
   if (files === 0) return DONE;
   terminal.warn(
-    `The buckets hold ${count(files, 'file')} that the catalog did not know; "vault ls" lists ${files === 1 ? 'it' : 'them'} ${dryRun ? 'after "vault sync"' : 'now'}. Is the catalog an old copy?`,
+    `The buckets hold ${count(files, 'file')} that the catalog did not know; "vault ls" lists ${files === 1 ? 'it' : 'them'} ${dryRun ? 'after "vault sync"' : 'now'}. Has an old copy of the catalog, or of a bucket, been put back?`,
     { kind: 'unknown-files' },
   );
   return ATTENTION;

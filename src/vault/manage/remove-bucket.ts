@@ -115,7 +115,8 @@ async function takeOut(
   if (first.reasons.length > 0) return { ...first, ...KEPT, reasons: first.reasons };
   const running = await awaitPuts(session, earlier, options);
   if (running > 0) {
-    const reason = `${running} puts that began before are still running, and may store shards in it.`;
+    const puts = running === 1 ? 'A put that began before has' : `${running} puts that began before have`;
+    const reason = `${puts} not ended, and may store shards in it. One that was killed counts for a day, as does a killed "vault bucket rm".`;
     return { ...first, ...KEPT, reasons: [reason] };
   }
   // What such puts have stored meanwhile.
@@ -152,7 +153,7 @@ function requireRest(session: Session, bucket: VaultBucket, gone: boolean): void
   const needed = gone ? redundancy.k : redundancy.k + redundancy.m;
   if (rest >= needed) return;
   throw invalidInput(
-    `Without ${bucket.url} the vault has ${rest} buckets, and its redundancy ${formatRedundancy(redundancy)} needs ${needed}. Add another one first (vault bucket add), or choose less redundancy (vault repair --redundancy).`,
+    `Without ${bucket.url} the vault has ${rest} bucket${rest === 1 ? '' : 's'}, and its redundancy ${formatRedundancy(redundancy)} needs ${needed}. Add another one first (vault bucket add), or choose less redundancy (vault repair --redundancy).`,
   );
 }
 
