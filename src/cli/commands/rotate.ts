@@ -6,7 +6,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import { withProgress, withVault } from '../arguments/invocation.ts';
 import { newSecret } from '../arguments/new-secret.ts';
 import type { NewSecretFlags } from '../arguments/new-secret.ts';
-import { count, quote, showName } from '../terminal/text.ts';
+import { count, quote, shellWord, showName } from '../terminal/text.ts';
 import { asJson, nameOf } from './key.ts';
 import { warnOfUnusable } from './recover.ts';
 
@@ -33,7 +33,7 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
     const opens = flags.newKeyFile === undefined ? 'with the new password' : `with ${flags.newKeyFile}`;
     terminal.note(`The vault has root ${root} now, and opens ${opens} alone.`);
     for (const one of dropped) {
-      const how = one.label === '' ? '' : ` --label ${quote(one.label)}`;
+      const how = one.label === '' ? '' : ` --label ${shellWord(one.label)}`;
       const role = one.role === 'put' ? ' --role put' : '';
       terminal.note(`The key ${nameOf(one)} no longer opens it. To add it again: vault key add${how}${role}`);
     }

@@ -1,7 +1,7 @@
 /** Schedules as cron, systemd and Kubernetes read them. Each has its own way to quote, and its own characters that mean something. */
 import { dirname } from 'node:path';
 import { invalidInput } from '../../errors.ts';
-import { quote } from '../terminal/text.ts';
+import { quote, shellWord } from '../terminal/text.ts';
 
 export interface Job {
   readonly verb: string;
@@ -65,14 +65,8 @@ function cronQuoted(text: string): string {
       `Versions of cron differ in what they make of the backslash in ${quote(text)}: use --systemd.`,
     );
   }
-  return (
-    text
-      .split('%')
-      .map((part) =>
-        part === '' || /^[\w@+=:,./-]+$/.test(part) ? part : `'${part.replaceAll("'", `'"'"'`)}'`,
-      )
-      .join('\\%') || "''"
-  );
+  const parts = text.split('%').map((part) => (part === '' ? '' : shellWord(part)));
+  return parts.join('\\%') || shellWord('');
 }
 
 /** Units, one after the other, each after a line with its file's name. */

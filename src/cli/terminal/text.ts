@@ -59,9 +59,14 @@ function escaped(character: string): string {
     : `\\U${point.toString(16).padStart(8, '0')}`;
 }
 
-/** A value in quotes inside a message. */
+/** A value in quotes inside a message, as all messages have them. */
 export function quote(text: string): string {
-  return `'${text.replace(EVERY_UNPRINTABLE, escaped)}'`;
+  return `"${text.replace(EVERY_UNPRINTABLE, escaped)}"`;
+}
+
+/** A word as sh reads it. */
+export function shellWord(text: string): string {
+  return /^[\w@+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
 }
 
 /** An integer with a comma after every three digits. By hand: loading the rules of all languages takes as long as `ls` itself. */
