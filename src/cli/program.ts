@@ -8,9 +8,24 @@ import { describeKeys } from './keys.ts';
 import { describeSharing } from './sharing.ts';
 import type { Action, AddVerb } from './verbs.ts';
 
+/** The verb that was asked for. */
+export interface AskedVerb {
+  /** With its parent's name before it, if it has one. */
+  readonly verb: string;
+  /** Whether what it prints is all it is for, or half of it. */
+  readonly prints: boolean;
+}
+
+/**
+ * Verbs that print also without --json. They refuse to begin where nothing can be printed; others may be started by programs that
+ * throw away what a command prints, in a way that looks the same.
+ */
+const PRINTING =
+  /^(?:put|cat|ls|info|diff|status|verify|(?:bucket|share|token|key) ls|config show|schedule print|share|token add|key reseal)$/;
+
 export interface Describing {
-  /** Runs the verb that was asked for; given its name and the options of every verb. */
-  readonly run: (options: SharedOptions, action: Action, verb: string) => Promise<void>;
+  /** Runs the verb that was asked for; given the options of every verb. */
+  readonly run: (options: SharedOptions, action: Action, asked: AskedVerb) => Promise<void>;
   /** Prints what needs no vault and no settings: help, scripts for shells. */
   readonly say: (text: string) => void;
   readonly version: () => void;
@@ -27,7 +42,11 @@ export function describeProgram(program: Command, describing: Describing): void 
     const whole = parent === program ? name : `${parent.name()} ${name}`;
     // One load for all: many small files take longer than what a verb does not need.
     const action: Action = async (run) => does(await import('./commands/commands.ts'), run, command);
-    return command.action(async () => describing.run(program.opts<SharedOptions>(), action, whole));
+    return command.action(async () => {
+      const { dryRun, output } = command.opts<{ dryRun?: boolean; output?: string }>();
+      const prints = PRINTING.test(whole) || dryRun === true || output === '-';
+      await describing.run(program.opts<SharedOptions>(), action, { verb: whole, prints });
+    });
   };
 
   describeStoring(verb);

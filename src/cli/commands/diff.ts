@@ -30,7 +30,6 @@ export async function diff(
   flags: LockFlags & TaskFlags,
 ): Promise<ExitCode> {
   const { output, options, terminal, signal, clock } = invocation;
-  output.requireOpen();
   const settings = await folderSettings(flags, invocation.settled.excludes);
   const print = async (page: readonly Change[]): Promise<boolean> =>
     output.write(page.map(options.json === true ? jsonLine : plainLine).join(''));

@@ -50,7 +50,6 @@ export async function get(
   if (target.kind === 'stdout' && options.json === true) {
     throw invalidInput("--json and a file's bytes both want standard output. Choose one of them.");
   }
-  if (target.kind === 'stdout') output.requireOpen();
   return withVault(invocation, async (vault) =>
     withFilesMeant(vault, { verb: 'get', references }, async (meant, several) => {
       if (several) requireFolder(target);

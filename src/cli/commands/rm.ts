@@ -20,7 +20,6 @@ export async function rm(
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const { allVersions, now = false, dryRun = false } = flags;
-  if (dryRun) output.requireOpen();
   const graceMs = graceOf(flags);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);

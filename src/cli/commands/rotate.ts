@@ -49,7 +49,6 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
 /** `vault key reseal`: what is under earlier roots comes under the last one. */
 export async function resealKeys(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     invocation.interruption.kept = () =>
       'What was stored again is kept, and nothing is lost: the same command goes on from there.';
