@@ -12,7 +12,7 @@ import { fileSource } from '../../vault/write/source.ts';
 import { ifGiven, nameAsTyped, nameOfPath, parseSize, plainName, type Flags } from '../arguments/options.ts';
 import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
-import { quote, showSize } from '../terminal/text.ts';
+import { quote, showPath, showSize } from '../terminal/text.ts';
 
 /** What is to be stored, under which name. */
 export interface Task {
@@ -104,7 +104,7 @@ async function lineMeant(written: DiskPath): Promise<DiskPath> {
 
 /** A path that could be taken for another one, which does not keep the others from being stored. */
 function refusedTask(path: DiskPath): Task {
-  const label = `$'${path.replace(/[^ -~]|[\\']/g, escapedByte)}'`;
+  const label = showPath(bytesOfPath(path));
   const open = async (): Promise<never> =>
     Promise.reject(
       invalidInput(
@@ -112,10 +112,6 @@ function refusedTask(path: DiskPath): Task {
       ),
     );
   return { source: { label, reopens: true, open }, name: label, size: 0 };
-}
-
-function escapedByte(character: string): string {
-  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 }
 
 /** @param excludes what the settings leave out; the flags come after that, so that they can take it back */

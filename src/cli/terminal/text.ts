@@ -1,4 +1,5 @@
 /** Text that came from elsewhere, made safe and readable in a terminal. */
+import { isUtf8 } from 'node:buffer';
 
 // Controls, surrogates, line and paragraph separators, and invisible formatting, some of which reverses
 // what a terminal shows. The joiners U+200C and U+200D stay: scripts and emoji are spelt with them.
@@ -12,6 +13,16 @@ const EVERY_UNPRINTABLE_OR_QUOTE = new RegExp(`${UNPRINTABLE.source}|[\\\\']`, '
  */
 export function showName(name: string): string {
   return UNPRINTABLE.test(name) ? `$'${name.replace(EVERY_UNPRINTABLE_OR_QUOTE, escaped)}'` : name;
+}
+
+/** A path of a disk as `showName` shows names; bytes that are no UTF-8 are escaped too, so that two paths never look the same. */
+export function showPath(path: Buffer): string {
+  if (isUtf8(path)) return showName(path.toString());
+  return `$'${path.toString('latin1').replace(/[^ -~]|[\\']/g, escapedByte)}'`;
+}
+
+function escapedByte(character: string): string {
+  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 }
 
 /** Lines with every character escaped that a terminal would act on, except the line ends. */
