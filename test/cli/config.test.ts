@@ -138,6 +138,12 @@ describe('is refused with 2', () => {
     expect(exit).toBe(2);
   });
 
+  test('a vault whose name no table has, with a table that would', async () => {
+    await config('');
+    const { exit, stderr } = await box.run(['--vault', 'my "own"', 'ls'], bare);
+    expect([exit, stderr]).toEqual([2, expect.stringContaining(String.raw`Add [vault."my \"own\""] with`)]);
+  });
+
   test.each(['mkfifo', 'ln -s /dev/zero', 'mkdir'])('a file that is none: %s', async (make) => {
     await box.shell(`rm -r ${file}; ${make} ${file}`);
     const { exit, stderr } = await box.run(['--vault', 'work', 'ls'], bare);

@@ -114,7 +114,7 @@ export async function settle(options: SharedOptions, environment: Environment): 
   if (table === undefined) {
     const names = [...config.vaults.keys()];
     throw invalidInput(
-      `There is no vault ${quote(name)} in ${file}. ${names.length === 0 ? `Add [vault.${name}] with db = "..." there.` : `It has: ${names.join(', ')}.`}`,
+      `There is no vault ${quote(name)} in ${file}. ${names.length === 0 ? `Add [vault.${/^[\w-]+$/.test(name) ? name : JSON.stringify(name)}] with db = "..." there.` : `It has: ${names.join(', ')}.`}`,
     );
   }
   const isMeant = options.vault !== undefined;

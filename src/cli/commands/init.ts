@@ -1,5 +1,6 @@
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isFailure, isVaultError } from '../../errors.ts';
+import { typedWord } from '../../shell-word.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy, type Redundancy } from '../../format/shard.ts';
 import { defaultRedundancy } from '../../vault/manage/create.ts';
@@ -20,7 +21,7 @@ import { isPostgresUrl } from '../arguments/environment.ts';
 import { expectQuestion, passwordSource, readNewPassword } from '../arguments/password.ts';
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';
-import { count, quote, showLines } from '../terminal/text.ts';
+import { count, showLines } from '../terminal/text.ts';
 import { createVault, probeBucket, requireNoFiles } from '../../compose.ts';
 
 export type InitFlags = Flags<'redundancy' | 'chunkSize' | 'compression', 'local', 'bucket'>;
@@ -228,7 +229,7 @@ function summary(made: {
     m === 0
       ? 'losing any bucket loses files'
       : `any ${m === 1 ? 'one bucket' : count(m, 'bucket')} may be lost, down or damaged`;
-  const db = made.db === null ? '' : isPostgresUrl(made.db) ? ' --db <url>' : ` --db ${quote(made.db)}`;
+  const db = made.db === null ? '' : isPostgresUrl(made.db) ? ' --db <url>' : ` --db ${typedWord(made.db)}`;
   return [
     `Made a vault with ${count(made.buckets.length, 'bucket')} and redundancy ${k}+${m}: ${survives}.`,
     ...made.buckets.map((url) => `  ${url}`),

@@ -1,6 +1,7 @@
 /** Schedules as cron, systemd and Kubernetes read them. Each has its own way to quote, and its own characters that mean something. */
 import { dirname } from 'node:path';
 import { invalidInput } from '../../errors.ts';
+import { shellWord } from '../../shell-word.ts';
 import { quote } from '../terminal/text.ts';
 
 export interface Job {
@@ -68,9 +69,7 @@ function cronQuoted(text: string): string {
   return (
     text
       .split('%')
-      .map((part) =>
-        part === '' || /^[\w@+=:,./-]+$/.test(part) ? part : `'${part.replaceAll("'", `'"'"'`)}'`,
-      )
+      .map((part) => (part === '' ? '' : shellWord(part)))
       .join('\\%') || "''"
   );
 }
