@@ -160,3 +160,8 @@ describe('is refused with 2', () => {
     await chmod(file, 0o600);
   });
 });
+
+test('init tells how the vault that --vault names is used next', async () => {
+  const { exit, stderr } = await box.run(['--vault', 'other', 'init', '--verbose', '--bucket', 'b'], bare);
+  expect([exit, stderr]).toEqual([0, expect.stringMatching(/Next: vault --vault other put <path>\n/)]);
+});
