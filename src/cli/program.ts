@@ -322,7 +322,7 @@ function describeSchedule(verb: AddVerb, schedule: Command): void {
     .option('--cron', 'lines for a crontab')
     .option('--systemd', 'services and timers')
     .option('--kubernetes', 'CronJobs')
-    .option('--image <image>', 'with --kubernetes: a container image that contains vault')
+    .option('--image <image>', 'with --kubernetes: a container image whose entry point is vault')
     .option('--bucket <url>', "the vault's buckets, if the password is not at hand; repeat for each", append);
 }
 

@@ -1,5 +1,6 @@
 /** A new root of the vault, and what is stored anew under it. */
 import type { ExitCode } from '../exit.ts';
+import { typedWord } from '../../shell-word.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -33,7 +34,7 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
     const opens = flags.newKeyFile === undefined ? 'with the new password' : `with ${flags.newKeyFile}`;
     terminal.note(`The vault has root ${root} now, and opens ${opens} alone.`);
     for (const one of dropped) {
-      const how = one.label === '' ? '' : ` --label ${quote(one.label)}`;
+      const how = one.label === '' ? '' : ` --label ${typedWord(one.label)}`;
       const role = one.role === 'put' ? ' --role put' : '';
       terminal.note(`The key ${nameOf(one)} no longer opens it. To add it again: vault key add${how}${role}`);
     }
