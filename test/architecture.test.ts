@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
  * part: a contract lies in the folder of its drivers. Imports point to lower floors or stay within a part.
  */
 const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] = [
-  [['errors', /^src\/errors\.ts$/]],
+  [['errors', /^src\/(errors|shell-word)\.ts$/]],
   [['host', /^src\/host\.ts$/]],
   [
     ['bucket contract', /^src\/buckets\/bucket\.ts$/],

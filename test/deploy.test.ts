@@ -10,13 +10,12 @@ import { describe, expect, it } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { describeProgram } from '../src/cli/program.ts';
 import { fieldsOf, rowsOf } from './serve/harness.ts';
+import { problemOf } from './support/kubernetes.ts';
 
 const run = promisify(execFile);
 const DEPLOY = fileURLToPath(new URL('../deploy/', import.meta.url));
 const at = (...parts: readonly string[]): string => join(DEPLOY, ...parts);
 const KUBERNETES = ['base', 'gke'].map((folder) => at('kubernetes', folder));
-/** Kinds of Google's own, which Kubernetes has no schema of. */
-const GOOGLES = /^(networking\.gke\.io|cloud\.google\.com)\//;
 
 type Fields = Record<string, unknown>;
 
@@ -25,24 +24,6 @@ async function manifestsIn(folder: string, given: readonly string[] | null = nul
   const names = given ?? (await readdir(folder)).filter((name) => name !== 'kustomization.yaml');
   const texts = await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')));
   return texts.flatMap((text) => parseAllDocuments(text).map((one) => fieldsOf(one.toJS())));
-}
-
-/** What is wrong with a manifest by the schema of its kind; null for nothing. */
-async function problemOf(manifest: Fields): Promise<string | null> {
-  const [apiVersion, kind] = [String(manifest['apiVersion']), String(manifest['kind'])];
-  if (GOOGLES.test(apiVersion)) return null;
-  const place = `kubernetes-models/${apiVersion}/${kind}`;
-  const models: Record<string, new (data: unknown) => { validate(): void }> = await import(
-    /* @vite-ignore */ place
-  );
-  const Model = models[kind];
-  try {
-    if (Model === undefined) return `${kind} is unknown`;
-    new Model(manifest).validate();
-    return null;
-  } catch (error) {
-    return `${kind}: ${String(error)}`;
-  }
 }
 
 /** The specs of pods in a manifest, however deep. */

@@ -13,7 +13,7 @@ import { end, leave } from './end.ts';
 import { collectOften } from './heap.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './verbs.ts';
-import { describeProgram } from './program.ts';
+import { describeProgram, type AskedVerb } from './program.ts';
 import { synonymOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
@@ -39,12 +39,6 @@ export async function main(): Promise<void> {
   if (code === 'overdue') fail(interrupted(run.interruption), run, { json: saysJson(args) });
   await end(code === 'overdue' ? INTERRUPTED : code, overdue);
 }
-
-/**
- * Verbs that print also without --json. They refuse to begin where nothing can be printed; others may be started by programs that
- * throw away what a command prints, in a way that looks the same.
- */
-const PRINTING = new Set(['put', 'cat', 'ls', 'info', 'status', 'verify', 'bucket ls']);
 
 /** What a command line runs in, how it is told to end, and what is said then. */
 type Run = Host & Pick<Invocation, 'signal' | 'interruption'>;
@@ -76,8 +70,8 @@ async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
   const shared = { json: saysJson(args) };
   if (!shared.json && !args.includes('__complete')) describeAsMeant(program, new Set(args));
   describeProgram(program, {
-    run: async (options, action, verb) => {
-      code = await runAction(options, action, { output, verb, ...run });
+    run: async (options, action, asked) => {
+      code = await runAction(options, action, { output, ...asked, ...run });
     },
     say: (text) => (usage += text),
     environment: run.environment,
@@ -148,7 +142,7 @@ function wrongUsage({ code, message }: CommanderError, args: readonly string[], 
 async function runAction(
   given: SharedOptions,
   action: Action,
-  { verb, ...run }: Run & Pick<Invocation, 'output'> & { readonly verb: string },
+  { verb, prints, ...run }: Run & Pick<Invocation, 'output'> & AskedVerb,
 ): Promise<ExitCode> {
   const { environment } = run;
   requireIntactVariables(environment);
@@ -162,12 +156,15 @@ async function runAction(
   const { options } = settled;
   const terminal = terminalFor(run, options);
   // Warnings of Node and of libraries are for those who debug, not for a cron job's mail.
-  if (options.debug !== true && !environment['VAULT_DEBUG']) process.removeAllListeners('warning');
+  if (options.debug !== true && !environment['VAULT_DEBUG']) {
+    process.removeAllListeners('warning');
+    console.warn = () => undefined;
+  }
   const interactive = process.stderr.isTTY && process.stdin.isTTY;
   let ping: ((exit: ExitCode) => Promise<void>) | null = null;
   try {
     ping = startPing(options, environment, terminal);
-    if (options.json === true || PRINTING.has(verb)) run.output.requireOpen();
+    if (options.json === true || prints) run.output.requireOpen();
     const code = await action({ options, settled, interactive, terminal, ...run }).finally(() =>
       giveTyped({ shown: true }),
     );

@@ -18,15 +18,8 @@ export function startPing(
   environment: Environment,
   terminal: Terminal,
 ): (exit: number) => Promise<void> {
-  const text = nonEmpty(options.pingUrl) ?? nonEmpty(environment['VAULT_PING_URL']);
-  if (text === null) return async () => undefined;
-  const url = URL.canParse(text) ? new URL(text) : null;
-  if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw invalidInput('--ping-url needs an http:// or https:// URL.');
-  }
-  // Which are not sent, and would be told of in messages.
-  if (url.username !== '' || url.password !== '')
-    throw invalidInput('--ping-url takes no user name or password in its URL.');
+  const url = pingUrlOf(options, environment);
+  if (url === null) return async () => undefined;
   const ping = async (end: string): Promise<void> => {
     const target = new URL(url);
     if (end !== '') target.pathname = `${target.pathname.replace(/\/$/, '')}/${end}`;
@@ -48,4 +41,18 @@ export function startPing(
     await started;
     await ping(exit === 0 ? '' : String(exit));
   };
+}
+
+/** Where the monitor is told; null where there is none. @throws `invalid-input` for an impossible URL */
+export function pingUrlOf(options: SharedOptions, environment: Environment): URL | null {
+  const text = nonEmpty(options.pingUrl) ?? nonEmpty(environment['VAULT_PING_URL']);
+  if (text === null) return null;
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw invalidInput('--ping-url needs an http:// or https:// URL.');
+  }
+  // Which are not sent, and would be told of in messages.
+  if (url.username !== '' || url.password !== '')
+    throw invalidInput('--ping-url takes no user name or password in its URL.');
+  return url;
 }

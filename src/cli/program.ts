@@ -2,15 +2,30 @@
 import type { Command } from 'commander';
 import type { Environment } from '../host.ts';
 import type { SharedOptions } from './arguments/options.ts';
-import { append, leavingOut, unlocking } from './arguments/repeated.ts';
+import { append, leavingOut, once, unlocking } from './arguments/repeated.ts';
 import { describeHelp } from './help/describe.ts';
 import { describeKeys } from './keys.ts';
 import { describeSharing } from './sharing.ts';
 import type { Action, AddVerb } from './verbs.ts';
 
+/** The verb that was asked for. */
+export interface AskedVerb {
+  /** With its parent's name before it, if it has one. */
+  readonly verb: string;
+  /** Whether what it prints is all it is for, or half of it. */
+  readonly prints: boolean;
+}
+
+/**
+ * Verbs that print also without --json. They refuse to begin where nothing can be printed; others may be started by programs that
+ * throw away what a command prints, in a way that looks the same.
+ */
+const PRINTING =
+  /^(?:put|cat|ls|info|diff|status|verify|(?:bucket|share|token|key) ls|config show|schedule print|share|token add|key reseal)$/;
+
 export interface Describing {
-  /** Runs the verb that was asked for; given its name and the options of every verb. */
-  readonly run: (options: SharedOptions, action: Action, verb: string) => Promise<void>;
+  /** Runs the verb that was asked for; given the options of every verb. */
+  readonly run: (options: SharedOptions, action: Action, asked: AskedVerb) => Promise<void>;
   /** Prints what needs no vault and no settings: help, scripts for shells. */
   readonly say: (text: string) => void;
   readonly version: () => void;
@@ -27,7 +42,11 @@ export function describeProgram(program: Command, describing: Describing): void 
     const whole = parent === program ? name : `${parent.name()} ${name}`;
     // One load for all: many small files take longer than what a verb does not need.
     const action: Action = async (run) => does(await import('./commands/commands.ts'), run, command);
-    return command.action(async () => describing.run(program.opts<SharedOptions>(), action, whole));
+    return command.action(async () => {
+      const { dryRun, output } = command.opts<{ dryRun?: boolean; output?: string }>();
+      const prints = PRINTING.test(whole) || dryRun === true || output === '-';
+      await describing.run(program.opts<SharedOptions>(), action, { verb: whole, prints });
+    });
   };
 
   describeStoring(verb);
@@ -85,7 +104,11 @@ function describeStoring(verb: AddVerb): void {
   )
     .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
-    .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
+    .option(
+      '--from-command <command>',
+      'store what this prints, unless it fails; needs --name',
+      once('--from-command'),
+    )
     .option(
       '--allow-empty',
       'store standard input, or what a command prints, even if it is empty; take an empty list',
@@ -96,7 +119,11 @@ function describeStoring(verb: AddVerb): void {
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
     .option('--retain <duration>', 'lock it in buckets that support this, for example for 30d')
     .option('-n, --dry-run', 'only show what would be stored')
-    .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
+    .option(
+      '--files-from <file>',
+      'also store the paths in a file, one a line (- for standard input)',
+      once('--files-from'),
+    )
     .option('-0, --null', 'paths in that file end with NUL, as find -print0 prints them')
     .option('--force-read', 'read files even if they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
@@ -173,15 +200,20 @@ function describeRemoving(verb: AddVerb): void {
     prune(run, command.args, command.opts()),
   )
     .argument('[name|pattern...]', 'names to prune (default: all)')
-    .option('--keep-last <n>', 'keep the newest n versions')
-    .option('--keep-hourly <n>', 'keep the newest version of each of the last n hours that have one')
-    .option('--keep-daily <n>', 'the same for days')
-    .option('--keep-weekly <n>', 'the same for weeks, from Monday')
-    .option('--keep-monthly <n>', 'the same for months')
-    .option('--keep-yearly <n>', 'the same for years')
+    .option('--keep-last <n>', 'keep the newest n versions', once('--keep-last'))
+    .option(
+      '--keep-hourly <n>',
+      'keep the newest version of each of the last n hours that have one',
+      once('--keep-hourly'),
+    )
+    .option('--keep-daily <n>', 'the same for days', once('--keep-daily'))
+    .option('--keep-weekly <n>', 'the same for weeks, from Monday', once('--keep-weekly'))
+    .option('--keep-monthly <n>', 'the same for months', once('--keep-monthly'))
+    .option('--keep-yearly <n>', 'the same for years', once('--keep-yearly'))
     .option(
       '--keep-within <duration>',
       'keep what was stored at most this long before the newest, for example 30d',
+      once('--keep-within'),
     )
     .option('--allow-many', 'with keys that can only store: remove even more versions than are kept')
     .option('--now', 'free the space at once; this cannot be undone')
@@ -290,7 +322,7 @@ function describeSchedule(verb: AddVerb, schedule: Command): void {
     .option('--cron', 'lines for a crontab')
     .option('--systemd', 'services and timers')
     .option('--kubernetes', 'CronJobs')
-    .option('--image <image>', 'with --kubernetes: a container image that contains vault')
+    .option('--image <image>', 'with --kubernetes: a container image whose entry point is vault')
     .option('--bucket <url>', "the vault's buckets, if the password is not at hand; repeat for each", append);
 }
 

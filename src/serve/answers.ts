@@ -26,6 +26,7 @@ export type HttpCode =
   | 'too-slow'
   | 'too-many'
   | 'bad-range'
+  | 'no-match'
   | 'bad-request'
   | 'busy'
   | 'gone'

@@ -21,14 +21,15 @@ export function fileAnswer(
   serving: Serving,
   { file, ranges }: { readonly file: StoredFile; readonly ranges: boolean },
 ): Answer {
-  const { contentSize: size, hash } = file;
-  const etag = `"${hash}"`;
+  const { contentSize: size } = file;
+  const etag = etagOf(file);
   const headers: Record<string, string> = {
     ...downloadHeaders(file.name),
     ETag: etag,
     'Accept-Ranges': ranges ? 'bytes' : 'none',
   };
-  if (isKnown(exchange.header('if-none-match'), etag)) return { status: 304, headers };
+  const known = exchange.header('if-none-match')?.replaceAll('W/"', '"');
+  if (known !== undefined && namesIt(known, etag)) return { status: 304, headers };
   const range = ranges ? rangeOf(exchange, etag, size) : null;
   if (range === 'unsatisfiable') {
     return failure(416, 'bad-range', `The file has ${size} bytes.`, { 'Content-Range': `bytes */${size}` });
@@ -89,9 +90,21 @@ export function memoryFor(
   return 2 * Math.min(file.contentSize, (chunksInFlight + 1) * mostBody(file)) + LEAST_MEMORY;
 }
 
-function isKnown(condition: string | null, etag: string): boolean {
-  const known = condition?.split(',').map((one) => one.trim().replace(/^W\//, '')) ?? [];
-  return known.includes(etag) || known.includes('*');
+/** What a file's version is known by. */
+export function etagOf({ hash }: Pick<StoredFile, 'hash'>): string {
+  return `"${hash}"`;
+}
+
+/** Whether a condition names a version. @param etag null for what has none */
+function namesIt(condition: string, etag: string | null): boolean {
+  return condition.split(',').some((one) => one.trim() === '*' || one.trim() === etag);
+}
+
+/** @throws if only another version than this is wanted; the exchange has a refusal then */
+export function requireWanted(exchange: Exchange, etag: string | null): void {
+  const condition = exchange.header('if-match');
+  if (condition === null || namesIt(condition, etag)) return;
+  throw exchange.refuse(412, 'no-match', 'This is another version than If-Match names.');
 }
 
 /** The one run of bytes that was asked for; null for all of them, which is also the answer to several runs at once. */
@@ -100,8 +113,7 @@ function rangeOf(
   etag: string,
   size: number,
 ): { readonly start: number; readonly end: number } | 'unsatisfiable' | null {
-  const [, first = '', last = ''] =
-    /^bytes=(\d{0,15})-(\d{0,15})$/.exec(exchange.header('range') ?? '') ?? [];
+  const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/i.exec(exchange.header('range') ?? '') ?? [];
   if (first === '' && last === '') return null;
   const condition = exchange.header('if-range');
   if (condition !== null && condition !== etag) return null;

@@ -8,7 +8,7 @@ import { tarStream } from '../vault/folders/tar.ts';
 import { wholeFile, type ReadContent } from '../vault/folders/with-holes.ts';
 import { contentReader } from '../vault/folders/content-runs.ts';
 import type { Answer } from './answers.ts';
-import { downloadHeaders, fileAnswer, lastPart, memoryFor } from './content.ts';
+import { downloadHeaders, etagOf, fileAnswer, lastPart, memoryFor, requireWanted } from './content.ts';
 import type { Exchange } from './exchange.ts';
 import { MAX_PAGE, openStored, PAGE, referenceOf, wholeOf } from './stored.ts';
 import type { Route, Serving } from './serving.ts';
@@ -70,6 +70,7 @@ export async function storedAnswer(
   wanted: { readonly stored: Stored; readonly ranges?: boolean; readonly usual?: 'zip' | null },
 ): Promise<Answer> {
   const { stored, ranges = true, usual = null } = wanted;
+  requireWanted(exchange, stored.kind === 'file' ? etagOf(stored.file) : null);
   if (stored.kind === 'file') return fileAnswer(exchange, serving, { file: stored.file, ranges });
   const { folder } = stored;
   const { signal } = exchange;

@@ -6,7 +6,7 @@ import type { Exchange } from './exchange.ts';
  * A body's fields; none for an empty body.
  *
  * @param known names that fields may have
- * @throws `invalid-input` if it is no object, or has others
+ * @throws `invalid-input` if it is no object, has others, or one twice
  */
 export async function jsonOf(
   exchange: Exchange,
@@ -21,21 +21,29 @@ export async function jsonOf(
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     requireKnown(Object.keys(value), known);
+    // The parser keeps the last of several. A text with a colon behind it is a field.
+    const all = [...text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?/g)].filter(([, colon]) => colon !== undefined);
+    if (all.length > Object.keys(value).length)
+      throw invalidInput('A field is there twice, or inside of another.');
     return { ...value };
   }
   throw invalidInput('The body is JSON of another kind than an object.');
 }
 
-/** Refuses names that mean nothing here: what was meant might protect something. @throws `invalid-input` */
+/** Refuses names that mean nothing here, or stand there twice: what was meant might protect something. @throws `invalid-input` */
 export function requireKnown(names: Iterable<string>, known: readonly string[]): void {
+  const seen = new Set<string>();
   for (const name of names) {
-    if (known.includes(name)) continue;
-    const list = known.length === 0 ? 'there are none' : `there is ${known.join(', ')}`;
-    throw invalidInput(`"${name.slice(0, 40)}" is no field or parameter here; ${list}.`);
+    if (!known.includes(name)) {
+      const list = known.length === 0 ? 'there are none' : `there is ${known.join(', ')}`;
+      throw invalidInput(`"${name.slice(0, 40)}" is no field or parameter here; ${list}.`);
+    }
+    if (seen.has(name)) throw invalidInput(`"${name}" is there twice.`);
+    seen.add(name);
   }
 }
 
-/** The field `password` of a form in an address's notation; null if it is not there. @throws `invalid-input` if there are others */
+/** The field `password` of a form in an address's notation; null if it is not there. @throws `invalid-input` if there are others, or several */
 export async function passwordOfForm(exchange: Exchange): Promise<string | null> {
   const fields = new URLSearchParams(await exchange.smallBody());
   requireKnown(fields.keys(), ['password']);

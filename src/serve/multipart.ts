@@ -5,7 +5,7 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
-import { invalidInput, isVaultError, messageOf, type VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, type VaultError } from '../errors.ts';
 
 export interface Form {
   readonly fields: ReadonlyMap<string, string>;
@@ -22,6 +22,7 @@ export interface FormFile {
 const LIMITS = { fields: 20, files: 1, parts: 21, fieldSize: 16 * 1024 };
 const IS_LAST =
   'the file must be its last part: send fields such as password before it, and one file at a time';
+const UNNAMED = 'its part "file" has no filename';
 
 /**
  * Reads a form up to the bytes of its file.
@@ -30,17 +31,18 @@ const IS_LAST =
  * @throws `invalid-input` if it is no such form, or has more than fields and one file
  */
 export async function readForm(type: string, body: AsyncIterable<Uint8Array>): Promise<Form> {
-  if (!/^multipart\/form-data\b/i.test(type)) throw broken('its Content-Type is not multipart/form-data');
+  if (!/^multipart\/form-data\s*(;|$)/i.test(type))
+    throw broken('its Content-Type is not multipart/form-data');
   const parser = parserOf(type);
   const fields = new Map<string, string>();
   const form = Promise.withResolvers<Form>();
   let hasFile = false;
-  const part = (encoding: string, name: unknown, ...texts: readonly string[]): string => {
+  const part = (encoding: string, name: unknown, text = ''): string => {
     if (hasFile) throw broken(IS_LAST);
     if (typeof name !== 'string' || name === '') throw broken('a part has no name');
     if (!/^(binary|8bit|7bit)$/.test(encoding)) throw broken('a part is encoded');
     // What is no UTF-8 has been replaced by that character.
-    if ([name, ...texts].some((text) => text.includes('\uFFFD'))) throw broken('it is not UTF-8');
+    if (`${name}${text}`.includes('\uFFFD')) throw broken('a name or text in it is not UTF-8');
     return name;
   };
   // What is thrown to the parser would be thrown at nobody.
@@ -53,17 +55,20 @@ export async function readForm(type: string, body: AsyncIterable<Uint8Array>): P
   };
   parser.on('field', (given, value, nameCut, valueCut, encoding) => {
     check(() => {
+      if (given === 'file') throw broken(hasFile ? IS_LAST : UNNAMED);
       const name = part(encoding, given, value);
       if (nameCut || valueCut) throw broken('a field of it is too long');
       if (fields.has(name)) throw broken('a field is there twice');
       fields.set(name, value);
     });
   });
-  parser.on('file', (given, stream, filename, encoding) => {
+  parser.on('file', (given, stream, filename: string | undefined, encoding) => {
     stream.on('error', () => undefined);
     check(() => {
       const name = part(encoding, given, filename);
       if (name !== 'file') throw broken(`its file is called "${name.slice(0, 40)}" and not "file"`);
+      // What is called a stream of octets is a file for the parser.
+      if (filename === undefined) throw broken(UNNAMED);
       hasFile = true;
       form.resolve({ fields, file: { name: unescaped(filename), content: contentOf(stream, ended) } });
     });
@@ -80,7 +85,7 @@ function parserOf(type: string): BusboyInstance {
   try {
     return new Busboy({ headers: { 'content-type': type }, limits: LIMITS, preservePath: true });
   } catch (cause) {
-    throw broken(messageOf(cause), cause);
+    throw broken('its Content-Type has no boundary, or too long a one', cause);
   }
 }
 
@@ -89,7 +94,7 @@ async function fed(body: AsyncIterable<Uint8Array>, parser: BusboyInstance): Pro
   try {
     await pipeline(Readable.from(body, { objectMode: false }), parser);
   } catch (error) {
-    throw isVaultError(error) ? error : broken(messageOf(error), error);
+    throw isVaultError(error) ? error : broken('it does not end as forms do', error);
   }
 }
 

@@ -37,29 +37,35 @@ export interface Routed {
   /** What follows a parameter that takes all the rest, which the router does not know. */
   readonly behind: string;
   readonly handle: Route['handle'];
+  /** Answers where that does not follow. */
+  readonly otherwise: Route['handle'];
   /** Null for what only says that a path can be asked for in other ways. */
   readonly route: Route | null;
 }
 
+/** Whether what stands in a path for parameters is there, and followed by what is to follow. */
+export function fits(parameters: readonly string[], behind: string): boolean {
+  return parameters.every((one) => one !== behind && one.endsWith(behind));
+}
+
 /** All routes, and for each path those that refuse other methods. @param known all methods */
 export function routedOf(routes: readonly Route[], known: readonly HTTPMethods[]): readonly Routed[] {
-  const served = routes.map((route): Routed => {
+  const served = routes.map((route) => {
     const methods: readonly HTTPMethods[] = route.method === 'GET' ? ['GET', 'HEAD'] : [route.method];
     const url = route.path.replace(/\{\w+\.\.\.\}.*$/, '*').replaceAll(/\{(\w+)\}/g, ':$1');
     const [, behind = ''] = /\.\.\.\}(.*)$/.exec(route.path) ?? [];
     return { methods, url, behind, handle: route.handle, route };
   });
-  const refusing = [...Map.groupBy(served, ({ url }) => url)].map(([url, group]): Routed => {
-    const allowed = group.flatMap(({ methods }) => methods);
-    return {
-      methods: known.filter((method) => !allowed.includes(method)),
-      url,
-      behind: '',
-      route: null,
-      handle: () => Promise.resolve(wrongMethod(allowed)),
+  return [...Map.groupBy(served, ({ url }) => url)].flatMap(([url, group]): readonly Routed[] => {
+    const otherwise: Route['handle'] = ({ parameters }) => {
+      const there = group.filter(({ behind }) => fits(parameters, behind));
+      const allowed = there.flatMap(({ methods }) => methods);
+      return Promise.resolve(allowed.length === 0 ? noRoute() : wrongMethod(allowed));
     };
+    const methods = known.filter((method) => group.every((one) => !one.methods.includes(method)));
+    const refusing = { methods, url, behind: '', handle: otherwise, route: null };
+    return [...group, refusing].map((one) => Object.assign(one, { otherwise }));
   });
-  return [...served, ...refusing];
 }
 
 function wrongMethod(allowed: readonly string[]): ReturnType<typeof failure> {

@@ -13,7 +13,7 @@ import { failure, failureOf, STRICT_HEADERS, type Answer } from './answers.ts';
 import { Exchange } from './exchange.ts';
 import { failurePage, wantsPage } from './link-page.ts';
 import { Metrics } from './metrics.ts';
-import { noRoute, ROUTES, routedOf, type Routed } from './routes.ts';
+import { fits, noRoute, ROUTES, routedOf, type Routed } from './routes.ts';
 import type { AccessEntry } from './access-log.ts';
 import type { ServeOptions, Serving } from './serving.ts';
 import { Slowdown } from './slowdown.ts';
@@ -104,21 +104,21 @@ function appOf(
   take: (exchange: Exchange, answering: Answering) => Promise<void>,
 ): FastifyInstance {
   const respond =
-    (answering: Answering, behind = '') =>
+    ({ route, handle, behind = '', otherwise = handle }: Answering & Partial<Routed>) =>
     (request: FastifyRequest, reply: FastifyReply) => {
       reply.hijack();
       const found = Object.values(Object(request.params)).map(String);
-      const parameters = found.map((one) => one.slice(0, one.length - behind.length));
-      const fits = found.every((one) => one !== behind && one.endsWith(behind));
+      const isThere = fits(found, behind);
+      const parameters = isThere ? found.map((one) => one.slice(0, one.length - behind.length)) : found;
       const exchange = new Exchange(request.raw, reply.raw, { limits: options, parameters });
-      void take(exchange, fits ? answering : saying(noRoute()));
+      void take(exchange, isThere ? { route, handle } : { route: null, handle: otherwise });
     };
   const app = fastify({
     serverFactory: (handler) =>
       makeServer(options).on('request', handler).on('checkContinue', handler).on('checkExpectation', handler),
     clientErrorHandler: refuseNonsense,
-    frameworkErrors: (error, request, reply) => {
-      respond(saying(failure(400, 'invalid-input', `The path cannot be used: ${error.message}.`)))(
+    frameworkErrors: (_error, request, reply) => {
+      respond(saying(failure(400, 'invalid-input', 'The path is not UTF-8 in percent encoding.')))(
         request,
         reply,
       );
@@ -128,16 +128,18 @@ function appOf(
     routerOptions: { maxParamLength: MAX_HEAD_SIZE },
   });
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', (_request, _body, done) => {
-    done(null);
+  // All is answered by the first hook: what comes later looks at what a body says of its type, which is for those who read it.
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.is404) respond(saying(noRoute()))(request, reply);
+    else done();
   });
-  app.setErrorHandler((error, request, reply) => {
-    respond(saying(failure(400, 'bad-request', messageOf(error))))(request, reply);
-  });
-  app.setNotFoundHandler(respond(saying(noRoute())));
-  for (const { methods, url, behind, ...answering } of routedOf(ROUTES, app.supportedMethods))
-    app.route({ method: [...methods], url, handler: respond(answering, behind) });
+  for (const routed of routedOf(ROUTES, app.supportedMethods))
+    app.route({
+      method: [...routed.methods],
+      url: routed.url,
+      onRequest: respond(routed),
+      handler: () => null,
+    });
   return app;
 }
 

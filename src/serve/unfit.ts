@@ -3,6 +3,7 @@ import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { requireKnown } from './json.ts';
 import type { Route } from './serving.ts';
+import { PASSWORD_HEADER } from './stored.ts';
 
 /** That something is only to be done to what is there, or is not: another request might change that in between. */
 const CONDITIONS = ['if-match', 'if-none-match', 'if-unmodified-since'];
@@ -21,8 +22,15 @@ export function unfit({ request, method, query }: Exchange, route: Route | null)
   if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect)) {
     return failure(417, 'bad-request', 'Nothing but 100-continue can be expected here.');
   }
-  // What is open to everybody takes whatever others have added to its address.
-  if (route !== null && route.scope !== null) requireKnown(query.keys(), route.query ?? []);
+  if (route !== null) {
+    const { scope, query: known = [] } = route;
+    // What is open to everybody takes whatever others have added to its address.
+    const names = [...query.keys()].filter((name) => scope !== null || known.includes(name));
+    requireKnown(names, known);
+  }
+  if ((request.headersDistinct[PASSWORD_HEADER]?.length ?? 0) > 1) {
+    return failure(400, 'invalid-input', 'Vault-Password is there twice.');
+  }
   if (method === 'GET' || method === 'HEAD') return null;
   const isEncoded = !/^chunked$/i.test(headers['transfer-encoding'] ?? 'chunked');
   if (isEncoded || headers['content-encoding'] !== undefined || headers['content-range'] !== undefined) {

@@ -138,6 +138,12 @@ describe('is refused with 2', () => {
     expect(exit).toBe(2);
   });
 
+  test('a vault whose name no table has, with a table that would', async () => {
+    await config('');
+    const { exit, stderr } = await box.run(['--vault', 'my "own"', 'ls'], bare);
+    expect([exit, stderr]).toEqual([2, expect.stringContaining(String.raw`Add [vault."my \"own\""] with`)]);
+  });
+
   test.each(['mkfifo', 'ln -s /dev/zero', 'mkdir'])('a file that is none: %s', async (make) => {
     await box.shell(`rm -r ${file}; ${make} ${file}`);
     const { exit, stderr } = await box.run(['--vault', 'work', 'ls'], bare);
@@ -153,4 +159,9 @@ describe('is refused with 2', () => {
     expect(stderr).toMatch(/Everybody can change .*config\.toml/);
     await chmod(file, 0o600);
   });
+});
+
+test('init tells how the vault that --vault names is used next', async () => {
+  const { exit, stderr } = await box.run(['--vault', 'other', 'init', '--verbose', '--bucket', 'b'], bare);
+  expect([exit, stderr]).toEqual([0, expect.stringMatching(/Next: vault --vault other put <path>\n/)]);
 });

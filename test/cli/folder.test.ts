@@ -1,5 +1,18 @@
 /** Folders on the command line. */
-import { lstat, mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  lstat,
+  lutimes,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { execFile } from 'node:child_process';
 import { dirname, join, relative } from 'node:path';
@@ -157,6 +170,63 @@ test('tells what differs between versions of a folder, and from a folder here', 
   await box.run(['put', 'docs']);
   const changes = (await box.run(['diff', '--json', before, 'docs'])).stdout.trim().split('\n');
   expect(changes.map((line): string => JSON.parse(line).change)).toEqual(['content', 'removed', 'added']);
+});
+
+test('tells of another time of a link or a pipe, as put does, and not of a folder', async () => {
+  await run('mkfifo', [box.at('docs', 'pipe')]);
+  await box.run(['put', 'docs']);
+  for (const name of ['latest', 'pipe', '2024']) await lutimes(box.at('docs', name), 1, 1_000_000_000);
+  expect((await box.run(['diff', 'docs'])).stdout).toBe('M latest\nM pipe\n');
+  await box.run(['get', 'docs', '-o', 'docs', '--force']);
+  expect((await box.run(['diff', 'docs'])).stdout).toBe('');
+  const isUnchanged = async (): Promise<unknown> =>
+    JSON.parse((await box.run(['put', '--json', 'docs'])).stdout).unchanged;
+  await isUnchanged();
+  expect(await isUnchanged()).toBe(true);
+  await lutimes(box.at('docs', '2024'), 1, 1_000_000_000);
+  expect(await isUnchanged()).toBe(false);
+});
+
+test('gives a single entry what the same one in its folder has', async () => {
+  const isRoot = process.getuid?.() === 0;
+  const owner = isRoot ? [1234, 5678] : [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  await chown(box.at('docs', 'b.tmp'), owner[0] ?? 0, owner[1] ?? 0);
+  await chmod(box.at('docs', 'b.tmp'), 0o6711);
+  await box.run(['put', 'docs']);
+  const factsOf = async (path: string): Promise<number[]> => {
+    const { uid, gid, mode, mtimeMs } = await stat(box.at(path));
+    return [uid, gid, mode & 0o7777, Math.floor(mtimeMs)];
+  };
+  expect(await box.run(['get', 'docs/b.tmp', '-o', 'one', '--owner'])).toMatchObject({ exit: 0, stderr: '' });
+  expect(await factsOf('one')).toEqual(await factsOf('docs/b.tmp'));
+  expect((await factsOf('one')).slice(0, 3)).toEqual([...owner, 0o6711]);
+  if (!isRoot) return;
+  const without = await box.run(['get', 'docs/b.tmp', '-o', 'two', '--no-owner']);
+  expect(without).toMatchObject({ exit: 3, stderr: expect.stringMatching(/set-user-ID or set-group-ID/) });
+  expect((await factsOf('two')).slice(0, 3)).toEqual([0, 0, 0o711]);
+});
+
+test('tells of a file that is stored by itself and would run as somebody else', async () => {
+  await chmod(box.at('docs', 'b.tmp'), 0o4755);
+  await box.run(['put', 'docs/b.tmp', '--name', 'one']);
+  const got = await box.run(['get', 'one', '--json']);
+  expect(got).toMatchObject({ exit: 3, stderr: expect.stringMatching(/"kind":"not-kept"/) });
+  expect((await stat(box.at('one'))).mode & 0o7777).toBe(0o755);
+});
+
+test('has in JSON the bytes of a path or a target that is not UTF-8', async () => {
+  await symlink(Buffer.from([0x61, 0xff]), box.at('docs', 'odd'));
+  await box.run(['put', 'docs']);
+  const { stdout } = await box.run(['ls', '--json', 'docs/*']);
+  const entries = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(entries.find(({ path }) => path === 'odd')).toMatchObject({
+    target: 'a\ufffd',
+    targetBytes: '61ff',
+  });
+  expect(entries.find(({ path }) => path === 'latest')).not.toHaveProperty('targetBytes');
 });
 
 test('leaves the vault itself out of a folder that it lies in, and refuses a bucket as a folder', async () => {

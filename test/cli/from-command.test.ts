@@ -48,6 +48,19 @@ test('stores nothing of a command that fails after much output, and says so', as
   expect((await box.run(['ls', '--all', '--json'])).stdout).toBe(before);
 });
 
+test.each([
+  [['put'], ['--from-command', 'echo one', '--name', 'n']],
+  [['put'], ['--files-from', 'list']],
+  [['prune'], ['--keep-last', '3']],
+  [['prune'], ['--keep-within', '3d']],
+])('%j is refused where %j is given twice, as the first would be forgotten', async (verb, option) => {
+  expect(await box.run([...verb, ...option, ...option])).toMatchObject({
+    exit: 2,
+    stdout: '',
+    stderr: `vault: ${option[0]} is given twice, and only the last would count. Give it once.\n`,
+  });
+});
+
 test('-n does not run it', async () => {
   const { exit, stdout } = await box.run(put('touch ran', '-n', '--json'));
   expect({ exit, told: JSON.parse(stdout) }).toEqual({

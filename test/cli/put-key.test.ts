@@ -1,5 +1,5 @@
 /** A key that can only store, as a machine uses it: what is stored by pipes, commands and lists, and what is said when its file opens nothing. */
-import { chmod, lstat, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, cp, lstat, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readPassword } from '../../src/cli/arguments/password.ts';
 import { drawKeyText } from '../../src/crypto/keys.ts';
@@ -87,6 +87,39 @@ test('its file is named where it opens nothing, and once it was removed nothing 
     stderr: expect.stringMatching(
       /^vault: The key file "other\.key" does not open this vault: its key was removed/,
     ),
+  });
+});
+
+test('a removed key is told so also by a bucket that was put back to what it was before, as long as another one knows', async () => {
+  const add = ['key', 'add', '--label', 'old', '--new-key-file', 'old.key'];
+  for (const role of ['put', 'full']) {
+    await box.run([...add, '--role', role]);
+    await cp(box.bucket(1), box.at('kept'), { recursive: true });
+    await box.run(['key', 'rm', 'old']);
+    await rm(box.bucket(1), { recursive: true });
+    await rename(box.at('kept'), box.bucket(1));
+    const old = { env: { ...machine.env, VAULT_KEY_FILE: 'old.key', VAULT_DB: `old-${role}.db` } };
+    for (const flags of [['-n'], []]) {
+      expect(await box.run(['recover', '--bucket', box.bucket(1), ...flags], old)).toMatchObject({
+        exit: 12,
+        stdout: '',
+        stderr: expect.stringMatching(
+          /^vault: The key file "old\.key" does not open this vault: its key was removed/,
+        ),
+      });
+    }
+    await rm(box.at('old.key'));
+    await box.run(['repair']);
+  }
+});
+
+test('a bucket that could not say whether the key was removed is named when its machine begins', async () => {
+  await rename(box.bucket(3), box.at('away'));
+  const { exit, stderr } = await box.run(['recover', '--bucket', box.bucket(1)], machine);
+  await rename(box.at('away'), box.bucket(3));
+  expect({ exit, stderr }).toEqual({
+    exit: 3,
+    stderr: expect.stringContaining(`${box.bucket(3)} could not be used`),
   });
 });
 

@@ -133,6 +133,12 @@ test('refuses an empty list of paths unless that is asked for, and what is no li
   await writeFile(box.at('a'), 'a');
   const marked = await box.run(['put', '--files-from', '-'], { stdin: '\uFEFFa\r\n' });
   expect(marked).toMatchObject({ exit: 0, stderr: '' });
+  // What a file is called counts, and not another one.
+  for (const name of ['a\r', '\uFEFFa']) {
+    await writeFile(box.at(name), name);
+    await box.run(['put', '--files-from', '-'], { stdin: `${name}\n` });
+    expect((await box.run(['cat', name])).stdout).toBe(name);
+  }
   for (const option of ['--files-from', '--exclude-from']) {
     const wide = await box.run(['put', 'a', option, '-'], { stdin: Buffer.from('\uFEFF*.tmp\n', 'utf16le') });
     expect(wide).toMatchObject({

@@ -269,7 +269,7 @@ async function contents(): Promise<ReadonlyMap<string, string>> {
   return found;
 }
 
-test('where nothing may be removed, rm says so before it hides the file, and rm --now does nothing', async () => {
+test('where nothing may be removed, rm says so when it has hidden the file, and rm --now does nothing', async () => {
   const permissions = ['create', 'get', 'list'].map((verb) => `storage.objects.${verb}`);
   await using server = await startGcsServer({ buckets: ['one', 'two'], permissions });
   await using other = await sandbox();
@@ -284,6 +284,10 @@ test('where nothing may be removed, rm says so before it hides the file, and rm 
     ),
   });
   expect((await other.run(['ls', '-0'])).stdout).toBe('a\0');
+  for (const flags of [[], ['--now'], ['--all-versions']]) {
+    const { exit, stderr } = await other.run(['rm', 'none', ...flags]);
+    expect({ exit, stderr }).toEqual({ exit: 4, stderr: expect.stringMatching(/^vault: No file has .*\n$/) });
+  }
   const hidden = await other.run(['rm', 'a', '--json']);
   expect(hidden.exit).toBe(0);
   expect(hidden.stderr).toMatch(/^\{"warning":\{"kind":"no-delete"/);

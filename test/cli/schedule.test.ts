@@ -1,9 +1,11 @@
 /** `vault schedule print`: what it prints is read by what would read it, as far as that is here, and by parsers of this page. */
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { COMMAND } from './build.ts';
+import { parseAllDocuments } from 'yaml';
+import { problemOf } from '../support/kubernetes.ts';
 import type { Ended, Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
 
@@ -102,40 +104,48 @@ test('--systemd prints units that systemd takes', async () => {
   expect(said).toBe('');
 });
 
-test('--kubernetes prints CronJobs that kubectl takes', async () => {
+test('--kubernetes prints CronJobs that its schema takes and that the image of this project can run', async () => {
   const { exit, stdout } = await print('--kubernetes', '--image', 'registry.example/vault:1');
   expect(exit).toBe(0);
   expect(stdout).not.toContain(PASSWORD);
-  const documents = stdout.split(/^---\n/m).slice(1);
-  expect(documents).toHaveLength(4);
-  for (const text of documents) {
-    const job = yaml(text);
-    expect(job).toMatchObject({
-      apiVersion: 'batch/v1',
-      kind: 'CronJob',
-      spec: { concurrencyPolicy: 'Forbid' },
-    });
-    const [container] = job.spec.jobTemplate.spec.template.spec.containers;
-    const verb = job.metadata.name.replace('vault-', '');
-    expect(container.command.map((word: string) => word.replaceAll('$$(', '$('))).toEqual([
-      'vault',
-      ...SHARED().slice(0, 3),
-      '/etc/vault-password/password',
-      ...(VERBS()[verb] ?? []),
+  const jobs = parseAllDocuments(stdout).map((one) => one.toJS());
+  expect(jobs.map(({ metadata }) => metadata.name)).toEqual(
+    Object.keys(VERBS()).map((verb) => `vault-${verb}`),
+  );
+  for (const job of jobs) {
+    expect(await problemOf(job)).toBeNull();
+    const pod = job.spec.jobTemplate.spec.template.spec;
+    const [container] = pod.containers;
+    // What begins the command is the image's own.
+    expect(container.command).toBeUndefined();
+    expect(container.args.map((word: string) => word.replaceAll('$$(', '$('))).toEqual([
+      '--db',
+      box.db,
+      '--password-file',
+      '/run/secrets/vault/password',
+      ...(VERBS()[job.metadata.name.replace('vault-', '')] ?? []),
     ]);
-    expect(container.volumeMounts).toContainEqual({
-      name: 'place-0',
-      mountPath: box.at(ODD),
-      readOnly: true,
-    });
-    expect(container.volumeMounts.map(({ mountPath }: { mountPath: string }) => mountPath)).toContain(
-      box.bucket(3),
+    // The folders are those of whoever printed this, and the password is for the group alone.
+    const [user, group] = [process.getuid?.(), process.getgid?.()];
+    expect(pod.securityContext).toMatchObject({ runAsUser: user, runAsGroup: group, fsGroup: group });
+    expect(pod.volumes[0].secret).toEqual({ secretName: 'vault-password', defaultMode: 0o440 });
+    const places = new Map(
+      container.volumeMounts.map(({ mountPath, ...one }: { mountPath: string }) => [mountPath, one]),
     );
-    // Where there is no kubectl, its word is not asked for.
-    const read = isInstalled('kubectl') ? kubectl(text) : { ...job };
-    delete read.metadata.labels;
-    expect(read).toMatchObject(job);
+    expect(places.get(box.at(ODD))).toEqual({ name: 'place-0', readOnly: true });
+    expect(places.get(box.bucket(3))).toMatchObject({ readOnly: false });
+    // Nothing else can be written to.
+    const scratch = container.env.find(({ name }: { name: string }) => name === 'TMPDIR').value;
+    expect(places.get(scratch)).toEqual({ name: 'scratch' });
+    expect(pod.volumes).toContainEqual({ name: 'scratch', emptyDir: {} });
   }
+});
+
+test('--kubernetes mounts a folder of files for writing if the catalog lies in it', async () => {
+  const args = ['--kubernetes', '--image', 'i', '.', '--db', 'catalog.db', '--bucket', 'b'];
+  const [job] = parseAllDocuments((await print(...args)).stdout).map((one) => one.toJS());
+  const mounts = job.spec.jobTemplate.spec.template.spec.containers[0].volumeMounts;
+  expect(mounts).toContainEqual({ name: expect.any(String), mountPath: box.path, readOnly: false });
 });
 
 test('warns that no job has keys that are in variables', async () => {
@@ -165,11 +175,190 @@ test('refuses a password in clear, no or several formats, no paths, and what a f
   expect((await box.run(['schedule', 'print', '--cron', '--password-command', 'pass show v'])).exit).toBe(2);
 });
 
-// oxlint-disable-next-line typescript/no-explicit-any -- as `yaml`
-function kubectl(text: string): any {
-  const args = ['label', '--local', '-f', '-', 'a=b', '-o', 'json'];
-  return JSON.parse(execFileSync('kubectl', args, { input: text, encoding: 'utf8' }));
-}
+describe('jobs of a vault in the settings file', () => {
+  const CONFIG = ['.config', 'shardvault', 'config.toml'];
+  const bare = { env: { VAULT_PASSWORD: undefined, VAULT_DB: undefined } };
+
+  beforeAll(async () => {
+    const file = box.at('..', 'home', ...CONFIG);
+    await mkdir(box.at('..', 'home', '.config', 'shardvault'), { recursive: true });
+    const table = `db = ${JSON.stringify(box.db)}\npassword_file = ${JSON.stringify(box.at('pass word'))}\n`;
+    await writeFile(
+      file,
+      `default = "home"\n[vault.home]\n${table}exclude = ["*.pdf"]\n[vault."my work"]\n${table}exclude = ["*.tmp", "-x"]\nlimit_upload = "10M"\nmax_wait = "5m"\n`,
+    );
+    await mkdir(box.at('d'));
+    for (const name of ['a.pdf', 'b.tmp', 'c']) await writeFile(box.at('d', name), name);
+  });
+  afterAll(async () => rm(box.at('..', 'home', '.config'), { recursive: true }));
+
+  const named = (...args: readonly string[]): Promise<Ended> =>
+    box.run(['--vault', 'my work', 'schedule', 'print', 'd', ...args], bare);
+
+  test('on this machine name it, and store what it would', async () => {
+    const { exit, stdout, stderr } = await named('--cron');
+    expect([exit, stderr]).toEqual([0, '']);
+    const line = stdout.split('\n').find((text) => text.includes(' put -- ')) ?? '';
+    expect(line).toContain(` --vault 'my work' put -- ${box.at('d')} `);
+    execFileSync('sh', ['-c', line.replace(/^(\S+ ){5}/, '')], { env: {}, cwd: '/', stdio: 'ignore' });
+    const stored = await box.run(['ls', '-0', `${box.at('d')}/`], { env: { ...bare.env } });
+    expect(stored.stdout.split('\0').filter(Boolean)).toEqual(['a.pdf', 'c']);
+  });
+
+  test('name the default one, too, and what goes before the file', async () => {
+    const usual = await box.run(['schedule', 'print', 'd', '--cron'], bare);
+    expect(usual.stdout).toContain(' --vault home put -- ');
+    const env = { ...bare.env, VAULT_DB: box.at('other.db'), VAULT_NAME: 'home' };
+    const other = await box.run(['schedule', 'print', 'd', '--cron', '--bucket', 'b'], { env });
+    expect(other.stdout).toContain(` --vault home --db ${box.at('other.db')} put -- `);
+    const changed = await named(
+      '--cron',
+      '--bucket',
+      'b',
+      '--db',
+      'x.db',
+      '--key-file',
+      'k',
+      '--max-wait',
+      '1m',
+      '-q',
+    );
+    expect(changed.stdout).toContain(
+      ` --vault 'my work' --db ${box.at('x.db')} --key-file ${box.at('k')} --max-wait 1m --quiet sweep`,
+    );
+  });
+
+  test('find the file where this command has found it', async () => {
+    const settings = { XDG_CONFIG_HOME: box.at('..', 'home', '.config'), HOME: box.path };
+    const { stdout } = await box.run(['schedule', 'print', 'd', '--systemd'], {
+      env: { ...bare.env, ...settings },
+    });
+    for (const [name, value] of Object.entries(settings))
+      expect(stdout).toContain(`Environment="${name}=${value}"\n`);
+  });
+
+  test('have names of their own, and in a cluster its settings as options', async () => {
+    expect((await named('--systemd')).stdout).toMatch(/^# vault-my-work-put\.service$/m);
+    const { stdout } = await named('--kubernetes', '--image', 'i', '--timeout', '9s');
+    const jobs = parseAllDocuments(stdout).map((one) => one.toJS());
+    const [put, sweep] = jobs.map(({ spec }) => spec.jobTemplate.spec.template.spec);
+    const shared = [
+      '--db',
+      box.db,
+      '--password-file',
+      '/run/secrets/vault/password',
+      '--timeout',
+      '9s',
+      '--max-wait',
+      '5m',
+    ];
+    expect(put.containers[0].args).toEqual([
+      ...shared,
+      ...`--limit-upload 10M put --exclude *.tmp --exclude -x -- ${box.at('d')}`.split(' '),
+    ]);
+    expect(sweep.containers[0].args).toEqual([...shared, '--limit-upload', '10M', 'sweep']);
+    expect(jobs[0].metadata.name).toBe('vault-my-work-put');
+    expect(stdout).toContain('create secret generic vault-my-work-password ');
+    expect(put.volumes[0].secret.secretName).toBe('vault-my-work-password');
+  });
+});
+
+describe('what a job finds in its environment', () => {
+  const URL = 'https://hc-ping.example/secret-id';
+  const env = {
+    VAULT_PASSWORD: undefined,
+    PGHOST: 'db.example.com',
+    PGUSER: 'ada@db',
+    PGPASSWORD: 'hidden',
+    PGPASSFILE: 'pgpass',
+    PGSSLROOTCERT: 'system',
+    NODE_USE_ENV_PROXY: '1',
+    no_proxy: 'localhost',
+    https_proxy: 'http://me:hidden@proxy:3128',
+    XDG_DATA_HOME: 'relative',
+    GOOGLE_APPLICATION_CREDENTIALS: 'key.json',
+  };
+  const printed = (...args: readonly string[]): Promise<Ended> =>
+    box.run(
+      [
+        'schedule',
+        'print',
+        'plain',
+        '--bucket',
+        'b',
+        '--db',
+        'postgres:///d?sslrootcert=ca.pem&sslmode=verify-full',
+        '--password-file',
+        'p',
+        ...args,
+      ],
+      { env },
+    );
+
+  test('is what is no secret, with whole paths; secrets are told of', async () => {
+    const { exit, stdout, stderr } = await printed('--systemd');
+    expect(exit).toBe(0);
+    const carried = new Map(
+      Array.from(stdout.matchAll(/^Environment="(\w+)=(.*)"$/gm), ([, name, value]) => [name, value]),
+    );
+    expect(Object.fromEntries(carried)).toEqual({
+      PATH: expect.any(String),
+      HOME: box.at('..', 'home'),
+      PGHOST: 'db.example.com',
+      PGUSER: 'ada@db',
+      PGPASSFILE: box.at('pgpass'),
+      PGSSLROOTCERT: 'system',
+      NODE_USE_ENV_PROXY: '1',
+      no_proxy: 'localhost',
+      GOOGLE_APPLICATION_CREDENTIALS: box.at('key.json'),
+    });
+    const db = `postgres:///d?sslrootcert=${encodeURIComponent(box.at('ca.pem'))}&sslmode=verify-full`;
+    expect(systemdWords(/^ExecStart=(.*)$/m.exec(stdout)?.[1] ?? '')).toContain(db);
+    expect(stderr).toMatch(/warning: https_proxy may have a password in it/);
+    expect(stderr).toMatch(/warning: The database's password is in a variable here \(PGPASSWORD\)/);
+    expect(stdout + stderr).not.toContain('hidden');
+  });
+
+  test('in a cluster is nothing of this machine, which is told', async () => {
+    const { stdout, stderr } = await printed('--kubernetes', '--image', 'i');
+    const [job] = parseAllDocuments(stdout).map((one) => one.toJS());
+    expect(job.spec.jobTemplate.spec.template.spec.containers[0].env).toEqual([
+      { name: 'PGHOST', value: 'db.example.com' },
+      { name: 'PGUSER', value: 'ada@db' },
+      { name: 'no_proxy', value: 'localhost' },
+      { name: 'NODE_USE_ENV_PROXY', value: '1' },
+      { name: 'PGSSLROOTCERT', value: 'system' },
+      { name: 'XDG_DATA_HOME', value: expect.any(String) },
+      { name: 'TMPDIR', value: expect.any(String) },
+    ]);
+    expect(stderr).toContain('PGPASSFILE, GOOGLE_APPLICATION_CREDENTIALS');
+    expect(stdout + stderr).not.toContain('hidden');
+  });
+
+  test('is the URL of a monitor, which no command line shows', async () => {
+    // Whether it comes by the option or by the variable.
+    const unheard = { ...env, VAULT_PING_URL: URL };
+    const args = ['schedule', 'print', 'plain', '--bucket', 'b', '--password-file', 'p'];
+    const cron = await box.run([...args, '--cron', '--quiet'], { env: unheard });
+    expect(cron.stdout.split('\n').filter((line) => line.includes('secret-id'))).toEqual([
+      `VAULT_PING_URL=${URL}`,
+    ]);
+    expect(cron.stdout).toContain(' --quiet sweep');
+    const systemd = await printed('--systemd', '--ping-url', URL);
+    expect(systemd.stdout).toContain(`Environment="VAULT_PING_URL=${URL}"\n`);
+    expect(systemd.stdout).not.toMatch(/^ExecStart=.*secret-id/m);
+    const cluster = await printed('--kubernetes', '--image', 'i', '--ping-url', URL);
+    expect(cluster.stdout).not.toContain('secret-id');
+    for (const job of parseAllDocuments(cluster.stdout).map((one) => one.toJS())) {
+      expect(await problemOf(job)).toBeNull();
+      expect(job.spec.jobTemplate.spec.template.spec.containers[0].env).toContainEqual({
+        name: 'VAULT_PING_URL',
+        valueFrom: { secretKeyRef: { name: 'vault-password', key: 'ping-url' } },
+      });
+    }
+    expect(cluster.stdout).toMatch(/^# First: kubectl create secret .*--from-literal=ping-url=/m);
+  });
+});
 
 function isInstalled(command: string): boolean {
   try {
@@ -185,34 +374,4 @@ function systemdWords(text: string): string[] {
   return Array.from(text.matchAll(/"((?:[^"\\]|\\.)*)"/g), ([, word = '']) =>
     word.replace(/\\(.)/g, '$1').replaceAll('$$', '$').replaceAll('%%', '%'),
   );
-}
-
-/** The YAML that is printed, and no other: block style, each text in double quotes. */
-// oxlint-disable-next-line typescript/no-explicit-any -- the expectations say what it is
-function yaml(text: string): any {
-  const lines = text.trimEnd().split('\n');
-  return block(0);
-  function block(indent: number): unknown {
-    const list = lines[0]?.startsWith(`${' '.repeat(indent)}- `) === true;
-    const items: unknown[] = [];
-    const fields: Record<string, unknown> = {};
-    for (;;) {
-      const line = lines[0];
-      if (line === undefined || line.search(/\S/) !== indent) return list ? items : fields;
-      if (list) {
-        const rest = line.slice(indent + 2);
-        if (rest.startsWith('"')) items.push(JSON.parse(rest));
-        if (rest.startsWith('"')) lines.shift();
-        else {
-          lines[0] = `${' '.repeat(indent + 2)}${rest}`;
-          items.push(block(indent + 2));
-        }
-        continue;
-      }
-      lines.shift();
-      const [, key, value] = /^ *(\w+):(?: (.+))?$/.exec(line) ?? [];
-      if (key === undefined) throw new Error(`Not the YAML that is printed: ${line}`);
-      fields[key] = value === undefined ? block((lines[0] ?? '').search(/\S/)) : JSON.parse(value);
-    }
-  }
 }

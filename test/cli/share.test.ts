@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { startGcsServer } from '../support/gcs-server.ts';
+import { writeServiceAccount } from '../support/service-account.ts';
 import { stubAwsEnvironment } from '../support/s3-bucket.ts';
 import { EXAMPLE_CREDENTIALS, startS3Server } from '../support/s3-server.ts';
 import type { S3Server } from '../support/s3-server.ts';
@@ -126,5 +128,17 @@ describe('vault share', () => {
     });
     expect({ exit: ended.exit, stdout: ended.stdout }).toEqual({ exit, stdout: '' });
     expect(ended.stderr).toContain(words);
+  });
+
+  it('lets no library talk for it', async () => {
+    await using google = await startGcsServer();
+    await using other = await sandbox();
+    const key = await writeServiceAccount(other.at('key.json'));
+    await other.makeVault({ urls: [`gs://bucket?endpoint=${google.url}&credentialsFile=${key}`] });
+    await writeFile(other.at('f'), BYTES);
+    await other.run(['put', 'f']);
+    const { exit, stderr } = await other.run(['share', 'f', '--json']);
+    expect(exit).toBe(0);
+    for (const line of stderr.trimEnd().split('\n')) expect(() => void JSON.parse(line)).not.toThrow();
   });
 });

@@ -384,7 +384,7 @@ describe('a table', () => {
     });
     expect(await run.exit).toBe(0);
     const lines = run.shown.trimEnd().split('\r\n');
-    expect(lines).toContainEqual(expect.stringMatching(/^BUCKET +SHARDS +ABOUT +CHUNKS$/));
+    expect(lines).toContainEqual(expect.stringMatching(/^BUCKET +SHARDS +SIZE +CHUNKS$/));
     for (const line of lines.slice(lines.findIndex((text) => text.startsWith('BUCKET')))) {
       expect(line.length).toBeLessThanOrEqual(72);
     }

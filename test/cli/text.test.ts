@@ -6,6 +6,7 @@ import {
   showDuration,
   showMessage,
   showName,
+  showPath,
   showSize,
   showTime,
 } from '../../src/cli/terminal/text.ts';
@@ -44,6 +45,16 @@ describe('showName', () => {
       expect(execFileSync('bash', ['-c', `printf %s ${showName(name)}`], { encoding: 'utf8' })).toBe(name);
     }
   });
+});
+
+test('a path that is no UTF-8 can be pasted into a shell, which reads the same bytes', () => {
+  for (const bytes of [[0xff], [0x66, 0xfe, 0x2f, 0x27, 0x5c, 0x0a], [0xc3, 0x28]]) {
+    const path = Buffer.from(bytes);
+    const shown = showPath(path);
+    expect(shown).toMatch(/^[ -~]+$/);
+    expect(execFileSync('bash', ['-c', `printf %s ${shown}`])).toEqual(path);
+  }
+  expect(showPath(Buffer.from('naïve'))).toBe('naïve');
 });
 
 test('a message keeps its line ends, indented, so that no name in it can pretend to be another message', () => {

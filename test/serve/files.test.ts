@@ -74,6 +74,8 @@ describe('a file', () => {
     ['bytes=-10', 299_990, 300_000],
     ['bytes=-999999', 0, 300_000],
     ['bytes=131072-999999', 131_072, 300_000],
+    ['bytes=131072-99999999999999999999999', 131_072, 300_000],
+    [`bytes=-${'9'.repeat(400)}`, 0, 300_000],
   ])('gives %s', async (range, start, end) => {
     await putBytes(served.made.vault, CONTENT, { name: 'ranges' });
     const got = await served.ask('/api/files/ranges', { headers: { range } });
@@ -88,7 +90,13 @@ describe('a file', () => {
     expect([got.status, got.bytes.toString()]).toEqual([206, 'cd']);
   });
 
-  it.each(['bytes=300000-', 'bytes=-0', 'bytes=999999-9999999'])('refuses %s', async (range) => {
+  it.each([
+    'bytes=300000-',
+    'bytes=-0',
+    'bytes=999999-9999999',
+    'bytes=99999999999999999999999-',
+    `bytes=${'9'.repeat(400)}-`,
+  ])('refuses %s', async (range) => {
     await putBytes(served.made.vault, CONTENT, { name: 'ranges' });
     const got = await served.ask('/api/files/ranges', { headers: { range } });
     expect(got).toMatchObject({
@@ -111,6 +119,34 @@ describe('a file', () => {
     expect(await served.ask('/api/files/small', { headers: partOf('"x"') })).toMatchObject({ status: 200 });
     const same = partOf(`"${String(json['hash'])}"`);
     expect(await served.ask('/api/files/small', { headers: same })).toMatchObject({ status: 206 });
+  });
+
+  it('is given only where it is of the version that alone was wanted', async () => {
+    const { json } = await put('small', 'abcdef');
+    const own = `"${String(json['hash'])}"`;
+    const link = await served.ask('/api/files/small/links', { method: 'POST', body: '{}' });
+    const paths = [
+      '/api/files/small',
+      '/upload/?file_name=small',
+      new URL(String(link.json['url'])).pathname,
+    ];
+    for (const path of paths) {
+      for (const method of ['GET', 'HEAD']) {
+        const said = async (headers: Record<string, string>): Promise<number> =>
+          (await served.ask(path, { method, headers })).status;
+        for (const match of ['"x"', `W/${own}`, 'nonsense', ''])
+          expect([match, await said({ 'if-match': match })]).toEqual([match, 412]);
+        for (const match of [own, `"x", ${own}`, '*'])
+          expect([match, await said({ 'if-match': match })]).toEqual([match, 200]);
+        expect(await said({ 'if-match': '"x"', 'if-none-match': own, range: 'bytes=9-' })).toBe(412);
+        expect(await said({ 'if-match': own, 'if-none-match': own })).toBe(304);
+        // There is no time of the last change to go by.
+        expect(await said({ 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' })).toBe(200);
+      }
+    }
+    expect(await served.ask('/api/files/small', { headers: { 'if-match': '"x"' } })).toMatchObject({
+      code: 'no-match',
+    });
   });
 
   it('is removed, and not found any more', async () => {

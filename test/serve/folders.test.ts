@@ -105,6 +105,18 @@ describe('a folder', () => {
     await expectSame(part, format, place.at('docs', 'sub'));
   });
 
+  it('has no version to name in a condition, but is there', async () => {
+    for (const path of ['my/docs?format=tar', 'my/docs/sub?format=zip', 'my/docs/a.txt']) {
+      for (const [match, status] of [
+        ['"x"', 412],
+        ['*', 200],
+      ] as const)
+        expect(await served.ask(`/api/files/${path}`, { headers: { 'if-match': match } })).toMatchObject({
+          status,
+        });
+    }
+  });
+
   it('is removed and linked to as a whole, and what lies in it is not said to be nowhere', async () => {
     for (const [method, path] of [
       ['POST', '/api/files/my/docs/a.txt/links'],

@@ -25,6 +25,30 @@ test('a file that another machine has stored is as safe as it lies', async () =>
   expect(storedBytes).toBe((await theirs.inspect('a')).storedBytes);
 });
 
+test('what a bucket has of a file is as large as the objects there, compressed or not', async () => {
+  await using made = await testVault({ compression: 'auto' });
+  const { vault, buckets } = made;
+  for (const [name, body] of [
+    ['random', BODY],
+    ['text', Buffer.from(Array.from({ length: 40_000 }, (_, line) => `${line}\n`).join(''))],
+  ] as const) {
+    await putBytes(vault, body, { name });
+    const { placement, storedBytes } = await vault.inspect(name);
+    for (const { url, storage } of buckets) {
+      const said = placement.reduce(
+        (sum, { shards, shardBytes }) => sum + (shards.includes(url) ? shardBytes : 0),
+        0,
+      );
+      const there = [...storage].filter(([object]) =>
+        placement.some(({ chunkId }) => object.includes(chunkId)),
+      );
+      expect(said).toBe(there.reduce((sum, [, bytes]) => sum + bytes.length, 0));
+    }
+    const all = placement.reduce((sum, { shards, shardBytes }) => sum + shards.length * shardBytes, 0);
+    expect(storedBytes).toBe(all);
+  }
+});
+
 test('a file whose shards have gone is told as it lies, though the catalog knows where they were', async () => {
   await using made = await testVault();
   const { vault } = made;

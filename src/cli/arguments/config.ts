@@ -8,7 +8,14 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 import { quote } from '../terminal/text.ts';
-import { expandHome, homeFolder, nonEmpty, requestOptions, type SharedOptions } from './options.ts';
+import {
+  expandHome,
+  homeFolder,
+  nonEmpty,
+  requestOptions,
+  withWholePaths,
+  type SharedOptions,
+} from './options.ts';
 import { isPostgresUrl } from './environment.ts';
 
 /** What a vault's table in the file may say. */
@@ -43,7 +50,7 @@ const PASSWORD_VARIABLES = [
 ];
 
 /** The options that say what opens the vault; one of them is enough. */
-const OPENERS = ['passwordFile', 'passwordCommand', 'keyFile'] as const;
+export const OPENERS = ['passwordFile', 'passwordCommand', 'keyFile'] as const;
 
 const KEYS: readonly Key[] = OPTIONS.map((option) => ({
   key: option.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
@@ -63,6 +70,8 @@ export interface Setting {
 }
 
 export interface Settled {
+  /** What the command's own options say. */
+  readonly given: SharedOptions;
   /** As given, and what the file adds. */
   readonly options: SharedOptions;
   /** The file, whether there is one or not. */
@@ -97,6 +106,7 @@ export async function settle(options: SharedOptions, environment: Environment): 
     // Without a home there is no file.
     if (given !== null) throw error;
     return {
+      given: options,
       options,
       file: '',
       name: null,
@@ -108,13 +118,13 @@ export async function settle(options: SharedOptions, environment: Environment): 
   const name = given ?? config.usual;
   if (name === null) {
     const settings = settingsOf(options, options, { environment, label: file });
-    return { options, file, name, settings, excludes: [] };
+    return { given: options, options, file, name, settings, excludes: [] };
   }
   const table = config.vaults.get(name);
   if (table === undefined) {
     const names = [...config.vaults.keys()];
     throw invalidInput(
-      `There is no vault ${quote(name)} in ${file}. ${names.length === 0 ? `Add [vault.${name}] with db = "..." there.` : `It has: ${names.join(', ')}.`}`,
+      `There is no vault ${quote(name)} in ${file}. ${names.length === 0 ? `Add [vault.${/^[\w-]+$/.test(name) ? name : JSON.stringify(name)}] with db = "..." there.` : `It has: ${names.join(', ')}.`}`,
     );
   }
   const isMeant = options.vault !== undefined;
@@ -130,7 +140,7 @@ export async function settle(options: SharedOptions, environment: Environment): 
   requestOptions(added, (option) => `${label}: ${option.replaceAll('-', '_')}`);
   const excludes = table.get(EXCLUDE)?.split('\n') ?? [];
   const settings = settingsOf(options, settled, { environment, label, excludes });
-  return { options: settled, file, name, settings, excludes };
+  return { given: options, options: settled, file, name, settings, excludes };
 }
 
 function isOpener(option: Key['option']): boolean {
@@ -144,7 +154,10 @@ function isSaid(option: Key['option'], options: SharedOptions): boolean {
 
 /** A path in the file is meant from the file's folder. */
 function pathIn(file: string, value: string, environment: Environment): string {
-  return isPostgresUrl(value) ? value : resolve(dirname(file), expandHome(value, environment));
+  const folder = dirname(file);
+  return isPostgresUrl(value)
+    ? withWholePaths(value, folder)
+    : resolve(folder, expandHome(value, environment));
 }
 
 function settingsOf(

@@ -99,6 +99,12 @@ export function withoutSecret(location: string): string {
   return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
 }
 
+/** A Postgres URL whose certificates and key are meant from a folder, as paths are. */
+export function withWholePaths(url: string, folder: string): string {
+  const relative = /[?&]ssl(?:rootcert|cert|key)=(?!system(?:&|$)|\/|%2f|[a-z](?::|%3a)|&|$)/gi;
+  return url.replace(relative, (start) => start + encodeURIComponent(`${folder}/`));
+}
+
 const SIZE = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?B)?|B)?$/i;
 const POWER: ReadonlyMap<string, number> = new Map([
   ['K', 1],

@@ -2,6 +2,7 @@
 import { lstat } from 'node:fs/promises';
 import { dirname, extname } from 'node:path';
 import { isVaultError, VaultError } from '../../errors.ts';
+import { typedWord } from '../../shell-word.ts';
 import type { ListOptions } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { isAnyWanted } from '../../vault/folders/selection.ts';
@@ -148,5 +149,5 @@ export async function quotingAdvice(verb: string, names: readonly string[]): Pro
   const endings = new Set(names.map(extname));
   const [folder = ''] = folders.size === 1 ? folders : [];
   const [ending = ''] = endings.size === 1 ? endings : [];
-  return `If that was a pattern, the shell has put the files of this machine in its place. Put it in quotes: vault ${verb} '${folder}*${ending}'`;
+  return `If that was a pattern, the shell has put the files of this machine in its place. Put it in quotes: vault ${verb} ${typedWord(`${folder}*${ending}`)}`;
 }

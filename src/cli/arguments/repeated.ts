@@ -1,8 +1,17 @@
 /** Options that verbs share, and those that are given more than once. */
 import type { Command } from 'commander';
+import { invalidInput } from '../../errors.ts';
 
 export function append(value: string, previous: readonly string[] | undefined): readonly string[] {
   return [...(previous ?? []), value];
+}
+
+/** Of an option that says what is stored or kept: what an earlier one says must not be forgotten. */
+export function once(option: string): (value: string, previous: string | undefined) => string {
+  return (value, previous) => {
+    if (previous === undefined) return value;
+    throw invalidInput(`${option} is given twice, and only the last would count. Give it once.`);
+  };
 }
 
 /** What is left out of a local folder. */

@@ -11,7 +11,7 @@ import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { nameAsTyped } from '../arguments/options.ts';
 import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { entryAsJson } from '../../vault/files/as-json.ts';
-import { count, grouped, jsonOf, quote, showName } from '../terminal/text.ts';
+import { count, grouped, jsonOf, quote, showPath } from '../terminal/text.ts';
 import { findLocked, type LockFlags } from './lock-password.ts';
 import { printPages } from './print-pages.ts';
 import { folderSettings, type TaskFlags } from './put-tasks.ts';
@@ -30,7 +30,6 @@ export async function diff(
   flags: LockFlags & TaskFlags,
 ): Promise<ExitCode> {
   const { output, options, terminal, signal, clock } = invocation;
-  output.requireOpen();
   const settings = await folderSettings(flags, invocation.settled.excludes);
   const print = async (page: readonly Change[]): Promise<boolean> =>
     output.write(page.map(options.json === true ? jsonLine : plainLine).join(''));
@@ -106,7 +105,8 @@ async function isFolder(path: string): Promise<boolean> {
 
 function plainLine({ kind, path, before, after }: Change): string {
   const isInFolder = (after ?? before)?.kind === 'folder';
-  return `${SIGNS[kind]} ${showName(`${path.toString() || '.'}${isInFolder ? '/' : ''}`)}\n`;
+  const named = path.length === 0 ? Buffer.from('.') : path;
+  return `${SIGNS[kind]} ${showPath(isInFolder ? Buffer.concat([named, Buffer.from('/')]) : named)}\n`;
 }
 
 function jsonLine({ kind, before, after }: Change): string {

@@ -5,6 +5,7 @@ import { restoreSelected } from '../../vault/folders/restore-selected.ts';
 import type { RestoredTree, TreeProblem } from '../../vault/folders/restore-tree.ts';
 import type { SelectedEntries, Stored, StoredFolder } from '../../vault/folders/stored-folder.ts';
 import { isAnyWanted, type Wanted } from '../../vault/folders/selection.ts';
+import { setOnEntry } from '../../vault/folders/tree-metadata.ts';
 import { tarStream } from '../../vault/folders/tar.ts';
 import { wholeFile } from '../../vault/folders/with-holes.ts';
 import type { RestorableFile } from '../../vault/read/restore.ts';
@@ -44,15 +45,22 @@ export async function selectPart(
   return { selected, name, isPattern: wanted !== null && 'matches' in wanted };
 }
 
-/** An entry that is a file by itself, to be written as a stored file is. */
+/** Whether owners are restored. @param owner as `--owner` says, if it is there */
+function ownersAreSet(owner: boolean | undefined): boolean {
+  return owner ?? process.getuid?.() === 0;
+}
+
+/** An entry that is a file by itself, to be written as a stored file is. @param owner see `ownersAreSet` */
 export function entryAsFile(
   selected: SelectedEntries,
   entry: FolderEntry,
+  owner?: boolean,
 ): RestorableFile & { readonly size: number } {
   const size = entry.content?.size ?? 0;
   return {
     mode: entry.mode,
     modified: entry.modified,
+    setOn: async (fd, options) => setOnEntry(fd, entry, { ...options, owners: ownersAreSet(owner) }),
     size,
     async *content({ onProgress, signal }) {
       const reader = selected.reader();
@@ -86,7 +94,7 @@ export async function restoreFolder(
   const done = await terminal.withProgress(folder.name, (report) =>
     restoreSelected(selected, path, {
       force,
-      owners: owner ?? process.getuid?.() === 0,
+      owners: ownersAreSet(owner),
       signal,
       onBytes: counting(report, folder.name, selected.size),
       onProblem: ({ kind, message }) => {

@@ -5,7 +5,7 @@ import { restoreFile, type RestorableFile } from '../../vault/read/restore.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
-import { DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
+import { ATTENTION, DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
 import { quotingAdvice, withFilesMeant } from '../arguments/references.ts';
@@ -50,7 +50,6 @@ export async function get(
   if (target.kind === 'stdout' && options.json === true) {
     throw invalidInput("--json and a file's bytes both want standard output. Choose one of them.");
   }
-  if (target.kind === 'stdout') output.requireOpen();
   return withVault(invocation, async (vault) =>
     withFilesMeant(vault, { verb: 'get', references }, async (meant, several) => {
       if (several) requireFolder(target);
@@ -150,7 +149,7 @@ async function getFolder(
   const { selected, name, isPattern } = await tree.selectPart(invocation, { folder, path });
   if (isPattern) requireFolder(target);
   if (selected.only?.kind === 'file') {
-    const file = tree.entryAsFile(selected, selected.only);
+    const file = tree.entryAsFile(selected, selected.only, flags.owner);
     const json = { ...fileAsJson(folder), entry: path };
     return writeFile(invocation, one, { file, name, size: file.size, hash: `${folder.hash}/${path}`, json });
   }
@@ -207,18 +206,23 @@ async function writeFile(invocation: Invocation, one: One, what: Writable): Prom
   }
   const path = target.kind === 'folder' ? join(target.path, baseNameOf(name)) : target.path;
   if (isWritten(written, path, what)) return { code: DONE, bytes: 0 };
+  let code: ExitCode = DONE;
+  const warn = warnTo(terminal);
   await terminal.withProgress(name, async (report) =>
     restoreFile(file, path, {
       existing,
       signal,
-      onWarning: warnTo(terminal),
+      onWarning: (warning) => {
+        if (warning.kind === 'not-kept') code = ATTENTION;
+        warn(warning);
+      },
       onProgress: (progress) => report({ label: name, ...progress }),
     }),
   );
   written.set(path, what);
   if (options.json === true) await output.json({ ...what.json, path });
   terminal.note(`Wrote ${showName(path)} (${showSize(bytes)}).`);
-  return { code: DONE, bytes };
+  return { code, bytes };
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { BucketInfo } from '../../vault/manage/buckets.ts';
 import type { ChunkPlacement, FileDetails } from '../../vault/read/inspect.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { formatRedundancy, shardSize } from '../../format/shard.ts';
+import { formatRedundancy } from '../../format/shard.ts';
 import { fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import { ATTENTION, DONE, worst, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
@@ -94,8 +94,8 @@ async function fileInfo(invocation: Invocation, file: FileDetails, summary: Summ
 interface BucketShare {
   readonly url: string;
   readonly shards: number;
-  /** Of the chunks' sealed bytes, without headers and padding. */
-  readonly approximateBytes: number;
+  /** Of the objects that its shards are. */
+  readonly bytes: number;
   /** Whether the chunk at this place in the file has a shard here. */
   readonly has: readonly boolean[];
 }
@@ -115,13 +115,13 @@ function summarize(file: FileDetails, buckets: readonly BucketInfo[]): Summary {
   const rows = Array.from(labels, (url): BucketShare => {
     const has = file.placement.map(({ shards }) => shards.includes(url));
     let shards = 0;
-    let approximateBytes = 0;
+    let bytes = 0;
     for (const chunk of file.placement) {
       const here = chunk.shards.filter((label) => label === url).length;
       shards += here;
-      approximateBytes += here * shardSize(chunk.length, chunk.redundancy.k);
+      bytes += here * chunk.shardBytes;
     }
-    return { url, shards, approximateBytes, has };
+    return { url, shards, bytes, has };
   });
   const lacking = file.placement.filter((chunk) => stored(chunk) < chunk.redundancy.k + chunk.redundancy.m);
   const lost = lacking.filter((chunk) => stored(chunk) < chunk.redundancy.k).length;
@@ -188,12 +188,8 @@ function facts(rows: readonly (readonly [string, string | null])[]): string {
 function picture(invocation: Invocation, file: FileDetails, { rows }: Summary): string {
   if (file.placement.length === 0) return '';
   const width = invocation.output.width ?? USUAL_WIDTH;
-  const table = tableFor(invocation, ['~BUCKET', '>SHARDS', '>ABOUT', 'CHUNKS'], { width, piped: true });
-  const texts = rows.map(({ url, shards, approximateBytes }) => [
-    showName(url),
-    grouped(shards),
-    showSize(approximateBytes),
-  ]);
+  const table = tableFor(invocation, ['~BUCKET', '>SHARDS', '>SIZE', 'CHUNKS'], { width, piped: true });
+  const texts = rows.map(({ url, shards, bytes }) => [showName(url), grouped(shards), showSize(bytes)]);
   const cells = table.roomBeside(texts, file.placement.length);
   return `\n${table.page(texts.map((text, index) => text.concat(shades(rows[index]?.has ?? [], cells))))}`;
 }

@@ -1,5 +1,6 @@
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isFailure, isVaultError } from '../../errors.ts';
+import { typedWord } from '../../shell-word.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy, type Redundancy } from '../../format/shard.ts';
 import { defaultRedundancy } from '../../vault/manage/create.ts';
@@ -15,12 +16,13 @@ import {
   parseRedundancyOption,
   parseSize,
   type Flags,
+  type SharedOptions,
 } from '../arguments/options.ts';
 import { isPostgresUrl } from '../arguments/environment.ts';
 import { expectQuestion, passwordSource, readNewPassword } from '../arguments/password.ts';
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';
-import { count, shellWord, showLines } from '../terminal/text.ts';
+import { count, showLines } from '../terminal/text.ts';
 import { createVault, probeBucket, requireNoFiles } from '../../compose.ts';
 
 export type InitFlags = Flags<'redundancy' | 'chunkSize' | 'compression', 'local', 'bucket'>;
@@ -61,7 +63,7 @@ export async function init(invocation: Invocation, flags: InitFlags): Promise<Ex
     const made = { vaultId: vault.id, redundancy: formatRedundancy(vault.redundancy), buckets };
     if (options.json === true) await output.json(made);
     terminal.summary(null, { buckets: buckets.length });
-    terminal.note(summary({ buckets, redundancy: vault.redundancy, db: options.db ?? null }));
+    terminal.note(summary({ buckets, redundancy: vault.redundancy, given: invocation.settled.given }));
   } finally {
     await vault.close();
   }
@@ -218,8 +220,8 @@ function sameRedundancy(a: Redundancy, b: Redundancy): boolean {
 
 /** What a person should know who has just made a vault. */
 function summary(made: {
-  /** As given with --db; null if the next command finds the catalog without being told. */
-  readonly db: string | null;
+  /** What the next command has to be told, too. */
+  readonly given: Pick<SharedOptions, 'vault' | 'db'>;
   readonly redundancy: Redundancy;
   readonly buckets: readonly string[];
 }): string {
@@ -228,7 +230,9 @@ function summary(made: {
     m === 0
       ? 'losing any bucket loses files'
       : `any ${m === 1 ? 'one bucket' : count(m, 'bucket')} may be lost, down or damaged`;
-  const db = made.db === null ? '' : isPostgresUrl(made.db) ? ' --db <url>' : ` --db ${shellWord(made.db)}`;
+  const { vault: name, db } = made.given;
+  const vault = name === undefined ? '' : ` --vault ${typedWord(name)}`;
+  const catalog = db === undefined ? '' : ` --db ${isPostgresUrl(db) ? '<url>' : typedWord(db)}`;
   return [
     `Made a vault with ${count(made.buckets.length, 'bucket')} and redundancy ${k}+${m}: ${survives}.`,
     ...made.buckets.map((url) => `  ${url}`),
@@ -236,6 +240,6 @@ function summary(made: {
     'Keep the password and this list of buckets in a safe place. They are all it takes to get everything',
     'back, even if this machine is gone; without the password nobody can, not even you.',
     '',
-    `Next: vault put${db} <path>`,
+    `Next: vault${vault}${catalog} put <path>`,
   ].join('\n');
 }

@@ -45,7 +45,6 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
 
 export async function listKeys(invocation: Invocation): Promise<ExitCode> {
   const { output, options, signal, terminal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     const keys = await vault.keys({ signal });
     if (options.json === true) for (const key of keys) await output.json(asJson(key));

@@ -8,7 +8,7 @@ import type { Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
 import { entryAsJson } from '../../vault/files/as-json.ts';
 import { tableFor } from '../terminal/table.ts';
-import { count, jsonOf, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, jsonOf, showPath, showSize, showTime } from '../terminal/text.ts';
 import { wantedOf } from './get-folder.ts';
 import type { LockFlags } from './lock-password.ts';
 import { printPages } from './print-pages.ts';
@@ -79,7 +79,7 @@ function shortRow(entry: FolderEntry): string[] {
 
 function longRow(entry: FolderEntry): string[] {
   const { content, mode, owner, target } = entry;
-  const name = target === null ? nameOf(entry) : `${nameOf(entry)} -> ${showName(target.toString())}`;
+  const name = target === null ? nameOf(entry) : `${nameOf(entry)} -> ${showPath(target)}`;
   return [
     TYPES[entry.kind] + (mode === null ? '-' : mode.toString(8).padStart(4, '0')),
     owner === null ? '-' : (owner.user ?? String(owner.uid)),
@@ -101,7 +101,7 @@ const TYPES: Readonly<Record<FolderEntry['kind'], string>> = {
 };
 
 function nameOf({ path, kind }: FolderEntry): string {
-  return showName(`${path.toString()}${kind === 'folder' ? '/' : ''}`);
+  return showPath(kind === 'folder' ? Buffer.concat([path, Buffer.from('/')]) : path);
 }
 
 function timeOf({ modified }: FolderEntry): string {

@@ -1,7 +1,7 @@
 /** What a put is asked to store: paths, where they come from, and what is left out of folders. */
 import { isUtf8 } from 'node:buffer';
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import { invalidInput, messageOf } from '../../errors.ts';
@@ -12,7 +12,7 @@ import { fileSource } from '../../vault/write/source.ts';
 import { ifGiven, nameAsTyped, nameOfPath, parseSize, plainName, type Flags } from '../arguments/options.ts';
 import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
-import { quote, showSize } from '../terminal/text.ts';
+import { quote, showPath, showSize } from '../terminal/text.ts';
 
 /** What is to be stored, under which name. */
 export interface Task {
@@ -83,9 +83,8 @@ async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promi
   const bytes = await readGiven(filesFrom, '--files-from', MAX_PATHS_SIZE);
   if (!byNul)
     requireText(bytes, `--files-from ${quote(filesFrom)}`, '; what find -print0 prints goes with -0');
-  const text = diskPath(bytes);
-  const lines = byNul ? text.split('\0') : text.replace(/^\u00EF\u00BB\u00BF/, '').split(/\r?\n/);
-  for (const line of lines) {
+  for (const written of diskPath(bytes).split(byNul ? '\0' : '\n')) {
+    const line = byNul ? written : await lineMeant(written);
     const path = bytesOfPath(line);
     if (!isUtf8(path)) refused.push(line);
     else if (line !== '') paths.push(path.toString());
@@ -93,9 +92,19 @@ async function listedPaths({ filesFrom, null: byNul = false }: TaskFlags): Promi
   return { paths, refused };
 }
 
+/** A line without the marks of editors: a byte order mark at its beginning, a carriage return at its end. A file's name may have them. */
+async function lineMeant(written: DiskPath): Promise<DiskPath> {
+  const line = written.replace(/^\u00EF\u00BB\u00BF/, '').replace(/\r$/, '');
+  if (line === written) return line;
+  return lstat(bytesOfPath(written)).then(
+    () => written,
+    () => line,
+  );
+}
+
 /** A path that could be taken for another one, which does not keep the others from being stored. */
 function refusedTask(path: DiskPath): Task {
-  const label = `$'${path.replace(/[^ -~]|[\\']/g, escapedByte)}'`;
+  const label = showPath(bytesOfPath(path));
   const open = async (): Promise<never> =>
     Promise.reject(
       invalidInput(
@@ -103,10 +112,6 @@ function refusedTask(path: DiskPath): Task {
       ),
     );
   return { source: { label, reopens: true, open }, name: label, size: 0 };
-}
-
-function escapedByte(character: string): string {
-  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 }
 
 /** @param excludes what the settings leave out; the flags come after that, so that they can take it back */

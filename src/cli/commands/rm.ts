@@ -19,17 +19,25 @@ export async function rm(
 ): Promise<ExitCode> {
   const { output, options, terminal, signal } = invocation;
   const { allVersions, now = false, dryRun = false } = flags;
-  if (dryRun) output.requireOpen();
   const graceMs = graceOf(flags);
   return withVault(invocation, async (vault) => {
     const onWarning = warnTo(terminal);
-    if (!dryRun) await tellOfDenied(invocation, vault, now);
+    const denied = dryRun ? [] : await vault.removalDenied({ now, signal });
+    const may = `These credentials may remove nothing from ${denied.join(', ')}`;
+    const isForNothing = now && denied.length > 0;
     const { removed, unlisted, gone, unreachable } = await withFilesMeant(
       vault,
       { verb: 'rm', references },
-      async (meant) => vault.remove(meant, { allVersions, graceMs, dryRun, signal, onWarning }),
+      async (meant) =>
+        vault.remove(meant, { allVersions, graceMs, dryRun: dryRun || isForNothing, signal, onWarning }),
       { all: allVersions, signal },
     );
+    if (isForNothing)
+      throw new VaultError('denied', `${may}, so nothing was removed. Without --now the file is hidden.`);
+    if (denied.length > 0)
+      terminal.warn(`${may}: files are hidden, and a sweep with more rights has to free their space.`, {
+        kind: 'no-delete',
+      });
     if (options.json === true) for (const file of removed) await output.json(fileAsJson(file));
     const files = removed.length + unlisted.length;
     const facts = { files, dryRun };
@@ -107,22 +115,6 @@ export function warnOfUntold(
     { kind: 'bucket-down' },
   );
   return ATTENTION;
-}
-
-/**
- * Says, before anything is hidden, that its space will not be freed by whoever asks.
- *
- * @throws `denied` if that was to be at once; `invalid-input` if it was, and this machine's clock is wrong
- */
-async function tellOfDenied({ terminal, signal }: Invocation, vault: Vault, now: boolean): Promise<void> {
-  const denied = await vault.removalDenied({ now, signal });
-  if (denied.length === 0) return;
-  const which = `These credentials may remove nothing from ${denied.join(', ')}`;
-  if (now)
-    throw new VaultError('denied', `${which}, so nothing was removed. Without --now the file is hidden.`);
-  terminal.warn(`${which}: files are hidden, and a sweep with more rights has to free their space.`, {
-    kind: 'no-delete',
-  });
 }
 
 /** `vault undelete`: brings removed files back, all that are named or none. */

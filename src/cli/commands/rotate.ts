@@ -1,12 +1,13 @@
 /** A new root of the vault, and what is stored anew under it. */
 import type { ExitCode } from '../exit.ts';
+import { typedWord } from '../../shell-word.ts';
 import { ATTENTION, DONE } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { withProgress, withVault } from '../arguments/invocation.ts';
 import { newSecret } from '../arguments/new-secret.ts';
 import type { NewSecretFlags } from '../arguments/new-secret.ts';
-import { count, quote, shellWord, showName } from '../terminal/text.ts';
+import { count, quote, showName } from '../terminal/text.ts';
 import { asJson, nameOf } from './key.ts';
 import { warnOfUnusable } from './recover.ts';
 
@@ -33,7 +34,7 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
     const opens = flags.newKeyFile === undefined ? 'with the new password' : `with ${flags.newKeyFile}`;
     terminal.note(`The vault has root ${root} now, and opens ${opens} alone.`);
     for (const one of dropped) {
-      const how = one.label === '' ? '' : ` --label ${shellWord(one.label)}`;
+      const how = one.label === '' ? '' : ` --label ${typedWord(one.label)}`;
       const role = one.role === 'put' ? ' --role put' : '';
       terminal.note(`The key ${nameOf(one)} no longer opens it. To add it again: vault key add${how}${role}`);
     }
@@ -49,7 +50,6 @@ export async function rotateKeys(invocation: Invocation, flags: RotateFlags): Pr
 /** `vault key reseal`: what is under earlier roots comes under the last one. */
 export async function resealKeys(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     invocation.interruption.kept = () =>
       'What was stored again is kept, and nothing is lost: the same command goes on from there.';

@@ -1,7 +1,8 @@
 /** Schedules as cron, systemd and Kubernetes read them. Each has its own way to quote, and its own characters that mean something. */
 import { dirname } from 'node:path';
 import { invalidInput } from '../../errors.ts';
-import { quote, shellWord } from '../terminal/text.ts';
+import { shellWord } from '../../shell-word.ts';
+import { quote } from '../terminal/text.ts';
 
 export interface Job {
   readonly verb: string;
@@ -17,11 +18,15 @@ export interface Job {
 
 /** Texts have no control characters. Paths are absolute. */
 export interface Schedule {
-  /** What to run, before the verb. */
+  /** What the jobs' own names begin with. */
+  readonly name: string;
+  /** What to run, before the options and the verb. */
   readonly program: readonly string[];
   readonly shared: readonly string[];
   readonly jobs: readonly Job[];
   readonly variables: readonly (readonly [name: string, value: string])[];
+  /** A kind of secret, and so on no command line, which everybody can see; null where no monitor is told. */
+  readonly pingUrl: string | null;
   /** URLs. */
   readonly buckets: readonly string[];
   /** The buckets that are folders of this machine. */
@@ -32,15 +37,19 @@ export interface Schedule {
   readonly catalog: string | null;
   /** Null where a command gives it. */
   readonly passwordFile: string | null;
-  /** Of a container that has vault in it. */
+  /** Its entry point is vault. */
   readonly image: string;
+  /** Whose files they are. */
+  readonly user: { readonly uid: number; readonly gid: number };
 }
+
+const PING = 'VAULT_PING_URL';
 
 /** Longest command that every cron takes. */
 const MAX_CRON_COMMAND = 998;
 
 /** Lines for a crontab. @throws `invalid-input` for what versions of cron read differently */
-export function cronText({ program, shared, jobs, variables, buckets }: Schedule): string {
+export function cronText({ program, shared, jobs, variables, pingUrl, buckets }: Schedule): string {
   const environment = variables.map(([name, value]) => `${name}=${cronQuoted(value)}`);
   const lines = jobs.map(({ verb, args, time }) => {
     const when = `${time.minute} ${time.hour} ${time.monthDay ?? '*'} * ${time.weekDay ?? '*'}`;
@@ -55,7 +64,8 @@ export function cronText({ program, shared, jobs, variables, buckets }: Schedule
     return `${when} ${command}\n`;
   });
   const places = buckets.map((url) => `#   ${url}\n`).join('');
-  return `# For "crontab -e". Cron's mail is the alert: nothing is printed unless something needs attention.\n# Buckets:\n${places}${lines.join('')}`;
+  const monitor = pingUrl === null ? '' : `# Holds for all lines that follow.\n${PING}=${pingUrl}\n`;
+  return `# For "crontab -e". Cron's mail is the alert: nothing is printed unless something needs attention.\n# Buckets:\n${places}${monitor}${lines.join('')}`;
 }
 
 /** A word as sh reads it, after cron has read the line: for cron a percent sign ends it. Outside of quotes both old and new ones take `\%`. */
@@ -65,12 +75,18 @@ function cronQuoted(text: string): string {
       `Versions of cron differ in what they make of the backslash in ${quote(text)}: use --systemd.`,
     );
   }
-  const parts = text.split('%').map((part) => (part === '' ? '' : shellWord(part)));
-  return parts.join('\\%') || shellWord('');
+  return (
+    text
+      .split('%')
+      .map((part) => (part === '' ? '' : shellWord(part)))
+      .join('\\%') || "''"
+  );
 }
 
 /** Units, one after the other, each after a line with its file's name. */
-export function systemdText({ program, shared, jobs, variables, paths, folders, catalog }: Schedule): string {
+export function systemdText(schedule: Schedule): string {
+  const { name: base, program, shared, jobs, pingUrl, paths, folders, catalog } = schedule;
+  const variables = [...schedule.variables, ...(pingUrl === null ? [] : [[PING, pingUrl] as const])];
   const environment = variables.map(([name, value]) => `Environment=${unitQuoted(`${name}=${value}`)}\n`);
   const mounts = [...paths, ...folders, ...(catalog === null ? [] : [dirname(catalog)])].map(unitQuoted);
   const units = jobs.flatMap(({ verb, args, time }) => {
@@ -79,8 +95,8 @@ export function systemdText({ program, shared, jobs, variables, paths, folders, 
     const { minute, hour, monthDay, weekDay } = time;
     const day = `${weekDay === null ? '' : `${weekDay} `}*-*-${monthDay === null ? '*' : two(monthDay)}`;
     return [
-      `# vault-${verb}.service\n[Unit]\nDescription=vault ${verb}\nWants=network-online.target\nAfter=network-online.target\nRequiresMountsFor=${mounts.join(' ')}\n\n[Service]\nType=oneshot\nNice=10\n${environment.join('')}ExecStart=${words.join(' ')}\n`,
-      `# vault-${verb}.timer\n[Unit]\nDescription=vault ${verb}\n\n[Timer]\nOnCalendar=${day} ${two(hour)}:${two(minute)}:00\nRandomizedDelaySec=10min\nPersistent=true\n\n[Install]\nWantedBy=timers.target\n`,
+      `# ${base}-${verb}.service\n[Unit]\nDescription=vault ${verb}\nWants=network-online.target\nAfter=network-online.target\nRequiresMountsFor=${mounts.join(' ')}\n\n[Service]\nType=oneshot\nNice=10\n${environment.join('')}ExecStart=${words.join(' ')}\n`,
+      `# ${base}-${verb}.timer\n[Unit]\nDescription=vault ${verb}\n\n[Timer]\nOnCalendar=${day} ${two(hour)}:${two(minute)}:00\nRandomizedDelaySec=10min\nPersistent=true\n\n[Install]\nWantedBy=timers.target\n`,
     ];
   });
   return units.join('\n');
@@ -95,55 +111,83 @@ function unitQuoted(text: string): string {
   return `"${text.replace(/["\\]/g, '\\$&').replaceAll('%', '%%')}"`;
 }
 
-/** Where a container finds the password. */
-const SECRET_FOLDER = '/etc/vault-password';
+/** Where a container finds the password, and where it may write. */
+export const SECRET_FOLDER = '/run/secrets/vault';
+const SCRATCH_FOLDER = '/run/vault';
 
-/** CronJobs. What is on this machine is mounted under the same paths: it is for nodes that have it. */
+/**
+ * CronJobs for an image whose entry point is vault, as `deploy/Dockerfile` makes it. What is on this machine is mounted under the same
+ * paths, for its user: it is for nodes that have it.
+ */
 export function kubernetesText(schedule: Schedule): string {
-  const { shared, jobs, paths, folders, catalog, passwordFile } = schedule;
-  const mounts = [
-    ...paths.map((path) => ({ path, readOnly: true })),
-    ...folders.map((path) => ({ path, readOnly: false })),
-    ...(catalog === null ? [] : [{ path: dirname(catalog), readOnly: false }]),
-  ].filter(({ path }, at, all) => all.findIndex((other) => other.path === path) === at);
-  const secret = { name: 'password', secret: { secretName: 'vault-password', defaultMode: 0o400 } };
-  const volumes = [secret, ...mounts.map(({ path }, at) => ({ name: `place-${at}`, hostPath: { path } }))];
-  const volumeMounts = [
-    { name: secret.name, mountPath: SECRET_FOLDER, readOnly: true },
-    ...mounts.map(({ path, readOnly }, at) => ({ name: `place-${at}`, mountPath: path, readOnly })),
-  ];
-  const [, db = '', opener = ''] = shared;
-  const option = opener === '--key-file' ? opener : '--password-file';
-  const documents = jobs.map(({ verb, args, time }) => {
-    const command = ['vault', '--db', db, option, `${SECRET_FOLDER}/password`, ...args];
-    const container = {
-      name: 'vault',
-      image: schedule.image,
-      command: command.map(unexpanded),
-      volumeMounts,
-    };
-    return {
-      apiVersion: 'batch/v1',
-      kind: 'CronJob',
-      metadata: { name: `vault-${verb}` },
-      spec: {
-        schedule: `${time.minute} ${time.hour} ${time.monthDay ?? '*'} * ${time.weekDay ?? '*'}`,
-        concurrencyPolicy: 'Forbid',
-        jobTemplate: {
-          spec: {
-            backoffLimit: 0,
-            template: { spec: { restartPolicy: 'Never', containers: [container], volumes } },
-          },
+  const { name: base, shared, jobs, variables, pingUrl, passwordFile, image, user } = schedule;
+  const { mounts, volumes } = placesOf(schedule);
+  const secretName = `${base}-password`;
+  const secret = { name: 'password', secret: { secretName, defaultMode: 0o440 } };
+  const scratch = { name: 'scratch', emptyDir: {} };
+  const env: Block[] = [...variables, ['XDG_DATA_HOME', SCRATCH_FOLDER], ['TMPDIR', SCRATCH_FOLDER]].map(
+    ([name = '', value = '']) => ({ name, value: unexpanded(value) }),
+  );
+  if (pingUrl !== null)
+    env.push({ name: PING, valueFrom: { secretKeyRef: { name: secretName, key: 'ping-url' } } });
+  const podOf = (args: readonly string[]): Block => ({
+    restartPolicy: 'Never',
+    automountServiceAccountToken: false,
+    securityContext: {
+      runAsNonRoot: user.uid !== 0,
+      runAsUser: user.uid,
+      runAsGroup: user.gid,
+      fsGroup: user.gid,
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+    containers: [
+      {
+        name: 'vault',
+        image,
+        args: [...shared, ...args].map(unexpanded),
+        env,
+        securityContext: {
+          allowPrivilegeEscalation: false,
+          readOnlyRootFilesystem: true,
+          // Without them root could not read the files of others.
+          ...(user.uid !== 0 && { capabilities: { drop: ['ALL'] } }),
         },
+        volumeMounts: [
+          { name: secret.name, mountPath: SECRET_FOLDER, readOnly: true },
+          { name: scratch.name, mountPath: SCRATCH_FOLDER },
+          ...mounts,
+        ],
       },
-    };
+    ],
+    volumes: [secret, scratch, ...volumes],
   });
+  const documents = jobs.map(({ verb, args, time }) => ({
+    apiVersion: 'batch/v1',
+    kind: 'CronJob',
+    metadata: { name: `${base}-${verb}` },
+    spec: {
+      schedule: `${time.minute} ${time.hour} ${time.monthDay ?? '*'} * ${time.weekDay ?? '*'}`,
+      concurrencyPolicy: 'Forbid',
+      jobTemplate: { spec: { backoffLimit: 0, template: { spec: podOf(args) } } },
+    },
+  }));
   const give =
     passwordFile === null ? 'password=/dev/stdin (from your password command)' : `password=<password file>`;
-  return `# First: kubectl create secret generic vault-password --from-file=${give}\n# Credentials of clouds are the pod's: a service account, or variables of a Secret.\n${documents.map((document) => `---\n${yamlOf(document, '')}`).join('')}`;
+  const monitor = pingUrl === null ? '' : ' --from-literal=ping-url=<URL of the monitor>';
+  return `# First: kubectl create secret generic ${secretName} --from-file=${give}${monitor}\n# Credentials of clouds and databases are the pod's: a service account, or variables of a Secret.\n${documents.map((document) => `---\n${yamlOf(document, '')}`).join('')}`;
 }
 
-/** Kubernetes replaces $(NAME) in commands. */
+/** What of this machine a pod has, under the same paths. */
+function placesOf({ paths, folders, catalog }: Schedule): Record<'mounts' | 'volumes', readonly Block[]> {
+  const written = new Set([...folders, ...(catalog === null ? [] : [dirname(catalog)])]);
+  const all = [...new Set([...paths, ...written])].map((path, at) => ({ path, name: `place-${at}` }));
+  return {
+    mounts: all.map(({ path, name }) => ({ name, mountPath: path, readOnly: !written.has(path) })),
+    volumes: all.map(({ path, name }) => ({ name, hostPath: { path } })),
+  };
+}
+
+/** Kubernetes replaces $(NAME) in arguments and variables. */
 function unexpanded(text: string): string {
   return text.replaceAll('$(', '$$$$(');
 }
@@ -156,7 +200,8 @@ type Plain = string | number | boolean | Block | readonly (string | Block)[];
 /** Block style, each text in double quotes: written as JSON writes them, they are YAML. */
 function yamlOf(block: Block, indent: string): string {
   const lines = Object.entries(block).map(([key, item]) => {
-    if (typeof item !== 'object') return `${indent}${key}: ${JSON.stringify(item)}\n`;
+    if (typeof item !== 'object' || Object.keys(item).length === 0)
+      return `${indent}${key}: ${JSON.stringify(item)}\n`;
     if (!isList(item)) return `${indent}${key}:\n${yamlOf(item, `${indent}  `)}`;
     const items = item.map((one) =>
       typeof one === 'string' ? `${JSON.stringify(one)}\n` : yamlOf(one, `${indent}    `).trimStart(),

@@ -1,5 +1,12 @@
 import { isPostgresUrl } from '../arguments/environment.ts';
-import { catalogLocation, type Flags } from '../arguments/options.ts';
+import {
+  catalogLocation,
+  requestOptions,
+  withWholePaths,
+  type Flags,
+  type SharedOptions,
+} from '../arguments/options.ts';
+import { OPENERS } from '../arguments/config.ts';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { invalidInput } from '../../errors.ts';
@@ -8,7 +15,16 @@ import { bucketUrlOf, withVault, type Invocation } from '../arguments/invocation
 import { workingFolder } from '../arguments/intact.ts';
 import { passwordSource } from '../arguments/password.ts';
 import { quote } from '../terminal/text.ts';
-import { cronText, kubernetesText, systemdText, type Job, type Schedule } from './schedule-formats.ts';
+import {
+  cronText,
+  kubernetesText,
+  SECRET_FOLDER,
+  systemdText,
+  type Job,
+  type Schedule,
+} from './schedule-formats.ts';
+import { variablesFor } from './schedule-variables.ts';
+import { pingUrlOf } from '../ping.ts';
 
 export type ScheduleFlags = Flags<'image', 'cron' | 'systemd' | 'kubernetes', 'bucket'>;
 
@@ -20,19 +36,9 @@ const TIMES = {
   drill: { minute: 17, hour: 5, monthDay: 1, weekDay: null },
 } as const;
 
-/** Variables that say where a cloud's or a database's client finds what it needs, and are no secrets themselves. */
-const CARRIED = [
-  'PATH',
-  'GOOGLE_APPLICATION_CREDENTIALS',
-  'AWS_PROFILE',
-  'AWS_REGION',
-  'AWS_CONFIG_FILE',
-  'AWS_SHARED_CREDENTIALS_FILE',
-  'PGPASSFILE',
-  'PGSSLMODE',
-  'PGSSLROOTCERT',
-  'NODE_EXTRA_CA_CERTS',
-];
+/** How buckets are asked, and what is said. What a settings file says of that a job reads there. */
+const TUNING = ['timeout', 'maxWait', 'concurrency', 'limitUpload', 'limitDownload'] as const;
+const TALK = ['quiet', 'verbose', 'debug'] as const;
 
 /** `vault schedule print`: jobs that put, sweep, verify and drill, with this user's paths, ready for a scheduler. */
 export async function printSchedule(
@@ -46,10 +52,12 @@ export async function printSchedule(
     throw invalidInput('Use one of --cron, --systemd and --kubernetes.');
   }
   if (flags.kubernetes === true && flags.image === undefined) {
-    throw invalidInput('--kubernetes needs --image <image>, one that contains vault.');
+    throw invalidInput(
+      '--kubernetes needs --image <image>, one whose entry point is vault, as deploy/Dockerfile makes it.',
+    );
   }
-  const schedule = await scheduleOf(invocation, paths, flags);
-  warnOfSecrets(invocation, schedule.buckets);
+  const { schedule, lacking } = await scheduleOf(invocation, paths, flags);
+  for (const message of lacking) terminal.warn(message, { kind: 'not-carried' }, message);
   const print = flags.cron === true ? cronText : flags.systemd === true ? systemdText : kubernetesText;
   const text = print(schedule);
   if (options.json === true) await output.json({ text });
@@ -58,30 +66,24 @@ export async function printSchedule(
   return DONE;
 }
 
-/** Secrets are not printed, and a scheduler has none of them: each job would fail at night. */
-function warnOfSecrets({ environment, terminal }: Invocation, urls: readonly string[]): void {
-  const isInUse = urls.some((url) => url.startsWith('s3:')) && Boolean(environment['AWS_SECRET_ACCESS_KEY']);
-  if (!isInUse) return;
-  terminal.warn(
-    'The keys for S3 are in variables here (AWS_SECRET_ACCESS_KEY), which no job has. Put them into ~/.aws/credentials, or give the jobs a role.',
-    { kind: 'not-carried' },
-  );
-}
-
+/** @returns the schedule, and what its jobs will lack */
 async function scheduleOf(
   invocation: Invocation,
   paths: readonly string[],
-  { bucket, image }: ScheduleFlags,
-): Promise<Schedule> {
-  const { options, environment } = invocation;
+  { bucket, image = '', kubernetes: inPod = false }: ScheduleFlags,
+): Promise<{ readonly schedule: Schedule; readonly lacking: readonly string[] }> {
+  const { options, environment, settled } = invocation;
+  requestOptions(options);
   const db = catalogLocation(options, environment);
   const isFile = !isPostgresUrl(db);
-  if (!isFile && hasPassword(db)) {
+  const catalog = isFile ? resolve(workingFolder(), db) : withWholePaths(db, workingFolder());
+  const password = placeOfPassword(invocation);
+  const shared = sharedWords(invocation, { catalog, password, inPod });
+  if (!isFile && shared.includes(catalog) && hasPassword(db)) {
     throw invalidInput(
       "A job must not show the database's password: take it out of the URL, into the file that PGPASSFILE names (~/.pgpass).",
     );
   }
-  const password = placeOfPassword(invocation);
   let onlyStores = false;
   const urls =
     bucket === undefined
@@ -91,58 +93,100 @@ async function scheduleOf(
         })
       : await Promise.all(bucket.map(async (text) => bucketUrlOf(text)));
   const put = paths.map((path) => resolve(workingFolder(), path));
-  const catalog = isFile ? resolve(db) : db;
+  const excludes = inPod ? settled.excludes.flatMap((pattern) => ['--exclude', pattern]) : [];
   const [script = ''] = process.argv.slice(1);
+  const uses = { postgres: !isFile, s3: urls.some((url) => url.startsWith('s3:')) };
+  const { carried, lacking } = variablesFor(environment, { inPod, uses });
   const schedule: Schedule = {
+    name: nameOf(settled.name),
     program: [process.execPath, resolve(script)],
-    shared: [
-      '--db',
-      catalog,
-      ...(password.kind === 'file'
-        ? [password.isKey ? '--key-file' : '--password-file', password.path]
-        : ['--password-command', password.command]),
-    ],
-    jobs: jobsOf(put).filter(({ verb }) => verb === 'put' || !onlyStores),
-    variables: CARRIED.flatMap((name) => {
-      const value = environment[name];
-      return value === undefined || value === '' ? [] : [[name, value] as const];
-    }),
+    shared,
+    jobs: jobsOf(put, excludes).filter(({ verb }) => verb === 'put' || !onlyStores),
+    variables: carried,
+    pingUrl: pingUrlOf(options, environment)?.href ?? null,
     buckets: urls,
     folders: urls.filter((url) => url.startsWith('file:')).map((url) => fileURLToPath(url)),
     paths: put,
     catalog: isFile ? catalog : null,
     passwordFile: password.kind === 'file' ? password.path : null,
-    image: image ?? '',
+    image,
+    user: { uid: process.getuid?.() ?? NONROOT, gid: process.getgid?.() ?? NONROOT },
   };
-  requirePrintable([
-    ...schedule.program,
-    ...schedule.shared,
-    ...put,
-    ...urls,
-    schedule.image,
-    ...schedule.variables.flat(),
-  ]);
-  return schedule;
+  requirePrintable([...schedule.program, ...shared, ...excludes, ...put, ...urls, image, ...carried.flat()]);
+  return { schedule, lacking };
 }
 
-function jobsOf(paths: readonly string[]): Job[] {
+/** The user of `deploy/Dockerfile`. */
+const NONROOT = 65_532;
+
+/** What begins the jobs' names, so that those of another vault do not take their place. */
+function nameOf(vault: string | null): string {
+  const words = (vault ?? '').toLowerCase().match(/[a-z0-9]+/g) ?? [];
+  return ['vault', ...words].join('-').slice(0, MAX_NAME).replace(/-$/, '');
+}
+
+/** A CronJob's name has 52 characters at most. */
+const MAX_NAME = 40;
+
+function flag(option: string): string {
+  return `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** What stands before the verb. In a pod there is no settings file, so that all of it is said. */
+function sharedWords(
+  { options, settled }: Invocation,
+  {
+    catalog,
+    password,
+    inPod,
+  }: { readonly catalog: string; readonly password: PlaceOfPassword; readonly inPod: boolean },
+): string[] {
+  const { name, given } = settled;
+  /** Whether the file says it, and the job reads it there. */
+  const isRead = (...names: readonly (keyof SharedOptions)[]): boolean =>
+    !inPod &&
+    names.some((one) => options[one] !== undefined) &&
+    names.every((one) => given[one] === undefined);
+  const said = inPod ? options : given;
+  const opener =
+    password.kind === 'command'
+      ? ['--password-command', password.command]
+      : [password.isKey ? '--key-file' : '--password-file', password.path];
+  const [openerFlag = ''] = opener;
+  const inSecret = [
+    openerFlag === '--key-file' ? openerFlag : '--password-file',
+    `${SECRET_FOLDER}/password`,
+  ];
+  return [
+    ...(name === null || inPod ? [] : ['--vault', name]),
+    ...(isRead('db') ? [] : ['--db', catalog]),
+    ...(isRead(...OPENERS) ? [] : inPod ? inSecret : opener),
+    ...TUNING.flatMap((option) => {
+      const value = said[option];
+      return value === undefined ? [] : [flag(option), value];
+    }),
+    ...TALK.filter((option) => given[option] === true).map(flag),
+  ];
+}
+
+function jobsOf(paths: readonly string[], excludes: readonly string[]): Job[] {
   if (paths.includes('-') || paths.length === 0) {
     throw invalidInput('Name the files that the job stores: vault schedule print --cron <path...>');
   }
   return [
-    { verb: 'put', args: ['put', '--', ...paths], time: TIMES.put },
+    { verb: 'put', args: ['put', ...excludes, '--', ...paths], time: TIMES.put },
     { verb: 'sweep', args: ['sweep'], time: TIMES.sweep },
     { verb: 'verify', args: ['verify', '--sample', '5%'], time: TIMES.verify },
     { verb: 'drill', args: ['drill'], time: TIMES.drill },
   ];
 }
 
-/** Where a job may have the password from. @throws `invalid-input` if that would be in clear */
-function placeOfPassword(
-  invocation: Invocation,
-):
+type PlaceOfPassword =
   | { readonly kind: 'file'; readonly path: string; readonly isKey: boolean }
-  | { readonly kind: 'command'; readonly command: string } {
+  | { readonly kind: 'command'; readonly command: string };
+
+/** Where a job may have the password from. @throws `invalid-input` if that would be in clear */
+function placeOfPassword(invocation: Invocation): PlaceOfPassword {
   const source = passwordSource({ ...invocation, purpose: 'enter' });
   if (source.kind === 'file') return { ...source, path: resolve(workingFolder(), source.path) };
   if (source.kind === 'command') return source;

@@ -34,8 +34,6 @@ export async function share(invocation: Invocation, reference: string, flags: Sh
     );
   }
   const bucket = flags.bucket === undefined ? undefined : await bucketReferenceOf(flags.bucket);
-  // The link is shown this once: where nobody sees it, nothing needs to be stored.
-  output.requireOpen();
   const password = await linkPasswordOf(invocation, flags);
   return withVault(invocation, async (vault) => {
     const found = await findLocked(invocation, vault, reference, flags);

@@ -12,7 +12,6 @@ export type AddTokenFlags = Flags<'scope' | 'label' | 'expires'>;
 /** `vault token add`: the one time that a token is shown. */
 export async function addToken(invocation: Invocation, flags: AddTokenFlags): Promise<ExitCode> {
   const { output, options, terminal, clock } = invocation;
-  output.requireOpen();
   const scopes = parseScopes(flags.scope ?? '');
   const lifeMs = ifGiven(flags.expires, parseDurationMs, '--expires') ?? null;
   return withVault(invocation, async (vault) => {
@@ -26,7 +25,6 @@ export async function addToken(invocation: Invocation, flags: AddTokenFlags): Pr
 
 export async function listTokens(invocation: Invocation): Promise<ExitCode> {
   const { output, options, terminal } = invocation;
-  output.requireOpen();
   return withVault(invocation, async (vault) => {
     const tokens = await vault.tokens.list();
     if (options.json === true) {

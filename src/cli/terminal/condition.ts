@@ -1,5 +1,6 @@
 /** How files stand after a look at all their parts: for people, and as an exit code. */
 import { asTime } from '../../vault/files/as-json.ts';
+import { typedWord } from '../../shell-word.ts';
 import type {
   BucketCondition,
   FileCondition,
@@ -166,7 +167,7 @@ export function describeLeaving(buckets: readonly Pick<BucketCondition, 'url' | 
     state === 'active'
       ? []
       : [
-          `${showName(url)} is being taken out of the vault, or that was cut short: "vault bucket rm ${showName(url)}" ends it.`,
+          `${showName(url)} is being taken out of the vault, or that was cut short: "vault bucket rm ${typedWord(url)}" ends it.`,
         ],
   );
 }

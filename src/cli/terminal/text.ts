@@ -1,17 +1,24 @@
 /** Text that came from elsewhere, made safe and readable in a terminal. */
+import { isUtf8 } from 'node:buffer';
 
-// Controls, surrogates, line and paragraph separators, and invisible formatting, some of which reverses
-// what a terminal shows. The joiners U+200C and U+200D stay: scripts and emoji are spelt with them.
-const UNPRINTABLE = /(?![\u200C\u200D])[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Cf}]/u;
-const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu');
-const EVERY_UNPRINTABLE_OR_QUOTE = new RegExp(`${UNPRINTABLE.source}|[\\\\']`, 'gu');
+import { escaped, EVERY_UNPRINTABLE, isPrintable, escapedWord } from '../../shell-word.ts';
 
 /**
  * A file's name as it is shown: unchanged if it can be, otherwise as `$'...'` with escapes, which
  * bash and zsh read back as the same name. Always one line.
  */
 export function showName(name: string): string {
-  return UNPRINTABLE.test(name) ? `$'${name.replace(EVERY_UNPRINTABLE_OR_QUOTE, escaped)}'` : name;
+  return isPrintable(name) ? name : escapedWord(name);
+}
+
+/** A path of a disk as `showName` shows names; bytes that are no UTF-8 are escaped too, so that two paths never look the same. */
+export function showPath(path: Buffer): string {
+  if (isUtf8(path)) return showName(path.toString());
+  return `$'${path.toString('latin1').replace(/[^ -~]|[\\']/g, escapedByte)}'`;
+}
+
+function escapedByte(character: string): string {
+  return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
 }
 
 /** Lines with every character escaped that a terminal would act on, except the line ends. */
@@ -41,32 +48,9 @@ export function jsonOf(value: Readonly<Record<string, unknown>>): string {
   );
 }
 
-const SHORT_ESCAPES = new Map([
-  ['\n', '\\n'],
-  ['\r', '\\r'],
-  ['\t', '\\t'],
-  ['\\', '\\\\'],
-  ["'", "\\'"],
-]);
-
-function escaped(character: string): string {
-  const short = SHORT_ESCAPES.get(character);
-  if (short !== undefined) return short;
-  const point = character.codePointAt(0) ?? 0;
-  if (point < 0x80) return `\\x${point.toString(16).padStart(2, '0')}`;
-  return point <= 0xffff
-    ? `\\u${point.toString(16).padStart(4, '0')}`
-    : `\\U${point.toString(16).padStart(8, '0')}`;
-}
-
 /** A value in quotes inside a message, as all messages have them. */
 export function quote(text: string): string {
   return `"${text.replace(EVERY_UNPRINTABLE, escaped)}"`;
-}
-
-/** A word as sh reads it. */
-export function shellWord(text: string): string {
-  return /^[\w@+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
 }
 
 /** An integer with a comma after every three digits. By hand: loading the rules of all languages takes as long as `ls` itself. */

@@ -27,17 +27,21 @@ export function entryAsJson(entry: FolderEntry): Record<string, unknown> {
   const { path, kind, content, mode, owner, target, linkGroup, device } = entry;
   return {
     path: path.toString(),
-    // Names that are not UTF-8 are not to be had from `path`.
-    ...(isUtf8(path) ? {} : { pathBytes: path.toString('hex') }),
+    ...bytesUnlessUtf8('pathBytes', path),
     kind,
     size: content?.size ?? null,
     modifiedAt: asTime(modifiedMs(entry)),
     mode: mode === null ? null : mode.toString(8).padStart(4, '0'),
     owner,
-    ...(target !== null && { target: target.toString() }),
+    ...(target !== null && { target: target.toString(), ...bytesUnlessUtf8('targetBytes', target) }),
     ...(linkGroup !== null && { linkGroup }),
     ...(device !== null && { device }),
   };
+}
+
+/** What is not UTF-8 is not to be had from text. */
+function bytesUnlessUtf8(name: string, bytes: Buffer): Record<string, string> {
+  return isUtf8(bytes) ? {} : { [name]: bytes.toString('hex') };
 }
 
 /** When the source was last modified, in milliseconds since 1970; null if it did not say. */

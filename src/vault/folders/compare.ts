@@ -3,7 +3,7 @@ import { comparePaths } from '../../format/folder-index.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 
 /**
- * `content`: bytes, as far as size and time of modification tell, or where a link leads. `kind`: a file has become a folder, or the
+ * `content`: bytes, as far as size and time of modification tell, where a link leads, or the time of what is no folder. `kind`: a file has become a folder, or the
  * like. `metadata`: permissions or owner.
  */
 export type ChangeKind = 'added' | 'removed' | 'content' | 'kind' | 'metadata';
@@ -71,7 +71,9 @@ interface Sized {
 
 function changeOf({ entry: a, size }: Sized, { entry: b, size: otherSize }: Sized): ChangeKind | null {
   if (a.kind !== b.kind) return 'kind';
-  if (a.kind === 'file' && (size !== otherSize || !isSameTime(a, b))) return 'content';
+  // A folder's own time says no more than what has changed in it.
+  if (a.kind !== 'folder' && !isSameTime(a, b)) return 'content';
+  if (size !== otherSize) return 'content';
   if (a.target !== null && b.target?.equals(a.target) !== true) return 'content';
   if (a.device?.major !== b.device?.major || a.device?.minor !== b.device?.minor) return 'content';
   const isSameOwner = a.owner?.uid === b.owner?.uid && a.owner?.gid === b.owner?.gid;

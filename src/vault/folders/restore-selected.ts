@@ -5,7 +5,6 @@ import { fromThreadError, toThreadError } from '../../concurrency/thread-error.t
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
 import { interrupted } from '../../errors.ts';
-import { readAccounts } from './accounts.ts';
 import { restoreTree } from './restore-tree.ts';
 import type { RestoredTree, RestoreTreeOptions } from './restore-tree.ts';
 import type { FromThread, ThreadProgress, ThreadStart, ToThread } from './restore-messages.ts';
@@ -15,9 +14,7 @@ import type { SelectedEntries, StoredIndex } from './stored-folder.ts';
 /** Entries from which on a thread pays: it takes as long to start as some hundred files to write. */
 const THREAD_FROM = 1000;
 
-export interface RestoreSelectedOptions extends Omit<RestoreTreeOptions, 'owners'> {
-  /** Whether entries get their owners, by the names of this machine or else by number; see `RestoreTreeOptions`. */
-  readonly owners: boolean;
+export interface RestoreSelectedOptions extends RestoreTreeOptions {
   /** Entries from which on a thread of its own writes; some number unless given. */
   readonly threadFrom?: number | undefined;
 }
@@ -26,7 +23,7 @@ export interface RestoreSelectedOptions extends Omit<RestoreTreeOptions, 'owners
 export async function restoreSelected(
   selected: SelectedEntries,
   target: string,
-  { owners, threadFrom = THREAD_FROM, ...options }: RestoreSelectedOptions,
+  { threadFrom = THREAD_FROM, ...options }: RestoreSelectedOptions,
 ): Promise<RestoredTree> {
   const { index } = selected;
   const isMuch = index !== null && selected.count >= threadFrom;
@@ -34,12 +31,8 @@ export async function restoreSelected(
   const inThread = isMuch && (await isOnLocalDisk(target, options.signal));
   const reader = selected.reader(inThread ? 1 : 0);
   try {
-    if (inThread) return await new Restoring(index, reader, { ...options, owners }).run(target);
-    const accounts = owners ? await readAccounts() : null;
-    return await restoreTree(selected.entries(), reader.readContent, target, {
-      ...options,
-      owners: accounts,
-    });
+    if (inThread) return await new Restoring(index, reader, options).run(target);
+    return await restoreTree(selected.entries(), reader.readContent, target, options);
   } finally {
     await reader.close();
   }
@@ -61,14 +54,14 @@ class Restoring {
   readonly #index: StoredIndex;
   readonly #bytes: AsyncGenerator<Uint8Array, void, undefined>;
   readonly #reader: ReturnType<SelectedEntries['reader']>;
-  readonly #options: Omit<RestoreSelectedOptions, 'threadFrom'>;
+  readonly #options: RestoreTreeOptions;
   /** What reading has thrown, as the thread knows only what it says. */
   #thrown: unknown;
 
   constructor(
     index: StoredIndex,
     reader: ReturnType<SelectedEntries['reader']>,
-    options: Omit<RestoreSelectedOptions, 'threadFrom'>,
+    options: RestoreTreeOptions,
   ) {
     this.#index = index;
     this.#bytes = index.bytes();

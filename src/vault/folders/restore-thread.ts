@@ -5,7 +5,6 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { fromThreadError, toThreadError } from '../../concurrency/thread-error.ts';
-import { readAccounts } from './accounts.ts';
 import { contentReader } from './content-runs.ts';
 import type { FromThread, ThreadProgress, ThreadStart, ToThread } from './restore-messages.ts';
 import { restoreTree } from './restore-tree.ts';
@@ -48,7 +47,7 @@ async function main(port: NonNullable<typeof parentPort>, start: ThreadStart): P
       yield bytes;
     }
   };
-  const { totals, path, target, force } = start;
+  const { totals, path, target, force, owners } = start;
   const wanted = path === null ? null : { path: Buffer.from(path, 'latin1') };
   try {
     const done = await restoreTree(
@@ -57,7 +56,7 @@ async function main(port: NonNullable<typeof parentPort>, start: ThreadStart): P
       target,
       {
         force,
-        owners: start.owners ? await readAccounts() : null,
+        owners,
         signal: abort.signal,
         onBytes(count, files) {
           progress = { bytes: progress.bytes + count, files };

@@ -3,8 +3,9 @@ import { lstat, mkdir, readdir, stat, unlink } from 'node:fs/promises';
 import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
-import { reasonOf } from '../read/attributes.ts';
+import { IDS_LOST, reasonOf } from '../read/attributes.ts';
 import { impossibleName, restoreError } from '../read/restore-error.ts';
+import { readAccounts } from './accounts.ts';
 import type { Accounts } from './accounts.ts';
 import { Breather, diskCalls } from './disk-calls.ts';
 import type { DiskCalls } from './disk-calls.ts';
@@ -21,8 +22,11 @@ import type { ReadContent } from './with-holes.ts';
 export interface RestoreTreeOptions {
   /** Whether what exists is replaced where it differs; otherwise the target must not exist or be an empty folder. */
   readonly force: boolean;
-  /** Gives entries their owners, by these names or else by number, and with them set-user-ID; null: they are the user's. */
-  readonly owners: Accounts | null;
+  /**
+   * Whether entries get their owners, by the names of this machine or else by number. Otherwise they are the user's, and a program
+   * with set-user-ID or set-group-ID loses those unless it was the user's before, and the user is not root.
+   */
+  readonly owners: boolean;
   readonly signal?: AbortSignal | undefined;
   /** Told of everything that is not as it was. */
   readonly onProblem?: ((problem: TreeProblem) => void) | undefined;
@@ -80,7 +84,7 @@ export async function restoreTree(
   throwIfAborted(options.signal);
   const isNew = await makeTarget(target, options.force);
   const calls = await diskCalls(target, options.signal);
-  const restoring = new Restoring(calls, readContent, options);
+  const restoring = new Restoring(calls, await readAccounts(), { ...options, readContent });
   try {
     await restoring.begin(diskPath(target), isNew);
     const breather = new Breather(options.signal);
@@ -162,15 +166,20 @@ class Restoring {
   #lost: DiskPath | null = null;
   /** The target, for messages. */
   #target = '';
+  /** What has lost set-user-ID or set-group-ID. */
+  #idsLost: { readonly first: DiskPath; readonly others: number } | null = null;
 
-  constructor(calls: DiskCalls, readContent: ReadContent, options: RestoreTreeOptions) {
+  constructor(
+    calls: DiskCalls,
+    accounts: Accounts,
+    options: RestoreTreeOptions & { readonly readContent: ReadContent },
+  ) {
     this.#calls = calls;
     this.#options = options;
-    this.#metadata = new Metadata(calls, options.owners);
+    this.#metadata = new Metadata(calls, accounts, options.owners);
     const { done } = this;
     this.#writer = new TreeWriter(calls, this.#metadata, {
       ...options,
-      readContent,
       onBytes: (count) => options.onBytes?.(count, done.files + done.unchanged),
     });
   }
@@ -288,6 +297,7 @@ class Restoring {
     for (let place = this.#closing.shift(); place !== undefined; place = this.#closing.shift()) {
       await this.#settle(place);
     }
+    if (this.#idsLost !== null) this.#tellIdsLost(this.#idsLost);
   }
 
   /** Closes what is still open after a failure. */
@@ -326,9 +336,30 @@ class Restoring {
   #noteNotKept(path: DiskPath, notKept: readonly string[]): void {
     if (notKept.length === 0) return;
     this.done.notKept += 1;
-    const what = notKept.join('; ');
-    const name = path === '' ? this.#target : shown(path);
-    this.#tell(path, 'not-kept', `${name} is restored, but its file system did not take: ${what}.`);
+    const told = notKept.filter((what) => what !== IDS_LOST);
+    if (told.length < notKept.length) {
+      const { first, others } = this.#idsLost ?? { first: path, others: -1 };
+      this.#idsLost = { first, others: others + 1 };
+    }
+    if (told.length === 0) return;
+    const what = told.join('; ');
+    this.#tell(
+      path,
+      'not-kept',
+      `${this.#nameOf(path)} is restored, but its file system did not take: ${what}.`,
+    );
+  }
+
+  /** Once: of a system's tree there are many, and the reason is the same. */
+  #tellIdsLost({ first, others }: { readonly first: DiskPath; readonly others: number }): void {
+    const why = 'since its owner and group are not restored';
+    const more = others === 0 ? '' : others === 1 ? ' So is 1 other.' : ` So are ${others} others.`;
+    const what = `${this.#nameOf(first)} is restored without set-user-ID or set-group-ID`;
+    this.#tell(first, 'not-kept', `${what}, ${why}.${more}`);
+  }
+
+  #nameOf(path: DiskPath): string {
+    return path === '' ? this.#target : shown(path);
   }
 
   #tell(path: DiskPath, kind: TreeProblem['kind'], message: string): void {

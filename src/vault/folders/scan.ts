@@ -79,6 +79,9 @@ export interface ScannedEntry {
 /** The longest path that is kept, in bytes: deeper folders could not be reached by most programs. */
 const MOST_PATH_SIZE = 16 * 1024;
 
+/** Bytes of a longer one that are told, beside its name. */
+const SHOWN_OF_PATH = 60;
+
 /** The user of this process; null where a system has none. */
 const USER = effectiveUser();
 
@@ -229,7 +232,7 @@ class Scanner {
       this.#options.onMissed?.({ path: bytesOfPath(path), why: 'socket', message });
       return null;
     }
-    if (path.length > MOST_PATH_SIZE) return this.#missed(path, systemError('ENAMETOOLONG', 'path too long'));
+    if (path.length > MOST_PATH_SIZE) return this.#tooLong(path, name);
     try {
       const place = `${level.folder.base}/${name}`;
       return yield* this.#scanned(path, kind, { facts, place, calls: level.calls });
@@ -269,6 +272,13 @@ class Scanner {
 
   #missed(path: DiskPath, error: unknown): null {
     this.#options.onMissed?.(missedBy(bytesOfPath(path), error));
+    return null;
+  }
+
+  #tooLong(path: DiskPath, name: DiskPath): null {
+    const brief = `${shown(path.slice(0, SHOWN_OF_PATH))}…/${shown(name)}`;
+    const message = `${brief} has a path of more than 16 KiB, and is not stored.`;
+    this.#options.onMissed?.({ path: bytesOfPath(path), why: 'unreadable', message });
     return null;
   }
 

@@ -1,5 +1,6 @@
 /** A stored folder: its entries, and their content. */
 import { VaultError } from '../../errors.ts';
+import { typedWord } from '../../shell-word.ts';
 import { dataSize } from '../../format/folder-index.ts';
 import type { FolderEntry, FolderTotals } from '../../format/folder-index.ts';
 import type { FolderPart } from '../../format/manifest.ts';
@@ -116,9 +117,10 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
       if (found.count === 0) {
         const what =
           wanted !== null && 'path' in wanted ? `called "${wanted.path.toString()}"` : 'of that pattern';
+        const rest = info.name.startsWith('-') ? '-- ' : '';
         throw new VaultError(
           'file-not-found',
-          `The folder "${info.name}" has no entry ${what}. "vault ls ${info.name}/" lists them.`,
+          `The folder "${info.name}" has no entry ${what}. "vault ls ${rest}${typedWord(`${info.name}/`)}" lists them.`,
         );
       }
       const { only, isWanted } = found;

@@ -89,8 +89,7 @@ export class TreeWriter {
     const { kind } = item.entry;
     if (kind === 'symlink') return yield* this.#writeLink(place, item, found);
     if (kind !== 'file' && found !== null && isSameNode(found, item.entry)) {
-      this.#remember(place, item, found);
-      return { outcome: 'unchanged', notKept: [] };
+      if (this.#metadata.isSetOn(found, item.entry)) return yield* this.#keep(place, item, found);
     }
     if (first !== undefined) return yield* this.#writeFurther(place, item, first);
     if (kind !== 'file') return yield* this.#writeNode(place, item);
@@ -116,14 +115,26 @@ export class TreeWriter {
     const at = `${place.base}/${name}`;
     const target = diskPath(entry.target ?? Buffer.alloc(0));
     if (found?.isSymbolicLink() === true && (yield* ask(this.#calls.readlink(at))) === target) {
-      this.#remember(place, item, found);
-      return { outcome: 'unchanged', notKept: [] };
+      if (this.#metadata.isSetOn(found, entry)) return yield* this.#keep(place, item, found);
     }
     const unfinished = this.#unfinished(place);
     yield* ask(this.#calls.symlink(target, unfinished));
     return yield* this.#finish(place, { item, unfinished, at }, () =>
       this.#metadata.setOnLink(unfinished, entry),
     );
+  }
+
+  /**
+   * What stands as it should but for its time, which is set on it: reading from a pipe in use changes that. What has another owner or
+   * other permissions is made anew, since to set those by a path may meet what somebody else has put there.
+   */
+  *#keep(place: Place, item: Item, found: fs.BigIntStats): Steps<Written> {
+    this.#remember(place, item, found);
+    const notKept: NotKept[] = [];
+    if (!hasTimeOf(found, item.entry)) {
+      yield* this.#metadata.date(notKept, `${place.base}/${item.name}`, item.entry);
+    }
+    return { outcome: 'unchanged', notKept };
   }
 
   *#writeNode(place: Place, item: Item): Steps<Written> {

@@ -2,6 +2,7 @@
 import { drawId } from '../../crypto/keys.ts';
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { invalidInput, isFailure, VaultError } from '../../errors.ts';
+import { typedWord } from '../../shell-word.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import { KEYRING_PREFIX, parseKeyringObjectName, type KeyringBucket } from '../../format/keyring.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
@@ -152,7 +153,7 @@ async function finishAdding(
   if (state === 'draining') {
     throw new VaultError(
       'already-exists',
-      `${url} is being taken out of the vault, or that was cut short: "vault bucket rm ${url}" ends it. Add it then.`,
+      `${url} is being taken out of the vault, or that was cut short: "vault bucket rm ${typedWord(url)}" ends it. Add it then.`,
     );
   }
   if (stored === 0) throw new VaultError('already-exists', `${url} is a bucket of this vault already.`);
@@ -208,7 +209,7 @@ async function requireEmpty(
       if (parse(name) !== null) {
         throw new VaultError(
           'already-exists',
-          `${url} holds ${name}, from when it was part of a vault. Empty it first (vault bucket rm ${url}) or name another place.`,
+          `${url} holds ${name}, from when it was part of a vault. Empty it first (vault bucket rm ${typedWord(url)}) or name another place.`,
         );
       }
       if (seen === MOST_FOREIGN) break;

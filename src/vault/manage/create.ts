@@ -3,6 +3,7 @@ import { drawId, drawRoot, keysOfRoot, wrapKeys, type KdfCost } from '../../cryp
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { signKeyring } from '../../crypto/signing.ts';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
+import { typedWord } from '../../shell-word.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import type { Catalog, VaultRow } from '../../catalog/catalog.ts';
 import { DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MIN_CHUNK_SIZE } from '../../format/limits.ts';
@@ -267,7 +268,7 @@ async function requireUnused(url: string, bucket: Bucket, signal: AbortSignal | 
   if (marker === null && (await keyringNames(bucket, signal)).length === 0) return;
   throw new VaultError(
     'already-exists',
-    `${url} belongs to a vault already. To use that vault here, rebuild its catalog: vault recover --bucket ${url}`,
+    `${url} belongs to a vault already. To use that vault here, rebuild its catalog: vault recover --bucket ${typedWord(url)}`,
   );
 }
 

@@ -6,13 +6,19 @@ import type { FileTime } from '../../format/file-time.ts';
 /** What a file system did not take, and why, as `permissions (EPERM)`. */
 export type NotKept = string;
 
+/** Set-user-ID and set-group-ID. */
+export const SET_IDS = 0o6000;
+
+/** Of a program that must not run as somebody else than it did. */
+export const IDS_LOST: NotKept = 'set-user-ID or set-group-ID (its owner and group are not restored)';
+
 /**
  * Sets permission bits and modification time as far as the file system takes them: SMB, exFAT, FUSE and NFS for a foreign user
  * may not. See `secondsForUtimes` for how exact a time becomes.
  *
  * @param handle of a file that no bytes are written to any more
- * @param attributes null leaves one as it is. Of the mode only `0o777` is set: set-user-ID and its like are not for whoever
- *   restores
+ * @param attributes null leaves one as it is. Of the mode only `0o777` is set: with set-user-ID a program would run as
+ *   whoever restores it
  * @returns what it did not take; nothing is thrown for that, since the bytes are what counts
  */
 export async function setAttributes(
@@ -34,6 +40,7 @@ export async function setAttributes(
     await attempt('modification time', set);
   }
   if (mode !== null) await attempt('permissions', handle.chmod(mode & 0o777));
+  if (((mode ?? 0) & SET_IDS) !== 0) notKept.push(IDS_LOST);
   return notKept;
 }
 

@@ -32,6 +32,8 @@ export interface ChunkPlacement {
   /** Bytes of the chunk's payload, at most. */
   readonly length: number;
   readonly redundancy: Redundancy;
+  /** Bytes of the object that each of its shards is. */
+  readonly shardBytes: number;
   /** Bucket URLs by shard index; null where a shard is not stored, and an empty list for a chunk that no bucket has. */
   readonly shards: readonly (string | null)[];
 }
@@ -49,13 +51,10 @@ export async function inspectFile(
   let storedBytes = 0;
   for await (const run of neededChunks(session, ids, options)) {
     for (const some of slicesOf(run, BATCH)) {
-      for (const [place, bytes] of await placementsOf(session, some, {
-        asked: info.redundancy,
-        presence,
-        signal: options.signal,
-      })) {
+      const how = { asked: info.redundancy, presence, signal: options.signal };
+      for (const place of await placementsOf(session, some, how)) {
         placement.push(place);
-        storedBytes += bytes;
+        storedBytes += place.shards.filter((url) => url !== null).length * place.shardBytes;
       }
     }
   }
@@ -100,7 +99,7 @@ async function placementsOf(
     readonly presence: Presence;
     readonly signal: AbortSignal | undefined;
   },
-): Promise<(readonly [ChunkPlacement, number])[]> {
+): Promise<ChunkPlacement[]> {
   const { asked, presence, signal } = how;
   const rows = await session.catalog.chunks.locate([...new Set(chunks.map(({ id }) => id))]);
   return Promise.all(
@@ -116,8 +115,8 @@ async function placementsOf(
       );
       const { k, m } = place ?? row ?? asked;
       const sealedSize = place?.sealedSize ?? payloadSize(padded, true) + SEAL_OVERHEAD;
-      const stored = shards.filter((url) => url !== null).length * shardObjectSize(sealedSize, k);
-      return [{ chunkId: id, length: padded, redundancy: { k, m }, shards }, stored] as const;
+      const shardBytes = shardObjectSize(sealedSize, k);
+      return { chunkId: id, length: padded, redundancy: { k, m }, shardBytes, shards };
     }),
   );
 }

@@ -18,6 +18,14 @@ export interface RestorableFile {
   readonly mode: number | null;
   /** Modification time; null leaves the present. */
   readonly modified: FileTime | null;
+  /**
+   * Sets what it has on the file that was written, by its descriptor; unless it is there, `mode` and `modified` are set.
+   * @returns what the file system at the path did not take
+   */
+  readonly setOn?: (
+    fd: number,
+    options: { readonly path: string; readonly signal: AbortSignal | undefined },
+  ) => Promise<NotKept[]>;
   /** Its bytes in order, each run verified and valid until the next one is asked for. */
   content(options: CallOptions): AsyncIterable<Uint8Array>;
 }
@@ -60,7 +68,8 @@ export async function restoreFile(
     const writer = new ContentWriter(handle, signal);
     for await (const bytes of file.content(options)) await writer.write(bytes);
     await writer.finish();
-    notKept.push(...(await untilAborted(setAttributes(handle, file), signal)));
+    const setting = file.setOn?.(handle.fd, { path: unfinished, signal }) ?? setAttributes(handle, file);
+    notKept.push(...(await untilAborted(setting, signal)));
     notKept.push(...(await untilAborted(sync(handle), signal)));
     // Some file systems (NFS, quotas) tell only now what could not be written.
     await untilAborted(handle.close(), signal);

@@ -115,11 +115,13 @@ export async function recoverCatalog(options: RecoverOptions): Promise<RecoverRe
         session.buckets.all
           .find(({ id, url }) => id === marked.bucketId && url === marked.url)
           ?.hasShown(marked);
-      // Who can only store gets to know where to: files are closed to it.
       const take = scratch === undefined ? doing(session) : telling();
-      const isFull = session.keys.full !== null;
-      const result = isFull ? await syncFiles(session, options, { take, unusable }) : NOTHING_FOUND;
-      return { vaultId, unusable, ...result };
+      if (session.keys.full !== null)
+        return { vaultId, ...(await syncFiles(session, options, { take, unusable })) };
+      // Who can only store gets to know where to: files are closed to it.
+      const { failed } = await refreshKeyring(session, signal, { thorough: true });
+      for (const failure of failed) addUnusable(unusable, failure);
+      return { vaultId, unusable, ...NOTHING_FOUND };
     } finally {
       await session.workers.close();
       await session.buckets.close();

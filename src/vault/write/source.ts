@@ -1,5 +1,6 @@
 /** Where the bytes of a put come from: a file of this machine, or a stream. */
 import * as fs from 'node:fs';
+import { typedWord } from '../../shell-word.ts';
 import { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
@@ -337,8 +338,9 @@ function isClosed(label: string, cause?: unknown): VaultError {
 
 /** What the kernel makes up while it is read, as in /proc and /sys, can be put from a pipe. */
 function sizeMeansNothing(path: string): VaultError {
+  const word = typedWord(path);
   return invalidInput(
-    `The size of ${path} cannot be relied upon. Store what it says now: cat ${path} | vault put - --name ${path}`,
+    `The size of ${path} cannot be relied upon. Store what it says now: cat ${word} | vault put - --name ${word}`,
   );
 }
 

@@ -96,7 +96,7 @@ test.each(hostile)('%s is refused, and nothing is written outside', async (_, en
   const reader = selected.reader();
   const restoring = restoreTree(selected.entries(), reader.readContent, place.at('target'), {
     force: true,
-    owners: null,
+    owners: false,
   });
   await expect(restoring).rejects.toMatchObject({ code: 'damaged' });
   await reader.close();

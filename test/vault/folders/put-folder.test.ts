@@ -21,8 +21,6 @@ import { memoryBucket } from '../../support/memory-bucket.ts';
 import { copyCatalog } from '../../../src/catalog/copy.ts';
 import { openCatalog } from '../../../src/catalog/open.ts';
 import type { Warning } from '../../../src/vault/call.ts';
-import { readAccounts } from '../../../src/vault/folders/accounts.ts';
-import type { Accounts } from '../../../src/vault/folders/accounts.ts';
 import type { FolderSource } from '../../../src/vault/folders/folder-source.ts';
 import { restoreTree } from '../../../src/vault/folders/restore-tree.ts';
 import type { StoredFolder } from '../../../src/vault/folders/stored-folder.ts';
@@ -92,7 +90,7 @@ async function restore(
   folder: StoredFolder,
   target: string,
   wanted: Wanted | null = null,
-  owners: Accounts | null = null,
+  owners = false,
 ): Promise<void> {
   const selected = await folder.select(wanted);
   const reader = selected.reader();
@@ -175,7 +173,7 @@ describe('a folder', () => {
       },
     });
     await put();
-    await restore(await folderOf(), place.at('out'), null, await readAccounts());
+    await restore(await folderOf(), place.at('out'), null, true);
     // Without a program the facts that every other test compares are the judge.
     expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
     for (const judge of [

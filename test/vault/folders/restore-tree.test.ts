@@ -1,5 +1,6 @@
 import {
   chmod,
+  lchown,
   link,
   lstat,
   lutimes,
@@ -61,7 +62,7 @@ async function restore(
       return reader(entry);
     },
     target,
-    { force: false, owners: null, onProblem: (problem) => problems.push(problem), ...options },
+    { force: false, owners: false, onProblem: (problem) => problems.push(problem), ...options },
   );
   return { done, problems, read };
 }
@@ -146,7 +147,7 @@ describe('a folder that is restored', () => {
     await symlink('none', at.at('to', 'sub', '.29d395a4d255-6.partial'));
     await rm(at.at('to', 'sub', 'b'));
     const reader = readerOf(tree);
-    const writeOn: RestoreTreeOptions = { force: true, owners: null };
+    const writeOn: RestoreTreeOptions = { force: true, owners: false };
     await restoreTree(
       tree.entries,
       async function* (entry) {
@@ -333,7 +334,7 @@ describe('a folder that is restored', () => {
     const problems: TreeProblem[] = [];
     const options = {
       force: false,
-      owners: null,
+      owners: false,
       onProblem: (problem: TreeProblem) => problems.push(problem),
     };
     const failing = (code: 'damaged' | 'unavailable') =>
@@ -455,6 +456,44 @@ describe('a folder that is restored over another', () => {
     expect(await readdir(at.at('real'))).toEqual(['a']);
   });
 
+  it('has links and pipes with the times, permissions and owners that are stored', async () => {
+    await using at = await temporaryFolder();
+    const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, user: null, group: null };
+    const modified = { seconds: 1_000_000_000, nanoseconds: 5000 };
+    const entries = [
+      { ...craftedFolder(''), owner },
+      { ...craftedLink('l', 'x'), owner, modified },
+      crafted('p', { kind: 'fifo', content: null, mode: 0o644, owner, modified }),
+    ];
+    const again = async (): Promise<Outcome> =>
+      restore(storedOf(entries), at.at('to'), { force: true, owners: isRoot });
+    await again();
+    const first = await factsOf(at.at('to'));
+    const { ino } = await lstat(at.at('to', 'p'));
+    for (const name of ['l', 'p']) await lutimes(at.at('to', name), 1, 1);
+    expect((await again()).done).toMatchObject({ unchanged: 2, notKept: 0 });
+    expect(await factsOf(at.at('to'))).toEqual(first);
+    // Whoever reads from it goes on doing so.
+    expect((await lstat(at.at('to', 'p'))).ino).toBe(ino);
+    await chmod(at.at('to', 'p'), 0o600);
+    if (isRoot) await lchown(at.at('to', 'l'), 5, 6);
+    expect((await again()).done).toMatchObject({ files: 1, symlinks: isRoot ? 1 : 0, notKept: 0 });
+    expect(await factsOf(at.at('to'))).toEqual(first);
+    expect((await again()).done).toMatchObject({ unchanged: 2, files: 0, symlinks: 0 });
+  });
+
+  it('says what of a link that is there already it has not kept', async () => {
+    await using at = await temporaryFolder();
+    const entries = [{ ...craftedLink('l', 'x'), modified: null }];
+    for (const count of [1, 1]) {
+      const { done, problems } = await restore(storedOf(entries), at.at('to'), { force: true });
+      expect(done.notKept).toBe(count);
+      expect(problems).toMatchObject([
+        { kind: 'not-kept', message: expect.stringMatching(/none is stored/) },
+      ]);
+    }
+  });
+
   it('does not touch the other names of a file that it replaces', async () => {
     await using at = await temporaryFolder();
     await makeTree(at.path, { from: folder({ a: file('new') }), to: folder() });
@@ -507,13 +546,24 @@ describe('hostile entries', () => {
     await expect(outside(entries)).rejects.toMatchObject({ code: 'damaged' });
   });
 
-  it('make no program that runs as somebody else', async () => {
+  it('make no program that runs as somebody else, which is told once', async () => {
     await using at = await temporaryFolder();
-    await restore(
-      storedOf([crafted('a', { mode: 0o6755, owner: { uid: 0, gid: 0, user: null, group: null } })]),
-      at.at('to'),
+    const entries = ['a', 'b', 'c'].map((path) =>
+      crafted(path, { mode: 0o6755, owner: { uid: 0, gid: 0, user: null, group: null } }),
     );
-    expect((await stat(at.at('to', 'a'))).mode & 0o7777).toBe(0o755);
+    for (const force of [false, true]) {
+      const { done, problems } = await restore(storedOf(entries), at.at('to'), { force });
+      expect(done).toMatchObject({ notKept: 3, unchanged: force ? 3 : 0 });
+      expect(problems).toEqual([
+        {
+          path: Buffer.from('a'),
+          kind: 'not-kept',
+          message:
+            'a is restored without set-user-ID or set-group-ID, since its owner and group are not restored. So are 2 others.',
+        },
+      ]);
+      expect((await stat(at.at('to', 'a'))).mode & 0o7777).toBe(0o755);
+    }
   });
 });
 
@@ -539,15 +589,16 @@ describe('owners', () => {
       { ...craftedLink('l', 'a'), owner: { uid: 9, gid: 10, user: null, group: null } },
     ];
     const accounts = await readAccounts();
-    await restore(storedOf(entries), at.at('to'), { owners: accounts });
+    await restore(storedOf(entries), at.at('to'), { owners: true });
     expect(await owned(at.at('to'))).toEqual([7, 8, 0o750]);
     expect(await owned(at.at('to', 'a'))).toEqual([accounts.uid('nobody'), 12_345, 0o4755]);
     expect(await owned(at.at('to', 'l'))).toEqual([9, 10, 0o777]);
     await restore(storedOf(entries), at.at('t2'));
     expect(await owned(at.at('t2', 'a'))).toEqual([0, 0, 0o755]);
     await lutimes(at.at('t2', 'a'), 1, 1);
-    const again = await restore(storedOf(entries), at.at('t2'), { owners: accounts, force: true });
-    expect(again.done.unchanged).toBe(2);
+    const again = await restore(storedOf(entries), at.at('t2'), { owners: true, force: true });
+    expect(again.done).toMatchObject({ unchanged: 1, symlinks: 1, notKept: 0 });
     expect(await owned(at.at('t2', 'a'))).toEqual([accounts.uid('nobody'), 12_345, 0o4755]);
+    expect(await owned(at.at('t2', 'l'))).toEqual([9, 10, 0o777]);
   });
 });

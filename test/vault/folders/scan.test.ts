@@ -216,6 +216,18 @@ describe('a scan', () => {
   });
 });
 
+it('leaves out what has a path of more than 16 KiB, and says so in a line', async () => {
+  await using at = await temporaryFolder();
+  const name = 'n'.repeat(200);
+  const make = `cd "$1"; for i in $(seq 81); do mkdir ${name}; cd ${name}; done; mkdir -p ${'d'.repeat(150)}; touch f`;
+  await run('bash', ['-c', make, '-', at.path]);
+  const { entries, missed } = await storeTree(at.path);
+  expect(entries.at(-1)?.path.length).toBe(81 * 201 + 1);
+  const message = `${'n'.repeat(60)}…/${'d'.repeat(150)} has a path of more than 16 KiB, and is not stored.`;
+  expect(missed.map((one) => [one.why, one.message])).toEqual([['unreadable', message]]);
+  await run('bash', ['-c', 'rm -rf "$1"/n*', '-', at.path]);
+});
+
 describe('a tree that changes while it is scanned', () => {
   it('is told what has gone, and gives the rest', async () => {
     await using at = await temporaryFolder();

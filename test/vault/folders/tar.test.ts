@@ -46,19 +46,33 @@ const readByPython = async (path: string): Promise<unknown[][]> => {
 
 describe('a tar of a folder', () => {
   it('is unpacked by other programs to what the folder was', async () => {
-    const unpack =
-      'cd "$2" && if command -v bsdtar >/dev/null && [ "$3" = bsdtar ]; then bsdtar -xpf "$1"; else tar --warning=no-timestamp --warning=no-unknown-keyword --delay-directory-restore -xpf "$1"; fi';
+    const unpack = {
+      bsdtar: 'cd "$2" && bsdtar -xpf "$1"',
+      tar: 'cd "$2" && tar --warning=no-timestamp --warning=no-unknown-keyword --delay-directory-restore -xpf "$1"',
+    };
+    const hasBsdtar = await run('bsdtar', ['--version']).then(
+      () => true,
+      () => false,
+    );
+    // Also of what GNU tar has written bsdtar gives `.` no time, and others to times before 1970 that are no whole seconds.
+    const isMistaken = ({ path, modified }: { path: string; modified: string | null }): boolean =>
+      path === '' || /^-.*\.0*[1-9]/.test(modified ?? '');
+    const programs = hasBsdtar ? (['bsdtar', 'tar'] as const) : (['tar'] as const);
     await fc.assert(
-      fc.asyncProperty(anyThings, fc.constantFrom('bsdtar', 'tar'), async (things, program) => {
+      fc.asyncProperty(anyThings, fc.constantFrom(...programs), async (things, program) => {
         await using at = await temporaryFolder();
         await mkdir(at.at('from'));
         await makeTree(at.at('from'), things);
         await utimes(at.at('from'), 5, 1_234_567_890.25);
         await writeTar(await storeTree(at.at('from')), at.at('tar'));
         await mkdir(at.at('to'));
-        const { stderr } = await run('bash', ['-c', unpack, '-', at.at('tar'), at.at('to'), program]);
+        const { stderr } = await run('bash', ['-c', unpack[program], '-', at.at('tar'), at.at('to')]);
         expect(stderr).toBe('');
-        expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+        const [from, to] = await Promise.all([factsOf(at.at('from')), factsOf(at.at('to'))]);
+        const mistaken = new Set(program === 'tar' ? [] : from.filter(isMistaken).map(({ path }) => path));
+        const taken = (facts: typeof from): typeof from =>
+          facts.map((fact) => (mistaken.has(fact.path) ? { ...fact, modified: null } : fact));
+        expect(taken(to)).toEqual(taken(from));
         await run('diff', ['-r', '--no-dereference', at.at('from'), at.at('to')]);
       }),
       { numRuns: 12, endOnFailure: true },

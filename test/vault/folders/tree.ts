@@ -221,7 +221,9 @@ function digestOf(bytes: Buffer): string {
 }
 
 /** What can be compared of two trees: everything but inodes, change times and where content lies. */
-export async function factsOf(root: string | Buffer): Promise<unknown[]> {
+export async function factsOf(
+  root: string | Buffer,
+): Promise<{ readonly path: string; readonly modified: string | null }[]> {
   const { entries, contents } = await storeTree(root);
   return entries.map((entry) => ({
     path: entry.path.toString('latin1'),

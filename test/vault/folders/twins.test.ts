@@ -77,7 +77,7 @@ it.each([
     }
     const restore = async (): Promise<string[]> => {
       const problems: TreeProblem[] = [];
-      const options = { force, owners: null, onProblem: (one: TreeProblem) => problems.push(one) };
+      const options = { force, owners: false, onProblem: (one: TreeProblem) => problems.push(one) };
       await restoreTree(stored.entries, readerOf(stored), at.at('to'), options);
       return problems.map(({ path }) => path.toString());
     };

@@ -1,0 +1,182 @@
+import { METHODS } from 'node:http';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ROUTES } from '../../src/serve/routes.ts';
+import { getBytes, putBytes } from '../vault/harness.ts';
+import { servedVault } from './harness.ts';
+import type { ServedVault } from './harness.ts';
+
+let served: ServedVault;
+beforeAll(async () => {
+  served = await servedVault();
+  await putBytes(served.made.vault, Buffer.from('abcdef'), { name: 'a' });
+});
+afterAll(async () => {
+  await served[Symbol.asyncDispose]();
+});
+
+const typed = { 'Content-Type': 'application/json' };
+const linkTo = async (name: string): Promise<string> => {
+  const { json } = await served.ask(`/api/files/${name}/links`, { method: 'POST', body: '{}' });
+  return new URL(String(json['url'])).pathname;
+};
+
+describe('what a body says of its type', () => {
+  const TYPES = [null, '', 'foo', 'x/y/z', 'image/png, image/png', 'é/x', 'a b', ';', 'multipart/form-data'];
+
+  it.each(TYPES)('does not matter where the body is stored as it is: %j', async (type) => {
+    const headers = type === null ? {} : { 'Content-Type': Buffer.from(type).toString('latin1') };
+    const body = `of the type ${String(type)}`;
+    expect(await served.ask('/api/files/typed', { method: 'PUT', body, headers })).toMatchObject({
+      status: 201,
+    });
+    expect((await getBytes(served.made.vault, 'typed')).toString()).toBe(body);
+  });
+
+  it.each(TYPES)('does not matter where none is read: %j', async (type) => {
+    const headers = type === null ? {} : { 'Content-Type': Buffer.from(type).toString('latin1') };
+    const asked = { body: 'x', headers };
+    expect(await served.ask('/nothing', { ...asked, method: 'POST' })).toMatchObject({ code: 'no-route' });
+    expect(await served.ask('/api/files', { ...asked, method: 'PUT' })).toMatchObject({ status: 405 });
+    expect(await served.ask('/api/undelete/none', { ...asked, method: 'POST' })).toMatchObject({
+      status: 404,
+      code: 'file-not-found',
+    });
+  });
+
+  it('must be that of a form where that is asked for', async () => {
+    for (const type of ['foo', '', 'x/y/z']) {
+      const headers = { 'Content-Type': type };
+      expect(await served.ask('/upload/', { method: 'POST', body: 'x', headers })).toMatchObject({
+        status: 400,
+        code: 'invalid-input',
+      });
+    }
+  });
+});
+
+/** Parts of a form: the file, as it is in most, and others. */
+const partOf = (head: string, value: string): string =>
+  `--b\r\nContent-Disposition: form-data; ${head}\r\n\r\n${value}\r\n`;
+const FILE = partOf('name="file"; filename="bad"', 'x');
+const OCTETS = '\r\nContent-Type: application/octet-stream';
+
+describe('what is wrong with a form is said in words of this program', () => {
+  it.each([
+    [
+      `${FILE}--b--`,
+      `multipart/form-data; boundary=${'b'.repeat(500)}`,
+      'its Content-Type has no boundary, or too long a one',
+    ],
+    [`${FILE}--b--`, 'multipart/form-data', 'its Content-Type has no boundary, or too long a one'],
+    [`${FILE}--b--`, 'multipart/form-data-x; boundary=b', 'its Content-Type is not multipart/form-data'],
+    [`${partOf('name="file"', '\xFF')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf('name="file"', 'text')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf(`name="file"${OCTETS}`, 'x')}--b--`, '', 'its part "file" has no filename'],
+    [
+      `${partOf(`name="password"${OCTETS}`, 'x')}${FILE}--b--`,
+      '',
+      'its file is called "password" and not "file"',
+    ],
+    [`${partOf('name="password"', '\xFF')}${FILE}--b--`, '', 'a name or text in it is not UTF-8'],
+    [FILE, '', 'it does not end as forms do'],
+    [FILE.slice(0, -2), '', 'it does not end as forms do'],
+    ['hello', '', 'it does not end as forms do'],
+  ])('%#', async (body, type, why) => {
+    const headers = { 'Content-Type': type === '' ? 'multipart/form-data; boundary=b' : type };
+    const asked = { method: 'POST', body: Buffer.from(body, 'latin1'), headers };
+    expect(await served.ask('/api/upload', asked)).toMatchObject({
+      status: 400,
+      json: { error: { code: 'invalid-input', message: `The form cannot be used: ${why}.` } },
+    });
+  });
+
+  it('as is what is wrong with a path', async () => {
+    expect(await served.ask('/api/files/%ff')).toMatchObject({
+      status: 400,
+      json: { error: { message: 'The path is not UTF-8 in percent encoding.' } },
+    });
+  });
+});
+
+describe('what is said twice is refused', () => {
+  it.each([
+    '{"downloads":1,"downloads":5}',
+    '{"downloads":1, "downloads" :1}',
+    '{"downloads":1,"d\\u006fwnloads":5}',
+    '{"password":"\\"x\\":","password":"y"}',
+    '{"password":{"a":1,"a":2}}',
+  ])('fields of JSON: %s', async (body) => {
+    expect(await served.ask('/api/files/a/links', { method: 'POST', body })).toMatchObject({
+      status: 400,
+      code: 'invalid-input',
+      json: { error: { message: expect.stringContaining('twice') } },
+    });
+  });
+
+  it('but not what only looks like it', async () => {
+    const body = '{ "password": "\\"password\\": \\\\", "downloads" : 1 }\n';
+    expect(await served.ask('/api/files/a/links', { method: 'POST', body })).toMatchObject({ status: 201 });
+  });
+
+  it('fields of a form in an address’s notation', async () => {
+    const asked = {
+      method: 'POST',
+      body: 'password=a&password=b',
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
+    };
+    for (const path of [`/api/retrieve/${'0'.repeat(64)}`, await linkTo('a')])
+      expect(await served.ask(path, asked)).toMatchObject({ status: 400, code: 'invalid-input' });
+  });
+
+  it('parameters of every route', async () => {
+    const link = await linkTo('a');
+    let asked = 0;
+    for (const { method, path, query = [] } of ROUTES) {
+      const at = path.replace('/d/{link}', link).replaceAll(/\{\w+(\.\.\.)?\}/g, 'a');
+      for (const name of query) {
+        const found = await served.ask(`${at}?${name}=1&${name}=1`, {
+          method,
+          body: method === 'GET' ? null : 'x',
+        });
+        expect([path, name, found.status, found.code]).toEqual([path, name, 400, 'invalid-input']);
+        expect(found.bytes.toString()).toContain('twice');
+        asked += 1;
+      }
+    }
+    expect(asked).toBeGreaterThan(15);
+  });
+
+  it('a file’s password', async () => {
+    const request =
+      'PUT /api/files/two HTTP/1.1\r\nHost: localhost\r\nVault-Password: a\r\nvault-password: b\r\n';
+    const answer = await served.raw(`${request}Connection: close\r\nContent-Length: 1\r\n\r\nx`);
+    expect(answer).toMatch(/^HTTP\/1.1 400 .*"code":"invalid-input"/s);
+  });
+});
+
+describe('other methods', () => {
+  it('are refused with those that a path has, and where something follows it with those of that', async () => {
+    const post = { method: 'POST', body: 'x' };
+    const own = { status: 405, code: 'wrong-method', headers: { allow: 'GET, HEAD, PUT, DELETE' } };
+    expect(await served.ask('/api/files/a/b.bin', post)).toMatchObject(own);
+    expect(await served.ask('/api/files/a/b.bin', { method: 'OPTIONS' })).toMatchObject(own);
+    expect(await served.ask('/api/files/a/links', { method: 'PATCH' })).toMatchObject({
+      status: 405,
+      headers: { allow: 'POST, GET, HEAD, PUT, DELETE' },
+    });
+    for (const method of ['GET', 'POST', 'OPTIONS'])
+      expect(await served.ask('/api/files/', { method })).toMatchObject({ status: 404, code: 'no-route' });
+  });
+
+  it('that OPTIONS tells of are those that are there', async () => {
+    for (const path of new Set(ROUTES.map((route) => route.path.replaceAll(/\{\w+(\.\.\.)?\}/g, 'none')))) {
+      const { headers } = await served.ask(path, { method: 'OPTIONS' });
+      const taken: string[] = [];
+      for (const method of METHODS.filter((one) => one !== 'CONNECT')) {
+        const { status, code } = await served.ask(path, { method, headers: typed });
+        if (status !== 405 && code !== 'no-route') taken.push(method);
+      }
+      expect([path, new Set(headers.allow?.split(', '))]).toEqual([path, new Set(taken)]);
+    }
+  });
+});
