@@ -44,6 +44,11 @@ const readByPython = async (path: string): Promise<unknown[][]> => {
   return members;
 };
 
+/** Also of what GNU tar has written bsdtar gives `.` no time, and others to times before 1970 that are no whole seconds. */
+function isMistaken({ path, modified }: { path: string; modified: string | null }): boolean {
+  return path === '' || /^-.*\.0*[1-9]/.test(modified ?? '');
+}
+
 describe('a tar of a folder', () => {
   it('is unpacked by other programs to what the folder was', async () => {
     const unpack = {
@@ -54,9 +59,6 @@ describe('a tar of a folder', () => {
       () => true,
       () => false,
     );
-    // Also of what GNU tar has written bsdtar gives `.` no time, and others to times before 1970 that are no whole seconds.
-    const isMistaken = ({ path, modified }: { path: string; modified: string | null }): boolean =>
-      path === '' || /^-.*\.0*[1-9]/.test(modified ?? '');
     const programs = hasBsdtar ? (['bsdtar', 'tar'] as const) : (['tar'] as const);
     await fc.assert(
       fc.asyncProperty(anyThings, fc.constantFrom(...programs), async (things, program) => {
