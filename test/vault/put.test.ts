@@ -349,7 +349,8 @@ test('what an earlier put has begun of a chunk is completed', async () => {
   const again = await putBytes(await made.reopen(), BODY, { name: 'b' });
   const manifests = sizeOf(made, /^manifests/) / 2;
   expect(manifestCopies).toBe(3);
-  expect(again).toMatchObject({ chunksStored: 3, bytesNew: BODY.length, degraded: false });
+  // The buckets could give it back, so that it is not new.
+  expect(again).toMatchObject({ chunksStored: 0, bytesNew: 0, degraded: false });
   expect(again.bytesStored - manifests).toBe(lost);
   expect(bytesStored).toBeGreaterThan(again.bytesStored);
   const chunks = made.objects('chunks/');
@@ -647,6 +648,8 @@ test('a bucket that takes no shards is told of, and what it lacks is counted', a
   expect(await putBytes(await made.reopen(), BODY, { name: 'a' })).toMatchObject({
     unchanged: true,
     degraded: false,
-    chunksStored: 3,
+    degradedChunks: 0,
+    chunksStored: 0,
   });
+  expect(made.objects('chunks/')).toHaveLength(9);
 });
