@@ -268,10 +268,14 @@ test('tells of each bucket that is away, once, and that the file is not whole', 
       { kind: 'bucket-down', message: 'memory:2: The test says unavailable.', bucket: 'memory:2' },
     ]);
     expect(result).toMatchObject({ degraded: true, degradedChunks: shards, manifestCopies: 2 });
-    expect(await putBytes(vault, body, { name: `${body.length}` })).toMatchObject({
+    const again: Warning[] = [];
+    const onWarning = (one: Warning): void => void again.push(one);
+    expect(await putBytes(vault, body, { name: `${body.length}`, onWarning })).toMatchObject({
       degraded: true,
-      unchanged: false,
+      unchanged: true,
+      hash: result.hash,
     });
+    expect(again).toEqual(warnings);
   }
 });
 
