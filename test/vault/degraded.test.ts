@@ -1,9 +1,10 @@
 /** How many chunks a put has stored with less than their redundancy. */
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { parseShardObjectName, shardObjectName } from '../../src/format/shard.ts';
 import type { Warning } from '../../src/vault/call.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
-import { all, CHUNK_SIZE, putBytes, testVault } from './harness.ts';
+import { all, CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestVault } from './harness.ts';
 
 const random = seededRandom(53);
@@ -12,6 +13,11 @@ const THREE = random.bytes(3 * CHUNK_SIZE);
 function takeAway(made: TestVault): void {
   const [first] = made.buckets;
   if (first !== undefined) first.wrap = (plain) => faulty(plain, always('unavailable'));
+}
+
+function giveBack(made: TestVault): void {
+  const [first] = made.buckets;
+  if (first !== undefined) first.wrap = (plain) => plain;
 }
 
 test('of a put with every bucket at hand there are none', async () => {
@@ -93,5 +99,83 @@ test('content that is there under its name, with too few shards, is completed as
   expect(await putBytes(made.vault, THREE, { name: 'a' })).toMatchObject({
     degradedChunks: 0,
     degraded: false,
+  });
+});
+
+describe('content whose chunks are in the buckets that answer', () => {
+  test('is neither new nor sent again while one is away, and is whole when that is back', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, THREE, { name: 'a' });
+    await made.session.guard.end();
+    takeAway(made);
+    const chunks = made.objects('chunks/');
+    const vault = await made.reopen();
+    for (const dryRun of [true, false]) {
+      expect(await putBytes(vault, THREE, { name: 'b', dryRun })).toMatchObject({
+        chunksStored: 0,
+        bytesNew: 0,
+        degradedChunks: 3,
+        degraded: true,
+      });
+    }
+    expect(made.objects('chunks/')).toEqual(chunks);
+    await made.session.guard.end();
+    giveBack(made);
+    expect(await putBytes(made.vault, THREE, { name: 'c' })).toMatchObject({
+      chunksStored: 0,
+      degradedChunks: 0,
+      degraded: false,
+    });
+    expect(made.objects('chunks/')).toEqual(chunks);
+  });
+
+  test('is completed where another bucket can take what is missing, and is not new', async () => {
+    await using made = await testVault({ buckets: 4, redundancy: { k: 2, m: 1 } });
+    // Sixteen chunks, so that every bucket has a shard of some.
+    const many = random.bytes(16 * CHUNK_SIZE);
+    await putBytes(made.vault, many, { name: 'a' });
+    await made.session.guard.end();
+    takeAway(made);
+    const lacking = made.objects('chunks/').filter((object) => object.startsWith('memory:1 ')).length;
+    const first = await putBytes(made.vault, many, { name: 'b' });
+    expect(first).toMatchObject({ chunksStored: 0, bytesNew: 0, degradedChunks: 0 });
+    expect(made.objects('chunks/')).toHaveLength(16 * 3 + lacking);
+    await made.session.guard.end();
+    // Now it can be read without any other.
+    const { buckets } = made;
+    buckets[1]?.storage.clear();
+    expect((await getBytes(made.vault, first.hash)).equals(many)).toBe(true);
+  });
+
+  test('is new where it could not be read back from them', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, THREE, { name: 'a' });
+    await made.session.guard.end();
+    for (const name of made.buckets[1]?.storage.keys() ?? [])
+      if (name.startsWith('chunks/')) made.buckets[1]?.storage.delete(name);
+    takeAway(made);
+    const stored = await putBytes(made.vault, THREE, { name: 'b' });
+    expect(stored).toMatchObject({ chunksStored: 3, bytesNew: THREE.length, degradedChunks: 3 });
+    expect((await getBytes(made.vault, stored.hash)).equals(THREE)).toBe(true);
+  });
+
+  test('is sealed again where a shard of another sealing lies beside them', async () => {
+    await using made = await testVault();
+    await putBytes(made.vault, THREE, { name: 'a' });
+    await made.session.guard.end();
+    takeAway(made);
+    // Whose names lead nowhere: who plants some must not have a put rely on them.
+    for (const [i, { storage }] of made.buckets.slice(1).entries()) {
+      const before = Array.from(storage);
+      for (const [name, bytes] of before) {
+        const shard = parseShardObjectName(name);
+        if (shard === null) continue;
+        storage.delete(name);
+        storage.set(shardObjectName({ ...shard, sealing: '00000000' }), Buffer.alloc(bytes.length));
+        if (i === 0) storage.set(name, bytes);
+      }
+    }
+    const stored = await putBytes(made.vault, THREE, { name: 'b' });
+    expect((await getBytes(made.vault, stored.hash)).equals(THREE)).toBe(true);
   });
 });

@@ -12,6 +12,7 @@ import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { NOTHING_STORED } from '../../src/vault/write/content.ts';
 import { finishPut, listFile } from '../../src/vault/write/finish-put.ts';
+import type { FaultyCall } from '../support/faulty-bucket.ts';
 import { changeCatalog } from '../support/catalog-place.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes, testVault, twoMachines } from './harness.ts';
@@ -122,17 +123,6 @@ describe.each(ROLES)(
       expect(await putBytes(vault, SMALL, { name: 'a' })).toMatchObject({ unchanged });
     });
 
-    test('is stored anew where a bucket may know of its removal', async () => {
-      await using made = await testVault();
-      const vault = openedBy(made, role);
-      await putBytes(vault, SMALL, { name: 'a' });
-      failing(present(made.buckets[0]), ({ name }) => name.startsWith('deleted/'));
-      expect(await putBytes(vault, SMALL, { name: 'a' })).toMatchObject({
-        unchanged: false,
-        manifestCopies: 3,
-      });
-    });
-
     test('is stored anew where too few copies are in buckets that stay', async () => {
       await using made = await testVault();
       const vault = openedBy(made, role);
@@ -173,6 +163,104 @@ describe.each(ROLES)(
     });
   },
 );
+
+const ofRecords =
+  (asked: FaultyCall['operation']) =>
+  ({ operation, name }: FaultyCall): boolean =>
+    operation === asked && name.startsWith('deleted/');
+
+describe('what is there already, while a bucket is away,', () => {
+  test.each([SMALL, BODY])(
+    'is brought back, which other buckets are told, and a sweep waits for',
+    async (body) => {
+      await using made = await testVault();
+      const { hash } = await putBytes(made.vault, body, { name: 'a' });
+      failing(present(made.buckets[0]), ({ name }) => name.startsWith('deleted/'));
+      const brought = { unchanged: true, hash, degraded: true };
+      expect(await putBytes(made.vault, body, { name: 'a', dryRun: true })).toMatchObject(brought);
+      expect(made.objects('deleted/')).toEqual([]);
+      expect(await putBytes(made.vault, body, { name: 'a' })).toMatchObject(brought);
+      expect(made.objects('deleted/')).toEqual(
+        ['memory:2', 'memory:3'].map((url) => `${url} deleted/${hash}`),
+      );
+      expect(made.objects('puts/')).not.toEqual([]);
+    },
+  );
+
+  test.each([SMALL, BODY])(
+    'is stored anew by who can only store, and cannot sign that it is back',
+    async (body) => {
+      await using made = await testVault();
+      const vault = openedBy(made, 'put');
+      await putBytes(vault, body, { name: 'a' });
+      failing(present(made.buckets[0]), ({ name }) => name.startsWith('deleted/'));
+      expect(await putBytes(vault, body, { name: 'a' })).toMatchObject({
+        unchanged: false,
+        manifestCopies: 3,
+      });
+    },
+  );
+
+  test.each<[string, (made: TestVault, hash: string) => unknown]>([
+    [
+      'is removed, as another bucket knows',
+      async ({ vault, catalog, buckets }, hash) => {
+        failing(present(buckets[1]), () => true);
+        await vault.remove([hash]);
+        present(buckets[1]).wrap = (plain) => plain;
+        // As the catalog of another machine says.
+        await catalog.files.hide([hash], null);
+      },
+    ],
+    ['has too few copies in the others', ({ buckets }) => wipe(present(buckets[1]), 'manifests/')],
+    ['could be told of in too few of them', ({ buckets }) => failing(present(buckets[1]), ofRecords('put'))],
+    [
+      'has a record that only a newer version can read',
+      ({ buckets }) => failing(present(buckets[1]), ofRecords('get'), 'unsupported'),
+    ],
+    [
+      'could be told of in none',
+      ({ buckets }) => {
+        for (const bucket of buckets.slice(1)) failing(bucket, ofRecords('put'));
+      },
+    ],
+  ])('is stored anew where it %s', async (_, change) => {
+    await using made = await testVault();
+    const { hash } = await putBytes(made.vault, SMALL, { name: 'a' });
+    await change(made, hash);
+    failing(present(made.buckets[0]), () => true);
+    const stored = await putBytes(made.vault, SMALL, { name: 'a' });
+    expect(stored).toMatchObject({ unchanged: false, manifestCopies: 2, degraded: true });
+    expect((await getBytes(made.vault, stored.hash)).equals(SMALL)).toBe(true);
+  });
+
+  test('is stored anew where it has an end: what is brought back after that has none', async () => {
+    await using made = await testVault();
+    const expiresAtMs = Date.now() + DAY_MS;
+    await putBytes(made.vault, SMALL, { name: 'a', expiresAtMs });
+    expect(await putBytes(made.vault, SMALL, { name: 'a', expiresAtMs })).toMatchObject({ unchanged: true });
+    failing(present(made.buckets[0]), () => true);
+    expect(await putBytes(made.vault, SMALL, { name: 'a', expiresAtMs })).toMatchObject({ unchanged: false });
+  });
+
+  test('is shown again by a catalog in which somebody hides it meanwhile', async () => {
+    await using made = await testVault();
+    const { hash } = await putBytes(made.vault, SMALL, { name: 'a' });
+    failing(present(made.buckets[0]), () => true);
+    // Removed after it was looked for, and before it is brought back.
+    let times = 0;
+    const { wrap } = present(made.buckets[1]);
+    present(made.buckets[1]).wrap = (plain) => ({
+      ...wrap(plain),
+      async put(name, ...rest) {
+        if (name.startsWith('puts/') && (times += 1) === 1) await made.catalog.files.hide([hash], Date.now());
+        await plain.put(name, ...rest);
+      },
+    });
+    expect(await putBytes(made.vault, SMALL, { name: 'a' })).toMatchObject({ unchanged: true, hash });
+    expect(await all(made.vault.list())).toMatchObject([{ hash }]);
+  });
+});
 
 test('what is found by a name that only begins like its own is something else', async () => {
   await using made = await testVault();

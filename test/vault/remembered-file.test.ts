@@ -5,6 +5,7 @@ import type { FileSource } from '../../src/vault/write/file-source.ts';
 import type { PutOptions, PutResult } from '../../src/vault/write/put-call.ts';
 import { LEAST_REMEMBERED } from '../../src/vault/write/remembered-file.ts';
 import { fileSource } from '../../src/vault/write/source.ts';
+import { always, faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
@@ -140,6 +141,26 @@ test('is read if the buckets lack a chunk of it, which is stored again', async (
     for (const one of storage.keys()) if (one.startsWith(name.slice(0, 40))) storage.delete(one);
   await made.session.guard.end();
   expect(await put()).toMatchObject({ read: CONTENT.length, unchanged: true, chunksStored: 1 });
+  expect(await stored()).toEqual(CONTENT);
+});
+
+test('is not read while a bucket is away that has a part of it, unless another can take that', async () => {
+  await put();
+  await made.session.guard.end();
+  const [away, other] = made.buckets.map((bucket) => ({ bucket, plain: bucket.wrap }));
+  if (away !== undefined) away.bucket.wrap = (plain) => faulty(plain, always('unavailable'));
+  for (let time = 0; time < 2; time += 1)
+    expect(await put()).toMatchObject({ read: 0, chunksStored: 0, bytesNew: 0, degraded: true });
+  await made.session.guard.end();
+  // What that one has lost meanwhile it is given, as soon as it is back.
+  if (away !== undefined) {
+    away.bucket.wrap = away.plain;
+    for (const name of away.bucket.storage.keys())
+      if (name.startsWith('chunks/')) away.bucket.storage.delete(name);
+  }
+  expect(await put()).toMatchObject({ read: CONTENT.length, chunksStored: 0, degradedChunks: 0 });
+  expect(await put()).toMatchObject({ read: 0, degraded: false });
+  if (other !== undefined) other.bucket.storage.clear();
   expect(await stored()).toEqual(CONTENT);
 });
 

@@ -1,6 +1,7 @@
 /** The worlds of removal-model.test.ts: who acts in them, and protocols broken on purpose. */
 import type { Bucket, ListedObject } from '../../src/buckets/bucket.ts';
 import type { Cue } from '../support/interleavings.ts';
+import { always, faulty } from '../support/faulty-bucket.ts';
 import { putBytes } from './harness.ts';
 import { beginning, BODY, HOUR_MS } from './removal-world.ts';
 import type { Actor, Beginning } from './removal-world.ts';
@@ -15,6 +16,12 @@ const put = (name: string, broken: Partial<Actor> = {}): Actor => ({
     await session.guard.end();
   },
   ...broken,
+});
+
+/** The file that is there is put again, while a bucket is away: it is the version that it was. */
+const putAgain = (broken: (bucket: Bucket) => Bucket = (bucket) => bucket): Actor => ({
+  ...put('F0', { rig: (bucket) => withoutBucket('memory:2')(broken(bucket)) }),
+  name: 'P1',
 });
 
 /** Two files of one process, the second under the marker of the first: what it knows of what is there is as old. */
@@ -39,6 +46,9 @@ const rm: Actor = {
     await vault.remove([first], { graceMs: 0 });
   },
 };
+
+/** Acknowledged, though the one bucket alone has taken the record that the put cannot ask. */
+const rmInOne: Actor = { ...rm, rig: withoutBucket('memory:1') };
 
 const rmAndUndelete = (broken: Partial<Actor> = {}): Actor => ({
   name: 'undelete',
@@ -79,6 +89,11 @@ const clock = (hours: number): Actor => ({
     pass(hours * HOUR_MS);
   },
 });
+
+/** One bucket is out of reach. */
+function withoutBucket(url: string) {
+  return (bucket: Bucket): Bucket => (bucket.label === url ? faulty(bucket, always('unavailable')) : bucket);
+}
 
 // --- broken protocols ---------------------------------------------------------------------------------
 
@@ -144,6 +159,14 @@ function blindTo(hidden: string) {
     ...bucket,
     list: (prefix, call) => (prefix === hidden ? none() : bucket.list(prefix, call)),
   });
+}
+
+/** Never takes any record of removal, nor one that a file is back. */
+function takesNoRecord(bucket: Bucket): Bucket {
+  return {
+    ...bucket,
+    put: async (name, ...rest) => (name.startsWith('deleted/') ? undefined : bucket.put(name, ...rest)),
+  };
 }
 
 /** Takes its old marker away without a new one. */
@@ -260,6 +283,11 @@ export const PLAYS: readonly Play[] = [
     size: 'large',
   },
   {
+    title: 'a put of what is there while a bucket is away, rm that this one alone knows of, a sweep',
+    start: 'two',
+    actors: [putAgain(), rmInOne, sweep('S1')],
+  },
+  {
     title: 'a re-coding, rm, a sweep',
     start: 'coded',
     actors: [recode(), rm, sweep('S1')],
@@ -300,6 +328,12 @@ export const BROKEN: readonly Play[] = [
     title: 'a sweep that waits for nobody',
     start: 'one',
     actors: [put('P1'), rm, sweep('S1', { rig: blindTo('puts/') })],
+  },
+  {
+    title: 'a put that calls unchanged what a bucket that is away may know to be removed',
+    start: 'two',
+    actors: [putAgain(takesNoRecord), rmInOne, sweep('S1')],
+    prelude: [removed],
   },
   {
     title: 'an undelete that reads no lists',

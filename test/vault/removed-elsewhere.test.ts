@@ -28,7 +28,7 @@ for (const [title, body] of [
 ] as const) {
   test(`a put of what another machine has removed stores it, though the only bucket that knows is down (${title})`, async () => {
     await using made = await testVault({ buckets: 2 });
-    await putBytes(made.vault, body, { name: 'a' });
+    const first = await putBytes(made.vault, body, { name: 'a' });
     const { here, there } = await twoMachines(made);
     down(there.buckets[1]);
     const other = await there.open();
@@ -36,6 +36,8 @@ for (const [title, body] of [
     down(here.buckets[0]);
     const { vault, session } = await here.open();
     const { hash } = await putBytes(vault, body, { name: 'a' });
+    // The version is the one that it was: it has been brought back.
+    expect(hash).toBe(first.hash);
     await session.guard.end();
     up(there.buckets[1]);
     await (await there.open()).vault.sweep({ waitMs: 0 });

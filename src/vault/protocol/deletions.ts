@@ -90,16 +90,6 @@ export async function isDeleted(session: ReadSession, hash: string, signal?: Abo
   return record !== null && !record.live;
 }
 
-/** Whether every bucket answers, and by their records the file is not removed. */
-export async function isSurelyLive(
-  session: ReadSession,
-  hash: string,
-  signal?: AbortSignal,
-): Promise<boolean> {
-  const { record, failed } = await readDeletion(session, hash, { signal });
-  return failed.length === 0 && (record === null || record.live);
-}
-
 /** Hashes of files that any bucket lists a record of; null if one of them cannot be asked. */
 export async function recordedHashes(
   session: ReadSession,

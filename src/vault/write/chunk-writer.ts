@@ -14,6 +14,7 @@ import { mapOrdered } from '../../concurrency/map-ordered.ts';
 import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
+import { IdSet } from '../chunks/id-set.ts';
 import type { ChunkProof, Identity, SealedChunk } from '../chunks/chunk-worker.ts';
 import {
   chosenShards,
@@ -77,6 +78,8 @@ export class ChunkWriter {
   readonly memory: Lender<ChunkMemory>;
   /** How many there are. */
   readonly inFlight: number;
+  /** Those with fewer shards than the redundancy asks for; one may be looked for more than once. */
+  readonly #degraded = new IdSet();
   readonly totals = { chunksStored: 0, degradedChunks: 0, newBytes: 0 };
 
   constructor(session: Session, options: ChunkWriterOptions) {
@@ -132,7 +135,7 @@ export class ChunkWriter {
     }
   }
 
-  /** Looks whether the buckets have a chunk whole, and stores what is missing. */
+  /** Looks whether the buckets have a chunk, and stores what is missing and can be stored. */
   async #ensure(
     memory: ChunkMemory,
     body: Body,
@@ -144,9 +147,10 @@ export class ChunkWriter {
     const proof = { tag, hash, length };
     const { isThere, sets } = await this.#look(id, { full, length, proof }, signal);
     if (isThere) return;
+    // What is only completed is not new.
+    const isNew = !sets.some((set) => this.#isReadable(set));
     if (this.#options.dryRun) {
-      this.totals.chunksStored += 1;
-      this.totals.newBytes += length;
+      if (isNew) this.#countNew(length);
       return;
     }
     const { compression } = this.#options;
@@ -159,12 +163,20 @@ export class ChunkWriter {
     const stored = await this.uploader.upload(row, objects, guarded.targets, signal);
     const count = stored.shards.filter((place) => place !== null).length;
     if (count < k) throw this.uploader.tooFew(stored);
-    this.totals.chunksStored += 1;
-    this.totals.newBytes += length;
-    if (count < k + m) this.totals.degradedChunks += 1;
+    if (isNew) this.#countNew(length);
+    if (count < k + m) this.#countDegraded(id);
     guarded.presence.note(shardsOfRow(stored, guarded.presence.buckets));
     ownChunks(this.#session, guarded).note(id);
     await this.#record(stored);
+  }
+
+  #countNew(length: number): void {
+    this.totals.chunksStored += 1;
+    this.totals.newBytes += length;
+  }
+
+  #countDegraded(id: string): void {
+    if (this.#degraded.add(id)) this.totals.degradedChunks += 1;
   }
 
   /** Makes the locks longer of shards that are there. */
@@ -180,7 +192,7 @@ export class ChunkWriter {
    * Looks for a chunk in the buckets.
    *
    * @param body `proof`: what tells it from others; null where its bytes are not at hand, so that what is there in vain is not read
-   * @returns whether it is there whole; if not, what there is of it
+   * @returns whether it is there, as whole as it can be now; if not, what there is of it
    */
   async #look(
     id: string,
@@ -194,12 +206,40 @@ export class ChunkWriter {
     const listed = (await guarded.presence.sets(id, signal)).filter((set) => this.#isPlausible(set, body));
     throwIfAborted(signal);
     const sets = await this.#reliable(id, listed, body.proof, signal);
-    const whole = sets.find((set) => isEnough(set, this.#redundancy.m));
-    if (whole !== undefined) {
-      await this.#retain([...chosenShards(whole).values()], signal);
-      await this.#record(rowOfSet(whole, sealedSizeOf(whole, body)));
+    const kept = this.#reliedUpon(sets);
+    if (kept !== undefined) {
+      if (!isEnough(kept, this.#redundancy.m)) this.#countDegraded(id);
+      await this.#retain([...chosenShards(kept).values()], signal);
+      await this.#record(rowOfSet(kept, sealedSizeOf(kept, body)));
     }
-    return { isThere: whole !== undefined, sets };
+    return { isThere: kept !== undefined, sets };
+  }
+
+  /** Of a chunk's sets the one that needs no more shards, or can be given none now. */
+  #reliedUpon(sets: readonly ShardSet[]): ShardSet | undefined {
+    return sets.find((set) => isEnough(set, this.#redundancy.m)) ?? this.#fullestForNow(sets);
+  }
+
+  /**
+   * A set that gives the chunk, while every bucket that takes shards has one of it: to seal the chunk again would send nothing. So what
+   * is acknowledged is what would be otherwise; as soon as another bucket can take what is missing, it is sent.
+   *
+   * Only where nothing else is listed of the chunk: the names of two sets do not tell which is the true one.
+   */
+  #fullestForNow(sets: readonly ShardSet[]): ShardSet | undefined {
+    const [set, ...others] = sets.filter(({ shards }) => shards.length > 0);
+    if (set === undefined || others.length > 0 || !this.#isReadable(set)) return undefined;
+    const holders = new Set([...chosenShards(set).values()].map(({ bucket }) => bucket.number));
+    const canTake = this.#options.guarded.targets.some(
+      (bucket) => !holders.has(bucket.number) && !this.uploader.hasFailed(bucket),
+    );
+    return canTake ? undefined : set;
+  }
+
+  /** Whether a set gives the chunk back, and is of the redundancy that is asked for: else a whole one is stored beside it. */
+  #isReadable(set: ShardSet): boolean {
+    const { k, m } = this.#redundancy;
+    return set.k === k && set.m === m && chosenShards(set).size >= k;
   }
 
   /** Of listed sets what may be relied upon: see `own-chunks.ts`. */
@@ -213,12 +253,12 @@ export class ChunkWriter {
     if (listed.length === 0 || this.#options.dryRun || (await own.has(id, signal))) return listed;
     if (proof === null) return [];
     const read = await own.read(listed, proof, signal);
-    if (read.some((set) => isEnough(set, this.#redundancy.m))) own.note(id);
+    if (this.#reliedUpon(read) !== undefined) own.note(id);
     return read;
   }
 
   /**
-   * Whether the buckets have chunks whole that are known from before, so that their bodies need not be had.
+   * Whether the buckets have chunks that are known from before, as whole as they can be now, so that their bodies need not be had.
    *
    * @param fullSize bytes of a full chunk of a fixed size; null where there are none
    */

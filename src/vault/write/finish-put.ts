@@ -19,7 +19,7 @@ import { sharedNames } from '../files/needed-objects.ts';
 import { versionsOf } from '../files/versions.ts';
 import { lookAtKeyring, requireKey, withoutKeyring } from '../keys/keyring-store.ts';
 import { BucketClocks, clockWarning } from '../protocol/clocks.ts';
-import { isSurelyLive } from '../protocol/deletions.ts';
+import { readDeletion, writeDeletion } from '../protocol/deletions.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import type { Session } from '../session.ts';
 import type { StoredContent } from './content.ts';
@@ -53,8 +53,10 @@ export async function finishPut(
   const versions = await versionsOf(session, name, { onNews, signal });
   const same = await findUnchanged(session, versions, finishing);
   if (same !== null) {
+    warnOf(same.away, call);
     if (call.dryRun !== true) await retainManifest(session, same.info.hash, call);
-    const facts = { unchanged: true, bytesStored, manifestCopies: 0, degraded: degradedChunks > 0 };
+    const degraded = degradedChunks > 0 || areMissed(same.away);
+    const facts = { unchanged: true, bytesStored, manifestCopies: 0, degraded };
     return { ...same.info, ...sizes, ...facts, ...retentionOf(call), unlocks: null };
   }
   const head = headOf(session, source, { call, content, versions });
@@ -86,7 +88,6 @@ export async function finishPut(
   await call.retaining?.extendShared(sharedNames(session), call.signal);
   warnOf(failed, call);
   warnOfClock(clocks, call);
-  const missing = [...failed, ...(guarded?.failed ?? [])];
   const [before] = versions;
   const access = lock === null ? { content: contentKey } : { lock };
   const row = sealFileRow(session, {
@@ -103,10 +104,15 @@ export async function finishPut(
     unchanged: false,
     bytesStored: bytesStored + copies * bytes.length,
     manifestCopies: copies,
-    degraded: degradedChunks > 0 || missing.some(({ bucket }) => bucket.state === 'active'),
+    degraded: degradedChunks > 0 || areMissed([...failed, ...(guarded?.failed ?? [])]),
     ...retentionOf(call),
     unlocks: lock === null && before?.info.locked === true ? before.info : null,
   };
+}
+
+/** Whether one of those that failed should have what is stored. */
+function areMissed(failed: readonly BucketFailure[]): boolean {
+  return failed.some(({ bucket }) => bucket.state === 'active');
 }
 
 function retentionOf({
@@ -264,12 +270,19 @@ async function keepInVault(
   ]);
 }
 
+interface Unchanged {
+  readonly info: FileRecord['info'];
+  /** Buckets that could not be asked whether it is removed. */
+  readonly away: readonly BucketFailure[];
+}
+
 /** The newest file of this name, if it has this content, lives as long as asked for, stands, and is not removed. */
 async function findUnchanged(
   session: Session,
   versions: readonly FileRecord[],
-  { call, content, guarded }: Finishing,
-): Promise<FileRecord | null> {
+  finishing: Finishing,
+): Promise<Unchanged | null> {
+  const { call, content, guarded } = finishing;
   const [newest] = versions;
   if (newest === undefined || call.lock !== undefined) return null;
   if (newest.contentDigest !== contentDigestOf(content)) return null;
@@ -278,15 +291,29 @@ async function findUnchanged(
   const { hash } = newest.info;
   try {
     if (guarded?.isNamed(manifestObjectName(hash)) === true) return null;
-    // As many copies as a new manifest would have to have.
-    const { active: from } = session.buckets;
-    const copies = Math.min(session.keyring.keyring.redundancy.m + 1, from.length);
-    if (session.keys.full === null) return (await isListed(session, hash, copies, call)) ? newest : null;
-    // A bucket that is down may have a record of its removal: then the content deserves a new manifest, too. The record goes when
-    // the manifest is in no bucket, so it is asked for first.
-    if (!(await isSurelyLive(session, hash, call.signal))) return null;
+    if (session.keys.full === null)
+      return (await isListed(session, hash, call)) ? { info: newest.info, away: [] } : null;
+    // The record goes when the manifest is in no bucket, so it is asked for first.
+    const { record, failed: away } = await readDeletion(session, hash, call);
+    if (record?.live === false) return null;
+    const from = session.buckets.active.filter(({ id }) => !away.some(({ bucket }) => bucket.id === id));
+    const copies = copiesIn(session, from);
     await readManifestBytes(session, hash, { from, copies, signal: call.signal });
-    return newest;
+    if (away.length > 0) {
+      // To be brought back after its end would be to have none; and what a newer version has recorded is not overruled unread.
+      if (newest.info.expiresAtMs !== null || away.some(({ error }) => error.code === 'unsupported'))
+        return null;
+      if (call.dryRun !== true) {
+        // Where nobody waits for this put, a sweep may be about to remove it.
+        if (guarded === null)
+          return await session.guard.run(
+            (marker) => findUnchanged(session, versions, { ...finishing, guarded: marker }),
+            call.signal,
+          );
+        if (!(await bringBack(session, hash, { guarded, copies, signal: call.signal }))) return null;
+      }
+    }
+    return { info: newest.info, away };
   } catch (error) {
     // Its manifest is lost or out of reach: then the content deserves a new one.
     if (isVaultError(error, 'damaged', 'unavailable', 'object-missing', 'denied')) return null;
@@ -294,13 +321,33 @@ async function findUnchanged(
   }
 }
 
-/** Whether enough buckets list a manifest, and all say by their names that there is no record of its removal: who may read neither. */
-async function isListed(
+/** How many copies a manifest must have in buckets that answer: as many as a new one would have to have. */
+function copiesIn({ keyring }: Session, buckets: readonly VaultBucket[]): number {
+  return Math.min(keyring.keyring.redundancy.m + 1, buckets.length);
+}
+
+/**
+ * A bucket that is away may have a record of a removal that was acknowledged because that bucket alone had taken it. So the file is brought
+ * back, as `undelete` does, by a later record in as many buckets as must have its manifest: under a marker, after the lists of removal, and
+ * when all of it has been seen.
+ *
+ * @returns whether enough buckets have taken the record
+ */
+async function bringBack(
   session: Session,
   hash: string,
-  copies: number,
-  { signal }: CallOptions,
+  p: { readonly guarded: Guarded; readonly copies: number; readonly signal: AbortSignal | undefined },
 ): Promise<boolean> {
+  const { guarded, copies, signal } = p;
+  const { usable } = await writeDeletion(session, { hash, live: true, graceMs: 0 }, { signal });
+  if (usable.filter(({ state }) => state === 'active').length < copies) return false;
+  await guarded.keep(signal);
+  await session.catalog.files.hide([hash], null);
+  return true;
+}
+
+/** Whether enough buckets list a manifest, and all say by their names that there is no record of its removal: who may read neither. */
+async function isListed(session: Session, hash: string, { signal }: CallOptions): Promise<boolean> {
   const lists = async (bucket: VaultBucket, name: string): Promise<boolean> => {
     for await (const found of (await bucket.checked(signal)).list(name, { signal }))
       if (found.name === name) return true;
@@ -312,7 +359,7 @@ async function isListed(
     if (await lists(bucket, deletionObjectName(hash))) isRemoved = true;
     if (bucket.state === 'active' && (await lists(bucket, manifestObjectName(hash)))) found += 1;
   });
-  return failed.length === 0 && !isRemoved && found >= copies;
+  return failed.length === 0 && !isRemoved && found >= copiesIn(session, session.buckets.active);
 }
 
 export function warnOf(failed: readonly BucketFailure[], { onWarning }: CallOptions): void {

@@ -32,7 +32,7 @@ export interface PutResult extends FileInfo {
   readonly contentSize: number;
   /** The same content was there under the same name; `hash` is that file's, and no manifest was stored. */
   readonly unchanged: boolean;
-  /** Chunks that the buckets did not have whole. */
+  /** Chunks that the buckets could not have given back. One that lacks some shards is completed, and does not count. */
   readonly chunksStored: number;
   /** Bytes of the source in those. */
   readonly bytesNew: number;

@@ -31,10 +31,11 @@ import { recoverCatalog } from '../../../src/vault/recover/recover.ts';
 import { Vault } from '../../../src/vault/vault.ts';
 import type { PutOptions, PutResult } from '../../../src/vault/write/put-call.ts';
 import { catalogPlace } from '../../support/catalog-place.ts';
+import { always, faulty } from '../../support/faulty-bucket.ts';
 import { seededRandom } from '../../support/seeded-random.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../../support/temporary-folder.ts';
-import { CHEAP_KDF, parts, PASSWORD, testVault } from '../harness.ts';
+import { all, CHEAP_KDF, parts, PASSWORD, testVault } from '../harness.ts';
 import type { TestVault } from '../harness.ts';
 import { anyThings, factsOf, makeTree, run } from './tree.ts';
 import type { Thing } from './tree.ts';
@@ -206,6 +207,19 @@ describe('a folder', () => {
     const fourth = await put();
     expect(fourth).toMatchObject({ unchanged: false });
     expect(fourth.bodies).toBeLessThan(third.bodies);
+  });
+
+  test('is the same version while a bucket is away, and not read for that', async () => {
+    for (let i = 0; i < 6; i += 1) await writeFile(place.at('docs', `f${i}`), Buffer.alloc(200_000, i));
+    const { hash } = await put();
+    await made.session.guard.end();
+    const bucket = made.buckets[0];
+    if (bucket !== undefined) bucket.wrap = (plain) => faulty(plain, always('unavailable'));
+    for (let time = 0; time < 2; time += 1) {
+      const none = { chunksStored: 0, bytesNew: 0, bytesStored: 0, bodies: 0 };
+      expect(await put()).toMatchObject({ hash, unchanged: true, degraded: true, ...none });
+    }
+    expect(await all(vault.list({ all: true }))).toHaveLength(1);
   });
 
   test('is stored again where the buckets have lost what this machine remembers', async () => {
