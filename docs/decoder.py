@@ -224,7 +224,8 @@ def open_part(part, ikm, salt, info, aad, check):
     _, plain = parse_payload(gcm_open(both[:32], bytes(12), aad, part[36:]), small=True)
     end = 4 + u32(plain)
     need(4 <= len(plain) and end <= min(len(plain), 4 + 128 * KIB), 'a manifest has a head that does not fit')
-    known = lambda head: head.get('kind') in [*VAULT_HEADS] or not is_text(0, 64 * KIB)(head.get('kind'))
+    elsewhere = lambda kind: need(kind != 'folder', 'it is of a folder: use decoder_folder.py', Unsupported)
+    known = lambda head: (kind := head.get('kind')) in [*VAULT_HEADS] or elsewhere(kind) or not is_text(0, 64 * KIB)(kind)
     return parse(plain[4:end], 128 * KIB, check, 'a manifest', known), plain[end:]
 def entries(data, size):
     need(len(data) % size == 0 and len(data) <= TABLE_ENTRIES * size, 'a table has a wrong size')
@@ -389,7 +390,6 @@ def opened(doc, verbs):  # the verb, the vault and its files, or the one that is
 def answer(verb, vault, files):
     if verb == 'ls':
         return [print(json.dumps({'hash': file.hash, **file.head, 'key': [*file.head['key']][0]})) for file in files]
-    need(files[0].head['kind'] == 'file', 'it is a folder: use decoder_folder.py')
     sys.stdout.buffer.writelines(vault.content(files[0]))
 def run(main):
     try:

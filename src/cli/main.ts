@@ -131,6 +131,8 @@ function wrongUsage({ code, message }: CommanderError, args: readonly string[], 
       .replace(/(unknown option '[^'=]*)=[^]*'/, "$1'")
       .replace(/(but got \d+): [^]*/, '$1')
       .replace(/\n\(/, ' (')
+      // As all messages have it.
+      .replace(/'([^']*)'/g, '"$1"')
       .replace(/\.+$/, ''),
   );
   if (verb === undefined) return `${said}. See "vault${where} --help".`;

@@ -60,12 +60,14 @@ export interface PlannedStep {
 
 /** How far an operation has come. */
 export interface Progress {
-  /** Bytes (or, where the verb says so, files) done so far. */
+  /** Bytes done so far. */
   readonly doneBytes: number;
   /** In all; null where it is not known (standard input). */
   readonly totalBytes: number | null;
-  /** Of a folder: files so far. */
+  /** Of a folder, or where no bytes are counted: files so far. */
   readonly doneFiles?: number | undefined;
+  /** In all, where it is known. */
+  readonly totalFiles?: number | undefined;
 }
 
 /** Something that went wrong and was got round. */

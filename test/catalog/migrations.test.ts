@@ -91,7 +91,7 @@ describe.each(VERSIONS)('a catalog of schema %i', (version) => {
 
 const UNRELEASED = {
   code: 'unsupported',
-  message: expect.stringMatching(/made by an unreleased version.*`vault recover`/),
+  message: expect.stringMatching(/made by an unreleased version.*"vault recover"/),
 };
 
 test('an SQLite catalog from before the first release is unsupported, and stays as it is', async () => {

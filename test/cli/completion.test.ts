@@ -70,7 +70,7 @@ test('a script is printed for each shell, whatever the settings say, and for no 
   expect(stdout).toContain('Register-ArgumentCompleter -Native -CommandName vault, shardvault');
   const other = await box.run(['completion', 'tcsh']);
   expect(other).toMatchObject({ exit: 2, stdout: '' });
-  expect(other.stderr).toMatch(/no completion for 'tcsh', but for bash, zsh, fish/);
+  expect(other.stderr).toMatch(/no completion for "tcsh", but for bash, zsh, fish/);
 });
 
 test('whatever goes wrong is silent, nobody is asked, and no command is run', async () => {

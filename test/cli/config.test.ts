@@ -111,8 +111,8 @@ test.skipIf(DATABASE === 'postgres')('a path is meant from the folder of the fil
 
 describe('is refused with 2', () => {
   test.each([
-    ['[vault.work]\ndbb = "x"', /'dbb' in \[vault\.work\] means nothing\. Known are: db, password_file/],
-    ['work = 1', /'work' in the file means nothing/],
+    ['[vault.work]\ndbb = "x"', /"dbb" in \[vault\.work\] means nothing\. Known are: db, password_file/],
+    ['work = 1', /"work" in the file means nothing/],
     ['[vault.work]\nexclude = "*.tmp"', /exclude in \[vault\.work\] is not a list of patterns\./],
     ['[vault.work]\ndb = true', /db in \[vault\.work\] is not a text\./],
     ...['password_command', 'db', 'key_file', 'timeout', 'concurrency'].flatMap((key): [string, RegExp][] => [
@@ -121,16 +121,16 @@ describe('is refused with 2', () => {
     ]),
     ['[vault.work]\nexclude = ["a\\u0000b"]', /exclude in \[vault\.work\] is not a list of patterns/],
     ['[vault.work]\nexclude = ["a", ""]', /exclude in \[vault\.work\] is not a list of patterns/],
-    ['[vault.work]\ntimeout = "5"', /config\.toml \[vault\.work\]: timeout '5' is not a duration/],
-    ['[vault.work]\nconcurrency = 0', /\[vault\.work\]: concurrency '0' is not/],
-    ['[vault.work]\nlimit_upload = "fast"', /\[vault\.work\]: limit_upload 'fast' is not/],
+    ['[vault.work]\ntimeout = "5"', /config\.toml \[vault\.work\]: timeout "5" is not a duration/],
+    ['[vault.work]\nconcurrency = 0', /\[vault\.work\]: concurrency "0" is not/],
+    ['[vault.work]\nlimit_upload = "fast"', /\[vault\.work\]: limit_upload "fast" is not/],
     [Buffer.from('[vault.work]\ndb = "\xff"', 'latin1'), /config\.toml is not valid TOML: it is not UTF-8/],
     ['vault = 1', /vault is not a table/],
     ['default = 1', /default is not the name of a vault/],
     ['[vault.work', /config\.toml is not valid TOML/],
     ['[vault.work]\npassword_file = "a"\npassword_command = "b"', /password_file and password_command/],
-    ['[vault.home]\ndb = "x"', /There is no vault 'work' in .*config\.toml\. It has: home\./],
-    ['', /There is no vault 'work' in .*config\.toml\. Add \[vault\.work\]/],
+    ['[vault.home]\ndb = "x"', /There is no vault "work" in .*config\.toml\. It has: home\./],
+    ['', /There is no vault "work" in .*config\.toml\. Add \[vault\.work\]/],
   ])('%j', async (text, message) => {
     await config(text);
     const { exit, stderr } = await box.run(['--vault', 'work', 'ls'], bare);

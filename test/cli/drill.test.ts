@@ -103,7 +103,7 @@ test('a file that does not come back ends it with 6, and is named, while the oth
     bytes: 5,
     failures: [{ name: 'a', error: { code: 'damaged', exit: 6 } }],
   });
-  expect(stderr).toMatch(/"error":\{"code":"damaged","message":"'a' was not restored\. /);
+  expect(stderr).toMatch(/"error":\{"code":"damaged","message":"\\"a\\" was not restored\. /);
   expect(await readdir(box.at('tmp'))).toEqual([]);
   expect((await status()).runs).toContainEqual(
     expect.objectContaining({ verb: 'drill', exit: 6, files: 1, failed: 1 }),

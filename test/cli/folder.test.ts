@@ -270,11 +270,11 @@ test('says of a folder that changed while it was stored that it is incomplete, a
   const said = await readFile(box.at('said'), 'utf8');
   expect(said).toMatch(/b\.tmp changed while it was read/);
   expect(said).toMatch(
-    /'docs' is stored, and says that it is incomplete: not all in it could be read, or stood still\.$/m,
+    /"docs" is stored, and says that it is incomplete: not all in it could be read, or stood still\.$/m,
   );
   const got = await box.run(['get', 'docs', '-o', 'out']);
   expect(got.stderr).toMatch(
-    /'docs' is incomplete: not all in it could be read, or stood still, when it was stored\.$/m,
+    /"docs" is incomplete: not all in it could be read, or stood still, when it was stored\.$/m,
   );
 });
 
@@ -303,7 +303,7 @@ test('takes the place of a link that leads nowhere, if it is told to', async () 
   const refused = await box.run(['get', 'docs', '-o', 'T']);
   expect(refused).toMatchObject({
     exit: 2,
-    stderr: expect.stringMatching(/'T' exists.*symbolic link: --force replaces that/),
+    stderr: expect.stringMatching(/"T" exists.*symbolic link: --force replaces that/),
   });
   expect(await box.run(['get', 'docs', '-o', 'T', '--force'])).toMatchObject({ exit: 0, stderr: '' });
   expect((await lstat(box.at('T'))).isDirectory()).toBe(true);

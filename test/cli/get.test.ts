@@ -77,7 +77,7 @@ test('takes a symbolic link for the file that it is, and never replaces a device
   await symlink('nowhere', box.at('link'));
   const refused = await box.run(['get', 'docs/report.pdf', '-o', 'link']);
   expect(refused.exit).toBe(2);
-  expect(refused.stderr).toMatch(/'link' exists and was not overwritten/);
+  expect(refused.stderr).toMatch(/"link" exists and was not overwritten/);
   expect(await box.run(['get', 'docs/report.pdf', '-o', 'link', '--force'])).toMatchObject({ exit: 0 });
   expect((await lstat(box.at('link'))).isFile()).toBe(true);
   // Its own descriptors are links to whatever is open, here a file.

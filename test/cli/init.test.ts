@@ -127,7 +127,7 @@ test.each([':memory:', ' ', '', 'file:x.db?mode=memory', 'x.db ', 'folder/'])(
     const before = await readdir(box.path);
     for (const args of [['init', '--bucket', 'one'], ['ls']]) {
       const { exit, stderr } = await box.run([...args, '--db', db]);
-      expect(stderr).toMatch(/^vault: ('.*' cannot be the name of a catalog's file|--db needs a file)/);
+      expect(stderr).toMatch(/^vault: (".*" cannot be the name of a catalog's file|--db needs a file)/);
       expect(exit).toBe(2);
     }
     expect(await readdir(box.path)).toEqual(before);

@@ -80,7 +80,7 @@ test('another person chooses a password in the terminal, twice', async () => {
     await run.waitFor(question);
     run.type('the password of ann, and longer\r');
   }
-  await run.waitFor("Added the key 'ann'");
+  await run.waitFor('Added the key "ann"');
   expect(await run.exit).toBe(0);
   const env = { VAULT_PASSWORD: 'the password of ann, and longer' };
   expect(await box.run(['cat', hash], { env })).toMatchObject({ exit: 0, stdout: 'content of a' });
@@ -94,7 +94,7 @@ test('a new root takes every other key away, asks before, and all that was store
   const unasked = await other.run(['key', 'rotate', '--new-key-file', 'root.key']);
   expect(unasked).toMatchObject({
     exit: 2,
-    stderr: expect.stringContaining("takes away 1 other key ('web')"),
+    stderr: expect.stringContaining('takes away 1 other key ("web")'),
   });
   await expect(lstat(other.at('root.key'))).rejects.toThrow('ENOENT');
   const rotated = await other.run(['key', 'rotate', '--yes', '--verbose', '--new-key-file', 'root.key']);

@@ -115,7 +115,7 @@ describe('a locked file', () => {
     const first = await box.run(['put', 'small']);
     expect(first.exit).toBe(0);
     expect(first.stderr).toBe(
-      `vault: warning: 'small' was locked, and its new version is not: the vault's password is enough to read it. The version before stays locked. To lock this one, too: "vault rm --now" it, and put it again with --lock.\n`,
+      `vault: warning: "small" was locked, and its new version is not: the vault's password is enough to read it. The version before stays locked. To lock this one, too: "vault rm --now" it, and put it again with --lock.\n`,
     );
     await writeFile(box.at('small'), 'other content');
     expect(await box.run(['put', 'small'])).toMatchObject({ exit: 0, stderr: '' });

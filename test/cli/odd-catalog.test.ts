@@ -24,13 +24,13 @@ interface Oddity {
   readonly says: RegExp;
 }
 
-const DAMAGED = /is damaged or is no catalog .* move it away: `vault recover` then makes it anew/;
+const DAMAGED = /is damaged or is no catalog .* move it away: "vault recover" then makes it anew/;
 
 const ODDITIES: readonly Oddity[] = [
   { what: 'cut off in its header', how: (path) => truncate(path, 60), exit: 6, says: DAMAGED },
   { what: 'cut off behind it', how: (path) => truncate(path, 8192), exit: 6, says: DAMAGED },
   { what: 'a text', how: (path) => writeFile(path, 'text\n'.repeat(900)), exit: 6, says: DAMAGED },
-  { what: 'empty', how: (path) => truncate(path, 0), exit: 10, says: /`vault recover` the catalog of one/ },
+  { what: 'empty', how: (path) => truncate(path, 0), exit: 10, says: /"vault recover" the catalog of one/ },
   {
     what: 'of a newer version',
     how: (path) => new Sqlite(path).exec('pragma user_version = 999').close(),

@@ -71,7 +71,7 @@ describe('ends with 2 and says why', () => {
       'without the file',
       ['--password-file', 'absent'],
       {},
-      /--password-file 'absent': there is no such file/,
+      /--password-file "absent": there is no such file/,
     ],
     ['with an empty file', ['--password-file', '/dev/null'], {}, /What --password-file gives is empty\./],
     ['with an endless file', ['--password-file', '/dev/zero'], {}, /longer than 64 KiB/],
@@ -108,7 +108,7 @@ test.each([
   const { exit, stderr } = await box.run(['ls', '--password-file', 'open'], { env: NONE });
   expect({ exit, stderr }).toEqual({
     exit: 0,
-    stderr: `vault: warning: The password file 'open' ${message}: chmod 600 it.\n`,
+    stderr: `vault: warning: The password file "open" ${message}: chmod 600 it.\n`,
   });
   await chmod(box.at('open'), 0o640);
   expect(await box.run(['ls', '--password-file', 'open'], { env: NONE })).toMatchObject({

@@ -137,6 +137,7 @@ test('asks in a terminal, where no is the usual answer', async () => {
   await run.waitFor('This removes 5 versions of 2 names and keeps 2. Go on?');
   run.type('\r');
   expect(await run.exit).toBe(130);
+  expect(run.shown).toContain('vault: Nothing was changed.');
   expect(await versions()).toHaveLength(7);
   const sure = box.terminal(args);
   await sure.waitFor('Go on?');

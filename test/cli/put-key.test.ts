@@ -72,7 +72,7 @@ test('its file is named where it opens nothing, and once it was removed nothing 
   await writeFile(box.at('wrong.key'), `${drawKeyText()}\n`, { mode: 0o600 });
   const wrong = await box.run(['put', 'd/a', '--key-file', 'wrong.key'], machine);
   expect(wrong).toMatchObject({ exit: 12, stdout: '' });
-  expect(wrong.stderr).toMatch(/^vault: The key file 'wrong\.key' does not open this vault: .*vault key ls/);
+  expect(wrong.stderr).toMatch(/^vault: The key file "wrong\.key" does not open this vault: .*vault key ls/);
   const other = { env: { ...machine.env, VAULT_KEY_FILE: 'other.key', VAULT_DB: 'other.db' } };
   const again = ['recover', '--bucket', box.bucket(2)];
   await box.run(again, other);
@@ -85,7 +85,7 @@ test('its file is named where it opens nothing, and once it was removed nothing 
   expect(await box.run(again, other)).toMatchObject({
     exit: 12,
     stderr: expect.stringMatching(
-      /^vault: The key file 'other\.key' does not open this vault: its key was removed/,
+      /^vault: The key file "other\.key" does not open this vault: its key was removed/,
     ),
   });
 });
@@ -104,7 +104,7 @@ test('a removed key is told so also by a bucket that was put back to what it was
         exit: 12,
         stdout: '',
         stderr: expect.stringMatching(
-          /^vault: The key file 'old\.key' does not open this vault: its key was removed/,
+          /^vault: The key file "old\.key" does not open this vault: its key was removed/,
         ),
       });
     }
@@ -166,13 +166,13 @@ test('what is not a key file says so, and what to do', async () => {
     [
       folder.at('absent'),
       'invalid-input',
-      /key file that --key-file names, '.*absent': there is no such file/,
+      /key file that --key-file names, ".*absent": there is no such file/,
     ],
     [folder.path, 'invalid-input', /it is a folder/],
-    [await place('empty', ''), 'invalid-input', /not a key file: '.*empty' is empty\. .*--new-key-file/],
+    [await place('empty', ''), 'invalid-input', /not a key file: ".*empty" is empty\. .*--new-key-file/],
     [await place('binary', Buffer.alloc(40, 255)), 'invalid-input', /not a key file: .*--password-file/],
     [await place('long', key.repeat(2000)), 'invalid-input', /not a key file/],
-    [await place('readable', key, 0o644), 'denied', /'.*readable' can be read by every user: chmod 600/],
+    [await place('readable', key, 0o644), 'denied', /".*readable" can be read by every user: chmod 600/],
     [await place('writable', key, 0o620), 'denied', /can be changed by other users: chmod 600/],
   ];
   for (const [path, code, message] of refusals) {

@@ -1,6 +1,6 @@
 /** Pictures of what people see, in wide and in narrow terminals. */
 import { randomBytes } from 'node:crypto';
-import { rm, utimes, writeFile } from 'node:fs/promises';
+import { rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
@@ -93,6 +93,39 @@ test('conditions have colours, unless NO_COLOR says otherwise', async () => {
   await plain.exit;
   expect(plain.raw).not.toContain('\u001b[3');
   expect((await box.run(['repair'])).exit).toBe(0);
+});
+
+test.each([['bucket', 'ls'], ['status'], ['verify']])(
+  'of a bucket that cannot be used, %s %s says why in full, however long its URL is',
+  async (...verb) => {
+    const args = verb.filter((word) => word !== undefined);
+    await rename(box.bucket(1), `${box.bucket(1)}-away`);
+    try {
+      const why = `There is no folder ${box.bucket(1)} for the bucket file://${box.bucket(1)}. Is its disk mounted?`;
+      const { lines } = await picture(args, 60);
+      expect(lines.join('')).toContain(`vault: warning: ${why}`);
+      expect(lines.filter((line) => line.startsWith('file:///'))).toEqual([
+        expect.stringMatching(/…\S*bucket-1 +\S.* unusable$/),
+        expect.stringMatching(/…\S*bucket-2 +\S.* active$/),
+        expect.stringMatching(/…\S*bucket-3 +\S.* active$/),
+      ]);
+      expect((await box.run(args)).stderr).toContain(`vault: warning: ${why}\n`);
+      const warning = { kind: 'bucket-down', bucket: `file://${box.bucket(1)}`, message: why };
+      const told = (await box.run([...args, '--json'])).stderr.split('\n');
+      expect(told.map((line) => JSON.parse(line || '{}') as unknown)).toContainEqual({ warning });
+    } finally {
+      await rename(`${box.bucket(1)}-away`, box.bucket(1));
+    }
+  },
+);
+
+test('verify of an empty vault counts nothing, also where a bucket is away', async () => {
+  await using empty = await sandbox();
+  await empty.makeVault();
+  await rename(empty.bucket(1), empty.at('away'));
+  const run = empty.terminal(['verify']);
+  expect(await run.exit).toBe(3);
+  expect(run.shown).toContain('\r\n0 files; 0 chunks.\r\n');
 });
 
 test('what is no text is not sent to a terminal, unless it is meant', async () => {

@@ -73,7 +73,7 @@ describe('get', () => {
     await box.run(['put', 'a.txt', '--name', 'old/b.txt']);
     const { exit, stderr } = await box.run(['get', '--force', 'b.txt', 'old/b.txt', '-o', 'out']);
     expect(exit).toBe(2);
-    expect(stderr).toMatch(/'out\/b\.txt' is 'b\.txt' now, and 'old\/b\.txt' would replace it\./);
+    expect(stderr).toMatch(/"out\/b\.txt" is "b\.txt" now, and "old\/b\.txt" would replace it\./);
     expect(await readFile(box.at('out', 'b.txt'), 'utf8')).toBe(contentOf('b.txt'));
   });
 
@@ -109,7 +109,7 @@ describe('get', () => {
     const { exit, stderr } = await box.run(['get', 'a.*', '-o', 'none']);
     expect({ exit, stderr }).toMatchObject({
       exit: 2,
-      stderr: expect.stringMatching(/^vault: Several files need a folder, and 'none' is not one\./),
+      stderr: expect.stringMatching(/^vault: Several files need a folder, and "none" is not one\./),
     });
   });
 

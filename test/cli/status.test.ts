@@ -93,7 +93,7 @@ test('--max-age ends with 3 when the newest version of the vault, or of a name, 
   const named = await box.run(['status', '--max-age', '1ms', 'a', '--json']);
   expect(named.exit).toBe(3);
   expect(JSON.parse(named.stdout)).toMatchObject({ names: [{ name: 'a', tooOld: true }] });
-  expect(named.stderr).toContain("'a' was last stored");
+  expect(named.stderr).toContain('\\"a\\" was last stored');
   expect((await box.run(['status', '--max-age', '1h', 'none'])).exit).toBe(4);
 });
 

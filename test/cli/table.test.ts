@@ -51,6 +51,27 @@ describe('a table', () => {
     );
   });
 
+  test('shortens the columns that may be, the widest first', () => {
+    const table = new Table([{ ...COLUMNS[2], shrinks: true }, COLUMNS[1], COLUMNS[2]], {
+      width: 45,
+      styleHeading: null,
+    });
+    const url = 'file:///mnt/somewhere/far/away/bucket-1';
+    expect(table.page([['file:///mnt/bucket-1', '1 B', 'active']])).toBe(
+      'file:///mnt/bucket-1  1 B  active\n',
+    );
+    expect(table.page([[url, '1 B', 'unusable']])).toBe(`${fit(url, 30)}  1 B  unusable\n`);
+    expect(table.page([[url, '1 B', 'shards missing there']])).toBe(
+      `${fit(url, 19)}  1 B  ${fit('shards missing there', 19)}\n`,
+    );
+  });
+
+  test('shortens none so far that it says nothing', () => {
+    const table = new Table([{ ...COLUMNS[2], shrinks: true }, COLUMNS[2]], { width: 8, styleHeading: null });
+    const name = 'archive/2026/report.pdf';
+    expect(table.page([[name, name]])).toBe(`${fit(name, 12)}  ${fit(name, 12)}\n`);
+  });
+
   test('has no heading and no limit in a pipe', () => {
     const table = new Table(COLUMNS, { width: null, styleHeading: null });
     expect(table.page([['x', '1 B', 'n'.repeat(300)]])).toBe(`x  1 B  ${'n'.repeat(300)}\n`);

@@ -64,7 +64,7 @@ test('a message keeps its line ends, indented, so that no name in it can pretend
 });
 
 test('a quoted value is one line', () => {
-  expect(quote('a\nb')).toBe("'a\\nb'");
+  expect(quote('a\nb')).toBe('"a\\nb"');
 });
 
 test.each([

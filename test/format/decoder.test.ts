@@ -258,6 +258,8 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     const args = ['--password-file', password()];
     const ofFolders = (verb: string): ReturnType<typeof spawnSync> =>
       spawnSync(python ?? '', [FOLDER_DECODER, ...args, verb, 'docs', ...one.folders]);
+    const alone = await decode(...args, 'ls', ...one.folders);
+    expect(alone.errors).toMatch(/: it is of a folder: use decoder_folder\.py$/m);
     expect(ofFolders('entries').stdout?.toString().trim().split('\n')).toHaveLength(6);
     const { status, stdout } = ofFolders('get');
     expect(status).toBe(0);

@@ -100,6 +100,12 @@ describe('A bucket that is added', () => {
     await using begun = await begin();
     const { scene, handle, place } = begun;
     await expect(handle.vault.addBucket('memory:1')).rejects.toMatchObject({ code: 'already-exists' });
+    await expect(handle.vault.addBucket('memory:1?region=eu')).rejects.toMatchObject({
+      code: 'already-exists',
+      message: expect.stringMatching(
+        /^memory:1\?region=eu is a bucket of this vault already, known as memory:1\./,
+      ),
+    });
     place.storage.set('vault.json', present(scene.bucket(0).storage.get('vault.json')));
     await expect(handle.vault.addBucket('memory:5')).rejects.toMatchObject({
       code: 'already-exists',

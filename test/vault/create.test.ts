@@ -280,6 +280,16 @@ describe('Two makings at once', () => {
 
 const COMPLETE_4 = ['memory:4 keyring/0000000001', 'memory:4 vault.json'];
 
+test('a bucket that is given twice is refused, however it is spelled', async () => {
+  const urls = ['s3://name/a', 's3://other', 's3://name/a/?region=eu'];
+  await using begun = await room();
+  await expect(make({ ...begun, urls })).rejects.toMatchObject({
+    code: 'invalid-input',
+    message:
+      'The same bucket is given twice: s3://name/a and s3://name/a/?region=eu. Each shard needs a place of its own.',
+  });
+});
+
 test.each([
   ['file:///a/b', 'file:///a/b/c', true],
   ['file:///', 'file:///a', true],

@@ -218,7 +218,7 @@ function refusedByServer(error: unknown, label: string): Told | null {
   if (/^(XX001|XX002|22|23|42P01|42703|42804)/.test(code)) {
     return [
       'damaged',
-      `The catalog in ${label} is not as it was made (${message}). \`vault recover\` rebuilds it from the buckets.`,
+      `The catalog in ${label} is not as it was made (${message}). "vault recover" rebuilds it from the buckets.`,
     ];
   }
   if (code.startsWith('53') || code.startsWith('54')) {

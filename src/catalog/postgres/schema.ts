@@ -31,7 +31,7 @@ export async function prepareTables(
   if (version === null && !create) {
     throw new VaultError(
       'no-vault',
-      `There is no vault in ${engine.label}. \`vault init\` makes one; --db or VAULT_DB names another place.`,
+      `There is no vault in ${engine.label}. "vault init" makes one; --db or VAULT_DB names another place.`,
     );
   }
   if (version !== null) requireKnownSchema(engine.label, version);

@@ -47,7 +47,7 @@ export function requireKnownSchema(label: string, version: number): void {
   if (version > 0 && version <= UNRELEASED) {
     throw new VaultError(
       'unsupported',
-      `The catalog ${label} was made by an unreleased version; rebuild it with \`vault recover\` in another place.`,
+      `The catalog ${label} was made by an unreleased version; rebuild it with "vault recover" in another place.`,
     );
   }
 }

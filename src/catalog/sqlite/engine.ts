@@ -327,7 +327,7 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
 function noVault(path: string, cause?: unknown): VaultError {
   return new VaultError(
     'no-vault',
-    `There is no vault at ${path}. \`vault init\` makes one, \`vault recover\` the catalog of one anew from its buckets; --db or VAULT_DB names another place.`,
+    `There is no vault at ${path}. "vault init" makes one, "vault recover" the catalog of one anew from its buckets; --db or VAULT_DB names another place.`,
     { cause },
   );
 }
@@ -358,7 +358,7 @@ const MEANINGS: readonly (readonly [
     'CORRUPT NOTADB',
     'damaged',
     (path, said) =>
-      `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, move it away: \`vault recover\` then makes it anew from the buckets.`,
+      `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, move it away: "vault recover" then makes it anew from the buckets.`,
   ],
   [
     'READONLY CANTOPEN PERM AUTH EACCES EPERM EROFS',

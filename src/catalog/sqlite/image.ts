@@ -71,6 +71,6 @@ export function requireFileName(path: string): void {
   const name = path.trim();
   if (name === path && name !== '' && !/^(:|file:)/i.test(name) && !/[/\\]$/.test(name)) return;
   throw invalidInput(
-    `'${path}' cannot be the name of a catalog's file. Give a path (--db or VAULT_DB), such as ./catalog.db.`,
+    `"${path}" cannot be the name of a catalog's file. Give a path (--db or VAULT_DB), such as ./catalog.db.`,
   );
 }

@@ -155,8 +155,8 @@ const UNIT_MS: ReadonlyMap<string, number> = new Map([
   ['d', DAY_MS],
   ['w', 7 * DAY_MS],
 ]);
-/** Longest duration: a thousand years, in milliseconds; dates stay within what a Date can hold. */
-const MAX_DURATION_MS = 365_250 * DAY_MS;
+/** Longest duration: the longest lock of both clouds, which nobody could take back, and the longest grace. */
+const MAX_DURATION_DAYS = 36_500;
 
 /**
  * A duration as people write it: `30s`, `15m`, `12h`, `30d`, `2w`.
@@ -168,27 +168,10 @@ export function parseDurationMs(text: string, option: string): number {
   const match = DURATION.exec(text.trim());
   const [, amount = '', unit = ''] = match ?? [];
   const ms = Math.round(Number(amount) * (UNIT_MS.get(unit.toLowerCase()) ?? 0));
-  if (match === null || ms < 1 || ms > MAX_DURATION_MS) {
+  if (match === null || ms < 1)
     throw invalid(option, text, 'a duration, for example 30s, 15m, 12h, 30d or 2w');
-  }
-  return ms;
-}
-
-/** The longest lock of both clouds, in milliseconds: a hundred years. */
-const MAX_RETAINED_MS = 36_500 * DAY_MS;
-
-/**
- * When a lock is to end: nobody may be able to undo one that a slip of the finger has made too long.
- *
- * @param text as `parseDurationMs`; undefined: no lock
- * @returns milliseconds since 1970
- * @throws `invalid-input`
- */
-export function parseRetainUntilMs(text: string | undefined, nowMs: number): number | undefined {
-  if (text === undefined) return undefined;
-  const ms = parseDurationMs(text, '--retain');
-  if (ms > MAX_RETAINED_MS) throw invalid('--retain', text, 'at most 36500d, the longest lock of any cloud');
-  return nowMs + ms;
+  if (ms <= MAX_DURATION_DAYS * DAY_MS) return ms;
+  throw invalidInput(`${option} ${quote(text)} is longer than a hundred years, ${MAX_DURATION_DAYS}d.`);
 }
 
 const MOMENT = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(Z|[+-]\d\d:?\d\d)?)?$/;

@@ -9,7 +9,7 @@ import {
   withProgress,
   withVault,
 } from '../arguments/invocation.ts';
-import { conditionColumn } from '../terminal/describe.ts';
+import { conditionColumn, stateOf } from '../terminal/describe.ts';
 import { Plan } from '../terminal/plan.ts';
 import { tableFor } from '../terminal/table.ts';
 import type { BucketReport } from '../../vault/manage/buckets.ts';
@@ -38,6 +38,8 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
     } else {
       await printBucketReports(invocation, buckets);
     }
+    const down = buckets.filter(({ error }) => error !== null);
+    for (const { url, error } of down) terminal.warn(error ?? url, { kind: 'bucket-down', bucket: url });
     const objects = buckets.reduce((sum, bucket) => sum + (bucket.objects ?? 0), 0);
     const bytes = buckets.reduce((sum, bucket) => sum + (bucket.bytes ?? 0), 0);
     terminal.summary(`${count(buckets.length, 'bucket')}, ${count(objects, 'object')}, ${showSize(bytes)}.`, {
@@ -45,22 +47,22 @@ export async function listBuckets(invocation: Invocation): Promise<ExitCode> {
       objects,
       bytes,
     });
-    return buckets.every(({ error }) => error === null) ? DONE : ATTENTION;
+    return down.length === 0 ? DONE : ATTENTION;
   });
 }
 
-/** Prints the buckets and what they hold, a line each. */
+/** Prints the buckets and what they hold, a line each; why one cannot be used is for a warning to say. */
 export async function printBucketReports(
   invocation: Pick<Invocation, 'output' | 'environment'>,
   buckets: readonly BucketReport[],
 ): Promise<void> {
   const state = conditionColumn(invocation, 'STATE');
-  const table = tableFor(invocation, ['BUCKET', '>OBJECTS', '>SIZE', state], { piped: true });
-  const rows = buckets.map(({ url, objects, bytes, error, ...bucket }) => [
-    showName(url),
-    objects === null ? '?' : grouped(objects),
-    bytes === null ? '?' : showSize(bytes),
-    error === null ? bucket.state : showName(error),
+  const table = tableFor(invocation, ['~BUCKET', '>OBJECTS', '>SIZE', state], { piped: true });
+  const rows = buckets.map((bucket) => [
+    showName(bucket.url),
+    bucket.objects === null ? '?' : grouped(bucket.objects),
+    bucket.bytes === null ? '?' : showSize(bucket.bytes),
+    stateOf(bucket),
   ]);
   await invocation.output.write(table.page(rows));
 }

@@ -9,13 +9,9 @@ import { catalogLocation, withoutSecret } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, grouped, showName, showSize, showTime } from '../terminal/text.ts';
-import { fit } from '../terminal/width.ts';
 
 /** Columns of the picture where the output has no width of its own. */
 const USUAL_WIDTH = 80;
-/** How much of them a bucket's URL may take. */
-const LABEL_SHARE = 0.4;
-const LEAST_LABEL_WIDTH = 16;
 /** From no chunk of a cell to all of them. */
 const SHADES = ['·', '░', '▒', '▓', '█'] as const;
 
@@ -192,13 +188,9 @@ function facts(rows: readonly (readonly [string, string | null])[]): string {
 function picture(invocation: Invocation, file: FileDetails, { rows }: Summary): string {
   if (file.placement.length === 0) return '';
   const width = invocation.output.width ?? USUAL_WIDTH;
-  const table = tableFor(invocation, ['BUCKET', '>SHARDS', '>SIZE', 'CHUNKS'], { width, piped: true });
-  const texts = rows.map(({ url, shards, bytes }) => [
-    fit(showName(url), Math.max(LEAST_LABEL_WIDTH, Math.floor(width * LABEL_SHARE))),
-    grouped(shards),
-    showSize(bytes),
-  ]);
-  const cells = Math.min(file.placement.length, table.roomBeside(texts));
+  const table = tableFor(invocation, ['~BUCKET', '>SHARDS', '>SIZE', 'CHUNKS'], { width, piped: true });
+  const texts = rows.map(({ url, shards, bytes }) => [showName(url), grouped(shards), showSize(bytes)]);
+  const cells = table.roomBeside(texts, file.placement.length);
   return `\n${table.page(texts.map((text, index) => text.concat(shades(rows[index]?.has ?? [], cells))))}`;
 }
 

@@ -57,7 +57,7 @@ export async function tasksOf(
       `The list of --files-from ${quote(filesFrom)} is empty, so nothing was stored. With --allow-empty that is well.`,
     );
   }
-  if (isNothing) throw invalidInput(`Missing required argument 'path'. See "vault put --help".`);
+  if (isNothing) throw invalidInput(`Missing required argument "path". See "vault put --help".`);
   checkPaths(paths, flags);
   const settings = await folderSettings(flags, excludes);
   const tasks = mapOrdered(paths, async (path) => taskOf(path, flags, settings), { inFlight: ASKED_AT_ONCE });

@@ -15,13 +15,7 @@ import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
 import { collectLessOften, enlargeNewSpace, keepNewSpace } from '../heap.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, warnTo, withVault } from '../arguments/invocation.ts';
-import {
-  ifGiven,
-  parseCompression,
-  parseDurationMs,
-  parseRetainUntilMs,
-  parseSize,
-} from '../arguments/options.ts';
+import { ifGiven, parseCompression, parseDurationMs, parseSize } from '../arguments/options.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, quote, showTime } from '../terminal/text.ts';
 import type { LockFlags } from './lock-password.ts';
@@ -249,7 +243,8 @@ function putSettings(
   }
   const expiresAtMs =
     flags.expires === undefined ? null : clock.now() + parseDurationMs(flags.expires, '--expires');
-  const retainUntilMs = parseRetainUntilMs(flags.retain, clock.now()) ?? null;
+  const retainUntilMs =
+    flags.retain === undefined ? null : clock.now() + parseDurationMs(flags.retain, '--retain');
   return { chunkSize, chunking, compression, expiresAtMs, retainUntilMs };
 }
 

@@ -8,7 +8,7 @@ import { ATTENTION } from '../exit.ts';
 import { confirm } from '../arguments/confirm.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, withProgress, withVault } from '../arguments/invocation.ts';
-import { ifGiven, parseRedundancyOption, parseRetainUntilMs } from '../arguments/options.ts';
+import { ifGiven, parseDurationMs, parseRedundancyOption } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
 import { warnOfUnlisted } from '../terminal/condition.ts';
 import { Plan } from '../terminal/plan.ts';
@@ -34,7 +34,8 @@ export async function repair(
   const { output, options } = invocation;
   const dryRun = flags.dryRun === true;
   const redundancy = ifGiven(flags.redundancy, parseRedundancyOption, '--redundancy');
-  const retainUntilMs = parseRetainUntilMs(flags.retain, invocation.clock.now());
+  const retainMs = ifGiven(flags.retain, parseDurationMs, '--retain');
+  const retainUntilMs = retainMs === undefined ? undefined : invocation.clock.now() + retainMs;
   if (flags.forgetBucket !== undefined) {
     if (references.length > 0 || redundancy !== undefined || flags.retain !== undefined) {
       throw invalidInput('--forget-bucket is for the whole vault: give it alone.');

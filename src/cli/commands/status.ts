@@ -49,7 +49,7 @@ export function concludeReasons(
   reasons: readonly Reason[],
   { files, versions }: Pick<VaultStatus, 'files' | 'versions'>,
 ): ExitCode {
-  for (const { message, kind } of reasons) terminal.warn(message, { kind });
+  for (const { message, ...details } of reasons) terminal.warn(message, details);
   const [first] = reasons;
   const text =
     first === undefined ? 'Nothing needs attention.' : `${count(reasons.length, 'thing')} to look after.`;
@@ -85,6 +85,7 @@ async function agesOf(
 interface Reason {
   readonly message: string;
   readonly kind: string;
+  readonly bucket?: string;
 }
 
 function whatIsWrong(
@@ -102,7 +103,8 @@ function whatIsWrong(
   }
   reasons.push(...whatIsWrongOfTimes(standing, { maxAgeMs: ages.length === 0 ? maxAgeMs : null, nowMs }));
   const down = buckets.filter(({ error }) => error !== null);
-  for (const { error, url } of down) reasons.push({ message: error ?? url, kind: 'bucket-down' });
+  for (const { error, url } of down)
+    reasons.push({ message: error ?? url, kind: 'bucket-down', bucket: url });
   for (const message of describeLeaving(buckets)) reasons.push({ message, kind: 'not-removed' });
   if (degraded > 0) {
     const advice =
@@ -167,7 +169,7 @@ async function statusOfCatalog(
       `${factLines(lines)}\nBy the catalog alone: without the password nobody can check what it says, nor ask the buckets.\n`,
     );
   }
-  for (const { message, kind } of reasons) terminal.warn(message, { kind });
+  for (const { message, ...details } of reasons) terminal.warn(message, details);
   terminal.summary(null, { versions });
   return reasons.length === 0 ? DONE : ATTENTION;
 }

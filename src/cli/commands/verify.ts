@@ -75,5 +75,6 @@ export async function verify(
 function describeCounts(counts: Readonly<Record<string, number>>, what: string): string {
   const all = Object.values(counts).reduce((sum, number) => sum + number, 0);
   const parts = Object.entries(counts).filter(([, number]) => number > 0);
-  return `${count(all, what)}: ${parts.map(([condition, number]) => `${grouped(number)} ${condition}`).join(', ')}`;
+  const told = parts.map(([condition, number]) => `${grouped(number)} ${condition}`).join(', ');
+  return [count(all, what), told].filter(Boolean).join(': ');
 }

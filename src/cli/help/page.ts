@@ -14,7 +14,7 @@ export const EXIT_CODES: readonly (readonly [code: number, meaning: string])[] =
   [7, 'made by a newer version'],
   [10, 'no vault here'],
   [12, 'wrong password'],
-  [130, 'interrupted'],
+  [130, 'interrupted, or answered with no'],
 ];
 
 export const OPTIONS_PURPOSE = 'Options that every command takes.';

@@ -7,7 +7,7 @@ import type {
   FileProblem,
   VerifyResult,
 } from '../../vault/verify/condition.ts';
-import { conditionColumn, shortHash } from './describe.ts';
+import { conditionColumn, shortHash, stateOf } from './describe.ts';
 import { ATTENTION, DAMAGED, DONE, TOO_OLD, type ExitCode } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tableFor } from './table.ts';
@@ -17,7 +17,7 @@ import { count, grouped, showDuration, showName, showTime } from './text.ts';
 export async function printFiles(invocation: Invocation, files: readonly FileCondition[]): Promise<void> {
   if (files.length === 0) return;
   const condition = conditionColumn(invocation, 'CONDITION');
-  const table = tableFor(invocation, ['HASH', condition, 'NAME', 'WHAT IS WRONG'], { piped: true });
+  const table = tableFor(invocation, ['HASH', condition, '~NAME', 'WHAT IS WRONG'], { piped: true });
   const rows = files.map(({ hash, name, condition: stands, problems }) => [
     shortHash(hash),
     stands,
@@ -33,14 +33,14 @@ export async function printBuckets(
   buckets: readonly BucketCondition[],
 ): Promise<void> {
   const state = conditionColumn(invocation, 'STATE');
-  const table = tableFor(invocation, ['BUCKET', '>SHARDS', '>MISSING', '>DAMAGED', state], { piped: true });
+  const table = tableFor(invocation, ['~BUCKET', '>SHARDS', '>MISSING', '>DAMAGED', state], { piped: true });
   const rows = buckets.map((bucket) => [
     showName(bucket.url),
     grouped(bucket.shards),
     // Not the manifests: of those, not every bucket needs a copy. Keyrings have a warning of their own.
     grouped(bucket.shardsMissing),
     grouped(bucket.shardsDamaged + bucket.manifestsDamaged),
-    bucket.error === null ? bucket.state : showName(bucket.error),
+    stateOf(bucket),
   ]);
   await invocation.output.write(table.page(rows));
 }

@@ -1,5 +1,6 @@
 /** How conditions and hashes are shown. */
 import type { WrittenFile } from '../../vault/files/writers.ts';
+import type { BucketCondition } from '../../vault/verify/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import type { Column } from './table.ts';
 import { styleFor } from './terminal.ts';
@@ -13,6 +14,11 @@ export function conditionColumn({ environment }: Pick<Invocation, 'environment'>
 function colourOf(condition: string): 'green' | 'yellow' | 'red' {
   if (condition === 'whole' || condition === 'active') return 'green';
   return ['degraded', 'unknown', 'draining'].includes(condition) ? 'yellow' : 'red';
+}
+
+/** How a bucket stands, in one word. */
+export function stateOf({ state, error }: Pick<BucketCondition, 'state' | 'error'>): string {
+  return error === null ? state : 'unusable';
 }
 
 /** How many digits of a hash are shown where space is short; `get` and the others take 8 or more. */

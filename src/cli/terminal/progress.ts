@@ -1,6 +1,6 @@
 /** A line in the terminal that says how far something has come. Loaded only once it is to be shown. */
 import ora from 'ora';
-import { count, showDuration, showName, showSize } from './text.ts';
+import { count, grouped, showDuration, showName, showSize } from './text.ts';
 import type { Clock } from '../../host.ts';
 import { fit, widthOf } from './width.ts';
 
@@ -10,8 +10,9 @@ export interface ProgressState {
   readonly doneBytes: number;
   /** Null where nobody knows. */
   readonly totalBytes: number | null;
-  /** Of a folder. */
+  /** Of a folder, or where no bytes are counted. */
   readonly doneFiles?: number | undefined;
+  readonly totalFiles?: number | undefined;
 }
 
 export type ProgressReport = (state: ProgressState) => void;
@@ -31,15 +32,18 @@ const USUAL_WIDTH = 80;
 const INTERVAL_MS = 100;
 /** Over how long a rate is averaged, in milliseconds. */
 const RATE_WINDOW_MS = 4000;
+/** Over how long it must have been seen at least, in milliseconds. */
+const LEAST_RATE_MS = 1000;
+/** What is left is guessed when so much is done, or a hundredth: beside that, what each file takes by itself counts for more. */
+const TELLING_BYTES = 16 * 1024 * 1024;
 /** Columns of the spinner and the space behind it, and one at the end of the line that stays free. */
 const SPINNER_WIDTH = 3;
 
-/** @param options `width`: columns of the terminal at that moment. `startedAtMs`: when the work began, by the clock, which never goes back */
+/** @param options `width`: columns of the terminal at that moment */
 export function showProgress(options: {
   readonly stream: NodeJS.WriteStream;
   readonly width: () => number;
   readonly colored: boolean;
-  readonly startedAtMs: number;
   readonly clock: Clock;
 }): ProgressDisplay {
   const spinner = ora({
@@ -55,7 +59,7 @@ export function showProgress(options: {
     if (options.stream.columns === 0) options.stream.columns = USUAL_WIDTH;
   };
   options.stream.on('resize', onResize);
-  const rate = new RateMeter(options.startedAtMs);
+  const rate = new RateMeter();
   let lastChangeMs = -Infinity;
   return {
     update(state) {
@@ -81,19 +85,23 @@ export function showProgress(options: {
  * @param width columns
  */
 export function progressLine(state: ProgressState, bytesPerSecond: number | null, width: number): string {
-  const { doneBytes, totalBytes } = state;
+  const { doneBytes, totalBytes, doneFiles = 0, totalFiles = 0 } = state;
   const facts = [];
   if (totalBytes !== null && totalBytes > 0) {
-    facts.push(`${Math.floor((100 * Math.min(doneBytes, totalBytes)) / totalBytes)} %`);
-    facts.push(`${showSize(doneBytes)} of ${showSize(totalBytes)}`);
+    facts.push(percent(doneBytes, totalBytes), `${showSize(doneBytes)} of ${showSize(totalBytes)}`);
   } else if (doneBytes > 0) {
     facts.push(showSize(doneBytes));
   }
-  if ((state.doneFiles ?? 0) > 0) facts.push(count(state.doneFiles ?? 0, 'file'));
+  if (totalFiles > 0) {
+    facts.push(percent(doneFiles, totalFiles), `${grouped(doneFiles)} of ${count(totalFiles, 'file')}`);
+  } else if (doneFiles > 0) {
+    facts.push(count(doneFiles, 'file'));
+  }
   if (bytesPerSecond !== null && bytesPerSecond > 0) {
     facts.push(`${showSize(bytesPerSecond)}/s`);
-    if (totalBytes !== null && totalBytes > doneBytes) {
-      facts.push(`${showDuration((1000 * (totalBytes - doneBytes)) / bytesPerSecond)} left`);
+    const left = (totalBytes ?? 0) - doneBytes;
+    if (left > 0 && doneBytes >= Math.min(TELLING_BYTES, (totalBytes ?? 0) / 100)) {
+      facts.push(`${showDuration((1000 * left) / bytesPerSecond)} left`);
     }
   }
   const label = showName(state.label);
@@ -103,23 +111,25 @@ export function progressLine(state: ProgressState, bytesPerSecond: number | null
   return `${fit(label, Math.max(1, width - widthOf(rest)))}${rest}`;
 }
 
+function percent(done: number, total: number): string {
+  return `${Math.floor((100 * Math.min(done, total)) / total)} %`;
+}
+
 export class RateMeter {
-  readonly #marks: { readonly bytes: number; readonly ms: number }[];
+  readonly #marks: { readonly bytes: number; readonly ms: number }[] = [];
 
-  constructor(startedAtMs: number) {
-    this.#marks = [{ bytes: 0, ms: startedAtMs }];
-  }
-
-  /** Null before anything has been done. */
+  /** Null before something has been done for a while. */
   get bytesPerSecond(): number | null {
     const first = this.#marks[0];
     const last = this.#marks.at(-1);
-    if (first === undefined || last === undefined || last.ms <= first.ms) return null;
+    if (first === undefined || last === undefined || last.ms - first.ms < LEAST_RATE_MS) return null;
     return (1000 * (last.bytes - first.bytes)) / (last.ms - first.ms);
   }
 
   /** @param bytes done since the start */
   add(bytes: number, ms: number): void {
+    // What goes before says nothing of how fast it is.
+    if (bytes === 0) this.#marks.length = 0;
     const previous = this.#marks.at(-1);
     // A few marks a second are exact enough; the last one is always the present.
     if (this.#marks.length > 2 && previous !== undefined) {

@@ -6,18 +6,20 @@ import { fit, pad, widthOf } from './width.ts';
 export interface Column {
   readonly heading: string;
   readonly align: 'left' | 'right';
+  /** Whether it is shortened where the line is too long, as the last column is. */
+  readonly shrinks?: boolean;
   /** Colours a cell; it changes no width. */
   readonly paint?: (text: string) => string;
 }
 
 /** Between columns. */
 const GAP = '  ';
-/** The last column is never made narrower than this. */
+/** No column is made narrower than this. */
 const LEAST_WIDTH = 12;
 
 /**
- * Lays out rows in columns that are as wide as the rows seen so far need: a later page may widen a column, none narrows one. The
- * last column takes what is left of the line and is shortened to it.
+ * Lays out rows in columns that are as wide as the rows seen so far need: a later page may widen a column, none narrows one. Where
+ * a line would be too long, the widest of the columns that may be shortened gives way.
  */
 export class Table {
   readonly #columns: readonly Column[];
@@ -43,19 +45,21 @@ export class Table {
   /** The lines of some more rows, each ended; before the first ones, the heading. */
   page(rows: readonly (readonly string[])[]): string {
     this.#widen(rows);
+    const widths = this.#fitting(this.#widths);
     let text = '';
     if (!this.#headed && this.#styleHeading !== null) {
-      text += `${this.#styleHeading(this.#line(this.#columns.map(({ heading }) => heading)))}\n`;
+      const headings = this.#columns.map(({ heading }) => heading);
+      text += `${this.#styleHeading(this.#line(headings, widths))}\n`;
     }
     this.#headed = true;
-    for (const row of rows) text += `${this.#line(row, this.#columns)}\n`;
+    for (const row of rows) text += `${this.#line(row, widths, this.#columns)}\n`;
     return text;
   }
 
-  /** Columns left for the last cell of rows that begin with these cells. */
-  roomBeside(rows: readonly (readonly string[])[]): number {
+  /** Columns left for the last cell of rows that begin with these cells, if it wants so many. */
+  roomBeside(rows: readonly (readonly string[])[], wanted: number): number {
     this.#widen(rows);
-    return this.#room(this.#widths.slice(0, -1).reduce((sum, width) => sum + width + GAP.length, 0));
+    return this.#fitting([...this.#widths.slice(0, -1), wanted]).at(-1) ?? 0;
   }
 
   #widen(rows: readonly (readonly string[])[]): void {
@@ -66,35 +70,39 @@ export class Table {
     }
   }
 
-  #room(used: number): number {
-    return this.#width === null ? Infinity : Math.max(LEAST_WIDTH, this.#width - used);
+  /** The widths of columns that want these. */
+  #fitting(wanted: readonly number[]): number[] {
+    const widths = [...wanted];
+    const last = widths.length - 1;
+    let over = widths.reduce((sum, width) => sum + width, GAP.length * last) - (this.#width ?? Infinity);
+    while (over > 0) {
+      let widest: number | null = null;
+      for (const [index, width] of widths.entries()) {
+        const shrinks = index === last || this.#columns[index]?.shrinks === true;
+        if (shrinks && width > (widest === null ? LEAST_WIDTH : (widths[widest] ?? 0))) widest = index;
+      }
+      if (widest === null) break;
+      widths[widest] = (widths[widest] ?? 0) - 1;
+      over -= 1;
+    }
+    return widths;
   }
 
   /** @param painted columns whose cells are coloured */
-  #line(cells: readonly string[], painted: readonly Column[] = []): string {
-    let line = '';
-    let used = 0;
-    for (const [index, cell] of cells.entries()) {
-      const width = this.#widths[index] ?? 0;
-      const align = this.#columns[index]?.align ?? 'left';
+  #line(cells: readonly string[], widths: readonly number[], painted: readonly Column[] = []): string {
+    const shown = cells.map((cell, index) => {
+      const width = widths[index] ?? 0;
       const paint = painted[index]?.paint ?? ((text: string): string => text);
-      if (index < cells.length - 1) {
-        line += pad(paint(cell), width, align) + GAP;
-        used += width + GAP.length;
-      } else {
-        const room = this.#room(used);
-        const shown = paint(fit(cell, room));
-        line += align === 'left' ? shown : pad(shown, Math.min(width, room), align);
-      }
-    }
-    return line.trimEnd();
+      return pad(paint(fit(cell, width)), width, this.#columns[index]?.align ?? 'left');
+    });
+    return shown.join(GAP).trimEnd();
   }
 }
 
 /**
  * A table for standard output.
  *
- * @param columns their headings, `>` before those of numbers
+ * @param columns their headings, `>` before those of numbers, `~` before those of what is shortened where the line is too long
  * @param options `piped`: whether the heading is there without a terminal, too; who reads a pipe may want a line for each thing
  */
 export function tableFor(
@@ -105,7 +113,11 @@ export function tableFor(
   const style = styleFor(process.stdout, environment);
   const laid = columns.map((column): Column => {
     if (typeof column !== 'string') return column;
-    return { heading: column.replace('>', ''), align: column.startsWith('>') ? 'right' : 'left' };
+    return {
+      heading: column.replace(/^[>~]/, ''),
+      align: column.startsWith('>') ? 'right' : 'left',
+      shrinks: column.startsWith('~'),
+    };
   });
   const headed = piped || output.isTerminal;
   return new Table(laid, { width, styleHeading: headed ? (line) => style('bold', line) : null });

@@ -170,10 +170,9 @@ export class Terminal {
    */
   async withProgress<T>(label: string, work: (report: ProgressReport) => Promise<T>): Promise<T> {
     if (!this.#movable) return work(() => undefined);
-    const startedAtMs = this.#clock.monotonic();
     const shown: Shown = { last: { label, doneBytes: 0, totalBytes: null } };
     const ended = new AbortController();
-    const showing = this.#showLater(shown, startedAtMs, ended.signal);
+    const showing = this.#showLater(shown, ended.signal);
     try {
       return await work((state) => {
         shown.last = state;
@@ -199,7 +198,7 @@ export class Terminal {
     }
   }
 
-  async #showLater(shown: Shown, startedAtMs: number, ended: AbortSignal): Promise<void> {
+  async #showLater(shown: Shown, ended: AbortSignal): Promise<void> {
     try {
       await delay(PROGRESS_DELAY_MS, undefined, { signal: ended });
     } catch {
@@ -211,7 +210,6 @@ export class Terminal {
       stream: this.#stream,
       width: () => this.#stream.columns || USUAL_WIDTH,
       colored: this.style('red', '') !== '',
-      startedAtMs,
       clock: this.#clock,
     });
     display.update(shown.last);

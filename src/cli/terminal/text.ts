@@ -48,9 +48,9 @@ export function jsonOf(value: Readonly<Record<string, unknown>>): string {
   );
 }
 
-/** A value in quotes inside a message. */
+/** A value in quotes inside a message, as all messages have them. */
 export function quote(text: string): string {
-  return `'${text.replace(EVERY_UNPRINTABLE, escaped)}'`;
+  return `"${text.replace(EVERY_UNPRINTABLE, escaped)}"`;
 }
 
 /** An integer with a comma after every three digits. By hand: loading the rules of all languages takes as long as `ls` itself. */

@@ -25,7 +25,7 @@ import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
 import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import type { Session } from '../session.ts';
-import { putMarker, requireApart, requireKept } from './create.ts';
+import { isSamePlace, putMarker, requireApart, requireKept } from './create.ts';
 
 /** A bucket of a vault, for people. */
 export type BucketInfo = Omit<BucketPlace, 'number'>;
@@ -92,6 +92,8 @@ export async function addBucket(
   await refreshKeyring(session, signal, { thorough: true });
   const known = session.buckets.all.find((bucket) => bucket.url === url);
   if (known !== undefined) return finishAdding(session, known, signal);
+  const same = session.buckets.all.find((bucket) => isSamePlace(bucket.url, url));
+  if (same !== undefined) throw knownAs(same.url, url);
   requireApart(
     url,
     session.buckets.all.map((bucket) => bucket.url),
@@ -179,10 +181,13 @@ async function mark(
 function requireNew(session: Session, url: string, marker: Marker): void {
   requireOurs(session, url, marker.vaultId);
   const known = session.buckets.all.find(({ id }) => id === marker.bucketId);
-  if (known === undefined) return;
-  throw new VaultError(
+  if (known !== undefined) throw knownAs(known.url, url);
+}
+
+function knownAs(known: string, url: string): VaultError {
+  return new VaultError(
     'already-exists',
-    `${url} is a bucket of this vault already, known as ${known.url}. If it has moved: vault bucket set-url`,
+    `${url} is a bucket of this vault already, known as ${known}. To change its URL: "vault bucket set-url".`,
   );
 }
 

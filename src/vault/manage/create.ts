@@ -210,10 +210,15 @@ function requireSameSettings(options: NewVault, keyring: Keyring): void {
 }
 
 function checkSettings({ urls, chunkSize = DEFAULT_CHUNK_SIZE }: NewVault, redundancy: Redundancy): void {
-  if (new Set(urls).size !== urls.length) {
-    throw invalidInput('The same bucket is given twice. Each shard needs a place of its own.');
+  for (const [at, url] of urls.entries()) {
+    const others = urls.slice(0, at);
+    const same = others.find((other) => isSamePlace(url, other));
+    if (same !== undefined) {
+      const both = same === url ? url : `${same} and ${url}`;
+      throw invalidInput(`The same bucket is given twice: ${both}. Each shard needs a place of its own.`);
+    }
+    requireApart(url, others);
   }
-  for (const [at, url] of urls.entries()) requireApart(url, urls.slice(0, at));
   if (chunkSize < MIN_CHUNK_SIZE || chunkSize > MAX_CHUNK_SIZE) {
     throw invalidInput(`A chunk has 64 KiB to 64 MiB; ${chunkSize} bytes were asked for.`);
   }
@@ -235,6 +240,12 @@ export function requireApart(url: string, others: readonly string[]): void {
       `${inner} lies within ${outer}: whatever loses that would lose two buckets at once. Each needs a place of its own.`,
     );
   }
+}
+
+/** Whether two URLs are of one bucket: the same place, reached in another way. */
+export function isSamePlace(one: string, other: string): boolean {
+  const [[a, endpointA], [b, endpointB]] = [placeOf(one), placeOf(other)];
+  return a === b && endpointA === endpointB;
 }
 
 /** Where a bucket lies, up to a slash, and at which service. */

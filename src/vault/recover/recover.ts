@@ -290,14 +290,14 @@ async function recoverFiles(
   for (const failure of failed) onFailure(failure);
   if (usable.length === 0) throw tooFewBuckets("None of the vault's buckets can be used.", failed);
   const deletions = await listDeletions(session, usable, { signal, onFailure });
-  let totalBytes = 0;
-  for await (const _ of joinFiles(session, usable, { signal, onFailure })) totalBytes += 1;
+  let totalFiles = 0;
+  for await (const _ of joinFiles(session, usable, { signal, onFailure })) totalFiles += 1;
   const counts = { learned: 0, known: 0, hidden: 0 };
   const [unreadableManifests, missing, unknown]: [string[], string[], string[]] = [[], [], []];
   let unseen = 0;
-  let doneBytes = 0;
+  let doneFiles = 0;
   let warned = false;
-  const tell = (): void => options.onProgress?.({ doneBytes, totalBytes });
+  const tell = (): void => options.onProgress?.({ doneBytes: 0, totalBytes: null, doneFiles, totalFiles });
   tell();
   const whyAbsent = absences(session, take, { from: usable, signal });
   await forEachBounded(
@@ -316,8 +316,8 @@ async function recoverFiles(
         if (deletion !== null && !deletion.live) counts.hidden += 1;
         warned ||= warnOfEpoch(session, known.record, onWarning);
       }
-      doneBytes += 1;
-      totalBytes = Math.max(totalBytes, doneBytes);
+      doneFiles += 1;
+      totalFiles = Math.max(totalFiles, doneFiles);
       tell();
     },
     { inFlight: IN_FLIGHT, signal },
