@@ -148,6 +148,11 @@ test('lists what is in a folder', async () => {
   expect(JSON.parse(json)).toMatchObject({ path: '2024/a.pdf', kind: 'file', size: 100_000, mode: '0644' });
   expect((await box.run(['ls', '--long', 'docs/'])).stdout).toMatch(/^l0777 .* latest -> 2024$/m);
   expect(await box.run(['ls', 'docs/none/'])).toMatchObject({ exit: 4 });
+  const [first = ''] = (await box.run(['ls', 'docs/', '-0'])).stdout.split('\0');
+  expect(await box.run(['ls', `docs/${first}`, 'docs'])).toMatchObject({
+    exit: 2,
+    stderr: expect.stringContaining('lies in a stored folder, of which one is listed at a time'),
+  });
 });
 
 test('says in JSON, as the schema has it, what is dated far from now', async ({ skip }) => {

@@ -69,6 +69,13 @@ test('takes a pattern', async () => {
   expect(await box.run(['ls', 'nothing*'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
 });
 
+test('takes a hash, or as much of one as it shows', async () => {
+  const { stdout } = await box.run(['ls', 'a.txt']);
+  const [short = ''] = stdout.split(' ');
+  expect((await box.run(['ls', short])).stdout).toBe(stdout);
+  expect((await box.run(['ls', '0'.repeat(64)])).exit).toBe(4);
+});
+
 test('of names, those that nothing has are an error, once the others are listed', async () => {
   expect(await box.run(['ls', 'a.txt', 'nothing', 'docs/nothing'])).toMatchObject({
     exit: 4,

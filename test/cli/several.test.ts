@@ -249,6 +249,19 @@ describe('a pattern that the shell has expanded', () => {
     expect(listing.stderr).toContain("Put it in quotes: vault ls 'docs/*.pdf'");
   });
 
+  test.each([
+    [['log-1.txt', 'log-2.txt'], " vault rm 'log-*.txt'"],
+    [['-q 1.z', '-q 2.z'], " vault rm -- '-q *.z'"],
+    [['a.txt', 'a.b.txt'], " vault rm 'a.*'"],
+    [['one', 'two'], ''],
+  ])('is told as what %j have in common, and never as everything', async (names, said) => {
+    for (const name of names) await writeFile(box.at(name), '');
+    const { exit, stderr } = await box.run(['rm', '--', ...names]);
+    expect(exit).toBe(4);
+    expect(stderr).toContain(`Put it in quotes${said === '' ? '.' : `:${said}`}`);
+    for (const name of names) await rm(box.at(name));
+  });
+
   test('is not seen in names of which one is no file here, nor in quotes', async () => {
     await rm(box.at('docs', 'local.pdf'));
     const { stderr } = await box.run(['rm', 'docs/local.pdf', 'docs/other.pdf']);

@@ -1,6 +1,6 @@
 /** What is typed where files are meant: hashes, names, and patterns of names. */
 import { lstat } from 'node:fs/promises';
-import { dirname, extname } from 'node:path';
+import { extname } from 'node:path';
 import { isVaultError, VaultError } from '../../errors.ts';
 import { typedWord } from '../../shell-word.ts';
 import type { ListOptions } from '../../vault/read/list.ts';
@@ -123,7 +123,12 @@ async function hashesOf(
   return fitting.length > 0 && (await isInFolder(vault, plain, signal)) ? [] : fitting;
 }
 
-async function isInFolder(vault: Vault, name: string, signal: AbortSignal | undefined): Promise<boolean> {
+/** Whether a path is that of something in a stored folder. */
+export async function isInFolder(
+  vault: Vault,
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   if (!name.includes('/')) return false;
   try {
     const found = await vault.find(name, { signal });
@@ -145,9 +150,26 @@ export async function quotingAdvice(verb: string, names: readonly string[]): Pro
   if (names.length < 2) return null;
   const found = await Promise.all(names.map(async (name) => lstat(name).catch(() => null)));
   if (found.includes(null)) return null;
-  const folders = new Set(names.map((name) => (name.includes('/') ? `${dirname(name)}/` : '')));
-  const endings = new Set(names.map(extname));
-  const [folder = ''] = folders.size === 1 ? folders : [];
-  const [ending = ''] = endings.size === 1 ? endings : [];
-  return `If that was a pattern, the shell has put the files of this machine in its place. Put it in quotes: vault ${verb} ${typedWord(`${folder}*${ending}`)}`;
+  const advice =
+    'If that was a pattern, the shell has put the files of this machine in its place. Put it in quotes';
+  const pattern = patternOfAll(names);
+  // What fits everything is not to be typed without a thought.
+  return pattern === '*'
+    ? `${advice}.`
+    : `${advice}: vault ${verb} ${/^-/.test(pattern) ? '-- ' : ''}${typedWord(pattern)}`;
+}
+
+/** What names may have been a pattern of: all that they begin with in common, and their ending. */
+function patternOfAll(names: readonly string[]): string {
+  const [first = ''] = names;
+  let common = '';
+  for (const character of first) {
+    if (!names.every((name) => name.startsWith(common + character))) break;
+    common += character;
+  }
+  const ending = extname(first);
+  const hasRoom = names.every(
+    (name) => extname(name) === ending && name.length >= common.length + ending.length,
+  );
+  return `${common}*${hasRoom ? ending : ''}`;
 }

@@ -7,15 +7,19 @@ import { referenceOf, shortHash } from '../terminal/describe.ts';
 import { asTime, fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import { DONE, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
-import { parseMomentMs, parseSize } from '../arguments/options.ts';
+import { parseMomentMs, parseSize, plainName } from '../arguments/options.ts';
+import { typedWord } from '../../shell-word.ts';
 import { literalMatcher, patternMatcher, WILDCARD } from '../arguments/pattern.ts';
-import { nameMeant, quotingAdvice } from '../arguments/references.ts';
+import { isInFolder, nameMeant, quotingAdvice } from '../arguments/references.ts';
 import { tableFor, type Column } from '../terminal/table.ts';
 import { count, grouped, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 
 import { findLocked } from './lock-password.ts';
 import { listFolder, type LsFlags } from './ls-folder.ts';
 import { printPages } from './print-pages.ts';
+
+/** A hash, or as much of one as a list shows. */
+const HASH = /^[0-9a-f]{12,64}$/;
 
 const SHORT = ['HASH', '>SIZE', 'STORED', 'NAME'];
 
@@ -80,7 +84,7 @@ export async function ls(
     const advice = choice.patterns.every(({ found }) => found) ? null : await quotingAdvice('ls', patterns);
     if (advice !== null) terminal.warn(advice, { kind: 'pattern' });
     const missing = choice.patterns.find(({ typed: name, found }) => !found && !WILDCARD.test(name));
-    if (missing !== undefined) throw notListed(missing.typed, deleted);
+    if (missing !== undefined) throw await notListed(vault, missing.typed, deleted);
     if (total.files === 0) terminal.note(describeNothing(patterns, flags));
     terminal.summary(total.files > 0 ? describeTotal(total) : null, { ...total });
     return DONE;
@@ -134,7 +138,12 @@ async function* chosen(
   const kept: ListedFile[] = [];
   try {
     for await (const file of files) {
-      const fits = patterns.filter(({ matches }) => matches(file.name) || matches(referenceOf(file)));
+      const fits = patterns.filter(
+        ({ typed, matches }) =>
+          matches(file.name) ||
+          matches(referenceOf(file)) ||
+          (HASH.test(typed) && file.hash.startsWith(typed)),
+      );
       for (const pattern of fits) pattern.found = true;
       if (patterns.length > 0 && fits.length === 0) continue;
       // The size of a locked file is not known, so that it is not known to be larger.
@@ -169,7 +178,11 @@ function describeNothing(patterns: readonly string[], { deleted, since, larger }
 }
 
 /** The error for a name that nothing has; a pattern may fit nothing. */
-function notListed(name: string, deleted = false): VaultError {
+async function notListed(vault: Vault, name: string, deleted = false): Promise<VaultError> {
+  if (!deleted && (await isInFolder(vault, plainName(name), undefined)))
+    return invalidInput(
+      `"${name}" lies in a stored folder, of which one is listed at a time: vault ls ${typedWord(name)}`,
+    );
   const message = deleted
     ? `No removed file that could be brought back has the name "${name}". "vault ls --deleted" shows which there are.`
     : `No file has the name "${name}". "vault ls" shows what there is.`;
