@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Environment } from '../host.ts';
 import type { SharedOptions } from './arguments/options.ts';
-import { append, leavingOut, once, unlocking } from './arguments/repeated.ts';
+import { append, leavingOut, takeOnce, unlocking } from './arguments/repeated.ts';
 import { describeHelp } from './help/describe.ts';
 import { describeKeys } from './keys.ts';
 import { describeSharing } from './sharing.ts';
@@ -60,6 +60,7 @@ export function describeProgram(program: Command, describing: Describing): void 
   describeServing(verb, program.command('token').description('Manage the tokens for "vault serve"'));
   describeCatalog(verb, program.command('catalog').description('Copy the catalog'));
   describeBuckets(verb, program.command('bucket').description("Show and change the vault's buckets"));
+  takeOnce(program.commands);
   describeHelp(program, describing);
 }
 
@@ -104,11 +105,7 @@ function describeStoring(verb: AddVerb): void {
   )
     .argument('[path...]', 'files and folders, or - for standard input')
     .option('--name <name>', 'store it under this name instead of its path')
-    .option(
-      '--from-command <command>',
-      'store what this prints, unless it fails; needs --name',
-      once('--from-command'),
-    )
+    .option('--from-command <command>', 'store what this prints, unless it fails; needs --name')
     .option(
       '--allow-empty',
       'store standard input, or what a command prints, even if it is empty; take an empty list',
@@ -119,11 +116,7 @@ function describeStoring(verb: AddVerb): void {
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')
     .option('--retain <duration>', 'lock it in buckets that support this, for example for 30d')
     .option('-n, --dry-run', 'only show what would be stored')
-    .option(
-      '--files-from <file>',
-      'also store the paths in a file, one a line (- for standard input)',
-      once('--files-from'),
-    )
+    .option('--files-from <file>', 'also store the paths in a file, one a line (- for standard input)')
     .option('-0, --null', 'paths in that file end with NUL, as find -print0 prints them')
     .option('--force-read', 'read files even if they seem unchanged')
     .option('--lock', 'protect it with a password of its own')
@@ -200,20 +193,15 @@ function describeRemoving(verb: AddVerb): void {
     prune(run, command.args, command.opts()),
   )
     .argument('[name|pattern...]', 'names to prune (default: all)')
-    .option('--keep-last <n>', 'keep the newest n versions', once('--keep-last'))
-    .option(
-      '--keep-hourly <n>',
-      'keep the newest version of each of the last n hours that have one',
-      once('--keep-hourly'),
-    )
-    .option('--keep-daily <n>', 'the same for days', once('--keep-daily'))
-    .option('--keep-weekly <n>', 'the same for weeks, from Monday', once('--keep-weekly'))
-    .option('--keep-monthly <n>', 'the same for months', once('--keep-monthly'))
-    .option('--keep-yearly <n>', 'the same for years', once('--keep-yearly'))
+    .option('--keep-last <n>', 'keep the newest n versions')
+    .option('--keep-hourly <n>', 'keep the newest version of each of the last n hours that have one')
+    .option('--keep-daily <n>', 'the same for days')
+    .option('--keep-weekly <n>', 'the same for weeks, from Monday')
+    .option('--keep-monthly <n>', 'the same for months')
+    .option('--keep-yearly <n>', 'the same for years')
     .option(
       '--keep-within <duration>',
       'keep what was stored at most this long before the newest, for example 30d',
-      once('--keep-within'),
     )
     .option('--allow-many', 'with keys that can only store: remove even more versions than are kept')
     .option('--now', 'free the space at once; this cannot be undone')

@@ -20,5 +20,5 @@ export async function lookAtTarget(path: string): Promise<Stats | null> {
   const meant = await stat(path).catch(() => null);
   const isOther = meant !== null && !meant.isFile() && !meant.isDirectory();
   if (!isOther && !OWN_DESCRIPTOR.test(resolve(path))) return itself;
-  throw invalidInput(`${quote(path)} is a device or a pipe. Use standard output: "-o - > ${path}".`);
+  throw invalidInput(`${quote(path)} is a device or a pipe. Use standard output: -o - > ${typedWord(path)}.`);
 }

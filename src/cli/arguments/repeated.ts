@@ -6,12 +6,21 @@ export function append(value: string, previous: readonly string[] | undefined): 
   return [...(previous ?? []), value];
 }
 
-/** Of an option that says what is stored or kept: what an earlier one says must not be forgotten. */
-export function once(option: string): (value: string, previous: string | undefined) => string {
-  return (value, previous) => {
-    if (previous === undefined) return value;
-    throw invalidInput(`${option} is given twice, and only the last would count. Give it once.`);
-  };
+/**
+ * Has verbs refuse an option that is given twice, unless it is one that is repeated: what the earlier one says must not be forgotten.
+ * Those of all verbs are left as they are, as aliases may give them for a later one to overrule.
+ */
+export function takeOnce(commands: readonly Command[]): void {
+  for (const command of commands) {
+    for (const option of command.options) {
+      if (!option.required || option.parseArg !== undefined) continue;
+      option.argParser((value, previous: unknown) => {
+        if (previous === undefined || previous === option.defaultValue) return value;
+        throw invalidInput(`${option.long} is given twice, and only the last would count. Give it once.`);
+      });
+    }
+    takeOnce(command.commands);
+  }
 }
 
 /** What is left out of a local folder. */
