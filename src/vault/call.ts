@@ -54,6 +54,8 @@ export interface PlannedStep {
   readonly bytes: number | null;
   /** The name of the file; null where it is not known, or no single one. */
   readonly file: string | null;
+  /** Who stored that, where there is one. */
+  readonly writer?: { readonly id: string; readonly label: string; readonly isOwn: boolean } | undefined;
   /** The bucket's URL; null where it is all that have it, or where it is drawn then. */
   readonly bucket: string | null;
 }

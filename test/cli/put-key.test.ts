@@ -1,5 +1,6 @@
 /** A key that can only store, as a machine uses it: what is stored by pipes, commands and lists, and what is said when its file opens nothing. */
 import { chmod, cp, lstat, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readPassword } from '../../src/cli/arguments/password.ts';
 import { drawKeyText } from '../../src/crypto/keys.ts';
@@ -65,6 +66,35 @@ test('what would be removed of it is shown with its label, as ls shows it', asyn
   const { stdout } = await box.run(['prune', '-n', '--keep-last', '1']);
   expect(stdout.match(/ (web:)?d\/.$/gm)?.toSorted()).toEqual([' d/a', ' web:d/a', ' web:d/b', ' web:d/b']);
   await box.run(['rm', 'd/a']);
+});
+
+test('what is not whole of it, and what has expired, is shown with its label, too', async () => {
+  await using other = await sandbox();
+  await other.makeVault();
+  const put = { env: { ...machine.env, VAULT_KEY_FILE: other.at('web.key') } };
+  await other.run(['key', 'add', '--label', 'web', '--role', 'put', '--new-key-file', 'web.key']);
+  await other.run(['recover', '--bucket', other.bucket(1)], put);
+  const body = { stdin: 'x'.repeat(50_000) };
+  await other.run(['put', '-', '--name', 'old', '--expires', '1s'], { ...put, ...body });
+  await other.run(['put', '-', '--name', 'mine'], body);
+  await other.run(['sync']);
+  await rm(join(other.bucket(1), 'chunks'), { recursive: true });
+  const { stdout } = await other.run(['verify']);
+  expect(stdout.match(/degraded +\S+/g)?.toSorted()).toEqual([
+    expect.stringMatching(/ mine$/),
+    expect.stringMatching(/ web:old$/),
+  ]);
+  const [writer = null] =
+    /(?<="writer":")[0-9a-f]{32}/.exec((await other.run(['ls', '--json', 'web:old'])).stdout) ?? [];
+  const [line = ''] = (await other.run(['verify', '--json'])).stdout.split('\n');
+  expect(JSON.parse(line)).toMatchObject({
+    affected: expect.arrayContaining([expect.objectContaining({ name: 'old', writer, label: 'web' })]),
+  });
+  await expect
+    .poll(async () => (await other.run(['sweep', '-n', '-v'])).stdout)
+    .toMatch(/^hide web:old: expired$/m);
+  const [step = ''] = (await other.run(['sweep', '-n', '--json'])).stdout.split('\n');
+  expect(JSON.parse(step)).toMatchObject({ reason: 'expired', file: 'old', writer, label: 'web' });
 });
 
 test('its file is named where it opens nothing, and once it was removed nothing more is stored with it, however small', async () => {

@@ -3,7 +3,7 @@ import type { Clock } from '../../host.ts';
 import type { Stored } from '../../vault/folders/stored-folder.ts';
 import type { ListedFile } from '../../vault/read/list.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { referenceOf, shortHash } from '../terminal/describe.ts';
+import { referenceOf, shortHash, writerAsJson } from '../terminal/describe.ts';
 import { asTime, fileAsJson, modifiedMs } from '../../vault/files/as-json.ts';
 import { DONE, type ExitCode } from '../exit.ts';
 import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
@@ -216,13 +216,8 @@ function tablePrinter(invocation: Invocation, { long }: LsFlags): PagePrinter {
 
 function listedAsJson(file: ListedFile): Record<string, unknown> {
   const { deletedAtMs, writer } = file;
-  const facts = { ...fileAsJson(file), writer: writer.id, label: labelOf(file) };
+  const facts = { ...fileAsJson(file), ...writerAsJson(writer) };
   return deletedAtMs === null ? facts : { ...facts, deletedAt: asTime(deletedAtMs) };
-}
-
-/** What people call the key that stored it; null if it has no label. */
-function labelOf({ writer: { id, label } }: ListedFile): string | null {
-  return label === id ? null : label;
 }
 
 /** A locked file's size is known with its own password only. */

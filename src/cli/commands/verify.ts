@@ -8,6 +8,7 @@ import {
   printBuckets,
   printFiles,
 } from '../terminal/condition.ts';
+import { writerAsJson } from '../terminal/describe.ts';
 import { noted, withProgress, withVault, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseFraction, type Flags } from '../arguments/options.ts';
 import { withFilesMeant } from '../arguments/references.ts';
@@ -41,7 +42,8 @@ export async function verify(
       ),
     );
     if (options.json === true) {
-      await output.json({ ...result, buckets: result.buckets.map(bucketAsJson) });
+      const affected = result.affected.map(({ writer, ...file }) => ({ ...file, ...writerAsJson(writer) }));
+      await output.json({ ...result, affected, buckets: result.buckets.map(bucketAsJson) });
     } else if (result.outcome !== 'whole' || output.isTerminal || flags.locks === true) {
       await printFiles(invocation, result.affected);
       await printBuckets(invocation, result.buckets);

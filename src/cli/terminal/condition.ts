@@ -7,7 +7,7 @@ import type {
   FileProblem,
   VerifyResult,
 } from '../../vault/verify/condition.ts';
-import { conditionColumn, shortHash, stateOf } from './describe.ts';
+import { conditionColumn, referenceOf, shortHash, stateOf } from './describe.ts';
 import { ATTENTION, DAMAGED, DONE, TOO_OLD, type ExitCode } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { tableFor } from './table.ts';
@@ -18,10 +18,10 @@ export async function printFiles(invocation: Invocation, files: readonly FileCon
   if (files.length === 0) return;
   const condition = conditionColumn(invocation, 'CONDITION');
   const table = tableFor(invocation, ['HASH', condition, '~NAME', 'WHAT IS WRONG'], { piped: true });
-  const rows = files.map(({ hash, name, condition: stands, problems }) => [
+  const rows = files.map(({ hash, name, writer, condition: stands, problems }) => [
     shortHash(hash),
     stands,
-    name === null ? '?' : showName(name),
+    name === null ? '?' : showName(writer === null ? name : referenceOf({ name, writer })),
     [...new Set(problems.map(describeProblem))].join('; '),
   ]);
   await invocation.output.write(table.page(rows));

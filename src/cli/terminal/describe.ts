@@ -1,5 +1,5 @@
 /** How conditions and hashes are shown. */
-import type { WrittenFile } from '../../vault/files/writers.ts';
+import type { Writer } from '../../vault/files/writers.ts';
 import type { BucketCondition } from '../../vault/verify/condition.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import type { Column } from './table.ts';
@@ -29,6 +29,20 @@ export function shortHash(hash: string): string {
 }
 
 /** By what a name is meant: one that another key has given has that key's label before it. */
-export function referenceOf({ name, writer }: Pick<WrittenFile, 'name' | 'writer'>): string {
+export function referenceOf({
+  name,
+  writer,
+}: {
+  readonly name: string;
+  readonly writer: Pick<Writer, 'isOwn' | 'label'>;
+}): string {
   return writer.isOwn ? name : `${writer.label}:${name}`;
+}
+
+/** Who has stored a file, for programs; `label`: what people call that key, null if it has no label. */
+export function writerAsJson(
+  writer: Pick<Writer, 'id' | 'label'> | null,
+): Record<'writer' | 'label', string | null> {
+  if (writer === null) return { writer: null, label: null };
+  return { writer: writer.id, label: writer.label === writer.id ? null : writer.label };
 }

@@ -1,6 +1,7 @@
 /** What a dry run says on standard output: each step, or for people, unless they want them all, what is done for the same reason. */
 import type { PlannedStep } from '../../vault/call.ts';
 import type { Invocation } from '../arguments/invocation.ts';
+import { referenceOf, writerAsJson } from './describe.ts';
 import { count, showName, showSize } from './text.ts';
 
 /** Why a step is taken, in words that fit behind one object and behind many. */
@@ -37,14 +38,18 @@ export class Plan {
 
   readonly add = async (step: PlannedStep): Promise<void> => {
     const { output, options, terminal } = this.#invocation;
-    const { action, reason, bytes } = step;
-    const name = showName(step.file ?? step.object);
-    if (options.json === true) await output.json({ ...step });
+    const { writer, ...facts } = step;
+    const { action, reason, bytes, file } = step;
+    const name = showName(
+      file !== null && writer !== undefined ? referenceOf({ name: file, writer }) : (file ?? step.object),
+    );
+    if (options.json === true)
+      await output.json(writer === undefined ? facts : { ...facts, ...writerAsJson(writer) });
     else if (options.verbose === true) {
-      const facts = [REASONS[reason], ...(step.bucket === null ? [] : [showName(step.bucket)])];
+      const why = [REASONS[reason], ...(step.bucket === null ? [] : [showName(step.bucket)])];
       const size = bytes === null ? '' : ` (${showSize(bytes)})`;
       // No progress is drawn into it.
-      await terminal.asking(() => output.line(`${action} ${name}${size}: ${facts.join(', ')}`));
+      await terminal.asking(() => output.line(`${action} ${name}${size}: ${why.join(', ')}`));
     } else {
       const key = `${action} ${reason}`;
       const group = this.#groups.get(key) ?? { action, reason, names: [], steps: 0, bytes: 0 };

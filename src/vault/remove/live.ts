@@ -7,10 +7,10 @@ import type { IdSet } from '../chunks/id-set.ts';
 import { doing, telling } from '../buckets/steps.ts';
 import { catchUp, hideAsRecorded, recognise } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
-import type { FileInfo, FileRecord } from '../files/records.ts';
+import type { FileRecord } from '../files/records.ts';
 import { absences } from '../files/removed-elsewhere.ts';
 import { neededChunks } from '../files/tables.ts';
-import { writerOf } from '../files/writers.ts';
+import { writerFinder, writerOf, type WrittenFile } from '../files/writers.ts';
 import type { Session } from '../session.ts';
 import { listDeletions } from '../protocol/deletions.ts';
 import { isSettled } from './rm.ts';
@@ -21,7 +21,7 @@ export interface LiveFiles {
   /** Files whose grace is over, and who has their manifests. */
   readonly dead: readonly JoinedFile[];
   /** Live files whose time is over, not yet removed. */
-  readonly expired: readonly FileInfo[];
+  readonly expired: readonly WrittenFile[];
   /** Records of removal, forged ones too, whose manifests are in no bucket any more. */
   readonly settled: readonly string[];
   /** Files of this session's writer that the catalog did not know; others store with catalogs of their own. */
@@ -63,7 +63,8 @@ export async function findLive(
   for (const hash of deletions.keys()) settled.add(hash);
   const ids = options.marked;
   const dead: JoinedFile[] = [];
-  const expired: FileInfo[] = [];
+  const writer = writerFinder(session);
+  const expired: WrittenFile[] = [];
   const missing: string[] = [];
   const whyAbsent = absences(session, write ? doing(session) : telling(), { from: buckets, signal });
   let learned = 0;
@@ -100,7 +101,9 @@ export async function findLive(
         await addNeeded(session, known.record, ids, signal);
         const { expiresAtMs } = known.record.info;
         const isExpired = expiresAtMs !== null && expiresAtMs <= options.nowMs;
-        if (isExpired && !isSettled(deletion, expiresAtMs)) expired.push(known.record.info);
+        if (isExpired && !isSettled(deletion, expiresAtMs)) {
+          expired.push({ ...known.record.info, writer: writer(known.record.row.writer) });
+        }
       }
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'unsupported')) throw error;

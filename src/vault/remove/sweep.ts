@@ -105,9 +105,9 @@ class Sweep {
   async #tell(live: LiveFiles, lists: readonly SweepList[]): Promise<number> {
     const { signal, onPlanned } = this.#options;
     const unknown = { bytes: null, file: null, bucket: null };
-    for (const { hash, name } of live.expired) {
+    for (const { hash, name, writer } of live.expired) {
       const object = manifestObjectName(hash);
-      await onPlanned?.({ ...unknown, action: 'hide', object, reason: 'expired', file: name });
+      await onPlanned?.({ ...unknown, action: 'hide', object, reason: 'expired', file: name, writer });
     }
     for (const object of lists.flatMap(({ doneAtMs, objects }) => (doneAtMs === null ? objects : []))) {
       this.#done.objectsWaiting += 1;

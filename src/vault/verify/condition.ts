@@ -1,6 +1,7 @@
 /** What is said of things that were looked at: their condition, and what is wrong with them. */
 import type { RetentionPolicy } from '../../buckets/bucket.ts';
 import type { BucketPlace } from '../buckets/bucket-set.ts';
+import type { Writer } from '../files/writers.ts';
 
 /**
  * How something stands.
@@ -53,6 +54,8 @@ export interface FileCondition {
   readonly hash: string;
   /** Null if neither a record nor a manifest tells it. */
   readonly name: string | null;
+  /** Who stored it; null where no record tells it. */
+  readonly writer: Writer | null;
   readonly condition: Exclude<Condition, 'whole'>;
   readonly problems: readonly FileProblem[];
 }

@@ -106,8 +106,7 @@ export class FileReading {
     );
     // Somebody else says that this chunk holds something else: that is this file's affair.
     if (known !== null && known !== 0) {
-      const { hash, name } = record.info;
-      findings.addFile(hash, name, judgement.condition, judgement.problems);
+      findings.addFile(record.info.hash, record, judgement.condition, judgement.problems);
     } else census.settle(slot, judgement, proof);
   }
 }

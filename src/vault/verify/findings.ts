@@ -2,6 +2,8 @@
 import { isVaultError, type VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { describeFailure, type BucketFailure, type ReadBucket } from '../buckets/bucket-set.ts';
+import type { FileRecord } from '../files/records.ts';
+import { writerFinder, type Writer } from '../files/writers.ts';
 import type { Session } from '../session.ts';
 import type { ChunkCensus } from './census.ts';
 import { emptyTally, worse, severityOf, problemKey } from './condition.ts';
@@ -31,7 +33,11 @@ type FileFindings = Pick<FileCondition, 'problems'> & { readonly condition: Cond
 export class Findings {
   readonly #session: Session;
   readonly #options: CallOptions;
-  readonly #files = new Map<string, { readonly found: FileFindings; name: string | null }>();
+  readonly #files = new Map<
+    string,
+    Pick<FileCondition, 'name' | 'writer'> & { readonly found: FileFindings }
+  >();
+  readonly #writerOf: (id: string) => Writer;
   readonly #alike = new Map<string, FileFindings>();
   readonly #buckets = new Map<ReadBucket, BucketTotals>();
   #catalogRefusal: VaultError | null = null;
@@ -49,6 +55,7 @@ export class Findings {
   constructor(session: Session, options: CallOptions) {
     this.#session = session;
     this.#options = options;
+    this.#writerOf = writerFinder(session);
     for (const bucket of session.buckets.all) {
       this.#buckets.set(bucket, {
         error: null,
@@ -100,7 +107,13 @@ export class Findings {
     }
   }
 
-  addFile(hash: string, name: string | null, condition: Condition, problems: readonly FileProblem[]): void {
+  /** @param record null where there is none, or none that can be believed */
+  addFile(
+    hash: string,
+    record: FileRecord | null,
+    condition: Condition,
+    problems: readonly FileProblem[],
+  ): void {
     const known = this.#files.get(hash);
     const merged = new Map<string, FileProblem>();
     for (const each of [...(known?.found.problems ?? []), ...problems]) merged.set(problemKey(each), each);
@@ -111,7 +124,9 @@ export class Findings {
       found = { condition: worst, problems: [...merged.values()] };
       this.#alike.set(key, found);
     }
-    this.#files.set(hash, { found, name: name ?? known?.name ?? null });
+    const writer = record === null ? known?.writer : this.#writerOf(record.row.writer);
+    const name = record?.info.name ?? known?.name ?? null;
+    this.#files.set(hash, { found, name, writer: writer ?? null });
   }
 
   /** Forgets a file that has been removed meanwhile. */
@@ -195,9 +210,9 @@ export class Findings {
         hash,
         {
           found: { condition, problems },
-          name,
+          ...named
         },
-      ]) => (condition === 'whole' ? [] : [{ hash, name, condition, problems }]),
+      ]) => (condition === 'whole' ? [] : [{ hash, ...named, condition, problems }]),
     );
     return found.toSorted((a, b) => severityOf(b.condition) - severityOf(a.condition));
   }

@@ -162,7 +162,6 @@ class Verification {
     if (standing === 'foreign') findings.foreignObjects += 1;
     if (standing === 'removed' || standing === 'foreign') return;
     findings.files += 1;
-    const name = record?.info.name ?? null;
     if (row === 'hidden') findings.filesHidden += 1;
     else if ((row === 'absent' || row === 'broken') && holders.length > 0) findings.filesUnlisted += 1;
     if (standing === 'missing' && row === 'broken') {
@@ -173,11 +172,11 @@ class Verification {
     }
     if (row !== 'right') {
       const problem = row === 'hidden' ? 'hidden' : row === 'broken' ? 'damaged' : 'missing';
-      findings.addFile(hash, name, 'degraded', [{ what: 'record', problem, bucket: null }]);
+      findings.addFile(hash, record, 'degraded', [{ what: 'record', problem, bucket: null }]);
     }
     if (standing === 'too-new') {
       findings.tooNew += 1;
-      findings.addFile(hash, name, 'unknown', [{ what: 'manifest', problem: 'too-new', bucket: null }]);
+      findings.addFile(hash, record, 'unknown', [{ what: 'manifest', problem: 'too-new', bucket: null }]);
       return;
     }
     if (record?.info.locked === true) findings.notOpened += 1;
@@ -252,15 +251,16 @@ class Verification {
   }
 
   /** What an error says of a file whose manifest or tables cannot be read. @throws it, if it says nothing of that */
-  #unreadable({ info: { hash, name } }: FileRecord, error: unknown): void {
+  #unreadable(record: FileRecord, error: unknown): void {
+    const { hash } = record.info;
     if (!isFailure(error)) throw error;
     const problem = { what: 'manifest', bucket: null } as const;
     if (error.code === 'damaged') {
-      this.#findings.addFile(hash, name, 'lost', [{ ...problem, problem: 'damaged' }]);
+      this.#findings.addFile(hash, record, 'lost', [{ ...problem, problem: 'damaged' }]);
     } else if (error.code === 'unsupported') {
       this.#findings.tooNew += 1;
-      this.#findings.addFile(hash, name, 'unknown', [{ ...problem, problem: 'too-new' }]);
-    } else this.#findings.addFile(hash, name, 'unknown', [{ ...problem, problem: 'unknown' }]);
+      this.#findings.addFile(hash, record, 'unknown', [{ ...problem, problem: 'too-new' }]);
+    } else this.#findings.addFile(hash, record, 'unknown', [{ ...problem, problem: 'unknown' }]);
   }
 
   /** Reads a file as `get` does, and more: every shard of its chunks. */
@@ -354,24 +354,22 @@ class Verification {
         continue;
       }
       const record = row === null ? null : openFileRowIfIntact(this.#session, row);
-      const name = record?.info.name ?? null;
-      if (found !== undefined) this.#concludeManifest(hash, name, found);
+      if (found !== undefined) this.#concludeManifest(hash, record, found);
       if (record !== null) await this.#concludeChunks(record);
     }
   }
 
-  #concludeManifest(hash: string, name: string | null, found: ManifestCopies): void {
+  #concludeManifest(hash: string, record: FileRecord | null, found: ManifestCopies): void {
     const { unreachable } = this.#findings;
     const copies = new Map(
       [...found].map(([bucket, state]) => [bucket, unreachable.has(bucket) ? 'unknown' : state] as const),
     );
     this.#findings.countCopies(copies);
     const condition = manifestCondition(copies, manifestCopiesNeeded(this.#session));
-    this.#findings.addFile(hash, name, condition, condition === 'whole' ? [] : copyProblems(copies));
+    this.#findings.addFile(hash, record, condition, condition === 'whole' ? [] : copyProblems(copies));
   }
 
   async #concludeChunks(record: FileRecord): Promise<void> {
-    const { hash, name } = record.info;
     const seen = new Set<Judgement>();
     try {
       for await (const run of neededChunks(this.#session, record.ids, { signal: this.#options.signal })) {
@@ -379,7 +377,7 @@ class Verification {
           const judgement = this.#census.judgementOf(id);
           if (judgement === null || seen.has(judgement)) continue;
           seen.add(judgement);
-          this.#findings.addFile(hash, name, judgement.condition, judgement.problems);
+          this.#findings.addFile(record.info.hash, record, judgement.condition, judgement.problems);
         }
       }
     } catch (error) {
