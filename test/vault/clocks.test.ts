@@ -75,6 +75,20 @@ describe('what buckets say of the time', () => {
     );
   });
 
+  test('is told of each where the median is between two that contradict each other', async () => {
+    await using made = await testVault();
+    const clocks = new BucketClocks({ now: () => START_MS });
+    const [one, two] = made.session.buckets.all;
+    if (one === undefined || two === undefined) throw new Error('too few');
+    clocks.begin(one)(START_MS);
+    clocks.begin(two)(START_MS - 10 * DAY_MS);
+    expect(clocks.offMs).toBe(-5 * DAY_MS);
+    expect(clocks.describe()).toBe(
+      "this machine's clock cannot be judged, as its buckets' clocks contradict each other (by memory:1 it is right, by memory:2 it is 10 days ahead)",
+    );
+    expect(clocks.advice).toBe('See which of them is wrong');
+  });
+
   test('is no difference while the request was under way, however long', async () => {
     await using made = await testVault();
     const [bucket] = made.session.buckets.all;

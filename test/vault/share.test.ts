@@ -298,7 +298,13 @@ describe('shares', () => {
     const good = await readFile(key);
     const reopened = async (): Promise<string> => {
       const password = (): Promise<string> => Promise.resolve(made.password);
-      await using vault = await openVault({ db: made.db, password, baseFolder: made.folder.path });
+      const { db, folder } = made;
+      await using vault = await openVault({
+        db,
+        password,
+        baseFolder: folder.path,
+        request: { maxWaitMs: 0 },
+      });
       const content: SharedContent = { hash: 'ab'.repeat(32), name: 'x', async *content() {} };
       const link = await vault.share(content, { expiresMs: DAY }).catch((error: unknown) => error);
       return isVaultError(link) ? `${link.code}: ${link.message}` : made.buckets.gcs;
@@ -308,6 +314,10 @@ describe('shares', () => {
       expect(await reopened()).toMatch(
         /^denied: .*these Google credentials cannot sign.*GOOGLE_APPLICATION_CREDENTIALS/,
       );
+      // One that is down might have given the link.
+      vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAIOSFODNN7EXAMPLE');
+      made.s3.fail(() => true, { reset: 'before' }, { times: 1000 });
+      expect(await reopened()).toMatch(/^unavailable: /);
     } finally {
       await writeFile(key, good);
     }

@@ -18,8 +18,8 @@ export interface GcsLocation
 
 const OPTIONS = ['userProject', 'credentialsFile', ...CLOUD_OPTIONS];
 
-/** Those of `predefinedAcl` that show nothing to the public. */
-const ACLS = ['private', 'projectPrivate', 'bucketOwnerRead', 'bucketOwnerFullControl', 'authenticatedRead'];
+/** Those of `predefinedAcl` that show nothing to the public, nor to everybody with an account. */
+const ACLS = ['private', 'projectPrivate', 'bucketOwnerRead', 'bucketOwnerFullControl'];
 
 /** `gs://name/prefix?endpoint=&credentials=send` and `OPTIONS`. @throws `invalid-input` */
 export function parseGcsUrl(text: string): GcsLocation {

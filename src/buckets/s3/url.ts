@@ -31,14 +31,8 @@ export interface S3Location
 
 const OPTIONS = ['region', 'profile', 'forcePathStyle', 'checksum', 'requesterPays', ...CLOUD_OPTIONS];
 
-/** The canned ACLs that show nothing to the public. */
-const ACLS = [
-  'private',
-  'bucket-owner-read',
-  'bucket-owner-full-control',
-  'authenticated-read',
-  'aws-exec-read',
-];
+/** The canned ACLs that show nothing to the public, nor to everybody with an account. */
+const ACLS = ['private', 'bucket-owner-read', 'bucket-owner-full-control', 'aws-exec-read'];
 
 /** Classes whose objects must be restored before they can be read. */
 const FROZEN = new Set(['GLACIER', 'DEEP_ARCHIVE']);

@@ -3,6 +3,7 @@ import type { Stats } from 'node:fs';
 import { lstat, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { invalidInput } from '../../errors.ts';
+import { typedWord } from '../../shell-word.ts';
 import { quote } from '../terminal/text.ts';
 
 /** Names of what this process has open, whatever that is: `/dev/stdout` is a link that must not be replaced by a file. */

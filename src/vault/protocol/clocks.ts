@@ -55,11 +55,27 @@ export class BucketClocks {
   describe(): string {
     const off = this.offMs;
     if (off === 0) return '';
+    if (this.#isTorn) {
+      const said = Array.from(this.#offsets, ([{ url }, by]) => `by ${url} it is ${wrongBy(by)}`);
+      return `this machine's clock cannot be judged, as its buckets' clocks contradict each other (${said.join(', ')})`;
+    }
     const [[nearest] = []] = [...this.#offsets].toSorted(
       ([, a], [, b]) => Math.abs(a - off) - Math.abs(b - off),
     );
     const whose = this.#offsets.size === 1 ? 'the clock of' : 'the median of its buckets, such as';
     return `this machine's clock is ${span(Math.abs(off))} ${off < 0 ? 'ahead of' : 'behind'} ${whose} ${nearest?.url ?? ''}`;
+  }
+
+  /** What to do about it, as a sentence's beginning. */
+  get advice(): string {
+    return this.#isTorn ? 'See which of them is wrong' : 'Set it (for example with NTP)';
+  }
+
+  /** Whether the median is between clocks that are as far apart from one another as this machine's may not be. */
+  get #isTorn(): boolean {
+    const offsets = [...this.#offsets.values()];
+    const { offMs } = this;
+    return offsets.length > 0 && offsets.every((offset) => Math.abs(offset - offMs) > MOST_OFF_MS);
   }
 }
 
@@ -76,13 +92,19 @@ function span(ms: number): string {
   return minutes < 48 * 60 ? `${Math.round(minutes / 60)} hours` : `${Math.round(minutes / 1440)} days`;
 }
 
+/** @param by milliseconds by which it is behind */
+function wrongBy(by: number): string {
+  if (Math.abs(by) <= MOST_OFF_MS) return 'right';
+  return `${span(Math.abs(by))} ${by < 0 ? 'ahead' : 'behind'}`;
+}
+
 /** A warning that this machine's clock is wrong, for a step that it does no harm to; null if it is not. */
 export function clockWarning(clocks: BucketClocks): Warning | null {
   const what = clocks.describe();
   if (what === '') return null;
   return {
     kind: 'clock',
-    message: `${what.replace(/^t/, 'T')}. Set it (for example with NTP), else times are wrong and nothing can be swept.`,
+    message: `${what.replace(/^t/, 'T')}. ${clocks.advice}, else times are wrong and nothing can be swept.`,
     bucket: null,
   };
 }
@@ -118,7 +140,7 @@ export function requireRight(clocks: BucketClocks, refused: string): void {
   const what = clocks.describe();
   if (what === '') return;
   throw invalidInput(
-    `${refused}: ${what}, and what is young would count as old. Set it (for example with NTP) and run again.`,
+    `${refused}: ${what}, and what is young would count as old. ${clocks.advice} and run again.`,
   );
 }
 

@@ -144,7 +144,9 @@ async function findSigner(
       errors.push(error);
     }
   }
-  if (errors[0] !== undefined) throw errors[0];
+  // One that is down might have given it.
+  const error = errors.find(({ code }) => code === 'unavailable') ?? errors[0];
+  if (error !== undefined) throw error;
   throw invalidInput(
     `${meant === undefined ? 'No bucket of this vault gives' : `${meant} does not give`} links: a folder has none. Add a bucket at GCS or S3 ("vault bucket add"), or let "vault serve" give links.`,
   );
