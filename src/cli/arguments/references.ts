@@ -156,7 +156,7 @@ export async function quotingAdvice(verb: string, names: readonly string[]): Pro
   // What fits everything is not to be typed without a thought.
   return pattern === '*'
     ? `${advice}.`
-    : `${advice}: vault ${verb} ${/^-/.test(pattern) ? '-- ' : ''}${typedWord(pattern)}`;
+    : `${advice}: vault ${verb} ${pattern.startsWith('-') ? '-- ' : ''}${typedWord(pattern)}`;
 }
 
 /** What names may have been a pattern of: all that they begin with in common, and their ending. */
