@@ -53,9 +53,18 @@ test.each([
   [['put'], ['--files-from', 'list']],
   [['prune'], ['--keep-last', '3']],
   [['prune'], ['--keep-within', '3d']],
-  [['put', 'x'], ['--expires', '30d']],
-  [['rm', 'x'], ['--grace', '30d']],
-  [['token', 'add'], ['--scope', 'put']],
+  [
+    ['put', 'x'],
+    ['--expires', '30d'],
+  ],
+  [
+    ['rm', 'x'],
+    ['--grace', '30d'],
+  ],
+  [
+    ['token', 'add'],
+    ['--scope', 'put'],
+  ],
   [['ls'], ['--sort', 'name']],
 ])('%j is refused where %j is given twice, as the first would be forgotten', async (verb, option) => {
   expect(await box.run([...verb, ...option, ...option])).toMatchObject({
