@@ -217,6 +217,38 @@ describe('never a bug:', () => {
     expect(await deep('vault bucket add b')).toMatchObject({ exit: 2 });
   });
 
+  // Whatever starts threads.
+  const big = [
+    'put $T/big',
+    'put - --name in < $T/big',
+    "put --from-command 'cat $T/big' --name of",
+    'put $T/folder',
+    'cat stored',
+    'get stored -o $T/got',
+    'get folder -o $T/tree',
+    'verify --read-data',
+    'repair --read-data',
+    'drill',
+  ];
+  const prepared = `exec 3>/dev/null; export T=$PWD; head -c 9000000 /dev/urandom > big; mkdir folder; for i in $(seq 1100); do echo $i > folder/$i; done
+    cp big folder; vault put big --name stored >&3; vault put folder >&3`;
+  const all = (exit: number): string =>
+    big.map((command) => `${exit} ${command.split(' ', 1)[0]}\n`).join('');
+
+  test('threads in a working folder that has been removed', async () => {
+    const { stdout } = await box.shell(
+      `${prepared}; mkdir gone; cd gone; rmdir ../gone\n${exitsOf(big)}\ncmp $T/big $T/got`,
+    );
+    expect(stdout).toBe(all(0));
+  });
+
+  test('threads in a working folder whose path is too long', async () => {
+    const { stdout, stderr } = await deep(exitsOf(big), prepared);
+    expect(stdout).toBe(all(2));
+    expect(stderr).not.toContain('bug');
+    expect(stderr).toContain('The path of the working folder is too long');
+  });
+
   test.skipIf(DATABASE === 'postgres')('a folder in /proc, which cannot be made', async () => {
     const env = { VAULT_DB: '/proc/nope/deeper/c.db' };
     const { exit, stderr } = await box.run(['init', '--bucket', 'b'], { env });
@@ -265,9 +297,14 @@ test('nothing that a terminal acts on reaches it by way of JSON or of --debug', 
   }
 });
 
+/** Lines of shell that tell how each command ends; with what it prints at descriptor 3. */
+function exitsOf(commands: readonly string[]): string {
+  return commands.map((command) => `vault ${command} >&3; echo "$? ${command.split(' ', 1)[0]}"`).join('\n');
+}
+
 /** Runs a line of shell in a folder whose path is longer than the system takes. */
-async function deep(line: string): Promise<Ended> {
+async function deep(line: string, before = ':'): Promise<Ended> {
   const name = 'd'.repeat(200);
   const steps = `for i in $(seq 25); do mkdir ${name}; cd ${name}; done`;
-  return box.shell(`${steps}; ${line}; r=$?; cd ${box.path}; rm -r ${name}; exit $r`);
+  return box.shell(`${before}; ${steps}; ${line}; r=$?; cd ${box.path}; rm -r ${name}; exit $r`);
 }
