@@ -5,8 +5,10 @@ import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
 import {
   invalidInput,
+  isOutOfFiles,
   isVaultError,
   messageOf,
+  outOfFiles,
   systemCode,
   throwIfAborted,
   VaultError,
@@ -308,6 +310,7 @@ export function isLoss({ why }: Missed): boolean {
 /** What to tell of an entry that could not be read. @throws an error that is not the system's */
 export function missedBy(path: Buffer, error: unknown): Missed {
   if (isVaultError(error)) throw error;
+  if (isOutOfFiles(error)) throw outOfFiles(`${shown(path)} cannot be read.`, error);
   const gone = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EINVAL'].includes(systemCode(error) ?? '');
   const message = gone
     ? `${shown(path)} was removed or replaced while the folder was read.`
@@ -365,6 +368,7 @@ export function deviceOf(number: bigint): { readonly major: number; readonly min
 }
 
 function rootError(path: string, cause: unknown): VaultError {
+  if (isOutOfFiles(cause)) return outOfFiles(`The folder ${path} could not be read.`, cause);
   switch (systemCode(cause)) {
     case 'ENOENT':
       return new VaultError('file-not-found', `There is no folder ${path}.`, { cause });
