@@ -1,7 +1,7 @@
 /** What a command makes of streams, names and folders that are not as usual. */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DATABASE } from '../support/catalog-place.ts';
 import type { Ended, Sandbox } from './run.ts';
@@ -205,6 +205,10 @@ describe('never a bug:', () => {
       'init --db /nope/x.db --bucket b',
       'recover --bucket b',
       'verify --no-password --bucket b',
+      'put .',
+      'put . --name n',
+      'put ..',
+      `--db c.db recover --bucket ${box.bucket(1)}`,
     ]) {
       const { exit, stderr } = await box.shell(`${gone} vault ${command}`);
       expect(stderr).toMatch(/The working folder has been removed/);
@@ -240,6 +244,16 @@ describe('never a bug:', () => {
       `${prepared}; mkdir gone; cd gone; rmdir ../gone\n${exitsOf(big)}\ncmp $T/big $T/got`,
     );
     expect(stdout).toBe(all(0));
+  });
+
+  test.skipIf(DATABASE === 'postgres')('threads in one that is removed meanwhile', async () => {
+    const env = { VAULT_DB: relative(box.at('gone'), box.db), T: box.path };
+    const late = "vault put --from-command 'rmdir ../gone; cat $T/big' --name late";
+    const { exit, stderr } = await box.shell(
+      `head -c 9000000 /dev/urandom > big; mkdir gone; cd gone; ${late}`,
+      { env },
+    );
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
   });
 
   test('threads in a working folder whose path is too long', async () => {
