@@ -30,6 +30,7 @@ const { metafile } = await build({
     'restore-thread': 'src/vault/folders/restore-thread.ts',
     'scan-thread': 'src/vault/folders/scan-thread.ts',
     'batch-thread': 'src/buckets/folder/batch-thread.ts',
+    'removed-folder': 'src/concurrency/removed-folder.ts',
   },
   outdir: target,
   bundle: true,

@@ -3,7 +3,7 @@
  * messages are for people and may change.
  *
  * - `invalid-input`     wrong usage or configuration; nothing was done
- * - `denied`            credentials were refused by a bucket or the database
+ * - `denied`            credentials were refused by a bucket or the database, or the system allows it not, as to open more files
  * - `retained`          a lock or a policy of the bucket keeps the object from being removed or replaced, until `retainedUntilMs`
  * - `already-exists`    a vault, a bucket or an output file is there already and is not overwritten
  * - `bucket-mismatch`   the place answers, but is not the bucket that the vault knows by this identity
@@ -88,15 +88,55 @@ export function isFailure(error: unknown): error is VaultError {
   return isVaultError(error) && error.code !== 'interrupted';
 }
 
+/** What file systems answer that Node has no name for, by its number: on Linux, and on macOS and BSDs where that is another. */
+const UNNAMED: Readonly<Record<number, readonly [code: string, message: string]>> = {
+  122: ['EDQUOT', 'disk quota exceeded'],
+  69: ['EDQUOT', 'disk quota exceeded'],
+  116: ['ESTALE', 'stale file handle'],
+  70: ['ESTALE', 'stale file handle'],
+  37: ['ENOLCK', 'no locks available'],
+  77: ['ENOLCK', 'no locks available'],
+  117: ['EUCLEAN', 'the file system is damaged'],
+  123: ['ENOMEDIUM', 'no medium found'],
+  126: ['ENOKEY', 'the key of an encrypted folder is not there'],
+};
+
+/** What Node calls an error without a name: the first where a call was made at once, the other where a thread made it. */
+const NO_NAME = /^UNKNOWN$|^Unknown system error/;
+const NO_WORDS = /^(UNKNOWN: unknown error|Unknown system error \S+: Unknown system error [^ ,]+)/;
+
+function unnamed(error: object): readonly [code: string, message: string] | null {
+  if (!('code' in error) || typeof error.code !== 'string' || !NO_NAME.test(error.code)) return null;
+  return 'errno' in error && typeof error.errno === 'number' ? (UNNAMED[-error.errno] ?? null) : null;
+}
+
 /** The system's error code (`ENOENT`, `ECONNRESET`, ...) of anything caught, or null. */
 export function systemCode(error: unknown): string | null {
   if (typeof error !== 'object' || error === null || !('code' in error)) return null;
-  return typeof error.code === 'string' ? error.code : null;
+  return typeof error.code === 'string' ? (unnamed(error)?.[0] ?? error.code) : null;
 }
 
 /** A caught value's message, for embedding in another one. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  const named = unnamed(error);
+  return named === null ? error.message : error.message.replace(NO_WORDS, named.join(': '));
+}
+
+/** Whether a disk has no room left, for anybody or for this user. */
+export function isFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
+}
+
+/** Whether this process, or the machine, may open no more files. Where Node reads its modules it says so in words alone. */
+export function isOutOfFiles(error: unknown): boolean {
+  return /^E[MN]FILE$/.test(systemCode(error) ?? '') || /too many open files/.test(messageOf(error));
+}
+
+/** `denied`, since waiting does not help. @param failed what could not be done, as a sentence */
+export function outOfFiles(failed: string, cause: unknown): VaultError {
+  const advice = 'Too many files are open at once: raise that limit ("ulimit -n 1024"), and repeat.';
+  return new VaultError('denied', `${failed} ${advice}`.trim(), { cause });
 }
 
 /** Wrong usage or configuration, as an error: the one that is told of most. @param message see `VaultError` */

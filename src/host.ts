@@ -1,5 +1,6 @@
 /** What the program needs of the machine and the process it runs in: made once, where it starts, and handed on. */
 import { availableParallelism, userInfo } from 'node:os';
+import { invalidInput, systemCode } from './errors.ts';
 
 /** Time. Tests bring their own, so that they need not wait. */
 export interface Clock {
@@ -50,5 +51,29 @@ export function effectiveUser(): bigint | null {
     return uid < 0 ? null : BigInt(uid);
   } catch {
     return null;
+  }
+}
+
+/**
+ * Whether there still is the working folder.
+ *
+ * @throws `invalid-input` if its path is too long for the system
+ */
+export function hasWorkingFolder(): boolean {
+  try {
+    // Else Node says what it was when it was first asked for.
+    process.chdir('.');
+  } catch {
+    // Only the main thread may do that, and to ask says more of a folder that cannot be entered.
+  }
+  try {
+    process.cwd();
+    return true;
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return false;
+    throw invalidInput(
+      'The path of the working folder is too long for the system, or it may not be read. Go to another one.',
+      cause,
+    );
   }
 }

@@ -120,7 +120,7 @@ const ENTRIES = ['src/cli/main.ts', 'src/index.ts'];
 
 /** The outer world, and where it may be touched: everybody else is given the host. */
 const OUTER_WORLD: Readonly<Record<string, RegExp>> = {
-  process: /^src\/cli\//,
+  process: /^src\/(cli\/|(host|concurrency\/removed-folder)\.ts$)/,
   console: /^src\/cli\//,
   'process.env': /^src\/cli\/arguments\/environment\.ts$/,
   'process.kill': /^src\/cli\/(end|arguments\/put-sources|terminal\/typed-ahead)\.ts$/,

@@ -14,6 +14,7 @@ import { collectOften } from './heap.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './verbs.ts';
 import { describeProgram, type AskedVerb } from './program.ts';
+import { asTold } from './surroundings.ts';
 import { synonymOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
@@ -173,7 +174,7 @@ async function runAction(
     return code;
   } catch (error) {
     // Whatever an abort led to, the user knows why it ended.
-    const told = run.signal.aborted ? interrupted(run.interruption, error) : error;
+    const told = run.signal.aborted ? interrupted(run.interruption, error) : asTold(error);
     reportError(told, { terminal, options, environment });
     const code = exitCodeOf(told);
     await ping?.(code);
@@ -186,7 +187,8 @@ function interrupted({ kept }: Interruption, cause?: unknown): VaultError {
   return new VaultError('interrupted', what === null ? 'Interrupted.' : `Interrupted. ${what}`, { cause });
 }
 
-function fail(error: unknown, host: Host, options: SharedOptions): ExitCode {
+function fail(thrown: unknown, host: Host, options: SharedOptions): ExitCode {
+  const error = asTold(thrown);
   reportError(error, { terminal: terminalFor(host, options), options, environment: host.environment });
   return exitCodeOf(error);
 }

@@ -1,7 +1,7 @@
 /** A thread that is asked, and answers each question on its own: several may be under way. */
-import { Worker } from 'node:worker_threads';
-import type { ResourceLimits, Transferable } from 'node:worker_threads';
+import type { ResourceLimits, Transferable, Worker } from 'node:worker_threads';
 import { messageOf } from '../errors.ts';
+import { startWorker } from './worker.ts';
 
 interface Awaited {
   readonly resolve: (answer: never) => void;
@@ -17,10 +17,10 @@ export class AskedThread<Question> {
   /**
    * @param file what it runs: answers `{ ticket, question }` with `{ ticket, answer }`
    * @param options `limits`: of its memory; `onEnd`: told when it takes no more questions
+   * @throws as `startWorker`
    */
   constructor(file: URL, options: { readonly limits: ResourceLimits; readonly onEnd: () => void }) {
-    // None of the parent's flags or environment: the thread needs neither, and secrets stay where they are.
-    this.#worker = new Worker(file, { resourceLimits: options.limits, execArgv: [], env: {} });
+    this.#worker = startWorker(file, { resourceLimits: options.limits });
     this.#worker.on('message', ({ ticket, answer }: { ticket: number; answer: never }) => {
       this.#awaited.get(ticket)?.resolve(answer);
       this.#awaited.delete(ticket);

@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { platform } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../errors.ts';
+import { invalidInput, isFull, isVaultError, messageOf, systemCode, VaultError } from '../errors.ts';
 
 const access = promisify(fs.access);
 const close = promisify(fs.close);
@@ -79,7 +79,7 @@ export async function makeTemporaryFolder(within: string, start: string): Promis
     return await mkdtemp(join(within, start));
   } catch (cause) {
     const message = `The folder for temporary files, ${within}, cannot be used: ${messageOf(cause)}. TMPDIR names another one.`;
-    if (!['ENOSPC', 'EDQUOT'].includes(systemCode(cause) ?? '')) throw invalidInput(message, cause);
+    if (!isFull(cause)) throw invalidInput(message, cause);
     throw new VaultError('storage-full', message, { cause });
   }
 }

@@ -8,16 +8,16 @@ import { readOn, translated } from '../../src/buckets/folder/files.ts';
 import { parseFileUrl, parseFolderPath } from '../../src/buckets/folder/url.ts';
 import { parseBucketUrl } from '../../src/buckets/open.ts';
 import { VaultError } from '../../src/errors.ts';
+import { systemError } from '../support/system-error.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { listAll } from './conformance.ts';
 
 const CONTENT = Buffer.from('content');
 
-function systemError(code: string): Error {
-  return Object.assign(new Error(`${code}: said so, write '/proc/self/fd/9/x'`), { code, syscall: 'write' });
-}
-
-const failed = (code: string): string => `Could not store x in file:///one: ${code}: said so, write.`;
+const failed = (code: string): string => {
+  const words = code === 'EDQUOT' ? 'disk quota exceeded' : 'said so';
+  return `Could not store x in file:///one: ${code}: ${words}, write.`;
+};
 
 async function withBucket(
   work: (at: {
@@ -35,6 +35,11 @@ describe('a system’s error', () => {
   test.each([
     ['ENOSPC', 'storage-full', ' Make room, or raise the quota, and repeat.'],
     ['EDQUOT', 'storage-full', ' Make room, or raise the quota, and repeat.'],
+    [
+      'EMFILE',
+      'denied',
+      ' Too many files are open at once: raise that limit ("ulimit -n 1024"), and repeat.',
+    ],
     ['EACCES', 'denied', " Check the folder's owner and permissions, and how it is mounted."],
     ['EPERM', 'denied', " Check the folder's owner and permissions, and how it is mounted."],
     ['EROFS', 'denied', " Check the folder's owner and permissions, and how it is mounted."],

@@ -1,5 +1,5 @@
 /** What a command says of a catalog's file that is not what it should be, and whether what it advises helps. */
-import { copyFile, mkdir, rename, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rename, symlink, truncate, writeFile } from 'node:fs/promises';
 import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DATABASE } from '../support/catalog-place.ts';
@@ -61,6 +61,15 @@ const ODDITIES: readonly Oddity[] = [
     exit: 2,
     says: /is not a file/,
   },
+  {
+    what: 'a link to itself',
+    how: async (path) => {
+      await rename(path, `${path}.away`);
+      await symlink('odd.db', path);
+    },
+    exit: 2,
+    says: /^vault: The catalog cannot be at .*ELOOP/,
+  },
 ];
 
 describe.skipIf(DATABASE === 'postgres')('a catalog that is', () => {
@@ -79,6 +88,29 @@ describe.skipIf(DATABASE === 'postgres')('a catalog that is', () => {
     await rename(odd, box.at('moved away'));
     expect(await box.run(recover, { env })).toMatchObject({ exit: 0 });
     expect(await box.run(['put', 'f'], { env })).toMatchObject({ exit: 0 });
+  });
+});
+
+test.skipIf(DATABASE === 'postgres')('A way that leads back to itself is wrong usage', async () => {
+  await symlink('loop', box.at('loop'));
+  const beyond = box.at('loop', 'x');
+  for (const [line, db, says] of [
+    ['ls', beyond, /^vault: The catalog cannot be at/],
+    ['init --bucket b', beyond, /^vault: The catalog cannot be at/],
+    [`recover --bucket ${box.bucket(1)}`, beyond, /^vault: The catalog cannot be at/],
+    [`catalog copy ${beyond}`, box.db, /^vault: The catalog cannot be at/],
+    [`bucket add ${beyond}`, box.db, /^vault: Could not make the folder .*no link hides/],
+  ] as const) {
+    const { exit, stderr } = await box.run(line.split(' '), { env: { VAULT_DB: db } });
+    expect({ line, exit }).toEqual({ line, exit: 2 });
+    expect(stderr).toMatch(says);
+  }
+  await copyFile(box.db, box.at('c.db'));
+  await symlink('c.db-wal', box.at('c.db-wal'));
+  const { exit, stderr } = await box.run(['ls'], { env: { VAULT_DB: box.at('c.db') } });
+  expect({ exit, stderr }).toEqual({
+    exit: 2,
+    stderr: expect.stringMatching(/^vault: The catalog cannot be read: ELOOP/),
   });
 });
 

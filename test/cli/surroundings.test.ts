@@ -1,7 +1,7 @@
 /** What a command makes of streams, names and folders that are not as usual. */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { DATABASE } from '../support/catalog-place.ts';
 import type { Ended, Sandbox } from './run.ts';
@@ -215,6 +215,10 @@ describe('never a bug:', () => {
       'init --db /nope/x.db --bucket b',
       'recover --bucket b',
       'verify --no-password --bucket b',
+      'put .',
+      'put . --name n',
+      'put ..',
+      `--db c.db recover --bucket ${box.bucket(1)}`,
     ]) {
       const { exit, stderr } = await box.shell(`${gone} vault ${command}`);
       expect(stderr).toMatch(/The working folder has been removed/);
@@ -225,6 +229,48 @@ describe('never a bug:', () => {
   test('a working folder whose path is too long', async () => {
     expect(await deep('vault ls')).toMatchObject({ exit: 0, stderr: '' });
     expect(await deep('vault bucket add b')).toMatchObject({ exit: 2 });
+  });
+
+  // Whatever starts threads.
+  const big = [
+    'put $T/big',
+    'put - --name in < $T/big',
+    "put --from-command 'cat $T/big' --name of",
+    'put $T/folder',
+    'cat stored',
+    'get stored -o $T/got',
+    'get folder -o $T/tree',
+    'verify --read-data',
+    'repair --read-data',
+    'drill',
+  ];
+  const prepared = `exec 3>/dev/null; export T=$PWD; head -c 9000000 /dev/urandom > big; mkdir folder; for i in $(seq 1100); do echo $i > folder/$i; done
+    cp big folder; vault put big --name stored >&3; vault put folder >&3`;
+  const all = (exit: number): string =>
+    big.map((command) => `${exit} ${command.split(' ', 1)[0]}\n`).join('');
+
+  test('threads in a working folder that has been removed', async () => {
+    const { stdout } = await box.shell(
+      `${prepared}; mkdir gone; cd gone; rmdir ../gone\n${exitsOf(big)}\ncmp $T/big $T/got`,
+    );
+    expect(stdout).toBe(all(0));
+  });
+
+  test.skipIf(DATABASE === 'postgres')('threads in one that is removed meanwhile', async () => {
+    const env = { VAULT_DB: relative(box.at('gone'), box.db), T: box.path };
+    const late = "vault put --from-command 'rmdir ../gone; cat $T/big' --name late";
+    const { exit, stderr } = await box.shell(
+      `head -c 9000000 /dev/urandom > big; mkdir gone; cd gone; ${late}`,
+      { env },
+    );
+    expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
+  });
+
+  test('threads in a working folder whose path is too long', async () => {
+    const { stdout, stderr } = await deep(exitsOf(big), prepared);
+    expect(stdout).toBe(all(2));
+    expect(stderr).not.toContain('bug');
+    expect(stderr).toContain('The path of the working folder is too long');
   });
 
   test.skipIf(DATABASE === 'postgres')('a folder in /proc, which cannot be made', async () => {
@@ -275,9 +321,14 @@ test('nothing that a terminal acts on reaches it by way of JSON or of --debug', 
   }
 });
 
+/** Lines of shell that tell how each command ends; with what it prints at descriptor 3. */
+function exitsOf(commands: readonly string[]): string {
+  return commands.map((command) => `vault ${command} >&3; echo "$? ${command.split(' ', 1)[0]}"`).join('\n');
+}
+
 /** Runs a line of shell in a folder whose path is longer than the system takes. */
-async function deep(line: string): Promise<Ended> {
+async function deep(line: string, before = ':'): Promise<Ended> {
   const name = 'd'.repeat(200);
   const steps = `for i in $(seq 25); do mkdir ${name}; cd ${name}; done`;
-  return box.shell(`${steps}; ${line}; r=$?; cd ${box.path}; rm -r ${name}; exit $r`);
+  return box.shell(`${before}; ${steps}; ${line}; r=$?; cd ${box.path}; rm -r ${name}; exit $r`);
 }

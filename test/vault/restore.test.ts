@@ -9,6 +9,7 @@ import type { FileTime } from '../../src/format/file-time.ts';
 import { restoreFile } from '../../src/vault/read/restore.ts';
 import type { RestorableFile } from '../../src/vault/read/restore.ts';
 import type { Warning } from '../../src/vault/call.ts';
+import { systemError } from '../support/system-error.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 
@@ -31,7 +32,7 @@ const disk = vi.hoisted(() => ({
       disk.onHang();
       return new Promise<T>(() => undefined);
     }
-    if (fault !== undefined) throw Object.assign(new Error(`${fault}: made up, ${name}`), { code: fault });
+    if (fault !== undefined) throw systemError(fault, { syscall: name });
     return run();
   },
 }));

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
-import { invalidInput, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, isOutOfFiles, messageOf, outOfFiles, systemCode, VaultError } from '../../errors.ts';
 
 // What the folder bucket needs of a file system: the plain calls, and what they mean for a bucket. The
 // callback functions, not FileHandle: this is the hot path of a local vault, and a handle object for every
@@ -181,7 +181,8 @@ export async function readOn(fd: number, buffer: Buffer, done: number): Promise<
 export function translated(error: unknown, tried: string): unknown {
   if (error instanceof VaultError || !(error instanceof Error) || !('syscall' in error)) return error;
   // Without the path: what was tried says on what, and the path may be that of an open folder in /proc.
-  const failed = `Could not ${tried}: ${error.message.replace(/ '.*'$/s, '')}.`;
+  const failed = `Could not ${tried}: ${messageOf(error).replace(/ '.*'$/s, '')}.`;
+  if (isOutOfFiles(error)) return outOfFiles(failed, error);
   switch (systemCode(error) ?? '') {
     case 'ENOSPC':
     case 'EDQUOT':
@@ -191,6 +192,7 @@ export function translated(error: unknown, tried: string): unknown {
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
+    case 'ENOKEY':
       return new VaultError(
         'denied',
         `${failed} Check the folder's owner and permissions, and how it is mounted.`,
@@ -200,6 +202,8 @@ export function translated(error: unknown, tried: string): unknown {
       );
     case 'ENAMETOOLONG':
       return invalidInput(`${failed} Choose a folder with a shorter path.`, error);
+    case 'ELOOP':
+      return invalidInput(`${failed} Name a folder that no link hides.`, error);
     case 'EXDEV':
       return invalidInput(
         `${failed} A part of the bucket lies on another file system; all of it must lie on one.`,

@@ -6,7 +6,15 @@ import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQuer
 import type { Compilable } from 'kysely';
 import { coalesced } from '../../concurrency/coalesced.ts';
 import { makeFolder } from '../../disk/folders.ts';
-import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import {
+  invalidInput,
+  isOutOfFiles,
+  isVaultError,
+  messageOf,
+  outOfFiles,
+  systemCode,
+  VaultError,
+} from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
@@ -310,17 +318,10 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
   } catch (error) {
     if (error instanceof VaultError) throw error;
     if (!create && systemCode(error) === 'ENOENT') throw noVault(path, error);
-    switch (systemCode(error) ?? '') {
-      // A folder that cannot be made, as in /proc.
-      case 'ENOENT':
-      case 'ENOTDIR':
-      case 'EISDIR':
-      case 'EEXIST':
-      case 'ENAMETOOLONG':
-        throw invalidInput(`The catalog cannot be at ${path}: ${messageOf(error)}`, error);
-      default:
-        throw translated(error, path);
-    }
+    const told = translated(error, path);
+    if (told !== error || systemCode(error) === null) throw told;
+    // A path that leads nowhere: a file or a loop of links on its way, too long a name, a folder that cannot be made, as in /proc.
+    throw invalidInput(`The catalog cannot be at ${path}: ${messageOf(error)}`, error);
   }
 }
 
@@ -361,13 +362,13 @@ const MEANINGS: readonly (readonly [
       `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, move it away: "vault recover" then makes it anew from the buckets.`,
   ],
   [
-    'READONLY CANTOPEN PERM AUTH EACCES EPERM EROFS',
+    'READONLY CANTOPEN PERM AUTH EACCES EPERM EROFS ENOKEY',
     'denied',
     (path, said) =>
       `The catalog ${path} cannot be opened or written (${said}). Check the rights to the file and its folder.`,
   ],
   [
-    'IOERR NOMEM PROTOCOL EIO EMFILE ENFILE',
+    'IOERR NOMEM PROTOCOL EIO ESTALE ENOLCK ENODEV ENOMEDIUM ETIMEDOUT EAGAIN EINTR',
     'unavailable',
     (path, said) => `The catalog ${path} cannot be read or written: ${said}.`,
   ],
@@ -377,6 +378,7 @@ const MEANINGS: readonly (readonly [
 function translated(error: unknown, path: string): unknown {
   const said = systemCode(error);
   if (error instanceof VaultError || said === null) return error;
+  if (isOutOfFiles(error)) return outOfFiles(`The catalog ${path} cannot be opened.`, error);
   const [, result = said] = /^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(said) ?? [];
   const [, code, message] = MEANINGS.find(([results]) => results.split(' ').includes(result)) ?? [];
   if (code === undefined || message === undefined) return error;

@@ -62,7 +62,7 @@ async function sizeOf(path: string): Promise<number> {
     return (await stat(path)).size;
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return 0;
-    throw error;
+    throw invalidInput(`The catalog cannot be read: ${messageOf(error)}.`, error);
   }
 }
 

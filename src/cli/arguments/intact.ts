@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { invalidInput } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
+import { noWorkingFolder } from '../surroundings.ts';
 
 /** Whether nothing in a text stands for bytes that were lost. */
 export function isIntact(text: string): boolean {
@@ -53,10 +54,7 @@ export function workingFolder(): string {
   try {
     folder = process.cwd();
   } catch (cause) {
-    throw invalidInput(
-      'The working folder has been removed, or its path is too long. Go to another one, or give whole paths.',
-      cause,
-    );
+    throw noWorkingFolder(cause);
   }
   if (!isIntact(folder) && !isText(linkTarget('/proc/self/cwd'))) {
     throw invalidInput(

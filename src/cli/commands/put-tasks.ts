@@ -9,6 +9,7 @@ import { bytesOfPath, diskPath, type DiskPath } from '../../vault/folders/disk-p
 import type { FolderSource } from '../../vault/folders/folder-source.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { fileSource } from '../../vault/write/source.ts';
+import { workingFolder } from '../arguments/intact.ts';
 import { ifGiven, nameAsTyped, nameOfPath, parseSize, plainName, type Flags } from '../arguments/options.ts';
 import { commandSource, standardInput } from '../arguments/put-sources.ts';
 import { whyUnreadable } from '../terminal/streams.ts';
@@ -180,17 +181,14 @@ async function taskOf(path: string, flags: TaskFlags, settings: FolderSettings):
   if (path === '-') {
     return { source: standardInput(flags.allowEmpty === true), name: name ?? path, size: null };
   }
-  let size: number | null = null;
-  try {
-    const stats = await stat(path);
-    if (stats.isDirectory()) {
-      return { source: { ...settings, root: path }, name: name ?? nameOfFolder(path), size: null };
-    }
-    if (stats.isFile()) size = stats.size;
-  } catch {
-    // Opening it will say what is wrong.
-    size = 0;
+  // Opening it will say what is wrong.
+  const stats = await stat(path).catch(() => null);
+  if (stats?.isDirectory() === true) {
+    // What has no name any more is the working folder, which has been removed: that is no empty folder.
+    if (stats.nlink === 0) workingFolder();
+    return { source: { ...settings, root: path }, name: name ?? nameOfFolder(path), size: null };
   }
+  const size = stats === null ? 0 : stats.isFile() ? stats.size : null;
   return {
     source: fileSource(path, { forceRead: settings.forceRead }),
     name: name ?? nameOfPath(path),
@@ -201,5 +199,5 @@ async function taskOf(path: string, flags: TaskFlags, settings: FolderSettings):
 /** As for a file; a folder that is only pointed at goes by its own name. */
 function nameOfFolder(path: string): string {
   const name = plainName(path);
-  return /^(\.\.?\/)*\.\.?$/.test(name) ? basename(resolve(path)) || '/' : name;
+  return /^(\.\.?\/)*\.\.?$/.test(name) ? basename(resolve(workingFolder(), path)) || '/' : name;
 }

@@ -3,6 +3,7 @@ import type { WriteStream } from 'node:tty';
 import {
   interrupted,
   invalidInput,
+  isFull,
   messageOf,
   systemCode,
   throwIfAborted,
@@ -91,7 +92,7 @@ export class Output {
 
 function cannotWrite(cause: unknown): VaultError {
   return new VaultError(
-    systemCode(cause) === 'ENOSPC' ? 'storage-full' : 'unavailable',
+    isFull(cause) ? 'storage-full' : 'unavailable',
     `Cannot write to standard output: ${messageOf(cause)}.`,
     { cause },
   );

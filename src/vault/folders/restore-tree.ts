@@ -70,7 +70,8 @@ export interface RestoredTree {
  * away, and to repeat it with `force` writes those again.
  *
  * @param entries in a stored folder's order; folders before what is in them; the first one of a link group with content
- * @param readContent asked for one file at a time, in order, and not at all for one that is there already
+ * @param readContent asked for one file at a time, in order but where a file gets a later one of its paths alone, and not at all for
+ *   one that is there already
  * @param target may not exist; the folder that it is in must. A link under this very name is followed
  * @throws `already-exists`, `invalid-input`, `denied` for the target itself; `storage-full`, `unavailable` if its disk fails;
  *   `damaged` if entries are out of order; `interrupted`; what `readContent` throws, save `damaged`. What was written stays
@@ -209,6 +210,7 @@ class Restoring {
   *#restore(entry: FolderEntry): Steps<void> {
     const path = diskPath(entry.path);
     const [top] = this.#places;
+    this.#writer.pass(entry);
     if (path === '') {
       if (top !== undefined) top.entry = entry;
       return;

@@ -5,8 +5,10 @@ import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
 import {
   invalidInput,
+  isOutOfFiles,
   isVaultError,
   messageOf,
+  outOfFiles,
   systemCode,
   throwIfAborted,
   VaultError,
@@ -217,8 +219,7 @@ class Scanner {
     if (level.own?.names.has(name) === true) {
       const told = level.own.isBucket ? level.path : path;
       const message = `${shown(told)} is what this vault keeps itself, and is not stored.`;
-      this.#options.onMissed?.({ path: bytesOfPath(told), why: 'own', message });
-      return null;
+      return this.#tell(told, 'own', message);
     }
     if (facts instanceof Error) return this.#missed(path, facts);
     const { excludes, largest, oneFileSystem } = this.#options;
@@ -229,10 +230,12 @@ class Scanner {
     if (oneFileSystem === true && !isFolder && facts.dev !== this.#device) return null;
     if (kind === null) {
       const message = `${shown(path)} is a socket, which means nothing without its program, and is not stored.`;
-      this.#options.onMissed?.({ path: bytesOfPath(path), why: 'socket', message });
-      return null;
+      return this.#tell(path, 'socket', message);
     }
-    if (path.length > MOST_PATH_SIZE) return this.#tooLong(path, name);
+    if (path.length > MOST_PATH_SIZE) {
+      const brief = `${shown(path.slice(0, SHOWN_OF_PATH))}…/${shown(name)}`;
+      return this.#tell(path, 'unreadable', `${brief} has a path of more than 16 KiB, and is not stored.`);
+    }
     try {
       const place = `${level.folder.base}/${name}`;
       return yield* this.#scanned(path, kind, { facts, place, calls: level.calls });
@@ -275,10 +278,8 @@ class Scanner {
     return null;
   }
 
-  #tooLong(path: DiskPath, name: DiskPath): null {
-    const brief = `${shown(path.slice(0, SHOWN_OF_PATH))}…/${shown(name)}`;
-    const message = `${brief} has a path of more than 16 KiB, and is not stored.`;
-    this.#options.onMissed?.({ path: bytesOfPath(path), why: 'unreadable', message });
+  #tell(path: DiskPath, why: Missed['why'], message: string): null {
+    this.#options.onMissed?.({ path: bytesOfPath(path), why, message });
     return null;
   }
 
@@ -293,7 +294,7 @@ class Scanner {
   ): Steps<ScannedEntry> {
     if (fileTimeOfNs(facts.mtimeNs) === null) {
       const message = `${shown(path) || 'The folder'} has a time of modification that no calendar has, and is stored without one.`;
-      this.#options.onMissed?.({ path: bytesOfPath(path), why: 'undated', message });
+      this.#tell(path, 'undated', message);
     }
     const target = kind === 'symlink' ? bytesOfPath(yield* ask(calls.readlink(place))) : null;
     const entry: FolderEntry = {
@@ -318,6 +319,7 @@ export function isLoss({ why }: Missed): boolean {
 /** What to tell of an entry that could not be read. @throws an error that is not the system's */
 export function missedBy(path: Buffer, error: unknown): Missed {
   if (isVaultError(error)) throw error;
+  if (isOutOfFiles(error)) throw outOfFiles(`${shown(path)} cannot be read.`, error);
   const gone = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EINVAL'].includes(systemCode(error) ?? '');
   const message = gone
     ? `${shown(path)} was removed or replaced while the folder was read.`
@@ -375,6 +377,7 @@ export function deviceOf(number: bigint): { readonly major: number; readonly min
 }
 
 function rootError(path: string, cause: unknown): VaultError {
+  if (isOutOfFiles(cause)) return outOfFiles(`The folder ${path} could not be read.`, cause);
   switch (systemCode(cause)) {
     case 'ENOENT':
       return new VaultError('file-not-found', `There is no folder ${path}.`, { cause });

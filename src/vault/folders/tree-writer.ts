@@ -60,6 +60,8 @@ export class TreeWriter {
     number,
     { readonly path: DiskPath; readonly dev: bigint; readonly ino: bigint }
   >();
+  /** Of link groups no path of which has been written so far, the one that has the content. */
+  readonly #unwritten = new Map<number, FolderEntry>();
   readonly #random = randomBytes(6).toString('hex');
   #names = 0;
 
@@ -67,6 +69,11 @@ export class TreeWriter {
     this.#calls = calls;
     this.#metadata = metadata;
     this.#options = options;
+  }
+
+  /** Is shown each entry before all else: where the first path of a file cannot be, the next one gets its content. */
+  pass(entry: FolderEntry): void {
+    if (entry.linkGroup !== null && entry.content !== null) this.#unwritten.set(entry.linkGroup, entry);
   }
 
   /**
@@ -93,10 +100,10 @@ export class TreeWriter {
     }
     if (first !== undefined) return yield* this.#writeFurther(place, item, first);
     if (kind !== 'file') return yield* this.#writeNode(place, item);
-    if (item.entry.content === null) {
-      throw new VaultError('damaged', 'What it is another path of is not there.');
-    }
-    return yield* this.#writeFile(place, item, found);
+    if (item.entry.content !== null) return yield* this.#writeFile(place, item, found);
+    const entry = linkGroup === null ? undefined : this.#unwritten.get(linkGroup);
+    if (entry === undefined) throw new VaultError('damaged', 'What it is another path of is not there.');
+    return yield* this.#writeFile(place, { ...item, entry }, found);
   }
 
   /** What has a name in a folder; null also where there can be nothing. */
@@ -356,6 +363,7 @@ export class TreeWriter {
     const { linkGroup } = entry;
     if (linkGroup === null || this.#groups.has(linkGroup)) return;
     this.#groups.set(linkGroup, { path, dev, ino });
+    this.#unwritten.delete(linkGroup);
   }
 
   #unfinished(place: Place): DiskPath {

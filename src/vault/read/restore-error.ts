@@ -1,13 +1,19 @@
 /** What a failure to write a restored file is called. */
-import { invalidInput, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, isOutOfFiles, messageOf, outOfFiles, systemCode, VaultError } from '../../errors.ts';
 
 /** @param cause what the system threw */
 export function restoreError(path: string, cause: unknown): VaultError {
   const reason = messageOf(cause);
+  if (isOutOfFiles(cause)) return outOfFiles(`${path} could not be written.`, cause);
   switch (systemCode(cause)) {
     case 'ENOSPC':
-    case 'EDQUOT':
       return new VaultError('storage-full', `There is no room to write ${path}.`, { cause });
+    case 'EDQUOT':
+      return new VaultError(
+        'storage-full',
+        `There is no room to write ${path}: the quota is reached. Make room, or raise the quota, and repeat.`,
+        { cause },
+      );
     case 'EFBIG':
       return new VaultError('storage-full', `${path} is larger than its file system allows.`, { cause });
     case 'ENOENT':
@@ -21,6 +27,7 @@ export function restoreError(path: string, cause: unknown): VaultError {
       return new VaultError('denied', `${path} is on a file system that is read-only.`, { cause });
     case 'EACCES':
     case 'EPERM':
+    case 'ENOKEY':
       return new VaultError('denied', `${path} may not be written by this user.`, { cause });
     default:
       return new VaultError('unavailable', `${path} could not be written: ${reason}.`, { cause });

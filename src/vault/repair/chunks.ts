@@ -55,6 +55,8 @@ export async function repairChunks(
 ): Promise<RepairedChunks> {
   const { signal, references, redundancy = null } = options;
   const reads = options.depth === 'data';
+  // Where no thread can be started that is no fault of a chunk.
+  if (reads) session.workers.warm(1);
   const counting = { redundancy, signal };
   const spare = session.keyring.keyring.redundancy.m;
   const census = await takeCensus(session, ground, {

@@ -56,6 +56,8 @@ const BATCH = 200;
 export async function verifyVault(session: Session, options: VerifyOptions): Promise<VerifyResult> {
   const { signal } = options;
   manifestOpener(session);
+  // Where no thread can be started that is no fault of a chunk.
+  if (options.depth === 'data') session.workers.warm(1);
   // Their markers as they are now. Who has shown it is not asked again.
   const { usable: from } = await session.buckets.check(session.buckets.all, signal, { anew: true });
   await refreshKeyring(session, signal, { from });

@@ -10,8 +10,10 @@ import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isLocal } from '../../disk/local.ts';
 import {
   invalidInput,
+  isOutOfFiles,
   isVaultError,
   messageOf,
+  outOfFiles,
   systemCode,
   throwIfAborted,
   VaultError,
@@ -351,12 +353,14 @@ function readError(what: string, cause: unknown): VaultError {
 }
 
 function openError(path: string, cause: unknown): VaultError {
+  if (isOutOfFiles(cause)) return outOfFiles(`${path} could not be opened.`, cause);
   switch (systemCode(cause)) {
     case 'ENOENT':
     case 'ENOTDIR':
       return new VaultError('file-not-found', `There is no file ${path}.`, { cause });
     case 'EACCES':
     case 'EPERM':
+    case 'ENOKEY':
       return new VaultError('denied', `${path} may not be read by this user.`, { cause });
     case 'ENXIO':
     case 'ENODEV':

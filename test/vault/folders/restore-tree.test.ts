@@ -27,6 +27,7 @@ import type {
   TreeProblem,
 } from '../../../src/vault/folders/restore-tree.ts';
 import { smallDisk } from '../../support/small-disk.ts';
+import { systemError } from '../../support/system-error.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { anyThings, factsOf, makeTree, readerOf, run, storeTree } from './tree.ts';
 import type { Stored, Thing, Things } from './tree.ts';
@@ -356,6 +357,22 @@ describe('a folder that is restored', () => {
     expect(await readdir(at.at('t2'))).toEqual(['a']);
   });
 
+  it('gives a file its content at a later path where the target refuses the first one', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, {
+      from: folder({ a: file('one'), b: file() }),
+      to: folder({ a: folder({ inTheWay: file() }) }),
+    });
+    for (const path of ['c', 'd']) await link(at.at('from', 'a'), at.at('from', path));
+    const stored = await storeTree(at.at('from'));
+    const { done, problems, read } = await restore(stored, at.at('to'), { force: true });
+    expect(problems).toMatchObject([{ path: Buffer.from('a'), kind: 'not-restored' }]);
+    expect(read).toEqual(['b', 'a']);
+    expect(done).toMatchObject({ files: 3, missing: 1 });
+    expect(await readFile(at.at('to', 'c'), 'utf8')).toBe('one');
+    expect((await stat(at.at('to', 'd'))).ino).toBe((await stat(at.at('to', 'c'))).ino);
+  });
+
   it.each([
     ['too short', 'ab'],
     ['too long', 'abcd'],
@@ -380,6 +397,20 @@ describe('a folder that is restored', () => {
     await expect(restore(stored, at.at('t'), { signal: AbortSignal.abort() })).rejects.toMatchObject({
       code: 'interrupted',
     });
+    for (const atOnce of [true, false]) {
+      const refused = restoreTree(
+        stored.entries,
+        () => {
+          throw systemError('EDQUOT', { atOnce });
+        },
+        at.at(`quota-${atOnce}`),
+        { force: false, owners: false },
+      );
+      await expect(refused).rejects.toMatchObject({
+        code: 'storage-full',
+        message: expect.stringMatching(/quota/),
+      });
+    }
     await using disk = await smallDisk(at.at('disk'), 1 << 20);
     if (disk === null) return;
     await expect(restore(stored, at.at('disk', 'to'))).rejects.toMatchObject({ code: 'storage-full' });
