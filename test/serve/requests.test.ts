@@ -152,6 +152,42 @@ describe('what is said twice is refused', () => {
     const answer = await served.raw(`${request}Connection: close\r\nContent-Length: 1\r\n\r\nx`);
     expect(answer).toMatch(/^HTTP\/1.1 400 .*"code":"invalid-input"/s);
   });
+
+  it('a password in a header and elsewhere', async () => {
+    const { hash } = await putBytes(served.made.vault, Buffer.from('x'), {
+      name: 'locked',
+      lock: { password: 'one' },
+    });
+    const link = await linkTo('locked');
+    const form = new FormData();
+    form.append('password', 'one');
+    const upload = new FormData();
+    upload.append('password', 'one');
+    upload.append('file', new Blob(['x']), 'in two places');
+    const encoded = { 'Content-Type': 'application/x-www-form-urlencoded' };
+    const ways: [path: string, body?: string | FormData, headers?: Record<string, string>][] = [
+      ['/api/upload', upload],
+      ['/upload/', upload],
+      ['/upload/?file_name=locked&password=one'],
+      [`/api/retrieve/${hash}?password=one`],
+      [`/api/retrieve/${hash}`, form],
+      [`/api/retrieve/${hash}`, '{"password":"one"}', typed],
+      [`/api/retrieve/${hash}`, 'password=one', encoded],
+      ['/api/files/locked/links', '{"lock_password":"one"}', typed],
+      [link, 'password=one', encoded],
+      [link, '{"password":"one"}', typed],
+    ];
+    for (const [path, body, headers] of ways) {
+      const asked = { method: body === undefined ? 'GET' : 'POST', body: body ?? null };
+      for (const password of ['one', 'two']) {
+        const said = { ...asked, headers: { ...headers, 'vault-password': password } };
+        const found = await served.ask(path, said);
+        expect([path, found.status, found.code]).toEqual([path, 400, 'invalid-input']);
+        expect(found.bytes.toString()).toContain('twice');
+      }
+    }
+    expect(await served.ask('/api/files/in%20two%20places')).toMatchObject({ status: 404 });
+  });
 });
 
 describe('other methods', () => {
