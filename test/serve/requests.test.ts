@@ -153,6 +153,38 @@ describe('what is said twice is refused', () => {
     expect(answer).toMatch(/^HTTP\/1.1 400 .*"code":"invalid-input"/s);
   });
 
+  it.each([
+    ['Host', 'bad-request'],
+    ['Authorization', 'invalid-input'],
+    ['Content-Type', 'invalid-input'],
+  ])('the header %s', async (name, code) => {
+    const host = name === 'Host' ? '' : 'Host: localhost\r\n';
+    const twice = `${name}: localhost\r\n${name.toLowerCase()}: localhost\r\n`;
+    const answer = await served.raw(`GET /healthz HTTP/1.1\r\n${host}${twice}Connection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain(`"code":"${code}","message":"${name} is there twice.`);
+  });
+
+  it.each([
+    [
+      'Content-Length: 1\r\nTransfer-Encoding: chunked',
+      'Content-Length and Transfer-Encoding are both there.',
+    ],
+    [
+      'Transfer-Encoding: chunked\r\nContent-Length: 1',
+      'Content-Length and Transfer-Encoding are both there.',
+    ],
+    ['Content-Length: 1\r\nContent-Length: 1', 'Content-Length is there twice.'],
+    ['Content-Length: x', 'Content-Length is no number.'],
+    ['Content-Length:', 'Content-Length is no number.'],
+  ])('a length, or it is none: %j', async (headers, message) => {
+    const answer = await served.raw(
+      `PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n\r\n0\r\n\r\n`,
+    );
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain(`"code":"bad-request","message":"${message}"`);
+  });
+
   it('a password in a header and elsewhere', async () => {
     const { hash } = await putBytes(served.made.vault, Buffer.from('x'), {
       name: 'locked',
