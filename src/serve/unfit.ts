@@ -1,7 +1,7 @@
 /** What a request may not have, whatever it asks for. */
 import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
-import { requireKnown } from './json.ts';
+import { requireEncoded, requireKnown } from './json.ts';
 import type { Route } from './serving.ts';
 
 /** That something is only to be done to what is there, or is not: another request might change that in between. */
@@ -31,6 +31,7 @@ export function unfit({ request, method, query }: Exchange, route: Route | null)
   if (route !== null) {
     const { scope, query: known = [] } = route;
     // What is open to everybody takes whatever others have added to its address.
+    if (scope !== null) requireEncoded('The query', request.url?.replace(/^[^?]*/, '') ?? '');
     const names = [...query.keys()].filter((name) => scope !== null || known.includes(name));
     requireKnown(names, known);
   }

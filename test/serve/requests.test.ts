@@ -98,6 +98,36 @@ describe('what is wrong with a form is said in words of this program', () => {
   });
 });
 
+describe('what is no UTF-8 in percent encoding is refused', () => {
+  it.each(['%ff', '%c3', '%ed%a0%80', 'a%C3%A9%80', '%', '%zz'])(
+    'in a parameter or field: %s',
+    async (value) => {
+      const none = '0'.repeat(64);
+      const encoded = { 'Content-Type': 'application/x-www-form-urlencoded' };
+      const asked: [path: string, body?: string][] = [
+        [`/upload/?file_name=${value}`],
+        [`/api/files?name=${value}`],
+        [`/api/files?${value}=x`],
+        [`/api/retrieve/${none}?password=${value}`],
+        [`/api/retrieve/${none}`, `password=${value}`],
+        [await linkTo('a'), `password=${value}`],
+      ];
+      for (const [path, body] of asked) {
+        const method = body === undefined ? 'GET' : 'POST';
+        const found = await served.ask(path, { method, body: body ?? null, headers: body ? encoded : {} });
+        expect([path, found.status, found.code]).toEqual([path, 400, 'invalid-input']);
+        expect(found.bytes.toString()).toContain('not UTF-8 in percent encoding');
+      }
+    },
+  );
+
+  it('but not where a link takes whatever others have added, nor the character that stands for such', async () => {
+    expect(await served.ask(`${await linkTo('a')}?by=%ff`)).toMatchObject({ status: 200 });
+    await putBytes(served.made.vault, Buffer.from('x'), { name: 'a \uFFFD+' });
+    expect(await served.ask('/upload/?file_name=a+%EF%BF%BD%2B')).toMatchObject({ status: 200 });
+  });
+});
+
 describe('what is said twice is refused', () => {
   it.each([
     '{"downloads":1,"downloads":5}',
