@@ -75,7 +75,7 @@ export const UPLOADS: readonly Route[] = [
 async function storeForm(exchange: Exchange, serving: Serving): Promise<PutResult> {
   const { fields, file } = await readForm(exchange.header('content-type') ?? '', exchange.body());
   requireKnown(fields.keys(), ['password', 'chunk_size']);
-  if (file === null || file.name === '') throw invalidInput('The form has no file called "file".');
+  if (file === null) throw invalidInput('The form has no file called "file".');
   if (/[/\\]/.test(file.name)) {
     throw invalidInput('The name of an uploaded file has no slashes here. PUT /api/files/<name> takes them.');
   }

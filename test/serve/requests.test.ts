@@ -72,6 +72,9 @@ describe('what is wrong with a form is said in words of this program', () => {
     [`${partOf('name="file"', '\xFF')}--b--`, '', 'its part "file" has no filename'],
     [`${partOf('name="file"', 'text')}--b--`, '', 'its part "file" has no filename'],
     [`${partOf(`name="file"${OCTETS}`, 'x')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf('name="file"; filename=""', 'x')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf('name="file"; filename=', 'x')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf(`name="file"; filename=${OCTETS}`, 'x')}--b--`, '', 'its part "file" has no filename'],
     [
       `${partOf(`name="password"${OCTETS}`, 'x')}${FILE}--b--`,
       '',
