@@ -99,6 +99,19 @@ describe('vault token', () => {
     expect(await box.run(['token', 'rm', listed.stdout.slice(0, 12)])).toMatchObject({ exit: 4 });
   });
 
+  it.each(['> /dev/full', '--json > /dev/full', '| true'])(
+    'that nobody has seen is taken back: %s',
+    async (way) => {
+      const line = `set -o pipefail; vault token add --scope admin ${way}`;
+      const { exit, stderr } = await box.shell(line);
+      expect([exit, stderr]).toEqual([
+        5,
+        expect.stringMatching(/the token .*taken back|taken back.* token/i),
+      ]);
+      expect((await box.run(['token', 'ls'])).stdout).toBe('');
+    },
+  );
+
   it('needs to know what a token is good for', async () => {
     expect(await box.run(['token', 'add'])).toMatchObject({ exit: 2, stdout: '' });
     expect(await box.run(['token', 'add', '--scope', 'everything'])).toMatchObject({ exit: 2, stdout: '' });
