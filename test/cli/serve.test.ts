@@ -54,6 +54,18 @@ describe('vault serve', () => {
     socket.destroy();
   });
 
+  it('says once that its log cannot be written, and serves on', async () => {
+    const run = box.terminalOf('exec vault serve --listen 127.0.0.1:0 > /dev/full');
+    await run.waitFor('Ctrl-C ends it.');
+    const url = /http:\/\/[\d.:]+\d/.exec(run.shown)?.[0] ?? '';
+    for (let time = 0; time < 3; time += 1)
+      expect(await ask(`${url}/healthz`, {})).toMatchObject({ status: 200 });
+    run.kill('SIGTERM');
+    await run.exit;
+    expect(run.shown.match(/access log/g)).toHaveLength(1);
+    expect(run.shown).toContain('ENOSPC');
+  });
+
   it.each([
     [['--listen', '0.0.0.0:0'], /Without any token/],
     [['--listen', 'nowhere'], /--listen/],
