@@ -70,8 +70,10 @@ export async function storedAnswer(
   wanted: { readonly stored: Stored; readonly ranges?: boolean; readonly usual?: 'zip' | null },
 ): Promise<Answer> {
   const { stored, ranges = true, usual = null } = wanted;
-  requireWanted(exchange, stored.kind === 'file' ? etagOf(stored.file) : null);
-  if (stored.kind === 'file') return fileAnswer(exchange, serving, { file: stored.file, ranges });
+  if (stored.kind === 'file') {
+    requireWanted(exchange, etagOf(stored.file));
+    return fileAnswer(exchange, serving, { file: stored.file, ranges });
+  }
   const { folder } = stored;
   const { signal } = exchange;
   const selected = await folder.select(wantedOf(stored), { signal, chunksInFlight: CHUNKS_IN_FLIGHT });
@@ -83,6 +85,7 @@ export async function storedAnswer(
   });
   if (only !== null) {
     if (only.kind !== 'file') throw invalidInput(`"${prefix}" is neither a file nor a folder.`);
+    requireWanted(exchange, null);
     const headers = { ...downloadHeaders(prefix), 'Content-Length': String(only.content?.size ?? 0) };
     const content = reading(opened, (read) => wholeFile(only, read(only, signal)));
     return { status: 200, headers, content };
@@ -93,6 +96,7 @@ export async function storedAnswer(
       'This is a folder: ask for it with ?format=tar or ?format=zip, or for what is in it at /api/folders/.',
     );
   }
+  requireWanted(exchange, null);
   const archive = format === 'tar' ? tarStream : zipStream;
   return {
     status: 200,

@@ -43,9 +43,20 @@ export function requireKnown(names: Iterable<string>, known: readonly string[]):
   }
 }
 
+/** Refuses what is no UTF-8 in percent encoding: it would be read as another character. @throws `invalid-input` */
+export function requireEncoded(what: string, text: string): void {
+  try {
+    decodeURIComponent(text);
+  } catch (cause) {
+    throw invalidInput(`${what} is not UTF-8 in percent encoding.`, cause);
+  }
+}
+
 /** The field `password` of a form in an address's notation; null if it is not there. @throws `invalid-input` if there are others, or several */
 export async function passwordOfForm(exchange: Exchange): Promise<string | null> {
-  const fields = new URLSearchParams(await exchange.smallBody());
+  const body = await exchange.smallBody();
+  requireEncoded('The form', body);
+  const fields = new URLSearchParams(body);
   requireKnown(fields.keys(), ['password']);
   return fields.get('password');
 }

@@ -7,7 +7,7 @@ import type { Stored } from '../vault/folders/stored-folder.ts';
 import type { Vault } from '../vault/vault.ts';
 import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
-import { openStored, PASSWORD_HEADER, toWhole, wholeStored } from './stored.ts';
+import { onePassword, openStored, toWhole, wholeStored } from './stored.ts';
 import { storedAnswer } from './folders.ts';
 import { pageOf, wantsPage } from './link-page.ts';
 import { countOf, jsonOf, passwordOfForm, textOf } from './json.ts';
@@ -137,7 +137,7 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
     const message = 'The downloads of this link are counted: ask for the file with POST.';
     return failure(405, 'wrong-method', message, { Allow: 'POST, HEAD' });
   }
-  const password = exchange.header(PASSWORD_HEADER) ?? (isAsked ? await passwordOf(exchange) : null);
+  const password = onePassword(exchange, isAsked ? await passwordOf(exchange) : null);
   try {
     const stored = await openLink(serving, link, { password, signal: exchange.signal });
     const answer = await storedAnswer(exchange, serving, { stored, ranges: !isAsked, usual: 'zip' });

@@ -68,7 +68,7 @@ export async function readForm(type: string, body: AsyncIterable<Uint8Array>): P
       const name = part(encoding, given, filename);
       if (name !== 'file') throw broken(`its file is called "${name.slice(0, 40)}" and not "file"`);
       // What is called a stream of octets is a file for the parser.
-      if (filename === undefined) throw broken(UNNAMED);
+      if (filename === undefined || filename === '') throw broken(UNNAMED);
       hasFile = true;
       form.resolve({ fields, file: { name: unescaped(filename), content: contentOf(stream, ended) } });
     });

@@ -247,9 +247,15 @@ function nonsenseOf(error: Error): Answer {
       return failure(408, 'too-slow', 'The head of the request came too slowly.');
     case 'HPE_INVALID_EOF_STATE':
       return failure(400, 'source-changed', 'The connection ended before the request did.');
+    case 'HPE_UNEXPECTED_CONTENT_LENGTH':
+      return failure(400, 'bad-request', 'Content-Length is there twice.');
     case 'HPE_INVALID_CONTENT_LENGTH':
+    case 'HPE_INVALID_TRANSFER_ENCODING':
+      if (/present with/i.test(said))
+        return failure(400, 'bad-request', 'Content-Length and Transfer-Encoding are both there.');
       if (/overflow/i.test(said)) return failure(413, 'too-large', 'No body may have so many bytes.');
-      return failure(400, 'bad-request', 'Content-Length is no number, or there are several.');
+      if (/content-length/i.test(said)) return failure(400, 'bad-request', 'Content-Length is no number.');
+      break;
     case 'HPE_INVALID_METHOD':
       if ('rawPacket' in error && /^[!-~]+ [!-~]+ HTTP\/1\.[01]\r?\n/.test(String(error.rawPacket)))
         return failure(501, 'wrong-method', 'No such method is known here.');

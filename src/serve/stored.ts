@@ -12,6 +12,19 @@ export const MAX_PAGE = 1000;
 export const PASSWORD_HEADER = 'vault-password';
 
 /**
+ * A password, which stands in the header or elsewhere in the request; null if it is nowhere.
+ *
+ * @throws `invalid-input` if it is in both: one of them would be ignored
+ */
+export function onePassword(exchange: Exchange, elsewhere: string | null): string | null {
+  const header = exchange.header(PASSWORD_HEADER);
+  if (header !== null && elsewhere !== null) {
+    throw invalidInput('The password is there twice: in Vault-Password, and in the body or the address.');
+  }
+  return header ?? elsewhere;
+}
+
+/**
  * Finds a file, a folder or what lies in one, and opens the lock if there is one.
  *
  * @param asked `password`: the lock's, where it does not stand in a header
@@ -21,7 +34,7 @@ export async function openStored(
   { vault, slowdown }: Serving,
   asked: { readonly reference: string; readonly password?: string | null },
 ): Promise<Stored> {
-  const password = asked.password ?? exchange.header(PASSWORD_HEADER);
+  const password = onePassword(exchange, asked.password ?? null);
   const { signal } = exchange;
   let locked: string | null = null;
   try {

@@ -1,12 +1,14 @@
 /** What a request may not have, whatever it asks for. */
 import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
-import { requireKnown } from './json.ts';
+import { requireEncoded, requireKnown } from './json.ts';
 import type { Route } from './serving.ts';
-import { PASSWORD_HEADER } from './stored.ts';
 
 /** That something is only to be done to what is there, or is not: another request might change that in between. */
 const CONDITIONS = ['if-match', 'if-none-match', 'if-unmodified-since'];
+
+/** Headers of which all but the first would be ignored. */
+const ONCE = ['Host', 'Authorization', 'Content-Type', 'Vault-Password'];
 
 /**
  * Why a request is refused; null for one that is not.
@@ -19,17 +21,19 @@ export function unfit({ request, method, query }: Exchange, route: Route | null)
   if (headers.host === undefined && httpVersion === '1.1') {
     return failure(400, 'bad-request', 'HTTP/1.1 needs the header Host.');
   }
+  const twice = ONCE.find((name) => (request.headersDistinct[name.toLowerCase()]?.length ?? 0) > 1);
+  if (twice !== undefined) {
+    return failure(400, twice === 'Host' ? 'bad-request' : 'invalid-input', `${twice} is there twice.`);
+  }
   if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect)) {
     return failure(417, 'bad-request', 'Nothing but 100-continue can be expected here.');
   }
   if (route !== null) {
     const { scope, query: known = [] } = route;
     // What is open to everybody takes whatever others have added to its address.
+    if (scope !== null) requireEncoded('The query', request.url?.replace(/^[^?]*/, '') ?? '');
     const names = [...query.keys()].filter((name) => scope !== null || known.includes(name));
     requireKnown(names, known);
-  }
-  if ((request.headersDistinct[PASSWORD_HEADER]?.length ?? 0) > 1) {
-    return failure(400, 'invalid-input', 'Vault-Password is there twice.');
   }
   if (method === 'GET' || method === 'HEAD') return null;
   const isEncoded = !/^chunked$/i.test(headers['transfer-encoding'] ?? 'chunked');

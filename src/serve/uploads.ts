@@ -5,7 +5,7 @@ import type { PutResult } from '../vault/write/put-call.ts';
 import type { Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { pathName, store } from './files.ts';
-import { openStored, PASSWORD_HEADER, wholeOf, wholeStored } from './stored.ts';
+import { onePassword, openStored, wholeOf, wholeStored } from './stored.ts';
 import { storedAnswer } from './folders.ts';
 import { addLink } from './links.ts';
 import { jsonOf, passwordOfForm, requireKnown, textOf } from './json.ts';
@@ -75,7 +75,7 @@ export const UPLOADS: readonly Route[] = [
 async function storeForm(exchange: Exchange, serving: Serving): Promise<PutResult> {
   const { fields, file } = await readForm(exchange.header('content-type') ?? '', exchange.body());
   requireKnown(fields.keys(), ['password', 'chunk_size']);
-  if (file === null || file.name === '') throw invalidInput('The form has no file called "file".');
+  if (file === null) throw invalidInput('The form has no file called "file".');
   if (/[/\\]/.test(file.name)) {
     throw invalidInput('The name of an uploaded file has no slashes here. PUT /api/files/<name> takes them.');
   }
@@ -84,7 +84,7 @@ async function storeForm(exchange: Exchange, serving: Serving): Promise<PutResul
     name: pathName(file.name),
     content: file.content,
     chunkSize: wholeOf({ query }, 'chunk_size', { most: MAX_CHUNK_SIZE }) ?? undefined,
-    password: fields.get('password') ?? exchange.header(PASSWORD_HEADER),
+    password: onePassword(exchange, fields.get('password') ?? null),
   });
 }
 
@@ -92,9 +92,8 @@ async function retrieve(exchange: Exchange, serving: Serving): Promise<Answer> {
   const [reference = ''] = exchange.parameters;
   if (!/^[0-9a-f]{64}$/i.test(reference)) throw invalidInput('A hash has 64 hex digits.');
   const asked = exchange.method === 'POST' ? await passwordOfBody(exchange) : exchange.query.get('password');
-  const password = asked ?? exchange.header(PASSWORD_HEADER);
-  const file = wholeStored(await openStored(exchange, serving, { reference, password }));
-  const link = await addLink(serving, file, { lockPassword: password });
+  const file = wholeStored(await openStored(exchange, serving, { reference, password: asked }));
+  const link = await addLink(serving, file, { lockPassword: onePassword(exchange, asked) });
   return { status: 200, json: { status: 'success', download_link: link.url, expires_at: link.expiresAt } };
 }
 

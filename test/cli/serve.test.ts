@@ -54,6 +54,18 @@ describe('vault serve', () => {
     socket.destroy();
   });
 
+  it('says once that its log cannot be written, and serves on', async () => {
+    const run = box.terminalOf('exec vault serve --listen 127.0.0.1:0 > /dev/full');
+    await run.waitFor('Ctrl-C ends it.');
+    const url = /http:\/\/[\d.:]+\d/.exec(run.shown)?.[0] ?? '';
+    for (let time = 0; time < 3; time += 1)
+      expect(await ask(`${url}/healthz`, {})).toMatchObject({ status: 200 });
+    run.kill('SIGTERM');
+    await run.exit;
+    expect(run.shown.match(/access log/g)).toHaveLength(1);
+    expect(run.shown).toContain('ENOSPC');
+  });
+
   it.each([
     [['--listen', '0.0.0.0:0'], /Without any token/],
     [['--listen', 'nowhere'], /--listen/],
@@ -98,6 +110,19 @@ describe('vault token', () => {
     expect((await box.run(['token', 'ls'])).stdout).toBe('');
     expect(await box.run(['token', 'rm', listed.stdout.slice(0, 12)])).toMatchObject({ exit: 4 });
   });
+
+  it.each(['> /dev/full', '--json > /dev/full', '| true'])(
+    'that nobody has seen is taken back: %s',
+    async (way) => {
+      const line = `set -o pipefail; vault token add --scope admin ${way}`;
+      const { exit, stderr } = await box.shell(line);
+      expect([exit, stderr]).toEqual([
+        5,
+        expect.stringMatching(/the token .*taken back|taken back.* token/i),
+      ]);
+      expect((await box.run(['token', 'ls'])).stdout).toBe('');
+    },
+  );
 
   it('needs to know what a token is good for', async () => {
     expect(await box.run(['token', 'add'])).toMatchObject({ exit: 2, stdout: '' });

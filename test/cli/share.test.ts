@@ -82,6 +82,12 @@ describe('vault share', () => {
     expect((await run(['share', 'rm', id])).exit).toBe(4);
   });
 
+  it.each(['> /dev/full', '--json > /dev/full'])('takes back one that nobody has seen: %s', async (way) => {
+    const { exit, stderr } = await box.shell(`vault share 'docs/${HTML}' ${way}`, { env: AWS });
+    expect([exit, stderr]).toEqual([5, expect.stringContaining('taken back')]);
+    expect((await run(['share', 'ls'])).stdout).toBe('');
+  });
+
   it('takes a password, from a file or a variable, which is shown nowhere', async () => {
     await writeFile(box.at('password'), 'open sesame\n', { mode: 0o600 });
     const made = await run(['share', 'secret.txt', '--json', '--share-password-file', 'password'], {

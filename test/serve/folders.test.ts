@@ -117,6 +117,17 @@ describe('a folder', () => {
     }
   });
 
+  it('does not judge conditions of what is not there, or cannot be had', async () => {
+    const headers = { 'if-match': '"x"' };
+    for (const [path, status] of [
+      ['my/docs/nope', 404],
+      ['my/docs/sub/nope?format=tar', 404],
+      ['nope', 404],
+      ['my/docs', 400],
+    ] as const)
+      expect([path, (await served.ask(`/api/files/${path}`, { headers })).status]).toEqual([path, status]);
+  });
+
   it('is removed and linked to as a whole, and what lies in it is not said to be nowhere', async () => {
     for (const [method, path] of [
       ['POST', '/api/files/my/docs/a.txt/links'],

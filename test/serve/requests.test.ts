@@ -72,6 +72,9 @@ describe('what is wrong with a form is said in words of this program', () => {
     [`${partOf('name="file"', '\xFF')}--b--`, '', 'its part "file" has no filename'],
     [`${partOf('name="file"', 'text')}--b--`, '', 'its part "file" has no filename'],
     [`${partOf(`name="file"${OCTETS}`, 'x')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf('name="file"; filename=""', 'x')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf('name="file"; filename=', 'x')}--b--`, '', 'its part "file" has no filename'],
+    [`${partOf(`name="file"; filename=${OCTETS}`, 'x')}--b--`, '', 'its part "file" has no filename'],
     [
       `${partOf(`name="password"${OCTETS}`, 'x')}${FILE}--b--`,
       '',
@@ -95,6 +98,36 @@ describe('what is wrong with a form is said in words of this program', () => {
       status: 400,
       json: { error: { message: 'The path is not UTF-8 in percent encoding.' } },
     });
+  });
+});
+
+describe('what is no UTF-8 in percent encoding is refused', () => {
+  it.each(['%ff', '%c3', '%ed%a0%80', 'a%C3%A9%80', '%', '%zz'])(
+    'in a parameter or field: %s',
+    async (value) => {
+      const none = '0'.repeat(64);
+      const encoded = { 'Content-Type': 'application/x-www-form-urlencoded' };
+      const asked: [path: string, body?: string][] = [
+        [`/upload/?file_name=${value}`],
+        [`/api/files?name=${value}`],
+        [`/api/files?${value}=x`],
+        [`/api/retrieve/${none}?password=${value}`],
+        [`/api/retrieve/${none}`, `password=${value}`],
+        [await linkTo('a'), `password=${value}`],
+      ];
+      for (const [path, body] of asked) {
+        const method = body === undefined ? 'GET' : 'POST';
+        const found = await served.ask(path, { method, body: body ?? null, headers: body ? encoded : {} });
+        expect([path, found.status, found.code]).toEqual([path, 400, 'invalid-input']);
+        expect(found.bytes.toString()).toContain('not UTF-8 in percent encoding');
+      }
+    },
+  );
+
+  it('but not where a link takes whatever others have added, nor the character that stands for such', async () => {
+    expect(await served.ask(`${await linkTo('a')}?by=%ff`)).toMatchObject({ status: 200 });
+    await putBytes(served.made.vault, Buffer.from('x'), { name: 'a \uFFFD+' });
+    expect(await served.ask('/upload/?file_name=a+%EF%BF%BD%2B')).toMatchObject({ status: 200 });
   });
 });
 
@@ -151,6 +184,74 @@ describe('what is said twice is refused', () => {
       'PUT /api/files/two HTTP/1.1\r\nHost: localhost\r\nVault-Password: a\r\nvault-password: b\r\n';
     const answer = await served.raw(`${request}Connection: close\r\nContent-Length: 1\r\n\r\nx`);
     expect(answer).toMatch(/^HTTP\/1.1 400 .*"code":"invalid-input"/s);
+  });
+
+  it.each([
+    ['Host', 'bad-request'],
+    ['Authorization', 'invalid-input'],
+    ['Content-Type', 'invalid-input'],
+  ])('the header %s', async (name, code) => {
+    const host = name === 'Host' ? '' : 'Host: localhost\r\n';
+    const twice = `${name}: localhost\r\n${name.toLowerCase()}: localhost\r\n`;
+    const answer = await served.raw(`GET /healthz HTTP/1.1\r\n${host}${twice}Connection: close\r\n\r\n`);
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain(`"code":"${code}","message":"${name} is there twice.`);
+  });
+
+  it.each([
+    [
+      'Content-Length: 1\r\nTransfer-Encoding: chunked',
+      'Content-Length and Transfer-Encoding are both there.',
+    ],
+    [
+      'Transfer-Encoding: chunked\r\nContent-Length: 1',
+      'Content-Length and Transfer-Encoding are both there.',
+    ],
+    ['Content-Length: 1\r\nContent-Length: 1', 'Content-Length is there twice.'],
+    ['Content-Length: x', 'Content-Length is no number.'],
+    ['Content-Length:', 'Content-Length is no number.'],
+  ])('a length, or it is none: %j', async (headers, message) => {
+    const answer = await served.raw(
+      `PUT /api/files/bad HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n\r\n0\r\n\r\n`,
+    );
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(answer).toContain(`"code":"bad-request","message":"${message}"`);
+  });
+
+  it('a password in a header and elsewhere', async () => {
+    const { hash } = await putBytes(served.made.vault, Buffer.from('x'), {
+      name: 'locked',
+      lock: { password: 'one' },
+    });
+    const link = await linkTo('locked');
+    const form = new FormData();
+    form.append('password', 'one');
+    const upload = new FormData();
+    upload.append('password', 'one');
+    upload.append('file', new Blob(['x']), 'in two places');
+    const encoded = { 'Content-Type': 'application/x-www-form-urlencoded' };
+    const ways: [path: string, body?: string | FormData, headers?: Record<string, string>][] = [
+      ['/api/upload', upload],
+      ['/upload/', upload],
+      ['/upload/?file_name=locked&password=one'],
+      [`/api/retrieve/${hash}?password=one`],
+      [`/api/retrieve/${hash}`, form],
+      [`/api/retrieve/${hash}`, '{"password":"one"}', typed],
+      [`/api/retrieve/${hash}`, 'password=one', encoded],
+      ['/api/files/locked/links', '{"lock_password":"one"}', typed],
+      [link, 'password=one', encoded],
+      [link, '{"password":"one"}', typed],
+    ];
+    for (const [path, body, headers] of ways) {
+      const asked = { method: body === undefined ? 'GET' : 'POST', body: body ?? null };
+      for (const password of ['one', 'two']) {
+        const said = { ...asked, headers: { ...headers, 'vault-password': password } };
+        const found = await served.ask(path, said);
+        expect([path, found.status, found.code]).toEqual([path, 400, 'invalid-input']);
+        expect(found.bytes.toString()).toContain('twice');
+      }
+    }
+    expect(await served.ask('/api/files/in%20two%20places')).toMatchObject({ status: 404 });
   });
 });
 

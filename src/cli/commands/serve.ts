@@ -6,6 +6,7 @@ import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { parseDurationMs, parseSize, type Flags } from '../arguments/options.ts';
 import { invalidInput, messageOf } from '../../errors.ts';
 import type { ServeOptions } from '../../serve/server.ts';
+import type { Terminal } from '../terminal/terminal.ts';
 import { jsonOf, quote } from '../terminal/text.ts';
 
 export type ServeFlags = Flags<'listen' | 'publicUrl' | 'tlsCert' | 'tlsKey' | 'maxUpload' | 'grace'>;
@@ -25,6 +26,7 @@ export async function serve(invocation: Invocation, flags: ServeFlags): Promise<
   const maxUpload = parseSize(flags.maxUpload ?? '10G', '--max-upload');
   const publicUrl = flags.publicUrl === undefined ? null : parsePublicUrl(flags.publicUrl);
   const tls = await readTls(flags);
+  const say = sayTo(terminal);
   const options: ServeOptions = {
     clock,
     host,
@@ -56,9 +58,18 @@ export async function serve(invocation: Invocation, flags: ServeFlags): Promise<
   });
 }
 
-/** A line of the log, also while the server is being stopped. One that nobody reads is not kept for ever. */
-function say(entry: Readonly<Record<string, unknown>>): void {
-  if (process.stdout.writableLength < MAX_UNREAD) process.stdout.write(`${jsonOf(entry)}\n`);
+/** Writes lines of the log, also while the server is being stopped. One that nobody reads is not kept for ever. */
+function sayTo(terminal: Terminal): (entry: Readonly<Record<string, unknown>>) => void {
+  const lost = (why: string): void => {
+    const message = `Lines of the access log are lost: ${why}. Requests are served all the same.`;
+    terminal.warn(message, { kind: 'access-log' }, 'access-log');
+  };
+  return (entry) => {
+    if (process.stdout.writableLength >= MAX_UNREAD) return lost('nobody reads standard output');
+    process.stdout.write(`${jsonOf(entry)}\n`, (error) => {
+      if (error !== null && error !== undefined) lost(messageOf(error));
+    });
+  };
 }
 
 /** `127.0.0.1:8750`, `[::1]:8750`, `localhost:8750`; port 0 is one that is free. @throws `invalid-input` */

@@ -9,8 +9,9 @@ import { ifGiven, parseDurationMs } from '../arguments/options.ts';
 import { isPasswordGiven, readNewPassword, type PasswordFlags } from '../arguments/password.ts';
 import { ATTENTION, DONE, type ExitCode } from '../exit.ts';
 import { asTime } from '../../vault/files/as-json.ts';
+import { tellOnce } from '../terminal/tell-once.ts';
 import { tableFor } from '../terminal/table.ts';
-import { count, quote, showName, showSize, showTime } from '../terminal/text.ts';
+import { count, jsonOf, quote, showName, showSize, showTime } from '../terminal/text.ts';
 import { entryAsFile, selectPart, tarOf } from './get-folder.ts';
 import { findLocked, type LockFlags } from './lock-password.ts';
 
@@ -26,7 +27,7 @@ const WEEK_MS = 7 * 86_400_000;
 
 /** `vault share`: prints a link that opens a copy of a file in any browser. */
 export async function share(invocation: Invocation, reference: string, flags: ShareFlags): Promise<ExitCode> {
-  const { output, options, terminal, signal } = invocation;
+  const { options, terminal, signal } = invocation;
   const expiresMs = ifGiven(flags.expires, parseDurationMs, '--expires') ?? WEEK_MS;
   if (expiresMs > WEEK_MS) {
     throw invalidInput(
@@ -42,11 +43,13 @@ export async function share(invocation: Invocation, reference: string, flags: Sh
       vault.share(content, { ...call, signal, expiresMs, password, bucket }),
     );
     const { id, name, size, expiresAtMs, link } = made;
-    if (options.json === true) {
-      const { hash, bucket: where, password: takesPassword } = made;
-      const facts = { id, name, hash, size, password: takesPassword, bucket: where };
-      await output.json({ ...facts, expiresAt: asTime(expiresAtMs), link });
-    } else await output.line(link);
+    const { hash, bucket: where, password: takesPassword } = made;
+    const facts = { id, name, hash, size, password: takesPassword, bucket: where };
+    await tellOnce(invocation, {
+      text: options.json === true ? jsonOf({ ...facts, expiresAt: asTime(expiresAtMs), link }) : link,
+      what: `the share ${id.slice(0, 12)}`,
+      takeBack: () => vault.removeShares([id]),
+    });
     const whoever = made.password ? 'Whoever has the link and its password' : 'Whoever has the link';
     terminal.summary(
       `${whoever} can read ${quote(name)} (${showSize(size)}) until ${showTime(expiresAtMs)}. "vault share rm ${id.slice(0, 12)}" takes it back.`,

@@ -2,8 +2,9 @@ import { DONE, type ExitCode } from '../exit.ts';
 import { invalidInput } from '../../errors.ts';
 import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { ifGiven, parseDurationMs, type Flags } from '../arguments/options.ts';
+import { tellOnce } from '../terminal/tell-once.ts';
 import { tableFor } from '../terminal/table.ts';
-import { count, quote, showName, showTime } from '../terminal/text.ts';
+import { count, jsonOf, quote, showName, showTime } from '../terminal/text.ts';
 import { asTime } from '../../vault/files/as-json.ts';
 import { SCOPES, type Token } from '../../vault/grants/tokens.ts';
 
@@ -11,13 +12,17 @@ export type AddTokenFlags = Flags<'scope' | 'label' | 'expires'>;
 
 /** `vault token add`: the one time that a token is shown. */
 export async function addToken(invocation: Invocation, flags: AddTokenFlags): Promise<ExitCode> {
-  const { output, options, terminal, clock } = invocation;
+  const { options, terminal, clock } = invocation;
   const scopes = parseScopes(flags.scope ?? '');
   const lifeMs = ifGiven(flags.expires, parseDurationMs, '--expires') ?? null;
   return withVault(invocation, async (vault) => {
     const expiresAtMs = lifeMs === null ? null : clock.now() + lifeMs;
     const { token, ...facts } = await vault.tokens.add({ label: flags.label ?? '', scopes, expiresAtMs });
-    await (options.json === true ? output.json({ ...asJson(facts), token }) : output.line(token));
+    await tellOnce(invocation, {
+      text: options.json === true ? jsonOf({ ...asJson(facts), token }) : token,
+      what: `the token ${facts.id.slice(0, 12)}`,
+      takeBack: () => vault.tokens.remove(facts.id),
+    });
     terminal.note('Keep it: it is not shown again. "vault token rm" removes it.');
     return DONE;
   });
