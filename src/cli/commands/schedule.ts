@@ -7,6 +7,7 @@ import {
   type SharedOptions,
 } from '../arguments/options.ts';
 import { OPENERS } from '../arguments/config.ts';
+import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { invalidInput } from '../../errors.ts';
@@ -119,10 +120,13 @@ async function scheduleOf(
 /** The user of `deploy/Dockerfile`. */
 const NONROOT = 65_532;
 
-/** What begins the jobs' names, so that those of another vault do not take their place. */
+/** What begins the jobs' names, so that those of another vault do not take their place. Where it does not say the name to the letter, a part of its hash does. */
 function nameOf(vault: string | null): string {
-  const words = (vault ?? '').toLowerCase().match(/[a-z0-9]+/g) ?? [];
-  return ['vault', ...words].join('-').slice(0, MAX_NAME).replace(/-$/, '');
+  if (vault === null) return 'vault';
+  const plain = ['vault', ...(vault.toLowerCase().match(/[a-z0-9]+/g) ?? [])].join('-');
+  if (plain === `vault-${vault}` && plain.length <= MAX_NAME) return plain;
+  const suffix = `-${createHash('sha256').update(vault).digest('hex').slice(0, 8)}`;
+  return plain.slice(0, MAX_NAME - suffix.length).replace(/-$/, '') + suffix;
 }
 
 /** A CronJob's name has 52 characters at most. */
