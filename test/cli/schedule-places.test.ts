@@ -1,6 +1,7 @@
 /** `vault schedule print`: what jobs are called, what of this machine they have, and what cannot be one. */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import type { Ended, Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
 
@@ -20,6 +21,11 @@ function print(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<En
 }
 
 const POD = ['--kubernetes', '--image', 'i'];
+
+function containerOf({ stdout }: Ended): { args: string[]; volumeMounts: { mountPath: string }[] } {
+  const [job] = parseAllDocuments(stdout).map((one) => one.toJS());
+  return job.spec.jobTemplate.spec.template.spec.containers[0];
+}
 
 test('names of vaults that look alike make jobs and secrets with names of their own', async () => {
   const folder = box.at('..', 'home', '.config', 'shardvault');
@@ -55,4 +61,34 @@ test('names of vaults that look alike make jobs and secrets with names of their 
   await rm(folder, { recursive: true });
   expect(printed.size).toBe(names.length);
   for (const plain of ['vault-my-work', 'vault-home2']) expect(printed).toContain(plain);
+});
+
+test('--kubernetes names files of this machine that the URL of the database names', async () => {
+  const url = 'postgres:///d?sslrootcert=ca.pem&sslcert=%2Fc.pem&sslkey=k.pem&sslmode=verify-full';
+  const told = await print(['d', '--db', `${url}&host=/run/postgresql`, ...POD]);
+  expect(told).toMatchObject({ exit: 0 });
+  expect(told.stderr).toMatch(/no pod has: sslrootcert, sslcert, sslkey, host /);
+  const none = await print(['d', '--db', 'postgres://h/d?sslrootcert=system&sslmode=verify-full', ...POD]);
+  expect(none).toMatchObject({ exit: 0, stderr: '' });
+  const socket = await print(['d', '--db', 'postgres:///d', ...POD], { PGHOST: '/run/postgresql' });
+  expect(socket.stderr).toMatch(/no pod has: PGHOST\./);
+});
+
+test('a catalog behind a symbolic link is mounted where it is', async () => {
+  await mkdir(box.at('real'));
+  await mkdir(box.at('links'));
+  await writeFile(box.at('real', 'catalog.db'), '');
+  await symlink('../real/catalog.db', box.at('links', 'link.db'));
+  const args = ['d', '--db', 'links/link.db'];
+  const pod = containerOf(await print([...args, ...POD]));
+  expect(pod.args.slice(0, 2)).toEqual(['--db', box.at('real', 'catalog.db')]);
+  expect(pod.volumeMounts).toContainEqual({
+    name: expect.any(String),
+    mountPath: box.at('real'),
+    readOnly: false,
+  });
+  const units = await print([...args, '--systemd']);
+  expect(units.stdout).toMatch(
+    new RegExp(`^RequiresMountsFor=.*"${box.at('links')}" "${box.at('real')}"$`, 'm'),
+  );
 });

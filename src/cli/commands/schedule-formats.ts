@@ -1,5 +1,4 @@
 /** Schedules as cron, systemd and Kubernetes read them. Each has its own way to quote, and its own characters that mean something. */
-import { dirname } from 'node:path';
 import { invalidInput } from '../../errors.ts';
 import { shellWord } from '../../shell-word.ts';
 import { quote } from '../terminal/text.ts';
@@ -33,8 +32,8 @@ export interface Schedule {
   readonly folders: readonly string[];
   /** What is put. */
   readonly paths: readonly string[];
-  /** The catalog, if it is a file. */
-  readonly catalog: string | null;
+  /** Where the catalog is, if it is a file, and what it is a link to. */
+  readonly catalogFolders: readonly string[];
   /** Null where a command gives it. */
   readonly passwordFile: string | null;
   /** Its entry point is vault. */
@@ -85,10 +84,10 @@ function cronQuoted(text: string): string {
 
 /** Units, one after the other, each after a line with its file's name. */
 export function systemdText(schedule: Schedule): string {
-  const { name: base, program, shared, jobs, pingUrl, paths, folders, catalog } = schedule;
+  const { name: base, program, shared, jobs, pingUrl, paths, folders, catalogFolders } = schedule;
   const variables = [...schedule.variables, ...(pingUrl === null ? [] : [[PING, pingUrl] as const])];
   const environment = variables.map(([name, value]) => `Environment=${unitQuoted(`${name}=${value}`)}\n`);
-  const mounts = [...paths, ...folders, ...(catalog === null ? [] : [dirname(catalog)])].map(unitQuoted);
+  const mounts = [...paths, ...folders, ...catalogFolders].map(unitQuoted);
   const units = jobs.flatMap(({ verb, args, time }) => {
     // Of what is run, a dollar would begin a variable.
     const words = [...program, ...shared, ...args].map((word) => unitQuoted(word).replaceAll('$', '$$$$'));
@@ -177,9 +176,13 @@ export function kubernetesText(schedule: Schedule): string {
   return `# First: kubectl create secret generic ${secretName} --from-file=${give}${monitor}\n# Credentials of clouds and databases are the pod's: a service account, or variables of a Secret.\n${documents.map((document) => `---\n${yamlOf(document, '')}`).join('')}`;
 }
 
-/** What of this machine a pod has, under the same paths. */
-function placesOf({ paths, folders, catalog }: Schedule): Record<'mounts' | 'volumes', readonly Block[]> {
-  const written = new Set([...folders, ...(catalog === null ? [] : [dirname(catalog)])]);
+/** What of this machine a pod has, under the same paths. @throws `invalid-input` for what Kubernetes cannot mount there */
+function placesOf({
+  paths,
+  folders,
+  catalogFolders,
+}: Schedule): Record<'mounts' | 'volumes', readonly Block[]> {
+  const written = new Set([...folders, ...catalogFolders]);
   const all = [...new Set([...paths, ...written])].map((path, at) => ({ path, name: `place-${at}` }));
   return {
     mounts: all.map(({ path, name }) => ({ name, mountPath: path, readOnly: !written.has(path) })),

@@ -8,7 +8,8 @@ import {
 } from '../arguments/options.ts';
 import { OPENERS } from '../arguments/config.ts';
 import { createHash } from 'node:crypto';
-import { resolve } from 'node:path';
+import { realpath } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { invalidInput } from '../../errors.ts';
 import { DONE, type ExitCode } from '../exit.ts';
@@ -77,7 +78,10 @@ async function scheduleOf(
   requestOptions(options);
   const db = catalogLocation(options, environment);
   const isFile = !isPostgresUrl(db);
-  const catalog = isFile ? resolve(workingFolder(), db) : withWholePaths(db, workingFolder());
+  const named = isFile ? resolve(workingFolder(), db) : withWholePaths(db, workingFolder());
+  // SQLite's own files lie beside the catalog itself. Where it is a link, a pod has not what that leads to.
+  const real = isFile ? await realpath(named).catch(() => named) : named;
+  const catalog = inPod ? real : named;
   const password = placeOfPassword(invocation);
   const shared = sharedWords(invocation, { catalog, password, inPod });
   if (!isFile && shared.includes(catalog) && hasPassword(db)) {
@@ -96,7 +100,7 @@ async function scheduleOf(
   const put = paths.map((path) => resolve(workingFolder(), path));
   const excludes = inPod ? settled.excludes.flatMap((pattern) => ['--exclude', pattern]) : [];
   const [script = ''] = process.argv.slice(1);
-  const uses = { postgres: !isFile, s3: urls.some((url) => url.startsWith('s3:')) };
+  const uses = { database: isFile ? null : db, s3: urls.some((url) => url.startsWith('s3:')) };
   const { carried, lacking } = variablesFor(environment, { inPod, uses });
   const schedule: Schedule = {
     name: nameOf(settled.name),
@@ -108,7 +112,7 @@ async function scheduleOf(
     buckets: urls,
     folders: urls.filter((url) => url.startsWith('file:')).map((url) => fileURLToPath(url)),
     paths: put,
-    catalog: isFile ? catalog : null,
+    catalogFolders: isFile ? [...new Set([dirname(catalog), dirname(real)])] : [],
     passwordFile: password.kind === 'file' ? password.path : null,
     image,
     user: { uid: process.getuid?.() ?? NONROOT, gid: process.getgid?.() ?? NONROOT },
