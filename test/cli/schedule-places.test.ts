@@ -92,3 +92,20 @@ test('a catalog behind a symbolic link is mounted where it is', async () => {
     new RegExp(`^RequiresMountsFor=.*"${box.at('links')}" "${box.at('real')}"$`, 'm'),
   );
 });
+
+test('refuses standard input, and what no pod can mount', async () => {
+  for (const args of [
+    ['-', '--cron'],
+    ['', '--cron'],
+    ['-', '--systemd'],
+    ['-', ...POD],
+  ]) {
+    const { exit, stderr } = await print(args);
+    expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining('Name the files') });
+  }
+  for (const path of ['/', '/a:b']) {
+    expect(await print([path, ...POD])).toMatchObject({ exit: 2, stderr: expect.stringContaining('mount') });
+    expect((await print([path, '--cron'])).exit).toBe(0);
+  }
+  expect((await print(['d', '--db', '/catalog.db', ...POD])).exit).toBe(2);
+});

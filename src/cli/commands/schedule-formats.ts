@@ -184,6 +184,11 @@ function placesOf({
 }: Schedule): Record<'mounts' | 'volumes', readonly Block[]> {
   const written = new Set([...folders, ...catalogFolders]);
   const all = [...new Set([...paths, ...written])].map((path, at) => ({ path, name: `place-${at}` }));
+  for (const { path } of all) {
+    if (path !== '/' && !path.includes(':')) continue;
+    const why = path === '/' ? 'it would hide what the image has: name folders in it' : 'it has a colon';
+    throw invalidInput(`A pod cannot mount ${quote(path)} under its own path: ${why}.`);
+  }
   return {
     mounts: all.map(({ path, name }) => ({ name, mountPath: path, readOnly: !written.has(path) })),
     volumes: all.map(({ path, name }) => ({ name, hostPath: { path } })),

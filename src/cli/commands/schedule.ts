@@ -58,6 +58,9 @@ export async function printSchedule(
       '--kubernetes needs --image <image>, one whose entry point is vault, as deploy/Dockerfile makes it.',
     );
   }
+  if (paths.includes('-') || paths.includes('')) {
+    throw invalidInput('Name the files that the job stores: vault schedule print --cron <path...>');
+  }
   const { schedule, lacking } = await scheduleOf(invocation, paths, flags);
   for (const message of lacking) terminal.warn(message, { kind: 'not-carried' }, message);
   const print = flags.cron === true ? cronText : flags.systemd === true ? systemdText : kubernetesText;
@@ -178,9 +181,6 @@ function sharedWords(
 }
 
 function jobsOf(paths: readonly string[], excludes: readonly string[]): Job[] {
-  if (paths.includes('-') || paths.length === 0) {
-    throw invalidInput('Name the files that the job stores: vault schedule print --cron <path...>');
-  }
   return [
     { verb: 'put', args: ['put', ...excludes, '--', ...paths], time: TIMES.put },
     { verb: 'sweep', args: ['sweep'], time: TIMES.sweep },
