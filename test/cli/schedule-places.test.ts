@@ -109,3 +109,21 @@ test('refuses standard input, and what no pod can mount', async () => {
   }
   expect((await print(['d', '--db', '/catalog.db', ...POD])).exit).toBe(2);
 });
+
+test('a line that is too long for cron is blamed on what makes it so', async () => {
+  const PATH = `${process.env['PATH']}:/${'x'.repeat(900)}`;
+  const variable = await print(['d', '--cron'], { PATH });
+  expect(variable).toMatchObject({
+    exit: 2,
+    stderr: expect.stringMatching(/its longest part is PATH: set a shorter one/),
+  });
+  expect(variable.stderr).not.toContain('folder above');
+  const paths = await print([...Array.from({ length: 90 }, (_, at) => `file-number-${at}`), '--cron'], {
+    PATH: process.env['PATH'],
+  });
+  expect(paths).toMatchObject({ exit: 2, stderr: expect.stringContaining('put a folder above') });
+  const options = await print(['d', '--cron', '--db', `/${'x'.repeat(900)}`]);
+  expect(options.stderr).toContain('its longest part is the options: shorten them');
+  // It counts bytes.
+  expect((await print(['é'.repeat(400), '--cron'])).exit).toBe(2);
+});

@@ -44,27 +44,42 @@ export interface Schedule {
 
 const PING = 'VAULT_PING_URL';
 
-/** Longest command that every cron takes. */
+/** Longest command that every cron takes, in bytes. Lines of their own for variables would help little: they may be no longer, and not every cron takes them. */
 const MAX_CRON_COMMAND = 998;
 
 /** Lines for a crontab. @throws `invalid-input` for what versions of cron read differently */
-export function cronText({ program, shared, jobs, variables, pingUrl, buckets }: Schedule): string {
+export function cronText(schedule: Schedule): string {
+  const { program, shared, jobs, variables, pingUrl, buckets } = schedule;
   const environment = variables.map(([name, value]) => `${name}=${cronQuoted(value)}`);
-  const lines = jobs.map(({ verb, args, time }) => {
+  const lines = jobs.map((job) => {
+    const { verb, args, time } = job;
     const when = `${time.minute} ${time.hour} ${time.monthDay ?? '*'} * ${time.weekDay ?? '*'}`;
     const words = [...program, ...shared, ...args].map(cronQuoted);
     // The hashes are for whoever looks on; what is wrong comes on standard error.
     const command = [...environment, ...words].join(' ') + (verb === 'put' ? ' >/dev/null' : '');
-    if (command.length > MAX_CRON_COMMAND) {
-      throw invalidInput(
-        `The line of ${verb} is too long for cron: put a folder above those paths, or use --systemd.`,
-      );
+    if (Buffer.byteLength(command) > MAX_CRON_COMMAND) {
+      throw invalidInput(`The line of ${verb} is too long for cron; ${longestPart(schedule, job)}`);
     }
     return `${when} ${command}\n`;
   });
   const places = buckets.map((url) => `#   ${url}\n`).join('');
   const monitor = pingUrl === null ? '' : `# Holds for all lines that follow.\n${PING}=${pingUrl}\n`;
   return `# For "crontab -e". Cron's mail is the alert: nothing is printed unless something needs attention.\n# Buckets:\n${places}${monitor}${lines.join('')}`;
+}
+
+/** What takes most of a line that is too long, and what to do about it. */
+function longestPart({ variables, shared }: Schedule, { args }: Job): string {
+  const parts = [
+    ...variables.map(([name, value]) => ({
+      what: name,
+      text: value,
+      advice: 'set a shorter one for this command',
+    })),
+    { what: 'the options', text: shared.join(' '), advice: 'shorten them' },
+    { what: 'the paths', text: args.join(' '), advice: 'put a folder above them' },
+  ];
+  const [longest] = parts.toSorted((a, b) => b.text.length - a.text.length);
+  return `its longest part is ${longest?.what}: ${longest?.advice}, or use --systemd.`;
 }
 
 /** A word as sh reads it, after cron has read the line: for cron a percent sign ends it. Outside of quotes both old and new ones take `\%`. */
