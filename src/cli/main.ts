@@ -143,7 +143,7 @@ function wrongUsage({ code, message }: CommanderError, args: readonly string[], 
 async function runAction(
   given: SharedOptions,
   action: Action,
-  { verb, prints, ...run }: Run & Pick<Invocation, 'output'> & AskedVerb,
+  { verb, prints, pings, ...run }: Run & Pick<Invocation, 'output'> & AskedVerb,
 ): Promise<ExitCode> {
   const { environment } = run;
   requireIntactVariables(environment);
@@ -164,12 +164,12 @@ async function runAction(
   const interactive = process.stderr.isTTY && process.stdin.isTTY;
   let ping: ((exit: ExitCode) => Promise<void>) | null = null;
   try {
-    ping = startPing(options, environment, terminal);
+    if (pings) ping = startPing(options, environment, terminal);
     if (options.json === true || prints) run.output.requireOpen();
     const code = await action({ options, settled, interactive, terminal, ...run }).finally(() =>
       giveTyped({ shown: true }),
     );
-    await ping(code);
+    await ping?.(code);
     terminal.conclude(verb, code);
     return code;
   } catch (error) {

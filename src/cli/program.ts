@@ -14,6 +14,8 @@ export interface AskedVerb {
   readonly verb: string;
   /** Whether what it prints is all it is for, or half of it. */
   readonly prints: boolean;
+  /** Whether a monitor is told how it went. */
+  readonly pings: boolean;
 }
 
 /**
@@ -22,6 +24,9 @@ export interface AskedVerb {
  */
 const PRINTING =
   /^(?:put|cat|ls|info|diff|status|verify|(?:bucket|share|token|key) ls|config show|schedule print|share|token add|key reseal)$/;
+
+/** Verbs that show settings: a monitor would take that for the backup. */
+const SHOWING = /^(?:config show|schedule print)$/;
 
 export interface Describing {
   /** Runs the verb that was asked for; given the options of every verb. */
@@ -45,7 +50,11 @@ export function describeProgram(program: Command, describing: Describing): void 
     return command.action(async () => {
       const { dryRun, output } = command.opts<{ dryRun?: boolean; output?: string }>();
       const prints = PRINTING.test(whole) || dryRun === true || output === '-';
-      await describing.run(program.opts<SharedOptions>(), action, { verb: whole, prints });
+      await describing.run(program.opts<SharedOptions>(), action, {
+        verb: whole,
+        prints,
+        pings: !SHOWING.test(whole),
+      });
     });
   };
 

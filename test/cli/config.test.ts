@@ -57,6 +57,20 @@ test('an option goes before the file, the file before the environment only for -
   expect((await box.run(['ls', '--password-command', 'echo wrong', '--vault', 'work'], bare)).exit).toBe(12);
 });
 
+test('paths in the URL of a database are meant as all others are: from the file, or with ~ from home', async () => {
+  const url = 'postgres:///d?sslrootcert=~/c%20a.pem&sslcert=certs/own.pem&sslkey=%7E%2Fkey&x=~/y';
+  await config(`[vault.work]\ndb = ${JSON.stringify(url)}\n`);
+  const { stdout } = await box.run(['config', 'show', '--vault', 'work', '--json'], bare);
+  const { settings } = JSON.parse(stdout);
+  const { value } = settings.find(({ key }: { key: string }) => key === 'db');
+  expect(Object.fromEntries(new URL(value).searchParams)).toEqual({
+    sslrootcert: box.at('..', 'home', 'c a.pem'),
+    sslcert: `${dirname(file)}/certs/own.pem`,
+    sslkey: box.at('..', 'home', 'key'),
+    x: '~/y',
+  });
+});
+
 test('config show tells every setting and where it comes from, without a password', async () => {
   const { exit, stdout } = await box.run(
     ['config', 'show', '--vault', 'work', '--timeout', '5s', '--json'],

@@ -179,6 +179,12 @@ test('--ping-url tells a monitor of start, success and failure; one that cannot 
   expect((await box.run(['ls', '--ping-url', url])).exit).toBe(0);
   await box.run(['get', 'none'], { env: { VAULT_PING_URL: url } });
   expect(asked).toEqual(['/start', '', '/start', '/4'].map((end) => `GET /ping/secret${end}?rid=1`));
+  // What only prints has backed up nothing.
+  const env = { VAULT_PING_URL: url, VAULT_PASSWORD: undefined };
+  const print = ['schedule', 'print', '--cron', 'd', '--bucket', 'b', '--password-file', 'p'];
+  for (const args of [print, ['config', 'show'], ['completion', 'bash'], ['help', 'put']])
+    expect((await box.run(args, { env })).exit).toBe(0);
+  expect(asked).toHaveLength(4);
   await new Promise((resolve) => server.close(resolve));
   // Its port may be another server's by now.
   const told = await box.run(['ls', '--ping-url', 'http://127.0.0.1:2/ping/secret?rid=1']);

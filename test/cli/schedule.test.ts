@@ -238,7 +238,7 @@ describe('jobs of a vault in the settings file', () => {
   });
 
   test('have names of their own, and in a cluster its settings as options', async () => {
-    expect((await named('--systemd')).stdout).toMatch(/^# vault-my-work-put\.service$/m);
+    expect((await named('--systemd')).stdout).toMatch(/^# vault-my-work-[0-9a-f]{8}-put\.service$/m);
     const { stdout } = await named('--kubernetes', '--image', 'i', '--timeout', '9s');
     const jobs = parseAllDocuments(stdout).map((one) => one.toJS());
     const [put, sweep] = jobs.map(({ spec }) => spec.jobTemplate.spec.template.spec);
@@ -257,9 +257,9 @@ describe('jobs of a vault in the settings file', () => {
       ...`--limit-upload 10M put --exclude *.tmp --exclude -x -- ${box.at('d')}`.split(' '),
     ]);
     expect(sweep.containers[0].args).toEqual([...shared, '--limit-upload', '10M', 'sweep']);
-    expect(jobs[0].metadata.name).toBe('vault-my-work-put');
-    expect(stdout).toContain('create secret generic vault-my-work-password ');
-    expect(put.volumes[0].secret.secretName).toBe('vault-my-work-password');
+    const [name = ''] = /^vault-my-work-[0-9a-f]{8}(?=-put$)/.exec(jobs[0].metadata.name) ?? [];
+    expect(stdout).toContain(`create secret generic ${name}-password `);
+    expect(put.volumes[0].secret.secretName).toBe(`${name}-password`);
   });
 });
 

@@ -13,6 +13,7 @@ import {
   homeFolder,
   nonEmpty,
   requestOptions,
+  withHomePaths,
   withWholePaths,
   type SharedOptions,
 } from './options.ts';
@@ -156,7 +157,7 @@ function isSaid(option: Key['option'], options: SharedOptions): boolean {
 function pathIn(file: string, value: string, environment: Environment): string {
   const folder = dirname(file);
   return isPostgresUrl(value)
-    ? withWholePaths(value, folder)
+    ? withWholePaths(withHomePaths(value, environment), folder)
     : resolve(folder, expandHome(value, environment));
 }
 

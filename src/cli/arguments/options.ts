@@ -99,6 +99,14 @@ export function withoutSecret(location: string): string {
   return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
 }
 
+/** A Postgres URL where `~` of certificates and key is the home folder. @throws as `expandHome` */
+export function withHomePaths(url: string, environment: Environment): string {
+  return url.replace(
+    /([?&]ssl(?:rootcert|cert|key)=)(?:~|%7e)(?=\/|%2f|&|$)/gi,
+    (_, start: string) => start + encodeURIComponent(homeFolder(environment)),
+  );
+}
+
 /** A Postgres URL whose certificates and key are meant from a folder, as paths are. */
 export function withWholePaths(url: string, folder: string): string {
   const relative = /[?&]ssl(?:rootcert|cert|key)=(?!system(?:&|$)|\/|%2f|[a-z](?::|%3a)|&|$)/gi;

@@ -1,5 +1,4 @@
 /** Schedules as cron, systemd and Kubernetes read them. Each has its own way to quote, and its own characters that mean something. */
-import { dirname } from 'node:path';
 import { invalidInput } from '../../errors.ts';
 import { shellWord } from '../../shell-word.ts';
 import { quote } from '../terminal/text.ts';
@@ -33,8 +32,8 @@ export interface Schedule {
   readonly folders: readonly string[];
   /** What is put. */
   readonly paths: readonly string[];
-  /** The catalog, if it is a file. */
-  readonly catalog: string | null;
+  /** Where the catalog is, if it is a file, and what it is a link to. */
+  readonly catalogFolders: readonly string[];
   /** Null where a command gives it. */
   readonly passwordFile: string | null;
   /** Its entry point is vault. */
@@ -45,27 +44,42 @@ export interface Schedule {
 
 const PING = 'VAULT_PING_URL';
 
-/** Longest command that every cron takes. */
+/** Longest command that every cron takes, in bytes. Lines of their own for variables would help little: they may be no longer, and not every cron takes them. */
 const MAX_CRON_COMMAND = 998;
 
 /** Lines for a crontab. @throws `invalid-input` for what versions of cron read differently */
-export function cronText({ program, shared, jobs, variables, pingUrl, buckets }: Schedule): string {
+export function cronText(schedule: Schedule): string {
+  const { program, shared, jobs, variables, pingUrl, buckets } = schedule;
   const environment = variables.map(([name, value]) => `${name}=${cronQuoted(value)}`);
-  const lines = jobs.map(({ verb, args, time }) => {
+  const lines = jobs.map((job) => {
+    const { verb, args, time } = job;
     const when = `${time.minute} ${time.hour} ${time.monthDay ?? '*'} * ${time.weekDay ?? '*'}`;
     const words = [...program, ...shared, ...args].map(cronQuoted);
     // The hashes are for whoever looks on; what is wrong comes on standard error.
     const command = [...environment, ...words].join(' ') + (verb === 'put' ? ' >/dev/null' : '');
-    if (command.length > MAX_CRON_COMMAND) {
-      throw invalidInput(
-        `The line of ${verb} is too long for cron: put a folder above those paths, or use --systemd.`,
-      );
+    if (Buffer.byteLength(command) > MAX_CRON_COMMAND) {
+      throw invalidInput(`The line of ${verb} is too long for cron; ${longestPart(schedule, job)}`);
     }
     return `${when} ${command}\n`;
   });
   const places = buckets.map((url) => `#   ${url}\n`).join('');
   const monitor = pingUrl === null ? '' : `# Holds for all lines that follow.\n${PING}=${pingUrl}\n`;
   return `# For "crontab -e". Cron's mail is the alert: nothing is printed unless something needs attention.\n# Buckets:\n${places}${monitor}${lines.join('')}`;
+}
+
+/** What takes most of a line that is too long, and what to do about it. */
+function longestPart({ variables, shared }: Schedule, { args }: Job): string {
+  const parts = [
+    ...variables.map(([name, value]) => ({
+      what: name,
+      text: value,
+      advice: 'set a shorter one for this command',
+    })),
+    { what: 'the options', text: shared.join(' '), advice: 'shorten them' },
+    { what: 'the paths', text: args.join(' '), advice: 'put a folder above them' },
+  ];
+  const [longest] = parts.toSorted((a, b) => b.text.length - a.text.length);
+  return `its longest part is ${longest?.what}: ${longest?.advice}, or use --systemd.`;
 }
 
 /** A word as sh reads it, after cron has read the line: for cron a percent sign ends it. Outside of quotes both old and new ones take `\%`. */
@@ -85,10 +99,10 @@ function cronQuoted(text: string): string {
 
 /** Units, one after the other, each after a line with its file's name. */
 export function systemdText(schedule: Schedule): string {
-  const { name: base, program, shared, jobs, pingUrl, paths, folders, catalog } = schedule;
+  const { name: base, program, shared, jobs, pingUrl, paths, folders, catalogFolders } = schedule;
   const variables = [...schedule.variables, ...(pingUrl === null ? [] : [[PING, pingUrl] as const])];
   const environment = variables.map(([name, value]) => `Environment=${unitQuoted(`${name}=${value}`)}\n`);
-  const mounts = [...paths, ...folders, ...(catalog === null ? [] : [dirname(catalog)])].map(unitQuoted);
+  const mounts = [...paths, ...folders, ...catalogFolders].map(unitQuoted);
   const units = jobs.flatMap(({ verb, args, time }) => {
     // Of what is run, a dollar would begin a variable.
     const words = [...program, ...shared, ...args].map((word) => unitQuoted(word).replaceAll('$', '$$$$'));
@@ -177,10 +191,19 @@ export function kubernetesText(schedule: Schedule): string {
   return `# First: kubectl create secret generic ${secretName} --from-file=${give}${monitor}\n# Credentials of clouds and databases are the pod's: a service account, or variables of a Secret.\n${documents.map((document) => `---\n${yamlOf(document, '')}`).join('')}`;
 }
 
-/** What of this machine a pod has, under the same paths. */
-function placesOf({ paths, folders, catalog }: Schedule): Record<'mounts' | 'volumes', readonly Block[]> {
-  const written = new Set([...folders, ...(catalog === null ? [] : [dirname(catalog)])]);
+/** What of this machine a pod has, under the same paths. @throws `invalid-input` for what Kubernetes cannot mount there */
+function placesOf({
+  paths,
+  folders,
+  catalogFolders,
+}: Schedule): Record<'mounts' | 'volumes', readonly Block[]> {
+  const written = new Set([...folders, ...catalogFolders]);
   const all = [...new Set([...paths, ...written])].map((path, at) => ({ path, name: `place-${at}` }));
+  for (const { path } of all) {
+    if (path !== '/' && !path.includes(':')) continue;
+    const why = path === '/' ? 'it would hide what the image has: name folders in it' : 'it has a colon';
+    throw invalidInput(`A pod cannot mount ${quote(path)} under its own path: ${why}.`);
+  }
   return {
     mounts: all.map(({ path, name }) => ({ name, mountPath: path, readOnly: !written.has(path) })),
     volumes: all.map(({ path, name }) => ({ name, hostPath: { path } })),

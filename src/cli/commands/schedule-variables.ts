@@ -19,6 +19,10 @@ const FILES = `
   .trim()
   .split(/\s+/);
 
+/** Parameters that name files. A host that is a path is a socket. */
+const FILES_IN_URL =
+  /[?&](sslrootcert(?==(?!system(?:&|$)|&|$))|ssl(?:cert|key)(?==[^&])|host(?==(?:\/|%2f)))/gi;
+
 /** Tell this machine's own programs, users and settings. */
 const MACHINE = ['PATH', 'HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'AWS_PROFILE'];
 
@@ -31,14 +35,14 @@ export interface Variables {
 /**
  * Variables for jobs that are to find what this command finds. No secret is carried.
  *
- * @param options `inPod`: the jobs are not on this machine; `uses`: what the vault needs
+ * @param options `inPod`: the jobs are not on this machine; `uses`: what the vault needs, a database's URL and S3
  */
 export function variablesFor(
   environment: Environment,
   {
     inPod,
     uses,
-  }: { readonly inPod: boolean; readonly uses: { readonly postgres: boolean; readonly s3: boolean } },
+  }: { readonly inPod: boolean; readonly uses: { readonly database: string | null; readonly s3: boolean } },
 ): Variables {
   const carried: (readonly [string, string])[] = [];
   const lacking: string[] = [];
@@ -49,7 +53,8 @@ export function variablesFor(
     if (value === '' || (name.startsWith('XDG_') && !isAbsolute(value))) continue;
     if (/_(proxy|url)/i.test(name) && value.includes('@'))
       lacking.push(`${name} may have a password in it, so that no job has it: set it for the jobs yourself.`);
-    else if (!FILES.includes(name) || value === 'system') carried.push([name, value]);
+    else if (name === 'PGHOST' ? !isAbsolute(value) : !FILES.includes(name) || value === 'system')
+      carried.push([name, value]);
     else if (inPod) left.push(name);
     else carried.push([name, isAbsolute(value) ? value : resolve(workingFolder(), value)]);
   }
@@ -57,13 +62,18 @@ export function variablesFor(
     lacking.push(
       `The keys for S3 are in variables here (AWS_SECRET_ACCESS_KEY), which no job has. ${inPod ? 'Give the pods a role, or variables of a Secret.' : 'Put them into ~/.aws/credentials, or give the jobs a role.'}`,
     );
-  if (uses.postgres && environment['PGPASSWORD'])
+  if (uses.database !== null && environment['PGPASSWORD'])
     lacking.push(
       `The database's password is in a variable here (PGPASSWORD), which no job has. ${inPod ? 'Give the pods that variable of a Secret.' : 'Put it into ~/.pgpass.'}`,
     );
   if (left.length > 0)
     lacking.push(
       `Files of this machine, which no pod has: ${left.join(', ')}. Mount what they name, and set them.`,
+    );
+  const inUrl = Array.from((uses.database ?? '').matchAll(FILES_IN_URL), ([, name = '']) => name);
+  if (inPod && inUrl.length > 0)
+    lacking.push(
+      `Files of this machine, which no pod has: ${inUrl.join(', ')} in the database's URL. Mount them under the paths in --db.`,
     );
   return { carried, lacking };
 }

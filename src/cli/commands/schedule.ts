@@ -7,7 +7,9 @@ import {
   type SharedOptions,
 } from '../arguments/options.ts';
 import { OPENERS } from '../arguments/config.ts';
-import { resolve } from 'node:path';
+import { createHash } from 'node:crypto';
+import { realpath } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { invalidInput } from '../../errors.ts';
 import { DONE, type ExitCode } from '../exit.ts';
@@ -56,6 +58,9 @@ export async function printSchedule(
       '--kubernetes needs --image <image>, one whose entry point is vault, as deploy/Dockerfile makes it.',
     );
   }
+  if (paths.includes('-') || paths.includes('')) {
+    throw invalidInput('Name the files that the job stores: vault schedule print --cron <path...>');
+  }
   const { schedule, lacking } = await scheduleOf(invocation, paths, flags);
   for (const message of lacking) terminal.warn(message, { kind: 'not-carried' }, message);
   const print = flags.cron === true ? cronText : flags.systemd === true ? systemdText : kubernetesText;
@@ -76,7 +81,10 @@ async function scheduleOf(
   requestOptions(options);
   const db = catalogLocation(options, environment);
   const isFile = !isPostgresUrl(db);
-  const catalog = isFile ? resolve(workingFolder(), db) : withWholePaths(db, workingFolder());
+  const named = isFile ? resolve(workingFolder(), db) : withWholePaths(db, workingFolder());
+  // SQLite's own files lie beside the catalog itself. Where it is a link, a pod has not what that leads to.
+  const real = isFile ? await realpath(named).catch(() => named) : named;
+  const catalog = inPod ? real : named;
   const password = placeOfPassword(invocation);
   const shared = sharedWords(invocation, { catalog, password, inPod });
   if (!isFile && shared.includes(catalog) && hasPassword(db)) {
@@ -95,7 +103,7 @@ async function scheduleOf(
   const put = paths.map((path) => resolve(workingFolder(), path));
   const excludes = inPod ? settled.excludes.flatMap((pattern) => ['--exclude', pattern]) : [];
   const [script = ''] = process.argv.slice(1);
-  const uses = { postgres: !isFile, s3: urls.some((url) => url.startsWith('s3:')) };
+  const uses = { database: isFile ? null : db, s3: urls.some((url) => url.startsWith('s3:')) };
   const { carried, lacking } = variablesFor(environment, { inPod, uses });
   const schedule: Schedule = {
     name: nameOf(settled.name),
@@ -107,7 +115,7 @@ async function scheduleOf(
     buckets: urls,
     folders: urls.filter((url) => url.startsWith('file:')).map((url) => fileURLToPath(url)),
     paths: put,
-    catalog: isFile ? catalog : null,
+    catalogFolders: isFile ? [...new Set([dirname(catalog), dirname(real)])] : [],
     passwordFile: password.kind === 'file' ? password.path : null,
     image,
     user: { uid: process.getuid?.() ?? NONROOT, gid: process.getgid?.() ?? NONROOT },
@@ -119,10 +127,13 @@ async function scheduleOf(
 /** The user of `deploy/Dockerfile`. */
 const NONROOT = 65_532;
 
-/** What begins the jobs' names, so that those of another vault do not take their place. */
+/** What begins the jobs' names, so that those of another vault do not take their place. Where it does not say the name to the letter, a part of its hash does. */
 function nameOf(vault: string | null): string {
-  const words = (vault ?? '').toLowerCase().match(/[a-z0-9]+/g) ?? [];
-  return ['vault', ...words].join('-').slice(0, MAX_NAME).replace(/-$/, '');
+  if (vault === null) return 'vault';
+  const plain = ['vault', ...(vault.toLowerCase().match(/[a-z0-9]+/g) ?? [])].join('-');
+  if (plain === `vault-${vault}` && plain.length <= MAX_NAME) return plain;
+  const suffix = `-${createHash('sha256').update(vault).digest('hex').slice(0, 8)}`;
+  return plain.slice(0, MAX_NAME - suffix.length).replace(/-$/, '') + suffix;
 }
 
 /** A CronJob's name has 52 characters at most. */
@@ -170,9 +181,6 @@ function sharedWords(
 }
 
 function jobsOf(paths: readonly string[], excludes: readonly string[]): Job[] {
-  if (paths.includes('-') || paths.length === 0) {
-    throw invalidInput('Name the files that the job stores: vault schedule print --cron <path...>');
-  }
   return [
     { verb: 'put', args: ['put', ...excludes, '--', ...paths], time: TIMES.put },
     { verb: 'sweep', args: ['sweep'], time: TIMES.sweep },
