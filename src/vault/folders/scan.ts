@@ -1,8 +1,7 @@
 /** What a folder of this machine holds, in the order of a stored folder's entries. */
 import type { BigIntStats } from 'node:fs';
 import { platform } from 'node:os';
-import { ask, take } from '../../concurrency/steps.ts';
-import type { Answer, Steps } from '../../concurrency/steps.ts';
+import { ask, take, type Answer, type Steps } from '../../concurrency/steps.ts';
 import {
   invalidInput,
   isOutOfFiles,
