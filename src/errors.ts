@@ -128,15 +128,19 @@ export function isFull(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
 }
 
-/** Whether this process, or the machine, may open no more files. Where Node reads its modules it says so in words alone. */
+/** Whether this process, or the machine, may open no more files. Of modules and threads Node says so in words alone. */
 export function isOutOfFiles(error: unknown): boolean {
-  return /^E[MN]FILE$/.test(systemCode(error) ?? '') || /too many open files/.test(messageOf(error));
+  return (
+    /^E[MN]FILE$/.test(systemCode(error) ?? '') || /too many open files|: EMFILE$/.test(messageOf(error))
+  );
 }
+
+/** What to do where too many files are open. */
+export const MORE_FILES = 'Too many files are open at once: raise that limit ("ulimit -n 1024"), and repeat.';
 
 /** `denied`, since waiting does not help. @param failed what could not be done, as a sentence */
 export function outOfFiles(failed: string, cause: unknown): VaultError {
-  const advice = 'Too many files are open at once: raise that limit ("ulimit -n 1024"), and repeat.';
-  return new VaultError('denied', `${failed} ${advice}`.trim(), { cause });
+  return new VaultError('denied', `${failed} ${MORE_FILES}`.trim(), { cause });
 }
 
 /** Wrong usage or configuration, as an error: the one that is told of most. @param message see `VaultError` */

@@ -23,7 +23,8 @@ describe('what the system says', () => {
   test('of too many open files is known also where modules are read', () => {
     const message = 'Cannot read package config /a/package.json: too many open files.';
     const ofModules = Object.assign(new Error(message), { code: 'ERR_INVALID_PACKAGE_CONFIG' });
-    for (const error of [systemError('EMFILE'), systemError('ENFILE'), ofModules])
+    const ofThread = new Error('A worker thread failed: Worker initialization failure: EMFILE');
+    for (const error of [systemError('EMFILE'), systemError('ENFILE'), ofModules, ofThread])
       expect(isOutOfFiles(error)).toBe(true);
     expect(isOutOfFiles(systemError('ENOENT'))).toBe(false);
   });

@@ -1,4 +1,4 @@
-import { messageOf, systemCode } from '../errors.ts';
+import { isOutOfFiles, messageOf, MORE_FILES, systemCode } from '../errors.ts';
 
 const UNKNOWN_HOST = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_NODATA', 'EAI_NONAME']);
 
@@ -20,6 +20,7 @@ const UNTRUSTED_CERTIFICATE = new Set([
  */
 export function connectionAdvice(error: unknown): string {
   const code = systemCode(error) ?? '';
+  if (isOutOfFiles(error)) return MORE_FILES;
   if (UNKNOWN_HOST.has(code)) return 'Check the host’s name in the bucket’s URL, and the network.';
   if (code === 'ECONNREFUSED') return 'Check host and port in the bucket’s URL, and whether the server runs.';
   if (UNTRUSTED_CERTIFICATE.has(code)) {

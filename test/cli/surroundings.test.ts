@@ -273,6 +273,21 @@ describe('never a bug:', () => {
     expect(stderr).toContain('The path of the working folder is too long');
   });
 
+  test('fewer open files than it takes', async () => {
+    await box.shell(prepared);
+    for (const limit of [24, 28, 32, 36]) {
+      for (const command of ['put big --name x', 'get stored -o out', 'get folder -o tree']) {
+        const { exit, stderr } = await box.shell(`rm -rf out tree; ulimit -n ${limit}; vault ${command}`);
+        // How many it takes depends on Node and on what runs at once.
+        if (exit === 0) continue;
+        expect({ exit: exit === 3 ? 2 : exit, stderr }).toEqual({
+          exit: 2,
+          stderr: expect.stringContaining('ulimit -n'),
+        });
+      }
+    }
+  });
+
   test.skipIf(DATABASE === 'postgres')('a folder in /proc, which cannot be made', async () => {
     const env = { VAULT_DB: '/proc/nope/deeper/c.db' };
     const { exit, stderr } = await box.run(['init', '--bucket', 'b'], { env });
