@@ -91,7 +91,15 @@ test('a sweep tells what it would remove, and of what it then removes each step'
   const known = { file: null, bucket: null };
   const goes = { action: 'remove', ...known };
   const expected = [
-    { ...known, action: 'hide', object: `manifests/${old}`, reason: 'expired', bytes: null, file: 'old' },
+    {
+      ...known,
+      action: 'hide',
+      object: `manifests/${old}`,
+      reason: 'expired',
+      bytes: null,
+      file: 'old',
+      writer: expect.objectContaining({ isOwn: true }),
+    },
     { ...goes, object: chosen, reason: 'chosen', bytes: null },
     {
       ...goes,
