@@ -5,6 +5,8 @@ const [major, minor] = process.versions.node.split('.').map(Number);
 if (major > 22 || (major === 22 && minor >= 15)) {
   // Until the rest has been loaded, and knows better.
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => process.exit(130));
+  // Else it opens Node's debugger, and with that the keys in this process, to every user of this machine.
+  process.on('SIGUSR1', () => {});
   // Threads that wait for disks: with Node's four, files that are synced wait for each other.
   process.env.UV_THREADPOOL_SIZE = process.env.UV_THREADPOOL_SIZE || '12';
   keepCompiledCode();

@@ -123,7 +123,7 @@ const OUTER_WORLD: Readonly<Record<string, RegExp>> = {
   process: /^src\/(cli\/|(host|concurrency\/removed-folder)\.ts$)/,
   console: /^src\/cli\//,
   'process.env': /^src\/cli\/arguments\/environment\.ts$/,
-  'process.kill': /^src\/cli\/(end|arguments\/put-sources|terminal\/typed-ahead)\.ts$/,
+  'process.kill': /^src\/cli\/(end|arguments\/shell-command|terminal\/typed-ahead)\.ts$/,
   'process.pid': /^src\/cli\/(end|terminal\/typed-ahead)\.ts$/,
   // A browser has a clock of its own.
   'Date.now': /^src\/(host|serve\/page\/browser\/\w+)\.ts$/,

@@ -1,6 +1,6 @@
 /** `put --from-command` of the built command: what the command gets, and what is left of it. */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Sandbox } from './run.ts';
@@ -72,6 +72,15 @@ test.each([
     stdout: '',
     stderr: `vault: ${option[0]} is given twice, and only the last would count. Give it once.\n`,
   });
+});
+
+test('nobody can open a debugger, with all keys, while a command runs', async () => {
+  const run = box.start(put('touch runs; until [ -e go ]; do sleep 0.05; done; echo content'));
+  while (!existsSync(box.at('runs'))) await delay(20);
+  run.process.kill('SIGUSR1');
+  await delay(200);
+  await writeFile(box.at('go'), '');
+  expect(await run.ended).toMatchObject({ exit: 0, stderr: '' });
 });
 
 test('-n does not run it', async () => {

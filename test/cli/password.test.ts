@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, readdir, writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { chmod, readdir, readFile, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { RunOptions, Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
 
@@ -164,21 +164,38 @@ test('a command does not eat what is to be stored', async () => {
   expect((await box.run(['get', 'data', '-o', '-'])).stdout).toBe('the data');
 });
 
-test('a stubborn command does not hold up an interruption', async () => {
-  expect((await box.shell('mkfifo go')).exit).toBe(0);
+test('a stubborn command does not hold up an interruption, and ends with all that it has started', async () => {
   const { process: child, ended } = box.start(
-    ['ls', '--password-command', "trap '' TERM; echo up >&2; cat go; touch late; cat right"],
+    ['ls', '--password-command', "trap '' TERM; sleep 1000 & echo up >&2; sleep 1000; touch late; cat right"],
     {
       env: NONE,
     },
   );
   await once(child.stderr ?? child, 'data');
   child.kill('SIGINT');
-  await once(child, 'exit');
-  expect(child.exitCode).toBe(130);
+  // Standard error is closed when nobody has it any more.
+  expect(await ended).toMatchObject({ exit: 130, stderr: expect.stringContaining('Interrupted') });
   expect(await readdir(box.path)).not.toContain('late');
-  await writeFile(box.at('go'), '');
-  await ended;
+});
+
+test('a stubborn command at a terminal ends with an interruption', async () => {
+  const command = "trap '' TERM INT; echo $$ > pid; echo up >&2; while :; do sleep 0.1; done";
+  const run = box.terminal(['ls', '--password-command', command], { env: NONE });
+  await run.waitFor('up');
+  run.type('\u0003');
+  expect(await run.exit).toBe(130);
+  const pid = (await readFile(box.at('pid'), 'utf8')).trim();
+  await vi.waitFor(async () => {
+    expect(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z')).toMatch(/\) [ZX]/);
+  });
+});
+
+test('a command can ask at the terminal, also where standard input is something else', async () => {
+  const command = 'read -r answer < /dev/tty; echo "$answer"';
+  const run = box.terminalOf(`exec vault ls --password-command '${command}' < /dev/null`, { env: NONE });
+  await run.waitFor('');
+  run.type(`${PASSWORD}\r`);
+  expect(await run.exit).toBe(0);
 });
 
 test('a vault is found before the password is asked for', async () => {

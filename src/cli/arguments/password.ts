@@ -1,8 +1,6 @@
 /** Where the password comes from: a file, a command, the environment, or the person at the terminal. */
-import { spawn, type ChildProcessByStdio } from 'node:child_process';
-import type { Stats } from 'node:fs';
+import { closeSync, openSync, type Stats } from 'node:fs';
 import { open as openFile } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
 import { isKeyText } from '../../crypto/keys.ts';
 import {
   interrupted,
@@ -16,6 +14,7 @@ import {
 import type { Environment } from '../../host.ts';
 import { nonEmpty } from './options.ts';
 import { weaknessOf } from './password-strength.ts';
+import { ShellCommand } from './shell-command.ts';
 import { askForPassword, type PasswordQuestion } from '../terminal/prompt.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { quote } from '../terminal/text.ts';
@@ -297,51 +296,56 @@ async function runPasswordCommand(
   { command, option }: { readonly command: string; readonly option: string },
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  const child = startCommand(command, option);
-  const stop = (): void => {
-    child.kill();
-    // What the shell has started may live on, and must not be waited for.
-    child.stdout.destroy();
-  };
-  signal.addEventListener('abort', stop);
-  try {
-    const ended = new Promise<string | null>((resolve, reject) => {
-      child.on('error', reject);
-      // Nobody waits for a command that goes on although it was told to end.
-      signal.addEventListener('abort', () => reject(interrupted(signal)));
-      child.on('close', (code, killer) => {
-        resolve(code === 0 ? null : code === null ? `it was ended by ${killer}` : `exit code ${code}`);
-      });
+  const running = startCommand(command, option);
+  const { child } = running;
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  const ended = new Promise<string | null>((resolve, reject) => {
+    child.on('error', reject);
+    signal.addEventListener('abort', () => reject(interrupted(signal)), { once: true });
+    child.on('close', (code, killer) => {
+      resolve(code === 0 ? null : code === null ? `it was ended by ${killer}` : `exit code ${code}`);
     });
-    const parts: Uint8Array[] = [];
-    let length = 0;
     child.stdout.on('data', (part: Uint8Array) => {
       length += part.length;
       if (length <= MAX_PASSWORD_SIZE) parts.push(part);
-      else stop();
+      else resolve(null);
     });
+  });
+  try {
     const failure = await ended;
-    throwIfAborted(signal);
-    if (length > MAX_PASSWORD_SIZE) return new Uint8Array(MAX_PASSWORD_SIZE + 1);
+    if (length > MAX_PASSWORD_SIZE) {
+      await running.end();
+      return new Uint8Array(MAX_PASSWORD_SIZE + 1);
+    }
     if (failure !== null) throw invalidInput(`The command of ${option} failed: ${failure}.`);
     return Buffer.concat(parts);
   } catch (cause) {
-    if (cause instanceof VaultError) throw cause;
+    if (isVaultError(cause, 'interrupted')) await running.end();
+    if (isVaultError(cause)) throw cause;
     throw notRun(option, cause);
   } finally {
-    signal.removeEventListener('abort', stop);
+    running.leave();
   }
 }
 
-function startCommand(command: string, option: string): ChildProcessByStdio<null, Readable, null> {
+function startCommand(command: string, option: string): ShellCommand {
   if (command.trim() === '') throw invalidInput(`${option} needs a command, and it is empty.`);
+  const stdin = process.stdin.isTTY ? 'inherit' : 'ignore';
   try {
-    return spawn(command, {
-      shell: true,
-      stdio: [process.stdin.isTTY ? 'inherit' : 'ignore', 'pipe', 'inherit'],
-    });
+    return new ShellCommand(command, { stdin, atTerminal: stdin === 'inherit' || hasTerminal() });
   } catch (cause) {
     throw notRun(option, cause);
+  }
+}
+
+/** Whether there is a terminal that a password manager could ask at, wherever its standard input and output lead. */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    return false;
   }
 }
 

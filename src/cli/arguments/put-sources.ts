@@ -1,15 +1,9 @@
 /** What `put` stores that is no file of this machine: standard input, and what a command prints. */
-import { spawn, type ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
-import type { Readable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import { invalidInput, messageOf, VaultError } from '../../errors.ts';
 import type { FileSource } from '../../vault/write/file-source.ts';
 import { streamSource } from '../../vault/write/source.ts';
-
-/** How long a command may clear up after itself when it is told to end, and how often it is looked at; in milliseconds. */
-const CLEAN_UP_MS = 300;
-const LOOK_MS = 10;
+import { ShellCommand } from './shell-command.ts';
 
 export function standardInput(allowEmpty: boolean): FileSource {
   const source = streamSource(process.stdin, 'standard input', 0);
@@ -79,8 +73,8 @@ function refusingNothing(source: FileSource): FileSource {
 /** A command, from its start to the end of all that it has started. */
 class CommandRun {
   readonly #command: string;
-  #child: ChildProcess | null = null;
-  readonly #kill = (): void => void this.#signal('SIGKILL');
+  /** While there may be something to end. */
+  #running: ShellCommand | null = null;
 
   constructor(command: string) {
     this.#command = command;
@@ -91,7 +85,8 @@ class CommandRun {
     const ended = Promise.withResolvers<string | null>();
     // Told when it is waited for.
     ended.promise.catch(() => undefined);
-    const child = this.#start();
+    const running = this.#start();
+    const { child } = running;
     child.on('error', (cause) => ended.reject(notStarted(messageOf(cause), cause)));
     child.on('exit', (code, killer) => {
       if (code === 126 || code === 127) {
@@ -99,8 +94,6 @@ class CommandRun {
         ended.reject(notStarted(`${why}, says the shell (exit code ${code})`));
       } else ended.resolve(code === 0 ? null : describeEnd(code, killer));
     });
-    // As if it were one of ours, however this process ends.
-    process.once('exit', this.#kill);
     let broken: VaultError | null = null;
     try {
       yield* child.stdout;
@@ -118,50 +111,21 @@ class CommandRun {
       throw new VaultError('source-changed', `The command failed (${failure}), so nothing was stored.`);
     }
     if (broken !== null) throw broken;
-    this.#leave();
+    running.leave();
+    this.#running = null;
   }
 
-  /** Ends what has not come to its end by itself: politely, and then not. */
   async end(): Promise<void> {
-    const child = this.#child;
-    if (child === null) return;
-    this.#signal('SIGTERM');
-    for (let waitedMs = 0; this.#signal(0) && waitedMs < CLEAN_UP_MS; waitedMs += LOOK_MS)
-      await delay(LOOK_MS);
-    this.#signal('SIGKILL');
-    child.stdout?.destroy();
-    this.#leave();
+    await this.#running?.end();
+    this.#running = null;
   }
 
-  #start(): ChildProcess & { readonly stdout: Readable } {
+  #start(): ShellCommand {
     try {
-      const child = spawn(this.#command, {
-        shell: true,
-        detached: process.platform !== 'win32',
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      this.#child = child;
-      return child;
+      return (this.#running = new ShellCommand(this.#command, { stdin: 'ignore', atTerminal: false }));
     } catch (cause) {
       throw notStarted(messageOf(cause), cause);
     }
-  }
-
-  /** Sends a signal to the command and all that it has started; 0 only asks. @returns whether there is anything left of it */
-  #signal(signal: NodeJS.Signals | 0): boolean {
-    const child = this.#child;
-    if (child?.pid === undefined) return false;
-    try {
-      return process.platform === 'win32' ? child.kill(signal) : process.kill(-child.pid, signal);
-    } catch {
-      return false;
-    }
-  }
-
-  /** From here on its number may be another's. */
-  #leave(): void {
-    this.#child = null;
-    process.off('exit', this.#kill);
   }
 }
 
