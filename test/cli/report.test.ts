@@ -30,7 +30,7 @@ test('replaces the page before, and nothing that is no file', async () => {
     const refused = await box.run(['report', '-o', `pages/${name}`]);
     expect(refused).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining(`pages/${name}' is a device or a pipe`),
+      stderr: expect.stringContaining(`pages/${name}" is a device or a pipe`),
     });
     expect((await lstat(box.at('pages', name))).isFile()).toBe(false);
   }
