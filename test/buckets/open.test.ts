@@ -333,7 +333,7 @@ describe('opening', () => {
     expect(await Promise.all(failures)).toMatchObject([{ code: 'unavailable' }, { code: 'unavailable' }]);
     expect(await bucket.get('c').catch((error: unknown) => error)).toMatchObject({
       code: 'unavailable',
-      message: expect.stringMatching(/^Counts as down, asked again in 300 s: /),
+      message: expect.stringMatching(/^Counts as down, and is not asked for 300 s: /),
     });
     expect(waits.length).toBeLessThanOrEqual(2);
     await bucket.close();

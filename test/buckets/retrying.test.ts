@@ -291,7 +291,7 @@ describe('a bucket that stays unavailable', () => {
     const asked = inner.calls.get;
     const elapsedMs = clock.now();
     expect(await messageFrom(bucket.get('b'))).toMatch(
-      /^Counts as down, asked again in 300 s: The test says unavailable\.$/,
+      /^Counts as down, and is not asked for 300 s: The test says unavailable\.$/,
     );
     expect(await codeOf(bucket.put('b', BYTES))).toBe('unavailable');
     expect(await codeOf(bucket.remove('b'))).toBe('unavailable');
@@ -330,7 +330,7 @@ describe('a bucket that stays unavailable', () => {
     ]);
     expect(inner.calls.get).toBe(asked + 1);
     expect(clock.now()).toBe(elapsedMs);
-    expect(await messageFrom(bucket.get('e'))).toMatch(/asked again in 50 s/);
+    expect(await messageFrom(bucket.get('e'))).toMatch(/not asked for 50 s/);
   });
 
   test.each([

@@ -207,8 +207,8 @@ class Health {
     const leftMs = this.#down.untilMs - this.#policy.clock.monotonic();
     if (leftMs > 0 || this.#probing) {
       const { error } = this.#down;
-      const when = leftMs > 0 ? `asked again in ${seconds(leftMs)}` : 'being asked again just now';
-      throw new VaultError('unavailable', `Counts as down, ${when}: ${error.message}`, {
+      const when = leftMs > 0 ? `not asked for ${seconds(leftMs)}` : 'asked again just now';
+      throw new VaultError('unavailable', `Counts as down, and is ${when}: ${error.message}`, {
         cause: error,
         unreachable: error.unreachable,
       });

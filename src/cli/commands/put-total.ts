@@ -16,7 +16,8 @@ export function describeStored(result: PutResult): string {
 
 export function describeNews(result: PutResult): string {
   // Of a folder's bytes some may be holes, and its index is new, too.
-  if (result.kind === 'folder') return `${showSize(result.bytesNew)} new`;
+  if (result.kind === 'folder')
+    return result.bytesNew === 0 ? 'nothing new' : `${showSize(result.bytesNew)} new`;
   const size = result.contentSize;
   const newBytes = newBytesOf(result);
   if (newBytes === size) return 'all new';
