@@ -24,6 +24,9 @@ interface Fetched extends Span {
   isRead: boolean;
 }
 
+/** Bodies that are opened and wait until they are read. With one a restore of many small files took a twelfth longer. */
+const WAITING = 3;
+
 export interface RangeReaderOptions extends Omit<ContentOptions, 'start' | 'end'> {
   /** Whether bytes of these are going to be asked for: only then they are read ahead. */
   readonly isWanted: (span: Span) => boolean;
@@ -65,8 +68,9 @@ export class RangeReader {
     const inFlight = chunksInFlight(session.limits, chunkMemorySize(most, null) * 2);
     this.#inFlight = Math.min(inFlight, options.chunksInFlight ?? inFlight);
     this.#opening = Math.min(Math.ceil(this.#inFlight / 2), options.opening ?? Infinity);
-    // What is only fetched takes no memory for a body: one is read, one waits for that, and others are opened.
-    this.#lender = new Lender(this.#opening + 2, () => allocateChunkMemory(most, null));
+    // What is only fetched takes no memory for a body: one is read, some wait for that, as one with many small files takes
+    // several times as long to write as the next, and others are opened.
+    this.#lender = new Lender(this.#opening + 1 + WAITING, () => allocateChunkMemory(most, null));
     const { signal } = options;
     this.#signal = signal === undefined ? this.#abort.signal : AbortSignal.any([signal, this.#abort.signal]);
   }
