@@ -10,7 +10,7 @@ import { requireIntactArguments, requireIntactVariables } from './arguments/inta
 import type { Interruption, Invocation } from './arguments/invocation.ts';
 import type { SharedOptions } from './arguments/options.ts';
 import { end, leave } from './end.ts';
-import { collectOften } from './heap.ts';
+import { collectOften } from '../concurrency/heap.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './verbs.ts';
 import { describeProgram, type AskedVerb } from './program.ts';

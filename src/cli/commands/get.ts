@@ -10,7 +10,7 @@ import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
 import { quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import { lookAtTarget } from '../arguments/output-file.ts';
-import { collectRarely } from '../heap.ts';
+import { collectRarely } from '../../concurrency/heap.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
 import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';

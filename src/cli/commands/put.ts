@@ -12,7 +12,7 @@ import type { PutResult } from '../../vault/write/put-call.ts';
 import { fileAsJson, asTime } from '../../vault/files/as-json.ts';
 import type { ExitCode } from '../exit.ts';
 import { ATTENTION, exitCodeOf, worst } from '../exit.ts';
-import { collectLessOften, enlargeNewSpace, keepNewSpace } from '../heap.ts';
+import { collectLessOften, enlargeNewSpace, keepNewSpace } from '../../concurrency/heap.ts';
 import type { Invocation } from '../arguments/invocation.ts';
 import { noted, warnTo, withVault } from '../arguments/invocation.ts';
 import { ifGiven, parseCompression, parseDurationMs, parseSize } from '../arguments/options.ts';

@@ -4,6 +4,7 @@
  * the other, in shared memory.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { enlargeNewSpace } from '../../concurrency/heap.ts';
 import { fromThreadError, toThreadError } from '../../concurrency/thread-error.ts';
 import { contentReader } from './content-runs.ts';
 import type { FromThread, ThreadProgress, ThreadStart, ToThread } from './restore-messages.ts';
@@ -13,6 +14,7 @@ import { entriesOf } from './selection.ts';
 type Answer = Exclude<ToThread, { kind: 'abort' }>;
 
 async function main(port: NonNullable<typeof parentPort>, start: ThreadStart): Promise<void> {
+  enlargeNewSpace();
   const abort = new AbortController();
   const tell = (message: FromThread): void => port.postMessage(message);
   let answered: ((answer: Answer) => void) | null = null;
