@@ -1,6 +1,7 @@
 /** The thread that scans a folder ahead of the one that stores it: see `scan-ahead.ts`. */
 import { on } from 'node:events';
 import { parentPort, workerData } from 'node:worker_threads';
+import { enlargeNewSpace } from '../../concurrency/heap.ts';
 import { toThreadError } from '../../concurrency/thread-error.ts';
 import { systemClock } from '../../host.ts';
 import { readAccounts } from './accounts.ts';
@@ -15,6 +16,7 @@ const BATCH = 256;
 const BATCH_MS = 100;
 
 async function main(port: NonNullable<typeof parentPort>, start: ScanStart): Promise<void> {
+  enlargeNewSpace();
   const asked = on(port, 'message');
   const tell = (message: ScanMessage, moved: ArrayBuffer[] = []): void => port.postMessage(message, moved);
   let entries: ScannedEntry[] = [];
