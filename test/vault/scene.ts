@@ -228,7 +228,7 @@ export function forged(name: string, bytes: Uint8Array): Uint8Array {
 }
 
 /** Calls that change nothing: a process that ends at one of them leaves what one leaves that ends at the change before. */
-const LOOKS =
+export const LOOKS =
   /^(get|list|setup\.(vault|note|buckets)|files\.(by\w+|list|walk|expired|counts)|chunks\.(locate|walk|count))$/;
 
 /** A process that ends just before the nth of the calls by which it changes anything. */

@@ -3,7 +3,7 @@ import { open as openFile, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { drawKeyText } from '../../crypto/keys.ts';
 import { syncFolder } from '../../disk/folders.ts';
-import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, messageOf, systemCode, VaultError } from '../../errors.ts';
 import { quote } from '../terminal/text.ts';
 import { workingFolder } from './intact.ts';
 import type { Invocation } from './invocation.ts';
@@ -17,7 +17,7 @@ export interface NewSecretFlags extends Pick<PasswordFlags, 'newPasswordFile' | 
 export interface NewSecret {
   /** Does not show what is typed before the question, if somebody will be asked. */
   expect(): void;
-  /** Gets it for some work. A key file stays, unless the work has certainly changed nothing. @param work tells before it may have */
+  /** Gets it for some work. A key file stays once a bucket may have what it opens. @param work tells before that */
   use<T>(work: (secret: string, onStoring: () => void) => Promise<T>): Promise<T>;
 }
 
@@ -51,7 +51,7 @@ async function withKeyFile<T>(
       isStored = true;
     });
   } catch (error) {
-    if (!isStored || isVaultError(error, 'invalid-input', 'already-exists', 'wrong-password')) {
+    if (!isStored) {
       await rm(place, { force: true });
     } else {
       terminal.warn(

@@ -200,7 +200,7 @@ export async function changeKeyring(
       // Whoever met what this has made may have made it part of theirs.
       return given.size > 0;
     }
-    if (all && tries === 1) await requireWritable(usable, signal);
+    if (tries === 1) await requireWritable(session, all ? usable : [], signal);
     const outcome = await create(session, next, { usable, all, onStoring, signal });
     if (outcome.met !== null) {
       // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
@@ -212,17 +212,8 @@ export async function changeKeyring(
       throw tooFewBuckets('The keyring could not be changed. Repeat this.', outcome.failed);
     }
     if (keys !== undefined) Object.assign(session, manifestKeys(openEarlier(keys, next.keyring)));
-    // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
-    await takeNewest(session, signal);
-    if (session.keyring.keyring.epoch > next.keyring.epoch) {
-      given.add(objectDigest(next.bytes));
-      continue;
-    }
-    await adoptKeyring(session, next);
-    const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
-    // Until the keyrings before were gone, somebody else could take this for a change that was cut short, and overrule it.
-    await takeNewest(session, signal);
-    if (session.keyring.keyring.epoch > next.keyring.epoch) {
+    const lacking = await establish(session, next, signal);
+    if (lacking === null) {
       given.add(objectDigest(next.bytes));
       continue;
     }
@@ -231,6 +222,61 @@ export async function changeKeyring(
     return true;
   }
   throw new VaultError('unavailable', 'Others change the vault’s keyring at the same time. Try again.');
+}
+
+/**
+ * Has session, catalog and all buckets go by a keyring that stands in some of them.
+ *
+ * @returns the buckets that do not have it in the end; null if somebody has made a newer one by now
+ * @throws as `afterChange`; the buckets have it all the same
+ */
+function establish(
+  session: Session,
+  next: KeyringState,
+  signal: AbortSignal | undefined,
+): Promise<readonly BucketFailure[] | null> {
+  const isNewest = async (): Promise<boolean> => {
+    await takeNewest(session, signal);
+    return session.keyring.keyring.epoch <= next.keyring.epoch;
+  };
+  const settle = async (): Promise<readonly BucketFailure[]> => {
+    const { failed } = await settleKeyring({ ...session, keyring: next }, session.buckets.all, { signal });
+    return failed;
+  };
+  return afterChange(async () => {
+    // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
+    if (!(await isNewest())) return null;
+    await adoptKeyring(session, next);
+    const lacking = await settle();
+    // Until the keyrings before were gone, somebody else could take this for a change that was cut short, and overrule it.
+    return (await isNewest()) ? lacking : null;
+  }, settle);
+}
+
+const CHANGED = 'The keyring was changed, which counts from now on, as does a new password, but';
+const TO_BE_GIVEN = 'not every bucket has it: "vault repair" gives it to them.';
+
+/**
+ * Does what follows once a keyring stands in the buckets, which say what counts: where the catalog fails then, that is told.
+ *
+ * @param otherwise what the buckets need all the same, if the catalog fails @returns those that do not have the keyring
+ * @throws what the catalog says, and that the keyring was changed; `wrong-password` if somebody has made a new root by now
+ */
+export async function afterChange<T>(
+  work: () => Promise<T>,
+  otherwise: () => Promise<readonly BucketFailure[]> = () => Promise.resolve([]),
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isFailure(error) || error.code === 'wrong-password') throw error;
+    const lacking = await otherwise();
+    const rest = lacking.length === 0 ? [] : [`And ${TO_BE_GIVEN}`, ...lacking.map(describeFailure)];
+    const message = `${CHANGED} the catalog could not be told of all that. ${error.message} Once it can be, "vault recover --bucket <url>" does so.`;
+    // Something was done, unlike where an input is wrong.
+    const code = error.code === 'invalid-input' ? 'unavailable' : error.code;
+    throw new VaultError(code, [message, ...rest].join(' '), { cause: error });
+  }
 }
 
 /** Why what every bucket must be told of is not done. */
@@ -242,10 +288,7 @@ export function keptKeyring(failed: readonly BucketFailure[]): VaultError {
 }
 
 function notEverywhere(failed: readonly BucketFailure[]): VaultError {
-  return tooFewBuckets(
-    'The keyring was changed, which counts from now on, as does a new password, but not every bucket has it: "vault repair" gives it to them.',
-    failed,
-  );
+  return tooFewBuckets(`${CHANGED} ${TO_BE_GIVEN}`, failed);
 }
 
 /** @param taken ids of buckets that have it: one of them may not have let the keyring before go */
@@ -262,11 +305,14 @@ function warnOfLacking(
   }
 }
 
-/** A bucket that can only be read would be found when the others have the new keyring. @throws `keptKeyring` */
+/** A catalog or a bucket that can only be read would be found when others have the new keyring. @throws `keptKeyring`; what the catalog says */
 async function requireWritable(
+  { catalog, keyring: { keyring, bytes } }: Session,
   buckets: readonly VaultBucket[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  // It has this one already, so that it changes nothing.
+  await catalog.setup.putKeyring({ epoch: keyringRank(keyring), keyring: bytes });
   const { failed } = await checkEach(buckets, async (bucket) => {
     const storage = await bucket.checked(signal);
     await storage.put(CLOCK_NAME, new Uint8Array(), { signal });

@@ -3,19 +3,19 @@
  * are not known. What was stored before stays readable, since the new root opens the one before it. FORMAT.md, "Roots".
  */
 import { drawId, requireFull, wrapKeys } from '../../crypto/keys.ts';
-import type { KdfCost } from '../../crypto/keys.ts';
+import type { KdfCost, VaultKeys } from '../../crypto/keys.ts';
 import { nextRoot } from '../../crypto/roots.ts';
 import { labelIn, openBucketUrl, sealBucketUrl, sealLabel } from '../../crypto/texts.ts';
-import { MAX_ROWS } from '../../catalog/catalog.ts';
+import { MAX_ROWS, type BucketRow } from '../../catalog/catalog.ts';
 import { slicesOf } from '../../concurrency/batched.ts';
 import { invalidInput, VaultError } from '../../errors.ts';
 import { MAX_FORMER_WRITERS } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_ROOT_NUMBER } from '../../format/limits.ts';
-import type { SecretOptions } from '../call.ts';
+import type { CallOptions, SecretOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { openPlace, putPlace } from './bucket-places.ts';
-import { changeKeyring, refreshKeyring } from './keyring-store.ts';
+import { afterChange, changeKeyring, refreshKeyring } from './keyring-store.ts';
 import { infoOf, requireOther } from './keys.ts';
 import type { KeyInfo } from './keys.ts';
 
@@ -91,7 +91,19 @@ export async function rotateKeys(
     };
   };
   await changeKeyring(session, change, { all: true, keys, onStoring, signal });
-  // What the catalog says of this machine was sealed with the root before, and who may come in by it.
+  await afterChange(() => renewCatalog(session, before, { places, signal }));
+  const { keyring } = session.keyring;
+  const slot = keyring.slots.find(({ writer }) => writer === keys.writer.id);
+  if (slot === undefined) throw removed();
+  return { root: keyring.root, key: infoOf(session, keyring, slot), dropped };
+}
+
+/** What the catalog says of this machine was sealed with the root before, and who may come in by it. */
+async function renewCatalog(
+  session: Session,
+  before: VaultKeys,
+  { places, signal }: { readonly places: readonly BucketRow[] } & Pick<CallOptions, 'signal'>,
+): Promise<void> {
   for (const row of places) {
     const url = openPlace(before, row);
     if (url !== null) await putPlace(session, row.id, url);
@@ -101,10 +113,6 @@ export async function rotateKeys(
     const ids = await Array.fromAsync(grants.list(kind, { signal }), ({ id }) => id);
     for (const some of slicesOf(ids, MAX_ROWS)) await grants.forget(some);
   }
-  const { keyring } = session.keyring;
-  const slot = keyring.slots.find(({ writer }) => writer === keys.writer.id);
-  if (slot === undefined) throw removed();
-  return { root: keyring.root, key: infoOf(session, keyring, slot), dropped };
 }
 
 function requireRoom({ root, former, slots }: Keyring): void {

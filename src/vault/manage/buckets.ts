@@ -22,7 +22,7 @@ import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-se
 import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
-import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { afterChange, changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import type { Session } from '../session.ts';
 import { isSamePlace, putMarker, requireApart, requireKept } from './create.ts';
@@ -122,7 +122,10 @@ async function joinKeyring(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const { id, url, bucket, wasMarked } = joining;
-  const isIn = (): boolean => session.keyring.keyring.buckets.some((other) => other.id === id);
+  let mayBeIn = false;
+  const onStoring = (): void => {
+    mayBeIn = true;
+  };
   try {
     await changeKeyring(
       session,
@@ -131,11 +134,11 @@ async function joinKeyring(
         const added: KeyringBucket = { id, state: 'active', url: sealBucketUrl(session.keys, id, url) };
         return { ...keyring, buckets: [...keyring.buckets, added] };
       },
-      { all: true, signal },
+      { all: true, onStoring, signal },
     );
   } catch (error) {
     // What went wrong first counts, not what its clean-up says.
-    if (!wasMarked && !isIn()) await bucket.remove(MARKER_NAME).catch(() => undefined);
+    if (!wasMarked && !mayBeIn) await bucket.remove(MARKER_NAME).catch(() => undefined);
     throw error;
   }
 }
@@ -290,8 +293,10 @@ export async function setBucketUrl(
     },
     { all: false, onWarning, signal },
   );
-  await putPlace(session, id, null);
-  session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  await afterChange(async () => {
+    await putPlace(session, id, null);
+    session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  });
   return { id, url, state };
 }
 

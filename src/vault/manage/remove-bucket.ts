@@ -10,7 +10,7 @@ import { REMOVALS_AT_ONCE } from '../buckets/spread.ts';
 import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings } from '../keys/keyring-copies.ts';
-import { changeKeyring, keptKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { afterChange, changeKeyring, keptKeyring, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
@@ -132,7 +132,7 @@ async function takeOut(
   await putPlace(session, id, url);
   await setState(session, id, { state: null, gone, signal });
   const emptied = gone ? NOTHING_REMOVED : await emptyBucket(session, { url, id }, signal);
-  await session.catalog.setup.removeBucket(number);
+  await afterChange(() => session.catalog.setup.removeBucket(number));
   return { ...moved, removed: true, ...emptied, reasons: [] };
 }
 
