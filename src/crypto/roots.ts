@@ -61,7 +61,10 @@ export function openEarlier(keys: VaultKeys, keyring: Keyring): VaultKeys {
  *
  * @throws `damaged` if it is of an earlier root, whose holders make no keyrings any more, or of one that nobody has signed for
  */
-export function verificationOf(keys: VerifyingKeys, { root, roots }: Keyring): Buffer {
+export function verificationOf(
+  keys: VerifyingKeys,
+  { root, roots }: Pick<Keyring, 'root' | 'roots'>,
+): Buffer {
   if (root < keys.rootNumber) throw new VaultError('damaged', 'A keyring is of a root from before.');
   let key = keys.verification;
   for (let number = keys.rootNumber + 1; number <= root; number += 1) {

@@ -3,7 +3,7 @@
  */
 import { hash as digest, sign, verify, type KeyObject } from 'node:crypto';
 import { invalidInput, isVaultError, VaultError } from '../errors.ts';
-import { decodeKeyring, encodeKeyring, type Keyring } from '../format/keyring.ts';
+import { decodeKeyring, encodeKeyring, placeOfNewer, type Keyring } from '../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../format/limits.ts';
 import {
   decodeDeletion,
@@ -154,12 +154,16 @@ const verifiers = new WeakMap<Uint8Array, KeyObject>();
 
 /** The key of a later root, which the reader's signs for by way of those between. @throws `damaged` for what is no keyring of one */
 function laterKey(keys: VerifyingKeys, bytes: Uint8Array): Buffer {
+  let place: Pick<Keyring, 'root' | 'roots'> | null;
   try {
-    return verificationOf(keys, decodeKeyring(bytes).keyring);
+    place = decodeKeyring(bytes).keyring;
   } catch (cause) {
     if (!isVaultError(cause, 'unsupported')) throw cause;
-    throw new VaultError('damaged', "A keyring is not signed with the vault's key.", { cause });
+    place = placeOfNewer(bytes);
+    if (place === null)
+      throw new VaultError('damaged', "A keyring is not signed with the vault's key.", { cause });
   }
+  return verificationOf(keys, place);
 }
 
 /** Comes first: whoever can create objects can say of one that it is of a newer version, and stop those who believe it. */

@@ -1,8 +1,8 @@
 /**
  * The keyring: all keyslots, buckets and settings of a vault at one epoch. FORMAT.md, "Keyring".
  */
-import { VaultError } from '../errors.ts';
-import { encodeStrictJson, FORMAT, readStrictJson, type Fields, type JsonObject } from './json.ts';
+import { isVaultError, VaultError } from '../errors.ts';
+import { encodeStrictJson, Fields, FORMAT, readStrictJson, type JsonObject } from './json.ts';
 import {
   KDF_LIMITS,
   MAX_CHUNK_SIZE,
@@ -190,6 +190,25 @@ export function decodeKeyring(bytes: Uint8Array): {
 } {
   const { signed, signature } = decodeSigned(bytes, WHAT, MAX_KEYRING_SIZE);
   return { keyring: readStrictJson(signed, WHAT, readKeyring, MAX_KEYRING_SIZE), signed, signature };
+}
+
+/**
+ * Where a keyring that this version cannot read stands among others; null if it does not say that as this version does. Not to be believed
+ * before its signature.
+ */
+export function placeOfNewer(bytes: Uint8Array): Pick<Keyring, 'epoch' | 'root' | 'roots'> | null {
+  try {
+    const { signed } = decodeSigned(bytes, WHAT, MAX_KEYRING_SIZE);
+    const value: unknown = JSON.parse(Buffer.from(signed).toString());
+    if (typeof value !== 'object' || value === null) return null;
+    const fields = new Fields(value, WHAT);
+    const root = fields.integer('root', 1, MAX_ROOT_NUMBER);
+    const roots = fields.list('roots', { least: root - 1, most: root - 1 }, readStep);
+    return { epoch: fields.integer('epoch', 1, MAX_EPOCH), root, roots };
+  } catch (error) {
+    if (!isVaultError(error, 'damaged')) throw error;
+    return null;
+  }
 }
 
 function readKeyring(fields: Fields): Keyring {

@@ -12,7 +12,9 @@ import {
   MIN_PADDED_SIZE,
   SEAL_OVERHEAD,
 } from './limits.ts';
+import { parseManifestObjectName } from './manifest.ts';
 import { ID_SIZE } from './marker.ts';
+import { parseShardObjectName } from './shard.ts';
 
 /** Where deletion records, sweep lists and put markers are. */
 export const DELETED_PREFIX = 'deleted/';
@@ -26,6 +28,8 @@ export const CLOCK_NAME = 'clock';
 export const MAX_DELETION_SIZE = MAX_JSON_SIZE;
 export const MAX_SWEEP_SIZE = 8 * 1024 * 1024;
 export const MAX_PUT_MARKER_SIZE = 8 * 1024 * 1024;
+/** Greatest serial of a deletion record. */
+export const MAX_SERIAL = Number.MAX_SAFE_INTEGER;
 /** Most milliseconds of grace: a hundred years. */
 export const MAX_GRACE_MS = 100 * 366 * 86_400_000;
 
@@ -75,7 +79,7 @@ export function decodeDeletion(json: Uint8Array): {
     vaultId: fields.hex('vault', ID_SIZE),
     record: {
       hash: fields.hex('deleted', 32),
-      serial: fields.integer('serial', 1, Number.MAX_SAFE_INTEGER),
+      serial: fields.integer('serial', 1, MAX_SERIAL),
       live: fields.boolean('live'),
       atMs: fields.integer('at', -MAX_TIME_MS, MAX_TIME_MS),
       graceMs: fields.integer('graceMs', 0, MAX_GRACE_MS),
@@ -120,8 +124,6 @@ export function encodeSweepList(vaultId: string, list: SweepList): Buffer {
   });
 }
 
-/** Whatever a list says, nothing else is removed by it. */
-const SWEPT_NAME = /^(chunks|manifests)\/[!-~]{1,240}$/;
 const MARKER_OBJECT = /^puts\/[0-9]{14}\.[0-9a-f]{16}$/;
 /** Markers that a list waits for: a hostile bucket shows any number. */
 export const MAX_WAITS = 10_000;
@@ -142,10 +144,17 @@ function readSweepList(fields: Fields): ReturnType<typeof decodeSweepList> {
         at.list(key, { least: 0, most: MAX_WAITS }, (items, index) => items.match(index, MARKER_OBJECT)),
       ),
       objects: fields.list('objects', { least: 0, most: MAX_SWEEP_OBJECTS }, (items, index) =>
-        items.match(index, SWEPT_NAME),
+        readSwept(items, index),
       ),
     },
   };
+}
+
+/** Whatever a list says, nothing else is removed by it. */
+function readSwept(items: Fields, index: string): string {
+  const name = items.string(index);
+  if (parseShardObjectName(name) ?? parseManifestObjectName(name)) return name;
+  throw items.impossible(index);
 }
 
 // --- put markers --------------------------------------------------------------------------------------

@@ -48,12 +48,14 @@ const record: DeletionRecord = {
   atMs: 1_700_000_000_000,
   graceMs: 604_800_000,
 };
+const shardNamed = (id: string): string => `chunks/${id.padStart(64, '0')}.01234567.0of2+1.${'0'.repeat(16)}`;
+
 const list: SweepList = {
   id: ID,
   atMs: 1_700_000_000_000,
   doneAtMs: null,
   waitsFor: ['puts/01700000000000.0123456789abcdef'],
-  objects: ['chunks/one', 'manifests/two'],
+  objects: [shardNamed('ab'), `manifests/${'0'.repeat(64)}`],
 };
 
 /** Signs a text as whoever has the vault's key can. */
@@ -362,7 +364,7 @@ describe('a sweep list', () => {
     doneAtMs: fc.option(time),
     waitsFor: fc.option(fc.array(bytes(8).map((random) => `puts/01700000000000.${random.toString('hex')}`))),
     objects: fc.array(
-      bytes(20).map((name) => `chunks/${name.toString('hex')}.0of2+1.00`),
+      bytes(20).map((name) => shardNamed(name.toString('hex'))),
       { maxLength: 20 },
     ),
   });
@@ -379,7 +381,7 @@ describe('a sweep list', () => {
   });
 
   test('names 10,000 objects, no more', () => {
-    const objects = Array.from({ length: 10_001 }, (_, i) => `chunks/${String(i).padStart(240, '0')}`);
+    const objects = Array.from({ length: 10_001 }, (_, i) => shardNamed(String(i)));
     const full = { ...list, objects: objects.slice(1) };
     expect(openSweepList(keys, signSweepList(keys, full), ID)).toEqual(full);
     expect(outcome(() => signSweepList(keys, { ...list, objects }))).toBe('invalid-input');
@@ -408,6 +410,11 @@ describe('a sweep list', () => {
     'chunks/a b',
     'chunks/\u00e4',
     `chunks/${'a'.repeat(241)}`,
+    'chunks/../vault.json',
+    'manifests/../vault.json',
+    shardNamed('').replace('0of', '3of'),
+    `${shardNamed('')}0`,
+    `manifests/${'0'.repeat(63)}`,
   ])('never names %s', (name) => {
     expect(outcome(() => signSweepList(keys, { ...list, objects: [name] }))).toBe('invalid-input');
   });

@@ -67,22 +67,25 @@ const rowOf = async ({ catalog }: TestVault, hash: string): Promise<FileRow> =>
   present((await catalog.files.byHashes([hash])).get(hash));
 
 describe('the number of a version', () => {
-  test.each([
-    [MAX_VERSION - 1, MAX_VERSION],
-    [MAX_VERSION, 1],
-  ])('is after %d %d', async (known, next) => {
+  test('is the greatest there is, and then nothing is stored that would not show', async () => {
     // Too late a year to be a number.
-    await using made = await testVault({ now: () => Date.UTC(2200, 0) });
+    let nowMs = Date.UTC(2200, 0);
+    await using made = await testVault({ now: () => (nowMs += 1) });
     const { session } = made;
     const { hash } = await putBytes(made.vault, SMALL, { name: 'a' });
     const { info, ids } = openFileRow(session, await rowOf(made, hash));
-    const part = { head: { ...info, version: known }, ids, access: { content: Buffer.alloc(32) } };
+    const part = { head: { ...info, version: MAX_VERSION - 1 }, ids, access: { content: Buffer.alloc(32) } };
     const { id: writer } = session.keys.writer;
     await made.catalog.files.put([sealFileRow(session, { hash, writer, part, contentDigest: null })]);
     expect(await putBytes(made.vault, SMALL, { name: 'a' })).toMatchObject({
       unchanged: false,
-      version: next,
+      version: MAX_VERSION,
     });
+    for (const dryRun of [false, true])
+      await expect(putBytes(made.vault, random.bytes(9), { name: 'a', dryRun })).rejects.toMatchObject({
+        code: 'damaged',
+        message: expect.stringMatching(/"a".*greatest.*vault rm [0-9a-f]{64}/),
+      });
   });
 
   test.each(ROLES)('stored by a key (%s) goes on from the time, and from what is known', async (role) => {

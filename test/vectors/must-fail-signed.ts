@@ -31,7 +31,8 @@ export function markers(): Change[] {
   ];
 }
 
-function signed(kind: string, json: Buffer, by: VaultKeys = FULL): Buffer {
+/** A text as a signed object, whatever it says. */
+export function signed(kind: string, json: Buffer, by: VaultKeys = FULL): Buffer {
   if (by.full === null) throw new Error('These are full keys.');
   const message = Buffer.concat([Buffer.from(`vault/2 ${kind}\n`), json]);
   return encodeSigned({ signed: json, signature: sign(null, message, by.full.signing) });
@@ -276,6 +277,10 @@ export function sweeps(): Change[] {
     ['that names no text', /"objects":\[/, '"objects":[1,'],
     ['done at no time', '"doneAt":null', '"doneAt":""'],
     ['that names nothing below a prefix', /"chunks\/[^"]*"/, '"chunks/"'],
+    ['that names what lies elsewhere', /"chunks\/[^"]*"/, '"chunks/../vault.json"'],
+    ['that names no shard', /"chunks\/[^"]*"/, '"chunks/one"'],
+    ['that names a shard of more than there are', '.0of2+1.', '.3of2+1.'],
+    ['that names no manifest', /"chunks\/[^"]*"/, `"manifests/${'0'.repeat(63)}"`],
     ['that names what no object is called', /"chunks\/[^"]*"/, '"chunks/a b"'],
     ['that names too long a name', /"chunks\/[^"]*"/, `"chunks/${'a'.repeat(241)}"`],
   ]);

@@ -141,6 +141,11 @@ function rankOf({ keys }: ReadSession, writer: string, version: number): number 
   return (root - 1) * MOST_OF_ROOT + Math.min(version, MOST_OF_ROOT - 1);
 }
 
+/** Whether a row is of a file that was stored under this root. */
+export function isOfRoot({ version }: Pick<FileRow, 'version'>, root: number): boolean {
+  return Math.floor(version / MOST_OF_ROOT) === root - 1;
+}
+
 /** The keys of a writer, as far as this session may have them. @throws `damaged` for another writer's record on a put keyslot */
 export function writerKeys(session: ReadSession, writer: string): WriterKeys {
   const { keys } = session;

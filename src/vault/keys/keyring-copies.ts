@@ -1,7 +1,13 @@
 /** The keyrings that a bucket has, and which of them are this vault's. */
 import { verifyKeyring, type VerifyingKeys } from '../../crypto/signing.ts';
-import { isVaultError } from '../../errors.ts';
-import { KEYRING_PREFIX, parseKeyringObjectName, type Keyring } from '../../format/keyring.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
+import {
+  KEYRING_PREFIX,
+  keyringRank,
+  parseKeyringObjectName,
+  placeOfNewer,
+  type Keyring,
+} from '../../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
 import type { ReadableBucket } from '../../buckets/bucket.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
@@ -60,6 +66,54 @@ export function verifiedOrNull(keys: VerifyingKeys, bytes: Uint8Array, epoch?: n
     if (isVaultError(error, 'damaged')) return null;
     throw error;
   }
+}
+
+/** A keyring that the vault has signed, and that this version cannot read. */
+export interface NewerKeyring {
+  /** As `keyringRank`; of what does not say it as this version does, it is beyond all others. */
+  readonly rank: number;
+  readonly error: VaultError;
+}
+
+/** As `verifiedOrNull`, and what only a newer version can read. */
+export function verifiedOrNewer(
+  keys: VerifyingKeys,
+  bytes: Uint8Array,
+  epoch?: number,
+): Keyring | NewerKeyring | null {
+  try {
+    return verifiedOrNull(keys, bytes, epoch);
+  } catch (error) {
+    if (!isVaultError(error, 'unsupported')) throw error;
+    const place = placeOfNewer(bytes);
+    // Whoever can create objects can show an old one under any name.
+    if (place !== null && epoch !== undefined && place.epoch !== epoch) return null;
+    return { rank: place === null ? Infinity : keyringRank(place), error };
+  }
+}
+
+/** As `keyringRank`; 0 for what somebody else has put there. */
+export function rankOf(keys: VerifyingKeys, bytes: Uint8Array, epoch: number): number {
+  const found = verifiedOrNewer(keys, bytes, epoch);
+  if (found === null) return 0;
+  return 'rank' in found ? found.rank : keyringRank(found);
+}
+
+/**
+ * Stops who would go by a keyring from before: it may have a key that the newest has not.
+ *
+ * @param newer what this version cannot read
+ * @param counts the newest that it can
+ * @throws `unsupported`
+ */
+export function refuseNewer(newer: readonly NewerKeyring[], counts: Keyring | null): void {
+  const found = newer.find(({ rank }) => counts === null || rank >= keyringRank(counts));
+  if (found === undefined) return;
+  throw new VaultError(
+    'unsupported',
+    `A newer version has changed the vault’s keyring, so it is not known here which keys and buckets the vault has. ${found.error.message}`,
+    { cause: found.error },
+  );
 }
 
 /** A keyring's copy; null for one that is not there, or larger than any. */

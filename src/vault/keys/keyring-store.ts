@@ -10,13 +10,15 @@ import { objectDigest, signKeyring } from '../../crypto/signing.ts';
 import { isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
+import { MAX_EPOCH } from '../../format/limits.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
 import { checkEach, describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions, SecretOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
-import { keyringNames, readCopyIfWhole, readNamed, verifiedOrNull } from './keyring-copies.ts';
+import { keyringNames, readCopyIfWhole, readNamed, refuseNewer } from './keyring-copies.ts';
+import { verifiedOrNewer, verifiedOrNull, type NewerKeyring } from './keyring-copies.ts';
 import { manifestKeys } from './session-keys.ts';
 import { drop, settleKeyring } from './settle-keyring.ts';
 
@@ -73,8 +75,8 @@ interface LookOptions {
 /**
  * Takes over the newest keyring that any bucket has, and the set of buckets with it.
  *
- * @returns which buckets could be asked; one that shows a keyring of a newer version has failed with `unsupported`
- * @throws `wrong-password` if by that the session's key was removed; the catalog knows it then
+ * @returns which buckets could be asked
+ * @throws `unsupported` if only a newer version can read the newest keyring; `wrong-password` if by that the session's key was removed; the catalog knows it then
  */
 export async function refreshKeyring(
   session: Session,
@@ -98,6 +100,7 @@ async function takeNewest(
   shown.set(own.digest, own);
   const least = known.keyring.epoch + (thorough ? 0 : 1);
   const without: VaultBucket[] = [];
+  const newer: NewerKeyring[] = [];
   const check = await checkEach(from, async (bucket) => {
     const names = await bucket.read(keyringNames, signal);
     if (names.length === 0) without.push(bucket);
@@ -105,7 +108,11 @@ async function takeNewest(
     let best: Shown | null = null;
     const storage = await bucket.checked(signal);
     for await (const { epoch, bytes } of readNamed(storage, names, { least, signal })) {
-      const keyring = verifiedOrNull(session.keys, bytes, epoch);
+      const keyring = verifiedOrNewer(session.keys, bytes, epoch);
+      if (keyring !== null && 'rank' in keyring) {
+        newer.push(keyring);
+        continue;
+      }
       const digest = objectDigest(bytes);
       if (keyring === null || except?.has(digest) === true) continue;
       const seen = shown.get(digest) ?? { keyring, bytes, digest, votes: 0 };
@@ -115,6 +122,7 @@ async function takeNewest(
     if (best !== null) best.votes += 1;
   });
   const newest = newestOf([...shown.values()]);
+  refuseNewer(newer, newest?.keyring ?? null);
   if (newest !== null && newest !== own) await adoptKeyring(session, newest);
   else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
   return { ...check, without };
@@ -330,6 +338,12 @@ async function nextKeyring(
   const changed = await change(keyring);
   if (changed === null) return null;
   requireKey(session);
+  if (keyring.epoch === MAX_EPOCH) {
+    throw new VaultError(
+      'damaged',
+      `The keyring has the last epoch that there is, ${MAX_EPOCH}, which no vault reaches by itself: somebody with a full key has set it. It can be changed no more. Make another vault (vault init), and store there what this one has.`,
+    );
+  }
   const next = { ...changed, epoch: keyring.epoch + 1, previous: objectDigest(bytes) };
   return { keyring: next, bytes: signKeyring(keys, next) };
 }

@@ -11,7 +11,7 @@ import {
 } from '../buckets/bucket-set.ts';
 import { doing, storing, type Take } from '../buckets/steps.ts';
 import type { ReadSession, Session } from '../session.ts';
-import { epochOf, keyringNames, readCopyIfWhole, verifiedOrNull } from './keyring-copies.ts';
+import { epochOf, keyringNames, rankOf, readCopyIfWhole } from './keyring-copies.ts';
 
 export interface Settled {
   /** How many buckets got the keyring now (or lack it, if it was only looked). */
@@ -66,8 +66,7 @@ export async function settleKeyringBy(
       if (name === object) continue;
       await take([], undefined, async (writing) => {
         const found = await readCopyIfWhole(bucket, name, signal);
-        const other = found === null ? null : verifiedOrNull(session.keys, found, epochOf(name));
-        if (other !== null && keyringRank(other) >= keyringRank(keyring)) return;
+        if (found !== null && rankOf(session.keys, found, epochOf(name)) >= keyringRank(keyring)) return;
         await drop(await writing.buckets.ours(bucket).checked(signal), name, signal);
       });
     }

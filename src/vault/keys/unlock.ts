@@ -5,7 +5,7 @@ import { isVaultError, VaultError } from '../../errors.ts';
 import { decodeKeyring, keyringRank, type Keyring, type Keyslot } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_UNLOCK_WORK } from '../../format/limits.ts';
-import { verifiedOrNull } from './keyring-copies.ts';
+import { refuseNewer, verifiedOrNewer, verifiedOrNull } from './keyring-copies.ts';
 
 export interface Unlocked {
   readonly keys: VaultKeys;
@@ -31,15 +31,15 @@ interface UnlockOptions {
  *
  * @param candidates keyring objects from whatever places. Slots that more places show come first, of equals those that cost least
  * @param options `vaultId`: of others no slot is tried. `hint`: the writer whose slot is tried first. `advice`: what is said if it opens none
- * @throws `wrong-password` if it opens no slot, or only of a keyring that has been replaced; `damaged` or `unsupported` if there is
- *   no usable keyring, or trying them all would cost too much
+ * @throws `wrong-password` if it opens no slot, or only of a keyring that has been replaced; `unsupported` if
+ *   only a newer version can read the newest keyring; `damaged` if there is no usable one, or trying them all would cost too much
  */
 export async function unlock(
   candidates: readonly (Uint8Array | Candidate)[],
   password: string,
   { vaultId, hint, advice = '' }: UnlockOptions,
 ): Promise<Unlocked> {
-  const attempt: Attempt = { password, vaultId, problems: [], tried: new Set(), work: 0 };
+  const attempt: Attempt = { password, vaultId, problems: [], newer: [], tried: new Set(), work: 0 };
   const keyrings = candidates.flatMap((one) =>
     decoded('votes' in one ? one : { bytes: one, votes: 1 }, attempt),
   );
@@ -71,6 +71,8 @@ interface Attempt {
   readonly vaultId: string;
   /** What was wrong with keyrings and keyslots. */
   readonly problems: VaultError[];
+  /** Keyrings that only a newer version can read. */
+  readonly newer: Uint8Array[];
   /** Keyslots tried: whoever can create objects can copy them. */
   readonly tried: Set<string>;
   /** KiB x passes spent on them. */
@@ -83,13 +85,14 @@ interface Read {
   readonly votes: number;
 }
 
-function decoded({ bytes, votes }: Candidate, { problems, vaultId }: Attempt): Read[] {
+function decoded({ bytes, votes }: Candidate, { problems, newer, vaultId }: Attempt): Read[] {
   try {
     const { keyring } = decodeKeyring(bytes);
     return keyring.vaultId === vaultId ? [{ keyring, bytes, votes }] : [];
   } catch (error) {
     if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
     problems.push(error);
+    if (error.code === 'unsupported') newer.push(bytes);
     return [];
   }
 }
@@ -133,6 +136,11 @@ async function follow(
     .filter(({ bytes }) => verifiedOrNull(keys, bytes) !== null)
     .toSorted((a, b) => keyringRank(b.keyring) - keyringRank(a.keyring));
   const [newest] = signed;
+  const newer = attempt.newer.map((bytes) => verifiedOrNewer(keys, bytes));
+  refuseNewer(
+    newer.filter((one) => one !== null && 'rank' in one),
+    newest?.keyring ?? null,
+  );
   if (newest === undefined) return null;
   const at = signed.findIndex(({ keyring }) => keyring.slots.some((one) => idOf(one, keyring.root) === id));
   if (at === 0) {

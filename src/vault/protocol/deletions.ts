@@ -4,13 +4,14 @@
  */
 import { manifestHash } from '../../crypto/manifest.ts';
 import { openDeletion, signDeletion, underAnyRoot, type SignedUnder } from '../../crypto/signing.ts';
-import { isVaultError } from '../../errors.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { manifestObjectName, MAX_MANIFEST_SIZE } from '../../format/manifest.ts';
 import { decodeManifestObject } from '../../format/manifest-object.ts';
 import {
   DELETED_PREFIX,
   deletionObjectName,
   MAX_DELETION_SIZE,
+  MAX_SERIAL,
   parseDeletionObjectName,
 } from '../../format/removal.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
@@ -132,13 +133,26 @@ export async function writeDeletion(
   // Not only the next number: a bucket that cannot be asked now may have records of numbers that are not known here, written by a
   // clock that is fast. Then what brings a file back counts, rather than what removes it.
   const least = change.live && failed.length > 0 ? atMs + CLOCKS_DIFFER_MS : atMs;
-  const next = { ...change, serial: Math.max((record?.serial ?? 0) + 1, least), atMs };
+  const next = { ...change, serial: serialAfter(record?.serial ?? 0, least), atMs };
+  // Of two with the greatest serial the removal counts.
+  if (change.live && record?.live === false && record.serial === next.serial) throw noSerialLeft(change.hash);
   const written = await write(next);
   const { offMs } = clocks;
   if (offMs <= 0 || written.usable.length === 0) return { ...written, clocks };
   // The grace begins by the later clock: it may last too long, and never ends early.
   const later = Math.round(atMs + offMs);
-  return { ...(await write({ ...next, serial: Math.max(next.serial + 1, later), atMs: later })), clocks };
+  return { ...(await write({ ...next, serial: serialAfter(next.serial, later), atMs: later })), clocks };
+}
+
+function serialAfter(serial: number, least: number): number {
+  return Math.min(Math.max(serial + 1, least), MAX_SERIAL);
+}
+
+function noSerialLeft(hash: string): VaultError {
+  return new VaultError(
+    'damaged',
+    `${deletionObjectName(hash)} has the greatest serial there is, which no program of this vault writes: the file stays removed. Read it ("vault get ${hash}") and store it again.`,
+  );
 }
 
 /**

@@ -77,7 +77,7 @@ const MOST_LISTINGS = 100;
 /**
  * The ids that young markers name, marker by marker, some maybe again: what their puts rely on, though no manifest may say so yet.
  *
- * @throws `unavailable` if a marker cannot be read: what it names is not known then
+ * @throws `unavailable` or `unsupported` if a marker cannot be read: what it names is not known then
  */
 export async function* readMarkedIds(
   session: ReadSession,
@@ -108,20 +108,22 @@ async function readMarker(
   name: string,
   signal: AbortSignal | undefined,
 ): Promise<readonly string[] | null> {
-  let seen = false;
+  let seen: VaultError | null = null;
   for (const bucket of buckets) {
     try {
       const bytes = await readCopy(bucket, name, { maxSize: MAX_PUT_MARKER_SIZE, signal });
       if (bytes === null) continue;
       return openPutMarker(session.keys, bytes).ids;
     } catch (error) {
-      if (!isVaultError(error, 'damaged')) throw error;
+      if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
+      if (seen?.code !== 'unsupported') seen = error;
     }
-    seen = true;
   }
-  if (!seen) return null;
+  if (seen === null) return null;
+  const isNewer = seen.code === 'unsupported';
   throw new VaultError(
-    'unavailable',
-    `The marker ${name} of a running put cannot be read. Sweep again in a day.`,
+    isNewer ? 'unsupported' : 'unavailable',
+    `The marker ${name} of a running put cannot be read. ${isNewer ? 'Use a newer version, or sweep' : 'Sweep'} again in a day.`,
+    { cause: seen },
   );
 }

@@ -1,8 +1,7 @@
 /** Whether every bucket has the newest keyring, and no other. */
 import { KEYRING_PREFIX, keyringObjectName, parseKeyringObjectName } from '../../format/keyring.ts';
-import { isVaultError } from '../../errors.ts';
 import { checkEach } from '../buckets/bucket-set.ts';
-import { readCopyIfWhole, readNamed, verifiedOrNull } from '../keys/keyring-copies.ts';
+import { rankOf, readCopyIfWhole, readNamed } from '../keys/keyring-copies.ts';
 import type { Session } from '../session.ts';
 import type { Findings } from './findings.ts';
 
@@ -34,17 +33,8 @@ export async function checkKeyrings(
     // An unmounted disk has none. And one that was changed since this has begun is not wrong.
     if (wrong > 0) await bucket.confirm(signal);
     for await (const { epoch, bytes } of readNamed(storage, newer, { least: keyring.epoch + 1, signal }))
-      if (isValid(session, bytes, epoch)) return;
+      if (rankOf(session.keys, bytes, epoch) > 0) return;
     for (let i = 0; i < wrong; i += 1) findings.keyringWrong(bucket);
   });
   for (const failure of failed) findings.bucketFailed(failure);
-}
-
-function isValid({ keys }: Session, bytes: Uint8Array, epoch: number): boolean {
-  try {
-    return verifiedOrNull(keys, bytes, epoch) !== null;
-  } catch (error) {
-    if (!isVaultError(error, 'unsupported')) throw error;
-    return false;
-  }
 }

@@ -12,7 +12,7 @@ import { removeFrom, spread } from '../buckets/spread.ts';
 import type { CallOptions } from '../call.ts';
 import { catchUp } from '../files/catch-up.ts';
 import type { News } from '../files/catch-up.ts';
-import { contentDigestOf, sealFileRow } from '../files/records.ts';
+import { contentDigestOf, isOfRoot, sealFileRow } from '../files/records.ts';
 import type { FileRecord } from '../files/records.ts';
 import { readManifestBytes } from '../files/manifests.ts';
 import { sharedNames } from '../files/needed-objects.ts';
@@ -176,7 +176,7 @@ function headOf(
     modified: source.modified,
     mode: source.mode,
     expiresAtMs: call.expiresAtMs ?? null,
-    version: nextVersion(session, versions),
+    version: nextVersion(session, call.name, versions),
     epoch,
     redundancy,
     chunkSize: table.chunkSize,
@@ -195,8 +195,15 @@ const LATEST = 2 ** 42;
  * The order of versions goes by this number. It is greater than those that are known, whatever the clock says; and it is the time, since
  * another machine, or this one before its catalog was put back, may have stored versions that are not known here.
  */
-function nextVersion({ clock }: Session, versions: readonly FileRecord[]): number {
+function nextVersion({ clock, keys }: Session, name: string, versions: readonly FileRecord[]): number {
   const known = Math.max(0, ...versions.map(({ info }) => info.version));
+  const last = versions.find(({ info }) => info.version === MAX_VERSION);
+  if (last !== undefined && isOfRoot(last.row, keys.rootNumber)) {
+    throw new VaultError(
+      'damaged',
+      `A version of "${name}" has the greatest number there is, which no program of this vault gives, so that no other would be the newest. Remove it ("vault rm ${last.info.hash}"), or store this under another name.`,
+    );
+  }
   // Of a name that has the greatest number under an old root the versions of this one begin anew: a later root counts for more.
   const next = known < MAX_VERSION ? known + 1 : 1;
   const now = clock.now();
