@@ -25,12 +25,9 @@ def need(condition, what, kind=Rejected):
 ERRORS = (Rejected, InvalidTag, ValueError, RecursionError)
 @contextlib.contextmanager
 def warning(what, passing=()):  # goes on without what is rejected
-    try:
-        yield
-    except passing:
-        raise
-    except ERRORS as error:
-        print(f'decoder: {what}: {str(error) or "it does not open"}', file=sys.stderr)
+    try: yield
+    except passing: raise
+    except ERRORS as error: print(f'decoder: {what}: {str(error) or "it does not open"}', file=sys.stderr)
 # --- notation (2) -----------------------------------------------------------------------------------
 u32 = lambda data, at=0: int.from_bytes(data[at:at + 4], 'big')
 sha256 = lambda data: hashlib.sha256(data).digest()
@@ -41,8 +38,7 @@ lines = lambda *texts: '\n'.join(map(str, texts)).encode()
 gcm_open = lambda key, nonce, aad, sealed: AESGCM(key).decrypt(nonce, sealed, aad)
 # --- chunks (9) -------------------------------------------------------------------------------------
 def padded(stored):
-    log = (stored + 5).bit_length() - 1
-    step = 2 ** max(0, log - log.bit_length())
+    step = 2 ** max(0, (log := (stored + 5).bit_length() - 1) - log.bit_length())
     return max(256, -(-(stored + 5) // step) * step)
 def parse_payload(payload, small=False):
     need(5 <= len(payload) <= MAX_PAYLOAD, 'a payload has an impossible size')
@@ -159,6 +155,13 @@ class Keys:
                 key = ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(step['key']))
             return key.verify(proof[1], b'vault/2 ' + kind + b'\n' + proof[0]) is None
     follows = lambda self, value, proof: value['root'] >= self.number and self.signed(b'keyring', proof, value['roots'][self.number - 1:])
+    def counts(self, data, epoch, newest):  # whether an unsupported keyring is this vault's, and not earlier than that one
+        with contextlib.suppress(*ERRORS):
+            value = json.loads((proof := split_signed(data, MIB, 'a keyring'))[0])
+            if not (ROOT(value.get('root')) and EPOCH(value.get('epoch')) and many(value['root'] - 1, value['root'] - 1, STEP)(value.get('roots'))):
+                return self.signed(b'keyring', proof)
+            later = (value['root'], value['epoch']) >= (newest['root'], newest['epoch'])
+            return later and value['epoch'] == epoch and self.follows(value, proof)
     def with_earlier(self, keyring):  # by number, the keys of the roots before, and whose keys follow from those
         self.root_of = {one['writer']: one['root'] for one in keyring['former']}
         for number in range(self.number, 1, -1):
@@ -190,22 +193,26 @@ def parse_deletion(data, keys, digest):  # and the number of the root that has s
     value = parse(proof[0], 64 * KIB, DELETION, 'a deletion record')
     return (value, roots[0]) if (value['vault'], value['deleted']) == (keys.vault, digest) else need(False, 'it is of another file')
 def unlock(objects, password, vault):  # the keys, by the keyring that counts, of the bytes and epoch of all in all buckets
-    keyrings, work = [], 0
-    for data, epoch in set(objects):
-        with warning('a keyring'): keyrings.append((objects.count((data, epoch)), *parse_keyring(data, epoch)))
+    keyrings, newer, work = [], [], 0
+    for one in set(objects):
+        with warning('a keyring'):
+            try: keyrings.append((objects.count(one), *parse_keyring(*one)))
+            except Unsupported: newer.append(one); raise
     slots = {f'{ring["root"]} {slot}': (-votes, slot['kdf']['memory'] * slot['kdf']['passes'], ring, slot)
              for votes, ring, _ in sorted(keyrings, key=lambda one: one[0]) if ring['vault'] == vault for slot in ring['slots']}
     for _, cost, keyring, slot in sorted(slots.values(), key=lambda one: one[:2]):
         need((work := work + cost) <= 64 * MIB, 'the keyslots ask for too much work: a bucket shows false ones')
         aad = lines('vault/2 keyslot', vault, slot['writer'], slot['role'], keyring['root'])
-        with warning('a keyslot'):
+        with warning('a keyslot', passing=Unsupported):
             if (wrapped := unwrap(slot, password, aad)) is None: continue
             need(slot['role'] == 'full', 'the password can only store files')
             secret = parse(wrapped, 64 * KIB, fields(root=is_hex(32)), 'what it wraps')['root']
             keys = Keys(bytes.fromhex(secret), vault, keyring['root'])
             signed = [ring for _, ring, proof in keyrings if keys.follows(ring, proof)]
             newest = max(signed, key=lambda ring: (ring['root'], ring['epoch']), default={'slots': []})
-            return keys.with_earlier(newest) if slot in newest['slots'] else need(False, 'its keyring has been replaced, or is unsigned')
+            need(slot in newest['slots'], 'its keyring has been replaced, or is unsigned')
+            need(not any(keys.counts(*one, newest) for one in newer), 'a newer version has changed the keyring', Unsupported)
+            return keys.with_earlier(newest)
     raise Rejected('the password opens no keyslot of the newest keyring')
 # --- manifests (11) and tables (12) -----------------------------------------------------------------
 def session_secret(keys, writer, enc):
@@ -248,8 +255,7 @@ class Stream:  # a content or an index: bytes in chunks, or inline
         if self.depth:
             self.count = count_below(self.refs, REF)
             need(self.depth > 1 or self.can_be(self.count), 'its table has another number of entries')
-    def can_be(self, count):
-        return 0 < -(-self.size // (self.step or MAX_CUT)) <= count <= (-(-self.size // self.step) if self.step else self.size)
+    can_be = lambda self, count: 0 < -(-self.size // (self.step or MAX_CUT)) <= count <= (-(-self.size // self.step) if self.step else self.size)
     def checked(self, refs, count=None):  # entries of depth 0, as long as they make up the content
         left, number = self.size, 0
         for number, ref in enumerate(refs, 1):
@@ -316,8 +322,7 @@ class Vault:
             epochs = sorted(name for name in self.names(folder, 'keyring') if re.fullmatch('[0-9]{10}', name, re.A))
             keyrings += [(self.read(folder, f'keyring/{name}', MIB), int(name)) for name in epochs[-48:] + epochs[:-48][:16]]
             for name in self.names(folder, 'chunks'):
-                if named := parse_shard_name(name):
-                    self.shards.setdefault(named[0], []).append((folder, f'chunks/{name}', named))
+                if named := parse_shard_name(name): self.shards.setdefault(named[0], []).append((folder, f'chunks/{name}', named))
         vaults = vaults or {parse_keyring(*one)[0]['vault'] for one in keyrings}
         need(len(vaults) == 1, 'these are no buckets, or buckets of different vaults')
         self.keys = unlock(keyrings, password, vaults.pop())
@@ -332,8 +337,7 @@ class Vault:
             with warning(f'manifest {digest}'):
                 copies = (self.read(folder, f'manifests/{digest}', MIB) for folder in self.folders)
                 intact = next((data for data in copies if sha256(data).hex() == digest), b'')
-                if deleted or not self.is_deleted(digest, u32(intact, 8)):
-                    found.append(Manifest(intact, digest, self.keys, sessions))
+                if deleted or not self.is_deleted(digest, u32(intact, 8)): found.append(Manifest(intact, digest, self.keys, sessions))
         return sorted(found, key=lambda one: (one.root, one.head['version'], one.head['created'], one.hash), reverse=True)
     def is_deleted(self, digest, root):  # by records that this root has signed, or a later one
         last = (0, False)
@@ -347,8 +351,7 @@ class Vault:
         if stream.inline is not None: return [stream.inline]
         return map(self.chunk, stream.checked(self.below(stream.refs, stream.depth), count))
     def below(self, refs, depth):
-        for ref in refs:
-            yield from self.below(parse_refs(self.chunk(ref)), depth - 1) if depth and count_below([ref], REF) else [ref]
+        for ref in refs: yield from self.below(parse_refs(self.chunk(ref)), depth - 1) if depth and count_below([ref], REF) else [ref]
     @functools.lru_cache(maxsize=4)  # runs of equal chunks are common
     def chunk(self, ref):  # its body, from any k shards that give it
         (t, h, length), sets = ref, {}
@@ -388,13 +391,10 @@ def opened(doc, verbs):  # the verb, the vault and its files, or the one that is
         file.unlock(secret(args.lock_password_file or need(False, 'the file is locked: give --lock-password-file')))
     return args.verb, vault, [file]
 def answer(verb, vault, files):
-    if verb == 'ls':
-        return [print(json.dumps({'hash': file.hash, **file.head, 'key': [*file.head['key']][0]})) for file in files]
+    if verb == 'ls': return [print(json.dumps({'hash': file.hash, **file.head, 'key': [*file.head['key']][0]})) for file in files]
     sys.stdout.buffer.writelines(vault.content(files[0]))
 def run(main):
-    try:
-        main()
-    except ERRORS as error:
-        sys.exit(f'decoder: {error}')
+    try: main()
+    except ERRORS as error: sys.exit(f'decoder: {error}')
 
 if __name__ == '__main__': run(lambda: answer(*opened(__doc__, ['ls', 'get'])))

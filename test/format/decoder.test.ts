@@ -23,6 +23,9 @@ import {
   SHARD_HEADER_SIZE,
 } from '../../src/format/shard.ts';
 import type { Redundancy } from '../../src/format/shard.ts';
+import { objectDigest } from '../../src/crypto/signing.ts';
+import { encodeKeyring } from '../../src/format/keyring.ts';
+import { openSession } from '../../src/vault/open.ts';
 import { createVault } from '../../src/vault/manage/create.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import type { PutOptions } from '../../src/vault/write/put-call.ts';
@@ -35,6 +38,7 @@ import { DECODER, decode, FOLDER_DECODER, needs, python, runScript } from './dec
 import type { Decoded } from './decoder-process.ts';
 import { ENTRIES } from '../vectors/example-folders.ts';
 import { PACKED_BODY, STORED_BODY } from '../vectors/format-example.ts';
+import { signed } from '../vectors/must-fail-signed.ts';
 import example from '../vectors/format-example.json' with { type: 'json' };
 import cases from '../vectors/must-fail.json' with { type: 'json' };
 
@@ -303,6 +307,39 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
     const { code, errors } = await decode('--password-file', password(), 'get', hash, ...twin.folders);
     expect(code).toBe(1);
     expect(errors).toContain('its keyring has been replaced');
+  });
+
+  test('refuses a password beside a keyring of a newer version, unless that has been replaced', async () => {
+    const newer = await makeVault(place, 'newer', 2, { k: 1, m: 1 });
+    const { hash } = await put(newer, just(Buffer.from('text')), { name: 'file' });
+    await newer.vault.close();
+    const catalog = await openCatalog(place.at('newer.db'));
+    const { keys, keyring } = await openSession(parts(catalog, opener));
+    const [folder = ''] = newer.folders;
+    const show = (epoch: number, changed: (json: string) => string): void => {
+      const json = changed(
+        encodeKeyring({ ...keyring.keyring, epoch, previous: objectDigest(keyring.bytes) }).toString(),
+      );
+      writeFileSync(join(folder, `keyring/000000000${epoch}`), signed('keyring', Buffer.from(json), keys));
+    };
+    const get = (): Promise<Decoded> => decode('--password-file', password(), 'get', hash, ...newer.folders);
+    for (const changed of [
+      (json: string) => json.replace('"requires":[]', '"requires":["new"]'),
+      () => '{"format":"vault/3","epoch":"two"}',
+    ]) {
+      show(2, changed);
+      const { code, errors } = await get();
+      expect(code).toBe(1);
+      expect(errors).toContain('a newer version has changed the keyring');
+    }
+    show(2, (json) => json.replace('"requires":[]', '"requires":["new"]'));
+    show(3, (json) => json);
+    expect(await get()).toMatchObject({
+      code: 0,
+      start: 'text',
+      errors: expect.stringContaining('needs something newer'),
+    });
+    await catalog.close();
   });
 
   /** Spoils all shards of one bucket after another, and reads every file. @returns what the decoder says of it */
