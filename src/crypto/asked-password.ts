@@ -1,5 +1,15 @@
 /** Passwords that somebody gives: whoever mistypes one can be asked for another. */
-import { isVaultError, type VaultError } from '../errors.ts';
+import { invalidInput, isVaultError, type VaultError } from '../errors.ts';
+
+/**
+ * A password as keys are made from it: however its characters were composed, it is the same one.
+ *
+ * @throws `invalid-input` for half a character (a lone surrogate): as UTF-8 each would be the same as any other
+ */
+export function canonicalPassword(password: string): string {
+  if (password.isWellFormed()) return password.normalize('NFC');
+  throw invalidInput('The password is not valid Unicode: it has half a character. Give another one.');
+}
 
 /** Gives a password. Called with null at first, and then, as often as there are tries, with why the one before was refused. */
 export type PasswordGiver = (refused: VaultError | null) => Promise<string>;

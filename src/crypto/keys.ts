@@ -9,6 +9,7 @@ import { encodeStrictJson, parseStrictJson, type Fields, type JsonObject } from 
 import { COMMITMENT_SIZE, kdfWork, SALT_SIZE } from '../format/keyring.ts';
 import type { KdfCost, Keyslot, Role } from '../format/keyring.ts';
 import { KDF_LIMITS, MAX_KDF_WORK } from '../format/limits.ts';
+import { canonicalPassword } from './asked-password.ts';
 import { isCommitment, openOnce, sealOnce } from './sealing.ts';
 import { sealLabel } from './texts.ts';
 
@@ -331,7 +332,7 @@ function readPutSecrets(
 /**
  * What a password gives: the key that wraps, and the commitment that tells whether it is the password.
  *
- * @throws `invalid-input` if the costs are beyond what the format allows
+ * @throws `invalid-input` if the costs are beyond what the format allows, or the password is not valid Unicode
  */
 export async function passwordKeys(
   password: string,
@@ -340,7 +341,7 @@ export async function passwordKeys(
   if (!isAllowed(cost)) {
     throw invalidInput('The costs of the password are beyond what the format allows.');
   }
-  const both = await argon2id(password.normalize('NFC'), salt, cost, KEY_SIZE + COMMITMENT_SIZE);
+  const both = await argon2id(canonicalPassword(password), salt, cost, KEY_SIZE + COMMITMENT_SIZE);
   return { kek: both.subarray(0, KEY_SIZE), commitment: both.subarray(KEY_SIZE) };
 }
 

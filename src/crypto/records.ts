@@ -1,13 +1,18 @@
 /** Sealing of the catalog's fields, and the tags by which names are looked up. What is in the catalog is no part of the format. */
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
-import { VaultError } from '../errors.ts';
+import { invalidInput, VaultError } from '../errors.ts';
 import type { WriterKeys } from './keys.ts';
 import { openOnce, sealOnce } from './sealing.ts';
 
 const NONCE_SIZE = 12;
 
-/** The tag by which a writer's name is looked up without being told: HMAC-SHA256 of its UTF-8 bytes, 32 bytes. */
+/**
+ * The tag by which a writer's name is looked up without being told: HMAC-SHA256 of its UTF-8 bytes, 32 bytes.
+ *
+ * @throws `invalid-input` for what has no such bytes, and would be taken for another name
+ */
 export function nameTag(writer: Pick<WriterKeys, 'names'>, name: string): Buffer {
+  if (!name.isWellFormed()) throw invalidInput('A name must be valid Unicode; this one is not.');
   return createHmac('sha256', createSecretKey(writer.names)).update('name\n').update(name).digest();
 }
 

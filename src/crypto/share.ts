@@ -1,6 +1,7 @@
 /**
  * Sealing a file for whoever has one link: an age file (https://age-encryption.org/v1) with a key of its own. FORMAT.md, "Shares".
  */
+import { canonicalPassword } from './asked-password.ts';
 
 export interface ShareKey {
   /** The link's fragment: the key itself, or sealed under the password. */
@@ -18,6 +19,7 @@ const SCRYPT_LOG_N = 17;
  *
  * @param password without it, whoever has the link has the key. With it the fragment is what age calls a passphrase-protected
  *   identity file, in base64url: nothing in the bucket is a means to try passwords
+ * @throws `invalid-input` for a password that is not valid Unicode
  */
 export async function drawShareKey(password: string | null): Promise<ShareKey> {
   const age = await import('age-encryption');
@@ -27,7 +29,7 @@ export async function drawShareKey(password: string | null): Promise<ShareKey> {
   let fragment = identity;
   if (password !== null) {
     const lock = new age.Encrypter();
-    lock.setPassphrase(password.normalize('NFC'));
+    lock.setPassphrase(canonicalPassword(password));
     lock.setScryptWorkFactor(SCRYPT_LOG_N);
     // Empty lines mean nothing to age. With this one the base64 of it all needs no padding, which tools would miss.
     fragment = Buffer.from(await lock.encrypt(`${identity}\n\n`)).toString('base64url');

@@ -11,26 +11,18 @@ import { inTurns, type Opened } from './turns.ts';
 const LEAST_MEMORY = 64 * 1024;
 const NOTHING = new Uint8Array(0);
 
-/**
- * The answer that gives a file.
- *
- * @param options `ranges`: whether a part of it may be asked for
- */
-export function fileAnswer(
-  exchange: Exchange,
-  serving: Serving,
-  { file, ranges }: { readonly file: StoredFile; readonly ranges: boolean },
-): Answer {
+/** The answer that gives a file; to GET alone also a part of it. */
+export function fileAnswer(exchange: Exchange, serving: Serving, file: StoredFile): Answer {
   const { contentSize: size } = file;
   const etag = etagOf(file);
   const headers: Record<string, string> = {
     ...downloadHeaders(file.name),
     ETag: etag,
-    'Accept-Ranges': ranges ? 'bytes' : 'none',
+    'Accept-Ranges': exchange.method === 'POST' ? 'none' : 'bytes',
   };
   const known = exchange.header('if-none-match')?.replaceAll('W/"', '"');
   if (known !== undefined && namesIt(known, etag)) return { status: 304, headers };
-  const range = ranges ? rangeOf(exchange, etag, size) : null;
+  const range = exchange.method === 'GET' ? rangeOf(exchange, etag, size) : null;
   if (range === 'unsatisfiable') {
     return failure(416, 'bad-range', `The file has ${size} bytes.`, { 'Content-Range': `bytes */${size}` });
   }

@@ -8,7 +8,16 @@ import { failure, type Answer } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { storedAnswer } from './folders.ts';
 import type { Route, Serving } from './serving.ts';
-import { MAX_PAGE, openStored, PAGE, PASSWORD_HEADER, referenceOf, toWhole, wholeOf } from './stored.ts';
+import {
+  flagOf,
+  MAX_PAGE,
+  openStored,
+  PAGE,
+  PASSWORD_HEADER,
+  referenceOf,
+  toWhole,
+  wholeOf,
+} from './stored.ts';
 
 export const FILES: readonly Route[] = [
   {
@@ -68,10 +77,10 @@ export const FILES: readonly Route[] = [
 
 async function list(exchange: Exchange, { vault }: Serving): Promise<Answer> {
   const limit = wholeOf(exchange, 'limit', { least: 1, most: MAX_PAGE }) ?? PAGE;
-  const all = exchange.query.get('all') === 'true';
+  const all = flagOf(exchange, 'all');
   const cursor = exchange.query.get('after');
   const after = cursor === null ? undefined : positionOf(cursor);
-  const deleted = exchange.query.get('deleted') === 'true';
+  const deleted = flagOf(exchange, 'deleted');
   const fits = matcherOf(exchange);
   const files: ListedFile[] = [];
   let damaged = false;

@@ -10,7 +10,7 @@ import { contentReader } from '../vault/folders/content-runs.ts';
 import type { Answer } from './answers.ts';
 import { downloadHeaders, etagOf, fileAnswer, lastPart, memoryFor, requireWanted } from './content.ts';
 import type { Exchange } from './exchange.ts';
-import { MAX_PAGE, openStored, PAGE, referenceOf, wholeOf } from './stored.ts';
+import { flagOf, MAX_PAGE, openStored, PAGE, referenceOf, wholeOf } from './stored.ts';
 import type { Route, Serving } from './serving.ts';
 import { CHUNKS_IN_FLIGHT, inTurns, type Opened } from './turns.ts';
 import { zipStream } from './zip.ts';
@@ -30,18 +30,18 @@ type InFolder = Extract<Stored, { readonly kind: 'folder' }>;
 
 async function listEntries(exchange: Exchange, serving: Serving): Promise<Answer> {
   const limit = wholeOf(exchange, 'limit', { least: 1, most: MAX_PAGE }) ?? PAGE;
-  const after = Buffer.from(exchange.query.get('after') ?? '', 'base64url');
+  const cursor = exchange.query.get('after') ?? '';
+  const after = Buffer.from(cursor, 'base64url');
+  if (after.toString('base64url') !== cursor)
+    throw invalidInput('after is what the page before said as next.');
+  const recursive = flagOf(exchange, 'recursive');
   const stored = await openStored(exchange, serving, { reference: referenceOf(exchange) });
   if (stored.kind === 'file') throw invalidInput(`"${stored.file.name}" is not a folder.`);
   const { folder } = stored;
   const { signal } = exchange;
   const wanted = wantedOf(stored);
   const entries: FolderEntry[] = [];
-  for await (const entry of entriesIn(
-    folder.list({ signal }),
-    wanted,
-    exchange.query.get('recursive') === 'true',
-  )) {
+  for await (const entry of entriesIn(folder.list({ signal }), wanted, recursive)) {
     if (after.length > 0 && comparePaths(entry.path, after) <= 0) continue;
     entries.push(entry);
     if (entries.length > limit) break;
@@ -61,18 +61,20 @@ function wantedOf({ path }: InFolder): { readonly path: Buffer } | null {
 /**
  * The answer that gives what was found: a file, a file of a folder, or an archive of a folder or a part of it.
  *
- * @param wanted `ranges`: whether a part of a file may be asked for; `usual`: the kind of archive unless `format` in the query says
- * @throws `invalid-input` for a folder of which nobody says what archive it is to be
+ * @param wanted `usual`: the kind of archive unless `format` in the query says
+ * @throws `invalid-input` for a folder of which nobody says what archive it is to be, and for a file that is to be one
  */
 export async function storedAnswer(
   exchange: Exchange,
   serving: Serving,
-  wanted: { readonly stored: Stored; readonly ranges?: boolean; readonly usual?: 'zip' | null },
+  wanted: { readonly stored: Stored; readonly usual?: 'zip' | null },
 ): Promise<Answer> {
-  const { stored, ranges = true, usual = null } = wanted;
+  const { stored, usual = null } = wanted;
+  const given = exchange.query.get('format');
   if (stored.kind === 'file') {
+    requireNoFormat(given);
     requireWanted(exchange, etagOf(stored.file));
-    return fileAnswer(exchange, serving, { file: stored.file, ranges });
+    return fileAnswer(exchange, serving, stored.file);
   }
   const { folder } = stored;
   const { signal } = exchange;
@@ -85,12 +87,13 @@ export async function storedAnswer(
   });
   if (only !== null) {
     if (only.kind !== 'file') throw invalidInput(`"${prefix}" is neither a file nor a folder.`);
+    requireNoFormat(given);
     requireWanted(exchange, null);
     const headers = { ...downloadHeaders(prefix), 'Content-Length': String(only.content?.size ?? 0) };
     const content = reading(opened, (read) => wholeFile(only, read(only, signal)));
     return { status: 200, headers, content };
   }
-  const format = exchange.query.get('format') ?? usual;
+  const format = given ?? usual;
   if (format !== 'tar' && format !== 'zip') {
     throw invalidInput(
       'This is a folder: ask for it with ?format=tar or ?format=zip, or for what is in it at /api/folders/.',
@@ -106,6 +109,12 @@ export async function storedAnswer(
     ),
     content: reading(opened, (read) => archive(selected.entries(), read, { prefix, signal })),
   };
+}
+
+/** @throws `invalid-input` */
+function requireNoFormat(given: string | null): void {
+  if (given !== null)
+    throw invalidInput('This is a file: only folders come in a format. Ask for it without.');
 }
 
 async function* reading(

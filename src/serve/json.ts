@@ -61,10 +61,10 @@ export async function passwordOfForm(exchange: Exchange): Promise<string | null>
   return fields.get('password');
 }
 
-/** A field that is text; null if it is not there. @throws `invalid-input` if it is anything else */
+/** A field that is text; null if it is not there. @throws `invalid-input` if it is anything else, or no valid Unicode */
 export function textOf(fields: Readonly<Record<string, unknown>>, name: string): string | null {
   const value = fields[name] ?? null;
-  if (value === null || typeof value === 'string') return value;
+  if (value === null || (typeof value === 'string' && value.isWellFormed())) return value;
   throw invalidInput(`${name} is not text.`);
 }
 

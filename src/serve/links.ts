@@ -17,6 +17,8 @@ import type { Route, Serving } from './serving.ts';
 const USUAL_SECONDS = 3600;
 const MOST_SECONDS = 366 * 86_400;
 
+const NO_LINK = 'This link is wrong, has expired, was taken away or is used up.';
+
 export const LINKS: readonly Route[] = [
   {
     method: 'POST',
@@ -127,7 +129,7 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
   const link = await vault.links.find(exchange.parameters[0] ?? '');
   if (link === null) {
     await slowdown.wrongToken();
-    return failure(404, 'file-not-found', 'This link is wrong, has expired, was taken away or is used up.');
+    return failure(404, 'file-not-found', NO_LINK);
   }
   exchange.by = `link ${link.id.slice(0, 12)}`;
   const isBrowser = wantsPage(exchange);
@@ -140,10 +142,12 @@ async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
   const password = onePassword(exchange, isAsked ? await passwordOf(exchange) : null);
   try {
     const stored = await openLink(serving, link, { password, signal: exchange.signal });
-    const answer = await storedAnswer(exchange, serving, { stored, ranges: !isAsked, usual: 'zip' });
+    const answer = await storedAnswer(exchange, serving, { stored, usual: 'zip' });
     if (answer.content === undefined) return answer;
     return { ...answer, content: counted(answer.content, () => vault.links.use(link)) };
   } catch (error) {
+    // Its own words would tell whoever has the link the file's hash.
+    if (isVaultError(error, 'file-not-found')) return failure(404, 'file-not-found', NO_LINK);
     if (!isVaultError(error, 'wrong-password') || error.retryAfterMs !== null || !isBrowser) throw error;
     return pageOf(link, password === null ? null : 'This password is wrong.');
   }

@@ -89,6 +89,13 @@ export function referenceOf({ parameters }: Exchange): string {
   return parameters[0] ?? '';
 }
 
+/** Whether the query asks for something with `true`; not if it is not there. @throws `invalid-input` for what is neither `true` nor `false` */
+export function flagOf({ query }: Pick<Exchange, 'query'>, name: string): boolean {
+  const text = query.get(name) ?? 'false';
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw invalidInput(`${name} is true or false.`);
+}
+
 /** A whole number of the query; null if it is not there. @throws `invalid-input` */
 export function wholeOf(
   { query }: Pick<Exchange, 'query'>,

@@ -168,6 +168,7 @@ test('says in JSON, as the schema has it, what is dated far from now', async ({ 
 test('tells what differs between versions of a folder, and from a folder here', async () => {
   const before = (await box.run(['put', 'docs'])).stdout.trim();
   expect((await box.run(['diff', 'docs'])).stdout).toBe('');
+  expect(await box.run(['diff', before.slice(0, 12)])).toMatchObject({ exit: 0, stdout: '' });
   await writeFile(box.at('docs', 'b.tmp'), 'changed');
   await rm(box.at('docs', 'latest'));
   await writeFile(box.at('docs', 'new'), 'new');
@@ -175,6 +176,37 @@ test('tells what differs between versions of a folder, and from a folder here', 
   await box.run(['put', 'docs']);
   const changes = (await box.run(['diff', '--json', before, 'docs'])).stdout.trim().split('\n');
   expect(changes.map((line): string => JSON.parse(line).change)).toEqual(['content', 'removed', 'added']);
+});
+
+test('compares nothing that is left out on either side', async () => {
+  const cache = box.at('docs', 'cache');
+  await mkdir(cache);
+  await writeFile(join(cache, 'A'), 'made again');
+  await writeFile(join(cache, 'CACHEDIR.TAG'), 'Signature: 8a477f597d28d172789f06886806bc55');
+  const before = (await box.run(['put', 'docs'])).stdout.trim();
+  const same = { exit: 0, stdout: '', stderr: '' };
+  const options = ['--exclude=2024', '--exclude=*.tmp', '--exclude=[2l]*', '--exclude-larger-than=20K'];
+  for (const option of [...options, '--exclude-caches']) {
+    expect({ option, ...(await box.run(['diff', 'docs', option])) }).toMatchObject({ option, ...same });
+  }
+  // Larger in the stored version alone.
+  await writeFile(box.at('docs', 'b.tmp'), 'changed');
+  await rm(box.at('docs', '2024'), { recursive: true });
+  await rm(join(cache, 'A'));
+  await box.run(['put', 'docs']);
+  for (const other of ['docs', './docs']) {
+    expect((await box.run(['diff', before, other])).stdout).toBe(
+      '- 2024/\n- 2024/a.pdf\nM b.tmp\n- cache/A\n',
+    );
+    expect((await box.run(['diff', before, other, '--exclude-larger-than=20K'])).stdout).toBe(
+      '- 2024/\n- cache/A\n',
+    );
+    const named = ['--exclude=b.tmp', '--exclude=2024', '--exclude=cache/A'];
+    expect(await box.run(['diff', before, other, ...named])).toMatchObject(same);
+  }
+  for (const option of ['--exclude-caches', '--one-file-system']) {
+    expect(await box.run(['diff', before, 'docs', option])).toMatchObject({ exit: 2, stdout: '' });
+  }
 });
 
 test('tells of another time of a link or a pipe, as put does, and not of a folder', async () => {

@@ -86,12 +86,13 @@ test('refuses a file that changes while it is read', async () => {
 test('refuses standard input that is a folder or closed, or empty unless that is asked for', async () => {
   await mkdir(box.at('folder'));
   const put = 'vault put - --name n --json';
-  for (const [from, says] of [
-    ['< folder', 'Standard input is a folder'],
-    ['<&-', 'Standard input is closed'],
+  for (const [line, says] of [
+    [`${put} < folder`, 'Standard input is a folder'],
+    [`${put} <&-`, 'Standard input is closed'],
+    ['vault put /dev/stdin --name n <&-', 'Standard input is closed'],
   ]) {
-    const { stdout, stderr } = await box.shell(`${put} ${from}; echo $?`);
-    expect({ from, stdout }).toEqual({ from, stdout: '2\n' });
+    const { stdout, stderr } = await box.shell(`${line}; echo $?`);
+    expect({ line, stdout }).toEqual({ line, stdout: '2\n' });
     expect(stderr).toContain(says);
   }
   await writeFile(box.at('empty'), '');
@@ -105,6 +106,40 @@ test('refuses standard input that is a folder or closed, or empty unless that is
     const { stdout } = await box.shell(`${put} --allow-empty ${from}`);
     expect(JSON.parse(stdout)).toMatchObject({ name: 'n', size: 0 });
   }
+});
+
+test.each([
+  'put docs --exclude-from -',
+  'put --files-from - --allow-empty',
+  'put docs --files-from - --allow-empty',
+  'diff docs --exclude-from -',
+  'put docs --exclude-from /dev/stdin',
+])('reads no list of standard input that is a folder or closed: %s', async (line) => {
+  await box.shell('mkdir docs folder; echo s > docs/secret.tmp; vault put docs');
+  const versions = (await box.run(['ls', '--all', '--json'])).stdout;
+  for (const [from, says] of [
+    ['< folder', /" cannot be read: .*(is a folder|illegal operation on a directory)/],
+    ['<&-', '" cannot be read: standard input is closed'],
+  ]) {
+    const { exit, stdout, stderr } = await box.shell(`vault ${line} ${from}`);
+    expect({ from, exit, stdout }).toEqual({ from, exit: 2, stdout: '' });
+    expect(stderr).toMatch(says ?? '');
+  }
+  expect((await box.run(['ls', '--all', '--json'])).stdout).toBe(versions);
+});
+
+test.each(['put', 'diff'])('reads standard input once: %s', async (verb) => {
+  await box.shell('mkdir docs; echo s > docs/secret.tmp; vault put docs');
+  const { exit, stdout, stderr } = await box.run([
+    verb,
+    'docs',
+    '--exclude-from',
+    '-',
+    '--exclude-from',
+    '-',
+  ]);
+  expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+  expect(stderr).toContain('Standard input ("-") can be read only once.');
 });
 
 test.each([

@@ -97,6 +97,13 @@ describe('a full keyslot', () => {
     }
   });
 
+  test('has no password with half a character, which would be that with any other half', async () => {
+    const refused = expect.objectContaining({ code: 'invalid-input' });
+    await expect(wrap('full', 'p\uD800')).rejects.toThrow(refused);
+    const slot = await wrap('full', 'p\uFFFD');
+    await expect(unwrapKeys(slot, 'p\uDFFF', place)).rejects.toThrow(refused);
+  });
+
   test('opens whichever way the password is composed, and however long it is', async () => {
     const slot = await wrap('full', 'caf\u00e9');
     await unwrap(slot, 'cafe\u0301');

@@ -43,6 +43,8 @@ test('a name has one tag a writer, which is that of no other name', () => {
   expect(tag).toHaveLength(32);
   expect(nameTag(keys.writer, 'a name')).toEqual(tag);
   expect(nameTag(keys.writer, 'a nam\u00e9')).not.toEqual(tag);
+  // Each half of a character would be the same as any other.
+  expect(outcome(() => nameTag(keys.writer, 'a nam\uD800'))).toBe('invalid-input');
   expect(nameTag(sampleKeys({ writer: 'f1'.repeat(16) }).writer, 'a name')).not.toEqual(tag);
 });
 

@@ -97,6 +97,10 @@ describe('a share', () => {
   });
 });
 
+test('a share has no password with half a character', async () => {
+  await expect(drawShareKey('p\uD800')).rejects.toThrow(expect.objectContaining({ code: 'invalid-input' }));
+});
+
 test('a share’s password opens its key whichever way it is composed', async () => {
   const key = await drawShareKey('Pässwört'.normalize('NFD'));
   expect(key.fragment).toMatch(/^([\w-]{4})+$/);

@@ -62,6 +62,13 @@ describe('a file', () => {
     const head = await served.ask('/api/files/head', { method: 'HEAD' });
     expect(head).toMatchObject({ status: 200, headers: { 'content-length': String(CONTENT.length) } });
     expect(head.bytes).toHaveLength(0);
+    for (const range of ['bytes=0-9', 'bytes=300000-']) {
+      const asked = { method: 'HEAD', headers: { range } };
+      expect(await served.ask('/api/files/head', asked)).toMatchObject({
+        status: 200,
+        headers: head.headers,
+      });
+    }
     const headers = { 'if-none-match': `W/"x", "${String(json['hash'])}"` };
     expect(await served.ask('/api/files/head', { headers })).toMatchObject({ status: 304 });
   });
@@ -232,12 +239,19 @@ describe('a list', () => {
     expect(names).toEqual(['n4', 'n3', 'n2', 'n1', 'n0']);
   });
 
-  it.each(['limit=0', 'limit=1001', 'limit=x', 'after=x', `after=1.${'0'.repeat(64)}`])(
-    'refuses %s',
-    async (query) => {
-      expect(await served.ask(`/api/files?${query}`)).toMatchObject({ status: 400, code: 'invalid-input' });
-    },
-  );
+  it.each([
+    'limit=0',
+    'limit=1001',
+    'limit=x',
+    'after=x',
+    `after=1.${'0'.repeat(64)}`,
+    'deleted=yes',
+    'deleted=TRUE',
+    'all=1',
+    'all=',
+  ])('refuses %s', async (query) => {
+    expect(await served.ask(`/api/files?${query}`)).toMatchObject({ status: 400, code: 'invalid-input' });
+  });
 });
 
 describe('the name that a browser is told', () => {

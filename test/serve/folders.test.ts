@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
 import { storageError } from '../support/faulty-bucket.ts';
-import { CHEAP_KDF } from '../vault/harness.ts';
+import { CHEAP_KDF, putBytes } from '../vault/harness.ts';
 import { rowsOf, servedVault } from './harness.ts';
 import type { Answered, ServedVault } from './harness.ts';
 
@@ -81,7 +81,16 @@ describe('a folder', () => {
     }
     expect(paged).toEqual(all);
     expect(await served.ask('/api/folders/my/docs/nothing')).toMatchObject({ status: 404 });
-    expect(await served.ask('/api/folders/my/docs?limit=0')).toMatchObject({ status: 400 });
+    expect((await served.ask('/api/folders/my/docs?recursive=false')).bytes.toString()).not.toContain(
+      'sub/empty',
+    );
+    for (const query of ['limit=0', 'recursive=1', 'recursive=yes', 'after=@', 'after=YQ==']) {
+      const answer = { status: 400, code: 'invalid-input' };
+      expect({ query, ...(await served.ask(`/api/folders/my/docs?${query}`)) }).toMatchObject({
+        query,
+        ...answer,
+      });
+    }
   });
 
   it('gives single files, whatever they are called', async () => {
@@ -103,6 +112,15 @@ describe('a folder', () => {
     await expectSame(whole, format, place.at('docs'));
     const part = await served.ask(`/api/files/my/docs/sub?format=${format}`);
     await expectSame(part, format, place.at('docs', 'sub'));
+  });
+
+  it('is an archive in a known format alone, and a file is in none', async () => {
+    await putBytes(served.made.vault, Buffer.from('plain'), { name: 'plain' });
+    const paths = ['plain?format=zip', 'plain?format=', 'my/docs/a.txt?format=tar', 'my/docs?format=rar'];
+    for (const path of [...paths.map((one) => `/api/files/${one}`), '/upload/?file_name=plain&format=zip']) {
+      const answer = { status: 400, code: 'invalid-input' };
+      expect({ path, ...(await served.ask(path)) }).toMatchObject({ path, ...answer });
+    }
   });
 
   it('has no version to name in a condition, but is there', async () => {

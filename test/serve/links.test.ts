@@ -110,7 +110,10 @@ it('A link is good no longer when it has expired, was taken away, or its file wa
   await putBytes(served.made.vault, Buffer.from('x'), { name: 'short-lived' });
   const { path: dead } = await make({}, 'short-lived');
   await withToken('/api/files/short-lived', { method: 'DELETE' });
-  expect(await served.ask(dead)).toMatchObject({ status: 404, code: 'file-not-found' });
+  // Nothing of the file that whoever has the link is not to know.
+  const gone = 'This link is wrong, has expired, was taken away or is used up.';
+  const answer = { status: 'error', error: { code: 'file-not-found', message: gone } };
+  expect(await served.ask(dead)).toMatchObject({ status: 404, json: answer });
 });
 
 it('A password of its own is asked for, and a browser can give it', async () => {
@@ -131,6 +134,12 @@ it('A password of its own is asked for, and a browser can give it', async () => 
     expect.stringContaining('This password is wrong.'),
   ]);
   expect((await send('pass word')).bytes.toString()).toBe('for you');
+  const half = {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: '{"password":"\\udfff"}',
+  };
+  expect(await served.ask(path, half)).toMatchObject({ status: 400, code: 'invalid-input' });
   const got = await served.ask(path, { headers: { 'vault-password': 'pass word' } });
   expect(got.bytes.toString()).toBe('for you');
 });
@@ -177,6 +186,8 @@ it.each([
   { downloads: 1.5 },
   { password: 1 },
   { password: '' },
+  { password: 'a\uD800' },
+  { lock_password: 'a\uD800' },
   { lock_password: [] },
   { Password: 'x' },
   { expire_in: 60 },

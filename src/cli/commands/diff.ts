@@ -1,10 +1,9 @@
 /** `vault diff`: what differs between two versions of a folder, or between one and a folder here. */
 import { stat } from 'node:fs/promises';
 import { invalidInput, isVaultError } from '../../errors.ts';
-import type { FolderEntry } from '../../format/folder-index.ts';
-import { compareTrees, type Change, type ChangeKind } from '../../vault/folders/compare.ts';
+import { compareTrees, type Change, type ChangeKind, type Compared } from '../../vault/folders/compare.ts';
 import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
-import { localEntries } from '../../vault/folders/local-entries.ts';
+import { localEntries, storedEntries } from '../../vault/folders/local-entries.ts';
 import { isLoss } from '../../vault/folders/scan.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { withVault, type Invocation } from '../arguments/invocation.ts';
@@ -33,9 +32,11 @@ export async function diff(
   const settings = await folderSettings(flags, invocation.settled.excludes);
   const print = async (page: readonly Change[]): Promise<boolean> =>
     output.write(page.map(options.json === true ? jsonLine : plainLine).join(''));
+  const stored = (folder: StoredFolder): AsyncIterable<Compared> =>
+    storedEntries(folder.list({ signal }), settings);
   return withVault(invocation, async (vault) => {
     let missed = 0;
-    const here = async (root: string): Promise<AsyncIterable<FolderEntry>> =>
+    const here = async (root: string): Promise<AsyncIterable<Compared>> =>
       localEntries(
         { ...settings, root, own: await vault.ownEntries(root, { signal }) },
         {
@@ -47,12 +48,19 @@ export async function diff(
           },
         },
       );
-    const stored = async (reference: string): Promise<AsyncIterable<FolderEntry>> =>
-      (await folderOf(vault, reference, invocation, flags)).list({ signal });
-    const before = await stored(one);
-    const second = other ?? nameAsTyped(one);
+    const version = async (reference: string): Promise<AsyncIterable<Compared>> => {
+      const folder = await folderOf(vault, reference, invocation, flags);
+      if (settings.oneFileSystem !== true && settings.excludeCaches !== true) return stored(folder);
+      throw invalidInput(
+        `${quote(reference)} is a version: --one-file-system and --exclude-caches can be told of folders here alone. Leave them away.`,
+      );
+    };
+    const first = await folderOf(vault, one, invocation, flags);
+    const before = stored(first);
+    const isHash = first.name !== one && first.hash.startsWith(one.toLowerCase());
+    const second = other ?? (isHash ? first.name : nameAsTyped(one));
     const isLocal = other === undefined || (/^(\.{0,2}\/|\.{1,2}$)/.test(second) && (await isFolder(second)));
-    const after = isLocal ? await here(second) : await storedOrHere(second, stored, here);
+    const after = isLocal ? await here(second) : await storedOrHere(second, version, here);
     const total: Record<ChangeKind, number> = { added: 0, removed: 0, content: 0, kind: 0, metadata: 0 };
     await printPages(compareTrees(before, after), {
       print,

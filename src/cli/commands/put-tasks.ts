@@ -59,8 +59,7 @@ export async function tasksOf(
     );
   }
   if (isNothing) throw invalidInput(`Missing required argument "path". See "vault put --help".`);
-  checkPaths(paths, flags);
-  const settings = await folderSettings(flags, excludes);
+  const settings = await folderSettings(flags, excludes, paths);
   const tasks = mapOrdered(paths, async (path) => taskOf(path, flags, settings), { inFlight: ASKED_AT_ONCE });
   return [...(await Array.fromAsync(tasks)), ...listed.refused.map(refusedTask)];
 }
@@ -115,8 +114,17 @@ function refusedTask(path: DiskPath): Task {
   return { source: { label, reopens: true, open }, name: label, size: 0 };
 }
 
-/** @param excludes what the settings leave out; the flags come after that, so that they can take it back */
-export async function folderSettings(flags: TaskFlags, excludes: readonly string[]): Promise<FolderSettings> {
+/**
+ * @param excludes what the settings leave out; the flags come after that, so that they can take it back
+ * @param paths what is to be stored
+ * @throws `invalid-input`
+ */
+export async function folderSettings(
+  flags: TaskFlags,
+  excludes: readonly string[],
+  paths: readonly string[] = [],
+): Promise<FolderSettings> {
+  checkPaths(paths, flags);
   const { exclude = [], excludeFrom = [], excludeLargerThan: larger } = flags;
   const files = await Promise.all(
     excludeFrom.map(async (path) => readGiven(path, '--exclude-from', MAX_PATTERNS_SIZE)),
@@ -139,6 +147,8 @@ async function readGiven(path: string, option: string, most: number): Promise<Bu
   const parts: Buffer[] = [];
   let size = 0;
   try {
+    const unreadable = whyUnreadable(path);
+    if (unreadable !== null) throw new Error(`standard input ${unreadable}; send it a file or a pipe`);
     const stream: AsyncIterable<Buffer> = path === '-' ? process.stdin : createReadStream(path);
     for await (const part of stream) {
       size += part.length;
@@ -162,8 +172,8 @@ function checkPaths(paths: readonly string[], flags: TaskFlags): void {
   if (streams.length > 1) {
     throw invalidInput('Standard input ("-") can be read only once.');
   }
-  const unreadable = paths.includes('-') ? whyUnreadable() : null;
-  if (unreadable !== null) {
+  const unreadable = paths.map(whyUnreadable).find((why) => why !== null);
+  if (unreadable !== undefined) {
     throw invalidInput(
       `Standard input ${unreadable}, so there is nothing to store. Send it a file or a pipe; "--allow-empty < /dev/null" stores an empty file.`,
     );

@@ -7,8 +7,12 @@ import { fstatSync, readSync, statSync, writeSync } from 'node:fs';
 import { Readable, Writable } from 'node:stream';
 import { systemCode } from '../../errors.ts';
 
-/** Why standard input cannot be read; null if it can. */
-export function whyUnreadable(): string | null {
+/** What standard input is called where a file can be given: opened by its own name, one that is closed is an empty file. */
+const INPUT_BY_NAME = /^\/dev\/(stdin|fd\/0)$|^\/proc\/self\/fd\/0$/;
+
+/** Why standard input cannot be read; null if it can, or the path (`-`, `/dev/stdin`) is another file's. */
+export function whyUnreadable(path: string): string | null {
+  if (path !== '-') return INPUT_BY_NAME.test(path) && isNullBothWays(0) ? 'is closed' : null;
   try {
     if (fstatSync(0).isDirectory()) return 'is a folder';
   } catch {

@@ -1,5 +1,6 @@
 /** Named pipes and devices, which Node cannot make itself: the system's own programs do. */
 import { spawn } from 'node:child_process';
+import { platform } from 'node:os';
 import { messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import type { DiskCalls } from './disk-calls.ts';
@@ -64,4 +65,15 @@ function run(fd: number, program: string, args: readonly string[]): Promise<void
 
 function cannot(why: string, cause?: unknown): VaultError {
   return new VaultError('unsupported', why, { cause });
+}
+
+/** Both numbers of a device, as this system packs them into one. */
+export function deviceOf(number: bigint): { readonly major: number; readonly minor: number } {
+  if (platform() !== 'linux') {
+    return { major: Number((number >> 24n) & 0xffn), minor: Number(number & 0xffffffn) };
+  }
+  return {
+    major: Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xfffff000n)),
+    minor: Number((number & 0xffn) | ((number >> 12n) & 0xffffff00n)),
+  };
 }

@@ -18,11 +18,11 @@ import type { Accounts } from './accounts.ts';
 import { keptOfCache } from './cache-folder.ts';
 import { Breather, diskCalls } from './disk-calls.ts';
 import type { DiskCalls } from './disk-calls.ts';
-import { below, bytesOfPath, diskPath, onDisk, shown } from './disk-path.ts';
-import type { DiskPath } from './disk-path.ts';
+import { below, bytesOfPath, diskPath, onDisk, shown, type DiskPath } from './disk-path.ts';
 import type { EntryKind, FolderEntry } from '../../format/folder-index.ts';
 import type { Excludes } from './excludes.ts';
 import { LinkGroups } from './link-groups.ts';
+import { deviceOf } from './make-node.ts';
 import { isSameFile, openFolder, quickBase, systemError } from './open-folder.ts';
 import type { OpenFolder } from './open-folder.ts';
 import type { OwnEntries, OwnNames } from './own-places.ts';
@@ -39,6 +39,8 @@ export interface ScanOptions {
   readonly oneFileSystem?: boolean | undefined;
   /** What is the vault's own is left out. */
   readonly own?: OwnEntries | undefined;
+  /** Told, in order, of the paths of which nothing is among the entries, or of a folder nothing of what is in it, as these options say. */
+  readonly onLeftOut?: ((path: DiskPath) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told of what is not among the entries although nobody left it out; of a folder: what is in it is not. */
   readonly onMissed?: ((missed: Missed) => void) | undefined;
@@ -184,11 +186,12 @@ class Scanner {
   /** The names of a folder that was opened, which is closed if that fails. */
   async #read(path: DiskPath, { calls, folder }: Pick<Level, 'calls' | 'folder'>): Promise<Level> {
     try {
-      let names = (await calls.readdir(folder.base)).toSorted();
-      if (this.#options.excludeCaches === true)
-        names = (await keptOfCache(calls, folder.base, names)) ?? names;
+      const names = (await calls.readdir(folder.base)).toSorted();
+      const { excludeCaches, onLeftOut } = this.#options;
+      const kept = excludeCaches === true ? await keptOfCache(calls, folder.base, names) : null;
+      if (kept !== null) onLeftOut?.(`${path}/`);
       const own = this.#options.own?.get(identityOf(folder.facts));
-      return { path, folder, calls, names, own, next: 0, batch: [], batchStart: 0 };
+      return { path, folder, calls, names: kept ?? names, own, next: 0, batch: [], batchStart: 0 };
     } catch (error) {
       await calls.close(folder.fd);
       throw error;
@@ -224,9 +227,14 @@ class Scanner {
     const { excludes, largest, oneFileSystem } = this.#options;
     const kind = kindOf(facts);
     const isFolder = kind === 'folder';
-    if (excludes?.excludes(path, { isFolder }) === true) return null;
-    if (kind === 'file' && largest !== undefined && facts.size > largest) return null;
-    if (oneFileSystem === true && !isFolder && facts.dev !== this.#device) return null;
+    if (
+      excludes?.excludes(path, { isFolder }) === true ||
+      (kind === 'file' && largest !== undefined && facts.size > largest) ||
+      (oneFileSystem === true && !isFolder && facts.dev !== this.#device)
+    ) {
+      this.#options.onLeftOut?.(path);
+      return null;
+    }
     if (kind === null) {
       const message = `${shown(path)} is a socket, which means nothing without its program, and is not stored.`;
       return this.#tell(path, 'socket', message);
@@ -247,8 +255,11 @@ class Scanner {
     level: Level,
     { name, found }: { readonly name: DiskPath; readonly found: ScannedEntry },
   ): Promise<void> {
-    if (this.#options.oneFileSystem === true && found.state.device !== this.#device) return;
     const path = below(level.path, name);
+    if (this.#options.oneFileSystem === true && found.state.device !== this.#device) {
+      this.#options.onLeftOut?.(`${path}/`);
+      return;
+    }
     try {
       const own = `${level.folder.base}/${name}`;
       // What is not safe is reached through a descriptor, where there is a way.
@@ -362,17 +373,6 @@ function kindOf(facts: BigIntStats): EntryKind | null {
   if (facts.isFIFO()) return 'fifo';
   if (facts.isBlockDevice()) return 'block-device';
   return facts.isCharacterDevice() ? 'char-device' : null;
-}
-
-/** Both numbers of a device, as this system packs them into one. */
-export function deviceOf(number: bigint): { readonly major: number; readonly minor: number } {
-  if (platform() !== 'linux') {
-    return { major: Number((number >> 24n) & 0xffn), minor: Number(number & 0xffffffn) };
-  }
-  return {
-    major: Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xfffff000n)),
-    minor: Number((number & 0xffn) | ((number >> 12n) & 0xffffff00n)),
-  };
 }
 
 function rootError(path: string, cause: unknown): VaultError {
