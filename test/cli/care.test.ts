@@ -132,7 +132,32 @@ describe('verify and repair', () => {
     const { exit, stderr } = await box.run(['repair', '--read-data']);
     expect([exit, stderr]).toEqual([
       3,
-      expect.stringMatching(/1 file could not be judged: "vault verify --read/),
+      expect.stringMatching(
+        /1 file could not be judged, perhaps only by a newer version: "vault verify --read/,
+      ),
+    ]);
+    const read = await box.run(['verify', '--read-data']);
+    expect(read).toMatchObject({
+      exit: 7,
+      stdout: expect.stringMatching(/ unknown +a +shards in .* of a newer version$/m),
+    });
+    expect(read.stdout + read.stderr).not.toMatch(/did not answer|vault repair/);
+  });
+
+  test('a file that only a newer version can judge is called that, and no old catalog is seen in it', async () => {
+    const hash = await plantNewer();
+    const { exit, stdout, stderr } = await box.run(['verify']);
+    expect([exit, stderr]).toEqual([
+      7,
+      'vault: warning: 1 object can only be judged by a newer version: use one.\n',
+    ]);
+    expect(stdout).toMatch(
+      new RegExp(`^${hash.slice(0, 12)} {2}unknown +\\? +manifest of a newer version$`, 'm'),
+    );
+    const swept = await box.run(['sweep']);
+    expect([swept.exit, swept.stderr]).toEqual([
+      3,
+      `vault: warning: No shard was removed. The file ${hash} keeps all of them, as only a newer version knows which it needs. Sweep with that; if none of yours has stored it, "vault rm --now ${hash}" removes it.\n`,
     ]);
   });
 
@@ -277,9 +302,7 @@ describe('recover', () => {
   beforeEach(() => kept());
 
   test('and sync say that they cannot read a file, which a newer version may have stored', async () => {
-    const newer = Buffer.alloc(500).fill('vlt3mnfs', 0, 8);
-    const name = createHash('sha256').update(newer).digest('hex');
-    for (const number of [1, 2, 3]) await writeFile(join(box.bucket(number), 'manifests', name), newer);
+    await plantNewer();
     await using place = await catalogPlace();
     const recover = ['recover', '--db', place.location, '--bucket', box.bucket(1)];
     for (const args of [['sync'], recover]) {
@@ -348,4 +371,12 @@ describe('recover', () => {
 async function removeChunks(bucket: number): Promise<void> {
   await rm(join(box.bucket(bucket), 'chunks'), { recursive: true });
   await mkdir(join(box.bucket(bucket), 'chunks'));
+}
+
+/** Gives every bucket a manifest of a newer format. @returns its hash */
+async function plantNewer(): Promise<string> {
+  const newer = Buffer.alloc(500).fill('vlt3mnfs', 0, 8);
+  const hash = createHash('sha256').update(newer).digest('hex');
+  for (const number of [1, 2, 3]) await writeFile(join(box.bucket(number), 'manifests', hash), newer);
+  return hash;
 }

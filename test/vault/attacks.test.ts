@@ -334,7 +334,7 @@ test('manifests that nobody can read are told, and no longer hold up a sweep onc
   for (let i = 0; i < 30; i += 1) await plant(randomBytes(100), randomBytes(32).toString('hex'));
   await at.unharmed();
   const blocked = await made.vault.sweep({ waitMs: 0 });
-  expect(blocked.blockedBy).toMatch(/[0-9a-f]{64}.* nor can 31 others/);
+  expect(blocked.blockedBy).toMatch(/[0-9a-f]{64}.* So do 31 others/);
   await made.vault.remove(hashes, { graceMs: 0 });
   expect(await made.vault.sweep({ waitMs: 0 })).toMatchObject({ blockedBy: null });
   expect(await at.unharmed()).toMatchObject({ outcome: 'whole' });

@@ -4,7 +4,9 @@ import { memoryBucket } from '../support/memory-bucket.ts';
 import type { FileRow } from '../../src/catalog/catalog.ts';
 import { messageOf, VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
+import type { Keyring, KeyringBucket } from '../../src/format/keyring.ts';
 import { MAX_VERSION } from '../../src/format/limits.ts';
+import { changeKeyring as storeKeyring } from '../../src/vault/keys/keyring-store.ts';
 import type { Warning } from '../../src/vault/call.ts';
 import { openFileRow, sealFileRow } from '../../src/vault/files/records.ts';
 import { MarkerGuard } from '../../src/vault/protocol/put-guard.ts';
@@ -65,6 +67,21 @@ function onManifest(bucket: TestBucket, then: () => void): void {
 
 const rowOf = async ({ catalog }: TestVault, hash: string): Promise<FileRow> =>
   present((await catalog.files.byHashes([hash])).get(hash));
+
+const leave = (bucket: KeyringBucket): KeyringBucket => ({ ...bucket, state: 'draining' });
+const withAllLeaving = (keyring: Keyring): Keyring => ({ ...keyring, buckets: keyring.buckets.map(leave) });
+
+test.each(ROLES)('by a key (%s) where every bucket is being taken out asks for another', async (role) => {
+  await using made = await testVault();
+  await storeKeyring(made.session, withAllLeaving, { all: true });
+  for (const body of [SMALL, random.bytes(100_000)])
+    await expect(putBytes(openedBy(made, role), body, { name: 'a' })).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(
+        /^No bucket .*[ed]\. Buckets that are being taken out .* add one with "vault bucket add"\.$/,
+      ),
+    });
+});
 
 describe('the number of a version', () => {
   test('is the greatest there is, and then nothing is stored that would not show', async () => {

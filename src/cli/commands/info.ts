@@ -96,7 +96,7 @@ interface BucketShare {
   readonly shards: number;
   /** Of the objects that its shards are. */
   readonly bytes: number;
-  /** Whether the chunk at this place in the file has a shard here. */
+  /** Whether the chunk that comes at this place first in the file has a shard here. */
   readonly has: readonly boolean[];
 }
 

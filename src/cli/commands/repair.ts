@@ -154,7 +154,7 @@ function nextStep(vault: Vault, { unreachable, filesUnknown }: RepairResult): st
   const advice = adviceOnTooFew(vault);
   if (advice !== null) return advice;
   if (unreachable.length === 0 && filesUnknown.length > 0)
-    return `${count(filesUnknown.length, 'file')} could not be judged: "vault verify --read-data" says why.`;
+    return `${count(filesUnknown.length, 'file')} could not be judged, perhaps only by a newer version: "vault verify --read-data" says why.`;
   return unreachable.length === 0
     ? 'Run "vault repair" again later.'
     : `Run "vault repair" again when ${unreachable.join(', ')} can be used.`;

@@ -105,10 +105,7 @@ function warnOfHeldUp(
     );
   }
   if (blockedBy !== null) {
-    attention(
-      `No shard ${was} removed: ${blockedBy}. It is not known which chunks it needs. Try "vault repair", or "vault rm --now" with its hash if it is lost, or nothing of yours.`,
-      'blocked',
-    );
+    attention(`No shard ${was} removed. ${blockedBy}`, 'blocked');
   }
   if (warnOfUnlisted(terminal, filesLearned, dryRun) !== DONE) code = ATTENTION;
   if (filesMissing.length > 0) {

@@ -112,7 +112,7 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
  */
 export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, advice: string): ExitCode {
   const number = (condition: FileCondition['condition']): number =>
-    result.affected.filter((file) => file.condition === condition).length;
+    result.affected.filter((file) => file.condition === condition && !isTooNew(file)).length;
   const nowhere = result.affected.filter((file) => isNowhere(file, result)).length;
   const lost = number('lost') - nowhere;
   if (result.outcome === 'whole') return DONE;
@@ -122,11 +122,8 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
     terminal.warn(message, { kind: 'keyring', bucket: url });
   }
   for (const message of disagreements(result)) terminal.warn(message, { kind: 'catalog' });
-  if (result.affected.length > lost + nowhere) {
-    terminal.warn(`${describeDegraded(number('degraded'), number('unknown'))} ${advice}`, {
-      kind: 'degraded',
-    });
-  }
+  const degraded = describeDegraded(number('degraded'), number('unknown'), advice);
+  if (degraded !== '') terminal.warn(degraded, { kind: 'degraded' });
   if (nowhere > 0) {
     terminal.warn(
       `${count(nowhere, 'file is', 'files are')} in no bucket: lost, or removed elsewhere. "vault rm <hash>" takes ${nowhere === 1 ? 'it' : 'each'} off the list.`,
@@ -139,6 +136,11 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
     { kind: 'lost' },
   );
   return DAMAGED;
+}
+
+/** Whether all that is against a file is that only a newer version can judge it: that is told by objects. */
+function isTooNew({ condition, problems }: FileCondition): boolean {
+  return condition === 'unknown' && problems.every(({ problem }) => problem === 'too-new');
 }
 
 /** Whether a file is lost for want of its manifest, which nothing that is put again brings back. */
@@ -188,16 +190,18 @@ function disagreements(result: VerifyResult): string[] {
           `The catalog disagreed with the buckets about ${count(changed, 'file')}. Another machine may have stored or removed what it says otherwise; if none has, it is an old copy, or was changed.`,
         ]
       : []),
-    ...(tooNew > 0 ? [`${count(tooNew, 'object')} can only be judged by a newer version.`] : []),
+    ...(tooNew > 0 ? [`${count(tooNew, 'object')} can only be judged by a newer version: use one.`] : []),
   ];
 }
 
-function describeDegraded(degraded: number, unknown: number): string {
+function describeDegraded(degraded: number, unknown: number, advice: string): string {
   const parts = [
-    ...(degraded > 0 ? [`${count(degraded, 'file is', 'files are')} not whole but can be read.`] : []),
+    ...(degraded > 0
+      ? [`${count(degraded, 'file is', 'files are')} not whole but can be read. ${advice}`]
+      : []),
     ...(unknown > 0
       ? [`${count(unknown, 'file', 'files')} could not be checked completely, since a bucket did not answer.`]
       : []),
   ];
-  return parts.length === 0 ? 'Something is wrong.' : parts.join(' ');
+  return parts.join(' ');
 }

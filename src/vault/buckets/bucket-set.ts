@@ -344,6 +344,14 @@ export function outageCode(errors: readonly VaultError[]): 'denied' | 'unavailab
 
 /** The error for work that needs more buckets than could be used. */
 export function tooFewBuckets(what: string, failed: readonly BucketFailure[]): VaultError {
+  if (failed.length === 0) {
+    // None was asked that is not there: the vault has no more that stay, and repeating changes nothing.
+    const said = what.replace(/ Try again\.$/, '');
+    return new VaultError(
+      'unavailable',
+      `${said} Buckets that are being taken out of the vault take nothing new: add one with "vault bucket add".`,
+    );
+  }
   const [first] = failed;
   const code = failed.every(({ error }) => error.code === first?.error.code) ? first?.error.code : undefined;
   // Disks that are not mounted may be mounted again: that is an outage, not wrong usage.

@@ -4,7 +4,7 @@ import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { IDS_LOST, reasonOf } from '../read/attributes.ts';
-import { impossibleName, restoreError } from '../read/restore-error.ts';
+import { impossibleName, restoreError, TAR_HAS_IT } from '../read/restore-error.ts';
 import { readAccounts } from './accounts.ts';
 import type { Accounts } from './accounts.ts';
 import { Breather, diskCalls } from './disk-calls.ts';
@@ -228,7 +228,7 @@ class Restoring {
     place.last = name;
     place.left?.keep(name);
     try {
-      if (!isUsableName(name)) throw impossibleName(shown(path), undefined);
+      if (!isUsableName(name)) throw impossibleName(shown(path), undefined, TAR_HAS_IT);
       yield* this.#make(place, name, entry);
     } catch (error) {
       this.#failed(path, entry, error);
@@ -320,11 +320,11 @@ class Restoring {
       this.done.missing += 1;
       const what = entry.kind === 'fifo' ? 'a named pipe' : 'a device';
       const why = `could not be made here (${cause.message})`;
-      this.#tell(path, 'unsupported', `${shown(path)} is ${what}, which ${why}. A tar (-o -) has it.`);
+      this.#tell(path, 'unsupported', `${shown(path)} is ${what}, which ${why}. ${TAR_HAS_IT}`);
       return;
     }
     const code = systemCode(cause) ?? '';
-    const error = isVaultError(cause) || code === '' ? cause : restoreError(shown(path), cause);
+    const error = isVaultError(cause) || code === '' ? cause : restoreError(shown(path), cause, TAR_HAS_IT);
     const isOfEntry =
       isVaultError(error, 'already-exists', 'invalid-input', 'damaged') || !isVaultError(cause);
     if (!isVaultError(error) || !isOfEntry || FATAL.has(code)) throw error;

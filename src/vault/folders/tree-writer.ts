@@ -4,9 +4,10 @@ import * as fs from 'node:fs';
 import { open as openHandle } from 'node:fs/promises';
 import { ask, take } from '../../concurrency/steps.ts';
 import type { Steps } from '../../concurrency/steps.ts';
-import { isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { NotKept } from '../read/attributes.ts';
 import { ContentWriter } from '../read/content-writer.ts';
+import { TAR_HAS_IT } from '../read/restore-error.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import { below, diskPath, onDisk, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
@@ -124,7 +125,13 @@ export class TreeWriter {
       if (this.#metadata.isSetOn(found, entry)) return yield* this.#keep(place, item, found);
     }
     const unfinished = this.#unfinished(place);
-    yield* ask(this.#calls.symlink(target, unfinished));
+    try {
+      yield* ask(this.#calls.symlink(target, unfinished));
+    } catch (error) {
+      if (systemCode(error) !== 'ENAMETOOLONG') throw error;
+      const message = `${shown(item.path)} cannot be made here: its target is too long for a symbolic link. ${TAR_HAS_IT}`;
+      throw invalidInput(message, error);
+    }
     return yield* this.#finish(place, { item, unfinished, at }, () =>
       this.#metadata.setOnLink(unfinished, entry),
     );

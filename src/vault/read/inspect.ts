@@ -16,7 +16,7 @@ import { slicesOf } from '../../concurrency/batched.ts';
 
 export interface FileDetails extends FileInfo {
   /**
-   * Bytes of this file's chunks in all buckets, as they list them; shared chunks count in full. Of an inline file, those of
+   * Bytes of this file's chunks in all buckets, as they list them; each counts once, and in full if others share it. Of an inline file, those of
    * its manifest in the buckets that answer.
    */
   readonly storedBytes: number;
@@ -24,6 +24,7 @@ export interface FileDetails extends FileInfo {
   readonly placed: Redundancy | null;
   /** How many buckets may be lost without losing the file, as its chunks lie. */
   readonly survives: number;
+  /** Of each chunk once, in the order in which they come. */
   readonly placement: readonly ChunkPlacement[];
 }
 
@@ -47,10 +48,12 @@ export async function inspectFile(
 ): Promise<FileDetails> {
   const { info, ids } = await resolveFile(session, reference);
   const placement: ChunkPlacement[] = [];
+  const seen = new Set<string>();
   const presence = new Presence(session.buckets.all, session.clock);
   let storedBytes = 0;
   for await (const run of neededChunks(session, ids, options)) {
-    for (const some of slicesOf(run, BATCH)) {
+    const fresh = run.filter(({ id }) => seen.size < seen.add(id).size);
+    for (const some of slicesOf(fresh, BATCH)) {
       const how = { asked: info.redundancy, presence, signal: options.signal };
       for (const place of await placementsOf(session, some, how)) {
         placement.push(place);
@@ -101,7 +104,7 @@ async function placementsOf(
   },
 ): Promise<ChunkPlacement[]> {
   const { asked, presence, signal } = how;
-  const rows = await session.catalog.chunks.locate([...new Set(chunks.map(({ id }) => id))]);
+  const rows = await session.catalog.chunks.locate(chunks.map(({ id }) => id));
   return Promise.all(
     chunks.map(async ({ id, padded }) => {
       const row = rows.get(id);

@@ -1,8 +1,12 @@
 /** What a failure to write a restored file is called. */
 import { invalidInput, isOutOfFiles, messageOf, outOfFiles, systemCode, VaultError } from '../../errors.ts';
 
-/** @param cause what the system threw */
-export function restoreError(path: string, cause: unknown): VaultError {
+/** For what has the name that the folder gives it. */
+export const TAR_HAS_IT = 'A tar (-o -) has it.';
+const RENAME = 'Choose another with -o <path>.';
+
+/** @param cause what the system threw @param otherwise what to do about a name that cannot be */
+export function restoreError(path: string, cause: unknown, otherwise = RENAME): VaultError {
   const reason = messageOf(cause);
   if (isOutOfFiles(cause)) return outOfFiles(`${path} could not be written.`, cause);
   switch (systemCode(cause)) {
@@ -22,7 +26,7 @@ export function restoreError(path: string, cause: unknown): VaultError {
     case 'ENAMETOOLONG':
     case 'EILSEQ':
     case 'ELOOP':
-      return impossibleName(path, cause);
+      return impossibleName(path, cause, otherwise);
     case 'EROFS':
       return new VaultError('denied', `${path} is on a file system that is read-only.`, { cause });
     case 'EACCES':
@@ -34,7 +38,7 @@ export function restoreError(path: string, cause: unknown): VaultError {
   }
 }
 
-/** @param cause what the system threw */
-export function impossibleName(path: string, cause: unknown): VaultError {
-  return invalidInput(`${path} cannot be the name of a file there. Choose another with -o <path>.`, cause);
+/** See `restoreError`. */
+export function impossibleName(path: string, cause: unknown, otherwise = RENAME): VaultError {
+  return invalidInput(`${path} cannot be the name of a file there. ${otherwise}`, cause);
 }

@@ -1,5 +1,5 @@
 /** Which chunks live files need: what a sweep must leave alone. */
-import { isVaultError, throwIfAborted } from '../../errors.ts';
+import { isVaultError, throwIfAborted, type VaultError } from '../../errors.ts';
 import { parseManifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord, SweepList } from '../../format/removal.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
@@ -28,7 +28,7 @@ export interface LiveFiles {
   readonly learned: number;
   /** Visible rows of the catalog that no bucket has a manifest of, and that nobody has removed as far as the buckets know. */
   readonly missing: readonly string[];
-  /** Why no chunk may be removed; null if nothing is in the way. */
+  /** Why no chunk may be removed, in sentences; null if nothing is in the way. */
   readonly blockedBy: string | null;
 }
 
@@ -70,9 +70,9 @@ export async function findLive(
   let learned = 0;
   let blockedBy: string | null = null;
   let blocked = 0;
-  const block = (why: string): void => {
+  const block = (hash: string, error: VaultError | null): void => {
     blocked += 1;
-    blockedBy ??= why;
+    blockedBy ??= whyBlocked(hash, error);
   };
   for await (const file of joinFiles(session, buckets, { signal })) {
     throwIfAborted(signal);
@@ -96,7 +96,7 @@ export async function findLive(
       const known = await recognise(session, file, { deletion, signal });
       if (write && 'news' in known) await catchUp(session, known.news, signal);
       if (known.kind === 'learned' && writerOf(session, known.record.row.writer).isOwn) learned += 1;
-      if (known.kind === 'unreadable') block(`The manifest ${hash} cannot be read`);
+      if (known.kind === 'unreadable') block(hash, null);
       if (known.kind === 'known' || known.kind === 'learned') {
         await addNeeded(session, known.record, ids, signal);
         const { expiresAtMs } = known.record.info;
@@ -107,12 +107,21 @@ export async function findLive(
       }
     } catch (error) {
       if (!isVaultError(error, 'damaged', 'unsupported')) throw error;
-      block(`The file ${hash} cannot be judged: ${error.message.replace(/\.$/, '')}`);
+      block(hash, error);
     }
   }
   for (const [hash, record] of deletions) if (record.live) settled.delete(hash);
-  if (blocked > 1) blockedBy = `${blockedBy}, nor can ${blocked - 1} others, see "vault verify"`;
+  if (blocked > 1)
+    blockedBy = `${blockedBy} So ${blocked === 2 ? 'does 1 other' : `do ${blocked - 1} others`}: see "vault verify".`;
   return { ids, dead, expired, settled: [...settled], learned, missing, blockedBy };
+}
+
+/** Which file it is of which nobody here knows what it needs, and what can be done about it. @param error null: no copy has its hash */
+function whyBlocked(hash: string, error: VaultError | null): string {
+  const remove = `"vault rm --now ${hash}" removes it`;
+  return error?.code === 'unsupported'
+    ? `The file ${hash} keeps all of them, as only a newer version knows which it needs. Sweep with that; if none of yours has stored it, ${remove}.`
+    : `The file ${hash} keeps all of them, as it is not known which it needs: ${error?.message ?? 'its manifest cannot be read.'} Try "vault repair"; if it is lost, or none of yours, ${remove}.`;
 }
 
 /** The files that lists name, and when the last of those that do was written. */

@@ -7,8 +7,8 @@ import { chosenShards, isComplete, isReadable, setsOf } from '../chunks/shard-se
 import type { ListedShard, ShardSet } from '../chunks/shard-sets.ts';
 import { problemKey, type Condition, type FileProblem } from './condition.ts';
 
-/** What has become of one shard; `unstored`: no bucket is known to have had it. */
-export type ShardState = 'good' | 'missing' | 'damaged' | 'unknown' | 'unstored';
+/** What has become of one shard; `unstored`: no bucket is known to have had it; `too-new`: only a newer version can judge it. */
+export type ShardState = 'good' | 'missing' | 'damaged' | 'unknown' | 'unstored' | 'too-new';
 
 /** How a chunk stands. Many stand alike and share one of these. */
 export interface Judgement {
@@ -114,10 +114,15 @@ export function judgeChunk(evidence: ChunkEvidence): Judgement {
   const isWhole = best !== undefined && isComplete(best) && sorted.length === 0;
   let condition: Condition = 'lost';
   if (isWhole) condition = 'whole';
-  else if (evidence.someUnreachable || evidence.bad.some(({ state }) => state === 'unknown')) {
-    condition = sorted.every(({ problem }) => problem === 'unknown') ? 'unknown' : 'degraded';
+  else if (evidence.someUnreachable || evidence.bad.some(({ state }) => isOpen(state))) {
+    condition = sorted.every(({ problem }) => isOpen(problem)) ? 'unknown' : 'degraded';
   } else if (sets.some((set) => isReadable(set))) condition = 'degraded';
   return { condition, problems: sorted, shards };
+}
+
+/** Whether it may be all right, for what is known here. */
+export function isOpen(problem: FileProblem['problem'] | ShardState): boolean {
+  return problem === 'unknown' || problem === 'too-new';
 }
 
 /** What has become of each shard of the set that is nearest to whole, and of damaged ones beside it. */

@@ -11,7 +11,7 @@ import { shardsOf, shardsOfRow, type ListedShard } from '../chunks/shard-sets.ts
 import { checkShards, codedObjects, fetchShard, openFromAny, stateOf, takeBack } from '../chunks/shards.ts';
 import type { FetchedShard, ShardCandidate } from '../chunks/shards.ts';
 import type { Session } from '../session.ts';
-import { judgeChunk, type BadShard, type Judgement, type PlacesHint } from './chunk-judgement.ts';
+import { isOpen, judgeChunk, type BadShard, type Judgement, type PlacesHint } from './chunk-judgement.ts';
 import { worse } from './condition.ts';
 import type { Findings } from './findings.ts';
 
@@ -114,8 +114,7 @@ export class ChunkExaminer {
       return { ...judgement, condition: 'degraded' };
     } catch (error) {
       if (!isVaultError(error) || signal.aborted) throw error;
-      const isLost =
-        error.code === 'damaged' && judgement.problems.every(({ problem }) => problem !== 'unknown');
+      const isLost = error.code === 'damaged' && !judgement.problems.some(({ problem }) => isOpen(problem));
       return { ...judgement, condition: isLost ? 'lost' : 'degraded' };
     }
   }
@@ -179,7 +178,7 @@ export class ChunkExaminer {
     if (chunk.proof === null) return { good: intact.map(asListed), bad, isContradictory: wrong.size > 0 };
     for (const { candidate, tooNew = false } of wrong) {
       if (tooNew) this.#options.findings.tooNew += 1;
-      note(candidate, tooNew ? 'unknown' : 'damaged');
+      note(candidate, tooNew ? 'too-new' : 'damaged');
     }
     return { good: intact.filter((shard) => !wrong.has(shard)).map(asListed), bad, isContradictory: false };
   }
@@ -197,8 +196,9 @@ export class ChunkExaminer {
         try {
           return [await fetchShard(candidate, call.most, { signal: call.signal })];
         } catch (error) {
-          if (isVaultError(error, 'unsupported')) this.#options.findings.tooNew += 1;
-          call.note(candidate, stateOf(error));
+          const tooNew = isVaultError(error, 'unsupported');
+          if (tooNew) this.#options.findings.tooNew += 1;
+          call.note(candidate, tooNew ? 'too-new' : stateOf(error));
           return [];
         }
       }),

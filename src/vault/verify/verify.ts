@@ -158,14 +158,21 @@ class Verification {
   }
 
   async #add(look: FileLook): Promise<void> {
-    const { hash, standing, row, record, holders } = look;
+    const { hash, standing, row, record } = look;
     const findings = this.#findings;
     if (standing === 'removed') findings.filesShown += 1;
     if (standing === 'foreign') findings.foreignObjects += 1;
     if (standing === 'removed' || standing === 'foreign') return;
     findings.files += 1;
-    if (row === 'hidden') findings.filesHidden += 1;
-    else if ((row === 'absent' || row === 'broken') && holders.length > 0) findings.filesUnlisted += 1;
+    if (standing === 'too-new') {
+      // What the catalog should have of it is for that version to say.
+      findings.tooNew += 1;
+      findings.addFile(hash, record, 'unknown', [{ what: 'manifest', problem: 'too-new', bucket: null }]);
+      return;
+    }
+    // What could not be read the catalog does not know from now on, either.
+    if (standing === 'live' && row === 'hidden') findings.filesHidden += 1;
+    else if (standing === 'live' && row !== 'right') findings.filesUnlisted += 1;
     if (standing === 'missing' && row === 'broken') {
       // Nothing proves that there ever was such a file.
       const problem = { what: 'record', problem: 'damaged', bucket: null } as const;
@@ -175,11 +182,6 @@ class Verification {
     if (row !== 'right') {
       const problem = row === 'hidden' ? 'hidden' : row === 'broken' ? 'damaged' : 'missing';
       findings.addFile(hash, record, 'degraded', [{ what: 'record', problem, bucket: null }]);
-    }
-    if (standing === 'too-new') {
-      findings.tooNew += 1;
-      findings.addFile(hash, record, 'unknown', [{ what: 'manifest', problem: 'too-new', bucket: null }]);
-      return;
     }
     if (record?.info.locked === true) findings.notOpened += 1;
     const { copies, bytes } = await this.#copies(look);

@@ -513,6 +513,17 @@ describe('a folder that is restored over another', () => {
     expect((await again()).done).toMatchObject({ unchanged: 2, files: 0, symlinks: 0 });
   });
 
+  it('says of a link and of a name that are too long here that a tar has them', async () => {
+    await using at = await temporaryFolder();
+    const entries = [crafted('f'.repeat(300)), craftedLink('l', 'x'.repeat(60_000))];
+    const { done, problems } = await restore(storedOf(entries), at.at('to'));
+    expect(done).toMatchObject({ missing: 2, files: 0, symlinks: 0 });
+    expect(problems.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^f+ cannot be the name of a file there\. A tar \(-o -\) has it\.$/),
+      'l cannot be made here: its target is too long for a symbolic link. A tar (-o -) has it.',
+    ]);
+  });
+
   it('says what of a link that is there already it has not kept', async () => {
     await using at = await temporaryFolder();
     const entries = [{ ...craftedLink('l', 'x'), modified: null }];
