@@ -322,19 +322,19 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
       );
       writeFileSync(join(folder, `keyring/000000000${epoch}`), signed('keyring', Buffer.from(json), keys));
     };
-    const get = (): Promise<Decoded> => decode('--password-file', password(), 'get', hash, ...newer.folders);
+    const fetched = (): Promise<Decoded> => decode('--password-file', password(), 'get', hash, ...newer.folders);
     for (const changed of [
       (json: string) => json.replace('"requires":[]', '"requires":["new"]'),
       () => '{"format":"vault/3","epoch":"two"}',
     ]) {
       show(2, changed);
-      const { code, errors } = await get();
+      const { code, errors } = await fetched();
       expect(code).toBe(1);
       expect(errors).toContain('a newer version has changed the keyring');
     }
     show(2, (json) => json.replace('"requires":[]', '"requires":["new"]'));
     show(3, (json) => json);
-    expect(await get()).toMatchObject({
+    expect(await fetched()).toMatchObject({
       code: 0,
       start: 'text',
       errors: expect.stringContaining('needs something newer'),
