@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSecureContext, type ConnectionOptions } from 'node:tls';
 import type { ClientConfig } from 'pg';
-import { invalidInput, messageOf, type VaultError } from '../../errors.ts';
+import { invalidInput, mayHoldSecret, messageOf, type VaultError } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 
 /** How to reach a Postgres database, as a URL and the environment say it. */
@@ -51,26 +51,12 @@ export async function postgresSettings(
 ): Promise<PostgresSettings> {
   const url = parsed(location);
   const parameters = new Map(url.searchParams);
-  const take = (name: string, variable?: string): string | undefined => {
+  const take: Take = (name, variable) => {
     const value = parameters.get(name) ?? (variable === undefined ? undefined : environment?.[variable]);
     parameters.delete(name);
     return value === '' ? undefined : value;
   };
-  // Without a host, the address is that of a local socket.
-  const hostOfUrl = decoded(url.hostname === NO_HOST ? '' : url.hostname).replace(/^\[(.+)\]$/, '$1');
-  const host = take('host') ?? (hostOfUrl || environment?.['PGHOST'] || undefined);
-  const user = take('user') ?? (decoded(url.username) || environment?.['PGUSER']);
-  const password = take('password') ?? (decoded(url.password) || environment?.['PGPASSWORD']);
-  const database = take('dbname') ?? (decoded(url.pathname.slice(1)) || environment?.['PGDATABASE']);
-  const port = wholeNumber('port', take('port') ?? (url.port || environment?.['PGPORT']));
-  if (port !== undefined && (port < 1 || port > 65_535)) {
-    throw invalidInput(`The database's port is from 1 to 65535, not ${port}.`);
-  }
-  if (host?.includes(',') === true) throw severalHosts();
-  const schema = take('schema') ?? null;
-  if (schema !== null && Buffer.byteLength(schema) > MAX_NAME_BYTES) {
-    throw invalidInput(`A schema's name is ${MAX_NAME_BYTES} bytes long at most.`);
-  }
+  const { label, schema, host, port, user, password, database } = placeOf(url, take, environment);
   const timeoutS = wholeNumber('connect_timeout', take('connect_timeout', 'PGCONNECT_TIMEOUT'));
   const application = take('application_name', 'PGAPPNAME') ?? 'vault';
   const options = take('options', 'PGOPTIONS');
@@ -85,14 +71,8 @@ export async function postgresSettings(
       `The database URL has an unknown parameter${shown}. Besides those of libpq there is "schema"; special characters are percent-encoded.`,
     );
   }
-  if (database === undefined) {
-    throw invalidInput(
-      'The database URL names no database, and neither does PGDATABASE: postgres://user@host/database is the form.',
-    );
-  }
-  const place = `${host === undefined || host.startsWith('/') ? '' : host}${port === undefined ? '' : `:${port}`}`;
   return {
-    label: `postgres://${user === undefined ? '' : `${user}@`}${place}/${database}${schema === null ? '' : `?schema=${schema}`}`,
+    label,
     schema,
     plainAllowed: tls.plainAllowed,
     client: {
@@ -113,6 +93,47 @@ export async function postgresSettings(
       keepAliveInitialDelayMillis: KEEP_ALIVE_DELAY_MS,
     },
   };
+}
+
+type Take = (name: string, variable?: string) => string | undefined;
+
+/** Which database and schema on which server, as whom; `label`: see `PostgresSettings`. */
+function placeOf(
+  url: URL,
+  take: Take,
+  environment: Environment | undefined,
+): Pick<PostgresSettings, 'label' | 'schema'> &
+  Pick<ClientConfig, 'host' | 'port' | 'user' | 'database'> & { readonly password: string | undefined } {
+  // Without a host, the address is that of a local socket.
+  const hostOfUrl = decoded(url.hostname === NO_HOST ? '' : url.hostname).replace(/^\[(.+)\]$/, '$1');
+  const host = take('host') ?? (hostOfUrl || environment?.['PGHOST'] || undefined);
+  const user = take('user') ?? (decoded(url.username) || environment?.['PGUSER']);
+  const password = take('password') ?? (decoded(url.password) || environment?.['PGPASSWORD']);
+  const database = take('dbname') ?? (decoded(url.pathname.slice(1)) || environment?.['PGDATABASE']);
+  for (const [name, value] of Object.entries({ host, user, database })) {
+    // Messages and labels have them.
+    if (value === undefined || !mayHoldSecret(value)) continue;
+    throw invalidInput(
+      `The ${name} of the database's URL or of PG${name.toUpperCase()} is no URL, but a name.`,
+    );
+  }
+  const port = wholeNumber('port', take('port') ?? (url.port || environment?.['PGPORT']));
+  if (port !== undefined && (port < 1 || port > 65_535)) {
+    throw invalidInput(`The database's port is from 1 to 65535, not ${port}.`);
+  }
+  if (host?.includes(',') === true) throw severalHosts();
+  const schema = take('schema') ?? null;
+  if (schema !== null && Buffer.byteLength(schema) > MAX_NAME_BYTES) {
+    throw invalidInput(`A schema's name is ${MAX_NAME_BYTES} bytes long at most.`);
+  }
+  if (database === undefined) {
+    throw invalidInput(
+      'The database URL names no database, and neither does PGDATABASE: postgres://user@host/database is the form.',
+    );
+  }
+  const place = `${host === undefined || host.startsWith('/') ? '' : host}${port === undefined ? '' : `:${port}`}`;
+  const label = `postgres://${user === undefined ? '' : `${user}@`}${place}/${database}${schema === null ? '' : `?schema=${schema}`}`;
+  return { label, schema, host, port, user, password, database };
 }
 
 /** Stands in for the host of `postgres:///database`, which is no URL to the parser when there is a user too. */
@@ -166,7 +187,7 @@ function wayTo(host: string | undefined): Way {
 
 /** TLS as https://www.postgresql.org/docs/current/libpq-ssl.html says, with `no-verify` as in node-postgres. */
 async function tlsSettings(
-  take: (name: string, variable?: string) => string | undefined,
+  take: Take,
   complete: boolean,
   way: Way,
 ): Promise<{ readonly ssl: boolean | ConnectionOptions | undefined; readonly plainAllowed: boolean }> {
