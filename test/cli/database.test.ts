@@ -229,6 +229,16 @@ describe('a server that refuses ends with 2', () => {
     expect(exit).toBe(2);
   });
 
+  test('tables that are somebody else’s', async () => {
+    const { exit, said } = await saidThrough(
+      (text) =>
+        text.startsWith('create table') ? errorAnswer('42501', 'must be owner of table files') : 'pass',
+      INIT,
+    );
+    expect(said).toMatch(/must be owner of table files\. Log in as its owner.*or name another schema/);
+    expect(exit).toBe(2);
+  });
+
   test('one that is too old', async () => {
     const { exit, said } = await saidThrough(
       (text) => (text.includes('server_version_num') ? rowAnswer('server_version_num', '90624') : 'pass'),

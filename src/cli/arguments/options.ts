@@ -97,14 +97,14 @@ export function nonEmpty(value: string | undefined): string | null {
 /** A Postgres URL where `~` of certificates and key is the home folder. @throws as `expandHome` */
 export function withHomePaths(url: string, environment: Environment): string {
   return url.replace(
-    /([?&]ssl(?:rootcert|cert|key)=)(?:~|%7e)(?=\/|%2f|&|$)/gi,
+    /([?&](?:ssl(?:rootcert|cert|key)|passfile)=)(?:~|%7e)(?=\/|%2f|&|$)/gi,
     (_, start: string) => start + encodeURIComponent(homeFolder(environment)),
   );
 }
 
 /** A Postgres URL whose certificates and key are meant from a folder, as paths are. */
 export function withWholePaths(url: string, folder: string): string {
-  const relative = /[?&]ssl(?:rootcert|cert|key)=(?!system(?:&|$)|\/|%2f|[a-z](?::|%3a)|&|$)/gi;
+  const relative = /[?&](?:ssl(?:rootcert|cert|key)|passfile)=(?!system(?:&|$)|\/|%2f|[a-z](?::|%3a)|&|$)/gi;
   return url.replace(relative, (start) => start + encodeURIComponent(`${folder}/`));
 }
 
