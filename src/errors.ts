@@ -143,6 +143,14 @@ export function outOfFiles(failed: string, cause: unknown): VaultError {
   return new VaultError('denied', `${failed} ${MORE_FILES}`.trim(), { cause });
 }
 
+/**
+ * Whether a text has the shape of a URL or of what is left of one (`'s3://...`, `user:password@host`): where one cannot be meant, a
+ * message does not repeat it, since it may hold a password.
+ */
+export function mayHoldSecret(text: string): boolean {
+  return /:\/\/|(^|\/\/)([^/\\]*:|[^/\\]{2,}:\/)[^/\\]*@/.test(text);
+}
+
 /** Wrong usage or configuration, as an error: the one that is told of most. @param message see `VaultError` */
 export function invalidInput(message: string, cause?: unknown): VaultError {
   return new VaultError('invalid-input', message, { cause });

@@ -16,7 +16,7 @@ const FLOORS: readonly (readonly (readonly [part: string, paths: RegExp])[])[] =
   [['host', /^src\/host\.ts$/]],
   [
     ['bucket contract', /^src\/buckets\/bucket\.ts$/],
-    ['catalog contract', /^src\/catalog\/catalog\.ts$/],
+    ['catalog contract', /^src\/catalog\/(catalog|location)\.ts$/],
     ['format', /^src\/format\//],
     ['disk', /^src\/disk\//],
     ['concurrency', /^src\/concurrency\//],

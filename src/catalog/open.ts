@@ -1,8 +1,9 @@
 import { requireNativePath } from '../disk/folders.ts';
-import { invalidInput, throwIfAborted } from '../errors.ts';
+import { throwIfAborted } from '../errors.ts';
 import { systemClock } from '../host.ts';
 import type { Clock, Environment } from '../host.ts';
 import type { Catalog } from './catalog.ts';
+import { isDatabaseUrl, requireLocation } from './location.ts';
 import type { Engine } from './sql/engine.ts';
 import { sqlCatalog } from './sql/catalog.ts';
 
@@ -37,32 +38,14 @@ export async function openScratch({ clock = systemClock }: OpenCatalogOptions = 
   return sqlCatalog(await openSqliteInMemory(clock));
 }
 
-/** Whether a location is a database server's URL, well formed or not, rather than a file's path. */
-export function isDatabaseUrl(location: string): boolean {
-  return /^postgres(ql)?:/i.test(location);
-}
-
-/** The other form of libpq's connection strings, `host=localhost dbname=vault`, which would be the name of a file. */
-const KEYWORDS = /(^|\s)(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=\s*\S/;
-
 /** The database under a catalog, opened as `openCatalog` does. @internal */
 export async function openEngine(location: string, options: OpenCatalogOptions): Promise<Engine> {
   throwIfAborted(options.signal);
+  requireLocation(location);
   const { create = false, clock = systemClock } = options;
   if (isDatabaseUrl(location)) {
     const { openPostgres } = await import('./postgres/engine.ts');
     return openPostgres(location, { ...options, create, clock });
-  }
-  if (KEYWORDS.test(location)) {
-    // Not repeated: it may hold a password.
-    throw invalidInput(
-      'A catalog is an SQLite file or a postgres:// URL, not a list of keywords: postgres://user@host:port/database is the form.',
-    );
-  }
-  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(location)) {
-    throw invalidInput(
-      `A catalog is an SQLite file or a postgres:// URL, not ${location.replace(/:.*/s, '://...')}`,
-    );
   }
   requireNativePath(location);
   const { openSqlite } = await import('./sqlite/engine.ts');

@@ -263,6 +263,10 @@ describe('anything else', () => {
     'https://user:hunter2@host/photos',
     's3://photos?forcePathStyle=hunter2',
     's3://photos#hunter2',
+    ' s3://AKIAKEY:hunter2@photos',
+    "'gs://hunter2@photos/x'",
+    'bucket=s3://photos?secretAccessKey=hunter2',
+    'AKIAKEY:hunter2@photos',
   ])('%s is refused without its secret in the message', (text) => {
     expect(refusalOf(text, '/base')).not.toContain('hunter2');
   });

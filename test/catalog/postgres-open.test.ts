@@ -1,9 +1,11 @@
 import { writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { openCatalog } from '../../src/catalog/open.ts';
 import type { OpenCatalogOptions } from '../../src/catalog/open.ts';
 import { openPostgres } from '../../src/catalog/postgres/engine.ts';
+import { postgresSettings } from '../../src/catalog/postgres/settings.ts';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { errorAnswer, postgresProxy, rowAnswer } from '../support/postgres-proxy.ts';
@@ -137,6 +139,33 @@ describe('opening a catalog in Postgres', () => {
     });
     await opened(`${database.url}?schema=beside`);
     expect(await codeOf(opened(database.url))).toBe('invalid-input');
+  });
+
+  test('refuses the tables of another program that its user may not even see', async () => {
+    await using database = await freshDatabase();
+    const role = `r_${hex(8)}`;
+    await runSql(
+      database.url,
+      `create role ${role} login password 'secret-of-role'; create schema other authorization ${role};
+       create materialized view other.files as select 1 as hash;
+       grant create on database "${new URL(database.url).pathname.slice(1)}" to ${role}`,
+    );
+    const url = new URL(`${database.url}?schema=other`);
+    url.username = role;
+    url.password = 'secret-of-role';
+    expect(await failure(url.href)).toMatchObject({
+      code: 'invalid-input',
+      message: expect.stringContaining('another program (files)'),
+    });
+    await runSql(database.url, `drop owned by ${role} cascade; drop role ${role}`);
+  });
+
+  test.each([-5, 1])('refuses a schema of version %i, which was never released', async (version) => {
+    const place = await freshPostgres();
+    await opened(place.url);
+    await runSql(place.url, `update ${place.schema}.vault_schema set version = ${version}`);
+    expect(await codeOf(opened(place.url, {}))).toBe('unsupported');
+    await place.drop();
   });
 
   test('refuses a server that is too old', async () => {
@@ -333,6 +362,49 @@ describe('the settings of libpq', () => {
     await place.drop();
   });
 
+  test.each<[string, Readonly<Record<string, string>>, RegExp]>([
+    ['channel_binding=bogus', {}, /^channel_binding is disable, prefer or require, not "bogus"/],
+    ['channel_binding=require&sslmode=disable', {}, /^channel_binding=require needs TLS/],
+    ['sslmode=disable', { PGCHANNELBINDING: 'require' }, /^channel_binding=require needs TLS/],
+    ['sslnegotiation=bogus', {}, /^sslnegotiation is postgres or direct, not "bogus"/],
+    ['sslnegotiation=direct', {}, /^sslnegotiation=direct needs sslmode=require/],
+    ['gssencmode=require', {}, /^gssencmode is disable or prefer, not "require"/],
+    ['', { PGGSSENCMODE: 'require' }, /^gssencmode is disable or prefer, not "require"/],
+    ['service=nope', {}, /setting "service" \(PGSERVICE\) .* not supported/],
+    ['', { PGSERVICE: 'nope' }, /setting "service" \(PGSERVICE\) .* not supported/],
+    ['', { PGHOSTADDR: '10.0.0.1' }, /setting "hostaddr" \(PGHOSTADDR\) .* not supported/],
+    ['require_auth=scram-sha-256', {}, /setting "require_auth" .* not supported/],
+    ['sslcrl=x', {}, /setting "sslcrl" .* not supported/],
+    ['sslmode=VERIFY-FULL', {}, /verify-ca or verify-full, in small letters, not "VERIFY-FULL"/],
+    ['schema=a%00', {}, /zero byte/],
+  ])('what psql obeys and vault cannot is refused: "%s" %j', async (parameters, environment, message) => {
+    const url = new URL(inject('postgresUrl'));
+    expect(await failure(`${url.href}?${parameters}`, { environment })).toMatchObject({
+      code: 'invalid-input',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('what changes nothing is taken, a password file of the URL too', async () => {
+    const place = await freshPostgres();
+    const url = new URL(place.url);
+    const path = folder.at('of-url');
+    await writeFile(path, `*:*:*:*:${url.password}`, { mode: 0o600 });
+    url.password = '';
+    const harmless = 'client_encoding=UTF8&fallback_application_name=x&gssencmode=prefer';
+    expect(await codeOf(opened(`${url.href}&${harmless}&passfile=${path}`))).toBe('success');
+    await place.drop();
+  });
+
+  test('without a user it is the one of this process, and an address of IPv6 has its brackets', async () => {
+    const { username } = userInfo();
+    const { label, client } = await postgresSettings('postgres://[::1]:1/db', {});
+    expect({ label, user: client.user }).toEqual({
+      label: `postgres://${username}@[::1]:1/db`,
+      user: username,
+    });
+  });
+
   describe('for TLS', () => {
     const own = selfSigned();
     const foreign = selfSigned();
@@ -379,6 +451,18 @@ describe('the settings of libpq', () => {
       const filled = parameters.replace('ROOT', root).replace('FOREIGN', foreignRoot);
       expect(await over(secure, filled)).toBe(withTls);
       expect(await over(plain, filled)).toBe(without);
+    });
+
+    test('direct negotiation that the server does not take is told of', async () => {
+      const url = `${inject('postgresUrl')}?sslmode=require&sslnegotiation=direct`;
+      expect((await failure(url)).message).toMatch(/sslnegotiation=direct/);
+    });
+
+    test('channel_binding=require has no login without it, whoever is in the middle', async () => {
+      // This one ends TLS itself, so that the server beyond it offers none.
+      expect(await over(secure, 'sslmode=require&channel_binding=prefer')).toBe('encrypted');
+      expect(await over(secure, 'sslmode=require&channel_binding=require')).toBe('denied');
+      expect(await over(plain, 'channel_binding=require')).toBe('invalid-input');
     });
 
     test('verify-full checks the name too, and verify-ca does not', async () => {

@@ -179,3 +179,12 @@ test('init tells how the vault that --vault names is used next', async () => {
   const { exit, stderr } = await box.run(['--vault', 'other', 'init', '--verbose', '--bucket', 'b'], bare);
   expect([exit, stderr]).toEqual([0, expect.stringMatching(/Next: vault --vault other put <path>\n/)]);
 });
+
+test('what is no URL as it stands is no path either, and is not shown', async () => {
+  await config(`[vault.work]\ndb = " postgres://u:hidden@h/d"\n`);
+  for (const args of [['config', 'show'], ['ls']]) {
+    const { exit, stdout, stderr } = await box.run(['--vault', 'work', ...args], bare);
+    expect(stdout + stderr).not.toContain('hidden');
+    expect(exit).toBe(2);
+  }
+});

@@ -111,11 +111,48 @@ describe('a URL that cannot be right ends with 2', () => {
       `${PLACE}/db?sslkey=no-certificate.pem`,
       /sslkey does not hold what it should/,
     ],
+    ...[
+      `'${PLACE}/db'`,
+      ` ${PLACE}/db`,
+      `jdbc:${PLACE}/db`,
+      `psql ${PLACE}/db`,
+      `VAULT_DB=${PLACE}/db`,
+      `postgres ://vault:${SECRET}@h/db`,
+      `postgres//vault:${SECRET}@h/db`,
+      `'postgres:/vault:${SECRET}@h/db'`,
+      `vault:${SECRET}@h/db`,
+      `'password=${SECRET} dbname=db'`,
+    ].map((db): [string, string, RegExp] => [
+      `that is none as it stands: ${db}`,
+      db,
+      /an SQLite file or a postgres:\/\/ URL.* may hold a password|not a list of keywords/,
+    ]),
+    [
+      'with a URL as its host',
+      `postgres:///db?host=${encodeURIComponent(`${PLACE}/db`)}`,
+      /^The host of .* is no URL/,
+    ],
     ['with too long a schema', `${PLACE}/db?schema=${'x'.repeat(64)}`, /schema's name is 63 bytes/],
   ])('%s', async (_, db, message) => {
     const { exit, said } = await saidOf(db, LS);
     expect(said).toMatch(message);
     expect(exit).toBe(2);
+  });
+
+  test.each([INIT, ['config', 'show'], ['catalog', 'copy', `'${PLACE}/copy'`]])(
+    'before anything is made or shown: %j',
+    async (...args) => {
+      const before = await readdir(box.path);
+      expect(await saidOf(` ${PLACE}/db`, args)).toMatchObject({ exit: 2 });
+      expect(await readdir(box.path)).toEqual(before);
+    },
+  );
+
+  test('nor does what is shown of one that cannot be read have a password', async () => {
+    const place = `postgres://vault:0/@${SECRET}@h/db`;
+    const { stdout } = await box.run(['config', 'show', '--db', place]);
+    expect(stdout).toContain('postgres://vault@h/db');
+    expect(stdout).not.toContain(SECRET);
   });
 
   test('also from the environment', async () => {
@@ -189,6 +226,16 @@ describe('a server that refuses ends with 2', () => {
     const db = withParts(proxy.url, { search: '?sslmode=verify-full' }).href;
     const { exit, said } = await saidOf(db, LS);
     expect(said).toMatch(/certificate .* is not trusted: .*sslrootcert=<file>/);
+    expect(exit).toBe(2);
+  });
+
+  test('tables that are somebody else’s', async () => {
+    const { exit, said } = await saidThrough(
+      (text) =>
+        text.startsWith('create table') ? errorAnswer('42501', 'must be owner of table files') : 'pass',
+      INIT,
+    );
+    expect(said).toMatch(/must be owner of table files\. Log in as its owner.*or name another schema/);
     expect(exit).toBe(2);
   });
 

@@ -167,6 +167,7 @@ test('refuses a password in clear, no or several formats, no paths, and what a f
     ['--cron', 'back\\slash'],
     ['--systemd', 'line\nend'],
     ['--cron', '--db', 'postgres://u:secret@h/d', '--bucket', 'x'],
+    ['--cron', '--db', 'postgres://u:secret@/d', '--bucket', 'x'],
   ]) {
     const { exit, stderr } = await print(...args);
     expect({ args, exit }).toEqual({ args, exit: 2 });

@@ -1,6 +1,6 @@
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { invalidInput, messageOf, VaultError } from '../../errors.ts';
+import { invalidInput, mayHoldSecret, messageOf, VaultError } from '../../errors.ts';
 import { requireNativePath } from '../../disk/folders.ts';
 
 export interface FolderLocation {
@@ -55,6 +55,11 @@ function absolutePath(text: string, base: string | null): string {
   if (/^~(\/|$)/.test(text)) {
     throw invalidInput(
       `The shell did not expand the "~" of ${text}. Write $HOME instead, or the whole path.`,
+    );
+  }
+  if (mayHoldSecret(text)) {
+    throw invalidInput(
+      'A bucket is a path or a URL, which begins with its scheme, without quotes, blanks or anything else before that. What was given is not shown here, as it may hold a secret. For a path of such a name, put ./ before it.',
     );
   }
   requireNativePath(text);

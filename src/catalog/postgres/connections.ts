@@ -1,10 +1,11 @@
+import { EventEmitter } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Compilable } from 'kysely';
-import type { Pool, PoolClient } from 'pg';
+import type { Client, Pool, PoolClient } from 'pg';
 import { Gate } from '../../concurrency/semaphore.ts';
 import type { Clock } from '../../host.ts';
 import type { Answer, Durability, Session } from '../sql/engine.ts';
-import { failureOf, isAborted, isWithoutTransaction, translated } from './errors.ts';
+import { failureOf, isAborted, isWithoutTransaction, translated, UNBOUND } from './errors.ts';
 import type { PostgresSettings } from './settings.ts';
 
 /** Connections at most. A put overlaps look-ups and records, and more of them only wait in the server. */
@@ -71,11 +72,21 @@ export class PostgresConnections {
   }
 
   /** Connects nothing yet. */
-  static async to({ label, client }: PostgresSettings, clock: Clock): Promise<PostgresConnections> {
-    const { Pool: PgPool, TypeOverrides } = (await import('pg')).default;
+  static async to(
+    { label, client, bindsChannel }: PostgresSettings,
+    clock: Clock,
+  ): Promise<PostgresConnections> {
+    const { Client: PgClient, Pool: PgPool, TypeOverrides } = (await import('pg')).default;
     const types = new TypeOverrides();
     types.setTypeParser(INT8, Number);
-    const pool = new PgPool({ ...client, types, pipeline: true, max: CONNECTIONS });
+    class BoundClient extends PgClient {
+      constructor(...[settings]: ConstructorParameters<typeof PgClient>) {
+        super(settings);
+        requireBinding(this);
+      }
+    }
+    const kind = bindsChannel ? { Client: BoundClient } : {};
+    const pool = new PgPool({ ...client, ...kind, types, pipeline: true, max: CONNECTIONS });
     // A broken connection is reported by the query that meets it; without a listener it would end the process.
     pool.on('error', () => undefined);
     pool.on('connect', (connection) => connection.on('error', () => undefined));
@@ -207,4 +218,25 @@ async function run<O>(client: PoolClient, compilable: Compilable<O>): Promise<An
   const { sql: text, parameters } = compilable.compile();
   const { rows, rowCount } = await client.query<O & Record<string, unknown>>(text, [...parameters]);
   return { rows, affected: rowCount ?? 0 };
+}
+
+/** Ends a client's connection before it answers a login that is not bound to TLS: node-postgres takes any, whatever it prefers. */
+function requireBinding(client: Client): void {
+  const connection: unknown = Reflect.get(client, 'connection');
+  if (!(connection instanceof EventEmitter))
+    throw new TypeError('node-postgres has no connection to listen to.');
+  let isBound = false;
+  const give = (): void => {
+    connection.emit('error', new Error(UNBOUND));
+    client.end().catch(() => undefined);
+  };
+  connection.on('authenticationSASL', ({ mechanisms }: { readonly mechanisms: readonly string[] }) => {
+    isBound = mechanisms.includes('SCRAM-SHA-256-PLUS');
+    if (!isBound) give();
+  });
+  for (const other of ['authenticationCleartextPassword', 'authenticationMD5Password'])
+    connection.on(other, give);
+  connection.on('authenticationOk', () => {
+    if (!isBound) give();
+  });
 }

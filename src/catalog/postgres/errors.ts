@@ -54,6 +54,9 @@ const NO_POSTGRES =
 const REFUSED_BY_POOLER =
   /authentication failed|no such user|no such database|unsupported startup parameter|not allowed/i;
 
+/** What connections say of a server whose login is not bound to the TLS connection. */
+export const UNBOUND = 'the server offers no login that is bound to its TLS connection';
+
 export function failureOf(error: unknown): Failure {
   if (error instanceof VaultError) return 'final';
   const code = systemCode(error) ?? '';
@@ -142,6 +145,12 @@ function outage(error: unknown, label: string): Told {
       `The database ${label} accepts no more connections: ${message}. Try again later, raise its max_connections, or put a pooler before it.`,
     ];
   }
+  if (/before secure TLS connection/.test(message)) {
+    return [
+      'unavailable',
+      `The database ${label} cannot be reached: ${message}. If it is older than PostgreSQL 17 or has no TLS, leave out sslnegotiation=direct; else try again later.`,
+    ];
+  }
   const advice = UNREACHED_CODES.has(code) || UNREACHED.test(message) ? 'Check host and port, or try' : 'Try';
   return [
     'unavailable',
@@ -174,6 +183,12 @@ function notConnected(error: unknown, label: string): Told | null {
       `The server of ${label} asks for a password, and there is none. Give it in the URL, PGPASSWORD or ~/.pgpass (mode 0600).`,
     ];
   }
+  if (message === UNBOUND) {
+    return [
+      'denied',
+      `Logging in to ${label} was given up: ${message}, which channel_binding=require asks for. Somebody may be in between; leave that out for a server or proxy without it.`,
+    ];
+  }
   if (message.startsWith('SASL')) {
     return ['denied', `Logging in to ${label} failed: ${message}. Check user and password.`];
   }
@@ -198,6 +213,12 @@ function refusedByServer(error: unknown, label: string): Told | null {
   }
   if (code.startsWith('28')) {
     return ['denied', `The database ${label} refuses: ${message}. Check user and password.`];
+  }
+  if (code === '42501' && message.startsWith('must be owner')) {
+    return [
+      'denied',
+      `The database ${label} refuses: ${message}. Log in as its owner for this once if it is the vault's, or name another schema.`,
+    ];
   }
   if (code === '42501') {
     return [

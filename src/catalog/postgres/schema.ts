@@ -98,12 +98,13 @@ async function migrate(database: Preparing, session: Session): Promise<void> {
 /** @throws `invalid-input` if the schema has another program's tables, which could have the same names */
 async function requireOwnSchema({ engine, schema }: Preparing, session: Session): Promise<void> {
   const where = schema === null ? sql`current_schema()` : sql.lit(schema);
+  // The information schema leaves out what this user has no right to.
   const { rows } = await session.run(
     rawQuery(
       engine.db,
       sql<{
         table_name: string;
-      }>`select table_name from information_schema.tables where table_schema = ${where}`,
+      }>`select c.relname as table_name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = ${where} and c.relkind in ('r', 'p', 'v', 'm', 'f')`,
     ),
   );
   const names = rows.map((row) => row.table_name);

@@ -44,7 +44,7 @@ export function requireKnownSchema(label: string, version: number): void {
       `The catalog ${label} was written by a newer version of this program (schema ${version}, this one knows ${SCHEMA_VERSION}). Upgrade it on this machine too.`,
     );
   }
-  if (version > 0 && version <= UNRELEASED) {
+  if (version !== 0 && version <= UNRELEASED) {
     throw new VaultError(
       'unsupported',
       `The catalog ${label} was made by an unreleased version; rebuild it with "vault recover" in another place.`,

@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { isDatabaseUrl, requireLocation } from '../../catalog/location.ts';
 import type { Environment } from '../../host.ts';
 import { quote } from '../terminal/text.ts';
 import {
@@ -17,7 +18,6 @@ import {
   withWholePaths,
   type SharedOptions,
 } from './options.ts';
-import { isPostgresUrl } from './environment.ts';
 
 /** What a vault's table in the file may say. */
 interface Key {
@@ -133,6 +133,7 @@ export async function settle(options: SharedOptions, environment: Environment): 
   for (const { key, option, variables, isPath } of KEYS) {
     const value = table.get(key);
     if (value === undefined || isSaid(option, options)) continue;
+    if (option === 'db') requireLocation(value);
     if (!isMeant && variables.some((variable) => nonEmpty(environment[variable]) !== null)) continue;
     added[option] = isPath ? pathIn(file, value, environment) : value;
   }
@@ -156,7 +157,7 @@ function isSaid(option: Key['option'], options: SharedOptions): boolean {
 /** A path in the file is meant from the file's folder. */
 function pathIn(file: string, value: string, environment: Environment): string {
   const folder = dirname(file);
-  return isPostgresUrl(value)
+  return isDatabaseUrl(value)
     ? withWholePaths(withHomePaths(value, environment), folder)
     : resolve(folder, expandHome(value, environment));
 }

@@ -1,7 +1,9 @@
 /**
  * The variables of the process: taken once, and without what no other program has any business with. Every start loads this, so it
- * imports nothing.
+ * imports next to nothing.
  */
+import { isDatabaseUrl } from '../../catalog/location.ts';
+import { mayHoldSecret } from '../../errors.ts';
 import type { Environment } from '../../host.ts';
 
 /** Variables that are secrets, from here on known to this program alone. */
@@ -23,11 +25,7 @@ const SECRETS = [
 export function takeEnvironment(): Environment {
   const environment = { ...process.env };
   for (const name of SECRETS) delete process.env[name];
-  if (isPostgresUrl(environment['VAULT_DB'] ?? '')) delete process.env['VAULT_DB'];
+  const db = environment['VAULT_DB'] ?? '';
+  if (isDatabaseUrl(db) || mayHoldSecret(db)) delete process.env['VAULT_DB'];
   return environment;
-}
-
-/** Whether a catalog location is a database server's URL and not a file's path. */
-export function isPostgresUrl(location: string): boolean {
-  return /^postgres(ql)?:\/\//i.test(location);
 }

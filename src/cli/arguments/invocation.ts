@@ -2,6 +2,7 @@
 import { isAbsolute, sep } from 'node:path';
 import type { VaultLocation } from '../../compose.ts';
 import { isVaultError } from '../../errors.ts';
+import { isDatabaseUrl } from '../../catalog/location.ts';
 import type { Host } from '../../host.ts';
 import type { CallOptions, Step, Warning } from '../../vault/call.ts';
 import type { NotedVerb } from '../../vault/read/runs.ts';
@@ -10,7 +11,6 @@ import type { ExitCode } from '../exit.ts';
 import { ATTENTION, DONE, exitCodeOf } from '../exit.ts';
 import type { Settled } from './config.ts';
 import type { SharedOptions } from './options.ts';
-import { isPostgresUrl } from './environment.ts';
 import { catalogLocation, logFolderOf, requestOptions } from './options.ts';
 import type { Output } from '../terminal/output.ts';
 import { workingFolder } from './intact.ts';
@@ -57,7 +57,7 @@ export async function withVault<T>(
   const db = catalogLocation(options, environment);
   const vault = await openVault({
     db,
-    ...(isPostgresUrl(db) && { logFolder: logFolderOf(environment) }),
+    ...(isDatabaseUrl(db) && { logFolder: logFolderOf(environment) }),
     passwordTries: PASSWORD_TRIES,
     password: async (refused) => {
       const password = await readTriedPassword({ ...invocation, purpose: 'enter', refused });

@@ -3,6 +3,7 @@ import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join, normalize } from 'node:path';
 import type { RequestOptions } from '../../compose.ts';
 import { invalidInput, type VaultError } from '../../errors.ts';
+import { requireLocation } from '../../catalog/location.ts';
 import type { Environment } from '../../host.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { MAX_SHARDS, parseRedundancy, type Redundancy } from '../../format/shard.ts';
@@ -39,19 +40,18 @@ const CATALOG_FILE = 'catalog.db';
  *
  * @param options `platform`: as `process.platform` says it
  * @returns a path or a Postgres URL
+ * @throws `invalid-input` if it is neither
  */
 export function catalogLocation(
   options: Pick<SharedOptions, 'db'>,
   environment: Environment,
   platform: NodeJS.Platform = process.platform,
 ): string {
-  if (options.db !== undefined) {
-    if (options.db === '') throw invalidInput('--db needs a file or a Postgres URL.');
-    return options.db;
-  }
-  return (
-    nonEmpty(environment['VAULT_DB']) ?? join(dataFolder(environment, platform), DATA_FOLDER, CATALOG_FILE)
-  );
+  if (options.db === '') throw invalidInput('--db needs a file or a Postgres URL.');
+  const said = options.db ?? nonEmpty(environment['VAULT_DB']);
+  if (said === null) return join(dataFolder(environment, platform), DATA_FOLDER, CATALOG_FILE);
+  requireLocation(said);
+  return said;
 }
 
 /** Where this machine keeps what it remembers beside a catalog that is on a server. */
@@ -94,22 +94,17 @@ export function nonEmpty(value: string | undefined): string | null {
   return value === undefined || value === '' ? null : value;
 }
 
-/** A catalog's location without the password in its URL; a path as it is. */
-export function withoutSecret(location: string): string {
-  return location.replace(/^(\w+:\/\/[^:@/]*):[^@/]*@/, '$1@').replace(/([?&]password=)[^&]*/gi, '$1***');
-}
-
 /** A Postgres URL where `~` of certificates and key is the home folder. @throws as `expandHome` */
 export function withHomePaths(url: string, environment: Environment): string {
   return url.replace(
-    /([?&]ssl(?:rootcert|cert|key)=)(?:~|%7e)(?=\/|%2f|&|$)/gi,
+    /([?&](?:ssl(?:rootcert|cert|key)|passfile)=)(?:~|%7e)(?=\/|%2f|&|$)/gi,
     (_, start: string) => start + encodeURIComponent(homeFolder(environment)),
   );
 }
 
 /** A Postgres URL whose certificates and key are meant from a folder, as paths are. */
 export function withWholePaths(url: string, folder: string): string {
-  const relative = /[?&]ssl(?:rootcert|cert|key)=(?!system(?:&|$)|\/|%2f|[a-z](?::|%3a)|&|$)/gi;
+  const relative = /[?&](?:ssl(?:rootcert|cert|key)|passfile)=(?!system(?:&|$)|\/|%2f|[a-z](?::|%3a)|&|$)/gi;
   return url.replace(relative, (start) => start + encodeURIComponent(`${folder}/`));
 }
 

@@ -1,6 +1,7 @@
 import { DONE, type ExitCode } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
-import { catalogLocation, withoutSecret } from '../arguments/options.ts';
+import { catalogLocation } from '../arguments/options.ts';
+import { withoutSecret } from '../../catalog/location.ts';
 import { tableFor } from '../terminal/table.ts';
 import { count, grouped, showName } from '../terminal/text.ts';
 import type { Setting } from '../arguments/config.ts';

@@ -1,5 +1,6 @@
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { invalidInput, isFailure, isVaultError } from '../../errors.ts';
+import { isDatabaseUrl } from '../../catalog/location.ts';
 import { typedWord } from '../../shell-word.ts';
 import type { Compression } from '../../format/keyring.ts';
 import { formatRedundancy, type Redundancy } from '../../format/shard.ts';
@@ -18,7 +19,6 @@ import {
   type Flags,
   type SharedOptions,
 } from '../arguments/options.ts';
-import { isPostgresUrl } from '../arguments/environment.ts';
 import { expectQuestion, passwordSource, readNewPassword } from '../arguments/password.ts';
 import { askForChoice, askForText } from '../terminal/prompt.ts';
 import { reportError } from '../terminal/report.ts';
@@ -125,7 +125,7 @@ function givenBuckets({ local, bucket = [] }: InitFlags, db: string): readonly s
   if (bucket.length > 0) {
     throw invalidInput('Use --local or --bucket, not both: --local makes its own folders.');
   }
-  if (isPostgresUrl(db)) {
+  if (isDatabaseUrl(db)) {
     throw invalidInput(
       '--local puts its folders beside an SQLite file, and --db or VAULT_DB names a Postgres server. Use --bucket instead.',
     );
@@ -232,7 +232,7 @@ function summary(made: {
       : `any ${m === 1 ? 'one bucket' : count(m, 'bucket')} may be lost, down or damaged`;
   const { vault: name, db } = made.given;
   const vault = name === undefined ? '' : ` --vault ${typedWord(name)}`;
-  const catalog = db === undefined ? '' : ` --db ${isPostgresUrl(db) ? '<url>' : typedWord(db)}`;
+  const catalog = db === undefined ? '' : ` --db ${isDatabaseUrl(db) ? '<url>' : typedWord(db)}`;
   return [
     `Made a vault with ${count(made.buckets.length, 'bucket')} and redundancy ${k}+${m}: ${survives}.`,
     ...made.buckets.map((url) => `  ${url}`),

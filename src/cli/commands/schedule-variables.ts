@@ -21,7 +21,7 @@ const FILES = `
 
 /** Parameters that name files. A host that is a path is a socket. */
 const FILES_IN_URL =
-  /[?&](sslrootcert(?==(?!system(?:&|$)|&|$))|ssl(?:cert|key)(?==[^&])|host(?==(?:\/|%2f)))/gi;
+  /[?&](sslrootcert(?==(?!system(?:&|$)|&|$))|(?:ssl(?:cert|key)|passfile)(?==[^&])|host(?==(?:\/|%2f)))/gi;
 
 /** Tell this machine's own programs, users and settings. */
 const MACHINE = ['PATH', 'HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'AWS_PROFILE'];

@@ -1,4 +1,3 @@
-import { isPostgresUrl } from '../arguments/environment.ts';
 import {
   catalogLocation,
   requestOptions,
@@ -12,6 +11,7 @@ import { realpath } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { invalidInput } from '../../errors.ts';
+import { isDatabaseUrl, withoutSecret } from '../../catalog/location.ts';
 import { DONE, type ExitCode } from '../exit.ts';
 import { bucketUrlOf, withVault, type Invocation } from '../arguments/invocation.ts';
 import { workingFolder } from '../arguments/intact.ts';
@@ -80,14 +80,14 @@ async function scheduleOf(
   const { options, environment, settled } = invocation;
   requestOptions(options);
   const db = catalogLocation(options, environment);
-  const isFile = !isPostgresUrl(db);
+  const isFile = !isDatabaseUrl(db);
   const named = isFile ? resolve(workingFolder(), db) : withWholePaths(db, workingFolder());
   // SQLite's own files lie beside the catalog itself. Where it is a link, a pod has not what that leads to.
   const real = isFile ? await realpath(named).catch(() => named) : named;
   const catalog = inPod ? real : named;
   const password = placeOfPassword(invocation);
   const shared = sharedWords(invocation, { catalog, password, inPod });
-  if (!isFile && shared.includes(catalog) && hasPassword(db)) {
+  if (!isFile && shared.includes(catalog) && withoutSecret(db) !== db) {
     throw invalidInput(
       "A job must not show the database's password: take it out of the URL, into the file that PGPASSFILE names (~/.pgpass).",
     );
@@ -201,12 +201,6 @@ function placeOfPassword(invocation: Invocation): PlaceOfPassword {
   throw invalidInput(
     'A job needs to find the password: use --password-file <file> or --password-command <command>. It is never printed in plain text.',
   );
-}
-
-function hasPassword(location: string): boolean {
-  if (!URL.canParse(location)) return /password/i.test(location);
-  const { password, searchParams } = new URL(location);
-  return password !== '' || searchParams.has('password');
 }
 
 /** No format has a way to write line ends and their like that every reader of it knows. */
