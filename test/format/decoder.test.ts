@@ -322,7 +322,8 @@ describe.skipIf(python === null)(`docs/decoder.py${needs}`, () => {
       );
       writeFileSync(join(folder, `keyring/000000000${epoch}`), signed('keyring', Buffer.from(json), keys));
     };
-    const fetched = (): Promise<Decoded> => decode('--password-file', password(), 'get', hash, ...newer.folders);
+    const fetched = (): Promise<Decoded> =>
+      decode('--password-file', password(), 'get', hash, ...newer.folders);
     for (const changed of [
       (json: string) => json.replace('"requires":[]', '"requires":["new"]'),
       () => '{"format":"vault/3","epoch":"two"}',
