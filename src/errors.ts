@@ -96,6 +96,7 @@ const UNNAMED: Readonly<Record<number, readonly [code: string, message: string]>
   70: ['ESTALE', 'stale file handle'],
   37: ['ENOLCK', 'no locks available'],
   77: ['ENOLCK', 'no locks available'],
+  74: ['EBADMSG', 'the file system is damaged'],
   117: ['EUCLEAN', 'the file system is damaged'],
   123: ['ENOMEDIUM', 'no medium found'],
   126: ['ENOKEY', 'the key of an encrypted folder is not there'],
@@ -123,9 +124,19 @@ export function messageOf(error: unknown): string {
   return named === null ? error.message : error.message.replace(NO_WORDS, named.join(': '));
 }
 
-/** Whether a disk has no room left, for anybody or for this user. */
+/** Whether a file takes no more bytes: its disk is full, or it is as large as it may become. */
 export function isFull(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCode(error) ?? '');
+}
+
+/** What to do where no file may become as large as this one would. */
+export const LARGER_FILES =
+  'No file may become that large: raise that limit ("ulimit -f unlimited"), or take a file system with larger files, and repeat.';
+
+/** What `isFull` knows, as an error. @param failed what could not be done, as a sentence */
+export function noRoom(failed: string, cause: unknown): VaultError {
+  const advice = systemCode(cause) === 'EFBIG' ? LARGER_FILES : 'Make room, or raise the quota, and repeat.';
+  return new VaultError('storage-full', `${failed} ${advice}`, { cause });
 }
 
 /** Whether this process, or the machine, may open no more files. Of modules and threads Node says so in words alone. */

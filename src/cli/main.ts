@@ -14,7 +14,7 @@ import { collectOften } from '../concurrency/heap.ts';
 import { Output } from './terminal/output.ts';
 import type { Action } from './verbs.ts';
 import { describeProgram, type AskedVerb } from './program.ts';
-import { asTold } from './surroundings.ts';
+import { asTold, misreadZone } from './surroundings.ts';
 import { synonymOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
@@ -29,6 +29,8 @@ const CLEAN_UP_MS = 600;
 export async function main(): Promise<void> {
   const abort = new AbortController();
   const args = process.argv.slice(2);
+  // Where nothing takes what is said, that is no reason to fail; without a listener it would end the process.
+  process.stderr.on('error', () => undefined);
   const run: Run = { ...thisHost(takeEnvironment()), signal: abort.signal, interruption: { kept: null } };
   const overdue = listenToSignals(abort, run);
   // Node ends with 0 when there is nothing left to wait for, and that would be taken for success.
@@ -58,6 +60,10 @@ async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
   let code: ExitCode = DONE;
   let usage = '';
   const output = new Output(process.stdout, run.signal);
+  const print = async (text: string): Promise<void> => {
+    output.requireOpen();
+    await output.write(text);
+  };
   const program = new Command();
   program.exitOverride().configureOutput({
     writeOut: (text) => (usage += text),
@@ -84,14 +90,15 @@ async function runVerb(args: readonly string[], run: Run): Promise<ExitCode> {
   });
   try {
     await program.parseAsync(args, { from: 'user' });
-    if (usage !== '') await output.write(usage);
+    if (usage !== '') await print(usage);
     return code;
   } catch (error) {
     if (!(error instanceof CommanderError)) {
       return fail(error, run, shared);
     }
     if (error.exitCode === 0) {
-      await output.write(usage);
+      // Many ask for the version only to see that the program is there, and throw it away.
+      await (error.code === 'commander.version' ? output.write(usage) : print(usage));
       return DONE;
     }
     if (error.code === 'commander.help') {
@@ -162,6 +169,9 @@ async function runAction(
     console.warn = () => undefined;
   }
   const interactive = process.stderr.isTTY && process.stdin.isTTY;
+  const misread = misreadZone(run);
+  // By its days versions are removed.
+  if (misread !== null) terminal[verb === 'prune' ? 'warn' : 'note'](misread);
   let ping: ((exit: ExitCode) => Promise<void>) | null = null;
   try {
     if (pings) ping = startPing(options, environment, terminal);

@@ -53,18 +53,22 @@ export async function makeFolder(path: string, options: { readonly mode: number 
     try {
       await mkdir(folder, options);
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') {
-        throw invalidInput(
-          `Cannot make the folder ${folder}: ${dirname(folder)} takes no folders. Name another place.`,
-          error,
-        );
-      }
+      if (systemCode(error) === 'ENOENT') throw takesNoFolders(folder, error);
       // Another process may have made it a moment ago.
       if (systemCode(error) !== 'EEXIST' || !(await isFolder(folder))) throw error;
     }
     // A new folder is an entry of the one above.
     await syncFolder(dirname(folder));
   }
+}
+
+/** What it means that a folder cannot be made since it is not there, where the one above it is. */
+export function takesNoFolders(path: string, cause: unknown): VaultError {
+  const above = dirname(path);
+  return invalidInput(
+    `Cannot make the folder ${path}: ${above} takes no folders. Name another place.`,
+    cause,
+  );
 }
 
 /**

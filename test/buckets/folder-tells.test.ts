@@ -15,7 +15,11 @@ import { listAll } from './conformance.ts';
 const CONTENT = Buffer.from('content');
 
 const failed = (code: string): string => {
-  const words = code === 'EDQUOT' ? 'disk quota exceeded' : 'said so';
+  const named: Readonly<Record<string, string>> = {
+    EDQUOT: 'disk quota exceeded',
+    EBADMSG: 'the file system is damaged',
+  };
+  const words = named[code] ?? 'said so';
   return `Could not store x in file:///one: ${code}: ${words}, write.`;
 };
 
@@ -36,6 +40,11 @@ describe('a system’s error', () => {
     ['ENOSPC', 'storage-full', ' Make room, or raise the quota, and repeat.'],
     ['EDQUOT', 'storage-full', ' Make room, or raise the quota, and repeat.'],
     [
+      'EFBIG',
+      'storage-full',
+      ' No file may become that large: raise that limit ("ulimit -f unlimited"), or take a file system with larger files, and repeat.',
+    ],
+    [
       'EMFILE',
       'denied',
       ' Too many files are open at once: raise that limit ("ulimit -n 1024"), and repeat.',
@@ -49,7 +58,17 @@ describe('a system’s error', () => {
       'invalid-input',
       ' A part of the bucket lies on another file system; all of it must lie on one.',
     ],
+    ['EINVAL', 'invalid-input', ' Its file system cannot do that: choose a folder on another one.'],
+    ['ENOSYS', 'invalid-input', ' Its file system cannot do that: choose a folder on another one.'],
+    ['ENOTSUP', 'invalid-input', ' Its file system cannot do that: choose a folder on another one.'],
+    ['EOPNOTSUPP', 'invalid-input', ' Its file system cannot do that: choose a folder on another one.'],
+    ['EMLINK', 'invalid-input', ' Its file system cannot do that: choose a folder on another one.'],
+    ['EUCLEAN', 'damaged', ' Check and mend its file system ("fsck"), and repeat.'],
+    ['EBADMSG', 'damaged', ' Check and mend its file system ("fsck"), and repeat.'],
     ['EIO', 'unavailable', ''],
+    ['ENOENT', 'unavailable', ''],
+    ['EBUSY', 'unavailable', ''],
+    ['ENODEV', 'unavailable', ''],
   ])('%s is %s, and says what to do', (code, meant, advice) => {
     const cause = systemError(code);
     expect(translated(cause, 'store x in file:///one')).toMatchObject({

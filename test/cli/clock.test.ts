@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { warnTo } from '../../src/cli/arguments/invocation.ts';
 import { startGcsServer } from '../support/gcs-server.ts';
 import { sandbox } from './run.ts';
@@ -113,4 +113,28 @@ test('a wrong clock is one topic, whichever bucket it was compared with', () => 
   for (const url of ['gs://a', 's3://b'])
     warn({ kind: 'clock', message: `3 days ahead of ${url}`, bucket: null });
   expect(topics.size).toBe(1);
+});
+
+describe('a time zone', () => {
+  test.each(['<X>-5:45', 'CET-1CEST,M3.5.0,M10.5.0/3', 'IST-5:30', '/usr/share/zoneinfo/Europe/Berlin'])(
+    'that is taken for another is told of (%s)',
+    async (zone) => {
+      await using box = await sandbox();
+      await box.makeVault();
+      const env = { TZ: zone };
+      const said = `TZ "${zone}" is taken for GMT+0`;
+      expect((await box.run(['ls', '--verbose'], { env })).stderr).toContain(said);
+      expect((await box.run(['prune', '--keep-daily', '1', '-n'], { env })).stderr).toContain(said);
+      expect(await box.run(['ls'], { env })).toMatchObject({ exit: 0, stderr: '' });
+    },
+  );
+
+  test.each(['Europe/Berlin', ':Europe/Berlin', 'CET-1', 'EST5EDT', 'UTC', 'UTC0', ''])(
+    'that is known is not (%j)',
+    async (zone) => {
+      await using box = await sandbox();
+      await box.makeVault();
+      expect((await box.run(['ls', '--verbose'], { env: { TZ: zone } })).stderr).not.toContain('TZ');
+    },
+  );
 });

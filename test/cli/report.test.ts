@@ -49,6 +49,11 @@ test('says that a disk is full with 5', async ({ skip }) => {
   if (disk === null) return skip();
   await disk.fill();
   const { exit, stderr } = await box.run(['report', '-o', 'disk/page']);
-  expect({ exit, stderr }).toEqual({ exit: 5, stderr: 'vault: There is no room to write disk/page.\n' });
+  expect({ exit, stderr }).toEqual({
+    exit: 5,
+    stderr: expect.stringMatching(
+      /^vault: disk\/page could not be written: ENOSPC: .*\. Make room, or raise the quota, and repeat\.\n$/,
+    ),
+  });
   expect(await readdir(disk.path)).toEqual(['ballast']);
 });

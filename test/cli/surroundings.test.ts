@@ -84,6 +84,10 @@ describe('standard output', () => {
     'share ls',
     'rm stored --json',
     'bucket ls',
+    'help',
+    'help put',
+    'put --help',
+    'completion bash',
   ];
   test('that is closed, or not for writing, is no place for what a verb prints: it does not begin', async () => {
     for (const way of ['>&-', '1< f']) {
@@ -286,6 +290,44 @@ describe('never a bug:', () => {
         });
       }
     }
+  });
+
+  test('no room for what is said, where all is well', async () => {
+    for (const command of ['--version', '--help', 'help put', 'completion bash', 'ls']) {
+      const { exit } = await box.shell(`vault ${command} 2> /dev/full`);
+      expect({ command, exit }).toEqual({ command, exit: 0 });
+    }
+  });
+
+  test.skipIf(DATABASE === 'postgres')('too little for the catalog', async () => {
+    await box.shell(prepared);
+    for (const limit of ['ulimit -n 24', 'ulimit -f 1', 'ulimit -f 40']) {
+      for (const command of ['put folder', 'catalog copy x.db', 'rm stored']) {
+        const { exit, stderr } = await box.shell(`rm -f x.db*; ${limit}; vault ${command}`);
+        if (exit === 0) continue;
+        expect({ limit, command, exit, stderr }).toEqual({
+          limit,
+          command,
+          exit: limit === 'ulimit -n 24' ? 2 : 5,
+          stderr: expect.stringContaining(limit.slice(0, 9)),
+        });
+      }
+    }
+  });
+
+  test('a smaller file than the bucket needs', async () => {
+    await box.shell('head -c 3000000 /dev/urandom > big');
+    const { exit, stderr } = await box.shell('ulimit -f 1000; vault put big');
+    expect({ exit, stderr }).toEqual({ exit: 5, stderr: expect.stringContaining('ulimit -f') });
+    expect(stderr).not.toContain('Waiting');
+  });
+
+  test('a bucket in /proc, which takes no folders', async () => {
+    const { exit, stderr } = await box.run(['init', '--db', 'new.db', '--bucket', '/proc']);
+    expect({ exit, stderr }).toEqual({
+      exit: 2,
+      stderr: expect.stringMatching(/^vault: Cannot make the folder \/proc\/\S+: \/proc takes no folders\./),
+    });
   });
 
   test.skipIf(DATABASE === 'postgres')('a folder in /proc, which cannot be made', async () => {

@@ -203,12 +203,17 @@ describe('A making that was killed', () => {
     await using begun = await room();
     await make({ ...begun, around: endingAt(4) }).catch(() => undefined);
     const before = objects(begun.places);
-    for (const [change, code] of [
-      [{ password: 'another' }, 'already-exists'],
-      [{ urls: ['memory:1', 'memory:2'] }, 'already-exists'],
-      [{ redundancy: { k: 1, m: 2 } }, 'invalid-input'],
+    for (const [change, code, advice] of [
+      [{ password: 'another' }, 'already-exists', /the same password and buckets to finish it, or delete/],
+      [
+        { urls: ['memory:1', 'memory:2'] },
+        'already-exists',
+        /buckets \(memory:1, .*\) to finish it, or delete/,
+      ],
+      [{ redundancy: { k: 1, m: 2 } }, 'invalid-input', /Repeat it with the settings/],
     ] as const) {
-      await expect(make({ ...begun, ...change })).rejects.toMatchObject({ code });
+      const refused = { code, message: expect.stringMatching(advice) };
+      await expect(make({ ...begun, ...change })).rejects.toMatchObject(refused);
       expect(objects(begun.places)).toEqual(before);
     }
     await make(begun);

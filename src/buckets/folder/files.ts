@@ -1,7 +1,16 @@
 import { Buffer } from 'node:buffer';
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
-import { invalidInput, isOutOfFiles, messageOf, outOfFiles, systemCode, VaultError } from '../../errors.ts';
+import {
+  invalidInput,
+  isFull,
+  isOutOfFiles,
+  messageOf,
+  noRoom,
+  outOfFiles,
+  systemCode,
+  VaultError,
+} from '../../errors.ts';
 
 // What the folder bucket needs of a file system: the plain calls, and what they mean for a bucket. The
 // callback functions, not FileHandle: this is the hot path of a local vault, and a handle object for every
@@ -183,12 +192,8 @@ export function translated(error: unknown, tried: string): unknown {
   // Without the path: what was tried says on what, and the path may be that of an open folder in /proc.
   const failed = `Could not ${tried}: ${messageOf(error).replace(/ '.*'$/s, '')}.`;
   if (isOutOfFiles(error)) return outOfFiles(failed, error);
+  if (isFull(error)) return noRoom(failed, error);
   switch (systemCode(error) ?? '') {
-    case 'ENOSPC':
-    case 'EDQUOT':
-      return new VaultError('storage-full', `${failed} Make room, or raise the quota, and repeat.`, {
-        cause: error,
-      });
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
@@ -209,6 +214,18 @@ export function translated(error: unknown, tried: string): unknown {
         `${failed} A part of the bucket lies on another file system; all of it must lie on one.`,
         error,
       );
+    case 'EINVAL':
+    case 'ENOSYS':
+    case 'ENOTSUP':
+    case 'EOPNOTSUPP':
+    case 'EMLINK':
+      return invalidInput(`${failed} Its file system cannot do that: choose a folder on another one.`, error);
+    case 'EUCLEAN':
+    case 'EBADMSG':
+      return new VaultError('damaged', `${failed} Check and mend its file system ("fsck"), and repeat.`, {
+        cause: error,
+      });
+    // Whatever may be otherwise in a moment: a disk that is away, a server that is slow, a folder that is made anew.
     default:
       return new VaultError('unavailable', failed, { cause: error });
   }

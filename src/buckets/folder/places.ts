@@ -10,7 +10,7 @@ import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { coalesced } from '../../concurrency/coalesced.ts';
 import { VaultError, systemCode } from '../../errors.ts';
-import { syncEntries } from '../../disk/folders.ts';
+import { syncEntries, takesNoFolders } from '../../disk/folders.ts';
 import { isLocal } from '../../disk/local.ts';
 import type { FolderCalls, Operation } from './calls.ts';
 import { identityOf, openUnlinked, stat, unlessAbsent } from './files.ts';
@@ -251,7 +251,11 @@ export class Places {
       try {
         await calls.mkdir(`${above.base}/${name}`, OWNER_ONLY_FOLDER);
       } catch (error) {
-        if (systemCode(error) !== 'EEXIST') throw error;
+        const code = systemCode(error);
+        // Unless the folder above was removed, as its disk was unmounted.
+        if (code === 'ENOENT' && above instanceof HeldPlace && (await this.#isInPlace(above, calls)))
+          throw takesNoFolders(join(this.#root, above.folder, name), error);
+        if (code !== 'EEXIST') throw error;
       }
     });
     return await this.#open(operation, above, name);

@@ -6,29 +6,18 @@ import { DummyDriver, Kysely, sql, SqliteAdapter, SqliteIntrospector, SqliteQuer
 import type { Compilable } from 'kysely';
 import { coalesced } from '../../concurrency/coalesced.ts';
 import { makeFolder } from '../../disk/folders.ts';
-import {
-  invalidInput,
-  isOutOfFiles,
-  isVaultError,
-  messageOf,
-  outOfFiles,
-  systemCode,
-  VaultError,
-} from '../../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { Clock } from '../../host.ts';
 import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { Tables } from '../sql/schema.ts';
+import { BUSY_DEADLINE_MS, translated } from './errors.ts';
 import { readImage, requireFileName, requireWritableFile } from './image.ts';
 
 /** Says in the file's header that it is a catalog ("vaul"). */
 const APPLICATION_ID = 0x7661756c;
 
-/**
- * How long a write waits for other processes, and how long of that SQLite itself waits at a stretch, which
- * stops this whole process.
- */
-const BUSY_DEADLINE_MS = 60_000;
+/** How long SQLite itself waits for other processes at a stretch, which stops this whole process. */
 const BUSY_STRETCH_MS = 20;
 
 /** Statements kept compiled. */
@@ -335,52 +324,4 @@ function noVault(path: string, cause?: unknown): VaultError {
 
 function isBusy(error: unknown): boolean {
   return /^SQLITE_(BUSY|LOCKED)/.test(systemCode(error) ?? '');
-}
-
-/** What SQLite's result codes (https://sqlite.org/rescode.html) and the file system's come to. */
-const MEANINGS: readonly (readonly [
-  results: string,
-  code: VaultError['code'],
-  message: (path: string, said: string) => string,
-])[] = [
-  [
-    'BUSY LOCKED',
-    'unavailable',
-    (path) =>
-      `Another process has been writing to the catalog ${path} for more than ${BUSY_DEADLINE_MS / 1000} seconds. Try again later.`,
-  ],
-  [
-    // Also where the file beside the database that readers share could not grow.
-    'FULL IOERR_SHMSIZE ENOSPC EDQUOT',
-    'storage-full',
-    (path) => `There is no room left to write the catalog ${path}. Make room on its disk, and repeat this.`,
-  ],
-  [
-    'CORRUPT NOTADB',
-    'damaged',
-    (path, said) =>
-      `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, move it away: "vault recover" then makes it anew from the buckets.`,
-  ],
-  [
-    'READONLY CANTOPEN PERM AUTH EACCES EPERM EROFS ENOKEY',
-    'denied',
-    (path, said) =>
-      `The catalog ${path} cannot be opened or written (${said}). Check the rights to the file and its folder.`,
-  ],
-  [
-    'IOERR NOMEM PROTOCOL EIO ESTALE ENOLCK ENODEV ENOMEDIUM ETIMEDOUT EAGAIN EINTR',
-    'unavailable',
-    (path, said) => `The catalog ${path} cannot be read or written: ${said}.`,
-  ],
-];
-
-/** An error of SQLite or of the file system as a VaultError; what is neither comes back as it is. */
-function translated(error: unknown, path: string): unknown {
-  const said = systemCode(error);
-  if (error instanceof VaultError || said === null) return error;
-  if (isOutOfFiles(error)) return outOfFiles(`The catalog ${path} cannot be opened.`, error);
-  const [, result = said] = /^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(said) ?? [];
-  const [, code, message] = MEANINGS.find(([results]) => results.split(' ').includes(result)) ?? [];
-  if (code === undefined || message === undefined) return error;
-  return new VaultError(code, message(path, messageOf(error)), { cause: error });
 }

@@ -81,7 +81,6 @@ export class Terminal {
     this.#chatty = (stream.isTTY || options.verbose) && !options.quiet && !options.json;
     this.#movable = this.#chatty && takesSequences(stream, environment);
     this.style = styleFor(stream, environment);
-    stream.on('error', () => undefined);
   }
 
   /** Says something that nobody needs to know: only to somebody who looks on. */

@@ -3,7 +3,7 @@ import { lstat, mkdir, readdir, stat, unlink } from 'node:fs/promises';
 import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
-import { IDS_LOST, reasonOf } from '../read/attributes.ts';
+import { IDS_LOST, lacking, reasonOf } from '../read/attributes.ts';
 import { impossibleName, restoreError, TAR_HAS_IT } from '../read/restore-error.ts';
 import { readAccounts } from './accounts.ts';
 import type { Accounts } from './accounts.ts';
@@ -39,7 +39,7 @@ export interface TreeProblem {
   readonly path: Buffer;
   /**
    * `not-restored`: it is not there; of a folder, nor is anything in it. `damaged`: nor could its content be had.
-   * `not-kept`: it is there, but the file system did not take all that belongs to it. `unsupported`: a device or
+   * `not-kept`: it is there, but not all that belongs to it. `unsupported`: a device or
    * a named pipe that this system or this user cannot make.
    */
   readonly kind: 'not-restored' | 'damaged' | 'not-kept' | 'unsupported';
@@ -344,20 +344,13 @@ class Restoring {
       this.#idsLost = { first, others: others + 1 };
     }
     if (told.length === 0) return;
-    const what = told.join('; ');
-    this.#tell(
-      path,
-      'not-kept',
-      `${this.#nameOf(path)} is restored, but its file system did not take: ${what}.`,
-    );
+    this.#tell(path, 'not-kept', `${this.#nameOf(path)} is restored${lacking(told)}.`);
   }
 
   /** Once: of a system's tree there are many, and the reason is the same. */
   #tellIdsLost({ first, others }: { readonly first: DiskPath; readonly others: number }): void {
-    const why = 'since its owner and group are not restored';
     const more = others === 0 ? '' : others === 1 ? ' So is 1 other.' : ` So are ${others} others.`;
-    const what = `${this.#nameOf(first)} is restored without set-user-ID or set-group-ID`;
-    this.#tell(first, 'not-kept', `${what}, ${why}.${more}`);
+    this.#tell(first, 'not-kept', `${this.#nameOf(first)} is restored${lacking([IDS_LOST])}.${more}`);
   }
 
   #nameOf(path: DiskPath): string {

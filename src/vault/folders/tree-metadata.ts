@@ -4,7 +4,7 @@ import { ask, take } from '../../concurrency/steps.ts';
 import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError } from '../../errors.ts';
 import { fileTimeOfNs } from '../../format/file-time.ts';
-import { IDS_LOST, reasonOf, secondsForUtimes, SET_IDS, timeAsSet } from '../read/attributes.ts';
+import { IDS_LOST, NO_TIME, reasonOf, secondsForUtimes, SET_IDS, timeAsSet } from '../read/attributes.ts';
 import type { NotKept } from '../read/attributes.ts';
 import { readAccounts } from './accounts.ts';
 import type { Accounts } from './accounts.ts';
@@ -12,9 +12,6 @@ import { diskCalls } from './disk-calls.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
-
-/** Of an entry whose time could not be stored. */
-const NO_TIME: NotKept = 'modification time (none is stored)';
 
 /** Sets what entries have, as far as the file system takes it. All of it returns what was not taken. */
 export class Metadata {

@@ -161,7 +161,8 @@ async function finishCreation(
   const { files, hidden } = await catalog.files.counts();
   if (files + hidden > 0 || vault.epoch > 1) throw refusal;
   const { unlocked, ids } = await reopen(vault, options);
-  if (ids.size !== opened.length || !opened.every(({ url }) => ids.has(url))) throw refusal;
+  if (ids.size !== opened.length || !opened.every(({ url }) => ids.has(url)))
+    throw vaultExists(catalog, maybeBegun(` (${[...ids.keys()].join(', ')})`));
   // Everything is looked at before anything is stored.
   const missing: NewBucket[] = [];
   for (const { url, bucket } of opened) {
@@ -193,7 +194,7 @@ async function reopen(
     return { unlocked, ids: new Map(buckets.map((one) => [openBucketUrl(unlocked.keys, one), one.id])) };
   } catch (error) {
     if (isVaultError(error, 'interrupted')) throw error;
-    throw vaultExists(options.catalog);
+    throw vaultExists(options.catalog, maybeBegun());
   }
 }
 
@@ -254,12 +255,17 @@ function placeOf(url: string): readonly [place: string, endpoint: string | null]
   return [place.replace(/\/?$/, '/'), new URLSearchParams(query).get('endpoint')];
 }
 
-/** The refusal to make a vault where one is. */
-export function vaultExists(catalog: Pick<Catalog, 'label'>): VaultError {
+/** The refusal to make a vault where one is. @param more what else can be done */
+export function vaultExists(catalog: Pick<Catalog, 'label'>, more = ''): VaultError {
   return new VaultError(
     'already-exists',
-    `There is a vault already: ${catalog.label} describes one. Use another --db for a second vault.`,
+    `There is a vault already: ${catalog.label} describes one. Use another --db for a second vault.${more}`,
   );
+}
+
+/** Of a vault without files that was begun otherwise. @param buckets those that it was begun with, where that is known */
+function maybeBegun(buckets = ''): string {
+  return ` If making this one was interrupted, repeat "vault init" with the same password and buckets${buckets} to finish it, or delete that catalog to begin anew.`;
 }
 
 /** Refuses a bucket that belongs to a vault, also one that has lost its marker. */

@@ -3,14 +3,25 @@ import type { FileHandle } from 'node:fs/promises';
 import { messageOf, systemCode } from '../../errors.ts';
 import type { FileTime } from '../../format/file-time.ts';
 
-/** What a file system did not take, and why, as `permissions (EPERM)`. */
+/** What a file system did not take, and why, as `permissions (EPERM)`; or `NO_TIME`, or `IDS_LOST`. */
 export type NotKept = string;
 
 /** Set-user-ID and set-group-ID. */
 export const SET_IDS = 0o6000;
 
 /** Of a program that must not run as somebody else than it did. */
-export const IDS_LOST: NotKept = 'set-user-ID or set-group-ID (its owner and group are not restored)';
+export const IDS_LOST: NotKept =
+  'without set-user-ID or set-group-ID, since its owner and group are not restored';
+
+/** Of what was stored without a time. */
+export const NO_TIME: NotKept = 'without a modification time, since none is stored';
+
+/** What a sentence goes on with that says that something is restored. @param notKept what it lacks */
+export function lacking(notKept: readonly NotKept[]): string {
+  const own = notKept.filter((what) => what === IDS_LOST || what === NO_TIME);
+  const refused = notKept.filter((what) => !own.includes(what)).join('; ');
+  return `${own.map((what) => ` ${what}`).join(', and')}${refused === '' ? '' : `, but its file system did not take: ${refused}`}`;
+}
 
 /**
  * Sets permission bits and modification time as far as the file system takes them: SMB, exFAT, FUSE and NFS for a foreign user

@@ -1,5 +1,14 @@
 /** What a failure to write a restored file is called. */
-import { invalidInput, isOutOfFiles, messageOf, outOfFiles, systemCode, VaultError } from '../../errors.ts';
+import {
+  invalidInput,
+  isFull,
+  isOutOfFiles,
+  messageOf,
+  noRoom,
+  outOfFiles,
+  systemCode,
+  VaultError,
+} from '../../errors.ts';
 
 /** For what has the name that the folder gives it. */
 export const TAR_HAS_IT = 'A tar (-o -) has it.';
@@ -9,17 +18,8 @@ const RENAME = 'Choose another with -o <path>.';
 export function restoreError(path: string, cause: unknown, otherwise = RENAME): VaultError {
   const reason = messageOf(cause);
   if (isOutOfFiles(cause)) return outOfFiles(`${path} could not be written.`, cause);
+  if (isFull(cause)) return noRoom(`${path} could not be written: ${reason}.`, cause);
   switch (systemCode(cause)) {
-    case 'ENOSPC':
-      return new VaultError('storage-full', `There is no room to write ${path}.`, { cause });
-    case 'EDQUOT':
-      return new VaultError(
-        'storage-full',
-        `There is no room to write ${path}: the quota is reached. Make room, or raise the quota, and repeat.`,
-        { cause },
-      );
-    case 'EFBIG':
-      return new VaultError('storage-full', `${path} is larger than its file system allows.`, { cause });
     case 'ENOENT':
     case 'ENOTDIR':
       return invalidInput(`${path} cannot be written: its folder does not exist.`, cause);

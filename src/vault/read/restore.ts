@@ -7,7 +7,7 @@ import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { invalidInput, isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import type { FileTime } from '../../format/file-time.ts';
 import type { CallOptions } from '../call.ts';
-import { reasonOf, setAttributes, type NotKept } from './attributes.ts';
+import { lacking, reasonOf, setAttributes, type NotKept } from './attributes.ts';
 import { LeftBehind } from './left-behind.ts';
 import { impossibleName, restoreError } from './restore-error.ts';
 import { ContentWriter, isUnsupported } from './content-writer.ts';
@@ -84,7 +84,7 @@ export async function restoreFile(
   if (notKept.length === 0) return;
   options.onWarning?.({
     kind: 'not-kept',
-    message: `${path} is written and verified, but its file system did not take: ${notKept.join('; ')}.`,
+    message: `${path} is written and verified${lacking(notKept)}.`,
     bucket: null,
   });
 }

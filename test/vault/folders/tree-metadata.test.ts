@@ -107,7 +107,7 @@ test.each([
     'has by its name another number here',
     'unheard-of',
     0o755,
-    ['set-user-ID or set-group-ID (its owner and group are not restored)'],
+    ['without set-user-ID or set-group-ID, since its owner and group are not restored'],
   ],
 ])('a program keeps set-user-ID where its owner %s', async (_, user, mode, notKept) => {
   const [first, second] = uid === 0 ? [1234, 5678] : [uid, gid];
@@ -130,6 +130,6 @@ test('a folder keeps set-group-ID whosever it is, and it is told where the syste
     const chmod: DiskCalls['chmod'] = (path, bits) => calls.chmod(path, bits & ~taken);
     return take(new Metadata({ ...calls, chmod }, accounts, false).setOnFolder(place.path, stored));
   };
-  expect(await notKept(0o2000)).toEqual([expect.stringMatching(/^set-user-ID or/)]);
+  expect(await notKept(0o2000)).toEqual([expect.stringMatching(/^without set-user-ID or/)]);
   expect(await notKept(0)).toEqual([]);
 });
