@@ -6,12 +6,24 @@ import { COMMAND } from './build.ts';
 import type { Sandbox } from './run.ts';
 import { PASSWORD, sandbox } from './run.ts';
 
+/** What a shell would take for something else, and what is typed of it. What the last two have in common ends with a backslash. */
+const ODD_NAMES = [
+  ['~root', ['~r']],
+  ['$(touch PWNED).txt', ['"$(', String.raw`\$\(`]],
+  ['`touch PWNED`', ['\\`']],
+  ["it's!so", ["'it", '"it']],
+  ['both a', ['"both ']],
+  ['both!b', ['both\t!']],
+] as const;
+
 let box: Sandbox;
 let path = '';
 beforeAll(async () => {
   box = await sandbox();
   await box.makeVault();
-  for (const name of ['a b.txt', 'docs/x.pdf']) await box.run(['put', '-', '--name', name], { stdin: 'x' });
+  for (const name of ['a b.txt', 'docs/x.pdf', ...ODD_NAMES.map(([odd]) => odd)]) {
+    await box.run(['put', '-', '--name', name], { stdin: `Held: ${name}.` });
+  }
   await mkdir(box.at('bin'));
   const lines = ['#!/bin/sh', `exec '${process.execPath}' '${COMMAND}' "$@"`, ''];
   await writeFile(box.at('bin', 'vault'), lines.join('\n'), { mode: 0o755 });
@@ -63,6 +75,22 @@ describe.each(['bash', 'zsh', 'fish'])('in %s', (shell) => {
   });
 });
 
+test.skipIf(!isInstalled('bash'))('in bash a name is quoted, however it was begun', async () => {
+  const run = box.terminalOf(SHELLS['bash'] ?? '', { env: { PATH: path } });
+  run.type(READY['bash'] ?? '');
+  await run.waitFor(/\nready> |\rready> /);
+  for (const [name, beginnings] of ODD_NAMES) {
+    for (const typed of beginnings) {
+      run.type(`vault cat ${typed}\t\r`);
+      await run.waitFor(`Held: ${name}.`);
+      await run.waitFor('ready> ');
+    }
+  }
+  run.type('exit\r');
+  expect(await run.exit).toBe(0);
+  expect((await box.shell('test -e PWNED')).exit).toBe(1);
+});
+
 test('a script is printed for each shell, whatever the settings say, and for no other', async () => {
   const env = { VAULT_NAME: 'none', VAULT_PASSWORD: undefined };
   const { exit, stdout } = await box.run(['completion', 'powershell'], { env });
@@ -76,7 +104,7 @@ test('a script is printed for each shell, whatever the settings say, and for no 
 test('whatever goes wrong is silent, nobody is asked, and no command is run', async () => {
   await writeFile(box.at('pw'), PASSWORD, { mode: 0o600 });
   const none = { VAULT_PASSWORD: undefined };
-  const names = 'names\t\na b.txt\t\ndocs/x.pdf\t\n';
+  const names = ['names', 'a b.txt', 'docs/x.pdf', ...ODD_NAMES.map(([name]) => name), ''].join('\t\n');
   for (const [line, env, stdout] of [
     ['vault get ', {}, names],
     [`vault get --password-file '${box.at('pw')}' `, none, names],

@@ -146,7 +146,7 @@ describe('completion', () => {
       'words\t\nsweep\tFree the space of removed files and of leftovers\n',
     );
     expect(await fitting('vault bucket rm gs:')).toMatchObject({ kind: 'names', head: 'gs:' });
-    expect(await fitting('vault bucket rm "gs:')).toMatchObject({ head: '' });
+    expect(await fitting('vault bucket rm "gs:')).toMatchObject({ head: '"' });
     expect(await fitting('vault put do')).toEqual({ kind: 'files', head: '', words: [] });
     expect(await fitting('vault get x -o ')).toMatchObject({ kind: 'files' });
     expect(await fitting('vault bucket add ')).toMatchObject({ kind: 'places' });

@@ -71,10 +71,12 @@ describe('a prompt', () => {
     expect(run.raw).not.toMatch(/nonsense|more of it/);
   });
 
-  test('is asked again, also in a terminal that takes no sequences', async () => {
+  test('is asked again and can be edited, also in a terminal that takes no sequences', async () => {
+    // Ctrl-U, Ctrl-W, left, delete, and a key that means nothing.
+    const edited = `zzz\u0015zz y\u0017\u0017${PASSWORD}\u001b[D\u001b[3~e\u0018`;
     for (const TERM of ['xterm-256color', 'dumb']) {
       const run = box.terminal(['ls'], { env: { TERM, VAULT_PASSWORD: undefined } });
-      await giveInTurn(run, 'Password of the vault:', ['nonsense', 'nonsense', PASSWORD]);
+      await giveInTurn(run, 'Password of the vault:', ['nonsense', 'nonsense', edited]);
       await run.waitFor('Nothing is stored yet.');
       expect(await run.exit).toBe(0);
     }

@@ -7,19 +7,31 @@ const bash: Script = (
   names,
 ) => String.raw`# bash completion. In ~/.bashrc: eval "$(${names[0]} completion bash)"
 _shardvault() {
-  local kind='' head='' value rest
+  local kind='' head='' open='' special=() value rest character by
   COMPREPLY=()
   while IFS=$'\t' read -r value rest; do
     if [[ -z $kind ]]; then
-      kind=$value
+      kind=$value open=$rest
       # What readline takes for words of their own is not repeated.
       if [[ $rest == *:* && $COMP_WORDBREAKS == *:* || $rest == *=* && $COMP_WORDBREAKS == *=* ]]; then head=$rest; fi
+      # Quoted here: readline leaves "~", "$" and backquotes bare in a name where the word has one.
+      case $kind$open in
+        names\') special=(\') ;;
+        names\") special=(\\ \" '$' '${'`'}' '!') ;;
+        names*) special=(\\ \' \" '$' '${'`'}' '!' ' ' '(' ')' '<' '>' '|' ';' '&' '*' '?' '[' ']' '{' '}' '#' '~' '^') ;;
+      esac
     else
-      COMPREPLY+=("${'${value#"$head"}'}")
+      value=${'${value#"$head"}'}
+      for character in "${'${special[@]}'}"; do
+        by=\\$character
+        # Where a backslash would stay: outside of the quotes.
+        case $open$character in \'\' | '"!') by=$open$by$open ;; esac
+        value=${'${value//"$character"/"$by"}'}
+      done
+      COMPREPLY+=("$value")
     fi
   done < <("$1" __complete "${'${COMP_LINE:0:COMP_POINT}'}" 2>/dev/null)
   case $kind in
-    names) compopt -o filenames 2>/dev/null ;;
     files) compopt -o default 2>/dev/null ;;
     places)
       compopt -o nospace 2>/dev/null

@@ -47,16 +47,16 @@ const VALUES: Readonly<Record<string, string>> = {
 
 /**
  * @param line up to the cursor, from the command's name on
- * @returns a line with the kind and what of the last word a shell may take for a word of its own (`gs:`, `--sort=`); then a line for each
- *   candidate: the whole word, and after a tab what it means. Empty if nothing fits
+ * @returns a line with the kind and what of the last word a shell may take for a word of its own (`gs:`, `--sort=`), or the quote it is
+ *   in; then a line for each candidate: the whole word, and after a tab what it means. Empty if nothing fits
  */
 export async function complete(line: string, facts: VerbFacts, sources: Sources): Promise<string> {
-  const { words: typed, quoted } = wordsOf(line);
+  const { words: typed, open } = wordsOf(line);
   const current = typed.at(-1) ?? '';
   const { kind, candidates } = await fittingOf(typed.slice(1), facts, sources);
   const fitting = candidates.filter(([word]) => word.startsWith(current) && !/[\t\r\n]/.test(word));
   if (fitting.length === 0 && (kind === 'words' || kind === 'names')) return '';
-  const head = quoted ? '' : (/^.*[:=]/.exec(current)?.[0] ?? '');
+  const head = open === '' ? (/^.*[:=]/.exec(current)?.[0] ?? '') : open;
   return [[kind, head], ...fitting].map((row) => `${row.join('\t')}\n`).join('');
 }
 
@@ -152,8 +152,8 @@ async function argumentsOf(
   return name === 'command' ? verbsOf(facts) : NOTHING;
 }
 
-/** Splits a line as shells do. @returns its words, the last of them the one that is being typed, and whether that is in quotes */
-export function wordsOf(line: string): { readonly words: readonly string[]; readonly quoted: boolean } {
+/** Splits a line as shells do. @returns its words, the last of them the one that is being typed, and the quote that is open in it */
+export function wordsOf(line: string): { readonly words: readonly string[]; readonly open: string } {
   const found: string[] = [];
   let word = '';
   let begun = false;
@@ -168,8 +168,9 @@ export function wordsOf(line: string): { readonly words: readonly string[]; read
     begun = true;
     if (open === '' && (piece === '"' || piece === "'")) open = piece;
     else if (piece === open) open = '';
-    else if (piece.length > 1 && open !== "'") word += piece.slice(1);
+    // A last backslash quotes nothing yet: what candidates have in common may end with one.
+    else if (piece.startsWith('\\') && open !== "'") word += piece.slice(1);
     else word += piece;
   }
-  return { words: [...found, word], quoted: open !== '' };
+  return { words: [...found, word], open };
 }

@@ -1,4 +1,6 @@
 /** Questions on a terminal that takes no sequences: a line is printed, a line is read. */
+import { createInterface } from 'node:readline/promises';
+import { PassThrough } from 'node:stream';
 import { VaultError } from '../../errors.ts';
 import { holdTyped } from './typed-ahead.ts';
 
@@ -28,13 +30,19 @@ export async function askForLine(
   const line = Promise.withResolvers<string>();
   const leave = (): void =>
     line.reject(new VaultError('interrupted', 'Interrupted.', { cause: signal.reason }));
+  const editor = hiddenEditor();
+  let isEnded = false;
   const look = (): void => {
+    // What is behind the answer is the next question's.
+    if (isEnded) return;
     const at = rest.split('').findIndex((key) => LINE_ENDS.has(key) || LEAVING.has(key));
-    if (at === -1) return;
-    const text = rest.slice(0, at);
-    if (LEAVING.has(rest.charAt(at))) leave();
-    rest = rest.slice(at + 1);
-    line.resolve(edited(text));
+    const keys = at === -1 ? rest : rest.slice(0, at);
+    const end = rest.charAt(keys.length);
+    rest = rest.slice(keys.length + 1);
+    editor.take(keys);
+    isEnded = end !== '';
+    if (LEAVING.has(end)) leave();
+    else if (isEnded) line.resolve(editor.text());
   };
   const onData = (data: string): void => {
     rest += data;
@@ -53,6 +61,7 @@ export async function askForLine(
   } finally {
     signal.removeEventListener('abort', leave);
     input.off('data', onData).off('end', leave).pause();
+    editor.close();
     // Before the line ends: who sees that may type on at once.
     if (held) holdTyped();
     else if (hidden) input.setRawMode(false);
@@ -60,12 +69,16 @@ export async function askForLine(
   }
 }
 
-/** Takes back what backspace takes back. */
-function edited(text: string): string {
-  const characters: string[] = [];
-  for (const character of text) {
-    if (character === '\b' || character === '\u007F') characters.pop();
-    else characters.push(character);
-  }
-  return characters.join('');
+/** Edits a line by the keys that other questions know too, and shows nothing. Keys are taken as they come: Escape may be one, or begin one. */
+function hiddenEditor(): { text(): string; take(keys: string): void; close(): void } {
+  const input = new PassThrough();
+  // The one with promises: the other edits nothing where TERM is "dumb".
+  const editor = createInterface({ input, terminal: true });
+  // Otherwise Ctrl-Z would stop the process, and leave the terminal without echo.
+  editor.on('SIGTSTP', () => undefined);
+  return {
+    text: () => editor.line,
+    take: (keys) => void input.emit('data', keys),
+    close: () => editor.close(),
+  };
 }
