@@ -67,9 +67,9 @@ export async function removeBucket(
 async function find(
   session: Session,
   reference: string,
-  { gone = false, signal }: RemoveBucketOptions,
+  { gone = false, dryRun: dry = false, signal }: RemoveBucketOptions,
 ): Promise<VaultBucket | Leftover> {
-  const { failed } = await refreshKeyring(session, signal, { thorough: true });
+  const { failed } = await refreshKeyring(session, signal, { thorough: true, dry });
   const leftover = await findLeftover(session, reference, signal);
   if (leftover === null) {
     const bucket = resolveBucket(session, reference);
