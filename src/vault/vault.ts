@@ -3,9 +3,11 @@
  * server use.
  */
 import { requireFull } from '../crypto/keys.ts';
+import type { VaultError } from '../errors.ts';
 import type { Redundancy } from '../format/shard.ts';
 import type { CallOptions } from './call.ts';
 import { changePassword, type PasswordChange } from './keys/password.ts';
+import { answer } from './keys/keyring-store.ts';
 import { addKey, findKey, listKeys, removeKey, renameKey } from './keys/keys.ts';
 import type { KeyInfo, ListedKey, NewKey, RemoveKeyOptions } from './keys/keys.ts';
 import { changeDefaults, type VaultDefaults } from './keys/defaults.ts';
@@ -370,6 +372,14 @@ export class Vault implements AsyncDisposable {
   /** Whether the catalog answers and this key is a full one, for what is made before anything else is asked. @throws what the database says; `denied` */
   async ready(): Promise<void> {
     await this.#full.catalog.setup.vault();
+  }
+
+  /**
+   * Before a change of the keys is refused for a reason that lies outside: gives every bucket the keyring that counts, as a change that was
+   * cut short and is repeated ends. @returns the reason, which names the buckets that could not be given it
+   */
+  settled(reason: VaultError, { signal }: CallOptions = {}): Promise<VaultError> {
+    return answer(this.#full, reason, { signal });
   }
 
   /** Ends workers and connections, and takes the marker of puts away. Operations after it are a bug. */

@@ -1,4 +1,5 @@
-import { chmod, lstat, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, cp, lstat, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
@@ -45,6 +46,28 @@ test('a key file is never written over what is there, nor through a link', async
   }
   expect(await readFile(box.at('kept'), 'utf8')).toBe('kept');
   await expect(lstat(box.at('nowhere'))).rejects.toThrow('ENOENT');
+});
+
+test('adding a key that was killed and is repeated with its key file gives it to every bucket, and says what that opens', async () => {
+  await using other = await sandbox();
+  await other.makeVault();
+  const names = (n: number): Promise<string[]> => readdir(join(other.bucket(n), 'keyring'));
+  const before = join(other.bucket(2), 'keyring');
+  await cp(before, other.at('earlier'), { recursive: true });
+  const add = ['key', 'add', '--label', 'bob', '--new-key-file', 'bob.key'];
+  expect(await other.run(add)).toMatchObject({ exit: 0 });
+  // As when it was killed after the first bucket.
+  await rm(before, { recursive: true });
+  await rename(other.at('earlier'), before);
+  expect(await names(2)).not.toEqual(await names(1));
+  const { exit, stderr } = await other.run(add);
+  expect({ exit, stderr }).toEqual({
+    exit: 2,
+    stderr: expect.stringMatching(
+      /bob.key" exists, .*"vault ls --key-file" shows whether it opens the vault/,
+    ),
+  });
+  expect(await names(2)).toEqual(await names(1));
 });
 
 test('a key file that others can read is refused, and so is one that is none', async () => {

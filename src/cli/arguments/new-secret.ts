@@ -3,7 +3,7 @@ import { open as openFile, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { drawKeyText } from '../../crypto/keys.ts';
 import { syncFolder } from '../../disk/folders.ts';
-import { invalidInput, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
 import { quote } from '../terminal/text.ts';
 import { workingFolder } from './intact.ts';
 import type { Invocation } from './invocation.ts';
@@ -17,8 +17,15 @@ export interface NewSecretFlags extends Pick<PasswordFlags, 'newPasswordFile' | 
 export interface NewSecret {
   /** Does not show what is typed before the question, if somebody will be asked. */
   expect(): void;
-  /** Gets it for some work. A key file stays once a bucket may have what it opens. @param work tells before that */
-  use<T>(work: (secret: string, onStoring: () => void) => Promise<T>): Promise<T>;
+  /**
+   * Gets it for some work. A key file stays once a bucket may have what it opens.
+   *
+   * @param work tells before that @param onTaken what to do where the key file is there already, before that is said
+   */
+  use<T>(
+    work: (secret: string, onStoring: () => void) => Promise<T>,
+    onTaken?: (error: VaultError) => Promise<VaultError>,
+  ): Promise<T>;
 }
 
 /** @throws `invalid-input` if there is none, or if two options contradict each other: that is said before the first question */
@@ -28,7 +35,7 @@ export function newSecret(invocation: Invocation, flags: NewSecretFlags): NewSec
     if (newPasswordFile !== undefined || newPasswordCommand !== undefined) {
       throw invalidInput('Use --new-key-file or an option for a new password, not both.');
     }
-    return { expect: () => undefined, use: (work) => withKeyFile(newKeyFile, work, invocation) };
+    return { expect: () => undefined, use: (...how) => withKeyFile(invocation, newKeyFile, ...how) };
   }
   const request = { ...invocation, options: flags, purpose: 'replace' } as const;
   passwordSource(request);
@@ -39,12 +46,16 @@ export function newSecret(invocation: Invocation, flags: NewSecretFlags): NewSec
 }
 
 async function withKeyFile<T>(
+  { terminal }: Invocation,
   path: string,
   work: (secret: string, onStoring: () => void) => Promise<T>,
-  { terminal }: Invocation,
+  onTaken?: (error: VaultError) => Promise<VaultError>,
 ): Promise<T> {
   const place = resolve(workingFolder(), path);
-  const secret = await makeKeyFile(place);
+  const secret = await makeKeyFile(place).catch(async (error: unknown) => {
+    if (!isVaultError(error, 'already-exists') || onTaken === undefined) throw error;
+    throw await onTaken(error);
+  });
   let isStored = false;
   try {
     return await work(secret, () => {
@@ -89,7 +100,7 @@ export async function makeKeyFile(path: string): Promise<string> {
     return text;
   } catch (cause) {
     if (systemCode(cause) === 'EEXIST') {
-      const message = `${quote(path)} exists, and a key file replaces nothing. Name another one.`;
+      const message = `${quote(path)} exists, and a key file replaces nothing. Name another one, unless it is of this command, cut short: "vault ls --key-file" shows whether it opens the vault.`;
       throw new VaultError('already-exists', message, { cause });
     }
     throw new VaultError('denied', `Cannot make the key file ${quote(path)}: ${messageOf(cause)}.`, {

@@ -1,3 +1,4 @@
+import { isVaultError, VaultError } from '../../errors.ts';
 import type { ExitCode } from '../exit.ts';
 import { DONE } from '../exit.ts';
 import type { Invocation } from '../arguments/invocation.ts';
@@ -11,9 +12,11 @@ export async function changePassword(invocation: Invocation, flags: NewSecretFla
   const secret = newSecret(invocation, flags);
   // The old password is asked for once.
   let current = '';
+  let isOpen = false;
   return withVault(
     invocation,
     async (vault) => {
+      isOpen = true;
       // No key file is made where a key can only store.
       await vault.ready();
       await secret.use((next, onStoring) => vault.changePassword({ current, next, onStoring, signal }));
@@ -26,5 +29,9 @@ export async function changePassword(invocation: Invocation, flags: NewSecretFla
       current = password;
       secret.expect();
     },
-  );
+  ).catch((error: unknown) => {
+    if (isOpen || !isVaultError(error, 'wrong-password')) throw error;
+    const message = `${error.message} If "vault password" was cut short, the new password may be in force: "vault repair" with it gives it to every bucket.`;
+    throw new VaultError(error.code, message, { cause: error });
+  });
 }

@@ -30,8 +30,10 @@ export async function addKey(invocation: Invocation, flags: AddKeyFlags): Promis
     async (vault) => {
       // No key file is made where a key can only store.
       await vault.ready();
-      const key = await secret.use((given, onStoring) =>
-        vault.addKey({ secret: given, label, role, onStoring, onWarning, signal }),
+      const key = await secret.use(
+        (given, onStoring) => vault.addKey({ secret: given, label, role, onStoring, onWarning, signal }),
+        // As when this was cut short and is repeated.
+        (error) => vault.settled(error, { signal }),
       );
       if (options.json === true) await output.json(asJson(key));
       const opens = newKeyFile === undefined ? 'It opens with the new password.' : `It is in ${newKeyFile}.`;

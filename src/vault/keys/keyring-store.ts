@@ -7,20 +7,22 @@ import type { VaultKeys } from '../../crypto/keys.ts';
 import { openEarlier } from '../../crypto/roots.ts';
 import { coalesced } from '../../concurrency/coalesced.ts';
 import { objectDigest, signKeyring } from '../../crypto/signing.ts';
-import { isFailure, isVaultError, VaultError } from '../../errors.ts';
-import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
+import { isVaultError, VaultError, type ErrorCode } from '../../errors.ts';
+import { keyringRank } from '../../format/keyring.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { MAX_EPOCH } from '../../format/limits.ts';
 import { CLOCK_NAME } from '../../format/removal.ts';
-import { checkEach, describeFailure, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { checkEach, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { BucketCheck, BucketFailure, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions, SecretOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
-import { keyringNames, readCopyIfWhole, readNamed, refuseNewer } from './keyring-copies.ts';
-import { verifiedOrNewer, verifiedOrNull, type NewerKeyring } from './keyring-copies.ts';
+import { afterChange, keptKeyring, notEverywhere, warnOfLacking, withLacking } from './change-outcome.ts';
+import { createKeyring } from './create-keyring.ts';
+import { keyringNames, readNamed, refuseNewer } from './keyring-copies.ts';
+import { verifiedOrNewer, type NewerKeyring } from './keyring-copies.ts';
 import { manifestKeys } from './session-keys.ts';
-import { drop, settleKeyring } from './settle-keyring.ts';
+import { drop, endRotation, settleKeyring } from './settle-keyring.ts';
 
 /** How often a change that meets another one begins anew. */
 const MOST_TRIES = 16;
@@ -70,13 +72,16 @@ interface LookOptions {
   readonly from?: readonly VaultBucket[];
   /** Digests of keyrings that do not count. */
   readonly except?: ReadonlySet<string>;
+  /** Stores nothing in the buckets: for a dry run. */
+  readonly dry?: boolean;
 }
 
 /**
  * Takes over the newest keyring that any bucket has, and the set of buckets with it.
  *
  * @returns which buckets could be asked
- * @throws `unsupported` if only a newer version can read the newest keyring; `wrong-password` if by that the session's key was removed; the catalog knows it then
+ * @throws `unsupported` if only a newer version can read the newest keyring; `wrong-password` if by that the session's key was removed;
+ *   the catalog and, but for a dry run, all buckets know it then
  */
 export async function refreshKeyring(
   session: Session,
@@ -84,15 +89,54 @@ export async function refreshKeyring(
   options: LookOptions = {},
 ): Promise<RefreshedKeyring> {
   const refreshed = await takeNewest(session, signal, options);
-  requireKey(session);
+  if (options.dry === true) requireKey(session);
+  else await answering(session, () => requireKey(session), { signal });
   return refreshed;
+}
+
+/** Errors that say of a change that it cannot be made, or was made before; what does not work has others. */
+const ANSWERS: readonly ErrorCode[] = ['already-exists', 'file-not-found', 'invalid-input', 'wrong-password'];
+
+/**
+ * Does what may answer that a change cannot be made, as one that was cut short and is repeated is told. Before that every bucket gets
+ * the keyring that counts, so that a key that it has removed opens nothing.
+ */
+export async function answering<T>(
+  session: Session,
+  work: () => Promise<T> | T,
+  options: AnswerOptions = {},
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isVaultError(error, ...ANSWERS)) throw error;
+    throw await answer(session, error, options);
+  }
+}
+
+type AnswerOptions = Pick<LookOptions, 'except'> & Pick<CallOptions, 'signal'>;
+
+/** The same for an error that is there. @returns it, which names the buckets that could not be given the keyring */
+export async function answer(
+  session: Session,
+  error: VaultError,
+  { except, signal }: AnswerOptions = {},
+): Promise<VaultError> {
+  // A key that can only store cannot have begun one, and takes nothing away.
+  if (session.keys.full === null) return error;
+  const { without } = await takeNewest(session, signal, { thorough: true, ...(except && { except }) });
+  // Where there is none no key opens anything.
+  const holders = session.buckets.all.filter(({ id }) => !without.some((one) => one.id === id));
+  const { failed } = await settleKeyring(session, holders, { signal });
+  if (failed.length === 0) return error;
+  return new VaultError(error.code, withLacking(error.message, failed), { cause: error });
 }
 
 /** As `refreshKeyring`, also for a session whose key was removed: by itself, or without having stored anything yet. */
 async function takeNewest(
   session: Session,
   signal?: AbortSignal,
-  { thorough = false, from = session.buckets.all, except }: LookOptions = {},
+  { thorough = false, from = session.buckets.all, except, dry = false }: LookOptions = {},
 ): Promise<RefreshedKeyring> {
   const known = session.keyring;
   const shown = new Map<string, Shown>();
@@ -123,7 +167,7 @@ async function takeNewest(
   });
   const newest = newestOf([...shown.values()]);
   refuseNewer(newer, newest?.keyring ?? null);
-  if (newest !== null && newest !== own) await adoptKeyring(session, newest);
+  if (newest !== null && newest !== own) await adoptKeyring(session, newest, { dry, signal });
   else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
   return { ...check, without };
 }
@@ -151,10 +195,20 @@ export function lookAtKeyring(
   return shared.look(signal);
 }
 
-/** @throws `wrong-password` if somebody has made a new root, which this session's keys do not lead to; the catalog knows it then */
-async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState): Promise<void> {
+/**
+ * @throws `wrong-password` if somebody has made a new root, which this session's keys do not lead to; the catalog knows it then, and the
+ *   buckets before it: nobody could repeat a rotation that was cut short with a key that the catalog does not know any more
+ */
+async function adoptKeyring(
+  session: Session,
+  next: KeyringState,
+  { dry = false, signal }: Pick<LookOptions, 'dry'> & Pick<CallOptions, 'signal'>,
+): Promise<void> {
+  const { keyring, bytes } = next;
   const isRotated = keyring.root !== session.keys.rootNumber;
   const buckets = isRotated ? [] : await bucketsOf(session, keyring);
+  const isEnding = isRotated && !dry && session.keys.full !== null;
+  const lacking = isEnding ? await endRotation(session, next, signal) : [];
   try {
     await session.catalog.setup.putKeyring({ epoch: keyringRank(keyring), keyring: bytes });
   } catch (error) {
@@ -162,10 +216,9 @@ async function adoptKeyring(session: Session, { keyring, bytes }: KeyringState):
     if (session.keys.full !== null || !isVaultError(error, 'denied')) throw error;
   }
   if (isRotated) {
-    throw new VaultError(
-      'wrong-password',
-      'The vault’s root was changed (vault key rotate) since it was opened here, and every key from before was taken away. Open it again with a new one.',
-    );
+    const message =
+      'The vault’s root was changed (vault key rotate) since it was opened here, and every key from before was taken away. Open it again with a new one.';
+    throw new VaultError('wrong-password', withLacking(message, lacking));
   }
   session.keyring = { keyring, bytes };
   session.buckets.replace(buckets);
@@ -200,19 +253,23 @@ export async function changeKeyring(
     if (usable.length === 0 || (all && failed.length > 0)) {
       throw keptKeyring(failed);
     }
-    const next = await nextKeyring(session, change, keys);
+    const next = await answering(session, () => nextKeyring(session, change, keys), {
+      except: given,
+      signal,
+    });
     if (next === null) {
       // It may have been made before, by somebody who was cut short.
-      const { failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
+      const { stored, failed: lacking } = await settleKeyring(session, session.buckets.all, { signal });
       if (all && lacking.length > 0) throw notEverywhere(lacking);
+      if (stored > 0) warnOfLacking(lacking, [], onWarning);
       // Whoever met what this has made may have made it part of theirs.
       return given.size > 0;
     }
     if (tries === 1) await requireWritable(session, all ? usable : [], signal);
-    const outcome = await create(session, next, { usable, all, onStoring, signal });
+    const outcome = await createKeyring(session, next, { usable, all, onStoring, signal });
     if (outcome.met !== null) {
       // Somebody else has changed the same keyring. What both want is made upon theirs, which they believe to stand.
-      await adoptKeyring(session, outcome.met);
+      await adoptKeyring(session, outcome.met, { signal });
       if (outcome.taken.length > 0) given.add(objectDigest(next.bytes));
       continue;
     }
@@ -254,63 +311,11 @@ function establish(
   return afterChange(async () => {
     // A bucket that has dropped the epochs before takes a late one: then there is a newer one by now.
     if (!(await isNewest())) return null;
-    await adoptKeyring(session, next);
+    await adoptKeyring(session, next, { signal });
     const lacking = await settle();
     // Until the keyrings before were gone, somebody else could take this for a change that was cut short, and overrule it.
     return (await isNewest()) ? lacking : null;
   }, settle);
-}
-
-const CHANGED = 'The keyring was changed, which counts from now on, as does a new password, but';
-const TO_BE_GIVEN = 'not every bucket has it: "vault repair" gives it to them.';
-
-/**
- * Does what follows once a keyring stands in the buckets, which say what counts: where the catalog fails then, that is told.
- *
- * @param otherwise what the buckets need all the same, if the catalog fails @returns those that do not have the keyring
- * @throws what the catalog says, and that the keyring was changed; `wrong-password` if somebody has made a new root by now
- */
-export async function afterChange<T>(
-  work: () => Promise<T>,
-  otherwise: () => Promise<readonly BucketFailure[]> = () => Promise.resolve([]),
-): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!isFailure(error) || error.code === 'wrong-password') throw error;
-    const lacking = await otherwise();
-    const rest = lacking.length === 0 ? [] : [`And ${TO_BE_GIVEN}`, ...lacking.map(describeFailure)];
-    const message = `${CHANGED} the catalog could not be told of all that. ${error.message} Once it can be, "vault recover --bucket <url>" does so.`;
-    // Something was done, unlike where an input is wrong.
-    const code = error.code === 'invalid-input' ? 'unavailable' : error.code;
-    throw new VaultError(code, [message, ...rest].join(' '), { cause: error });
-  }
-}
-
-/** Why what every bucket must be told of is not done. */
-export function keptKeyring(failed: readonly BucketFailure[]): VaultError {
-  return tooFewBuckets(
-    'Nothing was changed, since a bucket that cannot be used would keep the old keyring.',
-    failed,
-  );
-}
-
-function notEverywhere(failed: readonly BucketFailure[]): VaultError {
-  return tooFewBuckets(`${CHANGED} ${TO_BE_GIVEN}`, failed);
-}
-
-/** @param taken ids of buckets that have it: one of them may not have let the keyring before go */
-function warnOfLacking(
-  failed: readonly BucketFailure[],
-  taken: readonly string[],
-  onWarning: CallOptions['onWarning'],
-): void {
-  for (const failure of failed) {
-    const { id, url } = failure.bucket;
-    if (taken.includes(id)) continue;
-    const message = `${url} does not have the new keyring yet: "vault repair" gives it to it. ${describeFailure(failure)}`;
-    onWarning?.({ kind: 'bucket-down', message, bucket: url });
-  }
 }
 
 /** A catalog or a bucket that can only be read would be found when others have the new keyring. @throws `keptKeyring`; what the catalog says */
@@ -346,65 +351,4 @@ async function nextKeyring(
   }
   const next = { ...changed, epoch: keyring.epoch + 1, previous: objectDigest(bytes) };
   return { keyring: next, bytes: signKeyring(keys, next) };
-}
-
-interface Creation {
-  /** The other keyring of this epoch, if somebody else has made one. */
-  readonly met: KeyringState | null;
-  /** The ids of the buckets that have taken it. */
-  readonly taken: readonly string[];
-  readonly failed: readonly BucketFailure[];
-}
-
-/** Stores a new keyring, bucket by bucket in the order that everybody keeps to. */
-async function create(
-  session: Session,
-  next: KeyringState,
-  call: {
-    readonly usable: readonly VaultBucket[];
-    readonly all: boolean;
-    readonly onStoring: SecretOptions['onStoring'];
-    readonly signal: AbortSignal | undefined;
-  },
-): Promise<Creation> {
-  const { usable, all, onStoring, signal } = call;
-  const name = keyringObjectName(next.keyring.epoch);
-  const failed: BucketFailure[] = [];
-  const order = session.keyring.keyring.buckets.map(({ id }) => id);
-  const inOrder = usable.toSorted((a, b) => order.indexOf(a.id) - order.indexOf(b.id));
-  const taken: string[] = [];
-  for (const bucket of inOrder) {
-    try {
-      const storage = await bucket.checked(signal);
-      onStoring?.();
-      try {
-        await storage.put(name, next.bytes, { signal });
-      } catch (error) {
-        if (!isVaultError(error, 'already-exists')) throw error;
-        const met = await readKeyring(session, bucket, next.keyring.epoch, signal);
-        if (met !== null) return { met, taken, failed };
-        // What lies there is no keyring of this vault.
-        await storage.put(name, next.bytes, { signal, replace: true });
-      }
-      taken.push(bucket.id);
-    } catch (error) {
-      if (!isFailure(error)) throw error;
-      failed.push({ bucket, error });
-      // Once it stands anywhere, the others must get it all the same.
-      if (all && taken.length === 0) break;
-    }
-  }
-  return { met: null, taken, failed };
-}
-
-/** A bucket's keyring of an epoch; null if it has none that is valid. */
-async function readKeyring(
-  session: Session,
-  bucket: VaultBucket,
-  epoch: number,
-  signal: AbortSignal | undefined,
-): Promise<KeyringState | null> {
-  const bytes = await readCopyIfWhole(bucket, keyringObjectName(epoch), signal);
-  const keyring = bytes === null ? null : verifiedOrNull(session.keys, bytes, epoch);
-  return keyring === null || bytes === null ? null : { keyring, bytes };
 }

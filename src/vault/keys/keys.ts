@@ -8,7 +8,7 @@ import { lineagesOf } from '../../format/lineage.ts';
 import { MAX_KEYSLOTS } from '../../format/limits.ts';
 import type { CallOptions, SecretOptions } from '../call.ts';
 import type { Session } from '../session.ts';
-import { changeKeyring, refreshKeyring } from './keyring-store.ts';
+import { answering, changeKeyring, refreshKeyring } from './keyring-store.ts';
 
 /** A key of the vault, without its secret. */
 export interface KeyInfo {
@@ -163,8 +163,13 @@ export async function renameKey(
   return { ...found, label };
 }
 
+/** The key that a label or the beginning of its writer means, for who is going to change it. @throws `file-not-found`; every bucket has the keyring then */
 export async function findKey(session: Session, reference: string, signal?: AbortSignal): Promise<KeyInfo> {
   await refreshKeyring(session, signal, { thorough: true });
+  return answering(session, () => keyOf(session, reference), { signal });
+}
+
+function keyOf(session: Session, reference: string): KeyInfo {
   const { keyring } = session.keyring;
   const [found, ...others] = keyring.slots
     .map((slot) => infoOf(session, keyring, slot))
@@ -218,7 +223,10 @@ function requireFreeLabel(session: Session, keyring: Keyring, label: string): vo
     );
   }
   if (label === '' || !keyring.slots.some((slot) => openLabel(session.keys, slot) === label)) return;
-  throw new VaultError('already-exists', `There is a key "${label}" already. Choose another label.`);
+  throw new VaultError(
+    'already-exists',
+    `There is a key "${label}" already; if adding it was cut short, it opens with what that was given. Choose another label.`,
+  );
 }
 
 /** Who shares a password shares a key: which of the two it opens would be chance. */

@@ -6,7 +6,7 @@ import type { Keyslot } from '../../format/keyring.ts';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import type { SecretOptions } from '../call.ts';
 import type { KeyringState, Session } from '../session.ts';
-import { changeKeyring, refreshKeyring } from './keyring-store.ts';
+import { answer, changeKeyring, refreshKeyring } from './keyring-store.ts';
 import { telling } from '../buckets/steps.ts';
 import { settleKeyringBy } from './settle-keyring.ts';
 import { unlock } from './unlock.ts';
@@ -96,5 +96,10 @@ async function unlockCurrent(
     const { stored, isNew } = await settleKeyringBy(telling(), session, session.buckets.all, signal);
     if (stored > 0 || isNew) return { ...before, keyring: keyring.keyring };
   }
-  throw new VaultError('wrong-password', 'The password does not open this vault. Nothing was changed.');
+  const error = new VaultError(
+    'wrong-password',
+    'The password does not open this vault. Nothing was changed.',
+  );
+  // It did before a change that stands: the rest of that is done. Of whoever has none of the passwords nothing depends.
+  throw before === null ? error : await answer(session, error, { signal });
 }

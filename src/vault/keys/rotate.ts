@@ -15,7 +15,8 @@ import { MAX_ROOT_NUMBER } from '../../format/limits.ts';
 import type { CallOptions, SecretOptions } from '../call.ts';
 import type { Session } from '../session.ts';
 import { openPlace, putPlace } from './bucket-places.ts';
-import { afterChange, changeKeyring, refreshKeyring } from './keyring-store.ts';
+import { afterChange } from './change-outcome.ts';
+import { changeKeyring, refreshKeyring } from './keyring-store.ts';
 import { infoOf, requireOther } from './keys.ts';
 import type { KeyInfo } from './keys.ts';
 

@@ -1,5 +1,6 @@
 /** Giving every bucket the keyring that counts, and taking those away that do not. */
-import { isVaultError } from '../../errors.ts';
+import { objectDigest } from '../../crypto/signing.ts';
+import { isVaultError, VaultError } from '../../errors.ts';
 import { keyringObjectName, keyringRank } from '../../format/keyring.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
 import {
@@ -10,7 +11,7 @@ import {
   type VaultBucket,
 } from '../buckets/bucket-set.ts';
 import { doing, storing, type Take } from '../buckets/steps.ts';
-import type { ReadSession, Session } from '../session.ts';
+import type { KeyringState, ReadSession, Session } from '../session.ts';
 import { epochOf, keyringNames, rankOf, readCopyIfWhole } from './keyring-copies.ts';
 
 export interface Settled {
@@ -72,6 +73,36 @@ export async function settleKeyringBy(
     }
   });
   return { stored, failed, isNew: withEarlier === buckets.length };
+}
+
+/**
+ * Gives all buckets the keyring of a new root, found by somebody who has keys of the root before alone, so that he cannot tell by himself
+ * which of several counts: whoever has kept such keys signs others. So it must follow the one that he knows, and no bucket have a third.
+ *
+ * @returns the buckets that do not have it in the end, or may not have it
+ */
+export async function endRotation(
+  session: Session,
+  next: KeyringState,
+  signal: AbortSignal | undefined,
+): Promise<readonly BucketFailure[]> {
+  const { all } = session.buckets;
+  const known = [session.keyring.bytes, next.bytes];
+  let isPlain = next.keyring.previous === objectDigest(session.keyring.bytes);
+  const check = await checkEach(all, async (bucket) => {
+    const storage = await bucket.checked(signal);
+    for (const name of await keyringNames(storage, signal)) {
+      const copy = await readCopyIfWhole(bucket, name, signal);
+      if (!known.some((one) => copy !== null && Buffer.compare(one, copy) === 0)) isPlain = false;
+    }
+  });
+  if (isPlain) {
+    const { failed } = await settleKeyring({ ...session, keyring: next }, check.usable, { signal });
+    return [...check.failed, ...failed];
+  }
+  const message = 'Which keyring counts can only be told with a key of the new root.';
+  const error = new VaultError('wrong-password', message);
+  return [...check.failed, ...check.usable.map((bucket) => ({ bucket, error }))];
 }
 
 /** Removes a keyring that does not count, or a probe, unless the bucket's own policy keeps it for now. */

@@ -22,7 +22,8 @@ import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-se
 import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
-import { afterChange, changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { afterChange } from '../keys/change-outcome.ts';
+import { answering, changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import type { Session } from '../session.ts';
 import { isSamePlace, putMarker, requireApart, requireKept } from './create.ts';
@@ -274,9 +275,16 @@ export async function setBucketUrl(
   options: SetBucketUrlOptions = {},
 ): Promise<BucketInfo> {
   const { signal, onWarning, local = false } = options;
-  const old = resolveBucket(session, reference);
+  const old = await answering(
+    session,
+    async () => {
+      const found = resolveBucket(session, reference);
+      if (found.url !== url) await requireNewUrl(session, found, { url, signal });
+      return found;
+    },
+    { signal },
+  );
   const { id, state } = old;
-  if (old.url !== url) await requireNewUrl(session, old, { url, signal });
   await requireSame(session, old, { url, signal });
   // For this machine first: so the bucket can be reached while the keyring is changed.
   await putPlace(session, id, url);

@@ -10,7 +10,8 @@ import { REMOVALS_AT_ONCE } from '../buckets/spread.ts';
 import type { PlanOptions } from '../call.ts';
 import { openPlace, putPlace } from '../keys/bucket-places.ts';
 import { readKeyrings } from '../keys/keyring-copies.ts';
-import { afterChange, changeKeyring, keptKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { afterChange, keptKeyring } from '../keys/change-outcome.ts';
+import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import { requireRightClock } from '../protocol/clocks.ts';
 import { listDeletions } from '../protocol/deletions.ts';
@@ -67,9 +68,9 @@ export async function removeBucket(
 async function find(
   session: Session,
   reference: string,
-  { gone = false, signal }: RemoveBucketOptions,
+  { gone = false, dryRun: dry = false, signal }: RemoveBucketOptions,
 ): Promise<VaultBucket | Leftover> {
-  const { failed } = await refreshKeyring(session, signal, { thorough: true });
+  const { failed } = await refreshKeyring(session, signal, { thorough: true, dry });
   const leftover = await findLeftover(session, reference, signal);
   if (leftover === null) {
     const bucket = resolveBucket(session, reference);

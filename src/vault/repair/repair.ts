@@ -81,7 +81,7 @@ export async function repairVault(session: Session, options: RepairOptions = {})
   );
   const known = dryRun && marked.size > 0 ? asMarked(session, marked) : session;
   try {
-    await refreshKeyring(known, signal, { thorough: true });
+    await refreshKeyring(known, signal, { thorough: true, dry: dryRun });
     const hands = dryRun ? tellingHands(known, options) : actingHands(known, signal);
     return await repairMarked(known, hands, { ...options, retaining, unmarked, markersStored: marked.size });
   } finally {
