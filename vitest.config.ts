@@ -11,7 +11,6 @@ const ON_POSTGRES = [
     'catalog-lies',
     'damaged-row',
     'faults',
-    'histories',
     'recover',
     'removed-elsewhere',
     'removed-meanwhile',

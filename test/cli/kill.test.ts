@@ -19,7 +19,7 @@ import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { folderDiscrepancies, namesIn } from '../soak/folder-audit.ts';
-import { catalogPlace, DATABASE } from '../support/catalog-place.ts';
+import { catalogPlace, DATABASE, THOROUGH } from '../support/catalog-place.ts';
 import type { CatalogPlace } from '../support/catalog-place.ts';
 import { postgresProxy } from '../support/postgres-proxy.ts';
 import type { PostgresProxy } from '../support/postgres-proxy.ts';
@@ -326,11 +326,10 @@ function storedIn(ended: Ended): number {
   return linesOf(ended).reduce((sum, { chunksStored }) => sum + chunksStored, 0);
 }
 
-/** How often each verb is killed. In Postgres, where each try takes longer, half as often. */
-const RUNS =
-  DATABASE === 'postgres'
-    ? { put: 2, stream: 1, rm: 2, sweep: 1, repair: 1, password: 1, get: 1 }
-    : { put: 4, stream: 2, rm: 4, sweep: 3, repair: 3, password: 2, get: 2 };
+/** How often each verb is killed; in Postgres, where each try takes longer, half as often. The soak test kills for hours. */
+const RUNS = THOROUGH
+  ? { put: 4, stream: 2, rm: 4, sweep: 3, repair: 3, password: 2, get: 2 }
+  : { put: 2, stream: 1, rm: 2, sweep: 2, repair: 1, password: 1, get: 1 };
 
 /**
  * A Postgres server answers so quickly from here that hardly any kill would hit a transaction in its middle. This far away is

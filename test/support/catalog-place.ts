@@ -10,16 +10,19 @@ export const DATABASE = process.env['TEST_CATALOG'] === 'postgres' ? 'postgres' 
 /** Each try takes long in Postgres; and `npm run mutants` makes all of them again and again. */
 const IS_SLOW = DATABASE === 'postgres' || process.env['MUTANTS_ROOM'] !== undefined;
 
-const SLOW_STRIDE = 6;
+/** Whether to try everything, which takes an hour: `npm run test:every`. */
+export const THOROUGH = process.env['EVERY_CALL'] !== undefined;
+
+const SLOW_STRIDE = 12;
 
 /**
- * From one call that a test lets fail, or lets something come between, to the next. That is every second call, every one with
- * `npm run test:every`, or every sixth where tries are slow; tests of several ways of failing begin each at another call, so that each
- * call fails in some of them.
+ * From one call that a test lets fail, or lets something come between, to the next. That is every fourth call, every one with
+ * `npm run test:every`, or every twelfth where tries are slow; tests of several ways of failing begin each at another call, so that
+ * each call fails in some of them where there are as many.
  */
-export const CALL_STRIDE = IS_SLOW ? SLOW_STRIDE : process.env['EVERY_CALL'] === undefined ? 2 : 1;
+export const CALL_STRIDE = IS_SLOW ? SLOW_STRIDE : THOROUGH ? 1 : 4;
 
-/** Those of many cases to try out: all, or every sixth where tries are slow. */
+/** Those of many cases to try out: all, or every twelfth where tries are slow. */
 export function sampled<T>(cases: readonly T[]): readonly T[] {
   return IS_SLOW ? cases.filter((_, i) => i % SLOW_STRIDE === 0) : cases;
 }

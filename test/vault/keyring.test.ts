@@ -218,7 +218,7 @@ describe('Two changes at once', () => {
       const makeOther: Change = (session) => changeKeyring(session, setCompression, another);
       const [most, others] = [await callsOf(makeOne), await callsOf(makeOther)];
       for (let i = 1; i <= most; i += 1) {
-        // Every other, and of those half, in turn: all pairs take a minute.
+        // Some of the others, in turn: all pairs take a minute.
         for (let j = 1 + (i % (2 * CALL_STRIDE)); j <= others + 1; j += 2 * CALL_STRIDE) {
           await using scene = await ready.scene();
           const results = await interleave(scene, [makeOne, makeOther], [i, j]);
