@@ -90,15 +90,18 @@ describe('standard output', () => {
     'completion bash',
   ];
   test('that is closed, or not for writing, is no place for what a verb prints: it does not begin', async () => {
-    for (const way of ['>&-', '1< f']) {
+    for (const [way, commands] of [
+      ['>&-', printing],
+      ['1< f', printing.slice(0, 4)],
+    ] as const) {
       const ended = await Promise.all(
-        printing.map(async (command) => {
+        commands.map(async (command) => {
           const { exit, stderr } = await box.shell(`vault ${command} ${way}`);
           const says = /^vault: Standard output is closed|"message":"Standard output is closed/.test(stderr);
           return `vault ${command} ${way}: ${exit} ${says ? 'refused' : stderr}`;
         }),
       );
-      expect(ended).toEqual(printing.map((command) => `vault ${command} ${way}: 2 refused`));
+      expect(ended).toEqual(commands.map((command) => `vault ${command} ${way}: 2 refused`));
     }
     expect((await box.run(['ls', '-0'])).stdout).toBe('stored\0');
   });
@@ -240,7 +243,7 @@ describe('never a bug:', () => {
     'put $T/big',
     'put - --name in < $T/big',
     "put --from-command 'cat $T/big' --name of",
-    'put $T/folder',
+    'put $T/folder --force-read',
     'cat stored',
     'get stored -o $T/got',
     'get folder -o $T/tree',
@@ -248,7 +251,7 @@ describe('never a bug:', () => {
     'repair --read-data',
     'drill',
   ];
-  const prepared = `exec 3>/dev/null; export T=$PWD; head -c 9000000 /dev/urandom > big; mkdir folder; for i in $(seq 1100); do echo $i > folder/$i; done
+  const prepared = `exec 3>/dev/null; export T=$PWD; head -c 70000000 /dev/zero > big; mkdir folder; for i in $(seq 1100); do echo $i > folder/$i; done
     cp big folder; vault put big --name stored >&3; vault put folder >&3`;
   const all = (exit: number): string =>
     big.map((command) => `${exit} ${command.split(' ', 1)[0]}\n`).join('');
@@ -264,7 +267,7 @@ describe('never a bug:', () => {
     const env = { VAULT_DB: relative(box.at('gone'), box.db), T: box.path };
     const late = "vault put --from-command 'rmdir ../gone; cat $T/big' --name late";
     const { exit, stderr } = await box.shell(
-      `head -c 9000000 /dev/urandom > big; mkdir gone; cd gone; ${late}`,
+      `head -c 20000000 /dev/urandom > big; mkdir gone; cd gone; ${late}`,
       { env },
     );
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: '' });
@@ -279,7 +282,7 @@ describe('never a bug:', () => {
 
   test('fewer open files than it takes', async () => {
     await box.shell(prepared);
-    for (const limit of [24, 28, 32, 36]) {
+    for (const limit of [24, 32]) {
       for (const command of ['put big --name x', 'get stored -o out', 'get folder -o tree']) {
         const { exit, stderr } = await box.shell(`rm -rf out tree; ulimit -n ${limit}; vault ${command}`);
         // How many it takes depends on Node and on what runs at once.
@@ -301,7 +304,7 @@ describe('never a bug:', () => {
 
   test.skipIf(DATABASE === 'postgres')('too little for the catalog', async () => {
     await box.shell(prepared);
-    for (const limit of ['ulimit -n 24', 'ulimit -f 1', 'ulimit -f 40']) {
+    for (const limit of ['ulimit -n 24', 'ulimit -f 40']) {
       for (const command of ['put folder', 'catalog copy x.db', 'rm stored']) {
         const { exit, stderr } = await box.shell(`rm -f x.db*; ${limit}; vault ${command}`);
         if (exit === 0) continue;

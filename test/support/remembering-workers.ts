@@ -3,7 +3,7 @@ import { shardSize } from '../../src/format/shard.ts';
 import { bodyOf, objectsOf, payloadOf } from '../../src/vault/chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../../src/vault/chunks/chunk-memory.ts';
 import { ChunkWorkers } from '../../src/vault/chunks/chunk-workers.ts';
-import type { Identity, SealedChunk } from '../../src/vault/chunks/chunk-worker.ts';
+import type { Identity, SealedChunk } from '../../src/vault/chunks/chunk-jobs.ts';
 
 /** Threads whose answers for the few bodies of a test are known after the first time, so that no thread is waited for. */
 export class RememberingWorkers extends ChunkWorkers {

@@ -27,8 +27,9 @@ function sourceOf(bytes: Uint8Array, mode: number): FileSource {
 }
 
 describe('manifests of small files that are put at once', () => {
-  test('are sealed in a thread, together, and read as all others', async () => {
+  test.each([0, 1])('are sealed together, with %i threads, and read as all others', async (threads) => {
     await using made = await testVault();
+    if (threads > 0) made.session.workers.warm(threads, 'seal', Infinity);
     const counts = countSealed(made);
     const bodies = Array.from({ length: 40 }, (_, i) => random.bytes(i * 300));
     const put = await Promise.all(bodies.map((body, i) => putBytes(made.vault, body, { name: `file ${i}` })));

@@ -1,6 +1,6 @@
 /**
- * The threads that do the arithmetic of chunks. They are started when there is work and no idle one, up to a
- * number; a command that stores one small file starts one.
+ * Who does the arithmetic of chunks: threads, which are started when there is work and no idle one, up to a number. A thread takes
+ * longer to start than a few megabytes take: so much is done in the thread that asks.
  */
 import { AskedThread } from '../../concurrency/asked-thread.ts';
 import type { NewManifest, SealingSession } from '../../crypto/manifest.ts';
@@ -15,14 +15,25 @@ import type {
   CodedObjects,
   Identity,
   Job,
+  JobOf,
   OpenAnswer,
   SealedChunk,
   SealedManifest,
-} from './chunk-worker.ts';
+} from './chunk-jobs.ts';
+
+/**
+ * Bytes that may be opened before a thread is started, or fewer of what takes longer. Two threads take as long to start as it takes to
+ * open 100 MB: of a file of 8 MB that takes a third of a whole `vault get`, and half of its processor time.
+ */
+const WITHOUT_THREADS = 64 * 1024 * 1024;
+/** How much longer than to open it other work with a byte takes: to compress it is most of that. */
+const EFFORT = { identify: 1, seal: 4, open: 1, recode: 4, check: 1, manifests: 1 } as const;
 
 export class ChunkWorkers {
   /** Threads at most. */
   readonly most: number;
+  /** Bytes that may still be opened without threads. */
+  #here = WITHOUT_THREADS;
   readonly #threads: AskedThread<Job>[] = [];
 
   constructor({ most }: { readonly most: number }) {
@@ -36,7 +47,7 @@ export class ChunkWorkers {
    * @param dedupKey the key of the writer and kind, 32 bytes
    */
   identify(memory: ChunkMemory, length: number, dedupKey: Uint8Array): Promise<Identity> {
-    return this.#run({ kind: 'identify', memory, length, dedupKey });
+    return this.#run('identify', { kind: 'identify', memory, length, dedupKey });
   }
 
   /** Seals an identified body into shard objects, which then lie where `objectsOf` says. */
@@ -50,7 +61,7 @@ export class ChunkWorkers {
       readonly redundancy: Redundancy;
     },
   ): Promise<SealedChunk> {
-    return this.#run({ kind: 'seal', memory, ...chunk });
+    return this.#run('seal', { kind: 'seal', memory, ...chunk });
   }
 
   /**
@@ -62,7 +73,7 @@ export class ChunkWorkers {
    */
   open(memory: ChunkMemory, proof: ChunkProof, coded: CodedObjects): Promise<OpenAnswer> {
     const { objects, ...rest } = coded;
-    return this.#run({ kind: 'open', memory, proof, coded: { ...rest, objects: [] }, objects });
+    return this.#run('open', { kind: 'open', memory, proof, coded: { ...rest, objects: [] }, objects });
   }
 
   /**
@@ -77,7 +88,13 @@ export class ChunkWorkers {
     coded: CodedObjects,
   ): Promise<OpenAnswer> {
     const { objects, ...rest } = coded;
-    return this.#run({ kind: 'recode', memory, ...chunk, coded: { ...rest, objects: [] }, objects });
+    return this.#run('recode', {
+      kind: 'recode',
+      memory,
+      ...chunk,
+      coded: { ...rest, objects: [] },
+      objects,
+    });
   }
 
   /**
@@ -88,25 +105,41 @@ export class ChunkWorkers {
    * @returns `intact`: whether each object's own checksum is right
    */
   check(objects: readonly Uint8Array[], ids: readonly string[]): Promise<CheckAnswer> {
-    return this.#run({ kind: 'check', objects, ids });
+    return this.#run('check', { kind: 'check', objects, ids });
   }
 
   /** Seals manifests of unlocked files that have their content inside; null for those that cannot be. */
   manifests(session: SealingSession, manifests: readonly NewManifest[]): Promise<readonly SealedManifest[]> {
-    return this.#run({ kind: 'manifests', session, manifests });
+    return this.#run('manifests', { kind: 'manifests', session, manifests });
   }
 
-  /** Starts threads for so many chunks before there is work: starting takes longer than most first answers. */
-  warm(chunks: number): void {
+  /**
+   * Starts threads for so many chunks before there is work, if there will be enough: starting takes longer than most first answers.
+   *
+   * @param work what will be done with them
+   * @param bytes of their bodies
+   */
+  warm(chunks: number, work: 'open' | 'seal', bytes: number): void {
+    if (bytes * EFFORT[work] <= this.#here) return;
     while (this.#threads.length < Math.min(this.most, chunks)) this.#start();
+  }
+
+  /** Threads that have been started. */
+  get running(): number {
+    return this.#threads.length;
   }
 
   async close(): Promise<void> {
     await Promise.all(this.#threads.splice(0).map((thread) => thread.end()));
   }
 
-  #run<K extends Job['kind']>(job: Extract<Job, { kind: K }>): Promise<Answers[K]> {
-    return this.#pick().ask(job, 'objects' in job ? transferable(job.objects) : []);
+  async #run<K extends Job['kind']>(kind: K, job: JobOf<K>): Promise<Answers[K]> {
+    const effort = bytesOf(job) * EFFORT[kind];
+    if (this.#threads.length > 0 || effort > this.#here)
+      return this.#pick().ask(job, 'objects' in job ? transferable(job.objects) : []);
+    this.#here -= effort;
+    const { work } = await import('./chunk-jobs.ts');
+    return work(kind, job);
   }
 
   /** An idle thread, else a new one while there may be more, else the one with the least to do. */
@@ -133,3 +166,12 @@ export class ChunkWorkers {
     return thread;
   }
 }
+
+/** About how many bytes are worked through. */
+function bytesOf(job: Job): number {
+  if ('objects' in job) return job.objects.reduce((sum, object) => sum + (object?.length ?? 0), 0);
+  return 'length' in job ? job.length : job.manifests.length * MANIFEST_BYTES;
+}
+
+/** So many bytes are opened while one manifest is sealed and signed. */
+const MANIFEST_BYTES = 512 * 1024;

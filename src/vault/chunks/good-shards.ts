@@ -1,7 +1,7 @@
 /** Which shards of a set are good: fetched, checked, and, where the body's hash is known, tried. */
 import { checkShards, fetchShard, openFromAny, stateOf, type FetchedShard } from './shards.ts';
 import { allocateChunkMemory } from './chunk-memory.ts';
-import type { ChunkProof } from './chunk-worker.ts';
+import type { ChunkProof } from './chunk-jobs.ts';
 import type { ListedShard, ShardSet } from './shard-sets.ts';
 import type { ReadSession } from '../session.ts';
 

@@ -7,7 +7,7 @@ import type { ShardName } from '../../format/shard.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import type { ReadSession } from '../session.ts';
 import type { ChunkMemory } from './chunk-memory.ts';
-import type { ChunkProof, CodedObjects } from './chunk-worker.ts';
+import type { ChunkProof, CodedObjects } from './chunk-jobs.ts';
 
 /** A shard object that may exist. */
 export interface ShardCandidate {

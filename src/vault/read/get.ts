@@ -71,7 +71,7 @@ export async function openStored(
   const found = await findFile(session, reference, options);
   const { hash } = found;
   // Threads start while the manifest comes.
-  if (found.kind === 'file') session.workers.warm(found.chunks);
+  if (found.kind === 'file') session.workers.warm(found.chunks, 'open', found.size ?? 0);
   const explain = (error: unknown): Promise<unknown> => whyUnreadable(session, found, error);
   try {
     const manifest = await readManifest(session, hash, options);
@@ -102,7 +102,7 @@ async function findFile(
   session: Session,
   reference: string,
   { signal }: CallOptions,
-): Promise<Pick<FileInfo, 'hash' | 'name' | 'kind' | 'chunks'>> {
+): Promise<Pick<FileInfo, 'hash' | 'name' | 'kind' | 'size' | 'chunks'>> {
   try {
     return (await resolveFile(session, reference, { signal })).info;
   } catch (error) {
@@ -177,7 +177,7 @@ export async function* readContent(
   const opening = Math.ceil(inFlight / 2);
   const lender = new Lender(opening + 1, () => allocateChunkMemory(largest, null));
   let doneBytes = 0;
-  session.workers.warm(content.chunks);
+  session.workers.warm(content.chunks, 'open', end - start);
   const fetched = (signal: AbortSignal) =>
     mapOrdered(
       refsWithin(contentRefs(session, content, options), start, end),

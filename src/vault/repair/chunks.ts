@@ -6,7 +6,7 @@ import type { Redundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { notListing } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
-import type { ChunkProof } from '../chunks/chunk-worker.ts';
+import type { ChunkProof } from '../chunks/chunk-jobs.ts';
 import type { ListedChunk } from '../chunks/chunk-listing.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { readManifest } from '../files/manifests.ts';
@@ -56,7 +56,7 @@ export async function repairChunks(
   const { signal, references, redundancy = null } = options;
   const reads = options.depth === 'data';
   // Where no thread can be started that is no fault of a chunk.
-  if (reads) session.workers.warm(1);
+  if (reads) session.workers.warm(1, 'open', Infinity);
   const counting = { redundancy, signal };
   const spare = session.keyring.keyring.redundancy.m;
   const census = await takeCensus(session, ground, {

@@ -10,7 +10,7 @@ import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { mergedListing } from '../buckets/merged-listing.ts';
 import type { PlannedStep, Warning } from '../call.ts';
 import { allocateChunkMemory, chunkMemorySize, objectsOf } from '../chunks/chunk-memory.ts';
-import type { ChunkProof } from '../chunks/chunk-worker.ts';
+import type { ChunkProof } from '../chunks/chunk-jobs.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import { Presence } from '../chunks/presence.ts';
 import { fitsSize, isComplete, objectNameOf, rowOfSet, setsOf, shardsOf } from '../chunks/shard-sets.ts';

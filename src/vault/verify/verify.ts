@@ -57,7 +57,7 @@ export async function verifyVault(session: Session, options: VerifyOptions): Pro
   const { signal } = options;
   manifestOpener(session);
   // Where no thread can be started that is no fault of a chunk.
-  if (options.depth === 'data') session.workers.warm(1);
+  if (options.depth === 'data') session.workers.warm(1, 'open', Infinity);
   // Their markers as they are now. Who has shown it is not asked again.
   const { usable: from } = await session.buckets.check(session.buckets.all, signal, { anew: true });
   await refreshKeyring(session, signal, { from });

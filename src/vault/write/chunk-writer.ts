@@ -15,7 +15,7 @@ import type { Lender } from '../../concurrency/semaphore.ts';
 import { objectsOf } from '../chunks/chunk-memory.ts';
 import type { ChunkMemory } from '../chunks/chunk-memory.ts';
 import { IdSet } from '../chunks/id-set.ts';
-import type { ChunkProof, Identity, SealedChunk } from '../chunks/chunk-worker.ts';
+import type { ChunkProof, Identity, SealedChunk } from '../chunks/chunk-jobs.ts';
 import {
   chosenShards,
   fitsSize,

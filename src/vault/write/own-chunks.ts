@@ -5,7 +5,7 @@
  */
 import { isVaultError } from '../../errors.ts';
 import { goodShards } from '../chunks/good-shards.ts';
-import type { ChunkProof } from '../chunks/chunk-worker.ts';
+import type { ChunkProof } from '../chunks/chunk-jobs.ts';
 import { IdSet } from '../chunks/id-set.ts';
 import type { Presence } from '../chunks/presence.ts';
 import type { ShardSet } from '../chunks/shard-sets.ts';

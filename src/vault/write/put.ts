@@ -196,8 +196,10 @@ async function putOpened(
         ? null
         : new RememberedFile(identity, { place, cut, log, readAtMs, forceRead });
     // Threads start while the buckets are asked.
-    if (!((await remembered?.recall()) ?? false))
-      session.workers.warm(Math.ceil((source.size ?? beginning.length) / call.chunkSize));
+    if (!((await remembered?.recall()) ?? false)) {
+      const bytes = source.size ?? beginning.length;
+      session.workers.warm(Math.ceil(bytes / call.chunkSize), 'seal', bytes);
+    }
     return underMarker(session, { ...call, signal }, contentKey, async (guarded) => {
       const content = await storeContent(session, source, {
         ...call,

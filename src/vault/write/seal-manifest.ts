@@ -2,7 +2,7 @@
 import { batched } from '../../concurrency/batched.ts';
 import { manifestHash } from '../../crypto/manifest.ts';
 import type { NewManifest } from '../../crypto/manifest.ts';
-import type { SealedManifest } from '../chunks/chunk-worker.ts';
+import type { SealedManifest } from '../chunks/chunk-jobs.ts';
 import type { Session } from '../session.ts';
 
 /** Fewer are sealed sooner than a thread is started. */
