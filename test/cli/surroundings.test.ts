@@ -241,12 +241,10 @@ describe('never a bug:', () => {
   // Whatever starts threads.
   const big = [
     'put $T/big',
-    'put - --name in < $T/big',
     "put --from-command 'cat $T/big' --name of",
     'put $T/folder --force-read',
     'cat stored',
     'get stored -o $T/got',
-    'get folder -o $T/tree',
     'verify --read-data',
     'repair --read-data',
     'drill',

@@ -13,7 +13,7 @@ test(
     await using servers = ServerPlaces.start();
     const { finding, rounds } = await soak({
       seed: 5,
-      durationMs: 15_000,
+      durationMs: 8_000,
       servers,
       clients: 2,
       faults: ['kill', 'sleep', 'outage', 'rot', 'network', 'lost catalog', 'change'],
@@ -31,7 +31,7 @@ test(
   async () => {
     const { finding, rounds } = await soak({
       seed: 6,
-      durationMs: 15_000,
+      durationMs: 8_000,
       servers: null,
       clients: 5,
       faults: ['kill', 'sleep'],

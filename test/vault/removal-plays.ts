@@ -216,8 +216,11 @@ export interface Play {
   readonly start: Start;
   readonly actors: readonly Actor[];
   readonly prelude?: readonly Cue[];
-  /** `large`: explored within a bound on switches, but for `npm run model`. `endless`: within one switch, also there. */
-  readonly size?: 'large' | 'endless';
+  /**
+   * `medium` and `large`: explored within a bound on switches, but for `npm run test:every` and `npm run model`, or for that alone.
+   * `endless`: within one switch, also there.
+   */
+  readonly size?: 'medium' | 'large' | 'endless';
 }
 
 const looked: Cue = { actor: 'P1', until: 'list chunks/' };
@@ -238,6 +241,7 @@ export const PLAYS: readonly Play[] = [
     start: 'one',
     actors: [put('P1'), rm, clock(25), sweep('S1')],
     prelude: [looked, removed],
+    size: 'medium',
   },
   {
     title: 'a put, two sweeps that have chosen one of two sets',
@@ -247,6 +251,7 @@ export const PLAYS: readonly Play[] = [
       { actor: 'S1', until: 'put sweep/' },
       { actor: 'S2', until: 'put sweep/' },
     ],
+    size: 'medium',
   },
   {
     title: 'two puts, rm, a sweep',
@@ -263,6 +268,7 @@ export const PLAYS: readonly Play[] = [
     title: 'rm and undelete, a put, a sweep',
     start: 'one',
     actors: [rmAndUndelete(), put('P1'), sweep('S1')],
+    size: 'medium',
   },
   {
     title: 'a put, rm, two sweeps',
