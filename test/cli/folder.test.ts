@@ -76,19 +76,7 @@ test('gets a file of a folder by name or hash, and what fits a pattern with the 
 });
 
 test('what a folder has is had by its name, with all in it, whatever that means in a pattern', async () => {
-  const names = [
-    'Music [A-M]',
-    'a{b,c}d',
-    'r{1..3}',
-    '{a',
-    'v[^a]',
-    '[z-a]',
-    '[[:alpha:]]',
-    'a*(b)',
-    'b\\[c]',
-    '{x}{y,z}',
-    '[x]',
-  ];
+  const names = ['Music [A-M]', 'a{b,c}d', '{a', 'v[^a]', '[[:alpha:]]', 'a*(b)', '{x}{y,z}'];
   for (const [i, name] of names.entries()) {
     await mkdir(box.at('docs', name, 'in'), { recursive: true });
     await writeFile(box.at('docs', name, 'in', 'song'), `la ${i}`);

@@ -62,11 +62,12 @@ describe('a file', () => {
     const head = await served.ask('/api/files/head', { method: 'HEAD' });
     expect(head).toMatchObject({ status: 200, headers: { 'content-length': String(CONTENT.length) } });
     expect(head.bytes).toHaveLength(0);
+    const { date: _, ...same } = head.headers;
     for (const range of ['bytes=0-9', 'bytes=300000-']) {
       const asked = { method: 'HEAD', headers: { range } };
       expect(await served.ask('/api/files/head', asked)).toMatchObject({
         status: 200,
-        headers: head.headers,
+        headers: same,
       });
     }
     const headers = { 'if-none-match': `W/"x", "${String(json['hash'])}"` };

@@ -16,11 +16,14 @@ export const THOROUGH = process.env['EVERY_CALL'] !== undefined;
 const SLOW_STRIDE = 12;
 
 /**
- * From one call that a test lets fail, or lets something come between, to the next. That is every fourth call, every one with
+ * From one call that a test lets fail, or lets something come between, to the next. That is every sixth call, every one with
  * `npm run test:every`, or every twelfth where tries are slow; tests of several ways of failing begin each at another call, so that
  * each call fails in some of them where there are as many.
  */
-export const CALL_STRIDE = IS_SLOW ? SLOW_STRIDE : THOROUGH ? 1 : 4;
+export const CALL_STRIDE = IS_SLOW ? SLOW_STRIDE : THOROUGH ? 1 : 6;
+
+/** The same for what fails in one way alone, or is cut short: every third call. */
+export const CUT_STRIDE = THOROUGH ? 1 : 3;
 
 /** Those of many cases to try out: all, or every twelfth where tries are slow. */
 export function sampled<T>(cases: readonly T[]): readonly T[] {

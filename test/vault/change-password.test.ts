@@ -4,6 +4,7 @@ import { VaultError } from '../../src/errors.ts';
 import { changePassword } from '../../src/vault/keys/password.ts';
 import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
+import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';
 import { behind, CHEAP_KDF, getBytes, PASSWORD, putBytes, testVault } from './harness.ts';
@@ -99,7 +100,7 @@ test('a bucket that cannot be used stops the change before anything is written',
 test('killed at any instant, each bucket opens with one password, and repeating it or a repair finishes it', async () => {
   for (const finish of ['repeat', 'repair'] as const) {
     let ends = true;
-    for (let nth = 1; ends; nth += 1) {
+    for (let nth = 1; ends; nth += CUT_STRIDE) {
       await using scene = await ready.scene();
       const ending = await scene.open({ around: endingAt(nth) });
       ends =
@@ -121,7 +122,7 @@ test('killed at any instant, each bucket opens with one password, and repeating 
 
 test('killed at any instant, the password that opens the catalog can be changed to yet another, which alone is valid then', async () => {
   let ends = true;
-  for (let nth = 1; ends; nth += 1) {
+  for (let nth = 1; ends; nth += CUT_STRIDE) {
     await using scene = await ready.scene();
     const ending = await scene.open({ around: endingAt(nth) });
     ends =
@@ -141,7 +142,7 @@ test('killed at any instant, the password that opens the catalog can be changed 
 });
 
 test('of two at once one wins and the other is told, whichever way their calls come between each other', async () => {
-  for (let nth = 1; nth <= 30; nth += 1) {
+  for (let nth = 1; nth <= 30; nth += CUT_STRIDE) {
     await using scene = await ready.scene();
     const other = await scene.open();
     const beside: Promise<unknown>[] = [];

@@ -10,7 +10,7 @@ import { createVault, requireApart } from '../../src/vault/manage/create.ts';
 import { openSession } from '../../src/vault/open.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { catalogPlace } from '../support/catalog-place.ts';
+import { catalogPlace, CUT_STRIDE } from '../support/catalog-place.ts';
 import { Steps } from '../support/steps.ts';
 import type { Around } from '../support/steps.ts';
 import { CHEAP_KDF, CHUNK_SIZE, getBytes, parts, PASSWORD, putBytes } from './harness.ts';
@@ -99,7 +99,7 @@ describe('A making that fails', () => {
   test('at whichever call, before or after it was done, leaves nothing', async () => {
     for (const when of ['before', 'after'] as const) {
       let fails = true;
-      for (let nth = 1; fails; nth += 1) {
+      for (let nth = 1; fails; nth += CUT_STRIDE) {
         await using begun = await room();
         const around: Around = async (step, proceed) => {
           if (step.nth !== nth) return proceed();
@@ -184,7 +184,7 @@ describe('A making that fails', () => {
 describe('A making that was killed', () => {
   test('wherever, is finished by repeating it with the same password and buckets', async () => {
     let ends = true;
-    for (let nth = 1; ends; nth += 1) {
+    for (let nth = 1; ends; nth += CUT_STRIDE) {
       await using begun = await room();
       ends =
         (await make({ ...begun, around: endingAt(nth) }).catch((error: unknown) => error)) instanceof
@@ -239,7 +239,7 @@ describe('Two makings at once', () => {
     ['in the same order', URLS],
     ['in the opposite order', URLS.toReversed()],
   ])('on the same buckets, named %s, make one vault at most', async (_, urls) => {
-    for (let nth = 1; nth <= 24; nth += 1) {
+    for (let nth = 1; nth <= 24; nth += CUT_STRIDE) {
       await using one = await room();
       await using another = await room(one.places);
       const results: PromiseSettledResult<unknown>[] = [];
@@ -263,7 +263,7 @@ describe('Two makings at once', () => {
   test('in the same catalog leave the one that was first', async () => {
     await using one = await room();
     const places = new Map([...one.places, ['memory:4', new Map()]]);
-    for (let nth = 1; nth <= 12; nth += 1) {
+    for (let nth = 1; nth <= 12; nth += CUT_STRIDE) {
       await using both = await room(
         new Map([...places].map(([url]) => [url, new Map<string, Uint8Array>()])),
       );

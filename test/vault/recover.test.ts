@@ -13,7 +13,7 @@ import type { RecoverResult } from '../../src/vault/recover/recover.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { writeLists } from '../../src/vault/protocol/lists.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { catalogPlace } from '../support/catalog-place.ts';
+import { catalogPlace, CUT_STRIDE } from '../support/catalog-place.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';
 import type { FaultPlan } from '../support/faulty-bucket.ts';
 import { Steps } from '../support/steps.ts';
@@ -258,7 +258,7 @@ describe('A lost catalog is rebuilt from the buckets and a password', () => {
     const bytes = randomBytes(2 * CHUNK_SIZE);
     for (const name of ['a', 'b', 'c']) await putBytes(made.vault, bytes, { name });
     let ends = true;
-    for (let nth = 1; ends; nth += 1) {
+    for (let nth = 1; ends; nth += CUT_STRIDE) {
       await using place = await catalogPlace();
       const catalog = await openCatalog(place.location, { create: true });
       const cut = await recoverInto(catalog, made, { around: endingAt(nth) }).catch(

@@ -13,6 +13,7 @@ import { tarStream } from '../../src/vault/folders/tar.ts';
 import type { ListedFile } from '../../src/vault/read/list.ts';
 import type { Resealed } from '../../src/vault/roots/reseal.ts';
 import type { Vault } from '../../src/vault/vault.ts';
+import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../support/temporary-folder.ts';
@@ -254,7 +255,7 @@ describe('storing anew', () => {
 
   test('cut short anywhere, loses nothing, and goes on without storing anything twice', async () => {
     let ends = true;
-    for (let nth = 1; ends; nth += 1) {
+    for (let nth = 1; ends; nth += CUT_STRIDE) {
       await using scene = await few.scene();
       const cut = await scene.open({ around: endingAt(nth) });
       ends = await cut.vault.roots.reseal().then(

@@ -16,6 +16,7 @@ import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import type { Unlocked } from '../../src/vault/keys/unlock.ts';
 import type { Vault } from '../../src/vault/vault.ts';
+import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { all, behind, CHEAP_KDF, getBytes, parts, PASSWORD, putBytes } from './harness.ts';
 import { endingAt, present, stage } from './scene.ts';
@@ -283,7 +284,7 @@ describe('a rotation', () => {
   test('cut short anywhere, leaves a vault that one of the two passwords opens, with everything in it', async () => {
     const roots = new Set<number>();
     let ends = true;
-    for (let nth = 1; ends; nth += 1) {
+    for (let nth = 1; ends; nth += CUT_STRIDE) {
       await using scene = await before.scene();
       const { vault } = await scene.open({ around: endingAt(nth) });
       ends = (await rotate(vault).catch((error: unknown) => error)) instanceof VaultError;

@@ -13,7 +13,7 @@ describe('A file comes back as it was put', () => {
       const redundancy = parseRedundancy(text) ?? { k: 1, m: 0 };
       await using made = await testVault({ buckets: redundancy.k + redundancy.m + 1, redundancy });
       // So little is done without threads, unless they run.
-      if (redundancy.m > 0) made.session.workers.warm(1, 'seal', Infinity);
+      if (redundancy.m === 2) made.session.workers.warm(1, 'seal', Infinity);
       for (const size of SIZES) {
         const bytes = randomBytes(size);
         const { hash } = await putBytes(made.vault, bytes, { name: `file of ${size}` });
