@@ -1,5 +1,6 @@
 /** The robustness engine for a few seconds, with the same plan every time; `npm run soak` is the same for longer. */
 import { expect, test } from 'vitest';
+import { THOROUGH } from '../support/catalog-place.ts';
 import { freshPostgres } from '../support/postgres.ts';
 import { soak } from './engine.ts';
 import { ServerPlaces } from './places.ts';
@@ -13,7 +14,7 @@ test(
     await using servers = ServerPlaces.start();
     const { finding, rounds } = await soak({
       seed: 5,
-      durationMs: 8_000,
+      durationMs: THOROUGH ? 15_000 : 8_000,
       servers,
       clients: 2,
       faults: ['kill', 'sleep', 'outage', 'rot', 'network', 'lost catalog', 'change'],
@@ -31,7 +32,7 @@ test(
   async () => {
     const { finding, rounds } = await soak({
       seed: 6,
-      durationMs: 8_000,
+      durationMs: THOROUGH ? 15_000 : 8_000,
       servers: null,
       clients: 5,
       faults: ['kill', 'sleep'],

@@ -13,19 +13,23 @@ const IS_SLOW = DATABASE === 'postgres' || process.env['MUTANTS_ROOM'] !== undef
 /** Whether to try everything, which takes an hour: `npm run test:every`. */
 export const THOROUGH = process.env['EVERY_CALL'] !== undefined;
 
-const SLOW_STRIDE = 12;
+const SLOW_STRIDE = THOROUGH ? 6 : 12;
 
 /**
- * From one call that a test lets fail, or lets something come between, to the next. That is every sixth call, every one with
- * `npm run test:every`, or every twelfth where tries are slow; tests of several ways of failing begin each at another call, so that
- * each call fails in some of them where there are as many.
+ * From one call that a test lets fail to the next. That is every sixth call, every one with `npm run test:every`, or fewer where tries
+ * are slow. Tests of several ways of failing begin each at another call and leave out no more than there are ways, so that each
+ * call fails in one of them.
+ *
+ * @param ways of failing, each of which is tried
  */
-export const CALL_STRIDE = IS_SLOW ? SLOW_STRIDE : THOROUGH ? 1 : 6;
+export function callStride(ways: number): number {
+  return IS_SLOW ? SLOW_STRIDE : THOROUGH ? 1 : Math.min(ways, 6);
+}
 
-/** The same for what fails in one way alone, or is cut short: every third call. */
-export const CUT_STRIDE = THOROUGH ? 1 : 3;
+/** The same where there is one way alone: what is cut short, or has something come between, is so at every third call. */
+export const CUT_STRIDE = THOROUGH ? 1 : IS_SLOW ? 6 : 3;
 
-/** Those of many cases to try out: all, or every twelfth where tries are slow. */
+/** Those of many cases to try out: all, or some where tries are slow. */
 export function sampled<T>(cases: readonly T[]): readonly T[] {
   return IS_SLOW ? cases.filter((_, i) => i % SLOW_STRIDE === 0) : cases;
 }

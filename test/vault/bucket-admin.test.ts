@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
-import { CALL_STRIDE } from '../support/catalog-place.ts';
+import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
@@ -473,7 +473,7 @@ describe('A bucket that is removed', () => {
 
   test('can be removed again wherever that has ended, and nothing is worse than before', async () => {
     let ends = true;
-    for (let nth = 1; ends; nth += 2 * CALL_STRIDE) {
+    for (let nth = 1; ends; nth += 2 * CUT_STRIDE) {
       await using begun = await begin();
       const { scene } = begun;
       const { id } = present(begun.handle.vault.buckets[0]);
@@ -483,7 +483,7 @@ describe('A bucket that is removed', () => {
       const after = await scene.open(DAYS_LATER);
       await expectReadable(after);
       const isDone = !ends || scene.bucket(0).storage.size === 0;
-      const reference = nth % (4 * CALL_STRIDE) === 1 ? 'memory:1' : id;
+      const reference = nth % (4 * CUT_STRIDE) === 1 ? 'memory:1' : id;
       const repeated = isDone ? { removed: true } : await after.vault.removeBucket(reference);
       expect({ nth, ...repeated }).toMatchObject({ nth, removed: true });
       expect({ nth, names: namesIn(scene.bucket(0)) }).toEqual({ nth, names: [] });

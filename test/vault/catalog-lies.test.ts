@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import {
-  CALL_STRIDE,
+  CUT_STRIDE,
   catalogRows,
   changeCatalog,
   isForbidden,
@@ -486,7 +486,7 @@ test('Whatever single value of the catalog is changed, nothing wrong comes out a
       outcomes: expect.not.arrayContaining(['wrong bytes']),
     });
   }
-  expect(changes.length).toBeGreaterThan(50 / CALL_STRIDE);
+  expect(changes.length).toBeGreaterThan(50 / CUT_STRIDE);
   expect(told).toBeGreaterThan(0.8 * changes.length);
 });
 

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isVaultError, VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { restoreSelected } from '../../src/vault/folders/restore-selected.ts';
-import { CALL_STRIDE, DATABASE, THOROUGH } from '../support/catalog-place.ts';
+import { callStride, DATABASE, THOROUGH } from '../support/catalog-place.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import type { Around } from '../support/steps.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -176,10 +176,12 @@ describe.each([
   /** Runs an operation once for every call that it makes, with that call failing; how many there are. */
   async function eachCall(
     failure: Failure,
+    ways: readonly Failure[],
     operation: (handle: Handle) => Promise<unknown>,
     listed: (outcome: ErrorCode | null, copy: VaultCopy) => readonly string[],
   ): Promise<number> {
-    for (let nth = 1 + (FAILURES.indexOf(failure) % CALL_STRIDE); ; nth += CALL_STRIDE) {
+    const stride = callStride(ways.length);
+    for (let nth = 1 + (ways.indexOf(failure) % stride); ; nth += stride) {
       await using copy = await start.copy();
       const { around, fired } = failAt(nth, failure);
       const failing = await copy.open({ around });
@@ -203,6 +205,7 @@ describe.each([
   test.for(failures)('of a put $title', async (failure) => {
     const calls = await eachCall(
       failure,
+      failures,
       ({ vault }) => putBytes(vault, contentOf('new'), { name: 'new' }),
       (outcome) => ['kept', 'removed', 'expired', ...(outcome === null ? ['new'] : [])],
     );
@@ -218,7 +221,7 @@ describe.each([
       stored = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
       await Promise.all(puts);
     };
-    const calls = await eachCall(failure, putEach, (_, copy) => {
+    const calls = await eachCall(failure, failures, putEach, (_, copy) => {
       // As many copies as was said; or more, where an answer was lost.
       for (const { hash, manifestCopies } of stored) {
         const holders = copy.buckets.filter(({ storage }) => storage.has(`manifests/${hash}`));
@@ -236,6 +239,7 @@ describe.each([
   test.for(some)('of a removal $title', async (failure) => {
     const calls = await eachCall(
       failure,
+      some,
       ({ vault }) => vault.remove(['removed']),
       () => ['kept', 'expired'],
     );
@@ -247,6 +251,7 @@ describe.each([
     let result: Awaited<ReturnType<Handle['vault']['remove']>> | null = null;
     const calls = await eachCall(
       failure,
+      some,
       async ({ vault }) => {
         result = null;
         result = await vault.remove(GOING);
@@ -267,6 +272,7 @@ describe.each([
   test.for(some)('of an undelete $title', async (failure) => {
     const calls = await eachCall(
       failure,
+      some,
       ({ vault }) => vault.undelete(['hidden']),
       (outcome) => ['kept', 'removed', 'expired', ...(outcome === null ? ['hidden'] : [])],
     );
@@ -276,6 +282,7 @@ describe.each([
   test.for(some)('of a sweep $title', async (failure) => {
     const calls = await eachCall(
       failure,
+      some,
       ({ vault }) => vault.sweep({ waitMs: 0 }),
       () => ['kept', 'removed'],
     );
@@ -363,10 +370,12 @@ describe('With 2+1 over 3 buckets, whichever call of a folder', () => {
 
   async function eachCall(
     failure: Failure,
+    ways: readonly Failure[],
     operation: (handle: Handle) => Promise<unknown>,
     check: (fresh: Handle, outcome: ErrorCode | null) => Promise<void>,
   ): Promise<number> {
-    for (let nth = 1 + (FAILURES.indexOf(failure) % CALL_STRIDE); ; nth += CALL_STRIDE) {
+    const stride = callStride(ways.length);
+    for (let nth = 1 + (ways.indexOf(failure) % stride); ; nth += stride) {
       await using copy = await start.copy();
       const { around, fired } = failAt(nth, failure);
       const failing = await copy.open({ around });
@@ -388,7 +397,7 @@ describe('With 2+1 over 3 buckets, whichever call of a folder', () => {
     vault.put({ root: place.at('after') }, { name: 'tree' });
 
   test.for(failures)('put $title', async (failure) => {
-    const calls = await eachCall(failure, put, async (fresh, outcome) => {
+    const calls = await eachCall(failure, failures, put, async (fresh, outcome) => {
       const listed = await all(fresh.vault.list({ all: true }));
       expect(listed.length).toBeGreaterThanOrEqual(outcome === null ? 2 : 1);
       expect(await restored(fresh, 'tree')).toEqual(facts[listed.length - 1]);
@@ -401,6 +410,7 @@ describe('With 2+1 over 3 buckets, whichever call of a folder', () => {
   test.for(failures)('restored $title', async (failure) => {
     const calls = await eachCall(
       failure,
+      failures,
       (handle) => restored(handle, 'tree'),
       async (fresh) => {
         expect(await restored(fresh, 'tree')).toEqual(facts[0]);
@@ -414,7 +424,7 @@ describe('With 2+1 over 3 buckets, whichever call of a folder', () => {
     await made.vault.put({ root: place.at('after') }, { name: 'tree' });
     await made.session.guard.end();
     start = await snapshotOf(made);
-    const calls = await eachCall(failure, prune, async (fresh) => {
+    const calls = await eachCall(failure, failures, prune, async (fresh) => {
       await used(fresh, prune(fresh));
       expect(await all(fresh.vault.list({ all: true }))).toHaveLength(1);
       expect(await restored(fresh, 'tree')).toEqual(facts[1]);

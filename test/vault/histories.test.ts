@@ -20,6 +20,7 @@ import { recoverCatalog } from '../../src/vault/recover/recover.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { Vault } from '../../src/vault/vault.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
+import { THOROUGH } from '../support/catalog-place.ts';
 import { MemoryCatalog } from '../support/memory-catalog.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { behind, CHUNK_SIZE, discrepancies, getBytes, parts, putBytes, testVault } from './harness.ts';
@@ -448,7 +449,7 @@ test('nothing that was acknowledged is lost, and nothing is left over', { timeou
   const catalog = await MemoryCatalog.of(made.catalog);
   const tried = fc.assert(
     fc.asyncProperty(anyHistory, (history) => live(catalog, history)),
-    { numRuns: Number(process.env['HISTORIES'] ?? 25) },
+    { numRuns: Number(process.env['HISTORIES'] ?? (THOROUGH ? 40 : 25)) },
   );
   await expect(tried).resolves.toBeUndefined();
 });

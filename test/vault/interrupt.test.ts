@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import { restoreFile } from '../../src/vault/read/restore.ts';
 import type { CallOptions } from '../../src/vault/call.ts';
-import { CALL_STRIDE } from '../support/catalog-place.ts';
+import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { faulty } from '../support/faulty-bucket.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -50,7 +50,7 @@ async function atEachCall(
   check: (copy: VaultCopy, outcome: string, step: string) => Promise<void>,
 ): Promise<void> {
   let calls = 0;
-  for (let nth = 1; nth <= calls + CALL_STRIDE; nth += CALL_STRIDE) {
+  for (let nth = 1; nth <= calls + CUT_STRIDE; nth += CUT_STRIDE) {
     await using copy = await start.copy();
     const abort = new AbortController();
     let writing = 0;

@@ -9,7 +9,7 @@ import { changeKeyring, refreshKeyring } from '../../src/vault/keys/keyring-stor
 import { settleKeyring } from '../../src/vault/keys/settle-keyring.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import type { Session } from '../../src/vault/session.ts';
-import { CALL_STRIDE } from '../support/catalog-place.ts';
+import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';
 import { CHEAP_KDF, PASSWORD, testVault } from './harness.ts';
@@ -219,7 +219,7 @@ describe('Two changes at once', () => {
       const [most, others] = [await callsOf(makeOne), await callsOf(makeOther)];
       for (let i = 1; i <= most; i += 1) {
         // Some of the others, in turn: all pairs take a minute.
-        for (let j = 1 + (i % (2 * CALL_STRIDE)); j <= others + 1; j += 2 * CALL_STRIDE) {
+        for (let j = 1 + (i % (2 * CUT_STRIDE)); j <= others + 1; j += 2 * CUT_STRIDE) {
           await using scene = await ready.scene();
           const results = await interleave(scene, [makeOne, makeOther], [i, j]);
           expect({ i, j, results }).toEqual({
@@ -238,7 +238,7 @@ describe('Two changes at once', () => {
 
   test('are both made when each cannot reach the bucket that decides for the other', async () => {
     for (let i = 1; i <= 30; i += 1) {
-      for (let j = 1 + (i % 6); j <= 30; j += 3 * CALL_STRIDE) {
+      for (let j = 1 + (i % 6); j <= 30; j += 3 * CUT_STRIDE) {
         await using scene = await ready.scene();
         const [first, second] = [pausing(i), pausing(j)];
         const a = await scene.open({ around: blind('memory:1', first.around) });

@@ -7,7 +7,7 @@ import type { Warning } from '../../src/vault/call.ts';
 import { changeDefaults } from '../../src/vault/keys/defaults.ts';
 import type { RepairResult } from '../../src/vault/repair/repair.ts';
 import type { Vault } from '../../src/vault/vault.ts';
-import { CALL_STRIDE, sampled } from '../support/catalog-place.ts';
+import { CUT_STRIDE, sampled } from '../support/catalog-place.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHEAP_KDF, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
@@ -409,7 +409,7 @@ describe('repair', () => {
   });
 
   test('calls nothing lost that a bucket may have which goes down at any of its calls', async () => {
-    for (let nth = 1; nth < 40; nth += CALL_STRIDE) {
+    for (let nth = 1; nth < 40; nth += CUT_STRIDE) {
       await using begun = await begin();
       const { scene, handle } = begun;
       wipe(scene.bucket(0), 'chunks/');
@@ -888,7 +888,7 @@ const WORKS: readonly Work[] = [
 describe.each(WORKS)('Wherever $title ends', ({ spoil, run }) => {
   test('nothing is worse than before, and repeating it completes it', async () => {
     let hasEnded = true;
-    for (let nth = 1; hasEnded; nth += 2 * CALL_STRIDE) {
+    for (let nth = 1; hasEnded; nth += 2 * CUT_STRIDE) {
       await using scene = await ready.scene();
       spoil(scene);
       const ending = await scene.open({ around: endingAt(nth) });

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { seededRandom } from '../support/seeded-random.ts';
-import { CALL_STRIDE } from '../support/catalog-place.ts';
+import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { writeLists } from '../../src/vault/protocol/lists.ts';
 import { always, faulty, storageError } from '../support/faulty-bucket.ts';
 import { all, CHUNK_SIZE, discrepancies, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
@@ -411,7 +411,7 @@ describe('Wherever two operations meet, each comes out as if it had been alone',
 
   test.for(MEETINGS)('$title', async ({ first, second, left }) => {
     let calls = 0;
-    for (let nth = 1; nth <= calls + CALL_STRIDE; nth += CALL_STRIDE) {
+    for (let nth = 1; nth <= calls + CUT_STRIDE; nth += CUT_STRIDE) {
       await using copy = await start.copy();
       const other = await copy.open();
       let met: Promise<unknown> = Promise.resolve();

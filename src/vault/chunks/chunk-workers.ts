@@ -124,11 +124,6 @@ export class ChunkWorkers {
     while (this.#threads.length < Math.min(this.most, chunks)) this.#start();
   }
 
-  /** Threads that have been started. */
-  get running(): number {
-    return this.#threads.length;
-  }
-
   async close(): Promise<void> {
     await Promise.all(this.#threads.splice(0).map((thread) => thread.end()));
   }

@@ -10,6 +10,7 @@ import type { RestoreSelectedOptions } from '../../../src/vault/folders/restore-
 import type { RestoredTree, TreeProblem } from '../../../src/vault/folders/restore-tree.ts';
 import type { Wanted } from '../../../src/vault/folders/selection.ts';
 import type { SelectedEntries } from '../../../src/vault/folders/stored-folder.ts';
+import { THOROUGH } from '../../support/catalog-place.ts';
 import { seededRandom } from '../../support/seeded-random.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import type { TemporaryFolder } from '../../support/temporary-folder.ts';
@@ -101,7 +102,7 @@ describe.each([
         expect(await factsOf(place.at('out'))).toEqual(await factsOf(place.at('docs')));
       }),
       // Threads take a while to start.
-      { numRuns: threadFrom === 0 ? 6 : 15 },
+      { numRuns: threadFrom === 0 && !THOROUGH ? 6 : 15 },
     );
   });
 
