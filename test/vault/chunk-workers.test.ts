@@ -147,4 +147,11 @@ describe('Threads are started', () => {
     expect(started).toHaveBeenCalledTimes(1);
     expect((await workers.identify(memory, 100, DEDUP_KEY)).id).toBe(id);
   });
+
+  test('for what comes out of a chunk, however small it was made', async () => {
+    const { identity, coded } = await sealBody();
+    const proof = { tag: identity.tag, hash: identity.hash, length: 65 * MIB };
+    await workers.open(allocateChunkMemory(SIZE, null), proof, coded);
+    expect(started).toHaveBeenCalledTimes(1);
+  });
 });

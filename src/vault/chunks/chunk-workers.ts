@@ -162,8 +162,9 @@ export class ChunkWorkers {
   }
 }
 
-/** About how many bytes are worked through. */
+/** About how many bytes are worked through: of a chunk those that come out of it, which may have been made many times smaller. */
 function bytesOf(job: Job): number {
+  if ('proof' in job && job.proof !== null) return job.proof.length;
   if ('objects' in job) return job.objects.reduce((sum, object) => sum + (object?.length ?? 0), 0);
   return 'length' in job ? job.length : job.manifests.length * MANIFEST_BYTES;
 }

@@ -134,6 +134,8 @@ function storedFolder(session: Session, opened: OpenedStored, part: FolderPart):
         index: isTold ? { totals, wanted, bytes: () => explained(indexBytes(options)) } : null,
         reader(busy = 0) {
           const opening = Math.max(1, session.workers.most - busy);
+          // Else whatever writes would wait while this thread opens the first of them.
+          session.workers.warm(Math.min(opening, info.chunks), 'open', found.size);
           const ranges = new RangeReader(
             session,
             { table: content.table, chunks: info.chunks },
