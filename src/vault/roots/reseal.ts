@@ -11,7 +11,6 @@ import { labelIn, sealLabel } from '../../crypto/texts.ts';
 import { isVaultError, type VaultError } from '../../errors.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
-import { decodeManifestObject } from '../../format/manifest-object.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
@@ -21,16 +20,18 @@ import type { FileRecord } from '../files/records.ts';
 import { changeKeyring } from '../keys/keyring-store.ts';
 import { manifestKeys } from '../keys/session-keys.ts';
 import { BucketClocks } from '../protocol/clocks.ts';
+import { GRACE_MS, readDeletion } from '../protocol/deletions.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import { syncFiles } from '../recover/recover.ts';
 import { removeFiles } from '../remove/rm.ts';
 import type { Session } from '../session.ts';
 import { NOTHING_STORED, type StoredContent } from '../write/content.ts';
 import { listFile, storeManifest } from '../write/finish-put.ts';
+import { doublesAmong, factsOf, isSameContent } from './doubles.ts';
 import { storeAnew } from './store-anew.ts';
 
 export interface ResealOptions extends CallOptions {
-  /** Told of each version that was stored anew, once the one before is removed. */
+  /** Told of each version that was stored anew, once the one before is removed; and of each that is removed since it was there twice. */
   readonly onResealed?: ((file: Resealed) => void | Promise<void>) | undefined;
 }
 
@@ -44,7 +45,7 @@ export interface Resealed {
 }
 
 export interface ResealResult {
-  /** Versions that were stored anew. */
+  /** Versions that were stored anew, or were there twice. */
   readonly resealed: number;
   /** Those that stay as they were, and why: repeating it tries them again. */
   readonly left: readonly { readonly hash: string; readonly name: string; readonly error: VaultError }[];
@@ -54,6 +55,8 @@ export interface ResealResult {
 const IN_FLIGHT = 8;
 /** More than a name has versions. */
 const MANY = 100_000;
+/** By a millisecond more than users give, a record of a removal says in every bucket that another version stands for this one. */
+const REPLACED_GRACE_MS = GRACE_MS + 1;
 
 /** See `Roots.reseal`. */
 export async function resealFiles(session: Session, options: ResealOptions): Promise<ResealResult> {
@@ -78,6 +81,7 @@ export async function resealFiles(session: Session, options: ResealOptions): Pro
     for await (const row of session.catalog.files.list({ all: true, signal })) if (isOld(row)) yield row;
   };
   await forEachBounded(old(), (row, aborted) => run.take(row, aborted), { inFlight: IN_FLIGHT, signal });
+  await run.removeDoubles(signal);
   return { resealed: run.resealed, left: run.left };
 }
 
@@ -137,14 +141,15 @@ class Reseal {
   async #try(row: FileRow, signal: AbortSignal): Promise<void> {
     const { hash } = row;
     try {
-      const file = await this.#reseal(hash, signal);
-      if (!(await this.#remove(hash, signal))) {
-        // Somebody has removed it meanwhile: that is meant of what took its place, too.
-        await this.#remove(file.hash, signal);
-        return;
-      }
-      this.resealed += 1;
-      await this.#options.onResealed?.({ ...file, replaces: hash });
+      const now = (await this.#session.catalog.files.byHashes([hash])).get(hash);
+      if (now?.hiddenAtMs !== null) return;
+      const { isOwn, ...file } = await this.#reseal(hash, signal);
+      if (await this.#remove(hash, signal)) return await this.#done({ ...file, replaces: hash });
+      // A user has removed it meanwhile: that is meant of what took its place, too. If it was stored anew by somebody else, what that one
+      // relies on may be the very version that is here. What others have made is theirs to remove.
+      const { record } = await readDeletion(this.#session, hash, { signal });
+      const isByUser = record !== null && !record.live && record.graceMs !== REPLACED_GRACE_MS;
+      if (isOwn && isByUser) await this.#remove(file.hash, signal);
     } catch (error) {
       // The others can be had all the same.
       if (!isVaultError(error, 'damaged', 'unavailable', 'denied', 'unsupported', 'object-missing', 'stale'))
@@ -154,10 +159,31 @@ class Reseal {
     }
   }
 
+  async #done(file: Resealed): Promise<void> {
+    this.resealed += 1;
+    await this.#options.onResealed?.(file);
+  }
+
+  /** Removes what others have stored anew, too. */
+  async removeDoubles(signal: AbortSignal | undefined): Promise<void> {
+    const { catalog, keys } = this.#session;
+    const { rootOf } = requireFull(keys, 'this');
+    const resealed = async function* (): AsyncGenerator<FileRow> {
+      for await (const row of catalog.files.list({ all: true, signal }))
+        if (rootOf(row.writer) === keys.rootNumber) yield row;
+    };
+    for await (const { record, kept } of doublesAmong(this.#session, resealed(), signal)) {
+      const { hash, name, version } = kept.info;
+      if (!(await this.#remove(record.info.hash, signal))) continue;
+      await this.#done({ name, version, hash, replaces: record.info.hash });
+    }
+  }
+
   /** @returns whether it was there to be removed */
-  async #remove(hash: string, signal: AbortSignal): Promise<boolean> {
+  async #remove(hash: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const { onWarning } = this.#options;
     try {
-      await removeFiles(this.#session, [hash], { signal, onWarning: this.#options.onWarning });
+      await removeFiles(this.#session, [hash], { graceMs: REPLACED_GRACE_MS, signal, onWarning });
       return true;
     } catch (error) {
       if (!isVaultError(error, 'file-not-found')) throw error;
@@ -166,7 +192,10 @@ class Reseal {
   }
 
   /** Stores a version anew, unless it was before. @throws `unavailable` if it is less safe than with every bucket at hand */
-  async #reseal(hash: string, signal: AbortSignal): Promise<Omit<Resealed, 'replaces'>> {
+  async #reseal(
+    hash: string,
+    signal: AbortSignal,
+  ): Promise<Omit<Resealed, 'replaces'> & { readonly isOwn: boolean }> {
     const { onWarning } = this.#options;
     const manifest = await readManifest(this.#session, hash, { signal, onWarning });
     const session = this.#as(lineagesOf(this.#session.keyring.keyring).headOf(manifest.writer));
@@ -189,17 +218,24 @@ class Reseal {
     file: ResealedFile,
     guarded: Guarded,
     content: StoredContent | null,
-  ): Promise<{ readonly hash: string; readonly version: number }> {
+  ): Promise<{ readonly hash: string; readonly version: number; readonly isOwn: boolean }> {
     const { session, signal } = file;
     const made = (await this.#found(file, content)) ?? (await sealed(file, content));
-    const { hash, bytes, version } = made;
+    const { hash, bytes, version, row } = made;
     const clocks = new BucketClocks(session.clock);
-    const { copies } = await storeManifest(session, { hash, bytes, guarded, clocks, signal });
-    if (made.row !== null) await listFile(session, made.row);
+    const { copies } = await storeManifest(session, {
+      hash,
+      bytes,
+      guarded,
+      clocks,
+      isNew: row !== null,
+      signal,
+    });
+    if (row !== null) await listFile(session, row);
     if ((content?.degradedChunks ?? 0) > 0 || copies < session.buckets.active.length) {
       throw tooFewBuckets('It was stored again, but not in every bucket: what it replaces stays.', []);
     }
-    return { hash, version };
+    return { hash, version, isOwn: row !== null };
   }
 
   /** What was stored anew of this version before, though maybe not in every bucket. */
@@ -211,9 +247,7 @@ class Reseal {
     const bytesOf = async (of: string): Promise<Uint8Array> =>
       (await readManifestBytes(session, of, { signal })).bytes;
     for (const { info, contentDigest } of others) {
-      const fits =
-        info.createdAtMs === head.createdAtMs && info.kind === head.kind && contentDigest === digest;
-      if (!fits) continue;
+      if (contentDigest !== digest || factsOf(info) !== factsOf(head)) continue;
       try {
         const bytes = await bytesOf(info.hash);
         if (content !== null || isSameContent(bytes, await bytesOf(hash))) {
@@ -312,10 +346,4 @@ async function sealed(file: ResealedFile, content: StoredContent | null): Promis
   const contentDigest = content === null ? null : contentDigestOf(content);
   const row = sealFileRow(session, { hash, writer: session.keys.writer.id, part, contentDigest });
   return { hash, version, bytes, row };
-}
-
-/** Whether two manifests of locked files have the same content part, which their salt belongs to. */
-function isSameContent(a: Uint8Array, b: Uint8Array): boolean {
-  const [one, other] = [decodeManifestObject(a), decodeManifestObject(b)];
-  return one.salt.equals(other.salt) && one.content.bytes.equals(other.content.bytes);
 }

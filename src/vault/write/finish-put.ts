@@ -219,10 +219,12 @@ export async function storeManifest(
     readonly guarded: Guarded | null;
     readonly clocks: BucketClocks;
     readonly lock?: ((bucket: VaultBucket) => { readonly retainUntilMs?: number }) | undefined;
+    /** False if it stands already, and only buckets that lack it are to have it: then it stays where it is, whatever happens. */
+    readonly isNew?: boolean;
     readonly signal: AbortSignal | undefined;
   },
 ): Promise<{ readonly copies: number; readonly failed: readonly BucketFailure[] }> {
-  const { hash, bytes, guarded, clocks, lock, signal } = manifest;
+  const { hash, bytes, guarded, clocks, lock, isNew = true, signal } = manifest;
   const object = { name: manifestObjectName(hash), bytes };
   const { usable, failed } = await spread(guarded?.targets ?? session.buckets.active, object, {
     clocks,
@@ -241,7 +243,7 @@ export async function storeManifest(
     else await keepInVault(session, { object, stored: usable, lock, signal });
   } catch (error) {
     // Nobody is given its hash. Who can only store cannot take it back, and it shows as a file that is whole.
-    await removeFrom(usable, object.name);
+    if (isNew) await removeFrom(usable, object.name);
     throw error;
   }
   return { copies: usable.length, failed };
