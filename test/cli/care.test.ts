@@ -76,6 +76,20 @@ describe('verify and repair', () => {
   });
 
   test.each([
+    ['does not know', 'delete from files', /did not know 1 of the files/],
+    ['hides', 'update files set hidden_at = 5', /hid 1 that nobody has removed/],
+  ])(
+    'verify of a catalog that %s a file in the buckets says that, and nothing of repair',
+    async (_how, change, told) => {
+      await changeCatalog(box.db, change);
+      const { exit, stderr } = await box.run(['verify']);
+      expect([exit, stderr]).toEqual([3, expect.stringMatching(told)]);
+      expect(stderr).not.toMatch(/not whole|repair/);
+      expect(await box.run(['verify'])).toMatchObject({ exit: 0, stdout: '', stderr: '' });
+    },
+  );
+
+  test.each([
     ['does not know', 'delete from files'],
     ['hides', 'update files set hidden_at = 5'],
   ])('repair of a catalog that %s a file in the buckets says so and ends with 3', async (_how, change) => {

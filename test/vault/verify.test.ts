@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import type { ChunkRow } from '../../src/catalog/catalog.ts';
 import { signKeyring } from '../../src/crypto/signing.ts';
+import { VaultError } from '../../src/errors.ts';
 import { keyringObjectName } from '../../src/format/keyring.ts';
 import { parseShardObjectName, shardObjectName } from '../../src/format/shard.ts';
 import type { VerifyResult } from '../../src/vault/verify/condition.ts';
@@ -665,13 +666,32 @@ describe('Verify compares the catalog with the buckets:', () => {
       ...LISTING,
       onWarning: ({ message }) => warnings.push(message),
     });
-    expect(result).toMatchObject({ outcome: 'degraded', filesUnlisted: 1, files: { whole: 2, degraded: 1 } });
-    expect(result.affected).toMatchObject([
-      { hash, name: 'small', problems: [{ what: 'record', problem: 'missing' }] },
-    ]);
+    // It is whole in the buckets, and has its record again.
+    expect(result).toMatchObject({
+      outcome: 'degraded',
+      filesUnlisted: 1,
+      files: { whole: 3, degraded: 0 },
+      affected: [],
+    });
     expect(warnings).toEqual([expect.stringContaining('did not know 1 of the files')]);
     expect(await handle.vault.verify(LISTING)).toMatchObject({ outcome: 'whole', filesUnlisted: 0 });
     expect(await getBytes(handle.vault, 'small')).toEqual(SMALL);
+  });
+
+  test('a file that it does not know stays one without a record if it cannot be given one', async () => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    const { hash } = await handle.vault.get('small');
+    await changeCatalog(scene.db, `delete from files where hash = ${literal(Buffer.from(hash, 'hex'))}`);
+    const refused = new VaultError('denied', 'The test has it so.');
+    Object.assign(handle.catalog, { requireWritable: () => Promise.reject(refused) });
+    for (const _ of [1, 2]) {
+      expect(await handle.vault.verify(LISTING)).toMatchObject({
+        outcome: 'degraded',
+        filesUnlisted: 1,
+        affected: [{ hash, condition: 'degraded', problems: [{ what: 'record', problem: 'missing' }] }],
+      });
+    }
   });
 
   test('a hidden file that nobody has removed is told and shown, a removed one that is shown is hidden', async () => {

@@ -112,7 +112,8 @@ function describeProblem({ what, problem, bucket }: FileProblem): string {
  */
 export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, advice: string): ExitCode {
   const number = (condition: FileCondition['condition']): number =>
-    result.affected.filter((file) => file.condition === condition && !isTooNew(file)).length;
+    result.affected.filter((file) => file.condition === condition && !isTooNew(file) && !isRecordOnly(file))
+      .length;
   const nowhere = result.affected.filter((file) => isNowhere(file, result)).length;
   const lost = number('lost') - nowhere;
   if (result.outcome === 'whole') return DONE;
@@ -141,6 +142,11 @@ export function concludeOutcome({ terminal }: Invocation, result: VerifyResult, 
 /** Whether all that is against a file is that only a newer version can judge it: that is told by objects. */
 function isTooNew({ condition, problems }: FileCondition): boolean {
   return condition === 'unknown' && problems.every(({ problem }) => problem === 'too-new');
+}
+
+/** Whether all that is against a file is that the catalog hides or lacks it: that is told of the catalog. */
+function isRecordOnly({ problems }: FileCondition): boolean {
+  return problems.every(({ what, problem }) => what === 'record' && problem !== 'damaged');
 }
 
 /** Whether a file is lost for want of its manifest, which nothing that is put again brings back. */

@@ -35,7 +35,7 @@ export interface FileProblem {
   /** `record`: the file's row in the catalog. */
   readonly what: 'shards' | 'manifest' | 'record';
   /**
-   * - `missing`, `damaged`  in that bucket; a record: the catalog has none, or what is there was not written by this vault
+   * - `missing`, `damaged`  in that bucket; a record: the catalog has none and could not be given one, or what is there was not written by this vault
    * - `unknown`             the bucket could not be asked
    * - `unstored`            no bucket is known to have had it
    * - `hidden`              the catalog hides the file, though nobody has removed it

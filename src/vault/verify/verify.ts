@@ -179,7 +179,9 @@ class Verification {
       findings.addFile(hash, null, 'degraded', [problem]);
       return;
     }
-    if (row !== 'right') {
+    // One that it only did not know it has made anew.
+    const isLearned = standing === 'live' && row === 'absent' && this.#catchUp;
+    if (row !== 'right' && !isLearned) {
       const problem = row === 'hidden' ? 'hidden' : row === 'broken' ? 'damaged' : 'missing';
       findings.addFile(hash, record, 'degraded', [{ what: 'record', problem, bucket: null }]);
     }
