@@ -46,6 +46,15 @@ test('takes a hash, a prefix of it, a name, and a name typed as a path', async (
   }
 });
 
+test('prints what is typed twice twice, and writes it into a folder once', async () => {
+  await box.run(['put', '-', '--name', 'one'], { stdin: 'one.' });
+  await box.run(['put', '-', '--name', 'other'], { stdin: 'other.' });
+  expect((await box.run(['cat', 'one', 'other', 'one'])).stdout).toBe('one.other.one.');
+  await mkdir(box.at('once'));
+  const { stdout } = await box.run(['get', 'one', 'one', '-o', 'once', '--json']);
+  expect(stdout.trim().split('\n')).toHaveLength(1);
+});
+
 test('writes into a folder, and as JSON says where', async () => {
   await mkdir(box.at('out'));
   const { stdout } = await box.run(['get', 'docs/report.pdf', '-o', 'out', '--json']);

@@ -14,6 +14,8 @@ export interface Typed {
   /** The verb, for advice. */
   readonly verb: string;
   readonly references: readonly string[];
+  /** Whether what is typed more than once is meant as often; otherwise it is meant once. */
+  readonly repeats?: boolean;
 }
 
 /**
@@ -21,19 +23,19 @@ export interface Typed {
  * called; else, if it is a pattern, what `vault ls` lists for it, by hash. A pattern that fits nothing stays as it is, so that it is
  * told as unknown together with the names.
  *
- * @param work is given what `Vault` takes as references, each once, and whether they may be more than one file
+ * @param work is given what `Vault` takes as references, each once unless it `repeats`, and whether they may be more than one file
  * @param list which files a pattern stands for
  * @throws what `work` throws; `file-not-found` with advice where the shell seems to have expanded a pattern
  */
 export async function withFilesMeant<T>(
   vault: Vault,
-  { verb, references }: Typed,
+  { verb, references, repeats = false }: Typed,
   work: (references: readonly string[], several: boolean) => Promise<T>,
   list: ListOptions = {},
 ): Promise<T> {
   try {
     const { meant, several } = await filesMeant(vault, references, list);
-    return await work(meant, several);
+    return await work(repeats ? meant : [...new Set(meant)], several);
   } catch (error) {
     const advice = isVaultError(error, 'file-not-found') ? await quotingAdvice(verb, references) : null;
     if (advice === null || !isVaultError(error)) throw error;
@@ -96,16 +98,17 @@ async function filesMeant(
       if (list.deleted === true) seen.add(name);
     }
   }
-  const meant = new Set<string>();
+  const meant: string[] = [];
   let several = references.length > 1;
-  for (const one of settled.values()) {
+  for (const reference of references) {
+    const one = settled.get(reference) ?? reference;
     const [name, hashes] =
       typeof one === 'string' ? [one, []] : [one.plain, await hashesOf(vault, one, list)];
-    if (hashes.length === 0) meant.add(name);
+    if (hashes.length === 0) meant.push(name);
     else several = true;
-    for (const hash of hashes) meant.add(hash);
+    for (const hash of hashes) meant.push(hash);
   }
-  return { meant: [...meant], several };
+  return { meant, several };
 }
 
 function patternOf(typed: string): Pattern {

@@ -51,46 +51,50 @@ export async function get(
     throw invalidInput("--json and a file's bytes both want standard output. Choose one of them.");
   }
   return withVault(invocation, async (vault) =>
-    withFilesMeant(vault, { verb: 'get', references }, async (meant, several) => {
-      if (several) requireFolder(target);
-      const codes: ExitCode[] = [];
-      const written: Written = new Map();
-      const unknown: string[] = [];
-      let bytes = 0;
-      let done = 0;
-      invocation.interruption.kept = () =>
-        several && written.size > 0
-          ? `${grouped(written.size)} of ${count(meant.length, 'file')} are written, each whole.`
-          : null;
-      for (const reference of meant) {
-        try {
-          const got = await getOne(invocation, vault, {
-            reference,
-            target,
-            existing,
-            written,
-            flags,
-            several,
-          });
-          bytes += got.bytes;
-          done += 1;
-          codes.push(got.code);
-        } catch (error) {
-          if (!several || target.kind === 'stdout' || !isOfOneFile(error)) throw error;
-          if (isVaultError(error, 'file-not-found')) unknown.push(reference);
-          codes.push(exitCodeOf(error));
-          reportError(error, invocation);
+    withFilesMeant(
+      vault,
+      { verb: 'get', references, repeats: target.kind === 'stdout' },
+      async (meant, several) => {
+        if (several) requireFolder(target);
+        const codes: ExitCode[] = [];
+        const written: Written = new Map();
+        const unknown: string[] = [];
+        let bytes = 0;
+        let done = 0;
+        invocation.interruption.kept = () =>
+          several && written.size > 0
+            ? `${grouped(written.size)} of ${count(meant.length, 'file')} are written, each whole.`
+            : null;
+        for (const reference of meant) {
+          try {
+            const got = await getOne(invocation, vault, {
+              reference,
+              target,
+              existing,
+              written,
+              flags,
+              several,
+            });
+            bytes += got.bytes;
+            done += 1;
+            codes.push(got.code);
+          } catch (error) {
+            if (!several || target.kind === 'stdout' || !isOfOneFile(error)) throw error;
+            if (isVaultError(error, 'file-not-found')) unknown.push(reference);
+            codes.push(exitCodeOf(error));
+            reportError(error, invocation);
+          }
         }
-      }
-      const advice = await quotingAdvice('get', unknown);
-      if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
-      const failed = codes.length - done;
-      const files = meant.length - failed;
-      const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
-      const shown = target.kind === 'stdout' ? !output.isTerminal : several;
-      invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
-      return worst(codes);
-    }),
+        const advice = await quotingAdvice('get', unknown);
+        if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
+        const failed = codes.length - done;
+        const files = meant.length - failed;
+        const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
+        const shown = target.kind === 'stdout' ? !output.isTerminal : several;
+        invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
+        return worst(codes);
+      },
+    ),
   );
 }
 
