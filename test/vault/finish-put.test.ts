@@ -458,6 +458,20 @@ test('a bucket that is away makes a file degraded unless it is being taken out',
   });
 });
 
+test('a bucket that was taken out of the vault, as this catalog does not know yet, misses nothing, whatever the size', async () => {
+  await using made = await testVault({ buckets: 4, redundancy: { k: 2, m: 1 } });
+  const { here, there } = await twoMachines(made);
+  const [{ vault }, { vault: elsewhere }] = [await here.open(), await there.open()];
+  await elsewhere.removeBucket('memory:2');
+  failing(present(here.buckets[1]), () => true, 'bucket-missing');
+  const warnings: Warning[] = [];
+  for (const [name, body] of [['a', SMALL] as const, ['b', BODY] as const]) {
+    const result = await putBytes(vault, body, { name, onWarning: (one) => warnings.push(one) });
+    expect(result).toMatchObject({ degraded: false, manifestCopies: 3 });
+  }
+  expect(warnings).toEqual([]);
+});
+
 test('a clock that is wrong is told, of a file of any size', async () => {
   await using made = await testVault();
   for (const bucket of made.buckets)
