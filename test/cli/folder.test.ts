@@ -16,7 +16,7 @@ import {
 import { promisify } from 'node:util';
 import { execFile } from 'node:child_process';
 import { dirname, join, relative } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { THOROUGH } from '../support/catalog-place.ts';
 import type { Ended, Sandbox } from './run.ts';
 import { sandbox } from './run.ts';
@@ -349,4 +349,56 @@ test('takes the place of a link that leads nowhere, if it is told to', async () 
   });
   expect(await box.run(['get', 'docs', '-o', 'T', '--force'])).toMatchObject({ exit: 0, stderr: '' });
   expect((await lstat(box.at('T'))).isDirectory()).toBe(true);
+});
+
+async function filesIn(folder: string): Promise<string[]> {
+  return (await readdir(folder, { recursive: true, withFileTypes: true }))
+    .filter((one) => one.isFile())
+    .map((one) => relative(folder, join(one.parentPath, one.name)))
+    .toSorted();
+}
+
+describe('get of parts of one folder', () => {
+  beforeEach(async () => {
+    for (const [path, content] of [
+      ['d/a/sub/one', '1'],
+      ['d/b/sub/two', '2'],
+      ['d/b/sub/three', '3'],
+      ['e/x/e/in', 'x'],
+    ] as const) {
+      await mkdir(dirname(box.at(path)), { recursive: true });
+      await writeFile(box.at(path), content);
+    }
+    await box.run(['put', 'd', 'e']);
+    await mkdir(box.at('g'));
+  });
+
+  test.each([
+    { parts: ['d/a/sub', 'd/b/sub'], place: 'g/sub', names: ['sub/one'] },
+    { parts: ['e/x/e', 'e'], place: 'g/e', names: ['e/in'] },
+    { parts: ['d/a/*', 'd'], place: 'g/d', names: ['d/a/sub/one'] },
+  ])('refuses a second one that would have the place of the first: $parts', async (each) => {
+    const { exit, stderr, stdout } = await box.run(['get', '--json', ...each.parts, '-o', 'g']);
+    const [first = '', second = ''] = each.parts;
+    expect(stderr).toContain(`${each.place}\\" is \\"${first}\\" now, and \\"${second}\\" would replace it.`);
+    expect({ exit, lines: stdout.trimEnd().split('\n').length }).toEqual({ exit: 2, lines: 1 });
+    expect(stderr).toMatch(/"files":1,"failed":1,/);
+    expect(await filesIn(box.at('g'))).toEqual(each.names);
+  });
+
+  test('writes what fits several patterns together, and each of them once', async () => {
+    const hash = (await box.run(['put', 'd'])).stdout.trim();
+    const patterns = ['d/a/*', `${hash}/b/*/tw*`, 'd/none*', 'd/*/sub/one'];
+    const { exit, stderr, stdout } = await box.run(['get', '--json', ...patterns, '-o', 'g']);
+    expect(exit).toBe(4);
+    expect(stderr).toMatch(/no entry of that pattern/);
+    expect(stderr).toMatch(/"files":3,"failed":1,"bytes":2[,}]/);
+    expect(await filesIn(box.at('g'))).toEqual(['d/a/sub/one', 'd/b/sub/two']);
+    expect(JSON.parse(stdout)).toMatchObject({ path: 'g/d', files: 2, folders: 4, unchanged: 0 });
+  });
+
+  test('writes the same part once', async () => {
+    const { exit, stdout } = await box.run(['get', '--json', 'd/a', './d/a/', '-o', 'g']);
+    expect({ exit, lines: stdout.trimEnd().split('\n').length }).toEqual({ exit: 0, lines: 1 });
+  });
 });

@@ -17,7 +17,7 @@ import type { ProgressReport } from '../terminal/progress.ts';
 import { count, grouped, quote, showName, showSize } from '../terminal/text.ts';
 
 /** What is behind a folder's name. */
-type InFolder = Pick<Extract<Stored, { readonly kind: 'folder' }>, 'folder' | 'path'>;
+export type InFolder = Pick<Extract<Stored, { readonly kind: 'folder' }>, 'folder' | 'path'>;
 
 /** What of a folder is meant: what has exactly this path, else what fits it as a pattern. @returns null for all of it */
 export async function wantedOf(
@@ -33,16 +33,40 @@ export async function wantedOf(
   return { matches: (entry) => entry !== '' && fits(`folder/${entry}`) };
 }
 
-/** What is meant of a folder, what to call it, and whether it is all that fits a pattern. @throws as `StoredFolder.select` */
+/** What is meant of a folder, and what to call it. */
+export interface Part {
+  readonly selected: SelectedEntries;
+  readonly name: string;
+  /** Whether it is all that fits a pattern. */
+  readonly isPattern: boolean;
+  /** The other references that mean some of it. */
+  readonly joined: readonly string[];
+}
+
+/** @param others of which a pattern takes the patterns of the same folder along @throws as `StoredFolder.select` */
 export async function selectPart(
   { signal, terminal }: Invocation,
   { folder, path }: InFolder,
-): Promise<{ readonly selected: SelectedEntries; readonly name: string; readonly isPattern: boolean }> {
+  others: AsyncIterable<InFolder & { readonly reference: string }> | null = null,
+): Promise<Part> {
   const wanted = await wantedOf({ folder, path }, signal);
-  const selected = await folder.select(wanted, { signal, onWarning: warnTo(terminal) });
+  const options = { signal, onWarning: warnTo(terminal) };
+  let selected = await folder.select(wanted, options);
+  const joined: string[] = [];
+  if (wanted !== null && 'matches' in wanted && others !== null) {
+    const fits = [wanted.matches];
+    for await (const { reference, ...other } of others) {
+      const more = other.folder.hash === folder.hash ? await wantedOf(other, signal) : null;
+      if (more === null || 'path' in more || !(await isAnyWanted(folder.list({ signal }), more))) continue;
+      joined.push(reference);
+      fits.push(more.matches);
+    }
+    const matches = (entry: string): boolean => fits.some((one) => one(entry));
+    if (joined.length > 0) selected = await folder.select({ matches }, options);
+  }
   const isPart = path !== '' && wanted !== null && 'path' in wanted;
   const name = isPart ? `${folder.name}/${path}` : folder.name;
-  return { selected, name, isPattern: wanted !== null && 'matches' in wanted };
+  return { selected, name, isPattern: wanted !== null && 'matches' in wanted, joined };
 }
 
 /** Whether owners are restored. @param owner as `--owner` says, if it is there */

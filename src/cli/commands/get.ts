@@ -2,7 +2,6 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { invalidInput, isVaultError, VaultError } from '../../errors.ts';
 import { restoreFile, type RestorableFile } from '../../vault/read/restore.ts';
-import type { StoredFolder } from '../../vault/folders/stored-folder.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { fileAsJson } from '../../vault/files/as-json.ts';
 import { ATTENTION, DONE, exitCodeOf, worst, type ExitCode } from '../exit.ts';
@@ -10,6 +9,7 @@ import { warnTo, withVault, type Invocation } from '../arguments/invocation.ts';
 import type { Flags } from '../arguments/options.ts';
 import { quotingAdvice, withFilesMeant } from '../arguments/references.ts';
 import { lookAtTarget } from '../arguments/output-file.ts';
+import { WILDCARD } from '../arguments/pattern.ts';
 import { collectRarely } from '../../concurrency/heap.ts';
 import type { ProgressReport } from '../terminal/progress.ts';
 import { reportError } from '../terminal/report.ts';
@@ -50,51 +50,56 @@ export async function get(
   if (target.kind === 'stdout' && options.json === true) {
     throw invalidInput("--json and a file's bytes both want standard output. Choose one of them.");
   }
+  const typed = { verb: 'get', references, repeats: target.kind === 'stdout' };
   return withVault(invocation, async (vault) =>
-    withFilesMeant(
-      vault,
-      { verb: 'get', references, repeats: target.kind === 'stdout' },
-      async (meant, several) => {
-        if (several) requireFolder(target);
-        const codes: ExitCode[] = [];
-        const written: Written = new Map();
-        const unknown: string[] = [];
-        let bytes = 0;
-        let done = 0;
-        invocation.interruption.kept = () =>
-          several && written.size > 0
-            ? `${grouped(written.size)} of ${count(meant.length, 'file')} are written, each whole.`
-            : null;
-        for (const reference of meant) {
-          try {
-            const got = await getOne(invocation, vault, {
-              reference,
-              target,
-              existing,
-              written,
-              flags,
-              several,
-            });
-            bytes += got.bytes;
+    withFilesMeant(vault, typed, async (meant, several) => {
+      if (several) requireFolder(target);
+      const codes: ExitCode[] = [];
+      const written: Written = new Map();
+      const joined = new Set<string>();
+      const unknown: string[] = [];
+      let bytes = 0;
+      let done = 0;
+      invocation.interruption.kept = () =>
+        several && written.size > 0
+          ? `${grouped(written.size)} of ${count(meant.length, 'file')} are written, each whole.`
+          : null;
+      for (const reference of meant) {
+        try {
+          if (joined.has(reference)) {
             done += 1;
-            codes.push(got.code);
-          } catch (error) {
-            if (!several || target.kind === 'stdout' || !isOfOneFile(error)) throw error;
-            if (isVaultError(error, 'file-not-found')) unknown.push(reference);
-            codes.push(exitCodeOf(error));
-            reportError(error, invocation);
+            codes.push(DONE);
+            continue;
           }
+          const got = await getOne(invocation, vault, {
+            reference,
+            references: meant,
+            target,
+            existing,
+            written,
+            joined,
+            flags,
+            several,
+          });
+          bytes += got.bytes;
+          done += 1;
+          codes.push(got.code);
+        } catch (error) {
+          if (!several || target.kind === 'stdout' || !isOfOneFile(error)) throw error;
+          if (isVaultError(error, 'file-not-found')) unknown.push(reference);
+          codes.push(exitCodeOf(error));
+          reportError(error, invocation);
         }
-        const advice = await quotingAdvice('get', unknown);
-        if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
-        const failed = codes.length - done;
-        const files = meant.length - failed;
-        const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
-        const shown = target.kind === 'stdout' ? !output.isTerminal : several;
-        invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
-        return worst(codes);
-      },
-    ),
+      }
+      const advice = await quotingAdvice('get', unknown);
+      if (advice !== null) invocation.terminal.warn(advice, { kind: 'pattern' });
+      const failed = codes.length - done;
+      const files = meant.length - failed;
+      const described = `Wrote ${count(files, 'file')}, ${showSize(bytes)}.`;
+      const shown = target.kind === 'stdout' ? !output.isTerminal : several;
+      invocation.terminal.summary(shown ? described : null, { files, failed, bytes });
+      return worst(codes);
+    }),
   );
 }
 
@@ -117,9 +122,13 @@ type Written = Map<string, { readonly hash: string; readonly name: string }>;
 
 interface One {
   readonly reference: string;
+  /** All that are meant. */
+  readonly references: readonly string[];
   readonly target: Target;
   readonly existing: 'refuse' | 'replace';
   readonly written: Written;
+  /** What was written with one that came before. */
+  readonly joined: Set<string>;
   readonly flags: GetFlags;
   readonly several: boolean;
 }
@@ -132,7 +141,7 @@ interface Got {
 
 async function getOne(invocation: Invocation, vault: Vault, one: One): Promise<Got> {
   const found = await findLocked(invocation, vault, one.reference, one.flags);
-  if (found.kind === 'folder') return getFolder(invocation, found, one);
+  if (found.kind === 'folder') return getFolder(invocation, vault, found, one);
   const { file } = found;
   return writeFile(invocation, one, {
     file,
@@ -146,16 +155,23 @@ async function getOne(invocation: Invocation, vault: Vault, one: One): Promise<G
 /** A folder, a part of it, or one file in it. */
 async function getFolder(
   invocation: Invocation,
-  { folder, path }: { readonly folder: StoredFolder; readonly path: string },
+  vault: Vault,
+  { folder, path }: tree.InFolder,
   one: One,
 ): Promise<Got> {
   const { target, flags } = one;
-  const { selected, name, isPattern } = await tree.selectPart(invocation, { folder, path });
+  const { selected, name, isPattern, joined } = await tree.selectPart(
+    invocation,
+    { folder, path },
+    patternsAfter(invocation, vault, one),
+  );
   if (isPattern) requireFolder(target);
+  const part = path === '' ? folder.name : `${folder.name}/${path}`;
+  const hash = path === '' ? folder.hash : `${folder.hash}/${path}`;
   if (selected.only?.kind === 'file') {
     const file = tree.entryAsFile(selected, selected.only, flags.owner);
     const json = { ...fileAsJson(folder), entry: path };
-    return writeFile(invocation, one, { file, name, size: file.size, hash: `${folder.hash}/${path}`, json });
+    return writeFile(invocation, one, { file, name, size: file.size, hash, json });
   }
   if (target.kind === 'stdout') {
     return tree.pourTar(invocation, selected, baseNameOf(name));
@@ -167,13 +183,33 @@ async function getFolder(
   }
   const isNamed = flags.output !== undefined && !one.several && !isPattern;
   const place = isNamed ? target.path : join(target.path, baseNameOf(name));
-  if (isWritten(one.written, place, { hash: folder.hash, name })) return { code: DONE, bytes: 0 };
-  one.written.set(place, { hash: folder.hash, name });
-  return tree.restoreFolder(invocation, folder, selected, {
+  if (isWritten(one.written, place, { hash, name: part })) return { code: DONE, bytes: 0 };
+  one.written.set(place, { hash, name: part });
+  const got = await tree.restoreFolder(invocation, folder, selected, {
     path: place,
     force: one.existing === 'replace',
     owner: flags.owner,
   });
+  for (const reference of joined) one.joined.add(reference);
+  return got;
+}
+
+/** What those of the patterns mean that come later: in a folder they have one place, so that they are written together. */
+async function* patternsAfter(
+  invocation: Invocation,
+  vault: Vault,
+  { reference, references, flags }: One,
+): AsyncGenerator<tree.InFolder & { readonly reference: string }, void, undefined> {
+  for (const later of references.slice(references.indexOf(reference) + 1)) {
+    if (!WILDCARD.test(later)) continue;
+    try {
+      const found = await findLocked(invocation, vault, later, flags);
+      if (found.kind === 'folder') yield { ...found, reference: later };
+    } catch (error) {
+      // That is told when its turn comes.
+      if (!isOfOneFile(error)) throw error;
+    }
+  }
 }
 
 /** @throws `already-exists` if another file has been written there by this command. @returns whether this very one has */
