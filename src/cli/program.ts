@@ -152,7 +152,7 @@ function describeReading(verb: AddVerb): void {
     .option('--no-owner', 'do not restore owners');
   const printing = verb(
     'cat',
-    'Write files to standard output, one after the other',
+    'Write files to standard output, one after the other, or one folder as a tar archive',
     ({ get }, run, command) => get(run, command.args, { ...command.opts(), output: '-' }),
   ).argument('<hash|name|pattern...>', REFERENCE);
   const listing = describeListing(verb);

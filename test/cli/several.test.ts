@@ -271,3 +271,35 @@ describe('a pattern that the shell has expanded', () => {
     expect((await box.shell('vault ls docs/*.pdf')).stderr).toBe('');
   });
 });
+
+describe('a folder goes to standard output by itself', () => {
+  beforeEach(async () => {
+    for (const folder of ['s/one', 's/two']) {
+      await mkdir(box.at(folder), { recursive: true });
+      await writeFile(box.at(folder, 'in'), contentOf(folder));
+    }
+    await box.run(['put', 's', 's/one', 's/two']);
+    await box.run(['put', 'a.txt', '--name', 's/file']);
+  });
+
+  test.each([
+    { verb: 'cat', things: ['s/one', 's/two'] },
+    { verb: 'get', things: ['a.txt', 's/one'] },
+    { verb: 'get', things: ['a.txt', 'unknown', './s/two/'] },
+    { verb: 'cat', things: ['s/*'] },
+    { verb: 'cat', things: ['a.txt', 's/o*'] },
+  ])('$verb $things', async ({ verb, things }) => {
+    const target = verb === 'get' ? ['-o', '-'] : [];
+    const { exit, stdout, stderr } = await box.run([verb, ...things, ...target]);
+    expect({ exit, stdout }).toEqual({ exit: 2, stdout: '' });
+    expect(stderr).toMatch(/"s.(one|two)" is a folder, which goes to standard output by itself/);
+  });
+
+  test('files in folders go one after the other', async () => {
+    const { exit, stdout } = await box.run(['cat', 's/one/in', 'a.txt', 's/two/in']);
+    expect({ exit, stdout }).toEqual({
+      exit: 0,
+      stdout: contentOf('s/one') + contentOf('a.txt') + contentOf('s/two'),
+    });
+  });
+});

@@ -54,6 +54,7 @@ export async function get(
   return withVault(invocation, async (vault) =>
     withFilesMeant(vault, typed, async (meant, several) => {
       if (several) requireFolder(target);
+      if (target.kind === 'stdout') await requireFiles(invocation, vault, { references: meant, flags });
       const codes: ExitCode[] = [];
       const written: Written = new Map();
       const joined = new Set<string>();
@@ -288,6 +289,46 @@ async function targetOf(
     throw new VaultError('already-exists', `${quote(path)} exists and was not overwritten. ${advice}`);
   }
   return { kind: 'file', path };
+}
+
+/** @throws `invalid-input` for a folder among several things for standard output: its archive would end where the next thing begins */
+async function requireFiles(
+  invocation: Invocation,
+  vault: Vault,
+  { references, flags }: Pick<One, 'references' | 'flags'>,
+): Promise<void> {
+  if (references.length < 2) return;
+  for (const reference of references) {
+    const name = await folderMeant(invocation, vault, { reference, flags });
+    if (name === null) continue;
+    throw invalidInput(
+      `${quote(name)} is a folder, which goes to standard output by itself: as a tar archive, whose end is the end of everything. Get it alone, or get all of it with -o <folder>.`,
+    );
+  }
+}
+
+/** @returns the name of what is written as an archive; null if it is none. What is wrong with it is told when its turn comes */
+async function folderMeant(
+  invocation: Invocation,
+  vault: Vault,
+  { reference, flags }: Pick<One, 'reference' | 'flags'>,
+): Promise<string | null> {
+  try {
+    // Of whole files nothing is read, nor is a password asked for.
+    const { kind, name } = await vault.resolve(reference);
+    return kind === 'folder' ? name : null;
+  } catch (error) {
+    if (!isOfOneFile(error)) throw error;
+  }
+  try {
+    const found = await findLocked(invocation, vault, reference, flags);
+    if (found.kind === 'file') return null;
+    const { selected, name } = await tree.selectPart(invocation, found);
+    return selected.only?.kind === 'file' ? null : name;
+  } catch (error) {
+    if (!isOfOneFile(error)) throw error;
+    return null;
+  }
 }
 
 /** @throws `invalid-input` for a target that can take one file alone */
