@@ -62,6 +62,8 @@ export class TreeWriter {
   >();
   /** Of link groups no path of which has been written so far, the one that has the content. */
   readonly #unwritten = new Map<number, FolderEntry>();
+  /** Which of the files with further paths have been found to be what is stored. */
+  readonly #shared = new Set<string>();
   readonly #random = randomBytes(6).toString('hex');
   #names = 0;
 
@@ -83,7 +85,7 @@ export class TreeWriter {
    *   `unsupported` for a pipe or device that cannot be made here; the system's errors; what `readContent` throws
    */
   *write(place: Place, item: Item): Steps<Written> {
-    const found = yield* this.lookFor(place, item.name);
+    let found = yield* this.lookFor(place, item.name);
     const { linkGroup } = item.entry;
     const first = linkGroup === null ? undefined : this.#groups.get(linkGroup);
     if (found !== null && first !== undefined && isSameFile(found, first)) {
@@ -93,6 +95,7 @@ export class TreeWriter {
       if (place.isNew || place.written?.has(identityOf(found)) === true) throw twin(item.path);
       if (found.isDirectory() || !this.#options.force) throw inTheWay(item.path);
     }
+    if (found !== null && this.#isOthersToo(found, item.entry)) found = null;
     const { kind } = item.entry;
     if (kind === 'symlink') return yield* this.#writeLink(place, item, found);
     if (kind !== 'file' && found !== null && isSameNode(found, item.entry)) {
@@ -104,6 +107,13 @@ export class TreeWriter {
     const entry = linkGroup === null ? undefined : this.#unwritten.get(linkGroup);
     if (entry === undefined) throw new VaultError('damaged', 'What it is another path of is not there.');
     return yield* this.#writeFile(place, { ...item, entry }, found);
+  }
+
+  /** Whether what is there may not stay: it is another entry's, or would have to change, and may have paths outside the target. */
+  #isOthersToo(found: fs.BigIntStats, entry: FolderEntry): boolean {
+    if (found.nlink < 2n) return false;
+    const isAsStored = this.#metadata.isSetOn(found, entry) && hasTimeOf(found, entry);
+    return !isAsStored || this.#shared.has(identityOf(found));
   }
 
   /** What has a name in a folder; null also where there can be nothing. */
@@ -364,8 +374,9 @@ export class TreeWriter {
     }
   }
 
-  #remember(place: Place, { path, entry }: Item, { dev, ino }: fs.BigIntStats): void {
+  #remember(place: Place, { path, entry }: Item, { dev, ino, nlink }: fs.BigIntStats): void {
     place.written?.add(identityOf({ dev, ino }));
+    if (nlink > 1n) this.#shared.add(identityOf({ dev, ino }));
     const { linkGroup } = entry;
     if (linkGroup === null || this.#groups.has(linkGroup)) return;
     this.#groups.set(linkGroup, { path, dev, ino });

@@ -564,6 +564,66 @@ const outside = async (
   };
 };
 
+async function changing(path: string): Promise<object> {
+  const { mode, mtimeMs, ino } = await lstat(path);
+  return { mode, mtimeMs, ino };
+}
+
+describe('a folder that is restored over files with other paths', () => {
+  it('sets nothing on what lies elsewhere', async () => {
+    await using at = await temporaryFolder();
+    const pipe: Thing = { kind: 'fifo' };
+    await makeTree(at.path, { from: folder({ a: file('x', 0o600), p: pipe }), to: folder() });
+    await makeTree(at.path, { outside: file(), pipe });
+    await lutimes(at.at('pipe'), 1, 1);
+    await link(at.at('outside'), at.at('to', 'a'));
+    await link(at.at('pipe'), at.at('to', 'p'));
+    const before = [await changing(at.at('outside')), await changing(at.at('pipe'))];
+    const stored = await storeTree(at.at('from'));
+    expect((await restore(stored, at.at('to'), { force: true })).done).toMatchObject({ files: 2 });
+    expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+    const after = [await changing(at.at('outside')), await changing(at.at('pipe'))];
+    expect(after).toEqual(before);
+    expect((await restore(stored, at.at('to'), { force: true })).done).toMatchObject({ unchanged: 2 });
+  });
+
+  it.each([
+    ['one with other permissions', file('x', 0o600), file()],
+    ['one that looks the same', file('y'), file('x')],
+  ])('makes two of what are two: %s', async (_, a, b) => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { from: folder({ a, b }) });
+    const stored = await storeTree(at.at('from'));
+    await restore(stored, at.at('to'));
+    await rm(at.at('to', 'b'));
+    await link(at.at('to', 'a'), at.at('to', 'b'));
+    expect((await restore(stored, at.at('to'), { force: true })).done.files).toBeGreaterThan(0);
+    expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+    expect((await restore(stored, at.at('to'), { force: true })).done).toMatchObject({ unchanged: 2 });
+  });
+
+  it('has paths of one file stay one, also where one of another file is in their midst', async () => {
+    await using at = await temporaryFolder();
+    await makeTree(at.path, { from: folder({ a: file(), c: file(), x: folder({ d: file() }) }) });
+    await link(at.at('from', 'a'), at.at('from', 'b'));
+    await link(at.at('from', 'a'), at.at('from', 'x', 'e'));
+    await utimes(at.at('from', 'x'), 2, 2.25);
+    const stored = await storeTree(at.at('from'));
+    await restore(stored, at.at('to'));
+    const { ino } = await lstat(at.at('to', 'a'));
+    expect((await restore(stored, at.at('to'), { force: true })).done).toMatchObject({ unchanged: 5 });
+    expect(await lstat(at.at('to', 'x', 'e'))).toMatchObject({ ino, nlink: 3 });
+    await rm(at.at('to', 'c'));
+    await link(at.at('to', 'a'), at.at('to', 'c'));
+    expect((await restore(stored, at.at('to'), { force: true })).done).toMatchObject({ unchanged: 4 });
+    expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+    await chmod(at.at('to', 'b'), 0o600);
+    await restore(stored, at.at('to'), { force: true });
+    expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at('from')));
+    expect((await restore(stored, at.at('to'), { force: true })).done).toMatchObject({ unchanged: 5 });
+  });
+});
+
 describe('hostile entries', () => {
   it.each([
     ['..', [crafted('..')], [], ['..']],
