@@ -206,6 +206,32 @@ test('compares nothing that is left out on either side', async () => {
   }
 });
 
+/** Runs a line of shell as one to whom permissions apply, also where the tests run as root. */
+async function asOrdinary(line: string): Promise<Ended> {
+  if (process.getuid?.() !== 0) return box.shell(line);
+  const caps = '-dac_override,-dac_read_search';
+  return box.shell(`export -f vault; setpriv --inh-caps=${caps} --bounding-set=${caps} bash -c '${line}'`);
+}
+
+test('does not take for removed what it could not read', async () => {
+  await mkdir(box.at('docs', 'drop', 'sub'), { recursive: true });
+  for (const path of ['a', 'sub/in']) await writeFile(box.at('docs', 'drop', path), 'x');
+  await mkdir(box.at('docs', 'shut'));
+  await writeFile(box.at('docs', 'shut', 'a'), 'x');
+  await box.run(['put', 'docs']);
+  await rm(box.at('docs', 'b.tmp'));
+  // Whose names can be read, and no more; and nothing at all.
+  await chmod(box.at('docs', 'drop'), 0o400);
+  await chmod(box.at('docs', 'shut'), 0);
+  try {
+    const { exit, stdout, stderr } = await asOrdinary('vault diff docs ./docs');
+    expect({ exit, stdout }).toEqual({ exit: 3, stdout: '- b.tmp\nU drop/\nU shut/\n' });
+    for (const path of ['drop/a', 'drop/sub', 'shut']) expect(stderr).toContain(`${path} cannot be read`);
+  } finally {
+    for (const path of ['drop', 'shut']) await chmod(box.at('docs', path), 0o755);
+  }
+});
+
 test('tells of another time of a link or a pipe, as put does, and not of a folder', async () => {
   await run('mkfifo', [box.at('docs', 'pipe')]);
   await box.run(['put', 'docs']);

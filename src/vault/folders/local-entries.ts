@@ -5,7 +5,7 @@ import type { Compared } from './compare.ts';
 import { bytesOfPath, diskPath, type DiskPath } from './disk-path.ts';
 import { makeExcludes } from './excludes.ts';
 import type { FolderSource } from './folder-source.ts';
-import { scan } from './scan.ts';
+import { isLoss, scan } from './scan.ts';
 import type { ScanOptions } from './scan.ts';
 
 /** @throws as `scan` */
@@ -17,16 +17,23 @@ export async function* localEntries(
   const excludes = await makeExcludes(source.excludes ?? []);
   const seen = new Set<number>();
   const leftOut: DiskPath[] = [];
+  let last: Buffer | null = null;
   for await (const { entry, state } of scan(source.root, {
     ...source,
     excludes,
     accounts,
     signal,
-    onMissed,
+    onMissed: (missed) => {
+      const path = diskPath(missed.path);
+      // What could not be looked at is not known to be gone; of a folder that has come already, what is in it.
+      if (isLoss(missed)) leftOut.push(last?.equals(missed.path) === true ? `${path}/` : path);
+      onMissed?.(missed);
+    },
     onLeftOut: (path) => leftOut.push(path),
   })) {
     // What is left out of all of it is told before it comes itself.
     if (entry.path.length > 0) for (const path of leftOut.splice(0)) yield { leftOut: bytesOfPath(path) };
+    last = entry.path;
     const { kind, linkGroup } = entry;
     const hasContent = kind === 'file' && (linkGroup === null || !seen.has(linkGroup));
     if (linkGroup !== null) seen.add(linkGroup);
