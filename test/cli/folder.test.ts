@@ -19,7 +19,7 @@ import { dirname, join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { THOROUGH } from '../support/catalog-place.ts';
 import type { Ended, Sandbox } from './run.ts';
-import { sandbox } from './run.ts';
+import { sandbox, SUMMARY } from './run.ts';
 
 const run = promisify(execFile);
 
@@ -231,6 +231,33 @@ test('does not take for removed what it could not read', async () => {
     for (const path of ['drop', 'shut']) await chmod(box.at('docs', path), 0o755);
   }
 });
+
+test.each(['300', '0', '500'])(
+  "fills the user's own folders anew, whatever their permissions: %s",
+  async (mode) => {
+    await mkdir(box.at('docs', 'drop', 'sub'), { recursive: true });
+    await writeFile(box.at('docs', 'drop', 'sub', 'a'), 'x');
+    const closed = ['drop/sub', 'drop', ''];
+    for (const path of closed) await chmod(box.at('docs', path), Number.parseInt(mode, 8));
+    try {
+      await box.run(['put', 'docs']);
+      expect(await asOrdinary('vault get docs -o out')).toMatchObject({ exit: 0, stderr: '' });
+      await asOrdinary(`chmod u+wx out && rm -f out/b.tmp && chmod 0${mode} out`);
+      const again = await asOrdinary('vault get docs -o out --force --json');
+      expect(again).toMatchObject({ exit: 0, stderr: expect.stringMatching(SUMMARY) });
+      expect(JSON.parse(again.stdout)).toMatchObject({ files: 1, unchanged: 3, missing: 0, notKept: 0 });
+      for (const path of closed.toReversed()) {
+        expect((await asOrdinary(`stat -c %a out/${path}`)).stdout).toBe(`${mode}\n`);
+        await chmod(box.at('out', path), 0o700);
+      }
+    } finally {
+      for (const folder of ['docs', 'out']) {
+        for (const path of closed.toReversed())
+          await chmod(box.at(folder, path), 0o755).catch(() => undefined);
+      }
+    }
+  },
+);
 
 test('tells of another time of a link or a pipe, as put does, and not of a folder', async () => {
   await run('mkfifo', [box.at('docs', 'pipe')]);

@@ -1,6 +1,7 @@
 /** Folders that are held open, so that nobody can put a link in their place between a look and a call. */
 import * as fs from 'node:fs';
-import { isVaultError } from '../../errors.ts';
+import { platform } from 'node:os';
+import { isVaultError, systemCode } from '../../errors.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import type { DiskPath } from './disk-path.ts';
 
@@ -38,6 +39,55 @@ export async function openFolder(
   } catch (error) {
     await calls.close(fd);
     throw error;
+  }
+}
+
+/** Linux's, which Node does not name. */
+const O_PATH = 0o10_000_000;
+
+/** As `openFolder`, of one that entries are to be made in: one of this user's that its permissions shut is opened up for its owner. */
+export async function openToFill(
+  calls: DiskCalls,
+  path: DiskPath,
+  options: { readonly follow: boolean },
+): Promise<OpenFolder> {
+  try {
+    return await openFolder(calls, path, options);
+  } catch (error) {
+    if (systemCode(error) !== 'EACCES' || !(await openUp(calls, path, options))) throw error;
+    return openFolder(calls, path, options);
+  }
+}
+
+/** Until it has its own permissions: its owner, who is to fill it, may do all with it. */
+export async function makeWritable(
+  calls: DiskCalls,
+  { fd, facts }: Pick<OpenFolder, 'fd' | 'facts'>,
+): Promise<void> {
+  const mode = Number(facts.mode) & 0o7777;
+  if ((mode & 0o700) !== 0o700) await calls.fchmod(fd, mode | 0o700);
+}
+
+/** @returns whether its owner may read it now, which none but its owner can bring about */
+async function openUp(
+  calls: DiskCalls,
+  path: DiskPath,
+  { follow }: { readonly follow: boolean },
+): Promise<boolean> {
+  if (platform() !== 'linux') return false;
+  try {
+    // Held, so that nobody can put a link in its place before its permissions are set; to hold it takes none of them.
+    const fd = await calls.open(path, O_PATH | O_DIRECTORY | (follow ? 0 : O_NOFOLLOW));
+    try {
+      const { mode } = await calls.fstat(fd);
+      await calls.chmod(`/proc/self/fd/${fd}`, (Number(mode) & 0o7777) | 0o700);
+      return true;
+    } finally {
+      await calls.close(fd);
+    }
+  } catch (error) {
+    if (isVaultError(error)) throw error;
+    return false;
   }
 }
 

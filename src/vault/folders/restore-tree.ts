@@ -5,6 +5,7 @@ import type { Answer, Steps } from '../../concurrency/steps.ts';
 import { isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
 import { IDS_LOST, lacking, reasonOf } from '../read/attributes.ts';
 import { impossibleName, restoreError, TAR_HAS_IT } from '../read/restore-error.ts';
+import { effectiveUser } from '../../host.ts';
 import { readAccounts } from './accounts.ts';
 import type { Accounts } from './accounts.ts';
 import { Breather, diskCalls } from './disk-calls.ts';
@@ -12,7 +13,7 @@ import type { DiskCalls } from './disk-calls.ts';
 import { below, bytesOfPath, diskPath, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
-import { openFolder, quickBase } from './open-folder.ts';
+import { makeWritable, openFolder, openToFill, quickBase } from './open-folder.ts';
 import { Metadata } from './tree-metadata.ts';
 import { enterFolder, isUsableName, leftIn, probe } from './tree-place.ts';
 import type { Place } from './tree-place.ts';
@@ -188,8 +189,10 @@ class Restoring {
   async begin(target: DiskPath, isNew: boolean): Promise<void> {
     this.#target = shown(target);
     try {
-      const opened = await openFolder(this.#calls, target, { follow: !isNew });
+      const open = this.#options.force ? openToFill : openFolder;
+      const opened = await open(this.#calls, target, { follow: !isNew });
       const { fd, base, facts } = opened;
+      if (this.#options.force && facts.uid === effectiveUser()) await makeWritable(this.#calls, opened);
       const left = isNew ? null : await leftIn(this.#calls, base);
       const place = { path: '', base, fd, entry: null, isNew: false, last: '', written: null, left };
       this.#places.push(place);

@@ -8,7 +8,7 @@ import { below, bytesOfPath, diskPath, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
 import { LeftBehind } from '../read/left-behind.ts';
-import { openFolder } from './open-folder.ts';
+import { makeWritable, openToFill } from './open-folder.ts';
 
 const { O_CREAT, O_EXCL, O_WRONLY } = fs.constants;
 
@@ -74,12 +74,11 @@ export async function enterFolder(
   if (isNew && written === null && base.length < LONGEST_BASE) {
     return { path, base, fd: null, entry, isNew, last: '', written, left: null };
   }
-  const { fd, base: short, facts } = await openFolder(calls, base, { follow: false });
+  const { fd, base: short, facts } = await openToFill(calls, base, { follow: false });
   try {
     if (written?.has(identityOf(facts)) === true) throw twin(path);
     written?.add(identityOf(facts));
-    const mode = Number(facts.mode) & 0o7777;
-    if ((mode & 0o700) !== 0o700) await calls.fchmod(fd, mode | 0o700);
+    await makeWritable(calls, { fd, facts });
     const areApart = isNew ? written === null : (await probe(calls, short)).areApart;
     const left = isNew ? null : await leftIn(calls, short);
     return { path, base: short, fd, entry, isNew, last: '', written: areApart ? null : new Set(), left };
