@@ -119,7 +119,7 @@ function describeStoring(verb: AddVerb): void {
       '--allow-empty',
       'store standard input, or what a command prints, even if it is empty; take an empty list',
     )
-    .option('--chunk-size <size>', "size of chunks, from 64KiB to 64MiB (default: the vault's)")
+    .option('--chunk-size <size>', "size of files' chunks, from 64KiB to 64MiB (default: the vault's)")
     .option('--chunks <how>', 'fixed, or content: versions that differ in the middle share the rest')
     .option('--compression <how>', "auto, off, or a level from 1 to 19 (default: the vault's)")
     .option('--expires <duration>', 'remove it with the first sweep after this time, for example 30d')

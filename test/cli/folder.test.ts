@@ -152,6 +152,39 @@ test('lists what is in a folder', async () => {
   });
 });
 
+test('lists what is in a folder by itself, and never takes it for the folder among names', async () => {
+  await box.run(['put', 'docs']);
+  for (const args of [
+    ['--all', 'docs', 'docs/'],
+    ['docs/2024/', '*'],
+  ]) {
+    expect(await box.run(['ls', ...args])).toMatchObject({
+      exit: 2,
+      stdout: '',
+      stderr: expect.stringMatching(
+        /^vault: What "docs\/.*" means lies in a stored folder, of which one is listed/,
+      ),
+    });
+  }
+  expect(await box.run(['ls', 'docs', 'do*'])).toMatchObject({ exit: 0 });
+});
+
+test('cuts files as it is told where folders are among them', async () => {
+  const { exit, stdout } = await box.run([
+    'put',
+    'docs',
+    'docs/2024/a.pdf',
+    '--chunk-size',
+    '64KiB',
+    '--json',
+  ]);
+  const chunks = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line): number => JSON.parse(line).chunkSize);
+  expect({ exit, chunks }).toEqual({ exit: 0, chunks: [null, 65_536] });
+});
+
 test('says in JSON, as the schema has it, what is dated far from now', async ({ skip }) => {
   const date = new Date('+012000-01-01T00:00:00.000Z');
   await utimes(box.at('docs', 'b.tmp'), date, date);

@@ -73,6 +73,9 @@ export async function ls(
     // What ends with a slash means what is in a folder; other paths do where no name fits.
     if (isOne && typed.endsWith('/') && (await listInside(invocation, vault, typed, flags))) return DONE;
     const { all, deleted } = flags;
+    for (const inside of patterns.filter((one) => patterns.length > 1 && one.endsWith('/'))) {
+      if (await isFolder(vault, plainName(inside))) throw oneAtATime(inside);
+    }
     for (const pattern of choice.patterns.filter((one) => WILDCARD.test(one.typed))) {
       const name = await nameMeant(vault, pattern.typed, { deleted });
       if (name !== null) pattern.matches = literalMatcher(name);
@@ -177,12 +180,25 @@ function describeNothing(patterns: readonly string[], { deleted, since, larger }
     : 'No name matches. "vault ls" shows what there is.';
 }
 
+function oneAtATime(typed: string): VaultError {
+  return invalidInput(
+    `What ${quote(typed)} means lies in a stored folder, of which one is listed at a time: vault ls ${typedWord(typed)}`,
+  );
+}
+
+/** Whether a name is that of a stored folder, or of something in one. */
+async function isFolder(vault: Vault, name: string): Promise<boolean> {
+  try {
+    return (await vault.resolve(name)).kind === 'folder';
+  } catch (error) {
+    if (!isVaultError(error, 'file-not-found')) throw error;
+    return isInFolder(vault, name, undefined);
+  }
+}
+
 /** The error for a name that nothing has; a pattern may fit nothing. */
 async function notListed(vault: Vault, name: string, deleted = false): Promise<VaultError> {
-  if (!deleted && (await isInFolder(vault, plainName(name), undefined)))
-    return invalidInput(
-      `"${name}" lies in a stored folder, of which one is listed at a time: vault ls ${typedWord(name)}`,
-    );
+  if (!deleted && (await isInFolder(vault, plainName(name), undefined))) return oneAtATime(name);
   const message = deleted
     ? `No removed file that could be brought back has the name "${name}". "vault ls --deleted" shows which there are.`
     : `No file has the name "${name}". "vault ls" shows what there is.`;

@@ -48,6 +48,12 @@ export async function tasksOf(
       throw invalidInput('--from-command takes the place of paths: leave them away.');
     if (flags.name === undefined)
       throw invalidInput('What a command prints has no name of its own: use --name <name>.');
+    const { exclude, excludeFrom, excludeCaches, excludeLargerThan, oneFileSystem, forceRead } = flags;
+    const ofPaths = [exclude, excludeFrom, excludeCaches, excludeLargerThan, oneFileSystem, forceRead];
+    if (ofPaths.some((flag) => flag !== undefined))
+      throw invalidInput(
+        '--from-command stores what a command prints: --force-read, --one-file-system and --exclude with its like are for files and folders. Leave them away.',
+      );
     if (fromCommand.trim() === '') throw invalidInput('--from-command needs a command.');
     return [{ source: commandSource(fromCommand, allowEmpty), name: nameAsTyped(flags.name), size: null }];
   }
