@@ -488,3 +488,13 @@ describe('get of parts of one folder', () => {
     expect({ exit, lines: stdout.trimEnd().split('\n').length }).toEqual({ exit: 0, lines: 1 });
   });
 });
+
+test('says where to write a pattern that is not UTF-8', async () => {
+  const { exit, stderr } = await box.shell("vault put docs --exclude $'x\\xff'");
+  expect({ exit, stderr }).toEqual({
+    exit: 2,
+    stderr: expect.stringMatching(
+      /^vault: Argument 4 is not UTF-8 text.* Write the pattern in a file: --exclude-from <file>\.\n$/,
+    ),
+  });
+});

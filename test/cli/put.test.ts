@@ -62,7 +62,7 @@ test('goes on after a file that is missing, and ends with the worst code', async
   const missing = await box.run(['put', 'a', 'missing', 'z']);
   expect(missing.exit).toBe(4);
   expect(missing.stdout.trimEnd().split('\n')).toHaveLength(2);
-  expect(missing.stderr).toBe('vault: There is no file missing.\n');
+  expect(missing.stderr).toBe('vault: There is no file "missing".\n');
 });
 
 test('refuses a file that changes while it is read', async () => {

@@ -374,8 +374,8 @@ describe('A path', () => {
   });
 
   test.each([
-    ['ENOENT', 'file-not-found', 'There is no file PATH.'],
-    ['ENOTDIR', 'file-not-found', 'There is no file PATH.'],
+    ['ENOENT', 'file-not-found', 'There is no file "PATH".'],
+    ['ENOTDIR', 'file-not-found', 'There is no file "PATH".'],
     ['EACCES', 'denied', 'PATH may not be read by this user.'],
     ['EPERM', 'denied', 'PATH may not be read by this user.'],
     ['ENXIO', 'invalid-input', 'PATH is a socket, or a device that does not exist.'],

@@ -24,9 +24,12 @@ export function requireIntactArguments(args: readonly string[]): void {
   const given = recordsOf('/proc/self/cmdline').slice(-args.length);
   const at = args.findIndex((arg, index) => !isIntact(arg) && !isText(given[index]));
   if (at === -1) return;
-  const advice = args.includes('put')
-    ? ' To store a file of such a name: vault put - --name <name> < file; a folder with the folder that it is in.'
-    : '';
+  const isPattern = args[at - 1] === '--exclude' || args[at]?.startsWith('--exclude=') === true;
+  const advice = isPattern
+    ? ' Write the pattern in a file: --exclude-from <file>.'
+    : args.includes('put')
+      ? ' To store a file of such a name: vault put - --name <name> < file; a folder with the folder that it is in.'
+      : '';
   throw invalidInput(`Argument ${at + 1} is not UTF-8 text and could be taken for another name.${advice}`);
 }
 

@@ -357,7 +357,7 @@ function openError(path: string, cause: unknown): VaultError {
   switch (systemCode(cause)) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return new VaultError('file-not-found', `There is no file ${path}.`, { cause });
+      return new VaultError('file-not-found', `There is no file "${path}".`, { cause });
     case 'EACCES':
     case 'EPERM':
     case 'ENOKEY':
