@@ -151,14 +151,6 @@ describe('wrong usage ends with 2, one line on standard error and the next step'
       ['put', '--from-command', 'true', '--name', 'x', ...only],
       /^vault: --from-command stores what a command prints: --force-read, --one-file-system and --exclude/,
     ]),
-    ...[
-      ['--chunk-size', '64KiB'],
-      ['--chunks', 'fixed'],
-      ['--chunk-size', '64KiB', '-n'],
-    ].map((cut): [string[], RegExp] => [
-      ['put', '.', ...cut],
-      /^vault: Folders are cut where the bytes say so: --chunk-size and --chunks fixed are for files/,
-    ]),
     [['prune', '--yes'], /^vault: Choose which versions to keep: --keep-last/],
     [['prune', '--keep-last', '0', '--yes'], /^vault: --keep-last "0" is not a whole number from 1 to/],
     [['prune', '--keep-daily', 'all', '--yes'], /^vault: --keep-daily "all" is not a whole number/],

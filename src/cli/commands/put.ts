@@ -50,7 +50,7 @@ export async function put(
   const { terminal, clock, settled } = invocation;
   const dryRun = flags.dryRun === true;
   const chosen = putSettings(flags, clock);
-  const tasks = suitedTo(flags, await tasksOf(paths, flags, settled.excludes));
+  const tasks = await tasksOf(paths, flags, settled.excludes);
   const settings = { ...chosen, lock: await lockOf(invocation, flags) };
   suitHeapTo(tasks);
   const work = async (vault: Vault): Promise<ExitCode> => {
@@ -246,15 +246,6 @@ function putSettings(
   const retainUntilMs =
     flags.retain === undefined ? null : clock.now() + parseDurationMs(flags.retain, '--retain');
   return { chunkSize, chunking, compression, expiresAtMs, retainUntilMs };
-}
-
-/** @throws `invalid-input` where chunks are chosen and there are folders alone, which have none of a fixed size */
-function suitedTo({ chunkSize, chunks }: PutFlags, tasks: readonly Task[]): readonly Task[] {
-  if (chunkSize === undefined && chunks !== 'fixed') return tasks;
-  if (tasks.length === 0 || tasks.some(({ source }) => !('root' in source))) return tasks;
-  throw invalidInput(
-    'Folders are cut where the bytes say so: --chunk-size and --chunks fixed are for files. Leave them away.',
-  );
 }
 
 function chunkingOf({ chunks = 'fixed', ...flags }: PutFlags): Chunking {
