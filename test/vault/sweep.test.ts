@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { messageOf } from '../../src/errors.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { writeLists } from '../../src/vault/protocol/lists.ts';
@@ -441,5 +442,36 @@ describe('Wherever two operations meet, each comes out as if it had been alone',
       }
     }
     expect(calls).toBeGreaterThan(8);
+  });
+});
+
+describe.each([
+  ['nothing', /./],
+  ['no manifests', /^manifests\//],
+  ['not the manifest of a file', null],
+])('buckets that list %s of what they have', (_, hidden) => {
+  test.each([true, false])('lose nothing to a sweep (dry: %s)', async (dryRun) => {
+    await using made = await testVault();
+    await putBytes(made.vault, contentOf('a'), { name: 'a' });
+    const { hash } = await putBytes(made.vault, contentOf('b'), { name: 'b' });
+    await made.session.guard.end();
+    for (const bucket of made.buckets)
+      bucket.wrap = (plain) =>
+        faulty(plain, ({ operation }) =>
+          operation === 'list' ? { kind: 'hide', names: hidden ?? new RegExp(hash) } : null,
+        );
+    const names = (): string[] => made.buckets.flatMap(({ storage }) => [...storage.keys()]);
+    const before = names();
+    const vault = await made.reopen();
+    const warnings: string[] = [];
+    const said = await vault
+      .sweep({ waitMs: 0, dryRun, onWarning: ({ message }) => void warnings.push(message) })
+      .then(
+        ({ objectsRemoved, unreachable }) => ({ objectsRemoved, unreachable: unreachable.length }),
+        (error: unknown) => warnings.push(messageOf(error)) > 0,
+      );
+    expect([true, { objectsRemoved: 0, unreachable: made.buckets.length }]).toContainEqual(said);
+    expect(warnings.join(' ')).toMatch(/does not list (the keyring|manifests) that it has taken/);
+    expect(names()).toEqual(before);
   });
 });

@@ -1,7 +1,15 @@
 /** A sweep removes nothing unless it can ask every bucket of the vault, and unless they are the same to its end. */
 import { isVaultError, VaultError } from '../../errors.ts';
-import { describeFailure, tooFewBuckets, type VaultBucket } from '../buckets/bucket-set.ts';
+import {
+  checkEach,
+  describeFailure,
+  notListing,
+  tooFewBuckets,
+  type VaultBucket,
+} from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
+import { keyringObjectName } from '../../format/keyring.ts';
+import { readCopyIfWhole } from '../keys/keyring-copies.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
 import type { SweepOptions } from './sweep-call.ts';
@@ -9,7 +17,7 @@ import type { SweepOptions } from './sweep-call.ts';
 /**
  * Asks every bucket what the vault's buckets are.
  *
- * @returns `unreachable`: the URLs of those that cannot be asked; each was warned of
+ * @returns `unreachable`: the URLs of those that cannot be asked, or do not list the keyring that they have; each was warned of
  * @throws `unavailable` if none can be asked
  */
 export async function askEveryBucket(
@@ -20,10 +28,16 @@ export async function askEveryBucket(
   await session.buckets.check(session.buckets.all, signal, { anew: !follows });
   const unread = await refreshKeyring(session, signal);
   const { usable, failed: unusable } = await session.buckets.check(session.buckets.all, signal);
+  const unlisted = await checkEach(unread.without, async (bucket) => {
+    const name = keyringObjectName(session.keyring.keyring.epoch);
+    if ((await readCopyIfWhole(bucket, name, signal)) !== null) throw notListing(bucket, 'the keyring');
+  });
   // One that does not show its keyring may be the only one that has the newest, which names others.
   const failed = [
     ...unusable,
-    ...unread.failed.filter(({ bucket: { id } }) => usable.some((bucket) => bucket.id === id)),
+    ...[...unread.failed, ...unlisted.failed].filter(({ bucket: { id } }) =>
+      usable.some((bucket) => bucket.id === id),
+    ),
   ];
   for (const failure of failed) {
     onWarning?.({ kind: 'bucket-down', message: describeFailure(failure), bucket: failure.bucket.url });

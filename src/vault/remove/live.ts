@@ -1,12 +1,13 @@
 /** Which chunks live files need: what a sweep must leave alone. */
 import { isVaultError, throwIfAborted, type VaultError } from '../../errors.ts';
-import { parseManifestObjectName } from '../../format/manifest.ts';
+import { manifestObjectName, parseManifestObjectName } from '../../format/manifest.ts';
 import type { DeletionRecord, SweepList } from '../../format/removal.ts';
-import type { VaultBucket } from '../buckets/bucket-set.ts';
+import { notListing, type VaultBucket } from '../buckets/bucket-set.ts';
 import type { IdSet } from '../chunks/id-set.ts';
 import { doing, telling } from '../buckets/steps.ts';
 import { catchUp, hideAsRecorded, recognise } from '../files/catch-up.ts';
 import { joinFiles, type JoinedFile } from '../files/file-join.ts';
+import { readManifestIn } from '../files/manifests.ts';
 import type { FileRecord } from '../files/records.ts';
 import { absences } from '../files/removed-elsewhere.ts';
 import { neededChunks } from '../files/tables.ts';
@@ -50,7 +51,7 @@ export interface LiveOptions {
  * Looks through all manifests.
  *
  * @param buckets all of the vault's; each must list completely
- * @throws what a bucket says
+ * @throws what a bucket says; `unavailable` for one that does not list what it has
  */
 export async function findLive(
   session: Session,
@@ -83,7 +84,9 @@ export async function findLive(
       // A catalog from before the removal lists it still.
       const isRemoved = row.hiddenAtMs !== null || deletion?.live === false;
       if (isRemoved && write) await session.catalog.files.forget([hash]);
-      if (!isRemoved && (await whyAbsent(hash)) === null) missing.push(hash);
+      const why = isRemoved ? 'removed' : await whyAbsent(hash);
+      if (why === null) missing.push(hash);
+      if (why === 'changed') await requireListed(buckets, hash, signal);
       continue;
     }
     settled.delete(hash);
@@ -122,6 +125,25 @@ function whyBlocked(hash: string, error: VaultError | null): string {
   return error?.code === 'unsupported'
     ? `The file ${hash} keeps all of them, as only a newer version knows which it needs. Sweep with that; if none of yours has stored it, ${remove}.`
     : `The file ${hash} keeps all of them, as it is not known which it needs: ${error?.message ?? 'its manifest cannot be read.'} Try "vault repair"; if it is lost, or none of yours, ${remove}.`;
+}
+
+/** A manifest that no bucket has listed and one has all the same was stored since, or no listing of that bucket can be believed. */
+async function requireListed(
+  buckets: readonly VaultBucket[],
+  hash: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const bucket of buckets) {
+    try {
+      await readManifestIn(bucket, hash, signal);
+    } catch (error) {
+      if (isVaultError(error, 'object-missing')) continue;
+      if (!isVaultError(error, 'damaged')) throw error;
+    }
+    const storage = await bucket.checked(signal);
+    const listed = await Array.fromAsync(storage.list(manifestObjectName(hash), { signal }));
+    if (listed.length === 0) throw notListing(bucket, 'manifests');
+  }
 }
 
 /** The files that lists name, and when the last of those that do was written. */
