@@ -330,6 +330,13 @@ describe('Google Cloud Storage', () => {
       expect(server.objects('bucket').has('backups/old')).toBe(false);
     });
 
+    test('a removal that is called a success without a word of the service is looked after', async () => {
+      server.fail('delete', { fault: 'page', type: 'application/json', body: 'null' }, { times: 2 });
+      expect(await codeOf(remove(bucket))).toBe('unavailable');
+      expect(server.objects('bucket').has('backups/old')).toBe(true);
+      await expect(bucket.remove('absent')).resolves.toBeUndefined();
+    });
+
     test('a listing that fails on its second page throws', async () => {
       for (let index = 0; index < 1_000; index += 1) server.place('bucket', `backups/${index}`, FEW_BYTES);
       server.fail(({ url }) => url.searchParams.has('pageToken'), status(503));

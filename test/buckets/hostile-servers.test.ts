@@ -10,7 +10,7 @@ import { MAX_IDLE_PAGES, MAX_KEYS_PER_PAGE, MAX_TOKEN_LENGTH } from '../../src/b
 import type { Bucket } from '../../src/buckets/bucket.ts';
 import { openGcsBucket } from '../../src/buckets/gcs/driver.ts';
 import { openS3Bucket } from '../../src/buckets/s3/driver.ts';
-import { VaultError } from '../../src/errors.ts';
+import { isVaultError, VaultError } from '../../src/errors.ts';
 import { stubAwsEnvironment } from '../support/s3-bucket.ts';
 import { selfSigned } from '../support/self-signed.ts';
 import { startS3Server } from '../support/s3-server.ts';
@@ -47,6 +47,7 @@ const CLOUDS: Readonly<Record<'gcs' | 's3', Cloud>> = {
       }),
     page: ({ names, token }) =>
       JSON.stringify({
+        kind: 'storage#objects',
         items: names.map((name) => ({ name, size: '1' })),
         ...(token === null ? {} : { nextPageToken: token }),
       }),
@@ -283,8 +284,12 @@ describe.each(['gcs', 's3'] as const)('a hostile server of %s', (kind) => {
       ['no page of a listing', kind === 's3' ? '<Other/>' : '[]'],
       [
         'wrong kinds of values',
-        kind === 's3' ? '<ListBucketResult><Contents/></ListBucketResult>' : '{"items":3}',
+        kind === 's3'
+          ? '<ListBucketResult><Contents/></ListBucketResult>'
+          : '{"kind":"storage#objects","items":3}',
       ],
+      ['words of somebody else', '{"status":"blocked"}'],
+      ['an error that is called a success', '{"error":{"code":503}}'],
       ['bytes that are no text', '\u0000\uFFFD'.repeat(100)],
     ] as const;
 
@@ -298,6 +303,51 @@ describe.each(['gcs', 's3'] as const)('a hostile server of %s', (kind) => {
     test.each(NOTHING_OF_THE_SERVICE)('%s: no listing', async (_, body) => {
       const bucket = await answering(200, body);
       expect(['unavailable', 'damaged']).toContain(await codeOf(listAll(bucket, '')));
+    });
+
+    // Of a filter on the way, which answers 200 to everything.
+    const SUCCESSES = [
+      ['a page', '<html>Blocked</html>', { 'content-type': 'text/html' }],
+      ['a page with a tag', '<html>Blocked</html>', { 'content-type': 'text/html', etag: '"page"' }],
+      ['a page without a word', '', { 'content-type': 'text/html' }],
+      ['JSON', '{"status":"blocked"}', { 'content-type': 'application/json' }],
+      ['an error in JSON', '{"error":{"code":503}}', { 'content-type': 'application/json' }],
+    ] as const;
+    const ALL = [
+      ...EACH,
+      ['get what proves itself', async (bucket: Bucket) => await bucket.get('a', { proved: true })],
+      ['ask what locks it', async (bucket: Bucket) => await bucket.retention?.policy()],
+      ['ask how long an object is locked', async (bucket: Bucket) => await bucket.retention?.until('a')],
+      ['lock', async (bucket: Bucket) => await bucket.retention?.extend('a', Date.now() + 60_000)],
+    ] as const;
+
+    test.each(
+      SUCCESSES.flatMap(([title, body, headers]) =>
+        ALL.map(([name, operate]) => [title, name, { body, headers, operate }] as const),
+      ),
+    )('200 and %s to %s: unavailable', async (_, __, { body, headers, operate }) => {
+      const bucket = await answering(200, body, headers);
+      const error = await errorOf(operate(bucket));
+      expect(error).toMatchObject({ code: 'unavailable', unreachable: false });
+      expect(error.message).toMatch(/the answer is not one of|does not tell whether it is whole/);
+    });
+
+    test.each(SUCCESSES)('200 and %s to the removal of many: none has gone', async (_, body, headers) => {
+      const bucket = await answering(200, body, headers);
+      const removed = await bucket.removeAll?.(['a', 'b']).catch((error: unknown) => {
+        if (isVaultError(error, 'unavailable')) return new Set();
+        throw error;
+      });
+      expect(removed).toEqual(new Set());
+    });
+
+    test('404 and a page: it is not the object that is missing', async () => {
+      const bucket = await start(({ url = '' }, response) => {
+        const isList = /[?&](?:prefix|maxResults|list-type)=/.test(url);
+        response.writeHead(isList ? 200 : 404, { 'content-type': isList ? cloud.type : 'text/html' });
+        response.end(isList ? cloud.page({ names: [], token: null }) : '<html>Blocked</html>');
+      });
+      expect(await codeOf(bucket.get('a'))).not.toBe('object-missing');
     });
 
     const REFUSALS = [

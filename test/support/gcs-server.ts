@@ -46,6 +46,8 @@ export type Fault =
   | { readonly fault: 'cut-body' | 'stall-body'; readonly afterBytes: number }
   /** A download's body has one wrong bit. */
   | { readonly fault: 'wrong-bytes' }
+  /** Somebody on the way answers for it: 200, a page for people or what is given instead; nothing is done. */
+  | { readonly fault: 'page'; readonly body?: string; readonly type?: string }
   /** A wrong CRC-32C is told, or none, of what was stored or is downloaded. */
   | { readonly fault: 'wrong-checksum' | 'no-checksum' };
 
@@ -429,7 +431,10 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     const isAway = query.get('softDeleted') === 'true' || query.get('versions') === 'true';
     if (isAway) {
       const entries = (away.get(request.bucket) ?? []).filter(({ name }) => name.startsWith(prefix));
-      return json({ items: entries.map(({ name, object }) => resourceOf(request.bucket, name, object)) });
+      return json({
+        kind: 'storage#objects',
+        items: entries.map(({ name, object }) => resourceOf(request.bucket, name, object)),
+      });
     }
     const sorted = [...objects.keys()]
       .filter((name) => name.startsWith(prefix))
@@ -591,6 +596,12 @@ export async function startGcsServer(options: GcsServerOptions = {}): Promise<Gc
     }
     if (fault?.fault === 'stall') {
       incoming.resume();
+      return;
+    }
+    if (fault?.fault === 'page') {
+      await bodyOf(incoming);
+      outgoing.writeHead(200, { 'content-type': fault.type ?? 'text/html' });
+      outgoing.end(fault.body ?? '<html>Blocked</html>');
       return;
     }
     let answer: Answer;
@@ -913,6 +924,7 @@ function bucketResource({
   softDelete,
 }: GcsBucketSettings): Json {
   return {
+    kind: 'storage#bucket',
     ...(objectRetention === true && { objectRetention: { mode: 'Enabled' } }),
     ...(retentionPeriod !== undefined && { retentionPolicy: { retentionPeriod: String(retentionPeriod) } }),
     ...(versioning === true && { versioning: { enabled: true } }),

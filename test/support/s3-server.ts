@@ -37,6 +37,8 @@ export type S3Fault =
   | { readonly cutAfter: number }
   /** A download has one bit changed, with the headers of the right bytes; an upload is acknowledged as other bytes. */
   | { readonly corrupt: true }
+  /** Somebody on the way answers for it: 200 and a page for people; nothing is done. */
+  | { readonly page: string }
   /** It is done, but answered with this body. */
   | { readonly replaceBody: string };
 
@@ -169,6 +171,11 @@ export async function startS3Server(options: S3ServerOptions = {}): Promise<S3Se
       fault = takeFault(request);
       if (fault !== null && 'reset' in fault && fault.reset === 'before') {
         message.socket.resetAndDestroy();
+        return;
+      }
+      if (fault !== null && 'page' in fault) {
+        await readAll(message);
+        response.writeHead(200, { 'content-type': 'text/html' }).end(fault.page);
         return;
       }
       answer =

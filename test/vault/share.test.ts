@@ -228,6 +228,16 @@ describe('shares', () => {
     expect(await statusOf(other.link)).toBe(200);
   });
 
+  test.each(['s3', 'gcs'] as const)('are not taken back of %s by a page of a filter', async (cloud) => {
+    const { id, link } = await share({ bucket: made.buckets[cloud] });
+    if (cloud === 's3')
+      made.s3.fail(({ method }) => method === 'DELETE', { page: '<html>Blocked</html>' }, { times: 2 });
+    else made.gcs.fail('delete', { fault: 'page' }, { times: 2 });
+    expect(await made.vault.removeShares([id])).toEqual([id]);
+    expect(await statusOf(link)).toBe(404);
+    expect([...objects().keys()].filter((name) => name.includes(id))).toEqual([]);
+  });
+
   test('stay with verify and with a check without password, and belong to the bucket', async () => {
     await clear();
     const { id } = await share({ bucket: made.buckets.s3 });

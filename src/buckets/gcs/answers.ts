@@ -28,15 +28,30 @@ export interface Content {
 export const LOG_IN =
   'Log in with "gcloud auth application-default login", or let GOOGLE_APPLICATION_CREDENTIALS name a key file.';
 
-export function jsonOf(answer: HttpAnswer, task: Task): Record<string, unknown> {
+/**
+ * What a successful answer tells of. The fields that are asked for must be with it, `kind` among them: the others may all be absent, and
+ * then the answer of a filter on the way, be it JSON, would tell of an empty bucket or of an object that nothing keeps.
+ */
+export function resourceOf(
+  answer: HttpAnswer,
+  kind: 'storage#bucket' | 'storage#object' | 'storage#objects',
+  task: Task,
+): Record<string, unknown> {
   const value = parsed(answer);
-  if (isRecord(value)) return value;
-  throw incomprehensible(task);
+  if (!isRecord(value)) throw incomprehensible(task);
+  if (value['kind'] !== kind) throw incomprehensible(task, ` (it is not marked as "kind": "${kind}")`);
+  return value;
 }
 
-/** The content that an object's resource tells of. */
-export function contentOf(resource: Record<string, unknown>, task: Task): Content {
-  const { size, crc32c } = resource;
+/** Sees to it that a download comes from the service, which has a header of its own with every object. */
+export function requireObject({ headers }: HttpAnswer, task: Task): void {
+  if (Object.keys(headers).some((name) => name.startsWith('x-goog-'))) return;
+  throw incomprehensible(task, ' (it has no x-goog-generation)');
+}
+
+/** The content that an answer with an object's resource tells of. */
+export function contentOf(answer: HttpAnswer, task: Task): Content {
+  const { size, crc32c } = resourceOf(answer, 'storage#object', task);
   // 64-bit numbers are strings in this API's JSON.
   if (typeof size !== 'string' || typeof crc32c !== 'string') throw incomprehensible(task);
   return { size: Number(size), checksum: crc32c };
@@ -44,10 +59,10 @@ export function contentOf(resource: Record<string, unknown>, task: Task): Conten
 
 /** One page of a listing: full names, in the order of the service. */
 export function pageOf(
-  page: Record<string, unknown>,
+  answer: HttpAnswer,
   task: Task,
 ): { readonly items: readonly ListedObject[]; readonly nextPageToken: string | null } {
-  const { items = [], nextPageToken = null } = page;
+  const { items = [], nextPageToken = null } = resourceOf(answer, 'storage#objects', task);
   if (!Array.isArray(items) || (nextPageToken !== null && typeof nextPageToken !== 'string')) {
     throw incomprehensible(task);
   }
@@ -73,6 +88,11 @@ export function missingThing(answer: HttpAnswer): 'bucket' | 'object' | null {
   if (message.startsWith('No such object: ')) return 'object';
   if (message.startsWith('The specified bucket does not exist')) return 'bucket';
   return null;
+}
+
+/** What else an answer of 404 tells in a bucket that is there: that the object is missing, unless it is a page of somebody on the way. */
+export function requireNoPage({ body }: HttpAnswer, task: Task): void {
+  if (/^\s*</.test(body.toString('utf8', 0, 1_000))) throw incomprehensible(task);
 }
 
 /** Whether an answer of 412 is about the request's own precondition: an organisation's policies fail with 412 too. */
@@ -150,11 +170,12 @@ export function retainedUntilOf(resource: Record<string, unknown>): number | nul
   return known.length === 0 ? null : Math.max(...known);
 }
 
-function incomprehensible({ task }: Task): VaultError {
+/** What to say of an answer that somebody else has given, or of whatever answers like that. */
+export function incomprehensible({ task }: Task, why = ''): VaultError {
   // As a network's log-in page would; so it may go away.
   return new VaultError(
     'unavailable',
-    `Could not ${task}: the answer is not one of Google Cloud Storage. Check the network and the endpoint.`,
+    `Could not ${task}: the answer is not one of Google Cloud Storage${why}. Check the network and the endpoint.`,
   );
 }
 

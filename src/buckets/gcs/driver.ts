@@ -11,7 +11,8 @@ import {
 } from '../bucket.ts';
 import type { Bucket, BucketCall, GetCall, ListCall, ListedObject } from '../bucket.ts';
 import type { PresignCall, PutCall, RemoveCall } from '../bucket.ts';
-import { contentOf, failureOf, isConditionNotMet, jsonOf, missingThing, pageOf } from './answers.ts';
+import { contentOf, failureOf, isConditionNotMet, missingThing, pageOf } from './answers.ts';
+import { incomprehensible, requireNoPage, requireObject } from './answers.ts';
 import type { Content, Task } from './answers.ts';
 import { openGcsApi, type ApiRequest, type GcsApi } from './api.ts';
 import { goneBy, removalOf } from './remove-many.ts';
@@ -107,7 +108,9 @@ class GcsBucket implements Bucket {
 
   /** The error that an answer of 404 stands for: the object is missing, or the whole bucket. */
   async #missing(answer: HttpAnswer, task: Task): Promise<VaultError> {
-    const thing = missingThing(answer) ?? ((await this.#isThere(task)) ? 'object' : 'bucket');
+    const told = missingThing(answer);
+    const thing = told ?? ((await this.#isThere(task)) ? 'object' : 'bucket');
+    if (told === null && thing === 'object') requireNoPage(answer, task);
     return thing === 'object'
       ? new VaultError('object-missing', `Could not ${task.task}: there is no such object.`)
       : new VaultError(
@@ -121,20 +124,22 @@ class GcsBucket implements Bucket {
   async #isThere({ signal }: Task): Promise<boolean> {
     const task = this.#taskOf('list', 'list', { signal });
     const answer = await this.#api.send(
-      { method: 'GET', path: `${this.#objects}?maxResults=1&fields=nextPageToken` },
+      { method: 'GET', path: `${this.#objects}?maxResults=1&fields=kind` },
       task,
     );
-    if (answer.status !== 200 && answer.status !== 404) throw failureOf(answer, task);
-    return answer.status === 200;
+    if (answer.status === 404) return false;
+    if (answer.status !== 200) throw failureOf(answer, task);
+    pageOf(answer, task);
+    return true;
   }
 
   /** What an object holds; null if it is missing. */
   async #contentAt(name: string, task: Task): Promise<Content | null> {
     const answer = await this.#api.send(
-      { method: 'GET', path: `${this.#object(name)}?fields=size,crc32c` },
+      { method: 'GET', path: `${this.#object(name)}?fields=kind,size,crc32c` },
       task,
     );
-    if (answer.status === 200) return contentOf(jsonOf(answer, task), task);
+    if (answer.status === 200) return contentOf(answer, task);
     if (answer.status !== 404) throw failureOf(answer, task);
     const error = await this.#missing(answer, task);
     if (error.code === 'object-missing') return null;
@@ -151,7 +156,7 @@ class GcsBucket implements Bucket {
     const replace = call.replace === true;
     const task = this.#taskOf(`store ${name} in`, replace ? 'delete' : 'create', call);
     const content: Content = { size: bytes.length, checksum: checksumOf(bytes) };
-    const query = new URLSearchParams({ uploadType: 'multipart', fields: 'size,crc32c' });
+    const query = new URLSearchParams({ uploadType: 'multipart', fields: 'kind,size,crc32c' });
     // Generation 0 stands for an absent object.
     if (!replace) query.set('ifGenerationMatch', '0');
     const { storageClass, kmsKey = null, acl = null } = this.#asked;
@@ -194,7 +199,7 @@ class GcsBucket implements Bucket {
     }
     if (answer.status === 404) throw await this.#missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);
-    if (!isSame(contentOf(jsonOf(answer, task), task), content)) {
+    if (!isSame(contentOf(answer, task), content)) {
       throw new VaultError(
         'damaged',
         `Could not ${task.task}: the service acknowledged another size or checksum than was sent.`,
@@ -219,6 +224,7 @@ class GcsBucket implements Bucket {
     );
     if (answer.status === 404) throw await this.#missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);
+    requireObject(answer, task);
     if (call.proved === true) return answer.body;
     const checksum = announcedChecksum(answer) ?? (await this.#contentAt(name, task))?.checksum;
     if (checksum !== checksumOf(answer.body)) {
@@ -234,7 +240,12 @@ class GcsBucket implements Bucket {
     if (untilMs !== null && untilMs > this.#clock.now())
       throw retainedError(`Could not ${task.task}`, untilMs);
     const answer = await this.#api.send({ method: 'DELETE', path: this.#object(name) }, task);
-    if (answer.status === 204 || answer.status === 200) return;
+    if (answer.status === 204) return;
+    if (answer.status === 200) {
+      // Look-alikes say so, and so does whoever answers everything on the way.
+      if ((await this.#contentAt(name, task)) === null) return;
+      throw incomprehensible(task);
+    }
     if (answer.status !== 404) throw failureOf(answer, task);
     const error = await this.#missing(answer, task);
     if (error.code !== 'object-missing') throw error;
@@ -270,7 +281,7 @@ class GcsBucket implements Bucket {
       prefix: this.#prefix + namePrefix,
       startOffset: this.#prefix + after,
       maxResults: String(KEYS_PER_PAGE),
-      fields: 'items(name,size,retention,retentionExpirationTime),nextPageToken',
+      fields: 'kind,items(name,size,retention,retentionExpirationTime),nextPageToken',
     });
     const progress = new ListingProgress(`Could not ${task.task}`);
     for (let previous = after; ;) {
@@ -280,7 +291,7 @@ class GcsBucket implements Bucket {
       );
       if (answer.status === 404) throw await this.#missing(answer, task);
       if (answer.status !== 200) throw failureOf(answer, task);
-      const page = pageOf(jsonOf(answer, task), task);
+      const page = pageOf(answer, task);
       const keys = page.items.map((item) => item.name);
       progress.page(keys, this.#prefix + namePrefix);
       for (const { name: fullName, ...listed } of page.items) {

@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { invalidInput, isVaultError, type VaultError } from '../../errors.ts';
 import type { BucketCall, LockMode, Retention, RetentionPolicy } from '../bucket.ts';
 import type { HttpAnswer } from '../http.ts';
-import { failureOf, isRecord, jsonOf, retainedUntilOf, type Task } from './answers.ts';
+import { failureOf, isRecord, resourceOf, retainedUntilOf, type Task } from './answers.ts';
 import type { GcsApi } from './api.ts';
 
 interface Lent {
@@ -55,7 +55,7 @@ export class GcsRetention implements Retention {
     const answer = await this.#lent.send(
       {
         method: 'PATCH',
-        path: `${this.#lent.pathOf(name)}?fields=retention&projection=noAcl`,
+        path: `${this.#lent.pathOf(name)}?fields=kind,retention&projection=noAcl`,
         headers: { 'content-type': 'application/json; charset=UTF-8' },
         body: [Buffer.from(JSON.stringify({ retention: { ...lock, mode } }))],
         locks: true,
@@ -64,6 +64,7 @@ export class GcsRetention implements Retention {
     );
     if (answer.status === 404) throw await this.#lent.missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);
+    resourceOf(answer, 'storage#object', task);
     return true;
   }
 
@@ -105,14 +106,18 @@ export class GcsRetention implements Retention {
 
   async #ask(call: BucketCall): Promise<RetentionPolicy> {
     const task = this.#lent.taskOf('look at', 'buckets.get', call);
-    const fields = 'objectRetention,retentionPolicy,versioning,softDeletePolicy';
+    const fields = 'kind,objectRetention,retentionPolicy,versioning,softDeletePolicy';
     const answer = await this.#lent.send(
       { method: 'GET', path: `${this.#lent.bucket}?fields=${fields}` },
       task,
     );
     if (answer.status === 404) throw await this.#lent.missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);
-    const { objectRetention, retentionPolicy, versioning, softDeletePolicy } = jsonOf(answer, task);
+    const { objectRetention, retentionPolicy, versioning, softDeletePolicy } = resourceOf(
+      answer,
+      'storage#bucket',
+      task,
+    );
     return {
       lock: isRecord(objectRetention) && objectRetention['mode'] === 'Enabled' ? this.#mode : null,
       everyMs: periodMs(retentionPolicy, 'retentionPeriod'),
@@ -122,14 +127,14 @@ export class GcsRetention implements Retention {
   }
 
   async #resource(name: string, task: Task): Promise<Record<string, unknown>> {
-    const fields = 'retention,retentionExpirationTime';
+    const fields = 'kind,retention,retentionExpirationTime';
     const answer = await this.#lent.send(
       { method: 'GET', path: `${this.#lent.pathOf(name)}?fields=${fields}` },
       task,
     );
     if (answer.status === 404) throw await this.#lent.missing(answer, task);
     if (answer.status !== 200) throw failureOf(answer, task);
-    return jsonOf(answer, task);
+    return resourceOf(answer, 'storage#object', task);
   }
 }
 

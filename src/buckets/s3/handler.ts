@@ -33,13 +33,24 @@ export class NotS3 extends Error {
   }
 }
 
-/** Whether an answer to who asks for an object may have one: then it has a tag. Web pages may have tags, too, and nothing of Amazon's. */
-function isObject(head: Head | null): boolean {
-  if (head === null || head.status >= 300) return true;
+/**
+ * Sees to it that what is called a success may be S3's. An object that is asked for, or was stored, has a tag. Web pages may have tags, too,
+ * and nothing of Amazon's. Everything else that is told is XML.
+ *
+ * @param body null for an object's
+ * @throws `NotS3`
+ */
+function requireS3(head: Head | null, { ofObject, body }: { ofObject: boolean; body: Buffer | null }): void {
+  if (head === null || head.status >= 300) return;
   const { etag, 'content-type': type = '' } = head.headers;
-  const isPage =
-    /^text\/html/i.test(type) && !Object.keys(head.headers).some((name) => name.startsWith('x-amz-'));
-  return etag !== undefined && !isPage;
+  const isPage = /^text\/html/i.test(type) && !hasAmazons(head.headers);
+  const isXml = body === null || body.length === 0 || /^\uFEFF?\s*</.test(body.toString('utf8', 0, 1_000));
+  if (isPage || !isXml || (ofObject && etag === undefined)) throw new NotS3();
+}
+
+/** Whether there are headers of S3; CloudFront has others with pages of anybody. */
+function hasAmazons(headers: Head['headers']): boolean {
+  return Object.keys(headers).some((name) => /^x-amz-(?!cf-)/.test(name));
 }
 
 export class S3Handler {
@@ -54,7 +65,7 @@ export class S3Handler {
   }
 
   /**
-   * @param how `download`: what is asked for is an object, of all requests' answers the only one that is no page
+   * @param how `download`: what is asked for is an object, of all requests' answers the only one that is no page; `stores`: one is sent
    * @throws errors of the connection as they are; `TooLarge` of an object; `NotS3`; `damaged` of a page that is too large
    */
   async handle(
@@ -62,7 +73,12 @@ export class S3Handler {
     {
       abortSignal,
       download,
-    }: { readonly abortSignal?: unknown; readonly download?: BodyOptions | undefined } = {},
+      stores = false,
+    }: {
+      readonly abortSignal?: unknown;
+      readonly download?: BodyOptions | undefined;
+      readonly stores?: boolean;
+    } = {},
   ): Promise<{ readonly response: SdkResponse }> {
     const { method, headers } = request;
     const reader = new AnswerReader(download ?? { maxBodySize: MAX_PAGE_SIZE });
@@ -73,13 +89,17 @@ export class S3Handler {
       await this.#gate.pass(signal, () => this.#exchanger.exchange(sent, reader));
     } catch (error) {
       if (!(error instanceof TooLarge)) throw error;
-      if (download !== undefined) throw isObject(reader.head) ? error : new NotS3();
+      if (download !== undefined) {
+        requireS3(reader.head, { ofObject: true, body: null });
+        throw error;
+      }
       throw new VaultError(
         'damaged',
         `The service sent an answer of more than ${MAX_PAGE_SIZE} bytes. Whatever answers there does not work.`,
       );
     }
-    if (download !== undefined && !isObject(reader.head)) throw new NotS3();
+    const isObject = download !== undefined;
+    requireS3(reader.head, { ofObject: isObject || stores, body: isObject ? null : reader.body });
     const { status = 0, headers: told = {} } = reader.head ?? {};
     return { response: { statusCode: status, headers: told, body: reader.body } };
   }

@@ -68,7 +68,11 @@ export class S3Requests {
     });
     const signed = await signer.sign(request, { ...(region !== undefined && { signingRegion: region }) });
     const sent = { ...signed, query: {}, body };
-    const { response } = await this.#handler.handle(sent, { abortSignal: signal, download });
+    const { response } = await this.#handler.handle(sent, {
+      abortSignal: signal,
+      download,
+      stores: method === 'PUT',
+    });
     const date = dateOf(response.headers['date']);
     if (date !== null) onDate?.(date);
     return response.statusCode < 300 ? response : await this.#refuse(key, response);
