@@ -46,6 +46,8 @@ export interface RequestOptions {
   readonly timeoutMs?: number | undefined;
   /** Milliseconds for which a bucket that does not answer is tried again; default 120,000, and 5,000 for one that never has. */
   readonly maxWaitMs?: number | undefined;
+  /** Milliseconds for which a bucket that was given up is not asked at all; default 300,000. */
+  readonly downMs?: number | undefined;
   /** Requests in flight over all buckets; default 48. */
   readonly concurrency?: number | undefined;
   /** Bytes per second over all buckets; unlimited unless given. */
@@ -371,9 +373,7 @@ function bucketOpener({
     downloadBytesPerSecond: request.limitDownload ?? null,
     clock,
   });
-  const { timeoutMs, maxWaitMs } = request;
-  return (url) =>
-    openBucket(url, { limits, timeoutMs, maxWaitMs, onWaiting, clock, environment, fileThreads });
+  return (url) => openBucket(url, { ...request, limits, onWaiting, clock, environment, fileThreads });
 }
 
 function machine({

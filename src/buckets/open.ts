@@ -25,6 +25,8 @@ export interface OpenBucketOptions extends Machine {
   /** Milliseconds for which a bucket that does not answer is tried again, also at first contact if given. */
   readonly maxWaitMs?: number | undefined;
   /** See `RetryingOptions`. */
+  readonly downMs?: RetryingOptions['downMs'];
+  /** See `RetryingOptions`. */
   readonly onWaiting?: RetryingOptions['onWaiting'];
 }
 
@@ -36,7 +38,7 @@ export interface OpenBucketOptions extends Machine {
  * @throws `invalid-input`, see `parseBucketUrl`
  */
 export async function openBucket(url: string, options: OpenBucketOptions = {}): Promise<Bucket> {
-  const { limits, maxWaitMs, onWaiting, clock } = options;
+  const { limits, maxWaitMs, downMs, onWaiting, clock } = options;
   // Nobody who waits for a bucket only so long waits longer for an attempt, unless told to.
   const timeoutMs =
     options.timeoutMs ?? (maxWaitMs === undefined ? undefined : Math.min(maxWaitMs, DEFAULT_TIMEOUT_MS));
@@ -46,7 +48,7 @@ export async function openBucket(url: string, options: OpenBucketOptions = {}): 
   const turns = limits === undefined ? attempts : limited(attempts, limits);
   // Whoever allows an attempt more time wants it to be repeated all the same.
   const deadlineMs = maxWaitMs ?? Math.max(DEFAULT_DEADLINE_MS, 2 * (timeoutMs ?? DEFAULT_TIMEOUT_MS));
-  const bucket = retrying(gathering(turns), { deadlineMs, contactMs: maxWaitMs, onWaiting, clock });
+  const bucket = retrying(gathering(turns), { deadlineMs, contactMs: maxWaitMs, downMs, onWaiting, clock });
   // Which asks nobody for anything.
   const presign = driver.presign?.bind(driver);
   return presign === undefined ? bucket : Object.assign(bucket, { presign });

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ask, uploading } from '../serve/harness.ts';
+import { startGcsServer } from '../support/gcs-server.ts';
 import { sandbox } from './run.ts';
 import type { Running, Sandbox } from './run.ts';
 
@@ -18,8 +19,11 @@ beforeAll(async () => {
 afterAll(async () => box[Symbol.asyncDispose]());
 
 /** Starts the server, and waits until it says where it listens. */
-async function started(args: readonly string[] = []): Promise<Running & { readonly url: string }> {
-  const running = box.start(['serve', '--listen', '127.0.0.1:0', ...args]);
+async function started(
+  args: readonly string[] = [],
+  place = box,
+): Promise<Running & { readonly url: string }> {
+  const running = place.start(['serve', '--listen', '127.0.0.1:0', ...args]);
   const lines = createInterface({ input: running.process.stdout ?? process.stdin });
   const [line] = await once(lines, 'line');
   return { ...running, url: /http:\/\/[^"]+/.exec(String(line))?.[0] ?? '' };
@@ -53,6 +57,25 @@ describe('vault serve', () => {
     expect((await box.run(['ls'])).stdout).not.toContain('half');
     socket.destroy();
   });
+
+  it('asks buckets again soon that it had given up', async () => {
+    await using gcs = await startGcsServer();
+    await using other = await sandbox();
+    const buckets = ['a', 'b', 'c'].flatMap((name) => [
+      '--bucket',
+      `gs://bucket/${name}?endpoint=${gcs.url}`,
+    ]);
+    expect(await other.run(['init', ...buckets])).toMatchObject({ exit: 0 });
+    const { url, process: server, ended } = await started(['--max-wait', '200ms'], other);
+    expect(await ask(`${url}/api/files/a`, { method: 'PUT', body: 'a' })).toMatchObject({ status: 201 });
+    gcs.fail(() => true, { fault: 'status', status: 503 }, { times: 100_000 });
+    expect(await ask(`${url}/api/files/a`, {})).toMatchObject({ status: 503 });
+    gcs.heal();
+    const status = async (): Promise<number | undefined> => (await ask(`${url}/api/files/a`, {})).status;
+    await expect.poll(status, { timeout: 15_000, interval: 500 }).toBe(200);
+    server.kill('SIGTERM');
+    await ended;
+  }, 60_000);
 
   it('says once that its log cannot be written, and serves on', async () => {
     const run = box.terminalOf('exec vault serve --listen 127.0.0.1:0 > /dev/full');

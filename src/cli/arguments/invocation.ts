@@ -1,6 +1,6 @@
 /** One run of the command line: what its commands are given, and how they get at the vault. */
 import { isAbsolute, sep } from 'node:path';
-import type { VaultLocation } from '../../compose.ts';
+import type { RequestOptions, VaultLocation } from '../../compose.ts';
 import { isVaultError } from '../../errors.ts';
 import { isDatabaseUrl } from '../../catalog/location.ts';
 import type { Host } from '../../host.ts';
@@ -49,6 +49,7 @@ export async function withVault<T>(
   invocation: Invocation,
   work: (vault: Vault) => Promise<T>,
   onPassword?: (password: string) => void,
+  request?: RequestOptions,
 ): Promise<T> {
   const { options, environment } = invocation;
   // What is wrong with the options is said before anything is opened or asked.
@@ -65,6 +66,7 @@ export async function withVault<T>(
       return password;
     },
     ...around,
+    request: { ...around.request, ...request },
   }).catch((error: unknown) => {
     throw refusalOf(error, { ...invocation, purpose: 'enter' });
   });

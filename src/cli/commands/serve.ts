@@ -6,6 +6,7 @@ import { withVault, type Invocation } from '../arguments/invocation.ts';
 import { parseDurationMs, parseSize, type Flags } from '../arguments/options.ts';
 import { invalidInput, messageOf } from '../../errors.ts';
 import type { ServeOptions } from '../../serve/server.ts';
+import type { Vault } from '../../vault/vault.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { jsonOf, quote } from '../terminal/text.ts';
 
@@ -13,6 +14,8 @@ export type ServeFlags = Flags<'listen' | 'publicUrl' | 'tlsCert' | 'tlsKey' | '
 
 /** How long a client may send or take next to nothing, in milliseconds. */
 const IDLE_MS = 30_000;
+/** How long a bucket that was given up is not asked, in milliseconds: the server outlives outages, unlike a command. */
+const DOWN_MS = 3000;
 /** Bytes of the log that wait for a reader. */
 const MAX_UNREAD = 1024 * 1024;
 /** What ending takes beside the grace for requests, in milliseconds. */
@@ -44,7 +47,7 @@ export async function serve(invocation: Invocation, flags: ServeFlags): Promise<
   };
   const stopped = Promise.withResolvers<void>();
   signal.addEventListener('abort', () => stopped.resolve());
-  return withVault(invocation, async (vault) => {
+  const work = async (vault: Vault): Promise<ExitCode> => {
     await vault.ready();
     const { startServer } = await import('../../serve/server.ts');
     const server = await startServer(vault, options);
@@ -55,7 +58,8 @@ export async function serve(invocation: Invocation, flags: ServeFlags): Promise<
     await server.stop();
     await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
     return DONE;
-  });
+  };
+  return withVault(invocation, work, undefined, { downMs: DOWN_MS });
 }
 
 /** Writes lines of the log, also while the server is being stopped. One that nobody reads is not kept for ever. */
