@@ -1,5 +1,8 @@
 import { isOutOfFiles, messageOf, MORE_FILES, systemCode } from '../errors.ts';
 
+/** What to do about an answer of 407. */
+export const PROXY_CREDENTIALS = 'The proxy wants credentials: put them into its URL.';
+
 const UNKNOWN_HOST = new Set(['ENOTFOUND', 'EAI_AGAIN', 'EAI_NODATA', 'EAI_NONAME']);
 
 const UNTRUSTED_CERTIFICATE = new Set([

@@ -380,6 +380,11 @@ describe.each(['gcs', 's3'] as const)('a hostile server of %s', (kind) => {
       expect(await codeOf(operate(bucket))).toBe('denied');
     });
 
+    test.each(EACH)('407 to %s: the proxy wants something, and not the service', async (_, operate) => {
+      const bucket = await answering(407, '');
+      expect((await errorOf(operate(bucket))).message).toMatch(/The proxy wants credentials/);
+    });
+
     test.each(EACH)('a redirect of %s: it is not followed', async (_, operate) => {
       const bucket = await start(({ headers }, response) => {
         response.writeHead(307, { location: `http://${headers.host ?? ''}/elsewhere` }).end();

@@ -1,5 +1,6 @@
 import { VaultError } from '../../errors.ts';
 import { retainedError, type ListedObject } from '../bucket.ts';
+import { PROXY_CREDENTIALS } from '../connection.ts';
 import { retryAfterMs } from '../date.ts';
 import { brief } from '../explanation.ts';
 import type { HttpAnswer } from '../http.ts';
@@ -123,7 +124,7 @@ export function failureOf(answer: HttpAnswer, { task, permission, isForeign }: T
     return error('unavailable', '');
   }
   if (status === 401) return error('denied', isForeign ? 'It wants other credentials.' : LOG_IN);
-  if (status === 407) return error('denied', 'The proxy wants credentials: put them into its URL.');
+  if (status === 407) return error('denied', PROXY_CREDENTIALS);
   // With another reason in some answers, and then in words.
   const [, until] = /cannot be deleted.*? until (\S+)/i.exec(message) ?? [];
   if (because('retentionPolicyNotMet', 'objectUnderActiveHold') || (status === 403 && until !== undefined)) {

@@ -1,5 +1,5 @@
 import { VaultError, interrupted, messageOf, systemCode, type ErrorCode } from '../../errors.ts';
-import { connectionAdvice, connectionFault } from '../connection.ts';
+import { connectionAdvice, connectionFault, PROXY_CREDENTIALS } from '../connection.ts';
 import { retryAfterMs } from '../date.ts';
 import { retainedError } from '../bucket.ts';
 import { TooLarge } from '../http/answer-reader.ts';
@@ -288,6 +288,7 @@ function meaningOf(answer: Answer, attempt: S3Attempt): Meaning {
     };
   }
   if (status === null) return AGAIN;
+  if (status === 407) return { code: 'denied', next: PROXY_CREDENTIALS };
   if (known === PERMISSIONS || isRefusal) return permissionsFor(attempt);
   // Only an answer that names the object proves that the object is missing; any other 404 may come from
   // something that is no S3 service at all.
