@@ -4,6 +4,7 @@ import { VaultError } from '../../src/errors.ts';
 import type { ErrorCode } from '../../src/errors.ts';
 import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
+import type { Vault } from '../../src/vault/vault.ts';
 import { all, CHUNK_SIZE, getBytes, putBytes } from './harness.ts';
 import type { TestBucket } from './harness.ts';
 import { emptyPlace, endingAt, failing, flip, present, putWidely, rowsOf, shardOf, stage } from './scene.ts';
@@ -431,6 +432,62 @@ describe('A bucket that is removed', () => {
     for (const reference of ['memory:5', 'ffffffff']) {
       await expect(handle.vault.removeBucket(reference)).rejects.toMatchObject({ code: 'invalid-input' });
     }
+  });
+
+  test.each<[string, (vault: Vault) => Promise<unknown>]>([
+    ['another bucket is removed', (vault) => vault.removeBucket('memory:1')],
+    ['more redundancy is chosen', (vault) => vault.repair({ redundancy: { k: 3, m: 1 } })],
+  ])('is refused if, at the same moment, %s, and the others are too few then', async (_, meanwhile) => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    let isFirst = true;
+    const slow = await scene.open({
+      async around({ call, name }, proceed) {
+        if (isFirst && call === 'put' && name.startsWith('keyring/')) {
+          isFirst = false;
+          await meanwhile(handle.vault);
+          await handle.session.guard.end();
+        }
+        await proceed();
+      },
+    });
+    await expect(slow.vault.removeBucket('memory:2')).rejects.toMatchObject({ code: 'invalid-input' });
+    const after = await scene.open();
+    const { k, m } = after.vault.redundancy;
+    const states = after.vault.buckets.map(({ state }) => state);
+    expect(states).toEqual(Array.from({ length: k + m }, () => 'active'));
+    await expectWhole(after);
+  });
+
+  test('leaves more redundancy unchosen that it has become too few for', async () => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    let isFirst = true;
+    const slow = await scene.open({
+      async around({ call, name }, proceed) {
+        if (isFirst && call === 'put' && name.startsWith('keyring/')) {
+          isFirst = false;
+          await handle.vault.removeBucket('memory:1');
+          await handle.session.guard.end();
+        }
+        await proceed();
+      },
+    });
+    const choice = slow.vault.repair({ redundancy: { k: 3, m: 1 } });
+    await expect(choice).rejects.toMatchObject({ code: 'invalid-input' });
+    const after = await scene.open();
+    expect(after.vault.redundancy).toEqual({ k: 2, m: 1 });
+    await expectWhole(after);
+  });
+
+  test('counts no bucket that has left the vault among those that cannot be told', async () => {
+    await using begun = await begin();
+    const { scene, handle } = begun;
+    await handle.vault.addBucket('memory:5');
+    const early = await scene.open();
+    await handle.vault.removeBucket('memory:1');
+    scene.bucket(0).storage.clear();
+    expect(await early.vault.removeBucket('memory:2')).toMatchObject({ removed: true });
   });
 
   test('is refused while it cannot be reached', async () => {

@@ -2,6 +2,7 @@
 import { verifyKeyring } from '../../crypto/signing.ts';
 import { invalidInput, isFailure, isVaultError, VaultError } from '../../errors.ts';
 import { MARKER_NAME } from '../../format/marker.ts';
+import type { Keyring } from '../../format/keyring.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
@@ -74,10 +75,12 @@ async function find(
   const leftover = await findLeftover(session, reference, signal);
   if (leftover === null) {
     const bucket = resolveBucket(session, reference);
-    requireRest(session, bucket, gone);
+    requireRest(session.keyring.keyring, bucket, gone);
     if (gone) return bucket;
     await bucket.confirm(signal);
-    if (failed.length > 0) throw keptKeyring(failed);
+    // By the keyring that it has shown: one that has left the vault since is missed by nobody.
+    const missed = failed.filter((one) => session.buckets.all.some(({ id }) => id === one.bucket.id));
+    if (missed.length > 0) throw keptKeyring(missed);
     return bucket;
   }
   // A bucket that cannot be asked may have a newer keyring, which names this one.
@@ -108,7 +111,7 @@ async function takeOut(
   };
   // Puts whose markers seem old would not be waited for.
   await requireRightClock(session.clock, session.buckets.all, 'The bucket stays', signal);
-  await setState(session, id, { state: 'draining', gone, signal });
+  await setState(session, { id, url }, { state: 'draining', gone, signal });
   // A marker of this process that lingers is nobody's.
   await session.guard.end();
   const earlier = gone ? new Set<string>() : await youngMarkers(session, signal);
@@ -131,7 +134,7 @@ async function takeOut(
   if (second.reasons.length > 0) return { ...moved, ...KEPT, reasons: second.reasons };
   // So that it is known by its id, too, if this is cut short after the keyring has dropped it.
   await putPlace(session, id, url);
-  await setState(session, id, { state: null, gone, signal });
+  await setState(session, { id, url }, { state: null, gone, signal });
   const emptied = gone ? NOTHING_REMOVED : await emptyBucket(session, { url, id }, signal);
   await afterChange(() => session.catalog.setup.removeBucket(number));
   return { ...moved, removed: true, ...emptied, reasons: [] };
@@ -148,20 +151,24 @@ const NOTHING_MOVED: Moved = {
   reasons: [],
 };
 
-function requireRest(session: Session, bucket: VaultBucket, gone: boolean): void {
-  const { redundancy } = session.keyring.keyring;
-  const rest = session.buckets.active.filter(({ id }) => id !== bucket.id).length;
+/** @throws `invalid-input` if the redundancy needs more buckets than take new shards without this one */
+function requireRest(
+  { buckets, redundancy }: Keyring,
+  { id, url }: Pick<VaultBucket, 'id' | 'url'>,
+  gone: boolean,
+): void {
+  const rest = buckets.filter((one) => one.state === 'active' && one.id !== id).length;
   const needed = gone ? redundancy.k : redundancy.k + redundancy.m;
   if (rest >= needed) return;
   throw invalidInput(
-    `Without ${bucket.url} the vault has ${rest} bucket${rest === 1 ? '' : 's'}, and its redundancy ${formatRedundancy(redundancy)} needs ${needed}. Add another one first (vault bucket add), or choose less redundancy (vault repair --redundancy).`,
+    `Without ${url} the vault has ${rest} bucket${rest === 1 ? '' : 's'}, and its redundancy ${formatRedundancy(redundancy)} needs ${needed}. Add another one first (vault bucket add), or choose less redundancy (vault repair --redundancy).`,
   );
 }
 
 /** Says in the keyring what a bucket is from now on. @param change `state`: null for no longer the vault's */
 async function setState(
   session: Session,
-  id: string,
+  bucket: Pick<VaultBucket, 'id' | 'url'>,
   change: {
     readonly state: BucketState | null;
     readonly gone: boolean;
@@ -169,11 +176,14 @@ async function setState(
   },
 ): Promise<void> {
   const { state, gone, signal } = change;
+  const { id } = bucket;
   await changeKeyring(
     session,
     (keyring) => {
       const known = keyring.buckets.find((one) => one.id === id);
       if (known === undefined || known.state === state) return null;
+      // Others may be about to leave at the same time, or more redundancy may have been chosen since.
+      requireRest(keyring, bucket, gone);
       const buckets = keyring.buckets.flatMap((one) => {
         if (one.id !== id) return [one];
         return state === null ? [] : [{ ...one, state }];

@@ -1,12 +1,10 @@
 /** Making everything whole again that can be: markers, keyrings, records, manifests, chunks, and the catalog's knowledge of them. */
 import { invalidInput } from '../../errors.ts';
 import { MAX_SWEEP_OBJECTS } from '../../format/limits.ts';
-import { formatRedundancy, isRedundancy } from '../../format/shard.ts';
-import type { Redundancy } from '../../format/shard.ts';
 import { BucketSet, describeFailure, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
 import type { BucketFailure } from '../buckets/bucket-set.ts';
 import { doing, telling } from '../buckets/steps.ts';
-import { changeDefaults } from '../keys/defaults.ts';
+import { changeDefaults, requireBuckets } from '../keys/defaults.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyringBy } from '../keys/settle-keyring.ts';
 import { listDeletions } from '../protocol/deletions.ts';
@@ -67,7 +65,12 @@ export interface RepairResult {
 
 export async function repairVault(session: Session, options: RepairOptions = {}): Promise<RepairResult> {
   const { signal, redundancy, retainUntilMs, dryRun = false } = options;
-  if (redundancy !== undefined) requireBuckets(session, redundancy, options);
+  if (redundancy !== undefined) {
+    if (options.references !== undefined) {
+      throw invalidInput('Redundancy is the whole vault’s: name no files with it.');
+    }
+    requireBuckets(session.keyring.keyring, redundancy);
+  }
   if (dryRun && retainUntilMs !== undefined) {
     throw invalidInput('What would be locked is not told beforehand: leave out either option.');
   }
@@ -214,16 +217,4 @@ function resultOf(
     filesUnknown: filesIn('unknown'),
     unreachable: [...unreachable].toSorted(),
   };
-}
-
-function requireBuckets(session: ReadSession, redundancy: Redundancy, { references }: RepairOptions): void {
-  if (references !== undefined) {
-    throw invalidInput('Redundancy is the whole vault’s: name no files with it.');
-  }
-  const { k, m } = redundancy;
-  const active = session.buckets.active.length;
-  if (isRedundancy(redundancy) && active >= k + m) return;
-  throw invalidInput(
-    `Redundancy ${formatRedundancy(redundancy)} needs ${k + m} buckets, and the vault has ${active}. Add some: vault bucket add`,
-  );
 }
