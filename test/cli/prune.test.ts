@@ -146,3 +146,18 @@ test('asks in a terminal, where no is the usual answer', async () => {
   expect(sure.shown).toContain('Removed 5 versions of 2 names and kept 2.');
   expect(await versions()).toHaveLength(2);
 });
+
+test('passes over what somebody else has removed since it was chosen', async () => {
+  const run = box.terminal(['prune', '--keep-last', '1']);
+  await run.waitFor('Go on?');
+  const [first, second] = (await box.run(['ls', '--all', 'shop.dump', '--json'])).stdout
+    .trim()
+    .split('\n')
+    .map((line): string => JSON.parse(line).hash)
+    .slice(-2);
+  expect(await box.run(['rm', first ?? '', second ?? ''])).toMatchObject({ exit: 0 });
+  run.type('\u001b[B\r');
+  expect(await run.exit).toBe(0);
+  expect(run.shown).toContain('Removed 5 versions of 2 names and kept 2. 2 of them had gone meanwhile.');
+  expect(await versions()).toEqual(['other 1', 'shop.dump 4']);
+});

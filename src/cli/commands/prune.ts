@@ -34,7 +34,7 @@ export async function prune(
   if (!dryRun && !invocation.interactive) await confirm(invocation, 'This removes versions', yes);
   return withVault(invocation, async (vault) => {
     const total = new PruneTotal();
-    const how = { dryRun, allowMany, signal, onWarning: warnTo(terminal) };
+    const how = { dryRun, allowMany, passMissing: true, signal, onWarning: warnTo(terminal) };
     const print = printerOf(invocation);
     const plan = async (): Promise<void> =>
       withFilesMeant(
@@ -64,12 +64,14 @@ export async function prune(
     }
     await confirm(invocation, total.describe('This removes', 'keeps'), yes);
     const { removed, gone, unreachable } = await withProgress(invocation, 'Removing', async (call) =>
-      vault.remove(total.going, { ...call, graceMs: now ? 0 : undefined }),
+      vault.remove(total.going, { ...call, passMissing: true, graceMs: now ? 0 : undefined }),
     );
     if (options.json === true) {
       for (const version of removed) await output.json(asJson({ version, reasons: [] }));
     }
-    const what = `${total.describe('Removed', 'kept')}.`;
+    const others = total.going.length - removed.length;
+    const already = others === 0 ? '' : ` ${grouped(others)} of them had gone meanwhile.`;
+    const what = `${total.describe('Removed', 'kept')}.${already}`;
     const back =
       '"vault undelete <hash>" brings one back within seven days; "vault ls --deleted" shows them, and "vault sweep" frees the space after that.';
     return worst([

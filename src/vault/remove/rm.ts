@@ -27,6 +27,8 @@ export interface RemoveOptions extends CallOptions {
   readonly allVersions?: boolean | undefined;
   /** Milliseconds in which the files can be brought back; seven days unless given. */
   readonly graceMs?: number | undefined;
+  /** Whether what is not there is passed over, as somebody else may have removed it since it was chosen; else it is refused. */
+  readonly passMissing?: boolean | undefined;
   /** Only tells what would be removed. */
   readonly dryRun?: boolean | undefined;
 }
@@ -53,7 +55,8 @@ export async function removeFiles(
 ): Promise<RemoveResult> {
   const unlisted = await onlyInBuckets(session, references, options.signal);
   const listed = references.filter((reference) => !unlisted.includes(reference));
-  const found = await resolveAll(session, listed, { all: options.allVersions === true, hidden: false });
+  const { allVersions: every = false, passMissing = false } = options;
+  const found = await resolveAll(session, listed, { all: every, hidden: false, passMissing });
   for (const record of found) await requireNamed(session, record, options.signal);
   const writer = writerFinder(session);
   const removed = found.map(({ info, row }) => Object.assign({ writer: writer(row.writer) }, info));
@@ -189,11 +192,14 @@ export async function requireNamed(
   );
 }
 
-/** The files that references mean, each once. @throws `file-not-found` naming every reference that means nothing */
+/** The files that references mean, each once. @throws `file-not-found` naming every reference that means nothing, unless those are passed */
 export async function resolveAll(
   session: Session,
   references: readonly string[],
-  how: { readonly all: boolean; readonly hidden: boolean },
+  {
+    passMissing = false,
+    ...how
+  }: { readonly all: boolean; readonly hidden: boolean; readonly passMissing?: boolean },
 ): Promise<readonly FileRecord[]> {
   const found = new Map<string, FileRecord>();
   const unknown: VaultError[] = [];
@@ -206,7 +212,7 @@ export async function resolveAll(
     }
   }
   const [first] = unknown;
-  if (first === undefined) return [...found.values()];
+  if (first === undefined || passMissing) return [...found.values()];
   if (references.length === 1) throw first;
   throw new VaultError(
     'file-not-found',
