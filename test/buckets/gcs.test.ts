@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bucket } from '../../src/buckets/bucket.ts';
@@ -717,6 +717,40 @@ describe('Google Cloud Storage', () => {
       const absent = await openGcsBucket({ ...place, credentialsFile: folder.at('none.json') });
       expect((await errorOf(put(absent))).message).toContain('Check the credentialsFile');
       await absent.close();
+    });
+
+    test.each([
+      ['', 'is not JSON'],
+      ['{"type":"service_account","private_key":"SECRET', 'is not JSON'],
+      ['SECRET', 'is not JSON'],
+      ['null', 'is no file of Google credentials'],
+      ['{"type":"bogus"}', 'is no file of Google credentials'],
+      ['{"type":"service_account","client_email":"a@b"}', 'private_key'],
+      ['{"type":"service_account","client_email":"a@b","private_key":"SECRET"}', 'its private_key is no key'],
+    ])('of a file that has none are told by what is wrong with it: %s', async (content, words) => {
+      await start();
+      await writeFile(folder.at('wrong.json'), content);
+      const wrong = await open(server, 'bucket', '', {
+        sendCredentials: true,
+        credentialsFile: folder.at('wrong.json'),
+      });
+      const { code, message } = await errorOf(put(wrong));
+      await wrong.close();
+      expect(code).toBe('denied');
+      expect(message).toContain(words);
+      expect(message).toContain('Check the credentialsFile');
+      expect(message).not.toMatch(/SECRET|DECODER|Unexpected/);
+    });
+
+    test('of a file that begins with a byte order mark are read', async () => {
+      await startWithToken();
+      await logIn();
+      const content = await readFile(folder.at('credentials.json'), 'utf8');
+      await writeFile(folder.at('marked.json'), `\uFEFF${content}`);
+      const credentialsFile = folder.at('marked.json');
+      const marked = await open(server, 'bucket', '', { sendCredentials: true, credentialsFile });
+      await expect(put(marked)).resolves.not.toThrow();
+      await marked.close();
     });
 
     test('that cannot sign make no links', async () => {

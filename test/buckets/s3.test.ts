@@ -748,6 +748,16 @@ describe('the S3 driver', () => {
       expect(failure.message).toContain(profile);
       expect(server.requests).toHaveLength(0);
     });
+
+    test('does not show the command that was to give them', async () => {
+      const command = 'echo SECRETOUT; echo SECRETERR >&2; false';
+      await writeFile(folder.at('config'), `[profile program]\ncredential_process = ${command}\n`);
+      await start({}, { profile: 'program' });
+      const failure = await failureOf(bucket.get('a'));
+      expect(failure.code).toBe('denied');
+      expect(failure.message).toContain('the credential_process failed');
+      expect(failure.message).not.toMatch(/SECRETOUT|SECRETERR|false/);
+    });
   });
 
   describe('where the machine was given credentials', () => {

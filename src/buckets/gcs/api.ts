@@ -1,11 +1,13 @@
 import type { GoogleAuth } from 'google-auth-library';
-import { invalidInput, messageOf, throwIfAborted, VaultError } from '../../errors.ts';
+import { invalidInput, throwIfAborted, VaultError } from '../../errors.ts';
 import { MAX_PAGE_SIZE } from '../bounds.ts';
 import { dispositionOf, type PresignCall } from '../bucket.ts';
 import { certificatesIn } from '../cloud-url.ts';
+import { credentialFault } from '../credential-fault.ts';
 import { exchangerFor, openHttpClient, type HttpAnswer, type HttpRequest } from '../http.ts';
 import type { Environment } from '../../host.ts';
 import { LOG_IN, type Task } from './answers.ts';
+import { readKeyFile } from './key-file.ts';
 import type { GcsOptions } from './url.ts';
 
 // The SDK signs links, and its library of credentials gives tokens; the requests are made here. The SDK takes 75 ms to load,
@@ -185,7 +187,7 @@ function unusable(
 ): VaultError {
   return new VaultError(
     code,
-    `Could not ${task}: no usable Google credentials (${messageOf(error)}). ${credentialsFile === null ? LOG_IN : 'Check the credentialsFile in its URL.'}`,
+    `Could not ${task}: no usable Google credentials (${credentialFault(error)}). ${credentialsFile === null ? LOG_IN : 'Check the credentialsFile in its URL.'}`,
     { cause: error, unreachable: code === 'unavailable' && statusOf(error) === null },
   );
 }
@@ -196,6 +198,8 @@ function openAuths(credentialsFile: string | null): (scope: string) => Promise<G
   return (scope) => {
     const auth = known.get(scope) ?? openAuth(credentialsFile, scope);
     known.set(scope, auth);
+    // What fails is tried again.
+    auth.catch(() => known.delete(scope));
     return auth;
   };
 }
@@ -205,7 +209,7 @@ async function openAuth(credentialsFile: string | null, scopes: string): Promise
   // The SDK's own would ask for everything that can be done in Google's cloud.
   return new Auth({
     scopes,
-    ...(credentialsFile !== null && { keyFilename: credentialsFile }),
+    ...(credentialsFile !== null && { credentials: await readKeyFile(credentialsFile) }),
     // No request here is about a project. Without any, one would be looked for before a token is given out: with a
     // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
     projectId: 'not-used',

@@ -1,5 +1,6 @@
 import { VaultError, interrupted, messageOf, systemCode, type ErrorCode } from '../../errors.ts';
-import { connectionAdvice, connectionFault, PROXY_CREDENTIALS } from '../connection.ts';
+import { connectionAdvice, PROXY_CREDENTIALS } from '../connection.ts';
+import { credentialFault } from '../credential-fault.ts';
 import { retryAfterMs } from '../date.ts';
 import { retainedError } from '../bucket.ts';
 import { TooLarge } from '../http/answer-reader.ts';
@@ -236,7 +237,7 @@ const NO_WORDS = /^(?:|UnknownError|Unknown|Error|@aws-sdk XML parse error.*)$/;
 
 /** What the service said, with its code and status; what it says twice only once. */
 function reasonOf(error: unknown, answer: Answer): string {
-  if (answer.status === null) return connectionFault(error).replace(/[.\s]+$/, '');
+  if (answer.status === null) return credentialFault(error).replace(/[.\s]+$/, '');
   const status = `HTTP ${answer.status}`;
   const code = NO_WORDS.test(answer.code) ? '' : brief(answer.code);
   const message = NO_WORDS.test(answer.message) ? '' : brief(answer.message).replace(/[.\s]+$/, '');
