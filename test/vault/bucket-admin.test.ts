@@ -333,6 +333,25 @@ async function suspendedPut(scene: Scene, name: string, bytes: Buffer) {
   return { handle, clock, result, resume: resume.resolve };
 }
 
+/** One that is about to store a keyring when another does something. */
+async function overtaken(
+  scene: Scene,
+  other: SceneHandle,
+  meanwhile: (vault: Vault) => Promise<unknown>,
+): Promise<SceneHandle> {
+  let isFirst = true;
+  return scene.open({
+    async around({ call, name }, proceed) {
+      if (isFirst && call === 'put' && name.startsWith('keyring/')) {
+        isFirst = false;
+        await meanwhile(other.vault);
+        await other.session.guard.end();
+      }
+      await proceed();
+    },
+  });
+}
+
 describe('A bucket that is removed', () => {
   test('gives what it holds to the others, and is left without any object of the vault', async () => {
     await using begun = await begin();
@@ -440,17 +459,7 @@ describe('A bucket that is removed', () => {
   ])('is refused if, at the same moment, %s, and the others are too few then', async (_, meanwhile) => {
     await using begun = await begin();
     const { scene, handle } = begun;
-    let isFirst = true;
-    const slow = await scene.open({
-      async around({ call, name }, proceed) {
-        if (isFirst && call === 'put' && name.startsWith('keyring/')) {
-          isFirst = false;
-          await meanwhile(handle.vault);
-          await handle.session.guard.end();
-        }
-        await proceed();
-      },
-    });
+    const slow = await overtaken(scene, handle, meanwhile);
     await expect(slow.vault.removeBucket('memory:2')).rejects.toMatchObject({ code: 'invalid-input' });
     const after = await scene.open();
     const { k, m } = after.vault.redundancy;
@@ -462,17 +471,7 @@ describe('A bucket that is removed', () => {
   test('leaves more redundancy unchosen that it has become too few for', async () => {
     await using begun = await begin();
     const { scene, handle } = begun;
-    let isFirst = true;
-    const slow = await scene.open({
-      async around({ call, name }, proceed) {
-        if (isFirst && call === 'put' && name.startsWith('keyring/')) {
-          isFirst = false;
-          await handle.vault.removeBucket('memory:1');
-          await handle.session.guard.end();
-        }
-        await proceed();
-      },
-    });
+    const slow = await overtaken(scene, handle, (vault) => vault.removeBucket('memory:1'));
     const choice = slow.vault.repair({ redundancy: { k: 3, m: 1 } });
     await expect(choice).rejects.toMatchObject({ code: 'invalid-input' });
     const after = await scene.open();
