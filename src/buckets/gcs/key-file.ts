@@ -18,7 +18,9 @@ const TYPES: ReadonlySet<unknown> = new Set([
 export async function readKeyFile(path: string): Promise<object> {
   const text = await readFile(path, 'utf8');
   const read = parsed(text.replace(/^\uFEFF/, ''), path);
-  if (!isObject(read) || !TYPES.has(read['type'])) {
+  // The library takes what has no type for a service account.
+  const isAccount = isObject(read) && read['type'] === undefined && 'client_email' in read;
+  if (!isObject(read) || !(isAccount || TYPES.has(read['type']))) {
     throw new Error(`"${path}" is no file of Google credentials`);
   }
   const key = read['private_key'];
