@@ -12,9 +12,18 @@ import { manPages } from './src/cli/help/man.ts';
 
 /** Modules of Node's own that take milliseconds to load, and that many commands have no use for: loaded by what first needs them. */
 const LATE = new Set(
-  ['child_process', 'fs/promises', 'net', 'stream/consumers', 'v8', 'worker_threads', 'zlib'].map(
-    (name) => `node:${name}`,
-  ),
+  [
+    'child_process',
+    'fs/promises',
+    'net',
+    'readline/promises',
+    'stream/consumers',
+    'timers/promises',
+    'tls',
+    'v8',
+    'worker_threads',
+    'zlib',
+  ].map((name) => `node:${name}`),
 );
 /** What of `node:fs/promises` is the same as the functions with callbacks, which are there already. */
 const CALLBACKS =
