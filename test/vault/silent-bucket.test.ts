@@ -34,16 +34,22 @@ const never = (signal: AbortSignal | undefined): Promise<never> =>
 /** What all buckets are given in earnest. */
 const layered = (bucket: Bucket): Bucket => retrying(timed(bucket));
 
-/** From the first shard on it answers nothing. */
-function fallSilent(bucket: TestBucket, fromOn: RegExp): { asked: number } {
-  const state = { asked: 0, silent: false };
+interface Silent {
+  asked: number;
+  silent: boolean;
+  fromOn: RegExp | null;
+}
+
+/** From the first object of such a name on it answers nothing. */
+function fallSilent(bucket: TestBucket, first: RegExp): Silent {
+  const state: Silent = { asked: 0, silent: false, fromOn: first };
   bucket.wrap = (() => {
     let made: Bucket | null = null;
     return (plain: Bucket) => {
       made ??= layered({
         ...plain,
         put: (name, bytes, call) => {
-          if (fromOn.test(name)) state.silent = true;
+          if (state.fromOn?.test(name) === true) state.silent = true;
           if (!state.silent) return plain.put(name, bytes, call);
           state.asked += 1;
           return never(call?.signal);
@@ -78,6 +84,20 @@ test.each([/^chunks\//, /^puts\//, /^manifests\//])(
     expect(body.equals(await getBytes(await made.reopen(), hash))).toBe(true);
   },
 );
+
+test('a bucket that was left out is used again in the same process once it answers', async () => {
+  await using made = await testVault();
+  const [silent] = made.buckets;
+  if (silent === undefined) throw new Error('none');
+  const state = fallSilent(silent, /^chunks\//);
+  expect((await putBytes(made.vault, randomBytes(CHUNK_SIZE), { name: 'a' })).degraded).toBe(true);
+  const whole = async (): Promise<boolean> =>
+    !(await putBytes(made.vault, randomBytes(CHUNK_SIZE), { name: 'b' })).degraded;
+  expect(await whole()).toBe(false);
+  state.fromOn = null;
+  state.silent = false;
+  await expect.poll(whole).toBe(true);
+});
 
 /** Longer than a silent bucket is waited for. */
 const SLOW_MS = 5 * PATIENCE_MS;

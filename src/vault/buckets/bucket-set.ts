@@ -78,7 +78,7 @@ export class VaultBucket implements ReadBucket {
     this.#silence = new Silence(place.url, async (call) => (await this.#open()).get(MARKER_NAME, call));
   }
 
-  /** The bucket, for reading: objects prove themselves. @throws `unavailable` once it was found silent */
+  /** The bucket, for reading: objects prove themselves. @throws `unavailable` while it is known as silent */
   async open(): Promise<Bucket> {
     this.#silence.check();
     return this.#open();
@@ -131,7 +131,7 @@ export class VaultBucket implements ReadBucket {
     }, signal);
   }
 
-  /** Asks it something small. If seconds pass without any answer, it counts as away from then on, and every `attempt` ends. */
+  /** Asks it something small. If seconds pass without any answer, it counts as away until it answers, and every `attempt` ends. */
   probe(): Promise<void> {
     return this.#silence.probe();
   }

@@ -14,7 +14,7 @@ export const PATIENCE_MS = 10_000;
 export class Silence {
   readonly #url: string;
   readonly #ask: (call: GetCall) => Promise<unknown>;
-  readonly #gone = new AbortController();
+  #gone = new AbortController();
   #probing: Promise<void> | null = null;
 
   /** @param ask asks the bucket for something small */
@@ -23,27 +23,34 @@ export class Silence {
     this.#ask = ask;
   }
 
-  /** @throws `unavailable` if the bucket was found silent */
+  /**
+   * Whoever is refused has the bucket asked again: what runs for long, as a server, uses it once it answers.
+   *
+   * @throws `unavailable` if the bucket was found silent
+   */
   check(): void {
-    if (this.#gone.signal.aborted) throw this.#error();
+    if (!this.#gone.signal.aborted) return;
+    void this.probe();
+    throw this.#error();
   }
 
   /** Runs something that ends when the bucket is found silent. */
   async end<T>(run: (signal: AbortSignal) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
     this.check();
+    const gone = this.#gone.signal;
     const controller = new AbortController();
     const abort = (): void => controller.abort(signal?.reason);
     if (signal?.aborted === true) abort();
     signal?.addEventListener('abort', abort);
-    this.#gone.signal.addEventListener('abort', abort);
+    gone.addEventListener('abort', abort);
     try {
       return await run(controller.signal);
     } catch (error) {
-      if (isVaultError(error, 'interrupted') && signal?.aborted !== true) this.check();
+      if (isVaultError(error, 'interrupted') && signal?.aborted !== true && gone.aborted) throw this.#error();
       throw error;
     } finally {
       signal?.removeEventListener('abort', abort);
-      this.#gone.signal.removeEventListener('abort', abort);
+      gone.removeEventListener('abort', abort);
     }
   }
 
@@ -74,6 +81,7 @@ export class Silence {
       timer = setTimeout(() => late(false), PATIENCE_MS);
     });
     if (!(await Promise.race([answered, silent]))) this.#gone.abort();
+    else if (this.#gone.signal.aborted) this.#gone = new AbortController();
     clearTimeout(timer);
     end.abort();
   }
