@@ -1,4 +1,6 @@
+import { globalAgent } from 'node:https';
 import { isOutOfFiles, messageOf, MORE_FILES, systemCode } from '../errors.ts';
+import { processWideOptions } from './http/exchanger.ts';
 
 /** What to do about an answer of 407. */
 export const PROXY_CREDENTIALS = 'The proxy wants credentials: put them into its URL.';
@@ -24,8 +26,8 @@ const UNTRUSTED_CERTIFICATE = new Set([
 export function connectionAdvice(error: unknown): string {
   const code = systemCode(error) ?? '';
   if (isOutOfFiles(error)) return MORE_FILES;
-  if (UNKNOWN_HOST.has(code)) return 'Check the host’s name in the bucket’s URL, and the network.';
-  if (code === 'ECONNREFUSED') return 'Check host and port in the bucket’s URL, and whether the server runs.';
+  if (UNKNOWN_HOST.has(code)) return `Check the host’s name in ${namedBy()}, and the network.`;
+  if (code === 'ECONNREFUSED') return `Check host and port in ${namedBy()}, and whether the server runs.`;
   if (UNTRUSTED_CERTIFICATE.has(code)) {
     return 'Its certificate is not trusted here: check the URL, or name the issuer in NODE_EXTRA_CA_CERTS.';
   }
@@ -35,6 +37,14 @@ export function connectionAdvice(error: unknown): string {
   }
   if (code.startsWith('HPE_')) return 'Whatever answers there does not speak HTTP: check the URL.';
   return 'Check the network and the bucket’s URL, or try again later.';
+}
+
+/** What has named the host: with a proxy it is the proxy that is connected to. */
+function namedBy(): string {
+  const { proxyEnv = null } = processWideOptions(globalAgent);
+  return proxyEnv === null
+    ? 'the bucket’s URL'
+    : 'the bucket’s URL or that of the proxy (https_proxy, http_proxy)';
 }
 
 /** Why a connection failed, in a few words. */

@@ -26,11 +26,11 @@ async function open(
   server: Pick<GcsServer, 'url'>,
   bucket = 'bucket',
   prefix = 'backups',
-  { sendCredentials = false, credentialsFile = null, clock }: Partial<GcsLocation> & { clock?: Clock } = {},
+  options: Partial<GcsLocation> & { clock?: Clock; environment?: Environment } = {},
 ): Promise<Bucket> {
   const label = `gs://${bucket}/${prefix}`;
-  const place = { bucket, prefix, endpoint: server.url, sendCredentials, credentialsFile, label, clock };
-  return await openGcsBucket(place);
+  const plain = { sendCredentials: false, credentialsFile: null };
+  return await openGcsBucket({ bucket, prefix, endpoint: server.url, label, ...plain, ...options });
 }
 
 function clockOf(server: Pick<GcsServer, 'clockOffsetMs'>): Clock {
@@ -741,6 +741,15 @@ describe('Google Cloud Storage', () => {
       expect(message).toContain(words);
       expect(message).toContain('Check the credentialsFile');
       expect(message).not.toMatch(/SECRET|DECODER|Unexpected/);
+      // Nor if the environment names it.
+      const environment = { GOOGLE_APPLICATION_CREDENTIALS: folder.at('wrong.json') };
+      const fromEnvironment = await open(server, 'bucket', '', { sendCredentials: true, environment });
+      const error = await errorOf(put(fromEnvironment));
+      await fromEnvironment.close();
+      expect(error.code).toBe('denied');
+      expect(error.message).toContain(words);
+      expect(error.message).toContain('GOOGLE_APPLICATION_CREDENTIALS');
+      expect(error.message).not.toMatch(/SECRET|DECODER|Unexpected/);
     });
 
     test('of a file that begins with a byte order mark are read', async () => {

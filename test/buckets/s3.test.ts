@@ -342,6 +342,20 @@ describe('the S3 driver', () => {
       expect(failure.message).not.toContain('not-the-secret');
     });
 
+    test.each([
+      ['AWS_ACCESS_KEY_ID', 'key\n'],
+      ['AWS_ACCESS_KEY_ID', 'ke\u0142'],
+      ['AWS_SESSION_TOKEN', 'token\r\n'],
+    ])('about %s with what cannot be sent: %j', async (name, value) => {
+      vi.stubEnv(name, value);
+      await start();
+      const { code, message } = await failureOf(bucket.get('vault.json'));
+      expect(code).toBe('denied');
+      expect(message).toContain('Check the access key');
+      expect(message).toContain('perhaps a line break');
+      expect(message).not.toContain(value);
+    });
+
     test('about missing credentials', async () => {
       vi.stubEnv('AWS_ACCESS_KEY_ID', undefined);
       await start();

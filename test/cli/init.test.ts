@@ -79,7 +79,26 @@ test.each([
   });
   expect({ exit, stdout }).toEqual({ exit: 5, stdout: '' });
   // Once, and not that it is being waited for.
-  expect(stderr.match(/Check host and port in the bucket’s URL/g)).toHaveLength(1);
+  expect(stderr.match(/Check host and port in the bucket’s URL, and/g)).toHaveLength(1);
+});
+
+test.each([
+  ['gs://photos', 'http://127.0.0.1:1', '1', /host and port in the bucket’s URL or that of the proxy/],
+  ['s3://photos', 'http://127.0.0.1:1', '1', /host and port in the bucket’s URL or that of the proxy/],
+  ['s3://photos', 'http://vault.invalid', '1', /host’s name in the bucket’s URL or that of the proxy/],
+  ['s3://photos', 'http://127.0.0.1:1', undefined, /host’s name in the bucket’s URL, and/],
+])('says of %s through the proxy %s, used %s, what to look at', async (place, proxy, used, words) => {
+  const url = `${place}?endpoint=http://elsewhere.invalid`;
+  const { exit, stderr } = await box.run(['init', '--bucket', url], {
+    env: {
+      AWS_ACCESS_KEY_ID: 'key',
+      AWS_SECRET_ACCESS_KEY: 'secret',
+      NODE_USE_ENV_PROXY: used,
+      http_proxy: proxy,
+    },
+  });
+  expect(exit).toBe(5);
+  expect(stderr).toMatch(words);
 });
 
 describe('an init that fails leaves nothing behind', () => {

@@ -74,8 +74,10 @@ export async function openGcsApi(
 ): Promise<GcsApi> {
   const { endpoint, sendCredentials, label, credentialsFile = null, userProject = null } = options;
   const ca = await certificatesIn(options.caFile ?? null, label);
-  const authFor = openAuths(credentialsFile);
-  const apiEndpoint = apiEndpointFor(endpoint, options.environment ?? {});
+  const environment = options.environment ?? {};
+  // The library would look there by itself, and tell of a file that is none in the words of its parsers.
+  const authFor = openAuths(credentialsFile ?? environment['GOOGLE_APPLICATION_CREDENTIALS'] ?? '');
+  const apiEndpoint = apiEndpointFor(endpoint, environment);
   const base = new URL(apiEndpoint);
   const isTrusted = (sendCredentials && requirePrivate(base, label)) || isGoogles(base);
   const client = openHttpClient(exchangerFor(ca));
@@ -192,11 +194,11 @@ function unusable(
   );
 }
 
-/** Who gives tokens of a scope. */
-function openAuths(credentialsFile: string | null): (scope: string) => Promise<GoogleAuth> {
+/** Who gives tokens of a scope. @param keyFile `''` for what the library finds */
+function openAuths(keyFile: string): (scope: string) => Promise<GoogleAuth> {
   const known = new Map<string, Promise<GoogleAuth>>();
   return (scope) => {
-    const auth = known.get(scope) ?? openAuth(credentialsFile, scope);
+    const auth = known.get(scope) ?? openAuth(keyFile, scope);
     known.set(scope, auth);
     // What fails is tried again.
     auth.catch(() => known.delete(scope));
@@ -204,12 +206,12 @@ function openAuths(credentialsFile: string | null): (scope: string) => Promise<G
   };
 }
 
-async function openAuth(credentialsFile: string | null, scopes: string): Promise<GoogleAuth> {
+async function openAuth(keyFile: string, scopes: string): Promise<GoogleAuth> {
   const { GoogleAuth: Auth } = await import('google-auth-library');
   // The SDK's own would ask for everything that can be done in Google's cloud.
   return new Auth({
     scopes,
-    ...(credentialsFile !== null && { credentials: await readKeyFile(credentialsFile) }),
+    ...(keyFile !== '' && { credentials: await readKeyFile(keyFile) }),
     // No request here is about a project. Without any, one would be looked for before a token is given out: with a
     // gcloud process, the metadata server and, for workload identity, an API that takes a permission of its own.
     projectId: 'not-used',

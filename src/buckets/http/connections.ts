@@ -5,7 +5,7 @@ import * as https from 'node:https';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 import type { AnswerReader } from './answer-reader.ts';
-import { processWideOptions, type Exchanger, type Sent } from './exchanger.ts';
+import { processWideOptions, UNSENDABLE, type Exchanger, type Sent } from './exchanger.ts';
 
 /** Milliseconds after which a connection without use is closed, if its server does not do so sooner: as Node's own agents do. */
 const IDLE_MS = 5_000;
@@ -172,7 +172,7 @@ class Connection {
 function headOf({ method, url, headers }: Sent): string {
   const lines = [`${method} ${url.pathname}${url.search} HTTP/1.1`];
   for (const [name, value] of Object.entries({ host: url.host, ...headers })) {
-    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) throw new TypeError(`The header ${name} cannot be sent.`);
+    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) throw Object.assign(new TypeError(`The header ${name} cannot be sent`), { code: UNSENDABLE });
     lines.push(`${name}: ${value}`);
   }
   return `${lines.join('\r\n')}\r\nconnection: keep-alive\r\n\r\n`;

@@ -24,6 +24,9 @@ export interface Exchanger {
   close(): void;
 }
 
+/** Code of an error, as Node's own: a header has a character that none can have. */
+export const UNSENDABLE = 'ERR_INVALID_CHAR';
+
 export type ProcessWideOptions = AgentOptions & { readonly proxyEnv?: object | undefined };
 
 /** What Node gave its own agents, above all the proxies of the environment if NODE_USE_ENV_PROXY is set. */

@@ -4,6 +4,7 @@ import { credentialFault } from '../credential-fault.ts';
 import { retryAfterMs } from '../date.ts';
 import { retainedError } from '../bucket.ts';
 import { TooLarge } from '../http/answer-reader.ts';
+import { UNSENDABLE } from '../http/exchanger.ts';
 import { NotS3 } from './handler.ts';
 import { brief } from '../explanation.ts';
 
@@ -257,6 +258,13 @@ function meaningWithoutAnswer(error: unknown, answer: Answer, { isForeign }: S3A
       next: isForeign
         ? `Give the keys of this service: ${places}, or credentials=send there if it may have the role of this machine.`
         : `Give credentials as for the AWS command line: ${places}, "aws sso login", or the role of this machine.`,
+    };
+  }
+  // Of what is sent, only they are the user's own words.
+  if (systemCode(error) === UNSENDABLE) {
+    return {
+      ...CREDENTIALS,
+      next: `${CREDENTIALS.next} There, or in the region, is a character that cannot be sent, perhaps a line break.`,
     };
   }
   const isConnection = systemCode(error) !== null || systemCode(field(error, 'cause')) !== null;
