@@ -172,7 +172,8 @@ class Connection {
 function headOf({ method, url, headers }: Sent): string {
   const lines = [`${method} ${url.pathname}${url.search} HTTP/1.1`];
   for (const [name, value] of Object.entries({ host: url.host, ...headers })) {
-    if (/[^\t\x20-\x7e\x80-\xff]/.test(value)) throw Object.assign(new TypeError(`The header ${name} cannot be sent`), { code: UNSENDABLE });
+    if (/[^\t\x20-\x7e\x80-\xff]/.test(value))
+      throw Object.assign(new TypeError(`The header ${name} cannot be sent`), { code: UNSENDABLE });
     lines.push(`${name}: ${value}`);
   }
   return `${lines.join('\r\n')}\r\nconnection: keep-alive\r\n\r\n`;
