@@ -13,7 +13,8 @@ import type { KeyInfo, ListedKey, NewKey, RemoveKeyOptions } from './keys/keys.t
 import { changeDefaults, type VaultDefaults } from './keys/defaults.ts';
 import { Links } from './grants/links.ts';
 import { Tokens } from './grants/tokens.ts';
-import { addBucket, bucketReport, setBucketUrl } from './manage/buckets.ts';
+import { addBucket } from './manage/add-bucket.ts';
+import { bucketReport, setBucketUrl } from './manage/buckets.ts';
 import type { BucketInfo, BucketReport, SetBucketUrlOptions } from './manage/buckets.ts';
 import { removeBucket, type RemoveBucketOptions, type RemoveBucketResult } from './manage/remove-bucket.ts';
 import { openSession, type OpenVaultParts } from './open.ts';

@@ -1,12 +1,10 @@
-/** The vault's set of buckets: taking one in, looking at them, and recording where one is now. */
-import { drawId } from '../../crypto/keys.ts';
+/** The vault's set of buckets: looking at them, and recording where one is now. */
 import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { invalidInput, isFailure, VaultError } from '../../errors.ts';
-import { typedWord } from '../../shell-word.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
-import { KEYRING_PREFIX, parseKeyringObjectName, type KeyringBucket } from '../../format/keyring.ts';
+import { KEYRING_PREFIX, parseKeyringObjectName } from '../../format/keyring.ts';
 import { MANIFEST_PREFIX, parseManifestObjectName } from '../../format/manifest.ts';
-import { encodeMarker, MARKER_NAME, type Marker } from '../../format/marker.ts';
+import { MARKER_NAME } from '../../format/marker.ts';
 import {
   CLOCK_NAME,
   DELETED_PREFIX,
@@ -18,15 +16,13 @@ import {
 } from '../../format/removal.ts';
 import { CHUNK_PREFIX, parseShardObjectName } from '../../format/shard.ts';
 import { parseShareObjectName, SHARES_PREFIX } from '../../format/share.ts';
-import { describeFailure, readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
+import { describeFailure, readMarker } from '../buckets/bucket-set.ts';
 import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { bucketsOf, putPlace } from '../keys/bucket-places.ts';
 import { afterChange } from '../keys/change-outcome.ts';
-import { answering, changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
-import { settleKeyring } from '../keys/settle-keyring.ts';
+import { answering, changeKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
-import { isSamePlace, putMarker, requireApart, requireKept } from './create.ts';
 
 /** A bucket of a vault, for people. */
 export type BucketInfo = Omit<BucketPlace, 'number'>;
@@ -84,145 +80,6 @@ export function resolveBucket(session: Session, reference: string): VaultBucket 
   return found;
 }
 
-export async function addBucket(
-  session: Session,
-  url: string,
-  options: CallOptions = {},
-): Promise<BucketInfo> {
-  const { signal } = options;
-  await refreshKeyring(session, signal, { thorough: true });
-  const known = session.buckets.all.find((bucket) => bucket.url === url);
-  if (known !== undefined) return finishAdding(session, known, signal);
-  const same = session.buckets.all.find((bucket) => isSamePlace(bucket.url, url));
-  if (same !== undefined) throw knownAs(same.url, url);
-  requireApart(
-    url,
-    session.buckets.all.map((bucket) => bucket.url),
-  );
-  return atPlace(session, url, async (bucket) => {
-    const marker = await readMarker(bucket, signal);
-    if (marker !== null) requireNew(session, url, marker);
-    // One that was marked and is not in the keyring, because this was cut short, is taken in with the id it has.
-    const id = marker?.bucketId ?? drawId();
-    await requireEmpty(bucket, { url, marked: marker !== null, signal });
-    await mark(bucket, url, { vaultId: session.vaultId, bucketId: id }, signal);
-    await joinKeyring(session, { id, url, bucket, wasMarked: marker !== null }, signal);
-    return { id, url, state: 'active' };
-  });
-}
-
-/** Takes a marked bucket into the keyring; one that was marked for it and did not get in is left as it was. */
-async function joinKeyring(
-  session: Session,
-  joining: {
-    readonly id: string;
-    readonly url: string;
-    readonly bucket: Bucket;
-    readonly wasMarked: boolean;
-  },
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const { id, url, bucket, wasMarked } = joining;
-  let mayBeIn = false;
-  const onStoring = (): void => {
-    mayBeIn = true;
-  };
-  try {
-    await changeKeyring(
-      session,
-      (keyring) => {
-        if (keyring.buckets.some((other) => other.id === id)) return null;
-        const added: KeyringBucket = { id, state: 'active', url: sealBucketUrl(session.keys, id, url) };
-        return { ...keyring, buckets: [...keyring.buckets, added] };
-      },
-      { all: true, onStoring, signal },
-    );
-  } catch (error) {
-    // What went wrong first counts, not what its clean-up says.
-    if (!wasMarked && !mayBeIn) await bucket.remove(MARKER_NAME).catch(() => undefined);
-    throw error;
-  }
-}
-
-/** The keyring names the bucket already: either it was added long ago, or that was cut short before every bucket knew. */
-async function finishAdding(
-  session: Session,
-  known: VaultBucket,
-  signal: AbortSignal | undefined,
-): Promise<BucketInfo> {
-  const { id, url, state } = known;
-  const { stored, failed } = await settleKeyring(session, session.buckets.all, { signal });
-  if (failed.length > 0) throw tooFewBuckets('Not every bucket could be told of the new one.', failed);
-  // Not taken back: whoever is emptying it would go on, and miss what puts store there from now on.
-  if (state === 'draining') {
-    throw new VaultError(
-      'already-exists',
-      `${url} is being taken out of the vault, or that was cut short: "vault bucket rm ${typedWord(url)}" ends it. Add it then.`,
-    );
-  }
-  if (stored === 0) throw new VaultError('already-exists', `${url} is a bucket of this vault already.`);
-  return { id, url, state };
-}
-
-/** Marks a bucket and sees that it keeps that. One that does not is left as it was. */
-async function mark(
-  bucket: Bucket,
-  url: string,
-  marker: Marker,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  await putMarker(bucket, url, marker, signal);
-  try {
-    await requireKept(bucket, { name: MARKER_NAME, bytes: encodeMarker(marker) }, signal);
-  } catch (error) {
-    // What went wrong first counts, not what its clean-up says.
-    await bucket.remove(MARKER_NAME).catch(() => undefined);
-    throw error;
-  }
-}
-
-/** @throws `bucket-mismatch` for another vault's bucket; `already-exists` for one of this vault */
-function requireNew(session: Session, url: string, marker: Marker): void {
-  requireOurs(session, url, marker.vaultId);
-  const known = session.buckets.all.find(({ id }) => id === marker.bucketId);
-  if (known !== undefined) throw knownAs(known.url, url);
-}
-
-function knownAs(known: string, url: string): VaultError {
-  return new VaultError(
-    'already-exists',
-    `${url} is a bucket of this vault already, known as ${known}. To change its URL: "vault bucket set-url".`,
-  );
-}
-
-/**
- * Refuses a bucket that has been a vault's before and still holds what it held then: files that have been removed since would come
- * back with it.
- */
-async function requireEmpty(
-  bucket: Bucket,
-  place: { readonly url: string; readonly marked: boolean; readonly signal: AbortSignal | undefined },
-): Promise<void> {
-  const { url, marked, signal } = place;
-  for (const [prefix, parse] of KINDS) {
-    // A keyring comes with the marker.
-    if (marked && prefix === KEYRING_PREFIX) continue;
-    let seen = 0;
-    for await (const { name } of bucket.list(prefix, { signal })) {
-      seen += 1;
-      if (parse(name) !== null) {
-        throw new VaultError(
-          'already-exists',
-          `${url} holds ${name}, from when it was part of a vault. Empty it first (vault bucket rm ${typedWord(url)}) or name another place.`,
-        );
-      }
-      if (seen === MOST_FOREIGN) break;
-    }
-  }
-}
-
-/** Names that are no vault's and are looked at before a place counts as somebody else's altogether. */
-const MOST_FOREIGN = 1_000;
 /** What a vault keeps in a bucket beside the marker, by prefix, and what tells its names from others'; the keyring last. */
 export const KINDS: readonly (readonly [string, (name: string) => unknown])[] = [
   [MANIFEST_PREFIX, parseManifestObjectName],
@@ -341,7 +198,7 @@ async function requireNewUrl(
   throw new VaultError('already-exists', `${url} is a bucket of this vault already.${swapped}`);
 }
 
-function requireOurs(session: Session, url: string, vaultId: string): void {
+export function requireOurs(session: Session, url: string, vaultId: string): void {
   if (vaultId !== session.vaultId) {
     throw new VaultError('bucket-mismatch', `${url} belongs to another vault.`);
   }

@@ -1,9 +1,9 @@
 /** Taking a bucket out of the vault: everything moves to the others first, under the same rules as every put and sweep. */
 import { verifyKeyring } from '../../crypto/signing.ts';
 import { invalidInput, isFailure, isVaultError, VaultError } from '../../errors.ts';
-import { MARKER_NAME } from '../../format/marker.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { formatRedundancy } from '../../format/shard.ts';
+import { batchesOf } from '../../concurrency/batched.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
 import type { BucketState } from '../buckets/bucket-set.ts';
@@ -24,6 +24,7 @@ import { actingHands, tellingHands } from '../repair/ground.ts';
 import type { Hands } from '../repair/ground.ts';
 import { repairManifests } from '../repair/manifests.ts';
 import type { ReadSession, Session } from '../session.ts';
+import { requireNoBucket, takeMarker } from './add-bucket.ts';
 import { atPlace, isIdPrefix, KINDS, means, resolveBucket } from './buckets.ts';
 
 export interface RemoveBucketOptions extends PlanOptions {
@@ -330,9 +331,14 @@ async function knowsNewerKeyring(
   });
 }
 
+/** Objects that are listed before it is looked once more whether they may go. */
+const MOST_LISTED = 10_000;
+
 /**
  * Removes what the vault has in a bucket: its keyring after all else, which tells those who still use it, and its marker last, so that
  * it stays known as the vault's until it is empty. What a lock keeps stays, and the marker with it.
+ *
+ * @throws `unavailable` if the place has become a bucket again, or may have
  */
 async function emptyBucket(
   session: Session,
@@ -346,9 +352,10 @@ async function emptyBucket(
     let removed = 0;
     let retained = 0;
     let untilMs = 0;
-    const remove = async (name: string, aborted: AbortSignal | undefined): Promise<void> => {
+    const place = { id: marker.bucketId, url, bucket };
+    const remove = async (work: () => Promise<void>): Promise<void> => {
       try {
-        await bucket.remove(name, { signal: aborted, unlessRetained: true });
+        await work();
         removed += 1;
       } catch (error) {
         if (!isVaultError(error, 'retained')) throw error;
@@ -357,16 +364,18 @@ async function emptyBucket(
       }
     };
     for (const [prefix, parse] of KINDS) {
-      await forEachBounded(
-        bucket.list(prefix, { signal }),
-        async ({ name }, aborted) => {
+      for await (const listed of batchesOf(bucket.list(prefix, { signal }), MOST_LISTED)) {
+        // What was listed before was stored before anybody could take the place for a bucket again.
+        await requireNoBucket(session, place, signal);
+        await forEachBounded(
           // What others keep there is theirs.
-          if (parse(name) !== null) await remove(name, aborted);
-        },
-        { inFlight: REMOVALS_AT_ONCE, signal },
-      );
+          listed.filter(({ name }) => parse(name) !== null),
+          ({ name }, aborted) => remove(() => bucket.remove(name, { signal: aborted, unlessRetained: true })),
+          { inFlight: REMOVALS_AT_ONCE, signal },
+        );
+      }
     }
-    if (retained === 0) await remove(MARKER_NAME, signal);
+    if (retained === 0) await remove(() => takeMarker(session, place, signal));
     return { objectsRemoved: removed, objectsRetained: retained, retainedUntilMs: untilMs || null };
   });
 }
