@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import type * as FsPromises from 'node:fs/promises';
-import { lstat, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { lstat, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { execFile } from 'node:child_process';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { VaultError } from '../../src/errors.ts';
 import type { FileTime } from '../../src/format/file-time.ts';
+import { restoreError } from '../../src/vault/read/restore-error.ts';
 import { restoreFile } from '../../src/vault/read/restore.ts';
 import type { RestorableFile } from '../../src/vault/read/restore.ts';
 import type { Warning } from '../../src/vault/call.ts';
@@ -103,6 +105,11 @@ function fileOf(content: readonly Uint8Array[], facts: Partial<RestorableFile> =
   };
 }
 
+/** What is said of a call that the system refuses. */
+function refusal(code: string, syscall: string): string {
+  return restoreError('docs/a', systemError(code, { syscall })).message;
+}
+
 interface Restored {
   readonly calls: readonly string[];
   readonly warnings: readonly Warning[];
@@ -165,7 +172,8 @@ describe('A file is durable before it has its name, and its name before the end'
     const { calls, error } = await restore(fileOf(runs), folder.at('out'));
     expect(error).toBeNull();
     expect(calls.filter((call) => call === 'datasync file').length).toBeGreaterThan(0);
-    expect(calls.lastIndexOf('datasync file')).toBeLessThan(calls.indexOf('utimes file'));
+    // What it is dated with while it is written does not count.
+    expect(calls.lastIndexOf('datasync file')).toBeLessThan(calls.lastIndexOf('utimes file'));
     expect((await readFile(folder.at('out'))).equals(Buffer.concat(runs))).toBe(true);
   });
 });
@@ -369,6 +377,53 @@ describe('A target', () => {
     });
     expect((await restore(file, folder.at('out'))).error).toBeNull();
     expect((await readdir(folder.path)).toSorted()).toEqual([...others, 'out'].toSorted());
+  });
+
+  test('is written although its content is long in coming, and another restore of it ends meanwhile', async () => {
+    await using elsewhere = await temporaryFolder();
+    const path = folder.at('out');
+    const others: unknown[] = [];
+    const file = fileOf([], {
+      async *content() {
+        yield CONTENT;
+        // Another process knows no list of the folder from before.
+        await restore(fileOf([]), join(elsewhere.path, 'other'));
+        others.push((await restore(fileOf([CONTENT]), path, { existing: 'replace' })).error);
+        yield CONTENT;
+      },
+    });
+    expect((await restore(file, path, { existing: 'replace' })).error).toBeNull();
+    expect(others).toEqual([null]);
+    expect((await readFile(path)).equals(Buffer.concat([CONTENT, CONTENT]))).toBe(true);
+    const { mtimeMs } = await stat(path);
+    expect(Math.floor(mtimeMs / 1000)).toBe(MODIFIED.seconds);
+    expect(await readdir(folder.path)).toEqual(['out']);
+  });
+
+  test.each(['refuse', 'replace'] as const)(
+    'says that what was written of it was removed meanwhile, and no untruth (%s)',
+    async (existing) => {
+      const file = fileOf([], {
+        async *content() {
+          yield CONTENT;
+          for (const name of await readdir(folder.path)) await rm(folder.at(name));
+        },
+      });
+      const { error } = await restore(file, folder.at('out'), { existing });
+      const says = expect.stringContaining('was removed meanwhile');
+      expect(error).toMatchObject({ code: 'unavailable', message: says });
+    },
+  );
+
+  test('that the system refuses says what it refused', () => {
+    expect(refusal('EACCES', 'mkdir')).toBe(
+      'docs/a could not be written: this user may not make a folder there (EACCES). Change that, or name another place.',
+    );
+    expect(refusal('EPERM', 'rename')).toContain('may not give a file its name there (EPERM)');
+    expect(refusal('EACCES', 'scandir')).toContain('may not list the folder');
+    expect(refusal('ENOKEY', 'open')).toContain('could not be written: ENOKEY');
+    expect(refusal('ENOENT', 'open')).toContain('its folder does not exist');
+    expect(refusal('ENOTDIR', 'open')).toContain('on the way to it');
   });
 
   test('has a name as long as any can be, in characters of any length', async () => {

@@ -1,5 +1,6 @@
 /** Named pipes and devices, which Node cannot make itself: the system's own programs do. */
 import { spawn } from 'node:child_process';
+import type { BigIntStats } from 'node:fs';
 import { platform } from 'node:os';
 import { messageOf, systemCode, VaultError } from '../../errors.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
@@ -76,4 +77,12 @@ export function deviceOf(number: bigint): { readonly major: number; readonly min
     major: Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & 0xfffff000n)),
     minor: Number((number & 0xffn) | ((number >> 12n) & 0xffffff00n)),
   };
+}
+
+/** Whether what is there is the pipe or device that an entry is. */
+export function isSameNode(found: BigIntStats, { kind, device }: FolderEntry): boolean {
+  if (kind === 'fifo') return found.isFIFO();
+  const isKind = kind === 'block-device' ? found.isBlockDevice() : found.isCharacterDevice();
+  const { major, minor } = deviceOf(found.rdev);
+  return isKind && device?.major === major && device.minor === minor;
 }

@@ -5,14 +5,16 @@ import { open as openHandle } from 'node:fs/promises';
 import { ask, take } from '../../concurrency/steps.ts';
 import type { Steps } from '../../concurrency/steps.ts';
 import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../../errors.ts';
+import { systemClock } from '../../host.ts';
 import type { NotKept } from '../read/attributes.ts';
 import { ContentWriter } from '../read/content-writer.ts';
+import { whileDated } from '../read/left-behind.ts';
 import { TAR_HAS_IT } from '../read/restore-error.ts';
 import type { DiskCalls } from './disk-calls.ts';
 import { below, diskPath, onDisk, shown } from './disk-path.ts';
 import type { DiskPath } from './disk-path.ts';
 import type { FolderEntry } from '../../format/folder-index.ts';
-import { deviceOf, makeNode, PERMISSIONS } from './make-node.ts';
+import { isSameNode, makeNode, PERMISSIONS } from './make-node.ts';
 import { isSameFile, systemError } from './open-folder.ts';
 import { hasTimeOf } from './tree-metadata.ts';
 import type { Metadata } from './tree-metadata.ts';
@@ -268,33 +270,39 @@ export class TreeWriter {
     try {
       const bytes = this.#options.readContent.atHand?.(entry) ?? null;
       if (bytes === null) yield* ask(this.#writeContent(fd, entry));
-      else {
-        yield* this.#writeAll(fd, bytes, 0);
-        this.#options.onBytes?.(bytes.length);
-      }
+      else this.#options.onBytes?.(yield* this.#writeAll(fd, bytes, 0));
       return yield* this.#metadata.setOnNewFile(fd, entry);
     } finally {
       yield* ask(this.#calls.close(fd));
     }
   }
 
-  async #writeContent(fd: number, entry: FolderEntry): Promise<void> {
-    let at = 0;
-    for await (const piece of this.#contentOf(entry)) {
-      if (typeof piece === 'number') throw new Error('a file without extents has no holes');
-      at = await take(this.#writeAll(fd, piece, at));
-    }
+  #writeContent(fd: number, entry: FolderEntry): Promise<void> {
+    return this.#whileDated(fd, async () => {
+      let at = 0;
+      for await (const piece of this.#contentOf(entry)) {
+        if (typeof piece === 'number') throw new Error('a file without extents has no holes');
+        at = await take(this.#writeAll(fd, piece, at));
+      }
+    });
+  }
+
+  #whileDated(fd: number, work: () => Promise<void>): Promise<void> {
+    const date = async (): Promise<void> => this.#calls.futimes(fd, `${systemClock.now() / 1000}`);
+    return whileDated(date, work, this.#options.signal);
   }
 
   async #fillLarge(unfinished: DiskPath, entry: FolderEntry): Promise<NotKept[]> {
     const handle = await openHandle(onDisk(unfinished), 'wx', 0o600);
     try {
       const writer = new ContentWriter(handle, this.#options.signal);
-      for await (const piece of this.#contentOf(entry)) {
-        if (typeof piece === 'number') writer.skip(piece);
-        else await writer.write(piece);
-      }
-      await writer.finish();
+      await this.#whileDated(handle.fd, async () => {
+        for await (const piece of this.#contentOf(entry)) {
+          if (typeof piece === 'number') writer.skip(piece);
+          else await writer.write(piece);
+        }
+        await writer.finish();
+      });
       return await take(this.#metadata.setOnFile(handle.fd, entry));
     } finally {
       await handle.close();
@@ -387,12 +395,4 @@ export class TreeWriter {
     this.#names += 1;
     return `${place.base}/.${this.#random}-${this.#names}.partial`;
   }
-}
-
-/** Whether what is there is the pipe or device that an entry is. */
-function isSameNode(found: fs.BigIntStats, { kind, device }: FolderEntry): boolean {
-  if (kind === 'fifo') return found.isFIFO();
-  const isKind = kind === 'block-device' ? found.isBlockDevice() : found.isCharacterDevice();
-  const { major, minor } = deviceOf(found.rdev);
-  return isKind && device?.major === major && device.minor === minor;
 }

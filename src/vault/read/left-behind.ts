@@ -1,6 +1,7 @@
 /** What a restore that was killed has left: files under passing names, which nobody else would ever remove. */
 import type { BigIntStats } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { isVaultError } from '../../errors.ts';
 import { systemClock } from '../../host.ts';
 
@@ -11,8 +12,35 @@ export interface LookedAt {
   remove(name: string): Promise<void>;
 }
 
-/** Milliseconds in which a restore that goes on has written to its file, or renamed it. */
+/** Milliseconds in which a restore that goes on has written to its file, dated or renamed it. */
 const LIVE_MS = 2000;
+
+/**
+ * Waits for what may take its time while a file is unfinished (its content, the disk), and dates the file again and again meanwhile:
+ * others see that it is nobody's leftover.
+ *
+ * @param date gives the file the present time; what it cannot do is of no matter
+ * @param signal ends the wait for the last dating
+ */
+export async function whileDated<T>(
+  date: () => Promise<void>,
+  work: () => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  let dating: Promise<void> | null = null;
+  const timer = setInterval(() => {
+    dating ??= date()
+      .catch(() => undefined)
+      .finally(() => (dating = null));
+  }, LIVE_MS / 4);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+    // It must not come after the time that the file gets.
+    if (dating !== null) await untilAborted(dating, signal).catch(() => undefined);
+  }
+}
 
 /** The passing names of restores in a folder, from before this one writes there. */
 export class LeftBehind {

@@ -5,10 +5,11 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
 import { invalidInput, isVaultError, systemCode, throwIfAborted, VaultError } from '../../errors.ts';
+import { systemClock } from '../../host.ts';
 import type { FileTime } from '../../format/file-time.ts';
 import type { CallOptions } from '../call.ts';
 import { lacking, reasonOf, setAttributes, type NotKept } from './attributes.ts';
-import { LeftBehind } from './left-behind.ts';
+import { LeftBehind, whileDated } from './left-behind.ts';
 import { impossibleName, restoreError } from './restore-error.ts';
 import { ContentWriter, isUnsupported } from './content-writer.ts';
 
@@ -65,9 +66,7 @@ export async function restoreFile(
   let handle: FileHandle | null = null;
   try {
     handle = await openNew(unfinished, signal);
-    const writer = new ContentWriter(handle, signal);
-    for await (const bytes of file.content(options)) await writer.write(bytes);
-    await writer.finish();
+    await writeContent(handle, file.content(options), signal);
     const setting = file.setOn?.(handle.fd, { path: unfinished, signal }) ?? setAttributes(handle, file);
     notKept.push(...(await untilAborted(setting, signal)));
     notKept.push(...(await untilAborted(sync(handle), signal)));
@@ -87,6 +86,32 @@ export async function restoreFile(
     message: `${path} is written and verified${lacking(notKept)}.`,
     bucket: null,
   });
+}
+
+/** More bytes may take seconds to sync. */
+const MANY_BYTES = 8 * 1024 * 1024;
+
+async function writeContent(
+  handle: FileHandle,
+  content: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const writer = new ContentWriter(handle, signal);
+  const date = async (): Promise<void> => {
+    const now = systemClock.now() / 1000;
+    await handle.utimes(now, now);
+  };
+  const write = async (): Promise<void> => {
+    let size = 0;
+    for await (const bytes of content) {
+      await writer.write(bytes);
+      size += bytes.length;
+    }
+    await writer.finish();
+    // What is set on it is synced once more, which is soon done then.
+    if (size > MANY_BYTES) await untilAborted(sync(handle), signal);
+  };
+  await whileDated(date, write, signal);
 }
 
 /** Bytes of the target's name that its unfinished file shows. With what is around them they fit where names are shortest (eCryptfs: 143). */
@@ -187,7 +212,8 @@ async function giveName(from: string, to: string, existing: RestoreOptions['exis
     }
   }
   try {
-    await rm(from);
+    // Somebody else may have taken it for a leftover.
+    await rm(from, { force: true });
     return [];
   } catch (error) {
     return [`removal of its second name ${basename(from)} (${reasonOf(error)})`];

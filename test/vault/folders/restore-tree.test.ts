@@ -165,6 +165,36 @@ describe('a folder that is restored', () => {
     expect(await readdir(at.at('to', 'unstored'))).toContain(left);
   });
 
+  it('is written although content is long in coming, and another restore to the same place ends meanwhile', async () => {
+    await using at = await temporaryFolder();
+    for (const size of [1, 300_000]) {
+      const from = `from-${size}`;
+      await makeTree(at.path, { [from]: folder({ a: file('x'.repeat(size)), b: file('y') }) });
+      const tree = await storeTree(at.at(from));
+      const reader = readerOf(tree);
+      const others: RestoredTree[] = [];
+      await mkdir(at.at('to'));
+      const problems: TreeProblem[] = [];
+      await restoreTree(
+        tree.entries,
+        async function* (entry) {
+          if (others.length === 0) {
+            // It is dated from when its content is waited for.
+            others.push((await restore(tree, at.at('to'), { force: true })).done);
+            await rm(at.at('to', 'a'));
+          }
+          yield* reader(entry);
+        },
+        at.at('to'),
+        { force: true, owners: false, onProblem: (problem) => problems.push(problem) },
+      );
+      expect(problems).toEqual([]);
+      expect(others).toMatchObject([{ files: 2, missing: 0 }]);
+      expect(await factsOf(at.at('to'))).toEqual(await factsOf(at.at(from)));
+      await rm(at.at('to'), { recursive: true });
+    }
+  });
+
   it.each([
     ['to nothing', 'none'],
     ['to itself', 'to'],
