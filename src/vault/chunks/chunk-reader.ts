@@ -7,13 +7,14 @@ import { idOfTag } from '../../crypto/chunk.ts';
 import { isVaultError, VaultError } from '../../errors.ts';
 import type { ChunkRow } from '../../catalog/catalog.ts';
 import type { ChunkRef } from '../../format/manifest.ts';
-import type { Redundancy } from '../../format/shard.ts';
+import { shardObjectName, type Redundancy } from '../../format/shard.ts';
 import { gather } from '../../concurrency/gather.ts';
+import type { ReadBucket } from '../buckets/bucket-set.ts';
 import type { ReadSession } from '../session.ts';
 import { payloadOf, type ChunkMemory } from './chunk-memory.ts';
 import { readOrder } from './placement.ts';
 import { Presence } from './presence.ts';
-import { shardsOfRow, type ShardSet } from './shard-sets.ts';
+import { isComplete, objectNameOf, shardsOfRow, type ShardSet } from './shard-sets.ts';
 import { rowLocator } from './row-locator.ts';
 import { ShardProblems } from './shard-problems.ts';
 import { checkShards, fetchShard, mostSealed, openFrom, openFromAny } from './shards.ts';
@@ -36,6 +37,12 @@ export interface FetchedChunk {
   readonly shards: readonly FetchedShard[];
 }
 
+/** A shard that its bucket does not have. */
+interface Absent {
+  readonly candidate: ShardCandidate;
+  readonly error: VaultError;
+}
+
 export class ChunkReader {
   readonly #session: ReadSession;
   readonly #rowOf: (id: string) => Promise<ChunkRow | undefined>;
@@ -45,6 +52,10 @@ export class ChunkReader {
   readonly #spare: ArrayBuffer[] = [];
   /** Everything that was wrong and was got round, or not. */
   readonly problems = new ShardProblems();
+  /** Of chunks that are being read, shards that were not where the catalog records them: it may be old. */
+  readonly #absent = new Map<string, Absent[]>();
+  /** Buckets that have been found to have lost something: what else they lack is not looked for. */
+  readonly #lossy = new Set<ReadBucket>();
 
   constructor(session: ReadSession) {
     this.#session = session;
@@ -82,11 +93,35 @@ export class ChunkReader {
   ): Promise<Uint8Array> {
     const found: { redundancy: Redundancy | null } = { redundancy: row };
     const opened =
-      row !== null && (await this.#readFrom(memory, ref, { candidates, k: row.k, shards, signal }));
-    if (!opened && !(await this.#readAnywhere(memory, ref, { id, found, signal }))) {
-      throw this.problems.lost(id, found.redundancy);
+      (row !== null && (await this.#readFrom(memory, ref, { candidates, k: row.k, shards, signal }))) ||
+      (await this.#readAnywhere(memory, ref, { id, found, signal }));
+    const absent = this.#absent.get(id) ?? [];
+    this.#absent.delete(id);
+    for (const each of absent) {
+      if (opened && (await this.#isElsewhere(each, signal))) continue;
+      const { bucket, name } = each.candidate;
+      this.problems.add({ bucket, chunkId: id, index: name.index, error: each.error });
     }
+    if (!opened) throw this.problems.lost(id, found.redundancy);
     return payloadOf(memory, ref.length);
+  }
+
+  /** Whether a chunk is whole without a shard that is missing: somebody has stored it anew since the catalog heard of it. */
+  async #isElsewhere({ candidate: { bucket, name } }: Absent, signal: AbortSignal): Promise<boolean> {
+    if (this.#lossy.has(bucket)) return false;
+    const object = shardObjectName(name);
+    const { sets } = await this.#listed.soon(name.chunkId, HEDGE_MS, signal);
+    const isWhole = sets.some((set) => {
+      const shards = set.shards.filter((one) => one.bucket !== bucket || objectNameOf(one) !== object);
+      return isComplete({ ...set, shards });
+    });
+    if (!isWhole) this.#lossy.add(bucket);
+    return isWhole;
+  }
+
+  get #listed(): Presence {
+    this.#presence ??= new Presence(this.#session.buckets.all, this.#session.clock);
+    return this.#presence;
   }
 
   /** Tries every shard of the chunk that any bucket lists: the catalog may be wrong, the buckets prove themselves. */
@@ -103,8 +138,7 @@ export class ChunkReader {
       readonly signal: AbortSignal;
     },
   ): Promise<boolean> {
-    this.#presence ??= new Presence(this.#session.buckets.all, this.#session.clock);
-    const presence = this.#presence;
+    const presence = this.#listed;
     const soon = await presence.soon(id, HEDGE_MS, signal);
     const tryAll = async (sets: readonly ShardSet[]): Promise<boolean> => {
       for (const { bucket, error } of presence.failures) {
@@ -181,7 +215,8 @@ export class ChunkReader {
       } catch (error) {
         if (aborted.aborted) return null;
         if (!isVaultError(error)) throw error;
-        this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
+        if (isVaultError(error, 'object-missing')) this.#noteAbsent({ candidate, error });
+        else this.problems.add({ bucket, chunkId: name.chunkId, index: name.index, error });
         done.add(candidate);
         return null;
       }
@@ -194,6 +229,11 @@ export class ChunkReader {
       if (!done.has(candidate)) candidates.add(candidate);
     }
     return fetched;
+  }
+
+  #noteAbsent(absent: Absent): void {
+    const { chunkId } = absent.candidate.name;
+    this.#absent.set(chunkId, [...(this.#absent.get(chunkId) ?? []), absent]);
   }
 
   #keepSpare({ buffer }: Uint8Array): void {
