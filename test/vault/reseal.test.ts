@@ -10,6 +10,7 @@ import { manifestObjectName } from '../../src/format/manifest.ts';
 import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
 import { tarStream } from '../../src/vault/folders/tar.ts';
+import type { Step } from '../support/steps.ts';
 import type { ListedFile } from '../../src/vault/read/list.ts';
 import type { Resealed } from '../../src/vault/roots/reseal.ts';
 import type { Vault } from '../../src/vault/vault.ts';
@@ -292,6 +293,43 @@ describe('storing anew', () => {
       },
     });
     expect(await reseal(vault)).toEqual({ files: [], left: 0 });
+    expect(await all(vault.list())).toEqual([]);
+  });
+
+  test.each<[string, (step: Step) => boolean]>([
+    ['before', ({ call, name }) => call === 'get' && name.startsWith('deleted/')],
+    ['after', ({ call }) => call === 'files.hide'],
+  ])('keeps removed what somebody is removing, just %s it does so itself', async (_, isNext) => {
+    await using scene = await few.scene();
+    await (await scene.open()).vault.remove(['large']);
+    const [reached, resume] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const user = await scene.open({
+      async around({ call, name }, proceed) {
+        if (call === 'put' && name.startsWith('deleted/')) {
+          reached.resolve();
+          await resume.promise;
+        }
+        await proceed();
+      },
+    });
+    const removing = user.vault.remove(['small']);
+    await reached.promise;
+    let isListed = false;
+    let isFound = false;
+    const { vault } = await scene.open({
+      async around(step, proceed) {
+        // It has found the version that is to go.
+        isFound ||= isListed && step.call.startsWith('files.by');
+        if (isFound && isNext(step)) {
+          resume.resolve();
+          await removing;
+        }
+        isListed ||= step.call === 'files.put';
+        await proceed();
+      },
+    });
+    await vault.roots.reseal();
+    expect((await removing).removed).toHaveLength(1);
     expect(await all(vault.list())).toEqual([]);
   });
 

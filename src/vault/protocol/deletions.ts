@@ -114,13 +114,13 @@ export async function recordedHashes(
  * Writes a record that overrules those before it, into every bucket that can be reached.
  *
  * @param options `isFirst`: all buckets have just been asked, and have none
- * @returns `clocks`: what they say of the time
+ * @returns `clocks`: what they say of the time; `before`: the record that it overrules, null if there is none
  */
 export async function writeDeletion(
   session: Session,
   change: { readonly hash: string; readonly live: boolean; readonly graceMs: number },
   { isFirst = false, signal }: { readonly isFirst?: boolean; readonly signal?: AbortSignal | undefined } = {},
-): Promise<BucketCheck & { readonly clocks: BucketClocks }> {
+): Promise<BucketCheck & { readonly clocks: BucketClocks; readonly before: DeletionRecord | null }> {
   const { record, failed } = isFirst
     ? { record: null, failed: [] }
     : await readDeletion(session, change.hash, { signal });
@@ -138,10 +138,11 @@ export async function writeDeletion(
   if (change.live && record?.live === false && record.serial === next.serial) throw noSerialLeft(change.hash);
   const written = await write(next);
   const { offMs } = clocks;
-  if (offMs <= 0 || written.usable.length === 0) return { ...written, clocks };
+  if (offMs <= 0 || written.usable.length === 0) return { ...written, clocks, before: record };
   // The grace begins by the later clock: it may last too long, and never ends early.
   const later = Math.round(atMs + offMs);
-  return { ...(await write({ ...next, serial: serialAfter(next.serial, later), atMs: later })), clocks };
+  const again = await write({ ...next, serial: serialAfter(next.serial, later), atMs: later });
+  return { ...again, clocks, before: record };
 }
 
 function serialAfter(serial: number, least: number): number {

@@ -31,6 +31,8 @@ export interface RemoveOptions extends CallOptions {
   readonly passMissing?: boolean | undefined;
   /** Only tells what would be removed. */
   readonly dryRun?: boolean | undefined;
+  /** Told of each record that is overruled. */
+  readonly onOverruled?: ((before: DeletionRecord) => void) | undefined;
 }
 
 export interface RemoveResult {
@@ -90,7 +92,8 @@ export async function removeFiles(
     },
     { inFlight: HIDDEN_AT_ONCE, signal: options.signal },
   );
-  for await (const { failed, clocks } of hidden) {
+  for await (const { failed, clocks, before } of hidden) {
+    if (before !== null) options.onOverruled?.(before);
     const warning = clockWarning(clocks);
     if (warning !== null) options.onWarning?.(warning);
     for (const { bucket } of failed) unreachable.add(bucket.url);

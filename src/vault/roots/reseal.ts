@@ -11,6 +11,7 @@ import { labelIn, sealLabel } from '../../crypto/texts.ts';
 import { isVaultError, type VaultError } from '../../errors.ts';
 import type { Keyring } from '../../format/keyring.ts';
 import { lineagesOf } from '../../format/lineage.ts';
+import type { DeletionRecord } from '../../format/removal.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
@@ -23,7 +24,7 @@ import { BucketClocks } from '../protocol/clocks.ts';
 import { GRACE_MS, readDeletion } from '../protocol/deletions.ts';
 import type { Guarded } from '../protocol/guarded.ts';
 import { syncFiles } from '../recover/recover.ts';
-import { removeFiles } from '../remove/rm.ts';
+import { removeFiles, type RemoveOptions } from '../remove/rm.ts';
 import type { Session } from '../session.ts';
 import { NOTHING_STORED, type StoredContent } from '../write/content.ts';
 import { listFile, storeManifest } from '../write/finish-put.ts';
@@ -144,12 +145,14 @@ class Reseal {
       const now = (await this.#session.catalog.files.byHashes([hash])).get(hash);
       if (now?.hiddenAtMs !== null) return;
       const { isOwn, ...file } = await this.#reseal(hash, signal);
-      if (await this.#remove(hash, signal)) return await this.#done({ ...file, replaces: hash });
+      let isByUser = false;
+      const isRemoved = await this.#remove(hash, signal, (before) => (isByUser = isUsers(before)));
       // A user has removed it meanwhile: that is meant of what took its place, too. If it was stored anew by somebody else, what that one
       // relies on may be the very version that is here. What others have made is theirs to remove.
       const { record } = await readDeletion(this.#session, hash, { signal });
-      const isByUser = record !== null && !record.live && record.graceMs !== REPLACED_GRACE_MS;
+      isByUser ||= record !== null && isUsers(record);
       if (isOwn && isByUser) await this.#remove(file.hash, signal);
+      else if (isRemoved) await this.#done({ ...file, replaces: hash });
     } catch (error) {
       // The others can be had all the same.
       if (!isVaultError(error, 'damaged', 'unavailable', 'denied', 'unsupported', 'object-missing', 'stale'))
@@ -180,10 +183,15 @@ class Reseal {
   }
 
   /** @returns whether it was there to be removed */
-  async #remove(hash: string, signal: AbortSignal | undefined): Promise<boolean> {
+  async #remove(
+    hash: string,
+    signal: AbortSignal | undefined,
+    onOverruled?: RemoveOptions['onOverruled'],
+  ): Promise<boolean> {
     const { onWarning } = this.#options;
+    const options = { graceMs: REPLACED_GRACE_MS, signal, onWarning, onOverruled };
     try {
-      await removeFiles(this.#session, [hash], { graceMs: REPLACED_GRACE_MS, signal, onWarning });
+      await removeFiles(this.#session, [hash], options);
       return true;
     } catch (error) {
       if (!isVaultError(error, 'file-not-found')) throw error;
@@ -284,6 +292,11 @@ class Reseal {
     this.#doneBytes += bytes;
     this.#options.onProgress?.({ doneBytes: this.#doneBytes, totalBytes: this.#totalBytes });
   }
+}
+
+/** Whether a record says that a user has removed a file, and not that another version stands for it. */
+function isUsers({ live, graceMs }: DeletionRecord): boolean {
+  return !live && graceMs !== REPLACED_GRACE_MS;
 }
 
 /** A version that is stored anew. */
