@@ -35,7 +35,7 @@ export function failurePage({ status, headers, message = '' }: Answer): Answer {
 }
 
 export function wantsPage(exchange: Exchange): boolean {
-  return /\btext\/html\b/.test(exchange.header('accept') ?? '');
+  return /\btext\/html\b/.test(exchange.request.headers.accept ?? '');
 }
 
 function htmlOf(title: string, trouble: string | null, form: string): string {

@@ -111,7 +111,13 @@ function appOf(
       const isThere = fits(found, behind);
       const parameters = isThere ? found.map((one) => one.slice(0, one.length - behind.length)) : found;
       const exchange = new Exchange(request.raw, reply.raw, { limits: options, parameters });
-      void take(exchange, isThere ? { route, handle } : { route: null, handle: otherwise });
+      take(exchange, isThere ? { route, handle } : { route: null, handle: otherwise }).catch(
+        (error: unknown) => {
+          // Nobody's request ends the server.
+          reply.raw.destroy();
+          options.warn(BUG, error);
+        },
+      );
     };
   const app = fastify({
     serverFactory: (handler) =>
@@ -212,12 +218,14 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
   options.log(entry);
 }
 
+const BUG = 'A request met with a bug in this program.';
+
 /** Storage that fails is for its operator to fix; what a client does wrong, or that it has gone, is not. */
 function tellOperator({ options }: Serving, exchange: Exchange, error: unknown): void {
   if (exchange.signal.aborted || isVaultError(error, 'invalid-input', 'source-changed', 'file-not-found'))
     return;
   if (isVaultError(error, 'wrong-password', 'damaged', 'object-missing')) return;
-  options.warn(isVaultError(error) ? error.message : 'A request met with a bug in this program.', error);
+  options.warn(isVaultError(error) ? error.message : BUG, error);
 }
 
 /** What is not HTTP, or has a head that is too long or too slow, never becomes a request. */

@@ -101,6 +101,24 @@ describe('what is wrong with a form is said in words of this program', () => {
   });
 });
 
+it('is answered whatever it says that it takes, and the next one, too', async () => {
+  for (const path of ['/d/none', '/api/files', '/api/files/a']) {
+    for (const header of [
+      'Accept',
+      'Range',
+      'If-None-Match',
+      'Vault-Password',
+      'Cookie',
+      'User-Agent',
+      'Origin',
+    ]) {
+      const head = `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${header}: \xff\r\n\r\n`;
+      expect(await served.raw(Buffer.from(head, 'latin1'))).toMatch(/^HTTP\/1\.1 [24]\d\d /);
+    }
+  }
+  expect(await served.ask('/api/files/a')).toMatchObject({ status: 200 });
+});
+
 describe('what is no UTF-8 in percent encoding is refused', () => {
   it.each(['%ff', '%c3', '%ed%a0%80', 'a%C3%A9%80', '%', '%zz'])(
     'in a parameter or field: %s',

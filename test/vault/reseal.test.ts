@@ -9,6 +9,7 @@ import { decodeManifestObject } from '../../src/format/manifest-object.ts';
 import { manifestObjectName } from '../../src/format/manifest.ts';
 import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
+import { readDeletion } from '../../src/vault/protocol/deletions.ts';
 import { tarStream } from '../../src/vault/folders/tar.ts';
 import type { Step } from '../support/steps.ts';
 import type { ListedFile } from '../../src/vault/read/list.ts';
@@ -293,6 +294,33 @@ describe('storing anew', () => {
       },
     });
     expect(await reseal(vault)).toEqual({ files: [], left: 0 });
+    expect(await all(vault.list())).toEqual([]);
+  });
+
+  test('goes by the removal of a user whom the catalog has not heard of, and leaves their record alone', async () => {
+    await using scene = await few.scene();
+    const there = await scene.open();
+    await there.vault.remove(['large']);
+    const [small] = await all(there.vault.list());
+    if (small === undefined) throw new Error('none');
+    let removed = false;
+    const { vault, session } = await scene.open({
+      async around({ call, name }, proceed) {
+        if (call === 'put' && name.startsWith('manifests/') && !removed) {
+          removed = true;
+          await there.vault.remove(['small'], { graceMs: 60_000 });
+          await there.session.catalog.files.hide([small.hash], null);
+        }
+        await proceed();
+      },
+    });
+    await vault.roots.reseal();
+    expect(await readDeletion(session, small.hash)).toMatchObject({
+      record: { live: false, graceMs: 60_000 },
+    });
+    const left = await all(vault.list());
+    expect(left.map(({ hash }) => hash)).toEqual([small.hash]);
+    await vault.sync();
     expect(await all(vault.list())).toEqual([]);
   });
 

@@ -5,8 +5,10 @@ import type { Bucket } from '../../src/buckets/bucket.ts';
 import { retrying } from '../../src/buckets/layers/retry.ts';
 import { timed } from '../../src/buckets/layers/timeout.ts';
 import { VaultError } from '../../src/errors.ts';
+import { VaultBucket } from '../../src/vault/buckets/bucket-set.ts';
 import { PATIENCE_MS } from '../../src/vault/buckets/silence.ts';
 import type { Warning } from '../../src/vault/call.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
 import { CHUNK_SIZE, getBytes, putBytes, testVault } from './harness.ts';
 import type { TestBucket } from './harness.ts';
 
@@ -97,6 +99,22 @@ test('a bucket that was left out is used again in the same process once it answe
   state.fromOn = null;
   state.silent = false;
   await expect.poll(whole).toBe(true);
+});
+
+test('a bucket that could not be opened is opened again', async () => {
+  const bucket = memoryBucket('memory:1');
+  let attempts = 0;
+  const place = { number: 1, id: '0'.repeat(32), url: 'memory:1', state: 'active' } as const;
+  const opener = async (): Promise<Bucket> => {
+    attempts += 1;
+    if (attempts === 1) throw new VaultError('invalid-input', 'No such certificates.');
+    return bucket;
+  };
+  const opened = new VaultBucket(place, { vaultId: '1'.repeat(32), opener });
+  await expect(opened.open()).rejects.toThrow('No such certificates.');
+  expect(await opened.open()).toBe(bucket);
+  expect(await opened.open()).toBe(bucket);
+  expect(attempts).toBe(2);
 });
 
 /** Longer than a silent bucket is waited for. */

@@ -85,8 +85,14 @@ export class VaultBucket implements ReadBucket {
   }
 
   #open(): Promise<Bucket> {
-    this.#opened ??= this.#opener(this.url);
-    return this.#opened;
+    if (this.#opened !== null) return this.#opened;
+    const opened = this.#opener(this.url);
+    this.#opened = opened;
+    // What fails is tried again: a server outlives the lack of a file.
+    opened.catch(() => {
+      if (this.#opened === opened) this.#opened = null;
+    });
+    return opened;
   }
 
   /**

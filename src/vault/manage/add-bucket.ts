@@ -65,7 +65,7 @@ async function mark(session: Session, joining: Joining, signal: AbortSignal | un
     await requireKept(bucket, { name: MARKER_NAME, bytes: encodeMarker(marker) }, signal);
   } catch (error) {
     // What went wrong first counts, not what its clean-up says.
-    await takeMarker(session, joining, signal).catch(() => undefined);
+    if (!joining.wasMarked) await takeMarker(session, joining, signal).catch(() => undefined);
     throw error;
   }
 }

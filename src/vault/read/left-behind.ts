@@ -13,7 +13,7 @@ export interface LookedAt {
 }
 
 /** Milliseconds in which a restore that goes on has written to its file, dated or renamed it. */
-const LIVE_MS = 2000;
+const LIVE_MS = 4000;
 
 /**
  * Waits for what may take its time while a file is unfinished (its content, the disk), and dates the file again and again meanwhile:
@@ -32,7 +32,7 @@ export async function whileDated<T>(
     dating ??= date()
       .catch(() => undefined)
       .finally(() => (dating = null));
-  }, LIVE_MS / 4);
+  }, LIVE_MS / 8);
   try {
     return await work();
   } finally {

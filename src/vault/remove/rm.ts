@@ -284,6 +284,8 @@ export async function undeleteFiles(
         }
       }
       await prove(session, hash, doubtful, { gone, signal: options.signal });
+      // Once the record is there, the file counts as there, too.
+      await guarded.keep(options.signal);
       const { usable, failed } = await writeDeletion(session, { hash, live: true, graceMs: 0 }, options);
       if (usable.length === 0) throw tooFewBuckets('No bucket took the record. Try again.', failed);
       for (const { bucket } of failed) unreachable.add(bucket.url);

@@ -145,13 +145,20 @@ class Reseal {
       const now = (await this.#session.catalog.files.byHashes([hash])).get(hash);
       if (now?.hiddenAtMs !== null) return;
       const { isOwn, ...file } = await this.#reseal(hash, signal);
-      let isByUser = false;
-      const isRemoved = await this.#remove(hash, signal, (before) => (isByUser = isUsers(before)));
       // A user has removed it meanwhile: that is meant of what took its place, too. If it was stored anew by somebody else, what that one
       // relies on may be the very version that is here. What others have made is theirs to remove.
+      const { record: earlier } = await readDeletion(this.#session, hash, { signal });
+      if (earlier !== null && isUsers(earlier)) {
+        // Their record stays: it is what the next one goes by if this is cut short.
+        if (isOwn) await this.#remove(file.hash, { graceMs: earlier.graceMs, signal });
+        return;
+      }
+      let isByUser = false;
+      const onOverruled = (before: DeletionRecord): void => void (isByUser = isUsers(before));
+      const isRemoved = await this.#remove(hash, { signal, onOverruled });
       const { record } = await readDeletion(this.#session, hash, { signal });
       isByUser ||= record !== null && isUsers(record);
-      if (isOwn && isByUser) await this.#remove(file.hash, signal);
+      if (isOwn && isByUser) await this.#remove(file.hash, { signal });
       else if (isRemoved) await this.#done({ ...file, replaces: hash });
     } catch (error) {
       // The others can be had all the same.
@@ -177,7 +184,7 @@ class Reseal {
     };
     for await (const { record, kept } of doublesAmong(this.#session, resealed(), signal)) {
       const { hash, name, version } = kept.info;
-      if (!(await this.#remove(record.info.hash, signal))) continue;
+      if (!(await this.#remove(record.info.hash, { signal }))) continue;
       await this.#done({ name, version, hash, replaces: record.info.hash });
     }
   }
@@ -185,13 +192,11 @@ class Reseal {
   /** @returns whether it was there to be removed */
   async #remove(
     hash: string,
-    signal: AbortSignal | undefined,
-    onOverruled?: RemoveOptions['onOverruled'],
+    options: Pick<RemoveOptions, 'graceMs' | 'signal' | 'onOverruled'>,
   ): Promise<boolean> {
     const { onWarning } = this.#options;
-    const options = { graceMs: REPLACED_GRACE_MS, signal, onWarning, onOverruled };
     try {
-      await removeFiles(this.#session, [hash], options);
+      await removeFiles(this.#session, [hash], { graceMs: REPLACED_GRACE_MS, onWarning, ...options });
       return true;
     } catch (error) {
       if (!isVaultError(error, 'file-not-found')) throw error;
