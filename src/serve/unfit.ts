@@ -7,6 +7,9 @@ import type { Route } from './serving.ts';
 /** That something is only to be done to what is there, or is not: another request might change that in between. */
 const CONDITIONS = ['if-match', 'if-none-match', 'if-unmodified-since'];
 
+/** A path and perhaps a query, perhaps behind a server. The router would take what stands before a "#" for all of it. */
+const TARGET = /^(?:https?:\/\/([^/?#]+))?(?=[/*])[^#]*$/i;
+
 /** Headers of which all but the first would be ignored. */
 const ONCE = ['Host', 'Authorization', 'Content-Type', 'Vault-Password'];
 
@@ -24,6 +27,13 @@ export function unfit({ request, method, query }: Exchange, route: Route | null)
   const twice = ONCE.find((name) => (request.headersDistinct[name.toLowerCase()]?.length ?? 0) > 1);
   if (twice !== undefined) {
     return failure(400, twice === 'Host' ? 'bad-request' : 'invalid-input', `${twice} is there twice.`);
+  }
+  const [target, authority = headers.host] = TARGET.exec(request.url ?? '') ?? [];
+  if (target === undefined) {
+    return failure(400, 'bad-request', 'A path begins with "/", and has no "#": send that as %23.');
+  }
+  if (authority?.toLowerCase() !== headers.host?.toLowerCase()) {
+    return failure(400, 'bad-request', 'The address names another server than the header Host.');
   }
   if (headers.expect !== undefined && !/^100-continue$/i.test(headers.expect)) {
     return failure(417, 'bad-request', 'Nothing but 100-continue can be expected here.');

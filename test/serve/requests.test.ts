@@ -149,6 +149,58 @@ describe('what is no UTF-8 in percent encoding is refused', () => {
   });
 });
 
+describe('an address that would be read as another one is refused', () => {
+  const METHODS_TRIED = ['GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'OPTIONS'];
+
+  it.each([
+    '/api/files/report#2.pdf',
+    '/api/files/report%20#2.pdf',
+    '/api/files?name=report#2.pdf',
+    '/api/undelete/report#2.pdf',
+    '/api/folders/report#2/',
+    '/d/report#2',
+    '/healthz#',
+    '#',
+    '/nothing#',
+    '/api/files/r\u00c3\u00a9port',
+    '/api/files?name=r\u00c3\u00a9port',
+    'http://localhost?x=/api/files/report',
+    'http://localhost\\evil.example/api/files/report',
+    'http://user@localhost/api/files/report',
+    'http://evil.example/api/files/report',
+    'HTTPS://evil.example/api/files/report',
+    'ftp://localhost/api/files/report',
+    'api/files/report',
+  ])('%s', async (target) => {
+    await putBytes(served.made.vault, Buffer.from('another file'), { name: 'report' });
+    for (const method of METHODS_TRIED) {
+      const head = `${method} ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`;
+      const said = await served.raw(Buffer.from(`${head}Content-Length: 1\r\n\r\nx`, 'latin1'));
+      expect([method, said.slice(0, 12)]).toEqual([method, 'HTTP/1.1 400']);
+    }
+    expect((await getBytes(served.made.vault, 'report')).toString()).toBe('another file');
+  });
+
+  it('but not what stands for such in percent encoding, nor what nobody changes', async () => {
+    const names = ['report#2.pdf', 'a;b', 'a\\b', 'r\u00e9port', 'a+b', '%41', '[b]'];
+    for (const name of names)
+      for (const [at, path] of [encodeURIComponent(name), encodeURI(name).replaceAll('#', '%23')].entries()) {
+        const body = `${name} in way ${at}`;
+        const { status } = await served.ask(`/api/files/${path}`, { method: 'PUT', body });
+        expect([path, status]).toEqual([path, 201]);
+        expect((await getBytes(served.made.vault, name)).toString()).toBe(body);
+      }
+    const { status } = await served.ask('/api/files/a;b', { method: 'PUT', body: 'as it is' });
+    expect([status, (await getBytes(served.made.vault, 'a;b')).toString()]).toEqual([201, 'as it is']);
+  });
+
+  it('nor one that names this server', async () => {
+    const head = 'HTTP/1.1\r\nHost: localhost:8750\r\nConnection: close\r\n\r\n';
+    expect(await served.raw(`GET http://localhost:8750/healthz ${head}`)).toMatch(/^HTTP\/1.1 200/);
+    expect(await served.raw(`GET HTTP://LocalHost:8750/healthz ${head}`)).toMatch(/^HTTP\/1.1 200/);
+  });
+});
+
 describe('what is said twice is refused', () => {
   it.each([
     '{"downloads":1,"downloads":5}',
