@@ -20,9 +20,13 @@ export class Making {
   async expectCatalog(path: string): Promise<void> {
     const folder = dirname(path);
     if (await exists(path)) return;
+    // What another catalog has left there, which was moved away, is its own.
+    const files: string[] = [];
+    for (const suffix of ['', '-wal', '-shm', '-journal'])
+      if (!(await exists(path + suffix))) files.push(path + suffix);
     await this.expectFolder(folder);
     this.#steps.push(async () => {
-      for (const suffix of ['', '-wal', '-shm', '-journal']) await rm(`${path}${suffix}`, { force: true });
+      for (const file of files) await rm(file, { force: true });
     });
   }
 

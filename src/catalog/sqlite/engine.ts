@@ -12,7 +12,7 @@ import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { Tables } from '../sql/schema.ts';
 import { BUSY_DEADLINE_MS, translated } from './errors.ts';
-import { readImage, requireFileName, requireWritableFile } from './image.ts';
+import { BESIDE, fileAt, leftBeside, readImage, requireFileName, requireWritableFile } from './image.ts';
 
 /** Says in the file's header that it is a catalog ("vaul"). */
 const APPLICATION_ID = 0x7661756c;
@@ -37,7 +37,7 @@ export async function openSqlite(
   options: { readonly create: boolean; readonly clock: Clock },
 ): Promise<Engine> {
   requireFileName(path);
-  await checkFile(path, options);
+  const file = await checkFile(path, options);
   const { default: Sqlite } = await import('better-sqlite3');
   const openFrom = async (source: string | Buffer, refusal: VaultError | null): Promise<Engine> => {
     const database = new Sqlite(source, {
@@ -45,7 +45,8 @@ export async function openSqlite(
       timeout: BUSY_STRETCH_MS,
     });
     try {
-      const engine = new SqliteEngine(path, database, { refusal, clock: options.clock });
+      const place = source === path ? file : null;
+      const engine = new SqliteEngine(path, database, { file: place, refusal, clock: options.clock });
       await engine.prepare(options);
       return engine;
     } catch (error) {
@@ -70,7 +71,7 @@ export async function openSqlite(
 /** One in memory, without a file. */
 export async function openSqliteInMemory(clock: Clock): Promise<Engine> {
   const { default: Sqlite } = await import('better-sqlite3');
-  const engine = new SqliteEngine('memory', new Sqlite(':memory:'), { refusal: null, clock });
+  const engine = new SqliteEngine('memory', new Sqlite(':memory:'), { file: null, refusal: null, clock });
   await engine.prepare({ create: true });
   return engine;
 }
@@ -110,6 +111,9 @@ class SqliteEngine implements Engine {
   /** Settles when nobody uses the connection. There is only one, so a read must not fall into an open transaction. */
   #free: Promise<unknown> = Promise.resolve();
 
+  /** Which file is open, as `fileAt` says; null for none. */
+  readonly #file: string | null;
+
   /** Why the file cannot be written; null if it can. */
   readonly #refusal: VaultError | null;
 
@@ -123,9 +127,14 @@ class SqliteEngine implements Engine {
   constructor(
     label: string,
     database: Database,
-    { refusal, clock }: { readonly refusal: VaultError | null; readonly clock: Clock },
+    {
+      file,
+      refusal,
+      clock,
+    }: { readonly file: string | null; readonly refusal: VaultError | null; readonly clock: Clock },
   ) {
     this.label = label;
+    this.#file = file;
     this.#database = database;
     this.#refusal = refusal;
     this.#clock = clock;
@@ -154,7 +163,10 @@ class SqliteEngine implements Engine {
   }
 
   read<T>(work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#exclusively(() => work(this.#session));
+    return this.#exclusively(() => {
+      this.#requireInPlace();
+      return work(this.#session);
+    });
   }
 
   writeOne<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
@@ -206,11 +218,21 @@ class SqliteEngine implements Engine {
     this.#database.exec('begin immediate');
     try {
       const result = await work(this.#session);
+      this.#requireInPlace();
       this.#database.exec('commit');
       return result;
     } finally {
       if (this.#database.inTransaction) this.#database.exec('rollback');
     }
+  }
+
+  /** What is written into a file that was moved away nobody else sees, who has another by now. @throws `unavailable` */
+  #requireInPlace(): void {
+    if (this.#file === null || fileAt(this.label) === this.#file) return;
+    throw new VaultError(
+      'unavailable',
+      `The catalog ${this.label} was moved, removed or replaced while this program used it, so nothing more is read from it or written to it. Start the program again.`,
+    );
   }
 
   /** Runs an attempt while nobody else uses the connection, and again as long as other processes are in the way. */
@@ -291,8 +313,14 @@ class SqliteEngine implements Engine {
   }
 }
 
-async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<void> {
+/** @returns which file it is, as `fileAt` says */
+async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<string | null> {
   try {
+    if (fileAt(path) === null) {
+      const left = leftBeside(path);
+      // Somebody may just have made both.
+      if (left !== null && fileAt(path) === null) throw inUse(path, left);
+    }
     if (create) await makeFolder(dirname(path), { mode: 0o700 });
     // Before it is opened: a pipe that nobody reads would be waited for.
     const found = await stat(path).catch((error: unknown) => {
@@ -304,6 +332,7 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
     }
     // Made here, since SQLite would make it readable by everybody.
     if (create) await (await openFile(path, 'a', 0o600)).close();
+    return fileAt(path);
   } catch (error) {
     if (error instanceof VaultError) throw error;
     if (!create && systemCode(error) === 'ENOENT') throw noVault(path, error);
@@ -312,6 +341,13 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
     // A path that leads nowhere: a file or a loop of links on its way, too long a name, a folder that cannot be made, as in /proc.
     throw invalidInput(`The catalog cannot be at ${path}: ${messageOf(error)}`, error);
   }
+}
+
+function inUse(path: string, left: string): VaultError {
+  return new VaultError(
+    'already-exists',
+    `There is no catalog at ${path}, but ${left} of one that was moved or removed while a program used it. Stop that program, such as "vault serve"; then move ${BESIDE.join(', ')} to where the catalog is now, with its new name before them, or remove them with it; and repeat this.`,
+  );
 }
 
 function noVault(path: string, cause?: unknown): VaultError {

@@ -31,7 +31,7 @@ const MEANINGS: readonly (readonly [
     'CORRUPT NOTADB',
     'damaged',
     (path, said) =>
-      `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, move it away: "vault recover" then makes it anew from the buckets.`,
+      `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, stop what uses it, such as "vault serve", and move it away: "vault recover" then makes it anew from the buckets.`,
   ],
   [
     'READONLY CANTOPEN PERM AUTH EACCES EPERM EROFS ENOKEY',

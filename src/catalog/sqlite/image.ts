@@ -1,6 +1,6 @@
-/** A catalog’s file: what it may be called, and one that cannot be written. */
+/** A catalog’s file: what it may be called, which one it is, what lies beside it, and one that cannot be written. */
 import type Database from 'better-sqlite3';
-import { constants } from 'node:fs';
+import { constants, statSync } from 'node:fs';
 import { access, readFile, stat } from 'node:fs/promises';
 import { invalidInput, messageOf, systemCode, VaultError } from '../../errors.ts';
 
@@ -64,6 +64,25 @@ async function sizeOf(path: string): Promise<number> {
     if (systemCode(error) === 'ENOENT') return 0;
     throw invalidInput(`The catalog cannot be read: ${messageOf(error)}.`, error);
   }
+}
+
+/** What tells a file from others, whatever it is called; null where there is none. */
+export function fileAt(path: string): string | null {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found === undefined ? null : `${found.dev} ${found.ino}`;
+}
+
+/** What SQLite adds to a database's name for that which lies beside it. */
+export const BESIDE = ['-wal', '-shm', '-journal'];
+
+/**
+ * What SQLite has beside a database, and would take for that of whatever lies there: another one made in its place would share log and
+ * locks with it (https://sqlite.org/howtocorrupt.html, "Unlinking or renaming a database file while in use").
+ *
+ * @returns the path of the first that is there; null if none is
+ */
+export function leftBeside(path: string): string | null {
+  return BESIDE.map((suffix) => path + suffix).find((name) => fileAt(name) !== null) ?? null;
 }
 
 /** Refuses what SQLite takes for something else than the file of that name: a database in memory would be gone with the process. */
