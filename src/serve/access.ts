@@ -21,7 +21,7 @@ export function tokenShown({ request: { headers } }: Exchange): string | null {
 
 /** What proxies add to requests. One that adds nothing cannot be noticed. */
 const OF_PROXIES =
-  /^(via|cdn-loop|x-real-ip|x-forwarded|forwarded|(.+-)?client-ip|(x-forwarded|x-original|x-cluster|x-remote|x-proxyuser|x-envoy|x-arr|x-amzn|x-appengine|cf|fly)-.+)$/;
+  /^(via|cdn-loop|x-real-ip|x-forwarded|forwarded|(.+-)?(client-?ip|connecting-ip)|(x-forwarded|x-original|x-cluster|x-remote|x-proxyuser|x-envoy|x-arr|x-amzn|x-appengine|x-azure|x-appgw|cf|fly)-.+)$/;
 
 /** Whether nobody but this machine reaches an address or name. */
 function isLoopback(name: string): boolean {
@@ -64,11 +64,13 @@ export class Access {
     return new Access(vault, { ...options, open });
   }
 
-  /** What to say to a request that may not be served; null for one that may. Who asks is noted for the log. */
+  /** What to say to a request that may not be served; null for one that may. Who asks is noted for the log. @throws as `Vault.ready` */
   async refused(exchange: Exchange, scope: Scope): Promise<Answer | null> {
     if (this.#isForeign(exchange)) {
       return failure(403, 'forbidden', 'Requests of pages of other servers are not served.');
     }
+    // Before tokens are looked for: a new root has ended them, too.
+    await this.#vault.ready();
     if (this.#open && !(await this.#vault.tokens.any())) return refusedAsOpen(exchange);
     this.#open = false;
     const shown = tokenShown(exchange);

@@ -126,6 +126,7 @@ function resolveWhole(exchange: Exchange, serving: Serving, reference: string): 
 /** Only what is asked for on purpose counts as a download: not HEAD, and not what shows a preview of a link. */
 async function follow(exchange: Exchange, serving: Serving): Promise<Answer> {
   const { vault, slowdown } = serving;
+  await vault.ready();
   const link = await vault.links.find(exchange.parameters[0] ?? '');
   if (link === null) {
     await slowdown.wrongToken();

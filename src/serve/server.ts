@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import fastify from 'fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Budget } from '../concurrency/semaphore.ts';
-import { invalidInput, isVaultError, messageOf, systemCode } from '../errors.ts';
+import { invalidInput, isVaultError, messageOf, systemCode, VaultError } from '../errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Access } from './access.ts';
 import { failure, failureOf, STRICT_HEADERS, type Answer } from './answers.ts';
@@ -192,8 +192,10 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
     const answer = refused ?? (await handle(exchange, serving));
     said = answer;
     await exchange.send(shown(answer));
-  } catch (error) {
-    said = exchange.refusal ?? failureOf(error);
+  } catch (caught) {
+    const outdated = isVaultError(caught, 'wrong-password') ? await outdatedBy(serving) : null;
+    const error = outdated ?? caught;
+    said = outdated === null ? (exchange.refusal ?? failureOf(error)) : OUTDATED;
     if (route?.faultsAre400 === true && (said.code === 'wrong-password' || said.code === 'damaged')) {
       said = { ...said, status: 400 };
     }
@@ -219,6 +221,24 @@ async function serve(exchange: Exchange, serving: Serving, { route, handle }: An
 }
 
 const BUG = 'A request met with a bug in this program.';
+
+const OUTDATED = failure(
+  503,
+  'unavailable',
+  'The keys of this vault were changed since this server was started: its operator has to start it again.',
+);
+
+/** Why the key that this was started with opens the vault no more; null if it does, so that it is a client's password that is wrong. */
+async function outdatedBy({ vault }: Serving): Promise<VaultError | null> {
+  try {
+    await vault.ready();
+    return null;
+  } catch (cause) {
+    if (!isVaultError(cause, 'wrong-password')) return null;
+    const message = `${cause.message} Until then nothing is served: start "vault serve" again with a password that opens the vault now.`;
+    return new VaultError('unavailable', message, { cause });
+  }
+}
 
 /** Storage that fails is for its operator to fix; what a client does wrong, or that it has gone, is not. */
 function tellOperator({ options }: Serving, exchange: Exchange, error: unknown): void {

@@ -7,7 +7,7 @@ import type { VaultError } from '../errors.ts';
 import type { Redundancy } from '../format/shard.ts';
 import type { CallOptions } from './call.ts';
 import { changePassword, type PasswordChange } from './keys/password.ts';
-import { answer } from './keys/keyring-store.ts';
+import { answer, requireStanding } from './keys/keyring-store.ts';
 import { addKey, findKey, listKeys, removeKey, renameKey } from './keys/keys.ts';
 import type { KeyInfo, ListedKey, NewKey, RemoveKeyOptions } from './keys/keys.ts';
 import { changeDefaults, type VaultDefaults } from './keys/defaults.ts';
@@ -370,9 +370,9 @@ export class Vault implements AsyncDisposable {
     return this.#session;
   }
 
-  /** Whether the catalog answers and this key is a full one, for what is made before anything else is asked. @throws what the database says; `denied` */
+  /** Whether the catalog answers and this key is a full one that still opens the vault, as far as that is known. @throws as `requireStanding`; `denied` */
   async ready(): Promise<void> {
-    await this.#full.catalog.setup.vault();
+    await requireStanding(this.#full);
   }
 
   /**

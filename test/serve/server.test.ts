@@ -70,6 +70,11 @@ describe('the server', () => {
       { 'cf-connecting-ip': '192.0.2.1' },
       { 'true-client-ip': '192.0.2.1' },
       { 'x-client-ip': '192.0.2.1' },
+      { 'x-azure-clientip': '192.0.2.1' },
+      { 'x-azure-ref': '0' },
+      { 'x-appgw-trace-id': '0' },
+      { 'x-sucuri-clientip': '192.0.2.1' },
+      { 'do-connecting-ip': '192.0.2.1' },
     ]) {
       expect(await served.ask('/api/files', { headers })).toMatchObject({ status: 403, code: 'forbidden' });
     }

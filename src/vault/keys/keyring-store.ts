@@ -20,7 +20,7 @@ import { bucketsOf } from './bucket-places.ts';
 import { afterChange, keptKeyring, notEverywhere, warnOfLacking, withLacking } from './change-outcome.ts';
 import { createKeyring } from './create-keyring.ts';
 import { keyringNames, readNamed, refuseNewer } from './keyring-copies.ts';
-import { verifiedOrNewer, type NewerKeyring } from './keyring-copies.ts';
+import { verifiedOrNewer, verifiedOrNull, type NewerKeyring } from './keyring-copies.ts';
 import { manifestKeys } from './session-keys.ts';
 import { drop, endRotation, settleKeyring } from './settle-keyring.ts';
 
@@ -56,13 +56,41 @@ export function withoutKeyring(bucket: VaultBucket): BucketFailure {
   return { bucket, error: new VaultError('bucket-missing', message) };
 }
 
+interface KeysInUse extends Pick<Session, 'keys'> {
+  readonly keyring: Pick<KeyringState, 'keyring'>;
+}
+
 /** Stops a process that goes on after its key was removed: it could, and should not. @throws `wrong-password` */
-export function requireKey({ keys, keyring: { keyring } }: Session): void {
+export function requireKey({ keys, keyring: { keyring } }: KeysInUse): void {
   if (!keyring.former.some(({ writer }) => writer === keys.writer.id)) return;
   throw new VaultError(
     'wrong-password',
     'The key that opened the vault was removed meanwhile, so nothing is changed with it any more. Open the vault with another one.',
   );
+}
+
+/**
+ * Whether this session's key still opens the vault, by what the catalog has heard of others' changes.
+ *
+ * @throws `wrong-password` if it does not; `no-vault` if the catalog describes this vault no more; what the catalog says
+ */
+export async function requireStanding({ catalog, vaultId, keys, keyring }: Session): Promise<void> {
+  const row = await catalog.setup.vault();
+  if (row?.id !== vaultId) {
+    throw new VaultError(
+      'no-vault',
+      `${catalog.label} describes another vault now, or none: it was emptied or replaced. Start this again.`,
+    );
+  }
+  const known = row.epoch > keyringRank(keyring.keyring) ? verifiedOrNull(keys, row.keyring) : null;
+  if (known !== null && known.root !== keys.rootNumber) throw rotated();
+  requireKey({ keys, keyring: { keyring: known ?? keyring.keyring } });
+}
+
+function rotated(lacking: readonly BucketFailure[] = []): VaultError {
+  const message =
+    'The vault’s root was changed (vault key rotate) since it was opened here, and every key from before was taken away. Open it again with a new one.';
+  return new VaultError('wrong-password', withLacking(message, lacking));
 }
 
 interface LookOptions {
@@ -215,11 +243,7 @@ async function adoptKeyring(
     // A database may let whoever can only store add files alone.
     if (session.keys.full !== null || !isVaultError(error, 'denied')) throw error;
   }
-  if (isRotated) {
-    const message =
-      'The vault’s root was changed (vault key rotate) since it was opened here, and every key from before was taken away. Open it again with a new one.';
-    throw new VaultError('wrong-password', withLacking(message, lacking));
-  }
+  if (isRotated) throw rotated(lacking);
   session.keyring = { keyring, bytes };
   session.buckets.replace(buckets);
 }
