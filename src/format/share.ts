@@ -63,3 +63,9 @@ export function decodeShareNote(text: string): ShareNote {
     password: fields.boolean('password'),
   }));
 }
+
+/** How many of the shares that objects belong to have links that are still good. */
+export function countGoodShares(names: readonly string[], nowMs: number): number {
+  const shares = names.map(parseShareObjectName).filter((one) => one !== null && one.expiresAtMs > nowMs);
+  return new Set(shares.map((one) => one?.id)).size;
+}

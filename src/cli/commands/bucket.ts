@@ -123,7 +123,7 @@ export async function removeBucket(
 /** Says what would become of a bucket that were taken out. */
 function reportPlan(
   { terminal }: Pick<Invocation, 'terminal'>,
-  { shardsMoved, manifestsCopied, chunksDegraded, reasons }: RemoveBucketResult,
+  { shardsMoved, manifestsCopied, chunksDegraded, sharesEnded, reasons }: RemoveBucketResult,
   gone: boolean,
 ): ExitCode {
   const stays = reasons.length > 0;
@@ -131,6 +131,8 @@ function reportPlan(
   terminal.note(
     `Would store ${count(shardsMoved, 'shard')} and ${count(manifestsCopied, 'manifest')} in the other buckets${then}. Nothing was changed.`,
   );
+  if (sharesEnded > 0)
+    terminal.note(`${linksOf(sharesEnded)} would end with it: "vault share ls" shows them.`);
   if (!stays && chunksDegraded === 0) return DONE;
   if (!stays) {
     terminal.warn('Not everything would be whole then.', { kind: 'degraded' });
@@ -146,11 +148,13 @@ function reportRemoval(
   vault: Vault,
   result: RemoveBucketResult,
 ): ExitCode {
-  const { removed, shardsMoved, chunksDegraded, reasons, objectsRetained, retainedUntilMs } = result;
+  const { removed, shardsMoved, chunksDegraded, reasons, objectsRetained, retainedUntilMs, sharesEnded } =
+    result;
   if (removed) {
     terminal.note(
       `Stored ${count(shardsMoved, 'shard')} in the other buckets. The bucket is no longer part of the vault.`,
     );
+    if (sharesEnded > 0) terminal.note(`${linksOf(sharesEnded)} ended with it.`);
     const advice = adviceOnTooFew(vault) ?? (chunksDegraded > 0 ? 'Run "vault repair".' : null);
     if (objectsRetained > 0) {
       const until = retainedUntilMs === null ? '' : ` until ${showTime(retainedUntilMs)}`;
@@ -166,6 +170,10 @@ function reportRemoval(
     { kind: 'not-removed' },
   );
   return ATTENTION;
+}
+
+function linksOf(shares: number): string {
+  return `${count(shares, 'link')} of "vault share"`;
 }
 
 /** Says how many files nothing can bring back. */

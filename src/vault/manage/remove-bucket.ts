@@ -2,8 +2,10 @@
 import { verifyKeyring } from '../../crypto/signing.ts';
 import { invalidInput, isFailure, isVaultError, VaultError } from '../../errors.ts';
 import type { Keyring } from '../../format/keyring.ts';
+import { MARKER_NAME } from '../../format/marker.ts';
 import { formatRedundancy } from '../../format/shard.ts';
 import { batchesOf } from '../../concurrency/batched.ts';
+import { countGoodShares, SHARES_PREFIX } from '../../format/share.ts';
 import { forEachBounded } from '../../concurrency/map-ordered.ts';
 import { describeFailure, readMarker, tooFewBuckets, VaultBucket } from '../buckets/bucket-set.ts';
 import type { BucketState } from '../buckets/bucket-set.ts';
@@ -46,6 +48,8 @@ export interface RemoveBucketResult {
   readonly objectsRetained: number;
   /** When the last of those can go, in milliseconds since 1970; null where there is none, or it is not known. */
   readonly retainedUntilMs: number | null;
+  /** Links of `vault share` to what lay in it, that were still good; of a bucket that is gone they are not known. */
+  readonly sharesEnded: number;
   /** Hashes of files that cannot be read any more. */
   readonly filesLost: readonly string[];
   /** What kept the bucket from being taken out, a sentence each. */
@@ -61,7 +65,8 @@ export async function removeBucket(
   const isOurs = found instanceof VaultBucket;
   if (options.dryRun === true) {
     const hands = tellingHands(session, options);
-    return { ...(isOurs ? await moveAway(session, hands, found.id, options) : NOTHING_MOVED), ...KEPT };
+    const moved = isOurs ? await moveAway(session, hands, found.id, options) : NOTHING_MOVED;
+    return { ...moved, ...KEPT, sharesEnded: await countShares(session, found, options) };
   }
   return isOurs ? takeOut(session, found, options) : emptyLeftover(session, found, options.signal);
 }
@@ -141,8 +146,16 @@ async function takeOut(
   return { ...moved, removed: true, ...emptied, reasons: [] };
 }
 
-type Emptied = Pick<RemoveBucketResult, 'objectsRemoved' | 'objectsRetained' | 'retainedUntilMs'>;
-const NOTHING_REMOVED: Emptied = { objectsRemoved: 0, objectsRetained: 0, retainedUntilMs: null };
+type Emptied = Pick<
+  RemoveBucketResult,
+  'objectsRemoved' | 'objectsRetained' | 'retainedUntilMs' | 'sharesEnded'
+>;
+const NOTHING_REMOVED: Emptied = {
+  objectsRemoved: 0,
+  objectsRetained: 0,
+  retainedUntilMs: null,
+  sharesEnded: 0,
+};
 const KEPT = { removed: false, ...NOTHING_REMOVED } as const;
 const NOTHING_MOVED: Moved = {
   shardsMoved: 0,
@@ -349,14 +362,16 @@ async function emptyBucket(
     const marker = await readMarker(bucket, signal);
     if (marker === null || marker.vaultId !== session.vaultId || (id !== null && marker.bucketId !== id))
       return NOTHING_REMOVED;
+    const shares: string[] = [];
     let removed = 0;
     let retained = 0;
     let untilMs = 0;
     const place = { id: marker.bucketId, url, bucket };
-    const remove = async (work: () => Promise<void>): Promise<void> => {
+    const remove = async (name: string, work: () => Promise<void>): Promise<void> => {
       try {
         await work();
         removed += 1;
+        if (name.startsWith(SHARES_PREFIX)) shares.push(name);
       } catch (error) {
         if (!isVaultError(error, 'retained')) throw error;
         retained += 1;
@@ -370,12 +385,28 @@ async function emptyBucket(
         await forEachBounded(
           // What others keep there is theirs.
           listed.filter(({ name }) => parse(name) !== null),
-          ({ name }, aborted) => remove(() => bucket.remove(name, { signal: aborted, unlessRetained: true })),
+          ({ name }, aborted) =>
+            remove(name, () => bucket.remove(name, { signal: aborted, unlessRetained: true })),
           { inFlight: REMOVALS_AT_ONCE, signal },
         );
       }
     }
-    if (retained === 0) await remove(() => takeMarker(session, place, signal));
-    return { objectsRemoved: removed, objectsRetained: retained, retainedUntilMs: untilMs || null };
+    if (retained === 0) await remove(MARKER_NAME, () => takeMarker(session, place, signal));
+    const sharesEnded = countGoodShares(shares, session.clock.now());
+    const counts = { objectsRemoved: removed, objectsRetained: retained, sharesEnded };
+    return { ...counts, retainedUntilMs: untilMs || null };
+  });
+}
+
+/** How many links would end with a bucket. */
+async function countShares(
+  session: Session,
+  { url }: Pick<Leftover, 'url'>,
+  { gone = false, signal }: RemoveBucketOptions,
+): Promise<number> {
+  if (gone) return 0;
+  return atPlace(session, url, async (bucket) => {
+    const names = await Array.fromAsync(bucket.list(SHARES_PREFIX, { signal }), ({ name }) => name);
+    return countGoodShares(names, session.clock.now());
   });
 }

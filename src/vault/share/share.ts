@@ -130,7 +130,7 @@ async function findSigner(
   { bucket: meant, signal }: ShareOptions,
   attempt: (presign: Presign) => Promise<unknown>,
 ): Promise<{ readonly bucket: VaultBucket; readonly storage: Bucket; readonly presign: Presign }> {
-  const candidates = meant === undefined ? session.buckets.active : [resolveBucket(session, meant)];
+  const candidates = meant === undefined ? session.buckets.active : [staying(resolveBucket(session, meant))];
   const errors: VaultError[] = [];
   for (const bucket of candidates) {
     try {
@@ -149,6 +149,14 @@ async function findSigner(
   if (error !== undefined) throw error;
   throw invalidInput(
     `${meant === undefined ? 'No bucket of this vault gives' : `${meant} does not give`} links: a folder has none. Add a bucket at GCS or S3 ("vault bucket add"), or let "vault serve" give links.`,
+  );
+}
+
+/** @throws `invalid-input` for a bucket that is being emptied: a link would end with it */
+function staying(bucket: VaultBucket): VaultBucket {
+  if (bucket.state === 'active') return bucket;
+  throw invalidInput(
+    `${bucket.url} is being emptied ("vault bucket rm"), and a link to what lies there would end with it. Name another bucket (--bucket), or none.`,
   );
 }
 
