@@ -15,7 +15,7 @@ import { Output } from './terminal/output.ts';
 import type { Action } from './verbs.ts';
 import { describeProgram, type AskedVerb } from './program.ts';
 import { asTold, misreadZone } from './surroundings.ts';
-import { synonymOf } from './help/synonyms.ts';
+import { synonymsOf } from './help/synonyms.ts';
 import { factsOf, verbOf } from './help/tree.ts';
 import { reportError } from './terminal/report.ts';
 import { giveTyped } from './terminal/typed-ahead.ts';
@@ -126,12 +126,15 @@ function describeAsMeant(program: Command, words: ReadonlySet<string>): void {
 /** What is wrong with a command line, and where to read on. A verb that is called otherwise elsewhere leads to the one here. */
 function wrongUsage({ code, message }: CommanderError, args: readonly string[], program: Command): string {
   const where = commandOf(args, program);
-  const meant =
-    code === 'commander.unknownCommand' ? synonymOf(/'(.*?)'/.exec(message)?.[1] ?? '') : undefined;
+  const meant = code === 'commander.unknownCommand' ? synonymsOf(/'(.*?)'/.exec(message)?.[1] ?? '') : [];
   const facts = factsOf(program);
-  const verb = [`${where.trim()} ${meant ?? ''}`.trim(), meant ?? ''].find(
-    (path) => meant !== undefined && verbOf(facts, path) !== undefined,
-  );
+  const parent = commandOf(
+    args.filter((arg) => arg !== 'help'),
+    program,
+  ).trim();
+  const verb = meant
+    .map((one) => `${parent} ${one}`.trim())
+    .find((path) => verbOf(facts, path) !== undefined);
   const said = capitalized(
     message
       .replace(/^error: /, '')

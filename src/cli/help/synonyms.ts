@@ -1,4 +1,4 @@
-/** What a verb is called elsewhere. */
+/** What a verb is called elsewhere; one of a parent's without that, if several have it. */
 const SYNONYMS: Readonly<Record<string, string>> = {
   init: 'create new setup mkvault',
   put: 'add backup save store upload push archive',
@@ -18,12 +18,21 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   'catalog copy': 'migrate',
   'bucket ls': 'buckets remote remotes repo repository',
   'bucket set-url': 'move mv',
+  add: 'create new make insert register put',
+  rename: 'move mv label relabel',
+  rotate: 'rekey renew',
+  print: 'add create new make install list ls show get export',
+  show: 'list ls print get',
+  'set-url': 'move mv rename edit change',
+  copy: 'migrate move mv export',
   completion: 'completions',
   help: 'man',
 };
 
-/** @returns the verb that somebody means who types this; undefined for a word that means nothing */
-export function synonymOf(word: string): string | undefined {
+/** @returns the verbs that somebody may mean who types this, some of which are there behind a parent only */
+export function synonymsOf(word: string): readonly string[] {
   const typed = word.toLowerCase();
-  return Object.entries(SYNONYMS).find(([, words]) => words.split(' ').includes(typed))?.[0];
+  return Object.entries(SYNONYMS).flatMap(([verb, words]) =>
+    words.split(' ').includes(typed) ? [verb] : [],
+  );
 }
