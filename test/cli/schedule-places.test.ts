@@ -93,6 +93,20 @@ test('a catalog behind a symbolic link is mounted where it is', async () => {
   );
 });
 
+test.each(['--cron', '--systemd'])('an image means nothing to %s', async (format) => {
+  const { exit, stderr } = await print(['d', format, '--image', 'i']);
+  expect({ exit, stderr }).toEqual({
+    exit: 2,
+    stderr: expect.stringContaining('--image is for --kubernetes'),
+  });
+});
+
+test('what lies beside what the image has can be mounted', async () => {
+  const paths = ['/app/data', '/approach', '/process', '/run/postgresql', '/var', '/srv', '/run/vault-2'];
+  const pod = containerOf(await print([...paths, ...POD]));
+  expect(pod.volumeMounts.map(({ mountPath }) => mountPath)).toEqual(expect.arrayContaining(paths));
+});
+
 test('refuses standard input, and what no pod can mount', async () => {
   for (const args of [
     ['-', '--cron'],
@@ -103,7 +117,21 @@ test('refuses standard input, and what no pod can mount', async () => {
     const { exit, stderr } = await print(args);
     expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining('Name the files') });
   }
-  for (const path of ['/', '/a:b']) {
+  const taken = [
+    '/app',
+    '/app/dist',
+    '/nodejs',
+    '/nodejs/bin',
+    '/proc',
+    '/proc/1',
+    '/sys',
+    '/dev',
+    '/dev/shm',
+    '/lib',
+    '/usr',
+  ];
+  const own = ['/run', '/run/vault', '/run/vault/a', '/var/run/vault', '/run/secrets', '/run/secrets/vault'];
+  for (const path of ['/', '/a:b', ...taken, ...own]) {
     expect(await print([path, ...POD])).toMatchObject({ exit: 2, stderr: expect.stringContaining('mount') });
     expect((await print([path, '--cron'])).exit).toBe(0);
   }

@@ -200,14 +200,44 @@ function placesOf({
   const written = new Set([...folders, ...catalogFolders]);
   const all = [...new Set([...paths, ...written])].map((path, at) => ({ path, name: `place-${at}` }));
   for (const { path } of all) {
-    if (path !== '/' && !path.includes(':')) continue;
-    const why = path === '/' ? 'it would hide what the image has: name folders in it' : 'it has a colon';
-    throw invalidInput(`A pod cannot mount ${quote(path)} under its own path: ${why}.`);
+    const why = path.includes(':') ? 'it has a colon' : inTheWay(path);
+    if (why !== null) throw invalidInput(`A pod cannot mount ${quote(path)} under its own path: ${why}.`);
   }
   return {
     mounts: all.map(({ path, name }) => ({ name, mountPath: path, readOnly: !written.has(path) })),
     volumes: all.map(({ path, name }) => ({ name, hostPath: { path } })),
   };
+}
+
+/** What a pod has itself: what it mounts, its kernel's, and what runs vault in the image that `deploy/Dockerfile` makes. */
+const IN_POD = [
+  SECRET_FOLDER,
+  SCRATCH_FOLDER,
+  '/proc',
+  '/sys',
+  '/dev',
+  '/nodejs',
+  '/lib',
+  '/lib64',
+  '/usr/lib',
+  '/app/bin',
+  '/app/dist',
+  '/app/node_modules',
+  '/app/package.json',
+];
+
+/** Why a path is not free in a pod; null if it is. */
+function inTheWay(path: string): string | null {
+  // There it is a link.
+  const real = path.replace(/^\/var\/run(?=\/|$)/, '/run');
+  const taken = IN_POD.find((one) => isWithin(one, real) || isWithin(real, one));
+  if (taken === undefined) return null;
+  const hides = isWithin(taken, real) ? 'it would hide' : 'it lies in';
+  return `${hides} what the pod has itself at ${taken}. Name other folders`;
+}
+
+function isWithin(path: string, folder: string): boolean {
+  return `${path}/`.startsWith(folder.replace(/\/?$/, '/'));
 }
 
 /** Kubernetes replaces $(NAME) in arguments and variables. */

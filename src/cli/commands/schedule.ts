@@ -58,6 +58,9 @@ export async function printSchedule(
       '--kubernetes needs --image <image>, one whose entry point is vault, as deploy/Dockerfile makes it.',
     );
   }
+  if (flags.kubernetes !== true && flags.image !== undefined) {
+    throw invalidInput('--image is for --kubernetes alone: other jobs run the vault of this machine.');
+  }
   if (paths.includes('-') || paths.includes('')) {
     throw invalidInput('Name the files that the job stores: vault schedule print --cron <path...>');
   }
