@@ -43,6 +43,18 @@ test('No link is put into a bucket that is being emptied', async () => {
   });
 });
 
+test('A share without its note is told from one that opens nothing', async () => {
+  await using vault = await made();
+  const now = Date.now();
+  store(vault, now + DAY, [0, 'page']);
+  store(vault, now + 2 * DAY, [0]);
+  const { shares } = await vault.vault.shares();
+  expect(shares).toMatchObject([
+    { note: null, hasPage: true },
+    { note: null, hasPage: false },
+  ]);
+});
+
 test('Who takes a bucket out is told how many links end with it', async () => {
   await using vault = await made();
   await putBytes(vault.vault, randomBytes(200_000), { name: 'a' });

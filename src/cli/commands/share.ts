@@ -111,7 +111,11 @@ export async function listShares(invocation: Invocation): Promise<ExitCode> {
         isExpired(one) ? 'expired' : showTime(one.expiresAtMs),
         one.note === null ? '?' : one.note.password ? 'yes' : 'no',
         showSize(one.note?.size ?? one.bytes),
-        one.note === null ? '(not stored to its end)' : showName(one.note.name),
+        one.note === null
+          ? one.hasPage
+            ? '(its name cannot be read)'
+            : '(opens nothing)'
+          : showName(one.note.name),
       ]);
       await output.write(table.page(rows));
     }

@@ -22,7 +22,9 @@ export interface ListedShare {
   readonly expiresAtMs: number;
   /** The bucket's URL. */
   readonly bucket: string;
-  /** Null if it was not stored to its end, or is not this vault's. */
+  /** Whether the page is there that its link leads to. */
+  readonly hasPage: boolean;
+  /** Null if it is not there, or cannot be read: it was not stored or removed to its end, or is not this vault's. */
   readonly note: ShareNote | null;
   /** Bytes of its objects. */
   readonly bytes: number;
@@ -35,14 +37,18 @@ export interface ListedShares {
   readonly unreachable: readonly string[];
 }
 
-type Found = Omit<ListedShare, 'note' | 'bytes'> & { bytes: number; readonly names: string[] };
+type Found = Omit<ListedShare, 'note' | 'bytes' | 'hasPage'> & {
+  bytes: number;
+  hasPage: boolean;
+  readonly names: string[];
+};
 
 export async function listShares(session: Session, options: CallOptions = {}): Promise<ListedShares> {
   const { found, unreachable } = await findShares(session, options);
   const shares = await Promise.all(
-    found.map(async ([bucket, { id, expiresAtMs, bytes }]) => {
+    found.map(async ([bucket, { id, expiresAtMs, bytes, hasPage }]) => {
       const note = await readNote(session, bucket, { id, expiresAtMs }, options.signal);
-      return { id, expiresAtMs, bucket: bucket.url, note, bytes };
+      return { id, expiresAtMs, bucket: bucket.url, hasPage, note, bytes };
     }),
   );
   return { shares: shares.toSorted((a, b) => a.expiresAtMs - b.expiresAtMs), unreachable };
@@ -97,10 +103,18 @@ async function findShares(
     for await (const { name, size } of storage.list(SHARES_PREFIX, { signal })) {
       const parsed = parseShareObjectName(name);
       if (parsed === null) continue;
-      const { id, expiresAtMs } = parsed;
-      const share = found.get(id) ?? { id, expiresAtMs, bucket: bucket.url, bytes: 0, names: [] };
+      const { id, expiresAtMs, what } = parsed;
+      const share = found.get(id) ?? {
+        id,
+        expiresAtMs,
+        bucket: bucket.url,
+        bytes: 0,
+        hasPage: false,
+        names: [],
+      };
       found.set(id, share);
       share.bytes += size;
+      share.hasPage ||= what === 'page';
       share.names.push(name);
     }
     for (const share of found.values()) all.push([bucket, share]);
