@@ -1,5 +1,5 @@
 /** A catalog's file that is moved away, removed or replaced while somebody uses it. */
-import { copyFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { Making } from '../../src/making.ts';
 import { openCatalog } from '../../src/catalog/open.ts';
@@ -63,35 +63,39 @@ describe('a catalog in use whose file was', () => {
   });
 });
 
-describe('no catalog is made beside what another one has left in use', () => {
-  test.each(['-wal', '-shm', '-journal'])('such as %s', async (suffix) => {
+describe('a catalog that is made beside what another one has left', () => {
+  test.each(['-wal', '-shm', '-journal'])('such as %s, takes nothing of it', async (suffix) => {
     await using folder = await temporaryFolder();
     const path = folder.at('catalog.db');
     await writeFile(path + suffix, 'of another one');
-    for (const create of [true, false]) {
-      await expect(openCatalog(path, { create })).rejects.toMatchObject({
-        code: 'already-exists',
-        message: expect.stringContaining(path + suffix),
-      });
-    }
+    expect(await codeOf(openCatalog(path, { create: false }))).toBe('no-vault');
     const making = new Making();
     await making.expectCatalog(path);
     await making.undo();
     expect(await readdir(folder.at('.'))).toEqual([`catalog.db${suffix}`]);
+    await (await openCatalog(path, { create: true })).close();
+    expect(await readdir(folder.at('.'))).toEqual(['catalog.db', `catalog.db${suffix}.left`]);
+    expect(await readFile(`${path}${suffix}.left`, 'utf8')).toBe('of another one');
   });
 
-  test('but is once that is gone', async () => {
+  test('keeps what is its own when whoever used the other one ends', async () => {
     await using folder = await temporaryFolder();
     const path = folder.at('catalog.db');
     const first = await openCatalog(path, { create: true });
     await first.setup.create(VAULT);
     await rename(path, folder.at('away.db'));
-    expect(await codeOf(openCatalog(path, { create: true }))).toBe('already-exists');
-    await rename(folder.at('away.db'), path);
-    // Whoever was right beside it has lost nothing.
-    expect(await first.setup.vault()).not.toBeNull();
+    const second = await openCatalog(path, { create: true });
+    expect(await second.setup.vault()).toBeNull();
+    await second.setup.create(VAULT);
+    const row = file();
+    await second.files.put([row]);
+    expect(await codeOf(first.files.put([file()]))).toBe('unavailable');
     await first.close();
-    await rename(path, folder.at('away.db'));
-    await (await openCatalog(path, { create: true })).close();
+    expect(await second.setup.vault()).not.toBeNull();
+    // As a process that is killed: what it has acknowledged stands.
+    const third = await openCatalog(path, { create: false });
+    expect(await third.files.byHashes([row.hash])).toHaveProperty('size', 1);
+    await third.close();
+    await second.close();
   });
 });

@@ -12,7 +12,7 @@ import type { Answer, Dialect, Durability, Engine, Session } from '../sql/engine
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
 import type { Tables } from '../sql/schema.ts';
 import { BUSY_DEADLINE_MS, translated } from './errors.ts';
-import { BESIDE, fileAt, leftBeside, readImage, requireFileName, requireWritableFile } from './image.ts';
+import { fileAt, putAside, readImage, requireFileName, requireWritableFile } from './image.ts';
 
 /** Says in the file's header that it is a catalog ("vaul"). */
 const APPLICATION_ID = 0x7661756c;
@@ -316,11 +316,7 @@ class SqliteEngine implements Engine {
 /** @returns which file it is, as `fileAt` says */
 async function checkFile(path: string, { create }: { readonly create: boolean }): Promise<string | null> {
   try {
-    if (fileAt(path) === null) {
-      const left = leftBeside(path);
-      // Somebody may just have made both.
-      if (left !== null && fileAt(path) === null) throw inUse(path, left);
-    }
+    if (create) await putAside(path);
     if (create) await makeFolder(dirname(path), { mode: 0o700 });
     // Before it is opened: a pipe that nobody reads would be waited for.
     const found = await stat(path).catch((error: unknown) => {
@@ -341,13 +337,6 @@ async function checkFile(path: string, { create }: { readonly create: boolean })
     // A path that leads nowhere: a file or a loop of links on its way, too long a name, a folder that cannot be made, as in /proc.
     throw invalidInput(`The catalog cannot be at ${path}: ${messageOf(error)}`, error);
   }
-}
-
-function inUse(path: string, left: string): VaultError {
-  return new VaultError(
-    'already-exists',
-    `There is no catalog at ${path}, but ${left} of one that was moved or removed while a program used it. Stop that program, such as "vault serve"; then move ${BESIDE.join(', ')} to where the catalog is now, with its new name before them, or remove them with it; and repeat this.`,
-  );
 }
 
 function noVault(path: string, cause?: unknown): VaultError {

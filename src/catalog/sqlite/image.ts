@@ -1,7 +1,7 @@
 /** A catalog’s file: what it may be called, which one it is, what lies beside it, and one that cannot be written. */
 import type Database from 'better-sqlite3';
 import { constants, statSync } from 'node:fs';
-import { access, readFile, stat } from 'node:fs/promises';
+import { access, readFile, rename, stat } from 'node:fs/promises';
 import { invalidInput, messageOf, systemCode, VaultError } from '../../errors.ts';
 
 /** @throws `denied` if the file cannot be written, as its file system or its mode says */
@@ -72,17 +72,21 @@ export function fileAt(path: string): string | null {
   return found === undefined ? null : `${found.dev} ${found.ino}`;
 }
 
-/** What SQLite adds to a database's name for that which lies beside it. */
-export const BESIDE = ['-wal', '-shm', '-journal'];
-
 /**
- * What SQLite has beside a database, and would take for that of whatever lies there: another one made in its place would share log and
- * locks with it (https://sqlite.org/howtocorrupt.html, "Unlinking or renaming a database file while in use").
+ * Renames what SQLite has left beside a database that is not there any more, to names that end in `.left`: another one made in its place
+ * would take its log for its own, or share log and locks with whoever still uses the first
+ * (https://sqlite.org/howtocorrupt.html, "Unlinking or renaming a database file while in use").
  *
- * @returns the path of the first that is there; null if none is
+ * @throws what the system says
  */
-export function leftBeside(path: string): string | null {
-  return BESIDE.map((suffix) => path + suffix).find((name) => fileAt(name) !== null) ?? null;
+export async function putAside(path: string): Promise<void> {
+  if (fileAt(path) !== null) return;
+  const left = ['-wal', '-shm', '-journal']
+    .map((suffix) => path + suffix)
+    .filter((name) => fileAt(name) !== null);
+  // Somebody may just have made both.
+  if (fileAt(path) !== null) return;
+  for (const name of left) await rename(name, `${name}.left`);
 }
 
 /** Refuses what SQLite takes for something else than the file of that name: a database in memory would be gone with the process. */

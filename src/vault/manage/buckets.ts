@@ -15,7 +15,7 @@ import {
   SWEEP_PREFIX,
 } from '../../format/removal.ts';
 import { CHUNK_PREFIX, parseShardObjectName } from '../../format/shard.ts';
-import { parseShareObjectName, SHARES_PREFIX } from '../../format/share.ts';
+import { countGoodShares, parseShareObjectName, SHARES_PREFIX } from '../../format/share.ts';
 import { describeFailure, readMarker } from '../buckets/bucket-set.ts';
 import type { BucketPlace, VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
@@ -202,4 +202,16 @@ export function requireOurs(session: Session, url: string, vaultId: string): voi
   if (vaultId !== session.vaultId) {
     throw new VaultError('bucket-mismatch', `${url} belongs to another vault.`);
   }
+}
+
+/** How many links of `vault share` lead to a bucket, and are still good. @throws what the bucket says */
+export async function countShares(
+  session: Session,
+  url: string,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  return atPlace(session, url, async (bucket) => {
+    const names = await Array.fromAsync(bucket.list(SHARES_PREFIX, { signal }), ({ name }) => name);
+    return countGoodShares(names, session.clock.now());
+  });
 }

@@ -27,7 +27,7 @@ import type { Hands } from '../repair/ground.ts';
 import { repairManifests } from '../repair/manifests.ts';
 import type { ReadSession, Session } from '../session.ts';
 import { requireNoBucket, takeMarker } from './add-bucket.ts';
-import { atPlace, isIdPrefix, KINDS, means, resolveBucket } from './buckets.ts';
+import { atPlace, countShares, isIdPrefix, KINDS, means, resolveBucket } from './buckets.ts';
 
 export interface RemoveBucketOptions extends PlanOptions {
   /** Whether the bucket will never answer again: what it held is made anew from the others. */
@@ -66,7 +66,11 @@ export async function removeBucket(
   if (options.dryRun === true) {
     const hands = tellingHands(session, options);
     const moved = isOurs ? await moveAway(session, hands, found.id, options) : NOTHING_MOVED;
-    return { ...moved, ...KEPT, sharesEnded: await countShares(session, found, options) };
+    return {
+      ...moved,
+      ...KEPT,
+      sharesEnded: options.gone === true ? 0 : await countShares(session, found.url, options.signal),
+    };
   }
   return isOurs ? takeOut(session, found, options) : emptyLeftover(session, found, options.signal);
 }
@@ -146,16 +150,8 @@ async function takeOut(
   return { ...moved, removed: true, ...emptied, reasons: [] };
 }
 
-type Emptied = Pick<
-  RemoveBucketResult,
-  'objectsRemoved' | 'objectsRetained' | 'retainedUntilMs' | 'sharesEnded'
->;
-const NOTHING_REMOVED: Emptied = {
-  objectsRemoved: 0,
-  objectsRetained: 0,
-  retainedUntilMs: null,
-  sharesEnded: 0,
-};
+const NOTHING_REMOVED = { objectsRemoved: 0, objectsRetained: 0, retainedUntilMs: null, sharesEnded: 0 };
+type Emptied = Pick<RemoveBucketResult, keyof typeof NOTHING_REMOVED>;
 const KEPT = { removed: false, ...NOTHING_REMOVED } as const;
 const NOTHING_MOVED: Moved = {
   shardsMoved: 0,
@@ -395,18 +391,5 @@ async function emptyBucket(
     const sharesEnded = countGoodShares(shares, session.clock.now());
     const counts = { objectsRemoved: removed, objectsRetained: retained, sharesEnded };
     return { ...counts, retainedUntilMs: untilMs || null };
-  });
-}
-
-/** How many links would end with a bucket. */
-async function countShares(
-  session: Session,
-  { url }: Pick<Leftover, 'url'>,
-  { gone = false, signal }: RemoveBucketOptions,
-): Promise<number> {
-  if (gone) return 0;
-  return atPlace(session, url, async (bucket) => {
-    const names = await Array.fromAsync(bucket.list(SHARES_PREFIX, { signal }), ({ name }) => name);
-    return countGoodShares(names, session.clock.now());
   });
 }
