@@ -28,11 +28,12 @@ export interface Catalog {
 
   /**
    * Looks whether the catalog can be written, before something is done that has to be noted there. One that cannot can be read all
-   * the same. Where only a write would tell, as in Postgres, it is believed.
+   * the same.
    *
-   * @throws `denied`; `storage-full`
+   * @param options `onlyNew`: whether files can be added to it, which is all that is asked of whoever can only store
+   * @throws `denied`; `storage-full`; `unavailable` for a database that takes no changes
    */
-  requireWritable(): Promise<void>;
+  requireWritable(options?: { readonly onlyNew?: boolean }): Promise<void>;
 
   /** Ends connections. Operations after it are a bug. */
   close(): Promise<void>;

@@ -360,7 +360,7 @@ export class Vault implements AsyncDisposable {
     { dryRun = false }: { readonly dryRun?: boolean | undefined } = {},
     session = this.#full,
   ): Promise<Session> {
-    if (!dryRun) await session.catalog.requireWritable();
+    if (!dryRun) await session.catalog.requireWritable({ onlyNew: session.keys.full === null });
     return session;
   }
 

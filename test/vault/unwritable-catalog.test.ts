@@ -22,3 +22,32 @@ test('A disk that is full when the file shall be listed: the file is told to be 
   await made.vault.repair();
   expect((await getBytes(made.vault, 'one')).toString()).toBe('content');
 });
+
+test('A database that is lost once the buckets have the record: a removal, and what is brought back, is told to stand there, and sync notes it', async () => {
+  let lost = false;
+  const wrapCatalog = (catalog: Catalog): Catalog => {
+    const hide = catalog.files.hide.bind(catalog.files);
+    catalog.files.hide = (...args) =>
+      lost ? Promise.reject(new VaultError('unavailable', 'It does not answer.')) : hide(...args);
+    return catalog;
+  };
+  await using made = await testVault({ wrapCatalog });
+  const { vault } = made;
+  await putBytes(vault, Buffer.from('content'), { name: 'one' });
+  for (const [change, what, hidden] of [
+    [() => vault.remove(['one']), 'removed', true],
+    [() => vault.undelete(['one']), 'brought back', false],
+  ] as const) {
+    lost = true;
+    await expect(change()).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(
+        new RegExp(`^It does not answer\\. What was ${what} so far is so in the buckets, .*"vault sync"`),
+      ),
+    });
+    expect(await all(vault.list({ deleted: hidden }))).toEqual([]);
+    lost = false;
+    await vault.sync();
+    expect(await all(vault.list({ deleted: hidden }))).toHaveLength(1);
+  }
+});

@@ -5,7 +5,7 @@ import type { Client, Pool, PoolClient } from 'pg';
 import { Gate } from '../../concurrency/semaphore.ts';
 import type { Clock } from '../../host.ts';
 import type { Answer, Durability, Session } from '../sql/engine.ts';
-import { failureOf, isAborted, isWithoutTransaction, translated, UNBOUND } from './errors.ts';
+import { failureOf, isAborted, isReadOnly, isWithoutTransaction, translated, UNBOUND } from './errors.ts';
 import type { PostgresSettings } from './settings.ts';
 
 /** Connections at most. A put overlaps look-ups and records, and more of them only wait in the server. */
@@ -60,6 +60,8 @@ export class PostgresConnections {
   #outageDeadlineMs = OPEN_DEADLINE_MS;
   /** The outage that is going on, if its last failure is recent: whoever comes second to it does not wait as long again. */
   #outage = { sinceMs: -Infinity, lastMs: -Infinity };
+  /** Whether the server has taken a change: then one that takes none is a standby that is about to take over. */
+  #takesChanges = false;
   /** Whether `begin` has worked on this server, so that statements may be sent right behind it. */
   #beginWorks = false;
   /** The pool's own queue would count the wait for a free connection as time to connect. */
@@ -107,9 +109,18 @@ export class PostgresConnections {
     return this.#untilDone((client) => work({ run: (query) => run(client, query) }));
   }
 
-  /** Runs statements as one transaction. @throws as `run` */
-  transaction<T>(kind: TransactionKind, work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#untilDone((client) => this.#transaction(client, kind, work));
+  /** The same for statements that change something. */
+  async change<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    const result = await this.run(work);
+    this.#takesChanges = true;
+    return result;
+  }
+
+  /** Runs statements that change something as one transaction. @throws as `run` */
+  async transaction<T>(kind: TransactionKind, work: (session: Session) => Promise<T>): Promise<T> {
+    const result = await this.#untilDone((client) => this.#transaction(client, kind, work));
+    this.#takesChanges = true;
+    return result;
   }
 
   close(): Promise<void> {
@@ -173,7 +184,7 @@ export class PostgresConnections {
         const patient =
           failure === 'conflict'
             ? ++conflicts < CONFLICT_ATTEMPTS
-            : failure === 'outage' && this.#waitsOut(attempts);
+            : failure === 'outage' && (this.#takesChanges || !isReadOnly(error)) && this.#waitsOut(attempts);
         if (!patient) throw translated(error, this.#label);
         await sleep(Math.min(10 * 2 ** attempts, 200) * (0.5 + Math.random()));
       }

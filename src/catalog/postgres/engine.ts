@@ -13,6 +13,7 @@ import { isWithoutTls } from './errors.ts';
 import { prepareTables } from './schema.ts';
 import { postgresSettings, type PostgresSettings } from './settings.ts';
 import type { Tables } from '../sql/schema.ts';
+import { changesOfNothing } from './writable.ts';
 
 /**
  * Opens a catalog in a Postgres database.
@@ -93,15 +94,17 @@ class PostgresEngine implements Engine {
 
   writeOne<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
     // What is to be durable says so in a transaction of its own.
-    return durability === 'lazy' ? this.read(work) : this.write(durability, work);
+    return durability === 'lazy' ? this.#connections.change(work) : this.write(durability, work);
   }
 
   write<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T> {
     return this.#connections.transaction({ isolation: 'read committed', durability }, work);
   }
 
-  requireWritable(): Promise<void> {
-    return Promise.resolve();
+  async requireWritable({ onlyNew = false }: { readonly onlyNew?: boolean } = {}): Promise<void> {
+    await this.#connections.change((session) =>
+      Promise.all(changesOfNothing(this.db, onlyNew).map((query) => session.run(query))),
+    );
   }
 
   close(): Promise<void> {

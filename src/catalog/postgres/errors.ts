@@ -87,6 +87,11 @@ export function isMissingTable(error: unknown): boolean {
   return ['42P01', '3F000'].includes(systemCode(error) ?? '');
 }
 
+/** Whether the server takes no changes: a standby, or by its settings. */
+export function isReadOnly(error: unknown): boolean {
+  return systemCode(error) === READ_ONLY;
+}
+
 /** Whether a statement failed only because one before it in the transaction did. */
 export function isAborted(error: unknown): boolean {
   return systemCode(error) === '25P02';
@@ -133,7 +138,7 @@ function tell(error: unknown, label: string): Told | null {
 function outage(error: unknown, label: string): Told {
   const code = systemCode(error) ?? '';
   const message = messageOf(error);
-  if (code === READ_ONLY) {
+  if (isReadOnly(error)) {
     return [
       'unavailable',
       `The database ${label} accepts no changes: ${message}. It is a standby, or its user may only read. Name the server or a user that can write, or try again later.`,

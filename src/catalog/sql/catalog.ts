@@ -13,7 +13,7 @@ export function sqlCatalog(engine: Engine): Catalog {
     files: new SqlFiles(engine),
     chunks: new SqlChunks(engine),
     grants: new SqlGrants(engine),
-    requireWritable: () => engine.requireWritable(),
+    requireWritable: (options) => engine.requireWritable(options),
     close: () => engine.close(),
   };
 }

@@ -41,7 +41,7 @@ export interface Engine {
   write<T>(durability: Durability, work: (session: Session) => Promise<T>): Promise<T>;
 
   /** See `Catalog.requireWritable`. */
-  requireWritable(): Promise<void>;
+  requireWritable(options?: { readonly onlyNew?: boolean }): Promise<void>;
 
   close(): Promise<void>;
 }

@@ -7,7 +7,7 @@ import { requireFull } from '../../crypto/keys.ts';
 import type { OpenedManifest } from '../../crypto/manifest.ts';
 import { openRecord, sealRecord } from '../../crypto/records.ts';
 import type { FileRow } from '../../catalog/catalog.ts';
-import { isVaultError } from '../../errors.ts';
+import { isVaultError, type VaultError } from '../../errors.ts';
 import type { DeletionRecord } from '../../format/removal.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import type { Take } from '../buckets/steps.ts';
@@ -113,6 +113,18 @@ export async function learn(
   } catch (error) {
     if (!isVaultError(error, 'unavailable', 'denied', 'unsupported')) throw error;
     return { kind: 'unknown', isTooNew: error.code === 'unsupported' };
+  }
+}
+
+/** Why the catalog cannot be written, which keeps nobody from looking at the buckets, or removing there; null if it can. */
+export async function refusalOf({ catalog }: Session): Promise<VaultError | null> {
+  try {
+    await catalog.requireWritable();
+    return null;
+  } catch (error) {
+    // Whether one that gives no answer can be read shows where that is done.
+    if (!isVaultError(error, 'denied', 'storage-full', 'unavailable')) throw error;
+    return error;
   }
 }
 

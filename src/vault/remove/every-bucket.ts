@@ -1,5 +1,5 @@
 /** A sweep removes nothing unless it can ask every bucket of the vault, and unless they are the same to its end. */
-import { isVaultError, VaultError } from '../../errors.ts';
+import { VaultError } from '../../errors.ts';
 import {
   checkEach,
   describeFailure,
@@ -9,6 +9,7 @@ import {
 } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { keyringObjectName } from '../../format/keyring.ts';
+import { refusalOf } from '../files/catch-up.ts';
 import { readCopyIfWhole } from '../keys/keyring-copies.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import type { Session } from '../session.ts';
@@ -66,13 +67,15 @@ export async function requireSameBuckets(
   throw new VaultError('unavailable', 'The vault’s buckets have changed during this sweep. Sweep again.');
 }
 
-/** The catalog decides nothing here, and a sweep may be what makes room for it: one that cannot be written is no reason to stop. */
-export async function warnOfCatalog({ catalog }: Session, { onWarning }: CallOptions): Promise<void> {
-  try {
-    await catalog.requireWritable();
-  } catch (error) {
-    if (!isVaultError(error, 'denied', 'storage-full')) throw error;
-    const message = `${error.message} It will list what this sweep removes until the next one.`;
-    onWarning?.({ kind: 'catalog', message, bucket: null });
-  }
+/**
+ * The catalog decides nothing here, and a sweep may be what makes room for it: one that cannot be written is no reason to stop.
+ *
+ * @returns whether it can be
+ */
+export async function warnOfCatalog(session: Session, { onWarning }: CallOptions): Promise<boolean> {
+  const refusal = await refusalOf(session);
+  if (refusal === null) return true;
+  const message = `${refusal.message} It will list what this sweep removes until the next one.`;
+  onWarning?.({ kind: 'catalog', message, bucket: null });
+  return false;
 }

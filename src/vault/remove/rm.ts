@@ -87,7 +87,7 @@ export async function removeFiles(
       }
       if (written.usable.length === 0)
         throw tooFewBuckets('No bucket took the record of the removal. Try again.', written.failed);
-      await session.catalog.files.hide([hash], session.clock.now());
+      await note(session, hash, session.clock.now());
       return written;
     },
     { inFlight: HIDDEN_AT_ONCE, signal: options.signal },
@@ -224,17 +224,33 @@ export async function resolveAll(
   );
 }
 
-/** A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while. */
+/**
+ * A file whose time is over is removed as if somebody had asked for it: it can be brought back for a while.
+ *
+ * @param how `notes`: whether the catalog is told
+ */
 export async function expireFile(
   session: Session,
   { hash, expiresAtMs }: FileInfo,
-  signal: AbortSignal | undefined,
+  { notes, signal }: { readonly notes: boolean; readonly signal?: AbortSignal | undefined },
 ): Promise<void> {
   // Since it was found another sweep may have done this, and somebody may have brought it back.
   const { record } = await readDeletion(session, hash, { signal });
   if (isSettled(record, expiresAtMs)) return;
   await writeDeletion(session, { hash, live: false, graceMs: GRACE_MS }, { signal });
-  await session.catalog.files.hide([hash], session.clock.now());
+  if (notes) await note(session, hash, session.clock.now());
+}
+
+/** Has the catalog hide a file, or show it (null), as a record in the buckets says by now. @throws what the catalog says, and that the record counts */
+async function note({ catalog }: Session, hash: string, hiddenAtMs: number | null): Promise<void> {
+  try {
+    await catalog.files.hide([hash], hiddenAtMs);
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    const what = hiddenAtMs === null ? 'What was brought back so far' : 'What was removed so far';
+    const message = `${error.message} ${what} is so in the buckets, which counts; "vault sync" tells the catalog of it.`;
+    throw new VaultError(error.code, message, { cause: error });
+  }
 }
 
 /** Whether a file is removed, or was brought back after its time: then that stays so. */
@@ -290,7 +306,7 @@ export async function undeleteFiles(
       if (usable.length === 0) throw tooFewBuckets('No bucket took the record. Try again.', failed);
       for (const { bucket } of failed) unreachable.add(bucket.url);
       await guarded.keep(options.signal);
-      await session.catalog.files.hide([hash], null);
+      await note(session, hash, null);
     }
   }, options.signal);
   return { restored: found.map(({ info }) => info), unreachable: [...unreachable] };

@@ -35,24 +35,29 @@ import { tidy } from './tidy.ts';
 const ROWS_AT_ONCE = 500;
 
 export async function sweep(session: Session, options: SweepOptions = {}): Promise<SweepResult> {
-  if (options.dryRun !== true) await warnOfCatalog(session, options);
+  const notes = options.dryRun !== true && (await warnOfCatalog(session, options));
   const { usable, unreachable } = await askEveryBucket(session, options);
   if (unreachable.length > 0) return nothingRemoved(unreachable);
-  const pass = new Sweep(session, usable, options);
+  const pass = new Sweep(session, usable, { ...options, notes });
   return pass.run();
+}
+
+/** `notes`: whether the catalog takes what it comes to. */
+interface Notes {
+  readonly notes: boolean;
 }
 
 class Sweep {
   readonly #session: Session;
   readonly #buckets: readonly VaultBucket[];
-  readonly #options: SweepOptions;
+  readonly #options: SweepOptions & Notes;
   readonly #done: { -readonly [name in keyof SweepResult]: SweepResult[name] } = nothingRemoved([]);
   /** Runs since the clock was found right. */
   #found: Stopwatch | null = null;
   /** Markers that are older than their names say. */
   #outlived: ReadonlySet<string> = new Set();
 
-  constructor(session: Session, buckets: readonly VaultBucket[], options: SweepOptions) {
+  constructor(session: Session, buckets: readonly VaultBucket[], options: SweepOptions & Notes) {
     this.#session = session;
     this.#buckets = buckets;
     this.#options = options;
@@ -89,7 +94,7 @@ class Sweep {
   async #act(first: LiveFiles): Promise<number> {
     const { signal, onStep } = this.#options;
     for (const info of first.expired) {
-      await expireFile(this.#session, info, signal);
+      await expireFile(this.#session, info, this.#options);
       onStep?.({ what: 'expired', on: info.name });
     }
     for (let live = first; ; live = await this.#findLive()) {
@@ -161,7 +166,7 @@ class Sweep {
     const live = await findLive(this.#session, this.#buckets, {
       nowMs: this.#session.clock.now(),
       ignoreGrace: this.#options.ignoreGrace === true,
-      write: this.#options.dryRun !== true,
+      write: this.#options.notes,
       marked,
       chosenAtMs,
       signal: this.#options.signal,
@@ -323,6 +328,7 @@ class Sweep {
 
   /** Tells the catalog where those are that stay, since what it knew may have gone. */
   async #record(sets: readonly ShardSet[]): Promise<void> {
+    if (!this.#options.notes) return;
     const rows = [...new Set(sets)].map((set) => rowOfSet(set, mostSealedOf(set)));
     for (const some of slicesOf(rows, ROWS_AT_ONCE)) await this.#session.catalog.chunks.put(some);
   }
@@ -352,6 +358,7 @@ class Sweep {
   }
 
   async #forget(ids: readonly string[], hashes: readonly string[]): Promise<void> {
+    if (!this.#options.notes) return;
     const { chunks, files } = this.#session.catalog;
     for (const some of slicesOf(ids, ROWS_AT_ONCE)) await chunks.forget(some);
     for (const some of slicesOf(hashes, ROWS_AT_ONCE)) await files.forget(some);

@@ -1,7 +1,8 @@
 /** Gathers what a check has found, by file and by bucket. */
-import { isVaultError, type VaultError } from '../../errors.ts';
+import type { VaultError } from '../../errors.ts';
 import type { CallOptions } from '../call.ts';
 import { describeFailure, type BucketFailure, type ReadBucket } from '../buckets/bucket-set.ts';
+import { refusalOf } from '../files/catch-up.ts';
 import type { FileRecord } from '../files/records.ts';
 import { writerFinder, type Writer } from '../files/writers.ts';
 import type { Session } from '../session.ts';
@@ -137,14 +138,8 @@ export class Findings {
 
   /** Whether what is found may be noted in the catalog. One that cannot be written is told of if it has something wrong. */
   async catalogCanCatchUp(): Promise<boolean> {
-    try {
-      await this.#session.catalog.requireWritable();
-      return true;
-    } catch (error) {
-      if (!isVaultError(error, 'denied', 'storage-full')) throw error;
-      this.#catalogRefusal = error;
-      return false;
-    }
+    this.#catalogRefusal = await refusalOf(this.#session);
+    return this.#catalogRefusal === null;
   }
 
   warnOfCatalog(): void {
