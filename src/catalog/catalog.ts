@@ -71,10 +71,16 @@ export interface SetupCatalog {
    * Remembers a keyring of a higher epoch than the one that is known. One that is not higher changes nothing, nor does any
    * before `create`.
    *
+   * Of the epoch that is known the row says no more than whoever has changed it last.
+   *
    * @param row `epoch`: its rank (`keyringRank`), which of the first root is its epoch; whole, at least 0. `keyring`: the object's bytes
+   * @param counts whether the one that is known stays, which is told by its bytes; by the epochs unless given
    * @returns whether this is the keyring that the catalog has now, so the same answer when it is repeated
    */
-  putKeyring(row: { readonly epoch: number; readonly keyring: Uint8Array }): Promise<boolean>;
+  putKeyring(
+    row: { readonly epoch: number; readonly keyring: Uint8Array },
+    counts?: (known: Uint8Array) => boolean,
+  ): Promise<boolean>;
 
   /** The note under a key: a small sealed value, such as how far a recovery has come; null if there is none. */
   note(key: string): Promise<Uint8Array | null>;

@@ -93,9 +93,10 @@ function setupOf(state: CatalogState): SetupCatalog {
       state.buckets.length = 0;
       state.notes.clear();
     },
-    async putKeyring({ epoch, keyring }) {
+    async putKeyring({ epoch, keyring }, counts) {
       if (state.vault === null) return false;
-      if (epoch > state.vault.epoch) state.vault = { ...state.vault, epoch, keyring };
+      if (counts === undefined ? epoch > state.vault.epoch : !counts(state.vault.keyring))
+        state.vault = { ...state.vault, epoch, keyring };
       return epoch === state.vault.epoch;
     },
     note: async (key) => state.notes.get(key) ?? null,

@@ -13,7 +13,7 @@ import type { RecoverResult } from '../../src/vault/recover/recover.ts';
 import type { Session } from '../../src/vault/session.ts';
 import { writeLists } from '../../src/vault/protocol/lists.ts';
 import { Vault } from '../../src/vault/vault.ts';
-import { catalogPlace, CUT_STRIDE } from '../support/catalog-place.ts';
+import { catalogPlace, changeCatalog, CUT_STRIDE, literal } from '../support/catalog-place.ts';
 import { faulty, storageError } from '../support/faulty-bucket.ts';
 import type { FaultPlan } from '../support/faulty-bucket.ts';
 import { Steps } from '../support/steps.ts';
@@ -448,3 +448,39 @@ function changed(bytes: Uint8Array, field: string): Uint8Array {
   expect(other).not.toBe(text);
   return Buffer.from(other);
 }
+
+describe('whatever the row of the vault says, its keyring is put right', () => {
+  const lies = [
+    ['a keyring that is none', `update vault set keyring = ${literal(new Uint8Array(1))}`],
+    ['an epoch far ahead', 'update vault set epoch = epoch + 1000'],
+    ['the last epoch that there can be', `update vault set epoch = ${2 ** 53 - 1}`],
+    [
+      'a keyring that is none, of an epoch far ahead',
+      `update vault set epoch = epoch + 1000, keyring = ${literal(new Uint8Array(1))}`,
+    ],
+  ] as const;
+
+  test.each(lies)('by recover: %s', async (_, statement) => {
+    await using made = await testVault();
+    const before = present(await made.catalog.setup.vault());
+    await changeCatalog(made.db, statement);
+    await recoverInto(made.catalog, made);
+    expect(await made.catalog.setup.vault()).toEqual(before);
+  });
+
+  test.each([...lies.slice(1, 3), ['an epoch from before', 'update vault set epoch = 0'] as const])(
+    'by a change of the password, which opens the catalog from then on: %s',
+    async (_, statement) => {
+      await using made = await testVault();
+      await changeCatalog(made.db, statement);
+      await made.vault.changePassword({ current: PASSWORD, next: 'the next', kdfCost: CHEAP_KDF });
+      const opener = openerOf(made, { writes: true });
+      const session = await openSession({
+        ...parts(made.catalog, opener),
+        password: () => Promise.resolve('the next'),
+      });
+      expect((await made.catalog.setup.vault())?.epoch).toBe(session.keyring.keyring.epoch);
+      await session.workers.close();
+    },
+  );
+});

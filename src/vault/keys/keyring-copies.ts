@@ -10,8 +10,10 @@ import {
 } from '../../format/keyring.ts';
 import { MAX_KEYRING_SIZE } from '../../format/limits.ts';
 import type { ReadableBucket } from '../../buckets/bucket.ts';
+import type { Catalog } from '../../catalog/catalog.ts';
 import type { ReadBucket } from '../buckets/bucket-set.ts';
 import { readCopy } from '../buckets/spread.ts';
+import type { KeyringState } from '../session.ts';
 
 /**
  * Epochs of one bucket that are looked at, the newest and then the oldest ones: a hostile bucket shows any number, and whoever can
@@ -93,10 +95,22 @@ export function verifiedOrNewer(
 }
 
 /** As `keyringRank`; 0 for what somebody else has put there. */
-export function rankOf(keys: VerifyingKeys, bytes: Uint8Array, epoch: number): number {
+export function rankOf(keys: VerifyingKeys, bytes: Uint8Array, epoch?: number): number {
   const found = verifiedOrNewer(keys, bytes, epoch);
   if (found === null) return 0;
   return 'rank' in found ? found.rank : keyringRank(found);
+}
+
+/**
+ * Has the catalog remember a keyring, unless it has one that the vault has signed and that counts for more: what the row says of its
+ * epoch is nobody's word.
+ */
+export async function noteKeyring(
+  { keys, catalog }: { readonly keys: VerifyingKeys; readonly catalog: Pick<Catalog, 'setup'> },
+  { keyring, bytes }: KeyringState,
+): Promise<void> {
+  const epoch = keyringRank(keyring);
+  await catalog.setup.putKeyring({ epoch, keyring: bytes }, (known) => rankOf(keys, known) > epoch);
 }
 
 /**

@@ -19,7 +19,7 @@ import type { KeyringState, Session } from '../session.ts';
 import { bucketsOf } from './bucket-places.ts';
 import { afterChange, keptKeyring, notEverywhere, warnOfLacking, withLacking } from './change-outcome.ts';
 import { createKeyring } from './create-keyring.ts';
-import { keyringNames, readNamed, refuseNewer } from './keyring-copies.ts';
+import { keyringNames, noteKeyring, readNamed, refuseNewer } from './keyring-copies.ts';
 import { verifiedOrNewer, verifiedOrNull, type NewerKeyring } from './keyring-copies.ts';
 import { manifestKeys } from './session-keys.ts';
 import { drop, endRotation, settleKeyring } from './settle-keyring.ts';
@@ -238,7 +238,7 @@ async function adoptKeyring(
   const isEnding = isRotated && !dry && session.keys.full !== null;
   const lacking = isEnding ? await endRotation(session, next, signal) : [];
   try {
-    await session.catalog.setup.putKeyring({ epoch: keyringRank(keyring), keyring: bytes });
+    await noteKeyring(session, next);
   } catch (error) {
     // A database may let whoever can only store add files alone.
     if (session.keys.full !== null || !isVaultError(error, 'denied')) throw error;
@@ -344,12 +344,12 @@ function establish(
 
 /** A catalog or a bucket that can only be read would be found when others have the new keyring. @throws `keptKeyring`; what the catalog says */
 async function requireWritable(
-  { catalog, keyring: { keyring, bytes } }: Session,
+  session: Session,
   buckets: readonly VaultBucket[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
   // It has this one already, so that it changes nothing.
-  await catalog.setup.putKeyring({ epoch: keyringRank(keyring), keyring: bytes });
+  await noteKeyring(session, session.keyring);
   const { failed } = await checkEach(buckets, async (bucket) => {
     const storage = await bucket.checked(signal);
     await storage.put(CLOCK_NAME, new Uint8Array(), { signal });

@@ -21,7 +21,7 @@ import { learn, noteLook } from '../files/catch-up.ts';
 import { joinFiles } from '../files/file-join.ts';
 import { absences } from '../files/removed-elsewhere.ts';
 import { putPlace } from '../keys/bucket-places.ts';
-import { readKeyrings } from '../keys/keyring-copies.ts';
+import { noteKeyring, readKeyrings } from '../keys/keyring-copies.ts';
 import { refreshKeyring } from '../keys/keyring-store.ts';
 import { unlock, type Candidate, type Unlocked } from '../keys/unlock.ts';
 import { openSession, type OpenVaultParts } from '../open.ts';
@@ -231,13 +231,14 @@ async function collectKeyrings(
 /** Writes the vault into the catalog, and where its buckets are for this machine, as far as that is not what the keyring says. */
 async function describeVault(
   catalog: Catalog,
-  { keys, keyring, bytes }: Unlocked,
+  unlocked: Unlocked,
   found: readonly FoundBucket[],
 ): Promise<void> {
+  const { keys, keyring, bytes } = unlocked;
   const { vaultId, buckets } = keyring;
   const epoch = keyringRank(keyring);
   await catalog.setup.create({ id: vaultId, epoch, keyring: bytes, writer: keys.writer.id });
-  await catalog.setup.putKeyring({ epoch, keyring: bytes });
+  await noteKeyring({ keys, catalog }, unlocked);
   const known = new Set((await catalog.setup.buckets()).map(({ id }) => id));
   for (const bucket of buckets) {
     const given = found.find(({ bucketId }) => bucketId === bucket.id);
