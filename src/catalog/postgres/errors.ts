@@ -244,7 +244,7 @@ function refusedByServer(error: unknown, label: string): Told | null {
   if (/^(XX001|XX002|22|23|42P01|42703|42804)/.test(code)) {
     return [
       'damaged',
-      `The catalog in ${label} is not as it was made (${message}). "vault recover" rebuilds it from the buckets.`,
+      `The catalog in ${label} is not as it was made (${message}). "vault recover --bucket <url>" makes tables that have gone anew from the buckets; for anything else name another schema (--db with ?schema=), which it makes anew.`,
     ];
   }
   if (code.startsWith('53') || code.startsWith('54')) {

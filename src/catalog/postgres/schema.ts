@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import { invalidInput, throwIfAborted, VaultError } from '../../errors.ts';
 import { rawQuery, type Engine, type Session } from '../sql/engine.ts';
 import { migration, requireKnownSchema, SCHEMA_VERSION } from '../sql/migrations.ts';
+import { TABLE_NAMES } from '../sql/schema.ts';
 import type { PostgresConnections } from './connections.ts';
 import { isMissingTable } from './errors.ts';
 
@@ -35,10 +36,18 @@ export async function prepareTables(
     );
   }
   if (version !== null) requireKnownSchema(engine.label, version);
-  if (version === SCHEMA_VERSION) return;
+  const isWhole = !create || version === null || !(await lacksTables(database));
+  if (version === SCHEMA_VERSION && isWhole) return;
   await connections.transaction({ isolation: 'serializable', durability: 'durable' }, (session) =>
-    migrate(database, session),
+    migrate(database, session, isWhole),
   );
+}
+
+/** Whether somebody has dropped one of the catalog's tables. */
+async function lacksTables(database: Preparing): Promise<boolean> {
+  const names = await database.connections.run((session) => tableNames(database, session));
+  // Elsewhere on the search path they are nobody's to complete.
+  return names.includes('vault_schema') && !TABLE_NAMES.every((name) => names.includes(name));
 }
 
 /** The schema version that the database records; null if it holds no catalog. */
@@ -58,8 +67,12 @@ async function recordedVersion(
   });
 }
 
-/** Every step is safe to repeat: some servers commit each change of the schema at once, whatever transaction it is in. */
-async function migrate(database: Preparing, session: Session): Promise<void> {
+/**
+ * Every step is safe to repeat: some servers commit each change of the schema at once, whatever transaction it is in.
+ *
+ * @param isWhole whether what the recorded version promises is there; else all steps are made
+ */
+async function migrate(database: Preparing, session: Session, isWhole: boolean): Promise<void> {
   const { engine, schema } = database;
   const { db, label } = engine;
   const { rows: servers } = await session.run(
@@ -91,12 +104,20 @@ async function migrate(database: Preparing, session: Session): Promise<void> {
   const { rows } = await session.run(db.selectFrom('vault_schema').select('version').forUpdate());
   const from = rows[0]?.version ?? 0;
   requireKnownSchema(label, from);
-  for (const statement of migration(engine, from)) await session.run(statement);
+  for (const statement of migration(engine, isWhole ? from : 0)) await session.run(statement);
   await session.run(db.updateTable('vault_schema').set({ version: SCHEMA_VERSION }));
 }
 
 /** @throws `invalid-input` if the schema has another program's tables, which could have the same names */
-async function requireOwnSchema({ engine, schema }: Preparing, session: Session): Promise<void> {
+async function requireOwnSchema(database: Preparing, session: Session): Promise<void> {
+  const names = await tableNames(database, session);
+  if (names.length === 0 || names.includes('vault_schema')) return;
+  throw invalidInput(
+    `${database.engine.label} holds the tables of another program (${names.slice(0, 3).join(', ')}). Name a schema of the vault's own: ?schema=vault`,
+  );
+}
+
+async function tableNames({ engine, schema }: Preparing, session: Session): Promise<readonly string[]> {
   const where = schema === null ? sql`current_schema()` : sql.lit(schema);
   // The information schema leaves out what this user has no right to.
   const { rows } = await session.run(
@@ -107,9 +128,5 @@ async function requireOwnSchema({ engine, schema }: Preparing, session: Session)
       }>`select c.relname as table_name from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = ${where} and c.relkind in ('r', 'p', 'v', 'm', 'f')`,
     ),
   );
-  const names = rows.map((row) => row.table_name);
-  if (names.length === 0 || names.includes('vault_schema')) return;
-  throw invalidInput(
-    `${engine.label} holds the tables of another program (${names.slice(0, 3).join(', ')}). Name a schema of the vault's own: ?schema=vault`,
-  );
+  return rows.map((row) => row.table_name);
 }

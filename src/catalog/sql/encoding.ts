@@ -171,7 +171,7 @@ export function time(ms: number): number {
 export function damagedRow(what: string): VaultError {
   return new VaultError(
     'damaged',
-    `The catalog is damaged: ${what}. "vault recover" rebuilds it from the buckets.`,
+    `The catalog is damaged: ${what}. Move it away, or name another place (--db): "vault recover" makes it anew from the buckets.`,
   );
 }
 

@@ -144,7 +144,8 @@ class SqliteEngine implements Engine {
   /** Sets the connection up, and makes or upgrades the tables. */
   async prepare({ create }: { readonly create: boolean }): Promise<void> {
     const [version, ours] = await this.#untilFree(() => this.#version());
-    if (ours && version === SCHEMA_VERSION) return;
+    // Whoever makes a catalog has tables that have gone made anew.
+    if (ours && version === SCHEMA_VERSION && !create) return;
     if (ours) requireKnownSchema(this.label, version);
     if (!ours) await this.#requireEmpty({ create });
     await this.#untilFree(() => this.#database.pragma('journal_mode = wal'));
@@ -155,7 +156,7 @@ class SqliteEngine implements Engine {
         const [found, known] = this.#version();
         const from = known ? found : 0;
         requireKnownSchema(this.label, from);
-        for (const statement of migration(this, from)) await session.run(statement);
+        for (const statement of migration(this, create ? 0 : from)) await session.run(statement);
         this.#database.pragma(`application_id = ${APPLICATION_ID}`);
         this.#database.pragma(`user_version = ${SCHEMA_VERSION}`);
       });

@@ -9,6 +9,9 @@ export const BUSY_DEADLINE_MS = 60_000;
 /** What SQLite has open at once: the database, its log, what readers share, and the folder that it syncs. */
 const OPEN_AT_ONCE = 4;
 
+/** What has no code of its own: a table or column that has gone, or an index that an `on conflict` needs. */
+const ALTERED = /^no such (table|column)|has no column named|^ON CONFLICT clause does not match/;
+
 /** What SQLite's result codes (https://sqlite.org/rescode.html) and the file system's come to. */
 const MEANINGS: readonly (readonly [
   results: string,
@@ -28,7 +31,7 @@ const MEANINGS: readonly (readonly [
     (path) => `There is no room left to write the catalog ${path}. Make room on its disk, and repeat this.`,
   ],
   [
-    'CORRUPT NOTADB',
+    'CORRUPT NOTADB CONSTRAINT MISMATCH SCHEMA',
     'damaged',
     (path, said) =>
       `The catalog ${path} is damaged or is no catalog (${said}). If it is the right file, stop what uses it, such as "vault serve", and move it away: "vault recover" then makes it anew from the buckets.`,
@@ -62,7 +65,8 @@ export function translated(error: unknown, path: string): unknown {
     const failed = `The catalog ${path} cannot be written: ${messageOf(error)}, and a file may have ${limit} bytes here.`;
     return new VaultError('storage-full', `${failed} ${LARGER_FILES}`, { cause: error });
   }
-  const [, result = said] = /^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(said) ?? [];
+  const isAltered = said === 'SQLITE_ERROR' && ALTERED.test(messageOf(error));
+  const [, result = said] = isAltered ? ['', 'SCHEMA'] : (/^SQLITE_(IOERR_SHMSIZE|[A-Z]+)/.exec(said) ?? []);
   const [, code, message] = MEANINGS.find(([results]) => results.split(' ').includes(result)) ?? [];
   if (code === undefined || message === undefined) return error;
   return new VaultError(code, message(path, messageOf(error)), { cause: error });
