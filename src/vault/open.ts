@@ -60,7 +60,8 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
       unlock([row.keyring], password, {
         vaultId: row.id,
         hint: row.writer,
-        advice: ' If it was set elsewhere, "vault recover --bucket <url>" adds it to the catalog here.',
+        advice:
+          ' If it was set elsewhere, "vault recover --bucket <url>" adds it to the catalog here; if somebody who shares this catalog has changed it since you last gave it, give the one that replaced it.',
       }),
     ));
   const { keys } = unlocked;

@@ -4,10 +4,11 @@ import { VaultError } from '../../src/errors.ts';
 import { changePassword } from '../../src/vault/keys/password.ts';
 import { readKeyrings } from '../../src/vault/keys/keyring-copies.ts';
 import { unlock } from '../../src/vault/keys/unlock.ts';
+import { openSession } from '../../src/vault/open.ts';
 import { CUT_STRIDE } from '../support/catalog-place.ts';
 import { always, faulty } from '../support/faulty-bucket.ts';
 import type { Around } from '../support/steps.ts';
-import { behind, CHEAP_KDF, getBytes, PASSWORD, putBytes, testVault } from './harness.ts';
+import { behind, CHEAP_KDF, getBytes, parts, PASSWORD, putBytes, testVault } from './harness.ts';
 import type { TestBucket } from './harness.ts';
 import { emptyPlace, endingAt, present, stage } from './scene.ts';
 import type { Scene, Stage } from './scene.ts';
@@ -66,6 +67,18 @@ test('the new password opens the vault from the catalog and from every bucket, a
   const again = { current: NEXT, next: 'another one', kdfCost: CHEAP_KDF };
   await made.vault.changePassword(again);
   expect(await opening(vaultId, made.buckets)).toEqual(['another one']);
+});
+
+const noBucket = (): Promise<never> => Promise.reject(new Error('No bucket is asked'));
+
+test('whoever gives the old one to a catalog that others share is told that it may have been changed there', async () => {
+  await using made = await testVault();
+  await made.vault.changePassword({ current: PASSWORD, next: 'the next', kdfCost: CHEAP_KDF });
+  const opened = openSession({ ...parts(made.catalog, noBucket), password: () => Promise.resolve(PASSWORD) });
+  await expect(opened).rejects.toMatchObject({
+    code: 'wrong-password',
+    message: expect.stringMatching(/has changed it since .*give the one that replaced it/),
+  });
 });
 
 test('what was stored before is known again: the writer stays the same', async () => {
