@@ -164,8 +164,22 @@ export async function answer(
 async function takeNewest(
   session: Session,
   signal?: AbortSignal,
-  { thorough = false, from = session.buckets.all, except, dry = false }: LookOptions = {},
+  options: LookOptions = {},
 ): Promise<RefreshedKeyring> {
+  const known = session.keyring;
+  const { newest, ...found } = await findNewest(session, signal, options);
+  if (newest !== null && newest.bytes !== known.bytes)
+    await adoptKeyring(session, newest, { ...options, signal });
+  else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
+  return found;
+}
+
+/** Looks for the newest keyring in the buckets, and leaves it there. @returns `newest`: perhaps the session's own; null if none counts */
+export async function findNewest(
+  session: Session,
+  signal?: AbortSignal,
+  { thorough = false, from = session.buckets.all, except }: Omit<LookOptions, 'dry'> = {},
+): Promise<RefreshedKeyring & { readonly newest: KeyringState | null }> {
   const known = session.keyring;
   const shown = new Map<string, Shown>();
   const own: Shown = { ...known, digest: objectDigest(known.bytes), votes: 0 };
@@ -195,9 +209,7 @@ async function takeNewest(
   });
   const newest = newestOf([...shown.values()]);
   refuseNewer(newer, newest?.keyring ?? null);
-  if (newest !== null && newest !== own) await adoptKeyring(session, newest, { dry, signal });
-  else session.buckets.replace(await bucketsOf(session, session.keyring.keyring));
-  return { ...check, without };
+  return { ...check, without, newest };
 }
 
 /** Looks at the keyrings of some buckets, by the session that they are for. */

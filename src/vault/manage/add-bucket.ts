@@ -1,6 +1,6 @@
 /** Taking a place in as a bucket of the vault, and what keeps others from taking it away meanwhile. */
 import { drawId } from '../../crypto/keys.ts';
-import { sealBucketUrl } from '../../crypto/texts.ts';
+import { openBucketUrl, sealBucketUrl } from '../../crypto/texts.ts';
 import { VaultError } from '../../errors.ts';
 import { typedWord } from '../../shell-word.ts';
 import type { Bucket } from '../../buckets/bucket.ts';
@@ -10,7 +10,7 @@ import { readMarker, tooFewBuckets } from '../buckets/bucket-set.ts';
 import type { VaultBucket } from '../buckets/bucket-set.ts';
 import type { CallOptions } from '../call.ts';
 import { notEverywhere } from '../keys/change-outcome.ts';
-import { changeKeyring, refreshKeyring } from '../keys/keyring-store.ts';
+import { changeKeyring, findNewest, refreshKeyring } from '../keys/keyring-store.ts';
 import { settleKeyring } from '../keys/settle-keyring.ts';
 import type { Session } from '../session.ts';
 import { atPlace, KINDS, requireOurs } from './buckets.ts';
@@ -52,6 +52,12 @@ export interface Place {
   readonly bucket: Bucket;
 }
 
+interface Asking {
+  /** Whether one bucket’s word will do: every bucket is told of one that is taken in, and whoever is about to looks for its marker last. */
+  readonly any?: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
 interface Joining extends Place {
   readonly wasMarked: boolean;
 }
@@ -65,7 +71,7 @@ async function mark(session: Session, joining: Joining, signal: AbortSignal | un
     await requireKept(bucket, { name: MARKER_NAME, bytes: encodeMarker(marker) }, signal);
   } catch (error) {
     // What went wrong first counts, not what its clean-up says.
-    if (!joining.wasMarked) await takeMarker(session, joining, signal).catch(() => undefined);
+    if (!joining.wasMarked) await takeMarker(session, joining, { any: true, signal }).catch(() => undefined);
     throw error;
   }
 }
@@ -95,7 +101,8 @@ async function joinKeyring(
       { all: true, onStoring, signal },
     );
   } catch (error) {
-    if (!wasMarked && !mayBeIn) await takeMarker(session, joining, signal).catch(() => undefined);
+    if (!wasMarked && !mayBeIn)
+      await takeMarker(session, joining, { any: true, signal }).catch(() => undefined);
     // Where it is only the marker that was missing, all is done with it.
     else if (await remark(session, joining, signal).catch(() => false)) return;
     throw error;
@@ -137,21 +144,21 @@ async function remark(
 export async function takeMarker(
   session: Session,
   place: Place,
-  signal: AbortSignal | undefined,
+  { any = false, signal }: Asking,
 ): Promise<void> {
   const { id, url, bucket } = place;
   const marker = await readMarker(bucket, signal);
   // Another one is not what was to be taken away.
   if (marker?.vaultId !== session.vaultId || marker.bucketId !== id) return;
   await bucket.remove(MARKER_NAME, { signal, unlessRetained: true });
+  let bucketId: string | null = id;
   try {
-    await requireNoBucket(session, place, signal);
-  } catch (error) {
-    const bucketId = bucketAt(session, place)?.id ?? id;
+    bucketId = await bucketAt(session, place, { any, signal });
+  } finally {
     // Also for whoever was interrupted.
-    await putMarker(bucket, url, { ...marker, bucketId }, undefined);
-    throw error;
+    if (bucketId !== null) await putMarker(bucket, url, { ...marker, bucketId }, undefined);
   }
+  if (bucketId !== null) throw becameBucket(place);
 }
 
 /** @throws `unavailable` if a place is a bucket of the vault (again), or may be: not every bucket could be asked */
@@ -160,16 +167,36 @@ export async function requireNoBucket(
   place: Pick<Place, 'id' | 'url'>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { failed } = await refreshKeyring(session, signal, { thorough: true });
-  if (bucketAt(session, place) === undefined && failed.length === 0) return;
-  throw new VaultError(
+  if ((await bucketAt(session, place, { signal })) !== null) throw becameBucket(place);
+}
+
+function becameBucket({ url }: Pick<Place, 'url'>): VaultError {
+  return new VaultError(
     'unavailable',
-    `${place.url} has become a bucket of this vault meanwhile, or may have: not every bucket could be asked. What is there stays.`,
+    `${url} has become a bucket of this vault meanwhile, or may have: not every bucket could be asked. What is there stays.`,
   );
 }
 
-function bucketAt(session: Session, { id, url }: Pick<Place, 'id' | 'url'>): VaultBucket | undefined {
-  return session.buckets.all.find((one) => one.id === id || isSamePlace(one.url, url));
+/**
+ * The id of the bucket that a place is by now. It is the buckets that are asked, and not the catalog: who cleans up may do so because that
+ * has failed.
+ *
+ * @returns null if it is none
+ * @throws `unavailable` if not every bucket could be asked
+ */
+async function bucketAt(
+  session: Session,
+  place: Pick<Place, 'id' | 'url'>,
+  { any = false, signal }: Asking,
+): Promise<string | null> {
+  const { newest, usable, failed } = await findNewest(session, signal, { thorough: true });
+  const urls = new Map(session.buckets.all.map((one) => [one.id, one.url]));
+  const found = newest?.keyring.buckets.find(
+    (one) =>
+      one.id === place.id || isSamePlace(urls.get(one.id) ?? openBucketUrl(session.keys, one), place.url),
+  );
+  if (found === undefined && (any ? usable.length === 0 : failed.length > 0)) throw becameBucket(place);
+  return found?.id ?? null;
 }
 
 /** The keyring names the bucket already: either it was added long ago, or that was cut short before every bucket knew. */

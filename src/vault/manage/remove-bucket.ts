@@ -387,7 +387,7 @@ async function emptyBucket(
         );
       }
     }
-    if (retained === 0) await remove(MARKER_NAME, () => takeMarker(session, place, signal));
+    if (retained === 0) await remove(MARKER_NAME, () => takeMarker(session, place, { signal }));
     const sharesEnded = countGoodShares(shares, session.clock.now());
     const counts = { objectsRemoved: removed, objectsRetained: retained, sharesEnded };
     return { ...counts, retainedUntilMs: untilMs || null };
