@@ -24,6 +24,7 @@ export class Gate {
 export class Lender<M> {
   readonly #free: M[] = [];
   readonly #make: () => M;
+  readonly #most: number;
   #unmade: number;
   readonly #waiting: ((thing: M) => void)[] = [];
 
@@ -32,8 +33,19 @@ export class Lender<M> {
    * @param make makes one
    */
   constructor(most: number, make: () => M) {
+    this.#most = most;
     this.#unmade = most;
     this.#make = make;
+  }
+
+  /** How many there are, if all are free; 0 while any is borrowed. */
+  get idle(): number {
+    return this.#free.length + this.#unmade === this.#most ? this.#free.length : 0;
+  }
+
+  /** Forgets the free ones. Others are made when they are needed. */
+  forget(): void {
+    this.#unmade += this.#free.splice(0).length;
   }
 
   /** Waits for a free one. */

@@ -1,5 +1,6 @@
 /** Memory is chunks in flight times their size, whatever the file's size and however slow the other end. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { ChunkMemoryPool, chunkMemorySize } from '../../src/vault/chunks/chunk-memory.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import type { Around } from '../support/steps.ts';
@@ -105,6 +106,23 @@ describe('A put of many chunks', () => {
     }
   });
 
+  test('is the same for chunks of every size, one put after the other', async () => {
+    await using made = await testVault();
+    await using copy = await (await snapshotOf(made)).copy();
+    const { vault } = await copy.open({ limits: LIMITS });
+    const sizes = countAllocations();
+    for (let i = 0; i < 2 * IN_FLIGHT; i += 1) {
+      const chunkSize = 2 * CHUNK_SIZE - i;
+      const { hash, chunks } = await putBytes(vault, CONTENT.subarray(0, 4 * chunkSize), {
+        name: 'sizes',
+        chunkSize,
+      });
+      expect(chunks).toBe(4);
+      expect((await getBytes(vault, hash)).equals(CONTENT.subarray(0, 4 * chunkSize))).toBe(true);
+    }
+    expect(sizes.filter((size) => size > CHUNK_MEMORY).length).toBeLessThanOrEqual(IN_FLIGHT);
+  });
+
   test('frees its memory for others when it fails', async () => {
     await using made = await testVault();
     await using copy = await (await snapshotOf(made)).copy();
@@ -119,6 +137,42 @@ describe('A put of many chunks', () => {
     }
     const { chunks } = await putBytes(vault, CONTENT.subarray(0, 20 * CHUNK_SIZE), { name: 'whole' });
     expect(chunks).toBe(20);
+  });
+});
+
+describe('The memory of chunks', () => {
+  const REDUNDANCY = { k: 2, m: 1 };
+  const LIMIT = 4 * chunkMemorySize(CHUNK_SIZE, REDUNDANCY);
+  const use = async (pool: ChunkMemoryPool, chunkSize: number): Promise<void> => {
+    const { lender, inFlight } = pool.share(chunkSize, REDUNDANCY);
+    const lent = await Promise.all(Array.from({ length: inFlight }, () => lender.borrow()));
+    for (const memory of lent) lender.giveBack(memory);
+  };
+
+  test('that nobody borrows gives way to that of another size, if it is more than all may take', async () => {
+    const pool = new ChunkMemoryPool({ chunkMemory: LIMIT, chunksInFlight: 4 });
+    const sizes = countAllocations();
+    await use(pool, 8 * CHUNK_SIZE);
+    await use(pool, 8 * CHUNK_SIZE);
+    expect(sizes).toHaveLength(3);
+    await use(pool, CHUNK_SIZE);
+    await use(pool, 8 * CHUNK_SIZE);
+    expect(sizes).toHaveLength(3 + 4 + 3);
+  });
+
+  test('stays for the next if it is no more than that, or somebody borrows some of it', async () => {
+    const pool = new ChunkMemoryPool({ chunkMemory: LIMIT, chunksInFlight: 4 });
+    const sizes = countAllocations();
+    await use(pool, CHUNK_SIZE);
+    const { lender } = pool.share(8 * CHUNK_SIZE, REDUNDANCY);
+    const [one, other] = [await lender.borrow(), await lender.borrow()];
+    lender.giveBack(one);
+    await use(pool, 2 * CHUNK_SIZE);
+    const before = sizes.length;
+    await use(pool, CHUNK_SIZE);
+    expect(await lender.borrow()).toBe(one);
+    expect(sizes).toHaveLength(before);
+    for (const memory of [one, other]) lender.giveBack(memory);
   });
 });
 

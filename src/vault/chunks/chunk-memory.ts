@@ -4,6 +4,7 @@
  * than the cryptography.
  */
 import { payloadSize, SEAL_OVERHEAD } from '../../format/chunk.ts';
+import { MIN_CHUNK_SIZE } from '../../format/limits.ts';
 import { formatRedundancy, SHARD_HEADER_SIZE, shardSize, type Redundancy } from '../../format/shard.ts';
 import { Lender } from '../../concurrency/semaphore.ts';
 
@@ -39,26 +40,42 @@ export interface ChunkMemoryShare {
 /** The memory of all chunks in flight of one opened vault, whatever number of operations runs at once. */
 export class ChunkMemoryPool {
   readonly #limits: Limits;
-  readonly #shares = new Map<string, ChunkMemoryShare>();
+  readonly #shares = new Map<string, ChunkMemoryShare & { readonly pieceBytes: number }>();
 
   constructor(limits: Limits) {
     this.#limits = limits;
   }
 
-  /** The share of chunks of this size that are sealed with this redundancy. */
+  /** The share of chunks of up to this size that are sealed with this redundancy. Its memory may be larger. */
   share(chunkSize: number, redundancy: Redundancy): ChunkMemoryShare {
-    const key = `${chunkSize} ${formatRedundancy(redundancy)}`;
+    // Sizes of memory are few, so that it is used again. What of it is never written to takes none of the machine's.
+    const most = 2 ** Math.ceil(Math.log2(Math.max(chunkSize, MIN_CHUNK_SIZE)));
+    const key = `${most} ${formatRedundancy(redundancy)}`;
     let share = this.#shares.get(key);
     if (share === undefined) {
-      const inFlight = chunksInFlight(this.#limits, chunkMemorySize(chunkSize, redundancy));
+      const pieceBytes = chunkMemorySize(most, redundancy);
+      const inFlight = chunksInFlight(this.#limits, pieceBytes);
+      const make = (): ChunkMemory => {
+        this.#forgetIdle();
+        return allocateChunkMemory(most, redundancy);
+      };
       share = {
+        pieceBytes,
         inFlight,
-        lender: new Lender(inFlight, () => allocateChunkMemory(chunkSize, redundancy)),
+        lender: new Lender(inFlight, make),
         turns: new Lender(Math.max(Math.floor(inFlight / 2), inFlight - 3), () => ({})),
       };
       this.#shares.set(key, share);
     }
     return share;
+  }
+
+  /** Before a piece is made: of what nobody works with no more is kept than chunks in flight may take. */
+  #forgetIdle(): void {
+    let idleBytes = 0;
+    for (const { lender, pieceBytes } of this.#shares.values()) idleBytes += lender.idle * pieceBytes;
+    if (idleBytes <= this.#limits.chunkMemory) return;
+    for (const { lender } of this.#shares.values()) if (lender.idle > 0) lender.forget();
   }
 }
 

@@ -248,7 +248,7 @@ export class ChunkExaminer {
     redundancy: Redundancy,
     work: (memory: ChunkMemory) => Promise<T>,
   ): Promise<T> {
-    const { lender } = this.#session.memory.share(memorySizeFor(length), redundancy);
+    const { lender } = this.#session.memory.share(length, redundancy);
     const memory = await lender.borrow();
     try {
       return await work(memory);
@@ -265,11 +265,6 @@ export function hintOf(row: ChunkRow, { buckets }: Session): PlacesHint {
     m: row.m,
     buckets: row.shards.map((place) => (place === null ? null : buckets.byNumber(place.bucket))),
   };
-}
-
-/** Sizes of memory are few, so that it is used again. */
-function memorySizeFor(length: number): number {
-  return 2 ** Math.ceil(Math.log2(Math.max(length, 64 * 1024)));
 }
 
 function oneOfEach(shards: readonly FetchedShard[]): FetchedShard[] {

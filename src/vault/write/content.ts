@@ -142,9 +142,10 @@ function storeRead(
   return mapOrdered(
     (aborted) => {
       const readOn = (target: Uint8Array): Promise<number> => read(target, aborted);
+      const bodies = bodiesOf(memory, mostBody({ chunkSize }));
       return chunking === 'content'
-        ? cutByContent(readOn, bodiesOf(memory), new ContentCutter(session.keys.writer.cut))
-        : chunked(readOn, bodiesOf(memory));
+        ? cutByContent(readOn, bodies, new ContentCutter(session.keys.writer.cut))
+        : chunked(readOn, bodies);
     },
     (chunk, aborted) => {
       const full = chunk.length === chunkSize;
@@ -154,13 +155,20 @@ function storeRead(
   );
 }
 
-/** Memory as those take it who fill it. */
-export function bodiesOf(memory: Lender<ChunkMemory>): {
+/** Memory as those take it who fill it. @param size of a full body */
+export function bodiesOf(
+  memory: Lender<ChunkMemory>,
+  size: number,
+): {
   borrow(): Promise<ChunkMemory>;
   bodyOf(lent: ChunkMemory): Uint8Array;
   giveBack(lent: ChunkMemory): void;
 } {
-  return { borrow: () => memory.borrow(), bodyOf, giveBack: memory.giveBack.bind(memory) };
+  return {
+    borrow: () => memory.borrow(),
+    bodyOf: (lent) => bodyOf(lent).subarray(0, size),
+    giveBack: memory.giveBack.bind(memory),
+  };
 }
 
 /** Reads what has been read before, and then the source. */

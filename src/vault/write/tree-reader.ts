@@ -210,7 +210,7 @@ export class TreeReader {
       throwIfAborted(signal);
       return file.read(target);
     };
-    const chunks = cutByContent(read, bodiesOf(contentMemory), new ContentCutter(cut));
+    const chunks = cutByContent(read, bodiesOf(contentMemory, MAX_CUT_SIZE), new ContentCutter(cut));
     for await (const { memory, length } of chunks) {
       this.contentSize += length;
       yield { kind: 'content', memory, length };
