@@ -219,6 +219,27 @@ test('what the catalog says is told, and it is asked again', async () => {
   });
 });
 
+test('who is interrupted while own files are looked through does not interrupt the others', async () => {
+  const abort = new AbortController();
+  await using made = await vaultWithPutter({
+    wrapCatalog: (catalog) =>
+      withFiles(catalog, {
+        walk(options) {
+          abort.abort();
+          return catalog.files.walk(options);
+        },
+      }),
+  });
+  await listFile(made);
+  const { session } = made;
+  await session.guard.run(async (guarded) => {
+    const own = ownChunks(session, guarded);
+    const [first, second] = await Promise.allSettled([own.has(ID, abort.signal), own.has(ID, signal)]);
+    expect(first).toMatchObject({ reason: { code: 'interrupted' } });
+    expect(second).toEqual({ status: 'fulfilled', value: true });
+  });
+});
+
 test('what is read of a chunk are its good shards, of all that there are', async () => {
   await using made = await vaultWithPutter();
   const { session } = made;

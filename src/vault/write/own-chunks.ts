@@ -3,6 +3,7 @@
  * put anything. There a chunk counts as present by its name alone while a live file of the writer itself needs it: it was stored or
  * read for that file, and what live files need is never removed. Any other is read before it is relied upon.
  */
+import { coalesced } from '../../concurrency/coalesced.ts';
 import { isVaultError } from '../../errors.ts';
 import { goodShards } from '../chunks/good-shards.ts';
 import type { ChunkProof } from '../chunks/chunk-jobs.ts';
@@ -33,7 +34,15 @@ export class OwnChunks {
   readonly #session: Session;
   readonly #guarded: Guarded;
   readonly #relied = new IdSet();
-  #files: Promise<void> | null = null;
+  #filesRead = false;
+  /** For all who ask at once. */
+  readonly #readFilesOnce = coalesced(
+    async (signal) => {
+      if (!this.#filesRead) await this.#readFiles(signal);
+      this.#filesRead = true;
+    },
+    { joins: true },
+  );
 
   constructor(session: Session, guarded: Guarded) {
     this.#session = session;
@@ -54,11 +63,7 @@ export class OwnChunks {
   async has(chunkId: string, signal: AbortSignal): Promise<boolean> {
     if (this.#session.keys.full === null || trustsAllWriters(this.#session)) return true;
     if (this.#relied.has(chunkId)) return true;
-    this.#files ??= this.#readFiles(signal).catch((error: unknown) => {
-      this.#files = null;
-      throw error;
-    });
-    await this.#files;
+    if (!this.#filesRead) await this.#readFilesOnce(signal);
     return this.#relied.has(chunkId);
   }
 
