@@ -2,6 +2,8 @@
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../support/seeded-random.ts';
 import { storageError } from '../support/faulty-bucket.ts';
+import type { Around, Step } from '../support/steps.ts';
+import type { Guarded } from '../../src/vault/protocol/guarded.ts';
 import { streamSource } from '../../src/vault/write/source.ts';
 import { CHEAP_KDF, CHUNK_SIZE, getBytes, putBytes, snapshotOf, testVault } from './harness.ts';
 import type { Handle, TestBucket } from './harness.ts';
@@ -9,6 +11,7 @@ import type { Handle, TestBucket } from './harness.ts';
 const random = seededRandom(31);
 const BODY = random.bytes(30_000);
 const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
 
 const markersIn = (storage: ReadonlyMap<string, unknown>): string[] =>
   [...storage.keys()].filter((name) => name.startsWith('puts/'));
@@ -43,6 +46,81 @@ test('of two puts that begin together, one is interrupted and the other is not',
   await expect(second).resolves.toMatchObject({ name: 'b' });
   await vault.close();
   for (const { storage } of copy.buckets) expect(markersIn(storage)).toEqual([]);
+});
+
+/** What is told of a bucket's call: it goes on when the test says so, whatever is aborted meanwhile. */
+function holding(isHeld: (step: Step) => boolean): {
+  readonly around: Around;
+  readonly reached: Promise<void>;
+  readonly release: () => void;
+} {
+  const [reached, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let held = false;
+  const around: Around = async (step, proceed) => {
+    if (!held && isHeld(step)) {
+      held = true;
+      reached.resolve();
+      await released.promise;
+    }
+    await proceed();
+  };
+  return { around, reached: reached.promise, release: () => released.resolve() };
+}
+
+describe('who comes while what the only put before has begun is being stopped', () => {
+  test.each(['put', 'remove'])(
+    'gets a marker of its own, also if its %s takes long, and none is left',
+    async (call) => {
+      await using made = await testVault();
+      await using copy = await (await snapshotOf(made)).copy();
+      const abort = new AbortController();
+      const held = holding((step) => step.call === call && step.name.startsWith('puts/'));
+      const { session } = await copy.open({
+        around: async (step, proceed) => {
+          if (call === 'remove' && step.name === 'sweep/') abort.abort();
+          await held.around(step, proceed);
+        },
+      });
+      const first = session.guard.run(() => Promise.resolve(), abort.signal);
+      const told = Promise.allSettled([first]);
+      await held.reached;
+      abort.abort();
+      expect(await told).toMatchObject([{ reason: { code: 'interrupted' } }]);
+      expect(await session.guard.run((guarded) => Promise.resolve(guarded.failed))).toEqual([]);
+      const ended = session.guard.end();
+      held.release();
+      await ended;
+      for (const { storage } of copy.buckets) expect(markersIn(storage)).toEqual([]);
+    },
+  );
+
+  test('also while its marker is renewed', async () => {
+    await using made = await testVault();
+    await using copy = await (await snapshotOf(made)).copy();
+    let nowMs = Date.now();
+    let isDue = false;
+    const held = holding((step) => isDue && step.call === 'put' && step.name.startsWith('puts/'));
+    const { session } = await copy.open({ now: () => nowMs, around: held.around });
+    const abort = new AbortController();
+    const first = session.guard.run(async (guarded) => {
+      nowMs += 5 * HOUR_MS;
+      isDue = true;
+      await guarded.keep(abort.signal);
+    }, abort.signal);
+    const told = Promise.allSettled([first]);
+    await held.reached;
+    abort.abort();
+    expect(await told).toMatchObject([{ reason: { code: 'interrupted' } }]);
+    await session.guard.run(async (guarded) => {
+      await guarded.keep();
+      nowMs += 5 * HOUR_MS;
+      await guarded.keep();
+    });
+    const ended = session.guard.end();
+    held.release();
+    await ended;
+    for (const { storage } of copy.buckets) expect(markersIn(storage)).toEqual([]);
+  });
 });
 
 test('a put that is interrupted while its marker is written leaves none', async () => {
@@ -185,4 +263,114 @@ test('a clock that is set back while a marker is renewed makes the new one no ol
     for (const name of after) expect(name.slice(0, 19) >= before.slice(0, 19)).toBe(true);
   });
   await session.guard.end();
+});
+
+test('a bucket that stored the marker and did not say so has none left, either', async () => {
+  await using made = await testVault();
+  await using copy = await (await snapshotOf(made)).copy();
+  let nowMs = Date.now();
+  const { session } = await copy.open({
+    now: () => nowMs,
+    around: async (step, proceed) => {
+      await proceed();
+      const isLost =
+        step.call === 'put' && step.name.startsWith('puts/') && step.where === made.buckets[0]?.url;
+      if (isLost) throw storageError();
+    },
+  });
+  await session.guard.run(async (guarded) => {
+    expect(guarded.failed).toHaveLength(1);
+    nowMs += 5 * HOUR_MS;
+    await guarded.keep();
+    expect(objectsIn(copy.buckets, 'puts/')).toHaveLength(3);
+  });
+  await session.guard.end();
+  expect(objectsIn(copy.buckets, 'puts/')).toEqual([]);
+});
+
+/** A guard that is never idle, over a bucket some of whose calls fail until `mend`. */
+async function withBucketAway<T>(
+  fails: (step: Step) => boolean,
+  work: (p: {
+    readonly guarded: Guarded;
+    readonly markers: () => number;
+    readonly mend: () => void;
+    readonly pass: (ms: number) => Promise<void>;
+    readonly handle: Handle;
+  }) => Promise<T>,
+): Promise<T> {
+  await using made = await testVault();
+  await using copy = await (await snapshotOf(made)).copy();
+  let nowMs = Date.now();
+  let away = true;
+  const handle = await copy.open({
+    now: () => nowMs,
+    around: async (step, proceed) => {
+      if (away && step.where === made.buckets[0]?.url && fails(step)) throw storageError();
+      await proceed();
+    },
+  });
+  const { guard } = handle.session;
+  const markers = (): number =>
+    handle.steps.log.filter(({ call, name }) => call === 'put' && name.startsWith('puts/')).length;
+  return await guard.run(async (guarded) => {
+    // What nobody waits for has its turns.
+    const pass = async (ms: number): Promise<void> => {
+      nowMs += ms;
+      await guarded.keep();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await guarded.keep();
+    };
+    return work({ guarded, markers, mend: () => (away = false), pass, handle });
+  });
+}
+
+describe('under a marker that many share, a bucket that could not be used', () => {
+  test('is used a minute after it answers again, also by who comes then', async () => {
+    await withBucketAway(
+      () => true,
+      async ({ guarded, markers, mend, pass, handle }) => {
+        expect([guarded.failed.length, guarded.targets.length, markers()]).toEqual([1, 2, 2]);
+        await pass(2 * MINUTE_MS);
+        // While it is away nothing is begun.
+        expect(markers()).toBe(2);
+        mend();
+        await pass(30_000);
+        expect(guarded.targets).toHaveLength(2);
+        await pass(MINUTE_MS);
+        await handle.session.guard.run(async ({ failed, targets }) => {
+          expect([failed.length, targets.length]).toEqual([0, 3]);
+        });
+      },
+    );
+  });
+
+  test('counts again with what it lists', async () => {
+    await withBucketAway(
+      ({ call, name }) => call === 'list' && name === 'chunks/',
+      async ({ guarded, mend, pass }) => {
+        await guarded.presence.sets('0'.repeat(64));
+        expect(guarded.presence.failures).toHaveLength(1);
+        mend();
+        await pass(2 * MINUTE_MS);
+        expect(guarded.presence.failures).toEqual([]);
+      },
+    );
+  });
+
+  test('and takes no marker though it answers, is tried less and less often', async () => {
+    await withBucketAway(
+      ({ call, name }) => call === 'put' && name.startsWith('puts/'),
+      async ({ guarded, markers, pass }) => {
+        const counts: number[] = [];
+        for (let minute = 0; minute < 32; minute += 1) {
+          await pass(MINUTE_MS);
+          counts.push(markers());
+        }
+        expect(guarded.failed).toHaveLength(1);
+        expect(new Set(counts).size).toBeGreaterThan(3);
+        expect(new Set(counts).size).toBeLessThan(8);
+      },
+    );
+  });
 });

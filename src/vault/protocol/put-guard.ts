@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import type { ReadableBucket } from '../../buckets/bucket.ts';
 import { sealPutMarker } from '../../crypto/put-marker.ts';
 import { untilAborted } from '../../concurrency/until-aborted.ts';
-import { VaultError } from '../../errors.ts';
+import { isFailure, VaultError } from '../../errors.ts';
 import { MAX_MARKER_IDS } from '../../format/limits.ts';
 import { parseSweepObjectName, putMarkerName, SWEEP_PREFIX } from '../../format/removal.ts';
 import type { BucketFailure, ReadBucket, VaultBucket } from '../buckets/bucket-set.ts';
@@ -31,6 +31,8 @@ export const TRUSTED_FOR_MS = 12 * 3_600_000;
 export const MARKER_LIFETIME_MS = 24 * 3_600_000;
 /** How long a marker stays for the next file, in milliseconds. */
 const LINGER_MS = 2_000;
+/** After this long a bucket that could not be used is asked again. */
+const ASK_AGAIN_MS = 60_000;
 
 /** One marker and what was seen under it. */
 interface Standing {
@@ -40,12 +42,14 @@ interface Standing {
   readonly failed: readonly BucketFailure[];
   /** Names of all objects that lists of removal name. */
   readonly absent: ReadonlySet<string>;
-  /** The marker's objects, and who has them. */
+  /** The marker's objects, and who was given them: also one that took them and did not say so. */
   readonly names: readonly string[];
-  readonly holders: readonly VaultBucket[];
+  readonly given: readonly VaultBucket[];
   readonly age: Stopwatch;
   /** What the buckets that took the marker say of the time. */
   readonly clocks: BucketClocks;
+  /** When those that could not be used are asked again, how long after that once more, and whether one has answered. */
+  readonly again: { atMs: number; readonly pauseMs: number; answered: boolean };
 }
 
 class GuardedPut implements Guarded {
@@ -107,6 +111,8 @@ export class MarkerGuard implements PutGuard {
   /** Stops what begins or is renewed when nobody waits for it any more: one user's interruption is not the others'. */
   #unwanted = new AbortController();
   #renewing: Promise<void> | null = null;
+  /** What was stopped: it ends with its markers gone, which takes as long as a bucket that is away. */
+  #stopped: Promise<unknown> = Promise.resolve();
   #users = 0;
   #lingering: NodeJS.Timeout | null = null;
   /** Chunks that this process has stored or found under its markers. */
@@ -125,12 +131,12 @@ export class MarkerGuard implements PutGuard {
     this.#users += 1;
     try {
       const guarded = await untilAborted(this.#current ?? this.#begin(), signal);
+      if (this.#ageOf(guarded) < TRUSTED_FOR_MS) await this.keep(guarded, signal);
       return await work(guarded);
     } finally {
       this.#users -= 1;
       if (this.#users === 0) {
-        this.#unwanted.abort();
-        this.#unwanted = new AbortController();
+        this.#stop();
         this.#lingering = setTimeout(() => void this.end(), LINGER_MS);
         this.#lingering.unref();
       }
@@ -140,12 +146,20 @@ export class MarkerGuard implements PutGuard {
   /** Renews the marker when it is due. */
   async keep(guarded: GuardedPut, signal: AbortSignal | undefined): Promise<void> {
     const age = this.#ageOf(guarded);
-    if (age < RENEW_AFTER_MS && this.#renewing === null) return;
+    const isDue = age >= RENEW_AFTER_MS || guarded.standing.again.answered;
+    if (!isDue && this.#renewing === null) {
+      // Nobody waits for it.
+      this.#askAgain(guarded.standing).catch(() => undefined);
+      return;
+    }
     if (age < TRUSTED_FOR_MS) {
-      this.#renewing ??= this.#renew(guarded).finally(() => {
-        this.#renewing = null;
-      });
-      await untilAborted(this.#renewing, signal);
+      this.#renewing ??= this.#startRenewing(guarded);
+      try {
+        await untilAborted(this.#renewing, signal);
+      } catch (error) {
+        // The one that stands is good still.
+        if (age >= RENEW_AFTER_MS || !isFailure(error)) throw error;
+      }
     }
     if (this.#ageOf(guarded) < TRUSTED_FOR_MS) return;
     if (this.#stands === guarded) {
@@ -159,20 +173,34 @@ export class MarkerGuard implements PutGuard {
     );
   }
 
+  /** Stops what begins or is renewed. Who comes meanwhile has nothing to do with it. */
+  #stop(): void {
+    this.#unwanted.abort();
+    this.#unwanted = new AbortController();
+    const stopped: Promise<unknown>[] = [this.#stopped];
+    if (this.#renewing !== null) stopped.push(this.#renewing);
+    if (this.#stands === null && this.#current !== null) {
+      stopped.push(this.#current.then(({ standing }) => removeMarkers(standing)));
+      this.#current = null;
+    }
+    this.#renewing = null;
+    this.#stopped = Promise.allSettled(stopped);
+  }
+
   #ageOf({ standing }: GuardedPut): number {
     return standing.age.elapsedMs;
   }
 
   async end(): Promise<void> {
     this.#stopLingering();
+    if (this.#users > 0) return;
     const ending = this.#current;
-    if (this.#users > 0 || ending === null) return;
     // At once: who comes while this waits must not find a marker that is about to go.
     this.#current = null;
     this.#stands = null;
     this.ids.clear();
-    const [ended] = await Promise.allSettled([ending]);
-    if (ended.status === 'fulfilled') await removeMarkers(ended.value.standing);
+    const [ended] = await Promise.allSettled([ending, this.#stopped]);
+    if (ended.status === 'fulfilled' && ended.value !== null) await removeMarkers(ended.value.standing);
   }
 
   #begin(): Promise<GuardedPut> {
@@ -189,10 +217,34 @@ export class MarkerGuard implements PutGuard {
     return beginning;
   }
 
+  /** Asks those that could not be used whether they answer by now. If one does, the marker is due. */
+  async #askAgain({ again, age, failed, presence, everywhere }: Standing): Promise<void> {
+    if (age.elapsedMs < again.atMs) return;
+    again.atMs = age.elapsedMs + again.pauseMs;
+    const unused = [...failed, ...presence.failures, ...everywhere.failures];
+    const numbers = new Set(unused.map(({ bucket }) => bucket.number));
+    const { buckets } = this.#required();
+    const asked = buckets.all.filter(({ number }) => numbers.has(number));
+    const { usable } = await buckets.check(asked, this.#unwanted.signal, { anew: true });
+    again.answered ||= usable.length > 0;
+  }
+
+  #startRenewing(guarded: GuardedPut): Promise<void> {
+    guarded.standing.again.answered = false;
+    const renewing = this.#renew(guarded).finally(() => {
+      if (this.#renewing === renewing) this.#renewing = null;
+    });
+    return renewing;
+  }
+
   async #renew(guarded: GuardedPut): Promise<void> {
+    const { signal } = this.#unwanted;
     const old = guarded.standing;
-    guarded.standing = await begin(this.#required(), [...this.ids], this.#unwanted.signal, old);
-    await removeMarkers(old);
+    const next = await begin(this.#required(), [...this.ids], signal, old);
+    // One that was stopped and came to stand all the same: another may have taken the old one's place.
+    const isWanted = !signal.aborted;
+    if (isWanted) guarded.standing = next;
+    await removeMarkers(isWanted ? old : next);
   }
 
   #stopLingering(): void {
@@ -221,6 +273,8 @@ async function begin(
   const beganAtMs = Math.max(session.clock.now(), Math.round(old?.age.shownMs ?? -Infinity));
   const clocks = new BucketClocks(session.clock);
   const names: string[] = [];
+  // One that answers and is of no use all the same is not the reason for a renewal every minute.
+  const pauseMs = old !== null && old.age.elapsedMs < RENEW_AFTER_MS ? 2 * old.again.pauseMs : ASK_AGAIN_MS;
   let holders = usable;
   /** Those that answer and take no marker. What they list counts: a sweep sees the marker in any bucket, and has its list in each. */
   const refusing: VaultBucket[] = [];
@@ -272,13 +326,14 @@ async function begin(
       failed: [...failed, ...unlisted],
       absent,
       names,
-      holders,
+      given: usable,
       age,
       clocks,
+      again: { atMs: pauseMs, pauseMs, answered: false },
     };
   } catch (error) {
     // Else every sweep would wait for it, for a day.
-    await removeMarkers({ names, holders: usable });
+    await removeMarkers({ names, given: usable });
     throw error;
   }
 }
@@ -305,8 +360,8 @@ function resultOf<T>(settled: PromiseSettledResult<T>): T {
   return settled.value;
 }
 
-async function removeMarkers({ names, holders }: Pick<Standing, 'names' | 'holders'>): Promise<void> {
-  for (const name of names) await removeFrom(holders, name);
+async function removeMarkers({ names, given }: Pick<Standing, 'names' | 'given'>): Promise<void> {
+  for (const name of names) await removeFrom(given, name);
 }
 
 /** The names of all objects that any list of removal names, done or not. */
