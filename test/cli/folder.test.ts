@@ -77,8 +77,8 @@ test('gets a file of a folder by name or hash, and what fits a pattern with the 
 });
 
 test('what a folder has is had by its name, with all in it, whatever that means in a pattern', async () => {
-  const names = ['Music [A-M]', 'a{b,c}d', '{a', 'v[^a]', '[[:alpha:]]', 'a*(b)', '{x}{y,z}'];
-  if (THOROUGH) names.push('r{1..3}', '[z-a]', 'b\\[c]', '[x]');
+  const names = ['Music [A-M]', 'a{b,c}d', 'v[^a]', 'a*(b)'];
+  if (THOROUGH) names.push('{a', '[[:alpha:]]', '{x}{y,z}', 'r{1..3}', '[z-a]', 'b\\[c]', '[x]');
   for (const [i, name] of names.entries()) {
     await mkdir(box.at('docs', name, 'in'), { recursive: true });
     await writeFile(box.at('docs', name, 'in', 'song'), `la ${i}`);

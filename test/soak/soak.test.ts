@@ -14,7 +14,7 @@ test(
     await using servers = ServerPlaces.start();
     const { finding, rounds } = await soak({
       seed: 5,
-      durationMs: THOROUGH ? 15_000 : 8_000,
+      durationMs: THOROUGH ? 15_000 : 6_000,
       servers,
       clients: 2,
       faults: ['kill', 'sleep', 'outage', 'rot', 'network', 'lost catalog', 'change'],
@@ -32,7 +32,7 @@ test(
   async () => {
     const { finding, rounds } = await soak({
       seed: 6,
-      durationMs: THOROUGH ? 15_000 : 8_000,
+      durationMs: THOROUGH ? 15_000 : 6_000,
       servers: null,
       clients: 5,
       faults: ['kill', 'sleep'],

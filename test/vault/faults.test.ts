@@ -180,7 +180,8 @@ describe.each([
     operation: (handle: Handle) => Promise<unknown>,
     listed: (outcome: ErrorCode | null, copy: VaultCopy) => readonly string[],
   ): Promise<number> {
-    const stride = callStride(ways.length);
+    // With a bucket to spare half of the calls are left out.
+    const stride = callStride(buckets > 3 ? 2 * ways.length : ways.length);
     for (let nth = 1 + (ways.indexOf(failure) % stride); ; nth += stride) {
       await using copy = await start.copy();
       const { around, fired } = failAt(nth, failure);

@@ -449,7 +449,7 @@ test('nothing that was acknowledged is lost, and nothing is left over', { timeou
   const catalog = await MemoryCatalog.of(made.catalog);
   const tried = fc.assert(
     fc.asyncProperty(anyHistory, (history) => live(catalog, history)),
-    { numRuns: Number(process.env['HISTORIES'] ?? (THOROUGH ? 40 : 25)) },
+    { numRuns: Number(process.env['HISTORIES'] ?? (THOROUGH ? 40 : 18)) },
   );
   await expect(tried).resolves.toBeUndefined();
 });
