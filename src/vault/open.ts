@@ -61,7 +61,7 @@ export async function openSession(parts: OpenVaultParts): Promise<Session> {
         vaultId: row.id,
         hint: row.writer,
         advice:
-          ' If it was set elsewhere, "vault recover --bucket <url>" adds it to the catalog here; if somebody who shares this catalog has changed it since you last gave it, give the one that replaced it.',
+          ' If it was set elsewhere, "vault recover --bucket <url>" adds it to the catalog here; if it has been changed since, give the one that replaced it.',
       }),
     ));
   const { keys } = unlocked;
